@@ -1,0 +1,9 @@
+//! The library behind `berthd`, the server, and `berth`, its client.
+
+pub mod digest;
+pub mod lane;
+pub mod limits;
+pub mod text;
+pub mod upload_id;
+pub mod vpath;
+pub mod wire;

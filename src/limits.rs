@@ -1,0 +1,145 @@
+//! Every bound of both programs, each with its reason. Nothing here is configuration; what an
+//! administrator may change has its default and its range here and its key in `config`.
+
+use std::time::Duration;
+
+// ---- The wire -----------------------------------------------------------------------------
+
+/// Body of a control frame before login: a hello or a SCRAM message needs a few hundred bytes.
+pub const CONTROL_BYTES_MAX_BEFORE_LOGIN: usize = 4 * 1024;
+/// Body of a control frame after login: two paths of [`PATH_BYTES_MAX`], escaped, fit with room.
+pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
+/// Payload of one data frame. A transfer can be cancelled only between frames, so this is also
+/// how much arrives after a cancel.
+pub const DATA_BYTES_MAX: usize = 1024 * 1024;
+/// Requests a client may have sent and not yet seen answered.
+pub const IN_FLIGHT_MAX: usize = 64;
+/// Requests decoded ahead of the running one, in bytes of their frames: bounds what a peer can
+/// park in a session beyond its inbox.
+pub const PIPELINE_BYTES_MAX: usize = 128 * 1024;
+/// Entries in one page of a listing; the page also ends at [`PAGE_BYTES_TARGET`].
+pub const PAGE_ENTRIES_MAX: usize = 256;
+/// A page is closed once its names exceed this, so that its frame stays under
+/// [`CONTROL_BYTES_MAX`] even when each byte of a name is escaped.
+pub const PAGE_BYTES_TARGET: usize = 6 * 1024;
+
+// ---- Names and paths ----------------------------------------------------------------------
+
+/// One component of a path: NAME_MAX of every common filesystem.
+pub const NAME_BYTES_MAX: usize = 255;
+/// A whole virtual path: PATH_MAX less the final NUL.
+pub const PATH_BYTES_MAX: usize = 4095;
+/// An account name: it is a file name, a folder name and a log field.
+pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
+/// A password as typed: beyond this somebody pipes a file into the prompt.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// An account or configuration file: real ones are under 4 KiB.
+pub const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
+
+// ---- Lanes and turns ----------------------------------------------------------------------
+
+/// Inbox while no upload runs: holds the largest control frame and some pipelined requests.
+pub const INBOX_BYTES: usize = CONTROL_BYTES_MAX + 16 * 1024;
+/// Inbox at first, before a session has shown that it sends more than a few small frames.
+pub const INBOX_BYTES_FIRST: usize = 8 * 1024;
+/// Inbox while an upload runs: one read, one hash and one write of what still fits in L2 cache.
+pub const INBOX_BYTES_UPLOAD: usize = 256 * 1024;
+/// Bytes of memory in an outbox above which no more is produced for it.
+pub const OUTBOX_BYTES_HIGH: usize = 256 * 1024;
+/// What one turn may move and hash. At 1.7 GB/s of SHA-256 this is 0.3 ms, so that eight greedy
+/// transfers delay a small command by about 2 ms.
+pub const TURN_BUDGET: u64 = 512 * 1024;
+/// The least a request costs of a turn's budget: its system calls take about as long as moving
+/// this many bytes.
+pub const REQUEST_COST: u64 = 8 * 1024;
+/// What reading, stating and sorting one directory entry costs of a turn's budget.
+pub const ENTRY_COST: u64 = 512;
+/// A piece of a file read or hashed in one go.
+pub const PIECE_BYTES: usize = 256 * 1024;
+/// A turn longer than this is logged with its state: something in it blocks.
+pub const TURN_WARN: Duration = Duration::from_millis(50);
+/// Connections accepted per round, so that a storm of them cannot starve running sessions.
+pub const ACCEPTS_PER_ROUND: usize = 64;
+/// Readiness events taken from one poll.
+pub const EVENTS_PER_POLL: usize = 1024;
+/// Pause after accept failed for want of descriptors or memory; no new edge will announce the
+/// connections that wait.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+/// The listen backlog: a burst of logins waits in the kernel instead of being refused.
+pub const LISTEN_BACKLOG: i32 = 1024;
+
+// ---- Login --------------------------------------------------------------------------------
+
+/// PBKDF2 rounds for new accounts (RFC 7677 asks for at least 4,096).
+pub const SCRAM_ROUNDS_DEFAULT: u32 = 100_000;
+/// Fewest rounds the client accepts from a server and an account may have (RFC 7677, section 4).
+pub const SCRAM_ROUNDS_MIN: u32 = 4_096;
+/// Most rounds the client is willing to compute: a few seconds on a small core.
+pub const SCRAM_ROUNDS_MAX: u32 = 5_000_000;
+/// Bytes of salt, of the client's and of the server's nonce.
+pub const SCRAM_RANDOM_BYTES: usize = 18;
+/// Answer to a first wrong proof from an address or for an account; doubled by each further one.
+pub const LOGIN_DELAY_FIRST: Duration = Duration::from_millis(250);
+/// Longest delay of the answer to a wrong proof.
+pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(8);
+/// A failure is forgotten after this long without another.
+pub const LOGIN_FAILURE_MEMORY: Duration = Duration::from_secs(15 * 60);
+/// Addresses and accounts whose failures are remembered; the oldest goes first.
+pub const LOGIN_FAILURES_REMEMBERED: usize = 4096;
+/// Failed logins on one connection before it is closed.
+pub const LOGIN_TRIES_DEFAULT: u32 = 3;
+
+// ---- Sessions and time --------------------------------------------------------------------
+
+/// Sessions at once, in all.
+pub const SESSIONS_DEFAULT: usize = 10_000;
+/// Sessions at once from one address.
+pub const SESSIONS_PER_ADDRESS_DEFAULT: usize = 10_000;
+/// Sessions at once of one account.
+pub const SESSIONS_PER_ACCOUNT_DEFAULT: usize = 10_000;
+/// From accept to a completed login.
+pub const LOGIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// From the last command to the next.
+pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
+/// From the last byte that moved in a transfer to the next.
+pub const STALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
+/// How long SIGTERM lets running transfers finish.
+pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// How often the account folder is asked whether it changed: a locked account's sessions end
+/// within two of these.
+pub const ACCOUNTS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a closed session may take to read its last reply.
+pub const LINGER: Duration = Duration::from_secs(5);
+
+// ---- Storage ------------------------------------------------------------------------------
+
+/// Entries of one directory that a listing holds in memory; a larger directory is refused with
+/// a clear error instead of breaking the memory bound.
+pub const LISTING_ENTRIES_MAX: usize = 1_000_000;
+/// Bytes of names one listing holds in memory.
+pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Entries read and sorted together; the sorted runs are merged as pages are produced.
+pub const LISTING_RUN_ENTRIES: usize = 1024;
+/// Directories a count keeps to visit. Each costs its path, so a tree wider than this is
+/// counted depth first, within the bound of [`COUNT_DEPTH_MAX`].
+pub const COUNT_DEPTH_MAX: usize = 4096;
+/// Written and not yet synced bytes of one upload, above which its inbox is not read.
+pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// The same for all uploads together.
+pub const UNSYNCED_BYTES_MAX_TOTAL: u64 = 64 * 1024 * 1024;
+/// A sync is asked for whenever this much has been written since the last one.
+pub const SYNC_STEP_BYTES: u64 = 8 * 1024 * 1024;
+/// Sync jobs that wait for the helper; above it a session retries on its next turn.
+pub const SYNC_JOBS_MAX: usize = 4096;
+/// Files whose digest is remembered (about 130 bytes each).
+pub const DIGESTS_REMEMBERED: usize = 65_536;
+/// A file changed less than this long ago may change again within the same clock tick, so its
+/// digest is not remembered.
+pub const DIGEST_SETTLE: Duration = Duration::from_secs(2);
+/// An upload smaller than this is simply sent again; from here on its record is written, so
+/// that it resumes after a crash of the server too.
+pub const RESUME_BYTES_MIN: u64 = 1024 * 1024;
+/// Interrupted uploads kept per home.
+pub const PARTIALS_PER_HOME_MAX: usize = 64;
+/// How long an interrupted upload is kept.
+pub const PARTIAL_EXPIRY_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -1,0 +1,254 @@
+//! How things are written for people and logs: escaped names, sizes, times. The one place for
+//! each, so that the wire's peers, the log files and the terminal agree.
+
+use std::fmt::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Shows bytes from outside on one line without control characters: valid, printable UTF-8 as
+/// it is, everything else as `\n`, `\t`, `\\` or `\xHH`. Bidirectional overrides count as
+/// control characters, because they reorder what a person reads.
+#[derive(Clone, Copy)]
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                match c {
+                    '\n' => f.write_str("\\n")?,
+                    '\r' => f.write_str("\\r")?,
+                    '\t' => f.write_str("\\t")?,
+                    '\\' => f.write_str("\\\\")?,
+                    c if c.is_control() || reorders(c) => {
+                        let mut bytes = [0; 4];
+                        for byte in c.encode_utf8(&mut bytes).bytes() {
+                            write!(f, "\\x{byte:02x}")?;
+                        }
+                    }
+                    c => f.write_char(c)?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A value of a `key=value` log line: [`Escaped`], in quotes when it is empty or holds a space,
+/// a quote or an equals sign, so that a line can be split without guessing.
+#[derive(Clone, Copy)]
+pub struct Quoted<'a>(pub &'a [u8]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = !self.0.is_empty() && !self.0.iter().any(|b| b" \"=".contains(b));
+        if plain {
+            return write!(f, "{}", Escaped(self.0));
+        }
+        f.write_char('"')?;
+        for (i, part) in self.0.split(|&b| b == b'"').enumerate() {
+            if i > 0 {
+                f.write_str("\\\"")?;
+            }
+            write!(f, "{}", Escaped(part))?;
+        }
+        f.write_char('"')
+    }
+}
+
+/// Line and paragraph separators, marks and overrides that change the order of what follows.
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A number of bytes as people write it: `1536` is `1.5K`, in powers of 1024.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+const UNITS: [&str; 7] = ["", "K", "M", "G", "T", "P", "E"];
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1024 {
+            return f.pad(&self.0.to_string());
+        }
+        let mut unit = (63 - self.0.leading_zeros() as usize) / 10;
+        let mut value = self.0 as f64 / (1u64 << (10 * unit)) as f64;
+        if value >= 1023.5 && unit < 6 {
+            unit += 1;
+            value /= 1024.0;
+        }
+        let text =
+            if value < 9.95 { format!("{value:.1}").trim_end_matches(".0").to_string() } else { format!("{value:.0}") };
+        f.pad(&format!("{text}{}", UNITS[unit]))
+    }
+}
+
+/// Text that is not a size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a size; write a number of bytes or one with K, M, G, T, such as 500M or 1.5G")]
+pub struct SizeError(String);
+
+impl std::str::FromStr for Size {
+    type Err = SizeError;
+
+    /// Reads `10G`, `1.5M`, `4096`, `2KiB`; case does not matter.
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        let error = || SizeError(Escaped(text.as_bytes()).to_string());
+        let upper = text.trim().to_ascii_uppercase();
+        let number = upper.trim_end_matches("IB").trim_end_matches('B');
+        let (number, exponent) = match number.chars().last() {
+            Some(c) if c.is_ascii_alphabetic() => {
+                let unit = UNITS.iter().position(|unit| unit.chars().eq([c])).ok_or_else(error)?;
+                (&number[..number.len() - 1], unit)
+            }
+            _ => (number, 0),
+        };
+        let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        if whole.is_empty() || !digits(whole) || fraction.is_empty() || !digits(fraction) {
+            return Err(error());
+        }
+        let unit = 1u64 << (10 * exponent);
+        let whole: u64 = whole.parse().map_err(|_| error())?;
+        let fraction: f64 = format!("0.{fraction}").parse().map_err(|_| error())?;
+        whole
+            .checked_mul(unit)
+            .and_then(|bytes| bytes.checked_add((fraction * unit as f64) as u64))
+            .map(Size)
+            .ok_or_else(error)
+    }
+}
+
+/// Calendar time in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Utc {
+    /// Such as 2026.
+    pub year: i64,
+    /// 1 to 12.
+    pub month: u8,
+    /// 1 to 31.
+    pub day: u8,
+    /// 0 to 23.
+    pub hour: u8,
+    /// 0 to 59.
+    pub minute: u8,
+    /// 0 to 59.
+    pub second: u8,
+    /// 0 to 999,999,999.
+    pub nanosecond: u32,
+}
+
+impl Utc {
+    /// The time `unix_ns` nanoseconds after the epoch (negative: before it). Howard Hinnant's
+    /// `civil_from_days`.
+    pub fn from_unix_ns(unix_ns: i64) -> Self {
+        let seconds = unix_ns.div_euclid(1_000_000_000);
+        let (days, second_of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        let z = days + 719_468;
+        let era = z.div_euclid(146_097);
+        let doe = z.rem_euclid(146_097);
+        let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+        let mp = (5 * doy + 2) / 153;
+        let month = if mp < 10 { mp + 3 } else { mp - 9 };
+        Self {
+            year: yoe + era * 400 + i64::from(month <= 2),
+            month: month as u8,
+            day: (doy - (153 * mp + 2) / 5 + 1) as u8,
+            hour: (second_of_day / 3600) as u8,
+            minute: (second_of_day / 60 % 60) as u8,
+            second: (second_of_day % 60) as u8,
+            nanosecond: unix_ns.rem_euclid(1_000_000_000) as u32,
+        }
+    }
+
+    /// The time of the system's clock.
+    pub fn now() -> Self {
+        Self::from_unix_ns(unix_ns(SystemTime::now()))
+    }
+}
+
+impl fmt::Display for Utc {
+    /// `2026-11-22T18:54:57.123Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            self.year,
+            self.month,
+            self.day,
+            self.hour,
+            self.minute,
+            self.second,
+            self.nanosecond / 1_000_000
+        )
+    }
+}
+
+/// Nanoseconds since the epoch, negative before it, saturating in the years 1677 and 2262.
+pub fn unix_ns(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_bytes_stay_on_one_line_and_do_not_reach_the_terminal() {
+        assert_eq!(Escaped("grüße.txt".as_bytes()).to_string(), "grüße.txt");
+        assert_eq!(Escaped(b"a\nb\x1b[2J\xff\\").to_string(), "a\\nb\\x1b[2J\\xff\\\\");
+        assert_eq!(Escaped("\u{202e}txt".as_bytes()).to_string(), "\\xe2\\x80\\xaetxt");
+        assert_eq!(Escaped("\u{9b}".as_bytes()).to_string(), "\\xc2\\x9b");
+    }
+
+    #[test]
+    fn log_values_can_be_split_without_guessing() {
+        assert_eq!(Quoted(b"plain").to_string(), "plain");
+        assert_eq!(Quoted(b"two words").to_string(), "\"two words\"");
+        assert_eq!(Quoted(b"say \"hi\" ok=1").to_string(), "\"say \\\"hi\\\" ok=1\"");
+        assert_eq!(Quoted(b"").to_string(), "\"\"");
+    }
+
+    #[test]
+    fn sizes_read_and_print_in_powers_of_1024() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1K", 1024),
+            ("1.5M", 1_572_864),
+            ("10G", 10 << 30),
+            ("2KiB", 2048),
+            ("7b", 7),
+            ("15E", 15 << 60),
+        ] {
+            assert_eq!(text.parse::<Size>().ok().map(|s| s.0), Some(bytes), "{text}");
+        }
+        for text in ["", "G", "-1", "1.G", "1e9", "99999999999999999999", "16E", "1.5X", "1 2", "٣"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+        for (bytes, text) in [
+            (0, "0"),
+            (1023, "1023"),
+            (1024, "1K"),
+            (1536, "1.5K"),
+            (10 << 30, "10G"),
+            ((1 << 20) - 1, "1M"),
+            (u64::MAX, "16E"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn calendar_dates_match_known_instants() {
+        assert_eq!(Utc::from_unix_ns(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Utc::from_unix_ns(951_827_696_789_000_000).to_string(), "2000-02-29T12:34:56.789Z");
+        assert_eq!(Utc::from_unix_ns(-1).to_string(), "1969-12-31T23:59:59.999Z");
+    }
+}

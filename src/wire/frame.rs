@@ -1,0 +1,167 @@
+//! Frames: a 12-byte header, big-endian, and a body of as many bytes as the header says.
+//! The bound on a body is checked as soon as its header is there, before anything is allocated.
+
+use crate::limits::DATA_BYTES_MAX;
+
+/// Bytes of a header: `u32 length | u32 id | u8 type | u8 flags (0) | u16 reserved (0)`.
+pub const HEADER_BYTES: usize = 12;
+
+/// The type byte of a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameType {
+    /// A request or a reply, in JSON.
+    Control = 1,
+    /// Bytes of a file.
+    Data = 2,
+    /// The end of a file's bytes, in JSON.
+    End = 3,
+    /// The sender gives the transfer up, in JSON.
+    Abort = 4,
+    /// Asks for a pong with the same body, to keep a connection alive.
+    Ping = 5,
+    /// The answer to a ping.
+    Pong = 6,
+}
+
+/// One frame as it stands in a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// See [`FrameType::Control`].
+    Control {
+        /// The request this belongs to.
+        id: u32,
+        /// JSON.
+        body: &'a [u8],
+    },
+    /// The header of a data frame. Its `length` bytes follow and are taken as they arrive, so
+    /// that nobody needs memory for a whole data frame.
+    Data {
+        /// The request this belongs to.
+        id: u32,
+        /// Bytes that follow, at most [`DATA_BYTES_MAX`].
+        length: u32,
+    },
+    /// See [`FrameType::End`].
+    End {
+        /// The request this belongs to.
+        id: u32,
+        /// JSON.
+        body: &'a [u8],
+    },
+    /// See [`FrameType::Abort`].
+    Abort {
+        /// The request this belongs to.
+        id: u32,
+        /// JSON.
+        body: &'a [u8],
+    },
+    /// See [`FrameType::Ping`].
+    Ping {
+        /// To be sent back.
+        body: &'a [u8],
+    },
+    /// See [`FrameType::Pong`].
+    Pong {
+        /// What the ping held.
+        body: &'a [u8],
+    },
+}
+
+/// The peer broke the framing; nothing after this can be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// A type byte that does not exist.
+    #[error("unknown frame type {0}")]
+    UnknownType(u8),
+    /// Flags or reserved bytes that are not 0.
+    #[error("reserved header bytes are not zero")]
+    Reserved,
+    /// A body over the bound for its type.
+    #[error("a frame of {length} bytes is longer than the {limit} allowed here")]
+    TooLong {
+        /// What the header says.
+        length: u32,
+        /// What is allowed.
+        limit: usize,
+    },
+}
+
+/// Body of a ping or pong: enough for a time stamp.
+pub const PING_BYTES_MAX: usize = 64;
+
+/// Cuts the first frame off `bytes`: the frame and how many bytes it took (for a data frame
+/// only its header), or `None` while it is not whole. `control_bytes_max` bounds the body of
+/// control, end and abort frames.
+pub fn decode(bytes: &[u8], control_bytes_max: usize) -> Result<Option<(Frame<'_>, usize)>, WireError> {
+    let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+    let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
+    let id = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+    let kind = FrameType::try_from(header[8])?;
+    if header[9..] != [0; 3] {
+        return Err(WireError::Reserved);
+    }
+    let limit = match kind {
+        FrameType::Data => DATA_BYTES_MAX,
+        FrameType::Ping | FrameType::Pong => PING_BYTES_MAX,
+        FrameType::Control | FrameType::End | FrameType::Abort => control_bytes_max,
+    };
+    if length as usize > limit {
+        return Err(WireError::TooLong { length, limit });
+    }
+    if kind == FrameType::Data {
+        return Ok(Some((Frame::Data { id, length }, HEADER_BYTES)));
+    }
+    let size = HEADER_BYTES + length as usize;
+    let Some(body) = bytes.get(HEADER_BYTES..size) else { return Ok(None) };
+    let frame = match kind {
+        FrameType::Control => Frame::Control { id, body },
+        FrameType::End => Frame::End { id, body },
+        FrameType::Abort => Frame::Abort { id, body },
+        FrameType::Ping => Frame::Ping { body },
+        FrameType::Pong => Frame::Pong { body },
+        FrameType::Data => unreachable!("returned above"),
+    };
+    Ok(Some((frame, size)))
+}
+
+/// The header of a frame whose body has `length` bytes.
+pub fn header(kind: FrameType, id: u32, length: usize) -> [u8; HEADER_BYTES] {
+    let length = u32::try_from(length).expect("every body is bounded far below 4 GiB");
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&length.to_be_bytes());
+    header[4..8].copy_from_slice(&id.to_be_bytes());
+    header[8] = kind as u8;
+    header
+}
+
+/// Appends a frame whose body is `message` in JSON.
+pub fn put_json(out: &mut Vec<u8>, kind: FrameType, id: u32, message: &impl serde::Serialize) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    serde_json::to_writer(&mut *out, message).expect("messages serialize to memory without failing");
+    let length = out.len() - start - HEADER_BYTES;
+    out[start..start + HEADER_BYTES].copy_from_slice(&header(kind, id, length));
+}
+
+/// Appends a frame whose body is `body`.
+pub fn put_bytes(out: &mut Vec<u8>, kind: FrameType, id: u32, body: &[u8]) {
+    out.extend_from_slice(&header(kind, id, body.len()));
+    out.extend_from_slice(body);
+}
+
+impl TryFrom<u8> for FrameType {
+    type Error = WireError;
+
+    fn try_from(byte: u8) -> Result<Self, WireError> {
+        Ok(match byte {
+            1 => Self::Control,
+            2 => Self::Data,
+            3 => Self::End,
+            4 => Self::Abort,
+            5 => Self::Ping,
+            6 => Self::Pong,
+            other => return Err(WireError::UnknownType(other)),
+        })
+    }
+}

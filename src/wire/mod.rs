@@ -1,0 +1,12 @@
+#![doc = include_str!("PROTOCOL.md")]
+//!
+//! # This module
+//!
+//! The codec both programs share: `frame` cuts bytes into frames, `message` gives the bodies of
+//! control frames their types. Pure functions over byte slices; no I/O, no state.
+
+pub mod frame;
+pub mod message;
+
+pub use frame::{Frame, WireError};
+pub use message::{ErrorCode, Reply, Request};
