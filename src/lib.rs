@@ -3,6 +3,7 @@
 pub mod digest;
 pub mod lane;
 pub mod limits;
+pub mod store;
 pub mod text;
 pub mod upload_id;
 pub mod vpath;

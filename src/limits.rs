@@ -53,7 +53,7 @@ pub const TURN_BUDGET: u64 = 512 * 1024;
 /// this many bytes.
 pub const REQUEST_COST: u64 = 8 * 1024;
 /// What reading, stating and sorting one directory entry costs of a turn's budget.
-pub const ENTRY_COST: u64 = 512;
+pub const ENTRY_COST: u64 = 2048;
 /// A piece of a file read or hashed in one go.
 pub const PIECE_BYTES: usize = 256 * 1024;
 /// A turn longer than this is logged with its state: something in it blocks.
@@ -120,16 +120,19 @@ pub const LISTING_ENTRIES_MAX: usize = 1_000_000;
 pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Entries read and sorted together; the sorted runs are merged as pages are produced.
 pub const LISTING_RUN_ENTRIES: usize = 1024;
-/// Directories a count keeps to visit. Each costs its path, so a tree wider than this is
-/// counted depth first, within the bound of [`COUNT_DEPTH_MAX`].
-pub const COUNT_DEPTH_MAX: usize = 4096;
+/// Homes whose ledger is kept after their last session, so that the next need not count again.
+pub const LEDGERS_REMEMBERED: usize = 4096;
+/// Levels of folders a count descends; the kernel takes no path of more than about 2,000.
+pub const COUNT_DEPTH_MAX: usize = 100_000;
+/// A count whose folders are moved about under it starts again at most so often.
+pub const COUNT_RESTARTS_MAX: u32 = 8;
 /// Written and not yet synced bytes of one upload, above which its inbox is not read.
 pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The same for all uploads together.
 pub const UNSYNCED_BYTES_MAX_TOTAL: u64 = 64 * 1024 * 1024;
 /// A sync is asked for whenever this much has been written since the last one.
 pub const SYNC_STEP_BYTES: u64 = 8 * 1024 * 1024;
-/// Sync jobs that wait for the helper; above it a session retries on its next turn.
+/// Sync jobs handed to the helper at once; more wait in the loop, one or two per upload.
 pub const SYNC_JOBS_MAX: usize = 4096;
 /// Files whose digest is remembered (about 130 bytes each).
 pub const DIGESTS_REMEMBERED: usize = 65_536;

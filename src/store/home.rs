@@ -1,0 +1,389 @@
+//! A home as a directory capability. Every path is followed below the home's own descriptor, so
+//! no spelling, link or race leads out; links that stay inside work.
+
+use super::StoreError;
+use super::listing::Listing;
+use super::quota::{Ledger, Reservation};
+use super::staging::Claims;
+use crate::vpath::VPath;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The folder at the top of a home where uploads wait until they are whole. No command reaches
+/// it, no listing shows it.
+pub const STAGING: &str = ".berth";
+
+/// Mode of folders made by users: others may look, as in a home of a login account.
+pub const FOLDER_MODE: u32 = 0o755;
+/// Mode of uploaded files.
+pub const FILE_MODE: u32 = 0o644;
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Link,
+    /// Anything else.
+    Other,
+}
+
+/// What tells one content of one file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Modification time, nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Change time, nanoseconds since the epoch.
+    pub ctime_ns: i64,
+}
+
+impl Identity {
+    /// All of it as numbers, in a fixed order.
+    pub fn parts(&self) -> [u64; 5] {
+        [self.dev, self.ino, self.size, self.mtime_ns.cast_unsigned(), self.ctime_ns.cast_unsigned()]
+    }
+}
+
+/// What the system says of an entry.
+#[derive(Debug, Clone, Copy)]
+pub struct Meta {
+    /// File, folder, …
+    pub kind: Kind,
+    /// Bytes of a file's content; 0 for others.
+    pub size: u64,
+    /// Modification time, nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Names it has.
+    pub links: u64,
+    /// Tells this content from any other.
+    pub identity: Identity,
+}
+
+impl From<Stat> for Meta {
+    fn from(stat: Stat) -> Self {
+        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Folder,
+            FileType::Symlink => Kind::Link,
+            _ => Kind::Other,
+        };
+        let size = if kind == Kind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
+        let mtime_ns = ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+        let ctime_ns = ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64);
+        let identity = Identity { dev: stat.st_dev, ino: stat.st_ino, size, mtime_ns, ctime_ns };
+        Self { kind, size, mtime_ns, mode: stat.st_mode & 0o7777, links: u64::from(stat.st_nlink as u32), identity }
+    }
+}
+
+/// The metadata of an open file.
+pub fn meta_of(file: impl AsFd) -> Result<Meta, StoreError> {
+    Ok(rustix::fs::fstat(file)?.into())
+}
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Opens the home at `path` below the one of `roots` that holds it. From the root down no link
+/// is followed, so nobody who can write above a home can redirect it.
+pub fn open_root(roots: &[PathBuf], path: &Path) -> Result<Dir, StoreError> {
+    let (root, below) = roots
+        .iter()
+        .find_map(|root| Some((root, path.strip_prefix(root).ok()?)))
+        .ok_or_else(|| StoreError::Io(io::Error::other(format!("{} lies under no home root", path.display()))))?;
+    let mut at: OwnedFd = File::open(root)?.into();
+    for component in below.components() {
+        let Component::Normal(name) = component else { return Err(StoreError::BadName) };
+        at = rustix::fs::openat(&at, name, FOLDER, Mode::empty())?;
+    }
+    Ok(Dir::from_std_file(at.into()))
+}
+
+/// One account's files.
+pub struct Home {
+    root: Dir,
+    ledger: Rc<Ledger>,
+    pub(super) staging: RefCell<Option<Rc<OwnedFd>>>,
+    pub(super) claims: Claims,
+    pub(super) partial_expiry: Duration,
+}
+
+/// The folder that holds an entry.
+enum Parent<'a> {
+    Root(&'a Dir),
+    Below(Dir),
+}
+
+impl AsFd for Parent<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Root(dir) => dir.as_fd(),
+            Self::Below(dir) => dir.as_fd(),
+        }
+    }
+}
+
+impl Home {
+    /// The home whose folder is `root`.
+    pub fn new(root: Dir, ledger: Rc<Ledger>, partial_expiry: Duration) -> Result<Self, StoreError> {
+        Ok(Self { root, ledger, staging: RefCell::default(), claims: Claims::default(), partial_expiry })
+    }
+
+    /// Whether this is the home in the folder `root`.
+    pub fn is_at(&self, root: &Dir) -> Result<bool, StoreError> {
+        Ok(folder_id(&self.root)? == folder_id(root)?)
+    }
+
+    /// The home's account book.
+    pub fn ledger(&self) -> &Rc<Ledger> {
+        &self.ledger
+    }
+
+    pub(super) fn root_fd(&self) -> Result<OwnedFd, StoreError> {
+        Ok(self.root.as_fd().try_clone_to_owned()?)
+    }
+
+    // ---- What asks ------------------------------------------------------------------------
+
+    /// Opens a regular file for reading. Anything else is refused without being opened, so
+    /// that no pipe or device blocks or acts.
+    pub fn open(&self, path: &VPath) -> Result<(File, Meta), StoreError> {
+        let file = self.open_any(path)?;
+        let meta = meta_of(&file)?;
+        match meta.kind {
+            Kind::File => Ok((file, meta)),
+            _ => Err(StoreError::NotAFile),
+        }
+    }
+
+    fn open_any(&self, path: &VPath) -> Result<File, StoreError> {
+        refuse_staging(path)?;
+        let mut options = OpenOptions::new();
+        // O_NONBLOCK keeps the open of a pipe from waiting for its other end.
+        options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+        Ok(self.root.open_with(path.relative(), &options).map_err(StoreError::from_open)?.into_std())
+    }
+
+    /// What is at `path`; links inside the home are followed.
+    pub fn stat(&self, path: &VPath) -> Result<Meta, StoreError> {
+        let Some((_, name)) = path.split() else { return meta_of(&self.root) };
+        let meta: Meta = self.stat_entry(path)?;
+        if meta.kind != Kind::Link {
+            return Ok(meta);
+        }
+        // cap-std follows the link, and only inside the home; opening tells what it found.
+        let _ = name;
+        match self.root.open_dir(path.relative()) {
+            Ok(dir) => meta_of(&dir),
+            Err(_) => meta_of(self.open_any(path)?),
+        }
+    }
+
+    /// What is at `path` itself; a link is not followed.
+    pub fn stat_entry(&self, path: &VPath) -> Result<Meta, StoreError> {
+        if path.is_root() {
+            return meta_of(&self.root);
+        }
+        let (parent, name) = self.parent(path)?;
+        Ok(rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?.into())
+    }
+
+    /// Begins to list a folder.
+    pub fn list(&self, path: &VPath) -> Result<Listing, StoreError> {
+        let dir = self.open_folder(path)?;
+        Ok(Listing::new(dir.into_std_file().into(), path.is_root())?)
+    }
+
+    fn open_folder(&self, path: &VPath) -> Result<Dir, StoreError> {
+        refuse_staging(path)?;
+        let dir = self.root.open_dir(path.relative()).map_err(StoreError::from_open)?;
+        self.refuse_staging_folder(&dir)?;
+        Ok(dir)
+    }
+
+    // ---- What changes ---------------------------------------------------------------------
+
+    /// Makes a folder.
+    pub fn make_folder(&self, path: &VPath) -> Result<(), StoreError> {
+        if path.is_root() {
+            return Err(StoreError::Exists);
+        }
+        let (parent, name) = self.parent(path)?;
+        let promise = self.ledger.reserve(0, 1)?;
+        rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(FOLDER_MODE))?;
+        promise.take(0, 1);
+        Ok(())
+    }
+
+    /// Removes anything but a folder.
+    pub fn remove_file(&self, path: &VPath) -> Result<(), StoreError> {
+        let (parent, name) = self.parent(path)?;
+        let meta: Meta = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?.into();
+        if meta.kind == Kind::Folder {
+            return Err(StoreError::NotAFile);
+        }
+        rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
+        self.credit(&meta);
+        Ok(())
+    }
+
+    /// Removes an empty folder.
+    pub fn remove_folder(&self, path: &VPath) -> Result<(), StoreError> {
+        let (parent, name) = self.parent(path)?;
+        rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?;
+        self.ledger.credit(0, 1);
+        Ok(())
+    }
+
+    /// Moves an entry. A file at `to` is replaced only if `replace`; a folder never is.
+    pub fn rename(&self, from: &VPath, to: &VPath, replace: bool) -> Result<(), StoreError> {
+        if from != to && from.contains(to) {
+            return Err(StoreError::IntoItself);
+        }
+        let (from_parent, from_name) = self.parent(from)?;
+        let (to_parent, to_name) = self.parent(to)?;
+        let moved: Meta = rustix::fs::statat(&from_parent, from_name, AtFlags::SYMLINK_NOFOLLOW)?.into();
+        let replaced = replace_check(&to_parent, to_name, replace && moved.kind != Kind::Folder)?;
+        let same =
+            replaced.is_some_and(|r| (r.identity.dev, r.identity.ino) == (moved.identity.dev, moved.identity.ino));
+        rename_entry(from_parent.as_fd(), from_name, to_parent.as_fd(), to_name, replaced.is_some()).map_err(
+            |error| {
+                if error == rustix::io::Errno::INVAL { StoreError::IntoItself } else { error.into() }
+            },
+        )?;
+        if let Some(replaced) = replaced.filter(|_| !same) {
+            self.credit(&replaced);
+        }
+        Ok(())
+    }
+
+    /// Gives back what an entry that has just lost a name used.
+    pub(super) fn credit(&self, removed: &Meta) {
+        match removed.links {
+            0 | 1 => self.ledger.credit(removed.size, 1),
+            _ => {
+                // Whether another name of it lies in this home only a count can tell.
+                self.ledger.credit(0, 1);
+                if removed.kind == Kind::File {
+                    self.ledger.begin_recount();
+                }
+            }
+        }
+    }
+
+    /// A target for a staged file.
+    pub(super) fn target(&self, path: &VPath) -> Result<Target, StoreError> {
+        let (parent, name) = self.parent(path)?;
+        let folder = match parent {
+            Parent::Root(dir) => dir.try_clone()?,
+            Parent::Below(dir) => dir,
+        };
+        Ok(Target { folder: folder.into_std_file(), name: name.to_vec() })
+    }
+
+    fn parent<'a, 'p>(&'a self, path: &'p VPath) -> Result<(Parent<'a>, &'p [u8]), StoreError> {
+        refuse_staging(path)?;
+        let name = path.name().ok_or(StoreError::BadName)?;
+        let (above, _) = path.split().ok_or(StoreError::BadName)?;
+        if above.is_root() {
+            return Ok((Parent::Root(&self.root), name));
+        }
+        let dir = self.root.open_dir(above.relative()).map_err(StoreError::from_open)?;
+        self.refuse_staging_folder(&dir)?;
+        Ok((Parent::Below(dir), name))
+    }
+
+    /// A link inside the home may lead to the staging folder; its name is not what counts.
+    fn refuse_staging_folder(&self, dir: &Dir) -> Result<(), StoreError> {
+        match &*self.staging.borrow() {
+            Some(staging) if folder_id(&**staging)? == folder_id(dir)? => Err(StoreError::BadName),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn promise(&self, bytes: u64) -> Result<Reservation, StoreError> {
+        self.ledger.reserve(bytes, 1)
+    }
+}
+
+/// Where a staged file will go.
+pub(super) struct Target {
+    /// The folder, open: also what policy `full` syncs.
+    pub(super) folder: File,
+    /// The name in it.
+    pub(super) name: Vec<u8>,
+}
+
+impl StoreError {
+    /// Errors of opening: a socket or a device without a driver is there, but no file.
+    fn from_open(error: io::Error) -> Self {
+        match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+            Some(rustix::io::Errno::NXIO | rustix::io::Errno::NODEV) => Self::NotAFile,
+            _ => error.into(),
+        }
+    }
+}
+
+fn refuse_staging(path: &VPath) -> Result<(), StoreError> {
+    if path.components().next() == Some(STAGING.as_bytes()) { Err(StoreError::BadName) } else { Ok(()) }
+}
+
+fn folder_id(folder: impl AsFd) -> Result<(u64, u64), StoreError> {
+    let stat = rustix::fs::fstat(folder)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// What a rename to `name` would replace, or why it may not.
+pub(super) fn replace_check(parent: impl AsFd, name: &[u8], replace: bool) -> Result<Option<Meta>, StoreError> {
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => match Meta::from(stat) {
+            meta if meta.kind != Kind::Folder && replace => Ok(Some(meta)),
+            _ => Err(StoreError::Exists),
+        },
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Renames, refusing to replace anything unless `replace`.
+pub(super) fn rename_entry(
+    from: BorrowedFd<'_>,
+    from_name: &[u8],
+    to: BorrowedFd<'_>,
+    to_name: &[u8],
+    replace: bool,
+) -> Result<(), rustix::io::Errno> {
+    let (from_name, to_name) = (OsStr::from_bytes(from_name), OsStr::from_bytes(to_name));
+    if replace {
+        return rustix::fs::renameat(from, from_name, to, to_name);
+    }
+    match rustix::fs::renameat_with(from, from_name, to, to_name, RenameFlags::NOREPLACE) {
+        // Filesystems without the flag say EINVAL: look, then rename.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            match rustix::fs::statat(to, to_name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(_) => Err(rustix::io::Errno::EXIST),
+                Err(_) => rustix::fs::renameat(from, from_name, to, to_name),
+            }
+        }
+        result => result,
+    }
+}

@@ -1,0 +1,185 @@
+//! Listing a folder in slices: names are read and sorted in runs, the runs are merged as pages
+//! are produced, and each entry is looked at only when its page is.
+
+use super::StoreError;
+use super::home::{Meta, STAGING};
+use crate::lane::Budget;
+use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, LISTING_RUN_ENTRIES};
+use rustix::fs::{AtFlags, Dir};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+/// A listing that has not ended yet.
+pub struct Listing {
+    dir: Dir,
+    hides_staging: bool,
+    is_read: bool,
+    names: Names,
+    /// The end of each sorted run in `names`, in order.
+    run_ends: Vec<usize>,
+    /// The first name left of each run, smallest on top; names index into `names`.
+    heads: BinaryHeap<Reverse<(Box<[u8]>, usize, usize)>>,
+}
+
+/// One entry of a folder.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// What the system says of it; a link is not followed.
+    pub meta: Meta,
+}
+
+/// Names packed one behind the other, so that a name costs little more than its bytes.
+#[derive(Default)]
+struct Names {
+    bytes: Vec<u8>,
+    spans: Vec<(u32, u8)>,
+}
+
+impl Names {
+    fn push(&mut self, name: &[u8]) {
+        let start = u32::try_from(self.bytes.len()).expect("bounded by LISTING_BYTES_MAX");
+        self.bytes.extend_from_slice(name);
+        self.spans.push((start, u8::try_from(name.len()).expect("the kernel's NAME_MAX is 255")));
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        let (start, length) = self.spans[index];
+        &self.bytes[start as usize..start as usize + usize::from(length)]
+    }
+
+    fn sort_from(&mut self, first: usize) {
+        let Self { bytes, spans } = self;
+        let name = |&(start, length): &(u32, u8)| &bytes[start as usize..start as usize + usize::from(length)];
+        spans[first..].sort_unstable_by(|a, b| name(a).cmp(name(b)));
+    }
+}
+
+impl Listing {
+    /// A listing of the folder `fd`, without the staging folder if it is a home's top.
+    pub fn new(fd: OwnedFd, hides_staging: bool) -> Result<Self, StoreError> {
+        Ok(Self {
+            dir: Dir::read_from(fd)?,
+            hides_staging,
+            is_read: false,
+            names: Names::default(),
+            run_ends: Vec::new(),
+            heads: BinaryHeap::new(),
+        })
+    }
+
+    /// The next entry in order of bytes, as far as `budget` goes.
+    pub fn next(&mut self, budget: &mut Budget) -> Result<Step, StoreError> {
+        if !self.read_names(budget)? {
+            return Ok(Step::Later);
+        }
+        while !budget.is_spent() {
+            budget.spend(ENTRY_COST);
+            let Some(Reverse((name, index, run))) = self.heads.pop() else { return Ok(Step::End) };
+            if index + 1 < self.run_ends[run] {
+                self.heads.push(Reverse((self.names.get(index + 1).into(), index + 1, run)));
+            }
+            match rustix::fs::statat(self.dir.fd()?, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => return Ok(Step::Entry(Listed { name: name.into(), meta: stat.into() })),
+                // Removed since its name was read.
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(Step::Later)
+    }
+
+    /// Reads and sorts on; true once all names are there.
+    fn read_names(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
+        while !self.is_read {
+            if budget.is_spent() {
+                return Ok(false);
+            }
+            let run_start = self.run_ends.last().copied().unwrap_or(0);
+            while self.names.spans.len() - run_start < LISTING_RUN_ENTRIES && !self.is_read {
+                self.read_name()?;
+            }
+            budget.spend(ENTRY_COST * (self.names.spans.len() - run_start) as u64 / 4);
+            self.end_run(run_start);
+        }
+        Ok(true)
+    }
+
+    fn read_name(&mut self) -> Result<(), StoreError> {
+        let Some(entry) = self.dir.read() else {
+            self.is_read = true;
+            return Ok(());
+        };
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") || (self.hides_staging && name == STAGING.as_bytes()) {
+            return Ok(());
+        }
+        if self.names.spans.len() >= LISTING_ENTRIES_MAX || self.names.bytes.len() + name.len() > LISTING_BYTES_MAX {
+            return Err(StoreError::TooLarge);
+        }
+        self.names.push(name);
+        Ok(())
+    }
+
+    fn end_run(&mut self, start: usize) {
+        let end = self.names.spans.len();
+        if start == end {
+            return;
+        }
+        self.names.sort_from(start);
+        let run = self.run_ends.len();
+        self.run_ends.push(end);
+        self.heads.push(Reverse((self.names.get(start).into(), start, run)));
+    }
+}
+
+/// What [`Listing::next`] came to.
+pub enum Step {
+    /// The next entry.
+    Entry(Listed),
+    /// The budget is spent.
+    Later,
+    /// There are no more.
+    End,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_folder_comes_sorted_and_in_slices() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let count = LISTING_RUN_ENTRIES * 2 + 77;
+        for i in 0..count {
+            std::fs::write(folder.path().join(format!("f{}", (i * 7919) % count)), "").expect("write");
+        }
+        std::fs::create_dir(folder.path().join(STAGING)).expect("mkdir");
+        let fd = std::fs::File::open(folder.path()).expect("open").into();
+        let mut listing = Listing::new(fd, true).expect("listing");
+        let (mut names, mut slices) = (Vec::new(), 0);
+        loop {
+            let mut budget = Budget::new(ENTRY_COST * 100);
+            loop {
+                match listing.next(&mut budget).expect("next") {
+                    Step::Entry(entry) => names.push(entry.name),
+                    Step::Later => break,
+                    Step::End => {
+                        let mut sorted = names.clone();
+                        sorted.sort();
+                        sorted.dedup();
+                        assert_eq!((names.len(), slices > 20), (count, true));
+                        assert_eq!(names, sorted);
+                        return;
+                    }
+                }
+            }
+            slices += 1;
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Users' files: the only code that touches them. Homes are directory capabilities, uploads are
+//! staged beside what they will replace, quotas are ledgers. Knows no protocol and no session.
+
+pub mod cache;
+pub mod count;
+pub mod home;
+pub mod listing;
+pub mod quota;
+pub mod staging;
+pub mod syncer;
+
+use crate::limits::LEDGERS_REMEMBERED;
+use crate::text::unix_ns;
+use cache::DigestCache;
+use hmac::{Hmac, KeyInit, Mac};
+use home::{Home, Identity};
+use quota::{Ledger, QuotaLimits};
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+use std::time::{Duration, SystemTime};
+use syncer::Syncer;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing at the path.
+    #[error("not found")]
+    NotFound,
+    /// Something at the path already.
+    #[error("already there")]
+    Exists,
+    /// Not a regular file.
+    #[error("not a regular file")]
+    NotAFile,
+    /// Not a folder.
+    #[error("not a folder")]
+    NotADirectory,
+    /// A folder with something in it.
+    #[error("folder not empty")]
+    NotEmpty,
+    /// A name that cannot be used here.
+    #[error("name cannot be used")]
+    BadName,
+    /// A link that leads out of the home.
+    #[error("leads out of the home")]
+    OutsideHome,
+    /// A folder cannot be moved into itself.
+    #[error("a folder cannot be moved into itself")]
+    IntoItself,
+    /// The file's permissions or a read-only filesystem.
+    #[error("permission denied")]
+    Denied,
+    /// No space, or the filesystem's own quota.
+    #[error("disk full")]
+    DiskFull,
+    /// More entries than a listing may hold.
+    #[error("too many entries")]
+    TooLarge,
+    /// The account's bytes.
+    #[error("byte quota exceeded")]
+    QuotaBytes,
+    /// The account's number of files.
+    #[error("file quota exceeded")]
+    QuotaFiles,
+    /// The file is not the one it was.
+    #[error("changed meanwhile")]
+    Changed,
+    /// A newer claim on the same upload.
+    #[error("taken over by another session")]
+    Superseded,
+    /// Anything else the system says.
+    #[error("{0}")]
+    Io(io::Error),
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        use rustix::io::Errno;
+        let Some(errno) = error.raw_os_error().map(Errno::from_raw_os_error) else {
+            // cap-std's own verdict on a path that escapes has no system error behind it.
+            return if error.kind() == io::ErrorKind::PermissionDenied { Self::OutsideHome } else { Self::Io(error) };
+        };
+        match errno {
+            Errno::NOENT => Self::NotFound,
+            Errno::EXIST => Self::Exists,
+            Errno::NOTEMPTY => Self::NotEmpty,
+            Errno::NOTDIR => Self::NotADirectory,
+            Errno::ISDIR => Self::NotAFile,
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => Self::Denied,
+            Errno::NAMETOOLONG | Errno::ILSEQ => Self::BadName,
+            Errno::LOOP | Errno::XDEV => Self::OutsideHome,
+            Errno::NOSPC | Errno::DQUOT | Errno::FBIG => Self::DiskFull,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<rustix::io::Errno> for StoreError {
+    fn from(errno: rustix::io::Errno) -> Self {
+        io::Error::from(errno).into()
+    }
+}
+
+/// What all homes share.
+pub struct Store {
+    roots: Vec<PathBuf>,
+    homes: HashMap<PathBuf, Weak<Home>>,
+    ledgers: HashMap<PathBuf, Rc<Ledger>>,
+    partial_expiry: Duration,
+    etag_key: [u8; 32],
+    /// Digests of files that have not changed since.
+    pub digests: DigestCache,
+    /// Flushes files to disk beside the loop.
+    pub syncer: Syncer,
+}
+
+impl Store {
+    /// A store of the homes below `roots`. Etags are made under a random key, so they do not
+    /// outlive the store.
+    pub fn new(roots: Vec<PathBuf>, partial_expiry: Duration, syncer: Syncer) -> io::Result<Self> {
+        let mut etag_key = [0; 32];
+        getrandom::fill(&mut etag_key).map_err(io::Error::other)?;
+        Ok(Self {
+            roots,
+            homes: HashMap::new(),
+            ledgers: HashMap::new(),
+            partial_expiry,
+            etag_key,
+            digests: DigestCache::default(),
+            syncer,
+        })
+    }
+
+    /// The home at `path`, shared by all sessions of its account, under `limits` from now on.
+    pub fn home(&mut self, path: &Path, limits: QuotaLimits) -> Result<Rc<Home>, StoreError> {
+        let ledger = self.ledger(path);
+        ledger.set_limits(limits);
+        let root = home::open_root(&self.roots, path)?;
+        if let Some(home) = self.homes.get(path).and_then(Weak::upgrade)
+            && home.is_at(&root)?
+        {
+            return Ok(home);
+        }
+        let home = Rc::new(Home::new(root, ledger, self.partial_expiry)?);
+        self.homes.insert(path.to_path_buf(), Rc::downgrade(&home));
+        Ok(home)
+    }
+
+    fn ledger(&mut self, path: &Path) -> Rc<Ledger> {
+        if self.ledgers.len() > LEDGERS_REMEMBERED {
+            self.ledgers.retain(|_, ledger| Rc::strong_count(ledger) > 1);
+            self.homes.retain(|_, home| home.strong_count() > 0);
+        }
+        Rc::clone(self.ledgers.entry(path.to_path_buf()).or_default())
+    }
+
+    /// An opaque name for the content a file has now.
+    pub fn etag(&self, identity: &Identity) -> String {
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&self.etag_key).expect("HMAC takes a key of any length");
+        for part in identity.parts() {
+            mac.update(&part.to_be_bytes());
+        }
+        let mut text = [0; 32];
+        crate::digest::hex_encode(&mac.finalize().into_bytes()[..16], &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// Nanoseconds since the epoch by the system's clock.
+pub fn now_unix_ns() -> i64 {
+    unix_ns(SystemTime::now())
+}

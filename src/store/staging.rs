@@ -1,0 +1,400 @@
+//! Uploads that are not whole yet. They wait in a hidden folder at the top of the home, on the
+//! same filesystem as their targets, so that one rename makes them appear.
+//!
+//! `ID.part` holds the bytes. `ID.json`, the record, exists once an upload is worth resuming;
+//! a part without a record is swept away when the home is counted.
+
+use super::StoreError;
+use super::home::{FILE_MODE, Home, Meta, STAGING, meta_of, rename_entry, replace_check};
+use super::quota::Reservation;
+use crate::limits::{PARTIALS_PER_HOME_MAX, SMALL_FILE_BYTES_MAX};
+use crate::upload_id::UploadId;
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, Timespec, Timestamps};
+use serde::{Deserialize, Serialize};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Ends the name of a file that holds an upload's bytes.
+pub const PART_SUFFIX: &str = ".part";
+const RECORD_SUFFIX: &str = ".json";
+
+/// What is remembered of an upload besides its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Where it goes, from the home.
+    #[serde(with = "bytes_as_base64")]
+    pub path: Vec<u8>,
+    /// Bytes announced, if they were.
+    pub size: Option<u64>,
+    /// Modification time of the source, nanoseconds since the epoch, if it was told.
+    pub mtime_ns: Option<i64>,
+}
+
+/// An interrupted upload.
+#[derive(Debug, Clone)]
+pub struct KeptUpload {
+    /// Its name.
+    pub id: UploadId,
+    /// What is known of it.
+    pub record: Record,
+    /// Bytes there are.
+    pub length: u64,
+    /// When it is dropped, nanoseconds since the epoch.
+    pub expires_ns: i64,
+}
+
+/// The running uploads of a home by name, so that a second claim on one ends the first.
+#[derive(Default)]
+pub(super) struct Claims(RefCell<HashMap<UploadId, Weak<Claim>>>);
+
+struct Claim {
+    reservation: Reservation,
+    is_superseded: Cell<bool>,
+}
+
+impl Claims {
+    fn insert(&self, id: UploadId, claim: &Rc<Claim>) {
+        self.0.borrow_mut().insert(id, Rc::downgrade(claim));
+    }
+
+    fn is_running(&self, id: &UploadId) -> bool {
+        self.0.borrow().get(id).is_some_and(|claim| claim.strong_count() > 0)
+    }
+
+    /// Ends the claim there is: its promise is free at once, its next write fails.
+    fn supersede(&self, id: &UploadId) {
+        if let Some(claim) = self.0.borrow_mut().remove(id).and_then(|claim| claim.upgrade()) {
+            claim.is_superseded.set(true);
+            claim.reservation.release();
+        }
+    }
+
+    fn remove(&self, id: &UploadId) {
+        self.0.borrow_mut().remove(id);
+    }
+}
+
+/// A file that grows in the staging folder. Dropped, it vanishes, unless it has a record.
+pub struct Staged {
+    home: Rc<Home>,
+    staging: Rc<OwnedFd>,
+    id: UploadId,
+    claim: Rc<Claim>,
+    file: Arc<File>,
+    length: u64,
+    is_recorded: bool,
+    is_committed: bool,
+}
+
+impl Staged {
+    /// Begins an upload of `size` bytes, or of unknown size, after promising room for it.
+    /// What there was under `id` is dropped.
+    pub fn create(home: Rc<Home>, id: UploadId, size: Option<u64>) -> Result<Self, StoreError> {
+        home.drop_kept(&id)?;
+        let reservation = home.promise(size.unwrap_or(0))?;
+        let (staging, file) = create_part(&home, &id)?;
+        reservation.take(0, 1);
+        Ok(Self::claimed(home, staging, id, reservation, file, 0, false))
+    }
+
+    /// Takes up what is kept under `id`; `None` if nothing is, or something else than `record`.
+    pub fn resume(home: Rc<Home>, id: UploadId, record: &Record) -> Result<Option<Self>, StoreError> {
+        let Some(staging) = home.staging(false)? else { return Ok(None) };
+        home.claims.supersede(&id);
+        if read_record(&staging, &id).as_ref() != Some(record) {
+            return Ok(None);
+        }
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&*staging, part_name(&id), flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let length = meta_of(&file)?.size;
+        if record.size.is_some_and(|size| length > size) {
+            return Ok(None);
+        }
+        let reservation = home.ledger().reserve(record.size.map_or(0, |size| size - length), 0)?;
+        Ok(Some(Self::claimed(home, staging, id, reservation, file, length, true)))
+    }
+
+    fn claimed(
+        home: Rc<Home>,
+        staging: Rc<OwnedFd>,
+        id: UploadId,
+        reservation: Reservation,
+        file: File,
+        length: u64,
+        is_recorded: bool,
+    ) -> Self {
+        let claim = Rc::new(Claim { reservation, is_superseded: Cell::new(false) });
+        home.claims.insert(id, &claim);
+        Self { home, staging, id, claim, file: Arc::new(file), length, is_recorded, is_committed: false }
+    }
+
+    /// Appends. What was written before an error stays written and counted.
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
+        if self.claim.is_superseded.get() {
+            return Err(StoreError::Superseded);
+        }
+        let missing = (bytes.len() as u64).saturating_sub(self.claim.reservation.bytes());
+        self.claim.reservation.grow(missing, 0)?;
+        while !bytes.is_empty() {
+            match self.file.write_at(bytes, self.length) {
+                Ok(0) => return Err(StoreError::DiskFull),
+                Ok(count) => {
+                    self.length += count as u64;
+                    self.claim.reservation.take(count as u64, 0);
+                    bytes = &bytes[count..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on the upload outlives its session and the server, and can be resumed.
+    pub fn keep(&mut self, record: &Record) -> Result<(), StoreError> {
+        if !self.is_recorded {
+            self.home.make_room_for_kept()?;
+            write_record(&self.staging, &self.id, record)?;
+            self.is_recorded = true;
+        }
+        Ok(())
+    }
+
+    /// Drops bytes and record when this is dropped, whatever was decided before.
+    pub fn forget(&mut self) {
+        self.is_recorded = false;
+    }
+
+    /// Gives the file its modification time, before it is synced.
+    pub fn set_mtime(&self, mtime_ns: i64) -> Result<(), StoreError> {
+        let time =
+            Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _ };
+        let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW as _ };
+        Ok(rustix::fs::futimens(&*self.file, &Timestamps { last_access: now, last_modification: time })?)
+    }
+
+    /// Makes the upload appear at `path`, instead of a file there if `replaces` accepts it.
+    /// Returns the folder that now holds it, for who wants to sync that.
+    pub fn commit(
+        mut self,
+        path: &crate::vpath::VPath,
+        replace: bool,
+        accepts: impl FnOnce(Option<&Meta>) -> bool,
+    ) -> Result<File, StoreError> {
+        if self.claim.is_superseded.get() {
+            return Err(StoreError::Superseded);
+        }
+        let target = self.home.target(path)?;
+        let replaced = replace_check(&target.folder, &target.name, replace)?;
+        if !accepts(replaced.as_ref()) {
+            return Err(StoreError::Changed);
+        }
+        let part = part_name(&self.id);
+        rename_entry(self.staging.as_fd(), part.as_bytes(), target.folder.as_fd(), &target.name, replaced.is_some())?;
+        self.is_committed = true;
+        if let Some(replaced) = replaced {
+            self.home.credit(&replaced);
+        }
+        if self.is_recorded {
+            remove(&self.staging, &record_name(&self.id));
+        }
+        Ok(target.folder)
+    }
+
+    /// The bytes, for reading a prefix again and for syncing.
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Bytes written so far.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if self.claim.is_superseded.get() {
+            return;
+        }
+        self.home.claims.remove(&self.id);
+        if self.is_committed || self.is_recorded {
+            return;
+        }
+        if remove(&self.staging, &part_name(&self.id)) {
+            self.home.ledger().credit(self.length, 1);
+        }
+        remove(&self.staging, &record_name(&self.id));
+    }
+}
+
+impl Home {
+    /// The staging folder; made if `create`, else `None` when there is none.
+    pub(super) fn staging(&self, create: bool) -> Result<Option<Rc<OwnedFd>>, StoreError> {
+        if let Some(staging) = &*self.staging.borrow() {
+            return Ok(Some(Rc::clone(staging)));
+        }
+        let root = self.root_fd()?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&root, STAGING, flags, Mode::empty());
+        let fd = match open() {
+            Err(rustix::io::Errno::NOENT) if create => {
+                rustix::fs::mkdirat(&root, STAGING, Mode::RWXU)?;
+                open()?
+            }
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            result => result?,
+        };
+        let staging = Rc::new(fd);
+        *self.staging.borrow_mut() = Some(Rc::clone(&staging));
+        Ok(Some(staging))
+    }
+
+    /// The uploads that can be resumed, oldest first.
+    pub fn kept_uploads(&self) -> Result<Vec<KeptUpload>, StoreError> {
+        let Some(staging) = self.staging(false)? else { return Ok(Vec::new()) };
+        let mut kept = Vec::new();
+        for (id, suffix) in staged_names(&staging)? {
+            if suffix == RECORD_SUFFIX
+                && let Some(record) = read_record(&staging, &id)
+                && let Ok(stat) = rustix::fs::statat(&*staging, part_name(&id), AtFlags::SYMLINK_NOFOLLOW)
+            {
+                let meta = Meta::from(stat);
+                kept.push(KeptUpload { id, record, length: meta.size, expires_ns: self.expires_ns(&meta) });
+            }
+        }
+        kept.sort_by_key(|upload| upload.expires_ns);
+        Ok(kept)
+    }
+
+    fn expires_ns(&self, part: &Meta) -> i64 {
+        part.identity.ctime_ns.saturating_add(nanoseconds(self.partial_expiry))
+    }
+
+    /// Drops what is kept under `id`, and ends the session that is writing it. False if there
+    /// was nothing.
+    pub fn drop_kept(&self, id: &UploadId) -> Result<bool, StoreError> {
+        let Some(staging) = self.staging(false)? else { return Ok(false) };
+        self.claims.supersede(id);
+        let Ok(stat) = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW) else {
+            return Ok(false);
+        };
+        remove(&staging, &record_name(id));
+        if remove(&staging, &part_name(id)) {
+            self.ledger().credit(Meta::from(stat).size, 1);
+        }
+        Ok(true)
+    }
+
+    fn make_room_for_kept(&self) -> Result<(), StoreError> {
+        let kept = self.kept_uploads()?;
+        let surplus = (kept.len() + 1).saturating_sub(PARTIALS_PER_HOME_MAX);
+        let idle = kept.iter().filter(|upload| !self.claims.is_running(&upload.id));
+        for upload in idle.take(surplus) {
+            self.drop_kept(&upload.id)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what no upload will ask for again: expired ones, parts without a record, records
+    /// without a part. The count that follows does the bookkeeping.
+    pub(super) fn sweep_staging(&self) -> Result<(), StoreError> {
+        let Some(staging) = self.staging(false)? else { return Ok(()) };
+        let now_ns = super::now_unix_ns();
+        let live: Vec<UploadId> =
+            self.kept_uploads()?.iter().filter(|upload| upload.expires_ns > now_ns).map(|upload| upload.id).collect();
+        for (id, suffix) in staged_names(&staging)? {
+            if !live.contains(&id) && !self.claims.is_running(&id) {
+                remove(&staging, &format!("{id}{suffix}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn create_part(home: &Home, id: &UploadId) -> Result<(Rc<OwnedFd>, File), StoreError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for _ in 0..2 {
+        let staging = home.staging(true)?.ok_or(StoreError::NotFound)?;
+        match rustix::fs::openat(&*staging, part_name(id), flags, Mode::from_raw_mode(FILE_MODE)) {
+            Ok(fd) => return Ok((staging, fd.into())),
+            // The folder was removed under us: make it again.
+            Err(rustix::io::Errno::NOENT) => *home.staging.borrow_mut() = None,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Err(StoreError::NotFound)
+}
+
+fn part_name(id: &UploadId) -> String {
+    format!("{id}{PART_SUFFIX}")
+}
+
+fn record_name(id: &UploadId) -> String {
+    format!("{id}{RECORD_SUFFIX}")
+}
+
+/// True unless there was nothing to remove; failures show in the next count.
+fn remove(staging: &OwnedFd, name: &str) -> bool {
+    rustix::fs::unlinkat(staging, name, AtFlags::empty()).is_ok()
+}
+
+/// Everything in the staging folder that is named like an upload.
+fn staged_names(staging: &OwnedFd) -> Result<Vec<(UploadId, &'static str)>, StoreError> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(staging)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy();
+        for suffix in [PART_SUFFIX, RECORD_SUFFIX] {
+            if let Some(Ok(id)) = name.strip_suffix(suffix).map(str::parse) {
+                names.push((id, suffix));
+            }
+        }
+    }
+    Ok(names)
+}
+
+fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<Record> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::openat(staging, record_name(id), flags, Mode::empty()).ok()?);
+    let mut text = Vec::new();
+    file.take(SMALL_FILE_BYTES_MAX).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Not synced: a record lost in a power failure costs one transfer from its start, and a
+/// damaged one is no record.
+fn write_record(staging: &OwnedFd, id: &UploadId, record: &Record) -> Result<(), StoreError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(staging, record_name(id), flags, Mode::RUSR | Mode::WUSR)?);
+    let text = serde_json::to_vec(record).map_err(io::Error::other)?;
+    Ok(file.write_all(&text)?)
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+mod bytes_as_base64 {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
