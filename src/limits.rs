@@ -38,20 +38,22 @@ pub const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
 
 // ---- Lanes and turns ----------------------------------------------------------------------
 
-/// Inbox while no upload runs: holds the largest control frame and some pipelined requests.
-pub const INBOX_BYTES: usize = CONTROL_BYTES_MAX + 16 * 1024;
-/// Inbox at first, before a session has shown that it sends more than a few small frames.
+/// Inbox at first: a session that sends a request now and then needs no more.
 pub const INBOX_BYTES_FIRST: usize = 8 * 1024;
-/// Inbox while an upload runs: one read, one hash and one write of what still fits in L2 cache.
-pub const INBOX_BYTES_UPLOAD: usize = 256 * 1024;
-/// Bytes of memory in an outbox above which no more is produced for it.
-pub const OUTBOX_BYTES_HIGH: usize = 256 * 1024;
-/// What one turn may move and hash. At 1.7 GB/s of SHA-256 this is 0.3 ms, so that eight greedy
-/// transfers delay a small command by about 2 ms.
-pub const TURN_BUDGET: u64 = 512 * 1024;
+/// Inbox once a session has filled the first one: one read, one hash and one write of what
+/// still fits the L2 cache, and more than the largest control frame.
+pub const INBOX_BYTES: usize = 256 * 1024;
+/// Bytes of memory in an outbox above which no more is produced for it. One piece more than
+/// this is the most it holds.
+pub const OUTBOX_BYTES_HIGH: usize = 64 * 1024;
+/// What one turn may move and hash: one piece. At 1.7 GB/s of SHA-256 this is 0.15 ms, so that
+/// eight greedy transfers delay a small command by little more than 1 ms.
+pub const TURN_BUDGET: u64 = PIECE_BYTES as u64;
 /// The least a request costs of a turn's budget: its system calls take about as long as moving
 /// this many bytes.
 pub const REQUEST_COST: u64 = 8 * 1024;
+/// How far ahead of a download the kernel is asked to read, so that a cold disk rarely blocks.
+pub const PREFETCH_BYTES: u64 = 2 * 1024 * 1024;
 /// What reading, stating and sorting one directory entry costs of a turn's budget.
 pub const ENTRY_COST: u64 = 2048;
 /// A piece of a file read or hashed in one go.
@@ -65,8 +67,6 @@ pub const EVENTS_PER_POLL: usize = 1024;
 /// Pause after accept failed for want of descriptors or memory; no new edge will announce the
 /// connections that wait.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
-/// The listen backlog: a burst of logins waits in the kernel instead of being refused.
-pub const LISTEN_BACKLOG: i32 = 1024;
 
 // ---- Login --------------------------------------------------------------------------------
 
@@ -97,6 +97,8 @@ pub const SESSIONS_DEFAULT: usize = 10_000;
 pub const SESSIONS_PER_ADDRESS_DEFAULT: usize = 10_000;
 /// Sessions at once of one account.
 pub const SESSIONS_PER_ACCOUNT_DEFAULT: usize = 10_000;
+/// Accounts whose session counts are kept before those without a session are dropped.
+pub const SEATS_REMEMBERED: usize = 4096;
 /// From accept to a completed login.
 pub const LOGIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// From the last command to the next.
@@ -108,6 +110,8 @@ pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// How often the account folder is asked whether it changed: a locked account's sessions end
 /// within two of these.
 pub const ACCOUNTS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Accounts read again per round after the folder changed.
+pub const ACCOUNTS_PER_ROUND: usize = 16;
 /// How long a closed session may take to read its last reply.
 pub const LINGER: Duration = Duration::from_secs(5);
 
@@ -146,3 +150,6 @@ pub const RESUME_BYTES_MIN: u64 = 1024 * 1024;
 pub const PARTIALS_PER_HOME_MAX: usize = 64;
 /// How long an interrupted upload is kept.
 pub const PARTIAL_EXPIRY_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Data of an upload is stored in pieces of at least this, except at the end of a data frame,
+/// so that a peer that sends byte by byte costs no system call for each.
+pub const STORE_BYTES_MIN: usize = 32 * 1024;

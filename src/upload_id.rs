@@ -43,3 +43,12 @@ impl<'de> Deserialize<'de> for UploadId {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
+
+impl UploadId {
+    /// A name that nobody can guess.
+    pub fn random() -> std::io::Result<Self> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+}

@@ -1,0 +1,234 @@
+//! One connection: its transport, its lane, its front-end, and what is known of its socket's
+//! readiness. A turn is fill, step, flush, each with an allowance of its own.
+
+use super::transport::{Moved, Transport};
+use crate::config::Timeouts;
+use crate::front::Front;
+use crate::lane::{Budget, Lane};
+use crate::limits::{INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
+use crate::session::{Phase, Refusal, Service};
+use crate::store::syncer::Synced;
+use std::io;
+use std::net::IpAddr;
+use std::time::Instant;
+
+/// What a connection wants after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Another turn: something moved.
+    Again,
+    /// An event, or its deadline.
+    Sleep,
+    /// To be closed.
+    Close,
+}
+
+/// A connected socket and all that belongs to it.
+pub struct Connection {
+    transport: Transport,
+    lane: Lane,
+    front: Front,
+    address: IpAddr,
+    is_readable: bool,
+    is_writable: bool,
+    /// The peer sends more than fits the first, small inbox.
+    is_busy: bool,
+    opened: Instant,
+    /// When something other than waiting for a request was last under way.
+    last_active: Instant,
+    last_moved: Instant,
+    requests: u64,
+    closing_since: Option<Instant>,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub fn new(transport: Transport, front: Front, address: IpAddr, now: Instant) -> Self {
+        Self {
+            transport,
+            lane: Lane::default(),
+            front,
+            address,
+            is_readable: false,
+            is_writable: true,
+            is_busy: false,
+            opened: now,
+            last_active: now,
+            last_moved: now,
+            requests: 0,
+            closing_since: None,
+        }
+    }
+
+    /// Notes what an event said; does no I/O.
+    pub fn mark(&mut self, readable: bool, writable: bool) {
+        self.is_readable |= readable;
+        self.is_writable |= writable;
+    }
+
+    /// One bounded turn.
+    pub fn turn(&mut self, service: &mut Service, now: Instant) -> Turn {
+        match self.run(service, now) {
+            Ok(turn) => turn,
+            Err(_) => {
+                // Reset by the peer: nobody is left to be told.
+                self.front.hang_up(now);
+                Turn::Close
+            }
+        }
+    }
+
+    fn run(&mut self, service: &mut Service, now: Instant) -> io::Result<Turn> {
+        let filled = self.fill()?;
+        let mut budget = Budget::new(TURN_BUDGET);
+        let stepped = self.front.step(&mut self.lane, service, &mut budget, now);
+        let flushed = self.flush()?;
+        if filled || flushed {
+            self.last_moved = now;
+        }
+        if self.front.requests() != self.requests || self.front.session().phase() != Phase::Idle {
+            self.requests = self.front.requests();
+            self.last_active = now;
+        }
+        if self.front.is_closing() {
+            return Ok(self.close_gently(now));
+        }
+        if filled || stepped || flushed {
+            return Ok(Turn::Again);
+        }
+        self.rest();
+        Ok(Turn::Sleep)
+    }
+
+    fn fill(&mut self) -> io::Result<bool> {
+        if !self.is_readable || self.lane.eof || self.front.is_closing() {
+            return Ok(false);
+        }
+        let capacity = if self.is_busy { INBOX_BYTES } else { INBOX_BYTES_FIRST };
+        let held = self.lane.inbox.filled().len();
+        match self.transport.fill(&mut self.lane.inbox, capacity)? {
+            Moved::Bytes(count) => {
+                self.is_busy |= held + count >= INBOX_BYTES_FIRST;
+                Ok(count > 0)
+            }
+            Moved::Blocked => {
+                self.is_readable = false;
+                Ok(false)
+            }
+            Moved::End => {
+                self.lane.eof = true;
+                Ok(true)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<bool> {
+        if !self.is_writable || self.lane.outbox.is_empty() {
+            return Ok(false);
+        }
+        match self.transport.flush(&mut self.lane.outbox, TURN_BUDGET as usize)? {
+            Moved::Bytes(count) => Ok(count > 0),
+            Moved::Blocked | Moved::End => {
+                self.is_writable = false;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Gives memory back before a sleep that may be long.
+    fn rest(&mut self) {
+        if self.front.session().phase() == Phase::Idle {
+            self.lane.inbox.release();
+            self.lane.outbox.release();
+            self.is_busy = !self.lane.inbox.is_empty();
+        }
+    }
+
+    /// Lets the last words out, then says goodbye and waits a moment for the peer's: closing
+    /// with unread bytes would reset the connection and destroy the words on their way.
+    fn close_gently(&mut self, now: Instant) -> Turn {
+        let since = *self.closing_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= LINGER {
+            return Turn::Close;
+        }
+        if !self.lane.outbox.is_empty() {
+            return if self.is_writable { Turn::Again } else { Turn::Sleep };
+        }
+        if self.lane.eof {
+            return Turn::Close;
+        }
+        self.transport.shutdown();
+        self.drain_inbox()
+    }
+
+    fn drain_inbox(&mut self) -> Turn {
+        let unread = self.lane.inbox.filled().len();
+        self.lane.inbox.consume(unread);
+        match self.transport.fill(&mut self.lane.inbox, INBOX_BYTES_FIRST) {
+            Ok(Moved::Bytes(_)) => Turn::Again,
+            Ok(Moved::Blocked) => Turn::Sleep,
+            Ok(Moved::End) | Err(_) => Turn::Close,
+        }
+    }
+
+    /// Hands over the answer to a sync.
+    pub fn synced(&mut self, synced: Synced, now: Instant) {
+        self.front.synced(&mut self.lane, synced, now);
+    }
+
+    /// Ends the session with a last word to the peer.
+    pub fn fail(&mut self, why: Refusal, now: Instant) {
+        if !self.front.is_closing() {
+            self.front.fail(&mut self.lane, why, now);
+        }
+    }
+
+    /// Ends the session without a word.
+    pub fn hang_up(&mut self, now: Instant) {
+        if !self.front.is_closing() {
+            self.front.hang_up(now);
+        }
+    }
+
+    /// When something must happen even if no event comes.
+    pub fn deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
+        if let Some(since) = self.closing_since {
+            return Some(since + LINGER);
+        }
+        let stalled = self.last_moved + timeouts.stall;
+        let patience = match self.front.session().phase() {
+            Phase::Login => Some(self.opened + timeouts.login),
+            _ if !self.lane.outbox.is_empty() => Some(stalled),
+            Phase::Transfer => Some(stalled),
+            Phase::Idle => Some(self.last_active + timeouts.idle),
+            Phase::Working => None,
+        };
+        [patience, self.front.session().wakes_at()].into_iter().flatten().min()
+    }
+
+    /// Whether a deadline that has passed means that the peer was too slow, rather than that
+    /// the session wants a turn.
+    pub fn is_overdue(&self, timeouts: &Timeouts, now: Instant) -> bool {
+        self.front.session().wakes_at().is_none_or(|at| at > now) && self.deadline(timeouts).is_some_and(|at| at <= now)
+    }
+
+    /// Whether nothing is under way, so that closing loses nothing.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.front.session().phase(), Phase::Idle | Phase::Login)
+    }
+
+    /// The front-end, for what the loop wants to know of the session.
+    pub fn front(&self) -> &Front {
+        &self.front
+    }
+
+    /// Where the peer is.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The transport, for deregistration.
+    pub fn transport(&mut self) -> &mut Transport {
+        &mut self.transport
+    }
+}

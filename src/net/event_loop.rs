@@ -1,0 +1,418 @@
+//! The loop: one thread, one poll, edge-triggered. Events only mark; work runs afterwards, one
+//! bounded turn per ready connection, round robin.
+//!
+//! ```text
+//! poll(wait)      zero if anyone is ready, else the nearest deadline
+//! mark(events)    set readable and writable, enqueue; no I/O
+//! accept          a bounded number per listener
+//! expire          lazy timers: ask each its real deadline, set again or close
+//! run_turns       one turn for each connection that was ready when the round began
+//! reap            the only place a slot is freed
+//! ```
+//!
+//! A slot is freed only after the batch of events that may still name it, so no event of a
+//! closed connection ever reaches a newcomer.
+
+use super::connection::{Connection, Turn};
+use super::listeners::Listener;
+use super::timers::Timers;
+use super::transport::Transport;
+use crate::account::AccountName;
+use crate::config::{Limits, Timeouts};
+use crate::front::Front;
+use crate::front::native::Native;
+use crate::limits::{ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, EVENTS_PER_POLL, TURN_WARN};
+use crate::session::{Refusal, Service, Session};
+use crate::text::Escaped;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+/// The waker of the sync helper.
+pub const WAKER: Token = Token(0);
+/// Signals.
+pub const SIGNALS: Token = Token(1);
+/// The first listener; the others follow.
+const FIRST_LISTENER: usize = 2;
+/// The first connection. Below it there is room for as many listeners as anybody configures.
+const FIRST_CONNECTION: usize = 1024;
+
+struct Slot {
+    connection: Connection,
+    serial: u64,
+    is_queued: bool,
+    is_doomed: bool,
+    alarm: Option<Instant>,
+}
+
+/// All connections and what they share.
+pub struct EventLoop {
+    poll: Poll,
+    service: Service,
+    limits: Limits,
+    timeouts: Timeouts,
+    listeners: Vec<Listener>,
+    slots: Slab<Slot>,
+    per_address: HashMap<IpAddr, usize>,
+    ready: VecDeque<usize>,
+    doomed: Vec<usize>,
+    timers: Timers,
+    next_serial: u64,
+    accounts: AccountWatch,
+    drain_until: Option<Instant>,
+}
+
+/// Notices accounts that were locked or removed, a few per round.
+struct AccountWatch {
+    stamp: Option<crate::account::Stamp>,
+    next_at: Instant,
+    unchecked: Vec<AccountName>,
+    closed: HashSet<AccountName>,
+}
+
+/// What a round of the loop saw besides connections.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Round {
+    /// Signals have arrived.
+    pub signals: bool,
+}
+
+impl EventLoop {
+    /// A loop around `poll`, without listeners yet.
+    pub fn new(poll: Poll, service: Service, limits: Limits, timeouts: Timeouts, now: Instant) -> Self {
+        let accounts = AccountWatch { stamp: None, next_at: now, unchecked: Vec::new(), closed: HashSet::new() };
+        Self {
+            poll,
+            service,
+            limits,
+            timeouts,
+            listeners: Vec::new(),
+            slots: Slab::new(),
+            per_address: HashMap::new(),
+            ready: VecDeque::new(),
+            doomed: Vec::new(),
+            timers: Timers::default(),
+            next_serial: 1,
+            accounts,
+            drain_until: None,
+        }
+    }
+
+    /// Listens on one more address; the address with the port the system chose.
+    pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+        let token = Token(FIRST_LISTENER + self.listeners.len());
+        let listener = Listener::bind(address, self.poll.registry(), token)?;
+        let address = listener.address()?;
+        self.listeners.push(listener);
+        Ok(address)
+    }
+
+    /// What the sessions share, to be changed when the configuration is.
+    pub fn service(&mut self) -> &mut Service {
+        &mut self.service
+    }
+
+    /// Replaces the limits for what comes.
+    pub fn set_limits(&mut self, limits: Limits, timeouts: Timeouts) {
+        (self.limits, self.timeouts) = (limits, timeouts);
+    }
+
+    /// Closes the listeners and idle sessions; transfers may go on until `until`.
+    pub fn drain(&mut self, until: Instant, now: Instant) {
+        self.listeners.clear();
+        self.drain_until = Some(until);
+        self.fail_where(now, Refusal::ShuttingDown, Connection::is_idle);
+    }
+
+    /// Whether nobody is connected any more.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// One round.
+    pub fn run_once(&mut self, events: &mut Events) -> io::Result<Round> {
+        crate::logging::flush();
+        let wait = self.wait(Instant::now());
+        match self.poll.poll(events, wait) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => result?,
+        }
+        let now = Instant::now();
+        let round = self.mark(events);
+        self.accept(now);
+        self.take_synced(now);
+        self.watch_accounts(now);
+        self.expire(now);
+        self.run_turns(now);
+        self.reap();
+        Ok(round)
+    }
+
+    /// A fitting buffer for [`EventLoop::run_once`].
+    pub fn events() -> Events {
+        Events::with_capacity(EVENTS_PER_POLL)
+    }
+
+    // ---- The steps of a round -------------------------------------------------------------
+
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        let accepts = self.listeners.iter().any(|listener| listener.is_ready() && listener.retry_at().is_none());
+        let checks = !self.accounts.unchecked.is_empty() || !self.accounts.closed.is_empty();
+        if !self.ready.is_empty() || accepts || checks || self.service.store.syncer.has_work() {
+            return Some(Duration::ZERO);
+        }
+        let watch = (!self.slots.is_empty()).then_some(self.accounts.next_at);
+        let retries = self.listeners.iter().filter_map(Listener::retry_at);
+        let next = retries.chain(watch).chain(self.timers.next_at()).chain(self.drain_until).min()?;
+        // A millisecond more than asked, since poll rounds down and would spin before it.
+        Some(next.saturating_duration_since(now) + Duration::from_millis(1))
+    }
+
+    fn mark(&mut self, events: &Events) -> Round {
+        let mut round = Round::default();
+        for event in events {
+            match event.token() {
+                WAKER => {}
+                SIGNALS => round.signals = true,
+                Token(token) if token < FIRST_CONNECTION => {
+                    if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
+                        listener.set_ready();
+                    }
+                }
+                Token(token) => {
+                    let key = token - FIRST_CONNECTION;
+                    if let Some(slot) = self.slots.get_mut(key) {
+                        slot.connection.mark(
+                            event.is_readable() || event.is_read_closed() || event.is_error(),
+                            event.is_writable() || event.is_write_closed() || event.is_error(),
+                        );
+                        self.enqueue(key);
+                    }
+                }
+            }
+        }
+        round
+    }
+
+    fn enqueue(&mut self, key: usize) {
+        let slot = &mut self.slots[key];
+        if !slot.is_queued && !slot.is_doomed {
+            slot.is_queued = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        let mut listeners = std::mem::take(&mut self.listeners);
+        for listener in &mut listeners {
+            listener.accept(now, |stream, peer| self.admit(stream, peer, now));
+        }
+        self.listeners = listeners;
+    }
+
+    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Instant) {
+        let address = peer.ip().to_canonical();
+        let peer = SocketAddr::new(address, peer.port());
+        let from_here = self.per_address.entry(address).or_default();
+        if self.slots.len() >= self.limits.sessions || *from_here >= self.limits.sessions_per_address {
+            log::info!(target: "access", "peer={peer} user=- verb=connect result=TooManySessions");
+            return refuse_connection(stream);
+        }
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let entry = self.slots.vacant_entry();
+        let key = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut stream, Token(FIRST_CONNECTION + key), interest) {
+            return log::warn!("cannot watch the connection from {peer}: {error}");
+        }
+        // Replies are whole when they are written; waiting for more to send only delays them.
+        let _ = stream.set_nodelay(true);
+        log::info!(target: "access", "peer={peer} user=- verb=connect result=ok");
+        let transport = Transport::Plain(stream);
+        let owner = owner(key, serial);
+        let front = Front::Native(Box::new(Native::new(Session::new(owner, peer), transport.sends_ranges())));
+        let connection = Connection::new(transport, front, address, now);
+        entry.insert(Slot { connection, serial, is_queued: false, is_doomed: false, alarm: None });
+        *from_here += 1;
+        self.set_alarm(key, now);
+    }
+
+    fn take_synced(&mut self, now: Instant) {
+        while let Some(synced) = self.service.store.syncer.take_synced() {
+            let (key, serial) = slot_of(synced.owner);
+            if let Some(slot) = self.slots.get_mut(key)
+                && slot.serial & u64::from(u32::MAX) == serial
+            {
+                slot.connection.synced(synced, now);
+                self.enqueue(key);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((at, (key, serial))) = self.timers.pop_due(now) {
+            let Some(slot) = self.slots.get_mut(key) else { continue };
+            if slot.serial != serial || slot.alarm != Some(at) {
+                continue;
+            }
+            slot.alarm = None;
+            if slot.connection.is_overdue(&self.timeouts, now) {
+                slot.connection.fail(Refusal::Timeout, now);
+            }
+            if slot.connection.deadline(&self.timeouts).is_some_and(|deadline| deadline <= now) {
+                self.enqueue(key);
+            } else {
+                self.set_alarm(key, now);
+            }
+        }
+        if self.drain_until.is_some_and(|until| now >= until) {
+            self.drain_until = None;
+            self.fail_where(now, Refusal::ShuttingDown, |_| true);
+        }
+    }
+
+    fn run_turns(&mut self, now: Instant) {
+        let is_draining = self.listeners.is_empty();
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else { break };
+            let slot = &mut self.slots[key];
+            slot.is_queued = false;
+            if is_draining && slot.connection.is_idle() {
+                slot.connection.fail(Refusal::ShuttingDown, now);
+            }
+            match guarded_turn(&mut slot.connection, &mut self.service, now) {
+                Turn::Again => self.enqueue(key),
+                Turn::Sleep => self.set_alarm(key, now),
+                Turn::Close => self.doom(key),
+            }
+        }
+    }
+
+    fn doom(&mut self, key: usize) {
+        let slot = &mut self.slots[key];
+        if !slot.is_doomed {
+            slot.is_doomed = true;
+            self.doomed.push(key);
+        }
+    }
+
+    fn reap(&mut self) {
+        for key in self.doomed.drain(..) {
+            let mut slot = self.slots.remove(key);
+            let address = slot.connection.address();
+            if let Some(count) = self.per_address.get_mut(&address) {
+                *count -= 1;
+                if *count == 0 {
+                    self.per_address.remove(&address);
+                }
+            }
+            // Closing the descriptor would do; this keeps mio's books too.
+            let _ = self.poll.registry().deregister(slot.connection.transport().socket());
+        }
+    }
+
+    // ---- Deadlines ------------------------------------------------------------------------
+
+    /// Sets an alarm for the connection's deadline, unless one rings earlier anyway.
+    fn set_alarm(&mut self, key: usize, now: Instant) {
+        let slot = &mut self.slots[key];
+        let Some(deadline) = slot.connection.deadline(&self.timeouts) else { return };
+        if slot.alarm.is_none_or(|alarm| alarm > deadline) {
+            let at = deadline.max(now);
+            slot.alarm = Some(at);
+            self.timers.set(at, (key, slot.serial));
+        }
+    }
+
+    /// Ends the sessions for which `applies` holds.
+    fn fail_where(&mut self, now: Instant, why: Refusal, applies: impl Fn(&Connection) -> bool) {
+        let keys: Vec<usize> =
+            self.slots.iter().filter(|(_, slot)| applies(&slot.connection)).map(|(key, _)| key).collect();
+        for key in keys {
+            self.slots[key].connection.fail(why, now);
+            self.enqueue(key);
+        }
+    }
+
+    // ---- Accounts -------------------------------------------------------------------------
+
+    /// Ends the sessions of accounts that were locked or removed since they logged in.
+    fn watch_accounts(&mut self, now: Instant) {
+        if now >= self.accounts.next_at {
+            self.accounts.next_at = now + ACCOUNTS_CHECK_INTERVAL;
+            self.notice_changes();
+        }
+        let rest = self.accounts.unchecked.len().saturating_sub(ACCOUNTS_PER_ROUND);
+        for name in self.accounts.unchecked.drain(rest..) {
+            match self.service.accounts.load(&name) {
+                Ok(Some(account)) if !account.locked => {}
+                Ok(_) => drop(self.accounts.closed.insert(name)),
+                // A damaged file lets nobody in, but ends nobody's work either.
+                Err(error) => log::error!("{error}"),
+            }
+        }
+        if self.accounts.unchecked.is_empty() && !self.accounts.closed.is_empty() {
+            let closed = std::mem::take(&mut self.accounts.closed);
+            self.fail_where(now, Refusal::AccountClosed, |connection| {
+                connection.front().session().account().is_some_and(|account| closed.contains(account))
+            });
+        }
+    }
+
+    fn notice_changes(&mut self) {
+        let stamp = match self.service.accounts.stamp() {
+            Ok(stamp) => stamp,
+            Err(error) => return log::error!("accounts: {error}"),
+        };
+        if self.accounts.stamp.as_ref() == Some(&stamp) {
+            return;
+        }
+        self.accounts.stamp = Some(stamp);
+        let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.front().session().account().cloned());
+        self.accounts.unchecked = members.collect::<HashSet<_>>().into_iter().collect();
+    }
+}
+
+/// A turn that can neither take the server down nor go unnoticed when it takes too long.
+fn guarded_turn(connection: &mut Connection, service: &mut Service, now: Instant) -> Turn {
+    let state = connection.front().session().state_name();
+    let began = Instant::now();
+    let turn = catch_unwind(AssertUnwindSafe(|| connection.turn(service, now))).unwrap_or_else(|_| {
+        log::error!("a defect ended a session in state {state:?}");
+        Turn::Close
+    });
+    let took = began.elapsed();
+    if took > TURN_WARN {
+        let account = connection.front().session().account().map_or("-", |account| account.as_str());
+        log::warn!("a turn of {} in state {state:?} took {} ms", Escaped(account.as_bytes()), took.as_millis());
+    }
+    turn
+}
+
+/// Slot and serial in one number, by which a sync finds back to who asked.
+fn owner(key: usize, serial: u64) -> u64 {
+    (key as u64) << 32 | (serial & u64::from(u32::MAX))
+}
+
+fn slot_of(owner: u64) -> (usize, u64) {
+    ((owner >> 32) as usize, owner & u64::from(u32::MAX))
+}
+
+/// Says why before closing; a peer that cannot take it at once is not waited for.
+fn refuse_connection(mut stream: TcpStream) {
+    use crate::wire::frame::{FrameType, put_json};
+    use crate::wire::message::ErrorReply;
+    use crate::wire::{ErrorCode, Reply};
+    use std::io::Write;
+    let message = "the server has as many sessions as it may have; try again later".into();
+    let error = ErrorReply { code: ErrorCode::TooMany, message, retry: true, fatal: true };
+    let mut frame = Vec::new();
+    put_json(&mut frame, FrameType::Control, 0, &Reply::Error(error));
+    let _ = stream.write(&frame);
+}

@@ -1,0 +1,7 @@
+//! Sockets and readiness: the only code that does network I/O. One thread, one poll.
+
+pub mod connection;
+pub mod event_loop;
+pub mod listeners;
+pub mod timers;
+pub mod transport;

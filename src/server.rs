@@ -1,0 +1,173 @@
+//! The server put together: configuration, store and loop; signals, reload and drain.
+
+use crate::account::{AccountError, Accounts};
+use crate::config::{Config, SyncPolicy};
+use crate::logging;
+use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
+use crate::session::{Policy, Service};
+use crate::store::Store;
+use crate::store::syncer::Syncer;
+use mio::{Interest, Poll, Waker};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// Why the server cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A log file cannot be opened.
+    #[error("cannot open the log files {access} and {transactions}: {source}; check `logs` in the configuration")]
+    Logs {
+        /// As configured.
+        access: String,
+        /// As configured.
+        transactions: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The accounts cannot be read.
+    #[error(transparent)]
+    Accounts(#[from] AccountError),
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address}: {source}; stop what uses it, or change `listen` in the configuration")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Anything else the system refuses.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
+    move |source| ServerError::System { what, source }
+}
+
+/// Serves until told to stop. `on_ready` learns the addresses once connections are accepted.
+pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr])) -> Result<(), ServerError> {
+    logging::init(&config).map_err(|source| ServerError::Logs {
+        access: config.logs.access.display().to_string(),
+        transactions: config.logs.transactions.display().to_string(),
+        source,
+    })?;
+    raise_descriptor_limit();
+    let poll = Poll::new().map_err(system("create a poll"))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
+    poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(system("handle signals"))?;
+    let service = service(&config, &poll)?;
+    let mut event_loop = EventLoop::new(poll, service, config.limits, config.timeouts, Instant::now());
+    let mut addresses = Vec::new();
+    for &address in &config.listen {
+        addresses.push(event_loop.listen(address).map_err(|source| ServerError::Listen { address, source })?);
+    }
+    on_ready(&addresses);
+    serve(config, event_loop, signals)
+}
+
+fn service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {
+    let syncer = match config.sync {
+        SyncPolicy::None => Syncer::inline(),
+        SyncPolicy::Data | SyncPolicy::Full => {
+            let waker = Waker::new(poll.registry(), WAKER).map_err(system("create a waker"))?;
+            // A waker fails only when the loop is gone, and then nobody waits.
+            Syncer::start(move || drop(waker.wake())).map_err(system("start the sync helper"))?
+        }
+    };
+    let store = Store::new(config.home_roots.clone(), config.partial_expiry, syncer)
+        .map_err(system("get random numbers"))?;
+    Ok(Service::new(Accounts::open(config)?, store, policy(config)))
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        sync: config.sync,
+        login_tries: config.limits.login_tries,
+        sessions_per_account: config.limits.sessions_per_account,
+    }
+}
+
+fn serve(mut config: Config, mut event_loop: EventLoop, mut signals: Signals) -> Result<(), ServerError> {
+    let mut events = EventLoop::events();
+    let mut is_draining = false;
+    while !(is_draining && event_loop.is_empty()) {
+        let round = event_loop.run_once(&mut events).map_err(system("wait for events"))?;
+        if !round.signals {
+            continue;
+        }
+        for signal in signals.pending() {
+            match signal {
+                SIGHUP => reload(&mut config, &mut event_loop),
+                _ if is_draining => return stop("told twice to stop"),
+                _ => {
+                    log::info!("stopping; running transfers may go on for {} s", config.timeouts.drain.as_secs());
+                    let now = Instant::now();
+                    event_loop.drain(now + config.timeouts.drain, now);
+                    is_draining = true;
+                }
+            }
+        }
+    }
+    stop("stopped")
+}
+
+fn stop(how: &str) -> Result<(), ServerError> {
+    log::info!("{how}");
+    logging::flush();
+    Ok(())
+}
+
+/// SIGHUP: log files are opened again, the configuration is read again. One that cannot be read
+/// changes nothing.
+fn reload(config: &mut Config, event_loop: &mut EventLoop) {
+    logging::reopen();
+    let new = match Config::load(&config.file) {
+        Ok(new) => new,
+        Err(error) => return log::error!("the configuration stays as it was: {error}"),
+    };
+    // The helper is started with the server or not at all.
+    let starts_or_ends_syncing = (new.sync == SyncPolicy::None) != (config.sync == SyncPolicy::None);
+    for (key, differs) in [
+        ("listen", new.listen != config.listen),
+        ("home_roots", new.home_roots != config.home_roots),
+        ("root", new.root != config.root),
+        ("logs", new.logs != config.logs),
+        ("sync", starts_or_ends_syncing),
+        ("partial_expiry", new.partial_expiry != config.partial_expiry),
+    ] {
+        if differs {
+            log::warn!("a new value of `{key}` takes effect after a restart");
+        }
+    }
+    let accounts = match Accounts::open(&new) {
+        Ok(accounts) => accounts,
+        Err(error) => return log::error!("the configuration stays as it was: {error}"),
+    };
+    *config = Config {
+        listen: config.listen.clone(),
+        home_roots: config.home_roots.clone(),
+        sync: if starts_or_ends_syncing { config.sync } else { new.sync },
+        ..new
+    };
+    let service = event_loop.service();
+    (service.policy, service.accounts) = (policy(config), accounts);
+    event_loop.set_limits(config.limits, config.timeouts);
+    log::info!("configuration read again from {}", config.file.display());
+}
+
+/// Each session is a descriptor, and the soft limit is often 1,024.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
+}

@@ -1,0 +1,189 @@
+//! A download: a file that goes out piece by piece and is known by its digest at the end.
+
+use super::refusal::Refusal;
+use super::task::hash_range;
+use crate::digest::Digest;
+use crate::lane::{Budget, FileRange};
+use crate::limits::{PIECE_BYTES, PREFETCH_BYTES};
+use crate::store::home::{Home, Meta, meta_of};
+use crate::store::{Store, StoreError, now_unix_ns};
+use crate::vpath::VPath;
+use rustix::buffer::spare_capacity;
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::num::NonZeroU64;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub struct DownloadPlan {
+    /// Which file.
+    pub path: VPath,
+    /// First byte wanted; honoured only if `etag` or `prefix` fits.
+    pub offset: u64,
+    /// The etag the client's bytes came with.
+    pub etag: Option<String>,
+    /// The digest of the client's bytes.
+    pub prefix: Option<Digest>,
+}
+
+/// What a client is told before the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The whole file's bytes.
+    pub size: u64,
+    /// Nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Names this content.
+    pub etag: String,
+    /// First byte that will come.
+    pub offset: u64,
+}
+
+/// What [`Download::fetch`] came to.
+pub enum Fetched {
+    /// So many bytes were appended.
+    Bytes(usize),
+    /// This stretch of the file is to be sent.
+    Range(FileRange),
+    /// All was fetched; the whole file's size and digest.
+    End(u64, Digest),
+}
+
+/// A running download.
+pub struct Download {
+    /// What was asked.
+    pub plan: DownloadPlan,
+    /// When.
+    pub started: Instant,
+    file: Rc<File>,
+    meta: Meta,
+    /// First byte sent; known once prepared.
+    offset: u64,
+    next: u64,
+    /// The whole file's digest, if it was computed before; then nothing more is hashed.
+    known: Option<Digest>,
+    /// Otherwise everything before `next` is in here.
+    hash: Sha256,
+    prefetched: u64,
+}
+
+impl Download {
+    /// Opens the file. Nothing is read yet.
+    pub fn begin(home: &Home, store: &Store, plan: DownloadPlan, now: Instant) -> Result<Self, StoreError> {
+        let (file, meta) = home.open(&plan.path)?;
+        let known = store.digests.get(&meta.identity);
+        let hash = Sha256::new();
+        Ok(Self { plan, started: now, file: Rc::new(file), meta, offset: 0, next: 0, known, hash, prefetched: 0 })
+    }
+
+    /// Decides where to begin; hashes the client's prefix for that, as far as `budget` goes.
+    pub fn prepare(&mut self, store: &Store, budget: &mut Budget) -> Result<Option<Opened>, StoreError> {
+        let etag = store.etag(&self.meta.identity);
+        self.offset = match self.prefix(&etag) {
+            None => 0,
+            Some(prefix) => match self.check_prefix(prefix, budget)? {
+                None => return Ok(None),
+                Some(true) => prefix.get(),
+                Some(false) => {
+                    self.hash = Sha256::new();
+                    0
+                }
+            },
+        };
+        self.next = self.offset;
+        Ok(Some(Opened { size: self.meta.size, mtime_ns: self.meta.mtime_ns, etag, offset: self.offset }))
+    }
+
+    /// The prefix the client may have, if it could be one of this file.
+    fn prefix(&self, etag: &str) -> Option<NonZeroU64> {
+        let may = self.plan.prefix.is_some() || self.plan.etag.as_deref() == Some(etag);
+        NonZeroU64::new(self.plan.offset).filter(|prefix| may && prefix.get() <= self.meta.size)
+    }
+
+    fn check_prefix(&mut self, prefix: NonZeroU64, budget: &mut Budget) -> Result<Option<bool>, StoreError> {
+        if self.known.is_some() && self.plan.prefix.is_none() {
+            return Ok(Some(true));
+        }
+        if !hash_range(&self.file, &mut self.hash, &mut self.next, prefix.get(), budget)? {
+            return Ok(None);
+        }
+        let actual = Digest::finish(self.hash.clone());
+        Ok(Some(self.plan.prefix.is_none_or(|claimed| claimed == actual)))
+    }
+
+    /// The next piece, at most `max` bytes: appended to `out`, or, where the digest is known
+    /// and `ranges` allows it, as a stretch of the file.
+    pub fn fetch(
+        &mut self,
+        store: &mut Store,
+        out: &mut Vec<u8>,
+        max: usize,
+        ranges: bool,
+        budget: &mut Budget,
+    ) -> Result<Fetched, Refusal> {
+        let left = self.meta.size - self.next;
+        if left == 0 {
+            return self.end(store);
+        }
+        self.prefetch();
+        if ranges && self.known.is_some() {
+            let length = left.min(max as u64);
+            let range = FileRange { file: Rc::clone(&self.file), offset: self.next, length };
+            self.next += length;
+            return Ok(Fetched::Range(range));
+        }
+        let start = out.len();
+        let want = PIECE_BYTES.min(max).min(usize::try_from(left).unwrap_or(usize::MAX));
+        out.reserve_exact(want);
+        let count = rustix::io::pread(&*self.file, spare_capacity(out), self.next).map_err(StoreError::from)?;
+        let count = count.min(want);
+        out.truncate(start + count);
+        if count == 0 {
+            return Err(Refusal::Changed);
+        }
+        if self.known.is_none() {
+            self.hash.update(&out[start..]);
+        }
+        self.next += count as u64;
+        budget.spend(count as u64);
+        Ok(Fetched::Bytes(count))
+    }
+
+    /// Asks the kernel for the next window, so that a cold disk does not block the loop.
+    fn prefetch(&mut self) {
+        if self.next + PREFETCH_BYTES > self.prefetched && self.prefetched < self.meta.size {
+            let start = self.prefetched.max(self.next);
+            let advice = rustix::fs::Advice::WillNeed;
+            // Only advice: a filesystem that takes none serves the file all the same.
+            let _ = rustix::fs::fadvise(&*self.file, start, NonZeroU64::new(2 * PREFETCH_BYTES), advice);
+            self.prefetched = start + 2 * PREFETCH_BYTES;
+        }
+    }
+
+    /// The digest, if what was sent is still the file. Its change time may differ: a file that
+    /// was replaced or renamed meanwhile is whole all the same.
+    fn end(&mut self, store: &mut Store) -> Result<Fetched, Refusal> {
+        let now = meta_of(&*self.file)?.identity;
+        let then = self.meta.identity;
+        if (now.size, now.mtime_ns) != (then.size, then.mtime_ns) {
+            return Err(Refusal::Changed);
+        }
+        let digest = self.known.unwrap_or_else(|| Digest::finish(std::mem::take(&mut self.hash)));
+        if now == then {
+            store.digests.insert(now, digest, now_unix_ns());
+        }
+        Ok(Fetched::End(self.meta.size, digest))
+    }
+
+    /// Bytes fetched so far, the skipped ones not counted.
+    pub fn fetched_bytes(&self) -> u64 {
+        self.next.saturating_sub(self.offset)
+    }
+
+    /// First byte sent.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+}

@@ -1,0 +1,160 @@
+//! Logging in: SCRAM, and the delay of the answer to a wrong proof. A right proof is answered
+//! at once, so a stranger's guesses never lock anybody out.
+
+use super::refusal::Refusal;
+use crate::account::{Account, AccountName};
+use crate::limits::{
+    LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FAILURE_MEMORY, LOGIN_FAILURES_REMEMBERED,
+};
+use crate::scram::ServerExchange;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// A session before its login.
+#[derive(Default)]
+pub struct Login {
+    /// Failures on this connection.
+    pub failures: u32,
+    /// How far the exchange is.
+    pub step: LoginStep,
+}
+
+/// How far a login has come.
+#[derive(Default)]
+pub enum LoginStep {
+    /// Nothing yet.
+    #[default]
+    Start,
+    /// The client has its challenge.
+    Challenged(Box<Challenged>),
+    /// It failed; the answer goes out at the instant given.
+    Refused(Instant),
+}
+
+/// A login whose proof is awaited.
+pub struct Challenged {
+    /// The SCRAM exchange.
+    pub exchange: ServerExchange,
+    /// The account, if there is one that may log in.
+    pub account: Option<Account>,
+    /// The name as it was given, for the log.
+    pub user: String,
+}
+
+/// What came of a client's proof.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LoginOutcome {
+    /// Logged in; the server's proof.
+    Welcome(String),
+    /// Refused; the answer waits for its time.
+    Delayed,
+}
+
+/// Remembers who failed, to delay the answers to further failures.
+#[derive(Default)]
+pub struct LoginGuard {
+    addresses: Failures<IpAddr>,
+    accounts: Failures<AccountName>,
+}
+
+impl LoginGuard {
+    /// Notes a failure and says how long its answer waits: twice as long for each further one
+    /// from the same address or for the same account.
+    pub fn failed(&mut self, address: IpAddr, account: Option<AccountName>, now: Instant) -> Duration {
+        let by_address = self.addresses.add(address, now);
+        let by_account = account.map_or(0, |account| self.accounts.add(account, now));
+        let doublings = by_address.max(by_account).saturating_sub(1).min(16);
+        LOGIN_DELAY_FIRST.saturating_mul(1 << doublings).min(LOGIN_DELAY_MAX)
+    }
+}
+
+struct Failures<K>(HashMap<K, (u32, Instant)>);
+
+impl<K> Default for Failures<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash + Clone> Failures<K> {
+    fn add(&mut self, key: K, now: Instant) -> u32 {
+        if self.0.len() >= LOGIN_FAILURES_REMEMBERED && !self.0.contains_key(&key) {
+            self.forget_old(now);
+        }
+        let (count, last) = self.0.entry(key).or_insert((0, now));
+        if now.saturating_duration_since(*last) > LOGIN_FAILURE_MEMORY {
+            *count = 0;
+        }
+        (*count, *last) = (count.saturating_add(1), now);
+        *count
+    }
+
+    /// Makes room: what is over goes, and if that is nothing, the older half.
+    fn forget_old(&mut self, now: Instant) {
+        self.0.retain(|_, (_, last)| now.saturating_duration_since(*last) <= LOGIN_FAILURE_MEMORY);
+        if self.0.len() >= LOGIN_FAILURES_REMEMBERED {
+            let mut times: Vec<Instant> = self.0.values().map(|(_, last)| *last).collect();
+            let middle = times.len() / 2;
+            let (_, median, _) = times.select_nth_unstable(middle);
+            let median = *median;
+            let mut surplus = middle;
+            self.0.retain(|_, (_, last)| {
+                let goes = *last <= median && surplus > 0;
+                surplus -= usize::from(goes);
+                !goes
+            });
+        }
+    }
+}
+
+impl Login {
+    /// The refusal of a failed login, once its time has come.
+    pub fn refusal(&mut self, now: Instant, tries_max: u32) -> Option<Refusal> {
+        match self.step {
+            LoginStep::Refused(at) if now >= at => {
+                self.step = LoginStep::Start;
+                Some(if self.failures >= tries_max { Refusal::TooManyTries } else { Refusal::LoginFailed })
+            }
+            _ => None,
+        }
+    }
+
+    /// When a delayed answer goes out.
+    pub fn answer_at(&self) -> Option<Instant> {
+        match self.step {
+            LoginStep::Refused(at) => Some(at),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([127, 0, 0, last])
+    }
+
+    #[test]
+    fn each_further_failure_waits_twice_as_long_up_to_a_bound() {
+        let (mut guard, now) = (LoginGuard::default(), Instant::now());
+        let delays: Vec<_> = (0..8).map(|_| guard.failed(address(1), None, now).as_millis()).collect();
+        assert_eq!(delays, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        assert_eq!(guard.failed(address(2), None, now), LOGIN_DELAY_FIRST);
+        let later = now + LOGIN_FAILURE_MEMORY + Duration::from_secs(1);
+        assert_eq!(guard.failed(address(1), None, later), LOGIN_DELAY_FIRST);
+    }
+
+    #[test]
+    fn memory_for_failures_is_bounded() {
+        let (mut failures, now) = (Failures::default(), Instant::now());
+        for key in 0..LOGIN_FAILURES_REMEMBERED * 3 {
+            failures.add(key, now + Duration::from_nanos(key as u64));
+        }
+        assert!(failures.0.len() <= LOGIN_FAILURES_REMEMBERED);
+        assert!(failures.0.contains_key(&(LOGIN_FAILURES_REMEMBERED * 3 - 1)));
+    }
+}

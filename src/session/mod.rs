@@ -1,0 +1,589 @@
+//! The session core: what somebody connected may do, in verbs that know no protocol. Front-ends
+//! translate; storage is called directly, in slices bounded by a budget; sockets and clocks are
+//! not seen, only `now`.
+//!
+//! A verb either happens, or answers with a [`Refusal`] and leaves the session as it was. What
+//! takes long is begun by one verb and driven by another: `begin_list`, `begin_digest` by
+//! [`Session::run_task`]; `begin_upload` by [`Session::prepare_upload`], [`Session::store`],
+//! [`Session::finish_upload`] and [`Session::advance_commit`]; `begin_download` by
+//! [`Session::prepare_download`] and [`Session::fetch`].
+
+pub mod download;
+pub mod login;
+pub mod refusal;
+pub mod state;
+pub mod task;
+pub mod upload;
+pub mod verb;
+
+use crate::account::{Account, AccountName, Accounts};
+use crate::config::SyncPolicy;
+use crate::digest::Digest;
+use crate::lane::Budget;
+use crate::limits::SEATS_REMEMBERED;
+use crate::scram::{Binding, ClientFirst, ScramError, ServerExchange};
+use crate::store::home::Meta;
+use crate::store::quota::{QuotaLimits, QuotaState};
+use crate::store::staging::KeptUpload;
+use crate::store::syncer::Synced;
+use crate::store::{Store, StoreError};
+use crate::text::Quoted;
+use crate::upload_id::UploadId;
+use crate::vpath::VPath;
+use download::{Download, DownloadPlan, Fetched, Opened};
+use login::{Challenged, Login, LoginGuard, LoginOutcome, LoginStep};
+pub use refusal::Refusal;
+use state::{Member, State, StateName};
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::time::Instant;
+use task::{FileHash, Task, TaskStep};
+use upload::{Commit, Stored, Upload, UploadPlan};
+use verb::{Effect, Verb};
+
+/// What all sessions share.
+pub struct Service {
+    /// Who may log in.
+    pub accounts: Accounts,
+    /// Their files.
+    pub store: Store,
+    /// Who failed to log in.
+    pub guard: LoginGuard,
+    /// What the administrator decided.
+    pub policy: Policy,
+    seats: HashMap<AccountName, Weak<()>>,
+}
+
+/// What an administrator decides about sessions; can change while they run.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// When uploads are flushed.
+    pub sync: SyncPolicy,
+    /// Failed logins on one connection.
+    pub login_tries: u32,
+    /// Sessions of one account.
+    pub sessions_per_account: usize,
+}
+
+impl Service {
+    /// The shared part of all sessions.
+    pub fn new(accounts: Accounts, store: Store, policy: Policy) -> Self {
+        Self { accounts, store, guard: LoginGuard::default(), policy, seats: HashMap::new() }
+    }
+
+    /// A place for one more session of `account`.
+    fn seat(&mut self, account: &AccountName) -> Result<Rc<()>, Refusal> {
+        let seat = self.seats.get(account).and_then(Weak::upgrade).unwrap_or_default();
+        if Rc::strong_count(&seat) > self.policy.sessions_per_account {
+            return Err(Refusal::TooManySessions);
+        }
+        if self.seats.len() >= SEATS_REMEMBERED {
+            self.seats.retain(|_, seat| seat.strong_count() > 0);
+        }
+        self.seats.insert(account.clone(), Rc::downgrade(&seat));
+        Ok(seat)
+    }
+}
+
+/// What a session is waiting for; decides which deadline applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// A login, for which there is an absolute deadline.
+    Login,
+    /// A command.
+    Idle,
+    /// The peer, which has bytes to send or to take.
+    Transfer,
+    /// The server itself: work or the disk. No deadline.
+    Working,
+}
+
+/// One connected peer.
+pub struct Session {
+    id: u64,
+    peer: SocketAddr,
+    state: State,
+}
+
+impl Session {
+    /// A session that nobody has logged in to. `id` tells it from all others.
+    pub fn new(id: u64, peer: SocketAddr) -> Self {
+        Self { id, peer, state: State::Login(Login::default()) }
+    }
+
+    // ---- What asks ------------------------------------------------------------------------
+
+    /// Which state the session is in.
+    pub fn state_name(&self) -> StateName {
+        self.state.name()
+    }
+
+    /// Whose account is logged in.
+    pub fn account(&self) -> Option<&AccountName> {
+        self.state.member().map(|member| &member.account)
+    }
+
+    /// What the session is waiting for.
+    pub fn phase(&self) -> Phase {
+        match &self.state {
+            State::Login(_) => Phase::Login,
+            State::Command(_, None) => Phase::Idle,
+            State::Upload(_, upload) if !upload.waits_for_sync() => Phase::Transfer,
+            State::Download(..) => Phase::Transfer,
+            State::Command(_, Some(_)) | State::Upload(..) | State::Commit(..) | State::Closing => Phase::Working,
+        }
+    }
+
+    /// When the session wants a turn by itself.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        match &self.state {
+            State::Login(login) => login.answer_at(),
+            _ => None,
+        }
+    }
+
+    /// Whether `verb` may be asked now.
+    pub fn check(&self, verb: Verb) -> Result<(), Refusal> {
+        verb.check(&self.state)
+    }
+
+    fn member(&self, verb: Verb) -> Result<&Member, Refusal> {
+        self.check(verb)?;
+        self.state.member().ok_or(Refusal::LoginRequired)
+    }
+
+    /// Counts the home on, if `verb` needs it counted; true once it is. Asked before each verb.
+    pub fn settle(&self, verb: Verb, budget: &mut Budget) -> Result<bool, Refusal> {
+        match self.state.member() {
+            Some(Member { home, .. }) if verb.effect() != Effect::Reads => Ok(home.ledger().settle(home, budget)?),
+            _ => Ok(true),
+        }
+    }
+
+    // ---- Login ----------------------------------------------------------------------------
+
+    /// Takes SCRAM's client-first-message; the challenge. The work is the same whether or not
+    /// there is such an account.
+    pub fn begin_login(&mut self, service: &Service, client_first: &str) -> Result<String, Refusal> {
+        self.check(Verb::Login)?;
+        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
+        if !matches!(login.step, LoginStep::Start) {
+            return Err(Refusal::WrongState);
+        }
+        let first = ClientFirst::parse(client_first).map_err(|_| Refusal::LoginMalformed)?;
+        let user = first.user().to_string();
+        let candidate = service.accounts.candidate(&user).map_err(|error| {
+            log::error!("login of {}: {error}", Quoted(user.as_bytes()));
+            Refusal::Io
+        })?;
+        let (exchange, challenge) =
+            ServerExchange::begin(first, &candidate.verifier, Binding::None);
+        login.step = LoginStep::Challenged(Box::new(Challenged { exchange, account: candidate.account, user }));
+        Ok(challenge)
+    }
+
+    /// Takes SCRAM's client-final-message. A wrong proof is answered later, by
+    /// [`Session::login_refusal`].
+    pub fn finish_login(
+        &mut self,
+        service: &mut Service,
+        client_final: &str,
+        now: Instant,
+    ) -> Result<LoginOutcome, Refusal> {
+        self.check(Verb::Login)?;
+        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
+        let LoginStep::Challenged(challenged) = std::mem::take(&mut login.step) else {
+            return Err(Refusal::WrongState);
+        };
+        let Challenged { exchange, account, user } = *challenged;
+        match (exchange.finish(client_final), account) {
+            (Ok(welcome), Some(account)) => {
+                let result = self.enter(service, &account);
+                self.log_access("login", &[("user", user.as_bytes())], &result);
+                result.map(|()| LoginOutcome::Welcome(welcome))
+            }
+            (Err(ScramError::Malformed(_)), _) => Err(Refusal::LoginMalformed),
+            _ => {
+                login.failures += 1;
+                let account = user.parse().ok();
+                let delay = service.guard.failed(self.peer.ip(), account, now);
+                login.step = LoginStep::Refused(now + delay);
+                self.log_access("login", &[("user", user.as_bytes())], &Err::<(), _>(Refusal::LoginFailed));
+                Ok(LoginOutcome::Delayed)
+            }
+        }
+    }
+
+    /// The refusal of a failed login, once its time has come.
+    pub fn login_refusal(&mut self, service: &Service, now: Instant) -> Option<Refusal> {
+        match &mut self.state {
+            State::Login(login) => login.refusal(now, service.policy.login_tries),
+            _ => None,
+        }
+    }
+
+    fn enter(&mut self, service: &mut Service, account: &Account) -> Result<(), Refusal> {
+        let seat = service.seat(&account.name)?;
+        let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
+        let home = service.store.home(&account.home, limits).map_err(|error| {
+            log::error!("home {} of {}: {error}", account.home.display(), account.name);
+            Refusal::Io
+        })?;
+        let member = Member { account: account.name.clone(), home, is_read_only: account.read_only, seat };
+        self.state = State::Command(member, None);
+        Ok(())
+    }
+
+    // ---- Verbs that answer at once --------------------------------------------------------
+
+    /// What is at `path`, and the etag of a file.
+    pub fn stat(&self, service: &Service, path: &VPath) -> Result<(Meta, Option<String>), Refusal> {
+        let found = self.member(Verb::Stat)?.home.stat(path).map_err(Refusal::from);
+        self.log_path("stat", path, &found);
+        let meta = found?;
+        let is_file = meta.kind == crate::store::home::Kind::File;
+        Ok((meta, is_file.then(|| service.store.etag(&meta.identity))))
+    }
+
+    /// Makes a folder; with `parents` the ones above it too, and none of them need be missing.
+    pub fn make_folder(&self, path: &VPath, parents: bool) -> Result<(), Refusal> {
+        let home = &self.member(Verb::MakeFolder)?.home;
+        let result = if parents { make_folders(home, path) } else { home.make_folder(path).map_err(Refusal::from) };
+        self.log_path("mkdir", path, &result);
+        result
+    }
+
+    /// Removes a file or link.
+    pub fn remove_file(&self, path: &VPath) -> Result<(), Refusal> {
+        let result = self.member(Verb::RemoveFile)?.home.remove_file(path).map_err(Refusal::from);
+        self.log_path("rm", path, &result);
+        result
+    }
+
+    /// Removes an empty folder.
+    pub fn remove_folder(&self, path: &VPath) -> Result<(), Refusal> {
+        let result = self.member(Verb::RemoveFolder)?.home.remove_folder(path).map_err(Refusal::from);
+        self.log_path("rmdir", path, &result);
+        result
+    }
+
+    /// Moves an entry.
+    pub fn rename(&self, from: &VPath, to: &VPath, replace: bool) -> Result<(), Refusal> {
+        let result = self.member(Verb::Rename)?.home.rename(from, to, replace).map_err(Refusal::from);
+        self.log_access("mv", &[("path", from.as_bytes()), ("to", to.as_bytes())], &result);
+        result
+    }
+
+    /// What the account uses and may use.
+    pub fn quota(&self) -> Result<QuotaState, Refusal> {
+        Ok(self.member(Verb::Quota)?.home.ledger().state())
+    }
+
+    /// The interrupted uploads of the account.
+    pub fn kept_uploads(&self) -> Result<Vec<KeptUpload>, Refusal> {
+        Ok(self.member(Verb::KeptUploads)?.home.kept_uploads()?)
+    }
+
+    /// Drops an interrupted upload.
+    pub fn drop_kept(&self, id: &UploadId) -> Result<(), Refusal> {
+        let dropped = self.member(Verb::DropKept)?.home.drop_kept(id).map_err(Refusal::from);
+        let result = dropped.and_then(|was_there| if was_there { Ok(()) } else { Err(Refusal::NotFound) });
+        self.log_access("drop_partial", &[("upload", id.to_string().as_bytes())], &result);
+        result
+    }
+
+    // ---- Tasks ----------------------------------------------------------------------------
+
+    /// Begins to list a folder.
+    pub fn begin_list(&mut self, path: &VPath) -> Result<(), Refusal> {
+        let listing = self.member(Verb::List)?.home.list(path).map_err(Refusal::from);
+        self.log_path("list", path, &listing);
+        self.begin_task(Task::List(Box::new(listing?), Vec::new()))
+    }
+
+    /// Begins to hash a file.
+    pub fn begin_digest(&mut self, path: &VPath) -> Result<(), Refusal> {
+        let opened = self.member(Verb::Digest)?.home.open(path).map_err(Refusal::from);
+        self.log_path("sha256", path, &opened);
+        let (file, meta) = opened?;
+        self.begin_task(Task::Digest(Box::new(FileHash::new(file, meta))))
+    }
+
+    fn begin_task(&mut self, task: Task) -> Result<(), Refusal> {
+        let State::Command(_, current @ None) = &mut self.state else { return Err(Refusal::WrongState) };
+        *current = Some(task);
+        Ok(())
+    }
+
+    /// Drives the task on. It ends with its last page, its digest or a refusal.
+    pub fn run_task(&mut self, service: &mut Service, budget: &mut Budget) -> Result<TaskStep, Refusal> {
+        self.check(Verb::RunTask)?;
+        let State::Command(_, current) = &mut self.state else { return Err(Refusal::WrongState) };
+        let Some(task) = current else { return Err(Refusal::WrongState) };
+        let step = task.run(&mut service.store, budget);
+        if !matches!(step, Ok(TaskStep::Later | TaskStep::Page(_, false))) {
+            *current = None;
+        }
+        step
+    }
+
+    // ---- Upload ---------------------------------------------------------------------------
+
+    /// Begins an upload.
+    pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), Refusal> {
+        let home = &self.member(Verb::BeginUpload)?.home;
+        let path = plan.path.clone();
+        let begun = Upload::begin(home, &service.store, service.policy.sync, plan, now).map_err(Refusal::from);
+        if let Err(refusal) = &begun {
+            self.log_path("put", &path, &Err::<(), _>(*refusal));
+        }
+        let upload = begun?;
+        self.step(|state| match state {
+            State::Command(member, None) => State::Upload(member, Box::new(upload)),
+            other => other,
+        });
+        Ok(())
+    }
+
+    /// Reads a resumed prefix again; first byte wanted and digest of the prefix once done.
+    pub fn prepare_upload(&mut self, budget: &mut Budget) -> Result<Option<(u64, Digest)>, Refusal> {
+        match &mut self.state {
+            State::Upload(_, upload) => Ok(upload.prepare(budget)?),
+            _ => Err(Refusal::WrongState),
+        }
+    }
+
+    /// Takes bytes of the upload; how many. 0 means that the disk is behind. A refusal does not
+    /// end the upload: [`Session::abort`] does.
+    pub fn store(&mut self, service: &mut Service, bytes: &[u8]) -> Result<usize, Refusal> {
+        self.check(Verb::Store)?;
+        match &mut self.state {
+            State::Upload(_, upload) => upload.store(&mut service.store, self.id, bytes),
+            _ => Err(Refusal::WrongState),
+        }
+    }
+
+    /// All bytes came, says the peer. Verified, the upload goes on to its commit; otherwise it
+    /// is dropped.
+    pub fn finish_upload(&mut self, size: u64, digest: Digest, now: Instant) -> Result<(), Refusal> {
+        self.check(Verb::FinishUpload)?;
+        let State::Upload(member, upload) = self.state.take() else { return Err(Refusal::WrongState) };
+        let record = Transfer::of_upload(&upload);
+        match upload.finish(size, digest) {
+            Ok(commit) => {
+                self.state = State::Commit(member, Box::new(commit));
+                Ok(())
+            }
+            Err(refusal) => {
+                self.state = State::Command(member, None);
+                self.log_transfer(&record, now, Err(refusal));
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Drives the commit on; what was stored once it is.
+    pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, Refusal> {
+        self.check(Verb::AdvanceCommit)?;
+        let State::Commit(_, commit) = &mut self.state else { return Err(Refusal::WrongState) };
+        let result = commit.advance(&mut service.store, service.policy.sync, self.id);
+        let record = Transfer::of_commit(commit);
+        match result {
+            Ok(None) => return Ok(None),
+            Ok(Some(stored)) => self.log_transfer(&record, now, Ok(Some(stored.digest))),
+            Err(refusal) => self.log_transfer(&record, now, Err(refusal)),
+        }
+        self.to_command();
+        result
+    }
+
+    /// Takes the answer to a sync this session asked for.
+    pub fn synced(&mut self, synced: Synced) -> Result<(), Refusal> {
+        match &mut self.state {
+            State::Upload(_, upload) => upload.synced(synced),
+            State::Commit(_, commit) => commit.synced(synced),
+            _ => Ok(()),
+        }
+    }
+
+    // ---- Download -------------------------------------------------------------------------
+
+    /// Begins a download.
+    pub fn begin_download(&mut self, service: &Service, plan: DownloadPlan, now: Instant) -> Result<(), Refusal> {
+        let home = &self.member(Verb::BeginDownload)?.home;
+        let path = plan.path.clone();
+        let begun = Download::begin(home, &service.store, plan, now).map_err(Refusal::from);
+        if let Err(refusal) = &begun {
+            self.log_path("get", &path, &Err::<(), _>(*refusal));
+        }
+        let download = begun?;
+        self.step(|state| match state {
+            State::Command(member, None) => State::Download(member, Box::new(download)),
+            other => other,
+        });
+        Ok(())
+    }
+
+    /// Decides where the download begins; what the peer is told once that is known.
+    pub fn prepare_download(&mut self, service: &Service, budget: &mut Budget) -> Result<Option<Opened>, Refusal> {
+        match &mut self.state {
+            State::Download(_, download) => Ok(download.prepare(&service.store, budget)?),
+            _ => Err(Refusal::WrongState),
+        }
+    }
+
+    /// The next piece of the download, at most `max` bytes; see [`Download::fetch`]. Its end
+    /// ends the download; a refusal does not: [`Session::abort`] does.
+    pub fn fetch(
+        &mut self,
+        service: &mut Service,
+        out: &mut Vec<u8>,
+        max: usize,
+        ranges: bool,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> Result<Fetched, Refusal> {
+        self.check(Verb::Fetch)?;
+        let State::Download(_, download) = &mut self.state else { return Err(Refusal::WrongState) };
+        let fetched = download.fetch(&mut service.store, out, max, ranges, budget)?;
+        if let Fetched::End(_, digest) = fetched {
+            let record = Transfer::of_download(download);
+            self.log_transfer(&record, now, Ok(Some(digest)));
+            self.to_command();
+        }
+        Ok(fetched)
+    }
+
+    // ---- Ending ---------------------------------------------------------------------------
+
+    /// Ends the task or transfer under way because of `why`. An upload with a name is kept.
+    pub fn abort(&mut self, why: Refusal, now: Instant) -> Result<(), Refusal> {
+        self.check(Verb::Abort)?;
+        self.log_unfinished(why, now);
+        self.to_command();
+        Ok(())
+    }
+
+    /// Ends the session because of `why`, if there was a reason beyond the peer's leaving.
+    pub fn close(&mut self, why: Option<Refusal>, now: Instant) {
+        self.log_unfinished(why.unwrap_or(Refusal::Cancelled), now);
+        let result = why.map_or(Ok(()), Err);
+        self.log_access("close", &[], &result);
+        self.state = State::Closing;
+    }
+
+    fn to_command(&mut self) {
+        self.step(|state| match state {
+            State::Command(member, _)
+            | State::Upload(member, _)
+            | State::Commit(member, _)
+            | State::Download(member, _) => State::Command(member, None),
+            other => other,
+        });
+    }
+
+    fn step(&mut self, next: impl FnOnce(State) -> State) {
+        self.state = next(self.state.take());
+    }
+
+    // ---- Logs -----------------------------------------------------------------------------
+
+    fn log_path<T>(&self, verb: &str, path: &VPath, result: &Result<T, Refusal>) {
+        self.log_access(verb, &[("path", path.as_bytes())], result);
+    }
+
+    fn log_access<T>(&self, verb: &str, fields: &[(&str, &[u8])], result: &Result<T, Refusal>) {
+        log::info!(
+            target: "access",
+            "peer={} user={} verb={verb}{} result={}",
+            self.peer,
+            self.user(),
+            Fields(fields),
+            outcome(result.as_ref().err())
+        );
+    }
+
+    fn log_unfinished(&self, why: Refusal, now: Instant) {
+        let record = match &self.state {
+            State::Upload(_, upload) => Transfer::of_upload(upload),
+            State::Commit(_, commit) => Transfer::of_commit(commit),
+            State::Download(_, download) => Transfer::of_download(download),
+            _ => return,
+        };
+        self.log_transfer(&record, now, Err(why));
+    }
+
+    fn log_transfer(&self, transfer: &Transfer, now: Instant, result: Result<Option<Digest>, Refusal>) {
+        let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
+        log::info!(
+            target: "transactions",
+            "verb={} user={} peer={} path={} bytes={} offset={} seconds={:.3} sha256={digest} result={}",
+            transfer.verb,
+            self.user(),
+            self.peer,
+            Quoted(transfer.path.as_bytes()),
+            transfer.bytes,
+            transfer.offset,
+            now.saturating_duration_since(transfer.started).as_secs_f64(),
+            outcome(result.as_ref().err())
+        );
+    }
+
+    fn user(&self) -> &str {
+        self.account().map_or("-", AccountName::as_str)
+    }
+}
+
+fn make_folders(home: &crate::store::home::Home, path: &VPath) -> Result<(), Refusal> {
+    let mut at = VPath::root();
+    for name in path.components() {
+        at = at.child(name).map_err(|_| Refusal::BadName)?;
+        match home.make_folder(&at) {
+            Ok(()) => {}
+            Err(StoreError::Exists) if home.stat(&at)?.kind == crate::store::home::Kind::Folder => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// What the log of transactions says of a transfer.
+struct Transfer {
+    verb: &'static str,
+    path: VPath,
+    bytes: u64,
+    offset: u64,
+    started: Instant,
+}
+
+impl Transfer {
+    fn of_upload(upload: &Upload) -> Self {
+        let (path, bytes, offset) = (upload.plan.path.clone(), upload.stored_bytes(), upload.offset());
+        Self { verb: "put", path, bytes, offset, started: upload.started }
+    }
+
+    fn of_commit(commit: &Commit) -> Self {
+        let (path, bytes, offset) = (commit.plan.path.clone(), commit.stored.size - commit.offset, commit.offset);
+        Self { verb: "put", path, bytes, offset, started: commit.started }
+    }
+
+    fn of_download(download: &Download) -> Self {
+        let (path, bytes, offset) = (download.plan.path.clone(), download.fetched_bytes(), download.offset());
+        Self { verb: "get", path, bytes, offset, started: download.started }
+    }
+}
+
+struct Fields<'a>(&'a [(&'a str, &'a [u8])]);
+
+impl Display for Fields<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|(key, value)| write!(f, " {key}={}", Quoted(value)))
+    }
+}
+
+/// One word for the logs, so that they can be searched.
+fn outcome(refusal: Option<&Refusal>) -> String {
+    refusal.map_or_else(|| "ok".to_string(), |refusal| format!("{refusal:?}"))
+}

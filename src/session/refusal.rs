@@ -1,0 +1,129 @@
+//! Why a session does not do what it was asked: a closed list without protocol codes. Each
+//! front-end maps it exhaustively.
+
+use crate::store::StoreError;
+
+/// A request is refused and the session goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// A login must come first.
+    #[error("log in first")]
+    LoginRequired,
+    /// This cannot be asked now.
+    #[error("this request does not fit what the session is doing")]
+    WrongState,
+    /// The login message cannot be understood.
+    #[error("the login message is malformed")]
+    LoginMalformed,
+    /// Wrong user or password, or a locked account; deliberately not told apart.
+    #[error("login refused: wrong user or password, or the account is locked; ask the administrator if this persists")]
+    LoginFailed,
+    /// Too many failures on one connection.
+    #[error("too many failed logins on this connection; connect again")]
+    TooManyTries,
+    /// As many sessions as the account may have.
+    #[error("this account has as many sessions as it may have; close one and try again")]
+    TooManySessions,
+    /// Locked or removed while logged in.
+    #[error("this account was locked or removed by the administrator")]
+    AccountClosed,
+    /// Nothing at the path.
+    #[error("there is no such file or folder")]
+    NotFound,
+    /// Something at the path.
+    #[error("this name is taken; choose another or ask to replace it")]
+    Exists,
+    /// Not a regular file.
+    #[error("not a regular file")]
+    NotAFile,
+    /// Not a folder.
+    #[error("not a folder")]
+    NotADirectory,
+    /// Something is in it.
+    #[error("the folder is not empty; remove what is in it first")]
+    NotEmpty,
+    /// Too long, reserved, or the home itself.
+    #[error("this name cannot be used")]
+    BadName,
+    /// A link that leads out.
+    #[error("this leads out of your home")]
+    OutsideHome,
+    /// A folder into itself.
+    #[error("a folder cannot be moved into itself")]
+    IntoItself,
+    /// File permissions on the server.
+    #[error("the server's file permissions do not allow this; ask the administrator")]
+    Denied,
+    /// The account may only read.
+    #[error("this account may only read")]
+    ReadOnly,
+    /// Bytes.
+    #[error("your disk quota would be exceeded; free some space or ask for more")]
+    QuotaBytes,
+    /// Number of files.
+    #[error("your quota of files and folders would be exceeded; remove some or ask for more")]
+    QuotaFiles,
+    /// The server's disk.
+    #[error("the server's disk is full; tell the administrator")]
+    DiskFull,
+    /// The file is not what it was.
+    #[error("the file changed meanwhile; try again")]
+    Changed,
+    /// The digest differs.
+    #[error("what arrived is not what was sent: the SHA-256 differs; nothing was stored, try again")]
+    Mismatch,
+    /// More or fewer bytes than announced.
+    #[error("more or fewer bytes came than were announced; nothing was stored")]
+    SizeMismatch,
+    /// The client gave the transfer up.
+    #[error("cancelled")]
+    Cancelled,
+    /// Another session goes on with this upload.
+    #[error("another session has taken this upload over")]
+    Superseded,
+    /// More than is handled at once.
+    #[error("too large for the server to handle at once")]
+    TooLarge,
+    /// The server's disk failed.
+    #[error("the server could not do this because its disk or system failed; its log says more")]
+    Io,
+    /// A deadline passed.
+    #[error("nothing happened for too long")]
+    Timeout,
+    /// The server stops.
+    #[error("the server is being stopped; try again later")]
+    ShuttingDown,
+}
+
+impl From<&StoreError> for Refusal {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::NotFound => Self::NotFound,
+            StoreError::Exists => Self::Exists,
+            StoreError::NotAFile => Self::NotAFile,
+            StoreError::NotADirectory => Self::NotADirectory,
+            StoreError::NotEmpty => Self::NotEmpty,
+            StoreError::BadName => Self::BadName,
+            StoreError::OutsideHome => Self::OutsideHome,
+            StoreError::IntoItself => Self::IntoItself,
+            StoreError::Denied => Self::Denied,
+            StoreError::DiskFull => Self::DiskFull,
+            StoreError::TooLarge => Self::TooLarge,
+            StoreError::QuotaBytes => Self::QuotaBytes,
+            StoreError::QuotaFiles => Self::QuotaFiles,
+            StoreError::Changed => Self::Changed,
+            StoreError::Superseded => Self::Superseded,
+            StoreError::Io(_) => Self::Io,
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    /// What the system itself said goes to the log; the peer learns only that it happened.
+    fn from(error: StoreError) -> Self {
+        if let StoreError::Io(error) = &error {
+            log::error!("storage: {error}");
+        }
+        Self::from(&error)
+    }
+}

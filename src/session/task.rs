@@ -1,0 +1,106 @@
+//! Work that takes many turns: listing a folder, hashing a file.
+
+use super::refusal::Refusal;
+use crate::digest::Digest;
+use crate::lane::Budget;
+use crate::limits::{PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX, PIECE_BYTES};
+use crate::store::home::{Meta, meta_of};
+use crate::store::listing::{Listed, Listing, Step};
+use crate::store::{Store, StoreError, now_unix_ns};
+use rustix::buffer::spare_capacity;
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+
+/// A task of a session.
+pub enum Task {
+    /// Listing a folder.
+    List(Box<Listing>, Vec<Listed>),
+    /// Hashing a whole file.
+    Digest(Box<FileHash>),
+}
+
+/// How far a task has come.
+#[derive(Debug)]
+pub enum TaskStep {
+    /// Its budget is spent.
+    Later,
+    /// Entries of a listing; whether they are the last.
+    Page(Vec<Listed>, bool),
+    /// The digest and size of a file.
+    Digest(Digest, u64),
+}
+
+impl Task {
+    /// Works on within `budget`.
+    pub fn run(&mut self, store: &mut Store, budget: &mut Budget) -> Result<TaskStep, Refusal> {
+        match self {
+            Self::List(listing, page) => Ok(fill_page(listing, page, budget)?),
+            Self::Digest(hash) => Ok(hash.finish(store, budget)?.map_or(TaskStep::Later, |(digest, size)| TaskStep::Digest(digest, size))),
+        }
+    }
+}
+
+fn fill_page(listing: &mut Listing, page: &mut Vec<Listed>, budget: &mut Budget) -> Result<TaskStep, StoreError> {
+    loop {
+        match listing.next(budget)? {
+            Step::Entry(entry) => page.push(entry),
+            Step::Later => return Ok(TaskStep::Later),
+            Step::End => return Ok(TaskStep::Page(std::mem::take(page), true)),
+        }
+        let bytes: usize = page.iter().map(|entry| entry.name.len()).sum();
+        if page.len() >= PAGE_ENTRIES_MAX || bytes >= PAGE_BYTES_TARGET {
+            return Ok(TaskStep::Page(std::mem::take(page), false));
+        }
+    }
+}
+
+/// A running digest of an open file, read from its beginning.
+pub struct FileHash {
+    file: File,
+    meta: Meta,
+    hash: Sha256,
+    next: u64,
+}
+
+impl FileHash {
+    /// Begins to hash `file`.
+    pub fn new(file: File, meta: Meta) -> Self {
+        Self { file, meta, hash: Sha256::new(), next: 0 }
+    }
+
+    /// Works on; the digest and size at the end.
+    fn finish(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Option<(Digest, u64)>, StoreError> {
+        if let Some(digest) = store.digests.get(&self.meta.identity) {
+            return Ok(Some((digest, self.meta.size)));
+        }
+        if !hash_range(&self.file, &mut self.hash, &mut self.next, self.meta.size, budget)? {
+            return Ok(None);
+        }
+        if meta_of(&self.file)?.identity != self.meta.identity {
+            return Err(StoreError::Changed);
+        }
+        let digest = Digest::finish(std::mem::take(&mut self.hash));
+        store.digests.insert(self.meta.identity, digest, now_unix_ns());
+        Ok(Some((digest, self.meta.size)))
+    }
+}
+
+/// Hashes `file` from `next` up to `end` as far as `budget` goes; true when there.
+pub fn hash_range(file: &File, hash: &mut Sha256, next: &mut u64, end: u64, budget: &mut Budget) -> Result<bool, StoreError> {
+    let mut piece = Vec::with_capacity(PIECE_BYTES.min(usize::try_from(end - *next).unwrap_or(PIECE_BYTES)));
+    while *next < end {
+        if budget.is_spent() {
+            return Ok(false);
+        }
+        piece.clear();
+        let count = rustix::io::pread(file, spare_capacity(&mut piece), *next)?;
+        if count == 0 {
+            return Err(StoreError::Changed);
+        }
+        let wanted = usize::try_from(end - *next).unwrap_or(usize::MAX).min(count);
+        hash.update(&piece[..wanted]);
+        *next += wanted as u64;
+        budget.spend(wanted as u64);
+    }
+    Ok(true)
+}
