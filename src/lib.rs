@@ -1,8 +1,32 @@
-//! The library behind `berthd`, the server, and `berth`, its client.
+//! The library behind `berthd`, the server, and `berth`, its client. A module uses only those
+//! in layers below its own.
+//!
+//! | layer | modules |
+//! |---|---|
+//! | 0 | [`limits`] [`lane`] [`vpath`] [`text`] [`digest`] [`upload_id`]: values without I/O |
+//! | 1 | [`wire`] [`account`] [`scram`] [`store`] [`config`] [`logging`] [`small_file`]: one subject each |
+//! | 2 | [`session`]: what somebody connected may do, without any protocol |
+//! | 3 | [`front`]: protocols translated to the session's verbs |
+//! | 4 | [`net`]: sockets, readiness, the loop |
+//! | 5 | [`server`]: all of it put together |
 
+/// Who may log in, into which home, with which quota: one file each, read at every login.
+pub mod account;
+/// `conf/berthd.json` read, checked and made final; its errors name file and key.
+pub mod config;
 pub mod digest;
+pub mod front;
 pub mod lane;
 pub mod limits;
+/// One logger: `access` and `transactions` to buffered files, the rest to stderr.
+pub mod logging;
+pub mod net;
+/// SCRAM-SHA-256 for both programs: proofs, verifiers, channel binding; messages in and out.
+pub mod scram;
+pub mod server;
+pub mod session;
+/// Configuration and account files: bounded reads, replacement as a whole or not at all.
+pub mod small_file;
 pub mod store;
 pub mod text;
 pub mod upload_id;

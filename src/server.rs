@@ -83,8 +83,8 @@ fn service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {
             Syncer::start(move || drop(waker.wake())).map_err(system("start the sync helper"))?
         }
     };
-    let store = Store::new(config.home_roots.clone(), config.partial_expiry, syncer)
-        .map_err(system("get random numbers"))?;
+    let store =
+        Store::new(config.home_roots.clone(), config.partial_expiry, syncer).map_err(system("get random numbers"))?;
     Ok(Service::new(Accounts::open(config)?, store, policy(config)))
 }
 

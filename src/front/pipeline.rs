@@ -64,7 +64,9 @@ impl Pipeline {
 
     /// Whether `id` is an upload, so that its data stands behind it.
     pub(super) fn is_upload(&self, id: u32) -> bool {
-        self.queue.iter().any(|pending| pending.id == id && matches!(pending.request, Asked::Request(Request::Put { .. })))
+        self.queue
+            .iter()
+            .any(|pending| pending.id == id && matches!(pending.request, Asked::Request(Request::Put { .. })))
     }
 
     /// Marks `id` as given up; its answer still comes in order.

@@ -3,9 +3,7 @@
 
 use super::refusal::Refusal;
 use crate::account::{Account, AccountName};
-use crate::limits::{
-    LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FAILURE_MEMORY, LOGIN_FAILURES_REMEMBERED,
-};
+use crate::limits::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FAILURE_MEMORY, LOGIN_FAILURES_REMEMBERED};
 use crate::scram::ServerExchange;
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -178,8 +178,7 @@ impl Session {
             log::error!("login of {}: {error}", Quoted(user.as_bytes()));
             Refusal::Io
         })?;
-        let (exchange, challenge) =
-            ServerExchange::begin(first, &candidate.verifier, Binding::None);
+        let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, Binding::None);
         login.step = LoginStep::Challenged(Box::new(Challenged { exchange, account: candidate.account, user }));
         Ok(challenge)
     }

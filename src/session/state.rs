@@ -65,9 +65,10 @@ impl State {
     pub fn member(&self) -> Option<&Member> {
         match self {
             Self::Login(_) | Self::Closing => None,
-            Self::Command(member, _) | Self::Upload(member, _) | Self::Commit(member, _) | Self::Download(member, _) => {
-                Some(member)
-            }
+            Self::Command(member, _)
+            | Self::Upload(member, _)
+            | Self::Commit(member, _)
+            | Self::Download(member, _) => Some(member),
         }
     }
 

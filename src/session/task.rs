@@ -35,7 +35,9 @@ impl Task {
     pub fn run(&mut self, store: &mut Store, budget: &mut Budget) -> Result<TaskStep, Refusal> {
         match self {
             Self::List(listing, page) => Ok(fill_page(listing, page, budget)?),
-            Self::Digest(hash) => Ok(hash.finish(store, budget)?.map_or(TaskStep::Later, |(digest, size)| TaskStep::Digest(digest, size))),
+            Self::Digest(hash) => {
+                Ok(hash.finish(store, budget)?.map_or(TaskStep::Later, |(digest, size)| TaskStep::Digest(digest, size)))
+            }
         }
     }
 }
@@ -86,7 +88,13 @@ impl FileHash {
 }
 
 /// Hashes `file` from `next` up to `end` as far as `budget` goes; true when there.
-pub fn hash_range(file: &File, hash: &mut Sha256, next: &mut u64, end: u64, budget: &mut Budget) -> Result<bool, StoreError> {
+pub fn hash_range(
+    file: &File,
+    hash: &mut Sha256,
+    next: &mut u64,
+    end: u64,
+    budget: &mut Budget,
+) -> Result<bool, StoreError> {
     let mut piece = Vec::with_capacity(PIECE_BYTES.min(usize::try_from(end - *next).unwrap_or(PIECE_BYTES)));
     while *next < end {
         if budget.is_spent() {

@@ -129,9 +129,10 @@ impl Native {
             Running::Receive(running, path) if *running == id => {
                 let path = path.clone();
                 let finished = match end {
-                    Ok(End { size, sha256 }) => {
-                        self.session.finish_upload(size, sha256, now).map_err(|refusal| error_reply(refusal, Some(&path)))
-                    }
+                    Ok(End { size, sha256 }) => self
+                        .session
+                        .finish_upload(size, sha256, now)
+                        .map_err(|refusal| error_reply(refusal, Some(&path))),
                     Err(error) => {
                         // It could only be refused before it began, which it was not.
                         let _ = self.session.abort(Refusal::Cancelled, now);

@@ -74,8 +74,7 @@ impl Native {
             Request::Put { path, size, mtime_ns, mode, if_etag, upload_id, resume } => {
                 let path = vpath(&path)?;
                 let replace = mode == PutMode::Replace;
-                let plan =
-                    UploadPlan { path: path.clone(), size, mtime_ns, replace, if_etag, id: upload_id, resume };
+                let plan = UploadPlan { path: path.clone(), size, mtime_ns, replace, if_etag, id: upload_id, resume };
                 self.session.begin_upload(service, plan, now).map_err(|refusal| error_reply(refusal, Some(&path)))?;
                 self.running = if resume { Running::PrepareUpload(id, path) } else { Running::Receive(id, path) };
                 Ok(())
@@ -249,4 +248,3 @@ impl Asked {
         }
     }
 }
-

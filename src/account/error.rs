@@ -1,0 +1,67 @@
+//! What goes wrong with accounts. Each message says to which one, and names the file or folder.
+
+use super::AccountName;
+use std::io;
+use std::path::PathBuf;
+
+/// An account that cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The file or folder cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is there and is not an account. Whoever it belongs to is not let in.
+    #[error("{}: not a valid account file: {problem}; restore it, or remove the account and add it again", path.display())]
+    Corrupt {
+        /// Which.
+        path: PathBuf,
+        /// Where and why.
+        problem: String,
+    },
+    /// There is one already.
+    #[error("account {0} exists already; change it with `berthd user set {0}` or `berthd user passwd {0}`")]
+    Exists(AccountName),
+    /// There is none.
+    #[error("there is no account {0}; `berthd user list` shows all")]
+    Unknown(AccountName),
+    /// The home cannot be this account's.
+    #[error("{} cannot be the home of {name}: {problem}", home.display())]
+    Home {
+        /// Whose.
+        name: AccountName,
+        /// Which.
+        home: PathBuf,
+        /// Why not.
+        problem: HomeError,
+    },
+}
+
+/// Why a folder cannot be a home.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// It lies elsewhere.
+    #[error("homes lie below {roots} (home_roots in {})", config.display())]
+    OutsideRoots {
+        /// All of them.
+        roots: String,
+        /// Where they are configured.
+        config: PathBuf,
+    },
+    /// Two users would see the same files, and each quota would count them.
+    #[error("it is the home of {0}, contains it or lies in it; quotas are exact only for separate homes")]
+    Overlaps(AccountName),
+    /// The user could read or replace verifiers and keys.
+    #[error("it contains or lies in {}, where configuration and accounts are kept", .0.display())]
+    HoldsConfiguration(PathBuf),
+    /// A file is in the way.
+    #[error("something that is not a folder is there")]
+    NotAFolder,
+    /// It cannot be looked at or made.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

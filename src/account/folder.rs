@@ -1,0 +1,302 @@
+//! The folder of account files: reading them, changing them one at a time, and the decoys that
+//! keep strangers from finding out which names exist.
+
+use super::{Account, AccountError, AccountName, Record, home};
+use crate::config::Config;
+use crate::scram::{Verifier, fill_random, hmac_sha256};
+use crate::small_file;
+use crate::{limits, text};
+use rustix::fs::FlockOperation;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use zeroize::Zeroizing;
+
+/// All accounts of a server.
+#[derive(Debug)]
+pub struct Accounts {
+    folder: PathBuf,
+    config: Config,
+    decoy_secret: Zeroizing<Vec<u8>>,
+}
+
+/// Who tries to log in, as far as the login exchange may know.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Of the account, or one that no password satisfies.
+    pub verifier: Verifier,
+    /// The account to be logged in to when the proof is right; `None` for unknown, invalid and
+    /// locked names, for whom no proof is.
+    pub account: Option<Account>,
+}
+
+/// Differs from an earlier one whenever an account changed in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    changed_ns: i128,
+    /// False as long as another change could still get the same time. So a change is looked at
+    /// twice: at once and when its time is past.
+    settled: bool,
+}
+
+impl Accounts {
+    /// Opens the accounts of a configuration; makes their folder if need be.
+    pub fn open(config: &Config) -> Result<Self, AccountError> {
+        let folder = config.accounts_dir();
+        small_file::make_folder(&folder, 0o700).map_err(at(&folder))?;
+        let mut accounts = Self { folder, config: config.clone(), decoy_secret: Zeroizing::default() };
+        let decoy = accounts.decoy_path();
+        if !decoy.exists() {
+            let _changing = accounts.lock()?;
+            accounts.make_decoy(&decoy)?;
+        }
+        accounts.decoy_secret = Zeroizing::new(accounts.read_record(&decoy)?.verifier.salt.clone());
+        Ok(accounts)
+    }
+
+    // ---- Reading --------------------------------------------------------------------------
+
+    /// The account called `name`; `None` if there is none.
+    pub fn load(&self, name: &AccountName) -> Result<Option<Account>, AccountError> {
+        match self.read_record(&self.path(name)) {
+            Ok(record) => Ok(Some(record.into_account(name.clone(), &self.config.root))),
+            Err(AccountError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The names of all accounts, sorted. Their files may still be corrupt.
+    pub fn names(&self) -> Result<Vec<AccountName>, AccountError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(at(&self.folder))? {
+            let entry = entry.map_err(at(&self.folder))?;
+            let name = entry.file_name();
+            if let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".json")) {
+                names.extend(name.parse());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// All accounts, sorted by name; fails at the first that cannot be read.
+    pub fn list(&self) -> Result<Vec<Account>, AccountError> {
+        // One that was removed since the names were read is no error.
+        self.names()?.iter().filter_map(|name| self.load(name).transpose()).collect()
+    }
+
+    /// What a login by this name is checked against. Answers for strangers like for users, and
+    /// after the same work, so that neither text nor time tells who exists. An account that
+    /// cannot be read is an error: nobody gets in.
+    pub fn candidate(&self, user: &str) -> Result<Candidate, AccountError> {
+        let decoy = self.decoy(user);
+        let name: Option<AccountName> = user.parse().ok();
+        let path = name.as_ref().map(|name| self.path(name)).filter(|path| path.exists());
+        let record = self.read_record(path.as_ref().unwrap_or(&self.decoy_path()))?;
+        match name.filter(|_| path.is_some()) {
+            Some(name) => {
+                let account = record.into_account(name, &self.config.root);
+                if account.locked {
+                    // Its own salt: a locked account looks as before to those who saw it.
+                    let Verifier { rounds, ref salt, .. } = account.verifier;
+                    let mut verifier = decoy;
+                    (verifier.rounds, verifier.salt) = (rounds, salt.clone());
+                    return Ok(Candidate { verifier, account: None });
+                }
+                Ok(Candidate { verifier: account.verifier.clone(), account: Some(account) })
+            }
+            None => Ok(Candidate { verifier: decoy, account: None }),
+        }
+    }
+
+    /// Whether the account's home lies where homes may lie, links followed: to be asked when a
+    /// login has succeeded, because files and links can be changed by other means than ours.
+    /// That homes do not overlap is checked when they are given away, and by [`Accounts::check`].
+    pub fn check_home(&self, account: &Account) -> Result<(), AccountError> {
+        home::check(self, account, &[])
+    }
+
+    /// Changes whenever an account is added, changed or removed: the folder's own time, because
+    /// each of these renames or removes an entry of it.
+    pub fn stamp(&self) -> io::Result<Stamp> {
+        let folder = fs::metadata(&self.folder)?;
+        let now_ns = i128::from(text::unix_ns(SystemTime::now()));
+        let changed_ns = i128::from(folder.ctime()) * 1_000_000_000 + i128::from(folder.ctime_nsec());
+        let settled = (now_ns - changed_ns).abs() > SETTLE_NS;
+        Ok(Stamp { device: folder.dev(), inode: folder.ino(), changed_ns, settled })
+    }
+
+    // ---- Changing -------------------------------------------------------------------------
+
+    /// Adds an account and makes its home. A home that is there already is used as it is.
+    pub fn add(&self, account: &Account) -> Result<(), AccountError> {
+        let _changing = self.lock()?;
+        if self.path(&account.name).exists() {
+            return Err(AccountError::Exists(account.name.clone()));
+        }
+        home::check(self, account, &self.list()?)?;
+        let made = home::make(account)?;
+        self.write(account).inspect_err(|_| {
+            if made {
+                let _ = fs::remove_dir(&account.home);
+            }
+        })
+    }
+
+    /// Applies `change` to an account as it is now, and gives the new one. A home that `change`
+    /// names is made if it is not there; files are not moved.
+    pub fn update(&self, name: &AccountName, change: impl FnOnce(&mut Account)) -> Result<Account, AccountError> {
+        let _changing = self.lock()?;
+        let old = self.load(name)?.ok_or_else(|| AccountError::Unknown(name.clone()))?;
+        let mut new = old.clone();
+        change(&mut new);
+        new.name = old.name;
+        if new.home != old.home {
+            home::check(self, &new, &self.list()?)?;
+            home::make(&new)?;
+        }
+        self.write(&new)?;
+        Ok(new)
+    }
+
+    /// Removes an account, even one whose file is corrupt; its home stays. Gives the account if
+    /// it could be read.
+    pub fn remove(&self, name: &AccountName) -> Result<Option<Account>, AccountError> {
+        let _changing = self.lock()?;
+        let account = self.load(name);
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(AccountError::Unknown(name.clone())),
+            result => result.map_err(at(&path))?,
+        }
+        small_file::sync_folder(&self.folder).map_err(at(&self.folder))?;
+        Ok(account.ok().flatten())
+    }
+
+    /// Checks every account and every home against the rules; gives all that is wrong.
+    pub fn check(&self) -> Result<Vec<AccountError>, AccountError> {
+        let mut accounts = Vec::new();
+        let mut errors = Vec::new();
+        for name in self.names()? {
+            match self.load(&name) {
+                Ok(account) => accounts.extend(account),
+                Err(error) => errors.push(error),
+            }
+        }
+        errors.extend(accounts.iter().filter_map(|account| home::check(self, account, &accounts).err()));
+        Ok(errors)
+    }
+
+    /// Where a home lies unless told otherwise.
+    pub fn default_home(&self, name: &AccountName) -> PathBuf {
+        self.config.home_roots[0].join(name.as_str())
+    }
+
+    /// The file of an account, whether it exists or not.
+    pub fn path(&self, name: &AccountName) -> PathBuf {
+        self.folder.join(format!("{name}.json"))
+    }
+
+    pub(super) fn home_roots(&self) -> &[PathBuf] {
+        &self.config.home_roots
+    }
+
+    pub(super) fn config_file(&self) -> &Path {
+        &self.config.file
+    }
+
+    /// The folder of configuration, accounts and keys.
+    pub(super) fn configuration(&self) -> &Path {
+        self.config.folder()
+    }
+
+    fn write(&self, account: &Account) -> Result<(), AccountError> {
+        self.write_record(&self.path(&account.name), &Record::of(account, &self.config.root))
+    }
+
+    fn write_record(&self, path: &Path, record: &Record) -> Result<(), AccountError> {
+        let corrupt = |e: serde_json::Error| AccountError::Corrupt { path: path.into(), problem: e.to_string() };
+        let mut content = serde_json::to_vec_pretty(record).map_err(corrupt)?;
+        content.push(b'\n');
+        small_file::replace(path, &content, 0o600).map_err(at(path))
+    }
+
+    fn read_record(&self, path: &Path) -> Result<Record, AccountError> {
+        let corrupt = |problem: String| AccountError::Corrupt { path: path.to_path_buf(), problem };
+        let content = Zeroizing::new(small_file::read(path).map_err(at(path))?);
+        let mut reader = serde_json::Deserializer::from_slice(&content);
+        let record: Record = serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
+        reader.end().map_err(|e| corrupt(e.to_string()))?;
+        if record.format != super::FORMAT {
+            return Err(corrupt(format!("format {} is not {}, the one known here", record.format, super::FORMAT)));
+        }
+        Ok(record)
+    }
+
+    /// Held while accounts are changed, so that two administrators cannot both give away one
+    /// home, or one undo what the other did.
+    fn lock(&self) -> Result<File, AccountError> {
+        let path = self.folder.join(".lock");
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(at(&path))?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|e| at(&path)(e.into()))?;
+        Ok(file)
+    }
+
+    // ---- Decoys ---------------------------------------------------------------------------
+
+    /// A verifier for a name that has none: the salt a stranger sees is always the same for the
+    /// same name, and the keys are such that nobody knows a password for them.
+    fn decoy(&self, user: &str) -> Verifier {
+        let derive = |purpose: &str| hmac_sha256(&self.decoy_secret, format!("{purpose}:{user}").as_bytes());
+        Verifier {
+            rounds: self.config.scram_rounds,
+            salt: derive("salt")[..limits::SCRAM_RANDOM_BYTES].to_vec(),
+            stored_key: derive("stored"),
+            server_key: derive("server"),
+        }
+    }
+
+    fn decoy_path(&self) -> PathBuf {
+        self.folder.join(".decoy")
+    }
+
+    /// Shaped as an account, so that reading it takes as long. Its salt is the secret.
+    fn make_decoy(&self, path: &Path) -> Result<(), AccountError> {
+        if path.exists() {
+            return Ok(());
+        }
+        let mut secret = [0; 96];
+        fill_random(&mut secret);
+        let (salt, keys) = secret.split_at(32);
+        let mut verifier = Verifier {
+            rounds: limits::SCRAM_ROUNDS_DEFAULT,
+            salt: salt.to_vec(),
+            stored_key: [0; 32],
+            server_key: [0; 32],
+        };
+        verifier.stored_key.copy_from_slice(&keys[..32]);
+        verifier.server_key.copy_from_slice(&keys[32..]);
+        let record = Record {
+            format: super::FORMAT,
+            verifier,
+            quota_bytes: None,
+            quota_files: None,
+            home: "homes/nobody".into(),
+            read_only: true,
+            locked: true,
+        };
+        self.write_record(path, &record)
+    }
+}
+
+/// Longer than the clock that stamps files takes from one time to the next, with ample room.
+const SETTLE_NS: i128 = 100_000_000;
+
+fn at(path: &Path) -> impl Fn(io::Error) -> AccountError + '_ {
+    |source| AccountError::Io { path: path.to_path_buf(), source }
+}

@@ -1,0 +1,216 @@
+//! Accounts on a real folder.
+
+use super::*;
+use crate::config::Config;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::sync::OnceLock;
+
+struct Place {
+    folder: tempfile::TempDir,
+    accounts: Accounts,
+}
+
+fn place() -> Place {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("the defaults are valid");
+    let accounts = Accounts::open(&config).expect("writable");
+    Place { folder, accounts }
+}
+
+impl Place {
+    fn account(&self, name: &str) -> Account {
+        let name = self::name(name);
+        let home = self.accounts.default_home(&name);
+        static VERIFIER: OnceLock<Verifier> = OnceLock::new();
+        let verifier = VERIFIER.get_or_init(|| Verifier::from_password("secret", 4096).expect("a password")).clone();
+        Account { name, verifier, quota_bytes: Some(5), quota_files: None, home, read_only: false, locked: false }
+    }
+
+    fn add(&self, name: &str) -> Account {
+        let account = self.account(name);
+        self.accounts.add(&account).expect("a free name and home");
+        account
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        fs::write(self.accounts.path(&self::name(name)), content).expect("writable");
+    }
+
+    fn home_refusal(&self, name: &str, home: &str) -> HomeError {
+        let account = Account { home: self.folder.path().join(home), ..self.account(name) };
+        match self.accounts.add(&account) {
+            Err(AccountError::Home { problem, .. }) => problem,
+            other => panic!("{home}: {other:?}"),
+        }
+    }
+}
+
+fn name(text: &str) -> AccountName {
+    text.parse().expect("a valid name")
+}
+
+#[test]
+fn an_account_is_kept_and_its_files_are_private() {
+    let place = place();
+    let account = place.add("bob");
+    assert_eq!(place.accounts.load(&account.name).expect("readable"), Some(account.clone()));
+    assert_eq!(place.accounts.list().expect("readable"), [account.clone()]);
+    let mode = |path: &std::path::Path| fs::metadata(path).expect("there").mode() & 0o777;
+    assert_eq!(mode(&place.accounts.path(&account.name)), 0o600);
+    assert_eq!(mode(&place.folder.path().join("conf/users")), 0o700);
+    assert_eq!(mode(&place.folder.path().join("conf/users/.decoy")), 0o600);
+    assert_eq!(mode(&account.home), 0o750);
+    let text = fs::read_to_string(place.accounts.path(&account.name)).expect("readable");
+    assert!(text.contains(r#""home": "homes/bob""#), "a server can be moved: {text}");
+    assert!(!text.contains("secret"));
+}
+
+#[test]
+fn adding_twice_and_removing_twice_are_refused() {
+    let place = place();
+    let account = place.add("bob");
+    assert!(matches!(place.accounts.add(&account), Err(AccountError::Exists(_))));
+    assert_eq!(place.accounts.remove(&account.name).expect("removable"), Some(account.clone()));
+    assert!(account.home.is_dir(), "the files stay");
+    assert!(matches!(place.accounts.remove(&account.name), Err(AccountError::Unknown(_))));
+    assert!(matches!(place.accounts.update(&account.name, |_| ()), Err(AccountError::Unknown(_))));
+}
+
+#[test]
+fn equal_nested_and_outside_homes_are_refused() {
+    let place = place();
+    place.add("bob");
+    assert!(matches!(place.home_refusal("eve", "homes/bob"), HomeError::Overlaps(_)));
+    assert!(matches!(place.home_refusal("eve", "homes/bob/x/y"), HomeError::Overlaps(_)));
+    assert!(matches!(place.home_refusal("eve", "homes"), HomeError::OutsideRoots { .. }));
+    assert!(matches!(place.home_refusal("eve", "elsewhere"), HomeError::OutsideRoots { .. }));
+    assert!(matches!(place.home_refusal("eve", "homes2/eve"), HomeError::OutsideRoots { .. }));
+    place.add("bob2");
+    assert!(!place.folder.path().join("homes/bob/x").exists(), "nothing is made for a refused home");
+}
+
+#[test]
+fn a_link_above_a_home_does_not_lead_it_elsewhere() {
+    let place = place();
+    let bob = place.add("bob");
+    let homes = place.folder.path().join("homes");
+    symlink("/etc", homes.join("out")).expect("writable");
+    symlink(&bob.home, homes.join("alias")).expect("writable");
+    symlink("nowhere", homes.join("dangling")).expect("writable");
+    fs::write(homes.join("file"), "").expect("writable");
+    assert!(matches!(place.home_refusal("eve", "homes/out/eve"), HomeError::OutsideRoots { .. }));
+    assert!(matches!(place.home_refusal("eve", "homes/alias"), HomeError::Overlaps(_)));
+    assert!(matches!(place.home_refusal("eve", "homes/dangling"), HomeError::Io(_)));
+    assert!(matches!(place.home_refusal("eve", "homes/file"), HomeError::NotAFolder));
+}
+
+#[test]
+fn a_home_moved_out_of_the_roots_by_hand_is_refused_after_login() {
+    let place = place();
+    let bob = place.add("bob");
+    assert!(place.accounts.check_home(&bob).is_ok());
+    let text = fs::read_to_string(place.accounts.path(&bob.name)).expect("readable");
+    place.write("bob", &text.replace("homes/bob", "/etc"));
+    let account = place.accounts.candidate("bob").expect("readable").account.expect("not locked");
+    assert!(matches!(place.accounts.check_home(&account), Err(AccountError::Home { .. })));
+}
+
+#[test]
+fn a_home_that_holds_the_configuration_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("conf/berthd.json");
+    fs::create_dir(folder.path().join("conf")).expect("writable");
+    fs::write(&file, r#"{"home_roots": ["."]}"#).expect("writable");
+    let accounts = Accounts::open(&Config::load(&file).expect("valid")).expect("writable");
+    let place = Place { folder, accounts };
+    assert!(matches!(place.home_refusal("eve", "conf"), HomeError::HoldsConfiguration(_)));
+    assert!(matches!(place.home_refusal("eve", "conf/users"), HomeError::HoldsConfiguration(_)));
+}
+
+#[test]
+fn a_corrupt_file_lets_nobody_in_and_is_named() {
+    let place = place();
+    place.add("bob");
+    let good = fs::read_to_string(place.accounts.path(&name("bob"))).expect("readable");
+    for broken in [
+        "",
+        "{}",
+        "[1]",
+        &good.replace(r#""format": 1"#, r#""format": 2"#),
+        &good.replace(r#""locked""#, r#""lokced""#),
+        &good.replace(r#""quota_bytes": 5"#, r#""quota_bytes": -5"#),
+        &format!("{good}x"),
+        &"[".repeat(100_000),
+    ] {
+        place.write("bob", broken);
+        let error = place.accounts.candidate("bob").expect_err(broken);
+        assert!(error.to_string().contains("conf/users/bob.json: not a valid account file"), "{error}");
+        assert!(place.accounts.add(&place.account("eve")).is_err(), "its home may be anywhere");
+        assert_eq!(place.accounts.check().expect("readable").len(), 1);
+    }
+    assert!(place.accounts.remove(&name("bob")).is_ok());
+}
+
+#[test]
+fn strangers_and_locked_accounts_get_a_decoy_that_looks_real() {
+    let place = place();
+    let bob = place.add("bob");
+    let candidate = place.accounts.candidate("bob").expect("readable");
+    assert_eq!((candidate.verifier, candidate.account), (bob.verifier.clone(), Some(bob.clone())));
+
+    for stranger in ["eve", "../bob", "bob/../bob", ".decoy", "", &"x".repeat(300)] {
+        let decoy = place.accounts.candidate(stranger).expect("no error for strangers");
+        let again = place.accounts.candidate(stranger).expect("no error for strangers");
+        assert!(decoy.account.is_none());
+        assert_eq!(decoy.verifier, again.verifier, "stable");
+        assert_eq!(decoy.verifier.salt.len(), bob.verifier.salt.len());
+        assert_eq!(decoy.verifier.rounds, crate::limits::SCRAM_ROUNDS_DEFAULT);
+    }
+    let other = place.accounts.candidate("eva").expect("no error for strangers");
+    assert_ne!(other.verifier.salt, place.accounts.candidate("eve").expect("no error").verifier.salt);
+
+    place.accounts.update(&bob.name, |account| account.locked = true).expect("there");
+    let locked = place.accounts.candidate("bob").expect("readable");
+    assert!(locked.account.is_none() && !locked.verifier.matches("secret"));
+    assert_eq!(locked.verifier.salt, bob.verifier.salt);
+}
+
+#[test]
+fn the_stamp_changes_with_every_change() {
+    let place = place();
+    let settled = || {
+        std::thread::sleep(std::time::Duration::from_millis(120));
+        place.accounts.stamp().expect("readable")
+    };
+    let first = settled();
+    assert_eq!(place.accounts.stamp().expect("readable"), first);
+    let bob = place.add("bob");
+    let second = place.accounts.stamp().expect("readable");
+    assert_ne!(second, first);
+    // Within the same tick of the clock, perhaps; once settled it shows.
+    place.accounts.update(&bob.name, |account| account.locked = true).expect("there");
+    let third = settled();
+    assert_ne!(third, second);
+    place.accounts.remove(&bob.name).expect("there");
+    assert_ne!(settled(), third);
+}
+
+#[test]
+fn fifty_racing_for_one_home_leave_it_to_one() {
+    let place = place();
+    let home = place.accounts.default_home(&name("shared"));
+    let added = std::thread::scope(|scope| {
+        let tries: Vec<_> = (0..50)
+            .map(|i| Account { home: home.clone(), ..place.account(&format!("u{i}")) })
+            .map(|account| {
+                scope.spawn({
+                    let accounts = &place.accounts;
+                    move || accounts.add(&account).is_ok()
+                })
+            })
+            .collect();
+        tries.into_iter().map(|t| t.join().expect("no panic")).filter(|&ok| ok).count()
+    });
+    assert_eq!(added, 1);
+}

@@ -1,0 +1,153 @@
+//! `conf/berthd.json`: every key optional, an unknown one an error, and every error names the
+//! file and the key. What stands here is final: paths are absolute, sizes are bytes, times are
+//! durations. Nothing here opens sockets or looks at users' files.
+
+mod error;
+mod raw;
+
+pub use error::ConfigError;
+
+use crate::small_file;
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+/// Everything an administrator decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The file this was read from.
+    pub file: PathBuf,
+    /// Where relative paths start: the parent of the folder that holds the file, unless told.
+    pub root: PathBuf,
+    /// Where to listen; at least one address, none twice. Port 0 is any free one.
+    pub listen: Vec<SocketAddr>,
+    /// Whether connections without TLS are allowed.
+    pub plaintext: bool,
+    /// Folders below which homes lie; at least one. New homes go to the first.
+    pub home_roots: Vec<PathBuf>,
+    /// Bytes that an account gets which is added without a quota of its own.
+    pub default_quota: Option<u64>,
+    /// How much at once.
+    pub limits: Limits,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// When an upload counts as stored.
+    pub sync: SyncPolicy,
+    /// How long an interrupted upload is kept.
+    pub partial_expiry: Duration,
+    /// PBKDF2 rounds of new passwords.
+    pub scram_rounds: u32,
+    /// Where the log files are.
+    pub logs: Logs,
+}
+
+/// How much at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions in all.
+    pub sessions: usize,
+    /// Sessions of one account.
+    pub sessions_per_account: usize,
+    /// Sessions from one address.
+    pub sessions_per_address: usize,
+    /// Failed logins on one connection before it is closed.
+    pub login_tries: u32,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From accept to a completed login.
+    pub login: Duration,
+    /// From the last command to the next.
+    pub idle: Duration,
+    /// From the last byte of a transfer to the next.
+    pub stall: Duration,
+    /// From SIGTERM to the end of transfers that still run.
+    pub drain: Duration,
+}
+
+/// When an upload counts as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncPolicy {
+    /// When its name is in place; the kernel writes it out at its leisure.
+    None,
+    /// When its data is on disk and its name in place: after a power loss the name holds the
+    /// old bytes or the new, whole.
+    Data,
+    /// When its data and its name are on disk.
+    Full,
+}
+
+/// Where the log files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logs {
+    /// Connections, logins, commands, refusals.
+    pub access: PathBuf,
+    /// One line per transfer.
+    pub transactions: PathBuf,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let content = small_file::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+        let mut reader = serde_json::Deserializer::from_slice(&content);
+        let raw: raw::RawConfig =
+            serde_path_to_error::deserialize(&mut reader).map_err(|error| ConfigError::unparsable(path, &error))?;
+        reader.end().map_err(|error| ConfigError::new(path, "", format!("after the closing brace: {error}")))?;
+        raw.into_config(path)
+    }
+
+    /// What a file without any key at `path` means; the file need not exist.
+    pub fn default_for(path: &Path) -> Result<Self, ConfigError> {
+        raw::RawConfig::default().into_config(path)
+    }
+
+    /// Where the accounts are: `users/` beside the configuration file.
+    pub fn accounts_dir(&self) -> PathBuf {
+        self.folder().join("users")
+    }
+
+    /// The folder that holds the configuration file, its accounts and its keys.
+    pub fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// `path` as an absolute one: relative paths start at [`Config::root`].
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        tidy(&self.root.join(path))
+    }
+}
+
+/// Drops `.` and doubled slashes, and takes `..` by spelling.
+pub(crate) fn tidy(path: &Path) -> PathBuf {
+    let mut tidied = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                tidied.pop();
+            }
+            other => tidied.push(other),
+        }
+    }
+    tidied
+}
+
+/// `[::]` is every address of both families; where the kernel has no IPv6, that is `0.0.0.0`.
+fn every_address(address: SocketAddr) -> SocketAddr {
+    let wants_every_v6 = address.is_ipv6() && address.ip().is_unspecified();
+    if wants_every_v6 && UdpSocket::bind("[::]:0").is_err() {
+        return SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+    }
+    address
+}
+
+/// The port of both programs when none is named.
+pub const PORT_DEFAULT: u16 = 2121;
+
+#[cfg(test)]
+mod tests;

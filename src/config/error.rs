@@ -1,0 +1,53 @@
+//! What is wrong with a configuration file: always which file, and where one is to blame, the key.
+
+use crate::text::Escaped;
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// A configuration that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// Such as `limits.sessions`; empty when it is the file as a whole.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+impl ConfigError {
+    pub(super) fn new(file: &Path, key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { file: file.to_path_buf(), key: key.into(), problem: problem.into() }
+    }
+
+    pub(super) fn unreadable(file: &Path, error: &io::Error) -> Self {
+        let problem = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "there is no such file; name another with --config, or set up a new server with `berthd quickstart`"
+                    .to_string()
+            }
+            _ => format!("cannot be read: {error}"),
+        };
+        Self::new(file, "", problem)
+    }
+
+    pub(super) fn unparsable(file: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let path = error.path().to_string();
+        let key = if path == "." { String::new() } else { path };
+        Self::new(file, key, error.inner().to_string())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", Escaped(self.file.as_os_str().as_bytes()))?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", Escaped(self.key.as_bytes()))?;
+        }
+        write!(f, "{}", Escaped(self.problem.as_bytes()))
+    }
+}
+
+impl std::error::Error for ConfigError {}

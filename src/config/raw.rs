@@ -1,0 +1,285 @@
+//! The file as it is written, and its way into a [`Config`]: defaults filled in, ranges and
+//! contradictions checked.
+
+use super::{Config, ConfigError, Limits, Logs, PORT_DEFAULT, SyncPolicy, Timeouts, every_address, tidy};
+use crate::limits::*;
+use crate::text::Size;
+use serde::{Deserialize, Deserializer, de};
+use std::fmt;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConfig {
+    root: Option<PathBuf>,
+    listen: Option<OneOrMore>,
+    plaintext: Option<bool>,
+    home_roots: Option<Vec<PathBuf>>,
+    default_quota: Option<RawSize>,
+    limits: RawLimits,
+    timeouts: RawTimeouts,
+    sync: Option<SyncPolicy>,
+    partial_expiry: Option<Period>,
+    scram_rounds: Option<u32>,
+    logs: RawLogs,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawLimits {
+    sessions: Option<usize>,
+    sessions_per_account: Option<usize>,
+    sessions_per_address: Option<usize>,
+    login_tries: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawTimeouts {
+    login: Option<Period>,
+    idle: Option<Period>,
+    stall: Option<Period>,
+    drain: Option<Period>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawLogs {
+    access: Option<PathBuf>,
+    transactions: Option<PathBuf>,
+}
+
+impl RawConfig {
+    pub(super) fn into_config(self, path: &Path) -> Result<Config, ConfigError> {
+        let error = |key: &str, problem: String| ConfigError::new(path, key, problem);
+        let file = std::path::absolute(path).map_err(|e| ConfigError::unreadable(path, &e))?;
+        let file = tidy(&file);
+        let above = file.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        let root = tidy(&above.join(self.root.unwrap_or_default()));
+
+        let scram_rounds = self.scram_rounds.unwrap_or(SCRAM_ROUNDS_DEFAULT);
+        if !(SCRAM_ROUNDS_MIN..=SCRAM_ROUNDS_MAX).contains(&scram_rounds) {
+            let range = format!("{scram_rounds} is not within {SCRAM_ROUNDS_MIN} to {SCRAM_ROUNDS_MAX}");
+            return Err(error("scram_rounds", range));
+        }
+        if self.plaintext == Some(false) {
+            let problem = "nobody could connect: this version speaks no TLS yet, so only true is possible";
+            return Err(error("plaintext", problem.into()));
+        }
+        Ok(Config {
+            listen: listen_addresses(self.listen).map_err(|problem| error("listen", problem))?,
+            plaintext: true,
+            home_roots: home_roots(self.home_roots, &root).map_err(|problem| error("home_roots", problem))?,
+            default_quota: self.default_quota.map(|size| size.0),
+            limits: self.limits.check().map_err(|(key, problem)| error(key, problem))?,
+            timeouts: self.timeouts.check().map_err(|(key, problem)| error(key, problem))?,
+            sync: self.sync.unwrap_or(SyncPolicy::Data),
+            partial_expiry: positive(self.partial_expiry, PARTIAL_EXPIRY_DEFAULT)
+                .map_err(|problem| error("partial_expiry", problem))?,
+            scram_rounds,
+            logs: self.logs.check(&root).map_err(|(key, problem)| error(key, problem))?,
+            root,
+            file,
+        })
+    }
+}
+
+fn listen_addresses(listen: Option<OneOrMore>) -> Result<Vec<SocketAddr>, String> {
+    let Some(OneOrMore(texts)) = listen else {
+        return Ok(vec![every_address(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT_DEFAULT)))]);
+    };
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for text in texts {
+        let address = text.parse().map_err(|_| {
+            format!("'{text}' is not an address with a port, such as 0.0.0.0:{PORT_DEFAULT} or [::]:{PORT_DEFAULT}")
+        })?;
+        let address = every_address(address);
+        if address.port() != 0 && addresses.contains(&address) {
+            return Err(format!("{address} stands here twice"));
+        }
+        addresses.push(address);
+    }
+    if addresses.is_empty() { Err("at least one address is needed".into()) } else { Ok(addresses) }
+}
+
+fn home_roots(roots: Option<Vec<PathBuf>>, root: &Path) -> Result<Vec<PathBuf>, String> {
+    let roots = roots.unwrap_or_else(|| vec!["homes".into()]);
+    if roots.is_empty() {
+        return Err("at least one folder is needed".into());
+    }
+    let mut absolute: Vec<PathBuf> = Vec::new();
+    for path in roots {
+        if path.as_os_str().is_empty() {
+            return Err("a path is empty".into());
+        }
+        let path = tidy(&root.join(path));
+        if let Some(other) = absolute.iter().find(|other| other.starts_with(&path) || path.starts_with(other)) {
+            return Err(format!("'{}' and '{}' are equal or one lies in the other", other.display(), path.display()));
+        }
+        absolute.push(path);
+    }
+    Ok(absolute)
+}
+
+/// A key and what is wrong with its value.
+type Problem = (&'static str, String);
+
+impl RawLimits {
+    fn check(self) -> Result<Limits, Problem> {
+        let sessions = self.sessions.unwrap_or(SESSIONS_DEFAULT);
+        let share = |key, own: Option<usize>, default: usize| match own {
+            Some(0) => Err((key, "0 would let nobody in".to_string())),
+            Some(own) if own > sessions => Err((key, format!("{own} is more than limits.sessions, {sessions}"))),
+            own => Ok(own.unwrap_or(default.min(sessions))),
+        };
+        let login_tries = self.login_tries.unwrap_or(LOGIN_TRIES_DEFAULT);
+        if sessions == 0 {
+            return Err(("limits.sessions", "0 would let nobody in".into()));
+        }
+        if login_tries == 0 {
+            return Err(("limits.login_tries", "0 would let nobody in".into()));
+        }
+        Ok(Limits {
+            sessions,
+            sessions_per_account: share(
+                "limits.sessions_per_account",
+                self.sessions_per_account,
+                SESSIONS_PER_ACCOUNT_DEFAULT,
+            )?,
+            sessions_per_address: share(
+                "limits.sessions_per_address",
+                self.sessions_per_address,
+                SESSIONS_PER_ADDRESS_DEFAULT,
+            )?,
+            login_tries,
+        })
+    }
+}
+
+impl RawTimeouts {
+    fn check(self) -> Result<Timeouts, Problem> {
+        let named = |key, period, default| positive(period, default).map_err(|problem| (key, problem));
+        Ok(Timeouts {
+            login: named("timeouts.login", self.login, LOGIN_TIMEOUT_DEFAULT)?,
+            idle: named("timeouts.idle", self.idle, IDLE_TIMEOUT_DEFAULT)?,
+            stall: named("timeouts.stall", self.stall, STALL_TIMEOUT_DEFAULT)?,
+            // Zero is a choice here: stop at once.
+            drain: self.drain.map_or(DRAIN_TIMEOUT_DEFAULT, |period| period.0),
+        })
+    }
+}
+
+fn positive(period: Option<Period>, default: Duration) -> Result<Duration, String> {
+    match period {
+        Some(Period(Duration::ZERO)) => Err("must be longer than 0 seconds".into()),
+        period => Ok(period.map_or(default, |period| period.0)),
+    }
+}
+
+impl RawLogs {
+    fn check(self, root: &Path) -> Result<Logs, Problem> {
+        let resolve = |path: Option<PathBuf>, default: &str| tidy(&root.join(path.unwrap_or_else(|| default.into())));
+        let access = resolve(self.access, "logs/access.log");
+        let transactions = resolve(self.transactions, "logs/transactions.log");
+        if access == transactions {
+            return Err(("logs.transactions", "is the same file as logs.access".into()));
+        }
+        Ok(Logs { access, transactions })
+    }
+}
+
+/// A list of strings, or one string for a list of one.
+struct OneOrMore(Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = OneOrMore;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address or a list of addresses")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMore, E> {
+                Ok(OneOrMore(vec![text.into()]))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMore, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Ok(OneOrMore(texts))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// A number of bytes, or text such as `10G`.
+struct RawSize(u64);
+
+impl<'de> Deserialize<'de> for RawSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = |text: &str| text.parse::<Size>().map(|size| size.0).map_err(|error| error.to_string());
+        number_or_text(deserializer, "a number of bytes or a size such as \"10G\"", read).map(Self)
+    }
+}
+
+/// A number of seconds, or text such as `7d`.
+#[derive(Clone, Copy)]
+struct Period(Duration);
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds =
+            number_or_text(deserializer, "a number of seconds or a period such as \"15m\" or \"7d\"", read_period)?;
+        // Deadlines are computed by adding to the clock, which must not overflow.
+        if seconds > PERIOD_SECONDS_MAX {
+            return Err(de::Error::custom("longer than ten years"));
+        }
+        Ok(Self(Duration::from_secs(seconds)))
+    }
+}
+
+const PERIOD_SECONDS_MAX: u64 = 10 * 366 * 86_400;
+
+fn read_period(text: &str) -> Result<u64, String> {
+    let error = || format!("'{text}' is not a period; write seconds, or a number with s, m, h or d, such as 7d");
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+    let (number, unit) = units
+        .iter()
+        .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|number| (number, *unit)))
+        .unwrap_or((text, 1));
+    if !number.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(error());
+    }
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(error)
+}
+
+fn number_or_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    expected: &'static str,
+    read: fn(&str) -> Result<u64, String>,
+) -> Result<u64, D::Error> {
+    struct Visitor(&'static str, fn(&str) -> Result<u64, String>);
+    impl de::Visitor<'_> for Visitor {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<u64, E> {
+            Ok(number)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
+            (self.1)(text).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_any(Visitor(expected, read))
+}

@@ -1,0 +1,92 @@
+//! Good files, bad files, and the file that is shipped.
+
+use super::*;
+
+fn load(text: &str) -> Result<Config, String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("conf/berthd.json");
+    std::fs::create_dir_all(folder.path().join("conf")).expect("writable");
+    std::fs::write(&file, text).expect("writable");
+    Config::load(&file).map_err(|error| {
+        let text = error.to_string();
+        let file = format!("{}: ", file.display());
+        text.strip_prefix(&file).unwrap_or_else(|| panic!("{text} does not name {file}")).to_string()
+    })
+}
+
+#[test]
+fn the_shipped_file_spells_out_the_defaults() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/berthd.json");
+    let shipped = Config::load(&file).expect("the shipped file is valid");
+    let defaults = Config::default_for(&file).expect("the defaults are valid");
+    assert_eq!(shipped, defaults);
+    assert_eq!(defaults.home_roots, [Path::new(env!("CARGO_MANIFEST_DIR")).join("homes")]);
+    assert_eq!(defaults.accounts_dir(), Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/users"));
+}
+
+#[test]
+fn keys_are_read_in_every_form_they_have() {
+    let config = load(
+        r#"{"root": "/srv/./x/../berth", "listen": "127.0.0.1:0", "home_roots": ["a", "/b"], "default_quota": "1.5K",
+            "timeouts": {"idle": "15m", "drain": 0}, "partial_expiry": "2d", "sync": "full",
+            "limits": {"sessions": 10}, "logs": {"access": "/var/log/a"}}"#,
+    )
+    .expect("valid");
+    assert_eq!(config.root, Path::new("/srv/berth"));
+    assert_eq!(config.listen, ["127.0.0.1:0".parse().expect("an address")]);
+    assert_eq!(config.home_roots, [Path::new("/srv/berth/a"), Path::new("/b")]);
+    assert_eq!(config.default_quota, Some(1536));
+    assert_eq!(config.timeouts.idle, Duration::from_secs(900));
+    assert_eq!(config.timeouts.drain, Duration::ZERO);
+    assert_eq!(config.partial_expiry, Duration::from_secs(2 * 86_400));
+    assert_eq!(config.sync, SyncPolicy::Full);
+    assert_eq!(config.limits.sessions_per_account, 10, "a default follows the limit it must not exceed");
+    assert_eq!(config.logs.access, Path::new("/var/log/a"));
+    assert_eq!(config.logs.transactions, Path::new("/srv/berth/logs/transactions.log"));
+}
+
+#[test]
+fn errors_name_the_key_and_what_is_wrong_with_it() {
+    for (text, key, problem) in [
+        (r#"{"colour": 1}"#, "colour", "unknown field"),
+        (r#"{"limits": {"session": 1}}"#, "limits.session", "unknown field"),
+        (r#"{"limits": {"sessions": -1}}"#, "limits.sessions", "invalid value"),
+        (r#"{"limits": {"sessions": 1.5}}"#, "limits.sessions", "invalid type"),
+        (r#"{"limits": {"sessions": 0}}"#, "limits.sessions", "nobody"),
+        (r#"{"limits": {"login_tries": 0}}"#, "limits.login_tries", "nobody"),
+        (r#"{"limits": {"sessions": 5, "sessions_per_account": 6}}"#, "limits.sessions_per_account", "limits.sessions"),
+        (r#"{"limits": 5}"#, "limits", "invalid type"),
+        (r#"{"listen": []}"#, "listen", "at least one"),
+        (r#"{"listen": "localhost:2121"}"#, "listen", "not an address"),
+        (r#"{"listen": ["127.0.0.1:1", "127.0.0.1:1"]}"#, "listen", "twice"),
+        (r#"{"listen": ["127.0.0.1:1", 5]}"#, "listen[1]", "invalid type"),
+        (r#"{"plaintext": false}"#, "plaintext", "TLS"),
+        (r#"{"plaintext": "yes"}"#, "plaintext", "invalid type"),
+        (r#"{"home_roots": []}"#, "home_roots", "at least one"),
+        (r#"{"home_roots": ["a", "a/b"]}"#, "home_roots", "lies in the other"),
+        (r#"{"default_quota": "many"}"#, "default_quota", "not a size"),
+        (r#"{"default_quota": -1}"#, "default_quota", "invalid type"),
+        (r#"{"sync": "often"}"#, "sync", "unknown variant"),
+        (r#"{"partial_expiry": "0s"}"#, "partial_expiry", "longer than 0"),
+        (r#"{"partial_expiry": "-7d"}"#, "partial_expiry", "not a period"),
+        (r#"{"timeouts": {"idle": 99999999999}}"#, "timeouts.idle", "ten years"),
+        (r#"{"timeouts": {"login": 0}}"#, "timeouts.login", "longer than 0"),
+        (r#"{"scram_rounds": 1}"#, "scram_rounds", "not within"),
+        (r#"{"logs": {"access": "x", "transactions": "./x"}}"#, "logs.transactions", "logs.access"),
+        (r#"{"root": "a", "root": "b"}"#, "", "duplicate field"),
+        (r#"{"root": "a"} x"#, "", "after the closing brace"),
+        (r#"["#, "", "EOF"),
+        ("", "", "EOF"),
+    ] {
+        let error = load(text).expect_err(text);
+        let rest = if key.is_empty() { Some(&error[..]) } else { error.strip_prefix(&format!("{key}: ")) };
+        assert!(rest.is_some_and(|rest| rest.contains(problem)), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_missing_file_says_what_to_do() {
+    let error = Config::load(Path::new("/nowhere/conf/berthd.json")).expect_err("there is none").to_string();
+    assert!(error.starts_with("/nowhere/conf/berthd.json: there is no such file"), "{error}");
+    assert!(error.contains("quickstart"), "{error}");
+}

@@ -1,0 +1,135 @@
+//! Configuration and account files: read within a bound, and replaced as a whole or not at all.
+//! Knows nothing of what stands in them.
+
+use crate::limits::SMALL_FILE_BYTES_MAX;
+use rustix::fs::OFlags;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::Path;
+
+/// The content of a regular file of at most [`SMALL_FILE_BYTES_MAX`] bytes. A FIFO or device of
+/// that name is an error, and does not block.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    if metadata.len() > SMALL_FILE_BYTES_MAX {
+        return Err(too_large());
+    }
+    let mut content = Vec::with_capacity(metadata.len() as usize + 1);
+    // It may grow while it is read.
+    file.take(SMALL_FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > SMALL_FILE_BYTES_MAX { Err(too_large()) } else { Ok(content) }
+}
+
+/// Puts `content` at `path` with `mode`: after a crash the name holds the old content or the new.
+/// Writers of the same path must exclude each other, because they share the temporary name.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"));
+    };
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(".tmp");
+    let temporary = folder.join(temporary);
+    // A crash may have left one, and with another mode than the one wanted now.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let result = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
+    if result.is_err() {
+        let _ = fs::remove_file(&temporary);
+        return result;
+    }
+    sync_folder(folder)
+}
+
+/// Makes what was renamed or removed in `folder` survive a power loss.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Makes `path` and what is missing above it, with `mode`; a folder that is there stays as it is.
+/// True if `path` itself was made.
+pub fn make_folder(path: &Path, mode: u32) -> io::Result<bool> {
+    if path.is_dir() {
+        return Ok(false);
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_folder(parent, mode)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
+        result => result?,
+    }
+    // Not left to the umask.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    give_to_owner_of_folder(path, &File::open(path)?)?;
+    Ok(true)
+}
+
+fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    give_to_owner_of_folder(path, &file)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// What root makes must be readable by the user the server runs as, who owns the folder.
+fn give_to_owner_of_folder(path: &Path, file: &File) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let owner = fs::metadata(folder)?;
+    if owner.uid() == 0 { Ok(()) } else { fchown(file, Some(owner.uid()), Some(owner.gid())) }
+}
+
+fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {SMALL_FILE_BYTES_MAX} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_with_its_mode() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.json");
+        fs::write(folder.path().join(".a.json.tmp"), "left by a crash").expect("writable");
+        replace(&path, b"one", 0o600).expect("writable");
+        replace(&path, b"two", 0o600).expect("writable");
+        assert_eq!(read(&path).expect("readable"), b"two");
+        assert_eq!(fs::metadata(&path).expect("there").mode() & 0o7777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn devices_folders_and_large_files_are_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        assert!(read(folder.path()).is_err());
+        assert!(read(Path::new("/dev/zero")).is_err());
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
+        assert!(read(&fifo).is_err(), "and it does not block");
+        let large = folder.path().join("large");
+        File::create(&large).and_then(|file| file.set_len(SMALL_FILE_BYTES_MAX + 1)).expect("sparse");
+        assert_eq!(read(&large).map_err(|e| e.kind()), Err(io::ErrorKind::FileTooLarge));
+    }
+
+    #[test]
+    fn a_failed_write_leaves_no_temporary_file() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let occupied = folder.path().join("folder");
+        fs::create_dir_all(occupied.join("full")).expect("writable");
+        assert!(replace(&occupied, b"x", 0o600).is_err());
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
+}
