@@ -394,7 +394,7 @@ impl Session {
             Ok(Some(stored)) => self.log_transfer(&record, now, Ok(Some(stored.digest))),
             Err(refusal) => self.log_transfer(&record, now, Err(refusal)),
         }
-        self.to_command();
+        self.return_to_command();
         result
     }
 
@@ -450,7 +450,7 @@ impl Session {
         if let Fetched::End(_, digest) = fetched {
             let record = Transfer::of_download(download);
             self.log_transfer(&record, now, Ok(Some(digest)));
-            self.to_command();
+            self.return_to_command();
         }
         Ok(fetched)
     }
@@ -461,7 +461,7 @@ impl Session {
     pub fn abort(&mut self, why: Refusal, now: Instant) -> Result<(), Refusal> {
         self.check(Verb::Abort)?;
         self.log_unfinished(why, now);
-        self.to_command();
+        self.return_to_command();
         Ok(())
     }
 
@@ -473,7 +473,7 @@ impl Session {
         self.state = State::Closing;
     }
 
-    fn to_command(&mut self) {
+    fn return_to_command(&mut self) {
         self.step(|state| match state {
             State::Command(member, _)
             | State::Upload(member, _)

@@ -80,6 +80,8 @@ pub struct Meta {
 }
 
 impl From<Stat> for Meta {
+    // The types of the fields differ between platforms.
+    #[allow(clippy::unnecessary_cast)]
     fn from(stat: Stat) -> Self {
         let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
         let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -210,7 +212,7 @@ impl Home {
     /// Begins to list a folder.
     pub fn list(&self, path: &VPath) -> Result<Listing, StoreError> {
         let dir = self.open_folder(path)?;
-        Ok(Listing::new(dir.into_std_file().into(), path.is_root())?)
+        Listing::new(dir.into_std_file().into(), path.is_root())
     }
 
     fn open_folder(&self, path: &VPath) -> Result<Dir, StoreError> {

@@ -20,8 +20,16 @@ pub struct Listing {
     names: Names,
     /// The end of each sorted run in `names`, in order.
     run_ends: Vec<usize>,
-    /// The first name left of each run, smallest on top; names index into `names`.
-    heads: BinaryHeap<Reverse<(Box<[u8]>, usize, usize)>>,
+    /// The first name left of each run, smallest on top.
+    heads: BinaryHeap<Reverse<Head>>,
+}
+
+/// The first name of a run that was not produced yet; ordered by name.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Head {
+    name: Box<[u8]>,
+    index: usize,
+    run: usize,
 }
 
 /// One entry of a folder.
@@ -79,9 +87,9 @@ impl Listing {
         }
         while !budget.is_spent() {
             budget.spend(ENTRY_COST);
-            let Some(Reverse((name, index, run))) = self.heads.pop() else { return Ok(Step::End) };
+            let Some(Reverse(Head { name, index, run })) = self.heads.pop() else { return Ok(Step::End) };
             if index + 1 < self.run_ends[run] {
-                self.heads.push(Reverse((self.names.get(index + 1).into(), index + 1, run)));
+                self.push_head(index + 1, run);
             }
             match rustix::fs::statat(self.dir.fd()?, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => return Ok(Step::Entry(Listed { name: name.into(), meta: stat.into() })),
@@ -134,7 +142,11 @@ impl Listing {
         self.names.sort_from(start);
         let run = self.run_ends.len();
         self.run_ends.push(end);
-        self.heads.push(Reverse((self.names.get(start).into(), start, run)));
+        self.push_head(start, run);
+    }
+
+    fn push_head(&mut self, index: usize, run: usize) {
+        self.heads.push(Reverse(Head { name: self.names.get(index).into(), index, run }));
     }
 }
 
