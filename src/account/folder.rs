@@ -187,7 +187,9 @@ impl Accounts {
                 Err(error) => errors.push(error),
             }
         }
-        errors.extend(accounts.iter().filter_map(|account| home::check(self, account, &accounts).err()));
+        for account in &accounts {
+            errors.extend(home::check(self, account, &accounts).and_then(|()| home::check_exists(account)).err());
+        }
         Ok(errors)
     }
 
