@@ -39,7 +39,7 @@ fn set_up(dir: &Path, file: &Path, listen: SocketAddr) -> Result<Zeroizing<Strin
     if fs::read_dir(dir).map_err(failed)?.next().is_some() {
         let dir = dir.display();
         return Err(AdminError::Failed(format!(
-            "{dir} is not empty and holds no conf/berthd.json; remove it, or name a new folder with --dir"
+            "{dir} is not empty and holds no conf/berthd.json, so it is no berth server; name a new folder with --dir"
         )));
     }
     fill(dir, file, listen).inspect_err(|_| {
