@@ -204,7 +204,9 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
 
 /// Serves, and says on stdout where as soon as it does; then `on_ready` may say more.
 fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr])) -> Result<(), AdminError> {
-    logging::init(&config).map_err(|error| AdminError::Failed(format!("cannot open the log files: {error}; check `logs` in {}", config.file.display())))?;
+    logging::init(&config).map_err(|error| {
+        AdminError::Failed(format!("cannot open the log files: {error}; check `logs` in {}", config.file.display()))
+    })?;
     let file = config.file.clone();
     let result = server::run(config, |addresses| {
         let mut out = io::stdout().lock();

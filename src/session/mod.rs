@@ -21,6 +21,7 @@ use crate::config::SyncPolicy;
 use crate::digest::Digest;
 use crate::lane::Budget;
 use crate::limits::SEATS_REMEMBERED;
+use crate::logging::{ACCESS, TRANSACTIONS};
 use crate::scram::{Binding, ClientFirst, ScramError, ServerExchange};
 use crate::store::home::Meta;
 use crate::store::quota::{QuotaLimits, QuotaState};
@@ -175,8 +176,9 @@ impl Session {
         let first = ClientFirst::parse(client_first).map_err(|_| Refusal::LoginMalformed)?;
         let user = first.user().to_string();
         let candidate = service.accounts.candidate(&user).map_err(|error| {
+            // Which file is damaged is the administrator's business alone.
             log::error!("login of {}: {error}", Quoted(user.as_bytes()));
-            Refusal::Io
+            Refusal::LoginFailed
         })?;
         let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, Binding::None);
         login.step = LoginStep::Challenged(Box::new(Challenged { exchange, account: candidate.account, user }));
@@ -225,6 +227,10 @@ impl Session {
 
     fn enter(&mut self, service: &mut Service, account: &Account) -> Result<(), Refusal> {
         let seat = service.seat(&account.name)?;
+        service.accounts.check_home(account).map_err(|error| {
+            log::error!("home of {}: {error}", account.name);
+            Refusal::Io
+        })?;
         let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
         let home = service.store.home(&account.home, limits).map_err(|error| {
             log::error!("home {} of {}: {error}", account.home.display(), account.name);
@@ -495,7 +501,7 @@ impl Session {
 
     fn log_access<T>(&self, verb: &str, fields: &[(&str, &[u8])], result: &Result<T, Refusal>) {
         log::info!(
-            target: "access",
+            target: ACCESS,
             "peer={} user={} verb={verb}{} result={}",
             self.peer,
             self.user(),
@@ -517,7 +523,7 @@ impl Session {
     fn log_transfer(&self, transfer: &Transfer, now: Instant, result: Result<Option<Digest>, Refusal>) {
         let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
         log::info!(
-            target: "transactions",
+            target: TRANSACTIONS,
             "verb={} user={} peer={} path={} bytes={} offset={} seconds={:.3} sha256={digest} result={}",
             transfer.verb,
             self.user(),

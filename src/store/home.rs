@@ -120,6 +120,11 @@ pub fn open_root(roots: &[PathBuf], path: &Path) -> Result<Dir, StoreError> {
     Ok(Dir::from_std_file(at.into()))
 }
 
+/// Opens a folder once more, for reading: cap-std's handles of folders only name them.
+pub fn reopen_folder(folder: impl AsFd) -> Result<OwnedFd, StoreError> {
+    Ok(rustix::fs::openat(folder, c".", FOLDER, Mode::empty())?)
+}
+
 /// One account's files.
 pub struct Home {
     root: Dir,
@@ -212,7 +217,7 @@ impl Home {
     /// Begins to list a folder.
     pub fn list(&self, path: &VPath) -> Result<Listing, StoreError> {
         let dir = self.open_folder(path)?;
-        Listing::new(dir.into_std_file().into(), path.is_root())
+        Listing::new(dir, path.is_root())
     }
 
     fn open_folder(&self, path: &VPath) -> Result<Dir, StoreError> {

@@ -2,14 +2,14 @@
 //! are produced, and each entry is looked at only when its page is.
 
 use super::StoreError;
-use super::home::{Meta, STAGING};
+use super::home::{Meta, STAGING, reopen_folder};
 use crate::lane::Budget;
 use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, LISTING_RUN_ENTRIES};
 use rustix::fs::{AtFlags, Dir};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 /// A listing that has not ended yet.
@@ -68,10 +68,10 @@ impl Names {
 }
 
 impl Listing {
-    /// A listing of the folder `fd`, without the staging folder if it is a home's top.
-    pub fn new(fd: OwnedFd, hides_staging: bool) -> Result<Self, StoreError> {
+    /// A listing of the open `folder`, without the staging folder if it is a home's top.
+    pub fn new(folder: impl AsFd, hides_staging: bool) -> Result<Self, StoreError> {
         Ok(Self {
-            dir: Dir::read_from(fd)?,
+            dir: Dir::new(reopen_folder(folder)?)?,
             hides_staging,
             is_read: false,
             names: Names::default(),
@@ -172,7 +172,7 @@ mod tests {
             std::fs::write(folder.path().join(format!("f{}", (i * 7919) % count)), "").expect("write");
         }
         std::fs::create_dir(folder.path().join(STAGING)).expect("mkdir");
-        let fd = std::fs::File::open(folder.path()).expect("open").into();
+        let fd = std::fs::File::open(folder.path()).expect("open");
         let mut listing = Listing::new(fd, true).expect("listing");
         let (mut names, mut slices) = (Vec::new(), 0);
         loop {
