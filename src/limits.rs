@@ -60,6 +60,8 @@ pub const ENTRY_COST: u64 = 2048;
 pub const PIECE_BYTES: usize = 256 * 1024;
 /// A turn longer than this is logged with its state: something in it blocks.
 pub const TURN_WARN: Duration = Duration::from_millis(50);
+/// The least time between two such lines.
+pub const TURN_WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections accepted per round, so that a storm of them cannot starve running sessions.
 pub const ACCEPTS_PER_ROUND: usize = 64;
 /// Readiness events taken from one poll.
@@ -136,8 +138,11 @@ pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const UNSYNCED_BYTES_MAX_TOTAL: u64 = 64 * 1024 * 1024;
 /// A sync is asked for whenever this much has been written since the last one.
 pub const SYNC_STEP_BYTES: u64 = 8 * 1024 * 1024;
-/// Sync jobs handed to the helper at once; more wait in the loop, one or two per upload.
-pub const SYNC_JOBS_MAX: usize = 4096;
+/// A removed or replaced file of at least this is closed by the sync helper: the kernel frees its
+/// pages at the last close, and a gigabyte of them would stall the loop for 0.1 s.
+pub const SLOW_CLOSE_BYTES: u64 = 16 * 1024 * 1024;
+/// Errands the sync helper has at once; more wait in the loop, one or two per upload.
+pub const ERRANDS_MAX: usize = 4096;
 /// Files whose digest is remembered (about 130 bytes each).
 pub const DIGESTS_REMEMBERED: usize = 65_536;
 /// A file changed less than this long ago may change again within the same clock tick, so its

@@ -1,7 +1,7 @@
 //! The server put together: configuration, store and loop; signals, reload and drain.
 
 use crate::account::{AccountError, Accounts};
-use crate::config::{Config, SyncPolicy};
+use crate::config::Config;
 use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::session::{Policy, Service};
@@ -60,14 +60,9 @@ pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr])) -> Result<(), S
 }
 
 fn service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {
-    let syncer = match config.sync {
-        SyncPolicy::None => Syncer::inline(),
-        SyncPolicy::Data | SyncPolicy::Full => {
-            let waker = Waker::new(poll.registry(), WAKER).map_err(system("create a waker"))?;
-            // A waker fails only when the loop is gone, and then nobody waits.
-            Syncer::start(move || drop(waker.wake())).map_err(system("start the sync helper"))?
-        }
-    };
+    let waker = Waker::new(poll.registry(), WAKER).map_err(system("create a waker"))?;
+    // A waker fails only when the loop is gone, and then nobody waits.
+    let syncer = Syncer::start(move || drop(waker.wake())).map_err(system("start the sync helper"))?;
     let store =
         Store::new(config.home_roots.clone(), config.partial_expiry, syncer).map_err(system("get random numbers"))?;
     Ok(Service::new(Accounts::open(config)?, store, policy(config)))
@@ -117,14 +112,11 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         Ok(new) => new,
         Err(error) => return log::error!("the configuration stays as it was: {error}"),
     };
-    // The helper is started with the server or not at all.
-    let starts_or_ends_syncing = (new.sync == SyncPolicy::None) != (config.sync == SyncPolicy::None);
     for (key, differs) in [
         ("listen", new.listen != config.listen),
         ("home_roots", new.home_roots != config.home_roots),
         ("root", new.root != config.root),
         ("logs", new.logs != config.logs),
-        ("sync", starts_or_ends_syncing),
         ("partial_expiry", new.partial_expiry != config.partial_expiry),
     ] {
         if differs {
@@ -135,12 +127,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         Ok(accounts) => accounts,
         Err(error) => return log::error!("the configuration stays as it was: {error}"),
     };
-    *config = Config {
-        listen: config.listen.clone(),
-        home_roots: config.home_roots.clone(),
-        sync: if starts_or_ends_syncing { config.sync } else { new.sync },
-        ..new
-    };
+    *config = Config { listen: config.listen.clone(), home_roots: config.home_roots.clone(), ..new };
     let service = event_loop.service();
     (service.policy, service.accounts) = (policy(config), accounts);
     event_loop.set_limits(config.limits, config.timeouts);

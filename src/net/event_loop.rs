@@ -21,9 +21,9 @@ use crate::account::AccountName;
 use crate::config::{Limits, Timeouts};
 use crate::front::Front;
 use crate::front::native::Native;
-use crate::limits::{ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, EVENTS_PER_POLL, TURN_WARN};
+use crate::limits::{ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURN_WARN_INTERVAL};
+use crate::session::state::StateName;
 use crate::session::{Refusal, Service, Session};
-use crate::text::Escaped;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
@@ -65,6 +65,7 @@ pub struct EventLoop {
     next_serial: u64,
     accounts: AccountWatch,
     drain_until: Option<Instant>,
+    slow_turns: SlowTurns,
 }
 
 /// Notices accounts that were locked or removed, a few per round.
@@ -100,6 +101,7 @@ impl EventLoop {
             next_serial: 1,
             accounts,
             drain_until: None,
+            slow_turns: SlowTurns::default(),
         }
     }
 
@@ -286,7 +288,7 @@ impl EventLoop {
             if is_draining && slot.connection.is_idle() {
                 slot.connection.fail(Refusal::ShuttingDown, now);
             }
-            match guarded_turn(&mut slot.connection, &mut self.service, now) {
+            match guarded_turn(&mut slot.connection, &mut self.service, &mut self.slow_turns, now) {
                 Turn::Again => self.enqueue(key),
                 Turn::Sleep => self.set_alarm(key, now),
                 Turn::Close => self.doom(key),
@@ -380,7 +382,7 @@ impl EventLoop {
 }
 
 /// A turn that can neither take the server down nor go unnoticed when it takes too long.
-fn guarded_turn(connection: &mut Connection, service: &mut Service, now: Instant) -> Turn {
+fn guarded_turn(connection: &mut Connection, service: &mut Service, slow: &mut SlowTurns, now: Instant) -> Turn {
     let state = connection.front().session().state_name();
     let began = Instant::now();
     let turn = catch_unwind(AssertUnwindSafe(|| connection.turn(service, now))).unwrap_or_else(|_| {
@@ -389,10 +391,29 @@ fn guarded_turn(connection: &mut Connection, service: &mut Service, now: Instant
     });
     let took = began.elapsed();
     if took > TURN_WARN {
-        let account = connection.front().session().account().map_or("-", |account| account.as_str());
-        log::warn!("a turn of {} in state {state:?} took {} ms", Escaped(account.as_bytes()), took.as_millis());
+        slow.note(connection, state, took, now);
     }
     turn
+}
+
+/// Turns that took too long. A slow disk makes many, and one line now and then tells as much.
+#[derive(Default)]
+struct SlowTurns {
+    silent_until: Option<Instant>,
+    unsaid: u32,
+}
+
+impl SlowTurns {
+    fn note(&mut self, connection: &Connection, state: StateName, took: Duration, now: Instant) {
+        if self.silent_until.is_some_and(|until| now < until) {
+            self.unsaid += 1;
+            return;
+        }
+        let account = connection.front().session().account().map_or("-", |account| account.as_str());
+        let (took, unsaid) = (took.as_millis(), std::mem::take(&mut self.unsaid));
+        log::warn!("a turn of {account} in state {state:?} took {took} ms; {unsaid} more since the last such line");
+        self.silent_until = Some(now + TURN_WARN_INTERVAL);
+    }
 }
 
 /// Slot and serial in one number, by which a sync finds back to who asked.

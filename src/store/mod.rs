@@ -143,7 +143,7 @@ impl Store {
         {
             return Ok(home);
         }
-        let home = Rc::new(Home::new(root, ledger, self.partial_expiry)?);
+        let home = Rc::new(Home::new(root, ledger, self.partial_expiry, self.syncer.closer()));
         self.homes.insert(path.to_path_buf(), Rc::downgrade(&home));
         Ok(home)
     }
