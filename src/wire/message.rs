@@ -11,9 +11,6 @@ use std::fmt;
 /// The only version of the protocol so far.
 pub const VERSION: u32 = 1;
 
-/// The request's name for the SCRAM mechanism without channel binding.
-pub const SCRAM_SHA_256: &str = "SCRAM-SHA-256";
-
 /// What a client asks. `op` names the variant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -28,7 +25,7 @@ pub enum Request {
     },
     /// Begins a login.
     Auth {
-        /// [`SCRAM_SHA_256`].
+        /// One that the server's hello offered.
         mechanism: String,
         /// SCRAM's client-first-message.
         message: String,
