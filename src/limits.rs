@@ -128,6 +128,8 @@ pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const LISTING_RUN_ENTRIES: usize = 1024;
 /// Homes whose ledger is kept after their last session, so that the next need not count again.
 pub const LEDGERS_REMEMBERED: usize = 4096;
+/// A home that nobody was logged in to is counted again once its last count is this old.
+pub const RECOUNT_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Levels of folders a count descends; the kernel takes no path of more than about 2,000.
 pub const COUNT_DEPTH_MAX: usize = 100_000;
 /// A count whose folders are moved about under it starts again at most so often.
