@@ -29,7 +29,7 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
     let socket = control_socket::connect(config.folder()).map_err(|error| {
         AdminError::Failed(format!("cannot ask the running server: {error}; are you its user or root?"))
     })?;
-    let mut table = Table { json: args.json, widths_told: false, faults: 0 };
+    let mut table = Table { json: args.json, repairs: args.repair, has_header: false, faults: 0 };
     match socket {
         Some(socket) => ask(socket, &ControlRequest::Usage { user, mode }, |usage| table.print(&usage))?,
         None => count(config, user, mode, |usage| table.print(&usage))?,
@@ -37,7 +37,7 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
     match table.faults {
         0 => Ok(()),
         faults => Err(AdminError::Failed(format!(
-            "{faults} of the accounts differ from the disk or could not be looked at; `berthd usage --repair` counts anew"
+            "accounts that differ from the disk or could not be looked at: {faults}; `berthd usage --repair` counts anew"
         ))),
     }
 }
@@ -112,7 +112,8 @@ fn count(
 /// Prints accounts as they come, and counts those that are not as they should be.
 struct Table {
     json: bool,
-    widths_told: bool,
+    repairs: bool,
+    has_header: bool,
     faults: usize,
 }
 
@@ -120,12 +121,12 @@ impl Table {
     fn print(&mut self, usage: &AccountUsage) -> Result<(), AdminError> {
         let differs = usage.disk_bytes.is_some_and(|bytes| bytes != usage.used_bytes)
             || usage.disk_files.is_some_and(|files| files != usage.used_files);
-        self.faults += usize::from(differs || usage.error.is_some());
+        self.faults += usize::from((differs && !self.repairs) || usage.error.is_some());
         if self.json {
             return print_json(&serde_json::to_value(usage).map_err(io::Error::other)?);
         }
         let mut out = io::stdout().lock();
-        if !std::mem::replace(&mut self.widths_told, true) {
+        if !std::mem::replace(&mut self.has_header, true) {
             writeln!(
                 out,
                 "{:<20} {:>8} {:>9} {:>8} {:>8} {:>9}  DISK",
@@ -137,6 +138,9 @@ impl Table {
         }
         let limit = |limit: Option<String>| limit.unwrap_or_else(|| "none".into());
         let disk = match (usage.disk_bytes, usage.disk_files) {
+            (Some(bytes), Some(files)) if differs && self.repairs => {
+                format!("counted anew: {bytes} bytes in {files} files")
+            }
             (Some(bytes), Some(files)) if differs => format!("differs: {bytes} bytes in {files} files"),
             (Some(_), Some(_)) => "same".into(),
             _ => "-".into(),
