@@ -4,7 +4,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`limits`] [`lane`] [`vpath`] [`text`] [`digest`] [`upload_id`]: values without I/O |
-//! | 1 | [`wire`] [`account`] [`scram`] [`store`] [`config`] [`logging`] [`small_file`]: one subject each |
+//! | 1 | [`wire`] [`account`] [`scram`] [`store`] [`config`] [`logging`] [`small_file`] [`control_socket`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
 //! | 4 | [`net`]: sockets, readiness, the loop |
@@ -19,6 +19,7 @@ pub mod admin;
 pub mod client;
 /// `conf/berthd.json` read, checked and made final; its errors name file and key.
 pub mod config;
+pub mod control_socket;
 pub mod digest;
 pub mod front;
 pub mod lane;

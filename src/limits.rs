@@ -49,6 +49,8 @@ pub const OUTBOX_BYTES_HIGH: usize = 64 * 1024;
 /// What one turn may move and hash: one piece. At 1.7 GB/s of SHA-256 this is 0.15 ms, so that
 /// eight greedy transfers delay a small command by little more than 1 ms.
 pub const TURN_BUDGET: u64 = PIECE_BYTES as u64;
+/// What one turn may send. A range of a file costs the loop a tenth of what hashing it does.
+pub const FLUSH_BUDGET: usize = 1024 * 1024;
 /// The least a request costs of a turn's budget: its system calls take about as long as moving
 /// this many bytes.
 pub const REQUEST_COST: u64 = 8 * 1024;
@@ -128,6 +130,8 @@ pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const LISTING_RUN_ENTRIES: usize = 1024;
 /// Homes whose ledger is kept after their last session, so that the next need not count again.
 pub const LEDGERS_REMEMBERED: usize = 4096;
+/// A home that nobody was logged in to is counted again once its last count is this old.
+pub const RECOUNT_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Levels of folders a count descends; the kernel takes no path of more than about 2,000.
 pub const COUNT_DEPTH_MAX: usize = 100_000;
 /// A count whose folders are moved about under it starts again at most so often.

@@ -2,6 +2,7 @@
 
 use crate::account::{AccountError, Accounts};
 use crate::config::Config;
+use crate::control_socket;
 use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::session::{Policy, Service};
@@ -13,6 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Why the server cannot start or go on.
@@ -28,6 +30,12 @@ pub enum ServerError {
         address: SocketAddr,
         /// What the system says.
         source: io::Error,
+    },
+    /// Two servers would keep two ledgers of the same homes.
+    #[error("a server with the configuration in {} is running already; stop it first", folder.display())]
+    Running {
+        /// Where the configuration is.
+        folder: PathBuf,
     },
     /// Anything else the system refuses.
     #[error("cannot {what}: {source}")]
@@ -55,8 +63,17 @@ pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr])) -> Result<(), S
     for &address in &config.listen {
         addresses.push(event_loop.listen(address).map_err(|source| ServerError::Listen { address, source })?);
     }
+    let folder = config.folder().to_path_buf();
+    match control_socket::listen(&folder) {
+        Ok(socket) => event_loop.listen_locally(socket).map_err(system("listen on the control socket"))?,
+        Err(source) if source.kind() == io::ErrorKind::AddrInUse => return Err(ServerError::Running { folder }),
+        // `berthd usage` then counts the disk; that is all that is lost.
+        Err(error) => log::warn!("no control socket in {}: {error}", folder.display()),
+    }
     on_ready(&addresses);
-    serve(config, event_loop, signals)
+    let result = serve(config, event_loop, signals);
+    control_socket::remove(&folder);
+    result
 }
 
 fn service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {

@@ -413,7 +413,13 @@ impl Link {
     }
 
     fn receive_some(&mut self) -> Result<bool, LinkError> {
+        // Amid a long data frame exactly its rest and the next header are taken, so that files
+        // are written in large pieces at round offsets.
+        let rest = self.frame_bytes_left + HEADER_BYTES;
+        let is_amid_data = self.frame_bytes_left >= LONG_FRAME_BYTES && self.inbox.is_empty();
         let room = self.inbox.room(INBOX_BYTES);
+        let room_bytes = if is_amid_data { room.len().min(rest) } else { room.len() };
+        let room = &mut room[..room_bytes];
         if room.is_empty() {
             return Ok(false);
         }
@@ -478,6 +484,8 @@ fn lost(error: io::Error) -> LinkError {
 
 /// Received and not yet understood: what still fits in L2 cache between the socket, the hash and
 /// the file, and more than the largest control frame.
-const INBOX_BYTES: usize = 256 * 1024;
+const INBOX_BYTES: usize = 256 * 1024 + HEADER_BYTES;
+/// From here on a data frame is worth a call of its own.
+const LONG_FRAME_BYTES: usize = 64 * 1024;
 /// Ctrl-C is noticed after this, even where a signal does not end the wait.
 const WAIT_MAX: Duration = Duration::from_millis(200);

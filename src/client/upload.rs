@@ -219,9 +219,12 @@ impl Uploader {
     /// Sends the bytes of the newest upload, unless the server refuses it meanwhile.
     fn stream(&mut self, session: &mut Session, progress: &mut Progress, mut source: Source) -> Result<(), LinkError> {
         let Some(id) = self.pending.back().map(|pending| pending.id) else { return Ok(()) };
+        // Pieces of a large file leave one by one, so that no byte is moved within the queue;
+        // small files gather there, so that many leave in one call.
+        let queued_max = if source.mark().size > PIECE_BYTES as u64 { 0 } else { QUEUED_BYTES_MAX };
         let mut failure = None;
         while !source.is_at_end() && failure.is_none() {
-            if let Some(incoming) = session.link.drain(QUEUED_BYTES_MAX)? {
+            if let Some(incoming) = session.link.drain(queued_max)? {
                 self.settle(session, incoming)?;
                 if self.pending.back().is_none_or(|pending| pending.id != id) {
                     session.link.queue_abort(id);
@@ -363,6 +366,5 @@ fn may_resume(error: &ErrorReply) -> bool {
         )
 }
 
-/// Queued above this, nothing more is read from files: the next piece is read while the kernel
-/// sends, and a cancel has little to wait for.
+/// Queued above this, nothing more is read from files, so that a cancel has little to wait for.
 const QUEUED_BYTES_MAX: usize = 128 * 1024;

@@ -8,9 +8,9 @@ use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, STORE_BYT
 use crate::session::verb::Verb;
 use crate::session::{Refusal, Service};
 use crate::vpath::VPath;
+use crate::wire::Reply;
 use crate::wire::frame::{self, Frame, FrameType};
 use crate::wire::message::{End, MessageError};
-use crate::wire::{Reply, Request};
 use std::time::Instant;
 
 impl Native {
@@ -24,9 +24,6 @@ impl Native {
     ) -> Result<bool, Broken> {
         if let Some(payload) = self.payload {
             return Ok(self.take_payload(payload, lane, service, budget, now));
-        }
-        if self.pipeline.is_full() {
-            return Ok(false);
         }
         let logged_in = self.session.account().is_some();
         let limit = if logged_in { CONTROL_BYTES_MAX } else { CONTROL_BYTES_MAX_BEFORE_LOGIN };
@@ -55,8 +52,10 @@ impl Native {
         if id == 0 || self.running.id() == Some(id) || self.pipeline.contains(id) {
             return Err(Broken(format!("request id {id} is 0 or in use")));
         }
-        let asked = Request::decode(body).map_or_else(Asked::Invalid, Asked::Request);
-        self.pipeline.push(id, asked, size);
+        if self.pipeline.is_full() {
+            return Ok(false);
+        }
+        self.pipeline.push(id, Asked::decode(body), size);
         self.requests += 1;
         Ok(true)
     }
