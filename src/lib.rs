@@ -9,9 +9,12 @@
 //! | 3 | [`front`]: protocols translated to the session's verbs |
 //! | 4 | [`net`]: sockets, readiness, the loop |
 //! | 5 | [`server`]: all of it put together |
+//! | 6 | [`admin`]: the command line of `berthd` |
 
 /// Who may log in, into which home, with which quota: one file each, read at every login.
 pub mod account;
+/// The command line of `berthd`: serving, checking, accounts; messages and exit codes.
+pub mod admin;
 /// `conf/berthd.json` read, checked and made final; its errors name file and key.
 pub mod config;
 pub mod digest;

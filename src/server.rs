@@ -18,16 +18,6 @@ use std::time::Instant;
 /// Why the server cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// A log file cannot be opened.
-    #[error("cannot open the log files {access} and {transactions}: {source}; check `logs` in the configuration")]
-    Logs {
-        /// As configured.
-        access: String,
-        /// As configured.
-        transactions: String,
-        /// What the system says.
-        source: io::Error,
-    },
     /// The accounts cannot be read.
     #[error(transparent)]
     Accounts(#[from] AccountError),
@@ -53,13 +43,8 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
     move |source| ServerError::System { what, source }
 }
 
-/// Serves until told to stop. `on_ready` learns the addresses once connections are accepted.
+/// Serves until told to stop, with the logs set up already. `on_ready` learns the addresses once connections are accepted.
 pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr])) -> Result<(), ServerError> {
-    logging::init(&config).map_err(|source| ServerError::Logs {
-        access: config.logs.access.display().to_string(),
-        transactions: config.logs.transactions.display().to_string(),
-        source,
-    })?;
     raise_descriptor_limit();
     let poll = Poll::new().map_err(system("create a poll"))?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
@@ -107,7 +92,10 @@ fn serve(mut config: Config, mut event_loop: EventLoop, mut signals: Signals) ->
         for signal in signals.pending() {
             match signal {
                 SIGHUP => reload(&mut config, &mut event_loop),
-                _ if is_draining => return stop("told twice to stop"),
+                _ if is_draining => {
+                    log::info!("stopped at once, as told twice");
+                    return Ok(());
+                }
                 _ => {
                     log::info!("stopping; running transfers may go on for {} s", config.timeouts.drain.as_secs());
                     let now = Instant::now();
@@ -117,12 +105,7 @@ fn serve(mut config: Config, mut event_loop: EventLoop, mut signals: Signals) ->
             }
         }
     }
-    stop("stopped")
-}
-
-fn stop(how: &str) -> Result<(), ServerError> {
-    log::info!("{how}");
-    logging::flush();
+    log::info!("stopped");
     Ok(())
 }
 

@@ -61,6 +61,9 @@ pub enum HomeError {
     /// A file is in the way.
     #[error("something that is not a folder is there")]
     NotAFolder,
+    /// Nothing is there, though the account has been added.
+    #[error("there is no such folder; make it, or name another with `berthd user set {0} --home`")]
+    Missing(AccountName),
     /// It cannot be looked at or made.
     #[error(transparent)]
     Io(#[from] io::Error),

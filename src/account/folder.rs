@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 pub struct Accounts {
     folder: PathBuf,
     config: Config,
+    decoy_path: PathBuf,
     decoy_secret: Zeroizing<Vec<u8>>,
 }
 
@@ -48,13 +49,13 @@ impl Accounts {
     pub fn open(config: &Config) -> Result<Self, AccountError> {
         let folder = config.accounts_dir();
         small_file::make_folder(&folder, 0o700).map_err(at(&folder))?;
-        let mut accounts = Self { folder, config: config.clone(), decoy_secret: Zeroizing::default() };
-        let decoy = accounts.decoy_path();
-        if !decoy.exists() {
+        let decoy_path = folder.join(".decoy");
+        let mut accounts = Self { folder, config: config.clone(), decoy_path, decoy_secret: Zeroizing::default() };
+        if !accounts.decoy_path.exists() {
             let _changing = accounts.lock()?;
-            accounts.make_decoy(&decoy)?;
+            accounts.make_decoy()?;
         }
-        accounts.decoy_secret = Zeroizing::new(accounts.read_record(&decoy)?.verifier.salt.clone());
+        accounts.decoy_secret = Zeroizing::new(accounts.read_record(&accounts.decoy_path)?.verifier.salt.clone());
         Ok(accounts)
     }
 
@@ -93,24 +94,23 @@ impl Accounts {
     /// after the same work, so that neither text nor time tells who exists. An account that
     /// cannot be read is an error: nobody gets in.
     pub fn candidate(&self, user: &str) -> Result<Candidate, AccountError> {
-        let decoy = self.decoy(user);
         let name: Option<AccountName> = user.parse().ok();
-        let path = name.as_ref().map(|name| self.path(name)).filter(|path| path.exists());
-        let record = self.read_record(path.as_ref().unwrap_or(&self.decoy_path()))?;
-        match name.filter(|_| path.is_some()) {
-            Some(name) => {
-                let account = record.into_account(name, &self.config.root);
-                if account.locked {
-                    // Its own salt: a locked account looks as before to those who saw it.
-                    let Verifier { rounds, ref salt, .. } = account.verifier;
-                    let mut verifier = decoy;
-                    (verifier.rounds, verifier.salt) = (rounds, salt.clone());
-                    return Ok(Candidate { verifier, account: None });
-                }
-                Ok(Candidate { verifier: account.verifier.clone(), account: Some(account) })
-            }
-            None => Ok(Candidate { verifier: decoy, account: None }),
+        let path = name.as_ref().map_or_else(|| self.folder.join(".none"), |name| self.path(name));
+        let exists = path.exists();
+        let record = self.read_record(if exists { &path } else { &self.decoy_path })?;
+        // Everything is made before anything is chosen.
+        let mut decoy = self.decoy(user);
+        let account = record.into_account(name.unwrap_or_else(AccountName::nobody), &self.config.root);
+        let verifier = account.verifier.clone();
+        if exists && !account.locked {
+            return Ok(Candidate { verifier, account: Some(account) });
         }
+        if exists {
+            // A locked account looks as before to those who saw its salt.
+            decoy.rounds = verifier.rounds;
+            decoy.salt.clone_from(&verifier.salt);
+        }
+        Ok(Candidate { verifier: decoy, account: None })
     }
 
     /// Whether the account's home lies where homes may lie, links followed: to be asked when a
@@ -187,7 +187,9 @@ impl Accounts {
                 Err(error) => errors.push(error),
             }
         }
-        errors.extend(accounts.iter().filter_map(|account| home::check(self, account, &accounts).err()));
+        for account in &accounts {
+            errors.extend(home::check(self, account, &accounts).and_then(|()| home::check_exists(account)).err());
+        }
         Ok(errors)
     }
 
@@ -261,13 +263,10 @@ impl Accounts {
         }
     }
 
-    fn decoy_path(&self) -> PathBuf {
-        self.folder.join(".decoy")
-    }
-
     /// Shaped as an account, so that reading it takes as long. Its salt is the secret.
-    fn make_decoy(&self, path: &Path) -> Result<(), AccountError> {
-        if path.exists() {
+    fn make_decoy(&self) -> Result<(), AccountError> {
+        // Another process may have been first.
+        if self.decoy_path.exists() {
             return Ok(());
         }
         let mut secret = [0; 96];
@@ -290,7 +289,7 @@ impl Accounts {
             read_only: true,
             locked: true,
         };
-        self.write_record(path, &record)
+        self.write_record(&self.decoy_path, &record)
     }
 }
 

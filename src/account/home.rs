@@ -8,11 +8,16 @@ use std::path::{Path, PathBuf};
 
 /// Checks `account`'s home against the rules and all `others`, among whom it may be itself.
 pub(super) fn check(accounts: &Accounts, account: &Account, others: &[Account]) -> Result<(), AccountError> {
-    check_rules(accounts, account, others).map_err(|problem| AccountError::Home {
-        name: account.name.clone(),
-        home: account.home.clone(),
-        problem,
-    })
+    check_rules(accounts, account, others).map_err(|problem| refuse(account, problem))
+}
+
+/// Checks that the home of an account that was added before is still there.
+pub(super) fn check_exists(account: &Account) -> Result<(), AccountError> {
+    if account.home.is_dir() { Ok(()) } else { Err(refuse(account, HomeError::Missing(account.name.clone()))) }
+}
+
+fn refuse(account: &Account, problem: HomeError) -> AccountError {
+    AccountError::Home { name: account.name.clone(), home: account.home.clone(), problem }
 }
 
 fn check_rules(accounts: &Accounts, account: &Account, others: &[Account]) -> Result<(), HomeError> {

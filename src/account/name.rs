@@ -32,6 +32,11 @@ impl AccountName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Stands where no valid name was given, in what is never shown or kept.
+    pub(super) fn nobody() -> Self {
+        Self("nobody".into())
+    }
 }
 
 impl FromStr for AccountName {

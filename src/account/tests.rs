@@ -55,7 +55,7 @@ fn an_account_is_kept_and_its_files_are_private() {
     let place = place();
     let account = place.add("bob");
     assert_eq!(place.accounts.load(&account.name).expect("readable"), Some(account.clone()));
-    assert_eq!(place.accounts.list().expect("readable"), [account.clone()]);
+    assert_eq!(place.accounts.list().expect("readable"), std::slice::from_ref(&account));
     let mode = |path: &std::path::Path| fs::metadata(path).expect("there").mode() & 0o777;
     assert_eq!(mode(&place.accounts.path(&account.name)), 0o600);
     assert_eq!(mode(&place.folder.path().join("conf/users")), 0o700);

@@ -220,7 +220,7 @@ impl EventLoop {
         let peer = SocketAddr::new(address, peer.port());
         let from_here = self.per_address.entry(address).or_default();
         if self.slots.len() >= self.limits.sessions || *from_here >= self.limits.sessions_per_address {
-            log::info!(target: "access", "peer={peer} user=- verb=connect result=TooManySessions");
+            log::info!(target: crate::logging::ACCESS, "peer={peer} user=- verb=connect result=TooManySessions");
             return refuse_connection(stream);
         }
         let serial = self.next_serial;
@@ -233,7 +233,7 @@ impl EventLoop {
         }
         // Replies are whole when they are written; waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
-        log::info!(target: "access", "peer={peer} user=- verb=connect result=ok");
+        log::info!(target: crate::logging::ACCESS, "peer={peer} user=- verb=connect result=ok");
         let transport = Transport::Plain(stream);
         let owner = owner(key, serial);
         let front = Front::Native(Box::new(Native::new(Session::new(owner, peer), transport.sends_ranges())));

@@ -21,6 +21,7 @@ use crate::config::SyncPolicy;
 use crate::digest::Digest;
 use crate::lane::Budget;
 use crate::limits::SEATS_REMEMBERED;
+use crate::logging::{ACCESS, TRANSACTIONS};
 use crate::scram::{Binding, ClientFirst, ScramError, ServerExchange};
 use crate::store::home::Meta;
 use crate::store::quota::{QuotaLimits, QuotaState};
@@ -175,8 +176,9 @@ impl Session {
         let first = ClientFirst::parse(client_first).map_err(|_| Refusal::LoginMalformed)?;
         let user = first.user().to_string();
         let candidate = service.accounts.candidate(&user).map_err(|error| {
+            // Which file is damaged is the administrator's business alone.
             log::error!("login of {}: {error}", Quoted(user.as_bytes()));
-            Refusal::Io
+            Refusal::LoginFailed
         })?;
         let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, Binding::None);
         login.step = LoginStep::Challenged(Box::new(Challenged { exchange, account: candidate.account, user }));
@@ -225,6 +227,10 @@ impl Session {
 
     fn enter(&mut self, service: &mut Service, account: &Account) -> Result<(), Refusal> {
         let seat = service.seat(&account.name)?;
+        service.accounts.check_home(account).map_err(|error| {
+            log::error!("home of {}: {error}", account.name);
+            Refusal::Io
+        })?;
         let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
         let home = service.store.home(&account.home, limits).map_err(|error| {
             log::error!("home {} of {}: {error}", account.home.display(), account.name);
@@ -394,7 +400,7 @@ impl Session {
             Ok(Some(stored)) => self.log_transfer(&record, now, Ok(Some(stored.digest))),
             Err(refusal) => self.log_transfer(&record, now, Err(refusal)),
         }
-        self.to_command();
+        self.return_to_command();
         result
     }
 
@@ -450,7 +456,7 @@ impl Session {
         if let Fetched::End(_, digest) = fetched {
             let record = Transfer::of_download(download);
             self.log_transfer(&record, now, Ok(Some(digest)));
-            self.to_command();
+            self.return_to_command();
         }
         Ok(fetched)
     }
@@ -461,7 +467,7 @@ impl Session {
     pub fn abort(&mut self, why: Refusal, now: Instant) -> Result<(), Refusal> {
         self.check(Verb::Abort)?;
         self.log_unfinished(why, now);
-        self.to_command();
+        self.return_to_command();
         Ok(())
     }
 
@@ -473,7 +479,7 @@ impl Session {
         self.state = State::Closing;
     }
 
-    fn to_command(&mut self) {
+    fn return_to_command(&mut self) {
         self.step(|state| match state {
             State::Command(member, _)
             | State::Upload(member, _)
@@ -495,7 +501,7 @@ impl Session {
 
     fn log_access<T>(&self, verb: &str, fields: &[(&str, &[u8])], result: &Result<T, Refusal>) {
         log::info!(
-            target: "access",
+            target: ACCESS,
             "peer={} user={} verb={verb}{} result={}",
             self.peer,
             self.user(),
@@ -517,7 +523,7 @@ impl Session {
     fn log_transfer(&self, transfer: &Transfer, now: Instant, result: Result<Option<Digest>, Refusal>) {
         let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
         log::info!(
-            target: "transactions",
+            target: TRANSACTIONS,
             "verb={} user={} peer={} path={} bytes={} offset={} seconds={:.3} sha256={digest} result={}",
             transfer.verb,
             self.user(),

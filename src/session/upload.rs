@@ -7,7 +7,7 @@ use crate::config::SyncPolicy;
 use crate::digest::Digest;
 use crate::lane::Budget;
 use crate::limits::{RESUME_BYTES_MIN, SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX};
-use crate::store::home::{Home, Kind, Meta};
+use crate::store::home::{Home, Kind, Meta, reopen_folder};
 use crate::store::staging::{Record, Staged};
 use crate::store::syncer::{Flush, Synced, Ticket, Unsynced};
 use crate::store::{Store, StoreError};
@@ -265,7 +265,8 @@ impl Commit {
                 CommitStep::Synced(staged) => {
                     let folder = self.rename(store, staged)?;
                     if sync == SyncPolicy::Full {
-                        CommitStep::SyncingFolder(store.syncer.sync(owner, Arc::new(folder), Flush::Folder))
+                        let folder = Arc::new(reopen_folder(folder)?.into());
+                        CommitStep::SyncingFolder(store.syncer.sync(owner, folder, Flush::Folder))
                     } else {
                         CommitStep::Done
                     }

@@ -80,6 +80,8 @@ pub struct Meta {
 }
 
 impl From<Stat> for Meta {
+    // The types of the fields differ between platforms.
+    #[allow(clippy::unnecessary_cast)]
     fn from(stat: Stat) -> Self {
         let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
         let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -116,6 +118,11 @@ pub fn open_root(roots: &[PathBuf], path: &Path) -> Result<Dir, StoreError> {
         at = rustix::fs::openat(&at, name, FOLDER, Mode::empty())?;
     }
     Ok(Dir::from_std_file(at.into()))
+}
+
+/// Opens a folder once more, for reading: cap-std's handles of folders only name them.
+pub fn reopen_folder(folder: impl AsFd) -> Result<OwnedFd, StoreError> {
+    Ok(rustix::fs::openat(folder, c".", FOLDER, Mode::empty())?)
 }
 
 /// One account's files.
@@ -210,7 +217,7 @@ impl Home {
     /// Begins to list a folder.
     pub fn list(&self, path: &VPath) -> Result<Listing, StoreError> {
         let dir = self.open_folder(path)?;
-        Ok(Listing::new(dir.into_std_file().into(), path.is_root())?)
+        Listing::new(dir, path.is_root())
     }
 
     fn open_folder(&self, path: &VPath) -> Result<Dir, StoreError> {

@@ -2,14 +2,14 @@
 //! are produced, and each entry is looked at only when its page is.
 
 use super::StoreError;
-use super::home::{Meta, STAGING};
+use super::home::{Meta, STAGING, reopen_folder};
 use crate::lane::Budget;
 use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, LISTING_RUN_ENTRIES};
 use rustix::fs::{AtFlags, Dir};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 /// A listing that has not ended yet.
@@ -20,8 +20,16 @@ pub struct Listing {
     names: Names,
     /// The end of each sorted run in `names`, in order.
     run_ends: Vec<usize>,
-    /// The first name left of each run, smallest on top; names index into `names`.
-    heads: BinaryHeap<Reverse<(Box<[u8]>, usize, usize)>>,
+    /// The first name left of each run, smallest on top.
+    heads: BinaryHeap<Reverse<Head>>,
+}
+
+/// The first name of a run that was not produced yet; ordered by name.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Head {
+    name: Box<[u8]>,
+    index: usize,
+    run: usize,
 }
 
 /// One entry of a folder.
@@ -60,10 +68,10 @@ impl Names {
 }
 
 impl Listing {
-    /// A listing of the folder `fd`, without the staging folder if it is a home's top.
-    pub fn new(fd: OwnedFd, hides_staging: bool) -> Result<Self, StoreError> {
+    /// A listing of the open `folder`, without the staging folder if it is a home's top.
+    pub fn new(folder: impl AsFd, hides_staging: bool) -> Result<Self, StoreError> {
         Ok(Self {
-            dir: Dir::read_from(fd)?,
+            dir: Dir::new(reopen_folder(folder)?)?,
             hides_staging,
             is_read: false,
             names: Names::default(),
@@ -79,9 +87,9 @@ impl Listing {
         }
         while !budget.is_spent() {
             budget.spend(ENTRY_COST);
-            let Some(Reverse((name, index, run))) = self.heads.pop() else { return Ok(Step::End) };
+            let Some(Reverse(Head { name, index, run })) = self.heads.pop() else { return Ok(Step::End) };
             if index + 1 < self.run_ends[run] {
-                self.heads.push(Reverse((self.names.get(index + 1).into(), index + 1, run)));
+                self.push_head(index + 1, run);
             }
             match rustix::fs::statat(self.dir.fd()?, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => return Ok(Step::Entry(Listed { name: name.into(), meta: stat.into() })),
@@ -134,7 +142,11 @@ impl Listing {
         self.names.sort_from(start);
         let run = self.run_ends.len();
         self.run_ends.push(end);
-        self.heads.push(Reverse((self.names.get(start).into(), start, run)));
+        self.push_head(start, run);
+    }
+
+    fn push_head(&mut self, index: usize, run: usize) {
+        self.heads.push(Reverse(Head { name: self.names.get(index).into(), index, run }));
     }
 }
 
@@ -160,7 +172,7 @@ mod tests {
             std::fs::write(folder.path().join(format!("f{}", (i * 7919) % count)), "").expect("write");
         }
         std::fs::create_dir(folder.path().join(STAGING)).expect("mkdir");
-        let fd = std::fs::File::open(folder.path()).expect("open").into();
+        let fd = std::fs::File::open(folder.path()).expect("open");
         let mut listing = Listing::new(fd, true).expect("listing");
         let (mut names, mut slices) = (Vec::new(), 0);
         loop {

@@ -5,6 +5,7 @@ use super::{Native, Running};
 use crate::front::pipeline::Asked;
 use crate::lane::{Budget, Lane};
 use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX};
+use crate::scram::Binding;
 use crate::session::download::DownloadPlan;
 use crate::session::login::LoginOutcome;
 use crate::session::task::TaskStep;
@@ -14,9 +15,7 @@ use crate::session::{Refusal, Service};
 use crate::store::listing::Listed;
 use crate::text::Escaped;
 use crate::vpath::VPath;
-use crate::wire::message::{
-    ErrorReply, MessageError, Name, Partial, PutMode, QuotaReport, SCRAM_SHA_256, VERSION, WireLimits,
-};
+use crate::wire::message::{ErrorReply, MessageError, Name, Partial, PutMode, QuotaReport, VERSION, WireLimits};
 use crate::wire::{ErrorCode, Reply, Request};
 use std::time::Instant;
 
@@ -96,7 +95,7 @@ impl Native {
         let hello = Reply::Hello {
             version: VERSION,
             server: concat!("berthd/", env!("CARGO_PKG_VERSION")).into(),
-            mechanisms: vec![SCRAM_SHA_256.into()],
+            mechanisms: vec![Binding::None.mechanism().into()],
             features: Vec::new(),
             limits,
         };
@@ -115,8 +114,8 @@ impl Native {
         if !self.is_greeted {
             return Err(malformed(&MessageError::Malformed("say hello before logging in".into())));
         }
-        if mechanism != SCRAM_SHA_256 {
-            let message = format!("unknown login mechanism; use {SCRAM_SHA_256}");
+        if mechanism != Binding::None.mechanism() {
+            let message = format!("unknown login mechanism; use {}", Binding::None.mechanism());
             return Err(ErrorReply { code: ErrorCode::Unsupported, message, retry: false, fatal: false });
         }
         let challenge = self.session.begin_login(service, message).map_err(|refusal| error_reply(refusal, None))?;

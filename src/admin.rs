@@ -1,0 +1,273 @@
+//! The command line of `berthd`: what there is to type, what it does, and how it ends. Every
+//! failure is one message that says what happened, to what, and what to do next.
+
+mod error;
+mod password;
+mod quickstart;
+mod user;
+
+use crate::account::{AccountName, Accounts};
+use crate::config::Config;
+use crate::text::Size;
+use crate::{logging, server, small_file};
+use clap::{Args, Parser, Subcommand};
+use error::AdminError;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// A multi-user file server: private homes, exact quotas, verified and resumable transfers.
+#[derive(Debug, Parser)]
+#[command(name = "berthd", version)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    /// The configuration; its accounts are in `users/` beside it [default: conf/berthd.json]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Try it: set up DIR with an account if it is new, serve it, and say how to connect
+    Quickstart(QuickstartArgs),
+    /// Serve until SIGTERM or SIGINT
+    Serve,
+    /// Check the configuration, the accounts and their homes
+    Check,
+    /// Add, show and change accounts; changes hold from the next login
+    #[command(subcommand)]
+    User(UserCommand),
+}
+
+#[derive(Debug, Args)]
+struct QuickstartArgs {
+    /// Where everything is kept
+    #[arg(long, default_value = "demo")]
+    dir: PathBuf,
+    /// Where to listen; port 0 is any free one [default: 127.0.0.1:2121]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Add an account and make its home
+    Add(AddArgs),
+    /// Show all accounts
+    List {
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one account
+    Show {
+        /// Which account
+        name: AccountName,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change an account
+    Set(SetArgs),
+    /// Change an account's password
+    Passwd {
+        /// Which account
+        name: AccountName,
+        /// Read the password from the first line of stdin
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Refuse logins from now on, and end the account's sessions
+    Lock {
+        /// Which account
+        name: AccountName,
+    },
+    /// Allow logins again
+    Unlock {
+        /// Which account
+        name: AccountName,
+    },
+    /// Remove an account, end its sessions, and leave its files where they are
+    Remove {
+        /// Which account
+        name: AccountName,
+    },
+}
+
+#[derive(Debug, Args)]
+struct AddArgs {
+    /// ASCII letters, digits, '.', '_', '-'; the first a letter or digit
+    name: AccountName,
+    /// How much the home may hold, such as 10G, or none [default: default_quota]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    quota: Option<Quota>,
+    /// How many files and folders the home may hold, or none [default: none]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    max_files: Option<Quota>,
+    /// The home, below one of home_roots; relative to root [default: the first of home_roots/NAME]
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Refuse whatever would change the home
+    #[arg(long)]
+    read_only: bool,
+    /// Read the password from the first line of stdin
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+struct SetArgs {
+    /// Which account
+    name: AccountName,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Change {
+    /// How much the home may hold, such as 10G, or none
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    quota: Option<Quota>,
+    /// How many files and folders the home may hold, or none
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    max_files: Option<Quota>,
+    /// Another home, below one of home_roots; relative to root. Files are not moved
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Refuse whatever would change the home
+    #[arg(long, conflicts_with = "read_write")]
+    read_only: bool,
+    /// Allow changes to the home
+    #[arg(long)]
+    read_write: bool,
+}
+
+/// A bound on the command line; `none` is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Quota(Option<u64>);
+
+fn parse_size(text: &str) -> Result<Quota, String> {
+    match text {
+        "none" => Ok(Quota(None)),
+        _ => text.parse::<Size>().map(|size| Quota(Some(size.0))).map_err(|error| error.to_string()),
+    }
+}
+
+fn parse_count(text: &str) -> Result<Quota, String> {
+    match text {
+        "none" => Ok(Quota(None)),
+        _ => text.parse().map(|count| Quota(Some(count))).map_err(|_| "write a whole number, or none".to_string()),
+    }
+}
+
+/// Runs `berthd` with these arguments, of which the first is the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command_line = match CommandLine::try_parse_from(arguments) {
+        Ok(command_line) => command_line,
+        Err(error) => {
+            // Help goes to stdout and is no failure. A closed pipe is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+        }
+    };
+    match execute(command_line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "berthd: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+
+fn execute(command_line: CommandLine) -> Result<(), AdminError> {
+    let named = command_line.config;
+    let file = named.clone().unwrap_or_else(|| "conf/berthd.json".into());
+    match command_line.command {
+        Command::Quickstart(_) if named.is_some() => Err(AdminError::Usage(
+            "quickstart makes its own configuration; use --dir, or `berthd serve --config`".into(),
+        )),
+        Command::Quickstart(args) => quickstart::run(&args),
+        Command::Serve => serve(Config::load(&file)?, |_| ()),
+        Command::Check => check(&Config::load(&file)?),
+        Command::User(command) => user::run(command, &Config::load(&file)?),
+    }
+}
+
+/// Serves, and says on stdout where as soon as it does; then `on_ready` may say more.
+fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr])) -> Result<(), AdminError> {
+    logging::init(&config).map_err(|error| {
+        AdminError::Failed(format!("cannot open the log files: {error}; check `logs` in {}", config.file.display()))
+    })?;
+    let file = config.file.clone();
+    let result = server::run(config, |addresses| {
+        let mut out = io::stdout().lock();
+        for address in addresses {
+            let _ = writeln!(out, "listening on {address}");
+        }
+        let _ = out.flush();
+        drop(out);
+        on_ready(addresses);
+    });
+    logging::flush();
+    result.map_err(|source| AdminError::Server { source, file })
+}
+
+/// `berthd check`: tells everything that is wrong, not just the first.
+fn check(config: &Config) -> Result<(), AdminError> {
+    let file = config.file.display();
+    if !config.accounts_dir().is_dir() {
+        return Ok(writeln!(io::stdout(), "{file}: valid; no accounts yet, add one with `berthd user add NAME`")?);
+    }
+    let accounts = Accounts::open(config)?;
+    let problems = accounts.check()?;
+    for problem in &problems {
+        let _ = writeln!(io::stderr(), "berthd: {problem}");
+    }
+    match problems.len() {
+        0 => Ok(writeln!(io::stdout(), "{file}: valid; {} accounts", accounts.names()?.len())?),
+        count => Err(AdminError::Invalid(count)),
+    }
+}
+
+/// Writes one JSON value on one line.
+fn print_json(value: &serde_json::Value) -> Result<(), AdminError> {
+    Ok(writeln!(io::stdout(), "{value}")?)
+}
+
+/// The configuration that is shipped, with `listen` set.
+fn write_configuration(file: &Path, listen: SocketAddr) -> io::Result<()> {
+    let listen = format!("[\"{listen}\"]");
+    let text = include_str!("../conf/berthd.json").replacen("[\"[::]:2121\"]", &listen, 1);
+    small_file::replace(file, text.as_bytes(), 0o644)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_written_configuration_is_the_shipped_one_but_for_the_address() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("conf/berthd.json");
+        std::fs::create_dir(folder.path().join("conf")).expect("writable");
+        let listen = "127.0.0.1:4321".parse().expect("an address");
+        write_configuration(&file, listen).expect("writable");
+        let expected = Config { listen: vec![listen], ..Config::default_for(&file).expect("valid") };
+        assert_eq!(Config::load(&file), Ok(expected));
+    }
+}

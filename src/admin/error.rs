@@ -1,0 +1,107 @@
+//! How a command of `berthd` fails, and with which exit code.
+
+use super::{EXIT_FAILED, EXIT_USAGE};
+use crate::account::AccountError;
+use crate::config::ConfigError;
+use crate::scram::PasswordError;
+use crate::server::ServerError;
+use std::error::Error;
+use std::path::PathBuf;
+use std::{fmt, io};
+
+/// What `berthd` could not do.
+#[derive(Debug)]
+pub(super) enum AdminError {
+    /// The arguments contradict each other.
+    Usage(String),
+    /// The configuration cannot be used.
+    Config(ConfigError),
+    /// So many problems, each told already.
+    Invalid(usize),
+    /// An account cannot be read or changed.
+    Account(AccountError),
+    /// The password that was given cannot be one.
+    Password(PasswordError),
+    /// The server could not start or go on.
+    Server {
+        /// Why.
+        source: ServerError,
+        /// Its configuration.
+        file: PathBuf,
+    },
+    /// Nobody reads what is printed, or it cannot be written.
+    Output(io::Error),
+    /// Anything else.
+    Failed(String),
+}
+
+impl AdminError {
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Config(_) | Self::Invalid(_) => EXIT_USAGE,
+            _ => EXIT_FAILED,
+        }
+    }
+
+    /// Whoever reads the output has seen enough.
+    pub(super) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl fmt::Display for AdminError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(problem) | Self::Failed(problem) => f.write_str(problem),
+            Self::Config(error) => error.fmt(f),
+            Self::Invalid(1) => f.write_str("1 problem"),
+            Self::Invalid(count) => write!(f, "{count} problems"),
+            Self::Account(error) => error.fmt(f),
+            Self::Password(error) => write!(f, "{error}; nothing was changed"),
+            Self::Server { source, file } if is_address_in_use(source) => {
+                let file = file.display();
+                write!(f, "{source}\nAnother process listens there. Stop it, or choose another port: ")?;
+                write!(f, "`listen` in {file}, or `berthd quickstart --listen 127.0.0.1:0`")
+            }
+            Self::Server { source, .. } => source.fmt(f),
+            Self::Output(error) => write!(f, "cannot write to stdout: {error}"),
+        }
+    }
+}
+
+/// Looks for the operating system's answer below whatever the server made of it.
+fn is_address_in_use(error: &ServerError) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+impl From<ConfigError> for AdminError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<AccountError> for AdminError {
+    fn from(error: AccountError) -> Self {
+        Self::Account(error)
+    }
+}
+
+impl From<PasswordError> for AdminError {
+    fn from(error: PasswordError) -> Self {
+        Self::Password(error)
+    }
+}
+
+/// Only printing gives bare I/O errors here; all others say what they concern.
+impl From<io::Error> for AdminError {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}

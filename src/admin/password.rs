@@ -1,0 +1,87 @@
+//! Where passwords come from: twice from the terminal, once from stdin, or from chance.
+
+use super::AdminError;
+use crate::limits::PASSWORD_BYTES_MAX;
+use crate::scram::{check_password, fill_random};
+use std::io::{self, BufRead};
+use zeroize::Zeroizing;
+
+/// A new password, fit to be one.
+pub(super) fn read_new(from_stdin: bool) -> Result<Zeroizing<String>, AdminError> {
+    let password = if from_stdin { read_line(io::stdin().lock())? } else { prompt_twice()? };
+    check_password(&password)?;
+    Ok(password)
+}
+
+/// Sixteen characters that are not mistaken for each other: 80 bits.
+pub(super) fn random() -> Zeroizing<String> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = Zeroizing::new([0; 16]);
+    fill_random(&mut bytes[..]);
+    let mut password = Zeroizing::new(String::with_capacity(19));
+    for (i, byte) in bytes.iter().enumerate() {
+        if i > 0 && i % 4 == 0 {
+            password.push('-');
+        }
+        password.push(char::from(ALPHABET[usize::from(byte % 32)]));
+    }
+    password
+}
+
+fn prompt_twice() -> Result<Zeroizing<String>, AdminError> {
+    let prompt = |text: &str| {
+        rpassword::prompt_password(text).map(Zeroizing::new).map_err(|error| {
+            AdminError::Failed(format!("cannot ask for a password ({error}); give it with --password-stdin"))
+        })
+    };
+    let password = prompt("New password: ")?;
+    check_password(&password)?;
+    if prompt("Again: ")? == password {
+        Ok(password)
+    } else {
+        Err(AdminError::Failed("the two passwords differ; nothing was changed".into()))
+    }
+}
+
+/// The first line without its end.
+fn read_line(input: impl BufRead) -> Result<Zeroizing<String>, AdminError> {
+    // Allocated in full at once, so that no piece of it stays behind where it grew.
+    let mut line = Zeroizing::new(Vec::with_capacity(PASSWORD_BYTES_MAX + 3));
+    input
+        .take(PASSWORD_BYTES_MAX as u64 + 2)
+        .read_until(b'\n', &mut line)
+        .map_err(|error| AdminError::Failed(format!("cannot read the password from stdin: {error}")))?;
+    if line.ends_with(b"\n") {
+        line.pop();
+    }
+    if line.ends_with(b"\r") {
+        line.pop();
+    }
+    let text = str::from_utf8(&line).map_err(|_| AdminError::Failed("the password is not UTF-8".into()))?;
+    Ok(Zeroizing::new(text.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_the_first_line_without_its_end() {
+        for (input, password) in
+            [("secret\n", "secret"), ("secret\r\n", "secret"), ("a b ", "a b "), ("a\nb\n", "a"), ("", "")]
+        {
+            assert_eq!(read_line(input.as_bytes()).map(|line| line.to_string()).ok().as_deref(), Some(password));
+        }
+        assert!(read_line(&b"\xff\n"[..]).is_err());
+        let long = read_line(io::Cursor::new(vec![b'x'; 1 << 20])).expect("cut off");
+        assert!(check_password(&long).is_err(), "and still too long to be one");
+    }
+
+    #[test]
+    fn random_passwords_are_valid_and_differ() {
+        let (a, b) = (random(), random());
+        assert_eq!(check_password(&a), Ok(()));
+        assert_eq!(a.len(), 19);
+        assert_ne!(a, b);
+    }
+}

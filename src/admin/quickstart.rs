@@ -1,0 +1,161 @@
+//! `berthd quickstart`: from nothing to a server and the line that connects to it.
+
+use super::{AdminError, QuickstartArgs, password, serve, write_configuration};
+use crate::account::{Account, AccountName, Accounts};
+use crate::config::{Config, PORT_DEFAULT};
+use crate::scram::Verifier;
+use crate::small_file;
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// Sets the folder up if it is new, then serves it.
+pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
+    let file = args.dir.join("conf/berthd.json");
+    if file.exists() {
+        tell_how_to_reset(&args.dir, &file)?;
+    } else {
+        let listen = args.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)));
+        let password = set_up(&args.dir, &file, listen)?;
+        tell_password(&args.dir, &password)?;
+    }
+    let mut config = Config::load(&file)?;
+    if let Some(listen) = args.listen {
+        config.listen = vec![listen];
+    }
+    serve(config, |addresses| {
+        // If nobody reads this, the server serves all the same.
+        let _ = tell_how_to_connect(addresses);
+    })
+}
+
+/// Makes everything, the configuration last: where that is, the rest is complete.
+fn set_up(dir: &Path, file: &Path, listen: SocketAddr) -> Result<Zeroizing<String>, AdminError> {
+    let failed = |error: io::Error| AdminError::Failed(format!("cannot set up {}: {error}", dir.display()));
+    let made = small_file::make_folder(dir, 0o755).map_err(failed)?;
+    if fs::read_dir(dir).map_err(failed)?.next().is_some() {
+        let dir = dir.display();
+        return Err(AdminError::Failed(format!(
+            "{dir} is not empty and holds no conf/berthd.json, so it is no berth server; name a new folder with --dir"
+        )));
+    }
+    fill(dir, file, listen).inspect_err(|_| {
+        let _ = fs::remove_dir_all(dir.join("conf"));
+        let _ = fs::remove_dir_all(dir.join("homes"));
+        if made {
+            let _ = fs::remove_dir(dir);
+        }
+    })
+}
+
+fn fill(dir: &Path, file: &Path, listen: SocketAddr) -> Result<Zeroizing<String>, AdminError> {
+    let failed = |error: io::Error| AdminError::Failed(format!("cannot set up {}: {error}", dir.display()));
+    small_file::make_folder(&dir.join("conf"), 0o755).map_err(failed)?;
+    let config = Config::default_for(file)?;
+    let accounts = Accounts::open(&config)?;
+    let name: AccountName = ACCOUNT.parse().map_err(|error| AdminError::Failed(format!("{ACCOUNT}: {error}")))?;
+    let password = password::random();
+    accounts.add(&Account {
+        verifier: Verifier::from_password(&password, config.scram_rounds)?,
+        home: accounts.default_home(&name),
+        name,
+        quota_bytes: Some(1 << 30),
+        quota_files: None,
+        read_only: false,
+        locked: false,
+    })?;
+    write_configuration(file, listen).map_err(failed)?;
+    Ok(password)
+}
+
+fn tell_password(dir: &Path, password: &str) -> Result<(), AdminError> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{} is set up. Its account, with a quota of 1G; the password is not shown again:", dir.display())?;
+    writeln!(out, "account: {ACCOUNT}")?;
+    writeln!(out, "password: {password}")?;
+    Ok(out.flush()?)
+}
+
+fn tell_how_to_reset(dir: &Path, file: &Path) -> Result<(), AdminError> {
+    let (dir, reset) = (dir.display(), format!("user passwd {ACCOUNT} --config {}", shell_word(file)));
+    let command = match started_by_cargo() {
+        Some(profile) => format!("cargo run {profile}--bin berthd -- {reset}"),
+        None => format!("{} {reset}", env::args_os().next().map_or("berthd".into(), |arg| shell_word(Path::new(&arg)))),
+    };
+    Ok(writeln!(io::stdout(), "{dir} was set up before. If the password is lost, set another:\n  {command}")?)
+}
+
+fn tell_how_to_connect(addresses: &[SocketAddr]) -> io::Result<()> {
+    let Some(&address) = addresses.first() else { return Ok(()) };
+    let mut out = io::stdout().lock();
+    writeln!(out, "Connect from another terminal with:")?;
+    writeln!(out, "  {} --plaintext {ACCOUNT}@{}", client_command(), reachable(address))?;
+    out.flush()
+}
+
+/// An address that listens everywhere is not one to connect to.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// What to type for `berth` in the folder where this was started.
+fn client_command() -> String {
+    if let Some(profile) = started_by_cargo() {
+        return format!("cargo run {profile}--bin berth --");
+    }
+    let sibling = env::current_exe().ok().map(|program| program.with_file_name("berth"));
+    match sibling.filter(|sibling| sibling.is_file()) {
+        Some(sibling) if !is_in_path(&sibling) => shell_word(&sibling),
+        _ => "berth".into(),
+    }
+}
+
+/// The profile's flag, if `cargo run` started this in the folder of its package.
+fn started_by_cargo() -> Option<&'static str> {
+    let package = env::var_os("CARGO_MANIFEST_DIR").filter(|_| env::var_os("CARGO").is_some())?;
+    let here = env::current_dir().ok().filter(|here| here.starts_with(&package));
+    let released = env::current_exe().ok()?.components().any(|part| part.as_os_str() == "release");
+    here.map(|_| if released { "--release " } else { "" })
+}
+
+fn is_in_path(program: &Path) -> bool {
+    let folder = program.parent();
+    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|entry| Some(entry.as_path()) == folder))
+}
+
+/// As it is where that is safe, else in single quotes.
+fn shell_word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
+    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+const ACCOUNT: &str = "demo";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_address_can_be_connected_to() {
+        for (listen, connect) in
+            [("0.0.0.0:2121", "127.0.0.1:2121"), ("[::]:2121", "[::1]:2121"), ("10.0.0.1:5", "10.0.0.1:5")]
+        {
+            assert_eq!(reachable(listen.parse().expect("an address")).to_string(), connect);
+        }
+    }
+
+    #[test]
+    fn paths_are_quoted_for_the_shell() {
+        assert_eq!(shell_word(Path::new("demo/conf/berthd.json")), "demo/conf/berthd.json");
+        assert_eq!(shell_word(Path::new("it's here")), r"'it'\''s here'");
+    }
+}
