@@ -19,7 +19,7 @@ use berth::store::syncer::{Synced, Syncer};
 use berth::upload_id::UploadId;
 use berth::vpath::VPath;
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES};
-use berth::wire::message::{End, ErrorReply, Name, PutMode, QuotaReport, SCRAM_SHA_256, VERSION};
+use berth::wire::message::{End, ErrorReply, Name, PutMode, QuotaReport, VERSION};
 use berth::wire::{ErrorCode, Reply, Request};
 use std::fs::File;
 use std::net::SocketAddr;
@@ -517,7 +517,7 @@ impl Peer {
     pub fn log_in(&mut self, server: &mut Server, user: &str) -> Reply {
         self.ask(server, &Request::Hello { versions: vec![VERSION], client: "test".into() });
         let (exchange, message) = ClientExchange::new(user, keys(), Binding::None).expect("user name");
-        let reply = self.ask(server, &Request::Auth { mechanism: SCRAM_SHA_256.into(), message });
+        let reply = self.ask(server, &Request::Auth { mechanism: "SCRAM-SHA-256".into(), message });
         let Reply::Challenge { message } = reply else { return reply };
         let (proved, message) = exchange.answer(&message).expect("challenge");
         let reply = self.ask(server, &Request::AuthNext { message });
