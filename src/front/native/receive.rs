@@ -25,13 +25,11 @@ impl Native {
         if let Some(payload) = self.payload {
             return Ok(self.take_payload(payload, lane, service, budget, now));
         }
-        if self.pipeline.is_full() {
-            return Ok(false);
-        }
         let logged_in = self.session.account().is_some();
         let limit = if logged_in { CONTROL_BYTES_MAX } else { CONTROL_BYTES_MAX_BEFORE_LOGIN };
         let Some((frame, size)) = frame::decode(lane.inbox.filled(), limit)? else { return Ok(false) };
         let taken = match frame {
+            Frame::Control { .. } if self.pipeline.is_full() => self.waits_for_room()?,
             Frame::Control { id, body } => self.take_request(id, body, size)?,
             Frame::Data { id, length } => self.take_data(id, length)?,
             Frame::End { id, body } => {
@@ -49,6 +47,17 @@ impl Native {
             lane.inbox.consume(size);
         }
         Ok(taken)
+    }
+
+    /// False: a request that has no room waits. An error if the data of the running upload is
+    /// behind it, because then both would wait for ever.
+    fn waits_for_room(&self) -> Result<bool, Broken> {
+        match self.running {
+            Running::Receive(..) | Running::Discard(_) => {
+                Err(Broken("more requests than can wait stand before the data of an upload".into()))
+            }
+            _ => Ok(false),
+        }
     }
 
     fn take_request(&mut self, id: u32, body: &[u8], size: usize) -> Result<bool, Broken> {
