@@ -111,7 +111,7 @@ fn download(path: &str) -> DownloadPlan {
 }
 
 fn server(read_only: bool) -> Server {
-    let mut server = Server::light(Rights { read_only, ..Rights::default() });
+    let mut server = Server::with(Rights { read_only, ..Rights::default() });
     server.set_sync(SyncPolicy::Data);
     write(&server.at("file"), b"content");
     std::fs::create_dir(server.at("folder")).expect("mkdir");

@@ -71,15 +71,16 @@ impl Server {
         Self::with(Rights { bytes: Some(bytes), ..Rights::default() })
     }
 
-    /// A server whose account has these rights.
+    /// A server whose account has these rights, on a filesystem in memory where there is one:
+    /// syncing costs nothing there.
     pub fn with(rights: Rights) -> Self {
-        Self::in_folder(tempfile::tempdir().expect("temporary folder"), rights)
-    }
-
-    /// A server on a filesystem in memory where there is one, for tests that do a great deal.
-    pub fn light(rights: Rights) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         Self::in_folder(folder.expect("temporary folder"), rights)
+    }
+
+    /// A server on the disk, for large files.
+    pub fn on_disk() -> Self {
+        Self::in_folder(tempfile::tempdir().expect("temporary folder"), Rights::default())
     }
 
     fn in_folder(folder: TempDir, rights: Rights) -> Self {
@@ -156,12 +157,18 @@ impl Server {
 
     /// Somebody who has connected.
     pub fn connect(&mut self) -> Peer {
+        self.connect_over(false)
+    }
+
+    /// Somebody whose transport can send from files, or cannot.
+    pub fn connect_over(&mut self, sends_ranges: bool) -> Peer {
         let session = self.new_session();
         Peer {
             id: self.sessions,
-            front: Native::new(session, false),
+            front: Native::new(session, sends_ranges),
             lane: Lane::default(),
             sending: Vec::new(),
+            read: 0,
             received: Vec::new(),
             next_id: 1,
             delivery: usize::MAX,
@@ -281,8 +288,9 @@ pub struct Peer {
     pub id: u64,
     pub front: Native,
     pub lane: Lane,
-    /// Bytes the client has sent and the server has not read.
+    /// Bytes the client has sent; the server has read the first `read` of them.
     sending: Vec<u8>,
+    read: usize,
     /// Bytes the client has read and not yet looked at.
     received: Vec<u8>,
     next_id: u32,
@@ -368,13 +376,13 @@ impl Peer {
 
     /// Bytes that the server has not read.
     pub fn unsent(&self) -> usize {
-        self.sending.len()
+        self.sending.len() - self.read
     }
 
     /// Whether there are bytes for the server that its inbox has room for, or the end of them.
     pub fn has_input(&mut self) -> bool {
         let has_room = self.lane.inbox.filled().len() < INBOX_BYTES;
-        (!self.sending.is_empty() && has_room) || (self.sending.is_empty() && self.is_half_closed && !self.lane.eof)
+        (self.unsent() > 0 && has_room) || (self.unsent() == 0 && self.is_half_closed && !self.lane.eof)
     }
 
     // ---- The loop -------------------------------------------------------------------------
@@ -382,11 +390,15 @@ impl Peer {
     /// Moves at most `most` bytes into the inbox; whether anything arrived.
     pub fn deliver(&mut self, most: usize) -> bool {
         let room = self.lane.inbox.room(INBOX_BYTES);
-        let count = room.len().min(most).min(self.sending.len());
-        room[..count].copy_from_slice(&self.sending[..count]);
+        let unread = &self.sending[self.read..];
+        let count = room.len().min(most).min(unread.len());
+        room[..count].copy_from_slice(&unread[..count]);
         self.lane.inbox.commit(count);
-        self.sending.drain(..count);
-        let ended = self.is_half_closed && self.sending.is_empty() && !self.lane.eof;
+        self.read += count;
+        if self.unsent() == 0 {
+            (self.sending, self.read) = (Vec::new(), 0);
+        }
+        let ended = self.is_half_closed && self.unsent() == 0 && !self.lane.eof;
         self.lane.eof |= ended;
         count > 0 || ended
     }
@@ -458,8 +470,8 @@ impl Peer {
 
     /// What the client has read, whole frames only.
     pub fn take_received(&mut self) -> Vec<Got> {
-        let mut got = Vec::new();
-        while let Some((frame, size)) = frame::decode(&self.received, usize::MAX).expect("well-formed output") {
+        let (mut got, mut rest) = (Vec::new(), &self.received[..]);
+        while let Some((frame, size)) = frame::decode(rest, usize::MAX).expect("well-formed output") {
             let (item, size) = match frame {
                 Frame::Control { id, body } => (Got::Reply(id, parse(body)), size),
                 Frame::End { id, body } => (Got::End(id, parse(body)), size),
@@ -467,14 +479,15 @@ impl Peer {
                 Frame::Pong { body } => (Got::Pong(body.to_vec()), size),
                 Frame::Data { id, length } => {
                     let whole = HEADER_BYTES + length as usize;
-                    let Some(body) = self.received.get(HEADER_BYTES..whole) else { break };
+                    let Some(body) = rest.get(HEADER_BYTES..whole) else { break };
                     (Got::Data(id, body.to_vec()), whole)
                 }
                 Frame::Ping { .. } => panic!("a server sends no pings"),
             };
             got.push(item);
-            self.received.drain(..size);
+            rest = &rest[size..];
         }
+        self.received = rest.to_vec();
         got
     }
 
