@@ -113,6 +113,13 @@ impl Server {
         self.synced.clear();
     }
 
+    /// As [`Server::restart`], after a death in which nothing in memory was dropped in order.
+    pub fn restarted_after_a_kill(mut self) -> Self {
+        std::mem::forget(std::mem::replace(&mut self.service, service(&self.config)));
+        self.synced.clear();
+        self
+    }
+
     pub fn set_sync(&mut self, sync: SyncPolicy) {
         self.config.sync = sync;
         self.service.policy.sync = sync;
