@@ -103,6 +103,29 @@ fn an_upload_cut_again_and_again_arrives_whole() {
 }
 
 #[test]
+fn after_the_machine_went_down_only_synced_bytes_are_built_upon() {
+    let whole = content(3, 3 * MIB);
+    let mut server = Server::new();
+    let (peer, _) = begin(&mut server, "/file", &whole, 2 * MIB);
+    std::mem::forget(peer);
+    let record = server.at(".berth").join(format!("{ID}.json"));
+    let mut kept: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&record).expect("there")).expect("a record is JSON");
+    (kept["boot"], kept["synced"]) = ("of another start of the machine".into(), MIB.into());
+    std::fs::write(&record, kept.to_string()).expect("writable");
+    // What was not synced may be anything after a power failure.
+    let part = OpenOptions::new().write(true).open(server.at(".berth").join(format!("{ID}.part"))).expect("there");
+    std::os::unix::fs::FileExt::write_all_at(&part, &[0; 4096], MIB as u64 + 4096).expect("writable");
+    server = server.restarted_after_a_kill();
+    let (peer, id, offset, prefix) = claim(&mut server, &put_as("/file", whole.len() as u64, ID, true));
+    assert_eq!((offset, prefix), (MIB as u64, Digest::of(&whole[..MIB])));
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+    let reply = finish(&mut server, (peer, id), &whole, offset);
+    assert_eq!(reply, Reply::Stored { size: whole.len() as u64, sha256: Digest::of(&whole) });
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+}
+
+#[test]
 fn a_resume_of_something_else_under_the_same_id_starts_at_the_beginning() {
     let whole = content(3, 2 * MIB);
     let size = whole.len() as u64;
