@@ -4,6 +4,7 @@
 mod error;
 mod password;
 mod quickstart;
+mod usage;
 mod user;
 
 use crate::account::{AccountName, Accounts};
@@ -37,6 +38,8 @@ enum Command {
     Serve,
     /// Check the configuration, the accounts and their homes
     Check,
+    /// Show what accounts use, or compare it with the disk
+    Usage(UsageArgs),
     /// Add, show and change accounts; changes hold from the next login
     #[command(subcommand)]
     User(UserCommand),
@@ -50,6 +53,21 @@ struct QuickstartArgs {
     /// Where to listen; port 0 is any free one [default: 127.0.0.1:2121]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+struct UsageArgs {
+    /// Only this account [default: all]
+    name: Option<AccountName>,
+    /// Count the disk and compare; change nothing
+    #[arg(long, conflicts_with = "repair")]
+    verify: bool,
+    /// Count the disk and believe it
+    #[arg(long)]
+    repair: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -198,6 +216,7 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Serve => serve(Config::load(&file)?, |_| ()),
         Command::Check => check(&Config::load(&file)?),
+        Command::Usage(args) => usage::run(&args, &Config::load(&file)?),
         Command::User(command) => user::run(command, &Config::load(&file)?),
     }
 }

@@ -103,9 +103,11 @@ impl Outbox {
         self.append(|tail| tail.extend_from_slice(bytes));
     }
 
-    /// Lets `write` append to the last chunk of memory and returns what it returned.
+    /// Lets `write` append to the last chunk of memory and returns what it returned. A chunk
+    /// that is being sent gets no longer: a steady producer would never let it end.
     pub fn append<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        if !matches!(self.chunks.back(), Some(Chunk::Bytes(_))) {
+        let is_being_sent = self.sent > 0 && self.chunks.len() == 1;
+        if is_being_sent || !matches!(self.chunks.back(), Some(Chunk::Bytes(_))) {
             self.chunks.push_back(Chunk::Bytes(std::mem::take(&mut self.spare)));
         }
         let Some(Chunk::Bytes(tail)) = self.chunks.back_mut() else {
@@ -307,6 +309,22 @@ mod tests {
         assert_eq!(seen, b"head[2+5][5+2]tail");
         assert_eq!(outbox.held_bytes(), 0);
         assert!(!outbox.has_ranges());
+    }
+
+    #[test]
+    fn a_steady_producer_does_not_make_a_chunk_grow_for_ever() {
+        let mut outbox = Outbox::default();
+        outbox.put(&[0; 100]);
+        for _ in 0..1000 {
+            outbox.advance(1);
+            outbox.put(&[0; 1]);
+        }
+        assert_eq!(outbox.held_bytes(), 100);
+        let longest = outbox.chunks.iter().map(|chunk| match chunk {
+            Chunk::Bytes(bytes) => bytes.len(),
+            Chunk::Range(_) => 0,
+        });
+        assert_eq!(longest.max(), Some(100));
     }
 
     #[test]

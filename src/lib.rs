@@ -4,19 +4,22 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`limits`] [`lane`] [`vpath`] [`text`] [`digest`] [`upload_id`]: values without I/O |
-//! | 1 | [`wire`] [`account`] [`scram`] [`store`] [`config`] [`logging`] [`small_file`]: one subject each |
+//! | 1 | [`wire`] [`account`] [`scram`] [`store`] [`config`] [`logging`] [`small_file`] [`control_socket`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
 //! | 4 | [`net`]: sockets, readiness, the loop |
 //! | 5 | [`server`]: all of it put together |
 //! | 6 | [`admin`]: the command line of `berthd` |
+//! | beside | [`client`]: the whole of `berth`; uses layer 0, `wire`, `scram` and `config` |
 
 /// Who may log in, into which home, with which quota: one file each, read at every login.
 pub mod account;
 /// The command line of `berthd`: serving, checking, accounts; messages and exit codes.
 pub mod admin;
+pub mod client;
 /// `conf/berthd.json` read, checked and made final; its errors name file and key.
 pub mod config;
+pub mod control_socket;
 pub mod digest;
 pub mod front;
 pub mod lane;

@@ -49,6 +49,8 @@ pub const OUTBOX_BYTES_HIGH: usize = 64 * 1024;
 /// What one turn may move and hash: one piece. At 1.7 GB/s of SHA-256 this is 0.15 ms, so that
 /// eight greedy transfers delay a small command by little more than 1 ms.
 pub const TURN_BUDGET: u64 = PIECE_BYTES as u64;
+/// What one turn may send. A range of a file costs the loop a tenth of what hashing it does.
+pub const FLUSH_BUDGET: usize = 1024 * 1024;
 /// The least a request costs of a turn's budget: its system calls take about as long as moving
 /// this many bytes.
 pub const REQUEST_COST: u64 = 8 * 1024;
@@ -60,6 +62,8 @@ pub const ENTRY_COST: u64 = 2048;
 pub const PIECE_BYTES: usize = 256 * 1024;
 /// A turn longer than this is logged with its state: something in it blocks.
 pub const TURN_WARN: Duration = Duration::from_millis(50);
+/// The least time between two such lines.
+pub const TURN_WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections accepted per round, so that a storm of them cannot starve running sessions.
 pub const ACCEPTS_PER_ROUND: usize = 64;
 /// Readiness events taken from one poll.
@@ -126,6 +130,8 @@ pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const LISTING_RUN_ENTRIES: usize = 1024;
 /// Homes whose ledger is kept after their last session, so that the next need not count again.
 pub const LEDGERS_REMEMBERED: usize = 4096;
+/// A home that nobody was logged in to is counted again once its last count is this old.
+pub const RECOUNT_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Levels of folders a count descends; the kernel takes no path of more than about 2,000.
 pub const COUNT_DEPTH_MAX: usize = 100_000;
 /// A count whose folders are moved about under it starts again at most so often.
@@ -136,8 +142,11 @@ pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const UNSYNCED_BYTES_MAX_TOTAL: u64 = 64 * 1024 * 1024;
 /// A sync is asked for whenever this much has been written since the last one.
 pub const SYNC_STEP_BYTES: u64 = 8 * 1024 * 1024;
-/// Sync jobs handed to the helper at once; more wait in the loop, one or two per upload.
-pub const SYNC_JOBS_MAX: usize = 4096;
+/// A removed or replaced file of at least this is closed by the sync helper: the kernel frees its
+/// pages at the last close, and a gigabyte of them would stall the loop for 0.1 s.
+pub const SLOW_CLOSE_BYTES: u64 = 16 * 1024 * 1024;
+/// Errands the sync helper has at once; more wait in the loop, one or two per upload.
+pub const ERRANDS_MAX: usize = 4096;
 /// Files whose digest is remembered (about 130 bytes each).
 pub const DIGESTS_REMEMBERED: usize = 65_536;
 /// A file changed less than this long ago may change again within the same clock tick, so its

@@ -1,7 +1,8 @@
 //! The server put together: configuration, store and loop; signals, reload and drain.
 
 use crate::account::{AccountError, Accounts};
-use crate::config::{Config, SyncPolicy};
+use crate::config::Config;
+use crate::control_socket;
 use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::session::{Policy, Service};
@@ -13,6 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Why the server cannot start or go on.
@@ -28,6 +30,12 @@ pub enum ServerError {
         address: SocketAddr,
         /// What the system says.
         source: io::Error,
+    },
+    /// Two servers would keep two ledgers of the same homes.
+    #[error("a server with the configuration in {} is running already; stop it first", folder.display())]
+    Running {
+        /// Where the configuration is.
+        folder: PathBuf,
     },
     /// Anything else the system refuses.
     #[error("cannot {what}: {source}")]
@@ -55,19 +63,23 @@ pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr])) -> Result<(), S
     for &address in &config.listen {
         addresses.push(event_loop.listen(address).map_err(|source| ServerError::Listen { address, source })?);
     }
+    let folder = config.folder().to_path_buf();
+    match control_socket::listen(&folder) {
+        Ok(socket) => event_loop.listen_locally(socket).map_err(system("listen on the control socket"))?,
+        Err(source) if source.kind() == io::ErrorKind::AddrInUse => return Err(ServerError::Running { folder }),
+        // `berthd usage` then counts the disk; that is all that is lost.
+        Err(error) => log::warn!("no control socket in {}: {error}", folder.display()),
+    }
     on_ready(&addresses);
-    serve(config, event_loop, signals)
+    let result = serve(config, event_loop, signals);
+    control_socket::remove(&folder);
+    result
 }
 
 fn service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {
-    let syncer = match config.sync {
-        SyncPolicy::None => Syncer::inline(),
-        SyncPolicy::Data | SyncPolicy::Full => {
-            let waker = Waker::new(poll.registry(), WAKER).map_err(system("create a waker"))?;
-            // A waker fails only when the loop is gone, and then nobody waits.
-            Syncer::start(move || drop(waker.wake())).map_err(system("start the sync helper"))?
-        }
-    };
+    let waker = Waker::new(poll.registry(), WAKER).map_err(system("create a waker"))?;
+    // A waker fails only when the loop is gone, and then nobody waits.
+    let syncer = Syncer::start(move || drop(waker.wake())).map_err(system("start the sync helper"))?;
     let store =
         Store::new(config.home_roots.clone(), config.partial_expiry, syncer).map_err(system("get random numbers"))?;
     Ok(Service::new(Accounts::open(config)?, store, policy(config)))
@@ -117,14 +129,11 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         Ok(new) => new,
         Err(error) => return log::error!("the configuration stays as it was: {error}"),
     };
-    // The helper is started with the server or not at all.
-    let starts_or_ends_syncing = (new.sync == SyncPolicy::None) != (config.sync == SyncPolicy::None);
     for (key, differs) in [
         ("listen", new.listen != config.listen),
         ("home_roots", new.home_roots != config.home_roots),
         ("root", new.root != config.root),
         ("logs", new.logs != config.logs),
-        ("sync", starts_or_ends_syncing),
         ("partial_expiry", new.partial_expiry != config.partial_expiry),
     ] {
         if differs {
@@ -135,12 +144,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         Ok(accounts) => accounts,
         Err(error) => return log::error!("the configuration stays as it was: {error}"),
     };
-    *config = Config {
-        listen: config.listen.clone(),
-        home_roots: config.home_roots.clone(),
-        sync: if starts_or_ends_syncing { config.sync } else { new.sync },
-        ..new
-    };
+    *config = Config { listen: config.listen.clone(), home_roots: config.home_roots.clone(), ..new };
     let service = event_loop.service();
     (service.policy, service.accounts) = (policy(config), accounts);
     event_loop.set_limits(config.limits, config.timeouts);

@@ -5,12 +5,15 @@
 //! the outbox. A front-end stops when its budget is spent or the outbox is full enough, and
 //! says whether anything moved: only a turn in which nothing moved lets a connection sleep.
 
+pub mod control;
 pub mod native;
 mod pipeline;
 
+use crate::account::AccountName;
 use crate::lane::{Budget, Lane};
-use crate::session::{Refusal, Service, Session};
+use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
+use control::Control;
 use native::Native;
 use std::time::Instant;
 
@@ -18,6 +21,8 @@ use std::time::Instant;
 pub enum Front {
     /// berth's own.
     Native(Box<Native>),
+    /// The administrator's, on the local socket.
+    Control(Box<Control>),
 }
 
 impl Front {
@@ -25,6 +30,7 @@ impl Front {
     pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         match self {
             Self::Native(native) => native.step(lane, service, budget, now),
+            Self::Control(control) => control.step(lane, service, budget),
         }
     }
 
@@ -32,6 +38,7 @@ impl Front {
     pub fn synced(&mut self, lane: &mut Lane, synced: Synced, now: Instant) {
         match self {
             Self::Native(native) => native.synced(lane, synced, now),
+            Self::Control(_) => {}
         }
     }
 
@@ -39,6 +46,7 @@ impl Front {
     pub fn fail(&mut self, lane: &mut Lane, why: Refusal, now: Instant) {
         match self {
             Self::Native(native) => native.fail(lane, why, now),
+            Self::Control(control) => control.hang_up(),
         }
     }
 
@@ -46,6 +54,7 @@ impl Front {
     pub fn hang_up(&mut self, now: Instant) {
         match self {
             Self::Native(native) => native.hang_up(now),
+            Self::Control(control) => control.hang_up(),
         }
     }
 
@@ -53,13 +62,39 @@ impl Front {
     pub fn is_closing(&self) -> bool {
         match self {
             Self::Native(native) => native.is_closing(),
+            Self::Control(control) => control.is_closing(),
         }
     }
 
-    /// The session behind the front-end.
-    pub fn session(&self) -> &Session {
+    /// What the session is waiting for.
+    pub fn phase(&self) -> Phase {
         match self {
-            Self::Native(native) => native.session(),
+            Self::Native(native) => native.session().phase(),
+            Self::Control(control) => control.phase(),
+        }
+    }
+
+    /// When the session wants a turn by itself.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        match self {
+            Self::Native(native) => native.session().wakes_at(),
+            Self::Control(_) => None,
+        }
+    }
+
+    /// Whose account is logged in.
+    pub fn account(&self) -> Option<&AccountName> {
+        match self {
+            Self::Native(native) => native.session().account(),
+            Self::Control(_) => None,
+        }
+    }
+
+    /// What the session is doing, in a word for the log.
+    pub fn activity(&self) -> String {
+        match self {
+            Self::Native(native) => format!("{:?}", native.session().state_name()),
+            Self::Control(_) => "Control".into(),
         }
     }
 
@@ -67,6 +102,7 @@ impl Front {
     pub fn requests(&self) -> u64 {
         match self {
             Self::Native(native) => native.requests(),
+            Self::Control(control) => control.requests(),
         }
     }
 }

@@ -18,8 +18,26 @@ pub(super) enum Asked {
     Request(Request),
     /// Not a request; the answer says why.
     Invalid(MessageError),
+    /// An upload whose request cannot be understood; its data comes all the same.
+    InvalidUpload(MessageError),
     /// Given up by the client before its turn came.
     Cancelled,
+}
+
+impl Asked {
+    /// Reads the body of a control frame.
+    pub(super) fn decode(body: &[u8]) -> Self {
+        match Request::decode(body) {
+            Ok(request) => Self::Request(request),
+            Err(error) if Request::is_put(body) => Self::InvalidUpload(error),
+            Err(error) => Self::Invalid(error),
+        }
+    }
+
+    /// Whether data follows.
+    pub(super) fn is_upload(&self) -> bool {
+        matches!(self, Self::Request(Request::Put { .. }) | Self::InvalidUpload(_))
+    }
 }
 
 /// The queue, in order of arrival.
@@ -64,9 +82,7 @@ impl Pipeline {
 
     /// Whether `id` is an upload, so that its data stands behind it.
     pub(super) fn is_upload(&self, id: u32) -> bool {
-        self.queue
-            .iter()
-            .any(|pending| pending.id == id && matches!(pending.request, Asked::Request(Request::Put { .. })))
+        self.queue.iter().any(|pending| pending.id == id && pending.request.is_upload())
     }
 
     /// Marks `id` as given up; its answer still comes in order.

@@ -5,7 +5,7 @@ use super::transport::{Moved, Transport};
 use crate::config::Timeouts;
 use crate::front::Front;
 use crate::lane::{Budget, Lane};
-use crate::limits::{INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
+use crate::limits::{FLUSH_BUDGET, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
 use std::io;
@@ -83,10 +83,10 @@ impl Connection {
         let mut budget = Budget::new(TURN_BUDGET);
         let stepped = self.front.step(&mut self.lane, service, &mut budget, now);
         let flushed = self.flush()?;
-        if filled || flushed {
+        if filled || stepped || flushed {
             self.last_moved = now;
         }
-        if self.front.requests() != self.requests || self.front.session().phase() != Phase::Idle {
+        if self.front.requests() != self.requests || self.front.phase() != Phase::Idle {
             self.requests = self.front.requests();
             self.last_active = now;
         }
@@ -126,7 +126,7 @@ impl Connection {
         if !self.is_writable || self.lane.outbox.is_empty() {
             return Ok(false);
         }
-        match self.transport.flush(&mut self.lane.outbox, TURN_BUDGET as usize)? {
+        match self.transport.flush(&mut self.lane.outbox, FLUSH_BUDGET)? {
             Moved::Bytes(count) => Ok(count > 0),
             Moved::Blocked | Moved::End => {
                 self.is_writable = false;
@@ -137,7 +137,7 @@ impl Connection {
 
     /// Gives memory back before a sleep that may be long.
     fn rest(&mut self) {
-        if self.front.session().phase() == Phase::Idle {
+        if self.front.phase() == Phase::Idle {
             self.lane.inbox.release();
             self.lane.outbox.release();
             self.is_busy = !self.lane.inbox.is_empty();
@@ -196,25 +196,30 @@ impl Connection {
             return Some(since + LINGER);
         }
         let stalled = self.last_moved + timeouts.stall;
-        let patience = match self.front.session().phase() {
+        let patience = match self.front.phase() {
             Phase::Login => Some(self.opened + timeouts.login),
             _ if !self.lane.outbox.is_empty() => Some(stalled),
             Phase::Transfer => Some(stalled),
             Phase::Idle => Some(self.last_active + timeouts.idle),
             Phase::Working => None,
         };
-        [patience, self.front.session().wakes_at()].into_iter().flatten().min()
+        [patience, self.front.wakes_at()].into_iter().flatten().min()
     }
 
     /// Whether a deadline that has passed means that the peer was too slow, rather than that
     /// the session wants a turn.
     pub fn is_overdue(&self, timeouts: &Timeouts, now: Instant) -> bool {
-        self.front.session().wakes_at().is_none_or(|at| at > now) && self.deadline(timeouts).is_some_and(|at| at <= now)
+        self.front.wakes_at().is_none_or(|at| at > now) && self.deadline(timeouts).is_some_and(|at| at <= now)
     }
 
     /// Whether nothing is under way, so that closing loses nothing.
     pub fn is_idle(&self) -> bool {
-        matches!(self.front.session().phase(), Phase::Idle | Phase::Login)
+        matches!(self.front.phase(), Phase::Idle | Phase::Login)
+    }
+
+    /// The same, and its end has not begun.
+    pub fn is_open_and_idle(&self) -> bool {
+        self.is_idle() && !self.front.is_closing()
     }
 
     /// The front-end, for what the loop wants to know of the session.

@@ -14,22 +14,22 @@
 //! closed connection ever reaches a newcomer.
 
 use super::connection::{Connection, Turn};
-use super::listeners::Listener;
+use super::listeners::{Accepted, Listener};
 use super::timers::Timers;
 use super::transport::Transport;
 use crate::account::AccountName;
 use crate::config::{Limits, Timeouts};
 use crate::front::Front;
 use crate::front::native::Native;
-use crate::limits::{ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, EVENTS_PER_POLL, TURN_WARN};
+use crate::limits::{ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURN_WARN_INTERVAL};
+use crate::logging::ACCESS;
 use crate::session::{Refusal, Service, Session};
-use crate::text::Escaped;
-use mio::net::TcpStream;
+use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,7 @@ pub struct EventLoop {
     next_serial: u64,
     accounts: AccountWatch,
     drain_until: Option<Instant>,
+    slow_turns: SlowTurns,
 }
 
 /// Notices accounts that were locked or removed, a few per round.
@@ -100,16 +101,26 @@ impl EventLoop {
             next_serial: 1,
             accounts,
             drain_until: None,
+            slow_turns: SlowTurns::default(),
         }
     }
 
     /// Listens on one more address; the address with the port the system chose.
     pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let token = Token(FIRST_LISTENER + self.listeners.len());
-        let listener = Listener::bind(address, self.poll.registry(), token)?;
-        let address = listener.address()?;
+        let (listener, address) = Listener::bind(address, self.poll.registry(), self.listener_token())?;
         self.listeners.push(listener);
         Ok(address)
+    }
+
+    /// Takes the administrator's connections from a socket of this machine.
+    pub fn listen_locally(&mut self, socket: std::os::unix::net::UnixListener) -> io::Result<()> {
+        let listener = Listener::local(socket, self.poll.registry(), self.listener_token())?;
+        self.listeners.push(listener);
+        Ok(())
+    }
+
+    fn listener_token(&self) -> Token {
+        Token(FIRST_LISTENER + self.listeners.len())
     }
 
     /// What the sessions share, to be changed when the configuration is.
@@ -210,37 +221,69 @@ impl EventLoop {
     fn accept(&mut self, now: Instant) {
         let mut listeners = std::mem::take(&mut self.listeners);
         for listener in &mut listeners {
-            listener.accept(now, |stream, peer| self.admit(stream, peer, now));
+            listener.accept(now, |accepted| self.admit(accepted, now));
         }
         self.listeners = listeners;
     }
 
-    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Instant) {
+    fn admit(&mut self, accepted: Accepted, now: Instant) {
+        match accepted {
+            Accepted::Network(stream, peer) => self.admit_peer(stream, peer, now),
+            Accepted::Local(stream) => self.admit_administrator(stream, now),
+        }
+    }
+
+    fn admit_peer(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) {
         let address = peer.ip().to_canonical();
         let peer = SocketAddr::new(address, peer.port());
-        let from_here = self.per_address.entry(address).or_default();
-        if self.slots.len() >= self.limits.sessions || *from_here >= self.limits.sessions_per_address {
-            log::info!(target: crate::logging::ACCESS, "peer={peer} user=- verb=connect result=TooManySessions");
+        let from_here = self.per_address.get(&address).copied().unwrap_or_default();
+        if self.slots.len() >= self.limits.sessions || from_here >= self.limits.sessions_per_address {
+            log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=TooManySessions");
             return refuse_connection(stream);
         }
+        // Replies are whole when they are written; waiting for more to send only delays them.
+        let _ = stream.set_nodelay(true);
+        let transport = Transport::Plain(stream);
+        let sends_ranges = transport.sends_ranges();
+        let front = |owner| Front::Native(Box::new(Native::new(Session::new(owner, peer), sends_ranges)));
+        if self.insert(transport, front, address, now) {
+            log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=ok");
+            *self.per_address.entry(address).or_default() += 1;
+        }
+    }
+
+    /// The socket's mode keeps others out; this is the second lock.
+    fn admit_administrator(&mut self, stream: UnixStream, now: Instant) {
+        let peer = rustix::net::sockopt::socket_peercred(&stream);
+        let may = peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());
+        if !may {
+            return log::warn!("a connection to the control socket from another user was refused");
+        }
+        let front = |_| Front::Control(Box::default());
+        self.insert(Transport::Local(stream), front, IpAddr::V6(Ipv6Addr::UNSPECIFIED), now);
+    }
+
+    /// Gives a connection its slot and has its socket watched; false if the system refuses.
+    fn insert(
+        &mut self,
+        mut transport: Transport,
+        front: impl FnOnce(u64) -> Front,
+        address: IpAddr,
+        now: Instant,
+    ) -> bool {
         let serial = self.next_serial;
         self.next_serial += 1;
         let entry = self.slots.vacant_entry();
         let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut stream, Token(FIRST_CONNECTION + key), interest) {
-            return log::warn!("cannot watch the connection from {peer}: {error}");
+        if let Err(error) = self.poll.registry().register(transport.socket(), Token(FIRST_CONNECTION + key), interest) {
+            log::warn!("cannot watch a connection: {error}");
+            return false;
         }
-        // Replies are whole when they are written; waiting for more to send only delays them.
-        let _ = stream.set_nodelay(true);
-        log::info!(target: crate::logging::ACCESS, "peer={peer} user=- verb=connect result=ok");
-        let transport = Transport::Plain(stream);
-        let owner = owner(key, serial);
-        let front = Front::Native(Box::new(Native::new(Session::new(owner, peer), transport.sends_ranges())));
-        let connection = Connection::new(transport, front, address, now);
+        let connection = Connection::new(transport, front(owner(key, serial)), address, now);
         entry.insert(Slot { connection, serial, is_queued: false, is_doomed: false, alarm: None });
-        *from_here += 1;
         self.set_alarm(key, now);
+        true
     }
 
     fn take_synced(&mut self, now: Instant) {
@@ -286,8 +329,10 @@ impl EventLoop {
             if is_draining && slot.connection.is_idle() {
                 slot.connection.fail(Refusal::ShuttingDown, now);
             }
-            match guarded_turn(&mut slot.connection, &mut self.service, now) {
+            match guarded_turn(&mut slot.connection, &mut self.service, &mut self.slow_turns, now) {
                 Turn::Again => self.enqueue(key),
+                // Its transfer has just ended, and no event would tell.
+                Turn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
                 Turn::Sleep => self.set_alarm(key, now),
                 Turn::Close => self.doom(key),
             }
@@ -360,7 +405,7 @@ impl EventLoop {
         if self.accounts.unchecked.is_empty() && !self.accounts.closed.is_empty() {
             let closed = std::mem::take(&mut self.accounts.closed);
             self.fail_where(now, Refusal::AccountClosed, |connection| {
-                connection.front().session().account().is_some_and(|account| closed.contains(account))
+                connection.front().account().is_some_and(|account| closed.contains(account))
             });
         }
     }
@@ -374,25 +419,46 @@ impl EventLoop {
             return;
         }
         self.accounts.stamp = Some(stamp);
-        let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.front().session().account().cloned());
+        let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.front().account().cloned());
         self.accounts.unchecked = members.collect::<HashSet<_>>().into_iter().collect();
     }
 }
 
 /// A turn that can neither take the server down nor go unnoticed when it takes too long.
-fn guarded_turn(connection: &mut Connection, service: &mut Service, now: Instant) -> Turn {
-    let state = connection.front().session().state_name();
+fn guarded_turn(connection: &mut Connection, service: &mut Service, slow: &mut SlowTurns, now: Instant) -> Turn {
     let began = Instant::now();
     let turn = catch_unwind(AssertUnwindSafe(|| connection.turn(service, now))).unwrap_or_else(|_| {
-        log::error!("a defect ended a session in state {state:?}");
+        log::error!("a defect ended a session");
         Turn::Close
     });
     let took = began.elapsed();
     if took > TURN_WARN {
-        let account = connection.front().session().account().map_or("-", |account| account.as_str());
-        log::warn!("a turn of {} in state {state:?} took {} ms", Escaped(account.as_bytes()), took.as_millis());
+        slow.note(connection, took, now);
     }
     turn
+}
+
+/// Turns that took too long. A slow disk makes many, and one line now and then tells as much.
+#[derive(Default)]
+struct SlowTurns {
+    silent_until: Option<Instant>,
+    unsaid: u32,
+}
+
+impl SlowTurns {
+    fn note(&mut self, connection: &Connection, took: Duration, now: Instant) {
+        if self.silent_until.is_some_and(|until| now < until) {
+            self.unsaid += 1;
+            return;
+        }
+        let account = connection.front().account().map_or("-", |account| account.as_str());
+        let activity = connection.front().activity();
+        let (took, unsaid) = (took.as_millis(), std::mem::take(&mut self.unsaid));
+        log::warn!(
+            "a turn of {account}, now in state {activity}, took {took} ms; {unsaid} more since the last such line"
+        );
+        self.silent_until = Some(now + TURN_WARN_INTERVAL);
+    }
 }
 
 /// Slot and serial in one number, by which a sync finds back to who asked.

@@ -2,7 +2,7 @@
 //! system ran out of descriptors, because no new edge announces connections that already wait.
 
 use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND};
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io;
 use std::net::SocketAddr;
@@ -10,22 +10,43 @@ use std::time::Instant;
 
 /// One listening socket.
 pub struct Listener {
-    socket: TcpListener,
+    socket: Socket,
     is_ready: bool,
     retry_at: Option<Instant>,
 }
 
+enum Socket {
+    Network(TcpListener),
+    Local(UnixListener),
+}
+
+/// A connection that was just accepted.
+pub enum Accepted {
+    /// From the network.
+    Network(TcpStream, SocketAddr),
+    /// From this machine.
+    Local(UnixStream),
+}
+
 impl Listener {
-    /// Listens on `address`.
-    pub fn bind(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Self> {
+    /// Listens on `address`; the address with the port the system chose.
+    pub fn bind(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<(Self, SocketAddr)> {
         let mut socket = TcpListener::bind(address)?;
+        let address = socket.local_addr()?;
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self { socket, is_ready: false, retry_at: None })
+        Ok((Self::new(Socket::Network(socket)), address))
     }
 
-    /// The address with the port the system chose.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    /// Listens on a socket of this machine.
+    pub fn local(socket: std::os::unix::net::UnixListener, registry: &Registry, token: Token) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let mut socket = UnixListener::from_std(socket);
+        registry.register(&mut socket, token, Interest::READABLE)?;
+        Ok(Self::new(Socket::Local(socket)))
+    }
+
+    fn new(socket: Socket) -> Self {
+        Self { socket, is_ready: false, retry_at: None }
     }
 
     /// Notes that connections wait.
@@ -44,7 +65,7 @@ impl Listener {
     }
 
     /// Hands up to [`ACCEPTS_PER_ROUND`] waiting connections to `take`.
-    pub fn accept(&mut self, now: Instant, mut take: impl FnMut(TcpStream, SocketAddr)) {
+    pub fn accept(&mut self, now: Instant, mut take: impl FnMut(Accepted)) {
         if self.retry_at.is_some_and(|at| now >= at) {
             self.retry_at = None;
             self.is_ready = true;
@@ -53,8 +74,12 @@ impl Listener {
             if !self.is_ready || self.retry_at.is_some() {
                 return;
             }
-            match self.socket.accept() {
-                Ok((stream, peer)) => take(stream, peer),
+            let accepted = match &self.socket {
+                Socket::Network(socket) => socket.accept().map(|(stream, peer)| Accepted::Network(stream, peer)),
+                Socket::Local(socket) => socket.accept().map(|(stream, _)| Accepted::Local(stream)),
+            };
+            match accepted {
+                Ok(accepted) => take(accepted),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_ready = false,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {

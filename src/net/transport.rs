@@ -2,14 +2,23 @@
 //! bytes are encrypted on their way.
 
 use crate::lane::{Buffer, Outbox, Piece};
-use mio::net::TcpStream;
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
 
 /// How bytes travel on a connection.
 pub enum Transport {
     /// As they are.
     Plain(TcpStream),
+    /// Between programs on this machine.
+    Local(UnixStream),
 }
+
+/// What both kinds of sockets can do.
+trait Stream: Read + Write + AsFd {}
+impl<T: Read + Write + AsFd> Stream for T {}
 
 /// What came of one attempt to move bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,16 +33,24 @@ pub enum Moved {
 
 impl Transport {
     /// The socket, for registration.
-    pub fn socket(&mut self) -> &mut TcpStream {
+    pub fn socket(&mut self) -> &mut dyn Source {
         match self {
             Self::Plain(stream) => stream,
+            Self::Local(stream) => stream,
+        }
+    }
+
+    fn stream(&mut self) -> &mut dyn Stream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Local(stream) => stream,
         }
     }
 
     /// Whether file ranges go out without passing through memory.
     pub fn sends_ranges(&self) -> bool {
         match self {
-            Self::Plain(_) => true,
+            Self::Plain(_) | Self::Local(_) => true,
         }
     }
 
@@ -44,8 +61,7 @@ impl Transport {
         if room.is_empty() {
             return Ok(Moved::Bytes(0));
         }
-        let Self::Plain(stream) = self;
-        let moved = moved(stream.read(room))?;
+        let moved = moved(self.stream().read(room))?;
         if let Moved::Bytes(count) = moved {
             inbox.commit(count);
         }
@@ -54,7 +70,7 @@ impl Transport {
 
     /// Sends what is in the outbox, at most about `allowance` bytes.
     pub fn flush(&mut self, outbox: &mut Outbox, allowance: usize) -> io::Result<Moved> {
-        let Self::Plain(stream) = self;
+        let stream = self.stream();
         let mut sent = 0;
         while sent < allowance {
             let moved = match outbox.front() {
@@ -63,7 +79,10 @@ impl Transport {
                 Some(Piece::Range(range)) => {
                     let count = usize::try_from(range.length).unwrap_or(usize::MAX).min(allowance - sent);
                     let mut offset = range.offset;
-                    moved(rustix::fs::sendfile(&*stream, &*range.file, Some(&mut offset), count).map_err(Into::into))
+                    moved(
+                        rustix::fs::sendfile(stream.as_fd(), &*range.file, Some(&mut offset), count)
+                            .map_err(Into::into),
+                    )
                 }
             };
             match moved? {
@@ -82,9 +101,11 @@ impl Transport {
 
     /// Tells the peer that nothing more comes.
     pub fn shutdown(&mut self) {
-        let Self::Plain(stream) = self;
         // A peer that is gone already need not be told.
-        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = match self {
+            Self::Plain(stream) => stream.shutdown(Shutdown::Write),
+            Self::Local(stream) => stream.shutdown(Shutdown::Write),
+        };
     }
 }
 

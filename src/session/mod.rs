@@ -8,6 +8,7 @@
 //! [`Session::finish_upload`] and [`Session::advance_commit`]; `begin_download` by
 //! [`Session::prepare_download`] and [`Session::fetch`].
 
+pub mod audit;
 pub mod download;
 pub mod login;
 pub mod refusal;
@@ -24,7 +25,7 @@ use crate::limits::SEATS_REMEMBERED;
 use crate::logging::{ACCESS, TRANSACTIONS};
 use crate::scram::{Binding, ClientFirst, ScramError, ServerExchange};
 use crate::store::home::Meta;
-use crate::store::quota::{QuotaLimits, QuotaState};
+use crate::store::quota::QuotaState;
 use crate::store::staging::KeptUpload;
 use crate::store::syncer::Synced;
 use crate::store::{Store, StoreError};
@@ -231,8 +232,7 @@ impl Session {
             log::error!("home of {}: {error}", account.name);
             Refusal::Io
         })?;
-        let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
-        let home = service.store.home(&account.home, limits).map_err(|error| {
+        let home = audit::open_home(service, account).map_err(|error| {
             log::error!("home {} of {}: {error}", account.home.display(), account.name);
             Refusal::Io
         })?;

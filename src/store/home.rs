@@ -5,6 +5,8 @@ use super::StoreError;
 use super::listing::Listing;
 use super::quota::{Ledger, Reservation};
 use super::staging::Claims;
+use super::syncer::Closer;
+use crate::limits::SLOW_CLOSE_BYTES;
 use crate::vpath::VPath;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
@@ -132,6 +134,7 @@ pub struct Home {
     pub(super) staging: RefCell<Option<Rc<OwnedFd>>>,
     pub(super) claims: Claims,
     pub(super) partial_expiry: Duration,
+    closer: Closer,
 }
 
 /// The folder that holds an entry.
@@ -151,8 +154,8 @@ impl AsFd for Parent<'_> {
 
 impl Home {
     /// The home whose folder is `root`.
-    pub fn new(root: Dir, ledger: Rc<Ledger>, partial_expiry: Duration) -> Result<Self, StoreError> {
-        Ok(Self { root, ledger, staging: RefCell::default(), claims: Claims::default(), partial_expiry })
+    pub fn new(root: Dir, ledger: Rc<Ledger>, partial_expiry: Duration, closer: Closer) -> Self {
+        Self { root, ledger, staging: RefCell::default(), claims: Claims::default(), partial_expiry, closer }
     }
 
     /// Whether this is the home in the folder `root`.
@@ -248,8 +251,9 @@ impl Home {
         if meta.kind == Kind::Folder {
             return Err(StoreError::NotAFile);
         }
+        let held = hold_large(&parent, name, &meta);
         rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
-        self.credit(&meta);
+        self.credit(&meta, held);
         Ok(())
     }
 
@@ -272,19 +276,23 @@ impl Home {
         let replaced = replace_check(&to_parent, to_name, replace && moved.kind != Kind::Folder)?;
         let same =
             replaced.is_some_and(|r| (r.identity.dev, r.identity.ino) == (moved.identity.dev, moved.identity.ino));
+        let held = replaced.and_then(|replaced| hold_large(&to_parent, to_name, &replaced));
         rename_entry(from_parent.as_fd(), from_name, to_parent.as_fd(), to_name, replaced.is_some()).map_err(
             |error| {
                 if error == rustix::io::Errno::INVAL { StoreError::IntoItself } else { error.into() }
             },
         )?;
         if let Some(replaced) = replaced.filter(|_| !same) {
-            self.credit(&replaced);
+            self.credit(&replaced, held);
         }
         Ok(())
     }
 
-    /// Gives back what an entry that has just lost a name used.
-    pub(super) fn credit(&self, removed: &Meta) {
+    /// Gives back what an entry that has just lost a name used, and lets go of its descriptor.
+    pub(super) fn credit(&self, removed: &Meta, held: Option<OwnedFd>) {
+        if let Some(held) = held {
+            self.closer.close(held);
+        }
         match removed.links {
             0 | 1 => self.ledger.credit(removed.size, 1),
             _ => {
@@ -348,6 +356,14 @@ impl StoreError {
             _ => error.into(),
         }
     }
+}
+
+/// A descriptor of a large file that is about to lose its name, so that the kernel frees its
+/// pages when that is closed and not within the loop.
+pub(super) fn hold_large(parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let is_large = meta.kind == Kind::File && meta.size >= SLOW_CLOSE_BYTES;
+    is_large.then(|| rustix::fs::openat(parent, OsStr::from_bytes(name), flags, Mode::empty()).ok())?
 }
 
 fn refuse_staging(path: &VPath) -> Result<(), StoreError> {

@@ -143,7 +143,9 @@ impl Store {
         {
             return Ok(home);
         }
-        let home = Rc::new(Home::new(root, ledger, self.partial_expiry)?);
+        // Nobody was using it, so whatever changed it went past the ledger.
+        ledger.recount_if_old(now_unix_ns());
+        let home = Rc::new(Home::new(root, ledger, self.partial_expiry, self.syncer.closer()));
         self.homes.insert(path.to_path_buf(), Rc::downgrade(&home));
         Ok(home)
     }

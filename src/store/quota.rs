@@ -3,15 +3,16 @@
 //! folders included. There is no usage file: the truth is the disk, counted in slices.
 //!
 //! ```text
-//!             begin_recount                       count finished
-//!  Counted ──────────────────► Counting ─────────────────────────► Counted
+//!             begin_recount, begin_verify         count finished
+//!  Counted ────────────────────────────────► Counting ───────────► Counted
 //!  Until then nothing may change the home; whoever wants to drives the count on.
 //! ```
 
-use super::StoreError;
 use super::count::Count;
 use super::home::Home;
+use super::{StoreError, now_unix_ns};
 use crate::lane::Budget;
+use crate::limits::RECOUNT_AFTER;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -34,8 +35,10 @@ pub struct QuotaLimits {
 }
 
 /// The state of a quota at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QuotaState {
+    /// Whether the home was counted, so that `used` means anything.
+    pub is_counted: bool,
     /// On disk.
     pub used: Usage,
     /// Promised to uploads and not yet on disk.
@@ -46,8 +49,16 @@ pub struct QuotaState {
 
 enum Counting {
     Done,
-    Due,
-    Running(Box<Count>),
+    Due(Purpose),
+    Running(Box<Count>, Purpose),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What the count finds is what is used.
+    Recount,
+    /// The ledger stays as it is.
+    Verify,
 }
 
 /// The account book of one home, shared by all its sessions.
@@ -56,6 +67,10 @@ pub struct Ledger {
     used: Cell<Usage>,
     reserved: Cell<Usage>,
     counting: RefCell<Counting>,
+    /// What the last count found.
+    on_disk: Cell<Option<Usage>>,
+    /// When that was, in nanoseconds since the epoch.
+    counted_ns: Cell<i64>,
     /// Something changed while a count ran, so it must run again.
     disturbed: Cell<bool>,
 }
@@ -66,7 +81,9 @@ impl Default for Ledger {
             limits: Cell::default(),
             used: Cell::default(),
             reserved: Cell::default(),
-            counting: RefCell::new(Counting::Due),
+            counting: RefCell::new(Counting::Due(Purpose::Recount)),
+            on_disk: Cell::new(None),
+            counted_ns: Cell::new(0),
             disturbed: Cell::new(false),
         }
     }
@@ -98,37 +115,67 @@ impl Ledger {
 
     /// Lets the next change wait for a fresh count.
     pub fn begin_recount(&self) {
-        let mut counting = self.counting.borrow_mut();
-        if matches!(*counting, Counting::Done) {
-            *counting = Counting::Due;
+        *self.counting.borrow_mut() = Counting::Due(Purpose::Recount);
+    }
+
+    /// Lets the next change wait for a fresh count if the last one was long ago: a home that
+    /// nobody was logged in to is where an administrator copies files to.
+    pub fn recount_if_old(&self, now_ns: i64) {
+        let age_ns = now_ns.saturating_sub(self.counted_ns.get());
+        if self.is_counted() && age_ns >= i64::try_from(RECOUNT_AFTER.as_nanos()).unwrap_or(i64::MAX) {
+            self.begin_recount();
         }
-        self.disturbed.set(true);
+    }
+
+    /// Lets the next change wait for a count that changes nothing; [`Ledger::on_disk`] tells
+    /// what it found. A ledger that was never counted is counted instead.
+    pub fn begin_verify(&self) {
+        let mut counting = self.counting.borrow_mut();
+        if let Counting::Done = *counting {
+            *counting = Counting::Due(Purpose::Verify);
+        }
+    }
+
+    /// What the last count found on disk.
+    pub fn on_disk(&self) -> Option<Usage> {
+        self.on_disk.get()
     }
 
     /// Counts on within `budget` if a count is due. True once the ledger may be relied on.
     pub fn settle(&self, home: &Home, budget: &mut Budget) -> Result<bool, StoreError> {
         let mut counting = self.counting.borrow_mut();
-        while !matches!(*counting, Counting::Done) {
-            if let Counting::Due = *counting {
-                home.sweep_staging()?;
-                self.disturbed.set(false);
-                *counting = Counting::Running(Box::new(Count::new(home.root_fd()?)?));
-            }
-            let Counting::Running(count) = &mut *counting else { unreachable!("made to run above") };
-            match count.advance(budget) {
-                Ok(Some(used)) if !self.disturbed.get() => {
-                    self.used.set(used);
-                    *counting = Counting::Done;
+        loop {
+            match &mut *counting {
+                Counting::Done => return Ok(true),
+                Counting::Due(purpose) => {
+                    let purpose = *purpose;
+                    if purpose == Purpose::Recount {
+                        home.sweep_staging()?;
+                    }
+                    self.disturbed.set(false);
+                    *counting = Counting::Running(Box::new(Count::new(home.root_fd()?)?), purpose);
                 }
-                Ok(None) => return Ok(false),
-                Ok(Some(_)) => *counting = Counting::Due,
-                Err(error) => {
-                    *counting = Counting::Due;
-                    return Err(error);
+                Counting::Running(count, purpose) => {
+                    let purpose = *purpose;
+                    match count.advance(budget) {
+                        Ok(None) => return Ok(false),
+                        Ok(Some(found)) if !self.disturbed.get() => {
+                            self.on_disk.set(Some(found));
+                            if purpose == Purpose::Recount {
+                                self.used.set(found);
+                            }
+                            self.counted_ns.set(now_unix_ns());
+                            *counting = Counting::Done;
+                        }
+                        Ok(Some(_)) => *counting = Counting::Due(purpose),
+                        Err(error) => {
+                            *counting = Counting::Due(purpose);
+                            return Err(error);
+                        }
+                    }
                 }
             }
         }
-        Ok(true)
     }
 
     /// Whether the ledger may be relied on.
@@ -138,7 +185,12 @@ impl Ledger {
 
     /// What is used, promised and allowed now.
     pub fn state(&self) -> QuotaState {
-        QuotaState { used: self.used.get(), reserved: self.reserved.get(), limits: self.limits.get() }
+        QuotaState {
+            is_counted: self.is_counted(),
+            used: self.used.get(),
+            reserved: self.reserved.get(),
+            limits: self.limits.get(),
+        }
     }
 }
 
@@ -151,7 +203,7 @@ pub struct Reservation {
 impl Reservation {
     /// Promises more.
     pub fn grow(&self, bytes: u64, files: u64) -> Result<(), StoreError> {
-        let QuotaState { used, reserved, limits } = self.ledger.state();
+        let QuotaState { used, reserved, limits, .. } = self.ledger.state();
         let exceeds = |used: u64, reserved: u64, more: u64, limit: Option<u64>| {
             let total = used.saturating_add(reserved).saturating_add(more);
             more > 0 && limit.is_some_and(|limit| total > limit)

@@ -5,7 +5,7 @@
 //! a part without a record is swept away when the home is counted.
 
 use super::StoreError;
-use super::home::{FILE_MODE, Home, Meta, STAGING, meta_of, rename_entry, replace_check};
+use super::home::{FILE_MODE, Home, Meta, STAGING, hold_large, meta_of, rename_entry, replace_check};
 use super::quota::Reservation;
 use crate::limits::{PARTIALS_PER_HOME_MAX, SMALL_FILE_BYTES_MAX};
 use crate::upload_id::UploadId;
@@ -200,11 +200,12 @@ impl Staged {
         if !accepts(replaced.as_ref()) {
             return Err(StoreError::Changed);
         }
+        let held = replaced.and_then(|replaced| hold_large(&target.folder, &target.name, &replaced));
         let part = part_name(&self.id);
         rename_entry(self.staging.as_fd(), part.as_bytes(), target.folder.as_fd(), &target.name, replaced.is_some())?;
         self.is_committed = true;
         if let Some(replaced) = replaced {
-            self.home.credit(&replaced);
+            self.home.credit(&replaced, held);
         }
         if self.is_recorded {
             remove(&self.staging, &record_name(&self.id));
@@ -291,8 +292,10 @@ impl Home {
             return Ok(false);
         };
         remove(&staging, &record_name(id));
-        if remove(&staging, &part_name(id)) {
-            self.ledger().credit(Meta::from(stat).size, 1);
+        let (part, meta) = (part_name(id), Meta::from(stat));
+        let held = hold_large(&*staging, part.as_bytes(), &meta);
+        if remove(&staging, &part) {
+            self.credit(&meta, held);
         }
         Ok(true)
     }

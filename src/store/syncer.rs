@@ -1,12 +1,14 @@
-//! Flushing files to disk beside the loop. One helper thread owns nothing but the descriptors
-//! it is handed; it syncs each, says so, and wakes the loop. A slow disk thereby holds up the
-//! uploads that need it and nobody else.
+//! What would stall the loop, done beside it. One helper thread owns nothing but the
+//! descriptors it is handed: it syncs each, says so, and wakes the loop; or it only closes it,
+//! which for the last descriptor of a removed file means freeing what may be gigabytes. A slow
+//! disk thereby holds up the uploads that need it and nobody else.
 
-use crate::limits::{SYNC_JOBS_MAX, UNSYNCED_BYTES_MAX_TOTAL};
+use crate::limits::{ERRANDS_MAX, UNSYNCED_BYTES_MAX_TOTAL};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
@@ -31,6 +33,11 @@ struct Job {
     flush: Flush,
 }
 
+enum Errand {
+    Sync(Job),
+    Close(OwnedFd),
+}
+
 /// The answer to a job.
 #[derive(Debug)]
 pub struct Synced {
@@ -44,7 +51,7 @@ pub struct Synced {
 
 /// The loop's side of the helper.
 pub struct Syncer {
-    helper: Option<(SyncSender<Job>, Receiver<Synced>)>,
+    helper: Option<(SyncSender<Errand>, Receiver<Synced>)>,
     /// Jobs kept here: all of them without a helper, else those its queue had no room for.
     waiting: VecDeque<Job>,
     next_ticket: u64,
@@ -52,25 +59,27 @@ pub struct Syncer {
 }
 
 impl Syncer {
-    /// Without a helper: jobs are carried out by whoever calls [`Syncer::take_synced`]. Enough
-    /// where nothing is synced, and for tests.
+    /// Without a helper: jobs are carried out by whoever calls [`Syncer::take_synced`].
     pub fn inline() -> Self {
         Self { helper: None, waiting: VecDeque::new(), next_ticket: 0, unsynced: Rc::default() }
     }
 
     /// With a helper thread that calls `wake` after each job.
     pub fn start(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let (jobs, inbox) = sync_channel::<Job>(SYNC_JOBS_MAX);
+        let (errands, inbox) = sync_channel(ERRANDS_MAX);
         let (outbox, answers) = channel();
         std::thread::Builder::new().name("sync".into()).spawn(move || {
-            for job in inbox {
-                if outbox.send(job.run()).is_err() {
-                    return;
+            for errand in inbox {
+                match errand {
+                    Errand::Close(file) => drop(file),
+                    Errand::Sync(job) => match outbox.send(job.run()) {
+                        Ok(()) => wake(),
+                        Err(_) => return,
+                    },
                 }
-                wake();
             }
         })?;
-        Ok(Self { helper: Some((jobs, answers)), ..Self::inline() })
+        Ok(Self { helper: Some((errands, answers)), ..Self::inline() })
     }
 
     /// Asks for a flush. The answer comes through [`Syncer::take_synced`].
@@ -83,18 +92,18 @@ impl Syncer {
     }
 
     fn hand_over(&mut self) {
-        let Some((jobs, _)) = &self.helper else { return };
+        let Some((errands, _)) = &self.helper else { return };
         while let Some(job) = self.waiting.pop_front() {
-            match jobs.try_send(job) {
-                Ok(()) => {}
-                Err(TrySendError::Full(job)) => return self.waiting.push_front(job),
-                // The helper is gone: the loop syncs by itself rather than not at all.
-                Err(TrySendError::Disconnected(job)) => {
-                    self.waiting.push_front(job);
-                    self.helper = None;
-                    return;
-                }
+            let Err(error) = errands.try_send(Errand::Sync(job)) else { continue };
+            // If the helper is gone, the loop syncs by itself rather than not at all.
+            let is_gone = matches!(error, TrySendError::Disconnected(_));
+            if let TrySendError::Full(Errand::Sync(job)) | TrySendError::Disconnected(Errand::Sync(job)) = error {
+                self.waiting.push_front(job);
             }
+            if is_gone {
+                self.helper = None;
+            }
+            return;
         }
     }
 
@@ -120,6 +129,11 @@ impl Syncer {
         self.helper.is_none() && !self.waiting.is_empty()
     }
 
+    /// For whoever removes large files.
+    pub fn closer(&self) -> Closer {
+        Closer(self.helper.as_ref().map(|(errands, _)| errands.clone()))
+    }
+
     /// An account of one upload's bytes that are written and not yet synced.
     pub fn unsynced(&self) -> Unsynced {
         Unsynced { total: Rc::clone(&self.unsynced), own: 0 }
@@ -133,6 +147,20 @@ impl Job {
             Flush::Folder => rustix::fs::fsync(&*self.file),
         };
         Synced { owner: self.owner, ticket: self.ticket, result: result.map_err(Into::into) }
+    }
+}
+
+/// Closes files where it holds nobody up.
+#[derive(Clone, Default)]
+pub struct Closer(Option<SyncSender<Errand>>);
+
+impl Closer {
+    /// Closes `file` beside the loop, or here and now if that cannot be.
+    pub fn close(&self, file: OwnedFd) {
+        if let Some(errands) = &self.0 {
+            // A full queue gives the descriptor back, and dropping it closes it.
+            drop(errands.try_send(Errand::Close(file)));
+        }
     }
 }
 

@@ -11,9 +11,6 @@ use std::fmt;
 /// The only version of the protocol so far.
 pub const VERSION: u32 = 1;
 
-/// The request's name for the SCRAM mechanism without channel binding.
-pub const SCRAM_SHA_256: &str = "SCRAM-SHA-256";
-
 /// What a client asks. `op` names the variant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -28,7 +25,7 @@ pub enum Request {
     },
     /// Begins a login.
     Auth {
-        /// [`SCRAM_SHA_256`].
+        /// One that the server's hello offered.
         mechanism: String,
         /// SCRAM's client-first-message.
         message: String,
@@ -163,19 +160,27 @@ pub enum MessageError {
 impl Request {
     /// Reads the body of a control frame.
     pub fn decode(body: &[u8]) -> Result<Self, MessageError> {
-        serde_json::from_slice(body).map_err(|error| {
-            #[derive(Deserialize)]
-            struct Op {
-                op: String,
+        serde_json::from_slice(body).map_err(|error| match op_of(body) {
+            Some(op) if !OPS.contains(&op.as_str()) => {
+                MessageError::Unsupported(crate::text::Escaped(op.as_bytes()).to_string())
             }
-            match serde_json::from_slice::<Op>(body) {
-                Ok(Op { op }) if !OPS.contains(&op.as_str()) => {
-                    MessageError::Unsupported(crate::text::Escaped(op.as_bytes()).to_string())
-                }
-                _ => MessageError::Malformed(error.to_string()),
-            }
+            _ => MessageError::Malformed(error.to_string()),
         })
     }
+
+    /// Whether `body`, which may be malformed otherwise, asks for an upload, so that its data
+    /// follows.
+    pub fn is_put(body: &[u8]) -> bool {
+        op_of(body).as_deref() == Some("put")
+    }
+}
+
+fn op_of(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Op {
+        op: String,
+    }
+    serde_json::from_slice::<Op>(body).ok().map(|Op { op }| op)
 }
 
 /// Whether an upload may replace what is there.

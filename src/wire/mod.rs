@@ -5,6 +5,7 @@
 //! The codec both programs share: `frame` cuts bytes into frames, `message` gives the bodies of
 //! control frames their types. Pure functions over byte slices; no I/O, no state.
 
+pub mod control;
 pub mod frame;
 pub mod message;
 

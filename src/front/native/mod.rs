@@ -240,7 +240,7 @@ impl Native {
         let begun = match pending.request {
             _ if settled.is_err() => Err(error_reply(settled.err().unwrap_or(Refusal::Io), None)),
             Asked::Cancelled => Err(error_reply(Refusal::Cancelled, None)),
-            Asked::Invalid(error) => Err(malformed(&error)),
+            Asked::Invalid(error) | Asked::InvalidUpload(error) => Err(malformed(&error)),
             Asked::Request(request) => self.begin(id, request, lane, service, now),
         };
         if let Err(error) = begun {

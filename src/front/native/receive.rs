@@ -8,9 +8,9 @@ use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, STORE_BYT
 use crate::session::verb::Verb;
 use crate::session::{Refusal, Service};
 use crate::vpath::VPath;
+use crate::wire::Reply;
 use crate::wire::frame::{self, Frame, FrameType};
 use crate::wire::message::{End, MessageError};
-use crate::wire::{Reply, Request};
 use std::time::Instant;
 
 impl Native {
@@ -64,8 +64,7 @@ impl Native {
         if id == 0 || self.running.id() == Some(id) || self.pipeline.contains(id) {
             return Err(Broken(format!("request id {id} is 0 or in use")));
         }
-        let asked = Request::decode(body).map_or_else(Asked::Invalid, Asked::Request);
-        self.pipeline.push(id, asked, size);
+        self.pipeline.push(id, Asked::decode(body), size);
         self.requests += 1;
         Ok(true)
     }

@@ -228,10 +228,6 @@ impl Native {
 }
 
 impl Asked {
-    pub(super) fn is_upload(&self) -> bool {
-        matches!(self, Self::Request(Request::Put { .. }))
-    }
-
     /// The verb whose needs are met before the request begins.
     pub(super) fn verb(&self) -> Option<Verb> {
         let Self::Request(request) = self else { return None };

@@ -1,0 +1,339 @@
+//! The commands: one table that the shell, scripts, one-shot use, completion and help share.
+//! It knows what commands are called, not how they work.
+
+use crate::client::commands::{files, folders, get, help, inspect, list, local, put};
+use crate::client::outcome::Failure;
+use crate::client::session::Session;
+use crate::client::words::Word;
+use crate::text::Escaped;
+
+/// One command.
+pub struct Command {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it is called too.
+    pub aliases: &'static [&'static str],
+    /// Its operands.
+    pub usage: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+    /// One use of it.
+    pub example: &'static str,
+    /// What its operands are, for completion.
+    pub operands: Operands,
+    action: Action,
+}
+
+/// What kind of words a command takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operands {
+    /// None.
+    None,
+    /// Paths at the server.
+    Remote,
+    /// Paths here.
+    Local,
+    /// Paths here, then perhaps one at the server.
+    LocalThenRemote,
+    /// Names of commands.
+    Commands,
+}
+
+enum Action {
+    Run(fn(&mut Session, &[Word]) -> Result<(), Failure>),
+    Leave,
+}
+
+/// What happens after a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// The next command.
+    Next,
+    /// The end.
+    Leave,
+}
+
+/// Every command, in the order in which `help` shows them.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "ls",
+        aliases: &[],
+        usage: "[-l] [-a] [PATH...]",
+        help: "list folders (-l: with mode, size, date; -a: hidden names too)",
+        example: "ls -l photos",
+        operands: Operands::Remote,
+        action: Action::Run(list::ls),
+    },
+    Command {
+        name: "dir",
+        aliases: &["ll"],
+        usage: "[-a] [PATH...]",
+        help: "the same as ls -l",
+        example: "dir *.txt",
+        operands: Operands::Remote,
+        action: Action::Run(list::dir),
+    },
+    Command {
+        name: "cd",
+        aliases: &[],
+        usage: "[PATH]",
+        help: "go to another folder; without PATH to the home",
+        example: "cd photos/2026",
+        operands: Operands::Remote,
+        action: Action::Run(folders::cd),
+    },
+    Command {
+        name: "pwd",
+        aliases: &[],
+        usage: "",
+        help: "show the current folder",
+        example: "pwd",
+        operands: Operands::None,
+        action: Action::Run(folders::pwd),
+    },
+    Command {
+        name: "get",
+        aliases: &[],
+        usage: "[-f] [-r] REMOTE... [LOCAL]",
+        help: "fetch files, verified and resumed (-f: replace; -r: whole folders)",
+        example: "get -r photos backup",
+        operands: Operands::Remote,
+        action: Action::Run(get::get),
+    },
+    Command {
+        name: "put",
+        aliases: &[],
+        usage: "[-f] [-r] LOCAL... [REMOTE]",
+        help: "send files, verified and resumed (-f: replace; -r: whole folders)",
+        example: "put report.pdf /letters/",
+        operands: Operands::LocalThenRemote,
+        action: Action::Run(put::put),
+    },
+    Command {
+        name: "mkdir",
+        aliases: &[],
+        usage: "[-p] PATH...",
+        help: "make folders (-p: those above them too)",
+        example: "mkdir -p photos/2026",
+        operands: Operands::Remote,
+        action: Action::Run(folders::mkdir),
+    },
+    Command {
+        name: "rm",
+        aliases: &[],
+        usage: "[-f] [-r] PATH...",
+        help: "remove files (-r: folders with what is in them; -f: do not mind if there is none)",
+        example: "rm *.tmp",
+        operands: Operands::Remote,
+        action: Action::Run(files::rm),
+    },
+    Command {
+        name: "rmdir",
+        aliases: &[],
+        usage: "PATH...",
+        help: "remove empty folders",
+        example: "rmdir old",
+        operands: Operands::Remote,
+        action: Action::Run(folders::rmdir),
+    },
+    Command {
+        name: "mv",
+        aliases: &[],
+        usage: "[-f] FROM... TO",
+        help: "rename, or move into a folder (-f: replace a file)",
+        example: "mv draft.txt final.txt",
+        operands: Operands::Remote,
+        action: Action::Run(files::mv),
+    },
+    Command {
+        name: "stat",
+        aliases: &[],
+        usage: "PATH...",
+        help: "show kind, size, mode and time",
+        example: "stat report.pdf",
+        operands: Operands::Remote,
+        action: Action::Run(inspect::stat),
+    },
+    Command {
+        name: "sha256",
+        aliases: &[],
+        usage: "PATH...",
+        help: "show the digest of a file's content, as sha256sum prints it",
+        example: "sha256 big.iso",
+        operands: Operands::Remote,
+        action: Action::Run(inspect::sha256),
+    },
+    Command {
+        name: "quota",
+        aliases: &["df"],
+        usage: "",
+        help: "show what is used, reserved, allowed and free",
+        example: "quota",
+        operands: Operands::None,
+        action: Action::Run(inspect::quota),
+    },
+    Command {
+        name: "lcd",
+        aliases: &[],
+        usage: "[PATH]",
+        help: "go to another folder on this machine",
+        example: "lcd ~/Downloads",
+        operands: Operands::Local,
+        action: Action::Run(local::lcd),
+    },
+    Command {
+        name: "lpwd",
+        aliases: &[],
+        usage: "",
+        help: "show the current folder on this machine",
+        example: "lpwd",
+        operands: Operands::None,
+        action: Action::Run(local::lpwd),
+    },
+    Command {
+        name: "lls",
+        aliases: &[],
+        usage: "[-l] [-a] [PATH...]",
+        help: "list folders on this machine",
+        example: "lls -l",
+        operands: Operands::Local,
+        action: Action::Run(local::lls),
+    },
+    Command {
+        name: "help",
+        aliases: &["?"],
+        usage: "[COMMAND]",
+        help: "show the commands, or one of them",
+        example: "help get",
+        operands: Operands::Commands,
+        action: Action::Run(help::help),
+    },
+    Command {
+        name: "quit",
+        aliases: &["exit", "bye"],
+        usage: "",
+        help: "leave",
+        example: "quit",
+        operands: Operands::None,
+        action: Action::Leave,
+    },
+];
+
+/// The command called `name`, or a failure that names the nearest.
+pub fn find(name: &str) -> Result<&'static Command, Failure> {
+    let called = |command: &&Command| command.name == name || command.aliases.contains(&name);
+    COMMANDS.iter().find(called).ok_or_else(|| {
+        let shown = Escaped(name.as_bytes());
+        let text = match nearest(name) {
+            Some(near) => format!("unknown command '{shown}'; did you mean '{near}'?"),
+            None => format!("unknown command '{shown}'; 'help' lists the commands"),
+        };
+        Failure::Usage(text)
+    })
+}
+
+/// Carries out one command line, which has at least one word.
+pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
+    let Some((name, operands)) = words.split_first() else { return Ok(Flow::Next) };
+    match find(name.as_str())?.action {
+        Action::Run(action) => action(session, operands).map(|()| Flow::Next),
+        Action::Leave => Ok(Flow::Leave),
+    }
+}
+
+/// The letters of the options in front and the operands behind them. `letters` are the options
+/// that the command `name` knows; `--` ends them.
+pub fn options<'a>(name: &str, letters: &str, words: &'a [Word]) -> Result<(String, Vec<&'a Word>), Failure> {
+    let (mut given, mut operands, mut may_be_option) = (String::new(), Vec::new(), true);
+    for word in words {
+        let text = word.as_str();
+        if may_be_option && text == "--" {
+            may_be_option = false;
+        } else if may_be_option && text.len() > 1 && text.starts_with('-') {
+            if let Some(unknown) = text[1..].chars().find(|&letter| !letters.contains(letter)) {
+                return Err(usage(name, &format!("-{unknown} is no option of '{name}'")));
+            }
+            given.push_str(&text[1..]);
+        } else {
+            operands.push(word);
+        }
+    }
+    Ok((given, operands))
+}
+
+/// A failure that shows how `name` is used.
+pub fn usage(name: &str, problem: &str) -> Failure {
+    let problem = Escaped(problem.as_bytes());
+    match find(name) {
+        Ok(command) => Failure::Usage(format!("{problem}; usage: {name} {}", command.usage)),
+        Err(_) => Failure::Usage(problem.to_string()),
+    }
+}
+
+/// The name within two typing errors, an alias only where no name is as near.
+fn nearest(name: &str) -> Option<&'static str> {
+    let names = COMMANDS.iter().map(|command| (false, command.name));
+    let aliases = COMMANDS.iter().flat_map(|command| command.aliases).map(|alias| (true, *alias));
+    let all = names.chain(aliases).map(|(is_alias, known)| (distance(name, known), is_alias, known));
+    let (errors, _, near) = all.min_by_key(|(errors, is_alias, _)| (*errors, *is_alias))?;
+    (errors <= 2 && errors < name.chars().count()).then_some(near)
+}
+
+/// How many letters must be changed, added, left out or exchanged with their neighbour to make
+/// `b` of `a`; `a` counts up to 32 letters.
+fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.chars().take(32).collect();
+    let b: Vec<char> = b.chars().collect();
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = change.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::words::split;
+
+    #[test]
+    fn unknown_commands_suggest_the_nearest() {
+        let suggestion = |name: &str| find(name).err().map(|failure| failure.to_string()).unwrap_or_default();
+        assert!(suggestion("gte").contains("'get'"));
+        assert!(suggestion("sl").contains("'ls'"));
+        assert!(suggestion("mkdri").contains("'mkdir'"));
+        assert!(suggestion("frobnicate").contains("'help' lists"));
+        assert!(suggestion("x\x1b[2J").contains("\\x1b"));
+        assert!(find("exit").is_ok());
+    }
+
+    #[test]
+    fn names_are_unique_and_examples_are_commands() {
+        let mut names: Vec<&str> = COMMANDS.iter().flat_map(|c| c.aliases.iter().copied().chain([c.name])).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for command in COMMANDS {
+            assert!(command.example.starts_with(command.name), "{}", command.name);
+        }
+    }
+
+    #[test]
+    fn options_may_be_joined_and_end_at_two_dashes() {
+        let words = split(b"-la x -r -- -y -").expect("a good line").remove(0);
+        let (given, operands) = options("ls", "lar", &words).expect("valid");
+        let texts: Vec<&str> = operands.iter().map(|word| word.as_str()).collect();
+        assert_eq!((given.as_str(), texts), ("lar", vec!["x", "-y", "-"]));
+        assert!(matches!(options("ls", "l", &words), Err(Failure::Usage(_))));
+    }
+}

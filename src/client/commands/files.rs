@@ -1,0 +1,108 @@
+//! `rm` and `mv`.
+
+use serde_json::json;
+
+use super::paths;
+use crate::client::command::{options, usage};
+use crate::client::outcome::Failure;
+use crate::client::session::{Session, TreeEntry};
+use crate::client::tally::{Tally, report};
+use crate::client::words::Word;
+use crate::vpath::VPath;
+use crate::wire::Request;
+use crate::wire::message::{EntryKind, ErrorCode, Name};
+
+/// `rm [-f] [-r] PATH...`
+pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let (given, operands) = options("rm", "fr", words)?;
+    let paths = paths(session, "rm", &operands)?;
+    let mut tally = Tally::new("rm", paths.len() == 1);
+    for path in &paths {
+        let result = remove(session, path, given.contains('r'));
+        let result = match result {
+            Err(failure) if given.contains('f') && is_not_found(&failure) => Ok(()),
+            result => result,
+        };
+        if result.is_ok() {
+            session.output.json(&json!({"command": "rm", "ok": true, "path": Name::from(path)}))?;
+        }
+        tally.count(session, result)?;
+    }
+    tally.finish()
+}
+
+fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(), Failure> {
+    if path.is_root() {
+        return Err(Failure::Usage("the home itself stays; 'rm -r *' in it removes what it holds".into()));
+    }
+    if with_content && session.stat(path)?.kind == EntryKind::Dir {
+        return remove_tree(session, path);
+    }
+    session.call(&Request::Rm { path: path.into() }).map(|_| ())
+}
+
+/// Removes what is in a folder, then the folders from the innermost out.
+fn remove_tree(session: &mut Session, root: &VPath) -> Result<(), Failure> {
+    let mut unlisted = 0;
+    let tree = session.walk(root, |session, _, failure| {
+        unlisted += 1;
+        let _ = report(session, "rm", &failure);
+    })?;
+    let of_kind = |is_dir: bool| tree.iter().filter(move |found| (found.entry.kind == EntryKind::Dir) == is_dir);
+    let removal = |found: &TreeEntry| match found.entry.kind {
+        EntryKind::Dir => Request::Rmdir { path: (&found.path).into() },
+        _ => Request::Rm { path: (&found.path).into() },
+    };
+    let mut requests: Vec<Request> = of_kind(false).chain(of_kind(true).rev()).map(removal).collect();
+    requests.push(Request::Rmdir { path: root.into() });
+    let mut failed = unlisted;
+    session.call_each(&requests, |session, _, result| {
+        if let Err(failure) = result {
+            failed += 1;
+            let _ = report(session, "rm", &failure);
+        }
+    })?;
+    match failed {
+        0 => Ok(()),
+        failed => Err(Failure::Some { failed, total: requests.len() }),
+    }
+}
+
+/// `mv [-f] FROM... TO`
+pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let (given, operands) = options("mv", "f", words)?;
+    let Some((to, from)) = operands.split_last().filter(|(_, from)| !from.is_empty()) else {
+        return Err(usage("mv", "it needs two paths"));
+    };
+    let target = session.path(to)?;
+    let sources = paths(session, "mv", from)?;
+    let into_folder = target.is_root() || session.find(&target)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
+    if !into_folder && (sources.len() > 1 || to.text.ends_with(b"/")) {
+        return Err(Failure::Usage(format!("{target} is no folder; make it first: mkdir {target}")));
+    }
+    let mut tally = Tally::new("mv", sources.len() == 1);
+    for source in sources {
+        let result = move_one(session, &source, &target, into_folder, given.contains('f'));
+        tally.count(session, result)?;
+    }
+    tally.finish()
+}
+
+fn move_one(
+    session: &mut Session,
+    from: &VPath,
+    target: &VPath,
+    into_folder: bool,
+    replace: bool,
+) -> Result<(), Failure> {
+    let to = match from.name().filter(|_| into_folder) {
+        Some(name) => target.child(name).map_err(|error| Failure::Usage(format!("{from}: {error}")))?,
+        None => target.clone(),
+    };
+    session.call(&Request::Mv { from: from.into(), to: (&to).into(), replace })?;
+    session.output.json(&json!({"command": "mv", "ok": true, "from": Name::from(from), "to": Name::from(&to)}))
+}
+
+fn is_not_found(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(reply) if reply.code == ErrorCode::NotFound)
+}

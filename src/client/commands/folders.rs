@@ -1,0 +1,75 @@
+//! `cd`, `pwd`, `mkdir` and `rmdir`.
+
+use serde_json::json;
+
+use super::{none, paths};
+use crate::client::command::{options, usage};
+use crate::client::outcome::Failure;
+use crate::client::session::Session;
+use crate::client::tally::Tally;
+use crate::client::words::Word;
+use crate::vpath::VPath;
+use crate::wire::Request;
+use crate::wire::message::{EntryKind, Name};
+
+/// `cd [PATH]`
+pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let folder = match options("cd", "", words)?.1[..] {
+        [] => VPath::root(),
+        [word] => match &session.expand(word)?[..] {
+            [path] => path.clone(),
+            _ => return Err(usage("cd", "the pattern fits more than one folder")),
+        },
+        _ => return Err(usage("cd", "one folder at a time")),
+    };
+    if !folder.is_root() && session.stat(&folder)?.kind == EntryKind::File {
+        return Err(Failure::Local(format!("{folder} is a file; 'cd' goes to folders")));
+    }
+    session.folder = folder;
+    session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.folder)}))
+}
+
+/// `pwd`
+pub fn pwd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    none("pwd", words)?;
+    session.output.line(&session.folder)?;
+    session.output.json(&json!({"command": "pwd", "ok": true, "path": Name::from(&session.folder)}))
+}
+
+/// `mkdir [-p] PATH...`
+pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let (given, operands) = options("mkdir", "p", words)?;
+    if operands.is_empty() {
+        return Err(usage("mkdir", "a path is missing"));
+    }
+    let paths = operands.iter().map(|word| session.path(word)).collect::<Result<Vec<VPath>, _>>()?;
+    let parents = given.contains('p');
+    ask_each(session, "mkdir", &paths, |path| Request::Mkdir { path: path.into(), parents })
+}
+
+/// `rmdir PATH...`
+pub fn rmdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let operands = options("rmdir", "", words)?.1;
+    let paths = paths(session, "rmdir", &operands)?;
+    ask_each(session, "rmdir", &paths, |path| Request::Rmdir { path: path.into() })
+}
+
+/// Asks the same of each path.
+fn ask_each(
+    session: &mut Session,
+    command: &'static str,
+    paths: &[VPath],
+    request: impl Fn(&VPath) -> Request,
+) -> Result<(), Failure> {
+    let mut tally = Tally::new(command, paths.len() == 1);
+    let requests: Vec<Request> = paths.iter().map(request).collect();
+    let mut results = Vec::with_capacity(paths.len());
+    session.call_each(&requests, |_, at, result| results.push((at, result)))?;
+    for (at, result) in results {
+        if result.is_ok() {
+            session.output.json(&json!({"command": command, "ok": true, "path": Name::from(&paths[at])}))?;
+        }
+        tally.count(session, result.map(|_| ()))?;
+    }
+    tally.finish()
+}

@@ -1,0 +1,295 @@
+//! `get`: which files go where, what happens to those that are here already, and what is told.
+//! The bytes themselves are `download`'s.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::local::path as local_path;
+use crate::client::command::{options, usage};
+use crate::client::download::{DownloadJob, Downloader, Fetched};
+use crate::client::local::shown;
+use crate::client::outcome::Failure;
+use crate::client::progress::Progress;
+use crate::client::session::{Session, unexpected};
+use crate::client::tally::Tally;
+use crate::client::transfer::{Done, note_interruption, same_content};
+use crate::client::words::Word;
+use crate::text::Size;
+use crate::vpath::VPath;
+use crate::wire::message::{Entry, EntryKind, ErrorCode};
+use crate::wire::{Reply, Request};
+
+/// `get [-f] [-r] REMOTE... [LOCAL]`
+pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let (given, operands) = options("get", "fr", words)?;
+    let (sources, target) = match &operands[..] {
+        [] => return Err(usage("get", "what to get is missing")),
+        [source] => (vec![*source], None),
+        [sources @ .., target] => (sources.to_vec(), Some(*target)),
+    };
+    let mut remotes = Vec::new();
+    for source in sources {
+        remotes.extend(session.expand(source)?);
+    }
+    let target = Target::new(target, remotes.len())?;
+    let force = given.contains('f');
+    let result = match &remotes[..] {
+        [remote] if !given.contains('r') => get_single(session, remote, &target, force),
+        _ => get_many(session, &remotes, &target, force, given.contains('r')),
+    };
+    note_interruption(session, result)
+}
+
+/// Where files go here.
+enum Target {
+    /// Into this folder, under their own names.
+    Folder(PathBuf),
+    /// The one source gets this name.
+    Path(PathBuf),
+}
+
+impl Target {
+    fn new(word: Option<&Word>, sources: usize) -> Result<Self, Failure> {
+        let Some(word) = word else { return Ok(Self::Folder(PathBuf::new())) };
+        let path = local_path(word);
+        if path.is_dir() {
+            return Ok(Self::Folder(path));
+        }
+        if sources != 1 || word.text.ends_with(b"/") {
+            return Err(Failure::Usage(format!("{0} is no folder here; make it first: mkdir {0}", shown(&path))));
+        }
+        Ok(Self::Path(path))
+    }
+
+    /// The place of `remote`; the home itself, which has no name, is the folder.
+    fn of(&self, remote: &VPath) -> PathBuf {
+        match (self, remote.name()) {
+            (Self::Folder(folder), Some(name)) => folder.join(OsStr::from_bytes(name)),
+            (Self::Folder(path), None) | (Self::Path(path), _) => path.clone(),
+        }
+    }
+}
+
+fn get_single(session: &mut Session, remote: &VPath, target: &Target, force: bool) -> Result<(), Failure> {
+    let entry = session.stat(remote)?;
+    if entry.kind == EntryKind::Dir {
+        return Err(Failure::Local(format!("{remote} is a folder; -r takes it whole")));
+    }
+    let job = DownloadJob { remote: remote.clone(), local: target.of(remote), replace: false };
+    get_one(session, &mut Tally::new("get", true), job, entry.size, force, false)
+}
+
+/// Gets one file, minding what is here already.
+fn get_one(
+    session: &mut Session,
+    tally: &mut Tally,
+    mut job: DownloadJob,
+    size: u64,
+    force: bool,
+    is_brief: bool,
+) -> Result<(), Failure> {
+    if let Ok(here) = fs::symlink_metadata(&job.local) {
+        if here.is_dir() {
+            return Err(Failure::Local(format!("{} is a folder here; choose another name", shown(&job.local))));
+        }
+        let may_be_same = here.is_file() && here.len() == size;
+        if may_be_same && let Some(sha256) = same_content(session, &job.local, &job.remote)? {
+            tally.was_there();
+            let DownloadJob { local, remote, .. } = &job;
+            let done = Done { command: "get", local, remote, size, sha256, resumed_from: size, is_identical: true };
+            return done.show(session, is_brief);
+        }
+        let question =
+            format!("replace {} here ({}) by {} ({})?", shown(&job.local), Size(here.len()), job.remote, Size(size));
+        if !force && !session.confirm(&question)? {
+            return Err(Failure::Local(format!("{} is here already and differs; -f replaces it", shown(&job.local))));
+        }
+        job.replace = true;
+    }
+    let fetched = match fetch(session, &job, size) {
+        Err(failure) if has_changed(&failure) => {
+            session.output.note(format_args!("{} changed meanwhile: starting again", job.remote));
+            fetch(session, &job, size)?
+        }
+        result => result?,
+    };
+    conclude(session, tally, &job, fetched, is_brief)
+}
+
+fn fetch(session: &mut Session, job: &DownloadJob, size: u64) -> Result<Fetched, Failure> {
+    let label = crate::text::Escaped(job.remote.name().unwrap_or(b"/")).to_string();
+    let mut progress = Progress::new(session.progress, &label, size);
+    let mut downloader = Downloader::default();
+    downloader.ask(session, job.clone())?;
+    match downloader.receive(session, &mut progress)? {
+        Some((_, result)) => result,
+        None => Err(unexpected()),
+    }
+}
+
+fn conclude(
+    session: &mut Session,
+    tally: &mut Tally,
+    job: &DownloadJob,
+    fetched: Fetched,
+    is_brief: bool,
+) -> Result<(), Failure> {
+    let Fetched { size, sha256, resumed_from } = fetched;
+    tally.moved(size - resumed_from.min(size));
+    let DownloadJob { local, remote, .. } = job;
+    Done { command: "get", local, remote, size, sha256, resumed_from, is_identical: false }.show(session, is_brief)
+}
+
+/// Gets many files, as many ahead as the server allows; those with something in their place
+/// here come last, one by one.
+fn get_many(
+    session: &mut Session,
+    remotes: &[VPath],
+    target: &Target,
+    force: bool,
+    with_folders: bool,
+) -> Result<(), Failure> {
+    let mut tally = Tally::new("get", false);
+    let wanted = plan(session, &mut tally, remotes, target, with_folders)?;
+    let is_new = |wanted: &(DownloadJob, u64)| fs::symlink_metadata(&wanted.0.local).is_err();
+    let (new, mut later): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_new);
+    get_new(session, &mut tally, new, &mut later)?;
+    for (job, size) in later {
+        let result = get_one(session, &mut tally, job, size, force, true);
+        tally.count(session, result)?;
+    }
+    tally.summarize(session)?;
+    tally.finish()
+}
+
+fn get_new(
+    session: &mut Session,
+    tally: &mut Tally,
+    jobs: Vec<(DownloadJob, u64)>,
+    later: &mut Vec<(DownloadJob, u64)>,
+) -> Result<(), Failure> {
+    let total = jobs.iter().map(|(_, size)| size).sum();
+    let mut progress = Progress::new(session.progress, &format!("{} files", jobs.len()), total);
+    let mut downloader = Downloader::default();
+    let mut jobs = jobs.into_iter();
+    loop {
+        while downloader.has_room(session)
+            && let Some((job, _)) = jobs.next()
+        {
+            if let Err(failure) = downloader.ask(session, job) {
+                tally.count(session, Err(failure))?;
+            }
+        }
+        let Some((job, result)) = downloader.receive(session, &mut progress)? else { break };
+        match result {
+            Err(failure) if has_changed(&failure) => later.push((job, 0)),
+            result => {
+                let result = result.and_then(|fetched| conclude(session, tally, &job, fetched, true));
+                tally.count(session, result)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every file there is to get, its size, and where it goes. Folders are made here on the way.
+fn plan(
+    session: &mut Session,
+    tally: &mut Tally,
+    remotes: &[VPath],
+    target: &Target,
+    with_folders: bool,
+) -> Result<Vec<(DownloadJob, u64)>, Failure> {
+    let requests: Vec<Request> = remotes.iter().map(|remote| Request::Stat { path: remote.into() }).collect();
+    let mut found = Vec::with_capacity(remotes.len());
+    session.call_each(&requests, |_, at, result| found.push((&remotes[at], result)))?;
+    let mut wanted = Vec::new();
+    for (remote, result) in found {
+        let result = match result {
+            Ok(Reply::Stat { entry, .. }) => Ok(entry),
+            Ok(_) => Err(unexpected()),
+            Err(failure) => Err(failure),
+        };
+        let local = target.of(remote);
+        match result {
+            Ok(entry) if entry.kind == EntryKind::Dir && with_folders => {
+                wanted.extend(plan_tree(session, tally, remote, &local)?);
+            }
+            Ok(entry) if entry.kind == EntryKind::Dir => {
+                let failure = Failure::Local(format!("{remote} is a folder; -r takes it whole"));
+                tally.count(session, Err(failure))?;
+            }
+            Ok(entry) => wanted.push(job(remote.clone(), local, &entry)),
+            Err(failure) => tally.count(session, Err(failure))?,
+        }
+    }
+    Ok(wanted)
+}
+
+fn plan_tree(
+    session: &mut Session,
+    tally: &mut Tally,
+    root: &VPath,
+    local_root: &Path,
+) -> Result<Vec<(DownloadJob, u64)>, Failure> {
+    let mut unlisted = Vec::new();
+    let tree = session.walk(root, |_, _, failure| unlisted.push(failure))?;
+    for failure in unlisted {
+        tally.count(session, Err(failure))?;
+    }
+    let mut wanted = Vec::new();
+    make_folder(local_root)?;
+    for found in tree {
+        let local = below(root, local_root, &found.path);
+        match found.entry.kind {
+            EntryKind::Dir => {
+                if let Err(failure) = make_folder(&local) {
+                    tally.count(session, Err(failure))?;
+                }
+            }
+            EntryKind::File => wanted.push(job(found.path, local, &found.entry)),
+            EntryKind::Link | EntryKind::Other => {
+                session.output.note(format_args!("{} is no regular file: left out", found.path));
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+fn job(remote: VPath, local: PathBuf, entry: &Entry) -> (DownloadJob, u64) {
+    (DownloadJob { remote, local, replace: false }, entry.size)
+}
+
+/// The place under `local_root` that corresponds to `path` under `root`. Paths consist of single
+/// names that the listing has checked, so this cannot lead out.
+fn below(root: &VPath, local_root: &Path, path: &VPath) -> PathBuf {
+    let names = path.components().skip(root.components().count());
+    local_root.join(names.map(OsStr::from_bytes).collect::<PathBuf>())
+}
+
+fn make_folder(path: &Path) -> Result<(), Failure> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir(path).map_err(|error| Failure::local(path, &error))
+}
+
+fn has_changed(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(reply) if reply.code == ErrorCode::Changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tree_entries_keep_their_place_below_the_target() {
+        let path = |text: &str| VPath::parse(text.as_bytes()).expect("valid");
+        let place = |root: &str, at: &str| below(&path(root), Path::new("t"), &path(at));
+        assert_eq!(place("/a", "/a/b/c"), Path::new("t/b/c"));
+        assert_eq!(place("/", "/b"), Path::new("t/b"));
+        assert_eq!(Target::Folder(PathBuf::new()).of(&path("/a/b")), Path::new("b"));
+    }
+}

@@ -1,0 +1,98 @@
+//! `stat`, `sha256` and `quota`.
+
+use serde_json::json;
+
+use super::{none, paths};
+use crate::client::command::options;
+use crate::client::listing::{entry_json, mode_text};
+use crate::client::outcome::Failure;
+use crate::client::session::{Session, unexpected};
+use crate::client::tally::Tally;
+use crate::client::words::Word;
+use crate::text::{Size, Utc};
+use crate::vpath::VPath;
+use crate::wire::message::{EntryKind, Name, QuotaReport};
+use crate::wire::{Reply, Request};
+
+/// `stat PATH...`
+pub fn stat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    each(session, "stat", words, |session, path| {
+        let entry = session.stat(path)?;
+        let kind = match entry.kind {
+            EntryKind::File => "file",
+            EntryKind::Dir => "folder",
+            EntryKind::Link => "link",
+            EntryKind::Other => "other",
+        };
+        session.output.line(format_args!("{path}"))?;
+        session.output.line(format_args!("  kind      {kind}"))?;
+        session.output.line(format_args!("  size      {} ({} bytes)", Size(entry.size), entry.size))?;
+        session.output.line(format_args!("  mode      {}", mode_text(entry.kind, entry.mode)))?;
+        session.output.line(format_args!("  modified  {}", Utc::from_unix_ns(entry.mtime_ns)))?;
+        let mut object = entry_json(&entry);
+        object["command"] = json!("stat");
+        object["ok"] = json!(true);
+        object["path"] = json!(Name::from(path));
+        session.output.json(&object)
+    })
+}
+
+/// `sha256 PATH...`
+pub fn sha256(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    each(session, "sha256", words, |session, path| {
+        let reply = session.call(&Request::Sha256 { path: path.into() })?;
+        let Reply::Sha256 { sha256, size } = reply else { return Err(unexpected()) };
+        session.output.line(format_args!("{sha256}  {path}"))?;
+        session.output.json(&json!({
+            "command": "sha256", "ok": true, "path": Name::from(path), "sha256": sha256, "size": size,
+        }))
+    })
+}
+
+/// `quota`
+pub fn quota(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    none("quota", words)?;
+    let Reply::Quota(report) = session.call(&Request::Quota {})? else { return Err(unexpected()) };
+    for line in quota_lines(&report) {
+        session.output.line(line)?;
+    }
+    let mut object = serde_json::to_value(report).unwrap_or_default();
+    object["command"] = json!("quota");
+    object["ok"] = json!(true);
+    object["free_bytes"] = json!(report.free_bytes());
+    session.output.json(&object)
+}
+
+fn quota_lines(report: &QuotaReport) -> Vec<String> {
+    let sized =
+        |bytes: Option<u64>| bytes.map_or("no limit".into(), |bytes| format!("{} ({bytes} bytes)", Size(bytes)));
+    let mut lines = vec![
+        format!("used      {}", sized(Some(report.used_bytes))),
+        format!("reserved  {}", sized(Some(report.reserved_bytes))),
+        format!("limit     {}", sized(report.limit_bytes)),
+    ];
+    if report.limit_bytes.is_some() {
+        lines.push(format!("free      {}", sized(report.free_bytes())));
+    }
+    lines.push(match report.limit_files {
+        Some(limit) => format!("files     {} of {limit}", report.used_files),
+        None => format!("files     {}", report.used_files),
+    });
+    lines
+}
+
+fn each(
+    session: &mut Session,
+    command: &'static str,
+    words: &[Word],
+    act: impl Fn(&mut Session, &VPath) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let operands = options(command, "", words)?.1;
+    let paths = paths(session, command, &operands)?;
+    let mut tally = Tally::new(command, paths.len() == 1);
+    for path in &paths {
+        let result = act(session, path);
+        tally.count(session, result)?;
+    }
+    tally.finish()
+}

@@ -1,0 +1,159 @@
+//! `lcd`, `lpwd` and `lls`: this machine's side, and the local paths that words name.
+
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{list::show, none};
+use crate::client::command::{options, usage};
+use crate::client::glob::Pattern;
+use crate::client::local::shown;
+use crate::client::outcome::Failure;
+use crate::client::session::Session;
+use crate::client::tally::Tally;
+use crate::client::words::Word;
+use crate::text::unix_ns;
+use crate::vpath::VPath;
+use crate::wire::message::{Entry, EntryKind, Name};
+
+/// `lcd [PATH]`
+pub fn lcd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let folder = match options("lcd", "", words)?.1[..] {
+        [] => path(&Word::plain(b"~")),
+        [word] => path(word),
+        _ => return Err(usage("lcd", "one folder at a time")),
+    };
+    std::env::set_current_dir(&folder).map_err(|error| Failure::local(&folder, &error))?;
+    session.output.json(&json!({"command": "lcd", "ok": true, "path": shown(&folder).to_string()}))
+}
+
+/// `lpwd`
+pub fn lpwd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    none("lpwd", words)?;
+    let folder = std::env::current_dir().map_err(|error| Failure::local(Path::new("."), &error))?;
+    session.output.line(shown(&folder))?;
+    session.output.json(&json!({"command": "lpwd", "ok": true, "path": shown(&folder).to_string()}))
+}
+
+/// `lls [-l] [-a] [PATH...]`
+pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let (given, operands) = options("lls", "la1", words)?;
+    let mut paths: Vec<PathBuf> = operands.iter().flat_map(|word| expand(word)).collect();
+    if paths.is_empty() {
+        paths.push(PathBuf::from("."));
+    }
+    let mut tally = Tally::new("lls", paths.len() == 1);
+    for path in &paths {
+        let result = list(path, given.contains('a'));
+        let result = result.and_then(|entries| {
+            if paths.len() > 1 {
+                session.output.line(format_args!("{}:", shown(path)))?;
+            }
+            show(&mut session.output, "lls", &VPath::root(), entries, given.contains('l'))
+        });
+        tally.count(session, result)?;
+    }
+    tally.finish()
+}
+
+/// The local path that `word` names; `~` is the user's home.
+pub fn path(word: &Word) -> PathBuf {
+    let text = std::ffi::OsStr::from_bytes(&word.text);
+    let is_tilde = matches!(word.bytes().next(), Some((b'~', false)));
+    match (std::env::var_os("HOME"), Path::new(text).strip_prefix("~")) {
+        (Some(home), Ok(rest)) if is_tilde && rest.as_os_str().is_empty() => PathBuf::from(home),
+        (Some(home), Ok(rest)) if is_tilde => Path::new(&home).join(rest),
+        _ => PathBuf::from(text),
+    }
+}
+
+/// The local paths that `word` names: those that fit if it is a pattern and any fits, else the
+/// one it spells.
+pub fn expand(word: &Word) -> Vec<PathBuf> {
+    let spelled = path(word);
+    if !word.is_pattern() {
+        return vec![spelled];
+    }
+    let start = if word.text.starts_with(b"/") { PathBuf::from("/") } else { PathBuf::new() };
+    let mut bases = vec![start];
+    for component in word.pattern_components().iter().filter(|component| !component.text.is_empty()) {
+        bases = bases.iter().flat_map(|base| expand_component(base, component)).collect();
+    }
+    if bases.is_empty() { vec![spelled] } else { bases }
+}
+
+fn expand_component(base: &Path, component: &Word) -> Vec<PathBuf> {
+    if !component.is_pattern() {
+        let path = base.join(path(component));
+        return if fs::symlink_metadata(&path).is_ok() { vec![path] } else { Vec::new() };
+    }
+    let folder = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+    let pattern = Pattern::new(component);
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
+    names.retain(|name| pattern.matches(name.as_bytes()));
+    names.sort();
+    names.into_iter().map(|name| base.join(name)).collect()
+}
+
+fn list(path: &Path, with_hidden: bool) -> Result<Vec<Entry>, Failure> {
+    let failure = |error: std::io::Error| Failure::local(path, &error);
+    let metadata = fs::metadata(path).map_err(failure)?;
+    if !metadata.is_dir() {
+        return Ok(vec![entry(path.as_os_str().to_os_string(), &metadata)]);
+    }
+    let mut entries = Vec::new();
+    for found in fs::read_dir(path).map_err(failure)? {
+        let found = found.map_err(failure)?;
+        // What vanishes between the two calls is not listed.
+        if let Ok(metadata) = found.metadata() {
+            entries.push(entry(found.file_name(), &metadata));
+        }
+    }
+    entries.retain(|entry| with_hidden || !entry.name.0.starts_with(b"."));
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+fn entry(name: OsString, metadata: &Metadata) -> Entry {
+    let kind = match metadata.file_type() {
+        kind if kind.is_file() => EntryKind::File,
+        kind if kind.is_dir() => EntryKind::Dir,
+        kind if kind.is_symlink() => EntryKind::Link,
+        _ => EntryKind::Other,
+    };
+    Entry {
+        name: Name(name.into_vec()),
+        kind,
+        size: if kind == EntryKind::File { metadata.len() } else { 0 },
+        mtime_ns: metadata.modified().map_or(0, unix_ns),
+        mode: metadata.mode() & 0o7777,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::words::split;
+
+    #[test]
+    fn local_patterns_expand_sorted_and_stay_as_spelled_when_nothing_fits() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        for name in ["b.txt", "a.txt", "c.md", ".d.txt"] {
+            fs::write(folder.path().join(name), b"").expect("write");
+        }
+        let fitting = |pattern: &str| {
+            let line = format!("{}/{pattern}", folder.path().display());
+            let words = split(line.as_bytes()).expect("a good line").remove(0);
+            let names = expand(&words[0]).into_iter().map(|path| path.file_name().map(|n| n.to_os_string()));
+            names.map(|name| name.unwrap_or_default().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(fitting("*.txt"), ["a.txt", "b.txt"]);
+        assert_eq!(fitting("*.zip"), ["*.zip"]);
+        assert_eq!(fitting("'*.txt'"), ["*.txt"]);
+    }
+}

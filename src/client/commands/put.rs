@@ -1,0 +1,311 @@
+//! `put`: which files go where, what happens to those that are there already, and what is told.
+//! The bytes themselves are `upload`'s.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::local::expand;
+use crate::client::command::{options, usage};
+use crate::client::local::shown;
+use crate::client::outcome::Failure;
+use crate::client::progress::Progress;
+use crate::client::session::{Session, unexpected};
+use crate::client::tally::Tally;
+use crate::client::transfer::{Done, note_interruption, same_content};
+use crate::client::upload::{Stored, UploadJob, Uploader, Verdict};
+use crate::client::words::Word;
+use crate::text::Size;
+use crate::vpath::VPath;
+use crate::wire::Request;
+use crate::wire::message::{EntryKind, ErrorCode, PutMode};
+
+/// `put [-f] [-r] LOCAL... [REMOTE]`
+pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let (given, operands) = options("put", "fr", words)?;
+    let (sources, target) = match &operands[..] {
+        [] => return Err(usage("put", "what to put is missing")),
+        [source] => (vec![*source], None),
+        [sources @ .., target] => (sources.to_vec(), Some(*target)),
+    };
+    let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
+    let target = Target::new(session, target, locals.len())?;
+    let force = given.contains('f');
+    let result = match &locals[..] {
+        [local] if !given.contains('r') => put_single(session, local, &target, force),
+        _ => put_many(session, &locals, &target, force, given.contains('r')),
+    };
+    note_interruption(session, result)
+}
+
+/// Where files go there.
+enum Target {
+    /// Into this folder, under their own names.
+    Folder(VPath),
+    /// The one source gets this path.
+    Path(VPath),
+}
+
+impl Target {
+    fn new(session: &mut Session, word: Option<&Word>, sources: usize) -> Result<Self, Failure> {
+        let Some(word) = word else { return Ok(Self::Folder(session.folder.clone())) };
+        let path = session.path(word)?;
+        let is_folder = path.is_root() || session.find(&path)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
+        if is_folder {
+            return Ok(Self::Folder(path));
+        }
+        if sources != 1 || word.text.ends_with(b"/") {
+            return Err(Failure::Usage(format!("{path} is no folder at the server; make it first: mkdir {path}")));
+        }
+        Ok(Self::Path(path))
+    }
+
+    /// The path of `local` there; `.` and the like, which have no name, are the folder.
+    fn of(&self, local: &Path) -> Result<VPath, Failure> {
+        match (self, local.file_name()) {
+            (Self::Folder(folder), Some(name)) => child(folder, name, local),
+            (Self::Folder(path), None) | (Self::Path(path), _) => Ok(path.clone()),
+        }
+    }
+}
+
+fn child(folder: &VPath, name: &std::ffi::OsStr, local: &Path) -> Result<VPath, Failure> {
+    folder.child(name.as_bytes()).map_err(|error| Failure::Local(format!("{}: {error}", shown(local))))
+}
+
+fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool) -> Result<(), Failure> {
+    let metadata = fs::metadata(local).map_err(|error| Failure::local(local, &error))?;
+    if metadata.is_dir() {
+        return Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))));
+    }
+    let job = UploadJob { local: local.to_path_buf(), remote: target.of(local)?, mode: PutMode::Create };
+    let (job, result) = send(session, job, metadata.len())?;
+    match result {
+        Err(failure) if exists(&failure) => {
+            put_over(session, &mut Tally::new("put", true), job, &failure, force, false)
+        }
+        result => conclude(session, &mut Tally::new("put", true), &job, result?, false),
+    }
+}
+
+/// Sends one file and waits for its verdict.
+fn send(session: &mut Session, job: UploadJob, size: u64) -> Result<Verdict, Failure> {
+    let label = crate::text::Escaped(job.remote.name().unwrap_or(b"/")).to_string();
+    let mut progress = Progress::new(session.progress, &label, size);
+    let mut uploader = Uploader::default();
+    uploader.send(session, &mut progress, job)?;
+    progress.verify();
+    uploader.finish(session)?;
+    uploader.take_verdict().ok_or_else(unexpected)
+}
+
+/// Minds what is in the file's place already: the same content is no work, other content is
+/// replaced only by leave.
+fn put_over(
+    session: &mut Session,
+    tally: &mut Tally,
+    mut job: UploadJob,
+    refusal: &Failure,
+    force: bool,
+    is_brief: bool,
+) -> Result<(), Failure> {
+    let there = session.stat(&job.remote)?;
+    if there.kind != EntryKind::File {
+        return Err(refusal.clone());
+    }
+    let size = fs::metadata(&job.local).map_err(|error| Failure::local(&job.local, &error))?.len();
+    if there.size == size
+        && let Some(sha256) = same_content(session, &job.local, &job.remote)?
+    {
+        tally.was_there();
+        let UploadJob { local, remote, .. } = &job;
+        let done = Done { command: "put", local, remote, size, sha256, resumed_from: size, is_identical: true };
+        return done.show(session, is_brief);
+    }
+    let question =
+        format!("replace {} there ({}) by {} ({})?", job.remote, Size(there.size), shown(&job.local), Size(size));
+    if !force && !session.confirm(&question)? {
+        return Err(Failure::Local(format!("{} is there already and differs; -f replaces it", job.remote)));
+    }
+    job.mode = PutMode::Replace;
+    let (job, result) = send(session, job, size)?;
+    conclude(session, tally, &job, result?, is_brief)
+}
+
+fn conclude(
+    session: &mut Session,
+    tally: &mut Tally,
+    job: &UploadJob,
+    stored: Stored,
+    is_brief: bool,
+) -> Result<(), Failure> {
+    let Stored { size, sha256, resumed_from } = stored;
+    tally.moved(size - resumed_from.min(size));
+    let UploadJob { local, remote, .. } = job;
+    Done { command: "put", local, remote, size, sha256, resumed_from, is_identical: false }.show(session, is_brief)
+}
+
+/// Sends many files back to back; those with something in their place there come last, one by
+/// one.
+fn put_many(
+    session: &mut Session,
+    locals: &[PathBuf],
+    target: &Target,
+    force: bool,
+    with_folders: bool,
+) -> Result<(), Failure> {
+    let mut tally = Tally::new("put", false);
+    let plan = plan(session, &mut tally, locals, target, with_folders)?;
+    make_folders(session, &mut tally, &plan.folders)?;
+    let mut progress = Progress::new(session.progress, &format!("{} files", plan.files.len()), plan.bytes);
+    let mut uploader = Uploader::default();
+    let mut occupied = Vec::new();
+    for job in plan.files {
+        uploader.send(session, &mut progress, job)?;
+        settle(session, &mut tally, &mut uploader, &mut occupied)?;
+    }
+    progress.verify();
+    uploader.finish(session)?;
+    settle(session, &mut tally, &mut uploader, &mut occupied)?;
+    drop(progress);
+    for (job, refusal) in occupied {
+        let result = put_over(session, &mut tally, job, &refusal, force, true);
+        tally.count(session, result)?;
+    }
+    tally.summarize(session)?;
+    tally.finish()
+}
+
+fn settle(
+    session: &mut Session,
+    tally: &mut Tally,
+    uploader: &mut Uploader,
+    occupied: &mut Vec<(UploadJob, Failure)>,
+) -> Result<(), Failure> {
+    while let Some((job, result)) = uploader.take_verdict() {
+        match result {
+            Err(failure) if exists(&failure) => occupied.push((job, failure)),
+            result => {
+                let result = result.and_then(|stored| conclude(session, tally, &job, stored, true));
+                tally.count(session, result)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn make_folders(session: &mut Session, tally: &mut Tally, folders: &[VPath]) -> Result<(), Failure> {
+    let request = |folder: &VPath| Request::Mkdir { path: folder.into(), parents: true };
+    let requests: Vec<Request> = folders.iter().map(request).collect();
+    let mut failures = Vec::new();
+    session.call_each(&requests, |_, _, result| failures.extend(result.err()))?;
+    failures.into_iter().try_for_each(|failure| tally.count(session, Err(failure)))
+}
+
+/// What there is to put.
+#[derive(Default)]
+struct Plan {
+    folders: Vec<VPath>,
+    files: Vec<UploadJob>,
+    bytes: u64,
+}
+
+fn plan(
+    session: &mut Session,
+    tally: &mut Tally,
+    locals: &[PathBuf],
+    target: &Target,
+    with_folders: bool,
+) -> Result<Plan, Failure> {
+    let mut plan = Plan::default();
+    for local in locals {
+        let planned = match fs::metadata(local) {
+            Err(error) => Err(Failure::local(local, &error)),
+            Ok(metadata) if metadata.is_dir() && !with_folders => {
+                Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))))
+            }
+            Ok(metadata) => target.of(local).map(|remote| (remote, metadata)),
+        };
+        match planned {
+            Err(failure) => tally.count(session, Err(failure))?,
+            Ok((remote, metadata)) if metadata.is_dir() => {
+                plan_tree(session, tally, &mut plan, local.clone(), remote)?;
+            }
+            Ok((remote, metadata)) => plan.add(local.clone(), remote, metadata.len()),
+        }
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    fn add(&mut self, local: PathBuf, remote: VPath, size: u64) {
+        self.bytes = self.bytes.saturating_add(size);
+        self.files.push(UploadJob { local, remote, mode: PutMode::Create });
+    }
+}
+
+/// Walks a folder here, without recursion. Links to files are followed, links to folders are
+/// left out: they may lead round in a circle.
+fn plan_tree(
+    session: &mut Session,
+    tally: &mut Tally,
+    plan: &mut Plan,
+    root: PathBuf,
+    remote_root: VPath,
+) -> Result<(), Failure> {
+    let mut to_visit = vec![(root, remote_root)];
+    while let Some((folder, remote)) = to_visit.pop() {
+        match read_folder(&folder) {
+            Err(failure) => tally.count(session, Err(failure))?,
+            Ok(names) => {
+                for name in names {
+                    let local = folder.join(&name);
+                    let result = child(&remote, &name, &local).and_then(|remote| look(local, remote));
+                    match result {
+                        Ok(Found::Folder(local, remote)) => to_visit.push((local, remote)),
+                        Ok(Found::File(local, remote, size)) => plan.add(local, remote, size),
+                        Ok(Found::Other(local)) => {
+                            session.output.note(format_args!("{} is no regular file: left out", shown(&local)));
+                        }
+                        Err(failure) => tally.count(session, Err(failure))?,
+                    }
+                }
+            }
+        }
+        plan.folders.push(remote);
+    }
+    Ok(())
+}
+
+enum Found {
+    Folder(PathBuf, VPath),
+    File(PathBuf, VPath, u64),
+    Other(PathBuf),
+}
+
+fn look(local: PathBuf, remote: VPath) -> Result<Found, Failure> {
+    let failure = |error: std::io::Error| Failure::local(&local, &error);
+    let metadata = fs::symlink_metadata(&local).map_err(failure)?;
+    if metadata.is_dir() {
+        return Ok(Found::Folder(local, remote));
+    }
+    let is_link = metadata.is_symlink();
+    let metadata = if is_link { fs::metadata(&local).map_err(failure)? } else { metadata };
+    Ok(if metadata.is_file() { Found::File(local, remote, metadata.len()) } else { Found::Other(local) })
+}
+
+/// The names in a folder, sorted. What a download left unfinished is no file of the user's.
+fn read_folder(folder: &Path) -> Result<Vec<std::ffi::OsString>, Failure> {
+    let failure = |error: std::io::Error| Failure::local(folder, &error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failure)? {
+        names.push(entry.map_err(failure)?.file_name());
+    }
+    names.retain(|name| !(name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".berth-part")));
+    names.sort();
+    Ok(names)
+}
+
+fn exists(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(reply) if reply.code == ErrorCode::Exists)
+}

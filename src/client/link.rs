@@ -1,0 +1,491 @@
+//! A conversation with a server: requests out, replies in, in order. The link owns both buffers
+//! and knows which requests wait for an answer; it reads while it writes, always, because both
+//! sides would wait for ever if neither read. It knows no files and no terminal.
+//!
+//! ```text
+//! request ──> waiting ──(reply that ends it)──> forgotten
+//!                └─(abandon)──> abandoned: its answer is read and thrown away
+//! ```
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use crate::client::interrupt::Interrupt;
+use crate::client::outgoing::Outgoing;
+use crate::client::pipe::Pipe;
+use crate::lane::Buffer;
+use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX};
+use crate::wire::frame::{self, FrameType, HEADER_BYTES};
+use crate::wire::message::{End, ErrorCode, ErrorReply, WireLimits};
+use crate::wire::{Frame, Reply, Request, WireError};
+
+/// Why the conversation cannot go on, or was left.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The connection ended or failed.
+    #[error("{0}")]
+    Lost(String),
+    /// The server said why it hangs up.
+    #[error("{}", .0.message)]
+    HungUp(ErrorReply),
+    /// The server sent what it may not send.
+    #[error("the server does not keep to the protocol: {0}")]
+    Protocol(String),
+    /// Ctrl-C. The conversation itself is whole.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<WireError> for LinkError {
+    fn from(error: WireError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+/// What came from the server, for the request `id`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// The request it belongs to.
+    pub id: u32,
+    /// What it is.
+    pub event: Event,
+}
+
+/// One thing that came.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A control frame.
+    Reply(Reply),
+    /// Bytes of a file: [`Link::chunk`], until the next call.
+    Data,
+    /// The end of a file's bytes.
+    End(End),
+    /// The end of a download that failed.
+    Aborted(ErrorReply),
+}
+
+/// See the module.
+pub struct Link {
+    pipe: Box<dyn Pipe>,
+    inbox: Buffer,
+    outgoing: Outgoing,
+    /// Bytes at the front of the inbox that the last [`Event::Data`] was about.
+    chunk_bytes: usize,
+    /// Bytes of the current data frame beyond that chunk.
+    frame_bytes_left: usize,
+    waiting: VecDeque<Waiting>,
+    last_id: u32,
+    limits: WireLimits,
+    interrupt: Interrupt,
+    /// Sending failed; what the server said before may still be there to read.
+    is_mute: bool,
+}
+
+struct Waiting {
+    id: u32,
+    answer: Answer,
+    is_abandoned: bool,
+}
+
+/// What ends the answer to a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// One reply.
+    Single,
+    /// Pages up to the last.
+    Pages,
+    /// An error, or a file's data up to its end.
+    Download,
+    /// One reply, perhaps after `Ready`; `is_sent`: our end or abort frame is on its way.
+    Upload { is_sent: bool },
+}
+
+impl Link {
+    /// A conversation that has not begun.
+    pub fn new(pipe: Box<dyn Pipe>, interrupt: Interrupt) -> Self {
+        Self {
+            pipe,
+            inbox: Buffer::default(),
+            outgoing: Outgoing::default(),
+            chunk_bytes: 0,
+            frame_bytes_left: 0,
+            waiting: VecDeque::new(),
+            last_id: 0,
+            limits: WireLimits {
+                control_bytes: CONTROL_BYTES_MAX,
+                data_bytes: DATA_BYTES_MAX,
+                in_flight: IN_FLIGHT_MAX,
+            },
+            interrupt,
+            is_mute: false,
+        }
+    }
+
+    /// Keeps the server's bounds from now on, where they are narrower than ours.
+    pub fn set_limits(&mut self, limits: WireLimits) {
+        self.limits.data_bytes = limits.data_bytes.clamp(1, DATA_BYTES_MAX);
+        self.limits.in_flight = limits.in_flight.clamp(1, IN_FLIGHT_MAX);
+        self.limits.control_bytes = limits.control_bytes.min(CONTROL_BYTES_MAX);
+    }
+
+    /// Queues a request and returns its id. It leaves with the next call that waits.
+    pub fn request(&mut self, request: &Request) -> Result<u32, LinkError> {
+        self.make_room()?;
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        let id = self.last_id;
+        let mut bytes = Vec::with_capacity(256);
+        frame::put_json(&mut bytes, FrameType::Control, id, request);
+        if bytes.len() > HEADER_BYTES + self.limits.control_bytes {
+            return Err(LinkError::Protocol("the request is longer than the server takes".into()));
+        }
+        self.outgoing.push(&bytes);
+        self.waiting.push_back(Waiting { id, answer: answer_to(request), is_abandoned: false });
+        Ok(id)
+    }
+
+    /// Queues a data frame of the upload `id` whose payload, at most `bytes_max`, `read` fills
+    /// in; returns the payload. No frame is queued when `read` fails or finds nothing.
+    pub fn queue_data(
+        &mut self,
+        id: u32,
+        bytes_max: usize,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<&[u8]> {
+        let bytes_max = bytes_max.min(self.limits.data_bytes);
+        let held = self.outgoing.queued().len();
+        let room = self.outgoing.room(HEADER_BYTES + bytes_max);
+        let length = read(&mut room[HEADER_BYTES..])?.min(bytes_max);
+        if length == 0 {
+            return Ok(&[]);
+        }
+        room[..HEADER_BYTES].copy_from_slice(&frame::header(FrameType::Data, id, length));
+        self.outgoing.commit(HEADER_BYTES + length);
+        Ok(&self.outgoing.queued()[held + HEADER_BYTES..])
+    }
+
+    /// Queues the end of the upload `id`.
+    pub fn queue_end(&mut self, id: u32, end: &End) {
+        self.close_upload(id, FrameType::End, end);
+    }
+
+    /// Gives the upload or download `id` up. Its answer still comes.
+    pub fn queue_abort(&mut self, id: u32) {
+        self.close_upload(id, FrameType::Abort, &cancelled());
+    }
+
+    fn close_upload(&mut self, id: u32, kind: FrameType, message: &impl serde::Serialize) {
+        let mut bytes = Vec::with_capacity(160);
+        frame::put_json(&mut bytes, kind, id, message);
+        self.outgoing.push(&bytes);
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.id == id) {
+            if let Answer::Upload { is_sent } = &mut waiting.answer {
+                *is_sent = true;
+            }
+        }
+    }
+
+    /// Nobody cares any longer for the answers to what was asked so far: they are thrown away as
+    /// they come, and running transfers are cancelled.
+    pub fn abandon_all(&mut self) {
+        let ids: Vec<u32> = self.waiting.iter().map(|waiting| waiting.id).collect();
+        for id in ids {
+            self.abandon(id);
+        }
+    }
+
+    /// The same for one request.
+    pub fn abandon(&mut self, id: u32) {
+        let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.id == id) else { return };
+        if std::mem::replace(&mut waiting.is_abandoned, true) {
+            return;
+        }
+        if matches!(waiting.answer, Answer::Download | Answer::Upload { is_sent: false }) {
+            self.queue_abort(id);
+        }
+    }
+
+    /// Sends what is queued for at most about `patience`, and says nothing when that fails: the
+    /// next request will. For the moment after a transfer was cancelled.
+    pub fn flush_briefly(&mut self, patience: Duration) {
+        let deadline = std::time::Instant::now() + patience;
+        while !self.outgoing.is_empty() && std::time::Instant::now() < deadline {
+            if !matches!(self.send_some(), Ok(true)) && self.pipe.wait(true, patience / 10).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next thing that comes.
+    pub fn receive(&mut self) -> Result<Incoming, LinkError> {
+        loop {
+            if let Some(incoming) = self.take()? {
+                return Ok(incoming);
+            }
+            self.exchange()?;
+        }
+    }
+
+    /// Sends until at most `held_max` bytes are still queued, or until something came: that.
+    pub fn drain(&mut self, held_max: usize) -> Result<Option<Incoming>, LinkError> {
+        loop {
+            let incoming = self.take()?;
+            if incoming.is_some() || self.outgoing.queued().len() <= held_max {
+                return Ok(incoming);
+            }
+            self.exchange()?;
+        }
+    }
+
+    /// Sends everything that is queued, so that the server can work while we do something else.
+    /// What comes meanwhile stays in the inbox.
+    pub fn send_all(&mut self) -> Result<(), LinkError> {
+        while !self.outgoing.is_empty() {
+            self.exchange()?;
+        }
+        Ok(())
+    }
+
+    /// The bytes of the last [`Event::Data`].
+    pub fn chunk(&self) -> &[u8] {
+        &self.inbox.filled()[..self.chunk_bytes]
+    }
+
+    /// Bytes queued and not yet handed to the system.
+    pub fn queued_bytes(&self) -> usize {
+        self.outgoing.queued().len()
+    }
+
+    /// Whether one more request may be sent before an answer came.
+    pub fn has_room(&self) -> bool {
+        self.waiting.len() < self.limits.in_flight
+    }
+
+    /// Whether Ctrl-C was pressed.
+    pub fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    /// Reads the answers to abandoned requests until another one may be sent.
+    fn make_room(&mut self) -> Result<(), LinkError> {
+        while !self.has_room() {
+            if self.waiting.front().is_some_and(|waiting| !waiting.is_abandoned) {
+                return Err(LinkError::Protocol("too many requests at once".into()));
+            }
+            if !self.take_abandoned()? {
+                self.exchange()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_abandoned(&mut self) -> Result<bool, LinkError> {
+        let before = self.waiting.len();
+        while self.waiting.len() == before {
+            match self.take_any()? {
+                Some(_) => {}
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The next thing in the inbox that somebody waits for.
+    fn take(&mut self) -> Result<Option<Incoming>, LinkError> {
+        loop {
+            match self.take_any()? {
+                Some((incoming, false)) => return Ok(Some(incoming)),
+                Some((_, true)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The next thing in the inbox, and whether it was abandoned.
+    fn take_any(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
+        self.inbox.consume(std::mem::take(&mut self.chunk_bytes));
+        loop {
+            if self.frame_bytes_left > 0 {
+                return self.take_chunk();
+            }
+            let decoded = match frame::decode(self.inbox.filled(), CONTROL_BYTES_MAX)? {
+                Some((frame, used)) => (Decoded::of(frame)?, used),
+                None => return Ok(None),
+            };
+            self.inbox.consume(decoded.1);
+            match decoded.0 {
+                Decoded::Ping(body) => {
+                    let mut bytes = Vec::new();
+                    frame::put_bytes(&mut bytes, FrameType::Pong, 0, &body);
+                    self.outgoing.push(&bytes);
+                }
+                Decoded::Pong => {}
+                Decoded::DataHeader { id, length } => {
+                    self.check_turn(id, |answer| answer == Answer::Download)?;
+                    self.frame_bytes_left = length;
+                }
+                Decoded::Event(incoming) => return self.settle(incoming).map(Some),
+            }
+        }
+    }
+
+    fn take_chunk(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
+        let Some(front) = self.waiting.front() else {
+            return Err(LinkError::Protocol("data that nobody asked for".into()));
+        };
+        let bytes = self.inbox.filled().len().min(self.frame_bytes_left);
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let incoming = Incoming { id: front.id, event: Event::Data };
+        let is_abandoned = front.is_abandoned;
+        self.chunk_bytes = bytes;
+        self.frame_bytes_left -= bytes;
+        Ok(Some((incoming, is_abandoned)))
+    }
+
+    /// Checks that `incoming` answers the oldest request, and forgets that if it is the end.
+    fn settle(&mut self, incoming: Incoming) -> Result<(Incoming, bool), LinkError> {
+        if let Event::Reply(Reply::Error(error)) = &incoming.event
+            && error.fatal
+        {
+            return Err(LinkError::HungUp(error.clone()));
+        }
+        let is_transfer_end = matches!(incoming.event, Event::End(_) | Event::Aborted(_));
+        let front = self.check_turn(incoming.id, |answer| !is_transfer_end || answer == Answer::Download)?;
+        let is_abandoned = front.is_abandoned;
+        let is_last = match (&incoming.event, front.answer) {
+            (Event::Reply(Reply::Error(_)), _) => true,
+            (Event::Reply(Reply::Page { last, .. }), Answer::Pages) => *last,
+            (Event::Reply(Reply::File { .. }), Answer::Download) => false,
+            (Event::Reply(Reply::Ready { .. }), Answer::Upload { .. }) => false,
+            (Event::Reply(_), Answer::Pages | Answer::Download) => {
+                return Err(LinkError::Protocol("an answer of the wrong kind".into()));
+            }
+            _ => true,
+        };
+        if is_last {
+            self.waiting.pop_front();
+        }
+        Ok((incoming, is_abandoned))
+    }
+
+    fn check_turn(&self, id: u32, fits: impl Fn(Answer) -> bool) -> Result<&Waiting, LinkError> {
+        match self.waiting.front() {
+            Some(front) if front.id == id && fits(front.answer) => Ok(front),
+            _ => Err(LinkError::Protocol(format!("an answer to request {id} out of turn"))),
+        }
+    }
+
+    /// Sends and receives once, whatever is possible, and waits if nothing was.
+    fn exchange(&mut self) -> Result<(), LinkError> {
+        if self.interrupt.is_set() {
+            return Err(LinkError::Interrupted);
+        }
+        let sent = self.send_some()?;
+        let received = self.receive_some()?;
+        if !sent && !received {
+            self.pipe.wait(!self.outgoing.is_empty(), WAIT_MAX).map_err(lost)?;
+        }
+        Ok(())
+    }
+
+    fn send_some(&mut self) -> Result<bool, LinkError> {
+        if self.outgoing.is_empty() {
+            return Ok(false);
+        }
+        if self.is_mute {
+            // Nobody will read this; the reason may still be in the inbox.
+            self.outgoing.clear();
+            return Ok(false);
+        }
+        match self.pipe.send(self.outgoing.queued()) {
+            Ok(count) => {
+                self.outgoing.consume(count);
+                Ok(count > 0)
+            }
+            Err(error) if is_transient(&error) => Ok(false),
+            Err(_) => {
+                self.is_mute = true;
+                Ok(true)
+            }
+        }
+    }
+
+    fn receive_some(&mut self) -> Result<bool, LinkError> {
+        // Amid a long data frame exactly its rest and the next header are taken, so that files
+        // are written in large pieces at round offsets.
+        let rest = self.frame_bytes_left + HEADER_BYTES;
+        let is_amid_data = self.frame_bytes_left >= LONG_FRAME_BYTES && self.inbox.is_empty();
+        let room = self.inbox.room(INBOX_BYTES);
+        let room_bytes = if is_amid_data { room.len().min(rest) } else { room.len() };
+        let room = &mut room[..room_bytes];
+        if room.is_empty() {
+            return Ok(false);
+        }
+        match self.pipe.recv(room) {
+            Ok(0) => Err(LinkError::Lost("the server closed the connection".into())),
+            Ok(count) => {
+                self.inbox.commit(count);
+                Ok(true)
+            }
+            Err(error) if is_transient(&error) => Ok(false),
+            Err(error) => Err(lost(error)),
+        }
+    }
+}
+
+/// A frame without borrowed bytes.
+enum Decoded {
+    Event(Incoming),
+    DataHeader { id: u32, length: usize },
+    Ping(Vec<u8>),
+    Pong,
+}
+
+impl Decoded {
+    fn of(frame: Frame<'_>) -> Result<Self, LinkError> {
+        let (id, event) = match frame {
+            Frame::Control { id, body } => (id, Event::Reply(parse(body)?)),
+            Frame::End { id, body } => (id, Event::End(parse(body)?)),
+            Frame::Abort { id, body } => (id, Event::Aborted(parse(body)?)),
+            Frame::Data { id, length } => return Ok(Self::DataHeader { id, length: length as usize }),
+            Frame::Ping { body } => return Ok(Self::Ping(body.to_vec())),
+            Frame::Pong { .. } => return Ok(Self::Pong),
+        };
+        Ok(Self::Event(Incoming { id, event }))
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
+    serde_json::from_slice(body).map_err(|error| LinkError::Protocol(error.to_string()))
+}
+
+fn answer_to(request: &Request) -> Answer {
+    match request {
+        Request::List { .. } => Answer::Pages,
+        Request::Get { .. } => Answer::Download,
+        Request::Put { .. } => Answer::Upload { is_sent: false },
+        _ => Answer::Single,
+    }
+}
+
+fn cancelled() -> ErrorReply {
+    ErrorReply { code: ErrorCode::Cancelled, message: "cancelled by the client".into(), retry: false, fatal: false }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+fn lost(error: io::Error) -> LinkError {
+    LinkError::Lost(error.to_string())
+}
+
+/// Received and not yet understood: what still fits in L2 cache between the socket, the hash and
+/// the file, and more than the largest control frame.
+const INBOX_BYTES: usize = 256 * 1024 + HEADER_BYTES;
+/// From here on a data frame is worth a call of its own.
+const LONG_FRAME_BYTES: usize = 64 * 1024;
+/// Ctrl-C is noticed after this, even where a signal does not end the wait.
+const WAIT_MAX: Duration = Duration::from_millis(200);

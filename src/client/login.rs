@@ -1,0 +1,56 @@
+//! From an open connection to a login: hello, then SCRAM, in which the password itself is never
+//! sent and the server proves that it knows the account too. It knows no terminal.
+
+use crate::client::link::{Event, Link};
+use crate::client::outcome::Failure;
+use crate::client::session::unexpected;
+use crate::scram::{Binding, ClientExchange};
+use crate::text::Escaped;
+use crate::wire::message::VERSION;
+use crate::wire::{Reply, Request};
+
+/// Agrees on a version and takes the server's bounds.
+pub fn greet(link: &mut Link) -> Result<(), Failure> {
+    let client = format!("berth {}", env!("CARGO_PKG_VERSION"));
+    let reply = call(link, &Request::Hello { versions: vec![VERSION], client })?;
+    let Reply::Hello { version, mechanisms, limits, .. } = reply else { return Err(unexpected()) };
+    if version != VERSION {
+        let text = format!(
+            "the server speaks version {version} of the protocol, this program {VERSION}; update the older one"
+        );
+        return Err(Failure::Connection(text));
+    }
+    let needed = Binding::None.mechanism();
+    if !mechanisms.iter().any(|mechanism| mechanism == needed) {
+        return Err(Failure::Login(format!("the server offers no {needed} login; is it configured for it?")));
+    }
+    link.set_limits(limits);
+    Ok(())
+}
+
+/// Logs in.
+pub fn log_in(link: &mut Link, user: &str, password: &str) -> Result<(), Failure> {
+    let (exchange, message) = ClientExchange::new(user, password, Binding::None)
+        .map_err(|error| Failure::Login(format!("cannot log in: {error}")))?;
+    let mechanism = Binding::None.mechanism().into();
+    let reply = call(link, &Request::Auth { mechanism, message })?;
+    let Reply::Challenge { message: challenge } = reply else { return Err(unexpected()) };
+    let (proved, message) = exchange.answer(&challenge).map_err(|error| distrust(&error.to_string()))?;
+    let reply = call(link, &Request::AuthNext { message })?;
+    let Reply::Welcome { message: proof } = reply else { return Err(unexpected()) };
+    proved.verify(&proof).map_err(|error| distrust(&error.to_string()))
+}
+
+fn call(link: &mut Link, request: &Request) -> Result<Reply, Failure> {
+    link.request(request)?;
+    match link.receive()?.event {
+        Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
+        Event::Reply(reply) => Ok(reply),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The server answered the login in a way that no honest server does.
+fn distrust(why: &str) -> Failure {
+    Failure::Login(format!("the server's side of the login is wrong: {}; do not trust it", Escaped(why.as_bytes())))
+}

@@ -1,0 +1,163 @@
+//! The client, `berth`. From the wire up:
+//!
+//! - `pipe` moves bytes without blocking; only it touches a socket. `outgoing` is its queue.
+//! - `link` is the conversation: requests out, answers in, in order, reading while it writes.
+//! - `login` and `password` make a `session` of it: a link, a current folder, an `output`.
+//! - `upload` and `download` move files, `local` keeps them safe here, `progress` shows them,
+//!   `state` remembers them between runs.
+//! - `command` is the table of commands, `commands` what they do, `words` and `glob` how they
+//!   are written, `listing`, `transfer` and `tally` what they tell.
+//! - `shell` and `script` carry them out; `outcome` turns failures into exit codes.
+//!
+//! Nothing here knows how a server works; tests talk to it through a [`pipe::Pipe`] in memory.
+
+pub mod args;
+pub mod command;
+pub mod commands;
+pub mod download;
+pub mod glob;
+pub mod interrupt;
+pub mod link;
+pub mod listing;
+pub mod local;
+pub mod login;
+pub mod outcome;
+pub mod outgoing;
+pub mod output;
+pub mod password;
+pub mod pipe;
+pub mod progress;
+pub mod script;
+pub mod session;
+pub mod shell;
+pub mod state;
+pub mod tally;
+pub mod transfer;
+pub mod upload;
+pub mod words;
+
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use args::{Args, Target};
+use interrupt::Interrupt;
+use link::Link;
+use outcome::{EXIT_DONE, Failure};
+use output::Output;
+use pipe::TcpPipe;
+use progress::Style;
+use script::Script;
+use session::Session;
+use state::StateFolder;
+use words::Word;
+
+use crate::text::Escaped;
+use crate::vpath::VPath;
+
+/// Does what the command line asks for and returns the exit code.
+pub fn run(args: &Args) -> u8 {
+    let mut output = Output::standard(args.json, args.quiet);
+    let work = match Work::new(args) {
+        Ok(work) => work,
+        Err(failure) => return give_up(&mut output, &failure),
+    };
+    let mut session = match open(args, output) {
+        Ok(session) => session,
+        Err((mut output, failure)) => return give_up(&mut output, &failure),
+    };
+    match work.run(&mut session, args.keep_going) {
+        Some(failure) => failure.exit_code(),
+        None => EXIT_DONE,
+    }
+}
+
+/// What is to be done once we are logged in.
+enum Work {
+    Commands(Vec<Vec<Word>>),
+    Script(Box<dyn std::io::Read>),
+    Shell,
+}
+
+impl Work {
+    /// Refuses what cannot be done before anybody connects.
+    fn new(args: &Args) -> Result<Self, Failure> {
+        if args.fingerprint.is_some() {
+            let text = "--fingerprint: this version cannot encrypt, so there is no key to compare; leave it out";
+            return Err(Failure::Usage(text.into()));
+        }
+        let commands = if let Some(text) = &args.commands {
+            words::split(text.as_bytes()).map_err(|error| Failure::Usage(format!("-c: {error}")))?
+        } else if !args.command.is_empty() {
+            vec![args.command.iter().map(|word| Word::plain(word.as_bytes())).collect()]
+        } else {
+            return match &args.script {
+                Some(path) if path != Path::new("-") => Ok(Self::Script(Box::new(script::open(path)?))),
+                None if std::io::stdin().is_terminal() => Ok(Self::Shell),
+                _ => Ok(Self::Script(Box::new(std::io::stdin()))),
+            };
+        };
+        script::check(&commands)?;
+        Ok(Self::Commands(commands))
+    }
+
+    fn run(self, session: &mut Session, keep_going: bool) -> Option<Failure> {
+        match self {
+            Self::Commands(commands) => Script::new(keep_going).run(session, &commands),
+            Self::Script(input) => Script::new(keep_going).run_lines(session, input),
+            Self::Shell => {
+                let end = shell::run(session);
+                if let Some(failure) = &end {
+                    give_up(&mut session.output, failure);
+                }
+                end
+            }
+        }
+    }
+}
+
+/// Connects and logs in. The output comes back when that fails.
+fn open(args: &Args, mut output: Output) -> Result<Session, (Output, Failure)> {
+    match connect(args, &mut output) {
+        Ok((link, peer)) => Ok(Session {
+            link,
+            folder: VPath::root(),
+            output,
+            state: StateFolder::of_user(),
+            progress: Style::choose(args.quiet, args.no_progress),
+            peer,
+            may_ask: Session::terminal_can_answer(),
+        }),
+        Err(failure) => Err((output, failure)),
+    }
+}
+
+fn connect(args: &Args, output: &mut Output) -> Result<(Link, String), Failure> {
+    let target = Target::parse(&args.target).map_err(Failure::Usage)?;
+    let of_login = || ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let user = target.user.or_else(of_login).filter(|user| !user.is_empty());
+    let user = user.ok_or_else(|| Failure::Usage("no user name; write USER@HOST".into()))?;
+    let (host, port) = (target.host, target.port);
+    let pipe = TcpPipe::connect(&host, port).map_err(|error| {
+        let (host, error) = (Escaped(host.as_bytes()), error.to_string());
+        Failure::Connection(format!("cannot connect to {host} port {port}: {error}; does berthd listen there?"))
+    })?;
+    let interrupt = Interrupt::default();
+    interrupt.listen().map_err(|error| Failure::Local(format!("cannot listen to signals: {error}")))?;
+    let mut link = Link::new(Box::new(pipe), interrupt);
+    login::greet(&mut link)?;
+    if !args.plaintext {
+        output.note("this connection is not encrypted; the password itself is never sent");
+    }
+    let password = password::ask(args.password_file.as_deref(), &user)?;
+    login::log_in(&mut link, &user, &password)?;
+    Ok((link, format!("{user}@{host}:{port}")))
+}
+
+fn give_up(output: &mut Output, failure: &Failure) -> u8 {
+    let _ = output.flush();
+    if *failure != Failure::OutputClosed {
+        output.complain(format_args!("berth: {failure}"));
+    }
+    failure.exit_code()
+}

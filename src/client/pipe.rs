@@ -1,0 +1,79 @@
+//! Bytes to and from the server, without blocking. Nothing else in the client touches the
+//! socket, so that a test or TLS can stand in for it. This module knows no frames.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt;
+
+/// One connection. `send` and `recv` fail with `WouldBlock` instead of waiting.
+pub trait Pipe {
+    /// Sends some of `bytes`; how many.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Receives into `room`, which is not empty; 0 means that the server will send no more.
+    fn recv(&mut self, room: &mut [u8]) -> io::Result<usize>;
+
+    /// Waits until bytes came, or with `for_write` until some can be sent, or the time is over,
+    /// or a signal arrived. It may return early for no reason.
+    fn wait(&mut self, for_write: bool, timeout: Duration) -> io::Result<()>;
+}
+
+/// A plain TCP connection.
+pub struct TcpPipe(TcpStream);
+
+impl TcpPipe {
+    /// Connects to the first address of `host` that answers.
+    pub fn connect(host: &str, port: u16) -> io::Result<Self> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in (host, port).to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+                Ok(stream) => return Self::new(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        // A peer that vanished is noticed by the kernel, without any traffic of ours. Where a
+        // socket does not know one of these the connection works all the same.
+        let _ = sockopt::set_socket_keepalive(&stream, true);
+        let _ = sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE);
+        let _ = sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL);
+        let _ = sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES);
+        Ok(Self(stream))
+    }
+}
+
+impl Pipe for TcpPipe {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn recv(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.0.read(room)
+    }
+
+    fn wait(&mut self, for_write: bool, timeout: Duration) -> io::Result<()> {
+        let interest = if for_write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+        let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
+        match poll(&mut [PollFd::new(&self.0, interest)], Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// For one address; a name may have several.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Silence after which the kernel asks whether the server is still there …
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// … how often it asks …
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// … and after how many questions without answer the connection is lost.
+const KEEPALIVE_PROBES: u32 = 6;

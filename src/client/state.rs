@@ -1,0 +1,122 @@
+//! What the client remembers between runs, under `$XDG_STATE_HOME/berth`: the shell's history
+//! and which upload belongs to which file. Losing any of it costs time, never data, so a folder
+//! that cannot be written is not an error.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::upload_id::UploadId;
+
+/// The folder; `None` when there is no place for one.
+#[derive(Clone, Default)]
+pub struct StateFolder(Option<PathBuf>);
+
+/// Which local file an interrupted upload is of. Only if all of it still fits is the upload
+/// resumed; even then the server proves by digest what it kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadRecord {
+    /// The upload's name at the server.
+    pub upload_id: UploadId,
+    /// The local file.
+    pub source: SourceMark,
+}
+
+/// Tells one state of a local file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceMark {
+    /// Its device.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its modification time in nanoseconds since the epoch.
+    pub mtime_ns: i64,
+}
+
+impl StateFolder {
+    /// The user's folder, made if it is missing.
+    pub fn of_user() -> Self {
+        let path = std::env::var_os("XDG_STATE_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state")))
+            .map(|path| path.join("berth"));
+        Self::at(path)
+    }
+
+    /// A folder anywhere.
+    pub fn at(path: Option<PathBuf>) -> Self {
+        let make = |path: &PathBuf| fs::DirBuilder::new().recursive(true).mode(0o700).create(path).is_ok();
+        Self(path.filter(make))
+    }
+
+    /// Where the shell's history is kept.
+    pub fn history(&self) -> Option<PathBuf> {
+        Some(self.0.as_ref()?.join("history"))
+    }
+
+    /// The record of the upload `key`, if there is one.
+    pub fn find_upload(&self, key: &str) -> Option<UploadRecord> {
+        let bytes = fs::read(self.upload_path(key)?).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Keeps a record; whether it is on disk.
+    pub fn keep_upload(&self, key: &str, record: &UploadRecord) -> bool {
+        let Some(path) = self.upload_path(key) else { return false };
+        write_whole(&path, record).is_ok()
+    }
+
+    /// Forgets a record.
+    pub fn drop_upload(&self, key: &str) {
+        if let Some(path) = self.upload_path(key) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    fn upload_path(&self, key: &str) -> Option<PathBuf> {
+        let name = format!("upload-{}.json", Digest::of(key.as_bytes()));
+        Some(self.0.as_ref()?.join(name))
+    }
+}
+
+/// Under its name there is always a whole record, the old one or the new.
+fn write_whole(path: &Path, record: &UploadRecord) -> io::Result<()> {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    serde_json::to_writer(&file, record)?;
+    fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_found_again_and_forgotten() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let state = StateFolder::at(Some(folder.path().join("a/berth")));
+        let record = UploadRecord {
+            upload_id: UploadId([7; 16]),
+            source: SourceMark { device: 1, inode: 2, size: 3, mtime_ns: -4 },
+        };
+        assert!(state.keep_upload("key", &record));
+        assert_eq!(state.find_upload("key"), Some(record));
+        assert_eq!(state.find_upload("other"), None);
+        state.drop_upload("key");
+        assert_eq!(state.find_upload("key"), None);
+        assert!(!StateFolder::at(None).keep_upload(
+            "key",
+            &UploadRecord {
+                upload_id: UploadId([0; 16]),
+                source: SourceMark { device: 0, inode: 0, size: 0, mtime_ns: 0 },
+            }
+        ));
+    }
+}

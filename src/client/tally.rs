@@ -1,0 +1,91 @@
+//! Counting what became of many things: each failure is reported as it happens and the rest
+//! goes on. It knows no command.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::client::outcome::Failure;
+use crate::client::session::Session;
+use crate::text::{Escaped, Size};
+
+/// The count of one command.
+pub struct Tally {
+    command: &'static str,
+    /// There is only one thing: its failure is the command's.
+    is_single: bool,
+    total: usize,
+    failed: usize,
+    bytes: u64,
+    identical: usize,
+    started: Instant,
+}
+
+impl Tally {
+    /// For `command`; with `is_single` the one failure there can be is handed on as it is.
+    pub fn new(command: &'static str, is_single: bool) -> Self {
+        Self { command, is_single, total: 0, failed: 0, bytes: 0, identical: 0, started: Instant::now() }
+    }
+
+    /// Counts one thing. What ends the session, Ctrl-C, and a single thing's failure come back.
+    pub fn count(&mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
+        self.total += 1;
+        match result {
+            Ok(()) => Ok(()),
+            Err(failure) if self.is_single || failure.ends_session() || failure == Failure::Interrupted => Err(failure),
+            Err(failure) => {
+                self.failed += 1;
+                report(session, self.command, &failure)
+            }
+        }
+    }
+
+    /// Notes how much a transfer moved.
+    pub fn moved(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
+    /// Notes a file that needed no transfer.
+    pub fn was_there(&mut self) {
+        self.identical += 1;
+    }
+
+    /// `12 files, 1.5G, 2 already there, 1 failed, 3.0s, 512M/s`.
+    pub fn summarize(&self, session: &mut Session) -> Result<(), Failure> {
+        let done = self.total - self.failed;
+        let seconds = self.started.elapsed().as_secs_f64();
+        let rate = (self.bytes as f64 / seconds.max(0.001)) as u64;
+        let mut line = format!("{}: {done} files, {}", self.command, Size(self.bytes));
+        if self.identical > 0 {
+            line.push_str(&format!(", {} already there", self.identical));
+        }
+        if self.failed > 0 {
+            line.push_str(&format!(", {} failed", self.failed));
+        }
+        session.output.line(format_args!("{line}, {seconds:.1}s, {}/s", Size(rate)))?;
+        session.output.json(&json!({
+            "command": self.command, "ok": self.failed == 0, "files": done, "bytes": self.bytes,
+            "already_there": self.identical, "failed": self.failed, "seconds": seconds,
+        }))
+    }
+
+    /// The command's own result.
+    pub fn finish(self) -> Result<(), Failure> {
+        match self.failed {
+            0 => Ok(()),
+            failed => Err(Failure::Some { failed, total: self.total }),
+        }
+    }
+}
+
+/// Tells people on standard error, and programs with `--json`, that a command or a part of it
+/// failed.
+pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result<(), Failure> {
+    if *failure == Failure::OutputClosed {
+        return Ok(());
+    }
+    session.output.complain(format_args!("berth: {}: {failure}", Escaped(command.as_bytes())));
+    session.output.json(&json!({
+        "command": command, "ok": false, "code": failure.word(), "message": failure.to_string(),
+    }))
+}

@@ -1,0 +1,67 @@
+//! Where a running server and `berthd`'s commands meet: a socket in the folder of the
+//! configuration, for the server's user and root alone.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+const NAME: &str = "control.sock";
+
+/// Connects to the server that uses the configuration in `folder`; `None` if there is none.
+pub fn connect(folder: &Path) -> io::Result<Option<UnixStream>> {
+    let (_handle, path) = short_path(folder)?;
+    match UnixStream::connect(path) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Listens for the server that uses the configuration in `folder`. Fails with `AddrInUse` if
+/// there is one already; what one that was killed left behind is removed.
+pub fn listen(folder: &Path) -> io::Result<UnixListener> {
+    if connect(folder)?.is_some() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    remove(folder);
+    let (_handle, path) = short_path(folder)?;
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Removes the socket when the server ends.
+pub fn remove(folder: &Path) {
+    // One that is left behind is removed by the next server.
+    let _ = std::fs::remove_file(folder.join(NAME));
+}
+
+/// A socket's path is bounded to 107 bytes, that of a folder is not; by way of the folder's
+/// descriptor it is always short.
+fn short_path(folder: &Path) -> io::Result<(File, PathBuf)> {
+    let handle = File::open(folder)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/{NAME}", handle.as_raw_fd()));
+    Ok((handle, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_server_at_a_time_and_what_a_killed_one_left_is_no_obstacle() {
+        let place = tempfile::tempdir().expect("temporary folder");
+        let folder = place.path().join("x".repeat(200));
+        std::fs::create_dir(&folder).expect("mkdir");
+        assert!(connect(&folder).expect("no server is no error").is_none());
+        let first = listen(&folder).expect("listen");
+        assert!(connect(&folder).expect("connect").is_some());
+        assert_eq!(listen(&folder).expect_err("taken").kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert!(connect(&folder).expect("no server is no error").is_none());
+        listen(&folder).expect("listen again");
+    }
+}

@@ -1,0 +1,5 @@
+//! The client against a scripted server in memory: no sockets, no threads, no waiting.
+
+mod conversation;
+mod scripted;
+mod transfer;

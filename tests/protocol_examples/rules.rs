@@ -1,0 +1,67 @@
+//! Rules of the document that the server once broke.
+
+use crate::server::{Peer, Server};
+use berth::digest::Digest;
+use berth::limits::CONTROL_BYTES_MAX;
+use berth::wire::frame::FrameType;
+use berth::wire::message::{End, ErrorCode, PutMode};
+use berth::wire::{Reply, Request};
+
+const QUOTA: u64 = 1 << 30;
+
+fn put(path: &str) -> Request {
+    Request::Put {
+        path: path.into(),
+        size: None,
+        mtime_ns: None,
+        mode: PutMode::Create,
+        if_etag: None,
+        upload_id: None,
+        resume: false,
+    }
+}
+
+fn end_of(content: &[u8]) -> End {
+    End { size: content.len() as u64, sha256: Digest::of(content) }
+}
+
+fn codes(peer: &mut Peer) -> Vec<(u32, Option<ErrorCode>)> {
+    let replies = peer.take_replies().into_iter();
+    let code = |reply| if let Reply::Error(error) = reply { Some(error.code) } else { None };
+    replies.map(|(id, reply)| (id, code(reply))).collect()
+}
+
+/// Two requests as large as may be fill what the server reads ahead. The data of the upload that
+/// runs does not wait for room there, or both sides would wait for ever.
+#[test]
+fn requests_behind_an_upload_do_not_hold_its_data_back() {
+    let mut server = Server::new(QUOTA);
+    let mut peer = server.log_in();
+    peer.request(10, &put("/a"));
+    for id in [11, 12] {
+        let mut body = br#"{"op":"quota"}"#.to_vec();
+        body.resize(CONTROL_BYTES_MAX, b' ');
+        peer.control(id, &body);
+    }
+    peer.data(10, b"hello");
+    peer.json(FrameType::End, 10, &end_of(b"hello"));
+    peer.run(&mut server);
+    assert_eq!(codes(&mut peer), [(10, None), (11, None), (12, None)]);
+    assert_eq!(std::fs::read(server.at("a")).ok().as_deref(), Some(&b"hello"[..]));
+}
+
+/// A newer client may ask for an upload in words that this server does not know. It learns so,
+/// and the data it has sent meanwhile costs it nothing else.
+#[test]
+fn data_behind_a_malformed_put_is_discarded_and_the_session_goes_on() {
+    let mut server = Server::new(QUOTA);
+    let mut peer = server.log_in();
+    for end in [FrameType::End, FrameType::Abort] {
+        peer.control(10, br#"{"op":"put","path":"/a","mode":"append"}"#);
+        peer.data(10, b"hello");
+        peer.json(end, 10, &end_of(b"hello"));
+        peer.request(11, &Request::Quota {});
+        peer.run(&mut server);
+        assert_eq!(codes(&mut peer), [(10, Some(ErrorCode::BadRequest)), (11, None)]);
+    }
+}
