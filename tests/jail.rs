@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::*;
 
-/// A home beside a folder with a secret, and links of all kinds between them.
+/// A home beside a folder with a secret, with links of all kinds in it.
 fn server_with_links() -> Server {
     let server = Server::new();
     let outside = server.root().join("outside");
@@ -120,7 +120,7 @@ fn a_link_that_leads_out_is_not_followed_but_can_be_moved_and_removed() {
     let mut server = server_with_links();
     let before = snapshot(&server.root().join("outside"));
     let mut peer = server.log_in();
-    for link in ["absolute", "relative", "chain", "file_absolute", "file_relative", "file_chain", "system", "dangling"]
+    for link in ["file_chain", "chain", "absolute", "relative", "file_absolute", "file_relative", "system", "dangling"]
     {
         let path = format!("/{link}");
         for request in [stat(&path), get(&path), Request::Sha256 { path: path.as_str().into() }] {
@@ -235,6 +235,7 @@ fn pipes_sockets_and_devices_are_refused_and_never_block() {
     }
     for name in names {
         symlink(name, server.at("link")).expect("symlink");
+        server.capability().ledger().begin_recount();
         let path = format!("/{name}");
         let mut peer = server.log_in();
         for path in [path.as_str(), "/link"] {
@@ -300,7 +301,7 @@ fn staging_cannot_be_named() {
 
 #[test]
 fn staging_cannot_be_made_before_it_is_there() {
-    let mut server = Server::new();
+    let mut server = server_with_links();
     let mut peer = server.log_in();
     for request in every_request("/.berth") {
         assert_eq!(outcome(&mut peer, &mut server, &request), Some(ErrorCode::BadName), "{request:?}");
@@ -321,7 +322,8 @@ fn staging_cannot_be_reached_through_a_link() {
             for name in [format!("{ID}.part"), format!("{ID}.json"), "new".into()] {
                 for request in every_request(&format!("{link}/{name}")) {
                     let code = outcome(&mut peer, &mut server, &request);
-                    assert_eq!(code, Some(ErrorCode::BadName), "{request:?}");
+                    let is_missing = name == "new" && code == Some(ErrorCode::NotFound);
+                    assert!(is_missing || code == Some(ErrorCode::BadName), "{request:?}: {code:?}");
                 }
             }
             for request in [stat(link), Request::List { path: link.into() }] {
