@@ -1,11 +1,18 @@
 //! Rules of the document that the server once broke.
 
 use crate::server::{Peer, Server};
+use berth::config::Timeouts;
 use berth::digest::Digest;
-use berth::limits::CONTROL_BYTES_MAX;
+use berth::limits::{CONTROL_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, RESUME_BYTES_MIN};
+use berth::net::connection::Connection;
+use berth::net::transport::Transport;
+use berth::session::Phase;
+use berth::upload_id::UploadId;
 use berth::wire::frame::FrameType;
-use berth::wire::message::{End, ErrorCode, PutMode};
+use berth::wire::message::{End, ErrorCode, Name, PutMode};
 use berth::wire::{Reply, Request};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 const QUOTA: u64 = 1 << 30;
 
@@ -63,5 +70,28 @@ fn data_behind_a_malformed_put_is_discarded_and_the_session_goes_on() {
         peer.request(11, &Request::Quota {});
         peer.run(&mut server);
         assert_eq!(codes(&mut peer), [(10, Some(ErrorCode::BadRequest)), (11, None)]);
+    }
+}
+
+/// What an error repeats of a request is cut, so that the reply is a frame a client takes.
+#[test]
+fn an_error_about_a_long_text_fits_a_frame() {
+    let mut server = Server::new(QUOTA);
+    let mut peer = server.log_in();
+    let long = "\u{1}".repeat(10_000);
+    peer.request(10, &Request::Stat { path: Name(vec![0xff; 48_000]) });
+    peer.control(11, serde_json::json!({"op": long}).to_string().as_bytes());
+    peer.control(12, serde_json::json!({"op": "mkdir", "path": "/a", "parents": long}).to_string().as_bytes());
+    peer.run(&mut server);
+    let mut bytes = peer.received().clone();
+    while !bytes.is_empty() {
+        let (_, size) = berth::wire::frame::decode(&bytes, CONTROL_BYTES_MAX).expect("a frame").expect("whole");
+        bytes.drain(..size);
+    }
+    let replies = peer.take_replies();
+    assert_eq!(replies.len(), 3);
+    for (id, reply) in replies {
+        let Reply::Error(error) = reply else { panic!("{id}: {reply:?}") };
+        assert!(error.message.len() <= ERROR_MESSAGE_BYTES_MAX, "{id}");
     }
 }
