@@ -95,3 +95,39 @@ fn an_error_about_a_long_text_fits_a_frame() {
         assert!(error.message.len() <= ERROR_MESSAGE_BYTES_MAX, "{id}");
     }
 }
+
+/// Sixty-four interrupted uploads with long paths are more than one frame holds.
+#[test]
+fn partials_with_long_paths_come_in_pages_that_fit_a_frame() {
+    let mut server = Server::new(QUOTA);
+    let folder = format!("/{}", "\u{1}".repeat(NAME_BYTES_MAX)).repeat(PATH_BYTES_MAX / (NAME_BYTES_MAX + 1));
+    let mut peer = server.log_in();
+    peer.request(10, &Request::Mkdir { path: folder.as_str().into(), parents: true });
+    peer.run(&mut server);
+    assert_eq!(codes(&mut peer), [(10, None)]);
+    for id in 0..5 {
+        let mut request = put(&format!("{folder}/{id}"));
+        if let Request::Put { upload_id, .. } = &mut request {
+            *upload_id = Some(UploadId([id; 16]));
+        }
+        peer.request(20, &request);
+        peer.data(20, &vec![0; RESUME_BYTES_MIN as usize]);
+        peer.json(FrameType::Abort, 20, &());
+        peer.run(&mut server);
+        assert_eq!(codes(&mut peer), [(20, Some(ErrorCode::Cancelled))]);
+    }
+    peer.request(30, &Request::Partials {});
+    peer.run(&mut server);
+    let mut listed = Vec::new();
+    let replies = peer.take_replies();
+    let pages = replies.len();
+    for (index, (_, reply)) in replies.into_iter().enumerate() {
+        assert!(serde_json::to_vec(&reply).expect("JSON").len() <= CONTROL_BYTES_MAX);
+        let Reply::Partials { partials, last } = reply else { panic!("{reply:?}") };
+        assert_eq!(last, index + 1 == pages);
+        listed.extend(partials.into_iter().map(|partial| partial.upload_id));
+    }
+    listed.sort();
+    assert_eq!(listed, [0, 1, 2, 3, 4].map(|id| UploadId([id; 16])));
+    assert!(pages > 1);
+}
