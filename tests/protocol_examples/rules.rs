@@ -131,3 +131,23 @@ fn partials_with_long_paths_come_in_pages_that_fit_a_frame() {
     assert_eq!(listed, [0, 1, 2, 3, 4].map(|id| UploadId([id; 16])));
     assert!(pages > 1);
 }
+
+/// Until its end a refused upload is a transfer: its deadline is that of a stall, which every
+/// byte puts off, and not that of a session that does nothing. Before a login it stays that of
+/// the login, or a stranger could put it off for ever.
+#[test]
+fn a_refused_upload_is_a_transfer_until_its_end_but_not_before_login() {
+    let mut server = Server::new(QUOTA);
+    let mut peer = server.log_in();
+    peer.request(10, &put("/no/such/folder"));
+    peer.run(&mut server);
+    assert_eq!((codes(&mut peer), peer.phase()), (vec![(10, Some(ErrorCode::NotFound))], Phase::Transfer));
+    peer.json(FrameType::Abort, 10, &());
+    peer.run(&mut server);
+    assert_eq!(peer.phase(), Phase::Idle);
+
+    let mut stranger = server.connect();
+    stranger.request(10, &put("/a"));
+    stranger.run(&mut server);
+    assert_eq!((codes(&mut stranger), stranger.phase()), (vec![(10, Some(ErrorCode::LoginRequired))], Phase::Login));
+}

@@ -14,7 +14,7 @@ use crate::limits::{DATA_BYTES_MAX, OUTBOX_BYTES_HIGH, REQUEST_COST};
 use crate::session::download::Fetched;
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
-use crate::session::{Refusal, Service, Session};
+use crate::session::{Phase, Refusal, Service, Session};
 use crate::store::syncer::Synced;
 use crate::vpath::VPath;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
@@ -163,6 +163,15 @@ impl Native {
     /// See [`super::Front::session`].
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// See [`super::Front::phase`].
+    pub fn phase(&self) -> Phase {
+        match (self.session.phase(), &self.running) {
+            // Done with in the session, but not on the wire. Before a login its deadline counts.
+            (Phase::Idle, Running::Discard(_)) => Phase::Transfer,
+            (phase, _) => phase,
+        }
     }
 
     /// See [`super::Front::requests`].
