@@ -151,3 +151,36 @@ fn a_refused_upload_is_a_transfer_until_its_end_but_not_before_login() {
     stranger.run(&mut server);
     assert_eq!((codes(&mut stranger), stranger.phase()), (vec![(10, Some(ErrorCode::LoginRequired))], Phase::Login));
 }
+
+/// While the server hashes a prefix nothing moves on the wire, for minutes if the disk is slow.
+#[test]
+fn checking_a_long_prefix_is_not_a_stall() {
+    let mut server = Server::new(QUOTA);
+    let content = vec![7; 8 << 20];
+    std::fs::write(server.at("large"), &content).expect("writable");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+    let (accepted, _) = listener.accept().expect("accepted");
+    accepted.set_nonblocking(true).expect("a socket");
+
+    let mut peer = server.log_in();
+    let mut now = Instant::now();
+    let (prefix, offset) = (Digest::of(&content[..content.len() - 1]), content.len() as u64 - 1);
+    peer.request(10, &Request::Get { path: "/large".into(), offset, etag: None, prefix_sha256: Some(prefix) });
+    std::io::Write::write_all(&mut &client, &peer.take_sent()).expect("the socket takes so little at once");
+    let transport = Transport::Plain(mio::net::TcpStream::from_std(accepted));
+    let mut connection = Connection::new(transport, peer.into_front(), [127, 0, 0, 1].into(), now);
+
+    let second = Duration::from_secs(1);
+    let timeouts = Timeouts { login: second, idle: 100 * second, stall: 3 * second, drain: second };
+    client.set_nonblocking(true).expect("a socket");
+    let mut working = 0;
+    while std::io::Read::read(&mut &client, &mut [0; 12]).is_err() {
+        connection.mark(true, true);
+        connection.turn(server.service(), now);
+        working += u32::from(connection.front().phase() == Phase::Transfer);
+        now += second;
+        assert!(working == 0 || !connection.is_overdue(&timeouts, now), "after {working} turns");
+    }
+    assert!(working > 20, "{working} turns");
+}
