@@ -83,6 +83,7 @@ impl Connection {
         let mut budget = Budget::new(TURN_BUDGET);
         let stepped = self.front.step(&mut self.lane, service, &mut budget, now);
         let flushed = self.flush()?;
+        // Work counts too: checking a long prefix, the server itself is what the peer waits for.
         if filled || stepped || flushed {
             self.last_moved = now;
         }

@@ -167,6 +167,15 @@ impl Native {
         &self.session
     }
 
+    /// See [`super::Front::phase`].
+    pub fn phase(&self) -> Phase {
+        match (self.session.phase(), &self.running) {
+            // Done with in the session, but not on the wire. Before a login its deadline counts.
+            (Phase::Idle, Running::Discard(_)) => Phase::Transfer,
+            (phase, _) => phase,
+        }
+    }
+
     /// See [`super::Front::requests`].
     pub fn requests(&self) -> u64 {
         self.requests
