@@ -42,7 +42,7 @@ fn finish(server: &mut Server, (mut peer, id): (Peer, u32), content: &[u8], offs
 fn partials(server: &mut Server) -> Vec<Partial> {
     let mut peer = server.log_in();
     match peer.ask(server, &Request::Partials {}) {
-        Reply::Partials { partials } => partials,
+        Reply::Partials { partials, last: true } => partials,
         other => panic!("{other:?}"),
     }
 }
