@@ -229,6 +229,7 @@ fn replies() -> Vec<Reply> {
                 Partial { upload_id: upload_id(), path: name(), offset: 1, size: None, expires_s: -1 },
                 Partial { upload_id: upload_id(), path: name(), offset: 1, size: Some(2), expires_s: 3 },
             ],
+            last: false,
         },
         Reply::Error(error(ErrorCode::Internal, true)),
     ]
