@@ -41,10 +41,15 @@ fn finish(server: &mut Server, (mut peer, id): (Peer, u32), content: &[u8], offs
 
 fn partials(server: &mut Server) -> Vec<Partial> {
     let mut peer = server.log_in();
-    match peer.ask(server, &Request::Partials {}) {
-        Reply::Partials { partials } => partials,
-        other => panic!("{other:?}"),
+    peer.request(&Request::Partials {});
+    let mut all = Vec::new();
+    for got in peer.exchange(server) {
+        match got {
+            Got::Reply(_, Reply::Partials { partials, .. }) => all.extend(partials),
+            other => panic!("{other:?}"),
+        }
     }
+    all
 }
 
 // ---- Uploads ------------------------------------------------------------------------------
