@@ -131,6 +131,26 @@ fn after_the_machine_went_down_only_synced_bytes_are_built_upon() {
 }
 
 #[test]
+fn bytes_sent_after_a_crash_of_the_machine_are_kept_at_the_next_cut() {
+    let whole = content(17, 3 * MIB);
+    let mut server = Server::new();
+    begin(&mut server, "/file", &whole, 2 * MIB).0.reset(&server);
+    let record = server.at(".berth").join(format!("{ID}.json"));
+    let mut kept: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&record).expect("there")).expect("a record is JSON");
+    (kept["boot"], kept["synced"]) = ("of another start of the machine".into(), MIB.into());
+    std::fs::write(&record, kept.to_string()).expect("writable");
+    let mut server = server.restarted_after_a_kill();
+    let (mut peer, id, offset, _) = claim(&mut server, &put_as("/file", whole.len() as u64, ID, true));
+    assert_eq!(offset, MIB as u64);
+    peer.all_data(id, &whole[MIB..2 * MIB + 5]);
+    peer.pump(&mut server);
+    peer.reset(&server);
+    let (_, _, offset, prefix) = claim(&mut server, &put_as("/file", whole.len() as u64, ID, true));
+    assert_eq!((offset, prefix), (2 * MIB as u64 + 5, Digest::of(&whole[..2 * MIB + 5])));
+}
+
+#[test]
 fn a_resume_of_something_else_under_the_same_id_starts_at_the_beginning() {
     let whole = content(3, 2 * MIB);
     let size = whole.len() as u64;
