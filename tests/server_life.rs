@@ -429,7 +429,7 @@ fn several_listeners_are_all_served() {
 fn nobody_reading_what_the_server_prints_does_not_stop_it() {
     let place = Place::new();
     let mut server = Program::start_unread(place.berthd(&["serve"]), &place.path("io"));
-    wait_until("its log is open", || place.path("logs/access.log").exists());
+    wait_until("it listens", || place.path("conf/control.sock").exists());
     server.signal(Signal::TERM);
     server.wait().expect_code(0);
 }
