@@ -1,14 +1,14 @@
 //! The session's words in the wire's: entries, paths, refusals.
 
-use crate::lane::{Lane, Outbox};
+use crate::lane::Lane;
 use crate::limits::ERROR_MESSAGE_BYTES_MAX;
 use crate::session::Refusal;
 use crate::store::home::{Kind, Meta};
 use crate::text::Escaped;
 use crate::vpath::VPath;
+use crate::wire::ErrorCode;
 use crate::wire::frame::{self, FrameType};
 use crate::wire::message::{Entry, EntryKind, ErrorReply, MessageError, Name};
-use crate::wire::{ErrorCode, Reply};
 
 pub(super) fn vpath(name: &Name) -> Result<VPath, ErrorReply> {
     name.to_vpath().map_err(|error| ErrorReply {
@@ -29,20 +29,9 @@ pub(super) fn entry(name: Vec<u8>, meta: &Meta) -> Entry {
     Entry { name: Name(name), kind, size: meta.size, mtime_ns: meta.mtime_ns, mode: meta.mode }
 }
 
-pub(super) fn done(id: u32, lane: &mut Lane, path: &VPath, result: Result<(), Refusal>) -> Result<(), ErrorReply> {
-    result.map(|()| reply(lane, id, Reply::Done {})).map_err(|refusal| error_reply(refusal, Some(path)))
-}
-
-pub(super) fn reply(lane: &mut Lane, id: u32, reply: Reply) {
-    put_reply(&mut lane.outbox, id, &reply);
-}
-
-pub(super) fn put_reply(outbox: &mut Outbox, id: u32, reply: &Reply) {
-    outbox.append(|out| frame::put_json(out, FrameType::Control, id, reply));
-}
-
-pub(super) fn put_abort(outbox: &mut Outbox, id: u32, error: &ErrorReply) {
-    outbox.append(|out| frame::put_json(out, FrameType::Abort, id, error));
+/// For `map_err`: the refusal of a request about `path`.
+pub(super) fn at(path: &VPath) -> impl Fn(Refusal) -> ErrorReply {
+    move |refusal| error_reply(refusal, Some(path))
 }
 
 pub(super) fn put(lane: &mut Lane, kind: FrameType, id: u32, message: &impl serde::Serialize) {
