@@ -5,7 +5,7 @@ use super::transport::{Moved, Transport};
 use crate::config::Timeouts;
 use crate::front::Front;
 use crate::lane::{Budget, Lane};
-use crate::limits::{INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
+use crate::limits::{FLUSH_BUDGET, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
 use std::io;
@@ -127,7 +127,7 @@ impl Connection {
         if !self.is_writable || self.lane.outbox.is_empty() {
             return Ok(false);
         }
-        match self.transport.flush(&mut self.lane.outbox, TURN_BUDGET as usize)? {
+        match self.transport.flush(&mut self.lane.outbox, FLUSH_BUDGET)? {
             Moved::Bytes(count) => Ok(count > 0),
             Moved::Blocked | Moved::End => {
                 self.is_writable = false;
@@ -216,6 +216,11 @@ impl Connection {
     /// Whether nothing is under way, so that closing loses nothing.
     pub fn is_idle(&self) -> bool {
         matches!(self.front.phase(), Phase::Idle | Phase::Login)
+    }
+
+    /// The same, and its end has not begun.
+    pub fn is_open_and_idle(&self) -> bool {
+        self.is_idle() && !self.front.is_closing()
     }
 
     /// The front-end, for what the loop wants to know of the session.

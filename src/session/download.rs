@@ -11,6 +11,7 @@ use crate::vpath::VPath;
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Instant;
@@ -155,9 +156,11 @@ impl Download {
     fn prefetch(&mut self) {
         if self.next + PREFETCH_BYTES > self.prefetched && self.prefetched < self.meta.size {
             let start = self.prefetched.max(self.next);
-            let advice = rustix::fs::Advice::WillNeed;
-            // Only advice: a filesystem that takes none serves the file all the same.
-            let _ = rustix::fs::fadvise(&*self.file, start, NonZeroU64::new(2 * PREFETCH_BYTES), advice);
+            if !is_cached(&self.file, start) {
+                let advice = rustix::fs::Advice::WillNeed;
+                // Only advice: a filesystem that takes none serves the file all the same.
+                let _ = rustix::fs::fadvise(&*self.file, start, NonZeroU64::new(2 * PREFETCH_BYTES), advice);
+            }
             self.prefetched = start + 2 * PREFETCH_BYTES;
         }
     }
@@ -186,4 +189,12 @@ impl Download {
     pub fn offset(&self) -> u64 {
         self.offset
     }
+}
+
+/// Whether the byte at `offset` can be read without the disk: asking is a tenth of the price of
+/// advice that is not needed.
+fn is_cached(file: &File, offset: u64) -> bool {
+    let mut byte = [0];
+    let flags = rustix::io::ReadWriteFlags::NOWAIT;
+    rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, flags) == Ok(1)
 }

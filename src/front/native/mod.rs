@@ -118,7 +118,9 @@ impl Native {
             }
             moved = true;
         }
-        if lane.eof && !moved && self.waits_for_peer() && !self.is_closing {
+        // With a full outbox nothing was tried: there may be more in the inbox to be answered.
+        let has_tried = lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH && !budget.is_spent();
+        if lane.eof && !moved && has_tried && self.waits_for_peer() && !self.is_closing {
             self.hang_up(now);
         }
         moved
@@ -183,7 +185,9 @@ impl Native {
     fn waits_for_peer(&self) -> bool {
         match self.running {
             Running::Nothing => self.pipeline.is_empty(),
-            Running::Login(_) | Running::Receive(..) | Running::Discard(_) => true,
+            Running::Login(_) | Running::Discard(_) => true,
+            // Else the disk is behind, and what is in the inbox may be the rest of the upload.
+            Running::Receive(..) => self.session.phase() == Phase::Transfer,
             _ => false,
         }
     }
