@@ -96,3 +96,59 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
     let message = path.map_or_else(|| refusal.to_string(), |path| format!("{}: {refusal}", subject(path.as_bytes())));
     ErrorReply { code, message, retry, fatal }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFUSALS: [Refusal; 28] = [
+        Refusal::LoginRequired,
+        Refusal::WrongState,
+        Refusal::LoginMalformed,
+        Refusal::LoginFailed,
+        Refusal::TooManyTries,
+        Refusal::TooManySessions,
+        Refusal::AccountClosed,
+        Refusal::NotFound,
+        Refusal::Exists,
+        Refusal::NotAFile,
+        Refusal::NotADirectory,
+        Refusal::NotEmpty,
+        Refusal::BadName,
+        Refusal::OutsideHome,
+        Refusal::IntoItself,
+        Refusal::Denied,
+        Refusal::ReadOnly,
+        Refusal::QuotaBytes,
+        Refusal::QuotaFiles,
+        Refusal::DiskFull,
+        Refusal::Changed,
+        Refusal::Mismatch,
+        Refusal::SizeMismatch,
+        Refusal::Cancelled,
+        Refusal::Superseded,
+        Refusal::TooLarge,
+        Refusal::Io,
+        Refusal::ShuttingDown,
+    ];
+
+    #[test]
+    fn flags_of_errors_are_those_of_the_protocol_document() {
+        let document = include_str!("../../wire/PROTOCOL.md");
+        for refusal in REFUSALS.into_iter().chain([Refusal::Timeout]) {
+            let error = error_reply(refusal, None);
+            let code = serde_json::to_value(error.code).expect("JSON");
+            let start = format!("| `{}` | ", code.as_str().expect("a word"));
+            let row = document.lines().rfind(|line| line.starts_with(&start)).expect("a row");
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            assert_eq!(cells[3] == "yes", error.retry, "{refusal:?}");
+            match cells[4] {
+                "yes" => assert!(error.fatal, "{refusal:?}"),
+                "no" => assert!(!error.fatal, "{refusal:?}"),
+                // It depends on where it happens.
+                _ => {}
+            }
+            assert!(error.message.len() < SENTENCE_BYTES_MAX);
+        }
+    }
+}

@@ -177,7 +177,7 @@ impl Native {
         self.is_closing
     }
 
-    /// See [`super::Front::session`].
+    /// The session behind the front-end.
     pub fn session(&self) -> &Session {
         &self.session
     }
