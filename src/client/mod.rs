@@ -14,8 +14,11 @@
 pub mod args;
 pub mod command;
 pub mod commands;
+pub mod completion;
 pub mod download;
+pub mod folder_cache;
 pub mod glob;
+pub mod incoming;
 pub mod interrupt;
 pub mod link;
 pub mod listing;
