@@ -95,7 +95,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let content = small_file::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
         let mut reader = serde_json::Deserializer::from_slice(&content);
-        let raw: raw::RawConfig =
+        let raw::Object(raw): raw::Object<raw::RawConfig> =
             serde_path_to_error::deserialize(&mut reader).map_err(|error| ConfigError::unparsable(path, &error))?;
         reader.end().map_err(|error| ConfigError::new(path, "", format!("after the closing brace: {error}")))?;
         raw.into_config(path)

@@ -12,6 +12,9 @@ pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
 /// Payload of one data frame. A transfer can be cancelled only between frames, so this is also
 /// how much arrives after a cancel.
 pub const DATA_BYTES_MAX: usize = 1024 * 1024;
+/// Text of an error: a path with room to say what is wrong with it. Even with each byte escaped
+/// the frame stays under [`CONTROL_BYTES_MAX`], whatever a peer's own text the error repeats.
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 8 * 1024;
 /// Requests a client may have sent and not yet seen answered.
 pub const IN_FLIGHT_MAX: usize = 64;
 /// Requests decoded ahead of the running one, in bytes of their frames: bounds what a peer can

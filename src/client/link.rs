@@ -358,7 +358,7 @@ impl Link {
         let is_abandoned = front.is_abandoned;
         let is_last = match (&incoming.event, front.answer) {
             (Event::Reply(Reply::Error(_)), _) => true,
-            (Event::Reply(Reply::Page { last, .. }), Answer::Pages) => *last,
+            (Event::Reply(Reply::Page { last, .. } | Reply::Partials { last, .. }), Answer::Pages) => *last,
             (Event::Reply(Reply::File { .. }), Answer::Download) => false,
             (Event::Reply(Reply::Ready { .. }), Answer::Upload { .. }) => false,
             (Event::Reply(_), Answer::Pages | Answer::Download) => {
@@ -447,7 +447,7 @@ impl Link {
 
 fn answer_to(request: &Request) -> Answer {
     match request {
-        Request::List { .. } => Answer::Pages,
+        Request::List { .. } | Request::Partials {} => Answer::Pages,
         Request::Get { .. } => Answer::Download,
         Request::Put { .. } => Answer::Upload { is_sent: false },
         _ => Answer::Single,

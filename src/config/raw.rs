@@ -6,6 +6,7 @@ use crate::limits::*;
 use crate::text::Size;
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,12 +19,12 @@ pub(super) struct RawConfig {
     plaintext: Option<bool>,
     home_roots: Option<Vec<PathBuf>>,
     default_quota: Option<RawSize>,
-    limits: RawLimits,
-    timeouts: RawTimeouts,
+    limits: Object<RawLimits>,
+    timeouts: Object<RawTimeouts>,
     sync: Option<SyncPolicy>,
     partial_expiry: Option<Period>,
     scram_rounds: Option<u32>,
-    logs: RawLogs,
+    logs: Object<RawLogs>,
 }
 
 #[derive(Default, Deserialize)]
@@ -73,13 +74,13 @@ impl RawConfig {
             plaintext: true,
             home_roots: home_roots(self.home_roots, &root).map_err(|problem| error("home_roots", problem))?,
             default_quota: self.default_quota.map(|size| size.0),
-            limits: self.limits.check().map_err(|(key, problem)| error(key, problem))?,
-            timeouts: self.timeouts.check().map_err(|(key, problem)| error(key, problem))?,
+            limits: self.limits.0.check().map_err(|(key, problem)| error(key, problem))?,
+            timeouts: self.timeouts.0.check().map_err(|(key, problem)| error(key, problem))?,
             sync: self.sync.unwrap_or(SyncPolicy::Data),
             partial_expiry: positive(self.partial_expiry, PARTIAL_EXPIRY_DEFAULT)
                 .map_err(|problem| error("partial_expiry", problem))?,
             scram_rounds,
-            logs: self.logs.check(&root).map_err(|(key, problem)| error(key, problem))?,
+            logs: self.logs.0.check(&root).map_err(|(key, problem)| error(key, problem))?,
             root,
             file,
         })
@@ -187,6 +188,29 @@ impl RawLogs {
             return Err(("logs.transactions", "is the same file as logs.access".into()));
         }
         Ok(Logs { access, transactions })
+    }
+}
+
+/// A JSON object: what serde derives for a struct would take a list, too, as the values of its
+/// fields in their order.
+#[derive(Default)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with keys, in braces")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Visitor(PhantomData))
     }
 }
 

@@ -46,6 +46,20 @@ fn keys_are_read_in_every_form_they_have() {
 }
 
 #[test]
+fn a_list_is_no_configuration_nor_a_part_of_one() {
+    for (text, key) in [
+        ("[]", "invalid type"),
+        (r#"["/srv"]"#, "invalid type"),
+        (r#"{"limits": [1]}"#, "limits: "),
+        (r#"{"timeouts": []}"#, "timeouts: "),
+        (r#"{"logs": ["a", "b"]}"#, "logs: "),
+    ] {
+        let error = load(text).expect_err(text);
+        assert!(error.starts_with(key) && error.contains("in braces"), "{text}: {error}");
+    }
+}
+
+#[test]
 fn errors_name_the_key_and_what_is_wrong_with_it() {
     for (text, key, problem) in [
         (r#"{"colour": 1}"#, "colour", "unknown field"),
@@ -75,7 +89,7 @@ fn errors_name_the_key_and_what_is_wrong_with_it() {
         (r#"{"logs": {"access": "x", "transactions": "./x"}}"#, "logs.transactions", "logs.access"),
         (r#"{"root": "a", "root": "b"}"#, "", "duplicate field"),
         (r#"{"root": "a"} x"#, "", "after the closing brace"),
-        (r#"["#, "", "EOF"),
+        (r#"{"#, "", "EOF"),
         ("", "", "EOF"),
     ] {
         let error = load(text).expect_err(text);

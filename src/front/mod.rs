@@ -69,7 +69,7 @@ impl Front {
     /// What the session is waiting for.
     pub fn phase(&self) -> Phase {
         match self {
-            Self::Native(native) => native.session().phase(),
+            Self::Native(native) => native.phase(),
             Self::Control(control) => control.phase(),
         }
     }

@@ -83,7 +83,8 @@ impl Connection {
         let mut budget = Budget::new(TURN_BUDGET);
         let stepped = self.front.step(&mut self.lane, service, &mut budget, now);
         let flushed = self.flush()?;
-        if filled || flushed {
+        // Work counts too: checking a long prefix, the server itself is what the peer waits for.
+        if filled || stepped || flushed {
             self.last_moved = now;
         }
         if self.front.requests() != self.requests || self.front.phase() != Phase::Idle {
@@ -215,6 +216,11 @@ impl Connection {
     /// Whether nothing is under way, so that closing loses nothing.
     pub fn is_idle(&self) -> bool {
         matches!(self.front.phase(), Phase::Idle | Phase::Login)
+    }
+
+    /// The same, and its end has not begun.
+    pub fn is_open_and_idle(&self) -> bool {
+        self.is_idle() && !self.front.is_closing()
     }
 
     /// The front-end, for what the loop wants to know of the session.

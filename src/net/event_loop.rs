@@ -331,6 +331,8 @@ impl EventLoop {
             }
             match guarded_turn(&mut slot.connection, &mut self.service, &mut self.slow_turns, now) {
                 Turn::Again => self.enqueue(key),
+                // Its transfer has just ended, and no event would tell.
+                Turn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
                 Turn::Sleep => self.set_alarm(key, now),
                 Turn::Close => self.doom(key),
             }

@@ -64,8 +64,8 @@ pub struct Upload {
 /// Flushing as the bytes come, so that the last flush is short.
 struct RunningSync {
     unsynced: Unsynced,
-    /// The job under way and the unsynced bytes it covers.
-    job: Option<(Ticket, u64)>,
+    /// The job under way, the unsynced bytes it covers and the length it reaches to.
+    job: Option<(Ticket, u64, u64)>,
 }
 
 impl Upload {
@@ -134,19 +134,20 @@ impl Upload {
     fn request_sync(&mut self, store: &mut Store, owner: u64) {
         if let Some(RunningSync { unsynced, job: job @ None }) = &mut self.sync {
             let ticket = store.syncer.sync(owner, Arc::clone(self.staged.file()), Flush::Data);
-            *job = Some((ticket, unsynced.own()));
+            *job = Some((ticket, unsynced.own(), self.staged.length()));
         }
     }
 
     /// Takes the answer to a sync.
     pub fn synced(&mut self, synced: Synced) -> Result<(), Refusal> {
         let Some(RunningSync { unsynced, job }) = &mut self.sync else { return Ok(()) };
-        if let Some((ticket, bytes)) = *job
+        if let Some((ticket, bytes, length)) = *job
             && ticket == synced.ticket
         {
             *job = None;
             synced.result.map_err(StoreError::from)?;
             unsynced.subtract(bytes);
+            self.staged.note_synced(length)?;
         }
         Ok(())
     }

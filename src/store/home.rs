@@ -105,6 +105,8 @@ pub fn meta_of(file: impl AsFd) -> Result<Meta, StoreError> {
     Ok(rustix::fs::fstat(file)?.into())
 }
 
+/// O_NONBLOCK keeps the open of a pipe from waiting for its other end.
+const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Opens the home at `path` below the one of `roots` that holds it. From the root down no link
@@ -186,25 +188,37 @@ impl Home {
     }
 
     fn open_any(&self, path: &VPath) -> Result<File, StoreError> {
-        refuse_staging(path)?;
+        if path.is_root() {
+            return Err(StoreError::NotAFile);
+        }
+        let (parent, name) = self.parent(path)?;
+        let flags = OPEN.union(OFlags::NOFOLLOW);
+        match rustix::fs::openat(&parent, OsStr::from_bytes(name), flags, Mode::empty()) {
+            Ok(fd) => Ok(fd.into()),
+            Err(rustix::io::Errno::LOOP) => self.open_link(path),
+            Err(errno) => Err(StoreError::from_open(errno.into())),
+        }
+    }
+
+    /// Opens what a link leads to: followed by cap-std, and only inside the home. Where it ends
+    /// is looked up apart from that, because only somebody outside of berth can make links.
+    fn open_link(&self, path: &VPath) -> Result<File, StoreError> {
         let mut options = OpenOptions::new();
-        // O_NONBLOCK keeps the open of a pipe from waiting for its other end.
-        options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
-        Ok(self.root.open_with(path.relative(), &options).map_err(StoreError::from_open)?.into_std())
+        options.read(true).custom_flags(OPEN.bits().cast_signed());
+        let file = self.root.open_with(path.relative(), &options).map_err(StoreError::from_open)?.into_std();
+        let end = self.root.canonicalize(path.relative())?;
+        if end.starts_with(STAGING) { Err(StoreError::BadName) } else { Ok(file) }
     }
 
     /// What is at `path`; links inside the home are followed.
     pub fn stat(&self, path: &VPath) -> Result<Meta, StoreError> {
-        let Some((_, name)) = path.split() else { return meta_of(&self.root) };
         let meta: Meta = self.stat_entry(path)?;
         if meta.kind != Kind::Link {
             return Ok(meta);
         }
-        // cap-std follows the link, and only inside the home; opening tells what it found.
-        let _ = name;
-        match self.root.open_dir(path.relative()) {
-            Ok(dir) => meta_of(&dir),
-            Err(_) => meta_of(self.open_any(path)?),
+        match self.open_folder(path) {
+            Err(StoreError::NotADirectory) => meta_of(self.open_any(path)?),
+            folder => meta_of(folder?),
         }
     }
 
@@ -329,9 +343,10 @@ impl Home {
 
     /// A link inside the home may lead to the staging folder; its name is not what counts.
     fn refuse_staging_folder(&self, dir: &Dir) -> Result<(), StoreError> {
-        match &*self.staging.borrow() {
-            Some(staging) if folder_id(&**staging)? == folder_id(dir)? => Err(StoreError::BadName),
-            _ => Ok(()),
+        match rustix::fs::statat(&self.root, STAGING, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(staging) if (staging.st_dev, staging.st_ino) == folder_id(dir)? => Err(StoreError::BadName),
+            Ok(_) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
         }
     }
 

@@ -204,9 +204,10 @@ impl Reservation {
     /// Promises more.
     pub fn grow(&self, bytes: u64, files: u64) -> Result<(), StoreError> {
         let QuotaState { used, reserved, limits, .. } = self.ledger.state();
+        // What no number can hold exceeds every limit, and there are accounts without one.
         let exceeds = |used: u64, reserved: u64, more: u64, limit: Option<u64>| {
-            let total = used.saturating_add(reserved).saturating_add(more);
-            more > 0 && limit.is_some_and(|limit| total > limit)
+            let total = used.checked_add(reserved).and_then(|sum| sum.checked_add(more));
+            more > 0 && total.is_none_or(|total| limit.is_some_and(|limit| total > limit))
         };
         if exceeds(used.bytes, reserved.bytes, bytes, limits.bytes) {
             return Err(StoreError::QuotaBytes);
@@ -214,8 +215,7 @@ impl Reservation {
         if exceeds(used.files, reserved.files, files, limits.files) {
             return Err(StoreError::QuotaFiles);
         }
-        let add =
-            |usage: Usage| Usage { bytes: usage.bytes.saturating_add(bytes), files: usage.files.saturating_add(files) };
+        let add = |usage: Usage| Usage { bytes: usage.bytes + bytes, files: usage.files + files };
         self.ledger.reserved.set(add(reserved));
         self.rest.set(add(self.rest.get()));
         Ok(())

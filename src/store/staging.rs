@@ -2,7 +2,8 @@
 //! same filesystem as their targets, so that one rename makes them appear.
 //!
 //! `ID.part` holds the bytes. `ID.json`, the record, exists once an upload is worth resuming;
-//! a part without a record is swept away when the home is counted.
+//! a part without a record is swept away when the home is counted. A killed server loses none
+//! of the bytes; after a crash of the machine only those are trusted that were synced before.
 
 use super::StoreError;
 use super::home::{FILE_MODE, Home, Meta, STAGING, hold_large, meta_of, rename_entry, replace_check};
@@ -24,6 +25,7 @@ use std::time::Duration;
 /// Ends the name of a file that holds an upload's bytes.
 pub const PART_SUFFIX: &str = ".part";
 const RECORD_SUFFIX: &str = ".json";
+const NEW_RECORD_SUFFIX: &str = ".new";
 
 /// What is remembered of an upload besides its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,17 @@ pub struct Record {
     pub size: Option<u64>,
     /// Modification time of the source, nanoseconds since the epoch, if it was told.
     pub mtime_ns: Option<i64>,
+}
+
+/// A record as it lies in its file.
+#[derive(Serialize, Deserialize)]
+struct KeptRecord {
+    #[serde(flatten)]
+    record: Record,
+    /// Bytes known to be on disk.
+    synced: u64,
+    /// Since which start of the machine the others are at least in its memory.
+    boot: String,
 }
 
 /// An interrupted upload.
@@ -89,7 +102,8 @@ pub struct Staged {
     claim: Rc<Claim>,
     file: Arc<File>,
     length: u64,
-    is_recorded: bool,
+    /// What is in the record's file, once there is one.
+    kept: Option<KeptRecord>,
     is_committed: bool,
 }
 
@@ -101,28 +115,26 @@ impl Staged {
         let reservation = home.promise(size.unwrap_or(0))?;
         let (staging, file) = create_part(&home, &id)?;
         reservation.take(0, 1);
-        Ok(Self::claimed(home, staging, id, reservation, file, 0, false))
+        Ok(Self::claimed(home, staging, id, reservation, file, 0, None))
     }
 
     /// Takes up what is kept under `id`; `None` if nothing is, or something else than `record`.
     pub fn resume(home: Rc<Home>, id: UploadId, record: &Record) -> Result<Option<Self>, StoreError> {
         let Some(staging) = home.staging(false)? else { return Ok(None) };
         home.claims.supersede(&id);
-        if read_record(&staging, &id).as_ref() != Some(record) {
-            return Ok(None);
-        }
+        let Some(kept) = read_record(&staging, &id).filter(|kept| kept.record == *record) else { return Ok(None) };
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&*staging, part_name(&id), flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        let length = meta_of(&file)?.size;
+        let length = trusted_length(&home, &file, &kept)?;
         if record.size.is_some_and(|size| length > size) {
             return Ok(None);
         }
         let reservation = home.ledger().reserve(record.size.map_or(0, |size| size - length), 0)?;
-        Ok(Some(Self::claimed(home, staging, id, reservation, file, length, true)))
+        Ok(Some(Self::claimed(home, staging, id, reservation, file, length, Some(kept))))
     }
 
     fn claimed(
@@ -132,11 +144,11 @@ impl Staged {
         reservation: Reservation,
         file: File,
         length: u64,
-        is_recorded: bool,
+        kept: Option<KeptRecord>,
     ) -> Self {
         let claim = Rc::new(Claim { reservation, is_superseded: Cell::new(false) });
         home.claims.insert(id, &claim);
-        Self { home, staging, id, claim, file: Arc::new(file), length, is_recorded, is_committed: false }
+        Self { home, staging, id, claim, file: Arc::new(file), length, kept, is_committed: false }
     }
 
     /// Appends. What was written before an error stays written and counted.
@@ -163,17 +175,30 @@ impl Staged {
 
     /// From now on the upload outlives its session and the server, and can be resumed.
     pub fn keep(&mut self, record: &Record) -> Result<(), StoreError> {
-        if !self.is_recorded {
+        if self.kept.is_none() {
             self.home.make_room_for_kept()?;
-            write_record(&self.staging, &self.id, record)?;
-            self.is_recorded = true;
+            let kept = KeptRecord { record: record.clone(), synced: 0, boot: boot_id() };
+            write_record(&self.staging, &self.id, &kept)?;
+            self.kept = Some(kept);
+        }
+        Ok(())
+    }
+
+    /// Notes that the first `length` bytes are on disk.
+    pub fn note_synced(&mut self, length: u64) -> Result<(), StoreError> {
+        if self.claim.is_superseded.get() {
+            return Ok(());
+        }
+        if let Some(kept) = &mut self.kept {
+            (kept.synced, kept.boot) = (length, boot_id());
+            write_record(&self.staging, &self.id, kept)?;
         }
         Ok(())
     }
 
     /// Drops bytes and record when this is dropped, whatever was decided before.
     pub fn forget(&mut self) {
-        self.is_recorded = false;
+        self.kept = None;
     }
 
     /// Gives the file its modification time, before it is synced.
@@ -207,7 +232,7 @@ impl Staged {
         if let Some(replaced) = replaced {
             self.home.credit(&replaced, held);
         }
-        if self.is_recorded {
+        if self.kept.is_some() {
             remove(&self.staging, &record_name(&self.id));
         }
         Ok(target.folder)
@@ -230,7 +255,7 @@ impl Drop for Staged {
             return;
         }
         self.home.claims.remove(&self.id);
-        if self.is_committed || self.is_recorded {
+        if self.is_committed || self.kept.is_some() {
             return;
         }
         if remove(&self.staging, &part_name(&self.id)) {
@@ -268,7 +293,7 @@ impl Home {
         let mut kept = Vec::new();
         for (id, suffix) in staged_names(&staging)? {
             if suffix == RECORD_SUFFIX
-                && let Some(record) = read_record(&staging, &id)
+                && let Some(KeptRecord { record, .. }) = read_record(&staging, &id)
                 && let Ok(stat) = rustix::fs::statat(&*staging, part_name(&id), AtFlags::SYMLINK_NOFOLLOW)
             {
                 let meta = Meta::from(stat);
@@ -359,7 +384,7 @@ fn staged_names(staging: &OwnedFd) -> Result<Vec<(UploadId, &'static str)>, Stor
     for entry in Dir::read_from(staging)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy();
-        for suffix in [PART_SUFFIX, RECORD_SUFFIX] {
+        for suffix in [PART_SUFFIX, RECORD_SUFFIX, NEW_RECORD_SUFFIX] {
             if let Some(Ok(id)) = name.strip_suffix(suffix).map(str::parse) {
                 names.push((id, suffix));
             }
@@ -368,7 +393,7 @@ fn staged_names(staging: &OwnedFd) -> Result<Vec<(UploadId, &'static str)>, Stor
     Ok(names)
 }
 
-fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<Record> {
+fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<KeptRecord> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::openat(staging, record_name(id), flags, Mode::empty()).ok()?);
     let mut text = Vec::new();
@@ -376,13 +401,31 @@ fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<Record> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Not synced: a record lost in a power failure costs one transfer from its start, and a
-/// damaged one is no record.
-fn write_record(staging: &OwnedFd, id: &UploadId, record: &Record) -> Result<(), StoreError> {
+/// Replaced as a whole, but not synced: a record lost with the machine's power costs one
+/// transfer from its start, and a damaged one is no record.
+fn write_record(staging: &OwnedFd, id: &UploadId, kept: &KeptRecord) -> Result<(), StoreError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(staging, record_name(id), flags, Mode::RUSR | Mode::WUSR)?);
-    let text = serde_json::to_vec(record).map_err(io::Error::other)?;
-    Ok(file.write_all(&text)?)
+    let new = format!("{id}{NEW_RECORD_SUFFIX}");
+    let mut file = File::from(rustix::fs::openat(staging, &new, flags, Mode::RUSR | Mode::WUSR)?);
+    let text = serde_json::to_vec(kept).map_err(io::Error::other)?;
+    file.write_all(&text)?;
+    Ok(rustix::fs::renameat(staging, &new, staging, record_name(id))?)
+}
+
+/// How much of a part is what was sent: all of it, unless the machine went down since.
+fn trusted_length(home: &Home, part: &File, kept: &KeptRecord) -> Result<u64, StoreError> {
+    let length = meta_of(part)?.size;
+    if kept.boot == boot_id() || length <= kept.synced {
+        return Ok(length);
+    }
+    part.set_len(kept.synced)?;
+    home.ledger().credit(length - kept.synced, 0);
+    Ok(kept.synced)
+}
+
+/// Changes whenever the machine starts; empty where the kernel does not tell.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim_end().to_string()).unwrap_or_default()
 }
 
 fn nanoseconds(duration: Duration) -> i64 {

@@ -118,7 +118,7 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "is_false")]
         resume: bool,
     },
-    /// The interrupted uploads that can be resumed.
+    /// The uploads that can be resumed, running ones included; answered in pages.
     Partials {},
     /// Drops an interrupted upload.
     DropPartial {
@@ -274,10 +274,12 @@ pub enum Reply {
         /// Its digest, computed by the server.
         sha256: Digest,
     },
-    /// To [`Request::Partials`].
+    /// To [`Request::Partials`]; more follow unless it is the last.
     Partials {
         /// Oldest first.
         partials: Vec<Partial>,
+        /// Whether that was all.
+        last: bool,
     },
     /// The request is refused.
     Error(ErrorReply),

@@ -1,11 +1,18 @@
 //! Rules of the document that the server once broke.
 
 use crate::server::{Peer, Server};
+use berth::config::Timeouts;
 use berth::digest::Digest;
-use berth::limits::CONTROL_BYTES_MAX;
+use berth::limits::{CONTROL_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, RESUME_BYTES_MIN};
+use berth::net::connection::Connection;
+use berth::net::transport::Transport;
+use berth::session::Phase;
+use berth::upload_id::UploadId;
 use berth::wire::frame::FrameType;
-use berth::wire::message::{End, ErrorCode, PutMode};
+use berth::wire::message::{End, ErrorCode, Name, PutMode};
 use berth::wire::{Reply, Request};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 const QUOTA: u64 = 1 << 30;
 
@@ -64,4 +71,116 @@ fn data_behind_a_malformed_put_is_discarded_and_the_session_goes_on() {
         peer.run(&mut server);
         assert_eq!(codes(&mut peer), [(10, Some(ErrorCode::BadRequest)), (11, None)]);
     }
+}
+
+/// What an error repeats of a request is cut, so that the reply is a frame a client takes.
+#[test]
+fn an_error_about_a_long_text_fits_a_frame() {
+    let mut server = Server::new(QUOTA);
+    let mut peer = server.log_in();
+    let long = "\u{1}".repeat(10_000);
+    peer.request(10, &Request::Stat { path: Name(vec![0xff; 48_000]) });
+    peer.control(11, serde_json::json!({"op": long}).to_string().as_bytes());
+    peer.control(12, serde_json::json!({"op": "mkdir", "path": "/a", "parents": long}).to_string().as_bytes());
+    peer.run(&mut server);
+    let mut bytes = peer.received().clone();
+    while !bytes.is_empty() {
+        let (_, size) = berth::wire::frame::decode(&bytes, CONTROL_BYTES_MAX).expect("a frame").expect("whole");
+        bytes.drain(..size);
+    }
+    let replies = peer.take_replies();
+    assert_eq!(replies.len(), 3);
+    for (id, reply) in replies {
+        let Reply::Error(error) = reply else { panic!("{id}: {reply:?}") };
+        assert!(error.message.len() <= ERROR_MESSAGE_BYTES_MAX, "{id}");
+    }
+}
+
+/// Sixty-four interrupted uploads with long paths are more than one frame holds.
+#[test]
+fn partials_with_long_paths_come_in_pages_that_fit_a_frame() {
+    let mut server = Server::new(QUOTA);
+    let folder = format!("/{}", "\u{1}".repeat(NAME_BYTES_MAX)).repeat(PATH_BYTES_MAX / (NAME_BYTES_MAX + 1));
+    let mut peer = server.log_in();
+    peer.request(10, &Request::Mkdir { path: folder.as_str().into(), parents: true });
+    peer.run(&mut server);
+    assert_eq!(codes(&mut peer), [(10, None)]);
+    for id in 0..5 {
+        let mut request = put(&format!("{folder}/{id}"));
+        if let Request::Put { upload_id, .. } = &mut request {
+            *upload_id = Some(UploadId([id; 16]));
+        }
+        peer.request(20, &request);
+        peer.data(20, &vec![0; RESUME_BYTES_MIN as usize]);
+        peer.json(FrameType::Abort, 20, &());
+        peer.run(&mut server);
+        assert_eq!(codes(&mut peer), [(20, Some(ErrorCode::Cancelled))]);
+    }
+    peer.request(30, &Request::Partials {});
+    peer.run(&mut server);
+    let mut listed = Vec::new();
+    let replies = peer.take_replies();
+    let pages = replies.len();
+    for (index, (_, reply)) in replies.into_iter().enumerate() {
+        assert!(serde_json::to_vec(&reply).expect("JSON").len() <= CONTROL_BYTES_MAX);
+        let Reply::Partials { partials, last } = reply else { panic!("{reply:?}") };
+        assert_eq!(last, index + 1 == pages);
+        listed.extend(partials.into_iter().map(|partial| partial.upload_id));
+    }
+    listed.sort();
+    assert_eq!(listed, [0, 1, 2, 3, 4].map(|id| UploadId([id; 16])));
+    assert!(pages > 1);
+}
+
+/// Until its end a refused upload is a transfer: its deadline is that of a stall, which every
+/// byte puts off, and not that of a session that does nothing. Before a login it stays that of
+/// the login, or a stranger could put it off for ever.
+#[test]
+fn a_refused_upload_is_a_transfer_until_its_end_but_not_before_login() {
+    let mut server = Server::new(QUOTA);
+    let mut peer = server.log_in();
+    peer.request(10, &put("/no/such/folder"));
+    peer.run(&mut server);
+    assert_eq!((codes(&mut peer), peer.phase()), (vec![(10, Some(ErrorCode::NotFound))], Phase::Transfer));
+    peer.json(FrameType::Abort, 10, &());
+    peer.run(&mut server);
+    assert_eq!(peer.phase(), Phase::Idle);
+
+    let mut stranger = server.connect();
+    stranger.request(10, &put("/a"));
+    stranger.run(&mut server);
+    assert_eq!((codes(&mut stranger), stranger.phase()), (vec![(10, Some(ErrorCode::LoginRequired))], Phase::Login));
+}
+
+/// While the server hashes a prefix nothing moves on the wire, for minutes if the disk is slow.
+#[test]
+fn checking_a_long_prefix_is_not_a_stall() {
+    let mut server = Server::new(QUOTA);
+    let content = vec![7; 8 << 20];
+    std::fs::write(server.at("large"), &content).expect("writable");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+    let (accepted, _) = listener.accept().expect("accepted");
+    accepted.set_nonblocking(true).expect("a socket");
+
+    let mut peer = server.log_in();
+    let mut now = Instant::now();
+    let (prefix, offset) = (Digest::of(&content[..content.len() - 1]), content.len() as u64 - 1);
+    peer.request(10, &Request::Get { path: "/large".into(), offset, etag: None, prefix_sha256: Some(prefix) });
+    std::io::Write::write_all(&mut &client, &peer.take_sent()).expect("the socket takes so little at once");
+    let transport = Transport::Plain(mio::net::TcpStream::from_std(accepted));
+    let mut connection = Connection::new(transport, peer.into_front(), [127, 0, 0, 1].into(), now);
+
+    let second = Duration::from_secs(1);
+    let timeouts = Timeouts { login: second, idle: 100 * second, stall: 3 * second, drain: second };
+    client.set_nonblocking(true).expect("a socket");
+    let mut working = 0;
+    while std::io::Read::read(&mut &client, &mut [0; 12]).is_err() {
+        connection.mark(true, true);
+        connection.turn(server.service(), now);
+        working += u32::from(connection.front().phase() == Phase::Transfer);
+        now += second;
+        assert!(working == 0 || !connection.is_overdue(&timeouts, now), "after {working} turns");
+    }
+    assert!(working > 20, "{working} turns");
 }

@@ -2,11 +2,12 @@
 
 use berth::account::{Account, AccountName, Accounts};
 use berth::config::{Config, SyncPolicy};
+use berth::front::Front;
 use berth::front::native::Native;
 use berth::lane::{Budget, Lane, Piece};
 use berth::limits::{INBOX_BYTES, TURN_BUDGET};
 use berth::scram::{Binding, ClientExchange, Verifier};
-use berth::session::{Policy, Service, Session};
+use berth::session::{Phase, Policy, Service, Session};
 use berth::store::Store;
 use berth::store::syncer::Syncer;
 use berth::wire::frame::{self, FrameType, HEADER_BYTES};
@@ -57,6 +58,11 @@ impl Server {
     /// A path in the home.
     pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.folder.path().join("homes").join(USER).join(path)
+    }
+
+    /// What all sessions share.
+    pub(crate) fn service(&mut self) -> &mut Service {
+        &mut self.service
     }
 
     /// Somebody who has connected.
@@ -140,6 +146,21 @@ impl Peer {
     /// Leaves without a word.
     pub(crate) fn hang_up(mut self) {
         self.front.hang_up(Instant::now());
+    }
+
+    /// What the server waits for.
+    pub(crate) fn phase(&self) -> Phase {
+        self.front.phase()
+    }
+
+    /// What was sent and has not arrived.
+    pub(crate) fn take_sent(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.unread)
+    }
+
+    /// The server's end, to be driven otherwise.
+    pub(crate) fn into_front(self) -> Front {
+        Front::Native(Box::new(self.front))
     }
 
     /// Everything received and not yet taken.

@@ -1,6 +1,7 @@
 //! The session's words in the wire's: entries, paths, refusals.
 
 use crate::lane::{Lane, Outbox};
+use crate::limits::ERROR_MESSAGE_BYTES_MAX;
 use crate::session::Refusal;
 use crate::store::home::{Kind, Meta};
 use crate::text::Escaped;
@@ -12,7 +13,7 @@ use crate::wire::{ErrorCode, Reply};
 pub(super) fn vpath(name: &Name) -> Result<VPath, ErrorReply> {
     name.to_vpath().map_err(|error| ErrorReply {
         code: ErrorCode::BadName,
-        message: format!("{}: {error}", Escaped(&name.0)),
+        message: format!("{}: {error}", subject(&name.0)),
         retry: false,
         fatal: false,
     })
@@ -53,8 +54,26 @@ pub(super) fn malformed(error: &MessageError) -> ErrorReply {
         MessageError::Malformed(_) => ErrorCode::BadRequest,
         MessageError::Unsupported(_) => ErrorCode::Unsupported,
     };
-    ErrorReply { code, message: error.to_string(), retry: false, fatal: false }
+    ErrorReply { code, message: shortened(error.to_string(), ERROR_MESSAGE_BYTES_MAX), retry: false, fatal: false }
 }
+
+/// What an error is about.
+fn subject(name: &[u8]) -> String {
+    shortened(Escaped(name).to_string(), ERROR_MESSAGE_BYTES_MAX - SENTENCE_BYTES_MAX)
+}
+
+/// What repeats a peer's text is as long as the peer likes, but its frame must not be.
+fn shortened(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let end = (0..=bytes_max - '…'.len_utf8()).rev().find(|&end| text.is_char_boundary(end));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
+    }
+    text
+}
+
+/// More than any sentence about a subject here has.
+const SENTENCE_BYTES_MAX: usize = 512;
 
 /// A refusal on the wire: the one place where the session's list meets the wire's.
 pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply {
@@ -85,6 +104,6 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::Timeout => (ErrorCode::Timeout, true, true),
         Refusal::ShuttingDown => (ErrorCode::ShuttingDown, true, true),
     };
-    let message = path.map_or_else(|| refusal.to_string(), |path| format!("{path}: {refusal}"));
+    let message = path.map_or_else(|| refusal.to_string(), |path| format!("{}: {refusal}", subject(path.as_bytes())));
     ErrorReply { code, message, retry, fatal }
 }

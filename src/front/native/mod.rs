@@ -14,7 +14,7 @@ use crate::limits::{DATA_BYTES_MAX, OUTBOX_BYTES_HIGH, REQUEST_COST};
 use crate::session::download::Fetched;
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
-use crate::session::{Refusal, Service, Session};
+use crate::session::{Phase, Refusal, Service, Session};
 use crate::store::syncer::Synced;
 use crate::vpath::VPath;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
@@ -118,7 +118,9 @@ impl Native {
             }
             moved = true;
         }
-        if lane.eof && !moved && self.waits_for_peer() && !self.is_closing {
+        // With a full outbox nothing was tried: there may be more in the inbox to be answered.
+        let has_tried = lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH && !budget.is_spent();
+        if lane.eof && !moved && has_tried && self.waits_for_peer() && !self.is_closing {
             self.hang_up(now);
         }
         moved
@@ -165,6 +167,15 @@ impl Native {
         &self.session
     }
 
+    /// See [`super::Front::phase`].
+    pub fn phase(&self) -> Phase {
+        match (self.session.phase(), &self.running) {
+            // Done with in the session, but not on the wire. Before a login its deadline counts.
+            (Phase::Idle, Running::Discard(_)) => Phase::Transfer,
+            (phase, _) => phase,
+        }
+    }
+
     /// See [`super::Front::requests`].
     pub fn requests(&self) -> u64 {
         self.requests
@@ -174,7 +185,9 @@ impl Native {
     fn waits_for_peer(&self) -> bool {
         match self.running {
             Running::Nothing => self.pipeline.is_empty(),
-            Running::Login(_) | Running::Receive(..) | Running::Discard(_) => true,
+            Running::Login(_) | Running::Discard(_) => true,
+            // Else the disk is behind, and what is in the inbox may be the rest of the upload.
+            Running::Receive(..) => self.session.phase() == Phase::Transfer,
             _ => false,
         }
     }

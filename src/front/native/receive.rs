@@ -29,6 +29,7 @@ impl Native {
         let limit = if logged_in { CONTROL_BYTES_MAX } else { CONTROL_BYTES_MAX_BEFORE_LOGIN };
         let Some((frame, size)) = frame::decode(lane.inbox.filled(), limit)? else { return Ok(false) };
         let taken = match frame {
+            Frame::Control { .. } if self.pipeline.is_full() => self.waits_for_room()?,
             Frame::Control { id, body } => self.take_request(id, body, size)?,
             Frame::Data { id, length } => self.take_data(id, length)?,
             Frame::End { id, body } => {
@@ -48,12 +49,20 @@ impl Native {
         Ok(taken)
     }
 
+    /// False: a request that has no room waits. An error if the data of the running upload is
+    /// behind it, because then both would wait for ever.
+    fn waits_for_room(&self) -> Result<bool, Broken> {
+        match self.running {
+            Running::Receive(..) | Running::Discard(_) => {
+                Err(Broken("more requests than can wait stand before the data of an upload".into()))
+            }
+            _ => Ok(false),
+        }
+    }
+
     fn take_request(&mut self, id: u32, body: &[u8], size: usize) -> Result<bool, Broken> {
         if id == 0 || self.running.id() == Some(id) || self.pipeline.contains(id) {
             return Err(Broken(format!("request id {id} is 0 or in use")));
-        }
-        if self.pipeline.is_full() {
-            return Ok(false);
         }
         self.pipeline.push(id, Asked::decode(body), size);
         self.requests += 1;

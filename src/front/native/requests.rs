@@ -4,7 +4,7 @@ use super::convert::{done, entry, error_reply, malformed, reply, vpath};
 use super::{Native, Running};
 use crate::front::pipeline::Asked;
 use crate::lane::{Budget, Lane};
-use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX};
+use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX};
 use crate::scram::Binding;
 use crate::session::download::DownloadPlan;
 use crate::session::login::LoginOutcome;
@@ -13,6 +13,7 @@ use crate::session::upload::UploadPlan;
 use crate::session::verb::Verb;
 use crate::session::{Refusal, Service};
 use crate::store::listing::Listed;
+use crate::store::staging::KeptUpload;
 use crate::text::Escaped;
 use crate::vpath::VPath;
 use crate::wire::message::{ErrorReply, MessageError, Name, Partial, PutMode, QuotaReport, VERSION, WireLimits};
@@ -190,17 +191,18 @@ impl Native {
 
     fn partials(&mut self, id: u32, lane: &mut Lane) -> Result<(), ErrorReply> {
         let kept = self.session.kept_uploads().map_err(|refusal| error_reply(refusal, None))?;
-        let partials = kept
-            .into_iter()
-            .map(|upload| Partial {
-                upload_id: upload.id,
-                path: Name(upload.record.path),
-                offset: upload.length,
-                size: upload.record.size,
-                expires_s: upload.expires_ns / 1_000_000_000,
-            })
-            .collect();
-        reply(lane, id, Reply::Partials { partials });
+        let (mut partials, mut path_bytes) = (Vec::new(), 0);
+        for KeptUpload { id: upload_id, record, length: offset, expires_ns } in kept {
+            let is_full = path_bytes + record.path.len() > PAGE_BYTES_TARGET || partials.len() >= PARTIALS_PER_HOME_MAX;
+            if is_full && !partials.is_empty() {
+                reply(lane, id, Reply::Partials { partials: std::mem::take(&mut partials), last: false });
+                path_bytes = 0;
+            }
+            path_bytes += record.path.len();
+            let (path, size, expires_s) = (Name(record.path), record.size, expires_ns / 1_000_000_000);
+            partials.push(Partial { upload_id, path, offset, size, expires_s });
+        }
+        reply(lane, id, Reply::Partials { partials, last: true });
         Ok(())
     }
 

@@ -1,0 +1,224 @@
+//! What the end-to-end tests share: a server's folder, the two programs as processes that end
+//! with the test, and waiting without guessing how long something takes.
+
+// Each test file uses its own part of this.
+#![allow(dead_code)]
+
+pub(crate) mod peer;
+pub(crate) mod process;
+pub(crate) mod proxy;
+
+use berth::digest::Digest;
+use process::{Ended, Program};
+use serde_json::{Value, json};
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything may take on a busy machine before it counts as hanging.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The password of every account.
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// Polls `condition` until it holds; the only place where a test sleeps.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A folder with everything of one server and of the people who use it: `conf`, `homes`, `logs`,
+/// and `here`, where clients run.
+pub(crate) struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    /// A server that syncs nothing, since these tests do not cut the power.
+    pub(crate) fn new() -> Self {
+        Self::with(json!({}))
+    }
+
+    /// The same with other keys in its configuration.
+    pub(crate) fn with(changes: Value) -> Self {
+        let place = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        for folder in ["conf", "here", "user", "io"] {
+            fs::create_dir(place.path(folder)).expect("writable");
+        }
+        place.configure(changes);
+        place
+    }
+
+    /// Writes the configuration anew.
+    pub(crate) fn configure(&self, changes: Value) {
+        let mut configuration = json!({"listen": "127.0.0.1:0", "scram_rounds": 4096, "sync": "none"});
+        for (key, value) in changes.as_object().expect("an object") {
+            configuration[key] = value.clone();
+        }
+        fs::write(self.path("conf/berthd.json"), configuration.to_string()).expect("writable");
+    }
+
+    pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// A path in the folder where clients run.
+    pub(crate) fn here(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.path("here").join(path)
+    }
+
+    /// A path in an account's home.
+    pub(crate) fn home(&self, account: &str, path: impl AsRef<Path>) -> PathBuf {
+        self.path("homes").join(account).join(path)
+    }
+
+    pub(crate) fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.path("logs").join(name)).unwrap_or_default()
+    }
+
+    // ---- Programs -------------------------------------------------------------------------
+
+    /// `berthd` with nothing of the real user's surroundings.
+    pub(crate) fn berthd(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_berthd"));
+        self.surround(&mut command);
+        command.args(arguments).current_dir(self.folder.path());
+        command
+    }
+
+    /// `berth` with the password in the environment.
+    pub(crate) fn berth(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
+        self.surround(&mut command);
+        command.args(arguments).env("BERTH_PASSWORD", PASSWORD).current_dir(self.path("here"));
+        command
+    }
+
+    fn surround(&self, command: &mut Command) {
+        let user = self.path("user");
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &user);
+        for (name, folder) in [("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state"), ("XDG_DATA_HOME", "data")] {
+            command.env(name, user.join(folder));
+        }
+    }
+
+    pub(crate) fn start(&self, command: Command) -> Program {
+        Program::start(command, &self.path("io"))
+    }
+
+    pub(crate) fn run(&self, command: Command) -> Ended {
+        self.start(command).wait()
+    }
+
+    /// Runs a command of `berthd` that succeeds.
+    pub(crate) fn admin(&self, arguments: &[&str]) -> Ended {
+        let mut command = self.berthd(arguments);
+        let stdin = self.path("io/password");
+        fs::write(&stdin, PASSWORD).expect("writable");
+        command.stdin(fs::File::open(&stdin).expect("readable"));
+        self.run(command).expect_code(0)
+    }
+
+    /// Adds an account with the one password.
+    pub(crate) fn add(&self, name: &str, options: &[&str]) {
+        self.admin(&[&["user", "add", name, "--password-stdin"], options].concat());
+    }
+
+    /// Starts a server and waits until it listens.
+    pub(crate) fn serve(&self) -> Server {
+        self.serve_as(self.berthd(&["serve"]))
+    }
+
+    /// The same by another command.
+    pub(crate) fn serve_as(&self, command: Command) -> Server {
+        let mut program = self.start(command);
+        let mut address = None;
+        wait_until("the server listens", || {
+            assert!(!program.is_over(), "it ended: {}", program.stderr());
+            address = listening(&program.stdout());
+            address.is_some()
+        });
+        Server { program, address: address.expect("found above") }
+    }
+}
+
+/// The address in a whole line `listening on ADDRESS`.
+pub(crate) fn listening(stdout: &str) -> Option<SocketAddr> {
+    let (line, _) = stdout.split_once("listening on ")?.1.split_once('\n')?;
+    line.parse().ok()
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) program: Program,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// `ACCOUNT@ADDRESS`, as a client is told.
+    pub(crate) fn target(&self, account: &str) -> String {
+        target(account, self.address)
+    }
+}
+
+pub(crate) fn target(account: &str, address: SocketAddr) -> String {
+    format!("{account}@{address}")
+}
+
+// ---- Files and digests --------------------------------------------------------------------
+
+/// Bytes that look like no others: each seed gives its own.
+pub(crate) fn pattern(seed: u64, count: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(count + 8);
+    while bytes.len() < count {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(count);
+    bytes
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Digest::of(bytes).to_string()
+}
+
+/// What a home holds by berth's rule: the sum of the sizes of its regular files, each inode once,
+/// and the number of its entries; of the staging folder only the parts.
+pub(crate) fn disk_usage(home: &Path) -> (u64, u64) {
+    let (mut bytes, mut files) = (0, 0);
+    let mut inodes = std::collections::HashSet::new();
+    let mut folders = vec![home.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let is_staging = folder == home.join(".berth");
+        for entry in fs::read_dir(&folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            let metadata = fs::symlink_metadata(&path).expect("there");
+            if is_staging && path.extension() != Some("part".as_ref()) {
+                continue;
+            }
+            files += u64::from(path != home.join(".berth"));
+            if metadata.is_dir() {
+                folders.push(path);
+            } else if metadata.is_file() && inodes.insert(metadata.ino()) {
+                bytes += metadata.len();
+            }
+        }
+    }
+    (bytes, files)
+}
+
+/// `used_bytes` and `used_files`, as `quota --json` prints them.
+pub(crate) fn quota_usage(stdout: &str) -> (u64, u64) {
+    let report: Value = serde_json::from_str(stdout).expect("JSON");
+    let number = |key: &str| report[key].as_u64().expect("a number");
+    (number("used_bytes"), number("used_files"))
+}

@@ -1,0 +1,170 @@
+//! A client of a few lines over a blocking socket, which does what the real one would not.
+
+use super::{PASSWORD, PATIENCE};
+use berth::digest::Digest;
+use berth::limits::CONTROL_BYTES_MAX;
+use berth::scram::{Binding, ClientExchange};
+use berth::wire::frame::{self, Frame, FrameType};
+use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
+use berth::wire::{Reply, Request};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+/// See the module.
+pub(crate) struct Peer {
+    pub(crate) stream: TcpStream,
+    inbox: Vec<u8>,
+    next_id: u32,
+}
+
+/// A frame that came.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Incoming {
+    Reply(u32, Reply),
+    Data(u32, Vec<u8>),
+    End(u32, End),
+    Aborted(u32, ErrorReply),
+    Pong,
+}
+
+impl Peer {
+    /// Connects and says nothing.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a positive time");
+        stream.set_nodelay(true).expect("a TCP socket");
+        Self { stream, inbox: Vec::new(), next_id: 1 }
+    }
+
+    /// Connects and logs in with the one password.
+    pub(crate) fn login(address: SocketAddr, account: &str) -> Self {
+        let mut peer = Self::connect(address);
+        peer.greet();
+        let reply = peer.prove(account, PASSWORD);
+        assert!(matches!(reply, Reply::Welcome { .. }), "{reply:?}");
+        peer
+    }
+
+    pub(crate) fn greet(&mut self) -> Reply {
+        self.ask(&Request::Hello { versions: vec![VERSION], client: "test".into() })
+    }
+
+    /// A login up to its last answer.
+    pub(crate) fn prove(&mut self, account: &str, password: &str) -> Reply {
+        let (exchange, message) = ClientExchange::new(account, password, Binding::None).expect("a user name");
+        let reply = self.ask(&Request::Auth { mechanism: Binding::None.mechanism().into(), message });
+        let Reply::Challenge { message } = reply else { return reply };
+        let (_, message) = exchange.answer(&message).expect("a challenge");
+        self.ask(&Request::AuthNext { message })
+    }
+
+    // ---- Out ------------------------------------------------------------------------------
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    /// Sends a request; its id.
+    pub(crate) fn request(&mut self, request: &Request) -> u32 {
+        let (id, bytes) = self.encode(request);
+        self.send(&bytes);
+        id
+    }
+
+    /// The bytes of a request, and its id.
+    pub(crate) fn encode(&mut self, request: &Request) -> (u32, Vec<u8>) {
+        let id = self.next_id;
+        self.next_id += 1;
+        let mut bytes = Vec::new();
+        frame::put_json(&mut bytes, FrameType::Control, id, request);
+        (id, bytes)
+    }
+
+    /// The bytes of a whole upload: its request, its data in one frame, its end.
+    pub(crate) fn encode_put(&mut self, path: &str, content: &[u8], mode: PutMode) -> Vec<u8> {
+        let (id, mut bytes) = self.encode(&put(path, content.len() as u64, mode));
+        for piece in content.chunks(256 * 1024) {
+            frame::put_bytes(&mut bytes, FrameType::Data, id, piece);
+        }
+        let end = End { size: content.len() as u64, sha256: Digest::of(content) };
+        frame::put_json(&mut bytes, FrameType::End, id, &end);
+        bytes
+    }
+
+    /// Uploads a file; the answer.
+    pub(crate) fn put(&mut self, path: &str, content: &[u8], mode: PutMode) -> Reply {
+        let bytes = self.encode_put(path, content, mode);
+        self.send(&bytes);
+        self.reply()
+    }
+
+    // ---- In -------------------------------------------------------------------------------
+
+    /// Asks one thing and waits for the answer.
+    pub(crate) fn ask(&mut self, request: &Request) -> Reply {
+        let asked = self.request(request);
+        match self.receive() {
+            Ok(Incoming::Reply(id, reply)) if id == asked || id == 0 => reply,
+            other => panic!("an answer to request {asked}, not {other:?}"),
+        }
+    }
+
+    /// Waits for an answer of one frame.
+    pub(crate) fn reply(&mut self) -> Reply {
+        match self.receive() {
+            Ok(Incoming::Reply(_, reply)) => reply,
+            other => panic!("an answer, not {other:?}"),
+        }
+    }
+
+    /// Waits for the next frame; an error at the end of the stream.
+    pub(crate) fn receive(&mut self) -> io::Result<Incoming> {
+        loop {
+            if let Some(incoming) = self.take() {
+                return Ok(incoming);
+            }
+            let mut room = [0; 64 * 1024];
+            match self.stream.read(&mut room)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.inbox.extend_from_slice(&room[..count]),
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Incoming> {
+        let (frame, mut used) = frame::decode(&self.inbox, CONTROL_BYTES_MAX).expect("a good frame")?;
+        let incoming = match frame {
+            Frame::Control { id, body } => Incoming::Reply(id, serde_json::from_slice(body).expect("a reply")),
+            Frame::End { id, body } => Incoming::End(id, serde_json::from_slice(body).expect("an end")),
+            Frame::Abort { id, body } => Incoming::Aborted(id, serde_json::from_slice(body).expect("an error")),
+            Frame::Data { id, length } => {
+                let bytes = self.inbox.get(used..used + length as usize)?;
+                used += length as usize;
+                Incoming::Data(id, bytes.to_vec())
+            }
+            Frame::Ping { .. } | Frame::Pong { .. } => Incoming::Pong,
+        };
+        self.inbox.drain(..used);
+        Some(incoming)
+    }
+
+    /// Everything until the server closes; whether it did so in good order.
+    pub(crate) fn drain(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = std::mem::take(&mut self.inbox);
+        self.stream.read_to_end(&mut rest).map(|_| rest)
+    }
+}
+
+/// A request to put a file.
+pub(crate) fn put(path: &str, size: u64, mode: PutMode) -> Request {
+    Request::Put {
+        path: Name::from(path),
+        size: Some(size),
+        mtime_ns: None,
+        mode,
+        if_etag: None,
+        upload_id: None,
+        resume: false,
+    }
+}

@@ -1,0 +1,181 @@
+//! A proxy between clients and a server, through which a test sees how far a conversation has
+//! come: it can hold the bytes of one direction back after so many, do something at a certain
+//! byte, or change one. It also keeps its address while servers come and go behind it.
+
+use super::wait_until;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// See the module.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    /// From clients to the server.
+    pub(crate) up: Arc<Valve>,
+    /// From the server to clients.
+    pub(crate) down: Arc<Valve>,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    target: Mutex<SocketAddr>,
+    sockets: Mutex<Vec<TcpStream>>,
+    is_over: AtomicBool,
+}
+
+impl Proxy {
+    pub(crate) fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (up, down) = (Arc::new(Valve::default()), Arc::new(Valve::default()));
+        let shared =
+            Arc::new(Shared { target: Mutex::new(target), sockets: Mutex::default(), is_over: AtomicBool::new(false) });
+        let (own, valves) = (Arc::clone(&shared), (Arc::clone(&up), Arc::clone(&down)));
+        let acceptor = thread::spawn(move || own.accept(&listener, &valves.0, &valves.1));
+        Self { address, up, down, shared, acceptor: Some(acceptor) }
+    }
+
+    /// Connections from now on go to `target`.
+    pub(crate) fn redirect(&self, target: SocketAddr) {
+        *lock(&self.shared.target) = target;
+    }
+
+    /// Cuts every connection there is.
+    pub(crate) fn cut(&self) {
+        for socket in lock(&self.shared.sockets).drain(..) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    fn accept(&self, listener: &TcpListener, up: &Arc<Valve>, down: &Arc<Valve>) {
+        for client in listener.incoming() {
+            if self.is_over.load(Ordering::SeqCst) {
+                return;
+            }
+            let (Ok(client), Ok(server)) = (client, TcpStream::connect(*lock(&self.target))) else { continue };
+            let copy = |socket: &TcpStream| socket.try_clone().expect("descriptors are left");
+            lock(&self.sockets).extend([copy(&client), copy(&server)]);
+            for (from, to, valve) in [(copy(&client), copy(&server), up), (server, client, down)] {
+                let valve = Arc::clone(valve);
+                thread::spawn(move || carry(from, to, &valve));
+            }
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::SeqCst);
+        self.up.open();
+        self.down.open();
+        self.cut();
+        let _ = TcpStream::connect(self.address);
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+/// Copies until either side ends, then ends the other in this direction.
+fn carry(mut from: TcpStream, mut to: TcpStream, valve: &Valve) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        let mut done = 0;
+        while done < count {
+            let passed = valve.pass(&mut buffer[done..count]);
+            if to.write_all(&buffer[done..done + passed]).is_err() {
+                let _ = from.shutdown(Shutdown::Read);
+                return;
+            }
+            done += passed;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+/// One direction of all connections together.
+#[derive(Default)]
+pub(crate) struct Valve {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    passed: u64,
+    waiting: u64,
+    hold_at: Option<u64>,
+    flip_at: Option<u64>,
+    act_at: Option<(u64, Box<dyn FnOnce() + Send>)>,
+}
+
+impl Valve {
+    /// Holds everything after `count` more bytes back, until [`Valve::open`].
+    pub(crate) fn hold_after(&self, count: u64) {
+        let mut state = lock(&self.state);
+        state.hold_at = Some(state.passed + count);
+    }
+
+    /// Lets everything through.
+    pub(crate) fn open(&self) {
+        lock(&self.state).hold_at = None;
+        self.changed.notify_all();
+    }
+
+    /// Changes the byte after `count` more.
+    pub(crate) fn flip_after(&self, count: u64) {
+        let mut state = lock(&self.state);
+        state.flip_at = Some(state.passed + count);
+    }
+
+    /// Does something when `count` more bytes have passed.
+    pub(crate) fn act_after(&self, count: u64, act: impl FnOnce() + Send + 'static) {
+        let mut state = lock(&self.state);
+        state.act_at = Some((state.passed + count, Box::new(act)));
+    }
+
+    /// Forgets what was to be done.
+    pub(crate) fn act_no_more(&self) {
+        lock(&self.state).act_at = None;
+    }
+
+    /// Bytes that have passed.
+    pub(crate) fn passed(&self) -> u64 {
+        lock(&self.state).passed
+    }
+
+    /// Waits until bytes are being held back.
+    pub(crate) fn wait_held(&self) {
+        wait_until("bytes are held back", || lock(&self.state).waiting > 0);
+    }
+
+    /// Takes bytes that are to pass; how many may, of at least one.
+    fn pass(&self, bytes: &mut [u8]) -> usize {
+        let mut state = lock(&self.state);
+        state.waiting += 1;
+        while state.hold_at.is_some_and(|at| state.passed >= at) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting -= 1;
+        let room = |at: u64| usize::try_from(at - state.passed).unwrap_or(usize::MAX);
+        let count = bytes.len().min(state.hold_at.map_or(usize::MAX, room));
+        let range = state.passed..state.passed + count as u64;
+        if let Some(at) = state.flip_at.take_if(|at| range.contains(at)) {
+            bytes[(at - range.start) as usize] ^= 1;
+        }
+        state.passed = range.end;
+        if let Some((_, act)) = state.act_at.take_if(|(at, _)| *at <= range.end) {
+            act();
+        }
+        count
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

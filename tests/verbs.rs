@@ -1,0 +1,309 @@
+//! The session as a table: every verb in every state happens or is refused as `verb::TABLE`
+//! says, and a refused one leaves the session as it was.
+
+mod support;
+
+use berth::config::SyncPolicy;
+use berth::digest::Digest;
+use berth::lane::Budget;
+use berth::scram::{Binding, ClientExchange};
+use berth::session::download::DownloadPlan;
+use berth::session::login::LoginOutcome;
+use berth::session::state::StateName;
+use berth::session::upload::UploadPlan;
+use berth::session::verb::{Effect, TABLE, Verb};
+use berth::session::{Refusal, Session};
+use berth::upload_id::UploadId;
+use std::collections::HashSet;
+use support::{Rights, Server, USER, keys, vpath, write};
+
+const STATES: [StateName; 7] = [
+    StateName::Login,
+    StateName::Command,
+    StateName::Task,
+    StateName::Upload,
+    StateName::Commit,
+    StateName::Download,
+    StateName::Closing,
+];
+
+/// Every verb there is; a new one does not compile until it stands here.
+fn all_verbs() -> Vec<Verb> {
+    let mut verbs = vec![Verb::Login];
+    while let Some(next) = next_verb(verbs[verbs.len() - 1]) {
+        verbs.push(next);
+    }
+    verbs
+}
+
+fn next_verb(verb: Verb) -> Option<Verb> {
+    Some(match verb {
+        Verb::Login => Verb::Stat,
+        Verb::Stat => Verb::List,
+        Verb::List => Verb::Digest,
+        Verb::Digest => Verb::RunTask,
+        Verb::RunTask => Verb::MakeFolder,
+        Verb::MakeFolder => Verb::RemoveFile,
+        Verb::RemoveFile => Verb::RemoveFolder,
+        Verb::RemoveFolder => Verb::Rename,
+        Verb::Rename => Verb::Quota,
+        Verb::Quota => Verb::KeptUploads,
+        Verb::KeptUploads => Verb::DropKept,
+        Verb::DropKept => Verb::BeginUpload,
+        Verb::BeginUpload => Verb::Store,
+        Verb::Store => Verb::FinishUpload,
+        Verb::FinishUpload => Verb::AdvanceCommit,
+        Verb::AdvanceCommit => Verb::BeginDownload,
+        Verb::BeginDownload => Verb::Fetch,
+        Verb::Fetch => Verb::Abort,
+        Verb::Abort => return None,
+    })
+}
+
+fn row(verb: Verb) -> (&'static [StateName], Effect) {
+    let (_, states, effect) = TABLE.iter().find(|row| row.0 == verb).expect("a row");
+    (states, *effect)
+}
+
+// ---- Into each state ----------------------------------------------------------------------
+
+fn logged_in(server: &mut Server) -> Session {
+    let mut session = server.new_session();
+    log_in(server, &mut session).expect("welcome");
+    session
+}
+
+fn log_in(server: &mut Server, session: &mut Session) -> Result<(), Refusal> {
+    let (exchange, message) = ClientExchange::new(USER, keys(), Binding::None).expect("user name");
+    let challenge = session.begin_login(&server.service, &message)?;
+    let (_, message) = exchange.answer(&challenge).expect("challenge");
+    let outcome = session.finish_login(&mut server.service, &message, server.now)?;
+    assert!(matches!(outcome, LoginOutcome::Welcome(_)));
+    Ok(())
+}
+
+fn in_state(server: &mut Server, state: StateName) -> Session {
+    if state == StateName::Login {
+        return server.new_session();
+    }
+    let mut session = logged_in(server);
+    match state {
+        StateName::Login | StateName::Command => {}
+        StateName::Task => session.begin_list(&vpath("/")).expect("a list begins"),
+        StateName::Upload => session.begin_upload(&server.service, upload("/new"), server.now).expect("begins"),
+        StateName::Commit => {
+            session.begin_upload(&server.service, upload("/new"), server.now).expect("begins");
+            session.finish_upload(0, Digest::of(b""), server.now).expect("verified");
+        }
+        StateName::Download => session.begin_download(&server.service, download("/file"), server.now).expect("begins"),
+        StateName::Closing => session.close(None, server.now),
+    }
+    assert_eq!(session.state_name(), state);
+    session
+}
+
+fn upload(path: &str) -> UploadPlan {
+    UploadPlan { path: vpath(path), size: None, mtime_ns: None, replace: false, if_etag: None, id: None, resume: false }
+}
+
+fn download(path: &str) -> DownloadPlan {
+    DownloadPlan { path: vpath(path), offset: 0, etag: None, prefix: None }
+}
+
+fn server(read_only: bool) -> Server {
+    let mut server = Server::with(Rights { read_only, ..Rights::default() });
+    server.set_sync(SyncPolicy::Data);
+    write(&server.at("file"), b"content");
+    std::fs::create_dir(server.at("folder")).expect("mkdir");
+    server
+}
+
+/// Asks for the verb, in a way that succeeds where the verb is legal.
+fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Refusal> {
+    let mut budget = Budget::new(u64::MAX);
+    let now = server.now;
+    match verb {
+        Verb::Login => log_in(server, session),
+        Verb::Stat => session.stat(&server.service, &vpath("/file")).map(drop),
+        Verb::List => session.begin_list(&vpath("/folder")),
+        Verb::Digest => session.begin_digest(&vpath("/file")),
+        Verb::RunTask => session.run_task(&mut server.service, &mut budget).map(drop),
+        Verb::MakeFolder => session.make_folder(&vpath("/another"), false),
+        Verb::RemoveFile => session.remove_file(&vpath("/file")),
+        Verb::RemoveFolder => session.remove_folder(&vpath("/folder")),
+        Verb::Rename => session.rename(&vpath("/file"), &vpath("/folder/file"), false),
+        Verb::Quota => session.quota().map(drop),
+        Verb::KeptUploads => session.kept_uploads().map(drop),
+        Verb::DropKept => match session.drop_kept(&UploadId([1; 16])) {
+            // There is none, which was found out by asking.
+            Err(Refusal::NotFound) => Ok(()),
+            result => result,
+        },
+        Verb::BeginUpload => session.begin_upload(&server.service, upload("/another"), now),
+        Verb::Store => session.store(&mut server.service, b"bytes").map(drop),
+        Verb::FinishUpload => session.finish_upload(0, Digest::of(b""), now),
+        Verb::AdvanceCommit => session.advance_commit(&mut server.service, now).map(drop),
+        Verb::BeginDownload => session.begin_download(&server.service, download("/file"), now),
+        Verb::Fetch => session.fetch(&mut server.service, &mut Vec::new(), 4096, false, &mut budget, now).map(drop),
+        Verb::Abort => session.abort(Refusal::Cancelled, now),
+    }
+}
+
+// ---- The table ----------------------------------------------------------------------------
+
+#[test]
+fn the_table_has_each_verb_exactly_once() {
+    let in_table: Vec<Verb> = TABLE.iter().map(|row| row.0).collect();
+    let distinct: HashSet<Verb> = in_table.iter().copied().collect();
+    assert_eq!(distinct.len(), in_table.len(), "none twice");
+    assert_eq!(distinct, all_verbs().into_iter().collect());
+}
+
+#[test]
+fn every_verb_is_allowed_somewhere_and_nothing_when_closing() {
+    for (verb, states, _) in TABLE {
+        assert!(!states.is_empty() && !states.contains(&StateName::Closing), "{verb:?}");
+        assert_eq!(states.contains(&StateName::Login), verb == Verb::Login, "{verb:?}");
+    }
+}
+
+#[test]
+fn every_verb_in_every_state_happens_or_is_refused_as_the_table_says() {
+    let mut pairs = 0;
+    for verb in all_verbs() {
+        for state in STATES {
+            let mut server = server(false);
+            let mut session = in_state(&mut server, state);
+            let before = server.usage_on_disk();
+            let result = ask(&mut server, &mut session, verb);
+            if row(verb).0.contains(&state) {
+                assert_eq!(result, Ok(()), "{verb:?} in {state:?}");
+            } else {
+                let refusal = if state == StateName::Login { Refusal::LoginRequired } else { Refusal::WrongState };
+                assert_eq!(result, Err(refusal), "{verb:?} in {state:?}");
+                assert_eq!(session.state_name(), state, "{verb:?} changed {state:?}");
+                assert_eq!(server.usage_on_disk(), before, "{verb:?} in {state:?} changed the disk");
+            }
+            pairs += 1;
+        }
+    }
+    assert_eq!(pairs, TABLE.len() * STATES.len());
+}
+
+#[test]
+fn an_account_that_may_only_read_is_refused_every_change_and_nothing_else() {
+    for verb in all_verbs() {
+        if !row(verb).0.contains(&StateName::Command) {
+            continue;
+        }
+        let mut server = server(true);
+        let mut session = in_state(&mut server, StateName::Command);
+        let before = server.usage_on_disk();
+        let result = ask(&mut server, &mut session, verb);
+        let changes = row(verb).1 == Effect::Changes;
+        assert_eq!(result, if changes { Err(Refusal::ReadOnly) } else { Ok(()) }, "{verb:?}");
+        if changes {
+            assert_eq!(session.state_name(), StateName::Command, "{verb:?}");
+            assert_eq!(server.usage_on_disk(), before, "{verb:?} changed the disk");
+        }
+    }
+}
+
+#[test]
+fn verbs_that_change_the_disk_are_marked_so() {
+    let changes: HashSet<Verb> = TABLE.iter().filter(|row| row.2 == Effect::Changes).map(|row| row.0).collect();
+    for verb in all_verbs() {
+        for &state in row(verb).0 {
+            let mut server = server(false);
+            let mut session = in_state(&mut server, state);
+            let before = snapshot(&server);
+            ask(&mut server, &mut session, verb).expect("legal");
+            // To give up an upload takes back what is not there for anybody yet.
+            if snapshot(&server) != before && verb != Verb::Abort {
+                assert!(changes.contains(&verb), "{verb:?} in {state:?}");
+            }
+        }
+    }
+    assert!(changes.contains(&Verb::AdvanceCommit) && changes.contains(&Verb::DropKept));
+}
+
+/// Every path in the home with its size.
+fn snapshot(server: &Server) -> Vec<(std::path::PathBuf, u64)> {
+    let (mut folders, mut seen) = (vec![server.home()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("readable") {
+            let entry = entry.expect("entry");
+            let meta = entry.metadata().expect("metadata");
+            if meta.is_dir() {
+                folders.push(entry.path());
+            }
+            seen.push((entry.path(), if meta.is_file() { meta.len() } else { 0 }));
+        }
+    }
+    seen.sort();
+    seen
+}
+
+// ---- What lies between two verbs ----------------------------------------------------------
+
+#[test]
+fn a_login_that_was_begun_twice_is_refused_and_the_first_still_counts() {
+    let mut server = server(false);
+    let mut session = server.new_session();
+    let (exchange, message) = ClientExchange::new(USER, keys(), Binding::None).expect("user name");
+    let challenge = session.begin_login(&server.service, &message).expect("challenge");
+    assert_eq!(session.begin_login(&server.service, &message), Err(Refusal::WrongState));
+    let (_, message) = exchange.answer(&challenge).expect("challenge");
+    assert!(session.finish_login(&mut server.service, &message, server.now).is_ok());
+    assert_eq!(session.state_name(), StateName::Command);
+}
+
+#[test]
+fn a_proof_without_a_challenge_is_refused() {
+    let mut server = server(false);
+    let mut session = server.new_session();
+    let proof = "c=biws,r=x,p=AAAA";
+    assert_eq!(session.finish_login(&mut server.service, proof, server.now), Err(Refusal::WrongState));
+    assert_eq!(session.state_name(), StateName::Login);
+}
+
+#[test]
+fn preparing_what_was_not_begun_is_refused_in_every_other_state() {
+    for state in STATES {
+        let mut server = server(false);
+        let mut session = in_state(&mut server, state);
+        let mut budget = Budget::new(u64::MAX);
+        if state != StateName::Upload {
+            assert_eq!(session.prepare_upload(&mut budget), Err(Refusal::WrongState), "{state:?}");
+        }
+        if state != StateName::Download {
+            assert_eq!(session.prepare_download(&server.service, &mut budget), Err(Refusal::WrongState), "{state:?}");
+        }
+        assert_eq!(session.state_name(), state);
+    }
+}
+
+#[test]
+fn closing_ends_every_state_and_leaves_no_staged_file() {
+    for state in STATES {
+        let mut server = server(false);
+        let mut session = in_state(&mut server, state);
+        session.close(Some(Refusal::Timeout), server.now);
+        assert_eq!(session.state_name(), StateName::Closing);
+        assert!(server.is_staging_empty(), "{state:?}");
+        assert!(!server.at("new").exists(), "{state:?}");
+        assert_eq!(server.capability().ledger().state().reserved.bytes, 0);
+    }
+}
+
+#[test]
+fn an_account_has_only_so_many_sessions_and_a_closed_one_makes_room() {
+    let mut server = server(false);
+    server.service.policy.sessions_per_account = 2;
+    let (_first, mut second) = (logged_in(&mut server), logged_in(&mut server));
+    let mut third = server.new_session();
+    assert_eq!(log_in(&mut server, &mut third), Err(Refusal::TooManySessions));
+    assert_eq!(third.state_name(), StateName::Login);
+    second.close(None, server.now);
+    assert_eq!(log_in(&mut server, &mut third), Ok(()));
+}
