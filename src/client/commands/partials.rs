@@ -5,6 +5,8 @@ use std::time::SystemTime;
 use serde_json::json;
 
 use crate::client::command::usage;
+use crate::client::incoming::Event;
+use crate::client::link::LinkError;
 use crate::client::outcome::Failure;
 use crate::client::session::{Session, unexpected};
 use crate::client::tally::Tally;
@@ -59,9 +61,22 @@ fn expiry(seconds: i64) -> String {
 }
 
 fn kept(session: &mut Session) -> Result<Vec<Partial>, Failure> {
-    match session.call(&Request::Partials {})? {
-        Reply::Partials { partials } => Ok(partials),
-        _ => Err(unexpected()),
+    session.link.request(&Request::Partials {})?;
+    let mut kept = Vec::new();
+    loop {
+        match session.link.receive()?.event {
+            Event::Reply(Reply::Partials { partials, last }) => {
+                kept.extend(partials);
+                if last {
+                    return Ok(kept);
+                }
+            }
+            Event::Reply(Reply::Error(error)) => return Err(Failure::Refused(error)),
+            _ => return Err(unexpected()),
+        }
+        if kept.len() > PARTIALS_MAX {
+            return Err(LinkError::Protocol("a list of partials without end".into()).into());
+        }
     }
 }
 
@@ -104,6 +119,9 @@ fn drop_each(session: &mut Session, partials: &[Partial]) -> Result<(), Failure>
     }
     tally.finish()
 }
+
+/// No server keeps more.
+const PARTIALS_MAX: usize = 100_000;
 
 #[cfg(test)]
 mod tests {
