@@ -370,21 +370,6 @@ fn ctrl_c_during_an_upload_keeps_the_session_and_the_partial_and_the_next_put_re
 }
 
 #[test]
-fn a_second_ctrl_c_at_one_transfer_leaves() {
-    let (place, _server, proxy, target) = behind_a_proxy();
-    fs::write(place.here("big.bin"), pattern(6, 48 * MIB)).expect("writable");
-    let mut terminal = Terminal::logged_in(&place, &target, 80);
-    proxy.up.hold_after(4 * MIB as u64);
-    terminal.enter("put big.bin");
-    proxy.up.wait_held();
-    terminal.expect(" %");
-    terminal.type_keys(CTRL_C);
-    terminal.expect("kept");
-    terminal.type_keys(CTRL_C);
-    assert_eq!(terminal.ended().0, Some(130));
-}
-
-#[test]
 fn ctrl_c_at_a_command_that_was_given_as_arguments_exits_with_130_and_keeps_the_part() {
     let (place, _server, proxy, target) = behind_a_proxy();
     fs::write(place.home("ann", "big.bin"), pattern(7, 16 * MIB)).expect("writable");

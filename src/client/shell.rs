@@ -81,7 +81,7 @@ fn converse(editor: &mut ShellEditor<'_>) -> Option<Failure> {
 }
 
 /// Carries out one line; the rest of it after a failed command is left out.
-fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
+pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
     let commands = match split(line.as_bytes()) {
         Ok(commands) => commands,
         Err(error) => {
