@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::client::link::Event;
+use crate::client::incoming::Event;
 use crate::client::local::{digest_of, shown};
 use crate::client::outcome::Failure;
 use crate::client::session::{Session, unexpected};

@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 
-use crate::client::link::{Event, Incoming, LinkError};
+use crate::client::incoming::{Event, Incoming};
+use crate::client::link::LinkError;
 use crate::client::local::{Source, shown};
 use crate::client::outcome::Failure;
 use crate::client::progress::Progress;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::local::path as local_path;
 use crate::client::command::{options, usage};
 use crate::client::download::{DownloadJob, Downloader, Fetched};
-use crate::client::local::shown;
+use crate::client::local::{destination, shown};
 use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::{Session, unexpected};
@@ -90,12 +90,10 @@ fn get_one(
     force: bool,
     is_brief: bool,
 ) -> Result<(), Failure> {
-    if let Ok(here) = fs::symlink_metadata(&job.local) {
-        if here.is_dir() {
-            return Err(Failure::Local(format!("{} is a folder here; choose another name", shown(&job.local))));
-        }
-        let may_be_same = here.is_file() && here.len() == size;
-        if may_be_same && let Some(sha256) = same_content(session, &job.local, &job.remote)? {
+    if let Some(here) = destination(&job.local)? {
+        if here.len() == size
+            && let Some(sha256) = same_content(session, &job.local, &job.remote)?
+        {
             tally.was_there();
             let DownloadJob { local, remote, .. } = &job;
             let done = Done { command: "get", local, remote, size, sha256, resumed_from: size, is_identical: true };
