@@ -623,6 +623,14 @@ fn without_a_terminal_the_client_says_where_a_password_can_come_from() {
     assert!(ended.stderr.contains("--password-file"), "{ended:?}");
 }
 
+/// The length of the longest file in a folder that is a part of one.
+fn longest_part(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let entries = entries.map(|entry| entry.expect("readable"));
+    let parts = entries.filter(|entry| entry.file_name().as_bytes().ends_with(b"part"));
+    parts.map(|entry| entry.metadata().map_or(0, |metadata| metadata.len())).max().unwrap_or(0)
+}
+
 #[test]
 fn ctrl_c_exits_with_130_keeps_the_part_and_the_next_try_resumes() {
     let visit = Visit::new();
@@ -635,6 +643,10 @@ fn ctrl_c_exits_with_130_keeps_the_part_and_the_next_try_resumes() {
         valve.hold_after(4 << 20);
         let mut client = visit.place.start(visit.place.berth(&[&[&through[..]], &arguments[..]].concat()));
         valve.wait_held();
+        wait_until("enough has come to be kept", || {
+            let lengths = [visit.place.here("."), visit.home(".berth")].map(|folder| longest_part(&folder));
+            lengths.iter().any(|length| *length > 2 << 20)
+        });
         client.signal(rustix::process::Signal::INT);
         // Its cancel still has to get through.
         wait_until("it noticed", || client.is_over() || client.stderr().contains("is kept"));

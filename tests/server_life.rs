@@ -76,6 +76,11 @@ fn a_second_sigterm_stops_at_once_and_what_was_sent_is_kept() {
     proxy.up.hold_after(4 << 20);
     let mut client = place.start(place.berth(&[&through, "put", "up"]));
     proxy.up.wait_held();
+    let part_bytes = || {
+        let parts = fs::read_dir(place.home("ann", ".berth")).expect("made").map(|entry| entry.expect("readable"));
+        parts.map(|entry| entry.metadata().map_or(0, |metadata| metadata.len())).max().unwrap_or(0)
+    };
+    wait_until("enough has come to be kept", || part_bytes() > 2 << 20);
     server.program.signal(Signal::TERM);
     wait_until("it drains", || server.program.stderr().contains("stopping"));
     assert!(!server.program.is_over());

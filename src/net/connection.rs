@@ -215,7 +215,7 @@ impl Connection {
 
     /// Whether nothing is under way, so that closing loses nothing.
     pub fn is_idle(&self) -> bool {
-        matches!(self.front.phase(), Phase::Idle | Phase::Login)
+        matches!(self.front.phase(), Phase::Idle | Phase::Login) && self.lane.outbox.is_empty()
     }
 
     /// The same, and its end has not begun.
@@ -236,5 +236,25 @@ impl Connection {
     /// The transport, for deregistration.
     pub fn transport(&mut self) -> &mut Transport {
         &mut self.transport
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front::native::Native;
+    use crate::session::Session;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_connection_that_has_not_sent_its_last_answer_is_not_idle() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let stream = mio::net::TcpStream::connect(address).expect("it listens");
+        let front = Front::Native(Box::new(Native::new(Session::new(1, address), true)));
+        let mut connection = Connection::new(Transport::Plain(stream), front, address.ip(), Instant::now());
+        assert!(connection.is_idle());
+        connection.lane.outbox.put(b"the end of a file");
+        assert!(!connection.is_idle(), "a drain would cut it off");
     }
 }

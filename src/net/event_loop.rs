@@ -305,10 +305,11 @@ impl EventLoop {
                 continue;
             }
             slot.alarm = None;
-            if slot.connection.is_overdue(&self.timeouts, now) {
+            let is_overdue = slot.connection.is_overdue(&self.timeouts, now);
+            if is_overdue {
                 slot.connection.fail(Refusal::Timeout, now);
             }
-            if slot.connection.deadline(&self.timeouts).is_some_and(|deadline| deadline <= now) {
+            if is_overdue || slot.connection.deadline(&self.timeouts).is_some_and(|deadline| deadline <= now) {
                 self.enqueue(key);
             } else {
                 self.set_alarm(key, now);

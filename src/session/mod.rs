@@ -154,7 +154,9 @@ impl Session {
             return Err(Refusal::WrongState);
         };
         let Challenged { exchange, account, user } = *challenged;
-        match (exchange.finish(client_final), account) {
+        let proved = exchange.finish(client_final);
+        let account = account.filter(|_| proved.is_ok()).and_then(|account| service.accounts.still(account));
+        match (proved, account) {
             (Ok(welcome), Some(account)) => {
                 let result = self.enter(service, &account);
                 self.log_access("login", &[("user", user.as_bytes())], &result);
