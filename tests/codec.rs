@@ -223,12 +223,13 @@ fn replies() -> Vec<Reply> {
         Reply::File { size: 1, mtime_ns: i64::MAX, etag: "e".into(), offset: 1 },
         Reply::Ready { offset: 3, prefix_sha256: Digest::of(b"abc") },
         Reply::Stored { size: 3, sha256: Digest::of(b"abc") },
-        Reply::Partials { partials: vec![] },
+        Reply::Partials { partials: vec![], last: true },
         Reply::Partials {
             partials: vec![
                 Partial { upload_id: upload_id(), path: name(), offset: 1, size: None, expires_s: -1 },
                 Partial { upload_id: upload_id(), path: name(), offset: 1, size: Some(2), expires_s: 3 },
             ],
+            last: false,
         },
         Reply::Error(error(ErrorCode::Internal, true)),
     ]

@@ -363,7 +363,7 @@ fn staging_that_was_removed_by_an_administrator_is_made_again() {
     let mut peer = server.log_in();
     std::fs::remove_dir_all(server.at(".berth")).expect("removed");
     assert!(matches!(peer.put(&mut server, "/file", b"x"), Reply::Stored { .. }));
-    assert_eq!(peer.ask(&mut server, &Request::Partials {}), Reply::Partials { partials: vec![] });
+    assert_eq!(peer.ask(&mut server, &Request::Partials {}), Reply::Partials { partials: vec![], last: true });
 }
 
 // ---- Renames ------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ fn every_request_of_a_conversation_gets_its_answer_in_order() {
             "32 error Exists",
             "33 error QuotaBytes",
             "34 error NotFound",
-            "35 Partials { partials: [] }",
+            "35 Partials { partials: [], last: true }",
             "40 file 3145728 from 0",
             &format!("40 data {piece}"),
             "40 abort Cancelled",

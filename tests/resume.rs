@@ -41,10 +41,15 @@ fn finish(server: &mut Server, (mut peer, id): (Peer, u32), content: &[u8], offs
 
 fn partials(server: &mut Server) -> Vec<Partial> {
     let mut peer = server.log_in();
-    match peer.ask(server, &Request::Partials {}) {
-        Reply::Partials { partials } => partials,
-        other => panic!("{other:?}"),
+    peer.request(&Request::Partials {});
+    let mut all = Vec::new();
+    for got in peer.exchange(server) {
+        match got {
+            Got::Reply(_, Reply::Partials { partials, .. }) => all.extend(partials),
+            other => panic!("{other:?}"),
+        }
     }
+    all
 }
 
 // ---- Uploads ------------------------------------------------------------------------------
@@ -123,6 +128,26 @@ fn after_the_machine_went_down_only_synced_bytes_are_built_upon() {
     let reply = finish(&mut server, (peer, id), &whole, offset);
     assert_eq!(reply, Reply::Stored { size: whole.len() as u64, sha256: Digest::of(&whole) });
     assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+}
+
+#[test]
+fn bytes_sent_after_a_crash_of_the_machine_are_kept_at_the_next_cut() {
+    let whole = content(17, 3 * MIB);
+    let mut server = Server::new();
+    begin(&mut server, "/file", &whole, 2 * MIB).0.reset(&server);
+    let record = server.at(".berth").join(format!("{ID}.json"));
+    let mut kept: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&record).expect("there")).expect("a record is JSON");
+    (kept["boot"], kept["synced"]) = ("of another start of the machine".into(), MIB.into());
+    std::fs::write(&record, kept.to_string()).expect("writable");
+    let mut server = server.restarted_after_a_kill();
+    let (mut peer, id, offset, _) = claim(&mut server, &put_as("/file", whole.len() as u64, ID, true));
+    assert_eq!(offset, MIB as u64);
+    peer.all_data(id, &whole[MIB..2 * MIB + 5]);
+    peer.pump(&mut server);
+    peer.reset(&server);
+    let (_, _, offset, prefix) = claim(&mut server, &put_as("/file", whole.len() as u64, ID, true));
+    assert_eq!((offset, prefix), (2 * MIB as u64 + 5, Digest::of(&whole[..2 * MIB + 5])));
 }
 
 #[test]

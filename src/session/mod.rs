@@ -10,84 +10,38 @@
 
 pub mod audit;
 pub mod download;
+mod journal;
 pub mod login;
 pub mod refusal;
+mod service;
 pub mod state;
 pub mod task;
 pub mod upload;
 pub mod verb;
 
-use crate::account::{Account, AccountName, Accounts};
-use crate::config::SyncPolicy;
+use crate::account::{Account, AccountName};
 use crate::digest::Digest;
 use crate::lane::Budget;
-use crate::limits::SEATS_REMEMBERED;
-use crate::logging::{ACCESS, TRANSACTIONS};
 use crate::scram::{Binding, ClientFirst, ScramError, ServerExchange};
+use crate::store::StoreError;
 use crate::store::home::Meta;
 use crate::store::quota::QuotaState;
 use crate::store::staging::KeptUpload;
 use crate::store::syncer::Synced;
-use crate::store::{Store, StoreError};
 use crate::text::Quoted;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use download::{Download, DownloadPlan, Fetched, Opened};
-use login::{Challenged, Login, LoginGuard, LoginOutcome, LoginStep};
+use journal::Transfer;
+use login::{Challenged, Login, LoginOutcome, LoginStep};
 pub use refusal::Refusal;
+pub use service::{Policy, Service};
 use state::{Member, State, StateName};
-use std::collections::HashMap;
-use std::fmt::Display;
 use std::net::SocketAddr;
-use std::rc::{Rc, Weak};
 use std::time::Instant;
 use task::{FileHash, Task, TaskStep};
-use upload::{Commit, Stored, Upload, UploadPlan};
+use upload::{Stored, Upload, UploadPlan};
 use verb::{Effect, Verb};
-
-/// What all sessions share.
-pub struct Service {
-    /// Who may log in.
-    pub accounts: Accounts,
-    /// Their files.
-    pub store: Store,
-    /// Who failed to log in.
-    pub guard: LoginGuard,
-    /// What the administrator decided.
-    pub policy: Policy,
-    seats: HashMap<AccountName, Weak<()>>,
-}
-
-/// What an administrator decides about sessions; can change while they run.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// When uploads are flushed.
-    pub sync: SyncPolicy,
-    /// Failed logins on one connection.
-    pub login_tries: u32,
-    /// Sessions of one account.
-    pub sessions_per_account: usize,
-}
-
-impl Service {
-    /// The shared part of all sessions.
-    pub fn new(accounts: Accounts, store: Store, policy: Policy) -> Self {
-        Self { accounts, store, guard: LoginGuard::default(), policy, seats: HashMap::new() }
-    }
-
-    /// A place for one more session of `account`.
-    fn seat(&mut self, account: &AccountName) -> Result<Rc<()>, Refusal> {
-        let seat = self.seats.get(account).and_then(Weak::upgrade).unwrap_or_default();
-        if Rc::strong_count(&seat) > self.policy.sessions_per_account {
-            return Err(Refusal::TooManySessions);
-        }
-        if self.seats.len() >= SEATS_REMEMBERED {
-            self.seats.retain(|_, seat| seat.strong_count() > 0);
-        }
-        self.seats.insert(account.clone(), Rc::downgrade(&seat));
-        Ok(seat)
-    }
-}
 
 /// What a session is waiting for; decides which deadline applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -492,53 +446,6 @@ impl Session {
     fn step(&mut self, next: impl FnOnce(State) -> State) {
         self.state = next(self.state.take());
     }
-
-    // ---- Logs -----------------------------------------------------------------------------
-
-    fn log_path<T>(&self, verb: &str, path: &VPath, result: &Result<T, Refusal>) {
-        self.log_access(verb, &[("path", path.as_bytes())], result);
-    }
-
-    fn log_access<T>(&self, verb: &str, fields: &[(&str, &[u8])], result: &Result<T, Refusal>) {
-        log::info!(
-            target: ACCESS,
-            "peer={} user={} verb={verb}{} result={}",
-            self.peer,
-            self.user(),
-            Fields(fields),
-            outcome(result.as_ref().err())
-        );
-    }
-
-    fn log_unfinished(&self, why: Refusal, now: Instant) {
-        let record = match &self.state {
-            State::Upload(_, upload) => Transfer::of_upload(upload),
-            State::Commit(_, commit) => Transfer::of_commit(commit),
-            State::Download(_, download) => Transfer::of_download(download),
-            _ => return,
-        };
-        self.log_transfer(&record, now, Err(why));
-    }
-
-    fn log_transfer(&self, transfer: &Transfer, now: Instant, result: Result<Option<Digest>, Refusal>) {
-        let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
-        log::info!(
-            target: TRANSACTIONS,
-            "verb={} user={} peer={} path={} bytes={} offset={} seconds={:.3} sha256={digest} result={}",
-            transfer.verb,
-            self.user(),
-            self.peer,
-            Quoted(transfer.path.as_bytes()),
-            transfer.bytes,
-            transfer.offset,
-            now.saturating_duration_since(transfer.started).as_secs_f64(),
-            outcome(result.as_ref().err())
-        );
-    }
-
-    fn user(&self) -> &str {
-        self.account().map_or("-", AccountName::as_str)
-    }
 }
 
 fn make_folders(home: &crate::store::home::Home, path: &VPath) -> Result<(), Refusal> {
@@ -552,43 +459,4 @@ fn make_folders(home: &crate::store::home::Home, path: &VPath) -> Result<(), Ref
         }
     }
     Ok(())
-}
-
-/// What the log of transactions says of a transfer.
-struct Transfer {
-    verb: &'static str,
-    path: VPath,
-    bytes: u64,
-    offset: u64,
-    started: Instant,
-}
-
-impl Transfer {
-    fn of_upload(upload: &Upload) -> Self {
-        let (path, bytes, offset) = (upload.plan.path.clone(), upload.stored_bytes(), upload.offset());
-        Self { verb: "put", path, bytes, offset, started: upload.started }
-    }
-
-    fn of_commit(commit: &Commit) -> Self {
-        let (path, bytes, offset) = (commit.plan.path.clone(), commit.stored.size - commit.offset, commit.offset);
-        Self { verb: "put", path, bytes, offset, started: commit.started }
-    }
-
-    fn of_download(download: &Download) -> Self {
-        let (path, bytes, offset) = (download.plan.path.clone(), download.fetched_bytes(), download.offset());
-        Self { verb: "get", path, bytes, offset, started: download.started }
-    }
-}
-
-struct Fields<'a>(&'a [(&'a str, &'a [u8])]);
-
-impl Display for Fields<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|(key, value)| write!(f, " {key}={}", Quoted(value)))
-    }
-}
-
-/// One word for the logs, so that they can be searched.
-fn outcome(refusal: Option<&Refusal>) -> String {
-    refusal.map_or_else(|| "ok".to_string(), |refusal| format!("{refusal:?}"))
 }

@@ -122,7 +122,7 @@ impl Staged {
     pub fn resume(home: Rc<Home>, id: UploadId, record: &Record) -> Result<Option<Self>, StoreError> {
         let Some(staging) = home.staging(false)? else { return Ok(None) };
         home.claims.supersede(&id);
-        let Some(kept) = read_record(&staging, &id).filter(|kept| kept.record == *record) else { return Ok(None) };
+        let Some(mut kept) = read_record(&staging, &id).filter(|kept| kept.record == *record) else { return Ok(None) };
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&*staging, part_name(&id), flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
@@ -130,6 +130,12 @@ impl Staged {
             Err(errno) => return Err(errno.into()),
         };
         let length = trusted_length(&home, &file, &kept)?;
+        let boot = boot_id();
+        if kept.boot != boot {
+            // All that is left was synced; what comes now is trusted until the machine's next start.
+            (kept.synced, kept.boot) = (length, boot);
+            write_record(&staging, &id, &kept)?;
+        }
         if record.size.is_some_and(|size| length > size) {
             return Ok(None);
         }

@@ -121,10 +121,11 @@ impl Valve {
         state.hold_at = Some(state.passed + count);
     }
 
-    /// Lets everything through.
+    /// Lets everything through, beginning with what is held back now.
     pub(crate) fn open(&self) {
         lock(&self.state).hold_at = None;
         self.changed.notify_all();
+        wait_until("what was held back has passed", || lock(&self.state).waiting == 0);
     }
 
     /// Changes the byte after `count` more.

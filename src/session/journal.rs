@@ -1,0 +1,101 @@
+//! What a session writes into the two logs: every command and refusal into one, every transfer
+//! into the other. One form for all front-ends; every foreign byte is escaped.
+
+use super::Session;
+use super::download::Download;
+use super::refusal::Refusal;
+use super::state::State;
+use super::upload::{Commit, Upload};
+use crate::account::AccountName;
+use crate::digest::Digest;
+use crate::logging::{ACCESS, TRANSACTIONS};
+use crate::text::Quoted;
+use crate::vpath::VPath;
+use std::fmt::Display;
+use std::time::Instant;
+
+impl Session {
+    pub(super) fn log_path<T>(&self, verb: &str, path: &VPath, result: &Result<T, Refusal>) {
+        self.log_access(verb, &[("path", path.as_bytes())], result);
+    }
+
+    pub(super) fn log_access<T>(&self, verb: &str, fields: &[(&str, &[u8])], result: &Result<T, Refusal>) {
+        log::info!(
+            target: ACCESS,
+            "peer={} user={} verb={verb}{} result={}",
+            self.peer,
+            self.user(),
+            Fields(fields),
+            outcome(result.as_ref().err())
+        );
+    }
+
+    pub(super) fn log_unfinished(&self, why: Refusal, now: Instant) {
+        let record = match &self.state {
+            State::Upload(_, upload) => Transfer::of_upload(upload),
+            State::Commit(_, commit) => Transfer::of_commit(commit),
+            State::Download(_, download) => Transfer::of_download(download),
+            _ => return,
+        };
+        self.log_transfer(&record, now, Err(why));
+    }
+
+    pub(super) fn log_transfer(&self, transfer: &Transfer, now: Instant, result: Result<Option<Digest>, Refusal>) {
+        let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
+        log::info!(
+            target: TRANSACTIONS,
+            "verb={} user={} peer={} path={} bytes={} offset={} seconds={:.3} sha256={digest} result={}",
+            transfer.verb,
+            self.user(),
+            self.peer,
+            Quoted(transfer.path.as_bytes()),
+            transfer.bytes,
+            transfer.offset,
+            now.saturating_duration_since(transfer.started).as_secs_f64(),
+            outcome(result.as_ref().err())
+        );
+    }
+
+    fn user(&self) -> &str {
+        self.account().map_or("-", AccountName::as_str)
+    }
+}
+
+/// What the log of transactions says of a transfer.
+pub(super) struct Transfer {
+    verb: &'static str,
+    path: VPath,
+    bytes: u64,
+    offset: u64,
+    started: Instant,
+}
+
+impl Transfer {
+    pub(super) fn of_upload(upload: &Upload) -> Self {
+        let (path, bytes, offset) = (upload.plan.path.clone(), upload.stored_bytes(), upload.offset());
+        Self { verb: "put", path, bytes, offset, started: upload.started }
+    }
+
+    pub(super) fn of_commit(commit: &Commit) -> Self {
+        let (path, bytes, offset) = (commit.plan.path.clone(), commit.stored.size - commit.offset, commit.offset);
+        Self { verb: "put", path, bytes, offset, started: commit.started }
+    }
+
+    pub(super) fn of_download(download: &Download) -> Self {
+        let (path, bytes, offset) = (download.plan.path.clone(), download.fetched_bytes(), download.offset());
+        Self { verb: "get", path, bytes, offset, started: download.started }
+    }
+}
+
+struct Fields<'a>(&'a [(&'a str, &'a [u8])]);
+
+impl Display for Fields<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|(key, value)| write!(f, " {key}={}", Quoted(value)))
+    }
+}
+
+/// One word for the logs, so that they can be searched.
+fn outcome(refusal: Option<&Refusal>) -> String {
+    refusal.map_or_else(|| "ok".to_string(), |refusal| format!("{refusal:?}"))
+}

@@ -1,0 +1,232 @@
+//! The architecture as a test: modules use only what lies below them, every file belongs to the
+//! program and says what it is, and nothing outside of tests unwraps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// What the client may use besides layer 0: it stands beside the server, not upon it.
+const CLIENT_USES: [&str; 4] = ["wire", "scram", "tls", "config"];
+
+/// Each module of the library and its layer, as the table in `lib.rs` says. The client has none.
+fn layers() -> BTreeMap<String, Option<u32>> {
+    let map = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).expect("lib.rs");
+    let mut layers = BTreeMap::new();
+    for row in map.lines().filter_map(|line| line.strip_prefix("//! | ")) {
+        let Some((layer, modules)) = row.split_once(" | ") else { continue };
+        for module in modules.split("[`").skip(1) {
+            let name = module.split('`').next().unwrap_or_default();
+            layers.insert(name.to_string(), layer.parse().ok());
+        }
+    }
+    assert!(layers.len() > 15 && layers["store"] == Some(1) && layers["client"].is_none(), "{layers:?}");
+    layers
+}
+
+fn layer(module: &str) -> u32 {
+    let layers = layers();
+    let layer = layers.get(module).unwrap_or_else(|| panic!("`{module}` is not in the table of lib.rs"));
+    layer.unwrap_or(u32::MAX)
+}
+
+struct Source {
+    path: PathBuf,
+    /// The module of the library it belongs to; `lib` for `lib.rs`.
+    module: String,
+    text: String,
+    /// Without comments and without what is compiled for tests only.
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut folders, mut sources) = (vec![root.clone()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("readable") {
+            let path = entry.expect("entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let relative = path.strip_prefix(&root).expect("below src").to_path_buf();
+                let first = relative.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+                let text = std::fs::read_to_string(&path).expect("UTF-8");
+                let code = if relative.ends_with("tests.rs") { String::new() } else { code_of(&text) };
+                sources.push(Source { module: first.trim_end_matches(".rs").into(), path: relative, text, code });
+            }
+        }
+    }
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(sources.len() > 40, "src is not where it was");
+    sources
+}
+
+/// Without line comments, and cut where the tests of the file begin.
+fn code_of(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let lines = text.lines().map(|line| match line.find("//") {
+        Some(start) if !line[..start].contains('"') => &line[..start],
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The modules that code names by `crate::…`, also in `use crate::{a, b::c}`.
+fn used_modules(code: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for (start, _) in code.match_indices("crate::") {
+        let before = code[..start].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
+            continue;
+        }
+        let rest = &code[start + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => used.extend(top_names(group)),
+            None => used.extend(identifier(rest)),
+        }
+    }
+    used
+}
+
+/// The first names in a group of imports: `a, b::{c, d}}` has `a` and `b`.
+fn top_names(group: &str) -> Vec<String> {
+    let (mut names, mut depth, mut is_first) = (Vec::new(), 0, true);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => is_first = true,
+            c if is_first && !c.is_whitespace() => {
+                names.extend(identifier(&group[at..]));
+                is_first = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn identifier(text: &str) -> Option<String> {
+    let name: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    (!name.is_empty()).then_some(name)
+}
+
+#[test]
+fn imports_are_found_however_they_are_written() {
+    let code = "use crate::a::B;\nuse crate::{c, d::{e, f}, g::h};\nlet x = crate::i::j(); $crate::no; mycrate::no";
+    assert_eq!(used_modules(code).into_iter().collect::<Vec<_>>(), ["a", "c", "d", "g", "i"]);
+    assert_eq!(code_of("a // crate::b\n\"// c\"\n#[cfg(test)]\nmod tests {\nd"), "a \n\"// c\"");
+}
+
+#[test]
+fn modules_use_only_layers_below_their_own() {
+    for source in sources().iter().filter(|source| source.module != "lib") {
+        let own = layer(&source.module);
+        for used in used_modules(&source.code) {
+            let is_allowed = match source.module.as_str() {
+                _ if used == source.module => true,
+                "client" => layer(&used) == 0 || CLIENT_USES.contains(&used.as_str()),
+                _ => layer(&used) <= own,
+            };
+            assert!(is_allowed, "{}: `{}` must not use `{used}`", source.path.display(), source.module);
+        }
+    }
+}
+
+#[test]
+fn the_session_knows_no_protocol_and_only_the_store_touches_users_files() {
+    for source in sources() {
+        let used = used_modules(&source.code);
+        if source.module == "session" {
+            assert!(!used.contains("wire"), "{}", source.path.display());
+        }
+        if ["front", "net", "wire", "lane", "vpath"].contains(&source.module.as_str()) {
+            for forbidden in ["cap_std", "std::fs::remove", "std::fs::rename", "OpenOptions", "unlinkat", "renameat"] {
+                assert!(!source.code.contains(forbidden), "{}: {forbidden}", source.path.display());
+            }
+        }
+        // The logs' own clock bounds how often they complain.
+        if !["net", "server", "admin", "client", "logging"].contains(&source.module.as_str()) {
+            for forbidden in ["mio::", "TcpStream", "Instant::now()"] {
+                assert!(!source.code.contains(forbidden), "{}: {forbidden}", source.path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn modules_do_not_use_each_other_in_a_circle() {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources().iter().filter(|source| source.module != "lib") {
+        let used = used_modules(&source.code).into_iter().filter(|used| *used != source.module);
+        uses.entry(source.module.clone()).or_default().extend(used);
+    }
+    while !uses.is_empty() {
+        let free: Vec<String> = uses
+            .iter()
+            .filter(|(_, used)| !used.iter().any(|u| uses.contains_key(u)))
+            .map(|(m, _)| m.clone())
+            .collect();
+        assert!(!free.is_empty(), "these use each other in a circle: {uses:?}");
+        free.iter().for_each(|module| drop(uses.remove(module)));
+    }
+}
+
+#[test]
+fn the_map_in_lib_names_every_module_and_no_other() {
+    let modules: BTreeSet<String> =
+        sources().into_iter().map(|source| source.module).filter(|module| module != "lib").collect();
+    assert_eq!(modules, layers().into_keys().collect());
+}
+
+#[test]
+fn every_source_file_belongs_to_the_program() {
+    let sources = sources();
+    for source in sources.iter().filter(|source| source.path != Path::new("lib.rs")) {
+        let stem = source.path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let folder = source.path.parent().expect("a parent");
+        let (name, above) = if stem == "mod" {
+            (folder.file_name().expect("a name").to_string_lossy().into_owned(), folder.parent().expect("a parent"))
+        } else {
+            (stem, folder)
+        };
+        // The parent of `a/b.rs` is `a.rs` or `a/mod.rs`; that of `a.rs` is `lib.rs`.
+        let parents = match above.file_name() {
+            None => vec![PathBuf::from("lib.rs")],
+            Some(_) => vec![above.with_extension("rs"), above.join("mod.rs")],
+        };
+        let declared = sources
+            .iter()
+            .filter(|parent| parents.contains(&parent.path))
+            .any(|parent| parent.text.lines().any(|line| line.trim_start().ends_with(&format!("mod {name};"))));
+        assert!(declared, "{} is declared nowhere", source.path.display());
+    }
+}
+
+#[test]
+fn every_source_file_says_first_what_it_is() {
+    for source in sources().iter().filter(|source| !source.path.ends_with("tests.rs")) {
+        let first = source.text.lines().next().unwrap_or_default();
+        let is_said = first.starts_with("//! ") || first.starts_with("#![doc = include_str!");
+        assert!(is_said, "{} begins with: {first}", source.path.display());
+    }
+}
+
+#[test]
+fn nothing_outside_of_tests_unwraps_or_leaves_work_undone() {
+    for source in sources() {
+        for forbidden in [".unwrap()", "todo!(", "unimplemented!(", "dbg!(", "TODO", "FIXME", "XXX"] {
+            assert!(!source.code.contains(forbidden), "{}: {forbidden}", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn every_expect_says_something() {
+    for source in sources() {
+        for (start, _) in source.code.match_indices(".expect(") {
+            let argument = source.code[start + ".expect(".len()..].trim_start();
+            let message: String = argument.trim_start_matches('"').chars().take_while(|c| *c != '"').collect();
+            assert!(message.split(' ').count() >= 3, "{}: expect({message:?})", source.path.display());
+        }
+    }
+}
