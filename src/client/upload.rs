@@ -97,6 +97,11 @@ impl Uploader {
         if self.begin(session, progress, &mut source, job)? { self.stream(session, progress, source) } else { Ok(()) }
     }
 
+    /// Whether an upload has no verdict yet.
+    pub fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Waits until every upload has its verdict.
     pub fn finish(&mut self, session: &mut Session) -> Result<(), LinkError> {
         while !self.pending.is_empty() {
