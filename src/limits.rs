@@ -112,6 +112,9 @@ pub const LOGIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
 /// From the last byte that moved in a transfer to the next.
 pub const STALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
+/// While a client works for long without a request, it pings the server this often, so that
+/// the stall timeout does not end its session.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long SIGTERM lets running transfers finish.
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// How often the account folder is asked whether it changed: a locked account's sessions end

@@ -377,7 +377,7 @@ fn a_connection_cut_anywhere_loses_nothing() {
                 let mut user = world.log_in();
                 user.run(&line).unwrap_or_else(|failure| panic!("cut at {cut_at:?}: {failure}"));
                 let passed = user.wire.passed();
-                let kept = cut_at.unwrap_or_default().saturating_sub(MIB);
+                let kept = cut_at.map_or(0, |at: usize| at.saturating_sub(MIB));
                 assert!(passed + kept < bytes.len() + MIB, "cut at {cut_at:?}: {passed} bytes again");
             }
             assert!(fs::read(&copy).expect("there") == bytes, "cut at {cut_at:?}");
