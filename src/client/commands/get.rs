@@ -14,10 +14,8 @@ use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::{Session, unexpected};
 use crate::client::tally::Tally;
-use crate::client::transfer::{Done, note_interruption, same_content, same_contents};
+use crate::client::transfer::{Clash, Done, note_interruption, same_content, without_identical};
 use crate::client::words::Word;
-use crate::digest::Digest;
-use crate::text::Size;
 use crate::vpath::VPath;
 use crate::wire::message::{Entry, EntryKind, ErrorCode};
 use crate::wire::{Reply, Request};
@@ -92,12 +90,13 @@ fn get_one(
     is_brief: bool,
 ) -> Result<(), Failure> {
     if let Some(here) = destination(&job.local)? {
+        let clash = clash(&job, size, here.len());
         if here.len() == size
             && let Some(sha256) = same_content(session, &job.local, &job.remote)?
         {
-            return tell_identical(session, tally, &job, size, sha256, is_brief);
+            return clash.tell_identical(session, tally, sha256, is_brief);
         }
-        may_replace(session, &job, here.len(), size, force)?;
+        clash.may_replace(session, force)?;
         job.replace = true;
     }
     let fetched = match fetch(session, &job, size) {
@@ -108,29 +107,6 @@ fn get_one(
         result => result?,
     };
     conclude(session, tally, &job, fetched, is_brief)
-}
-
-fn tell_identical(
-    session: &mut Session,
-    tally: &mut Tally,
-    job: &DownloadJob,
-    size: u64,
-    sha256: Digest,
-    is_brief: bool,
-) -> Result<(), Failure> {
-    tally.was_there();
-    let DownloadJob { local, remote, .. } = job;
-    let done = Done { command: "get", local, remote, size, sha256, resumed_from: size, is_identical: true };
-    done.show(session, is_brief)
-}
-
-/// Refuses to replace a file that is here and differs, unless it is forced or confirmed.
-fn may_replace(session: &mut Session, job: &DownloadJob, here: u64, size: u64, force: bool) -> Result<(), Failure> {
-    let question = format!("replace {} here ({}) by {} ({})?", shown(&job.local), Size(here), job.remote, Size(size));
-    if force || session.confirm(&question)? {
-        return Ok(());
-    }
-    Err(Failure::Local(format!("{} is here already and differs; -f replaces it", shown(&job.local))))
 }
 
 fn fetch(session: &mut Session, job: &DownloadJob, size: u64) -> Result<Fetched, Failure> {
@@ -168,7 +144,7 @@ fn get_many(
 ) -> Result<(), Failure> {
     let mut tally = Tally::new("get", false);
     let wanted = plan(session, &mut tally, remotes, target, with_folders)?;
-    let wanted = without_identical(session, &mut tally, wanted, force)?;
+    let wanted = without_what_is_here(session, &mut tally, wanted, force)?;
     let mut changed = Vec::new();
     get_new(session, &mut tally, wanted, &mut changed)?;
     for (job, size) in changed {
@@ -180,44 +156,30 @@ fn get_many(
 }
 
 /// What remains to be fetched of `wanted` after what is here already was looked at.
-fn without_identical(
+fn without_what_is_here(
     session: &mut Session,
     tally: &mut Tally,
     wanted: Vec<(DownloadJob, u64)>,
     force: bool,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
-    let (mut remaining, mut alike, mut differing) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut remaining, mut clashing) = (Vec::new(), Vec::new());
     for (job, size) in wanted {
         match destination(&job.local) {
             Err(failure) => tally.count(session, Err(failure))?,
             Ok(None) => remaining.push((job, size)),
-            Ok(Some(here)) if here.len() == size => alike.push((job, size)),
-            Ok(Some(here)) => differing.push((job, size, here.len())),
+            Ok(Some(here)) => clashing.push((job, size, here.len())),
         }
     }
-    let pairs: Vec<_> = alike.iter().map(|(job, _)| (job.local.as_path(), &job.remote)).collect();
-    let mut results = Vec::with_capacity(pairs.len());
-    same_contents(session, &pairs, |_, _, result| results.push(result))?;
-    for ((job, size), result) in alike.into_iter().zip(results) {
-        match result {
-            Ok(None) => differing.push((job, size, size)),
-            Ok(Some(sha256)) => {
-                let told = tell_identical(session, tally, &job, size, sha256, true);
-                tally.count(session, told)?;
-            }
-            Err(failure) => tally.count(session, Err(failure))?,
-        }
-    }
-    for (mut job, size, here) in differing {
-        match may_replace(session, &job, here, size, force) {
-            Err(failure) => tally.count(session, Err(failure))?,
-            Ok(()) => {
-                job.replace = true;
-                remaining.push((job, size));
-            }
-        }
+    for (job, size, _) in
+        without_identical(session, tally, clashing, force, |(job, size, here)| clash(job, *size, *here))?
+    {
+        remaining.push((DownloadJob { replace: true, ..job }, size));
     }
     Ok(remaining)
+}
+
+fn clash(job: &DownloadJob, size: u64, old_size: u64) -> Clash<'_> {
+    Clash { command: "get", local: &job.local, remote: &job.remote, size, old_size }
 }
 
 fn get_new(

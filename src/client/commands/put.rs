@@ -12,11 +12,9 @@ use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::{Session, unexpected};
 use crate::client::tally::Tally;
-use crate::client::transfer::{Done, note_interruption, same_content, same_contents};
+use crate::client::transfer::{Clash, Done, note_interruption, same_content, without_identical};
 use crate::client::upload::{Stored, UploadJob, Uploader, Verdict};
 use crate::client::words::Word;
-use crate::digest::Digest;
-use crate::text::Size;
 use crate::vpath::VPath;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
 use crate::wire::{Reply, Request};
@@ -114,12 +112,13 @@ fn put_over(
         return Err(refusal.clone());
     }
     let size = size_of(&job.local)?;
+    let clash = clash(&job, size, there.size);
     if there.size == size
         && let Some(sha256) = same_content(session, &job.local, &job.remote)?
     {
-        return tell_identical(session, tally, &job, size, sha256, false);
+        return clash.tell_identical(session, tally, sha256, false);
     }
-    may_replace(session, &job, there.size, size, force)?;
+    clash.may_replace(session, force)?;
     job.mode = PutMode::Replace;
     let (job, result) = send(session, job, size)?;
     conclude(session, tally, &job, result?, false)
@@ -129,27 +128,8 @@ fn size_of(local: &Path) -> Result<u64, Failure> {
     fs::metadata(local).map(|metadata| metadata.len()).map_err(|error| Failure::local(local, &error))
 }
 
-fn tell_identical(
-    session: &mut Session,
-    tally: &mut Tally,
-    job: &UploadJob,
-    size: u64,
-    sha256: Digest,
-    is_brief: bool,
-) -> Result<(), Failure> {
-    tally.was_there();
-    let UploadJob { local, remote, .. } = job;
-    let done = Done { command: "put", local, remote, size, sha256, resumed_from: size, is_identical: true };
-    done.show(session, is_brief)
-}
-
-/// Refuses to replace a file that is there and differs, unless it is forced or confirmed.
-fn may_replace(session: &mut Session, job: &UploadJob, there: u64, size: u64, force: bool) -> Result<(), Failure> {
-    let question = format!("replace {} there ({}) by {} ({})?", job.remote, Size(there), shown(&job.local), Size(size));
-    if force || session.confirm(&question)? {
-        return Ok(());
-    }
-    Err(Failure::Local(format!("{} is there already and differs; -f replaces it", job.remote)))
+fn clash(job: &UploadJob, size: u64, old_size: u64) -> Clash<'_> {
+    Clash { command: "put", local: &job.local, remote: &job.remote, size, old_size }
 }
 
 fn conclude(
@@ -178,7 +158,7 @@ fn put_many(
     let plan = plan(session, &mut tally, locals, target, with_folders)?;
     make_folders(session, &mut tally, &plan.folders)?;
     let occupied = put_new(session, &mut tally, plan.files, plan.bytes)?;
-    let (again, bytes) = without_identical(session, &mut tally, occupied, force)?;
+    let (again, bytes) = without_what_is_there(session, &mut tally, occupied, force)?;
     for (_, failure) in put_new(session, &mut tally, again, bytes)? {
         tally.count(session, Err(failure))?;
     }
@@ -210,7 +190,7 @@ fn put_new(
 }
 
 /// What remains to be sent of `occupied` after what is there was looked at, and its bytes.
-fn without_identical(
+fn without_what_is_there(
     session: &mut Session,
     tally: &mut Tally,
     occupied: Vec<(UploadJob, Failure)>,
@@ -219,41 +199,20 @@ fn without_identical(
     let requests: Vec<_> = occupied.iter().map(|(job, _)| Request::Stat { path: (&job.remote).into() }).collect();
     let mut found = Vec::with_capacity(requests.len());
     session.call_each(&requests, |_, _, result| found.push(result))?;
-    let (mut alike, mut differing) = (Vec::new(), Vec::new());
+    let mut clashing = Vec::with_capacity(occupied.len());
     for ((job, refusal), result) in occupied.into_iter().zip(found) {
         match (result, size_of(&job.local)) {
-            (Ok(Reply::Stat { entry, .. }), Ok(size)) if entry.kind == EntryKind::File => match entry.size == size {
-                true => alike.push((job, size)),
-                false => differing.push((job, size, entry.size)),
-            },
+            (Ok(Reply::Stat { entry, .. }), Ok(size)) if entry.kind == EntryKind::File => {
+                clashing.push((job, size, entry.size));
+            }
             (Ok(_), Ok(_)) => tally.count(session, Err(refusal))?,
             (Err(failure), _) | (_, Err(failure)) => tally.count(session, Err(failure))?,
         }
     }
-    let pairs: Vec<_> = alike.iter().map(|(job, _)| (job.local.as_path(), &job.remote)).collect();
-    let mut results = Vec::with_capacity(pairs.len());
-    same_contents(session, &pairs, |_, _, result| results.push(result))?;
-    for ((job, size), result) in alike.into_iter().zip(results) {
-        match result {
-            Ok(None) => differing.push((job, size, size)),
-            Ok(Some(sha256)) => {
-                let told = tell_identical(session, tally, &job, size, sha256, true);
-                tally.count(session, told)?;
-            }
-            Err(failure) => tally.count(session, Err(failure))?,
-        }
-    }
-    let (mut again, mut bytes) = (Vec::new(), 0);
-    for (job, size, there) in differing {
-        match may_replace(session, &job, there, size, force) {
-            Err(failure) => tally.count(session, Err(failure))?,
-            Ok(()) => {
-                bytes += size;
-                again.push(UploadJob { mode: PutMode::Replace, ..job });
-            }
-        }
-    }
-    Ok((again, bytes))
+    let remaining = without_identical(session, tally, clashing, force, |(job, size, there)| clash(job, *size, *there))?;
+    let bytes = remaining.iter().map(|(_, size, _)| size).sum();
+    let again = remaining.into_iter().map(|(job, ..)| UploadJob { mode: PutMode::Replace, ..job });
+    Ok((again.collect(), bytes))
 }
 
 fn settle(
