@@ -1,7 +1,10 @@
 //! The commands: one table that the shell, scripts, one-shot use, completion and help share.
 //! It knows what commands are called, not how they work.
 
-use crate::client::commands::{files, folders, get, help, inspect, list, local, put};
+mod table;
+
+pub use table::COMMANDS;
+
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
 use crate::client::words::Word;
@@ -17,6 +20,8 @@ pub struct Command {
     pub usage: &'static str,
     /// What it does, in one line.
     pub help: &'static str,
+    /// Its options, each with what it does.
+    pub options: &'static [(&'static str, &'static str)],
     /// One use of it.
     pub example: &'static str,
     /// What its operands are, for completion.
@@ -31,8 +36,14 @@ pub enum Operands {
     None,
     /// Paths at the server.
     Remote,
+    /// Folders at the server.
+    RemoteFolders,
+    /// Paths at the server, then perhaps one here.
+    RemoteThenLocal,
     /// Paths here.
     Local,
+    /// Folders here.
+    LocalFolders,
     /// Paths here, then perhaps one at the server.
     LocalThenRemote,
     /// Names of commands.
@@ -52,172 +63,6 @@ pub enum Flow {
     /// The end.
     Leave,
 }
-
-/// Every command, in the order in which `help` shows them.
-pub const COMMANDS: &[Command] = &[
-    Command {
-        name: "ls",
-        aliases: &[],
-        usage: "[-l] [-a] [PATH...]",
-        help: "list folders (-l: with mode, size, date; -a: hidden names too)",
-        example: "ls -l photos",
-        operands: Operands::Remote,
-        action: Action::Run(list::ls),
-    },
-    Command {
-        name: "dir",
-        aliases: &["ll"],
-        usage: "[-a] [PATH...]",
-        help: "the same as ls -l",
-        example: "dir *.txt",
-        operands: Operands::Remote,
-        action: Action::Run(list::dir),
-    },
-    Command {
-        name: "cd",
-        aliases: &[],
-        usage: "[PATH]",
-        help: "go to another folder; without PATH to the home",
-        example: "cd photos/2026",
-        operands: Operands::Remote,
-        action: Action::Run(folders::cd),
-    },
-    Command {
-        name: "pwd",
-        aliases: &[],
-        usage: "",
-        help: "show the current folder",
-        example: "pwd",
-        operands: Operands::None,
-        action: Action::Run(folders::pwd),
-    },
-    Command {
-        name: "get",
-        aliases: &[],
-        usage: "[-f] [-r] REMOTE... [LOCAL]",
-        help: "fetch files, verified and resumed (-f: replace; -r: whole folders)",
-        example: "get -r photos backup",
-        operands: Operands::Remote,
-        action: Action::Run(get::get),
-    },
-    Command {
-        name: "put",
-        aliases: &[],
-        usage: "[-f] [-r] LOCAL... [REMOTE]",
-        help: "send files, verified and resumed (-f: replace; -r: whole folders)",
-        example: "put report.pdf /letters/",
-        operands: Operands::LocalThenRemote,
-        action: Action::Run(put::put),
-    },
-    Command {
-        name: "mkdir",
-        aliases: &[],
-        usage: "[-p] PATH...",
-        help: "make folders (-p: those above them too)",
-        example: "mkdir -p photos/2026",
-        operands: Operands::Remote,
-        action: Action::Run(folders::mkdir),
-    },
-    Command {
-        name: "rm",
-        aliases: &[],
-        usage: "[-f] [-r] PATH...",
-        help: "remove files (-r: folders with what is in them; -f: do not mind if there is none)",
-        example: "rm *.tmp",
-        operands: Operands::Remote,
-        action: Action::Run(files::rm),
-    },
-    Command {
-        name: "rmdir",
-        aliases: &[],
-        usage: "PATH...",
-        help: "remove empty folders",
-        example: "rmdir old",
-        operands: Operands::Remote,
-        action: Action::Run(folders::rmdir),
-    },
-    Command {
-        name: "mv",
-        aliases: &[],
-        usage: "[-f] FROM... TO",
-        help: "rename, or move into a folder (-f: replace a file)",
-        example: "mv draft.txt final.txt",
-        operands: Operands::Remote,
-        action: Action::Run(files::mv),
-    },
-    Command {
-        name: "stat",
-        aliases: &[],
-        usage: "PATH...",
-        help: "show kind, size, mode and time",
-        example: "stat report.pdf",
-        operands: Operands::Remote,
-        action: Action::Run(inspect::stat),
-    },
-    Command {
-        name: "sha256",
-        aliases: &[],
-        usage: "PATH...",
-        help: "show the digest of a file's content, as sha256sum prints it",
-        example: "sha256 big.iso",
-        operands: Operands::Remote,
-        action: Action::Run(inspect::sha256),
-    },
-    Command {
-        name: "quota",
-        aliases: &["df"],
-        usage: "",
-        help: "show what is used, reserved, allowed and free",
-        example: "quota",
-        operands: Operands::None,
-        action: Action::Run(inspect::quota),
-    },
-    Command {
-        name: "lcd",
-        aliases: &[],
-        usage: "[PATH]",
-        help: "go to another folder on this machine",
-        example: "lcd ~/Downloads",
-        operands: Operands::Local,
-        action: Action::Run(local::lcd),
-    },
-    Command {
-        name: "lpwd",
-        aliases: &[],
-        usage: "",
-        help: "show the current folder on this machine",
-        example: "lpwd",
-        operands: Operands::None,
-        action: Action::Run(local::lpwd),
-    },
-    Command {
-        name: "lls",
-        aliases: &[],
-        usage: "[-l] [-a] [PATH...]",
-        help: "list folders on this machine",
-        example: "lls -l",
-        operands: Operands::Local,
-        action: Action::Run(local::lls),
-    },
-    Command {
-        name: "help",
-        aliases: &["?"],
-        usage: "[COMMAND]",
-        help: "show the commands, or one of them",
-        example: "help get",
-        operands: Operands::Commands,
-        action: Action::Run(help::help),
-    },
-    Command {
-        name: "quit",
-        aliases: &["exit", "bye"],
-        usage: "",
-        help: "leave",
-        example: "quit",
-        operands: Operands::None,
-        action: Action::Leave,
-    },
-];
 
 /// The command called `name`, or a failure that names the nearest.
 pub fn find(name: &str) -> Result<&'static Command, Failure> {

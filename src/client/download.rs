@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use crate::client::link::{Event, LinkError};
+use crate::client::incoming::Event;
+use crate::client::link::LinkError;
 use crate::client::local::Part;
 use crate::client::outcome::Failure;
 use crate::client::progress::Progress;

@@ -4,14 +4,21 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use signal_hook::consts::SIGINT;
+
+use crate::client::outcome::EXIT_INTERRUPTED;
+
 /// Whether Ctrl-C was pressed and nobody has reacted yet. Clones share one flag.
 #[derive(Clone, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From now on SIGINT sets the flag instead of ending the program.
+    /// From now on SIGINT sets the flag instead of ending the program. Where the flag is set
+    /// still, because whatever runs did not come to ask, it ends the program as before.
     pub fn listen(&self) -> io::Result<()> {
-        signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&self.0)).map(|_| ())
+        let exit_code = i32::from(EXIT_INTERRUPTED);
+        signal_hook::flag::register_conditional_shutdown(SIGINT, exit_code, Arc::clone(&self.0))?;
+        signal_hook::flag::register(SIGINT, Arc::clone(&self.0)).map(|_| ())
     }
 
     /// Whether somebody wants to stop.

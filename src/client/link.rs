@@ -9,8 +9,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::client::incoming::{Decoded, Event, Incoming};
 use crate::client::interrupt::Interrupt;
 use crate::client::outgoing::Outgoing;
 use crate::client::pipe::Pipe;
@@ -18,7 +19,7 @@ use crate::lane::Buffer;
 use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX};
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorCode, ErrorReply, WireLimits};
-use crate::wire::{Frame, Reply, Request, WireError};
+use crate::wire::{Reply, Request, WireError};
 
 /// Why the conversation cannot go on, or was left.
 #[derive(Debug, thiserror::Error)]
@@ -37,32 +38,16 @@ pub enum LinkError {
     Interrupted,
 }
 
-impl From<WireError> for LinkError {
-    fn from(error: WireError) -> Self {
+impl From<serde_json::Error> for LinkError {
+    fn from(error: serde_json::Error) -> Self {
         Self::Protocol(error.to_string())
     }
 }
 
-/// What came from the server, for the request `id`.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Incoming {
-    /// The request it belongs to.
-    pub id: u32,
-    /// What it is.
-    pub event: Event,
-}
-
-/// One thing that came.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A control frame.
-    Reply(Reply),
-    /// Bytes of a file: [`Link::chunk`], until the next call.
-    Data,
-    /// The end of a file's bytes.
-    End(End),
-    /// The end of a download that failed.
-    Aborted(ErrorReply),
+impl From<WireError> for LinkError {
+    fn from(error: WireError) -> Self {
+        Self::Protocol(error.to_string())
+    }
 }
 
 /// See the module.
@@ -80,6 +65,8 @@ pub struct Link {
     interrupt: Interrupt,
     /// Sending failed; what the server said before may still be there to read.
     is_mute: bool,
+    /// Why the server hung up, for whoever asks it something next.
+    last_words: Option<ErrorReply>,
 }
 
 struct Waiting {
@@ -119,6 +106,7 @@ impl Link {
             },
             interrupt,
             is_mute: false,
+            last_words: None,
         }
     }
 
@@ -200,7 +188,8 @@ impl Link {
         if std::mem::replace(&mut waiting.is_abandoned, true) {
             return;
         }
-        if matches!(waiting.answer, Answer::Download | Answer::Upload { is_sent: false }) {
+        let is_long = matches!(waiting.answer, Answer::Pages | Answer::Download | Answer::Upload { is_sent: false });
+        if is_long {
             self.queue_abort(id);
         }
     }
@@ -208,8 +197,8 @@ impl Link {
     /// Sends what is queued for at most about `patience`, and says nothing when that fails: the
     /// next request will. For the moment after a transfer was cancelled.
     pub fn flush_briefly(&mut self, patience: Duration) {
-        let deadline = std::time::Instant::now() + patience;
-        while !self.outgoing.is_empty() && std::time::Instant::now() < deadline {
+        let deadline = Instant::now() + patience;
+        while !self.outgoing.is_empty() && Instant::now() < deadline && !self.interrupt.is_set() {
             if !matches!(self.send_some(), Ok(true)) && self.pipe.wait(true, patience / 10).is_err() {
                 return;
             }
@@ -222,7 +211,19 @@ impl Link {
             if let Some(incoming) = self.take()? {
                 return Ok(incoming);
             }
-            self.exchange()?;
+            self.exchange(WAIT_MAX)?;
+        }
+    }
+
+    /// Waits for the next thing that comes, until `deadline`.
+    pub fn receive_until(&mut self, deadline: Instant) -> Result<Option<Incoming>, LinkError> {
+        loop {
+            let incoming = self.take()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if incoming.is_some() || left.is_zero() {
+                return Ok(incoming);
+            }
+            self.exchange(left)?;
         }
     }
 
@@ -233,7 +234,7 @@ impl Link {
             if incoming.is_some() || self.outgoing.queued().len() <= held_max {
                 return Ok(incoming);
             }
-            self.exchange()?;
+            self.exchange(WAIT_MAX)?;
         }
     }
 
@@ -241,7 +242,7 @@ impl Link {
     /// What comes meanwhile stays in the inbox.
     pub fn send_all(&mut self) -> Result<(), LinkError> {
         while !self.outgoing.is_empty() {
-            self.exchange()?;
+            self.exchange(WAIT_MAX)?;
         }
         Ok(())
     }
@@ -273,7 +274,7 @@ impl Link {
                 return Err(LinkError::Protocol("too many requests at once".into()));
             }
             if !self.take_abandoned()? {
-                self.exchange()?;
+                self.exchange(WAIT_MAX)?;
             }
         }
         Ok(())
@@ -349,6 +350,7 @@ impl Link {
         if let Event::Reply(Reply::Error(error)) = &incoming.event
             && error.fatal
         {
+            self.last_words = Some(error.clone());
             return Err(LinkError::HungUp(error.clone()));
         }
         let is_transfer_end = matches!(incoming.event, Event::End(_) | Event::Aborted(_));
@@ -377,15 +379,15 @@ impl Link {
         }
     }
 
-    /// Sends and receives once, whatever is possible, and waits if nothing was.
-    fn exchange(&mut self) -> Result<(), LinkError> {
+    /// Sends and receives once, whatever is possible, and waits up to `patience` if nothing was.
+    fn exchange(&mut self, patience: Duration) -> Result<(), LinkError> {
         if self.interrupt.is_set() {
             return Err(LinkError::Interrupted);
         }
         let sent = self.send_some()?;
         let received = self.receive_some()?;
         if !sent && !received {
-            self.pipe.wait(!self.outgoing.is_empty(), WAIT_MAX).map_err(lost)?;
+            self.pipe.wait(!self.outgoing.is_empty(), patience).map_err(lost)?;
         }
         Ok(())
     }
@@ -412,6 +414,13 @@ impl Link {
         }
     }
 
+    fn closed(&self) -> LinkError {
+        match &self.last_words {
+            Some(error) => LinkError::HungUp(error.clone()),
+            None => LinkError::Lost("the server closed the connection".into()),
+        }
+    }
+
     fn receive_some(&mut self) -> Result<bool, LinkError> {
         // Amid a long data frame exactly its rest and the next header are taken, so that files
         // are written in large pieces at round offsets.
@@ -424,41 +433,16 @@ impl Link {
             return Ok(false);
         }
         match self.pipe.recv(room) {
-            Ok(0) => Err(LinkError::Lost("the server closed the connection".into())),
+            Ok(0) => Err(self.closed()),
             Ok(count) => {
                 self.inbox.commit(count);
                 Ok(true)
             }
             Err(error) if is_transient(&error) => Ok(false),
+            Err(_) if self.last_words.is_some() => Err(self.closed()),
             Err(error) => Err(lost(error)),
         }
     }
-}
-
-/// A frame without borrowed bytes.
-enum Decoded {
-    Event(Incoming),
-    DataHeader { id: u32, length: usize },
-    Ping(Vec<u8>),
-    Pong,
-}
-
-impl Decoded {
-    fn of(frame: Frame<'_>) -> Result<Self, LinkError> {
-        let (id, event) = match frame {
-            Frame::Control { id, body } => (id, Event::Reply(parse(body)?)),
-            Frame::End { id, body } => (id, Event::End(parse(body)?)),
-            Frame::Abort { id, body } => (id, Event::Aborted(parse(body)?)),
-            Frame::Data { id, length } => return Ok(Self::DataHeader { id, length: length as usize }),
-            Frame::Ping { body } => return Ok(Self::Ping(body.to_vec())),
-            Frame::Pong { .. } => return Ok(Self::Pong),
-        };
-        Ok(Self::Event(Incoming { id, event }))
-    }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
-    serde_json::from_slice(body).map_err(|error| LinkError::Protocol(error.to_string()))
 }
 
 fn answer_to(request: &Request) -> Answer {

@@ -199,6 +199,7 @@ impl Part {
         self.file.set_permissions(mode).map_err(failure)?;
         self.file.set_modified(system_time(mtime_ns)).map_err(failure)?;
         if replace {
+            destination(&self.destination)?;
             fs::rename(&self.path, &self.destination).map_err(failure)?;
         } else {
             rename_to_new(&self.path, &self.destination).map_err(failure)?;
@@ -221,6 +222,21 @@ impl Drop for Part {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// What is where a download is to go; `None` if nothing is. Only a regular file may be replaced:
+/// a device would be lost to the whole machine, a link is more than what it leads to.
+pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
+    let Ok(here) = fs::symlink_metadata(path) else { return Ok(None) };
+    let path = shown(path);
+    if here.is_file() {
+        return Ok(Some(here));
+    }
+    Err(Failure::Local(match (here.is_dir(), here.is_symlink()) {
+        (true, _) => format!("{path} is a folder here; choose another name"),
+        (_, true) => format!("{path} is a link here, which is not replaced; name the file it leads to"),
+        _ => format!("{path} is no regular file here and is not replaced; choose another name"),
+    }))
 }
 
 /// The digest of a whole local file.
@@ -374,6 +390,25 @@ mod tests {
         std::os::unix::fs::symlink(&other, folder.path().join(".b.berth-part")).expect("link");
         assert!(Part::create(&folder.path().join("b")).is_err());
         assert_eq!(fs::read(&other).expect("read"), b"safe");
+    }
+
+    #[test]
+    fn only_regular_files_are_replaced() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        assert!(matches!(destination(&path("none")), Ok(None)));
+        fs::write(path("file"), b"old").expect("write");
+        assert!(matches!(destination(&path("file")), Ok(Some(_))));
+        std::os::unix::fs::symlink("file", path("link")).expect("link");
+        std::os::unix::fs::symlink("nowhere", path("dangling")).expect("link");
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("socket");
+        for name in ["link", "dangling", "socket", ".", "/dev/null"] {
+            assert!(destination(&path(name)).is_err(), "{name}");
+        }
+        let part = Part::create(&path("later")).expect("part");
+        std::os::unix::fs::symlink("file", path("later")).expect("link");
+        assert!(part.finish(0, true).is_err());
+        assert_eq!(fs::read(path("file")).expect("read"), b"old");
     }
 
     #[test]

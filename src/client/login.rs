@@ -1,7 +1,8 @@
 //! From an open connection to a login: hello, then SCRAM, in which the password itself is never
 //! sent and the server proves that it knows the account too. It knows no terminal.
 
-use crate::client::link::{Event, Link};
+use crate::client::incoming::Event;
+use crate::client::link::Link;
 use crate::client::outcome::Failure;
 use crate::client::session::unexpected;
 use crate::scram::{Binding, ClientExchange};

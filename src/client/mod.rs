@@ -14,8 +14,11 @@
 pub mod args;
 pub mod command;
 pub mod commands;
+pub mod completion;
 pub mod download;
+pub mod folder_cache;
 pub mod glob;
+pub mod incoming;
 pub mod interrupt;
 pub mod link;
 pub mod listing;
@@ -149,7 +152,7 @@ fn connect(args: &Args, output: &mut Output) -> Result<(Link, String), Failure> 
     if !args.plaintext {
         output.note("this connection is not encrypted; the password itself is never sent");
     }
-    let password = password::ask(args.password_file.as_deref(), &user)?;
+    let password = password::ask(args.password_file.as_deref(), &user, link.interrupt())?;
     login::log_in(&mut link, &user, &password)?;
     Ok((link, format!("{user}@{host}:{port}")))
 }

@@ -84,7 +84,8 @@ fn output_failure(error: io::Error) -> Failure {
     }
 }
 
-fn terminal_columns(terminal: &impl std::os::fd::AsFd) -> Option<usize> {
+/// How wide a terminal is; `None` when it is none or does not tell.
+pub fn terminal_columns(terminal: &impl std::os::fd::AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(terminal).ok()?;
     (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }

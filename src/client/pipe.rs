@@ -40,6 +40,9 @@ impl TcpPipe {
     fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
+        // What a cancelled upload still has to send is little, however large the kernel would
+        // make the buffer of a slow connection.
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
         // A peer that vanished is noticed by the kernel, without any traffic of ours. Where a
         // socket does not know one of these the connection works all the same.
         let _ = sockopt::set_socket_keepalive(&stream, true);
@@ -69,6 +72,8 @@ impl Pipe for TcpPipe {
     }
 }
 
+/// Bytes taken by the kernel and not yet on their way, above which it takes no more.
+const UNSENT_BYTES_MAX: u32 = 256 * 1024;
 /// For one address; a name may have several.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence after which the kernel asks whether the server is still there …

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use pbr::{ProgressBar, Units};
 
+use crate::client::output::terminal_columns;
 use crate::text::Size;
 
 /// How progress is shown.
@@ -33,7 +34,7 @@ impl Style {
 /// The progress of one transfer, or of many files together. It disappears when dropped.
 pub struct Progress {
     style: Style,
-    bar: Option<ProgressBar<Infallible>>,
+    bar: Option<ProgressBar<Line>>,
     label: String,
     total_bytes: u64,
     done_bytes: u64,
@@ -50,7 +51,7 @@ impl Progress {
         let mut progress = Self {
             style,
             bar: None,
-            label: short(label),
+            label: short(label, LABEL_CHARS_MAX),
             total_bytes,
             done_bytes: 0,
             started: now,
@@ -65,9 +66,15 @@ impl Progress {
         if self.style != Style::Bar || self.total_bytes == 0 {
             return;
         }
-        let mut bar = ProgressBar::on(Infallible, self.total_bytes);
+        let columns = Line::columns();
+        let mut bar = ProgressBar::on(Line, self.total_bytes);
+        bar.set_width(Some(columns));
         bar.set_units(Units::Bytes);
         bar.set_max_refresh_rate(Some(REFRESH));
+        // What there is no room for is left out, the most telling last.
+        bar.show_counter = columns >= COLUMNS_FOR_COUNTER;
+        bar.show_speed = columns >= COLUMNS_FOR_SPEED;
+        self.label = short(&self.label, columns / 3);
         bar.message(&format!("{} ", self.label));
         self.bar = Some(bar);
     }
@@ -103,25 +110,28 @@ impl Progress {
         let shown = shown_bytes(self.done_bytes, self.total_bytes);
         if let Some(bar) = &mut self.bar {
             bar.message(&format!("{} verifying ", self.label));
+            // Nothing moves any more, so there is no rate to tell.
+            bar.show_speed = false;
+            bar.show_time_left = false;
             bar.set_max_refresh_rate(None);
             bar.set(shown);
         }
         if self.style == Style::Lines && self.started.elapsed() >= LINE_INTERVAL {
-            let _ = writeln!(Infallible, "{}: verifying", self.label);
+            let _ = writeln!(io::stderr(), "{}: verifying", self.label);
         }
     }
 
     fn print_line(&mut self) {
         self.last_line = Instant::now();
         let line = progress_line(&self.label, self.done_bytes, self.total_bytes, self.started.elapsed());
-        let _ = writeln!(Infallible, "{line}");
+        let _ = writeln!(io::stderr(), "{line}");
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.bar.is_some() {
-            let _ = write!(Infallible, "\r\x1b[K");
+            let _ = write!(Line, "\r\x1b[K");
         }
     }
 }
@@ -141,20 +151,30 @@ fn progress_line(label: &str, done: u64, total: u64, elapsed: Duration) -> Strin
 }
 
 /// A label that leaves room for the bar.
-fn short(label: &str) -> String {
-    if label.chars().count() <= LABEL_CHARS_MAX {
+fn short(label: &str, chars_max: usize) -> String {
+    if label.chars().count() <= chars_max {
         return label.to_string();
     }
-    let head: String = label.chars().take(LABEL_CHARS_MAX - 1).collect();
+    let head: String = label.chars().take(chars_max.saturating_sub(1)).collect();
     format!("{head}…")
 }
 
-/// Standard error; where it is closed, nobody is looking. pbr panics when its writer fails.
-struct Infallible;
+/// The last line of standard error; where that is closed, nobody is looking. pbr panics when its writer
+/// fails, and does not mind whether what it draws fits the terminal.
+struct Line;
 
-impl Write for Infallible {
+impl Line {
+    /// Columns that can be filled without the terminal going on in the next line.
+    fn columns() -> usize {
+        terminal_columns(&io::stderr()).unwrap_or(COLUMNS_DEFAULT).saturating_sub(1)
+    }
+}
+
+impl Write for Line {
+    /// pbr hands a whole bar over in one call, behind its carriage return in another.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = io::stderr().write_all(bytes);
+        let bar = String::from_utf8_lossy(bytes);
+        let _ = io::stderr().write_all(fitting(&bar, Self::columns()).as_bytes());
         Ok(bytes.len())
     }
 
@@ -164,10 +184,30 @@ impl Write for Infallible {
     }
 }
 
+/// As much of `line` as fits `columns`; a character beyond ASCII may be two wide.
+fn fitting(line: &str, columns: usize) -> &str {
+    let mut used = 0;
+    let end = line.char_indices().find(|(_, c)| {
+        used += match c {
+            c if c.is_control() => 0,
+            c if c.is_ascii() || *c == '…' => 1,
+            _ => 2,
+        };
+        used > columns
+    });
+    end.map_or(line, |(at, _)| &line[..at])
+}
+
 /// Ten pictures a second are enough.
 const REFRESH: Duration = Duration::from_millis(100);
 /// Between two lines where there is no bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
+/// Where a terminal does not tell.
+const COLUMNS_DEFAULT: usize = 80;
+/// A name, two sizes, a share, a rate and a time fit.
+const COLUMNS_FOR_COUNTER: usize = 75;
+/// A name, a share, a rate and a time fit.
+const COLUMNS_FOR_SPEED: usize = 38;
 /// Longer names are cut.
 const LABEL_CHARS_MAX: usize = 24;
 
@@ -187,6 +227,14 @@ mod tests {
     fn lines_have_rate_and_time_left() {
         assert_eq!(progress_line("a", 1 << 20, 4 << 20, Duration::from_secs(1)), "a: 25 %, 1M of 4M, 1M/s, 3s left");
         assert_eq!(progress_line("a", 0, 0, Duration::ZERO), "a: 0 %, 0 of 0, 0/s, waiting");
-        assert_eq!(short(&"x".repeat(30)).chars().count(), LABEL_CHARS_MAX);
+        assert_eq!(short(&"x".repeat(30), 24).chars().count(), 24);
+    }
+
+    #[test]
+    fn a_bar_is_cut_where_the_terminal_ends() {
+        assert_eq!(fitting("abcdef", 3), "abc");
+        assert_eq!(fitting("abc", 3), "abc");
+        assert_eq!(fitting("日本語", 5), "日本");
+        assert_eq!(fitting("a…b", 3), "a…b");
     }
 }

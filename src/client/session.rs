@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::client::glob::Pattern;
-use crate::client::link::{Event, Link, LinkError};
+use crate::client::incoming::Event;
+use crate::client::link::{Link, LinkError};
 use crate::client::outcome::Failure;
 use crate::client::output::Output;
 use crate::client::progress::Style;
@@ -106,6 +107,28 @@ impl Session {
         while !listing.receive(&mut self.link)?? {}
         listing.entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(listing.entries)
+    }
+
+    /// The same as far as it is known by `deadline`; what comes later is not waited for.
+    pub fn list_until(&mut self, path: &VPath, deadline: Instant) -> Option<Vec<Entry>> {
+        if !self.link.has_room() {
+            return None;
+        }
+        let id = self.link.request(&Request::List { path: path.into() }).ok()?;
+        let mut listing = Listing::default();
+        let entries = loop {
+            // A failed connection is told by the next command.
+            let Ok(Some(incoming)) = self.link.receive_until(deadline) else { break None };
+            match listing.take(incoming.event) {
+                Ok(Ok(true)) => break Some(listing.entries),
+                Ok(Ok(false)) => {}
+                _ => break None,
+            }
+        };
+        if entries.is_none() {
+            self.link.abandon(id);
+        }
+        entries
     }
 
     /// Everything below the folder `root`, folders before what is in them. A folder that cannot
@@ -252,7 +275,11 @@ struct Listing {
 impl Listing {
     /// Takes the next page; whether it was the last. The outer error ends the conversation.
     fn receive(&mut self, link: &mut Link) -> Result<Result<bool, Failure>, LinkError> {
-        let (entries, last) = match link.receive()?.event {
+        self.take(link.receive()?.event)
+    }
+
+    fn take(&mut self, event: Event) -> Result<Result<bool, Failure>, LinkError> {
+        let (entries, last) = match event {
             Event::Reply(Reply::Page { entries, last }) => (entries, last),
             Event::Reply(Reply::Error(error)) => return Ok(Err(Failure::Refused(error))),
             _ => return Err(LinkError::Protocol("no listing".into())),

@@ -1,38 +1,51 @@
 //! The prompt: editing, history, completion. Ctrl-C clears the line, Ctrl-D leaves. It knows
 //! what commands are called, not what they do.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
-use rustyline::hint::HistoryHinter;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::{Hinter, HistoryHinter};
 use rustyline::history::FileHistory;
-use rustyline::{Config, Context, Editor, Helper, Highlighter, Hinter, Validator};
+use rustyline::validate::Validator;
+use rustyline::{Config, Context, Editor, Helper};
 
-use crate::client::command::{self, COMMANDS, Flow};
+use crate::client::command::{self, Flow};
+use crate::client::commands::local;
+use crate::client::completion::{Named, Side, complete};
+use crate::client::folder_cache::FolderCache;
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
 use crate::client::tally::report;
-use crate::client::words::split;
+use crate::client::words::{Word, split};
+use crate::wire::message::EntryKind;
 
 /// Reads and carries out commands until the user leaves. A failed command does not end the
 /// shell; what comes back is what ended it against the user's will.
 pub fn run(session: &mut Session) -> Option<Failure> {
-    let mut editor = match open_editor() {
+    let history = session.state.history();
+    let mut editor = match open_editor(session) {
         Ok(editor) => editor,
         Err(error) => return Some(Failure::Local(format!("no prompt is possible here: {error}"))),
     };
-    let history = session.state.history();
     if let Some(path) = &history {
         // There is none the first time.
         let _ = editor.load_history(path);
     }
-    let end = converse(session, &mut editor);
+    let end = converse(&mut editor);
     if let Some(path) = &history {
         let _ = editor.append_history(path);
     }
     end
 }
 
-fn open_editor() -> rustyline::Result<Editor<Assistant, FileHistory>> {
+/// One editor for the whole session: it keeps what was typed ahead.
+type ShellEditor<'a> = Editor<Assistant<'a>, FileHistory>;
+
+fn open_editor(session: &mut Session) -> rustyline::Result<ShellEditor<'_>> {
     let config = Config::builder()
         .max_history_size(HISTORY_LINES_MAX)?
         .history_ignore_dups(true)?
@@ -40,13 +53,14 @@ fn open_editor() -> rustyline::Result<Editor<Assistant, FileHistory>> {
         .completion_type(rustyline::CompletionType::List)
         .build();
     let mut editor = Editor::with_config(config)?;
-    editor.set_helper(Some(Assistant { hinter: HistoryHinter::new() }));
+    let place = Place { session, cache: FolderCache::default() };
+    editor.set_helper(Some(Assistant { hinter: HistoryHinter::new(), place: RefCell::new(place) }));
     Ok(editor)
 }
 
-fn converse(session: &mut Session, editor: &mut Editor<Assistant, FileHistory>) -> Option<Failure> {
+fn converse(editor: &mut ShellEditor<'_>) -> Option<Failure> {
     loop {
-        let prompt = format!("berth {}> ", session.folder);
+        let prompt = format!("berth {}> ", editor.helper_mut()?.place.get_mut().session.folder);
         let line = match editor.readline(&prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
@@ -56,7 +70,9 @@ fn converse(session: &mut Session, editor: &mut Editor<Assistant, FileHistory>) 
         if !line.trim().is_empty() {
             let _ = editor.add_history_entry(line.as_str());
         }
-        match run_line(session, &line) {
+        let place = editor.helper_mut()?.place.get_mut();
+        place.cache.clear();
+        match run_line(place.session, &line) {
             Ok(Flow::Next) => {}
             Ok(Flow::Leave) => return None,
             Err(failure) => return Some(failure),
@@ -65,7 +81,7 @@ fn converse(session: &mut Session, editor: &mut Editor<Assistant, FileHistory>) 
 }
 
 /// Carries out one line; the rest of it after a failed command is left out.
-fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
+pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
     let commands = match split(line.as_bytes()) {
         Ok(commands) => commands,
         Err(error) => {
@@ -85,59 +101,82 @@ fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
                 let name = words.first().map(|word| word.as_str().to_string()).unwrap_or_default();
                 report(session, &name, &failure)?;
                 session.output.flush()?;
-                return Ok(Flow::Next);
+                // Who presses Ctrl-C again while a command is being given up wants to leave.
+                let is_impatient = session.link.interrupt().is_set();
+                return if is_impatient { Err(Failure::Interrupted) } else { Ok(Flow::Next) };
             }
         }
     }
     Ok(Flow::Next)
 }
 
-/// Completes what is typed and hints at what was typed before.
-#[derive(Helper, Highlighter, Hinter, Validator)]
-struct Assistant {
-    #[rustyline(Hinter)]
+/// Completes what is typed and hints at what was typed before. The editor lends it out shared,
+/// though completing asks the server something.
+struct Assistant<'a> {
     hinter: HistoryHinter,
+    place: RefCell<Place<'a>>,
 }
 
-impl Completer for Assistant {
+/// Where paths begin, and what is known of the folders there.
+struct Place<'a> {
+    session: &'a mut Session,
+    cache: FolderCache,
+}
+
+impl Place<'_> {
+    fn names_in(&mut self, side: Side, folder: &Word) -> Vec<Named> {
+        match side {
+            Side::Local => local::names_in(folder),
+            Side::Remote => self.remote_names_in(folder).unwrap_or_default(),
+        }
+    }
+
+    fn remote_names_in(&mut self, folder: &Word) -> Option<Vec<Named>> {
+        let path = match folder.text.is_empty() {
+            true => self.session.folder.clone(),
+            false => self.session.path(folder).ok()?,
+        };
+        let now = Instant::now();
+        if let Some(names) = self.cache.find(&path, now) {
+            return Some(names.to_vec());
+        }
+        let entries = self.session.list_until(&path, now + PATIENCE)?;
+        let named =
+            |entry: crate::wire::message::Entry| Named { is_folder: entry.kind == EntryKind::Dir, name: entry.name.0 };
+        let names: Vec<Named> = entries.into_iter().map(named).collect();
+        self.cache.keep(path, names.clone(), now);
+        Some(names)
+    }
+}
+
+impl Completer for Assistant<'_> {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
-        Ok(complete_command(&line[..position]))
+        let mut place = self.place.borrow_mut();
+        Ok(complete(&line[..position], |side, folder| place.names_in(side, folder)))
     }
 }
 
-/// Completions for the name of a command: the first word of a line or behind a `;`, and the
-/// operand of `help`.
-fn complete_command(typed: &str) -> (usize, Vec<Pair>) {
-    let start = typed.rfind(';').map_or(0, |at| at + 1);
-    let command = typed[start..].trim_start();
-    let word = command.strip_prefix("help ").map_or(command, str::trim_start);
-    if word.contains(char::is_whitespace) {
-        return (typed.len(), Vec::new());
+impl Hinter for Assistant<'_> {
+    type Hint = String;
+
+    fn hint(&self, line: &str, position: usize, context: &Context<'_>) -> Option<String> {
+        self.hinter.hint(line, position, context)
     }
-    let fitting = COMMANDS.iter().filter(|command| command.name.starts_with(word));
-    let pairs = fitting.map(|command| Pair { display: command.name.into(), replacement: format!("{} ", command.name) });
-    (typed.len() - word.len(), pairs.collect())
 }
+
+impl Highlighter for Assistant<'_> {
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
+        Cow::Owned(format!("\x1b[2m{hint}\x1b[m"))
+    }
+}
+
+impl Validator for Assistant<'_> {}
+
+impl Helper for Assistant<'_> {}
 
 /// Older lines are forgotten.
 const HISTORY_LINES_MAX: usize = 2000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_commands_are_completed() {
-        let complete = |typed: &str| {
-            let (start, pairs) = complete_command(typed);
-            (start, pairs.into_iter().map(|pair| pair.replacement).collect::<Vec<_>>())
-        };
-        assert_eq!(complete("mk"), (0, vec!["mkdir ".to_string()]));
-        assert_eq!(complete("cd a; qu"), (6, vec!["quota ".to_string(), "quit ".to_string()]));
-        assert_eq!(complete("help g"), (5, vec!["get ".to_string()]));
-        assert_eq!(complete("get x"), (5, vec![]));
-        assert_eq!(complete("").1.len(), COMMANDS.len());
-    }
-}
+/// So long a key may take; a listing that takes longer is no completion.
+const PATIENCE: Duration = Duration::from_millis(200);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::client::link::Event;
+use crate::client::incoming::Event;
 use crate::client::local::{digest_of, shown};
 use crate::client::outcome::Failure;
 use crate::client::session::{Session, unexpected};
@@ -56,15 +56,35 @@ impl Done<'_> {
 
 /// The digest of a file here and there, if they are the same. Both sides compute at once.
 pub fn same_content(session: &mut Session, local: &Path, remote: &VPath) -> Result<Option<Digest>, Failure> {
-    session.link.request(&Request::Sha256 { path: remote.into() })?;
-    session.link.send_all()?;
-    let here = digest_of(local, session.link.interrupt());
-    let there = match session.link.receive()?.event {
-        Event::Reply(Reply::Sha256 { sha256, .. }) => sha256,
-        Event::Reply(Reply::Error(error)) => return Err(Failure::Refused(error)),
-        _ => return Err(unexpected()),
-    };
-    Ok(Some(here?).filter(|here| *here == there))
+    let mut same = Err(unexpected());
+    same_contents(session, &[(local, remote)], |_, _, result| same = result)?;
+    same
+}
+
+/// The same for many files: the server is asked ahead, so they cost no round trip each.
+/// `on_result` gets each pair's position.
+pub fn same_contents(
+    session: &mut Session,
+    pairs: &[(&Path, &VPath)],
+    mut on_result: impl FnMut(&mut Session, usize, Result<Option<Digest>, Failure>),
+) -> Result<(), Failure> {
+    let mut asked = 0;
+    for (at, (local, _)) in pairs.iter().enumerate() {
+        while asked < pairs.len() && session.link.has_room() {
+            session.link.request(&Request::Sha256 { path: pairs[asked].1.into() })?;
+            asked += 1;
+        }
+        session.link.send_all()?;
+        let here = digest_of(local, session.link.interrupt());
+        let there = match session.link.receive()?.event {
+            Event::Reply(Reply::Sha256 { sha256, .. }) => Ok(sha256),
+            Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
+            _ => return Err(unexpected()),
+        };
+        let same = there.and_then(|there| Ok(Some(here?).filter(|here| *here == there)));
+        on_result(session, at, same);
+    }
+    Ok(())
 }
 
 /// Says what an interrupted transfer left.

@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 
-use crate::client::link::{Event, Incoming, LinkError};
+use crate::client::incoming::{Event, Incoming};
+use crate::client::link::LinkError;
 use crate::client::local::{Source, shown};
 use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
@@ -94,6 +95,11 @@ impl Uploader {
             self.settle_next(session)?;
         }
         if self.begin(session, progress, &mut source, job)? { self.stream(session, progress, source) } else { Ok(()) }
+    }
+
+    /// Whether an upload has no verdict yet.
+    pub fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// Waits until every upload has its verdict.

@@ -45,6 +45,12 @@ impl Word {
         components
     }
 
+    /// The word up to its last slash, with that, and the name behind it.
+    pub fn split_name(&self) -> (Self, &[u8]) {
+        let at = self.text.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        (Self { text: self.text[..at].to_vec(), quoted: self.quoted[..at].to_vec() }, &self.text[at..])
+    }
+
     /// The bytes, each with whether it was quoted.
     pub fn bytes(&self) -> impl Iterator<Item = (u8, bool)> + '_ {
         self.text.iter().copied().zip(self.quoted.iter().copied())
@@ -65,60 +71,161 @@ impl Word {
 /// the end of a line; `#` at the beginning of a word starts a comment; `'…'` takes everything as
 /// it is, `"…"` everything but `\` and `"`, and a backslash takes the next byte as it is.
 pub fn split(line: &[u8]) -> Result<Vec<Vec<Word>>, LineError> {
-    let mut lexer = Lexer::default();
-    let mut bytes = line.iter().copied();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\'' => lexer.quote(&mut bytes, b'\'')?,
-            b'"' => lexer.quote(&mut bytes, b'"')?,
-            b'\\' => lexer.push(bytes.next().ok_or(LineError::OpenBackslash)?, true),
-            b';' | b'\n' | b'\r' => lexer.end_command(),
-            b' ' | b'\t' => lexer.end_word(),
-            b'#' if lexer.word.is_none() => {
-                bytes.by_ref().find(|&byte| byte == b'\n');
-                lexer.end_command();
-            }
-            byte => lexer.push(byte, false),
-        }
-    }
+    let mut lexer = Lexer::new(line);
+    lexer.read()?;
     lexer.end_command();
     Ok(lexer.commands)
 }
 
-/// Writes `text` so that [`split`] reads it as one word.
-pub fn quote(text: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%~".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text.to_string();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
+/// The end of a line that is still being typed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Typed {
+    /// The words of the command in front of the one that is being typed.
+    pub words: Vec<Word>,
+    /// What the word that is being typed says so far.
+    pub word: Word,
+    /// Where in the line that word's last name begins: behind its last slash.
+    pub name_start: usize,
+    /// The quotation mark that is open there.
+    pub quote: Option<u8>,
+    /// The quotation mark that was opened in the name.
+    pub name_quote: Option<u8>,
 }
 
-#[derive(Default)]
-struct Lexer {
+impl Typed {
+    /// Reads `line`, in which quotes may be open; `None` within a comment.
+    pub fn read(line: &[u8]) -> Option<Self> {
+        let mut lexer = Lexer::new(line);
+        // What is not finished is what is being typed.
+        let _ = lexer.read();
+        if lexer.is_comment {
+            return None;
+        }
+        let (name_start, quote) = lexer.name.unwrap_or((line.len(), None));
+        Some(Self {
+            words: lexer.words,
+            word: lexer.word.unwrap_or_default(),
+            name_start,
+            quote,
+            name_quote: if quote.is_none() { lexer.quote } else { None },
+        })
+    }
+}
+
+/// Writes `name` so that it goes on a word in which the quotation mark `quote` is open, or none.
+pub fn escape(name: &str, quote: Option<u8>) -> String {
+    let mut text = String::with_capacity(name.len() + 8);
+    for (at, c) in name.char_indices() {
+        match quote {
+            Some(b'\'') if c == '\'' => text.push_str("'\\'"),
+            Some(b'"') if matches!(c, '"' | '\\') => text.push('\\'),
+            Some(_) => {}
+            None if is_plain(c) && !(at == 0 && c == '~') => {}
+            None => text.push('\\'),
+        }
+        text.push(c);
+    }
+    text
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_alphanumeric() || "/._-+=:,@%~".contains(c)
+}
+
+struct Lexer<'a> {
+    line: &'a [u8],
+    at: usize,
     commands: Vec<Vec<Word>>,
     words: Vec<Word>,
     word: Option<Word>,
+    /// Where the word's last name begins, and the quotation mark open there.
+    name: Option<(usize, Option<u8>)>,
+    /// The quotation mark that is open.
+    quote: Option<u8>,
+    is_comment: bool,
 }
 
-impl Lexer {
-    fn push(&mut self, byte: u8, quoted: bool) {
-        self.word.get_or_insert_default().push(byte, quoted);
+impl<'a> Lexer<'a> {
+    fn new(line: &'a [u8]) -> Self {
+        Self {
+            line,
+            at: 0,
+            commands: Vec::new(),
+            words: Vec::new(),
+            word: None,
+            name: None,
+            quote: None,
+            is_comment: false,
+        }
     }
 
-    fn quote(&mut self, bytes: &mut impl Iterator<Item = u8>, mark: u8) -> Result<(), LineError> {
-        self.word.get_or_insert_default();
+    fn read(&mut self) -> Result<(), LineError> {
+        while let Some(byte) = self.next() {
+            match byte {
+                b'\'' | b'"' => self.read_quote(byte)?,
+                b'\\' => {
+                    self.begin_word();
+                    let next = self.next().ok_or(LineError::OpenBackslash)?;
+                    self.push(next, true);
+                }
+                b';' | b'\n' | b'\r' => self.end_command(),
+                b' ' | b'\t' => self.end_word(),
+                b'#' if self.word.is_none() => self.skip_comment(),
+                byte => {
+                    self.begin_word();
+                    self.push(byte, false);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_quote(&mut self, mark: u8) -> Result<(), LineError> {
+        self.begin_word();
+        self.quote = Some(mark);
         loop {
-            match bytes.next().ok_or(LineError::OpenQuote)? {
-                byte if byte == mark => return Ok(()),
-                b'\\' if mark == b'"' => self.push(bytes.next().ok_or(LineError::OpenQuote)?, true),
+            match self.next().ok_or(LineError::OpenQuote)? {
+                byte if byte == mark => break,
+                b'\\' if mark == b'"' => {
+                    let next = self.next().ok_or(LineError::OpenQuote)?;
+                    self.push(next, true);
+                }
                 byte => self.push(byte, true),
             }
+        }
+        self.quote = None;
+        Ok(())
+    }
+
+    fn skip_comment(&mut self) {
+        self.is_comment = !std::iter::from_fn(|| self.next()).any(|byte| byte == b'\n');
+        self.end_command();
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.line.get(self.at).copied();
+        self.at += usize::from(byte.is_some());
+        byte
+    }
+
+    /// The byte that was just read begins a word, if it is not within one.
+    fn begin_word(&mut self) {
+        if self.word.is_none() {
+            self.word = Some(Word::default());
+            self.name = Some((self.at - 1, None));
+        }
+    }
+
+    fn push(&mut self, byte: u8, quoted: bool) {
+        self.word.get_or_insert_default().push(byte, quoted);
+        if byte == b'/' {
+            self.name = Some((self.at, self.quote));
         }
     }
 
     fn end_word(&mut self) {
         self.words.extend(self.word.take());
+        self.name = None;
     }
 
     fn end_command(&mut self) {
@@ -167,9 +274,30 @@ mod tests {
     }
 
     #[test]
-    fn quoting_reads_back() {
-        for text in ["a", "a b", "it's", "", "a;b", "*", "\\", "#x", "\"", "grüße"] {
-            assert_eq!(texts(&quote(text)), [[text]], "{text}");
+    fn what_is_being_typed_is_known_by_its_last_name() {
+        let typed = |line: &str| {
+            let typed = Typed::read(line.as_bytes()).expect("no comment");
+            let mark = |quote: Option<u8>| quote.map_or('-', char::from);
+            let word = typed.word.as_str().to_string();
+            (typed.words.len(), word, typed.name_start, mark(typed.quote), mark(typed.name_quote))
+        };
+        assert_eq!(typed("get a"), (1, "a".into(), 4, '-', '-'));
+        assert_eq!(typed("ls; get a b/c\\ d"), (2, "b/c d".into(), 12, '-', '-'));
+        assert_eq!(typed("get 'a b/c"), (1, "a b/c".into(), 9, '\'', '-'));
+        assert_eq!(typed("get a/\"c d"), (1, "a/c d".into(), 6, '-', '"'));
+        assert_eq!(typed("get 'a b'/c"), (1, "a b/c".into(), 10, '-', '-'));
+        assert_eq!(typed("get "), (1, String::new(), 4, '-', '-'));
+        assert_eq!(typed("get a\\"), (1, "a".into(), 4, '-', '-'));
+        assert_eq!(typed(""), (0, String::new(), 0, '-', '-'));
+        assert_eq!(Typed::read(b"ls # get"), None);
+    }
+
+    #[test]
+    fn an_escaped_name_reads_back_in_every_quote() {
+        for text in ["a", "a b", "it's", "a;b", "*", "\\", "#x", "\"", "grüße", "~a"] {
+            assert_eq!(texts(&escape(text, None)), [[text]], "{text}");
+            assert_eq!(texts(&format!("'{}'", escape(text, Some(b'\'')))), [[text]], "{text}");
+            assert_eq!(texts(&format!("\"{}\"", escape(text, Some(b'"')))), [[text]], "{text}");
         }
     }
 }

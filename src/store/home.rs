@@ -192,6 +192,10 @@ impl Home {
             return Err(StoreError::NotAFile);
         }
         let (parent, name) = self.parent(path)?;
+        let found: Meta = rustix::fs::statat(&parent, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW)?.into();
+        if found.kind == Kind::Other {
+            return Err(StoreError::NotAFile);
+        }
         let flags = OPEN.union(OFlags::NOFOLLOW);
         match rustix::fs::openat(&parent, OsStr::from_bytes(name), flags, Mode::empty()) {
             Ok(fd) => Ok(fd.into()),

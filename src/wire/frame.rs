@@ -18,7 +18,7 @@ pub enum FrameType {
     End = 3,
     /// The sender gives the transfer up, in JSON.
     Abort = 4,
-    /// Asks for a pong with the same body, to keep a connection alive.
+    /// Asks for a pong with the same body. Puts a stall off, but not the end of an idle session.
     Ping = 5,
     /// The answer to a ping.
     Pong = 6,

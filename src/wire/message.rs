@@ -325,7 +325,7 @@ pub enum EntryKind {
     Other,
 }
 
-/// What an account uses. `used + reserved` never exceeds a limit.
+/// What an account uses. Nothing is taken that would bring `used + reserved` over a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaReport {
     /// Bytes on disk, interrupted uploads included.
@@ -403,7 +403,7 @@ pub enum ErrorCode {
     LoginFailed,
     /// The account was locked or removed while logged in.
     AccountClosed,
-    /// Too many sessions or failed logins.
+    /// As many sessions as the server, the address or the account may have.
     TooMany,
     /// There is nothing at the path.
     NotFound,
@@ -443,7 +443,7 @@ pub enum ErrorCode {
     Timeout,
     /// The server is being stopped.
     ShuttingDown,
-    /// A defect of the server; its log says more.
+    /// A defect of the server; its log says more. Not sent yet: a defect ends the connection.
     Internal,
 }
 

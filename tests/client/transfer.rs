@@ -238,6 +238,30 @@ fn a_cancelled_download_keeps_its_part_and_the_session() {
 }
 
 #[test]
+fn a_second_ctrl_c_before_the_prompt_is_back_leaves() {
+    let folder = folder();
+    for is_impatient in [false, true] {
+        let interrupt = Rc::new(RefCell::new(berth::client::interrupt::Interrupt::default()));
+        let shared = Rc::clone(&interrupt);
+        let mut stage = Stage::new(
+            folder.path(),
+            serve(content(9000), move |seen, answers| match seen {
+                Seen::Request(id, Request::Get { .. }) => {
+                    answers.reply(id, &file_of(&content(9000), 0));
+                    shared.borrow().set();
+                }
+                Seen::Abort(_) if is_impatient => shared.borrow().set(),
+                _ => {}
+            }),
+        );
+        interrupt.replace(stage.interrupt.clone());
+        let line = format!("get f {}/f", folder.path().display());
+        let flow = berth::client::shell::run_line(&mut stage.session, &line);
+        assert_eq!(flow.err(), is_impatient.then_some(Failure::Interrupted));
+    }
+}
+
+#[test]
 fn many_files_are_asked_for_ahead() {
     let folder = folder();
     let names: Vec<String> = (0..150).map(|i| format!("f{i:03}")).collect();

@@ -99,6 +99,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// Sends bytes.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+    }
+
     pub(crate) fn request(&mut self, id: u32, request: &Request) {
         self.json(FrameType::Control, id, request);
     }

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use super::local::path as local_path;
 use crate::client::command::{options, usage};
 use crate::client::download::{DownloadJob, Downloader, Fetched};
-use crate::client::local::shown;
+use crate::client::local::{destination, shown};
 use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::{Session, unexpected};
 use crate::client::tally::Tally;
-use crate::client::transfer::{Done, note_interruption, same_content};
+use crate::client::transfer::{Done, note_interruption, same_content, same_contents};
 use crate::client::words::Word;
+use crate::digest::Digest;
 use crate::text::Size;
 use crate::vpath::VPath;
 use crate::wire::message::{Entry, EntryKind, ErrorCode};
@@ -90,22 +91,13 @@ fn get_one(
     force: bool,
     is_brief: bool,
 ) -> Result<(), Failure> {
-    if let Ok(here) = fs::symlink_metadata(&job.local) {
-        if here.is_dir() {
-            return Err(Failure::Local(format!("{} is a folder here; choose another name", shown(&job.local))));
+    if let Some(here) = destination(&job.local)? {
+        if here.len() == size
+            && let Some(sha256) = same_content(session, &job.local, &job.remote)?
+        {
+            return tell_identical(session, tally, &job, size, sha256, is_brief);
         }
-        let may_be_same = here.is_file() && here.len() == size;
-        if may_be_same && let Some(sha256) = same_content(session, &job.local, &job.remote)? {
-            tally.was_there();
-            let DownloadJob { local, remote, .. } = &job;
-            let done = Done { command: "get", local, remote, size, sha256, resumed_from: size, is_identical: true };
-            return done.show(session, is_brief);
-        }
-        let question =
-            format!("replace {} here ({}) by {} ({})?", shown(&job.local), Size(here.len()), job.remote, Size(size));
-        if !force && !session.confirm(&question)? {
-            return Err(Failure::Local(format!("{} is here already and differs; -f replaces it", shown(&job.local))));
-        }
+        may_replace(session, &job, here.len(), size, force)?;
         job.replace = true;
     }
     let fetched = match fetch(session, &job, size) {
@@ -116,6 +108,29 @@ fn get_one(
         result => result?,
     };
     conclude(session, tally, &job, fetched, is_brief)
+}
+
+fn tell_identical(
+    session: &mut Session,
+    tally: &mut Tally,
+    job: &DownloadJob,
+    size: u64,
+    sha256: Digest,
+    is_brief: bool,
+) -> Result<(), Failure> {
+    tally.was_there();
+    let DownloadJob { local, remote, .. } = job;
+    let done = Done { command: "get", local, remote, size, sha256, resumed_from: size, is_identical: true };
+    done.show(session, is_brief)
+}
+
+/// Refuses to replace a file that is here and differs, unless it is forced or confirmed.
+fn may_replace(session: &mut Session, job: &DownloadJob, here: u64, size: u64, force: bool) -> Result<(), Failure> {
+    let question = format!("replace {} here ({}) by {} ({})?", shown(&job.local), Size(here), job.remote, Size(size));
+    if force || session.confirm(&question)? {
+        return Ok(());
+    }
+    Err(Failure::Local(format!("{} is here already and differs; -f replaces it", shown(&job.local))))
 }
 
 fn fetch(session: &mut Session, job: &DownloadJob, size: u64) -> Result<Fetched, Failure> {
@@ -142,8 +157,8 @@ fn conclude(
     Done { command: "get", local, remote, size, sha256, resumed_from, is_identical: false }.show(session, is_brief)
 }
 
-/// Gets many files, as many ahead as the server allows; those with something in their place
-/// here come last, one by one.
+/// Gets many files, as many ahead as the server allows. Those that are here already are compared
+/// first; those that change meanwhile come last, one by one.
 fn get_many(
     session: &mut Session,
     remotes: &[VPath],
@@ -153,10 +168,10 @@ fn get_many(
 ) -> Result<(), Failure> {
     let mut tally = Tally::new("get", false);
     let wanted = plan(session, &mut tally, remotes, target, with_folders)?;
-    let is_new = |wanted: &(DownloadJob, u64)| fs::symlink_metadata(&wanted.0.local).is_err();
-    let (new, mut later): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_new);
-    get_new(session, &mut tally, new, &mut later)?;
-    for (job, size) in later {
+    let wanted = without_identical(session, &mut tally, wanted, force)?;
+    let mut changed = Vec::new();
+    get_new(session, &mut tally, wanted, &mut changed)?;
+    for (job, size) in changed {
         let result = get_one(session, &mut tally, job, size, force, true);
         tally.count(session, result)?;
     }
@@ -164,11 +179,52 @@ fn get_many(
     tally.finish()
 }
 
+/// What remains to be fetched of `wanted` after what is here already was looked at.
+fn without_identical(
+    session: &mut Session,
+    tally: &mut Tally,
+    wanted: Vec<(DownloadJob, u64)>,
+    force: bool,
+) -> Result<Vec<(DownloadJob, u64)>, Failure> {
+    let (mut remaining, mut alike, mut differing) = (Vec::new(), Vec::new(), Vec::new());
+    for (job, size) in wanted {
+        match destination(&job.local) {
+            Err(failure) => tally.count(session, Err(failure))?,
+            Ok(None) => remaining.push((job, size)),
+            Ok(Some(here)) if here.len() == size => alike.push((job, size)),
+            Ok(Some(here)) => differing.push((job, size, here.len())),
+        }
+    }
+    let pairs: Vec<_> = alike.iter().map(|(job, _)| (job.local.as_path(), &job.remote)).collect();
+    let mut results = Vec::with_capacity(pairs.len());
+    same_contents(session, &pairs, |_, _, result| results.push(result))?;
+    for ((job, size), result) in alike.into_iter().zip(results) {
+        match result {
+            Ok(None) => differing.push((job, size, size)),
+            Ok(Some(sha256)) => {
+                let told = tell_identical(session, tally, &job, size, sha256, true);
+                tally.count(session, told)?;
+            }
+            Err(failure) => tally.count(session, Err(failure))?,
+        }
+    }
+    for (mut job, size, here) in differing {
+        match may_replace(session, &job, here, size, force) {
+            Err(failure) => tally.count(session, Err(failure))?,
+            Ok(()) => {
+                job.replace = true;
+                remaining.push((job, size));
+            }
+        }
+    }
+    Ok(remaining)
+}
+
 fn get_new(
     session: &mut Session,
     tally: &mut Tally,
     jobs: Vec<(DownloadJob, u64)>,
-    later: &mut Vec<(DownloadJob, u64)>,
+    changed: &mut Vec<(DownloadJob, u64)>,
 ) -> Result<(), Failure> {
     let total = jobs.iter().map(|(_, size)| size).sum();
     let mut progress = Progress::new(session.progress, &format!("{} files", jobs.len()), total);
@@ -184,7 +240,7 @@ fn get_new(
         }
         let Some((job, result)) = downloader.receive(session, &mut progress)? else { break };
         match result {
-            Err(failure) if has_changed(&failure) => later.push((job, 0)),
+            Err(failure) if has_changed(&failure) => changed.push((job, 0)),
             result => {
                 let result = result.and_then(|fetched| conclude(session, tally, &job, fetched, true));
                 tally.count(session, result)?;

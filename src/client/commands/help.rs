@@ -17,24 +17,48 @@ pub fn help(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 }
 
 fn overview(session: &mut Session, command: &Command) -> Result<(), Failure> {
-    let call = format!("{} {}", command.name, command.usage);
-    session.output.line(format_args!("{call:<33} {}", command.help))?;
+    session.output.line(overview_line(command))?;
     session.output.json(&as_json(command))
 }
 
+fn overview_line(command: &Command) -> String {
+    format!("{:<9} {}", command.name, command.help)
+}
+
 fn detail(session: &mut Session, command: &Command) -> Result<(), Failure> {
-    session.output.line(format_args!("{} {}", command.name, command.usage))?;
-    session.output.line(format_args!("  {}", command.help))?;
-    session.output.line(format_args!("  example: {}", command.example))?;
-    if !command.aliases.is_empty() {
-        session.output.line(format_args!("  also: {}", command.aliases.join(", ")))?;
+    for line in detail_lines(command) {
+        session.output.line(line)?;
     }
     session.output.json(&as_json(command))
+}
+
+fn detail_lines(command: &Command) -> Vec<String> {
+    let mut lines = vec![format!("{} {}", command.name, command.usage), format!("  {}", command.help)];
+    lines.extend(command.options.iter().map(|(option, help)| format!("  {option:<6} {help}")));
+    lines.push(format!("  example: {}", command.example));
+    if !command.aliases.is_empty() {
+        lines.push(format!("  also: {}", command.aliases.join(", ")));
+    }
+    lines
 }
 
 fn as_json(command: &Command) -> serde_json::Value {
     json!({
         "command": "help", "ok": true, "name": command.name, "aliases": command.aliases,
         "usage": command.usage, "help": command.help, "example": command.example,
+        "options": command.options.iter().map(|(option, help)| json!({"option": option, "help": help})).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_fits_a_small_terminal() {
+        for command in COMMANDS {
+            assert!(overview_line(command).chars().count() <= 80, "{}", command.name);
+            assert!(detail_lines(command).iter().all(|line| line.chars().count() <= 80), "{}", command.name);
+        }
+    }
 }

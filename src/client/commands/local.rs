@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{list::show, none};
 use crate::client::command::{options, usage};
+use crate::client::completion::Named;
 use crate::client::glob::Pattern;
 use crate::client::local::shown;
 use crate::client::outcome::Failure;
@@ -100,6 +101,21 @@ fn expand_component(base: &Path, component: &Word) -> Vec<PathBuf> {
     names.into_iter().map(|name| base.join(name)).collect()
 }
 
+/// What is in the folder that `word` names, for completion; nothing where there is none. An
+/// empty word is the current folder.
+pub fn names_in(word: &Word) -> Vec<Named> {
+    let folder = if word.text.is_empty() { PathBuf::from(".") } else { path(word) };
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let named = |entry: fs::DirEntry| Named {
+        // Of a link it matters where it leads.
+        is_folder: fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir()),
+        name: entry.file_name().into_vec(),
+    };
+    let mut names: Vec<Named> = entries.flatten().take(COMPLETIONS_MAX).map(named).collect();
+    names.sort_by(|a, b| a.name.cmp(&b.name));
+    names
+}
+
 fn list(path: &Path, with_hidden: bool) -> Result<Vec<Entry>, Failure> {
     let failure = |error: std::io::Error| Failure::local(path, &error);
     let metadata = fs::metadata(path).map_err(failure)?;
@@ -134,6 +150,9 @@ fn entry(name: OsString, metadata: &Metadata) -> Entry {
         mode: metadata.mode() & 0o7777,
     }
 }
+
+/// Names looked at for one completion; nobody reads more.
+const COMPLETIONS_MAX: usize = 10_000;
 
 #[cfg(test)]
 mod tests {

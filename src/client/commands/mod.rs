@@ -8,6 +8,7 @@ pub mod help;
 pub mod inspect;
 pub mod list;
 pub mod local;
+pub mod partials;
 pub mod put;
 
 use crate::client::command::usage;

@@ -1,14 +1,14 @@
 //! The session's words in the wire's: entries, paths, refusals.
 
-use crate::lane::{Lane, Outbox};
+use crate::lane::Lane;
 use crate::limits::ERROR_MESSAGE_BYTES_MAX;
 use crate::session::Refusal;
 use crate::store::home::{Kind, Meta};
 use crate::text::Escaped;
 use crate::vpath::VPath;
+use crate::wire::ErrorCode;
 use crate::wire::frame::{self, FrameType};
 use crate::wire::message::{Entry, EntryKind, ErrorReply, MessageError, Name};
-use crate::wire::{ErrorCode, Reply};
 
 pub(super) fn vpath(name: &Name) -> Result<VPath, ErrorReply> {
     name.to_vpath().map_err(|error| ErrorReply {
@@ -29,20 +29,9 @@ pub(super) fn entry(name: Vec<u8>, meta: &Meta) -> Entry {
     Entry { name: Name(name), kind, size: meta.size, mtime_ns: meta.mtime_ns, mode: meta.mode }
 }
 
-pub(super) fn done(id: u32, lane: &mut Lane, path: &VPath, result: Result<(), Refusal>) -> Result<(), ErrorReply> {
-    result.map(|()| reply(lane, id, Reply::Done {})).map_err(|refusal| error_reply(refusal, Some(path)))
-}
-
-pub(super) fn reply(lane: &mut Lane, id: u32, reply: Reply) {
-    put_reply(&mut lane.outbox, id, &reply);
-}
-
-pub(super) fn put_reply(outbox: &mut Outbox, id: u32, reply: &Reply) {
-    outbox.append(|out| frame::put_json(out, FrameType::Control, id, reply));
-}
-
-pub(super) fn put_abort(outbox: &mut Outbox, id: u32, error: &ErrorReply) {
-    outbox.append(|out| frame::put_json(out, FrameType::Abort, id, error));
+/// For `map_err`: the refusal of a request about `path`.
+pub(super) fn at(path: &VPath) -> impl Fn(Refusal) -> ErrorReply {
+    move |refusal| error_reply(refusal, Some(path))
 }
 
 pub(super) fn put(lane: &mut Lane, kind: FrameType, id: u32, message: &impl serde::Serialize) {
@@ -106,4 +95,60 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
     };
     let message = path.map_or_else(|| refusal.to_string(), |path| format!("{}: {refusal}", subject(path.as_bytes())));
     ErrorReply { code, message, retry, fatal }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFUSALS: [Refusal; 28] = [
+        Refusal::LoginRequired,
+        Refusal::WrongState,
+        Refusal::LoginMalformed,
+        Refusal::LoginFailed,
+        Refusal::TooManyTries,
+        Refusal::TooManySessions,
+        Refusal::AccountClosed,
+        Refusal::NotFound,
+        Refusal::Exists,
+        Refusal::NotAFile,
+        Refusal::NotADirectory,
+        Refusal::NotEmpty,
+        Refusal::BadName,
+        Refusal::OutsideHome,
+        Refusal::IntoItself,
+        Refusal::Denied,
+        Refusal::ReadOnly,
+        Refusal::QuotaBytes,
+        Refusal::QuotaFiles,
+        Refusal::DiskFull,
+        Refusal::Changed,
+        Refusal::Mismatch,
+        Refusal::SizeMismatch,
+        Refusal::Cancelled,
+        Refusal::Superseded,
+        Refusal::TooLarge,
+        Refusal::Io,
+        Refusal::ShuttingDown,
+    ];
+
+    #[test]
+    fn flags_of_errors_are_those_of_the_protocol_document() {
+        let document = include_str!("../../wire/PROTOCOL.md");
+        for refusal in REFUSALS.into_iter().chain([Refusal::Timeout]) {
+            let error = error_reply(refusal, None);
+            let code = serde_json::to_value(error.code).expect("JSON");
+            let start = format!("| `{}` | ", code.as_str().expect("a word"));
+            let row = document.lines().rfind(|line| line.starts_with(&start)).expect("a row");
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            assert_eq!(cells[3] == "yes", error.retry, "{refusal:?}");
+            match cells[4] {
+                "yes" => assert!(error.fatal, "{refusal:?}"),
+                "no" => assert!(!error.fatal, "{refusal:?}"),
+                // It depends on where it happens.
+                _ => {}
+            }
+            assert!(error.message.len() < SENTENCE_BYTES_MAX);
+        }
+    }
 }

@@ -8,10 +8,10 @@ mod convert;
 mod receive;
 mod requests;
 
-use super::pipeline::{Asked, Pipeline};
+use super::pipeline::{Asked, Pending, Pipeline};
 use crate::lane::{Budget, Lane};
 use crate::limits::{DATA_BYTES_MAX, OUTBOX_BYTES_HIGH, REQUEST_COST};
-use crate::session::download::Fetched;
+use crate::session::download::{Fetched, Opened};
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
 use crate::session::{Phase, Refusal, Service, Session};
@@ -20,7 +20,7 @@ use crate::vpath::VPath;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorReply};
 use crate::wire::{ErrorCode, Reply, WireError};
-use convert::{error_reply, malformed, put, put_abort, reply};
+use convert::{error_reply, malformed, put};
 use std::time::Instant;
 
 /// One native connection.
@@ -28,7 +28,7 @@ pub struct Native {
     session: Session,
     is_greeted: bool,
     pipeline: Pipeline,
-    running: Running,
+    running: Option<Running>,
     payload: Option<Payload>,
     sends_ranges: bool,
     is_closing: bool,
@@ -36,38 +36,54 @@ pub struct Native {
 }
 
 /// The request being carried out.
-enum Running {
-    Nothing,
-    /// A refused login, whose answer waits.
-    Login(u32),
-    /// A listing or a digest.
-    Task(u32, VPath),
-    /// A resumed upload, reading its prefix again.
-    PrepareUpload(u32, VPath),
-    /// An upload, taking data.
-    Receive(u32, VPath),
-    /// A refused upload, whose data is thrown away until its end.
-    Discard(u32),
-    /// An upload, about to appear.
-    Commit(u32, VPath),
-    /// A download, finding where to begin.
-    PrepareDownload(u32, VPath),
-    /// A download, sending data.
-    Send(u32, VPath),
+struct Running {
+    id: u32,
+    stage: Stage,
+    /// What it is about, for errors.
+    path: Option<VPath>,
 }
 
-impl Running {
-    fn id(&self) -> Option<u32> {
-        match self {
-            Self::Nothing => None,
-            Self::Login(id) | Self::Discard(id) => Some(*id),
-            Self::Task(id, _)
-            | Self::PrepareUpload(id, _)
-            | Self::Receive(id, _)
-            | Self::Commit(id, _)
-            | Self::PrepareDownload(id, _)
-            | Self::Send(id, _) => Some(*id),
-        }
+/// How far the running request is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// A refused login, whose answer waits.
+    Login,
+    /// A listing or a digest.
+    Task,
+    /// A resumed upload, reading its prefix again.
+    PrepareUpload,
+    /// An upload, taking data.
+    Receive,
+    /// A refused upload, whose data is thrown away until its end.
+    Discard,
+    /// An upload, about to appear.
+    Commit,
+    /// A download, finding where to begin.
+    PrepareDownload,
+    /// A download, sending data.
+    Send,
+}
+
+/// What a step works with.
+struct Turn<'a> {
+    lane: &'a mut Lane,
+    service: &'a mut Service,
+    budget: &'a mut Budget,
+    now: Instant,
+}
+
+impl Turn<'_> {
+    fn reply(&mut self, id: u32, reply: &Reply) {
+        put(self.lane, FrameType::Control, id, reply);
+    }
+
+    fn refuse(&mut self, id: u32, error: ErrorReply) {
+        self.reply(id, &Reply::Error(error));
+    }
+
+    /// Whether more may be done and more may be answered.
+    fn may_go_on(&self) -> bool {
+        !self.budget.is_spent() && self.lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH
     }
 }
 
@@ -94,7 +110,7 @@ impl Native {
             session,
             is_greeted: false,
             pipeline: Pipeline::default(),
-            running: Running::Nothing,
+            running: None,
             payload: None,
             sends_ranges,
             is_closing: false,
@@ -104,23 +120,23 @@ impl Native {
 
     /// See [`super::Front::step`].
     pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        let mut turn = Turn { lane, service, budget, now };
         let mut moved = false;
-        while !self.is_closing && !budget.is_spent() && lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH {
-            let received = match self.receive(lane, service, budget, now) {
+        while !self.is_closing && turn.may_go_on() {
+            let received = match self.receive(&mut turn) {
                 Ok(received) => received,
                 Err(Broken(message)) => {
-                    self.end(lane, ErrorCode::BadRequest, message, now);
+                    self.end(turn.lane, message, now);
                     return true;
                 }
             };
-            if !received & !self.advance(lane, service, budget, now) {
+            if !received & !self.advance(&mut turn) {
                 break;
             }
             moved = true;
         }
         // With a full outbox nothing was tried: there may be more in the inbox to be answered.
-        let has_tried = lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH && !budget.is_spent();
-        if lane.eof && !moved && has_tried && self.waits_for_peer() && !self.is_closing {
+        if turn.lane.eof && !moved && turn.may_go_on() && self.waits_for_peer() && !self.is_closing {
             self.hang_up(now);
         }
         moved
@@ -135,9 +151,8 @@ impl Native {
 
     /// See [`super::Front::fail`].
     pub fn fail(&mut self, lane: &mut Lane, why: Refusal, now: Instant) {
-        let mut error = error_reply(why, None);
-        error.fatal = true;
-        let id = self.running.id().unwrap_or(0);
+        let error = ErrorReply { fatal: true, ..error_reply(why, None) };
+        let id = self.running.as_ref().map_or(0, |running| running.id);
         put(lane, FrameType::Control, id, &Reply::Error(error));
         self.session.close(Some(why), now);
         self.is_closing = true;
@@ -151,8 +166,8 @@ impl Native {
         self.is_closing = true;
     }
 
-    fn end(&mut self, lane: &mut Lane, code: ErrorCode, message: String, now: Instant) {
-        let error = ErrorReply { code, message, retry: false, fatal: true };
+    fn end(&mut self, lane: &mut Lane, message: String, now: Instant) {
+        let error = ErrorReply { code: ErrorCode::BadRequest, message, retry: false, fatal: true };
         put(lane, FrameType::Control, 0, &Reply::Error(error));
         self.hang_up(now);
     }
@@ -162,17 +177,17 @@ impl Native {
         self.is_closing
     }
 
-    /// See [`super::Front::session`].
+    /// The session behind the front-end.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
     /// See [`super::Front::phase`].
     pub fn phase(&self) -> Phase {
-        match (self.session.phase(), &self.running) {
+        match self.session.phase() {
             // Done with in the session, but not on the wire. Before a login its deadline counts.
-            (Phase::Idle, Running::Discard(_)) => Phase::Transfer,
-            (phase, _) => phase,
+            Phase::Idle if self.stage() == Some(Stage::Discard) => Phase::Transfer,
+            phase => phase,
         }
     }
 
@@ -181,33 +196,47 @@ impl Native {
         self.requests
     }
 
+    fn stage(&self) -> Option<Stage> {
+        self.running.as_ref().map(|running| running.stage)
+    }
+
+    fn running_id(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.id)
+    }
+
+    fn set_stage(&mut self, stage: Stage) {
+        if let Some(running) = &mut self.running {
+            running.stage = stage;
+        }
+    }
+
     /// Whether nothing goes on without more from the peer.
     fn waits_for_peer(&self) -> bool {
-        match self.running {
-            Running::Nothing => self.pipeline.is_empty(),
-            Running::Login(_) | Running::Discard(_) => true,
+        match self.stage() {
+            None => self.pipeline.is_empty(),
+            Some(Stage::Login | Stage::Discard) => true,
             // Else the disk is behind, and what is in the inbox may be the rest of the upload.
-            Running::Receive(..) => self.session.phase() == Phase::Transfer,
-            _ => false,
+            Some(Stage::Receive) => self.session.phase() == Phase::Transfer,
+            Some(_) => false,
         }
     }
 
     // ---- Carrying out ---------------------------------------------------------------------
 
     /// Drives the running request on, or begins the next; whether anything was done.
-    fn advance(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
-        let done = match self.running {
-            Running::Nothing => self.begin_next(lane, service, budget, now),
-            Running::Login(id) => Ok(self.answer_login(id, lane, service, now)),
-            Running::Task(id, _) => self.run_task(id, lane, service, budget),
-            Running::PrepareUpload(id, _) => self.prepare_upload(id, lane, budget),
-            Running::Receive(..) | Running::Discard(_) => Ok(false),
-            Running::Commit(id, _) => self.advance_commit(id, lane, service, budget, now),
-            Running::PrepareDownload(id, _) => self.prepare_download(id, lane, service, budget),
-            Running::Send(id, _) => self.send(id, lane, service, budget, now),
+    fn advance(&mut self, turn: &mut Turn) -> bool {
+        let Some(Running { id, stage, .. }) = self.running else { return self.begin_next(turn) };
+        let done = match stage {
+            Stage::Login => Ok(self.answer_login(id, turn)),
+            Stage::Task => self.run_task(id, turn),
+            Stage::PrepareUpload => self.prepare_upload(id, turn),
+            Stage::Receive | Stage::Discard => Ok(false),
+            Stage::Commit => self.advance_commit(id, turn),
+            Stage::PrepareDownload => self.prepare_download(id, turn),
+            Stage::Send => self.send(id, turn),
         };
         done.unwrap_or_else(|refusal| {
-            self.refuse_running(lane, refusal, now);
+            self.refuse_running(turn.lane, refusal, turn.now);
             true
         })
     }
@@ -217,136 +246,106 @@ impl Native {
     fn refuse_running(&mut self, lane: &mut Lane, refusal: Refusal, now: Instant) {
         // A verb that failed may have ended its state itself.
         let _ = self.session.abort(refusal, now);
-        match std::mem::replace(&mut self.running, Running::Nothing) {
-            Running::Nothing | Running::Login(_) | Running::Discard(_) => {}
-            Running::Send(id, path) => put_abort(&mut lane.outbox, id, &error_reply(refusal, Some(&path))),
-            Running::Receive(id, path) | Running::PrepareUpload(id, path) => {
-                reply(lane, id, Reply::Error(error_reply(refusal, Some(&path))));
-                self.running = Running::Discard(id);
+        let Some(Running { id, stage, path }) = self.running.take() else { return };
+        let error = error_reply(refusal, path.as_ref());
+        match stage {
+            Stage::Login | Stage::Discard => {}
+            Stage::Send => put(lane, FrameType::Abort, id, &error),
+            Stage::Receive | Stage::PrepareUpload => {
+                put(lane, FrameType::Control, id, &Reply::Error(error));
+                self.running = Some(Running { id, stage: Stage::Discard, path });
             }
-            Running::Task(id, path) | Running::Commit(id, path) | Running::PrepareDownload(id, path) => {
-                reply(lane, id, Reply::Error(error_reply(refusal, Some(&path))));
+            Stage::Task | Stage::Commit | Stage::PrepareDownload => {
+                put(lane, FrameType::Control, id, &Reply::Error(error));
             }
         }
     }
 
-    fn begin_next(
-        &mut self,
-        lane: &mut Lane,
-        service: &mut Service,
-        budget: &mut Budget,
-        now: Instant,
-    ) -> Result<bool, Refusal> {
-        let Some(next) = self.pipeline.front() else { return Ok(false) };
-        let (id, verb) = (next.id, next.request.verb());
-        let settled = verb.map_or(Ok(true), |verb| self.session.settle(verb, budget));
+    fn begin_next(&mut self, turn: &mut Turn) -> bool {
+        let Some(verb) = self.pipeline.front().map(|next| next.request.verb()) else { return false };
+        let settled = verb.map_or(Ok(true), |verb| self.session.settle(verb, turn.budget));
         if settled == Ok(false) {
-            return Ok(true);
+            return true;
         }
-        let Some(pending) = self.pipeline.pop() else { return Ok(false) };
-        budget.spend(REQUEST_COST);
-        let is_upload = pending.request.is_upload();
-        let begun = match pending.request {
-            _ if settled.is_err() => Err(error_reply(settled.err().unwrap_or(Refusal::Io), None)),
-            Asked::Cancelled => Err(error_reply(Refusal::Cancelled, None)),
-            Asked::Invalid(error) | Asked::InvalidUpload(error) => Err(malformed(&error)),
-            Asked::Request(request) => self.begin(id, request, lane, service, now),
+        let Some(Pending { id, request, .. }) = self.pipeline.pop() else { return false };
+        turn.budget.spend(REQUEST_COST);
+        let is_upload = request.is_upload();
+        let begun = match (settled, request) {
+            (Err(refusal), _) => Err(error_reply(refusal, None)),
+            (_, Asked::Cancelled) => Err(error_reply(Refusal::Cancelled, None)),
+            (_, Asked::Invalid(error) | Asked::InvalidUpload(error)) => Err(malformed(&error)),
+            (_, Asked::Request(request)) => self.begin(id, request, turn),
         };
         if let Err(error) = begun {
             let is_fatal = error.fatal;
-            reply(lane, id, Reply::Error(error));
-            if is_upload {
-                self.running = Running::Discard(id);
-            }
+            turn.refuse(id, error);
+            self.running = is_upload.then_some(Running { id, stage: Stage::Discard, path: None });
             if is_fatal {
-                self.hang_up(now);
+                self.hang_up(turn.now);
             }
         }
-        Ok(true)
+        true
     }
 
     // ---- Transfers ------------------------------------------------------------------------
 
-    fn prepare_upload(&mut self, id: u32, lane: &mut Lane, budget: &mut Budget) -> Result<bool, Refusal> {
-        if let Some((offset, prefix_sha256)) = self.session.prepare_upload(budget)? {
-            reply(lane, id, Reply::Ready { offset, prefix_sha256 });
-            if let Running::PrepareUpload(id, path) = std::mem::replace(&mut self.running, Running::Nothing) {
-                self.running = Running::Receive(id, path);
-            }
+    fn prepare_upload(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+        if let Some((offset, prefix_sha256)) = self.session.prepare_upload(turn.budget)? {
+            turn.reply(id, &Reply::Ready { offset, prefix_sha256 });
+            self.set_stage(Stage::Receive);
         }
         Ok(true)
     }
 
-    fn advance_commit(
-        &mut self,
-        id: u32,
-        lane: &mut Lane,
-        service: &mut Service,
-        budget: &mut Budget,
-        now: Instant,
-    ) -> Result<bool, Refusal> {
-        if !self.session.settle(Verb::AdvanceCommit, budget)? {
+    fn advance_commit(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+        if !self.session.settle(Verb::AdvanceCommit, turn.budget)? {
             return Ok(true);
         }
-        let Some(stored) = self.session.advance_commit(service, now)? else { return Ok(false) };
-        reply(lane, id, Reply::Stored { size: stored.size, sha256: stored.digest });
-        self.running = Running::Nothing;
+        let Some(stored) = self.session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
+        turn.reply(id, &Reply::Stored { size: stored.size, sha256: stored.digest });
+        self.running = None;
         Ok(true)
     }
 
-    fn prepare_download(
-        &mut self,
-        id: u32,
-        lane: &mut Lane,
-        service: &Service,
-        budget: &mut Budget,
-    ) -> Result<bool, Refusal> {
-        if let Some(opened) = self.session.prepare_download(service, budget)? {
-            let (size, mtime_ns, etag, offset) = (opened.size, opened.mtime_ns, opened.etag, opened.offset);
-            reply(lane, id, Reply::File { size, mtime_ns, etag, offset });
-            if let Running::PrepareDownload(id, path) = std::mem::replace(&mut self.running, Running::Nothing) {
-                self.running = Running::Send(id, path);
-            }
+    fn prepare_download(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+        if let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? {
+            let Opened { size, mtime_ns, etag, offset } = opened;
+            turn.reply(id, &Reply::File { size, mtime_ns, etag, offset });
+            self.set_stage(Stage::Send);
         }
         Ok(true)
     }
 
-    fn send(
-        &mut self,
-        id: u32,
-        lane: &mut Lane,
-        service: &mut Service,
-        budget: &mut Budget,
-        now: Instant,
-    ) -> Result<bool, Refusal> {
+    fn send(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
         // Ranges leave the outbox before more is fetched, so that the check at the end of the
         // file comes after its last byte was read.
-        if lane.outbox.has_ranges() {
+        if turn.lane.outbox.has_ranges() {
             return Ok(false);
         }
-        let (session, ranges) = (&mut self.session, self.sends_ranges);
-        let fetched = lane.outbox.append(|out| {
+        let fetched = turn.lane.outbox.append(|out| {
             let start = out.len();
             out.extend_from_slice(&[0; HEADER_BYTES]);
-            let fetched = session.fetch(service, out, DATA_BYTES_MAX, ranges, budget, now);
-            match &fetched {
-                Ok(Fetched::Bytes(count)) => {
-                    out[start..start + HEADER_BYTES].copy_from_slice(&frame::header(FrameType::Data, id, *count));
+            let fetched =
+                self.session.fetch(turn.service, out, DATA_BYTES_MAX, self.sends_ranges, turn.budget, turn.now);
+            let length = match &fetched {
+                Ok(Fetched::Bytes(count)) => Some(*count),
+                Ok(Fetched::Range(range)) => Some(range.length as usize),
+                Ok(Fetched::End(..)) | Err(_) => None,
+            };
+            match length {
+                Some(length) => {
+                    out[start..start + HEADER_BYTES].copy_from_slice(&frame::header(FrameType::Data, id, length));
                 }
-                Ok(Fetched::Range(range)) => {
-                    let header = frame::header(FrameType::Data, id, range.length as usize);
-                    out[start..start + HEADER_BYTES].copy_from_slice(&header);
-                }
-                _ => out.truncate(start),
+                None => out.truncate(start),
             }
             fetched
         })?;
         match fetched {
             Fetched::Bytes(_) => {}
-            Fetched::Range(range) => lane.outbox.push_range(range),
+            Fetched::Range(range) => turn.lane.outbox.push_range(range),
             Fetched::End(size, sha256) => {
-                put(lane, FrameType::End, id, &End { size, sha256 });
-                self.running = Running::Nothing;
+                put(turn.lane, FrameType::End, id, &End { size, sha256 });
+                self.running = None;
             }
         }
         Ok(true)

@@ -1,90 +1,87 @@
 //! Beginning requests: each translated to a verb of the session, each answer to a reply.
 
-use super::convert::{done, entry, error_reply, malformed, reply, vpath};
-use super::{Native, Running};
+use super::convert::{at, entry, error_reply, malformed, vpath};
+use super::{Native, Running, Stage, Turn};
 use crate::front::pipeline::Asked;
-use crate::lane::{Budget, Lane};
 use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX};
 use crate::scram::Binding;
+use crate::session::Refusal;
 use crate::session::download::DownloadPlan;
 use crate::session::login::LoginOutcome;
 use crate::session::task::TaskStep;
 use crate::session::upload::UploadPlan;
 use crate::session::verb::Verb;
-use crate::session::{Refusal, Service};
 use crate::store::listing::Listed;
 use crate::store::staging::KeptUpload;
 use crate::text::Escaped;
 use crate::vpath::VPath;
 use crate::wire::message::{ErrorReply, MessageError, Name, Partial, PutMode, QuotaReport, VERSION, WireLimits};
 use crate::wire::{ErrorCode, Reply, Request};
-use std::time::Instant;
 
 impl Native {
-    pub(super) fn begin(
-        &mut self,
-        id: u32,
-        request: Request,
-        lane: &mut Lane,
-        service: &mut Service,
-        now: Instant,
-    ) -> Result<(), ErrorReply> {
-        match request {
-            Request::Hello { versions, client } => self.greet(id, &versions, &client, lane),
-            Request::Auth { mechanism, message } => self.begin_login(id, &mechanism, &message, lane, service),
-            Request::AuthNext { message } => self.finish_login(id, &message, lane, service, now),
-            Request::Quota {} => self.quota(id, lane),
-            Request::Partials {} => self.partials(id, lane),
+    /// Begins a request; answers it if it is carried out at once.
+    pub(super) fn begin(&mut self, id: u32, request: Request, turn: &mut Turn) -> Result<(), ErrorReply> {
+        let reply = match request {
+            Request::Hello { versions, client } => self.greet(&versions, &client)?,
+            Request::Auth { mechanism, message } => self.begin_login(&mechanism, &message, turn)?,
+            Request::AuthNext { message } => return self.finish_login(id, &message, turn),
+            Request::Quota {} => self.quota()?,
+            Request::Partials {} => return self.partials(id, turn),
             Request::DropPartial { upload_id } => {
-                let dropped = self.session.drop_kept(&upload_id);
-                dropped.map(|()| reply(lane, id, Reply::Done {})).map_err(|refusal| error_reply(refusal, None))
+                self.session.drop_kept(&upload_id).map_err(|refusal| error_reply(refusal, None))?;
+                Reply::Done {}
             }
-            Request::List { path } => self.list(id, vpath(&path)?, lane, service),
-            Request::Stat { path } => self.stat(id, &vpath(&path)?, lane, service),
+            Request::List { path } => return self.list(id, vpath(&path)?, turn),
+            Request::Stat { path } => self.stat(&vpath(&path)?, turn)?,
             Request::Sha256 { path } => {
                 let path = vpath(&path)?;
-                self.session.begin_digest(&path).map_err(|refusal| error_reply(refusal, Some(&path)))?;
-                self.running = Running::Task(id, path);
-                Ok(())
+                self.session.begin_digest(&path).map_err(at(&path))?;
+                self.run(id, Stage::Task, path);
+                return Ok(());
             }
             Request::Mkdir { path, parents } => {
                 let path = vpath(&path)?;
-                done(id, lane, &path, self.session.make_folder(&path, parents))
+                self.session.make_folder(&path, parents).map_err(at(&path))?;
+                Reply::Done {}
             }
             Request::Rm { path } => {
                 let path = vpath(&path)?;
-                done(id, lane, &path, self.session.remove_file(&path))
+                self.session.remove_file(&path).map_err(at(&path))?;
+                Reply::Done {}
             }
             Request::Rmdir { path } => {
                 let path = vpath(&path)?;
-                done(id, lane, &path, self.session.remove_folder(&path))
+                self.session.remove_folder(&path).map_err(at(&path))?;
+                Reply::Done {}
             }
-            Request::Mv { from, to, replace } => {
-                let (from, to) = (vpath(&from)?, vpath(&to)?);
-                let result = self.session.rename(&from, &to, replace);
-                done(id, lane, if result == Err(Refusal::NotFound) { &from } else { &to }, result)
-            }
+            Request::Mv { from, to, replace } => self.rename(&vpath(&from)?, &vpath(&to)?, replace)?,
             Request::Get { path, offset, etag, prefix_sha256 } => {
                 let path = vpath(&path)?;
                 let plan = DownloadPlan { path: path.clone(), offset, etag, prefix: prefix_sha256 };
-                self.session.begin_download(service, plan, now).map_err(|refusal| error_reply(refusal, Some(&path)))?;
-                self.running = Running::PrepareDownload(id, path);
-                Ok(())
+                self.session.begin_download(turn.service, plan, turn.now).map_err(at(&path))?;
+                self.run(id, Stage::PrepareDownload, path);
+                return Ok(());
             }
             Request::Put { path, size, mtime_ns, mode, if_etag, upload_id, resume } => {
                 let path = vpath(&path)?;
                 let replace = mode == PutMode::Replace;
                 let plan = UploadPlan { path: path.clone(), size, mtime_ns, replace, if_etag, id: upload_id, resume };
-                self.session.begin_upload(service, plan, now).map_err(|refusal| error_reply(refusal, Some(&path)))?;
-                self.running = if resume { Running::PrepareUpload(id, path) } else { Running::Receive(id, path) };
-                Ok(())
+                self.session.begin_upload(turn.service, plan, turn.now).map_err(at(&path))?;
+                self.run(id, if resume { Stage::PrepareUpload } else { Stage::Receive }, path);
+                return Ok(());
             }
-        }
+        };
+        turn.reply(id, &reply);
+        Ok(())
+    }
+
+    fn run(&mut self, id: u32, stage: Stage, path: VPath) {
+        self.running = Some(Running { id, stage, path: Some(path) });
     }
 
     // ---- Hello and login ------------------------------------------------------------------
 
-    fn greet(&mut self, id: u32, versions: &[u32], client: &str, lane: &mut Lane) -> Result<(), ErrorReply> {
+    fn greet(&mut self, versions: &[u32], client: &str) -> Result<Reply, ErrorReply> {
         if !versions.contains(&VERSION) {
             let message = format!("this server speaks version {VERSION} only; use a client that does");
             return Err(ErrorReply { code: ErrorCode::Unsupported, message, retry: false, fatal: true });
@@ -93,25 +90,16 @@ impl Native {
         self.is_greeted = true;
         let limits =
             WireLimits { control_bytes: CONTROL_BYTES_MAX, data_bytes: DATA_BYTES_MAX, in_flight: IN_FLIGHT_MAX };
-        let hello = Reply::Hello {
+        Ok(Reply::Hello {
             version: VERSION,
             server: concat!("berthd/", env!("CARGO_PKG_VERSION")).into(),
             mechanisms: vec![Binding::None.mechanism().into()],
             features: Vec::new(),
             limits,
-        };
-        reply(lane, id, hello);
-        Ok(())
+        })
     }
 
-    fn begin_login(
-        &mut self,
-        id: u32,
-        mechanism: &str,
-        message: &str,
-        lane: &mut Lane,
-        service: &Service,
-    ) -> Result<(), ErrorReply> {
+    fn begin_login(&mut self, mechanism: &str, message: &str, turn: &mut Turn) -> Result<Reply, ErrorReply> {
         if !self.is_greeted {
             return Err(malformed(&MessageError::Malformed("say hello before logging in".into())));
         }
@@ -119,101 +107,90 @@ impl Native {
             let message = format!("unknown login mechanism; use {}", Binding::None.mechanism());
             return Err(ErrorReply { code: ErrorCode::Unsupported, message, retry: false, fatal: false });
         }
-        let challenge = self.session.begin_login(service, message).map_err(|refusal| error_reply(refusal, None))?;
-        reply(lane, id, Reply::Challenge { message: challenge });
-        Ok(())
+        let challenge =
+            self.session.begin_login(turn.service, message).map_err(|refusal| error_reply(refusal, None))?;
+        Ok(Reply::Challenge { message: challenge })
     }
 
-    fn finish_login(
-        &mut self,
-        id: u32,
-        message: &str,
-        lane: &mut Lane,
-        service: &mut Service,
-        now: Instant,
-    ) -> Result<(), ErrorReply> {
-        match self.session.finish_login(service, message, now).map_err(|refusal| error_reply(refusal, None))? {
-            LoginOutcome::Welcome(message) => reply(lane, id, Reply::Welcome { message }),
-            LoginOutcome::Delayed => self.running = Running::Login(id),
+    fn finish_login(&mut self, id: u32, message: &str, turn: &mut Turn) -> Result<(), ErrorReply> {
+        let outcome = self.session.finish_login(turn.service, message, turn.now);
+        match outcome.map_err(|refusal| error_reply(refusal, None))? {
+            LoginOutcome::Welcome(message) => turn.reply(id, &Reply::Welcome { message }),
+            LoginOutcome::Delayed => self.running = Some(Running { id, stage: Stage::Login, path: None }),
         }
         Ok(())
     }
 
-    pub(super) fn answer_login(&mut self, id: u32, lane: &mut Lane, service: &Service, now: Instant) -> bool {
-        let Some(refusal) = self.session.login_refusal(service, now) else { return false };
-        self.running = Running::Nothing;
+    /// Tells of a refused login once its time has come.
+    pub(super) fn answer_login(&mut self, id: u32, turn: &mut Turn) -> bool {
+        let Some(refusal) = self.session.login_refusal(turn.service, turn.now) else { return false };
+        self.running = None;
         let error = error_reply(refusal, None);
         let is_fatal = error.fatal;
-        reply(lane, id, Reply::Error(error));
+        turn.refuse(id, error);
         if is_fatal {
-            self.hang_up(now);
+            self.hang_up(turn.now);
         }
         true
     }
 
     // ---- Answers --------------------------------------------------------------------------
 
-    fn stat(&mut self, id: u32, path: &VPath, lane: &mut Lane, service: &Service) -> Result<(), ErrorReply> {
-        let (meta, etag) = self.session.stat(service, path).map_err(|refusal| error_reply(refusal, Some(path)))?;
-        let entry = entry(path.name().unwrap_or(b"/").to_vec(), &meta);
-        reply(lane, id, Reply::Stat { entry, etag });
-        Ok(())
+    fn stat(&mut self, path: &VPath, turn: &mut Turn) -> Result<Reply, ErrorReply> {
+        let (meta, etag) = self.session.stat(turn.service, path).map_err(at(path))?;
+        Ok(Reply::Stat { entry: entry(path.name().unwrap_or(b"/").to_vec(), &meta), etag })
     }
 
-    fn list(&mut self, id: u32, path: VPath, lane: &mut Lane, service: &Service) -> Result<(), ErrorReply> {
+    fn rename(&mut self, from: &VPath, to: &VPath, replace: bool) -> Result<Reply, ErrorReply> {
+        let renamed = self.session.rename(from, to, replace);
+        renamed.map_err(|refusal| error_reply(refusal, Some(if refusal == Refusal::NotFound { from } else { to })))?;
+        Ok(Reply::Done {})
+    }
+
+    fn list(&mut self, id: u32, path: VPath, turn: &mut Turn) -> Result<(), ErrorReply> {
         match self.session.begin_list(&path) {
-            Ok(()) => self.running = Running::Task(id, path),
+            Ok(()) => self.run(id, Stage::Task, path),
             Err(Refusal::NotADirectory) => {
-                let found = self.session.stat(service, &path).map_err(|refusal| error_reply(refusal, Some(&path)))?;
-                let entries = vec![entry(path.name().unwrap_or_default().to_vec(), &found.0)];
-                reply(lane, id, Reply::Page { entries, last: true });
+                let (meta, _) = self.session.stat(turn.service, &path).map_err(at(&path))?;
+                let entries = vec![entry(path.name().unwrap_or_default().to_vec(), &meta)];
+                turn.reply(id, &Reply::Page { entries, last: true });
             }
             Err(refusal) => return Err(error_reply(refusal, Some(&path))),
         }
         Ok(())
     }
 
-    fn quota(&mut self, id: u32, lane: &mut Lane) -> Result<(), ErrorReply> {
+    fn quota(&mut self) -> Result<Reply, ErrorReply> {
         let state = self.session.quota().map_err(|refusal| error_reply(refusal, None))?;
-        reply(
-            lane,
-            id,
-            Reply::Quota(QuotaReport {
-                used_bytes: state.used.bytes,
-                reserved_bytes: state.reserved.bytes,
-                limit_bytes: state.limits.bytes,
-                used_files: state.used.files + state.reserved.files,
-                limit_files: state.limits.files,
-            }),
-        );
-        Ok(())
+        Ok(Reply::Quota(QuotaReport {
+            used_bytes: state.used.bytes,
+            reserved_bytes: state.reserved.bytes,
+            limit_bytes: state.limits.bytes,
+            used_files: state.used.files + state.reserved.files,
+            limit_files: state.limits.files,
+        }))
     }
 
-    fn partials(&mut self, id: u32, lane: &mut Lane) -> Result<(), ErrorReply> {
+    fn partials(&mut self, id: u32, turn: &mut Turn) -> Result<(), ErrorReply> {
         let kept = self.session.kept_uploads().map_err(|refusal| error_reply(refusal, None))?;
         let (mut partials, mut path_bytes) = (Vec::new(), 0);
         for KeptUpload { id: upload_id, record, length: offset, expires_ns } in kept {
             let is_full = path_bytes + record.path.len() > PAGE_BYTES_TARGET || partials.len() >= PARTIALS_PER_HOME_MAX;
             if is_full && !partials.is_empty() {
-                reply(lane, id, Reply::Partials { partials: std::mem::take(&mut partials), last: false });
+                turn.reply(id, &Reply::Partials { partials: std::mem::take(&mut partials), last: false });
                 path_bytes = 0;
             }
             path_bytes += record.path.len();
             let (path, size, expires_s) = (Name(record.path), record.size, expires_ns / 1_000_000_000);
             partials.push(Partial { upload_id, path, offset, size, expires_s });
         }
-        reply(lane, id, Reply::Partials { partials, last: true });
+        turn.reply(id, &Reply::Partials { partials, last: true });
         Ok(())
     }
 
-    pub(super) fn run_task(
-        &mut self,
-        id: u32,
-        lane: &mut Lane,
-        service: &mut Service,
-        budget: &mut Budget,
-    ) -> Result<bool, Refusal> {
-        let (answer, is_last) = match self.session.run_task(service, budget)? {
+    /// Drives a listing or a digest on.
+    pub(super) fn run_task(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+        let (answer, is_last) = match self.session.run_task(turn.service, turn.budget)? {
             TaskStep::Later => return Ok(true),
             TaskStep::Page(listed, last) => {
                 let entries = listed.into_iter().map(|Listed { name, meta }| entry(name, &meta)).collect();
@@ -221,9 +198,9 @@ impl Native {
             }
             TaskStep::Digest(sha256, size) => (Reply::Sha256 { sha256, size }, true),
         };
-        reply(lane, id, answer);
+        turn.reply(id, &answer);
         if is_last {
-            self.running = Running::Nothing;
+            self.running = None;
         }
         Ok(true)
     }

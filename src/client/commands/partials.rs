@@ -1,0 +1,145 @@
+//! `partials`: the uploads that were interrupted and wait at the server to be resumed.
+
+use std::time::SystemTime;
+
+use serde_json::json;
+
+use crate::client::command::usage;
+use crate::client::incoming::Event;
+use crate::client::link::LinkError;
+use crate::client::outcome::Failure;
+use crate::client::session::{Session, unexpected};
+use crate::client::tally::Tally;
+use crate::client::words::Word;
+use crate::text::{Escaped, Size, unix_ns};
+use crate::wire::message::Partial;
+use crate::wire::{Reply, Request};
+
+/// `partials [drop ID|PATH... | drop --all]`
+pub fn partials(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    match words.split_first() {
+        None => list(session),
+        Some((word, [])) if word.as_str() == "drop" => Err(usage("partials", "what to drop is missing")),
+        Some((word, [all])) if word.as_str() == "drop" && all.as_str() == "--all" => {
+            let kept = kept(session)?;
+            drop_each(session, &kept)
+        }
+        Some((word, which)) if word.as_str() == "drop" => {
+            let kept = chosen(session, which)?;
+            drop_each(session, &kept)
+        }
+        Some((word, _)) => Err(usage("partials", &format!("'{}' is neither nothing nor 'drop'", word.as_str()))),
+    }
+}
+
+fn list(session: &mut Session) -> Result<(), Failure> {
+    let now_s = unix_ns(SystemTime::now()) / 1_000_000_000;
+    for partial in kept(session)? {
+        session.output.line(shown(&partial, now_s))?;
+        let mut object = serde_json::to_value(&partial).unwrap_or_default();
+        object["command"] = json!("partials");
+        object["ok"] = json!(true);
+        session.output.json(&object)?;
+    }
+    Ok(())
+}
+
+/// `/big.iso  40M of 1.2G  expires in 6 days  0123…`
+fn shown(partial: &Partial, now_s: i64) -> String {
+    let of = partial.size.map(|size| format!(" of {}", Size(size))).unwrap_or_default();
+    let (path, kept, left) = (Escaped(&partial.path.0), Size(partial.offset), expiry(partial.expires_s - now_s));
+    format!("{path}  {kept}{of}  {left}  {}", partial.upload_id)
+}
+
+fn expiry(seconds: i64) -> String {
+    match seconds {
+        ..=0 => "expires now".into(),
+        1..=7199 => format!("expires in {} minutes", (seconds + 59) / 60),
+        7200..=172_799 => format!("expires in {} hours", seconds / 3600),
+        _ => format!("expires in {} days", seconds / 86_400),
+    }
+}
+
+fn kept(session: &mut Session) -> Result<Vec<Partial>, Failure> {
+    session.link.request(&Request::Partials {})?;
+    let mut kept = Vec::new();
+    loop {
+        match session.link.receive()?.event {
+            Event::Reply(Reply::Partials { partials, last }) => {
+                kept.extend(partials);
+                if last {
+                    return Ok(kept);
+                }
+            }
+            Event::Reply(Reply::Error(error)) => return Err(Failure::Refused(error)),
+            _ => return Err(unexpected()),
+        }
+        if kept.len() > PARTIALS_MAX {
+            return Err(LinkError::Protocol("a list of partials without end".into()).into());
+        }
+    }
+}
+
+/// Those that the words name by id or by path; a word that names none is a failure before
+/// anything is dropped.
+fn chosen(session: &mut Session, words: &[Word]) -> Result<Vec<Partial>, Failure> {
+    let kept = kept(session)?;
+    let mut chosen: Vec<Partial> = Vec::new();
+    for word in words {
+        let path = session.path(word)?;
+        let is_meant =
+            |partial: &&Partial| partial.path.0 == path.as_bytes() || partial.upload_id.to_string() == word.as_str();
+        let before = chosen.len();
+        chosen.extend(kept.iter().filter(is_meant).cloned());
+        if chosen.len() == before {
+            let text = format!("no interrupted upload is called '{}'; 'partials' lists them", Escaped(&word.text));
+            return Err(Failure::Local(text));
+        }
+    }
+    chosen.sort_by_key(|partial| partial.upload_id);
+    chosen.dedup_by_key(|partial| partial.upload_id);
+    Ok(chosen)
+}
+
+fn drop_each(session: &mut Session, partials: &[Partial]) -> Result<(), Failure> {
+    let mut tally = Tally::new("partials", partials.len() == 1);
+    let requests: Vec<Request> =
+        partials.iter().map(|partial| Request::DropPartial { upload_id: partial.upload_id }).collect();
+    let mut results = Vec::with_capacity(partials.len());
+    session.call_each(&requests, |_, at, result| results.push((at, result)))?;
+    for (at, result) in results {
+        let partial = &partials[at];
+        if result.is_ok() {
+            session.output.line(format_args!("dropped {}  {}", Escaped(&partial.path.0), Size(partial.offset)))?;
+            session.output.json(&json!({
+                "command": "partials", "ok": true, "dropped": partial.upload_id, "path": partial.path,
+            }))?;
+        }
+        tally.count(session, result.map(|_| ()))?;
+    }
+    tally.finish()
+}
+
+/// No server keeps more.
+const PARTIALS_MAX: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upload_id::UploadId;
+
+    #[test]
+    fn a_partial_is_one_line() {
+        let partial = Partial {
+            upload_id: UploadId([1; 16]),
+            path: "/a b".into(),
+            offset: 40 << 20,
+            size: Some(1 << 30),
+            expires_s: 7 * 86_400,
+        };
+        let id = "01".repeat(16);
+        assert_eq!(shown(&partial, 0), format!("/a b  40M of 1G  expires in 7 days  {id}"));
+        let endings: Vec<String> = [-1, 61, 7200].into_iter().map(expiry).collect();
+        assert_eq!(endings, ["expires now", "expires in 2 minutes", "expires in 2 hours"]);
+    }
+}

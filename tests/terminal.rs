@@ -1,0 +1,389 @@
+//! The real client at a real terminal: a pseudo-terminal that `script` of util-linux makes, so
+//! that no unsafe code is needed. What the terminal shows is awaited, never slept for.
+
+mod common;
+
+use common::process::Program;
+use common::proxy::Proxy;
+use common::{PASSWORD, PATIENCE, Place, Server, pattern, wait_until};
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A client at a terminal.
+struct Terminal {
+    script: Child,
+    keys: ChildStdin,
+    screen: Arc<Screen>,
+    /// What was shown up to here has been looked at.
+    seen: usize,
+}
+
+/// Everything that was shown.
+#[derive(Default)]
+struct Screen {
+    shown: Mutex<(Vec<u8>, bool)>,
+    changed: Condvar,
+}
+
+impl Terminal {
+    /// Runs `berth` with `arguments` at a terminal of so many columns.
+    fn open(berth: &Command, columns: usize) -> Self {
+        let words = std::iter::once(berth.get_program()).chain(berth.get_args());
+        let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().expect("UTF-8"))).collect();
+        let line = format!("stty cols {columns} rows 24; exec {}", words.join(" "));
+        let mut script = Command::new("script");
+        script.args(["-qfe", "-E", "always", "-c", &line, "/dev/null"]).env_clear();
+        script.envs(berth.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        script.env("TERM", "xterm").env("SHELL", "/bin/sh").current_dir(berth.get_current_dir().expect("a folder"));
+        let script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
+        let mut script = script.expect("these tests need the program `script` of util-linux; install it");
+        let (keys, mut output) = (script.stdin.take().expect("piped"), script.stdout.take().expect("piped"));
+        let screen = Arc::new(Screen::default());
+        let shared = Arc::clone(&screen);
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut buffer) {
+                shared.change(|shown| shown.0.extend_from_slice(&buffer[..count]));
+            }
+            shared.change(|shown| shown.1 = true);
+        });
+        Self { script, keys, screen, seen: 0 }
+    }
+
+    /// A client that has logged in and shows its prompt.
+    fn logged_in(place: &Place, target: &str, columns: usize) -> Self {
+        let mut terminal = Self::open(&place.berth(&["--plaintext", target]), columns);
+        terminal.expect("berth /> ");
+        terminal
+    }
+
+    fn type_keys(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("the terminal is open");
+        self.keys.flush().expect("the terminal is open");
+    }
+
+    /// Types a line.
+    fn enter(&mut self, line: &str) {
+        self.type_keys(&format!("{line}\r"));
+    }
+
+    /// Waits until `text` is shown behind what was looked at so far; what was shown up to it.
+    #[track_caller]
+    fn expect(&mut self, text: &str) -> String {
+        let from = self.seen;
+        let found = self.screen.wait(|shown| {
+            let at = shown.0[from..].windows(text.len()).position(|window| window == text.as_bytes())?;
+            Some((at + text.len(), String::from_utf8_lossy(&shown.0[from..from + at]).into_owned()))
+        });
+        let Some((length, before)) = found else { panic!("'{text}' is not shown, but:\n{}", self.rest()) };
+        self.seen += length;
+        before
+    }
+
+    /// Everything that was shown and looked at.
+    fn shown(&self) -> String {
+        let shown = self.screen.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&shown.0[..self.seen]).into_owned()
+    }
+
+    /// What was shown and not looked at.
+    fn rest(&self) -> String {
+        let shown = self.screen.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&shown.0[self.seen..]).into_owned()
+    }
+
+    /// Waits until the client has left; its exit code, and what it showed at the end.
+    #[track_caller]
+    fn ended(mut self) -> (Option<i32>, String) {
+        let over = self.screen.wait(|shown| shown.1.then_some(()));
+        assert!(over.is_some(), "it goes on:\n{}", self.rest());
+        let status = self.script.wait().expect("our child");
+        (status.code(), self.rest())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.script.kill();
+        let _ = self.script.wait();
+    }
+}
+
+impl Screen {
+    fn change(&self, change: impl FnOnce(&mut (Vec<u8>, bool))) {
+        change(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    /// Waits for what `find` finds; `None` when it is not found in time or never will be.
+    fn wait<T>(&self, find: impl Fn(&(Vec<u8>, bool)) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let found = find(&shown);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if found.is_some() || shown.1 || left.is_zero() {
+                return found;
+            }
+            shown = self.changed.wait_timeout(shown, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+fn started() -> (Place, Server) {
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    (place, server)
+}
+
+/// The same with a proxy in between: what to log in to.
+fn behind_a_proxy() -> (Place, Server, Proxy, String) {
+    let (place, server) = started();
+    let proxy = Proxy::to(server.address);
+    let target = common::target("ann", proxy.address);
+    (place, server, proxy, target)
+}
+
+fn part_of(path: &Path) -> std::path::PathBuf {
+    let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+    path.with_file_name(format!(".{name}.berth-part"))
+}
+
+const CTRL_C: &str = "\x03";
+const CTRL_D: &str = "\x04";
+const MIB: usize = 1024 * 1024;
+
+#[test]
+fn a_session_from_the_hidden_password_to_ctrl_d() {
+    let (place, server) = started();
+    fs::write(place.home("ann", "notes.txt"), b"hello").expect("writable");
+    let mut berth = place.berth(&["--plaintext", &server.target("ann")]);
+    berth.env_remove("BERTH_PASSWORD");
+    let mut terminal = Terminal::open(&berth, 80);
+    terminal.expect("password for ann");
+    terminal.enter(PASSWORD);
+    let shown = terminal.expect("berth /> ");
+    assert!(!shown.contains(PASSWORD), "{shown}");
+    terminal.enter("ls");
+    terminal.expect("notes.txt");
+    terminal.expect("berth /> ");
+    terminal.enter("mkdir sub; cd sub");
+    terminal.expect("berth /sub> ");
+    terminal.enter("gte x");
+    terminal.expect("did you mean 'get'?");
+    terminal.expect("berth /sub> ");
+    terminal.enter("");
+    terminal.expect("berth /sub> ");
+    terminal.type_keys(CTRL_D);
+    assert_eq!(terminal.ended().0, Some(0));
+}
+
+#[test]
+fn ctrl_c_at_the_password_leaves_with_130() {
+    let (place, server) = started();
+    let mut berth = place.berth(&["--plaintext", &server.target("ann")]);
+    berth.env_remove("BERTH_PASSWORD");
+    let mut terminal = Terminal::open(&berth, 80);
+    terminal.expect("password for ann");
+    terminal.type_keys(CTRL_C);
+    assert_eq!(terminal.ended().0, Some(130));
+}
+
+#[test]
+fn ctrl_c_at_the_prompt_clears_the_line() {
+    let (place, server) = started();
+    let mut terminal = Terminal::logged_in(&place, &server.target("ann"), 80);
+    terminal.type_keys("mkdir unwanted");
+    terminal.expect("unwanted");
+    terminal.type_keys(CTRL_C);
+    terminal.expect("berth /> ");
+    terminal.enter("pwd");
+    terminal.expect("\n/\r\n");
+    terminal.type_keys(CTRL_D);
+    assert_eq!(terminal.ended().0, Some(0));
+    assert!(!place.home("ann", "unwanted").exists());
+}
+
+#[test]
+fn tab_completes_names_there_and_here() {
+    let (place, server) = started();
+    fs::create_dir(place.home("ann", "my photos")).expect("writable");
+    fs::write(place.home("ann", "my photos/summer day.jpg"), b"hello").expect("writable");
+    fs::write(place.home("ann", ".hidden"), b"").expect("writable");
+    fs::write(place.here("local file"), b"other").expect("writable");
+    let mut terminal = Terminal::logged_in(&place, &server.target("ann"), 80);
+    terminal.type_keys("sta\t");
+    terminal.expect("stat ");
+    terminal.type_keys("m\t");
+    terminal.expect("my\\ photos/");
+    terminal.type_keys("\t");
+    terminal.expect("summer\\ day.jpg ");
+    terminal.enter("");
+    terminal.expect("kind      file");
+    terminal.expect("berth /> ");
+    terminal.type_keys("put 'loc\t");
+    terminal.expect("'local file' ");
+    terminal.type_keys("my\t");
+    terminal.expect("my\\ photos/");
+    terminal.enter("");
+    terminal.expect("-> /my photos/local file");
+    terminal.expect("berth /> ");
+    terminal.type_keys("ls my\\ photos/lo\t");
+    terminal.expect("local\\ file ");
+    terminal.type_keys(CTRL_C);
+    terminal.expect("berth /> ");
+    terminal.type_keys(CTRL_D);
+    assert_eq!(terminal.ended().0, Some(0));
+}
+
+#[test]
+fn completion_never_waits_long_for_the_server() {
+    let (place, _server, proxy, target) = behind_a_proxy();
+    fs::write(place.home("ann", "file"), b"hello").expect("writable");
+    let mut terminal = Terminal::logged_in(&place, &target, 80);
+    proxy.down.hold_after(0);
+    terminal.type_keys("ls f\t");
+    terminal.expect("\x07");
+    terminal.type_keys("ile");
+    terminal.expect("e");
+    proxy.down.open();
+    terminal.enter("");
+    terminal.expect("file\r\n");
+    terminal.expect("berth /> ");
+    terminal.type_keys("ls f\t");
+    terminal.expect("file ");
+}
+
+#[test]
+fn lines_that_are_pasted_or_typed_ahead_are_all_carried_out() {
+    let (place, _server, proxy, target) = behind_a_proxy();
+    fs::write(place.home("ann", "file"), pattern(1, 2 * MIB)).expect("writable");
+    let mut terminal = Terminal::logged_in(&place, &target, 80);
+    terminal.type_keys("mkdir a\rcd a\rmkdir b\rcd b\rpwd\r");
+    terminal.expect("\n/a/b\r\n");
+    terminal.expect("berth /a/b> ");
+    proxy.down.hold_after(MIB as u64);
+    terminal.enter("get /file");
+    proxy.down.wait_held();
+    terminal.type_keys("cd ..\rmkdir c\rcd c\rpwd\r");
+    proxy.down.open();
+    terminal.expect("\n/a/c\r\n");
+    assert!(place.home("ann", "a/c").is_dir());
+}
+
+#[test]
+fn an_upload_shows_a_bar_and_then_that_it_is_verified() {
+    let (place, _server, proxy, target) = behind_a_proxy();
+    fs::write(place.here("big.bin"), pattern(2, 8 * MIB)).expect("writable");
+    for columns in [80, 40] {
+        let mut terminal = Terminal::logged_in(&place, &target, columns);
+        proxy.up.hold_after(4 * MIB as u64);
+        terminal.enter("put -f big.bin");
+        proxy.up.wait_held();
+        terminal.expect(" %");
+        proxy.down.hold_after(0);
+        proxy.up.open();
+        terminal.expect("verifying");
+        proxy.down.open();
+        terminal.expect("/big.bin  8M  sha256 ");
+        let shown = terminal.shown();
+        assert!(!shown.contains("100.00 %"), "{shown}");
+        let bars: Vec<String> =
+            shown.split(['\r', '\n']).map(without_escapes).filter(|line| line.contains(" %")).collect();
+        let widest = bars.iter().map(|line| line.chars().count()).max();
+        assert!((15..=columns).contains(&widest.expect("a bar")), "{widest:?} of {columns} columns: {bars:?}");
+        terminal.expect("berth /> ");
+        fs::write(place.here("big.bin"), pattern(3, 8 * MIB)).expect("writable");
+    }
+}
+
+fn without_escapes(line: &str) -> String {
+    let mut pieces = line.split("\x1b[");
+    let first = pieces.next().unwrap_or_default().to_string();
+    pieces.fold(first, |text, piece| {
+        text + piece.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').get(1..).unwrap_or_default()
+    })
+}
+
+#[test]
+fn ctrl_c_during_a_download_keeps_the_session_and_the_part_and_the_next_get_resumes() {
+    let (place, _server, proxy, target) = behind_a_proxy();
+    let content = pattern(4, 16 * MIB);
+    fs::write(place.home("ann", "big.bin"), &content).expect("writable");
+    let mut terminal = Terminal::logged_in(&place, &target, 80);
+    proxy.down.hold_after(6 * MIB as u64);
+    terminal.enter("get big.bin");
+    let part = part_of(&place.here("big.bin"));
+    wait_until("some of it is here", || fs::metadata(&part).is_ok_and(|part| part.len() > MIB as u64));
+    let pressed = Instant::now();
+    terminal.type_keys(CTRL_C);
+    terminal.expect("interrupted");
+    terminal.expect("berth /> ");
+    assert!(pressed.elapsed() < PROMPT_BACK, "{:?}", pressed.elapsed());
+    assert!(part.exists());
+    proxy.down.open();
+    terminal.enter("get big.bin");
+    terminal.expect("resuming at ");
+    terminal.expect("-> big.bin  16M  sha256 ");
+    terminal.expect("berth /> ");
+    assert_eq!(fs::read(place.here("big.bin")).expect("there"), content);
+    assert!(!part.exists());
+    terminal.type_keys(CTRL_D);
+    assert_eq!(terminal.ended().0, Some(0));
+}
+
+#[test]
+fn ctrl_c_during_an_upload_keeps_the_session_and_the_partial_and_the_next_put_resumes() {
+    let (place, _server, proxy, target) = behind_a_proxy();
+    let content = pattern(5, 48 * MIB);
+    fs::write(place.here("big.bin"), &content).expect("writable");
+    let mut terminal = Terminal::logged_in(&place, &target, 80);
+    proxy.up.hold_after(20 * MIB as u64);
+    terminal.enter("put big.bin");
+    proxy.up.wait_held();
+    terminal.expect(" %");
+    let pressed = Instant::now();
+    terminal.type_keys(CTRL_C);
+    terminal.expect("interrupted");
+    terminal.expect("berth /> ");
+    assert!(pressed.elapsed() < PROMPT_BACK, "{:?}", pressed.elapsed());
+    proxy.up.open();
+    terminal.enter("partials");
+    terminal.expect("/big.bin  ");
+    terminal.expect(" of 48M  expires in ");
+    terminal.enter("put big.bin");
+    terminal.expect("resuming at ");
+    terminal.expect("/big.bin  48M  sha256 ");
+    terminal.expect("berth /> ");
+    assert_eq!(fs::read(place.home("ann", "big.bin")).expect("there"), content);
+    let records = fs::read_dir(place.path("user/state/berth")).expect("there").flatten();
+    assert!(!records.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with("upload-")));
+    terminal.type_keys(CTRL_D);
+    assert_eq!(terminal.ended().0, Some(0));
+}
+
+#[test]
+fn ctrl_c_at_a_command_that_was_given_as_arguments_exits_with_130_and_keeps_the_part() {
+    let (place, _server, proxy, target) = behind_a_proxy();
+    fs::write(place.home("ann", "big.bin"), pattern(7, 16 * MIB)).expect("writable");
+    proxy.down.hold_after(6 * MIB as u64);
+    let mut terminal = Terminal::open(&place.berth(&["--plaintext", &target, "get", "big.bin"]), 80);
+    let part = part_of(&place.here("big.bin"));
+    wait_until("some of it is here", || fs::metadata(&part).is_ok_and(|part| part.len() > MIB as u64));
+    terminal.type_keys(CTRL_C);
+    assert_eq!(terminal.ended().0, Some(130));
+    assert!(part.exists() && !place.here("big.bin").exists());
+    proxy.down.open();
+    let again: Program = place.start(place.berth(&["--plaintext", &target, "get", "big.bin"]));
+    let ended = { again }.wait().expect_code(0);
+    assert!(ended.stderr.contains("resuming at "), "{ended:?}");
+}
+
+/// Between Ctrl-C and the prompt; a second is the aim, the rest is for a busy machine.
+const PROMPT_BACK: Duration = Duration::from_secs(3);
