@@ -30,7 +30,7 @@ fn sigterm_lets_running_transfers_finish_and_refuses_new_connections() {
     place.add("ann", &[]);
     let mut server = place.serve();
     // Longer than all the sockets on the way can hold.
-    let content = pattern(1, 24 << 20);
+    let content = [pattern(1, 8 << 20), vec![0; 40 << 20]].concat();
     fs::write(place.home("ann", "down"), &content).expect("writable");
     fs::write(place.here("up"), &content).expect("writable");
     let mut idle = Peer::login(server.address, "ann");
