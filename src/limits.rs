@@ -63,6 +63,9 @@ pub const PREFETCH_BYTES: u64 = 2 * 1024 * 1024;
 pub const ENTRY_COST: u64 = 2048;
 /// A piece of a file read or hashed in one go.
 pub const PIECE_BYTES: usize = 256 * 1024;
+/// Turns of connections with work left between two polls. A small request that comes meanwhile
+/// waits for no more than these: 0.5 ms where each hashes a whole piece.
+pub const TURNS_PER_ROUND: usize = 2;
 /// A turn longer than this is logged with its state: something in it blocks.
 pub const TURN_WARN: Duration = Duration::from_millis(50);
 /// The least time between two such lines.

@@ -94,11 +94,21 @@ impl Connection {
         if self.front.is_closing() {
             return Ok(self.close_gently(now));
         }
-        if filled || stepped || flushed {
+        if (filled || stepped || flushed) && !self.is_answered(service, &mut budget, now)? {
             return Ok(Turn::Again);
         }
         self.rest();
         Ok(Turn::Sleep)
+    }
+
+    /// Looks once more, now that the answer to what was asked is on its way, whether nothing has
+    /// come meanwhile. A turn of its own for that would only delay the next request.
+    fn is_answered(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> io::Result<bool> {
+        let is_quiet = self.lane.outbox.is_empty() && !self.lane.eof && !budget.is_spent();
+        Ok(is_quiet
+            && self.is_open_and_idle()
+            && !self.fill()?
+            && !self.front.step(&mut self.lane, service, budget, now))
     }
 
     fn fill(&mut self) -> io::Result<bool> {

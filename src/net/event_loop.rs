@@ -1,12 +1,12 @@
 //! The loop: one thread, one poll, edge-triggered. Events only mark; work runs afterwards, one
-//! bounded turn per ready connection, round robin.
+//! bounded turn per ready connection, round robin; who waits for an answer goes first.
 //!
 //! ```text
 //! poll(wait)      zero if anyone is ready, else the nearest deadline
 //! mark(events)    set readable and writable, enqueue; no I/O
 //! accept          a bounded number per listener
 //! expire          lazy timers: ask each its real deadline, set again or close
-//! run_turns       one turn for each connection that was ready when the round began
+//! run_turns       one turn for each connection that woke up to ask, then for a few with work left
 //! reap            the only place a slot is freed
 //! ```
 //!
@@ -21,7 +21,9 @@ use crate::account::AccountName;
 use crate::config::{Limits, Timeouts};
 use crate::front::Front;
 use crate::front::native::Native;
-use crate::limits::{ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURN_WARN_INTERVAL};
+use crate::limits::{
+    ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURN_WARN_INTERVAL, TURNS_PER_ROUND,
+};
 use crate::logging::ACCESS;
 use crate::session::{Refusal, Service, Session};
 use mio::net::{TcpStream, UnixStream};
@@ -59,6 +61,9 @@ pub struct EventLoop {
     listeners: Vec<Listener>,
     slots: Slab<Slot>,
     per_address: HashMap<IpAddr, usize>,
+    /// Slots that had nothing under way when they woke up: a small request has come, perhaps.
+    asking: VecDeque<usize>,
+    /// Slots with work left.
     ready: VecDeque<usize>,
     doomed: Vec<usize>,
     timers: Timers,
@@ -95,6 +100,7 @@ impl EventLoop {
             listeners: Vec::new(),
             slots: Slab::new(),
             per_address: HashMap::new(),
+            asking: VecDeque::new(),
             ready: VecDeque::new(),
             doomed: Vec::new(),
             timers: Timers::default(),
@@ -174,7 +180,11 @@ impl EventLoop {
     fn wait(&self, now: Instant) -> Option<Duration> {
         let accepts = self.listeners.iter().any(|listener| listener.is_ready() && listener.retry_at().is_none());
         let checks = !self.accounts.unchecked.is_empty() || !self.accounts.closed.is_empty();
-        if !self.ready.is_empty() || accepts || checks || self.service.store.syncer.has_work() {
+        if !(self.asking.is_empty() && self.ready.is_empty())
+            || accepts
+            || checks
+            || self.service.store.syncer.has_work()
+        {
             return Some(Duration::ZERO);
         }
         let watch = (!self.slots.is_empty()).then_some(self.accounts.next_at);
@@ -214,7 +224,10 @@ impl EventLoop {
         let slot = &mut self.slots[key];
         if !slot.is_queued && !slot.is_doomed {
             slot.is_queued = true;
-            self.ready.push_back(key);
+            // A turn of a transfer is long beside that of a small request, which would otherwise
+            // wait for one turn of everybody's. Nobody goes first twice without having slept.
+            let queue = if slot.connection.is_idle() { &mut self.asking } else { &mut self.ready };
+            queue.push_back(key);
         }
     }
 
@@ -322,21 +335,32 @@ impl EventLoop {
     }
 
     fn run_turns(&mut self, now: Instant) {
-        let is_draining = self.listeners.is_empty();
-        for _ in 0..self.ready.len() {
+        for _ in 0..self.asking.len() {
+            let Some(key) = self.asking.pop_front() else { break };
+            self.run_turn(key, now);
+        }
+        for _ in 0..self.ready.len().min(TURNS_PER_ROUND) {
             let Some(key) = self.ready.pop_front() else { break };
-            let slot = &mut self.slots[key];
-            slot.is_queued = false;
-            if is_draining && slot.connection.is_idle() {
-                slot.connection.fail(Refusal::ShuttingDown, now);
+            self.run_turn(key, now);
+        }
+    }
+
+    fn run_turn(&mut self, key: usize, now: Instant) {
+        let is_draining = self.listeners.is_empty();
+        let slot = &mut self.slots[key];
+        slot.is_queued = false;
+        if is_draining && slot.connection.is_idle() {
+            slot.connection.fail(Refusal::ShuttingDown, now);
+        }
+        match guarded_turn(&mut slot.connection, &mut self.service, &mut self.slow_turns, now) {
+            Turn::Again => {
+                slot.is_queued = true;
+                self.ready.push_back(key);
             }
-            match guarded_turn(&mut slot.connection, &mut self.service, &mut self.slow_turns, now) {
-                Turn::Again => self.enqueue(key),
-                // Its transfer has just ended, and no event would tell.
-                Turn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
-                Turn::Sleep => self.set_alarm(key, now),
-                Turn::Close => self.doom(key),
-            }
+            // Its transfer has just ended, and no event would tell.
+            Turn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
+            Turn::Sleep => self.set_alarm(key, now),
+            Turn::Close => self.doom(key),
         }
     }
 
