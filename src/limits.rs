@@ -66,6 +66,9 @@ pub const PIECE_BYTES: usize = 256 * 1024;
 /// Turns of connections with work left between two polls. A small request that comes meanwhile
 /// waits for no more than these: 0.5 ms where each hashes a whole piece.
 pub const TURNS_PER_ROUND: usize = 2;
+/// Turns of connections that woke up to ask something between two polls; as many go to those
+/// with work left, so that a crowd that asks takes half of the turns at the most.
+pub const ASKING_PER_ROUND: usize = 16;
 /// A turn longer than this is logged with its state: something in it blocks.
 pub const TURN_WARN: Duration = Duration::from_millis(50);
 /// The least time between two such lines.

@@ -315,8 +315,8 @@ fn access_lines_tell_connections_logins_commands_and_refusals() {
     let log = place.log("access.log");
     for part in [
         "user=- verb=connect result=ok",
-        "verb=login user=ann result=LoginFailed",
-        "verb=login user=ann result=ok",
+        "user=- verb=login claimed=ann result=LoginFailed",
+        "user=ann verb=login result=ok",
         "user=ann verb=mkdir path=/d result=ok",
         "user=ann verb=stat path=/d result=ok",
         "user=ann verb=list path=/d result=ok",
@@ -363,7 +363,7 @@ fn foreign_bytes_are_escaped_on_one_line_of_the_logs() {
     let (access, transactions) = (place.log("access.log"), place.log("transactions.log"));
     assert_eq!(access.lines().count(), 2 + 2 + 1 + 2, "{access}");
     assert!(access.contains(&format!("verb=mkdir path={escaped}\" result=ok\n")), "{access}");
-    assert!(access.contains(r#"user="x result=ok\"\xe2\x80\xa8" result=LoginFailed"#), "{access}");
+    assert!(access.contains(r#"claimed="x result=ok\"\xe2\x80\xa8" result=LoginFailed"#), "{access}");
     assert_eq!(transactions.lines().count(), 1);
     assert!(transactions.contains(&format!("path={escaped}/f\\n\" ")), "{transactions}");
     for line in access.lines().chain(transactions.lines()) {

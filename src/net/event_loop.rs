@@ -6,7 +6,7 @@
 //! mark(events)    set readable and writable, enqueue; no I/O
 //! accept          a bounded number per listener
 //! expire          lazy timers: ask each its real deadline, set again or close
-//! run_turns       one turn for each connection that woke up to ask, then for a few with work left
+//! run_turns       one turn for some that woke up to ask, turn about with some that have work left
 //! reap            the only place a slot is freed
 //! ```
 //!
@@ -22,7 +22,8 @@ use crate::config::{Limits, Timeouts};
 use crate::front::Front;
 use crate::front::native::Native;
 use crate::limits::{
-    ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURN_WARN_INTERVAL, TURNS_PER_ROUND,
+    ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, ASKING_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURN_WARN_INTERVAL,
+    TURNS_PER_ROUND,
 };
 use crate::logging::ACCESS;
 use crate::session::{Refusal, Service, Session};
@@ -335,13 +336,13 @@ impl EventLoop {
     }
 
     fn run_turns(&mut self, now: Instant) {
-        for _ in 0..self.asking.len() {
-            let Some(key) = self.asking.pop_front() else { break };
-            self.run_turn(key, now);
-        }
-        for _ in 0..self.ready.len().min(TURNS_PER_ROUND) {
-            let Some(key) = self.ready.pop_front() else { break };
-            self.run_turn(key, now);
+        // Turn about, so that however many ask, half of the turns are left for the others.
+        let asking = self.asking.len().min(ASKING_PER_ROUND);
+        for number in 0..asking.max(TURNS_PER_ROUND) {
+            let next_asking = if number < asking { self.asking.pop_front() } else { None };
+            for key in [next_asking, self.ready.pop_front()].into_iter().flatten() {
+                self.run_turn(key, now);
+            }
         }
     }
 
