@@ -418,13 +418,13 @@ fn several_listeners_are_all_served() {
     }
     place.add("ann", &[]);
     let server = place.serve();
-    let addresses: Vec<_> = server
-        .program
-        .stdout()
-        .lines()
-        .filter_map(|line| line.strip_prefix("listening on ")?.parse::<std::net::SocketAddr>().ok())
-        .collect();
-    assert_eq!(addresses.len(), 2);
+    let mut addresses = Vec::new();
+    wait_until("both are told", || {
+        let stdout = server.program.stdout();
+        let told = stdout.lines().filter_map(|line| line.strip_prefix("listening on ")?.parse().ok());
+        addresses = told.collect::<Vec<std::net::SocketAddr>>();
+        addresses.len() == 2
+    });
     for address in addresses {
         place.run(place.berth(&["--quiet", &target("ann", address), "pwd"])).expect_code(0);
     }
