@@ -73,6 +73,7 @@ class Bench:
                 f.write(os.urandom(4096))
         if IS_ROOT:
             subprocess.run(["chown", "-R", OWNER, f"{folder}/homes"], check=True)
+            os.chown(home, 0, 0)         # vsftpd refuses a root that its user may write to
         return home
 
     def client(self, running, argv, **options):

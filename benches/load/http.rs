@@ -22,8 +22,8 @@ impl Http {
             return Err(head.lines().next().unwrap_or_default().into());
         }
         let fields = head.lines().filter_map(|line| line.split_once(':'));
-        let length = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value);
-        self.content_left = match length.last() {
+        let mut length = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value);
+        self.content_left = match length.next_back() {
             Some(value) if self.has_body => value.trim().parse()?,
             _ => 0,
         };
