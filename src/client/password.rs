@@ -16,8 +16,9 @@ use crate::client::outcome::Failure;
 use crate::limits::PASSWORD_BYTES_MAX;
 use crate::text::Escaped;
 
-/// The password for `user`, from `file` if one is given, else `$BERTH_PASSWORD`, else a prompt.
-pub fn ask(file: Option<&Path>, user: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
+/// The password for `user`, from `file` if one is given, else `$BERTH_PASSWORD`, else a prompt,
+/// before which stands the `remark`.
+pub fn ask(file: Option<&Path>, user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
     if let Some(path) = file {
         return from_file(path);
     }
@@ -30,7 +31,7 @@ pub fn ask(file: Option<&Path>, user: &str, interrupt: &Interrupt) -> Result<Zer
     };
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
     let hidden = Hidden::new(terminal).map_err(no_terminal)?;
-    let line = hidden.read_line(&format!("password for {}: ", Escaped(user.as_bytes())), interrupt)?;
+    let line = hidden.read_line(&format!("{remark}password for {}: ", Escaped(user.as_bytes())), interrupt)?;
     check(line, "what was typed")
 }
 

@@ -16,7 +16,7 @@
 use super::connection::{Connection, Turn};
 use super::listeners::{Accepted, Listener};
 use super::timers::Timers;
-use super::transport::Transport;
+use super::transport::{Entrance, Transport};
 use crate::account::AccountName;
 use crate::config::{Limits, Timeouts};
 use crate::front::Front;
@@ -56,6 +56,7 @@ pub struct EventLoop {
     service: Service,
     limits: Limits,
     timeouts: Timeouts,
+    entrance: Entrance,
     listeners: Vec<Listener>,
     slots: Slab<Slot>,
     per_address: HashMap<IpAddr, usize>,
@@ -65,6 +66,7 @@ pub struct EventLoop {
     next_serial: u64,
     accounts: AccountWatch,
     drain_until: Option<Instant>,
+    wakes_at: Option<Instant>,
     slow_turns: SlowTurns,
 }
 
@@ -85,13 +87,21 @@ pub struct Round {
 
 impl EventLoop {
     /// A loop around `poll`, without listeners yet.
-    pub fn new(poll: Poll, service: Service, limits: Limits, timeouts: Timeouts, now: Instant) -> Self {
+    pub fn new(
+        poll: Poll,
+        service: Service,
+        limits: Limits,
+        timeouts: Timeouts,
+        entrance: Entrance,
+        now: Instant,
+    ) -> Self {
         let accounts = AccountWatch { stamp: None, next_at: now, unchecked: Vec::new(), closed: HashSet::new() };
         Self {
             poll,
             service,
             limits,
             timeouts,
+            entrance,
             listeners: Vec::new(),
             slots: Slab::new(),
             per_address: HashMap::new(),
@@ -101,6 +111,7 @@ impl EventLoop {
             next_serial: 1,
             accounts,
             drain_until: None,
+            wakes_at: None,
             slow_turns: SlowTurns::default(),
         }
     }
@@ -131,6 +142,16 @@ impl EventLoop {
     /// Replaces the limits for what comes.
     pub fn set_limits(&mut self, limits: Limits, timeouts: Timeouts) {
         (self.limits, self.timeouts) = (limits, timeouts);
+    }
+
+    /// Replaces the certificate, and whether TLS can be done without, for those who come.
+    pub fn set_entrance(&mut self, entrance: Entrance) {
+        self.entrance = entrance;
+    }
+
+    /// Ends a round at this time even if nothing happens.
+    pub fn wake_at(&mut self, at: Instant) {
+        self.wakes_at = Some(at);
     }
 
     /// Closes the listeners and idle sessions; transfers may go on until `until`.
@@ -179,7 +200,8 @@ impl EventLoop {
         }
         let watch = (!self.slots.is_empty()).then_some(self.accounts.next_at);
         let retries = self.listeners.iter().filter_map(Listener::retry_at);
-        let next = retries.chain(watch).chain(self.timers.next_at()).chain(self.drain_until).min()?;
+        let next =
+            retries.chain(watch).chain(self.timers.next_at()).chain(self.drain_until).chain(self.wakes_at).min()?;
         // A millisecond more than asked, since poll rounds down and would spin before it.
         Some(next.saturating_duration_since(now) + Duration::from_millis(1))
     }
@@ -243,9 +265,8 @@ impl EventLoop {
         }
         // Replies are whole when they are written; waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
-        let transport = Transport::Plain(stream);
-        let sends_ranges = transport.sends_ranges();
-        let front = |owner| Front::Native(Box::new(Native::new(Session::new(owner, peer), sends_ranges)));
+        let transport = Transport::network(stream, self.entrance.clone());
+        let front = |owner| Front::Native(Box::new(Native::new(Session::new(owner, peer), true)));
         if self.insert(transport, front, address, now) {
             log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=ok");
             *self.per_address.entry(address).or_default() += 1;
@@ -260,7 +281,7 @@ impl EventLoop {
             return log::warn!("a connection to the control socket from another user was refused");
         }
         let front = |_| Front::Control(Box::default());
-        self.insert(Transport::Local(stream), front, IpAddr::V6(Ipv6Addr::UNSPECIFIED), now);
+        self.insert(Transport::local(stream), front, IpAddr::V6(Ipv6Addr::UNSPECIFIED), now);
     }
 
     /// Gives a connection its slot and has its socket watched; false if the system refuses.
