@@ -63,6 +63,12 @@ pub const PREFETCH_BYTES: u64 = 2 * 1024 * 1024;
 pub const ENTRY_COST: u64 = 2048;
 /// A piece of a file read or hashed in one go.
 pub const PIECE_BYTES: usize = 256 * 1024;
+/// Turns of connections with work left between two polls. A small request that comes meanwhile
+/// waits for no more than these: 0.5 ms where each hashes a whole piece.
+pub const TURNS_PER_ROUND: usize = 2;
+/// Turns of connections that woke up to ask something between two polls; as many go to those
+/// with work left, so that a crowd that asks takes half of the turns at the most.
+pub const ASKING_PER_ROUND: usize = 16;
 /// A turn longer than this is logged with its state: something in it blocks.
 pub const TURN_WARN: Duration = Duration::from_millis(50);
 /// The least time between two such lines.
@@ -133,6 +139,9 @@ pub const LOGIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15 * 60);
 /// From the last byte that moved in a transfer to the next.
 pub const STALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
+/// While a client works for long without a request, it pings the server this often, so that
+/// the stall timeout does not end its session.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long SIGTERM lets running transfers finish.
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// How often the account folder is asked whether it changed: a locked account's sessions end

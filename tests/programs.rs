@@ -20,6 +20,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// More than all the sockets between a client and a server can hold, so that who sends so much
+/// is still sending while it is held back.
+const OVER_SOCKETS: u64 = 48 << 20;
+
 /// A server with the account `ann`.
 struct Visit {
     place: Place,
@@ -507,9 +511,8 @@ fn a_file_the_server_cannot_read_is_reported_and_the_rest_of_the_tree_goes_on() 
 #[test]
 fn no_server_and_a_server_that_dies_midway_exit_with_3() {
     let mut visit = Visit::new();
-    // More than all the sockets on the way can hold.
     for path in [visit.home("big"), visit.place.here("up")] {
-        File::create(path).and_then(|file| file.set_len(64 << 20)).expect("a sparse file");
+        File::create(path).and_then(|file| file.set_len(OVER_SOCKETS)).expect("a sparse file");
     }
     let proxies = [Proxy::to(visit.server.address), Proxy::to(visit.server.address)];
     let mut clients: Vec<Program> = Vec::new();
@@ -626,10 +629,18 @@ fn without_a_terminal_the_client_says_where_a_password_can_come_from() {
     assert!(ended.stderr.contains("--password-file"), "{ended:?}");
 }
 
+/// The length of the longest file in a folder that is a part of one.
+fn longest_part(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let entries = entries.map(|entry| entry.expect("readable"));
+    let parts = entries.filter(|entry| entry.file_name().as_bytes().ends_with(b"part"));
+    parts.map(|entry| entry.metadata().map_or(0, |metadata| metadata.len())).max().unwrap_or(0)
+}
+
 #[test]
 fn ctrl_c_exits_with_130_keeps_the_part_and_the_next_try_resumes() {
     let visit = Visit::new();
-    let content = pattern(1, 8 << 20);
+    let content = [pattern(1, 8 << 20), vec![0; OVER_SOCKETS as usize]].concat();
     fs::write(visit.home("big"), &content).expect("writable");
     visit.here("up", &content);
     let proxy = Proxy::to(visit.server.address);
@@ -638,6 +649,10 @@ fn ctrl_c_exits_with_130_keeps_the_part_and_the_next_try_resumes() {
         valve.hold_after(4 << 20);
         let mut client = visit.place.start(visit.place.berth(&[&[&through[..]], &arguments[..]].concat()));
         valve.wait_held();
+        wait_until("enough has come to be kept", || {
+            let lengths = [visit.place.here("."), visit.home(".berth")].map(|folder| longest_part(&folder));
+            lengths.iter().any(|length| *length > 2 << 20)
+        });
         client.signal(rustix::process::Signal::INT);
         // Its cancel still has to get through.
         wait_until("it noticed", || client.is_over() || client.stderr().contains("is kept"));
@@ -669,7 +684,8 @@ fn messages_for_people_stay_off_stdout_and_quiet_means_quiet() {
 #[test]
 fn a_file_that_changes_while_it_is_sent_is_not_stored() {
     let visit = Visit::new();
-    let path = visit.here("growing", &pattern(1, 4 << 20));
+    let path = visit.place.here("growing");
+    File::create(&path).and_then(|file| file.set_len(OVER_SOCKETS)).expect("a sparse file");
     let proxy = Proxy::to(visit.server.address);
     proxy.up.hold_after(1 << 20);
     let mut client = visit.place.start(visit.place.berth(&[&target("ann", proxy.address), "put", "growing"]));

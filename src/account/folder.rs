@@ -113,6 +113,13 @@ impl Accounts {
         Ok(Candidate { verifier: decoy, account: None })
     }
 
+    /// The account of a login whose proof has come, as it is now: since its challenge it may have
+    /// been changed, and if it was locked, removed or given another password, there is none.
+    pub fn still(&self, challenged: Account) -> Option<Account> {
+        let now = self.load(&challenged.name).ok().flatten();
+        now.filter(|now| !now.locked && now.verifier == challenged.verifier)
+    }
+
     /// Whether the account's home lies where homes may lie, links followed: to be asked when a
     /// login has succeeded, because files and links can be changed by other means than ours.
     /// That homes do not overlap is checked when they are given away, and by [`Accounts::check`].

@@ -1,9 +1,13 @@
 //! Where passwords come from: twice from the terminal, once from stdin, or from chance.
 
 use super::AdminError;
+use crate::hidden_input::HiddenInput;
 use crate::limits::PASSWORD_BYTES_MAX;
 use crate::scram::{check_password, fill_random};
+use signal_hook::consts::SIGINT;
 use std::io::{self, BufRead};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroizing;
 
 /// A new password, fit to be one.
@@ -29,10 +33,16 @@ pub(super) fn random() -> Zeroizing<String> {
 }
 
 fn prompt_twice() -> Result<Zeroizing<String>, AdminError> {
+    let no_terminal = |error: io::Error| {
+        AdminError::Failed(format!("cannot ask for a password ({error}); give it with --password-stdin"))
+    };
+    // Ctrl-C is noticed rather than obeyed, so that the terminal is put right first.
+    let interrupted = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGINT, Arc::clone(&interrupted)).map_err(no_terminal)?;
+    let hidden = HiddenInput::open().map_err(no_terminal)?;
     let prompt = |text: &str| {
-        rpassword::prompt_password(text).map(Zeroizing::new).map_err(|error| {
-            AdminError::Failed(format!("cannot ask for a password ({error}); give it with --password-stdin"))
-        })
+        let line = hidden.read_line(text, &mut || interrupted.load(Ordering::Relaxed)).map_err(no_terminal)?;
+        line.ok_or_else(|| AdminError::Failed("interrupted; nothing was changed".into()))
     };
     let password = prompt("New password: ")?;
     check_password(&password)?;

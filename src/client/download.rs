@@ -87,7 +87,7 @@ impl Downloader {
     /// Asks for a file. What is left of an earlier try is offered with its digest; the server
     /// goes on from there only if its file begins with the same bytes.
     pub fn ask(&mut self, session: &mut Session, job: DownloadJob) -> Result<(), Failure> {
-        let part = Part::find(&job.local, session.link.interrupt())?;
+        let part = Part::find(&job.local, &mut || session.link.works_apart())?;
         let request = Request::Get {
             path: (&job.remote).into(),
             offset: part.as_ref().map_or(0, Part::received_bytes),

@@ -16,7 +16,7 @@ use crate::client::interrupt::Interrupt;
 use crate::client::outgoing::Outgoing;
 use crate::client::pipe::Pipe;
 use crate::lane::Buffer;
-use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX};
+use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PING_INTERVAL};
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorCode, ErrorReply, WireLimits};
 use crate::wire::{Reply, Request, WireError};
@@ -61,6 +61,7 @@ pub struct Link {
     frame_bytes_left: usize,
     waiting: VecDeque<Waiting>,
     last_id: u32,
+    last_sent: Instant,
     limits: WireLimits,
     interrupt: Interrupt,
     /// Sending failed; what the server said before may still be there to read.
@@ -99,6 +100,7 @@ impl Link {
             frame_bytes_left: 0,
             waiting: VecDeque::new(),
             last_id: 0,
+            last_sent: Instant::now(),
             limits: WireLimits {
                 control_bytes: CONTROL_BYTES_MAX,
                 data_bytes: DATA_BYTES_MAX,
@@ -192,6 +194,20 @@ impl Link {
         if is_long {
             self.queue_abort(id);
         }
+    }
+
+    /// For whoever works for long without asking the server anything: lets it know now and then
+    /// that we are still there. True if Ctrl-C was pressed.
+    pub fn works_apart(&mut self) -> bool {
+        if self.last_sent.elapsed() >= PING_INTERVAL {
+            self.last_sent = Instant::now();
+            let mut ping = Vec::new();
+            frame::put_bytes(&mut ping, FrameType::Ping, 0, &[]);
+            self.outgoing.push(&ping);
+            // If this fails, so will the next request, and that one is told why.
+            let _ = self.send_some();
+        }
+        self.interrupt.is_set()
     }
 
     /// Sends what is queued for at most about `patience`, and says nothing when that fails: the
@@ -404,6 +420,7 @@ impl Link {
         match self.pipe.send(self.outgoing.queued()) {
             Ok(count) => {
                 self.outgoing.consume(count);
+                self.last_sent = Instant::now();
                 Ok(count > 0)
             }
             Err(error) if is_transient(&error) => Ok(false),

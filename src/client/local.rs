@@ -12,7 +12,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{FlockOperation, OFlags, RenameFlags};
 use sha2::{Digest as _, Sha256};
 
-use crate::client::interrupt::Interrupt;
 use crate::client::outcome::Failure;
 use crate::client::state::SourceMark;
 use crate::digest::Digest;
@@ -73,8 +72,8 @@ impl Source {
     }
 
     /// Reads the first `bytes` and returns their digest.
-    pub fn skip(&mut self, bytes: u64, interrupt: &Interrupt) -> Result<Digest, Failure> {
-        let hash = hash_up_to(&mut self.file, bytes, interrupt).map_err(|error| self.failure(error))?;
+    pub fn skip(&mut self, bytes: u64, is_stopped: Stopped) -> Result<Digest, Failure> {
+        let hash = hash_up_to(&mut self.file, bytes, is_stopped).map_err(|error| self.failure(error))?;
         self.hash = hash.0.clone();
         self.read_bytes = hash.1;
         Ok(Digest::finish(hash.0))
@@ -120,14 +119,15 @@ pub struct Part {
 
 impl Part {
     /// What an earlier download to `destination` left behind, with its bytes hashed.
-    pub fn find(destination: &Path, interrupt: &Interrupt) -> Result<Option<Self>, Failure> {
+    pub fn find(destination: &Path, is_stopped: Stopped) -> Result<Option<Self>, Failure> {
         let path = part_path(destination)?;
         match fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_file() && metadata.len() > 0 => {}
             _ => return Ok(None),
         }
         let mut part = Self::open(path, destination)?;
-        let (hash, bytes) = hash_up_to(&mut part.file, u64::MAX, interrupt).map_err(|error| error.about(&part.path))?;
+        let (hash, bytes) =
+            hash_up_to(&mut part.file, u64::MAX, is_stopped).map_err(|error| error.about(&part.path))?;
         part.hash = hash;
         part.received_bytes = bytes;
         Ok(Some(part))
@@ -239,10 +239,13 @@ pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
     }))
 }
 
+/// Asked after each piece of work that takes long; true ends it.
+pub type Stopped<'a> = &'a mut dyn FnMut() -> bool;
+
 /// The digest of a whole local file.
-pub fn digest_of(path: &Path, interrupt: &Interrupt) -> Result<Digest, Failure> {
+pub fn digest_of(path: &Path, is_stopped: Stopped) -> Result<Digest, Failure> {
     let mut source = Source::open(path)?;
-    source.skip(u64::MAX, interrupt)
+    source.skip(u64::MAX, is_stopped)
 }
 
 /// A path as a terminal may see it.
@@ -285,12 +288,12 @@ impl HashError {
 }
 
 /// Hashes from where `file` stands, at most `bytes_max`; the hash and how many bytes it took.
-fn hash_up_to(file: &mut File, bytes_max: u64, interrupt: &Interrupt) -> Result<(Sha256, u64), HashError> {
+fn hash_up_to(file: &mut File, bytes_max: u64, is_stopped: Stopped) -> Result<(Sha256, u64), HashError> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; PIECE_BYTES];
     let mut done = 0;
     while done < bytes_max {
-        if interrupt.is_set() {
+        if is_stopped() {
             return Err(HashError::Interrupted);
         }
         let wanted = usize::try_from(bytes_max - done).unwrap_or(usize::MAX).min(buffer.len());
@@ -365,13 +368,12 @@ mod tests {
     fn a_part_is_found_again_and_an_empty_one_is_not_kept() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let destination = folder.path().join("a");
-        let interrupt = Interrupt::default();
         drop(Part::create(&destination).expect("part"));
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 0);
         Part::create(&destination).expect("part").write(b"half").expect("write");
-        let mut part = Part::find(&destination, &interrupt).expect("look").expect("there");
+        let mut part = Part::find(&destination, &mut || false).expect("look").expect("there");
         assert_eq!((part.received_bytes(), part.digest()), (4, Digest::of(b"half")));
-        assert!(Part::find(&destination, &interrupt).is_err(), "locked");
+        assert!(Part::find(&destination, &mut || false).is_err(), "locked");
         part.write(b"way").expect("write");
         part.finish(0, false).expect("finish");
         assert_eq!(fs::read(&destination).expect("read"), b"halfway");
@@ -426,7 +428,7 @@ mod tests {
         let path = folder.path().join("a");
         fs::write(&path, b"hello").expect("write");
         let mut source = Source::open(&path).expect("open");
-        source.skip(5, &Interrupt::default()).expect("read");
+        source.skip(5, &mut || false).expect("read");
         assert!(source.is_unchanged());
         fs::write(&path, b"hello, world").expect("write");
         assert!(!source.is_unchanged());

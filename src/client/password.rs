@@ -1,18 +1,17 @@
 //! Where the password comes from: a file, the environment, or a prompt; never the command line,
 //! which others can read. It knows no server.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use crate::client::interrupt::Interrupt;
 use crate::client::local::shown;
 use crate::client::outcome::Failure;
+use crate::hidden_input::HiddenInput;
 use crate::limits::PASSWORD_BYTES_MAX;
 use crate::text::Escaped;
 
@@ -25,57 +24,14 @@ pub fn ask(file: Option<&Path>, user: &str, remark: &str, interrupt: &Interrupt)
     if let Ok(password) = std::env::var("BERTH_PASSWORD") {
         return check(Zeroizing::new(password), "$BERTH_PASSWORD");
     }
-    let no_terminal = |_| {
+    let hidden = HiddenInput::open().map_err(|_| {
         let text = "there is no terminal to ask for the password; use --password-file or BERTH_PASSWORD";
         Failure::Usage(text.into())
-    };
-    let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
-    let hidden = Hidden::new(terminal).map_err(no_terminal)?;
-    let line = hidden.read_line(&format!("{remark}password for {}: ", Escaped(user.as_bytes())), interrupt)?;
-    check(line, "what was typed")
-}
-
-/// A terminal that does not show what is typed, until this is dropped.
-struct Hidden {
-    terminal: File,
-    before: Termios,
-}
-
-impl Hidden {
-    fn new(terminal: File) -> io::Result<Self> {
-        let before = tcgetattr(&terminal)?;
-        let mut hidden = before.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
-        hidden.local_modes.insert(LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
-        tcsetattr(&terminal, OptionalActions::Now, &hidden)?;
-        Ok(Self { terminal, before })
-    }
-
-    /// Asks only now that nothing is shown, so that whoever types at once is not overlooked.
-    fn read_line(&self, prompt: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
-        let failure = |error: io::Error| Failure::Local(format!("the terminal: {error}"));
-        let mut terminal = &self.terminal;
-        terminal.write_all(prompt.as_bytes()).map_err(failure)?;
-        // The terminal hands a line over in one piece.
-        let mut line = Zeroizing::new(vec![0; PASSWORD_BYTES_MAX + 2]);
-        while !interrupt.is_set() {
-            let timeout = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-            if !matches!(poll(&mut [PollFd::new(terminal, PollFlags::IN)], Some(&timeout)), Ok(1..)) {
-                continue;
-            }
-            let count = terminal.read(&mut line).map_err(failure)?;
-            let text = String::from_utf8_lossy(&line[..count]);
-            return Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_string()));
-        }
-        let _ = terminal.write_all(b"\n");
-        Err(Failure::Interrupted)
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
-    }
+    })?;
+    let prompt = format!("{remark}password for {}: ", Escaped(user.as_bytes()));
+    let line = hidden.read_line(&prompt, &mut || interrupt.is_set());
+    let line = line.map_err(|error| Failure::Local(format!("the terminal: {error}")))?;
+    check(line.ok_or(Failure::Interrupted)?, "what was typed")
 }
 
 fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {

@@ -55,7 +55,8 @@ impl Tally {
         let done = self.total - self.failed;
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = (self.bytes as f64 / seconds.max(0.001)) as u64;
-        let mut line = format!("{}: {done} files, {}", self.command, Size(self.bytes));
+        let files = if done == 1 { "file" } else { "files" };
+        let mut line = format!("{}: {done} {files}, {}", self.command, Size(self.bytes));
         if self.identical > 0 {
             line.push_str(&format!(", {} already there", self.identical));
         }

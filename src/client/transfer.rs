@@ -9,6 +9,7 @@ use crate::client::incoming::Event;
 use crate::client::local::{digest_of, shown};
 use crate::client::outcome::Failure;
 use crate::client::session::{Session, unexpected};
+use crate::client::tally::Tally;
 use crate::digest::Digest;
 use crate::text::Size;
 use crate::vpath::VPath;
@@ -56,15 +57,112 @@ impl Done<'_> {
 
 /// The digest of a file here and there, if they are the same. Both sides compute at once.
 pub fn same_content(session: &mut Session, local: &Path, remote: &VPath) -> Result<Option<Digest>, Failure> {
-    session.link.request(&Request::Sha256 { path: remote.into() })?;
-    session.link.send_all()?;
-    let here = digest_of(local, session.link.interrupt());
-    let there = match session.link.receive()?.event {
-        Event::Reply(Reply::Sha256 { sha256, .. }) => sha256,
-        Event::Reply(Reply::Error(error)) => return Err(Failure::Refused(error)),
-        _ => return Err(unexpected()),
-    };
-    Ok(Some(here?).filter(|here| *here == there))
+    let mut same = Err(unexpected());
+    same_contents(session, &[(local, remote)], |result| same = result)?;
+    same
+}
+
+/// The same for many files: the server is asked ahead, so they cost no round trip each.
+/// `on_result` gets the results in order.
+fn same_contents(
+    session: &mut Session,
+    pairs: &[(&Path, &VPath)],
+    mut on_result: impl FnMut(Result<Option<Digest>, Failure>),
+) -> Result<(), Failure> {
+    let mut asked = 0;
+    for (local, _) in pairs {
+        while asked < pairs.len() && session.link.has_room() {
+            session.link.request(&Request::Sha256 { path: pairs[asked].1.into() })?;
+            asked += 1;
+        }
+        session.link.send_all()?;
+        let here = digest_of(local, &mut || session.link.works_apart());
+        let there = match session.link.receive()?.event {
+            Event::Reply(Reply::Sha256 { sha256, .. }) => Ok(sha256),
+            Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
+            _ => return Err(unexpected()),
+        };
+        let same = there.and_then(|there| Ok(Some(here?).filter(|here| *here == there)));
+        on_result(same);
+    }
+    Ok(())
+}
+
+/// A file to be transferred to a place where another one is.
+pub struct Clash<'a> {
+    /// `get` or `put`.
+    pub command: &'static str,
+    /// The file here.
+    pub local: &'a Path,
+    /// The file there.
+    pub remote: &'a VPath,
+    /// Bytes of the one that is to be transferred.
+    pub size: u64,
+    /// Bytes of the one in its place.
+    pub old_size: u64,
+}
+
+impl Clash<'_> {
+    /// Tells that both are the same, which counts as done.
+    pub fn tell_identical(
+        &self,
+        session: &mut Session,
+        tally: &mut Tally,
+        sha256: Digest,
+        is_brief: bool,
+    ) -> Result<(), Failure> {
+        tally.was_there();
+        let Self { command, local, remote, size, .. } = *self;
+        Done { command, local, remote, size, sha256, resumed_from: size, is_identical: true }.show(session, is_brief)
+    }
+
+    /// Refuses to replace the file in its place, unless that is forced or confirmed.
+    pub fn may_replace(&self, session: &mut Session, force: bool) -> Result<(), Failure> {
+        let (local, remote) = (shown(self.local).to_string(), self.remote.to_string());
+        let (old, side, new) = match self.command {
+            "get" => (local, "here", remote),
+            _ => (remote, "there", local),
+        };
+        let question = format!("replace {old} {side} ({}) by {new} ({})?", Size(self.old_size), Size(self.size));
+        if force || session.confirm(&question)? {
+            return Ok(());
+        }
+        Err(Failure::Local(format!("{old} is {side} already and differs; -f replaces it")))
+    }
+}
+
+/// Which of `jobs` remain to be done, in whose places there are files: the same content is
+/// reported as done, and what may not be replaced as failed. `clash` tells a job as a clash.
+pub fn without_identical<J>(
+    session: &mut Session,
+    tally: &mut Tally,
+    jobs: Vec<J>,
+    force: bool,
+    clash: impl Fn(&J) -> Clash<'_>,
+) -> Result<Vec<J>, Failure> {
+    let is_alike = |job: &J| clash(job).size == clash(job).old_size;
+    let (alike, mut differing): (Vec<J>, Vec<J>) = jobs.into_iter().partition(is_alike);
+    let pairs: Vec<_> = alike.iter().map(|job| (clash(job).local, clash(job).remote)).collect();
+    let mut results = Vec::with_capacity(pairs.len());
+    same_contents(session, &pairs, |result| results.push(result))?;
+    for (job, result) in alike.into_iter().zip(results) {
+        match result {
+            Ok(None) => differing.push(job),
+            Ok(Some(sha256)) => {
+                let told = clash(&job).tell_identical(session, tally, sha256, true);
+                tally.count(session, told)?;
+            }
+            Err(failure) => tally.count(session, Err(failure))?,
+        }
+    }
+    let mut remaining = Vec::with_capacity(differing.len());
+    for job in differing {
+        match clash(&job).may_replace(session, force) {
+            Ok(()) => remaining.push(job),
+            Err(failure) => tally.count(session, Err(failure))?,
+        }
+    }
+    Ok(remaining)
 }
 
 /// Says what an interrupted transfer left.

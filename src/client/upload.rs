@@ -97,6 +97,11 @@ impl Uploader {
         if self.begin(session, progress, &mut source, job)? { self.stream(session, progress, source) } else { Ok(()) }
     }
 
+    /// Whether an upload has no verdict yet.
+    pub fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Waits until every upload has its verdict.
     pub fn finish(&mut self, session: &mut Session) -> Result<(), LinkError> {
         while !self.pending.is_empty() {
@@ -325,11 +330,11 @@ fn put_request(job: &UploadJob, source: &Source, upload_id: Option<UploadId>, re
 }
 
 /// Whether the first `offset` bytes of the file are those that the server has.
-fn has_prefix(session: &Session, source: &mut Source, offset: u64, sha256: Digest) -> Result<bool, LinkError> {
+fn has_prefix(session: &mut Session, source: &mut Source, offset: u64, sha256: Digest) -> Result<bool, LinkError> {
     if offset > source.mark().size {
         return Ok(false);
     }
-    match source.skip(offset, session.link.interrupt()) {
+    match source.skip(offset, &mut || session.link.works_apart()) {
         Ok(digest) => Ok(digest == sha256 && source.read_bytes() == offset),
         Err(Failure::Interrupted) => Err(LinkError::Interrupted),
         Err(_) => Ok(false),

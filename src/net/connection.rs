@@ -99,7 +99,7 @@ impl Connection {
         if self.front.is_closing() {
             return Ok(self.close_gently(now));
         }
-        if filled || stepped || flushed {
+        if (filled || stepped || flushed) && !self.is_answered(service, &mut budget, now)? {
             return Ok(Turn::Again);
         }
         self.rest();
@@ -119,6 +119,16 @@ impl Connection {
             Channel::Refused => self.fail(Refusal::TlsRequired, now),
         }
         Ok(())
+    }
+
+    /// Looks once more, now that the answer to what was asked is on its way, whether nothing has
+    /// come meanwhile. A turn of its own for that would only delay the next request.
+    fn is_answered(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> io::Result<bool> {
+        let is_quiet = !self.has_output() && !self.lane.eof && !budget.is_spent();
+        Ok(is_quiet
+            && self.is_open_and_idle()
+            && !self.fill()?
+            && !self.front.step(&mut self.lane, service, budget, now))
     }
 
     fn fill(&mut self) -> io::Result<bool> {
@@ -240,7 +250,7 @@ impl Connection {
 
     /// Whether nothing is under way, so that closing loses nothing.
     pub fn is_idle(&self) -> bool {
-        matches!(self.front.phase(), Phase::Idle | Phase::Login)
+        matches!(self.front.phase(), Phase::Idle | Phase::Login) && self.lane.outbox.is_empty()
     }
 
     /// The same, and its end has not begun.
@@ -261,5 +271,25 @@ impl Connection {
     /// The transport, for deregistration.
     pub fn transport(&mut self) -> &mut Transport {
         &mut self.transport
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front::native::Native;
+    use crate::session::Session;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_connection_that_has_not_sent_its_last_answer_is_not_idle() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let stream = mio::net::TcpStream::connect(address).expect("it listens");
+        let front = Front::Native(Box::new(Native::new(Session::new(1, address), true)));
+        let mut connection = Connection::new(Transport::plain(stream), front, address.ip(), Instant::now());
+        assert!(connection.is_idle());
+        connection.lane.outbox.put(b"the end of a file");
+        assert!(!connection.is_idle(), "a drain would cut it off");
     }
 }

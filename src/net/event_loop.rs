@@ -1,12 +1,12 @@
 //! The loop: one thread, one poll, edge-triggered. Events only mark; work runs afterwards, one
-//! bounded turn per ready connection, round robin.
+//! bounded turn per ready connection, round robin; who waits for an answer goes first.
 //!
 //! ```text
 //! poll(wait)      zero if anyone is ready, else the nearest deadline
 //! mark(events)    set readable and writable, enqueue; no I/O
 //! accept          a bounded number per listener
 //! expire          lazy timers: ask each its real deadline, set again or close
-//! run_turns       one turn for each connection that was ready when the round began
+//! run_turns       one turn for some that woke up to ask, turn about with some that have work left
 //! reap            the only place a slot is freed
 //! ```
 //!
@@ -14,14 +14,17 @@
 //! closed connection ever reaches a newcomer.
 
 use super::connection::{Connection, Turn};
-use super::listeners::{Accepted, Listener};
+use super::listeners::{Accepted, Listener, refuse_connection};
+use super::slow_turns::SlowTurns;
 use super::timers::Timers;
 use super::transport::{Entrance, Transport};
 use crate::account::AccountName;
 use crate::config::{Limits, Timeouts};
 use crate::front::Front;
 use crate::front::native::Native;
-use crate::limits::{ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURN_WARN_INTERVAL};
+use crate::limits::{
+    ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, ASKING_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURNS_PER_ROUND,
+};
 use crate::logging::ACCESS;
 use crate::session::{Refusal, Service, Session};
 use mio::net::{TcpStream, UnixStream};
@@ -60,6 +63,9 @@ pub struct EventLoop {
     listeners: Vec<Listener>,
     slots: Slab<Slot>,
     per_address: HashMap<IpAddr, usize>,
+    /// Slots that had nothing under way when they woke up: a small request has come, perhaps.
+    asking: VecDeque<usize>,
+    /// Slots with work left.
     ready: VecDeque<usize>,
     doomed: Vec<usize>,
     timers: Timers,
@@ -105,6 +111,7 @@ impl EventLoop {
             listeners: Vec::new(),
             slots: Slab::new(),
             per_address: HashMap::new(),
+            asking: VecDeque::new(),
             ready: VecDeque::new(),
             doomed: Vec::new(),
             timers: Timers::default(),
@@ -195,7 +202,11 @@ impl EventLoop {
     fn wait(&self, now: Instant) -> Option<Duration> {
         let accepts = self.listeners.iter().any(|listener| listener.is_ready() && listener.retry_at().is_none());
         let checks = !self.accounts.unchecked.is_empty() || !self.accounts.closed.is_empty();
-        if !self.ready.is_empty() || accepts || checks || self.service.store.syncer.has_work() {
+        if !(self.asking.is_empty() && self.ready.is_empty())
+            || accepts
+            || checks
+            || self.service.store.syncer.has_work()
+        {
             return Some(Duration::ZERO);
         }
         let watch = (!self.slots.is_empty()).then_some(self.accounts.next_at);
@@ -236,7 +247,10 @@ impl EventLoop {
         let slot = &mut self.slots[key];
         if !slot.is_queued && !slot.is_doomed {
             slot.is_queued = true;
-            self.ready.push_back(key);
+            // A turn of a transfer is long beside that of a small request, which would otherwise
+            // wait for one turn of everybody's. Nobody goes first twice without having slept.
+            let queue = if slot.connection.is_idle() { &mut self.asking } else { &mut self.ready };
+            queue.push_back(key);
         }
     }
 
@@ -326,10 +340,11 @@ impl EventLoop {
                 continue;
             }
             slot.alarm = None;
-            if slot.connection.is_overdue(&self.timeouts, now) {
+            let is_overdue = slot.connection.is_overdue(&self.timeouts, now);
+            if is_overdue {
                 slot.connection.fail(Refusal::Timeout, now);
             }
-            if slot.connection.deadline(&self.timeouts).is_some_and(|deadline| deadline <= now) {
+            if is_overdue || slot.connection.deadline(&self.timeouts).is_some_and(|deadline| deadline <= now) {
                 self.enqueue(key);
             } else {
                 self.set_alarm(key, now);
@@ -342,21 +357,32 @@ impl EventLoop {
     }
 
     fn run_turns(&mut self, now: Instant) {
+        // Turn about, so that however many ask, half of the turns are left for the others.
+        let asking = self.asking.len().min(ASKING_PER_ROUND);
+        for number in 0..asking.max(TURNS_PER_ROUND) {
+            let next_asking = if number < asking { self.asking.pop_front() } else { None };
+            for key in [next_asking, self.ready.pop_front()].into_iter().flatten() {
+                self.run_turn(key, now);
+            }
+        }
+    }
+
+    fn run_turn(&mut self, key: usize, now: Instant) {
         let is_draining = self.listeners.is_empty();
-        for _ in 0..self.ready.len() {
-            let Some(key) = self.ready.pop_front() else { break };
-            let slot = &mut self.slots[key];
-            slot.is_queued = false;
-            if is_draining && slot.connection.is_idle() {
-                slot.connection.fail(Refusal::ShuttingDown, now);
+        let slot = &mut self.slots[key];
+        slot.is_queued = false;
+        if is_draining && slot.connection.is_idle() {
+            slot.connection.fail(Refusal::ShuttingDown, now);
+        }
+        match guarded_turn(&mut slot.connection, &mut self.service, &mut self.slow_turns, now) {
+            Turn::Again => {
+                slot.is_queued = true;
+                self.ready.push_back(key);
             }
-            match guarded_turn(&mut slot.connection, &mut self.service, &mut self.slow_turns, now) {
-                Turn::Again => self.enqueue(key),
-                // Its transfer has just ended, and no event would tell.
-                Turn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
-                Turn::Sleep => self.set_alarm(key, now),
-                Turn::Close => self.doom(key),
-            }
+            // Its transfer has just ended, and no event would tell.
+            Turn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
+            Turn::Sleep => self.set_alarm(key, now),
+            Turn::Close => self.doom(key),
         }
     }
 
@@ -459,29 +485,6 @@ fn guarded_turn(connection: &mut Connection, service: &mut Service, slow: &mut S
     turn
 }
 
-/// Turns that took too long. A slow disk makes many, and one line now and then tells as much.
-#[derive(Default)]
-struct SlowTurns {
-    silent_until: Option<Instant>,
-    unsaid: u32,
-}
-
-impl SlowTurns {
-    fn note(&mut self, connection: &Connection, took: Duration, now: Instant) {
-        if self.silent_until.is_some_and(|until| now < until) {
-            self.unsaid += 1;
-            return;
-        }
-        let account = connection.front().account().map_or("-", |account| account.as_str());
-        let activity = connection.front().activity();
-        let (took, unsaid) = (took.as_millis(), std::mem::take(&mut self.unsaid));
-        log::warn!(
-            "a turn of {account}, now in state {activity}, took {took} ms; {unsaid} more since the last such line"
-        );
-        self.silent_until = Some(now + TURN_WARN_INTERVAL);
-    }
-}
-
 /// Slot and serial in one number, by which a sync finds back to who asked.
 fn owner(key: usize, serial: u64) -> u64 {
     (key as u64) << 32 | (serial & u64::from(u32::MAX))
@@ -489,17 +492,4 @@ fn owner(key: usize, serial: u64) -> u64 {
 
 fn slot_of(owner: u64) -> (usize, u64) {
     ((owner >> 32) as usize, owner & u64::from(u32::MAX))
-}
-
-/// Says why before closing; a peer that cannot take it at once is not waited for.
-fn refuse_connection(mut stream: TcpStream) {
-    use crate::wire::frame::{FrameType, put_json};
-    use crate::wire::message::ErrorReply;
-    use crate::wire::{ErrorCode, Reply};
-    use std::io::Write;
-    let message = "the server has as many sessions as it may have; try again later".into();
-    let error = ErrorReply { code: ErrorCode::TooMany, message, retry: true, fatal: true };
-    let mut frame = Vec::new();
-    put_json(&mut frame, FrameType::Control, 0, &Reply::Error(error));
-    let _ = stream.write(&frame);
 }

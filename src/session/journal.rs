@@ -19,6 +19,12 @@ impl Session {
         self.log_access(verb, &[("path", path.as_bytes())], result);
     }
 
+    /// The name that was given, which is nobody's until the login has succeeded.
+    pub(super) fn log_login(&self, claimed: &str, result: &Result<(), Refusal>) {
+        let fields: &[(&str, &[u8])] = if result.is_ok() { &[] } else { &[("claimed", claimed.as_bytes())] };
+        self.log_access("login", fields, result);
+    }
+
     pub(super) fn log_access<T>(&self, verb: &str, fields: &[(&str, &[u8])], result: &Result<T, Refusal>) {
         log::info!(
             target: ACCESS,

@@ -165,10 +165,12 @@ impl Session {
             return Err(Refusal::WrongState);
         };
         let Challenged { exchange, account, user } = *challenged;
-        match (exchange.finish(client_final), account) {
+        let proved = exchange.finish(client_final);
+        let account = account.filter(|_| proved.is_ok()).and_then(|account| service.accounts.still(account));
+        match (proved, account) {
             (Ok(welcome), Some(account)) => {
                 let result = self.enter(service, &account);
-                self.log_access("login", &[("user", user.as_bytes())], &result);
+                self.log_login(&user, &result);
                 result.map(|()| LoginOutcome::Welcome(welcome))
             }
             (Err(ScramError::Malformed(_)), _) => Err(Refusal::LoginMalformed),
@@ -177,7 +179,7 @@ impl Session {
                 let account = user.parse().ok();
                 let delay = service.guard.failed(self.peer.ip(), account, now);
                 login.step = LoginStep::Refused(now + delay);
-                self.log_access("login", &[("user", user.as_bytes())], &Err::<(), _>(Refusal::LoginFailed));
+                self.log_login(&user, &Err(Refusal::LoginFailed));
                 Ok(LoginOutcome::Delayed)
             }
         }
@@ -248,12 +250,16 @@ impl Session {
 
     /// What the account uses and may use.
     pub fn quota(&self) -> Result<QuotaState, Refusal> {
-        Ok(self.member(Verb::Quota)?.home.ledger().state())
+        let state = self.member(Verb::Quota)?.home.ledger().state();
+        self.log_access("quota", &[], &Ok(()));
+        Ok(state)
     }
 
     /// The interrupted uploads of the account.
     pub fn kept_uploads(&self) -> Result<Vec<KeptUpload>, Refusal> {
-        Ok(self.member(Verb::KeptUploads)?.home.kept_uploads()?)
+        let kept = self.member(Verb::KeptUploads)?.home.kept_uploads().map_err(Refusal::from);
+        self.log_access("partials", &[], &kept);
+        kept
     }
 
     /// Drops an interrupted upload.

@@ -8,6 +8,7 @@
 pub mod control;
 pub mod frame;
 pub mod message;
+mod name;
 
 pub use frame::{Frame, WireError};
 pub use message::{ErrorCode, Reply, Request};

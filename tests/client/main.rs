@@ -2,4 +2,5 @@
 
 mod conversation;
 mod scripted;
+mod shared;
 mod transfer;

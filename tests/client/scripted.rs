@@ -1,12 +1,12 @@
 //! A server that is a script: frames in, frames out, in memory, without threads or sockets.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::shared::Shared;
 use berth::client::interrupt::Interrupt;
 use berth::client::link::Link;
 use berth::client::output::Output;
@@ -212,26 +212,4 @@ pub(crate) fn link_to(
     };
     let interrupt = Interrupt::default();
     (Link::new(Box::new(pipe), interrupt.clone()), seen, interrupt)
-}
-
-/// A writer whose content can be looked at.
-#[derive(Clone, Default)]
-pub(crate) struct Shared(Rc<RefCell<VecDeque<u8>>>);
-
-impl Shared {
-    pub(crate) fn text(&self) -> String {
-        let bytes: Vec<u8> = self.0.borrow().iter().copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-impl io::Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

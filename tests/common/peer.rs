@@ -52,11 +52,23 @@ impl Peer {
 
     /// A login up to its last answer.
     pub(crate) fn prove(&mut self, account: &str, password: &str) -> Reply {
+        match self.challenge(account, password) {
+            Ok(message) => self.ask(&Request::AuthNext { message }),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// A login up to its challenge; the proof that would be the next message.
+    pub(crate) fn begin_proof(&mut self, account: &str, password: &str) -> String {
+        self.challenge(account, password).expect("a challenge")
+    }
+
+    fn challenge(&mut self, account: &str, password: &str) -> Result<String, Reply> {
         let (exchange, message) = ClientExchange::new(account, password, Binding::None).expect("a user name");
-        let reply = self.ask(&Request::Auth { mechanism: Binding::None.mechanism().into(), message });
-        let Reply::Challenge { message } = reply else { return reply };
-        let (_, message) = exchange.answer(&message).expect("a challenge");
-        self.ask(&Request::AuthNext { message })
+        match self.ask(&Request::Auth { mechanism: Binding::None.mechanism().into(), message }) {
+            Reply::Challenge { message } => Ok(exchange.answer(&message).expect("a challenge").1),
+            reply => Err(reply),
+        }
     }
 
     // ---- Out ------------------------------------------------------------------------------

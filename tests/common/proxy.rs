@@ -110,6 +110,9 @@ struct State {
     passed: u64,
     waiting: u64,
     hold_at: Option<u64>,
+    mark: Option<(&'static [u8], u64)>,
+    /// The last bytes that passed while a mark is awaited.
+    tail: Vec<u8>,
     flip_at: Option<u64>,
     act_at: Option<(u64, Box<dyn FnOnce() + Send>)>,
 }
@@ -119,6 +122,13 @@ impl Valve {
     pub(crate) fn hold_after(&self, count: u64) {
         let mut state = lock(&self.state);
         state.hold_at = Some(state.passed + count);
+    }
+
+    /// Holds everything back that comes more than `count` bytes after `mark`.
+    pub(crate) fn hold_after_mark(&self, mark: &'static [u8], count: u64) {
+        let mut state = lock(&self.state);
+        state.mark = Some((mark, count));
+        state.tail.clear();
     }
 
     /// Lets everything through, beginning with what is held back now.
@@ -158,6 +168,7 @@ impl Valve {
     /// Takes bytes that are to pass; how many may, of at least one.
     fn pass(&self, bytes: &mut [u8]) -> usize {
         let mut state = lock(&self.state);
+        state.look_for_mark(bytes);
         state.waiting += 1;
         while state.hold_at.is_some_and(|at| state.passed >= at) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -174,6 +185,19 @@ impl Valve {
             act();
         }
         count
+    }
+}
+
+impl State {
+    fn look_for_mark(&mut self, bytes: &[u8]) {
+        let Some((mark, count)) = self.mark else { return };
+        let before = self.tail.len() as u64;
+        self.tail.extend_from_slice(bytes);
+        if let Some(at) = self.tail.windows(mark.len()).position(|window| window == mark) {
+            self.hold_at = Some(self.passed + (at + mark.len()) as u64 + count - before);
+            self.mark = None;
+        }
+        self.tail.drain(..self.tail.len().saturating_sub(mark.len() - 1));
     }
 }
 

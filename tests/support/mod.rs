@@ -451,6 +451,14 @@ impl Peer {
         true
     }
 
+    /// As [`Peer::sync`], but the disk has failed.
+    pub fn fail_sync(&mut self, server: &mut Server) -> bool {
+        let Some(synced) = server.take_synced(self.id) else { return false };
+        let result = Err(std::io::Error::from_raw_os_error(5));
+        self.front.synced(&mut self.lane, Synced { result, ..synced }, server.now);
+        true
+    }
+
     /// Lets everything happen that can without the client.
     pub fn pump(&mut self, server: &mut Server) {
         loop {
@@ -667,11 +675,10 @@ pub fn vpath(path: &str) -> VPath {
 /// Content that no two positions or seeds share.
 pub fn content(seed: u64, length: usize) -> Vec<u8> {
     let mut random = Random::new(seed);
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        bytes.extend_from_slice(&random.next().to_le_bytes());
+    let mut bytes = vec![0; length];
+    for chunk in bytes.chunks_mut(8) {
+        chunk.copy_from_slice(&random.next().to_le_bytes()[..chunk.len()]);
     }
-    bytes.truncate(length);
     bytes
 }
 

@@ -14,9 +14,8 @@ use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::{Session, unexpected};
 use crate::client::tally::Tally;
-use crate::client::transfer::{Done, note_interruption, same_content};
+use crate::client::transfer::{Clash, Done, note_interruption, same_content, without_identical};
 use crate::client::words::Word;
-use crate::text::Size;
 use crate::vpath::VPath;
 use crate::wire::message::{Entry, EntryKind, ErrorCode};
 use crate::wire::{Reply, Request};
@@ -91,19 +90,13 @@ fn get_one(
     is_brief: bool,
 ) -> Result<(), Failure> {
     if let Some(here) = destination(&job.local)? {
+        let clash = clash(&job, size, here.len());
         if here.len() == size
             && let Some(sha256) = same_content(session, &job.local, &job.remote)?
         {
-            tally.was_there();
-            let DownloadJob { local, remote, .. } = &job;
-            let done = Done { command: "get", local, remote, size, sha256, resumed_from: size, is_identical: true };
-            return done.show(session, is_brief);
+            return clash.tell_identical(session, tally, sha256, is_brief);
         }
-        let question =
-            format!("replace {} here ({}) by {} ({})?", shown(&job.local), Size(here.len()), job.remote, Size(size));
-        if !force && !session.confirm(&question)? {
-            return Err(Failure::Local(format!("{} is here already and differs; -f replaces it", shown(&job.local))));
-        }
+        clash.may_replace(session, force)?;
         job.replace = true;
     }
     let fetched = match fetch(session, &job, size) {
@@ -140,8 +133,8 @@ fn conclude(
     Done { command: "get", local, remote, size, sha256, resumed_from, is_identical: false }.show(session, is_brief)
 }
 
-/// Gets many files, as many ahead as the server allows; those with something in their place
-/// here come last, one by one.
+/// Gets many files, as many ahead as the server allows. Those that are here already are compared
+/// first; those that change meanwhile come last, one by one.
 fn get_many(
     session: &mut Session,
     remotes: &[VPath],
@@ -151,10 +144,10 @@ fn get_many(
 ) -> Result<(), Failure> {
     let mut tally = Tally::new("get", false);
     let wanted = plan(session, &mut tally, remotes, target, with_folders)?;
-    let is_new = |wanted: &(DownloadJob, u64)| fs::symlink_metadata(&wanted.0.local).is_err();
-    let (new, mut later): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_new);
-    get_new(session, &mut tally, new, &mut later)?;
-    for (job, size) in later {
+    let wanted = without_what_is_here(session, &mut tally, wanted, force)?;
+    let mut changed = Vec::new();
+    get_new(session, &mut tally, wanted, &mut changed)?;
+    for (job, size) in changed {
         let result = get_one(session, &mut tally, job, size, force, true);
         tally.count(session, result)?;
     }
@@ -162,11 +155,38 @@ fn get_many(
     tally.finish()
 }
 
+/// What remains to be fetched of `wanted` after what is here already was looked at.
+fn without_what_is_here(
+    session: &mut Session,
+    tally: &mut Tally,
+    wanted: Vec<(DownloadJob, u64)>,
+    force: bool,
+) -> Result<Vec<(DownloadJob, u64)>, Failure> {
+    let (mut remaining, mut clashing) = (Vec::new(), Vec::new());
+    for (job, size) in wanted {
+        match destination(&job.local) {
+            Err(failure) => tally.count(session, Err(failure))?,
+            Ok(None) => remaining.push((job, size)),
+            Ok(Some(here)) => clashing.push((job, size, here.len())),
+        }
+    }
+    for (job, size, _) in
+        without_identical(session, tally, clashing, force, |(job, size, here)| clash(job, *size, *here))?
+    {
+        remaining.push((DownloadJob { replace: true, ..job }, size));
+    }
+    Ok(remaining)
+}
+
+fn clash(job: &DownloadJob, size: u64, old_size: u64) -> Clash<'_> {
+    Clash { command: "get", local: &job.local, remote: &job.remote, size, old_size }
+}
+
 fn get_new(
     session: &mut Session,
     tally: &mut Tally,
     jobs: Vec<(DownloadJob, u64)>,
-    later: &mut Vec<(DownloadJob, u64)>,
+    changed: &mut Vec<(DownloadJob, u64)>,
 ) -> Result<(), Failure> {
     let total = jobs.iter().map(|(_, size)| size).sum();
     let mut progress = Progress::new(session.progress, &format!("{} files", jobs.len()), total);
@@ -182,7 +202,7 @@ fn get_new(
         }
         let Some((job, result)) = downloader.receive(session, &mut progress)? else { break };
         match result {
-            Err(failure) if has_changed(&failure) => later.push((job, 0)),
+            Err(failure) if has_changed(&failure) => changed.push((job, 0)),
             result => {
                 let result = result.and_then(|fetched| conclude(session, tally, &job, fetched, true));
                 tally.count(session, result)?;

@@ -12,13 +12,12 @@ use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::{Session, unexpected};
 use crate::client::tally::Tally;
-use crate::client::transfer::{Done, note_interruption, same_content};
+use crate::client::transfer::{Clash, Done, note_interruption, same_content, without_identical};
 use crate::client::upload::{Stored, UploadJob, Uploader, Verdict};
 use crate::client::words::Word;
-use crate::text::Size;
 use crate::vpath::VPath;
-use crate::wire::Request;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
+use crate::wire::{Reply, Request};
 
 /// `put [-f] [-r] LOCAL... [REMOTE]`
 pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
@@ -81,9 +80,7 @@ fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool)
     let job = UploadJob { local: local.to_path_buf(), remote: target.of(local)?, mode: PutMode::Create };
     let (job, result) = send(session, job, metadata.len())?;
     match result {
-        Err(failure) if exists(&failure) => {
-            put_over(session, &mut Tally::new("put", true), job, &failure, force, false)
-        }
+        Err(failure) if exists(&failure) => put_over(session, &mut Tally::new("put", true), job, &failure, force),
         result => conclude(session, &mut Tally::new("put", true), &job, result?, false),
     }
 }
@@ -94,7 +91,9 @@ fn send(session: &mut Session, job: UploadJob, size: u64) -> Result<Verdict, Fai
     let mut progress = Progress::new(session.progress, &label, size);
     let mut uploader = Uploader::default();
     uploader.send(session, &mut progress, job)?;
-    progress.verify();
+    if uploader.is_waiting() {
+        progress.verify();
+    }
     uploader.finish(session)?;
     uploader.take_verdict().ok_or_else(unexpected)
 }
@@ -107,29 +106,30 @@ fn put_over(
     mut job: UploadJob,
     refusal: &Failure,
     force: bool,
-    is_brief: bool,
 ) -> Result<(), Failure> {
     let there = session.stat(&job.remote)?;
     if there.kind != EntryKind::File {
         return Err(refusal.clone());
     }
-    let size = fs::metadata(&job.local).map_err(|error| Failure::local(&job.local, &error))?.len();
+    let size = size_of(&job.local)?;
+    let clash = clash(&job, size, there.size);
     if there.size == size
         && let Some(sha256) = same_content(session, &job.local, &job.remote)?
     {
-        tally.was_there();
-        let UploadJob { local, remote, .. } = &job;
-        let done = Done { command: "put", local, remote, size, sha256, resumed_from: size, is_identical: true };
-        return done.show(session, is_brief);
+        return clash.tell_identical(session, tally, sha256, false);
     }
-    let question =
-        format!("replace {} there ({}) by {} ({})?", job.remote, Size(there.size), shown(&job.local), Size(size));
-    if !force && !session.confirm(&question)? {
-        return Err(Failure::Local(format!("{} is there already and differs; -f replaces it", job.remote)));
-    }
+    clash.may_replace(session, force)?;
     job.mode = PutMode::Replace;
     let (job, result) = send(session, job, size)?;
-    conclude(session, tally, &job, result?, is_brief)
+    conclude(session, tally, &job, result?, false)
+}
+
+fn size_of(local: &Path) -> Result<u64, Failure> {
+    fs::metadata(local).map(|metadata| metadata.len()).map_err(|error| Failure::local(local, &error))
+}
+
+fn clash(job: &UploadJob, size: u64, old_size: u64) -> Clash<'_> {
+    Clash { command: "put", local: &job.local, remote: &job.remote, size, old_size }
 }
 
 fn conclude(
@@ -145,8 +145,8 @@ fn conclude(
     Done { command: "put", local, remote, size, sha256, resumed_from, is_identical: false }.show(session, is_brief)
 }
 
-/// Sends many files back to back; those with something in their place there come last, one by
-/// one.
+/// Sends many files back to back. Where something is in their place there, it is compared
+/// afterwards, and what may be replaced is sent in a second round.
 fn put_many(
     session: &mut Session,
     locals: &[PathBuf],
@@ -157,23 +157,62 @@ fn put_many(
     let mut tally = Tally::new("put", false);
     let plan = plan(session, &mut tally, locals, target, with_folders)?;
     make_folders(session, &mut tally, &plan.folders)?;
-    let mut progress = Progress::new(session.progress, &format!("{} files", plan.files.len()), plan.bytes);
-    let mut uploader = Uploader::default();
-    let mut occupied = Vec::new();
-    for job in plan.files {
-        uploader.send(session, &mut progress, job)?;
-        settle(session, &mut tally, &mut uploader, &mut occupied)?;
-    }
-    progress.verify();
-    uploader.finish(session)?;
-    settle(session, &mut tally, &mut uploader, &mut occupied)?;
-    drop(progress);
-    for (job, refusal) in occupied {
-        let result = put_over(session, &mut tally, job, &refusal, force, true);
-        tally.count(session, result)?;
+    let occupied = put_new(session, &mut tally, plan.files, plan.bytes)?;
+    let (again, bytes) = without_what_is_there(session, &mut tally, occupied, force)?;
+    for (_, failure) in put_new(session, &mut tally, again, bytes)? {
+        tally.count(session, Err(failure))?;
     }
     tally.summarize(session)?;
     tally.finish()
+}
+
+/// Sends files; those in whose place something is come back.
+fn put_new(
+    session: &mut Session,
+    tally: &mut Tally,
+    jobs: Vec<UploadJob>,
+    bytes: u64,
+) -> Result<Vec<(UploadJob, Failure)>, Failure> {
+    let mut occupied = Vec::new();
+    if jobs.is_empty() {
+        return Ok(occupied);
+    }
+    let mut progress = Progress::new(session.progress, &format!("{} files", jobs.len()), bytes);
+    let mut uploader = Uploader::default();
+    for job in jobs {
+        uploader.send(session, &mut progress, job)?;
+        settle(session, tally, &mut uploader, &mut occupied)?;
+    }
+    progress.verify();
+    uploader.finish(session)?;
+    settle(session, tally, &mut uploader, &mut occupied)?;
+    Ok(occupied)
+}
+
+/// What remains to be sent of `occupied` after what is there was looked at, and its bytes.
+fn without_what_is_there(
+    session: &mut Session,
+    tally: &mut Tally,
+    occupied: Vec<(UploadJob, Failure)>,
+    force: bool,
+) -> Result<(Vec<UploadJob>, u64), Failure> {
+    let requests: Vec<_> = occupied.iter().map(|(job, _)| Request::Stat { path: (&job.remote).into() }).collect();
+    let mut found = Vec::with_capacity(requests.len());
+    session.call_each(&requests, |_, _, result| found.push(result))?;
+    let mut clashing = Vec::with_capacity(occupied.len());
+    for ((job, refusal), result) in occupied.into_iter().zip(found) {
+        match (result, size_of(&job.local)) {
+            (Ok(Reply::Stat { entry, .. }), Ok(size)) if entry.kind == EntryKind::File => {
+                clashing.push((job, size, entry.size));
+            }
+            (Ok(_), Ok(_)) => tally.count(session, Err(refusal))?,
+            (Err(failure), _) | (_, Err(failure)) => tally.count(session, Err(failure))?,
+        }
+    }
+    let remaining = without_identical(session, tally, clashing, force, |(job, size, there)| clash(job, *size, *there))?;
+    let bytes = remaining.iter().map(|(_, size, _)| size).sum();
+    let again = remaining.into_iter().map(|(job, ..)| UploadJob { mode: PutMode::Replace, ..job });
+    Ok((again.collect(), bytes))
 }
 
 fn settle(

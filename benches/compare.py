@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Measures berth beside whichever of nginx, rsync, vsftpd, Pure-FTPd, ProFTPD and pyftpdlib are
+installed, and beside bare loops without any protocol. Everything runs on loopback, the server
+with all its processes on one core and the client on another.
+
+    benches/compare.py                          # all of it, five rounds; some peers need root
+    benches/compare.py --quick --only download,login
+    benches/compare.py --write-readme --json figures.json"""
+import argparse, json, os, pathlib, shutil, signal, subprocess, sys, tempfile, time
+from measure import Tools
+from workloads import WORKLOADS, Bench
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+
+
+def build():
+    """The paths of berthd, berth and the load generator, built for release."""
+    cargo = ["cargo", "build", "--release", "--bins", "--bench", "load", "--message-format=json-render-diagnostics"]
+    lines = subprocess.run(cargo, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    found = {m["target"]["name"]: m["executable"] for m in map(json.loads, lines) if m.get("executable")}
+    return found["berthd"], found["berth"], found["load"]
+
+
+def scratch_folder(wanted, needed):
+    """A folder in memory if there is room, so that no disk is measured by accident."""
+    memory = "/dev/shm"
+    fits = os.path.isdir(memory) and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > needed
+    folder = tempfile.mkdtemp(prefix="berth-bench-", dir=wanted or (memory if fits else None))
+    os.chmod(folder, 0o755)          # servers that give up root must get in
+    return folder
+
+
+def machine():
+    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown CPU")
+    return f"{os.cpu_count()} × {model}, Linux {os.uname().release}, {time.strftime('%Y-%m-%d')}, load {os.getloadavg()[0]:.1f} before"
+
+
+def write_readme(text):
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text().split(BEGIN)
+    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="some of: " + ",".join(WORKLOADS))
+    parser.add_argument("--runs", type=int, default=5, help="measured rounds; one more warms up")
+    parser.add_argument("--quick", action="store_true", help="a sixteenth of everything, and two rounds")
+    parser.add_argument("--peers", action="append", default=[], metavar="DIR", help="where else programs may be; DIR/bin, DIR/usr/sbin … are searched too")
+    parser.add_argument("--tmp", help="where the data goes (default: /dev/shm, about 5 GiB)")
+    parser.add_argument("--disk", help="where the disk is measured (default: the folder for temporary files)")
+    parser.add_argument("--json", metavar="FILE", help="write every value there")
+    parser.add_argument("--write-readme", action="store_true", help="put the tables into README.md")
+    options = parser.parse_args()
+    chosen = options.only.split(",") if options.only else list(WORKLOADS)
+    if unknown := [name for name in chosen if name not in WORKLOADS]:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    scale = 16 if options.quick else 1
+    runs = min(options.runs, 2) if options.quick else options.runs
+    files = 10_000 // scale
+    programs = build()
+    names = [f"d{i // 100:03d}/f{i % 100:03d}" for i in range(files)]
+    where = machine()
+    folder = scratch_folder(options.tmp, (6 << 30) // scale)
+    disk = tempfile.mkdtemp(prefix="berth-bench-", dir=options.disk)
+    os.chmod(disk, 0o755)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    tables = []
+    try:
+        tools = Tools(programs, options.peers, names)
+        steps = [step // scale for step in (1000, 5000, 10000)]
+        bench = Bench(tools, folder, disk, runs, (1 << 30) // scale, (16 << 20) // scale, files, steps)
+        for name in chosen:
+            tables.append(WORKLOADS[name](bench))
+            print(tables[-1].markdown(), flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(disk, ignore_errors=True)
+    how = f"Median (least–most) of {runs} rounds by `benches/compare.py`{' --quick' if options.quick else ''} on {where}. *Of berth's*: the first column beside berth's of the same round."
+    if options.json:
+        values = {table.title: dict(rows=table.rows, notes=table.notes) for table in tables}
+        pathlib.Path(options.json).write_text(json.dumps(dict(how=how, tables=values), indent=1))
+    if options.write_readme:
+        write_readme("\n".join([how, "", *(table.markdown() for table in tables)]))
+
+
+if __name__ == "__main__":
+    main()

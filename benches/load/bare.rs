@@ -1,0 +1,76 @@
+//! Loops without any protocol: what the kernel and SHA-256 alone allow.
+
+use crate::dialect::Outcome;
+use sha2::{Digest, Sha256};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Instant;
+
+/// Serves `file` to whoever connects, with sendfile, or read, hashed and written.
+pub(crate) fn send(file: &Path, hashes: bool) -> Outcome<()> {
+    let (listener, mut buffer) = (listen()?, vec![0; PIECE_BYTES]);
+    loop {
+        let (mut peer, _) = listener.accept()?;
+        let mut file = File::open(file)?;
+        let mut digest = Sha256::new();
+        loop {
+            let count = if hashes {
+                let count = file.read(&mut buffer)?;
+                digest.update(&buffer[..count]);
+                peer.write_all(&buffer[..count])?;
+                count
+            } else {
+                rustix::fs::sendfile(&peer, &file, None, 8 * PIECE_BYTES)?
+            };
+            if count == 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// Stores in `file` what whoever connects sends, hashed or not, and closes when it is there.
+pub(crate) fn receive(file: &Path, hashes: bool) -> Outcome<()> {
+    let (listener, mut buffer) = (listen()?, vec![0; PIECE_BYTES]);
+    loop {
+        let (mut peer, _) = listener.accept()?;
+        let mut file = File::create(file)?;
+        let mut digest = Sha256::new();
+        loop {
+            let count = peer.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            if hashes {
+                digest.update(&buffer[..count]);
+            }
+            file.write_all(&buffer[..count])?;
+        }
+    }
+}
+
+/// Creates `count` files of 4 KiB in `folder`: write, perhaps fdatasync, rename. The seconds.
+pub(crate) fn files(folder: &Path, count: usize, syncs: bool) -> Outcome<f64> {
+    let content = [7; 4096];
+    let started = Instant::now();
+    for number in 0..count {
+        let staged = folder.join(".staged");
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&staged)?;
+        file.write_all(&content)?;
+        if syncs {
+            file.sync_data()?;
+        }
+        std::fs::rename(staged, folder.join(format!("f{number:05}")))?;
+    }
+    Ok(started.elapsed().as_secs_f64())
+}
+
+fn listen() -> Outcome<TcpListener> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("listening on {}", listener.local_addr()?);
+    Ok(listener)
+}
+
+const PIECE_BYTES: usize = 256 * 1024;

@@ -1,0 +1,290 @@
+//! A load generator: many sessions with one server, from one thread. `compare.py` drives it; the
+//! last line it prints is JSON. Run without arguments it tells its usage and does nothing, so
+//! that `cargo bench` and `cargo test --benches` pass over it.
+//!
+//! - `dialect` is what a session's bytes mean; `native`, `ftp`, `http` are the dialects.
+//! - `swarm` moves the bytes of many sessions.
+//! - `bare` are loops without a protocol, to compare with.
+
+mod bare;
+mod dialect;
+mod ftp;
+mod http;
+mod native;
+mod swarm;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use dialect::{Dialect, Event, Outcome};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{BufRead, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+use swarm::Swarm;
+
+#[derive(Parser)]
+#[command(name = "load", about = "Loads a file server with many sessions")]
+struct Arguments {
+    #[command(subcommand)]
+    mode: Mode,
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Downloads, all at once, discarded
+    Get {
+        #[command(flatten)]
+        target: Target,
+        #[arg(short, default_value_t = 1)]
+        n: usize,
+        /// Hash what comes
+        #[arg(long)]
+        sha256: bool,
+    },
+    /// One upload
+    Put {
+        #[command(flatten)]
+        target: Target,
+        /// What to send
+        #[arg(long)]
+        local: PathBuf,
+    },
+    /// Sessions that download again and again, until killed
+    Loop {
+        #[command(flatten)]
+        target: Target,
+        #[arg(short, default_value_t = 1)]
+        n: usize,
+    },
+    /// Small requests, one after the other, in one session
+    Latency {
+        #[command(flatten)]
+        target: Target,
+        #[arg(short, default_value_t = 500)]
+        n: usize,
+    },
+    /// Sessions from connect to leave
+    Login {
+        #[command(flatten)]
+        target: Target,
+        #[arg(short, default_value_t = 1000)]
+        n: usize,
+        /// So many at a time
+        #[arg(short, default_value_t = 50)]
+        c: usize,
+    },
+    /// Idle sessions: after each step prints `AT n seconds` and waits for a line
+    Idle {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long, value_delimiter = ',', default_value = "1000,5000,10000")]
+        steps: Vec<usize>,
+    },
+    /// Serves one file without any protocol
+    BareSend {
+        file: PathBuf,
+        #[arg(long)]
+        sha256: bool,
+    },
+    /// Stores what comes in one file, without any protocol
+    BareReceive {
+        file: PathBuf,
+        #[arg(long)]
+        sha256: bool,
+    },
+    /// Creates, writes, renames files of 4 KiB
+    BareFiles {
+        folder: PathBuf,
+        #[arg(short, default_value_t = 10_000)]
+        n: usize,
+        #[arg(long)]
+        fdatasync: bool,
+    },
+}
+
+#[derive(Args)]
+struct Target {
+    /// ADDRESS:PORT
+    #[arg(long)]
+    target: SocketAddr,
+    #[arg(long, value_enum, default_value_t = Protocol::Native)]
+    protocol: Protocol,
+    #[arg(long, default_value = "bench")]
+    user: String,
+    /// The remote file
+    #[arg(long, default_value = "mid.bin")]
+    path: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    Native,
+    Ftp,
+    Http,
+    Raw,
+}
+
+fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().collect();
+    // What `cargo bench` adds is not for us.
+    if words[1..].iter().all(|word| word == "--bench") {
+        let _ = Arguments::command().print_help();
+        return ExitCode::SUCCESS;
+    }
+    match run(Arguments::parse_from(words).mode) {
+        Ok(result) => {
+            println!("{result}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("{}", json!({ "err": error.to_string() }));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(mode: Mode) -> Outcome<Value> {
+    match mode {
+        Mode::Get { target, n, sha256 } => get(&target, n, sha256),
+        Mode::Put { target, local } => put(&target, File::open(local)?),
+        Mode::Loop { target, n } => repeat(&target, n),
+        Mode::Latency { target, n } => latency(&target, n),
+        Mode::Login { target, n, c } => login(&target, n, c),
+        Mode::Idle { target, steps } => idle(&target, &steps),
+        Mode::BareSend { file, sha256 } => bare::send(&file, sha256).map(|()| Value::Null),
+        Mode::BareReceive { file, sha256 } => bare::receive(&file, sha256).map(|()| Value::Null),
+        Mode::BareFiles { folder, n, fdatasync } => {
+            Ok(json!({ "n": n, "elapsed_s": bare::files(&folder, n, fdatasync)? }))
+        }
+    }
+}
+
+impl Target {
+    fn swarm(&self) -> Outcome<Swarm> {
+        let (user, password) = (self.user.clone(), std::env::var("BERTH_PASSWORD").unwrap_or_default());
+        let dialect: Box<dyn Fn() -> Box<dyn Dialect>> = match self.protocol {
+            Protocol::Native => {
+                let account: &'static _ = Box::leak(Box::new(native::Account::new(user, password)));
+                Box::new(move || Box::new(native::Native::new(account)))
+            }
+            Protocol::Ftp => Box::new(move || Box::new(ftp::Ftp::new(&user, &password))),
+            Protocol::Http => Box::new(|| Box::new(http::Http::default())),
+            Protocol::Raw => Box::new(|| Box::new(http::Raw)),
+        };
+        Swarm::new(self.target, dialect)
+    }
+}
+
+fn get(target: &Target, count: usize, hashes: bool) -> Outcome<Value> {
+    let mut swarm = target.swarm()?;
+    let keys = swarm.open_all(count)?;
+    let started = Instant::now();
+    for &key in &keys {
+        swarm.session(key).digest = hashes.then(Sha256::new);
+        swarm.get(key, &target.path)?;
+    }
+    let mut ends = Vec::with_capacity(count);
+    while ends.len() < count {
+        swarm.next()?;
+        ends.push(started.elapsed().as_secs_f64());
+    }
+    let bytes: u64 = keys.iter().map(|&key| swarm.session(key).content_bytes).sum();
+    let digest = swarm.session(keys[0]).digest.take().map(|digest| hex(&digest.finalize()));
+    let (fastest, slowest) = (ends[0], ends[count - 1]);
+    Ok(json!({ "ok": count, "bytes": bytes, "xfer_s": slowest, "fastest_s": fastest, "slowest_s": slowest,
+               "sha256": digest }))
+}
+
+fn put(target: &Target, file: File) -> Outcome<Value> {
+    let mut swarm = target.swarm()?;
+    let key = swarm.open_all(1)?[0];
+    let (started, bytes) = (Instant::now(), file.metadata()?.len());
+    swarm.put(key, &target.path, file)?;
+    swarm.next()?;
+    Ok(json!({ "bytes": bytes, "xfer_s": started.elapsed().as_secs_f64() }))
+}
+
+fn repeat(target: &Target, count: usize) -> Outcome<Value> {
+    let mut swarm = target.swarm()?;
+    for key in swarm.open_all(count)? {
+        swarm.get(key, &target.path)?;
+    }
+    loop {
+        let (key, _) = swarm.next()?;
+        swarm.get(key, &target.path)?;
+    }
+}
+
+fn latency(target: &Target, count: usize) -> Outcome<Value> {
+    let mut swarm = target.swarm()?;
+    let key = swarm.open_all(1)?[0];
+    let mut seconds = Vec::with_capacity(count);
+    for _ in 0..count {
+        let started = Instant::now();
+        swarm.ask(key, &target.path)?;
+        swarm.next()?;
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    let [p50, p99, max] = percentiles(seconds);
+    Ok(json!({ "n": count, "p50_ms": p50, "p99_ms": p99, "max_ms": max, "failed": 0 }))
+}
+
+fn login(target: &Target, count: usize, at_once: usize) -> Outcome<Value> {
+    let mut swarm = target.swarm()?;
+    // The first derives the keys for all.
+    let first = swarm.open_all(1)?[0];
+    swarm.close(first);
+    let started = Instant::now();
+    let mut opened = vec![started; at_once + 1];
+    let mut seconds = Vec::with_capacity(count);
+    let mut begun = 0;
+    while seconds.len() < count {
+        while begun < count && begun < seconds.len() + at_once {
+            let now = Instant::now();
+            opened[swarm.open()?] = now;
+            begun += 1;
+        }
+        let (key, event) = swarm.next()?;
+        if event == Event::LoggedIn && swarm.leave(key)? {
+            continue;
+        }
+        swarm.close(key);
+        seconds.push(opened[key].elapsed().as_secs_f64());
+    }
+    let elapsed = started.elapsed().as_secs_f64();
+    let [p50, p99, max] = percentiles(seconds);
+    Ok(json!({ "n": count, "rate": count as f64 / elapsed, "elapsed_s": elapsed,
+               "p50_ms": p50, "p99_ms": p99, "max_ms": max, "failed": 0 }))
+}
+
+fn idle(target: &Target, steps: &[usize]) -> Outcome<Value> {
+    let mut swarm = target.swarm()?;
+    let (started, mut held) = (Instant::now(), 0);
+    for &step in steps {
+        let opened = swarm.open_all(step.saturating_sub(held));
+        held = held.max(step);
+        match opened {
+            Ok(_) => println!("AT {held} {:.3}", started.elapsed().as_secs_f64()),
+            Err(error) => println!("AT {held} {:.3} {error}", started.elapsed().as_secs_f64()),
+        }
+        std::io::stdout().flush()?;
+        if std::io::stdin().lock().lines().next().is_none() {
+            break;
+        }
+    }
+    Ok(json!({ "held": held, "failed": 0 }))
+}
+
+/// The median, the 99th percentile and the maximum, in milliseconds.
+fn percentiles(mut seconds: Vec<f64>) -> [f64; 3] {
+    seconds.sort_by(f64::total_cmp);
+    let at = |part: f64| seconds[((seconds.len() as f64 * part) as usize).min(seconds.len() - 1)] * 1e3;
+    [at(0.5), at(0.99), at(1.0)]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,322 @@
+"""The servers that compare.py knows: how each is found, started, and spoken to. To add one,
+subclass Server. Everything listens on loopback only and serves one folder."""
+import grp, json, os, pwd, shutil, socket, subprocess, sys
+
+PASSWORD = "only-for-the-bench"
+# crypt(PASSWORD), sha256 with few rounds, so that a login measures the server and not the hash.
+CRYPT = "$5$rounds=1000$benchsalt$29TiBk5E2V5cifXSoDwhIecQu9w54a5cDDgb.l6wfx5"
+IS_ROOT = os.geteuid() == 0
+# Whom the files belong to and servers become; vsftpd wants a home that exists.
+_humble = (user.pw_name for user in pwd.getpwall() if user.pw_name in ("nobody", "daemon", "bin") and os.path.isdir(user.pw_dir))
+OWNER = next(_humble, "nobody") if IS_ROOT else pwd.getpwuid(os.geteuid()).pw_name
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """One server over `home`; `scratch` is for what it needs besides."""
+    title = ""
+    protocol = "ftp"          # what the load generator speaks to it
+    program = ""              # looked for in the path and in --peers
+    user = "bench"
+
+    def __init__(self, tools, home, scratch):
+        self.tools, self.home, self.scratch = tools, home, scratch
+        self.port = free_port()
+
+    @property
+    def path(self):
+        return self.tools.find(self.program)
+
+    def missing(self):
+        return None if self.path else f"{self.program} is not installed"
+
+    def command(self):
+        raise NotImplementedError
+
+    def write(self, name, text, mode=0o600):
+        path = os.path.join(self.scratch, name)
+        with open(path, "w") as f:
+            f.write(text)
+        os.chmod(path, mode)
+        return path
+
+    def load(self, mode, *rest):
+        """The load generator against this server."""
+        return [self.tools.load, mode, "--protocol", self.protocol, "--target", f"127.0.0.1:{self.port}", "--user", self.user, *map(str, rest)]
+
+    # What follows are command lines, or None for what cannot be done. Trees go into a folder.
+
+    def get(self, name, local):
+        return None
+
+    def put(self, local, name):
+        return self.load("put", "--path", name, "--local", local)
+
+    def get_tree(self, name, folder):
+        return None
+
+    def put_tree(self, local, folder):
+        return None
+
+
+class Berth(Server):
+    title, protocol = "berth", "native"
+    sync = "none"
+
+    path = property(lambda self: self.tools.berthd)
+
+    def command(self):
+        conf = os.path.join(self.scratch, f"conf-{self.port}")
+        os.makedirs(conf, exist_ok=True)
+        many = 20000
+        config = self.write(f"conf-{self.port}/berthd.json", json.dumps({
+            "root": conf, "listen": f"127.0.0.1:{self.port}", "home_roots": [os.path.dirname(self.home)], "sync": self.sync,
+            "limits": {"sessions": many, "sessions_per_account": many, "sessions_per_address": many},
+            "timeouts": {"idle": 7200, "stall": 7200}}))
+        if not os.path.exists(f"{conf}/users/bench.json"):
+            subprocess.run([self.path, "user", "add", "bench", "--home", self.home, "--password-stdin", "--config", config],
+                           input=f"{PASSWORD}\n", text=True, check=True, stdout=subprocess.DEVNULL)
+        return [self.path, "serve", "--config", config]
+
+    def client(self, *words):
+        return [self.tools.berth, "--plaintext", "--quiet", f"bench@127.0.0.1:{self.port}", *words]
+
+    def get(self, name, local):
+        return self.client("get", "-f", name, local)
+
+    def put(self, local, name):
+        return self.client("put", "-f", local, name)
+
+    def get_tree(self, name, folder):
+        return self.client("get", "-r", name, folder + "/")
+
+    def put_tree(self, local, folder):
+        return self.client("put", "-r", local, folder + "/")
+
+
+class BerthData(Berth):
+    title, sync = "berth, sync data", "data"
+
+
+class Rsync(Server):
+    title, protocol, program = "rsync", "rsync", "rsync"
+
+    def command(self):
+        self.secret = self.write("rsync.password", PASSWORD + "\n")
+        secrets = self.write("rsync.secrets", f"bench:{PASSWORD}\n")
+        who = f"uid = {OWNER}\ngid = {grp.getgrgid(pwd.getpwnam(OWNER).pw_gid).gr_name}\n" if IS_ROOT else ""
+        config = self.write("rsyncd.conf", f"address = 127.0.0.1\nport = {self.port}\nuse chroot = no\nmax connections = 0\n"
+                            f"log file = /dev/null\ntransfer logging = no\n[home]\npath = {self.home}\n{who}read only = no\n"
+                            f"auth users = bench\nsecrets file = {secrets}\n")
+        return [self.path, "--daemon", "--no-detach", f"--config={config}"]
+
+    def client(self, *words):
+        return [self.path, f"--port={self.port}", f"--password-file={self.secret}", "--whole-file", "--inplace", *words]
+
+    def get(self, name, local):
+        return self.client(f"bench@127.0.0.1::home/{name}", local)
+
+    def put(self, local, name):
+        return self.client(local, f"bench@127.0.0.1::home/{name}")
+
+    def get_tree(self, name, folder):
+        return self.client("-r", f"bench@127.0.0.1::home/{name}", f"{folder}/")
+
+    def put_tree(self, local, folder):
+        return self.client("-r", local, f"bench@127.0.0.1::home/{folder}/")
+
+
+class Nginx(Server):
+    title, protocol, program = "nginx", "http", "nginx"
+
+    def command(self):
+        temp = self.home + ".nginx"           # beside the home, so that an upload ends in a rename
+        os.makedirs(temp, exist_ok=True)
+        if IS_ROOT:
+            shutil.chown(temp, OWNER)
+        user = f"user {OWNER} {grp.getgrgid(pwd.getpwnam(OWNER).pw_gid).gr_name};" if IS_ROOT else ""
+        unused = "".join(f"{kind}_temp_path {self.scratch}/ngx-{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
+        config = self.write("nginx.conf", f"""daemon off; worker_processes 1; {user} pid {self.scratch}/nginx.pid;
+error_log {self.scratch}/nginx.log error; worker_rlimit_nofile 20000; events {{ worker_connections 15000; }}
+http {{ access_log off; sendfile on; tcp_nopush on; sendfile_max_chunk 2m; keepalive_timeout 7200; keepalive_requests 10000000;
+  client_body_temp_path {temp}; client_body_buffer_size 1m; default_type application/octet-stream; {unused}
+  open_file_cache max=20000 inactive=60s; client_body_timeout 7200; client_header_timeout 7200;
+  server {{ listen 127.0.0.1:{self.port} backlog=4096; root {self.home}; location / {{ }}
+    location /up/ {{ dav_methods PUT; create_full_put_path on; client_max_body_size 0; }} }} }}
+""")
+        return [self.path, "-c", config, "-e", f"{self.scratch}/nginx.log"]
+
+    def _curl(self, lines, name):
+        if not self.tools.find("curl"):
+            return None
+        return [self.tools.find("curl"), "-sSf", "-Z", "--parallel-max", "8", "-K", self.write(name, "\n".join(lines), 0o644)]
+
+    def get_tree(self, name, folder):
+        url = f"http://127.0.0.1:{self.port}/{name}"
+        return self._curl([f'create-dirs\nurl="{url}/{n}"\noutput="{folder}/{name}/{n}"' for n in self.tools.names], "curl-get")
+
+    def put_tree(self, local, folder):
+        url = f"http://127.0.0.1:{self.port}/{folder}/{os.path.basename(local)}"
+        return self._curl([f'url="{url}/{n}"\nupload-file="{local}/{n}"\noutput="/dev/null"' for n in self.tools.names], "curl-put")
+
+
+class Ftp(Server):
+    def _lftp(self, script):
+        if not self.tools.find("lftp"):
+            return None
+        pre = ("set ftp:ssl-allow no; set cmd:fail-exit yes; set net:connection-limit 0; set xfer:clobber yes; set ftp:prefer-epsv yes; "
+               "set ftp:use-feat no;")
+        return [self.tools.find("lftp"), "-u", f"{self.user},{PASSWORD}", "-e", f"{pre} {script}; bye", f"ftp://127.0.0.1:{self.port}"]
+
+    def get_tree(self, name, folder):
+        return self._lftp(f"mirror --no-perms --parallel=8 {name} {folder}/{name}")
+
+    def put_tree(self, local, folder):
+        return self._lftp(f"mirror -R --no-perms --parallel=8 {local} {folder}/{os.path.basename(local)}")
+
+
+class Vsftpd(Ftp):
+    title, program, user = "vsftpd", "vsftpd", "anonymous"
+
+    def command(self):
+        empty = os.path.join(self.scratch, "empty")
+        os.makedirs(empty, exist_ok=True)
+        config = self.write("vsftpd.conf", f"""listen=YES
+background=NO
+listen_address=127.0.0.1
+listen_port={self.port}
+anonymous_enable=YES
+no_anon_password=NO
+ftp_username={OWNER}
+anon_root={self.home}
+allow_writeable_chroot=YES
+write_enable=YES
+anon_upload_enable=YES
+anon_mkdir_write_enable=YES
+anon_other_write_enable=YES
+anon_world_readable_only=NO
+anon_umask=022
+{'secure_chroot_dir=' + empty if IS_ROOT else 'run_as_launching_user=YES'}
+xferlog_enable=NO
+use_sendfile=YES
+max_clients=0
+max_per_ip=0
+idle_session_timeout=7200
+data_connection_timeout=7200
+isolate=NO
+isolate_network=NO
+seccomp_sandbox=NO
+""")
+        return [self.path, config]
+
+
+class PureFtpd(Ftp):
+    title, program = "Pure-FTPd", "pure-ftpd"
+
+    def missing(self):
+        if not self.path or IS_ROOT and self.tools.find("pure-pw"):
+            return super().missing()
+        return "pure-ftpd needs root and pure-pw"
+
+    def command(self):
+        who = pwd.getpwnam(OWNER)
+        passwords = self.write("pure.passwd", f"bench:{CRYPT}:{who.pw_uid}:{who.pw_gid}::{self.home}/./::::::::::::\n")
+        subprocess.run([self.tools.find("pure-pw"), "mkdb", f"{self.scratch}/pure.pdb", "-f", passwords], check=True, stdout=subprocess.DEVNULL)
+        return [self.path, "-S", f"127.0.0.1,{self.port}", "-l", f"puredb:{self.scratch}/pure.pdb", "-c", "20000", "-C", "20000", "-E",
+                "-H", "-I", "120", "-u", "1", "-f", "none", "-g", f"{self.scratch}/pure.pid"]
+
+
+class Proftpd(Ftp):
+    title, program = "ProFTPD", "proftpd"
+
+    def command(self):
+        who = pwd.getpwnam(OWNER)
+        users = self.write("proftpd.passwd", f"bench:{CRYPT}:{who.pw_uid}:{who.pw_gid}::{self.home}:/bin/sh\n")
+        config = self.write("proftpd.conf", f"""ServerType standalone
+ServerName bench
+DefaultServer on
+DefaultAddress 127.0.0.1
+SocketBindTight on
+Port {self.port}
+UseIPv6 off
+UseReverseDNS off
+User {OWNER}
+Group {grp.getgrgid(who.pw_gid).gr_name}
+PidFile {self.scratch}/proftpd.pid
+ScoreboardFile {self.scratch}/proftpd.score
+SystemLog none
+TransferLog none
+WtmpLog off
+MaxInstances 20000
+TimeoutIdle 7200
+TimeoutNoTransfer 7200
+AuthOrder mod_auth_file.c
+AuthUserFile {users}
+RequireValidShell off
+UseSendfile on
+AllowOverwrite on
+<IfModule mod_delay.c>
+DelayEngine off
+</IfModule>
+""")
+        return [self.path, "-n", "-c", config]
+
+
+class Pyftpdlib(Ftp):
+    title, program = "pyftpdlib", "python3"
+    SCRIPT = """import logging, sys
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.servers import FTPServer
+logging.basicConfig(level=logging.WARNING)
+FTPHandler.authorizer = DummyAuthorizer()
+FTPHandler.authorizer.add_user("bench", sys.argv[3], sys.argv[2], perm="elradfmwMT")
+FTPHandler.timeout = 7200
+server = FTPServer(("127.0.0.1", int(sys.argv[1])), FTPHandler, backlog=1024)
+server.max_cons = server.max_cons_per_ip = 0
+server.serve_forever()
+"""
+
+    @property
+    def path(self):
+        pythons = [sys.executable] + self.tools.find_all("python3")
+        return next((p for p in pythons if subprocess.run([p, "-c", "import pyftpdlib"], capture_output=True).returncode == 0), None)
+
+    def missing(self):
+        return None if self.path else "pyftpdlib is not installed"
+
+    def command(self):
+        return [self.path, self.write("pyftpd.py", self.SCRIPT), str(self.port), self.home, PASSWORD]
+
+
+class BareSend(Server):
+    title, protocol, extra = "bare loop: sendfile", "raw", ()
+    mode, file = "bare-send", "big.bin"
+
+    path = property(lambda self: self.tools.load)
+
+    def command(self):
+        return [self.path, self.mode, os.path.join(self.home, self.file), *self.extra]
+
+    def announced(self, line):
+        self.port = int(line.rsplit(":", 1)[1])
+
+
+class BareSendHashed(BareSend):
+    title, extra = "bare loop: read + SHA-256 + send", ("--sha256",)
+
+
+class BareReceive(BareSend):
+    title, mode, file = "bare loop: receive + write", "bare-receive", "up/big.bin"
+
+
+class BareReceiveHashed(BareReceive):
+    title, extra = "bare loop: receive + SHA-256 + write", ("--sha256",)
+
+
+PEERS = [Rsync, Nginx, Vsftpd, PureFtpd, Proftpd, Pyftpdlib]

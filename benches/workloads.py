@@ -1,0 +1,350 @@
+"""What compare.py measures: one function for each table. All rows of a table are measured in
+turn in each round, so that a ratio compares what the same minute allowed."""
+import hashlib, os, shutil, subprocess, time
+from measure import Failed, Running, background, client, fresh, kill
+from peers import (BareReceive, BareReceiveHashed, BareSend, BareSendHashed, Berth, BerthData, IS_ROOT, OWNER, PASSWORD, PEERS, Nginx, Pyftpdlib,
+                   Rsync)
+
+GB = 1e9
+
+
+class Table:
+    """Rows of values of several rounds; the first column is compared with the reference's."""
+
+    def __init__(self, title, columns, reference="berth"):
+        self.title, self.columns, self.reference = title, columns, reference
+        self.rows, self.notes = {}, []
+
+    def add(self, label, **values):
+        self.rows.setdefault(label, []).append(values)
+
+    def note(self, text):
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def ratio(self, label):
+        key = self.columns[0][1]
+        pairs = zip(self.rows[label], self.rows.get(self.reference, []))
+        ratios = [mine[key] / reference[key] for mine, reference in pairs if reference[key]]
+        return f"{median(ratios):.2f}" if ratios else "—"
+
+    def markdown(self):
+        heads = ["", *(head for head, _, _ in self.columns), "of berth's"]
+        lines = [f"**{self.title}**", "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+        for label, rounds in self.rows.items():
+            cells = [spread([r[key] for r in rounds if key in r], digits) for _, key, digits in self.columns]
+            lines.append("| " + " | ".join([label, *cells, self.ratio(label)]) + " |")
+        return "\n".join(lines + [f"\n{note}" for note in self.notes]) + "\n"
+
+
+def median(values):
+    values = sorted(values)
+    middle = len(values) // 2
+    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
+
+
+def spread(values, digits):
+    if not values:
+        return "—"
+    text = f"{median(values):,.{digits}f}"
+    return text if len(values) == 1 else f"{text} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
+
+
+class Bench:
+    """The data, the tools, and how much is done."""
+
+    def __init__(self, tools, folder, disk, runs, big, mid, files, steps):
+        self.tools, self.folder, self.disk, self.runs, self.steps = tools, folder, disk, runs, steps
+        self.big, self.mid, self.files = big, mid, files
+        self.home = self.make_home(folder)
+        self.sink = f"{folder}/sink"
+        self.digest = sha256(f"{self.home}/big.bin")
+
+    def make_home(self, folder):
+        home = f"{folder}/homes/bench"
+        os.makedirs(f"{home}/up", exist_ok=True)
+        for name, size in (("big.bin", self.big), ("mid.bin", self.mid)):
+            with open(f"{home}/{name}", "wb") as f:
+                for at in range(0, size, 1 << 20):
+                    f.write(os.urandom(min(1 << 20, size - at)))
+        for name in self.tools.names:
+            os.makedirs(os.path.dirname(f"{home}/tree/{name}"), exist_ok=True)
+            with open(f"{home}/tree/{name}", "wb") as f:
+                f.write(os.urandom(4096))
+        if IS_ROOT:
+            subprocess.run(["chown", "-R", OWNER, f"{folder}/homes"], check=True)
+        return home
+
+    def client(self, running, argv, **options):
+        if argv is None:
+            raise Failed("its usual client is not installed")
+        return client(running, argv, PASSWORD, f"{self.folder}/state", **options)
+
+    def rounds(self, table, entries, home=None):
+        """Measures each of `entries` once a round: (label, server class, measure, restarts).
+        The first round warms up and verifies; `measure` is told so."""
+        live, scratch = {}, {}
+        try:
+            for number in range(self.runs + 1):
+                for label, kind, measure, restarts in entries:
+                    try:
+                        if restarts and label in live:
+                            live.pop(label).stop()
+                        if label not in scratch:
+                            scratch[label] = fresh(f"{self.folder}/scratch-{len(scratch)}")
+                        if label not in live:
+                            server = kind(self.tools, home or self.home, scratch[label])
+                            if server.missing():
+                                raise Failed(server.missing())
+                            live[label] = Running(server)
+                        values = measure(live[label], number == 0)
+                        if number:
+                            table.add(label, **values)
+                    except Failed as failure:
+                        table.note(f"{label} was not measured: {failure}")
+                        entries = [entry for entry in entries if entry[0] != label]
+        finally:
+            for running in live.values():
+                running.stop()
+        return table
+
+
+def sha256(path):
+    with open(path, "rb") as f:
+        digest = hashlib.sha256()
+        while piece := f.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def peers(measure, *without):
+    return [(kind.title, kind, measure, False) for kind in PEERS if kind not in without]
+
+
+# ---- Large files ------------------------------------------------------------------------------
+
+RATES = [("GB/s", "rate", 2), ("server CPU s/GB", "cpu", 3)]
+
+
+def download(bench):
+    def measure(running, first):
+        m = bench.client(running, running.server.load("get", "--path", "big.bin", *(["--sha256"] if first else [])))
+        if m["bytes"] != bench.big or first and m["sha256"] != bench.digest:
+            raise Failed("what came is not the file")
+        return dict(rate=bench.big / GB / m["xfer_s"], cpu=m["cpu_s"] / bench.big * GB)
+    table = Table(f"Download of {bench.big >> 20:,} MiB, the receiver discards", RATES)
+    return bench.rounds(table, [
+        (BareSend.title, BareSend, measure, False), *peers(measure, Rsync), ("berth", Berth, measure, False),
+        (BareSendHashed.title, BareSendHashed, measure, False), ("berth, digest not known yet", Berth, measure, True)])
+
+
+def download_to_file(bench):
+    def measure(running, first):
+        local = f"{fresh(bench.sink)}/big.bin"
+        m = bench.client(running, running.server.get("big.bin", local))
+        if os.path.getsize(local) != bench.big or first and sha256(local) != bench.digest:
+            raise Failed("what came is not the file")
+        return dict(rate=bench.big / GB / m["wall_s"], cpu=m["cpu_s"] / bench.big * GB)
+    table = Table(f"Download of {bench.big >> 20:,} MiB, file to file and verified, login included", RATES)
+    bench.rounds(table, [("rsync", Rsync, measure, False), ("berth", Berth, measure, False), ("berth, digest not known yet", Berth, measure, True)])
+    fresh(bench.sink)
+    return table
+
+
+def upload(bench):
+    def measure(running, first):
+        fresh(f"{bench.home}/up", OWNER)
+        m = bench.client(running, running.server.put(f"{bench.home}/big.bin", "up/big.bin"))
+        for _ in range(100):                     # a bare loop is not done when its peer is
+            if os.path.getsize(f"{bench.home}/up/big.bin") == bench.big:
+                break
+            time.sleep(.01)
+        if os.path.getsize(f"{bench.home}/up/big.bin") != bench.big or first and sha256(f"{bench.home}/up/big.bin") != bench.digest:
+            raise Failed("what arrived is not the file")
+        return dict(rate=bench.big / GB / m.get("xfer_s", m["wall_s"]), cpu=m["cpu_s"] / bench.big * GB)
+    table = Table(f"Upload of {bench.big >> 20:,} MiB; rsync and berth verify it, login included", RATES)
+    bench.rounds(table, [(BareReceive.title, BareReceive, measure, False), *peers(measure),
+                         (BareReceiveHashed.title, BareReceiveHashed, measure, False), ("berth", Berth, measure, False)])
+    fresh(f"{bench.home}/up", OWNER)
+    return table
+
+
+# ---- Small files ------------------------------------------------------------------------------
+
+FILES = [("files/s", "rate", 0), ("server CPU ms/file", "cpu", 3)]
+
+
+def same_tree(one, other, names):
+    for name in names:
+        with open(f"{one}/{name}", "rb") as a, open(f"{other}/{name}", "rb") as b:
+            if a.read() != b.read():
+                return False
+    return True
+
+
+def tree_rates(bench, m):
+    return dict(rate=bench.files / m["wall_s"], cpu=m["cpu_s"] / bench.files * 1e3)
+
+
+def small_down(bench):
+    def measure(running, first):
+        m = bench.client(running, running.server.get_tree("tree", fresh(bench.sink)))
+        if first and not same_tree(f"{bench.home}/tree", f"{bench.sink}/tree", bench.tools.names):
+            raise Failed("the tree that came differs")
+        return tree_rates(bench, m)
+    table = Table(f"{bench.files:,} files of 4 KiB down, tmpfs; nginx and FTP: 8 at once by curl and lftp", FILES)
+    return bench.rounds(table, [*peers(measure), ("berth", Berth, measure, False)])
+
+
+def _small_up(bench, title, home, entries, source):
+    def measure(running, first):
+        fresh(f"{home}/up", OWNER)
+        os.sync()
+        m = bench.client(running, running.server.put_tree(source, "up"))
+        if first and not same_tree(source, f"{home}/up/tree", bench.tools.names):
+            raise Failed("the tree that arrived differs")
+        return tree_rates(bench, m)
+    table = Table(title, FILES)
+    bench.rounds(table, [(label, kind, measure, False) for label, kind in entries], home)
+    fresh(f"{home}/up", OWNER)
+    return table
+
+
+def small_up(bench):
+    entries = [(kind.title, kind) for kind in PEERS] + [("berth", Berth)]
+    title = f"{bench.files:,} files of 4 KiB up, tmpfs, sync `none`; nginx and FTP: 8 at once by curl and lftp"
+    return _small_up(bench, title, bench.home, entries, f"{bench.home}/tree")
+
+
+def small_up_disk(bench):
+    home = fresh(f"{bench.disk}/homes/bench", OWNER)
+    entries = [("rsync", Rsync), ("nginx", Nginx), ("berth", Berth), ("berth, sync `data`", BerthData)]
+    table = _small_up(bench, f"{bench.files:,} files of 4 KiB up, disk; only berth with `data` syncs", home, entries, f"{bench.home}/tree")
+    for label, words in (("bare loop: create, write, rename", []), ("bare loop with fdatasync", ["--fdatasync"])):
+        for _ in range(bench.runs):
+            folder = fresh(f"{bench.disk}/bare")
+            os.sync()
+            m = bench.client(_Nothing, [bench.tools.load, "bare-files", folder, "-n", str(bench.files), *words])
+            table.add(label, rate=bench.files / m["elapsed_s"])
+    return table
+
+
+class _Nothing:
+    cpu = staticmethod(lambda: 0)
+
+
+# ---- Many sessions ----------------------------------------------------------------------------
+
+def idle(bench):
+    table = Table("Idle sessions, logged in: memory (PSS)", [("KiB per session", "each", 1), ("MiB at start", "start", 1), ("held", "held", 0)])
+
+    def measure(running, first):
+        if first:
+            return {}
+        steps = bench.steps if running.server.title in ("berth", "nginx", "pyftpdlib") else bench.steps[:1]
+        start, held, each = running.pss(), 0, 0
+        process = background(running.server.load("idle", "--steps", ",".join(map(str, steps))), PASSWORD,
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            while (line := process.stdout.readline().decode().split(" ", 3))[0] == "AT" and len(line) == 3:
+                time.sleep(.5)
+                held = int(line[1])
+                each = (running.pss() - start) / held
+                process.stdin.write(b"\n")
+                process.stdin.flush()
+        finally:
+            kill(process)
+        if not held:
+            raise Failed(line[-1].strip())
+        return dict(each=each / 1024, start=start / (1 << 20), held=held)
+    return bench.rounds(table, [(label, kind, m, True) for label, kind, m, _ in [*peers(measure, Rsync), ("berth", Berth, measure, True)]])
+
+
+def logins(bench):
+    table = Table("Logins, 50 at once", [("per s", "rate", 0), ("p99 ms", "p99", 1), ("server CPU ms each", "cpu", 3)])
+
+    def measure(running, first):
+        count = 300 if first or running.server.title not in ("berth", "nginx", "pyftpdlib") else 3000
+        m = bench.client(running, running.server.load("login", "-n", count, "-c", 50))
+        return dict(rate=m["rate"], p99=m["p99_ms"], cpu=m["cpu_s"] / count * 1e3)
+    table.note("nginx has no login: its session is one question.")
+    return bench.rounds(table, [*peers(measure, Rsync), ("berth", Berth, measure, False)])
+
+
+def _latency(bench, running, load):
+    try:
+        time.sleep(1)
+        m = bench.client(running, running.server.load("latency", "-n", 500), first=True)
+        if load.poll() is not None:
+            raise Failed("the load beside it ended")
+    finally:
+        kill(load)
+    return dict(p99=m["p99_ms"], p50=m["p50_ms"], max=m["max_ms"])
+
+
+LATENCY = [("p99 ms", "p99", 2), ("p50 ms", "p50", 2), ("max ms", "max", 1)]
+
+
+def latency(bench):
+    def measure(running, _first):
+        return _latency(bench, running, background(running.server.load("loop", "-n", 8, "--path", "big.bin"), PASSWORD))
+    table = Table("A small request beside 8 greedy downloads", LATENCY)
+    return bench.rounds(table, [*peers(measure, Rsync), ("berth", Berth, measure, False), ("berth, digests not known yet", Berth, measure, True)])
+
+
+def many(bench):
+    def measure(running, _first):
+        m = bench.client(running, running.server.load("get", "-n", 100))
+        if m["bytes"] != 100 * bench.mid:
+            raise Failed("not all arrived")
+        return dict(rate=100 * bench.mid / GB / m["xfer_s"], unfair=m["slowest_s"] / m["fastest_s"], cpu=m["cpu_s"] / m["bytes"] * GB)
+    table = Table(f"100 downloads of {bench.mid >> 20} MiB at once, the receiver discards",
+                  [("GB/s", "rate", 2), ("slowest/fastest", "unfair", 2), ("server CPU s/GB", "cpu", 3)])
+    return bench.rounds(table, [*peers(measure, Rsync), ("berth", Berth, measure, False)])
+
+
+# ---- A slow disk ------------------------------------------------------------------------------
+
+THROTTLE = "/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device"
+SLOW_BYTES_PER_S = 5_000_000
+
+
+def slow_disk(bench):
+    table = Table("A small request beside an upload to a disk of 5 MB/s, sync `data`", LATENCY)
+    needed = [bench.tools.find(program) for program in ("losetup", "mkfs.ext4", "mount", "umount")]
+    if not (IS_ROOT and all(needed) and os.path.exists(THROTTLE)):
+        table.note("Not measured: this needs root, losetup, mkfs.ext4 and the blkio control group, version 1.")
+        return table
+    image, point, device = f"{bench.folder}/slow.img", f"{bench.folder}/slow", None
+    try:
+        with open(image, "wb") as f:
+            f.truncate(512 << 20)
+        subprocess.run(["mkfs.ext4", "-q", image], check=True)
+        device = subprocess.run(["losetup", "-f", "--show", image], check=True, capture_output=True, text=True).stdout.strip()
+        os.makedirs(point, exist_ok=True)
+        subprocess.run(["mount", device, point], check=True)
+        number = os.stat(device).st_rdev
+        with open(THROTTLE, "w") as f:
+            f.write(f"{os.major(number)}:{os.minor(number)} {SLOW_BYTES_PER_S}\n")
+        home = fresh(f"{point}/homes/bench", OWNER)
+        shutil.copyfile(f"{bench.home}/mid.bin", f"{home}/mid.bin")
+        local = f"{bench.folder}/upload.bin"
+        with open(local, "wb") as f:
+            f.write(os.urandom(128 << 20))
+
+        def measure(running, _first):
+            return _latency(bench, running, background(running.server.put(local, "slow.bin"), PASSWORD))
+        return bench.rounds(table, [("berth", BerthData, measure, False)], home)
+    except (OSError, subprocess.CalledProcessError) as error:
+        table.note(f"Not measured: {error}")
+        return table
+    finally:
+        if device:
+            with open(THROTTLE, "w") as f:
+                f.write(f"{os.major(os.stat(device).st_rdev)}:{os.minor(os.stat(device).st_rdev)} 0\n")
+            subprocess.run(["umount", point], stderr=subprocess.DEVNULL)
+            subprocess.run(["losetup", "-d", device])
+
+
+WORKLOADS = dict(download=download, file=download_to_file, upload=upload, small_down=small_down, small_up=small_up, small_up_disk=small_up_disk,
+                 idle=idle, login=logins, latency=latency, many=many, slow_disk=slow_disk)

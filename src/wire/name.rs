@@ -1,0 +1,70 @@
+//! Names and paths on the wire: any bytes, as JSON that people can read where that is possible.
+
+use crate::vpath::{PathError, VPath};
+use base64::Engine;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
+
+/// A name or path: any bytes. In JSON a string if it is UTF-8, else `{"b64": "…"}`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(pub Vec<u8>);
+
+impl Name {
+    /// The path this names, from the home.
+    pub fn to_vpath(&self) -> Result<VPath, PathError> {
+        VPath::parse(&self.0)
+    }
+}
+
+impl From<&VPath> for Name {
+    fn from(path: &VPath) -> Self {
+        Self(path.as_bytes().to_vec())
+    }
+}
+
+impl From<&str> for Name {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().to_vec())
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({})", crate::text::Escaped(&self.0))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Base64Name {
+    b64: String,
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => {
+                Base64Name { b64: base64::engine::general_purpose::STANDARD.encode(&self.0) }.serialize(serializer)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Text(String),
+            Base64(Base64Name),
+        }
+        match Either::deserialize(deserializer) {
+            Ok(Either::Text(text)) => Ok(Self(text.into_bytes())),
+            Ok(Either::Base64(Base64Name { b64 })) => base64::engine::general_purpose::STANDARD
+                .decode(b64)
+                .map(Self)
+                .map_err(|_| de::Error::custom("a name's b64 is not base64")),
+            Err(_) => Err(de::Error::custom("a name is a string or {\"b64\": \"…\"}")),
+        }
+    }
+}
