@@ -2,6 +2,7 @@
 //! failure is one message that says what happened, to what, and what to do next.
 
 mod error;
+mod fingerprint;
 mod password;
 mod quickstart;
 mod usage;
@@ -9,7 +10,9 @@ mod user;
 
 use crate::account::{AccountName, Accounts};
 use crate::config::Config;
+use crate::server::ServerError;
 use crate::text::Size;
+use crate::tls::{Fingerprint, Identity};
 use crate::{logging, server, small_file};
 use clap::{Args, Parser, Subcommand};
 use error::AdminError;
@@ -38,6 +41,12 @@ enum Command {
     Serve,
     /// Check the configuration, the accounts and their homes
     Check,
+    /// Show what tells this server's key from others, for clients to compare
+    Fingerprint {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Show what accounts use, or compare it with the disk
     Usage(UsageArgs),
     /// Add, show and change accounts; changes hold from the next login
@@ -214,35 +223,41 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
             "quickstart makes its own configuration; use --dir, or `berthd serve --config`".into(),
         )),
         Command::Quickstart(args) => quickstart::run(&args),
-        Command::Serve => serve(Config::load(&file)?, |_| ()),
+        Command::Serve => serve(Config::load(&file)?, |_, _| ()),
         Command::Check => check(&Config::load(&file)?),
+        Command::Fingerprint { json } => fingerprint::run(&Config::load(&file)?, json),
         Command::Usage(args) => usage::run(&args, &Config::load(&file)?),
         Command::User(command) => user::run(command, &Config::load(&file)?),
     }
 }
 
 /// Serves, and says on stdout where as soon as it does; then `on_ready` may say more.
-fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr])) -> Result<(), AdminError> {
+fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> Result<(), AdminError> {
     logging::init(&config).map_err(|error| {
         AdminError::Failed(format!("cannot open the log files: {error}; check `logs` in {}", config.file.display()))
     })?;
     let file = config.file.clone();
-    let result = server::run(config, |addresses| {
+    let result = server::run(config, |addresses, fingerprint| {
         let mut out = io::stdout().lock();
         for address in addresses {
             let _ = writeln!(out, "listening on {address}");
         }
+        let _ = writeln!(out, "fingerprint {fingerprint}");
         let _ = out.flush();
         drop(out);
-        on_ready(addresses);
+        on_ready(addresses, fingerprint);
     });
     logging::flush();
-    result.map_err(|source| AdminError::Server { source, file })
+    result.map_err(|source| match source {
+        ServerError::Certificate(error) => AdminError::Config(error),
+        source => AdminError::Server { source, file },
+    })
 }
 
 /// `berthd check`: tells everything that is wrong, not just the first.
 fn check(config: &Config) -> Result<(), AdminError> {
     let file = config.file.display();
+    Identity::read(config)?;
     if !config.accounts_dir().is_dir() {
         return Ok(writeln!(io::stdout(), "{file}: valid; no accounts yet, add one with `berthd user add NAME`")?);
     }

@@ -24,6 +24,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Whether connections without TLS are allowed.
     pub plaintext: bool,
+    /// Where the certificate and its key are.
+    pub tls: TlsFiles,
     /// Folders below which homes lie; at least one. New homes go to the first.
     pub home_roots: Vec<PathBuf>,
     /// Bytes that an account gets which is added without a quota of its own.
@@ -40,6 +42,17 @@ pub struct Config {
     pub scram_rounds: u32,
     /// Where the log files are.
     pub logs: Logs,
+}
+
+/// Where the certificate and its key are, both in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, followed by those of its issuers.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The administrator named none: the server makes and renews its own.
+    pub is_own: bool,
 }
 
 /// How much at once.

@@ -4,13 +4,13 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`limits`] [`lane`] [`vpath`] [`text`] [`digest`] [`upload_id`]: values without I/O |
-//! | 1 | [`wire`] [`account`] [`scram`] [`store`] [`config`] [`logging`] [`small_file`] [`control_socket`] [`hidden_input`]: one subject each |
+//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`small_file`] [`control_socket`] [`hidden_input`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
 //! | 4 | [`net`]: sockets, readiness, the loop |
 //! | 5 | [`server`]: all of it put together |
 //! | 6 | [`admin`]: the command line of `berthd` |
-//! | beside | [`client`]: the whole of `berth`; uses layer 0, `wire`, `scram`, `config` and `hidden_input` |
+//! | beside | [`client`]: the whole of `berth`; uses layer 0, `wire`, `scram`, `tls`, `config` and `hidden_input` |
 
 /// Who may log in, into which home, with which quota: one file each, read at every login.
 pub mod account;
@@ -37,6 +37,7 @@ pub mod session;
 pub mod small_file;
 pub mod store;
 pub mod text;
+pub mod tls;
 pub mod upload_id;
 pub mod vpath;
 pub mod wire;

@@ -81,6 +81,27 @@ pub const EVENTS_PER_POLL: usize = 1024;
 /// connections that wait.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
+// ---- TLS ----------------------------------------------------------------------------------
+
+/// Encrypted bytes received at once at first, as [`INBOX_BYTES_FIRST`].
+pub const SEALED_BYTES_FIRST: usize = 8 * 1024;
+/// The same once a session has much to receive: four records of the largest size.
+pub const SEALED_BYTES: usize = 64 * 1024;
+/// Bytes encrypted ahead of the socket: four records of the largest size.
+pub const SEALED_OUT_BYTES: usize = 64 * 1024;
+/// What one turn may encrypt and send: a twentieth of a millisecond at 4 GB/s.
+pub const SEALED_FLUSH_BUDGET: usize = 256 * 1024;
+/// A certificate made here ends after ten years; its key, which clients pin, does not.
+pub const CERTIFICATE_LIFE_S: i64 = 3650 * 24 * 3600;
+/// A certificate made here is renewed when it ends within this.
+pub const CERTIFICATE_RENEW_S: i64 = 60 * 24 * 3600;
+/// One that is not is warned about when it ends within this.
+pub const CERTIFICATE_WARN_S: i64 = 30 * 24 * 3600;
+/// How often that is looked at.
+pub const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// A client waits this long for a server's side of the handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+
 // ---- Login --------------------------------------------------------------------------------
 
 /// PBKDF2 rounds for new accounts (RFC 7677 asks for at least 4,096).

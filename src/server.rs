@@ -1,13 +1,17 @@
 //! The server put together: configuration, store and loop; signals, reload and drain.
 
+mod certificate;
+
 use crate::account::{AccountError, Accounts};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::control_socket;
 use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::session::{Policy, Service};
 use crate::store::Store;
 use crate::store::syncer::Syncer;
+use crate::tls::Fingerprint;
+use certificate::Certificate;
 use mio::{Interest, Poll, Waker};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -23,6 +27,9 @@ pub enum ServerError {
     /// The accounts cannot be read.
     #[error(transparent)]
     Accounts(#[from] AccountError),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] ConfigError),
     /// An address is taken or not ours.
     #[error("cannot listen on {address}: {source}; stop what uses it, or change `listen` in the configuration")]
     Listen {
@@ -51,14 +58,17 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
     move |source| ServerError::System { what, source }
 }
 
-/// Serves until told to stop, with the logs set up already. `on_ready` learns the addresses once connections are accepted.
-pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr])) -> Result<(), ServerError> {
+/// Serves until told to stop, with the logs set up already. `on_ready` learns the addresses and
+/// what the server's key looks like once connections are accepted.
+pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> Result<(), ServerError> {
     raise_descriptor_limit();
+    let now = Instant::now();
+    let certificate = Certificate::load(&config, now)?;
     let poll = Poll::new().map_err(system("create a poll"))?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
     poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(system("handle signals"))?;
     let service = service(&config, &poll)?;
-    let mut event_loop = EventLoop::new(poll, service, config.limits, config.timeouts, Instant::now());
+    let mut event_loop = EventLoop::new(poll, service, config.limits, config.timeouts, certificate.entrance(), now);
     let mut addresses = Vec::new();
     for &address in &config.listen {
         addresses.push(event_loop.listen(address).map_err(|source| ServerError::Listen { address, source })?);
@@ -70,8 +80,8 @@ pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr])) -> Result<(), S
         // `berthd usage` then counts the disk; that is all that is lost.
         Err(error) => log::warn!("no control socket in {}: {error}", folder.display()),
     }
-    on_ready(&addresses);
-    let result = serve(config, event_loop, signals);
+    on_ready(&addresses, certificate.fingerprint());
+    let result = serve(config, certificate, event_loop, signals);
     control_socket::remove(&folder);
     result
 }
@@ -93,17 +103,29 @@ fn policy(config: &Config) -> Policy {
     }
 }
 
-fn serve(mut config: Config, mut event_loop: EventLoop, mut signals: Signals) -> Result<(), ServerError> {
+fn serve(
+    mut config: Config,
+    mut certificate: Certificate,
+    mut event_loop: EventLoop,
+    mut signals: Signals,
+) -> Result<(), ServerError> {
     let mut events = EventLoop::events();
     let mut is_draining = false;
     while !(is_draining && event_loop.is_empty()) {
+        event_loop.wake_at(certificate.check_at());
         let round = event_loop.run_once(&mut events).map_err(system("wait for events"))?;
+        if Instant::now() >= certificate.check_at() {
+            reload_certificate(&config, &mut certificate, &mut event_loop);
+        }
         if !round.signals {
             continue;
         }
         for signal in signals.pending() {
             match signal {
-                SIGHUP => reload(&mut config, &mut event_loop),
+                SIGHUP => {
+                    reload(&mut config, &mut event_loop);
+                    reload_certificate(&config, &mut certificate, &mut event_loop);
+                }
                 _ if is_draining => {
                     log::info!("stopped at once, as told twice");
                     return Ok(());
@@ -119,6 +141,24 @@ fn serve(mut config: Config, mut event_loop: EventLoop, mut signals: Signals) ->
     }
     log::info!("stopped");
     Ok(())
+}
+
+/// For whoever connects from now on. One that cannot be used changes nothing.
+fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop: &mut EventLoop) {
+    let now = Instant::now();
+    match Certificate::load(config, now) {
+        Ok(new) => {
+            if new.fingerprint() != certificate.fingerprint() {
+                log::warn!("the key is another one now, {}; clients will refuse it at first", new.fingerprint());
+            }
+            event_loop.set_entrance(new.entrance());
+            *certificate = new;
+        }
+        Err(error) => {
+            log::error!("the certificate stays as it was: {error}");
+            certificate.put_off(now);
+        }
+    }
 }
 
 /// SIGHUP: log files are opened again, the configuration is read again. One that cannot be read

@@ -33,7 +33,7 @@ impl Pair {
         peer.set_nonblocking(true).expect("non-blocking");
         let session = Session::new(1, "127.0.0.1:1".parse().expect("address"));
         let front = Front::Native(Box::new(Native::new(session, false)));
-        let transport = Transport::Local(mio::net::UnixStream::from_std(ours));
+        let transport = Transport::local(mio::net::UnixStream::from_std(ours));
         let address = "127.0.0.1".parse().expect("address");
         let connection = Connection::new(transport, front, address, server.now);
         let mut pair = Self { connection, peer, received: vec![], turns: 0, last_id: 0 };

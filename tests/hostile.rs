@@ -107,10 +107,8 @@ fn a_length_over_the_limit_is_refused_at_its_header_even_if_it_trickles_in() {
 #[test]
 fn other_protocols_on_the_port_are_told_off_and_closed() {
     let (_place, mut server) = scene();
-    let tls_hello = [&[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3][..], &[7; 194]].concat();
     for bytes in [
         &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
-        &tls_hello,
         b"SSH-2.0-OpenSSH_9.9\r\n",
         b"USER anonymous\r\n",
         &[0xff; 5000],

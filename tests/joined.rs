@@ -15,6 +15,7 @@ use berth::client::progress::Style;
 use berth::client::session::Session;
 use berth::client::state::StateFolder;
 use berth::client::{command, words};
+use berth::scram::Binding;
 use berth::vpath::VPath;
 use shared::Shared;
 use std::cell::{Cell, RefCell};
@@ -170,8 +171,8 @@ impl World {
         let (server, arrived) = (Rc::clone(&self.server), Vec::new());
         let pipe = JoinedPipe { server, peer, wire: wire.clone(), interrupt: interrupt.clone(), arrived, taken: 0 };
         let mut link = Link::new(Box::new(pipe), interrupt);
-        login::greet(&mut link)?;
-        login::log_in(&mut link, USER, PASSWORD)?;
+        login::greet(&mut link, Binding::None)?;
+        login::log_in(&mut link, USER, PASSWORD, Binding::None)?;
         let (results, remarks) = (Shared::default(), Shared::default());
         let session = Session {
             link,

@@ -115,7 +115,10 @@ fn a_second_quickstart_keeps_the_account_and_says_how_to_set_another_password() 
     assert!(!stdout.contains("password: ") && stdout.contains("user passwd demo"), "{stdout}");
     wait_until("it says how to connect", || server.program.stdout().contains("demo@"));
     let program = env!("CARGO_BIN_EXE_berth");
-    assert!(server.program.stdout().contains(&format!("{program} --plaintext demo@")), "the program is not in PATH");
+    assert!(
+        server.program.stdout().contains(&format!("{program} --fingerprint SHA256:")),
+        "the program is not in PATH"
+    );
 }
 
 #[test]
@@ -665,11 +668,16 @@ fn ctrl_c_exits_with_130_keeps_the_part_and_the_next_try_resumes() {
 #[test]
 fn messages_for_people_stay_off_stdout_and_quiet_means_quiet() {
     let visit = Visit::new();
-    let unencrypted = visit.place.berth(&[&visit.server.target("ann"), "pwd"]);
-    let ended = visit.place.run(unencrypted).expect_code(0);
+    let pwd = |options: &[&str]| {
+        let target = visit.server.target("ann");
+        let command = visit.place.berth_over_tls(&[&["--accept-new"], options, &[&target, "pwd"]].concat());
+        visit.place.run(command).expect_code(0)
+    };
+    let ended = pwd(&[]);
     assert_eq!(ended.stdout, "/\n");
-    assert!(ended.stderr.contains("not encrypted"), "{ended:?}");
-    let ended = visit.place.run(visit.place.berth(&["--quiet", &visit.server.target("ann"), "pwd"])).expect_code(0);
+    assert!(ended.stderr.contains("is new here"), "{ended:?}");
+    fs::remove_file(visit.place.path("user/state/berth/known_hosts.json")).expect("remembered");
+    let ended = pwd(&["--quiet"]);
     assert_eq!((&ended.stdout[..], &ended.stderr[..]), ("/\n", ""));
 }
 

@@ -6,6 +6,7 @@ mod common;
 use common::process::Program;
 use common::proxy::Proxy;
 use common::{PASSWORD, PATIENCE, Place, Server, pattern, wait_until};
+use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -181,6 +182,40 @@ fn a_session_from_the_hidden_password_to_ctrl_d() {
     terminal.enter("");
     terminal.expect("berth /sub> ");
     terminal.type_keys(CTRL_D);
+    assert_eq!(terminal.ended().0, Some(0));
+}
+
+#[test]
+fn a_server_never_seen_before_is_asked_about_and_remembered_after_the_login() {
+    let place = Place::with(json!({"plaintext": false}));
+    place.add("ann", &[]);
+    let server = place.serve();
+    let open = || Terminal::open(&place.berth_over_tls(&[&server.target("ann"), "pwd"]), 120);
+    let known_hosts = place.path("user/state/berth/known_hosts.json");
+    let fingerprint = place.admin(&["fingerprint"]).stdout;
+    for (answer, code) in [("n", 4), ("", 4), ("y", 0)] {
+        assert!(!known_hosts.exists());
+        let mut terminal = open();
+        terminal.expect(fingerprint.trim());
+        terminal.expect("[y/N] ");
+        terminal.enter(answer);
+        assert_eq!(terminal.ended().0, Some(code), "{answer}");
+    }
+    assert!(known_hosts.exists());
+    let mut terminal = open();
+    terminal.expect("/");
+    assert_eq!(terminal.ended().0, Some(0));
+}
+
+#[test]
+fn without_encryption_the_prompt_for_the_password_says_so() {
+    let (place, server) = started();
+    let mut berth = place.berth(&[&server.target("ann"), "pwd"]);
+    berth.env_remove("BERTH_PASSWORD");
+    let mut terminal = Terminal::open(&berth, 80);
+    terminal.expect("not encrypted");
+    terminal.expect("password for ann: ");
+    terminal.enter(PASSWORD);
     assert_eq!(terminal.ended().0, Some(0));
 }
 

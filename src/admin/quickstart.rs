@@ -5,6 +5,7 @@ use crate::account::{Account, AccountName, Accounts};
 use crate::config::{Config, PORT_DEFAULT};
 use crate::scram::Verifier;
 use crate::small_file;
+use crate::tls::Fingerprint;
 use std::env;
 use std::fs;
 use std::io::{self, Write};
@@ -26,9 +27,9 @@ pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
     if let Some(listen) = args.listen {
         config.listen = vec![listen];
     }
-    serve(config, |addresses| {
+    serve(config, |addresses, fingerprint| {
         // If nobody reads this, the server serves all the same.
-        let _ = tell_how_to_connect(addresses);
+        let _ = tell_how_to_connect(addresses, fingerprint);
     })
 }
 
@@ -88,11 +89,11 @@ fn tell_how_to_reset(dir: &Path, file: &Path) -> Result<(), AdminError> {
     Ok(writeln!(io::stdout(), "{dir} was set up before. If the password is lost, set another:\n  {command}")?)
 }
 
-fn tell_how_to_connect(addresses: &[SocketAddr]) -> io::Result<()> {
+fn tell_how_to_connect(addresses: &[SocketAddr], fingerprint: Fingerprint) -> io::Result<()> {
     let Some(&address) = addresses.first() else { return Ok(()) };
     let mut out = io::stdout().lock();
     writeln!(out, "Connect from another terminal with:")?;
-    writeln!(out, "  {} --plaintext {ACCOUNT}@{}", client_command(), reachable(address))?;
+    writeln!(out, "  {} --fingerprint {fingerprint} {ACCOUNT}@{}", client_command(), reachable(address))?;
     out.flush()
 }
 

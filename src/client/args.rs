@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::tls::Fingerprint;
+
 /// The port when none is given.
 pub const PORT_DEFAULT: u16 = 2121;
 
@@ -42,12 +44,12 @@ pub struct Args {
     pub password_file: Option<PathBuf>,
     /// Accept only the server with this key
     #[arg(long, value_name = "SHA256:...")]
-    pub fingerprint: Option<String>,
+    pub fingerprint: Option<Fingerprint>,
     /// Trust a server never seen before without asking
     #[arg(long)]
     pub accept_new: bool,
-    /// Do not encrypt
-    #[arg(long)]
+    /// Do not encrypt; the server must allow it
+    #[arg(long, conflicts_with_all = ["fingerprint", "accept_new"])]
     pub plaintext: bool,
     /// The server
     #[arg(value_name = "[USER@]HOST[:PORT]")]

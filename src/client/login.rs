@@ -10,8 +10,9 @@ use crate::text::Escaped;
 use crate::wire::message::VERSION;
 use crate::wire::{Reply, Request};
 
-/// Agrees on a version and takes the server's bounds.
-pub fn greet(link: &mut Link) -> Result<(), Failure> {
+/// Agrees on a version and takes the server's bounds. A server that offers no login with
+/// `binding` is not logged in to: over TLS, one without could be relayed.
+pub fn greet(link: &mut Link, binding: Binding) -> Result<(), Failure> {
     let client = format!("berth {}", env!("CARGO_PKG_VERSION"));
     let reply = call(link, &Request::Hello { versions: vec![VERSION], client })?;
     let Reply::Hello { version, mechanisms, limits, .. } = reply else { return Err(unexpected()) };
@@ -21,19 +22,19 @@ pub fn greet(link: &mut Link) -> Result<(), Failure> {
         );
         return Err(Failure::Connection(text));
     }
-    let needed = Binding::None.mechanism();
+    let needed = binding.mechanism();
     if !mechanisms.iter().any(|mechanism| mechanism == needed) {
-        return Err(Failure::Login(format!("the server offers no {needed} login; is it configured for it?")));
+        return Err(Failure::Login(format!("the server offers no {needed} login; do not trust it")));
     }
     link.set_limits(limits);
     Ok(())
 }
 
-/// Logs in.
-pub fn log_in(link: &mut Link, user: &str, password: &str) -> Result<(), Failure> {
-    let (exchange, message) = ClientExchange::new(user, password, Binding::None)
+/// Logs in, by a proof that is worth nothing on another connection than that of `binding`.
+pub fn log_in(link: &mut Link, user: &str, password: &str, binding: Binding) -> Result<(), Failure> {
+    let (exchange, message) = ClientExchange::new(user, password, binding)
         .map_err(|error| Failure::Login(format!("cannot log in: {error}")))?;
-    let mechanism = Binding::None.mechanism().into();
+    let mechanism = binding.mechanism().into();
     let reply = call(link, &Request::Auth { mechanism, message })?;
     let Reply::Challenge { message: challenge } = reply else { return Err(unexpected()) };
     let (proved, message) = exchange.answer(&challenge).map_err(|error| distrust(&error.to_string()))?;

@@ -1,6 +1,7 @@
 //! The client, `berth`. From the wire up:
 //!
-//! - `pipe` moves bytes without blocking; only it touches a socket. `outgoing` is its queue.
+//! - `pipe` moves bytes without blocking; only it touches a socket. `tls_pipe` encrypts them,
+//!   `trust` knows to whom. `outgoing` is the queue.
 //! - `link` is the conversation: requests out, answers in, in order, reading while it writes.
 //! - `login` and `password` make a `session` of it: a link, a current folder, an `output`.
 //! - `upload` and `download` move files, `local` keeps them safe here, `progress` shows them,
@@ -35,7 +36,9 @@ pub mod session;
 pub mod shell;
 pub mod state;
 pub mod tally;
+pub mod tls_pipe;
 pub mod transfer;
+pub mod trust;
 pub mod upload;
 pub mod words;
 
@@ -48,13 +51,16 @@ use interrupt::Interrupt;
 use link::Link;
 use outcome::{EXIT_DONE, Failure};
 use output::Output;
-use pipe::TcpPipe;
+use pipe::{Pipe, TcpPipe};
 use progress::Style;
 use script::Script;
 use session::Session;
 use state::StateFolder;
+use tls_pipe::TlsPipe;
+use trust::Trust;
 use words::Word;
 
+use crate::scram::Binding;
 use crate::text::Escaped;
 use crate::vpath::VPath;
 
@@ -85,10 +91,6 @@ enum Work {
 impl Work {
     /// Refuses what cannot be done before anybody connects.
     fn new(args: &Args) -> Result<Self, Failure> {
-        if args.fingerprint.is_some() {
-            let text = "--fingerprint: this version cannot encrypt, so there is no key to compare; leave it out";
-            return Err(Failure::Usage(text.into()));
-        }
         let commands = if let Some(text) = &args.commands {
             words::split(text.as_bytes()).map_err(|error| Failure::Usage(format!("-c: {error}")))?
         } else if !args.command.is_empty() {
@@ -147,13 +149,26 @@ fn connect(args: &Args, output: &mut Output) -> Result<(Link, String), Failure> 
     })?;
     let interrupt = Interrupt::default();
     interrupt.listen().map_err(|error| Failure::Local(format!("cannot listen to signals: {error}")))?;
-    let mut link = Link::new(Box::new(pipe), interrupt);
-    login::greet(&mut link)?;
-    if !args.plaintext {
-        output.note("this connection is not encrypted; the password itself is never sent");
+    let trust = match args.plaintext {
+        true => None,
+        false => Some(Trust::of(&StateFolder::of_user(), &host, port, args.fingerprint)?),
+    };
+    let (pipe, binding): (Box<dyn Pipe>, Binding) = match &trust {
+        None => (Box::new(pipe), Binding::None),
+        Some(trust) => {
+            let (pipe, binding) = TlsPipe::connect(pipe, trust.pinning(), &interrupt).map_err(|e| trust.explain(e))?;
+            trust.meet(args.accept_new, Session::terminal_can_answer(), output, &interrupt)?;
+            (Box::new(pipe), binding)
+        }
+    };
+    let mut link = Link::new(pipe, interrupt);
+    login::greet(&mut link, binding)?;
+    let remark = if args.plaintext { "this connection is not encrypted\n" } else { "" };
+    let password = password::ask(args.password_file.as_deref(), &user, remark, link.interrupt())?;
+    login::log_in(&mut link, &user, &password, binding)?;
+    if let Some(trust) = trust {
+        trust.remember(output);
     }
-    let password = password::ask(args.password_file.as_deref(), &user, link.interrupt())?;
-    login::log_in(&mut link, &user, &password)?;
     Ok((link, format!("{user}@{host}:{port}")))
 }
 

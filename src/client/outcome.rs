@@ -162,6 +162,7 @@ fn meaning(code: ErrorCode) -> (u8, &'static str) {
         ErrorCode::Io => (EXIT_FAILED, "ask whoever runs the server"),
         ErrorCode::Timeout => (EXIT_CONNECTION, "connect again"),
         ErrorCode::ShuttingDown => (EXIT_CONNECTION, "connect again later; transfers resume"),
+        ErrorCode::TlsRequired => (EXIT_CONNECTION, "leave out --plaintext"),
         ErrorCode::Internal => (EXIT_FAILED, "the server's log says more"),
     }
 }

@@ -15,8 +15,9 @@ use crate::hidden_input::HiddenInput;
 use crate::limits::PASSWORD_BYTES_MAX;
 use crate::text::Escaped;
 
-/// The password for `user`, from `file` if one is given, else `$BERTH_PASSWORD`, else a prompt.
-pub fn ask(file: Option<&Path>, user: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
+/// The password for `user`, from `file` if one is given, else `$BERTH_PASSWORD`, else a prompt,
+/// before which stands the `remark`.
+pub fn ask(file: Option<&Path>, user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
     if let Some(path) = file {
         return from_file(path);
     }
@@ -27,7 +28,7 @@ pub fn ask(file: Option<&Path>, user: &str, interrupt: &Interrupt) -> Result<Zer
         let text = "there is no terminal to ask for the password; use --password-file or BERTH_PASSWORD";
         Failure::Usage(text.into())
     })?;
-    let prompt = format!("password for {}: ", Escaped(user.as_bytes()));
+    let prompt = format!("{remark}password for {}: ", Escaped(user.as_bytes()));
     let line = hidden.read_line(&prompt, &mut || interrupt.is_set());
     let line = line.map_err(|error| Failure::Local(format!("the terminal: {error}")))?;
     check(line.ok_or(Failure::Interrupted)?, "what was typed")

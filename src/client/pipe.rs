@@ -10,7 +10,8 @@ use rustix::net::sockopt;
 
 /// One connection. `send` and `recv` fail with `WouldBlock` instead of waiting.
 pub trait Pipe {
-    /// Sends some of `bytes`; how many.
+    /// Sends some of `bytes`; how many. Bytes that were offered and not sent are to be offered
+    /// again, first: a pipe may have begun with them.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Receives into `room`, which is not empty; 0 means that the server will send no more.

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::client::glob::Pattern;
 use crate::client::incoming::Event;
+use crate::client::interrupt::Interrupt;
 use crate::client::link::{Link, LinkError};
 use crate::client::outcome::Failure;
 use crate::client::output::Output;
@@ -235,19 +236,7 @@ impl Session {
         if !self.may_ask {
             return Ok(false);
         }
-        self.output.ask(format_args!("{question} [y/N] "));
-        let stdin = io::stdin();
-        while !self.link.interrupt().is_set() {
-            let timeout = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-            let ready = poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&timeout));
-            if matches!(ready, Ok(1..)) {
-                let mut answer = String::new();
-                let read = stdin.read_line(&mut answer);
-                return Ok(read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"));
-            }
-        }
-        self.output.ask("\n");
-        Err(Failure::Interrupted)
+        confirm(&mut self.output, self.link.interrupt(), question)
     }
 
     /// After a command that failed: nobody waits for the rest of its answers, running transfers
@@ -262,6 +251,23 @@ impl Session {
     pub fn terminal_can_answer() -> bool {
         io::stdin().is_terminal() && io::stderr().is_terminal()
     }
+}
+
+/// Asks a question on the terminal whose answer is yes or no.
+pub(super) fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<bool, Failure> {
+    output.ask(format_args!("{question} [y/N] "));
+    let stdin = io::stdin();
+    while !interrupt.is_set() {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+        let ready = poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&timeout));
+        if matches!(ready, Ok(1..)) {
+            let mut answer = String::new();
+            let read = stdin.read_line(&mut answer);
+            return Ok(read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"));
+        }
+    }
+    output.ask("\n");
+    Err(Failure::Interrupted)
 }
 
 /// A listing that comes in pages, and what it may cost.

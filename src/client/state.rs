@@ -1,6 +1,6 @@
-//! What the client remembers between runs, under `$XDG_STATE_HOME/berth`: the shell's history
-//! and which upload belongs to which file. Losing any of it costs time, never data, so a folder
-//! that cannot be written is not an error.
+//! What the client remembers between runs, under `$XDG_STATE_HOME/berth`: the shell's history,
+//! the servers' keys, and which upload belongs to which file. Losing any of it costs time, never
+//! data, so a folder that cannot be written is not an error.
 
 use std::fs;
 use std::io;
@@ -61,6 +61,11 @@ impl StateFolder {
         Some(self.0.as_ref()?.join("history"))
     }
 
+    /// Where the servers' keys are kept.
+    pub fn known_hosts(&self) -> Option<PathBuf> {
+        Some(self.0.as_ref()?.join("known_hosts.json"))
+    }
+
     /// The record of the upload `key`, if there is one.
     pub fn find_upload(&self, key: &str) -> Option<UploadRecord> {
         let bytes = fs::read(self.upload_path(key)?).ok()?;
@@ -87,7 +92,7 @@ impl StateFolder {
 }
 
 /// Under its name there is always a whole record, the old one or the new.
-fn write_whole(path: &Path, record: &UploadRecord) -> io::Result<()> {
+pub(super) fn write_whole(path: &Path, record: &impl Serialize) -> io::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     serde_json::to_writer(&file, record)?;

@@ -18,7 +18,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn new(file: &Path, key: impl Into<String>, problem: impl Into<String>) -> Self {
+    pub(crate) fn new(file: &Path, key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { file: file.to_path_buf(), key: key.into(), problem: problem.into() }
     }
 

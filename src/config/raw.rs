@@ -1,7 +1,7 @@
 //! The file as it is written, and its way into a [`Config`]: defaults filled in, ranges and
 //! contradictions checked.
 
-use super::{Config, ConfigError, Limits, Logs, PORT_DEFAULT, SyncPolicy, Timeouts, every_address, tidy};
+use super::{Config, ConfigError, Limits, Logs, PORT_DEFAULT, SyncPolicy, Timeouts, TlsFiles, every_address, tidy};
 use crate::limits::*;
 use crate::text::Size;
 use serde::{Deserialize, Deserializer, de};
@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     root: Option<PathBuf>,
     listen: Option<OneOrMore>,
     plaintext: Option<bool>,
+    tls: Object<RawTls>,
     home_roots: Option<Vec<PathBuf>>,
     default_quota: Option<RawSize>,
     limits: Object<RawLimits>,
@@ -25,6 +26,13 @@ pub(super) struct RawConfig {
     partial_expiry: Option<Period>,
     scram_rounds: Option<u32>,
     logs: Object<RawLogs>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawTls {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -65,13 +73,10 @@ impl RawConfig {
             let range = format!("{scram_rounds} is not within {SCRAM_ROUNDS_MIN} to {SCRAM_ROUNDS_MAX}");
             return Err(error("scram_rounds", range));
         }
-        if self.plaintext == Some(false) {
-            let problem = "nobody could connect: this version speaks no TLS yet, so only true is possible";
-            return Err(error("plaintext", problem.into()));
-        }
         Ok(Config {
             listen: listen_addresses(self.listen).map_err(|problem| error("listen", problem))?,
-            plaintext: true,
+            plaintext: self.plaintext.unwrap_or(false),
+            tls: self.tls.0.check(&file, &root).map_err(|(key, problem)| error(key, problem))?,
             home_roots: home_roots(self.home_roots, &root).map_err(|problem| error("home_roots", problem))?,
             default_quota: self.default_quota.map(|size| size.0),
             limits: self.limits.0.check().map_err(|(key, problem)| error(key, problem))?,
@@ -126,6 +131,23 @@ fn home_roots(roots: Option<Vec<PathBuf>>, root: &Path) -> Result<Vec<PathBuf>, 
 
 /// A key and what is wrong with its value.
 type Problem = (&'static str, String);
+
+impl RawTls {
+    fn check(self, file: &Path, root: &Path) -> Result<TlsFiles, Problem> {
+        let missing = |key, other| Err((key, format!("is missing, though {other} is given; a server needs both")));
+        match (self.certificate, self.key) {
+            (Some(certificate), Some(key)) => {
+                Ok(TlsFiles { certificate: tidy(&root.join(certificate)), key: tidy(&root.join(key)), is_own: false })
+            }
+            (None, None) => {
+                let folder = file.parent().unwrap_or(Path::new("/")).join("tls");
+                Ok(TlsFiles { certificate: folder.join("cert.pem"), key: folder.join("key.pem"), is_own: true })
+            }
+            (Some(_), None) => missing("tls.key", "tls.certificate"),
+            (None, Some(_)) => missing("tls.certificate", "tls.key"),
+        }
+    }
+}
 
 impl RawLimits {
     fn check(self) -> Result<Limits, Problem> {

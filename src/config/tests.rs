@@ -28,6 +28,7 @@ fn the_shipped_file_spells_out_the_defaults() {
 fn keys_are_read_in_every_form_they_have() {
     let config = load(
         r#"{"root": "/srv/./x/../berth", "listen": "127.0.0.1:0", "home_roots": ["a", "/b"], "default_quota": "1.5K",
+            "plaintext": true, "tls": {"certificate": "c.pem", "key": "/k.pem"},
             "timeouts": {"idle": "15m", "drain": 0}, "partial_expiry": "2d", "sync": "full",
             "limits": {"sessions": 10}, "logs": {"access": "/var/log/a"}}"#,
     )
@@ -35,6 +36,9 @@ fn keys_are_read_in_every_form_they_have() {
     assert_eq!(config.root, Path::new("/srv/berth"));
     assert_eq!(config.listen, ["127.0.0.1:0".parse().expect("an address")]);
     assert_eq!(config.home_roots, [Path::new("/srv/berth/a"), Path::new("/b")]);
+    assert!(config.plaintext && !config.tls.is_own);
+    assert_eq!(config.tls.certificate, Path::new("/srv/berth/c.pem"));
+    assert_eq!(config.tls.key, Path::new("/k.pem"));
     assert_eq!(config.default_quota, Some(1536));
     assert_eq!(config.timeouts.idle, Duration::from_secs(900));
     assert_eq!(config.timeouts.drain, Duration::ZERO);
@@ -74,7 +78,9 @@ fn errors_name_the_key_and_what_is_wrong_with_it() {
         (r#"{"listen": "localhost:2121"}"#, "listen", "not an address"),
         (r#"{"listen": ["127.0.0.1:1", "127.0.0.1:1"]}"#, "listen", "twice"),
         (r#"{"listen": ["127.0.0.1:1", 5]}"#, "listen[1]", "invalid type"),
-        (r#"{"plaintext": false}"#, "plaintext", "TLS"),
+        (r#"{"tls": {"certificate": "a"}}"#, "tls.key", "needs both"),
+        (r#"{"tls": {"key": "a"}}"#, "tls.certificate", "needs both"),
+        (r#"{"tls": {"certificates": "a"}}"#, "tls.certificates", "unknown field"),
         (r#"{"plaintext": "yes"}"#, "plaintext", "invalid type"),
         (r#"{"home_roots": []}"#, "home_roots", "at least one"),
         (r#"{"home_roots": ["a", "a/b"]}"#, "home_roots", "lies in the other"),

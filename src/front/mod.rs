@@ -11,6 +11,7 @@ mod pipeline;
 
 use crate::account::AccountName;
 use crate::lane::{Budget, Lane};
+use crate::scram::Binding;
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
 use control::Control;
@@ -26,6 +27,15 @@ pub enum Front {
 }
 
 impl Front {
+    /// The connection is encrypted, and this ties a login to it. Told before the first step in
+    /// which there is anything to read.
+    pub fn set_binding(&mut self, binding: Binding) {
+        match self {
+            Self::Native(native) => native.set_binding(binding),
+            Self::Control(_) => {}
+        }
+    }
+
     /// Lets the front-end work; whether anything moved.
     pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         match self {

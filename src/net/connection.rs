@@ -1,7 +1,7 @@
 //! One connection: its transport, its lane, its front-end, and what is known of its socket's
 //! readiness. A turn is fill, step, flush, each with an allowance of its own.
 
-use super::transport::{Moved, Transport};
+use super::transport::{Channel, Moved, Transport};
 use crate::config::Timeouts;
 use crate::front::Front;
 use crate::lane::{Budget, Lane};
@@ -31,6 +31,8 @@ pub struct Connection {
     address: IpAddr,
     is_readable: bool,
     is_writable: bool,
+    /// The front-end knows what kind of connection this is.
+    is_introduced: bool,
     /// The peer sends more than fits the first, small inbox.
     is_busy: bool,
     opened: Instant,
@@ -51,6 +53,7 @@ impl Connection {
             address,
             is_readable: false,
             is_writable: true,
+            is_introduced: false,
             is_busy: false,
             opened: now,
             last_active: now,
@@ -70,8 +73,9 @@ impl Connection {
     pub fn turn(&mut self, service: &mut Service, now: Instant) -> Turn {
         match self.run(service, now) {
             Ok(turn) => turn,
-            Err(_) => {
-                // Reset by the peer: nobody is left to be told.
+            Err(error) => {
+                // Reset by the peer, or its TLS is broken: nobody is left to be told.
+                log::debug!("a connection from {} ended: {error}", self.address);
                 self.front.hang_up(now);
                 Turn::Close
             }
@@ -80,6 +84,7 @@ impl Connection {
 
     fn run(&mut self, service: &mut Service, now: Instant) -> io::Result<Turn> {
         let filled = self.fill()?;
+        self.introduce(now)?;
         let mut budget = Budget::new(TURN_BUDGET);
         let stepped = self.front.step(&mut self.lane, service, &mut budget, now);
         let flushed = self.flush()?;
@@ -101,10 +106,25 @@ impl Connection {
         Ok(Turn::Sleep)
     }
 
+    /// Tells the front-end what kind of connection this is before it sees the first byte.
+    fn introduce(&mut self, now: Instant) -> io::Result<()> {
+        if self.is_introduced {
+            return Ok(());
+        }
+        let Some(channel) = self.transport.channel()? else { return Ok(()) };
+        self.is_introduced = true;
+        match channel {
+            Channel::Plain => {}
+            Channel::Sealed(binding) => self.front.set_binding(binding),
+            Channel::Refused => self.fail(Refusal::TlsRequired, now),
+        }
+        Ok(())
+    }
+
     /// Looks once more, now that the answer to what was asked is on its way, whether nothing has
     /// come meanwhile. A turn of its own for that would only delay the next request.
     fn is_answered(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> io::Result<bool> {
-        let is_quiet = self.lane.outbox.is_empty() && !self.lane.eof && !budget.is_spent();
+        let is_quiet = !self.has_output() && !self.lane.eof && !budget.is_spent();
         Ok(is_quiet
             && self.is_open_and_idle()
             && !self.fill()?
@@ -112,14 +132,14 @@ impl Connection {
     }
 
     fn fill(&mut self) -> io::Result<bool> {
-        if !self.is_readable || self.lane.eof || self.front.is_closing() {
+        let may_have_input = self.is_readable || self.transport.holds_input();
+        if !may_have_input || self.lane.eof || self.front.is_closing() {
             return Ok(false);
         }
         let capacity = if self.is_busy { INBOX_BYTES } else { INBOX_BYTES_FIRST };
-        let held = self.lane.inbox.filled().len();
         match self.transport.fill(&mut self.lane.inbox, capacity)? {
             Moved::Bytes(count) => {
-                self.is_busy |= held + count >= INBOX_BYTES_FIRST;
+                self.is_busy |= self.lane.inbox.filled().len() >= INBOX_BYTES_FIRST;
                 Ok(count > 0)
             }
             Moved::Blocked => {
@@ -134,7 +154,7 @@ impl Connection {
     }
 
     fn flush(&mut self) -> io::Result<bool> {
-        if !self.is_writable || self.lane.outbox.is_empty() {
+        if !self.is_writable || !self.has_output() {
             return Ok(false);
         }
         match self.transport.flush(&mut self.lane.outbox, FLUSH_BUDGET)? {
@@ -146,9 +166,14 @@ impl Connection {
         }
     }
 
+    fn has_output(&self) -> bool {
+        !self.lane.outbox.is_empty() || self.transport.wants_flush()
+    }
+
     /// Gives memory back before a sleep that may be long.
     fn rest(&mut self) {
-        if self.front.phase() == Phase::Idle {
+        if self.is_idle() {
+            self.transport.release();
             self.lane.inbox.release();
             self.lane.outbox.release();
             self.is_busy = !self.lane.inbox.is_empty();
@@ -162,13 +187,13 @@ impl Connection {
         if now.saturating_duration_since(since) >= LINGER {
             return Turn::Close;
         }
-        if !self.lane.outbox.is_empty() {
+        if self.has_output() {
             return if self.is_writable { Turn::Again } else { Turn::Sleep };
         }
+        self.transport.shutdown();
         if self.lane.eof {
             return Turn::Close;
         }
-        self.transport.shutdown();
         self.drain_inbox()
     }
 
@@ -209,7 +234,7 @@ impl Connection {
         let stalled = self.last_moved + timeouts.stall;
         let patience = match self.front.phase() {
             Phase::Login => Some(self.opened + timeouts.login),
-            _ if !self.lane.outbox.is_empty() => Some(stalled),
+            _ if self.has_output() => Some(stalled),
             Phase::Transfer => Some(stalled),
             Phase::Idle => Some(self.last_active + timeouts.idle),
             Phase::Working => None,
@@ -262,7 +287,7 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let stream = mio::net::TcpStream::connect(address).expect("it listens");
         let front = Front::Native(Box::new(Native::new(Session::new(1, address), true)));
-        let mut connection = Connection::new(Transport::Plain(stream), front, address.ip(), Instant::now());
+        let mut connection = Connection::new(Transport::plain(stream), front, address.ip(), Instant::now());
         assert!(connection.is_idle());
         connection.lane.outbox.put(b"the end of a file");
         assert!(!connection.is_idle(), "a drain would cut it off");

@@ -14,16 +14,16 @@
 //! closed connection ever reaches a newcomer.
 
 use super::connection::{Connection, Turn};
-use super::listeners::{Accepted, Listener};
+use super::listeners::{Accepted, Listener, refuse_connection};
+use super::slow_turns::SlowTurns;
 use super::timers::Timers;
-use super::transport::Transport;
+use super::transport::{Entrance, Transport};
 use crate::account::AccountName;
 use crate::config::{Limits, Timeouts};
 use crate::front::Front;
 use crate::front::native::Native;
 use crate::limits::{
-    ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, ASKING_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURN_WARN_INTERVAL,
-    TURNS_PER_ROUND,
+    ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, ASKING_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURNS_PER_ROUND,
 };
 use crate::logging::ACCESS;
 use crate::session::{Refusal, Service, Session};
@@ -59,6 +59,7 @@ pub struct EventLoop {
     service: Service,
     limits: Limits,
     timeouts: Timeouts,
+    entrance: Entrance,
     listeners: Vec<Listener>,
     slots: Slab<Slot>,
     per_address: HashMap<IpAddr, usize>,
@@ -71,6 +72,7 @@ pub struct EventLoop {
     next_serial: u64,
     accounts: AccountWatch,
     drain_until: Option<Instant>,
+    wakes_at: Option<Instant>,
     slow_turns: SlowTurns,
 }
 
@@ -91,13 +93,21 @@ pub struct Round {
 
 impl EventLoop {
     /// A loop around `poll`, without listeners yet.
-    pub fn new(poll: Poll, service: Service, limits: Limits, timeouts: Timeouts, now: Instant) -> Self {
+    pub fn new(
+        poll: Poll,
+        service: Service,
+        limits: Limits,
+        timeouts: Timeouts,
+        entrance: Entrance,
+        now: Instant,
+    ) -> Self {
         let accounts = AccountWatch { stamp: None, next_at: now, unchecked: Vec::new(), closed: HashSet::new() };
         Self {
             poll,
             service,
             limits,
             timeouts,
+            entrance,
             listeners: Vec::new(),
             slots: Slab::new(),
             per_address: HashMap::new(),
@@ -108,6 +118,7 @@ impl EventLoop {
             next_serial: 1,
             accounts,
             drain_until: None,
+            wakes_at: None,
             slow_turns: SlowTurns::default(),
         }
     }
@@ -138,6 +149,16 @@ impl EventLoop {
     /// Replaces the limits for what comes.
     pub fn set_limits(&mut self, limits: Limits, timeouts: Timeouts) {
         (self.limits, self.timeouts) = (limits, timeouts);
+    }
+
+    /// Replaces the certificate, and whether TLS can be done without, for those who come.
+    pub fn set_entrance(&mut self, entrance: Entrance) {
+        self.entrance = entrance;
+    }
+
+    /// Ends a round at this time even if nothing happens.
+    pub fn wake_at(&mut self, at: Instant) {
+        self.wakes_at = Some(at);
     }
 
     /// Closes the listeners and idle sessions; transfers may go on until `until`.
@@ -190,7 +211,8 @@ impl EventLoop {
         }
         let watch = (!self.slots.is_empty()).then_some(self.accounts.next_at);
         let retries = self.listeners.iter().filter_map(Listener::retry_at);
-        let next = retries.chain(watch).chain(self.timers.next_at()).chain(self.drain_until).min()?;
+        let next =
+            retries.chain(watch).chain(self.timers.next_at()).chain(self.drain_until).chain(self.wakes_at).min()?;
         // A millisecond more than asked, since poll rounds down and would spin before it.
         Some(next.saturating_duration_since(now) + Duration::from_millis(1))
     }
@@ -257,9 +279,8 @@ impl EventLoop {
         }
         // Replies are whole when they are written; waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
-        let transport = Transport::Plain(stream);
-        let sends_ranges = transport.sends_ranges();
-        let front = |owner| Front::Native(Box::new(Native::new(Session::new(owner, peer), sends_ranges)));
+        let transport = Transport::network(stream, self.entrance.clone());
+        let front = |owner| Front::Native(Box::new(Native::new(Session::new(owner, peer), true)));
         if self.insert(transport, front, address, now) {
             log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=ok");
             *self.per_address.entry(address).or_default() += 1;
@@ -274,7 +295,7 @@ impl EventLoop {
             return log::warn!("a connection to the control socket from another user was refused");
         }
         let front = |_| Front::Control(Box::default());
-        self.insert(Transport::Local(stream), front, IpAddr::V6(Ipv6Addr::UNSPECIFIED), now);
+        self.insert(Transport::local(stream), front, IpAddr::V6(Ipv6Addr::UNSPECIFIED), now);
     }
 
     /// Gives a connection its slot and has its socket watched; false if the system refuses.
@@ -464,29 +485,6 @@ fn guarded_turn(connection: &mut Connection, service: &mut Service, slow: &mut S
     turn
 }
 
-/// Turns that took too long. A slow disk makes many, and one line now and then tells as much.
-#[derive(Default)]
-struct SlowTurns {
-    silent_until: Option<Instant>,
-    unsaid: u32,
-}
-
-impl SlowTurns {
-    fn note(&mut self, connection: &Connection, took: Duration, now: Instant) {
-        if self.silent_until.is_some_and(|until| now < until) {
-            self.unsaid += 1;
-            return;
-        }
-        let account = connection.front().account().map_or("-", |account| account.as_str());
-        let activity = connection.front().activity();
-        let (took, unsaid) = (took.as_millis(), std::mem::take(&mut self.unsaid));
-        log::warn!(
-            "a turn of {account}, now in state {activity}, took {took} ms; {unsaid} more since the last such line"
-        );
-        self.silent_until = Some(now + TURN_WARN_INTERVAL);
-    }
-}
-
 /// Slot and serial in one number, by which a sync finds back to who asked.
 fn owner(key: usize, serial: u64) -> u64 {
     (key as u64) << 32 | (serial & u64::from(u32::MAX))
@@ -494,17 +492,4 @@ fn owner(key: usize, serial: u64) -> u64 {
 
 fn slot_of(owner: u64) -> (usize, u64) {
     ((owner >> 32) as usize, owner & u64::from(u32::MAX))
-}
-
-/// Says why before closing; a peer that cannot take it at once is not waited for.
-fn refuse_connection(mut stream: TcpStream) {
-    use crate::wire::frame::{FrameType, put_json};
-    use crate::wire::message::ErrorReply;
-    use crate::wire::{ErrorCode, Reply};
-    use std::io::Write;
-    let message = "the server has as many sessions as it may have; try again later".into();
-    let error = ErrorReply { code: ErrorCode::TooMany, message, retry: true, fatal: true };
-    let mut frame = Vec::new();
-    put_json(&mut frame, FrameType::Control, 0, &Reply::Error(error));
-    let _ = stream.write(&frame);
 }

@@ -104,3 +104,17 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::NetworkDown
     )
 }
+
+/// Says why before closing, without TLS whatever the peer expects; one that cannot take it at
+/// once is not waited for.
+pub(super) fn refuse_connection(mut stream: TcpStream) {
+    use crate::wire::frame::{FrameType, put_json};
+    use crate::wire::message::ErrorReply;
+    use crate::wire::{ErrorCode, Reply};
+    use std::io::Write;
+    let message = "the server has as many sessions as it may have; try again later".into();
+    let error = ErrorReply { code: ErrorCode::TooMany, message, retry: true, fatal: true };
+    let mut frame = Vec::new();
+    put_json(&mut frame, FrameType::Control, 0, &Reply::Error(error));
+    let _ = stream.write(&frame);
+}

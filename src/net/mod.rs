@@ -3,5 +3,6 @@
 pub mod connection;
 pub mod event_loop;
 pub mod listeners;
+mod slow_turns;
 pub mod timers;
 pub mod transport;

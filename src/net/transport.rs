@@ -1,24 +1,63 @@
 //! Bytes between a socket and a lane. What is above knows neither the socket nor whether the
 //! bytes are encrypted on their way.
+//!
+//! One port takes both kinds of peers. The first byte tells them apart, without being taken off
+//! the socket: a TLS handshake begins with 0x16, a frame with the highest byte of its length,
+//! which is 0.
 
 use crate::lane::{Buffer, Outbox, Piece};
+use crate::limits::SEALED_FLUSH_BUDGET;
+use crate::scram::Binding;
+use crate::tls::{Received, Sealed};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
+use rustls::ServerConfig;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 /// How bytes travel on a connection.
-pub enum Transport {
-    /// As they are.
-    Plain(TcpStream),
+pub struct Transport {
+    socket: Socket,
+    layer: Layer,
+}
+
+enum Socket {
+    Network(TcpStream),
     /// Between programs on this machine.
     Local(UnixStream),
 }
 
-/// What both kinds of sockets can do.
-trait Stream: Read + Write + AsFd {}
-impl<T: Read + Write + AsFd> Stream for T {}
+enum Layer {
+    /// The first byte has not come yet.
+    Unknown(Entrance),
+    /// As they are.
+    Plain,
+    /// As they are, which is not allowed: what comes is thrown away.
+    Refused,
+    Sealed(Box<Sealed>),
+}
+
+/// What the network's peers meet.
+#[derive(Clone)]
+pub struct Entrance {
+    /// The server's certificate and how it is used.
+    pub tls: Arc<ServerConfig>,
+    /// Whether TLS can be done without.
+    pub allows_plaintext: bool,
+}
+
+/// What a peer has chosen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// Bytes as they are.
+    Plain,
+    /// TLS; a login is tied to it by this.
+    Sealed(Binding),
+    /// Bytes as they are, which is not allowed.
+    Refused,
+}
 
 /// What came of one attempt to move bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,80 +71,220 @@ pub enum Moved {
 }
 
 impl Transport {
+    /// To a peer of the network, who has yet to choose.
+    pub fn network(stream: TcpStream, entrance: Entrance) -> Self {
+        Self { socket: Socket::Network(stream), layer: Layer::Unknown(entrance) }
+    }
+
+    /// To a peer that has chosen to be without TLS.
+    pub fn plain(stream: TcpStream) -> Self {
+        Self { socket: Socket::Network(stream), layer: Layer::Plain }
+    }
+
+    /// To a program on this machine.
+    pub fn local(stream: UnixStream) -> Self {
+        Self { socket: Socket::Local(stream), layer: Layer::Plain }
+    }
+
     /// The socket, for registration.
     pub fn socket(&mut self) -> &mut dyn Source {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Local(stream) => stream,
+        match &mut self.socket {
+            Socket::Network(stream) => stream,
+            Socket::Local(stream) => stream,
         }
     }
 
-    fn stream(&mut self) -> &mut dyn Stream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Local(stream) => stream,
+    /// What the peer has chosen, once it is known and TLS is agreed on.
+    pub fn channel(&self) -> io::Result<Option<Channel>> {
+        match &self.layer {
+            Layer::Unknown(_) => Ok(None),
+            Layer::Plain => Ok(Some(Channel::Plain)),
+            Layer::Refused => Ok(Some(Channel::Refused)),
+            Layer::Sealed(sealed) if sealed.is_handshaking() => Ok(None),
+            Layer::Sealed(sealed) => sealed.binding().map(|binding| Some(Channel::Sealed(binding))),
         }
     }
 
-    /// Whether file ranges go out without passing through memory.
-    pub fn sends_ranges(&self) -> bool {
-        match self {
-            Self::Plain(_) | Self::Local(_) => true,
-        }
+    /// Whether [`Transport::fill`] has bytes that no event will announce.
+    pub fn holds_input(&self) -> bool {
+        matches!(&self.layer, Layer::Sealed(sealed) if sealed.holds_input())
+    }
+
+    /// Whether [`Transport::flush`] has bytes to send beyond those in the outbox.
+    pub fn wants_flush(&self) -> bool {
+        matches!(&self.layer, Layer::Sealed(sealed) if sealed.wants_flush())
     }
 
     /// Receives once, so that the inbox holds at most `capacity` bytes. Nothing is read when it
-    /// does already.
+    /// does already. The bytes counted need not all have reached the inbox.
     pub fn fill(&mut self, inbox: &mut Buffer, capacity: usize) -> io::Result<Moved> {
-        let room = inbox.room(capacity);
-        if room.is_empty() {
-            return Ok(Moved::Bytes(0));
+        if let Layer::Unknown(_) = self.layer {
+            match self.choose()? {
+                Moved::Bytes(1..) => {}
+                other => return Ok(other),
+            }
         }
-        let moved = moved(self.stream().read(room))?;
-        if let Moved::Bytes(count) = moved {
-            inbox.commit(count);
+        match &mut self.layer {
+            Layer::Sealed(sealed) => fill_sealed(sealed, &mut self.socket, inbox, capacity),
+            _ => {
+                let room = inbox.room(capacity);
+                if room.is_empty() {
+                    return Ok(Moved::Bytes(0));
+                }
+                let moved = moved(self.socket.read(room))?;
+                if let Moved::Bytes(count) = moved {
+                    inbox.commit(count);
+                }
+                Ok(moved)
+            }
+        }
+    }
+
+    /// Looks at the first byte, which stays where it is.
+    fn choose(&mut self) -> io::Result<Moved> {
+        let (Layer::Unknown(entrance), Socket::Network(stream)) = (&self.layer, &self.socket) else {
+            return Ok(Moved::Bytes(1));
+        };
+        let mut first = [0];
+        let moved = moved(stream.peek(&mut first))?;
+        if let Moved::Bytes(1..) = moved {
+            self.layer = match first {
+                [TLS_HANDSHAKE] => Layer::Sealed(Box::new(Sealed::server(Arc::clone(&entrance.tls))?)),
+                _ if entrance.allows_plaintext => Layer::Plain,
+                _ => Layer::Refused,
+            };
         }
         Ok(moved)
     }
 
     /// Sends what is in the outbox, at most about `allowance` bytes.
     pub fn flush(&mut self, outbox: &mut Outbox, allowance: usize) -> io::Result<Moved> {
-        let stream = self.stream();
-        let mut sent = 0;
-        while sent < allowance {
-            let moved = match outbox.front() {
-                None => break,
-                Some(Piece::Bytes(bytes)) => moved(stream.write(&bytes[..bytes.len().min(allowance)])),
-                Some(Piece::Range(range)) => {
-                    let count = usize::try_from(range.length).unwrap_or(usize::MAX).min(allowance - sent);
-                    let mut offset = range.offset;
-                    moved(
-                        rustix::fs::sendfile(stream.as_fd(), &*range.file, Some(&mut offset), count)
-                            .map_err(Into::into),
-                    )
-                }
-            };
-            match moved? {
-                Moved::Bytes(count) => {
-                    outbox.advance(count);
-                    sent += count;
-                }
-                // A socket takes at least a byte or blocks, so the file has become shorter.
-                Moved::End => outbox.pad_range(allowance - sent),
-                Moved::Blocked if sent == 0 => return Ok(Moved::Blocked),
-                Moved::Blocked => break,
-            }
+        match &mut self.layer {
+            Layer::Sealed(sealed) => flush_sealed(sealed, &mut self.socket, outbox, allowance.min(SEALED_FLUSH_BUDGET)),
+            _ => flush_plain(&mut self.socket, outbox, allowance),
         }
-        Ok(Moved::Bytes(sent))
     }
 
-    /// Tells the peer that nothing more comes.
+    /// Tells the peer that nothing more comes. What of that cannot be sent at once,
+    /// [`Transport::wants_flush`] says; then this is to be called again.
     pub fn shutdown(&mut self) {
         // A peer that is gone already need not be told.
-        let _ = match self {
-            Self::Plain(stream) => stream.shutdown(Shutdown::Write),
-            Self::Local(stream) => stream.shutdown(Shutdown::Write),
+        if let Layer::Sealed(sealed) = &mut self.layer
+            && !sealed.close(&mut self.socket).unwrap_or(true)
+        {
+            return;
+        }
+        let _ = match &self.socket {
+            Socket::Network(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Local(stream) => stream.shutdown(Shutdown::Write),
         };
+    }
+
+    /// Gives memory back before a sleep that may be long.
+    pub fn release(&mut self) {
+        if let Layer::Sealed(sealed) = &mut self.layer {
+            sealed.release();
+        }
+    }
+}
+
+fn fill_sealed(sealed: &mut Sealed, socket: &mut Socket, inbox: &mut Buffer, capacity: usize) -> io::Result<Moved> {
+    let room = inbox.room(capacity);
+    if room.is_empty() {
+        return Ok(Moved::Bytes(0));
+    }
+    match sealed.receive(socket, room) {
+        Ok(Received::Bytes(count)) => {
+            inbox.commit(count);
+            Ok(Moved::Bytes(count))
+        }
+        Ok(Received::Progress(count)) => Ok(Moved::Bytes(count)),
+        Ok(Received::End) => Ok(Moved::End),
+        Err(error) => moved(Err(error)),
+    }
+}
+
+fn flush_sealed(sealed: &mut Sealed, socket: &mut Socket, outbox: &mut Outbox, allowance: usize) -> io::Result<Moved> {
+    let mut sent = 0;
+    while sealed.flush(socket)? {
+        let taken = match outbox.front() {
+            Some(Piece::Bytes(bytes)) if sent < allowance => {
+                sealed.seal(&bytes[..bytes.len().min(allowance - sent)])?
+            }
+            // Nobody puts ranges here, because an encrypted connection says that it sends none.
+            Some(Piece::Range(_)) => return Err(io::ErrorKind::Unsupported.into()),
+            _ => 0,
+        };
+        if taken == 0 {
+            return Ok(Moved::Bytes(sent));
+        }
+        outbox.advance(taken);
+        sent += taken;
+    }
+    Ok(if sent == 0 { Moved::Blocked } else { Moved::Bytes(sent) })
+}
+
+fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, allowance: usize) -> io::Result<Moved> {
+    let mut sent = 0;
+    while sent < allowance {
+        let moved = match outbox.front() {
+            None => break,
+            Some(Piece::Bytes(bytes)) => moved(socket.write(&bytes[..bytes.len().min(allowance)])),
+            Some(Piece::Range(range)) => {
+                let count = usize::try_from(range.length).unwrap_or(usize::MAX).min(allowance - sent);
+                let mut offset = range.offset;
+                moved(rustix::fs::sendfile(socket.as_fd(), &*range.file, Some(&mut offset), count).map_err(Into::into))
+            }
+        };
+        match moved? {
+            Moved::Bytes(count) => {
+                outbox.advance(count);
+                sent += count;
+            }
+            // A socket takes at least a byte or blocks, so the file has become shorter.
+            Moved::End => outbox.pad_range(allowance - sent),
+            Moved::Blocked if sent == 0 => return Ok(Moved::Blocked),
+            Moved::Blocked => break,
+        }
+    }
+    Ok(Moved::Bytes(sent))
+}
+
+impl Read for Socket {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Network(stream) => stream.read(room),
+            Self::Local(stream) => stream.read(room),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Network(stream) => stream.write(bytes),
+            Self::Local(stream) => stream.write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Network(stream) => stream.write_vectored(bytes),
+            Self::Local(stream) => stream.write_vectored(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Network(stream) => stream.as_fd(),
+            Self::Local(stream) => stream.as_fd(),
+        }
     }
 }
 
@@ -118,3 +297,6 @@ fn moved(result: io::Result<usize>) -> io::Result<Moved> {
         Err(error) => Err(error),
     }
 }
+
+/// The type of the record that begins a TLS connection (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;

@@ -60,13 +60,14 @@ pub enum Phase {
 pub struct Session {
     id: u64,
     peer: SocketAddr,
+    binding: Binding,
     state: State,
 }
 
 impl Session {
     /// A session that nobody has logged in to. `id` tells it from all others.
     pub fn new(id: u64, peer: SocketAddr) -> Self {
-        Self { id, peer, state: State::Login(Login::default()) }
+        Self { id, peer, binding: Binding::None, state: State::Login(Login::default()) }
     }
 
     // ---- What asks ------------------------------------------------------------------------
@@ -118,7 +119,17 @@ impl Session {
         }
     }
 
+    /// What a login is tied to.
+    pub fn binding(&self) -> Binding {
+        self.binding
+    }
+
     // ---- Login ----------------------------------------------------------------------------
+
+    /// Ties logins from now on to the connection they run on.
+    pub fn set_binding(&mut self, binding: Binding) {
+        self.binding = binding;
+    }
 
     /// Takes SCRAM's client-first-message; the challenge. The work is the same whether or not
     /// there is such an account.
@@ -135,7 +146,7 @@ impl Session {
             log::error!("login of {}: {error}", Quoted(user.as_bytes()));
             Refusal::LoginFailed
         })?;
-        let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, Binding::None);
+        let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, self.binding);
         login.step = LoginStep::Challenged(Box::new(Challenged { exchange, account: candidate.account, user }));
         Ok(challenge)
     }

@@ -90,6 +90,9 @@ pub enum Refusal {
     /// A deadline passed.
     #[error("nothing happened for too long")]
     Timeout,
+    /// Encryption is not a choice here.
+    #[error("this server takes encrypted connections only; connect without --plaintext")]
+    TlsRequired,
     /// The server stops.
     #[error("the server is being stopped; try again later")]
     ShuttingDown,

@@ -441,6 +441,8 @@ pub enum ErrorCode {
     Timeout,
     /// The server is being stopped.
     ShuttingDown,
+    /// The server takes no connection without TLS.
+    TlsRequired,
     /// A defect of the server; its log says more. Not sent yet: a defect ends the connection.
     Internal,
 }

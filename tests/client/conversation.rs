@@ -5,6 +5,7 @@ use crate::scripted::{Answers, Seen, Stage, link_to};
 use berth::client::login;
 use berth::client::outcome::Failure;
 use berth::limits::IN_FLIGHT_MAX;
+use berth::scram::Binding;
 use berth::wire::message::{Entry, EntryKind, ErrorCode, WireLimits};
 use berth::wire::{Reply, Request};
 
@@ -37,8 +38,8 @@ fn a_wrong_password_exits_with_4() {
         Seen::Request(id, _) => answers.error(id, ErrorCode::LoginFailed),
         _ => {}
     });
-    login::greet(&mut link).expect("greeted");
-    let failure = login::log_in(&mut link, "ann", "wrong").expect_err("refused");
+    login::greet(&mut link, Binding::None).expect("greeted");
+    let failure = login::log_in(&mut link, "ann", "wrong", Binding::None).expect_err("refused");
     assert_eq!(failure.exit_code(), 4);
 }
 
@@ -52,7 +53,7 @@ fn another_protocol_on_the_port_is_a_lost_connection_not_a_crash() {
     ] {
         let noise = noise.to_vec();
         let (mut link, _, _) = link_to(usize::MAX, move |_, answers| answers.raw(&noise));
-        let failure = login::greet(&mut link).expect_err("no berth server");
+        let failure = login::greet(&mut link, Binding::None).expect_err("no berth server");
         assert_eq!(failure.exit_code(), 3, "{failure}");
     }
 }

@@ -57,7 +57,8 @@ impl Place {
 
     /// Writes the configuration anew.
     pub(crate) fn configure(&self, changes: Value) {
-        let mut configuration = json!({"listen": "127.0.0.1:0", "scram_rounds": 4096, "sync": "none"});
+        let mut configuration =
+            json!({"listen": "127.0.0.1:0", "plaintext": true, "scram_rounds": 4096, "sync": "none"});
         for (key, value) in changes.as_object().expect("an object") {
             configuration[key] = value.clone();
         }
@@ -92,8 +93,15 @@ impl Place {
         command
     }
 
-    /// `berth` with the password in the environment.
+    /// `berth` with the password in the environment, without encryption, so that a proxy can
+    /// count and change bytes.
     pub(crate) fn berth(&self, arguments: &[&str]) -> Command {
+        let plaintext = if arguments.contains(&"--plaintext") { &[][..] } else { &["--plaintext"] };
+        self.berth_over_tls(&[plaintext, arguments].concat())
+    }
+
+    /// `berth` with the password in the environment.
+    pub(crate) fn berth_over_tls(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
         self.surround(&mut command);
         command.args(arguments).env("BERTH_PASSWORD", PASSWORD).current_dir(self.path("here"));

@@ -168,7 +168,7 @@ fn checking_a_long_prefix_is_not_a_stall() {
     let (prefix, offset) = (Digest::of(&content[..content.len() - 1]), content.len() as u64 - 1);
     peer.request(10, &Request::Get { path: "/large".into(), offset, etag: None, prefix_sha256: Some(prefix) });
     std::io::Write::write_all(&mut &client, &peer.take_sent()).expect("the socket takes so little at once");
-    let transport = Transport::Plain(mio::net::TcpStream::from_std(accepted));
+    let transport = Transport::plain(mio::net::TcpStream::from_std(accepted));
     let mut connection = Connection::new(transport, peer.into_front(), [127, 0, 0, 1].into(), now);
 
     let second = Duration::from_secs(1);

@@ -91,6 +91,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::TooLarge => (ErrorCode::TooLarge, false, false),
         Refusal::Io => (ErrorCode::Io, true, false),
         Refusal::Timeout => (ErrorCode::Timeout, true, true),
+        Refusal::TlsRequired => (ErrorCode::TlsRequired, false, true),
         Refusal::ShuttingDown => (ErrorCode::ShuttingDown, true, true),
     };
     let message = path.map_or_else(|| refusal.to_string(), |path| format!("{}: {refusal}", subject(path.as_bytes())));
@@ -101,7 +102,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 28] = [
+    const REFUSALS: [Refusal; 29] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
@@ -129,6 +130,7 @@ mod tests {
         Refusal::Superseded,
         Refusal::TooLarge,
         Refusal::Io,
+        Refusal::TlsRequired,
         Refusal::ShuttingDown,
     ];
 

@@ -11,6 +11,7 @@ mod requests;
 use super::pipeline::{Asked, Pending, Pipeline};
 use crate::lane::{Budget, Lane};
 use crate::limits::{DATA_BYTES_MAX, OUTBOX_BYTES_HIGH, REQUEST_COST};
+use crate::scram::Binding;
 use crate::session::download::{Fetched, Opened};
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
@@ -103,8 +104,9 @@ impl From<WireError> for Broken {
 }
 
 impl Native {
-    /// A front-end for `session`. `sends_ranges` tells whether the transport can send from
-    /// files, which an encrypted one cannot.
+    /// A front-end for `session` on a connection that is not encrypted, unless
+    /// [`Native::set_binding`] says so. `sends_ranges` tells whether the transport can send from
+    /// files.
     pub fn new(session: Session, sends_ranges: bool) -> Self {
         Self {
             session,
@@ -116,6 +118,12 @@ impl Native {
             is_closing: false,
             requests: 0,
         }
+    }
+
+    /// See [`super::Front::set_binding`].
+    pub fn set_binding(&mut self, binding: Binding) {
+        self.session.set_binding(binding);
+        self.sends_ranges = false;
     }
 
     /// See [`super::Front::step`].

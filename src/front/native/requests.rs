@@ -4,7 +4,6 @@ use super::convert::{at, entry, error_reply, malformed, vpath};
 use super::{Native, Running, Stage, Turn};
 use crate::front::pipeline::Asked;
 use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX};
-use crate::scram::Binding;
 use crate::session::Refusal;
 use crate::session::download::DownloadPlan;
 use crate::session::login::LoginOutcome;
@@ -93,7 +92,7 @@ impl Native {
         Ok(Reply::Hello {
             version: VERSION,
             server: concat!("berthd/", env!("CARGO_PKG_VERSION")).into(),
-            mechanisms: vec![Binding::None.mechanism().into()],
+            mechanisms: vec![self.session.binding().mechanism().into()],
             features: Vec::new(),
             limits,
         })
@@ -103,8 +102,10 @@ impl Native {
         if !self.is_greeted {
             return Err(malformed(&MessageError::Malformed("say hello before logging in".into())));
         }
-        if mechanism != Binding::None.mechanism() {
-            let message = format!("unknown login mechanism; use {}", Binding::None.mechanism());
+        // With TLS only the one that is bound to it: a login without could have been relayed.
+        let offered = self.session.binding().mechanism();
+        if mechanism != offered {
+            let message = format!("this login mechanism is not offered here; use {offered}");
             return Err(ErrorReply { code: ErrorCode::Unsupported, message, retry: false, fatal: false });
         }
         let challenge =

@@ -1,0 +1,65 @@
+//! The server's certificate while it runs: read again when told to, renewed or warned about when
+//! it is about to end.
+
+use crate::config::{Config, ConfigError};
+use crate::limits::{CERTIFICATE_CHECK_INTERVAL, CERTIFICATE_WARN_S};
+use crate::net::transport::Entrance;
+use crate::text::{Utc, unix_ns};
+use crate::tls::{Fingerprint, Identity, server_config};
+use std::os::unix::fs::MetadataExt;
+use std::time::{Instant, SystemTime};
+
+/// See the module.
+pub(super) struct Certificate {
+    identity: Identity,
+    entrance: Entrance,
+    check_at: Instant,
+}
+
+impl Certificate {
+    /// Reads the certificate, or makes one.
+    pub(super) fn load(config: &Config, now: Instant) -> Result<Self, ConfigError> {
+        let now_s = unix_ns(SystemTime::now()) / 1_000_000_000;
+        let identity = Identity::establish(config, now_s)?;
+        warn_of_end(&identity, now_s);
+        warn_of_mode(config);
+        let tls = server_config(&identity)
+            .map_err(|error| ConfigError::new(&config.tls.certificate, "", format!("cannot be used: {error}")))?;
+        let entrance = Entrance { tls, allows_plaintext: config.plaintext };
+        Ok(Self { identity, entrance, check_at: now + CERTIFICATE_CHECK_INTERVAL })
+    }
+
+    pub(super) fn entrance(&self) -> Entrance {
+        self.entrance.clone()
+    }
+
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.identity.fingerprint
+    }
+
+    /// When the certificate is to be loaded again, to see whether it is about to end.
+    pub(super) fn check_at(&self) -> Instant {
+        self.check_at
+    }
+
+    /// Puts the next look off: the last one failed.
+    pub(super) fn put_off(&mut self, now: Instant) {
+        self.check_at = now + CERTIFICATE_CHECK_INTERVAL;
+    }
+}
+
+fn warn_of_end(identity: &Identity, now_s: i64) {
+    let left_s = identity.ends_s - now_s;
+    if left_s < CERTIFICATE_WARN_S {
+        let end = Utc::from_unix_ns(identity.ends_s.saturating_mul(1_000_000_000));
+        let verb = if left_s < 0 { "ended" } else { "ends" };
+        log::warn!("the certificate {verb} on {end}; renew it with the same key, and clients will not notice");
+    }
+}
+
+fn warn_of_mode(config: &Config) {
+    let key = &config.tls.key;
+    if std::fs::metadata(key).is_ok_and(|metadata| metadata.mode() & 0o077 != 0) {
+        log::warn!("others can read the key {}; run: chmod 600 {0}", key.display());
+    }
+}

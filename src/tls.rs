@@ -1,0 +1,117 @@
+//! TLS 1.3 for both programs, without a certificate authority: who a server is ([`Identity`]),
+//! how a client knows it again ([`Fingerprint`], [`Pinning`]), and bytes on their way
+//! ([`Sealed`]). What is pinned is the public key, so a renewed certificate is the same server.
+//! This module knows no sockets, no clock and no accounts.
+
+mod identity;
+mod pinning;
+mod sealed;
+mod validity;
+
+pub use identity::Identity;
+pub use pinning::Pinning;
+pub use sealed::{Received, Sealed};
+
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::server::ParsedCertificate;
+use rustls::{ServerConfig, SupportedProtocolVersion};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// What tells one server's key from all others: the SHA-256 of its public key
+/// (SubjectPublicKeyInfo, RFC 5280). Written `SHA256:` and base64 without padding, as ssh does.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of the key in a certificate.
+    pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, rustls::Error> {
+        let key = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
+        Ok(Self(Sha256::digest(&key).into()))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}", BASE64.encode(self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.to_string()
+    }
+}
+
+/// Text that is not a fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a fingerprint is {PREFIX} and 43 letters and digits, as `berthd fingerprint` prints it")]
+pub struct FingerprintError;
+
+impl FromStr for Fingerprint {
+    type Err = FingerprintError;
+
+    fn from_str(text: &str) -> Result<Self, FingerprintError> {
+        let digits = text.strip_prefix(PREFIX).ok_or(FingerprintError)?;
+        let bytes = BASE64.decode(digits).map_err(|_| FingerprintError)?;
+        bytes.try_into().map(Self).map_err(|_| FingerprintError)
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = FingerprintError;
+
+    fn try_from(text: String) -> Result<Self, FingerprintError> {
+        text.parse()
+    }
+}
+
+/// What a server presents itself with. No tickets and no early data: a session begins with a
+/// whole handshake, and nothing can be replayed.
+pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(VERSIONS)?;
+    let mut config =
+        builder.with_no_client_auth().with_single_cert(identity.certificates.clone(), identity.key.clone_key())?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    Ok(Arc::new(config))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+const PREFIX: &str = "SHA256:";
+/// The protocol within (RFC 7301): who expects another one is told at once.
+const ALPN: &[u8] = b"berth/1";
+const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_are_read_exactly_as_they_are_written() {
+        let fingerprint = Fingerprint([7; 32]);
+        let text = fingerprint.to_string();
+        assert_eq!(text.len(), PREFIX.len() + 43);
+        assert_eq!(text.parse(), Ok(fingerprint));
+        for wrong in ["", "SHA256:", &text[1..], &text[..49], &format!("{text}="), &text.to_lowercase(), "SHA256:AAAA"]
+        {
+            assert_eq!(wrong.parse::<Fingerprint>(), Err(FingerprintError), "{wrong}");
+        }
+    }
+}

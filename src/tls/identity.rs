@@ -1,0 +1,157 @@
+//! A server's certificate and key: read from the files the administrator names, or made here and
+//! kept beside the configuration. A certificate made here is renewed with its key before it
+//! ends, so that nobody who pinned it notices.
+
+use super::validity::not_after;
+use super::{Fingerprint, server_config};
+use crate::config::{Config, ConfigError, TlsFiles};
+use crate::limits::{CERTIFICATE_LIFE_S, CERTIFICATE_RENEW_S};
+use crate::small_file;
+use crate::text::Utc;
+use rcgen::{CertificateParams, DnType, KeyPair};
+use rustix::fs::{FlockOperation, flock};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// Who a server is.
+pub struct Identity {
+    /// The server's certificate, then those of its issuers.
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+    /// Tells the key from all others.
+    pub fingerprint: Fingerprint,
+    /// When the certificate ends, in seconds since 1970.
+    pub ends_s: i64,
+}
+
+/// Which of the two files is wrong, and how.
+type Problem = (Part, String);
+
+#[derive(Clone, Copy)]
+enum Part {
+    Certificate,
+    Key,
+}
+
+impl Identity {
+    /// Reads what is there, without making or renewing anything. `None` if the server makes its
+    /// own and has not been started yet.
+    pub fn read(config: &Config) -> Result<Option<Self>, ConfigError> {
+        let files = &config.tls;
+        if files.is_own && !files.key.exists() && !files.certificate.exists() {
+            return Ok(None);
+        }
+        Self::from_files(files).map(Some).map_err(|problem| blame(config, problem))
+    }
+
+    /// Reads what is there. One's own is made if it is missing, and renewed if at `now_s`, in
+    /// seconds since 1970, it is about to end.
+    pub fn establish(config: &Config, now_s: i64) -> Result<Self, ConfigError> {
+        let files = &config.tls;
+        let made = if files.is_own { make_or_renew(files, now_s) } else { Ok(()) };
+        made.and_then(|()| Self::from_files(files)).map_err(|problem| blame(config, problem))
+    }
+
+    fn from_files(files: &TlsFiles) -> Result<Self, Problem> {
+        let certificate = |problem: String| (Part::Certificate, problem);
+        let key = |problem: String| (Part::Key, problem);
+        let text = read(&files.certificate).map_err(certificate)?;
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let certificates = certificates.map_err(|error| certificate(format!("is no PEM file: {error}")))?;
+        let first = certificates.first().ok_or_else(|| certificate("holds no certificate in PEM".into()))?;
+        let broken = || certificate("holds no certificate that can be used".into());
+        let fingerprint = Fingerprint::of(first).map_err(|_| broken())?;
+        let ends_s = not_after(first).ok_or_else(broken)?;
+        let text = read(&files.key).map_err(key)?;
+        let private = PrivateKeyDer::from_pem_slice(&text)
+            .map_err(|error| key(format!("holds no private key in PEM: {error}")))?;
+        let identity = Self { certificates, key: private, fingerprint, ends_s };
+        server_config(&identity).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => key("is not the key of the certificate".into()),
+            error => key(format!("cannot be used: {error}")),
+        })?;
+        Ok(identity)
+    }
+}
+
+fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), Problem> {
+    let _lock = lock(files).map_err(|error| (Part::Key, format!("the folder cannot be used: {error}")))?;
+    match (files.key.exists(), files.certificate.exists()) {
+        (true, true) => {
+            let is_ending = Identity::from_files(files)?.ends_s - now_s < CERTIFICATE_RENEW_S;
+            if is_ending && let Err((_, problem)) = own_key(files).and_then(|key| certify(files, &key, now_s)) {
+                // It may serve for a while yet.
+                log::warn!("the certificate is about to end, and a new one {problem}");
+            }
+            Ok(())
+        }
+        (true, false) => certify(files, &own_key(files)?, now_s),
+        (false, false) => certify(files, &make_key(files)?, now_s),
+        // A new key would be a stranger to every client.
+        (false, true) => {
+            let problem = "is missing, but its certificate is there; restore it, or remove the certificate, too, \
+                           for a new key, which clients will ask their users about";
+            Err((Part::Key, problem.into()))
+        }
+    }
+}
+
+/// Two servers must not make two keys.
+fn lock(files: &TlsFiles) -> io::Result<Option<File>> {
+    let Some(folder) = files.key.parent() else { return Ok(None) };
+    small_file::make_folder(folder, 0o700)?;
+    let folder = File::open(folder)?;
+    flock(&folder, FlockOperation::LockExclusive)?;
+    Ok(Some(folder))
+}
+
+fn make_key(files: &TlsFiles) -> Result<KeyPair, Problem> {
+    let problem = |error: &dyn std::fmt::Display| (Part::Key, format!("cannot be made: {error}"));
+    let key = KeyPair::generate().map_err(|error| problem(&error))?;
+    let text = Zeroizing::new(key.serialize_pem());
+    small_file::replace(&files.key, text.as_bytes(), 0o600).map_err(|error| problem(&error))?;
+    Ok(key)
+}
+
+fn own_key(files: &TlsFiles) -> Result<KeyPair, Problem> {
+    let bytes = read(&files.key).map_err(|problem| (Part::Key, problem))?;
+    let text = String::from_utf8_lossy(&bytes);
+    KeyPair::from_pem(&text).map_err(|error| (Part::Key, format!("holds no key that can be used: {error}")))
+}
+
+/// Writes a certificate of `key`, signed with the key itself.
+fn certify(files: &TlsFiles, key: &KeyPair, now_s: i64) -> Result<(), Problem> {
+    let problem = |error: &dyn std::fmt::Display| (Part::Certificate, format!("cannot be made: {error}"));
+    let mut params = CertificateParams::new(["berth".to_string()]).map_err(|error| problem(&error))?;
+    params.distinguished_name.push(DnType::CommonName, "berth");
+    let date = |seconds: i64| {
+        let day = Utc::from_unix_ns(seconds.saturating_mul(1_000_000_000));
+        rcgen::date_time_ymd(i32::try_from(day.year).unwrap_or(2200), day.month, day.day)
+    };
+    params.not_before = date(now_s - DAY_S);
+    params.not_after = date(now_s + CERTIFICATE_LIFE_S);
+    let certificate = params.self_signed(key).map_err(|error| problem(&error))?;
+    small_file::replace(&files.certificate, certificate.pem().as_bytes(), 0o644).map_err(|error| problem(&error))
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    small_file::read(path).map(Zeroizing::new).map_err(|error| format!("cannot be read: {error}"))
+}
+
+/// The file and key that an administrator has to look at.
+fn blame(config: &Config, (which, problem): Problem) -> ConfigError {
+    let (path, key) = match which {
+        Part::Certificate => (&config.tls.certificate, "tls.certificate"),
+        Part::Key => (&config.tls.key, "tls.key"),
+    };
+    if config.tls.is_own {
+        return ConfigError::new(path, "", problem);
+    }
+    ConfigError::new(&config.file, key, format!("{} {problem}", path.display()))
+}
+
+const DAY_S: i64 = 86_400;

@@ -1,0 +1,164 @@
+//! Encrypted bytes over anything that reads and writes. rustls takes them in and gives them out
+//! in small portions; this holds what was received and not yet taken, so that the socket is read
+//! in large ones, and nothing is ever left inside rustls unnoticed: no event announces it.
+
+use crate::lane::Buffer;
+use crate::limits::{SEALED_BYTES, SEALED_BYTES_FIRST, SEALED_OUT_BYTES};
+use crate::scram::Binding;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+/// One end of an encrypted connection.
+pub struct Sealed {
+    connection: Connection,
+    /// Received, not yet decrypted.
+    ciphertext: Buffer,
+    /// Decrypted, still inside rustls.
+    plaintext_bytes: usize,
+    /// The peer has said that nothing more comes.
+    has_ended: bool,
+}
+
+/// What came of one attempt to receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes of plaintext.
+    Bytes(usize),
+    /// So many bytes that were for TLS itself, or are only part of a record.
+    Progress(usize),
+    /// The peer sends no more, and said so.
+    End,
+}
+
+impl Sealed {
+    /// The server's end.
+    pub fn server(config: Arc<ServerConfig>) -> io::Result<Self> {
+        Ok(Self::new(ServerConnection::new(config).map_err(io::Error::other)?.into()))
+    }
+
+    /// The client's end.
+    pub fn client(config: Arc<ClientConfig>) -> io::Result<Self> {
+        // Not sent and not compared: what a server is called says nothing, its key does.
+        let name = ServerName::try_from("berth").map_err(io::Error::other)?;
+        Ok(Self::new(ClientConnection::new(config, name).map_err(io::Error::other)?.into()))
+    }
+
+    fn new(mut connection: Connection) -> Self {
+        connection.set_buffer_limit(Some(SEALED_OUT_BYTES));
+        Self { connection, ciphertext: Buffer::default(), plaintext_bytes: 0, has_ended: false }
+    }
+
+    /// Receives once, into `room`, which is not empty. An end without the peer's word for it is
+    /// an error, `UnexpectedEof`: somebody may have cut the connection. So is everything that
+    /// breaks TLS; the peer has been told then.
+    pub fn receive(&mut self, socket: &mut (impl Read + Write), room: &mut [u8]) -> io::Result<Received> {
+        let count = self.decrypt(socket, room)?;
+        if count > 0 {
+            return Ok(Received::Bytes(count));
+        }
+        if self.has_ended {
+            return Ok(Received::End);
+        }
+        let capacity = if room.len() > SEALED_BYTES_FIRST { SEALED_BYTES } else { SEALED_BYTES_FIRST };
+        let received = socket.read(self.ciphertext.room(capacity))?;
+        if received == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was cut"));
+        }
+        self.ciphertext.commit(received);
+        match self.decrypt(socket, room)? {
+            0 if self.has_ended => Ok(Received::End),
+            0 => Ok(Received::Progress(received)),
+            count => Ok(Received::Bytes(count)),
+        }
+    }
+
+    /// Takes bytes to be sent by [`Sealed::flush`]: how many. None while others still wait to be
+    /// flushed, else at most [`SEALED_OUT_BYTES`].
+    pub fn seal(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.connection.wants_write() { Ok(0) } else { self.connection.writer().write(bytes) }
+    }
+
+    /// Sends what is sealed; whether that was all.
+    pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<bool> {
+        while self.connection.wants_write() {
+            match self.connection.write_tls(socket) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tells the peer that nothing more comes, and flushes; whether it is on its way.
+    pub fn close(&mut self, socket: &mut impl Write) -> io::Result<bool> {
+        self.connection.send_close_notify();
+        self.flush(socket)
+    }
+
+    /// Whether there is something to flush.
+    pub fn wants_flush(&self) -> bool {
+        self.connection.wants_write()
+    }
+
+    /// Whether [`Sealed::receive`] has something to give that no socket will announce.
+    pub fn holds_input(&self) -> bool {
+        self.plaintext_bytes > 0 || !self.ciphertext.is_empty()
+    }
+
+    /// Whether the two have yet to agree on keys.
+    pub fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// What ties a login to this connection (RFC 9266), once the handshake is done.
+    pub fn binding(&self) -> io::Result<Binding> {
+        if self.connection.alpn_protocol() != Some(super::ALPN) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer speaks another protocol within TLS"));
+        }
+        let material = self.connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]));
+        material.map(Binding::Exporter).map_err(io::Error::other)
+    }
+
+    /// Gives memory back that is not in use.
+    pub fn release(&mut self) {
+        self.ciphertext.release();
+    }
+
+    fn decrypt(&mut self, socket: &mut impl Write, room: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < room.len() {
+            if self.plaintext_bytes > 0 {
+                let count = self.connection.reader().read(&mut room[filled..])?;
+                self.plaintext_bytes = self.plaintext_bytes.saturating_sub(count);
+                filled += count;
+            } else if self.ciphertext.is_empty() || self.has_ended {
+                break;
+            } else {
+                self.feed(socket)?;
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Lets rustls take some of what was received and make of it what it can.
+    fn feed(&mut self, socket: &mut impl Write) -> io::Result<()> {
+        let taken = self.connection.read_tls(&mut self.ciphertext.filled())?;
+        self.ciphertext.consume(taken);
+        let state = self.connection.process_new_packets().map_err(|error| {
+            // The peer learns why; if it cannot be told at once, it is not.
+            let _ = self.flush(socket);
+            io::Error::new(io::ErrorKind::InvalidData, error)
+        })?;
+        self.plaintext_bytes = state.plaintext_bytes_to_read();
+        self.has_ended = state.peer_has_closed();
+        if taken == 0 && self.plaintext_bytes == 0 && !self.has_ended {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a record without end"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! Who is in the middle, cuts connections, or breaks TLS.
+
+use crate::Scene;
+use crate::common::peer::put;
+use crate::common::{PATIENCE, Server, pattern, target, wait_until};
+use crate::peer::TlsPeer;
+use berth::scram::Binding;
+use berth::tls::{Pinning, Sealed};
+use berth::wire::frame::{self, FrameType};
+use berth::wire::message::{ErrorReply, PutMode};
+use berth::wire::{ErrorCode, Reply};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+// ---- In the middle ------------------------------------------------------------------------
+
+#[test]
+fn a_relay_with_a_certificate_of_its_own_is_refused_even_at_first_contact() {
+    let scene = Scene::new();
+    let other = Scene::new();
+    let relay = Relay::start(&other.place.path("conf/tls"), scene.server.address);
+    let target = target("ann", relay);
+    let ended = scene.place.run(scene.place.berth_over_tls(&["--accept-new", &target, "pwd"])).expect_code(4);
+    // The relay got as far as it could: only the login itself told it apart.
+    assert!(ended.stderr.contains(&other.fingerprint()), "{ended:?}");
+    assert!(ended.stderr.contains("login refused"), "{ended:?}");
+    assert!(!scene.known_hosts().exists());
+    wait_until("the server refused it", || scene.place.log("access.log").contains("result=LoginFailed"));
+}
+
+/// Ends the client's TLS with its own key, and begins another with the server.
+struct Relay;
+
+impl Relay {
+    fn start(keys: &std::path::Path, server: SocketAddr) -> SocketAddr {
+        let certificate = CertificateDer::from_pem_file(keys.join("cert.pem")).expect("made by a server");
+        let key = PrivateKeyDer::from_pem_file(keys.join("key.pem")).expect("made by a server");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.expect("TLS 1.3").with_no_client_auth();
+        let mut config = builder.with_single_cert(vec![certificate], key).expect("a pair");
+        config.alpn_protocols = vec![b"berth/1".to_vec()];
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        thread::spawn(move || {
+            let (client, _) = listener.accept().expect("a client");
+            let mut near = TlsPeer::over(client, Sealed::server(Arc::new(config)).expect("a configuration"));
+            let mut far = TlsPeer::connect(server);
+            // What a client sends and a server answers come in turns, as a login does.
+            while let Some(bytes) = near.read_some() {
+                far.write(&bytes);
+                let Some(bytes) = far.read_some() else { return };
+                near.write(&bytes);
+            }
+        });
+        address
+    }
+}
+
+#[test]
+fn a_login_over_tls_is_bound_to_it_or_refused() {
+    let scene = Scene::new();
+    let mut peer = TlsPeer::connect(scene.server.address);
+    let binding = peer.sealed.binding().expect("agreed");
+    let Reply::Hello { mechanisms, .. } = peer.greet() else { panic!("a greeting") };
+    assert_eq!(mechanisms, ["SCRAM-SHA-256-PLUS"]);
+    let refusal = |reply: Reply| match reply {
+        Reply::Error(ErrorReply { code, .. }) => code,
+        other => panic!("a refusal, not {other:?}"),
+    };
+    assert_eq!(refusal(peer.prove(Binding::None, "SCRAM-SHA-256")), ErrorCode::Unsupported);
+    assert_eq!(refusal(peer.prove(Binding::None, "SCRAM-SHA-256-PLUS")), ErrorCode::LoginFailed);
+    let other = TlsPeer::connect(scene.server.address).sealed.binding().expect("agreed");
+    assert_eq!(refusal(peer.prove(other, "SCRAM-SHA-256-PLUS")), ErrorCode::LoginFailed);
+    let mut peer = TlsPeer::connect(scene.server.address);
+    assert!(matches!(peer.greet(), Reply::Hello { .. }));
+    assert_eq!(refusal(peer.prove(binding, "SCRAM-SHA-256-PLUS")), ErrorCode::LoginFailed, "of another connection");
+    TlsPeer::login(scene.server.address);
+}
+
+// ---- Cut short ----------------------------------------------------------------------------
+
+#[test]
+fn an_upload_that_is_cut_without_a_word_is_never_stored() {
+    let scene = Scene::new();
+    for (sent, name) in [(0, "none"), (1000, "some"), (20_000, "all")] {
+        let mut peer = TlsPeer::login(scene.server.address);
+        let content = pattern(7, 20_000);
+        let mut bytes = Vec::new();
+        frame::put_json(&mut bytes, FrameType::Control, 9, &put(&format!("/{name}"), 20_000, PutMode::Create));
+        bytes.extend_from_slice(&frame::header(FrameType::Data, 9, content.len()));
+        bytes.extend_from_slice(&content[..sent]);
+        peer.write(&bytes);
+        // The TCP connection ends in good order, TLS does not.
+        peer.stream.shutdown(Shutdown::Write).expect("open");
+        let mut rest = Vec::new();
+        let _ = peer.stream.read_to_end(&mut rest);
+        assert!(!scene.place.home("ann", name).exists(), "{name}");
+    }
+    TlsPeer::login(scene.server.address);
+}
+
+#[test]
+fn handshakes_that_break_off_at_any_byte_or_are_garbage_cost_nothing() {
+    let scene = Scene::new();
+    TlsPeer::login(scene.server.address);
+    let hello = client_hello();
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", scene.server.program.pid())).expect("it runs").count();
+    let before = descriptors();
+    for length in (0..=hello.len()).step_by(3).chain([1, 5, 6, hello.len()]) {
+        let mut stream = TcpStream::connect(scene.server.address).expect("it listens");
+        stream.write_all(&hello[..length]).expect("it reads");
+        if length % 2 == 0 {
+            // An RST instead of an end.
+            let socket = socket2::SockRef::from(&stream);
+            socket.set_linger(Some(Duration::ZERO)).expect("a TCP socket");
+        }
+    }
+    for garbage in [&[0x16; 5000][..], b"\x16\x03\x01\x00\x05hello", b"\x16\x03\x01\xff\xff", b"\x16\x03\x03\0\0"] {
+        let mut stream = TcpStream::connect(scene.server.address).expect("it listens");
+        stream.write_all(garbage).expect("it reads");
+        stream.shutdown(Shutdown::Write).expect("open");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        assert!(rest.len() < 100, "an alert at most");
+    }
+    wait_until("all of them are gone", || descriptors() <= before);
+    let (began, used) = (Instant::now(), ticks(&scene.server));
+    wait_until("half a second is over", || began.elapsed() >= Duration::from_millis(500));
+    assert!(ticks(&scene.server) - used < 10, "it spins");
+    TlsPeer::login(scene.server.address);
+    let stderr = scene.server.program.stderr();
+    assert!(!stderr.contains("defect") && !stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn another_protocol_within_tls_is_refused() {
+    let scene = Scene::new();
+    let pinning = Pinning::new(None);
+    let mut config = Arc::unwrap_or_clone(pinning.client_config().expect("a configuration"));
+    for protocols in [vec![b"h2".to_vec()], vec![]] {
+        config.alpn_protocols = protocols;
+        let name = "berth".try_into().expect("a name");
+        let mut client = rustls::ClientConnection::new(Arc::new(config.clone()), name).expect("a configuration");
+        let mut stream = TcpStream::connect(scene.server.address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+        let mut tls = rustls::Stream::new(&mut client, &mut stream);
+        let _ = tls.write_all(&[0; 12]).and_then(|()| tls.flush());
+        let mut rest = Vec::new();
+        let _ = tls.read_to_end(&mut rest);
+        assert_eq!(rest, b"");
+    }
+}
+
+fn client_hello() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let config = Pinning::new(None).client_config().expect("a configuration");
+    Sealed::client(config).expect("a configuration").flush(&mut bytes).expect("memory takes all");
+    bytes
+}
+
+/// The server's processor time in hundredths of a second.
+fn ticks(server: &Server) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", server.program.pid())).expect("it runs");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+    fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
+}
