@@ -11,6 +11,7 @@ from measure import Tools
 from workloads import WORKLOADS, Bench
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+CONGESTION = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
@@ -36,6 +37,17 @@ def machine():
     return f"{os.cpu_count()} × {model}, Linux {os.uname().release}, {time.strftime('%Y-%m-%d')}, load {os.getloadavg()[0]:.1f} before"
 
 
+def swap_congestion(control):
+    """Sets the TCP congestion control, which root may, and returns what it was. Some pace what
+    they send, at several times the cost on loopback."""
+    was = CONGESTION.read_text().strip()
+    try:
+        CONGESTION.write_text(control)
+    except OSError:
+        pass
+    return was
+
+
 def write_readme(text):
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(BEGIN)
@@ -48,8 +60,9 @@ def main():
     parser.add_argument("--runs", type=int, default=5, help="measured rounds; one more warms up")
     parser.add_argument("--quick", action="store_true", help="a sixteenth of everything, and two rounds")
     parser.add_argument("--peers", action="append", default=[], metavar="DIR", help="where else programs may be; DIR/bin, DIR/usr/sbin … are searched too")
-    parser.add_argument("--tmp", help="where the data goes (default: /dev/shm, about 5 GiB)")
-    parser.add_argument("--disk", help="where the disk is measured (default: the folder for temporary files)")
+    parser.add_argument("--tmp", help="where small files and downloads go (default: /dev/shm, about 2 GiB)")
+    parser.add_argument("--disk", help="where large files lie and a disk is measured (default: the folder for temporary files)")
+    parser.add_argument("--congestion", default="cubic", help="TCP congestion control while measuring (root; put back afterwards)")
     parser.add_argument("--json", metavar="FILE", help="write every value there")
     parser.add_argument("--write-readme", action="store_true", help="put the tables into README.md")
     options = parser.parse_args()
@@ -62,11 +75,13 @@ def main():
     programs = build()
     names = [f"d{i // 100:03d}/f{i % 100:03d}" for i in range(files)]
     where = machine()
-    folder = scratch_folder(options.tmp, (6 << 30) // scale)
+    folder = scratch_folder(options.tmp, (3 << 30) // scale)
     disk = tempfile.mkdtemp(prefix="berth-bench-", dir=options.disk)
     os.chmod(disk, 0o755)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     tables = []
+    congestion = swap_congestion(options.congestion)
+    used = CONGESTION.read_text().strip()
     try:
         tools = Tools(programs, options.peers, names)
         steps = [step // scale for step in (1000, 5000, 10000)]
@@ -75,9 +90,10 @@ def main():
             tables.append(WORKLOADS[name](bench))
             print(tables[-1].markdown(), flush=True)
     finally:
+        swap_congestion(congestion)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(disk, ignore_errors=True)
-    how = f"Median (least–most) of {runs} rounds by `benches/compare.py`{' --quick' if options.quick else ''} on {where}. *Of berth's*: the first column beside berth's of the same round."
+    how = f"Median (least–most) of {runs} rounds by `benches/compare.py`{' --quick' if options.quick else ''} on {where}, TCP {used}. *Of berth's*: the first column beside berth's of the same round."
     if options.json:
         values = {table.title: dict(rows=table.rows, notes=table.notes) for table in tables}
         pathlib.Path(options.json).write_text(json.dumps(dict(how=how, tables=values), indent=1))

@@ -56,31 +56,23 @@ class Bench:
     def __init__(self, tools, folder, disk, runs, big, mid, files, steps):
         self.tools, self.folder, self.disk, self.runs, self.steps = tools, folder, disk, runs, steps
         self.big, self.mid, self.files = big, mid, files
-        self.home = self.make_home(folder)
+        # Large files lie on a disk's page cache, as they do in life: sendfile costs twice
+        # as much from the small pages of a tmpfs. Small ones would measure the disk there.
+        self.small, self.large = make_home(folder), make_home(disk)
         self.sink = f"{folder}/sink"
-        self.digest = sha256(f"{self.home}/big.bin")
-
-    def make_home(self, folder):
-        home = f"{folder}/homes/bench"
-        os.makedirs(f"{home}/up", exist_ok=True)
-        for name, size in (("big.bin", self.big), ("mid.bin", self.mid)):
-            with open(f"{home}/{name}", "wb") as f:
-                for at in range(0, size, 1 << 20):
-                    f.write(os.urandom(min(1 << 20, size - at)))
-        for name in self.tools.names:
-            os.makedirs(os.path.dirname(f"{home}/tree/{name}"), exist_ok=True)
-            with open(f"{home}/tree/{name}", "wb") as f:
-                f.write(os.urandom(4096))
-        if IS_ROOT:
-            subprocess.run(["chown", "-R", OWNER, f"{folder}/homes"], check=True)
-        return home
+        for name, size in (("big.bin", big), ("mid.bin", mid)):
+            write_random(f"{self.large}/{name}", size)
+        for name in tools.names:
+            write_random(f"{self.small}/tree/{name}", 4096)
+        self.tree = f"{self.small}/tree"
+        self.digest = sha256(f"{self.large}/big.bin")
 
     def client(self, running, argv, **options):
         if argv is None:
             raise Failed("its usual client is not installed")
         return client(running, argv, PASSWORD, f"{self.folder}/state", **options)
 
-    def rounds(self, table, entries, home=None):
+    def rounds(self, table, entries, home):
         """Measures each of `entries` once a round: (label, server class, measure, restarts).
         The first round warms up and verifies; `measure` is told so."""
         live, scratch = {}, {}
@@ -93,7 +85,7 @@ class Bench:
                         if label not in scratch:
                             scratch[label] = fresh(f"{self.folder}/scratch-{len(scratch)}")
                         if label not in live:
-                            server = kind(self.tools, home or self.home, scratch[label])
+                            server = kind(self.tools, home, scratch[label])
                             if server.missing():
                                 raise Failed(server.missing())
                             live[label] = Running(server)
@@ -107,6 +99,20 @@ class Bench:
             for running in live.values():
                 running.stop()
         return table
+
+
+def make_home(folder):
+    """The account's home; vsftpd refuses one that its user may write to."""
+    home = f"{folder}/homes/bench"
+    fresh(f"{home}/up", OWNER)
+    return home
+
+
+def write_random(path, size):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as f:
+        for at in range(0, size, 1 << 20):
+            f.write(os.urandom(min(1 << 20, size - at)))
 
 
 def sha256(path):
@@ -135,7 +141,7 @@ def download(bench):
     table = Table(f"Download of {bench.big >> 20:,} MiB, the receiver discards", RATES)
     return bench.rounds(table, [
         (BareSend.title, BareSend, measure, False), *peers(measure, Rsync), ("berth", Berth, measure, False),
-        (BareSendHashed.title, BareSendHashed, measure, False), ("berth, digest not known yet", Berth, measure, True)])
+        (BareSendHashed.title, BareSendHashed, measure, False), ("berth, digest not known yet", Berth, measure, True)], bench.large)
 
 
 def download_to_file(bench):
@@ -146,26 +152,26 @@ def download_to_file(bench):
             raise Failed("what came is not the file")
         return dict(rate=bench.big / GB / m["wall_s"], cpu=m["cpu_s"] / bench.big * GB)
     table = Table(f"Download of {bench.big >> 20:,} MiB, file to file and verified, login included", RATES)
-    bench.rounds(table, [("rsync", Rsync, measure, False), ("berth", Berth, measure, False), ("berth, digest not known yet", Berth, measure, True)])
+    bench.rounds(table, [("rsync", Rsync, measure, False), ("berth", Berth, measure, False), ("berth, digest not known yet", Berth, measure, True)], bench.large)
     fresh(bench.sink)
     return table
 
 
 def upload(bench):
     def measure(running, first):
-        fresh(f"{bench.home}/up", OWNER)
-        m = bench.client(running, running.server.put(f"{bench.home}/big.bin", "up/big.bin"))
+        fresh(f"{bench.large}/up", OWNER)
+        m = bench.client(running, running.server.put(f"{bench.large}/big.bin", "up/big.bin"))
         for _ in range(100):                     # a bare loop is not done when its peer is
-            if os.path.getsize(f"{bench.home}/up/big.bin") == bench.big:
+            if os.path.getsize(f"{bench.large}/up/big.bin") == bench.big:
                 break
             time.sleep(.01)
-        if os.path.getsize(f"{bench.home}/up/big.bin") != bench.big or first and sha256(f"{bench.home}/up/big.bin") != bench.digest:
+        if os.path.getsize(f"{bench.large}/up/big.bin") != bench.big or first and sha256(f"{bench.large}/up/big.bin") != bench.digest:
             raise Failed("what arrived is not the file")
         return dict(rate=bench.big / GB / m.get("xfer_s", m["wall_s"]), cpu=m["cpu_s"] / bench.big * GB)
     table = Table(f"Upload of {bench.big >> 20:,} MiB; rsync and berth verify it, login included", RATES)
     bench.rounds(table, [(BareReceive.title, BareReceive, measure, False), *peers(measure),
-                         (BareReceiveHashed.title, BareReceiveHashed, measure, False), ("berth", Berth, measure, False)])
-    fresh(f"{bench.home}/up", OWNER)
+                         (BareReceiveHashed.title, BareReceiveHashed, measure, False), ("berth", Berth, measure, False)], bench.large)
+    fresh(f"{bench.large}/up", OWNER)
     return table
 
 
@@ -189,11 +195,11 @@ def tree_rates(bench, m):
 def small_down(bench):
     def measure(running, first):
         m = bench.client(running, running.server.get_tree("tree", fresh(bench.sink)))
-        if first and not same_tree(f"{bench.home}/tree", f"{bench.sink}/tree", bench.tools.names):
+        if first and not same_tree(bench.tree, f"{bench.sink}/tree", bench.tools.names):
             raise Failed("the tree that came differs")
         return tree_rates(bench, m)
     table = Table(f"{bench.files:,} files of 4 KiB down, tmpfs; nginx and FTP: 8 at once by curl and lftp", FILES)
-    return bench.rounds(table, [*peers(measure), ("berth", Berth, measure, False)])
+    return bench.rounds(table, [*peers(measure), ("berth", Berth, measure, False)], bench.small)
 
 
 def _small_up(bench, title, home, entries, source):
@@ -213,13 +219,12 @@ def _small_up(bench, title, home, entries, source):
 def small_up(bench):
     entries = [(kind.title, kind) for kind in PEERS] + [("berth", Berth)]
     title = f"{bench.files:,} files of 4 KiB up, tmpfs, sync `none`; nginx and FTP: 8 at once by curl and lftp"
-    return _small_up(bench, title, bench.home, entries, f"{bench.home}/tree")
+    return _small_up(bench, title, bench.small, entries, bench.tree)
 
 
 def small_up_disk(bench):
-    home = fresh(f"{bench.disk}/homes/bench", OWNER)
     entries = [("rsync", Rsync), ("nginx", Nginx), ("berth", Berth), ("berth, sync `data`", BerthData)]
-    table = _small_up(bench, f"{bench.files:,} files of 4 KiB up, disk; only berth with `data` syncs", home, entries, f"{bench.home}/tree")
+    table = _small_up(bench, f"{bench.files:,} files of 4 KiB up, disk; only berth with `data` syncs", bench.large, entries, bench.tree)
     for label, words in (("bare loop: create, write, rename", []), ("bare loop with fdatasync", ["--fdatasync"])):
         for _ in range(bench.runs):
             folder = fresh(f"{bench.disk}/bare")
@@ -257,7 +262,7 @@ def idle(bench):
         if not held:
             raise Failed(line[-1].strip())
         return dict(each=each / 1024, start=start / (1 << 20), held=held)
-    return bench.rounds(table, [(label, kind, m, True) for label, kind, m, _ in [*peers(measure, Rsync), ("berth", Berth, measure, True)]])
+    return bench.rounds(table, [(label, kind, m, True) for label, kind, m, _ in [*peers(measure, Rsync), ("berth", Berth, measure, True)]], bench.large)
 
 
 def logins(bench):
@@ -268,7 +273,7 @@ def logins(bench):
         m = bench.client(running, running.server.load("login", "-n", count, "-c", 50))
         return dict(rate=m["rate"], p99=m["p99_ms"], cpu=m["cpu_s"] / count * 1e3)
     table.note("nginx has no login: its session is one question.")
-    return bench.rounds(table, [*peers(measure, Rsync), ("berth", Berth, measure, False)])
+    return bench.rounds(table, [*peers(measure, Rsync), ("berth", Berth, measure, False)], bench.large)
 
 
 def _latency(bench, running, load):
@@ -289,7 +294,7 @@ def latency(bench):
     def measure(running, _first):
         return _latency(bench, running, background(running.server.load("loop", "-n", 8, "--path", "big.bin"), PASSWORD))
     table = Table("A small request beside 8 greedy downloads", LATENCY)
-    return bench.rounds(table, [*peers(measure, Rsync), ("berth", Berth, measure, False), ("berth, digests not known yet", Berth, measure, True)])
+    return bench.rounds(table, [*peers(measure, Rsync), ("berth", Berth, measure, False), ("berth, digests not known yet", Berth, measure, True)], bench.large)
 
 
 def many(bench):
@@ -300,7 +305,7 @@ def many(bench):
         return dict(rate=100 * bench.mid / GB / m["xfer_s"], unfair=m["slowest_s"] / m["fastest_s"], cpu=m["cpu_s"] / m["bytes"] * GB)
     table = Table(f"100 downloads of {bench.mid >> 20} MiB at once, the receiver discards",
                   [("GB/s", "rate", 2), ("slowest/fastest", "unfair", 2), ("server CPU s/GB", "cpu", 3)])
-    return bench.rounds(table, [*peers(measure, Rsync), ("berth", Berth, measure, False)])
+    return bench.rounds(table, [*peers(measure, Rsync), ("berth", Berth, measure, False)], bench.large)
 
 
 # ---- A slow disk ------------------------------------------------------------------------------
@@ -327,10 +332,9 @@ def slow_disk(bench):
         with open(THROTTLE, "w") as f:
             f.write(f"{os.major(number)}:{os.minor(number)} {SLOW_BYTES_PER_S}\n")
         home = fresh(f"{point}/homes/bench", OWNER)
-        shutil.copyfile(f"{bench.home}/mid.bin", f"{home}/mid.bin")
+        shutil.copyfile(f"{bench.large}/mid.bin", f"{home}/mid.bin")
         local = f"{bench.folder}/upload.bin"
-        with open(local, "wb") as f:
-            f.write(os.urandom(128 << 20))
+        write_random(local, 128 << 20)
 
         def measure(running, _first):
             return _latency(bench, running, background(running.server.put(local, "slow.bin"), PASSWORD))
