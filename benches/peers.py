@@ -75,7 +75,8 @@ class Berth(Server):
         os.makedirs(conf, exist_ok=True)
         many = 20000
         config = self.write(f"conf-{self.port}/berthd.json", json.dumps({
-            "root": conf, "plaintext": True, "listen": f"127.0.0.1:{self.port}", "home_roots": [os.path.dirname(self.home)], "sync": self.sync,
+            "root": conf, "plaintext": True, "listen": f"127.0.0.1:{self.port}",
+            "home_roots": [os.path.dirname(self.home)], "sync": self.sync,
             "limits": {"sessions": many, "sessions_per_account": many, "sessions_per_address": many},
             "timeouts": {"idle": 7200, "stall": 7200}}))
         if not os.path.exists(f"{conf}/users/bench.json"):

@@ -30,7 +30,7 @@ fn the_fingerprint_can_be_had_before_the_first_start_and_stays() {
     assert!(!place.path("conf/tls").exists(), "checking makes nothing");
     let stdout = place.admin(&["fingerprint"]).stdout;
     let server = place.serve();
-    assert!(server.program.stdout().contains(&format!("fingerprint {stdout}")));
+    wait_until("it prints the same", || server.program.stdout().contains(&format!("fingerprint {stdout}")));
 }
 
 #[test]
@@ -68,10 +68,9 @@ fn a_named_certificate_that_ends_is_warned_about_and_a_new_one_is_taken_on_sighu
     fs::remove_dir_all(place.path("conf/tls")).expect("made");
     let tls = json!({"plaintext": false, "tls": {"certificate": "own.crt", "key": "own.key"}});
     place.configure(tls);
-    let server = place.serve();
-    wait_until("it warns", || server.program.stderr().contains("certificate ended on 2020-01-01"));
-    assert!(!place.path("conf/tls").exists(), "nothing is made where something is named");
-    let scene = Scene { place, server };
+    let scene = Scene::of(place);
+    wait_until("it warns", || scene.server.program.stderr().contains("certificate ended on 2020-01-01"));
+    assert!(!scene.place.path("conf/tls").exists(), "nothing is made where something is named");
     scene.berth(&["--accept-new"], &["pwd"]).expect_code(0);
 
     let other = Scene::new();

@@ -10,7 +10,8 @@ mod peer;
 mod trust;
 
 use common::process::Ended;
-use common::{Place, Server};
+use common::proxy::Proxy;
+use common::{Place, Server, target, wait_until};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -18,6 +19,8 @@ use std::path::PathBuf;
 pub(crate) struct Scene {
     pub(crate) place: Place,
     pub(crate) server: Server,
+    /// Keeps its address while servers come and go behind it.
+    pub(crate) proxy: Proxy,
 }
 
 impl Scene {
@@ -28,20 +31,34 @@ impl Scene {
     pub(crate) fn with(changes: Value) -> Self {
         let place = Place::with(changes);
         place.add("ann", &[]);
+        Self::of(place)
+    }
+
+    /// With a server of this place.
+    pub(crate) fn of(place: Place) -> Self {
         let server = place.serve();
-        Self { place, server }
+        let proxy = Proxy::to(server.address);
+        Self { place, server, proxy }
+    }
+
+    /// What a client is told.
+    pub(crate) fn target(&self) -> String {
+        target("ann", self.proxy.address)
     }
 
     pub(crate) fn berth(&self, options: &[&str], command: &[&str]) -> Ended {
-        let target = self.server.target("ann");
+        let target = self.target();
         self.place.run(self.place.berth_over_tls(&[options, &[&target], command].concat()))
     }
 
     /// What the server prints of itself.
     pub(crate) fn fingerprint(&self) -> String {
-        let stdout = self.server.program.stdout();
-        let line = stdout.lines().find_map(|line| line.strip_prefix("fingerprint "));
-        line.expect("a fingerprint after the listeners").to_string()
+        let find = || {
+            let stdout = self.server.program.stdout();
+            Some(stdout.split_once("fingerprint ")?.1.split_once('\n')?.0.to_string())
+        };
+        wait_until("it prints a fingerprint", || find().is_some());
+        find().expect("found above")
     }
 
     pub(crate) fn known_hosts(&self) -> PathBuf {
@@ -50,8 +67,7 @@ impl Scene {
 
     pub(crate) fn restart(&mut self) {
         self.server.program.kill();
-        let address = self.server.address.to_string();
-        self.place.configure(json!({"listen": address, "plaintext": false}));
         self.server = self.place.serve();
+        self.proxy.redirect(self.server.address);
     }
 }

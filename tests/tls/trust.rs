@@ -43,13 +43,13 @@ fn a_server_never_seen_before_is_trusted_only_if_told_so() {
     assert!(ended.stderr.contains(&fingerprint), "{ended:?}");
     assert_eq!(scene.berth(&[], &["pwd"]).expect_code(0).stderr, "");
     let known: Value = serde_json::from_slice(&fs::read(scene.known_hosts()).expect("remembered")).expect("JSON");
-    assert_eq!(known["hosts"][scene.server.address.to_string()], json!(fingerprint));
+    assert_eq!(known["hosts"][scene.proxy.address.to_string()], json!(fingerprint));
 }
 
 #[test]
 fn a_key_is_remembered_only_after_the_login() {
     let scene = Scene::new();
-    let mut command = scene.place.berth_over_tls(&["--accept-new", &scene.server.target("ann"), "pwd"]);
+    let mut command = scene.place.berth_over_tls(&["--accept-new", &scene.target(), "pwd"]);
     command.env("BERTH_PASSWORD", "wrong");
     scene.place.run(command).expect_code(4);
     assert!(!scene.known_hosts().exists());
