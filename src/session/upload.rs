@@ -206,18 +206,14 @@ impl UploadPlan {
 
 /// Refuses at once what the commit would refuse in the end.
 fn check_target(home: &Home, store: &Store, plan: &UploadPlan) -> Result<(), StoreError> {
-    match home.stat_entry(&plan.path) {
-        Ok(meta) if meta.kind == Kind::Folder => Err(StoreError::NotAFile),
-        Ok(_) if !plan.replace => Err(StoreError::Exists),
-        Ok(meta) if !plan.accepts(store, Some(&meta)) => Err(StoreError::Changed),
-        Ok(_) => Ok(()),
-        Err(StoreError::NotFound) => match plan.path.split() {
-            Some((folder, _)) if home.stat(&folder)?.kind != Kind::Folder => Err(StoreError::NotADirectory),
-            Some(_) if !plan.accepts(store, None) => Err(StoreError::Changed),
-            Some(_) => Ok(()),
-            None => Err(StoreError::BadName),
-        },
-        Err(error) => Err(error),
+    if plan.path.is_root() {
+        return Err(StoreError::NotAFile);
+    }
+    match home.entry(&plan.path)? {
+        Some(meta) if meta.kind == Kind::Folder => Err(StoreError::NotAFile),
+        Some(_) if !plan.replace => Err(StoreError::Exists),
+        there if !plan.accepts(store, there.as_ref()) => Err(StoreError::Changed),
+        _ => Ok(()),
     }
 }
 

@@ -235,6 +235,16 @@ impl Home {
         Ok(rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?.into())
     }
 
+    /// What is at `path` itself, if anything is; an error if there is no folder to hold it.
+    pub fn entry(&self, path: &VPath) -> Result<Option<Meta>, StoreError> {
+        let (parent, name) = self.parent(path)?;
+        match rustix::fs::statat(&parent, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat.into())),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Begins to list a folder.
     pub fn list(&self, path: &VPath) -> Result<Listing, StoreError> {
         let dir = self.open_folder(path)?;
