@@ -53,7 +53,7 @@ impl Relay {
             let mut near = TlsPeer::over(client, Sealed::server(Arc::new(config)).expect("a configuration"));
             let mut far = TlsPeer::connect(server);
             // What a client sends and a server answers come in turns, as a login does.
-            while let Some(bytes) = near.read_some() {
+            while let Some(bytes) = near.read_next() {
                 far.write(&bytes);
                 let Some(bytes) = far.read_some() else { return };
                 near.write(&bytes);

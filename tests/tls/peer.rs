@@ -86,6 +86,11 @@ impl TlsPeer {
         }
     }
 
+    /// What came with the end of the handshake, or else the next that comes.
+    pub(crate) fn read_next(&mut self) -> Option<Vec<u8>> {
+        if self.inbox.is_empty() { self.read_some() } else { Some(std::mem::take(&mut self.inbox)) }
+    }
+
     pub(crate) fn read_some(&mut self) -> Option<Vec<u8>> {
         let mut room = vec![0; 65_536];
         loop {
