@@ -240,6 +240,7 @@ fn ctrl_c_at_the_prompt_clears_the_line() {
     terminal.expect("berth /> ");
     terminal.enter("pwd");
     terminal.expect("\n/\r\n");
+    terminal.expect("berth /> ");
     terminal.type_keys(CTRL_D);
     assert_eq!(terminal.ended().0, Some(0));
     assert!(!place.home("ann", "unwanted").exists());
