@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::tls::Fingerprint;
+use crate::config::PORT_DEFAULT;
 
-/// The port when none is given.
-pub const PORT_DEFAULT: u16 = 2121;
+use crate::tls::Fingerprint;
 
 /// Files to and from a berth server, verified and resumable.
 #[derive(Debug, Parser)]

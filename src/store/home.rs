@@ -216,7 +216,10 @@ impl Home {
 
     /// What is at `path`; links inside the home are followed.
     pub fn stat(&self, path: &VPath) -> Result<Meta, StoreError> {
-        let meta: Meta = self.stat_entry(path)?;
+        if path.is_root() {
+            return meta_of(&self.root);
+        }
+        let meta = self.entry(path)?.ok_or(StoreError::NotFound)?;
         if meta.kind != Kind::Link {
             return Ok(meta);
         }
@@ -226,16 +229,8 @@ impl Home {
         }
     }
 
-    /// What is at `path` itself; a link is not followed.
-    pub fn stat_entry(&self, path: &VPath) -> Result<Meta, StoreError> {
-        if path.is_root() {
-            return meta_of(&self.root);
-        }
-        let (parent, name) = self.parent(path)?;
-        Ok(rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?.into())
-    }
-
-    /// What is at `path` itself, if anything is; an error if there is no folder to hold it.
+    /// What is at `path` itself, if anything is; a link is not followed. An error if there is no
+    /// folder to hold it.
     pub fn entry(&self, path: &VPath) -> Result<Option<Meta>, StoreError> {
         let (parent, name) = self.parent(path)?;
         match rustix::fs::statat(&parent, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW) {
