@@ -55,7 +55,7 @@ class Bench:
 
     def __init__(self, tools, folder, disk, runs, big, mid, files, steps):
         self.tools, self.folder, self.disk, self.runs, self.steps = tools, folder, disk, runs, steps
-        self.big, self.mid, self.files = big, mid, files
+        self.big, self.mid, self.files, self.number = big, mid, files, 0
         # Large files lie on a disk's page cache, as they do in life: sendfile costs twice
         # as much from the small pages of a tmpfs. Small ones would measure the disk there.
         self.small, self.large = make_home(folder), make_home(disk)
@@ -72,8 +72,20 @@ class Bench:
             raise Failed("its usual client is not installed")
         return client(running, argv, PASSWORD, f"{self.folder}/state", **options)
 
+    def _start(self, kind, home, scratch):
+        if kind is None:
+            return NoServer
+        server = kind(self.tools, home, scratch)
+        if server.missing():
+            raise Failed(server.missing())
+        return Running(server)
+
+    def next_number(self):
+        self.number += 1
+        return self.number
+
     def rounds(self, table, entries, home):
-        """Measures each of `entries` once a round: (label, server class, measure, restarts).
+        """Measures each of `entries` once a round: (label, server class or None, measure, restarts).
         The first round warms up and verifies; `measure` is told so."""
         live, scratch = {}, {}
         try:
@@ -85,10 +97,7 @@ class Bench:
                         if label not in scratch:
                             scratch[label] = fresh(f"{self.folder}/scratch-{len(scratch)}")
                         if label not in live:
-                            server = kind(self.tools, home, scratch[label])
-                            if server.missing():
-                                raise Failed(server.missing())
-                            live[label] = Running(server)
+                            live[label] = self._start(kind, home, scratch[label])
                         values = measure(live[label], number == 0)
                         if number:
                             table.add(label, **values)
@@ -99,6 +108,12 @@ class Bench:
             for running in live.values():
                 running.stop()
         return table
+
+
+class NoServer:
+    """Stands where a loop needs none."""
+    cpu = staticmethod(lambda: 0)
+    stop = staticmethod(lambda: None)
 
 
 def make_home(folder):
@@ -202,40 +217,42 @@ def small_down(bench):
     return bench.rounds(table, [*peers(measure), ("berth", Berth, measure, False)], bench.small)
 
 
-def _small_up(bench, title, home, entries, source):
+def _small_up(bench, title, home, kinds, bare=()):
+    """Each round has a folder of its own, and all are removed at the end: ext4 looks long for an
+    inode after thousands were freed."""
     def measure(running, first):
-        fresh(f"{home}/up", OWNER)
+        folder = f"up/{bench.next_number()}"
+        fresh(f"{home}/{folder}", OWNER)
         os.sync()
-        m = bench.client(running, running.server.put_tree(source, "up"))
-        if first and not same_tree(source, f"{home}/up/tree", bench.tools.names):
+        m = bench.client(running, running.server.put_tree(bench.tree, folder))
+        if first and not same_tree(bench.tree, f"{home}/{folder}/tree", bench.tools.names):
             raise Failed("the tree that arrived differs")
         return tree_rates(bench, m)
-    table = Table(title, FILES)
-    bench.rounds(table, [(label, kind, measure, False) for label, kind in entries], home)
+
+    def loop(words):
+        def measure(running, _first):
+            folder = fresh(f"{home}/up/{bench.next_number()}")
+            os.sync()
+            m = bench.client(running, [bench.tools.load, "bare-files", folder, "-n", str(bench.files), *words])
+            return dict(rate=bench.files / m["elapsed_s"])
+        return measure
+    entries = [(label, kind, measure, False) for label, kind in kinds] + [(label, None, loop(words), False) for label, words in bare]
+    table = bench.rounds(Table(title, FILES), entries, home)
     fresh(f"{home}/up", OWNER)
     return table
 
 
 def small_up(bench):
-    entries = [(kind.title, kind) for kind in PEERS] + [("berth", Berth)]
+    kinds = [(kind.title, kind) for kind in PEERS] + [("berth", Berth)]
     title = f"{bench.files:,} files of 4 KiB up, tmpfs, sync `none`; nginx and FTP: 8 at once by curl and lftp"
-    return _small_up(bench, title, bench.small, entries, bench.tree)
+    return _small_up(bench, title, bench.small, kinds)
 
 
 def small_up_disk(bench):
-    entries = [("rsync", Rsync), ("nginx", Nginx), ("berth", Berth), ("berth, sync `data`", BerthData)]
-    table = _small_up(bench, f"{bench.files:,} files of 4 KiB up, disk; only berth with `data` syncs", bench.large, entries, bench.tree)
-    for label, words in (("bare loop: create, write, rename", []), ("bare loop with fdatasync", ["--fdatasync"])):
-        for _ in range(bench.runs):
-            folder = fresh(f"{bench.disk}/bare")
-            os.sync()
-            m = bench.client(_Nothing, [bench.tools.load, "bare-files", folder, "-n", str(bench.files), *words])
-            table.add(label, rate=bench.files / m["elapsed_s"])
-    return table
-
-
-class _Nothing:
-    cpu = staticmethod(lambda: 0)
+    kinds = [("rsync", Rsync), ("nginx", Nginx), ("berth", Berth), ("berth, sync `data`", BerthData)]
+    bare = [("bare loop: create, write, rename", []), ("bare loop with fdatasync", ["--fdatasync"])]
+    title = f"{bench.files:,} files of 4 KiB up, disk; only berth with `data` syncs"
+    return _small_up(bench, title, bench.large, kinds, bare)
 
 
 # ---- Many sessions ----------------------------------------------------------------------------
