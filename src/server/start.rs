@@ -77,6 +77,10 @@ impl Openings {
     /// Opens it all; afterwards this process is the user of the configuration.
     fn take(config: &Config) -> Result<Self, ServerError> {
         let user = ServiceUser::find(config)?;
+        if user.as_ref().is_some_and(|user| !privilege::is_root() && !user.is_current()) {
+            let problem = "is not who starts this server; start it as root or as that user, or leave the key out";
+            return Err(ConfigError::new(&config.file, "user", problem).into());
+        }
         let sockets = config
             .listen
             .iter()
@@ -91,10 +95,6 @@ impl Openings {
         if let Some(user) = user {
             user.make_folders(config)?;
             user.assume(config)?;
-            if !user.is_current() {
-                let problem = "is not who starts this server; start it as root or as that user, or leave the key out";
-                return Err(ConfigError::new(&config.file, "user", problem).into());
-            }
         }
         Ok(Self { sockets, identity, control })
     }
