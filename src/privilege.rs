@@ -10,6 +10,7 @@ use crate::config::{Config, ConfigError};
 use crate::small_file::{self, GROUP_FOLDER, SECRET_FOLDER};
 use nix::unistd::{Gid, Group, Uid, User, setgroups, setresgid, setresuid};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
@@ -53,10 +54,11 @@ impl ServiceUser {
     }
 
     /// Makes those of the server's own folders that only root can make, and gives them to the
-    /// user. Nothing is done unless root does it, nor below a folder that is somebody else's.
+    /// user. Nothing is done unless root does it, nor below a folder that is somebody else's: what
+    /// is missing there the user can make without root.
     pub fn make_folders(&self, config: &Config) -> Result<(), ConfigError> {
         for (folder, mode) in own_folders(config) {
-            if is_root() && lies_in_roots_folder(&folder) {
+            if is_root() && lies_in_roots_folders(&folder) {
                 let owner = Some((self.user.as_raw(), self.group.as_raw()));
                 small_file::make_folder_for(owner, &folder, mode)
                     .map_err(|error| ConfigError::new(&folder, "", format!("cannot be made: {error}")))?;
@@ -134,9 +136,9 @@ fn own_folders(config: &Config) -> Vec<(PathBuf, u32)> {
     folders
 }
 
-/// Whether the nearest folder above that exists is root's, so that nobody else can make
-/// something below it, nor change what is made there under our hands.
-fn lies_in_roots_folder(path: &Path) -> bool {
-    let nearest = path.ancestors().skip(1).find_map(|folder| folder.metadata().ok());
-    nearest.is_some_and(|folder| folder.uid() == 0)
+/// Whether all folders above that exist are root's, so that nobody else can have put a link there
+/// or change what is made under our hands.
+fn lies_in_roots_folders(path: &Path) -> bool {
+    let is_roots = |found: io::Result<Metadata>| found.map_or(true, |found| found.uid() == 0);
+    path.ancestors().skip(1).all(|folder| is_roots(folder.symlink_metadata()) && is_roots(folder.metadata()))
 }

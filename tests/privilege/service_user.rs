@@ -11,7 +11,7 @@ use rustix::process::{Gid, Signal};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::process::Command;
 use std::thread;
 
@@ -202,6 +202,24 @@ fn a_home_its_user_cannot_make_or_use_is_named_with_what_to_do() {
     let server = place.serve();
     let mut peer = Peer::login(server.address, "ann");
     assert!(matches!(peer.ask(&Request::Mkdir { path: "/new".into(), parents: false }), Reply::Done {}));
+}
+
+#[test]
+fn root_makes_nothing_behind_a_link_that_its_user_planted() {
+    if !has_root("becoming another user") {
+        return;
+    }
+    let place = place(json!({"home_roots": ["data/link/homes"]}));
+    for folder in ["data", "elsewhere"] {
+        fs::create_dir(place.path(folder)).expect("writable");
+        open_to_all(&place.path(folder));
+    }
+    chown(place.path("data"), Some(user_id()), None).expect("root may");
+    symlink(place.path("elsewhere"), place.path("data/link")).expect("writable");
+    lchown(place.path("data/link"), Some(user_id()), None).expect("root may");
+    let server = place.serve();
+    assert!(server.program.stderr().contains("homes cannot lie in"), "{}", server.program.stderr());
+    assert_eq!(fs::read_dir(place.path("elsewhere")).expect("readable").count(), 0);
 }
 
 #[test]
