@@ -231,7 +231,7 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Serve => serve(Config::load(&file)?, |_, _| ()),
         Command::Check => check(&Config::load(&file)?),
-        Command::Fingerprint { json } => fingerprint::run(&load(&file)?, json),
+        Command::Fingerprint { json } => fingerprint::run(&Config::load(&file)?, json),
         Command::Usage(args) => usage::run(&args, &load(&file)?),
         Command::User(command) => user::run(command, &load(&file)?),
     }
@@ -240,11 +240,17 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
 /// A configuration, and its user from now on if root is to run as one.
 fn load(file: &Path) -> Result<Config, AdminError> {
     let config = Config::load(file)?;
-    if let Some(user) = ServiceUser::find(&config)? {
-        user.make_folders(&config)?;
-        user.assume(&config)?;
-    }
+    become_user(&config)?;
     Ok(config)
+}
+
+/// What root makes from now on belongs to the server's user.
+fn become_user(config: &Config) -> Result<(), AdminError> {
+    if let Some(user) = ServiceUser::find(config)? {
+        user.make_folders(config)?;
+        user.assume(config)?;
+    }
+    Ok(())
 }
 
 /// Serves, and says on stdout where as soon as it does; then `on_ready` may say more.
@@ -270,11 +276,16 @@ fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> R
 /// `berthd check`: tells everything that is wrong, not just the first.
 fn check(config: &Config) -> Result<(), AdminError> {
     let file = config.file.display();
-    // What root can open says nothing about what the server will be able to.
+    // As at a start: what is named is read by whoever starts the server, all else by its user.
+    if !config.tls.is_own {
+        Identity::read(config)?;
+    }
     if let Some(user) = ServiceUser::find(config)? {
         user.assume(config)?;
     }
-    Identity::read(config)?;
+    if config.tls.is_own {
+        Identity::read(config)?;
+    }
     if !config.accounts_dir().is_dir() {
         return Ok(writeln!(io::stdout(), "{file}: valid; no accounts yet, add one with `berthd user add NAME`")?);
     }

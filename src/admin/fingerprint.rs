@@ -1,7 +1,7 @@
 //! `berthd fingerprint`: what a client shows at first contact, from the server's own files. Where
 //! the server has not been started yet, its key is made now.
 
-use super::{AdminError, print_json};
+use super::{AdminError, become_user, print_json};
 use crate::config::Config;
 use crate::text::{Utc, unix_ns};
 use crate::tls::Identity;
@@ -10,6 +10,10 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 pub(super) fn run(config: &Config, json: bool) -> Result<(), AdminError> {
+    // A named key may be one that only root can read.
+    if config.tls.is_own {
+        become_user(config)?;
+    }
     let now_s = unix_ns(SystemTime::now()) / 1_000_000_000;
     let identity = match Identity::read(config)? {
         Some(identity) => identity,

@@ -137,6 +137,8 @@ fn a_key_that_only_root_can_read_serves_until_it_is_to_be_read_again() {
     fs::set_permissions(place.path("named.key"), fs::Permissions::from_mode(0o600)).expect("ours");
     place.configure(json!({"user": USER, "plaintext": false, "tls": {"certificate": "named.crt", "key": "named.key"}}));
     place.add("ann", &[]);
+    place.admin(&["check"]);
+    place.admin(&["fingerprint"]);
     let server = place.serve();
     wait_until("it warns", || server.program.stderr().contains("named.key; a renewed one is not noticed"));
     assert!(!server.program.stderr().contains("named.crt; a renewed"), "that one it can read");
