@@ -8,7 +8,7 @@
 use super::StoreError;
 use super::home::{FILE_MODE, Home, Meta, STAGING, hold_large, meta_of, rename_entry, replace_check};
 use super::quota::Reservation;
-use crate::limits::{PARTIALS_PER_HOME_MAX, SMALL_FILE_BYTES_MAX};
+use crate::limits::{PARTIALS_PER_HOME_MAX, SLOW_CLOSE_BYTES, SMALL_FILE_BYTES_MAX};
 use crate::upload_id::UploadId;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Timespec, Timestamps};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Ends the name of a file that holds an upload's bytes.
 pub const PART_SUFFIX: &str = ".part";
@@ -77,7 +76,7 @@ impl Claims {
         self.0.borrow_mut().insert(id, Rc::downgrade(claim));
     }
 
-    fn is_running(&self, id: &UploadId) -> bool {
+    pub(super) fn is_running(&self, id: &UploadId) -> bool {
         self.0.borrow().get(id).is_some_and(|claim| claim.strong_count() > 0)
     }
 
@@ -257,17 +256,32 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if self.claim.is_superseded.get() {
-            return;
+        if !self.claim.is_superseded.get() {
+            self.home.claims.remove(&self.id);
+            if self.is_committed {
+                return;
+            }
+            if self.kept.is_some() {
+                return self.leave();
+            }
+            if remove(&self.staging, &part_name(&self.id)) {
+                self.home.ledger().credit(self.length, 1);
+            }
+            remove(&self.staging, &record_name(&self.id));
         }
-        self.home.claims.remove(&self.id);
-        if self.is_committed || self.kept.is_some() {
-            return;
+        if self.length >= SLOW_CLOSE_BYTES {
+            // The helper must wake up before it can close it, and by then this handle is gone.
+            self.home.closer.close(Arc::clone(&self.file));
         }
-        if remove(&self.staging, &part_name(&self.id)) {
-            self.home.ledger().credit(self.length, 1);
+    }
+}
+
+impl Staged {
+    /// It is an interrupted upload from now on.
+    fn leave(&self) {
+        if let Ok(meta) = meta_of(&*self.file) {
+            self.home.note_expiry(self.home.expires_ns(&meta));
         }
-        remove(&self.staging, &record_name(&self.id));
     }
 }
 
@@ -293,8 +307,16 @@ impl Home {
         Ok(Some(staging))
     }
 
-    /// The uploads that can be resumed, oldest first.
+    /// The uploads that can be resumed, oldest first; an expired one only while it is running.
     pub fn kept_uploads(&self) -> Result<Vec<KeptUpload>, StoreError> {
+        let now_ns = self.clock.now_ns();
+        let mut kept = self.recorded_uploads()?;
+        kept.retain(|upload| upload.expires_ns > now_ns || self.claims.is_running(&upload.id));
+        Ok(kept)
+    }
+
+    /// The same with expired ones.
+    pub(super) fn recorded_uploads(&self) -> Result<Vec<KeptUpload>, StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(Vec::new()) };
         let mut kept = Vec::new();
         for (id, suffix) in staged_names(&staging)? {
@@ -308,10 +330,6 @@ impl Home {
         }
         kept.sort_by_key(|upload| upload.expires_ns);
         Ok(kept)
-    }
-
-    fn expires_ns(&self, part: &Meta) -> i64 {
-        part.identity.ctime_ns.saturating_add(nanoseconds(self.partial_expiry))
     }
 
     /// Drops what is kept under `id`, and ends the session that is writing it. False if there
@@ -340,21 +358,6 @@ impl Home {
         }
         Ok(())
     }
-
-    /// Removes what no upload will ask for again: expired ones, parts without a record, records
-    /// without a part. The count that follows does the bookkeeping.
-    pub(super) fn sweep_staging(&self) -> Result<(), StoreError> {
-        let Some(staging) = self.staging(false)? else { return Ok(()) };
-        let now_ns = super::now_unix_ns();
-        let live: Vec<UploadId> =
-            self.kept_uploads()?.iter().filter(|upload| upload.expires_ns > now_ns).map(|upload| upload.id).collect();
-        for (id, suffix) in staged_names(&staging)? {
-            if !live.contains(&id) && !self.claims.is_running(&id) {
-                remove(&staging, &format!("{id}{suffix}"));
-            }
-        }
-        Ok(())
-    }
 }
 
 fn create_part(home: &Home, id: &UploadId) -> Result<(Rc<OwnedFd>, File), StoreError> {
@@ -380,12 +383,12 @@ fn record_name(id: &UploadId) -> String {
 }
 
 /// True unless there was nothing to remove; failures show in the next count.
-fn remove(staging: &OwnedFd, name: &str) -> bool {
+pub(super) fn remove(staging: &OwnedFd, name: &str) -> bool {
     rustix::fs::unlinkat(staging, name, AtFlags::empty()).is_ok()
 }
 
 /// Everything in the staging folder that is named like an upload.
-fn staged_names(staging: &OwnedFd) -> Result<Vec<(UploadId, &'static str)>, StoreError> {
+pub(super) fn staged_names(staging: &OwnedFd) -> Result<Vec<(UploadId, &'static str)>, StoreError> {
     let mut names = Vec::new();
     for entry in Dir::read_from(staging)? {
         let entry = entry?;
@@ -412,10 +415,14 @@ fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<KeptRecord> {
 fn write_record(staging: &OwnedFd, id: &UploadId, kept: &KeptRecord) -> Result<(), StoreError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let new = format!("{id}{NEW_RECORD_SUFFIX}");
-    let mut file = File::from(rustix::fs::openat(staging, &new, flags, Mode::RUSR | Mode::WUSR)?);
     let text = serde_json::to_vec(kept).map_err(io::Error::other)?;
-    file.write_all(&text)?;
-    Ok(rustix::fs::renameat(staging, &new, staging, record_name(id))?)
+    let mut file = File::from(rustix::fs::openat(staging, &new, flags, Mode::RUSR | Mode::WUSR)?);
+    let written = file.write_all(&text);
+    let replaced = written.and_then(|()| Ok(rustix::fs::renameat(staging, &new, staging, record_name(id))?));
+    if replaced.is_err() {
+        remove(staging, &new);
+    }
+    Ok(replaced?)
 }
 
 /// How much of a part is what was sent: all of it, unless the machine went down since.
@@ -432,10 +439,6 @@ fn trusted_length(home: &Home, part: &File, kept: &KeptRecord) -> Result<u64, St
 /// Changes whenever the machine starts; empty where the kernel does not tell.
 fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim_end().to_string()).unwrap_or_default()
-}
-
-fn nanoseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 mod bytes_as_base64 {
