@@ -112,7 +112,6 @@ impl LogFile {
             }
         }
     }
-
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -128,10 +128,7 @@ impl Connection {
     /// come meanwhile. A turn of its own for that would only delay the next request.
     fn is_answered(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> io::Result<bool> {
         let is_quiet = !self.has_output() && !self.lane.eof && !budget.is_spent();
-        Ok(is_quiet
-            && self.is_open_and_idle()
-            && !self.fill()?
-            && !self.step(service, budget, now))
+        Ok(is_quiet && self.is_open_and_idle() && !self.fill()? && !self.step(service, budget, now))
     }
 
     fn step(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {

@@ -161,13 +161,7 @@ impl AsFd for Parent<'_> {
 
 impl Home {
     /// The home whose folder is `root`.
-    pub fn new(
-        root: Dir,
-        ledger: Rc<Ledger>,
-        partial_expiry: Duration,
-        closer: Closer,
-        clock: WallClock,
-    ) -> Self {
+    pub fn new(root: Dir, ledger: Rc<Ledger>, partial_expiry: Duration, closer: Closer, clock: WallClock) -> Self {
         let (staging, claims) = (RefCell::default(), Claims::default());
         // Nobody has looked yet.
         let next_expiry_ns = Cell::new(i64::MIN);

@@ -8,9 +8,9 @@
 //!  Until then nothing may change the home; whoever wants to drives the count on.
 //! ```
 
+use super::StoreError;
 use super::count::Count;
 use super::home::Home;
-use super::StoreError;
 use crate::lane::Budget;
 use crate::limits::RECOUNT_AFTER;
 use std::cell::{Cell, RefCell};
