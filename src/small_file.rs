@@ -54,8 +54,8 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Makes `path` and what is missing above it, with `mode`; a folder that is there stays as it is.
-/// True if `path` itself was made.
+/// Makes `path` and what is missing above it, with `mode`, to survive a power loss; a folder that
+/// is there stays as it is. True if `path` itself was made.
 pub fn make_folder(path: &Path, mode: u32) -> io::Result<bool> {
     if path.is_dir() {
         return Ok(false);
@@ -70,6 +70,7 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<bool> {
     // Not left to the umask.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     give_to_owner_of_folder(path, &File::open(path)?)?;
+    sync_folder(folder_of(path))?;
     Ok(true)
 }
 
@@ -86,9 +87,12 @@ fn give_to_owner_of_folder(path: &Path, file: &File) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let owner = fs::metadata(folder)?;
+    let owner = fs::metadata(folder_of(path))?;
     if owner.uid() == 0 { Ok(()) } else { fchown(file, Some(owner.uid()), Some(owner.gid())) }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn too_large() -> io::Error {

@@ -99,7 +99,8 @@ pub struct Staged {
     staging: Rc<OwnedFd>,
     id: UploadId,
     claim: Rc<Claim>,
-    file: Arc<File>,
+    /// Taken only to be closed.
+    file: Option<Arc<File>>,
     length: u64,
     /// What is in the record's file, once there is one.
     kept: Option<KeptRecord>,
@@ -153,7 +154,7 @@ impl Staged {
     ) -> Self {
         let claim = Rc::new(Claim { reservation, is_superseded: Cell::new(false) });
         home.claims.insert(id, &claim);
-        Self { home, staging, id, claim, file: Arc::new(file), length, kept, is_committed: false }
+        Self { home, staging, id, claim, file: Some(Arc::new(file)), length, kept, is_committed: false }
     }
 
     /// Appends. What was written before an error stays written and counted.
@@ -164,7 +165,7 @@ impl Staged {
         let missing = (bytes.len() as u64).saturating_sub(self.claim.reservation.bytes());
         self.claim.reservation.grow(missing, 0)?;
         while !bytes.is_empty() {
-            match self.file.write_at(bytes, self.length) {
+            match self.file().write_at(bytes, self.length) {
                 Ok(0) => return Err(StoreError::DiskFull),
                 Ok(count) => {
                     self.length += count as u64;
@@ -211,7 +212,7 @@ impl Staged {
         let time =
             Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _ };
         let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW as _ };
-        Ok(rustix::fs::futimens(&*self.file, &Timestamps { last_access: now, last_modification: time })?)
+        Ok(rustix::fs::futimens(&**self.file(), &Timestamps { last_access: now, last_modification: time })?)
     }
 
     /// Makes the upload appear at `path`, instead of a file there if `replaces` accepts it.
@@ -245,7 +246,7 @@ impl Staged {
 
     /// The bytes, for reading a prefix again and for syncing.
     pub fn file(&self) -> &Arc<File> {
-        &self.file
+        self.file.as_ref().expect("it is there until this is dropped")
     }
 
     /// Bytes written so far.
@@ -269,9 +270,8 @@ impl Drop for Staged {
             }
             remove(&self.staging, &record_name(&self.id));
         }
-        if self.length >= SLOW_CLOSE_BYTES {
-            // The helper must wake up before it can close it, and by then this handle is gone.
-            self.home.closer.close(Arc::clone(&self.file));
+        if let Some(file) = self.file.take_if(|_| self.length >= SLOW_CLOSE_BYTES) {
+            self.home.closer.close(file);
         }
     }
 }
@@ -279,7 +279,7 @@ impl Drop for Staged {
 impl Staged {
     /// It is an interrupted upload from now on.
     fn leave(&self) {
-        if let Ok(meta) = meta_of(&*self.file) {
+        if let Ok(meta) = meta_of(&**self.file()) {
             self.home.note_expiry(self.home.expires_ns(&meta));
         }
     }

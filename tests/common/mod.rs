@@ -9,6 +9,7 @@ pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod random;
+pub(crate) mod recovery;
 
 use berth::digest::Digest;
 use process::{Ended, Program};

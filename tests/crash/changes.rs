@@ -2,16 +2,16 @@
 //! the first so many changes have happened, and no change by half.
 
 use super::common::history::{History, Tree, read_tree};
-use super::common::peer::{Incoming, Peer};
+use super::common::peer::Peer;
 use super::common::process::kill;
 use super::common::random::Random;
-use super::common::{PATIENCE, Place, Server, disk_usage};
+use super::common::recovery::recover;
+use super::common::{PATIENCE, Place, Server};
 use super::crashes;
-use berth::wire::message::{Name, Partial};
+use berth::wire::message::Name;
 use berth::wire::{Reply, Request};
 use rustix::process::Signal;
-use serde_json::{Value, json};
-use std::fs;
+use serde_json::json;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
@@ -67,63 +67,16 @@ impl Scene {
             self.trees[at] = history.find(&home, FOLDERS[at], acknowledged);
         }
         self.start_again(["none", "data", "full"][moment as usize % 3]);
-        self.resume(&histories);
-        self.check();
+        self.resumed += recover(&self.place, &self.server, &histories, &mut self.trees);
+        for (folder, tree) in FOLDERS.into_iter().zip(&self.trees) {
+            assert!(read_tree(&home, folder) == *tree, "{folder} is not as it should be");
+        }
     }
 
     fn start_again(&mut self, sync: &str) {
         self.server.program.kill();
         self.place.configure(json!({"sync": sync}));
         self.server = self.place.serve();
-    }
-
-    /// Every interrupted upload goes on where it was, and nothing else is left of any.
-    fn resume(&mut self, histories: &[History]) {
-        let mut peer = Peer::login(self.server.address, "ann");
-        self.check_quota(&mut peer);
-        for partial in partials(&mut peer) {
-            let mut owners = histories.iter().zip(&mut self.trees);
-            let is_known = owners.any(|(history, tree)| history.resume(&mut peer, &partial, tree));
-            assert!(is_known, "{partial:?} is nobody's");
-            self.resumed += 1;
-        }
-        let left = fs::read_dir(self.place.home("ann", ".berth")).map_or(0, Iterator::count);
-        assert_eq!(left, 0, "of no use to anybody");
-        self.check_quota(&mut peer);
-    }
-
-    #[track_caller]
-    fn check_quota(&self, peer: &mut Peer) {
-        let Reply::Quota(report) = peer.ask(&Request::Quota {}) else { panic!("a report") };
-        let used = (report.used_bytes, report.used_files);
-        assert_eq!((used, report.reserved_bytes), (disk_usage(&self.place.home("ann", "")), 0));
-    }
-
-    /// What the ledger has become since it was counted is what the server finds on disk, and what
-    /// is there is what should be.
-    fn check(&self) {
-        let ended = self.place.run(self.place.berthd(&["usage", "--verify", "--json"])).expect_code(0);
-        let report: Value = serde_json::from_str(&ended.stdout).expect("one account, one line");
-        assert_eq!(report["used_bytes"], report["disk_bytes"], "{report}");
-        for (folder, tree) in FOLDERS.into_iter().zip(&self.trees) {
-            assert!(read_tree(&self.place.home("ann", ""), folder) == *tree, "{folder} is not as it should be");
-        }
-    }
-}
-
-fn partials(peer: &mut Peer) -> Vec<Partial> {
-    peer.request(&Request::Partials {});
-    let mut all = Vec::new();
-    loop {
-        match peer.receive() {
-            Ok(Incoming::Reply(_, Reply::Partials { partials, last })) => {
-                all.extend(partials);
-                if last {
-                    return all;
-                }
-            }
-            other => panic!("{other:?}"),
-        }
     }
 }
 
