@@ -336,6 +336,18 @@ impl Home {
         }
     }
 
+    /// The folder that holds `folder`; `None` above the home itself, and where somebody else has
+    /// moved it out of the home.
+    pub fn folder_above(&self, folder: impl AsFd) -> Result<Option<OwnedFd>, StoreError> {
+        let id = folder_id(&folder)?;
+        if id == folder_id(&self.root)? {
+            return Ok(None);
+        }
+        let above = rustix::fs::openat(folder, c"..", FOLDER, Mode::empty())?;
+        // Only the root of the filesystem lies in itself.
+        Ok(if folder_id(&above)? == id { None } else { Some(above) })
+    }
+
     /// A target for a staged file.
     pub(super) fn target(&self, path: &VPath) -> Result<Target, StoreError> {
         let (parent, name) = self.parent(path)?;

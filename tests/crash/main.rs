@@ -3,7 +3,7 @@
 //! after; and what was cut off can be done again, or goes on where it was.
 //!
 //! By default some dozen moments spread over each test are tried. `BERTH_CRASHES=1000` tries so
-//! many in each of them, in release as in debug; half an hour on two cores:
+//! many in each of them, in release as in debug, which takes an hour or so:
 //!
 //! ```text
 //! BERTH_CRASHES=1000 cargo test --release --test crash

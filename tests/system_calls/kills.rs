@@ -32,8 +32,8 @@ fn sample(calls: &[Call], began: usize, by_default: usize) -> Vec<(&str, usize)>
 
 /// `command` under strace, which kills it as it begins this call.
 fn killed_at(place: &Place, command: &Command, (name, number): (&str, usize)) -> Command {
-    let inject = format!("--inject={name}:signal=KILL:when={number}");
-    watched(command, &trace::file(place), name, &[&inject])
+    let inject = format!("inject={name}:signal=KILL:when={number}");
+    watched(command, &trace::file(place), name, &["-e", &inject])
 }
 
 // ---- A server -----------------------------------------------------------------------------

@@ -28,8 +28,8 @@ pub(crate) fn watched(command: &Command, file: &PathBuf, calls: &str, more: &[&s
         "strace is not installed, and without it these tests can see no system calls; apt-get install strace"
     );
     let mut watched = Command::new("strace");
-    watched.args(["--daemonize", "--follow-forks", "--decode-fds=path", "--string-limit=300"]);
-    watched.arg(format!("--trace={calls}")).args(more).arg("--output").arg(file);
+    // Beside the program and not above it, its threads too, paths of descriptors, long strings.
+    watched.args(["-D", "-f", "-y", "-s", "300", "-e", &format!("trace={calls}")]).args(more).arg("-o").arg(file);
     watched.arg(command.get_program()).args(command.get_args()).env_clear();
     watched.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     watched.current_dir(command.get_current_dir().expect("set for all of them"));
