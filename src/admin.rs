@@ -196,8 +196,8 @@ fn parse_count(text: &str) -> Result<Quota, String> {
 
 /// Runs `berthd` with these arguments, of which the first is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // Caught, it makes a limit on the size of files an error of the one write, as a full disk is,
-    // and not the end of the program. Without, that is what it is.
+    // Caught, so that a limit on the size of files is an error of one write, as a full disk is, and
+    // not the end of the program.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let command_line = match CommandLine::try_parse_from(arguments) {
         Ok(command_line) => command_line,
