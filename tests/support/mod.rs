@@ -4,6 +4,9 @@
 // Every test program compiles its own copy and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "../common/full.rs"]
+pub mod full;
+
 use berth::account::{Account, AccountName, Accounts};
 use berth::config::{Config, SyncPolicy};
 use berth::digest::Digest;
