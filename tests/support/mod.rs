@@ -86,6 +86,14 @@ impl Server {
         Self::in_folder(tempfile::tempdir().expect("temporary folder"), Rights::default())
     }
 
+    /// A server that asks strangers for so many rounds.
+    pub fn with_rounds(rounds: u32) -> Self {
+        let mut server = Self::new();
+        server.config.scram_rounds = rounds;
+        server.restart();
+        server
+    }
+
     fn in_folder(folder: TempDir, rights: Rights) -> Self {
         let mut config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("defaults are valid");
         config.sync = SyncPolicy::None;
