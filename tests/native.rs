@@ -471,6 +471,46 @@ fn an_upload_that_brings_more_than_it_announced_leaves_the_old_file() {
 }
 
 #[test]
+fn offsets_that_cannot_be_are_refused_or_start_over_and_make_no_hole() {
+    let mut server = Server::new();
+    let mut peer = server.log_in();
+    write(&server.at("file"), b"hello");
+    for (id, offset, expected) in [
+        (10, "-1", Err(ErrorCode::BadRequest)),
+        (11, "1.5", Err(ErrorCode::BadRequest)),
+        (12, "18446744073709551616", Err(ErrorCode::BadRequest)),
+        (13, "6", Ok(())),
+        (14, "9223372036854775807", Ok(())),
+        (15, "9223372036854775808", Ok(())),
+        (16, "18446744073709551615", Ok(())),
+    ] {
+        for proof in ["", r#","etag":"x""#, &format!(r#","prefix_sha256":"{}""#, Digest::of(b"hello"))] {
+            peer.send(&control(id, format!(r#"{{"op":"get","path":"/file","offset":{offset}{proof}}}"#).as_bytes()));
+            let got = peer.exchange(&mut server);
+            // From the beginning, since nobody has so much of it.
+            assert_eq!(downloaded(&got, id).map(|bytes| assert_eq!(bytes, b"hello")), expected, "{offset}{proof}");
+        }
+    }
+    // An upload has no offset to choose: it begins at the beginning, or where the server says.
+    let upload_id = "07".repeat(16);
+    for extra in
+        [r#""offset":1000000"#, r#""offset":-1"#, &format!(r#""offset":5,"upload_id":"{upload_id}","resume":true"#)]
+    {
+        peer.send(&control(
+            20,
+            format!(r#"{{"op":"put","path":"/new","mode":"replace","size":3,{extra}}}"#).as_bytes(),
+        ));
+        peer.data(20, b"new");
+        peer.end(20, b"new");
+        let got = peer.exchange(&mut server);
+        assert!(matches!(got.last(), Some(Got::Reply(20, Reply::Stored { size: 3, .. }))), "{extra}: {got:?}");
+        assert_eq!(std::fs::read(server.at("new")).expect("there"), b"new");
+    }
+    assert_eq!(server.usage_in_ledger(), (8, 2));
+    assert_eq!(server.usage_on_disk(), (8, 2));
+}
+
+#[test]
 fn an_end_that_cannot_be_understood_drops_the_upload_and_the_session_goes_on() {
     let mut server = Server::new();
     let mut peer = server.log_in();
