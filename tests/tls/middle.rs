@@ -8,14 +8,15 @@ use crate::peer::TlsPeer;
 use berth::digest::Digest;
 use berth::scram::Binding;
 use berth::tls::{Pinning, Sealed};
-use berth::wire::frame::{self, FrameType};
-use berth::wire::message::{End, ErrorReply, PutMode};
-use berth::wire::{ErrorCode, Reply};
+use berth::wire::frame::{self, Frame, FrameType};
+use berth::wire::message::{End, ErrorReply, PutMode, WireLimits};
+use berth::wire::{ErrorCode, Reply, Request};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,23 +37,29 @@ fn a_relay_with_a_certificate_of_its_own_is_refused_even_at_first_contact() {
     wait_until("the server refused it", || scene.place.log("access.log").contains("result=LoginFailed"));
 }
 
+/// What a server with these keys presents itself with.
+fn server_config(keys: &Path) -> Arc<rustls::ServerConfig> {
+    let certificate = CertificateDer::from_pem_file(keys.join("cert.pem")).expect("made by a server");
+    let key = PrivateKeyDer::from_pem_file(keys.join("key.pem")).expect("made by a server");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.expect("TLS 1.3").with_no_client_auth();
+    let mut config = builder.with_single_cert(vec![certificate], key).expect("a pair");
+    config.alpn_protocols = vec![b"berth/1".to_vec()];
+    Arc::new(config)
+}
+
 /// Ends the client's TLS with its own key, and begins another with the server.
 struct Relay;
 
 impl Relay {
-    fn start(keys: &std::path::Path, server: SocketAddr) -> SocketAddr {
-        let certificate = CertificateDer::from_pem_file(keys.join("cert.pem")).expect("made by a server");
-        let key = PrivateKeyDer::from_pem_file(keys.join("key.pem")).expect("made by a server");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.expect("TLS 1.3").with_no_client_auth();
-        let mut config = builder.with_single_cert(vec![certificate], key).expect("a pair");
-        config.alpn_protocols = vec![b"berth/1".to_vec()];
+    fn start(keys: &Path, server: SocketAddr) -> SocketAddr {
+        let config = server_config(keys);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         thread::spawn(move || {
             let (client, _) = listener.accept().expect("a client");
-            let mut near = TlsPeer::over(client, Sealed::server(Arc::new(config)).expect("a configuration"));
+            let mut near = TlsPeer::over(client, Sealed::server(config).expect("a configuration"));
             let mut far = TlsPeer::connect(server);
             // What a client sends and a server answers come in turns, as a login does.
             while let Some(bytes) = near.read_next() {
@@ -62,6 +69,66 @@ impl Relay {
             }
         });
         address
+    }
+}
+
+/// A server of its own, which knows no account and gives the client these answers in turn.
+fn impostor(keys: &Path, answers: Vec<fn(&Request) -> Reply>) -> SocketAddr {
+    let config = server_config(keys);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        let (client, _) = listener.accept().expect("a client");
+        let mut peer = TlsPeer::over(client, Sealed::server(config).expect("a configuration"));
+        for (at, answer) in answers.into_iter().enumerate() {
+            let Some(bytes) = peer.read_next() else { return };
+            let Ok(Some((Frame::Control { id, body }, _))) = frame::decode(&bytes, 65_536) else { return };
+            let reply = answer(&Request::decode(body).expect("our client's"));
+            assert_eq!(id, at as u32 + 1);
+            let mut bytes = Vec::new();
+            frame::put_json(&mut bytes, FrameType::Control, id, &reply);
+            peer.write(&bytes);
+        }
+        // Whatever else comes is listened to and never answered.
+        while peer.read_next().is_some() {}
+    });
+    address
+}
+
+fn hello(mechanism: &str) -> Reply {
+    Reply::Hello {
+        version: 1,
+        server: "impostor".into(),
+        mechanisms: vec![mechanism.into()],
+        features: vec![],
+        limits: WireLimits { control_bytes: 65_536, data_bytes: 1 << 20, in_flight: 64 },
+    }
+}
+
+fn challenge(request: &Request, rounds: u32) -> Reply {
+    let Request::Auth { message, .. } = request else { panic!("a login, not {request:?}") };
+    let nonce = message.rsplit_once("r=").expect("a nonce").1;
+    Reply::Challenge { message: format!("r={nonce}more,s=c2FsdHNhbHRzYWx0,i={rounds}") }
+}
+
+#[test]
+fn an_impostor_that_cheats_at_the_login_is_left_with_exit_code_4_and_not_remembered() {
+    let scene = Scene::new();
+    let keys = scene.place.path("conf/tls");
+    let bound: fn(&Request) -> Reply = |_| hello("SCRAM-SHA-256-PLUS");
+    let forged: fn(&Request) -> Reply = |_| Reply::Welcome { message: format!("v={}=", "A".repeat(43)) };
+    let cases: [(&str, Vec<fn(&Request) -> Reply>); 5] = [
+        ("SCRAM-SHA-256-PLUS", vec![|_| hello("SCRAM-SHA-256")]),
+        ("1 password rounds", vec![bound, |request| challenge(request, 1)]),
+        ("1000000000 password rounds", vec![bound, |request| challenge(request, 1_000_000_000)]),
+        ("could not prove", vec![bound, |request| challenge(request, 4096), forged]),
+        ("malformed", vec![bound, |request| challenge(request, 4096), |_| Reply::Welcome { message: "v=".into() }]),
+    ];
+    for (why, answers) in cases {
+        let target = target("ann", impostor(&keys, answers));
+        let ended = scene.place.run(scene.place.berth_over_tls(&["--accept-new", &target, "pwd"])).expect_code(4);
+        assert!(ended.stderr.contains(why) && ended.stderr.contains("do not trust it"), "{ended:?}");
+        assert!(ended.stdout.is_empty() && !scene.known_hosts().exists(), "{why}");
     }
 }
 
