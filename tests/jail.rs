@@ -608,6 +608,41 @@ fn a_thousand_levels_are_counted_listed_and_removed() {
     assert_eq!(server.usage_on_disk(), (0, 0));
 }
 
+#[test]
+fn folders_above_are_made_down_to_the_longest_path_and_only_what_is_missing() {
+    let mut server = server_with_links();
+    let parents = |path: &str| Request::Mkdir { path: path.into(), parents: true };
+    let mut peer = server.log_in();
+    assert_eq!(peer.ask(&mut server, &parents("/inside/deep/er/still")), Reply::Done {});
+    assert!(server.at("folder/deep/er/still").is_dir());
+    for (path, code) in [
+        ("/folder/file", ErrorCode::Exists),
+        ("/folder/file/x/y", ErrorCode::Exists),
+        ("/inside_file/x/y", ErrorCode::Exists),
+        ("/absolute/x/y", ErrorCode::OutsideHome),
+        ("/dangling/x", ErrorCode::OutsideHome),
+        ("/loop/x/y/z", ErrorCode::OutsideHome),
+        ("/.berth/x/y", ErrorCode::BadName),
+    ] {
+        assert_eq!(peer.refused(&mut server, &parents(path)), code, "{path}");
+    }
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+
+    let mut server = Server::new();
+    let mut peer = server.log_in();
+    let longest = "/a".repeat(2047);
+    for path in ["/a/a", &longest, &longest, "/a/a/a", "/"] {
+        assert_eq!(peer.ask(&mut server, &parents(path)), Reply::Done {}, "{path:.20}");
+    }
+    assert_eq!(peer.quota(&mut server).used_files, 2047);
+
+    let mut server = Server::with(Rights { files: Some(5), ..Rights::default() });
+    let mut peer = server.log_in();
+    assert_eq!(peer.refused(&mut server, &parents("/1/2/3/4/5/6/7")), ErrorCode::QuotaFiles);
+    assert!(server.at("1/2/3/4/5").is_dir(), "as many as may be");
+    assert_eq!(server.usage_in_ledger(), (0, 5));
+}
+
 // ---- Races --------------------------------------------------------------------------------
 
 #[test]

@@ -72,8 +72,11 @@ impl Relay {
     }
 }
 
+/// What an impostor says to a request.
+type Answer = fn(&Request) -> Reply;
+
 /// A server of its own, which knows no account and gives the client these answers in turn.
-fn impostor(keys: &Path, answers: Vec<fn(&Request) -> Reply>) -> SocketAddr {
+fn impostor(keys: &Path, answers: Vec<Answer>) -> SocketAddr {
     let config = server_config(keys);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
@@ -115,9 +118,9 @@ fn challenge(request: &Request, rounds: u32) -> Reply {
 fn an_impostor_that_cheats_at_the_login_is_left_with_exit_code_4_and_not_remembered() {
     let scene = Scene::new();
     let keys = scene.place.path("conf/tls");
-    let bound: fn(&Request) -> Reply = |_| hello("SCRAM-SHA-256-PLUS");
-    let forged: fn(&Request) -> Reply = |_| Reply::Welcome { message: format!("v={}=", "A".repeat(43)) };
-    let cases: [(&str, Vec<fn(&Request) -> Reply>); 5] = [
+    let bound: Answer = |_| hello("SCRAM-SHA-256-PLUS");
+    let forged: Answer = |_| Reply::Welcome { message: format!("v={}=", "A".repeat(43)) };
+    let cases: [(&str, Vec<Answer>); 5] = [
         ("SCRAM-SHA-256-PLUS", vec![|_| hello("SCRAM-SHA-256")]),
         ("1 password rounds", vec![bound, |request| challenge(request, 1)]),
         ("1000000000 password rounds", vec![bound, |request| challenge(request, 1_000_000_000)]),
