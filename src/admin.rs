@@ -12,7 +12,7 @@ use crate::account::{AccountName, Accounts};
 use crate::config::Config;
 use crate::privilege::ServiceUser;
 use crate::server::ServerError;
-use crate::text::Size;
+use crate::text::{PrintableJson, Size};
 use crate::tls::{Fingerprint, Identity};
 use crate::{logging, server, small_file};
 use clap::{Args, Parser, Subcommand};
@@ -296,7 +296,7 @@ fn check(config: &Config) -> Result<(), AdminError> {
 
 /// Writes one JSON value on one line.
 fn print_json(value: &serde_json::Value) -> Result<(), AdminError> {
-    Ok(writeln!(io::stdout(), "{value}")?)
+    Ok(writeln!(io::stdout(), "{}", PrintableJson(value))?)
 }
 
 /// The configuration that is shipped, with `listen` set.

@@ -293,6 +293,31 @@ impl Home {
         Ok(())
     }
 
+    /// Makes a folder and those above it that are missing; none need be. What is there is found by
+    /// halving, and what is made lies in what was made before it: however long the path is, no
+    /// part of it is walked again for each name behind it.
+    pub fn make_folders(&self, path: &VPath) -> Result<(), StoreError> {
+        let names: Vec<&[u8]> = path.components().collect();
+        let (mut at, mut there, mut missing) = (self.root_fd()?, 0, names.len() + 1);
+        while there + 1 < missing {
+            let middle = usize::midpoint(there, missing);
+            let prefix = VPath::parse(&names[..middle].join(&b'/')).map_err(|_| StoreError::BadName)?;
+            match self.open_folder(&prefix) {
+                Ok(folder) => (at, there) = (folder.into_std_file().into(), middle),
+                // What is no folder shows when one is to be made in its place.
+                Err(StoreError::NotFound | StoreError::NotADirectory) => missing = middle,
+                Err(error) => return Err(error),
+            }
+        }
+        for name in &names[there..] {
+            let promise = self.ledger.reserve(0, 1)?;
+            rustix::fs::mkdirat(&at, *name, Mode::from_raw_mode(FOLDER_MODE))?;
+            promise.take(0, 1);
+            at = rustix::fs::openat(&at, *name, FOLDER, Mode::empty())?;
+        }
+        Ok(())
+    }
+
     /// Removes anything but a folder.
     pub fn remove_file(&self, path: &VPath) -> Result<(), StoreError> {
         let (parent, name) = self.parent(path)?;
