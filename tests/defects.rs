@@ -43,8 +43,9 @@ impl Broken {
                 system.now_ns()
             });
             let mut event_loop = event_loop(&server.config, server.service);
-            told.send(event_loop.listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port"))
-                .expect("waited for");
+            let socket = mio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+            told.send(socket.local_addr().expect("bound")).expect("waited for");
+            event_loop.listen(socket).expect("watched");
             let mut events = EventLoop::events();
             while !is_over.load(Ordering::SeqCst) {
                 event_loop.wake_at(Instant::now() + Duration::from_millis(10));

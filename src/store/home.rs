@@ -138,6 +138,8 @@ pub struct Home {
     pub(super) staging: RefCell<Option<StagingFolder>>,
     pub(super) claims: Claims,
     pub(super) partial_expiry: Duration,
+    /// Which start of the machine this is.
+    pub(super) boot: Rc<str>,
     /// No interrupted upload expires before this, in nanoseconds since the epoch.
     pub(super) next_expiry_ns: Cell<i64>,
     pub(super) closer: Closer,
@@ -170,11 +172,18 @@ impl AsFd for Parent<'_> {
 
 impl Home {
     /// The home whose folder is `root`.
-    pub fn new(root: Dir, ledger: Rc<Ledger>, partial_expiry: Duration, closer: Closer, clock: WallClock) -> Self {
+    pub fn new(
+        root: Dir,
+        ledger: Rc<Ledger>,
+        partial_expiry: Duration,
+        boot: Rc<str>,
+        closer: Closer,
+        clock: WallClock,
+    ) -> Self {
         let (staging, claims) = (RefCell::default(), Claims::default());
         // Nobody has looked yet.
         let next_expiry_ns = Cell::new(i64::MIN);
-        Self { root, ledger, staging, claims, partial_expiry, next_expiry_ns, closer, clock }
+        Self { root, ledger, staging, claims, partial_expiry, boot, next_expiry_ns, closer, clock }
     }
 
     /// Whether this is the home in the folder `root`.
@@ -281,6 +290,31 @@ impl Home {
         let promise = self.ledger.reserve(0, 1)?;
         rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(FOLDER_MODE))?;
         promise.take(0, 1);
+        Ok(())
+    }
+
+    /// Makes a folder and those above it that are missing; none need be. What is there is found by
+    /// halving, and what is made lies in what was made before it: however long the path is, no
+    /// part of it is walked again for each name behind it.
+    pub fn make_folders(&self, path: &VPath) -> Result<(), StoreError> {
+        let names: Vec<&[u8]> = path.components().collect();
+        let (mut at, mut there, mut missing) = (self.root_fd()?, 0, names.len() + 1);
+        while there + 1 < missing {
+            let middle = usize::midpoint(there, missing);
+            let prefix = VPath::parse(&names[..middle].join(&b'/')).map_err(|_| StoreError::BadName)?;
+            match self.open_folder(&prefix) {
+                Ok(folder) => (at, there) = (folder.into_std_file().into(), middle),
+                // What is no folder shows when one is to be made in its place.
+                Err(StoreError::NotFound | StoreError::NotADirectory) => missing = middle,
+                Err(error) => return Err(error),
+            }
+        }
+        for name in &names[there..] {
+            let promise = self.ledger.reserve(0, 1)?;
+            rustix::fs::mkdirat(&at, *name, Mode::from_raw_mode(FOLDER_MODE))?;
+            promise.take(0, 1);
+            at = rustix::fs::openat(&at, *name, FOLDER, Mode::empty())?;
+        }
         Ok(())
     }
 

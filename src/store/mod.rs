@@ -111,6 +111,8 @@ pub struct Store {
     homes: HashMap<PathBuf, Weak<Home>>,
     ledgers: HashMap<PathBuf, Rc<Ledger>>,
     partial_expiry: Duration,
+    /// Read once: a confined server cannot look again.
+    boot: Rc<str>,
     etag_key: [u8; 32],
     /// Digests of files that have not changed since.
     pub digests: DigestCache,
@@ -131,6 +133,7 @@ impl Store {
             homes: HashMap::new(),
             ledgers: HashMap::new(),
             partial_expiry,
+            boot: staging::boot_id().into(),
             etag_key,
             digests: DigestCache::default(),
             syncer,
@@ -150,8 +153,8 @@ impl Store {
         }
         // Nobody was using it, so whatever changed it went past the ledger.
         ledger.recount_if_old(self.clock.now_ns());
-        let closer = self.syncer.closer();
-        let home = Rc::new(Home::new(root, ledger, self.partial_expiry, closer, self.clock.clone()));
+        let (boot, closer) = (Rc::clone(&self.boot), self.syncer.closer());
+        let home = Rc::new(Home::new(root, ledger, self.partial_expiry, boot, closer, self.clock.clone()));
         self.homes.insert(path.to_path_buf(), Rc::downgrade(&home));
         Ok(home)
     }
