@@ -13,24 +13,22 @@
 //! A slot is freed only after the batch of events that may still name it, so no event of a
 //! closed connection ever reaches a newcomer.
 
+use super::account_watch::AccountWatch;
 use super::connection::{Connection, Turn};
 use super::listeners::{Accepted, Listener, refuse_connection};
 use super::slow_turns::SlowTurns;
 use super::timers::Timers;
 use super::transport::{Entrance, Transport};
-use crate::account::AccountName;
 use crate::config::{Limits, Timeouts};
 use crate::front::Front;
 use crate::front::native::Native;
-use crate::limits::{
-    ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND, ASKING_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURNS_PER_ROUND,
-};
+use crate::limits::{ASKING_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURNS_PER_ROUND};
 use crate::logging::ACCESS;
 use crate::session::{Refusal, Service, Session};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,14 +74,6 @@ pub struct EventLoop {
     slow_turns: SlowTurns,
 }
 
-/// Notices accounts that were locked or removed, a few per round.
-struct AccountWatch {
-    stamp: Option<crate::account::Stamp>,
-    next_at: Instant,
-    unchecked: Vec<AccountName>,
-    closed: HashSet<AccountName>,
-}
-
 /// What a round of the loop saw besides connections.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Round {
@@ -101,7 +91,6 @@ impl EventLoop {
         entrance: Entrance,
         now: Instant,
     ) -> Self {
-        let accounts = AccountWatch { stamp: None, next_at: now, unchecked: Vec::new(), closed: HashSet::new() };
         Self {
             poll,
             service,
@@ -116,7 +105,7 @@ impl EventLoop {
             doomed: Vec::new(),
             timers: Timers::default(),
             next_serial: 1,
-            accounts,
+            accounts: AccountWatch::new(now),
             drain_until: None,
             wakes_at: None,
             slow_turns: SlowTurns::default(),
@@ -201,15 +190,14 @@ impl EventLoop {
 
     fn wait(&self, now: Instant) -> Option<Duration> {
         let accepts = self.listeners.iter().any(|listener| listener.is_ready() && listener.retry_at().is_none());
-        let checks = !self.accounts.unchecked.is_empty() || !self.accounts.closed.is_empty();
         if !(self.asking.is_empty() && self.ready.is_empty())
             || accepts
-            || checks
+            || self.accounts.is_at_work()
             || self.service.store.syncer.has_work()
         {
             return Some(Duration::ZERO);
         }
-        let watch = (!self.slots.is_empty()).then_some(self.accounts.next_at);
+        let watch = (!self.slots.is_empty()).then(|| self.accounts.next_at());
         let retries = self.listeners.iter().filter_map(Listener::retry_at);
         let next =
             retries.chain(watch).chain(self.timers.next_at()).chain(self.drain_until).chain(self.wakes_at).min()?;
@@ -333,6 +321,17 @@ impl EventLoop {
         }
     }
 
+    /// Ends the sessions of accounts that were locked or removed since they logged in.
+    fn watch_accounts(&mut self, now: Instant) {
+        let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.front().account());
+        let closed = self.accounts.look(&self.service.accounts, members, now);
+        if !closed.is_empty() {
+            self.fail_where(now, Refusal::AccountClosed, |connection| {
+                connection.front().account().is_some_and(|account| closed.contains(account))
+            });
+        }
+    }
+
     fn expire(&mut self, now: Instant) {
         while let Some((at, (key, serial))) = self.timers.pop_due(now) {
             let Some(slot) = self.slots.get_mut(key) else { continue };
@@ -430,44 +429,6 @@ impl EventLoop {
             self.slots[key].connection.fail(why, now);
             self.enqueue(key);
         }
-    }
-
-    // ---- Accounts -------------------------------------------------------------------------
-
-    /// Ends the sessions of accounts that were locked or removed since they logged in.
-    fn watch_accounts(&mut self, now: Instant) {
-        if now >= self.accounts.next_at {
-            self.accounts.next_at = now + ACCOUNTS_CHECK_INTERVAL;
-            self.notice_changes();
-        }
-        let rest = self.accounts.unchecked.len().saturating_sub(ACCOUNTS_PER_ROUND);
-        for name in self.accounts.unchecked.drain(rest..) {
-            match self.service.accounts.load(&name) {
-                Ok(Some(account)) if !account.locked => {}
-                Ok(_) => drop(self.accounts.closed.insert(name)),
-                // A damaged file lets nobody in, but ends nobody's work either.
-                Err(error) => log::error!("{error}"),
-            }
-        }
-        if self.accounts.unchecked.is_empty() && !self.accounts.closed.is_empty() {
-            let closed = std::mem::take(&mut self.accounts.closed);
-            self.fail_where(now, Refusal::AccountClosed, |connection| {
-                connection.front().account().is_some_and(|account| closed.contains(account))
-            });
-        }
-    }
-
-    fn notice_changes(&mut self) {
-        let stamp = match self.service.accounts.stamp() {
-            Ok(stamp) => stamp,
-            Err(error) => return log::error!("accounts: {error}"),
-        };
-        if self.accounts.stamp.as_ref() == Some(&stamp) {
-            return;
-        }
-        self.accounts.stamp = Some(stamp);
-        let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.front().account().cloned());
-        self.accounts.unchecked = members.collect::<HashSet<_>>().into_iter().collect();
     }
 }
 
