@@ -11,7 +11,7 @@ mod user;
 use crate::account::{AccountName, Accounts};
 use crate::config::Config;
 use crate::server::ServerError;
-use crate::text::Size;
+use crate::text::{PrintableJson, Size};
 use crate::tls::{Fingerprint, Identity};
 use crate::{logging, server, small_file};
 use clap::{Args, Parser, Subcommand};
@@ -274,7 +274,7 @@ fn check(config: &Config) -> Result<(), AdminError> {
 
 /// Writes one JSON value on one line.
 fn print_json(value: &serde_json::Value) -> Result<(), AdminError> {
-    Ok(writeln!(io::stdout(), "{value}")?)
+    Ok(writeln!(io::stdout(), "{}", PrintableJson(value))?)
 }
 
 /// The configuration that is shipped, with `listen` set.
