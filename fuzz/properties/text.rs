@@ -153,7 +153,7 @@ fn days_since_1970(time: &Utc) -> i64 {
 /// What is shown is short, and read again within the rounding.
 fn check_size(size: Size) {
     let text = size.to_string();
-    assert!(text.len() <= 4, "{text} is long");
+    assert!(text.len() <= 5, "{text} is long");
     match text.parse::<Size>() {
         Ok(read) => assert!(read.0.abs_diff(size.0) <= size.0 / 18, "{} is shown as {text}", size.0),
         // Rounded up it is more than there is.
