@@ -17,6 +17,9 @@ pub(super) fn glob(input: &[u8]) {
         let is_hidden = name.starts_with(b".") && !pattern.starts_with(b".");
         assert_eq!(fits, !is_hidden && fits_plainly(pattern, name));
     }
+    if !pattern.is_empty() && !pattern.contains(&b']') && !b"!^".contains(&pattern[0]) {
+        check_class(pattern, name);
+    }
     if fits {
         let longer = Word::plain(&[pattern, b"*"].concat());
         assert!(Pattern::new(&longer).matches(&[name, b"x"].concat()));
@@ -30,17 +33,27 @@ pub(super) fn glob(input: &[u8]) {
     }
 }
 
-/// `*` and `?` by definition: `row[j]` tells whether the pattern so far fits the first `j` bytes.
+/// A letter is in the class or in its opposite.
+fn check_class(class: &[u8], name: &[u8]) {
+    let is_in = Pattern::new(&Word::plain(&[b"[", class, b"]"].concat()));
+    let is_out = Pattern::new(&Word::plain(&[b"[!", class, b"]"].concat()));
+    for letter in letters(name).into_iter().filter(|&letter| letter != b".") {
+        assert!(is_in.matches(letter) != is_out.matches(letter));
+        assert!(is_in.matches(letter) || !letters(class).contains(&letter) || class.contains(&b'-'));
+    }
+}
+
+/// `*` and `?` by definition: `row[j]` tells whether the pattern so far fits the first `j` letters.
 fn fits_plainly(pattern: &[u8], name: &[u8]) -> bool {
+    let (pattern, name) = (letters(pattern), letters(name));
     let mut row = vec![false; name.len() + 1];
     row[0] = true;
-    for &token in pattern {
+    for token in pattern {
         let mut next = vec![false; name.len() + 1];
         for j in 0..=name.len() {
             match token {
-                b'*' => next[j] = row[..=j].contains(&true),
-                b'?' if row[j] && j < name.len() => next[j + character_bytes(&name[j..])] = true,
-                byte if row[j] && name.get(j) == Some(&byte) => next[j + 1] = true,
+                b"*" => next[j] = row[..=j].contains(&true),
+                token if j > 0 => next[j] = row[j - 1] && (token == b"?" || token == name[j - 1]),
                 _ => {}
             }
         }
@@ -49,8 +62,16 @@ fn fits_plainly(pattern: &[u8], name: &[u8]) -> bool {
     row[name.len()]
 }
 
-fn character_bytes(bytes: &[u8]) -> usize {
-    (1..=bytes.len().min(4)).find(|&count| std::str::from_utf8(&bytes[..count]).is_ok()).unwrap_or(1)
+/// The characters of `bytes`, and those bytes that are part of none.
+fn letters(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut letters = Vec::new();
+    while !bytes.is_empty() {
+        let is_letter = |count: &usize| std::str::from_utf8(&bytes[..*count]).is_ok();
+        let (letter, rest) = bytes.split_at((1..=bytes.len().min(4)).find(is_letter).unwrap_or(1));
+        letters.push(letter);
+        bytes = rest;
+    }
+    letters
 }
 
 /// Words are what they were quoted from, and every failure can be shown.
