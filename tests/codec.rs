@@ -423,7 +423,17 @@ fn every_byte_survives_in_a_name() {
 
 #[test]
 fn a_name_that_is_neither_is_an_error() {
-    for text in ["1", "null", "[]", "{}", r#"["Yf8="]"#, r#"{"b64":1}"#, r#"{"b64":"%"}"#, r#"{"b64":"Yf8"}"#, r#"{"b32":"AA"}"#] {
+    for text in [
+        "1",
+        "null",
+        "[]",
+        "{}",
+        r#"["Yf8="]"#,
+        r#"{"b64":1}"#,
+        r#"{"b64":"%"}"#,
+        r#"{"b64":"Yf8"}"#,
+        r#"{"b32":"AA"}"#,
+    ] {
         assert!(serde_json::from_str::<Name>(text).is_err(), "{text}");
     }
     // A string that looks like base64 is a string.

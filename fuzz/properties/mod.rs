@@ -61,7 +61,8 @@ pub(crate) const TARGETS: &[Target] = &[
 /// Text for a terminal or a log: one line, nothing that moves the cursor or turns text around.
 fn assert_is_one_plain_line(text: &str) {
     // Separators of lines, and what Unicode calls `Bidi_Control`.
-    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns =
+        |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let is_plain = |c: char| !c.is_control() && !turns(c);
     assert!(text.chars().all(is_plain), "{text:?} reaches a terminal");
 }

@@ -35,11 +35,18 @@ fn new_server() -> Server {
 
 /// Whoever has not logged in changes nothing, whatever they send and however it is cut.
 pub(super) fn stranger(input: &[u8]) {
-    compare(input, |server| server.connect(), |server, peer| {
-        assert!(peer.front.session().account().is_none(), "somebody without a password is in");
-        assert!(peer.lane.inbox.filled().len() <= CONTROL_BYTES_MAX_BEFORE_LOGIN + frame::HEADER_BYTES || peer.is_closing());
-        assert_eq!(server.usage_on_disk(), (1000, 3));
-    });
+    compare(
+        input,
+        |server| server.connect(),
+        |server, peer| {
+            assert!(peer.front.session().account().is_none(), "somebody without a password is in");
+            assert!(
+                peer.lane.inbox.filled().len() <= CONTROL_BYTES_MAX_BEFORE_LOGIN + frame::HEADER_BYTES
+                    || peer.is_closing()
+            );
+            assert_eq!(server.usage_on_disk(), (1000, 3));
+        },
+    );
 }
 
 /// The answers to somebody who has logged in depend on the bytes, not on how they are cut.

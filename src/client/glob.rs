@@ -104,9 +104,9 @@ impl Token {
 }
 
 fn letters(bytes: &[u8]) -> impl Iterator<Item = Letter> {
-    bytes.utf8_chunks().flat_map(|chunk| {
-        chunk.valid().chars().map(Char).chain(chunk.invalid().iter().map(|&byte| Letter::Byte(byte)))
-    })
+    bytes
+        .utf8_chunks()
+        .flat_map(|chunk| chunk.valid().chars().map(Char).chain(chunk.invalid().iter().map(|&byte| Letter::Byte(byte))))
 }
 
 /// The letters of a word, each with whether it was quoted.
