@@ -198,7 +198,8 @@ fn a_file_where_a_tree_has_a_folder_stays_and_what_the_folder_holds_is_left_out(
 // ---- What reaches the terminal ------------------------------------------------------------
 
 /// Whatever makes a terminal do something, and what makes a person read something else.
-const NASTY: &str = "x\u{1b}[2J\r\n\u{7}\u{8}\u{7f}\u{9b}31m\u{9d}0;title\u{9c}\u{202e}gpj\u{2066}\u{2028}\u{feff}\u{200f}";
+const NASTY: &str =
+    "x\u{1b}[2J\r\n\u{7}\u{8}\u{7f}\u{9b}31m\u{9d}0;title\u{9c}\u{202e}gpj\u{2066}\u{2028}\u{feff}\u{200f}";
 
 fn nasty_error(code: ErrorCode) -> ErrorReply {
     ErrorReply { message: NASTY.into(), ..refusal(code) }
@@ -414,11 +415,7 @@ fn frames_without_end_that_bring_nothing_end_the_conversation() {
         ("pings of a deaf server", "mkdir a", Box::new(move |place| endless(place, deaf, ping))),
         ("empty pages", "ls", Box::new(move |place| endless(place, nothing, page))),
         ("partials", "partials", Box::new(move |place| endless(place, nothing, partials))),
-        (
-            "empty data",
-            "get f HERE",
-            Box::new(move |place| endless(place, file, |id, answers| answers.data(id, b""))),
-        ),
+        ("empty data", "get f HERE", Box::new(move |place| endless(place, file, |id, answers| answers.data(id, b"")))),
         (
             "the rest of what was given up",
             "get f HERE; mkdir a",
@@ -526,7 +523,9 @@ fn the_largest_numbers_overflow_nothing() {
         mode: u32::MAX,
     };
     for style in [Style::Silent, Style::Lines] {
-        for line in ["ls -l", "stat f", "dir *", "quota", "partials", "sha256 f", "get -r * HERE", "get f HERE", "ls -l f"] {
+        for line in
+            ["ls -l", "stat f", "dir *", "quota", "partials", "sha256 f", "get -r * HERE", "get f HERE", "ls -l f"]
+        {
             let place = Place::new();
             let mut stage = place.stage(move |seen, answers| match seen {
                 Seen::Request(id, Request::List { .. }) => {

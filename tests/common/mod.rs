@@ -4,6 +4,7 @@
 // Each test file uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod full;
 pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod proxy;

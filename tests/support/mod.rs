@@ -4,6 +4,9 @@
 // Every test program compiles its own copy and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "../common/full.rs"]
+pub mod full;
+
 use berth::account::{Account, AccountName, Accounts};
 use berth::config::{Config, SyncPolicy};
 use berth::digest::Digest;
@@ -81,6 +84,14 @@ impl Server {
     /// A server on the disk, for large files.
     pub fn on_disk() -> Self {
         Self::in_folder(tempfile::tempdir().expect("temporary folder"), Rights::default())
+    }
+
+    /// A server that asks strangers for so many rounds.
+    pub fn with_rounds(rounds: u32) -> Self {
+        let mut server = Self::new();
+        server.config.scram_rounds = rounds;
+        server.restart();
+        server
     }
 
     fn in_folder(folder: TempDir, rights: Rights) -> Self {

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::paths;
 use crate::client::command::{options, usage};
-use crate::client::outcome::Failure;
 use crate::client::lookup::TreeEntry;
+use crate::client::outcome::Failure;
 use crate::client::session::Session;
 use crate::client::tally::{Tally, report};
 use crate::client::words::Word;
