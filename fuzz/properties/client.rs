@@ -34,7 +34,8 @@ use std::time::Duration;
 #[path = "../../tests/client/shared.rs"]
 mod shared;
 
-/// `@` is a folder for what is fetched, `%` one with files to send. From `a` on.
+/// The commands from `a` on. `@` is a folder for what is fetched, `%` one with files to send. With
+/// `~` among the letters the two greet first, with `!` results are JSON.
 const COMMANDS: &[&str] = &[
     "ls -l",
     "ls /*/x*",
@@ -71,7 +72,7 @@ pub(super) fn hostile_server(input: &[u8]) {
     let (results, remarks) = (Shared::default(), Shared::default());
     let mut link = Link::new(Box::new(pipe), Interrupt::default());
     if choice.contains(&b'~') {
-        // Too few rounds to compute and too many both end it; the right number costs a millisecond.
+        // What it says of its bounds is kept from here on; a refusal keeps what was there.
         let _ = login::greet(&mut link, Binding::None);
     }
     let mut session = Session {

@@ -6,6 +6,7 @@ mod client;
 mod conversation;
 mod files;
 mod login;
+mod member;
 mod script;
 mod server;
 mod text;
@@ -53,7 +54,7 @@ pub(crate) const TARGETS: &[Target] = &[
     // Whole conversations.
     Target { name: "stranger", check: server::stranger },
     Target { name: "stream", check: server::stream },
-    Target { name: "member", check: server::member },
+    Target { name: "member", check: member::two_sessions },
     Target { name: "control", check: server::control },
     Target { name: "client", check: client::hostile_server },
 ];
