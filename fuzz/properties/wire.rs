@@ -4,6 +4,7 @@ use super::assert_is_one_plain_line;
 use berth::client::listing;
 use berth::client::outcome::Failure;
 use berth::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, DATA_BYTES_MAX};
+use berth::wire::control::ControlReply;
 use berth::wire::frame::{self, Frame, FrameType, WireError};
 use berth::wire::message::{End, ErrorReply, MessageError, Name};
 use berth::wire::{Reply, Request};
@@ -86,9 +87,10 @@ pub(super) fn request(input: &[u8]) {
     }
 }
 
-/// A reply is an object, comes back from what it encodes to, and can be shown.
+/// A reply, also one of the local socket, comes back from what it encodes to, and can be shown.
 pub(super) fn reply(input: &[u8]) {
     there_and_back::<End>(input);
+    there_and_back::<ControlReply>(input);
     if let Some(error) = there_and_back::<ErrorReply>(input) {
         assert_is_one_plain_line(&Failure::Refused(error).to_string());
     }
