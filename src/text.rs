@@ -62,7 +62,7 @@ impl fmt::Display for Quoted<'_> {
 /// lines or paragraphs, or changes the order of what follows.
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// JSON on one line that a terminal shows as it is: unprintable characters stand as `\uHHHH`,
@@ -224,6 +224,7 @@ mod tests {
         assert_eq!(Escaped("grüße.txt".as_bytes()).to_string(), "grüße.txt");
         assert_eq!(Escaped(b"a\nb\x1b[2J\xff\\").to_string(), "a\\nb\\x1b[2J\\xff\\\\");
         assert_eq!(Escaped("\u{202e}txt".as_bytes()).to_string(), "\\xe2\\x80\\xaetxt");
+        assert_eq!(Escaped("\u{61c}txt".as_bytes()).to_string(), "\\xd8\\x9ctxt");
         assert_eq!(Escaped("\u{9b}".as_bytes()).to_string(), "\\xc2\\x9b");
     }
 

@@ -367,6 +367,17 @@ fn malformed_requests_are_errors_and_never_a_panic() {
 }
 
 #[test]
+fn a_list_of_the_right_values_is_no_message() {
+    for body in [r#"["quota"]"#, r#"["stat","a"]"#, r#"["put","a"]"#, r#" ["rm", "a"]"#, r#"["chmod"]"#] {
+        let decoded = Request::decode(body.as_bytes());
+        assert!(matches!(decoded, Err(MessageError::Malformed(_))), "{body}: {decoded:?}");
+        assert!(!Request::is_put(body.as_bytes()), "{body}");
+    }
+    let list = r#"{"op":"stat","path":["Yf8="]}"#;
+    assert!(matches!(Request::decode(list.as_bytes()), Err(MessageError::Malformed(_))), "a name in a list");
+}
+
+#[test]
 fn numbers_that_are_no_sizes_are_errors() {
     for number in ["-1", "1.5", "1e400", "-1e400", "18446744073709551616", "1e3", "\"1\"", "null1", "0x10", "01", "NaN"]
     {
@@ -479,7 +490,17 @@ fn every_byte_survives_in_a_name() {
 
 #[test]
 fn a_name_that_is_neither_is_an_error() {
-    for text in ["1", "null", "[]", "{}", r#"{"b64":1}"#, r#"{"b64":"%"}"#, r#"{"b64":"Yf8"}"#, r#"{"b32":"AA"}"#] {
+    for text in [
+        "1",
+        "null",
+        "[]",
+        "{}",
+        r#"["Yf8="]"#,
+        r#"{"b64":1}"#,
+        r#"{"b64":"%"}"#,
+        r#"{"b64":"Yf8"}"#,
+        r#"{"b32":"AA"}"#,
+    ] {
         assert!(serde_json::from_str::<Name>(text).is_err(), "{text}");
     }
     // A string that looks like base64 is a string.

@@ -3,6 +3,7 @@
 
 use super::{Account, AccountError, AccountName, Record, home};
 use crate::config::Config;
+use crate::json::Object;
 use crate::scram::{Verifier, fill_random, hmac_sha256};
 use crate::small_file;
 use crate::{limits, text};
@@ -241,7 +242,8 @@ impl Accounts {
         let corrupt = |problem: String| AccountError::Corrupt { path: path.to_path_buf(), problem };
         let content = Zeroizing::new(small_file::read(path).map_err(at(path))?);
         let mut reader = serde_json::Deserializer::from_slice(&content);
-        let record: Record = serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
+        let Object(record): Object<Record> =
+            serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
         reader.end().map_err(|e| corrupt(e.to_string()))?;
         if record.format != super::FORMAT {
             return Err(corrupt(format!("format {} is not {}, the one known here", record.format, super::FORMAT)));
