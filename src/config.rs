@@ -7,6 +7,7 @@ mod raw;
 
 pub use error::ConfigError;
 
+use crate::json::Object;
 use crate::small_file;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -112,7 +113,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let content = small_file::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
         let mut reader = serde_json::Deserializer::from_slice(&content);
-        let raw::Object(raw): raw::Object<raw::RawConfig> =
+        let Object(raw): Object<raw::RawConfig> =
             serde_path_to_error::deserialize(&mut reader).map_err(|error| ConfigError::unparsable(path, &error))?;
         reader.end().map_err(|error| ConfigError::new(path, "", format!("after the closing brace: {error}")))?;
         raw.into_config(path)

@@ -3,6 +3,7 @@
 
 use super::{Account, AccountError, AccountName, Record, home};
 use crate::config::Config;
+use crate::json::Object;
 use crate::scram::{Verifier, fill_random, hmac_sha256};
 use crate::small_file;
 use crate::{limits, text};
@@ -95,8 +96,11 @@ impl Accounts {
     /// cannot be read is an error: nobody gets in.
     pub fn candidate(&self, user: &str) -> Result<Candidate, AccountError> {
         let name: Option<AccountName> = user.parse().ok();
-        let path = name.as_ref().map_or_else(|| self.folder.join(".none"), |name| self.path(name));
+        let none = self.folder.join(".none");
+        let path = name.as_ref().map_or_else(|| none.clone(), |name| self.path(name));
         let exists = path.exists();
+        // Whoever asks, one file that is there is looked up, and one that is not.
+        let _ = if exists { &none } else { &self.decoy_path }.exists();
         let record = self.read_record(if exists { &path } else { &self.decoy_path })?;
         // Everything is made before anything is chosen.
         let mut decoy = self.decoy(user);
@@ -238,7 +242,8 @@ impl Accounts {
         let corrupt = |problem: String| AccountError::Corrupt { path: path.to_path_buf(), problem };
         let content = Zeroizing::new(small_file::read(path).map_err(at(path))?);
         let mut reader = serde_json::Deserializer::from_slice(&content);
-        let record: Record = serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
+        let Object(record): Object<Record> =
+            serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
         reader.end().map_err(|e| corrupt(e.to_string()))?;
         if record.format != super::FORMAT {
             return Err(corrupt(format!("format {} is not {}, the one known here", record.format, super::FORMAT)));
@@ -281,9 +286,9 @@ impl Accounts {
         if self.decoy_path.exists() {
             return Ok(());
         }
-        let mut secret = [0; 96];
+        let mut secret = [0; limits::SCRAM_RANDOM_BYTES + 64];
         fill_random(&mut secret);
-        let (salt, keys) = secret.split_at(32);
+        let (salt, keys) = secret.split_at(limits::SCRAM_RANDOM_BYTES);
         let mut verifier = Verifier {
             rounds: limits::SCRAM_ROUNDS_DEFAULT,
             salt: salt.to_vec(),

@@ -2,11 +2,11 @@
 //! contradictions checked.
 
 use super::{Config, ConfigError, Limits, Logs, PORT_DEFAULT, SyncPolicy, Timeouts, TlsFiles, every_address, tidy};
+use crate::json::Object;
 use crate::limits::*;
 use crate::text::Size;
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
-use std::marker::PhantomData;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -217,29 +217,6 @@ impl RawLogs {
             return Err(("logs.transactions", "is the same file as logs.access".into()));
         }
         Ok(Logs { access, transactions })
-    }
-}
-
-/// A JSON object: what serde derives for a struct would take a list, too, as the values of its
-/// fields in their order.
-#[derive(Default)]
-pub(super) struct Object<T>(pub(super) T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with keys, in braces")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-        deserializer.deserialize_map(Visitor(PhantomData))
     }
 }
 
