@@ -362,8 +362,8 @@ impl Session {
     /// Drives the commit on; what was stored once it is.
     pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, Refusal> {
         self.check(Verb::AdvanceCommit)?;
-        let State::Commit(_, commit) = &mut self.state else { return Err(Refusal::WrongState) };
-        let result = commit.advance(&mut service.store, service.policy.sync, self.id);
+        let State::Commit(member, commit) = &mut self.state else { return Err(Refusal::WrongState) };
+        let result = commit.advance(&member.home, &mut service.store, service.policy.sync, self.id);
         let record = Transfer::of_commit(commit);
         match result {
             Ok(None) => return Ok(None),
