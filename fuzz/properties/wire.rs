@@ -77,7 +77,7 @@ fn put_ping(out: &mut Vec<u8>, kind: FrameType, body: &[u8], input: &[u8]) {
 pub(super) fn request(input: &[u8]) {
     match Request::decode(input) {
         Ok(request) => {
-            assert_is_object(input);
+            assert!(input.trim_ascii_start().starts_with(b"{"), "not an object");
             let body = serde_json::to_vec(&request).expect("serializes");
             assert_eq!(Request::is_put(input), matches!(request, Request::Put { .. }));
             assert_eq!(Request::decode(&body), Ok(request));
@@ -114,8 +114,7 @@ pub(super) fn name(input: &[u8]) {
         assert_eq!(Name::from(&path).to_vpath(), Ok(path));
     }
     if let Ok(name) = serde_json::from_slice::<Name>(input) {
-        let value: serde_json::Value = serde_json::from_slice(input).expect("it was JSON before");
-        assert!(value.is_string() || value.is_object(), "{value} is a name");
+        assert!(matches!(input.trim_ascii_start(), [b'"' | b'{', ..]), "neither a string nor an object");
         let body = serde_json::to_vec(&name).expect("serializes");
         assert_eq!(serde_json::from_slice::<Name>(&body).expect("reads back"), name);
     }
@@ -127,9 +126,4 @@ fn there_and_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(input: &[
     let body = serde_json::to_vec(&message).expect("serializes");
     assert_eq!(serde_json::from_slice::<T>(&body).expect("reads back"), message);
     Some(message)
-}
-
-fn assert_is_object(body: &[u8]) {
-    let value: serde_json::Value = serde_json::from_slice(body).expect("it was JSON before");
-    assert!(value.is_object(), "{value} is a message");
 }
