@@ -3,7 +3,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`limits`] [`lane`] [`vpath`] [`text`] [`digest`] [`upload_id`]: values without I/O |
+//! | 0 | [`limits`] [`lane`] [`rate`] [`vpath`] [`text`] [`digest`] [`upload_id`]: values without I/O |
 //! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`small_file`] [`control_socket`] [`hidden_input`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
@@ -29,6 +29,7 @@ pub mod limits;
 /// One logger: `access` and `transactions` to buffered files, the rest to stderr.
 pub mod logging;
 pub mod net;
+pub mod rate;
 /// SCRAM-SHA-256 for both programs: proofs, verifiers, channel binding; messages in and out.
 pub mod scram;
 pub mod server;

@@ -92,15 +92,7 @@ fn service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {
     let syncer = Syncer::start(move || drop(waker.wake())).map_err(system("start the sync helper"))?;
     let store =
         Store::new(config.home_roots.clone(), config.partial_expiry, syncer).map_err(system("get random numbers"))?;
-    Ok(Service::new(Accounts::open(config)?, store, policy(config)))
-}
-
-fn policy(config: &Config) -> Policy {
-    Policy {
-        sync: config.sync,
-        login_tries: config.limits.login_tries,
-        sessions_per_account: config.limits.sessions_per_account,
-    }
+    Ok(Service::new(Accounts::open(config)?, store, Policy::from(config)))
 }
 
 fn serve(
@@ -186,7 +178,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     };
     *config = Config { listen: config.listen.clone(), home_roots: config.home_roots.clone(), ..new };
     let service = event_loop.service();
-    (service.policy, service.accounts) = (policy(config), accounts);
+    (service.policy, service.accounts) = (Policy::from(&*config), accounts);
     event_loop.set_limits(config.limits, config.timeouts);
     log::info!("configuration read again from {}", config.file.display());
 }

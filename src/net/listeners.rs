@@ -1,11 +1,14 @@
 //! Listening sockets: a bounded number of accepts per round, and a pause by timer after the
 //! system ran out of descriptors, because no new edge announces connections that already wait.
 
-use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND};
+use super::seldom::Seldom;
+use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND, DESCRIPTORS_FOR_NEWCOMERS_PERCENT};
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 /// One listening socket.
@@ -13,6 +16,7 @@ pub struct Listener {
     socket: Socket,
     is_ready: bool,
     retry_at: Option<Instant>,
+    failures: Seldom,
 }
 
 enum Socket {
@@ -46,7 +50,7 @@ impl Listener {
     }
 
     fn new(socket: Socket) -> Self {
-        Self { socket, is_ready: false, retry_at: None }
+        Self { socket, is_ready: false, retry_at: None, failures: Seldom::default() }
     }
 
     /// Notes that connections wait.
@@ -83,7 +87,11 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_ready = false,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    log::warn!("cannot accept connections for the moment: {error}");
+                    if let Some(unsaid) = self.failures.note(now) {
+                        log::warn!(
+                            "cannot accept connections for the moment: {error}; {unsaid} more since the last such line"
+                        );
+                    }
                     self.retry_at = Some(now + ACCEPT_RETRY);
                 }
             }
@@ -103,6 +111,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown
     )
+}
+
+/// Whether enough descriptors are left for the files of those who are in. The system gives the
+/// lowest that is free, so the newcomer's own tells how many are in use.
+pub(super) fn has_descriptors_for(newcomer: &TcpStream) -> bool {
+    let most = u128::from(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
+    let in_use = u128::try_from(newcomer.as_raw_fd()).unwrap_or_default();
+    in_use * 100 < most * u128::from(DESCRIPTORS_FOR_NEWCOMERS_PERCENT)
 }
 
 /// Says why before closing, without TLS whatever the peer expects; one that cannot take it at

@@ -239,12 +239,7 @@ impl Server {
 
 fn service(config: &Config) -> Service {
     let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline()).expect("store");
-    let policy = Policy {
-        sync: config.sync,
-        login_tries: config.limits.login_tries,
-        sessions_per_account: config.limits.sessions_per_account,
-    };
-    Service::new(Accounts::open(config).expect("accounts"), store, policy)
+    Service::new(Accounts::open(config).expect("accounts"), store, Policy::from(config))
 }
 
 /// Made once: the rounds take time.
