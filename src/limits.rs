@@ -77,9 +77,9 @@ pub const TURN_WARN: Duration = Duration::from_millis(50);
 pub const WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections accepted per round, so that a storm of them cannot starve running sessions.
 pub const ACCEPTS_PER_ROUND: usize = 64;
-/// Newcomers are let in while less than this part of all descriptors, in percent, is in use: the
-/// rest is for the homes and files of those who are in.
-pub const DESCRIPTORS_FOR_NEWCOMERS_PERCENT: u64 = 60;
+/// What part of all descriptors may become sockets: those that are left are for the homes and
+/// files of those who are in, and strangers cannot take them.
+pub const DESCRIPTORS_FOR_SOCKETS_PERCENT: u64 = 60;
 /// Readiness events taken from one poll.
 pub const EVENTS_PER_POLL: usize = 1024;
 /// Pause after accept failed for want of descriptors or memory; no new edge will announce the

@@ -3,6 +3,7 @@
 
 use super::throttle::{Rule, Throttle};
 use super::transport::{Channel, Moved, Transport};
+use super::turns::Claim;
 use crate::config::Timeouts;
 use crate::front::Front;
 use crate::lane::{Budget, Lane};
@@ -296,6 +297,17 @@ impl Connection {
     /// the session wants a turn.
     pub fn is_overdue(&self, timeouts: &Timeouts, now: Instant) -> bool {
         self.wakes_at().is_none_or(|at| at > now) && self.deadline(timeouts).is_some_and(|at| at <= now)
+    }
+
+    /// Why it wants a turn, now that it has slept, or has not.
+    pub fn claim(&self, has_slept: bool) -> Claim {
+        if self.front.is_stranger() {
+            Claim::Stranger
+        } else if has_slept && self.is_idle() {
+            Claim::Asking
+        } else {
+            Claim::Working
+        }
     }
 
     /// Whether nothing is under way, so that closing loses nothing.

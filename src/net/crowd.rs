@@ -25,21 +25,30 @@ pub(super) enum Room {
     Free,
     /// There is once this stranger has gone.
     After(usize),
-    /// There is none, and everybody is logged in.
-    None,
+    /// There is none, and everybody is logged in; what bounds it, in words.
+    None(&'static str),
 }
 
 impl Crowd {
     /// Whether there is room for one more from `origin`.
     pub(super) fn room(&self, origin: Origin, limits: &Limits, has_descriptors: bool) -> Room {
-        let stranger = if self.from(origin) >= limits.sessions_per_address {
-            self.waiting.get(&origin)
-        } else if self.sessions >= limits.sessions || self.strangers >= limits.strangers || !has_descriptors {
-            self.waiting.values().max_by_key(|waiting| waiting.len())
+        let is_origin_full = self.from(origin) >= limits.sessions_per_address;
+        let bound = if self.sessions >= limits.sessions {
+            "`limits.sessions`"
+        } else if is_origin_full {
+            "`limits.sessions_per_address`"
+        } else if self.strangers >= limits.strangers {
+            "`limits.strangers`"
+        } else if !has_descriptors {
+            "the system's limit of open files (ulimit -n, LimitNOFILE=)"
         } else {
             return Room::Free;
         };
-        stranger.and_then(VecDeque::front).map_or(Room::None, |&slot| Room::After(slot))
+        let waiting = match is_origin_full {
+            true => self.waiting.get(&origin),
+            false => self.waiting.values().max_by_key(|waiting| waiting.len()),
+        };
+        waiting.and_then(VecDeque::front).map_or(Room::None(bound), |&slot| Room::After(slot))
     }
 
     /// A stranger has come.
@@ -103,7 +112,7 @@ mod tests {
                     assert!(slot > 1, "somebody else's slot");
                     crowd.leave(origin(3), slot);
                 }
-                Room::None => panic!("a stranger can always go"),
+                Room::None(bound) => panic!("a stranger can always go: {bound}"),
             }
             crowd.enter(origin(3), next);
             next += 1;
@@ -123,10 +132,10 @@ mod tests {
         }
         assert_eq!(crowd.room(origin(2), &limits, true), Room::After(2));
         crowd.log_in(origin(1), 2);
-        assert_eq!(crowd.room(origin(2), &limits, true), Room::None);
+        assert_eq!(crowd.room(origin(2), &limits, true), Room::None("`limits.sessions`"));
         crowd.leave(origin(1), 0);
         assert_eq!(crowd.room(origin(2), &limits, true), Room::Free);
-        assert_eq!(crowd.room(origin(2), &limits, false), Room::None, "no descriptors are left");
+        assert!(matches!(crowd.room(origin(2), &limits, false), Room::None(_)), "no descriptors are left");
     }
 
     #[test]
@@ -138,7 +147,7 @@ mod tests {
         crowd.enter(origin(2), 2);
         assert_eq!(crowd.room(origin(1), &limits, true), Room::After(1));
         crowd.log_in(origin(1), 1);
-        assert_eq!(crowd.room(origin(1), &limits, true), Room::None);
+        assert_eq!(crowd.room(origin(1), &limits, true), Room::None("`limits.sessions_per_address`"));
     }
 
     #[test]

@@ -13,27 +13,25 @@
 //! A slot is freed only after the batch of events that may still name it was marked, so no event
 //! of a closed connection ever reaches a newcomer.
 
+mod admission;
+
 use super::account_watch::AccountWatch;
 use super::connection::{Connection, Turn};
-use super::crowd::{Crowd, Room};
-use super::listeners::{Accepted, Listener, has_descriptors_for, refuse_connection};
+use super::crowd::Crowd;
+use super::listeners::Listener;
 use super::seldom::Seldom;
 use super::slow_turns::SlowTurns;
 use super::timers::Timers;
-use super::transport::{Entrance, Transport};
-use super::turns::{Claim, Turns};
+use super::transport::Entrance;
+use super::turns::Turns;
 use crate::config::{Limits, Timeouts};
-use crate::front::Front;
-use crate::front::native::Native;
 use crate::limits::{EVENTS_PER_POLL, TURN_WARN};
-use crate::logging::ACCESS;
 use crate::session::login::Origin;
-use crate::session::{Refusal, Service, Session};
-use mio::net::{TcpStream, UnixStream};
-use mio::{Events, Interest, Poll, Token};
+use crate::session::{Refusal, Service};
+use mio::{Events, Poll, Token};
 use slab::Slab;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -235,109 +233,8 @@ impl EventLoop {
         let slot = &mut self.slots[key];
         if !slot.is_queued && !slot.is_doomed {
             slot.is_queued = true;
-            let known = if slot.connection.is_idle() { Claim::Asking } else { Claim::Working };
-            self.turns.push(key, slot.claim(known));
+            self.turns.push(key, slot.connection.claim(true));
         }
-    }
-
-    /// Newcomers cost time too, of which strangers have their part.
-    fn accept(&mut self, now: Instant) {
-        if !self.turns.has_time_for_strangers() {
-            return;
-        }
-        let began = Instant::now();
-        let mut listeners = std::mem::take(&mut self.listeners);
-        for listener in &mut listeners {
-            listener.accept(now, |accepted| self.admit(accepted, now));
-        }
-        self.listeners = listeners;
-        self.turns.spent(Claim::Stranger, began.elapsed());
-    }
-
-    fn admit(&mut self, accepted: Accepted, now: Instant) {
-        match accepted {
-            Accepted::Network(stream, peer) => self.admit_peer(stream, peer, now),
-            Accepted::Local(stream) => self.admit_administrator(stream, now),
-        }
-    }
-
-    fn admit_peer(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) {
-        let address = peer.ip().to_canonical();
-        let (peer, origin) = (SocketAddr::new(address, peer.port()), Origin::of(address));
-        match self.crowd.room(origin, &self.limits, has_descriptors_for(&stream)) {
-            Room::Free => {}
-            Room::After(stranger) => self.displace(stranger, now),
-            Room::None => return self.refuse(stream, peer, now),
-        }
-        // Replies are whole when they are written; waiting for more to send only delays them.
-        let _ = stream.set_nodelay(true);
-        let transport = Transport::network(stream, self.entrance.clone());
-        let front = |owner| Front::Native(Box::new(Native::new(Session::new(owner, peer), true)));
-        if let Some(key) = self.insert(transport, front, address, now) {
-            log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=ok");
-            self.crowd.enter(origin, key);
-            (self.slots[key].origin, self.slots[key].is_stranger) = (Some(origin), true);
-        }
-    }
-
-    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) {
-        log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=TooManySessions");
-        if let Some(unsaid) = self.refused.note(now) {
-            log::warn!(
-                "{peer} was refused: there are as many sessions as the limits of the configuration and of open files \
-                 allow; {unsaid} more since the last such line"
-            );
-        }
-        refuse_connection(stream);
-    }
-
-    /// Ends a connection that nobody has logged in to, to make room at once.
-    fn displace(&mut self, key: usize, now: Instant) {
-        self.slots[key].connection.dismiss(&self.service, Refusal::Displaced, now);
-        self.turns.forget(key);
-        self.remove(key);
-    }
-
-    /// The socket's mode keeps others out; this is the second lock.
-    fn admit_administrator(&mut self, stream: UnixStream, now: Instant) {
-        let peer = rustix::net::sockopt::socket_peercred(&stream);
-        let may = peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());
-        if !may {
-            return log::warn!("a connection to the control socket from another user was refused");
-        }
-        let front = |_| Front::Control(Box::default());
-        self.insert(Transport::local(stream), front, IpAddr::V6(Ipv6Addr::UNSPECIFIED), now);
-    }
-
-    /// Gives a connection its slot and has its socket watched; `None` if the system refuses.
-    fn insert(
-        &mut self,
-        mut transport: Transport,
-        front: impl FnOnce(u64) -> Front,
-        address: IpAddr,
-        now: Instant,
-    ) -> Option<usize> {
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        let entry = self.slots.vacant_entry();
-        let key = entry.key();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(transport.socket(), Token(FIRST_CONNECTION + key), interest) {
-            log::warn!("cannot watch a connection: {error}");
-            return None;
-        }
-        let connection = Connection::new(transport, front(owner(key, serial)), address, now);
-        entry.insert(Slot {
-            connection,
-            serial,
-            origin: None,
-            is_stranger: false,
-            is_queued: false,
-            is_doomed: false,
-            alarm: None,
-        });
-        self.set_alarm(key, now);
-        Some(key)
     }
 
     fn take_synced(&mut self, now: Instant) {
@@ -407,7 +304,7 @@ impl EventLoop {
         match turn {
             Turn::Again => {
                 slot.is_queued = true;
-                self.turns.push(key, slot.claim(Claim::Working));
+                self.turns.push(key, slot.connection.claim(false));
             }
             // Its transfer has just ended, and no event would tell.
             Turn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
@@ -460,13 +357,6 @@ impl EventLoop {
             self.slots[key].connection.fail(why, now);
             self.enqueue(key);
         }
-    }
-}
-
-impl Slot {
-    /// Why it wants a turn; `known` is the reason of somebody who is logged in.
-    fn claim(&self, known: Claim) -> Claim {
-        if self.connection.front().is_stranger() { Claim::Stranger } else { known }
     }
 }
 

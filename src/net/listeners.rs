@@ -2,13 +2,11 @@
 //! system ran out of descriptors, because no new edge announces connections that already wait.
 
 use super::seldom::Seldom;
-use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND, DESCRIPTORS_FOR_NEWCOMERS_PERCENT};
+use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND};
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 /// One listening socket.
@@ -111,14 +109,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown
     )
-}
-
-/// Whether enough descriptors are left for the files of those who are in. The system gives the
-/// lowest that is free, so the newcomer's own tells how many are in use.
-pub(super) fn has_descriptors_for(newcomer: &TcpStream) -> bool {
-    let most = u128::from(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
-    let in_use = u128::try_from(newcomer.as_raw_fd()).unwrap_or_default();
-    in_use * 100 < most * u128::from(DESCRIPTORS_FOR_NEWCOMERS_PERCENT)
 }
 
 /// Says why before closing, without TLS whatever the peer expects; one that cannot take it at

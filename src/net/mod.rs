@@ -3,6 +3,7 @@
 mod account_watch;
 pub mod connection;
 mod crowd;
+mod descriptors;
 pub mod event_loop;
 pub mod listeners;
 mod seldom;

@@ -4,12 +4,15 @@
 // Every test program compiles its own copy and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod pair;
+
 use berth::account::{Account, AccountName, Accounts};
-use berth::config::{Config, SyncPolicy};
+use berth::config::{Config, Rates, SyncPolicy};
 use berth::digest::Digest;
 use berth::front::native::Native;
 use berth::lane::{Budget, Lane, Piece};
 use berth::limits::{INBOX_BYTES, TURN_BUDGET};
+use berth::rate::Rate;
 use berth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
 use berth::session::{Policy, Service, Session};
 use berth::store::Store;
@@ -123,6 +126,11 @@ impl Server {
     pub fn set_sync(&mut self, sync: SyncPolicy) {
         self.config.sync = sync;
         self.service.policy.sync = sync;
+    }
+
+    pub fn set_rates(&mut self, rates: Rates) {
+        self.config.rates = rates;
+        self.service.policy.rates = rates;
     }
 
     pub fn advance(&mut self, time: Duration) {
@@ -684,6 +692,11 @@ pub fn write(path: &Path, content: &[u8]) {
 
 pub fn open(path: &Path) -> File {
     File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// So many a second, and so many at once.
+pub fn rate(per_second: u64, burst: u64) -> Option<Rate> {
+    Some(Rate { per_second: per_second.try_into().ok()?, burst: burst.try_into().ok()? })
 }
 
 // ---- Chance -------------------------------------------------------------------------------
