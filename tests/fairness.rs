@@ -5,8 +5,10 @@ mod support;
 
 use berth::limits::FLUSH_BUDGET;
 use berth::net::connection::Turn;
+use berth::net::turns::Turns;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::{Reply, Request};
+use std::time::Duration;
 use support::pair::Pair;
 use support::*;
 
@@ -56,6 +58,75 @@ fn greedy_downloads_advance_alike() {
     }
     let (fewest, most) = (ended_after.iter().min().copied(), ended_after.iter().max().copied());
     assert!(most <= fewest.map(|turns| turns + 1), "{ended_after:?}");
+}
+
+/// Connections that get their turns as in the loop; each of them always has a reason to wake up.
+struct Scene {
+    turns: Turns,
+    pairs: Vec<Pair>,
+    queued: Vec<bool>,
+}
+
+impl Scene {
+    /// One round of the loop.
+    fn round(&mut self, server: &mut Server) {
+        for (slot, pair) in self.pairs.iter_mut().enumerate() {
+            pair.receive();
+            if !std::mem::replace(&mut self.queued[slot], true) {
+                self.turns.push(slot, pair.connection.claim(true));
+            }
+        }
+        let mut round = self.turns.begin_round();
+        while let Some((slot, claim)) = self.turns.next(&mut round) {
+            let pair = &mut self.pairs[slot];
+            self.queued[slot] = pair.turn(server) == Turn::Again;
+            if self.queued[slot] {
+                self.turns.push(slot, pair.connection.claim(false));
+            }
+            self.turns.spent(claim, Duration::from_micros(1));
+        }
+    }
+}
+
+/// A stranger who does what `number` says, again and again.
+fn molest(pair: &mut Pair, number: usize) {
+    let mut bytes = Vec::new();
+    match number % 4 {
+        0 => frame::put_bytes(&mut bytes, FrameType::Ping, 0, b"still there?"),
+        1 => bytes.push(0),
+        2 => return pair.request(&get("/large")),
+        _ => {
+            let message = format!("n,,n={USER},r=fyko+d2lbbFgONRv9qkxdawL");
+            return pair.request(&Request::Auth { mechanism: "SCRAM-SHA-256".into(), message });
+        }
+    }
+    pair.send(&bytes);
+}
+
+#[test]
+fn strangers_of_every_kind_leave_a_transfer_half_of_the_turns() {
+    const STRANGERS: usize = 200;
+    let mut server = Server::new();
+    write(&server.at("large"), &content(3, 32 * MIB));
+    let mut pairs: Vec<Pair> = (0..STRANGERS).map(|_| Pair::stranger(&mut server)).collect();
+    let mut transfer = Pair::logged_in(&mut server);
+    transfer.request(&get("/large"));
+    transfer.turns = 0;
+    pairs.push(transfer);
+    let mut scene = Scene { turns: Turns::default(), queued: vec![false; pairs.len()], pairs };
+    let mut rounds = 0;
+    while !scene.pairs[STRANGERS].has_digest() {
+        for (number, pair) in scene.pairs[..STRANGERS].iter_mut().enumerate() {
+            molest(pair, number);
+        }
+        scene.round(&mut server);
+        rounds += 1;
+        assert!(rounds < 1000, "the transfer never ends");
+    }
+    let of_strangers: usize = scene.pairs[..STRANGERS].iter().map(|pair| pair.turns).sum();
+    let of_transfer = scene.pairs[STRANGERS].turns;
+    assert!(of_transfer >= of_strangers, "{of_transfer} turns, and {of_strangers} of strangers");
+    assert!(of_strangers * 4 >= of_transfer, "strangers are served too: {of_strangers} beside {of_transfer}");
 }
 
 #[test]
