@@ -10,17 +10,21 @@ mod user;
 
 use crate::account::{AccountName, Accounts};
 use crate::config::Config;
+use crate::privilege::ServiceUser;
 use crate::server::ServerError;
-use crate::text::Size;
+use crate::text::{PrintableJson, Size};
 use crate::tls::{Fingerprint, Identity};
 use crate::{logging, server, small_file};
 use clap::{Args, Parser, Subcommand};
 use error::AdminError;
+use rustix::fs::Mode;
+use signal_hook::consts::SIGXFSZ;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// A multi-user file server: private homes, exact quotas, verified and resumable transfers.
 #[derive(Debug, Parser)]
@@ -194,6 +198,9 @@ fn parse_count(text: &str) -> Result<Quota, String> {
 
 /// Runs `berthd` with these arguments, of which the first is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Caught, so that a limit on the size of files is an error of one write, as a full disk is, and
+    // not the end of the program.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let command_line = match CommandLine::try_parse_from(arguments) {
         Ok(command_line) => command_line,
         Err(error) => {
@@ -202,6 +209,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
+    // Modes are what the code says, whoever starts this.
+    rustix::process::umask(UMASK);
     match execute(command_line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
@@ -212,6 +221,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// What no mode in the code asks for: others never write.
+const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
@@ -225,17 +236,24 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Serve => serve(Config::load(&file)?, |_, _| ()),
         Command::Check => check(&Config::load(&file)?),
-        Command::Fingerprint { json } => fingerprint::run(&Config::load(&file)?, json),
-        Command::Usage(args) => usage::run(&args, &Config::load(&file)?),
-        Command::User(command) => user::run(command, &Config::load(&file)?),
+        Command::Fingerprint { json } => fingerprint::run(&load(&file)?, json),
+        Command::Usage(args) => usage::run(&args, &load(&file)?),
+        Command::User(command) => user::run(command, &load(&file)?),
     }
+}
+
+/// A configuration, and its user from now on if root is to run as one.
+fn load(file: &Path) -> Result<Config, AdminError> {
+    let config = Config::load(file)?;
+    if let Some(user) = ServiceUser::find(&config)? {
+        user.make_folders(&config)?;
+        user.assume(&config)?;
+    }
+    Ok(config)
 }
 
 /// Serves, and says on stdout where as soon as it does; then `on_ready` may say more.
 fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> Result<(), AdminError> {
-    logging::init(&config).map_err(|error| {
-        AdminError::Failed(format!("cannot open the log files: {error}; check `logs` in {}", config.file.display()))
-    })?;
     let file = config.file.clone();
     let result = server::run(config, |addresses, fingerprint| {
         let mut out = io::stdout().lock();
@@ -249,7 +267,7 @@ fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> R
     });
     logging::flush();
     result.map_err(|source| match source {
-        ServerError::Certificate(error) => AdminError::Config(error),
+        ServerError::Config(error) => AdminError::Config(error),
         source => AdminError::Server { source, file },
     })
 }
@@ -257,6 +275,10 @@ fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> R
 /// `berthd check`: tells everything that is wrong, not just the first.
 fn check(config: &Config) -> Result<(), AdminError> {
     let file = config.file.display();
+    // What root can open says nothing about what the server will be able to.
+    if let Some(user) = ServiceUser::find(config)? {
+        user.assume(config)?;
+    }
     Identity::read(config)?;
     if !config.accounts_dir().is_dir() {
         return Ok(writeln!(io::stdout(), "{file}: valid; no accounts yet, add one with `berthd user add NAME`")?);
@@ -274,7 +296,7 @@ fn check(config: &Config) -> Result<(), AdminError> {
 
 /// Writes one JSON value on one line.
 fn print_json(value: &serde_json::Value) -> Result<(), AdminError> {
-    Ok(writeln!(io::stdout(), "{value}")?)
+    Ok(writeln!(io::stdout(), "{}", PrintableJson(value))?)
 }
 
 /// The configuration that is shipped, with `listen` set.

@@ -7,6 +7,7 @@ mod raw;
 
 pub use error::ConfigError;
 
+use crate::json::Object;
 use crate::rate::{Directions, Rate};
 use crate::small_file;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,10 @@ pub struct Config {
     pub file: PathBuf,
     /// Where relative paths start: the parent of the folder that holds the file, unless told.
     pub root: PathBuf,
+    /// The user that a server started by root becomes; its name is not looked up here.
+    pub user: Option<String>,
+    /// The group it gets instead of the user's own; only with a user.
+    pub group: Option<String>,
     /// Where to listen; at least one address, none twice. Port 0 is any free one.
     pub listen: Vec<SocketAddr>,
     /// Whether connections without TLS are allowed.
@@ -124,7 +129,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let content = small_file::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
         let mut reader = serde_json::Deserializer::from_slice(&content);
-        let raw::Object(raw): raw::Object<raw::RawConfig> =
+        let Object(raw): Object<raw::RawConfig> =
             serde_path_to_error::deserialize(&mut reader).map_err(|error| ConfigError::unparsable(path, &error))?;
         reader.end().map_err(|error| ConfigError::new(path, "", format!("after the closing brace: {error}")))?;
         raw.into_config(path)

@@ -3,8 +3,8 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`limits`] [`lane`] [`rate`] [`vpath`] [`text`] [`digest`] [`upload_id`]: values without I/O |
-//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`small_file`] [`control_socket`] [`hidden_input`]: one subject each |
+//! | 0 | [`limits`] [`lane`] [`rate`] [`vpath`] [`text`] [`json`] [`digest`] [`upload_id`]: values without I/O |
+//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`small_file`] [`control_socket`] [`hidden_input`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
 //! | 4 | [`net`]: sockets, readiness, the loop |
@@ -24,11 +24,13 @@ pub mod digest;
 pub mod front;
 /// Asking for a password without showing it.
 pub mod hidden_input;
+pub mod json;
 pub mod lane;
 pub mod limits;
 /// One logger: `access` and `transactions` to buffered files, the rest to stderr.
 pub mod logging;
 pub mod net;
+pub mod privilege;
 pub mod rate;
 /// SCRAM-SHA-256 for both programs: proofs, verifiers, channel binding; messages in and out.
 pub mod scram;

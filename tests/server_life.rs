@@ -16,6 +16,9 @@ use std::fs;
 use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 fn list() -> Request {
@@ -171,6 +174,51 @@ fn a_transfer_that_its_rate_makes_wait_longer_than_the_stall_timeout_goes_on() {
     berth(&["put", "a"]);
     berth(&["get", "a", "b"]);
     assert!(fs::read(place.here("b")).expect("fetched") == pattern(1, 12_000));
+}
+
+#[test]
+fn sighup_under_load_disturbs_no_transfer_and_loses_no_line_of_the_logs() {
+    const RELOADS: usize = 12;
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let busy = |number: u64| {
+        let (address, is_over) = (server.address, Arc::clone(&is_over));
+        thread::spawn(move || {
+            let (mut peer, mut transfers) = (Peer::login(address, "ann"), 0);
+            while !is_over.load(Ordering::SeqCst) {
+                let content = pattern(transfers as u64, 300_000);
+                let reply = peer.put(&format!("/{number}"), &content, PutMode::Replace);
+                assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+                transfers += 1;
+            }
+            transfers
+        })
+    };
+    let busy: Vec<_> = (0..4).map(busy).collect();
+    for number in 0..RELOADS {
+        for log in ["access.log", "transactions.log"] {
+            fs::rename(place.path("logs").join(log), place.path(format!("logs/{log}.{number}"))).expect("ours");
+        }
+        let sync = ["none", "data", "full"][number % 3];
+        place.configure(json!({"sync": sync, "limits": {"sessions_per_account": 10 + number}}));
+        server.program.signal(Signal::HUP);
+        wait_until("it has read the configuration", || {
+            server.program.stderr().matches("configuration read again").count() == number + 1
+        });
+    }
+    is_over.store(true, Ordering::SeqCst);
+    let transfers: usize = busy.into_iter().map(|busy| busy.join().expect("no transfer fails")).sum();
+    wait_until("all sessions are logged", || place.log("access.log").matches("verb=close").count() == 4);
+    let whole = |log: &str| -> String {
+        let rotated = (0..RELOADS).map(|number| place.log(&format!("{log}.{number}")));
+        rotated.chain([place.log(log)]).collect()
+    };
+    let transactions = whole("transactions.log");
+    assert_eq!(transactions.lines().filter(|line| fields(line)["result"] == "ok").count(), transfers);
+    assert_eq!(whole("access.log").matches("verb=login result=ok").count(), 4);
+    assert!(!server.program.stderr().contains("ERROR"), "{}", server.program.stderr());
 }
 
 #[test]
@@ -467,7 +515,7 @@ fn several_listeners_are_all_served() {
 fn nobody_reading_what_the_server_prints_does_not_stop_it() {
     let place = Place::new();
     let mut server = Program::start_unread(place.berthd(&["serve"]), &place.path("io"));
-    wait_until("it listens", || place.path("conf/control.sock").exists());
+    wait_until("it is about to serve", || server.stderr().contains("confinement"));
     server.signal(Signal::TERM);
     server.wait().expect_code(0);
 }

@@ -98,6 +98,7 @@ impl Simulation {
                 501..=590 => self.drain(chosen),
                 591..=620 => self.sync(chosen),
                 621..=720 => self.step(chosen),
+                721..=726 => self.set_clock(),
                 _ => {
                     self.deliver(chosen);
                     self.step(chosen);
@@ -207,6 +208,13 @@ impl Simulation {
             assert!(peer.is_closing() || !peer.has_input(), "a connection at its end stays open");
             peer.reset(&self.server);
         }
+    }
+
+    /// The clock on the wall jumps by days, and interrupted uploads may expire.
+    fn set_clock(&mut self) {
+        let days = self.random.below(11) as i64 - 5;
+        self.log.push(format!("the clock jumps {days} days"));
+        self.server.set_clock(days * 86_400);
     }
 
     /// The server dies between two system calls and is started again.
@@ -342,10 +350,10 @@ impl Simulation {
         assert_eq!(self.server.usage_in_ledger(), settled, "after a restart");
     }
 
-    /// Requests without an answer, bytes read, whether an upload waits to be told where to begin.
+    /// Requests without an answer, bytes read, and whether an upload that is not over may be sent.
     fn progress(&self) -> Vec<(usize, usize, Option<bool>)> {
-        let waits = |client: &Client| client.sending.as_ref().map(|sending| sending.waits_for_ready);
-        let of = |client: &Client| (client.asked.len(), client.download.len(), waits(client));
+        let sending = |client: &Client| client.sending.as_ref().map(|sending| sending.waits_for_ready);
+        let of = |client: &Client| (client.asked.len(), client.download.len(), sending(client));
         self.clients.iter().map(of).collect()
     }
 

@@ -1,263 +1,225 @@
-//! Crowds of strangers on the real server: whatever they do, who is logged in goes on, who wants
-//! to log in gets in, and memory, descriptors and processor are left. Their turns are counted in
-//! `fairness`.
+//! What somebody without a password can find out or get into: known and unknown users look alike
+//! and cost alike over a thousand tries, and a login message that was changed, repeated or comes
+//! out of turn lets nobody in.
 
-mod common;
+mod support;
 
-use berth::wire::message::{Name, PutMode};
+use berth::scram::{Binding, ClientExchange};
 use berth::wire::{ErrorCode, Reply, Request};
-use common::peer::{Incoming, Peer, put};
-use common::{Place, Server, pattern, wait_until};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde_json::json;
-use std::io::Write;
-use std::net::SocketAddr;
-use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::thread;
-use std::time::{Duration, Instant};
-use std::{fs, iter};
+use rustix::time::{ClockId, clock_gettime};
+use support::*;
 
-fn list() -> Request {
-    Request::List { path: Name::from("/") }
+const TRIES: usize = 1000;
+
+/// Who is asked for: somebody there is, nobody, somebody locked, and what can be no name.
+const KINDS: [&str; 4] = ["alice", "nobod", "carol", "../al"];
+
+/// A server whose accounts have the rounds of its configuration, as they have unless an
+/// administrator changes that.
+fn server() -> Server {
+    let mut server = Server::with_rounds(4096);
+    server.add_account("carol", Rights::default());
+    let name = "carol".parse().expect("a name");
+    server.service.accounts.update(&name, |account| account.locked = true).expect("there");
+    server
 }
 
-/// Fetches a file; its bytes.
-fn get(peer: &mut Peer, path: &str) -> Vec<u8> {
-    peer.request(&Request::Get { path: path.into(), offset: 0, etag: None, prefix_sha256: None });
-    let mut content = Vec::new();
-    loop {
-        match peer.receive().expect("it goes on") {
-            Incoming::Reply(_, Reply::File { .. }) => {}
-            Incoming::Data(_, bytes) => content.extend(bytes),
-            Incoming::End(..) => return content,
-            other => panic!("{other:?}"),
+/// A client-first-message, and a client-final-message that answers `challenge` with a wrong proof.
+fn first(user: &str) -> String {
+    format!("n,,n={user},r=fyko+d2lbbFgONRv9qkxdawL")
+}
+
+fn wrong_proof(challenge: &str) -> String {
+    let nonce = challenge.split(',').next().expect("a nonce");
+    format!("c=biws,{nonce},p={}=", "A".repeat(43))
+}
+
+// ---- Who exists ---------------------------------------------------------------------------
+
+fn greeted(server: &mut Server) -> Peer {
+    let mut peer = server.connect();
+    peer.ask(server, &Request::Hello { versions: vec![1], client: String::new() });
+    peer
+}
+
+/// All that a stranger sees of `tries` logins as `user` from one address: what differs in every
+/// login is blanked, but not its length.
+fn seen(user: &str, tries: usize) -> Vec<String> {
+    let mut server = server();
+    let mut seen = Vec::new();
+    let mut salts = std::collections::HashSet::new();
+    let mut peer = greeted(&mut server);
+    for _ in 0..tries {
+        if peer.is_closing() {
+            peer = greeted(&mut server);
+        }
+        let mechanism = "SCRAM-SHA-256".to_string();
+        let reply = peer.ask(&mut server, &Request::Auth { mechanism, message: first(user) });
+        let Reply::Challenge { message } = reply else { panic!("{reply:?}") };
+        let fields: Vec<&str> = message.split(',').collect();
+        let [nonce, salt, rounds] = fields[..] else { panic!("{message}") };
+        salts.insert(salt.to_string());
+        seen.push(format!("{} {} {rounds}", nonce.len(), salt.len()));
+        let id = peer.request(&Request::AuthNext { message: wrong_proof(&message) });
+        assert_eq!(peer.exchange(&mut server), [], "no answer yet");
+        let due = peer.front.session().wakes_at().expect("an answer is due");
+        seen.push(format!("{:?}", due - server.now));
+        server.now = due;
+        seen.push(format!("{:?}", peer.only_reply(&mut server, id)));
+    }
+    assert_eq!(salts.len(), 1, "a salt that changes gives it away");
+    seen
+}
+
+#[test]
+fn known_and_unknown_users_look_alike_over_a_thousand_tries() {
+    let known = seen(KINDS[0], TRIES);
+    assert!(known.iter().filter(|line| line.contains("LoginFailed")).count() == TRIES, "{:?}", &known[..6]);
+    for kind in &KINDS[1..] {
+        for (at, (known, other)) in known.iter().zip(seen(kind, TRIES)).enumerate() {
+            assert_eq!(*known, other, "{kind}, line {at}");
         }
     }
 }
 
-/// The last reply before the server closed.
-fn last_word(peer: &mut Peer) -> ErrorCode {
-    let last = iter::from_fn(|| peer.receive().ok()).last();
-    let Some(Incoming::Reply(_, Reply::Error(error))) = last else { panic!("a refusal, not {last:?}") };
-    assert!(error.fatal, "{error:?}");
-    error.code
+/// Processor time of this thread so far, in nanoseconds.
+fn thread_ns() -> i64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
-// ---- Logins (threats 31 and 33) -----------------------------------------------------------
-
-#[test]
-fn failing_logins_without_end_harm_neither_a_transfer_nor_memory() {
-    let place = Place::new();
-    place.add("ann", &[]);
-    let server = place.serve();
-    let content = pattern(1, 16 << 20);
-    fs::write(place.home("ann", "large"), &content).expect("writable");
-    let mut peer = Peer::login(server.address, "ann");
-    assert!(get(&mut peer, "/large") == content);
-    let before = server.program.resident_kib();
-    let (guesses, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
-    thread::scope(|scope| {
-        for account in ["ann", "nobody"] {
-            let (guesses, is_over, address) = (&guesses, &is_over, server.address);
-            scope.spawn(move || {
-                while !is_over.load(Relaxed) {
-                    Peer::connect(address).guess(account);
-                    guesses.fetch_add(1, Relaxed);
-                }
-            });
-        }
-        let mut transfers = 0;
-        while guesses.load(Relaxed) < 500 || transfers < 5 {
-            assert!(get(&mut peer, "/large") == content);
-            transfers += 1;
-        }
-        is_over.store(true, Relaxed);
-    });
-    let grown = server.program.resident_kib().saturating_sub(before);
-    assert!(grown < 6 * 1024, "{grown} KiB for {} guesses", guesses.into_inner());
+/// How probable it is that one of `a` is larger than one of `b`: 0.5 if they tell nothing.
+fn probability_that_larger(a: &[i64], b: &[i64]) -> f64 {
+    let pairs = a.iter().flat_map(|a| b.iter().map(move |b| 1 + i64::from(a > b) - i64::from(a < b)));
+    pairs.sum::<i64>() as f64 / (2 * a.len() * b.len()) as f64
 }
 
+/// Compares processor time, not time on the clock: other work on the machine does not count, and
+/// what it does to caches falls on all alike, because they take turns by chance.
 #[test]
-fn guesses_at_an_account_from_everywhere_never_delay_its_user() {
-    let place = Place::new();
-    place.add("ann", &[]);
-    let server = place.serve();
-    let mut guessers: Vec<Peer> = (1..=9).map(|last| Peer::connect_from(last, server.address)).collect();
-    guessers.iter_mut().for_each(|guesser| guesser.guess("ann"));
-    wait_until("all have failed", || place.log("access.log").matches("result=LoginFailed").count() == 9);
-    // From the address of one of them, too.
-    let mut ann = Peer::login(server.address, "ann");
-    assert!(matches!(ann.ask(&list()), Reply::Page { .. }));
-    let last = guessers.last().expect("nine");
-    assert!(!last.has_answer(), "who guessed last waits for 8 s, and ann did not wait for that");
-}
-
-#[test]
-fn an_address_that_fails_again_and_again_is_answered_later_than_others() {
-    let place = Place::new();
-    let server = place.serve();
-    let mut guessers: Vec<Peer> = (1..=7).map(|_| Peer::connect_from(2, server.address)).collect();
-    for (number, guesser) in guessers.iter_mut().enumerate() {
-        guesser.guess(&format!("user{number}"));
+fn known_and_unknown_users_cost_alike_over_a_thousand_tries() {
+    let mut server = server();
+    let mut random = Random::new(30);
+    let mut costs: [Vec<i64>; KINDS.len()] = Default::default();
+    while costs.iter().any(|costs| costs.len() < TRIES) {
+        let kind = random.below(KINDS.len());
+        let message = first(KINDS[kind]);
+        let mut session = server.new_session();
+        let began = thread_ns();
+        let challenge = session.begin_login(&server.service, &message).expect("a challenge");
+        let to_challenge = thread_ns() - began;
+        let message = wrong_proof(&challenge);
+        let began = thread_ns();
+        session.finish_login(&mut server.service, &message, server.now).expect("answered later");
+        costs[kind].push(to_challenge + thread_ns() - began);
     }
-    wait_until("all have failed", || place.log("access.log").matches("result=LoginFailed").count() == 7);
-    let mut mistaken = Peer::connect_from(3, server.address);
-    mistaken.guess("user8");
-    let Reply::Error(error) = mistaken.reply() else { panic!("it is wrong") };
-    assert_eq!(error.code, ErrorCode::LoginFailed);
-    assert!(!guessers.last().expect("seven").has_answer(), "8 s for the one, 250 ms for the other");
+    for kind in 1..KINDS.len() {
+        let probability = probability_that_larger(&costs[0], &costs[kind]);
+        assert!((0.4..0.6).contains(&probability), "{} costs more than {}: {probability}", KINDS[0], KINDS[kind]);
+    }
 }
 
-// ---- Connections (threat 36) --------------------------------------------------------------
+// ---- Who gets in --------------------------------------------------------------------------
+
+/// A login up to its challenge: somebody connected, the right proof, and the challenge.
+fn challenged(server: &mut Server) -> (Peer, String) {
+    let mut peer = greeted(server);
+    let proof = challenge(&mut peer, server);
+    (peer, proof)
+}
+
+fn challenge(peer: &mut Peer, server: &mut Server) -> String {
+    let (exchange, message) = ClientExchange::new(USER, keys(), Binding::None).expect("a user");
+    let reply = peer.ask(server, &Request::Auth { mechanism: "SCRAM-SHA-256".into(), message });
+    let Reply::Challenge { message } = reply else { panic!("{reply:?}") };
+    exchange.answer(&message).expect("an honest server").1
+}
+
+/// What the last message of a login comes to, once its answer is due.
+fn answer(peer: &mut Peer, server: &mut Server, message: String) -> Reply {
+    let id = peer.request(&Request::AuthNext { message });
+    let mut got = peer.exchange(server);
+    if let (true, Some(due)) = (got.is_empty(), peer.front.session().wakes_at()) {
+        server.now = server.now.max(due);
+        got = peer.exchange(server);
+    }
+    match &got[..] {
+        [Got::Reply(of, reply)] if *of == id => reply.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refusal(reply: &Reply) -> Option<ErrorCode> {
+    if let Reply::Error(error) = reply { Some(error.code) } else { None }
+}
 
 #[test]
-fn a_byte_now_and_then_does_not_put_the_deadline_of_the_login_off() {
-    let place = Place::with(json!({"timeouts": {"login": 1}}));
-    let server = place.serve();
-    let mut peer = Peer::connect(server.address);
-    peer.send(&[0, 0, 15, 0, 0, 0, 0, 1, 1, 0, 0, 0]);
-    wait_until("it is told off", || peer.stream.write_all(b" ").is_err() || peer.has_answer());
-    let Reply::Error(error) = peer.reply() else { panic!("a refusal") };
-    assert_eq!((error.code, error.fatal), (ErrorCode::Timeout, true));
+fn a_first_message_malformed_in_any_field_is_refused_and_the_next_may_be_right() {
+    let mut server = server();
+    let mut peer = greeted(&mut server);
+    let long = format!("n,,n=alice,r={}", "a".repeat(3000));
+    for message in [
+        "",
+        "n",
+        "n,,",
+        "x,,n=alice,r=abc",
+        "p,,n=alice,r=abc",
+        "n,a=root,n=alice,r=abc",
+        "n,,m=must,n=alice,r=abc",
+        "n,,n=,r=abc",
+        "n,,n=ali=ce,r=abc",
+        "n,,n=al\u{1b}ice,r=abc",
+        "n,,n=alice",
+        "n,,n=alice,r=",
+        "n,,n=alice,r=a b",
+        "n,,r=abc,n=alice",
+        "n,,n=alice,r=abc,",
+        &long,
+    ] {
+        let request = Request::Auth { mechanism: "SCRAM-SHA-256".into(), message: message.into() };
+        assert_eq!(peer.refused(&mut server, &request), ErrorCode::BadRequest, "{message:.60}");
+    }
+    for mechanism in ["", "PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "scram-sha-256", "SCRAM-SHA-256\0"] {
+        let request = Request::Auth { mechanism: mechanism.into(), message: first(USER) };
+        assert_eq!(peer.refused(&mut server, &request), ErrorCode::Unsupported, "{mechanism}");
+    }
+    let proof = challenge(&mut peer, &mut server);
+    assert!(matches!(answer(&mut peer, &mut server, proof), Reply::Welcome { .. }));
 }
 
-/// As many descriptors as the system lets this process have.
-fn raise_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("up to the hard limit");
-}
-
-/// Two thousand connections that stay, a third of each kind.
-fn crowd(address: SocketAddr, mut each: impl FnMut()) -> Vec<Peer> {
-    let begin = |number: usize| {
-        each();
-        let mut stranger = Peer::connect_from(2 + (number % 2) as u8, address);
-        match number % 3 {
-            0 => {}
-            1 => stranger.send(&[0, 0, 15]),
-            _ => stranger.guess("ann"),
+#[test]
+fn a_last_message_changed_in_any_character_lets_nobody_in() {
+    let mut server = server();
+    let length = challenged(&mut server).1.len();
+    for at in 0..length {
+        for replacement in ["A", "=", ",", "", "\u{fc}"] {
+            let (mut peer, proof) = challenged(&mut server);
+            let changed = format!("{}{replacement}{}", &proof[..at], &proof[at + 1..]);
+            if changed != proof {
+                let reply = answer(&mut peer, &mut server, changed.clone());
+                let code = refusal(&reply);
+                assert!(matches!(code, Some(ErrorCode::LoginFailed | ErrorCode::BadRequest)), "{changed}: {reply:?}");
+                assert_eq!(peer.refused(&mut server, &stat("/")), ErrorCode::LoginRequired);
+            }
         }
-        stranger
-    };
-    (0..2000).map(begin).collect()
-}
-
-#[test]
-fn two_thousand_strangers_lock_nobody_out_and_stop_no_transfer() {
-    raise_descriptors();
-    let place = Place::new();
-    place.add("ann", &[]);
-    let server = place.serve();
-    let content = pattern(1, 4 << 20);
-    fs::write(place.home("ann", "large"), &content).expect("writable");
-    let mut member = Peer::login(server.address, "ann");
-    let before = server.program.resident_kib();
-    let mut number = 0;
-    let crowd = crowd(server.address, || {
-        number += 1;
-        if number % 400 == 0 {
-            assert!(get(&mut member, "/large") == content);
-            let mut newcomer = Peer::login(server.address, "ann");
-            assert!(matches!(newcomer.ask(&list()), Reply::Page { .. }));
-        }
-    });
-    let mut newcomer = Peer::login(server.address, "ann");
-    assert!(matches!(newcomer.ask(&list()), Reply::Page { .. }));
-    assert!(get(&mut member, "/large") == content);
-    let grown = server.program.resident_kib().saturating_sub(before);
-    assert!(grown < 8 * 1024, "{grown} KiB");
-    wait_until("those for whom there was no place have gone", || {
-        place.log("access.log").matches("user=- verb=close result=Displaced").count() >= crowd.len() - 1000
-    });
-    assert!(!place.log("access.log").contains("user=ann verb=close result=Displaced"));
-}
-
-#[test]
-fn a_full_server_lets_users_in_where_strangers_are() {
-    let place = Place::with(json!({"limits": {"sessions": 4}}));
-    place.add("ann", &[]);
-    let server = place.serve();
-    let mut strangers: Vec<Peer> = (0..4).map(|_| Peer::connect(server.address)).collect();
-    let members: Vec<Peer> = (0..4).map(|_| Peer::login(server.address, "ann")).collect();
-    for stranger in &mut strangers {
-        assert_eq!(last_word(stranger), ErrorCode::TooMany);
     }
-    assert_eq!(last_word(&mut Peer::connect(server.address)), ErrorCode::TooMany);
-    assert_eq!(last_word(&mut Peer::connect(server.address)), ErrorCode::TooMany);
-    let complaints = server.program.stderr().matches("was refused").count();
-    assert_eq!(complaints, 1, "one line for all of them: {}", server.program.stderr());
-    assert!(server.program.stderr().contains("`limits.sessions`"));
-    drop(members);
-}
-
-// ---- Descriptors (threat 37) --------------------------------------------------------------
-
-/// A server that may have 40 descriptors, of which it needs about a dozen for itself.
-fn serve_with_few_descriptors(place: &Place) -> Server {
-    let command = place.berthd(&[]);
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "ulimit -n 40; exec \"$0\" serve", env!("CARGO_BIN_EXE_berthd")]).env_clear();
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.current_dir(place.path(""));
-    place.serve_as(shell)
 }
 
 #[test]
-fn connections_do_not_take_the_descriptors_that_files_need() {
-    let place = Place::new();
-    place.add("ann", &[]);
-    let server = serve_with_few_descriptors(&place);
-    let mut first = Peer::login(server.address, "ann");
-    let strangers: Vec<Peer> = (0..60).map(|_| Peer::connect(server.address)).collect();
-    assert!(matches!(first.put("/a", &pattern(1, 100_000), PutMode::Create), Reply::Stored { .. }));
-    assert!(get(&mut first, "/a") == pattern(1, 100_000));
-    drop(strangers);
-
-    // Members until there is no room for one more; then each of them opens a file.
-    let mut members = vec![first];
-    loop {
-        let mut newcomer = Peer::connect(server.address);
-        newcomer.request(&Request::Hello { versions: vec![1], client: String::new() });
-        let Reply::Hello { .. } = newcomer.reply() else { break };
-        assert!(matches!(newcomer.prove("ann", common::PASSWORD), Reply::Welcome { .. }));
-        members.push(newcomer);
-        assert!(members.len() < 40, "more sessions than descriptors");
-    }
-    assert!(members.len() >= 5, "{}", members.len());
-    assert_eq!(last_word(&mut Peer::connect(server.address)), ErrorCode::TooMany);
-    let complaints = server.program.stderr();
-    assert!(complaints.matches("was refused").count() == 1 && complaints.contains("ulimit -n"), "{complaints}");
-    for (number, member) in members.iter_mut().enumerate() {
-        member.request(&put(&format!("/{number}"), 1000, PutMode::Create));
-    }
-    wait_until("all files are open", || {
-        fs::read_dir(place.home("ann", ".berth")).is_ok_and(|staged| staged.count() >= members.len())
-    });
-    assert!(!server.program.stderr().contains("Too many open files"), "{}", server.program.stderr());
-}
-
-#[test]
-fn without_descriptors_accepting_pauses_without_spinning_and_recovers() {
-    let place = Place::new();
-    place.add("ann", &[]);
-    let server = place.serve();
-    let mut first = Peer::login(server.address, "ann");
-    assert!(matches!(first.ask(&Request::Quota {}), Reply::Quota(_)));
-    server.program.limit_descriptors(3);
-    let waiting: Vec<Peer> = (0..20).map(|_| Peer::connect(server.address)).collect();
-    wait_until("it has run out", || server.program.stderr().contains("cannot accept connections"));
-    // Several pauses of 0.2 s; a loop that spins would use all of that time.
-    let (began, used) = (Instant::now(), server.program.ticks());
-    wait_until("some pauses are over", || began.elapsed() > Duration::from_millis(1000));
-    let spent = server.program.ticks() - used;
-    assert!(spent <= 30, "{spent} ticks of 100");
-    let complaints = server.program.stderr().matches("cannot accept connections").count();
-    assert_eq!(complaints, 1, "one line for all of them");
-    assert!(matches!(first.ask(&Request::Quota {}), Reply::Quota(_)), "who is in is served");
-    server.program.limit_descriptors(1000);
-    drop(waiting);
-    let mut late = Peer::login(server.address, "ann");
-    assert!(matches!(late.ask(&list()), Reply::Page { .. }));
-    assert!(matches!(first.ask(&list()), Reply::Page { .. }));
+fn a_proof_that_was_used_or_belongs_to_another_challenge_lets_nobody_in() {
+    let mut server = server();
+    let (mut peer, proof) = challenged(&mut server);
+    let (mut other, proof_of_other) = challenged(&mut server);
+    let reply = answer(&mut other, &mut server, proof.clone());
+    assert_eq!(refusal(&reply), Some(ErrorCode::LoginFailed), "a proof for another connection");
+    let reply = answer(&mut other, &mut server, proof_of_other);
+    assert_eq!(refusal(&reply), Some(ErrorCode::BadRequest), "a challenge is good for one try");
+    let _ = challenge(&mut other, &mut server);
+    assert!(matches!(answer(&mut peer, &mut server, proof.clone()), Reply::Welcome { .. }));
+    assert!(refusal(&answer(&mut peer, &mut server, proof.clone())).is_some(), "it is logged in");
+    let reply = answer(&mut other, &mut server, proof.clone());
+    assert_eq!(refusal(&reply), Some(ErrorCode::LoginFailed), "a proof that was good once");
+    let mut fresh = greeted(&mut server);
+    let reply = answer(&mut fresh, &mut server, proof);
+    assert_eq!(refusal(&reply), Some(ErrorCode::BadRequest), "a proof without a challenge");
 }

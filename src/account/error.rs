@@ -1,14 +1,16 @@
 //! What goes wrong with accounts. Each message says to which one, and names the file or folder.
 
 use super::AccountName;
+use crate::text::Escaped;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// An account that cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
     /// The file or folder cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown(path))]
     Io {
         /// Which.
         path: PathBuf,
@@ -16,7 +18,11 @@ pub enum AccountError {
         source: io::Error,
     },
     /// The file is there and is not an account. Whoever it belongs to is not let in.
-    #[error("{}: not a valid account file: {problem}; restore it, or remove the account and add it again", path.display())]
+    #[error(
+        "{}: not a valid account file: {}; restore it, or remove the account and add it again",
+        shown(path),
+        Escaped(problem.as_bytes())
+    )]
     Corrupt {
         /// Which.
         path: PathBuf,
@@ -30,7 +36,7 @@ pub enum AccountError {
     #[error("there is no account {0}; `berthd user list` shows all")]
     Unknown(AccountName),
     /// The home cannot be this account's.
-    #[error("{} cannot be the home of {name}: {problem}", home.display())]
+    #[error("{} cannot be the home of {name}: {problem}", shown(home))]
     Home {
         /// Whose.
         name: AccountName,
@@ -45,7 +51,7 @@ pub enum AccountError {
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
     /// It lies elsewhere.
-    #[error("homes lie below {roots} (home_roots in {})", config.display())]
+    #[error("homes lie below {roots} (home_roots in {})", shown(config))]
     OutsideRoots {
         /// All of them.
         roots: String,
@@ -56,7 +62,7 @@ pub enum HomeError {
     #[error("it is the home of {0}, contains it or lies in it; quotas are exact only for separate homes")]
     Overlaps(AccountName),
     /// The user could read or replace verifiers and keys.
-    #[error("it contains or lies in {}, where configuration and accounts are kept", .0.display())]
+    #[error("it contains or lies in {}, where configuration and accounts are kept", shown(.0))]
     HoldsConfiguration(PathBuf),
     /// A file is in the way.
     #[error("something that is not a folder is there")]
@@ -64,7 +70,18 @@ pub enum HomeError {
     /// Nothing is there, though the account has been added.
     #[error("there is no such folder; make it, or name another with `berthd user set {0} --home`")]
     Missing(AccountName),
-    /// It cannot be looked at or made.
+    /// It cannot be made, mostly because the folder above it belongs to somebody else.
+    #[error("it cannot be made: {0}; make it yourself, give it to the user the server runs as, and try again")]
+    NotMade(io::Error),
+    /// It is there, but of no use.
+    #[error("this user may not use it: {0}; give it to the user the server runs as")]
+    NotOurs(io::Error),
+    /// It cannot be looked at.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// A home comes from an account's file, which may hold anything.
+fn shown(path: &Path) -> Escaped<'_> {
+    Escaped(path.as_os_str().as_bytes())
 }

@@ -3,6 +3,7 @@
 
 use super::{Account, AccountError, AccountName, Record, home};
 use crate::config::Config;
+use crate::json::Object;
 use crate::scram::{Verifier, fill_random, hmac_sha256};
 use crate::small_file;
 use crate::{limits, text};
@@ -48,7 +49,7 @@ impl Accounts {
     /// Opens the accounts of a configuration; makes their folder if need be.
     pub fn open(config: &Config) -> Result<Self, AccountError> {
         let folder = config.accounts_dir();
-        small_file::make_folder(&folder, 0o700).map_err(at(&folder))?;
+        small_file::make_folder(&folder, small_file::SECRET_FOLDER).map_err(at(&folder))?;
         let decoy_path = folder.join(".decoy");
         let mut accounts = Self { folder, config: config.clone(), decoy_path, decoy_secret: Zeroizing::default() };
         if !accounts.decoy_path.exists() {
@@ -95,8 +96,11 @@ impl Accounts {
     /// cannot be read is an error: nobody gets in.
     pub fn candidate(&self, user: &str) -> Result<Candidate, AccountError> {
         let name: Option<AccountName> = user.parse().ok();
-        let path = name.as_ref().map_or_else(|| self.folder.join(".none"), |name| self.path(name));
+        let none = self.folder.join(".none");
+        let path = name.as_ref().map_or_else(|| none.clone(), |name| self.path(name));
         let exists = path.exists();
+        // Whoever asks, one file that is there is looked up, and one that is not.
+        let _ = if exists { &none } else { &self.decoy_path }.exists();
         let record = self.read_record(if exists { &path } else { &self.decoy_path })?;
         // Everything is made before anything is chosen.
         let mut decoy = self.decoy(user);
@@ -195,7 +199,7 @@ impl Accounts {
             }
         }
         for account in &accounts {
-            errors.extend(home::check(self, account, &accounts).and_then(|()| home::check_exists(account)).err());
+            errors.extend(home::check(self, account, &accounts).and_then(|()| home::check_usable(account)).err());
         }
         Ok(errors)
     }
@@ -231,14 +235,15 @@ impl Accounts {
         let corrupt = |e: serde_json::Error| AccountError::Corrupt { path: path.into(), problem: e.to_string() };
         let mut content = serde_json::to_vec_pretty(record).map_err(corrupt)?;
         content.push(b'\n');
-        small_file::replace(path, &content, 0o600).map_err(at(path))
+        small_file::replace(path, &content, small_file::SECRET_FILE).map_err(at(path))
     }
 
     fn read_record(&self, path: &Path) -> Result<Record, AccountError> {
         let corrupt = |problem: String| AccountError::Corrupt { path: path.to_path_buf(), problem };
         let content = Zeroizing::new(small_file::read(path).map_err(at(path))?);
         let mut reader = serde_json::Deserializer::from_slice(&content);
-        let record: Record = serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
+        let Object(record): Object<Record> =
+            serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
         reader.end().map_err(|e| corrupt(e.to_string()))?;
         if record.format != super::FORMAT {
             return Err(corrupt(format!("format {} is not {}, the one known here", record.format, super::FORMAT)));
@@ -250,8 +255,13 @@ impl Accounts {
     /// home, or one undo what the other did.
     fn lock(&self) -> Result<File, AccountError> {
         let path = self.folder.join(".lock");
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(at(&path))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(small_file::SECRET_FILE)
+            .open(&path)
+            .map_err(at(&path))?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|e| at(&path)(e.into()))?;
         Ok(file)
     }
@@ -276,9 +286,9 @@ impl Accounts {
         if self.decoy_path.exists() {
             return Ok(());
         }
-        let mut secret = [0; 96];
+        let mut secret = [0; limits::SCRAM_RANDOM_BYTES + 64];
         fill_random(&mut secret);
-        let (salt, keys) = secret.split_at(32);
+        let (salt, keys) = secret.split_at(limits::SCRAM_RANDOM_BYTES);
         let mut verifier = Verifier {
             rounds: limits::SCRAM_ROUNDS_DEFAULT,
             salt: salt.to_vec(),

@@ -133,10 +133,14 @@ fn a_corrupt_file_lets_nobody_in_and_is_named() {
     let place = place();
     place.add("bob");
     let good = fs::read_to_string(place.accounts.path(&name("bob"))).expect("readable");
+    let value: serde_json::Value = serde_json::from_str(&good).expect("JSON");
+    let fields = ["format", "verifier", "quota_bytes", "quota_files", "home", "read_only", "locked"];
+    let list = serde_json::Value::from(fields.map(|field| value[field].clone()).to_vec());
     for broken in [
         "",
         "{}",
         "[1]",
+        &list.to_string(),
         &good.replace(r#""format": 1"#, r#""format": 2"#),
         &good.replace(r#""locked""#, r#""lokced""#),
         &good.replace(r#""quota_bytes": 5"#, r#""quota_bytes": -5"#),
@@ -150,6 +154,19 @@ fn a_corrupt_file_lets_nobody_in_and_is_named() {
         assert_eq!(place.accounts.check().expect("readable").len(), 1);
     }
     assert!(place.accounts.remove(&name("bob")).is_ok());
+}
+
+#[test]
+fn errors_show_what_stands_in_a_file_escaped() {
+    let place = place();
+    place.add("bob");
+    let outside = Account { home: "/\u{1b}[2J\u{61c}".into(), ..place.account("eve") };
+    let refused = place.accounts.add(&outside).expect_err("not below the roots").to_string();
+    place.write("bob", r#"{"\u001b[2J\u061c": 1}"#);
+    let corrupt = place.accounts.load(&name("bob")).expect_err("an unknown key").to_string();
+    for error in [refused, corrupt] {
+        assert!(error.contains("\\x1b[2J\\xd8\\x9c") && !error.contains(crate::text::is_unprintable), "{error}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What comes from a server: frames, parsed and owned. It knows no conversation, so not whether
 //! anybody waits for what came.
 
+use crate::json::read_object;
 use crate::wire::message::{End, ErrorReply};
 use crate::wire::{Frame, Reply};
 
@@ -37,9 +38,9 @@ pub(super) enum Decoded {
 impl Decoded {
     pub(super) fn of(frame: Frame<'_>) -> Result<Self, serde_json::Error> {
         let (id, event) = match frame {
-            Frame::Control { id, body } => (id, Event::Reply(serde_json::from_slice(body)?)),
-            Frame::End { id, body } => (id, Event::End(serde_json::from_slice(body)?)),
-            Frame::Abort { id, body } => (id, Event::Aborted(serde_json::from_slice(body)?)),
+            Frame::Control { id, body } => (id, Event::Reply(read_object(body)?)),
+            Frame::End { id, body } => (id, Event::End(read_object(body)?)),
+            Frame::Abort { id, body } => (id, Event::Aborted(read_object(body)?)),
             Frame::Data { id, length } => return Ok(Self::DataHeader { id, length: length as usize }),
             Frame::Ping { body } => return Ok(Self::Ping(body.to_vec())),
             Frame::Pong { .. } => return Ok(Self::Pong),

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGINT, SIGXFSZ};
 
 use crate::client::outcome::EXIT_INTERRUPTED;
 
@@ -14,8 +14,10 @@ pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// From now on SIGINT sets the flag instead of ending the program. Where the flag is set
-    /// still, because whatever runs did not come to ask, it ends the program as before.
+    /// still, because whatever runs did not come to ask, it ends the program as before. A limit on
+    /// the size of files becomes an error of the one write, as a full disk is.
     pub fn listen(&self) -> io::Result<()> {
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let exit_code = i32::from(EXIT_INTERRUPTED);
         signal_hook::flag::register_conditional_shutdown(SIGINT, exit_code, Arc::clone(&self.0))?;
         signal_hook::flag::register(SIGINT, Arc::clone(&self.0)).map(|_| ())

@@ -3,7 +3,8 @@
 //! - `pipe` moves bytes without blocking; only it touches a socket. `tls_pipe` encrypts them,
 //!   `trust` knows to whom. `outgoing` is the queue.
 //! - `link` is the conversation: requests out, answers in, in order, reading while it writes.
-//! - `login` and `password` make a `session` of it: a link, a current folder, an `output`.
+//! - `login` and `password` make a `session` of it: a link, a current folder, an `output`;
+//!   `lookup` finds what is at the server.
 //! - `upload` and `download` move files, `local` keeps them safe here, `progress` shows them,
 //!   `state` remembers them between runs.
 //! - `command` is the table of commands, `commands` what they do, `words` and `glob` how they
@@ -25,6 +26,7 @@ pub mod link;
 pub mod listing;
 pub mod local;
 pub mod login;
+pub mod lookup;
 pub mod outcome;
 pub mod outgoing;
 pub mod output;

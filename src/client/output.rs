@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use serde_json::Value;
 
 use crate::client::outcome::Failure;
+use crate::text::PrintableJson;
 
 /// Where results and remarks go, and in which form.
 pub struct Output {
@@ -46,7 +47,7 @@ impl Output {
         if !self.is_json {
             return Ok(());
         }
-        writeln!(self.results, "{value}").map_err(output_failure)
+        writeln!(self.results, "{}", PrintableJson(value)).map_err(output_failure)
     }
 
     /// Makes what was written visible.

@@ -4,12 +4,12 @@
 use super::{
     Config, ConfigError, Limits, Logs, PORT_DEFAULT, Rates, SyncPolicy, Timeouts, TlsFiles, every_address, tidy,
 };
+use crate::json::Object;
 use crate::limits::*;
 use crate::rate::{Directions, Rate};
 use crate::text::Size;
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
-use std::marker::PhantomData;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ use std::time::Duration;
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawConfig {
     root: Option<PathBuf>,
+    user: Option<String>,
+    group: Option<String>,
     listen: Option<OneOrMore>,
     plaintext: Option<bool>,
     tls: Object<RawTls>,
@@ -85,12 +87,17 @@ impl RawConfig {
         let above = file.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
         let root = tidy(&above.join(self.root.unwrap_or_default()));
 
+        if self.group.is_some() && self.user.is_none() {
+            return Err(error("group", "is given without `user`; a server needs both, or the user alone".into()));
+        }
         let scram_rounds = self.scram_rounds.unwrap_or(SCRAM_ROUNDS_DEFAULT);
         if !(SCRAM_ROUNDS_MIN..=SCRAM_ROUNDS_MAX).contains(&scram_rounds) {
             let range = format!("{scram_rounds} is not within {SCRAM_ROUNDS_MIN} to {SCRAM_ROUNDS_MAX}");
             return Err(error("scram_rounds", range));
         }
         Ok(Config {
+            user: self.user,
+            group: self.group,
             listen: listen_addresses(self.listen).map_err(|problem| error("listen", problem))?,
             plaintext: self.plaintext.unwrap_or(false),
             tls: self.tls.0.check(&file, &root).map_err(|(key, problem)| error(key, problem))?,
@@ -259,29 +266,6 @@ impl RawLogs {
             return Err(("logs.transactions", "is the same file as logs.access".into()));
         }
         Ok(Logs { access, transactions })
-    }
-}
-
-/// A JSON object: what serde derives for a struct would take a list, too, as the values of its
-/// fields in their order.
-#[derive(Default)]
-pub(super) struct Object<T>(pub(super) T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with keys, in braces")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-        deserializer.deserialize_map(Visitor(PhantomData))
     }
 }
 

@@ -2,6 +2,7 @@
 //! has been let in by the socket's mode and the peer's credentials.
 
 use crate::account::AccountName;
+use crate::json::read_object;
 use crate::lane::{Budget, Lane};
 use crate::limits::{CONTROL_BYTES_MAX, OUTBOX_BYTES_HIGH};
 use crate::session::audit::{Audit, AuditStep, Look};
@@ -38,7 +39,7 @@ impl Control {
     fn receive(&mut self, lane: &mut Lane, service: &Service) -> bool {
         let (id, request, size) = match frame::decode(lane.inbox.filled(), CONTROL_BYTES_MAX) {
             Ok(None) => return false,
-            Ok(Some((Frame::Control { id, body }, size))) => (id, serde_json::from_slice(body), size),
+            Ok(Some((Frame::Control { id, body }, size))) => (id, read_object(body), size),
             Ok(Some(_)) | Err(_) => {
                 self.is_closing = true;
                 return true;

@@ -49,6 +49,8 @@ pub struct Connection {
     /// Bytes wait for this, because more have moved than the rates allow.
     held_until: Option<Instant>,
     requests: u64,
+    /// The front-end is at work.
+    is_stepping: bool,
     closing_since: Option<Instant>,
 }
 
@@ -71,6 +73,7 @@ impl Connection {
             account: None,
             held_until: None,
             requests: 0,
+            is_stepping: false,
             closing_since: None,
         }
     }
@@ -100,7 +103,7 @@ impl Connection {
         let filled = self.fill(service, now)?;
         self.introduce(now)?;
         let mut budget = Budget::new(TURN_BUDGET);
-        let stepped = self.front.step(&mut self.lane, service, &mut budget, now);
+        let stepped = self.step(service, &mut budget, now);
         let flushed = self.flush(service, now)?;
         // Work counts too: checking a long prefix, the server itself is what the peer waits for.
         if filled || stepped || flushed {
@@ -139,10 +142,14 @@ impl Connection {
     /// come meanwhile. A turn of its own for that would only delay the next request.
     fn is_answered(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> io::Result<bool> {
         let is_quiet = !self.has_output() && !self.lane.eof && !budget.is_spent();
-        Ok(is_quiet
-            && self.is_open_and_idle()
-            && !self.fill(service, now)?
-            && !self.front.step(&mut self.lane, service, budget, now))
+        Ok(is_quiet && self.is_open_and_idle() && !self.fill(service, now)? && !self.step(service, budget, now))
+    }
+
+    fn step(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        self.is_stepping = true;
+        let moved = self.front.step(&mut self.lane, service, budget, now);
+        self.is_stepping = false;
+        moved
     }
 
     fn fill(&mut self, service: &Service, now: Instant) -> io::Result<bool> {
@@ -246,7 +253,9 @@ impl Connection {
 
     /// Hands over the answer to a sync.
     pub fn synced(&mut self, synced: Synced, now: Instant) {
+        self.is_stepping = true;
         self.front.synced(&mut self.lane, synced, now);
+        self.is_stepping = false;
     }
 
     /// Ends the session with a last word to the peer.
@@ -261,6 +270,17 @@ impl Connection {
         self.fail(why, now);
         // Nobody waits for one that is not taken.
         let _ = self.flush(service, now);
+    }
+
+    /// Ends the session after a panic in its turn. The peer gets a last word if the front-end is
+    /// what failed, not the way to the peer.
+    pub fn break_off(&mut self, now: Instant) -> Turn {
+        if !self.is_stepping || self.front.is_closing() {
+            return Turn::Close;
+        }
+        self.lane.outbox.take_back_unfinished();
+        self.fail(Refusal::Defect, now);
+        Turn::Again
     }
 
     /// Ends the session without a word.

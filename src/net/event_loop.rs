@@ -28,10 +28,10 @@ use crate::config::{Limits, Timeouts};
 use crate::limits::{EVENTS_PER_POLL, TURN_WARN};
 use crate::session::login::Origin;
 use crate::session::{Refusal, Service};
+use mio::net::TcpListener;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -114,11 +114,11 @@ impl EventLoop {
         }
     }
 
-    /// Listens on one more address; the address with the port the system chose.
-    pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let (listener, address) = Listener::bind(address, self.poll.registry(), self.listener_token())?;
+    /// Takes connections from one more socket of the network.
+    pub fn listen(&mut self, socket: TcpListener) -> io::Result<()> {
+        let listener = Listener::network(socket, self.poll.registry(), self.listener_token())?;
         self.listeners.push(listener);
-        Ok(address)
+        Ok(())
     }
 
     /// Takes the administrator's connections from a socket of this machine.
@@ -243,8 +243,10 @@ impl EventLoop {
             if let Some(slot) = self.slots.get_mut(key)
                 && slot.serial & u64::from(u32::MAX) == serial
             {
-                slot.connection.synced(synced, now);
-                self.enqueue(key);
+                match guarded(&mut slot.connection, now, |connection| connection.synced(synced, now)) {
+                    Ok(()) | Err(Turn::Again) => self.enqueue(key),
+                    Err(_) => self.doom(key),
+                }
             }
         }
     }
@@ -369,15 +371,22 @@ fn guarded_turn(
     now: Instant,
 ) -> (Turn, Duration) {
     let began = Instant::now();
-    let turn = catch_unwind(AssertUnwindSafe(|| connection.turn(service, now))).unwrap_or_else(|_| {
-        log::error!("a defect ended a session");
-        Turn::Close
-    });
+    let turn = guarded(connection, now, |connection| connection.turn(service, now)).unwrap_or_else(|turn| turn);
     let took = began.elapsed();
     if took > TURN_WARN {
         slow.note(connection, took, now);
     }
     (turn, took)
+}
+
+/// Does something that may panic with a connection. After a panic its session ends, and the error
+/// is the turn in which the peer can still be told, or the end.
+fn guarded<T>(connection: &mut Connection, now: Instant, act: impl FnOnce(&mut Connection) -> T) -> Result<T, Turn> {
+    catch_unwind(AssertUnwindSafe(|| act(connection))).map_err(|_| {
+        log::error!("a defect ended a session");
+        // What the panic left may be broken, too.
+        catch_unwind(AssertUnwindSafe(|| connection.break_off(now))).unwrap_or(Turn::Close)
+    })
 }
 
 /// Slot and serial in one number, by which a sync finds back to who asked.

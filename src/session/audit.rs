@@ -7,7 +7,9 @@ use crate::lane::Budget;
 use crate::store::StoreError;
 use crate::store::home::Home;
 use crate::store::quota::{QuotaLimits, QuotaState, Usage};
+use crate::text::Escaped;
 use std::collections::VecDeque;
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 /// What to do besides telling.
@@ -82,7 +84,10 @@ impl Audit {
         name: &AccountName,
     ) -> Result<Option<(AccountName, Rc<Home>, QuotaState)>, String> {
         let Some(account) = service.accounts.load(name).map_err(|error| error.to_string())? else { return Ok(None) };
-        let home = open_home(service, &account).map_err(|error| format!("{}: {error}", account.home.display()))?;
+        let home = open_home(service, &account).map_err(|error| {
+            let path = Escaped(account.home.as_os_str().as_bytes());
+            format!("{path}: {error}")
+        })?;
         let before = home.ledger().state();
         match self.look {
             Look::Ledger => {}

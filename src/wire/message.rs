@@ -2,6 +2,7 @@
 //! newer peer can add some; a request not known here is answered `unsupported`.
 
 use crate::digest::Digest;
+use crate::json::read_object;
 use crate::upload_id::UploadId;
 pub use crate::wire::name::Name;
 use serde::{Deserialize, Serialize};
@@ -158,7 +159,7 @@ pub enum MessageError {
 impl Request {
     /// Reads the body of a control frame.
     pub fn decode(body: &[u8]) -> Result<Self, MessageError> {
-        serde_json::from_slice(body).map_err(|error| match op_of(body) {
+        read_object(body).map_err(|error| match op_of(body) {
             Some(op) if !OPS.contains(&op.as_str()) => {
                 MessageError::Unsupported(crate::text::Escaped(op.as_bytes()).to_string())
             }
@@ -178,7 +179,7 @@ fn op_of(body: &[u8]) -> Option<String> {
     struct Op {
         op: String,
     }
-    serde_json::from_slice::<Op>(body).ok().map(|Op { op }| op)
+    read_object::<Op>(body).ok().map(|Op { op }| op)
 }
 
 /// Whether an upload may replace what is there.
@@ -443,7 +444,7 @@ pub enum ErrorCode {
     ShuttingDown,
     /// The server takes no connection without TLS.
     TlsRequired,
-    /// A defect of the server; its log says more. Not sent yet: a defect ends the connection.
+    /// A defect of the server; its log says more.
     Internal,
 }
 

@@ -1,7 +1,9 @@
 //! Names and paths on the wire: any bytes, as JSON that people can read where that is possible.
 
 use crate::vpath::{PathError, VPath};
-use base64::Engine;
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
@@ -43,28 +45,32 @@ impl Serialize for Name {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(&self.0) {
             Ok(text) => serializer.serialize_str(text),
-            Err(_) => {
-                Base64Name { b64: base64::engine::general_purpose::STANDARD.encode(&self.0) }.serialize(serializer)
-            }
+            Err(_) => Base64Name { b64: BASE64.encode(&self.0) }.serialize(serializer),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either {
-            Text(String),
-            Base64(Base64Name),
-        }
-        match Either::deserialize(deserializer) {
-            Ok(Either::Text(text)) => Ok(Self(text.into_bytes())),
-            Ok(Either::Base64(Base64Name { b64 })) => base64::engine::general_purpose::STANDARD
-                .decode(b64)
-                .map(Self)
-                .map_err(|_| de::Error::custom("a name's b64 is not base64")),
-            Err(_) => Err(de::Error::custom("a name is a string or {\"b64\": \"…\"}")),
-        }
+        deserializer.deserialize_any(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name, which is a string or {\"b64\": \"…\"}")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Name, E> {
+        Ok(text.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Name, A::Error> {
+        let Base64Name { b64 } = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
+        BASE64.decode(b64).map(Name).map_err(|_| de::Error::custom("a name's b64 is not base64"))
     }
 }

@@ -93,6 +93,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::Io => (ErrorCode::Io, true, false),
         Refusal::Timeout => (ErrorCode::Timeout, true, true),
         Refusal::TlsRequired => (ErrorCode::TlsRequired, false, true),
+        Refusal::Defect => (ErrorCode::Internal, false, true),
         Refusal::ShuttingDown => (ErrorCode::ShuttingDown, true, true),
     };
     let message = path.map_or_else(|| refusal.to_string(), |path| format!("{}: {refusal}", subject(path.as_bytes())));
@@ -103,7 +104,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 30] = [
+    const REFUSALS: [Refusal; 31] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
@@ -133,6 +134,7 @@ mod tests {
         Refusal::TooLarge,
         Refusal::Io,
         Refusal::TlsRequired,
+        Refusal::Defect,
         Refusal::ShuttingDown,
     ];
 

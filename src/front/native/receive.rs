@@ -3,6 +3,7 @@
 use super::convert::{error_reply, malformed, put};
 use super::{Broken, Native, Payload, Running, Stage, Turn};
 use crate::front::pipeline::Asked;
+use crate::json::read_object;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, STORE_BYTES_MIN};
 use crate::session::Refusal;
 use crate::session::verb::Verb;
@@ -24,7 +25,7 @@ impl Native {
             Frame::Control { id, body } => self.take_request(id, body, size)?,
             Frame::Data { id, length } => self.take_data(id, length)?,
             Frame::End { id, body } => {
-                let end = serde_json::from_slice(body).map_err(|error| MessageError::Malformed(error.to_string()));
+                let end = read_object(body).map_err(|error| MessageError::Malformed(error.to_string()));
                 self.take_end(id, end, turn)?
             }
             Frame::Abort { id, .. } => self.take_abort(id, turn),
