@@ -8,6 +8,7 @@ mod raw;
 pub use error::ConfigError;
 
 use crate::json::Object;
+use crate::rate::{Directions, Rate};
 use crate::small_file;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -37,6 +38,8 @@ pub struct Config {
     pub default_quota: Option<u64>,
     /// How much at once.
     pub limits: Limits,
+    /// How much each second.
+    pub rates: Rates,
     /// How long to wait.
     pub timeouts: Timeouts,
     /// When an upload counts as stored.
@@ -65,12 +68,25 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Sessions in all.
     pub sessions: usize,
+    /// Connections that nobody has logged in to, in all.
+    pub strangers: usize,
     /// Sessions of one account.
     pub sessions_per_account: usize,
     /// Sessions from one address.
     pub sessions_per_address: usize,
     /// Failed logins on one connection before it is closed.
     pub login_tries: u32,
+}
+
+/// How much of what each second; `None`: as much as there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Requests of one session.
+    pub requests: Option<Rate>,
+    /// Bytes of one session, the protocol's own included, TLS's not.
+    pub session: Directions<Option<Rate>>,
+    /// The same of all sessions of one account together.
+    pub account: Directions<Option<Rate>>,
 }
 
 /// How long to wait.

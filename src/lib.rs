@@ -3,7 +3,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`limits`] [`lane`] [`vpath`] [`text`] [`json`] [`digest`] [`upload_id`]: values without I/O |
+//! | 0 | [`limits`] [`lane`] [`rate`] [`vpath`] [`text`] [`json`] [`digest`] [`upload_id`]: values without I/O |
 //! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`small_file`] [`control_socket`] [`hidden_input`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
@@ -31,6 +31,7 @@ pub mod limits;
 pub mod logging;
 pub mod net;
 pub mod privilege;
+pub mod rate;
 /// SCRAM-SHA-256 for both programs: proofs, verifiers, channel binding; messages in and out.
 pub mod scram;
 pub mod server;

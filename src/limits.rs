@@ -69,12 +69,17 @@ pub const TURNS_PER_ROUND: usize = 2;
 /// Turns of connections that woke up to ask something between two polls; as many go to those
 /// with work left, so that a crowd that asks takes half of the turns at the most.
 pub const ASKING_PER_ROUND: usize = 16;
+/// Turns of strangers between two polls when nobody else wants one; else it is one.
+pub const STRANGERS_PER_ROUND: usize = 4;
 /// A turn longer than this is logged with its state: something in it blocks.
 pub const TURN_WARN: Duration = Duration::from_millis(50);
-/// The least time between two such lines.
-pub const TURN_WARN_INTERVAL: Duration = Duration::from_secs(10);
+/// The least time between two lines in the log about one kind of trouble.
+pub const WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections accepted per round, so that a storm of them cannot starve running sessions.
 pub const ACCEPTS_PER_ROUND: usize = 64;
+/// What part of all descriptors may become sockets: those that are left are for the homes and
+/// files of those who are in, and strangers cannot take them.
+pub const DESCRIPTORS_FOR_SOCKETS_PERCENT: u64 = 60;
 /// Readiness events taken from one poll.
 pub const EVENTS_PER_POLL: usize = 1024;
 /// Pause after accept failed for want of descriptors or memory; no new edge will announce the
@@ -135,6 +140,9 @@ pub const LOGIN_TRIES_DEFAULT: u32 = 3;
 
 /// Sessions at once, in all.
 pub const SESSIONS_DEFAULT: usize = 10_000;
+/// Connections at once that nobody has logged in to. A login takes a few round trips, so this
+/// lets in hundreds a second even over a slow line; one over TLS holds about 20 KiB.
+pub const STRANGERS_DEFAULT: usize = 1_000;
 /// Sessions at once from one address.
 pub const SESSIONS_PER_ADDRESS_DEFAULT: usize = 10_000;
 /// Sessions at once of one account.
@@ -159,6 +167,16 @@ pub const ACCOUNTS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 pub const ACCOUNTS_PER_ROUND: usize = 16;
 /// How long a closed session may take to read its last reply.
 pub const LINGER: Duration = Duration::from_secs(5);
+
+// ---- Rates --------------------------------------------------------------------------------
+
+/// The lowest rate of bytes: a login, of about 1 KiB each way, must be done within its deadline.
+pub const RATE_BYTES_MIN: u64 = 1024;
+/// A session held to a rate moves a piece of at least this and waits until it is paid for: less
+/// would cost a turn and system calls for next to nothing.
+pub const RATE_STEP_BYTES_MIN: usize = 4 * 1024;
+/// Such pieces a second: often enough that a progress bar moves, and no more turns than that.
+pub const RATE_STEPS_PER_SECOND: u64 = 20;
 
 // ---- Storage ------------------------------------------------------------------------------
 

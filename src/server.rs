@@ -75,14 +75,6 @@ pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) ->
     result
 }
 
-fn policy(config: &Config) -> Policy {
-    Policy {
-        sync: config.sync,
-        login_tries: config.limits.login_tries,
-        sessions_per_account: config.limits.sessions_per_account,
-    }
-}
-
 fn serve(
     mut config: Config,
     mut certificate: Certificate,
@@ -178,7 +170,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         ..new
     };
     let service = event_loop.service();
-    (service.policy, service.accounts) = (policy(config), accounts);
+    (service.policy, service.accounts) = (Policy::from(&*config), accounts);
     event_loop.set_limits(config.limits, config.timeouts);
     log::info!("configuration read again from {}", config.file.display());
 }

@@ -3,105 +3,14 @@
 
 mod support;
 
-use berth::front::Front;
-use berth::front::native::Native;
-use berth::limits::{CONTROL_BYTES_MAX, FLUSH_BUDGET};
-use berth::net::connection::{Connection, Turn};
-use berth::net::transport::Transport;
-use berth::scram::{Binding, ClientExchange};
-use berth::session::Session;
+use berth::limits::FLUSH_BUDGET;
+use berth::net::connection::Turn;
+use berth::net::turns::Turns;
 use berth::wire::frame::{self, FrameType};
-use berth::wire::message::VERSION;
-use berth::wire::{Frame, Reply, Request};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
+use berth::wire::{Reply, Request};
+use std::time::Duration;
+use support::pair::Pair;
 use support::*;
-
-/// A connection and the peer's end of its socket.
-struct Pair {
-    connection: Connection,
-    peer: UnixStream,
-    received: Vec<u8>,
-    turns: usize,
-    last_id: u32,
-}
-
-impl Pair {
-    fn logged_in(server: &mut Server) -> Self {
-        let (ours, peer) = UnixStream::pair().expect("socket pair");
-        ours.set_nonblocking(true).expect("non-blocking");
-        peer.set_nonblocking(true).expect("non-blocking");
-        let session = Session::new(1, "127.0.0.1:1".parse().expect("address"));
-        let front = Front::Native(Box::new(Native::new(session, false)));
-        let transport = Transport::local(mio::net::UnixStream::from_std(ours));
-        let address = "127.0.0.1".parse().expect("address");
-        let connection = Connection::new(transport, front, address, server.now);
-        let mut pair = Self { connection, peer, received: vec![], turns: 0, last_id: 0 };
-        pair.log_in(server);
-        pair
-    }
-
-    fn log_in(&mut self, server: &mut Server) {
-        let (exchange, message) = ClientExchange::new(USER, keys(), Binding::None).expect("a user and a key");
-        self.ask(server, &Request::Hello { versions: vec![VERSION], client: String::new() });
-        let mechanism = Binding::None.mechanism().into();
-        let Reply::Challenge { message } = self.ask(server, &Request::Auth { mechanism, message }) else {
-            panic!("no challenge");
-        };
-        let (_, message) = exchange.answer(&message).expect("an honest server");
-        assert!(matches!(self.ask(server, &Request::AuthNext { message }), Reply::Welcome { .. }));
-    }
-
-    fn ask(&mut self, server: &mut Server, request: &Request) -> Reply {
-        self.request(request);
-        self.turn(server);
-        self.receive();
-        let Ok(Some((Frame::Control { body, .. }, size))) = frame::decode(&self.received, CONTROL_BYTES_MAX) else {
-            panic!("no reply");
-        };
-        let reply = serde_json::from_slice(body).expect("a reply");
-        assert_eq!(size, self.received.len());
-        self.received.clear();
-        reply
-    }
-
-    fn request(&mut self, request: &Request) {
-        self.last_id += 1;
-        let mut bytes = Vec::new();
-        frame::put_json(&mut bytes, FrameType::Control, self.last_id, request);
-        self.send(&bytes);
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.peer.write_all(bytes).expect("a small message fits the socket");
-    }
-
-    /// One turn, as after an event that says both.
-    fn turn(&mut self, server: &mut Server) -> Turn {
-        self.turns += 1;
-        self.connection.mark(true, true);
-        self.connection.turn(&mut server.service, server.now)
-    }
-
-    /// Takes what has arrived; how much.
-    fn receive(&mut self) -> usize {
-        let mut piece = vec![0; 4 << 20];
-        match self.peer.read(&mut piece) {
-            Ok(count) => {
-                self.received.extend_from_slice(&piece[..count]);
-                count
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// Whether a download has come to its end frame.
-    fn has_digest(&self) -> bool {
-        let tail = &self.received[self.received.len().saturating_sub(200)..];
-        tail.windows(9).any(|window| window == b"\"sha256\":")
-    }
-}
 
 #[test]
 fn a_small_command_waits_one_round_behind_eight_greedy_downloads() {
@@ -149,6 +58,75 @@ fn greedy_downloads_advance_alike() {
     }
     let (fewest, most) = (ended_after.iter().min().copied(), ended_after.iter().max().copied());
     assert!(most <= fewest.map(|turns| turns + 1), "{ended_after:?}");
+}
+
+/// Connections that get their turns as in the loop; each of them always has a reason to wake up.
+struct Scene {
+    turns: Turns,
+    pairs: Vec<Pair>,
+    queued: Vec<bool>,
+}
+
+impl Scene {
+    /// One round of the loop.
+    fn round(&mut self, server: &mut Server) {
+        for (slot, pair) in self.pairs.iter_mut().enumerate() {
+            pair.receive();
+            if !std::mem::replace(&mut self.queued[slot], true) {
+                self.turns.push(slot, pair.connection.claim(true));
+            }
+        }
+        let mut round = self.turns.begin_round();
+        while let Some((slot, claim)) = self.turns.next(&mut round) {
+            let pair = &mut self.pairs[slot];
+            self.queued[slot] = pair.turn(server) == Turn::Again;
+            if self.queued[slot] {
+                self.turns.push(slot, pair.connection.claim(false));
+            }
+            self.turns.spent(claim, Duration::from_micros(1));
+        }
+    }
+}
+
+/// A stranger who does what `number` says, again and again.
+fn molest(pair: &mut Pair, number: usize) {
+    let mut bytes = Vec::new();
+    match number % 4 {
+        0 => frame::put_bytes(&mut bytes, FrameType::Ping, 0, b"still there?"),
+        1 => bytes.push(0),
+        2 => return pair.request(&get("/large")),
+        _ => {
+            let message = format!("n,,n={USER},r=fyko+d2lbbFgONRv9qkxdawL");
+            return pair.request(&Request::Auth { mechanism: "SCRAM-SHA-256".into(), message });
+        }
+    }
+    pair.send(&bytes);
+}
+
+#[test]
+fn strangers_of_every_kind_leave_a_transfer_half_of_the_turns() {
+    const STRANGERS: usize = 200;
+    let mut server = Server::new();
+    write(&server.at("large"), &content(3, 32 * MIB));
+    let mut pairs: Vec<Pair> = (0..STRANGERS).map(|_| Pair::stranger(&mut server)).collect();
+    let mut transfer = Pair::logged_in(&mut server);
+    transfer.request(&get("/large"));
+    transfer.turns = 0;
+    pairs.push(transfer);
+    let mut scene = Scene { turns: Turns::default(), queued: vec![false; pairs.len()], pairs };
+    let mut rounds = 0;
+    while !scene.pairs[STRANGERS].has_digest() {
+        for (number, pair) in scene.pairs[..STRANGERS].iter_mut().enumerate() {
+            molest(pair, number);
+        }
+        scene.round(&mut server);
+        rounds += 1;
+        assert!(rounds < 1000, "the transfer never ends");
+    }
+    let of_strangers: usize = scene.pairs[..STRANGERS].iter().map(|pair| pair.turns).sum();
+    let of_transfer = scene.pairs[STRANGERS].turns;
+    assert!(of_transfer >= of_strangers, "{of_transfer} turns, and {of_strangers} of strangers");
+    assert!(of_strangers * 4 >= of_transfer, "strangers are served too: {of_strangers} beside {of_transfer}");
 }
 
 #[test]

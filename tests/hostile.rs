@@ -14,7 +14,6 @@ use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,22 +54,6 @@ fn check_served(server: &mut Server) {
     assert!(matches!(peer.ask(&list("/")), Reply::Page { .. }));
     let stderr = server.program.stderr();
     assert!(!stderr.contains("defect") && !stderr.contains("panicked"), "{stderr}");
-}
-
-// ---- What it costs ------------------------------------------------------------------------
-
-/// Resident memory of a process in KiB.
-fn resident_kib(server: &Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.program.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("on Linux");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
-/// Processor time a process has used, in clock ticks of 10 ms.
-fn ticks(server: &Server) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", server.program.pid())).expect("it runs");
-    let fields: Vec<&str> = stat.rsplit_once(") ").expect("a name").1.split(' ').collect();
-    fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
 }
 
 // ---- Framing ------------------------------------------------------------------------------
@@ -265,7 +248,7 @@ fn ten_thousand_requests_whose_answers_nobody_reads_cost_a_bounded_amount_of_mem
     }
     // Once to warm up.
     check_served(&mut server);
-    let before = resident_kib(&server);
+    let before = server.program.resident_kib();
     let peers: Vec<TcpStream> = (0..4)
         .map(|_| {
             let mut peer = Peer::login(server.address, "ann");
@@ -284,7 +267,7 @@ fn ten_thousand_requests_whose_answers_nobody_reads_cost_a_bounded_amount_of_mem
         assert!(matches!(other.ask(&Request::Quota {}), Reply::Quota(_)));
         assert!(began.elapsed() < Duration::from_secs(2));
     }
-    let grown = resident_kib(&server).saturating_sub(before);
+    let grown = server.program.resident_kib().saturating_sub(before);
     assert!(grown < 8 * 1024, "{grown} KiB");
     drop(peers);
     check_served(&mut server);
@@ -296,7 +279,7 @@ fn ten_thousand_requests_whose_answers_nobody_reads_cost_a_bounded_amount_of_mem
 fn a_gigabyte_without_an_end_is_not_kept() {
     let (place, mut server) = scene();
     check_served(&mut server);
-    let before = resident_kib(&server);
+    let before = server.program.resident_kib();
     let (mut peer, mut other) = (Peer::login(server.address, "ann"), Peer::login(server.address, "ann"));
     let id = peer.request(&put_of_unknown_size("/a"));
     let piece = vec![7; 1 << 20];
@@ -305,7 +288,7 @@ fn a_gigabyte_without_an_end_is_not_kept() {
         peer.send(&bytes);
         assert!(matches!(other.ask(&Request::Quota {}), Reply::Quota(report) if report.used_bytes <= 50 << 20));
     }
-    let grown = resident_kib(&server).saturating_sub(before);
+    let grown = server.program.resident_kib().saturating_sub(before);
     assert!(grown < 4 * 1024, "{grown} KiB");
     let Reply::Error(error) = peer.reply() else { panic!("a refusal") };
     assert_eq!((error.code, error.fatal), (ErrorCode::QuotaBytes, false));
@@ -568,46 +551,17 @@ fn five_hundred_idle_connections_cost_little() {
     const COUNT: u64 = 500;
     let (_place, mut server) = scene();
     check_served(&mut server);
-    let before = resident_kib(&server);
+    let before = server.program.resident_kib();
     let idle: Vec<TcpStream> =
         (0..COUNT).map(|_| TcpStream::connect(server.address).expect("the server listens")).collect();
     let mut members: Vec<Peer> = (0..20).map(|_| Peer::login(server.address, "ann")).collect();
     for peer in &mut members {
         assert!(matches!(peer.ask(&list("/")), Reply::Page { .. }));
     }
-    let grown = resident_kib(&server).saturating_sub(before);
+    let grown = server.program.resident_kib().saturating_sub(before);
     assert!(grown < 4 * COUNT + 2048, "{grown} KiB for {COUNT} connections");
     drop(idle);
     check_served(&mut server);
-}
-
-#[test]
-fn without_descriptors_accepting_pauses_without_spinning_and_recovers() {
-    let place = Place::new();
-    place.add("ann", &[]);
-    let mut command = place.berthd(&[]);
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "ulimit -n 40; exec \"$0\" serve", env!("CARGO_BIN_EXE_berthd")]).env_clear();
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.current_dir(place.path(""));
-    command = shell;
-    let mut server = place.serve_as(command);
-    let mut first = Peer::login(server.address, "ann");
-    assert!(matches!(first.ask(&Request::Quota {}), Reply::Quota(_)));
-    let mut crowd: Vec<TcpStream> =
-        (0..60).map(|_| TcpStream::connect(server.address).expect("the kernel takes them")).collect();
-    wait_until("it has run out", || server.program.stderr().contains("cannot accept connections"));
-    // Several pauses of 0.2 s; a loop that spins would use all of that time.
-    let (began, used) = (Instant::now(), ticks(&server));
-    wait_until("some pauses are over", || began.elapsed() > Duration::from_millis(1000));
-    let spent = ticks(&server) - used;
-    assert!(spent <= 30, "{spent} ticks of 100");
-    let complaints = server.program.stderr().matches("cannot accept connections").count();
-    assert!(complaints < 20, "{complaints} lines");
-    assert!(matches!(first.ask(&Request::Quota {}), Reply::Quota(_)), "who is in is served");
-    crowd.clear();
-    check_served(&mut server);
-    assert!(matches!(first.ask(&list("/")), Reply::Page { .. }));
 }
 
 #[test]

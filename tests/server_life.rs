@@ -144,6 +144,39 @@ fn sighup_opens_moved_logs_again_and_reads_the_configuration_again() {
 }
 
 #[test]
+fn a_rate_that_is_lifted_at_sighup_holds_nobody_any_more() {
+    // At this rate the upload would take longer than anybody here waits.
+    let place = Place::with(json!({"rates": {"session_up": "1K"}}));
+    place.add("ann", &[]);
+    let server = place.serve();
+    let mut peer = Peer::login(server.address, "ann");
+    let upload = peer.encode_put("/a", &pattern(1, 200_000), PutMode::Create);
+    peer.send(&upload);
+    let staged = || fs::read_dir(place.home("ann", ".berth")).is_ok_and(|mut folder| folder.next().is_some());
+    wait_until("it has begun", staged);
+    place.configure(json!({}));
+    server.program.signal(Signal::HUP);
+    assert!(matches!(peer.reply(), Reply::Stored { .. }));
+}
+
+#[test]
+fn a_transfer_that_its_rate_makes_wait_longer_than_the_stall_timeout_goes_on() {
+    let rates = json!({"session_up": "3K", "account_down": "3K"});
+    let place = Place::with(json!({"rates": rates, "timeouts": {"stall": 1}}));
+    place.add("ann", &[]);
+    let server = place.serve();
+    fs::write(place.here("a"), pattern(1, 12_000)).expect("writable");
+    let berth = |arguments: &[&str]| {
+        let target = server.target("ann");
+        let command = place.berth_over_tls(&[&["--quiet", "--accept-new", &target], arguments].concat());
+        place.run(command).expect_code(0);
+    };
+    berth(&["put", "a"]);
+    berth(&["get", "a", "b"]);
+    assert!(fs::read(place.here("b")).expect("fetched") == pattern(1, 12_000));
+}
+
+#[test]
 fn sighup_under_load_disturbs_no_transfer_and_loses_no_line_of_the_logs() {
     const RELOADS: usize = 12;
     let place = Place::new();

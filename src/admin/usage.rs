@@ -87,12 +87,7 @@ fn count(
     mut take: impl FnMut(AccountUsage) -> Result<(), AdminError>,
 ) -> Result<(), AdminError> {
     let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline())?;
-    let policy = Policy {
-        sync: config.sync,
-        login_tries: config.limits.login_tries,
-        sessions_per_account: config.limits.sessions_per_account,
-    };
-    let mut service = Service::new(Accounts::open(config)?, store, policy);
+    let mut service = Service::new(Accounts::open(config)?, store, Policy::from(config));
     // Without a ledger to compare with, showing and verifying are the same.
     let mode = if mode == AuditMode::Show { AuditMode::Verify } else { mode };
     let mut audit = control::begin(&service, user, mode).map_err(AdminError::Failed)?;

@@ -1,13 +1,17 @@
 //! The file as it is written, and its way into a [`Config`]: defaults filled in, ranges and
 //! contradictions checked.
 
-use super::{Config, ConfigError, Limits, Logs, PORT_DEFAULT, SyncPolicy, Timeouts, TlsFiles, every_address, tidy};
+use super::{
+    Config, ConfigError, Limits, Logs, PORT_DEFAULT, Rates, SyncPolicy, Timeouts, TlsFiles, every_address, tidy,
+};
 use crate::json::Object;
 use crate::limits::*;
+use crate::rate::{Directions, Rate};
 use crate::text::Size;
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +27,7 @@ pub(super) struct RawConfig {
     home_roots: Option<Vec<PathBuf>>,
     default_quota: Option<RawSize>,
     limits: Object<RawLimits>,
+    rates: Object<RawRates>,
     timeouts: Object<RawTimeouts>,
     sync: Option<SyncPolicy>,
     partial_expiry: Option<Period>,
@@ -41,9 +46,21 @@ struct RawTls {
 #[serde(default, deny_unknown_fields)]
 struct RawLimits {
     sessions: Option<usize>,
+    strangers: Option<usize>,
     sessions_per_account: Option<usize>,
     sessions_per_address: Option<usize>,
     login_tries: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawRates {
+    requests: Option<u64>,
+    requests_burst: Option<u64>,
+    session_up: Option<RawSize>,
+    session_down: Option<RawSize>,
+    account_up: Option<RawSize>,
+    account_down: Option<RawSize>,
 }
 
 #[derive(Default, Deserialize)]
@@ -87,6 +104,7 @@ impl RawConfig {
             home_roots: home_roots(self.home_roots, &root).map_err(|problem| error("home_roots", problem))?,
             default_quota: self.default_quota.map(|size| size.0),
             limits: self.limits.0.check().map_err(|(key, problem)| error(key, problem))?,
+            rates: self.rates.0.check().map_err(|(key, problem)| error(key, problem))?,
             timeouts: self.timeouts.0.check().map_err(|(key, problem)| error(key, problem))?,
             sync: self.sync.unwrap_or(SyncPolicy::Data),
             partial_expiry: positive(self.partial_expiry, PARTIAL_EXPIRY_DEFAULT)
@@ -173,6 +191,7 @@ impl RawLimits {
         }
         Ok(Limits {
             sessions,
+            strangers: share("limits.strangers", self.strangers, STRANGERS_DEFAULT)?,
             sessions_per_account: share(
                 "limits.sessions_per_account",
                 self.sessions_per_account,
@@ -184,6 +203,36 @@ impl RawLimits {
                 SESSIONS_PER_ADDRESS_DEFAULT,
             )?,
             login_tries,
+        })
+    }
+}
+
+impl RawRates {
+    fn check(self) -> Result<Rates, Problem> {
+        let bytes = |key, rate: Option<RawSize>| match rate.and_then(|RawSize(bytes)| NonZeroU64::new(bytes)) {
+            Some(bytes) if bytes.get() < RATE_BYTES_MIN => {
+                Err((key, format!("{bytes} bytes a second are too few for a login; give at least {RATE_BYTES_MIN}")))
+            }
+            bytes => Ok(bytes.map(Rate::per_second)),
+        };
+        let requests = self.requests.and_then(NonZeroU64::new);
+        let burst = match self.requests_burst {
+            Some(0) => return Err(("rates.requests_burst", "0 would let nobody in".into())),
+            Some(_) if requests.is_none() => {
+                return Err(("rates.requests_burst", "means nothing without rates.requests".into()));
+            }
+            burst => burst.and_then(NonZeroU64::new),
+        };
+        Ok(Rates {
+            requests: requests.map(|requests| Rate { per_second: requests, burst: burst.unwrap_or(requests) }),
+            session: Directions {
+                up: bytes("rates.session_up", self.session_up)?,
+                down: bytes("rates.session_down", self.session_down)?,
+            },
+            account: Directions {
+                up: bytes("rates.account_up", self.account_up)?,
+                down: bytes("rates.account_down", self.account_down)?,
+            },
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Good files, bad files, and the file that is shipped.
 
 use super::*;
+use std::num::NonZeroU64;
 
 fn load(text: &str) -> Result<Config, String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -30,7 +31,7 @@ fn keys_are_read_in_every_form_they_have() {
         r#"{"root": "/srv/./x/../berth", "user": "berth", "group": "files", "listen": "127.0.0.1:0", "home_roots": ["a", "/b"], "default_quota": "1.5K",
             "plaintext": true, "tls": {"certificate": "c.pem", "key": "/k.pem"},
             "timeouts": {"idle": "15m", "drain": 0}, "partial_expiry": "2d", "sync": "full",
-            "limits": {"sessions": 10}, "logs": {"access": "/var/log/a"}}"#,
+            "limits": {"sessions": 10}, "rates": {"requests": 20, "requests_burst": 5, "session_down": "2K"}, "logs": {"access": "/var/log/a"}}"#,
     )
     .expect("valid");
     assert_eq!(config.root, Path::new("/srv/berth"));
@@ -46,6 +47,13 @@ fn keys_are_read_in_every_form_they_have() {
     assert_eq!(config.partial_expiry, Duration::from_secs(2 * 86_400));
     assert_eq!(config.sync, SyncPolicy::Full);
     assert_eq!(config.limits.sessions_per_account, 10, "a default follows the limit it must not exceed");
+    assert_eq!(config.limits.strangers, 10);
+    let rate = |per_second, burst| {
+        let positive = |number| NonZeroU64::new(number).expect("positive");
+        Some(Rate { per_second: positive(per_second), burst: positive(burst) })
+    };
+    assert_eq!(config.rates.requests, rate(20, 5));
+    assert_eq!((config.rates.session.up, config.rates.session.down), (None, rate(2048, 2048)));
     assert_eq!(config.logs.access, Path::new("/var/log/a"));
     assert_eq!(config.logs.transactions, Path::new("/srv/berth/logs/transactions.log"));
 }
@@ -74,7 +82,14 @@ fn errors_name_the_key_and_what_is_wrong_with_it() {
         (r#"{"limits": {"sessions": 0}}"#, "limits.sessions", "nobody"),
         (r#"{"limits": {"login_tries": 0}}"#, "limits.login_tries", "nobody"),
         (r#"{"limits": {"sessions": 5, "sessions_per_account": 6}}"#, "limits.sessions_per_account", "limits.sessions"),
+        (r#"{"limits": {"sessions": 5, "strangers": 6}}"#, "limits.strangers", "limits.sessions"),
+        (r#"{"limits": {"strangers": 0}}"#, "limits.strangers", "nobody"),
         (r#"{"limits": 5}"#, "limits", "invalid type"),
+        (r#"{"rates": {"session_up": 1023}}"#, "rates.session_up", "at least 1024"),
+        (r#"{"rates": {"account_down": "fast"}}"#, "rates.account_down", "not a size"),
+        (r#"{"rates": {"requests": -1}}"#, "rates.requests", "invalid value"),
+        (r#"{"rates": {"requests": 1, "requests_burst": 0}}"#, "rates.requests_burst", "nobody"),
+        (r#"{"rates": {"requests_burst": 9}}"#, "rates.requests_burst", "means nothing"),
         (r#"{"listen": []}"#, "listen", "at least one"),
         (r#"{"listen": "localhost:2121"}"#, "listen", "not an address"),
         (r#"{"listen": ["127.0.0.1:1", "127.0.0.1:1"]}"#, "listen", "twice"),

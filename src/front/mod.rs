@@ -12,10 +12,12 @@ mod pipeline;
 use crate::account::AccountName;
 use crate::lane::{Budget, Lane};
 use crate::scram::Binding;
+use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
 use control::Control;
 use native::Native;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// The protocol spoken on a connection.
@@ -87,7 +89,23 @@ impl Front {
     /// When the session wants a turn by itself.
     pub fn wakes_at(&self) -> Option<Instant> {
         match self {
-            Self::Native(native) => native.session().wakes_at(),
+            Self::Native(native) => native.wakes_at(),
+            Self::Control(_) => None,
+        }
+    }
+
+    /// Whether nobody has logged in, or has left: a peer of the network that is owed little.
+    pub fn is_stranger(&self) -> bool {
+        match self {
+            Self::Native(native) => native.session().account().is_none(),
+            Self::Control(_) => false,
+        }
+    }
+
+    /// What the session's account has moved.
+    pub fn traffic(&self) -> Option<&Rc<Traffic>> {
+        match self {
+            Self::Native(native) => native.session().traffic(),
             Self::Control(_) => None,
         }
     }

@@ -1,15 +1,19 @@
 //! One connection: its transport, its lane, its front-end, and what is known of its socket's
 //! readiness. A turn is fill, step, flush, each with an allowance of its own.
 
+use super::throttle::{Rule, Throttle};
 use super::transport::{Channel, Moved, Transport};
+use super::turns::Claim;
 use crate::config::Timeouts;
 use crate::front::Front;
 use crate::lane::{Budget, Lane};
 use crate::limits::{FLUSH_BUDGET, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
+use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
 use std::io;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// What a connection wants after a turn.
@@ -39,6 +43,11 @@ pub struct Connection {
     /// When something other than waiting for a request was last under way.
     last_active: Instant,
     last_moved: Instant,
+    throttle: Throttle,
+    /// What its account has moved, once it is known.
+    account: Option<Rc<Traffic>>,
+    /// Bytes wait for this, because more have moved than the rates allow.
+    held_until: Option<Instant>,
     requests: u64,
     /// The front-end is at work.
     is_stepping: bool,
@@ -60,6 +69,9 @@ impl Connection {
             opened: now,
             last_active: now,
             last_moved: now,
+            throttle: Throttle::default(),
+            account: None,
+            held_until: None,
             requests: 0,
             is_stepping: false,
             closing_since: None,
@@ -86,11 +98,13 @@ impl Connection {
     }
 
     fn run(&mut self, service: &mut Service, now: Instant) -> io::Result<Turn> {
-        let filled = self.fill()?;
+        self.held_until = None;
+        self.account = self.account.take().or_else(|| self.front.traffic().cloned());
+        let filled = self.fill(service, now)?;
         self.introduce(now)?;
         let mut budget = Budget::new(TURN_BUDGET);
         let stepped = self.step(service, &mut budget, now);
-        let flushed = self.flush()?;
+        let flushed = self.flush(service, now)?;
         // Work counts too: checking a long prefix, the server itself is what the peer waits for.
         if filled || stepped || flushed {
             self.last_moved = now;
@@ -100,7 +114,7 @@ impl Connection {
             self.last_active = now;
         }
         if self.front.is_closing() {
-            return Ok(self.close_gently(now));
+            return Ok(self.close_gently(flushed, now));
         }
         if (filled || stepped || flushed) && !self.is_answered(service, &mut budget, now)? {
             return Ok(Turn::Again);
@@ -128,7 +142,7 @@ impl Connection {
     /// come meanwhile. A turn of its own for that would only delay the next request.
     fn is_answered(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> io::Result<bool> {
         let is_quiet = !self.has_output() && !self.lane.eof && !budget.is_spent();
-        Ok(is_quiet && self.is_open_and_idle() && !self.fill()? && !self.step(service, budget, now))
+        Ok(is_quiet && self.is_open_and_idle() && !self.fill(service, now)? && !self.step(service, budget, now))
     }
 
     fn step(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
@@ -138,14 +152,24 @@ impl Connection {
         moved
     }
 
-    fn fill(&mut self) -> io::Result<bool> {
+    fn fill(&mut self, service: &Service, now: Instant) -> io::Result<bool> {
         let may_have_input = self.is_readable || self.transport.holds_input();
         if !may_have_input || self.lane.eof || self.front.is_closing() {
             return Ok(false);
         }
+        let rule = Rule::up(&service.policy.rates, self.account.as_deref());
+        let allowance = match self.throttle.up.allowance(rule, now) {
+            Ok(allowance) => allowance,
+            Err(at) => {
+                self.held_until = sooner(self.held_until, at);
+                return Ok(false);
+            }
+        };
         let capacity = if self.is_busy { INBOX_BYTES } else { INBOX_BYTES_FIRST };
+        let capacity = capacity.min(self.lane.inbox.filled().len().saturating_add(allowance));
         match self.transport.fill(&mut self.lane.inbox, capacity)? {
             Moved::Bytes(count) => {
+                self.throttle.up.pay(rule, count, now);
                 self.is_busy |= self.lane.inbox.filled().len() >= INBOX_BYTES_FIRST;
                 Ok(count > 0)
             }
@@ -160,12 +184,25 @@ impl Connection {
         }
     }
 
-    fn flush(&mut self) -> io::Result<bool> {
+    fn flush(&mut self, service: &Service, now: Instant) -> io::Result<bool> {
         if !self.is_writable || !self.has_output() {
             return Ok(false);
         }
-        match self.transport.flush(&mut self.lane.outbox, FLUSH_BUDGET)? {
-            Moved::Bytes(count) => Ok(count > 0),
+        let rule = Rule::down(&service.policy.rates, self.account.as_deref());
+        let allowance = match self.throttle.down.allowance(rule, now) {
+            Ok(allowance) => allowance.min(FLUSH_BUDGET),
+            // What TLS itself has to say is paid for or costs nothing.
+            Err(_) if self.lane.outbox.is_empty() => 0,
+            Err(at) => {
+                self.held_until = sooner(self.held_until, at);
+                0
+            }
+        };
+        match self.transport.flush(&mut self.lane.outbox, allowance)? {
+            Moved::Bytes(count) => {
+                self.throttle.down.pay(rule, count, now);
+                Ok(count > 0)
+            }
             Moved::Blocked | Moved::End => {
                 self.is_writable = false;
                 Ok(false)
@@ -189,13 +226,13 @@ impl Connection {
 
     /// Lets the last words out, then says goodbye and waits a moment for the peer's: closing
     /// with unread bytes would reset the connection and destroy the words on their way.
-    fn close_gently(&mut self, now: Instant) -> Turn {
+    fn close_gently(&mut self, flushed: bool, now: Instant) -> Turn {
         let since = *self.closing_since.get_or_insert(now);
         if now.saturating_duration_since(since) >= LINGER {
             return Turn::Close;
         }
         if self.has_output() {
-            return if self.is_writable { Turn::Again } else { Turn::Sleep };
+            return if flushed { Turn::Again } else { Turn::Sleep };
         }
         self.transport.shutdown();
         if self.lane.eof {
@@ -228,6 +265,13 @@ impl Connection {
         }
     }
 
+    /// Ends the session at once, with a last word if the socket takes it.
+    pub fn dismiss(&mut self, service: &Service, why: Refusal, now: Instant) {
+        self.fail(why, now);
+        // Nobody waits for one that is not taken.
+        let _ = self.flush(service, now);
+    }
+
     /// Ends the session after a panic in its turn. The peer gets a last word if the front-end is
     /// what failed, not the way to the peer.
     pub fn break_off(&mut self, now: Instant) -> Turn {
@@ -249,23 +293,41 @@ impl Connection {
     /// When something must happen even if no event comes.
     pub fn deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
         if let Some(since) = self.closing_since {
-            return Some(since + LINGER);
+            return self.held_until.into_iter().chain([since + LINGER]).min();
         }
-        let stalled = self.last_moved + timeouts.stall;
+        // The peer cannot be late while it is held back.
+        let since = |moment: Instant| self.held_until.map_or(moment, |until| until.max(moment));
+        let stalled = since(self.last_moved) + timeouts.stall;
         let patience = match self.front.phase() {
             Phase::Login => Some(self.opened + timeouts.login),
             _ if self.has_output() => Some(stalled),
             Phase::Transfer => Some(stalled),
-            Phase::Idle => Some(self.last_active + timeouts.idle),
+            Phase::Idle => Some(since(self.last_active) + timeouts.idle),
             Phase::Working => None,
         };
-        [patience, self.front.wakes_at()].into_iter().flatten().min()
+        [patience, self.wakes_at()].into_iter().flatten().min()
+    }
+
+    /// When the session wants a turn by itself.
+    fn wakes_at(&self) -> Option<Instant> {
+        [self.held_until, self.front.wakes_at()].into_iter().flatten().min()
     }
 
     /// Whether a deadline that has passed means that the peer was too slow, rather than that
     /// the session wants a turn.
     pub fn is_overdue(&self, timeouts: &Timeouts, now: Instant) -> bool {
-        self.front.wakes_at().is_none_or(|at| at > now) && self.deadline(timeouts).is_some_and(|at| at <= now)
+        self.wakes_at().is_none_or(|at| at > now) && self.deadline(timeouts).is_some_and(|at| at <= now)
+    }
+
+    /// Why it wants a turn, now that it has slept, or has not.
+    pub fn claim(&self, has_slept: bool) -> Claim {
+        if self.front.is_stranger() {
+            Claim::Stranger
+        } else if has_slept && self.is_idle() {
+            Claim::Asking
+        } else {
+            Claim::Working
+        }
     }
 
     /// Whether nothing is under way, so that closing loses nothing.
@@ -292,6 +354,10 @@ impl Connection {
     pub fn transport(&mut self) -> &mut Transport {
         &mut self.transport
     }
+}
+
+fn sooner(one: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(one.map_or(other, |one| one.min(other)))
 }
 
 #[cfg(test)]

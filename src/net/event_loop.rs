@@ -1,36 +1,37 @@
 //! The loop: one thread, one poll, edge-triggered. Events only mark; work runs afterwards, one
-//! bounded turn per ready connection, round robin; who waits for an answer goes first.
+//! bounded turn per ready connection; `turns` says whose it is.
 //!
 //! ```text
 //! poll(wait)      zero if anyone is ready, else the nearest deadline
 //! mark(events)    set readable and writable, enqueue; no I/O
-//! accept          a bounded number per listener
+//! accept          a bounded number per listener; `crowd` says who makes room for whom
 //! expire          lazy timers: ask each its real deadline, set again or close
-//! run_turns       one turn for some that woke up to ask, turn about with some that have work left
+//! run_turns       turn about: who woke up to ask, who has work left, strangers
 //! reap            the only place a slot is freed
 //! ```
 //!
-//! A slot is freed only after the batch of events that may still name it, so no event of a
-//! closed connection ever reaches a newcomer.
+//! A slot is freed only after the batch of events that may still name it was marked, so no event
+//! of a closed connection ever reaches a newcomer.
+
+mod admission;
 
 use super::account_watch::AccountWatch;
 use super::connection::{Connection, Turn};
-use super::listeners::{Accepted, Listener, refuse_connection};
+use super::crowd::Crowd;
+use super::listeners::Listener;
+use super::seldom::Seldom;
 use super::slow_turns::SlowTurns;
 use super::timers::Timers;
-use super::transport::{Entrance, Transport};
+use super::transport::Entrance;
+use super::turns::Turns;
 use crate::config::{Limits, Timeouts};
-use crate::front::Front;
-use crate::front::native::Native;
-use crate::limits::{ASKING_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURNS_PER_ROUND};
-use crate::logging::ACCESS;
-use crate::session::{Refusal, Service, Session};
-use mio::net::{TcpListener, TcpStream, UnixStream};
-use mio::{Events, Interest, Poll, Token};
+use crate::limits::{EVENTS_PER_POLL, TURN_WARN};
+use crate::session::login::Origin;
+use crate::session::{Refusal, Service};
+use mio::net::TcpListener;
+use mio::{Events, Poll, Token};
 use slab::Slab;
-use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,9 @@ const FIRST_CONNECTION: usize = 1024;
 struct Slot {
     connection: Connection,
     serial: u64,
+    /// Where it comes from, if from the network.
+    origin: Option<Origin>,
+    is_stranger: bool,
     is_queued: bool,
     is_doomed: bool,
     alarm: Option<Instant>,
@@ -60,11 +64,8 @@ pub struct EventLoop {
     entrance: Entrance,
     listeners: Vec<Listener>,
     slots: Slab<Slot>,
-    per_address: HashMap<IpAddr, usize>,
-    /// Slots that had nothing under way when they woke up: a small request has come, perhaps.
-    asking: VecDeque<usize>,
-    /// Slots with work left.
-    ready: VecDeque<usize>,
+    crowd: Crowd,
+    turns: Turns,
     doomed: Vec<usize>,
     timers: Timers,
     next_serial: u64,
@@ -72,6 +73,7 @@ pub struct EventLoop {
     drain_until: Option<Instant>,
     wakes_at: Option<Instant>,
     slow_turns: SlowTurns,
+    refused: Seldom,
 }
 
 /// What a round of the loop saw besides connections.
@@ -99,9 +101,8 @@ impl EventLoop {
             entrance,
             listeners: Vec::new(),
             slots: Slab::new(),
-            per_address: HashMap::new(),
-            asking: VecDeque::new(),
-            ready: VecDeque::new(),
+            crowd: Crowd::default(),
+            turns: Turns::default(),
             doomed: Vec::new(),
             timers: Timers::default(),
             next_serial: 1,
@@ -109,6 +110,7 @@ impl EventLoop {
             drain_until: None,
             wakes_at: None,
             slow_turns: SlowTurns::default(),
+            refused: Seldom::default(),
         }
     }
 
@@ -190,11 +192,7 @@ impl EventLoop {
 
     fn wait(&self, now: Instant) -> Option<Duration> {
         let accepts = self.listeners.iter().any(|listener| listener.is_ready() && listener.retry_at().is_none());
-        if !(self.asking.is_empty() && self.ready.is_empty())
-            || accepts
-            || self.accounts.is_at_work()
-            || self.service.store.syncer.has_work()
-        {
+        if !self.turns.is_empty() || accepts || self.accounts.is_at_work() || self.service.store.syncer.has_work() {
             return Some(Duration::ZERO);
         }
         let watch = (!self.slots.is_empty()).then(|| self.accounts.next_at());
@@ -235,78 +233,8 @@ impl EventLoop {
         let slot = &mut self.slots[key];
         if !slot.is_queued && !slot.is_doomed {
             slot.is_queued = true;
-            // A turn of a transfer is long beside that of a small request, which would otherwise
-            // wait for one turn of everybody's. Nobody goes first twice without having slept.
-            let queue = if slot.connection.is_idle() { &mut self.asking } else { &mut self.ready };
-            queue.push_back(key);
+            self.turns.push(key, slot.connection.claim(true));
         }
-    }
-
-    fn accept(&mut self, now: Instant) {
-        let mut listeners = std::mem::take(&mut self.listeners);
-        for listener in &mut listeners {
-            listener.accept(now, |accepted| self.admit(accepted, now));
-        }
-        self.listeners = listeners;
-    }
-
-    fn admit(&mut self, accepted: Accepted, now: Instant) {
-        match accepted {
-            Accepted::Network(stream, peer) => self.admit_peer(stream, peer, now),
-            Accepted::Local(stream) => self.admit_administrator(stream, now),
-        }
-    }
-
-    fn admit_peer(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) {
-        let address = peer.ip().to_canonical();
-        let peer = SocketAddr::new(address, peer.port());
-        let from_here = self.per_address.get(&address).copied().unwrap_or_default();
-        if self.slots.len() >= self.limits.sessions || from_here >= self.limits.sessions_per_address {
-            log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=TooManySessions");
-            return refuse_connection(stream);
-        }
-        // Replies are whole when they are written; waiting for more to send only delays them.
-        let _ = stream.set_nodelay(true);
-        let transport = Transport::network(stream, self.entrance.clone());
-        let front = |owner| Front::Native(Box::new(Native::new(Session::new(owner, peer), true)));
-        if self.insert(transport, front, address, now) {
-            log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=ok");
-            *self.per_address.entry(address).or_default() += 1;
-        }
-    }
-
-    /// The socket's mode keeps others out; this is the second lock.
-    fn admit_administrator(&mut self, stream: UnixStream, now: Instant) {
-        let peer = rustix::net::sockopt::socket_peercred(&stream);
-        let may = peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());
-        if !may {
-            return log::warn!("a connection to the control socket from another user was refused");
-        }
-        let front = |_| Front::Control(Box::default());
-        self.insert(Transport::local(stream), front, IpAddr::V6(Ipv6Addr::UNSPECIFIED), now);
-    }
-
-    /// Gives a connection its slot and has its socket watched; false if the system refuses.
-    fn insert(
-        &mut self,
-        mut transport: Transport,
-        front: impl FnOnce(u64) -> Front,
-        address: IpAddr,
-        now: Instant,
-    ) -> bool {
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        let entry = self.slots.vacant_entry();
-        let key = entry.key();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(transport.socket(), Token(FIRST_CONNECTION + key), interest) {
-            log::warn!("cannot watch a connection: {error}");
-            return false;
-        }
-        let connection = Connection::new(transport, front(owner(key, serial)), address, now);
-        entry.insert(Slot { connection, serial, is_queued: false, is_doomed: false, alarm: None });
-        self.set_alarm(key, now);
-        true
     }
 
     fn take_synced(&mut self, now: Instant) {
@@ -335,11 +263,8 @@ impl EventLoop {
     }
 
     fn expire(&mut self, now: Instant) {
-        while let Some((at, (key, serial))) = self.timers.pop_due(now) {
-            let Some(slot) = self.slots.get_mut(key) else { continue };
-            if slot.serial != serial || slot.alarm != Some(at) {
-                continue;
-            }
+        while let Some(key) = self.timers.pop_due(now) {
+            let slot = &mut self.slots[key];
             slot.alarm = None;
             let is_overdue = slot.connection.is_overdue(&self.timeouts, now);
             if is_overdue {
@@ -358,33 +283,37 @@ impl EventLoop {
     }
 
     fn run_turns(&mut self, now: Instant) {
-        // Turn about, so that however many ask, half of the turns are left for the others.
-        let asking = self.asking.len().min(ASKING_PER_ROUND);
-        for number in 0..asking.max(TURNS_PER_ROUND) {
-            let next_asking = if number < asking { self.asking.pop_front() } else { None };
-            for key in [next_asking, self.ready.pop_front()].into_iter().flatten() {
-                self.run_turn(key, now);
-            }
+        let mut round = self.turns.begin_round();
+        while let Some((key, claim)) = self.turns.next(&mut round) {
+            let took = self.run_turn(key, now);
+            self.turns.spent(claim, took);
         }
     }
 
-    fn run_turn(&mut self, key: usize, now: Instant) {
+    /// One turn; how long it took.
+    fn run_turn(&mut self, key: usize, now: Instant) -> Duration {
         let is_draining = self.listeners.is_empty();
         let slot = &mut self.slots[key];
         slot.is_queued = false;
         if is_draining && slot.connection.is_idle() {
             slot.connection.fail(Refusal::ShuttingDown, now);
         }
-        match guarded_turn(&mut slot.connection, &mut self.service, &mut self.slow_turns, now) {
+        let (turn, took) = guarded_turn(&mut slot.connection, &mut self.service, &mut self.slow_turns, now);
+        if slot.is_stranger && !slot.connection.front().is_stranger() {
+            slot.is_stranger = false;
+            slot.origin.into_iter().for_each(|origin| self.crowd.log_in(origin, key));
+        }
+        match turn {
             Turn::Again => {
                 slot.is_queued = true;
-                self.ready.push_back(key);
+                self.turns.push(key, slot.connection.claim(false));
             }
             // Its transfer has just ended, and no event would tell.
             Turn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
             Turn::Sleep => self.set_alarm(key, now),
             Turn::Close => self.doom(key),
         }
+        took
     }
 
     fn doom(&mut self, key: usize) {
@@ -396,18 +325,17 @@ impl EventLoop {
     }
 
     fn reap(&mut self) {
-        for key in self.doomed.drain(..) {
-            let mut slot = self.slots.remove(key);
-            let address = slot.connection.address();
-            if let Some(count) = self.per_address.get_mut(&address) {
-                *count -= 1;
-                if *count == 0 {
-                    self.per_address.remove(&address);
-                }
-            }
-            // Closing the descriptor would do; this keeps mio's books too.
-            let _ = self.poll.registry().deregister(slot.connection.transport().socket());
+        for key in std::mem::take(&mut self.doomed) {
+            self.remove(key);
         }
+    }
+
+    fn remove(&mut self, key: usize) {
+        let mut slot = self.slots.remove(key);
+        slot.origin.into_iter().for_each(|origin| self.crowd.leave(origin, key));
+        slot.alarm.into_iter().for_each(|at| self.timers.cancel(at, key));
+        // Closing the descriptor would do; this keeps mio's books too.
+        let _ = self.poll.registry().deregister(slot.connection.transport().socket());
     }
 
     // ---- Deadlines ------------------------------------------------------------------------
@@ -418,8 +346,8 @@ impl EventLoop {
         let Some(deadline) = slot.connection.deadline(&self.timeouts) else { return };
         if slot.alarm.is_none_or(|alarm| alarm > deadline) {
             let at = deadline.max(now);
-            slot.alarm = Some(at);
-            self.timers.set(at, (key, slot.serial));
+            slot.alarm.replace(at).into_iter().for_each(|alarm| self.timers.cancel(alarm, key));
+            self.timers.set(at, key);
         }
     }
 
@@ -434,15 +362,21 @@ impl EventLoop {
     }
 }
 
-/// A turn that can neither take the server down nor go unnoticed when it takes too long.
-fn guarded_turn(connection: &mut Connection, service: &mut Service, slow: &mut SlowTurns, now: Instant) -> Turn {
+/// A turn that can neither take the server down nor go unnoticed when it takes too long; how long
+/// it took.
+fn guarded_turn(
+    connection: &mut Connection,
+    service: &mut Service,
+    slow: &mut SlowTurns,
+    now: Instant,
+) -> (Turn, Duration) {
     let began = Instant::now();
     let turn = guarded(connection, now, |connection| connection.turn(service, now)).unwrap_or_else(|turn| turn);
     let took = began.elapsed();
     if took > TURN_WARN {
         slow.note(connection, took, now);
     }
-    turn
+    (turn, took)
 }
 
 /// Does something that may panic with a connection. After a panic its session ends, and the error

@@ -1,6 +1,7 @@
 //! Listening sockets: a bounded number of accepts per round, and a pause by timer after the
 //! system ran out of descriptors, because no new edge announces connections that already wait.
 
+use super::seldom::Seldom;
 use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND};
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
@@ -13,6 +14,7 @@ pub struct Listener {
     socket: Socket,
     is_ready: bool,
     retry_at: Option<Instant>,
+    failures: Seldom,
 }
 
 enum Socket {
@@ -44,7 +46,7 @@ impl Listener {
     }
 
     fn new(socket: Socket) -> Self {
-        Self { socket, is_ready: false, retry_at: None }
+        Self { socket, is_ready: false, retry_at: None, failures: Seldom::default() }
     }
 
     /// Notes that connections wait.
@@ -81,7 +83,11 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_ready = false,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    log::warn!("cannot accept connections for the moment: {error}");
+                    if let Some(unsaid) = self.failures.note(now) {
+                        log::warn!(
+                            "cannot accept connections for the moment: {error}; {unsaid} more since the last such line"
+                        );
+                    }
                     self.retry_at = Some(now + ACCEPT_RETRY);
                 }
             }

@@ -2,8 +2,13 @@
 
 mod account_watch;
 pub mod connection;
+mod crowd;
+mod descriptors;
 pub mod event_loop;
 pub mod listeners;
+mod seldom;
 mod slow_turns;
+mod throttle;
 pub mod timers;
 pub mod transport;
+pub mod turns;

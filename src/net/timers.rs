@@ -1,35 +1,37 @@
-//! Lazy timers: a heap of alarms that activity never touches. When one rings, the loop asks
-//! the connection for its real deadline and sets the alarm again or acts.
+//! Lazy timers: alarms that activity never touches. When one rings, the loop asks the connection
+//! for its real deadline and sets another or acts. A connection has at most one alarm at a time,
+//! so that however often it is held back or replaced by another, memory does not grow.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// Whom an alarm is for: a slot and the serial number of the connection that set it.
-pub type Alarm = (usize, u64);
-
-/// The alarms, earliest first.
+/// The alarms, earliest first, and the slot each is for.
 #[derive(Default)]
-pub struct Timers(BinaryHeap<Reverse<(Instant, Alarm)>>);
+pub struct Timers(BTreeSet<(Instant, usize)>);
 
 impl Timers {
     /// Sets an alarm.
-    pub fn set(&mut self, at: Instant, alarm: Alarm) {
-        self.0.push(Reverse((at, alarm)));
+    pub fn set(&mut self, at: Instant, slot: usize) {
+        self.0.insert((at, slot));
     }
 
-    /// The next alarm that is due, with the time it was set to.
-    pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, Alarm)> {
-        let Reverse((at, _)) = self.0.peek()?;
+    /// Takes an alarm back.
+    pub fn cancel(&mut self, at: Instant, slot: usize) {
+        self.0.remove(&(at, slot));
+    }
+
+    /// The next slot whose alarm is due.
+    pub fn pop_due(&mut self, now: Instant) -> Option<usize> {
+        let (at, _) = self.0.first()?;
         if *at > now {
             return None;
         }
-        self.0.pop().map(|Reverse(due)| due)
+        self.0.pop_first().map(|(_, slot)| slot)
     }
 
     /// When the next alarm rings.
     pub fn next_at(&self) -> Option<Instant> {
-        self.0.peek().map(|Reverse((at, _))| *at)
+        self.0.first().map(|(at, _)| *at)
     }
 }
 
@@ -39,15 +41,17 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn alarms_ring_in_order_and_only_when_due() {
+    fn alarms_ring_in_order_when_due_and_not_once_cancelled() {
         let (mut timers, now) = (Timers::default(), Instant::now());
         let at = |seconds| now + Duration::from_secs(seconds);
-        timers.set(at(2), (2, 0));
-        timers.set(at(1), (1, 0));
+        timers.set(at(2), 2);
+        timers.set(at(3), 3);
+        timers.set(at(1), 1);
+        timers.cancel(at(3), 3);
         assert_eq!(timers.next_at(), Some(at(1)));
         assert_eq!(timers.pop_due(now), None);
-        assert_eq!(timers.pop_due(at(5)), Some((at(1), (1, 0))));
-        assert_eq!(timers.pop_due(at(5)), Some((at(2), (2, 0))));
+        assert_eq!(timers.pop_due(at(5)), Some(1));
+        assert_eq!(timers.pop_due(at(5)), Some(2));
         assert_eq!(timers.pop_due(at(5)), None);
     }
 }

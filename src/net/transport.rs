@@ -229,7 +229,7 @@ fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, allowance: usize) -> io
     while sent < allowance {
         let moved = match outbox.front() {
             None => break,
-            Some(Piece::Bytes(bytes)) => moved(socket.write(&bytes[..bytes.len().min(allowance)])),
+            Some(Piece::Bytes(bytes)) => moved(socket.write(&bytes[..bytes.len().min(allowance - sent)])),
             Some(Piece::Range(range)) => {
                 let count = usize::try_from(range.length).unwrap_or(usize::MAX).min(allowance - sent);
                 let mut offset = range.offset;

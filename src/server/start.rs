@@ -3,12 +3,12 @@
 //! last, because they have the rights of the moment they begin in.
 
 use super::certificate::Certificate;
-use super::{ServerError, policy, system};
+use super::{ServerError, system};
 use crate::account::Accounts;
 use crate::config::{Config, ConfigError};
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::privilege::{self, Access, Confinement, Place, ServiceUser};
-use crate::session::Service;
+use crate::session::{Policy, Service};
 use crate::small_file::{self, GROUP_FOLDER};
 use crate::store::Store;
 use crate::store::syncer::Syncer;
@@ -104,7 +104,7 @@ impl Openings {
 fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {
     let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline())
         .map_err(system("get random numbers"))?;
-    let mut service = Service::new(Accounts::open(config)?, store, policy(config));
+    let mut service = Service::new(Accounts::open(config)?, store, Policy::from(config));
     for root in &config.home_roots {
         if let Err(error) = small_file::make_folder(root, GROUP_FOLDER) {
             log::warn!("homes cannot lie in {}: {error}", root.display());

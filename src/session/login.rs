@@ -50,20 +50,39 @@ pub enum LoginOutcome {
     Delayed,
 }
 
+/// Where a peer comes from, as far as one customer of a network has addresses: an IPv4 address,
+/// or the 64 bits of an IPv6 address that a network is given. Who has as many addresses as he
+/// likes is still one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin(IpAddr);
+
+impl Origin {
+    /// Of somebody at `address`.
+    pub fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+            }
+            address => address,
+        })
+    }
+}
+
 /// Remembers who failed, to delay the answers to further failures.
 #[derive(Default)]
 pub struct LoginGuard {
-    addresses: Failures<IpAddr>,
+    origins: Failures<Origin>,
     accounts: Failures<AccountName>,
 }
 
 impl LoginGuard {
     /// Notes a failure and says how long its answer waits: twice as long for each further one
-    /// from the same address or for the same account.
-    pub fn failed(&mut self, address: IpAddr, account: Option<AccountName>, now: Instant) -> Duration {
-        let by_address = self.addresses.add(address, now);
+    /// from the same origin or for the same account.
+    pub fn failed(&mut self, origin: Origin, account: Option<AccountName>, now: Instant) -> Duration {
+        let by_origin = self.origins.add(origin, now);
         let by_account = account.map_or(0, |account| self.accounts.add(account, now));
-        let doublings = by_address.max(by_account).saturating_sub(1).min(16);
+        let doublings = by_origin.max(by_account).saturating_sub(1).min(16);
         LOGIN_DELAY_FIRST.saturating_mul(1 << doublings).min(LOGIN_DELAY_MAX)
     }
 }
@@ -132,18 +151,27 @@ impl Login {
 mod tests {
     use super::*;
 
-    fn address(last: u8) -> IpAddr {
-        IpAddr::from([127, 0, 0, last])
+    fn origin(last: u8) -> Origin {
+        Origin::of([127, 0, 0, last].into())
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_origin_and_a_mapped_address_is_that_of_ipv4() {
+        let of = |address: &str| Origin::of(address.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
     }
 
     #[test]
     fn each_further_failure_waits_twice_as_long_up_to_a_bound() {
         let (mut guard, now) = (LoginGuard::default(), Instant::now());
-        let delays: Vec<_> = (0..8).map(|_| guard.failed(address(1), None, now).as_millis()).collect();
+        let delays: Vec<_> = (0..8).map(|_| guard.failed(origin(1), None, now).as_millis()).collect();
         assert_eq!(delays, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
-        assert_eq!(guard.failed(address(2), None, now), LOGIN_DELAY_FIRST);
+        assert_eq!(guard.failed(origin(2), None, now), LOGIN_DELAY_FIRST);
         let later = now + LOGIN_FAILURE_MEMORY + Duration::from_secs(1);
-        assert_eq!(guard.failed(address(1), None, later), LOGIN_DELAY_FIRST);
+        assert_eq!(guard.failed(origin(1), None, later), LOGIN_DELAY_FIRST);
     }
 
     #[test]

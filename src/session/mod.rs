@@ -13,6 +13,7 @@ pub mod download;
 mod journal;
 pub mod login;
 pub mod refusal;
+pub mod seat;
 mod service;
 pub mod state;
 pub mod task;
@@ -22,6 +23,7 @@ pub mod verb;
 use crate::account::{Account, AccountName};
 use crate::digest::Digest;
 use crate::lane::Budget;
+use crate::rate::TokenBucket;
 use crate::scram::{Binding, ClientFirst, ScramError, ServerExchange};
 use crate::store::home::Meta;
 use crate::store::quota::QuotaState;
@@ -32,11 +34,13 @@ use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use download::{Download, DownloadPlan, Fetched, Opened};
 use journal::Transfer;
-use login::{Challenged, Login, LoginOutcome, LoginStep};
+use login::{Challenged, Login, LoginOutcome, LoginStep, Origin};
 pub use refusal::Refusal;
+use seat::Traffic;
 pub use service::{Policy, Service};
 use state::{Member, State, StateName};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Instant;
 use task::{FileHash, Task, TaskStep};
 use upload::{Stored, Upload, UploadPlan};
@@ -60,13 +64,20 @@ pub struct Session {
     id: u64,
     peer: SocketAddr,
     binding: Binding,
+    requests: TokenBucket,
     state: State,
 }
 
 impl Session {
     /// A session that nobody has logged in to. `id` tells it from all others.
     pub fn new(id: u64, peer: SocketAddr) -> Self {
-        Self { id, peer, binding: Binding::None, state: State::Login(Login::default()) }
+        Self {
+            id,
+            peer,
+            binding: Binding::None,
+            requests: TokenBucket::default(),
+            state: State::Login(Login::default()),
+        }
     }
 
     // ---- What asks ------------------------------------------------------------------------
@@ -79,6 +90,11 @@ impl Session {
     /// Whose account is logged in.
     pub fn account(&self) -> Option<&AccountName> {
         self.state.member().map(|member| &member.account)
+    }
+
+    /// What the session's account has moved.
+    pub fn traffic(&self) -> Option<&Rc<Traffic>> {
+        self.state.member().map(|member| &member.seat.traffic)
     }
 
     /// What the session is waiting for.
@@ -121,6 +137,20 @@ impl Session {
     /// What a login is tied to.
     pub fn binding(&self) -> Binding {
         self.binding
+    }
+
+    // ---- Requests -------------------------------------------------------------------------
+
+    /// Until when the next request has to wait, if it has to.
+    pub fn held_until(&self, service: &Service, now: Instant) -> Option<Instant> {
+        service.policy.rates.requests.and(self.requests.ready_at()).filter(|&at| at > now)
+    }
+
+    /// Counts a request that begins.
+    pub fn count_request(&mut self, service: &Service, now: Instant) {
+        if let Some(rate) = service.policy.rates.requests {
+            self.requests.take(1, rate, now);
+        }
     }
 
     // ---- Login ----------------------------------------------------------------------------
@@ -176,7 +206,7 @@ impl Session {
             _ => {
                 login.failures += 1;
                 let account = user.parse().ok();
-                let delay = service.guard.failed(self.peer.ip(), account, now);
+                let delay = service.guard.failed(Origin::of(self.peer.ip()), account, now);
                 login.step = LoginStep::Refused(now + delay);
                 self.log_login(&user, &Err(Refusal::LoginFailed));
                 Ok(LoginOutcome::Delayed)

@@ -24,6 +24,9 @@ pub enum Refusal {
     /// As many sessions as the account may have.
     #[error("this account has as many sessions as it may have; close one and try again")]
     TooManySessions,
+    /// Others had to be let in.
+    #[error("the server needed the place of this connection, which nobody had logged in to; connect again")]
+    Displaced,
     /// Locked or removed while logged in.
     #[error("this account was locked or removed by the administrator")]
     AccountClosed,

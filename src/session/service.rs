@@ -2,12 +2,11 @@
 
 use super::login::LoginGuard;
 use super::refusal::Refusal;
+use super::seat::{Seat, Seats};
 use crate::account::{AccountName, Accounts};
-use crate::config::SyncPolicy;
-use crate::limits::SEATS_REMEMBERED;
+use crate::config::{Config, Rates, SyncPolicy};
 use crate::store::Store;
-use std::collections::HashMap;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 /// What all sessions share.
 pub struct Service {
@@ -19,7 +18,7 @@ pub struct Service {
     pub guard: LoginGuard,
     /// What the administrator decided.
     pub policy: Policy,
-    seats: HashMap<AccountName, Weak<()>>,
+    seats: Seats,
 }
 
 /// What an administrator decides about sessions; can change while they run.
@@ -31,24 +30,29 @@ pub struct Policy {
     pub login_tries: u32,
     /// Sessions of one account.
     pub sessions_per_account: usize,
+    /// How much of what each second.
+    pub rates: Rates,
+}
+
+impl From<&Config> for Policy {
+    fn from(config: &Config) -> Self {
+        Self {
+            sync: config.sync,
+            login_tries: config.limits.login_tries,
+            sessions_per_account: config.limits.sessions_per_account,
+            rates: config.rates,
+        }
+    }
 }
 
 impl Service {
     /// The shared part of all sessions.
     pub fn new(accounts: Accounts, store: Store, policy: Policy) -> Self {
-        Self { accounts, store, guard: LoginGuard::default(), policy, seats: HashMap::new() }
+        Self { accounts, store, guard: LoginGuard::default(), policy, seats: Seats::default() }
     }
 
-    /// A place for one more session of `account`.
-    pub(super) fn seat(&mut self, account: &AccountName) -> Result<Rc<()>, Refusal> {
-        let seat = self.seats.get(account).and_then(Weak::upgrade).unwrap_or_default();
-        if Rc::strong_count(&seat) > self.policy.sessions_per_account {
-            return Err(Refusal::TooManySessions);
-        }
-        if self.seats.len() >= SEATS_REMEMBERED {
-            self.seats.retain(|_, seat| seat.strong_count() > 0);
-        }
-        self.seats.insert(account.clone(), Rc::downgrade(&seat));
-        Ok(seat)
+    /// A seat for one more session of `account`.
+    pub(super) fn seat(&mut self, account: &AccountName) -> Result<Rc<Seat>, Refusal> {
+        self.seats.take(account, self.policy.sessions_per_account)
     }
 }

@@ -12,6 +12,7 @@
 
 use super::download::Download;
 use super::login::Login;
+use super::seat::Seat;
 use super::task::Task;
 use super::upload::{Commit, Upload};
 use crate::account::AccountName;
@@ -86,6 +87,6 @@ pub struct Member {
     pub home: Rc<Home>,
     /// Whether nothing may be changed.
     pub is_read_only: bool,
-    /// Counts the account's sessions by being shared.
-    pub seat: Rc<()>,
+    /// What it shares with the account's other sessions.
+    pub seat: Rc<Seat>,
 }

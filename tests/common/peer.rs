@@ -7,6 +7,7 @@ use berth::scram::{Binding, ClientExchange};
 use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
 use berth::wire::{Reply, Request};
+use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -30,11 +31,41 @@ pub(crate) enum Incoming {
 impl Peer {
     /// Connects and says nothing.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        Self::over(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// The same from another address of this machine, the `last` of its network.
+    pub(crate) fn connect_from(last: u8, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
+        socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).expect("loopback has many addresses");
+        socket.connect(&address.into()).expect("the server listens");
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_write_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_nodelay(true).expect("a TCP socket");
         Self { stream, inbox: Vec::new(), next_id: 1 }
+    }
+
+    /// Begins a login and gives a proof that is none, without waiting for what comes of it. It
+    /// costs no rounds of PBKDF2.
+    pub(crate) fn guess(&mut self, account: &str) {
+        self.greet();
+        let message = format!("n,,n={account},r=fyko+d2lbbFgONRv9qkxdawL");
+        let reply = self.ask(&Request::Auth { mechanism: Binding::None.mechanism().into(), message });
+        let Reply::Challenge { message } = reply else { panic!("a challenge, not {reply:?}") };
+        let nonce = message.split(',').next().expect("a nonce");
+        self.request(&Request::AuthNext { message: format!("c=biws,{nonce},p={}=", "A".repeat(43)) });
+    }
+
+    /// Whether there is something to be received, or the end.
+    pub(crate) fn has_answer(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).expect("a socket");
+        !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Connects and logs in with the one password.

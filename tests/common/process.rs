@@ -2,7 +2,7 @@
 //! can look at any time; whatever happens, they end with their handle.
 
 use super::wait_until;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, lchown};
@@ -78,6 +78,26 @@ impl Program {
             self.status = self.child.try_wait().expect("our child");
         }
         self.status.is_some()
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("on Linux");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Processor time used so far, in clock ticks of 10 ms.
+    pub(crate) fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        let fields: Vec<&str> = stat.rsplit_once(") ").expect("a name").1.split(' ').collect();
+        fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
+    }
+
+    /// Lets it have so many descriptors from now on.
+    pub(crate) fn limit_descriptors(&self, most: u64) {
+        let limit = Rlimit { current: Some(most), ..getrlimit(Resource::Nofile) };
+        prlimit(Pid::from_raw(self.pid().cast_signed()), Resource::Nofile, limit).expect("our child");
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

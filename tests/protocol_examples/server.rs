@@ -45,13 +45,8 @@ impl Server {
             locked: false,
         };
         accounts.add(&account).expect("account added");
+        let policy = Policy { sync: SyncPolicy::None, ..Policy::from(&config) };
         let store = Store::new(config.home_roots, config.partial_expiry, Syncer::inline()).expect("store");
-        let limits = config.limits;
-        let policy = Policy {
-            sync: SyncPolicy::None,
-            login_tries: limits.login_tries,
-            sessions_per_account: limits.sessions_per_account,
-        };
         Self { folder, service: Service::new(accounts, store, policy), sessions: 0 }
     }
 

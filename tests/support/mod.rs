@@ -7,15 +7,17 @@
 
 #[path = "../common/full.rs"]
 pub mod full;
+pub mod pair;
 #[path = "../common/random.rs"]
 mod random;
 
 use berth::account::{Account, AccountName, Accounts};
-use berth::config::{Config, SyncPolicy};
+use berth::config::{Config, Rates, SyncPolicy};
 use berth::digest::Digest;
 use berth::front::native::Native;
 use berth::lane::{Budget, Lane, Piece};
 use berth::limits::{INBOX_BYTES, TURN_BUDGET};
+use berth::rate::Rate;
 use berth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
 use berth::session::{Policy, Service, Session};
 use berth::store::Store;
@@ -147,6 +149,11 @@ impl Server {
         self.service.policy.sync = sync;
     }
 
+    pub fn set_rates(&mut self, rates: Rates) {
+        self.config.rates = rates;
+        self.service.policy.rates = rates;
+    }
+
     pub fn advance(&mut self, time: Duration) {
         self.now += time;
     }
@@ -268,12 +275,7 @@ fn service(config: &Config, wall_ahead_ns: &Rc<Cell<i64>>) -> Service {
     let mut store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline()).expect("store");
     let (system, ahead_ns) = (WallClock::default(), Rc::clone(wall_ahead_ns));
     store.clock = WallClock::new(move || system.now_ns() + ahead_ns.get());
-    let policy = Policy {
-        sync: config.sync,
-        login_tries: config.limits.login_tries,
-        sessions_per_account: config.limits.sessions_per_account,
-    };
-    Service::new(Accounts::open(config).expect("accounts"), store, policy)
+    Service::new(Accounts::open(config).expect("accounts"), store, Policy::from(config))
 }
 
 /// Made once: the rounds take time.
@@ -718,4 +720,9 @@ pub fn write(path: &Path, content: &[u8]) {
 
 pub fn open(path: &Path) -> File {
     File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// So many a second, and so many at once.
+pub fn rate(per_second: u64, burst: u64) -> Option<Rate> {
+    Some(Rate { per_second: per_second.try_into().ok()?, burst: burst.try_into().ok()? })
 }

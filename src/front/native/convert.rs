@@ -72,6 +72,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::LoginFailed => (ErrorCode::LoginFailed, false, false),
         Refusal::TooManyTries => (ErrorCode::LoginFailed, false, true),
         Refusal::TooManySessions => (ErrorCode::TooMany, true, false),
+        Refusal::Displaced => (ErrorCode::TooMany, true, true),
         Refusal::AccountClosed => (ErrorCode::AccountClosed, false, true),
         Refusal::NotFound => (ErrorCode::NotFound, false, false),
         Refusal::Exists => (ErrorCode::Exists, false, false),
@@ -103,13 +104,14 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 30] = [
+    const REFUSALS: [Refusal; 31] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
         Refusal::LoginFailed,
         Refusal::TooManyTries,
         Refusal::TooManySessions,
+        Refusal::Displaced,
         Refusal::AccountClosed,
         Refusal::NotFound,
         Refusal::Exists,

@@ -30,6 +30,8 @@ pub struct Native {
     is_greeted: bool,
     pipeline: Pipeline,
     running: Option<Running>,
+    /// The next request waits for this: more were asked than the rate allows.
+    held_until: Option<Instant>,
     payload: Option<Payload>,
     sends_ranges: bool,
     is_closing: bool,
@@ -113,6 +115,7 @@ impl Native {
             is_greeted: false,
             pipeline: Pipeline::default(),
             running: None,
+            held_until: None,
             payload: None,
             sends_ranges,
             is_closing: false,
@@ -129,6 +132,7 @@ impl Native {
     /// See [`super::Front::step`].
     pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         let mut turn = Turn { lane, service, budget, now };
+        self.held_until = None;
         let mut moved = false;
         while !self.is_closing && turn.may_go_on() {
             let received = match self.receive(&mut turn) {
@@ -195,8 +199,14 @@ impl Native {
         match self.session.phase() {
             // Done with in the session, but not on the wire. Before a login its deadline counts.
             Phase::Idle if self.stage() == Some(Stage::Discard) => Phase::Transfer,
+            Phase::Idle if !self.pipeline.is_empty() => Phase::Working,
             phase => phase,
         }
+    }
+
+    /// See [`super::Front::wakes_at`].
+    pub fn wakes_at(&self) -> Option<Instant> {
+        [self.session.wakes_at(), self.held_until].into_iter().flatten().min()
     }
 
     /// See [`super::Front::requests`].
@@ -271,12 +281,17 @@ impl Native {
 
     fn begin_next(&mut self, turn: &mut Turn) -> bool {
         let Some(verb) = self.pipeline.front().map(|next| next.request.verb()) else { return false };
+        self.held_until = self.session.held_until(turn.service, turn.now);
+        if self.held_until.is_some() {
+            return false;
+        }
         let settled = verb.map_or(Ok(true), |verb| self.session.settle(verb, turn.budget));
         if settled == Ok(false) {
             return true;
         }
         let Some(Pending { id, request, .. }) = self.pipeline.pop() else { return false };
         turn.budget.spend(REQUEST_COST);
+        self.session.count_request(turn.service, turn.now);
         let is_upload = request.is_upload();
         let begun = match (settled, request) {
             (Err(refusal), _) => Err(error_reply(refusal, None)),

@@ -1,0 +1,168 @@
+//! Who is connected from where, and who makes room for whom. It knows slots by number.
+//!
+//! Where there is no room for a newcomer, a stranger has to go: the one who has waited longest
+//! for a login, of the origin with the most of them. So whoever fills the server with silent
+//! connections only displaces himself, and nobody who is logged in ever has to go.
+
+use crate::config::Limits;
+use crate::session::login::Origin;
+use std::collections::{HashMap, VecDeque};
+
+/// The connections of the network.
+#[derive(Default)]
+pub(super) struct Crowd {
+    sessions: usize,
+    per_origin: HashMap<Origin, usize>,
+    strangers: usize,
+    /// Slots that nobody has logged in to, the longest waiting first; no empty queues.
+    waiting: HashMap<Origin, VecDeque<usize>>,
+}
+
+/// What a newcomer finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// There is room.
+    Free,
+    /// There is once this stranger has gone.
+    After(usize),
+    /// There is none, and everybody is logged in; what bounds it, in words.
+    None(&'static str),
+}
+
+impl Crowd {
+    /// Whether there is room for one more from `origin`.
+    pub(super) fn room(&self, origin: Origin, limits: &Limits, has_descriptors: bool) -> Room {
+        let is_origin_full = self.from(origin) >= limits.sessions_per_address;
+        let bound = if self.sessions >= limits.sessions {
+            "`limits.sessions`"
+        } else if is_origin_full {
+            "`limits.sessions_per_address`"
+        } else if self.strangers >= limits.strangers {
+            "`limits.strangers`"
+        } else if !has_descriptors {
+            "the system's limit of open files (ulimit -n, LimitNOFILE=)"
+        } else {
+            return Room::Free;
+        };
+        let waiting = match is_origin_full {
+            true => self.waiting.get(&origin),
+            false => self.waiting.values().max_by_key(|waiting| waiting.len()),
+        };
+        waiting.and_then(VecDeque::front).map_or(Room::None(bound), |&slot| Room::After(slot))
+    }
+
+    /// A stranger has come.
+    pub(super) fn enter(&mut self, origin: Origin, slot: usize) {
+        self.sessions += 1;
+        *self.per_origin.entry(origin).or_default() += 1;
+        self.strangers += 1;
+        self.waiting.entry(origin).or_default().push_back(slot);
+    }
+
+    /// A stranger is none any more.
+    pub(super) fn log_in(&mut self, origin: Origin, slot: usize) {
+        let Some(waiting) = self.waiting.get_mut(&origin) else { return };
+        let before = waiting.len();
+        waiting.retain(|&other| other != slot);
+        self.strangers -= before - waiting.len();
+        if waiting.is_empty() {
+            self.waiting.remove(&origin);
+        }
+    }
+
+    /// Somebody has gone, stranger or not.
+    pub(super) fn leave(&mut self, origin: Origin, slot: usize) {
+        self.log_in(origin, slot);
+        self.sessions -= 1;
+        if let Some(count) = self.per_origin.get_mut(&origin) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_origin.remove(&origin);
+            }
+        }
+    }
+
+    fn from(&self, origin: Origin) -> usize {
+        self.per_origin.get(&origin).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(last: u8) -> Origin {
+        Origin::of([10, 0, 0, last].into())
+    }
+
+    fn limits(sessions: usize, strangers: usize, sessions_per_address: usize) -> Limits {
+        Limits { sessions, strangers, sessions_per_address, sessions_per_account: sessions, login_tries: 1 }
+    }
+
+    #[test]
+    fn who_floods_displaces_only_himself() {
+        let (mut crowd, limits) = (Crowd::default(), limits(100, 10, 100));
+        crowd.enter(origin(1), 0);
+        crowd.enter(origin(2), 1);
+        let mut next = 2;
+        for _ in 0..50 {
+            match crowd.room(origin(3), &limits, true) {
+                Room::Free => {}
+                Room::After(slot) => {
+                    assert!(slot > 1, "somebody else's slot");
+                    crowd.leave(origin(3), slot);
+                }
+                Room::None(bound) => panic!("a stranger can always go: {bound}"),
+            }
+            crowd.enter(origin(3), next);
+            next += 1;
+        }
+        assert_eq!((crowd.sessions, crowd.strangers), (10, 10));
+        assert_eq!(crowd.room(origin(4), &limits, true), Room::After(next - 8), "the longest waiting of the flood");
+    }
+
+    #[test]
+    fn who_is_logged_in_is_never_displaced() {
+        let (mut crowd, limits) = (Crowd::default(), limits(3, 3, 3));
+        for slot in 0..3 {
+            crowd.enter(origin(1), slot);
+        }
+        for slot in 0..2 {
+            crowd.log_in(origin(1), slot);
+        }
+        assert_eq!(crowd.room(origin(2), &limits, true), Room::After(2));
+        crowd.log_in(origin(1), 2);
+        assert_eq!(crowd.room(origin(2), &limits, true), Room::None("`limits.sessions`"));
+        crowd.leave(origin(1), 0);
+        assert_eq!(crowd.room(origin(2), &limits, true), Room::Free);
+        assert!(matches!(crowd.room(origin(2), &limits, false), Room::None(_)), "no descriptors are left");
+    }
+
+    #[test]
+    fn an_address_makes_room_for_its_own() {
+        let (mut crowd, limits) = (Crowd::default(), limits(10, 10, 2));
+        crowd.enter(origin(1), 0);
+        crowd.enter(origin(1), 1);
+        crowd.log_in(origin(1), 0);
+        crowd.enter(origin(2), 2);
+        assert_eq!(crowd.room(origin(1), &limits, true), Room::After(1));
+        crowd.log_in(origin(1), 1);
+        assert_eq!(crowd.room(origin(1), &limits, true), Room::None("`limits.sessions_per_address`"));
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_who_has_gone() {
+        let mut crowd = Crowd::default();
+        for slot in 0..100 {
+            crowd.enter(origin(slot as u8), slot);
+            if slot % 2 == 0 {
+                crowd.log_in(origin(slot as u8), slot);
+            }
+        }
+        for slot in 0..100 {
+            crowd.leave(origin(slot as u8), slot);
+        }
+        assert_eq!((crowd.sessions, crowd.strangers), (0, 0));
+        assert!(crowd.per_origin.is_empty() && crowd.waiting.is_empty());
+    }
+}

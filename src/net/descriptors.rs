@@ -1,0 +1,37 @@
+//! Descriptors kept free for the homes and files of those who are in. The system gives the lowest
+//! number that is free; so where no newcomer's socket keeps a number above a mark, sockets never
+//! have more than those below it, whatever else is open.
+
+use crate::limits::DESCRIPTORS_FOR_SOCKETS_PERCENT;
+use mio::net::TcpStream;
+use rustix::process::{Resource, getrlimit};
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Whether a newcomer's socket has a number that is kept for files.
+pub(super) fn is_reserved(newcomer: &TcpStream) -> bool {
+    let most = u128::from(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
+    u128::try_from(newcomer.as_raw_fd()).is_ok_and(|number| is_kept_for_files(number, most))
+}
+
+fn is_kept_for_files(number: u128, most: u128) -> bool {
+    number * 100 >= most * u128::from(DESCRIPTORS_FOR_SOCKETS_PERCENT)
+}
+
+/// The same socket under the lowest number, after somebody has made room.
+pub(super) fn renumber(newcomer: TcpStream) -> io::Result<TcpStream> {
+    let lowest = rustix::io::fcntl_dupfd_cloexec(&newcomer, 0)?;
+    Ok(TcpStream::from_std(lowest.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_fifths_are_kept_for_files() {
+        let sockets = |most| (0..most).take_while(|&number| !is_kept_for_files(number, most)).count();
+        assert_eq!([sockets(40), sockets(1024), sockets(20_000)], [24, 615, 12_000]);
+        assert!(!is_kept_for_files(1 << 20, u64::MAX.into()));
+    }
+}

@@ -1,0 +1,88 @@
+//! What the sessions of one account share: how many they are, and what they move together.
+
+use super::refusal::Refusal;
+use crate::account::AccountName;
+use crate::limits::SEATS_REMEMBERED;
+use crate::rate::{Directions, TokenBucket};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Shared by the sessions of an account, and counts them by that. It outlives them for a while,
+/// so that leaving and coming back does not fill its buckets.
+#[derive(Default)]
+pub struct Seat {
+    /// What the connections of all of them have moved; one that is being closed may hold on to it.
+    pub traffic: Rc<Traffic>,
+}
+
+/// Bytes of many sessions, in each direction.
+pub type Traffic = Directions<Cell<TokenBucket>>;
+
+/// The seats of all accounts.
+#[derive(Default)]
+pub(super) struct Seats(HashMap<AccountName, Rc<Seat>>);
+
+impl Seats {
+    /// A seat for one more session of `account`, unless `most` are taken.
+    pub(super) fn take(&mut self, account: &AccountName, most: usize) -> Result<Rc<Seat>, Refusal> {
+        if self.0.len() >= SEATS_REMEMBERED {
+            self.0.retain(|_, seat| sessions(seat) > 0);
+        }
+        let seat = self.0.entry(account.clone()).or_default();
+        if sessions(seat) >= most { Err(Refusal::TooManySessions) } else { Ok(Rc::clone(seat)) }
+    }
+}
+
+fn sessions(seat: &Rc<Seat>) -> usize {
+    // One is the map's own.
+    Rc::strong_count(seat) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rate::Rate;
+    use std::num::NonZeroU64;
+    use std::time::Instant;
+
+    fn name(number: usize) -> AccountName {
+        format!("a{number}").parse().expect("a name")
+    }
+
+    #[test]
+    fn seats_are_counted_by_who_holds_them() {
+        let mut seats = Seats::default();
+        let (first, second) = (seats.take(&name(1), 2), seats.take(&name(1), 2));
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(seats.take(&name(1), 2).err(), Some(Refusal::TooManySessions));
+        assert!(seats.take(&name(2), 2).is_ok());
+        drop(first);
+        assert!(seats.take(&name(1), 2).is_ok());
+    }
+
+    #[test]
+    fn leaving_and_coming_back_pays_no_debt() {
+        let (mut seats, now) = (Seats::default(), Instant::now());
+        let rate = Rate::per_second(NonZeroU64::MIN);
+        let seat = seats.take(&name(1), 1).expect("free");
+        let mut bucket = seat.traffic.up.get();
+        let ready_at = bucket.take(1000, rate, now);
+        seat.traffic.up.set(bucket);
+        drop(seat);
+        let seat = seats.take(&name(1), 1).expect("free again");
+        assert_eq!(seat.traffic.up.get().ready_at(), Some(ready_at));
+    }
+
+    #[test]
+    fn memory_for_seats_without_sessions_is_bounded() {
+        let mut seats = Seats::default();
+        let held = seats.take(&name(0), 1).expect("free");
+        for number in 1..SEATS_REMEMBERED * 2 {
+            assert!(seats.take(&name(number), 1).is_ok());
+        }
+        assert!(seats.0.len() <= SEATS_REMEMBERED);
+        assert_eq!(seats.take(&name(0), 1).err(), Some(Refusal::TooManySessions));
+        drop(held);
+    }
+}
