@@ -3,7 +3,7 @@
 use crate::Scene;
 use crate::common::full::tries;
 use crate::common::peer::put;
-use crate::common::{PATIENCE, Server, disk_usage, pattern, target, wait_until};
+use crate::common::{PATIENCE, disk_usage, pattern, target, wait_until};
 use crate::peer::TlsPeer;
 use berth::digest::Digest;
 use berth::scram::Binding;
