@@ -77,7 +77,7 @@ class Berth(Server):
         config = self.write(f"conf-{self.port}/berthd.json", json.dumps({
             "root": conf, "plaintext": True, "listen": f"127.0.0.1:{self.port}",
             "home_roots": [os.path.dirname(self.home)], "sync": self.sync,
-            "limits": {"sessions": many, "sessions_per_account": many, "sessions_per_address": many},
+            "limits": {"sessions": many, "sessions_per_account": many, "sessions_per_address": many, "strangers": many},
             "timeouts": {"idle": 7200, "stall": 7200}}))
         if not os.path.exists(f"{conf}/users/bench.json"):
             subprocess.run([self.path, "user", "add", "bench", "--home", self.home, "--password-stdin", "--config", config],

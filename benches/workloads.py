@@ -325,6 +325,27 @@ def many(bench):
     return bench.rounds(table, [*peers(measure, Rsync), ("berth", Berth, measure, False)], bench.large)
 
 
+def strangers(bench):
+    def alone(running, _first):
+        m = [bench.client(running, running.server.load("get", "--path", "big.bin")) for _ in range(8)]
+        moved = sum(run["bytes"] for run in m)
+        return dict(rate=moved / GB / sum(run["xfer_s"] for run in m), cpu=sum(run["cpu_s"] for run in m) / moved * GB)
+
+    def beside(running, first):
+        crowd = background(running.server.load("strangers", "-n", 2000, "--logins", 100), PASSWORD, stdout=subprocess.PIPE)
+        try:
+            if crowd.stdout.readline() != b"READY\n":
+                raise Failed("the strangers did not come")
+            values = alone(running, first)
+            if crowd.poll() is not None:
+                raise Failed("the strangers went away")
+            return values
+        finally:
+            kill(crowd)
+    table = Table(f"Downloads of {bench.big >> 20:,} MiB, beside 2,000 silent strangers and 100 logins a second over TLS that fail", RATES)
+    return bench.rounds(table, [("berth", Berth, alone, False), ("berth, beside strangers", Berth, beside, False)], bench.large)
+
+
 # ---- A slow disk ------------------------------------------------------------------------------
 
 THROTTLE = "/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device"
@@ -368,4 +389,5 @@ def slow_disk(bench):
 
 
 WORKLOADS = dict(download=download, file=download_to_file, upload=upload, small_down=small_down, small_up=small_up, small_up_disk=small_up_disk,
-                 idle=idle, login=logins, latency=latency, many=many, slow_disk=slow_disk)
+                 idle=idle, login=logins, latency=latency, many=many, strangers=strangers,
+                 slow_disk=slow_disk)

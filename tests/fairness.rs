@@ -105,9 +105,9 @@ fn molest(pair: &mut Pair, number: usize) {
 
 #[test]
 fn strangers_of_every_kind_leave_a_transfer_half_of_the_turns() {
-    const STRANGERS: usize = 200;
+    const STRANGERS: usize = 100;
     let mut server = Server::new();
-    write(&server.at("large"), &content(3, 32 * MIB));
+    write(&server.at("large"), &content(3, 16 * MIB));
     let mut pairs: Vec<Pair> = (0..STRANGERS).map(|_| Pair::stranger(&mut server)).collect();
     let mut transfer = Pair::logged_in(&mut server);
     transfer.request(&get("/large"));

@@ -4,6 +4,7 @@
 //!
 //! - `dialect` is what a session's bytes mean; `native`, `ftp`, `http` are the dialects.
 //! - `swarm` moves the bytes of many sessions.
+//! - `strangers` are a crowd without a password.
 //! - `bare` are loops without a protocol, to compare with.
 
 mod bare;
@@ -11,6 +12,7 @@ mod dialect;
 mod ftp;
 mod http;
 mod native;
+mod strangers;
 mod swarm;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -83,6 +85,16 @@ enum Mode {
         #[arg(long, value_delimiter = ',', default_value = "1000,5000,10000")]
         steps: Vec<usize>,
     },
+    /// Silent connections, and logins that fail, until killed
+    Strangers {
+        #[command(flatten)]
+        target: Target,
+        #[arg(short, default_value_t = 2000)]
+        n: usize,
+        /// Failing logins a second
+        #[arg(long, default_value_t = 100)]
+        logins: u32,
+    },
     /// Serves one file without any protocol
     BareSend {
         file: PathBuf,
@@ -154,6 +166,9 @@ fn run(mode: Mode) -> Outcome<Value> {
         Mode::Latency { target, n } => latency(&target, n),
         Mode::Login { target, n, c } => login(&target, n, c),
         Mode::Idle { target, steps } => idle(&target, &steps),
+        Mode::Strangers { target, n, logins } => {
+            strangers::molest(target.target, &target.user, n, logins).map(|()| Value::Null)
+        }
         Mode::BareSend { file, sha256 } => bare::send(&file, sha256).map(|()| Value::Null),
         Mode::BareReceive { file, sha256 } => bare::receive(&file, sha256).map(|()| Value::Null),
         Mode::BareFiles { folder, n, fdatasync } => {

@@ -3,7 +3,7 @@
 use crate::Scene;
 use crate::common::full::tries;
 use crate::common::peer::put;
-use crate::common::{PATIENCE, Server, disk_usage, pattern, target, wait_until};
+use crate::common::{PATIENCE, disk_usage, pattern, target, wait_until};
 use crate::peer::TlsPeer;
 use berth::digest::Digest;
 use berth::scram::Binding;
@@ -260,9 +260,9 @@ fn handshakes_that_break_off_at_any_byte_or_are_garbage_cost_nothing() {
         assert!(rest.len() < 100, "an alert at most");
     }
     wait_until("all of them are gone", || descriptors() <= before);
-    let (began, used) = (Instant::now(), ticks(&scene.server));
+    let (began, used) = (Instant::now(), scene.server.program.ticks());
     wait_until("half a second is over", || began.elapsed() >= Duration::from_millis(500));
-    assert!(ticks(&scene.server) - used < 10, "it spins");
+    assert!(scene.server.program.ticks() - used < 10, "it spins");
     TlsPeer::login(scene.server.address);
     let stderr = scene.server.program.stderr();
     assert!(!stderr.contains("defect") && !stderr.contains("panicked"), "{stderr}");
@@ -285,11 +285,4 @@ fn another_protocol_within_tls_is_refused() {
         let _ = tls.read_to_end(&mut rest);
         assert_eq!(rest, b"");
     }
-}
-
-/// The server's processor time in hundredths of a second.
-fn ticks(server: &Server) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", server.program.pid())).expect("it runs");
-    let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
-    fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
 }
