@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measures berth beside whichever of nginx, rsync, vsftpd, Pure-FTPd, ProFTPD and pyftpdlib are
-installed, and beside bare loops without any protocol. Everything runs on loopback, the server
+"""Measures berth beside whichever of nginx, rsync, sshd, vsftpd, Pure-FTPd, ProFTPD and
+pyftpdlib are installed, and beside bare loops without any protocol. Everything runs on loopback, the server
 with all its processes on one core and the client on another.
 
     benches/compare.py                          # all of it, five rounds; some peers need root
@@ -8,9 +8,11 @@ with all its processes on one core and the client on another.
     benches/compare.py --write-readme --json figures.json"""
 import argparse, json, os, pathlib, shutil, signal, subprocess, sys, tempfile, time
 from measure import Tools
-from workloads import WORKLOADS, Bench
+from workloads import WORKLOADS as PLAIN_WORKLOADS, Bench
+from workloads_tls import TLS_WORKLOADS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+WORKLOADS = PLAIN_WORKLOADS | TLS_WORKLOADS
 CONGESTION = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
@@ -83,7 +85,7 @@ def main():
     congestion = swap_congestion(options.congestion)
     used = CONGESTION.read_text().strip()
     try:
-        tools = Tools(programs, options.peers, names)
+        tools = Tools(programs, options.peers, names, folder)
         steps = [step // scale for step in (1000, 5000, 10000)]
         bench = Bench(tools, folder, disk, runs, (1 << 30) // scale, (16 << 20) // scale, files, steps)
         for name in chosen:

@@ -23,6 +23,8 @@ class Server:
     protocol = "ftp"          # what the load generator speaks to it
     program = ""              # looked for in the path and in --peers
     user = "bench"
+    tls = False
+    TLS = ""                  # what its configuration needs for TLS
 
     def __init__(self, tools, home, scratch):
         self.tools, self.home, self.scratch = tools, home, scratch
@@ -38,6 +40,9 @@ class Server:
     def command(self):
         raise NotImplementedError
 
+    def tls_lines(self):
+        return self.TLS.format(**self.tools.certificate()) if self.tls else ""
+
     def write(self, name, text, mode=0o600):
         path = os.path.join(self.scratch, name)
         with open(path, "w") as f:
@@ -47,7 +52,8 @@ class Server:
 
     def load(self, mode, *rest):
         """The load generator against this server."""
-        return [self.tools.load, mode, "--protocol", self.protocol, "--target", f"127.0.0.1:{self.port}", "--user", self.user, *map(str, rest)]
+        return [self.tools.load, mode, "--protocol", self.protocol, "--target", f"127.0.0.1:{self.port}", "--user", self.user,
+                *(["--tls"] if self.tls else []), *map(str, rest)]
 
     # What follows are command lines, or None for what cannot be done. Trees go into a folder.
 
@@ -63,6 +69,10 @@ class Server:
     def put_tree(self, local, folder):
         return None
 
+    def curl(self, *words):
+        curl = self.tools.find("curl")
+        return curl and [curl, "-sSfk", *(["--tls13-ciphers", "TLS_AES_128_GCM_SHA256"] if self.tls else []), *words]
+
 
 class Berth(Server):
     title, protocol = "berth", "native"
@@ -73,9 +83,10 @@ class Berth(Server):
     def command(self):
         conf = os.path.join(self.scratch, f"conf-{self.port}")
         os.makedirs(conf, exist_ok=True)
-        many = 20000
+        many, made = 20000, self.tools.certificate()
         config = self.write(f"conf-{self.port}/berthd.json", json.dumps({
-            "root": conf, "plaintext": True, "listen": f"127.0.0.1:{self.port}",
+            "root": conf, "plaintext": not self.tls, "listen": f"127.0.0.1:{self.port}",
+            "tls": {"certificate": made["certificate"], "key": made["key"]},
             "home_roots": [os.path.dirname(self.home)], "sync": self.sync,
             "limits": {"sessions": many, "sessions_per_account": many, "sessions_per_address": many, "strangers": many},
             "timeouts": {"idle": 7200, "stall": 7200}}))
@@ -85,7 +96,7 @@ class Berth(Server):
         return [self.path, "serve", "--config", config]
 
     def client(self, *words):
-        return [self.tools.berth, "--plaintext", "--quiet", f"bench@127.0.0.1:{self.port}", *words]
+        return [self.tools.berth, "--accept-new" if self.tls else "--plaintext", "--quiet", f"bench@127.0.0.1:{self.port}", *words]
 
     def get(self, name, local):
         return self.client("get", "-f", name, local)
@@ -134,6 +145,11 @@ class Rsync(Server):
 
 class Nginx(Server):
     title, protocol, program = "nginx", "http", "nginx"
+    TLS = "ssl_protocols TLSv1.3; ssl_certificate {certificate}; ssl_certificate_key {key}; output_buffers 2 512k;"
+
+    @property
+    def url(self):
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     def command(self):
         temp = self.home + ".nginx"           # beside the home, so that an upload ends in a rename
@@ -147,26 +163,30 @@ error_log {self.scratch}/nginx.log error; worker_rlimit_nofile 20000; events {{ 
 http {{ access_log off; sendfile on; tcp_nopush on; sendfile_max_chunk 2m; keepalive_timeout 7200; keepalive_requests 10000000;
   client_body_temp_path {temp}; client_body_buffer_size 1m; default_type application/octet-stream; {unused}
   open_file_cache max=20000 inactive=60s; client_body_timeout 7200; client_header_timeout 7200;
-  server {{ listen 127.0.0.1:{self.port} backlog=4096; root {self.home}; location / {{ }}
+  server {{ listen 127.0.0.1:{self.port} {"ssl" if self.tls else ""} backlog=4096; {self.tls_lines()} root {self.home}; location / {{ }}
     location /up/ {{ dav_methods PUT; create_full_put_path on; client_max_body_size 0; }} }} }}
 """)
         return [self.path, "-c", config, "-e", f"{self.scratch}/nginx.log"]
 
-    def _curl(self, lines, name):
-        if not self.tools.find("curl"):
-            return None
-        return [self.tools.find("curl"), "-sSf", "-Z", "--parallel-max", "8", "-K", self.write(name, "\n".join(lines), 0o644)]
+    def get(self, name, local):
+        return self.curl(f"{self.url}/{name}", "-o", local)
+
+    def _curl_all(self, lines, name):
+        return self.curl("-Z", "--parallel-max", "8", "-K", self.write(name, "\n".join(lines), 0o644))
 
     def get_tree(self, name, folder):
-        url = f"http://127.0.0.1:{self.port}/{name}"
-        return self._curl([f'create-dirs\nurl="{url}/{n}"\noutput="{folder}/{name}/{n}"' for n in self.tools.names], "curl-get")
+        url = f"{self.url}/{name}"
+        return self._curl_all([f'create-dirs\nurl="{url}/{n}"\noutput="{folder}/{name}/{n}"' for n in self.tools.names], "curl-get")
 
     def put_tree(self, local, folder):
-        url = f"http://127.0.0.1:{self.port}/{folder}/{os.path.basename(local)}"
-        return self._curl([f'url="{url}/{n}"\nupload-file="{local}/{n}"\noutput="/dev/null"' for n in self.tools.names], "curl-put")
+        url = f"{self.url}/{folder}/{os.path.basename(local)}"
+        return self._curl_all([f'url="{url}/{n}"\nupload-file="{local}/{n}"\noutput="/dev/null"' for n in self.tools.names], "curl-put")
 
 
 class Ftp(Server):
+    def get(self, name, local):
+        return self.curl(*(["--ssl-reqd"] if self.tls else []), "-u", f"{self.user}:{PASSWORD}", f"ftp://127.0.0.1:{self.port}/{name}", "-o", local)
+
     def _lftp(self, script):
         if not self.tools.find("lftp"):
             return None
@@ -183,6 +203,13 @@ class Ftp(Server):
 
 class Vsftpd(Ftp):
     title, program, user = "vsftpd", "vsftpd", "anonymous"
+    TLS = """ssl_enable=YES
+allow_anon_ssl=YES
+require_ssl_reuse=NO
+ssl_ciphers=HIGH
+rsa_cert_file={both}
+rsa_private_key_file={both}
+"""
 
     def command(self):
         empty = os.path.join(self.scratch, "empty")
@@ -212,12 +239,13 @@ data_connection_timeout=7200
 isolate=NO
 isolate_network=NO
 seccomp_sandbox=NO
-""")
+{self.tls_lines()}""")
         return [self.path, config]
 
 
 class PureFtpd(Ftp):
     title, program = "Pure-FTPd", "pure-ftpd"
+    TLS = "{both}"
 
     def missing(self):
         if not self.path or IS_ROOT and self.tools.find("pure-pw"):
@@ -229,11 +257,24 @@ class PureFtpd(Ftp):
         passwords = self.write("pure.passwd", f"bench:{CRYPT}:{who.pw_uid}:{who.pw_gid}::{self.home}/./::::::::::::\n")
         subprocess.run([self.tools.find("pure-pw"), "mkdb", f"{self.scratch}/pure.pdb", "-f", passwords], check=True, stdout=subprocess.DEVNULL)
         return [self.path, "-S", f"127.0.0.1,{self.port}", "-l", f"puredb:{self.scratch}/pure.pdb", "-c", "20000", "-C", "20000", "-E",
-                "-H", "-I", "120", "-u", "1", "-f", "none", "-g", f"{self.scratch}/pure.pid"]
+                "-H", "-I", "120", "-u", "1", "-f", "none", "-g", f"{self.scratch}/pure.pid",
+                *(["-Y", "1", "-2", self.tls_lines()] if self.tls else [])]
 
 
 class Proftpd(Ftp):
     title, program = "ProFTPD", "proftpd"
+    # Without a CA file it reads the system's at each login.
+    TLS = """<IfModule mod_dso.c>
+LoadModule mod_tls.c
+</IfModule>
+TLSEngine on
+TLSProtocol TLSv1.3
+TLSECCertificateFile {certificate}
+TLSECCertificateKeyFile {key}
+TLSCACertificateFile {certificate}
+TLSOptions NoSessionReuseRequired
+TLSVerifyClient off
+"""
 
     def command(self):
         who = pwd.getpwnam(OWNER)
@@ -264,17 +305,21 @@ AllowOverwrite on
 <IfModule mod_delay.c>
 DelayEngine off
 </IfModule>
-""")
+{self.tls_lines()}""")
         return [self.path, "-n", "-c", config]
 
 
 class Pyftpdlib(Ftp):
     title, program = "pyftpdlib", "python3"
+    TLS = "{both}"
     SCRIPT = """import logging, sys
 from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.servers import FTPServer
 logging.basicConfig(level=logging.WARNING)
+if sys.argv[4]:
+    from pyftpdlib.handlers import TLS_FTPHandler as FTPHandler
+    FTPHandler.certfile = sys.argv[4]
 FTPHandler.authorizer = DummyAuthorizer()
 FTPHandler.authorizer.add_user("bench", sys.argv[3], sys.argv[2], perm="elradfmwMT")
 FTPHandler.timeout = 7200
@@ -286,13 +331,54 @@ server.serve_forever()
     @property
     def path(self):
         pythons = [sys.executable] + self.tools.find_all("python3")
-        return next((p for p in pythons if subprocess.run([p, "-c", "import pyftpdlib"], capture_output=True).returncode == 0), None)
+        needed = "import pyftpdlib" + (", OpenSSL" if self.tls else "")
+        return next((p for p in pythons if subprocess.run([p, "-c", needed], capture_output=True).returncode == 0), None)
 
     def missing(self):
-        return None if self.path else "pyftpdlib is not installed"
+        return None if self.path else "pyftpdlib is not installed" + (", or pyOpenSSL is not" if self.tls else "")
 
     def command(self):
-        return [self.path, self.write("pyftpd.py", self.SCRIPT), str(self.port), self.home, PASSWORD]
+        return [self.path, self.write("pyftpd.py", self.SCRIPT), str(self.port), self.home, PASSWORD, self.tls_lines()]
+
+
+class Sshd(Server):
+    """As whoever runs this: no other user need be able to log in."""
+    title, protocol, program = "sshd (sftp)", "ssh", "sshd"
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    CIPHER = "aes128-gcm@openssh.com"        # the fastest, and what the others use
+
+    def missing(self):
+        return next((f"{program} is not installed" for program in ("sshd", "sftp", "ssh-keygen") if not self.tools.find(program)), None)
+
+    def command(self):
+        for name in ("host", "id"):
+            subprocess.run([self.tools.find("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", f"{self.scratch}/{name}"], check=True)
+        if IS_ROOT:
+            os.makedirs("/run/sshd", exist_ok=True)          # it asks for that one
+        config = self.write("sshd.conf", f"""ListenAddress 127.0.0.1
+Port {self.port}
+HostKey {self.scratch}/host
+PidFile none
+AuthorizedKeysFile {self.scratch}/id.pub
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin prohibit-password
+Subsystem sftp internal-sftp
+LogLevel ERROR
+""")
+        return [self.path, "-D", "-e", "-f", config]
+
+    def _sftp(self, line):
+        options = ["IdentitiesOnly=yes", "BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", f"Ciphers={self.CIPHER}"]
+        return [self.tools.find("sftp"), "-q", "-F", "none", "-R", "64", "-B", "261120", "-P", str(self.port), "-i", f"{self.scratch}/id",
+                *(f"-o{option}" for option in options), "-b", self.write("batch", line + "\n"), f"{self.user}@127.0.0.1"]
+
+    def get(self, name, local):
+        return self._sftp(f"get {self.home}/{name} {local}")
+
+    def put(self, local, name):
+        return self._sftp(f"put {local} {self.home}/{name}")
 
 
 class BareSend(Server):
@@ -321,3 +407,11 @@ class BareReceiveHashed(BareReceive):
 
 
 PEERS = [Rsync, Nginx, Vsftpd, PureFtpd, Proftpd, Pyftpdlib]
+
+
+def over_tls(kind):
+    return type(f"{kind.__name__}Tls", (kind,), dict(tls=True))
+
+
+BerthTls = over_tls(Berth)
+TLS_PEERS = [over_tls(kind) for kind in (Nginx, Vsftpd, PureFtpd, Proftpd, Pyftpdlib)]

@@ -2,52 +2,11 @@
 turn in each round, so that a ratio compares what the same minute allowed."""
 import hashlib, os, shutil, subprocess, time
 from measure import Failed, Running, background, client, fresh, kill
+from table import Table
 from peers import (BareReceive, BareReceiveHashed, BareSend, BareSendHashed, Berth, BerthData, IS_ROOT, OWNER, PASSWORD, PEERS, Nginx, Pyftpdlib,
                    Rsync)
 
 GB = 1e9
-
-
-class Table:
-    """Rows of values of several rounds; the first column is compared with the reference's."""
-
-    def __init__(self, title, columns, reference="berth"):
-        self.title, self.columns, self.reference = title, columns, reference
-        self.rows, self.notes = {}, []
-
-    def add(self, label, **values):
-        self.rows.setdefault(label, []).append(values)
-
-    def note(self, text):
-        if text not in self.notes:
-            self.notes.append(text)
-
-    def ratio(self, label):
-        key = self.columns[0][1]
-        pairs = zip(self.rows[label], self.rows.get(self.reference, []))
-        ratios = [mine[key] / reference[key] for mine, reference in pairs if reference[key]]
-        return f"{median(ratios):.2f}" if ratios else "—"
-
-    def markdown(self):
-        heads = ["", *(head for head, _, _ in self.columns), "of berth's"]
-        lines = [f"**{self.title}**", "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-        for label, rounds in self.rows.items():
-            cells = [spread([r[key] for r in rounds if key in r], digits) for _, key, digits in self.columns]
-            lines.append("| " + " | ".join([label, *cells, self.ratio(label)]) + " |")
-        return "\n".join(lines + [f"\n{note}" for note in self.notes]) + "\n"
-
-
-def median(values):
-    values = sorted(values)
-    middle = len(values) // 2
-    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
-
-
-def spread(values, digits):
-    if not values:
-        return "—"
-    text = f"{median(values):,.{digits}f}"
-    return text if len(values) == 1 else f"{text} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
 
 
 class Bench:
@@ -138,8 +97,17 @@ def sha256(path):
     return digest.hexdigest()
 
 
+def rows(measure, kinds):
+    return [(kind.title, kind, measure, False) for kind in kinds]
+
+
+def afresh(entries):
+    """The same with a server of its own each round."""
+    return [(label, kind, measure, True) for label, kind, measure, _ in entries]
+
+
 def peers(measure, *without):
-    return [(kind.title, kind, measure, False) for kind in PEERS if kind not in without]
+    return rows(measure, [kind for kind in PEERS if kind not in without])
 
 
 # ---- Large files ------------------------------------------------------------------------------
@@ -147,32 +115,42 @@ def peers(measure, *without):
 RATES = [("GB/s", "rate", 2), ("server CPU s/GB", "cpu", 3)]
 
 
-def download(bench):
+def measure_download(bench):
     def measure(running, first):
         m = bench.client(running, running.server.load("get", "--path", "big.bin", *(["--sha256"] if first else [])))
         if m["bytes"] != bench.big or first and m["sha256"] != bench.digest:
             raise Failed("what came is not the file")
         return dict(rate=bench.big / GB / m["xfer_s"], cpu=m["cpu_s"] / bench.big * GB)
+    return measure
+
+
+def download(bench):
+    measure = measure_download(bench)
     table = Table(f"Download of {bench.big >> 20:,} MiB, the receiver discards", RATES)
     return bench.rounds(table, [
         (BareSend.title, BareSend, measure, False), *peers(measure, Rsync), ("berth", Berth, measure, False),
         (BareSendHashed.title, BareSendHashed, measure, False), ("berth, digest not known yet", Berth, measure, True)], bench.large)
 
 
-def download_to_file(bench):
+def measure_to_file(bench):
     def measure(running, first):
         local = f"{fresh(bench.sink)}/big.bin"
         m = bench.client(running, running.server.get("big.bin", local))
         if os.path.getsize(local) != bench.big or first and sha256(local) != bench.digest:
             raise Failed("what came is not the file")
         return dict(rate=bench.big / GB / m["wall_s"], cpu=m["cpu_s"] / bench.big * GB)
+    return measure
+
+
+def download_to_file(bench):
+    measure = measure_to_file(bench)
     table = Table(f"Download of {bench.big >> 20:,} MiB, file to file and verified, login included", RATES)
     bench.rounds(table, [("rsync", Rsync, measure, False), ("berth", Berth, measure, False), ("berth, digest not known yet", Berth, measure, True)], bench.large)
     fresh(bench.sink)
     return table
 
 
-def upload(bench):
+def measure_upload(bench):
     def measure(running, first):
         fresh(f"{bench.large}/up", OWNER)
         m = bench.client(running, running.server.put(f"{bench.large}/big.bin", "up/big.bin"))
@@ -183,6 +161,11 @@ def upload(bench):
         if os.path.getsize(f"{bench.large}/up/big.bin") != bench.big or first and sha256(f"{bench.large}/up/big.bin") != bench.digest:
             raise Failed("what arrived is not the file")
         return dict(rate=bench.big / GB / m.get("xfer_s", m["wall_s"]), cpu=m["cpu_s"] / bench.big * GB)
+    return measure
+
+
+def upload(bench):
+    measure = measure_upload(bench)
     table = Table(f"Upload of {bench.big >> 20:,} MiB; rsync and berth verify it, login included", RATES)
     bench.rounds(table, [(BareReceive.title, BareReceive, measure, False), *peers(measure),
                          (BareReceiveHashed.title, BareReceiveHashed, measure, False), ("berth", Berth, measure, False)], bench.large)
@@ -257,13 +240,21 @@ def small_up_disk(bench):
 
 # ---- Many sessions ----------------------------------------------------------------------------
 
-def idle(bench):
-    table = Table("Idle sessions, logged in: memory (PSS)", [("KiB per session", "each", 1), ("MiB at start", "start", 1), ("held", "held", 0)])
+MEMORY = [("KiB per session", "each", 1), ("MiB at start", "start", 1), ("held", "held", 0)]
+RUSHES = [("per s", "rate", 0), ("p99 ms", "p99", 1), ("server CPU ms each", "cpu", 3)]
+NO_LOGIN = "nginx has no login: its session is one question."
 
+
+def is_light(server):
+    """Whether a session costs it no process."""
+    return server.title in ("berth", "nginx", "pyftpdlib")
+
+
+def measure_idle(bench, most=None):
     def measure(running, first):
         if first:
             return {}
-        steps = bench.steps if running.server.title in ("berth", "nginx", "pyftpdlib") else bench.steps[:1]
+        steps = [step for step in bench.steps if not most or step <= most] if is_light(running.server) else bench.steps[:1]
         start, held, each = running.pss(), 0, 0
         process = background(running.server.load("idle", "--steps", ",".join(map(str, steps))), PASSWORD,
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -279,17 +270,25 @@ def idle(bench):
         if not held:
             raise Failed(line[-1].strip())
         return dict(each=each / 1024, start=start / (1 << 20), held=held)
-    return bench.rounds(table, [(label, kind, m, True) for label, kind, m, _ in [*peers(measure, Rsync), ("berth", Berth, measure, True)]], bench.large)
+    return measure
+
+
+def idle(bench):
+    entries = [*peers(measure_idle(bench), Rsync), ("berth", Berth, measure_idle(bench), True)]
+    return bench.rounds(Table("Idle sessions, logged in: memory (PSS)", MEMORY), afresh(entries), bench.large)
+
+
+def measure_logins(bench):
+    def measure(running, first):
+        count = 300 if first or not is_light(running.server) else 3000
+        m = bench.client(running, running.server.load("login", "-n", count, "-c", 50))
+        return dict(rate=m["rate"], p99=m["p99_ms"], cpu=m["cpu_s"] / count * 1e3)
+    return measure
 
 
 def logins(bench):
-    table = Table("Logins, 50 at once", [("per s", "rate", 0), ("p99 ms", "p99", 1), ("server CPU ms each", "cpu", 3)])
-
-    def measure(running, first):
-        count = 300 if first or running.server.title not in ("berth", "nginx", "pyftpdlib") else 3000
-        m = bench.client(running, running.server.load("login", "-n", count, "-c", 50))
-        return dict(rate=m["rate"], p99=m["p99_ms"], cpu=m["cpu_s"] / count * 1e3)
-    table.note("nginx has no login: its session is one question.")
+    measure, table = measure_logins(bench), Table("Logins, 50 at once", RUSHES)
+    table.note(NO_LOGIN)
     return bench.rounds(table, [*peers(measure, Rsync), ("berth", Berth, measure, False)], bench.large)
 
 

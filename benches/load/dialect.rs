@@ -1,6 +1,7 @@
 //! What the bytes of a session mean, whatever its protocol. A dialect sees no socket: bytes in,
 //! bytes out, and what they amounted to.
 
+use berth::tls::Sealed;
 use std::error::Error;
 
 /// A failure ends the measurement; its text is for people.
@@ -9,6 +10,8 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 /// What some bytes amounted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
+    /// The connection is to be encrypted from here on.
+    Seal,
     /// Requests may follow.
     LoggedIn,
     /// The file comes or goes on a second connection, to this port.
@@ -37,6 +40,9 @@ pub(crate) struct Taken {
 pub(crate) trait Dialect {
     /// The connection is open.
     fn begin_login(&mut self, out: &mut Vec<u8>) -> Outcome<Option<Event>>;
+
+    /// The connection is encrypted now, as [`Event::Seal`] asked for.
+    fn begin_sealed(&mut self, sealed: &Sealed, out: &mut Vec<u8>) -> Outcome<Option<Event>>;
 
     /// Downloads `path`.
     fn begin_get(&mut self, path: &str, out: &mut Vec<u8>);

@@ -1,20 +1,24 @@
-//! FTP as its clients speak it today: binary, with EPSV.
+//! FTP as its clients speak it today: binary, with EPSV; encrypted, both connections are.
 
 use crate::dialect::{Dialect, Event, Outcome, Taken, closed};
+use berth::tls::Sealed;
 
 /// One control connection.
 pub(crate) struct Ftp {
     user: String,
     password: String,
+    is_sealed: bool,
     step: Step,
 }
 
 /// What the next reply answers.
 enum Step {
     Greeting,
+    Seal,
     User,
     Password,
-    Binary,
+    /// One of the commands that every session begins with; these follow.
+    Prepare(&'static [&'static str]),
     /// EPSV, and the command that follows it.
     Passive(String),
     Transfer(Transfer),
@@ -31,8 +35,13 @@ struct Transfer {
 
 impl Ftp {
     /// A session that is not logged in.
-    pub(crate) fn new(user: &str, password: &str) -> Self {
-        Self { user: user.into(), password: password.into(), step: Step::Greeting }
+    pub(crate) fn new(user: &str, password: &str, is_sealed: bool) -> Self {
+        Self { user: user.into(), password: password.into(), is_sealed, step: Step::Greeting }
+    }
+
+    fn say_user(&mut self, out: &mut Vec<u8>) -> Step {
+        out.extend(format!("USER {}\r\n", self.user).bytes());
+        Step::User
     }
 
     fn begin_transfer(&mut self, command: String, out: &mut Vec<u8>) {
@@ -47,19 +56,21 @@ impl Ftp {
             return Err(line.into());
         }
         let (next, event) = match std::mem::replace(&mut self.step, Step::Question) {
-            Step::Greeting => {
-                out.extend(format!("USER {}\r\n", self.user).bytes());
-                (Step::User, None)
+            Step::Greeting if self.is_sealed => {
+                out.extend(b"AUTH TLS\r\n");
+                (Step::Seal, None)
             }
+            Step::Greeting => (self.say_user(out), None),
+            Step::Seal => (Step::Seal, Some(Event::Seal)),
             Step::User if line.starts_with('3') => {
                 out.extend(format!("PASS {}\r\n", self.password).bytes());
                 (Step::Password, None)
             }
             Step::User | Step::Password => {
-                out.extend(b"TYPE I\r\n");
-                (Step::Binary, None)
+                let commands = if self.is_sealed { PREPARE_SEALED } else { PREPARE };
+                prepare(commands, out)
             }
-            Step::Binary => (Step::Question, Some(Event::LoggedIn)),
+            Step::Prepare(commands) => prepare(commands, out),
             Step::Passive(command) => {
                 out.extend(command.bytes());
                 let port = line.split('|').nth(3).ok_or("EPSV without a port")?;
@@ -78,8 +89,19 @@ impl Ftp {
     }
 }
 
+fn prepare(commands: &'static [&'static str], out: &mut Vec<u8>) -> (Step, Option<Event>) {
+    let Some((next, rest)) = commands.split_first() else { return (Step::Question, Some(Event::LoggedIn)) };
+    out.extend(next.bytes());
+    (Step::Prepare(rest), None)
+}
+
 impl Dialect for Ftp {
     fn begin_login(&mut self, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+        Ok(None)
+    }
+
+    fn begin_sealed(&mut self, _sealed: &Sealed, out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+        self.step = self.say_user(out);
         Ok(None)
     }
 
@@ -119,7 +141,11 @@ impl Dialect for Ftp {
                 transfer.is_ended = true;
                 Ok(transfer.is_confirmed.then_some(Event::Done))
             }
+            Step::Leave => Ok(None),
             _ => closed(),
         }
     }
 }
+
+const PREPARE: &[&str] = &["TYPE I\r\n"];
+const PREPARE_SEALED: &[&str] = &["PBSZ 0\r\n", "PROT P\r\n", "TYPE I\r\n"];

@@ -1,15 +1,22 @@
 //! Two protocols without a login: HTTP with connections kept alive, and no protocol at all.
 
 use crate::dialect::{Dialect, Event, Outcome, Taken, closed};
+use berth::tls::Sealed;
 
 /// One connection to a web server.
 #[derive(Default)]
 pub(crate) struct Http {
+    is_sealed: bool,
     has_body: bool,
     content_left: usize,
 }
 
 impl Http {
+    /// A connection that is not open yet.
+    pub(crate) fn new(is_sealed: bool) -> Self {
+        Self { is_sealed, ..Self::default() }
+    }
+
     fn request(&mut self, method: &str, path: &str, more: &str, out: &mut Vec<u8>) {
         let path = path.trim_start_matches('/');
         out.extend(format!("{method} /{path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n").bytes());
@@ -33,6 +40,10 @@ impl Http {
 
 impl Dialect for Http {
     fn begin_login(&mut self, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+        Ok(Some(if self.is_sealed { Event::Seal } else { Event::LoggedIn }))
+    }
+
+    fn begin_sealed(&mut self, _sealed: &Sealed, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
         Ok(Some(Event::LoggedIn))
     }
 
@@ -77,6 +88,10 @@ pub(crate) struct Raw;
 impl Dialect for Raw {
     fn begin_login(&mut self, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
         Ok(Some(Event::LoggedIn))
+    }
+
+    fn begin_sealed(&mut self, _sealed: &Sealed, _out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+        Err("there is no TLS without a protocol".into())
     }
 
     fn begin_get(&mut self, _path: &str, _out: &mut Vec<u8>) {}

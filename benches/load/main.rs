@@ -3,7 +3,7 @@
 //! that `cargo bench` and `cargo test --benches` pass over it.
 //!
 //! - `dialect` is what a session's bytes mean; `native`, `ftp`, `http` are the dialects.
-//! - `swarm` moves the bytes of many sessions.
+//! - `swarm` moves the bytes of many sessions, `stream` those of one connection, perhaps encrypted.
 //! - `strangers` are a crowd without a password.
 //! - `bare` are loops without a protocol, to compare with.
 
@@ -13,10 +13,16 @@ mod ftp;
 mod http;
 mod native;
 mod strangers;
+mod stream;
 mod swarm;
 
+use berth::tls::Pinning;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use dialect::{Dialect, Event, Outcome};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::version::TLS13;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -24,6 +30,7 @@ use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 use swarm::Swarm;
 
@@ -124,6 +131,9 @@ struct Target {
     target: SocketAddr,
     #[arg(long, value_enum, default_value_t = Protocol::Native)]
     protocol: Protocol,
+    /// Encrypted; any certificate will do
+    #[arg(long)]
+    tls: bool,
     #[arg(long, default_value = "bench")]
     user: String,
     /// The remote file
@@ -180,16 +190,32 @@ fn run(mode: Mode) -> Outcome<Value> {
 impl Target {
     fn swarm(&self) -> Outcome<Swarm> {
         let (user, password) = (self.user.clone(), std::env::var("BERTH_PASSWORD").unwrap_or_default());
+        let is_sealed = self.tls;
         let dialect: Box<dyn Fn() -> Box<dyn Dialect>> = match self.protocol {
             Protocol::Native => {
                 let account: &'static _ = Box::leak(Box::new(native::Account::new(user, password)));
-                Box::new(move || Box::new(native::Native::new(account)))
+                Box::new(move || Box::new(native::Native::new(account, is_sealed)))
             }
-            Protocol::Ftp => Box::new(move || Box::new(ftp::Ftp::new(&user, &password))),
-            Protocol::Http => Box::new(|| Box::new(http::Http::default())),
+            Protocol::Ftp => Box::new(move || Box::new(ftp::Ftp::new(&user, &password, is_sealed))),
+            Protocol::Http => Box::new(move || Box::new(http::Http::new(is_sealed))),
             Protocol::Raw => Box::new(|| Box::new(http::Raw)),
         };
-        Swarm::new(self.target, dialect)
+        Swarm::new(self.target, dialect, self.tls_config()?)
+    }
+
+    /// With the one cipher that every server has and that is fast everywhere.
+    fn tls_config(&self) -> Outcome<Arc<ClientConfig>> {
+        let cipher_suites = vec![ring::cipher_suite::TLS13_AES_128_GCM_SHA256];
+        let provider = Arc::new(CryptoProvider { cipher_suites, ..ring::default_provider() });
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13])?;
+        let verifier = Pinning::new(None);
+        let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        config.enable_sni = false;
+        if self.protocol == Protocol::Native {
+            config.alpn_protocols = vec![b"berth/1".to_vec()];
+        }
+        Ok(Arc::new(config))
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::dialect::{Dialect, Event, Outcome, Taken, closed};
 use berth::limits::CONTROL_BYTES_MAX;
 use berth::scram::{Binding, ClientExchange, ClientKeys, ClientProved, Secret};
+use berth::tls::Sealed;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Frame, Reply, Request};
@@ -27,6 +28,8 @@ impl Account {
 /// One session.
 pub(crate) struct Native {
     account: &'static Account,
+    is_sealed: bool,
+    binding: Binding,
     step: Step,
     id: u32,
     /// Bytes of the current data frame that have not come.
@@ -42,8 +45,12 @@ enum Step {
 
 impl Native {
     /// A session that is not logged in.
-    pub(crate) fn new(account: &'static Account) -> Self {
-        Self { account, step: Step::Hello, id: 0, content_left: 0 }
+    pub(crate) fn new(account: &'static Account, is_sealed: bool) -> Self {
+        Self { account, is_sealed, binding: Binding::None, step: Step::Hello, id: 0, content_left: 0 }
+    }
+
+    fn greet(&mut self, out: &mut Vec<u8>) {
+        self.request(&Request::Hello { versions: vec![VERSION], client: "load".into() }, out);
     }
 
     fn request(&mut self, request: &Request, out: &mut Vec<u8>) {
@@ -57,8 +64,8 @@ impl Native {
             (Step::Hello, Reply::Hello { .. }) => {
                 let Account { user, password, keys } = self.account;
                 let secret = keys.get().map_or(Secret::Password(password), Secret::Keys);
-                let (exchange, message) = ClientExchange::new(user, secret, Binding::None)?;
-                let mechanism = Binding::None.mechanism().into();
+                let (exchange, message) = ClientExchange::new(user, secret, self.binding)?;
+                let mechanism = self.binding.mechanism().into();
                 self.request(&Request::Auth { mechanism, message }, out);
                 self.step = Step::Challenge(exchange);
             }
@@ -82,7 +89,16 @@ impl Native {
 
 impl Dialect for Native {
     fn begin_login(&mut self, out: &mut Vec<u8>) -> Outcome<Option<Event>> {
-        self.request(&Request::Hello { versions: vec![VERSION], client: "load".into() }, out);
+        if self.is_sealed {
+            return Ok(Some(Event::Seal));
+        }
+        self.greet(out);
+        Ok(None)
+    }
+
+    fn begin_sealed(&mut self, sealed: &Sealed, out: &mut Vec<u8>) -> Outcome<Option<Event>> {
+        self.binding = sealed.binding()?;
+        self.greet(out);
         Ok(None)
     }
 

@@ -2,18 +2,22 @@
 //! that all share, so a session costs its socket and little else.
 
 use crate::dialect::{Dialect, Event, Outcome};
+use crate::stream::{Arrival, Stream};
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustls::ClientConfig;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// See the module.
 pub(crate) struct Swarm {
     target: SocketAddr,
     dialect: Box<dyn Fn() -> Box<dyn Dialect>>,
+    /// How connections are encrypted, where the dialect wants them to be.
+    tls: Arc<ClientConfig>,
     epoll: OwnedFd,
     sessions: slab::Slab<Session>,
     buffer: Vec<u8>,
@@ -22,8 +26,8 @@ pub(crate) struct Swarm {
 
 /// One session and its connections.
 pub(crate) struct Session {
-    control: TcpStream,
-    second: Option<TcpStream>,
+    control: Stream,
+    second: Option<Stream>,
     dialect: Box<dyn Dialect>,
     /// Received and not yet understood.
     held: Vec<u8>,
@@ -36,15 +40,19 @@ pub(crate) struct Session {
 
 impl Swarm {
     /// No sessions yet with the server at `target`.
-    pub(crate) fn new(target: SocketAddr, dialect: Box<dyn Fn() -> Box<dyn Dialect>>) -> Outcome<Self> {
+    pub(crate) fn new(
+        target: SocketAddr,
+        dialect: Box<dyn Fn() -> Box<dyn Dialect>>,
+        tls: Arc<ClientConfig>,
+    ) -> Outcome<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let (sessions, happened) = (slab::Slab::new(), VecDeque::new());
-        Ok(Self { target, dialect, epoll, sessions, buffer: vec![0; BUFFER_BYTES], happened })
+        Ok(Self { target, dialect, tls, epoll, sessions, buffer: vec![0; BUFFER_BYTES], happened })
     }
 
     /// Connects and begins to log in.
     pub(crate) fn open(&mut self) -> Outcome<usize> {
-        let control = connect(self.target)?;
+        let control = Stream::connect(self.target)?;
         let dialect = (self.dialect)();
         let key = self.sessions.insert(Session {
             control,
@@ -127,8 +135,8 @@ impl Swarm {
                 result => drop(result?),
             }
             for event in events.drain(..) {
-                let token = event.data.u64();
-                self.receive(token as usize / 2, token % 2 == 1)?;
+                let (key, is_second) = (event.data.u64() as usize / 2, event.data.u64() % 2 == 1);
+                while self.receive(key, is_second)? {}
             }
         }
         Ok(self.happened.pop_front().expect("the loop ends when something happened"))
@@ -142,26 +150,40 @@ impl Swarm {
         let session = &mut self.sessions[key];
         let mut out = Vec::new();
         let event = begin(&mut *session.dialect, &mut out)?;
-        session.control.write_all(&out)?;
+        session.control.send(&out)?;
         self.settle(key, event)
     }
 
-    fn receive(&mut self, key: usize, from_second: bool) -> Outcome<()> {
+    /// Receives once; whether there is more that no event announces.
+    fn receive(&mut self, key: usize, is_second: bool) -> Outcome<bool> {
+        if is_second {
+            self.receive_second(key)?
+        } else {
+            self.receive_control(key)?
+        }
+        let session = &self.sessions[key];
+        let stream = if is_second { session.second.as_ref() } else { Some(&session.control) };
+        Ok(stream.is_some_and(Stream::holds_input))
+    }
+
+    fn receive_control(&mut self, key: usize) -> Outcome<()> {
         let session = &mut self.sessions[key];
         let held = session.held.len();
-        if from_second {
-            let Some(second) = &mut session.second else { return Ok(()) };
-            let count = second.read(&mut self.buffer)?;
-            session.count_content(&self.buffer[..count]);
-            return if count == 0 { self.ended(key) } else { Ok(()) };
-        }
         self.buffer[..held].copy_from_slice(&session.held);
-        session.held.clear();
-        let count = session.control.read(&mut self.buffer[held..])?;
-        if count == 0 {
-            return self.ended(key);
+        match session.control.receive(&mut self.buffer[held..])? {
+            Arrival::Bytes(count) => {
+                session.held.clear();
+                self.take(key, held + count)
+            }
+            Arrival::Keys => self.begin_sealed(key),
+            Arrival::Nothing => Ok(()),
+            Arrival::End => self.ended(key),
         }
-        let (mut start, end, mut out) = (0, held + count, Vec::new());
+    }
+
+    /// Lets the dialect take the first `end` bytes of the buffer; it gets the rest of them again.
+    fn take(&mut self, key: usize, end: usize) -> Outcome<()> {
+        let (mut start, mut out) = (0, Vec::new());
         while start < end {
             let session = &mut self.sessions[key];
             let taken = session.dialect.take(&self.buffer[start..end], &mut out)?;
@@ -172,13 +194,32 @@ impl Swarm {
                 session.count_content(&self.buffer[start..start + taken.bytes]);
             }
             start += taken.bytes;
-            if !out.is_empty() {
-                session.control.write_all(&out)?;
-                out.clear();
-            }
+            session.control.send(&out)?;
+            out.clear();
             self.settle(key, taken.event)?;
         }
         self.sessions[key].held.extend_from_slice(&self.buffer[start..end]);
+        Ok(())
+    }
+
+    fn begin_sealed(&mut self, key: usize) -> Outcome<()> {
+        let session = &mut self.sessions[key];
+        let mut out = Vec::new();
+        let sealed = session.control.sealed().ok_or("keys without encryption")?;
+        let event = session.dialect.begin_sealed(sealed, &mut out)?;
+        session.control.send(&out)?;
+        self.settle(key, event)
+    }
+
+    fn receive_second(&mut self, key: usize) -> Outcome<()> {
+        let session = &mut self.sessions[key];
+        let Some(second) = &mut session.second else { return Ok(()) };
+        match second.receive(&mut self.buffer)? {
+            Arrival::Bytes(count) => session.count_content(&self.buffer[..count]),
+            Arrival::Keys => session.send_file(false)?,
+            Arrival::Nothing => {}
+            Arrival::End => return self.ended(key),
+        }
         Ok(())
     }
 
@@ -192,17 +233,26 @@ impl Swarm {
     fn settle(&mut self, key: usize, event: Option<Event>) -> Outcome<()> {
         match event {
             None => {}
-            Some(Event::Connect(port)) => {
-                let second = connect(SocketAddr::new(self.target.ip(), port))?;
-                epoll::add(&self.epoll, &second, EventData::new_u64(2 * key as u64 + 1), EventFlags::IN)?;
-                let session = &mut self.sessions[key];
-                session.second = Some(second);
-                session.send_file(false)?;
-            }
+            Some(Event::Seal) => self.sessions[key].control.seal(&self.tls)?,
+            Some(Event::Connect(port)) => self.connect_second(key, port)?,
             Some(Event::SendFile { keeps_open }) => self.sessions[key].send_file(keeps_open)?,
             Some(event @ (Event::LoggedIn | Event::Done)) => self.happened.push_back((key, event)),
         }
         Ok(())
+    }
+
+    /// The second connection is encrypted if the first one is.
+    fn connect_second(&mut self, key: usize, port: u16) -> Outcome<()> {
+        let mut second = Stream::connect(SocketAddr::new(self.target.ip(), port))?;
+        epoll::add(&self.epoll, &second, EventData::new_u64(2 * key as u64 + 1), EventFlags::IN)?;
+        let session = &mut self.sessions[key];
+        if session.control.sealed().is_some() {
+            second.seal(&self.tls)?;
+            session.second = Some(second);
+            return Ok(());
+        }
+        session.second = Some(second);
+        session.send_file(false)
     }
 }
 
@@ -217,25 +267,14 @@ impl Session {
     /// Sends the file to be uploaded, if there is one, in one go.
     fn send_file(&mut self, keeps_open: bool) -> Outcome<()> {
         let Some(file) = self.upload.take() else { return Ok(()) };
-        let socket = self.second.as_ref().unwrap_or(&self.control);
-        while rustix::fs::sendfile(socket, &file, None, SEND_BYTES)? > 0 {}
-        if !keeps_open {
-            socket.shutdown(Shutdown::Write)?;
-        }
-        Ok(())
+        let stream = self.second.as_mut().unwrap_or(&mut self.control);
+        stream.send_file(file)?;
+        if keeps_open { Ok(()) } else { stream.finish() }
     }
-}
-
-fn connect(target: SocketAddr) -> Outcome<TcpStream> {
-    let stream = TcpStream::connect(target).map_err(|error| format!("cannot connect to {target}: {error}"))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// What one read may take.
 const BUFFER_BYTES: usize = 1024 * 1024;
-/// What one sendfile may send.
-const SEND_BYTES: usize = 64 * 1024 * 1024;
 /// Short queues of waiting connections lose what is beyond them.
 const LOGINS_AT_ONCE: usize = 8;
 const EVENTS_PER_WAIT: usize = 256;

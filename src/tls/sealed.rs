@@ -107,7 +107,7 @@ impl Sealed {
 
     /// Whether [`Sealed::receive`] has something to give that no socket will announce.
     pub fn holds_input(&self) -> bool {
-        self.plaintext_bytes > 0 || !self.ciphertext.is_empty()
+        self.plaintext_bytes > 0 || !self.ciphertext.is_empty() || self.has_ended
     }
 
     /// Whether the two have yet to agree on keys.
@@ -278,6 +278,18 @@ mod tests {
             exchange(&mut client, &mut server);
             assert!(server.run(room).expect("an end in good order"));
         }
+    }
+
+    #[test]
+    fn an_end_that_comes_with_the_last_bytes_is_not_left_unnoticed() {
+        let (mut client, mut server) = agreed(usize::MAX);
+        client.sealed.seal(b"the last").expect("open");
+        client.sealed.close(&mut client.wire).expect("memory takes all");
+        exchange(&mut client, &mut server);
+        let mut room = [0; 100];
+        assert_eq!(server.sealed.receive(&mut server.wire, &mut room).expect("whole"), Received::Bytes(8));
+        assert!(server.sealed.holds_input(), "no event announces it");
+        assert_eq!(server.sealed.receive(&mut server.wire, &mut room).expect("whole"), Received::End);
     }
 
     #[test]
