@@ -4,15 +4,17 @@
 //!   `trust` knows to whom. `outgoing` is the queue.
 //! - `link` is the conversation: requests out, answers in, in order, reading while it writes.
 //! - `login` and `password` make a `session` of it: a link, a current folder, an `output`.
-//! - `upload` and `download` move files, `local` keeps them safe here, `progress` shows them,
+//! - `upload` and `download` move files, `stream` the content of one through a pipe, `local` keeps
+//!   them safe here, `progress` shows them,
 //!   `state` remembers them between runs.
 //! - `command` is the table of commands, `commands` what they do, `words` and `glob` how they
-//!   are written, `listing`, `transfer` and `tally` what they tell.
+//!   are written, `listing`, `colors`, `transfer` and `tally` what they tell.
 //! - `shell` and `script` carry them out; `outcome` turns failures into exit codes.
 //!
 //! Nothing here knows how a server works; tests talk to it through a [`pipe::Pipe`] in memory.
 
 pub mod args;
+pub mod colors;
 pub mod command;
 pub mod commands;
 pub mod completion;
@@ -35,6 +37,7 @@ pub mod script;
 pub mod session;
 pub mod shell;
 pub mod state;
+pub mod stream;
 pub mod tally;
 pub mod tls_pipe;
 pub mod transfer;

@@ -1,26 +1,38 @@
 //! The table itself.
 
 use super::{Action, Command, Operands};
-use crate::client::commands::{files, folders, get, help, inspect, list, local, partials, put};
+use crate::client::commands::{cat, files, folders, get, help, inspect, list, local, outside, partials, put, usage};
 
 /// Every command, in the order in which `help` shows them.
 pub const COMMANDS: &[Command] = &[
     Command {
         name: "ls",
         aliases: &[],
-        usage: "[-l] [-a] [PATH...]",
+        usage: "[-l] [-a] [-1] [-S] [-t] [-r] [PATH...]",
         help: "list folders",
-        options: &[("-l", "with mode, size and date"), ("-a", "hidden names too")],
-        example: "ls -l photos",
+        options: &[
+            ("-l", "with mode, size and date"),
+            ("-a", "hidden names too"),
+            ("-1", "one name on a line"),
+            ("-S", "the largest first"),
+            ("-t", "the newest first"),
+            ("-r", "the other way round"),
+        ],
+        example: "ls -lt photos",
         operands: Operands::Remote,
         action: Action::Run(list::ls),
     },
     Command {
         name: "dir",
         aliases: &["ll"],
-        usage: "[-a] [PATH...]",
+        usage: "[-a] [-S] [-t] [-r] [PATH...]",
         help: "list folders with mode, size and date, as ls -l does",
-        options: &[("-a", "hidden names too")],
+        options: &[
+            ("-a", "hidden names too"),
+            ("-S", "the largest first"),
+            ("-t", "the newest first"),
+            ("-r", "the other way round"),
+        ],
         example: "dir *.txt",
         operands: Operands::Remote,
         action: Action::Run(list::dir),
@@ -64,6 +76,16 @@ pub const COMMANDS: &[Command] = &[
         example: "put report.pdf /letters/",
         operands: Operands::LocalThenRemote,
         action: Action::Run(put::put),
+    },
+    Command {
+        name: "cat",
+        aliases: &[],
+        usage: "PATH...",
+        help: "show what is in files",
+        options: &[],
+        example: "cat notes.txt",
+        operands: Operands::Remote,
+        action: Action::Run(cat::cat),
     },
     Command {
         name: "partials",
@@ -137,13 +159,33 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "quota",
-        aliases: &["df"],
+        aliases: &[],
         usage: "",
         help: "show what is used, reserved, allowed and free",
         options: &[],
         example: "quota",
         operands: Operands::None,
         action: Action::Run(inspect::quota),
+    },
+    Command {
+        name: "df",
+        aliases: &[],
+        usage: "",
+        help: "show the quota in one line, as df does",
+        options: &[],
+        example: "df",
+        operands: Operands::None,
+        action: Action::Run(usage::df),
+    },
+    Command {
+        name: "du",
+        aliases: &[],
+        usage: "[-a] [-s] [PATH...]",
+        help: "show how much is in folders",
+        options: &[("-a", "each file too"), ("-s", "only the sum")],
+        example: "du -s photos",
+        operands: Operands::Remote,
+        action: Action::Run(usage::du),
     },
     Command {
         name: "lcd",
@@ -168,12 +210,29 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "lls",
         aliases: &[],
-        usage: "[-l] [-a] [PATH...]",
+        usage: "[-l] [-a] [-1] [-S] [-t] [-r] [PATH...]",
         help: "list folders on this machine",
-        options: &[("-l", "with mode, size and date"), ("-a", "hidden names too")],
+        options: &[
+            ("-l", "with mode, size and date"),
+            ("-a", "hidden names too"),
+            ("-1", "one name on a line"),
+            ("-S", "the largest first"),
+            ("-t", "the newest first"),
+            ("-r", "the other way round"),
+        ],
         example: "lls -l",
         operands: Operands::Local,
         action: Action::Run(local::lls),
+    },
+    Command {
+        name: "!",
+        aliases: &[],
+        usage: "[COMMAND]",
+        help: "run a command of this machine, or a shell",
+        options: &[],
+        example: "!df -h .",
+        operands: Operands::Local,
+        action: Action::Run(outside::outside),
     },
     Command {
         name: "help",
