@@ -17,6 +17,7 @@ use crate::client::state::SourceMark;
 use crate::digest::Digest;
 use crate::limits::{NAME_BYTES_MAX, PIECE_BYTES};
 use crate::text::Escaped;
+use crate::wire::message::Name;
 
 /// A local file that is being sent, and the digest of what was read of it.
 pub struct Source {
@@ -251,6 +252,11 @@ pub fn digest_of(path: &Path, is_stopped: Stopped) -> Result<Digest, Failure> {
 /// A path as a terminal may see it.
 pub fn shown(path: &Path) -> Escaped<'_> {
     Escaped(path.as_os_str().as_bytes())
+}
+
+/// A path for programs, every byte of it.
+pub fn name_of(path: &Path) -> Name {
+    Name(path.as_os_str().as_bytes().to_vec())
 }
 
 /// `.NAME.berth-part` beside `destination`. A name that leaves no room for that is cut and told

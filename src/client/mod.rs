@@ -5,8 +5,8 @@
 //! - `link` is the conversation: requests out, answers in, in order, reading while it writes.
 //! - `login` and `password` make a `session` of it: a link, a current folder, an `output`.
 //! - `upload` and `download` move files, `stream` the content of one through a pipe, `local` keeps
-//!   them safe here, `progress` shows them,
-//!   `state` remembers them between runs.
+//!   them safe here, `progress` shows them, `state` remembers them between runs.
+//! - `output` tells what came of it: `results`, for whoever reads them, and remarks.
 //! - `command` is the table of commands, `commands` what they do, `words` and `glob` how they
 //!   are written, `listing`, `colors`, `transfer` and `tally` what they tell.
 //! - `shell` and `script` carry them out; `outcome` turns failures into exit codes.
@@ -33,6 +33,7 @@ pub mod output;
 pub mod password;
 pub mod pipe;
 pub mod progress;
+pub mod results;
 pub mod script;
 pub mod session;
 pub mod shell;
@@ -59,6 +60,7 @@ use progress::Style;
 use script::Script;
 use session::Session;
 use state::StateFolder;
+use tally::failure_object;
 use tls_pipe::TlsPipe;
 use trust::Trust;
 use words::Word;
@@ -87,7 +89,9 @@ pub fn run(args: &Args) -> u8 {
 /// What is to be done once we are logged in.
 enum Work {
     Commands(Vec<Vec<Word>>),
-    Script(Box<dyn std::io::Read>),
+    Script(std::fs::File),
+    /// A script from standard input.
+    Stdin,
     Shell,
 }
 
@@ -100,9 +104,9 @@ impl Work {
             vec![args.command.iter().map(|word| Word::plain(word.as_bytes())).collect()]
         } else {
             return match &args.script {
-                Some(path) if path != Path::new("-") => Ok(Self::Script(Box::new(script::open(path)?))),
+                Some(path) if path != Path::new("-") => Ok(Self::Script(script::open(path)?)),
                 None if std::io::stdin().is_terminal() => Ok(Self::Shell),
-                _ => Ok(Self::Script(Box::new(std::io::stdin()))),
+                _ => Ok(Self::Stdin),
             };
         };
         script::check(&commands)?;
@@ -113,6 +117,10 @@ impl Work {
         match self {
             Self::Commands(commands) => Script::new(keep_going).run(session, &commands),
             Self::Script(input) => Script::new(keep_going).run_lines(session, input),
+            Self::Stdin => {
+                session.stdin_is_script = true;
+                Script::new(keep_going).run_lines(session, std::io::stdin())
+            }
             Self::Shell => {
                 let end = shell::run(session);
                 if let Some(failure) = &end {
@@ -135,6 +143,7 @@ fn open(args: &Args, mut output: Output) -> Result<Session, (Output, Failure)> {
             progress: Style::choose(args.quiet, args.no_progress),
             peer,
             may_ask: Session::terminal_can_answer(),
+            stdin_is_script: false,
         }),
         Err(failure) => Err((output, failure)),
     }
@@ -179,6 +188,8 @@ fn give_up(output: &mut Output, failure: &Failure) -> u8 {
     let _ = output.flush();
     if *failure != Failure::OutputClosed {
         output.complain(format_args!("berth: {failure}"));
+        // The exit code tells it too.
+        let _ = output.json(&failure_object("berth", failure)).and_then(|()| output.flush());
     }
     failure.exit_code()
 }

@@ -2,22 +2,19 @@
 //! closed pipe ends the program quietly; nothing here panics on it as `println!` would.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::FileType;
 use serde_json::Value;
 
 use crate::client::colors::Colors;
-use crate::client::local::Stopped;
 use crate::client::outcome::Failure;
-use crate::limits::PIECE_BYTES;
+use crate::client::results::Results;
 
 /// Where results and remarks go, and in which form.
 pub struct Output {
-    results: BufWriter<Box<dyn Write>>,
+    /// Standard output.
+    pub results: Results,
     remarks: Box<dyn Write>,
     /// Results are JSON objects, one per line.
     pub is_json: bool,
@@ -27,29 +24,33 @@ pub struct Output {
     pub is_terminal: bool,
     /// Colours for names, where they are wanted.
     pub colors: Option<Colors>,
-    /// Writing results can wait for whoever reads them: they do not go to a file.
-    may_wait: bool,
+    /// Failures that were told.
+    pub failures: usize,
+    /// Standard output has a file's content, so objects go to standard error.
+    has_content: bool,
 }
 
 impl Output {
     /// To the program's standard streams.
     pub fn standard(is_json: bool, is_quiet: bool) -> Self {
-        let stdout = io::stdout();
-        let is_terminal = stdout.is_terminal();
+        let is_terminal = io::stdout().is_terminal();
         let colors = Colors::of_user().filter(|_| is_terminal);
-        let may_wait = !rustix::fs::fstat(&stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-        // A descriptor of our own has no second buffer, which could hold back the end of a file.
-        let results: Box<dyn Write> = match stdout.as_fd().try_clone_to_owned() {
-            Ok(own) => Box::new(File::from(own)),
-            Err(_) => Box::new(stdout),
-        };
-        Self { is_terminal, colors, may_wait, ..Self::to(results, Box::new(io::stderr()), is_json, is_quiet) }
+        let to_anything = Self::to(Box::new(io::sink()), Box::new(io::stderr()), is_json, is_quiet);
+        Self { results: Results::standard(), is_terminal, colors, ..to_anything }
     }
 
     /// To any two writers, as if no terminal were there.
     pub fn to(results: Box<dyn Write>, remarks: Box<dyn Write>, is_json: bool, is_quiet: bool) -> Self {
-        let results = BufWriter::new(results);
-        Self { results, remarks, is_json, is_quiet, is_terminal: false, colors: None, may_wait: false }
+        Self {
+            results: Results::to(results),
+            remarks,
+            is_json,
+            is_quiet,
+            is_terminal: false,
+            colors: None,
+            failures: 0,
+            has_content: false,
+        }
     }
 
     /// Columns of the terminal that shows the results, as many as it has now; `None` when there is
@@ -60,10 +61,7 @@ impl Output {
 
     /// A line for people; nothing with `--json`.
     pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
-        if self.is_json {
-            return Ok(());
-        }
-        writeln!(self.results, "{line}").map_err(output_failure)
+        if self.is_json { Ok(()) } else { self.results.line(line) }
     }
 
     /// An object for programs; nothing without `--json`.
@@ -71,28 +69,22 @@ impl Output {
         if !self.is_json {
             return Ok(());
         }
-        writeln!(self.results, "{value}").map_err(output_failure)
+        if self.has_content {
+            // As with remarks: where standard error is closed there is nobody to tell.
+            let _ = writeln!(self.remarks, "{value}");
+            return Ok(());
+        }
+        self.results.line(value)
     }
 
-    /// Bytes of a file, as they are. Whoever reads them may take their time; meanwhile
-    /// `is_stopped` is asked now and then, and true ends it.
-    pub fn content(&mut self, bytes: &[u8], is_stopped: Stopped) -> Result<(), Failure> {
-        self.flush()?;
-        let piece_bytes = if self.may_wait { PIPE_BYTES } else { PIECE_BYTES };
-        for piece in bytes.chunks(piece_bytes) {
-            while self.may_wait && !is_ready(&io::stdout(), PollFlags::OUT) {
-                if is_stopped() {
-                    return Err(Failure::Interrupted);
-                }
-            }
-            self.results.get_mut().write_all(piece).map_err(output_failure)?;
-        }
-        if is_stopped() { Err(Failure::Interrupted) } else { Ok(()) }
+    /// From now on standard output is for content alone.
+    pub fn make_way_for_content(&mut self) {
+        self.has_content = true;
     }
 
     /// Makes what was written visible.
     pub fn flush(&mut self) -> Result<(), Failure> {
-        self.results.flush().map_err(output_failure)
+        self.results.flush()
     }
 
     /// A remark about what is going on, unless `--quiet`.
@@ -117,20 +109,6 @@ impl Output {
     }
 }
 
-fn output_failure(error: io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-        io::ErrorKind::StorageFull => Failure::LocalFull(format!("standard output: {error}")),
-        _ => Failure::Local(format!("standard output: {error}")),
-    }
-}
-
-/// Waits a moment until `file` can be read or written; whether it can, or never will be.
-pub fn is_ready(file: &impl AsFd, what: PollFlags) -> bool {
-    let timeout = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-    matches!(poll(&mut [PollFd::new(file, what)], Some(&timeout)), Ok(1..))
-}
-
 /// How wide a terminal is; `None` when it is none or does not tell.
 pub fn terminal_columns(terminal: &impl AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(terminal).ok()?;
@@ -139,5 +117,3 @@ pub fn terminal_columns(terminal: &impl AsFd) -> Option<usize> {
 
 /// Where a terminal does not tell.
 pub const COLUMNS_DEFAULT: usize = 80;
-/// A pipe that is ready takes so much without making us wait (pipe(7), PIPE_BUF).
-const PIPE_BYTES: usize = 4096;

@@ -38,6 +38,8 @@ pub struct Session {
     pub peer: String,
     /// Whether there is somebody to ask.
     pub may_ask: bool,
+    /// Standard input has the commands, so no file can come from there.
+    pub stdin_is_script: bool,
 }
 
 /// One entry of a tree at the server.

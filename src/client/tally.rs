@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
@@ -80,13 +80,20 @@ impl Tally {
 }
 
 /// Tells people on standard error, and programs with `--json`, that a command or a part of it
-/// failed.
+/// failed. That nobody reads the results is no reason to leave the rest undone.
 pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result<(), Failure> {
     if *failure == Failure::OutputClosed {
         return Ok(());
     }
+    session.output.failures += 1;
     session.output.complain(format_args!("berth: {}: {failure}", Escaped(command.as_bytes())));
-    session.output.json(&json!({
-        "command": command, "ok": false, "code": failure.word(), "message": failure.to_string(),
-    }))
+    match session.output.json(&failure_object(command, failure)) {
+        Err(Failure::OutputClosed) => Ok(()),
+        told => told,
+    }
+}
+
+/// A failure for programs.
+pub fn failure_object(command: &str, failure: &Failure) -> Value {
+    json!({"command": command, "ok": false, "code": failure.word(), "message": failure.to_string()})
 }

@@ -20,7 +20,7 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "ls -lt photos",
         operands: Operands::Remote,
-        action: Action::Run(list::ls),
+        action: Action::Show(list::ls),
     },
     Command {
         name: "dir",
@@ -35,7 +35,7 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "dir *.txt",
         operands: Operands::Remote,
-        action: Action::Run(list::dir),
+        action: Action::Show(list::dir),
     },
     Command {
         name: "cd",
@@ -45,7 +45,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "cd photos/2026",
         operands: Operands::RemoteFolders,
-        action: Action::Run(folders::cd),
+        action: Action::Change(folders::cd),
     },
     Command {
         name: "pwd",
@@ -55,27 +55,35 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "pwd",
         operands: Operands::None,
-        action: Action::Run(folders::pwd),
+        action: Action::Show(folders::pwd),
     },
     Command {
         name: "get",
         aliases: &[],
         usage: "[-f] [-r] REMOTE... [LOCAL]",
         help: "fetch files, verified and resumed",
-        options: &[("-f", "replace what is here and differs"), ("-r", "whole folders")],
+        options: &[
+            ("-f", "replace what is here and differs"),
+            ("-r", "whole folders"),
+            ("-", "as LOCAL is standard output"),
+        ],
         example: "get -r photos backup",
         operands: Operands::RemoteThenLocal,
-        action: Action::Run(get::get),
+        action: Action::Change(get::get),
     },
     Command {
         name: "put",
         aliases: &[],
         usage: "[-f] [-r] LOCAL... [REMOTE]",
         help: "send files, verified and resumed",
-        options: &[("-f", "replace what is there and differs"), ("-r", "whole folders")],
+        options: &[
+            ("-f", "replace what is there and differs"),
+            ("-r", "whole folders"),
+            ("-", "as LOCAL is standard input"),
+        ],
         example: "put report.pdf /letters/",
         operands: Operands::LocalThenRemote,
-        action: Action::Run(put::put),
+        action: Action::Change(put::put),
     },
     Command {
         name: "cat",
@@ -85,7 +93,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "cat notes.txt",
         operands: Operands::Remote,
-        action: Action::Run(cat::cat),
+        action: Action::Show(cat::cat),
     },
     Command {
         name: "partials",
@@ -95,7 +103,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[("--all", "drop every one")],
         example: "partials drop /big.iso",
         operands: Operands::Remote,
-        action: Action::Run(partials::partials),
+        action: Action::Change(partials::partials),
     },
     Command {
         name: "mkdir",
@@ -105,7 +113,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[("-p", "those above them too, and do not mind if it is there")],
         example: "mkdir -p photos/2026",
         operands: Operands::RemoteFolders,
-        action: Action::Run(folders::mkdir),
+        action: Action::Change(folders::mkdir),
     },
     Command {
         name: "rm",
@@ -115,7 +123,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[("-f", "do not mind if there is none"), ("-r", "folders with what is in them")],
         example: "rm *.tmp",
         operands: Operands::Remote,
-        action: Action::Run(files::rm),
+        action: Action::Change(files::rm),
     },
     Command {
         name: "rmdir",
@@ -125,7 +133,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "rmdir old",
         operands: Operands::RemoteFolders,
-        action: Action::Run(folders::rmdir),
+        action: Action::Change(folders::rmdir),
     },
     Command {
         name: "mv",
@@ -135,7 +143,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[("-f", "replace a file")],
         example: "mv draft.txt final.txt",
         operands: Operands::Remote,
-        action: Action::Run(files::mv),
+        action: Action::Change(files::mv),
     },
     Command {
         name: "stat",
@@ -145,7 +153,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "stat report.pdf",
         operands: Operands::Remote,
-        action: Action::Run(inspect::stat),
+        action: Action::Show(inspect::stat),
     },
     Command {
         name: "sha256",
@@ -155,7 +163,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "sha256 big.iso",
         operands: Operands::Remote,
-        action: Action::Run(inspect::sha256),
+        action: Action::Show(inspect::sha256),
     },
     Command {
         name: "quota",
@@ -165,7 +173,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "quota",
         operands: Operands::None,
-        action: Action::Run(inspect::quota),
+        action: Action::Show(inspect::quota),
     },
     Command {
         name: "df",
@@ -175,7 +183,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "df",
         operands: Operands::None,
-        action: Action::Run(usage::df),
+        action: Action::Show(usage::df),
     },
     Command {
         name: "du",
@@ -185,7 +193,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[("-a", "each file too"), ("-s", "only the sum")],
         example: "du -s photos",
         operands: Operands::Remote,
-        action: Action::Run(usage::du),
+        action: Action::Show(usage::du),
     },
     Command {
         name: "lcd",
@@ -195,7 +203,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "lcd ~/Downloads",
         operands: Operands::LocalFolders,
-        action: Action::Run(local::lcd),
+        action: Action::Change(local::lcd),
     },
     Command {
         name: "lpwd",
@@ -205,7 +213,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "lpwd",
         operands: Operands::None,
-        action: Action::Run(local::lpwd),
+        action: Action::Show(local::lpwd),
     },
     Command {
         name: "lls",
@@ -222,7 +230,7 @@ pub const COMMANDS: &[Command] = &[
         ],
         example: "lls -l",
         operands: Operands::Local,
-        action: Action::Run(local::lls),
+        action: Action::Show(local::lls),
     },
     Command {
         name: "!",
@@ -232,7 +240,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "!df -h .",
         operands: Operands::Local,
-        action: Action::Run(outside::outside),
+        action: Action::Change(outside::outside),
     },
     Command {
         name: "help",
@@ -242,7 +250,7 @@ pub const COMMANDS: &[Command] = &[
         options: &[],
         example: "help get",
         operands: Operands::Commands,
-        action: Action::Run(help::help),
+        action: Action::Show(help::help),
     },
     Command {
         name: "quit",

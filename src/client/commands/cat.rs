@@ -48,18 +48,22 @@ impl Shown {
     /// Writes what has come.
     pub fn write(&mut self, output: &mut Output, link: &mut Link, bytes: &[u8]) -> Result<(), Failure> {
         if !output.is_terminal {
-            return output.content(bytes, &mut || link.works_apart());
+            return output.results.content(bytes, &mut || link.works_apart());
         }
         self.held.extend_from_slice(bytes);
         let whole = self.held.len() - unfinished(&self.held);
         let text = visible(&self.held[..whole]);
         self.held.drain(..whole);
-        output.content(text.as_bytes(), &mut || link.works_apart())
+        output.results.content(text.as_bytes(), &mut || link.works_apart())
     }
 
     /// Writes what will not be finished.
     pub fn finish(self, output: &mut Output) -> Result<(), Failure> {
-        if self.held.is_empty() { Ok(()) } else { output.content(visible(&self.held).as_bytes(), &mut || false) }
+        if self.held.is_empty() {
+            Ok(())
+        } else {
+            output.results.content(visible(&self.held).as_bytes(), &mut || false)
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::none;
 use crate::client::command::{options, usage};
 use crate::client::completion::Named;
 use crate::client::glob::Pattern;
-use crate::client::local::shown;
+use crate::client::local::{name_of, shown};
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
 use crate::client::tally::Tally;
@@ -29,7 +29,7 @@ pub fn lcd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         _ => return Err(usage("lcd", "one folder at a time")),
     };
     std::env::set_current_dir(&folder).map_err(|error| Failure::local(&folder, &error))?;
-    session.output.json(&json!({"command": "lcd", "ok": true, "path": shown(&folder).to_string()}))
+    session.output.json(&json!({"command": "lcd", "ok": true, "path": name_of(&folder)}))
 }
 
 /// `lpwd`
@@ -37,7 +37,7 @@ pub fn lpwd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     none("lpwd", words)?;
     let folder = std::env::current_dir().map_err(|error| Failure::local(Path::new("."), &error))?;
     session.output.line(shown(&folder))?;
-    session.output.json(&json!({"command": "lpwd", "ok": true, "path": shown(&folder).to_string()}))
+    session.output.json(&json!({"command": "lpwd", "ok": true, "path": name_of(&folder)}))
 }
 
 /// `lls [-l] [-a] [-1] [-S] [-t] [-r] [PATH...]`
@@ -67,7 +67,7 @@ pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
                 title(&mut session.output, &shown(path), has_shown)?;
             }
             has_shown = true;
-            show(&mut session.output, "lls", json!(shown(path).to_string()), &view.visible(entries), view)
+            show(&mut session.output, "lls", json!(name_of(path)), &view.visible(entries), view)
         });
         tally.count(session, result)?;
     }

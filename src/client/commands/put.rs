@@ -11,6 +11,7 @@ use crate::client::local::shown;
 use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::{Session, unexpected};
+use crate::client::stream::{Streamed, send as send_content};
 use crate::client::tally::Tally;
 use crate::client::transfer::{Clash, Done, note_interruption, same_content, without_identical};
 use crate::client::upload::{Stored, UploadJob, Uploader, Verdict};
@@ -27,6 +28,12 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
+    if sources.iter().any(|word| word.text == b"-") {
+        return match (&sources[..], target) {
+            ([_], Some(target)) if !given.contains('r') => put_content(session, target, given.contains('f')),
+            _ => Err(usage("put", "standard input is one file and needs a name: put - NAME")),
+        };
+    }
     let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
     let target = Target::new(session, target, locals.len())?;
     let force = given.contains('f');
@@ -70,6 +77,24 @@ impl Target {
 
 fn child(folder: &VPath, name: &std::ffi::OsStr, local: &Path) -> Result<VPath, Failure> {
     folder.child(name.as_bytes()).map_err(|error| Failure::Local(format!("{}: {error}", shown(local))))
+}
+
+/// `put - FILE`: what comes through standard input.
+fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), Failure> {
+    if session.stdin_is_script {
+        return Err(usage("put", "standard input has the commands; give those with -c or -f FILE"));
+    }
+    let remote = match Target::new(session, Some(target), 1)? {
+        Target::Path(remote) => remote,
+        Target::Folder(folder) => return Err(usage("put", &format!("{folder} is a folder; name a file"))),
+    };
+    let mode = if force { PutMode::Replace } else { PutMode::Create };
+    let Streamed { size, sha256 } = send_content(session, &remote, mode).map_err(|failure| match failure {
+        failure if exists(&failure) => Failure::Local(format!("{remote} is there already; -f replaces it")),
+        failure => failure,
+    })?;
+    let (local, remote) = (Path::new("-"), &remote);
+    Done { command: "put", local, remote, size, sha256, resumed_from: 0, is_identical: false }.show(session, false)
 }
 
 fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool) -> Result<(), Failure> {
