@@ -90,6 +90,7 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
 fn kind_of(object: &Value) -> String {
     let command = object["command"].as_str().expect("every object names its command");
     match object["ok"].as_bool().expect("every object says whether it worked") {
+        true if object.get("action").is_some() => command.into(),
         _ if object.get("files").is_some() && command != "du" => format!("{command} of many"),
         false => "failure".into(),
         true if object.get("dropped").is_some() => "partials drop".into(),
@@ -115,7 +116,7 @@ fn every_command_prints_objects_with_exactly_the_fields_the_readme_lists() {
     });
     interrupted.kill();
     let commands = "pwd; mkdir d e; put a; put -r tree; ls; dir d; lls; stat a; cat a; sha256 a; quota; df; du; \
-                    get a c; get -r tree copy; mv c d; mv a d; rm d/a; rmdir d; cd e; cd; lcd tree; lpwd; help; \
+                    get a c; get -r tree copy; mirror tree e; mv c d; mv a d; rm d/a; rmdir d; cd e; cd; lcd tree; lpwd; help; \
                     get nope; partials; partials drop --all; !true\nquit";
     let ended = visit.run(&["--json", "--keep-going", "-c", commands]).expect_code(1);
     let documented = documented();

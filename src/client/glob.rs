@@ -48,9 +48,12 @@ impl Pattern {
 
     /// Whether `name` fits. A leading dot must be in the pattern.
     pub fn matches(&self, name: &[u8]) -> bool {
-        if name.first() == Some(&b'.') && self.0.first() != Some(&Token::Byte(b'.')) {
-            return false;
-        }
+        let is_hidden = name.first() == Some(&b'.') && self.0.first() != Some(&Token::Byte(b'.'));
+        !is_hidden && self.fits(name)
+    }
+
+    /// The same with leading dots like any other byte.
+    pub fn fits(&self, name: &[u8]) -> bool {
         let (mut token, mut at) = (0, 0);
         let mut retry = None;
         loop {

@@ -259,10 +259,15 @@ pub fn name_of(path: &Path) -> Name {
     Name(path.as_os_str().as_bytes().to_vec())
 }
 
+/// Whether a path is that of a part, not of a file of the user's.
+pub fn is_part(path: &Path) -> bool {
+    let name = path.file_name().map_or(&[][..], OsStrExt::as_bytes);
+    name.starts_with(b".") && name.ends_with(SUFFIX)
+}
+
 /// `.NAME.berth-part` beside `destination`. A name that leaves no room for that is cut and told
 /// from its like by its digest.
-fn part_path(destination: &Path) -> Result<PathBuf, Failure> {
-    const SUFFIX: &[u8] = b".berth-part";
+pub fn part_path(destination: &Path) -> Result<PathBuf, Failure> {
     let name = destination
         .file_name()
         .ok_or_else(|| Failure::Usage(format!("{} names no file", shown(destination))))?
@@ -350,6 +355,9 @@ fn umask() -> u32 {
         mask.as_raw_mode()
     })
 }
+
+/// What a part's name ends with.
+const SUFFIX: &[u8] = b".berth-part";
 
 #[cfg(test)]
 mod tests {

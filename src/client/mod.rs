@@ -5,7 +5,7 @@
 //! - `link` is the conversation: requests out, answers in, in order, reading while it writes.
 //! - `login` and `password` make a `session` of it: a link, a current folder, an `output`.
 //! - `upload` and `download` move files, `stream` the content of one through a pipe, `local` keeps
-//!   them safe here, `progress` shows them, `state` remembers them between runs.
+//!   them safe here, `mirror` plans trees of them but for its `exclusions`, `progress` shows them, `state` remembers them between runs.
 //! - `output` tells what came of it: `results`, for whoever reads them, and remarks.
 //! - `command` is the table of commands, `commands` what they do, `words` and `glob` how they
 //!   are written, `listing`, `colors`, `transfer` and `tally` what they tell.
@@ -19,6 +19,7 @@ pub mod command;
 pub mod commands;
 pub mod completion;
 pub mod download;
+pub mod exclusions;
 pub mod folder_cache;
 pub mod glob;
 pub mod incoming;
@@ -27,6 +28,7 @@ pub mod link;
 pub mod listing;
 pub mod local;
 pub mod login;
+pub mod mirror;
 pub mod outcome;
 pub mod outgoing;
 pub mod output;

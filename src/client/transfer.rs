@@ -64,7 +64,7 @@ pub fn same_content(session: &mut Session, local: &Path, remote: &VPath) -> Resu
 
 /// The same for many files: the server is asked ahead, so they cost no round trip each.
 /// `on_result` gets the results in order.
-fn same_contents(
+pub fn same_contents(
     session: &mut Session,
     pairs: &[(&Path, &VPath)],
     mut on_result: impl FnMut(Result<Option<Digest>, Failure>),

@@ -51,6 +51,11 @@ impl Word {
         (Self { text: self.text[..at].to_vec(), quoted: self.quoted[..at].to_vec() }, &self.text[at..])
     }
 
+    /// What is behind the first `bytes`.
+    pub fn behind(&self, bytes: usize) -> Self {
+        Self { text: self.text[bytes..].to_vec(), quoted: self.quoted[bytes..].to_vec() }
+    }
+
     /// The bytes, each with whether it was quoted.
     pub fn bytes(&self) -> impl Iterator<Item = (u8, bool)> + '_ {
         self.text.iter().copied().zip(self.quoted.iter().copied())

@@ -1,7 +1,9 @@
 //! The table itself.
 
 use super::{Action, Command, Operands};
-use crate::client::commands::{cat, files, folders, get, help, inspect, list, local, outside, partials, put, usage};
+use crate::client::commands::{
+    cat, files, folders, get, help, inspect, list, local, mirror, outside, partials, put, usage,
+};
 
 /// Every command, in the order in which `help` shows them.
 pub const COMMANDS: &[Command] = &[
@@ -84,6 +86,22 @@ pub const COMMANDS: &[Command] = &[
         example: "put report.pdf /letters/",
         operands: Operands::LocalThenRemote,
         action: Action::Change(put::put),
+    },
+    Command {
+        name: "mirror",
+        aliases: &[],
+        usage: "[OPTION...] LOCAL REMOTE | --from REMOTE LOCAL",
+        help: "make a folder there the image of one here, or with --from here",
+        options: &[
+            ("--from", "the folder at the server is the source"),
+            ("--checksum", "compare digests, not times"),
+            ("--delete", "remove what is not in the source"),
+            ("--dry-run", "only show what would be done"),
+            ("--exclude GLOB", "leave names alone, on both sides; as often as needed"),
+        ],
+        example: "mirror --delete --exclude *.tmp photos backup/photos",
+        operands: Operands::LocalThenRemote,
+        action: Action::Change(mirror::mirror),
     },
     Command {
         name: "cat",

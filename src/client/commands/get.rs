@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::cat::Shown;
 use super::local::path as local_path;
 use crate::client::command::{options, usage};
-use crate::client::download::{DownloadJob, Downloader, Fetched};
+use crate::client::download::{DownloadJob, Downloader, Fetched, fetch_all};
 use crate::client::local::{destination, shown};
 use crate::client::outcome::Failure;
 use crate::client::progress::{Progress, Style};
@@ -216,28 +216,18 @@ fn get_new(
     jobs: Vec<(DownloadJob, u64)>,
     changed: &mut Vec<(DownloadJob, u64)>,
 ) -> Result<(), Failure> {
-    let total = jobs.iter().map(|(_, size)| size).sum();
-    let mut progress = Progress::new(session.progress, &format!("{} files", jobs.len()), total);
-    let mut downloader = Downloader::default();
-    let mut jobs = jobs.into_iter();
-    loop {
-        while downloader.has_room(session)
-            && let Some((job, _)) = jobs.next()
-        {
-            if let Err(failure) = downloader.ask(session, job) {
-                tally.count(session, Err(failure))?;
-            }
+    let total = jobs.iter().fold(0, |total: u64, (_, size)| total.saturating_add(*size));
+    let jobs = jobs.into_iter().map(|(job, _)| job).collect();
+    fetch_all(session, jobs, total, |session, (job, result)| match result {
+        Err(failure) if has_changed(&failure) => {
+            changed.push((job, 0));
+            Ok(())
         }
-        let Some((job, result)) = downloader.receive(session, &mut progress)? else { break };
-        match result {
-            Err(failure) if has_changed(&failure) => changed.push((job, 0)),
-            result => {
-                let result = result.and_then(|fetched| conclude(session, tally, &job, fetched, true));
-                tally.count(session, result)?;
-            }
+        result => {
+            let result = result.and_then(|fetched| conclude(session, tally, &job, fetched, true));
+            tally.count(session, result)
         }
-    }
-    Ok(())
+    })
 }
 
 /// Every file there is to get, its size, and where it goes. Folders are made here on the way.

@@ -9,6 +9,7 @@ pub mod help;
 pub mod inspect;
 pub mod list;
 pub mod local;
+pub mod mirror;
 pub mod outside;
 pub mod partials;
 pub mod put;

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use super::local::expand;
 use crate::client::command::{options, usage};
-use crate::client::local::shown;
+use crate::client::local::{is_part, shown};
 use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::{Session, unexpected};
 use crate::client::stream::{Streamed, send as send_content};
 use crate::client::tally::Tally;
 use crate::client::transfer::{Clash, Done, note_interruption, same_content, without_identical};
-use crate::client::upload::{Stored, UploadJob, Uploader, Verdict};
+use crate::client::upload::{Stored, UploadJob, Uploader, Verdict, send_all};
 use crate::client::words::Word;
 use crate::vpath::VPath;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
@@ -199,18 +199,16 @@ fn put_new(
     bytes: u64,
 ) -> Result<Vec<(UploadJob, Failure)>, Failure> {
     let mut occupied = Vec::new();
-    if jobs.is_empty() {
-        return Ok(occupied);
-    }
-    let mut progress = Progress::new(session.progress, &format!("{} files", jobs.len()), bytes);
-    let mut uploader = Uploader::default();
-    for job in jobs {
-        uploader.send(session, &mut progress, job)?;
-        settle(session, tally, &mut uploader, &mut occupied)?;
-    }
-    progress.verify();
-    uploader.finish(session)?;
-    settle(session, tally, &mut uploader, &mut occupied)?;
+    send_all(session, jobs, bytes, |session, (job, result)| match result {
+        Err(failure) if exists(&failure) => {
+            occupied.push((job, failure));
+            Ok(())
+        }
+        result => {
+            let result = result.and_then(|stored| conclude(session, tally, &job, stored, true));
+            tally.count(session, result)
+        }
+    })?;
     Ok(occupied)
 }
 
@@ -238,24 +236,6 @@ fn without_what_is_there(
     let bytes = remaining.iter().map(|(_, size, _)| size).sum();
     let again = remaining.into_iter().map(|(job, ..)| UploadJob { mode: PutMode::Replace, ..job });
     Ok((again.collect(), bytes))
-}
-
-fn settle(
-    session: &mut Session,
-    tally: &mut Tally,
-    uploader: &mut Uploader,
-    occupied: &mut Vec<(UploadJob, Failure)>,
-) -> Result<(), Failure> {
-    while let Some((job, result)) = uploader.take_verdict() {
-        match result {
-            Err(failure) if exists(&failure) => occupied.push((job, failure)),
-            result => {
-                let result = result.and_then(|stored| conclude(session, tally, &job, stored, true));
-                tally.count(session, result)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn make_folders(session: &mut Session, tally: &mut Tally, folders: &[VPath]) -> Result<(), Failure> {
@@ -365,7 +345,7 @@ fn read_folder(folder: &Path) -> Result<Vec<std::ffi::OsString>, Failure> {
     for entry in fs::read_dir(folder).map_err(failure)? {
         names.push(entry.map_err(failure)?.file_name());
     }
-    names.retain(|name| !(name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".berth-part")));
+    names.retain(|name| !is_part(Path::new(name)));
     names.sort();
     Ok(names)
 }

@@ -76,10 +76,9 @@ fn measure(session: &mut Session, root: &VPath, depth: Depth) -> Result<(), Fail
             folders.entry(found.path).or_default();
             continue;
         }
-        let mut above = found.path.split().map(|(folder, _)| folder);
-        while let Some(folder) = above.take_if(|folder| root.contains(folder)) {
-            folders.entry(folder.clone()).or_default().add(found.entry.size);
-            above = folder.split().map(|(folder, _)| folder);
+        let above = std::iter::successors(found.path.parent(), VPath::parent);
+        for folder in above.take_while(|folder| root.contains(folder)) {
+            folders.entry(folder).or_default().add(found.entry.size);
         }
         files.push((found.path, Usage { bytes: found.entry.size, files: 1 }));
     }
