@@ -78,15 +78,13 @@ impl Upload {
         now: Instant,
     ) -> Result<Self, StoreError> {
         check_target(home, store, &plan)?;
-        let id = match plan.id {
-            Some(id) => id,
-            None => UploadId::random()?,
+        let kept = match plan.id {
+            Some(id) if plan.resume => Staged::resume(Rc::clone(home), id, &plan.record())?,
+            _ => None,
         };
-        let record = plan.record();
-        let kept = if plan.resume { Staged::resume(Rc::clone(home), id, &record)? } else { None };
         let staged = match kept {
             Some(staged) => staged,
-            None => Staged::create(Rc::clone(home), id, plan.size)?,
+            None => Staged::create(Rc::clone(home), plan.id, plan.size)?,
         };
         let sync = (sync != SyncPolicy::None).then(|| RunningSync { unsynced: store.syncer.unsynced(), job: None });
         Ok(Self { offset: staged.length(), plan, started: now, staged, hash: Sha256::new(), hashed: 0, sync })

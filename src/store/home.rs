@@ -133,11 +133,20 @@ pub fn reopen_folder(folder: impl AsFd) -> Result<OwnedFd, StoreError> {
 pub struct Home {
     root: Dir,
     ledger: Rc<Ledger>,
-    pub(super) staging: RefCell<Option<Rc<OwnedFd>>>,
+    pub(super) staging: RefCell<Option<StagingFolder>>,
     pub(super) claims: Claims,
     pub(super) partial_expiry: Duration,
     closer: Closer,
 }
+
+/// The folder where uploads wait, once it was needed.
+pub(super) struct StagingFolder {
+    pub(super) handle: Rc<OwnedFd>,
+    pub(super) id: FolderId,
+}
+
+/// Device and inode.
+pub(super) type FolderId = (u64, u64);
 
 /// The folder that holds an entry.
 enum Parent<'a> {
@@ -352,9 +361,19 @@ impl Home {
 
     /// A link inside the home may lead to the staging folder; its name is not what counts.
     fn refuse_staging_folder(&self, dir: &Dir) -> Result<(), StoreError> {
+        match self.staging_id()? {
+            Some(id) if id == folder_id(dir)? => Err(StoreError::BadName),
+            _ => Ok(()),
+        }
+    }
+
+    fn staging_id(&self) -> Result<Option<FolderId>, StoreError> {
+        if let Some(staging) = &*self.staging.borrow() {
+            return Ok(Some(staging.id));
+        }
         match rustix::fs::statat(&self.root, STAGING, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(staging) if (staging.st_dev, staging.st_ino) == folder_id(dir)? => Err(StoreError::BadName),
-            Ok(_) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Ok(staging) => Ok(Some((staging.st_dev, staging.st_ino))),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
     }
@@ -394,7 +413,7 @@ fn refuse_staging(path: &VPath) -> Result<(), StoreError> {
     if path.components().next() == Some(STAGING.as_bytes()) { Err(StoreError::BadName) } else { Ok(()) }
 }
 
-fn folder_id(folder: impl AsFd) -> Result<(u64, u64), StoreError> {
+pub(super) fn folder_id(folder: impl AsFd) -> Result<FolderId, StoreError> {
     let stat = rustix::fs::fstat(folder)?;
     Ok((stat.st_dev, stat.st_ino))
 }

@@ -6,7 +6,9 @@
 //! of the bytes; after a crash of the machine only those are trusted that were synced before.
 
 use super::StoreError;
-use super::home::{FILE_MODE, Home, Meta, STAGING, hold_large, meta_of, rename_entry, replace_check};
+use super::home::{
+    FILE_MODE, Home, Meta, STAGING, StagingFolder, folder_id, hold_large, meta_of, rename_entry, replace_check,
+};
 use super::quota::Reservation;
 use crate::limits::{PARTIALS_PER_HOME_MAX, SMALL_FILE_BYTES_MAX};
 use crate::upload_id::UploadId;
@@ -109,9 +111,15 @@ pub struct Staged {
 
 impl Staged {
     /// Begins an upload of `size` bytes, or of unknown size, after promising room for it.
-    /// What there was under `id` is dropped.
-    pub fn create(home: Rc<Home>, id: UploadId, size: Option<u64>) -> Result<Self, StoreError> {
-        home.drop_kept(&id)?;
+    /// What there was under `id` is dropped; without one it gets a name that nobody knows.
+    pub fn create(home: Rc<Home>, id: Option<UploadId>, size: Option<u64>) -> Result<Self, StoreError> {
+        let id = match id {
+            Some(id) => {
+                home.drop_kept(&id)?;
+                id
+            }
+            None => UploadId::random()?,
+        };
         let reservation = home.promise(size.unwrap_or(0))?;
         let (staging, file) = create_part(&home, &id)?;
         reservation.take(0, 1);
@@ -227,7 +235,8 @@ impl Staged {
             return Err(StoreError::Superseded);
         }
         let target = self.home.target(path)?;
-        let replaced = replace_check(&target.folder, &target.name, replace)?;
+        // If nothing may be replaced, the rename itself sees to it.
+        let replaced = if replace { replace_check(&target.folder, &target.name, replace)? } else { None };
         if !accepts(replaced.as_ref()) {
             return Err(StoreError::Changed);
         }
@@ -275,7 +284,7 @@ impl Home {
     /// The staging folder; made if `create`, else `None` when there is none.
     pub(super) fn staging(&self, create: bool) -> Result<Option<Rc<OwnedFd>>, StoreError> {
         if let Some(staging) = &*self.staging.borrow() {
-            return Ok(Some(Rc::clone(staging)));
+            return Ok(Some(Rc::clone(&staging.handle)));
         }
         let root = self.root_fd()?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -288,9 +297,9 @@ impl Home {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             result => result?,
         };
-        let staging = Rc::new(fd);
-        *self.staging.borrow_mut() = Some(Rc::clone(&staging));
-        Ok(Some(staging))
+        let (id, handle) = (folder_id(&fd)?, Rc::new(fd));
+        *self.staging.borrow_mut() = Some(StagingFolder { handle: Rc::clone(&handle), id });
+        Ok(Some(handle))
     }
 
     /// The uploads that can be resumed, oldest first.
