@@ -78,9 +78,9 @@ pub fn run(args: &Args) -> u8 {
         Ok(work) => work,
         Err(failure) => return give_up(&mut output, &failure),
     };
-    let mut session = match open(args, output) {
-        Ok(session) => session,
-        Err((mut output, failure)) => return give_up(&mut output, &failure),
+    let mut session = match connect(args, &mut output) {
+        Ok((link, peer)) => session(args, output, link, peer),
+        Err(failure) => return give_up(&mut output, &failure),
     };
     match work.run(&mut session, args.keep_going) {
         Some(failure) => failure.exit_code(),
@@ -134,23 +134,20 @@ impl Work {
     }
 }
 
-/// Connects and logs in. The output comes back when that fails.
-fn open(args: &Args, mut output: Output) -> Result<Session, (Output, Failure)> {
-    match connect(args, &mut output) {
-        Ok((link, peer)) => Ok(Session {
-            link,
-            folder: VPath::root(),
-            output,
-            state: StateFolder::of_user(),
-            progress: Style::choose(args.quiet, args.no_progress),
-            peer,
-            may_ask: Session::terminal_can_answer(),
-            stdin_is_script: false,
-        }),
-        Err(failure) => Err((output, failure)),
+fn session(args: &Args, output: Output, link: Link, peer: String) -> Session {
+    Session {
+        link,
+        folder: VPath::root(),
+        output,
+        state: StateFolder::of_user(),
+        progress: Style::choose(args.quiet, args.no_progress),
+        peer,
+        may_ask: Session::terminal_can_answer(),
+        stdin_is_script: false,
     }
 }
 
+/// Connects and logs in: the link, and `user@host:port`.
 fn connect(args: &Args, output: &mut Output) -> Result<(Link, String), Failure> {
     let target = Target::parse(&args.target).map_err(Failure::Usage)?;
     let of_login = || ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
