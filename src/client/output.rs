@@ -69,12 +69,13 @@ impl Output {
         if !self.is_json {
             return Ok(());
         }
+        let line = value.to_string();
         if self.has_content {
             // As with remarks: where standard error is closed there is nobody to tell.
-            let _ = writeln!(self.remarks, "{value}");
+            let _ = writeln!(self.remarks, "{line}");
             return Ok(());
         }
-        self.results.line(value)
+        self.results.line(line)
     }
 
     /// From now on standard output is for content alone.

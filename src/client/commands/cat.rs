@@ -40,7 +40,7 @@ fn show(session: &mut Session, path: &VPath) -> Result<(), Failure> {
 /// not obey them, since whoever wrote the file must not write on the user's screen.
 #[derive(Default)]
 pub struct Shown {
-    /// The beginning of a character whose end has not come.
+    /// The beginning of a character or of a line end whose rest has not come.
     held: Vec<u8>,
 }
 
@@ -67,8 +67,11 @@ impl Shown {
     }
 }
 
-/// Bytes at the end that may be the beginning of a character.
+/// Bytes at the end that may be the beginning of a character or of a line end.
 fn unfinished(bytes: &[u8]) -> usize {
+    if bytes.ends_with(b"\r") {
+        return 1;
+    }
     let last = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
     let could_go_on = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
     if could_go_on { last.len() } else { 0 }
@@ -78,9 +81,12 @@ fn unfinished(bytes: &[u8]) -> usize {
 fn visible(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
+        let mut characters = chunk.valid().chars().peekable();
+        while let Some(c) = characters.next() {
             match c {
                 '\n' | '\t' | '\\' => text.push(c),
+                // How lines end on other systems.
+                '\r' if characters.peek() == Some(&'\n') => {}
                 c => text.push_str(&Escaped(c.encode_utf8(&mut [0; 4]).as_bytes()).to_string()),
             }
         }
@@ -115,12 +121,13 @@ mod tests {
     fn a_terminal_shows_control_characters_and_does_not_obey_them() {
         assert_eq!(visible("a\tb\\n\nü \u{1b}[2J\r\u{202e}".as_bytes()), "a\tb\\n\nü \\x1b[2J\\r\\xe2\\x80\\xae");
         assert_eq!(visible(b"\xff\x00"), "\\xff\\x00");
+        assert_eq!(visible(b"one\r\ntwo\r"), "one\ntwo\\r");
     }
 
     #[test]
     fn characters_are_not_cut_where_pieces_end() {
         for (bytes, held) in
-            [(&b"abc"[..], 0), (b"ab\xc3", 1), (b"a\xe6\x97", 2), (b"a\xff", 0), (b"\xc3a", 0), (b"", 0)]
+            [(&b"abc"[..], 0), (b"ab\xc3", 1), (b"a\xe6\x97", 2), (b"a\xff", 0), (b"\xc3a", 0), (b"a\r", 1), (b"", 0)]
         {
             assert_eq!(unfinished(bytes), held, "{bytes:?}");
         }
