@@ -10,12 +10,14 @@ mod user;
 
 use crate::account::{AccountName, Accounts};
 use crate::config::Config;
+use crate::privilege::ServiceUser;
 use crate::server::ServerError;
 use crate::text::Size;
 use crate::tls::{Fingerprint, Identity};
 use crate::{logging, server, small_file};
 use clap::{Args, Parser, Subcommand};
 use error::AdminError;
+use rustix::fs::Mode;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -202,6 +204,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
+    // Modes are what the code says, whoever starts this.
+    rustix::process::umask(UMASK);
     match execute(command_line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
@@ -212,6 +216,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// What no mode in the code asks for: others never write.
+const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
@@ -225,17 +231,24 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Serve => serve(Config::load(&file)?, |_, _| ()),
         Command::Check => check(&Config::load(&file)?),
-        Command::Fingerprint { json } => fingerprint::run(&Config::load(&file)?, json),
-        Command::Usage(args) => usage::run(&args, &Config::load(&file)?),
-        Command::User(command) => user::run(command, &Config::load(&file)?),
+        Command::Fingerprint { json } => fingerprint::run(&load(&file)?, json),
+        Command::Usage(args) => usage::run(&args, &load(&file)?),
+        Command::User(command) => user::run(command, &load(&file)?),
     }
+}
+
+/// A configuration, and its user from now on if root is to run as one.
+fn load(file: &Path) -> Result<Config, AdminError> {
+    let config = Config::load(file)?;
+    if let Some(user) = ServiceUser::find(&config)? {
+        user.make_folders(&config)?;
+        user.assume(&config)?;
+    }
+    Ok(config)
 }
 
 /// Serves, and says on stdout where as soon as it does; then `on_ready` may say more.
 fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> Result<(), AdminError> {
-    logging::init(&config).map_err(|error| {
-        AdminError::Failed(format!("cannot open the log files: {error}; check `logs` in {}", config.file.display()))
-    })?;
     let file = config.file.clone();
     let result = server::run(config, |addresses, fingerprint| {
         let mut out = io::stdout().lock();
@@ -249,7 +262,7 @@ fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> R
     });
     logging::flush();
     result.map_err(|source| match source {
-        ServerError::Certificate(error) => AdminError::Config(error),
+        ServerError::Config(error) => AdminError::Config(error),
         source => AdminError::Server { source, file },
     })
 }
@@ -257,6 +270,10 @@ fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> R
 /// `berthd check`: tells everything that is wrong, not just the first.
 fn check(config: &Config) -> Result<(), AdminError> {
     let file = config.file.display();
+    // What root can open says nothing about what the server will be able to.
+    if let Some(user) = ServiceUser::find(config)? {
+        user.assume(config)?;
+    }
     Identity::read(config)?;
     if !config.accounts_dir().is_dir() {
         return Ok(writeln!(io::stdout(), "{file}: valid; no accounts yet, add one with `berthd user add NAME`")?);

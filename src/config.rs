@@ -20,6 +20,10 @@ pub struct Config {
     pub file: PathBuf,
     /// Where relative paths start: the parent of the folder that holds the file, unless told.
     pub root: PathBuf,
+    /// The user that a server started by root becomes; its name is not looked up here.
+    pub user: Option<String>,
+    /// The group it gets instead of the user's own; only with a user.
+    pub group: Option<String>,
     /// Where to listen; at least one address, none twice. Port 0 is any free one.
     pub listen: Vec<SocketAddr>,
     /// Whether connections without TLS are allowed.

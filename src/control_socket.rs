@@ -1,6 +1,7 @@
 //! Where a running server and `berthd`'s commands meet: a socket in the folder of the
 //! configuration, for the server's user and root alone.
 
+use crate::small_file::SECRET_FILE;
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -21,21 +22,23 @@ pub fn connect(folder: &Path) -> io::Result<Option<UnixStream>> {
 }
 
 /// Listens for the server that uses the configuration in `folder`. Fails with `AddrInUse` if
-/// there is one already; what one that was killed left behind is removed.
-pub fn listen(folder: &Path) -> io::Result<UnixListener> {
+/// there is one already; what one that was killed left behind is removed. `give` may give the new
+/// socket to the user the server will run as.
+pub fn listen(folder: &Path, give: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<UnixListener> {
     if connect(folder)?.is_some() {
         return Err(io::ErrorKind::AddrInUse.into());
     }
     remove(folder);
     let (_handle, path) = short_path(folder)?;
     let listener = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(&path, Permissions::from_mode(SECRET_FILE))?;
+    give(&path)?;
     Ok(listener)
 }
 
-/// Removes the socket when the server ends.
+/// Removes the socket when the server ends, if it still may.
 pub fn remove(folder: &Path) {
-    // One that is left behind is removed by the next server.
+    // One that is left behind is in nobody's way: the next server removes it.
     let _ = std::fs::remove_file(folder.join(NAME));
 }
 
@@ -57,11 +60,11 @@ mod tests {
         let folder = place.path().join("x".repeat(200));
         std::fs::create_dir(&folder).expect("mkdir");
         assert!(connect(&folder).expect("no server is no error").is_none());
-        let first = listen(&folder).expect("listen");
+        let first = listen(&folder, |_| Ok(())).expect("listen");
         assert!(connect(&folder).expect("connect").is_some());
-        assert_eq!(listen(&folder).expect_err("taken").kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(listen(&folder, |_| Ok(())).expect_err("taken").kind(), io::ErrorKind::AddrInUse);
         drop(first);
         assert!(connect(&folder).expect("no server is no error").is_none());
-        listen(&folder).expect("listen again");
+        listen(&folder, |_| Ok(())).expect("listen again");
     }
 }

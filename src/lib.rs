@@ -4,7 +4,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`limits`] [`lane`] [`vpath`] [`text`] [`digest`] [`upload_id`]: values without I/O |
-//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`small_file`] [`control_socket`] [`hidden_input`]: one subject each |
+//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`small_file`] [`control_socket`] [`hidden_input`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
 //! | 4 | [`net`]: sockets, readiness, the loop |
@@ -29,6 +29,7 @@ pub mod limits;
 /// One logger: `access` and `transactions` to buffered files, the rest to stderr.
 pub mod logging;
 pub mod net;
+pub mod privilege;
 /// SCRAM-SHA-256 for both programs: proofs, verifiers, channel binding; messages in and out.
 pub mod scram;
 pub mod server;

@@ -1,21 +1,19 @@
 //! The server put together: configuration, store and loop; signals, reload and drain.
 
 mod certificate;
+mod start;
 
 use crate::account::{AccountError, Accounts};
 use crate::config::{Config, ConfigError};
 use crate::control_socket;
 use crate::logging;
-use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
-use crate::session::{Policy, Service};
-use crate::store::Store;
-use crate::store::syncer::Syncer;
+use crate::net::event_loop::EventLoop;
+use crate::session::Policy;
 use crate::tls::Fingerprint;
 use certificate::Certificate;
-use mio::{Interest, Poll, Waker};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::SIGHUP;
 use signal_hook_mio::v1_0::Signals;
+use start::Started;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,9 +25,17 @@ pub enum ServerError {
     /// The accounts cannot be read.
     #[error(transparent)]
     Accounts(#[from] AccountError),
-    /// The certificate or its key cannot be used.
+    /// The configuration, the certificate or its key cannot be used.
     #[error(transparent)]
-    Certificate(#[from] ConfigError),
+    Config(#[from] ConfigError),
+    /// A log file cannot be opened.
+    #[error("cannot open the log files: {source}; check `logs` in {}", file.display())]
+    Logs {
+        /// Which, and what the system says.
+        source: io::Error,
+        /// The configuration.
+        file: PathBuf,
+    },
     /// An address is taken or not ours.
     #[error("cannot listen on {address}: {source}; stop what uses it, or change `listen` in the configuration")]
     Listen {
@@ -58,41 +64,15 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
     move |source| ServerError::System { what, source }
 }
 
-/// Serves until told to stop, with the logs set up already. `on_ready` learns the addresses and
-/// what the server's key looks like once connections are accepted.
+/// Serves until told to stop. `on_ready` learns the addresses and what the server's key looks
+/// like once connections are accepted.
 pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> Result<(), ServerError> {
-    raise_descriptor_limit();
-    let now = Instant::now();
-    let certificate = Certificate::load(&config, now)?;
-    let poll = Poll::new().map_err(system("create a poll"))?;
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
-    poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(system("handle signals"))?;
-    let service = service(&config, &poll)?;
-    let mut event_loop = EventLoop::new(poll, service, config.limits, config.timeouts, certificate.entrance(), now);
-    let mut addresses = Vec::new();
-    for &address in &config.listen {
-        addresses.push(event_loop.listen(address).map_err(|source| ServerError::Listen { address, source })?);
-    }
     let folder = config.folder().to_path_buf();
-    match control_socket::listen(&folder) {
-        Ok(socket) => event_loop.listen_locally(socket).map_err(system("listen on the control socket"))?,
-        Err(source) if source.kind() == io::ErrorKind::AddrInUse => return Err(ServerError::Running { folder }),
-        // `berthd usage` then counts the disk; that is all that is lost.
-        Err(error) => log::warn!("no control socket in {}: {error}", folder.display()),
-    }
+    let Started { event_loop, certificate, signals, addresses } = start::start(&config)?;
     on_ready(&addresses, certificate.fingerprint());
     let result = serve(config, certificate, event_loop, signals);
     control_socket::remove(&folder);
     result
-}
-
-fn service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {
-    let waker = Waker::new(poll.registry(), WAKER).map_err(system("create a waker"))?;
-    // A waker fails only when the loop is gone, and then nobody waits.
-    let syncer = Syncer::start(move || drop(waker.wake())).map_err(system("start the sync helper"))?;
-    let store =
-        Store::new(config.home_roots.clone(), config.partial_expiry, syncer).map_err(system("get random numbers"))?;
-    Ok(Service::new(Accounts::open(config)?, store, policy(config)))
 }
 
 fn policy(config: &Config) -> Policy {
@@ -171,6 +151,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     };
     for (key, differs) in [
         ("listen", new.listen != config.listen),
+        ("user", (&new.user, &new.group) != (&config.user, &config.group)),
         ("home_roots", new.home_roots != config.home_roots),
         ("root", new.root != config.root),
         ("logs", new.logs != config.logs),
@@ -180,21 +161,24 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
             log::warn!("a new value of `{key}` takes effect after a restart");
         }
     }
+    if new.tls.key.parent() != config.tls.key.parent()
+        || new.tls.certificate.parent() != config.tls.certificate.parent()
+    {
+        log::warn!("`tls` names files in another folder; a server that is confined can read them after a restart only");
+    }
     let accounts = match Accounts::open(&new) {
         Ok(accounts) => accounts,
         Err(error) => return log::error!("the configuration stays as it was: {error}"),
     };
-    *config = Config { listen: config.listen.clone(), home_roots: config.home_roots.clone(), ..new };
+    *config = Config {
+        listen: config.listen.clone(),
+        home_roots: config.home_roots.clone(),
+        user: config.user.clone(),
+        group: config.group.clone(),
+        ..new
+    };
     let service = event_loop.service();
     (service.policy, service.accounts) = (policy(config), accounts);
     event_loop.set_limits(config.limits, config.timeouts);
     log::info!("configuration read again from {}", config.file.display());
-}
-
-/// Each session is a descriptor, and the soft limit is often 1,024.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        log::warn!("cannot raise the limit of open files: {error}");
-    }
 }

@@ -8,6 +8,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
+/// Mode of files with secrets.
+pub const SECRET_FILE: u32 = 0o600;
+/// Mode of folders with secrets.
+pub const SECRET_FOLDER: u32 = 0o700;
+/// Mode of folders for logs and homes: the server's group may look.
+pub const GROUP_FOLDER: u32 = 0o750;
+
 /// The content of a regular file of at most [`SMALL_FILE_BYTES_MAX`] bytes. A FIFO or device of
 /// that name is an error, and does not block.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -57,19 +64,30 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 /// Makes `path` and what is missing above it, with `mode`; a folder that is there stays as it is.
 /// True if `path` itself was made.
 pub fn make_folder(path: &Path, mode: u32) -> io::Result<bool> {
+    make_folder_for(None, path, mode)
+}
+
+/// The same, but what is made goes to `owner`, a user and a group, where one is named.
+pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io::Result<bool> {
     if path.is_dir() {
         return Ok(false);
     }
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        make_folder(parent, mode)?;
+        make_folder_for(owner, parent, mode)?;
     }
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
         result => result?,
     }
+    // Whoever may write above it could have put a link there meanwhile.
+    let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
+    let folder = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     // Not left to the umask.
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    give_to_owner_of_folder(path, &File::open(path)?)?;
+    folder.set_permissions(fs::Permissions::from_mode(mode))?;
+    match owner {
+        Some((user, group)) => fchown(&folder, Some(user), Some(group))?,
+        None => give_to_owner_of_folder(path, &folder)?,
+    }
     Ok(true)
 }
 

@@ -434,7 +434,7 @@ fn several_listeners_are_all_served() {
 fn nobody_reading_what_the_server_prints_does_not_stop_it() {
     let place = Place::new();
     let mut server = Program::start_unread(place.berthd(&["serve"]), &place.path("io"));
-    wait_until("it listens", || place.path("conf/control.sock").exists());
+    wait_until("it is about to serve", || server.stderr().contains("confinement"));
     server.signal(Signal::TERM);
     server.wait().expect_code(0);
 }

@@ -64,7 +64,13 @@ pub enum HomeError {
     /// Nothing is there, though the account has been added.
     #[error("there is no such folder; make it, or name another with `berthd user set {0} --home`")]
     Missing(AccountName),
-    /// It cannot be looked at or made.
+    /// It cannot be made, mostly because the folder above it belongs to somebody else.
+    #[error("it cannot be made: {0}; make it yourself, give it to the user the server runs as, and try again")]
+    NotMade(io::Error),
+    /// It is there, but of no use.
+    #[error("this user may not use it: {0}; give it to the user the server runs as")]
+    NotOurs(io::Error),
+    /// It cannot be looked at.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

@@ -48,7 +48,7 @@ impl Accounts {
     /// Opens the accounts of a configuration; makes their folder if need be.
     pub fn open(config: &Config) -> Result<Self, AccountError> {
         let folder = config.accounts_dir();
-        small_file::make_folder(&folder, 0o700).map_err(at(&folder))?;
+        small_file::make_folder(&folder, small_file::SECRET_FOLDER).map_err(at(&folder))?;
         let decoy_path = folder.join(".decoy");
         let mut accounts = Self { folder, config: config.clone(), decoy_path, decoy_secret: Zeroizing::default() };
         if !accounts.decoy_path.exists() {
@@ -195,7 +195,7 @@ impl Accounts {
             }
         }
         for account in &accounts {
-            errors.extend(home::check(self, account, &accounts).and_then(|()| home::check_exists(account)).err());
+            errors.extend(home::check(self, account, &accounts).and_then(|()| home::check_usable(account)).err());
         }
         Ok(errors)
     }
@@ -231,7 +231,7 @@ impl Accounts {
         let corrupt = |e: serde_json::Error| AccountError::Corrupt { path: path.into(), problem: e.to_string() };
         let mut content = serde_json::to_vec_pretty(record).map_err(corrupt)?;
         content.push(b'\n');
-        small_file::replace(path, &content, 0o600).map_err(at(path))
+        small_file::replace(path, &content, small_file::SECRET_FILE).map_err(at(path))
     }
 
     fn read_record(&self, path: &Path) -> Result<Record, AccountError> {
@@ -250,8 +250,13 @@ impl Accounts {
     /// home, or one undo what the other did.
     fn lock(&self) -> Result<File, AccountError> {
         let path = self.folder.join(".lock");
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(at(&path))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(small_file::SECRET_FILE)
+            .open(&path)
+            .map_err(at(&path))?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|e| at(&path)(e.into()))?;
         Ok(file)
     }

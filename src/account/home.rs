@@ -2,7 +2,9 @@
 //! files. Checked on real paths, so that a link above a home cannot lead it elsewhere.
 
 use super::{Account, AccountError, Accounts, HomeError};
-use crate::small_file;
+use crate::small_file::{self, GROUP_FOLDER};
+use rustix::fs::Access;
+use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,9 +13,15 @@ pub(super) fn check(accounts: &Accounts, account: &Account, others: &[Account]) 
     check_rules(accounts, account, others).map_err(|problem| refuse(account, problem))
 }
 
-/// Checks that the home of an account that was added before is still there.
-pub(super) fn check_exists(account: &Account) -> Result<(), AccountError> {
-    if account.home.is_dir() { Ok(()) } else { Err(refuse(account, HomeError::Missing(account.name.clone()))) }
+/// Checks that the home of an account that was added before is there, and that this process may
+/// do in it what the account may.
+pub(super) fn check_usable(account: &Account) -> Result<(), AccountError> {
+    let looking = Access::READ_OK | Access::EXEC_OK;
+    let needed = if account.read_only { looking } else { looking | Access::WRITE_OK };
+    rustix::fs::access(&account.home, needed).map_err(|error| match error {
+        Errno::NOENT => refuse(account, HomeError::Missing(account.name.clone())),
+        error => refuse(account, HomeError::NotOurs(error.into())),
+    })
 }
 
 fn refuse(account: &Account, problem: HomeError) -> AccountError {
@@ -49,8 +57,7 @@ fn check_place(accounts: &Accounts, home: &Path) -> Result<(), HomeError> {
 
 /// Makes the home if it is not there. True if it was made.
 pub(super) fn make(account: &Account) -> Result<bool, AccountError> {
-    small_file::make_folder(&account.home, 0o750)
-        .map_err(|source| AccountError::Io { path: account.home.clone(), source })
+    small_file::make_folder(&account.home, GROUP_FOLDER).map_err(|error| refuse(account, HomeError::NotMade(error)))
 }
 
 fn overlap(a: &Path, b: &Path) -> bool {

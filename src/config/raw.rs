@@ -15,6 +15,8 @@ use std::time::Duration;
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawConfig {
     root: Option<PathBuf>,
+    user: Option<String>,
+    group: Option<String>,
     listen: Option<OneOrMore>,
     plaintext: Option<bool>,
     tls: Object<RawTls>,
@@ -68,12 +70,17 @@ impl RawConfig {
         let above = file.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
         let root = tidy(&above.join(self.root.unwrap_or_default()));
 
+        if self.group.is_some() && self.user.is_none() {
+            return Err(error("group", "is given without `user`; a server needs both, or the user alone".into()));
+        }
         let scram_rounds = self.scram_rounds.unwrap_or(SCRAM_ROUNDS_DEFAULT);
         if !(SCRAM_ROUNDS_MIN..=SCRAM_ROUNDS_MAX).contains(&scram_rounds) {
             let range = format!("{scram_rounds} is not within {SCRAM_ROUNDS_MIN} to {SCRAM_ROUNDS_MAX}");
             return Err(error("scram_rounds", range));
         }
         Ok(Config {
+            user: self.user,
+            group: self.group,
             listen: listen_addresses(self.listen).map_err(|problem| error("listen", problem))?,
             plaintext: self.plaintext.unwrap_or(false),
             tls: self.tls.0.check(&file, &root).map_err(|(key, problem)| error(key, problem))?,

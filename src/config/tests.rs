@@ -27,13 +27,14 @@ fn the_shipped_file_spells_out_the_defaults() {
 #[test]
 fn keys_are_read_in_every_form_they_have() {
     let config = load(
-        r#"{"root": "/srv/./x/../berth", "listen": "127.0.0.1:0", "home_roots": ["a", "/b"], "default_quota": "1.5K",
+        r#"{"root": "/srv/./x/../berth", "user": "berth", "group": "files", "listen": "127.0.0.1:0", "home_roots": ["a", "/b"], "default_quota": "1.5K",
             "plaintext": true, "tls": {"certificate": "c.pem", "key": "/k.pem"},
             "timeouts": {"idle": "15m", "drain": 0}, "partial_expiry": "2d", "sync": "full",
             "limits": {"sessions": 10}, "logs": {"access": "/var/log/a"}}"#,
     )
     .expect("valid");
     assert_eq!(config.root, Path::new("/srv/berth"));
+    assert_eq!((config.user.as_deref(), config.group.as_deref()), (Some("berth"), Some("files")));
     assert_eq!(config.listen, ["127.0.0.1:0".parse().expect("an address")]);
     assert_eq!(config.home_roots, [Path::new("/srv/berth/a"), Path::new("/b")]);
     assert!(config.plaintext && !config.tls.is_own);

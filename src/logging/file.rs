@@ -101,7 +101,7 @@ impl LogFile {
 
 fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
-        small_file::make_folder(folder, 0o750)?;
+        small_file::make_folder(folder, small_file::GROUP_FOLDER)?;
     }
     // Not blocking, so that a FIFO in its place fails instead of stopping the program.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

@@ -25,7 +25,7 @@ use crate::front::native::Native;
 use crate::limits::{ASKING_PER_ROUND, EVENTS_PER_POLL, TURN_WARN, TURNS_PER_ROUND};
 use crate::logging::ACCESS;
 use crate::session::{Refusal, Service, Session};
-use mio::net::{TcpStream, UnixStream};
+use mio::net::{TcpListener, TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
@@ -112,11 +112,11 @@ impl EventLoop {
         }
     }
 
-    /// Listens on one more address; the address with the port the system chose.
-    pub fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let (listener, address) = Listener::bind(address, self.poll.registry(), self.listener_token())?;
+    /// Takes connections from one more socket of the network.
+    pub fn listen(&mut self, socket: TcpListener) -> io::Result<()> {
+        let listener = Listener::network(socket, self.poll.registry(), self.listener_token())?;
         self.listeners.push(listener);
-        Ok(address)
+        Ok(())
     }
 
     /// Takes the administrator's connections from a socket of this machine.

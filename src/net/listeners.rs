@@ -29,12 +29,10 @@ pub enum Accepted {
 }
 
 impl Listener {
-    /// Listens on `address`; the address with the port the system chose.
-    pub fn bind(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<(Self, SocketAddr)> {
-        let mut socket = TcpListener::bind(address)?;
-        let address = socket.local_addr()?;
+    /// Listens on a socket of the network.
+    pub fn network(mut socket: TcpListener, registry: &Registry, token: Token) -> io::Result<Self> {
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok((Self::new(Socket::Network(socket)), address))
+        Ok(Self::new(Socket::Network(socket)))
     }
 
     /// Listens on a socket of this machine.

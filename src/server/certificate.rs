@@ -19,9 +19,12 @@ pub(super) struct Certificate {
 impl Certificate {
     /// Reads the certificate, or makes one.
     pub(super) fn load(config: &Config, now: Instant) -> Result<Self, ConfigError> {
-        let now_s = unix_ns(SystemTime::now()) / 1_000_000_000;
-        let identity = Identity::establish(config, now_s)?;
-        warn_of_end(&identity, now_s);
+        Self::of(Identity::establish(config, now_s())?, config, now)
+    }
+
+    /// The same with what was read before.
+    pub(super) fn of(identity: Identity, config: &Config, now: Instant) -> Result<Self, ConfigError> {
+        warn_of_end(&identity, now_s());
         warn_of_mode(config);
         let tls = server_config(&identity)
             .map_err(|error| ConfigError::new(&config.tls.certificate, "", format!("cannot be used: {error}")))?;
@@ -46,6 +49,10 @@ impl Certificate {
     pub(super) fn put_off(&mut self, now: Instant) {
         self.check_at = now + CERTIFICATE_CHECK_INTERVAL;
     }
+}
+
+fn now_s() -> i64 {
+    unix_ns(SystemTime::now()) / 1_000_000_000
 }
 
 fn warn_of_end(identity: &Identity, now_s: i64) {

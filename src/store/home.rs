@@ -136,6 +136,8 @@ pub struct Home {
     pub(super) staging: RefCell<Option<StagingFolder>>,
     pub(super) claims: Claims,
     pub(super) partial_expiry: Duration,
+    /// Which start of the machine this is.
+    pub(super) boot: Rc<str>,
     closer: Closer,
 }
 
@@ -165,8 +167,8 @@ impl AsFd for Parent<'_> {
 
 impl Home {
     /// The home whose folder is `root`.
-    pub fn new(root: Dir, ledger: Rc<Ledger>, partial_expiry: Duration, closer: Closer) -> Self {
-        Self { root, ledger, staging: RefCell::default(), claims: Claims::default(), partial_expiry, closer }
+    pub fn new(root: Dir, ledger: Rc<Ledger>, partial_expiry: Duration, boot: Rc<str>, closer: Closer) -> Self {
+        Self { root, ledger, staging: RefCell::default(), claims: Claims::default(), partial_expiry, boot, closer }
     }
 
     /// Whether this is the home in the folder `root`.

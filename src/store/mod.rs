@@ -109,6 +109,8 @@ pub struct Store {
     homes: HashMap<PathBuf, Weak<Home>>,
     ledgers: HashMap<PathBuf, Rc<Ledger>>,
     partial_expiry: Duration,
+    /// Read once: a confined server cannot look again.
+    boot: Rc<str>,
     etag_key: [u8; 32],
     /// Digests of files that have not changed since.
     pub digests: DigestCache,
@@ -127,6 +129,7 @@ impl Store {
             homes: HashMap::new(),
             ledgers: HashMap::new(),
             partial_expiry,
+            boot: staging::boot_id().into(),
             etag_key,
             digests: DigestCache::default(),
             syncer,
@@ -145,7 +148,7 @@ impl Store {
         }
         // Nobody was using it, so whatever changed it went past the ledger.
         ledger.recount_if_old(now_unix_ns());
-        let home = Rc::new(Home::new(root, ledger, self.partial_expiry, self.syncer.closer()));
+        let home = Rc::new(Home::new(root, ledger, self.partial_expiry, Rc::clone(&self.boot), self.syncer.closer()));
         self.homes.insert(path.to_path_buf(), Rc::downgrade(&home));
         Ok(home)
     }

@@ -138,10 +138,9 @@ impl Staged {
             Err(errno) => return Err(errno.into()),
         };
         let length = trusted_length(&home, &file, &kept)?;
-        let boot = boot_id();
-        if kept.boot != boot {
+        if kept.boot != *home.boot {
             // All that is left was synced; what comes now is trusted until the machine's next start.
-            (kept.synced, kept.boot) = (length, boot);
+            (kept.synced, kept.boot) = (length, home.boot.to_string());
             write_record(&staging, &id, &kept)?;
         }
         if record.size.is_some_and(|size| length > size) {
@@ -191,7 +190,7 @@ impl Staged {
     pub fn keep(&mut self, record: &Record) -> Result<(), StoreError> {
         if self.kept.is_none() {
             self.home.make_room_for_kept()?;
-            let kept = KeptRecord { record: record.clone(), synced: 0, boot: boot_id() };
+            let kept = KeptRecord { record: record.clone(), synced: 0, boot: self.home.boot.to_string() };
             write_record(&self.staging, &self.id, &kept)?;
             self.kept = Some(kept);
         }
@@ -204,7 +203,7 @@ impl Staged {
             return Ok(());
         }
         if let Some(kept) = &mut self.kept {
-            (kept.synced, kept.boot) = (length, boot_id());
+            (kept.synced, kept.boot) = (length, self.home.boot.to_string());
             write_record(&self.staging, &self.id, kept)?;
         }
         Ok(())
@@ -430,7 +429,7 @@ fn write_record(staging: &OwnedFd, id: &UploadId, kept: &KeptRecord) -> Result<(
 /// How much of a part is what was sent: all of it, unless the machine went down since.
 fn trusted_length(home: &Home, part: &File, kept: &KeptRecord) -> Result<u64, StoreError> {
     let length = meta_of(part)?.size;
-    if kept.boot == boot_id() || length <= kept.synced {
+    if kept.boot == *home.boot || length <= kept.synced {
         return Ok(length);
     }
     part.set_len(kept.synced)?;
@@ -439,7 +438,7 @@ fn trusted_length(home: &Home, part: &File, kept: &KeptRecord) -> Result<u64, St
 }
 
 /// Changes whenever the machine starts; empty where the kernel does not tell.
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim_end().to_string()).unwrap_or_default()
 }
 

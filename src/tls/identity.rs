@@ -103,7 +103,7 @@ fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), Problem> {
 /// Two servers must not make two keys.
 fn lock(files: &TlsFiles) -> io::Result<Option<File>> {
     let Some(folder) = files.key.parent() else { return Ok(None) };
-    small_file::make_folder(folder, 0o700)?;
+    small_file::make_folder(folder, small_file::SECRET_FOLDER)?;
     let folder = File::open(folder)?;
     flock(&folder, FlockOperation::LockExclusive)?;
     Ok(Some(folder))
@@ -113,7 +113,7 @@ fn make_key(files: &TlsFiles) -> Result<KeyPair, Problem> {
     let problem = |error: &dyn std::fmt::Display| (Part::Key, format!("cannot be made: {error}"));
     let key = KeyPair::generate().map_err(|error| problem(&error))?;
     let text = Zeroizing::new(key.serialize_pem());
-    small_file::replace(&files.key, text.as_bytes(), 0o600).map_err(|error| problem(&error))?;
+    small_file::replace(&files.key, text.as_bytes(), small_file::SECRET_FILE).map_err(|error| problem(&error))?;
     Ok(key)
 }
 

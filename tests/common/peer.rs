@@ -137,9 +137,12 @@ impl Peer {
                 return Ok(incoming);
             }
             let mut room = [0; 64 * 1024];
-            match self.stream.read(&mut room)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => self.inbox.extend_from_slice(&room[..count]),
+            match self.stream.read(&mut room) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.inbox.extend_from_slice(&room[..count]),
+                // A machine that was stopped and goes on interrupts reads that have a timeout.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }

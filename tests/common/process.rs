@@ -47,8 +47,17 @@ impl Program {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (stdout, stderr) = (folder.join(format!("{number}.out")), folder.join(format!("{number}.err")));
         let remarks = File::create(&stderr).expect("writable");
-        let child = command.stdout(open(&stdout)).stderr(remarks).spawn();
-        Self { child: child.expect("the program was built"), stdout, stderr, status: None }
+        command.stdout(open(&stdout)).stderr(remarks);
+        let mut child = None;
+        // What another test starts holds the copies that were being made just then open for a moment.
+        wait_until("the program can be started", || match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => false,
+            result => {
+                child = Some(result.expect("the program was built"));
+                true
+            }
+        });
+        Self { child: child.expect("it was started"), stdout, stderr, status: None }
     }
 
     pub(crate) fn pid(&self) -> u32 {

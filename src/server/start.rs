@@ -1,0 +1,173 @@
+//! The start of a server, in the order in which its rights go away: first what may need those of
+//! root, then all else as the user it runs as, then only what it is confined to. Threads come
+//! last, because they have the rights of the moment they begin in.
+
+use super::certificate::Certificate;
+use super::{ServerError, policy, system};
+use crate::account::Accounts;
+use crate::config::{Config, ConfigError};
+use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
+use crate::privilege::{self, Access, Confinement, Place, ServiceUser};
+use crate::session::Service;
+use crate::small_file::{self, GROUP_FOLDER};
+use crate::store::Store;
+use crate::store::syncer::Syncer;
+use crate::tls::Identity;
+use crate::{control_socket, logging};
+use mio::net::TcpListener;
+use mio::{Interest, Poll, Waker};
+use rustix::fs::Access as FileAccess;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What serves.
+pub(super) struct Started {
+    pub(super) event_loop: EventLoop,
+    pub(super) certificate: Certificate,
+    pub(super) signals: Signals,
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
+/// See the module.
+pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
+    let began_as_root = privilege::is_root();
+    let openings = Openings::take(config)?;
+    privilege::give_up_rights().map_err(system("give up rights"))?;
+    logging::init(config).map_err(|source| ServerError::Logs { source, file: config.file.clone() })?;
+    warn_of_rights(config, began_as_root);
+    raise_descriptor_limit();
+    let now = Instant::now();
+    let certificate = match openings.identity {
+        Some(identity) => Certificate::of(identity, config, now)?,
+        None => Certificate::load(config, now)?,
+    };
+    let poll = Poll::new().map_err(system("create a poll"))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
+    poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(system("handle signals"))?;
+    let service = confined_service(config, &poll)?;
+    let mut event_loop = EventLoop::new(poll, service, config.limits, config.timeouts, certificate.entrance(), now);
+    let mut addresses = Vec::new();
+    for socket in openings.sockets {
+        addresses.push(socket.local_addr().map_err(system("ask for an address"))?);
+        event_loop.listen(socket).map_err(system("watch a socket"))?;
+    }
+    match openings.control {
+        Ok(socket) => event_loop.listen_locally(socket).map_err(system("listen on the control socket"))?,
+        // `berthd usage` then counts the disk; that is all that is lost.
+        Err(error) => log::warn!("no control socket in {}: {error}", config.folder().display()),
+    }
+    Ok(Started { event_loop, certificate, signals, addresses })
+}
+
+/// What root may be needed for: ports below 1024, a key that only root can read, a socket in a
+/// folder that is root's.
+struct Openings {
+    sockets: Vec<TcpListener>,
+    identity: Option<Identity>,
+    control: io::Result<UnixListener>,
+}
+
+impl Openings {
+    /// Opens it all; afterwards this process is the user of the configuration.
+    fn take(config: &Config) -> Result<Self, ServerError> {
+        let user = ServiceUser::find(config)?;
+        if user.as_ref().is_some_and(|user| !privilege::is_root() && !user.is_current()) {
+            let problem = "is not who starts this server; start it as root or as that user, or leave the key out";
+            return Err(ConfigError::new(&config.file, "user", problem).into());
+        }
+        let sockets = config
+            .listen
+            .iter()
+            .map(|&address| TcpListener::bind(address).map_err(|source| ServerError::Listen { address, source }));
+        let sockets = sockets.collect::<Result<_, _>>()?;
+        let identity = if config.tls.is_own { None } else { Identity::read(config)? };
+        let folder = config.folder();
+        let control = control_socket::listen(folder, |path| user.as_ref().map_or(Ok(()), |user| user.give(path)));
+        if control.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
+            return Err(ServerError::Running { folder: folder.to_path_buf() });
+        }
+        if let Some(user) = user {
+            user.make_folders(config)?;
+            user.assume(config)?;
+        }
+        Ok(Self { sockets, identity, control })
+    }
+}
+
+/// All that opens files by name, then the confinement, then the one helper thread.
+fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {
+    let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline())
+        .map_err(system("get random numbers"))?;
+    let mut service = Service::new(Accounts::open(config)?, store, policy(config));
+    for root in &config.home_roots {
+        if let Err(error) = small_file::make_folder(root, GROUP_FOLDER) {
+            log::warn!("homes cannot lie in {}: {error}", root.display());
+        }
+    }
+    match privilege::confine(&places(config)) {
+        Confinement::Off(reason) => log::warn!("confinement by Landlock: off: {reason}"),
+        confinement => log::info!("confinement by Landlock: {confinement}"),
+    }
+    let waker = Waker::new(poll.registry(), WAKER).map_err(system("create a waker"))?;
+    // A waker fails only when the loop is gone, and then nobody waits.
+    service.store.syncer = Syncer::start(move || drop(waker.wake())).map_err(system("start the sync helper"))?;
+    Ok(service)
+}
+
+/// All that a running server opens by name. Folders and not files, because files are replaced:
+/// logs when they are rotated, certificates when they are renewed.
+fn places(config: &Config) -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut add = |folders: Vec<PathBuf>, access| {
+        places.extend(folders.into_iter().map(|folder| Place { folder, access }));
+    };
+    add(config.home_roots.clone(), Access::Own);
+    add(vec![config.folder().to_path_buf(), config.accounts_dir()], Access::Read);
+    add(folders_of(&config.file), Access::Read);
+    let tls = if config.tls.is_own { Access::Replace } else { Access::Read };
+    add(folders_of(&config.tls.certificate), tls);
+    add(folders_of(&config.tls.key), tls);
+    add(folders_of(&config.logs.access), Access::Append);
+    add(folders_of(&config.logs.transactions), Access::Append);
+    places
+}
+
+/// Where a file is, and where the one is that it may be a link to.
+fn folders_of(file: &Path) -> Vec<PathBuf> {
+    let real = file.canonicalize().ok();
+    let mut folders: Vec<_> = [Some(file), real.as_deref()].into_iter().flatten().filter_map(Path::parent).collect();
+    folders.dedup();
+    folders.into_iter().map(Path::to_path_buf).collect()
+}
+
+/// Tells what an administrator would want to change about the rights of this server.
+fn warn_of_rights(config: &Config, began_as_root: bool) {
+    let file = config.file.display();
+    if privilege::is_root() {
+        return log::warn!("running as root; name a user with fewer rights as `user` in {file}");
+    }
+    let can = |path: &Path, what| rustix::fs::access(path, what).is_ok();
+    if began_as_root && (can(&config.file, FileAccess::WRITE_OK) || can(config.folder(), FileAccess::WRITE_OK)) {
+        log::warn!("the user of this server can change {file}, and with it who runs the next one: give it to root");
+    }
+    for path in [&config.tls.certificate, &config.tls.key] {
+        if !config.tls.is_own && !can(path, FileAccess::READ_OK) {
+            let path = path.display();
+            log::warn!("the user of this server cannot read {path}; a renewed one is not noticed until a restart");
+        }
+    }
+}
+
+/// Each session is a descriptor, and the soft limit is often 1,024.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
+}

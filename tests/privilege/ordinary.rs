@@ -1,0 +1,152 @@
+//! Started by an ordinary user: no special rights, and no rules who owns what.
+
+use crate::common::peer::Peer;
+use crate::common::process::{Program, without_rights};
+use crate::common::{Place, Server, listening, wait_until};
+use crate::{assert_without_rights, has_root, open_to_all};
+use berth::wire::message::{Name, PutMode};
+use berth::wire::{Reply, Request};
+use rustix::process::{Gid, Signal, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use serde_json::json;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+
+/// A server of an ordinary user, who is another one if root runs the tests.
+fn serve(place: &Place) -> Server {
+    let mut command = place.berthd(&["serve"]);
+    without_rights(&mut command, &place.path(""));
+    place.serve_as(command)
+}
+
+/// An account that is added while a server runs, moved logs and a certificate to be made again.
+pub(crate) fn assert_that_it_reloads(place: &Place, server: &Server) {
+    let stderr = || server.program.stderr();
+    fs::rename(place.path("logs/access.log"), place.path("logs/access.log.1")).expect("ours");
+    fs::remove_file(place.path("conf/tls/cert.pem")).expect("made");
+    server.program.signal(Signal::HUP);
+    wait_until("it has read the configuration", || stderr().contains("configuration read again"));
+    wait_until("it has a certificate again", || place.path("conf/tls/cert.pem").exists());
+    place.add("new", &[]);
+    assert_eq!(stderr().matches(" WARN ").count(), 0, "{}", stderr());
+    let mut peer = Peer::login(server.address, "new");
+    assert!(matches!(peer.put("/a", b"content", PutMode::Create), Reply::Stored { .. }));
+    let moved = Request::Mv { from: "/a".into(), to: "/d/a".into(), replace: false };
+    assert!(matches!(peer.ask(&Request::Mkdir { path: "/d".into(), parents: false }), Reply::Done {}));
+    assert!(matches!(peer.ask(&moved), Reply::Done {}));
+    wait_until("it logs under the old name", || place.log("access.log").contains("user=new verb=mv"));
+    assert!(!stderr().contains("cannot be reopened") && !stderr().contains("stays as it was"), "{}", stderr());
+}
+
+#[test]
+fn an_ordinary_user_serves_without_rights_and_reloads() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = serve(&place);
+    assert_without_rights(&server);
+    assert!(!server.program.stderr().contains("running as root"), "{}", server.program.stderr());
+    if rustix::process::geteuid().is_root() {
+        // Root adds the account, and what it makes goes to the owner of the folder.
+        assert_ne!(crate::owner_and_mode(&place, "conf/users/ann.json").0, 0);
+    }
+    assert_that_it_reloads(&place, &server);
+}
+
+#[test]
+fn homes_may_belong_to_whomever_as_long_as_they_can_be_used() {
+    if !has_root("homes of another user") {
+        return;
+    }
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = serve(&place);
+    for path in ["homes", "homes/ann"] {
+        std::os::unix::fs::chown(place.path(path), Some(0), Some(0)).expect("root may");
+        open_to_all(&place.path(path));
+    }
+    let put = |name: &str| Peer::login(server.address, "ann").put(name, b"content", PutMode::Create);
+    assert!(matches!(put("/refused"), Reply::Error(_)), "others may only look");
+    fs::set_permissions(place.home("ann", ""), fs::Permissions::from_mode(0o777)).expect("ours");
+    assert!(matches!(put("/stored"), Reply::Stored { .. }));
+    let page = Peer::login(server.address, "ann").ask(&Request::List { path: Name::from("/") });
+    assert!(matches!(page, Reply::Page { .. }), "{page:?}");
+}
+
+#[test]
+fn a_capability_that_opens_a_port_is_given_up_once_the_port_is_open() {
+    if !has_root("giving capabilities") {
+        return;
+    }
+    let [_, b, c, d] = std::process::id().to_be_bytes();
+    let address = (Ipv4Addr::new(127, b.wrapping_add(128), c, d), 721);
+    let place = Place::with(json!({"listen": format!("{}:{}", address.0, address.1)}));
+    place.add("ann", &[]);
+    let mut command = place.berthd(&["serve"]);
+    without_rights(&mut command, &place.path(""));
+    let start = || -> Program {
+        // Only this thread becomes somebody else, and whom it starts.
+        let (user, group) = (Uid::from_raw(65534), Gid::from_raw(65534));
+        rustix::thread::set_keep_capabilities(true).expect("root may");
+        rustix::thread::set_thread_res_gid(group, group, group).expect("root may");
+        rustix::thread::set_thread_res_uid(user, user, user).expect("root may");
+        let set = CapabilitySet::NET_BIND_SERVICE;
+        set_capabilities(None, CapabilitySets { effective: set, permitted: set, inheritable: set }).expect("kept");
+        rustix::thread::configure_capability_in_ambient_set(set, true).expect("inheritable");
+        place.start(command)
+    };
+    let program = thread::scope(|scope| scope.spawn(start).join().expect("no panic"));
+    wait_until("it listens", || listening(&program.stdout()) == Some(address.into()));
+    let server = Server { program, address: address.into() };
+    assert_without_rights(&server);
+    Peer::login(server.address, "ann");
+}
+
+// ---- The keys `user` and `group` ----------------------------------------------------------
+
+#[test]
+fn a_user_or_group_that_cannot_be_is_named_by_file_and_key() {
+    for (keys, key, problem) in [
+        (json!({"user": "no-such-user"}), "user", "there is no user 'no-such-user'"),
+        (json!({"user": ""}), "user", "there is no"),
+        (json!({"user": "a\u{0}b"}), "user", "there is no"),
+        (json!({"user": "root"}), "user", "is root"),
+        (json!({"user": 65534}), "user", "invalid type"),
+        (json!({"user": "nobody", "group": "no-such-group"}), "group", "there is no group 'no-such-group'"),
+        (json!({"group": "daemon"}), "group", "without `user`"),
+    ] {
+        let place = Place::with(keys.clone());
+        for arguments in [&["check"][..], &["serve"], &["user", "add", "ann", "--password-stdin"], &["fingerprint"]] {
+            let ended = place.run(place.berthd(arguments)).expect_code(2);
+            let named = format!("conf/berthd.json: {key}: ");
+            assert!(ended.stderr.contains(&named) && ended.stderr.contains(problem), "{keys}: {ended:?}");
+        }
+        for made in ["logs", "homes", "conf/users", "conf/tls", "conf/control.sock"] {
+            assert!(!place.path(made).exists(), "{keys}: {made} was made");
+        }
+    }
+}
+
+#[test]
+fn a_server_of_another_user_is_not_started() {
+    // Nobody runs tests as this one.
+    let place = Place::with(json!({"user": "daemon"}));
+    let mut command = place.berthd(&["serve"]);
+    without_rights(&mut command, &place.path(""));
+    let ended = place.run(command).expect_code(2);
+    assert!(ended.stderr.contains("berthd.json: user: is not who starts this server; start it as root"), "{ended:?}");
+    assert!(!place.path("logs").exists());
+}
+
+#[test]
+fn a_server_whose_own_user_starts_it_needs_no_root() {
+    let place = Place::new();
+    let me = if rustix::process::geteuid().is_root() { 65534 } else { rustix::process::geteuid().as_raw() };
+    let user = nix::unistd::User::from_uid(me.into()).expect("can be looked up");
+    let user = user.expect("whoever runs tests has a name");
+    place.configure(json!({"user": user.name}));
+    let server = serve(&place);
+    assert_without_rights(&server);
+    assert!(matches!(Peer::connect(server.address).greet(), Reply::Hello { .. }));
+}
