@@ -12,17 +12,19 @@ use crate::account::{AccountName, Accounts};
 use crate::config::Config;
 use crate::privilege::ServiceUser;
 use crate::server::ServerError;
-use crate::text::Size;
+use crate::text::{PrintableJson, Size};
 use crate::tls::{Fingerprint, Identity};
 use crate::{logging, server, small_file};
 use clap::{Args, Parser, Subcommand};
 use error::AdminError;
 use rustix::fs::Mode;
+use signal_hook::consts::SIGXFSZ;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// A multi-user file server: private homes, exact quotas, verified and resumable transfers.
 #[derive(Debug, Parser)]
@@ -196,6 +198,9 @@ fn parse_count(text: &str) -> Result<Quota, String> {
 
 /// Runs `berthd` with these arguments, of which the first is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Caught, it makes a limit on the size of files an error of the one write, as a full disk is,
+    // and not the end of the program. Without, that is what it is.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let command_line = match CommandLine::try_parse_from(arguments) {
         Ok(command_line) => command_line,
         Err(error) => {
@@ -291,7 +296,7 @@ fn check(config: &Config) -> Result<(), AdminError> {
 
 /// Writes one JSON value on one line.
 fn print_json(value: &serde_json::Value) -> Result<(), AdminError> {
-    Ok(writeln!(io::stdout(), "{value}")?)
+    Ok(writeln!(io::stdout(), "{}", PrintableJson(value))?)
 }
 
 /// The configuration that is shipped, with `listen` set.

@@ -120,6 +120,16 @@ impl Outbox {
         result
     }
 
+    /// Takes back what an [`Outbox::append`] that panicked left behind: a part of a frame, which
+    /// would spoil what comes after it.
+    pub fn take_back_unfinished(&mut self) {
+        let bytes = |chunk: &Chunk| if let Chunk::Bytes(bytes) = chunk { bytes.len() } else { 0 };
+        let unfinished = self.chunks.iter().map(bytes).sum::<usize>() - self.sent - self.held_bytes;
+        if let Some(Chunk::Bytes(tail)) = self.chunks.back_mut() {
+            tail.truncate(tail.len() - unfinished);
+        }
+    }
+
     /// Appends a stretch of a file.
     pub fn push_range(&mut self, range: FileRange) {
         self.ranges += 1;
@@ -309,6 +319,26 @@ mod tests {
         assert_eq!(seen, b"head[2+5][5+2]tail");
         assert_eq!(outbox.held_bytes(), 0);
         assert!(!outbox.has_ranges());
+    }
+
+    #[test]
+    fn what_a_panic_left_of_a_frame_is_taken_back_and_nothing_else() {
+        for whole in [&b""[..], b"whole"] {
+            let mut outbox = Outbox::default();
+            outbox.put(whole);
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                outbox.append(|tail| {
+                    tail.extend_from_slice(b"ha");
+                    panic!("on purpose");
+                })
+            }));
+            assert!(result.is_err());
+            outbox.take_back_unfinished();
+            outbox.put(b" word");
+            assert_eq!(outbox.held_bytes(), whole.len() + 5);
+            let Some(Piece::Bytes(bytes)) = outbox.front() else { panic!("there are bytes") };
+            assert_eq!(bytes, [whole, b" word"].concat());
+        }
     }
 
     #[test]

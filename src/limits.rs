@@ -102,6 +102,14 @@ pub const CERTIFICATE_RENEW_S: i64 = 60 * 24 * 3600;
 pub const CERTIFICATE_WARN_S: i64 = 30 * 24 * 3600;
 /// How often that is looked at.
 pub const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// What a client reads, frame by frame, without anything in it that somebody waits for: the rest of
+/// cancelled transfers, which a fast long line may hold a lot of, and pings.
+pub const UNWANTED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// A frame counts as so many bytes more, for the work it makes.
+pub const UNWANTED_FRAME_COST: usize = 1024;
+/// What a client has queued when it still answers a ping. A server that does not read what it asks
+/// for is not answered for ever.
+pub const PING_QUEUE_MAX: usize = 8 * 1024 * 1024;
 /// A client waits this long for a server's side of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -162,6 +170,9 @@ pub const LINGER: Duration = Duration::from_secs(5);
 pub const LISTING_ENTRIES_MAX: usize = 1_000_000;
 /// Bytes of names one listing holds in memory.
 pub const LISTING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of paths a client keeps of one tree or pattern: with them a million entries take it a few
+/// hundred megabytes, whatever a server lists.
+pub const TREE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Entries read and sorted together; the sorted runs are merged as pages are produced.
 pub const LISTING_RUN_ENTRIES: usize = 1024;
 /// Homes whose ledger is kept after their last session, so that the next need not count again.

@@ -61,8 +61,8 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Makes `path` and what is missing above it, with `mode`; a folder that is there stays as it is.
-/// True if `path` itself was made.
+/// Makes `path` and what is missing above it, with `mode`, to survive a power loss; a folder that
+/// is there stays as it is. True if `path` itself was made.
 pub fn make_folder(path: &Path, mode: u32) -> io::Result<bool> {
     make_folder_for(None, path, mode)
 }
@@ -88,6 +88,7 @@ pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io:
         Some((user, group)) => fchown(&folder, Some(user), Some(group))?,
         None => give_to_owner_of_folder(path, &folder)?,
     }
+    sync_folder(folder_of(path))?;
     Ok(true)
 }
 
@@ -104,9 +105,12 @@ fn give_to_owner_of_folder(path: &Path, file: &File) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let owner = fs::metadata(folder)?;
+    let owner = fs::metadata(folder_of(path))?;
     if owner.uid() == 0 { Ok(()) } else { fchown(file, Some(owner.uid()), Some(owner.gid())) }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn too_large() -> io::Error {

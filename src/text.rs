@@ -19,7 +19,7 @@ impl fmt::Display for Escaped<'_> {
                     '\r' => f.write_str("\\r")?,
                     '\t' => f.write_str("\\t")?,
                     '\\' => f.write_str("\\\\")?,
-                    c if c.is_control() || reorders(c) => {
+                    c if is_unprintable(c) => {
                         let mut bytes = [0; 4];
                         for byte in c.encode_utf8(&mut bytes).bytes() {
                             write!(f, "\\x{byte:02x}")?;
@@ -58,9 +58,28 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Line and paragraph separators, marks and overrides that change the order of what follows.
-fn reorders(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+/// Whether a character may not reach a terminal as it is: it is a control character, separates
+/// lines or paragraphs, or changes the order of what follows.
+pub fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// JSON on one line that a terminal shows as it is: unprintable characters stand as `\uHHHH`,
+/// which means the same to whoever reads it.
+pub struct PrintableJson<'a>(pub &'a serde_json::Value);
+
+impl fmt::Display for PrintableJson<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.to_string().chars() {
+            match c {
+                // Beyond ASCII they can only stand within strings, and all lie in the first plane.
+                c if is_unprintable(c) => write!(f, "\\u{:04x}", u32::from(c))?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A number of bytes as people write it: `1536` is `1.5K`, in powers of 1024.
@@ -206,6 +225,15 @@ mod tests {
         assert_eq!(Escaped(b"a\nb\x1b[2J\xff\\").to_string(), "a\\nb\\x1b[2J\\xff\\\\");
         assert_eq!(Escaped("\u{202e}txt".as_bytes()).to_string(), "\\xe2\\x80\\xaetxt");
         assert_eq!(Escaped("\u{9b}".as_bytes()).to_string(), "\\xc2\\x9b");
+    }
+
+    #[test]
+    fn json_for_a_terminal_means_the_same_and_shows_no_control_characters() {
+        let text: String = ('\0'..='\u{ff}').chain(['\u{202e}', '\u{feff}', '"', '\\', '\u{10ffff}']).collect();
+        let value = serde_json::json!({ text.clone(): [text] });
+        let line = PrintableJson(&value).to_string();
+        assert!(!line.contains(is_unprintable), "{line}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).ok(), Some(value));
     }
 
     #[test]

@@ -244,6 +244,13 @@ fn a_wrong_configuration_is_named_by_file_and_key_and_nothing_is_written() {
         (r#"{"home_roots": []}"#, "home_roots"),
         (r#"{"listen": "everywhere"}"#, "listen"),
         ("{", "berthd.json"),
+        (&"[".repeat(100_000), "berthd.json"),
+        (&"{\"limits\":".repeat(20_000), "berthd.json"),
+        (r#"{"sync": "none", "sync": "data"}"#, "sync"),
+        (r#"{"limits": {"sessions": 1e400}}"#, "limits.sessions"),
+        (r#"{"limits": {"sessions": -1}}"#, "limits.sessions"),
+        (r#"{"limits": {"sessions": 1.5}}"#, "limits.sessions"),
+        (r#"{"home_roots": ["\ud800"]}"#, "home_roots"),
     ] {
         let place = Place::with_configuration(configuration);
         let before = place.files();

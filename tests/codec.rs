@@ -3,6 +3,7 @@
 use berth::digest::Digest;
 use berth::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX};
 use berth::upload_id::UploadId;
+use berth::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest};
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES, PING_BYTES_MAX, WireError};
 use berth::wire::message::{
     End, Entry, EntryKind, ErrorReply, MessageError, Name, Partial, PutMode, QuotaReport, WireLimits,
@@ -378,6 +379,72 @@ fn numbers_that_are_no_sizes_are_errors() {
     }
     let largest = r#"{"op":"put","path":"a","size":18446744073709551615}"#;
     assert!(matches!(Request::decode(largest.as_bytes()), Ok(Request::Put { size: Some(u64::MAX), .. })));
+}
+
+/// What no message may make of JSON that means harm: a crash, or a value.
+fn check_refused<T: serde::de::DeserializeOwned + serde::Serialize>(good: &T) {
+    let good = serde_json::to_string(good).expect("serializes");
+    assert!(serde_json::from_str::<T>(&good).is_ok(), "{good}");
+    let behind = |field: &str| format!("{},{field}}}", &good[..good.len() - 1]);
+    let first_key = good[1..].split(':').next().expect("a field");
+    // A field that is not known may be ignored with whatever is in it, and changes nothing.
+    for field in [
+        format!("\"x\":{}{}", "[".repeat(100_000), "]".repeat(100_000)),
+        format!("\"x\":{}1{}", "{\"x\":".repeat(100_000), "}".repeat(100_000)),
+        "\"x\":1e400".into(),
+        "\"x\":-1e400".into(),
+        "\"x\":\"\\ud800\"".into(),
+        "\"x\":1,\"x\":2".into(),
+    ] {
+        if let Ok(read) = serde_json::from_str::<T>(&behind(&field)) {
+            assert_eq!(serde_json::to_string(&read).expect("serializes"), good, "{field:.80}");
+        }
+    }
+    for body in [
+        "[".repeat(100_000),
+        "{\"x\":".repeat(100_000),
+        behind(&format!("\"x\":{}", "[".repeat(100_000))),
+        behind(&format!("{first_key}:null")),
+        behind("\"x\":\"a\nb\""),
+        behind("\"x\":01"),
+        behind("\"\\udc00\":1"),
+        format!("{good}{good}"),
+        format!("{good}\0"),
+        good[..good.len() - 1].to_string(),
+        good.replacen('"', "'", 2),
+    ] {
+        assert!(serde_json::from_str::<T>(&body).is_err(), "{:.200}", body);
+    }
+    // Each number in turn is none that fits.
+    for (at, _) in good.char_indices().filter(|(at, c)| c.is_ascii_digit() && good[..*at].ends_with(':')) {
+        let rest = good[at..].trim_start_matches(|c: char| c.is_ascii_digit());
+        for number in ["-9223372036854775809", "1.5", "1e400", "18446744073709551616", "1e3", "\"1\"", "NaN", "[]"] {
+            let body = format!("{}{number}{rest}", &good[..at]);
+            assert!(serde_json::from_str::<T>(&body).is_err(), "{body}");
+        }
+    }
+}
+
+#[test]
+fn json_that_means_harm_is_an_error_in_every_message_and_never_a_panic() {
+    requests().iter().for_each(check_refused);
+    replies().iter().for_each(check_refused);
+    check_refused(&End { size: 1, sha256: Digest::of(b"") });
+    check_refused(&error(ErrorCode::Io, true));
+    check_refused(&ControlRequest::Usage { user: Some("ann".into()), mode: AuditMode::Repair });
+    check_refused(&ControlReply::Error { message: "m".into() });
+    let usage = AccountUsage {
+        user: "ann".into(),
+        used_bytes: 1,
+        used_files: 2,
+        reserved_bytes: 3,
+        limit_bytes: Some(4),
+        limit_files: Some(5),
+        disk_bytes: Some(6),
+        disk_files: Some(7),
+        error: None,
+    };
+    check_refused(&ControlReply::Usage(usage));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use berth::limits::CONTROL_BYTES_MAX_BEFORE_LOGIN;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
+use common::full::tries;
 use common::peer::{Incoming, Peer, put};
 use common::{PASSWORD, Place, Server, disk_usage, pattern, wait_until};
 use serde_json::json;
@@ -209,6 +210,54 @@ fn malformed_requests_are_refused_and_the_session_goes_on() {
 }
 
 #[test]
+fn json_that_means_harm_is_refused_before_login_and_in_an_end() {
+    let (place, mut server) = scene();
+    let mut peer = Peer::connect(server.address);
+    let deep = "[".repeat(CONTROL_BYTES_MAX_BEFORE_LOGIN);
+    for body in [
+        &deep[..],
+        r#"{"op":"hello","versions":[-1]}"#,
+        r#"{"op":"hello","versions":[1.5]}"#,
+        r#"{"op":"hello","versions":[1e400]}"#,
+        r#"{"op":"hello","versions":[1],"versions":[1]}"#,
+        r#"{"op":"auth","mechanism":"SCRAM-SHA-256","message":"\ud800"}"#,
+        r#"{"op":"auth","mechanism":"SCRAM-SHA-256","message":"n,,n=ann,r=x","message":"n,,n=root,r=x"}"#,
+        r#"{"op":"auth_next","op":"auth","message":"x"}"#,
+    ] {
+        let mut bytes = Vec::new();
+        let (id, _) = peer.encode(&Request::Quota {});
+        frame::put_bytes(&mut bytes, FrameType::Control, id, body.as_bytes());
+        peer.send(&bytes);
+        let Reply::Error(error) = peer.reply() else { panic!("{body:.80} is refused") };
+        assert_eq!((error.code, error.fatal), (ErrorCode::BadRequest, false), "{body:.80}: {error:?}");
+    }
+    peer.greet();
+    assert!(matches!(peer.prove("ann", PASSWORD), Reply::Welcome { .. }), "and then it may log in");
+    let digest = berth::digest::Digest::of(b"x");
+    for end in [
+        "[".repeat(60_000),
+        format!(r#"{{"size":-1,"sha256":"{digest}"}}"#),
+        format!(r#"{{"size":1.5,"sha256":"{digest}"}}"#),
+        format!(r#"{{"size":1e400,"sha256":"{digest}"}}"#),
+        format!(r#"{{"size":1,"size":1,"sha256":"{digest}"}}"#),
+        format!(r#"{{"size":18446744073709551617,"sha256":"{digest}"}}"#),
+    ] {
+        let id = peer.request(&put("/a", 1, PutMode::Create));
+        let mut bytes = Vec::new();
+        frame::put_bytes(&mut bytes, FrameType::Data, id, b"x");
+        frame::put_bytes(&mut bytes, FrameType::End, id, end.as_bytes());
+        peer.send(&bytes);
+        let Reply::Error(error) = peer.reply() else { panic!("{end:.80} is refused") };
+        assert_eq!((error.code, error.fatal), (ErrorCode::BadRequest, false), "{end:.80}");
+        assert!(!place.home("ann", "a").exists());
+    }
+    // A hundred thousand levels are longer than a frame may be: its header is enough.
+    peer.send(&frame::header(FrameType::Control, 900, 100_000));
+    expect_refusal(last_word(&mut peer), ErrorCode::BadRequest);
+    check_served(&mut server);
+}
+
+#[test]
 fn ten_thousand_requests_whose_answers_nobody_reads_cost_a_bounded_amount_of_memory() {
     let (place, mut server) = scene();
     for i in 0..200 {
@@ -241,31 +290,55 @@ fn ten_thousand_requests_whose_answers_nobody_reads_cost_a_bounded_amount_of_mem
     check_served(&mut server);
 }
 
+/// An upload that ends neither itself nor the connection: what fits is stored, the rest is thrown
+/// away as it comes, and when it stops, it has stalled.
 #[test]
-fn a_gigabyte_without_the_end_of_a_frame_is_not_kept() {
-    let (_place, mut server) = scene();
+fn a_gigabyte_without_an_end_is_not_kept_and_its_sender_closed_in_the_end() {
+    let place = Place::with(json!({"timeouts": {"stall": 1}}));
+    place.add("ann", &["--quota", "20M"]);
+    let mut server = place.serve();
     check_served(&mut server);
     let before = resident_kib(&server);
     let mut peer = Peer::login(server.address, "ann");
-    peer.request(&put("/a", 40 << 20, PutMode::Create));
+    let id = peer.request(&Request::Put {
+        path: "/a".into(),
+        size: None,
+        mtime_ns: None,
+        mode: PutMode::Create,
+        if_etag: None,
+        upload_id: None,
+        resume: false,
+    });
     let mut other = Peer::login(server.address, "ann");
-    // Many large frames of one upload, none of which is ever acknowledged.
-    let piece = vec![0; 1 << 20];
-    let mut bytes = frame::header(FrameType::Data, peer_last_id(&mut peer), piece.len()).to_vec();
-    bytes.extend(&piece);
-    for _ in 0..30 {
+    let piece = vec![7; 1 << 20];
+    let bytes = [&frame::header(FrameType::Data, id, piece.len()), &piece[..]].concat();
+    for _ in 0..tries(100, 1024) {
         peer.send(&bytes);
+        assert!(matches!(other.ask(&Request::Quota {}), Reply::Quota(report) if report.used_bytes <= 20 << 20));
     }
-    assert!(matches!(other.ask(&Request::Quota {}), Reply::Quota(_)));
+    // A frame that was begun and has no end either.
+    peer.send(&bytes[..1000]);
     let grown = resident_kib(&server).saturating_sub(before);
     assert!(grown < 4 * 1024, "{grown} KiB");
-    drop(peer);
+    let Reply::Error(error) = peer.reply() else { panic!("a refusal") };
+    assert_eq!((error.code, error.fatal), (ErrorCode::QuotaBytes, false));
+    expect_refusal(last_word(&mut peer), ErrorCode::Timeout);
+    assert!(!place.home("ann", "a").exists());
+    assert_eq!(disk_usage(&place.home("ann", "")).0, 0);
     check_served(&mut server);
 }
 
-/// The id of the last request.
-fn peer_last_id(peer: &mut Peer) -> u32 {
-    peer.encode(&Request::Quota {}).0 - 1
+/// The same before a login, of a control frame: its sender has as long as anybody to log in.
+#[test]
+fn a_stranger_s_frame_without_an_end_lasts_until_the_login_deadline() {
+    let place = Place::with(json!({"timeouts": {"login": 1}}));
+    place.add("ann", &[]);
+    let mut server = place.serve();
+    let mut peer = Peer::connect(server.address);
+    peer.send(&frame::header(FrameType::Control, 1, CONTROL_BYTES_MAX_BEFORE_LOGIN));
+    peer.send(&[b' '; CONTROL_BYTES_MAX_BEFORE_LOGIN - 1]);
+    expect_refusal(last_word(&mut peer), ErrorCode::Timeout);
+    check_served(&mut server);
 }
 
 // ---- Cuts ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 mod support;
 
+use berth::scram::{Binding, ClientExchange, ScramError};
 use berth::upload_id::UploadId;
 use berth::wire::message::{EntryKind, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -93,6 +94,95 @@ fn outcome(peer: &mut Peer, server: &mut Server, request: &Request) -> Option<Er
     let got = peer.exchange(server);
     assert!(!peer.is_closing(), "{request:?} ended the session: {got:?}");
     got.iter().find_map(Got::code)
+}
+
+// ---- Spellings ----------------------------------------------------------------------------
+
+#[test]
+fn no_spelling_of_a_path_leads_out_with_any_request() {
+    let mut server = server_with_links();
+    let outside = server.root().join("outside");
+    let before = snapshot(&outside);
+    let absolute = outside.to_str().expect("UTF-8").to_string();
+    let mut peer = server.log_in();
+    for spelling in [
+        "../../outside",
+        "/../../outside",
+        "//..//..//outside/",
+        "./.././../outside",
+        "folder/../../../outside",
+        "/folder/deep/../../../../../outside",
+        "/inside/../../../outside",
+        "\\..\\..\\outside",
+        "..\\..\\outside",
+        "%2e%2e/%2e%2e/outside",
+        "..\u{2215}..\u{2215}outside",
+        &absolute,
+        "..",
+        ".",
+        "/",
+        "//",
+        "",
+    ] {
+        for path in [spelling.to_string(), format!("{spelling}/secret"), format!("{spelling}/new")] {
+            for request in every_request(&path) {
+                let id = peer.request(&request);
+                if matches!(request, Request::Put { .. }) {
+                    peer.data(id, b"bad");
+                    peer.end(id, b"bad");
+                }
+                let got = peer.exchange(&mut server);
+                assert!(!peer.is_closing(), "{request:?}: {got:?}");
+                let leaked = got.iter().any(|got| matches!(got, Got::Data(_, bytes) if bytes == b"secret"));
+                assert!(!leaked && snapshot(&outside) == before, "{request:?}: {got:?}");
+            }
+        }
+    }
+    let beside: Vec<_> = std::fs::read_dir(server.root().join("homes")).expect("readable").collect();
+    assert_eq!(beside.len(), 1, "nothing is made beside the home");
+    server.capability().ledger().begin_recount();
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+}
+
+/// With the right password for the file that such a name would lead to.
+#[test]
+fn a_user_name_that_is_a_path_gets_the_answer_of_a_stranger() {
+    let mut server = Server::new();
+    let accounts = server.root().join("conf/users");
+    let account = std::fs::read(accounts.join("alice.json")).expect("there");
+    for copy in ["../evil.json", ".hidden.json", "-x.json", "with space.json"] {
+        write(&accounts.join(copy), &account);
+    }
+    let absolute = server.root().join("conf/evil").to_str().expect("UTF-8").to_string();
+    let long = "a".repeat(300);
+    for name in [
+        "../evil",
+        "../../conf/evil",
+        &absolute,
+        "./alice",
+        "alice/",
+        "alice/.",
+        "../users/alice",
+        "alice.json",
+        ".hidden",
+        ".decoy",
+        "-x",
+        "with space",
+        "ALICE",
+        " alice",
+        ".",
+        "..",
+        "/",
+        &long,
+    ] {
+        let mut peer = server.connect();
+        peer.ask(&mut server, &Request::Hello { versions: vec![1], client: String::new() });
+        let (exchange, message) = ClientExchange::new(name, keys(), Binding::None).expect("a name");
+        let reply = peer.ask(&mut server, &Request::Auth { mechanism: "SCRAM-SHA-256".into(), message });
+        let Reply::Challenge { message } = reply else { panic!("{name}: {reply:?}") };
+        assert_eq!(exchange.answer(&message).err(), Some(ScramError::KeysOutdated), "{name}: a stranger's salt");
+    }
+    assert!(matches!(server.connect().log_in(&mut server, USER), Reply::Welcome { .. }));
 }
 
 // ---- Links --------------------------------------------------------------------------------
@@ -479,7 +569,7 @@ fn names_that_cannot_be_are_refused_by_every_request() {
 }
 
 #[test]
-fn a_thousand_levels_are_counted_listed_and_removed_as_far_as_paths_reach() {
+fn a_thousand_levels_are_counted_listed_and_removed() {
     let mut server = Server::new();
     let name = "d".repeat(255);
     let open = |at: &File| rustix::fs::openat(at, &name, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
@@ -500,15 +590,64 @@ fn a_thousand_levels_are_counted_listed_and_removed_as_far_as_paths_reach() {
     assert_eq!(peer.list(&mut server, &path(15)), Ok(vec![name.clone()]));
     assert_eq!(peer.refused(&mut server, &rmdir(&path(15))), ErrorCode::NotEmpty);
     assert_eq!(peer.refused(&mut server, &stat(&path(16))), ErrorCode::BadName, "longer than a path may be");
-    assert_eq!(peer.ask(&mut server, &mv(&path(15), "/up")), Reply::Done {}, "but it can be brought up");
-    assert_eq!(peer.list(&mut server, "/up"), Ok(vec![name.clone()]));
+    // What is out of reach is brought up in pieces of as many levels as a path has.
+    let mut left = 1000;
+    while left > 15 {
+        assert_eq!(peer.ask(&mut server, &mv(&path(15), "/up")), Reply::Done {}, "{left} levels are left");
+        assert_eq!(peer.list(&mut server, "/up"), Ok(if left > 15 { vec![name.clone()] } else { vec![] }));
+        for levels in (1..15).rev() {
+            assert_eq!(peer.ask(&mut server, &rmdir(&path(levels))), Reply::Done {});
+        }
+        assert_eq!(peer.ask(&mut server, &mv("/up", &path(1))), Reply::Done {});
+        left -= 14;
+    }
+    for levels in (1..=left).rev() {
+        assert_eq!(peer.ask(&mut server, &rmdir(&path(levels))), Reply::Done {}, "{levels} of the last {left}");
+    }
+    assert_eq!(peer.quota(&mut server).used_files, 0);
+    assert_eq!(server.usage_on_disk(), (0, 0));
+}
+
+#[test]
+fn folders_above_are_made_down_to_the_longest_path_and_only_what_is_missing() {
+    let mut server = server_with_links();
+    let parents = |path: &str| Request::Mkdir { path: path.into(), parents: true };
+    let mut peer = server.log_in();
+    assert_eq!(peer.ask(&mut server, &parents("/inside/deep/er/still")), Reply::Done {});
+    assert!(server.at("folder/deep/er/still").is_dir());
+    for (path, code) in [
+        ("/folder/file", ErrorCode::Exists),
+        ("/folder/file/x/y", ErrorCode::Exists),
+        ("/inside_file/x/y", ErrorCode::Exists),
+        ("/absolute/x/y", ErrorCode::OutsideHome),
+        ("/dangling/x", ErrorCode::OutsideHome),
+        ("/loop/x/y/z", ErrorCode::OutsideHome),
+        ("/.berth/x/y", ErrorCode::BadName),
+    ] {
+        assert_eq!(peer.refused(&mut server, &parents(path)), code, "{path}");
+    }
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+
+    let mut server = Server::new();
+    let mut peer = server.log_in();
+    let longest = "/a".repeat(2047);
+    for path in ["/a/a", &longest, &longest, "/a/a/a", "/"] {
+        assert_eq!(peer.ask(&mut server, &parents(path)), Reply::Done {}, "{path:.20}");
+    }
+    assert_eq!(peer.quota(&mut server).used_files, 2047);
+
+    let mut server = Server::with(Rights { files: Some(5), ..Rights::default() });
+    let mut peer = server.log_in();
+    assert_eq!(peer.refused(&mut server, &parents("/1/2/3/4/5/6/7")), ErrorCode::QuotaFiles);
+    assert!(server.at("1/2/3/4/5").is_dir(), "as many as may be");
+    assert_eq!(server.usage_in_ledger(), (0, 5));
 }
 
 // ---- Races --------------------------------------------------------------------------------
 
 #[test]
 fn a_folder_that_flips_to_a_link_outside_lets_nothing_through() {
-    const OPERATIONS: usize = 20_000;
+    let operations = full::tries(20_000, 100_000);
     let mut server = Server::new();
     let outside = server.root().join("outside");
     std::fs::create_dir(&outside).expect("mkdir");
@@ -541,7 +680,7 @@ fn a_folder_that_flips_to_a_link_outside_lets_nothing_through() {
         // Whatever goes wrong, the other thread must end.
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut random = Random::new(5);
-            for i in 0..OPERATIONS {
+            for i in 0..operations {
                 let request = match random.below(9) {
                     0 => stat("/real/victim"),
                     1 | 2 => get("/real/victim"),

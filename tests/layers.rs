@@ -153,6 +153,28 @@ fn the_session_knows_no_protocol_and_only_the_store_touches_users_files() {
     }
 }
 
+/// Looking up who is behind an address would let a stranger's name server stall the loop and choose
+/// what stands in the log.
+#[test]
+fn the_server_asks_no_name_service() {
+    for source in sources().iter().filter(|source| source.module != "client") {
+        for forbidden in ["ToSocketAddrs", "to_socket_addrs", "lookup_host", "getnameinfo", "getaddrinfo", "gethostby"]
+        {
+            assert!(!source.code.contains(forbidden), "{}: {forbidden}", source.path.display());
+        }
+    }
+}
+
+#[test]
+fn no_deadline_depends_on_the_clock_on_the_wall() {
+    // Names and ages of what is on disk, the ends of certificates, lines of logs.
+    let may = ["text.rs", "store/clock.rs", "account/folder.rs", "server/certificate.rs", "admin/fingerprint.rs"];
+    for source in sources().iter().filter(|source| source.module != "client") {
+        let uses = source.code.contains("SystemTime") || source.code.contains("UNIX_EPOCH");
+        assert!(!uses || may.iter().any(|may| source.path.ends_with(may)), "{}", source.path.display());
+    }
+}
+
 #[test]
 fn modules_do_not_use_each_other_in_a_circle() {
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

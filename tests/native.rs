@@ -9,6 +9,7 @@ use berth::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INBOX_BYT
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{ErrorReply, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
+use support::full::tries;
 use support::*;
 
 // ---- One conversation ---------------------------------------------------------------------
@@ -470,6 +471,46 @@ fn an_upload_that_brings_more_than_it_announced_leaves_the_old_file() {
 }
 
 #[test]
+fn offsets_that_cannot_be_are_refused_or_start_over_and_make_no_hole() {
+    let mut server = Server::new();
+    let mut peer = server.log_in();
+    write(&server.at("file"), b"hello");
+    for (id, offset, expected) in [
+        (10, "-1", Err(ErrorCode::BadRequest)),
+        (11, "1.5", Err(ErrorCode::BadRequest)),
+        (12, "18446744073709551616", Err(ErrorCode::BadRequest)),
+        (13, "6", Ok(())),
+        (14, "9223372036854775807", Ok(())),
+        (15, "9223372036854775808", Ok(())),
+        (16, "18446744073709551615", Ok(())),
+    ] {
+        for proof in ["", r#","etag":"x""#, &format!(r#","prefix_sha256":"{}""#, Digest::of(b"hello"))] {
+            peer.send(&control(id, format!(r#"{{"op":"get","path":"/file","offset":{offset}{proof}}}"#).as_bytes()));
+            let got = peer.exchange(&mut server);
+            // From the beginning, since nobody has so much of it.
+            assert_eq!(downloaded(&got, id).map(|bytes| assert_eq!(bytes, b"hello")), expected, "{offset}{proof}");
+        }
+    }
+    // An upload has no offset to choose: it begins at the beginning, or where the server says.
+    let upload_id = "07".repeat(16);
+    for extra in
+        [r#""offset":1000000"#, r#""offset":-1"#, &format!(r#""offset":5,"upload_id":"{upload_id}","resume":true"#)]
+    {
+        peer.send(&control(
+            20,
+            format!(r#"{{"op":"put","path":"/new","mode":"replace","size":3,{extra}}}"#).as_bytes(),
+        ));
+        peer.data(20, b"new");
+        peer.end(20, b"new");
+        let got = peer.exchange(&mut server);
+        assert!(matches!(got.last(), Some(Got::Reply(20, Reply::Stored { size: 3, .. }))), "{extra}: {got:?}");
+        assert_eq!(std::fs::read(server.at("new")).expect("there"), b"new");
+    }
+    assert_eq!(server.usage_in_ledger(), (8, 2));
+    assert_eq!(server.usage_on_disk(), (8, 2));
+}
+
+#[test]
 fn an_end_that_cannot_be_understood_drops_the_upload_and_the_session_goes_on() {
     let mut server = Server::new();
     let mut peer = server.log_in();
@@ -599,6 +640,138 @@ fn a_reset_at_any_byte_of_an_upload_never_commits_a_part_of_it() {
         peer.reset(&server);
         assert_eq!(std::fs::read(server.at("file")).expect("there"), b"old", "cut at {cut}");
         assert!(server.is_staging_empty(), "cut at {cut}");
+    }
+}
+
+/// Everything a client may say after its login, frame by frame.
+fn everything() -> Vec<Vec<u8>> {
+    let upload_id = berth::upload_id::UploadId([5; 16]);
+    let mut frames = Vec::new();
+    let mut id = 100;
+    let mut ask = |request: &Request, content: Option<&[u8]>| {
+        id += 1;
+        let mut frame = Vec::new();
+        frame::put_json(&mut frame, FrameType::Control, id, request);
+        frames.push(frame);
+        for piece in content.into_iter().flat_map(|content| content.chunks(3)) {
+            let mut frame = Vec::new();
+            frame::put_bytes(&mut frame, FrameType::Data, id, piece);
+            frames.push(frame);
+        }
+        if let Some(content) = content {
+            let mut frame = Vec::new();
+            let end = berth::wire::message::End { size: content.len() as u64, sha256: Digest::of(content) };
+            frame::put_json(&mut frame, FrameType::End, id, &end);
+            frames.push(frame);
+        }
+    };
+    ask(&mkdir("/d"), None);
+    ask(&put("/d/a", Some(5)), Some(b"hello"));
+    ask(&put("/d/a", None), Some(b"hallo!"));
+    ask(&put_mode("/d/a", Some(3), PutMode::Create), Some(b"new"));
+    ask(&put_as("/d/b", 4, upload_id, false), Some(b"some"));
+    ask(&put_as("/d/c", 4, upload_id, true), Some(b"more"));
+    ask(&Request::List { path: "/d".into() }, None);
+    ask(&stat("/d/a"), None);
+    ask(&Request::Sha256 { path: "/d/a".into() }, None);
+    ask(&get("/d/a"), None);
+    ask(&mv("/d/a", "/d/e"), None);
+    ask(&mv("/d/none", "/d/e"), None);
+    ask(&get("/d/e"), None);
+    ask(&Request::Quota {}, None);
+    ask(&Request::Partials {}, None);
+    ask(&Request::DropPartial { upload_id }, None);
+    ask(&rm("/d/e"), None);
+    ask(&rmdir("/d"), None);
+    let mut others = vec![Vec::new(); 3];
+    frame::put_bytes(&mut others[0], FrameType::Control, 900, b"no JSON");
+    frame::put_bytes(&mut others[1], FrameType::Abort, 901, b"{}");
+    frame::put_bytes(&mut others[2], FrameType::Ping, 0, b"there?");
+    frames.extend(others);
+    frames
+}
+
+/// Leaves nothing in the home.
+fn empty(server: &mut Server) {
+    for entry in std::fs::read_dir(server.home()).expect("readable").flatten() {
+        let path = entry.path();
+        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.expect("removed");
+    }
+    server.capability().ledger().begin_recount();
+}
+
+#[test]
+fn a_conversation_cut_at_any_byte_leaves_whole_files_and_an_exact_ledger() {
+    let frames = everything();
+    let bytes = frames.concat();
+    let mut server = Server::new();
+    let mut peer = server.log_in();
+    // After so many bytes there have been so many answers.
+    let mut answers = vec![(0, 0)];
+    let mut whole = Vec::new();
+    for frame in &frames {
+        peer.send(frame);
+        whole.extend(peer.exchange(&mut server).iter().map(describe));
+        answers.push((answers.last().expect("the first").0 + frame.len(), whole.len()));
+    }
+    assert!(whole.len() > 20 && !peer.is_closing(), "{whole:#?}");
+    peer.reset(&server);
+    for cut in (0..=bytes.len()).step_by(tries(7, 1)).chain([bytes.len()]) {
+        for by_reset in [false, true] {
+            empty(&mut server);
+            let mut peer = server.log_in();
+            peer.send(&bytes[..cut]);
+            if !by_reset {
+                peer.half_close();
+            }
+            let mut got: Vec<String> = peer.exchange(&mut server).iter().map(describe).collect();
+            // A pong overtakes what waits.
+            got.sort_by_key(|line| line.starts_with("pong"));
+            let (_, expected) = answers.iter().rfind(|(sent, _)| *sent <= cut).expect("the first");
+            assert_eq!(got, whole[..*expected], "cut at {cut}");
+            assert_eq!(peer.is_closing(), !by_reset, "cut at {cut}");
+            peer.reset(&server);
+            for (name, contents) in [("a", &[&b"hello"[..], b"hallo!"][..]), ("b", &[b"some"]), ("c", &[b"more"])] {
+                let found = std::fs::read(server.at("d").join(name));
+                assert!(found.is_err() || found.is_ok_and(|found| contents.contains(&&found[..])), "cut at {cut}");
+            }
+            assert!(server.is_staging_empty(), "cut at {cut}");
+            let ledger = server.capability().ledger().state();
+            assert!(!ledger.is_counted || (ledger.used.bytes, ledger.used.files) == server.usage_on_disk());
+            assert_eq!((ledger.reserved.bytes, ledger.reserved.files), (0, 0), "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_login_cut_at_any_byte_is_none() {
+    let mut server = Server::new();
+    let begin = |server: &mut Server| {
+        let mut peer = server.connect();
+        peer.ask(server, &Request::Hello { versions: vec![1], client: String::new() });
+        let binding = berth::scram::Binding::None;
+        let (exchange, message) = berth::scram::ClientExchange::new(USER, keys(), binding).expect("user");
+        let reply = peer.ask(server, &Request::Auth { mechanism: binding.mechanism().into(), message });
+        let Reply::Challenge { message } = reply else { panic!("{reply:?}") };
+        let mut proof = Vec::new();
+        let message = exchange.answer(&message).expect("challenge").1;
+        frame::put_json(&mut proof, FrameType::Control, 9, &Request::AuthNext { message });
+        (peer, proof)
+    };
+    let length = begin(&mut server).1.len();
+    for cut in 0..=length {
+        for by_reset in [false, true] {
+            let (mut peer, proof) = begin(&mut server);
+            peer.send(&proof[..cut]);
+            if !by_reset {
+                peer.half_close();
+            }
+            let got = peer.exchange(&mut server);
+            let is_in = matches!(got[..], [Got::Reply(9, Reply::Welcome { .. })]);
+            assert_eq!((is_in, got.len()), (cut == length, usize::from(cut == length)), "cut at {cut}: {got:?}");
+            assert_eq!(peer.is_closing(), !by_reset, "cut at {cut}");
+            peer.reset(&server);
+        }
     }
 }
 

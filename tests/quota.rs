@@ -293,6 +293,9 @@ fn fifty_uploads_racing_for_room_for_a_few_never_exceed_the_limit() {
                 quiet = if moved { 0 } else { quiet + 1 };
                 let state = server.capability().ledger().state();
                 assert!(state.used.bytes + state.reserved.bytes <= limit, "seed {seed}: {state:?}");
+                if moved {
+                    assert_eq!(state.used.bytes, server.usage_on_disk().0, "seed {seed}");
+                }
             }
             let mut stored = 0;
             for (i, peer) in peers.iter_mut().enumerate() {
@@ -317,6 +320,70 @@ fn fifty_uploads_racing_for_room_for_a_few_never_exceed_the_limit() {
             assert!(server.is_staging_empty());
         }
     }
+}
+
+// ---- Very many ----------------------------------------------------------------------------
+
+/// Each name of a folder has 255 bytes; most are further names of one file, so that this takes
+/// little time and memory.
+fn crowd(server: &Server, folder: &str, count: usize) {
+    std::fs::create_dir(server.at(folder)).expect("mkdir");
+    let at = |i: usize| server.at(folder).join(format!("{i:0>255}"));
+    let mut original = 0;
+    write(&at(0), b"");
+    for i in 1..count {
+        // A filesystem allows a file only so many names.
+        if std::fs::hard_link(at(original), at(i)).is_err() {
+            write(&at(i), b"");
+            original = i;
+        }
+    }
+}
+
+#[test]
+fn a_folder_of_too_many_names_is_not_listed_but_counted_and_emptied() {
+    let count = berth::limits::LISTING_BYTES_MAX / 255 + 2;
+    let mut server = Server::new();
+    crowd(&server, "crowd", count);
+    let mut peer = server.log_in();
+    assert_eq!(peer.refused(&mut server, &Request::List { path: "/crowd".into() }), ErrorCode::TooLarge);
+    assert_eq!(peer.quota(&mut server).used_files, count as u64 + 1);
+    assert_eq!(peer.list(&mut server, "/"), Ok(vec!["crowd".into()]), "the session goes on");
+    assert_eq!(peer.refused(&mut server, &rmdir("/crowd")), ErrorCode::NotEmpty);
+    for i in 0..3 {
+        assert_eq!(peer.ask(&mut server, &rm(&format!("/crowd/{i:0>255}"))), Reply::Done {});
+    }
+    assert_eq!(peer.quota(&mut server).used_files, count as u64 - 2);
+}
+
+#[test]
+fn empty_files_and_partials_without_number_end_at_the_quota_of_files() {
+    const FILES: u64 = 100;
+    let mut server = Server::with(Rights { files: Some(FILES), ..Rights::default() });
+    let mut peer = server.log_in();
+    let (mut stored, mut refused) = (0, 0);
+    for i in 0..3 * FILES {
+        let path = format!("/{i}");
+        let reply = match i % 3 {
+            0 => peer.ask(&mut server, &mkdir(&path)),
+            1 => peer.put(&mut server, &path, b""),
+            // An upload that is begun and never ended has its file, too.
+            _ => {
+                let id = peer.request(&put_as(&path, 1, UploadId([i as u8; 16]), false));
+                peer.cancel(id);
+                peer.only_reply(&mut server, id)
+            }
+        };
+        match reply {
+            Reply::Error(error) if error.code == ErrorCode::QuotaFiles => refused += 1,
+            Reply::Error(error) => assert_eq!(error.code, ErrorCode::Cancelled),
+            _ => stored += 1,
+        }
+        assert!(server.usage_on_disk().1 <= FILES);
+    }
+    assert_eq!(stored, FILES);
+    assert!(refused > FILES && server.is_staging_empty());
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
 }
 
 #[test]

@@ -16,6 +16,9 @@ use std::fs;
 use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 fn list() -> Request {
@@ -138,6 +141,51 @@ fn sighup_opens_moved_logs_again_and_reads_the_configuration_again() {
     assert_eq!(error.code, ErrorCode::TooMany);
     drop(first);
     assert!(!server.program.is_over());
+}
+
+#[test]
+fn sighup_under_load_disturbs_no_transfer_and_loses_no_line_of_the_logs() {
+    const RELOADS: usize = 12;
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let busy = |number: u64| {
+        let (address, is_over) = (server.address, Arc::clone(&is_over));
+        thread::spawn(move || {
+            let (mut peer, mut transfers) = (Peer::login(address, "ann"), 0);
+            while !is_over.load(Ordering::SeqCst) {
+                let content = pattern(transfers as u64, 300_000);
+                let reply = peer.put(&format!("/{number}"), &content, PutMode::Replace);
+                assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+                transfers += 1;
+            }
+            transfers
+        })
+    };
+    let busy: Vec<_> = (0..4).map(busy).collect();
+    for number in 0..RELOADS {
+        for log in ["access.log", "transactions.log"] {
+            fs::rename(place.path("logs").join(log), place.path(format!("logs/{log}.{number}"))).expect("ours");
+        }
+        let sync = ["none", "data", "full"][number % 3];
+        place.configure(json!({"sync": sync, "limits": {"sessions_per_account": 10 + number}}));
+        server.program.signal(Signal::HUP);
+        wait_until("it has read the configuration", || {
+            server.program.stderr().matches("configuration read again").count() == number + 1
+        });
+    }
+    is_over.store(true, Ordering::SeqCst);
+    let transfers: usize = busy.into_iter().map(|busy| busy.join().expect("no transfer fails")).sum();
+    wait_until("all sessions are logged", || place.log("access.log").matches("verb=close").count() == 4);
+    let whole = |log: &str| -> String {
+        let rotated = (0..RELOADS).map(|number| place.log(&format!("{log}.{number}")));
+        rotated.chain([place.log(log)]).collect()
+    };
+    let transactions = whole("transactions.log");
+    assert_eq!(transactions.lines().filter(|line| fields(line)["result"] == "ok").count(), transfers);
+    assert_eq!(whole("access.log").matches("verb=login result=ok").count(), 4);
+    assert!(!server.program.stderr().contains("ERROR"), "{}", server.program.stderr());
 }
 
 #[test]

@@ -95,6 +95,7 @@ impl Simulation {
                 501..=590 => self.drain(chosen),
                 591..=620 => self.sync(chosen),
                 621..=720 => self.step(chosen),
+                721..=726 => self.set_clock(),
                 _ => {
                     self.deliver(chosen);
                     self.step(chosen);
@@ -204,6 +205,13 @@ impl Simulation {
             assert!(peer.is_closing() || !peer.has_input(), "a connection at its end stays open");
             peer.reset(&self.server);
         }
+    }
+
+    /// The clock on the wall jumps by days, and interrupted uploads may expire.
+    fn set_clock(&mut self) {
+        let days = self.random.below(11) as i64 - 5;
+        self.log.push(format!("the clock jumps {days} days"));
+        self.server.set_clock(days * 86_400);
     }
 
     /// The server dies between two system calls and is started again.
@@ -329,9 +337,10 @@ impl Simulation {
         assert_eq!(self.server.usage_in_ledger(), settled, "after a restart");
     }
 
-    /// Requests without an answer, bytes to be sent, bytes read.
-    fn progress(&self) -> Vec<(usize, usize, bool)> {
-        let of = |client: &Client| (client.asked.len(), client.download.len(), client.sending.is_some());
+    /// Requests without an answer, bytes read, and whether an upload that is not over may be sent.
+    fn progress(&self) -> Vec<(usize, usize, Option<bool>)> {
+        let sending = |client: &Client| client.sending.as_ref().map(|sending| sending.waits_for_ready);
+        let of = |client: &Client| (client.asked.len(), client.download.len(), sending(client));
         self.clients.iter().map(of).collect()
     }
 

@@ -95,8 +95,11 @@ impl Accounts {
     /// cannot be read is an error: nobody gets in.
     pub fn candidate(&self, user: &str) -> Result<Candidate, AccountError> {
         let name: Option<AccountName> = user.parse().ok();
-        let path = name.as_ref().map_or_else(|| self.folder.join(".none"), |name| self.path(name));
+        let none = self.folder.join(".none");
+        let path = name.as_ref().map_or_else(|| none.clone(), |name| self.path(name));
         let exists = path.exists();
+        // Whoever asks, one file that is there is looked up, and one that is not.
+        let _ = if exists { &none } else { &self.decoy_path }.exists();
         let record = self.read_record(if exists { &path } else { &self.decoy_path })?;
         // Everything is made before anything is chosen.
         let mut decoy = self.decoy(user);
@@ -281,9 +284,9 @@ impl Accounts {
         if self.decoy_path.exists() {
             return Ok(());
         }
-        let mut secret = [0; 96];
+        let mut secret = [0; limits::SCRAM_RANDOM_BYTES + 64];
         fill_random(&mut secret);
-        let (salt, keys) = secret.split_at(32);
+        let (salt, keys) = secret.split_at(limits::SCRAM_RANDOM_BYTES);
         let mut verifier = Verifier {
             rounds: limits::SCRAM_ROUNDS_DEFAULT,
             salt: salt.to_vec(),

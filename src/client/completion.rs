@@ -5,7 +5,7 @@ use rustyline::completion::Pair;
 
 use crate::client::command::{COMMANDS, Command, Operands, find};
 use crate::client::words::{Typed, Word, escape};
-use crate::text::Escaped;
+use crate::text::{Escaped, is_unprintable};
 
 /// A name in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ fn paths(typed: &Typed, only_folders: bool, names_in: impl FnOnce(&Word) -> Vec<
 
 /// A name that can be typed: with a slash behind a folder, a space behind anything else.
 fn pair(typed: &Typed, named: &Named) -> Option<Pair> {
-    let name = std::str::from_utf8(&named.name).ok().filter(|name| !name.chars().any(char::is_control))?;
+    let name = std::str::from_utf8(&named.name).ok().filter(|name| !name.contains(is_unprintable))?;
     let opened = typed.name_quote.map(char::from).map(String::from).unwrap_or_default();
     let quote = typed.quote.or(typed.name_quote);
     let closed = quote.map(char::from).map(String::from).unwrap_or_default();
@@ -97,7 +97,7 @@ mod tests {
     fn replacements(line: &str) -> (usize, Vec<String>) {
         let names = |side: Side, folder: &Word| -> Vec<Named> {
             let names: &[&str] = match (side, folder.as_str()) {
-                (Side::Remote, "") => &["my photos/", "my.txt", ".hidden", "it's", "new\nline"],
+                (Side::Remote, "") => &["my photos/", "my.txt", ".hidden", "it's", "new\nline", "n\u{202e}gpj.exe"],
                 (Side::Remote, "my photos/") => &["a b.jpg", "c/"],
                 (Side::Local, "") => &["here.txt", "my.txt"],
                 _ => &[],

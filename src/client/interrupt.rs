@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use signal_hook::SigId;
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGINT, SIGXFSZ};
 
 use crate::client::outcome::EXIT_INTERRUPTED;
 
@@ -13,18 +13,20 @@ use crate::client::outcome::EXIT_INTERRUPTED;
 #[derive(Clone, Default)]
 pub struct Interrupt {
     flag: Arc<AtomicBool>,
-    /// What listens to the signal.
+    /// What listens to the signals.
     listeners: Arc<Mutex<Vec<SigId>>>,
 }
 
 impl Interrupt {
     /// From now on SIGINT sets the flag instead of ending the program. Where the flag is set
-    /// still, because whatever runs did not come to ask, it ends the program as before.
+    /// still, because whatever runs did not come to ask, it ends the program as before. A limit on
+    /// the size of files becomes an error of the one write, as a full disk is.
     pub fn listen(&self) -> io::Result<()> {
+        let too_large = signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let exit_code = i32::from(EXIT_INTERRUPTED);
         let shutdown = signal_hook::flag::register_conditional_shutdown(SIGINT, exit_code, Arc::clone(&self.flag))?;
         let notice = signal_hook::flag::register(SIGINT, Arc::clone(&self.flag))?;
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).extend([shutdown, notice]);
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).extend([too_large, shutdown, notice]);
         Ok(())
     }
 

@@ -16,7 +16,10 @@ use crate::client::interrupt::Interrupt;
 use crate::client::outgoing::Outgoing;
 use crate::client::pipe::Pipe;
 use crate::lane::Buffer;
-use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PING_INTERVAL};
+use crate::limits::{
+    CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PING_INTERVAL, PING_QUEUE_MAX, UNWANTED_BYTES_MAX,
+    UNWANTED_FRAME_COST,
+};
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorCode, ErrorReply, WireLimits};
 use crate::wire::{Reply, Request, WireError};
@@ -66,6 +69,8 @@ pub struct Link {
     interrupt: Interrupt,
     /// Sending failed; what the server said before may still be there to read.
     is_mute: bool,
+    /// Bytes taken, and frames at their cost, since something came that somebody waits for.
+    unwanted_bytes: usize,
     /// Why the server hung up, for whoever asks it something next.
     last_words: Option<ErrorReply>,
 }
@@ -108,6 +113,7 @@ impl Link {
             },
             interrupt,
             is_mute: false,
+            unwanted_bytes: 0,
             last_words: None,
         }
     }
@@ -311,7 +317,10 @@ impl Link {
     fn take(&mut self) -> Result<Option<Incoming>, LinkError> {
         loop {
             match self.take_any()? {
-                Some((incoming, false)) => return Ok(Some(incoming)),
+                Some((incoming, false)) => {
+                    self.unwanted_bytes = 0;
+                    return Ok(Some(incoming));
+                }
                 Some((_, true)) => {}
                 None => return Ok(None),
             }
@@ -320,8 +329,12 @@ impl Link {
 
     /// The next thing in the inbox, and whether it was abandoned.
     fn take_any(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
-        self.inbox.consume(std::mem::take(&mut self.chunk_bytes));
+        let taken = std::mem::take(&mut self.chunk_bytes);
+        self.consume(taken);
         loop {
+            if self.unwanted_bytes > UNWANTED_BYTES_MAX {
+                return Err(LinkError::Protocol("it keeps sending what nobody asked for".into()));
+            }
             if self.frame_bytes_left > 0 {
                 return self.take_chunk();
             }
@@ -329,13 +342,10 @@ impl Link {
                 Some((frame, used)) => (Decoded::of(frame)?, used),
                 None => return Ok(None),
             };
-            self.inbox.consume(decoded.1);
+            self.consume(decoded.1);
+            self.unwanted_bytes += UNWANTED_FRAME_COST;
             match decoded.0 {
-                Decoded::Ping(body) => {
-                    let mut bytes = Vec::new();
-                    frame::put_bytes(&mut bytes, FrameType::Pong, 0, &body);
-                    self.outgoing.push(&bytes);
-                }
+                Decoded::Ping(body) => self.answer_ping(&body)?,
                 Decoded::Pong => {}
                 Decoded::DataHeader { id, length } => {
                     self.check_turn(id, |answer| answer == Answer::Download)?;
@@ -344,6 +354,21 @@ impl Link {
                 Decoded::Event(incoming) => return self.settle(incoming).map(Some),
             }
         }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.inbox.consume(bytes);
+        self.unwanted_bytes += bytes;
+    }
+
+    fn answer_ping(&mut self, body: &[u8]) -> Result<(), LinkError> {
+        if self.outgoing.queued().len() > PING_QUEUE_MAX {
+            return Err(LinkError::Protocol("it pings and does not read the answers".into()));
+        }
+        let mut bytes = Vec::new();
+        frame::put_bytes(&mut bytes, FrameType::Pong, 0, body);
+        self.outgoing.push(&bytes);
+        Ok(())
     }
 
     fn take_chunk(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {

@@ -3,9 +3,11 @@
 //! - `pipe` moves bytes without blocking; only it touches a socket. `tls_pipe` encrypts them,
 //!   `trust` knows to whom. `outgoing` is the queue.
 //! - `link` is the conversation: requests out, answers in, in order, reading while it writes.
-//! - `login` and `password` make a `session` of it: a link, a current folder, an `output`.
-//! - `upload` and `download` move files, `stream` the content of one through a pipe, `local` keeps
-//!   them safe here, `mirror` plans trees of them but for its `exclusions`, `progress` shows them, `state` remembers them between runs.
+//! - `login` and `password` make a `session` of it: a link, a current folder, an `output`;
+//!   `lookup` finds what is at the server.
+//! - `upload` and `download` move files, `stream` the content of one through a pipe, `mirror` plans
+//!   trees of them but for its `exclusions`; `local` keeps them safe here, `progress` shows them,
+//!   `state` remembers them between runs.
 //! - `output` tells what came of it: `results`, for whoever reads them, and remarks.
 //! - `command` is the table of commands, `commands` what they do, `words` and `glob` how they
 //!   are written, `listing`, `colors`, `transfer` and `tally` what they tell.
@@ -28,6 +30,7 @@ pub mod link;
 pub mod listing;
 pub mod local;
 pub mod login;
+pub mod lookup;
 pub mod mirror;
 pub mod outcome;
 pub mod outgoing;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::client::colors::Colors;
 use crate::client::outcome::Failure;
 use crate::client::results::Results;
+use crate::text::PrintableJson;
 
 /// Where results and remarks go, and in which form.
 pub struct Output {
@@ -69,7 +70,7 @@ impl Output {
         if !self.is_json {
             return Ok(());
         }
-        let line = value.to_string();
+        let line = PrintableJson(value).to_string();
         if self.has_content {
             // As with remarks: where standard error is closed there is nobody to tell.
             let _ = writeln!(self.remarks, "{line}");

@@ -1,13 +1,11 @@
 //! A login and what belongs to it: the link, the current folder, where results go. Commands ask
 //! the server through it. It knows no command.
 
-use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::client::glob::Pattern;
 use crate::client::incoming::Event;
 use crate::client::interrupt::Interrupt;
 use crate::client::link::{Link, LinkError};
@@ -16,10 +14,9 @@ use crate::client::output::Output;
 use crate::client::progress::Style;
 use crate::client::state::StateFolder;
 use crate::client::words::Word;
-use crate::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX};
 use crate::text::Escaped;
 use crate::vpath::VPath;
-use crate::wire::message::{Entry, EntryKind, ErrorCode, Name};
+use crate::wire::message::{Entry, ErrorCode};
 use crate::wire::{Reply, Request};
 
 /// See the module.
@@ -40,15 +37,6 @@ pub struct Session {
     pub may_ask: bool,
     /// Standard input has the commands, so no file can come from there.
     pub stdin_is_script: bool,
-}
-
-/// One entry of a tree at the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TreeEntry {
-    /// Its whole path.
-    pub path: VPath,
-    /// What is there.
-    pub entry: Entry,
 }
 
 impl Session {
@@ -103,134 +91,9 @@ impl Session {
         }
     }
 
-    /// The entries of a folder, sorted by name.
-    pub fn list(&mut self, path: &VPath) -> Result<Vec<Entry>, Failure> {
-        self.link.request(&Request::List { path: path.into() })?;
-        let mut listing = Listing::default();
-        while !listing.receive(&mut self.link)?? {}
-        listing.entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(listing.entries)
-    }
-
-    /// The same as far as it is known by `deadline`; what comes later is not waited for.
-    pub fn list_until(&mut self, path: &VPath, deadline: Instant) -> Option<Vec<Entry>> {
-        if !self.link.has_room() {
-            return None;
-        }
-        let id = self.link.request(&Request::List { path: path.into() }).ok()?;
-        let mut listing = Listing::default();
-        let entries = loop {
-            // A failed connection is told by the next command.
-            let Ok(Some(incoming)) = self.link.receive_until(deadline) else { break None };
-            match listing.take(incoming.event) {
-                Ok(Ok(true)) => break Some(listing.entries),
-                Ok(Ok(false)) => {}
-                _ => break None,
-            }
-        };
-        if entries.is_none() {
-            self.link.abandon(id);
-        }
-        entries
-    }
-
-    /// Everything below the folder `root`, folders before what is in them. A folder that cannot
-    /// be listed is given to `on_failure` and the rest goes on.
-    pub fn walk(
-        &mut self,
-        root: &VPath,
-        mut on_failure: impl FnMut(&mut Self, &VPath, Failure),
-    ) -> Result<Vec<TreeEntry>, Failure> {
-        let mut found: Vec<TreeEntry> = Vec::new();
-        let mut to_ask = VecDeque::from([root.clone()]);
-        let mut asked = VecDeque::new();
-        while !(to_ask.is_empty() && asked.is_empty()) {
-            while self.link.has_room()
-                && let Some(folder) = to_ask.pop_front()
-            {
-                self.link.request(&Request::List { path: (&folder).into() })?;
-                asked.push_back(folder);
-            }
-            let Some(folder) = asked.pop_front() else { break };
-            let mut listing = Listing::default();
-            let outcome = loop {
-                match listing.receive(&mut self.link)? {
-                    Ok(false) => {}
-                    Ok(true) => break Ok(()),
-                    Err(failure) => break Err(failure),
-                }
-            };
-            if let Err(failure) = outcome {
-                on_failure(self, &folder, failure);
-                continue;
-            }
-            if found.len() + listing.entries.len() > LISTING_ENTRIES_MAX {
-                return Err(Failure::Local(format!(
-                    "{root} holds more than {LISTING_ENTRIES_MAX} entries; take its folders one by one"
-                )));
-            }
-            for entry in listing.entries {
-                let Ok(path) = folder.child(&entry.name.0) else { continue };
-                if entry.kind == EntryKind::Dir {
-                    to_ask.push_back(path.clone());
-                }
-                found.push(TreeEntry { path, entry });
-            }
-        }
-        Ok(found)
-    }
-
     /// The path that `word` names from the current folder.
     pub fn path(&self, word: &Word) -> Result<VPath, Failure> {
         self.folder.join(&word.text).map_err(|error| Failure::Usage(format!("'{}': {error}", Escaped(&word.text))))
-    }
-
-    /// The paths that `word` names: those that fit if it is a pattern and any fits, else the one
-    /// it spells.
-    pub fn expand(&mut self, word: &Word) -> Result<Vec<VPath>, Failure> {
-        let spelled = self.path(word)?;
-        if !word.is_pattern() {
-            return Ok(vec![spelled]);
-        }
-        let start = if word.text.starts_with(b"/") { VPath::root() } else { self.folder.clone() };
-        let components = word.pattern_components();
-        let mut bases = vec![start];
-        for (at, component) in components.iter().enumerate() {
-            let is_last = components[at + 1..].iter().all(|rest| rest.text.is_empty());
-            bases = self.expand_component(&bases, component, is_last)?;
-        }
-        if bases.is_empty() {
-            return Ok(vec![spelled]);
-        }
-        Ok(bases)
-    }
-
-    fn expand_component(&mut self, bases: &[VPath], component: &Word, is_last: bool) -> Result<Vec<VPath>, Failure> {
-        let mut fitting = Vec::new();
-        if component.text.is_empty() {
-            return Ok(bases.to_vec());
-        }
-        if !component.is_pattern() {
-            for base in bases {
-                let Ok(path) = base.join(&component.text) else { continue };
-                if !is_last || bases.len() == 1 || self.find(&path)?.is_some() {
-                    fitting.push(path);
-                }
-            }
-            return Ok(fitting);
-        }
-        let pattern = Pattern::new(component);
-        for base in bases {
-            let entries = match self.list(base) {
-                Ok(entries) => entries,
-                Err(Failure::Refused(_)) => continue,
-                Err(failure) => return Err(failure),
-            };
-            let names = entries.iter().filter(|entry| is_last || entry.kind != EntryKind::File);
-            let names = names.filter(|entry| pattern.matches(&entry.name.0));
-            fitting.extend(names.filter_map(|entry| base.child(&entry.name.0).ok()));
-        }
-        Ok(fitting)
     }
 
     /// Asks a question whose answer is yes or no; no where there is nobody to ask.
@@ -272,66 +135,7 @@ pub(super) fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str
     Err(Failure::Interrupted)
 }
 
-/// A listing that comes in pages, and what it may cost.
-#[derive(Default)]
-struct Listing {
-    entries: Vec<Entry>,
-    name_bytes: usize,
-    pages: usize,
-}
-
-impl Listing {
-    /// Takes the next page; whether it was the last. The outer error ends the conversation.
-    fn receive(&mut self, link: &mut Link) -> Result<Result<bool, Failure>, LinkError> {
-        self.take(link.receive()?.event)
-    }
-
-    fn take(&mut self, event: Event) -> Result<Result<bool, Failure>, LinkError> {
-        let (entries, last) = match event {
-            Event::Reply(Reply::Page { entries, last }) => (entries, last),
-            Event::Reply(Reply::Error(error)) => return Ok(Err(Failure::Refused(error))),
-            _ => return Err(LinkError::Protocol("no listing".into())),
-        };
-        for entry in &entries {
-            check_name(&entry.name)?;
-            self.name_bytes += entry.name.0.len();
-        }
-        self.pages += 1;
-        self.entries.extend(entries);
-        if self.entries.len().max(self.pages) > LISTING_ENTRIES_MAX || self.name_bytes > LISTING_BYTES_MAX {
-            return Err(LinkError::Protocol("a listing without end".into()));
-        }
-        Ok(Ok(last))
-    }
-}
-
-/// A server must not choose where its files go: only single names are taken from it.
-fn check_name(name: &Name) -> Result<(), LinkError> {
-    let bytes = &name.0[..];
-    let is_single = !bytes.is_empty()
-        && bytes != b"."
-        && bytes != b".."
-        && bytes.len() <= NAME_BYTES_MAX
-        && !bytes.iter().any(|byte| matches!(byte, 0 | b'/'));
-    if is_single { Ok(()) } else { Err(LinkError::Protocol(format!("it lists the name '{}'", Escaped(bytes)))) }
-}
-
 /// The server answered with something else than it was asked for.
 pub fn unexpected() -> Failure {
     LinkError::Protocol("an answer of the wrong kind".into()).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_could_be_paths_are_refused() {
-        for name in ["", ".", "..", "a/b", "/etc", "a\0b", &"n".repeat(256)] {
-            assert!(check_name(&name.into()).is_err(), "{name:?}");
-        }
-        for name in ["a", "...", ".hidden", "\x1b[2J", "-rf"] {
-            assert!(check_name(&name.into()).is_ok(), "{name:?}");
-        }
-    }
 }

@@ -9,16 +9,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Buffered lines on their way to a file. What can go wrong is given back as text for stderr, at
-/// most once in [`WARN_INTERVAL`].
+/// Buffered lines on their way to a file. What goes wrong is given back as text for stderr, at
+/// most once in [`WARN_INTERVAL`]; once lines can be written again, the file itself tells how many
+/// are missing, where they are, and so does stderr.
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     buffer: Vec<u8>,
     /// The disk took a part of a line; the rest of it is lost.
     torn: bool,
-    /// Lines lost since the last warning.
-    dropped: u64,
+    /// Lines that are missing at the end of the file, which does not tell so yet.
+    lost: u64,
     warned: Option<Instant>,
 }
 
@@ -26,7 +27,7 @@ impl LogFile {
     /// Opens for appending; makes the file and its folder if need be.
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
         let file = open(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-        Ok(Self { path, file, buffer: Vec::new(), torn: false, dropped: 0, warned: None })
+        Ok(Self { path, file, buffer: Vec::new(), torn: false, lost: 0, warned: None })
     }
 
     /// Adds a line; writes only when the buffer is full.
@@ -49,21 +50,52 @@ impl LogFile {
         if self.buffer.is_empty() {
             return None;
         }
-        if self.torn {
-            self.buffer.insert(0, b'\n');
-        }
-        let written = write_all(&mut self.file, &self.buffer);
-        let trouble = match written {
-            Ok(()) => {
-                self.torn = false;
-                None
+        let mut lines = std::mem::take(&mut self.buffer);
+        let (count, result) = match self.close_gap() {
+            Ok(recovery) => {
+                let (count, result) = self.write(&lines);
+                (count, result.map(|()| recovery))
             }
-            Err((count, error)) => self.lose(count, &error),
+            Err(error) => (0, Err(error)),
         };
-        self.buffer.clear();
+        self.lost += lines[count..].iter().filter(|&&byte| byte == b'\n').count() as u64;
+        lines.clear();
         // One burst must not hold its memory for ever.
-        self.buffer.shrink_to(BUFFER_BYTES);
-        trouble
+        lines.shrink_to(BUFFER_BYTES);
+        self.buffer = lines;
+        result.unwrap_or_else(|error| self.complain(&error))
+    }
+
+    /// Ends a torn line, and tells of lost ones before the next is written.
+    fn close_gap(&mut self) -> io::Result<Option<String>> {
+        if self.torn {
+            self.write(b"\n").1?;
+        }
+        if self.lost == 0 {
+            return Ok(None);
+        }
+        self.write(format!("{} lines_lost={}\n", Utc::now(), self.lost).as_bytes()).1?;
+        let lost = std::mem::take(&mut self.lost);
+        self.warned = None;
+        Ok(Some(format!("{}: goes on; {lost} lines are missing", self.path.display())))
+    }
+
+    /// Writes as much as the disk takes; how much that was.
+    fn write(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
+        let (count, result) = write_all(&mut self.file, bytes);
+        if count > 0 {
+            self.torn = bytes[count - 1] != b'\n';
+        }
+        (count, result)
+    }
+
+    fn complain(&mut self, error: &io::Error) -> Option<String> {
+        let now = Instant::now();
+        if self.warned.is_some_and(|warned| now.duration_since(warned) < WARN_INTERVAL) {
+            return None;
+        }
+        self.warned = Some(now);
+        Some(format!("{}: {} lines lost so far: {error}", self.path.display(), self.lost))
     }
 
     /// Opens the file again by name. If that fails, the one that is open goes on.
@@ -80,23 +112,6 @@ impl LogFile {
             }
         }
     }
-
-    /// Counts what was not written after the first `count` bytes of the buffer.
-    fn lose(&mut self, count: usize, error: &io::Error) -> Option<String> {
-        let lost = self.buffer[count..].iter().filter(|&&byte| byte == b'\n').count() as u64;
-        let mark_alone_is_lost = u64::from(self.torn && count == 0);
-        self.dropped += lost - mark_alone_is_lost;
-        if count > 0 {
-            self.torn = self.buffer[count - 1] != b'\n';
-        }
-        let now = Instant::now();
-        if self.warned.is_some_and(|warned| now.duration_since(warned) < WARN_INTERVAL) {
-            return None;
-        }
-        self.warned = Some(now);
-        let dropped = std::mem::take(&mut self.dropped);
-        Some(format!("{}: {dropped} lines lost: {error}", self.path.display()))
-    }
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -108,18 +123,18 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(nonblocking).open(path)
 }
 
-/// As `Write::write_all`, but tells how much was written before the error.
-fn write_all(file: &mut impl Write, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+/// As `Write::write_all`, but tells how much was written before an error.
+fn write_all(file: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while written < bytes.len() {
         match file.write(&bytes[written..]) {
-            Ok(0) => return Err((written, io::ErrorKind::WriteZero.into())),
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
             Ok(count) => written += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err((written, error)),
+            Err(error) => return (written, Err(error)),
         }
     }
-    Ok(())
+    (written, Ok(()))
 }
 
 /// Some hundred lines: a write costs a system call, and what is lost in a crash is bounded.
@@ -187,7 +202,7 @@ mod tests {
             append(&mut log, "x");
         }
         let trouble = log.flush().expect("the device is full");
-        assert!(trouble.starts_with("/dev/full: 3 lines lost: "), "{trouble}");
+        assert!(trouble.starts_with("/dev/full: 3 lines lost so far: "), "{trouble}");
         for _ in 0..100_000 {
             assert_eq!(append(&mut log, "x"), None);
         }
@@ -195,24 +210,29 @@ mod tests {
         assert!(log.buffer.is_empty() && log.buffer.capacity() <= BUFFER_BYTES);
         log.warned = None;
         append(&mut log, "x");
-        assert!(log.flush().is_some_and(|trouble| trouble.contains(" 100001 lines lost")));
+        assert!(log.flush().is_some_and(|trouble| trouble.contains(" 100004 lines lost")));
     }
 
     #[test]
-    fn after_a_torn_line_the_next_one_starts_on_its_own() {
+    fn once_there_is_room_again_the_log_and_stderr_tell_what_is_missing_and_where() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("access.log");
         let mut log = LogFile::open(path.clone()).expect("writable");
         append(&mut log, "one");
+        assert_eq!(log.flush(), None);
+        let file = std::mem::replace(&mut log.file, OpenOptions::new().append(true).open("/dev/full").expect("there"));
         append(&mut log, "two");
-        log.file.write_all(&log.buffer[..40]).expect("writable");
-        assert!(log.lose(40, &io::Error::other("full")).is_some_and(|trouble| trouble.contains(" 1 lines lost")));
-        log.buffer.clear();
         append(&mut log, "three");
-        log.flush();
+        assert!(log.flush().is_some_and(|trouble| trouble.contains(" 2 lines lost so far: ")));
+        log.file = file;
+        // As if the disk had taken the beginning of a line.
+        assert!(log.write(b"1970-01-01T00:00:00.000Z tw").1.is_ok() && log.torn);
+        append(&mut log, "four");
+        assert!(log.flush().is_some_and(|trouble| trouble.ends_with(": goes on; 2 lines are missing")));
+        append(&mut log, "five");
+        assert_eq!(log.flush(), None);
         let text = fs::read_to_string(&path).expect("there");
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 3, "{text}");
-        assert!(lines[0].ends_with(" one") && lines[2].ends_with(" three"));
+        let ends: Vec<_> = text.lines().map(|line| line.split_once(' ').expect("a time").1).collect();
+        assert_eq!(ends, ["one", "tw", "lines_lost=2", "four", "five"], "{text}");
     }
 }

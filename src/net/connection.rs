@@ -40,6 +40,8 @@ pub struct Connection {
     last_active: Instant,
     last_moved: Instant,
     requests: u64,
+    /// The front-end is at work.
+    is_stepping: bool,
     closing_since: Option<Instant>,
 }
 
@@ -59,6 +61,7 @@ impl Connection {
             last_active: now,
             last_moved: now,
             requests: 0,
+            is_stepping: false,
             closing_since: None,
         }
     }
@@ -86,7 +89,7 @@ impl Connection {
         let filled = self.fill()?;
         self.introduce(now)?;
         let mut budget = Budget::new(TURN_BUDGET);
-        let stepped = self.front.step(&mut self.lane, service, &mut budget, now);
+        let stepped = self.step(service, &mut budget, now);
         let flushed = self.flush()?;
         // Work counts too: checking a long prefix, the server itself is what the peer waits for.
         if filled || stepped || flushed {
@@ -125,10 +128,14 @@ impl Connection {
     /// come meanwhile. A turn of its own for that would only delay the next request.
     fn is_answered(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> io::Result<bool> {
         let is_quiet = !self.has_output() && !self.lane.eof && !budget.is_spent();
-        Ok(is_quiet
-            && self.is_open_and_idle()
-            && !self.fill()?
-            && !self.front.step(&mut self.lane, service, budget, now))
+        Ok(is_quiet && self.is_open_and_idle() && !self.fill()? && !self.step(service, budget, now))
+    }
+
+    fn step(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        self.is_stepping = true;
+        let moved = self.front.step(&mut self.lane, service, budget, now);
+        self.is_stepping = false;
+        moved
     }
 
     fn fill(&mut self) -> io::Result<bool> {
@@ -209,7 +216,9 @@ impl Connection {
 
     /// Hands over the answer to a sync.
     pub fn synced(&mut self, synced: Synced, now: Instant) {
+        self.is_stepping = true;
         self.front.synced(&mut self.lane, synced, now);
+        self.is_stepping = false;
     }
 
     /// Ends the session with a last word to the peer.
@@ -217,6 +226,17 @@ impl Connection {
         if !self.front.is_closing() {
             self.front.fail(&mut self.lane, why, now);
         }
+    }
+
+    /// Ends the session after a panic in its turn. The peer gets a last word if the front-end is
+    /// what failed, not the way to the peer.
+    pub fn break_off(&mut self, now: Instant) -> Turn {
+        if !self.is_stepping || self.front.is_closing() {
+            return Turn::Close;
+        }
+        self.lane.outbox.take_back_unfinished();
+        self.fail(Refusal::Defect, now);
+        Turn::Again
     }
 
     /// Ends the session without a word.

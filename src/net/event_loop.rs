@@ -315,8 +315,10 @@ impl EventLoop {
             if let Some(slot) = self.slots.get_mut(key)
                 && slot.serial & u64::from(u32::MAX) == serial
             {
-                slot.connection.synced(synced, now);
-                self.enqueue(key);
+                match guarded(&mut slot.connection, now, |connection| connection.synced(synced, now)) {
+                    Ok(()) | Err(Turn::Again) => self.enqueue(key),
+                    Err(_) => self.doom(key),
+                }
             }
         }
     }
@@ -435,15 +437,22 @@ impl EventLoop {
 /// A turn that can neither take the server down nor go unnoticed when it takes too long.
 fn guarded_turn(connection: &mut Connection, service: &mut Service, slow: &mut SlowTurns, now: Instant) -> Turn {
     let began = Instant::now();
-    let turn = catch_unwind(AssertUnwindSafe(|| connection.turn(service, now))).unwrap_or_else(|_| {
-        log::error!("a defect ended a session");
-        Turn::Close
-    });
+    let turn = guarded(connection, now, |connection| connection.turn(service, now)).unwrap_or_else(|turn| turn);
     let took = began.elapsed();
     if took > TURN_WARN {
         slow.note(connection, took, now);
     }
     turn
+}
+
+/// Does something that may panic with a connection. After a panic its session ends, and the error
+/// is the turn in which the peer can still be told, or the end.
+fn guarded<T>(connection: &mut Connection, now: Instant, act: impl FnOnce(&mut Connection) -> T) -> Result<T, Turn> {
+    catch_unwind(AssertUnwindSafe(|| act(connection))).map_err(|_| {
+        log::error!("a defect ended a session");
+        // What the panic left may be broken, too.
+        catch_unwind(AssertUnwindSafe(|| connection.break_off(now))).unwrap_or(Turn::Close)
+    })
 }
 
 /// Slot and serial in one number, by which a sync finds back to who asked.

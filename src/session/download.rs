@@ -6,7 +6,7 @@ use crate::digest::Digest;
 use crate::lane::{Budget, FileRange};
 use crate::limits::{PIECE_BYTES, PREFETCH_BYTES};
 use crate::store::home::{Home, Meta, meta_of};
-use crate::store::{Store, StoreError, now_unix_ns};
+use crate::store::{Store, StoreError};
 use crate::vpath::VPath;
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
@@ -175,7 +175,7 @@ impl Download {
         }
         let digest = self.known.unwrap_or_else(|| Digest::finish(std::mem::take(&mut self.hash)));
         if now == then {
-            store.digests.insert(now, digest, now_unix_ns());
+            store.digests.insert(now, digest, store.clock.now_ns());
         }
         Ok(Fetched::End(self.meta.size, digest))
     }

@@ -23,7 +23,6 @@ use crate::account::{Account, AccountName};
 use crate::digest::Digest;
 use crate::lane::Budget;
 use crate::scram::{Binding, ClientFirst, ScramError, ServerExchange};
-use crate::store::StoreError;
 use crate::store::home::Meta;
 use crate::store::quota::QuotaState;
 use crate::store::staging::KeptUpload;
@@ -222,7 +221,7 @@ impl Session {
     /// Makes a folder; with `parents` the ones above it too, and none of them need be missing.
     pub fn make_folder(&self, path: &VPath, parents: bool) -> Result<(), Refusal> {
         let home = &self.member(Verb::MakeFolder)?.home;
-        let result = if parents { make_folders(home, path) } else { home.make_folder(path).map_err(Refusal::from) };
+        let result = if parents { home.make_folders(path) } else { home.make_folder(path) }.map_err(Refusal::from);
         self.log_path("mkdir", path, &result);
         result
     }
@@ -363,8 +362,8 @@ impl Session {
     /// Drives the commit on; what was stored once it is.
     pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, Refusal> {
         self.check(Verb::AdvanceCommit)?;
-        let State::Commit(_, commit) = &mut self.state else { return Err(Refusal::WrongState) };
-        let result = commit.advance(&mut service.store, service.policy.sync, self.id);
+        let State::Commit(member, commit) = &mut self.state else { return Err(Refusal::WrongState) };
+        let result = commit.advance(&member.home, &mut service.store, service.policy.sync, self.id);
         let record = Transfer::of_commit(commit);
         match result {
             Ok(None) => return Ok(None),
@@ -463,17 +462,4 @@ impl Session {
     fn step(&mut self, next: impl FnOnce(State) -> State) {
         self.state = next(self.state.take());
     }
-}
-
-fn make_folders(home: &crate::store::home::Home, path: &VPath) -> Result<(), Refusal> {
-    let mut at = VPath::root();
-    for name in path.components() {
-        at = at.child(name).map_err(|_| Refusal::BadName)?;
-        match home.make_folder(&at) {
-            Ok(()) => {}
-            Err(StoreError::Exists) if home.stat(&at)?.kind == crate::store::home::Kind::Folder => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

@@ -93,6 +93,9 @@ pub enum Refusal {
     /// Encryption is not a choice here.
     #[error("this server takes encrypted connections only; connect without --plaintext")]
     TlsRequired,
+    /// The server itself is at fault.
+    #[error("a defect of the server ended this session; its log says more, tell the administrator")]
+    Defect,
     /// The server stops.
     #[error("the server is being stopped; try again later")]
     ShuttingDown,

@@ -6,7 +6,7 @@ use crate::lane::Budget;
 use crate::limits::{PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX, PIECE_BYTES};
 use crate::store::home::{Meta, meta_of};
 use crate::store::listing::{Listed, Listing, Step};
-use crate::store::{Store, StoreError, now_unix_ns};
+use crate::store::{Store, StoreError};
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -82,7 +82,7 @@ impl FileHash {
             return Err(StoreError::Changed);
         }
         let digest = Digest::finish(std::mem::take(&mut self.hash));
-        store.digests.insert(self.meta.identity, digest, now_unix_ns());
+        store.digests.insert(self.meta.identity, digest, store.clock.now_ns());
         Ok(Some((digest, self.meta.size)))
     }
 }

@@ -235,15 +235,25 @@ enum CommitStep {
     SyncingData(Staged, Ticket),
     /// Content on disk.
     Synced(Staged),
-    /// Renamed; the folder is on its way to the disk.
-    SyncingFolder(Ticket),
+    /// Renamed; the folder is to be synced, and then those above it.
+    Renamed(File),
+    /// The folder is on its way to the disk.
+    SyncingFolder(Arc<File>, Ticket),
+    /// The folder is on disk.
+    FolderSynced(Arc<File>),
     /// Done.
     Done,
 }
 
 impl Commit {
     /// Goes on as far as possible without waiting; what was stored once it is.
-    pub fn advance(&mut self, store: &mut Store, sync: SyncPolicy, owner: u64) -> Result<Option<Stored>, Refusal> {
+    pub fn advance(
+        &mut self,
+        home: &Home,
+        store: &mut Store,
+        sync: SyncPolicy,
+        owner: u64,
+    ) -> Result<Option<Stored>, Refusal> {
         loop {
             self.step = match std::mem::replace(&mut self.step, CommitStep::Done) {
                 CommitStep::Verified(staged) => {
@@ -260,12 +270,21 @@ impl Commit {
                 CommitStep::Synced(staged) => {
                     let folder = self.rename(store, staged)?;
                     if sync == SyncPolicy::Full {
-                        let folder = Arc::new(reopen_folder(folder)?.into());
-                        CommitStep::SyncingFolder(store.syncer.sync(owner, folder, Flush::Folder))
+                        CommitStep::Renamed(reopen_folder(folder)?.into())
                     } else {
                         CommitStep::Done
                     }
                 }
+                CommitStep::Renamed(folder) => {
+                    let folder = Arc::new(folder);
+                    let ticket = store.syncer.sync(owner, Arc::clone(&folder), Flush::Folder);
+                    CommitStep::SyncingFolder(folder, ticket)
+                }
+                // The name is on disk only if the folders on the way to it are; they may be new.
+                CommitStep::FolderSynced(folder) => match home.folder_above(&folder)? {
+                    Some(above) => CommitStep::Renamed(above.into()),
+                    None => CommitStep::Done,
+                },
                 CommitStep::Done => return Ok(Some(self.stored)),
                 waiting => {
                     self.step = waiting;
@@ -286,9 +305,9 @@ impl Commit {
                 synced.result.map_err(StoreError::from)?;
                 CommitStep::Synced(staged)
             }
-            CommitStep::SyncingFolder(ticket) if ticket == synced.ticket => {
+            CommitStep::SyncingFolder(folder, ticket) if ticket == synced.ticket => {
                 synced.result.map_err(StoreError::from)?;
-                CommitStep::Done
+                CommitStep::FolderSynced(folder)
             }
             other => other,
         };

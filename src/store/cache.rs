@@ -20,10 +20,10 @@ impl DigestCache {
     }
 
     /// Remembers a digest, unless the file changed so recently that it could change again
-    /// without its times telling.
+    /// without its change time telling. Its modification time is whatever a user says it is.
     pub fn insert(&mut self, identity: Identity, digest: Digest, now_ns: i64) {
         let settled = now_ns.saturating_sub(i64::try_from(DIGEST_SETTLE.as_nanos()).unwrap_or(i64::MAX));
-        if identity.mtime_ns.max(identity.ctime_ns) > settled {
+        if identity.ctime_ns > settled {
             return;
         }
         if self.digests.insert(identity, digest).is_none() {

@@ -2,6 +2,7 @@
 //! no spelling, link or race leads out; links that stay inside work.
 
 use super::StoreError;
+use super::clock::WallClock;
 use super::listing::Listing;
 use super::quota::{Ledger, Reservation};
 use super::staging::Claims;
@@ -10,7 +11,7 @@ use crate::limits::SLOW_CLOSE_BYTES;
 use crate::vpath::VPath;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -18,6 +19,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The folder at the top of a home where uploads wait until they are whole. No command reaches
@@ -138,7 +140,10 @@ pub struct Home {
     pub(super) partial_expiry: Duration,
     /// Which start of the machine this is.
     pub(super) boot: Rc<str>,
-    closer: Closer,
+    /// No interrupted upload expires before this, in nanoseconds since the epoch.
+    pub(super) next_expiry_ns: Cell<i64>,
+    pub(super) closer: Closer,
+    pub(super) clock: WallClock,
 }
 
 /// The folder where uploads wait, once it was needed.
@@ -167,8 +172,18 @@ impl AsFd for Parent<'_> {
 
 impl Home {
     /// The home whose folder is `root`.
-    pub fn new(root: Dir, ledger: Rc<Ledger>, partial_expiry: Duration, boot: Rc<str>, closer: Closer) -> Self {
-        Self { root, ledger, staging: RefCell::default(), claims: Claims::default(), partial_expiry, boot, closer }
+    pub fn new(
+        root: Dir,
+        ledger: Rc<Ledger>,
+        partial_expiry: Duration,
+        boot: Rc<str>,
+        closer: Closer,
+        clock: WallClock,
+    ) -> Self {
+        let (staging, claims) = (RefCell::default(), Claims::default());
+        // Nobody has looked yet.
+        let next_expiry_ns = Cell::new(i64::MIN);
+        Self { root, ledger, staging, claims, partial_expiry, boot, next_expiry_ns, closer, clock }
     }
 
     /// Whether this is the home in the folder `root`.
@@ -278,6 +293,31 @@ impl Home {
         Ok(())
     }
 
+    /// Makes a folder and those above it that are missing; none need be. What is there is found by
+    /// halving, and what is made lies in what was made before it: however long the path is, no
+    /// part of it is walked again for each name behind it.
+    pub fn make_folders(&self, path: &VPath) -> Result<(), StoreError> {
+        let names: Vec<&[u8]> = path.components().collect();
+        let (mut at, mut there, mut missing) = (self.root_fd()?, 0, names.len() + 1);
+        while there + 1 < missing {
+            let middle = usize::midpoint(there, missing);
+            let prefix = VPath::parse(&names[..middle].join(&b'/')).map_err(|_| StoreError::BadName)?;
+            match self.open_folder(&prefix) {
+                Ok(folder) => (at, there) = (folder.into_std_file().into(), middle),
+                // What is no folder shows when one is to be made in its place.
+                Err(StoreError::NotFound | StoreError::NotADirectory) => missing = middle,
+                Err(error) => return Err(error),
+            }
+        }
+        for name in &names[there..] {
+            let promise = self.ledger.reserve(0, 1)?;
+            rustix::fs::mkdirat(&at, *name, Mode::from_raw_mode(FOLDER_MODE))?;
+            promise.take(0, 1);
+            at = rustix::fs::openat(&at, *name, FOLDER, Mode::empty())?;
+        }
+        Ok(())
+    }
+
     /// Removes anything but a folder.
     pub fn remove_file(&self, path: &VPath) -> Result<(), StoreError> {
         let (parent, name) = self.parent(path)?;
@@ -325,7 +365,7 @@ impl Home {
     /// Gives back what an entry that has just lost a name used, and lets go of its descriptor.
     pub(super) fn credit(&self, removed: &Meta, held: Option<OwnedFd>) {
         if let Some(held) = held {
-            self.closer.close(held);
+            self.closer.close(Arc::new(held.into()));
         }
         match removed.links {
             0 | 1 => self.ledger.credit(removed.size, 1),
@@ -337,6 +377,18 @@ impl Home {
                 }
             }
         }
+    }
+
+    /// The folder that holds `folder`; `None` above the home itself, and where somebody else has
+    /// moved it out of the home.
+    pub fn folder_above(&self, folder: impl AsFd) -> Result<Option<OwnedFd>, StoreError> {
+        let id = folder_id(&folder)?;
+        if id == folder_id(&self.root)? {
+            return Ok(None);
+        }
+        let above = rustix::fs::openat(folder, c"..", FOLDER, Mode::empty())?;
+        // Only the root of the filesystem lies in itself.
+        Ok(if folder_id(&above)? == id { None } else { Some(above) })
     }
 
     /// A target for a staged file.

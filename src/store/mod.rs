@@ -2,7 +2,9 @@
 //! staged beside what they will replace, quotas are ledgers. Knows no protocol and no session.
 
 pub mod cache;
+pub mod clock;
 pub mod count;
+mod expiry;
 pub mod home;
 pub mod listing;
 pub mod quota;
@@ -10,8 +12,8 @@ pub mod staging;
 pub mod syncer;
 
 use crate::limits::LEDGERS_REMEMBERED;
-use crate::text::unix_ns;
 use cache::DigestCache;
+use clock::WallClock;
 use hmac::{Hmac, KeyInit, Mac};
 use home::{Home, Identity};
 use quota::{Ledger, QuotaLimits};
@@ -19,7 +21,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use syncer::Syncer;
 
 /// Why the store did not do what it was asked.
@@ -116,6 +118,8 @@ pub struct Store {
     pub digests: DigestCache,
     /// Flushes files to disk beside the loop.
     pub syncer: Syncer,
+    /// The system's clock; tests set one that jumps.
+    pub clock: WallClock,
 }
 
 impl Store {
@@ -133,6 +137,7 @@ impl Store {
             etag_key,
             digests: DigestCache::default(),
             syncer,
+            clock: WallClock::default(),
         })
     }
 
@@ -147,8 +152,9 @@ impl Store {
             return Ok(home);
         }
         // Nobody was using it, so whatever changed it went past the ledger.
-        ledger.recount_if_old(now_unix_ns());
-        let home = Rc::new(Home::new(root, ledger, self.partial_expiry, Rc::clone(&self.boot), self.syncer.closer()));
+        ledger.recount_if_old(self.clock.now_ns());
+        let (boot, closer) = (Rc::clone(&self.boot), self.syncer.closer());
+        let home = Rc::new(Home::new(root, ledger, self.partial_expiry, boot, closer, self.clock.clone()));
         self.homes.insert(path.to_path_buf(), Rc::downgrade(&home));
         Ok(home)
     }
@@ -171,9 +177,4 @@ impl Store {
         crate::digest::hex_encode(&mac.finalize().into_bytes()[..16], &mut text);
         String::from_utf8_lossy(&text).into_owned()
     }
-}
-
-/// Nanoseconds since the epoch by the system's clock.
-pub fn now_unix_ns() -> i64 {
-    unix_ns(SystemTime::now())
 }

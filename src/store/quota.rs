@@ -8,9 +8,9 @@
 //!  Until then nothing may change the home; whoever wants to drives the count on.
 //! ```
 
+use super::StoreError;
 use super::count::Count;
 use super::home::Home;
-use super::{StoreError, now_unix_ns};
 use crate::lane::Budget;
 use crate::limits::RECOUNT_AFTER;
 use std::cell::{Cell, RefCell};
@@ -118,11 +118,12 @@ impl Ledger {
         *self.counting.borrow_mut() = Counting::Due(Purpose::Recount);
     }
 
-    /// Lets the next change wait for a fresh count if the last one was long ago: a home that
-    /// nobody was logged in to is where an administrator copies files to.
+    /// Lets the next change wait for a fresh count if the last one was long ago, or, by a clock
+    /// that was set back, is to come: a home that nobody was logged in to is where an
+    /// administrator copies files to.
     pub fn recount_if_old(&self, now_ns: i64) {
-        let age_ns = now_ns.saturating_sub(self.counted_ns.get());
-        if self.is_counted() && age_ns >= i64::try_from(RECOUNT_AFTER.as_nanos()).unwrap_or(i64::MAX) {
+        let age_ns = now_ns.abs_diff(self.counted_ns.get());
+        if self.is_counted() && u128::from(age_ns) >= RECOUNT_AFTER.as_nanos() {
             self.begin_recount();
         }
     }
@@ -141,8 +142,12 @@ impl Ledger {
         self.on_disk.get()
     }
 
-    /// Counts on within `budget` if a count is due. True once the ledger may be relied on.
+    /// Drops what has expired and counts on within `budget` if a count is due. True once the
+    /// ledger may be relied on.
     pub fn settle(&self, home: &Home, budget: &mut Budget) -> Result<bool, StoreError> {
+        if self.is_counted() {
+            home.drop_expired();
+        }
         let mut counting = self.counting.borrow_mut();
         loop {
             match &mut *counting {
@@ -164,7 +169,7 @@ impl Ledger {
                             if purpose == Purpose::Recount {
                                 self.used.set(found);
                             }
-                            self.counted_ns.set(now_unix_ns());
+                            self.counted_ns.set(home.clock.now_ns());
                             *counting = Counting::Done;
                         }
                         Ok(Some(_)) => *counting = Counting::Due(purpose),

@@ -10,7 +10,7 @@ use super::home::{
     FILE_MODE, Home, Meta, STAGING, StagingFolder, folder_id, hold_large, meta_of, rename_entry, replace_check,
 };
 use super::quota::Reservation;
-use crate::limits::{PARTIALS_PER_HOME_MAX, SMALL_FILE_BYTES_MAX};
+use crate::limits::{PARTIALS_PER_HOME_MAX, SLOW_CLOSE_BYTES, SMALL_FILE_BYTES_MAX};
 use crate::upload_id::UploadId;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Timespec, Timestamps};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Ends the name of a file that holds an upload's bytes.
 pub const PART_SUFFIX: &str = ".part";
@@ -79,7 +78,7 @@ impl Claims {
         self.0.borrow_mut().insert(id, Rc::downgrade(claim));
     }
 
-    fn is_running(&self, id: &UploadId) -> bool {
+    pub(super) fn is_running(&self, id: &UploadId) -> bool {
         self.0.borrow().get(id).is_some_and(|claim| claim.strong_count() > 0)
     }
 
@@ -102,7 +101,8 @@ pub struct Staged {
     staging: Rc<OwnedFd>,
     id: UploadId,
     claim: Rc<Claim>,
-    file: Arc<File>,
+    /// Taken only to be closed.
+    file: Option<Arc<File>>,
     length: u64,
     /// What is in the record's file, once there is one.
     kept: Option<KeptRecord>,
@@ -161,7 +161,7 @@ impl Staged {
     ) -> Self {
         let claim = Rc::new(Claim { reservation, is_superseded: Cell::new(false) });
         home.claims.insert(id, &claim);
-        Self { home, staging, id, claim, file: Arc::new(file), length, kept, is_committed: false }
+        Self { home, staging, id, claim, file: Some(Arc::new(file)), length, kept, is_committed: false }
     }
 
     /// Appends. What was written before an error stays written and counted.
@@ -172,7 +172,7 @@ impl Staged {
         let missing = (bytes.len() as u64).saturating_sub(self.claim.reservation.bytes());
         self.claim.reservation.grow(missing, 0)?;
         while !bytes.is_empty() {
-            match self.file.write_at(bytes, self.length) {
+            match self.file().write_at(bytes, self.length) {
                 Ok(0) => return Err(StoreError::DiskFull),
                 Ok(count) => {
                     self.length += count as u64;
@@ -219,7 +219,7 @@ impl Staged {
         let time =
             Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _ };
         let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW as _ };
-        Ok(rustix::fs::futimens(&*self.file, &Timestamps { last_access: now, last_modification: time })?)
+        Ok(rustix::fs::futimens(&**self.file(), &Timestamps { last_access: now, last_modification: time })?)
     }
 
     /// Makes the upload appear at `path`, instead of a file there if `replaces` accepts it.
@@ -254,7 +254,7 @@ impl Staged {
 
     /// The bytes, for reading a prefix again and for syncing.
     pub fn file(&self) -> &Arc<File> {
-        &self.file
+        self.file.as_ref().expect("it is there until this is dropped")
     }
 
     /// Bytes written so far.
@@ -265,17 +265,31 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if self.claim.is_superseded.get() {
-            return;
+        if !self.claim.is_superseded.get() {
+            self.home.claims.remove(&self.id);
+            if self.is_committed {
+                return;
+            }
+            if self.kept.is_some() {
+                return self.leave();
+            }
+            if remove(&self.staging, &part_name(&self.id)) {
+                self.home.ledger().credit(self.length, 1);
+            }
+            remove(&self.staging, &record_name(&self.id));
         }
-        self.home.claims.remove(&self.id);
-        if self.is_committed || self.kept.is_some() {
-            return;
+        if let Some(file) = self.file.take_if(|_| self.length >= SLOW_CLOSE_BYTES) {
+            self.home.closer.close(file);
         }
-        if remove(&self.staging, &part_name(&self.id)) {
-            self.home.ledger().credit(self.length, 1);
+    }
+}
+
+impl Staged {
+    /// It is an interrupted upload from now on.
+    fn leave(&self) {
+        if let Ok(meta) = meta_of(&**self.file()) {
+            self.home.note_expiry(self.home.expires_ns(&meta));
         }
-        remove(&self.staging, &record_name(&self.id));
     }
 }
 
@@ -301,8 +315,16 @@ impl Home {
         Ok(Some(handle))
     }
 
-    /// The uploads that can be resumed, oldest first.
+    /// The uploads that can be resumed, oldest first; an expired one only while it is running.
     pub fn kept_uploads(&self) -> Result<Vec<KeptUpload>, StoreError> {
+        let now_ns = self.clock.now_ns();
+        let mut kept = self.recorded_uploads()?;
+        kept.retain(|upload| upload.expires_ns > now_ns || self.claims.is_running(&upload.id));
+        Ok(kept)
+    }
+
+    /// The same with expired ones.
+    pub(super) fn recorded_uploads(&self) -> Result<Vec<KeptUpload>, StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(Vec::new()) };
         let mut kept = Vec::new();
         for (id, suffix) in staged_names(&staging)? {
@@ -316,10 +338,6 @@ impl Home {
         }
         kept.sort_by_key(|upload| upload.expires_ns);
         Ok(kept)
-    }
-
-    fn expires_ns(&self, part: &Meta) -> i64 {
-        part.identity.ctime_ns.saturating_add(nanoseconds(self.partial_expiry))
     }
 
     /// Drops what is kept under `id`, and ends the session that is writing it. False if there
@@ -348,21 +366,6 @@ impl Home {
         }
         Ok(())
     }
-
-    /// Removes what no upload will ask for again: expired ones, parts without a record, records
-    /// without a part. The count that follows does the bookkeeping.
-    pub(super) fn sweep_staging(&self) -> Result<(), StoreError> {
-        let Some(staging) = self.staging(false)? else { return Ok(()) };
-        let now_ns = super::now_unix_ns();
-        let live: Vec<UploadId> =
-            self.kept_uploads()?.iter().filter(|upload| upload.expires_ns > now_ns).map(|upload| upload.id).collect();
-        for (id, suffix) in staged_names(&staging)? {
-            if !live.contains(&id) && !self.claims.is_running(&id) {
-                remove(&staging, &format!("{id}{suffix}"));
-            }
-        }
-        Ok(())
-    }
 }
 
 fn create_part(home: &Home, id: &UploadId) -> Result<(Rc<OwnedFd>, File), StoreError> {
@@ -388,12 +391,12 @@ fn record_name(id: &UploadId) -> String {
 }
 
 /// True unless there was nothing to remove; failures show in the next count.
-fn remove(staging: &OwnedFd, name: &str) -> bool {
+pub(super) fn remove(staging: &OwnedFd, name: &str) -> bool {
     rustix::fs::unlinkat(staging, name, AtFlags::empty()).is_ok()
 }
 
 /// Everything in the staging folder that is named like an upload.
-fn staged_names(staging: &OwnedFd) -> Result<Vec<(UploadId, &'static str)>, StoreError> {
+pub(super) fn staged_names(staging: &OwnedFd) -> Result<Vec<(UploadId, &'static str)>, StoreError> {
     let mut names = Vec::new();
     for entry in Dir::read_from(staging)? {
         let entry = entry?;
@@ -420,10 +423,14 @@ fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<KeptRecord> {
 fn write_record(staging: &OwnedFd, id: &UploadId, kept: &KeptRecord) -> Result<(), StoreError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let new = format!("{id}{NEW_RECORD_SUFFIX}");
-    let mut file = File::from(rustix::fs::openat(staging, &new, flags, Mode::RUSR | Mode::WUSR)?);
     let text = serde_json::to_vec(kept).map_err(io::Error::other)?;
-    file.write_all(&text)?;
-    Ok(rustix::fs::renameat(staging, &new, staging, record_name(id))?)
+    let mut file = File::from(rustix::fs::openat(staging, &new, flags, Mode::RUSR | Mode::WUSR)?);
+    let written = file.write_all(&text);
+    let replaced = written.and_then(|()| Ok(rustix::fs::renameat(staging, &new, staging, record_name(id))?));
+    if replaced.is_err() {
+        remove(staging, &new);
+    }
+    Ok(replaced?)
 }
 
 /// How much of a part is what was sent: all of it, unless the machine went down since.
@@ -440,10 +447,6 @@ fn trusted_length(home: &Home, part: &File, kept: &KeptRecord) -> Result<u64, St
 /// Changes whenever the machine starts; empty where the kernel does not tell.
 pub(super) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim_end().to_string()).unwrap_or_default()
-}
-
-fn nanoseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 mod bytes_as_base64 {

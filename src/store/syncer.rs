@@ -8,7 +8,6 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
@@ -35,7 +34,7 @@ struct Job {
 
 enum Errand {
     Sync(Job),
-    Close(OwnedFd),
+    Close(Arc<File>),
 }
 
 /// The answer to a job.
@@ -156,9 +155,9 @@ pub struct Closer(Option<SyncSender<Errand>>);
 
 impl Closer {
     /// Closes `file` beside the loop, or here and now if that cannot be.
-    pub fn close(&self, file: OwnedFd) {
+    pub fn close(&self, file: Arc<File>) {
         if let Some(errands) = &self.0 {
-            // A full queue gives the descriptor back, and dropping it closes it.
+            // A full queue gives the file back, and dropping it closes it.
             drop(errands.try_send(Errand::Close(file)));
         }
     }

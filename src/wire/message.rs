@@ -443,7 +443,7 @@ pub enum ErrorCode {
     ShuttingDown,
     /// The server takes no connection without TLS.
     TlsRequired,
-    /// A defect of the server; its log says more. Not sent yet: a defect ends the connection.
+    /// A defect of the server; its log says more.
     Internal,
 }
 

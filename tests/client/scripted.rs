@@ -35,6 +35,10 @@ pub(crate) struct Answers {
     bytes: Vec<u8>,
     /// The connection ends behind the bytes.
     pub(crate) hang_up: bool,
+    /// Said again and again once everything else is said.
+    pub(crate) endless: Vec<u8>,
+    /// Nothing more is read.
+    pub(crate) is_deaf: bool,
 }
 
 impl Answers {
@@ -60,6 +64,11 @@ impl Answers {
 
     pub(crate) fn ping(&mut self) {
         frame::put_bytes(&mut self.bytes, FrameType::Ping, 0, b"are you there");
+    }
+
+    /// What is said so far is not said once, but for ever.
+    pub(crate) fn repeat_for_ever(&mut self) {
+        self.endless = std::mem::take(&mut self.bytes);
     }
 
     pub(crate) fn append(&mut self, other: &Answers) {
@@ -115,6 +124,9 @@ fn cut(bytes: &[u8]) -> Option<(Seen, usize)> {
 
 impl Pipe for ScriptedPipe {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.answers.is_deaf {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let count = bytes.len().min(self.bytes_per_call);
         self.received.extend_from_slice(&bytes[..count]);
         self.act();
@@ -122,6 +134,9 @@ impl Pipe for ScriptedPipe {
     }
 
     fn recv(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if self.answers.bytes.is_empty() {
+            self.answers.bytes.extend_from_slice(&self.answers.endless);
+        }
         let waiting = &self.answers.bytes[self.sent..];
         let count = waiting.len().min(room.len()).min(self.bytes_per_call);
         if count == 0 {

@@ -2,11 +2,15 @@
 //! with the test, and waiting without guessing how long something takes.
 
 // Each test file uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
+pub(crate) mod full;
+pub(crate) mod history;
 pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod random;
+pub(crate) mod recovery;
 
 use berth::digest::Digest;
 use process::{Ended, Program};

@@ -1,8 +1,14 @@
 //! A server in memory for tests: real homes in a temporary folder, the real session core and
-//! front-end, and neither sockets nor threads. Time stands still unless a test moves it.
+//! front-end, and neither sockets nor threads. Time stands still unless a test moves it; the clock
+//! on the wall goes on, because the kernel stamps files by it, and jumps when a test says so.
 
 // Every test program compiles its own copy and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
+
+#[path = "../common/full.rs"]
+pub mod full;
+#[path = "../common/random.rs"]
+mod random;
 
 use berth::account::{Account, AccountName, Accounts};
 use berth::config::{Config, SyncPolicy};
@@ -13,6 +19,7 @@ use berth::limits::{INBOX_BYTES, TURN_BUDGET};
 use berth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
 use berth::session::{Policy, Service, Session};
 use berth::store::Store;
+use berth::store::clock::WallClock;
 use berth::store::home::Home;
 use berth::store::quota::QuotaLimits;
 use berth::store::syncer::{Synced, Syncer};
@@ -21,6 +28,8 @@ use berth::vpath::VPath;
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, QuotaReport, VERSION};
 use berth::wire::{ErrorCode, Reply, Request};
+pub use random::Random;
+use std::cell::Cell;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -47,6 +56,8 @@ pub struct Server {
     pub config: Config,
     pub service: Service,
     pub now: Instant,
+    /// How far the clock on the wall was set forward.
+    wall_ahead_ns: Rc<Cell<i64>>,
     sessions: u64,
     /// Answers of the sync helper that nobody has taken yet.
     synced: Vec<Synced>,
@@ -83,11 +94,21 @@ impl Server {
         Self::in_folder(tempfile::tempdir().expect("temporary folder"), Rights::default())
     }
 
+    /// A server that asks strangers for so many rounds.
+    pub fn with_rounds(rounds: u32) -> Self {
+        let mut server = Self::new();
+        server.config.scram_rounds = rounds;
+        server.restart();
+        server
+    }
+
     fn in_folder(folder: TempDir, rights: Rights) -> Self {
         let mut config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("defaults are valid");
         config.sync = SyncPolicy::None;
-        let service = service(&config);
-        let mut server = Self { folder, config, service, now: Instant::now(), sessions: 0, synced: Vec::new() };
+        let wall_ahead_ns = Rc::default();
+        let service = service(&config, &wall_ahead_ns);
+        let now = Instant::now();
+        let mut server = Self { folder, config, service, now, wall_ahead_ns, sessions: 0, synced: Vec::new() };
         server.add_account(USER, rights);
         server
     }
@@ -109,13 +130,14 @@ impl Server {
 
     /// Stops and starts: nothing but the disk remains.
     pub fn restart(&mut self) {
-        self.service = service(&self.config);
+        self.service = service(&self.config, &self.wall_ahead_ns);
         self.synced.clear();
     }
 
     /// As [`Server::restart`], after a death in which nothing in memory was dropped in order.
     pub fn restarted_after_a_kill(mut self) -> Self {
-        std::mem::forget(std::mem::replace(&mut self.service, service(&self.config)));
+        let fresh = service(&self.config, &self.wall_ahead_ns);
+        std::mem::forget(std::mem::replace(&mut self.service, fresh));
         self.synced.clear();
         self
     }
@@ -127,6 +149,11 @@ impl Server {
 
     pub fn advance(&mut self, time: Duration) {
         self.now += time;
+    }
+
+    /// Sets the clock on the wall forward, or back.
+    pub fn set_clock(&self, by_seconds: i64) {
+        self.wall_ahead_ns.set(self.wall_ahead_ns.get() + by_seconds * 1_000_000_000);
     }
 
     /// Where the server keeps everything.
@@ -237,8 +264,10 @@ impl Server {
     }
 }
 
-fn service(config: &Config) -> Service {
-    let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline()).expect("store");
+fn service(config: &Config, wall_ahead_ns: &Rc<Cell<i64>>) -> Service {
+    let mut store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline()).expect("store");
+    let (system, ahead_ns) = (WallClock::default(), Rc::clone(wall_ahead_ns));
+    store.clock = WallClock::new(move || system.now_ns() + ahead_ns.get());
     let policy = Policy {
         sync: config.sync,
         login_tries: config.limits.login_tries,
@@ -689,37 +718,4 @@ pub fn write(path: &Path, content: &[u8]) {
 
 pub fn open(path: &Path) -> File {
     File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-// ---- Chance -------------------------------------------------------------------------------
-
-/// SplitMix64: the same numbers for the same seed, everywhere.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From 0 to `end`, without it.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    /// True once in `times`.
-    pub fn once_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
-
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
 }

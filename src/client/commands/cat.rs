@@ -13,7 +13,7 @@ use crate::client::stream::fetch;
 use crate::client::tally::Tally;
 use crate::client::words::Word;
 use crate::limits::JSON_CONTENT_BYTES_MAX;
-use crate::text::{Escaped, Size};
+use crate::text::{Escaped, Size, is_unprintable};
 use crate::vpath::VPath;
 use crate::wire::message::Name;
 
@@ -84,9 +84,10 @@ fn visible(bytes: &[u8]) -> String {
         let mut characters = chunk.valid().chars().peekable();
         while let Some(c) = characters.next() {
             match c {
-                '\n' | '\t' | '\\' => text.push(c),
+                '\n' | '\t' => text.push(c),
                 // How lines end on other systems.
                 '\r' if characters.peek() == Some(&'\n') => {}
+                c if !is_unprintable(c) => text.push(c),
                 c => text.push_str(&Escaped(c.encode_utf8(&mut [0; 4]).as_bytes()).to_string()),
             }
         }

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::paths;
 use crate::client::command::{options, usage};
+use crate::client::lookup::TreeEntry;
 use crate::client::outcome::Failure;
-use crate::client::session::{Session, TreeEntry};
+use crate::client::session::Session;
 use crate::client::tally::{Tally, report};
 use crate::client::words::Word;
 use crate::vpath::VPath;
@@ -44,7 +45,7 @@ fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(),
 /// Removes what is in a folder, then the folders from the innermost out.
 fn remove_tree(session: &mut Session, root: &VPath) -> Result<(), Failure> {
     let mut unlisted = 0;
-    let tree = session.walk(root, |session, _, failure| {
+    let tree = session.walk(root, |session, failure| {
         unlisted += 1;
         let _ = report(session, "rm", &failure);
     })?;

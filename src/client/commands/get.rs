@@ -1,6 +1,7 @@
 //! `get`: which files go where, what happens to those that are here already, and what is told.
 //! The bytes themselves are `download`'s.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -271,18 +272,29 @@ fn plan_tree(
     local_root: &Path,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
     let mut unlisted = Vec::new();
-    let tree = session.walk(root, |_, _, failure| unlisted.push(failure))?;
+    let tree = session.walk(root, |_, failure| unlisted.push(failure))?;
     for failure in unlisted {
         tally.count(session, Err(failure))?;
     }
+    if !(root.is_root() && local_root.is_dir())
+        && let Err(failure) = make_folder(local_root)
+    {
+        tally.count(session, Err(failure))?;
+        return Ok(Vec::new());
+    }
     let mut wanted = Vec::new();
-    make_folder(local_root)?;
+    // Folders that could not be made here; what is in them is left out.
+    let mut missing: HashSet<VPath> = HashSet::new();
     for found in tree {
+        let is_in_missing = found.path.split().is_some_and(|(folder, _)| missing.contains(&folder));
         let local = below(root, local_root, &found.path);
         match found.entry.kind {
+            EntryKind::Dir if is_in_missing => drop(missing.insert(found.path)),
+            _ if is_in_missing => {}
             EntryKind::Dir => {
                 if let Err(failure) = make_folder(&local) {
                     tally.count(session, Err(failure))?;
+                    missing.insert(found.path);
                 }
             }
             EntryKind::File => wanted.push(job(found.path, local, &found.entry)),
@@ -305,11 +317,22 @@ fn below(root: &VPath, local_root: &Path, path: &VPath) -> PathBuf {
     local_root.join(names.map(OsStr::from_bytes).collect::<PathBuf>())
 }
 
+/// Makes a folder that the server named. A link in its place is not followed: it may lead anywhere.
 fn make_folder(path: &Path) -> Result<(), Failure> {
-    if path.as_os_str().is_empty() || path.is_dir() {
+    if path.as_os_str().is_empty() {
         return Ok(());
     }
-    fs::create_dir(path).map_err(|error| Failure::local(path, &error))
+    let Ok(here) = fs::symlink_metadata(path) else {
+        return fs::create_dir(path).map_err(|error| Failure::local(path, &error));
+    };
+    let path = shown(path);
+    match (here.is_dir(), here.is_symlink()) {
+        (true, _) => Ok(()),
+        (_, true) => Err(Failure::Local(format!(
+            "{path} is a link here, which is not followed; get that folder to where it leads, by name"
+        ))),
+        _ => Err(Failure::Local(format!("{path} is no folder here; choose another place"))),
+    }
 }
 
 fn has_changed(failure: &Failure) -> bool {

@@ -47,7 +47,8 @@ fn list(session: &mut Session) -> Result<(), Failure> {
 /// `/big.iso  40M of 1.2G  expires in 6 days  0123…`
 fn shown(partial: &Partial, now_s: i64) -> String {
     let of = partial.size.map(|size| format!(" of {}", Size(size))).unwrap_or_default();
-    let (path, kept, left) = (Escaped(&partial.path.0), Size(partial.offset), expiry(partial.expires_s - now_s));
+    let (path, kept, left) =
+        (Escaped(&partial.path.0), Size(partial.offset), expiry(partial.expires_s.saturating_sub(now_s)));
     format!("{path}  {kept}{of}  {left}  {}", partial.upload_id)
 }
 

@@ -66,7 +66,7 @@ fn measure(session: &mut Session, root: &VPath, depth: Depth) -> Result<(), Fail
         return show(session, root, Usage { bytes: there.size, files: 1 });
     }
     let mut unlisted = 0;
-    let tree = session.walk(root, |session, _, failure| {
+    let tree = session.walk(root, |session, failure| {
         unlisted += 1;
         let _ = report(session, "du", &failure);
     })?;

@@ -92,6 +92,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::Io => (ErrorCode::Io, true, false),
         Refusal::Timeout => (ErrorCode::Timeout, true, true),
         Refusal::TlsRequired => (ErrorCode::TlsRequired, false, true),
+        Refusal::Defect => (ErrorCode::Internal, false, true),
         Refusal::ShuttingDown => (ErrorCode::ShuttingDown, true, true),
     };
     let message = path.map_or_else(|| refusal.to_string(), |path| format!("{}: {refusal}", subject(path.as_bytes())));
@@ -102,7 +103,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 29] = [
+    const REFUSALS: [Refusal; 30] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
@@ -131,6 +132,7 @@ mod tests {
         Refusal::TooLarge,
         Refusal::Io,
         Refusal::TlsRequired,
+        Refusal::Defect,
         Refusal::ShuttingDown,
     ];
 

@@ -108,7 +108,7 @@ impl Order {
 
     fn walk_remote(&self, session: &mut Session, tally: &mut Tally) -> Result<Tree, Failure> {
         let mut failures = Vec::new();
-        let found = session.walk(&self.remote, |_, _, failure| failures.push(failure))?;
+        let found = session.walk(&self.remote, |_, failure| failures.push(failure))?;
         failures.into_iter().try_for_each(|failure| tally.count(session, Err(failure)))?;
         let (mut tree, mut excluded) = (Tree::default(), HashSet::new());
         for found in found {

@@ -1,30 +1,16 @@
-//! kill -9 of either side in the middle of uploads: a name holds the old bytes or the new, whole;
-//! the quota is what the disk says; and the same command, given again, completes.
-//!
-//! By default some dozen moments spread over the conversation are tried. `BERTH_CRASHES=1000`
-//! tries so many, in release as in debug:
-//!
-//! ```text
-//! BERTH_CRASHES=1000 cargo test --release --test crash -- --nocapture
-//! ```
+//! A server or a client killed at a certain byte of a transfer, and the same command given again.
 
-mod common;
-
+use super::common::peer::{Peer, put};
+use super::common::process::{Program, kill};
+use super::common::proxy::Proxy;
+use super::common::{Place, Server, disk_usage, pattern, quota_usage, target, wait_until};
+use super::crashes;
 use berth::wire::Request;
 use berth::wire::message::PutMode;
-use common::peer::{Peer, put};
-use common::process::{Program, kill};
-use common::proxy::Proxy;
-use common::{Place, Server, disk_usage, pattern, quota_usage, target, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
-
-/// How often a server is killed in one of these tests.
-fn crashes(by_default: u64) -> u64 {
-    std::env::var("BERTH_CRASHES").ok().and_then(|text| text.parse().ok()).unwrap_or(by_default)
-}
 
 /// A server behind a proxy, which keeps its address while the server is killed and started.
 struct Scene {
@@ -152,19 +138,19 @@ fn crash_often(sync: &str, moments: u64) {
 
 #[test]
 fn kill_9_of_the_server_leaves_the_old_file_or_the_new_one_and_an_exact_quota() {
-    crash_often("none", crashes(16));
+    crash_often("none", crashes(10));
 }
 
 #[test]
 fn kill_9_of_the_server_is_as_harmless_while_files_are_synced() {
-    crash_often("data", crashes(10));
-    crash_often("full", crashes(6));
+    crash_often("data", crashes(6));
+    crash_often("full", crashes(4));
 }
 
 #[test]
 fn kill_9_among_many_small_uploads_leaves_each_file_whole_or_absent() {
     let mut scene = Scene::new("none");
-    let moments = crashes(10);
+    let moments = crashes(8);
     for moment in 0..moments {
         scene.restart();
         let mut peer = Peer::login(scene.proxy.address, "ann");

@@ -1,0 +1,260 @@
+//! Finding things at the server: listings, trees, patterns. Only single names are taken from a
+//! server, and never more than fits here, however much it lists.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::client::glob::Pattern;
+use crate::client::incoming::Event;
+use crate::client::link::{Link, LinkError};
+use crate::client::outcome::Failure;
+use crate::client::session::Session;
+use crate::client::words::Word;
+use crate::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TREE_BYTES_MAX};
+use crate::text::{Escaped, Size};
+use crate::vpath::VPath;
+use crate::wire::message::{Entry, EntryKind, Name};
+use crate::wire::{Reply, Request};
+
+/// One entry of a tree at the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// Its whole path.
+    pub path: VPath,
+    /// What is there.
+    pub entry: Entry,
+}
+
+impl Session {
+    /// The entries of a folder, sorted by name.
+    pub fn list(&mut self, path: &VPath) -> Result<Vec<Entry>, Failure> {
+        self.link.request(&Request::List { path: path.into() })?;
+        let mut listing = Listing::default();
+        while !listing.receive(&mut self.link)?? {}
+        listing.entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listing.entries)
+    }
+
+    /// The same as far as it is known by `deadline`; what comes later is not waited for.
+    pub fn list_until(&mut self, path: &VPath, deadline: Instant) -> Option<Vec<Entry>> {
+        if !self.link.has_room() {
+            return None;
+        }
+        let id = self.link.request(&Request::List { path: path.into() }).ok()?;
+        let mut listing = Listing::default();
+        let entries = loop {
+            // A failed connection is told by the next command.
+            let Ok(Some(incoming)) = self.link.receive_until(deadline) else { break None };
+            match listing.take(incoming.event) {
+                Ok(Ok(true)) => break Some(listing.entries),
+                Ok(Ok(false)) => {}
+                _ => break None,
+            }
+        };
+        if entries.is_none() {
+            self.link.abandon(id);
+        }
+        entries
+    }
+
+    /// Everything below the folder `root`, folders before what is in them. What cannot be listed
+    /// is given to `on_failure` and the rest goes on.
+    pub fn walk(
+        &mut self,
+        root: &VPath,
+        mut on_failure: impl FnMut(&mut Self, Failure),
+    ) -> Result<Vec<TreeEntry>, Failure> {
+        let mut found: Vec<TreeEntry> = Vec::new();
+        let mut room = Room::of(root.as_bytes());
+        let mut to_ask = VecDeque::from([root.clone()]);
+        let mut asked = VecDeque::new();
+        while !(to_ask.is_empty() && asked.is_empty()) {
+            while self.link.has_room()
+                && let Some(folder) = to_ask.pop_front()
+            {
+                self.link.request(&Request::List { path: (&folder).into() })?;
+                asked.push_back(folder);
+            }
+            let Some(folder) = asked.pop_front() else { break };
+            let entries = match Listing::receive_all(&mut self.link)? {
+                Ok(entries) => entries,
+                Err(failure) => {
+                    on_failure(self, failure);
+                    continue;
+                }
+            };
+            let mut too_deep = 0;
+            for entry in entries {
+                let Ok(path) = folder.child(&entry.name.0) else {
+                    too_deep += 1;
+                    continue;
+                };
+                room.take(&path)?;
+                if entry.kind == EntryKind::Dir {
+                    to_ask.push_back(path.clone());
+                }
+                found.push(TreeEntry { path, entry });
+            }
+            if too_deep > 0 {
+                on_failure(self, below_reach(&folder, too_deep));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The paths that `word` names: those that fit if it is a pattern and any fits, else the one
+    /// it spells.
+    pub fn expand(&mut self, word: &Word) -> Result<Vec<VPath>, Failure> {
+        let spelled = self.path(word)?;
+        if !word.is_pattern() {
+            return Ok(vec![spelled]);
+        }
+        let start = if word.text.starts_with(b"/") { VPath::root() } else { self.folder.clone() };
+        let components = word.pattern_components();
+        let mut bases = vec![start];
+        for (at, component) in components.iter().enumerate() {
+            let is_last = components[at + 1..].iter().all(|rest| rest.text.is_empty());
+            bases = self.expand_component(&bases, component, is_last)?;
+        }
+        if bases.is_empty() {
+            return Ok(vec![spelled]);
+        }
+        Ok(bases)
+    }
+
+    fn expand_component(&mut self, bases: &[VPath], component: &Word, is_last: bool) -> Result<Vec<VPath>, Failure> {
+        let mut fitting = Vec::new();
+        if component.text.is_empty() {
+            return Ok(bases.to_vec());
+        }
+        if !component.is_pattern() {
+            for base in bases {
+                let Ok(path) = base.join(&component.text) else { continue };
+                if !is_last || bases.len() == 1 || self.find(&path)?.is_some() {
+                    fitting.push(path);
+                }
+            }
+            return Ok(fitting);
+        }
+        let pattern = Pattern::new(component);
+        let mut room = Room::of(&component.text);
+        for base in bases {
+            let entries = match self.list(base) {
+                Ok(entries) => entries,
+                Err(Failure::Refused(_)) => continue,
+                Err(failure) => return Err(failure),
+            };
+            let names = entries.iter().filter(|entry| is_last || entry.kind != EntryKind::File);
+            for entry in names.filter(|entry| pattern.matches(&entry.name.0)) {
+                let Ok(path) = base.child(&entry.name.0) else { continue };
+                room.take(&path)?;
+                fitting.push(path);
+            }
+        }
+        Ok(fitting)
+    }
+}
+
+/// A listing that comes in pages, and what it may cost.
+#[derive(Default)]
+struct Listing {
+    entries: Vec<Entry>,
+    name_bytes: usize,
+    pages: usize,
+}
+
+impl Listing {
+    /// Takes pages up to the last. The outer error ends the conversation.
+    fn receive_all(link: &mut Link) -> Result<Result<Vec<Entry>, Failure>, LinkError> {
+        let mut listing = Self::default();
+        loop {
+            match listing.receive(link)? {
+                Ok(false) => {}
+                Ok(true) => return Ok(Ok(listing.entries)),
+                Err(failure) => return Ok(Err(failure)),
+            }
+        }
+    }
+
+    /// Takes the next page; whether it was the last.
+    fn receive(&mut self, link: &mut Link) -> Result<Result<bool, Failure>, LinkError> {
+        self.take(link.receive()?.event)
+    }
+
+    fn take(&mut self, event: Event) -> Result<Result<bool, Failure>, LinkError> {
+        let (entries, last) = match event {
+            Event::Reply(Reply::Page { entries, last }) => (entries, last),
+            Event::Reply(Reply::Error(error)) => return Ok(Err(Failure::Refused(error))),
+            _ => return Err(LinkError::Protocol("no listing".into())),
+        };
+        for entry in &entries {
+            check_name(&entry.name)?;
+            self.name_bytes += entry.name.0.len();
+        }
+        self.pages += 1;
+        self.entries.extend(entries);
+        if self.entries.len().max(self.pages) > LISTING_ENTRIES_MAX || self.name_bytes > LISTING_BYTES_MAX {
+            return Err(LinkError::Protocol("a listing without end".into()));
+        }
+        Ok(Ok(last))
+    }
+}
+
+/// How much of a tree, or of what fits a pattern, is kept here.
+struct Room<'a> {
+    of: &'a [u8],
+    entries: usize,
+    bytes: usize,
+}
+
+impl<'a> Room<'a> {
+    fn of(of: &'a [u8]) -> Self {
+        Self { of, entries: LISTING_ENTRIES_MAX, bytes: TREE_BYTES_MAX }
+    }
+
+    fn take(&mut self, path: &VPath) -> Result<(), Failure> {
+        let left = (self.entries.checked_sub(1), self.bytes.checked_sub(path.as_bytes().len()));
+        let (Some(entries), Some(bytes)) = left else {
+            return Err(Failure::Local(format!(
+                "{} is more than {LISTING_ENTRIES_MAX} entries, or {} of paths; take its folders one by one",
+                Escaped(self.of),
+                Size(TREE_BYTES_MAX as u64)
+            )));
+        };
+        (self.entries, self.bytes) = (entries, bytes);
+        Ok(())
+    }
+}
+
+/// A folder whose entries have no path that a server would take.
+fn below_reach(folder: &VPath, count: usize) -> Failure {
+    Failure::Local(format!(
+        "{count} in {folder}: their paths would be longer than {PATH_BYTES_MAX} bytes; move that folder up first"
+    ))
+}
+
+/// A server must not choose where its files go: only single names are taken from it.
+fn check_name(name: &Name) -> Result<(), LinkError> {
+    let bytes = &name.0[..];
+    let is_single = !bytes.is_empty()
+        && bytes != b"."
+        && bytes != b".."
+        && bytes.len() <= NAME_BYTES_MAX
+        && !bytes.iter().any(|byte| matches!(byte, 0 | b'/'));
+    if is_single { Ok(()) } else { Err(LinkError::Protocol(format!("it lists the name '{}'", Escaped(bytes)))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_be_paths_are_refused() {
+        for name in ["", ".", "..", "a/b", "/etc", "a\0b", &"n".repeat(256)] {
+            assert!(check_name(&name.into()).is_err(), "{name:?}");
+        }
+        for name in ["a", "...", ".hidden", "\x1b[2J", "-rf"] {
+            assert!(check_name(&name.into()).is_ok(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A clock on the wall that jumps: what is kept for a while is neither lost early nor kept for
+//! ever, what is remembered stays true, and no deadline moves.
+
+mod support;
+
+use berth::digest::Digest;
+use berth::limits::{DIGEST_SETTLE, LOGIN_DELAY_FIRST, PARTIAL_EXPIRY_DEFAULT, RECOUNT_AFTER, RESUME_BYTES_MIN};
+use berth::scram::{Binding, ClientExchange};
+use berth::session::Phase;
+use berth::store::clock::WallClock;
+use berth::tls::Identity;
+use berth::upload_id::UploadId;
+use berth::wire::message::VERSION;
+use berth::wire::{ErrorCode, Reply, Request};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+use support::*;
+
+const ID: UploadId = UploadId([7; 16]);
+const KEPT: usize = RESUME_BYTES_MIN as usize;
+const DAY_S: i64 = 86_400;
+
+fn seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).expect("few")
+}
+
+/// Begins to upload `whole` as `upload_id`, and is cut off where it is just worth keeping.
+fn interrupt(server: &mut Server, upload_id: UploadId, whole: &[u8]) {
+    let mut peer = server.log_in();
+    let id = peer.request(&put_as("/file", whole.len() as u64, upload_id, false));
+    peer.all_data(id, &whole[..KEPT]);
+    assert_eq!(peer.exchange(server), []);
+    peer.reset(server);
+}
+
+fn listed(peer: &mut Peer, server: &mut Server) -> usize {
+    match peer.ask(server, &Request::Partials {}) {
+        Reply::Partials { partials, last: true } => partials.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Goes on with `ID`: the offset the server offers.
+fn resume(peer: &mut Peer, server: &mut Server, whole: &[u8]) -> (u32, usize) {
+    let id = peer.request(&put_as("/file", whole.len() as u64, ID, true));
+    match peer.only_reply(server, id) {
+        Reply::Ready { offset, prefix_sha256 } => {
+            assert_eq!(prefix_sha256, Digest::of(&whole[..offset as usize]));
+            (id, offset as usize)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn complete(peer: &mut Peer, server: &mut Server, whole: &[u8], (id, from): (u32, usize)) {
+    peer.all_data(id, &whole[from..]);
+    peer.end(id, whole);
+    let reply = peer.only_reply(server, id);
+    assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+    assert!(std::fs::read(server.at("file")).expect("stored") == whole);
+}
+
+// ---- Interrupted uploads ------------------------------------------------------------------
+
+#[test]
+fn an_expired_partial_is_gone_for_a_session_that_was_there_all_the_time() {
+    let whole = content(1, 2 * MIB);
+    let mut server = Server::new();
+    let mut peer = server.log_in();
+    interrupt(&mut server, ID, &whole);
+    assert_eq!((listed(&mut peer, &mut server), peer.quota(&mut server).used_bytes), (1, KEPT as u64));
+
+    server.set_clock(seconds(PARTIAL_EXPIRY_DEFAULT) - 60);
+    assert_eq!((listed(&mut peer, &mut server), peer.quota(&mut server).used_bytes), (1, KEPT as u64));
+    server.set_clock(61);
+    assert_eq!(listed(&mut peer, &mut server), 0, "listing alone counts nothing, and shows it no more");
+    assert_eq!(peer.refused(&mut server, &Request::DropPartial { upload_id: ID }), ErrorCode::NotFound);
+    assert_eq!(peer.quota(&mut server).used_bytes, 0);
+    assert!(server.is_staging_empty(), "{:?}", server.staged_names());
+}
+
+#[test]
+fn an_expired_partial_is_not_resumed_and_the_upload_starts_over() {
+    let whole = content(2, 2 * MIB);
+    let mut server = Server::new();
+    let mut peer = server.log_in();
+    interrupt(&mut server, ID, &whole);
+    server.set_clock(seconds(PARTIAL_EXPIRY_DEFAULT) + 1);
+    let begun = resume(&mut peer, &mut server, &whole);
+    assert_eq!(begun.1, 0);
+    complete(&mut peer, &mut server, &whole, begun);
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+}
+
+#[test]
+fn the_room_of_an_expired_partial_is_there_for_the_next_upload() {
+    let whole = content(3, 2 * MIB);
+    let mut server = Server::with_quota(2 * MIB as u64);
+    let mut peer = server.log_in();
+    interrupt(&mut server, ID, &whole);
+    let other = content(4, 2 * MIB);
+    let reply = peer.put(&mut server, "/other", &other);
+    assert!(matches!(reply, Reply::Error(error) if error.code == ErrorCode::QuotaBytes));
+    server.set_clock(seconds(PARTIAL_EXPIRY_DEFAULT) + 1);
+    let reply = peer.put(&mut server, "/other", &other);
+    assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+}
+
+#[test]
+fn each_partial_expires_in_its_own_time() {
+    let mut server = Server::new();
+    let wall_ns = Rc::new(Cell::new(0));
+    server.service.store.clock = WallClock::new({
+        let wall_ns = Rc::clone(&wall_ns);
+        move || wall_ns.get()
+    });
+    let (mut peer, home) = (server.log_in(), server.capability());
+    for number in 0..3 {
+        let id = peer.request(&put_as("/file", 2 * MIB as u64, UploadId([number; 16]), false));
+        peer.all_data(id, &content(5, KEPT));
+        peer.cancel(id);
+        assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::Cancelled));
+    }
+    let kept = home.kept_uploads().expect("readable");
+    assert_eq!(kept.len(), 3);
+    for (number, upload) in kept.iter().enumerate() {
+        wall_ns.set(upload.expires_ns - 1);
+        let left = kept.iter().filter(|other| other.expires_ns >= upload.expires_ns).count();
+        assert_eq!(peer.quota(&mut server).used_bytes, (left * KEPT) as u64, "before number {number}");
+        wall_ns.set(upload.expires_ns);
+        let left = kept.iter().filter(|other| other.expires_ns > upload.expires_ns).count();
+        assert_eq!(peer.quota(&mut server).used_bytes, (left * KEPT) as u64, "after number {number}");
+    }
+    assert!(server.is_staging_empty());
+}
+
+#[test]
+fn a_partial_of_a_week_survives_a_clock_that_jumps_a_day_forward_or_back() {
+    for jump_s in [DAY_S, -DAY_S] {
+        let whole = content(6, 2 * MIB);
+        let mut server = Server::new();
+        interrupt(&mut server, ID, &whole);
+        server.set_clock(jump_s);
+        for is_restarted in [false, true] {
+            if is_restarted {
+                server.restart();
+            }
+            let mut peer = server.log_in();
+            assert_eq!(listed(&mut peer, &mut server), 1, "{jump_s}");
+            assert_eq!(peer.quota(&mut server).used_bytes, KEPT as u64);
+        }
+        let mut peer = server.log_in();
+        let begun = resume(&mut peer, &mut server, &whole);
+        assert_eq!(begun.1, KEPT, "{jump_s}");
+        complete(&mut peer, &mut server, &whole, begun);
+    }
+}
+
+#[test]
+fn a_running_upload_never_expires_however_far_the_clock_jumps() {
+    let whole = content(7, 2 * MIB);
+    for jump_s in [365 * DAY_S, -365 * DAY_S] {
+        let mut server = Server::new();
+        // Another one, which does expire, has the server look for what has.
+        interrupt(&mut server, UploadId([8; 16]), &whole);
+        let (mut peer, mut other) = (server.log_in(), server.log_in());
+        let id = peer.request(&put_as("/file", whole.len() as u64, ID, false));
+        peer.all_data(id, &whole[..KEPT]);
+        assert_eq!(peer.exchange(&mut server), []);
+        server.set_clock(jump_s);
+        assert!(matches!(other.put(&mut server, "/other", b"x"), Reply::Stored { .. }));
+        assert_eq!(listed(&mut other, &mut server), if jump_s > 0 { 1 } else { 2 });
+        complete(&mut peer, &mut server, &whole, (id, KEPT));
+        assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+    }
+}
+
+// ---- What is remembered -------------------------------------------------------------------
+
+#[test]
+fn files_copied_in_are_noticed_at_the_next_login_though_the_clock_was_set_back() {
+    for jump_s in [DAY_S, -DAY_S, seconds(RECOUNT_AFTER), -2 * seconds(RECOUNT_AFTER)] {
+        let mut server = Server::new();
+        let mut peer = server.log_in();
+        assert_eq!(peer.quota(&mut server).used_bytes, 0);
+        peer.reset(&server);
+        write(&server.at("copied in"), b"by somebody else");
+        server.set_clock(jump_s);
+        let mut peer = server.log_in();
+        assert_eq!(peer.quota(&mut server).used_bytes, 16, "{jump_s}");
+    }
+}
+
+fn is_remembered(server: &mut Server, path: &str) -> bool {
+    let meta = server.capability().stat(&vpath(path)).expect("there");
+    server.service.store.digests.get(&meta.identity).is_some()
+}
+
+#[test]
+fn a_digest_stays_true_when_the_clock_jumps_a_day_forward_or_back() {
+    for jump_s in [DAY_S, -DAY_S] {
+        let mut server = Server::new();
+        let mut peer = server.log_in();
+        write(&server.at("file"), b"one");
+        server.set_clock(seconds(DIGEST_SETTLE) + 1);
+        assert_eq!(peer.get(&mut server, "/file"), Ok(b"one".to_vec()));
+        assert!(is_remembered(&mut server, "/file"));
+        server.set_clock(jump_s);
+        write(&server.at("file"), b"two");
+        assert_eq!(peer.get(&mut server, "/file"), Ok(b"two".to_vec()), "{jump_s}");
+        // By a clock that was set back the file is of tomorrow: hashed each time, and right.
+        assert_eq!(is_remembered(&mut server, "/file"), jump_s > 0);
+        assert_eq!(peer.get(&mut server, "/file"), Ok(b"two".to_vec()), "{jump_s}");
+    }
+}
+
+#[test]
+fn a_file_from_a_client_whose_clock_is_ahead_is_remembered_all_the_same() {
+    let mut server = Server::new();
+    let mut peer = server.log_in();
+    let mut request = put("/file", Some(3));
+    if let Request::Put { mtime_ns, .. } = &mut request {
+        *mtime_ns = Some(i64::MAX);
+    }
+    assert!(matches!(peer.put_with(&mut server, &request, b"new"), Reply::Stored { .. }));
+    assert_eq!(peer.get(&mut server, "/file"), Ok(b"new".to_vec()));
+    assert!(!is_remembered(&mut server, "/file"), "it has just changed");
+    server.set_clock(seconds(DIGEST_SETTLE) + 1);
+    assert_eq!(peer.get(&mut server, "/file"), Ok(b"new".to_vec()));
+    assert!(is_remembered(&mut server, "/file"));
+}
+
+#[test]
+fn a_certificate_made_by_a_clock_a_day_off_is_neither_renewed_nor_refused_and_its_key_always_stays() {
+    let server = Server::new();
+    let now_s = WallClock::default().now_ns() / 1_000_000_000;
+    let made = Identity::establish(&server.config, now_s).expect("made");
+    let certificate = std::fs::read(&server.config.tls.certificate).expect("written");
+    for jump_s in [DAY_S, -DAY_S, -20_000 * DAY_S] {
+        let identity = Identity::establish(&server.config, now_s + jump_s).expect("usable");
+        assert_eq!(identity.fingerprint, made.fingerprint);
+        assert!(std::fs::read(&server.config.tls.certificate).expect("there") == certificate, "{jump_s}");
+    }
+    // A machine that thought it was 1970 when it made its certificate finds it ended.
+    std::fs::remove_file(&server.config.tls.certificate).expect("ours");
+    let early = Identity::establish(&server.config, 0).expect("made");
+    let renewed = Identity::establish(&server.config, now_s).expect("renewed");
+    assert_eq!([early.fingerprint, renewed.fingerprint], [made.fingerprint; 2]);
+    assert!(early.ends_s < now_s && now_s < renewed.ends_s);
+}
+
+// ---- Deadlines ----------------------------------------------------------------------------
+
+#[test]
+fn the_answer_to_a_wrong_password_comes_neither_sooner_nor_later() {
+    for jump_s in [DAY_S, -DAY_S] {
+        let mut server = Server::new();
+        let mut peer = server.connect();
+        peer.ask(&mut server, &Request::Hello { versions: vec![VERSION], client: "test".into() });
+        let (exchange, message) = ClientExchange::new(USER, "wrong", Binding::None).expect("user name");
+        let auth = Request::Auth { mechanism: "SCRAM-SHA-256".into(), message };
+        let Reply::Challenge { message } = peer.ask(&mut server, &auth) else { panic!("a challenge") };
+        let (_, message) = exchange.answer(&message).expect("challenge");
+        peer.request(&Request::AuthNext { message });
+        assert_eq!(peer.exchange(&mut server), []);
+
+        server.set_clock(jump_s);
+        assert_eq!(peer.front.session().wakes_at(), Some(server.now + LOGIN_DELAY_FIRST));
+        server.advance(LOGIN_DELAY_FIRST - Duration::from_millis(1));
+        assert_eq!(peer.exchange(&mut server), [], "{jump_s}");
+        server.advance(Duration::from_millis(1));
+        assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::LoginFailed), "{jump_s}");
+        assert_eq!(peer.front.session().phase(), Phase::Login);
+    }
+}

@@ -1,0 +1,225 @@
+//! What somebody without a password can find out or get into: known and unknown users look alike
+//! and cost alike over a thousand tries, and a login message that was changed, repeated or comes
+//! out of turn lets nobody in.
+
+mod support;
+
+use berth::scram::{Binding, ClientExchange};
+use berth::wire::{ErrorCode, Reply, Request};
+use rustix::time::{ClockId, clock_gettime};
+use support::*;
+
+const TRIES: usize = 1000;
+
+/// Who is asked for: somebody there is, nobody, somebody locked, and what can be no name.
+const KINDS: [&str; 4] = ["alice", "nobod", "carol", "../al"];
+
+/// A server whose accounts have the rounds of its configuration, as they have unless an
+/// administrator changes that.
+fn server() -> Server {
+    let mut server = Server::with_rounds(4096);
+    server.add_account("carol", Rights::default());
+    let name = "carol".parse().expect("a name");
+    server.service.accounts.update(&name, |account| account.locked = true).expect("there");
+    server
+}
+
+/// A client-first-message, and a client-final-message that answers `challenge` with a wrong proof.
+fn first(user: &str) -> String {
+    format!("n,,n={user},r=fyko+d2lbbFgONRv9qkxdawL")
+}
+
+fn wrong_proof(challenge: &str) -> String {
+    let nonce = challenge.split(',').next().expect("a nonce");
+    format!("c=biws,{nonce},p={}=", "A".repeat(43))
+}
+
+// ---- Who exists ---------------------------------------------------------------------------
+
+fn greeted(server: &mut Server) -> Peer {
+    let mut peer = server.connect();
+    peer.ask(server, &Request::Hello { versions: vec![1], client: String::new() });
+    peer
+}
+
+/// All that a stranger sees of `tries` logins as `user` from one address: what differs in every
+/// login is blanked, but not its length.
+fn seen(user: &str, tries: usize) -> Vec<String> {
+    let mut server = server();
+    let mut seen = Vec::new();
+    let mut salts = std::collections::HashSet::new();
+    let mut peer = greeted(&mut server);
+    for _ in 0..tries {
+        if peer.is_closing() {
+            peer = greeted(&mut server);
+        }
+        let mechanism = "SCRAM-SHA-256".to_string();
+        let reply = peer.ask(&mut server, &Request::Auth { mechanism, message: first(user) });
+        let Reply::Challenge { message } = reply else { panic!("{reply:?}") };
+        let fields: Vec<&str> = message.split(',').collect();
+        let [nonce, salt, rounds] = fields[..] else { panic!("{message}") };
+        salts.insert(salt.to_string());
+        seen.push(format!("{} {} {rounds}", nonce.len(), salt.len()));
+        let id = peer.request(&Request::AuthNext { message: wrong_proof(&message) });
+        assert_eq!(peer.exchange(&mut server), [], "no answer yet");
+        let due = peer.front.session().wakes_at().expect("an answer is due");
+        seen.push(format!("{:?}", due - server.now));
+        server.now = due;
+        seen.push(format!("{:?}", peer.only_reply(&mut server, id)));
+    }
+    assert_eq!(salts.len(), 1, "a salt that changes gives it away");
+    seen
+}
+
+#[test]
+fn known_and_unknown_users_look_alike_over_a_thousand_tries() {
+    let known = seen(KINDS[0], TRIES);
+    assert!(known.iter().filter(|line| line.contains("LoginFailed")).count() == TRIES, "{:?}", &known[..6]);
+    for kind in &KINDS[1..] {
+        for (at, (known, other)) in known.iter().zip(seen(kind, TRIES)).enumerate() {
+            assert_eq!(*known, other, "{kind}, line {at}");
+        }
+    }
+}
+
+/// Processor time of this thread so far, in nanoseconds.
+fn thread_ns() -> i64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// How probable it is that one of `a` is larger than one of `b`: 0.5 if they tell nothing.
+fn probability_that_larger(a: &[i64], b: &[i64]) -> f64 {
+    let pairs = a.iter().flat_map(|a| b.iter().map(move |b| 1 + i64::from(a > b) - i64::from(a < b)));
+    pairs.sum::<i64>() as f64 / (2 * a.len() * b.len()) as f64
+}
+
+/// Compares processor time, not time on the clock: other work on the machine does not count, and
+/// what it does to caches falls on all alike, because they take turns by chance.
+#[test]
+fn known_and_unknown_users_cost_alike_over_a_thousand_tries() {
+    let mut server = server();
+    let mut random = Random::new(30);
+    let mut costs: [Vec<i64>; KINDS.len()] = Default::default();
+    while costs.iter().any(|costs| costs.len() < TRIES) {
+        let kind = random.below(KINDS.len());
+        let message = first(KINDS[kind]);
+        let mut session = server.new_session();
+        let began = thread_ns();
+        let challenge = session.begin_login(&server.service, &message).expect("a challenge");
+        let to_challenge = thread_ns() - began;
+        let message = wrong_proof(&challenge);
+        let began = thread_ns();
+        session.finish_login(&mut server.service, &message, server.now).expect("answered later");
+        costs[kind].push(to_challenge + thread_ns() - began);
+    }
+    for kind in 1..KINDS.len() {
+        let probability = probability_that_larger(&costs[0], &costs[kind]);
+        assert!((0.4..0.6).contains(&probability), "{} costs more than {}: {probability}", KINDS[0], KINDS[kind]);
+    }
+}
+
+// ---- Who gets in --------------------------------------------------------------------------
+
+/// A login up to its challenge: somebody connected, the right proof, and the challenge.
+fn challenged(server: &mut Server) -> (Peer, String) {
+    let mut peer = greeted(server);
+    let proof = challenge(&mut peer, server);
+    (peer, proof)
+}
+
+fn challenge(peer: &mut Peer, server: &mut Server) -> String {
+    let (exchange, message) = ClientExchange::new(USER, keys(), Binding::None).expect("a user");
+    let reply = peer.ask(server, &Request::Auth { mechanism: "SCRAM-SHA-256".into(), message });
+    let Reply::Challenge { message } = reply else { panic!("{reply:?}") };
+    exchange.answer(&message).expect("an honest server").1
+}
+
+/// What the last message of a login comes to, once its answer is due.
+fn answer(peer: &mut Peer, server: &mut Server, message: String) -> Reply {
+    let id = peer.request(&Request::AuthNext { message });
+    let mut got = peer.exchange(server);
+    if let (true, Some(due)) = (got.is_empty(), peer.front.session().wakes_at()) {
+        server.now = server.now.max(due);
+        got = peer.exchange(server);
+    }
+    match &got[..] {
+        [Got::Reply(of, reply)] if *of == id => reply.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refusal(reply: &Reply) -> Option<ErrorCode> {
+    if let Reply::Error(error) = reply { Some(error.code) } else { None }
+}
+
+#[test]
+fn a_first_message_malformed_in_any_field_is_refused_and_the_next_may_be_right() {
+    let mut server = server();
+    let mut peer = greeted(&mut server);
+    let long = format!("n,,n=alice,r={}", "a".repeat(3000));
+    for message in [
+        "",
+        "n",
+        "n,,",
+        "x,,n=alice,r=abc",
+        "p,,n=alice,r=abc",
+        "n,a=root,n=alice,r=abc",
+        "n,,m=must,n=alice,r=abc",
+        "n,,n=,r=abc",
+        "n,,n=ali=ce,r=abc",
+        "n,,n=al\u{1b}ice,r=abc",
+        "n,,n=alice",
+        "n,,n=alice,r=",
+        "n,,n=alice,r=a b",
+        "n,,r=abc,n=alice",
+        "n,,n=alice,r=abc,",
+        &long,
+    ] {
+        let request = Request::Auth { mechanism: "SCRAM-SHA-256".into(), message: message.into() };
+        assert_eq!(peer.refused(&mut server, &request), ErrorCode::BadRequest, "{message:.60}");
+    }
+    for mechanism in ["", "PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "scram-sha-256", "SCRAM-SHA-256\0"] {
+        let request = Request::Auth { mechanism: mechanism.into(), message: first(USER) };
+        assert_eq!(peer.refused(&mut server, &request), ErrorCode::Unsupported, "{mechanism}");
+    }
+    let proof = challenge(&mut peer, &mut server);
+    assert!(matches!(answer(&mut peer, &mut server, proof), Reply::Welcome { .. }));
+}
+
+#[test]
+fn a_last_message_changed_in_any_character_lets_nobody_in() {
+    let mut server = server();
+    let length = challenged(&mut server).1.len();
+    for at in 0..length {
+        for replacement in ["A", "=", ",", "", "\u{fc}"] {
+            let (mut peer, proof) = challenged(&mut server);
+            let changed = format!("{}{replacement}{}", &proof[..at], &proof[at + 1..]);
+            if changed != proof {
+                let reply = answer(&mut peer, &mut server, changed.clone());
+                let code = refusal(&reply);
+                assert!(matches!(code, Some(ErrorCode::LoginFailed | ErrorCode::BadRequest)), "{changed}: {reply:?}");
+                assert_eq!(peer.refused(&mut server, &stat("/")), ErrorCode::LoginRequired);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_proof_that_was_used_or_belongs_to_another_challenge_lets_nobody_in() {
+    let mut server = server();
+    let (mut peer, proof) = challenged(&mut server);
+    let (mut other, proof_of_other) = challenged(&mut server);
+    let reply = answer(&mut other, &mut server, proof.clone());
+    assert_eq!(refusal(&reply), Some(ErrorCode::LoginFailed), "a proof for another connection");
+    let reply = answer(&mut other, &mut server, proof_of_other);
+    assert_eq!(refusal(&reply), Some(ErrorCode::BadRequest), "a challenge is good for one try");
+    let _ = challenge(&mut other, &mut server);
+    assert!(matches!(answer(&mut peer, &mut server, proof.clone()), Reply::Welcome { .. }));
+    assert!(refusal(&answer(&mut peer, &mut server, proof.clone())).is_some(), "it is logged in");
+    let reply = answer(&mut other, &mut server, proof.clone());
+    assert_eq!(refusal(&reply), Some(ErrorCode::LoginFailed), "a proof that was good once");
+    let mut fresh = greeted(&mut server);
+    let reply = answer(&mut fresh, &mut server, proof);
+    assert_eq!(refusal(&reply), Some(ErrorCode::BadRequest), "a proof without a challenge");
+}
