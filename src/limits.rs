@@ -26,6 +26,9 @@ pub const PAGE_ENTRIES_MAX: usize = 256;
 /// [`CONTROL_BYTES_MAX`] even when each byte of a name is escaped.
 pub const PAGE_BYTES_TARGET: usize = 6 * 1024;
 
+/// Content of a file that `cat --json` puts into one object, which readers hold as a whole.
+pub const JSON_CONTENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 // ---- Names and paths ----------------------------------------------------------------------
 
 /// One component of a path: NAME_MAX of every common filesystem.

@@ -97,6 +97,11 @@ impl VPath {
         Some((parent, name))
     }
 
+    /// The folder that holds this path; `None` for the home itself.
+    pub fn parent(&self) -> Option<VPath> {
+        self.split().map(|(parent, _)| parent)
+    }
+
     /// The last component; `None` for the home itself.
     pub fn name(&self) -> Option<&[u8]> {
         if self.is_root() {
@@ -189,6 +194,7 @@ mod tests {
 
     #[test]
     fn splitting_gives_folder_and_name() {
+        assert_eq!(VPath::root().parent(), None);
         let path = VPath::parse(b"/a/b").expect("valid");
         assert_eq!(path.split(), Some((VPath::parse(b"/a").expect("valid"), &b"b"[..])));
         assert_eq!(VPath::root().split(), None);

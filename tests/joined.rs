@@ -182,6 +182,7 @@ impl World {
             progress: Style::Silent,
             peer: "alice@joined:1".into(),
             may_ask: false,
+            stdin_is_script: false,
         };
         Ok(User { session, wire, results, remarks })
     }

@@ -9,6 +9,7 @@ use common::{PASSWORD, PATIENCE, Place, Server, pattern, wait_until};
 use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -419,6 +420,82 @@ fn ctrl_c_at_a_command_that_was_given_as_arguments_exits_with_130_and_keeps_the_
     let again: Program = place.start(place.berth(&["--plaintext", &target, "get", "big.bin"]));
     let ended = { again }.wait().expect_code(0);
     assert!(ended.stderr.contains("resuming at "), "{ended:?}");
+}
+
+// ---- What commands show -------------------------------------------------------------------
+
+/// A home with a folder, a program and names that are wide, narrow and hostile.
+fn with_names(place: &Place) {
+    fs::create_dir(place.home("ann", "folder")).expect("writable");
+    for name in ["a", "bb.txt", "日本語.txt", "naïve.md", "x\x1b[2Jy", "a name of some length.tar.gz"] {
+        fs::write(place.home("ann", name), name).expect("writable");
+    }
+    fs::set_permissions(place.home("ann", "a"), fs::Permissions::from_mode(0o755)).expect("ours");
+}
+
+/// What one command shows at a terminal, as its lines.
+#[track_caller]
+fn lines_of(mut command: Command, columns: usize, environment: &[(&str, &str)]) -> Vec<String> {
+    command.envs(environment.iter().copied());
+    let (code, shown) = Terminal::open(&command, columns).ended();
+    assert_eq!(code, Some(0), "{shown}");
+    shown.split_terminator("\r\n").map(str::to_string).collect()
+}
+
+#[test]
+fn ls_fills_the_terminal_with_columns_and_colours_as_the_local_one() {
+    let (place, server) = started();
+    with_names(&place);
+    let ls = |arguments: &[&str]| place.berth(&[&["--plaintext", &server.target("ann"), "ls"], arguments].concat());
+    let at_80 = [
+        "\x1b[01;32ma\x1b[0m                             bb.txt   naïve.md   日本語.txt",
+        "a name of some length.tar.gz  \x1b[01;34mfolder\x1b[0m/  x\\x1b[2Jy",
+    ];
+    assert_eq!(lines_of(ls(&[]), 80, &[]), at_80);
+    let at_40 = [
+        "\x1b[01;32ma\x1b[0m",
+        "a name of some length.tar.gz",
+        "bb.txt",
+        "\x1b[01;34mfolder\x1b[0m/",
+        "naïve.md",
+        "x\\x1b[2Jy",
+        "日本語.txt",
+    ];
+    assert_eq!(lines_of(ls(&[]), 40, &[]), at_40);
+    assert_eq!(lines_of(ls(&["-1", "*.md", "*.txt"]), 80, &[]), ["bb.txt", "naïve.md", "日本語.txt"]);
+    let colourless = lines_of(ls(&[]), 80, &[("NO_COLOR", "1")]);
+    assert!(colourless.len() == 2 && !colourless.concat().contains('\x1b'), "{colourless:?}");
+    let own = lines_of(ls(&["-1", "folder", "*.md"]), 80, &[("LS_COLORS", "di=35:*.md=33")]);
+    assert_eq!(own[0], "\x1b[33mnaïve.md\x1b[0m");
+}
+
+#[test]
+fn what_is_in_a_file_cannot_write_on_the_users_screen() {
+    let (place, server) = started();
+    fs::write(place.home("ann", "f"), b"plain\ttext\n\x1b[2J\x1b]0;title\x07 \xff\n").expect("writable");
+    let (code, shown) = Terminal::open(&place.berth(&["--plaintext", &server.target("ann"), "cat", "f"]), 80).ended();
+    assert_eq!((code, &shown[..]), (Some(0), "plain\ttext\r\n\\x1b[2J\\x1b]0;title\\x07 \\xff\r\n"));
+}
+
+#[test]
+fn ctrl_c_is_for_the_command_that_runs_outside_and_the_shell_goes_on() {
+    let (place, server) = started();
+    let mut terminal = Terminal::logged_in(&place, &server.target("ann"), 80);
+    for _ in 0..2 {
+        terminal.enter("!trap 'echo caught; exit 7' INT; echo waiting; while :; do read -r line; done");
+        terminal.expect("waiting\r\n");
+        terminal.type_keys(CTRL_C);
+        terminal.expect("caught");
+        terminal.expect("the command exited with 7");
+        terminal.expect("berth /> ");
+    }
+    terminal.enter("!echo ready; read -r answer; echo \"<$answer>\"");
+    terminal.expect("ready\r\n");
+    terminal.enter("for the program");
+    terminal.expect("<for the program>");
+    terminal.expect("berth /> ");
+    terminal.type_keys(CTRL_D);
+    assert_eq!(terminal.ended().0, Some(0));
 }
 
 /// Between Ctrl-C and the prompt; a second is the aim, the rest is for a busy machine.

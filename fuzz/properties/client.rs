@@ -83,6 +83,7 @@ pub(super) fn hostile_server(input: &[u8]) {
         progress: Style::Silent,
         peer: "user@hostile:1".into(),
         may_ask: false,
+        stdin_is_script: false,
     };
     for letter in choice.iter().take(COMMANDS_MAX).filter(|letter| letter.is_ascii_lowercase()) {
         place.run(&mut session, COMMANDS[usize::from(letter - b'a') % COMMANDS.len()]);

@@ -5,6 +5,8 @@ mod table;
 
 pub use table::COMMANDS;
 
+use serde_json::json;
+
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
 use crate::client::words::Word;
@@ -51,9 +53,14 @@ pub enum Operands {
 }
 
 enum Action {
-    Run(fn(&mut Session, &[Word]) -> Result<(), Failure>),
+    /// It only shows something: without a reader there is nothing to do.
+    Show(Run),
+    /// It changes something, here or there, whether anybody reads its results or not.
+    Change(Run),
     Leave,
 }
+
+type Run = fn(&mut Session, &[Word]) -> Result<(), Failure>;
 
 /// What happens after a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,9 +87,15 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
 /// Carries out one command line, which has at least one word.
 pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     let Some((name, operands)) = words.split_first() else { return Ok(Flow::Next) };
-    match find(name.as_str())?.action {
-        Action::Run(action) => action(session, operands).map(|()| Flow::Next),
-        Action::Leave => Ok(Flow::Leave),
+    let command = find(name.as_str())?;
+    session.output.results.goes_on = !matches!(command.action, Action::Show(_));
+    match command.action {
+        Action::Show(_) if session.output.results.is_closed() => Err(Failure::OutputClosed),
+        Action::Show(run) | Action::Change(run) => run(session, operands).map(|()| Flow::Next),
+        Action::Leave => {
+            session.output.json(&json!({"command": command.name, "ok": true}))?;
+            Ok(Flow::Leave)
+        }
     }
 }
 

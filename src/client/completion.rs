@@ -3,7 +3,7 @@
 
 use rustyline::completion::Pair;
 
-use crate::client::command::{COMMANDS, Operands, find};
+use crate::client::command::{COMMANDS, Command, Operands, find};
 use crate::client::words::{Typed, Word, escape};
 use crate::text::{Escaped, is_unprintable};
 
@@ -33,8 +33,13 @@ pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<Named>)
         return (typed.name_start, commands(&typed));
     };
     let Ok(command) = find(command.as_str()) else { return (typed.name_start, Vec::new()) };
+    if typed.word.text.starts_with(b"--") {
+        return (typed.name_start, options(command, &typed));
+    }
     let position = words.iter().filter(|word| !word.text.starts_with(b"-")).count();
-    let sides: &[Side] = match (command.operands, position) {
+    let is_from = words.iter().any(|word| word.text == b"--from");
+    let operands = if is_from { Operands::RemoteThenLocal } else { command.operands };
+    let sides: &[Side] = match (operands, position) {
         (Operands::Commands, _) => return (typed.name_start, commands(&typed)),
         (Operands::None, _) => &[],
         (Operands::Remote | Operands::RemoteFolders, _) | (Operands::RemoteThenLocal, 0) => &[Side::Remote],
@@ -50,6 +55,13 @@ pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<Named>)
 fn commands(typed: &Typed) -> Vec<Pair> {
     let fitting = COMMANDS.iter().filter(|command| command.name.as_bytes().starts_with(&typed.word.text));
     fitting.map(|command| Pair { display: command.name.into(), replacement: format!("{} ", command.name) }).collect()
+}
+
+/// The long options; their values are typed.
+fn options(command: &Command, typed: &Typed) -> Vec<Pair> {
+    let names = command.options.iter().filter_map(|(option, _)| option.split(' ').next());
+    let fitting = names.filter(|name| name.as_bytes().starts_with(&typed.word.text));
+    fitting.map(|name| Pair { display: name.into(), replacement: format!("{name} ") }).collect()
 }
 
 fn paths(typed: &Typed, only_folders: bool, names_in: impl FnOnce(&Word) -> Vec<Named>) -> Vec<Pair> {
@@ -107,6 +119,9 @@ mod tests {
         assert_eq!(replacements("help g"), (5, vec!["get ".to_string()]));
         assert_eq!(replacements("").1.len(), COMMANDS.len());
         assert_eq!(replacements("nonsense x").1.len(), 0);
+        assert_eq!(replacements("mirror --d").1, ["--delete ", "--dry-run "]);
+        assert_eq!(replacements("partials drop --").1, ["--all "]);
+        assert_eq!(replacements("ls --").1.len(), 0);
     }
 
     #[test]
@@ -135,6 +150,9 @@ mod tests {
         assert_eq!(replacements("get -f my.txt my").1, ["my.txt "]);
         assert_eq!(replacements("get my.txt it").1, ["it\\'s "], "where nothing here fits, it is a further source");
         assert_eq!(replacements("put h").1, ["here.txt "]);
+        assert_eq!(replacements("mirror h").1, ["here.txt "]);
+        assert_eq!(replacements("mirror --from my").1, ["my\\ photos/", "my.txt "]);
+        assert_eq!(replacements("mirror --from x h").1, ["here.txt "]);
         assert_eq!(replacements("put here.txt my").1, ["my\\ photos/", "my.txt "]);
     }
 }

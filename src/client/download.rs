@@ -73,6 +73,30 @@ impl From<LinkError> for Stop {
     }
 }
 
+/// Fetches files, of `bytes` in all, as many ahead as the server allows. `on_outcome` gets what
+/// became of each.
+pub fn fetch_all(
+    session: &mut Session,
+    jobs: Vec<DownloadJob>,
+    bytes: u64,
+    mut on_outcome: impl FnMut(&mut Session, Outcome) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut progress = Progress::new(session.progress, &format!("{} files", jobs.len()), bytes);
+    let mut downloader = Downloader::default();
+    let mut jobs = jobs.into_iter();
+    loop {
+        while downloader.has_room(session)
+            && let Some(job) = jobs.next()
+        {
+            if let Err(failure) = downloader.ask(session, job.clone()) {
+                on_outcome(session, (job, Err(failure)))?;
+            }
+        }
+        let Some(outcome) = downloader.receive(session, &mut progress)? else { return Ok(()) };
+        on_outcome(session, outcome)?;
+    }
+}
+
 impl Downloader {
     /// Whether another file may be asked for before the next one is received.
     pub fn has_room(&self, session: &Session) -> bool {

@@ -58,11 +58,16 @@ impl Pattern {
     /// Whether `name` fits. A leading dot must be in the pattern.
     pub fn matches(&self, name: &[u8]) -> bool {
         let is_hidden = name.first() == Some(&b'.') && self.0.first() != Some(&Token::Letter(Char('.')));
-        !is_hidden && self.fits(name).0
+        !is_hidden && self.fits(name)
+    }
+
+    /// The same with leading dots like any other byte.
+    pub fn fits(&self, name: &[u8]) -> bool {
+        self.fits_after(name).0
     }
 
     /// Whether all of `name` fits, and how many steps it took to find out.
-    fn fits(&self, name: &[u8]) -> (bool, usize) {
+    fn fits_after(&self, name: &[u8]) -> (bool, usize) {
         let name: Vec<Letter> = letters(name).collect();
         let (mut token, mut at) = (0, 0);
         let (mut retry, mut steps) = (None, 0);
@@ -196,7 +201,7 @@ mod tests {
             ["a*".repeat(120) + "b", "*a".repeat(120) + "b", "*[!b]?".repeat(80) + "b", "*".repeat(500) + "b"]
         {
             let tokens = Pattern::new(&Word::plain(pattern.as_bytes()));
-            let (fits, steps) = tokens.fits(name.as_bytes());
+            let (fits, steps) = tokens.fits_after(name.as_bytes());
             assert!(!fits && steps <= (pattern.len() + 1) * (name.len() + 1), "{pattern}: {steps} steps");
         }
     }

@@ -17,6 +17,7 @@ use crate::client::state::SourceMark;
 use crate::digest::Digest;
 use crate::limits::{NAME_BYTES_MAX, PIECE_BYTES};
 use crate::text::Escaped;
+use crate::wire::message::Name;
 
 /// A local file that is being sent, and the digest of what was read of it.
 pub struct Source {
@@ -253,10 +254,20 @@ pub fn shown(path: &Path) -> Escaped<'_> {
     Escaped(path.as_os_str().as_bytes())
 }
 
+/// A path for programs, every byte of it.
+pub fn name_of(path: &Path) -> Name {
+    Name(path.as_os_str().as_bytes().to_vec())
+}
+
+/// Whether a path is that of a part, not of a file of the user's.
+pub fn is_part(path: &Path) -> bool {
+    let name = path.file_name().map_or(&[][..], OsStrExt::as_bytes);
+    name.starts_with(b".") && name.ends_with(SUFFIX)
+}
+
 /// `.NAME.berth-part` beside `destination`. A name that leaves no room for that is cut and told
 /// from its like by its digest.
-fn part_path(destination: &Path) -> Result<PathBuf, Failure> {
-    const SUFFIX: &[u8] = b".berth-part";
+pub fn part_path(destination: &Path) -> Result<PathBuf, Failure> {
     let name = destination
         .file_name()
         .ok_or_else(|| Failure::Usage(format!("{} names no file", shown(destination))))?
@@ -344,6 +355,9 @@ fn umask() -> u32 {
         mask.as_raw_mode()
     })
 }
+
+/// What a part's name ends with.
+const SUFFIX: &[u8] = b".berth-part";
 
 #[cfg(test)]
 mod tests {

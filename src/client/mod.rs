@@ -5,19 +5,23 @@
 //! - `link` is the conversation: requests out, answers in, in order, reading while it writes.
 //! - `login` and `password` make a `session` of it: a link, a current folder, an `output`;
 //!   `lookup` finds what is at the server.
-//! - `upload` and `download` move files, `local` keeps them safe here, `progress` shows them,
+//! - `upload` and `download` move files, `stream` the content of one through a pipe, `mirror` plans
+//!   trees of them but for its `exclusions`; `local` keeps them safe here, `progress` shows them,
 //!   `state` remembers them between runs.
+//! - `output` tells what came of it: `results`, for whoever reads them, and remarks.
 //! - `command` is the table of commands, `commands` what they do, `words` and `glob` how they
-//!   are written, `listing`, `transfer` and `tally` what they tell.
+//!   are written, `listing`, `colors`, `transfer` and `tally` what they tell.
 //! - `shell` and `script` carry them out; `outcome` turns failures into exit codes.
 //!
 //! Nothing here knows how a server works; tests talk to it through a [`pipe::Pipe`] in memory.
 
 pub mod args;
+pub mod colors;
 pub mod command;
 pub mod commands;
 pub mod completion;
 pub mod download;
+pub mod exclusions;
 pub mod folder_cache;
 pub mod glob;
 pub mod incoming;
@@ -27,16 +31,19 @@ pub mod listing;
 pub mod local;
 pub mod login;
 pub mod lookup;
+pub mod mirror;
 pub mod outcome;
 pub mod outgoing;
 pub mod output;
 pub mod password;
 pub mod pipe;
 pub mod progress;
+pub mod results;
 pub mod script;
 pub mod session;
 pub mod shell;
 pub mod state;
+pub mod stream;
 pub mod tally;
 pub mod tls_pipe;
 pub mod transfer;
@@ -58,6 +65,7 @@ use progress::Style;
 use script::Script;
 use session::Session;
 use state::StateFolder;
+use tally::failure_object;
 use tls_pipe::TlsPipe;
 use trust::Trust;
 use words::Word;
@@ -73,9 +81,9 @@ pub fn run(args: &Args) -> u8 {
         Ok(work) => work,
         Err(failure) => return give_up(&mut output, &failure),
     };
-    let mut session = match open(args, output) {
-        Ok(session) => session,
-        Err((mut output, failure)) => return give_up(&mut output, &failure),
+    let mut session = match connect(args, &mut output) {
+        Ok((link, peer)) => session(args, output, link, peer),
+        Err(failure) => return give_up(&mut output, &failure),
     };
     match work.run(&mut session, args.keep_going) {
         Some(failure) => failure.exit_code(),
@@ -86,7 +94,9 @@ pub fn run(args: &Args) -> u8 {
 /// What is to be done once we are logged in.
 enum Work {
     Commands(Vec<Vec<Word>>),
-    Script(Box<dyn std::io::Read>),
+    Script(std::fs::File),
+    /// A script from standard input.
+    Stdin,
     Shell,
 }
 
@@ -99,9 +109,9 @@ impl Work {
             vec![args.command.iter().map(|word| Word::plain(word.as_bytes())).collect()]
         } else {
             return match &args.script {
-                Some(path) if path != Path::new("-") => Ok(Self::Script(Box::new(script::open(path)?))),
+                Some(path) if path != Path::new("-") => Ok(Self::Script(script::open(path)?)),
                 None if std::io::stdin().is_terminal() => Ok(Self::Shell),
-                _ => Ok(Self::Script(Box::new(std::io::stdin()))),
+                _ => Ok(Self::Stdin),
             };
         };
         script::check(&commands)?;
@@ -112,6 +122,10 @@ impl Work {
         match self {
             Self::Commands(commands) => Script::new(keep_going).run(session, &commands),
             Self::Script(input) => Script::new(keep_going).run_lines(session, input),
+            Self::Stdin => {
+                session.stdin_is_script = true;
+                Script::new(keep_going).run_lines(session, std::io::stdin())
+            }
             Self::Shell => {
                 let end = shell::run(session);
                 if let Some(failure) = &end {
@@ -123,22 +137,20 @@ impl Work {
     }
 }
 
-/// Connects and logs in. The output comes back when that fails.
-fn open(args: &Args, mut output: Output) -> Result<Session, (Output, Failure)> {
-    match connect(args, &mut output) {
-        Ok((link, peer)) => Ok(Session {
-            link,
-            folder: VPath::root(),
-            output,
-            state: StateFolder::of_user(),
-            progress: Style::choose(args.quiet, args.no_progress),
-            peer,
-            may_ask: Session::terminal_can_answer(),
-        }),
-        Err(failure) => Err((output, failure)),
+fn session(args: &Args, output: Output, link: Link, peer: String) -> Session {
+    Session {
+        link,
+        folder: VPath::root(),
+        output,
+        state: StateFolder::of_user(),
+        progress: Style::choose(args.quiet, args.no_progress),
+        peer,
+        may_ask: Session::terminal_can_answer(),
+        stdin_is_script: false,
     }
 }
 
+/// Connects and logs in: the link, and `user@host:port`.
 fn connect(args: &Args, output: &mut Output) -> Result<(Link, String), Failure> {
     let target = Target::parse(&args.target).map_err(Failure::Usage)?;
     let of_login = || ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
@@ -178,6 +190,8 @@ fn give_up(output: &mut Output, failure: &Failure) -> u8 {
     let _ = output.flush();
     if *failure != Failure::OutputClosed {
         output.complain(format_args!("berth: {failure}"));
+        // The exit code tells it too.
+        let _ = output.json(&failure_object("berth", failure)).and_then(|()| output.flush());
     }
     failure.exit_code()
 }

@@ -2,44 +2,67 @@
 //! closed pipe ends the program quietly; nothing here panics on it as `println!` would.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use serde_json::Value;
 
+use crate::client::colors::Colors;
 use crate::client::outcome::Failure;
+use crate::client::results::Results;
 use crate::text::PrintableJson;
 
 /// Where results and remarks go, and in which form.
 pub struct Output {
-    results: BufWriter<Box<dyn Write>>,
+    /// Standard output.
+    pub results: Results,
     remarks: Box<dyn Write>,
     /// Results are JSON objects, one per line.
     pub is_json: bool,
     /// No remarks.
     pub is_quiet: bool,
-    /// Columns of the terminal that shows the results; `None` when there is none.
-    pub columns: Option<usize>,
+    /// Results are shown on a terminal.
+    pub is_terminal: bool,
+    /// Colours for names, where they are wanted.
+    pub colors: Option<Colors>,
+    /// Failures that were told.
+    pub failures: usize,
+    /// Standard output has a file's content, so objects go to standard error.
+    has_content: bool,
 }
 
 impl Output {
     /// To the program's standard streams.
     pub fn standard(is_json: bool, is_quiet: bool) -> Self {
-        let stdout = io::stdout();
-        let columns = stdout.is_terminal().then(|| terminal_columns(&stdout).unwrap_or(80));
-        Self { columns, ..Self::to(Box::new(stdout), Box::new(io::stderr()), is_json, is_quiet) }
+        let is_terminal = io::stdout().is_terminal();
+        let colors = Colors::of_user().filter(|_| is_terminal);
+        let to_anything = Self::to(Box::new(io::sink()), Box::new(io::stderr()), is_json, is_quiet);
+        Self { results: Results::standard(), is_terminal, colors, ..to_anything }
     }
 
     /// To any two writers, as if no terminal were there.
     pub fn to(results: Box<dyn Write>, remarks: Box<dyn Write>, is_json: bool, is_quiet: bool) -> Self {
-        Self { results: BufWriter::new(results), remarks, is_json, is_quiet, columns: None }
+        Self {
+            results: Results::to(results),
+            remarks,
+            is_json,
+            is_quiet,
+            is_terminal: false,
+            colors: None,
+            failures: 0,
+            has_content: false,
+        }
+    }
+
+    /// Columns of the terminal that shows the results, as many as it has now; `None` when there is
+    /// none.
+    pub fn columns(&self) -> Option<usize> {
+        self.is_terminal.then(|| terminal_columns(&io::stdout()).unwrap_or(COLUMNS_DEFAULT))
     }
 
     /// A line for people; nothing with `--json`.
     pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
-        if self.is_json {
-            return Ok(());
-        }
-        writeln!(self.results, "{line}").map_err(output_failure)
+        if self.is_json { Ok(()) } else { self.results.line(line) }
     }
 
     /// An object for programs; nothing without `--json`.
@@ -47,12 +70,23 @@ impl Output {
         if !self.is_json {
             return Ok(());
         }
-        writeln!(self.results, "{}", PrintableJson(value)).map_err(output_failure)
+        let line = PrintableJson(value).to_string();
+        if self.has_content {
+            // As with remarks: where standard error is closed there is nobody to tell.
+            let _ = writeln!(self.remarks, "{line}");
+            return Ok(());
+        }
+        self.results.line(line)
+    }
+
+    /// From now on standard output is for content alone.
+    pub fn make_way_for_content(&mut self) {
+        self.has_content = true;
     }
 
     /// Makes what was written visible.
     pub fn flush(&mut self) -> Result<(), Failure> {
-        self.results.flush().map_err(output_failure)
+        self.results.flush()
     }
 
     /// A remark about what is going on, unless `--quiet`.
@@ -77,16 +111,11 @@ impl Output {
     }
 }
 
-fn output_failure(error: io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-        io::ErrorKind::StorageFull => Failure::LocalFull(format!("standard output: {error}")),
-        _ => Failure::Local(format!("standard output: {error}")),
-    }
-}
-
 /// How wide a terminal is; `None` when it is none or does not tell.
-pub fn terminal_columns(terminal: &impl std::os::fd::AsFd) -> Option<usize> {
+pub fn terminal_columns(terminal: &impl AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(terminal).ok()?;
     (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }
+
+/// Where a terminal does not tell.
+pub const COLUMNS_DEFAULT: usize = 80;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pbr::{ProgressBar, Units};
 
-use crate::client::output::terminal_columns;
+use crate::client::output::{COLUMNS_DEFAULT, terminal_columns};
 use crate::text::Size;
 
 /// How progress is shown.
@@ -202,8 +202,6 @@ fn fitting(line: &str, columns: usize) -> &str {
 const REFRESH: Duration = Duration::from_millis(100);
 /// Between two lines where there is no bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
-/// Where a terminal does not tell.
-const COLUMNS_DEFAULT: usize = 80;
 /// A name, two sizes, a share, a rate and a time fit.
 const COLUMNS_FOR_COUNTER: usize = 75;
 /// A name, a share, a rate and a time fit.

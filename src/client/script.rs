@@ -59,12 +59,20 @@ impl Script {
     }
 
     fn run_one(&mut self, session: &mut Session, words: &[Word]) -> Flow {
+        let told_before = session.output.failures;
         let result = command::run(session, words);
         let flushed = session.output.flush();
-        match result.and_then(|flow| flushed.map(|()| flow)) {
-            Ok(flow) => flow,
-            Err(failure) => {
-                session.recover();
+        let failure = match result.and_then(|flow| flushed.map(|()| flow)) {
+            Ok(flow) => return flow,
+            Err(failure) => failure,
+        };
+        session.recover();
+        let failed = session.output.failures - told_before;
+        match failure {
+            // Nobody reads what it shows, which is all right; what comes next may do more.
+            Failure::OutputClosed if failed == 0 => Flow::Next,
+            Failure::OutputClosed => self.remember(Failure::Some { failed, total: failed }),
+            failure => {
                 let name = words.first().map(|word| word.as_str().to_string()).unwrap_or_default();
                 self.note(&name, session, failure)
             }
@@ -73,10 +81,17 @@ impl Script {
 
     /// Reports a failure and says whether to go on.
     fn note(&mut self, command: &str, session: &mut Session, failure: Failure) -> Flow {
-        let written = report(session, command, &failure).and_then(|()| session.output.flush());
-        let must_end = failure.ends_session() || failure == Failure::Interrupted || written.is_err();
+        let told = report(session, command, &failure).and_then(|()| session.output.flush());
+        let is_told = matches!(told, Ok(()) | Err(Failure::OutputClosed));
+        let must_end = failure.ends_session() || failure == Failure::Interrupted || !is_told;
+        let flow = self.remember(failure);
+        if must_end { Flow::Leave } else { flow }
+    }
+
+    /// The first failure is the script's.
+    fn remember(&mut self, failure: Failure) -> Flow {
         self.first_failure.get_or_insert(failure);
-        if self.keep_going && !must_end { Flow::Next } else { Flow::Leave }
+        if self.keep_going { Flow::Next } else { Flow::Leave }
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Session {
     pub peer: String,
     /// Whether there is somebody to ask.
     pub may_ask: bool,
+    /// Standard input has the commands, so no file can come from there.
+    pub stdin_is_script: bool,
 }
 
 impl Session {

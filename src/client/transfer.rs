@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::client::incoming::Event;
-use crate::client::local::{digest_of, shown};
+use crate::client::local::{digest_of, name_of, shown};
 use crate::client::outcome::Failure;
 use crate::client::session::{Session, unexpected};
 use crate::client::tally::Tally;
@@ -48,7 +48,7 @@ impl Done<'_> {
             session.output.line(format_args!("{names}  {}  sha256 {sha256}{remark}", Size(*size)))?;
         }
         session.output.json(&json!({
-            "command": command, "ok": true, "remote": Name::from(*remote), "local": shown(local).to_string(),
+            "command": command, "ok": true, "remote": Name::from(*remote), "local": name_of(local),
             "size": size, "sha256": sha256, "resumed_from": self.resumed_from,
             "status": if self.is_identical { "identical" } else { "done" },
         }))
@@ -64,7 +64,7 @@ pub fn same_content(session: &mut Session, local: &Path, remote: &VPath) -> Resu
 
 /// The same for many files: the server is asked ahead, so they cost no round trip each.
 /// `on_result` gets the results in order.
-fn same_contents(
+pub fn same_contents(
     session: &mut Session,
     pairs: &[(&Path, &VPath)],
     mut on_result: impl FnMut(Result<Option<Digest>, Failure>),

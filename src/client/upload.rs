@@ -81,6 +81,32 @@ enum Offer {
     Refused(ErrorReply),
 }
 
+/// Sends files back to back, of `bytes` in all. `on_verdict` gets what became of each.
+pub fn send_all(
+    session: &mut Session,
+    jobs: Vec<UploadJob>,
+    bytes: u64,
+    mut on_verdict: impl FnMut(&mut Session, Verdict) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let mut progress = Progress::new(session.progress, &format!("{} files", jobs.len()), bytes);
+    let mut uploader = Uploader::default();
+    for job in jobs {
+        uploader.send(session, &mut progress, job)?;
+        while let Some(verdict) = uploader.take_verdict() {
+            on_verdict(session, verdict)?;
+        }
+    }
+    progress.verify();
+    uploader.finish(session)?;
+    while let Some(verdict) = uploader.take_verdict() {
+        on_verdict(session, verdict)?;
+    }
+    Ok(())
+}
+
 impl Uploader {
     /// Sends one file. Its verdict, and those of files before it, can be taken once they came.
     pub fn send(&mut self, session: &mut Session, progress: &mut Progress, job: UploadJob) -> Result<(), LinkError> {

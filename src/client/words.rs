@@ -51,6 +51,11 @@ impl Word {
         (Self { text: self.text[..at].to_vec(), quoted: self.quoted[..at].to_vec() }, &self.text[at..])
     }
 
+    /// What is behind the first `bytes`.
+    pub fn behind(&self, bytes: usize) -> Self {
+        Self { text: self.text[bytes..].to_vec(), quoted: self.quoted[bytes..].to_vec() }
+    }
+
     /// The bytes, each with whether it was quoted.
     pub fn bytes(&self) -> impl Iterator<Item = (u8, bool)> + '_ {
         self.text.iter().copied().zip(self.quoted.iter().copied())
@@ -69,9 +74,10 @@ impl Word {
 
 /// The commands on a line, each as its words. Words are separated by spaces, commands by `;` or
 /// the end of a line; `#` at the beginning of a word starts a comment; `'…'` takes everything as
-/// it is, `"…"` everything but `\` and `"`, and a backslash takes the next byte as it is.
+/// it is, `"…"` everything but `\` and `"`, and a backslash takes the next byte as it is. Behind a
+/// `!` at the beginning of a command the rest of the line is one word, taken as it is.
 pub fn split(line: &[u8]) -> Result<Vec<Vec<Word>>, LineError> {
-    let mut lexer = Lexer::new(line);
+    let mut lexer = Lexer { takes_rest: true, ..Lexer::new(line) };
     lexer.read()?;
     lexer.end_command();
     Ok(lexer.commands)
@@ -143,6 +149,8 @@ struct Lexer<'a> {
     /// The quotation mark that is open.
     quote: Option<u8>,
     is_comment: bool,
+    /// What is behind a `!` is not taken apart.
+    takes_rest: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -156,6 +164,7 @@ impl<'a> Lexer<'a> {
             name: None,
             quote: None,
             is_comment: false,
+            takes_rest: false,
         }
     }
 
@@ -171,6 +180,7 @@ impl<'a> Lexer<'a> {
                 b';' | b'\n' | b'\r' => self.end_command(),
                 b' ' | b'\t' => self.end_word(),
                 b'#' if self.word.is_none() => self.skip_comment(),
+                b'!' if self.word.is_none() && self.words.is_empty() => self.read_outside(),
                 byte => {
                     self.begin_word();
                     self.push(byte, false);
@@ -195,6 +205,20 @@ impl<'a> Lexer<'a> {
         }
         self.quote = None;
         Ok(())
+    }
+
+    /// A line for the shell of this machine, which has its own quotes.
+    fn read_outside(&mut self) {
+        self.words.push(Word::plain(b"!"));
+        if !self.takes_rest {
+            return;
+        }
+        let rest: Vec<u8> = std::iter::from_fn(|| self.next().filter(|byte| *byte != b'\n')).collect();
+        let rest = rest.trim_ascii();
+        if !rest.is_empty() {
+            self.words.push(Word { text: rest.to_vec(), quoted: vec![true; rest.len()] });
+        }
+        self.end_command();
     }
 
     fn skip_comment(&mut self) {
@@ -257,6 +281,16 @@ mod tests {
         assert_eq!(texts("mkdir ''"), [["mkdir", ""]]);
         assert_eq!(texts(" \t "), Vec::<Vec<String>>::new());
         assert_eq!(texts("a'b'\"c\""), [["abc"]]);
+    }
+
+    #[test]
+    fn behind_an_exclamation_mark_the_line_is_taken_as_it_is() {
+        assert_eq!(texts("!ls 'a  b'; echo $x # y\npwd"), [vec!["!", "ls 'a  b'; echo $x # y"], vec!["pwd"]]);
+        assert_eq!(texts("pwd; ! make  "), [vec!["pwd"], vec!["!", "make"]]);
+        assert_eq!(texts("!"), [["!"]]);
+        assert_eq!(texts("get !a a!"), [["get", "!a", "a!"]]);
+        let typed = Typed::read(b"!cat 'my fi").expect("no comment");
+        assert_eq!((typed.words.len(), typed.word.as_str(), typed.quote), (2, "my fi", None));
     }
 
     #[test]

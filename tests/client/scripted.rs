@@ -187,6 +187,7 @@ impl Stage {
             progress: Style::Silent,
             peer: "user@scripted:1".into(),
             may_ask: false,
+            stdin_is_script: false,
         };
         Self { session, seen, results, remarks, interrupt }
     }

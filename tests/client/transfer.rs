@@ -131,6 +131,30 @@ fn more_bytes_than_announced_are_thrown_away() {
 }
 
 #[test]
+fn content_that_is_handed_on_is_no_longer_than_announced_and_the_session_goes_on() {
+    let folder = folder();
+    let mut stage = Stage::new(
+        folder.path(),
+        serve(content(3000), |seen, answers| match seen {
+            Seen::Request(id, Request::Get { .. }) => {
+                answers.reply(id, &file_of(&content(3000), 0));
+                answers.data(id, &content(2000));
+                answers.data(id, &content(2000));
+            }
+            Seen::Abort(id) => {
+                answers.data(id, &content(500));
+                answers.abort(id, ErrorCode::Cancelled);
+            }
+            _ => {}
+        }),
+    );
+    for line in ["cat f", "get f -"] {
+        assert_eq!(stage.run(line).expect_err("too much").exit_code(), 5, "{line}");
+        stage.run("stat f").expect("the session goes on");
+    }
+}
+
+#[test]
 fn a_cut_download_resumes_where_it_was() {
     let (folder, bytes) = (folder(), content(9000));
     let target = folder.path().join("f");

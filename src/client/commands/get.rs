@@ -7,16 +7,19 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::cat::Shown;
 use super::local::path as local_path;
 use crate::client::command::{options, usage};
-use crate::client::download::{DownloadJob, Downloader, Fetched};
+use crate::client::download::{DownloadJob, Downloader, Fetched, fetch_all};
 use crate::client::local::{destination, shown};
 use crate::client::outcome::Failure;
-use crate::client::progress::Progress;
+use crate::client::progress::{Progress, Style};
 use crate::client::session::{Session, unexpected};
+use crate::client::stream::{Streamed, fetch as fetch_content};
 use crate::client::tally::Tally;
 use crate::client::transfer::{Clash, Done, note_interruption, same_content, without_identical};
 use crate::client::words::Word;
+use crate::text::Escaped;
 use crate::vpath::VPath;
 use crate::wire::message::{Entry, EntryKind, ErrorCode};
 use crate::wire::{Reply, Request};
@@ -32,6 +35,12 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let mut remotes = Vec::new();
     for source in sources {
         remotes.extend(session.expand(source)?);
+    }
+    if target.is_some_and(|word| word.text == b"-") {
+        return match &remotes[..] {
+            [remote] if !given.contains('r') => get_content(session, remote),
+            _ => Err(usage("get", "standard output takes one file; 'cat' takes more")),
+        };
     }
     let target = Target::new(target, remotes.len())?;
     let force = given.contains('f');
@@ -70,6 +79,22 @@ impl Target {
             (Self::Folder(path), None) | (Self::Path(path), _) => path.clone(),
         }
     }
+}
+
+/// `get FILE -`: the content and nothing else on standard output.
+fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
+    session.output.make_way_for_content();
+    // A bar would stand in the text.
+    let style = if session.output.is_terminal { Style::Silent } else { session.progress };
+    let size = session.stat(remote)?.size;
+    let mut progress = Progress::new(style, &label(remote), size);
+    let mut shown = Shown::default();
+    let fetched = fetch_content(session, remote, &mut progress, |output, link, bytes| shown.write(output, link, bytes));
+    drop(progress);
+    let Streamed { size, sha256 } = fetched?;
+    shown.finish(&mut session.output)?;
+    let local = Path::new("-");
+    Done { command: "get", local, remote, size, sha256, resumed_from: 0, is_identical: false }.show(session, true)
 }
 
 fn get_single(session: &mut Session, remote: &VPath, target: &Target, force: bool) -> Result<(), Failure> {
@@ -111,14 +136,17 @@ fn get_one(
 }
 
 fn fetch(session: &mut Session, job: &DownloadJob, size: u64) -> Result<Fetched, Failure> {
-    let label = crate::text::Escaped(job.remote.name().unwrap_or(b"/")).to_string();
-    let mut progress = Progress::new(session.progress, &label, size);
+    let mut progress = Progress::new(session.progress, &label(&job.remote), size);
     let mut downloader = Downloader::default();
     downloader.ask(session, job.clone())?;
     match downloader.receive(session, &mut progress)? {
         Some((_, result)) => result,
         None => Err(unexpected()),
     }
+}
+
+fn label(remote: &VPath) -> String {
+    Escaped(remote.name().unwrap_or(b"/")).to_string()
 }
 
 fn conclude(
@@ -190,27 +218,17 @@ fn get_new(
     changed: &mut Vec<(DownloadJob, u64)>,
 ) -> Result<(), Failure> {
     let total = jobs.iter().fold(0, |total: u64, (_, size)| total.saturating_add(*size));
-    let mut progress = Progress::new(session.progress, &format!("{} files", jobs.len()), total);
-    let mut downloader = Downloader::default();
-    let mut jobs = jobs.into_iter();
-    loop {
-        while downloader.has_room(session)
-            && let Some((job, _)) = jobs.next()
-        {
-            if let Err(failure) = downloader.ask(session, job) {
-                tally.count(session, Err(failure))?;
-            }
+    let jobs = jobs.into_iter().map(|(job, _)| job).collect();
+    fetch_all(session, jobs, total, |session, (job, result)| match result {
+        Err(failure) if has_changed(&failure) => {
+            changed.push((job, 0));
+            Ok(())
         }
-        let Some((job, result)) = downloader.receive(session, &mut progress)? else { break };
-        match result {
-            Err(failure) if has_changed(&failure) => changed.push((job, 0)),
-            result => {
-                let result = result.and_then(|fetched| conclude(session, tally, &job, fetched, true));
-                tally.count(session, result)?;
-            }
+        result => {
+            let result = result.and_then(|fetched| conclude(session, tally, &job, fetched, true));
+            tally.count(session, result)
         }
-    }
-    Ok(())
+    })
 }
 
 /// Every file there is to get, its size, and where it goes. Folders are made here on the way.

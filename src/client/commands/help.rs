@@ -17,8 +17,29 @@ pub fn help(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 }
 
 fn overview(session: &mut Session, command: &Command) -> Result<(), Failure> {
-    session.output.line(overview_line(command))?;
+    let columns = columns(session);
+    session.output.line(folded(&overview_line(command), 10, columns))?;
     session.output.json(&as_json(command))
+}
+
+fn columns(session: &Session) -> usize {
+    session.output.columns().unwrap_or(usize::MAX)
+}
+
+/// `line` cut between words where the terminal ends; what follows stands `indent` deep.
+fn folded(line: &str, indent: usize, columns: usize) -> String {
+    let (mut text, mut used) = (String::new(), 0);
+    for word in line.split_inclusive(' ') {
+        if used > indent && used + word.trim_end().chars().count() > columns {
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+            text.extend(std::iter::repeat_n(' ', indent));
+            used = indent;
+        }
+        text.push_str(word);
+        used += word.chars().count();
+    }
+    text
 }
 
 fn overview_line(command: &Command) -> String {
@@ -26,15 +47,17 @@ fn overview_line(command: &Command) -> String {
 }
 
 fn detail(session: &mut Session, command: &Command) -> Result<(), Failure> {
+    let columns = columns(session);
     for line in detail_lines(command) {
-        session.output.line(line)?;
+        session.output.line(folded(&line, 4, columns))?;
     }
     session.output.json(&as_json(command))
 }
 
 fn detail_lines(command: &Command) -> Vec<String> {
     let mut lines = vec![format!("{} {}", command.name, command.usage), format!("  {}", command.help)];
-    lines.extend(command.options.iter().map(|(option, help)| format!("  {option:<6} {help}")));
+    let width = command.options.iter().map(|(option, _)| option.len()).max().unwrap_or(0);
+    lines.extend(command.options.iter().map(|(option, help)| format!("  {option:<width$}  {help}")));
     lines.push(format!("  example: {}", command.example));
     if !command.aliases.is_empty() {
         lines.push(format!("  also: {}", command.aliases.join(", ")));
@@ -53,6 +76,18 @@ fn as_json(command: &Command) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_folded_between_words() {
+        assert_eq!(folded("ls        list folders", 10, 40), "ls        list folders");
+        assert_eq!(folded("dir       list folders with mode", 10, 24), "dir       list folders\n          with mode");
+        assert_eq!(folded("  -a     each file too", 4, 5), "  -a\n    each\n    file\n    too");
+        for command in COMMANDS {
+            let folded = folded(&overview_line(command), 10, 40);
+            assert!(folded.lines().all(|line| line.chars().count() <= 40), "{folded}");
+            assert_eq!(folded.split_whitespace().collect::<String>(), overview_line(command).replace(' ', ""));
+        }
+    }
 
     #[test]
     fn help_fits_a_small_terminal() {

@@ -1,6 +1,6 @@
 //! `stat`, `sha256` and `quota`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{none, paths};
 use crate::client::command::options;
@@ -52,15 +52,28 @@ pub fn sha256(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 /// `quota`
 pub fn quota(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     none("quota", words)?;
-    let Reply::Quota(report) = session.call(&Request::Quota {})? else { return Err(unexpected()) };
+    let report = quota_report(session)?;
     for line in quota_lines(&report) {
         session.output.line(line)?;
     }
-    let mut object = serde_json::to_value(report).unwrap_or_default();
-    object["command"] = json!("quota");
-    object["ok"] = json!(true);
-    object["free_bytes"] = json!(report.free_bytes());
-    session.output.json(&object)
+    session.output.json(&quota_object("quota", &report))
+}
+
+/// What the account uses and may use.
+pub fn quota_report(session: &mut Session) -> Result<QuotaReport, Failure> {
+    match session.call(&Request::Quota {})? {
+        Reply::Quota(report) => Ok(report),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The same for programs; without a limit its fields are null.
+pub fn quota_object(command: &str, report: &QuotaReport) -> Value {
+    json!({
+        "command": command, "ok": true, "used_bytes": report.used_bytes, "reserved_bytes": report.reserved_bytes,
+        "limit_bytes": report.limit_bytes, "free_bytes": report.free_bytes(), "used_files": report.used_files,
+        "limit_files": report.limit_files,
+    })
 }
 
 fn quota_lines(report: &QuotaReport) -> Vec<String> {

@@ -1,8 +1,10 @@
 //! `ls` and `dir`.
 
+use std::cmp::Ordering;
+use std::fmt::Display;
 use std::time::SystemTime;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::command::options;
 use crate::client::listing::{column_lines, entry_json, long_lines, shown_name};
@@ -15,29 +17,84 @@ use crate::text::unix_ns;
 use crate::vpath::VPath;
 use crate::wire::message::{Entry, EntryKind, Name};
 
-/// `ls [-l] [-a] [PATH...]`
+/// `ls [-l] [-a] [-1] [-S] [-t] [-r] [PATH...]`
 pub fn ls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("ls", "la1", words)?;
-    list(session, "ls", &operands, given.contains('l'), given.contains('a'))
+    let (given, operands) = options("ls", LETTERS, words)?;
+    list(session, "ls", &operands, View::of(&given))
 }
 
-/// `dir [-a] [PATH...]`
+/// `dir [-a] [-S] [-t] [-r] [PATH...]`
 pub fn dir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("dir", "la", words)?;
-    list(session, "dir", &operands, true, given.contains('a'))
+    let (given, operands) = options("dir", LETTERS, words)?;
+    list(session, "dir", &operands, View { is_long: true, ..View::of(&given) })
 }
 
-fn list(
-    session: &mut Session,
-    command: &'static str,
-    operands: &[&Word],
+/// The options of `ls`. Sizes are always for people, so `-h`, which fingers type, changes nothing.
+pub const LETTERS: &str = "la1Strh";
+
+/// Which entries are shown, in which order and form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
     is_long: bool,
+    is_single_column: bool,
     with_hidden: bool,
-) -> Result<(), Failure> {
+    order: Order,
+    is_reversed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Name,
+    LargestFirst,
+    NewestFirst,
+}
+
+impl View {
+    /// As the option letters ask; of two orders the last counts.
+    pub fn of(letters: &str) -> Self {
+        let order = match letters.rfind(['S', 't']).map(|at| &letters[at..=at]) {
+            Some("S") => Order::LargestFirst,
+            Some(_) => Order::NewestFirst,
+            None => Order::Name,
+        };
+        let is_given = |letter: char| letters.contains(letter);
+        Self {
+            is_long: is_given('l'),
+            is_single_column: is_given('1'),
+            with_hidden: is_given('a'),
+            order,
+            is_reversed: is_given('r'),
+        }
+    }
+
+    /// What of a folder's content is shown.
+    pub fn visible(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        entries.retain(|entry| self.with_hidden || !entry.name.0.starts_with(b"."));
+        self.sorted(entries)
+    }
+
+    /// In the order that was asked for.
+    pub fn sorted(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        entries.sort_by(|a, b| {
+            let by_order = match self.order {
+                Order::Name => Ordering::Equal,
+                Order::LargestFirst => b.size.cmp(&a.size),
+                Order::NewestFirst => b.mtime_ns.cmp(&a.mtime_ns),
+            };
+            by_order.then_with(|| a.name.cmp(&b.name))
+        });
+        if self.is_reversed {
+            entries.reverse();
+        }
+        entries
+    }
+}
+
+fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: View) -> Result<(), Failure> {
     if operands.is_empty() {
         let folder = session.folder.clone();
-        let entries = session.list(&folder)?;
-        return show(&mut session.output, command, &folder, visible(entries, with_hidden), is_long);
+        let entries = view.visible(session.list(&folder)?);
+        return show(&mut session.output, command, json!(Name::from(&folder)), &entries, view);
     }
     let mut paths = Vec::new();
     for word in operands {
@@ -53,30 +110,34 @@ fn list(
         });
         tally.count(session, result)?;
     }
-    if !files.is_empty() {
+    let mut has_shown = !files.is_empty();
+    if has_shown {
         let folder = session.folder.clone();
-        show(&mut session.output, command, &folder, named_from(&folder, files), is_long)?;
+        let files = view.sorted(named_from(&folder, files));
+        show(&mut session.output, command, json!(Name::from(&folder)), &files, view)?;
     }
     for path in folders {
-        if paths.len() > 1 {
-            session.output.line(format_args!("{path}:"))?;
-        }
-        let result = session.list(path);
-        let entries = match result {
-            Ok(entries) => visible(entries, with_hidden),
-            Err(failure) => {
-                tally.count(session, Err(failure))?;
-                continue;
+        let listed = session.list(path);
+        let result = listed.and_then(|entries| {
+            if paths.len() > 1 {
+                title(&mut session.output, &path, has_shown)?;
             }
-        };
-        show(&mut session.output, command, path, entries, is_long)?;
+            has_shown = true;
+            show(&mut session.output, command, json!(Name::from(path)), &view.visible(entries), view)
+        });
+        if result.is_err() {
+            tally.count(session, result)?;
+        }
     }
     tally.finish()
 }
 
-fn visible(mut entries: Vec<Entry>, with_hidden: bool) -> Vec<Entry> {
-    entries.retain(|entry| with_hidden || !entry.name.0.starts_with(b"."));
-    entries
+/// The line above a folder's content where there are several.
+pub fn title(output: &mut Output, folder: &impl Display, has_shown: bool) -> Result<(), Failure> {
+    if has_shown {
+        output.line("")?;
+    }
+    output.line(format_args!("{folder}:"))
 }
 
 /// Files are shown by the path that leads to them from the current folder, where it is below.
@@ -90,24 +151,44 @@ fn named_from(folder: &VPath, mut files: Vec<Entry>) -> Vec<Entry> {
     files
 }
 
-/// Shows entries of this machine or of the server.
-pub fn show(
-    output: &mut Output,
-    command: &str,
-    folder: &VPath,
-    entries: Vec<Entry>,
-    is_long: bool,
-) -> Result<(), Failure> {
+/// Shows entries of this machine or of the server, which are in the folder `path`.
+pub fn show(output: &mut Output, command: &str, path: Value, entries: &[Entry], view: View) -> Result<(), Failure> {
     if output.is_json {
         let entries: Vec<_> = entries.iter().map(entry_json).collect();
-        return output.json(&json!({
-            "command": command, "ok": true, "path": Name::from(folder), "entries": entries,
-        }));
+        return output.json(&json!({"command": command, "ok": true, "path": path, "entries": entries}));
     }
-    let lines = match (is_long, output.columns) {
-        (true, _) => long_lines(&entries, unix_ns(SystemTime::now())),
-        (false, Some(columns)) => column_lines(&entries, columns),
-        (false, None) => entries.iter().map(shown_name).collect(),
+    let colors = output.colors.as_ref();
+    let lines = match output.columns().filter(|_| !view.is_single_column) {
+        _ if view.is_long => long_lines(entries, unix_ns(SystemTime::now()), colors),
+        Some(columns) => column_lines(entries, columns, colors),
+        None => entries.iter().map(|entry| shown_name(entry, colors)).collect(),
     };
     lines.iter().try_for_each(|line| output.line(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_sorted_as_the_letters_ask() {
+        let entry =
+            |name: &str, size, mtime_ns| Entry { name: name.into(), kind: EntryKind::File, size, mtime_ns, mode: 0 };
+        let entries = [entry("c", 1, 3), entry("a", 2, 1), entry("b", 1, 2), entry(".d", 9, 9)];
+        for (letters, order) in [
+            ("", "abc"),
+            ("r", "cba"),
+            ("a", ".dabc"),
+            ("S", "abc"),
+            ("Sr", "cba"),
+            ("t", "cba"),
+            ("tr", "abc"),
+            ("ltS", "abc"),
+            ("aSt", ".dcba"),
+        ] {
+            let shown = View::of(letters).visible(entries.to_vec());
+            let names: Vec<u8> = shown.into_iter().flat_map(|entry| entry.name.0).collect();
+            assert_eq!(String::from_utf8_lossy(&names), order, "-{letters}");
+        }
+    }
 }

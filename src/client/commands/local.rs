@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{list::show, none};
+use super::list::{LETTERS, View, show, title};
+use super::none;
 use crate::client::command::{options, usage};
 use crate::client::completion::Named;
 use crate::client::glob::Pattern;
-use crate::client::local::shown;
+use crate::client::local::{name_of, shown};
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
 use crate::client::tally::Tally;
 use crate::client::words::Word;
 use crate::text::unix_ns;
-use crate::vpath::VPath;
 use crate::wire::message::{Entry, EntryKind, Name};
 
 /// `lcd [PATH]`
@@ -29,7 +29,7 @@ pub fn lcd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         _ => return Err(usage("lcd", "one folder at a time")),
     };
     std::env::set_current_dir(&folder).map_err(|error| Failure::local(&folder, &error))?;
-    session.output.json(&json!({"command": "lcd", "ok": true, "path": shown(&folder).to_string()}))
+    session.output.json(&json!({"command": "lcd", "ok": true, "path": name_of(&folder)}))
 }
 
 /// `lpwd`
@@ -37,24 +37,37 @@ pub fn lpwd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     none("lpwd", words)?;
     let folder = std::env::current_dir().map_err(|error| Failure::local(Path::new("."), &error))?;
     session.output.line(shown(&folder))?;
-    session.output.json(&json!({"command": "lpwd", "ok": true, "path": shown(&folder).to_string()}))
+    session.output.json(&json!({"command": "lpwd", "ok": true, "path": name_of(&folder)}))
 }
 
-/// `lls [-l] [-a] [PATH...]`
+/// `lls [-l] [-a] [-1] [-S] [-t] [-r] [PATH...]`
 pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("lls", "la1", words)?;
+    let (given, operands) = options("lls", LETTERS, words)?;
+    let view = View::of(&given);
     let mut paths: Vec<PathBuf> = operands.iter().flat_map(|word| expand(word)).collect();
     if paths.is_empty() {
         paths.push(PathBuf::from("."));
     }
     let mut tally = Tally::new("lls", paths.len() == 1);
-    for path in &paths {
-        let result = list(path, given.contains('a'));
-        let result = result.and_then(|entries| {
+    // Names of files go together, as `ls` does it; then each folder's content.
+    let (folders, others): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.is_dir());
+    let mut files = Vec::new();
+    for path in others {
+        let found = fs::metadata(path).map_err(|error| Failure::local(path, &error));
+        let result = found.map(|metadata| files.push(entry(path.as_os_str().to_os_string(), &metadata)));
+        tally.count(session, result)?;
+    }
+    let mut has_shown = !files.is_empty();
+    if has_shown {
+        show(&mut session.output, "lls", json!("."), &view.sorted(files), view)?;
+    }
+    for path in folders {
+        let result = list(path).and_then(|entries| {
             if paths.len() > 1 {
-                session.output.line(format_args!("{}:", shown(path)))?;
+                title(&mut session.output, &shown(path), has_shown)?;
             }
-            show(&mut session.output, "lls", &VPath::root(), entries, given.contains('l'))
+            has_shown = true;
+            show(&mut session.output, "lls", json!(name_of(path)), &view.visible(entries), view)
         });
         tally.count(session, result)?;
     }
@@ -116,22 +129,16 @@ pub fn names_in(word: &Word) -> Vec<Named> {
     names
 }
 
-fn list(path: &Path, with_hidden: bool) -> Result<Vec<Entry>, Failure> {
-    let failure = |error: std::io::Error| Failure::local(path, &error);
-    let metadata = fs::metadata(path).map_err(failure)?;
-    if !metadata.is_dir() {
-        return Ok(vec![entry(path.as_os_str().to_os_string(), &metadata)]);
-    }
+fn list(folder: &Path) -> Result<Vec<Entry>, Failure> {
+    let failure = |error: std::io::Error| Failure::local(folder, &error);
     let mut entries = Vec::new();
-    for found in fs::read_dir(path).map_err(failure)? {
+    for found in fs::read_dir(folder).map_err(failure)? {
         let found = found.map_err(failure)?;
         // What vanishes between the two calls is not listed.
         if let Ok(metadata) = found.metadata() {
             entries.push(entry(found.file_name(), &metadata));
         }
     }
-    entries.retain(|entry| with_hidden || !entry.name.0.starts_with(b"."));
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
 }
 

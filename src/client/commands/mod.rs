@@ -1,6 +1,7 @@
 //! What each command does: one file per command or small family. They see the session, never a
 //! socket.
 
+pub mod cat;
 pub mod files;
 pub mod folders;
 pub mod get;
@@ -8,8 +9,11 @@ pub mod help;
 pub mod inspect;
 pub mod list;
 pub mod local;
+pub mod mirror;
+pub mod outside;
 pub mod partials;
 pub mod put;
+pub mod usage;
 
 use crate::client::command::usage;
 use crate::client::outcome::Failure;

@@ -36,10 +36,10 @@ fn list(session: &mut Session) -> Result<(), Failure> {
     let now_s = unix_ns(SystemTime::now()) / 1_000_000_000;
     for partial in kept(session)? {
         session.output.line(shown(&partial, now_s))?;
-        let mut object = serde_json::to_value(&partial).unwrap_or_default();
-        object["command"] = json!("partials");
-        object["ok"] = json!(true);
-        session.output.json(&object)?;
+        session.output.json(&json!({
+            "command": "partials", "ok": true, "upload_id": partial.upload_id, "path": partial.path,
+            "offset": partial.offset, "size": partial.size, "expires_s": partial.expires_s,
+        }))?;
     }
     Ok(())
 }

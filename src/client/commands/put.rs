@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use super::local::expand;
 use crate::client::command::{options, usage};
-use crate::client::local::shown;
+use crate::client::local::{is_part, shown};
 use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::{Session, unexpected};
+use crate::client::stream::{Streamed, send as send_content};
 use crate::client::tally::Tally;
 use crate::client::transfer::{Clash, Done, note_interruption, same_content, without_identical};
-use crate::client::upload::{Stored, UploadJob, Uploader, Verdict};
+use crate::client::upload::{Stored, UploadJob, Uploader, Verdict, send_all};
 use crate::client::words::Word;
 use crate::vpath::VPath;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
@@ -27,6 +28,12 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
+    if sources.iter().any(|word| word.text == b"-") {
+        return match (&sources[..], target) {
+            ([_], Some(target)) if !given.contains('r') => put_content(session, target, given.contains('f')),
+            _ => Err(usage("put", "standard input is one file and needs a name: put - NAME")),
+        };
+    }
     let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
     let target = Target::new(session, target, locals.len())?;
     let force = given.contains('f');
@@ -70,6 +77,24 @@ impl Target {
 
 fn child(folder: &VPath, name: &std::ffi::OsStr, local: &Path) -> Result<VPath, Failure> {
     folder.child(name.as_bytes()).map_err(|error| Failure::Local(format!("{}: {error}", shown(local))))
+}
+
+/// `put - FILE`: what comes through standard input.
+fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), Failure> {
+    if session.stdin_is_script {
+        return Err(usage("put", "standard input has the commands; give those with -c or -f FILE"));
+    }
+    let remote = match Target::new(session, Some(target), 1)? {
+        Target::Path(remote) => remote,
+        Target::Folder(folder) => return Err(usage("put", &format!("{folder} is a folder; name a file"))),
+    };
+    let mode = if force { PutMode::Replace } else { PutMode::Create };
+    let Streamed { size, sha256 } = send_content(session, &remote, mode).map_err(|failure| match failure {
+        failure if exists(&failure) => Failure::Local(format!("{remote} is there already; -f replaces it")),
+        failure => failure,
+    })?;
+    let (local, remote) = (Path::new("-"), &remote);
+    Done { command: "put", local, remote, size, sha256, resumed_from: 0, is_identical: false }.show(session, false)
 }
 
 fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool) -> Result<(), Failure> {
@@ -174,18 +199,16 @@ fn put_new(
     bytes: u64,
 ) -> Result<Vec<(UploadJob, Failure)>, Failure> {
     let mut occupied = Vec::new();
-    if jobs.is_empty() {
-        return Ok(occupied);
-    }
-    let mut progress = Progress::new(session.progress, &format!("{} files", jobs.len()), bytes);
-    let mut uploader = Uploader::default();
-    for job in jobs {
-        uploader.send(session, &mut progress, job)?;
-        settle(session, tally, &mut uploader, &mut occupied)?;
-    }
-    progress.verify();
-    uploader.finish(session)?;
-    settle(session, tally, &mut uploader, &mut occupied)?;
+    send_all(session, jobs, bytes, |session, (job, result)| match result {
+        Err(failure) if exists(&failure) => {
+            occupied.push((job, failure));
+            Ok(())
+        }
+        result => {
+            let result = result.and_then(|stored| conclude(session, tally, &job, stored, true));
+            tally.count(session, result)
+        }
+    })?;
     Ok(occupied)
 }
 
@@ -213,24 +236,6 @@ fn without_what_is_there(
     let bytes = remaining.iter().map(|(_, size, _)| size).sum();
     let again = remaining.into_iter().map(|(job, ..)| UploadJob { mode: PutMode::Replace, ..job });
     Ok((again.collect(), bytes))
-}
-
-fn settle(
-    session: &mut Session,
-    tally: &mut Tally,
-    uploader: &mut Uploader,
-    occupied: &mut Vec<(UploadJob, Failure)>,
-) -> Result<(), Failure> {
-    while let Some((job, result)) = uploader.take_verdict() {
-        match result {
-            Err(failure) if exists(&failure) => occupied.push((job, failure)),
-            result => {
-                let result = result.and_then(|stored| conclude(session, tally, &job, stored, true));
-                tally.count(session, result)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 fn make_folders(session: &mut Session, tally: &mut Tally, folders: &[VPath]) -> Result<(), Failure> {
@@ -340,7 +345,7 @@ fn read_folder(folder: &Path) -> Result<Vec<std::ffi::OsString>, Failure> {
     for entry in fs::read_dir(folder).map_err(failure)? {
         names.push(entry.map_err(failure)?.file_name());
     }
-    names.retain(|name| !(name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".berth-part")));
+    names.retain(|name| !is_part(Path::new(name)));
     names.sort();
     Ok(names)
 }

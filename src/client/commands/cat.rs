@@ -1,0 +1,136 @@
+//! `cat`: the content of files, on the terminal or down a pipe.
+
+use serde_json::json;
+
+use super::paths;
+use crate::client::command::options;
+use crate::client::link::Link;
+use crate::client::outcome::Failure;
+use crate::client::output::Output;
+use crate::client::progress::{Progress, Style};
+use crate::client::session::Session;
+use crate::client::stream::fetch;
+use crate::client::tally::Tally;
+use crate::client::words::Word;
+use crate::limits::JSON_CONTENT_BYTES_MAX;
+use crate::text::{Escaped, Size, is_unprintable};
+use crate::vpath::VPath;
+use crate::wire::message::Name;
+
+/// `cat PATH...`
+pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let operands = options("cat", "", words)?.1;
+    let paths = paths(session, "cat", &operands)?;
+    let mut tally = Tally::new("cat", paths.len() == 1);
+    for path in &paths {
+        let result = if session.output.is_json { show_object(session, path) } else { show(session, path) };
+        tally.count(session, result)?;
+    }
+    tally.finish()
+}
+
+fn show(session: &mut Session, path: &VPath) -> Result<(), Failure> {
+    let mut shown = Shown::default();
+    let mut progress = Progress::new(Style::Silent, "", 0);
+    fetch(session, path, &mut progress, |output, link, bytes| shown.write(output, link, bytes))?;
+    shown.finish(&mut session.output)
+}
+
+/// Content on its way to people or programs: a terminal shows its control characters and does
+/// not obey them, since whoever wrote the file must not write on the user's screen.
+#[derive(Default)]
+pub struct Shown {
+    /// The beginning of a character or of a line end whose rest has not come.
+    held: Vec<u8>,
+}
+
+impl Shown {
+    /// Writes what has come.
+    pub fn write(&mut self, output: &mut Output, link: &mut Link, bytes: &[u8]) -> Result<(), Failure> {
+        if !output.is_terminal {
+            return output.results.content(bytes, &mut || link.works_apart());
+        }
+        self.held.extend_from_slice(bytes);
+        let whole = self.held.len() - unfinished(&self.held);
+        let text = visible(&self.held[..whole]);
+        self.held.drain(..whole);
+        output.results.content(text.as_bytes(), &mut || link.works_apart())
+    }
+
+    /// Writes what will not be finished.
+    pub fn finish(self, output: &mut Output) -> Result<(), Failure> {
+        if self.held.is_empty() {
+            Ok(())
+        } else {
+            output.results.content(visible(&self.held).as_bytes(), &mut || false)
+        }
+    }
+}
+
+/// Bytes at the end that may be the beginning of a character or of a line end.
+fn unfinished(bytes: &[u8]) -> usize {
+    if bytes.ends_with(b"\r") {
+        return 1;
+    }
+    let last = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    let could_go_on = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
+    if could_go_on { last.len() } else { 0 }
+}
+
+/// Text as it is, with everything but its characters, line ends and tabs escaped.
+fn visible(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        let mut characters = chunk.valid().chars().peekable();
+        while let Some(c) = characters.next() {
+            match c {
+                '\n' | '\t' => text.push(c),
+                // How lines end on other systems.
+                '\r' if characters.peek() == Some(&'\n') => {}
+                c if !is_unprintable(c) => text.push(c),
+                c => text.push_str(&Escaped(c.encode_utf8(&mut [0; 4]).as_bytes()).to_string()),
+            }
+        }
+        text.push_str(&Escaped(chunk.invalid()).to_string());
+    }
+    text
+}
+
+/// One object holds one content, so what is too long for that is refused.
+fn show_object(session: &mut Session, path: &VPath) -> Result<(), Failure> {
+    let mut content = Vec::new();
+    let mut progress = Progress::new(Style::Silent, "", 0);
+    let streamed = fetch(session, path, &mut progress, |_, _, bytes| {
+        content.extend_from_slice(bytes);
+        if content.len() as u64 <= JSON_CONTENT_BYTES_MAX {
+            return Ok(());
+        }
+        let most = Size(JSON_CONTENT_BYTES_MAX);
+        Err(Failure::Local(format!("{path} has more than the {most} that one JSON object takes; use 'get {path} -'")))
+    })?;
+    session.output.json(&json!({
+        "command": "cat", "ok": true, "path": Name::from(path), "size": streamed.size, "sha256": streamed.sha256,
+        "content": Name(content),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_shows_control_characters_and_does_not_obey_them() {
+        assert_eq!(visible("a\tb\\n\nü \u{1b}[2J\r\u{202e}".as_bytes()), "a\tb\\n\nü \\x1b[2J\\r\\xe2\\x80\\xae");
+        assert_eq!(visible(b"\xff\x00"), "\\xff\\x00");
+        assert_eq!(visible(b"one\r\ntwo\r"), "one\ntwo\\r");
+    }
+
+    #[test]
+    fn characters_are_not_cut_where_pieces_end() {
+        for (bytes, held) in
+            [(&b"abc"[..], 0), (b"ab\xc3", 1), (b"a\xe6\x97", 2), (b"a\xff", 0), (b"\xc3a", 0), (b"a\r", 1), (b"", 0)]
+        {
+            assert_eq!(unfinished(bytes), held, "{bytes:?}");
+        }
+    }
+}

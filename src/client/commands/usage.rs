@@ -1,0 +1,175 @@
+//! `du` and `df`: what takes how much room, and what room there is.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use super::inspect::{quota_object, quota_report};
+use super::none;
+use crate::client::command::options;
+use crate::client::outcome::Failure;
+use crate::client::session::Session;
+use crate::client::tally::{Tally, report};
+use crate::client::words::Word;
+use crate::text::Size;
+use crate::vpath::VPath;
+use crate::wire::message::{EntryKind, Name, QuotaReport};
+
+/// `du [-a] [-s] [PATH...]`
+pub fn du(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let (given, operands) = options("du", "ash", words)?;
+    let mut paths = Vec::new();
+    for word in &operands {
+        paths.extend(session.expand(word)?);
+    }
+    if operands.is_empty() {
+        paths.push(session.folder.clone());
+    }
+    let depth = match (given.contains('s'), given.contains('a')) {
+        (true, _) => Depth::Total,
+        (false, true) => Depth::Files,
+        (false, false) => Depth::Folders,
+    };
+    let mut tally = Tally::new("du", paths.len() == 1);
+    for path in &paths {
+        let result = measure(session, path, depth);
+        tally.count(session, result)?;
+    }
+    tally.finish()
+}
+
+/// What is told of a tree.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Total,
+    Folders,
+    Files,
+}
+
+/// The content of a file, or of all files below a folder.
+#[derive(Clone, Copy, Default)]
+struct Usage {
+    bytes: u64,
+    files: u64,
+}
+
+impl Usage {
+    fn add(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.files += 1;
+    }
+}
+
+fn measure(session: &mut Session, root: &VPath, depth: Depth) -> Result<(), Failure> {
+    let there = session.stat(root)?;
+    if there.kind != EntryKind::Dir {
+        return show(session, root, Usage { bytes: there.size, files: 1 });
+    }
+    let mut unlisted = 0;
+    let tree = session.walk(root, |session, failure| {
+        unlisted += 1;
+        let _ = report(session, "du", &failure);
+    })?;
+    let (mut folders, mut files) = (HashMap::from([(root.clone(), Usage::default())]), Vec::new());
+    for found in tree {
+        if found.entry.kind == EntryKind::Dir {
+            folders.entry(found.path).or_default();
+            continue;
+        }
+        let above = std::iter::successors(found.path.parent(), VPath::parent);
+        for folder in above.take_while(|folder| root.contains(folder)) {
+            folders.entry(folder).or_default().add(found.entry.size);
+        }
+        files.push((found.path, Usage { bytes: found.entry.size, files: 1 }));
+    }
+    let mut told: Vec<(VPath, Usage)> =
+        folders.into_iter().filter(|(path, _)| depth != Depth::Total || path == root).collect();
+    if depth == Depth::Files {
+        told.extend(files);
+    }
+    told.sort_by_cached_key(|(path, _)| innermost_first(path));
+    told.iter().try_for_each(|(path, usage)| show(session, path, *usage))?;
+    match unlisted {
+        0 => Ok(()),
+        failed => Err(Failure::Some { failed, total: told.len() }),
+    }
+}
+
+/// Sorts what is in a folder before the folder: a slash counts less than any other byte, the end
+/// of a path more.
+fn innermost_first(path: &VPath) -> Vec<u16> {
+    let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) };
+    let names = if path.is_root() { &[] } else { path.as_bytes() };
+    names.iter().map(rank).chain([0, u16::MAX]).collect()
+}
+
+fn show(session: &mut Session, path: &VPath, Usage { bytes, files }: Usage) -> Result<(), Failure> {
+    session.output.line(format_args!("{:>5}  {path}", Size(bytes)))?;
+    session.output.json(&json!({
+        "command": "du", "ok": true, "path": Name::from(path), "bytes": bytes, "files": files,
+    }))
+}
+
+/// `df`
+pub fn df(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    none("df", words)?;
+    let report = quota_report(session)?;
+    for line in df_lines(&report) {
+        session.output.line(line)?;
+    }
+    session.output.json(&quota_object("df", &report))
+}
+
+/// As the local `df` writes it; what is reserved counts as used.
+fn df_lines(report: &QuotaReport) -> [String; 2] {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    let sized = |bytes: Option<u64>| or_none(bytes.map(|bytes| Size(bytes).to_string()));
+    let used = report.used_bytes.saturating_add(report.reserved_bytes);
+    let share = report.limit_bytes.map(|limit| match limit {
+        0 => "100%".into(),
+        limit => format!("{:.0}%", (used as f64 / limit as f64 * 100.0).ceil()),
+    });
+    let files = match report.limit_files {
+        Some(limit) => format!("{} of {limit}", report.used_files),
+        None => report.used_files.to_string(),
+    };
+    let row = |size: &str, used: &str, free: &str, share: &str, files: &str| {
+        format!("{size:>5} {used:>5} {free:>5} {share:>5}  {files}")
+    };
+    [
+        row("Size", "Used", "Avail", "Use%", "Files"),
+        row(&sized(report.limit_bytes), &sized(Some(used)), &sized(report.free_bytes()), &or_none(share), &files),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_come_behind_what_is_in_them() {
+        let mut paths: Vec<VPath> = ["/", "/a", "/a/b", "/a-b", "/a/b/c", "/a.txt", "/a/z"]
+            .iter()
+            .map(|text| VPath::parse(text.as_bytes()).expect("valid"))
+            .collect();
+        paths.sort_by_cached_key(innermost_first);
+        let shown: Vec<String> = paths.iter().map(VPath::to_string).collect();
+        assert_eq!(shown, ["/a/b/c", "/a/b", "/a/z", "/a", "/a-b", "/a.txt", "/"]);
+    }
+
+    #[test]
+    fn df_is_a_line_that_fits_a_narrow_terminal() {
+        let report = |limit_bytes, limit_files| QuotaReport {
+            used_bytes: 51 << 20,
+            reserved_bytes: 0,
+            limit_bytes,
+            used_files: 6,
+            limit_files,
+        };
+        assert_eq!(
+            df_lines(&report(Some(1 << 30), Some(10_000))),
+            [" Size  Used Avail  Use%  Files", "   1G   51M  973M    5%  6 of 10000"]
+        );
+        assert_eq!(df_lines(&report(None, None))[1], "    -   51M     -     -  6");
+    }
+}

@@ -1,0 +1,387 @@
+//! What scripts rely on: exit codes, objects with the fields that the README lists, content
+//! through pipes, and pipes that close.
+
+mod common;
+
+use common::process::{Ended, Program};
+use common::proxy::Proxy;
+use common::{Place, Server, disk_usage, pattern, sha256, target, wait_until};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+struct Visit {
+    place: Place,
+    server: Server,
+}
+
+impl Visit {
+    fn new(options: &[&str]) -> Self {
+        let place = Place::new();
+        place.add("ann", options);
+        let server = place.serve();
+        Self { place, server }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        self.command_to(&self.server.target("ann"), arguments)
+    }
+
+    fn command_to(&self, target: &str, arguments: &[&str]) -> Command {
+        let mut command = self.place.berth(&[&[target], arguments].concat());
+        command.env("SHELL", "/bin/sh");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        self.place.run(self.command(arguments))
+    }
+
+    /// The same while nobody reads what it prints.
+    fn run_unread(&self, arguments: &[&str]) -> Ended {
+        Program::start_unread(self.command(arguments), &self.place.path("io")).wait()
+    }
+
+    /// `put - NAME` with these bytes on standard input.
+    fn put(&self, bytes: &[u8], arguments: &[&str]) -> Ended {
+        let stdin = self.place.path("io/stdin");
+        fs::write(&stdin, bytes).expect("writable");
+        let mut command = self.command(arguments);
+        command.stdin(File::open(&stdin).expect("written"));
+        self.place.run(command)
+    }
+
+    fn here(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.place.here(name), bytes).expect("writable");
+    }
+
+    fn there(&self, name: &str) -> Option<Vec<u8>> {
+        fs::read(self.place.home("ann", name)).ok()
+    }
+}
+
+fn objects(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+// ---- Objects ------------------------------------------------------------------------------
+
+/// The fields of each kind of object, from the README's table.
+fn documented() -> BTreeMap<String, BTreeSet<String>> {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("there");
+    let table = readme.split("<!-- json:begin -->").nth(1).and_then(|rest| rest.split("<!-- json:end -->").next());
+    let rows = table.expect("the table").lines().skip(3).filter(|line| line.starts_with('|'));
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_string).collect::<Vec<_>>();
+    let mut kinds = BTreeMap::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let suffix = if cells[0].ends_with(" of many") { " of many" } else { "" };
+        let names = if cells[0].contains("a failure") { vec!["failure".into()] } else { quoted(cells[0]) };
+        for name in names {
+            kinds.insert(format!("{name}{suffix}"), quoted(cells[1]).into_iter().collect());
+        }
+    }
+    kinds
+}
+
+fn kind_of(object: &Value) -> String {
+    let command = object["command"].as_str().expect("every object names its command");
+    match object["ok"].as_bool().expect("every object says whether it worked") {
+        true if object.get("action").is_some() => command.into(),
+        _ if object.get("files").is_some() && command != "du" => format!("{command} of many"),
+        false => "failure".into(),
+        true if object.get("dropped").is_some() => "partials drop".into(),
+        true => command.into(),
+    }
+}
+
+#[test]
+fn every_command_prints_objects_with_exactly_the_fields_the_readme_lists() {
+    let visit = Visit::new(&["--quota", "100M"]);
+    visit.here("a", b"hello");
+    fs::create_dir(visit.place.here("tree")).expect("writable");
+    visit.here("tree/b", b"b");
+    let big = pattern(1, 8 << 20);
+    visit.here("big", &big);
+    let proxy = Proxy::to(visit.server.address);
+    proxy.up.hold_after(4 << 20);
+    let mut interrupted = visit.place.start(visit.command_to(&target("ann", proxy.address), &["put", "big"]));
+    wait_until("some of it is kept", || {
+        let folder = fs::read_dir(visit.place.home("ann", ".berth"));
+        let sizes = folder.into_iter().flatten().flatten().map(|entry| entry.metadata().map_or(0, |part| part.len()));
+        sizes.max().unwrap_or(0) > 2 << 20
+    });
+    interrupted.kill();
+    let commands = "pwd; mkdir d e; put a; put -r tree; ls; dir d; lls; stat a; cat a; sha256 a; quota; df; du; \
+                    get a c; get -r tree copy; mirror tree e; mv c d; mv a d; rm d/a; rmdir d; cd e; cd; lcd tree; lpwd; help; \
+                    get nope; partials; partials drop --all; !true\nquit";
+    let ended = visit.run(&["--json", "--keep-going", "-c", commands]).expect_code(1);
+    let documented = documented();
+    let mut seen = BTreeSet::new();
+    for object in objects(&ended.stdout) {
+        let kind = kind_of(&object);
+        let fields = documented.get(&kind).unwrap_or_else(|| panic!("the README has no '{kind}': {object}"));
+        let own = object.as_object().expect("an object").keys().filter(|key| !matches!(&key[..], "command" | "ok"));
+        assert_eq!(&own.cloned().collect::<BTreeSet<_>>(), fields, "{object}");
+        seen.insert(kind);
+    }
+    assert_eq!(seen, documented.into_keys().collect(), "each row of the README's table is a kind of object");
+}
+
+#[test]
+fn a_failure_before_the_login_is_an_object_too() {
+    let visit = Visit::new(&[]);
+    for (target, arguments, code, word) in [
+        ("ann@127.0.0.1:1", &["pwd"][..], 3, "connection"),
+        (&visit.server.target("ann"), &["gte", "x"], 2, "usage"),
+        (&visit.server.target("nobody"), &["pwd"], 4, "login_failed"),
+    ] {
+        let ended = visit.place.run(visit.command_to(target, &[&["--json"], arguments].concat())).expect_code(code);
+        let objects = objects(&ended.stdout);
+        assert_eq!(
+            (objects.len(), &objects[0]["ok"], objects[0]["code"].as_str()),
+            (1, &Value::Bool(false), Some(word))
+        );
+    }
+}
+
+// ---- Pipes --------------------------------------------------------------------------------
+
+#[test]
+fn content_of_any_length_goes_through_pipes_both_ways_with_its_digest() {
+    let visit = Visit::new(&[]);
+    let mib = 1 << 20;
+    for size in [0, 1, 65_535, 65_536, mib, 5 * mib + 1] {
+        let content = pattern(size as u64, size);
+        let digest = sha256(&content);
+        let ended = visit.put(&content, &["put", "-", "f"]).expect_code(0);
+        let said = ended.stdout.trim_end();
+        assert!(said.starts_with("put - -> /f  ") && said.ends_with(&format!("sha256 {digest}")), "{ended:?}");
+        assert!(visit.there("f").as_deref() == Some(&content[..]), "{size} bytes up");
+        let out = visit.place.path("io/content");
+        let mut command = visit.command(&["get", "f", "-"]);
+        let output = command.stdout(File::create(&out).expect("writable")).stderr(Stdio::piped()).output();
+        let output = output.expect("it runs");
+        assert!((output.status.success(), &output.stderr[..]) == (true, b""), "{output:?}");
+        assert!(fs::read(&out).expect("written") == content, "{size} bytes down");
+        // Through a pipe, which takes less at a time.
+        let output = visit.command(&["get", "f", "-"]).output().expect("it runs");
+        assert!(output.stdout == content, "{size} bytes down a pipe");
+        visit.run(&["rm", "f"]).expect_code(0);
+    }
+    assert_eq!(disk_usage(&visit.place.home("ann", "")), (0, 0), "nothing stays in staging");
+}
+
+#[test]
+fn with_content_on_standard_output_objects_go_to_standard_error() {
+    let visit = Visit::new(&[]);
+    visit.put(b"hello", &["put", "-", "f"]).expect_code(0);
+    let ended = visit.run(&["--json", "--keep-going", "-c", "get f -; get nope -; pwd"]).expect_code(1);
+    assert_eq!(ended.stdout, "hello");
+    let remarks = ended.stderr.lines().filter(|line| line.starts_with('{')).collect::<Vec<_>>().join("\n");
+    let told: Vec<_> = objects(&remarks).iter().map(|object| object["ok"].clone()).collect();
+    assert_eq!(told, [true, false, true]);
+    assert_eq!(objects(&remarks)[0]["sha256"], sha256(b"hello"));
+    let ended = visit.put(b"x", &["--json", "put", "-", "g"]).expect_code(0);
+    assert_eq!(objects(&ended.stdout)[0]["local"], "-");
+}
+
+#[test]
+fn a_pipe_replaces_a_file_only_with_f_and_needs_a_name() {
+    let visit = Visit::new(&[]);
+    visit.put(b"old", &["put", "-", "f"]).expect_code(0);
+    fs::create_dir(visit.place.home("ann", "folder")).expect("writable");
+    let refused = visit.put(&pattern(1, 3 << 20), &["put", "-", "f"]).expect_code(1);
+    assert!(refused.stderr.contains("-f replaces it"), "{refused:?}");
+    assert_eq!(visit.there("f").as_deref(), Some(&b"old"[..]));
+    visit.put(b"new", &["put", "-f", "-", "f"]).expect_code(0);
+    assert_eq!(visit.there("f").as_deref(), Some(&b"new"[..]));
+    for arguments in [&["put", "-"][..], &["put", "-", "folder"], &["put", "-r", "-", "x"], &["put", "-", "f", "x"]] {
+        visit.put(b"x", arguments).expect_code(2);
+    }
+    for arguments in [&["get", "-r", "folder", "-"][..], &["get", "f", "f", "-"]] {
+        visit.run(arguments).expect_code(2);
+    }
+    let script = visit.put(b"put - x\nhello\n", &["-f", "-"]).expect_code(2);
+    assert!(script.stderr.contains("standard input has the commands"), "{script:?}");
+}
+
+#[test]
+fn a_refusal_does_not_wait_for_whoever_fills_the_pipe() {
+    let visit = Visit::new(&["--quota", "1M"]);
+    visit.put(b"old", &["put", "-", "f"]).expect_code(0);
+    for (name, code) in [("f", 1), ("too-much", 6)] {
+        let (reader, mut writer) = std::io::pipe().expect("descriptors are left");
+        let mut command = visit.command(&["put", "-", name]);
+        command.stdin(reader);
+        let mut client = visit.place.start(command);
+        // What the quota takes and a little more; then silence, but no end.
+        let _ = writer.write_all(&pattern(1, (1 << 20) + 4096));
+        client.wait().expect_code(code);
+        drop(writer);
+    }
+    assert_eq!(disk_usage(&visit.place.home("ann", "")), (3, 1));
+}
+
+#[test]
+fn ctrl_c_ends_a_pipe_that_nobody_fills_and_leaves_nothing() {
+    let visit = Visit::new(&[]);
+    let (reader, mut writer) = std::io::pipe().expect("descriptors are left");
+    let mut command = visit.command(&["put", "-", "f"]);
+    command.stdin(reader);
+    let mut client = visit.place.start(command);
+    writer.write_all(b"some").expect("somebody reads");
+    wait_until("the upload has begun", || {
+        let staged = fs::read_dir(visit.place.home("ann", ".berth"));
+        staged.is_ok_and(|folder| folder.count() > 0)
+    });
+    client.signal(Signal::INT);
+    client.wait().expect_code(130);
+    wait_until("the server knows", || disk_usage(&visit.place.home("ann", "")) == (0, 0));
+}
+
+#[test]
+fn content_that_changes_on_its_way_down_a_pipe_exits_with_5() {
+    let visit = Visit::new(&[]);
+    fs::write(visit.place.home("ann", "f"), pattern(1, 200_000)).expect("writable");
+    let proxy = Proxy::to(visit.server.address);
+    for arguments in [&["get", "f", "-"][..], &["cat", "f"]] {
+        proxy.down.flip_after(100_000);
+        let output = visit.command_to(&target("ann", proxy.address), arguments).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(5), "{arguments:?}");
+    }
+}
+
+// ---- Pipes that close ---------------------------------------------------------------------
+
+#[test]
+fn what_only_shows_something_ends_quietly_when_nobody_reads() {
+    let visit = Visit::new(&[]);
+    fs::write(visit.place.home("ann", "big"), pattern(1, 4 << 20)).expect("writable");
+    for arguments in [
+        &["ls"][..],
+        &["cat", "big"],
+        &["get", "big", "-"],
+        &["--json", "cat", "big"],
+        &["help"],
+        &["-c", "pwd; cat big; quota"],
+    ] {
+        let ended = visit.run_unread(arguments).expect_code(0);
+        assert_eq!(ended.stderr, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_changes_something_is_carried_out_although_nobody_reads() {
+    let visit = Visit::new(&[]);
+    fs::create_dir(visit.place.here("tree")).expect("writable");
+    let names: Vec<String> = (0..300).map(|i| format!("{i:0100}")).collect();
+    names.iter().for_each(|name| visit.here(&format!("tree/{name}"), name.as_bytes()));
+    let ended = visit.run_unread(&["--json", "-c", "ls; put -r tree; ls; mkdir after"]).expect_code(0);
+    assert_eq!(ended.stderr, "");
+    assert!(names.iter().all(|name| visit.there(&format!("tree/{name}")).is_some()));
+    assert!(visit.place.home("ann", "after").is_dir());
+    visit.run_unread(&["--json", "get", "-r", "tree", "copy"]).expect_code(0);
+    assert!(names.iter().all(|name| visit.place.here("copy").join(name).exists()));
+    visit.run_unread(&["--json", "rm", "-r", "tree"]).expect_code(0);
+    assert!(!visit.place.home("ann", "tree").exists());
+}
+
+#[test]
+fn a_failure_is_a_failure_although_nobody_reads() {
+    let visit = Visit::new(&[]);
+    fs::write(visit.place.home("ann", "a"), "x").expect("writable");
+    for arguments in [
+        &["stat", "nope"][..],
+        &["stat", "nope", "a"],
+        &["--json", "stat", "nope", "a"],
+        &["--json", "--keep-going", "-c", "ls; get nope; ls; pwd"],
+        &["-c", "ls; rm nope"],
+        &["ls", "nope", "a"],
+    ] {
+        let ended = visit.run_unread(arguments).expect_code(1);
+        assert!(ended.stderr.contains("nope"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_behind_standard_output_exits_with_6() {
+    let visit = Visit::new(&[]);
+    fs::write(visit.place.home("ann", "a"), pattern(1, 100_000)).expect("writable");
+    for arguments in [&["ls"][..], &["--json", "pwd"], &["cat", "a"], &["get", "a", "-"], &["help"]] {
+        let mut command = visit.command(arguments);
+        command.stdout(File::options().write(true).open("/dev/full").expect("a device of every Linux"));
+        let output = command.stderr(Stdio::piped()).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(6), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"), "{output:?}");
+    }
+    let mut help = visit.place.berth(&["--help"]);
+    help.stdout(File::options().write(true).open("/dev/full").expect("a device of every Linux"));
+    assert_eq!(help.status().expect("it runs").code(), Some(1));
+}
+
+// ---- Exit codes ---------------------------------------------------------------------------
+
+#[test]
+fn exit_0_done_and_already_there() {
+    let visit = Visit::new(&[]);
+    visit.here("a", b"x");
+    visit.run(&["put", "a"]).expect_code(0);
+    visit.run(&["put", "a"]).expect_code(0);
+    visit.run(&["-c", ""]).expect_code(0);
+    visit.run(&["-c", "quit; get nope"]).expect_code(0);
+}
+
+#[test]
+fn exit_1_a_command_failed_also_if_others_did_not() {
+    let visit = Visit::new(&[]);
+    visit.here("a", b"x");
+    visit.run(&["get", "nope"]).expect_code(1);
+    visit.run(&["put", "a", "nope", "/"]).expect_code(1);
+    visit.run(&["--keep-going", "-c", "get nope; pwd"]).expect_code(1);
+    visit.run(&["--keep-going", "-c", "rm nope; frobnicate", "--quiet"]).expect_code(2);
+    visit.put(b"get nope\n", &[]).expect_code(1);
+    visit.put(b"get nope\npwd\n", &["--keep-going"]).expect_code(1);
+}
+
+#[test]
+fn exit_2_usage_also_in_the_middle_of_a_script() {
+    let visit = Visit::new(&[]);
+    visit.run(&["get"]).expect_code(2);
+    visit.run(&["ls", "-x"]).expect_code(2);
+    visit.put(b"pwd\nfrobnicate\n", &[]).expect_code(2);
+    visit.put(b"pwd\nls 'open\n", &[]).expect_code(2);
+    visit.put(b"cd 'open\npwd\n", &["--keep-going"]).expect_code(2);
+}
+
+#[test]
+fn exit_3_no_connection_or_one_that_ends() {
+    let mut visit = Visit::new(&[]);
+    let mut client = visit.command(&[]);
+    let (reader, mut writer) = std::io::pipe().expect("descriptors are left");
+    client.stdin(reader);
+    let mut client = visit.place.start(client);
+    writer.write_all(b"mkdir a\n").expect("somebody reads");
+    wait_until("it is logged in", || visit.place.home("ann", "a").exists());
+    visit.server.program.kill();
+    writer.write_all(b"mkdir b\n").expect("somebody reads");
+    client.wait().expect_code(3);
+    visit.run(&["pwd"]).expect_code(3);
+}
+
+#[test]
+fn exit_4_login_refused() {
+    let visit = Visit::new(&[]);
+    visit.place.run(visit.command_to(&visit.server.target("nobody"), &["pwd"])).expect_code(4);
+}
+
+#[test]
+fn exit_6_quota() {
+    let visit = Visit::new(&["--quota", "1K"]);
+    visit.here("a", &[0; 2000]);
+    visit.run(&["put", "a"]).expect_code(6);
+    visit.put(&[0; 2000], &["put", "-", "a"]).expect_code(6);
+}

@@ -1,0 +1,162 @@
+//! The commands that people know from their own shell: they look and sort as the local ones do,
+//! also where no terminal is.
+
+mod common;
+
+use common::process::Ended;
+use common::{Place, Server};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+struct Visit {
+    place: Place,
+    server: Server,
+}
+
+impl Visit {
+    fn new(options: &[&str]) -> Self {
+        let place = Place::new();
+        place.add("ann", options);
+        let server = place.serve();
+        Self { place, server }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        let mut command = self.place.berth(&[&[&self.server.target("ann")[..]], arguments].concat());
+        command.env("SHELL", "/bin/sh");
+        self.place.run(command)
+    }
+
+    #[track_caller]
+    fn ok(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments).expect_code(0);
+        assert_eq!(ended.stderr, "", "{arguments:?}");
+        ended.stdout
+    }
+
+    /// A file in the home, changed so many seconds after the epoch.
+    fn file(&self, name: &str, size: usize, modified_s: u64) -> PathBuf {
+        let path = self.place.home("ann", name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
+        fs::write(&path, vec![b'x'; size]).expect("writable");
+        let time = UNIX_EPOCH + Duration::from_secs(modified_s);
+        File::options().write(true).open(&path).and_then(|file| file.set_modified(time)).expect("ours");
+        path
+    }
+}
+
+#[test]
+fn ls_sorts_by_name_size_or_time_and_backwards() {
+    let visit = Visit::new(&[]);
+    visit.file("a", 5, 300);
+    visit.file("b", 900, 100);
+    visit.file(".c", 70, 200);
+    for (letters, names) in [
+        ("-1", "a b"),
+        ("-r", "b a"),
+        ("-S", "b a"),
+        ("-Sr", "a b"),
+        ("-t", "a b"),
+        ("-tr", "b a"),
+        ("-aS", "b .c a"),
+        ("-at", "a .c b"),
+    ] {
+        assert_eq!(visit.ok(&["ls", letters]).split_whitespace().collect::<Vec<_>>().join(" "), names, "{letters}");
+    }
+    let long = visit.ok(&["dir", "-aS"]);
+    let sizes: Vec<&str> = long.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert_eq!(sizes, ["900", "70", "5"]);
+    assert_eq!(visit.ok(&["ls", "-lah"]), visit.ok(&["ls", "-la"]), "sizes are for people anyway");
+}
+
+#[test]
+fn ls_of_several_folders_shows_files_first_and_titles_as_the_local_one() {
+    let visit = Visit::new(&[]);
+    for name in ["one/x", "two/y", "f.txt", "g.txt"] {
+        visit.file(name, 1, 0);
+    }
+    assert_eq!(visit.ok(&["ls", "one", "*.txt", "two"]), "f.txt\ng.txt\n\n/one:\nx\n\n/two:\ny\n");
+    assert_eq!(visit.ok(&["-c", "lcd ../homes/ann; lls one *.txt two"]), "f.txt\ng.txt\n\none:\nx\n\ntwo:\ny\n");
+    assert_eq!(visit.ok(&["ls", "one"]), "x\n");
+    let ended = visit.run(&["ls", "one", "nope"]).expect_code(1);
+    assert!(ended.stdout == "/one:\nx\n" && ended.stderr.contains("/nope"), "{ended:?}");
+}
+
+#[test]
+fn without_a_terminal_there_are_no_colours_and_one_name_on_a_line() {
+    let visit = Visit::new(&[]);
+    visit.file("folder/x", 1, 0);
+    visit.file("b", 1, 0);
+    let mut command = visit.place.berth(&[&visit.server.target("ann"), "ls"]);
+    command.env("TERM", "xterm").env("LS_COLORS", "di=1");
+    assert_eq!(visit.place.run(command).expect_code(0).stdout, "b\nfolder/\n");
+}
+
+#[test]
+fn cat_writes_the_bytes_of_each_file_and_nothing_else() {
+    let visit = Visit::new(&[]);
+    let bytes: Vec<u8> = (0..=255).cycle().take(700_000).collect();
+    fs::write(visit.place.home("ann", "all"), &bytes).expect("writable");
+    fs::write(visit.place.home("ann", "b.txt"), "no line end").expect("writable");
+    fs::write(visit.place.home("ann", "empty"), "").expect("writable");
+    let out = visit.place.path("io/out");
+    let mut command = visit.place.berth(&[&visit.server.target("ann"), "cat", "all", "empty", "b.txt"]);
+    let status = command.stdout(File::create(&out).expect("writable")).status().expect("it runs");
+    assert!(status.success());
+    assert!(fs::read(&out).expect("written") == [&bytes[..], b"no line end"].concat());
+
+    let ended = visit.run(&["cat", "b.txt", "nope", "empty", "b.txt"]).expect_code(1);
+    assert_eq!(ended.stdout, "no line endno line end");
+    assert!(ended.stderr.contains("/nope"), "{ended:?}");
+    assert!(visit.run(&["cat", "."]).expect_code(1).stderr.contains("not a regular file"));
+}
+
+#[test]
+fn cat_gives_programs_one_object_with_the_content() {
+    let visit = Visit::new(&[]);
+    fs::write(visit.place.home("ann", "a"), "text\n").expect("writable");
+    fs::write(visit.place.home("ann", "b"), b"\xff").expect("writable");
+    let stdout = visit.ok(&["--json", "cat", "a", "b"]);
+    let objects: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((&objects[0]["content"], &objects[0]["size"]), (&json!("text\n"), &json!(5)));
+    assert_eq!(objects[1]["content"], json!({"b64": "/w=="}));
+    let huge = File::create(visit.place.home("ann", "huge")).expect("writable");
+    huge.set_len(17 << 20).expect("a sparse file");
+    let ended = visit.run(&["--json", "cat", "huge"]).expect_code(1);
+    assert!(ended.stderr.contains("'get /huge -'"), "{ended:?}");
+}
+
+#[test]
+fn du_sums_folders_and_says_what_it_could_not_see() {
+    let visit = Visit::new(&[]);
+    visit.file("a/b/one", 1000, 0);
+    visit.file("a/two", 2048, 0);
+    visit.file("top", 24, 0);
+    assert_eq!(visit.ok(&["du"]), " 1000  /a/b\n   3K  /a\n   3K  /\n");
+    assert_eq!(visit.ok(&["du", "-s", "a", "top"]), "   3K  /a\n   24  /top\n");
+    assert_eq!(visit.ok(&["-c", "cd a; du -a"]), " 1000  /a/b/one\n 1000  /a/b\n   2K  /a/two\n   3K  /a\n");
+    let object: Value = serde_json::from_str(&visit.ok(&["--json", "du", "-s"])).expect("one object");
+    assert_eq!(object, json!({"command": "du", "ok": true, "path": "/", "bytes": 3072, "files": 3}));
+    assert!(visit.run(&["du", "nope"]).expect_code(1).stderr.contains("/nope"));
+}
+
+#[test]
+fn df_shows_the_quota_in_one_line() {
+    let visit = Visit::new(&["--quota", "1M"]);
+    visit.file("a", 512 * 1024, 0);
+    assert_eq!(visit.ok(&["df"]), " Size  Used Avail  Use%  Files\n   1M  512K  512K   50%  1\n");
+}
+
+#[test]
+fn a_line_behind_an_exclamation_mark_is_run_by_the_users_shell() {
+    let visit = Visit::new(&[]);
+    assert_eq!(visit.ok(&["-c", "pwd; !echo \"a  b\"; echo $((1+1))\npwd"]), "/\na  b\n2\n/\n");
+    assert_eq!(visit.ok(&["!", "echo", "x"]), "x\n");
+    let ended = visit.run(&["-c", "!exit 3\npwd"]).expect_code(1);
+    assert!(ended.stdout.is_empty() && ended.stderr.contains("exited with 3"), "{ended:?}");
+    let ended = visit.run(&["--json", "-c", "!echo words"]).expect_code(0);
+    let object: Value = serde_json::from_str(&ended.stdout).expect("only an object");
+    assert_eq!((&object["line"], &ended.stderr[..]), (&json!("echo words"), "words\n"));
+}
