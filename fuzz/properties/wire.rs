@@ -96,8 +96,10 @@ pub(super) fn reply(input: &[u8]) {
     }
     match there_and_back::<Reply>(input) {
         Some(Reply::Page { entries, .. }) => {
-            let long = listing::long_lines(&entries, 1_800_000_000_000_000_000);
-            long.iter().chain(&listing::column_lines(&entries, 80)).for_each(|line| assert_is_one_plain_line(line));
+            let long = listing::long_lines(&entries, 1_800_000_000_000_000_000, None);
+            long.iter()
+                .chain(&listing::column_lines(&entries, 80, None))
+                .for_each(|line| assert_is_one_plain_line(line));
             assert_eq!(long.len(), entries.len());
         }
         Some(Reply::Quota(report)) => assert!(report.free_bytes() <= report.limit_bytes),
