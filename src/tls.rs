@@ -12,6 +12,7 @@ pub use identity::Identity;
 pub use pinning::Pinning;
 pub use sealed::{Received, Sealed};
 
+use crate::limits::RECORD_BYTES;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::cipher_suite::{
@@ -88,6 +89,7 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::E
     let mut config =
         builder.with_no_client_auth().with_single_cert(identity.certificates.clone(), identity.key.clone_key())?;
     config.alpn_protocols = vec![ALPN.to_vec()];
+    config.max_fragment_size = FRAGMENT;
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     Ok(Arc::new(config))
@@ -103,6 +105,8 @@ fn provider() -> Arc<CryptoProvider> {
 const PREFIX: &str = "SHA256:";
 /// The protocol within (RFC 7301): who expects another one is told at once.
 const ALPN: &[u8] = b"berth/1";
+/// As rustls counts, the header included.
+const FRAGMENT: Option<usize> = Some(RECORD_BYTES + 5);
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Bytes to and from the server, without blocking. Nothing else in the client touches the
 //! socket, so that a test or TLS can stand in for it. This module knows no frames.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -13,6 +13,11 @@ pub trait Pipe {
     /// Sends some of `bytes`; how many. Bytes that were offered and not sent are to be offered
     /// again, first: a pipe may have begun with them.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Sends some of what `parts` hold, in their order; how many bytes.
+    fn send_parts(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send(parts.iter().find(|part| !part.is_empty()).map_or(&[], |part| part))
+    }
 
     /// Receives into `room`, which is not empty; 0 means that the server will send no more.
     fn recv(&mut self, room: &mut [u8]) -> io::Result<usize>;
@@ -57,6 +62,10 @@ impl TcpPipe {
 impl Pipe for TcpPipe {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
+    }
+
+    fn send_parts(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_vectored(parts)
     }
 
     fn recv(&mut self, room: &mut [u8]) -> io::Result<usize> {

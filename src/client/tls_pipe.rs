@@ -1,6 +1,6 @@
 //! Encryption over another pipe. It knows no keys but what a [`Pinning`] says of them.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::client::interrupt::Interrupt;
@@ -147,6 +147,10 @@ impl<P: Pipe> Read for Raw<'_, P> {
 impl<P: Pipe> Write for Raw<'_, P> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.pipe.send(bytes)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.pipe.send_parts(parts)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -166,6 +166,7 @@ impl Sealed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::RECORD_BYTES;
     use crate::tls::{Identity, Pinning, server_config};
     use std::collections::VecDeque;
 
@@ -277,6 +278,23 @@ mod tests {
             assert!(client.sealed.close(&mut client.wire).expect("memory takes all"));
             exchange(&mut client, &mut server);
             assert!(server.run(room).expect("an end in good order"));
+        }
+    }
+
+    #[test]
+    fn no_record_holds_more_than_is_copied_fast() {
+        let (client, server) = agreed(usize::MAX);
+        for mut end in [client, server] {
+            assert_eq!(end.sealed.seal(&[0; 3 * RECORD_BYTES]).expect("open"), 3 * RECORD_BYTES);
+            assert!(end.sealed.flush(&mut end.wire).expect("memory takes all"));
+            let mut left = &end.wire.outgoing[..];
+            for _ in 0..3 {
+                let length = usize::from(u16::from_be_bytes([left[3], left[4]]));
+                // The type of the content and the tag are in the record, too (RFC 8446, 5.2).
+                assert_eq!(length, RECORD_BYTES + 1 + 16);
+                left = &left[5 + length..];
+            }
+            assert!(left.is_empty());
         }
     }
 
