@@ -122,6 +122,15 @@ pub const PING_QUEUE_MAX: usize = 8 * 1024 * 1024;
 /// A client waits this long for a server's side of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
+// ---- FTP ----------------------------------------------------------------------------------
+
+/// Ports of a range that are tried in one turn for one that is free.
+pub const DATA_PORT_TRIES: u32 = 64;
+/// Connections to one data port that are looked at in one turn; strangers' are turned away.
+pub const DATA_ACCEPTS_PER_TURN: usize = 8;
+/// A data connection that does not come within this is not waited for any longer.
+pub const DATA_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+
 // ---- Login --------------------------------------------------------------------------------
 
 /// PBKDF2 rounds for new accounts (RFC 7677 asks for at least 4,096).

@@ -10,7 +10,7 @@ mod support;
 use berth::net::event_loop::EventLoop;
 use berth::net::transport::Entrance;
 use berth::store::clock::WallClock;
-use berth::tls::{Identity, server_config};
+use berth::tls::{Identity, ftp_server_config, server_config};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use common::peer::{Incoming, Peer, put};
@@ -70,7 +70,11 @@ impl Drop for Broken {
 
 fn event_loop(config: &berth::config::Config, service: berth::session::Service) -> EventLoop {
     let identity = Identity::establish(config, 0).expect("a certificate");
-    let entrance = Entrance { tls: server_config(&identity).expect("usable"), allows_plaintext: true };
+    let entrance = Entrance {
+        tls: server_config(&identity).expect("usable"),
+        ftp_tls: ftp_server_config(&identity).expect("usable"),
+        allows_plaintext: true,
+    };
     let poll = mio::Poll::new().expect("descriptors are left");
     EventLoop::new(poll, service, config.limits, config.timeouts, entrance, Instant::now())
 }

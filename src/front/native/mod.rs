@@ -374,3 +374,12 @@ impl Native {
         Ok(true)
     }
 }
+
+/// What somebody is told for whom there is no session.
+pub fn too_many_sessions() -> Vec<u8> {
+    let message = "the server has as many sessions as it may have; try again later".into();
+    let error = ErrorReply { code: ErrorCode::TooMany, message, retry: true, fatal: true };
+    let mut words = Vec::new();
+    frame::put_json(&mut words, FrameType::Control, 0, &Reply::Error(error));
+    words
+}
