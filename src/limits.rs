@@ -149,6 +149,21 @@ pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(8);
 pub const LOGIN_FAILURE_MEMORY: Duration = Duration::from_secs(15 * 60);
 /// Addresses and accounts whose failures are remembered; the oldest goes first.
 pub const LOGIN_FAILURES_REMEMBERED: usize = 4096;
+/// What a PBKDF2 round costs of a turn's budget: two blocks of SHA-256 and what is around them
+/// take as long as hashing this many bytes.
+pub const PASSWORD_ROUND_COST: u64 = 256;
+/// Passwords whose rounds are computed in the same time: more would only finish later, all of
+/// them, and take more of the turns from those who are in.
+pub const PASSWORD_CHECKS_AT_ONCE: usize = 2;
+/// A password that waits for others looks again after this, for each pair that is before it.
+pub const PASSWORD_WAIT_STEP: Duration = Duration::from_millis(10);
+/// It looks again after this at the latest, since others may give up.
+pub const PASSWORD_WAIT_MAX: Duration = Duration::from_millis(500);
+/// A password that was right is not computed again for this long: clients open several
+/// connections, and new ones for each batch of files.
+pub const LOGIN_MEMORY: Duration = Duration::from_secs(5 * 60);
+/// Accounts whose last password is remembered so; the oldest goes first.
+pub const LOGINS_REMEMBERED: usize = 1024;
 /// Failed logins on one connection before it is closed.
 pub const LOGIN_TRIES_DEFAULT: u32 = 3;
 

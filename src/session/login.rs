@@ -1,6 +1,7 @@
-//! Logging in: SCRAM, and the delay of the answer to a wrong proof. A right proof is answered
+//! Logging in: SCRAM or a password, and the delay of the answer to a wrong one. A right proof is answered
 //! at once, so a stranger's guesses never lock anybody out.
 
+use super::password::PasswordCheck;
 use super::refusal::Refusal;
 use crate::account::{Account, AccountName};
 use crate::limits::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FAILURE_MEMORY, LOGIN_FAILURES_REMEMBERED};
@@ -27,6 +28,8 @@ pub enum LoginStep {
     Start,
     /// The client has its challenge.
     Challenged(Box<Challenged>),
+    /// A password is being checked.
+    Password(Box<PasswordCheck>),
     /// It failed; the answer goes out at the instant given.
     Refused(Instant),
 }
@@ -138,10 +141,11 @@ impl Login {
         }
     }
 
-    /// When a delayed answer goes out.
-    pub fn answer_at(&self) -> Option<Instant> {
-        match self.step {
-            LoginStep::Refused(at) => Some(at),
+    /// When a delayed answer goes out, or a password that waits looks whether it is its turn.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        match &self.step {
+            LoginStep::Refused(at) => Some(*at),
+            LoginStep::Password(check) => check.waits_until,
             _ => None,
         }
     }

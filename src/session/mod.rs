@@ -12,6 +12,7 @@ pub mod audit;
 pub mod download;
 mod journal;
 pub mod login;
+pub mod password;
 pub mod refusal;
 pub mod seat;
 mod service;
@@ -20,7 +21,7 @@ pub mod task;
 pub mod upload;
 pub mod verb;
 
-use crate::account::{Account, AccountName};
+use crate::account::{Account, AccountName, Candidate};
 use crate::digest::Digest;
 use crate::lane::Budget;
 use crate::rate::TokenBucket;
@@ -35,6 +36,7 @@ use crate::vpath::VPath;
 use download::{Download, DownloadPlan, Fetched, Opened};
 use journal::Transfer;
 use login::{Challenged, Login, LoginOutcome, LoginStep, Origin};
+use password::{Checked, PasswordCheck, PasswordLogin};
 pub use refusal::Refusal;
 use seat::Traffic;
 pub use service::{Policy, Service};
@@ -43,8 +45,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 use task::{FileHash, Task, TaskStep};
-use upload::{Stored, Upload, UploadPlan};
+use upload::{Commit, Stored, Upload, UploadPlan};
 use verb::{Effect, Verb};
+use zeroize::Zeroizing;
 
 /// What a session is waiting for; decides which deadline applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +105,7 @@ impl Session {
         match &self.state {
             State::Login(_) => Phase::Login,
             State::Command(_, None) => Phase::Idle,
-            State::Upload(_, upload) if !upload.waits_for_sync() => Phase::Transfer,
+            State::Upload(_, upload) if !upload.is_copying() && !upload.waits_for_sync() => Phase::Transfer,
             State::Download(..) => Phase::Transfer,
             State::Command(_, Some(_)) | State::Upload(..) | State::Commit(..) | State::Closing => Phase::Working,
         }
@@ -111,7 +114,7 @@ impl Session {
     /// When the session wants a turn by itself.
     pub fn wakes_at(&self) -> Option<Instant> {
         match &self.state {
-            State::Login(login) => login.answer_at(),
+            State::Login(login) => login.wakes_at(),
             _ => None,
         }
     }
@@ -170,11 +173,7 @@ impl Session {
         }
         let first = ClientFirst::parse(client_first).map_err(|_| Refusal::LoginMalformed)?;
         let user = first.user().to_string();
-        let candidate = service.accounts.candidate(&user).map_err(|error| {
-            // Which file is damaged is the administrator's business alone.
-            log::error!("login of {}: {error}", Quoted(user.as_bytes()));
-            Refusal::LoginFailed
-        })?;
+        let candidate = candidate(service, &user)?;
         let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, self.binding);
         login.step = LoginStep::Challenged(Box::new(Challenged { exchange, account: candidate.account, user }));
         Ok(challenge)
@@ -204,14 +203,67 @@ impl Session {
             }
             (Err(ScramError::Malformed(_)), _) => Err(Refusal::LoginMalformed),
             _ => {
-                login.failures += 1;
-                let account = user.parse().ok();
-                let delay = service.guard.failed(Origin::of(self.peer.ip()), account, now);
-                login.step = LoginStep::Refused(now + delay);
-                self.log_login(&user, &Err(Refusal::LoginFailed));
+                self.refuse_login(service, &user, now);
                 Ok(LoginOutcome::Delayed)
             }
         }
+    }
+
+    /// Takes a name and a password as they are, for protocols that send them so;
+    /// [`Session::advance_password_login`] checks them. The work is the same whether or not
+    /// there is such an account.
+    pub fn begin_password_login(
+        &mut self,
+        service: &mut Service,
+        user: &str,
+        password: Zeroizing<String>,
+    ) -> Result<(), Refusal> {
+        self.check(Verb::Login)?;
+        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
+        if !matches!(login.step, LoginStep::Start) {
+            return Err(Refusal::WrongState);
+        }
+        let candidate = candidate(service, user)?;
+        let check = PasswordCheck::begin(&mut service.passwords, user.to_string(), candidate, &password);
+        login.step = LoginStep::Password(Box::new(check));
+        Ok(())
+    }
+
+    /// Checks the password within `budget`. A wrong one is answered later, by
+    /// [`Session::login_refusal`].
+    pub fn advance_password_login(
+        &mut self,
+        service: &mut Service,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> Result<PasswordLogin, Refusal> {
+        self.check(Verb::Login)?;
+        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
+        let LoginStep::Password(check) = &mut login.step else { return Err(Refusal::WrongState) };
+        let account = match check.advance(&mut service.passwords, budget, now) {
+            Checked::Later => return Ok(PasswordLogin::Later),
+            Checked::Waiting => return Ok(PasswordLogin::Waiting),
+            Checked::Done(account) => account.and_then(|account| service.accounts.still(account)),
+        };
+        let LoginStep::Password(check) = std::mem::take(&mut login.step) else { return Err(Refusal::WrongState) };
+        let Some(account) = account else {
+            self.refuse_login(service, check.user(), now);
+            return Ok(PasswordLogin::Delayed);
+        };
+        let result = self.enter(service, &account);
+        self.log_login(check.user(), &result);
+        result?;
+        check.remember(&mut service.passwords, &account.name, now);
+        Ok(PasswordLogin::Welcome)
+    }
+
+    /// Notes a failed login, whose answer waits the longer the more there were.
+    fn refuse_login(&mut self, service: &mut Service, user: &str, now: Instant) {
+        let State::Login(login) = &mut self.state else { return };
+        login.failures += 1;
+        let delay = service.guard.failed(Origin::of(self.peer.ip()), user.parse().ok(), now);
+        login.step = LoginStep::Refused(now + delay);
+        self.log_login(user, &Err(Refusal::LoginFailed));
     }
 
     /// The refusal of a failed login, once its time has come.
@@ -248,6 +300,16 @@ impl Session {
         Ok((meta, is_file.then(|| service.store.etag(&meta.identity))))
     }
 
+    /// What somebody who wants to go on with an upload to `path` is told: size and times of what
+    /// is held for it, if that is newer than the file there, else of the file.
+    pub fn stat_resumable(&self, path: &VPath) -> Result<Meta, Refusal> {
+        let home = &self.member(Verb::Stat)?.home;
+        let held = home.held(path).transpose();
+        let found = held.unwrap_or_else(|| home.stat(path)).map_err(Refusal::from);
+        self.log_path("stat", path, &found);
+        found
+    }
+
     /// Makes a folder; with `parents` the ones above it too, and none of them need be missing.
     pub fn make_folder(&self, path: &VPath, parents: bool) -> Result<(), Refusal> {
         let home = &self.member(Verb::MakeFolder)?.home;
@@ -274,6 +336,20 @@ impl Session {
     pub fn rename(&self, from: &VPath, to: &VPath, replace: bool) -> Result<(), Refusal> {
         let result = self.member(Verb::Rename)?.home.rename(from, to, replace).map_err(Refusal::from);
         self.log_access("mv", &[("path", from.as_bytes()), ("to", to.as_bytes())], &result);
+        result
+    }
+
+    /// Gives a file or folder its modification time, nanoseconds since the epoch.
+    pub fn set_mtime(&self, path: &VPath, mtime_ns: i64) -> Result<(), Refusal> {
+        let result = self.member(Verb::SetMtime)?.home.set_mtime(path, mtime_ns).map_err(Refusal::from);
+        self.log_path("mtime", path, &result);
+        result
+    }
+
+    /// Gives a file or folder its permission bits; see [`crate::store::home::Home::set_mode`].
+    pub fn set_mode(&self, path: &VPath, mode: u32) -> Result<(), Refusal> {
+        let result = self.member(Verb::SetMode)?.home.set_mode(path, mode).map_err(Refusal::from);
+        self.log_path("chmod", path, &result);
         result
     }
 
@@ -340,7 +416,7 @@ impl Session {
     pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), Refusal> {
         let home = &self.member(Verb::BeginUpload)?.home;
         let path = plan.path.clone();
-        let begun = Upload::begin(home, &service.store, service.policy.sync, plan, now).map_err(Refusal::from);
+        let begun = Upload::begin(home, &service.store, service.policy.sync, plan, now);
         if let Err(refusal) = &begun {
             self.log_path("put", &path, &Err::<(), _>(*refusal));
         }
@@ -352,12 +428,32 @@ impl Session {
         Ok(())
     }
 
-    /// Reads a resumed prefix again; first byte wanted and digest of the prefix once done.
-    pub fn prepare_upload(&mut self, budget: &mut Budget) -> Result<Option<(u64, Digest)>, Refusal> {
+    /// Gets what the upload starts with: first byte wanted, and the digest of those before it if
+    /// one was asked for, once done. Not done, it wants another turn, at once unless
+    /// [`Session::waits_for_sync`].
+    pub fn prepare_upload(
+        &mut self,
+        service: &mut Service,
+        budget: &mut Budget,
+    ) -> Result<Option<(u64, Option<Digest>)>, Refusal> {
+        let State::Upload(_, upload) = &self.state else { return Err(Refusal::WrongState) };
+        if upload.is_copying() && !self.settle(Verb::Store, budget)? {
+            return Ok(None);
+        }
         match &mut self.state {
-            State::Upload(_, upload) => Ok(upload.prepare(budget)?),
+            State::Upload(_, upload) => Ok(upload.prepare(&mut service.store, self.id, budget)?),
             _ => Err(Refusal::WrongState),
         }
+    }
+
+    /// Whether the upload goes on only when the disk has answered.
+    pub fn waits_for_sync(&self) -> bool {
+        matches!(&self.state, State::Upload(_, upload) if upload.waits_for_sync())
+    }
+
+    /// Bytes there are of the running upload, those it started with included.
+    pub fn uploaded_bytes(&self) -> Option<u64> {
+        if let State::Upload(_, upload) = &self.state { Some(upload.length()) } else { None }
     }
 
     /// Takes bytes of the upload; how many. 0 means that the disk is behind. A refusal does not
@@ -373,10 +469,23 @@ impl Session {
     /// All bytes came, says the peer. Verified, the upload goes on to its commit; otherwise it
     /// is dropped.
     pub fn finish_upload(&mut self, size: u64, digest: Digest, now: Instant) -> Result<(), Refusal> {
+        self.end_upload(now, |upload| upload.finish(size, digest))
+    }
+
+    /// All bytes came, says the end of the peer's data; nobody claims a size or a digest. Fewer
+    /// than were announced are refused and kept as an interrupted upload.
+    pub fn complete_upload(&mut self, now: Instant) -> Result<(), Refusal> {
+        match &self.state {
+            State::Upload(_, upload) if !upload.is_prepared() => Err(Refusal::WrongState),
+            _ => self.end_upload(now, Upload::complete),
+        }
+    }
+
+    fn end_upload(&mut self, now: Instant, end: impl FnOnce(Upload) -> Result<Commit, Refusal>) -> Result<(), Refusal> {
         self.check(Verb::FinishUpload)?;
         let State::Upload(member, upload) = self.state.take() else { return Err(Refusal::WrongState) };
         let record = Transfer::of_upload(&upload);
-        match upload.finish(size, digest) {
+        match end(*upload) {
             Ok(commit) => {
                 self.state = State::Commit(member, Box::new(commit));
                 Ok(())
@@ -397,7 +506,7 @@ impl Session {
         let record = Transfer::of_commit(commit);
         match result {
             Ok(None) => return Ok(None),
-            Ok(Some(stored)) => self.log_transfer(&record, now, Ok(Some(stored.digest))),
+            Ok(Some(stored)) => self.log_transfer(&record, now, Ok(stored.digest)),
             Err(refusal) => self.log_transfer(&record, now, Err(refusal)),
         }
         self.return_to_command();
@@ -434,7 +543,7 @@ impl Session {
     /// Decides where the download begins; what the peer is told once that is known.
     pub fn prepare_download(&mut self, service: &Service, budget: &mut Budget) -> Result<Option<Opened>, Refusal> {
         match &mut self.state {
-            State::Download(_, download) => Ok(download.prepare(&service.store, budget)?),
+            State::Download(_, download) => download.prepare(&service.store, budget),
             _ => Err(Refusal::WrongState),
         }
     }
@@ -455,7 +564,7 @@ impl Session {
         let fetched = download.fetch(&mut service.store, out, max, ranges, budget)?;
         if let Fetched::End(_, digest) = fetched {
             let record = Transfer::of_download(download);
-            self.log_transfer(&record, now, Ok(Some(digest)));
+            self.log_transfer(&record, now, Ok(digest));
             self.return_to_command();
         }
         Ok(fetched)
@@ -492,4 +601,13 @@ impl Session {
     fn step(&mut self, next: impl FnOnce(State) -> State) {
         self.state = next(self.state.take());
     }
+}
+
+/// What a login by this name is checked against.
+fn candidate(service: &Service, user: &str) -> Result<Candidate, Refusal> {
+    service.accounts.candidate(user).map_err(|error| {
+        // Which file is damaged is the administrator's business alone.
+        log::error!("login of {}: {error}", Quoted(user.as_bytes()));
+        Refusal::LoginFailed
+    })
 }
