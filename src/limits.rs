@@ -122,6 +122,19 @@ pub const PING_QUEUE_MAX: usize = 8 * 1024 * 1024;
 /// A client waits this long for a server's side of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
+// ---- FTP ----------------------------------------------------------------------------------
+
+/// A command line with its end: a command, its other arguments and the longest path, with room for a
+/// name in which Telnet doubles some bytes. It fits the first inbox, whatever is in it.
+pub const FTP_LINE_BYTES_MAX: usize = PATH_BYTES_MAX + 1024;
+/// What a reply repeats of a word that is no command.
+pub const FTP_VERB_BYTES_MAX: usize = 32;
+/// The lowest port of passive data connections, and of the other side of active ones: those below
+/// are services, which an upload could be made to speak to.
+pub const FTP_DATA_PORT_MIN: u16 = 1024;
+/// Files older than this are listed with their year instead of their hour, as `ls` does: half a year.
+pub const FTP_RECENT_S: i64 = 182 * 86_400 + 43_200;
+
 // ---- Login --------------------------------------------------------------------------------
 
 /// PBKDF2 rounds for new accounts (RFC 7677 asks for at least 4,096).

@@ -6,6 +6,7 @@
 //! says whether anything moved: only a turn in which nothing moved lets a connection sleep.
 
 pub mod control;
+pub mod ftp;
 pub mod native;
 mod pipeline;
 
