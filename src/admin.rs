@@ -10,6 +10,7 @@ mod user;
 
 use crate::account::{AccountName, Accounts};
 use crate::config::Config;
+use crate::net::listeners::Spoken;
 use crate::privilege::ServiceUser;
 use crate::server::ServerError;
 use crate::text::{PrintableJson, Size};
@@ -259,12 +260,16 @@ fn become_user(config: &Config) -> Result<(), AdminError> {
 }
 
 /// Serves, and says on stdout where as soon as it does; then `on_ready` may say more.
-fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> Result<(), AdminError> {
+fn serve(config: Config, on_ready: impl FnOnce(&[(SocketAddr, Spoken)], Fingerprint)) -> Result<(), AdminError> {
     let file = config.file.clone();
     let result = server::run(config, |addresses, fingerprint| {
         let mut out = io::stdout().lock();
-        for address in addresses {
-            let _ = writeln!(out, "listening on {address}");
+        for (address, spoken) in addresses {
+            let _ = match spoken {
+                Spoken::Native => writeln!(out, "listening on {address}"),
+                Spoken::Ftp => writeln!(out, "listening on {address} (ftp)"),
+                Spoken::ImplicitFtps => writeln!(out, "listening on {address} (ftps)"),
+            };
         }
         let _ = writeln!(out, "fingerprint {fingerprint}");
         let _ = out.flush();

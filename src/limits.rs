@@ -130,6 +130,16 @@ pub const DATA_PORT_TRIES: u32 = 64;
 pub const DATA_ACCEPTS_PER_TURN: usize = 8;
 /// A data connection that does not come within this is not waited for any longer.
 pub const DATA_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// A command line with its end: a command, its other arguments and the longest path, with room for a
+/// name in which Telnet doubles some bytes. It fits the first inbox, whatever is in it.
+pub const FTP_LINE_BYTES_MAX: usize = PATH_BYTES_MAX + 1024;
+/// What a reply repeats of a word that is no command.
+pub const FTP_VERB_BYTES_MAX: usize = 32;
+/// The lowest port of passive data connections, and of the other side of active ones: those below
+/// are services, which an upload could be made to speak to.
+pub const FTP_DATA_PORT_MIN: u16 = 1024;
+/// Files older than this are listed with their year instead of their hour, as `ls` does: half a year.
+pub const FTP_RECENT_S: i64 = 182 * 86_400 + 43_200;
 
 // ---- Login --------------------------------------------------------------------------------
 

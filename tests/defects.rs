@@ -77,6 +77,7 @@ fn event_loop(config: &berth::config::Config, service: berth::session::Service) 
     };
     let poll = mio::Poll::new().expect("descriptors are left");
     EventLoop::new(poll, service, config.limits, config.timeouts, entrance, Instant::now())
+        .expect("descriptors are left")
 }
 
 fn mkdir(path: &str) -> Request {

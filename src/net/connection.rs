@@ -7,7 +7,7 @@ use super::transport::{Channel, Moved, Transport};
 use super::turns::Claim;
 use crate::config::Timeouts;
 use crate::front::Front;
-use crate::lane::{Buffer, Budget, Lane};
+use crate::lane::{Budget, Buffer, Lane};
 use crate::limits::{FLUSH_BUDGET, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};

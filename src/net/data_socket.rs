@@ -35,10 +35,18 @@ enum State {
     Listening(TcpListener),
     Connecting(TcpStream),
     Connected(TcpStream),
-    Open { transport: Transport, needs_resumption: bool, needs_close_notify: bool },
-    Finishing(Transport),
+    Open(Open),
     /// All is sent; what the peer still says on its way out is thrown away.
     Lingering(Transport),
+}
+
+/// A data connection in use.
+struct Open {
+    transport: Transport,
+    needs_resumption: bool,
+    needs_close_notify: bool,
+    /// All that will ever be sent is in the outbox.
+    is_finishing: bool,
 }
 
 /// Where sockets are watched, and under which name the second one of a slot is.
@@ -88,10 +96,13 @@ impl DataSocket {
                 Failure::Unreachable
             }),
             Wish::Open(security) => self.open(security),
-            Wish::Finish => {
-                self.finish();
-                Ok(Stage::Open)
-            }
+            Wish::Finish => match &mut self.state {
+                State::Open(open) => {
+                    open.is_finishing = true;
+                    Ok(Stage::Open)
+                }
+                _ => Err(Failure::Cut),
+            },
             Wish::Close => {
                 self.close();
                 Ok(Stage::Closed)
@@ -152,30 +163,19 @@ impl DataSocket {
         };
         let _ = stream.set_nodelay(true);
         (self.is_readable, self.is_writable, self.is_busy) = (true, true, false);
-        self.state = match security {
-            Security::Plain => State::Open {
-                transport: Transport::plain(stream),
-                needs_resumption: false,
-                needs_close_notify: false,
-            },
-            Security::Sealed { needs_resumption, needs_close_notify } => State::Open {
-                transport: Transport::sealed(stream, &mut self.secrecy).map_err(|_| Failure::Cut)?,
-                needs_resumption,
-                needs_close_notify,
-            },
+        let (transport, needs_resumption, needs_close_notify) = match security {
+            Security::Plain => (Transport::plain(stream), false, false),
+            Security::Sealed { needs_resumption, needs_close_notify } => {
+                let sealed = Transport::sealed(stream, &mut self.secrecy).map_err(|_| Failure::Cut)?;
+                (sealed, needs_resumption, needs_close_notify)
+            }
         };
+        self.state = State::Open(Open { transport, needs_resumption, needs_close_notify, is_finishing: false });
         Ok(Stage::Open)
     }
 
-    fn finish(&mut self) {
-        self.state = match std::mem::replace(&mut self.state, State::Closed) {
-            State::Open { transport, .. } => State::Finishing(transport),
-            other => other,
-        };
-    }
-
     fn close(&mut self) {
-        if let State::Open { transport, .. } = &mut self.state {
+        if let State::Open(Open { transport, .. }) = &mut self.state {
             // The peer of an upload over TLS may wait for a last word; one that cannot be sent at
             // once is not waited for.
             transport.shutdown();
@@ -184,7 +184,7 @@ impl DataSocket {
     }
 
     fn reset(&mut self) {
-        if let State::Open { transport, .. } | State::Finishing(transport) | State::Lingering(transport) = &self.state {
+        if let State::Open(Open { transport, .. }) = &self.state {
             // A peer that cannot be told by a reset is told by an end, and by the reply.
             let _ = set_socket_linger(transport, Some(Duration::ZERO));
         }
@@ -198,9 +198,9 @@ impl DataSocket {
         let result = match &mut self.state {
             State::Listening(_) => self.accept(port),
             State::Connecting(_) => self.take_connection(port),
-            State::Open { .. } => self.receive(port, allowance),
+            State::Open(_) => self.receive(port, allowance),
             State::Lingering(_) => Ok(self.linger()),
-            State::Closed | State::Connected(_) | State::Finishing(_) => Ok(0),
+            State::Closed | State::Connected(_) => Ok(0),
         };
         result.unwrap_or_else(|failure| self.fail(port, failure))
     }
@@ -215,7 +215,10 @@ impl DataSocket {
             match listener.accept() {
                 Ok((mut stream, from)) if from.ip().to_canonical() == self.peer => {
                     let interest = Interest::READABLE | Interest::WRITABLE;
-                    self.watch.registry.register(&mut stream, self.watch.token, interest).map_err(|_| Failure::NoPort)?;
+                    self.watch
+                        .registry
+                        .register(&mut stream, self.watch.token, interest)
+                        .map_err(|_| Failure::NoPort)?;
                     self.state = State::Connected(stream);
                     port.set_stage(Stage::Connected);
                     return Ok(1);
@@ -242,7 +245,9 @@ impl DataSocket {
     }
 
     fn receive(&mut self, port: &mut DataPort, allowance: usize) -> Result<usize, Failure> {
-        let State::Open { transport, needs_resumption, needs_close_notify } = &mut self.state else { return Ok(0) };
+        let State::Open(Open { transport, needs_resumption, needs_close_notify, .. }) = &mut self.state else {
+            return Ok(0);
+        };
         if !(self.is_readable || transport.holds_input()) || port.lane.eof {
             return Ok(0);
         }
@@ -286,7 +291,7 @@ impl DataSocket {
     }
 
     fn send(&mut self, port: &mut DataPort, allowance: usize) -> Result<usize, Failure> {
-        let (State::Open { transport, .. } | State::Finishing(transport)) = &mut self.state else { return Ok(0) };
+        let State::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
         if !self.is_writable {
             return Ok(0);
         }
@@ -306,7 +311,7 @@ impl DataSocket {
 
     /// Ends the stream, once all is sent that was to be.
     fn end(&mut self, port: &mut DataPort) -> usize {
-        let State::Finishing(transport) = &mut self.state else { return 0 };
+        let State::Open(Open { transport, is_finishing: true, .. }) = &mut self.state else { return 0 };
         if !port.lane.outbox.is_empty() || transport.is_handshaking() {
             return 0;
         }
@@ -316,20 +321,11 @@ impl DataSocket {
             return 0;
         }
         self.state = match std::mem::replace(&mut self.state, State::Closed) {
-            State::Finishing(transport) => State::Lingering(transport),
+            State::Open(open) => State::Lingering(open.transport),
             other => other,
         };
         port.set_stage(Stage::Ended);
         1
-    }
-
-    /// Whether bytes wait to be sent.
-    pub(super) fn has_output(&self, port: &DataPort) -> bool {
-        match &self.state {
-            State::Open { transport, .. } => !port.lane.outbox.is_empty() || transport.wants_flush(),
-            State::Finishing(_) => true,
-            _ => false,
-        }
     }
 
     fn fail(&mut self, port: &mut DataPort, failure: Failure) -> usize {
@@ -340,10 +336,15 @@ impl DataSocket {
 
     /// Gives memory back before a sleep that may be long.
     pub(super) fn release(&mut self) {
-        if let State::Open { transport, .. } | State::Finishing(transport) | State::Lingering(transport) =
-            &mut self.state
-        {
+        if let State::Open(Open { transport, .. }) | State::Lingering(transport) = &mut self.state {
             transport.release();
         }
+    }
+}
+
+impl Drop for DataSocket {
+    /// A connection that is dropped amid a transfer must not look as if it had come to its end.
+    fn drop(&mut self) {
+        self.reset();
     }
 }

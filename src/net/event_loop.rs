@@ -66,7 +66,8 @@ pub struct EventLoop {
     limits: Limits,
     timeouts: Timeouts,
     entrance: Entrance,
-    ftp: Rc<Ftp>,
+    /// What holds for FTP, if it is spoken.
+    ftp: Option<Rc<Ftp>>,
     listeners: Vec<Listener>,
     slots: Slab<Slot>,
     crowd: Crowd,
@@ -105,7 +106,7 @@ impl EventLoop {
             limits,
             timeouts,
             entrance,
-            ftp: Rc::default(),
+            ftp: None,
             listeners: Vec::new(),
             slots: Slab::new(),
             crowd: Crowd::default(),
@@ -155,8 +156,8 @@ impl EventLoop {
     }
 
     /// Replaces what holds for FTP, for those who come.
-    pub fn set_ftp(&mut self, ftp: Ftp) {
-        self.ftp = Rc::new(ftp);
+    pub fn set_ftp(&mut self, ftp: Option<Ftp>) {
+        self.ftp = ftp.map(Rc::new);
     }
 
     /// Ends a round at this time even if nothing happens.

@@ -44,12 +44,7 @@ pub enum Accepted {
 
 impl Listener {
     /// Listens on a socket of the network.
-    pub fn network(
-        mut socket: TcpListener,
-        spoken: Spoken,
-        registry: &Registry,
-        token: Token,
-    ) -> io::Result<Self> {
+    pub fn network(mut socket: TcpListener, spoken: Spoken, registry: &Registry, token: Token) -> io::Result<Self> {
         registry.register(&mut socket, token, Interest::READABLE)?;
         Ok(Self::new(Socket::Network(socket, spoken)))
     }

@@ -26,6 +26,7 @@ use crate::digest::Digest;
 use crate::lane::Budget;
 use crate::rate::TokenBucket;
 use crate::scram::{Binding, ClientFirst, ScramError, ServerExchange};
+use crate::store::StoreError;
 use crate::store::home::Meta;
 use crate::store::quota::QuotaState;
 use crate::store::staging::KeptUpload;
@@ -36,6 +37,7 @@ use crate::vpath::VPath;
 use download::{Download, DownloadPlan, Fetched, Opened};
 use journal::Transfer;
 use login::{Challenged, Login, LoginOutcome, LoginStep, Origin};
+
 use password::{Checked, PasswordCheck, PasswordLogin};
 pub use refusal::Refusal;
 use seat::Traffic;
@@ -88,6 +90,16 @@ impl Session {
     /// Which state the session is in.
     pub fn state_name(&self) -> StateName {
         self.state.name()
+    }
+
+    /// Where the peer is.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Whether somebody is logged in who may change nothing.
+    pub fn is_read_only(&self) -> bool {
+        self.state.member().is_some_and(|member| member.is_read_only)
     }
 
     /// Whose account is logged in.
@@ -310,6 +322,14 @@ impl Session {
         found
     }
 
+    /// What is at `path` itself; a link is not followed.
+    pub fn entry(&self, path: &VPath) -> Result<Meta, Refusal> {
+        let home = &self.member(Verb::Stat)?.home;
+        let found = home.entry(path).and_then(|entry| entry.ok_or(StoreError::NotFound)).map_err(Refusal::from);
+        self.log_path("stat", path, &found);
+        found
+    }
+
     /// Makes a folder; with `parents` the ones above it too, and none of them need be missing.
     pub fn make_folder(&self, path: &VPath, parents: bool) -> Result<(), Refusal> {
         let home = &self.member(Verb::MakeFolder)?.home;
@@ -358,6 +378,16 @@ impl Session {
         let state = self.member(Verb::Quota)?.home.ledger().state();
         self.log_access("quota", &[], &Ok(()));
         Ok(state)
+    }
+
+    /// Bytes that can still be stored: what the quota leaves, and no more than the disk has.
+    pub fn available_bytes(&self) -> Result<u64, Refusal> {
+        let home = &self.member(Verb::Quota)?.home;
+        let free = home.free_bytes().map_err(Refusal::from);
+        self.log_access("available", &[], &free);
+        let state = home.ledger().state();
+        let left = state.limits.bytes.map(|limit| limit.saturating_sub(state.used.bytes + state.reserved.bytes));
+        Ok(free?.min(left.unwrap_or(u64::MAX)))
     }
 
     /// The interrupted uploads of the account.

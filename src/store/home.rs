@@ -274,6 +274,12 @@ impl Home {
         }
     }
 
+    /// Bytes that the filesystem still has for users.
+    pub fn free_bytes(&self) -> Result<u64, StoreError> {
+        let stat = rustix::fs::fstatvfs(&self.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     /// Begins to list a folder.
     pub fn list(&self, path: &VPath) -> Result<Listing, StoreError> {
         let dir = self.open_folder(path)?;

@@ -4,12 +4,13 @@
 
 use super::address;
 use super::command::{Command, Epsv, Opts};
-use super::port::Stage;
-use super::port::Wish;
+use super::listing::Options;
+use super::port::{Stage, Wish};
 use super::site::Site;
-use super::transfer::{Form, List};
-use super::{Doing, Ftp, Hashed, Passive, Turn, reply};
+use super::transfer::{Form, List, Wanted};
+use super::{Doing, Ftp, Hashed, Passive, Turn, reply, time};
 use crate::glob::{Pattern, is_wild};
+use crate::limits::FTP_DATA_PORT_MIN;
 use crate::session::Refusal;
 use crate::store::home::Kind;
 use crate::upload_id::UploadId;
@@ -75,7 +76,7 @@ impl Ftp {
             Command::Nlst { options, path } => self.begin_listing(Form::Names, options, path, turn),
             Command::Mlsd(path) => {
                 if let Some(path) = self.path_or_folder(path.as_deref(), turn) {
-                    self.begin_list(path, List { form: Form::Facts, pattern: None }, turn);
+                    self.begin_list(path, List { form: Form::Facts, wanted: Wanted::All }, turn);
                 }
             }
             Command::Hash(path) => self.begin_hash(Hashed::Hash, &path, turn),
@@ -93,12 +94,12 @@ impl Ftp {
                 let folder = self.folder.clone();
                 turn.reply_quoted(257, &folder, "is the current folder.");
             }
-            Command::Mkd(path) => self.on_path(&path, turn, |ftp, path, turn| {
-                match ftp.session.make_folder(&path, false) {
+            Command::Mkd(path) => {
+                self.on_path(&path, turn, |ftp, path, turn| match ftp.session.make_folder(&path, false) {
                     Ok(()) => turn.reply_quoted(257, &path, "was made."),
                     Err(refusal) => turn.refuse(refusal, Some(&path)),
-                }
-            }),
+                })
+            }
             Command::Rmd(path) => self.change(&path, turn, |ftp, path| ftp.session.remove_folder(path)),
             Command::Dele(path) => self.change(&path, turn, |ftp, path| ftp.session.remove_file(path)),
             Command::Rnfr(path) => self.on_path(&path, turn, Self::rename_from),
@@ -195,7 +196,7 @@ impl Ftp {
     /// The reply has the form of draft-somers-ftp-mfxx, section 3.1.
     fn set_mtime(&mut self, mtime_ns: i64, text: &[u8], turn: &mut Turn) {
         self.on_path(text, turn, |ftp, path, turn| match ftp.session.set_mtime(&path, mtime_ns) {
-            Ok(()) => turn.reply(213, [format!("Modify={}; ", super::time::written(mtime_ns)).as_bytes(), text].concat()),
+            Ok(()) => turn.reply(213, [format!("Modify={}; ", time::written(mtime_ns)).as_bytes(), text].concat()),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
         });
     }
@@ -211,8 +212,8 @@ impl Ftp {
             return turn.reply(502, "The server opens no connections; say EPSV or PASV.");
         }
         // Else the server could be used against others (RFC 2577, section 3).
-        if address.ip() != self.session.peer().ip() || address.port() < PORT_MIN {
-            return turn.reply(504, format!("Name your own address and a port from {PORT_MIN} on."));
+        if address.ip() != self.session.peer().ip() || address.port() < FTP_DATA_PORT_MIN {
+            return turn.reply(504, format!("Name your own address and a port from {FTP_DATA_PORT_MIN} on."));
         }
         self.port.wish(Wish::Close);
         self.active = Some(address);
@@ -258,25 +259,17 @@ impl Ftp {
 
     // ---- Listings and uploads -------------------------------------------------------------
 
-    fn begin_listing(
-        &mut self,
-        form: Form,
-        options: super::listing::Options,
-        text: Option<Vec<u8>>,
-        turn: &mut Turn,
-    ) {
+    fn begin_listing(&mut self, form: Form, options: Options, text: Option<Vec<u8>>, turn: &mut Turn) {
         let Some(path) = self.path_or_folder(text.as_deref(), turn) else { return };
         let pattern = path.split().filter(|(_, name)| name.iter().any(|&byte| is_wild(byte)));
         if let Some((folder, name)) = pattern
             && self.session.entry(&path).is_err()
         {
-            let pattern = super::transfer::Wanted { pattern: Pattern::plain(name), hidden: options.all };
-            return self.begin_list(folder, List { form, pattern: Some(pattern) }, turn);
+            let wanted = Wanted::Fitting(Pattern::plain(name), options);
+            return self.begin_list(folder, List { form, wanted }, turn);
         }
-        if options.itself {
-            return self.begin_list_of_one(path, List { form, pattern: None }, turn);
-        }
-        self.begin_list(path, List { form, pattern: None }, turn);
+        let list = List { form, wanted: Wanted::All };
+        if options.itself { self.begin_list_of_one(path, list, turn) } else { self.begin_list(path, list, turn) }
     }
 
     fn store_unique(&mut self, turn: &mut Turn) {
@@ -298,6 +291,3 @@ impl Turn<'_> {
         self.reply(code, [&reply::quoted(path.as_bytes())[..], b" ", what.as_bytes()].concat());
     }
 }
-
-/// Below it are the ports of others' services (RFC 2577, section 3).
-const PORT_MIN: u16 = 1024;

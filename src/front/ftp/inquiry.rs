@@ -93,7 +93,7 @@ impl Ftp {
         match begun {
             Ok(()) => {
                 turn.begin_status(212);
-                self.doing = Doing::ListingStatus(path);
+                self.doing = Doing::ListingStatus;
             }
             Err(refusal) => turn.refuse(refusal, Some(&path)),
         }

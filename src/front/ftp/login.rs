@@ -1,17 +1,13 @@
 //! Who is there: `AUTH`, `USER`, `PASS`, and what protects the connections.
 
-use super::{Control, Doing, Ftp, Turn};
+use super::command::Protection;
+use super::{Control, Doing, Ftp, REPLY_CLOSING, Turn, reply};
 use crate::session::Refusal;
-use crate::session::login::PasswordLogin;
-use crate::text::Escaped;
+use crate::session::password::PasswordLogin;
 use zeroize::Zeroizing;
 
 impl Ftp {
-    pub(super) fn auth(&mut self, mechanism: &str, turn: &mut Turn) {
-        // RFC 4217, section 17: TLS-C asks for TLS, too; SSL is what old clients call it.
-        if !["TLS", "TLS-C", "TLS-P", "SSL"].contains(&mechanism) {
-            return turn.reply(504, "Only AUTH TLS is known here.");
-        }
+    pub(super) fn auth(&mut self, turn: &mut Turn) {
         if self.is_sealed() {
             return turn.reply(503, "This connection is encrypted already.");
         }
@@ -20,7 +16,6 @@ impl Ftp {
         }
         turn.reply(234, "Begin with TLS now.");
         self.control = Control::Sealing;
-        self.data.is_private = mechanism == "TLS-P" || mechanism == "SSL";
     }
 
     pub(super) fn protection_buffer(&mut self, turn: &mut Turn) {
@@ -31,36 +26,34 @@ impl Ftp {
         turn.reply(200, "PBSZ=0");
     }
 
-    pub(super) fn protect(&mut self, level: u8, turn: &mut Turn) {
+    pub(super) fn protect(&mut self, level: Protection, turn: &mut Turn) {
         match level {
             _ if !self.is_sealed() => turn.reply(503, "Say AUTH TLS first."),
             _ if !self.data.has_buffer_size => turn.reply(503, "Say PBSZ 0 first."),
-            b'P' => {
+            Protection::Private => {
                 self.data.is_private = true;
                 turn.reply(200, "Data connections are encrypted.");
             }
-            b'C' if self.settings.plaintext => {
+            Protection::Clear if self.settings.plaintext => {
                 self.data.is_private = false;
                 turn.reply(200, "Data connections are in the clear.");
             }
-            b'C' => turn.reply(534, "Data connections are encrypted here; say PROT P."),
-            _ => turn.reply(536, "Only PROT P and PROT C are known here."),
+            Protection::Clear => turn.reply(534, "Data connections are encrypted here; say PROT P."),
         }
     }
 
-    pub(super) fn name_user(&mut self, name: &[u8], turn: &mut Turn) {
+    pub(super) fn name_user(&mut self, name: String, turn: &mut Turn) {
         if self.session.account().is_some() {
             return turn.reply(530, "Already logged in; connect again to be somebody else.");
         }
         if !self.may_log_in(turn) {
             return;
         }
-        // A name that is no text is nobody's, and is answered as any other.
-        self.user = Some(String::from_utf8(name.to_vec()).unwrap_or_else(|_| Escaped(name).to_string()));
+        self.user = Some(name);
         turn.reply(331, "The password, please.");
     }
 
-    pub(super) fn pass(&mut self, password: Zeroizing<Vec<u8>>, turn: &mut Turn) {
+    pub(super) fn pass(&mut self, password: Zeroizing<String>, turn: &mut Turn) {
         if self.session.account().is_some() {
             return turn.reply(503, "Already logged in.");
         }
@@ -68,7 +61,6 @@ impl Ftp {
             return;
         }
         let Some(user) = self.user.take() else { return turn.reply(503, "Say USER first.") };
-        let password = Zeroizing::new(String::from_utf8_lossy(&password).into_owned());
         match self.session.begin_password_login(turn.service, &user, password) {
             Ok(()) => self.doing = Doing::CheckingPassword,
             Err(refusal) => turn.refuse(refusal, None),
@@ -92,7 +84,7 @@ impl Ftp {
                 self.doing = Doing::Refused;
                 return true;
             }
-            Err(refusal) => turn.refuse(refusal, None),
+            Err(refusal) => self.refuse_login(refusal, turn),
         }
         self.doing = Doing::Nothing;
         true
@@ -102,10 +94,14 @@ impl Ftp {
     pub(super) fn answer_refused_login(&mut self, turn: &mut Turn) -> bool {
         let Some(refusal) = self.session.login_refusal(turn.service, turn.now) else { return false };
         self.doing = Doing::Nothing;
+        self.refuse_login(refusal, turn);
+        true
+    }
+
+    fn refuse_login(&mut self, refusal: Refusal, turn: &mut Turn) {
         turn.refuse(refusal, None);
-        if refusal == Refusal::TooManyTries {
+        if reply::refusal(refusal, None).0 == REPLY_CLOSING {
             self.hang_up(turn.now);
         }
-        true
     }
 }

@@ -7,17 +7,18 @@
 //! sends too fast is held back.
 
 pub mod address;
+pub mod argument;
 pub mod command;
 mod commands;
 pub mod help;
+mod inquiry;
 pub mod line;
 pub mod listing;
 mod login;
-mod paths;
 pub mod port;
 pub mod reply;
 pub mod site;
-mod status;
+pub mod table;
 pub mod time;
 mod transfer;
 
@@ -111,6 +112,8 @@ enum Doing {
     OpeningPort(Passive),
     /// A digest is being computed, for this command.
     Hashing(Hashed, VPath),
+    /// A folder is being listed on the control connection.
+    ListingStatus,
     Transfer(Box<Transfer>),
 }
 
@@ -137,13 +140,13 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    fn reply(&mut self, code: u16, text: &str) {
+    fn reply(&mut self, code: u16, text: impl AsRef<[u8]>) {
         self.lane.outbox.append(|out| reply::put(out, code, text));
     }
 
     fn refuse(&mut self, refusal: Refusal, path: Option<&VPath>) {
         let (code, text) = reply::refusal(refusal, path);
-        self.reply(code, &text);
+        self.reply(code, text);
     }
 
     /// Whether more may be done and more may be answered.
@@ -212,6 +215,7 @@ impl Ftp {
             Doing::Refused => self.answer_refused_login(turn),
             Doing::OpeningPort(passive) => self.answer_passive(*passive, turn),
             Doing::Hashing(..) => self.hash(turn),
+            Doing::ListingStatus => self.list_status(turn),
             Doing::Transfer(_) => self.transfer(turn),
         }
     }
@@ -256,7 +260,7 @@ impl Ftp {
         match command.verb().map_or(Ok(true), |verb| self.session.settle(verb, turn.budget)) {
             // Its home is being counted.
             Ok(false) => self.pending = Some(command),
-            Ok(true) => self.begin(command, turn),
+            Ok(true) => self.begin_command(command, turn),
             Err(refusal) => turn.refuse(refusal, None),
         }
         true
@@ -279,8 +283,8 @@ impl Ftp {
             match command::parse(&line) {
                 Ok(command) => self.pending = Some(command),
                 Err(wrong) => {
-                    let (code, text) = reply::wrong(&wrong);
-                    turn.reply(code, &text);
+                    let (code, text) = wrong.reply();
+                    turn.reply(code, text);
                 }
             }
         }
@@ -296,8 +300,8 @@ impl Ftp {
 
     /// See [`super::Front::fail`].
     pub fn fail(&mut self, lane: &mut Lane, why: Refusal, now: Instant) {
-        let text = format!("{why}.");
-        lane.outbox.append(|out| reply::put(out, 421, &text));
+        let (_, text) = reply::refusal(why, None);
+        lane.outbox.append(|out| reply::put(out, REPLY_CLOSING, text));
         self.session.close(Some(why), now);
         self.port.wish(Wish::Reset);
         self.is_closing = true;
@@ -345,7 +349,7 @@ impl Ftp {
     pub fn phase(&self) -> Phase {
         match (&self.doing, self.session.phase()) {
             (Doing::Transfer(transfer), phase) => transfer.phase(phase),
-            (Doing::OpeningPort(_) | Doing::Hashing(..), _) => Phase::Working,
+            (Doing::OpeningPort(_) | Doing::Hashing(..) | Doing::ListingStatus, _) => Phase::Working,
             (_, Phase::Idle) if self.pending.is_some() => Phase::Working,
             (_, phase) => phase,
         }
@@ -376,6 +380,9 @@ impl Ftp {
 /// What somebody is told for whom there is no session.
 pub fn too_many_sessions() -> Vec<u8> {
     let mut words = Vec::new();
-    reply::put(&mut words, 421, "The server has as many sessions as it may have; try again later.");
+    reply::put(&mut words, REPLY_CLOSING, "The server has as many sessions as it may have; try again later.");
     words
 }
+
+/// "Service not available, closing control connection" (RFC 959, section 5.4).
+const REPLY_CLOSING: u16 = 421;

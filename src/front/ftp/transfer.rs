@@ -5,6 +5,7 @@
 //!                                                 └─► Commit (up) ─226─►
 //! ```
 
+use super::listing::{Facts, Options};
 use super::port::{Failure, Security, Stage, Wish};
 use super::{Doing, Ftp, Turn, listing, reply};
 use crate::glob::Pattern;
@@ -41,7 +42,23 @@ enum Kind {
 /// A listing: how it is written, and which names it has.
 pub(super) struct List {
     pub(super) form: Form,
-    pub(super) pattern: Option<Pattern>,
+    pub(super) wanted: Wanted,
+}
+
+/// Which entries of a folder are listed.
+pub(super) enum Wanted {
+    All,
+    Fitting(Pattern, Options),
+}
+
+impl Wanted {
+    fn has(&self, entry: &Listed) -> bool {
+        match self {
+            Self::All => true,
+            Self::Fitting(pattern, Options { all: true, .. }) => pattern.fits(&entry.name),
+            Self::Fitting(pattern, _) => pattern.matches(&entry.name),
+        }
+    }
 }
 
 /// How entries are written.
@@ -69,6 +86,16 @@ enum Step {
     Finish,
     /// An upload, about to appear.
     Commit,
+}
+
+impl Form {
+    pub(super) fn put(self, out: &mut Vec<u8>, entry: &Listed, now_ns: i64, facts: Facts, may_write: bool) {
+        match self {
+            Self::Long => listing::put_long(out, entry, now_ns),
+            Self::Names => listing::put_name(out, &entry.name),
+            Self::Facts => listing::put_facts(out, entry, facts, may_write),
+        }
+    }
 }
 
 impl Transfer {
@@ -145,14 +172,17 @@ impl Ftp {
             return;
         }
         let begun = match self.session.begin_list(&path) {
-            Err(Refusal::NotADirectory) if list.form != Form::Facts => return self.list_one(path, list, turn),
+            Err(Refusal::NotADirectory) if list.form != Form::Facts => return self.begin_list_of_one(path, list, turn),
             begun => begun,
         };
         self.begin(begun, Kind::List(list), path, turn);
     }
 
-    /// A listing of something that is no folder is its own line.
-    fn list_one(&mut self, path: VPath, list: List, turn: &mut Turn) {
+    /// Something that is no folder, or is to be listed itself, is one line.
+    pub(super) fn begin_list_of_one(&mut self, path: VPath, list: List, turn: &mut Turn) {
+        if !self.may_transfer(turn) {
+            return;
+        }
         let found = self.session.stat(turn.service, &path);
         if let Ok((meta, _)) = &found {
             let name = path.name().unwrap_or(b"/").to_vec();
@@ -228,7 +258,7 @@ impl Ftp {
     }
 
     fn announce(&mut self, what: &str, turn: &mut Turn) -> bool {
-        turn.reply(150, &format!("Opening the data connection for {what}."));
+        turn.reply(150, format!("Opening the data connection for {what}."));
         if let Some(address) = self.active.take() {
             self.port.wish(Wish::Connect(address));
         }
@@ -325,15 +355,10 @@ impl Ftp {
 
     fn put_entries(&mut self, list: &List, entries: &[Listed], turn: &Turn) {
         let now_ns = turn.service.store.clock.now_ns();
-        let is_writable = !self.session.is_read_only();
-        let wanted = |entry: &&Listed| list.pattern.as_ref().is_none_or(|pattern| pattern.matches(&entry.name));
+        let may_write = !self.session.is_read_only();
         self.port.lane.outbox.append(|out| {
-            for entry in entries.iter().filter(wanted) {
-                match list.form {
-                    Form::Long => listing::put_long(out, entry, now_ns),
-                    Form::Names => listing::put_name(out, &entry.name),
-                    Form::Facts => listing::put_facts(out, entry, self.facts, is_writable),
-                }
+            for entry in entries.iter().filter(|entry| list.wanted.has(entry)) {
+                list.form.put(out, entry, now_ns, self.facts, may_write);
             }
         });
     }
@@ -401,7 +426,7 @@ impl Ftp {
         }
         let Some(stored) = self.session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
         self.doing = Doing::Nothing;
-        turn.reply(226, &format!("Stored; {} bytes.", stored.size));
+        turn.reply(226, format!("Stored; {} bytes.", stored.size));
         Ok(true)
     }
 

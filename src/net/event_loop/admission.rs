@@ -7,15 +7,15 @@ use crate::front::native::Native;
 use crate::logging::ACCESS;
 use crate::net::connection::Connection;
 use crate::net::crowd::Room;
-use crate::net::descriptors;
 use crate::net::data_socket::{DataSocket, Watch};
+use crate::net::descriptors;
 use crate::net::listeners::{Accepted, Spoken, refuse_connection};
 use crate::net::transport::{Secrecy, Transport};
 use crate::net::turns::Claim;
 use crate::session::login::Origin;
 use crate::session::{Refusal, Session};
-use mio::net::{TcpStream, UnixStream};
 use mio::Interest;
+use mio::net::{TcpStream, UnixStream};
 use rustix::net::sockopt::set_socket_oobinline;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -88,7 +88,7 @@ impl EventLoop {
         let is_sealed = spoken == Spoken::ImplicitFtps;
         let transport =
             if is_sealed { Transport::sealed(stream, &mut secrecy).ok()? } else { Transport::plain(stream) };
-        let (ftp, registry) = (Rc::clone(&self.ftp), Rc::clone(&self.registry));
+        let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
         self.insert(transport, now, |transport, key, owner| {
             let front = Front::Ftp(Box::new(FtpFront::new(Session::new(owner, peer), ftp, local, is_sealed)));
             let data = DataSocket::new(local, peer.ip(), secrecy, Watch { registry, token: tokens(key).1 });
@@ -121,7 +121,7 @@ impl EventLoop {
         if !may {
             return log::warn!("a connection to the control socket from another user was refused");
         }
-        self.insert(Transport::local(stream), now, |transport, ..| {
+        self.insert(Transport::local(stream), now, |transport, _, _| {
             let address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
             Connection::new(transport, Front::Control(Box::default()), address, now)
         });
