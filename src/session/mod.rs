@@ -3,9 +3,10 @@
 //! not seen, only `now`.
 //!
 //! A verb either happens, or answers with a [`Refusal`] and leaves the session as it was. What
-//! takes long is begun by one verb and driven by another: `begin_list`, `begin_digest` by
-//! [`Session::run_task`]; `begin_upload` by [`Session::prepare_upload`], [`Session::store`],
-//! [`Session::finish_upload`] and [`Session::advance_commit`]; `begin_download` by
+//! takes long is begun by one verb and driven by another: `begin_password_login` by
+//! [`Session::advance_password_login`]; `begin_list`, `begin_digest` by [`Session::run_task`];
+//! `begin_upload` by [`Session::prepare_upload`], [`Session::store`], [`Session::finish_upload`] or
+//! [`Session::complete_upload`], and [`Session::advance_commit`]; `begin_download` by
 //! [`Session::prepare_download`] and [`Session::fetch`].
 
 pub mod audit;
@@ -21,24 +22,21 @@ pub mod task;
 pub mod upload;
 pub mod verb;
 
-use crate::account::{Account, AccountName, Candidate};
+use crate::account::AccountName;
 use crate::digest::Digest;
 use crate::lane::Budget;
 use crate::rate::TokenBucket;
-use crate::scram::{Binding, ClientFirst, ScramError, ServerExchange};
+use crate::scram::Binding;
 use crate::store::StoreError;
 use crate::store::home::Meta;
 use crate::store::quota::QuotaState;
 use crate::store::staging::KeptUpload;
 use crate::store::syncer::Synced;
-use crate::text::Quoted;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use download::{Download, DownloadPlan, Fetched, Opened};
 use journal::Transfer;
-use login::{Challenged, Login, LoginOutcome, LoginStep, Origin};
-
-use password::{Checked, PasswordCheck, PasswordLogin};
+use login::Login;
 pub use refusal::Refusal;
 use seat::Traffic;
 pub use service::{Policy, Service};
@@ -49,7 +47,6 @@ use std::time::Instant;
 use task::{FileHash, Task, TaskStep};
 use upload::{Commit, Stored, Upload, UploadPlan};
 use verb::{Effect, Verb};
-use zeroize::Zeroizing;
 
 /// What a session is waiting for; decides which deadline applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +151,11 @@ impl Session {
         self.binding
     }
 
+    /// Ties logins from now on to the connection they run on.
+    pub fn set_binding(&mut self, binding: Binding) {
+        self.binding = binding;
+    }
+
     // ---- Requests -------------------------------------------------------------------------
 
     /// Until when the next request has to wait, if it has to.
@@ -166,139 +168,6 @@ impl Session {
         if let Some(rate) = service.policy.rates.requests {
             self.requests.take(1, rate, now);
         }
-    }
-
-    // ---- Login ----------------------------------------------------------------------------
-
-    /// Ties logins from now on to the connection they run on.
-    pub fn set_binding(&mut self, binding: Binding) {
-        self.binding = binding;
-    }
-
-    /// Takes SCRAM's client-first-message; the challenge. The work is the same whether or not
-    /// there is such an account.
-    pub fn begin_login(&mut self, service: &Service, client_first: &str) -> Result<String, Refusal> {
-        self.check(Verb::Login)?;
-        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
-        if !matches!(login.step, LoginStep::Start) {
-            return Err(Refusal::WrongState);
-        }
-        let first = ClientFirst::parse(client_first).map_err(|_| Refusal::LoginMalformed)?;
-        let user = first.user().to_string();
-        let candidate = candidate(service, &user)?;
-        let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, self.binding);
-        login.step = LoginStep::Challenged(Box::new(Challenged { exchange, account: candidate.account, user }));
-        Ok(challenge)
-    }
-
-    /// Takes SCRAM's client-final-message. A wrong proof is answered later, by
-    /// [`Session::login_refusal`].
-    pub fn finish_login(
-        &mut self,
-        service: &mut Service,
-        client_final: &str,
-        now: Instant,
-    ) -> Result<LoginOutcome, Refusal> {
-        self.check(Verb::Login)?;
-        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
-        let LoginStep::Challenged(challenged) = std::mem::take(&mut login.step) else {
-            return Err(Refusal::WrongState);
-        };
-        let Challenged { exchange, account, user } = *challenged;
-        let proved = exchange.finish(client_final);
-        let account = account.filter(|_| proved.is_ok()).and_then(|account| service.accounts.still(account));
-        match (proved, account) {
-            (Ok(welcome), Some(account)) => {
-                let result = self.enter(service, &account);
-                self.log_login(&user, &result);
-                result.map(|()| LoginOutcome::Welcome(welcome))
-            }
-            (Err(ScramError::Malformed(_)), _) => Err(Refusal::LoginMalformed),
-            _ => {
-                self.refuse_login(service, &user, now);
-                Ok(LoginOutcome::Delayed)
-            }
-        }
-    }
-
-    /// Takes a name and a password as they are, for protocols that send them so;
-    /// [`Session::advance_password_login`] checks them. The work is the same whether or not
-    /// there is such an account.
-    pub fn begin_password_login(
-        &mut self,
-        service: &mut Service,
-        user: &str,
-        password: Zeroizing<String>,
-    ) -> Result<(), Refusal> {
-        self.check(Verb::Login)?;
-        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
-        if !matches!(login.step, LoginStep::Start) {
-            return Err(Refusal::WrongState);
-        }
-        let candidate = candidate(service, user)?;
-        let check = PasswordCheck::begin(&mut service.passwords, user.to_string(), candidate, &password);
-        login.step = LoginStep::Password(Box::new(check));
-        Ok(())
-    }
-
-    /// Checks the password within `budget`. A wrong one is answered later, by
-    /// [`Session::login_refusal`].
-    pub fn advance_password_login(
-        &mut self,
-        service: &mut Service,
-        budget: &mut Budget,
-        now: Instant,
-    ) -> Result<PasswordLogin, Refusal> {
-        self.check(Verb::Login)?;
-        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
-        let LoginStep::Password(check) = &mut login.step else { return Err(Refusal::WrongState) };
-        let account = match check.advance(&mut service.passwords, budget, now) {
-            Checked::Later => return Ok(PasswordLogin::Later),
-            Checked::Waiting => return Ok(PasswordLogin::Waiting),
-            Checked::Done(account) => account.and_then(|account| service.accounts.still(account)),
-        };
-        let LoginStep::Password(check) = std::mem::take(&mut login.step) else { return Err(Refusal::WrongState) };
-        let Some(account) = account else {
-            self.refuse_login(service, check.user(), now);
-            return Ok(PasswordLogin::Delayed);
-        };
-        let result = self.enter(service, &account);
-        self.log_login(check.user(), &result);
-        result?;
-        check.remember(&mut service.passwords, &account.name, now);
-        Ok(PasswordLogin::Welcome)
-    }
-
-    /// Notes a failed login, whose answer waits the longer the more there were.
-    fn refuse_login(&mut self, service: &mut Service, user: &str, now: Instant) {
-        let State::Login(login) = &mut self.state else { return };
-        login.failures += 1;
-        let delay = service.guard.failed(Origin::of(self.peer.ip()), user.parse().ok(), now);
-        login.step = LoginStep::Refused(now + delay);
-        self.log_login(user, &Err(Refusal::LoginFailed));
-    }
-
-    /// The refusal of a failed login, once its time has come.
-    pub fn login_refusal(&mut self, service: &Service, now: Instant) -> Option<Refusal> {
-        match &mut self.state {
-            State::Login(login) => login.refusal(now, service.policy.login_tries),
-            _ => None,
-        }
-    }
-
-    fn enter(&mut self, service: &mut Service, account: &Account) -> Result<(), Refusal> {
-        let seat = service.seat(&account.name)?;
-        service.accounts.check_home(account).map_err(|error| {
-            log::error!("home of {}: {error}", account.name);
-            Refusal::Io
-        })?;
-        let home = audit::open_home(service, account).map_err(|error| {
-            log::error!("home {} of {}: {error}", account.home.display(), account.name);
-            Refusal::Io
-        })?;
-        let member = Member { account: account.name.clone(), home, is_read_only: account.read_only, seat };
-        self.state = State::Command(member, None);
-        Ok(())
     }
 
     // ---- Verbs that answer at once --------------------------------------------------------
@@ -631,13 +500,4 @@ impl Session {
     fn step(&mut self, next: impl FnOnce(State) -> State) {
         self.state = next(self.state.take());
     }
-}
-
-/// What a login by this name is checked against.
-fn candidate(service: &Service, user: &str) -> Result<Candidate, Refusal> {
-    service.accounts.candidate(user).map_err(|error| {
-        // Which file is damaged is the administrator's business alone.
-        log::error!("login of {}: {error}", Quoted(user.as_bytes()));
-        Refusal::LoginFailed
-    })
 }

@@ -107,9 +107,12 @@ impl PasswordCheck {
         Checked::Done(self.account.take().filter(|_| is_right))
     }
 
-    /// From now on the password is known again.
+    /// From now on the password is known again. That does not last the longer for being used:
+    /// now and then it is computed.
     pub(super) fn remember(&self, passwords: &mut Passwords, account: &AccountName, now: Instant) {
-        passwords.remember(account, self.memo, now);
+        if self.derivation.rounds_left() == 0 {
+            passwords.remember(account, self.memo, now);
+        }
     }
 }
 
@@ -184,3 +187,64 @@ impl Passwords {
 
 /// Room for what a memo is made of besides name and password.
 const MEMO_BYTES_USUAL: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(number: usize) -> AccountName {
+        format!("a{number}").parse().expect("a name")
+    }
+
+    #[test]
+    fn memory_for_passwords_is_bounded_and_the_oldest_goes_first() {
+        let (mut passwords, now) = (Passwords::default(), Instant::now());
+        for number in 0..=LOGINS_REMEMBERED {
+            passwords.remember(&name(number), [1; 32], now + Duration::from_nanos(number as u64));
+        }
+        assert_eq!(passwords.known.len(), LOGINS_REMEMBERED);
+        assert!(!passwords.known.contains_key(&name(0)) && passwords.known.contains_key(&name(1)));
+        passwords.remember(&name(0), [1; 32], now + 2 * LOGIN_MEMORY);
+        assert_eq!(passwords.known.len(), 1, "what is over went");
+    }
+
+    #[test]
+    fn memory_for_places_that_were_left_is_bounded() {
+        let mut passwords = Passwords::default();
+        let held: Vec<_> = (0..PASSWORD_CHECKS_AT_ONCE).map(|_| passwords.enqueue()).collect();
+        for _ in 0..100_000 {
+            drop(passwords.enqueue());
+        }
+        assert!(passwords.queue.len() < 100, "{}", passwords.queue.len());
+        assert!(held.iter().all(|place| passwords.wait(place).is_none()));
+    }
+
+    #[test]
+    fn whoever_waits_longer_looks_less_often() {
+        let mut passwords = Passwords::default();
+        let places: Vec<_> = (0..1000).map(|_| passwords.enqueue()).collect();
+        let waits: Vec<_> = places.iter().map(|place| passwords.wait(place)).collect();
+        assert_eq!(waits[..3], [None, None, Some(PASSWORD_WAIT_STEP)]);
+        assert_eq!(waits[10], Some(5 * PASSWORD_WAIT_STEP));
+        assert_eq!(waits[999], Some(PASSWORD_WAIT_MAX));
+    }
+
+    #[test]
+    fn a_memo_is_of_one_name_one_password_and_one_verifier() {
+        let passwords = Passwords::default();
+        let verifier = Verifier { rounds: 4096, salt: vec![1; 8], stored_key: [2; 32], server_key: [3; 32] };
+        let memo = passwords.memo("ab", &verifier, "secret");
+        assert_eq!(memo, passwords.memo("ab", &verifier, "secret"));
+        for (user, salt, rounds, stored_key, password) in [
+            ("a", vec![1; 8], 4096, [2; 32], "secret"),
+            ("ab", vec![1; 9], 4096, [2; 32], "secret"),
+            ("ab", vec![1; 8], 4097, [2; 32], "secret"),
+            ("ab", vec![1; 8], 4096, [9; 32], "secret"),
+            ("ab", vec![1; 8], 4096, [2; 32], "Secret"),
+        ] {
+            let other = Verifier { rounds, salt, stored_key, server_key: [3; 32] };
+            assert_ne!(memo, passwords.memo(user, &other, password));
+        }
+        assert_ne!(memo, Passwords::default().memo("ab", &verifier, "secret"), "the key is random");
+    }
+}

@@ -102,11 +102,12 @@ impl Upload {
                 self.base.take().map_or(Ok(()), |base| base.check())?;
                 return Ok(true);
             }
-            if budget.is_spent() {
-                return Ok(false);
-            }
+            // Asked first, so that whoever waits for the disk has asked it for something.
             if self.is_disk_behind() {
                 self.request_sync(store, owner);
+                return Ok(false);
+            }
+            if budget.is_spent() {
                 return Ok(false);
             }
             let count = self.staged.copy_from(file, left.min(budget.left()).min(PIECE_BYTES as u64))?;

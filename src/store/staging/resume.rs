@@ -180,3 +180,23 @@ impl Home {
         Ok(Some(meta))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_copied_the_same_by_the_kernel_and_through_memory() {
+        let (source, content) = (tempfile::tempfile().expect("file"), b"0123456789");
+        source.write_all_at(content, 0).expect("written");
+        for copy in [copy_piece, copy_through_memory] {
+            let to = tempfile::tempfile().expect("file");
+            assert_eq!(copy(&source, &to, 0, 4).expect("copied"), 4);
+            assert_eq!(copy(&source, &to, 4, 100).expect("copied"), 6);
+            assert!(matches!(copy(&source, &to, 10, 1), Err(StoreError::Changed)), "there is no more");
+            let mut copied = vec![0; 11];
+            assert_eq!(to.read_at(&mut copied, 0).expect("read"), 10);
+            assert_eq!(&copied[..10], content);
+        }
+    }
+}
