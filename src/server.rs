@@ -143,6 +143,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     };
     for (key, differs) in [
         ("listen", new.listen != config.listen),
+        ("ftp", new.ftp != config.ftp),
         ("user", (&new.user, &new.group) != (&config.user, &config.group)),
         ("home_roots", new.home_roots != config.home_roots),
         ("root", new.root != config.root),
@@ -164,6 +165,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     };
     *config = Config {
         listen: config.listen.clone(),
+        ftp: config.ftp.clone(),
         home_roots: config.home_roots.clone(),
         user: config.user.clone(),
         group: config.group.clone(),
