@@ -8,6 +8,7 @@ mod common;
 mod support;
 
 use berth::net::event_loop::EventLoop;
+use berth::net::listeners::Spoken;
 use berth::net::transport::Entrance;
 use berth::store::clock::WallClock;
 use berth::tls::{Identity, ftp_server_config, server_config};
@@ -45,7 +46,7 @@ impl Broken {
             let mut event_loop = event_loop(&server.config, server.service);
             let socket = mio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
             told.send(socket.local_addr().expect("bound")).expect("waited for");
-            event_loop.listen(socket).expect("watched");
+            event_loop.listen(socket, Spoken::Native).expect("watched");
             let mut events = EventLoop::events();
             while !is_over.load(Ordering::SeqCst) {
                 event_loop.wake_at(Instant::now() + Duration::from_millis(10));

@@ -1,6 +1,6 @@
 //! `berthd quickstart`: from nothing to a server and the line that connects to it.
 
-use super::{AdminError, QuickstartArgs, password, serve, write_configuration};
+use super::{AdminError, QuickstartArgs, ftp_beside, password, serve, write_configuration};
 use crate::account::{Account, AccountName, Accounts};
 use crate::config::{Config, PORT_DEFAULT};
 use crate::net::listeners::Spoken;
@@ -27,6 +27,10 @@ pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
     let mut config = Config::load(&file)?;
     if let Some(listen) = args.listen {
         config.listen = vec![listen];
+        if let Some(ftp) = &mut config.ftp {
+            ftp.listen = vec![ftp_beside(listen)];
+            ftp.plaintext &= listen.ip().is_loopback();
+        }
     }
     serve(config, |addresses, fingerprint| {
         // If nobody reads this, the server serves all the same.

@@ -154,7 +154,7 @@ fn errors_name_the_key_and_what_is_wrong_with_it() {
         (r#"{"ftp": {"public_address": "::1"}}"#, "ftp.public_address", "IPv4"),
         (r#"{"ftp": {"public_address": "0.0.0.0"}}"#, "ftp.public_address", "one machine"),
         (r#"{"ftp": {"session_reuse": "maybe"}}"#, "ftp.session_reuse", "unknown variant"),
-        (r#"{"ftp": {"close_notify": false}}"#, "ftp.close_notify", "invalid"),
+        (r#"{"ftp": {"close_notify": "never"}}"#, "ftp.close_notify", "unknown variant"),
         (r#"{"plaintext": "yes"}"#, "plaintext", "invalid type"),
         (r#"{"home_roots": []}"#, "home_roots", "at least one"),
         (r#"{"home_roots": ["a", "a/b"]}"#, "home_roots", "lies in the other"),
