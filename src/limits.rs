@@ -135,6 +135,8 @@ pub const DATA_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 pub const FTP_LINE_BYTES_MAX: usize = PATH_BYTES_MAX + 1024;
 /// What a reply repeats of a word that is no command.
 pub const FTP_VERB_BYTES_MAX: usize = 32;
+/// What a reply repeats of the path it is about: some clients give up at a line of 2 KiB.
+pub const FTP_SUBJECT_BYTES_MAX: usize = 1024;
 /// The lowest port of passive data connections, and of the other side of active ones: those below
 /// are services, which an upload could be made to speak to.
 pub const FTP_DATA_PORT_MIN: u16 = 1024;

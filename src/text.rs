@@ -65,6 +65,17 @@ pub fn is_unprintable(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// No more than `bytes_max` of `text`, at least as many as the mark has that says there was more. What
+/// repeats a peer's text is as long as the peer likes, but the answer to it must not be.
+pub fn shortened(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let end = (0..=bytes_max - '…'.len_utf8()).rev().find(|&end| text.is_char_boundary(end));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
+    }
+    text
+}
+
 /// JSON on one line that a terminal shows as it is: unprintable characters stand as `\uHHHH`,
 /// which means the same to whoever reads it.
 pub struct PrintableJson<'a>(pub &'a serde_json::Value);

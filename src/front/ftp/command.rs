@@ -7,7 +7,7 @@ use super::site::Site;
 use super::table;
 use crate::limits::FTP_VERB_BYTES_MAX;
 use crate::session::verb::Verb;
-use crate::text::Escaped;
+use crate::text::{Escaped, shortened};
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
 use zeroize::Zeroizing;
@@ -155,11 +155,7 @@ pub enum Wrong {
 
 impl Wrong {
     pub(super) fn unknown(word: &[u8]) -> Self {
-        let (shown, mark) = match word.get(..FTP_VERB_BYTES_MAX) {
-            Some(start) => (start, "..."),
-            None => (word, ""),
-        };
-        Self::Unknown(format!("{}{mark}", Escaped(shown)))
+        Self::Unknown(shortened(Escaped(word).to_string(), FTP_VERB_BYTES_MAX))
     }
 
     /// The code and text of the reply to it.

@@ -2,6 +2,7 @@
 //! the server can do beyond RFC 959, for clients.
 
 use super::listing::Facts;
+use super::{site, table};
 
 /// A command, or a `SITE` command, and how it is read into a `C`.
 pub struct Row<R: 'static> {
@@ -30,8 +31,15 @@ pub fn columns<R>(rows: &'static [Row<R>]) -> Vec<String> {
     names.chunks(COLUMNS).map(line).collect()
 }
 
-/// One in a sentence.
-pub fn sentence<R>(row: &Row<R>) -> String {
+/// What the command called `topic` does, in a sentence; of `SITE CHMOD` and its like too.
+pub fn explanation(topic: &str) -> Option<String> {
+    match topic.strip_prefix("SITE ") {
+        Some(name) => find(site::COMMANDS, name.as_bytes()).map(sentence),
+        None => find(table::COMMANDS, topic.as_bytes()).map(sentence),
+    }
+}
+
+fn sentence<R>(row: &Row<R>) -> String {
     format!("{}: {}.", row.usage, row.does)
 }
 
@@ -67,7 +75,6 @@ const COLUMN_WIDTH: usize = 9;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{site, table};
     use super::*;
 
     #[test]
@@ -96,6 +103,14 @@ mod tests {
             (found(b"retr"), found(b"XpWd"), found(b"RET"), found(b"")),
             (Some("RETR"), Some("PWD"), None, None)
         );
+    }
+
+    #[test]
+    fn a_command_is_explained_in_a_sentence() {
+        let explained = |topic| explanation(topic).unwrap_or_default();
+        assert_eq!(explained("RETR"), "RETR path: sends a file.");
+        assert_eq!(explained("SITE CHMOD"), "SITE CHMOD mode path: sets permission bits, such as 644.");
+        assert_eq!((explanation("CHMOD"), explanation("SITE "), explanation("")), (None, None, None));
     }
 
     #[test]

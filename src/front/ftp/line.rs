@@ -46,20 +46,14 @@ impl Lines {
                 None => return Step { taken: Taken::Nothing, used: bytes.len(), is_discarding: true },
             }
         }
-        loop {
-            used += bytes[used..].iter().take_while(|byte| [CR, LF].contains(byte)).count();
-            let window = &bytes[used..bytes.len().min(used + FTP_LINE_BYTES_MAX)];
-            match line(window) {
-                // Nothing but Telnet.
-                Some((line, length)) if line.is_empty() => used += length,
-                Some((line, length)) => {
-                    return Step { taken: Taken::Line(line), used: used + length, is_discarding: false };
-                }
-                None if window.len() == FTP_LINE_BYTES_MAX => {
-                    return Step { taken: Taken::TooLong, used: used + window.len(), is_discarding: true };
-                }
-                None => return Step { taken: Taken::Nothing, used, is_discarding: false },
+        used += between_lines(&bytes[used..]);
+        let window = &bytes[used..bytes.len().min(used + FTP_LINE_BYTES_MAX)];
+        match line(window) {
+            Some((line, length)) => Step { taken: Taken::Line(line), used: used + length, is_discarding: false },
+            None if window.len() == FTP_LINE_BYTES_MAX => {
+                Step { taken: Taken::TooLong, used: used + window.len(), is_discarding: true }
             }
+            None => Step { taken: Taken::Nothing, used, is_discarding: false },
         }
     }
 }
@@ -69,6 +63,22 @@ struct Step {
     taken: Taken,
     used: usize,
     is_discarding: bool,
+}
+
+/// How many of `bytes` come before a line: ends of lines, Telnet, and what is left of Telnet where
+/// the kernel took an urgent byte out of it. No command begins with any of these.
+fn between_lines(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += match (byte, bytes.get(at + 1).copied(), bytes.get(at + 2)) {
+            (CR | LF | COMMANDS..=DONT, ..) => 1,
+            (IAC, Some(WILL..=DONT), Some(_)) => 3,
+            (IAC, Some(COMMANDS..WILL), _) => 2,
+            (IAC, Some(IAC | ..COMMANDS), _) => 1,
+            _ => break,
+        };
+    }
+    at
 }
 
 /// The line that `bytes` begin with, cleaned, and how many of them are its own; `None` without its end.
@@ -89,8 +99,6 @@ fn line(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
                 2
             }
             (CR | IAC, None) => return None,
-            // A command does not begin with it: here too an urgent byte was taken.
-            (IAC, Some(IAC)) if line.is_empty() => 1,
             (IAC, Some(IAC)) => {
                 line.push(IAC);
                 2
@@ -99,8 +107,6 @@ fn line(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
             (IAC, Some(COMMANDS..)) => 2,
             // The kernel took the urgent byte behind it.
             (IAC, Some(_)) => 1,
-            // The kernel took the urgent byte before it; no command begins so.
-            (COMMANDS..=DONT, _) if line.is_empty() => 1,
             (byte, _) => {
                 line.push(byte);
                 1
@@ -173,7 +179,9 @@ mod tests {
         check(b"\xff\xf4\xff\xf2\r\n\xff\xf4\nABOR\r\n", &[b"ABOR"], b"");
         check(b"RETR \xff\xff\xf0\r\n", &[b"RETR \xff\xf0"], b"");
         check(b"NO\xff\xfb\x0aOP\r\n\xff\xfe\r\r\n", &[b"NOOP"], b"");
-        check(b"\xff\xf4", &[], b"\xff\xf4");
+        check(&b"\xff\xf1".repeat(FTP_LINE_BYTES_MAX), &[], b"");
+        check(b"NOOP\xff\xf4", &[], b"NOOP\xff\xf4");
+        check(b"\xff\xfb", &[], b"\xff\xfb");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Entries of folders as `LIST`, `NLST` and `MLSx` write them: one line each, whatever a name holds.
 
 use super::time;
+use crate::glob::{Pattern, is_wild};
 use crate::limits::FTP_RECENT_S;
 use crate::store::home::{Kind, Meta};
 use crate::store::listing::Listed;
@@ -16,6 +17,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether a name is one that `pattern` means.
+    pub fn fits(self, pattern: &Pattern, name: &[u8]) -> bool {
+        if self.all { pattern.fits(name) } else { pattern.matches(name) }
+    }
+
     pub(super) fn add(&mut self, letter: u8) {
         match letter {
             b'a' | b'A' => self.all = true,
@@ -23,6 +29,15 @@ impl Options {
             _ => {}
         }
     }
+}
+
+/// The folder and the pattern that `path` is, if its last component is one: what clients send for
+/// `mget`. A name that is really spelled so comes first; that is for whoever asks to see.
+pub fn split_pattern(path: &[u8]) -> Option<(&[u8], Pattern)> {
+    let name_at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    let (folder, name) = path.split_at(name_at);
+    let folder = if folder.is_empty() { b"." } else { folder };
+    name.iter().any(|&byte| is_wild(byte)).then(|| (folder, Pattern::plain(name)))
 }
 
 /// Appends a line in the form of `ls -l`, its time in UTC.
@@ -86,8 +101,11 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts([bool; FACTS.len()]);
 
+/// A fact's value, where an entry has it; whether the account may write.
+type Tell = fn(&Meta, bool) -> Option<String>;
+
 /// All that there are, in the order in which they are told.
-const FACTS: [(&str, fn(&Meta, bool) -> Option<String>); 6] = [
+const FACTS: [(&str, Tell); 6] = [
     ("type", |meta, _| Some(kind(meta.kind).into())),
     ("size", |meta, _| (meta.kind == Kind::File).then(|| meta.size.to_string())),
     ("modify", |meta, _| Some(time::written(meta.mtime_ns))),
@@ -217,6 +235,19 @@ mod tests {
         assert_eq!(names, b"a??b?c?\xff\x1b\r\n");
         assert_eq!(facts, b" a??b?c?\xff\x1b\r\n");
         assert!(long.ends_with(&names));
+    }
+
+    #[test]
+    fn a_pattern_is_split_from_its_folder() {
+        for (path, folder) in [("*.txt", "."), ("/*", "/"), ("a/b/[x]?", "a/b/"), ("../*", "../")] {
+            assert_eq!(split_pattern(path.as_bytes()).expect(path).0, folder.as_bytes());
+        }
+        for path in ["", "a", "*/a", "/a/*/", "a/b"] {
+            assert_eq!(split_pattern(path.as_bytes()), None, "{path}");
+        }
+        let (_, pattern) = split_pattern(b"*.txt").expect("a pattern");
+        let (some, all) = (Options::default(), Options { all: true, itself: false });
+        assert!(some.fits(&pattern, b"a.txt") && !some.fits(&pattern, b".a.txt") && all.fits(&pattern, b".a.txt"));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Replies as RFC 959 section 4.2 writes them: a code and text on one line or on several, whatever a
 //! name in it holds. The one place where the session's refusals meet the protocol's codes.
 
+use crate::limits::FTP_SUBJECT_BYTES_MAX;
 use crate::session::Refusal;
+use crate::text::shortened;
 use crate::vpath::VPath;
 
 /// Appends a reply on one line.
@@ -30,9 +32,10 @@ pub fn put_first(out: &mut Vec<u8>, code: u16, text: impl AsRef<[u8]>) {
     put_line(out, &format!("{code}-"), text.as_ref());
 }
 
-/// Appends a line between the first and the last.
+/// Appends a line between the first and the last, such as an entry of a listing with its end.
 pub fn put_between(out: &mut Vec<u8>, line: impl AsRef<[u8]>) {
-    put_line(out, " ", line.as_ref());
+    let line = line.as_ref();
+    put_line(out, " ", line.strip_suffix(b"\r\n").unwrap_or(line));
 }
 
 /// A path as RFC 959 appendix II has it in replies: in quotes, with its own doubled.
@@ -87,7 +90,8 @@ pub fn refusal(refusal: Refusal, path: Option<&VPath>) -> (u16, String) {
         Refusal::TlsRequired => "this server takes encrypted logins only; send AUTH TLS first, or use FTPS".into(),
         refusal => refusal.to_string(),
     };
-    (code, path.map_or_else(|| sentence(&said), |path| format!("{path}: {said}.")))
+    let subject = |path: &VPath| shortened(path.to_string(), FTP_SUBJECT_BYTES_MAX);
+    (code, path.map_or_else(|| sentence(&said), |path| format!("{}: {said}.", subject(path))))
 }
 
 fn sentence(text: &str) -> String {
@@ -116,6 +120,9 @@ mod tests {
     fn lines_between_never_look_like_the_last() {
         let mut out = Vec::new();
         put_lines(&mut out, 211, "Now:", ["211 x", "", "\n211 y"], "End.");
+        put_between(&mut out, b"a\xffb\r\n");
+        assert!(out.ends_with(b"211 End.\r\n a\xff\xffb\r\n"));
+        out.truncate(out.len() - b" a\xff\xffb\r\n".len());
         assert_eq!(out, b"211-Now:\r\n 211 x\r\n \r\n ?211 y\r\n211 End.\r\n");
     }
 
@@ -131,6 +138,8 @@ mod tests {
         let path = VPath::parse("/gr\u{fc}\u{df}e\r\n.txt".as_bytes()).expect("valid");
         let (code, text) = refusal(Refusal::NotFound, Some(&path));
         assert_eq!((code, &text[..]), (550, "/gr\u{fc}\u{df}e\\r\\n.txt: there is no such file or folder."));
+        let longest = VPath::parse(&b"/\xff".repeat(2000)).expect("valid");
+        assert!(refusal(Refusal::NotFound, Some(&longest)).1.len() < 1200, "clients read lines of 2 KiB or so");
         let (code, text) = refusal(Refusal::QuotaBytes, None);
         assert_eq!((code, text.starts_with("Your disk quota") && text.ends_with('.')), (552, true));
     }

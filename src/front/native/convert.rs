@@ -4,7 +4,7 @@ use crate::lane::Lane;
 use crate::limits::ERROR_MESSAGE_BYTES_MAX;
 use crate::session::Refusal;
 use crate::store::home::{Kind, Meta};
-use crate::text::Escaped;
+use crate::text::{Escaped, shortened};
 use crate::vpath::VPath;
 use crate::wire::ErrorCode;
 use crate::wire::frame::{self, FrameType};
@@ -49,16 +49,6 @@ pub(super) fn malformed(error: &MessageError) -> ErrorReply {
 /// What an error is about.
 fn subject(name: &[u8]) -> String {
     shortened(Escaped(name).to_string(), ERROR_MESSAGE_BYTES_MAX - SENTENCE_BYTES_MAX)
-}
-
-/// What repeats a peer's text is as long as the peer likes, but its frame must not be.
-fn shortened(mut text: String, bytes_max: usize) -> String {
-    if text.len() > bytes_max {
-        let end = (0..=bytes_max - '…'.len_utf8()).rev().find(|&end| text.is_char_boundary(end));
-        text.truncate(end.unwrap_or(0));
-        text.push('…');
-    }
-    text
 }
 
 /// More than any sentence about a subject here has.

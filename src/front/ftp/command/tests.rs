@@ -137,7 +137,7 @@ fn replies_to_wrong_lines_are_plain_and_short() {
         let (_, text) = parse(&line).expect_err("wrong").reply();
         assert!(text.len() < 240 && !text.contains(char::is_control), "{text}");
     }
-    assert_eq!(parse(&[0xff; 64]), Err(Wrong::Unknown(format!("{}...", "\\xff".repeat(32)))));
+    assert_eq!(parse(&[0xff; 64]), Err(Wrong::Unknown(format!("{}\\\u{2026}", "\\xff".repeat(7)))));
 }
 
 #[test]
