@@ -4,12 +4,11 @@
 
 use super::address;
 use super::command::{Command, Epsv, Opts};
-use super::listing::Options;
+use super::listing::{Options, split_pattern};
 use super::port::{Stage, Wish};
 use super::site::Site;
 use super::transfer::{Form, List, Wanted};
 use super::{Doing, Ftp, Hashed, Passive, Turn, reply, time};
-use crate::glob::{Pattern, is_wild};
 use crate::limits::FTP_DATA_PORT_MIN;
 use crate::session::Refusal;
 use crate::store::home::Kind;
@@ -76,7 +75,7 @@ impl Ftp {
             Command::Nlst { options, path } => self.begin_listing(Form::Names, options, path, turn),
             Command::Mlsd(path) => {
                 if let Some(path) = self.path_or_folder(path.as_deref(), turn) {
-                    self.begin_list(path, List { form: Form::Facts, wanted: Wanted::All }, turn);
+                    self.begin_list(path, List { form: Form::Facts, prefix: Vec::new(), wanted: Wanted::All }, turn);
                 }
             }
             Command::Hash(path) => self.begin_hash(Hashed::Hash, &path, turn),
@@ -260,15 +259,18 @@ impl Ftp {
     // ---- Listings and uploads -------------------------------------------------------------
 
     fn begin_listing(&mut self, form: Form, options: Options, text: Option<Vec<u8>>, turn: &mut Turn) {
-        let Some(path) = self.path_or_folder(text.as_deref(), turn) else { return };
-        let pattern = path.split().filter(|(_, name)| name.iter().any(|&byte| is_wild(byte)));
-        if let Some((folder, name)) = pattern
-            && self.session.entry(&path).is_err()
+        let text = text.unwrap_or_default();
+        if let Some((folder, pattern)) = split_pattern(&text)
+            && self.folder.join(&text).is_ok_and(|path| self.session.entry(&path).is_err())
         {
-            let wanted = Wanted::Fitting(Pattern::plain(name), options);
-            return self.begin_list(folder, List { form, wanted }, turn);
+            let Some(path) = self.path_or_folder(Some(folder).filter(|folder| !folder.is_empty()), turn) else {
+                return;
+            };
+            let list = List { form, prefix: prefix(form, folder), wanted: Wanted::Fitting(pattern, options) };
+            return self.begin_list(path, list, turn);
         }
-        let list = List { form, wanted: Wanted::All };
+        let Some(path) = self.path_or_folder(Some(&text[..]).filter(|text| !text.is_empty()), turn) else { return };
+        let list = List { form, prefix: prefix(form, &text), wanted: Wanted::All };
         if options.itself { self.begin_list_of_one(path, list, turn) } else { self.begin_list(path, list, turn) }
     }
 
@@ -289,5 +291,15 @@ impl Turn<'_> {
     /// A reply about a path, as RFC 959 appendix II wants it.
     fn reply_quoted(&mut self, code: u16, path: &VPath, what: &str) {
         self.reply(code, [&reply::quoted(path.as_bytes())[..], b" ", what.as_bytes()].concat());
+    }
+}
+
+/// What stands before each name, so that it can be used as it is (RFC 1123, section 4.1.2.7).
+fn prefix(form: Form, folder: &[u8]) -> Vec<u8> {
+    match folder {
+        _ if form != Form::Names => Vec::new(),
+        b"" => Vec::new(),
+        folder if folder.ends_with(b"/") => folder.to_vec(),
+        folder => [folder, b"/"].concat(),
     }
 }

@@ -174,19 +174,19 @@ impl Ftp {
     }
 
     pub(super) fn tell_site_help(&self, about: Option<&str>, turn: &mut Turn) {
-        turn.tell_help(site::COMMANDS, about);
+        turn.tell_help(site::COMMANDS, about.map(|name| format!("SITE {name}")).as_deref());
     }
 }
 
 impl Turn<'_> {
     fn tell_help<R>(&mut self, rows: &'static [help::Row<R>], about: Option<&str>) {
-        match about.map(|name| help::find(rows, name.as_bytes())) {
+        match about.map(help::explanation) {
             None => {
                 let names = help::columns(rows);
                 let last = "HELP and a name explains one.";
                 self.lane.outbox.append(|out| reply::put_lines(out, 214, "Commands:", names, last));
             }
-            Some(Some(row)) => self.reply(214, help::sentence(row)),
+            Some(Some(explanation)) => self.reply(214, explanation),
             Some(None) => self.reply(504, "There is no such command; HELP lists those there are."),
         }
     }

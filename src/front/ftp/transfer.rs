@@ -42,6 +42,8 @@ enum Kind {
 /// A listing: how it is written, and which names it has.
 pub(super) struct List {
     pub(super) form: Form,
+    /// What stands before each name.
+    pub(super) prefix: Vec<u8>,
     pub(super) wanted: Wanted,
 }
 
@@ -55,8 +57,7 @@ impl Wanted {
     fn has(&self, entry: &Listed) -> bool {
         match self {
             Self::All => true,
-            Self::Fitting(pattern, Options { all: true, .. }) => pattern.fits(&entry.name),
-            Self::Fitting(pattern, _) => pattern.matches(&entry.name),
+            Self::Fitting(pattern, options) => options.fits(pattern, &entry.name),
         }
     }
 }
@@ -185,7 +186,10 @@ impl Ftp {
         }
         let found = self.session.stat(turn.service, &path);
         if let Ok((meta, _)) = &found {
-            let name = path.name().unwrap_or(b"/").to_vec();
+            let is_name_alone = list.prefix.is_empty();
+            let name = if is_name_alone { path.name().unwrap_or(b"/").to_vec() } else { list.prefix.clone() };
+            let name = name.strip_suffix(b"/").filter(|name| !name.is_empty()).unwrap_or(&name).to_vec();
+            let list = List { prefix: Vec::new(), wanted: Wanted::All, ..list };
             self.put_entries(&list, &[Listed { name, meta: *meta }], turn);
         }
         self.begin(found.map(|_| ()), Kind::List(list), path, turn);
@@ -358,6 +362,7 @@ impl Ftp {
         let may_write = !self.session.is_read_only();
         self.port.lane.outbox.append(|out| {
             for entry in entries.iter().filter(|entry| list.wanted.has(entry)) {
+                out.extend_from_slice(&list.prefix);
                 list.form.put(out, entry, now_ns, self.facts, may_write);
             }
         });
