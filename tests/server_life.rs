@@ -359,7 +359,7 @@ fn transactions_have_one_line_each_with_every_field() {
 
     let log = place.log("transactions.log");
     let lines: Vec<_> = log.lines().map(fields).collect();
-    let keys = ["bytes", "offset", "path", "peer", "result", "seconds", "sha256", "user", "verb"];
+    let keys = ["bytes", "digest", "offset", "path", "peer", "result", "seconds", "user", "verb"];
     for line in &lines {
         assert_eq!(line.keys().map(String::as_str).collect::<Vec<_>>(), keys);
         assert_eq!(line["user"], "ann");
@@ -374,7 +374,7 @@ fn transactions_have_one_line_each_with_every_field() {
         ["put /a 5242880 0 ok", "get /a 5242880 0 ok", "get /a 3145728 2097152 ok", "put /cut 300 0 Cancelled",]
     );
     for line in &lines[..3] {
-        assert_eq!(line["sha256"], sha256(&content));
+        assert_eq!(line["digest"], sha256(&content));
     }
     assert!(place.log("access.log").contains("verb=put path=/too-much result=QuotaBytes"));
 }
