@@ -13,10 +13,12 @@ use berth::session::state::StateName;
 use berth::session::upload::{Length, Stored, UploadPlan, UploadStart};
 use berth::session::verb::Verb;
 use berth::session::{Phase, Refusal, Session};
+use berth::store::quota::QuotaState;
+use berth::store::syncer::Synced;
 use berth::upload_id::UploadId;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use support::{MIB, PASSWORD, Rights, Server, USER, content, vpath, write};
+use support::{MIB, PASSWORD, Random, Rights, Server, USER, content, vpath, write};
 use zeroize::Zeroizing;
 
 const KEPT_FROM: usize = RESUME_BYTES_MIN as usize;
@@ -531,6 +533,78 @@ fn two_that_append_to_a_small_file_at_once_both_end_well() {
     complete(&mut server, &mut two).expect("stored");
     assert_eq!(read(&server, "log"), b"log:two");
     assert!(server.is_staging_empty());
+}
+
+#[test]
+fn whatever_uploads_of_a_few_names_do_to_each_other_the_ledger_is_the_disk() {
+    for seed in 0..12 {
+        let mut server = Server::with_quota(9 * MIB as u64);
+        server.set_sync(if seed % 2 == 0 { SyncPolicy::None } else { SyncPolicy::Data });
+        let (mut random, bytes) = (Random::new(seed), content(seed, 2 * MIB));
+        let mut sessions: Vec<Session> = (0..3).map(|_| log_in(&mut server)).collect();
+        let (mut committed, mut refused) = (0, 0);
+        for step in 0..300 {
+            let (before, already) = (visible(&server), committed);
+            let index = random.below(sessions.len());
+            let session = &mut sessions[index];
+            let result = match (session.state_name(), random.below(10)) {
+                (StateName::Command, _) => {
+                    let most = 2 * MIB as u64;
+                    let start = match random.below(4) {
+                        0 => UploadStart::Empty,
+                        1 => UploadStart::End,
+                        _ => UploadStart::At(random.below(2 * MIB) as u64),
+                    };
+                    let length = [Length::Unknown, Length::AtLeast(most)][random.below(2)];
+                    let path = ["/one", "/two"][random.below(2)];
+                    let plan = UploadPlan { length, hash: random.below(2) == 0, ..plan(path, start) };
+                    let counted = session.settle(Verb::BeginUpload, &mut Budget::new(u64::MAX));
+                    assert_eq!(counted, Ok(true), "nobody else works here");
+                    session.begin_upload(&server.service, plan, server.now)
+                }
+                (StateName::Upload, 0) => session.abort(Refusal::Cut, server.now),
+                (StateName::Upload, 1) => session.complete_upload(server.now),
+                (StateName::Upload, 2..5) => {
+                    let mut budget = Budget::new(random.below(MIB) as u64);
+                    session.prepare_upload(&mut server.service, &mut budget).map(drop)
+                }
+                (StateName::Upload, _) => {
+                    let count = random.below(700_000);
+                    session.store(&mut server.service, &bytes[..count]).map(drop)
+                }
+                (StateName::Commit, _) => {
+                    let stored = session.advance_commit(&mut server.service, server.now);
+                    committed += u32::from(matches!(stored, Ok(Some(_))));
+                    stored.map(drop)
+                }
+                (state, _) => panic!("{state:?}"),
+            };
+            // What failed is given up, as every protocol does; what came too early is not.
+            if result.is_err_and(|refusal| refusal != Refusal::WrongState) {
+                refused += 1;
+                let _ = session.abort(Refusal::Cut, server.now);
+            }
+            while let Some(synced) = server.service.store.syncer.take_synced() {
+                let Synced { owner, ticket, .. } = synced;
+                for session in &mut sessions {
+                    session.synced(Synced { owner, ticket, result: Ok(()) }).expect("the disk works");
+                }
+            }
+            let used = server.capability().ledger().state().used;
+            assert_eq!((used.bytes, used.files), server.usage_on_disk(), "seed {seed}, step {step}");
+            let QuotaState { used, reserved, .. } = server.capability().ledger().state();
+            assert!(used.bytes + reserved.bytes <= 9 * MIB as u64, "seed {seed}, step {step}");
+            assert!(visible(&server) == before || committed > already, "seed {seed}, step {step}");
+        }
+        assert!(committed > 0 && refused > 0, "seed {seed} did both: {committed}, {refused}");
+        sessions.into_iter().for_each(|mut session| session.close(None, server.now));
+        check_ledger(&mut server);
+    }
+}
+
+/// Size and time of what others see.
+fn visible(server: &Server) -> Vec<Option<(u64, i128)>> {
+    ["one", "two"].map(|path| fs::metadata(server.at(path)).ok().map(|meta| (meta.len(), ctime(&meta)))).to_vec()
 }
 
 // ---- Downloads and attributes -------------------------------------------------------------

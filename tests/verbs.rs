@@ -15,7 +15,8 @@ use berth::session::verb::{Effect, TABLE, Verb};
 use berth::session::{Refusal, Session};
 use berth::upload_id::UploadId;
 use std::collections::HashSet;
-use support::{Rights, Server, USER, keys, vpath, write};
+use support::{PASSWORD, Rights, Server, USER, keys, vpath, write};
+use zeroize::Zeroizing;
 
 const STATES: [StateName; 7] = [
     StateName::Login,
@@ -283,6 +284,34 @@ fn preparing_what_was_not_begun_is_refused_in_every_other_state() {
         }
         if state != StateName::Download {
             assert_eq!(session.prepare_download(&server.service, &mut budget), Err(Refusal::WrongState), "{state:?}");
+        }
+        assert_eq!(session.state_name(), state);
+    }
+}
+
+#[test]
+fn verbs_that_share_a_row_are_refused_where_it_says() {
+    for state in STATES {
+        let mut server = server(false);
+        let mut session = in_state(&mut server, state);
+        let mut refused = Refusal::WrongState;
+        let password = || Zeroizing::new(PASSWORD.to_string());
+        if state == StateName::Login {
+            refused = Refusal::LoginRequired;
+        } else {
+            let begun = session.begin_password_login(&mut server.service, USER, password());
+            assert_eq!(begun, Err(Refusal::WrongState), "{state:?}");
+        }
+        let mut budget = Budget::new(u64::MAX);
+        let advanced = session.advance_password_login(&mut server.service, &mut budget, server.now);
+        assert_eq!(advanced, Err(Refusal::WrongState), "{state:?}: none was begun");
+        if state != StateName::Command {
+            assert_eq!(session.stat_resumable(&vpath("/file")).map(drop), Err(refused), "{state:?}");
+        }
+        if state != StateName::Upload {
+            assert_eq!(session.complete_upload(server.now), Err(refused), "{state:?}");
+            assert_eq!(session.uploaded_bytes(), None, "{state:?}");
+            assert!(!session.waits_for_sync(), "{state:?}");
         }
         assert_eq!(session.state_name(), state);
     }

@@ -1,18 +1,17 @@
 //! A download: a file that goes out piece by piece and is known by its digest at the end.
 
+use super::read_ahead::ReadAhead;
 use super::refusal::Refusal;
 use super::task::hash_range;
 use crate::digest::Digest;
 use crate::lane::{Budget, FileRange};
-use crate::limits::{PIECE_BYTES, PREFETCH_BYTES};
+use crate::limits::PIECE_BYTES;
 use crate::store::home::{Home, Meta, meta_of};
 use crate::store::{Store, StoreError};
 use crate::vpath::VPath;
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::IoSliceMut;
-use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -81,7 +80,7 @@ pub struct Download {
     known: Option<Digest>,
     /// Otherwise everything before `next` is in here, if the digest is wanted.
     hash: Option<Sha256>,
-    prefetched: u64,
+    ahead: ReadAhead,
 }
 
 impl Download {
@@ -90,7 +89,17 @@ impl Download {
         let (file, meta) = home.open(&plan.path)?;
         let known = store.digests.get(&meta.identity);
         let hash = (plan.hash && known.is_none()).then(Sha256::new);
-        Ok(Self { plan, started: now, file: Rc::new(file), meta, offset: 0, next: 0, known, hash, prefetched: 0 })
+        Ok(Self {
+            plan,
+            started: now,
+            file: Rc::new(file),
+            meta,
+            offset: 0,
+            next: 0,
+            known,
+            hash,
+            ahead: ReadAhead::default(),
+        })
     }
 
     /// Decides where to begin; hashes what comes before it, where that is needed, as far as
@@ -147,7 +156,7 @@ impl Download {
         if left == 0 {
             return self.end(store);
         }
-        self.prefetch();
+        self.ahead.advise(&self.file, self.next, self.meta.size);
         if ranges && !self.hashes() {
             let length = left.min(max as u64);
             let range = FileRange { file: Rc::clone(&self.file), offset: self.next, length };
@@ -171,19 +180,6 @@ impl Download {
         self.next += count as u64;
         budget.spend(count as u64);
         Ok(Fetched::Bytes(count))
-    }
-
-    /// Asks the kernel for the next window, so that a cold disk does not block the loop.
-    fn prefetch(&mut self) {
-        if self.next + PREFETCH_BYTES > self.prefetched && self.prefetched < self.meta.size {
-            let start = self.prefetched.max(self.next);
-            if !is_cached(&self.file, start) {
-                let advice = rustix::fs::Advice::WillNeed;
-                // Only advice: a filesystem that takes none serves the file all the same.
-                let _ = rustix::fs::fadvise(&*self.file, start, NonZeroU64::new(2 * PREFETCH_BYTES), advice);
-            }
-            self.prefetched = start + 2 * PREFETCH_BYTES;
-        }
     }
 
     /// The digest, if what was sent is still the file. Its change time may differ: a file that
@@ -218,12 +214,4 @@ impl Download {
     pub fn offset(&self) -> u64 {
         self.offset
     }
-}
-
-/// Whether the byte at `offset` can be read without the disk: asking is a tenth of the price of
-/// advice that is not needed.
-fn is_cached(file: &File, offset: u64) -> bool {
-    let mut byte = [0];
-    let flags = rustix::io::ReadWriteFlags::NOWAIT;
-    rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, flags) == Ok(1)
 }

@@ -1,5 +1,5 @@
-//! Logging in: SCRAM or a password, and the delay of the answer to a wrong one. A right proof is answered
-//! at once, so a stranger's guesses never lock anybody out.
+//! Logging in: SCRAM or a password, and the delay of the answer to a wrong one. A right one is
+//! answered at once, so a stranger's guesses never lock anybody out.
 
 use super::password::{Checked, PasswordCheck, PasswordLogin};
 use super::refusal::Refusal;

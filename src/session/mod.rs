@@ -14,6 +14,7 @@ pub mod download;
 mod journal;
 pub mod login;
 pub mod password;
+mod read_ahead;
 pub mod refusal;
 pub mod seat;
 mod service;
@@ -340,7 +341,7 @@ impl Session {
             return Ok(None);
         }
         match &mut self.state {
-            State::Upload(_, upload) => Ok(upload.prepare(&mut service.store, self.id, budget)?),
+            State::Upload(_, upload) => upload.prepare(&mut service.store, self.id, budget),
             _ => Err(Refusal::WrongState),
         }
     }

@@ -84,7 +84,10 @@ impl Upload {
         store: &mut Store,
         owner: u64,
         budget: &mut Budget,
-    ) -> Result<Option<(u64, Option<Digest>)>, StoreError> {
+    ) -> Result<Option<(u64, Option<Digest>)>, Refusal> {
+        if self.staged.length() > self.offset {
+            return Err(Refusal::WrongState);
+        }
         if !self.copy_base(store, owner, budget)? {
             return Ok(None);
         }
@@ -96,8 +99,7 @@ impl Upload {
     /// Copies as far as `budget` and the disk go; true once there is nothing left to copy. There
     /// is no record until the client's own bytes come, so a copy cut off leaves nothing behind.
     fn copy_base(&mut self, store: &mut Store, owner: u64, budget: &mut Budget) -> Result<bool, StoreError> {
-        while let Some(Base { file, length, .. }) = &self.base {
-            let left = length - self.staged.length();
+        while let Some(left) = self.base.as_ref().map(|base| base.length - self.staged.length()) {
             if left == 0 {
                 self.base.take().map_or(Ok(()), |base| base.check())?;
                 return Ok(true);
@@ -110,7 +112,8 @@ impl Upload {
             if budget.is_spent() {
                 return Ok(false);
             }
-            let count = self.staged.copy_from(file, left.min(budget.left()).min(PIECE_BYTES as u64))?;
+            let most = left.min(budget.left()).min(PIECE_BYTES as u64);
+            let count = self.base.as_mut().map_or(Ok(0), |base| base.copy_to(&mut self.staged, most))?;
             budget.spend(count);
             self.note_written(store, owner, count);
         }

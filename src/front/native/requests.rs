@@ -67,9 +67,16 @@ impl Native {
                 let replace = mode == PutMode::Replace;
                 let length = size.map_or(Length::Unknown, Length::Exactly);
                 let start = if resume { UploadStart::Kept } else { UploadStart::Empty };
-                let (id_kept, hash) = (upload_id, true);
-                let plan =
-                    UploadPlan { path: path.clone(), length, mtime_ns, replace, if_etag, id: id_kept, start, hash };
+                let plan = UploadPlan {
+                    path: path.clone(),
+                    length,
+                    mtime_ns,
+                    replace,
+                    if_etag,
+                    id: upload_id,
+                    start,
+                    hash: true,
+                };
                 self.session.begin_upload(turn.service, plan, turn.now).map_err(at(&path))?;
                 self.run(id, if resume { Stage::PrepareUpload } else { Stage::Receive }, path);
                 return Ok(());

@@ -2,6 +2,7 @@
 //! will replace.
 
 use super::plan::{UploadPlan, UploadStart};
+use crate::session::read_ahead::ReadAhead;
 use crate::session::refusal::Refusal;
 use crate::store::StoreError;
 use crate::store::home::{Home, Meta, meta_of};
@@ -11,16 +12,23 @@ use std::rc::Rc;
 
 /// A file whose beginning is being copied. The file itself stays as it is.
 pub(super) struct Base {
-    pub(super) file: File,
+    file: File,
     /// Bytes wanted of it.
     pub(super) length: u64,
     meta: Meta,
+    ahead: ReadAhead,
 }
 
 impl Base {
-    /// What is there, if it is still the file it was: a copy of two versions is one of neither.
+    /// Refuses if it is no longer the file it was: a copy of two versions is one of neither.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         if meta_of(&self.file)?.identity == self.meta.identity { Ok(()) } else { Err(StoreError::Changed) }
+    }
+
+    /// Copies up to `most` bytes more to where `staged` ends; how many.
+    pub(super) fn copy_to(&mut self, staged: &mut Staged, most: u64) -> Result<u64, StoreError> {
+        self.ahead.advise(&self.file, staged.length(), self.length);
+        staged.copy_from(&self.file, most)
     }
 
     /// Permission bits of the file.
@@ -60,7 +68,7 @@ fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, at: Option<u64>) -> Result<(Sta
     };
     let length = start_within(plan, at, there.as_ref().map_or(0, |(_, meta)| meta.size))?;
     let staged = create(home, plan, length)?;
-    Ok((staged, there.map(|(file, meta)| Base { file, length, meta })))
+    Ok((staged, there.map(|(file, meta)| Base { file, length, meta, ahead: ReadAhead::default() })))
 }
 
 /// The byte to go on at, if there are so many and the client did not announce fewer.
