@@ -219,7 +219,13 @@ impl Session {
             return Err(Refusal::WrongState);
         }
         let candidate = candidate(service, user)?;
-        let check = PasswordCheck::begin(&mut service.passwords, user.to_string(), candidate, &password);
+        let check = PasswordCheck::begin(
+            &mut service.passwords,
+            Origin::of(self.peer.ip()),
+            user.to_string(),
+            candidate,
+            &password,
+        );
         login.step = LoginStep::Password(Box::new(check));
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Checking passwords that are sent as they are: their rounds are computed in slices, a few
-//! passwords at once and in the order in which they came; one that was right a short while ago
-//! is known again without them.
+//! passwords at once and each origin in its turn, so that who sends many waits for himself; one
+//! that was right a short while ago is known again without them.
 
+use super::login::Origin;
 use crate::account::{Account, AccountName, Candidate};
 use crate::lane::Budget;
 use crate::limits::{
@@ -51,13 +52,15 @@ pub(super) enum Checked {
 
 /// A place in the queue, left by dropping it.
 struct Place {
-    number: u64,
+    origin: Origin,
+    /// How many times everybody there has had a turn before.
+    round: u64,
 }
 
 /// What all checks share.
 pub(super) struct Passwords {
+    /// By rounds, and within one by arrival.
     queue: VecDeque<Weak<Place>>,
-    next_number: u64,
     known: HashMap<AccountName, Known>,
     /// Of this process alone, so that a memo tells nothing to who finds one.
     key: Zeroizing<[u8; 32]>,
@@ -72,17 +75,23 @@ impl Default for Passwords {
     fn default() -> Self {
         let mut key = Zeroizing::new([0; 32]);
         fill_random(&mut key[..]);
-        Self { queue: VecDeque::new(), next_number: 0, known: HashMap::new(), key }
+        Self { queue: VecDeque::new(), known: HashMap::new(), key }
     }
 }
 
 impl PasswordCheck {
     /// Gets in line. The work is the same whether or not there is such an account.
-    pub(super) fn begin(passwords: &mut Passwords, user: String, candidate: Candidate, password: &str) -> Self {
+    pub(super) fn begin(
+        passwords: &mut Passwords,
+        origin: Origin,
+        user: String,
+        candidate: Candidate,
+        password: &str,
+    ) -> Self {
         let Candidate { verifier, account } = candidate;
         let derivation = Derivation::new(password, &verifier.salt, verifier.rounds);
         let memo = passwords.memo(&user, &verifier, password);
-        Self { user, verifier, account, derivation, memo, place: passwords.enqueue(), waits_until: None }
+        Self { user, verifier, account, derivation, memo, place: passwords.enqueue(origin), waits_until: None }
     }
 
     /// The name as it was given.
@@ -117,37 +126,34 @@ impl PasswordCheck {
 }
 
 impl Passwords {
-    fn enqueue(&mut self) -> Rc<Place> {
+    /// A place behind all that have had fewer turns than this origin.
+    fn enqueue(&mut self, origin: Origin) -> Rc<Place> {
         // Places that were left go when their turn comes; that nobody can make it long by coming
         // and going is seen to here.
         if self.queue.len() >= self.queue.capacity() {
             self.queue.retain(|place| place.strong_count() > 0);
         }
-        let place = Rc::new(Place { number: self.next_number });
-        self.next_number += 1;
-        self.queue.push_back(Rc::downgrade(&place));
+        let own = self.places().filter(|place| place.origin == origin).last().map(|place| place.round + 1);
+        let round = own.or_else(|| self.places().next().map(|place| place.round)).unwrap_or(0);
+        let is_later = |place: &Weak<Place>| place.upgrade().is_some_and(|place| place.round > round);
+        let at = self.queue.iter().position(is_later).unwrap_or(self.queue.len());
+        let place = Rc::new(Place { origin, round });
+        self.queue.insert(at, Rc::downgrade(&place));
         place
+    }
+
+    fn places(&self) -> impl Iterator<Item = Rc<Place>> {
+        self.queue.iter().filter_map(Weak::upgrade)
     }
 
     /// How long `place` waits before it looks again; `None` if it is its turn.
     fn wait(&mut self, place: &Rc<Place>) -> Option<Duration> {
-        let mut first = 0;
-        for ahead in 0..PASSWORD_CHECKS_AT_ONCE {
-            let there = loop {
-                match self.queue.get(ahead).map(Weak::upgrade) {
-                    Some(None) => drop(self.queue.remove(ahead)),
-                    there => break there.flatten(),
-                }
-            };
-            let there = there?;
-            if Rc::ptr_eq(&there, place) {
-                return None;
-            }
-            first = if ahead == 0 { there.number } else { first };
+        while self.queue.front().is_some_and(|place| place.strong_count() == 0) {
+            self.queue.pop_front();
         }
-        let rows = (place.number - first) / PASSWORD_CHECKS_AT_ONCE as u64;
-        let rows = u32::try_from(rows).unwrap_or(u32::MAX).max(1);
-        Some(PASSWORD_WAIT_STEP.saturating_mul(rows).min(PASSWORD_WAIT_MAX))
+        let ahead = self.places().position(|there| Rc::ptr_eq(&there, place)).unwrap_or(0);
+        let rows = u32::try_from(ahead / PASSWORD_CHECKS_AT_ONCE).unwrap_or(u32::MAX);
+        (rows > 0).then(|| PASSWORD_WAIT_STEP.saturating_mul(rows).min(PASSWORD_WAIT_MAX))
     }
 
     fn memo(&self, user: &str, verifier: &Verifier, password: &str) -> [u8; 32] {
@@ -192,6 +198,10 @@ const MEMO_BYTES_USUAL: usize = 128;
 mod tests {
     use super::*;
 
+    fn origin(last: u8) -> Origin {
+        Origin::of([127, 0, 0, last].into())
+    }
+
     fn name(number: usize) -> AccountName {
         format!("a{number}").parse().expect("a name")
     }
@@ -211,9 +221,9 @@ mod tests {
     #[test]
     fn memory_for_places_that_were_left_is_bounded() {
         let mut passwords = Passwords::default();
-        let held: Vec<_> = (0..PASSWORD_CHECKS_AT_ONCE).map(|_| passwords.enqueue()).collect();
+        let held: Vec<_> = (0..PASSWORD_CHECKS_AT_ONCE).map(|_| passwords.enqueue(origin(1))).collect();
         for _ in 0..100_000 {
-            drop(passwords.enqueue());
+            drop(passwords.enqueue(origin(1)));
         }
         assert!(passwords.queue.len() < 100, "{}", passwords.queue.len());
         assert!(held.iter().all(|place| passwords.wait(place).is_none()));
@@ -222,11 +232,23 @@ mod tests {
     #[test]
     fn whoever_waits_longer_looks_less_often() {
         let mut passwords = Passwords::default();
-        let places: Vec<_> = (0..1000).map(|_| passwords.enqueue()).collect();
+        let places: Vec<_> = (0..1000).map(|_| passwords.enqueue(origin(1))).collect();
         let waits: Vec<_> = places.iter().map(|place| passwords.wait(place)).collect();
         assert_eq!(waits[..3], [None, None, Some(PASSWORD_WAIT_STEP)]);
         assert_eq!(waits[10], Some(5 * PASSWORD_WAIT_STEP));
         assert_eq!(waits[999], Some(PASSWORD_WAIT_MAX));
+    }
+
+    #[test]
+    fn who_sends_many_passwords_waits_for_himself() {
+        let mut passwords = Passwords::default();
+        let flood: Vec<_> = (0..1000).map(|_| passwords.enqueue(origin(1))).collect();
+        let (user, other) = (passwords.enqueue(origin(2)), passwords.enqueue(origin(3)));
+        assert_eq!(passwords.wait(&user), None, "behind the first of the flood only");
+        assert_eq!(passwords.wait(&other), Some(PASSWORD_WAIT_STEP));
+        assert_eq!(passwords.wait(&flood[1]), Some(PASSWORD_WAIT_STEP));
+        drop(flood);
+        assert_eq!(passwords.wait(&other), None);
     }
 
     #[test]

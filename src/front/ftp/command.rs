@@ -250,6 +250,8 @@ impl Command {
             Self::Stor(_) | Self::Stou | Self::Appe(_) => Verb::BeginUpload,
             Self::Hash(_) | Self::Xsha256(_) => Verb::Digest,
             Self::Avbl(_) | Self::Site(Site::Quota) => Verb::Quota,
+            Self::Mfmt { .. } | Self::Site(Site::Utime { .. }) => Verb::SetMtime,
+            Self::Site(Site::Chmod { .. }) => Verb::SetMode,
             _ => return None,
         })
     }

@@ -100,7 +100,7 @@ impl Ftp {
                 })
             }
             Command::Rmd(path) => self.change(&path, turn, |ftp, path| ftp.session.remove_folder(path)),
-            Command::Dele(path) => self.change(&path, turn, |ftp, path| ftp.session.remove_file(path)),
+            Command::Dele(path) => self.change(&path, turn, Self::remove),
             Command::Rnfr(path) => self.on_path(&path, turn, Self::rename_from),
             Command::Rnto(path) => self.on_path(&path, turn, |ftp, path, turn| ftp.rename_to(from, path, turn)),
             Command::Mfmt { mtime_ns, path } => self.set_mtime(mtime_ns, &path, turn),
@@ -170,6 +170,14 @@ impl Ftp {
             }
             Ok(_) => turn.refuse(Refusal::NotADirectory, Some(&path)),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
+        }
+    }
+
+    /// A name for which only an interrupted upload is held has a size, so it can be removed, too.
+    fn remove(&mut self, path: &VPath) -> Result<(), Refusal> {
+        match self.session.remove_file(path) {
+            Err(Refusal::NotFound) => self.session.drop_kept(&UploadId::of_path(path)),
+            removed => removed,
         }
     }
 

@@ -247,9 +247,8 @@ impl Ftp {
     }
 
     fn prepare_upload(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
-        let is_waiting = self.session.phase() == Phase::Working;
         let Some((offset, _)) = self.session.prepare_upload(turn.service, turn.budget)? else {
-            return Ok(!is_waiting || turn.budget.is_spent());
+            return Ok(!self.session.waits_for_sync());
         };
         self.know(None, offset);
         Ok(self.announce("the file", turn))
