@@ -99,7 +99,7 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::E
 }
 
 /// What a server presents itself with to FTP clients: TLS 1.2 too, and no protocol within to agree
-/// on. [`for_session`] makes one of it for each session.
+/// on. [`SessionConfig`] makes of it what one session has.
 pub fn ftp_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(ftp_provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
@@ -110,14 +110,27 @@ pub fn ftp_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustl
     Ok(Arc::new(config))
 }
 
-/// The same with tickets of its own, so that a data connection that resumes one resumes a connection
-/// of this session (RFC 4217, section 10.2).
-pub fn for_session(config: &ServerConfig) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut config = config.clone();
-    config.ticketer = rustls::crypto::ring::Ticketer::new()?;
-    // For clients that know sessions of TLS 1.2 but not their tickets.
-    config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_STORED);
-    Ok(Arc::new(config))
+/// The same for one session, with tickets of its own, so that a data connection that resumes one
+/// resumes its control connection (RFC 4217, section 10.2).
+pub struct SessionConfig {
+    /// Gives tickets out.
+    pub control: Arc<ServerConfig>,
+    /// Takes them. It gives none: a client that only sends would leave them unread, and closing
+    /// with unread bytes resets the connection.
+    pub data: Arc<ServerConfig>,
+}
+
+impl SessionConfig {
+    /// Of what all sessions share.
+    pub fn new(shared: &ServerConfig) -> Result<Self, rustls::Error> {
+        let mut control = shared.clone();
+        control.ticketer = rustls::crypto::ring::Ticketer::new()?;
+        // For clients that know sessions of TLS 1.2 but not their tickets.
+        control.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_STORED);
+        let mut data = control.clone();
+        data.send_tls13_tickets = 0;
+        Ok(Self { control: Arc::new(control), data: Arc::new(data) })
+    }
 }
 
 /// AES-128 comes first: it is as far out of reach as AES-256, and faster.

@@ -277,7 +277,7 @@ impl Connection {
         let Some(data) = self.data.as_mut().filter(|_| self.front.wants_tls() && self.lane.outbox.is_empty()) else {
             return Ok(false);
         };
-        self.transport.seal(data.secrecy())?;
+        self.transport.seal_control(data.secrecy())?;
         self.lane.inbox = Buffer::default();
         self.front.set_sealed();
         Ok(true)

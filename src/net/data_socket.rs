@@ -164,9 +164,9 @@ impl DataSocket {
         let _ = stream.set_nodelay(true);
         (self.is_readable, self.is_writable, self.is_busy) = (true, true, false);
         let (transport, needs_resumption, needs_close_notify) = match security {
-            Security::Plain => (Transport::plain(stream), false, false),
+            Security::Plain => (Transport::plain_data(stream), false, false),
             Security::Sealed { needs_resumption, needs_close_notify } => {
-                let sealed = Transport::sealed(stream, &mut self.secrecy).map_err(|_| Failure::Cut)?;
+                let sealed = Transport::sealed_data(stream, &mut self.secrecy).map_err(|_| Failure::Cut)?;
                 (sealed, needs_resumption, needs_close_notify)
             }
         };
@@ -300,6 +300,7 @@ impl DataSocket {
             match transport.flush(&mut port.lane.outbox, allowance.min(FLUSH_BUDGET)) {
                 Ok(Moved::Bytes(count)) => sent = count,
                 Ok(Moved::Blocked | Moved::End) => self.is_writable = false,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Failure::Shorter),
                 Err(error) => {
                     log::debug!("a data connection of {} ended: {error}", self.peer);
                     return Err(Failure::Cut);
@@ -329,7 +330,7 @@ impl DataSocket {
     }
 
     fn fail(&mut self, port: &mut DataPort, failure: Failure) -> usize {
-        self.state = State::Closed;
+        self.reset();
         port.set_stage(Stage::Failed(failure));
         1
     }

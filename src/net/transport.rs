@@ -8,7 +8,7 @@
 use crate::lane::{Buffer, Outbox, Piece};
 use crate::limits::SEALED_FLUSH_BUDGET;
 use crate::scram::Binding;
-use crate::tls::{Received, Sealed};
+use crate::tls::{Received, Sealed, SessionConfig};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use rustls::ServerConfig;
@@ -21,6 +21,9 @@ use std::sync::Arc;
 pub struct Transport {
     socket: Socket,
     layer: Layer,
+    /// Whether what is missing of a file that has become shorter is made up for, because its length
+    /// was announced.
+    pads: bool,
 }
 
 enum Socket {
@@ -54,7 +57,7 @@ pub struct Entrance {
 /// whatever resumes one belongs to the session.
 pub struct Secrecy {
     shared: Arc<ServerConfig>,
-    own: Option<Arc<ServerConfig>>,
+    own: Option<SessionConfig>,
 }
 
 impl Secrecy {
@@ -63,12 +66,12 @@ impl Secrecy {
         Self { shared, own: None }
     }
 
-    fn begin(&mut self) -> io::Result<Sealed> {
+    fn own(&mut self) -> io::Result<&SessionConfig> {
         let own = match self.own.take() {
             Some(own) => own,
-            None => crate::tls::for_session(&self.shared).map_err(io::Error::other)?,
+            None => SessionConfig::new(&self.shared).map_err(io::Error::other)?,
         };
-        Sealed::server(Arc::clone(self.own.insert(own)))
+        Ok(self.own.insert(own))
     }
 }
 
@@ -97,30 +100,42 @@ pub enum Moved {
 impl Transport {
     /// To a peer of the network, who has yet to choose.
     pub fn network(stream: TcpStream, entrance: Entrance) -> Self {
-        Self { socket: Socket::Network(stream), layer: Layer::Unknown(entrance) }
+        Self { socket: Socket::Network(stream), layer: Layer::Unknown(entrance), pads: true }
     }
 
     /// To a peer that has chosen to be without TLS.
     pub fn plain(stream: TcpStream) -> Self {
-        Self { socket: Socket::Network(stream), layer: Layer::Plain }
+        Self { socket: Socket::Network(stream), layer: Layer::Plain, pads: true }
     }
 
-    /// To a peer that is to begin with TLS at once, and with nothing it is tied to.
-    pub fn sealed(stream: TcpStream, secrecy: &mut Secrecy) -> io::Result<Self> {
+    /// The control connection of a peer that begins with TLS at once.
+    pub fn sealed_control(stream: TcpStream, secrecy: &mut Secrecy) -> io::Result<Self> {
         let mut transport = Self::plain(stream);
-        transport.seal(secrecy)?;
+        transport.seal_control(secrecy)?;
         Ok(transport)
     }
 
-    /// What comes from now on is TLS.
-    pub fn seal(&mut self, secrecy: &mut Secrecy) -> io::Result<()> {
-        self.layer = Layer::Sealed(Box::new(secrecy.begin()?));
+    /// What comes from now on over this control connection is TLS.
+    pub fn seal_control(&mut self, secrecy: &mut Secrecy) -> io::Result<()> {
+        self.layer = Layer::Sealed(Box::new(Sealed::server(Arc::clone(&secrecy.own()?.control))?));
         Ok(())
+    }
+
+    /// A data connection without TLS. Its end is all that tells how long a file is, so one that
+    /// becomes shorter is an error, `UnexpectedEof`.
+    pub fn plain_data(stream: TcpStream) -> Self {
+        Self { pads: false, ..Self::plain(stream) }
+    }
+
+    /// A data connection with TLS.
+    pub fn sealed_data(stream: TcpStream, secrecy: &mut Secrecy) -> io::Result<Self> {
+        let sealed = Sealed::server(Arc::clone(&secrecy.own()?.data))?;
+        Ok(Self { layer: Layer::Sealed(Box::new(sealed)), ..Self::plain_data(stream) })
     }
 
     /// To a program on this machine.
     pub fn local(stream: UnixStream) -> Self {
-        Self { socket: Socket::Local(stream), layer: Layer::Plain }
+        Self { socket: Socket::Local(stream), layer: Layer::Plain, pads: true }
     }
 
     /// The socket, for registration.
@@ -211,7 +226,7 @@ impl Transport {
     pub fn flush(&mut self, outbox: &mut Outbox, allowance: usize) -> io::Result<Moved> {
         match &mut self.layer {
             Layer::Sealed(sealed) => flush_sealed(sealed, &mut self.socket, outbox, allowance.min(SEALED_FLUSH_BUDGET)),
-            _ => flush_plain(&mut self.socket, outbox, allowance),
+            _ => flush_plain(&mut self.socket, outbox, allowance, self.pads),
         }
     }
 
@@ -274,7 +289,7 @@ fn flush_sealed(sealed: &mut Sealed, socket: &mut Socket, outbox: &mut Outbox, a
     Ok(if sent == 0 { Moved::Blocked } else { Moved::Bytes(sent) })
 }
 
-fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, allowance: usize) -> io::Result<Moved> {
+fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, allowance: usize, pads: bool) -> io::Result<Moved> {
     let mut sent = 0;
     while sent < allowance {
         let moved = match outbox.front() {
@@ -292,7 +307,8 @@ fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, allowance: usize) -> io
                 sent += count;
             }
             // A socket takes at least a byte or blocks, so the file has become shorter.
-            Moved::End => outbox.pad_range(allowance - sent),
+            Moved::End if pads => outbox.pad_range(allowance - sent),
+            Moved::End => return Err(io::ErrorKind::UnexpectedEof.into()),
             Moved::Blocked if sent == 0 => return Ok(Moved::Blocked),
             Moved::Blocked => break,
         }

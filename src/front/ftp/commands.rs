@@ -7,7 +7,7 @@ use super::command::{Command, Epsv, Opts};
 use super::listing::{Options, split_pattern};
 use super::port::{Stage, Wish};
 use super::site::Site;
-use super::transfer::{Form, List, Wanted};
+use super::transfer::{Form, List, Upload, Wanted};
 use super::{Doing, Ftp, Hashed, Passive, Turn, reply, time};
 use crate::limits::FTP_DATA_PORT_MIN;
 use crate::session::Refusal;
@@ -58,7 +58,11 @@ impl Ftp {
                 turn.reply(200, "Only EPSV is taken from now on.");
             }
             Command::Epsv(network) => self.listen_extended(network, turn),
-            Command::Abor => turn.reply(226, "There is nothing to give up."),
+            Command::Abor => {
+                self.active = None;
+                self.port.wish(Wish::Close);
+                turn.reply(226, "No transfer is under way; what was opened for one is closed.");
+            }
             Command::Allo(bytes) => {
                 self.next.length = Some(bytes);
                 turn.reply(200, "Room is promised when the upload begins.");
@@ -68,8 +72,12 @@ impl Ftp {
                 turn.reply(350, format!("The next transfer begins at byte {offset}."));
             }
             Command::Retr(path) => self.on_path(&path, turn, Self::begin_download),
-            Command::Stor(path) => self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, false, turn)),
-            Command::Appe(path) => self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, true, turn)),
+            Command::Stor(path) => {
+                self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, Upload::Store, turn))
+            }
+            Command::Appe(path) => {
+                self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, Upload::Append, turn))
+            }
             Command::Stou => self.store_unique(turn),
             Command::List { options, path } => self.begin_listing(Form::Long, options, path, turn),
             Command::Nlst { options, path } => self.begin_listing(Form::Names, options, path, turn),
@@ -284,7 +292,9 @@ impl Ftp {
 
     fn store_unique(&mut self, turn: &mut Turn) {
         let Ok(id) = UploadId::random() else { return turn.refuse(Refusal::Io, None) };
-        self.on_path(format!("ftp-{id}").as_bytes(), turn, |ftp, path, turn| ftp.begin_upload(path, false, turn));
+        self.on_path(format!("ftp-{id}").as_bytes(), turn, |ftp, path, turn| {
+            ftp.begin_upload(path, Upload::Unique, turn)
+        });
     }
 
     fn begin_hash(&mut self, hashed: Hashed, text: &[u8], turn: &mut Turn) {
@@ -297,7 +307,7 @@ impl Ftp {
 
 impl Turn<'_> {
     /// A reply about a path, as RFC 959 appendix II wants it.
-    fn reply_quoted(&mut self, code: u16, path: &VPath, what: &str) {
+    pub(super) fn reply_quoted(&mut self, code: u16, path: &VPath, what: &str) {
         self.reply(code, [&reply::quoted(path.as_bytes())[..], b" ", what.as_bytes()].concat());
     }
 }

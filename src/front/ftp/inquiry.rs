@@ -27,7 +27,11 @@ impl Ftp {
             }
             Command::Stat(None) => self.tell_status(turn),
             Command::Stat(Some(path)) => self.on_path(&path, turn, Self::begin_status_of),
-            Command::Avbl(_) => self.tell_available(turn),
+            Command::Avbl(path) => {
+                if let Some(path) = self.path_or_folder(path.as_deref(), turn) {
+                    self.tell_available(&path, turn);
+                }
+            }
             command => {
                 log::error!("{} has no answer", command.name());
                 turn.refuse(Refusal::WrongState, None);
@@ -138,10 +142,11 @@ impl Ftp {
     }
 
     /// draft-peterson-streamlined-ftp-command-extensions, section 4.
-    fn tell_available(&mut self, turn: &mut Turn) {
-        match self.session.available_bytes() {
+    fn tell_available(&mut self, path: &VPath, turn: &mut Turn) {
+        let found = self.session.stat(turn.service, path);
+        match found.and_then(|_| self.session.available_bytes()) {
             Ok(bytes) => turn.reply(213, bytes.to_string()),
-            Err(refusal) => turn.refuse(refusal, None),
+            Err(refusal) => turn.refuse(refusal, Some(path)),
         }
     }
 

@@ -266,18 +266,20 @@ impl Ftp {
         true
     }
 
-    /// Takes the next line off the inbox, and answers one that is no command.
+    /// Takes the next line off the inbox, and answers one that is no command; whether anything was
+    /// taken.
     fn receive(&mut self, turn: &mut Turn) -> bool {
         self.held_until = self.session.held_until(turn.service, turn.now);
-        if self.held_until.is_some() || self.lines.peek(&turn.lane.inbox).is_none() {
-            // The rest of a line that is too long goes all the same.
-            return match self.held_until.is_none().then(|| self.lines.take(&mut turn.lane.inbox)) {
-                Some(Taken::TooLong) => {
-                    turn.reply(500, "That line is too long; nothing of it was carried out.");
-                    true
-                }
-                _ => false,
-            };
+        if self.held_until.is_some() {
+            return false;
+        }
+        if self.lines.peek(&turn.lane.inbox).is_none() {
+            // The rest of a line that is too long goes all the same, and makes room for what waits.
+            let before = turn.lane.inbox.filled().len();
+            if self.lines.take(&mut turn.lane.inbox) == Taken::TooLong {
+                turn.reply(500, "That line is too long; nothing of it was carried out.");
+            }
+            return turn.lane.inbox.filled().len() < before;
         }
         if let Taken::Line(line) = self.take_line(turn) {
             match command::parse(&line) {

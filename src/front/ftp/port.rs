@@ -47,6 +47,8 @@ pub enum Failure {
     Unreachable,
     /// Reset, or ended in a way that its content may not be whole.
     Cut,
+    /// The file that is sent has become shorter.
+    Shorter,
     /// Its TLS does not resume that of the control connection, though it has to.
     NotResumed,
 }

@@ -35,8 +35,22 @@ pub(super) struct Transfer {
 
 enum Kind {
     Download,
-    Upload,
+    /// Whether the server chose its name, which the peer is to be told.
+    Upload {
+        is_named_here: bool,
+    },
     List(List),
+}
+
+/// How an upload was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upload {
+    /// `STOR`.
+    Store,
+    /// `APPE`.
+    Append,
+    /// `STOU`.
+    Unique,
 }
 
 /// A listing: how it is written, and which names it has.
@@ -103,10 +117,14 @@ impl Transfer {
     /// What it waits for, if the session waits for `session`.
     pub(super) fn phase(&self, session: Phase) -> Phase {
         match (&self.kind, self.step) {
-            (Kind::Upload, Step::Move) => session,
+            (Kind::Upload { .. }, Step::Move) => session,
             (_, Step::Move | Step::Finish) => Phase::Transfer,
             _ => Phase::Working,
         }
+    }
+
+    fn is_named_here(&self) -> bool {
+        matches!(self.kind, Kind::Upload { is_named_here: true })
     }
 
     /// When it is given up, if its data connection does not come.
@@ -118,7 +136,7 @@ impl Transfer {
     pub(super) fn progress(&self) -> String {
         let (verb, at) = match &self.kind {
             Kind::Download => ("Sending", self.offset + self.moved),
-            Kind::Upload => ("Receiving", self.offset + self.moved),
+            Kind::Upload { .. } => ("Receiving", self.offset + self.moved),
             Kind::List(_) => ("Listing", self.moved),
         };
         let path = String::from_utf8_lossy(self.path.as_bytes());
@@ -143,13 +161,13 @@ impl Ftp {
     }
 
     /// Begins an upload at the byte `REST` named, or at the end of what is there.
-    pub(super) fn begin_upload(&mut self, path: VPath, is_appended: bool, turn: &mut Turn) {
+    pub(super) fn begin_upload(&mut self, path: VPath, how: Upload, turn: &mut Turn) {
         let (offset, length) = (std::mem::take(&mut self.next.offset), self.next.length.take());
         if !self.may_transfer(turn) {
             return;
         }
         let start = match offset {
-            _ if is_appended => UploadStart::End,
+            _ if how == Upload::Append => UploadStart::End,
             0 => UploadStart::Empty,
             offset => UploadStart::At(offset),
         };
@@ -165,7 +183,7 @@ impl Ftp {
             hash: self.settings.hashes_uploads,
         };
         let begun = self.session.begin_upload(turn.service, plan, turn.now);
-        self.begin(begun, Kind::Upload, path, turn);
+        self.begin(begun, Kind::Upload { is_named_here: how == Upload::Unique }, path, turn);
     }
 
     pub(super) fn begin_list(&mut self, path: VPath, list: List, turn: &mut Turn) {
@@ -223,12 +241,12 @@ impl Ftp {
         let Doing::Transfer(transfer) = &self.doing else { return false };
         let done = match (transfer.step, &transfer.kind) {
             (Step::Prepare, Kind::Download) => self.prepare_download(turn),
-            (Step::Prepare, Kind::Upload) => self.prepare_upload(turn),
+            (Step::Prepare, Kind::Upload { .. }) => self.prepare_upload(turn),
             (Step::Prepare, Kind::List(_)) => Ok(self.announce("the list", turn)),
             (Step::Await(until), _) => self.await_connection(until, turn),
             (Step::Open, _) => self.await_open(),
             (Step::Move, Kind::Download) => self.send(turn),
-            (Step::Move, Kind::Upload) => self.store(turn),
+            (Step::Move, Kind::Upload { .. }) => self.store(turn),
             (Step::Move, Kind::List(_)) => self.list(turn),
             (Step::Finish, _) => self.await_end(turn),
             (Step::Commit, _) => self.commit(turn),
@@ -251,7 +269,16 @@ impl Ftp {
             return Ok(!self.session.waits_for_sync());
         };
         self.know(None, offset);
-        Ok(self.announce("the file", turn))
+        match &self.doing {
+            // RFC 1123, section 4.1.2.9.
+            Doing::Transfer(transfer) if transfer.is_named_here() => {
+                let told = [b"FILE: ", transfer.path.name().unwrap_or_default()].concat();
+                self.await_from_now(turn);
+                turn.reply(150, told);
+                Ok(true)
+            }
+            _ => Ok(self.announce("the file", turn)),
+        }
     }
 
     fn know(&mut self, size: Option<u64>, offset: u64) {
@@ -262,11 +289,15 @@ impl Ftp {
 
     fn announce(&mut self, what: &str, turn: &mut Turn) -> bool {
         turn.reply(150, format!("Opening the data connection for {what}."));
+        self.await_from_now(turn);
+        true
+    }
+
+    fn await_from_now(&mut self, turn: &Turn) {
         if let Some(address) = self.active.take() {
             self.port.wish(Wish::Connect(address));
         }
         self.set_step(Step::Await(turn.now + DATA_CONNECTION_TIMEOUT));
-        true
     }
 
     fn await_connection(&mut self, until: Instant, turn: &mut Turn) -> Result<bool, Refusal> {
@@ -309,7 +340,11 @@ impl Ftp {
     }
 
     fn check_port(&self) -> Result<(), Refusal> {
-        if let Stage::Failed(_) = self.port.stage() { Err(Refusal::Cut) } else { Ok(()) }
+        match self.port.stage() {
+            Stage::Failed(Failure::Shorter) => Err(Refusal::Changed),
+            Stage::Failed(_) => Err(Refusal::Cut),
+            _ => Ok(()),
+        }
     }
 
     // ---- Down -----------------------------------------------------------------------------
@@ -429,8 +464,12 @@ impl Ftp {
             return Ok(true);
         }
         let Some(stored) = self.session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
-        self.doing = Doing::Nothing;
-        turn.reply(226, format!("Stored; {} bytes.", stored.size));
+        let Doing::Transfer(transfer) = std::mem::replace(&mut self.doing, Doing::Nothing) else { return Ok(true) };
+        if transfer.is_named_here() {
+            turn.reply_quoted(226, &transfer.path, "is stored.");
+        } else {
+            turn.reply(226, format!("Stored; {} bytes.", stored.size));
+        }
         Ok(true)
     }
 

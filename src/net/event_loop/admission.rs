@@ -87,7 +87,7 @@ impl EventLoop {
         let mut secrecy = Secrecy::new(Arc::clone(&self.entrance.ftp_tls));
         let is_sealed = spoken == Spoken::ImplicitFtps;
         let transport =
-            if is_sealed { Transport::sealed(stream, &mut secrecy).ok()? } else { Transport::plain(stream) };
+            if is_sealed { Transport::sealed_control(stream, &mut secrecy).ok()? } else { Transport::plain(stream) };
         let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
         self.insert(transport, now, |transport, key, owner| {
             let front = Front::Ftp(Box::new(FtpFront::new(Session::new(owner, peer), ftp, local, is_sealed)));
