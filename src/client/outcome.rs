@@ -143,6 +143,7 @@ fn meaning(code: ErrorCode) -> (u8, &'static str) {
         ErrorCode::LoginRequired => (EXIT_LOGIN, ""),
         ErrorCode::LoginFailed => (EXIT_LOGIN, "check the user name and the password"),
         ErrorCode::AccountClosed => (EXIT_LOGIN, "ask whoever runs the server"),
+        ErrorCode::Kicked => (EXIT_CONNECTION, "transfers resume"),
         ErrorCode::TooMany => (EXIT_CONNECTION, "try again in a moment"),
         ErrorCode::NotFound => (EXIT_FAILED, "'ls' shows what there is"),
         ErrorCode::Exists => (EXIT_FAILED, "-f replaces it"),

@@ -8,17 +8,19 @@
 pub mod control;
 pub mod native;
 mod pipeline;
+pub mod survey;
 
 use crate::account::AccountName;
 use crate::lane::{Budget, Lane};
 use crate::scram::Binding;
 use crate::session::seat::Traffic;
-use crate::session::{Phase, Refusal, Service};
+use crate::session::{Phase, Refusal, Service, Session};
 use crate::store::syncer::Synced;
 use control::Control;
 use native::Native;
 use std::rc::Rc;
 use std::time::Instant;
+use survey::{Answer, Question};
 
 /// The protocol spoken on a connection.
 pub enum Front {
@@ -42,7 +44,7 @@ impl Front {
     pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         match self {
             Self::Native(native) => native.step(lane, service, budget, now),
-            Self::Control(control) => control.step(lane, service, budget),
+            Self::Control(control) => control.step(lane, service, budget, now),
         }
     }
 
@@ -51,6 +53,22 @@ impl Front {
         match self {
             Self::Native(native) => native.synced(lane, synced, now),
             Self::Control(_) => {}
+        }
+    }
+
+    /// What the last step wants of all connections.
+    pub fn take_question(&mut self) -> Option<Question> {
+        match self {
+            Self::Native(_) => None,
+            Self::Control(control) => control.take_question(),
+        }
+    }
+
+    /// Hands over the answer to a question.
+    pub fn answer(&mut self, answer: Answer) {
+        match self {
+            Self::Native(_) => {}
+            Self::Control(control) => control.answer(answer),
         }
     }
 
@@ -99,6 +117,14 @@ impl Front {
         match self {
             Self::Native(native) => native.session().account().is_none(),
             Self::Control(_) => false,
+        }
+    }
+
+    /// The session, if this is one of the network.
+    pub fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Native(native) => Some(native.session()),
+            Self::Control(_) => None,
         }
     }
 

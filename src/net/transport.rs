@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub struct Transport {
     socket: Socket,
     layer: Layer,
+    /// The socket was told that nothing more comes.
+    is_shut: bool,
 }
 
 enum Socket {
@@ -73,17 +75,17 @@ pub enum Moved {
 impl Transport {
     /// To a peer of the network, who has yet to choose.
     pub fn network(stream: TcpStream, entrance: Entrance) -> Self {
-        Self { socket: Socket::Network(stream), layer: Layer::Unknown(entrance) }
+        Self { socket: Socket::Network(stream), layer: Layer::Unknown(entrance), is_shut: false }
     }
 
     /// To a peer that has chosen to be without TLS.
     pub fn plain(stream: TcpStream) -> Self {
-        Self { socket: Socket::Network(stream), layer: Layer::Plain }
+        Self { socket: Socket::Network(stream), layer: Layer::Plain, is_shut: false }
     }
 
     /// To a program on this machine.
     pub fn local(stream: UnixStream) -> Self {
-        Self { socket: Socket::Local(stream), layer: Layer::Plain }
+        Self { socket: Socket::Local(stream), layer: Layer::Plain, is_shut: false }
     }
 
     /// The socket, for registration.
@@ -172,6 +174,10 @@ impl Transport {
         if let Layer::Sealed(sealed) = &mut self.layer
             && !sealed.close(&mut self.socket).unwrap_or(true)
         {
+            return;
+        }
+        // Each time makes an event, even if nothing is left to be told: it would go round for ever.
+        if std::mem::replace(&mut self.is_shut, true) {
             return;
         }
         let _ = match &self.socket {

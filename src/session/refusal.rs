@@ -30,6 +30,9 @@ pub enum Refusal {
     /// Locked or removed while logged in.
     #[error("this account was locked or removed by the administrator")]
     AccountClosed,
+    /// Ended by the administrator, who has nothing against another.
+    #[error("the administrator ended this session; ask why before you connect again")]
+    Kicked,
     /// Nothing at the path.
     #[error("there is no such file or folder")]
     NotFound,

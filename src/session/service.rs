@@ -1,6 +1,7 @@
 //! What all sessions share: accounts, files, who failed to log in, what was decided.
 
 use super::login::LoginGuard;
+use super::overview::Total;
 use super::refusal::Refusal;
 use super::seat::{Seat, Seats};
 use crate::account::{AccountName, Accounts};
@@ -49,6 +50,11 @@ impl Service {
     /// The shared part of all sessions.
     pub fn new(accounts: Accounts, store: Store, policy: Policy) -> Self {
         Self { accounts, store, guard: LoginGuard::default(), policy, seats: Seats::default() }
+    }
+
+    /// What the transfers that have ended were in all.
+    pub fn total(&self) -> &Total {
+        &self.seats.total
     }
 
     /// A seat for one more session of `account`.
