@@ -28,11 +28,14 @@ pub(super) fn run(args: &StatusArgs, config: &Config) -> Result<(), AdminError> 
 /// Asks for a report.
 fn ask(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<Report, AdminError> {
     let mut report = Report::default();
-    dialogue.ask(&ControlRequest::Status { all: args.all }, |reply| match reply {
-        ControlReply::Session(session) => Ok(report.sessions.push(session)),
-        ControlReply::User(user) => Ok(report.users.push(user)),
-        ControlReply::Server(server) => Ok(report.server = Some(server)),
-        other => Err(dialogue::unexpected(&other)),
+    dialogue.ask(&ControlRequest::Status { all: args.all }, |reply| {
+        match reply {
+            ControlReply::Session(session) => report.sessions.push(session),
+            ControlReply::User(user) => report.users.push(user),
+            ControlReply::Server(server) => report.server = Some(server),
+            other => return Err(dialogue::unexpected(&other)),
+        }
+        Ok(())
     })?;
     report.sort();
     Ok(report)
@@ -118,7 +121,7 @@ fn draw(lines: &[String], is_first: bool) -> Result<(), AdminError> {
     for line in lines {
         screen.push_str(line);
         screen.push_str(REST_OF_LINE);
-        screen.push_str("\r\n");
+        screen.push('\n');
     }
     screen.push_str(REST_OF_SCREEN);
     let mut out = io::stdout().lock();

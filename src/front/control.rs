@@ -201,3 +201,67 @@ pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>) -> Ac
 fn reply(lane: &mut Lane, id: u32, reply: &ControlReply) {
     lane.outbox.append(|out| frame::put_json(out, FrameType::Control, id, reply));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Accounts;
+    use crate::config::Config;
+    use crate::front::survey::{Errand, Seen};
+    use crate::limits::{PATH_BYTES_MAX, SURVEY_SLOTS_PER_TURN, TURN_BUDGET};
+    use crate::session::Policy;
+    use crate::session::overview::{Overview, Transfer};
+    use crate::session::state::StateName;
+    use crate::store::Store;
+    use crate::store::syncer::Syncer;
+    use crate::vpath::VPath;
+
+    /// A page of sessions with the longest paths there are, each byte of which is escaped.
+    fn page(next: Option<usize>, now: Instant) -> Answer {
+        let path = [b"/".as_slice(), &[1; PATH_BYTES_MAX - 1]].concat();
+        let components: Vec<&[u8]> = path[1..].chunks(200).collect();
+        let path = VPath::parse(&[b"/", components.join(&b'/').as_slice()].concat()[..PATH_BYTES_MAX]).expect("a path");
+        let transfer = Transfer { verb: "put", is_upload: true, path, bytes: 1, offset: 0, size: None, started: now };
+        let peer = ([127, 0, 0, 1], 1).into();
+        let overview = Overview { member: None, peer, state: StateName::Upload, transfer: Some(transfer) };
+        let seen = |session| Seen { session, overview: overview.clone() };
+        let seen = (0..SURVEY_SLOTS_PER_TURN as u64).map(seen).collect();
+        Answer { seen, kicked: 0, next, turns: Default::default(), uptime: Default::default() }
+    }
+
+    #[test]
+    fn a_status_is_told_in_pieces_that_the_outbox_holds_and_asks_for_no_page_before_there_is_room() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("valid");
+        let store = Store::new(Vec::new(), config.partial_expiry, Syncer::inline()).expect("random numbers");
+        let mut service = Service::new(Accounts::open(&config).expect("none"), store, Policy::from(&config));
+        let (mut control, mut lane, now) = (Control::default(), Lane::default(), Instant::now());
+        let mut bytes = Vec::new();
+        frame::put_json(&mut bytes, FrameType::Control, 1, &ControlRequest::Status { all: false });
+        lane.inbox.room(bytes.len()).copy_from_slice(&bytes);
+        lane.inbox.commit(bytes.len());
+
+        let (mut said, mut asked) = (Vec::new(), Vec::new());
+        while !said.ends_with(br#"{"re":"end"}"#) {
+            let moved = control.step(&mut lane, &mut service, &mut Budget::new(TURN_BUDGET), now);
+            assert!(lane.outbox.held_bytes() <= OUTBOX_BYTES_HIGH + CONTROL_BYTES_MAX);
+            if let Some(question) = control.take_question() {
+                assert_eq!(question.errand, Errand::Look);
+                assert!(lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH, "asked while there is no room");
+                asked.push(question.from);
+                control.answer(page((asked.len() < 3).then_some(asked.len() * SURVEY_SLOTS_PER_TURN), now));
+            } else {
+                assert!(moved, "it waits for nothing");
+            }
+            while let Some(crate::lane::Piece::Bytes(bytes)) = lane.outbox.front() {
+                let count = bytes.len();
+                said.extend_from_slice(bytes);
+                lane.outbox.advance(count);
+            }
+        }
+        assert_eq!(asked, [0, SURVEY_SLOTS_PER_TURN, 2 * SURVEY_SLOTS_PER_TURN]);
+        let sessions = said.windows(14).filter(|window| window == br#""re":"session""#).count();
+        assert_eq!(sessions, 3 * SURVEY_SLOTS_PER_TURN);
+        assert_eq!(control.phase(), Phase::Idle);
+    }
+}

@@ -65,7 +65,8 @@ impl Report {
         };
         let left = rows.saturating_sub(lines.len());
         let users = fitting(users, columns, (left / 3).max(left.saturating_sub(sessions.len() + 2)));
-        let sessions = fitting(sessions, columns, left.saturating_sub(users.len() + 2));
+        let taken = if users.is_empty() { 1 } else { users.len() + 2 };
+        let sessions = fitting(sessions, columns, left.saturating_sub(taken));
         add(&mut lines, sessions);
         add(&mut lines, users);
         // A part of it would mislead.
