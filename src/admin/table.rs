@@ -120,7 +120,7 @@ fn end_of(text: &str, width: usize) -> String {
 /// Cells but the last are cut here on a terminal: a name may be much longer.
 const CELL_WIDTH_MAX: usize = 24;
 /// For less than this of the last column others make room.
-const LAST_WIDTH_MIN: usize = 12;
+const LAST_WIDTH_MIN: usize = 10;
 
 #[cfg(test)]
 mod tests {

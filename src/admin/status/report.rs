@@ -176,7 +176,7 @@ fn turn_summary(turns: &[TurnTimes]) -> String {
     };
     match total {
         0 => "turns 0".into(),
-        _ => format!("turns {total}  half {}  99% {}  all {}", within(50), within(99), within(100)),
+        _ => format!("turns {total}  all {}  99% {}  half {}", within(100), within(99), within(50)),
     }
 }
 
