@@ -1,10 +1,14 @@
 //! The command line of `berthd`: what there is to type, what it does, and how it ends. Every
 //! failure is one message that says what happened, to what, and what to do next.
 
+mod dialogue;
 mod error;
 mod fingerprint;
+mod kick;
 mod password;
 mod quickstart;
+mod status;
+mod table;
 mod usage;
 mod user;
 
@@ -54,6 +58,10 @@ enum Command {
     },
     /// Show what accounts use, or compare it with the disk
     Usage(UsageArgs),
+    /// Show what the running server does: sessions, transfers, quotas, how long turns take
+    Status(StatusArgs),
+    /// End sessions of the running server; uploads can be resumed
+    Kick(KickArgs),
     /// Add, show and change accounts; changes hold from the next login
     #[command(subcommand)]
     User(UserCommand),
@@ -80,6 +88,32 @@ struct UsageArgs {
     #[arg(long)]
     repair: bool,
     /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Show it again each second until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+    /// The quotas of all users, not just of those who are logged in
+    #[arg(long)]
+    all: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct KickArgs {
+    /// A session by its number in `berthd status`, or an account, all of whose sessions end
+    #[arg(value_name = "SESSION|USER")]
+    whom: String,
+    /// It is an account, though it looks like a number
+    #[arg(long)]
+    user: bool,
+    /// One JSON object
     #[arg(long)]
     json: bool,
 }
@@ -239,6 +273,8 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
         Command::Check => check(&Config::load(&file)?),
         Command::Fingerprint { json } => fingerprint::run(&Config::load(&file)?, json),
         Command::Usage(args) => usage::run(&args, &load(&file)?),
+        Command::Status(args) => status::run(&args, &load(&file)?),
+        Command::Kick(args) => kick::run(&args, &load(&file)?),
         Command::User(command) => user::run(command, &load(&file)?),
     }
 }

@@ -83,6 +83,14 @@ pub const ACCEPTS_PER_ROUND: usize = 64;
 /// What part of all descriptors may become sockets: those that are left are for the homes and
 /// files of those who are in, and strangers cannot take them.
 pub const DESCRIPTORS_FOR_SOCKETS_PERCENT: u64 = 60;
+/// Connections the loop looks at in one turn for an administrator who asks about all of them: some
+/// ten microseconds.
+pub const SURVEY_SLOTS_PER_TURN: usize = 128;
+/// Steps of a histogram of times, each twice the last: from a microsecond to half a second, and
+/// what is longer.
+pub const HISTOGRAM_STEPS: usize = 21;
+/// How often `berthd status --watch` asks.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Readiness events taken from one poll.
 pub const EVENTS_PER_POLL: usize = 1024;
 /// Pause after accept failed for want of descriptors or memory; no new edge will announce the

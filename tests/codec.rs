@@ -3,7 +3,9 @@
 use berth::digest::Digest;
 use berth::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX};
 use berth::upload_id::UploadId;
-use berth::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest};
+use berth::wire::control::{
+    AccountUsage, AuditMode, ControlReply, ControlRequest, ServerReport, SessionReport, TurnTimes, UserReport, Whom,
+};
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES, PING_BYTES_MAX, WireError};
 use berth::wire::message::{
     End, Entry, EntryKind, ErrorReply, MessageError, Name, Partial, PutMode, QuotaReport, WireLimits,
@@ -456,6 +458,45 @@ fn json_that_means_harm_is_an_error_in_every_message_and_never_a_panic() {
         error: None,
     };
     check_refused(&ControlReply::Usage(usage));
+    check_refused(&ControlRequest::Status { all: true });
+    check_refused(&ControlRequest::Kick { whom: Whom::Session(1) });
+    check_refused(&ControlRequest::Kick { whom: Whom::User("ann".into()) });
+    check_refused(&ControlReply::Kicked { sessions: 1 });
+    let session = SessionReport {
+        session: 1,
+        user: Some("ann".into()),
+        address: "a".into(),
+        state: "upload".into(),
+        path: Some(Name::from("/p")),
+        size: Some(2),
+        position: Some(3),
+        rate: Some(4),
+    };
+    check_refused(&ControlReply::Session(session));
+    let user = UserReport {
+        user: "ann".into(),
+        sessions: 1,
+        used_bytes: Some(2),
+        used_files: Some(3),
+        reserved_bytes: 4,
+        limit_bytes: Some(5),
+        limit_files: Some(6),
+        error: Some("e".into()),
+    };
+    check_refused(&ControlReply::User(user));
+    let server = ServerReport {
+        seconds: 1,
+        sessions: 2,
+        strangers: 3,
+        uploading: 4,
+        downloading: 5,
+        uploads: 6,
+        downloads: 7,
+        bytes_up: 8,
+        bytes_down: 9,
+        turns: vec![TurnTimes { below_us: Some(1), count: 2 }],
+    };
+    check_refused(&ControlReply::Server(server));
 }
 
 #[test]

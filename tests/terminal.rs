@@ -500,3 +500,27 @@ fn ctrl_c_is_for_the_command_that_runs_outside_and_the_shell_goes_on() {
 
 /// Between Ctrl-C and the prompt; a second is the aim, the rest is for a busy machine.
 const PROMPT_BACK: Duration = Duration::from_secs(3);
+
+// ---- The server's ---------------------------------------------------------------------------
+
+#[test]
+fn a_watched_status_fits_the_terminal_and_ends_with_ctrl_c() {
+    let (place, server) = started();
+    let _sessions: Vec<_> = (0..40).map(|_| common::peer::Peer::connect(server.address)).collect();
+    for columns in [80, 40] {
+        let mut terminal = Terminal::open(&place.berthd(&["status", "--watch"]), columns);
+        terminal.expect("\x1b[2J\x1b[H");
+        for _ in 0..2 {
+            let screen = terminal.expect("\x1b[J");
+            let lines: Vec<&str> = screen.trim_end_matches("\x1b[K\r\n").split("\x1b[K\r\n").collect();
+            assert!(lines[0].starts_with("running ") && lines[0].ends_with("strangers 40"), "{lines:?}");
+            assert!(lines.len() <= 24, "{lines:?}");
+            assert!(lines.iter().any(|line| line.starts_with('…') && line.ends_with(" more")), "{lines:?}");
+            assert!(lines.iter().all(|line| line.chars().count() < columns && !line.contains('\x1b')), "{lines:?}");
+            terminal.expect("\x1b[H");
+        }
+        terminal.type_keys(CTRL_C);
+        let (code, _) = terminal.ended();
+        assert_eq!(code, Some(0));
+    }
+}

@@ -5,6 +5,7 @@ use super::script::content;
 use super::support::{Got, Peer, Rights, Server, write};
 use berth::config::SyncPolicy;
 use berth::front::control::Control;
+use berth::front::survey::Answer;
 use berth::lane::{Budget, Lane, Piece};
 use berth::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INBOX_BYTES, TURN_BUDGET};
 use berth::wire::Reply;
@@ -128,7 +129,13 @@ pub(super) fn control(input: &[u8]) {
         let count = room.len().min(bytes.len());
         room[..count].copy_from_slice(&bytes[..count]);
         lane.inbox.commit(count);
-        while control.step(&mut lane, &mut server.service, &mut Budget::new(TURN_BUDGET)) {}
+        loop {
+            while control.step(&mut lane, &mut server.service, &mut Budget::new(TURN_BUDGET), server.now) {}
+            let Some(question) = control.take_question() else { break };
+            let next = (question.from < 2).then_some(question.from + 1);
+            let (turns, uptime) = Default::default();
+            control.answer(Answer { seen: Vec::new(), kicked: 1, next, turns, uptime });
+        }
     }
     check_control_replies(&mut lane, is_known);
     assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
@@ -148,7 +155,7 @@ fn check_control_replies(lane: &mut Lane, is_known: bool) {
         let again = serde_json::to_vec(&reply).expect("serializes");
         assert_eq!(serde_json::from_slice::<ControlReply>(&again).expect("reads back"), reply);
         assert!(!is_known || id == next, "answers come in order");
-        next = if matches!(reply, ControlReply::Usage(_)) { id } else { id + 1 };
+        next = if matches!(reply, ControlReply::End {} | ControlReply::Error { .. }) { id + 1 } else { id };
         rest = &rest[used..];
     }
     assert!(rest.is_empty());

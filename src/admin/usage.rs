@@ -1,23 +1,19 @@
 //! `berthd usage`: asks the running server, or counts the disk where none runs.
 
+use super::dialogue::{self, Dialogue};
 use super::{AdminError, UsageArgs, print_json};
 use crate::account::Accounts;
 use crate::config::Config;
-use crate::control_socket;
 use crate::front::control;
-use crate::lane::{Budget, Buffer};
-use crate::limits::CONTROL_BYTES_MAX;
+use crate::lane::Budget;
 use crate::session::audit::AuditStep;
 use crate::session::{Policy, Service};
 use crate::store::Store;
 use crate::store::quota::QuotaState;
 use crate::store::syncer::Syncer;
 use crate::text::Size;
-use crate::wire::Frame;
 use crate::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest};
-use crate::wire::frame::{self, FrameType, HEADER_BYTES};
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Write};
 
 pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
     let mode = match (args.verify, args.repair) {
@@ -26,12 +22,12 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
         _ => AuditMode::Show,
     };
     let user = args.name.as_ref().map(ToString::to_string);
-    let socket = control_socket::connect(config.folder()).map_err(|error| {
-        AdminError::Failed(format!("cannot ask the running server: {error}; are you its user or root?"))
-    })?;
     let mut table = Table { json: args.json, repairs: args.repair, has_header: false, faults: 0 };
-    match socket {
-        Some(socket) => ask(socket, &ControlRequest::Usage { user, mode }, |usage| table.print(&usage))?,
+    match Dialogue::begin(config)? {
+        Some(mut dialogue) => dialogue.ask(&ControlRequest::Usage { user, mode }, |reply| match reply {
+            ControlReply::Usage(usage) => table.print(&usage),
+            other => Err(dialogue::unexpected(&other)),
+        })?,
         None => count(config, user, mode, |usage| table.print(&usage))?,
     }
     match table.faults {
@@ -42,44 +38,7 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
     }
 }
 
-/// Sends one request to the server and hands on its answers.
-fn ask(
-    mut socket: UnixStream,
-    request: &ControlRequest,
-    mut take: impl FnMut(AccountUsage) -> Result<(), AdminError>,
-) -> Result<(), AdminError> {
-    let mut bytes = Vec::new();
-    frame::put_json(&mut bytes, FrameType::Control, 1, request);
-    socket.write_all(&bytes)?;
-    let mut inbox = Buffer::default();
-    loop {
-        let reply = match frame::decode(inbox.filled(), CONTROL_BYTES_MAX) {
-            Ok(Some((Frame::Control { body, .. }, size))) => serde_json::from_slice(body).map(|reply| (reply, size)),
-            Ok(Some(_)) | Err(_) => return Err(not_understood("a frame that is no answer")),
-            Ok(None) => {
-                let count = socket.read(inbox.room(HEADER_BYTES + CONTROL_BYTES_MAX))?;
-                if count == 0 {
-                    return Err(AdminError::Failed("the server ended before it had answered; ask again".into()));
-                }
-                inbox.commit(count);
-                continue;
-            }
-        };
-        let (reply, size) = reply.map_err(|error| not_understood(&error.to_string()))?;
-        inbox.consume(size);
-        match reply {
-            ControlReply::Usage(usage) => take(usage)?,
-            ControlReply::End {} => return Ok(()),
-            ControlReply::Error { message } => return Err(AdminError::Failed(message)),
-        }
-    }
-}
-
-fn not_understood(what: &str) -> AdminError {
-    AdminError::Failed(format!("the running server answered with {what}; is it of another version? restart it"))
-}
-
-/// The same without a server: the disk is all there is, so it is always counted.
+/// Without a server the disk is all there is, so it is always counted.
 fn count(
     config: &Config,
     user: Option<String>,

@@ -143,6 +143,7 @@ fn meaning(code: ErrorCode) -> (u8, &'static str) {
         ErrorCode::LoginRequired => (EXIT_LOGIN, ""),
         ErrorCode::LoginFailed => (EXIT_LOGIN, "check the user name and the password"),
         ErrorCode::AccountClosed => (EXIT_LOGIN, "ask whoever runs the server"),
+        ErrorCode::Kicked => (EXIT_CONNECTION, ""),
         ErrorCode::TooMany => (EXIT_CONNECTION, "try again in a moment"),
         ErrorCode::NotFound => (EXIT_FAILED, "'ls' shows what there is"),
         ErrorCode::Exists => (EXIT_FAILED, "-f replaces it"),
@@ -213,6 +214,7 @@ mod tests {
             (refused(ErrorCode::DiskFull, ""), 6),
             (refused(ErrorCode::Mismatch, ""), 5),
             (refused(ErrorCode::ShuttingDown, ""), 3),
+            (refused(ErrorCode::Kicked, ""), 3),
         ] {
             assert_eq!(failure.exit_code(), code, "{failure:?}");
         }

@@ -394,7 +394,11 @@ fn may_resume(error: &ErrorReply) -> bool {
     error.retry
         || matches!(
             error.code,
-            ErrorCode::Cancelled | ErrorCode::ShuttingDown | ErrorCode::Timeout | ErrorCode::DiskFull
+            ErrorCode::Cancelled
+                | ErrorCode::Kicked
+                | ErrorCode::ShuttingDown
+                | ErrorCode::Timeout
+                | ErrorCode::DiskFull
         )
 }
 

@@ -9,12 +9,13 @@ pub mod control;
 pub mod ftp;
 pub mod native;
 mod pipeline;
+pub mod survey;
 
 use crate::account::AccountName;
 use crate::lane::{Budget, Lane};
 use crate::scram::Binding;
 use crate::session::seat::Traffic;
-use crate::session::{Phase, Refusal, Service};
+use crate::session::{Phase, Refusal, Service, Session};
 use crate::store::syncer::Synced;
 use control::Control;
 use ftp::Ftp;
@@ -22,6 +23,7 @@ use ftp::port::DataPort;
 use native::Native;
 use std::rc::Rc;
 use std::time::Instant;
+use survey::{Answer, Question};
 
 /// The protocol spoken on a connection.
 pub enum Front {
@@ -68,7 +70,7 @@ impl Front {
         match self {
             Self::Native(native) => native.step(lane, service, budget, now),
             Self::Ftp(ftp) => ftp.step(lane, service, budget, now),
-            Self::Control(control) => control.step(lane, service, budget),
+            Self::Control(control) => control.step(lane, service, budget, now),
         }
     }
 
@@ -78,6 +80,22 @@ impl Front {
             Self::Native(native) => native.synced(lane, synced, now),
             Self::Ftp(ftp) => ftp.synced(lane, synced, now),
             Self::Control(_) => {}
+        }
+    }
+
+    /// What the last step wants of all connections.
+    pub fn take_question(&mut self) -> Option<Question> {
+        match self {
+            Self::Native(_) | Self::Ftp(_) => None,
+            Self::Control(control) => control.take_question(),
+        }
+    }
+
+    /// Hands over the answer to a question.
+    pub fn answer(&mut self, answer: Answer) {
+        match self {
+            Self::Native(_) | Self::Ftp(_) => {}
+            Self::Control(control) => control.answer(answer),
         }
     }
 
@@ -128,38 +146,31 @@ impl Front {
 
     /// Whether nobody has logged in, or has left: a peer of the network that is owed little.
     pub fn is_stranger(&self) -> bool {
+        self.session().is_some_and(|session| session.account().is_none())
+    }
+
+    /// The session, if this is one of the network.
+    pub fn session(&self) -> Option<&Session> {
         match self {
-            Self::Native(native) => native.session().account().is_none(),
-            Self::Ftp(ftp) => ftp.session().account().is_none(),
-            Self::Control(_) => false,
+            Self::Native(native) => Some(native.session()),
+            Self::Ftp(ftp) => Some(ftp.session()),
+            Self::Control(_) => None,
         }
     }
 
     /// What the session's account has moved.
     pub fn traffic(&self) -> Option<&Rc<Traffic>> {
-        match self {
-            Self::Native(native) => native.session().traffic(),
-            Self::Ftp(ftp) => ftp.session().traffic(),
-            Self::Control(_) => None,
-        }
+        self.session().and_then(Session::traffic)
     }
 
     /// Whose account is logged in.
     pub fn account(&self) -> Option<&AccountName> {
-        match self {
-            Self::Native(native) => native.session().account(),
-            Self::Ftp(ftp) => ftp.session().account(),
-            Self::Control(_) => None,
-        }
+        self.session().and_then(Session::account)
     }
 
     /// What the session is doing, in a word for the log.
     pub fn activity(&self) -> String {
-        match self {
-            Self::Native(native) => format!("{:?}", native.session().state_name()),
-            Self::Ftp(ftp) => format!("{:?}", ftp.session().state_name()),
-            Self::Control(_) => "Control".into(),
-        }
+        self.session().map_or_else(|| "Control".into(), |session| format!("{:?}", session.state_name()))
     }
 
     /// Requests taken so far; a session that takes none is idle.

@@ -7,6 +7,7 @@ use super::transport::{Channel, Moved, Transport};
 use super::turns::Claim;
 use crate::config::Timeouts;
 use crate::front::Front;
+use crate::front::survey::{Answer, Question};
 use crate::lane::{Budget, Buffer, Lane};
 use crate::limits::{FLUSH_BUDGET, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
 use crate::session::seat::Traffic;
@@ -334,6 +335,16 @@ impl Connection {
         self.is_stepping = true;
         self.front.synced(&mut self.lane, synced, now);
         self.is_stepping = false;
+    }
+
+    /// What the last turn wants of all connections.
+    pub fn take_question(&mut self) -> Option<Question> {
+        self.front.take_question()
+    }
+
+    /// Hands over the answer to a question.
+    pub fn answer(&mut self, answer: Answer) {
+        self.front.answer(answer);
     }
 
     /// Ends the session with a last word to the peer.

@@ -14,6 +14,7 @@
 //! of a closed connection ever reaches a newcomer.
 
 mod admission;
+mod survey;
 
 use super::account_watch::AccountWatch;
 use super::connection::{Connection, Turn};
@@ -25,6 +26,7 @@ use super::timers::Timers;
 use super::transport::Entrance;
 use super::turns::Turns;
 use crate::config::{Ftp, Limits, Timeouts};
+use crate::histogram::Histogram;
 use crate::limits::{EVENTS_PER_POLL, TURN_WARN};
 use crate::session::login::Origin;
 use crate::session::{Refusal, Service};
@@ -79,6 +81,8 @@ pub struct EventLoop {
     drain_until: Option<Instant>,
     wakes_at: Option<Instant>,
     slow_turns: SlowTurns,
+    turn_times: Histogram,
+    began: Instant,
     refused: Seldom,
 }
 
@@ -118,6 +122,8 @@ impl EventLoop {
             drain_until: None,
             wakes_at: None,
             slow_turns: SlowTurns::default(),
+            turn_times: Histogram::default(),
+            began: now,
             refused: Seldom::default(),
         })
     }
@@ -314,6 +320,7 @@ impl EventLoop {
             slot.connection.fail(Refusal::ShuttingDown, now);
         }
         let (turn, took) = guarded_turn(&mut slot.connection, &mut self.service, &mut self.slow_turns, now);
+        self.turn_times.note(took);
         if slot.is_stranger && !slot.connection.front().is_stranger() {
             slot.is_stranger = false;
             slot.origin.into_iter().for_each(|origin| self.crowd.log_in(origin, key));
@@ -327,6 +334,10 @@ impl EventLoop {
             Turn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
             Turn::Sleep => self.set_alarm(key, now),
             Turn::Close => self.doom(key),
+        }
+        if let Some(question) = self.slots[key].connection.take_question() {
+            let answer = self.survey(&question, now);
+            self.slots[key].connection.answer(answer);
         }
         took
     }

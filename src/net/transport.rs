@@ -24,6 +24,8 @@ pub struct Transport {
     /// Whether what is missing of a file that has become shorter is made up for, because its length
     /// was announced.
     pads: bool,
+    /// The socket was told that nothing more comes.
+    is_shut: bool,
 }
 
 enum Socket {
@@ -100,12 +102,12 @@ pub enum Moved {
 impl Transport {
     /// To a peer of the network, who has yet to choose.
     pub fn network(stream: TcpStream, entrance: Entrance) -> Self {
-        Self { socket: Socket::Network(stream), layer: Layer::Unknown(entrance), pads: true }
+        Self { socket: Socket::Network(stream), layer: Layer::Unknown(entrance), pads: true, is_shut: false }
     }
 
     /// To a peer that has chosen to be without TLS.
     pub fn plain(stream: TcpStream) -> Self {
-        Self { socket: Socket::Network(stream), layer: Layer::Plain, pads: true }
+        Self { socket: Socket::Network(stream), layer: Layer::Plain, pads: true, is_shut: false }
     }
 
     /// The control connection of a peer that begins with TLS at once.
@@ -135,7 +137,7 @@ impl Transport {
 
     /// To a program on this machine.
     pub fn local(stream: UnixStream) -> Self {
-        Self { socket: Socket::Local(stream), layer: Layer::Plain, pads: true }
+        Self { socket: Socket::Local(stream), layer: Layer::Plain, pads: true, is_shut: false }
     }
 
     /// The socket, for registration.
@@ -237,6 +239,10 @@ impl Transport {
         if let Layer::Sealed(sealed) = &mut self.layer
             && !sealed.close(&mut self.socket).unwrap_or(true)
         {
+            return;
+        }
+        // Each time makes an event, even if nothing is left to be told: it would go round for ever.
+        if std::mem::replace(&mut self.is_shut, true) {
             return;
         }
         let _ = match &self.socket {

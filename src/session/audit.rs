@@ -4,6 +4,7 @@
 use super::Service;
 use crate::account::{Account, AccountError, AccountName};
 use crate::lane::Budget;
+use crate::limits::REQUEST_COST;
 use crate::store::StoreError;
 use crate::store::home::Home;
 use crate::store::quota::{QuotaLimits, QuotaState, Usage};
@@ -60,6 +61,7 @@ impl Audit {
     pub fn next(&mut self, service: &mut Service, budget: &mut Budget) -> AuditStep {
         if self.current.is_none() {
             let Some(name) = self.names.pop_front() else { return AuditStep::End };
+            budget.spend(REQUEST_COST);
             match self.open(service, &name) {
                 Ok(Some(opened)) => self.current = Some(opened),
                 // Removed since the names were read.

@@ -210,6 +210,11 @@ impl Download {
         self.next.saturating_sub(self.offset)
     }
 
+    /// The whole file's bytes.
+    pub fn size(&self) -> u64 {
+        self.meta.size
+    }
+
     /// First byte sent.
     pub fn offset(&self) -> u64 {
         self.offset

@@ -2,10 +2,8 @@
 //! into the other. One form for all front-ends; every foreign byte is escaped.
 
 use super::Session;
-use super::download::Download;
+use super::overview::Transfer;
 use super::refusal::Refusal;
-use super::state::State;
-use super::upload::{Commit, Upload};
 use crate::account::AccountName;
 use crate::digest::Digest;
 use crate::logging::{ACCESS, TRANSACTIONS};
@@ -37,16 +35,15 @@ impl Session {
     }
 
     pub(super) fn log_unfinished(&self, why: Refusal, now: Instant) {
-        let record = match &self.state {
-            State::Upload(_, upload) => Transfer::of_upload(upload),
-            State::Commit(_, commit) => Transfer::of_commit(commit),
-            State::Download(_, download) => Transfer::of_download(download),
-            _ => return,
-        };
-        self.log_transfer(&record, now, Err(why));
+        if let Some(record) = self.transfer() {
+            self.log_transfer(&record, now, Err(why));
+        }
     }
 
     pub(super) fn log_transfer(&self, transfer: &Transfer, now: Instant, result: Result<Option<Digest>, Refusal>) {
+        if let Some(member) = self.state.member() {
+            member.seat.total.note(transfer, result.is_ok());
+        }
         let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
         log::info!(
             target: TRANSACTIONS,
@@ -64,32 +61,6 @@ impl Session {
 
     fn user(&self) -> &str {
         self.account().map_or("-", AccountName::as_str)
-    }
-}
-
-/// What the log of transactions says of a transfer.
-pub(super) struct Transfer {
-    verb: &'static str,
-    path: VPath,
-    bytes: u64,
-    offset: u64,
-    started: Instant,
-}
-
-impl Transfer {
-    pub(super) fn of_upload(upload: &Upload) -> Self {
-        let (path, bytes, offset) = (upload.plan.path.clone(), upload.stored_bytes(), upload.offset());
-        Self { verb: "put", path, bytes, offset, started: upload.started }
-    }
-
-    pub(super) fn of_commit(commit: &Commit) -> Self {
-        let (path, bytes, offset) = (commit.plan.path.clone(), commit.stored.size - commit.offset, commit.offset);
-        Self { verb: "put", path, bytes, offset, started: commit.started }
-    }
-
-    pub(super) fn of_download(download: &Download) -> Self {
-        let (path, bytes, offset) = (download.plan.path.clone(), download.fetched_bytes(), download.offset());
-        Self { verb: "get", path, bytes, offset, started: download.started }
     }
 }
 

@@ -30,6 +30,9 @@ pub enum Refusal {
     /// Locked or removed while logged in.
     #[error("this account was locked or removed by the administrator")]
     AccountClosed,
+    /// Ended by the administrator, who lets others begin.
+    #[error("the administrator ended this session; ask why, and connect again to resume what was cut off")]
+    Kicked,
     /// Nothing at the path.
     #[error("there is no such file or folder")]
     NotFound,

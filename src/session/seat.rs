@@ -1,5 +1,6 @@
 //! What the sessions of one account share: how many they are, and what they move together.
 
+use super::overview::Total;
 use super::refusal::Refusal;
 use crate::account::AccountName;
 use crate::limits::SEATS_REMEMBERED;
@@ -10,10 +11,11 @@ use std::rc::Rc;
 
 /// Shared by the sessions of an account, and counts them by that. It outlives them for a while,
 /// so that leaving and coming back does not fill its buckets.
-#[derive(Default)]
 pub struct Seat {
     /// What the connections of all of them have moved; one that is being closed may hold on to it.
     pub traffic: Rc<Traffic>,
+    /// What all accounts have transferred.
+    pub(super) total: Rc<Total>,
 }
 
 /// Bytes of many sessions, in each direction.
@@ -21,15 +23,19 @@ pub type Traffic = Directions<Cell<TokenBucket>>;
 
 /// The seats of all accounts.
 #[derive(Default)]
-pub(super) struct Seats(HashMap<AccountName, Rc<Seat>>);
+pub(super) struct Seats {
+    seats: HashMap<AccountName, Rc<Seat>>,
+    pub(super) total: Rc<Total>,
+}
 
 impl Seats {
     /// A seat for one more session of `account`, unless `most` are taken.
     pub(super) fn take(&mut self, account: &AccountName, most: usize) -> Result<Rc<Seat>, Refusal> {
-        if self.0.len() >= SEATS_REMEMBERED {
-            self.0.retain(|_, seat| sessions(seat) > 0);
+        if self.seats.len() >= SEATS_REMEMBERED {
+            self.seats.retain(|_, seat| sessions(seat) > 0);
         }
-        let seat = self.0.entry(account.clone()).or_default();
+        let new = || Rc::new(Seat { traffic: Rc::default(), total: Rc::clone(&self.total) });
+        let seat = self.seats.entry(account.clone()).or_insert_with(new);
         if sessions(seat) >= most { Err(Refusal::TooManySessions) } else { Ok(Rc::clone(seat)) }
     }
 }
@@ -81,7 +87,7 @@ mod tests {
         for number in 1..SEATS_REMEMBERED * 2 {
             assert!(seats.take(&name(number), 1).is_ok());
         }
-        assert!(seats.0.len() <= SEATS_REMEMBERED);
+        assert!(seats.seats.len() <= SEATS_REMEMBERED);
         assert_eq!(seats.take(&name(0), 1).err(), Some(Refusal::TooManySessions));
         drop(held);
     }

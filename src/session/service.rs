@@ -1,6 +1,7 @@
 //! What all sessions share: accounts, files, who failed to log in, what was decided.
 
 use super::login::LoginGuard;
+use super::overview::Total;
 use super::password::Passwords;
 use super::refusal::Refusal;
 use super::seat::{Seat, Seats};
@@ -52,6 +53,11 @@ impl Service {
     pub fn new(accounts: Accounts, store: Store, policy: Policy) -> Self {
         let (guard, passwords, seats) = (LoginGuard::default(), Passwords::default(), Seats::default());
         Self { accounts, store, guard, policy, passwords, seats }
+    }
+
+    /// What the transfers that have ended were in all.
+    pub fn total(&self) -> &Total {
+        &self.seats.total
     }
 
     /// A seat for one more session of `account`.

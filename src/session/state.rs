@@ -48,6 +48,21 @@ pub enum StateName {
     Closing,
 }
 
+impl StateName {
+    /// What an administrator reads.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Command => "idle",
+            Self::Task => "task",
+            Self::Upload => "upload",
+            Self::Commit => "commit",
+            Self::Download => "download",
+            Self::Closing => "closing",
+        }
+    }
+}
+
 impl State {
     /// Which state this is.
     pub fn name(&self) -> StateName {

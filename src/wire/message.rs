@@ -402,6 +402,8 @@ pub enum ErrorCode {
     LoginFailed,
     /// The account was locked or removed while logged in.
     AccountClosed,
+    /// The administrator ended the session.
+    Kicked,
     /// As many sessions as the server, the address or the account may have.
     TooMany,
     /// There is nothing at the path.

@@ -103,6 +103,37 @@ fn a_capability_that_opens_a_port_is_given_up_once_the_port_is_open() {
     Peer::login(server.address, "ann");
 }
 
+#[test]
+fn only_the_servers_user_and_root_may_ask_a_running_server() {
+    if !has_root("asking as another user") {
+        return;
+    }
+    let place = Place::new();
+    let server = place.serve();
+    let socket = place.path("conf/control.sock");
+    for arguments in [&["status"][..], &["status", "--json"], &["kick", "ann"], &["usage"]] {
+        let ask = |owner: u32| {
+            let mut command = place.berthd(arguments);
+            without_rights(&mut command, &place.path(""));
+            std::os::unix::fs::chown(&socket, Some(owner), None).expect("root may");
+            place.run(command).expect_code(1)
+        };
+        let ended = ask(0);
+        assert!(ended.stderr.contains("Permission denied") && ended.stderr.contains("root?"), "{}", ended.stderr);
+        // Even whoever gets past the socket's mode is not answered.
+        let ended = ask(65534);
+        assert!(ended.stderr.contains("the server ended before"), "{}", ended.stderr);
+        assert_eq!(ended.stdout, "");
+    }
+    assert_eq!(server.program.stderr().matches("from another user was refused").count(), 4);
+    place.admin(&["status"]);
+    drop(server);
+
+    let place = Place::new();
+    let _server = serve(&place);
+    place.admin(&["status"]);
+}
+
 // ---- The keys `user` and `group` ----------------------------------------------------------
 
 #[test]

@@ -4,6 +4,7 @@ use super::command::Command;
 use super::transfer::Form;
 use super::{Doing, Ftp, Hashed, Turn, help, listing, reply, site, table, time};
 use crate::session::Refusal;
+use crate::session::overview::Transfer;
 use crate::session::task::TaskStep;
 use crate::store::home::{Kind, Meta};
 use crate::store::listing::Listed;
@@ -71,7 +72,11 @@ impl Ftp {
             format!("Data connections: {}", protection(self.data.is_private)),
         ];
         lines.extend(match &self.doing {
-            Doing::Transfer(transfer) => Some(transfer.progress()),
+            Doing::Transfer(transfer) => Some(match self.session.transfer() {
+                Some(transfer) => progress(&transfer),
+                // A listing, or the last bytes of a file on their way.
+                None => format!("Sending {}", transfer.path()),
+            }),
             Doing::Hashing(_, path) => Some(format!("Computing the digest of {path}")),
             _ => None,
         });
@@ -209,5 +214,13 @@ impl Turn<'_> {
                 reply::put_between(out, line.trim_ascii_end());
             }
         });
+    }
+}
+
+fn progress(Transfer { is_upload, path, bytes, offset, size, .. }: &Transfer) -> String {
+    let (verb, at) = (if *is_upload { "Receiving" } else { "Sending" }, offset + bytes);
+    match size {
+        Some(size) => format!("{verb} {path}: {at} of {size} bytes"),
+        None => format!("{verb} {path}: {at} bytes"),
     }
 }

@@ -73,6 +73,7 @@ pub fn refusal(refusal: Refusal, path: Option<&VPath>) -> (u16, String) {
         Refusal::WrongState => 503,
         Refusal::LoginMalformed => 501,
         Refusal::TooManyTries | Refusal::TooManySessions | Refusal::Displaced | Refusal::AccountClosed => 421,
+        Refusal::Kicked => 421,
         Refusal::Timeout | Refusal::Defect | Refusal::ShuttingDown => 421,
         Refusal::NotFound | Refusal::Exists | Refusal::NotAFile | Refusal::NotADirectory | Refusal::NotEmpty => 550,
         Refusal::OutsideHome | Refusal::Denied | Refusal::ReadOnly | Refusal::TooLarge => 550,

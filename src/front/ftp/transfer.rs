@@ -26,11 +26,6 @@ pub(super) struct Transfer {
     kind: Kind,
     step: Step,
     path: VPath,
-    /// The whole file's bytes, if they are known.
-    size: Option<u64>,
-    /// The first byte that was, or is to be, moved.
-    offset: u64,
-    moved: u64,
 }
 
 enum Kind {
@@ -123,6 +118,11 @@ impl Transfer {
         }
     }
 
+    /// What is transferred.
+    pub(super) fn path(&self) -> &VPath {
+        &self.path
+    }
+
     fn is_named_here(&self) -> bool {
         matches!(self.kind, Kind::Upload { is_named_here: true })
     }
@@ -130,20 +130,6 @@ impl Transfer {
     /// When it is given up, if its data connection does not come.
     pub(super) fn gives_up_at(&self) -> Option<Instant> {
         if let Step::Await(until) = self.step { Some(until) } else { None }
-    }
-
-    /// What it has come to, in words.
-    pub(super) fn progress(&self) -> String {
-        let (verb, at) = match &self.kind {
-            Kind::Download => ("Sending", self.offset + self.moved),
-            Kind::Upload { .. } => ("Receiving", self.offset + self.moved),
-            Kind::List(_) => ("Listing", self.moved),
-        };
-        let path = String::from_utf8_lossy(self.path.as_bytes());
-        match self.size {
-            Some(size) => format!("{verb} {path}: {at} of {size} bytes"),
-            None => format!("{verb} {path}: {at} bytes"),
-        }
     }
 }
 
@@ -216,7 +202,7 @@ impl Ftp {
     fn begin(&mut self, begun: Result<(), Refusal>, kind: Kind, path: VPath, turn: &mut Turn) {
         match begun {
             Ok(()) => {
-                let transfer = Transfer { kind, step: Step::Prepare, path, size: None, offset: 0, moved: 0 };
+                let transfer = Transfer { kind, step: Step::Prepare, path };
                 self.doing = Doing::Transfer(Box::new(transfer));
             }
             Err(refusal) => turn.refuse(refusal, Some(&path)),
@@ -259,16 +245,14 @@ impl Ftp {
 
     fn prepare_download(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
         let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? else { return Ok(true) };
-        self.know(Some(opened.size), opened.offset);
         let what = format!("the file ({} bytes)", opened.size - opened.offset);
         Ok(self.announce(&what, turn))
     }
 
     fn prepare_upload(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
-        let Some((offset, _)) = self.session.prepare_upload(turn.service, turn.budget)? else {
+        if self.session.prepare_upload(turn.service, turn.budget)?.is_none() {
             return Ok(!self.session.waits_for_sync());
-        };
-        self.know(None, offset);
+        }
         match &self.doing {
             // RFC 1123, section 4.1.2.9.
             Doing::Transfer(transfer) if transfer.is_named_here() => {
@@ -278,12 +262,6 @@ impl Ftp {
                 Ok(true)
             }
             _ => Ok(self.announce("the file", turn)),
-        }
-    }
-
-    fn know(&mut self, size: Option<u64>, offset: u64) {
-        if let Doing::Transfer(transfer) = &mut self.doing {
-            (transfer.size, transfer.offset) = (size, offset);
         }
     }
 
@@ -361,11 +339,8 @@ impl Ftp {
         let fetched = outbox
             .append(|out| self.session.fetch(turn.service, out, DATA_BYTES_MAX, ranges, turn.budget, turn.now))?;
         match fetched {
-            Fetched::Bytes(count) => self.count(count as u64),
-            Fetched::Range(range) => {
-                self.count(range.length);
-                self.port.lane.outbox.push_range(range);
-            }
+            Fetched::Bytes(_) => {}
+            Fetched::Range(range) => self.port.lane.outbox.push_range(range),
             Fetched::End(..) => self.finish(),
         }
         Ok(true)
@@ -440,7 +415,6 @@ impl Ftp {
         let stored = self.session.store(turn.service, bytes)?;
         turn.budget.spend(stored as u64);
         self.port.lane.inbox.consume(stored);
-        self.count(stored as u64);
         Ok(stored > 0 || turn.budget.is_spent())
     }
 
@@ -512,12 +486,6 @@ impl Ftp {
     fn set_step(&mut self, step: Step) {
         if let Doing::Transfer(transfer) = &mut self.doing {
             transfer.step = step;
-        }
-    }
-
-    fn count(&mut self, bytes: u64) {
-        if let Doing::Transfer(transfer) = &mut self.doing {
-            transfer.moved += bytes;
         }
     }
 }

@@ -64,6 +64,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::TooManySessions => (ErrorCode::TooMany, true, false),
         Refusal::Displaced => (ErrorCode::TooMany, true, true),
         Refusal::AccountClosed => (ErrorCode::AccountClosed, false, true),
+        Refusal::Kicked => (ErrorCode::Kicked, false, true),
         Refusal::NotFound => (ErrorCode::NotFound, false, false),
         Refusal::Exists => (ErrorCode::Exists, false, false),
         Refusal::NotAFile => (ErrorCode::NotAFile, false, false),
@@ -94,7 +95,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 33] = [
+    const REFUSALS: [Refusal; 34] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
@@ -103,6 +104,7 @@ mod tests {
         Refusal::TooManySessions,
         Refusal::Displaced,
         Refusal::AccountClosed,
+        Refusal::Kicked,
         Refusal::NotFound,
         Refusal::Exists,
         Refusal::NotAFile,

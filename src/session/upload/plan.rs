@@ -28,7 +28,7 @@ impl Length {
     }
 
     /// Bytes announced, if that is all that may come.
-    pub(super) fn exact(self) -> Option<u64> {
+    pub fn exact(self) -> Option<u64> {
         if let Self::Exactly(bytes) = self { Some(bytes) } else { None }
     }
 

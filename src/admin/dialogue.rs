@@ -1,0 +1,98 @@
+//! Asking the running server over its control socket.
+
+use super::AdminError;
+use crate::config::Config;
+use crate::control_socket;
+use crate::lane::Buffer;
+use crate::limits::CONTROL_BYTES_MAX;
+use crate::wire::Frame;
+use crate::wire::control::{ControlReply, ControlRequest};
+use crate::wire::frame::{self, FrameType, HEADER_BYTES};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+/// A connection to the running server, for one request after the other.
+pub(super) struct Dialogue {
+    socket: UnixStream,
+    inbox: Buffer,
+}
+
+impl Dialogue {
+    /// With the server that uses `config`; `None` if there is none.
+    pub(super) fn begin(config: &Config) -> Result<Option<Self>, AdminError> {
+        let socket = control_socket::connect(config.folder()).map_err(|error| {
+            AdminError::Failed(format!("cannot ask the running server: {error}; are you its user or root?"))
+        })?;
+        Ok(socket.map(|socket| Self { socket, inbox: Buffer::default() }))
+    }
+
+    /// The same where nothing can be told without a server.
+    pub(super) fn demand(config: &Config) -> Result<Self, AdminError> {
+        Self::begin(config)?.ok_or_else(|| {
+            let file = config.file.display();
+            AdminError::Failed(format!("no server runs with {file}; start one with `berthd serve --config {file}`"))
+        })
+    }
+
+    /// Sends one request and hands on its answers up to the last.
+    pub(super) fn ask(
+        &mut self,
+        request: &ControlRequest,
+        mut take: impl FnMut(ControlReply) -> Result<(), AdminError>,
+    ) -> Result<(), AdminError> {
+        let mut bytes = Vec::new();
+        frame::put_json(&mut bytes, FrameType::Control, 1, request);
+        self.socket.write_all(&bytes).map_err(ended)?;
+        loop {
+            match self.receive()? {
+                ControlReply::End {} => return Ok(()),
+                ControlReply::Error { message } => return Err(AdminError::Failed(message)),
+                reply => take(reply)?,
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Result<ControlReply, AdminError> {
+        loop {
+            match frame::decode(self.inbox.filled(), CONTROL_BYTES_MAX) {
+                Ok(Some((Frame::Control { body, .. }, size))) => {
+                    let reply = serde_json::from_slice(body).map_err(|error| not_understood(&error.to_string()));
+                    self.inbox.consume(size);
+                    return reply;
+                }
+                Ok(Some(_)) | Err(_) => return Err(not_understood("a frame that is no answer")),
+                Ok(None) => {}
+            }
+            match self.socket.read(self.inbox.room(HEADER_BYTES + CONTROL_BYTES_MAX)) {
+                Ok(0) => return Err(ended(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => self.inbox.commit(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ended(error)),
+            }
+        }
+    }
+
+    /// Readable between two requests only when the server ends.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// An answer to another question than was asked.
+pub(super) fn unexpected(reply: &ControlReply) -> AdminError {
+    not_understood(&format!("{reply:?}"))
+}
+
+fn not_understood(what: &str) -> AdminError {
+    AdminError::Failed(format!("the running server answered with {what}; is it of another version? restart it"))
+}
+
+fn ended(error: io::Error) -> AdminError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+            AdminError::Failed("the server ended before it had answered; ask again once it runs".into())
+        }
+        _ => AdminError::Failed(format!("cannot ask the running server: {error}")),
+    }
+}

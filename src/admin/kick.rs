@@ -1,0 +1,45 @@
+//! `berthd kick`: ends sessions of the running server.
+
+use super::dialogue::{self, Dialogue};
+use super::{AdminError, KickArgs, print_json};
+use crate::account::AccountName;
+use crate::config::Config;
+use crate::text::Escaped;
+use crate::wire::control::{ControlReply, ControlRequest, Whom};
+use serde_json::json;
+use std::io::{self, Write};
+
+pub(super) fn run(args: &KickArgs, config: &Config) -> Result<(), AdminError> {
+    let whom = whom(args)?;
+    let mut kicked = 0;
+    Dialogue::demand(config)?.ask(&ControlRequest::Kick { whom: whom.clone() }, |reply| match reply {
+        ControlReply::Kicked { sessions } => {
+            kicked = sessions;
+            Ok(())
+        }
+        other => Err(dialogue::unexpected(&other)),
+    })?;
+    let nobody = match &whom {
+        Whom::Session(number) => format!("there is no session {number}"),
+        Whom::User(name) => format!("nobody is logged in as {name}"),
+    };
+    match kicked {
+        0 => Err(AdminError::Failed(format!("{nobody}; `berthd status` shows who is"))),
+        _ if args.json => print_json(&json!({ "kicked": kicked })),
+        1 => Ok(writeln!(io::stdout(), "1 session was ended")?),
+        _ => Ok(writeln!(io::stdout(), "{kicked} sessions were ended")?),
+    }
+}
+
+fn whom(args: &KickArgs) -> Result<Whom, AdminError> {
+    if let (false, Ok(number)) = (args.user, args.whom.parse()) {
+        return Ok(Whom::Session(number));
+    }
+    match args.whom.parse::<AccountName>() {
+        Ok(name) => Ok(Whom::User(name.to_string())),
+        Err(error) => {
+            let whom = Escaped(args.whom.as_bytes());
+            Err(AdminError::Usage(format!("{whom} is neither the number of a session nor a user: {error}")))
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Tables for people: as wide as what is in them, or as a terminal allows. Where it does not,
+//! columns that matter least go first, and the last one is cut.
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// What a column is like.
+pub(super) struct Column {
+    pub(super) title: &'static str,
+    /// Numbers stand to the right.
+    pub(super) is_right: bool,
+    /// Columns with a higher rank go first where there is little room; those of rank 0 never.
+    pub(super) rank: u8,
+}
+
+/// Rows below a title. The last column may be of any width.
+pub(super) struct Table {
+    columns: &'static [Column],
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(super) fn new(columns: &'static [Column]) -> Self {
+        Self { columns, rows: Vec::new() }
+    }
+
+    /// Adds a row of one cell for each column.
+    pub(super) fn push(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// Its lines, the title first, none of them wider than `room`.
+    pub(super) fn lines(&self, room: Option<usize>) -> Vec<String> {
+        let mut widths = self.widths(room.map(|_| CELL_WIDTH_MAX));
+        let last = self.columns.len() - 1;
+        if let Some(room) = room {
+            let wanted = widths[last].unwrap_or(0);
+            widths[last] = Some(wanted.min(LAST_WIDTH_MIN));
+            while total(&widths) > room && self.drop_one(&mut widths) {}
+            let spare = room.saturating_sub(total(&widths));
+            widths[last] = widths[last].map(|width| wanted.min(width + spare));
+        }
+        let titles: Vec<String> = self.columns.iter().map(|column| column.title.to_string()).collect();
+        std::iter::once(&titles).chain(&self.rows).map(|cells| self.line(cells, &widths, room)).collect()
+    }
+
+    /// How wide each column is; the last one without a bound.
+    fn widths(&self, most: Option<usize>) -> Vec<Option<usize>> {
+        let width = |(index, column): (usize, &Column)| {
+            let cells = self.rows.iter().map(|row| row[index].width());
+            let widest = cells.max().unwrap_or(0).max(column.title.width());
+            let is_last = index + 1 == self.columns.len();
+            Some(if is_last { widest } else { widest.min(most.unwrap_or(usize::MAX)) })
+        };
+        self.columns.iter().enumerate().map(width).collect()
+    }
+
+    fn drop_one(&self, widths: &mut [Option<usize>]) -> bool {
+        let shown = (0..widths.len()).filter(|&index| widths[index].is_some() && self.columns[index].rank > 0);
+        let Some(least) = shown.max_by_key(|&index| self.columns[index].rank) else { return false };
+        widths[least] = None;
+        true
+    }
+
+    fn line(&self, cells: &[String], widths: &[Option<usize>], room: Option<usize>) -> String {
+        let mut line = String::new();
+        for (index, width) in widths.iter().enumerate() {
+            let Some(width) = *width else { continue };
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            let is_last = index + 1 == widths.len();
+            let cell = if is_last { end_of(&cells[index], width) } else { start_of(&cells[index], width) };
+            let padding = " ".repeat(width.saturating_sub(cell.width()));
+            if self.columns[index].is_right {
+                line.push_str(&padding);
+            }
+            line.push_str(&cell);
+            if !self.columns[index].is_right && !is_last {
+                line.push_str(&padding);
+            }
+        }
+        match room {
+            Some(room) => start_of(line.trim_end(), room),
+            None => line.trim_end().into(),
+        }
+    }
+}
+
+fn total(widths: &[Option<usize>]) -> usize {
+    let shown = || widths.iter().flatten();
+    (shown().sum::<usize>() + shown().count()).saturating_sub(1)
+}
+
+/// The beginning of `text`, as far as it fits.
+pub(super) fn start_of(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.into();
+    }
+    let mut used = 0;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used < width
+    };
+    let mut start: String = text.chars().take_while(fits).collect();
+    if width > 0 {
+        start.push('…');
+    }
+    start
+}
+
+/// The end of `text`, as far as it fits: of a path the part that tells more.
+fn end_of(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.into();
+    }
+    let turned = start_of(&text.chars().rev().collect::<String>(), width);
+    turned.chars().rev().collect()
+}
+
+/// Cells but the last are cut here on a terminal: a name may be much longer.
+const CELL_WIDTH_MAX: usize = 24;
+/// For less than this of the last column others make room.
+const LAST_WIDTH_MIN: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: &[Column] = &[
+        Column { title: "NR", is_right: true, rank: 0 },
+        Column { title: "WHO", is_right: false, rank: 1 },
+        Column { title: "WHERE", is_right: false, rank: 2 },
+        Column { title: "PATH", is_right: false, rank: 0 },
+    ];
+
+    fn table() -> Table {
+        let mut table = Table::new(COLUMNS);
+        table.push(["7", "ann", "127.0.0.1", "/a/long/path/to/a/file"].map(String::from).into());
+        table.push(["12", &"b".repeat(64), "::1", "/名前"].map(String::from).into());
+        table
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_what_is_in_it() {
+        let lines = table().lines(None);
+        assert_eq!(lines[0], format!("NR WHO{:61} WHERE     PATH", ""));
+        assert_eq!(lines[1], format!(" 7 ann{:61} 127.0.0.1 /a/long/path/to/a/file", ""));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_room_and_paths_keep_their_end() {
+        for room in 0..100 {
+            for line in table().lines(Some(room)) {
+                assert!(line.width() <= room, "{room}: {line}");
+            }
+        }
+        assert_eq!(table().lines(Some(40))[1], " 7 ann                      …h/to/a/file");
+        assert_eq!(table().lines(Some(20))[1], " 7 …g/path/to/a/file");
+        assert_eq!(table().lines(Some(20))[2], "12 /名前");
+    }
+}
