@@ -4,7 +4,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`limits`] [`lane`] [`rate`] [`vpath`] [`text`] [`json`] [`digest`] [`upload_id`]: values without I/O |
-//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`small_file`] [`control_socket`] [`hidden_input`]: one subject each |
+//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`small_file`] [`control_socket`] [`supervisor`] [`hidden_input`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
 //! | 4 | [`net`]: sockets, readiness, the loop |
@@ -39,6 +39,7 @@ pub mod session;
 /// Configuration and account files: bounded reads, replacement as a whole or not at all.
 pub mod small_file;
 pub mod store;
+pub mod supervisor;
 pub mod text;
 pub mod tls;
 pub mod upload_id;

@@ -9,6 +9,7 @@ use crate::control_socket;
 use crate::logging;
 use crate::net::event_loop::EventLoop;
 use crate::session::Policy;
+use crate::supervisor::Supervisor;
 use crate::tls::Fingerprint;
 use certificate::Certificate;
 use signal_hook::consts::SIGHUP;
@@ -68,9 +69,10 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
 /// like once connections are accepted.
 pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> Result<(), ServerError> {
     let folder = config.folder().to_path_buf();
-    let Started { event_loop, certificate, signals, addresses } = start::start(&config)?;
+    let Started { event_loop, certificate, signals, addresses, supervisor } = start::start(&config)?;
     on_ready(&addresses, certificate.fingerprint());
-    let result = serve(config, certificate, event_loop, signals);
+    supervisor.ready(&addresses);
+    let result = serve(config, certificate, event_loop, signals, supervisor);
     control_socket::remove(&folder);
     result
 }
@@ -80,6 +82,7 @@ fn serve(
     mut certificate: Certificate,
     mut event_loop: EventLoop,
     mut signals: Signals,
+    mut supervisor: Supervisor,
 ) -> Result<(), ServerError> {
     let mut events = EventLoop::events();
     let mut is_draining = false;
@@ -95,8 +98,10 @@ fn serve(
         for signal in signals.pending() {
             match signal {
                 SIGHUP => {
+                    supervisor.reloading();
                     reload(&mut config, &mut event_loop);
                     reload_certificate(&config, &mut certificate, &mut event_loop);
+                    supervisor.reloaded();
                 }
                 _ if is_draining => {
                     log::info!("stopped at once, as told twice");
@@ -104,6 +109,7 @@ fn serve(
                 }
                 _ => {
                     log::info!("stopping; running transfers may go on for {} s", config.timeouts.drain.as_secs());
+                    supervisor.stopping(config.timeouts.drain);
                     let now = Instant::now();
                     event_loop.drain(now + config.timeouts.drain, now);
                     is_draining = true;

@@ -12,6 +12,7 @@ use crate::session::{Policy, Service};
 use crate::small_file::{self, GROUP_FOLDER};
 use crate::store::Store;
 use crate::store::syncer::Syncer;
+use crate::supervisor::Supervisor;
 use crate::tls::Identity;
 use crate::{control_socket, logging};
 use mio::net::TcpListener;
@@ -32,6 +33,7 @@ pub(super) struct Started {
     pub(super) certificate: Certificate,
     pub(super) signals: Signals,
     pub(super) addresses: Vec<SocketAddr>,
+    pub(super) supervisor: Supervisor,
 }
 
 /// See the module.
@@ -62,15 +64,20 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
         // `berthd usage` then counts the disk; that is all that is lost.
         Err(error) => log::warn!("no control socket in {}: {error}", config.folder().display()),
     }
-    Ok(Started { event_loop, certificate, signals, addresses })
+    let supervisor = openings.supervisor.unwrap_or_else(|error| {
+        log::warn!("the supervisor at $NOTIFY_SOCKET cannot be reached: {error}");
+        Supervisor::default()
+    });
+    Ok(Started { event_loop, certificate, signals, addresses, supervisor })
 }
 
 /// What root may be needed for: ports below 1024, a key that only root can read, a socket in a
-/// folder that is root's.
+/// folder that is root's, the one of a supervisor.
 struct Openings {
     sockets: Vec<TcpListener>,
     identity: Option<Identity>,
     control: io::Result<UnixListener>,
+    supervisor: io::Result<Supervisor>,
 }
 
 impl Openings {
@@ -92,11 +99,12 @@ impl Openings {
         if control.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
             return Err(ServerError::Running { folder: folder.to_path_buf() });
         }
+        let supervisor = Supervisor::of_environment();
         if let Some(user) = user {
             user.make_folders(config)?;
             user.assume(config)?;
         }
-        Ok(Self { sockets, identity, control })
+        Ok(Self { sockets, identity, control, supervisor })
     }
 }
 
