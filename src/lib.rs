@@ -10,7 +10,7 @@
 //! | 4 | [`net`]: sockets, readiness, the loop |
 //! | 5 | [`server`]: all of it put together |
 //! | 6 | [`admin`]: the command line of `berthd` |
-//! | beside | [`client`]: the whole of `berth`; uses layer 0, `wire`, `scram`, `tls`, `config` and `hidden_input` |
+//! | beside | [`client`]: the whole of `berth`; uses layer 0, `wire`, `scram`, `tls`, `config`, `small_file` and `hidden_input` |
 
 /// Who may log in, into which home, with which quota: one file each, read at every login.
 pub mod account;

@@ -39,6 +39,8 @@ pub const PATH_BYTES_MAX: usize = 4095;
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 /// A password as typed: beyond this somebody pipes a file into the prompt.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// What a password command may print: the password, then a page of whatever else is kept with it.
+pub const PASSWORD_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// An account or configuration file: real ones are under 4 KiB.
 pub const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
 

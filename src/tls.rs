@@ -14,7 +14,7 @@ pub use sealed::{Received, Sealed};
 
 use crate::limits::RECORD_BYTES;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::crypto::ring::cipher_suite::{
     TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
 };
@@ -85,7 +85,12 @@ impl TryFrom<String> for Fingerprint {
 /// What a server presents itself with. No tickets and no early data: a session begins with a
 /// whole handshake, and nothing can be replayed.
 pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(VERSIONS)?;
+    // Clients have no certificates, and what would verify them is no part of the server.
+    let signature_verification_algorithms = WebPkiSupportedAlgorithms { all: &[], mapping: &[] };
+    let CryptoProvider { cipher_suites, kx_groups, secure_random, key_provider, .. } = provider();
+    let provider =
+        CryptoProvider { cipher_suites, kx_groups, signature_verification_algorithms, secure_random, key_provider };
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(VERSIONS)?;
     let mut config =
         builder.with_no_client_auth().with_single_cert(identity.certificates.clone(), identity.key.clone_key())?;
     config.alpn_protocols = vec![ALPN.to_vec()];
@@ -96,10 +101,10 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::E
 }
 
 /// AES-128 comes first: it is as far out of reach as AES-256, and faster.
-fn provider() -> Arc<CryptoProvider> {
+fn provider() -> CryptoProvider {
     let mut provider = rustls::crypto::ring::default_provider();
     provider.cipher_suites = vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
-    Arc::new(provider)
+    provider
 }
 
 const PREFIX: &str = "SHA256:";
