@@ -68,7 +68,7 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
 /// Serves until told to stop. `on_ready` learns the addresses and what the server's key looks
 /// like once connections are accepted.
 pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> Result<(), ServerError> {
-    let folder = config.folder().to_path_buf();
+    let folder = config.control_folder.clone();
     let Started { event_loop, certificate, signals, addresses, supervisor } = start::start(&config)?;
     on_ready(&addresses, certificate.fingerprint());
     supervisor.ready(&addresses);
@@ -153,6 +153,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         ("home_roots", new.home_roots != config.home_roots),
         ("root", new.root != config.root),
         ("logs", new.logs != config.logs),
+        ("control_folder", new.control_folder != config.control_folder),
         ("partial_expiry", new.partial_expiry != config.partial_expiry),
     ] {
         if differs {

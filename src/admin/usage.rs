@@ -26,7 +26,7 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
         _ => AuditMode::Show,
     };
     let user = args.name.as_ref().map(ToString::to_string);
-    let socket = control_socket::connect(config.folder()).map_err(|error| {
+    let socket = control_socket::connect(&config.control_folder).map_err(|error| {
         AdminError::Failed(format!("cannot ask the running server: {error}; are you its user or root?"))
     })?;
     let mut table = Table { json: args.json, repairs: args.repair, has_header: false, faults: 0 };

@@ -9,7 +9,7 @@ use crate::config::{Config, ConfigError};
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::privilege::{self, Access, Confinement, Place, ServiceUser};
 use crate::session::{Policy, Service};
-use crate::small_file::{self, GROUP_FOLDER};
+use crate::small_file::{self, GROUP_FOLDER, PUBLIC_FOLDER};
 use crate::store::Store;
 use crate::store::syncer::Syncer;
 use crate::supervisor::Supervisor;
@@ -62,7 +62,7 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     match openings.control {
         Ok(socket) => event_loop.listen_locally(socket).map_err(system("listen on the control socket"))?,
         // `berthd usage` then counts the disk; that is all that is lost.
-        Err(error) => log::warn!("no control socket in {}: {error}", config.folder().display()),
+        Err(error) => log::warn!("no control socket in {}: {error}", config.control_folder.display()),
     }
     let supervisor = openings.supervisor.unwrap_or_else(|error| {
         log::warn!("the supervisor at $NOTIFY_SOCKET cannot be reached: {error}");
@@ -94,10 +94,14 @@ impl Openings {
             .map(|&address| TcpListener::bind(address).map_err(|source| ServerError::Listen { address, source }));
         let sockets = sockets.collect::<Result<_, _>>()?;
         let identity = if config.tls.is_own { None } else { Identity::read(config)? };
-        let folder = config.folder();
+        let folder = &config.control_folder;
+        if folder != config.folder() {
+            // Such as one in /run, where nothing stays. Where it cannot be made, there is no socket.
+            let _ = small_file::make_folder(folder, PUBLIC_FOLDER);
+        }
         let control = control_socket::listen(folder, |path| user.as_ref().map_or(Ok(()), |user| user.give(path)));
         if control.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
-            return Err(ServerError::Running { folder: folder.to_path_buf() });
+            return Err(ServerError::Running { folder: config.folder().to_path_buf() });
         }
         let supervisor = Supervisor::of_environment();
         if let Some(user) = user {
