@@ -3,6 +3,7 @@
 //! ([`Sealed`]). What is pinned is the public key, so a renewed certificate is the same server.
 //! This module knows no sockets, no clock and no accounts.
 
+mod certificate;
 mod identity;
 mod pinning;
 mod sealed;
