@@ -3,8 +3,8 @@
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use berth::client::outcome::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
 use berth::client::args::CommandLine;
+use berth::client::outcome::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
 use berth::client::{self, host_commands};
 
 fn main() -> ExitCode {

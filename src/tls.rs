@@ -15,10 +15,10 @@ pub use sealed::{Received, Sealed};
 
 use crate::limits::RECORD_BYTES;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::crypto::ring::cipher_suite::{
     TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
 };
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 use rustls::{ServerConfig, SupportedProtocolVersion};

@@ -157,7 +157,9 @@ fn the_word_host_is_about_names_and_a_server_called_so_is_reached_all_the_same()
 fn a_password_command_that_fails_is_reported_and_nothing_of_it_is_shown() {
     let visit = Visit::new();
     let target = visit.server.target("ann");
-    for (command, why) in [("echo hidden; exit 7", "exited with 7"), ("true", "is empty"), ("exec yes hidden", "too much")] {
+    for (command, why) in
+        [("echo hidden; exit 7", "exited with 7"), ("true", "is empty"), ("exec yes hidden", "too much")]
+    {
         let ended = visit.run(&["--accept-new", "--password-command", command, &target, "pwd"]).expect_code(2);
         assert!(ended.stderr.contains(why) && !ended.stderr.contains("hidden"), "{ended:?}");
     }
@@ -172,7 +174,8 @@ fn a_password_is_found_in_no_file_and_no_argument_of_a_program() {
     visit.add(&[]);
     // While it runs, the command looks at its own arguments and the client's.
     let look = visit.place.path("arguments");
-    let command = format!("cat /proc/$$/cmdline /proc/$PPID/cmdline > {}; {}", look.display(), visit.password_command());
+    let command =
+        format!("cat /proc/$$/cmdline /proc/$PPID/cmdline > {}; {}", look.display(), visit.password_command());
     let target = visit.server.target("ann");
     visit.run(&["--accept-new", "--password-command", &command, &target, "pwd"]).expect_code(0);
     fs::write(visit.place.here("script"), "pwd\nput nowhere\n").expect("writable");
@@ -183,7 +186,8 @@ fn a_password_is_found_in_no_file_and_no_argument_of_a_program() {
     for file in ["secret", "io/password"] {
         fs::remove_file(visit.place.path(file)).expect("there");
     }
-    let found = Command::new("grep").args(["-rla", PASSWORD]).arg(visit.place.path("")).output().expect("grep is there");
+    let found =
+        Command::new("grep").args(["-rla", PASSWORD]).arg(visit.place.path("")).output().expect("grep is there");
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
     let arguments = String::from_utf8_lossy(&fs::read(&look).expect("written")).into_owned();
     assert!(arguments.contains("--password-command"), "it has seen the client");

@@ -18,35 +18,70 @@ fn main() -> io::Result<()> {
         return Err(io::Error::other("usage: cargo run --example generate -- DIR"));
     };
     fs::create_dir_all(&folder)?;
+    generate(&folder)
+}
+
+/// Writes all of it into a folder that is there.
+pub(crate) fn generate(folder: &Path) -> io::Result<()> {
     for (name, page) in [("berth.1", berth_1()?), ("berthd.8", berthd_8()?), ("berthd.json.5", berthd_json_5())] {
         fs::write(folder.join(name), page)?;
     }
-    complete(&folder)
-}
-
-fn complete(folder: &Path) -> io::Result<()> {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut berth_to_complete(), "berth", folder)?;
         clap_complete::generate_to(shell, &mut CommandLine::command(), "berthd", folder)?;
+        let file = clap_complete::generate_to(shell, &mut berth_to_complete(shell), "berth", folder)?;
+        let commands = command_names().collect::<Vec<_>>().join(" ");
+        let more = match shell {
+            Shell::Bash => MORE_FOR_BASH.replace("COMMANDS", &commands),
+            Shell::Fish => MORE_FOR_FISH.replace("COMMANDS", &commands),
+            _ => continue,
+        };
+        fs::write(&file, fs::read_to_string(&file)? + &more)?;
     }
     Ok(())
 }
 
-/// The word for named hosts is a subcommand to whoever completes it, and the first word of a
-/// command one of those there are.
-fn berth_to_complete() -> Command {
-    let commands = COMMANDS.iter().map(|command| command.name).filter(|name| *name != "!");
-    Args::command()
-        .mut_arg("command", |arg| arg.value_parser(PossibleValuesParser::new(commands)))
-        .subcommand(HostArgs::command().name(HOST))
+/// The word for named hosts is a subcommand to whoever completes it. What may stand behind a
+/// server clap can tell to zsh alone.
+fn berth_to_complete(shell: Shell) -> Command {
+    let command = Args::command().disable_help_subcommand(true).subcommand(HostArgs::command().name(HOST));
+    match shell {
+        Shell::Zsh => command.mut_arg("command", |arg| arg.value_parser(PossibleValuesParser::new(command_names()))),
+        _ => command,
+    }
 }
+
+/// Those that are words.
+fn command_names() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|command| command.name).filter(|name| *name != "!")
+}
+
+/// Named hosts first, then a command.
+const MORE_FOR_BASH: &str = r#"
+_berth_words() {
+    _berth "$@"
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    case $word in -*) return ;; esac
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        COMPREPLY+=($(compgen -W "$(berth host list 2>/dev/null | cut -d ' ' -f 1)" -- "$word"))
+    elif [ "$COMP_CWORD" -eq 2 ] && [ "$before" != host ] && [ "${before#-}" = "$before" ]; then
+        COMPREPLY=($(compgen -W "COMMANDS" -- "$word"))
+    fi
+}
+complete -F _berth_words -o nosort -o bashdefault -o default berth
+"#;
+const MORE_FOR_FISH: &str = r#"
+complete -c berth -n "__fish_is_nth_token 1" -f -a "(berth host list 2>/dev/null | string split -f 1 ' ')"
+complete -c berth -n "__fish_is_nth_token 2; and not __fish_seen_subcommand_from host" -f -a "COMMANDS"
+"#;
 
 // ---- The pages ----------------------------------------------------------------------------
 
 fn berth_1() -> io::Result<String> {
     let mut page = Page::about(&Args::command(), "1")?;
     page.section("COMMANDS");
-    page.paragraph("In the shell, in scripts, and behind HOST. Names there may be globs, and are quoted as in a shell.");
+    page.paragraph(
+        "In the shell, in scripts, and behind HOST. Names there may be globs, and are quoted as in a shell.",
+    );
     for command in COMMANDS {
         page.term(&format!("{} {}", command.name, command.usage));
         page.text(&sentence(command.help));
@@ -226,10 +261,14 @@ fn sentence(text: &str) -> String {
 /// Text as roff takes it literally; what Markdown marks as code is bold.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
-    let mut roff: String = text.split('`').enumerate().map(|(at, part)| match at % 2 {
-        0 => part.to_string(),
-        _ => format!("\\fB{part}\\fR"),
-    }).collect();
+    let mut roff: String = text
+        .split('`')
+        .enumerate()
+        .map(|(at, part)| match at % 2 {
+            0 => part.to_string(),
+            _ => format!("\\fB{part}\\fR"),
+        })
+        .collect();
     if roff.starts_with(['.', '\'']) {
         roff.insert_str(0, "\\&");
     }

@@ -240,7 +240,9 @@ mod tests {
             // Help; `berth host` alone gives that.
             Err(error) => error.to_string().contains("berth host"),
         };
-        for line in ["host", "host add nas ann@nas", "--json host list", "host list --json", "host remove a b", "host help"] {
+        for line in
+            ["host", "host add nas ann@nas", "--json host list", "host list --json", "host remove a b", "host help"]
+        {
             assert!(is_hosts(&format!("berth {line}")), "{line}");
         }
         for line in ["host ls", "host put add", "host -c add", "host:2121", "ann@host", "ann@host add", "nas host"] {

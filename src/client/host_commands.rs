@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::client::args::{AddHostArgs, HostArgs, HostCommand, Target};
+use crate::client::give_up;
 use crate::client::hosts::{self, Host, Hosts, address_of};
 use crate::client::outcome::{EXIT_DONE, Failure};
 use crate::client::output::Output;
-use crate::client::give_up;
 use crate::text::Escaped;
 
 /// Does what the command line asks for and returns the exit code.
@@ -40,7 +40,8 @@ fn carry_out(args: &HostArgs, output: &mut Output) -> Result<(), Failure> {
             let mut removed = Vec::new();
             Hosts::update(&file, |Hosts(hosts)| {
                 for name in names {
-                    let unknown = || format!("no host is called '{}'; 'berth host list' shows all", Escaped(name.as_bytes()));
+                    let unknown =
+                        || format!("no host is called '{}'; 'berth host list' shows all", Escaped(name.as_bytes()));
                     removed.push((name, hosts.remove(name).ok_or_else(|| Failure::Local(unknown()))?));
                 }
                 Ok(())
@@ -52,9 +53,10 @@ fn carry_out(args: &HostArgs, output: &mut Output) -> Result<(), Failure> {
 
 fn described(new: &AddHostArgs) -> Result<Host, Failure> {
     let target = Target::parse(&new.target).map_err(Failure::Usage)?;
-    let local_directory = new.local_directory.as_ref().map(|folder| {
-        std::path::absolute(folder).map_err(|error| Failure::local(folder, &error))
-    });
+    let local_directory = new
+        .local_directory
+        .as_ref()
+        .map(|folder| std::path::absolute(folder).map_err(|error| Failure::local(folder, &error)));
     Ok(Host {
         address: address_of(&target),
         user: target.user,

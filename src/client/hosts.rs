@@ -108,8 +108,8 @@ impl Hosts {
         }
         let text = small_file::read(file).map_err(|error| unreadable(&error))?;
         let mut reader = serde_json::Deserializer::from_slice(&text);
-        let Object(raw): Object<RawHosts> = serde_path_to_error::deserialize(&mut reader)
-            .map_err(|error| ConfigError::unparsable(file, &error))?;
+        let Object(raw): Object<RawHosts> =
+            serde_path_to_error::deserialize(&mut reader).map_err(|error| ConfigError::unparsable(file, &error))?;
         reader.end().map_err(|error| ConfigError::new(file, "", format!("after the closing brace: {error}")))?;
         let mut hosts = BTreeMap::new();
         for (name, Object(host)) in raw.hosts {

@@ -117,7 +117,8 @@ fn make_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, Problem> {
 
 fn own_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, Problem> {
     let bytes = read(&files.key).map_err(|problem| (Part::Key, problem))?;
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| (Part::Key, format!("holds no key that can be used: {error}")))
+    PrivateKeyDer::from_pem_slice(&bytes)
+        .map_err(|error| (Part::Key, format!("holds no key that can be used: {error}")))
 }
 
 /// Writes a certificate of `key`, signed with the key itself.
