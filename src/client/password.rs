@@ -139,6 +139,7 @@ fn check(password: Zeroizing<String>, source: &str) -> Result<Zeroizing<String>,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_password_command_gives_its_first_line_or_says_why_not() {
@@ -155,11 +156,10 @@ mod tests {
             ("printf '\\377'", "no text"),
             ("exec yes secret", "too much"),
         ] {
-            let problem = ask(command).err().expect(command).to_string();
+            let problem = ask(command).expect_err(command).to_string();
             assert!(problem.contains(why) && !problem.contains("secret"), "{command}: {problem}");
         }
     }
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_password_file_is_read_without_its_line_end_and_only_if_it_is_private() {
