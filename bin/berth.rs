@@ -3,13 +3,14 @@
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
+use berth::client::args::CommandLine;
 use berth::client::outcome::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
-use berth::client::{self, args::Args};
-use clap::Parser;
+use berth::client::{self, host_commands};
 
 fn main() -> ExitCode {
-    match Args::try_parse() {
-        Ok(args) => ExitCode::from(client::run(&args)),
+    match CommandLine::read(std::env::args_os()) {
+        Ok(CommandLine::Session(args)) => ExitCode::from(client::run(&args)),
+        Ok(CommandLine::Hosts(args)) => ExitCode::from(host_commands::run(&args)),
         Err(error) => {
             // Help and version come this way too. That nobody reads them is no failure.
             let printed = error.print().and_then(|()| std::io::stdout().flush());

@@ -37,8 +37,7 @@ use std::sync::Arc;
 pub struct CommandLine {
     #[command(subcommand)]
     command: Command,
-    /// The configuration; its accounts are in `users/` beside it [default: conf/berthd.json]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help = format!("The configuration; its accounts are in users/ beside it [default: {CONFIG_DEFAULT}]"))]
     config: Option<PathBuf>,
 }
 
@@ -258,12 +257,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// What no mode in the code asks for: others never write.
 const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
+/// The configuration when none is named: that of this folder, or where packages install it.
+const CONFIG_DEFAULT: &str = if cfg!(feature = "system") { "/etc/berth/berthd.json" } else { "conf/berthd.json" };
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
 fn execute(command_line: CommandLine) -> Result<(), AdminError> {
     let named = command_line.config;
-    let file = named.clone().unwrap_or_else(|| "conf/berthd.json".into());
+    let file = named.clone().unwrap_or_else(|| CONFIG_DEFAULT.into());
     match command_line.command {
         Command::Quickstart(_) if named.is_some() => Err(AdminError::Usage(
             "quickstart makes its own configuration; use --dir, or `berthd serve --config`".into(),

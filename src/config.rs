@@ -54,6 +54,8 @@ pub struct Config {
     pub scram_rounds: u32,
     /// Where the log files are.
     pub logs: Logs,
+    /// The folder of the control socket.
+    pub control_folder: PathBuf,
 }
 
 /// Where the certificate and its key are, both in PEM.

@@ -1,5 +1,5 @@
-//! Where a running server and `berthd`'s commands meet: a socket in the folder of the
-//! configuration, for the server's user and root alone.
+//! Where a running server and `berthd`'s commands meet: a socket in a folder of the
+//! configuration's, for the server's user and root alone.
 
 use crate::small_file::SECRET_FILE;
 use std::fs::{File, Permissions};
@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "control.sock";
 
-/// Connects to the server that uses the configuration in `folder`; `None` if there is none.
+/// Connects to the server whose socket is in `folder`; `None` if there is none.
 pub fn connect(folder: &Path) -> io::Result<Option<UnixStream>> {
-    let (_handle, path) = short_path(folder)?;
+    let (_handle, path) = match short_path(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result?,
+    };
     match UnixStream::connect(path) {
         Ok(stream) => Ok(Some(stream)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
@@ -21,7 +24,7 @@ pub fn connect(folder: &Path) -> io::Result<Option<UnixStream>> {
     }
 }
 
-/// Listens for the server that uses the configuration in `folder`. Fails with `AddrInUse` if
+/// Listens for the server whose socket is to be in `folder`. Fails with `AddrInUse` if
 /// there is one already; what one that was killed left behind is removed. `give` may give the new
 /// socket to the user the server will run as.
 pub fn listen(folder: &Path, give: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<UnixListener> {

@@ -4,13 +4,13 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`limits`] [`lane`] [`rate`] [`vpath`] [`text`] [`glob`] [`json`] [`digest`] [`upload_id`] [`histogram`]: values without I/O |
-//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`small_file`] [`control_socket`] [`hidden_input`]: one subject each |
+//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`small_file`] [`control_socket`] [`supervisor`] [`hidden_input`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
 //! | 4 | [`net`]: sockets, readiness, the loop |
 //! | 5 | [`server`]: all of it put together |
 //! | 6 | [`admin`]: the command line of `berthd` |
-//! | beside | [`client`]: the whole of `berth`; uses layer 0, `wire`, `scram`, `tls`, `config` and `hidden_input` |
+//! | beside | [`client`]: the whole of `berth`; uses layer 0, `wire`, `scram`, `tls`, `config`, `small_file` and `hidden_input` |
 
 /// Who may log in, into which home, with which quota: one file each, read at every login.
 pub mod account;
@@ -41,6 +41,7 @@ pub mod session;
 /// Configuration and account files: bounded reads, replacement as a whole or not at all.
 pub mod small_file;
 pub mod store;
+pub mod supervisor;
 pub mod text;
 pub mod tls;
 pub mod upload_id;

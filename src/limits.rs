@@ -39,6 +39,8 @@ pub const PATH_BYTES_MAX: usize = 4095;
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 /// A password as typed: beyond this somebody pipes a file into the prompt.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// What a password command may print: the password, then a page of whatever else is kept with it.
+pub const PASSWORD_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// An account or configuration file: real ones are under 4 KiB.
 pub const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
 
@@ -76,6 +78,9 @@ pub const ASKING_PER_ROUND: usize = 16;
 pub const STRANGERS_PER_ROUND: usize = 4;
 /// A turn longer than this is logged with its state: something in it blocks.
 pub const TURN_WARN: Duration = Duration::from_millis(50);
+/// How long the loop waits for a supervisor whose queue is full, which is told something three times
+/// in a server's life.
+pub const SUPERVISOR_WAIT: Duration = Duration::from_millis(100);
 /// The least time between two lines in the log about one kind of trouble.
 pub const WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections accepted per round, so that a storm of them cannot starve running sessions.

@@ -10,6 +10,7 @@ use crate::logging;
 use crate::net::event_loop::EventLoop;
 use crate::net::listeners::Spoken;
 use crate::session::Policy;
+use crate::supervisor::Supervisor;
 use crate::tls::Fingerprint;
 use certificate::Certificate;
 use signal_hook::consts::SIGHUP;
@@ -68,10 +69,11 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
 /// Serves until told to stop. `on_ready` learns the addresses and what the server's key looks
 /// like once connections are accepted.
 pub fn run(config: Config, on_ready: impl FnOnce(&[(SocketAddr, Spoken)], Fingerprint)) -> Result<(), ServerError> {
-    let folder = config.folder().to_path_buf();
-    let Started { event_loop, certificate, signals, addresses } = start::start(&config)?;
+    let folder = config.control_folder.clone();
+    let Started { event_loop, certificate, signals, addresses, supervisor } = start::start(&config)?;
     on_ready(&addresses, certificate.fingerprint());
-    let result = serve(config, certificate, event_loop, signals);
+    supervisor.ready(addresses.iter().map(|(address, _)| *address));
+    let result = serve(config, certificate, event_loop, signals, supervisor);
     control_socket::remove(&folder);
     result
 }
@@ -81,6 +83,7 @@ fn serve(
     mut certificate: Certificate,
     mut event_loop: EventLoop,
     mut signals: Signals,
+    mut supervisor: Supervisor,
 ) -> Result<(), ServerError> {
     let mut events = EventLoop::events();
     let mut is_draining = false;
@@ -96,8 +99,10 @@ fn serve(
         for signal in signals.pending() {
             match signal {
                 SIGHUP => {
+                    supervisor.reloading();
                     reload(&mut config, &mut event_loop);
                     reload_certificate(&config, &mut certificate, &mut event_loop);
+                    supervisor.reloaded();
                 }
                 _ if is_draining => {
                     log::info!("stopped at once, as told twice");
@@ -105,6 +110,7 @@ fn serve(
                 }
                 _ => {
                     log::info!("stopping; running transfers may go on for {} s", config.timeouts.drain.as_secs());
+                    supervisor.stopping(config.timeouts.drain);
                     let now = Instant::now();
                     event_loop.drain(now + config.timeouts.drain, now);
                     is_draining = true;
@@ -149,6 +155,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         ("home_roots", new.home_roots != config.home_roots),
         ("root", new.root != config.root),
         ("logs", new.logs != config.logs),
+        ("control_folder", new.control_folder != config.control_folder),
         ("partial_expiry", new.partial_expiry != config.partial_expiry),
     ] {
         if differs {

@@ -12,6 +12,8 @@ use std::path::Path;
 pub const SECRET_FILE: u32 = 0o600;
 /// Mode of folders with secrets.
 pub const SECRET_FOLDER: u32 = 0o700;
+/// Mode of folders that everybody may enter.
+pub const PUBLIC_FOLDER: u32 = 0o755;
 /// Mode of folders for logs and homes: the server's group may look.
 pub const GROUP_FOLDER: u32 = 0o750;
 

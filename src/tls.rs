@@ -3,6 +3,7 @@
 //! ([`Sealed`]). What is pinned is the public key, so a renewed certificate is the same server.
 //! This module knows no sockets, no clock and no accounts.
 
+mod certificate;
 mod identity;
 mod pinning;
 mod sealed;
@@ -14,13 +15,13 @@ pub use sealed::{Received, Sealed};
 
 use crate::limits::RECORD_BYTES;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
-use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::cipher_suite::{
     TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
     TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
     TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256,
     TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
 };
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 use rustls::{ServerConfig, SupportedProtocolVersion};
@@ -88,7 +89,7 @@ impl TryFrom<String> for Fingerprint {
 /// What a server presents itself with. No tickets and no early data: a session begins with a
 /// whole handshake, and nothing can be replayed.
 pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(VERSIONS)?;
+    let builder = ServerConfig::builder_with_provider(Arc::new(server_provider())).with_protocol_versions(VERSIONS)?;
     let mut config =
         builder.with_no_client_auth().with_single_cert(identity.certificates.clone(), identity.key.clone_key())?;
     config.alpn_protocols = vec![ALPN.to_vec()];
@@ -101,7 +102,7 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::E
 /// What a server presents itself with to FTP clients: TLS 1.2 too, and no protocol within to agree
 /// on. [`SessionConfig`] makes of it what one session has.
 pub fn ftp_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let builder = ServerConfig::builder_with_provider(ftp_provider())
+    let builder = ServerConfig::builder_with_provider(Arc::new(ftp_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
     let mut config =
         builder.with_no_client_auth().with_single_cert(identity.certificates.clone(), identity.key.clone_key())?;
@@ -134,15 +135,21 @@ impl SessionConfig {
 }
 
 /// AES-128 comes first: it is as far out of reach as AES-256, and faster.
-fn provider() -> Arc<CryptoProvider> {
+fn provider() -> CryptoProvider {
     let mut provider = rustls::crypto::ring::default_provider();
     provider.cipher_suites = vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
-    Arc::new(provider)
+    provider
+}
+
+/// Clients have no certificates, and what would verify them is no part of the server.
+fn server_provider() -> CryptoProvider {
+    let signature_verification_algorithms = WebPkiSupportedAlgorithms { all: &[], mapping: &[] };
+    CryptoProvider { signature_verification_algorithms, ..provider() }
 }
 
 /// What FTP clients of the last ten years know, with forward secrecy.
-fn ftp_provider() -> Arc<CryptoProvider> {
-    let mut provider = (*provider()).clone();
+fn ftp_provider() -> CryptoProvider {
+    let mut provider = server_provider();
     provider.cipher_suites.extend([
         TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
         TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
@@ -151,7 +158,7 @@ fn ftp_provider() -> Arc<CryptoProvider> {
         TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
         TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
     ]);
-    Arc::new(provider)
+    provider
 }
 
 /// One session has a control connection, and data connections one after the other.

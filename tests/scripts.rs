@@ -119,9 +119,10 @@ fn every_command_prints_objects_with_exactly_the_fields_the_readme_lists() {
                     get a c; get -r tree copy; mirror tree e; mv c d; mv a d; rm d/a; rmdir d; cd e; cd; lcd tree; lpwd; help; \
                     get nope; partials; partials drop --all; !true\nquit";
     let ended = visit.run(&["--json", "--keep-going", "-c", commands]).expect_code(1);
+    let host = visit.place.run(visit.place.berth_over_tls(&["--json", "host", "add", "nas", "ann@nas"])).expect_code(0);
     let documented = documented();
     let mut seen = BTreeSet::new();
-    for object in objects(&ended.stdout) {
+    for object in objects(&(ended.stdout + &host.stdout)) {
         let kind = kind_of(&object);
         let fields = documented.get(&kind).unwrap_or_else(|| panic!("the README has no '{kind}': {object}"));
         let own = object.as_object().expect("an object").keys().filter(|key| !matches!(&key[..], "command" | "ok"));

@@ -60,6 +60,19 @@ fn a_running_server_verifies_without_changing_and_repairs_when_told() {
 }
 
 #[test]
+fn a_server_is_asked_where_its_socket_is_to_be() {
+    let place = Place::with(json!({"control_folder": "run/berth"}));
+    place.add("ann", &[]);
+    usage(&place, &[], 0);
+    let _server = place.serve();
+    assert!(place.path("run/berth/control.sock").exists() && !place.path("conf/control.sock").exists());
+    fs::write(place.home("ann", "copied in"), "x").expect("write");
+    let verified = usage(&place, &["--repair"], 0);
+    assert_eq!(found(&verified[0]), (1, 1));
+    place.run(place.berthd(&["serve"])).expect_code(1);
+}
+
+#[test]
 fn files_copied_in_before_the_first_login_count_against_the_quota() {
     let place = Place::new();
     place.add("ann", &["--quota", "1000"]);

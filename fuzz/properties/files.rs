@@ -4,6 +4,7 @@
 use super::assert_is_one_plain_line;
 use super::support::{self, Server};
 use berth::account::{AccountName, Accounts};
+use berth::client::hosts::Hosts;
 use berth::client::state::StateFolder;
 use berth::client::trust::Trust;
 use berth::config::{Config, TlsFiles};
@@ -190,4 +191,27 @@ pub(super) fn upload_record(input: &[u8]) {
     let Some(record) = state.find_upload("key") else { return };
     assert!(state.keep_upload("key", &record));
     assert_eq!(state.find_upload("key"), Some(record));
+}
+
+/// Named hosts that are taken can be reached and stay what they are when they are written; those
+/// that are not are refused in one line that begins with the file's name.
+pub(super) fn hosts(input: &[u8]) {
+    let folder = temporary_folder();
+    let path = folder.path().join("berth.json");
+    fs::write(&path, input).expect("writable");
+    match Hosts::read(&path) {
+        Ok(Hosts(hosts)) => {
+            for (name, host) in &hosts {
+                assert!(!name.is_empty() && name != "host" && !name.contains(['@', ':', '/', ' ']), "{name:?}");
+                assert!(host.target().is_ok_and(|target| target.port > 0), "{host:?}");
+            }
+            Hosts::update(&path, |_| Ok(())).expect("writable");
+            assert_eq!(Hosts::read(&path).expect("what was written").0, hosts);
+        }
+        Err(error) => {
+            let text = error.to_string();
+            assert_is_one_plain_line(&text);
+            assert!(text.starts_with(&format!("{}: ", path.display())) && text.len() > path.as_os_str().len() + 5);
+        }
+    }
 }

@@ -53,6 +53,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "certificate", check: files::certificate },
     Target { name: "staging_record", check: files::staging_record },
     Target { name: "known_hosts", check: files::known_hosts },
+    Target { name: "hosts", check: files::hosts },
     Target { name: "upload_record", check: files::upload_record },
     // Whole conversations.
     Target { name: "stranger", check: server::stranger },

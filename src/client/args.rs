@@ -3,11 +3,44 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::PORT_DEFAULT;
 
 use crate::tls::Fingerprint;
+
+/// One of the two things `berth` does.
+pub enum CommandLine {
+    /// Commands at a server.
+    Session(Args),
+    /// What is known of servers by name; nobody is connected to.
+    Hosts(HostArgs),
+}
+
+impl CommandLine {
+    /// Reads the arguments, of which the first is the program's name. `berth host` is about named
+    /// hosts where nothing follows, or one of the words there are for that; none of them is a
+    /// command at a server, so a server called `host` can be used all the same.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let args = Args::try_parse_from(arguments)?;
+        let is_word = |word: &OsString| {
+            word == "help" || HostArgs::command().get_subcommands().any(|known| word == known.get_name())
+        };
+        if args.target != HOST || args.commands.is_some() || args.script.is_some() {
+            return Ok(Self::Session(args));
+        }
+        if !args.command.first().is_none_or(is_word) {
+            return Ok(Self::Session(args));
+        }
+        let mut hosts = HostArgs::try_parse_from([HOST.into()].into_iter().chain(args.command))?;
+        hosts.json |= args.json;
+        hosts.quiet = args.quiet;
+        Ok(Self::Hosts(hosts))
+    }
+}
+
+/// The word that stands for named hosts.
+pub const HOST: &str = "host";
 
 /// Files to and from a berth server, verified and resumable.
 #[derive(Debug, Parser)]
@@ -16,6 +49,7 @@ use crate::tls::Fingerprint;
     version,
     override_usage = "berth [OPTIONS] [USER@]HOST[:PORT] [COMMAND [ARG]...]",
     after_help = "Without a command it opens a shell; 'help' there lists the commands.\n\
+                  'berth host add NAME ...' keeps a server under a name; 'berth host' says more.\n\
                   Exit: 0 done, 1 a command failed, 2 usage, 3 connection, 4 login, 5 verification, \
                   6 quota or disk full, 130 interrupted."
 )]
@@ -41,6 +75,9 @@ pub struct Args {
     /// Read the password from FILE, which nobody else may read (else $BERTH_PASSWORD, else a prompt)
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// Take the password from the first line that CMD prints, which /bin/sh runs
+    #[arg(long, value_name = "CMD", conflicts_with = "password_file")]
+    pub password_command: Option<String>,
     /// Accept only the server with this key
     #[arg(long, value_name = "SHA256:...")]
     pub fingerprint: Option<Fingerprint>,
@@ -50,12 +87,75 @@ pub struct Args {
     /// Do not encrypt; the server must allow it
     #[arg(long, conflicts_with_all = ["fingerprint", "accept_new"])]
     pub plaintext: bool,
-    /// The server
+    /// The server, or the name of a host that 'berth host add' made
     #[arg(value_name = "[USER@]HOST[:PORT]")]
     pub target: String,
     /// What to do there
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<OsString>,
+}
+
+/// Keep servers under names of their own; they stand in berth.json in the configuration folder.
+#[derive(Debug, Parser)]
+#[command(
+    name = "host",
+    bin_name = "berth host",
+    arg_required_else_help = true,
+    after_help = "A server that is called 'host' itself is reached as host:2121."
+)]
+pub struct HostArgs {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: HostCommand,
+    /// One JSON object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No remarks; of the options before the word.
+    #[arg(skip)]
+    pub quiet: bool,
+}
+
+/// What can be done about named hosts.
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// Keep a server under a name: 'berth NAME' connects to it
+    Add(AddHostArgs),
+    /// Show the hosts that have a name
+    List,
+    /// Forget names
+    Remove {
+        /// Which hosts
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
+/// What is said of a named host.
+#[derive(Debug, clap::Args)]
+pub struct AddHostArgs {
+    /// Letters, digits, '.', '-', '_'; the first a letter or digit
+    pub name: String,
+    /// The server, and the account there
+    #[arg(value_name = "[USER@]HOST[:PORT]")]
+    pub target: String,
+    /// Accept only the server with this key
+    #[arg(long, value_name = "SHA256:...")]
+    pub fingerprint: Option<Fingerprint>,
+    /// The folder there to start in
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<String>,
+    /// The folder here that the shell starts in
+    #[arg(long, value_name = "DIR")]
+    pub local_directory: Option<PathBuf>,
+    /// What prints the password; it is run by /bin/sh and must not hold the password itself
+    #[arg(long, value_name = "CMD")]
+    pub password_command: Option<String>,
+    /// Do not encrypt; the server must allow it
+    #[arg(long, conflicts_with = "fingerprint")]
+    pub plaintext: bool,
+    /// Replace a host of this name
+    #[arg(long)]
+    pub replace: bool,
 }
 
 /// Where to log in, and as whom.
@@ -129,6 +229,28 @@ mod tests {
         }
         for text in ["", "@host", "host:", "host:0", "host:70000", "host:x", "[::1", "[::1]x", "ann@"] {
             assert!(target(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_word_host_means_named_hosts_only_where_no_server_can_be_meant() {
+        let is_hosts = |line: &str| match CommandLine::read(line.split(' ').map(Into::into)) {
+            Ok(CommandLine::Hosts(_)) => true,
+            Ok(CommandLine::Session(_)) => false,
+            // Help; `berth host` alone gives that.
+            Err(error) => error.to_string().contains("berth host"),
+        };
+        for line in
+            ["host", "host add nas ann@nas", "--json host list", "host list --json", "host remove a b", "host help"]
+        {
+            assert!(is_hosts(&format!("berth {line}")), "{line}");
+        }
+        for line in ["host ls", "host put add", "host -c add", "host:2121", "ann@host", "ann@host add", "nas host"] {
+            assert!(!is_hosts(&format!("berth {line}")), "{line}");
+        }
+        let words = HostArgs::command();
+        for word in words.get_subcommands().map(clap::Command::get_name) {
+            assert!(crate::client::command::find(word).is_err(), "'{word}' would be a command at a server called host");
         }
     }
 

@@ -3,6 +3,7 @@
 //! - `pipe` moves bytes without blocking; only it touches a socket. `tls_pipe` encrypts them,
 //!   `trust` knows to whom. `outgoing` is the queue.
 //! - `link` is the conversation: requests out, answers in, in order, reading while it writes.
+//! - `args` is the command line, `hosts` the servers that have a name, which `host_commands` keep.
 //! - `login` and `password` make a `session` of it: a link, a current folder, an `output`;
 //!   `lookup` finds what is at the server.
 //! - `upload` and `download` move files, `stream` the content of one through a pipe, `mirror` plans
@@ -23,6 +24,8 @@ pub mod completion;
 pub mod download;
 pub mod exclusions;
 pub mod folder_cache;
+pub mod host_commands;
+pub mod hosts;
 pub mod incoming;
 pub mod interrupt;
 pub mod link;
@@ -54,7 +57,9 @@ use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use args::{Args, Target};
+use args::Args;
+use commands::folders;
+use hosts::Destination;
 use interrupt::Interrupt;
 use link::Link;
 use outcome::{EXIT_DONE, Failure};
@@ -80,10 +85,14 @@ pub fn run(args: &Args) -> u8 {
         Ok(work) => work,
         Err(failure) => return give_up(&mut output, &failure),
     };
-    let mut session = match connect(args, &mut output) {
-        Ok((link, peer)) => session(args, output, link, peer),
+    let connected = Destination::of(args).and_then(|to| connect(args, &to, &mut output).map(|made| (made, to)));
+    let (mut session, destination) = match connected {
+        Ok(((link, peer), destination)) => (session(args, output, link, peer), destination),
         Err(failure) => return give_up(&mut output, &failure),
     };
+    if let Err(failure) = work.begin(&mut session, &destination) {
+        return give_up(&mut session.output, &failure);
+    }
     match work.run(&mut session, args.keep_going) {
         Some(failure) => failure.exit_code(),
         None => EXIT_DONE,
@@ -115,6 +124,19 @@ impl Work {
         };
         script::check(&commands)?;
         Ok(Self::Commands(commands))
+    }
+
+    /// Goes where the destination says. What is named on the command line is looked for where the
+    /// user is, so that only the shell goes elsewhere here.
+    fn begin(&self, session: &mut Session, destination: &Destination) -> Result<(), Failure> {
+        if let Some(folder) = destination.local_directory.as_ref().filter(|_| matches!(self, Self::Shell)) {
+            let folder = commands::local::path(&Word::plain(folder.as_os_str().as_bytes()));
+            std::env::set_current_dir(&folder).map_err(|error| Failure::local(&folder, &error))?;
+        }
+        match &destination.directory {
+            Some(folder) => folders::enter(session, session.path(&Word::plain(folder.as_bytes()))?),
+            None => Ok(()),
+        }
     }
 
     fn run(self, session: &mut Session, keep_going: bool) -> Option<Failure> {
@@ -150,8 +172,8 @@ fn session(args: &Args, output: Output, link: Link, peer: String) -> Session {
 }
 
 /// Connects and logs in: the link, and `user@host:port`.
-fn connect(args: &Args, output: &mut Output) -> Result<(Link, String), Failure> {
-    let target = Target::parse(&args.target).map_err(Failure::Usage)?;
+fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Result<(Link, String), Failure> {
+    let target = destination.target.clone();
     let of_login = || ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     let user = target.user.or_else(of_login).filter(|user| !user.is_empty());
     let user = user.ok_or_else(|| Failure::Usage("no user name; write USER@HOST".into()))?;
@@ -162,9 +184,9 @@ fn connect(args: &Args, output: &mut Output) -> Result<(Link, String), Failure> 
     })?;
     let interrupt = Interrupt::default();
     interrupt.listen().map_err(|error| Failure::Local(format!("cannot listen to signals: {error}")))?;
-    let trust = match args.plaintext {
+    let trust = match destination.plaintext {
         true => None,
-        false => Some(Trust::of(&StateFolder::of_user(), &host, port, args.fingerprint)?),
+        false => Some(Trust::of(&StateFolder::of_user(), &host, port, destination.fingerprint)?),
     };
     let (pipe, binding): (Box<dyn Pipe>, Binding) = match &trust {
         None => (Box::new(pipe), Binding::None),
@@ -176,8 +198,9 @@ fn connect(args: &Args, output: &mut Output) -> Result<(Link, String), Failure> 
     };
     let mut link = Link::new(pipe, interrupt);
     login::greet(&mut link, binding)?;
-    let remark = if args.plaintext { "this connection is not encrypted\n" } else { "" };
-    let password = password::ask(args.password_file.as_deref(), &user, remark, link.interrupt())?;
+    let remark = if destination.plaintext { "this connection is not encrypted\n" } else { "" };
+    let source = password::Source::choose(args, destination);
+    let password = password::ask(source, &user, remark, link.interrupt())?;
     login::log_in(&mut link, &user, &password, binding)?;
     if let Some(trust) = trust {
         trust.remember(output);

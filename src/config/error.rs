@@ -33,7 +33,7 @@ impl ConfigError {
         Self::new(file, "", problem)
     }
 
-    pub(super) fn unparsable(file: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
+    pub(crate) fn unparsable(file: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
         let path = error.path().to_string();
         let key = if path == "." { String::new() } else { path };
         Self::new(file, key, error.inner().to_string())

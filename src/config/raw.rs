@@ -35,6 +35,7 @@ pub(super) struct RawConfig {
     partial_expiry: Option<Period>,
     scram_rounds: Option<u32>,
     logs: Object<RawLogs>,
+    control_folder: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -116,6 +117,10 @@ impl RawConfig {
                 .map_err(|problem| error("partial_expiry", problem))?,
             scram_rounds,
             logs: self.logs.0.check(&root).map_err(|(key, problem)| error(key, problem))?,
+            control_folder: match self.control_folder {
+                Some(folder) => tidy(&root.join(folder)),
+                None => file.parent().unwrap_or(Path::new("/")).to_path_buf(),
+            },
             root,
             file,
         })

@@ -31,10 +31,11 @@ fn keys_are_read_in_every_form_they_have() {
         r#"{"root": "/srv/./x/../berth", "user": "berth", "group": "files", "listen": "127.0.0.1:0", "home_roots": ["a", "/b"], "default_quota": "1.5K",
             "plaintext": true, "tls": {"certificate": "c.pem", "key": "/k.pem"},
             "timeouts": {"idle": "15m", "drain": 0}, "partial_expiry": "2d", "sync": "full",
-            "limits": {"sessions": 10}, "rates": {"requests": 20, "requests_burst": 5, "session_down": "2K"}, "logs": {"access": "/var/log/a"}}"#,
+            "limits": {"sessions": 10}, "rates": {"requests": 20, "requests_burst": 5, "session_down": "2K"}, "logs": {"access": "/var/log/a"}, "control_folder": "run"}"#,
     )
     .expect("valid");
     assert_eq!(config.root, Path::new("/srv/berth"));
+    assert_eq!(config.control_folder, Path::new("/srv/berth/run"));
     assert_eq!((config.user.as_deref(), config.group.as_deref()), (Some("berth"), Some("files")));
     assert_eq!(config.listen, ["127.0.0.1:0".parse().expect("an address")]);
     assert_eq!(config.home_roots, [Path::new("/srv/berth/a"), Path::new("/b")]);

@@ -10,9 +10,10 @@ use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::net::listeners::Spoken;
 use crate::privilege::{self, Access, Confinement, Place, ServiceUser};
 use crate::session::{Policy, Service};
-use crate::small_file::{self, GROUP_FOLDER};
+use crate::small_file::{self, GROUP_FOLDER, PUBLIC_FOLDER};
 use crate::store::Store;
 use crate::store::syncer::Syncer;
+use crate::supervisor::Supervisor;
 use crate::tls::Identity;
 use crate::{control_socket, logging};
 use mio::net::TcpListener;
@@ -33,6 +34,7 @@ pub(super) struct Started {
     pub(super) certificate: Certificate,
     pub(super) signals: Signals,
     pub(super) addresses: Vec<(SocketAddr, Spoken)>,
+    pub(super) supervisor: Supervisor,
 }
 
 /// See the module.
@@ -63,17 +65,22 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     match openings.control {
         Ok(socket) => event_loop.listen_locally(socket).map_err(system("listen on the control socket"))?,
         // `berthd usage` then counts the disk; that is all that is lost.
-        Err(error) => log::warn!("no control socket in {}: {error}", config.folder().display()),
+        Err(error) => log::warn!("no control socket in {}: {error}", config.control_folder.display()),
     }
-    Ok(Started { event_loop, certificate, signals, addresses })
+    let supervisor = openings.supervisor.unwrap_or_else(|error| {
+        log::warn!("the supervisor at $NOTIFY_SOCKET cannot be reached: {error}");
+        Supervisor::default()
+    });
+    Ok(Started { event_loop, certificate, signals, addresses, supervisor })
 }
 
 /// What root may be needed for: ports below 1024, a key that only root can read, a socket in a
-/// folder that is root's.
+/// folder that is root's, the one of a supervisor.
 struct Openings {
     sockets: Vec<(TcpListener, Spoken)>,
     identity: Option<Identity>,
     control: io::Result<UnixListener>,
+    supervisor: io::Result<Supervisor>,
 }
 
 impl Openings {
@@ -90,16 +97,21 @@ impl Openings {
         };
         let sockets = listening(config).map(bind).collect::<Result<_, _>>()?;
         let identity = if config.tls.is_own { None } else { Identity::read(config)? };
-        let folder = config.folder();
+        let folder = &config.control_folder;
+        if folder != config.folder() {
+            // Such as one in /run, where nothing stays. Where it cannot be made, there is no socket.
+            let _ = small_file::make_folder(folder, PUBLIC_FOLDER);
+        }
         let control = control_socket::listen(folder, |path| user.as_ref().map_or(Ok(()), |user| user.give(path)));
         if control.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
-            return Err(ServerError::Running { folder: folder.to_path_buf() });
+            return Err(ServerError::Running { folder: config.folder().to_path_buf() });
         }
+        let supervisor = Supervisor::of_environment();
         if let Some(user) = user {
             user.make_folders(config)?;
             user.assume(config)?;
         }
-        Ok(Self { sockets, identity, control })
+        Ok(Self { sockets, identity, control, supervisor })
     }
 }
 

@@ -2,13 +2,12 @@
 //! kept beside the configuration. A certificate made here is renewed with its key before it
 //! ends, so that nobody who pinned it notices.
 
+use super::certificate::{new_key, self_signed};
 use super::validity::not_after;
 use super::{Fingerprint, server_config};
 use crate::config::{Config, ConfigError, TlsFiles};
 use crate::limits::{CERTIFICATE_LIFE_S, CERTIFICATE_RENEW_S};
 use crate::small_file;
-use crate::text::Utc;
-use rcgen::{CertificateParams, DnType, KeyPair};
 use rustix::fs::{FlockOperation, flock};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -109,33 +108,24 @@ fn lock(files: &TlsFiles) -> io::Result<Option<File>> {
     Ok(Some(folder))
 }
 
-fn make_key(files: &TlsFiles) -> Result<KeyPair, Problem> {
+fn make_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, Problem> {
     let problem = |error: &dyn std::fmt::Display| (Part::Key, format!("cannot be made: {error}"));
-    let key = KeyPair::generate().map_err(|error| problem(&error))?;
-    let text = Zeroizing::new(key.serialize_pem());
+    let text = new_key().map_err(|error| problem(&error))?;
     small_file::replace(&files.key, text.as_bytes(), small_file::SECRET_FILE).map_err(|error| problem(&error))?;
-    Ok(key)
+    own_key(files)
 }
 
-fn own_key(files: &TlsFiles) -> Result<KeyPair, Problem> {
+fn own_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, Problem> {
     let bytes = read(&files.key).map_err(|problem| (Part::Key, problem))?;
-    let text = String::from_utf8_lossy(&bytes);
-    KeyPair::from_pem(&text).map_err(|error| (Part::Key, format!("holds no key that can be used: {error}")))
+    PrivateKeyDer::from_pem_slice(&bytes)
+        .map_err(|error| (Part::Key, format!("holds no key that can be used: {error}")))
 }
 
 /// Writes a certificate of `key`, signed with the key itself.
-fn certify(files: &TlsFiles, key: &KeyPair, now_s: i64) -> Result<(), Problem> {
+fn certify(files: &TlsFiles, key: &PrivateKeyDer<'_>, now_s: i64) -> Result<(), Problem> {
     let problem = |error: &dyn std::fmt::Display| (Part::Certificate, format!("cannot be made: {error}"));
-    let mut params = CertificateParams::new(["berth".to_string()]).map_err(|error| problem(&error))?;
-    params.distinguished_name.push(DnType::CommonName, "berth");
-    let date = |seconds: i64| {
-        let day = Utc::from_unix_ns(seconds.saturating_mul(1_000_000_000));
-        rcgen::date_time_ymd(i32::try_from(day.year).unwrap_or(2200), day.month, day.day)
-    };
-    params.not_before = date(now_s - DAY_S);
-    params.not_after = date(now_s + CERTIFICATE_LIFE_S);
-    let certificate = params.self_signed(key).map_err(|error| problem(&error))?;
-    small_file::replace(&files.certificate, certificate.pem().as_bytes(), 0o644).map_err(|error| problem(&error))
+    let text = self_signed(key, now_s - DAY_S, now_s + CERTIFICATE_LIFE_S).map_err(|error| problem(&error))?;
+    small_file::replace(&files.certificate, text.as_bytes(), 0o644).map_err(|error| problem(&error))
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {

@@ -20,7 +20,7 @@ pub struct Pinning {
 impl Pinning {
     /// For one connection.
     pub fn new(expected: Option<Fingerprint>) -> Arc<Self> {
-        Arc::new(Self { expected, seen: OnceLock::new(), provider: provider() })
+        Arc::new(Self { expected, seen: OnceLock::new(), provider: Arc::new(provider()) })
     }
 
     /// The key the server showed, whether or not it was accepted.

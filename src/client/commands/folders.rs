@@ -22,11 +22,17 @@ pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         },
         _ => return Err(usage("cd", "one folder at a time")),
     };
+    enter(session, folder)?;
+    session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.folder)}))
+}
+
+/// Makes `folder` the current one, if it is one.
+pub fn enter(session: &mut Session, folder: VPath) -> Result<(), Failure> {
     if !folder.is_root() && session.stat(&folder)?.kind == EntryKind::File {
         return Err(Failure::Local(format!("{folder} is a file; 'cd' goes to folders")));
     }
     session.folder = folder;
-    session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.folder)}))
+    Ok(())
 }
 
 /// `pwd`

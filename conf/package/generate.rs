@@ -1,0 +1,302 @@
+//! Writes the man pages and the shells' completions into a folder, from the definitions that the
+//! programs themselves use: `cargo run --example generate -- DIR`. What only the README knows, the
+//! configuration and the exit codes, is taken from its tables.
+
+use berth::admin::CommandLine;
+use berth::client::args::{Args, HOST, HostArgs};
+use berth::client::command::COMMANDS;
+use clap::builder::PossibleValuesParser;
+use clap::{Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+fn main() -> io::Result<()> {
+    let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        return Err(io::Error::other("usage: cargo run --example generate -- DIR"));
+    };
+    fs::create_dir_all(&folder)?;
+    generate(&folder)
+}
+
+/// Writes all of it into a folder that is there.
+pub(crate) fn generate(folder: &Path) -> io::Result<()> {
+    for (name, page) in [("berth.1", berth_1()?), ("berthd.8", berthd_8()?), ("berthd.json.5", berthd_json_5())] {
+        fs::write(folder.join(name), page)?;
+    }
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut CommandLine::command(), "berthd", folder)?;
+        let file = clap_complete::generate_to(shell, &mut berth_to_complete(shell), "berth", folder)?;
+        let commands = command_names().collect::<Vec<_>>().join(" ");
+        let more = match shell {
+            Shell::Bash => MORE_FOR_BASH.replace("COMMANDS", &commands),
+            Shell::Fish => MORE_FOR_FISH.replace("COMMANDS", &commands),
+            _ => continue,
+        };
+        fs::write(&file, fs::read_to_string(&file)? + &more)?;
+    }
+    Ok(())
+}
+
+/// The word for named hosts is a subcommand to whoever completes it. What may stand behind a
+/// server clap can tell to zsh alone.
+fn berth_to_complete(shell: Shell) -> Command {
+    let command = Args::command().disable_help_subcommand(true).subcommand(HostArgs::command().name(HOST));
+    match shell {
+        Shell::Zsh => command.mut_arg("command", |arg| arg.value_parser(PossibleValuesParser::new(command_names()))),
+        _ => command,
+    }
+}
+
+/// Those that are words.
+fn command_names() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|command| command.name).filter(|name| *name != "!")
+}
+
+/// Named hosts first, then a command.
+const MORE_FOR_BASH: &str = r#"
+_berth_words() {
+    _berth "$@"
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+    case $word in -*) return ;; esac
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        COMPREPLY+=($(compgen -W "$(berth host list 2>/dev/null | cut -d ' ' -f 1)" -- "$word"))
+    elif [ "$COMP_CWORD" -eq 2 ] && [ "$before" != host ] && [ "${before#-}" = "$before" ]; then
+        COMPREPLY=($(compgen -W "COMMANDS" -- "$word"))
+    fi
+}
+complete -F _berth_words -o nosort -o bashdefault -o default berth
+"#;
+const MORE_FOR_FISH: &str = r#"
+complete -c berth -n "__fish_is_nth_token 1" -f -a "(berth host list 2>/dev/null | string split -f 1 ' ')"
+complete -c berth -n "__fish_is_nth_token 2; and not __fish_seen_subcommand_from host" -f -a "COMMANDS"
+"#;
+
+// ---- The pages ----------------------------------------------------------------------------
+
+fn berth_1() -> io::Result<String> {
+    let mut page = Page::about(&Args::command(), "1")?;
+    page.section("COMMANDS");
+    page.paragraph(
+        "In the shell, in scripts, and behind HOST. Names there may be globs, and are quoted as in a shell.",
+    );
+    for command in COMMANDS {
+        page.term(&format!("{} {}", command.name, command.usage));
+        page.text(&sentence(command.help));
+        if !command.aliases.is_empty() {
+            page.text(&format!("Also: {}.", command.aliases.join(", ")));
+        }
+        for (option, help) in command.options {
+            page.line(&format!("{option}: {help}."));
+        }
+        page.line(&format!("Example: {}", command.example));
+    }
+    page.section("NAMED HOSTS");
+    page.subcommands(&HostArgs::command().name("berth host"), "berth host");
+    page.section("EXIT STATUS");
+    page.table(&README.table("| exit | means |"), 1);
+    page.section("ENVIRONMENT");
+    for (name, text) in [
+        ("BERTH_PASSWORD", "The password, unless an option says where it is."),
+        ("NO_COLOR, LS_COLORS", "No colours in listings, or which."),
+        ("SHELL", "Runs what stands behind '!'."),
+        ("XDG_CONFIG_HOME, XDG_STATE_HOME", "Where the files below are, if not in ~/.config and ~/.local/state."),
+    ] {
+        page.term(name);
+        page.text(text);
+    }
+    page.section("FILES");
+    for (name, text) in [
+        ("~/.config/berth/berth.json", "Named hosts."),
+        ("~/.local/state/berth/known_hosts.json", "The keys of servers that were logged in to."),
+        ("~/.local/state/berth/history", "What was typed in the shell."),
+        (".NAME.berth-part", "A download that was interrupted, beside its destination."),
+    ] {
+        page.term(name);
+        page.text(text);
+    }
+    page.section("SEE ALSO");
+    page.text("berthd(8)");
+    Ok(page.roff)
+}
+
+fn berthd_8() -> io::Result<String> {
+    let mut page = Page::about(&CommandLine::command(), "8")?;
+    page.section("COMMANDS");
+    page.subcommands(&CommandLine::command(), "berthd");
+    page.section("SIGNALS");
+    for (name, text) in [
+        ("SIGTERM, SIGINT", "Let running transfers finish until the drain deadline; a second one ends at once."),
+        ("SIGHUP", "Open the log files again, and read the configuration and the certificate again."),
+    ] {
+        page.term(name);
+        page.text(text);
+    }
+    page.section("ENVIRONMENT");
+    for (name, text) in [
+        ("NOTIFY_SOCKET", "Where a supervisor is told of start, reload and end, as sd_notify(3) says."),
+        ("RUST_LOG", "What goes to standard error: error, warn, info (the default), debug."),
+    ] {
+        page.term(name);
+        page.text(text);
+    }
+    page.section("EXIT STATUS");
+    page.text("0: done. 1: it failed. 2: the arguments or the configuration are wrong.");
+    page.section("SEE ALSO");
+    page.text("berthd.json(5), berth(1)");
+    Ok(page.roff)
+}
+
+fn berthd_json_5() -> String {
+    let mut page = Page::default();
+    page.roff.push_str(".TH berthd.json 5\n");
+    page.section("NAME");
+    page.text("berthd.json - configuration of the file server berthd");
+    page.section("DESCRIPTION");
+    let section = README.section("### Configuration");
+    for paragraph in section.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
+        match paragraph.trim_start().starts_with('|') {
+            true => page.table(&rows(paragraph), 2),
+            false => page.paragraph(&paragraph.replace('\n', " ")),
+        }
+    }
+    page.section("SEE ALSO");
+    page.text("berthd(8)");
+    page.roff
+}
+
+// ---- How a page is written ----------------------------------------------------------------
+
+#[derive(Default)]
+struct Page {
+    roff: String,
+}
+
+impl Page {
+    /// What clap knows of a program: name, synopsis, description and options.
+    fn about(command: &Command, section: &str) -> io::Result<Self> {
+        let name = command.get_name().to_string();
+        let mut command = command.clone().disable_help_subcommand(true);
+        if command.has_subcommands() {
+            command = command.override_usage(format!("{name} COMMAND [OPTIONS]"));
+        }
+        let man = Man::new(command).title(name).section(section);
+        let mut roff = Vec::new();
+        man.render_title(&mut roff)?;
+        man.render_name_section(&mut roff)?;
+        man.render_synopsis_section(&mut roff)?;
+        man.render_description_section(&mut roff)?;
+        man.render_options_section(&mut roff)?;
+        Ok(Self { roff: String::from_utf8(roff).map_err(io::Error::other)? })
+    }
+
+    fn section(&mut self, title: &str) {
+        self.roff.push_str(&format!(".SH \"{title}\"\n"));
+    }
+
+    fn paragraph(&mut self, text: &str) {
+        self.roff.push_str(".PP\n");
+        self.text(text);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.roff.push_str(&escaped(text));
+        self.roff.push('\n');
+    }
+
+    /// Text on a line of its own.
+    fn line(&mut self, text: &str) {
+        self.roff.push_str(".br\n");
+        self.text(text);
+    }
+
+    /// What the text that follows explains.
+    fn term(&mut self, term: &str) {
+        self.roff.push_str(&format!(".TP\n\\fB{}\\fR\n", escaped(term.trim_end())));
+    }
+
+    /// The rows of a table: the first cell, then the others, of which `cells` have a text of their own.
+    fn table(&mut self, rows: &[Vec<String>], cells: usize) {
+        for row in rows {
+            self.term(&row[0]);
+            match cells {
+                1 => self.text(&row[1]),
+                _ => {
+                    self.text(&format!("Default: {}.", row[1]));
+                    self.line(&row[2]);
+                }
+            }
+        }
+    }
+
+    /// Every command that has none below it.
+    fn subcommands(&mut self, command: &Command, path: &str) {
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+            let path = format!("{path} {}", below.get_name());
+            if below.has_subcommands() {
+                self.subcommands(below, &path);
+                continue;
+            }
+            let mut named = below.clone().bin_name(path.clone());
+            let usage = named.render_usage().to_string();
+            self.term(usage.trim_start_matches("Usage: "));
+            self.text(&sentence(&named.get_about().map(ToString::to_string).unwrap_or_default()));
+            for arg in named.get_arguments().filter(|arg| !arg.is_global_set() && arg.get_id() != "help") {
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                self.line(&format!("{arg}: {}", sentence(&help)));
+            }
+        }
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let end = if text.ends_with(['.', ']']) { "" } else { "." };
+    format!("{first}{}{end}", letters.as_str())
+}
+
+/// Text as roff takes it literally; what Markdown marks as code is bold.
+fn escaped(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    let mut roff: String = text
+        .split('`')
+        .enumerate()
+        .map(|(at, part)| match at % 2 {
+            0 => part.to_string(),
+            _ => format!("\\fB{part}\\fR"),
+        })
+        .collect();
+    if roff.starts_with(['.', '\'']) {
+        roff.insert_str(0, "\\&");
+    }
+    roff
+}
+
+// ---- The README ---------------------------------------------------------------------------
+
+struct Readme(&'static str);
+
+const README: Readme = Readme(include_str!("../../README.md"));
+
+impl Readme {
+    /// The text below a heading, up to the next one.
+    fn section(&self, heading: &str) -> &'static str {
+        let (_, below) = self.0.split_once(&format!("\n{heading}\n")).expect("the README has this section");
+        below.split("\n#").next().unwrap_or_default()
+    }
+
+    /// The rows of the table that begins with `head`.
+    fn table(&self, head: &str) -> Vec<Vec<String>> {
+        let (_, below) = self.0.split_once(head).expect("the README has this table");
+        rows(&format!("{head}{}", below.split("\n\n").next().unwrap_or_default()))
+    }
+}
+
+/// The cells of a Markdown table, without its head.
+fn rows(table: &str) -> Vec<Vec<String>> {
+    let cells = |line: &str| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_string()).collect();
+    table.trim_start().lines().skip(2).map(cells).collect()
+}
