@@ -141,6 +141,13 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const DATA_PORT_TRIES: u32 = 64;
 /// Connections to one data port that are looked at in one turn; strangers' are turned away.
 pub const DATA_ACCEPTS_PER_TURN: usize = 8;
+/// What share of the time that an upload took its control connection has to stay open after its data
+/// has ended, for the end to be believed; so a killed client's part is not taken for the whole.
+pub const FTP_END_GRACE_SHARE: u32 = 16;
+/// Less is not waited for; the control connection is only looked at once more.
+pub const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
+/// At most this: nobody notices it, and even a busy machine has ended both connections by then.
+pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
 /// A data connection that does not come within this is not waited for any longer.
 pub const DATA_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// A command line with its end: a command, its other arguments and the longest path, with room for a

@@ -359,7 +359,7 @@ impl Ftp {
 
     /// See [`super::Front::wakes_at`].
     pub fn wakes_at(&self) -> Option<Instant> {
-        let deadline = if let Doing::Transfer(transfer) = &self.doing { transfer.gives_up_at() } else { None };
+        let deadline = if let Doing::Transfer(transfer) = &self.doing { transfer.wakes_at() } else { None };
         [self.session.wakes_at(), self.held_until, deadline].into_iter().flatten().min()
     }
 

@@ -10,7 +10,10 @@ use super::port::{Failure, Security, Stage, Wish};
 use super::{Doing, Ftp, Turn, listing, reply};
 use crate::glob::Pattern;
 use crate::lane::Lane;
-use crate::limits::{DATA_BYTES_MAX, DATA_CONNECTION_TIMEOUT, OUTBOX_BYTES_HIGH, STORE_BYTES_MIN};
+use crate::limits::{
+    DATA_BYTES_MAX, DATA_CONNECTION_TIMEOUT, FTP_END_GRACE_MAX, FTP_END_GRACE_MIN, FTP_END_GRACE_SHARE,
+    OUTBOX_BYTES_HIGH, STORE_BYTES_MIN,
+};
 use crate::session::download::{DownloadPlan, DownloadStart, Fetched};
 use crate::session::task::TaskStep;
 use crate::session::upload::{Length, UploadPlan, UploadStart};
@@ -19,13 +22,15 @@ use crate::session::{Phase, Refusal};
 use crate::store::listing::Listed;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A transfer under way.
 pub(super) struct Transfer {
     kind: Kind,
     step: Step,
     path: VPath,
+    /// What is to be said once the data connection is there.
+    announcement: Option<Vec<u8>>,
 }
 
 enum Kind {
@@ -94,6 +99,8 @@ enum Step {
     Move,
     /// The kernel has yet to take the last bytes.
     Finish,
+    /// An upload whose data has ended: until then its peer must still be there.
+    End(Instant),
     /// An upload, about to appear.
     Commit,
 }
@@ -127,9 +134,9 @@ impl Transfer {
         matches!(self.kind, Kind::Upload { is_named_here: true })
     }
 
-    /// When it is given up, if its data connection does not come.
-    pub(super) fn gives_up_at(&self) -> Option<Instant> {
-        if let Step::Await(until) = self.step { Some(until) } else { None }
+    /// When it goes on, or is given up, without anything from the peer.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        if let Step::Await(until) | Step::End(until) = self.step { Some(until) } else { None }
     }
 }
 
@@ -202,7 +209,7 @@ impl Ftp {
     fn begin(&mut self, begun: Result<(), Refusal>, kind: Kind, path: VPath, turn: &mut Turn) {
         match begun {
             Ok(()) => {
-                let transfer = Transfer { kind, step: Step::Prepare, path };
+                let transfer = Transfer { kind, step: Step::Prepare, path, announcement: None };
                 self.doing = Doing::Transfer(Box::new(transfer));
             }
             Err(refusal) => turn.refuse(refusal, Some(&path)),
@@ -228,11 +235,15 @@ impl Ftp {
         let done = match (transfer.step, &transfer.kind) {
             (Step::Prepare, Kind::Download) => self.prepare_download(turn),
             (Step::Prepare, Kind::Upload { .. }) => self.prepare_upload(turn),
-            (Step::Prepare, Kind::List(_)) => Ok(self.announce("the list", turn)),
+            (Step::Prepare, Kind::List(_)) => {
+                self.announce_opening("the list", turn);
+                Ok(true)
+            }
             (Step::Await(until), _) => self.await_connection(until, turn),
             (Step::Open, _) => self.await_open(),
             (Step::Move, Kind::Download) => self.send(turn),
             (Step::Move, Kind::Upload { .. }) => self.store(turn),
+            (Step::End(until), _) => self.complete(until, turn),
             (Step::Move, Kind::List(_)) => self.list(turn),
             (Step::Finish, _) => self.await_end(turn),
             (Step::Commit, _) => self.commit(turn),
@@ -245,8 +256,8 @@ impl Ftp {
 
     fn prepare_download(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
         let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? else { return Ok(true) };
-        let what = format!("the file ({} bytes)", opened.size - opened.offset);
-        Ok(self.announce(&what, turn))
+        self.announce_opening(&format!("the file ({} bytes)", opened.size - opened.offset), turn);
+        Ok(true)
     }
 
     fn prepare_upload(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
@@ -257,32 +268,39 @@ impl Ftp {
             // RFC 1123, section 4.1.2.9.
             Doing::Transfer(transfer) if transfer.is_named_here() => {
                 let told = [b"FILE: ", transfer.path.name().unwrap_or_default()].concat();
-                self.await_from_now(turn);
-                turn.reply(150, told);
-                Ok(true)
+                self.announce(told, turn);
             }
-            _ => Ok(self.announce("the file", turn)),
+            _ => self.announce_opening("the file", turn),
         }
+        Ok(true)
     }
 
-    fn announce(&mut self, what: &str, turn: &mut Turn) -> bool {
-        turn.reply(150, format!("Opening the data connection for {what}."));
-        self.await_from_now(turn);
-        true
+    fn announce_opening(&mut self, what: &str, turn: &mut Turn) {
+        self.announce(format!("Opening the data connection for {what}.").into_bytes(), turn);
     }
 
-    fn await_from_now(&mut self, turn: &Turn) {
-        if let Some(address) = self.active.take() {
-            self.port.wish(Wish::Connect(address));
+    /// Says that the transfer begins. Where the server connects, clients expect that to be said of a
+    /// connection they have seen.
+    fn announce(&mut self, what: Vec<u8>, turn: &mut Turn) {
+        let Doing::Transfer(transfer) = &mut self.doing else { return };
+        transfer.step = Step::Await(turn.now + DATA_CONNECTION_TIMEOUT);
+        match self.active.take() {
+            Some(address) => {
+                transfer.announcement = Some(what);
+                self.port.wish(Wish::Connect(address));
+            }
+            None => turn.reply(150, what),
         }
-        self.set_step(Step::Await(turn.now + DATA_CONNECTION_TIMEOUT));
     }
 
     fn await_connection(&mut self, until: Instant, turn: &mut Turn) -> Result<bool, Refusal> {
         match self.port.stage() {
             Stage::Connected => {
                 self.port.wish(Wish::Open(self.security()));
-                self.set_step(Step::Open);
+                if let Doing::Transfer(transfer) = &mut self.doing {
+                    transfer.step = Step::Open;
+                    transfer.announcement.take().into_iter().for_each(|text| turn.reply(150, text));
+                }
             }
             Stage::Failed(_) => self.end_without_connection(turn),
             _ if turn.now >= until => self.end_without_connection(turn),
@@ -402,7 +420,10 @@ impl Ftp {
         if bytes.is_empty() {
             return match (has_failed, has_ended) {
                 (true, _) => Err(Refusal::Cut),
-                (false, true) => self.complete(turn),
+                (false, true) => {
+                    self.await_sign_of_life(turn);
+                    Ok(true)
+                }
                 (false, false) => Ok(false),
             };
         }
@@ -418,13 +439,22 @@ impl Ftp {
         Ok(stored > 0 || turn.budget.is_spent())
     }
 
-    /// The peer's data has ended. That is all of it only if the peer is still there, for which its
-    /// control connection is looked at once more: both end together when a client is killed.
-    fn complete(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
+    /// The peer's data has ended. That is all of it only if the peer is still there a moment later: one
+    /// that is killed ends both connections, in any order. The longer it took, the likelier that is.
+    fn await_sign_of_life(&mut self, turn: &Turn) {
+        let took = self.session.transfer().map_or(Duration::ZERO, |transfer| turn.now - transfer.started);
+        let grace = (took / FTP_END_GRACE_SHARE).min(FTP_END_GRACE_MAX);
+        // For less than a millisecond the loop would sleep for one, and a short upload that long.
+        let grace = if grace < FTP_END_GRACE_MIN { Duration::ZERO } else { grace };
+        self.set_step(Step::End(turn.now + grace));
+    }
+
+    fn complete(&mut self, until: Instant, turn: &mut Turn) -> Result<bool, Refusal> {
         if turn.lane.eof {
             return Err(Refusal::Cut);
         }
-        if self.ended_steps < 2 {
+        // A step later the control connection was looked at once more.
+        if turn.now < until || self.ended_steps < 2 {
             return Ok(false);
         }
         self.session.complete_upload(turn.now)?;
