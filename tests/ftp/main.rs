@@ -17,6 +17,7 @@ mod tls_sessions;
 mod uploads;
 
 use client::Client;
+pub(crate) use common::ftp::{addresses, configuration, listening};
 use common::process::Ended;
 use common::{Place, Server, disk_usage, quota_usage, wait_until};
 use serde_json::{Value, json};
@@ -125,32 +126,4 @@ impl Scene {
     pub(crate) fn admin(&self, arguments: &[&str]) -> Ended {
         self.place.admin(arguments)
     }
-}
-
-/// A configuration with FTP on loopback, in plain text too.
-pub(crate) fn configuration(ftp: Value, mut changes: Value) -> Value {
-    let mut keys = json!({"listen": "127.0.0.1:0", "plaintext": true});
-    for (key, value) in ftp.as_object().expect("an object") {
-        keys[key] = value.clone();
-    }
-    changes["ftp"] = keys;
-    changes
-}
-
-/// The address in the line `listening on ADDRESS (KIND)`.
-pub(crate) fn listening(server: &Server, kind: &str) -> SocketAddr {
-    addresses(server, kind)[0]
-}
-
-/// All of that kind.
-pub(crate) fn addresses(server: &Server, kind: &str) -> Vec<SocketAddr> {
-    let end = format!(" ({kind})");
-    let find = || -> Vec<SocketAddr> {
-        let stdout = server.program.stdout();
-        let whole = stdout.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        let lines = whole.lines().filter_map(|line| line.strip_prefix("listening on ")?.strip_suffix(&end));
-        lines.map(|address| address.parse().expect("an address")).collect()
-    };
-    wait_until("the server listens for FTP", || !find().is_empty());
-    find()
 }
