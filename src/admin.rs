@@ -9,7 +9,8 @@ mod usage;
 mod user;
 
 use crate::account::{AccountName, Accounts};
-use crate::config::Config;
+use crate::config::{Config, FTP_PORT_DEFAULT, PORT_DEFAULT};
+use crate::net::listeners::Spoken;
 use crate::privilege::ServiceUser;
 use crate::server::ServerError;
 use crate::text::{PrintableJson, Size};
@@ -259,12 +260,16 @@ fn become_user(config: &Config) -> Result<(), AdminError> {
 }
 
 /// Serves, and says on stdout where as soon as it does; then `on_ready` may say more.
-fn serve(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> Result<(), AdminError> {
+fn serve(config: Config, on_ready: impl FnOnce(&[(SocketAddr, Spoken)], Fingerprint)) -> Result<(), AdminError> {
     let file = config.file.clone();
     let result = server::run(config, |addresses, fingerprint| {
         let mut out = io::stdout().lock();
-        for address in addresses {
-            let _ = writeln!(out, "listening on {address}");
+        for (address, spoken) in addresses {
+            let _ = match spoken {
+                Spoken::Native => writeln!(out, "listening on {address}"),
+                Spoken::Ftp => writeln!(out, "listening on {address} (ftp)"),
+                Spoken::ImplicitFtps => writeln!(out, "listening on {address} (ftps)"),
+            };
         }
         let _ = writeln!(out, "fingerprint {fingerprint}");
         let _ = out.flush();
@@ -310,11 +315,30 @@ fn print_json(value: &serde_json::Value) -> Result<(), AdminError> {
     Ok(writeln!(io::stdout(), "{}", PrintableJson(value))?)
 }
 
-/// The configuration that is shipped, with `listen` set.
+/// The configuration that is shipped, with `listen` set and FTP beside it: without TLS only where
+/// nobody else can listen in.
 fn write_configuration(file: &Path, listen: SocketAddr) -> io::Result<()> {
-    let listen = format!("[\"{listen}\"]");
-    let text = include_str!("../conf/berthd.json").replacen("[\"[::]:2121\"]", &listen, 1);
+    let ftp = ftp_beside(listen);
+    let mut text = include_str!("../conf/berthd.json").to_string();
+    for (shipped, written) in [
+        ("[\"[::]:2121\"]", format!("[\"{listen}\"]")),
+        ("\"listen\": null", format!("\"listen\": [\"{ftp}\"]")),
+        ("\"plaintext\": null", format!("\"plaintext\": {}", ftp.ip().is_loopback())),
+    ] {
+        text = text.replacen(shipped, &written, 1);
+    }
     small_file::replace(file, text.as_bytes(), 0o644)
+}
+
+/// Where a quickstart that listens at `native` serves FTP: at the same address, its own port; any
+/// free one where the native protocol takes any.
+fn ftp_beside(native: SocketAddr) -> SocketAddr {
+    let port = match native.port() {
+        0 => 0,
+        FTP_PORT_DEFAULT => PORT_DEFAULT,
+        _ => FTP_PORT_DEFAULT,
+    };
+    SocketAddr::new(native.ip(), port)
 }
 
 #[cfg(test)]
@@ -328,13 +352,26 @@ mod tests {
     }
 
     #[test]
-    fn a_written_configuration_is_the_shipped_one_but_for_the_address() {
+    fn a_written_configuration_is_the_shipped_one_but_for_the_addresses() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("conf/berthd.json");
         std::fs::create_dir(folder.path().join("conf")).expect("writable");
-        let listen = "127.0.0.1:4321".parse().expect("an address");
-        write_configuration(&file, listen).expect("writable");
-        let expected = Config { listen: vec![listen], ..Config::default_for(&file).expect("valid") };
-        assert_eq!(Config::load(&file), Ok(expected));
+        for (listen, ftp, plaintext) in [
+            ("127.0.0.1:4321", "127.0.0.1:2120", true),
+            ("127.0.0.1:0", "127.0.0.1:0", true),
+            ("127.0.0.1:2120", "127.0.0.1:2121", true),
+            ("[::1]:2121", "[::1]:2120", true),
+            ("192.0.2.1:2121", "192.0.2.1:2120", false),
+        ] {
+            let listen = listen.parse().expect("an address");
+            write_configuration(&file, listen).expect("writable");
+            let written = Config::load(&file).expect("valid");
+            let served = written.ftp.clone().expect("FTP is served");
+            assert_eq!(served.listen, [ftp.parse().expect("an address")]);
+            assert_eq!((served.plaintext, served.listen_tls.len()), (plaintext, 0));
+            let expected =
+                Config { listen: vec![listen], ftp: Some(served), ..Config::default_for(&file).expect("valid") };
+            assert_eq!(written, expected);
+        }
     }
 }

@@ -3,9 +3,11 @@
 //! durations. Nothing here opens sockets or looks at users' files.
 
 mod error;
+mod ftp;
 mod raw;
 
 pub use error::ConfigError;
+pub use ftp::{FTP_PORT_DEFAULT, Ftp};
 
 use crate::json::Object;
 use crate::rate::{Directions, Rate};
@@ -32,6 +34,8 @@ pub struct Config {
     pub plaintext: bool,
     /// Where the certificate and its key are.
     pub tls: TlsFiles,
+    /// How FTP is served, if it is.
+    pub ftp: Option<Ftp>,
     /// Folders below which homes lie; at least one. New homes go to the first.
     pub home_roots: Vec<PathBuf>,
     /// Bytes that an account gets which is added without a quota of its own.

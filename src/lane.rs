@@ -117,6 +117,10 @@ impl Outbox {
         let result = write(tail);
         debug_assert!(tail.len() >= before, "an outbox only grows at its end");
         self.held_bytes += tail.len() - before;
+        if tail.is_empty() {
+            self.spare = std::mem::take(tail);
+            self.chunks.pop_back();
+        }
         result
     }
 

@@ -3,7 +3,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`limits`] [`lane`] [`rate`] [`vpath`] [`text`] [`json`] [`digest`] [`upload_id`]: values without I/O |
+//! | 0 | [`limits`] [`lane`] [`rate`] [`vpath`] [`text`] [`json`] [`digest`] [`upload_id`] [`glob`]: values without I/O |
 //! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`small_file`] [`control_socket`] [`hidden_input`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
@@ -22,6 +22,7 @@ pub mod config;
 pub mod control_socket;
 pub mod digest;
 pub mod front;
+pub mod glob;
 /// Asking for a password without showing it.
 pub mod hidden_input;
 pub mod json;

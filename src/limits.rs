@@ -122,6 +122,25 @@ pub const PING_QUEUE_MAX: usize = 8 * 1024 * 1024;
 /// A client waits this long for a server's side of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
+// ---- FTP ----------------------------------------------------------------------------------
+
+/// Ports of a range that are tried in one turn for one that is free.
+pub const DATA_PORT_TRIES: u32 = 64;
+/// Connections to one data port that are looked at in one turn; strangers' are turned away.
+pub const DATA_ACCEPTS_PER_TURN: usize = 8;
+/// A data connection that does not come within this is not waited for any longer.
+pub const DATA_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// A command line with its end: a command, its other arguments and the longest path, with room for a
+/// name in which Telnet doubles some bytes. It fits the first inbox, whatever is in it.
+pub const FTP_LINE_BYTES_MAX: usize = PATH_BYTES_MAX + 1024;
+/// What a reply repeats of a word that is no command.
+pub const FTP_VERB_BYTES_MAX: usize = 32;
+/// The lowest port of passive data connections, and of the other side of active ones: those below
+/// are services, which an upload could be made to speak to.
+pub const FTP_DATA_PORT_MIN: u16 = 1024;
+/// Files older than this are listed with their year instead of their hour, as `ls` does: half a year.
+pub const FTP_RECENT_S: i64 = 182 * 86_400 + 43_200;
+
 // ---- Login --------------------------------------------------------------------------------
 
 /// PBKDF2 rounds for new accounts (RFC 7677 asks for at least 4,096).
@@ -140,6 +159,21 @@ pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(8);
 pub const LOGIN_FAILURE_MEMORY: Duration = Duration::from_secs(15 * 60);
 /// Addresses and accounts whose failures are remembered; the oldest goes first.
 pub const LOGIN_FAILURES_REMEMBERED: usize = 4096;
+/// What a PBKDF2 round costs of a turn's budget: two blocks of SHA-256 and what is around them
+/// take as long as hashing this many bytes.
+pub const PASSWORD_ROUND_COST: u64 = 256;
+/// Passwords whose rounds are computed in the same time: more would only finish later, all of
+/// them, and take more of the turns from those who are in.
+pub const PASSWORD_CHECKS_AT_ONCE: usize = 2;
+/// A password that waits for others looks again after this, for each pair that is before it.
+pub const PASSWORD_WAIT_STEP: Duration = Duration::from_millis(10);
+/// It looks again after this at the latest, since others may give up.
+pub const PASSWORD_WAIT_MAX: Duration = Duration::from_millis(500);
+/// A password that was right is not computed again for this long: clients open several
+/// connections, and new ones for each batch of files.
+pub const LOGIN_MEMORY: Duration = Duration::from_secs(5 * 60);
+/// Accounts whose last password is remembered so; the oldest goes first.
+pub const LOGINS_REMEMBERED: usize = 1024;
 /// Failed logins on one connection before it is closed.
 pub const LOGIN_TRIES_DEFAULT: u32 = 3;
 

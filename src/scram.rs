@@ -15,9 +15,11 @@
 //! prohibits, are refused here too.
 
 mod client;
+mod derivation;
 mod server;
 
 pub use client::{ClientExchange, ClientProved, Secret};
+pub use derivation::Derivation;
 pub use server::{ClientFirst, ServerExchange};
 
 use crate::limits::{PASSWORD_BYTES_MAX, SCRAM_RANDOM_BYTES, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
@@ -149,7 +151,13 @@ impl Verifier {
     /// Whether this verifies `password`: for protocols that send passwords as they are. Costs
     /// all the rounds; takes the same time for every answer.
     pub fn matches(&self, password: &str) -> bool {
-        let other = ClientKeys::derive(password, &self.salt, self.rounds).to_verifier();
+        self.matches_keys(&ClientKeys::derive(password, &self.salt, self.rounds))
+    }
+
+    /// Whether this verifies the password that `keys` were derived from, with this salt and
+    /// number of rounds. Takes the same time for every answer.
+    pub fn matches_keys(&self, keys: &ClientKeys) -> bool {
+        let other = keys.to_verifier();
         (self.stored_key.ct_eq(&other.stored_key) & self.server_key.ct_eq(&other.server_key)).into()
     }
 }
@@ -175,12 +183,7 @@ impl ClientKeys {
     pub fn derive(password: &str, salt: &[u8], rounds: u32) -> Self {
         let mut salted = Zeroizing::new([0; 32]);
         pbkdf2::pbkdf2_hmac::<Sha256>(password.as_bytes(), salt, rounds, &mut salted[..]);
-        Self {
-            rounds,
-            salt: salt.to_vec(),
-            client_key: hmac_sha256(&salted[..], b"Client Key"),
-            server_key: hmac_sha256(&salted[..], b"Server Key"),
-        }
+        Self::from_salted(&salted, salt, rounds)
     }
 
     fn to_verifier(&self) -> Verifier {

@@ -4,10 +4,11 @@ mod certificate;
 mod start;
 
 use crate::account::{AccountError, Accounts};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Ftp};
 use crate::control_socket;
 use crate::logging;
 use crate::net::event_loop::EventLoop;
+use crate::net::listeners::Spoken;
 use crate::session::Policy;
 use crate::tls::Fingerprint;
 use certificate::Certificate;
@@ -37,7 +38,7 @@ pub enum ServerError {
         file: PathBuf,
     },
     /// An address is taken or not ours.
-    #[error("cannot listen on {address}: {source}; stop what uses it, or change `listen` in the configuration")]
+    #[error("cannot listen on {address}: {source}; stop what uses it, or change where it listens in the configuration")]
     Listen {
         /// As configured.
         address: SocketAddr,
@@ -66,7 +67,7 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
 
 /// Serves until told to stop. `on_ready` learns the addresses and what the server's key looks
 /// like once connections are accepted.
-pub fn run(config: Config, on_ready: impl FnOnce(&[SocketAddr], Fingerprint)) -> Result<(), ServerError> {
+pub fn run(config: Config, on_ready: impl FnOnce(&[(SocketAddr, Spoken)], Fingerprint)) -> Result<(), ServerError> {
     let folder = config.folder().to_path_buf();
     let Started { event_loop, certificate, signals, addresses } = start::start(&config)?;
     on_ready(&addresses, certificate.fingerprint());
@@ -143,6 +144,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     };
     for (key, differs) in [
         ("listen", new.listen != config.listen),
+        ("ftp.listen", ftp_listen(&new) != ftp_listen(config)),
         ("user", (&new.user, &new.group) != (&config.user, &config.group)),
         ("home_roots", new.home_roots != config.home_roots),
         ("root", new.root != config.root),
@@ -162,8 +164,13 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         Ok(accounts) => accounts,
         Err(error) => return log::error!("the configuration stays as it was: {error}"),
     };
+    let ftp = match (&config.ftp, new.ftp) {
+        (Some(old), Some(new)) => Some(Ftp { listen: old.listen.clone(), listen_tls: old.listen_tls.clone(), ..new }),
+        (old, _) => old.clone(),
+    };
     *config = Config {
         listen: config.listen.clone(),
+        ftp,
         home_roots: config.home_roots.clone(),
         user: config.user.clone(),
         group: config.group.clone(),
@@ -172,5 +179,10 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     let service = event_loop.service();
     (service.policy, service.accounts) = (Policy::from(&*config), accounts);
     event_loop.set_limits(config.limits, config.timeouts);
+    event_loop.set_ftp(config.ftp.clone());
     log::info!("configuration read again from {}", config.file.display());
+}
+
+fn ftp_listen(config: &Config) -> Option<[&Vec<SocketAddr>; 2]> {
+    config.ftp.as_ref().map(|ftp| [&ftp.listen, &ftp.listen_tls])
 }

@@ -184,6 +184,24 @@ impl Utc {
         }
     }
 
+    /// Nanoseconds since the epoch; `None` where the calendar has no such time, or outside of the
+    /// years 1678 to 2261. A leap second is the first of the next minute.
+    pub fn to_unix_ns(self) -> Option<i64> {
+        let is_time = self.hour < 24 && self.minute < 60 && self.second <= 60 && self.nanosecond < 1_000_000_000;
+        if !is_time || !(1..=12).contains(&self.month) || !(1678..=2261).contains(&self.year) {
+            return None;
+        }
+        let (year, month) = if self.month <= 2 { (self.year - 1, self.month + 9) } else { (self.year, self.month - 3) };
+        let (era, yoe) = (year.div_euclid(400), year.rem_euclid(400));
+        let doy = (153 * i64::from(month) + 2) / 5 + i64::from(self.day) - 1;
+        let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
+        let midnight_ns = days * 86_400_000_000_000;
+        let date = Self::from_unix_ns(midnight_ns);
+        let is_date = (date.month, date.day) == (self.month, self.day);
+        let seconds = i64::from(self.hour) * 3600 + i64::from(self.minute) * 60 + i64::from(self.second);
+        is_date.then_some(midnight_ns + seconds * 1_000_000_000 + i64::from(self.nanosecond))
+    }
+
     /// The time of the system's clock.
     pub fn now() -> Self {
         Self::from_unix_ns(unix_ns(SystemTime::now()))
@@ -271,6 +289,36 @@ mod tests {
             (u64::MAX, "16E"),
         ] {
             assert_eq!(Size(bytes).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn calendar_dates_lead_back_to_their_instants_and_others_to_none() {
+        for ns in [0, -1, 951_827_696_789_000_000, 4_102_444_799_999_999_999, -9_000_000_000_000_000_000] {
+            assert_eq!(Utc::from_unix_ns(ns).to_unix_ns(), Some(ns), "{ns}");
+        }
+        for day in -106_600..106_500 {
+            let ns = day * 86_400_000_000_000;
+            assert_eq!(Utc::from_unix_ns(ns).to_unix_ns(), Some(ns), "{ns}");
+        }
+        let epoch = Utc::from_unix_ns(0);
+        assert_eq!(Utc { second: 60, ..epoch }.to_unix_ns(), Some(60_000_000_000));
+        for no_time in [
+            Utc { month: 0, ..epoch },
+            Utc { month: 13, ..epoch },
+            Utc { month: u8::MAX, ..epoch },
+            Utc { day: 0, ..epoch },
+            Utc { day: 32, ..epoch },
+            Utc { month: 2, day: 29, ..epoch },
+            Utc { hour: 24, ..epoch },
+            Utc { minute: 60, ..epoch },
+            Utc { second: 61, ..epoch },
+            Utc { nanosecond: 1_000_000_000, ..epoch },
+            Utc { year: 1677, ..epoch },
+            Utc { year: 2262, ..epoch },
+            Utc { year: i64::MAX, ..epoch },
+        ] {
+            assert_eq!(no_time.to_unix_ns(), None, "{no_time:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! TLS 1.3 for both programs, without a certificate authority: who a server is ([`Identity`]),
+//! TLS for both programs, 1.3 between them, without a certificate authority: who a server is ([`Identity`]),
 //! how a client knows it again ([`Fingerprint`], [`Pinning`]), and bytes on their way
 //! ([`Sealed`]). What is pinned is the public key, so a renewed certificate is the same server.
 //! This module knows no sockets, no clock and no accounts.
@@ -16,7 +16,10 @@ use crate::limits::RECORD_BYTES;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::cipher_suite::{
-    TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256,
+    TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
@@ -95,6 +98,28 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::E
     Ok(Arc::new(config))
 }
 
+/// What a server presents itself with to FTP clients: TLS 1.2 too, and no protocol within to agree
+/// on. [`for_session`] makes one of it for each session.
+pub fn ftp_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let builder = ServerConfig::builder_with_provider(ftp_provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    let mut config =
+        builder.with_no_client_auth().with_single_cert(identity.certificates.clone(), identity.key.clone_key())?;
+    config.max_fragment_size = FRAGMENT;
+    config.ignore_client_order = true;
+    Ok(Arc::new(config))
+}
+
+/// The same with tickets of its own, so that a data connection that resumes one resumes a connection
+/// of this session (RFC 4217, section 10.2).
+pub fn for_session(config: &ServerConfig) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = config.clone();
+    config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+    // For clients that know sessions of TLS 1.2 but not their tickets.
+    config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_STORED);
+    Ok(Arc::new(config))
+}
+
 /// AES-128 comes first: it is as far out of reach as AES-256, and faster.
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = rustls::crypto::ring::default_provider();
@@ -102,6 +127,22 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
+/// What FTP clients of the last ten years know, with forward secrecy.
+fn ftp_provider() -> Arc<CryptoProvider> {
+    let mut provider = (*provider()).clone();
+    provider.cipher_suites.extend([
+        TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ]);
+    Arc::new(provider)
+}
+
+/// One session has a control connection, and data connections one after the other.
+const SESSIONS_STORED: usize = 4;
 const PREFIX: &str = "SHA256:";
 /// The protocol within (RFC 7301): who expects another one is told at once.
 const ALPN: &[u8] = b"berth/1";

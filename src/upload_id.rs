@@ -1,10 +1,12 @@
 //! The name under which an interrupted upload can be taken up again.
 
-use crate::digest::{hex_decode, hex_encode};
+use crate::digest::{Digest, hex_decode, hex_encode};
+use crate::vpath::VPath;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
-/// 128 random bits that name an upload: 32 lower-case hexadecimal digits.
+/// 128 bits that name an upload, random unless they stand for its path: 32 lower-case hexadecimal
+/// digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UploadId(pub [u8; 16]);
 
@@ -50,5 +52,13 @@ impl UploadId {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
+    }
+
+    /// The name shared by all uploads to `path` whose clients know no names.
+    pub fn of_path(path: &VPath) -> Self {
+        let Digest(digest) = Digest::of(&[b"upload to ", path.as_bytes()].concat());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        Self(bytes)
     }
 }

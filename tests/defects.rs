@@ -8,9 +8,10 @@ mod common;
 mod support;
 
 use berth::net::event_loop::EventLoop;
+use berth::net::listeners::Spoken;
 use berth::net::transport::Entrance;
 use berth::store::clock::WallClock;
-use berth::tls::{Identity, server_config};
+use berth::tls::{Identity, ftp_server_config, server_config};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use common::peer::{Incoming, Peer, put};
@@ -45,7 +46,7 @@ impl Broken {
             let mut event_loop = event_loop(&server.config, server.service);
             let socket = mio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
             told.send(socket.local_addr().expect("bound")).expect("waited for");
-            event_loop.listen(socket).expect("watched");
+            event_loop.listen(socket, Spoken::Native).expect("watched");
             let mut events = EventLoop::events();
             while !is_over.load(Ordering::SeqCst) {
                 event_loop.wake_at(Instant::now() + Duration::from_millis(10));
@@ -70,9 +71,14 @@ impl Drop for Broken {
 
 fn event_loop(config: &berth::config::Config, service: berth::session::Service) -> EventLoop {
     let identity = Identity::establish(config, 0).expect("a certificate");
-    let entrance = Entrance { tls: server_config(&identity).expect("usable"), allows_plaintext: true };
+    let entrance = Entrance {
+        tls: server_config(&identity).expect("usable"),
+        ftp_tls: ftp_server_config(&identity).expect("usable"),
+        allows_plaintext: true,
+    };
     let poll = mio::Poll::new().expect("descriptors are left");
     EventLoop::new(poll, service, config.limits, config.timeouts, entrance, Instant::now())
+        .expect("descriptors are left")
 }
 
 fn mkdir(path: &str) -> Request {

@@ -7,10 +7,10 @@ use berth::config::SyncPolicy;
 use berth::digest::Digest;
 use berth::lane::Budget;
 use berth::scram::{Binding, ClientExchange};
-use berth::session::download::DownloadPlan;
+use berth::session::download::{DownloadPlan, DownloadStart};
 use berth::session::login::LoginOutcome;
 use berth::session::state::StateName;
-use berth::session::upload::UploadPlan;
+use berth::session::upload::{Length, UploadPlan, UploadStart};
 use berth::session::verb::{Effect, TABLE, Verb};
 use berth::session::{Refusal, Session};
 use berth::upload_id::UploadId;
@@ -46,7 +46,9 @@ fn next_verb(verb: Verb) -> Option<Verb> {
         Verb::MakeFolder => Verb::RemoveFile,
         Verb::RemoveFile => Verb::RemoveFolder,
         Verb::RemoveFolder => Verb::Rename,
-        Verb::Rename => Verb::Quota,
+        Verb::Rename => Verb::SetMtime,
+        Verb::SetMtime => Verb::SetMode,
+        Verb::SetMode => Verb::Quota,
         Verb::Quota => Verb::KeptUploads,
         Verb::KeptUploads => Verb::DropKept,
         Verb::DropKept => Verb::BeginUpload,
@@ -103,11 +105,12 @@ fn in_state(server: &mut Server, state: StateName) -> Session {
 }
 
 fn upload(path: &str) -> UploadPlan {
-    UploadPlan { path: vpath(path), size: None, mtime_ns: None, replace: false, if_etag: None, id: None, resume: false }
+    let (length, start, hash) = (Length::Unknown, UploadStart::Empty, true);
+    UploadPlan { path: vpath(path), length, mtime_ns: None, replace: false, if_etag: None, id: None, start, hash }
 }
 
 fn download(path: &str) -> DownloadPlan {
-    DownloadPlan { path: vpath(path), offset: 0, etag: None, prefix: None }
+    DownloadPlan { path: vpath(path), start: DownloadStart::At(0), hash: true }
 }
 
 fn server(read_only: bool) -> Server {
@@ -132,6 +135,8 @@ fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Ref
         Verb::RemoveFile => session.remove_file(&vpath("/file")),
         Verb::RemoveFolder => session.remove_folder(&vpath("/folder")),
         Verb::Rename => session.rename(&vpath("/file"), &vpath("/folder/file"), false),
+        Verb::SetMtime => session.set_mtime(&vpath("/file"), 1_000_000_007),
+        Verb::SetMode => session.set_mode(&vpath("/file"), 0o600),
         Verb::Quota => session.quota().map(drop),
         Verb::KeptUploads => session.kept_uploads().map(drop),
         Verb::DropKept => match session.drop_kept(&UploadId([1; 16])) {
@@ -274,7 +279,7 @@ fn preparing_what_was_not_begun_is_refused_in_every_other_state() {
         let mut session = in_state(&mut server, state);
         let mut budget = Budget::new(u64::MAX);
         if state != StateName::Upload {
-            assert_eq!(session.prepare_upload(&mut budget), Err(Refusal::WrongState), "{state:?}");
+            assert_eq!(session.prepare_upload(&mut server.service, &mut budget), Err(Refusal::WrongState), "{state:?}");
         }
         if state != StateName::Download {
             assert_eq!(session.prepare_download(&server.service, &mut budget), Err(Refusal::WrongState), "{state:?}");

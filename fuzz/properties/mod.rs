@@ -5,6 +5,7 @@
 mod client;
 mod conversation;
 mod files;
+mod ftp;
 mod login;
 mod member;
 mod script;
@@ -32,6 +33,8 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "request", check: wire::request },
     Target { name: "reply", check: wire::reply },
     Target { name: "name", check: wire::name },
+    // FTP.
+    Target { name: "ftp", check: ftp::ftp },
     // Logins.
     Target { name: "scram_server", check: login::server },
     Target { name: "scram_client", check: login::client },

@@ -4,15 +4,15 @@
 use super::{assert_is_one_plain_line, halves};
 use berth::client::command;
 use berth::client::completion::{Named, complete};
-use berth::client::glob::Pattern;
 use berth::client::words::{Typed, Word, escape, split};
+use berth::glob::Pattern;
 
 /// A pattern without classes matches as the plain definition says; quoted text is no pattern; a
 /// star more takes a letter more.
 pub(super) fn glob(input: &[u8]) {
     let (pattern, name) = halves(input);
     let plain = Word::plain(pattern);
-    let fits = Pattern::new(&plain).matches(name);
+    let fits = Pattern::new(plain.bytes()).matches(name);
     if !pattern.contains(&b'[') {
         let is_hidden = name.starts_with(b".") && !pattern.starts_with(b".");
         assert_eq!(fits, !is_hidden && fits_plainly(pattern, name));
@@ -22,21 +22,21 @@ pub(super) fn glob(input: &[u8]) {
     }
     if fits {
         let longer = Word::plain(&[pattern, b"*"].concat());
-        assert!(Pattern::new(&longer).matches(&[name, b"x"].concat()));
+        assert!(Pattern::new(longer.bytes()).matches(&[name, b"x"].concat()));
     }
     if let Ok(text) = std::str::from_utf8(name)
         && !text.is_empty()
     {
         let quoted = split(escape(text, None).as_bytes()).expect("a good line").remove(0).remove(0);
-        assert!(!quoted.is_pattern() && Pattern::new(&quoted).matches(name));
-        assert!(!Pattern::new(&quoted).matches(&[name, b"x"].concat()));
+        assert!(!quoted.is_pattern() && Pattern::new(quoted.bytes()).matches(name));
+        assert!(!Pattern::new(quoted.bytes()).matches(&[name, b"x"].concat()));
     }
 }
 
 /// A letter is in the class or in its opposite.
 fn check_class(class: &[u8], name: &[u8]) {
-    let is_in = Pattern::new(&Word::plain(&[b"[", class, b"]"].concat()));
-    let is_out = Pattern::new(&Word::plain(&[b"[!", class, b"]"].concat()));
+    let is_in = Pattern::plain(&[b"[", class, b"]"].concat());
+    let is_out = Pattern::plain(&[b"[!", class, b"]"].concat());
     for letter in letters(name).into_iter().filter(|&letter| letter != b".") {
         assert!(is_in.matches(letter) != is_out.matches(letter));
         assert!(is_in.matches(letter) || !letters(class).contains(&letter) || class.contains(&b'-'));

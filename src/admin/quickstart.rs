@@ -1,8 +1,9 @@
 //! `berthd quickstart`: from nothing to a server and the line that connects to it.
 
-use super::{AdminError, QuickstartArgs, password, serve, write_configuration};
+use super::{AdminError, QuickstartArgs, ftp_beside, password, serve, write_configuration};
 use crate::account::{Account, AccountName, Accounts};
 use crate::config::{Config, PORT_DEFAULT};
+use crate::net::listeners::Spoken;
 use crate::scram::Verifier;
 use crate::small_file;
 use crate::tls::Fingerprint;
@@ -26,6 +27,10 @@ pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
     let mut config = Config::load(&file)?;
     if let Some(listen) = args.listen {
         config.listen = vec![listen];
+        if let Some(ftp) = &mut config.ftp {
+            ftp.listen = vec![ftp_beside(listen)];
+            ftp.plaintext &= listen.ip().is_loopback();
+        }
     }
     serve(config, |addresses, fingerprint| {
         // If nobody reads this, the server serves all the same.
@@ -89,8 +94,8 @@ fn tell_how_to_reset(dir: &Path, file: &Path) -> Result<(), AdminError> {
     Ok(writeln!(io::stdout(), "{dir} was set up before. If the password is lost, set another:\n  {command}")?)
 }
 
-fn tell_how_to_connect(addresses: &[SocketAddr], fingerprint: Fingerprint) -> io::Result<()> {
-    let Some(&address) = addresses.first() else { return Ok(()) };
+fn tell_how_to_connect(addresses: &[(SocketAddr, Spoken)], fingerprint: Fingerprint) -> io::Result<()> {
+    let Some(&(address, _)) = addresses.first() else { return Ok(()) };
     let mut out = io::stdout().lock();
     writeln!(out, "Connect from another terminal with:")?;
     writeln!(out, "  {} --fingerprint {fingerprint} {ACCOUNT}@{}", client_command(), reachable(address))?;

@@ -1,7 +1,7 @@
 //! What a mirror leaves alone on both sides. It knows paths below a tree's root and no disk.
 
-use crate::client::glob::Pattern;
 use crate::client::words::Word;
+use crate::glob::Pattern;
 use crate::vpath::VPath;
 
 /// The patterns of `--exclude`.
@@ -21,7 +21,8 @@ impl Exclusions {
     /// tree; with a slash at the end it fits folders only.
     pub fn add(&mut self, pattern: &Word) {
         let components = pattern.pattern_components();
-        let names = components.iter().filter(|name| !name.text.is_empty()).map(Pattern::new).collect();
+        let names =
+            components.iter().filter(|name| !name.text.is_empty()).map(|name| Pattern::new(name.bytes())).collect();
         let only_folders = components.len() > 1 && components.last().is_some_and(|last| last.text.is_empty());
         let is_path = components.len() - usize::from(only_folders) > 1;
         self.0.push(Exclusion { names, is_path, only_folders });

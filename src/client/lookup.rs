@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::client::glob::Pattern;
 use crate::client::incoming::Event;
 use crate::client::link::{Link, LinkError};
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
 use crate::client::words::Word;
+use crate::glob::Pattern;
 use crate::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TREE_BYTES_MAX};
 use crate::text::{Escaped, Size};
 use crate::vpath::VPath;
@@ -136,7 +136,7 @@ impl Session {
             }
             return Ok(fitting);
         }
-        let pattern = Pattern::new(component);
+        let pattern = Pattern::new(component.bytes());
         let mut room = Room::of(&component.text);
         for base in bases {
             let entries = match self.list(base) {

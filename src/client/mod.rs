@@ -9,7 +9,7 @@
 //!   trees of them but for its `exclusions`; `local` keeps them safe here, `progress` shows them,
 //!   `state` remembers them between runs.
 //! - `output` tells what came of it: `results`, for whoever reads them, and remarks.
-//! - `command` is the table of commands, `commands` what they do, `words` and `glob` how they
+//! - `command` is the table of commands, `commands` what they do, `words` how they
 //!   are written, `listing`, `colors`, `transfer` and `tally` what they tell.
 //! - `shell` and `script` carry them out; `outcome` turns failures into exit codes.
 //!
@@ -23,7 +23,6 @@ pub mod completion;
 pub mod download;
 pub mod exclusions;
 pub mod folder_cache;
-pub mod glob;
 pub mod incoming;
 pub mod interrupt;
 pub mod link;

@@ -1,5 +1,7 @@
 //! Command lines: words, quotes and `;`. It knows no command.
 
+use crate::glob::is_wild;
+
 /// One word of a command line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Word {
@@ -28,11 +30,11 @@ impl Word {
 
     /// Whether it is a pattern: it has a `*`, `?` or `[` that was not quoted.
     pub fn is_pattern(&self) -> bool {
-        self.text.iter().zip(&self.quoted).any(|(byte, quoted)| !quoted && b"*?[".contains(byte))
+        self.text.iter().zip(&self.quoted).any(|(&byte, quoted)| !quoted && is_wild(byte))
     }
 
     /// The pieces between slashes, each as a pattern whose quoted bytes stand for themselves
-    /// ([`crate::client::glob::Pattern`]).
+    /// ([`crate::glob::Pattern`]).
     pub fn pattern_components(&self) -> Vec<Word> {
         let mut components = vec![Self::default()];
         for (&byte, &quoted) in self.text.iter().zip(&self.quoted) {

@@ -1,6 +1,7 @@
 //! The file as it is written, and its way into a [`Config`]: defaults filled in, ranges and
 //! contradictions checked.
 
+use super::ftp::RawFtp;
 use super::{
     Config, ConfigError, Limits, Logs, PORT_DEFAULT, Rates, SyncPolicy, Timeouts, TlsFiles, every_address, tidy,
 };
@@ -24,6 +25,7 @@ pub(super) struct RawConfig {
     listen: Option<OneOrMore>,
     plaintext: Option<bool>,
     tls: Object<RawTls>,
+    ftp: Object<RawFtp>,
     home_roots: Option<Vec<PathBuf>>,
     default_quota: Option<RawSize>,
     limits: Object<RawLimits>,
@@ -95,11 +97,14 @@ impl RawConfig {
             let range = format!("{scram_rounds} is not within {SCRAM_ROUNDS_MIN} to {SCRAM_ROUNDS_MAX}");
             return Err(error("scram_rounds", range));
         }
+        let listen = native_addresses(self.listen).map_err(|problem| error("listen", problem))?;
+        let plaintext = self.plaintext.unwrap_or(false);
         Ok(Config {
             user: self.user,
             group: self.group,
-            listen: listen_addresses(self.listen).map_err(|problem| error("listen", problem))?,
-            plaintext: self.plaintext.unwrap_or(false),
+            ftp: self.ftp.0.check(&listen, plaintext).map_err(|(key, problem)| error(key, problem))?,
+            listen,
+            plaintext,
             tls: self.tls.0.check(&file, &root).map_err(|(key, problem)| error(key, problem))?,
             home_roots: home_roots(self.home_roots, &root).map_err(|problem| error("home_roots", problem))?,
             default_quota: self.default_quota.map(|size| size.0),
@@ -117,14 +122,19 @@ impl RawConfig {
     }
 }
 
-fn listen_addresses(listen: Option<OneOrMore>) -> Result<Vec<SocketAddr>, String> {
-    let Some(OneOrMore(texts)) = listen else {
-        return Ok(vec![every_address(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT_DEFAULT)))]);
-    };
+fn native_addresses(listen: Option<OneOrMore>) -> Result<Vec<SocketAddr>, String> {
+    match listen {
+        Some(listen) => listen_addresses(listen, PORT_DEFAULT),
+        None => Ok(vec![every_address(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT_DEFAULT)))]),
+    }
+}
+
+/// Addresses with a port, such as `usual_port`; at least one, none twice.
+pub(super) fn listen_addresses(OneOrMore(texts): OneOrMore, usual_port: u16) -> Result<Vec<SocketAddr>, String> {
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for text in texts {
         let address = text.parse().map_err(|_| {
-            format!("'{text}' is not an address with a port, such as 0.0.0.0:{PORT_DEFAULT} or [::]:{PORT_DEFAULT}")
+            format!("'{text}' is not an address with a port, such as 0.0.0.0:{usual_port} or [::]:{usual_port}")
         })?;
         let address = every_address(address);
         if address.port() != 0 && addresses.contains(&address) {
@@ -155,7 +165,7 @@ fn home_roots(roots: Option<Vec<PathBuf>>, root: &Path) -> Result<Vec<PathBuf>, 
 }
 
 /// A key and what is wrong with its value.
-type Problem = (&'static str, String);
+pub(super) type Problem = (&'static str, String);
 
 impl RawTls {
     fn check(self, file: &Path, root: &Path) -> Result<TlsFiles, Problem> {
@@ -270,7 +280,7 @@ impl RawLogs {
 }
 
 /// A list of strings, or one string for a list of one.
-struct OneOrMore(Vec<String>);
+pub(super) struct OneOrMore(Vec<String>);
 
 impl<'de> Deserialize<'de> for OneOrMore {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

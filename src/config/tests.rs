@@ -59,6 +59,46 @@ fn keys_are_read_in_every_form_they_have() {
 }
 
 #[test]
+fn ftp_is_off_until_it_is_told_where_to_listen() {
+    let ftp = |text: &str| load(text).expect(text).ftp;
+    for text in ["{}", r#"{"ftp": {}}"#, r#"{"ftp": {"passive_ports": "2000-3000", "active": true, "listen": null}}"#] {
+        assert_eq!(ftp(text), None, "{text}");
+    }
+    let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+    let defaults = Ftp {
+        listen: vec![address("127.0.0.1:2120")],
+        listen_tls: Vec::new(),
+        plaintext: false,
+        passive_ports: None,
+        public_address: None,
+        is_active_allowed: false,
+        requires_session_reuse: false,
+        requires_close_notify: true,
+        hashes_uploads: false,
+    };
+    assert_eq!(ftp(r#"{"ftp": {"listen": "127.0.0.1:2120"}}"#), Some(defaults.clone()));
+    let plain = ftp(r#"{"plaintext": true, "ftp": {"listen": ["127.0.0.1:2120"]}}"#);
+    assert_eq!(plain, Some(Ftp { plaintext: true, ..defaults.clone() }), "it follows what the native protocol allows");
+    let own = ftp(r#"{"plaintext": true, "ftp": {"listen": "127.0.0.1:2120", "plaintext": false}}"#);
+    assert_eq!(own, Some(defaults));
+    let all = ftp(r#"{"listen": "127.0.0.1:0", "ftp": {"listen_tls": ["127.0.0.1:0", "[::1]:990"], "plaintext": true,
+            "passive_ports": "1024-65535", "public_address": "192.0.2.1", "active": true,
+            "session_reuse": "required", "close_notify": "optional", "hash_uploads": true}}"#);
+    let expected = Ftp {
+        listen: Vec::new(),
+        listen_tls: vec![address("127.0.0.1:0"), address("[::1]:990")],
+        plaintext: true,
+        passive_ports: Some(1024..=65535),
+        public_address: Some(Ipv4Addr::new(192, 0, 2, 1)),
+        is_active_allowed: true,
+        requires_session_reuse: true,
+        requires_close_notify: false,
+        hashes_uploads: true,
+    };
+    assert_eq!(all, Some(expected));
+}
+
+#[test]
 fn a_list_is_no_configuration_nor_a_part_of_one() {
     for (text, key) in [
         ("[]", "invalid type"),
@@ -66,6 +106,7 @@ fn a_list_is_no_configuration_nor_a_part_of_one() {
         (r#"{"limits": [1]}"#, "limits: "),
         (r#"{"timeouts": []}"#, "timeouts: "),
         (r#"{"logs": ["a", "b"]}"#, "logs: "),
+        (r#"{"ftp": ["127.0.0.1:2120"]}"#, "ftp: "),
     ] {
         let error = load(text).expect_err(text);
         assert!(error.starts_with(key) && error.contains("in braces"), "{text}: {error}");
@@ -97,6 +138,23 @@ fn errors_name_the_key_and_what_is_wrong_with_it() {
         (r#"{"tls": {"certificate": "a"}}"#, "tls.key", "needs both"),
         (r#"{"tls": {"key": "a"}}"#, "tls.certificate", "needs both"),
         (r#"{"tls": {"certificates": "a"}}"#, "tls.certificates", "unknown field"),
+        (r#"{"ftp": {"port": 21}}"#, "ftp.port", "unknown field"),
+        (r#"{"ftp": {"listen": "localhost"}}"#, "ftp.listen", "0.0.0.0:2120"),
+        (r#"{"ftp": {"listen": []}}"#, "ftp.listen", "at least one"),
+        (r#"{"listen": "127.0.0.1:1", "ftp": {"listen": "127.0.0.1:1"}}"#, "ftp.listen", "another protocol"),
+        (r#"{"ftp": {"listen": ["127.0.0.1:1", "127.0.0.1:1"]}}"#, "ftp.listen", "twice"),
+        (r#"{"ftp": {"listen_tls": "[::]:99999"}}"#, "ftp.listen_tls", "[::]:990"),
+        (r#"{"ftp": {"listen": "127.0.0.1:1", "listen_tls": "127.0.0.1:1"}}"#, "ftp.listen_tls", "another protocol"),
+        (r#"{"ftp": {"passive_ports": "1023-2000"}}"#, "ftp.passive_ports", "below 1024"),
+        (r#"{"ftp": {"passive_ports": "2000-1999"}}"#, "ftp.passive_ports", "not a range"),
+        (r#"{"ftp": {"passive_ports": "2000"}}"#, "ftp.passive_ports", "not a range"),
+        (r#"{"ftp": {"passive_ports": "2000-+3000"}}"#, "ftp.passive_ports", "not a range"),
+        (r#"{"ftp": {"passive_ports": "2000-65536"}}"#, "ftp.passive_ports", "not a range"),
+        (r#"{"ftp": {"passive_ports": 2000}}"#, "ftp.passive_ports", "invalid type"),
+        (r#"{"ftp": {"public_address": "::1"}}"#, "ftp.public_address", "IPv4"),
+        (r#"{"ftp": {"public_address": "0.0.0.0"}}"#, "ftp.public_address", "one machine"),
+        (r#"{"ftp": {"session_reuse": "maybe"}}"#, "ftp.session_reuse", "unknown variant"),
+        (r#"{"ftp": {"close_notify": "never"}}"#, "ftp.close_notify", "unknown variant"),
         (r#"{"plaintext": "yes"}"#, "plaintext", "invalid type"),
         (r#"{"home_roots": []}"#, "home_roots", "at least one"),
         (r#"{"home_roots": ["a", "a/b"]}"#, "home_roots", "lies in the other"),

@@ -6,6 +6,7 @@
 //! says whether anything moved: only a turn in which nothing moved lets a connection sleep.
 
 pub mod control;
+pub mod ftp;
 pub mod native;
 mod pipeline;
 
@@ -16,6 +17,8 @@ use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
 use control::Control;
+use ftp::Ftp;
+use ftp::port::DataPort;
 use native::Native;
 use std::rc::Rc;
 use std::time::Instant;
@@ -24,6 +27,8 @@ use std::time::Instant;
 pub enum Front {
     /// berth's own.
     Native(Box<Native>),
+    /// The one that existing clients speak.
+    Ftp(Box<Ftp>),
     /// The administrator's, on the local socket.
     Control(Box<Control>),
 }
@@ -34,7 +39,27 @@ impl Front {
     pub fn set_binding(&mut self, binding: Binding) {
         match self {
             Self::Native(native) => native.set_binding(binding),
-            Self::Control(_) => {}
+            Self::Ftp(_) | Self::Control(_) => {}
+        }
+    }
+
+    /// Whether the peer was told to begin with TLS. Until it has, nothing is read.
+    pub fn wants_tls(&self) -> bool {
+        matches!(self, Self::Ftp(ftp) if ftp.wants_tls())
+    }
+
+    /// What comes from now on is encrypted.
+    pub fn set_sealed(&mut self) {
+        if let Self::Ftp(ftp) = self {
+            ftp.set_sealed();
+        }
+    }
+
+    /// The second socket, of protocols that have one.
+    pub fn data_port(&mut self) -> Option<&mut DataPort> {
+        match self {
+            Self::Ftp(ftp) => Some(ftp.data_port()),
+            Self::Native(_) | Self::Control(_) => None,
         }
     }
 
@@ -42,6 +67,7 @@ impl Front {
     pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         match self {
             Self::Native(native) => native.step(lane, service, budget, now),
+            Self::Ftp(ftp) => ftp.step(lane, service, budget, now),
             Self::Control(control) => control.step(lane, service, budget),
         }
     }
@@ -50,6 +76,7 @@ impl Front {
     pub fn synced(&mut self, lane: &mut Lane, synced: Synced, now: Instant) {
         match self {
             Self::Native(native) => native.synced(lane, synced, now),
+            Self::Ftp(ftp) => ftp.synced(lane, synced, now),
             Self::Control(_) => {}
         }
     }
@@ -58,6 +85,7 @@ impl Front {
     pub fn fail(&mut self, lane: &mut Lane, why: Refusal, now: Instant) {
         match self {
             Self::Native(native) => native.fail(lane, why, now),
+            Self::Ftp(ftp) => ftp.fail(lane, why, now),
             Self::Control(control) => control.hang_up(),
         }
     }
@@ -66,6 +94,7 @@ impl Front {
     pub fn hang_up(&mut self, now: Instant) {
         match self {
             Self::Native(native) => native.hang_up(now),
+            Self::Ftp(ftp) => ftp.hang_up(now),
             Self::Control(control) => control.hang_up(),
         }
     }
@@ -74,6 +103,7 @@ impl Front {
     pub fn is_closing(&self) -> bool {
         match self {
             Self::Native(native) => native.is_closing(),
+            Self::Ftp(ftp) => ftp.is_closing(),
             Self::Control(control) => control.is_closing(),
         }
     }
@@ -82,6 +112,7 @@ impl Front {
     pub fn phase(&self) -> Phase {
         match self {
             Self::Native(native) => native.phase(),
+            Self::Ftp(ftp) => ftp.phase(),
             Self::Control(control) => control.phase(),
         }
     }
@@ -90,6 +121,7 @@ impl Front {
     pub fn wakes_at(&self) -> Option<Instant> {
         match self {
             Self::Native(native) => native.wakes_at(),
+            Self::Ftp(ftp) => ftp.wakes_at(),
             Self::Control(_) => None,
         }
     }
@@ -98,6 +130,7 @@ impl Front {
     pub fn is_stranger(&self) -> bool {
         match self {
             Self::Native(native) => native.session().account().is_none(),
+            Self::Ftp(ftp) => ftp.session().account().is_none(),
             Self::Control(_) => false,
         }
     }
@@ -106,6 +139,7 @@ impl Front {
     pub fn traffic(&self) -> Option<&Rc<Traffic>> {
         match self {
             Self::Native(native) => native.session().traffic(),
+            Self::Ftp(ftp) => ftp.session().traffic(),
             Self::Control(_) => None,
         }
     }
@@ -114,6 +148,7 @@ impl Front {
     pub fn account(&self) -> Option<&AccountName> {
         match self {
             Self::Native(native) => native.session().account(),
+            Self::Ftp(ftp) => ftp.session().account(),
             Self::Control(_) => None,
         }
     }
@@ -122,6 +157,7 @@ impl Front {
     pub fn activity(&self) -> String {
         match self {
             Self::Native(native) => format!("{:?}", native.session().state_name()),
+            Self::Ftp(ftp) => format!("{:?}", ftp.session().state_name()),
             Self::Control(_) => "Control".into(),
         }
     }
@@ -130,6 +166,7 @@ impl Front {
     pub fn requests(&self) -> u64 {
         match self {
             Self::Native(native) => native.requests(),
+            Self::Ftp(ftp) => ftp.requests(),
             Self::Control(control) => control.requests(),
         }
     }

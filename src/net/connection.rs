@@ -1,12 +1,13 @@
 //! One connection: its transport, its lane, its front-end, and what is known of its socket's
 //! readiness. A turn is fill, step, flush, each with an allowance of its own.
 
+use super::data_socket::DataSocket;
 use super::throttle::{Rule, Throttle};
 use super::transport::{Channel, Moved, Transport};
 use super::turns::Claim;
 use crate::config::Timeouts;
 use crate::front::Front;
-use crate::lane::{Budget, Lane};
+use crate::lane::{Budget, Buffer, Lane};
 use crate::limits::{FLUSH_BUDGET, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
@@ -32,6 +33,8 @@ pub struct Connection {
     transport: Transport,
     lane: Lane,
     front: Front,
+    /// The second socket of protocols that have one.
+    data: Option<Box<DataSocket>>,
     address: IpAddr,
     is_readable: bool,
     is_writable: bool,
@@ -61,6 +64,7 @@ impl Connection {
             transport,
             lane: Lane::default(),
             front,
+            data: None,
             address,
             is_readable: false,
             is_writable: true,
@@ -78,10 +82,23 @@ impl Connection {
         }
     }
 
+    /// The same of a protocol that has a second socket, and that knows without being told whether
+    /// it is encrypted.
+    pub(super) fn with_data(self, data: DataSocket) -> Self {
+        Self { data: Some(Box::new(data)), is_introduced: true, ..self }
+    }
+
     /// Notes what an event said; does no I/O.
     pub fn mark(&mut self, readable: bool, writable: bool) {
         self.is_readable |= readable;
         self.is_writable |= writable;
+    }
+
+    /// The same of the second socket.
+    pub fn mark_data(&mut self, readable: bool, writable: bool) {
+        if let Some(data) = &mut self.data {
+            data.mark(readable, writable);
+        }
     }
 
     /// One bounded turn.
@@ -100,11 +117,12 @@ impl Connection {
     fn run(&mut self, service: &mut Service, now: Instant) -> io::Result<Turn> {
         self.held_until = None;
         self.account = self.account.take().or_else(|| self.front.traffic().cloned());
-        let filled = self.fill(service, now)?;
+        // The control connection first: an upload whose peer is gone is not whole.
+        let filled = self.fill(service, now)? | self.fill_data(service, now);
         self.introduce(now)?;
         let mut budget = Budget::new(TURN_BUDGET);
-        let stepped = self.step(service, &mut budget, now);
-        let flushed = self.flush(service, now)?;
+        let stepped = self.step(service, &mut budget, now) | self.see_to_wish();
+        let flushed = self.flush(service, now)? | self.flush_data(service, now) | self.seal()?;
         // Work counts too: checking a long prefix, the server itself is what the peer waits for.
         if filled || stepped || flushed {
             self.last_moved = now;
@@ -154,7 +172,7 @@ impl Connection {
 
     fn fill(&mut self, service: &Service, now: Instant) -> io::Result<bool> {
         let may_have_input = self.is_readable || self.transport.holds_input();
-        if !may_have_input || self.lane.eof || self.front.is_closing() {
+        if !may_have_input || self.lane.eof || self.front.is_closing() || self.front.wants_tls() {
             return Ok(false);
         }
         let rule = Rule::up(&service.policy.rates, self.account.as_deref());
@@ -210,6 +228,61 @@ impl Connection {
         }
     }
 
+    // ---- The second socket ----------------------------------------------------------------
+
+    fn fill_data(&mut self, service: &Service, now: Instant) -> bool {
+        let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) else { return false };
+        let rule = Rule::up(&service.policy.rates, self.account.as_deref());
+        match self.throttle.up.allowance(rule, now) {
+            Ok(allowance) => {
+                let count = data.fill(port, allowance);
+                self.throttle.up.pay(rule, count, now);
+                // Whoever is gone ends both, and the event of the other may not have come yet.
+                self.is_readable |= count > 0 && port.lane.eof;
+                count > 0
+            }
+            Err(at) => {
+                self.held_until = sooner(self.held_until, at);
+                false
+            }
+        }
+    }
+
+    fn see_to_wish(&mut self) -> bool {
+        match (&mut self.data, self.front.data_port()) {
+            (Some(data), Some(port)) => data.see_to_wish(port),
+            _ => false,
+        }
+    }
+
+    fn flush_data(&mut self, service: &Service, now: Instant) -> bool {
+        let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) else { return false };
+        let rule = Rule::down(&service.policy.rates, self.account.as_deref());
+        let allowance = match self.throttle.down.allowance(rule, now) {
+            Ok(allowance) => allowance,
+            Err(_) if port.lane.outbox.is_empty() => 0,
+            Err(at) => {
+                self.held_until = sooner(self.held_until, at);
+                0
+            }
+        };
+        let count = data.flush(port, allowance);
+        self.throttle.down.pay(rule, count, now);
+        count > 0
+    }
+
+    /// Begins TLS where the peer asked for it, once it has been told so. What came in the clear
+    /// behind its question is not taken for something that came encrypted.
+    fn seal(&mut self) -> io::Result<bool> {
+        let Some(data) = self.data.as_mut().filter(|_| self.front.wants_tls() && self.lane.outbox.is_empty()) else {
+            return Ok(false);
+        };
+        self.transport.seal(data.secrecy())?;
+        self.lane.inbox = Buffer::default();
+        self.front.set_sealed();
+        Ok(true)
+    }
+
     fn has_output(&self) -> bool {
         !self.lane.outbox.is_empty() || self.transport.wants_flush()
     }
@@ -220,6 +293,10 @@ impl Connection {
             self.transport.release();
             self.lane.inbox.release();
             self.lane.outbox.release();
+            if let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) {
+                data.release();
+                port.release();
+            }
             self.is_busy = !self.lane.inbox.is_empty();
         }
     }
@@ -228,6 +305,7 @@ impl Connection {
     /// with unread bytes would reset the connection and destroy the words on their way.
     fn close_gently(&mut self, flushed: bool, now: Instant) -> Turn {
         let since = *self.closing_since.get_or_insert(now);
+        self.data = None;
         if now.saturating_duration_since(since) >= LINGER {
             return Turn::Close;
         }

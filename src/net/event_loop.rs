@@ -18,21 +18,22 @@ mod admission;
 use super::account_watch::AccountWatch;
 use super::connection::{Connection, Turn};
 use super::crowd::Crowd;
-use super::listeners::Listener;
+use super::listeners::{Listener, Spoken};
 use super::seldom::Seldom;
 use super::slow_turns::SlowTurns;
 use super::timers::Timers;
 use super::transport::Entrance;
 use super::turns::Turns;
-use crate::config::{Limits, Timeouts};
+use crate::config::{Ftp, Limits, Timeouts};
 use crate::limits::{EVENTS_PER_POLL, TURN_WARN};
 use crate::session::login::Origin;
 use crate::session::{Refusal, Service};
 use mio::net::TcpListener;
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll, Registry, Token};
 use slab::Slab;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// The waker of the sync helper.
@@ -41,7 +42,8 @@ pub const WAKER: Token = Token(0);
 pub const SIGNALS: Token = Token(1);
 /// The first listener; the others follow.
 const FIRST_LISTENER: usize = 2;
-/// The first connection. Below it there is room for as many listeners as anybody configures.
+/// The first connection. Below it there is room for as many listeners as anybody configures. From it
+/// on each slot has two tokens: an even one for its connection, the next for its second socket.
 const FIRST_CONNECTION: usize = 1024;
 
 struct Slot {
@@ -58,10 +60,14 @@ struct Slot {
 /// All connections and what they share.
 pub struct EventLoop {
     poll: Poll,
+    /// Where second sockets are watched, too.
+    registry: Rc<Registry>,
     service: Service,
     limits: Limits,
     timeouts: Timeouts,
     entrance: Entrance,
+    /// What holds for FTP, if it is spoken.
+    ftp: Option<Rc<Ftp>>,
     listeners: Vec<Listener>,
     slots: Slab<Slot>,
     crowd: Crowd,
@@ -92,13 +98,15 @@ impl EventLoop {
         timeouts: Timeouts,
         entrance: Entrance,
         now: Instant,
-    ) -> Self {
-        Self {
+    ) -> io::Result<Self> {
+        Ok(Self {
+            registry: Rc::new(poll.registry().try_clone()?),
             poll,
             service,
             limits,
             timeouts,
             entrance,
+            ftp: None,
             listeners: Vec::new(),
             slots: Slab::new(),
             crowd: Crowd::default(),
@@ -111,12 +119,12 @@ impl EventLoop {
             wakes_at: None,
             slow_turns: SlowTurns::default(),
             refused: Seldom::default(),
-        }
+        })
     }
 
     /// Takes connections from one more socket of the network.
-    pub fn listen(&mut self, socket: TcpListener) -> io::Result<()> {
-        let listener = Listener::network(socket, self.poll.registry(), self.listener_token())?;
+    pub fn listen(&mut self, socket: TcpListener, spoken: Spoken) -> io::Result<()> {
+        let listener = Listener::network(socket, spoken, self.poll.registry(), self.listener_token())?;
         self.listeners.push(listener);
         Ok(())
     }
@@ -145,6 +153,11 @@ impl EventLoop {
     /// Replaces the certificate, and whether TLS can be done without, for those who come.
     pub fn set_entrance(&mut self, entrance: Entrance) {
         self.entrance = entrance;
+    }
+
+    /// Replaces what holds for FTP, for those who come.
+    pub fn set_ftp(&mut self, ftp: Option<Ftp>) {
+        self.ftp = ftp.map(Rc::new);
     }
 
     /// Ends a round at this time even if nothing happens.
@@ -215,12 +228,14 @@ impl EventLoop {
                     }
                 }
                 Token(token) => {
-                    let key = token - FIRST_CONNECTION;
+                    let (key, is_second) = slot_of_token(token);
                     if let Some(slot) = self.slots.get_mut(key) {
-                        slot.connection.mark(
-                            event.is_readable() || event.is_read_closed() || event.is_error(),
-                            event.is_writable() || event.is_write_closed() || event.is_error(),
-                        );
+                        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                        let writable = event.is_writable() || event.is_write_closed() || event.is_error();
+                        match is_second {
+                            false => slot.connection.mark(readable, writable),
+                            true => slot.connection.mark_data(readable, writable),
+                        }
                         self.enqueue(key);
                     }
                 }
@@ -387,6 +402,16 @@ fn guarded<T>(connection: &mut Connection, now: Instant, act: impl FnOnce(&mut C
         // What the panic left may be broken, too.
         catch_unwind(AssertUnwindSafe(|| connection.break_off(now))).unwrap_or(Turn::Close)
     })
+}
+
+/// The tokens of a slot's connection and of its second socket.
+fn tokens(key: usize) -> (Token, Token) {
+    (Token(FIRST_CONNECTION + 2 * key), Token(FIRST_CONNECTION + 2 * key + 1))
+}
+
+/// Which slot a token is of, and whether it is that of the second socket.
+fn slot_of_token(token: usize) -> (usize, bool) {
+    ((token - FIRST_CONNECTION) / 2, (token - FIRST_CONNECTION) % 2 == 1)
 }
 
 /// Slot and serial in one number, by which a sync finds back to who asked.

@@ -2,10 +2,11 @@
 //! system ran out of descriptors, because no new edge announces connections that already wait.
 
 use super::seldom::Seldom;
+use crate::front::{ftp, native};
 use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND};
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -18,23 +19,34 @@ pub struct Listener {
 }
 
 enum Socket {
-    Network(TcpListener),
+    Network(TcpListener, Spoken),
     Local(UnixListener),
+}
+
+/// What is spoken with those who connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken {
+    /// berth's own protocol.
+    Native,
+    /// FTP, in the clear until the client asks for TLS.
+    Ftp,
+    /// FTP within TLS from the first byte.
+    ImplicitFtps,
 }
 
 /// A connection that was just accepted.
 pub enum Accepted {
     /// From the network.
-    Network(TcpStream, SocketAddr),
+    Network(TcpStream, SocketAddr, Spoken),
     /// From this machine.
     Local(UnixStream),
 }
 
 impl Listener {
     /// Listens on a socket of the network.
-    pub fn network(mut socket: TcpListener, registry: &Registry, token: Token) -> io::Result<Self> {
+    pub fn network(mut socket: TcpListener, spoken: Spoken, registry: &Registry, token: Token) -> io::Result<Self> {
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self::new(Socket::Network(socket)))
+        Ok(Self::new(Socket::Network(socket, spoken)))
     }
 
     /// Listens on a socket of this machine.
@@ -75,7 +87,9 @@ impl Listener {
                 return;
             }
             let accepted = match &self.socket {
-                Socket::Network(socket) => socket.accept().map(|(stream, peer)| Accepted::Network(stream, peer)),
+                Socket::Network(socket, spoken) => {
+                    socket.accept().map(|(stream, peer)| Accepted::Network(stream, peer, *spoken))
+                }
                 Socket::Local(socket) => socket.accept().map(|(stream, _)| Accepted::Local(stream)),
             };
             match accepted {
@@ -111,14 +125,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Says why before closing, without TLS whatever the peer expects; one that cannot take it at
 /// once is not waited for.
-pub(super) fn refuse_connection(mut stream: TcpStream) {
-    use crate::wire::frame::{FrameType, put_json};
-    use crate::wire::message::ErrorReply;
-    use crate::wire::{ErrorCode, Reply};
-    use std::io::Write;
-    let message = "the server has as many sessions as it may have; try again later".into();
-    let error = ErrorReply { code: ErrorCode::TooMany, message, retry: true, fatal: true };
-    let mut frame = Vec::new();
-    put_json(&mut frame, FrameType::Control, 0, &Reply::Error(error));
-    let _ = stream.write(&frame);
+pub(super) fn refuse_connection(mut stream: TcpStream, spoken: Spoken) {
+    let words = match spoken {
+        Spoken::Native => native::too_many_sessions(),
+        Spoken::Ftp => ftp::too_many_sessions(),
+        Spoken::ImplicitFtps => return,
+    };
+    let _ = stream.write(&words);
 }

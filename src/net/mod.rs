@@ -3,6 +3,7 @@
 mod account_watch;
 pub mod connection;
 mod crowd;
+mod data_socket;
 mod descriptors;
 pub mod event_loop;
 pub mod listeners;

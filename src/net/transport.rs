@@ -44,8 +44,32 @@ enum Layer {
 pub struct Entrance {
     /// The server's certificate and how it is used.
     pub tls: Arc<ServerConfig>,
+    /// The same for FTP clients.
+    pub ftp_tls: Arc<ServerConfig>,
     /// Whether TLS can be done without.
     pub allows_plaintext: bool,
+}
+
+/// How the connections of one FTP session are encrypted. Each session has tickets of its own, so
+/// whatever resumes one belongs to the session.
+pub struct Secrecy {
+    shared: Arc<ServerConfig>,
+    own: Option<Arc<ServerConfig>>,
+}
+
+impl Secrecy {
+    /// With the server's certificate. Nothing is made until it is needed.
+    pub fn new(shared: Arc<ServerConfig>) -> Self {
+        Self { shared, own: None }
+    }
+
+    fn begin(&mut self) -> io::Result<Sealed> {
+        let own = match self.own.take() {
+            Some(own) => own,
+            None => crate::tls::for_session(&self.shared).map_err(io::Error::other)?,
+        };
+        Sealed::server(Arc::clone(self.own.insert(own)))
+    }
 }
 
 /// What a peer has chosen.
@@ -81,6 +105,19 @@ impl Transport {
         Self { socket: Socket::Network(stream), layer: Layer::Plain }
     }
 
+    /// To a peer that is to begin with TLS at once, and with nothing it is tied to.
+    pub fn sealed(stream: TcpStream, secrecy: &mut Secrecy) -> io::Result<Self> {
+        let mut transport = Self::plain(stream);
+        transport.seal(secrecy)?;
+        Ok(transport)
+    }
+
+    /// What comes from now on is TLS.
+    pub fn seal(&mut self, secrecy: &mut Secrecy) -> io::Result<()> {
+        self.layer = Layer::Sealed(Box::new(secrecy.begin()?));
+        Ok(())
+    }
+
     /// To a program on this machine.
     pub fn local(stream: UnixStream) -> Self {
         Self { socket: Socket::Local(stream), layer: Layer::Plain }
@@ -102,6 +139,19 @@ impl Transport {
             Layer::Refused => Ok(Some(Channel::Refused)),
             Layer::Sealed(sealed) if sealed.is_handshaking() => Ok(None),
             Layer::Sealed(sealed) => sealed.binding().map(|binding| Some(Channel::Sealed(binding))),
+        }
+    }
+
+    /// Whether TLS has yet to be agreed on.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(&self.layer, Layer::Sealed(sealed) if sealed.is_handshaking())
+    }
+
+    /// Whether its TLS resumes an earlier connection's, once that is agreed on.
+    pub fn is_resumed(&self) -> Option<bool> {
+        match &self.layer {
+            Layer::Sealed(sealed) if !sealed.is_handshaking() => Some(sealed.is_resumed()),
+            _ => None,
         }
     }
 
@@ -285,6 +335,12 @@ impl AsFd for Socket {
             Self::Network(stream) => stream.as_fd(),
             Self::Local(stream) => stream.as_fd(),
         }
+    }
+}
+
+impl AsFd for Transport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -286,3 +286,36 @@ fn a_broken_verifier_is_not_read() {
         assert!(serde_json::from_value::<Verifier>(broken).is_err(), "{key}");
     }
 }
+
+#[test]
+fn keys_derived_in_slices_of_any_size_are_those_derived_at_once() {
+    // The password and salt of RFC 7677, section 3.
+    let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").expect("base64");
+    let whole = ClientKeys::derive("pencil", &salt, 4096);
+    for slice in [1, 2, 3, 7, 1000, 4095, 4096, 4097, u32::MAX] {
+        let mut derivation = Derivation::new("pencil", &salt, 4096);
+        let mut slices = 1;
+        let keys = loop {
+            assert_eq!(derivation.rounds_left(), 4096 - (slices - 1) * slice.min(4096));
+            if let Some(keys) = derivation.advance(slice) {
+                break keys;
+            }
+            slices += 1;
+        };
+        assert_eq!(slices, 4096_u32.div_ceil(slice));
+        assert!(keys == whole, "slices of {slice}");
+    }
+}
+
+#[test]
+fn keys_derived_in_slices_prove_what_the_document_says() {
+    let verifier = Verifier {
+        rounds: 4096,
+        salt: BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").expect("base64"),
+        stored_key: decode_key("WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=", "").expect("key"),
+        server_key: decode_key("wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=", "").expect("key"),
+    };
+    let derive = |password| Derivation::new(password, &verifier.salt, verifier.rounds).advance(u32::MAX);
+    assert!(derive("pencil").is_some_and(|keys| verifier.matches_keys(&keys)));
+    assert!(derive("pencil ").is_some_and(|keys| !verifier.matches_keys(&keys)));
+}

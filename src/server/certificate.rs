@@ -5,7 +5,7 @@ use crate::config::{Config, ConfigError};
 use crate::limits::{CERTIFICATE_CHECK_INTERVAL, CERTIFICATE_WARN_S};
 use crate::net::transport::Entrance;
 use crate::text::{Utc, unix_ns};
-use crate::tls::{Fingerprint, Identity, server_config};
+use crate::tls::{Fingerprint, Identity, ftp_server_config, server_config};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Instant, SystemTime};
 
@@ -26,9 +26,10 @@ impl Certificate {
     pub(super) fn of(identity: Identity, config: &Config, now: Instant) -> Result<Self, ConfigError> {
         warn_of_end(&identity, now_s());
         warn_of_mode(config);
-        let tls = server_config(&identity)
-            .map_err(|error| ConfigError::new(&config.tls.certificate, "", format!("cannot be used: {error}")))?;
-        let entrance = Entrance { tls, allows_plaintext: config.plaintext };
+        let unusable = |error| ConfigError::new(&config.tls.certificate, "", format!("cannot be used: {error}"));
+        let tls = server_config(&identity).map_err(unusable)?;
+        let ftp_tls = ftp_server_config(&identity).map_err(unusable)?;
+        let entrance = Entrance { tls, ftp_tls, allows_plaintext: config.plaintext };
         Ok(Self { identity, entrance, check_at: now + CERTIFICATE_CHECK_INTERVAL })
     }
 

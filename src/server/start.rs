@@ -7,6 +7,7 @@ use super::{ServerError, system};
 use crate::account::Accounts;
 use crate::config::{Config, ConfigError};
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
+use crate::net::listeners::Spoken;
 use crate::privilege::{self, Access, Confinement, Place, ServiceUser};
 use crate::session::{Policy, Service};
 use crate::small_file::{self, GROUP_FOLDER};
@@ -31,7 +32,7 @@ pub(super) struct Started {
     pub(super) event_loop: EventLoop,
     pub(super) certificate: Certificate,
     pub(super) signals: Signals,
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) addresses: Vec<(SocketAddr, Spoken)>,
 }
 
 /// See the module.
@@ -51,11 +52,13 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
     poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(system("handle signals"))?;
     let service = confined_service(config, &poll)?;
-    let mut event_loop = EventLoop::new(poll, service, config.limits, config.timeouts, certificate.entrance(), now);
+    let mut event_loop = EventLoop::new(poll, service, config.limits, config.timeouts, certificate.entrance(), now)
+        .map_err(system("watch sockets"))?;
+    event_loop.set_ftp(config.ftp.clone());
     let mut addresses = Vec::new();
-    for socket in openings.sockets {
-        addresses.push(socket.local_addr().map_err(system("ask for an address"))?);
-        event_loop.listen(socket).map_err(system("watch a socket"))?;
+    for (socket, spoken) in openings.sockets {
+        addresses.push((socket.local_addr().map_err(system("ask for an address"))?, spoken));
+        event_loop.listen(socket, spoken).map_err(system("watch a socket"))?;
     }
     match openings.control {
         Ok(socket) => event_loop.listen_locally(socket).map_err(system("listen on the control socket"))?,
@@ -68,7 +71,7 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
 /// What root may be needed for: ports below 1024, a key that only root can read, a socket in a
 /// folder that is root's.
 struct Openings {
-    sockets: Vec<TcpListener>,
+    sockets: Vec<(TcpListener, Spoken)>,
     identity: Option<Identity>,
     control: io::Result<UnixListener>,
 }
@@ -81,11 +84,11 @@ impl Openings {
             let problem = "is not who starts this server; start it as root or as that user, or leave the key out";
             return Err(ConfigError::new(&config.file, "user", problem).into());
         }
-        let sockets = config
-            .listen
-            .iter()
-            .map(|&address| TcpListener::bind(address).map_err(|source| ServerError::Listen { address, source }));
-        let sockets = sockets.collect::<Result<_, _>>()?;
+        let bind = |(address, spoken)| match TcpListener::bind(address) {
+            Ok(socket) => Ok((socket, spoken)),
+            Err(source) => Err(ServerError::Listen { address, source }),
+        };
+        let sockets = listening(config).map(bind).collect::<Result<_, _>>()?;
         let identity = if config.tls.is_own { None } else { Identity::read(config)? };
         let folder = config.folder();
         let control = control_socket::listen(folder, |path| user.as_ref().map_or(Ok(()), |user| user.give(path)));
@@ -98,6 +101,18 @@ impl Openings {
         }
         Ok(Self { sockets, identity, control })
     }
+}
+
+/// Where to listen, and what is spoken there.
+fn listening(config: &Config) -> impl Iterator<Item = (SocketAddr, Spoken)> {
+    let ftp = config.ftp.as_ref();
+    let all = [
+        (Some(&config.listen), Spoken::Native),
+        (ftp.map(|ftp| &ftp.listen), Spoken::Ftp),
+        (ftp.map(|ftp| &ftp.listen_tls), Spoken::ImplicitFtps),
+    ];
+    all.into_iter()
+        .flat_map(|(addresses, spoken)| addresses.into_iter().flatten().map(move |&address| (address, spoken)))
 }
 
 /// All that opens files by name, then the confinement, then the one helper thread.

@@ -16,17 +16,31 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Instant;
 
+/// Where a download begins.
+#[derive(Debug, Clone)]
+pub enum DownloadStart {
+    /// At `offset`, if `etag` or `prefix` fits; else at the beginning.
+    Proved {
+        /// First byte wanted.
+        offset: u64,
+        /// The etag the client's bytes came with.
+        etag: Option<String>,
+        /// The digest of the client's bytes.
+        prefix: Option<Digest>,
+    },
+    /// At this byte, on the client's own responsibility. Past the end it is refused.
+    At(u64),
+}
+
 /// What a client asks for.
 #[derive(Debug, Clone)]
 pub struct DownloadPlan {
     /// Which file.
     pub path: VPath,
-    /// First byte wanted; honoured only if `etag` or `prefix` fits.
-    pub offset: u64,
-    /// The etag the client's bytes came with.
-    pub etag: Option<String>,
-    /// The digest of the client's bytes.
-    pub prefix: Option<Digest>,
+    /// From where.
+    pub start: DownloadStart,
+    /// Whether the client is to be told the digest; else the file need not be read for it.
+    pub hash: bool,
 }
 
 /// What a client is told before the bytes.
@@ -48,8 +62,8 @@ pub enum Fetched {
     Bytes(usize),
     /// This stretch of the file is to be sent.
     Range(FileRange),
-    /// All was fetched; the whole file's size and digest.
-    End(u64, Digest),
+    /// All was fetched; the whole file's size, and its digest if it was wanted or is known.
+    End(u64, Option<Digest>),
 }
 
 /// A running download.
@@ -65,8 +79,8 @@ pub struct Download {
     next: u64,
     /// The whole file's digest, if it was computed before; then nothing more is hashed.
     known: Option<Digest>,
-    /// Otherwise everything before `next` is in here.
-    hash: Sha256,
+    /// Otherwise everything before `next` is in here, if the digest is wanted.
+    hash: Option<Sha256>,
     prefetched: u64,
 }
 
@@ -75,46 +89,51 @@ impl Download {
     pub fn begin(home: &Home, store: &Store, plan: DownloadPlan, now: Instant) -> Result<Self, StoreError> {
         let (file, meta) = home.open(&plan.path)?;
         let known = store.digests.get(&meta.identity);
-        let hash = Sha256::new();
+        let hash = (plan.hash && known.is_none()).then(Sha256::new);
         Ok(Self { plan, started: now, file: Rc::new(file), meta, offset: 0, next: 0, known, hash, prefetched: 0 })
     }
 
-    /// Decides where to begin; hashes the client's prefix for that, as far as `budget` goes.
-    pub fn prepare(&mut self, store: &Store, budget: &mut Budget) -> Result<Option<Opened>, StoreError> {
+    /// Decides where to begin; hashes what comes before it, where that is needed, as far as
+    /// `budget` goes.
+    pub fn prepare(&mut self, store: &Store, budget: &mut Budget) -> Result<Option<Opened>, Refusal> {
         let etag = store.etag(&self.meta.identity);
-        self.offset = match self.prefix(&etag) {
-            None => 0,
-            Some(prefix) => match self.check_prefix(prefix, budget)? {
-                None => return Ok(None),
-                Some(true) => prefix.get(),
-                Some(false) => {
-                    self.hash = Sha256::new();
-                    0
-                }
-            },
+        let Some(offset) = self.find_offset(&etag, budget)? else { return Ok(None) };
+        (self.offset, self.next) = (offset, offset);
+        Ok(Some(Opened { size: self.meta.size, mtime_ns: self.meta.mtime_ns, etag, offset }))
+    }
+
+    fn find_offset(&mut self, etag: &str, budget: &mut Budget) -> Result<Option<u64>, Refusal> {
+        let (may, offset, prefix) = match &self.plan.start {
+            DownloadStart::At(offset) if *offset > self.meta.size => return Err(Refusal::BadOffset),
+            DownloadStart::At(offset) => (true, *offset, None),
+            DownloadStart::Proved { offset, etag: claimed, prefix } => {
+                (prefix.is_some() || claimed.as_deref() == Some(etag), *offset, *prefix)
+            }
         };
-        self.next = self.offset;
-        Ok(Some(Opened { size: self.meta.size, mtime_ns: self.meta.mtime_ns, etag, offset: self.offset }))
-    }
-
-    /// The prefix the client may have, if it could be one of this file.
-    fn prefix(&self, etag: &str) -> Option<NonZeroU64> {
-        let may = self.plan.prefix.is_some() || self.plan.etag.as_deref() == Some(etag);
-        NonZeroU64::new(self.plan.offset).filter(|prefix| may && prefix.get() <= self.meta.size)
-    }
-
-    fn check_prefix(&mut self, prefix: NonZeroU64, budget: &mut Budget) -> Result<Option<bool>, StoreError> {
-        if self.known.is_some() && self.plan.prefix.is_none() {
-            return Ok(Some(true));
+        if !may || offset == 0 || offset > self.meta.size {
+            return Ok(Some(0));
         }
-        if !hash_range(&self.file, &mut self.hash, &mut self.next, prefix.get(), budget)? {
+        if let Some(claimed) = prefix {
+            return self.check_prefix(offset, claimed, budget);
+        }
+        let Some(hash) = &mut self.hash else { return Ok(Some(offset)) };
+        Ok(hash_range(&self.file, hash, &mut self.next, offset, budget)?.then_some(offset))
+    }
+
+    /// The offset, if the client's bytes are those before it; else 0.
+    fn check_prefix(&mut self, offset: u64, claimed: Digest, budget: &mut Budget) -> Result<Option<u64>, Refusal> {
+        let hash = self.hash.get_or_insert_with(Sha256::new);
+        if !hash_range(&self.file, hash, &mut self.next, offset, budget)? {
             return Ok(None);
         }
-        let actual = Digest::finish(self.hash.clone());
-        Ok(Some(self.plan.prefix.is_none_or(|claimed| claimed == actual)))
+        if Digest::finish(hash.clone()) == claimed {
+            return Ok(Some(offset));
+        }
+        *hash = Sha256::new();
+        Ok(Some(0))
     }
 
-    /// The next piece, at most `max` bytes: appended to `out`, or, where the digest is known
+    /// The next piece, at most `max` bytes: appended to `out`, or, where nothing need be hashed
     /// and `ranges` allows it, as a stretch of the file.
     pub fn fetch(
         &mut self,
@@ -129,7 +148,7 @@ impl Download {
             return self.end(store);
         }
         self.prefetch();
-        if ranges && self.known.is_some() {
+        if ranges && !self.hashes() {
             let length = left.min(max as u64);
             let range = FileRange { file: Rc::clone(&self.file), offset: self.next, length };
             self.next += length;
@@ -144,8 +163,10 @@ impl Download {
         if count == 0 {
             return Err(Refusal::Changed);
         }
-        if self.known.is_none() {
-            self.hash.update(&out[start..]);
+        if self.hashes()
+            && let Some(hash) = &mut self.hash
+        {
+            hash.update(&out[start..]);
         }
         self.next += count as u64;
         budget.spend(count as u64);
@@ -173,11 +194,19 @@ impl Download {
         if (now.size, now.mtime_ns) != (then.size, then.mtime_ns) {
             return Err(Refusal::Changed);
         }
-        let digest = self.known.unwrap_or_else(|| Digest::finish(std::mem::take(&mut self.hash)));
-        if now == then {
+        let digest = match self.known {
+            None if self.plan.hash => self.hash.take().map(Digest::finish),
+            known => known,
+        };
+        if let Some(digest) = digest.filter(|_| now == then) {
             store.digests.insert(now, digest, store.clock.now_ns());
         }
         Ok(Fetched::End(self.meta.size, digest))
+    }
+
+    /// Whether the bytes sent must be hashed.
+    fn hashes(&self) -> bool {
+        self.plan.hash && self.known.is_none()
     }
 
     /// Bytes fetched so far, the skipped ones not counted.

@@ -50,7 +50,7 @@ impl Session {
         let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
         log::info!(
             target: TRANSACTIONS,
-            "verb={} user={} peer={} path={} bytes={} offset={} seconds={:.3} sha256={digest} result={}",
+            "verb={} user={} peer={} path={} bytes={} offset={} seconds={:.3} digest={digest} result={}",
             transfer.verb,
             self.user(),
             self.peer,

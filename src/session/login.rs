@@ -1,14 +1,21 @@
-//! Logging in: SCRAM, and the delay of the answer to a wrong proof. A right proof is answered
+//! Logging in: SCRAM or a password, and the delay of the answer to a wrong one. A right proof is answered
 //! at once, so a stranger's guesses never lock anybody out.
 
+use super::password::{Checked, PasswordCheck, PasswordLogin};
 use super::refusal::Refusal;
-use crate::account::{Account, AccountName};
+use super::state::{Member, State};
+use super::verb::Verb;
+use super::{Service, Session, audit};
+use crate::account::{Account, AccountName, Candidate};
+use crate::lane::Budget;
 use crate::limits::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FAILURE_MEMORY, LOGIN_FAILURES_REMEMBERED};
-use crate::scram::ServerExchange;
+use crate::scram::{ClientFirst, ScramError, ServerExchange};
+use crate::text::Quoted;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// A session before its login.
 #[derive(Default)]
@@ -27,6 +34,8 @@ pub enum LoginStep {
     Start,
     /// The client has its challenge.
     Challenged(Box<Challenged>),
+    /// A password is being checked.
+    Password(Box<PasswordCheck>),
     /// It failed; the answer goes out at the instant given.
     Refused(Instant),
 }
@@ -138,13 +147,151 @@ impl Login {
         }
     }
 
-    /// When a delayed answer goes out.
-    pub fn answer_at(&self) -> Option<Instant> {
-        match self.step {
-            LoginStep::Refused(at) => Some(at),
+    /// When a delayed answer goes out, or a password that waits looks whether it is its turn.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        match &self.step {
+            LoginStep::Refused(at) => Some(*at),
+            LoginStep::Password(check) => check.waits_until,
             _ => None,
         }
     }
+}
+
+impl Session {
+    /// Takes SCRAM's client-first-message; the challenge. The work is the same whether or not
+    /// there is such an account.
+    pub fn begin_login(&mut self, service: &Service, client_first: &str) -> Result<String, Refusal> {
+        self.check(Verb::Login)?;
+        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
+        if !matches!(login.step, LoginStep::Start) {
+            return Err(Refusal::WrongState);
+        }
+        let first = ClientFirst::parse(client_first).map_err(|_| Refusal::LoginMalformed)?;
+        let user = first.user().to_string();
+        let candidate = candidate(service, &user)?;
+        let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, self.binding);
+        login.step = LoginStep::Challenged(Box::new(Challenged { exchange, account: candidate.account, user }));
+        Ok(challenge)
+    }
+
+    /// Takes SCRAM's client-final-message. A wrong proof is answered later, by
+    /// [`Session::login_refusal`].
+    pub fn finish_login(
+        &mut self,
+        service: &mut Service,
+        client_final: &str,
+        now: Instant,
+    ) -> Result<LoginOutcome, Refusal> {
+        self.check(Verb::Login)?;
+        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
+        let LoginStep::Challenged(challenged) = std::mem::take(&mut login.step) else {
+            return Err(Refusal::WrongState);
+        };
+        let Challenged { exchange, account, user } = *challenged;
+        let proved = exchange.finish(client_final);
+        let account = account.filter(|_| proved.is_ok()).and_then(|account| service.accounts.still(account));
+        match (proved, account) {
+            (Ok(welcome), Some(account)) => {
+                let result = self.enter(service, &account);
+                self.log_login(&user, &result);
+                result.map(|()| LoginOutcome::Welcome(welcome))
+            }
+            (Err(ScramError::Malformed(_)), _) => Err(Refusal::LoginMalformed),
+            _ => {
+                self.refuse_login(service, &user, now);
+                Ok(LoginOutcome::Delayed)
+            }
+        }
+    }
+
+    /// Takes a name and a password as they are, for protocols that send them so;
+    /// [`Session::advance_password_login`] checks them. The work is the same whether or not
+    /// there is such an account.
+    pub fn begin_password_login(
+        &mut self,
+        service: &mut Service,
+        user: &str,
+        password: Zeroizing<String>,
+    ) -> Result<(), Refusal> {
+        self.check(Verb::Login)?;
+        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
+        if !matches!(login.step, LoginStep::Start) {
+            return Err(Refusal::WrongState);
+        }
+        let candidate = candidate(service, user)?;
+        let check = PasswordCheck::begin(&mut service.passwords, user.to_string(), candidate, &password);
+        login.step = LoginStep::Password(Box::new(check));
+        Ok(())
+    }
+
+    /// Checks the password within `budget`. A wrong one is answered later, by
+    /// [`Session::login_refusal`].
+    pub fn advance_password_login(
+        &mut self,
+        service: &mut Service,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> Result<PasswordLogin, Refusal> {
+        self.check(Verb::Login)?;
+        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
+        let LoginStep::Password(check) = &mut login.step else { return Err(Refusal::WrongState) };
+        let account = match check.advance(&mut service.passwords, budget, now) {
+            Checked::Later => return Ok(PasswordLogin::Later),
+            Checked::Waiting => return Ok(PasswordLogin::Waiting),
+            Checked::Done(account) => account.and_then(|account| service.accounts.still(account)),
+        };
+        let LoginStep::Password(check) = std::mem::take(&mut login.step) else { return Err(Refusal::WrongState) };
+        let Some(account) = account else {
+            self.refuse_login(service, check.user(), now);
+            return Ok(PasswordLogin::Delayed);
+        };
+        let result = self.enter(service, &account);
+        self.log_login(check.user(), &result);
+        result?;
+        check.remember(&mut service.passwords, &account.name, now);
+        Ok(PasswordLogin::Welcome)
+    }
+
+    /// Notes a failed login, whose answer waits the longer the more there were.
+    fn refuse_login(&mut self, service: &mut Service, user: &str, now: Instant) {
+        let State::Login(login) = &mut self.state else { return };
+        login.failures += 1;
+        let delay = service.guard.failed(Origin::of(self.peer.ip()), user.parse().ok(), now);
+        login.step = LoginStep::Refused(now + delay);
+        self.log_login(user, &Err(Refusal::LoginFailed));
+    }
+
+    /// The refusal of a failed login, once its time has come.
+    pub fn login_refusal(&mut self, service: &Service, now: Instant) -> Option<Refusal> {
+        match &mut self.state {
+            State::Login(login) => login.refusal(now, service.policy.login_tries),
+            _ => None,
+        }
+    }
+
+    fn enter(&mut self, service: &mut Service, account: &Account) -> Result<(), Refusal> {
+        let seat = service.seat(&account.name)?;
+        service.accounts.check_home(account).map_err(|error| {
+            log::error!("home of {}: {error}", account.name);
+            Refusal::Io
+        })?;
+        let home = audit::open_home(service, account).map_err(|error| {
+            log::error!("home {} of {}: {error}", account.home.display(), account.name);
+            Refusal::Io
+        })?;
+        let member = Member { account: account.name.clone(), home, is_read_only: account.read_only, seat };
+        self.state = State::Command(member, None);
+        Ok(())
+    }
+}
+
+/// What a login by this name is checked against.
+fn candidate(service: &Service, user: &str) -> Result<Candidate, Refusal> {
+    service.accounts.candidate(user).map_err(|error| {
+        // Which file is damaged is the administrator's business alone.
+        log::error!("login of {}: {error}", Quoted(user.as_bytes()));
+        Refusal::LoginFailed
+    })
 }
 
 #[cfg(test)]

@@ -3,15 +3,17 @@
 //! not seen, only `now`.
 //!
 //! A verb either happens, or answers with a [`Refusal`] and leaves the session as it was. What
-//! takes long is begun by one verb and driven by another: `begin_list`, `begin_digest` by
-//! [`Session::run_task`]; `begin_upload` by [`Session::prepare_upload`], [`Session::store`],
-//! [`Session::finish_upload`] and [`Session::advance_commit`]; `begin_download` by
+//! takes long is begun by one verb and driven by another: `begin_password_login` by
+//! [`Session::advance_password_login`]; `begin_list`, `begin_digest` by [`Session::run_task`];
+//! `begin_upload` by [`Session::prepare_upload`], [`Session::store`], [`Session::finish_upload`] or
+//! [`Session::complete_upload`], and [`Session::advance_commit`]; `begin_download` by
 //! [`Session::prepare_download`] and [`Session::fetch`].
 
 pub mod audit;
 pub mod download;
 mod journal;
 pub mod login;
+pub mod password;
 pub mod refusal;
 pub mod seat;
 mod service;
@@ -20,21 +22,21 @@ pub mod task;
 pub mod upload;
 pub mod verb;
 
-use crate::account::{Account, AccountName};
+use crate::account::AccountName;
 use crate::digest::Digest;
 use crate::lane::Budget;
 use crate::rate::TokenBucket;
-use crate::scram::{Binding, ClientFirst, ScramError, ServerExchange};
+use crate::scram::Binding;
+use crate::store::StoreError;
 use crate::store::home::Meta;
 use crate::store::quota::QuotaState;
 use crate::store::staging::KeptUpload;
 use crate::store::syncer::Synced;
-use crate::text::Quoted;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use download::{Download, DownloadPlan, Fetched, Opened};
 use journal::Transfer;
-use login::{Challenged, Login, LoginOutcome, LoginStep, Origin};
+use login::Login;
 pub use refusal::Refusal;
 use seat::Traffic;
 pub use service::{Policy, Service};
@@ -43,7 +45,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 use task::{FileHash, Task, TaskStep};
-use upload::{Stored, Upload, UploadPlan};
+use upload::{Commit, Stored, Upload, UploadPlan};
 use verb::{Effect, Verb};
 
 /// What a session is waiting for; decides which deadline applies.
@@ -87,6 +89,16 @@ impl Session {
         self.state.name()
     }
 
+    /// Where the peer is.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Whether somebody is logged in who may change nothing.
+    pub fn is_read_only(&self) -> bool {
+        self.state.member().is_some_and(|member| member.is_read_only)
+    }
+
     /// Whose account is logged in.
     pub fn account(&self) -> Option<&AccountName> {
         self.state.member().map(|member| &member.account)
@@ -102,7 +114,7 @@ impl Session {
         match &self.state {
             State::Login(_) => Phase::Login,
             State::Command(_, None) => Phase::Idle,
-            State::Upload(_, upload) if !upload.waits_for_sync() => Phase::Transfer,
+            State::Upload(_, upload) if !upload.is_copying() && !upload.waits_for_sync() => Phase::Transfer,
             State::Download(..) => Phase::Transfer,
             State::Command(_, Some(_)) | State::Upload(..) | State::Commit(..) | State::Closing => Phase::Working,
         }
@@ -111,7 +123,7 @@ impl Session {
     /// When the session wants a turn by itself.
     pub fn wakes_at(&self) -> Option<Instant> {
         match &self.state {
-            State::Login(login) => login.answer_at(),
+            State::Login(login) => login.wakes_at(),
             _ => None,
         }
     }
@@ -139,6 +151,11 @@ impl Session {
         self.binding
     }
 
+    /// Ties logins from now on to the connection they run on.
+    pub fn set_binding(&mut self, binding: Binding) {
+        self.binding = binding;
+    }
+
     // ---- Requests -------------------------------------------------------------------------
 
     /// Until when the next request has to wait, if it has to.
@@ -153,90 +170,6 @@ impl Session {
         }
     }
 
-    // ---- Login ----------------------------------------------------------------------------
-
-    /// Ties logins from now on to the connection they run on.
-    pub fn set_binding(&mut self, binding: Binding) {
-        self.binding = binding;
-    }
-
-    /// Takes SCRAM's client-first-message; the challenge. The work is the same whether or not
-    /// there is such an account.
-    pub fn begin_login(&mut self, service: &Service, client_first: &str) -> Result<String, Refusal> {
-        self.check(Verb::Login)?;
-        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
-        if !matches!(login.step, LoginStep::Start) {
-            return Err(Refusal::WrongState);
-        }
-        let first = ClientFirst::parse(client_first).map_err(|_| Refusal::LoginMalformed)?;
-        let user = first.user().to_string();
-        let candidate = service.accounts.candidate(&user).map_err(|error| {
-            // Which file is damaged is the administrator's business alone.
-            log::error!("login of {}: {error}", Quoted(user.as_bytes()));
-            Refusal::LoginFailed
-        })?;
-        let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, self.binding);
-        login.step = LoginStep::Challenged(Box::new(Challenged { exchange, account: candidate.account, user }));
-        Ok(challenge)
-    }
-
-    /// Takes SCRAM's client-final-message. A wrong proof is answered later, by
-    /// [`Session::login_refusal`].
-    pub fn finish_login(
-        &mut self,
-        service: &mut Service,
-        client_final: &str,
-        now: Instant,
-    ) -> Result<LoginOutcome, Refusal> {
-        self.check(Verb::Login)?;
-        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
-        let LoginStep::Challenged(challenged) = std::mem::take(&mut login.step) else {
-            return Err(Refusal::WrongState);
-        };
-        let Challenged { exchange, account, user } = *challenged;
-        let proved = exchange.finish(client_final);
-        let account = account.filter(|_| proved.is_ok()).and_then(|account| service.accounts.still(account));
-        match (proved, account) {
-            (Ok(welcome), Some(account)) => {
-                let result = self.enter(service, &account);
-                self.log_login(&user, &result);
-                result.map(|()| LoginOutcome::Welcome(welcome))
-            }
-            (Err(ScramError::Malformed(_)), _) => Err(Refusal::LoginMalformed),
-            _ => {
-                login.failures += 1;
-                let account = user.parse().ok();
-                let delay = service.guard.failed(Origin::of(self.peer.ip()), account, now);
-                login.step = LoginStep::Refused(now + delay);
-                self.log_login(&user, &Err(Refusal::LoginFailed));
-                Ok(LoginOutcome::Delayed)
-            }
-        }
-    }
-
-    /// The refusal of a failed login, once its time has come.
-    pub fn login_refusal(&mut self, service: &Service, now: Instant) -> Option<Refusal> {
-        match &mut self.state {
-            State::Login(login) => login.refusal(now, service.policy.login_tries),
-            _ => None,
-        }
-    }
-
-    fn enter(&mut self, service: &mut Service, account: &Account) -> Result<(), Refusal> {
-        let seat = service.seat(&account.name)?;
-        service.accounts.check_home(account).map_err(|error| {
-            log::error!("home of {}: {error}", account.name);
-            Refusal::Io
-        })?;
-        let home = audit::open_home(service, account).map_err(|error| {
-            log::error!("home {} of {}: {error}", account.home.display(), account.name);
-            Refusal::Io
-        })?;
-        let member = Member { account: account.name.clone(), home, is_read_only: account.read_only, seat };
-        self.state = State::Command(member, None);
-        Ok(())
-    }
-
     // ---- Verbs that answer at once --------------------------------------------------------
 
     /// What is at `path`, and the etag of a file.
@@ -246,6 +179,24 @@ impl Session {
         let meta = found?;
         let is_file = meta.kind == crate::store::home::Kind::File;
         Ok((meta, is_file.then(|| service.store.etag(&meta.identity))))
+    }
+
+    /// What somebody who wants to go on with an upload to `path` is told: size and times of what
+    /// is held for it, if that is newer than the file there, else of the file.
+    pub fn stat_resumable(&self, path: &VPath) -> Result<Meta, Refusal> {
+        let home = &self.member(Verb::Stat)?.home;
+        let held = home.held(path).transpose();
+        let found = held.unwrap_or_else(|| home.stat(path)).map_err(Refusal::from);
+        self.log_path("stat", path, &found);
+        found
+    }
+
+    /// What is at `path` itself; a link is not followed.
+    pub fn entry(&self, path: &VPath) -> Result<Meta, Refusal> {
+        let home = &self.member(Verb::Stat)?.home;
+        let found = home.entry(path).and_then(|entry| entry.ok_or(StoreError::NotFound)).map_err(Refusal::from);
+        self.log_path("stat", path, &found);
+        found
     }
 
     /// Makes a folder; with `parents` the ones above it too, and none of them need be missing.
@@ -277,11 +228,35 @@ impl Session {
         result
     }
 
+    /// Gives a file or folder its modification time, nanoseconds since the epoch.
+    pub fn set_mtime(&self, path: &VPath, mtime_ns: i64) -> Result<(), Refusal> {
+        let result = self.member(Verb::SetMtime)?.home.set_mtime(path, mtime_ns).map_err(Refusal::from);
+        self.log_path("mtime", path, &result);
+        result
+    }
+
+    /// Gives a file or folder its permission bits; see [`crate::store::home::Home::set_mode`].
+    pub fn set_mode(&self, path: &VPath, mode: u32) -> Result<(), Refusal> {
+        let result = self.member(Verb::SetMode)?.home.set_mode(path, mode).map_err(Refusal::from);
+        self.log_path("chmod", path, &result);
+        result
+    }
+
     /// What the account uses and may use.
     pub fn quota(&self) -> Result<QuotaState, Refusal> {
         let state = self.member(Verb::Quota)?.home.ledger().state();
         self.log_access("quota", &[], &Ok(()));
         Ok(state)
+    }
+
+    /// Bytes that can still be stored: what the quota leaves, and no more than the disk has.
+    pub fn available_bytes(&self) -> Result<u64, Refusal> {
+        let home = &self.member(Verb::Quota)?.home;
+        let free = home.free_bytes().map_err(Refusal::from);
+        self.log_access("available", &[], &free);
+        let state = home.ledger().state();
+        let left = state.limits.bytes.map(|limit| limit.saturating_sub(state.used.bytes + state.reserved.bytes));
+        Ok(free?.min(left.unwrap_or(u64::MAX)))
     }
 
     /// The interrupted uploads of the account.
@@ -340,7 +315,7 @@ impl Session {
     pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), Refusal> {
         let home = &self.member(Verb::BeginUpload)?.home;
         let path = plan.path.clone();
-        let begun = Upload::begin(home, &service.store, service.policy.sync, plan, now).map_err(Refusal::from);
+        let begun = Upload::begin(home, &service.store, service.policy.sync, plan, now);
         if let Err(refusal) = &begun {
             self.log_path("put", &path, &Err::<(), _>(*refusal));
         }
@@ -352,12 +327,32 @@ impl Session {
         Ok(())
     }
 
-    /// Reads a resumed prefix again; first byte wanted and digest of the prefix once done.
-    pub fn prepare_upload(&mut self, budget: &mut Budget) -> Result<Option<(u64, Digest)>, Refusal> {
+    /// Gets what the upload starts with: first byte wanted, and the digest of those before it if
+    /// one was asked for, once done. Not done, it wants another turn, at once unless
+    /// [`Session::waits_for_sync`].
+    pub fn prepare_upload(
+        &mut self,
+        service: &mut Service,
+        budget: &mut Budget,
+    ) -> Result<Option<(u64, Option<Digest>)>, Refusal> {
+        let State::Upload(_, upload) = &self.state else { return Err(Refusal::WrongState) };
+        if upload.is_copying() && !self.settle(Verb::Store, budget)? {
+            return Ok(None);
+        }
         match &mut self.state {
-            State::Upload(_, upload) => Ok(upload.prepare(budget)?),
+            State::Upload(_, upload) => Ok(upload.prepare(&mut service.store, self.id, budget)?),
             _ => Err(Refusal::WrongState),
         }
+    }
+
+    /// Whether the upload goes on only when the disk has answered.
+    pub fn waits_for_sync(&self) -> bool {
+        matches!(&self.state, State::Upload(_, upload) if upload.waits_for_sync())
+    }
+
+    /// Bytes there are of the running upload, those it started with included.
+    pub fn uploaded_bytes(&self) -> Option<u64> {
+        if let State::Upload(_, upload) = &self.state { Some(upload.length()) } else { None }
     }
 
     /// Takes bytes of the upload; how many. 0 means that the disk is behind. A refusal does not
@@ -373,10 +368,23 @@ impl Session {
     /// All bytes came, says the peer. Verified, the upload goes on to its commit; otherwise it
     /// is dropped.
     pub fn finish_upload(&mut self, size: u64, digest: Digest, now: Instant) -> Result<(), Refusal> {
+        self.end_upload(now, |upload| upload.finish(size, digest))
+    }
+
+    /// All bytes came, says the end of the peer's data; nobody claims a size or a digest. Fewer
+    /// than were announced are refused and kept as an interrupted upload.
+    pub fn complete_upload(&mut self, now: Instant) -> Result<(), Refusal> {
+        match &self.state {
+            State::Upload(_, upload) if !upload.is_prepared() => Err(Refusal::WrongState),
+            _ => self.end_upload(now, Upload::complete),
+        }
+    }
+
+    fn end_upload(&mut self, now: Instant, end: impl FnOnce(Upload) -> Result<Commit, Refusal>) -> Result<(), Refusal> {
         self.check(Verb::FinishUpload)?;
         let State::Upload(member, upload) = self.state.take() else { return Err(Refusal::WrongState) };
         let record = Transfer::of_upload(&upload);
-        match upload.finish(size, digest) {
+        match end(*upload) {
             Ok(commit) => {
                 self.state = State::Commit(member, Box::new(commit));
                 Ok(())
@@ -397,7 +405,7 @@ impl Session {
         let record = Transfer::of_commit(commit);
         match result {
             Ok(None) => return Ok(None),
-            Ok(Some(stored)) => self.log_transfer(&record, now, Ok(Some(stored.digest))),
+            Ok(Some(stored)) => self.log_transfer(&record, now, Ok(stored.digest)),
             Err(refusal) => self.log_transfer(&record, now, Err(refusal)),
         }
         self.return_to_command();
@@ -434,7 +442,7 @@ impl Session {
     /// Decides where the download begins; what the peer is told once that is known.
     pub fn prepare_download(&mut self, service: &Service, budget: &mut Budget) -> Result<Option<Opened>, Refusal> {
         match &mut self.state {
-            State::Download(_, download) => Ok(download.prepare(&service.store, budget)?),
+            State::Download(_, download) => download.prepare(&service.store, budget),
             _ => Err(Refusal::WrongState),
         }
     }
@@ -455,7 +463,7 @@ impl Session {
         let fetched = download.fetch(&mut service.store, out, max, ranges, budget)?;
         if let Fetched::End(_, digest) = fetched {
             let record = Transfer::of_download(download);
-            self.log_transfer(&record, now, Ok(Some(digest)));
+            self.log_transfer(&record, now, Ok(digest));
             self.return_to_command();
         }
         Ok(fetched)

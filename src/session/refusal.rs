@@ -78,6 +78,12 @@ pub enum Refusal {
     /// More or fewer bytes than announced.
     #[error("more or fewer bytes came than were announced; nothing was stored")]
     SizeMismatch,
+    /// Fewer bytes than the client wants to skip.
+    #[error("the offset lies past the end of the file; ask for its size first")]
+    BadOffset,
+    /// The bytes ended without their end.
+    #[error("the data was cut off before its end")]
+    Cut,
     /// The client gave the transfer up.
     #[error("cancelled")]
     Cancelled,

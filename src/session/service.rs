@@ -1,6 +1,7 @@
 //! What all sessions share: accounts, files, who failed to log in, what was decided.
 
 use super::login::LoginGuard;
+use super::password::Passwords;
 use super::refusal::Refusal;
 use super::seat::{Seat, Seats};
 use crate::account::{AccountName, Accounts};
@@ -18,6 +19,7 @@ pub struct Service {
     pub guard: LoginGuard,
     /// What the administrator decided.
     pub policy: Policy,
+    pub(super) passwords: Passwords,
     seats: Seats,
 }
 
@@ -48,7 +50,8 @@ impl From<&Config> for Policy {
 impl Service {
     /// The shared part of all sessions.
     pub fn new(accounts: Accounts, store: Store, policy: Policy) -> Self {
-        Self { accounts, store, guard: LoginGuard::default(), policy, seats: Seats::default() }
+        let (guard, passwords, seats) = (LoginGuard::default(), Passwords::default(), Seats::default());
+        Self { accounts, store, guard, policy, passwords, seats }
     }
 
     /// A seat for one more session of `account`.

@@ -1,51 +1,29 @@
-//! An upload: bytes that are hashed and staged as they come, then verified, synced as the
-//! policy says, and made to appear by one rename.
+//! An upload: bytes that are staged as they come, then verified, synced as the policy says, and
+//! made to appear by one rename.
+
+mod base;
+mod commit;
+mod plan;
+
+pub use commit::Commit;
+pub use plan::{Length, Stored, UploadPlan, UploadStart};
 
 use super::refusal::Refusal;
 use super::task::hash_range;
 use crate::config::SyncPolicy;
 use crate::digest::Digest;
 use crate::lane::Budget;
-use crate::limits::{RESUME_BYTES_MIN, SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX};
-use crate::store::home::{Home, Kind, Meta, reopen_folder};
-use crate::store::staging::{Record, Staged};
+use crate::limits::{PIECE_BYTES, RESUME_BYTES_MIN, SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX};
+use crate::store::home::Home;
+use crate::store::staging::Staged;
 use crate::store::syncer::{Flush, Synced, Ticket, Unsynced};
 use crate::store::{Store, StoreError};
-use crate::upload_id::UploadId;
-use crate::vpath::VPath;
+use base::Base;
+use commit::CommitStep;
 use sha2::{Digest as _, Sha256};
-use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// What a client announces.
-#[derive(Debug, Clone)]
-pub struct UploadPlan {
-    /// Where the file goes.
-    pub path: VPath,
-    /// Its bytes, if known: exactly so many must come.
-    pub size: Option<u64>,
-    /// Its modification time, nanoseconds since the epoch; else that of the upload.
-    pub mtime_ns: Option<i64>,
-    /// Whether a file that is there may be replaced.
-    pub replace: bool,
-    /// Only the file with this etag may be replaced.
-    pub if_etag: Option<String>,
-    /// The name under which the upload can be resumed; without one nothing is kept.
-    pub id: Option<UploadId>,
-    /// Go on with what is kept under `id`.
-    pub resume: bool,
-}
-
-/// A finished upload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stored {
-    /// Bytes.
-    pub size: u64,
-    /// Computed here, equal to the one announced.
-    pub digest: Digest,
-}
 
 /// An upload whose bytes are coming.
 pub struct Upload {
@@ -54,8 +32,13 @@ pub struct Upload {
     /// When.
     pub started: Instant,
     staged: Staged,
-    hash: Sha256,
-    /// Bytes in `hash`; fewer than are staged while a resumed prefix is read again.
+    /// The file to be copied first, until it is.
+    base: Option<Base>,
+    /// Permission bits to end with, if the upload goes on with a file that has some.
+    mode: Option<u32>,
+    /// Absent if no digest is wanted.
+    hash: Option<Sha256>,
+    /// Bytes in `hash`; fewer than are staged while a prefix is read again.
     hashed: u64,
     offset: u64,
     sync: Option<RunningSync>,
@@ -74,32 +57,73 @@ impl Upload {
         home: &Rc<Home>,
         store: &Store,
         sync: SyncPolicy,
-        plan: UploadPlan,
+        mut plan: UploadPlan,
         now: Instant,
-    ) -> Result<Self, StoreError> {
-        check_target(home, store, &plan)?;
-        let kept = match plan.id {
-            Some(id) if plan.resume => Staged::resume(Rc::clone(home), id, &plan.record())?,
-            _ => None,
-        };
-        let staged = match kept {
-            Some(staged) => staged,
-            None => Staged::create(Rc::clone(home), plan.id, plan.size)?,
-        };
+    ) -> Result<Self, Refusal> {
+        plan.check_target(home, store)?;
+        let (staged, base) = base::open(home, &mut plan)?;
         let sync = (sync != SyncPolicy::None).then(|| RunningSync { unsynced: store.syncer.unsynced(), job: None });
-        Ok(Self { offset: staged.length(), plan, started: now, staged, hash: Sha256::new(), hashed: 0, sync })
+        Ok(Self {
+            offset: base.as_ref().map_or(staged.length(), |base| base.length),
+            started: now,
+            staged,
+            mode: base.as_ref().map(Base::mode),
+            base,
+            hash: plan.hash.then(Sha256::new),
+            hashed: 0,
+            sync,
+            plan,
+        })
     }
 
-    /// Reads a resumed prefix again; its length and digest once that is done.
-    pub fn prepare(&mut self, budget: &mut Budget) -> Result<Option<(u64, Digest)>, StoreError> {
-        let done = hash_range(self.staged.file(), &mut self.hash, &mut self.hashed, self.offset, budget)?;
-        Ok(done.then(|| (self.offset, Digest::finish(self.hash.clone()))))
+    /// Copies what the upload starts with and reads it again for its digest, if one is wanted;
+    /// its length and digest once that is done. Not done, it goes on at once, unless
+    /// [`Upload::waits_for_sync`].
+    pub fn prepare(
+        &mut self,
+        store: &mut Store,
+        owner: u64,
+        budget: &mut Budget,
+    ) -> Result<Option<(u64, Option<Digest>)>, StoreError> {
+        if !self.copy_base(store, owner, budget)? {
+            return Ok(None);
+        }
+        let Some(hash) = &mut self.hash else { return Ok(Some((self.offset, None))) };
+        let done = hash_range(self.staged.file(), hash, &mut self.hashed, self.offset, budget)?;
+        Ok(done.then(|| (self.offset, Some(Digest::finish(hash.clone())))))
+    }
+
+    /// Copies as far as `budget` and the disk go; true once there is nothing left to copy. There
+    /// is no record until the client's own bytes come, so a copy cut off leaves nothing behind.
+    fn copy_base(&mut self, store: &mut Store, owner: u64, budget: &mut Budget) -> Result<bool, StoreError> {
+        while let Some(Base { file, length, .. }) = &self.base {
+            let left = length - self.staged.length();
+            if left == 0 {
+                self.base.take().map_or(Ok(()), |base| base.check())?;
+                return Ok(true);
+            }
+            // Asked first, so that whoever waits for the disk has asked it for something.
+            if self.is_disk_behind() {
+                self.request_sync(store, owner);
+                return Ok(false);
+            }
+            if budget.is_spent() {
+                return Ok(false);
+            }
+            let count = self.staged.copy_from(file, left.min(budget.left()).min(PIECE_BYTES as u64))?;
+            budget.spend(count);
+            self.note_written(store, owner, count);
+        }
+        Ok(true)
     }
 
     /// Takes bytes; how many. 0: the disk is behind, and the answer to a sync will wake us.
     pub fn store(&mut self, store: &mut Store, owner: u64, bytes: &[u8]) -> Result<usize, Refusal> {
+        if !self.is_prepared() {
+            return Err(Refusal::WrongState);
+        }
         let length = self.staged.length() + bytes.len() as u64;
-        if self.plan.size.is_some_and(|size| length > size) {
+        if self.plan.length.is_exceeded_by(length) {
             return Err(Refusal::SizeMismatch);
         }
         if self.is_disk_behind() {
@@ -107,18 +131,24 @@ impl Upload {
             return Ok(0);
         }
         self.staged.write(bytes)?;
-        self.hash.update(bytes);
-        self.hashed += bytes.len() as u64;
-        if let Some(sync) = &mut self.sync {
-            sync.unsynced.add(bytes.len() as u64);
-            if sync.unsynced.own() >= SYNC_STEP_BYTES {
-                self.request_sync(store, owner);
-            }
+        if let Some(hash) = &mut self.hash {
+            hash.update(bytes);
+            self.hashed += bytes.len() as u64;
         }
+        self.note_written(store, owner, bytes.len() as u64);
         if self.plan.id.is_some() && length >= RESUME_BYTES_MIN {
             self.staged.keep(&self.plan.record())?;
         }
         Ok(bytes.len())
+    }
+
+    fn note_written(&mut self, store: &mut Store, owner: u64, count: u64) {
+        if let Some(sync) = &mut self.sync {
+            sync.unsynced.add(count);
+            if sync.unsynced.own() >= SYNC_STEP_BYTES {
+                self.request_sync(store, owner);
+            }
+        }
     }
 
     /// Whether as much is written and not yet synced as may be. An upload without any such
@@ -153,22 +183,47 @@ impl Upload {
     /// All bytes are here, says the client: `size` of them, with this digest. What does not
     /// fit is dropped for good, since a resume would only meet it again.
     pub fn finish(mut self, size: u64, digest: Digest) -> Result<Commit, Refusal> {
-        let actual = Digest::finish(self.hash);
-        let refusal = if self.staged.length() != size || self.plan.size.is_some_and(|planned| planned != size) {
+        let actual = self.hash.take().map(Digest::finish);
+        let refusal = if self.staged.length() != size || !self.plan.length.accepts(size) {
             Refusal::SizeMismatch
-        } else if actual != digest {
+        } else if actual != Some(digest) {
             Refusal::Mismatch
         } else {
-            return Ok(Commit {
-                plan: self.plan,
-                started: self.started,
-                offset: self.offset,
-                stored: Stored { size, digest },
-                step: CommitStep::Verified(self.staged),
-            });
+            return Ok(self.into_commit(actual));
         };
         self.staged.forget();
         Err(refusal)
+    }
+
+    /// All bytes are here, says the end of the client's data, which tells nothing to verify them
+    /// by. Fewer than were announced are an interrupted upload, and kept as one.
+    pub fn complete(mut self) -> Result<Commit, Refusal> {
+        if !self.plan.length.accepts(self.staged.length()) {
+            return Err(Refusal::SizeMismatch);
+        }
+        let digest = self.hash.take().map(Digest::finish);
+        Ok(self.into_commit(digest))
+    }
+
+    fn into_commit(self, digest: Option<Digest>) -> Commit {
+        Commit {
+            plan: self.plan,
+            started: self.started,
+            offset: self.offset,
+            stored: Stored { size: self.staged.length(), digest },
+            mode: self.mode,
+            step: CommitStep::Verified(self.staged),
+        }
+    }
+
+    /// Whether bytes may come: what the upload starts with is there, and in the digest.
+    pub fn is_prepared(&self) -> bool {
+        self.base.is_none() && (self.hash.is_none() || self.hashed == self.staged.length())
+    }
+
+    /// Whether a file is being copied first.
+    pub fn is_copying(&self) -> bool {
+        self.base.is_some()
     }
 
     /// Whether this is waiting for the disk.
@@ -181,136 +236,13 @@ impl Upload {
         self.offset
     }
 
+    /// Bytes there are, those it started with included.
+    pub fn length(&self) -> u64 {
+        self.staged.length()
+    }
+
     /// Bytes that came in this session.
     pub fn stored_bytes(&self) -> u64 {
-        self.staged.length() - self.offset
-    }
-}
-
-impl UploadPlan {
-    fn record(&self) -> Record {
-        Record { path: self.path.as_bytes().to_vec(), size: self.size, mtime_ns: self.mtime_ns }
-    }
-
-    /// Whether what would be replaced is what the client wants to replace.
-    fn accepts(&self, store: &Store, replaced: Option<&Meta>) -> bool {
-        match (&self.if_etag, replaced) {
-            (None, _) => true,
-            (Some(etag), Some(meta)) => *etag == store.etag(&meta.identity),
-            (Some(_), None) => false,
-        }
-    }
-}
-
-/// Refuses at once what the commit would refuse in the end.
-fn check_target(home: &Home, store: &Store, plan: &UploadPlan) -> Result<(), StoreError> {
-    if plan.path.is_root() {
-        return Err(StoreError::NotAFile);
-    }
-    match home.entry(&plan.path)? {
-        Some(meta) if meta.kind == Kind::Folder => Err(StoreError::NotAFile),
-        Some(_) if !plan.replace => Err(StoreError::Exists),
-        there if !plan.accepts(store, there.as_ref()) => Err(StoreError::Changed),
-        _ => Ok(()),
-    }
-}
-
-/// An upload whose bytes are all there and verified.
-pub struct Commit {
-    /// What was announced.
-    pub plan: UploadPlan,
-    /// When the upload began.
-    pub started: Instant,
-    /// First byte that came in this session.
-    pub offset: u64,
-    /// What will have been stored.
-    pub stored: Stored,
-    step: CommitStep,
-}
-
-enum CommitStep {
-    /// To be synced, or renamed.
-    Verified(Staged),
-    /// Content on its way to the disk.
-    SyncingData(Staged, Ticket),
-    /// Content on disk.
-    Synced(Staged),
-    /// Renamed; the folder is to be synced, and then those above it.
-    Renamed(File),
-    /// The folder is on its way to the disk.
-    SyncingFolder(Arc<File>, Ticket),
-    /// The folder is on disk.
-    FolderSynced(Arc<File>),
-    /// Done.
-    Done,
-}
-
-impl Commit {
-    /// Goes on as far as possible without waiting; what was stored once it is.
-    pub fn advance(
-        &mut self,
-        home: &Home,
-        store: &mut Store,
-        sync: SyncPolicy,
-        owner: u64,
-    ) -> Result<Option<Stored>, Refusal> {
-        loop {
-            self.step = match std::mem::replace(&mut self.step, CommitStep::Done) {
-                CommitStep::Verified(staged) => {
-                    if let Some(mtime_ns) = self.plan.mtime_ns {
-                        staged.set_mtime(mtime_ns)?;
-                    }
-                    if sync == SyncPolicy::None {
-                        CommitStep::Synced(staged)
-                    } else {
-                        let ticket = store.syncer.sync(owner, Arc::clone(staged.file()), Flush::Data);
-                        CommitStep::SyncingData(staged, ticket)
-                    }
-                }
-                CommitStep::Synced(staged) => {
-                    let folder = self.rename(store, staged)?;
-                    if sync == SyncPolicy::Full {
-                        CommitStep::Renamed(reopen_folder(folder)?.into())
-                    } else {
-                        CommitStep::Done
-                    }
-                }
-                CommitStep::Renamed(folder) => {
-                    let folder = Arc::new(folder);
-                    let ticket = store.syncer.sync(owner, Arc::clone(&folder), Flush::Folder);
-                    CommitStep::SyncingFolder(folder, ticket)
-                }
-                // The name is on disk only if the folders on the way to it are; they may be new.
-                CommitStep::FolderSynced(folder) => match home.folder_above(&folder)? {
-                    Some(above) => CommitStep::Renamed(above.into()),
-                    None => CommitStep::Done,
-                },
-                CommitStep::Done => return Ok(Some(self.stored)),
-                waiting => {
-                    self.step = waiting;
-                    return Ok(None);
-                }
-            }
-        }
-    }
-
-    fn rename(&self, store: &Store, staged: Staged) -> Result<File, StoreError> {
-        staged.commit(&self.plan.path, self.plan.replace, |replaced| self.plan.accepts(store, replaced))
-    }
-
-    /// Takes the answer to a sync.
-    pub fn synced(&mut self, synced: Synced) -> Result<(), Refusal> {
-        self.step = match std::mem::replace(&mut self.step, CommitStep::Done) {
-            CommitStep::SyncingData(staged, ticket) if ticket == synced.ticket => {
-                synced.result.map_err(StoreError::from)?;
-                CommitStep::Synced(staged)
-            }
-            CommitStep::SyncingFolder(folder, ticket) if ticket == synced.ticket => {
-                synced.result.map_err(StoreError::from)?;
-                CommitStep::FolderSynced(folder)
-            }
-            other => other,
-        };
-        Ok(())
+        self.staged.length().saturating_sub(self.offset)
     }
 }

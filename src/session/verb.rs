@@ -16,6 +16,8 @@ pub enum Verb {
     RemoveFile,
     RemoveFolder,
     Rename,
+    SetMtime,
+    SetMode,
     Quota,
     KeptUploads,
     DropKept,
@@ -44,7 +46,7 @@ pub enum Effect {
 use Effect::{Changes, Counts, Reads};
 
 /// Each verb, the states it may be asked in, and its effect.
-pub const TABLE: [(Verb, &[StateName], Effect); 19] = [
+pub const TABLE: [(Verb, &[StateName], Effect); 21] = [
     (Verb::Login, &[Login], Reads),
     (Verb::Stat, &[Command], Reads),
     (Verb::List, &[Command], Reads),
@@ -54,6 +56,8 @@ pub const TABLE: [(Verb, &[StateName], Effect); 19] = [
     (Verb::RemoveFile, &[Command], Changes),
     (Verb::RemoveFolder, &[Command], Changes),
     (Verb::Rename, &[Command], Changes),
+    (Verb::SetMtime, &[Command], Changes),
+    (Verb::SetMode, &[Command], Changes),
     (Verb::Quota, &[Command], Counts),
     (Verb::KeptUploads, &[Command], Reads),
     (Verb::DropKept, &[Command], Changes),

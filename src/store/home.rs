@@ -10,7 +10,7 @@ use super::syncer::Closer;
 use crate::limits::SLOW_CLOSE_BYTES;
 use crate::vpath::VPath;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -129,6 +129,14 @@ pub fn open_root(roots: &[PathBuf], path: &Path) -> Result<Dir, StoreError> {
 /// Opens a folder once more, for reading: cap-std's handles of folders only name them.
 pub fn reopen_folder(folder: impl AsFd) -> Result<OwnedFd, StoreError> {
     Ok(rustix::fs::openat(folder, c".", FOLDER, Mode::empty())?)
+}
+
+/// Gives an open file or folder its modification time.
+pub(super) fn set_mtime(entry: impl AsFd, mtime_ns: i64) -> Result<(), StoreError> {
+    let time =
+        Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _ };
+    let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW as _ };
+    Ok(rustix::fs::futimens(entry, &Timestamps { last_access: now, last_modification: time })?)
 }
 
 /// One account's files.
@@ -266,6 +274,12 @@ impl Home {
         }
     }
 
+    /// Bytes that the filesystem still has for users.
+    pub fn free_bytes(&self) -> Result<u64, StoreError> {
+        let stat = rustix::fs::fstatvfs(&self.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     /// Begins to list a folder.
     pub fn list(&self, path: &VPath) -> Result<Listing, StoreError> {
         let dir = self.open_folder(path)?;
@@ -360,6 +374,30 @@ impl Home {
             self.credit(&replaced, held);
         }
         Ok(())
+    }
+
+    /// Gives a file or folder its modification time; links inside the home are followed.
+    pub fn set_mtime(&self, path: &VPath, mtime_ns: i64) -> Result<(), StoreError> {
+        set_mtime(self.open_for_attributes(path)?.0, mtime_ns)
+    }
+
+    /// Gives a file or folder its permission bits; links inside the home are followed. What the
+    /// server itself needs to read the file and to count what is in the folder stays allowed.
+    pub fn set_mode(&self, path: &VPath, mode: u32) -> Result<(), StoreError> {
+        let (entry, kind) = self.open_for_attributes(path)?;
+        let needed = if kind == Kind::Folder { 0o700 } else { 0o400 };
+        Ok(rustix::fs::fchmod(entry, Mode::from_raw_mode(mode & 0o777 | needed))?)
+    }
+
+    /// Opened, nobody can put something else in its place.
+    fn open_for_attributes(&self, path: &VPath) -> Result<(OwnedFd, Kind), StoreError> {
+        if path.is_root() {
+            return Err(StoreError::BadName);
+        }
+        match self.open_folder(path) {
+            Err(StoreError::NotADirectory) => Ok((self.open(path)?.0.into(), Kind::File)),
+            folder => Ok((reopen_folder(folder?)?, Kind::Folder)),
+        }
     }
 
     /// Gives back what an entry that has just lost a name used, and lets go of its descriptor.

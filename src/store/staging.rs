@@ -5,14 +5,17 @@
 //! a part without a record is swept away when the home is counted. A killed server loses none
 //! of the bytes; after a crash of the machine only those are trusted that were synced before.
 
+mod resume;
+
 use super::StoreError;
 use super::home::{
     FILE_MODE, Home, Meta, STAGING, StagingFolder, folder_id, hold_large, meta_of, rename_entry, replace_check,
+    set_mtime,
 };
 use super::quota::Reservation;
 use crate::limits::{PARTIALS_PER_HOME_MAX, SLOW_CLOSE_BYTES, SMALL_FILE_BYTES_MAX};
 use crate::upload_id::UploadId;
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -110,9 +113,9 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Begins an upload of `size` bytes, or of unknown size, after promising room for it.
+    /// Begins an upload after promising room for so many bytes of it.
     /// What there was under `id` is dropped; without one it gets a name that nobody knows.
-    pub fn create(home: Rc<Home>, id: Option<UploadId>, size: Option<u64>) -> Result<Self, StoreError> {
+    pub fn create(home: Rc<Home>, id: Option<UploadId>, promised: u64) -> Result<Self, StoreError> {
         let id = match id {
             Some(id) => {
                 home.drop_kept(&id)?;
@@ -120,34 +123,10 @@ impl Staged {
             }
             None => UploadId::random()?,
         };
-        let reservation = home.promise(size.unwrap_or(0))?;
+        let reservation = home.promise(promised)?;
         let (staging, file) = create_part(&home, &id)?;
         reservation.take(0, 1);
         Ok(Self::claimed(home, staging, id, reservation, file, 0, None))
-    }
-
-    /// Takes up what is kept under `id`; `None` if nothing is, or something else than `record`.
-    pub fn resume(home: Rc<Home>, id: UploadId, record: &Record) -> Result<Option<Self>, StoreError> {
-        let Some(staging) = home.staging(false)? else { return Ok(None) };
-        home.claims.supersede(&id);
-        let Some(mut kept) = read_record(&staging, &id).filter(|kept| kept.record == *record) else { return Ok(None) };
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(&*staging, part_name(&id), flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(errno.into()),
-        };
-        let length = trusted_length(&home, &file, &kept)?;
-        if kept.boot != *home.boot {
-            // All that is left was synced; what comes now is trusted until the machine's next start.
-            (kept.synced, kept.boot) = (length, home.boot.to_string());
-            write_record(&staging, &id, &kept)?;
-        }
-        if record.size.is_some_and(|size| length > size) {
-            return Ok(None);
-        }
-        let reservation = home.ledger().reserve(record.size.map_or(0, |size| size - length), 0)?;
-        Ok(Some(Self::claimed(home, staging, id, reservation, file, length, Some(kept))))
     }
 
     fn claimed(
@@ -166,11 +145,7 @@ impl Staged {
 
     /// Appends. What was written before an error stays written and counted.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
-        if self.claim.is_superseded.get() {
-            return Err(StoreError::Superseded);
-        }
-        let missing = (bytes.len() as u64).saturating_sub(self.claim.reservation.bytes());
-        self.claim.reservation.grow(missing, 0)?;
+        self.promise_room(bytes.len() as u64)?;
         while !bytes.is_empty() {
             match self.file().write_at(bytes, self.length) {
                 Ok(0) => return Err(StoreError::DiskFull),
@@ -184,6 +159,14 @@ impl Staged {
             }
         }
         Ok(())
+    }
+
+    /// Promises room for `bytes` more, as far as that was not done before.
+    fn promise_room(&self, bytes: u64) -> Result<(), StoreError> {
+        if self.claim.is_superseded.get() {
+            return Err(StoreError::Superseded);
+        }
+        self.claim.reservation.grow(bytes.saturating_sub(self.claim.reservation.bytes()), 0)
     }
 
     /// From now on the upload outlives its session and the server, and can be resumed.
@@ -216,10 +199,12 @@ impl Staged {
 
     /// Gives the file its modification time, before it is synced.
     pub fn set_mtime(&self, mtime_ns: i64) -> Result<(), StoreError> {
-        let time =
-            Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _ };
-        let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW as _ };
-        Ok(rustix::fs::futimens(&**self.file(), &Timestamps { last_access: now, last_modification: time })?)
+        set_mtime(&**self.file(), mtime_ns)
+    }
+
+    /// Gives the file its permission bits.
+    pub fn set_mode(&self, mode: u32) -> Result<(), StoreError> {
+        Ok(rustix::fs::fchmod(&**self.file(), Mode::from_raw_mode(mode))?)
     }
 
     /// Makes the upload appear at `path`, instead of a file there if `replaces` accepts it.

@@ -6,7 +6,7 @@ use crate::lane::Buffer;
 use crate::limits::{SEALED_BYTES, SEALED_BYTES_FIRST, SEALED_OUT_BYTES};
 use crate::scram::Binding;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig, ServerConnection};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -113,6 +113,11 @@ impl Sealed {
     /// Whether the two have yet to agree on keys.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
+    }
+
+    /// Whether it goes on with the keys of an earlier connection.
+    pub fn is_resumed(&self) -> bool {
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// What ties a login to this connection (RFC 9266), once the handshake is done.

@@ -12,12 +12,12 @@ use super::list::{LETTERS, View, show, title};
 use super::none;
 use crate::client::command::{options, usage};
 use crate::client::completion::Named;
-use crate::client::glob::Pattern;
 use crate::client::local::{name_of, shown};
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
 use crate::client::tally::Tally;
 use crate::client::words::Word;
+use crate::glob::Pattern;
 use crate::text::unix_ns;
 use crate::wire::message::{Entry, EntryKind, Name};
 
@@ -106,7 +106,7 @@ fn expand_component(base: &Path, component: &Word) -> Vec<PathBuf> {
         return if fs::symlink_metadata(&path).is_ok() { vec![path] } else { Vec::new() };
     }
     let folder = if base.as_os_str().is_empty() { Path::new(".") } else { base };
-    let pattern = Pattern::new(component);
+    let pattern = Pattern::new(component.bytes());
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut names: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
     names.retain(|name| pattern.matches(name.as_bytes()));

@@ -68,7 +68,7 @@ const SENTENCE_BYTES_MAX: usize = 512;
 pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply {
     let (code, retry, fatal) = match refusal {
         Refusal::LoginRequired => (ErrorCode::LoginRequired, false, false),
-        Refusal::WrongState | Refusal::LoginMalformed => (ErrorCode::BadRequest, false, false),
+        Refusal::WrongState | Refusal::LoginMalformed | Refusal::BadOffset => (ErrorCode::BadRequest, false, false),
         Refusal::LoginFailed => (ErrorCode::LoginFailed, false, false),
         Refusal::TooManyTries => (ErrorCode::LoginFailed, false, true),
         Refusal::TooManySessions => (ErrorCode::TooMany, true, false),
@@ -86,7 +86,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::QuotaFiles => (ErrorCode::QuotaFiles, false, false),
         Refusal::DiskFull => (ErrorCode::DiskFull, true, false),
         Refusal::Changed => (ErrorCode::Changed, true, false),
-        Refusal::Mismatch | Refusal::SizeMismatch => (ErrorCode::Mismatch, true, false),
+        Refusal::Mismatch | Refusal::SizeMismatch | Refusal::Cut => (ErrorCode::Mismatch, true, false),
         Refusal::Cancelled => (ErrorCode::Cancelled, false, false),
         Refusal::Superseded => (ErrorCode::Superseded, false, false),
         Refusal::TooLarge => (ErrorCode::TooLarge, false, false),
@@ -104,7 +104,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 31] = [
+    const REFUSALS: [Refusal; 33] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
@@ -129,6 +129,8 @@ mod tests {
         Refusal::Changed,
         Refusal::Mismatch,
         Refusal::SizeMismatch,
+        Refusal::BadOffset,
+        Refusal::Cut,
         Refusal::Cancelled,
         Refusal::Superseded,
         Refusal::TooLarge,

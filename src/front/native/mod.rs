@@ -313,10 +313,11 @@ impl Native {
     // ---- Transfers ------------------------------------------------------------------------
 
     fn prepare_upload(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
-        if let Some((offset, prefix_sha256)) = self.session.prepare_upload(turn.budget)? {
-            turn.reply(id, &Reply::Ready { offset, prefix_sha256 });
-            self.set_stage(Stage::Receive);
-        }
+        let Some((offset, digest)) = self.session.prepare_upload(turn.service, turn.budget)? else {
+            return Ok(!self.session.waits_for_sync());
+        };
+        turn.reply(id, &Reply::Ready { offset, prefix_sha256: digest.ok_or(Refusal::Defect)? });
+        self.set_stage(Stage::Receive);
         Ok(true)
     }
 
@@ -325,7 +326,7 @@ impl Native {
             return Ok(true);
         }
         let Some(stored) = self.session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
-        turn.reply(id, &Reply::Stored { size: stored.size, sha256: stored.digest });
+        turn.reply(id, &Reply::Stored { size: stored.size, sha256: stored.digest.ok_or(Refusal::Defect)? });
         self.running = None;
         Ok(true)
     }
@@ -366,11 +367,21 @@ impl Native {
         match fetched {
             Fetched::Bytes(_) => {}
             Fetched::Range(range) => turn.lane.outbox.push_range(range),
-            Fetched::End(size, sha256) => {
+            Fetched::End(size, digest) => {
+                let sha256 = digest.ok_or(Refusal::Defect)?;
                 put(turn.lane, FrameType::End, id, &End { size, sha256 });
                 self.running = None;
             }
         }
         Ok(true)
     }
+}
+
+/// What somebody is told for whom there is no session.
+pub fn too_many_sessions() -> Vec<u8> {
+    let message = "the server has as many sessions as it may have; try again later".into();
+    let error = ErrorReply { code: ErrorCode::TooMany, message, retry: true, fatal: true };
+    let mut words = Vec::new();
+    frame::put_json(&mut words, FrameType::Control, 0, &Reply::Error(error));
+    words
 }

@@ -5,10 +5,10 @@ use super::{Native, Running, Stage, Turn};
 use crate::front::pipeline::Asked;
 use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX};
 use crate::session::Refusal;
-use crate::session::download::DownloadPlan;
+use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::login::LoginOutcome;
 use crate::session::task::TaskStep;
-use crate::session::upload::UploadPlan;
+use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::verb::Verb;
 use crate::store::listing::Listed;
 use crate::store::staging::KeptUpload;
@@ -56,7 +56,8 @@ impl Native {
             Request::Mv { from, to, replace } => self.rename(&vpath(&from)?, &vpath(&to)?, replace)?,
             Request::Get { path, offset, etag, prefix_sha256 } => {
                 let path = vpath(&path)?;
-                let plan = DownloadPlan { path: path.clone(), offset, etag, prefix: prefix_sha256 };
+                let start = DownloadStart::Proved { offset, etag, prefix: prefix_sha256 };
+                let plan = DownloadPlan { path: path.clone(), start, hash: true };
                 self.session.begin_download(turn.service, plan, turn.now).map_err(at(&path))?;
                 self.run(id, Stage::PrepareDownload, path);
                 return Ok(());
@@ -64,7 +65,11 @@ impl Native {
             Request::Put { path, size, mtime_ns, mode, if_etag, upload_id, resume } => {
                 let path = vpath(&path)?;
                 let replace = mode == PutMode::Replace;
-                let plan = UploadPlan { path: path.clone(), size, mtime_ns, replace, if_etag, id: upload_id, resume };
+                let length = size.map_or(Length::Unknown, Length::Exactly);
+                let start = if resume { UploadStart::Kept } else { UploadStart::Empty };
+                let (id_kept, hash) = (upload_id, true);
+                let plan =
+                    UploadPlan { path: path.clone(), length, mtime_ns, replace, if_etag, id: id_kept, start, hash };
                 self.session.begin_upload(turn.service, plan, turn.now).map_err(at(&path))?;
                 self.run(id, if resume { Stage::PrepareUpload } else { Stage::Receive }, path);
                 return Ok(());

@@ -1,20 +1,25 @@
 //! Letting newcomers in, or not; `crowd` has the rule.
 
-use super::{EventLoop, FIRST_CONNECTION, Slot, owner};
+use super::{EventLoop, Slot, owner, tokens};
 use crate::front::Front;
+use crate::front::ftp::Ftp as FtpFront;
 use crate::front::native::Native;
 use crate::logging::ACCESS;
 use crate::net::connection::Connection;
 use crate::net::crowd::Room;
+use crate::net::data_socket::{DataSocket, Watch};
 use crate::net::descriptors;
-use crate::net::listeners::{Accepted, refuse_connection};
-use crate::net::transport::Transport;
+use crate::net::listeners::{Accepted, Spoken, refuse_connection};
+use crate::net::transport::{Secrecy, Transport};
 use crate::net::turns::Claim;
 use crate::session::login::Origin;
 use crate::session::{Refusal, Session};
+use mio::Interest;
 use mio::net::{TcpStream, UnixStream};
-use mio::{Interest, Token};
+use rustix::net::sockopt::set_socket_oobinline;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 impl EventLoop {
@@ -34,19 +39,19 @@ impl EventLoop {
 
     fn admit(&mut self, accepted: Accepted, now: Instant) {
         match accepted {
-            Accepted::Network(stream, peer) => self.admit_peer(stream, peer, now),
+            Accepted::Network(stream, peer, spoken) => self.admit_peer(stream, peer, spoken, now),
             Accepted::Local(stream) => self.admit_administrator(stream, now),
         }
     }
 
-    fn admit_peer(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Instant) {
+    fn admit_peer(&mut self, mut stream: TcpStream, peer: SocketAddr, spoken: Spoken, now: Instant) {
         let address = peer.ip().to_canonical();
         let (peer, origin) = (SocketAddr::new(address, peer.port()), Origin::of(address));
         let is_reserved = descriptors::is_reserved(&stream);
         match self.crowd.room(origin, &self.limits, !is_reserved) {
             Room::Free => {}
             Room::After(stranger) => self.displace(stranger, now),
-            Room::None(bound) => return self.refuse(stream, peer, bound, now),
+            Room::None(bound) => return self.refuse(stream, peer, spoken, bound, now),
         }
         if is_reserved {
             match descriptors::renumber(stream) {
@@ -56,16 +61,42 @@ impl EventLoop {
         }
         // Replies are whole when they are written; waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
-        let transport = Transport::network(stream, self.entrance.clone());
-        let front = |owner| Front::Native(Box::new(Native::new(Session::new(owner, peer), true)));
-        if let Some(key) = self.insert(transport, front, address, now) {
+        let admitted = match spoken {
+            Spoken::Native => self.admit_native(stream, peer, now),
+            Spoken::Ftp | Spoken::ImplicitFtps => self.admit_ftp(stream, peer, spoken, now),
+        };
+        if let Some(key) = admitted {
             log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=ok");
             self.crowd.enter(origin, key);
             (self.slots[key].origin, self.slots[key].is_stranger) = (Some(origin), true);
         }
     }
 
-    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, bound: &str, now: Instant) {
+    fn admit_native(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) -> Option<usize> {
+        let transport = Transport::network(stream, self.entrance.clone());
+        self.insert(transport, now, |transport, _, owner| {
+            let front = Front::Native(Box::new(Native::new(Session::new(owner, peer), true)));
+            Connection::new(transport, front, peer.ip(), now)
+        })
+    }
+
+    fn admit_ftp(&mut self, stream: TcpStream, peer: SocketAddr, spoken: Spoken, now: Instant) -> Option<usize> {
+        let local = stream.local_addr().ok()?.ip().to_canonical();
+        // ABOR comes with urgent data (RFC 959, section 4.1.3), which is to stay in its place.
+        let _ = set_socket_oobinline(&stream, true);
+        let mut secrecy = Secrecy::new(Arc::clone(&self.entrance.ftp_tls));
+        let is_sealed = spoken == Spoken::ImplicitFtps;
+        let transport =
+            if is_sealed { Transport::sealed(stream, &mut secrecy).ok()? } else { Transport::plain(stream) };
+        let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
+        self.insert(transport, now, |transport, key, owner| {
+            let front = Front::Ftp(Box::new(FtpFront::new(Session::new(owner, peer), ftp, local, is_sealed)));
+            let data = DataSocket::new(local, peer.ip(), secrecy, Watch { registry, token: tokens(key).1 });
+            Connection::new(transport, front, peer.ip(), now).with_data(data)
+        })
+    }
+
+    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, spoken: Spoken, bound: &str, now: Instant) {
         log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=TooManySessions");
         if let Some(unsaid) = self.refused.note(now) {
             log::warn!(
@@ -73,7 +104,7 @@ impl EventLoop {
                  there should be more; {unsaid} more since the last such line"
             );
         }
-        refuse_connection(stream);
+        refuse_connection(stream, spoken);
     }
 
     /// Ends a connection that nobody has logged in to, to make room at once.
@@ -90,28 +121,29 @@ impl EventLoop {
         if !may {
             return log::warn!("a connection to the control socket from another user was refused");
         }
-        let front = |_| Front::Control(Box::default());
-        self.insert(Transport::local(stream), front, IpAddr::V6(Ipv6Addr::UNSPECIFIED), now);
+        self.insert(Transport::local(stream), now, |transport, _, _| {
+            let address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            Connection::new(transport, Front::Control(Box::default()), address, now)
+        });
     }
 
     /// Gives a connection its slot and has its socket watched; `None` if the system refuses.
     fn insert(
         &mut self,
         mut transport: Transport,
-        front: impl FnOnce(u64) -> Front,
-        address: IpAddr,
         now: Instant,
+        connect: impl FnOnce(Transport, usize, u64) -> Connection,
     ) -> Option<usize> {
         let serial = self.next_serial;
         self.next_serial += 1;
         let entry = self.slots.vacant_entry();
         let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(transport.socket(), Token(FIRST_CONNECTION + key), interest) {
+        if let Err(error) = self.poll.registry().register(transport.socket(), tokens(key).0, interest) {
             log::warn!("cannot watch a connection: {error}");
             return None;
         }
-        let connection = Connection::new(transport, front(owner(key, serial)), address, now);
+        let connection = connect(transport, key, owner(key, serial));
         entry.insert(Slot {
             connection,
             serial,

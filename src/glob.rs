@@ -1,7 +1,5 @@
 //! Matching names against `*`, `?` and `[…]`, in time at most pattern × name: only the last star
-//! is ever tried again. It knows no folder; names come from the server.
-
-use crate::client::words::Word;
+//! is ever tried again. It knows no folder and no command line.
 
 /// A pattern for one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +19,11 @@ enum Token {
     },
 }
 
+/// Whether an unquoted `byte` makes a pattern of the text it stands in.
+pub fn is_wild(byte: u8) -> bool {
+    b"*?[".contains(&byte)
+}
+
 /// What a name consists of: characters, and bytes that are part of none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Letter {
@@ -31,9 +34,11 @@ enum Letter {
 use Letter::Char;
 
 impl Pattern {
-    /// Reads a pattern; what was quoted stands for itself, and so does a `[` without its `]`.
-    pub fn new(word: &Word) -> Self {
-        let letters = quoted_letters(word);
+    /// Reads a pattern from bytes, each with whether it was quoted; what was stands for itself, and
+    /// so does a `[` without its `]`.
+    pub fn new(bytes: impl Iterator<Item = (u8, bool)>) -> Self {
+        let (text, quoted): (Vec<u8>, Vec<bool>) = bytes.unzip();
+        let letters = quoted_letters(&text, &quoted);
         let mut tokens = Vec::with_capacity(letters.len());
         let mut at = 0;
         while let Some(&(letter, quoted)) = letters.get(at) {
@@ -53,6 +58,11 @@ impl Pattern {
             }
         }
         Self(tokens)
+    }
+
+    /// Reads a pattern in which nothing is quoted.
+    pub fn plain(text: &[u8]) -> Self {
+        Self::new(text.iter().map(|&byte| (byte, false)))
     }
 
     /// Whether `name` fits. A leading dot must be in the pattern.
@@ -118,14 +128,14 @@ fn letters(bytes: &[u8]) -> impl Iterator<Item = Letter> {
         .flat_map(|chunk| chunk.valid().chars().map(Char).chain(chunk.invalid().iter().map(|&byte| Letter::Byte(byte))))
 }
 
-/// The letters of a word, each with whether it was quoted.
-fn quoted_letters(word: &Word) -> Vec<(Letter, bool)> {
-    let mut quoted = word.bytes().map(|(_, quoted)| quoted);
+/// The letters of `text`, each with whether it was quoted.
+fn quoted_letters(text: &[u8], quoted: &[bool]) -> Vec<(Letter, bool)> {
+    let mut quoted = quoted.iter().copied();
     let with_quoted = |letter| {
         let bytes = if let Char(c) = letter { c.len_utf8() } else { 1 };
         (letter, quoted.by_ref().take(bytes).last().unwrap_or_default())
     };
-    letters(&word.text).map(with_quoted).collect()
+    letters(text).map(with_quoted).collect()
 }
 
 /// The class that begins behind a `[`, and how many letters it took with its `]`.
@@ -157,7 +167,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, name: &str) -> bool {
-        Pattern::new(&Word::plain(pattern.as_bytes())).matches(name.as_bytes())
+        Pattern::plain(pattern.as_bytes()).matches(name.as_bytes())
     }
 
     #[test]
@@ -200,7 +210,7 @@ mod tests {
         for pattern in
             ["a*".repeat(120) + "b", "*a".repeat(120) + "b", "*[!b]?".repeat(80) + "b", "*".repeat(500) + "b"]
         {
-            let tokens = Pattern::new(&Word::plain(pattern.as_bytes()));
+            let tokens = Pattern::plain(pattern.as_bytes());
             let (fits, steps) = tokens.fits_after(name.as_bytes());
             assert!(!fits && steps <= (pattern.len() + 1) * (name.len() + 1), "{pattern}: {steps} steps");
         }

@@ -1,0 +1,198 @@
+//! The FTP front-end's own text: command lines, replies, listings, times and addresses.
+
+use super::assert_is_one_plain_line;
+use berth::front::ftp::address::{self, Numbers};
+use berth::front::ftp::command::{Command, parse};
+use berth::front::ftp::help;
+use berth::front::ftp::line::{Lines, Taken};
+use berth::front::ftp::listing::{Facts, put_facts, put_long, put_name};
+use berth::front::ftp::site::Site;
+use berth::front::ftp::{reply, table, time};
+use berth::lane::Buffer;
+use berth::limits::FTP_LINE_BYTES_MAX;
+use berth::store::home::{Identity, Kind, Meta};
+use berth::store::listing::Listed;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
+
+/// Lines are the same however they come and never longer than they may be; whatever is in one, what
+/// is written of it is one line; what is written is read back.
+pub(super) fn ftp(input: &[u8]) {
+    let stream = stretched(input);
+    let lines = taken(&stream, stream.len().max(1));
+    assert_eq!(lines, taken(&stream, 1), "byte by byte");
+    assert_eq!(lines, taken(&stream, 7), "in pieces");
+    for line in &lines {
+        if let Taken::Line(line) = line {
+            assert!(!line.is_empty() && line.len() < FTP_LINE_BYTES_MAX && !line.contains(&b'\n'));
+            check_command(line);
+        }
+    }
+    check_command(input);
+    check_reply(input);
+    check_entry(input);
+    check_numbers(input);
+    check_facts(input);
+}
+
+/// A bell stands for as many letters as make half a line, so that short inputs have long ones.
+fn stretched(input: &[u8]) -> Vec<u8> {
+    let (mut stream, mut bells) = (Vec::new(), 0);
+    for &byte in input {
+        if byte == 7 && bells < BELLS_MAX {
+            bells += 1;
+            stream.resize(stream.len() + FTP_LINE_BYTES_MAX / 2, b'a');
+        } else {
+            stream.push(byte);
+        }
+    }
+    stream
+}
+
+const BELLS_MAX: usize = 4;
+/// More than any input, stretched, has.
+const STREAM_BYTES_MAX: usize = 1 << 16;
+
+/// All that is taken of `input` when it comes in pieces of `step`.
+fn taken(input: &[u8], step: usize) -> Vec<Taken> {
+    let (mut inbox, mut lines, mut all) = (Buffer::default(), Lines::default(), Vec::new());
+    for piece in input.chunks(step) {
+        inbox.room(STREAM_BYTES_MAX)[..piece.len()].copy_from_slice(piece);
+        inbox.commit(piece.len());
+        loop {
+            let seen = (step > 1).then(|| lines.peek(&inbox));
+            let next = lines.take(&mut inbox);
+            let line = if let Taken::Line(line) = &next { Some(line.clone()) } else { None };
+            assert!(seen.is_none_or(|seen| seen == line), "what is seen is taken");
+            match next {
+                Taken::Nothing => break,
+                next => all.push(next),
+            }
+        }
+        assert!(inbox.filled().len() < FTP_LINE_BYTES_MAX, "what is no line yet is bounded");
+    }
+    all
+}
+
+fn check_command(line: &[u8]) {
+    match parse(line) {
+        Ok(command) => {
+            assert!(help::find(table::COMMANDS, command.name().as_bytes()).is_some());
+            let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
+            let row = help::find(table::COMMANDS, word).expect("it was read");
+            let sets_a_time = matches!(command, Command::Mfmt { .. });
+            assert!(row.names[0] == command.name() || (row.names[0] == "MDTM" && sets_a_time));
+            check_bounds(&command);
+        }
+        Err(wrong) => {
+            let (code, text) = wrong.reply();
+            assert!([500, 501, 502, 504, 522, 536].contains(&code));
+            assert_is_one_plain_line(&text);
+        }
+    }
+}
+
+fn check_bounds(command: &Command) {
+    match command {
+        Command::Rest(offset) => assert!(i64::try_from(*offset).is_ok()),
+        Command::Site(Site::Chmod { mode, .. }) => assert!(*mode <= 0o777),
+        Command::Opts(_) | Command::Quit => {}
+        Command::Retr(path) | Command::Stor(path) | Command::Xsha256(path) | Command::Mfmt { path, .. } => {
+            assert!(!path.is_empty());
+        }
+        _ => {}
+    }
+}
+
+/// One line with its code whatever is in it, and a path in it can be told.
+fn check_reply(text: &[u8]) {
+    let quoted = reply::quoted(text);
+    let mut out = Vec::new();
+    reply::put(&mut out, 257, &quoted);
+    assert_is_line(&out);
+    let inside = out.strip_prefix(b"257 \"").and_then(|rest| rest.strip_suffix(b"\"\r\n")).expect("quotes");
+    let readable: Vec<u8> = text.iter().map(|&byte| if matches!(byte, b'\n' | 0) { b'?' } else { byte }).collect();
+    assert_eq!(unquoted(inside), readable);
+
+    let mut out = Vec::new();
+    reply::put_lines(&mut out, 250, text, text.split(|&byte| byte == b' '), text);
+    let lines: Vec<&[u8]> = out.split_inclusive(|&byte| byte == b'\n').collect();
+    let ends = lines.iter().filter(|line| line.starts_with(b"250 ")).count();
+    assert!(ends == 1 && lines[0].starts_with(b"250-") && lines[lines.len() - 1].starts_with(b"250 "));
+    lines.iter().for_each(|line| assert_is_line(line));
+}
+
+/// As a client does: Telnet and RFC 2640 undone, doubled quotes made one.
+fn unquoted(mut text: &[u8]) -> Vec<u8> {
+    let mut path = Vec::new();
+    while let Some((&byte, rest)) = text.split_first() {
+        let second = match byte {
+            b'"' | 0xff => Some(byte),
+            b'\r' => Some(0),
+            _ => None,
+        };
+        path.push(byte);
+        text = second.map_or(rest, |second| rest.strip_prefix(&[second]).expect("no byte of these stands alone"));
+    }
+    path
+}
+
+/// It ends with its only line feed, and no carriage return stands alone.
+fn assert_is_line(line: &[u8]) {
+    assert!(line.ends_with(b"\r\n") && line.iter().filter(|&&byte| byte == b'\n').count() == 1);
+    let body = &line[..line.len() - 2];
+    assert!(body.iter().enumerate().all(|(at, &byte)| byte != b'\r' || body.get(at + 1) == Some(&0)));
+}
+
+/// An entry is one line in each form, the name at its end.
+fn check_entry(input: &[u8]) {
+    let number = |at: usize| input.iter().skip(at).take(8).fold(0u64, |n, &byte| n << 8 | u64::from(byte));
+    let (mtime_ns, now_ns) = (number(0).cast_signed(), number(8).cast_signed());
+    let kind = [Kind::File, Kind::Folder, Kind::Link, Kind::Other][number(0) as usize % 4];
+    let identity = Identity { dev: number(3), ino: number(4), size: number(5), mtime_ns, ctime_ns: 0 };
+    let meta = Meta { kind, size: number(5), mtime_ns, mode: number(6) as u32, links: number(7), identity };
+    let listed = Listed { name: input.to_vec(), meta };
+    let mut name = Vec::new();
+    put_name(&mut name, input);
+    let (mut long, mut facts) = (Vec::new(), Vec::new());
+    put_long(&mut long, &listed, now_ns);
+    put_facts(&mut facts, &listed, Facts::default(), number(0) % 8 < 4);
+    for line in [&name, &long, &facts] {
+        assert!(line.ends_with(&name) && line.ends_with(b"\r\n"));
+        assert_eq!(line.iter().filter(|byte| b"\r\n\0".contains(byte)).count(), 2);
+    }
+    assert_eq!(name.len(), input.len() + 2);
+}
+
+/// Times and addresses are read as they are written.
+fn check_numbers(input: &[u8]) {
+    let mut bytes = [0; 24];
+    bytes.iter_mut().zip(input).for_each(|(to, &from)| *to = from);
+    let ns = i64::from_be_bytes(bytes[..8].try_into().expect("eight bytes"));
+    let read = time::read(time::written(ns).as_bytes());
+    let is_read = (-9_214_560_000_000_000_000..9_214_646_400_000_000_000).contains(&ns);
+    assert!(!is_read || read == Some(ns.div_euclid(1_000_000_000) * 1_000_000_000), "{ns}");
+    if let Some(ns) = time::read(input) {
+        // Only a leap second is written in another way.
+        let is_leap = input.get(12..14) == Some(b"60");
+        assert!(is_leap || time::written(ns).as_bytes() == &input[..14]);
+    }
+    let port = u16::from_be_bytes([bytes[22], bytes[23]]);
+    let ip: [u8; 16] = bytes[..16].try_into().expect("sixteen bytes");
+    let v4 = SocketAddrV4::new([ip[0], ip[1], ip[2], ip[3]].into(), port);
+    assert_eq!(address::read_numbers(Numbers(v4).to_string().as_bytes()), Some(v4));
+    for (protocol, ip) in [(1, IpAddr::V4(*v4.ip())), (2, IpAddr::V6(Ipv6Addr::from(ip)))] {
+        let text = format!("|{protocol}|{ip}|{port}|");
+        assert_eq!(address::read_extended(text.as_bytes()), Ok(SocketAddr::new(ip, port)), "{text}");
+    }
+    if let Some(address) = address::read_numbers(input) {
+        assert_eq!(address::read_numbers(Numbers(address).to_string().as_bytes()), Some(address));
+    }
+}
+
+/// What was chosen is told back, and chosen again by it.
+fn check_facts(input: &[u8]) {
+    let facts = Facts::read(&String::from_utf8_lossy(input));
+    assert_eq!(Facts::read(&facts.chosen()), facts);
+    assert_eq!(facts.offered().matches('*').count(), facts.chosen().matches(';').count());
+    help::features(facts).iter().for_each(|line| assert_is_one_plain_line(line));
+}

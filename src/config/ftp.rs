@@ -1,0 +1,112 @@
+//! The `ftp` object of the file, as it is written and as it is meant. Without an address to listen
+//! on there is no FTP, whatever else it says.
+
+use super::raw::{OneOrMore, Problem, listen_addresses};
+use crate::limits::FTP_DATA_PORT_MIN;
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+/// How FTP is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ftp {
+    /// Where to listen for FTP, and FTPS by `AUTH TLS`. Port 0 is any free one.
+    pub listen: Vec<SocketAddr>,
+    /// Where to listen for FTPS that begins with TLS; with `listen` at least one address.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Whether passwords and data may travel without TLS.
+    pub plaintext: bool,
+    /// Ports of passive data connections; `None`: any free one.
+    pub passive_ports: Option<RangeInclusive<u16>>,
+    /// What the reply to `PASV` announces instead of the local address.
+    pub public_address: Option<Ipv4Addr>,
+    /// Whether the server may connect to clients for data.
+    pub is_active_allowed: bool,
+    /// Whether TLS of a data connection must resume the session of its control connection.
+    pub requires_session_reuse: bool,
+    /// Whether an upload over TLS that ends without close_notify is cut off.
+    pub requires_close_notify: bool,
+    /// Whether uploads are hashed as they come.
+    pub hashes_uploads: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawFtp {
+    listen: Option<OneOrMore>,
+    listen_tls: Option<OneOrMore>,
+    plaintext: Option<bool>,
+    passive_ports: Option<String>,
+    public_address: Option<Ipv4Addr>,
+    active: Option<bool>,
+    session_reuse: Option<SessionReuse>,
+    close_notify: Option<CloseNotify>,
+    hash_uploads: Option<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SessionReuse {
+    Offered,
+    Required,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CloseNotify {
+    Required,
+    Optional,
+}
+
+impl RawFtp {
+    /// `native` is where the native protocol listens, `plaintext` what it allows.
+    pub(super) fn check(self, native: &[SocketAddr], plaintext: bool) -> Result<Option<Ftp>, Problem> {
+        let addresses = |key, listen: Option<OneOrMore>, port, taken: &[SocketAddr]| {
+            let Some(listen) = listen else { return Ok(Vec::new()) };
+            let addresses = listen_addresses(listen, port).map_err(|problem| (key, problem))?;
+            match addresses.iter().find(|address| address.port() != 0 && taken.contains(address)) {
+                Some(address) => Err((key, format!("{address} is where another protocol listens"))),
+                None => Ok(addresses),
+            }
+        };
+        let listen = addresses("ftp.listen", self.listen, FTP_PORT_DEFAULT, native)?;
+        let taken = [native, &listen].concat();
+        let listen_tls = addresses("ftp.listen_tls", self.listen_tls, FTPS_PORT, &taken)?;
+        let passive_ports = self.passive_ports.map(|text| port_range(&text)).transpose();
+        let passive_ports = passive_ports.map_err(|problem| ("ftp.passive_ports", problem))?;
+        if let Some(address) =
+            self.public_address.filter(|a| a.is_unspecified() || a.is_multicast() || a.is_broadcast())
+        {
+            return Err(("ftp.public_address", format!("{address} is not the address of one machine")));
+        }
+        let ftp = Ftp {
+            listen,
+            listen_tls,
+            plaintext: self.plaintext.unwrap_or(plaintext),
+            passive_ports,
+            public_address: self.public_address,
+            is_active_allowed: self.active.unwrap_or(false),
+            requires_session_reuse: self.session_reuse == Some(SessionReuse::Required),
+            requires_close_notify: self.close_notify != Some(CloseNotify::Optional),
+            hashes_uploads: self.hash_uploads.unwrap_or(false),
+        };
+        Ok((!ftp.listen.is_empty() || !ftp.listen_tls.is_empty()).then_some(ftp))
+    }
+}
+
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let port = |text: &str| text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let ends = text.split_once('-').and_then(|(first, last)| Some((port(first)?, port(last)?)));
+    match ends {
+        Some((first, last)) if first < FTP_DATA_PORT_MIN && first <= last => {
+            Err(format!("'{text}' has ports below {FTP_DATA_PORT_MIN}, which are for services"))
+        }
+        Some((first, last)) if first <= last => Ok(first..=last),
+        _ => Err(format!("'{text}' is not a range of ports, such as 50000-50099")),
+    }
+}
+
+/// The port of FTP that is suggested, one below that of the native protocol.
+pub const FTP_PORT_DEFAULT: u16 = 2120;
+/// The port of FTPS that begins with TLS, as registered.
+const FTPS_PORT: u16 = 990;

@@ -1,0 +1,263 @@
+//! Commands as they are understood: every verb of the protocol, what is wrong with a line that is
+//! none, and what the session is asked by it. The table of how they are written is in [`super::table`].
+
+use super::help;
+use super::listing::{Facts, Options};
+use super::site::Site;
+use super::table;
+use crate::limits::FTP_VERB_BYTES_MAX;
+use crate::session::verb::Verb;
+use crate::text::Escaped;
+use std::fmt;
+use std::net::{SocketAddr, SocketAddrV4};
+use zeroize::Zeroizing;
+
+/// A line understood. Paths are bytes as they came, to be followed from the current folder.
+#[derive(Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Command {
+    User(String),
+    Pass(Password),
+    Acct,
+    Quit,
+    Auth,
+    Pbsz,
+    Prot(Protection),
+    Ccc,
+    Feat,
+    Opts(Opts),
+    Clnt,
+    Syst,
+    /// Of a command by its name, or of all.
+    Help(Option<String>),
+    Noop,
+    Type(Type),
+    /// F; no other is taken.
+    Stru,
+    /// S; no other is taken.
+    Mode,
+    Port(SocketAddrV4),
+    Eprt(SocketAddr),
+    Pasv,
+    Epsv(Epsv),
+    Abor,
+    Cwd(Vec<u8>),
+    Cdup,
+    Pwd,
+    Mkd(Vec<u8>),
+    Rmd(Vec<u8>),
+    Dele(Vec<u8>),
+    Rnfr(Vec<u8>),
+    Rnto(Vec<u8>),
+    Retr(Vec<u8>),
+    Stor(Vec<u8>),
+    Stou,
+    Appe(Vec<u8>),
+    /// Bytes that will come.
+    Allo(u64),
+    /// The first byte of the next transfer; fits an `i64`.
+    Rest(u64),
+    List {
+        options: Options,
+        path: Option<Vec<u8>>,
+    },
+    Nlst {
+        options: Options,
+        path: Option<Vec<u8>>,
+    },
+    /// Of the session, or like `LIST` on the control connection.
+    Stat(Option<Vec<u8>>),
+    Mlst(Option<Vec<u8>>),
+    Mlsd(Option<Vec<u8>>),
+    Size(Vec<u8>),
+    Mdtm(Vec<u8>),
+    /// Also the `MDTM` with a time, by which old clients set one.
+    Mfmt {
+        mtime_ns: i64,
+        path: Vec<u8>,
+    },
+    Hash(Vec<u8>),
+    Xsha256(Vec<u8>),
+    Avbl(Option<Vec<u8>>),
+    Site(Site),
+}
+
+/// A password, wiped when dropped and never shown.
+#[derive(PartialEq, Eq)]
+pub struct Password(pub Zeroizing<String>);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
+    }
+}
+
+/// How data connections are protected (RFC 2228 section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// `C`: not at all.
+    Clear,
+    /// `P`: by TLS.
+    Private,
+}
+
+/// How content is represented. Files travel as they are in each, so it changes no more than replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// `A`, `A N`.
+    Ascii,
+    /// `I`.
+    Image,
+    /// `L 8`.
+    Local8,
+}
+
+/// What `EPSV` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Epsv {
+    /// The protocol of the control connection.
+    Any,
+    /// `1`.
+    V4,
+    /// `2`.
+    V6,
+    /// `ALL`: no other command will set up data connections from here on.
+    All,
+}
+
+/// What `OPTS` sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opts {
+    /// `UTF8 ON`, which it always is.
+    Utf8,
+    /// The facts of `MLST` and `MLSD`.
+    Mlst(Facts),
+    /// `HASH SHA-256`, which it always is.
+    Hash,
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// No such command; it begins with this word.
+    Unknown(String),
+    /// The arguments of a command that is written so.
+    Syntax(&'static str),
+    /// A command that is not served.
+    NotImplemented,
+    /// An argument that is not served; what is.
+    BadParameter(&'static str),
+    /// A level of protection that TLS does not have (RFC 2228).
+    Protection,
+    /// A network protocol other than IPv4 and IPv6 (RFC 2428).
+    NetworkProtocol,
+}
+
+impl Wrong {
+    pub(super) fn unknown(word: &[u8]) -> Self {
+        let (shown, mark) = match word.get(..FTP_VERB_BYTES_MAX) {
+            Some(start) => (start, "..."),
+            None => (word, ""),
+        };
+        Self::Unknown(format!("{}{mark}", Escaped(shown)))
+    }
+
+    /// The code and text of the reply to it.
+    pub fn reply(&self) -> (u16, String) {
+        match self {
+            Self::Unknown(word) => (500, format!("{word}: no such command; HELP lists those there are.")),
+            Self::Syntax(usage) => (501, format!("This cannot be made out; it is written: {usage}")),
+            Self::NotImplemented => (502, "This command is not served; HELP lists those that are.".into()),
+            Self::BadParameter(served) => (504, format!("This is not served; {served}.")),
+            Self::Protection => (536, "TLS has no such protection; use PROT P or PROT C.".into()),
+            Self::NetworkProtocol => (522, "This network protocol is not served, use (1,2)".into()),
+        }
+    }
+}
+
+/// Reads a line, as [`super::line::Lines`] takes it.
+pub fn parse(line: &[u8]) -> Result<Command, Wrong> {
+    let end = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
+    let (word, argument) = (&line[..end], line.get(end + 1..).unwrap_or_default());
+    match help::find(table::COMMANDS, word) {
+        Some(row) => (row.read)(table::argument(row, argument)),
+        None if table::is_known_elsewhere(word) => Err(Wrong::NotImplemented),
+        None => Err(Wrong::unknown(word)),
+    }
+}
+
+impl Command {
+    /// Its name as the table has it, for replies and the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::User(_) => "USER",
+            Self::Pass(_) => "PASS",
+            Self::Acct => "ACCT",
+            Self::Quit => "QUIT",
+            Self::Auth => "AUTH",
+            Self::Pbsz => "PBSZ",
+            Self::Prot(_) => "PROT",
+            Self::Ccc => "CCC",
+            Self::Feat => "FEAT",
+            Self::Opts(_) => "OPTS",
+            Self::Clnt => "CLNT",
+            Self::Syst => "SYST",
+            Self::Help(_) => "HELP",
+            Self::Noop => "NOOP",
+            Self::Type(_) => "TYPE",
+            Self::Stru => "STRU",
+            Self::Mode => "MODE",
+            Self::Port(_) => "PORT",
+            Self::Eprt(_) => "EPRT",
+            Self::Pasv => "PASV",
+            Self::Epsv(_) => "EPSV",
+            Self::Abor => "ABOR",
+            Self::Cwd(_) => "CWD",
+            Self::Cdup => "CDUP",
+            Self::Pwd => "PWD",
+            Self::Mkd(_) => "MKD",
+            Self::Rmd(_) => "RMD",
+            Self::Dele(_) => "DELE",
+            Self::Rnfr(_) => "RNFR",
+            Self::Rnto(_) => "RNTO",
+            Self::Retr(_) => "RETR",
+            Self::Stor(_) => "STOR",
+            Self::Stou => "STOU",
+            Self::Appe(_) => "APPE",
+            Self::Allo(_) => "ALLO",
+            Self::Rest(_) => "REST",
+            Self::List { .. } => "LIST",
+            Self::Nlst { .. } => "NLST",
+            Self::Stat(_) => "STAT",
+            Self::Mlst(_) => "MLST",
+            Self::Mlsd(_) => "MLSD",
+            Self::Size(_) => "SIZE",
+            Self::Mdtm(_) => "MDTM",
+            Self::Mfmt { .. } => "MFMT",
+            Self::Hash(_) => "HASH",
+            Self::Xsha256(_) => "XSHA256",
+            Self::Avbl(_) => "AVBL",
+            Self::Site(_) => "SITE",
+        }
+    }
+
+    /// What the session is asked by it, whose needs are met first; `None` where it is not asked.
+    pub fn verb(&self) -> Option<Verb> {
+        Some(match self {
+            Self::Cwd(_) | Self::Cdup | Self::Rnfr(_) | Self::Mlst(_) | Self::Size(_) | Self::Mdtm(_) => Verb::Stat,
+            Self::List { .. } | Self::Nlst { .. } | Self::Mlsd(_) | Self::Stat(Some(_)) => Verb::List,
+            Self::Mkd(_) => Verb::MakeFolder,
+            Self::Rmd(_) => Verb::RemoveFolder,
+            Self::Dele(_) => Verb::RemoveFile,
+            Self::Rnto(_) => Verb::Rename,
+            Self::Retr(_) => Verb::BeginDownload,
+            Self::Stor(_) | Self::Stou | Self::Appe(_) => Verb::BeginUpload,
+            Self::Hash(_) | Self::Xsha256(_) => Verb::Digest,
+            Self::Avbl(_) | Self::Site(Site::Quota) => Verb::Quota,
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

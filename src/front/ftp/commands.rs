@@ -1,0 +1,293 @@
+//! Beginning commands: each translated to a verb of the session, each answer to a reply. Those that
+//! need a data connection go on in `transfer`, those of the login in `login`, what is only told in
+//! `inquiry`.
+
+use super::address;
+use super::command::{Command, Epsv, Opts};
+use super::listing::Options;
+use super::port::{Stage, Wish};
+use super::site::Site;
+use super::transfer::{Form, List, Wanted};
+use super::{Doing, Ftp, Hashed, Passive, Turn, reply, time};
+use crate::glob::{Pattern, is_wild};
+use crate::limits::FTP_DATA_PORT_MIN;
+use crate::session::Refusal;
+use crate::store::home::Kind;
+use crate::upload_id::UploadId;
+use crate::vpath::VPath;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+
+impl Ftp {
+    /// Begins a command; answers it if it is carried out at once.
+    pub(super) fn begin_command(&mut self, command: Command, turn: &mut Turn) {
+        // Only the command right behind RNFR may make use of what it said.
+        let from = self.next.from.take();
+        match command {
+            Command::User(name) => self.name_user(name, turn),
+            Command::Pass(password) => self.pass(password.0, turn),
+            Command::Auth => self.auth(turn),
+            Command::Pbsz => self.protection_buffer(turn),
+            Command::Prot(level) => self.protect(level, turn),
+            Command::Ccc => turn.reply(533, "Commands stay encrypted here."),
+            Command::Acct => turn.reply(202, "No account beyond the user is needed."),
+            Command::Quit => {
+                turn.reply(221, "Goodbye.");
+                self.hang_up(turn.now);
+            }
+            Command::Noop => turn.reply(200, "Nothing was done, as asked."),
+            Command::Syst => turn.reply(215, "UNIX Type: L8"),
+            Command::Clnt => turn.reply(200, "Noted."),
+            Command::Feat => self.tell_features(turn),
+            Command::Help(about) => self.tell_help(about.as_deref(), turn),
+            Command::Opts(opts) => self.set_option(opts, turn),
+            _ if self.session.account().is_none() => turn.refuse(Refusal::LoginRequired, None),
+            command => self.begin_of_member(command, from, turn),
+        }
+    }
+
+    /// What needs somebody who is logged in.
+    fn begin_of_member(&mut self, command: Command, from: Option<VPath>, turn: &mut Turn) {
+        match command {
+            Command::Type(_) => turn.reply(200, "Files travel byte for byte in every type."),
+            Command::Stru => turn.reply(200, "Files have no structure."),
+            Command::Mode => turn.reply(200, "Files travel as streams."),
+            Command::Port(address) => self.connect_actively(address.into(), turn),
+            Command::Eprt(address) => self.connect_actively(address, turn),
+            Command::Pasv => self.listen(Passive::Pasv, turn),
+            Command::Epsv(Epsv::All) => {
+                self.data.only_extended_passive = true;
+                turn.reply(200, "Only EPSV is taken from now on.");
+            }
+            Command::Epsv(network) => self.listen_extended(network, turn),
+            Command::Abor => turn.reply(226, "There is nothing to give up."),
+            Command::Allo(bytes) => {
+                self.next.length = Some(bytes);
+                turn.reply(200, "Room is promised when the upload begins.");
+            }
+            Command::Rest(offset) => {
+                self.next.offset = offset;
+                turn.reply(350, format!("The next transfer begins at byte {offset}."));
+            }
+            Command::Retr(path) => self.on_path(&path, turn, Self::begin_download),
+            Command::Stor(path) => self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, false, turn)),
+            Command::Appe(path) => self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, true, turn)),
+            Command::Stou => self.store_unique(turn),
+            Command::List { options, path } => self.begin_listing(Form::Long, options, path, turn),
+            Command::Nlst { options, path } => self.begin_listing(Form::Names, options, path, turn),
+            Command::Mlsd(path) => {
+                if let Some(path) = self.path_or_folder(path.as_deref(), turn) {
+                    self.begin_list(path, List { form: Form::Facts, wanted: Wanted::All }, turn);
+                }
+            }
+            Command::Hash(path) => self.begin_hash(Hashed::Hash, &path, turn),
+            Command::Xsha256(path) => self.begin_hash(Hashed::Xsha256, &path, turn),
+            command => self.begin_change(command, from, turn),
+        }
+    }
+
+    /// What changes the home, and what asks about it.
+    fn begin_change(&mut self, command: Command, from: Option<VPath>, turn: &mut Turn) {
+        match command {
+            Command::Cwd(path) => self.on_path(&path, turn, Self::change_folder),
+            Command::Cdup => self.on_path(b"..", turn, Self::change_folder),
+            Command::Pwd => {
+                let folder = self.folder.clone();
+                turn.reply_quoted(257, &folder, "is the current folder.");
+            }
+            Command::Mkd(path) => {
+                self.on_path(&path, turn, |ftp, path, turn| match ftp.session.make_folder(&path, false) {
+                    Ok(()) => turn.reply_quoted(257, &path, "was made."),
+                    Err(refusal) => turn.refuse(refusal, Some(&path)),
+                })
+            }
+            Command::Rmd(path) => self.change(&path, turn, |ftp, path| ftp.session.remove_folder(path)),
+            Command::Dele(path) => self.change(&path, turn, |ftp, path| ftp.session.remove_file(path)),
+            Command::Rnfr(path) => self.on_path(&path, turn, Self::rename_from),
+            Command::Rnto(path) => self.on_path(&path, turn, |ftp, path, turn| ftp.rename_to(from, path, turn)),
+            Command::Mfmt { mtime_ns, path } => self.set_mtime(mtime_ns, &path, turn),
+            Command::Site(site) => self.begin_site(site, turn),
+            command => self.inquire(command, turn),
+        }
+    }
+
+    fn begin_site(&mut self, site: Site, turn: &mut Turn) {
+        match site {
+            Site::Chmod { mode, path } => {
+                self.change(&path, turn, |ftp, path| ftp.session.set_mode(path, mode));
+            }
+            Site::Utime { mtime_ns, path } => {
+                self.change(&path, turn, |ftp, path| ftp.session.set_mtime(path, mtime_ns));
+            }
+            Site::Help(about) => self.tell_site_help(about.as_deref(), turn),
+            Site::Quota => self.tell_quota(turn),
+        }
+    }
+
+    fn set_option(&mut self, opts: Opts, turn: &mut Turn) {
+        match opts {
+            Opts::Utf8 => turn.reply(200, "Names are always UTF-8."),
+            Opts::Hash => turn.reply(200, "SHA-256"),
+            Opts::Mlst(facts) => {
+                self.facts = facts;
+                turn.reply(200, format!("MLST OPTS {}", facts.chosen()));
+            }
+        }
+    }
+
+    // ---- Paths ----------------------------------------------------------------------------
+
+    /// The path that `text` names from the current folder; else the peer is told why not.
+    pub(super) fn path(&self, text: &[u8], turn: &mut Turn) -> Option<VPath> {
+        self.folder.join(text).map_err(|error| turn.reply(553, format!("This cannot be a path: {error}."))).ok()
+    }
+
+    /// The same, or the current folder where nothing is named.
+    pub(super) fn path_or_folder(&self, text: Option<&[u8]>, turn: &mut Turn) -> Option<VPath> {
+        text.map_or_else(|| Some(self.folder.clone()), |text| self.path(text, turn))
+    }
+
+    pub(super) fn on_path(&mut self, text: &[u8], turn: &mut Turn, act: impl FnOnce(&mut Self, VPath, &mut Turn)) {
+        if let Some(path) = self.path(text, turn) {
+            act(self, path, turn);
+        }
+    }
+
+    /// Changes something at a path, which needs no more of an answer than that it was done.
+    fn change(&mut self, text: &[u8], turn: &mut Turn, act: impl FnOnce(&mut Self, &VPath) -> Result<(), Refusal>) {
+        self.on_path(text, turn, |ftp, path, turn| match act(ftp, &path) {
+            Ok(()) => turn.reply(250, "Done."),
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
+        });
+    }
+
+    // ---- Folders and names ----------------------------------------------------------------
+
+    fn change_folder(&mut self, path: VPath, turn: &mut Turn) {
+        match self.session.stat(turn.service, &path) {
+            Ok((meta, _)) if meta.kind == Kind::Folder => {
+                self.folder = path;
+                let folder = self.folder.clone();
+                turn.reply_quoted(250, &folder, "is the current folder now.");
+            }
+            Ok(_) => turn.refuse(Refusal::NotADirectory, Some(&path)),
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
+        }
+    }
+
+    fn rename_from(&mut self, path: VPath, turn: &mut Turn) {
+        match self.session.entry(&path) {
+            Ok(_) => {
+                self.next.from = Some(path);
+                turn.reply(350, "Say RNTO and the new name.");
+            }
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
+        }
+    }
+
+    fn rename_to(&mut self, from: Option<VPath>, to: VPath, turn: &mut Turn) {
+        let Some(from) = from else { return turn.reply(503, "Say RNFR right before RNTO.") };
+        match self.session.rename(&from, &to, true) {
+            Ok(()) => turn.reply(250, "Renamed."),
+            Err(Refusal::NotFound) => turn.refuse(Refusal::NotFound, Some(&from)),
+            Err(refusal) => turn.refuse(refusal, Some(&to)),
+        }
+    }
+
+    /// The reply has the form of draft-somers-ftp-mfxx, section 3.1.
+    fn set_mtime(&mut self, mtime_ns: i64, text: &[u8], turn: &mut Turn) {
+        self.on_path(text, turn, |ftp, path, turn| match ftp.session.set_mtime(&path, mtime_ns) {
+            Ok(()) => turn.reply(213, [format!("Modify={}; ", time::written(mtime_ns)).as_bytes(), text].concat()),
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
+        });
+    }
+
+    // ---- Data connections -----------------------------------------------------------------
+
+    fn connect_actively(&mut self, address: SocketAddr, turn: &mut Turn) {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        if self.data.only_extended_passive {
+            return turn.reply(503, "Only EPSV is taken, as you said.");
+        }
+        if !self.settings.is_active_allowed {
+            return turn.reply(502, "The server opens no connections; say EPSV or PASV.");
+        }
+        // Else the server could be used against others (RFC 2577, section 3).
+        if address.ip() != self.session.peer().ip() || address.port() < FTP_DATA_PORT_MIN {
+            return turn.reply(504, format!("Name your own address and a port from {FTP_DATA_PORT_MIN} on."));
+        }
+        self.port.wish(Wish::Close);
+        self.active = Some(address);
+        turn.reply(200, "The server will connect there.");
+    }
+
+    fn listen_extended(&mut self, network: Epsv, turn: &mut Turn) {
+        match (network, self.local) {
+            (Epsv::V4, IpAddr::V6(_)) => turn.reply(522, "Network protocol not supported here, use (2)"),
+            (Epsv::V6, IpAddr::V4(_)) => turn.reply(522, "Network protocol not supported here, use (1)"),
+            _ => self.listen(Passive::Epsv, turn),
+        }
+    }
+
+    fn listen(&mut self, passive: Passive, turn: &mut Turn) {
+        if passive == Passive::Pasv && self.data.only_extended_passive {
+            return turn.reply(503, "Only EPSV is taken, as you said.");
+        }
+        if passive == Passive::Pasv && self.local.is_ipv6() {
+            return turn.reply(425, "PASV is for IPv4; say EPSV.");
+        }
+        self.active = None;
+        self.port.wish(Wish::Listen(self.settings.passive_ports.clone()));
+        self.doing = Doing::OpeningPort(passive);
+    }
+
+    /// Tells where the loop listens.
+    pub(super) fn answer_passive(&mut self, passive: Passive, turn: &mut Turn) -> bool {
+        self.doing = Doing::Nothing;
+        let Stage::Listening(address) = self.port.stage() else {
+            turn.reply(425, "No port is free for a data connection; try again later.");
+            return true;
+        };
+        match (passive, address.ip()) {
+            (Passive::Pasv, IpAddr::V4(ip)) => {
+                let public = self.settings.public_address.filter(|_| !self.session.peer().ip().is_loopback());
+                turn.reply(227, address::passive(SocketAddrV4::new(public.unwrap_or(ip), address.port())));
+            }
+            _ => turn.reply(229, address::extended_passive(address.port())),
+        }
+        true
+    }
+
+    // ---- Listings and uploads -------------------------------------------------------------
+
+    fn begin_listing(&mut self, form: Form, options: Options, text: Option<Vec<u8>>, turn: &mut Turn) {
+        let Some(path) = self.path_or_folder(text.as_deref(), turn) else { return };
+        let pattern = path.split().filter(|(_, name)| name.iter().any(|&byte| is_wild(byte)));
+        if let Some((folder, name)) = pattern
+            && self.session.entry(&path).is_err()
+        {
+            let wanted = Wanted::Fitting(Pattern::plain(name), options);
+            return self.begin_list(folder, List { form, wanted }, turn);
+        }
+        let list = List { form, wanted: Wanted::All };
+        if options.itself { self.begin_list_of_one(path, list, turn) } else { self.begin_list(path, list, turn) }
+    }
+
+    fn store_unique(&mut self, turn: &mut Turn) {
+        let Ok(id) = UploadId::random() else { return turn.refuse(Refusal::Io, None) };
+        self.on_path(format!("ftp-{id}").as_bytes(), turn, |ftp, path, turn| ftp.begin_upload(path, false, turn));
+    }
+
+    fn begin_hash(&mut self, hashed: Hashed, text: &[u8], turn: &mut Turn) {
+        self.on_path(text, turn, |ftp, path, turn| match ftp.session.begin_digest(&path) {
+            Ok(()) => ftp.doing = Doing::Hashing(hashed, path),
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
+        });
+    }
+}
+
+impl Turn<'_> {
+    /// A reply about a path, as RFC 959 appendix II wants it.
+    fn reply_quoted(&mut self, code: u16, path: &VPath, what: &str) {
+        self.reply(code, [&reply::quoted(path.as_bytes())[..], b" ", what.as_bytes()].concat());
+    }
+}

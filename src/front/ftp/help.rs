@@ -1,0 +1,107 @@
+//! What is written of commands for people: their names in columns, one in a sentence; and what
+//! the server can do beyond RFC 959, for clients.
+
+use super::listing::Facts;
+
+/// A command, or a `SITE` command, and how it is read into a `C`.
+pub struct Row<R: 'static> {
+    /// Its names, the first of which is its own; the others mean the same.
+    pub names: &'static [&'static str],
+    /// How it is written.
+    pub usage: &'static str,
+    /// What it does.
+    pub does: &'static str,
+    /// How its arguments are read.
+    pub read: R,
+}
+
+/// The row of a command by one of its names, in any case.
+pub fn find<R>(rows: &'static [Row<R>], word: &[u8]) -> Option<&'static Row<R>> {
+    rows.iter().find(|row| row.names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word)))
+}
+
+/// All names in columns, for the reply 214 to `HELP`.
+pub fn columns<R>(rows: &'static [Row<R>]) -> Vec<String> {
+    let names: Vec<&str> = rows.iter().flat_map(|row| row.names).copied().collect();
+    let line = |names: &[&str]| {
+        let padded: String = names.iter().map(|name| format!("{name:<COLUMN_WIDTH$}")).collect();
+        padded.trim_end().to_string()
+    };
+    names.chunks(COLUMNS).map(line).collect()
+}
+
+/// One in a sentence.
+pub fn sentence<R>(row: &Row<R>) -> String {
+    format!("{}: {}.", row.usage, row.does)
+}
+
+/// The lines of the reply 211 to `FEAT` (RFC 2389); an asterisk marks what is chosen.
+pub fn features(facts: Facts) -> Vec<String> {
+    let mut lines: Vec<String> = FEATURES.iter().map(|&line| line.into()).collect();
+    lines.push(format!("MLST {}", facts.offered()));
+    lines
+}
+
+const FEATURES: [&str; 17] = [
+    "AUTH TLS",
+    "AVBL",
+    "CLNT",
+    "EPRT",
+    "EPSV",
+    "HASH SHA-256*",
+    "MDTM",
+    "MFMT",
+    "PBSZ",
+    "PROT",
+    "REST STREAM",
+    "SITE CHMOD",
+    "SITE UTIME",
+    "SIZE",
+    "TVFS",
+    "UTF8",
+    "XSHA256",
+];
+/// Eight columns stay within 80 cells beside the code, or an indent.
+const COLUMNS: usize = 8;
+const COLUMN_WIDTH: usize = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::super::{site, table};
+    use super::*;
+
+    #[test]
+    fn help_lists_every_name_within_a_screen() {
+        let lines = columns(table::COMMANDS);
+        assert!(lines.iter().all(|line| line.len() < 79 && line.is_ascii()), "{lines:?}");
+        let names: Vec<&str> = lines.iter().flat_map(|line| line.split_whitespace()).collect();
+        assert!(table::COMMANDS.iter().flat_map(|row| row.names).all(|name| names.contains(name)));
+        assert_eq!(columns(site::COMMANDS), ["CHMOD    HELP     QUOTA    UTIME"]);
+    }
+
+    #[test]
+    fn rows_say_how_they_are_written_beginning_with_their_name() {
+        let rows = table::COMMANDS.iter().map(|row| (row.names[0].to_string(), row.usage, sentence(row)));
+        let sites = site::COMMANDS.iter().map(|row| (format!("SITE {}", row.names[0]), row.usage, sentence(row)));
+        for (name, usage, sentence) in rows.chain(sites) {
+            assert!(usage.starts_with(&name) && sentence.ends_with('.') && !sentence.ends_with(".."), "{usage}");
+            assert!(sentence.is_ascii() && sentence.len() < 150, "{sentence}");
+        }
+    }
+
+    #[test]
+    fn names_are_found_in_any_case_and_only_whole() {
+        let found = |word: &[u8]| find(table::COMMANDS, word).map(|row| row.names[0]);
+        assert_eq!(
+            (found(b"retr"), found(b"XpWd"), found(b"RET"), found(b"")),
+            (Some("RETR"), Some("PWD"), None, None)
+        );
+    }
+
+    #[test]
+    fn features_stand_one_on_a_line() {
+        let lines = features(Facts::default());
+        assert!(lines.iter().all(|line| line.is_ascii() && !line.contains(['\r', '\n'])));
+        assert_eq!(lines.last().map(String::as_str), Some("MLST type*;size*;modify*;perm*;unique*;UNIX.mode*;"));
+    }
+}

@@ -1,0 +1,208 @@
+//! What is only told: sizes, times, facts, digests, the quota, help, and how the session is.
+
+use super::command::Command;
+use super::transfer::Form;
+use super::{Doing, Ftp, Hashed, Turn, help, listing, reply, site, table, time};
+use crate::session::Refusal;
+use crate::session::task::TaskStep;
+use crate::store::home::{Kind, Meta};
+use crate::store::listing::Listed;
+use crate::text::Size;
+use crate::vpath::VPath;
+
+impl Ftp {
+    /// Answers a command that only asks.
+    pub(super) fn inquire(&mut self, command: Command, turn: &mut Turn) {
+        match command {
+            Command::Size(path) => self.on_path(&path, turn, |ftp, path, turn| {
+                ftp.tell_of_file(&path, turn, |meta| meta.size.to_string());
+            }),
+            Command::Mdtm(path) => self.on_path(&path, turn, |ftp, path, turn| {
+                ftp.tell_of_file(&path, turn, |meta| time::written(meta.mtime_ns));
+            }),
+            Command::Mlst(path) => {
+                if let Some(path) = self.path_or_folder(path.as_deref(), turn) {
+                    self.tell_facts(path, turn);
+                }
+            }
+            Command::Stat(None) => self.tell_status(turn),
+            Command::Stat(Some(path)) => self.on_path(&path, turn, Self::begin_status_of),
+            Command::Avbl(_) => self.tell_available(turn),
+            command => {
+                log::error!("{} has no answer", command.name());
+                turn.refuse(Refusal::WrongState, None);
+            }
+        }
+    }
+
+    /// What a client that wants to go on with an upload goes by, too.
+    fn tell_of_file(&mut self, path: &VPath, turn: &mut Turn, what: impl Fn(&Meta) -> String) {
+        match self.session.stat_resumable(path) {
+            Ok(meta) if meta.kind == Kind::File => turn.reply(213, what(&meta)),
+            Ok(_) => turn.refuse(Refusal::NotAFile, Some(path)),
+            Err(refusal) => turn.refuse(refusal, Some(path)),
+        }
+    }
+
+    fn tell_facts(&mut self, path: VPath, turn: &mut Turn) {
+        match self.session.stat_resumable(&path) {
+            Ok(meta) => {
+                let (name, mut line) = (path.as_bytes().to_vec(), Vec::new());
+                listing::put_facts(&mut line, &Listed { name, meta }, self.facts, !self.session.is_read_only());
+                let line = line.trim_ascii_end();
+                turn.lane.outbox.append(|out| reply::put_lines(out, 250, "Facts:", [line], "That is all."));
+            }
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
+        }
+    }
+
+    // ---- Status ---------------------------------------------------------------------------
+
+    pub(super) fn tell_status(&mut self, turn: &mut Turn) {
+        let user = self.session.account().map_or("Not logged in".into(), |name| format!("Logged in as {name}"));
+        let protection = |is_sealed| if is_sealed { "TLS" } else { "in the clear" };
+        let mut lines = vec![
+            user,
+            format!("Commands: {}", protection(self.is_sealed())),
+            format!("Data connections: {}", protection(self.data.is_private)),
+        ];
+        lines.extend(match &self.doing {
+            Doing::Transfer(transfer) => Some(transfer.progress()),
+            Doing::Hashing(_, path) => Some(format!("Computing the digest of {path}")),
+            _ => None,
+        });
+        turn.lane.outbox.append(|out| reply::put_lines(out, 211, "berthd:", lines, "That is all."));
+    }
+
+    /// `STAT` of a path lists on the control connection (RFC 959, section 4.1.3).
+    fn begin_status_of(&mut self, path: VPath, turn: &mut Turn) {
+        let begun = match self.session.begin_list(&path) {
+            Err(Refusal::NotADirectory) => {
+                return match self.session.stat(turn.service, &path) {
+                    Ok((meta, _)) => {
+                        let name = path.name().unwrap_or(b"/").to_vec();
+                        turn.begin_status(213);
+                        turn.add_status(&[Listed { name, meta }]);
+                        turn.reply(213, "That is all.");
+                    }
+                    Err(refusal) => turn.refuse(refusal, Some(&path)),
+                };
+            }
+            begun => begun,
+        };
+        match begun {
+            Ok(()) => {
+                turn.begin_status(212);
+                self.doing = Doing::ListingStatus;
+            }
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
+        }
+    }
+
+    /// Drives such a listing on.
+    pub(super) fn list_status(&mut self, turn: &mut Turn) -> bool {
+        match self.session.run_task(turn.service, turn.budget) {
+            Ok(TaskStep::Page(entries, is_last)) => {
+                turn.add_status(&entries);
+                if !is_last {
+                    return true;
+                }
+                turn.reply(212, "That is all.");
+            }
+            Ok(_) => return true,
+            // The reply has begun with this code.
+            Err(refusal) => turn.reply(212, format!("The rest could not be read: {refusal}.")),
+        }
+        self.doing = Doing::Nothing;
+        true
+    }
+
+    // ---- Digests and quota ----------------------------------------------------------------
+
+    /// Drives a digest on.
+    pub(super) fn hash(&mut self, turn: &mut Turn) -> bool {
+        let Doing::Hashing(hashed, path) = &self.doing else { return false };
+        match self.session.run_task(turn.service, turn.budget) {
+            Ok(TaskStep::Digest(digest, size)) => match hashed {
+                // draft-bryan-ftpext-hash, section 3.2.
+                Hashed::Hash => {
+                    turn.reply(213, [format!("SHA-256 0-{size} {digest} ").as_bytes(), path.as_bytes()].concat());
+                }
+                Hashed::Xsha256 => turn.reply(250, digest.to_string()),
+            },
+            Ok(_) => return true,
+            Err(refusal) => turn.refuse(refusal, Some(path)),
+        }
+        self.doing = Doing::Nothing;
+        true
+    }
+
+    /// draft-peterson-streamlined-ftp-command-extensions, section 4.
+    fn tell_available(&mut self, turn: &mut Turn) {
+        match self.session.available_bytes() {
+            Ok(bytes) => turn.reply(213, bytes.to_string()),
+            Err(refusal) => turn.refuse(refusal, None),
+        }
+    }
+
+    pub(super) fn tell_quota(&mut self, turn: &mut Turn) {
+        let state = match self.session.quota() {
+            Ok(state) => state,
+            Err(refusal) => return turn.refuse(refusal, None),
+        };
+        let bytes = |bytes| format!("{} ({bytes} bytes)", Size(bytes));
+        let unlimited = || "no limit".to_string();
+        let lines = [
+            format!("used {}", bytes(state.used.bytes)),
+            format!("reserved {}", bytes(state.reserved.bytes)),
+            format!("limit {}", state.limits.bytes.map_or_else(unlimited, bytes)),
+            format!("files {}", state.used.files + state.reserved.files),
+            format!("limit of files {}", state.limits.files.map_or_else(unlimited, |files| files.to_string())),
+        ];
+        turn.lane.outbox.append(|out| reply::put_lines(out, 200, "Quota:", lines, "That is all."));
+    }
+
+    // ---- Help -----------------------------------------------------------------------------
+
+    pub(super) fn tell_features(&self, turn: &mut Turn) {
+        let features = help::features(self.facts);
+        turn.lane.outbox.append(|out| reply::put_lines(out, 211, "Features:", features, "End"));
+    }
+
+    pub(super) fn tell_help(&self, about: Option<&str>, turn: &mut Turn) {
+        turn.tell_help(table::COMMANDS, about);
+    }
+
+    pub(super) fn tell_site_help(&self, about: Option<&str>, turn: &mut Turn) {
+        turn.tell_help(site::COMMANDS, about);
+    }
+}
+
+impl Turn<'_> {
+    fn tell_help<R>(&mut self, rows: &'static [help::Row<R>], about: Option<&str>) {
+        match about.map(|name| help::find(rows, name.as_bytes())) {
+            None => {
+                let names = help::columns(rows);
+                let last = "HELP and a name explains one.";
+                self.lane.outbox.append(|out| reply::put_lines(out, 214, "Commands:", names, last));
+            }
+            Some(Some(row)) => self.reply(214, help::sentence(row)),
+            Some(None) => self.reply(504, "There is no such command; HELP lists those there are."),
+        }
+    }
+
+    fn begin_status(&mut self, code: u16) {
+        self.lane.outbox.append(|out| reply::put_first(out, code, "Listing:"));
+    }
+
+    fn add_status(&mut self, entries: &[Listed]) {
+        let now_ns = self.service.store.clock.now_ns();
+        self.lane.outbox.append(|out| {
+            for entry in entries {
+                let mut line = Vec::new();
+                Form::Long.put(&mut line, entry, now_ns, listing::Facts::NONE, false);
+                reply::put_between(out, line.trim_ascii_end());
+            }
+        });
+    }
+}

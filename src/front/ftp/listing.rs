@@ -1,0 +1,249 @@
+//! Entries of folders as `LIST`, `NLST` and `MLSx` write them: one line each, whatever a name holds.
+
+use super::time;
+use crate::limits::FTP_RECENT_S;
+use crate::store::home::{Kind, Meta};
+use crate::store::listing::Listed;
+use crate::text::Utc;
+
+/// What `LIST` and `NLST` take of the options of `ls`; all others change nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `a`: names with a leading dot too, where a pattern would leave them out.
+    pub all: bool,
+    /// `d`: the folder itself, not what is in it.
+    pub itself: bool,
+}
+
+impl Options {
+    pub(super) fn add(&mut self, letter: u8) {
+        match letter {
+            b'a' | b'A' => self.all = true,
+            b'd' => self.itself = true,
+            _ => {}
+        }
+    }
+}
+
+/// Appends a line in the form of `ls -l`, its time in UTC.
+pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
+    let meta = &listed.meta;
+    let start = format!(
+        "{}{} {:>3} berth    berth    {:>12} {} ",
+        letter(meta.kind),
+        permissions(meta.mode),
+        meta.links,
+        meta.size,
+        date(meta.mtime_ns, now_ns)
+    );
+    out.extend_from_slice(start.as_bytes());
+    put_name(out, &listed.name);
+}
+
+/// Appends a name on a line of its own. What would end the line becomes a question mark.
+pub fn put_name(out: &mut Vec<u8>, name: &[u8]) {
+    out.extend(name.iter().map(|&byte| if matches!(byte, b'\r' | b'\n' | 0) { b'?' } else { byte }));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a line of facts (RFC 3659 section 7); `may_write` is the account's.
+pub fn put_facts(out: &mut Vec<u8>, listed: &Listed, facts: Facts, may_write: bool) {
+    out.extend_from_slice(facts.of(&listed.meta, may_write).as_bytes());
+    out.push(b' ');
+    put_name(out, &listed.name);
+}
+
+fn letter(kind: Kind) -> char {
+    match kind {
+        Kind::File => '-',
+        Kind::Folder => 'd',
+        Kind::Link => 'l',
+        // A pipe, a socket or a device; parsers know this letter for all of them.
+        Kind::Other => 'p',
+    }
+}
+
+fn permissions(mode: u32) -> String {
+    let bit = |at: u32, letter: char| if mode >> at & 1 == 1 { letter } else { '-' };
+    (0..9).rev().zip("rwxrwxrwx".chars()).map(|(at, letter)| bit(at, letter)).collect()
+}
+
+/// With the hour if it is recent, else with the year, as `ls` has it.
+fn date(mtime_ns: i64, now_ns: i64) -> String {
+    let Utc { year, month, day, hour, minute, .. } = Utc::from_unix_ns(mtime_ns);
+    let month = MONTHS[usize::from(month - 1) % MONTHS.len()];
+    let age_s = i128::from(now_ns).saturating_sub(i128::from(mtime_ns)).div_euclid(1_000_000_000);
+    if (0..i128::from(FTP_RECENT_S)).contains(&age_s) {
+        format!("{month} {day:>2} {hour:02}:{minute:02}")
+    } else {
+        format!("{month} {day:>2}  {year:04}")
+    }
+}
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Which facts `MLST` and `MLSD` tell, as `OPTS MLST` chooses them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts([bool; FACTS.len()]);
+
+/// All that there are, in the order in which they are told.
+const FACTS: [(&str, fn(&Meta, bool) -> Option<String>); 6] = [
+    ("type", |meta, _| Some(kind(meta.kind).into())),
+    ("size", |meta, _| (meta.kind == Kind::File).then(|| meta.size.to_string())),
+    ("modify", |meta, _| Some(time::written(meta.mtime_ns))),
+    ("perm", |meta, may_write| Some(allowed(meta.kind, may_write).into())),
+    ("unique", |meta, _| Some(format!("{:x}g{:x}", meta.identity.dev, meta.identity.ino))),
+    ("UNIX.mode", |meta, _| Some(format!("{:04o}", meta.mode & 0o7777))),
+];
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self([true; FACTS.len()])
+    }
+}
+
+impl Facts {
+    /// No fact but the name.
+    pub const NONE: Self = Self([false; FACTS.len()]);
+
+    /// Those of `type;size;…` that there are, in any case; others are passed over (RFC 3659 7.9).
+    pub fn read(list: &str) -> Self {
+        Self(FACTS.map(|(name, _)| list.split(';').any(|wanted| wanted.eq_ignore_ascii_case(name))))
+    }
+
+    /// The chosen ones, `type;size;`, for the reply to `OPTS MLST`.
+    pub fn chosen(self) -> String {
+        let named = FACTS.iter().zip(self.0).filter(|(_, is_chosen)| *is_chosen);
+        named.map(|((name, _), _)| format!("{name};")).collect()
+    }
+
+    /// All, with an asterisk behind the chosen ones, for `FEAT`.
+    pub fn offered(self) -> String {
+        let mark = |is_chosen| if is_chosen { "*" } else { "" };
+        FACTS.iter().zip(self.0).map(|((name, _), is_chosen)| format!("{name}{};", mark(is_chosen))).collect()
+    }
+
+    fn of(self, meta: &Meta, may_write: bool) -> String {
+        let chosen = FACTS.iter().zip(self.0).filter(|(_, is_chosen)| *is_chosen);
+        chosen.filter_map(|((name, tell), _)| Some(format!("{name}={};", tell(meta, may_write)?))).collect()
+    }
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::File => "file",
+        Kind::Folder => "dir",
+        Kind::Link => "OS.unix=slink",
+        Kind::Other => "OS.unix=other",
+    }
+}
+
+/// RFC 3659 section 7.5.5. What the file's own bits say is in `UNIX.mode`.
+fn allowed(kind: Kind, may_write: bool) -> &'static str {
+    match (kind, may_write) {
+        (Kind::File, true) => "adfrw",
+        (Kind::File, false) => "r",
+        (Kind::Folder, true) => "cdeflmp",
+        (Kind::Folder, false) => "el",
+        (Kind::Link | Kind::Other, true) => "df",
+        (Kind::Link | Kind::Other, false) => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::home::Identity;
+
+    /// 2026-11-27 12:34:56 UTC.
+    const NOW: i64 = 1_795_782_896_000_000_000;
+    const DAY: i64 = 86_400_000_000_000;
+
+    fn listed(name: &[u8], kind: Kind, mtime_ns: i64) -> Listed {
+        let size = if kind == Kind::File { 1234 } else { 0 };
+        let identity = Identity { dev: 0xfe01, ino: 0x2a, size, mtime_ns, ctime_ns: 0 };
+        Listed { name: name.to_vec(), meta: Meta { kind, size, mtime_ns, mode: 0o644, links: 1, identity } }
+    }
+
+    fn long(listed: &Listed) -> String {
+        let mut out = Vec::new();
+        put_long(&mut out, listed, NOW);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn the_long_form_is_that_of_ls() {
+        let line = long(&listed(b"a b", Kind::File, NOW));
+        assert_eq!(line, "-rw-r--r--   1 berth    berth            1234 Nov 27 12:34 a b\r\n");
+        let line = long(&listed(b"docs", Kind::Folder, NOW - 365 * DAY));
+        assert_eq!(line, "drw-r--r--   1 berth    berth               0 Nov 27  2025 docs\r\n");
+        let largest =
+            Listed { meta: Meta { size: u64::MAX, ..listed(b"", Kind::File, NOW).meta }, name: b"x".to_vec() };
+        assert_eq!(long(&largest).split_whitespace().nth(4), Some("18446744073709551615"));
+    }
+
+    #[test]
+    fn dates_have_the_year_when_old_or_yet_to_come() {
+        for (mtime_ns, date) in [
+            (NOW, "Nov 27 12:34"),
+            (NOW - 182 * DAY, "May 29 12:34"),
+            (NOW - 183 * DAY, "May 28  2026"),
+            (NOW + DAY, "Nov 28  2026"),
+            (0, "Jan  1  1970"),
+            (i64::MIN, "Sep 21  1677"),
+            (i64::MAX, "Apr 11  2262"),
+        ] {
+            assert_eq!(super::date(mtime_ns, NOW), date);
+        }
+        assert_eq!(super::date(i64::MAX, i64::MIN), "Apr 11  2262");
+        assert_eq!(super::date(i64::MIN, i64::MAX), "Sep 21  1677");
+    }
+
+    #[test]
+    fn permissions_are_nine_letters() {
+        for (mode, letters) in [(0o755, "rwxr-xr-x"), (0, "---------"), (0o7777, "rwxrwxrwx"), (0o421, "r---w---x")] {
+            assert_eq!(permissions(mode), letters);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_one_line_whatever_its_name() {
+        let name = b"a\r\nb\nc\r\xff\x1b";
+        let entry = listed(name, Kind::File, NOW);
+        let (mut names, mut facts, mut long) = (Vec::new(), Vec::new(), Vec::new());
+        put_name(&mut names, name);
+        put_facts(&mut facts, &entry, Facts::NONE, true);
+        put_long(&mut long, &entry, NOW);
+        assert_eq!(names, b"a??b?c?\xff\x1b\r\n");
+        assert_eq!(facts, b" a??b?c?\xff\x1b\r\n");
+        assert!(long.ends_with(&names));
+    }
+
+    #[test]
+    fn facts_are_those_of_rfc_3659() {
+        let line = |kind, facts, may_write| {
+            let mut out = Vec::new();
+            put_facts(&mut out, &listed(b" x", kind, NOW), facts, may_write);
+            String::from_utf8(out).expect("UTF-8")
+        };
+        assert_eq!(
+            line(Kind::File, Facts::default(), true),
+            "type=file;size=1234;modify=20261127123456;perm=adfrw;unique=fe01g2a;UNIX.mode=0644;  x\r\n"
+        );
+        assert_eq!(
+            line(Kind::Folder, Facts::default(), false),
+            "type=dir;modify=20261127123456;perm=el;unique=fe01g2a;UNIX.mode=0644;  x\r\n"
+        );
+        assert_eq!(line(Kind::Link, Facts::read("TYPE;SIZE;nonsense"), true), "type=OS.unix=slink;  x\r\n");
+    }
+
+    #[test]
+    fn chosen_facts_are_told_back() {
+        let facts = Facts::read("unix.MODE;Type;type;colour");
+        assert_eq!(facts.chosen(), "type;UNIX.mode;");
+        assert_eq!(facts.offered(), "type*;size;modify;perm;unique;UNIX.mode*;");
+        assert_eq!(Facts::read(&facts.chosen()), facts);
+        assert_eq!(Facts::read(&Facts::default().chosen()), Facts::default());
+        assert_eq!((Facts::NONE.chosen(), Facts::read("")), (String::new(), Facts::NONE));
+    }
+}

@@ -1,0 +1,107 @@
+//! Who is there: `AUTH`, `USER`, `PASS`, and what protects the connections.
+
+use super::command::Protection;
+use super::{Control, Doing, Ftp, REPLY_CLOSING, Turn, reply};
+use crate::session::Refusal;
+use crate::session::password::PasswordLogin;
+use zeroize::Zeroizing;
+
+impl Ftp {
+    pub(super) fn auth(&mut self, turn: &mut Turn) {
+        if self.is_sealed() {
+            return turn.reply(503, "This connection is encrypted already.");
+        }
+        if self.session.account().is_some() {
+            return turn.reply(503, "AUTH comes before the login; connect again.");
+        }
+        turn.reply(234, "Begin with TLS now.");
+        self.control = Control::Sealing;
+    }
+
+    pub(super) fn protection_buffer(&mut self, turn: &mut Turn) {
+        if !self.is_sealed() {
+            return turn.reply(503, "Say AUTH TLS first.");
+        }
+        self.data.has_buffer_size = true;
+        turn.reply(200, "PBSZ=0");
+    }
+
+    pub(super) fn protect(&mut self, level: Protection, turn: &mut Turn) {
+        match level {
+            _ if !self.is_sealed() => turn.reply(503, "Say AUTH TLS first."),
+            _ if !self.data.has_buffer_size => turn.reply(503, "Say PBSZ 0 first."),
+            Protection::Private => {
+                self.data.is_private = true;
+                turn.reply(200, "Data connections are encrypted.");
+            }
+            Protection::Clear if self.settings.plaintext => {
+                self.data.is_private = false;
+                turn.reply(200, "Data connections are in the clear.");
+            }
+            Protection::Clear => turn.reply(534, "Data connections are encrypted here; say PROT P."),
+        }
+    }
+
+    pub(super) fn name_user(&mut self, name: String, turn: &mut Turn) {
+        if self.session.account().is_some() {
+            return turn.reply(530, "Already logged in; connect again to be somebody else.");
+        }
+        if !self.may_log_in(turn) {
+            return;
+        }
+        self.user = Some(name);
+        turn.reply(331, "The password, please.");
+    }
+
+    pub(super) fn pass(&mut self, password: Zeroizing<String>, turn: &mut Turn) {
+        if self.session.account().is_some() {
+            return turn.reply(503, "Already logged in.");
+        }
+        if !self.may_log_in(turn) {
+            return;
+        }
+        let Some(user) = self.user.take() else { return turn.reply(503, "Say USER first.") };
+        match self.session.begin_password_login(turn.service, &user, password) {
+            Ok(()) => self.doing = Doing::CheckingPassword,
+            Err(refusal) => turn.refuse(refusal, None),
+        }
+    }
+
+    fn may_log_in(&self, turn: &mut Turn) -> bool {
+        let may = self.is_sealed() || self.settings.plaintext;
+        if !may {
+            turn.reply(530, "Passwords are taken over encrypted connections only; say AUTH TLS first.");
+        }
+        may
+    }
+
+    pub(super) fn check_password(&mut self, turn: &mut Turn) -> bool {
+        match self.session.advance_password_login(turn.service, turn.budget, turn.now) {
+            Ok(PasswordLogin::Later) => return true,
+            Ok(PasswordLogin::Waiting) => return false,
+            Ok(PasswordLogin::Welcome) => turn.reply(230, "Logged in."),
+            Ok(PasswordLogin::Delayed) => {
+                self.doing = Doing::Refused;
+                return true;
+            }
+            Err(refusal) => self.refuse_login(refusal, turn),
+        }
+        self.doing = Doing::Nothing;
+        true
+    }
+
+    /// Tells of a refused login once its time has come.
+    pub(super) fn answer_refused_login(&mut self, turn: &mut Turn) -> bool {
+        let Some(refusal) = self.session.login_refusal(turn.service, turn.now) else { return false };
+        self.doing = Doing::Nothing;
+        self.refuse_login(refusal, turn);
+        true
+    }
+
+    fn refuse_login(&mut self, refusal: Refusal, turn: &mut Turn) {
+        turn.refuse(refusal, None);
+        if reply::refusal(refusal, None).0 == REPLY_CLOSING {
+            self.hang_up(turn.now);
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! FTP and FTPS (RFC 959, 1123, 2228, 2389, 2428, 2640, 3659, 4217) translated to the session's verbs.
+//! What only this protocol knows stays here: its lines, names, addresses and replies, and what one
+//! command says for the next.
+//!
+//! Commands are carried out one after the other, so replies come in order. While one is under way,
+//! only `ABOR` and `STAT` are taken off the inbox; the others wait in it, which is how a peer that
+//! sends too fast is held back.
+
+pub mod address;
+pub mod argument;
+pub mod command;
+mod commands;
+pub mod help;
+mod inquiry;
+pub mod line;
+pub mod listing;
+mod login;
+pub mod port;
+pub mod reply;
+pub mod site;
+pub mod table;
+pub mod time;
+mod transfer;
+
+use crate::config;
+use crate::lane::{Budget, Lane};
+use crate::limits::{OUTBOX_BYTES_HIGH, REQUEST_COST};
+use crate::session::state::StateName;
+use crate::session::{Phase, Refusal, Service, Session};
+use crate::store::syncer::Synced;
+use crate::vpath::VPath;
+use command::Command;
+use line::{Lines, Taken};
+use listing::Facts;
+use port::{DataPort, Stage, Wish};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Instant;
+use transfer::Transfer;
+
+/// One FTP session.
+pub struct Ftp {
+    session: Session,
+    settings: Rc<config::Ftp>,
+    /// Our address on the control connection; the peer's is the session's.
+    local: IpAddr,
+    control: Control,
+    lines: Lines,
+    port: DataPort,
+    /// Where the peer wants to be connected to (`PORT`).
+    active: Option<SocketAddr>,
+    /// The name `USER` gave.
+    user: Option<String>,
+    folder: VPath,
+    facts: Facts,
+    data: DataRules,
+    next: ForNext,
+    /// Taken off the inbox, but not begun yet.
+    pending: Option<Command>,
+    doing: Doing,
+    /// Steps that have begun since the peer's data ended.
+    ended_steps: u8,
+    /// The next command waits for this: more were asked than the rate allows.
+    held_until: Option<Instant>,
+    is_closing: bool,
+    requests: u64,
+}
+
+/// The control connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Control {
+    /// Nothing was said yet; whether it is encrypted.
+    New { is_sealed: bool },
+    /// In the clear.
+    Plain,
+    /// The peer was told to begin with TLS.
+    Sealing,
+    /// Encrypted.
+    Sealed,
+}
+
+/// What was agreed on for data connections.
+#[derive(Default)]
+struct DataRules {
+    /// `PBSZ` was said.
+    has_buffer_size: bool,
+    /// `PROT P`: they are encrypted.
+    is_private: bool,
+    /// `EPSV ALL`: no other command makes one.
+    only_extended_passive: bool,
+}
+
+/// What one command says for the next.
+#[derive(Default)]
+struct ForNext {
+    /// `REST`: the first byte of a transfer.
+    offset: u64,
+    /// `ALLO`: the bytes of an upload.
+    length: Option<u64>,
+    /// `RNFR`: what is to be moved.
+    from: Option<VPath>,
+}
+
+/// The command being carried out.
+enum Doing {
+    Nothing,
+    /// A password is being checked.
+    CheckingPassword,
+    /// A refused login, whose answer waits.
+    Refused,
+    /// The loop looks for a port, for this command.
+    OpeningPort(Passive),
+    /// A digest is being computed, for this command.
+    Hashing(Hashed, VPath),
+    /// A folder is being listed on the control connection.
+    ListingStatus,
+    Transfer(Box<Transfer>),
+}
+
+/// Which command made the server listen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passive {
+    Pasv,
+    Epsv,
+}
+
+/// Which command asked for a digest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hashed {
+    Hash,
+    Xsha256,
+}
+
+/// What a step works with.
+struct Turn<'a> {
+    lane: &'a mut Lane,
+    service: &'a mut Service,
+    budget: &'a mut Budget,
+    now: Instant,
+}
+
+impl Turn<'_> {
+    fn reply(&mut self, code: u16, text: impl AsRef<[u8]>) {
+        self.lane.outbox.append(|out| reply::put(out, code, text));
+    }
+
+    fn refuse(&mut self, refusal: Refusal, path: Option<&VPath>) {
+        let (code, text) = reply::refusal(refusal, path);
+        self.reply(code, text);
+    }
+
+    /// Whether more may be done and more may be answered.
+    fn may_go_on(&self) -> bool {
+        !self.budget.is_spent() && self.lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH
+    }
+}
+
+impl Ftp {
+    /// A front-end for `session` on a connection to our address `local`. With `is_sealed` it is
+    /// encrypted from its first byte, and so are its data connections unless the peer wants less.
+    pub fn new(session: Session, settings: Rc<config::Ftp>, local: IpAddr, is_sealed: bool) -> Self {
+        Self {
+            session,
+            settings,
+            local,
+            control: Control::New { is_sealed },
+            lines: Lines::default(),
+            port: DataPort::default(),
+            active: None,
+            user: None,
+            folder: VPath::root(),
+            facts: Facts::default(),
+            data: DataRules { is_private: is_sealed, ..DataRules::default() },
+            next: ForNext::default(),
+            pending: None,
+            doing: Doing::Nothing,
+            ended_steps: 0,
+            held_until: None,
+            is_closing: false,
+            requests: 0,
+        }
+    }
+
+    /// See [`super::Front::step`].
+    pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        let mut turn = Turn { lane, service, budget, now };
+        self.held_until = None;
+        let mut moved = self.greet(&mut turn);
+        self.ended_steps = if self.port.lane.eof { self.ended_steps.saturating_add(1) } else { 0 };
+        while self.may_go_on(&turn) && (self.take_urgent(&mut turn) | self.advance(&mut turn)) {
+            moved = true;
+        }
+        if turn.lane.eof && !moved && self.may_go_on(&turn) && !self.is_past_return() {
+            self.hang_up(now);
+        }
+        moved
+    }
+
+    fn may_go_on(&self, turn: &Turn) -> bool {
+        !self.is_closing && !self.wants_tls() && !self.port.has_wish() && turn.may_go_on()
+    }
+
+    fn greet(&mut self, turn: &mut Turn) -> bool {
+        let Control::New { is_sealed } = self.control else { return false };
+        self.control = if is_sealed { Control::Sealed } else { Control::Plain };
+        turn.reply(220, "berthd ready");
+        true
+    }
+
+    /// Drives what is under way on, or begins the next command; whether anything was done.
+    fn advance(&mut self, turn: &mut Turn) -> bool {
+        match &self.doing {
+            Doing::Nothing => self.begin_next(turn),
+            Doing::CheckingPassword => self.check_password(turn),
+            Doing::Refused => self.answer_refused_login(turn),
+            Doing::OpeningPort(passive) => self.answer_passive(*passive, turn),
+            Doing::Hashing(..) => self.hash(turn),
+            Doing::ListingStatus => self.list_status(turn),
+            Doing::Transfer(_) => self.transfer(turn),
+        }
+    }
+
+    /// Whether an upload whose bytes have all come is about to appear.
+    fn is_past_return(&self) -> bool {
+        self.session.state_name() == StateName::Commit
+    }
+
+    /// `ABOR` and `STAT` do not wait for the end of what they are about.
+    fn take_urgent(&mut self, turn: &mut Turn) -> bool {
+        if matches!(self.doing, Doing::Nothing | Doing::CheckingPassword | Doing::Refused | Doing::OpeningPort(_)) {
+            return false;
+        }
+        let Some(next) = self.lines.peek(&turn.lane.inbox) else { return false };
+        match command::parse(&next) {
+            Ok(Command::Abor) if !self.is_past_return() => {
+                self.take_line(turn);
+                self.abort_transfer(turn);
+            }
+            Ok(Command::Stat(None)) => {
+                self.take_line(turn);
+                self.tell_status(turn);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn take_line(&mut self, turn: &mut Turn) -> Taken {
+        self.requests += 1;
+        turn.budget.spend(REQUEST_COST);
+        self.session.count_request(turn.service, turn.now);
+        self.lines.take(&mut turn.lane.inbox)
+    }
+
+    fn begin_next(&mut self, turn: &mut Turn) -> bool {
+        if self.pending.is_none() && !self.receive(turn) {
+            return false;
+        }
+        let Some(command) = self.pending.take() else { return true };
+        match command.verb().map_or(Ok(true), |verb| self.session.settle(verb, turn.budget)) {
+            // Its home is being counted.
+            Ok(false) => self.pending = Some(command),
+            Ok(true) => self.begin_command(command, turn),
+            Err(refusal) => turn.refuse(refusal, None),
+        }
+        true
+    }
+
+    /// Takes the next line off the inbox, and answers one that is no command.
+    fn receive(&mut self, turn: &mut Turn) -> bool {
+        self.held_until = self.session.held_until(turn.service, turn.now);
+        if self.held_until.is_some() || self.lines.peek(&turn.lane.inbox).is_none() {
+            // The rest of a line that is too long goes all the same.
+            return match self.held_until.is_none().then(|| self.lines.take(&mut turn.lane.inbox)) {
+                Some(Taken::TooLong) => {
+                    turn.reply(500, "That line is too long; nothing of it was carried out.");
+                    true
+                }
+                _ => false,
+            };
+        }
+        if let Taken::Line(line) = self.take_line(turn) {
+            match command::parse(&line) {
+                Ok(command) => self.pending = Some(command),
+                Err(wrong) => {
+                    let (code, text) = wrong.reply();
+                    turn.reply(code, text);
+                }
+            }
+        }
+        true
+    }
+
+    /// See [`super::Front::synced`].
+    pub fn synced(&mut self, lane: &mut Lane, synced: Synced, now: Instant) {
+        if let Err(refusal) = self.session.synced(synced) {
+            self.fail_transfer(lane, refusal, now);
+        }
+    }
+
+    /// See [`super::Front::fail`].
+    pub fn fail(&mut self, lane: &mut Lane, why: Refusal, now: Instant) {
+        let (_, text) = reply::refusal(why, None);
+        lane.outbox.append(|out| reply::put(out, REPLY_CLOSING, text));
+        self.session.close(Some(why), now);
+        self.port.wish(Wish::Reset);
+        self.is_closing = true;
+    }
+
+    /// See [`super::Front::hang_up`].
+    pub fn hang_up(&mut self, now: Instant) {
+        if self.session.state_name() != StateName::Closing {
+            self.session.close(None, now);
+        }
+        self.is_closing = true;
+    }
+
+    // ---- What asks ------------------------------------------------------------------------
+
+    /// See [`super::Front::is_closing`].
+    pub fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
+    /// See [`super::Front::wants_tls`].
+    pub fn wants_tls(&self) -> bool {
+        self.control == Control::Sealing
+    }
+
+    /// See [`super::Front::set_sealed`].
+    pub fn set_sealed(&mut self) {
+        self.control = Control::Sealed;
+        self.lines = Lines::default();
+        // RFC 4217, section 4.1: what was said in the clear may not have been the peer's.
+        (self.user, self.next) = (None, ForNext::default());
+    }
+
+    /// See [`super::Front::data_port`].
+    pub fn data_port(&mut self) -> &mut DataPort {
+        &mut self.port
+    }
+
+    /// The session behind the front-end.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// See [`super::Front::phase`].
+    pub fn phase(&self) -> Phase {
+        match (&self.doing, self.session.phase()) {
+            (Doing::Transfer(transfer), phase) => transfer.phase(phase),
+            (Doing::OpeningPort(_) | Doing::Hashing(..) | Doing::ListingStatus, _) => Phase::Working,
+            (_, Phase::Idle) if self.pending.is_some() => Phase::Working,
+            (_, phase) => phase,
+        }
+    }
+
+    /// See [`super::Front::wakes_at`].
+    pub fn wakes_at(&self) -> Option<Instant> {
+        let deadline = if let Doing::Transfer(transfer) = &self.doing { transfer.gives_up_at() } else { None };
+        [self.session.wakes_at(), self.held_until, deadline].into_iter().flatten().min()
+    }
+
+    /// See [`super::Front::requests`].
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Whether the control connection is encrypted.
+    fn is_sealed(&self) -> bool {
+        self.control == Control::Sealed
+    }
+
+    /// Whether there is, or will be, a data connection to use.
+    fn has_data_connection(&self) -> bool {
+        self.active.is_some() || matches!(self.port.stage(), Stage::Listening(_) | Stage::Connected)
+    }
+}
+
+/// What somebody is told for whom there is no session.
+pub fn too_many_sessions() -> Vec<u8> {
+    let mut words = Vec::new();
+    reply::put(&mut words, REPLY_CLOSING, "The server has as many sessions as it may have; try again later.");
+    words
+}
+
+/// "Service not available, closing control connection" (RFC 959, section 5.4).
+const REPLY_CLOSING: u16 = 421;

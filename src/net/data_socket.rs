@@ -1,0 +1,350 @@
+//! The second socket of a session: it listens or connects, is checked to be the peer's, and then
+//! carries bytes between the kernel and the front-end's [`DataPort`].
+
+use super::transport::{Moved, Secrecy, Transport};
+use crate::front::ftp::port::{DataPort, Failure, Security, Stage, Wish};
+use crate::lane::Buffer;
+use crate::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, FLUSH_BUDGET, INBOX_BYTES, INBOX_BYTES_FIRST};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use rustix::net::sockopt::set_socket_linger;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// See the module.
+pub(super) struct DataSocket {
+    /// Where the control connection is, here and there.
+    local: IpAddr,
+    peer: IpAddr,
+    /// How bytes are encrypted, on both connections.
+    secrecy: Secrecy,
+    watch: Watch,
+    state: State,
+    is_readable: bool,
+    is_writable: bool,
+    is_busy: bool,
+    /// Where the next search for a free port begins.
+    next_port: u16,
+}
+
+enum State {
+    Closed,
+    Listening(TcpListener),
+    Connecting(TcpStream),
+    Connected(TcpStream),
+    Open(Open),
+    /// All is sent; what the peer still says on its way out is thrown away.
+    Lingering(Transport),
+}
+
+/// A data connection in use.
+struct Open {
+    transport: Transport,
+    needs_resumption: bool,
+    needs_close_notify: bool,
+    /// All that will ever be sent is in the outbox.
+    is_finishing: bool,
+}
+
+/// Where sockets are watched, and under which name the second one of a slot is.
+pub(super) struct Watch {
+    pub(super) registry: Rc<Registry>,
+    pub(super) token: Token,
+}
+
+impl DataSocket {
+    /// For a session between these two addresses.
+    pub(super) fn new(local: IpAddr, peer: IpAddr, secrecy: Secrecy, watch: Watch) -> Self {
+        Self {
+            local,
+            peer,
+            secrecy,
+            // Sessions do not all begin to look at the same port.
+            next_port: (watch.token.0 % usize::from(u16::MAX)) as u16,
+            watch,
+            state: State::Closed,
+            is_readable: false,
+            is_writable: false,
+            is_busy: false,
+        }
+    }
+
+    /// How bytes are encrypted.
+    pub(super) fn secrecy(&mut self) -> &mut Secrecy {
+        &mut self.secrecy
+    }
+
+    /// Notes what an event said; does no I/O.
+    pub(super) fn mark(&mut self, readable: bool, writable: bool) {
+        self.is_readable |= readable;
+        self.is_writable |= writable;
+    }
+
+    /// Does what the front-end wishes; whether there was anything.
+    pub(super) fn see_to_wish(&mut self, port: &mut DataPort) -> bool {
+        let Some(wish) = port.take_wish() else { return false };
+        let done = match wish {
+            Wish::Listen(ports) => self.listen(ports).map(Stage::Listening).map_err(|error| {
+                log::warn!("no port for a data connection: {error}");
+                Failure::NoPort
+            }),
+            Wish::Connect(address) => self.connect(address).map(|()| Stage::Closed).map_err(|error| {
+                log::debug!("no data connection to {address}: {error}");
+                Failure::Unreachable
+            }),
+            Wish::Open(security) => self.open(security),
+            Wish::Finish => match &mut self.state {
+                State::Open(open) => {
+                    open.is_finishing = true;
+                    Ok(Stage::Open)
+                }
+                _ => Err(Failure::Cut),
+            },
+            Wish::Close => {
+                self.close();
+                Ok(Stage::Closed)
+            }
+            Wish::Reset => {
+                self.reset();
+                Ok(Stage::Closed)
+            }
+        };
+        port.set_stage(done.unwrap_or_else(|failure| {
+            self.state = State::Closed;
+            Stage::Failed(failure)
+        }));
+        true
+    }
+
+    fn listen(&mut self, ports: Option<RangeInclusive<u16>>) -> io::Result<SocketAddr> {
+        // The old one first: its port may be the only free one.
+        self.state = State::Closed;
+        let mut listener = match ports {
+            None => TcpListener::bind(SocketAddr::new(self.local, 0))?,
+            Some(ports) => self.listen_within(&ports)?,
+        };
+        self.watch.registry.register(&mut listener, self.watch.token, Interest::READABLE)?;
+        let address = listener.local_addr()?;
+        (self.is_readable, self.is_writable) = (false, false);
+        self.state = State::Listening(listener);
+        Ok(address)
+    }
+
+    /// Tries a bounded number of the ports, so that a full range does not hold up the loop.
+    fn listen_within(&mut self, ports: &RangeInclusive<u16>) -> io::Result<TcpListener> {
+        let count = u32::from(*ports.end() - *ports.start()) + 1;
+        let mut result = Err(io::ErrorKind::AddrInUse.into());
+        for _ in 0..count.min(DATA_PORT_TRIES) {
+            self.next_port = self.next_port.wrapping_add(1);
+            let port = ports.start() + (u32::from(self.next_port) % count) as u16;
+            result = TcpListener::bind(SocketAddr::new(self.local, port));
+            match &result {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                _ => break,
+            }
+        }
+        result
+    }
+
+    fn connect(&mut self, address: SocketAddr) -> io::Result<()> {
+        let mut stream = TcpStream::connect(address)?;
+        self.watch.registry.register(&mut stream, self.watch.token, Interest::READABLE | Interest::WRITABLE)?;
+        (self.is_readable, self.is_writable) = (false, false);
+        self.state = State::Connecting(stream);
+        Ok(())
+    }
+
+    fn open(&mut self, security: Security) -> Result<Stage, Failure> {
+        let State::Connected(stream) = std::mem::replace(&mut self.state, State::Closed) else {
+            return Err(Failure::Cut);
+        };
+        let _ = stream.set_nodelay(true);
+        (self.is_readable, self.is_writable, self.is_busy) = (true, true, false);
+        let (transport, needs_resumption, needs_close_notify) = match security {
+            Security::Plain => (Transport::plain(stream), false, false),
+            Security::Sealed { needs_resumption, needs_close_notify } => {
+                let sealed = Transport::sealed(stream, &mut self.secrecy).map_err(|_| Failure::Cut)?;
+                (sealed, needs_resumption, needs_close_notify)
+            }
+        };
+        self.state = State::Open(Open { transport, needs_resumption, needs_close_notify, is_finishing: false });
+        Ok(Stage::Open)
+    }
+
+    fn close(&mut self) {
+        if let State::Open(Open { transport, .. }) = &mut self.state {
+            // The peer of an upload over TLS may wait for a last word; one that cannot be sent at
+            // once is not waited for.
+            transport.shutdown();
+        }
+        self.state = State::Closed;
+    }
+
+    fn reset(&mut self) {
+        if let State::Open(Open { transport, .. }) = &self.state {
+            // A peer that cannot be told by a reset is told by an end, and by the reply.
+            let _ = set_socket_linger(transport, Some(Duration::ZERO));
+        }
+        self.state = State::Closed;
+    }
+
+    // ---- Moving bytes ---------------------------------------------------------------------
+
+    /// Accepts, connects, or receives at most `allowance` bytes; how many, or 1 for anything else.
+    pub(super) fn fill(&mut self, port: &mut DataPort, allowance: usize) -> usize {
+        let result = match &mut self.state {
+            State::Listening(_) => self.accept(port),
+            State::Connecting(_) => self.take_connection(port),
+            State::Open(_) => self.receive(port, allowance),
+            State::Lingering(_) => Ok(self.linger()),
+            State::Closed | State::Connected(_) => Ok(0),
+        };
+        result.unwrap_or_else(|failure| self.fail(port, failure))
+    }
+
+    /// Takes the first connection that comes from the peer; others are turned away.
+    fn accept(&mut self, port: &mut DataPort) -> Result<usize, Failure> {
+        let State::Listening(listener) = &self.state else { return Ok(0) };
+        for _ in 0..DATA_ACCEPTS_PER_TURN {
+            if !self.is_readable {
+                return Ok(0);
+            }
+            match listener.accept() {
+                Ok((mut stream, from)) if from.ip().to_canonical() == self.peer => {
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    self.watch
+                        .registry
+                        .register(&mut stream, self.watch.token, interest)
+                        .map_err(|_| Failure::NoPort)?;
+                    self.state = State::Connected(stream);
+                    port.set_stage(Stage::Connected);
+                    return Ok(1);
+                }
+                Ok((_, from)) => log::warn!("a data connection of {} from {from} was refused", self.peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
+                Err(error) => log::debug!("a data connection of {} failed: {error}", self.peer),
+            }
+        }
+        Ok(1)
+    }
+
+    fn take_connection(&mut self, port: &mut DataPort) -> Result<usize, Failure> {
+        if !self.is_writable {
+            return Ok(0);
+        }
+        let State::Connecting(stream) = std::mem::replace(&mut self.state, State::Closed) else { return Ok(0) };
+        if !matches!(stream.take_error(), Ok(None)) || stream.peer_addr().is_err() {
+            return Err(Failure::Unreachable);
+        }
+        self.state = State::Connected(stream);
+        port.set_stage(Stage::Connected);
+        Ok(1)
+    }
+
+    fn receive(&mut self, port: &mut DataPort, allowance: usize) -> Result<usize, Failure> {
+        let State::Open(Open { transport, needs_resumption, needs_close_notify, .. }) = &mut self.state else {
+            return Ok(0);
+        };
+        if !(self.is_readable || transport.holds_input()) || port.lane.eof {
+            return Ok(0);
+        }
+        let capacity = if self.is_busy { INBOX_BYTES } else { INBOX_BYTES_FIRST };
+        let capacity = capacity.min(port.lane.inbox.filled().len().saturating_add(allowance));
+        let moved = match transport.fill(&mut port.lane.inbox, capacity) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !*needs_close_notify => Moved::End,
+            Err(error) => {
+                log::debug!("a data connection of {} ended: {error}", self.peer);
+                return Err(Failure::Cut);
+            }
+            Ok(moved) => moved,
+        };
+        if *needs_resumption && transport.is_resumed() == Some(false) {
+            return Err(Failure::NotResumed);
+        }
+        self.is_busy |= port.lane.inbox.filled().len() >= INBOX_BYTES_FIRST;
+        match moved {
+            Moved::Bytes(count) => return Ok(count),
+            Moved::Blocked => self.is_readable = false,
+            Moved::End => port.lane.eof = true,
+        }
+        Ok(usize::from(port.lane.eof))
+    }
+
+    /// Throws away what a peer still says to whom has finished.
+    fn linger(&mut self) -> usize {
+        let State::Lingering(transport) = &mut self.state else { return 0 };
+        let mut inbox = Buffer::default();
+        match transport.fill(&mut inbox, INBOX_BYTES_FIRST) {
+            Ok(Moved::Bytes(count)) => return count,
+            Ok(Moved::Blocked) => self.is_readable = false,
+            Ok(Moved::End) | Err(_) => self.state = State::Closed,
+        }
+        0
+    }
+
+    /// Sends what is in the port's outbox, at most about `allowance` bytes; how many.
+    pub(super) fn flush(&mut self, port: &mut DataPort, allowance: usize) -> usize {
+        self.send(port, allowance).unwrap_or_else(|failure| self.fail(port, failure))
+    }
+
+    fn send(&mut self, port: &mut DataPort, allowance: usize) -> Result<usize, Failure> {
+        let State::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
+        if !self.is_writable {
+            return Ok(0);
+        }
+        let mut sent = 0;
+        if !port.lane.outbox.is_empty() || transport.wants_flush() {
+            match transport.flush(&mut port.lane.outbox, allowance.min(FLUSH_BUDGET)) {
+                Ok(Moved::Bytes(count)) => sent = count,
+                Ok(Moved::Blocked | Moved::End) => self.is_writable = false,
+                Err(error) => {
+                    log::debug!("a data connection of {} ended: {error}", self.peer);
+                    return Err(Failure::Cut);
+                }
+            }
+        }
+        Ok(sent + self.end(port))
+    }
+
+    /// Ends the stream, once all is sent that was to be.
+    fn end(&mut self, port: &mut DataPort) -> usize {
+        let State::Open(Open { transport, is_finishing: true, .. }) = &mut self.state else { return 0 };
+        if !port.lane.outbox.is_empty() || transport.is_handshaking() {
+            return 0;
+        }
+        transport.shutdown();
+        if transport.wants_flush() {
+            self.is_writable = false;
+            return 0;
+        }
+        self.state = match std::mem::replace(&mut self.state, State::Closed) {
+            State::Open(open) => State::Lingering(open.transport),
+            other => other,
+        };
+        port.set_stage(Stage::Ended);
+        1
+    }
+
+    fn fail(&mut self, port: &mut DataPort, failure: Failure) -> usize {
+        self.state = State::Closed;
+        port.set_stage(Stage::Failed(failure));
+        1
+    }
+
+    /// Gives memory back before a sleep that may be long.
+    pub(super) fn release(&mut self) {
+        if let State::Open(Open { transport, .. }) | State::Lingering(transport) = &mut self.state {
+            transport.release();
+        }
+    }
+}
+
+impl Drop for DataSocket {
+    /// A connection that is dropped amid a transfer must not look as if it had come to its end.
+    fn drop(&mut self) {
+        self.reset();
+    }
+}

@@ -1,0 +1,83 @@
+//! What an upload starts with: nothing, what was kept of an earlier one, or a copy of the file it
+//! will replace.
+
+use super::plan::{UploadPlan, UploadStart};
+use crate::session::refusal::Refusal;
+use crate::store::StoreError;
+use crate::store::home::{Home, Meta, meta_of};
+use crate::store::staging::Staged;
+use std::fs::File;
+use std::rc::Rc;
+
+/// A file whose beginning is being copied. The file itself stays as it is.
+pub(super) struct Base {
+    pub(super) file: File,
+    /// Bytes wanted of it.
+    pub(super) length: u64,
+    meta: Meta,
+}
+
+impl Base {
+    /// What is there, if it is still the file it was: a copy of two versions is one of neither.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if meta_of(&self.file)?.identity == self.meta.identity { Ok(()) } else { Err(StoreError::Changed) }
+    }
+
+    /// Permission bits of the file.
+    pub(super) fn mode(&self) -> u32 {
+        self.meta.mode & 0o777
+    }
+}
+
+/// Opens the staged file of an upload, and what is to be copied into it first.
+pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan) -> Result<(Staged, Option<Base>), Refusal> {
+    match plan.start {
+        UploadStart::Empty => Ok((create(home, plan, 0)?, None)),
+        UploadStart::Kept => {
+            let kept = plan.id.map(|id| Staged::resume(Rc::clone(home), id, &plan.record())).transpose()?.flatten();
+            Ok((kept.map_or_else(|| create(home, plan, 0), Ok)?, None))
+        }
+        UploadStart::At(offset) => go_on(home, plan, Some(offset)),
+        UploadStart::End => go_on(home, plan, None),
+    }
+}
+
+/// Goes on at byte `at`, or at the end, of what is held for the path or of the file there.
+fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, at: Option<u64>) -> Result<(Staged, Option<Base>), Refusal> {
+    if plan.is_named_by_path()
+        && let Some(held) = home.held(&plan.path)?
+    {
+        let length = start_within(plan, at, held.size)?;
+        let resumed = Staged::resume_at(Rc::clone(home), &plan.record(), &plan.path, length, plan.length.promised())?;
+        if let Some(staged) = resumed {
+            return Ok((staged, None));
+        }
+    }
+    let there = match home.open(&plan.path) {
+        Ok(there) => Some(there),
+        Err(StoreError::NotFound) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let length = start_within(plan, at, there.as_ref().map_or(0, |(_, meta)| meta.size))?;
+    let staged = create(home, plan, length)?;
+    Ok((staged, there.map(|(file, meta)| Base { file, length, meta })))
+}
+
+/// The byte to go on at, if there are so many and the client did not announce fewer.
+fn start_within(plan: &UploadPlan, at: Option<u64>, size: u64) -> Result<u64, Refusal> {
+    match at.unwrap_or(size) {
+        length if length > size => Err(Refusal::BadOffset),
+        length if plan.length.is_exceeded_by(length) => Err(Refusal::SizeMismatch),
+        length => Ok(length),
+    }
+}
+
+/// Opens an empty staged file after promising room for what was announced, or for `base` bytes.
+/// The name that uploads to one path share is left to the one that has it: the new one is kept
+/// under none, both arrive, and the last to arrive stays.
+fn create(home: &Rc<Home>, plan: &mut UploadPlan, base: u64) -> Result<Staged, StoreError> {
+    if plan.is_named_by_path() {
+        plan.id = plan.id.filter(|id| !home.is_uploading(id));
+    }
+    Staged::create(Rc::clone(home), plan.id, plan.length.promised().max(base))
+}

@@ -1,0 +1,117 @@
+//! The end of an upload: synced as the policy says, and made to appear by one rename.
+
+use super::plan::{Stored, UploadPlan};
+use crate::config::SyncPolicy;
+use crate::session::refusal::Refusal;
+use crate::store::home::{Home, reopen_folder};
+use crate::store::staging::Staged;
+use crate::store::syncer::{Flush, Synced, Ticket};
+use crate::store::{Store, StoreError};
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// An upload whose bytes are all there, and verified if there was something to verify them by.
+pub struct Commit {
+    /// What was announced.
+    pub plan: UploadPlan,
+    /// When the upload began.
+    pub started: Instant,
+    /// First byte that came in this session.
+    pub offset: u64,
+    /// What will have been stored.
+    pub stored: Stored,
+    /// Permission bits of the file that this goes on with.
+    pub(super) mode: Option<u32>,
+    pub(super) step: CommitStep,
+}
+
+pub(super) enum CommitStep {
+    /// To be synced, or renamed.
+    Verified(Staged),
+    /// Content on its way to the disk.
+    SyncingData(Staged, Ticket),
+    /// Content on disk.
+    Synced(Staged),
+    /// Renamed; the folder is to be synced, and then those above it.
+    Renamed(File),
+    /// The folder is on its way to the disk.
+    SyncingFolder(Arc<File>, Ticket),
+    /// The folder is on disk.
+    FolderSynced(Arc<File>),
+    /// Done.
+    Done,
+}
+
+impl Commit {
+    /// Goes on as far as possible without waiting; what was stored once it is.
+    pub fn advance(
+        &mut self,
+        home: &Home,
+        store: &mut Store,
+        sync: SyncPolicy,
+        owner: u64,
+    ) -> Result<Option<Stored>, Refusal> {
+        loop {
+            self.step = match std::mem::replace(&mut self.step, CommitStep::Done) {
+                CommitStep::Verified(staged) => {
+                    if let Some(mtime_ns) = self.plan.mtime_ns {
+                        staged.set_mtime(mtime_ns)?;
+                    }
+                    if let Some(mode) = self.mode {
+                        staged.set_mode(mode)?;
+                    }
+                    if sync == SyncPolicy::None {
+                        CommitStep::Synced(staged)
+                    } else {
+                        let ticket = store.syncer.sync(owner, Arc::clone(staged.file()), Flush::Data);
+                        CommitStep::SyncingData(staged, ticket)
+                    }
+                }
+                CommitStep::Synced(staged) => {
+                    let folder = self.rename(store, staged)?;
+                    if sync == SyncPolicy::Full {
+                        CommitStep::Renamed(reopen_folder(folder)?.into())
+                    } else {
+                        CommitStep::Done
+                    }
+                }
+                CommitStep::Renamed(folder) => {
+                    let folder = Arc::new(folder);
+                    let ticket = store.syncer.sync(owner, Arc::clone(&folder), Flush::Folder);
+                    CommitStep::SyncingFolder(folder, ticket)
+                }
+                // The name is on disk only if the folders on the way to it are; they may be new.
+                CommitStep::FolderSynced(folder) => match home.folder_above(&folder)? {
+                    Some(above) => CommitStep::Renamed(above.into()),
+                    None => CommitStep::Done,
+                },
+                CommitStep::Done => return Ok(Some(self.stored)),
+                waiting => {
+                    self.step = waiting;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    fn rename(&self, store: &Store, staged: Staged) -> Result<File, StoreError> {
+        staged.commit(&self.plan.path, self.plan.replace, |replaced| self.plan.accepts(store, replaced))
+    }
+
+    /// Takes the answer to a sync.
+    pub fn synced(&mut self, synced: Synced) -> Result<(), Refusal> {
+        self.step = match std::mem::replace(&mut self.step, CommitStep::Done) {
+            CommitStep::SyncingData(staged, ticket) if ticket == synced.ticket => {
+                synced.result.map_err(StoreError::from)?;
+                CommitStep::Synced(staged)
+            }
+            CommitStep::SyncingFolder(folder, ticket) if ticket == synced.ticket => {
+                synced.result.map_err(StoreError::from)?;
+                CommitStep::FolderSynced(folder)
+            }
+            other => other,
+        };
+        Ok(())
+    }
+}

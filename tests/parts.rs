@@ -1,0 +1,623 @@
+//! Uploads of protocols that have neither ids nor digests: what is cut off is held for its path
+//! and found again, a file is gone on with in a copy, and nothing appears before it is whole.
+
+mod support;
+
+use berth::config::SyncPolicy;
+use berth::digest::Digest;
+use berth::lane::Budget;
+use berth::limits::{PIECE_BYTES, RESUME_BYTES_MIN, TURN_BUDGET, UNSYNCED_BYTES_MAX};
+use berth::session::download::{DownloadPlan, DownloadStart, Fetched};
+use berth::session::password::PasswordLogin;
+use berth::session::state::StateName;
+use berth::session::upload::{Length, Stored, UploadPlan, UploadStart};
+use berth::session::verb::Verb;
+use berth::session::{Phase, Refusal, Session};
+use berth::upload_id::UploadId;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use support::{MIB, PASSWORD, Rights, Server, USER, content, vpath, write};
+use zeroize::Zeroizing;
+
+const KEPT_FROM: usize = RESUME_BYTES_MIN as usize;
+
+fn log_in(server: &mut Server) -> Session {
+    let mut session = server.new_session();
+    let (password, mut budget) = (Zeroizing::new(PASSWORD.to_string()), Budget::new(u64::MAX));
+    session.begin_password_login(&mut server.service, USER, password).expect("begins");
+    let login = session.advance_password_login(&mut server.service, &mut budget, server.now);
+    assert_eq!(login, Ok(PasswordLogin::Welcome));
+    session
+}
+
+/// An upload as somebody asks for it who knows a path and an offset.
+fn plan(path: &str, start: UploadStart) -> UploadPlan {
+    let path = vpath(path);
+    let id = Some(UploadId::of_path(&path));
+    UploadPlan { path, length: Length::Unknown, mtime_ns: None, replace: true, if_etag: None, id, start, hash: false }
+}
+
+fn begin(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result<u64, Refusal> {
+    while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET))? {}
+    session.begin_upload(&server.service, plan, server.now)?;
+    prepare(server, session).map(|(offset, _)| offset)
+}
+
+/// Turn after turn until bytes may come. Each turn keeps to its budget.
+fn prepare(server: &mut Server, session: &mut Session) -> Result<(u64, Option<Digest>), Refusal> {
+    loop {
+        let before = session.uploaded_bytes();
+        let ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET))?;
+        assert!(session.uploaded_bytes() <= before.map(|bytes| bytes + TURN_BUDGET));
+        if let Some(ready) = ready {
+            return Ok(ready);
+        }
+        deliver_syncs(server, session);
+    }
+}
+
+fn deliver_syncs(server: &mut Server, session: &mut Session) {
+    while let Some(synced) = server.service.store.syncer.take_synced() {
+        session.synced(synced).expect("the disk works");
+    }
+}
+
+fn send(server: &mut Server, session: &mut Session, mut bytes: &[u8]) -> Result<(), Refusal> {
+    while !bytes.is_empty() {
+        let count = session.store(&mut server.service, &bytes[..bytes.len().min(PIECE_BYTES)])?;
+        if count == 0 {
+            deliver_syncs(server, session);
+        }
+        bytes = &bytes[count..];
+    }
+    Ok(())
+}
+
+fn complete(server: &mut Server, session: &mut Session) -> Result<Stored, Refusal> {
+    session.complete_upload(server.now)?;
+    loop {
+        if let Some(stored) = session.advance_commit(&mut server.service, server.now)? {
+            return Ok(stored);
+        }
+        deliver_syncs(server, session);
+    }
+}
+
+fn put(server: &mut Server, session: &mut Session, plan: UploadPlan, bytes: &[u8]) -> Result<Stored, Refusal> {
+    begin(server, session, plan)?;
+    send(server, session, bytes)?;
+    complete(server, session)
+}
+
+/// Sends `bytes` from byte `at` of the whole on, and is cut off.
+fn cut(server: &mut Server, path: &str, start: UploadStart, bytes: &[u8]) {
+    let mut session = log_in(server);
+    begin(server, &mut session, plan(path, start)).expect("begins");
+    send(server, &mut session, bytes).expect("room");
+    session.abort(Refusal::Cut, server.now).expect("an upload is running");
+    assert_eq!(session.state_name(), StateName::Command);
+}
+
+/// Puts `content` at `path` past the server, so that it is newer than whatever is held for it.
+fn write_newer(server: &mut Server, path: &str, content: &[u8]) {
+    let held = part_ctime(server, path);
+    while fs::metadata(server.at(path)).map_or(0, |meta| ctime(&meta)) <= held {
+        write(&server.at(path), content);
+    }
+}
+
+fn part_ctime(server: &Server, path: &str) -> i128 {
+    let part = server.at(".berth").join(format!("{}.part", UploadId::of_path(&vpath(path))));
+    fs::metadata(part).map_or(0, |meta| ctime(&meta))
+}
+
+fn ctime(meta: &fs::Metadata) -> i128 {
+    i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec())
+}
+
+/// Old content, whose time is surely past when an upload begins.
+fn write_older(server: &mut Server, path: &str, content: &[u8]) {
+    write(&server.at(path), content);
+    let (written, probe) = (ctime(&fs::metadata(server.at(path)).expect("there")), server.root().join("probe"));
+    loop {
+        write(&probe, b"");
+        if ctime(&fs::metadata(&probe).expect("there")) > written {
+            return;
+        }
+    }
+}
+
+fn size_told(session: &Session, path: &str) -> Result<u64, Refusal> {
+    session.stat_resumable(&vpath(path)).map(|meta| meta.size)
+}
+
+#[track_caller]
+fn check_ledger(server: &mut Server) {
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+    assert_eq!(server.capability().ledger().state().reserved.bytes, 0);
+}
+
+fn read(server: &Server, path: &str) -> Vec<u8> {
+    fs::read(server.at(path)).expect("there")
+}
+
+// ---- Ends without proof -------------------------------------------------------------------
+
+#[test]
+fn an_upload_without_size_or_digest_appears_when_its_data_ends() {
+    for hash in [false, true] {
+        let mut server = Server::new();
+        let (mut session, whole) = (log_in(&mut server), content(1, MIB + 5));
+        write(&server.at("file"), b"old");
+        let plan = UploadPlan { hash, ..plan("/file", UploadStart::Empty) };
+        begin(&mut server, &mut session, plan).expect("begins");
+        send(&mut server, &mut session, &whole).expect("room");
+        assert_eq!(session.uploaded_bytes(), Some(whole.len() as u64));
+        assert_eq!(read(&server, "file"), b"old");
+        let stored = complete(&mut server, &mut session).expect("stored");
+        assert_eq!(stored, Stored { size: whole.len() as u64, digest: hash.then(|| Digest::of(&whole)) });
+        assert_eq!(session.uploaded_bytes(), None);
+        assert!(read(&server, "file") == whole);
+        assert!(server.is_staging_empty());
+        check_ledger(&mut server);
+    }
+}
+
+#[test]
+fn fewer_bytes_than_promised_never_appear_and_are_held() {
+    let mut server = Server::with_quota(10 * MIB as u64);
+    let (mut session, whole) = (log_in(&mut server), content(2, 2 * MIB));
+    write(&server.at("file"), b"old");
+    let at_least = |start| UploadPlan { length: Length::AtLeast(2 * MIB as u64), ..plan("/file", start) };
+    begin(&mut server, &mut session, at_least(UploadStart::Empty)).expect("begins");
+    assert_eq!(server.capability().ledger().state().reserved.bytes, 2 * MIB as u64, "promised at once");
+    send(&mut server, &mut session, &whole[..2 * MIB - 1]).expect("room");
+    assert_eq!(complete(&mut server, &mut session), Err(Refusal::SizeMismatch));
+    assert_eq!((read(&server, "file"), session.state_name()), (b"old".to_vec(), StateName::Command));
+    check_ledger(&mut server);
+    let more = [&whole[..], b"more"].concat();
+    assert_eq!(begin(&mut server, &mut session, at_least(UploadStart::End)), Ok(2 * MIB as u64 - 1));
+    send(&mut server, &mut session, &more[2 * MIB - 1..]).expect("room");
+    assert!(complete(&mut server, &mut session).is_ok(), "more than promised is welcome");
+    assert!(read(&server, "file") == more);
+    let too_much = UploadPlan { length: Length::AtLeast(20 * MIB as u64), ..plan("/new", UploadStart::Empty) };
+    assert_eq!(begin(&mut server, &mut session, too_much), Err(Refusal::QuotaBytes));
+    check_ledger(&mut server);
+}
+
+#[test]
+fn an_upload_cut_off_is_told_of_and_goes_on_from_its_end_or_any_byte_before_it() {
+    let whole = content(3, 3 * MIB);
+    for start in
+        [UploadStart::End, UploadStart::At(2 * MIB as u64 + 3), UploadStart::At(KEPT_FROM as u64), UploadStart::At(9)]
+    {
+        for hash in [false, true] {
+            let mut server = Server::new();
+            write_older(&mut server, "file", b"old");
+            cut(&mut server, "/file", UploadStart::Empty, &whole[..2 * MIB + 3]);
+            check_ledger(&mut server);
+            let mut session = log_in(&mut server);
+            assert_eq!(size_told(&session, "/file"), Ok(2 * MIB as u64 + 3));
+            assert_eq!(session.stat(&server.service, &vpath("/file")).map(|found| found.0.size), Ok(3));
+            let plan = UploadPlan { hash, ..plan("/file", start) };
+            let offset = begin(&mut server, &mut session, plan).expect("begins");
+            assert!(matches!(start, UploadStart::End) || start == UploadStart::At(offset), "{start:?} at {offset}");
+            send(&mut server, &mut session, &whole[offset as usize..]).expect("room");
+            let stored = complete(&mut server, &mut session).expect("stored");
+            assert_eq!(stored.digest, hash.then(|| Digest::of(&whole)));
+            assert!(read(&server, "file") == whole, "{start:?}");
+            assert!(server.is_staging_empty(), "{:?}", server.staged_names());
+            assert_eq!(size_told(&session, "/file"), Ok(whole.len() as u64));
+            check_ledger(&mut server);
+        }
+    }
+}
+
+#[test]
+fn what_is_held_is_cut_back_to_the_byte_asked_for_and_only_worth_keeping_from_a_size_on() {
+    for (at, is_kept) in [(KEPT_FROM + 1, true), (KEPT_FROM, true), (KEPT_FROM - 1, false), (0, false)] {
+        let mut server = Server::new();
+        cut(&mut server, "/file", UploadStart::Empty, &content(4, 2 * MIB));
+        cut(&mut server, "/file", UploadStart::At(at as u64), b"");
+        assert_eq!(server.is_staging_empty(), !is_kept, "at {at}");
+        let told = size_told(&log_in(&mut server), "/file");
+        assert_eq!(told, if is_kept { Ok(at as u64) } else { Err(Refusal::NotFound) });
+        check_ledger(&mut server);
+    }
+}
+
+#[test]
+fn after_the_machine_went_down_the_bytes_that_can_be_relied_on_are_told_and_gone_on_with() {
+    let whole = content(5, 3 * MIB);
+    let mut server = Server::new();
+    cut(&mut server, "/file", UploadStart::Empty, &whole[..2 * MIB]);
+    let record = server.at(".berth").join(format!("{}.json", UploadId::of_path(&vpath("/file"))));
+    let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&record).expect("there")).expect("JSON");
+    (kept["boot"], kept["synced"]) = ("of another start of the machine".into(), (MIB + 7).into());
+    write(&record, kept.to_string().as_bytes());
+    server.restart();
+    let mut session = log_in(&mut server);
+    assert_eq!(size_told(&session, "/file"), Ok(MIB as u64 + 7));
+    assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Ok(MIB as u64 + 7));
+    send(&mut server, &mut session, &whole[MIB + 7..]).expect("room");
+    complete(&mut server, &mut session).expect("stored");
+    assert!(read(&server, "file") == whole);
+    check_ledger(&mut server);
+}
+
+#[test]
+fn bytes_written_anew_after_a_cut_back_are_not_trusted_as_synced() {
+    let mut server = Server::new();
+    server.set_sync(SyncPolicy::Data);
+    let (mut session, size) = (log_in(&mut server), 9 * MIB);
+    begin(&mut server, &mut session, plan("/file", UploadStart::Empty)).expect("begins");
+    send(&mut server, &mut session, &content(6, size)).expect("room");
+    deliver_syncs(&mut server, &mut session);
+    session.abort(Refusal::Cut, server.now).expect("running");
+    let record = server.at(".berth").join(format!("{}.json", UploadId::of_path(&vpath("/file"))));
+    let synced = || -> u64 {
+        let kept: serde_json::Value = serde_json::from_slice(&fs::read(&record).expect("there")).expect("JSON");
+        kept["synced"].as_u64().expect("a number")
+    };
+    assert!(synced() >= 8 * MIB as u64);
+    cut(&mut server, "/file", UploadStart::At(2 * MIB as u64), &content(7, MIB));
+    assert_eq!(synced(), 2 * MIB as u64);
+}
+
+#[test]
+fn what_is_held_and_older_than_the_file_is_neither_told_of_nor_used_and_goes() {
+    for (start, arrives) in [
+        (UploadStart::Empty, &b"!"[..]),
+        (UploadStart::At(3), b"new!"),
+        (UploadStart::At(0), b"!"),
+        (UploadStart::End, b"newer!"),
+    ] {
+        let mut server = Server::new();
+        cut(&mut server, "/file", UploadStart::Empty, &content(8, 2 * MIB));
+        write_newer(&mut server, "file", b"newer");
+        // What a user says of its time does not matter.
+        let mut session = log_in(&mut server);
+        while !session.settle(Verb::SetMtime, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
+        session.set_mtime(&vpath("/file"), 1_000_000_000).expect("set");
+        assert_eq!(size_told(&session, "/file"), Ok(5));
+        put(&mut server, &mut session, plan("/file", start), b"!").expect("stored");
+        assert_eq!(read(&server, "file"), arrives, "{start:?}");
+        assert!(server.is_staging_empty(), "{start:?}: {:?}", server.staged_names());
+        server.capability().ledger().begin_recount();
+        check_ledger(&mut server);
+    }
+}
+
+#[test]
+fn a_file_moved_over_the_name_is_newer_than_what_is_held_however_old_its_content_is() {
+    let mut server = Server::new();
+    write_older(&mut server, "other", b"other");
+    cut(&mut server, "/file", UploadStart::Empty, &content(9, 2 * MIB));
+    let session = log_in(&mut server);
+    let held = part_ctime(&server, "/file");
+    let (mut from, mut to) = ("/other", "/file");
+    loop {
+        session.rename(&vpath(from), &vpath(to), true).expect("moved");
+        if to == "/file" && ctime(&fs::metadata(server.at("file")).expect("there")) > held {
+            break;
+        }
+        (from, to) = (to, from);
+    }
+    assert_eq!(size_told(&session, "/file"), Ok(5));
+}
+
+#[test]
+fn what_is_held_expires_untold() {
+    let mut server = Server::new();
+    cut(&mut server, "/file", UploadStart::Empty, &content(10, 2 * MIB));
+    server.set_clock(8 * 24 * 3600);
+    let mut session = log_in(&mut server);
+    assert_eq!(size_told(&session, "/file"), Err(Refusal::NotFound));
+    assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Ok(0));
+    session.abort(Refusal::Cut, server.now).expect("running");
+    assert!(server.is_staging_empty());
+}
+
+#[test]
+fn offsets_past_the_end_are_refused_and_change_nothing() {
+    let mut server = Server::new();
+    let mut session = log_in(&mut server);
+    write_older(&mut server, "file", b"0123456789");
+    let at = |path, offset| plan(path, UploadStart::At(offset));
+    assert_eq!(begin(&mut server, &mut session, at("/file", 11)), Err(Refusal::BadOffset));
+    assert_eq!(begin(&mut server, &mut session, at("/none", 1)), Err(Refusal::BadOffset));
+    assert!(server.is_staging_empty());
+    cut(&mut server, "/file", UploadStart::Empty, &content(11, 2 * MIB));
+    assert_eq!(begin(&mut server, &mut session, at("/file", 2 * MIB as u64 + 1)), Err(Refusal::BadOffset));
+    assert_eq!(size_told(&session, "/file"), Ok(2 * MIB as u64));
+    let announced = UploadPlan { length: Length::Exactly(5), ..at("/file", 6) };
+    assert_eq!(begin(&mut server, &mut session, announced), Err(Refusal::SizeMismatch));
+    assert_eq!(session.state_name(), StateName::Command);
+    check_ledger(&mut server);
+}
+
+// ---- Going on with a file -----------------------------------------------------------------
+
+#[test]
+fn a_file_is_gone_on_with_in_a_copy_and_stays_whole_until_that_appears() {
+    let old = content(12, 2 * MIB + 77);
+    for (start, kept) in
+        [(UploadStart::End, old.len()), (UploadStart::At(MIB as u64 + 1), MIB + 1), (UploadStart::At(0), 0)]
+    {
+        for hash in [false, true] {
+            let mut server = Server::new();
+            let mut session = log_in(&mut server);
+            write(&server.at("file"), &old);
+            fs::set_permissions(server.at("file"), fs::Permissions::from_mode(0o640)).expect("changed");
+            let plan = UploadPlan { hash, ..plan("/file", start) };
+            assert_eq!(begin(&mut server, &mut session, plan), Ok(kept as u64));
+            assert_eq!(session.uploaded_bytes(), Some(kept as u64));
+            send(&mut server, &mut session, b"and more").expect("room");
+            assert!(read(&server, "file") == old);
+            let whole = [&old[..kept], b"and more"].concat();
+            let stored = complete(&mut server, &mut session).expect("stored");
+            assert_eq!(stored, Stored { size: whole.len() as u64, digest: hash.then(|| Digest::of(&whole)) });
+            assert!(read(&server, "file") == whole, "{start:?}");
+            let mode = fs::metadata(server.at("file")).expect("there").permissions().mode() & 0o777;
+            assert_eq!(mode, 0o640, "it is the same file to its user");
+            assert!(server.is_staging_empty());
+            server.capability().ledger().begin_recount();
+            check_ledger(&mut server);
+        }
+    }
+}
+
+#[test]
+fn appending_to_nothing_makes_a_file() {
+    let mut server = Server::new();
+    let mut session = log_in(&mut server);
+    put(&mut server, &mut session, plan("/log", UploadStart::End), b"one,").expect("stored");
+    put(&mut server, &mut session, plan("/log", UploadStart::End), b"two").expect("stored");
+    assert_eq!(read(&server, "log"), b"one,two");
+    check_ledger(&mut server);
+}
+
+#[test]
+fn a_copy_wherever_it_is_cut_off_leaves_the_file_and_nothing_else() {
+    let old = content(13, 2 * MIB);
+    for turns in 0..=2 * MIB / PIECE_BYTES {
+        for is_killed in [false, true] {
+            let mut server = Server::new();
+            let mut session = log_in(&mut server);
+            write_older(&mut server, "file", &old);
+            while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
+            session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+            assert_eq!(session.phase(), Phase::Working);
+            for _ in 0..turns {
+                assert_eq!(
+                    session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)).map(drop),
+                    Ok(())
+                );
+            }
+            let early = session.store(&mut server.service, b"early");
+            assert_eq!(early.is_ok(), turns == 2 * MIB / PIECE_BYTES, "after {turns} turns: {early:?}");
+            if is_killed {
+                std::mem::forget(session);
+                server = server.restarted_after_a_kill();
+            } else {
+                let ledger = server.capability();
+                assert_eq!(ledger.ledger().state().used.bytes, server.usage_on_disk().0, "after {turns} turns");
+                session.close(None, server.now);
+                assert!(server.is_staging_empty() || early.is_ok());
+            }
+            assert!(read(&server, "file") == old);
+            check_ledger(&mut server);
+            let told = if early.is_ok() { 2 * MIB as u64 + 5 } else { 2 * MIB as u64 };
+            assert_eq!(size_told(&log_in(&mut server), "/file"), Ok(told), "after {turns} turns");
+        }
+    }
+}
+
+#[test]
+fn an_upload_is_not_complete_before_its_copy_is() {
+    let mut server = Server::new();
+    let mut session = log_in(&mut server);
+    write(&server.at("file"), &content(14, MIB));
+    while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
+    session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+    assert_eq!(session.complete_upload(server.now), Err(Refusal::WrongState));
+    assert_eq!(session.state_name(), StateName::Upload);
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_copied_is_not_gone_on_with() {
+    let mut server = Server::new();
+    let mut session = log_in(&mut server);
+    for other in [b"short".to_vec(), content(16, 2 * MIB)] {
+        write_older(&mut server, "file", &content(15, 2 * MIB));
+        while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
+        session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+        assert_eq!(session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)), Ok(None));
+        write(&server.at("file"), &other);
+        assert_eq!(prepare(&mut server, &mut session), Err(Refusal::Changed));
+        session.abort(Refusal::Changed, server.now).expect("running");
+        assert!(server.is_staging_empty());
+        assert_eq!(server.capability().ledger().state().reserved.bytes, 0);
+    }
+}
+
+#[test]
+fn a_copy_needs_room_beside_the_file_and_is_refused_at_once_without() {
+    let mut server = Server::with_quota(5 * MIB as u64);
+    let mut session = log_in(&mut server);
+    write(&server.at("file"), &content(17, 3 * MIB));
+    assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Err(Refusal::QuotaBytes));
+    assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::At(MIB as u64))), Ok(MIB as u64));
+    let stored = send(&mut server, &mut session, &content(18, 2 * MIB));
+    assert_eq!(stored, Err(Refusal::QuotaBytes));
+    session.abort(Refusal::QuotaBytes, server.now).expect("running");
+    assert!(read(&server, "file") == content(17, 3 * MIB));
+    check_ledger(&mut server);
+}
+
+#[test]
+fn a_copy_waits_for_a_disk_that_is_behind() {
+    let mut server = Server::new();
+    server.set_sync(SyncPolicy::Data);
+    let mut session = log_in(&mut server);
+    write(&server.at("file"), &content(19, 20 * MIB));
+    while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
+    session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+    let mut ready = Ok(None);
+    while ready == Ok(None) && !session.waits_for_sync() {
+        ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET));
+    }
+    assert_eq!((ready, session.uploaded_bytes()), (Ok(None), Some(UNSYNCED_BYTES_MAX)));
+    assert_eq!(session.phase(), Phase::Working);
+    let still = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET));
+    assert_eq!((still, session.uploaded_bytes()), (Ok(None), Some(UNSYNCED_BYTES_MAX)), "nothing more is written");
+    assert!(server.service.store.syncer.has_work(), "it was asked for a sync");
+    assert_eq!(prepare(&mut server, &mut session), Ok((20 * MIB as u64, None)));
+    complete(&mut server, &mut session).expect("stored");
+    assert!(read(&server, "file") == content(19, 20 * MIB));
+}
+
+// ---- Two at once --------------------------------------------------------------------------
+
+#[test]
+fn two_uploads_of_one_name_at_once_both_arrive_and_the_last_stays() {
+    let (one, two) = (content(20, 2 * MIB), content(21, 2 * MIB + 9));
+    for first_ends_first in [true, false] {
+        let mut server = Server::new();
+        let (mut first, mut second) = (log_in(&mut server), log_in(&mut server));
+        begin(&mut server, &mut first, plan("/file", UploadStart::Empty)).expect("begins");
+        send(&mut server, &mut first, &one[..MIB + 1]).expect("room");
+        begin(&mut server, &mut second, plan("/file", UploadStart::Empty)).expect("begins");
+        send(&mut server, &mut second, &two).expect("room");
+        send(&mut server, &mut first, &one[MIB + 1..]).expect("nobody took it over");
+        let (earlier, later) = if first_ends_first { (&mut first, &mut second) } else { (&mut second, &mut first) };
+        complete(&mut server, earlier).expect("stored");
+        complete(&mut server, later).expect("stored");
+        assert!(read(&server, "file") == if first_ends_first { &two[..] } else { &one[..] });
+        assert!(server.is_staging_empty());
+        check_ledger(&mut server);
+    }
+}
+
+#[test]
+fn who_comes_back_before_the_server_missed_him_goes_on_with_his_own_upload() {
+    let whole = content(22, 3 * MIB);
+    let mut server = Server::new();
+    write_older(&mut server, "file", b"old");
+    let (mut lost, mut back) = (log_in(&mut server), log_in(&mut server));
+    begin(&mut server, &mut lost, plan("/file", UploadStart::Empty)).expect("begins");
+    send(&mut server, &mut lost, &whole[..2 * MIB]).expect("room");
+    assert_eq!(size_told(&back, "/file"), Ok(2 * MIB as u64));
+    assert_eq!(begin(&mut server, &mut back, plan("/file", UploadStart::End)), Ok(2 * MIB as u64));
+    assert_eq!(send(&mut server, &mut lost, b"late"), Err(Refusal::Superseded));
+    lost.abort(Refusal::Superseded, server.now).expect("running");
+    send(&mut server, &mut back, &whole[2 * MIB..]).expect("room");
+    complete(&mut server, &mut back).expect("stored");
+    assert!(read(&server, "file") == whole);
+    assert!(server.is_staging_empty());
+    check_ledger(&mut server);
+}
+
+#[test]
+fn two_that_append_to_a_small_file_at_once_both_end_well() {
+    let mut server = Server::new();
+    let (mut one, mut two) = (log_in(&mut server), log_in(&mut server));
+    write(&server.at("log"), b"log:");
+    assert_eq!(begin(&mut server, &mut one, plan("/log", UploadStart::End)), Ok(4));
+    assert_eq!(begin(&mut server, &mut two, plan("/log", UploadStart::End)), Ok(4));
+    send(&mut server, &mut one, b"one").expect("room");
+    send(&mut server, &mut two, b"two").expect("room");
+    complete(&mut server, &mut one).expect("stored");
+    complete(&mut server, &mut two).expect("stored");
+    assert_eq!(read(&server, "log"), b"log:two");
+    assert!(server.is_staging_empty());
+}
+
+// ---- Downloads and attributes -------------------------------------------------------------
+
+/// All there is from `start` on, and how the download ended. Ranges are read as the loop would.
+fn download(
+    server: &mut Server,
+    path: &str,
+    start: DownloadStart,
+    hash: bool,
+) -> Result<(Vec<u8>, u64, Option<Digest>, u32), Refusal> {
+    let mut session = log_in(server);
+    session.begin_download(&server.service, DownloadPlan { path: vpath(path), start, hash }, server.now)?;
+    while session.prepare_download(&server.service, &mut Budget::new(TURN_BUDGET))?.is_none() {}
+    let (mut all, mut ranges) = (Vec::new(), 0);
+    loop {
+        let mut budget = Budget::new(TURN_BUDGET);
+        match session.fetch(&mut server.service, &mut all, usize::MAX, true, &mut budget, server.now)? {
+            Fetched::Bytes(_) => {}
+            Fetched::Range(range) => {
+                let mut bytes = vec![0; range.length as usize];
+                std::os::unix::fs::FileExt::read_exact_at(&*range.file, &mut bytes, range.offset).expect("readable");
+                all.extend_from_slice(&bytes);
+                ranges += 1;
+            }
+            Fetched::End(size, digest) => return Ok((all, size, digest, ranges)),
+        }
+    }
+}
+
+#[test]
+fn a_download_begins_at_the_byte_asked_for_and_is_hashed_only_on_request() {
+    let mut server = Server::new();
+    let whole = content(23, MIB + 11);
+    write(&server.at("file"), &whole);
+    for at in [0, 1, MIB, whole.len()] {
+        let size = whole.len() as u64;
+        let got = download(&mut server, "/file", DownloadStart::At(at as u64), false).expect("readable");
+        assert!(got.0 == whole[at..], "at {at}");
+        assert_eq!((got.1, got.2, got.3 > 0), (size, None, at < whole.len()), "at {at}: nothing is read here");
+        let got = download(&mut server, "/file", DownloadStart::At(at as u64), true).expect("readable");
+        assert!(got.0 == whole[at..], "at {at}");
+        assert_eq!((got.1, got.2, got.3), (size, Some(Digest::of(&whole)), 0), "at {at}");
+    }
+    let past = download(&mut server, "/file", DownloadStart::At(whole.len() as u64 + 1), false);
+    assert_eq!(past.err(), Some(Refusal::BadOffset));
+}
+
+#[test]
+fn times_and_modes_are_set_of_what_is_in_the_home_and_of_nothing_else() {
+    let mut server = Server::new();
+    let session = log_in(&mut server);
+    write(&server.at("file"), b"content");
+    fs::create_dir(server.at("folder")).expect("mkdir");
+    write(&server.root().join("outside"), b"out");
+    std::os::unix::fs::symlink("../../outside", server.at("out")).expect("symlink");
+    std::os::unix::fs::symlink("file", server.at("in")).expect("symlink");
+    rustix::fs::mknodat(rustix::fs::CWD, server.at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .expect("mkfifo");
+    let mode = |path: &str| fs::metadata(server.at(path)).expect("there").permissions().mode() & 0o7777;
+    for time in [-1_500_000_000, 0, 1_700_000_000_123_456_789] {
+        for path in ["/file", "/folder", "/in"] {
+            session.set_mtime(&vpath(path), time).expect("set");
+            let meta = session.stat(&server.service, &vpath(path)).expect("there").0;
+            assert_eq!(meta.mtime_ns, time, "{path}");
+        }
+    }
+    session.set_mode(&vpath("/in"), 0o7755).expect("set");
+    assert_eq!(mode("file"), 0o755, "no more than permissions");
+    session.set_mode(&vpath("/file"), 0).expect("set");
+    session.set_mode(&vpath("/folder"), 0).expect("set");
+    assert_eq!((mode("file"), mode("folder")), (0o400, 0o700), "the server can still read and count");
+    session.set_mode(&vpath("/file"), 0o640).expect("set again");
+    for (path, refusal) in [
+        ("/", Refusal::BadName),
+        ("/.berth", Refusal::BadName),
+        ("/out", Refusal::OutsideHome),
+        ("/pipe", Refusal::NotAFile),
+        ("/none", Refusal::NotFound),
+        ("/file/below", Refusal::NotADirectory),
+    ] {
+        assert_eq!(session.set_mode(&vpath(path), 0o600), Err(refusal), "{path}");
+        assert_eq!(session.set_mtime(&vpath(path), 0), Err(refusal), "{path}");
+    }
+    let mut server = Server::with(Rights { read_only: true, ..Rights::default() });
+    write(&server.at("file"), b"content");
+    let session = log_in(&mut server);
+    assert_eq!(session.set_mode(&vpath("/file"), 0o600), Err(Refusal::ReadOnly));
+    assert_eq!(session.set_mtime(&vpath("/file"), 0), Err(Refusal::ReadOnly));
+}
