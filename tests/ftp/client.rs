@@ -334,8 +334,19 @@ impl Data {
         content
     }
 
-    /// The end of data, over TLS with its last word.
+    /// The end of data, over TLS with its last word; what the server still says there is read, since
+    /// closing a socket with something unread is a reset.
     pub(crate) fn finish(mut self) {
+        self.end();
+        let _ = self.wire.read_to_end(&mut Vec::new());
+    }
+
+    /// The same, and the connection is closed at once.
+    pub(crate) fn finish_unread(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
         self.wire.close();
         let _ = self.wire.stream().shutdown(Shutdown::Write);
     }

@@ -182,7 +182,8 @@ fn a_digest_is_the_one_that_sha256sum_prints() {
     scene.write("large", &content);
     let mut client = scene.login();
     let digest = sha256(&content);
-    assert_eq!(client.ask("HASH large").expect(&[213]).text(), format!("SHA-256 0-{} {digest} large", content.len()));
+    let hash = client.ask("HASH large").expect(&[213]);
+    assert_eq!(hash.text(), format!("SHA-256 0-{} {digest} /large", content.len()));
     assert!(client.ask("XSHA256 large").expect(&[250]).text().to_lowercase().contains(&digest));
     check(
         &mut client,

@@ -180,7 +180,6 @@ fn a_file_cut_while_it_is_sent_is_never_confirmed() {
     File::options().write(true).open(scene.home("large")).expect("there").set_len(1 << 20).expect("ours");
     let mut rest = Vec::new();
     let _ = data.wire.read_to_end(&mut rest);
-    assert!(rest.len() < LARGE - 100_000);
     drop(data);
     client.reply().expect(&[426, 450, 451, 550, 551]);
     assert_eq!(client.get("RETR small"), b"0123456789");

@@ -185,6 +185,23 @@ fn an_upload_may_end_without_close_notify_where_the_configuration_says_so() {
     }
 }
 
+/// Tickets that lie unread in its socket would make closing it a reset.
+#[test]
+fn an_upload_whose_client_reads_nothing_back_is_stored() {
+    let scene = scene(json!({}));
+    for version in [13, 12] {
+        let mut client = login(&scene, config(&[version], true));
+        for count in [0, 1000, 3 << 20] {
+            let content = pattern(count as u64, count);
+            let mut data = client.open("STOR file");
+            data.write(&content);
+            data.finish_unread();
+            client.reply().expect(&[226]);
+            scene.holds("file", &content);
+        }
+    }
+}
+
 #[test]
 fn text_queued_behind_auth_tls_is_thrown_away() {
     let scene = Scene::new();

@@ -18,9 +18,11 @@ const CUT: [u16; 4] = [426, 450, 451, 551];
 /// An upload of `content` that is reset once `PART` bytes of it are on disk.
 #[track_caller]
 fn interrupt(scene: &Scene, client: &mut Client, command: &str, content: &[u8], kept: usize) {
+    let count = || scene.parts().iter().filter(|&&part| part >= kept as u64).count();
+    let before = count();
     let mut data = client.open(command);
     data.write(content);
-    scene.wait_for_part(kept as u64);
+    wait_until("all of it is on disk", || count() > before);
     data.reset();
     client.reply().expect(&CUT);
 }
@@ -421,13 +423,13 @@ fn a_large_file_is_added_to_at_once_or_not_at_all() {
     let mut client = scene.login();
     let mut data = client.open("APPE file");
     data.write(b"x");
+    scene.wait_for_part(content.len() as u64 + 1);
     data.reset();
     client.reply().expect(&CUT);
     scene.holds("file", &content);
-    client.ask("DELE file").expect(&[250]);
-    scene.write("file", &content);
-    client.put("APPE file", b"more").expect(&[226]);
-    scene.holds("file", &[&content[..], b"more"].concat());
+    assert_eq!(size(&mut client, "file"), content.len() + 1);
+    client.put("APPE file", b" and more").expect(&[226]);
+    scene.holds("file", &[&content[..], b"x and more"].concat());
     scene.check_ledger();
 }
 
@@ -540,6 +542,7 @@ fn a_limit_of_files_holds() {
     client.ask("MKD c").expect(&[257]);
     client.put("STOR d", b"x").expect(&[552]);
     client.ask("MKD d").expect(&[550, 552]);
+    client.ask("DELE b").expect(&[250]);
     client.stores("a", b"replaced");
     scene.check_ledger();
 }
