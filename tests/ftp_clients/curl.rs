@@ -53,8 +53,8 @@ fn curl_uploads_downloads_and_lists() {
         scene.holds("a/b/file", &content);
         scene.run_curl(kind, "a/b/file", &["-o", "down"]);
         assert!(fs::read(scene.place.here("down")).expect("fetched") == content, "{kind:?}");
-        assert!(scene.run_curl(kind, "a/", &[]).stdout.ends_with(" b\r\n"));
-        assert_eq!(scene.run_curl(kind, "a/b/", &["-l"]).stdout, "file\r\n");
+        assert!(scene.run_curl(kind, "a/", &[]).stdout.ends_with(" b\n"));
+        assert_eq!(scene.run_curl(kind, "a/b/", &["-l"]).stdout, "file\n");
         let head = scene.run_curl(kind, "a/b/file", &["-I"]).stdout;
         assert!(head.contains("Content-Length: 5000000") && head.contains("Last-Modified: "), "{head}");
         fs::remove_dir_all(scene.home("a")).expect("ours");
@@ -81,7 +81,8 @@ fn curl_goes_on_with_an_upload_that_was_killed() {
     let content = pattern(1, 12_000_000);
     fs::write(scene.place.here("up"), &content).expect("writable");
     for kind in KINDS {
-        fs::write(scene.home("file"), b"old").expect("writable");
+        fs::write(scene.place.here("old"), b"old").expect("writable");
+        scene.run_curl(kind, "file", &["-T", "old"]);
         let mut client = scene.start_curl(kind, "file", &["-T", "up", "--limit-rate", "4M"]);
         scene.kill_amid_upload(&mut client, 2_000_000);
         scene.holds("file", b"old");
