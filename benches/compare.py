@@ -1,11 +1,19 @@
 #!/usr/bin/env python3
-"""Measures berth beside whichever of nginx, rsync, sshd, vsftpd, Pure-FTPd, ProFTPD and
-pyftpdlib are installed, and beside bare loops without any protocol. Everything runs on loopback, the server
-with all its processes on one core and the client on another.
+"""Measures berth, by its own protocol and by FTP, beside whichever of nginx, rsync, sshd, vsftpd, Pure-FTPd,
+ProFTPD and pyftpdlib are installed, and beside bare loops without any protocol. Everything runs on loopback,
+the server with all its processes on one core and the client on another.
 
     benches/compare.py                          # all of it, five rounds; some peers need root
     benches/compare.py --quick --only download,login
-    benches/compare.py --write-readme --json figures.json"""
+    benches/compare.py --write-readme --json figures.json
+
+On Debian, apt-get install nginx rsync openssh-server curl lftp has what can be installed. The packages of FTP
+servers exclude each other, so they are unpacked aside, and found by --peers peers --peers peers/venv:
+
+    mkdir peers; cd peers
+    for p in vsftpd pure-ftpd pure-ftpd-common proftpd-core proftpd-mod-crypto; do apt-get download $p; dpkg -x ${p}_*.deb .; done
+    apt-get install libsodium23 libwrap0 libcap2 libpcre2-posix3 libhiredis0.14 libmemcached11 libmemcachedutil2
+    python3 -m venv venv; venv/bin/pip install pyftpdlib pyOpenSSL"""
 import argparse, json, os, pathlib, shutil, signal, subprocess, sys, tempfile, time
 from measure import Tools
 from workloads import WORKLOADS as PLAIN_WORKLOADS, Bench

@@ -87,13 +87,17 @@ class Berth(Server):
         config = self.write(f"conf-{self.port}/berthd.json", json.dumps({
             "root": conf, "plaintext": not self.tls, "listen": f"127.0.0.1:{self.port}",
             "tls": {"certificate": made["certificate"], "key": made["key"]},
-            "home_roots": [os.path.dirname(self.home)], "sync": self.sync,
+            "home_roots": [os.path.dirname(self.home)], "sync": self.sync, **self.more(),
             "limits": {"sessions": many, "sessions_per_account": many, "sessions_per_address": many, "strangers": many},
             "timeouts": {"idle": 7200, "stall": 7200}}))
         if not os.path.exists(f"{conf}/users/bench.json"):
             subprocess.run([self.path, "user", "add", "bench", "--home", self.home, "--password-stdin", "--config", config],
                            input=f"{PASSWORD}\n", text=True, check=True, stdout=subprocess.DEVNULL)
         return [self.path, "serve", "--config", config]
+
+    def more(self):
+        """Further keys of its configuration."""
+        return {}
 
     def client(self, *words):
         return [self.tools.berth, "--accept-new" if self.tls else "--plaintext", "--quiet", f"bench@127.0.0.1:{self.port}", *words]
@@ -190,7 +194,8 @@ class Ftp(Server):
     def _lftp(self, script):
         if not self.tools.find("lftp"):
             return None
-        pre = ("set ftp:ssl-allow no; set cmd:fail-exit yes; set net:connection-limit 0; set xfer:clobber yes; set ftp:prefer-epsv yes; "
+        security = "set ftp:ssl-force yes; set ftp:ssl-protect-data yes; set ssl:verify-certificate no" if self.tls else "set ftp:ssl-allow no"
+        pre = (f"{security}; set cmd:fail-exit yes; set net:connection-limit 0; set xfer:clobber yes; set ftp:prefer-epsv yes; "
                "set ftp:use-feat no;")
         return [self.tools.find("lftp"), "-u", f"{self.user},{PASSWORD}", "-e", f"{pre} {script}; bye", f"ftp://127.0.0.1:{self.port}"]
 
@@ -199,6 +204,17 @@ class Ftp(Server):
 
     def put_tree(self, local, folder):
         return self._lftp(f"mirror -R --no-perms --parallel=8 {local} {folder}/{os.path.basename(local)}")
+
+
+class BerthFtp(Ftp, Berth):
+    """berth as an FTP server: what its peers are measured by goes for it too."""
+    title, protocol = "berth (FTP)", "ftp"
+
+    def more(self):
+        return {"listen": f"127.0.0.1:{free_port()}", "ftp": {"listen": f"127.0.0.1:{self.port}", "plaintext": not self.tls}}
+
+    def put(self, local, name):
+        return self.load("put", "--path", name, "--local", local)
 
 
 class Vsftpd(Ftp):
@@ -305,6 +321,7 @@ AllowOverwrite on
 <IfModule mod_delay.c>
 DelayEngine off
 </IfModule>
+ModulePath {os.path.dirname(os.path.dirname(self.path))}/lib/proftpd
 {self.tls_lines()}""")
         return [self.path, "-n", "-c", config]
 
@@ -406,7 +423,8 @@ class BareReceiveHashed(BareReceive):
     title, extra = "bare loop: receive + SHA-256 + write", ("--sha256",)
 
 
-PEERS = [Rsync, Nginx, Vsftpd, PureFtpd, Proftpd, Pyftpdlib]
+# berth's FTP stands among the peers, compared like them with its native protocol.
+PEERS = [Rsync, Nginx, Vsftpd, PureFtpd, Proftpd, Pyftpdlib, BerthFtp]
 
 
 def over_tls(kind):
@@ -414,4 +432,6 @@ def over_tls(kind):
 
 
 BerthTls = over_tls(Berth)
-TLS_PEERS = [over_tls(kind) for kind in (Nginx, Vsftpd, PureFtpd, Proftpd, Pyftpdlib)]
+BerthFtps = over_tls(BerthFtp)
+BerthFtps.title = "berth (FTPS)"
+TLS_PEERS = [*(over_tls(kind) for kind in (Nginx, Vsftpd, PureFtpd, Proftpd, Pyftpdlib)), BerthFtps]

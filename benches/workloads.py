@@ -3,7 +3,7 @@ turn in each round, so that a ratio compares what the same minute allowed."""
 import hashlib, os, shutil, subprocess, time
 from measure import Failed, Running, background, client, fresh, kill
 from table import Table
-from peers import (BareReceive, BareReceiveHashed, BareSend, BareSendHashed, Berth, BerthData, IS_ROOT, OWNER, PASSWORD, PEERS, Nginx, Pyftpdlib,
+from peers import (BareReceive, BareReceiveHashed, BareSend, BareSendHashed, Berth, BerthData, BerthFtp, IS_ROOT, OWNER, PASSWORD, PEERS, Nginx,
                    Rsync)
 
 GB = 1e9
@@ -232,7 +232,7 @@ def small_up(bench):
 
 
 def small_up_disk(bench):
-    kinds = [("rsync", Rsync), ("nginx", Nginx), ("berth", Berth), ("berth, sync `data`", BerthData)]
+    kinds = [("rsync", Rsync), ("nginx", Nginx), ("berth (FTP)", BerthFtp), ("berth", Berth), ("berth, sync `data`", BerthData)]
     bare = [("bare loop: create, write, rename", []), ("bare loop with fdatasync", ["--fdatasync"])]
     title = f"{bench.files:,} files of 4 KiB up, disk; only berth with `data` syncs"
     return _small_up(bench, title, bench.large, kinds, bare)
@@ -247,7 +247,7 @@ NO_LOGIN = "nginx has no login: its session is one question."
 
 def is_light(server):
     """Whether a session costs it no process."""
-    return server.title in ("berth", "nginx", "pyftpdlib")
+    return server.title in ("berth", "berth (FTP)", "berth (FTPS)", "nginx", "pyftpdlib")
 
 
 def measure_idle(bench, most=None):

@@ -1,0 +1,602 @@
+//! Uploads: nothing appears before it is whole, what was there stays, what was interrupted is gone
+//! on with, and every byte is counted.
+
+use crate::Scene;
+use crate::client::{Client, reset};
+use crate::common::{Place, disk_usage, pattern, sha256, wait_until};
+use crate::configuration;
+use serde_json::json;
+use std::fs::File;
+use std::net::Shutdown;
+use std::time::{Duration, SystemTime};
+
+/// Enough to be kept when it is interrupted.
+const PART: usize = 2 << 20;
+/// What an interrupted transfer is answered with.
+const CUT: [u16; 4] = [426, 450, 451, 551];
+
+/// An upload of `content` that is reset once `PART` bytes of it are on disk.
+#[track_caller]
+fn interrupt(scene: &Scene, client: &mut Client, command: &str, content: &[u8], kept: usize) {
+    let count = || scene.parts().iter().filter(|&&part| part >= kept as u64).count();
+    let before = count();
+    let mut data = client.open(command);
+    data.write(content);
+    wait_until("all of it is on disk", || count() > before);
+    data.reset();
+    client.reply().expect(&CUT);
+}
+
+/// SIZE, as a number.
+#[track_caller]
+fn size(client: &mut Client, path: &str) -> usize {
+    client.ask(&format!("SIZE {path}")).expect(&[213]).text().parse().expect("a number")
+}
+
+/// Bytes that AVBL tells.
+#[track_caller]
+fn available(client: &mut Client) -> u64 {
+    client.ask("AVBL").expect(&[213]).text().parse().expect("a number")
+}
+
+fn with_quota(quota: &str) -> Scene {
+    Scene::with(json!({}), json!({}), &["--quota", quota])
+}
+
+// ---- Atomic -------------------------------------------------------------------------------
+
+#[test]
+fn an_upload_appears_when_it_is_confirmed_and_not_before() {
+    let scene = Scene::new();
+    let (mut client, mut other) = (scene.login(), scene.login());
+    let content = pattern(1, 3 << 20);
+    let mut data = client.open("STOR new");
+    data.write(&content[..PART]);
+    scene.wait_for_part(1 << 20);
+    assert!(!scene.exists("new"));
+    for list in ["LIST", "LIST -a", "NLST", "MLSD"] {
+        assert!(other.list(list).iter().all(|line| !line.ends_with("new") && !line.contains(".berth")), "{list}");
+    }
+    other.try_open("RETR new").err().expect("it is not there").expect(&[550]);
+    data.write(&content[PART..]);
+    data.finish();
+    client.reply().expect(&[226]);
+    scene.holds("new", &content);
+    assert!(other.get("RETR new") == content);
+    scene.check_ledger();
+}
+
+#[test]
+fn what_was_there_stays_until_the_new_file_is_whole() {
+    let scene = Scene::new();
+    scene.write("file", b"old");
+    let mut client = scene.login();
+    let content = pattern(1, 3 << 20);
+    let mut data = client.open("STOR file");
+    data.write(&content[..PART]);
+    scene.wait_for_part(1 << 20);
+    assert_eq!(scene.login().get("RETR file"), b"old");
+    data.write(&content[PART..]);
+    data.finish();
+    client.reply().expect(&[226]);
+    scene.holds("file", &content);
+    scene.check_ledger();
+}
+
+#[test]
+fn files_of_no_and_of_few_bytes_are_stored() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    for count in [0, 1, 2, 1000, 65_537] {
+        let content = pattern(3, count);
+        client.stores("file", &content);
+        scene.holds("file", &content);
+        assert_eq!(client.get("RETR file"), content);
+    }
+    scene.check_ledger();
+}
+
+#[test]
+fn an_upload_that_is_reset_leaves_the_old_file() {
+    let scene = Scene::new();
+    scene.write("file", b"old");
+    let mut client = scene.login();
+    let content = pattern(1, PART);
+    interrupt(&scene, &mut client, "STOR file", &content, PART);
+    scene.holds("file", b"old");
+    // A small one is not even kept.
+    let mut data = client.open("STOR other");
+    data.write(b"some");
+    data.reset();
+    client.reply().expect(&CUT);
+    assert!(!scene.exists("other"));
+    client.ask("PWD").expect(&[257]);
+    scene.check_ledger();
+}
+
+#[test]
+fn an_upload_that_is_aborted_leaves_the_old_file() {
+    let scene = Scene::new();
+    scene.write("file", b"old");
+    let mut client = scene.login();
+    for abort in [&b"ABOR\r\n"[..], b"\xff\xf4\xff\xf2ABOR\r\n", b"\xff\xf4\xffABOR\r\n"] {
+        let mut data = client.open("STOR file");
+        data.write(b"new content");
+        client.send(abort);
+        client.reply().expect(&[426]);
+        client.reply().expect(&[225, 226]);
+        drop(data);
+        scene.holds("file", b"old");
+        assert_eq!(client.get("RETR file"), b"old");
+    }
+    scene.check_ledger();
+}
+
+#[test]
+fn an_upload_shorter_than_its_allo_is_not_stored() {
+    let scene = Scene::new();
+    scene.write("file", b"old");
+    let mut client = scene.login();
+    client.ask("ALLO 100").expect(&[200]);
+    let reply = client.put("STOR file", &[1; 99]);
+    assert!(reply.code >= 400, "{reply:?}");
+    scene.holds("file", b"old");
+    // It is a promise of the least, for one upload.
+    client.ask("ALLO 100").expect(&[200]);
+    client.put("STOR file", &[2; 100]).expect(&[226]);
+    scene.holds("file", &[2; 100]);
+    client.ask("ALLO 100").expect(&[200]);
+    client.put("STOR file", &[3; 101]).expect(&[226]);
+    scene.holds("file", &[3; 101]);
+    client.put("STOR file", &[4; 5]).expect(&[226]);
+    scene.holds("file", &[4; 5]);
+    scene.check_ledger();
+}
+
+#[test]
+fn an_upload_whose_control_connection_is_dead_is_not_stored() {
+    let scene = Scene::new();
+    scene.write("file", b"old");
+    for is_reset in [false, true] {
+        let mut client = scene.login();
+        let mut data = client.open("STOR file");
+        data.write(b"new content");
+        if is_reset {
+            reset(client.wire.stream());
+        }
+        drop(client);
+        data.finish();
+    }
+    wait_until("both have ended", || {
+        scene.place.log("transactions.log").lines().filter(|line| line.contains("path=/file")).count() == 2
+    });
+    assert!(!scene.place.log("transactions.log").contains("result=ok"), "{}", scene.place.log("transactions.log"));
+    scene.holds("file", b"old");
+    scene.check_ledger();
+}
+
+#[test]
+fn a_client_that_says_quit_behind_its_upload_still_gets_it_stored() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    let mut data = client.open("STOR file");
+    client.say("QUIT");
+    data.write(b"content");
+    data.finish();
+    client.reply().expect(&[226]);
+    client.reply().expect(&[221]);
+    client.expect_end();
+    scene.holds("file", b"content");
+}
+
+#[test]
+fn a_reset_at_any_byte_of_an_upload_never_commits_a_part_of_it() {
+    let scene = Scene::new();
+    scene.write("file", b"old");
+    let content = b"the whole of the new content";
+    let mut client = scene.login();
+    for count in 0..=content.len() {
+        let mut data = client.open("STOR file");
+        data.write(&content[..count]);
+        data.reset();
+        client.reply().expect(&CUT);
+        scene.holds("file", b"old");
+    }
+    scene.check_ledger();
+}
+
+#[test]
+fn a_conversation_cut_at_any_byte_leaves_whole_files() {
+    let scene = Scene::new();
+    scene.write("file", b"old");
+    let talk = b"CWD /\r\nMKD d\r\nRMD d\r\nSTOR file\r\n";
+    for is_reset in [false, true] {
+        for count in 0..=talk.len() {
+            let mut client = scene.login();
+            let address = client.passive();
+            let data = crate::client::stream_to(address);
+            client.send(&talk[..count]);
+            match is_reset {
+                true => reset(client.wire.stream()),
+                false => client.wire.stream().shutdown(Shutdown::Write).expect("open"),
+            }
+            drop(data);
+            let _ = if is_reset { Vec::new() } else { client.last_words() };
+        }
+    }
+    // What was asked for as a whole, and its data ended, may have been stored: as a whole, which is nothing.
+    let held = scene.read("file");
+    assert!(held == b"old" || held.is_empty(), "{held:?}");
+    let mut client = scene.login();
+    client.stores("file", b"new");
+    let _ = client.ask("RMD d");
+    scene.holds("file", b"new");
+    scene.check_ledger();
+}
+
+#[test]
+fn two_who_write_one_name_leave_one_whole_file() {
+    let scene = Scene::new();
+    let (mut one, mut two) = (scene.login(), scene.login());
+    let (first, second) = (pattern(1, 3 << 20), pattern(2, 3 << 20));
+    let mut data = one.open("STOR file");
+    data.write(&first[..PART]);
+    scene.wait_for_part(1 << 20);
+    let reply = two.put("STOR file", &second);
+    let _ = data.wire_write(&first[PART..]);
+    data.finish();
+    let other = one.reply();
+    let held = scene.read("file");
+    assert!(held == first || held == second, "{} bytes of both: {reply:?} {other:?}", held.len());
+    assert!(reply.code == 226 || other.code == 226, "{reply:?} {other:?}");
+    scene.check_ledger();
+}
+
+// ---- Resumed ------------------------------------------------------------------------------
+
+#[test]
+fn an_interrupted_upload_goes_on_by_size_rest_and_stor() {
+    let scene = Scene::new();
+    scene.write("file", b"old");
+    let mut client = scene.login();
+    let content = pattern(1, 5 << 20);
+    interrupt(&scene, &mut client, "STOR file", &content[..PART], PART);
+    let mut client = scene.login();
+    let at = size(&mut client, "file");
+    assert_eq!(at, PART, "the part answers for the file");
+    client.ask(&format!("REST {at}")).expect(&[350]);
+    interrupt(&scene, &mut client, "STOR file", &content[at..2 * PART], 2 * PART);
+    scene.holds("file", b"old");
+    let at = size(&mut client, "file");
+    assert_eq!(at, 2 * PART);
+    client.ask(&format!("REST {at}")).expect(&[350]);
+    client.put("STOR file", &content[at..]).expect(&[226]);
+    scene.holds("file", &content);
+    assert_eq!((size(&mut client, "file"), scene.parts().len()), (content.len(), 0));
+    scene.check_ledger();
+}
+
+#[test]
+fn an_interrupted_upload_goes_on_by_appe() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    let content = pattern(1, 5 << 20);
+    interrupt(&scene, &mut client, "STOR file", &content[..PART], PART);
+    assert!(!scene.exists("file"));
+    assert_eq!(size(&mut client, "file"), PART);
+    interrupt(&scene, &mut client, "APPE file", &content[PART..2 * PART], 2 * PART);
+    assert_eq!(size(&mut client, "file"), 2 * PART);
+    client.put("APPE file", &content[2 * PART..]).expect(&[226]);
+    scene.holds("file", &content);
+    scene.check_ledger();
+}
+
+#[test]
+fn an_interrupted_upload_goes_on_where_the_client_says() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    let content = pattern(1, 3 << 20);
+    interrupt(&scene, &mut client, "STOR file", &content[..PART], PART);
+    // FileZilla and others go back a little.
+    let at = PART - 5000;
+    client.ask(&format!("REST {at}")).expect(&[350]);
+    client.put("STOR file", &content[at..]).expect(&[226]);
+    scene.holds("file", &content);
+    scene.check_ledger();
+}
+
+#[test]
+fn an_upload_from_the_beginning_forgets_the_interrupted_one() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    interrupt(&scene, &mut client, "STOR file", &pattern(1, PART), PART);
+    client.stores("file", b"another");
+    scene.holds("file", b"another");
+    assert_eq!((size(&mut client, "file"), scene.parts().len()), (7, 0));
+    scene.check_ledger();
+}
+
+#[test]
+fn an_interrupted_upload_is_told_to_who_asks_for_it_and_listed_to_nobody() {
+    let scene = Scene::new();
+    scene.write("file", b"old");
+    let past = SystemTime::now() - Duration::from_secs(3600);
+    File::options().write(true).open(scene.home("file")).expect("there").set_modified(past).expect("ours");
+    let mut client = scene.login();
+    let old_time = client.ask("MDTM file").expect(&[213]);
+    interrupt(&scene, &mut client, "STOR file", &pattern(1, PART), PART);
+    interrupt(&scene, &mut client, "STOR only", &pattern(2, PART), PART);
+    assert_eq!((size(&mut client, "file"), size(&mut client, "only")), (PART, PART));
+    assert_ne!(client.ask("MDTM file").expect(&[213]), old_time);
+    let facts = client.ask("MLST file").expect(&[250]).inner()[0].to_lowercase();
+    assert!(facts.contains(&format!("size={PART};")), "{facts}");
+    for list in ["LIST", "MLSD", "LIST -a"] {
+        let lines = client.list(list);
+        let [line] = &lines[..] else { panic!("{list}: {lines:?}") };
+        assert!(line.ends_with(" file") && (line.contains(" 3 ") || line.to_lowercase().contains("size=3;")), "{line}");
+    }
+    assert_eq!(client.list("NLST"), ["file"]);
+    assert_eq!(client.get("RETR file"), b"old");
+    client.try_open("RETR only").err().expect("nobody gets a part").expect(&[550]);
+}
+
+#[test]
+fn a_file_newer_than_its_interrupted_upload_answers_for_itself() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    interrupt(&scene, &mut client, "STOR file", &pattern(1, PART), PART);
+    scene.write("file", b"written since");
+    let later = SystemTime::now() + Duration::from_secs(3600);
+    File::options().write(true).open(scene.home("file")).expect("there").set_modified(later).expect("ours");
+    assert_eq!(size(&mut client, "file"), 13);
+    client.put("APPE file", b", and more").expect(&[226]);
+    scene.holds("file", b"written since, and more");
+}
+
+#[test]
+fn an_interrupted_upload_survives_the_kill_of_the_server() {
+    let mut scene = Scene::new();
+    scene.write("file", b"old");
+    let content = pattern(1, 4 << 20);
+    let mut client = scene.login();
+    let mut data = client.open("STOR file");
+    data.write(&content[..PART]);
+    scene.wait_for_part(PART as u64);
+    scene.server.program.kill();
+    scene.holds("file", b"old");
+    scene.server = scene.place.serve();
+    scene.ftp = crate::listening(&scene.server, "ftp");
+    let mut client = scene.login();
+    let at = size(&mut client, "file");
+    assert!(at <= PART, "{at}");
+    client.ask(&format!("REST {at}")).expect(&[350]);
+    client.put("STOR file", &content[at..]).expect(&[226]);
+    if at != 3 {
+        scene.holds("file", &content);
+    }
+    scene.check_ledger();
+}
+
+#[test]
+fn rest_and_stor_change_a_file_from_there_on() {
+    let scene = Scene::new();
+    scene.write("file", b"0123456789");
+    let mut client = scene.login();
+    client.ask("REST 4").expect(&[350]);
+    let mut data = client.open("STOR file");
+    data.write(b"new");
+    assert_eq!(scene.login().get("RETR file"), b"0123456789", "all at once, or not at all");
+    data.reset();
+    client.reply().expect(&CUT);
+    scene.holds("file", b"0123456789");
+    client.ask("REST 4").expect(&[350]);
+    client.put("STOR file", b"new").expect(&[226]);
+    scene.holds("file", b"0123new");
+    client.put("STOR file", b"whole").expect(&[226]);
+    scene.holds("file", b"whole");
+    scene.check_ledger();
+}
+
+#[test]
+fn appe_adds_to_a_file_and_makes_one_that_is_not_there() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    for (piece, whole) in
+        [(&b"one "[..], &b"one "[..]), (b"two ", b"one two "), (b"", b"one two "), (b"three", b"one two three")]
+    {
+        client.put("APPE file", piece).expect(&[226]);
+        scene.holds("file", whole);
+    }
+    let mut data = client.open("APPE file");
+    data.write(b" lost");
+    data.reset();
+    client.reply().expect(&CUT);
+    scene.holds("file", b"one two three");
+    scene.check_ledger();
+}
+
+#[test]
+fn a_large_file_is_added_to_at_once_or_not_at_all() {
+    let scene = Scene::new();
+    let content = pattern(1, 20 << 20);
+    scene.write("file", &content);
+    let mut client = scene.login();
+    let mut data = client.open("APPE file");
+    data.write(b"x");
+    scene.wait_for_part(content.len() as u64 + 1);
+    data.reset();
+    client.reply().expect(&CUT);
+    scene.holds("file", &content);
+    assert_eq!(size(&mut client, "file"), content.len() + 1);
+    client.put("APPE file", b" and more").expect(&[226]);
+    scene.holds("file", &[&content[..], b"x and more"].concat());
+    scene.check_ledger();
+}
+
+#[test]
+fn an_offset_counts_for_one_transfer() {
+    let scene = Scene::new();
+    scene.write("file", b"0123456789");
+    let mut client = scene.login();
+    client.ask("REST 5").expect(&[350]);
+    assert_eq!(client.get("RETR file"), b"56789");
+    assert_eq!(client.get("RETR file"), b"0123456789");
+    client.ask("REST 5").expect(&[350]);
+    client.try_open("RETR none").err().expect("not there").expect(&[550]);
+    client.put("STOR file", b"abc").expect(&[226]);
+    scene.holds("file", b"abc");
+}
+
+// ---- Quota --------------------------------------------------------------------------------
+
+#[test]
+fn an_upload_over_the_quota_is_552_and_leaves_what_was_there() {
+    let scene = with_quota("3M");
+    let old = pattern(1, 1 << 20);
+    scene.write("file", &old);
+    let mut client = scene.login();
+    assert_eq!(available(&mut client), 2 << 20);
+    client.put("STOR file", &pattern(2, 4 << 20)).expect(&[552]);
+    scene.holds("file", &old);
+    scene.check_ledger();
+    let (used, _) = disk_usage(&scene.home(""));
+    assert!(used <= 3 << 20, "{used} of 3 MiB");
+    assert_eq!(available(&mut client), (3 << 20) - used);
+    client.put("APPE other", &pattern(2, 4 << 20)).expect(&[552]);
+    assert!(!scene.exists("other"));
+    scene.check_ledger();
+    client.ask("PWD").expect(&[257]);
+}
+
+#[test]
+fn what_is_free_is_exact_after_everything_that_is_done() {
+    let scene = with_quota("1M");
+    let mut client = scene.login();
+    let mut used = 0;
+    let steps: &[(&str, usize, u64)] =
+        &[("STOR a", 1000, 1000), ("STOR b", 500, 1500), ("STOR a", 10, 510), ("APPE a", 90, 600), ("STOR c", 0, 600)];
+    for (command, count, sum) in steps {
+        client.put(command, &pattern(1, *count)).expect(&[226]);
+        used = *sum;
+        assert_eq!(available(&mut client), (1 << 20) - used, "{command}");
+    }
+    client.ask("REST 50").expect(&[350]);
+    client.put("STOR a", &[1; 10]).expect(&[226]);
+    assert_eq!(available(&mut client), (1 << 20) - used + 40);
+    client.ask("DELE b").expect(&[250]);
+    client.ask("RNFR a").expect(&[350]);
+    client.ask("RNTO c").expect(&[250, 550, 553]);
+    scene.check_ledger();
+    let (used, _) = disk_usage(&scene.home(""));
+    assert_eq!(available(&mut client), (1 << 20) - used);
+}
+
+#[test]
+fn room_that_allo_asks_for_and_is_not_there_is_refused_before_the_data() {
+    let scene = with_quota("1M");
+    let mut client = scene.login();
+    let reply = client.ask("ALLO 2000000");
+    if reply.expect(&[200, 552]).code == 200 {
+        client.put("STOR file", b"little").expect(&[552]);
+    }
+    assert!(!scene.exists("file"));
+    client.stores("file", b"little");
+    scene.check_ledger();
+}
+
+#[test]
+fn pieces_that_are_appended_do_not_slip_past_a_quota() {
+    let scene = with_quota("1M");
+    let mut client = scene.login();
+    let mut stored = 0;
+    let refused = (0..20).any(|_| {
+        let reply = client.put("APPE file", &[7; 100 << 10]);
+        stored += if reply.code == 226 { 100 << 10 } else { 0 };
+        scene.check_ledger();
+        reply.expect(&[226, 552]).code == 552
+    });
+    assert!(refused, "two megabytes in one");
+    assert_eq!(scene.read("file").len(), stored);
+}
+
+#[test]
+fn an_interrupted_upload_counts_until_it_is_gone_on_with_or_replaced() {
+    let scene = with_quota("10M");
+    let mut client = scene.login();
+    let content = pattern(1, 3 << 20);
+    interrupt(&scene, &mut client, "STOR file", &content[..PART], PART);
+    wait_until("it is counted", || available(&mut client) == (10 << 20) - PART as u64);
+    client.ask(&format!("REST {PART}")).expect(&[350]);
+    client.put("STOR file", &content[PART..]).expect(&[226]);
+    assert_eq!(available(&mut client), 7 << 20);
+    scene.check_ledger();
+}
+
+#[test]
+fn a_limit_of_files_holds() {
+    let scene = Scene::with(json!({}), json!({}), &["--max-files", "3"]);
+    let mut client = scene.login();
+    for name in ["a", "b"] {
+        client.stores(name, b"x");
+    }
+    client.ask("MKD c").expect(&[257]);
+    client.put("STOR d", b"x").expect(&[552]);
+    client.ask("MKD d").expect(&[550, 552]);
+    client.ask("DELE b").expect(&[250]);
+    client.stores("a", b"replaced");
+    scene.check_ledger();
+}
+
+#[test]
+fn eight_uploads_at_once_for_room_for_four_are_whole_or_refused() {
+    let scene = with_quota("4M");
+    let codes: Vec<u16> = std::thread::scope(|scope| {
+        let upload = |number: u64| {
+            let mut client = scene.login();
+            client.put(&format!("STOR file{number}"), &pattern(number, 1 << 20)).expect(&[226, 552]).code
+        };
+        let threads: Vec<_> = (0..8).map(|number| scope.spawn(move || upload(number))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it ends")).collect()
+    });
+    for (number, code) in codes.iter().enumerate() {
+        match code {
+            226 => scene.holds(&format!("file{number}"), &pattern(number as u64, 1 << 20)),
+            _ => assert!(!scene.exists(&format!("file{number}"))),
+        }
+    }
+    assert!(codes.iter().filter(|&&code| code == 226).count() <= 4, "{codes:?}");
+    scene.check_ledger();
+}
+
+// ---- What is left of them -----------------------------------------------------------------
+
+#[test]
+fn each_upload_leaves_a_line_in_the_log() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    client.stores("a b", b"0123456789");
+    let line = scene.transaction("path=");
+    for field in ["user=ann", "bytes=10", "offset=0", "digest=-", "result=ok"] {
+        assert!(line.contains(field), "{field}: {line}");
+    }
+}
+
+#[test]
+fn uploads_are_hashed_where_the_configuration_asks() {
+    let place = Place::with(configuration(json!({"hash_uploads": true}), json!({})));
+    place.add("ann", &[]);
+    let scene = Scene::of(place);
+    let content = pattern(1, 100_000);
+    scene.login().stores("file", &content);
+    assert!(scene.transaction("path=/file").contains(&format!("digest={}", sha256(&content))));
+}
+
+#[test]
+fn a_file_stored_by_ftp_is_one_for_the_native_client_too() {
+    let scene = Scene::new();
+    let content = pattern(1, 100_000);
+    scene.login().stores("file", &content);
+    let target = scene.server.target("ann");
+    let ended = scene.place.run(scene.place.berth(&["--quiet", &target, "sha256", "file"])).expect_code(0);
+    assert!(ended.stdout.contains(&sha256(&content)), "{ended:?}");
+}

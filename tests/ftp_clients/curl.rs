@@ -1,0 +1,190 @@
+//! curl: in plain text, with explicit and with implicit TLS.
+
+use crate::Scene;
+use crate::common::process::{Ended, Program};
+use crate::common::{PASSWORD, pattern};
+use std::fs;
+use std::process::Command;
+
+/// How curl is told to speak to the server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Plain,
+    Explicit,
+    Implicit,
+    /// Explicit, and no newer than 1.2.
+    Tls12,
+}
+
+const KINDS: [Kind; 4] = [Kind::Plain, Kind::Explicit, Kind::Implicit, Kind::Tls12];
+
+impl Scene {
+    fn curl(&self, kind: Kind, path: &str, options: &[&str]) -> Command {
+        let mut command = self.client("curl", "curl");
+        let words: &[&str] = match kind {
+            Kind::Plain => &[],
+            Kind::Explicit => &["-k", "--ssl-reqd"],
+            Kind::Implicit => &["-k"],
+            Kind::Tls12 => &["-k", "--ssl-reqd", "--tls-max", "1.2"],
+        };
+        let (scheme, address) = if kind == Kind::Implicit { ("ftps", self.ftps) } else { ("ftp", self.ftp) };
+        command.args(["-sSg", "-u", &format!("ann:{PASSWORD}")]).args(words).args(options);
+        command.arg(format!("{scheme}://{address}/{path}"));
+        command
+    }
+
+    #[track_caller]
+    fn run_curl(&self, kind: Kind, path: &str, options: &[&str]) -> Ended {
+        self.place.run(self.curl(kind, path, options)).expect_code(0)
+    }
+
+    fn start_curl(&self, kind: Kind, path: &str, options: &[&str]) -> Program {
+        self.place.start(self.curl(kind, path, options))
+    }
+}
+
+#[test]
+fn curl_uploads_downloads_and_lists() {
+    let scene = Scene::new();
+    let content = pattern(1, 5_000_000);
+    fs::write(scene.place.here("up"), &content).expect("writable");
+    for kind in KINDS {
+        scene.run_curl(kind, "a/b/file", &["-T", "up", "--ftp-create-dirs"]);
+        scene.holds("a/b/file", &content);
+        scene.run_curl(kind, "a/b/file", &["-o", "down"]);
+        assert!(fs::read(scene.place.here("down")).expect("fetched") == content, "{kind:?}");
+        assert!(scene.run_curl(kind, "a/", &[]).stdout.ends_with(" b\n"));
+        assert_eq!(scene.run_curl(kind, "a/b/", &["-l"]).stdout, "file\n");
+        let head = scene.run_curl(kind, "a/b/file", &["-I"]).stdout;
+        assert!(head.contains("Content-Length: 5000000") && head.contains("Last-Modified: "), "{head}");
+        fs::remove_dir_all(scene.home("a")).expect("ours");
+    }
+}
+
+#[test]
+fn curl_goes_on_with_a_download() {
+    let scene = Scene::new();
+    let content = pattern(1, 5_000_000);
+    fs::write(scene.home("file"), &content).expect("writable");
+    for kind in KINDS {
+        fs::write(scene.place.here("down"), &content[..2_000_000]).expect("writable");
+        scene.run_curl(kind, "file", &["-C", "-", "-o", "down"]);
+        assert!(fs::read(scene.place.here("down")).expect("fetched") == content, "{kind:?}");
+        assert_eq!(scene.run_curl(kind, "file", &["-r", "10-19", "-o", "part"]).code, Some(0));
+        assert_eq!(fs::read(scene.place.here("part")).expect("fetched"), &content[10..20]);
+    }
+}
+
+#[test]
+fn curl_goes_on_with_an_upload_that_was_killed() {
+    let scene = Scene::new();
+    let content = pattern(1, 12_000_000);
+    fs::write(scene.place.here("up"), &content).expect("writable");
+    for kind in KINDS {
+        fs::write(scene.place.here("old"), b"old").expect("writable");
+        scene.run_curl(kind, "file", &["-T", "old"]);
+        let mut client = scene.start_curl(kind, "file", &["-T", "up", "--limit-rate", "4M"]);
+        scene.kill_amid_upload(&mut client, 2_000_000);
+        scene.holds("file", b"old");
+        scene.run_curl(kind, "file", &["-C", "-", "-T", "up"]);
+        scene.holds("file", &content);
+    }
+    scene.check();
+}
+
+#[test]
+fn curl_appends() {
+    let scene = Scene::new();
+    fs::write(scene.place.here("up"), b"piece ").expect("writable");
+    for kind in KINDS {
+        for _ in 0..3 {
+            scene.run_curl(kind, "file", &["-a", "-T", "up"]);
+        }
+        scene.holds("file", b"piece piece piece ");
+        fs::remove_file(scene.home("file")).expect("ours");
+    }
+}
+
+#[test]
+fn curl_makes_renames_and_removes() {
+    let scene = Scene::new();
+    for kind in KINDS {
+        fs::write(scene.home("one"), b"content").expect("writable");
+        scene.run_curl(kind, "", &["-Q", "MKD folder", "-Q", "RNFR one", "-Q", "RNTO folder/two"]);
+        scene.holds("folder/two", b"content");
+        scene.run_curl(kind, "", &["-Q", "DELE folder/two", "-Q", "RMD folder"]);
+        assert!(!scene.home("folder").exists());
+        let refused = scene.place.run(scene.curl(kind, "", &["-Q", "DELE none"]));
+        assert_eq!(refused.code, Some(21), "{refused:?}");
+    }
+}
+
+#[test]
+fn curl_fetches_many_files_over_one_connection_and_at_once() {
+    let scene = Scene::new();
+    for number in 0..50 {
+        fs::write(scene.home(&format!("file{number}")), pattern(number, 1000)).expect("writable");
+    }
+    for kind in KINDS {
+        for options in [&["-o", "#1"][..], &["-Z", "--parallel-max", "8", "-o", "#1"]] {
+            let mut command = scene.curl(kind, "file[0-49]", options);
+            // Globbing is what -g switches off.
+            let words: Vec<_> = command
+                .get_args()
+                .map(|word| if word == "-sSg" { "-sS".into() } else { word.to_os_string() })
+                .collect();
+            let mut again = scene.client("curl", "curl");
+            again.args(words);
+            std::mem::swap(&mut command, &mut again);
+            scene.place.run(command).expect_code(0);
+            for number in 0..50 {
+                let file = scene.place.here(number.to_string());
+                assert_eq!(fs::read(&file).expect("fetched"), pattern(number, 1000), "{kind:?}");
+                fs::remove_file(file).expect("ours");
+            }
+        }
+    }
+    scene.check();
+}
+
+#[test]
+fn curl_lets_the_server_connect() {
+    let scene = Scene::new();
+    let content = pattern(1, 500_000);
+    fs::write(scene.place.here("up"), &content).expect("writable");
+    for kind in KINDS {
+        for options in [&["-P", "-"][..], &["-P", "-", "--disable-eprt"]] {
+            scene.run_curl(kind, "file", &[options, &["-T", "up"]].concat());
+            scene.holds("file", &content);
+            scene.run_curl(kind, "file", &[options, &["-o", "down"]].concat());
+            assert!(fs::read(scene.place.here("down")).expect("fetched") == content);
+        }
+        scene.run_curl(kind, "file", &["--disable-epsv", "-o", "down"]);
+    }
+}
+
+#[test]
+fn curl_speaks_ipv6() {
+    let Some(scene) = Scene::on_ipv6() else { return };
+    let content = pattern(1, 500_000);
+    fs::write(scene.place.here("up"), &content).expect("writable");
+    for kind in KINDS {
+        for options in [&[][..], &["-P", "-"]] {
+            scene.run_curl(kind, "file", &[options, &["-T", "up"]].concat());
+            scene.holds("file", &content);
+            scene.run_curl(kind, "file", &[options, &["-o", "down"]].concat());
+            assert!(fs::read(scene.place.here("down")).expect("fetched") == content);
+        }
+    }
+}
+
+#[test]
+fn curl_is_told_what_is_wrong() {
+    let scene = Scene::new();
+    for kind in KINDS {
+        let ended = scene.place.run(scene.curl(kind, "none", &[]));
+        assert_eq!(ended.code, Some(78), "a file that is not there: {ended:?}");
+        let ended = scene.place.run(scene.curl(kind, "", &["-u", "ann:wrong"]));
+        assert_eq!(ended.code, Some(67), "a login that is refused: {ended:?}");
+    }
+}

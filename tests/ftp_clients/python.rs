@@ -1,0 +1,35 @@
+//! Python's own FTP client, by the script beside this.
+
+use crate::Scene;
+use crate::common::PASSWORD;
+use std::net::SocketAddr;
+
+#[track_caller]
+fn run(scene: &Scene, kind: &str, address: SocketAddr) {
+    let mut command = scene.client("python3", "python3");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ftp_clients/session.py"));
+    command.args([kind, &address.ip().to_string(), &address.port().to_string(), "ann", PASSWORD]);
+    let ended = scene.place.run(command).expect_code(0);
+    assert_eq!(ended.stdout, "done\n", "{ended:?}");
+    scene.check();
+}
+
+#[test]
+fn ftplib_speaks_to_the_server_in_plain_text() {
+    let scene = Scene::new();
+    run(&scene, "plain", scene.ftp);
+}
+
+#[test]
+fn ftplib_speaks_to_the_server_over_tls() {
+    let scene = Scene::new();
+    run(&scene, "tls", scene.ftp);
+    run(&scene, "tls1.2", scene.ftp);
+}
+
+#[test]
+fn ftplib_speaks_to_the_server_over_ipv6() {
+    let Some(scene) = Scene::on_ipv6() else { return };
+    run(&scene, "plain", scene.ftp);
+    run(&scene, "tls", scene.ftp);
+}
