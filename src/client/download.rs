@@ -91,6 +91,7 @@ pub fn fetch_all(
     let wanted = jobs.into_iter().map(|job| Wanted { job, part: None, shown_bytes: 0 }).collect();
     let mut downloader = Downloader { wanted, asked: VecDeque::new() };
     loop {
+        session.link.set_on_wait(progress.ticker());
         match downloader.next(session, progress) {
             Ok(Some(outcome)) => {
                 if let (job, Ok(fetched)) = &outcome {
@@ -171,12 +172,7 @@ impl Wanted {
 }
 
 /// Receives a file. When the connection is lost, what came stays in `wanted`.
-fn receive_file(
-    session: &mut Session,
-    progress: &mut Progress,
-    id: u32,
-    wanted: &mut Wanted,
-) -> Result<Fetched, Stop> {
+fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted: &mut Wanted) -> Result<Fetched, Stop> {
     let (size, mtime_ns, offset) = match session.link.receive()?.event {
         Event::Reply(Reply::File { size, mtime_ns, offset, .. }) => (size, mtime_ns, offset),
         Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error).into()),

@@ -17,8 +17,8 @@ use crate::client::outgoing::Outgoing;
 use crate::client::pipe::Pipe;
 use crate::lane::Buffer;
 use crate::limits::{
-    CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PING_INTERVAL, PING_QUEUE_MAX, SILENCE_MAX,
-    UNWANTED_BYTES_MAX, UNWANTED_FRAME_COST,
+    CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PING_INTERVAL, PING_QUEUE_MAX, SILENCE_MAX, UNWANTED_BYTES_MAX,
+    UNWANTED_FRAME_COST,
 };
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorCode, ErrorReply, WireLimits};
@@ -68,6 +68,8 @@ pub struct Link {
     /// Time spent waiting since something was last sent or received.
     silence: Duration,
     silence_max: Duration,
+    /// Told whenever nothing moves.
+    on_wait: Option<Box<dyn Fn()>>,
     limits: WireLimits,
     interrupt: Interrupt,
     /// Sending failed; what the server said before may still be there to read.
@@ -111,6 +113,7 @@ impl Link {
             last_sent: Instant::now(),
             silence: Duration::ZERO,
             silence_max: SILENCE_MAX,
+            on_wait: None,
             limits: WireLimits {
                 control_bytes: CONTROL_BYTES_MAX,
                 data_bytes: DATA_BYTES_MAX,
@@ -133,6 +136,11 @@ impl Link {
     /// From now on a server that says nothing for so long is lost.
     pub fn set_silence_max(&mut self, silence_max: Duration) {
         self.silence_max = silence_max;
+    }
+
+    /// From now on `on_wait` is called several times a second while nothing moves.
+    pub fn set_on_wait(&mut self, on_wait: Box<dyn Fn()>) {
+        self.on_wait = Some(on_wait);
     }
 
     /// Queues a request and returns its id. It leaves with the next call that waits.
@@ -449,6 +457,9 @@ impl Link {
             return Ok(());
         }
         self.mind_silence()?;
+        if let Some(on_wait) = &self.on_wait {
+            on_wait();
+        }
         let began = Instant::now();
         self.pipe.wait(!self.outgoing.is_empty(), patience).map_err(lost)?;
         self.silence += began.elapsed();

@@ -2,8 +2,10 @@
 //! that really moved, how fast they did in the last seconds, and never the whole before the other
 //! side or the digest confirmed it. Of many files there is one bar, and a line for each that is done.
 
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pbr::ProgressBar;
@@ -36,7 +38,10 @@ impl Style {
 }
 
 /// The progress of one transfer, or of many files together. It disappears when dropped.
-pub struct Progress {
+pub struct Progress(Rc<RefCell<Picture>>);
+
+/// What is drawn, and how.
+struct Picture {
     style: Style,
     bar: Option<ProgressBar<Line>>,
     state: State,
@@ -84,49 +89,48 @@ impl Progress {
             bar
         });
         let state = State { what, total_bytes, done_bytes: 0, pace: Pace::new(now) };
-        // What is over in a moment needs no bar.
-        Self { style, bar, state, last_shown: now, is_verifying: false }
+        // What is over in a moment needs no picture.
+        Self(Rc::new(RefCell::new(Picture { style, bar, state, last_shown: now, is_verifying: false })))
     }
 
     /// `bytes` need not be moved, because they are there from an earlier try.
     pub fn found(&mut self, bytes: u64) {
-        self.state.done_bytes = self.state.done_bytes.saturating_add(bytes);
-        self.show();
+        self.0.borrow_mut().change(|state| state.done_bytes = state.done_bytes.saturating_add(bytes));
     }
 
     /// `bytes` more have moved.
     pub fn advance(&mut self, bytes: u64) {
-        self.state.done_bytes = self.state.done_bytes.saturating_add(bytes);
-        self.state.pace.add(bytes);
-        self.show();
+        self.0.borrow_mut().change(|state| {
+            state.done_bytes = state.done_bytes.saturating_add(bytes);
+            state.pace.add(bytes);
+        });
     }
 
     /// `bytes` that moved were lost on the way and must move again.
     pub fn redo(&mut self, bytes: u64) {
-        self.state.done_bytes = self.state.done_bytes.saturating_sub(bytes);
-        self.show();
+        self.0.borrow_mut().change(|state| state.done_bytes = state.done_bytes.saturating_sub(bytes));
     }
 
     /// One of many files is done.
     pub fn finish_file(&mut self, name: impl Display, size: u64) {
-        let What::Files { done, .. } = &mut self.state.what else { return };
+        let mut picture = self.0.borrow_mut();
+        let What::Files { done, .. } = &mut picture.state.what else { return };
         *done += 1;
-        if self.style == Style::Bar {
+        if picture.style == Style::Bar {
             output::make_way();
             let _ = writeln!(io::stderr(), "{name}  {}", Size(size));
         }
-        self.show();
+        picture.show(Instant::now());
     }
 
     /// How much is done, of 100.
     pub fn percent(&self) -> u64 {
-        let total = self.state.total_bytes.unwrap_or(0);
-        (shown_bytes(self.state.done_bytes, total) as f64 / total.max(1) as f64 * 100.0) as u64
+        self.0.borrow().state.percent()
     }
 
     /// All bytes have moved; what remains is the proof. Of many files this is said of the last.
     pub fn verify(&mut self) {
-        let is_last = match self.state.what {
+        let is_last = match self.0.borrow().state.what {
             What::File(_) => true,
             What::Files { done, total } => done + 1 >= total,
         };
@@ -137,6 +141,52 @@ impl Progress {
 
     /// All bytes of all files have moved.
     pub fn verify_all(&mut self) {
+        self.0.borrow_mut().verify();
+    }
+
+    /// Not all bytes have moved after all.
+    pub fn go_on(&mut self) {
+        self.0.borrow_mut().is_verifying = false;
+    }
+
+    /// For whoever waits: to be called now and then, so that what stands still is seen to.
+    pub fn ticker(&self) -> Box<dyn Fn()> {
+        let picture = Rc::downgrade(&self.0);
+        Box::new(move || {
+            if let Some(picture) = picture.upgrade()
+                && let Ok(mut picture) = picture.try_borrow_mut()
+                && picture.style == Style::Bar
+            {
+                picture.show(Instant::now());
+            }
+        })
+    }
+}
+
+impl Picture {
+    fn change(&mut self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state);
+        if self.style != Style::Silent {
+            self.show(Instant::now());
+        }
+    }
+
+    fn show(&mut self, now: Instant) {
+        let interval = if self.style == Style::Bar { REFRESH } else { LINE_INTERVAL };
+        if now.duration_since(self.last_shown) < interval {
+            return;
+        }
+        match self.style {
+            Style::Bar => self.draw(now),
+            Style::Lines => {
+                let _ = writeln!(io::stderr(), "{}", self.state.line(now));
+            }
+            Style::Silent => {}
+        }
+        self.last_shown = now;
+    }
+
+    fn verify(&mut self) {
         if std::mem::replace(&mut self.is_verifying, true) {
             return;
         }
@@ -144,30 +194,6 @@ impl Progress {
         if self.style == Style::Lines && self.state.pace.elapsed() >= LINE_INTERVAL {
             let _ = writeln!(io::stderr(), "{}: verifying", self.state.label(usize::MAX));
         }
-    }
-
-    /// Not all bytes have moved after all.
-    pub fn go_on(&mut self) {
-        self.is_verifying = false;
-    }
-
-    fn show(&mut self) {
-        let interval = match self.style {
-            Style::Bar => REFRESH,
-            Style::Lines => LINE_INTERVAL,
-            Style::Silent => return,
-        };
-        let now = Instant::now();
-        if now.duration_since(self.last_shown) < interval {
-            return;
-        }
-        match self.style {
-            Style::Bar => self.draw(now),
-            _ => {
-                let _ = writeln!(io::stderr(), "{}", self.state.line(now));
-            }
-        }
-        self.last_shown = now;
     }
 
     /// Draws the bar into the terminal as wide as it is now.
@@ -185,13 +211,18 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.bar.is_some() {
+        if self.0.borrow().bar.is_some() {
             output::make_way();
         }
     }
 }
 
 impl State {
+    fn percent(&self) -> u64 {
+        let total = self.total_bytes.unwrap_or(0);
+        (shown_bytes(self.done_bytes, total) as f64 / total.max(1) as f64 * 100.0) as u64
+    }
+
     /// What stands before the bar: as much of it as leaves room for one, the most telling last.
     fn message(&self, columns: usize, is_verifying: bool, now: Instant) -> String {
         let mut message = self.label(columns / 3);
@@ -242,8 +273,7 @@ impl State {
         let Some(total) = self.total_bytes else {
             return format!("{label}: {}, {}/s", Size(self.done_bytes), Size(rate));
         };
-        let done = shown_bytes(self.done_bytes, total);
-        let percent = (done as f64 / total.max(1) as f64 * 100.0) as u64;
+        let (done, percent) = (shown_bytes(self.done_bytes, total), self.percent());
         let left = self.time_left(rate).unwrap_or_else(|| "waiting".into());
         format!("{label}: {percent} %, {} of {}, {}/s, {left}", Size(done), Size(total), Size(rate))
     }

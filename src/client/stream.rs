@@ -43,6 +43,7 @@ pub fn fetch(
     let mut taken = Taken { hash: Sha256::new(), bytes: 0, chunk: Vec::new() };
     session.check_link()?;
     loop {
+        session.link.set_on_wait(progress.ticker());
         match taken.fetch_rest(session, remote, progress, &mut take) {
             Err(failure) => session.reconnect(failure)?,
             streamed => return streamed,
@@ -135,6 +136,7 @@ pub fn send(
         resume: false,
     };
     let mut sent = None;
+    session.link.set_on_wait(progress.ticker());
     let result = send_once(session, &request, remote, progress, &mut sent);
     let Err(failure) = result else { return result };
     let Some(End { size, sha256 }) = sent else {

@@ -114,6 +114,7 @@ pub fn send_all(
     let unsent = jobs.into_iter().map(|job| Unsent { job, shown_bytes: 0, kept_bytes: 0, sent_before: None }).collect();
     let mut uploader = Uploader { unsent, ..Uploader::default() };
     loop {
+        session.link.set_on_wait(progress.ticker());
         match uploader.send_rest(session, progress, &mut on_verdict) {
             Ok(()) => return Ok(()),
             Err(failure) => {
@@ -483,9 +484,8 @@ fn which_are_stored(session: &mut Session, uploads: &[(&UploadJob, End)]) -> Res
 
 fn is_stored(job: &UploadJob, end: End, replies: &[Option<Reply>]) -> bool {
     let [Some(Reply::Stat { entry, .. }), Some(Reply::Sha256 { sha256, .. })] = replies else { return false };
-    let is_its_time = || {
-        Source::open(&job.local).is_ok_and(|source| is_same_time(source.mark().mtime_ns, entry.mtime_ns))
-    };
+    let is_its_time =
+        || Source::open(&job.local).is_ok_and(|source| is_same_time(source.mark().mtime_ns, entry.mtime_ns));
     entry.size == end.size && *sha256 == end.sha256 && (job.mode == PutMode::Create || is_its_time())
 }
 
