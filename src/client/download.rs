@@ -56,6 +56,8 @@ struct Wanted {
     part: Option<Part>,
     /// Bytes of it that the progress counts.
     shown_bytes: u64,
+    /// Bytes of it that were here from an earlier run, once that is known.
+    resumed_from: Option<u64>,
 }
 
 /// Why a file did not come: the file's own failure, or the end of the conversation.
@@ -88,7 +90,7 @@ pub fn fetch_all(
         return Ok(());
     }
     session.check_link()?;
-    let wanted = jobs.into_iter().map(|job| Wanted { job, part: None, shown_bytes: 0 }).collect();
+    let wanted = jobs.into_iter().map(|job| Wanted { job, part: None, shown_bytes: 0, resumed_from: None }).collect();
     let mut downloader = Downloader { wanted, asked: VecDeque::new() };
     loop {
         session.link.set_on_wait(progress.ticker());
@@ -186,6 +188,8 @@ fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted:
         }
     };
     wanted.show_at(progress, offset);
+    let resumed_from = wanted.resumed_from.map_or(offset, |first| first.min(offset));
+    wanted.resumed_from = Some(resumed_from);
     session.resumes(progress.percent());
     loop {
         let event = match session.link.receive() {
@@ -214,7 +218,7 @@ fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted:
                 }
                 part.finish(mtime_ns, wanted.job.replace)?;
                 session.gets_on();
-                return Ok(Fetched { size, sha256, resumed_from: offset });
+                return Ok(Fetched { size, sha256, resumed_from });
             }
             Event::Aborted(error) => {
                 if error.code == ErrorCode::Changed {

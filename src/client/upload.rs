@@ -62,6 +62,8 @@ struct Uploader {
     current: Option<Unsent>,
     pending: VecDeque<Pending>,
     verdicts: VecDeque<Verdict>,
+    /// So many of them the progress shows.
+    shown_verdicts: usize,
     /// Refused because something is there, which may be what was sent before a connection was lost.
     doubtful: Vec<(UploadJob, End, Failure)>,
     /// Uploads of which the server keeps something that nobody will resume.
@@ -75,6 +77,10 @@ struct Unsent {
     shown_bytes: u64,
     /// Bytes of it that the server last said it has.
     kept_bytes: u64,
+    /// Bytes of it that an earlier run had sent, once that is known.
+    resumed_from: Option<u64>,
+    /// It was begun on a connection that was lost.
+    is_begun: bool,
     /// All of it was sent once, and the answer was lost.
     sent_before: Option<End>,
 }
@@ -111,12 +117,15 @@ pub fn send_all(
         return Ok(());
     }
     session.check_link()?;
-    let unsent = jobs.into_iter().map(|job| Unsent { job, shown_bytes: 0, kept_bytes: 0, sent_before: None }).collect();
+    let unsent = jobs.into_iter().map(|job| Unsent { job, shown_bytes: 0, kept_bytes: 0, resumed_from: None, is_begun: false, sent_before: None }).collect();
     let mut uploader = Uploader { unsent, ..Uploader::default() };
     loop {
         session.link.set_on_wait(progress.ticker());
         match uploader.send_rest(session, progress, &mut on_verdict) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                session.gets_on();
+                return Ok(());
+            }
             Err(failure) => {
                 session.reconnect(failure)?;
                 progress.go_on();
@@ -157,13 +166,22 @@ impl Uploader {
         progress: &mut Progress,
         on_verdict: &mut impl FnMut(&mut Session, Verdict) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        self.show_verdicts(progress);
         while let Some(verdict) = self.verdicts.pop_front() {
-            if let (job, Ok(stored)) = &verdict {
-                progress.finish_file(&job.remote, stored.size);
-            }
+            self.shown_verdicts -= 1;
             on_verdict(session, verdict)?;
         }
         Ok(())
+    }
+
+    /// Shows which files are done, also while a long one is being sent.
+    fn show_verdicts(&mut self, progress: &mut Progress) {
+        for (job, result) in self.verdicts.iter().skip(self.shown_verdicts) {
+            if let Ok(stored) = result {
+                progress.finish_file(&job.remote, stored.size);
+            }
+        }
+        self.shown_verdicts = self.verdicts.len();
     }
 
     /// Sends one file. Its verdict, and those of files before it, can be taken once they came.
@@ -206,18 +224,22 @@ impl Uploader {
             match sent {
                 Some(Err(failure)) => self.verdicts.push_back((unsent.job, Err(failure))),
                 Some(Ok(end)) => unsure.push((unsent, record, end)),
-                None => again.push_back(unsent),
+                None => again.push_back(Unsent { is_begun: true, ..unsent }),
             }
         }
         again.extend(self.current.take());
         let asked: Vec<(&UploadJob, End)> = unsure.iter().map(|(unsent, _, end)| (&unsent.job, *end)).collect();
+        // How far all of it is, is told once it goes on.
+        let was_lost = std::mem::take(&mut session.was_lost);
         let stored = which_are_stored(session, &asked)?;
+        session.was_lost |= was_lost;
         for ((unsent, record, end), is_stored) in unsure.into_iter().zip(stored).rev() {
             if is_stored {
                 if let Some((key, _)) = record {
                     session.state.drop_upload(&key);
                 }
-                self.verdicts.push_back((unsent.job, Ok(end.into())));
+                let stored = Stored { resumed_from: unsent.resumed_from.unwrap_or(0), ..end.into() };
+                self.verdicts.push_back((unsent.job, Ok(stored)));
             } else {
                 again.push_front(Unsent { sent_before: Some(end), ..unsent });
             }
@@ -241,7 +263,8 @@ impl Uploader {
 
     /// Sends the request for the current upload, which is pending then, unless it was refused.
     fn begin(&mut self, session: &mut Session, progress: &mut Progress, source: &mut Source) -> Result<(), LinkError> {
-        let Some(job) = self.current.as_ref().map(|current| current.job.clone()) else { return Ok(()) };
+        let Some(current) = &self.current else { return Ok(()) };
+        let (job, is_begun) = (current.job.clone(), current.is_begun);
         if source.mark().size < RESUME_BYTES_MIN {
             return self.begin_anew(session, progress, source, None);
         }
@@ -250,7 +273,7 @@ impl Uploader {
             match self.offer(session, source, &job, &record)? {
                 Offer::Kept { id, offset, prefix_sha256 } => {
                     if has_prefix(session, source, offset, prefix_sha256)? {
-                        if !session.was_lost {
+                        if !is_begun {
                             session.output.note(resume_note(&job, offset));
                         }
                         self.push(session, progress, id, Some((key, record.upload_id)), offset);
@@ -351,7 +374,9 @@ impl Uploader {
             session.gets_on();
         }
         unsent.kept_bytes = offset;
-        self.pending.push_back(Pending { id, unsent, record, resumed_from: offset, sent: None });
+        let resumed_from = unsent.resumed_from.map_or(offset, |first| first.min(offset));
+        unsent.resumed_from = Some(resumed_from);
+        self.pending.push_back(Pending { id, unsent, record, resumed_from, sent: None });
     }
 
     /// Sends the bytes of the newest upload, unless the server refuses it meanwhile.
@@ -364,6 +389,7 @@ impl Uploader {
         while !source.is_at_end() && failure.is_none() {
             if let Some(incoming) = session.link.drain(queued_max)? {
                 self.settle(session, incoming)?;
+                self.show_verdicts(progress);
                 if self.pending.back().is_none_or(|pending| pending.id != id) {
                     session.link.queue_abort(id);
                     return Ok(());
