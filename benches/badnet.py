@@ -190,7 +190,7 @@ def same(a, b):
     return not differing and not failed and all(same(f"{a}/{d}", f"{b}/{d}") for d in found.common_dirs)
 
 
-def measure(bench, link, title, command, root, kind, verb):
+def measure(bench, link, command, root, kind, verb, patience):
     """Seconds, or why not."""
     is_up = verb in ("put", "up")
     source = f"{bench.here}/{kind}" if is_up else kind
@@ -200,9 +200,9 @@ def measure(bench, link, title, command, root, kind, verb):
     env = dict(os.environ, BERTH_PASSWORD=PASSWORD, HOME=bench.scratch, XDG_STATE_HOME=f"{bench.scratch}/state")
     began = time.monotonic()
     try:
-        ended = subprocess.run(link.inside(0, *command(verb, source, target)), env=env, cwd=bench.here, timeout=300, capture_output=True)
+        ended = subprocess.run(link.inside(0, *command(verb, source, target)), env=env, cwd=bench.here, timeout=patience, capture_output=True)
     except subprocess.TimeoutExpired:
-        return "not done in 300 s"
+        return f"not done in {patience} s"
     seconds = time.monotonic() - began
     if ended.returncode:
         return f"exit {ended.returncode}: {ended.stderr.decode(errors='replace').strip()[-120:]}"
@@ -226,10 +226,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cut-mib", type=float, default=8, help="mean between two resets, where there are any")
     parser.add_argument("--loss", type=float, default=0.1, help="percent, where there is any")
+    parser.add_argument("--patience", type=int, default=300, help="seconds after which a client is given up")
     parser.add_argument("--only", default="clean,cut,loss")
     parser.add_argument("--kinds", default="small,large")
     parser.add_argument("--bin", default=str(ROOT / "target/release"))
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     scratch = tempfile.mkdtemp(prefix="berth-badnet-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     os.chmod(scratch, 0o755)
     bench = Bench(scratch, f"{args.bin}/berthd", f"{args.bin}/berth")
@@ -268,7 +270,7 @@ def table(args, bench, link, name, kinds):
             for _ in range(args.rounds):
                 for title, command, root in clients:
                     before = link.cuts
-                    results[title].append(measure(bench, link, title, command, root, kind, verb))
+                    results[title].append(measure(bench, link, command, root, kind, verb, args.patience))
                     cuts[title] += link.cuts - before
             for title in results:
                 verb_shown = {"put": "put -r", "get": "get -r", "up": "mirror", "down": "mirror --from"}[verb]

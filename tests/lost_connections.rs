@@ -3,6 +3,10 @@
 
 mod common;
 
+use berth::client::interrupt::Interrupt;
+use berth::client::link::{Link, LinkError};
+use berth::client::pipe::TcpPipe;
+use berth::wire::Request;
 use common::process::{Ended, Program};
 use common::proxy::{Proxy, Valve};
 use common::random::Random;
@@ -12,8 +16,10 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 struct Visit {
     place: Place,
@@ -342,4 +348,20 @@ fn what_may_have_been_done_is_not_called_undone_when_nobody_can_be_asked() {
     visit.proxy.down.open();
     let ended = program.wait().expect_code(3);
     expect_told(&ended, &["whether what was asked last was done is not known"]);
+}
+
+// ---- Silence ------------------------------------------------------------------------------
+
+#[test]
+fn a_server_that_falls_silent_is_given_up_after_a_while() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let pipe = TcpPipe::connect("127.0.0.1", address.port(), &mut || false).expect("it listens");
+    let mut link = Link::new(Box::new(pipe), Interrupt::default());
+    link.set_silence_max(Duration::from_millis(50));
+    link.request(&Request::Quota {}).expect("there is room");
+    match link.receive() {
+        Err(LinkError::Lost(why)) => assert!(why.contains("nothing came"), "{why}"),
+        other => panic!("{other:?}"),
+    }
 }

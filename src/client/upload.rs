@@ -117,7 +117,17 @@ pub fn send_all(
         return Ok(());
     }
     session.check_link()?;
-    let unsent = jobs.into_iter().map(|job| Unsent { job, shown_bytes: 0, kept_bytes: 0, resumed_from: None, is_begun: false, sent_before: None }).collect();
+    let unsent = jobs
+        .into_iter()
+        .map(|job| Unsent {
+            job,
+            shown_bytes: 0,
+            kept_bytes: 0,
+            resumed_from: None,
+            is_begun: false,
+            sent_before: None,
+        })
+        .collect();
     let mut uploader = Uploader { unsent, ..Uploader::default() };
     loop {
         session.link.set_on_wait(progress.ticker());
