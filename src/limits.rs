@@ -132,6 +132,20 @@ pub const UNWANTED_FRAME_COST: usize = 1024;
 /// What a client has queued when it still answers a ping. A server that does not read what it asks
 /// for is not answered for ever.
 pub const PING_QUEUE_MAX: usize = 8 * 1024 * 1024;
+/// How often a client tries to get a lost connection back before something came of it again: with
+/// the pauses below for about a minute and a half, in which a machine starts again.
+pub const RETRIES_DEFAULT: u32 = 7;
+/// Most tries that can be asked for: more than a day.
+pub const RETRIES_MAX: u32 = 10_000;
+/// The longest pause before the first try, …
+pub const RETRY_WAIT_FIRST: Duration = Duration::from_millis(100);
+/// … how many times as long each further one is, …
+pub const RETRY_WAIT_GROWTH: u32 = 4;
+/// … and the longest of all.
+pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// A client that waits for a server and hears nothing for this long, not even an answer to its
+/// pings, takes the connection for lost. Half of the server's own stall deadline.
+pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A client waits this long for a server's side of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -183,6 +183,8 @@ impl World {
             peer: "alice@joined:1".into(),
             may_ask: false,
             stdin_is_script: false,
+            route: None,
+            was_lost: false,
         };
         Ok(User { session, wire, results, remarks })
     }

@@ -520,7 +520,9 @@ fn no_server_and_a_server_that_dies_midway_exit_with_3() {
         [(&proxies[0], ["get", "big"], &proxies[0].down), (&proxies[1], ["put", "up"], &proxies[1].up)]
     {
         valve.hold_after(3 << 20);
-        let command = visit.place.berth(&[&["--quiet", &target("ann", proxy.address)], &arguments[..]].concat());
+        let command = visit
+            .place
+            .berth(&[&["--quiet", "--retries", "0", &target("ann", proxy.address)], &arguments[..]].concat());
         clients.push(visit.place.start(command));
         valve.wait_held();
     }

@@ -361,7 +361,7 @@ fn exit_2_usage_also_in_the_middle_of_a_script() {
 #[test]
 fn exit_3_no_connection_or_one_that_ends() {
     let mut visit = Visit::new(&[]);
-    let mut client = visit.command(&[]);
+    let mut client = visit.command(&["--retries", "0"]);
     let (reader, mut writer) = std::io::pipe().expect("descriptors are left");
     client.stdin(reader);
     let mut client = visit.place.start(client);

@@ -77,7 +77,7 @@ fn a_second_sigterm_stops_at_once_and_what_was_sent_is_kept() {
     let proxy = Proxy::to(server.address);
     let through = target("ann", proxy.address);
     proxy.up.hold_after(4 << 20);
-    let mut client = place.start(place.berth(&[&through, "put", "up"]));
+    let mut client = place.start(place.berth(&["--retries", "0", &through, "put", "up"]));
     proxy.up.wait_held();
     let part_bytes = || {
         let parts = fs::read_dir(place.home("ann", ".berth")).expect("made").map(|entry| entry.expect("readable"));

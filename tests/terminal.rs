@@ -336,8 +336,55 @@ fn an_upload_shows_a_bar_and_then_that_it_is_verified() {
         let widest = bars.iter().map(|line| line.chars().count()).max();
         assert!((15..=columns).contains(&widest.expect("a bar")), "{widest:?} of {columns} columns: {bars:?}");
         terminal.expect("berth /> ");
+        // If it were there still, the refusal would race with what is held back.
+        fs::remove_file(place.home("ann", "big.bin")).expect("stored");
         fs::write(place.here("big.bin"), pattern(3, 8 * MIB)).expect("writable");
     }
+}
+
+#[test]
+fn a_tree_has_one_bar_and_a_line_for_each_file_and_goes_on_behind_a_lost_connection() {
+    let (place, _server, proxy, target) = behind_a_proxy();
+    fs::create_dir(place.here("tree")).expect("writable");
+    for (at, name) in ["a", "b", "日本語"].iter().enumerate() {
+        fs::write(place.here("tree").join(name), pattern(at as u64, 4 * MIB)).expect("writable");
+    }
+    for columns in [80, 40] {
+        let mut terminal = Terminal::logged_in(&place, &target, columns);
+        proxy.up.hold_after(6 * MIB as u64);
+        terminal.enter(&format!("put -r tree tree{columns}"));
+        proxy.up.wait_held();
+        terminal.expect("1/3 files ");
+        terminal.expect(" %");
+        proxy.cut();
+        proxy.up.open();
+        terminal.expect("trying again in 0.1s (1 of 7)");
+        terminal.expect("resumed at ");
+        let shown = terminal.expect("put: 3 files, 12M");
+        assert!(shown.contains(&format!("/tree{columns}/日本語  4M\r\n")), "{shown}");
+        let shown = terminal.shown();
+        let bars = shown.split(['\r', '\n']).map(without_escapes).filter(|line| line.contains(" %"));
+        let widest = bars.map(|line| line.chars().count()).max().expect("a bar");
+        assert!(widest < columns && !shown.contains("100.00 %"), "{widest}: {shown}");
+        terminal.expect("berth /> ");
+    }
+}
+
+#[test]
+fn a_bar_follows_the_terminal_when_it_is_made_narrower() {
+    let (place, _server, proxy, target) = behind_a_proxy();
+    fs::write(place.here("big.bin"), pattern(11, 16 * MIB)).expect("writable");
+    let mut terminal = Terminal::logged_in(&place, &target, 80);
+    proxy.up.hold_after(4 * MIB as u64);
+    terminal.enter("!stty cols 50");
+    terminal.expect("berth /> ");
+    terminal.enter("put big.bin");
+    proxy.up.wait_held();
+    terminal.expect("\rbig.bin ");
+    let shown = terminal.expect(" %");
+    assert!(shown.chars().count() + "big.bin  %".len() < 50, "{shown}");
+    proxy.up.open();
+    terminal.expect("sha256");
 }
 
 fn without_escapes(line: &str) -> String {

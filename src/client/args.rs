@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::PORT_DEFAULT;
+use crate::limits::{RETRIES_DEFAULT, RETRIES_MAX};
 
 use crate::tls::Fingerprint;
 
@@ -84,6 +85,10 @@ pub struct Args {
     /// Trust a server never seen before without asking
     #[arg(long)]
     pub accept_new: bool,
+    /// Try so often to get a lost connection back; 0 is never
+    #[arg(long, value_name = "N", default_value_t = RETRIES_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(..=i64::from(RETRIES_MAX)))]
+    pub retries: u32,
     /// Do not encrypt; the server must allow it
     #[arg(long, conflicts_with_all = ["fingerprint", "accept_new"])]
     pub plaintext: bool,

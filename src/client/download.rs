@@ -42,17 +42,22 @@ pub struct Fetched {
 /// What became of one download.
 pub type Outcome = (DownloadJob, Result<Fetched, Failure>);
 
-/// The downloads that were asked for.
-#[derive(Default)]
-pub struct Downloader {
-    asked: VecDeque<Asked>,
+/// Downloads, one after the other.
+struct Downloader {
+    /// Not asked for on this connection.
+    wanted: VecDeque<Wanted>,
+    asked: VecDeque<(u32, Wanted)>,
 }
 
-struct Asked {
-    id: u32,
+/// A file to be fetched, and how far that is.
+struct Wanted {
     job: DownloadJob,
-    /// What an earlier try left.
+    /// What is here, from an earlier try or an earlier connection.
     part: Option<Part>,
+    /// Bytes of it that the progress counts.
+    shown_bytes: u64,
+    /// Bytes of it that were here from an earlier run, once that is known.
+    resumed_from: Option<u64>,
 }
 
 /// Why a file did not come: the file's own failure, or the end of the conversation.
@@ -73,104 +78,147 @@ impl From<LinkError> for Stop {
     }
 }
 
-/// Fetches files, of `bytes` in all, as many ahead as the server allows. `on_outcome` gets what
-/// became of each.
+/// Fetches files, as many ahead as the server allows, and goes on where it was when the connection
+/// is lost. `on_outcome` gets what became of each.
 pub fn fetch_all(
     session: &mut Session,
     jobs: Vec<DownloadJob>,
-    bytes: u64,
+    progress: &mut Progress,
     mut on_outcome: impl FnMut(&mut Session, Outcome) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut progress = Progress::new(session.progress, &format!("{} files", jobs.len()), bytes);
-    let mut downloader = Downloader::default();
-    let mut jobs = jobs.into_iter();
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    session.check_link()?;
+    let wanted = jobs.into_iter().map(|job| Wanted { job, part: None, shown_bytes: 0, resumed_from: None }).collect();
+    let mut downloader = Downloader { wanted, asked: VecDeque::new() };
     loop {
-        while downloader.has_room(session)
-            && let Some(job) = jobs.next()
-        {
-            if let Err(failure) = downloader.ask(session, job.clone()) {
-                on_outcome(session, (job, Err(failure)))?;
+        session.link.set_on_wait(progress.ticker());
+        match downloader.next(session, progress) {
+            Ok(Some(outcome)) => {
+                if let (job, Ok(fetched)) = &outcome {
+                    progress.finish_file(&job.remote, fetched.size);
+                }
+                on_outcome(session, outcome)?;
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                session.reconnect(error.into())?;
+                downloader.ask_again();
             }
         }
-        let Some(outcome) = downloader.receive(session, &mut progress)? else { return Ok(()) };
-        on_outcome(session, outcome)?;
     }
 }
 
 impl Downloader {
-    /// Whether another file may be asked for before the next one is received.
-    pub fn has_room(&self, session: &Session) -> bool {
-        session.link.has_room()
-    }
-
-    /// Whether something that was asked for has not been received.
-    pub fn is_waiting(&self) -> bool {
-        !self.asked.is_empty()
-    }
-
-    /// Asks for a file. What is left of an earlier try is offered with its digest; the server
-    /// goes on from there only if its file begins with the same bytes.
-    pub fn ask(&mut self, session: &mut Session, job: DownloadJob) -> Result<(), Failure> {
-        let part = Part::find(&job.local, &mut || session.link.works_apart())?;
-        let request = Request::Get {
-            path: (&job.remote).into(),
-            offset: part.as_ref().map_or(0, Part::received_bytes),
-            etag: None,
-            prefix_sha256: part.as_ref().map(Part::digest),
+    /// Asks ahead, and receives the file that was asked for first; `None` when there is none left.
+    fn next(&mut self, session: &mut Session, progress: &mut Progress) -> Result<Option<Outcome>, LinkError> {
+        while session.link.has_room()
+            && let Some(mut wanted) = self.wanted.pop_front()
+        {
+            if let Err(failure) = wanted.look_for_part(session) {
+                return Ok(Some((wanted.job, Err(failure))));
+            }
+            // It is not forgotten if it cannot be asked for.
+            match session.link.request(&wanted.request()) {
+                Ok(id) => self.asked.push_back((id, wanted)),
+                Err(error) => {
+                    self.wanted.push_front(wanted);
+                    return Err(error);
+                }
+            }
+        }
+        let Some((id, wanted)) = self.asked.front_mut() else { return Ok(None) };
+        let result = match receive_file(session, progress, *id, wanted) {
+            Err(Stop::Link(error)) => return Err(error),
+            Err(Stop::File(failure)) => Err(failure),
+            Ok(fetched) => Ok(fetched),
         };
-        let id = session.link.request(&request)?;
-        self.asked.push_back(Asked { id, job, part });
-        Ok(())
+        Ok(self.asked.pop_front().map(|(_, wanted)| (wanted.job, result)))
     }
 
-    /// Receives the file that was asked for first; `None` if none was.
-    pub fn receive(&mut self, session: &mut Session, progress: &mut Progress) -> Result<Option<Outcome>, LinkError> {
-        let Some(Asked { id, job, part }) = self.asked.pop_front() else { return Ok(None) };
-        match receive_file(session, progress, id, &job, part) {
-            Ok(fetched) => Ok(Some((job, Ok(fetched)))),
-            Err(Stop::File(failure)) => Ok(Some((job, Err(failure)))),
-            Err(Stop::Link(error)) => Err(error),
+    /// Nothing that was asked for comes any more.
+    fn ask_again(&mut self) {
+        while let Some((_, wanted)) = self.asked.pop_back() {
+            self.wanted.push_front(wanted);
         }
     }
 }
 
-fn receive_file(
-    session: &mut Session,
-    progress: &mut Progress,
-    id: u32,
-    job: &DownloadJob,
-    part: Option<Part>,
-) -> Result<Fetched, Stop> {
+impl Wanted {
+    fn look_for_part(&mut self, session: &mut Session) -> Result<(), Failure> {
+        if self.part.is_none() {
+            self.part = Part::find(&self.job.local, &mut || session.link.works_apart())?;
+        }
+        Ok(())
+    }
+
+    /// What is left of an earlier try is offered with its digest; the server goes on from there only
+    /// if its file begins with the same bytes.
+    fn request(&self) -> Request {
+        let part = self.part.as_ref().filter(|part| part.received_bytes() > 0);
+        Request::Get {
+            path: (&self.job.remote).into(),
+            offset: part.map_or(0, Part::received_bytes),
+            etag: None,
+            prefix_sha256: part.map(Part::digest),
+        }
+    }
+
+    /// It stands at `bytes`, wherever it stood before.
+    fn show_at(&mut self, progress: &mut Progress, bytes: u64) {
+        progress.redo(self.shown_bytes.saturating_sub(bytes));
+        progress.found(bytes.saturating_sub(self.shown_bytes));
+        self.shown_bytes = bytes;
+    }
+}
+
+/// Receives a file. When the connection is lost, what came stays in `wanted`.
+fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted: &mut Wanted) -> Result<Fetched, Stop> {
     let (size, mtime_ns, offset) = match session.link.receive()?.event {
         Event::Reply(Reply::File { size, mtime_ns, offset, .. }) => (size, mtime_ns, offset),
         Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error).into()),
         _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
     };
-    let mut part = match prepare(session, job, part, offset) {
+    let mut part = match prepare(session, &wanted.job, wanted.part.take(), offset) {
         Ok(part) => part,
         Err(failure) => {
             session.link.abandon(id);
             return Err(failure.into());
         }
     };
-    progress.skip(offset);
+    wanted.show_at(progress, offset);
+    let resumed_from = wanted.resumed_from.map_or(offset, |first| first.min(offset));
+    wanted.resumed_from = Some(resumed_from);
+    session.resumes(progress.percent());
     loop {
-        match session.link.receive()?.event {
+        let event = match session.link.receive() {
+            Ok(incoming) => incoming.event,
+            Err(error) => {
+                wanted.part = Some(part);
+                return Err(error.into());
+            }
+        };
+        match event {
             Event::Data => {
                 if let Err(failure) = take_chunk(session, &mut part, size) {
                     session.link.abandon(id);
                     return Err(discard_if_wrong(part, failure).into());
                 }
-                progress.advance(session.link.chunk().len() as u64);
+                let bytes = session.link.chunk().len() as u64;
+                wanted.shown_bytes += bytes;
+                progress.advance(bytes);
+                session.gets_on();
             }
             Event::End(end) => {
                 progress.verify();
                 let sha256 = part.digest();
                 if (end.size, end.sha256) != (part.received_bytes(), sha256) || end.size != size {
-                    return Err(discard_if_wrong(part, wrong_content(job)).into());
+                    return Err(discard_if_wrong(part, wrong_content(&wanted.job)).into());
                 }
-                part.finish(mtime_ns, job.replace)?;
-                return Ok(Fetched { size, sha256, resumed_from: offset });
+                part.finish(mtime_ns, wanted.job.replace)?;
+                session.gets_on();
+                return Ok(Fetched { size, sha256, resumed_from });
             }
             Event::Aborted(error) => {
                 if error.code == ErrorCode::Changed {
@@ -192,7 +240,10 @@ fn prepare(session: &mut Session, job: &DownloadJob, part: Option<Part>, offset:
         };
     };
     if offset == part.received_bytes() {
-        session.output.note(format_args!("{}: resuming at {}", job.remote, Size(offset)));
+        // After a lost connection it is told how far all of it is.
+        if offset > 0 && !session.was_lost {
+            session.output.note(format_args!("{}: resuming at {}", job.remote, Size(offset)));
+        }
         return Ok(part);
     }
     if offset != 0 {

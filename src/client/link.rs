@@ -17,7 +17,7 @@ use crate::client::outgoing::Outgoing;
 use crate::client::pipe::Pipe;
 use crate::lane::Buffer;
 use crate::limits::{
-    CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PING_INTERVAL, PING_QUEUE_MAX, UNWANTED_BYTES_MAX,
+    CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PING_INTERVAL, PING_QUEUE_MAX, SILENCE_MAX, UNWANTED_BYTES_MAX,
     UNWANTED_FRAME_COST,
 };
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
@@ -65,6 +65,11 @@ pub struct Link {
     waiting: VecDeque<Waiting>,
     last_id: u32,
     last_sent: Instant,
+    /// Time spent waiting since something was last sent or received.
+    silence: Duration,
+    silence_max: Duration,
+    /// Told whenever nothing moves.
+    on_wait: Option<Box<dyn Fn()>>,
     limits: WireLimits,
     interrupt: Interrupt,
     /// Sending failed; what the server said before may still be there to read.
@@ -106,6 +111,9 @@ impl Link {
             waiting: VecDeque::new(),
             last_id: 0,
             last_sent: Instant::now(),
+            silence: Duration::ZERO,
+            silence_max: SILENCE_MAX,
+            on_wait: None,
             limits: WireLimits {
                 control_bytes: CONTROL_BYTES_MAX,
                 data_bytes: DATA_BYTES_MAX,
@@ -123,6 +131,16 @@ impl Link {
         self.limits.data_bytes = limits.data_bytes.clamp(1, DATA_BYTES_MAX);
         self.limits.in_flight = limits.in_flight.clamp(1, IN_FLIGHT_MAX);
         self.limits.control_bytes = limits.control_bytes.min(CONTROL_BYTES_MAX);
+    }
+
+    /// From now on a server that says nothing for so long is lost.
+    pub fn set_silence_max(&mut self, silence_max: Duration) {
+        self.silence_max = silence_max;
+    }
+
+    /// From now on `on_wait` is called several times a second while nothing moves.
+    pub fn set_on_wait(&mut self, on_wait: Box<dyn Fn()>) {
+        self.on_wait = Some(on_wait);
     }
 
     /// Queues a request and returns its id. It leaves with the next call that waits.
@@ -206,10 +224,7 @@ impl Link {
     /// that we are still there. True if Ctrl-C was pressed.
     pub fn works_apart(&mut self) -> bool {
         if self.last_sent.elapsed() >= PING_INTERVAL {
-            self.last_sent = Instant::now();
-            let mut ping = Vec::new();
-            frame::put_bytes(&mut ping, FrameType::Ping, 0, &[]);
-            self.outgoing.push(&ping);
+            self.queue_ping();
             // If this fails, so will the next request, and that one is told why.
             let _ = self.send_some();
         }
@@ -225,6 +240,16 @@ impl Link {
                 return;
             }
         }
+    }
+
+    /// Before anything is asked: whether the connection has ended meanwhile, without waiting.
+    pub fn look(&mut self) -> Result<(), LinkError> {
+        while self.waiting.is_empty() && self.receive_some()? {
+            if self.take()?.is_some() {
+                return Err(LinkError::Protocol("an answer that nobody asked for".into()));
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the next thing that comes.
@@ -427,10 +452,37 @@ impl Link {
         }
         let sent = self.send_some()?;
         let received = self.receive_some()?;
-        if !sent && !received {
-            self.pipe.wait(!self.outgoing.is_empty(), patience).map_err(lost)?;
+        if sent || received {
+            self.silence = Duration::ZERO;
+            return Ok(());
+        }
+        self.mind_silence()?;
+        if let Some(on_wait) = &self.on_wait {
+            on_wait();
+        }
+        let began = Instant::now();
+        self.pipe.wait(!self.outgoing.is_empty(), patience).map_err(lost)?;
+        self.silence += began.elapsed();
+        Ok(())
+    }
+
+    /// While nothing moves the server is asked whether it is there. What it works on for long does
+    /// not keep it from answering; what keeps it from reading does, but never for so long.
+    fn mind_silence(&mut self) -> Result<(), LinkError> {
+        if self.silence >= self.silence_max {
+            return Err(LinkError::Lost(format!("nothing came for {} s", self.silence.as_secs())));
+        }
+        if self.outgoing.is_empty() && self.last_sent.elapsed() >= PING_INTERVAL {
+            self.queue_ping();
         }
         Ok(())
+    }
+
+    fn queue_ping(&mut self) {
+        self.last_sent = Instant::now();
+        let mut ping = Vec::new();
+        frame::put_bytes(&mut ping, FrameType::Ping, 0, &[]);
+        self.outgoing.push(&ping);
     }
 
     fn send_some(&mut self) -> Result<bool, LinkError> {

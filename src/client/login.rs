@@ -5,7 +5,7 @@ use crate::client::incoming::Event;
 use crate::client::link::Link;
 use crate::client::outcome::Failure;
 use crate::client::session::unexpected;
-use crate::scram::{Binding, ClientExchange};
+use crate::scram::{Binding, ClientExchange, ClientKeys, ScramError, Secret};
 use crate::text::Escaped;
 use crate::wire::message::VERSION;
 use crate::wire::{Reply, Request};
@@ -30,17 +30,27 @@ pub fn greet(link: &mut Link, binding: Binding) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Logs in, by a proof that is worth nothing on another connection than that of `binding`.
-pub fn log_in(link: &mut Link, user: &str, password: &str, binding: Binding) -> Result<(), Failure> {
-    let (exchange, message) = ClientExchange::new(user, password, binding)
+/// Logs in, by a proof that is worth nothing on another connection than that of `binding`. The keys
+/// that come back log in again without the password.
+pub fn log_in<'a>(
+    link: &mut Link,
+    user: &str,
+    secret: impl Into<Secret<'a>>,
+    binding: Binding,
+) -> Result<ClientKeys, Failure> {
+    let (exchange, message) = ClientExchange::new(user, secret, binding)
         .map_err(|error| Failure::Login(format!("cannot log in: {error}")))?;
     let mechanism = binding.mechanism().into();
     let reply = call(link, &Request::Auth { mechanism, message })?;
     let Reply::Challenge { message: challenge } = reply else { return Err(unexpected()) };
-    let (proved, message) = exchange.answer(&challenge).map_err(|error| distrust(&error.to_string()))?;
+    let (proved, message) = exchange.answer(&challenge).map_err(|error| match error {
+        ScramError::KeysOutdated => Failure::Login(error.to_string()),
+        error => distrust(&error.to_string()),
+    })?;
     let reply = call(link, &Request::AuthNext { message })?;
     let Reply::Welcome { message: proof } = reply else { return Err(unexpected()) };
-    proved.verify(&proof).map_err(|error| distrust(&error.to_string()))
+    proved.verify(&proof).map_err(|error| distrust(&error.to_string()))?;
+    Ok(proved.into_keys())
 }
 
 fn call(link: &mut Link, request: &Request) -> Result<Reply, Failure> {

@@ -28,11 +28,12 @@ pub struct TreeEntry {
 impl Session {
     /// The entries of a folder, sorted by name.
     pub fn list(&mut self, path: &VPath) -> Result<Vec<Entry>, Failure> {
-        self.link.request(&Request::List { path: path.into() })?;
-        let mut listing = Listing::default();
-        while !listing.receive(&mut self.link)?? {}
-        listing.entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(listing.entries)
+        let mut entries = self.persist(|session| {
+            session.link.request(&Request::List { path: path.into() })?;
+            Listing::receive_all(&mut session.link)?
+        })?;
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
     }
 
     /// The same as far as it is known by `deadline`; what comes later is not waited for.
@@ -68,15 +69,20 @@ impl Session {
         let mut room = Room::of(root.as_bytes());
         let mut to_ask = VecDeque::from([root.clone()]);
         let mut asked = VecDeque::new();
+        self.check_link()?;
         while !(to_ask.is_empty() && asked.is_empty()) {
-            while self.link.has_room()
-                && let Some(folder) = to_ask.pop_front()
-            {
-                self.link.request(&Request::List { path: (&folder).into() })?;
-                asked.push_back(folder);
-            }
+            let listed = match self.list_ahead(&mut to_ask, &mut asked) {
+                Ok(listed) => listed,
+                Err(error) => {
+                    self.reconnect(error.into())?;
+                    asked.append(&mut to_ask);
+                    std::mem::swap(&mut asked, &mut to_ask);
+                    continue;
+                }
+            };
+            self.gets_on();
             let Some(folder) = asked.pop_front() else { break };
-            let entries = match Listing::receive_all(&mut self.link)? {
+            let entries = match listed {
                 Ok(entries) => entries,
                 Err(failure) => {
                     on_failure(self, failure);
@@ -100,6 +106,21 @@ impl Session {
             }
         }
         Ok(found)
+    }
+
+    /// Asks for as many folders as the server allows, and takes the listing of the first.
+    fn list_ahead(
+        &mut self,
+        to_ask: &mut VecDeque<VPath>,
+        asked: &mut VecDeque<VPath>,
+    ) -> Result<Result<Vec<Entry>, Failure>, LinkError> {
+        while self.link.has_room()
+            && let Some(folder) = to_ask.front()
+        {
+            self.link.request(&Request::List { path: folder.into() })?;
+            asked.extend(to_ask.pop_front());
+        }
+        Listing::receive_all(&mut self.link)
     }
 
     /// The paths that `word` names: those that fit if it is a pattern and any fits, else the one

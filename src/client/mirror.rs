@@ -156,8 +156,8 @@ fn is_below(path: &VPath, folders: &HashSet<VPath>) -> bool {
     path.parent().is_some_and(|folder| folders.contains(&folder))
 }
 
-/// A filesystem that keeps whole seconds only has a time with no fraction.
-fn is_same_time(a_ns: i64, b_ns: i64) -> bool {
+/// Whether two modification times are the same. A filesystem that keeps whole seconds only has a time with no fraction.
+pub fn is_same_time(a_ns: i64, b_ns: i64) -> bool {
     const SECOND_NS: i64 = 1_000_000_000;
     let is_coarse = a_ns % SECOND_NS == 0 || b_ns % SECOND_NS == 0;
     a_ns == b_ns || (is_coarse && a_ns.div_euclid(SECOND_NS) == b_ns.div_euclid(SECOND_NS))

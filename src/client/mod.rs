@@ -4,10 +4,12 @@
 //!   `trust` knows to whom. `outgoing` is the queue.
 //! - `link` is the conversation: requests out, answers in, in order, reading while it writes.
 //! - `args` is the command line, `hosts` the servers that have a name, which `host_commands` keep.
-//! - `login` and `password` make a `session` of it: a link, a current folder, an `output`;
-//!   `lookup` finds what is at the server.
+//! - `route` leads to a server, the first time and again when the connection was lost; `login` and
+//!   `password` make a `session` of it: a link, a current folder, an `output`; `repeat` knows what
+//!   may be asked twice; `lookup` finds what is at the server.
 //! - `upload` and `download` move files, `stream` the content of one through a pipe, `mirror` plans
-//!   trees of them but for its `exclusions`; `local` keeps them safe here, `progress` shows them,
+//!   trees of them but for its `exclusions`; `local` keeps them safe here, `progress` shows them at
+//!   their `pace`,
 //!   `state` remembers them between runs.
 //! - `output` tells what came of it: `results`, for whoever reads them, and remarks.
 //! - `command` is the table of commands, `commands` what they do, `words` how they
@@ -37,10 +39,13 @@ pub mod mirror;
 pub mod outcome;
 pub mod outgoing;
 pub mod output;
+pub mod pace;
 pub mod password;
 pub mod pipe;
 pub mod progress;
+pub mod repeat;
 pub mod results;
+pub mod route;
 pub mod script;
 pub mod session;
 pub mod shell;
@@ -64,18 +69,15 @@ use interrupt::Interrupt;
 use link::Link;
 use outcome::{EXIT_DONE, Failure};
 use output::Output;
-use pipe::{Pipe, TcpPipe};
 use progress::Style;
+use route::{Contact, Route};
 use script::Script;
 use session::Session;
 use state::StateFolder;
 use tally::failure_object;
-use tls_pipe::TlsPipe;
 use trust::Trust;
 use words::Word;
 
-use crate::scram::Binding;
-use crate::text::Escaped;
 use crate::vpath::VPath;
 
 /// Does what the command line asks for and returns the exit code.
@@ -87,7 +89,7 @@ pub fn run(args: &Args) -> u8 {
     };
     let connected = Destination::of(args).and_then(|to| connect(args, &to, &mut output).map(|made| (made, to)));
     let (mut session, destination) = match connected {
-        Ok(((link, peer), destination)) => (session(args, output, link, peer), destination),
+        Ok(((link, route), destination)) => (session(args, output, link, route), destination),
         Err(failure) => return give_up(&mut output, &failure),
     };
     if let Err(failure) = work.begin(&mut session, &destination) {
@@ -158,54 +160,38 @@ impl Work {
     }
 }
 
-fn session(args: &Args, output: Output, link: Link, peer: String) -> Session {
+fn session(args: &Args, output: Output, link: Link, route: Route) -> Session {
     Session {
         link,
         folder: VPath::root(),
         output,
         state: StateFolder::of_user(),
         progress: Style::choose(args.quiet, args.no_progress),
-        peer,
+        peer: route.peer(),
+        route: Some(route),
         may_ask: Session::terminal_can_answer(),
         stdin_is_script: false,
+        was_lost: false,
     }
 }
 
-/// Connects and logs in: the link, and `user@host:port`.
-fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Result<(Link, String), Failure> {
+/// Connects and logs in.
+fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Result<(Link, Route), Failure> {
     let target = destination.target.clone();
     let of_login = || ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     let user = target.user.or_else(of_login).filter(|user| !user.is_empty());
     let user = user.ok_or_else(|| Failure::Usage("no user name; write USER@HOST".into()))?;
-    let (host, port) = (target.host, target.port);
-    let pipe = TcpPipe::connect(&host, port).map_err(|error| {
-        let (host, error) = (Escaped(host.as_bytes()), error.to_string());
-        Failure::Connection(format!("cannot connect to {host} port {port}: {error}; does berthd listen there?"))
-    })?;
+    let (host, port, retries) = (target.host, target.port, args.retries);
     let interrupt = Interrupt::default();
     interrupt.listen().map_err(|error| Failure::Local(format!("cannot listen to signals: {error}")))?;
     let trust = match destination.plaintext {
         true => None,
         false => Some(Trust::of(&StateFolder::of_user(), &host, port, destination.fingerprint)?),
     };
-    let (pipe, binding): (Box<dyn Pipe>, Binding) = match &trust {
-        None => (Box::new(pipe), Binding::None),
-        Some(trust) => {
-            let (pipe, binding) = TlsPipe::connect(pipe, trust.pinning(), &interrupt).map_err(|e| trust.explain(e))?;
-            trust.meet(args.accept_new, Session::terminal_can_answer(), output, &interrupt)?;
-            (Box::new(pipe), binding)
-        }
-    };
-    let mut link = Link::new(pipe, interrupt);
-    login::greet(&mut link, binding)?;
     let remark = if destination.plaintext { "this connection is not encrypted\n" } else { "" };
     let source = password::Source::choose(args, destination);
-    let password = password::ask(source, &user, remark, link.interrupt())?;
-    login::log_in(&mut link, &user, &password, binding)?;
-    if let Some(trust) = trust {
-        trust.remember(output);
-    }
-    Ok((link, format!("{user}@{host}:{port}")))
+    let contact = Contact { host, port, user: user.clone(), trust, retries };
+    contact.connect(interrupt, args.accept_new, output, |interrupt| password::ask(source, &user, remark, interrupt))
 }
 
 fn give_up(output: &mut Output, failure: &Failure) -> u8 {

@@ -34,9 +34,12 @@ pub enum Failure {
     /// This machine's disk is full.
     #[error("{0}; free some space here, then run the command again")]
     LocalFull(String),
-    /// No connection.
+    /// No connection, and another one would not help.
     #[error("{0}")]
     Connection(String),
+    /// The connection there was is lost; another one may come about.
+    #[error("connection lost: {0}; run the same command again, transfers resume")]
+    Lost(String),
     /// The login failed for a reason that the server did not give.
     #[error("{0}")]
     Login(String),
@@ -79,7 +82,7 @@ impl Failure {
             Self::Usage(_) => EXIT_USAGE,
             Self::Local(_) | Self::Some { .. } => EXIT_FAILED,
             Self::LocalFull(_) => EXIT_FULL,
-            Self::Connection(_) => EXIT_CONNECTION,
+            Self::Connection(_) | Self::Lost(_) => EXIT_CONNECTION,
             Self::Login(_) => EXIT_LOGIN,
             Self::Verification(_) => EXIT_VERIFICATION,
             Self::Refused(reply) => meaning(reply.code).0,
@@ -91,10 +94,28 @@ impl Failure {
     /// Whether no further command can be carried out on this connection.
     pub fn ends_session(&self) -> bool {
         match self {
-            Self::Connection(_) | Self::Login(_) | Self::OutputClosed => true,
+            Self::Connection(_) | Self::Lost(_) | Self::Login(_) | Self::OutputClosed => true,
             Self::Refused(reply) => reply.fatal,
             _ => false,
         }
+    }
+
+    /// Whether only the connection failed, so that the same may succeed on another one.
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            Self::Refused(reply) => {
+                let may_pass = matches!(reply.code, ErrorCode::Timeout | ErrorCode::ShuttingDown | ErrorCode::TooMany);
+                reply.fatal && may_pass
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether no other try to log in can end otherwise: the server was found, and the login or its
+    /// key refused.
+    pub fn forbids_retry(&self) -> bool {
+        matches!(self, Self::Interrupted) || self.exit_code() == EXIT_LOGIN
     }
 
     /// A word for programs, for `--json`.
@@ -103,7 +124,7 @@ impl Failure {
             Self::Usage(_) => "usage",
             Self::Local(_) => "local",
             Self::LocalFull(_) => "local_full",
-            Self::Connection(_) => "connection",
+            Self::Connection(_) | Self::Lost(_) => "connection",
             Self::Login(_) => "login_failed",
             Self::Verification(_) => "verification",
             Self::Refused(reply) => {
@@ -125,9 +146,7 @@ impl From<LinkError> for Failure {
         match error {
             LinkError::Interrupted => Self::Interrupted,
             LinkError::HungUp(reply) => Self::Refused(reply),
-            LinkError::Lost(why) => {
-                Self::Connection(format!("connection lost: {why}; run the same command again, transfers resume"))
-            }
+            LinkError::Lost(why) => Self::Lost(why),
             LinkError::Protocol(why) => {
                 Self::Connection(format!("{}; is this a berth server?", Escaped(why.as_bytes())))
             }
@@ -201,6 +220,7 @@ mod tests {
             (Failure::Local(String::new()), 1),
             (Failure::LocalFull(String::new()), 6),
             (Failure::Connection(String::new()), 3),
+            (Failure::Lost(String::new()), 3),
             (Failure::Login(String::new()), 4),
             (Failure::Verification(String::new()), 5),
             (Failure::Some { failed: 1, total: 2 }, 1),

@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
@@ -62,7 +63,7 @@ impl Output {
 
     /// A line for people; nothing with `--json`.
     pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
-        if self.is_json { Ok(()) } else { self.results.line(line) }
+        if self.is_json { Ok(()) } else { self.write(line) }
     }
 
     /// An object for programs; nothing without `--json`.
@@ -76,7 +77,14 @@ impl Output {
             let _ = writeln!(self.remarks, "{line}");
             return Ok(());
         }
-        self.results.line(line)
+        self.write(line)
+    }
+
+    /// A result. Among the pictures of a bar it is not kept back.
+    fn write(&mut self, line: impl Display) -> Result<(), Failure> {
+        let is_amid_bar = self.is_terminal && make_way();
+        self.results.line(line)?;
+        if is_amid_bar { self.results.flush() } else { Ok(()) }
     }
 
     /// From now on standard output is for content alone.
@@ -86,6 +94,7 @@ impl Output {
 
     /// Makes what was written visible.
     pub fn flush(&mut self) -> Result<(), Failure> {
+        make_way();
         self.results.flush()
     }
 
@@ -99,17 +108,36 @@ impl Output {
     /// A line about something that failed. Where standard error is closed there is nobody to
     /// tell, and the exit code still tells it.
     pub fn complain(&mut self, text: impl Display) {
+        make_way();
         let _ = self.results.flush();
         let _ = writeln!(self.remarks, "{text}");
     }
 
     /// Part of a line, for a question.
     pub fn ask(&mut self, question: impl Display) {
+        make_way();
         let _ = self.results.flush();
         let _ = write!(self.remarks, "{question}");
         let _ = self.remarks.flush();
     }
 }
+
+/// A bar stands now in the last line of standard error, which is a terminal.
+pub(super) fn bar_is_shown() {
+    BAR_IS_SHOWN.store(true, Ordering::Relaxed);
+}
+
+/// Takes the bar away, if there is one, so that a line can stand where it was; whether there was one.
+pub(super) fn make_way() -> bool {
+    let was_shown = BAR_IS_SHOWN.swap(false, Ordering::Relaxed);
+    if was_shown {
+        let _ = io::stderr().write_all(b"\r\x1b[K");
+    }
+    was_shown
+}
+
+/// Like the terminal, there is one of it.
+static BAR_IS_SHOWN: AtomicBool = AtomicBool::new(false);
 
 /// How wide a terminal is; `None` when it is none or does not tell.
 pub fn terminal_columns(terminal: &impl AsFd) -> Option<usize> {

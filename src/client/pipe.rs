@@ -2,11 +2,16 @@
 //! socket, so that a test or TLS can stand in for it. This module knows no frames.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::sockopt;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::client::local::Stopped;
+use crate::limits::SILENCE_MAX;
 
 /// One connection. `send` and `recv` fail with `WouldBlock` instead of waiting.
 pub trait Pipe {
@@ -31,11 +36,11 @@ pub trait Pipe {
 pub struct TcpPipe(TcpStream);
 
 impl TcpPipe {
-    /// Connects to the first address of `host` that answers.
-    pub fn connect(host: &str, port: u16) -> io::Result<Self> {
+    /// Connects to the first address of `host` that answers, unless `is_stopped` meanwhile.
+    pub fn connect(host: &str, port: u16, is_stopped: Stopped) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in (host, port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            match connect_to(address, is_stopped) {
                 Ok(stream) => return Self::new(stream),
                 Err(error) => last = error,
             }
@@ -45,7 +50,6 @@ impl TcpPipe {
 
     fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
         // What a cancelled upload still has to send is little, however large the kernel would
         // make the buffer of a slow connection.
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
@@ -55,6 +59,7 @@ impl TcpPipe {
         let _ = sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE);
         let _ = sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL);
         let _ = sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES);
+        let _ = sockopt::set_tcp_user_timeout(&stream, UNACKED_MAX.as_millis() as u32);
         Ok(Self(stream))
     }
 }
@@ -76,8 +81,31 @@ impl Pipe for TcpPipe {
         let interest = if for_write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
         let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
         match poll(&mut [PollFd::new(&self.0, interest)], Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A socket that is connected and does not block.
+fn connect_to(address: SocketAddr, is_stopped: Stopped) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => return Err(error),
+        _ => {}
+    }
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    loop {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+        if matches!(poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&timeout)), Ok(1..)) {
+            return socket.take_error()?.map_or(Ok(socket.into()), Err);
+        }
+        if is_stopped() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if Instant::now() >= deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "connection timed out"));
         }
     }
 }
@@ -91,4 +119,6 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 /// … how often it asks …
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// … and after how many questions without answer the connection is lost.
-const KEEPALIVE_PROBES: u32 = 6;
+const KEEPALIVE_PROBES: u32 = 3;
+/// How long what was sent may stay without an acknowledgement. It bounds the questions too.
+const UNACKED_MAX: Duration = SILENCE_MAX;

@@ -1,12 +1,18 @@
 //! How far a transfer is: a bar on a terminal, now and then a line elsewhere. It shows bytes
-//! that really moved, and never the whole before the other side or the digest confirmed it.
+//! that really moved, how fast they did in the last seconds, and never the whole before the other
+//! side or the digest confirmed it. Of many files there is one bar, and a line for each that is done.
 
+use std::cell::RefCell;
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use pbr::{ProgressBar, Units};
+use pbr::ProgressBar;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::client::output::{COLUMNS_DEFAULT, terminal_columns};
+use crate::client::output::{self, COLUMNS_DEFAULT, terminal_columns};
+use crate::client::pace::Pace;
 use crate::text::Size;
 
 /// How progress is shown.
@@ -32,107 +38,244 @@ impl Style {
 }
 
 /// The progress of one transfer, or of many files together. It disappears when dropped.
-pub struct Progress {
+pub struct Progress(Rc<RefCell<Picture>>);
+
+/// What is drawn, and how.
+struct Picture {
     style: Style,
     bar: Option<ProgressBar<Line>>,
-    label: String,
-    total_bytes: u64,
-    done_bytes: u64,
-    started: Instant,
-    last_line: Instant,
+    state: State,
+    last_shown: Instant,
     is_verifying: bool,
 }
 
+/// What there is to show.
+struct State {
+    what: What,
+    /// `None` where it turns out at the end.
+    total_bytes: Option<u64>,
+    done_bytes: u64,
+    pace: Pace,
+}
+
+/// Of what.
+enum What {
+    /// One file; its name, fit for a terminal.
+    File(String),
+    /// So many files, and how many are done.
+    Files { done: usize, total: usize },
+}
+
 impl Progress {
-    /// Of `total_bytes` still to be moved; `label` is shown beside it and must be fit for a
-    /// terminal.
-    pub fn new(style: Style, label: &str, total_bytes: u64) -> Self {
+    /// Of one file; `name` is shown beside it and must be fit for a terminal. Where the size is
+    /// not known, only what moved is shown.
+    pub fn of_file(style: Style, name: &str, total_bytes: Option<u64>) -> Self {
+        Self::new(style, What::File(name.to_string()), total_bytes)
+    }
+
+    /// Of many files together.
+    pub fn of_files(style: Style, files: usize, total_bytes: u64) -> Self {
+        Self::new(style, What::Files { done: 0, total: files }, Some(total_bytes))
+    }
+
+    fn new(style: Style, what: What, total_bytes: Option<u64>) -> Self {
         let now = Instant::now();
-        let mut progress = Self {
-            style,
-            bar: None,
-            label: short(label, LABEL_CHARS_MAX),
-            total_bytes,
-            done_bytes: 0,
-            started: now,
-            last_line: now,
-            is_verifying: false,
-        };
-        progress.start_bar();
-        progress
+        let is_empty = total_bytes == Some(0) && matches!(what, What::File(_));
+        let bar = (style == Style::Bar && !is_empty).then(|| {
+            let mut bar = ProgressBar::on(Line, total_bytes.unwrap_or(u64::MAX));
+            // What pbr tells beside bar and share counts from the beginning, not the last seconds.
+            (bar.show_counter, bar.show_speed, bar.show_time_left) = (false, false, false);
+            (bar.show_bar, bar.show_percent) = (total_bytes.is_some(), total_bytes.is_some());
+            bar
+        });
+        let state = State { what, total_bytes, done_bytes: 0, pace: Pace::new(now) };
+        // What is over in a moment needs no picture.
+        Self(Rc::new(RefCell::new(Picture { style, bar, state, last_shown: now, is_verifying: false })))
     }
 
-    fn start_bar(&mut self) {
-        if self.style != Style::Bar || self.total_bytes == 0 {
-            return;
-        }
-        let columns = Line::columns();
-        let mut bar = ProgressBar::on(Line, self.total_bytes);
-        bar.set_width(Some(columns));
-        bar.set_units(Units::Bytes);
-        bar.set_max_refresh_rate(Some(REFRESH));
-        // What there is no room for is left out, the most telling last.
-        bar.show_counter = columns >= COLUMNS_FOR_COUNTER;
-        bar.show_speed = columns >= COLUMNS_FOR_SPEED;
-        self.label = short(&self.label, columns / 3);
-        bar.message(&format!("{} ", self.label));
-        self.bar = Some(bar);
-    }
-
-    /// `bytes` need not be moved after all, because they are there from an earlier try.
-    pub fn skip(&mut self, bytes: u64) {
-        self.total_bytes = self.total_bytes.saturating_sub(bytes);
-        if let Some(bar) = &mut self.bar {
-            bar.total = self.total_bytes;
-        }
+    /// `bytes` need not be moved, because they are there from an earlier try.
+    pub fn found(&mut self, bytes: u64) {
+        self.0.borrow_mut().change(|state| state.done_bytes = state.done_bytes.saturating_add(bytes));
     }
 
     /// `bytes` more have moved.
     pub fn advance(&mut self, bytes: u64) {
-        self.done_bytes = self.done_bytes.saturating_add(bytes);
-        match self.style {
-            Style::Bar => {
-                let shown = shown_bytes(self.done_bytes, self.total_bytes);
-                if let Some(bar) = &mut self.bar {
-                    bar.set(shown);
-                }
-            }
-            Style::Lines if self.last_line.elapsed() >= LINE_INTERVAL => self.print_line(),
-            Style::Lines | Style::Silent => {}
+        self.0.borrow_mut().change(|state| {
+            state.done_bytes = state.done_bytes.saturating_add(bytes);
+            state.pace.add(bytes);
+        });
+    }
+
+    /// `bytes` that moved were lost on the way and must move again.
+    pub fn redo(&mut self, bytes: u64) {
+        self.0.borrow_mut().change(|state| state.done_bytes = state.done_bytes.saturating_sub(bytes));
+    }
+
+    /// One of many files is done.
+    pub fn finish_file(&mut self, name: impl Display, size: u64) {
+        let mut picture = self.0.borrow_mut();
+        let What::Files { done, .. } = &mut picture.state.what else { return };
+        *done += 1;
+        if picture.style == Style::Bar {
+            output::make_way();
+            let _ = writeln!(io::stderr(), "{name}  {}", Size(size));
+        }
+        picture.show(Instant::now());
+    }
+
+    /// How much is done, of 100.
+    pub fn percent(&self) -> u64 {
+        self.0.borrow().state.percent()
+    }
+
+    /// All bytes have moved; what remains is the proof. Of many files this is said of the last.
+    pub fn verify(&mut self) {
+        let is_last = match self.0.borrow().state.what {
+            What::File(_) => true,
+            What::Files { done, total } => done + 1 >= total,
+        };
+        if is_last {
+            self.verify_all();
         }
     }
 
-    /// All bytes have moved; what remains is the proof.
-    pub fn verify(&mut self) {
+    /// All bytes of all files have moved.
+    pub fn verify_all(&mut self) {
+        self.0.borrow_mut().verify();
+    }
+
+    /// Not all bytes have moved after all.
+    pub fn go_on(&mut self) {
+        self.0.borrow_mut().is_verifying = false;
+    }
+
+    /// For whoever waits: to be called now and then, so that what stands still is seen to.
+    pub fn ticker(&self) -> Box<dyn Fn()> {
+        let picture = Rc::downgrade(&self.0);
+        Box::new(move || {
+            if let Some(picture) = picture.upgrade()
+                && let Ok(mut picture) = picture.try_borrow_mut()
+                && picture.style == Style::Bar
+            {
+                picture.show(Instant::now());
+            }
+        })
+    }
+}
+
+impl Picture {
+    fn change(&mut self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state);
+        if self.style != Style::Silent {
+            self.show(Instant::now());
+        }
+    }
+
+    fn show(&mut self, now: Instant) {
+        let interval = if self.style == Style::Bar { REFRESH } else { LINE_INTERVAL };
+        if now.duration_since(self.last_shown) < interval {
+            return;
+        }
+        match self.style {
+            Style::Bar => self.draw(now),
+            Style::Lines => {
+                let _ = writeln!(io::stderr(), "{}", self.state.line(now));
+            }
+            Style::Silent => {}
+        }
+        self.last_shown = now;
+    }
+
+    fn verify(&mut self) {
         if std::mem::replace(&mut self.is_verifying, true) {
             return;
         }
-        let shown = shown_bytes(self.done_bytes, self.total_bytes);
-        if let Some(bar) = &mut self.bar {
-            bar.message(&format!("{} verifying ", self.label));
-            // Nothing moves any more, so there is no rate to tell.
-            bar.show_speed = false;
-            bar.show_time_left = false;
-            bar.set_max_refresh_rate(None);
-            bar.set(shown);
-        }
-        if self.style == Style::Lines && self.started.elapsed() >= LINE_INTERVAL {
-            let _ = writeln!(io::stderr(), "{}: verifying", self.label);
+        self.draw(Instant::now());
+        if self.style == Style::Lines && self.state.pace.elapsed() >= LINE_INTERVAL {
+            let _ = writeln!(io::stderr(), "{}: verifying", self.state.label(usize::MAX));
         }
     }
 
-    fn print_line(&mut self) {
-        self.last_line = Instant::now();
-        let line = progress_line(&self.label, self.done_bytes, self.total_bytes, self.started.elapsed());
-        let _ = writeln!(io::stderr(), "{line}");
+    /// Draws the bar into the terminal as wide as it is now.
+    fn draw(&mut self, now: Instant) {
+        let Some(bar) = &mut self.bar else { return };
+        let columns = Line::columns();
+        let message = self.state.message(columns, self.is_verifying, now);
+        // pbr counts characters, of which some are two columns wide.
+        let surplus = message.width().saturating_sub(message.chars().count());
+        bar.set_width(Some(columns.saturating_sub(surplus)));
+        bar.message(&message);
+        bar.set(shown_bytes(self.state.done_bytes, bar.total));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.bar.is_some() {
-            let _ = write!(Line, "\r\x1b[K");
+        if self.0.borrow().bar.is_some() {
+            output::make_way();
         }
+    }
+}
+
+impl State {
+    fn percent(&self) -> u64 {
+        let total = self.total_bytes.unwrap_or(0);
+        (shown_bytes(self.done_bytes, total) as f64 / total.max(1) as f64 * 100.0) as u64
+    }
+
+    /// What stands before the bar: as much of it as leaves room for one, the most telling last.
+    fn message(&self, columns: usize, is_verifying: bool, now: Instant) -> String {
+        let mut message = self.label(columns / 3);
+        let rate = self.pace.rate(now);
+        if is_verifying {
+            // Nothing moves any more, so there is no rate to tell.
+            return message + " verifying ";
+        }
+        if columns >= COLUMNS_FOR_COUNTER || self.total_bytes.is_none() {
+            let of = self.total_bytes.map(|total| format!("/{}", Size(total))).unwrap_or_default();
+            message += &format!(" {}{of}", Size(self.done_bytes));
+        }
+        if columns >= COLUMNS_FOR_SPEED {
+            message += &format!(" {}/s", Size(rate));
+        }
+        if columns >= COLUMNS_FOR_TIME
+            && let Some(left) = self.time_left(rate)
+        {
+            message += &format!(" {left}");
+        }
+        message + " "
+    }
+
+    /// `big.bin` or `12/340 files`, of at most so many columns.
+    fn label(&self, columns: usize) -> String {
+        match &self.what {
+            What::File(name) => short(name, columns.min(LABEL_COLUMNS_MAX)),
+            What::Files { done, total } => format!("{done}/{total} files"),
+        }
+    }
+
+    /// `1m40s left`; nothing where it cannot be told.
+    fn time_left(&self, rate: u64) -> Option<String> {
+        let left = self.total_bytes?.saturating_sub(self.done_bytes);
+        let seconds = left.div_ceil(rate.max(1));
+        match (rate, seconds) {
+            (0, _) => None,
+            (_, 0..60) => Some(format!("{seconds}s left")),
+            (_, 60..3600) => Some(format!("{}m{:02}s left", seconds / 60, seconds % 60)),
+            (_, 3600..360_000) => Some(format!("{}h{:02}m left", seconds / 3600, seconds % 3600 / 60)),
+            _ => None,
+        }
+    }
+
+    /// `big.bin: 45 %, 450M of 1G, 200M/s, 3s left`.
+    fn line(&self, now: Instant) -> String {
+        let (label, rate) = (self.label(usize::MAX), self.pace.rate(now));
+        let Some(total) = self.total_bytes else {
+            return format!("{label}: {}, {}/s", Size(self.done_bytes), Size(rate));
+        };
+        let (done, percent) = (shown_bytes(self.done_bytes, total), self.percent());
+        let left = self.time_left(rate).unwrap_or_else(|| "waiting".into());
+        format!("{label}: {percent} %, {} of {}, {}/s, {left}", Size(done), Size(total), Size(rate))
     }
 }
 
@@ -141,22 +284,12 @@ fn shown_bytes(done: u64, total: u64) -> u64 {
     done.min(total - total.div_ceil(1000))
 }
 
-/// `big.bin: 45 %, 450M of 1G, 200M/s, 3s left`.
-fn progress_line(label: &str, done: u64, total: u64, elapsed: Duration) -> String {
-    let done = shown_bytes(done, total);
-    let percent = (done as f64 / total.max(1) as f64 * 100.0) as u64;
-    let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
-    let left = if rate >= 1.0 { format!("{}s left", ((total - done) as f64 / rate) as u64) } else { "waiting".into() };
-    format!("{label}: {percent} %, {} of {}, {}/s, {left}", Size(done), Size(total), Size(rate as u64))
-}
-
 /// A label that leaves room for the bar.
-fn short(label: &str, chars_max: usize) -> String {
-    if label.chars().count() <= chars_max {
+fn short(label: &str, columns: usize) -> String {
+    if label.width() <= columns {
         return label.to_string();
     }
-    let head: String = label.chars().take(chars_max.saturating_sub(1)).collect();
-    format!("{head}…")
+    format!("{}…", fitting(label, columns.saturating_sub(1)))
 }
 
 /// The last line of standard error; where that is closed, nobody is looking. pbr panics when its writer
@@ -174,7 +307,12 @@ impl Write for Line {
     /// pbr hands a whole bar over in one call, behind its carriage return in another.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bar = String::from_utf8_lossy(bytes);
-        let _ = io::stderr().write_all(fitting(&bar, Self::columns()).as_bytes());
+        let bar = bar.trim_matches(['\r', ' ']);
+        if !bar.is_empty() {
+            output::bar_is_shown();
+            // What stands there of a longer one goes.
+            let _ = write!(io::stderr(), "\r{}\x1b[K", fitting(bar, Self::columns()));
+        }
         Ok(bytes.len())
     }
 
@@ -184,15 +322,11 @@ impl Write for Line {
     }
 }
 
-/// As much of `line` as fits `columns`; a character beyond ASCII may be two wide.
+/// As much of `line` as fits `columns`.
 fn fitting(line: &str, columns: usize) -> &str {
     let mut used = 0;
     let end = line.char_indices().find(|(_, c)| {
-        used += match c {
-            c if c.is_control() => 0,
-            c if c.is_ascii() || *c == '…' => 1,
-            _ => 2,
-        };
+        used += c.width().unwrap_or(0);
         used > columns
     });
     end.map_or(line, |(at, _)| &line[..at])
@@ -202,16 +336,26 @@ fn fitting(line: &str, columns: usize) -> &str {
 const REFRESH: Duration = Duration::from_millis(100);
 /// Between two lines where there is no bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
-/// A name, two sizes, a share, a rate and a time fit.
+/// A name, two sizes, a rate, a time, a bar and a share fit.
 const COLUMNS_FOR_COUNTER: usize = 75;
-/// A name, a share, a rate and a time fit.
+/// A name, a rate, a time, a bar and a share fit.
+const COLUMNS_FOR_TIME: usize = 55;
+/// A name, a rate, a bar and a share fit.
 const COLUMNS_FOR_SPEED: usize = 38;
 /// Longer names are cut.
-const LABEL_CHARS_MAX: usize = 24;
+const LABEL_COLUMNS_MAX: usize = 24;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One second in, and `moved` bytes further.
+    fn state(what: What, total_bytes: Option<u64>, moved: u64) -> (State, Instant) {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        pace.add_at(moved, start + Duration::from_secs(1));
+        (State { what, total_bytes, done_bytes: moved, pace }, start + Duration::from_secs(1))
+    }
 
     #[test]
     fn nothing_is_whole_before_it_is_confirmed() {
@@ -223,9 +367,27 @@ mod tests {
 
     #[test]
     fn lines_have_rate_and_time_left() {
-        assert_eq!(progress_line("a", 1 << 20, 4 << 20, Duration::from_secs(1)), "a: 25 %, 1M of 4M, 1M/s, 3s left");
-        assert_eq!(progress_line("a", 0, 0, Duration::ZERO), "a: 0 %, 0 of 0, 0/s, waiting");
-        assert_eq!(short(&"x".repeat(30), 24).chars().count(), 24);
+        let file = || What::File("a".into());
+        let (shown, now) = state(file(), Some(4 << 20), 1 << 20);
+        assert_eq!(shown.line(now), "a: 25 %, 1M of 4M, 1M/s, 3s left");
+        let (shown, now) = state(file(), Some(400 << 20), 1 << 20);
+        assert_eq!(shown.line(now), "a: 0 %, 1M of 400M, 1M/s, 6m39s left");
+        let (shown, now) = state(file(), Some(0), 0);
+        assert_eq!(shown.line(now), "a: 0 %, 0 of 0, 0/s, waiting");
+        let (shown, now) = state(file(), None, 1 << 20);
+        assert_eq!(shown.line(now), "a: 1M, 1M/s");
+        let (shown, now) = state(What::Files { done: 3, total: 9 }, Some(4 << 20), 1 << 20);
+        assert_eq!(shown.line(now), "3/9 files: 25 %, 1M of 4M, 1M/s, 3s left");
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_left_out() {
+        let (shown, now) = state(What::File("日本語".repeat(5)), Some(4 << 20), 1 << 20);
+        assert_eq!(shown.message(79, false, now), "日本語日本語日本語日本… 1M/4M 1M/s 3s left ");
+        assert_eq!(shown.message(60, false, now), "日本語日本語日本語… 1M/s 3s left ");
+        assert_eq!(shown.message(39, false, now), "日本語日本語… 1M/s ");
+        assert_eq!(shown.message(20, false, now), "日本… ");
+        assert_eq!(shown.message(39, true, now), "日本語日本語… verifying ");
     }
 
     #[test]
@@ -234,5 +396,6 @@ mod tests {
         assert_eq!(fitting("abc", 3), "abc");
         assert_eq!(fitting("日本語", 5), "日本");
         assert_eq!(fitting("a…b", 3), "a…b");
+        assert_eq!(short(&"x".repeat(30), 24).width(), 24);
     }
 }

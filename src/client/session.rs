@@ -12,6 +12,8 @@ use crate::client::link::{Link, LinkError};
 use crate::client::outcome::Failure;
 use crate::client::output::Output;
 use crate::client::progress::Style;
+use crate::client::repeat::{changes_once, settle};
+use crate::client::route::Route;
 use crate::client::state::StateFolder;
 use crate::client::words::Word;
 use crate::text::Escaped;
@@ -37,41 +39,119 @@ pub struct Session {
     pub may_ask: bool,
     /// Standard input has the commands, so no file can come from there.
     pub stdin_is_script: bool,
+    /// How to get here again; `None` where a lost connection is the end.
+    pub route: Option<Route>,
+    /// The connection is not the first one, and nobody was told that it works.
+    pub was_lost: bool,
 }
 
 impl Session {
     /// Asks one thing and waits for the one reply.
     pub fn call(&mut self, request: &Request) -> Result<Reply, Failure> {
-        self.link.request(request)?;
-        match self.link.receive()?.event {
-            Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
-            Event::Reply(reply) => Ok(reply),
-            _ => Err(unexpected()),
-        }
+        let mut reply = None;
+        self.call_each(std::slice::from_ref(request), |_, _, result| reply = Some(result))?;
+        reply.unwrap_or_else(|| Err(unexpected()))
     }
 
     /// Asks many things that have one reply each, as many at a time as the server allows.
-    /// `on_reply` gets each request's position and what became of it.
+    /// `on_reply` gets each request's position and what became of it, in order. It must not ask
+    /// anything itself.
     pub fn call_each(
         &mut self,
         requests: &[Request],
         mut on_reply: impl FnMut(&mut Self, usize, Result<Reply, Failure>),
     ) -> Result<(), Failure> {
-        let (mut asked, mut answered) = (0, 0);
-        while answered < requests.len() {
-            while asked < requests.len() && self.link.has_room() {
-                self.link.request(&requests[asked])?;
-                asked += 1;
+        if requests.is_empty() {
+            return Ok(());
+        }
+        self.check_link()?;
+        // Those before `repeated` were sent before, on connections that were lost.
+        let (mut asked, mut answered, mut repeated) = (0, 0, 0);
+        while let Some(request) = requests.get(answered) {
+            // What may have been carried out is asked by itself, so that it can be looked into.
+            let is_doubtful = answered < repeated && changes_once(request);
+            let ahead = if is_doubtful { answered + 1 } else { requests.len() };
+            match self.exchange(&requests[..ahead], &mut asked) {
+                Ok(result) => {
+                    self.gets_on();
+                    let result = if is_doubtful { settle(self, request, result) } else { result };
+                    on_reply(self, answered, result);
+                    answered += 1;
+                }
+                Err(failure) => {
+                    let is_unknown = requests[answered..asked].iter().any(changes_once);
+                    self.reconnect(failure).map_err(|failure| if is_unknown { unknown(failure) } else { failure })?;
+                    repeated = repeated.max(asked);
+                    asked = answered;
+                }
             }
-            let result = match self.link.receive()?.event {
-                Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
-                Event::Reply(reply) => Ok(reply),
-                _ => return Err(unexpected()),
-            };
-            on_reply(self, answered, result);
-            answered += 1;
         }
         Ok(())
+    }
+
+    /// Sends what there is room for of `requests` after the `asked` first, and takes the next answer.
+    fn exchange(&mut self, requests: &[Request], asked: &mut usize) -> Result<Result<Reply, Failure>, Failure> {
+        while *asked < requests.len() && self.link.has_room() {
+            self.link.request(&requests[*asked])?;
+            *asked += 1;
+        }
+        match self.link.receive()?.event {
+            Event::Reply(Reply::Error(error)) => Ok(Err(Failure::Refused(error))),
+            Event::Reply(reply) => Ok(Ok(reply)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    // ---- Lost connections -----------------------------------------------------------------
+
+    /// Does `work` that can be begun again, on another connection if one is lost on the way.
+    pub fn persist<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.check_link()?;
+        loop {
+            match work(self) {
+                Ok(done) => {
+                    self.gets_on();
+                    return Ok(done);
+                }
+                Err(failure) => self.reconnect(failure)?,
+            }
+        }
+    }
+
+    /// After `failure`: another connection, if it was only that which failed; else the failure comes
+    /// back. Nothing that was asked before is answered any more.
+    pub fn reconnect(&mut self, failure: Failure) -> Result<(), Failure> {
+        let Some(route) = self.route.as_mut().filter(|_| failure.is_lost()) else { return Err(failure) };
+        let interrupt = self.link.interrupt().clone();
+        self.link = route.again(failure, &interrupt, &mut self.output)?;
+        self.was_lost = true;
+        Ok(())
+    }
+
+    /// Before something is asked that would have to be explained if it was asked twice: a connection
+    /// that ended while nobody looked, because nobody asked anything for long, is noticed first.
+    pub fn check_link(&mut self) -> Result<(), Failure> {
+        match self.link.look() {
+            Ok(()) => Ok(()),
+            Err(error) => self.reconnect(error.into()),
+        }
+    }
+
+    /// Something came of this connection that another one need not do again.
+    pub fn gets_on(&mut self) {
+        if let Some(route) = &mut self.route {
+            route.gets_on();
+        }
+        if std::mem::take(&mut self.was_lost) {
+            self.output.note("connected again");
+        }
+    }
+
+    /// The same of a transfer that goes on at `percent` of it.
+    pub fn resumes(&mut self, percent: u64) {
+        if std::mem::take(&mut self.was_lost) {
+            self.output.note(format_args!("resumed at {percent}%"));
+        }
     }
 
     /// What is at `path`.
@@ -133,6 +213,16 @@ pub(super) fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str
     }
     output.ask("\n");
     Err(Failure::Interrupted)
+}
+
+/// The same failure of something that may have been carried out.
+fn unknown(failure: Failure) -> Failure {
+    match failure {
+        Failure::Lost(why) => Failure::Connection(format!(
+            "connection lost: {why}; whether what was asked last was done is not known, so look before you ask again"
+        )),
+        failure => failure,
+    }
 }
 
 /// The server answered with something else than it was asked for.

@@ -1,6 +1,6 @@
 //! Content that is in no file here: fetched into whatever takes its bytes, sent from standard
 //! input. It is proved as every transfer is, but what is fetched only at its end, when the bytes
-//! have been handed on. It cannot be resumed.
+//! have been handed on. Between two runs it cannot be resumed.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -32,54 +32,101 @@ pub struct Streamed {
 }
 
 /// Fetches the content of the file `remote`. `take` gets the bytes as they come; what it refuses
-/// ends the transfer.
+/// ends the transfer. When the connection is lost it goes on behind the bytes that were taken, if the
+/// file still begins with them.
 pub fn fetch(
     session: &mut Session,
     remote: &VPath,
     progress: &mut Progress,
     mut take: impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
 ) -> Result<Streamed, Failure> {
-    let request = Request::Get { path: remote.into(), offset: 0, etag: None, prefix_sha256: None };
-    let id = session.link.request(&request)?;
-    let size = match session.link.receive()?.event {
-        Event::Reply(Reply::File { size, offset: 0, .. }) => size,
-        Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error)),
-        _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
-    };
-    let (mut hash, mut received, mut chunk) = (Sha256::new(), 0, Vec::new());
+    let mut taken = Taken { hash: Sha256::new(), bytes: 0, chunk: Vec::new() };
+    session.check_link()?;
     loop {
-        match session.link.receive()?.event {
-            Event::Data => {
-                chunk.clear();
-                chunk.extend_from_slice(session.link.chunk());
-                hash.update(&chunk);
-                received += chunk.len() as u64;
-                let taken = if received > size {
-                    Err(wrong(remote))
-                } else {
-                    take(&mut session.output, &mut session.link, &chunk)
-                };
-                if let Err(failure) = taken {
-                    session.link.abandon(id);
-                    return Err(failure);
-                }
-                progress.advance(chunk.len() as u64);
-            }
-            Event::End(end) => {
-                let sha256 = Digest::finish(hash);
-                let is_whole = (end.size, end.sha256) == (received, sha256) && end.size == size;
-                return if is_whole { Ok(Streamed { size, sha256 }) } else { Err(wrong(remote)) };
-            }
-            Event::Aborted(error) => return Err(Failure::Refused(error)),
-            Event::Reply(_) => return Err(LinkError::Protocol("a reply amid a download".into()).into()),
+        session.link.set_on_wait(progress.ticker());
+        match taken.fetch_rest(session, remote, progress, &mut take) {
+            Err(failure) => session.reconnect(failure)?,
+            streamed => return streamed,
         }
     }
 }
 
+/// What was fetched and handed on.
+struct Taken {
+    hash: Sha256,
+    bytes: u64,
+    chunk: Vec<u8>,
+}
+
+impl Taken {
+    fn fetch_rest(
+        &mut self,
+        session: &mut Session,
+        remote: &VPath,
+        progress: &mut Progress,
+        take: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
+    ) -> Result<Streamed, Failure> {
+        let prefix_sha256 = (self.bytes > 0).then(|| Digest::finish(self.hash.clone()));
+        let request = Request::Get { path: remote.into(), offset: self.bytes, etag: None, prefix_sha256 };
+        let id = session.link.request(&request)?;
+        let size = match session.link.receive()?.event {
+            Event::Reply(Reply::File { size, offset, .. }) if offset == self.bytes => size,
+            Event::Reply(Reply::File { .. }) => {
+                session.link.abandon(id);
+                return Err(wrong(remote));
+            }
+            Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error)),
+            _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
+        };
+        session.resumes(progress.percent());
+        loop {
+            match session.link.receive()?.event {
+                Event::Data => {
+                    let taken = self.take(session, size, take).unwrap_or_else(|| Err(wrong(remote)));
+                    if let Err(failure) = taken {
+                        session.link.abandon(id);
+                        return Err(failure);
+                    }
+                    progress.advance(self.chunk.len() as u64);
+                    session.gets_on();
+                }
+                Event::End(end) => {
+                    let sha256 = Digest::finish(self.hash.clone());
+                    let is_whole = (end.size, end.sha256) == (self.bytes, sha256) && end.size == size;
+                    return if is_whole { Ok(Streamed { size, sha256 }) } else { Err(wrong(remote)) };
+                }
+                Event::Aborted(error) => return Err(Failure::Refused(error)),
+                Event::Reply(_) => return Err(LinkError::Protocol("a reply amid a download".into()).into()),
+            }
+        }
+    }
+
+    /// Hands the link's chunk on; `None` if there are more bytes than the file has.
+    fn take(
+        &mut self,
+        session: &mut Session,
+        size: u64,
+        take: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
+    ) -> Option<Result<(), Failure>> {
+        self.chunk.clear();
+        self.chunk.extend_from_slice(session.link.chunk());
+        self.hash.update(&self.chunk);
+        self.bytes += self.chunk.len() as u64;
+        (self.bytes <= size).then(|| take(&mut session.output, &mut session.link, &self.chunk))
+    }
+}
+
 /// Sends what comes through standard input as the file `remote`; how much that is turns out at
-/// its end.
-pub fn send(session: &mut Session, remote: &VPath, mode: PutMode) -> Result<Streamed, Failure> {
-    let id = session.link.request(&Request::Put {
+/// its end. What was sent is not here any more, so a lost connection is the end of it, unless all had
+/// been sent: then the server is asked whether it has it.
+pub fn send(
+    session: &mut Session,
+    remote: &VPath,
+    mode: PutMode,
+    progress: &mut Progress,
+) -> Result<Streamed, Failure> {
+    session.check_link()?;
+    let request = Request::Put {
         path: remote.into(),
         size: None,
         mtime_ns: None,
@@ -87,9 +134,40 @@ pub fn send(session: &mut Session, remote: &VPath, mode: PutMode) -> Result<Stre
         if_etag: None,
         upload_id: None,
         resume: false,
-    })?;
-    match send_bytes(&mut session.link, id) {
-        Ok(Ok(end)) => conclude(remote, end, session.link.receive()?.event),
+    };
+    let mut sent = None;
+    session.link.set_on_wait(progress.ticker());
+    let result = send_once(session, &request, remote, progress, &mut sent);
+    let Err(failure) = result else { return result };
+    let Some(End { size, sha256 }) = sent else {
+        return Err(match failure {
+            Failure::Lost(why) => Failure::Connection(format!("connection lost: {why}; {remote} must be sent again")),
+            failure => failure,
+        });
+    };
+    session.reconnect(failure)?;
+    match session.call(&Request::Sha256 { path: remote.into() }) {
+        Ok(Reply::Sha256 { sha256: there, .. }) if there == sha256 => Ok(Streamed { size, sha256 }),
+        Err(failure) if failure.ends_session() => Err(failure),
+        _ => Err(Failure::Connection(format!("the connection was lost before {remote} was stored; send it again"))),
+    }
+}
+
+/// `sent` is what was sent once all of it is.
+fn send_once(
+    session: &mut Session,
+    request: &Request,
+    remote: &VPath,
+    progress: &mut Progress,
+    sent: &mut Option<End>,
+) -> Result<Streamed, Failure> {
+    let id = session.link.request(request)?;
+    match send_bytes(&mut session.link, id, progress) {
+        Ok(Ok(end)) => {
+            *sent = Some(end);
+            progress.verify();
+            conclude(remote, end, session.link.receive()?.event)
+        }
         Ok(Err(answered)) => {
             session.link.queue_abort(id);
             conclude(remote, End { size: 0, sha256: Digest::of(b"") }, answered)
@@ -102,7 +180,7 @@ pub fn send(session: &mut Session, remote: &VPath, mode: PutMode) -> Result<Stre
 }
 
 /// Sends all there is; its end, or what the server answered before that.
-fn send_bytes(link: &mut Link, id: u32) -> Result<Result<End, Event>, Failure> {
+fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Result<End, Event>, Failure> {
     let (stdin, mut hash, mut size) = (io::stdin(), Sha256::new(), 0);
     loop {
         if let Some(incoming) = link.drain(0)? {
@@ -123,6 +201,7 @@ fn send_bytes(link: &mut Link, id: u32) -> Result<Result<End, Event>, Failure> {
             Ok(payload) => {
                 hash.update(payload);
                 size += payload.len() as u64;
+                progress.advance(payload.len() as u64);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Failure::local(Path::new("standard input"), &error)),

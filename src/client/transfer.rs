@@ -69,23 +69,47 @@ pub fn same_contents(
     pairs: &[(&Path, &VPath)],
     mut on_result: impl FnMut(Result<Option<Digest>, Failure>),
 ) -> Result<(), Failure> {
-    let mut asked = 0;
-    for (local, _) in pairs {
-        while asked < pairs.len() && session.link.has_room() {
-            session.link.request(&Request::Sha256 { path: pairs[asked].1.into() })?;
-            asked += 1;
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    session.check_link()?;
+    let (mut asked, mut compared, mut here) = (0, 0, None);
+    while compared < pairs.len() {
+        match compare_ahead(session, &pairs[compared..], &mut asked, &mut here) {
+            Ok(same) => {
+                session.gets_on();
+                on_result(same);
+                (asked, compared, here) = (asked - 1, compared + 1, None);
+            }
+            Err(failure) => {
+                session.reconnect(failure)?;
+                asked = 0;
+            }
         }
-        session.link.send_all()?;
-        let here = digest_of(local, &mut || session.link.works_apart());
-        let there = match session.link.receive()?.event {
-            Event::Reply(Reply::Sha256 { sha256, .. }) => Ok(sha256),
-            Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
-            _ => return Err(unexpected()),
-        };
-        let same = there.and_then(|there| Ok(Some(here?).filter(|here| *here == there)));
-        on_result(same);
     }
     Ok(())
+}
+
+/// Compares the first of `pairs` and asks ahead for more than the `asked` first. The digest of what
+/// is `here` outlives a connection.
+fn compare_ahead(
+    session: &mut Session,
+    pairs: &[(&Path, &VPath)],
+    asked: &mut usize,
+    here: &mut Option<Result<Digest, Failure>>,
+) -> Result<Result<Option<Digest>, Failure>, Failure> {
+    while *asked < pairs.len() && session.link.has_room() {
+        session.link.request(&Request::Sha256 { path: pairs[*asked].1.into() })?;
+        *asked += 1;
+    }
+    session.link.send_all()?;
+    let here = here.get_or_insert_with(|| digest_of(pairs[0].0, &mut || session.link.works_apart())).clone();
+    let there = match session.link.receive()?.event {
+        Event::Reply(Reply::Sha256 { sha256, .. }) => Ok(sha256),
+        Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
+        _ => return Err(unexpected()),
+    };
+    Ok(there.and_then(|there| Ok(Some(here?).filter(|here| *here == there))))
 }
 
 /// A file to be transferred to a place where another one is.

@@ -52,6 +52,13 @@ impl Trust {
         Ok(Self { place, file, known, told, pinning: Pinning::new(told.or(known)) })
     }
 
+    /// For another connection, to the server that has proved itself on this one and to no other,
+    /// whatever is written down meanwhile.
+    pub fn renew(&mut self) {
+        self.known = self.known.or(self.pinning.seen());
+        self.pinning = Pinning::new(self.told.or(self.known));
+    }
+
     /// What the connection is to be made with.
     pub fn pinning(&self) -> &Arc<Pinning> {
         &self.pinning

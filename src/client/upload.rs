@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use crate::client::incoming::{Event, Incoming};
 use crate::client::link::LinkError;
 use crate::client::local::{Source, shown};
+use crate::client::mirror::is_same_time;
 use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::Session;
@@ -52,18 +53,41 @@ pub struct Stored {
 /// What became of one upload.
 pub type Verdict = (UploadJob, Result<Stored, Failure>);
 
-/// The uploads on their way.
+/// Uploads, back to back.
 #[derive(Default)]
-pub struct Uploader {
+struct Uploader {
+    /// Not begun on this connection.
+    unsent: VecDeque<Unsent>,
+    /// Being begun.
+    current: Option<Unsent>,
     pending: VecDeque<Pending>,
     verdicts: VecDeque<Verdict>,
+    /// So many of them the progress shows.
+    shown_verdicts: usize,
+    /// Refused because something is there, which may be what was sent before a connection was lost.
+    doubtful: Vec<(UploadJob, End, Failure)>,
     /// Uploads of which the server keeps something that nobody will resume.
     useless: Vec<UploadId>,
 }
 
+/// A file to be sent, and how far that was before.
+struct Unsent {
+    job: UploadJob,
+    /// Bytes of it that the progress counts.
+    shown_bytes: u64,
+    /// Bytes of it that the server last said it has.
+    kept_bytes: u64,
+    /// Bytes of it that an earlier run had sent, once that is known.
+    resumed_from: Option<u64>,
+    /// It was begun on a connection that was lost.
+    is_begun: bool,
+    /// All of it was sent once, and the answer was lost.
+    sent_before: Option<End>,
+}
+
 struct Pending {
     id: u32,
-    job: UploadJob,
+    unsent: Unsent,
     /// Under which the upload is remembered, and its name at the server.
     record: Option<(String, UploadId)>,
     resumed_from: u64,
@@ -81,59 +105,119 @@ enum Offer {
     Refused(ErrorReply),
 }
 
-/// Sends files back to back, of `bytes` in all. `on_verdict` gets what became of each.
+/// Sends files back to back, and goes on where it was when the connection is lost. `on_verdict` gets
+/// what became of each.
 pub fn send_all(
     session: &mut Session,
     jobs: Vec<UploadJob>,
-    bytes: u64,
+    progress: &mut Progress,
     mut on_verdict: impl FnMut(&mut Session, Verdict) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     if jobs.is_empty() {
         return Ok(());
     }
-    let mut progress = Progress::new(session.progress, &format!("{} files", jobs.len()), bytes);
-    let mut uploader = Uploader::default();
-    for job in jobs {
-        uploader.send(session, &mut progress, job)?;
-        while let Some(verdict) = uploader.take_verdict() {
-            on_verdict(session, verdict)?;
+    session.check_link()?;
+    let unsent = jobs
+        .into_iter()
+        .map(|job| Unsent {
+            job,
+            shown_bytes: 0,
+            kept_bytes: 0,
+            resumed_from: None,
+            is_begun: false,
+            sent_before: None,
+        })
+        .collect();
+    let mut uploader = Uploader { unsent, ..Uploader::default() };
+    loop {
+        session.link.set_on_wait(progress.ticker());
+        match uploader.send_rest(session, progress, &mut on_verdict) {
+            Ok(()) => {
+                session.gets_on();
+                return Ok(());
+            }
+            Err(failure) => {
+                session.reconnect(failure)?;
+                progress.go_on();
+                uploader.take_up_again(session)?;
+            }
         }
     }
-    progress.verify();
-    uploader.finish(session)?;
-    while let Some(verdict) = uploader.take_verdict() {
-        on_verdict(session, verdict)?;
-    }
-    Ok(())
 }
 
 impl Uploader {
+    fn send_rest(
+        &mut self,
+        session: &mut Session,
+        progress: &mut Progress,
+        on_verdict: &mut impl FnMut(&mut Session, Verdict) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.tell(session, progress, on_verdict)?;
+        while let Some(unsent) = self.unsent.pop_front() {
+            self.send(session, progress, unsent)?;
+            self.tell(session, progress, on_verdict)?;
+        }
+        if !self.pending.is_empty() {
+            progress.verify_all();
+        }
+        while !self.pending.is_empty() {
+            self.settle_next(session)?;
+            self.tell(session, progress, on_verdict)?;
+        }
+        self.settle_doubtful(session)?;
+        self.drop_useless(session)?;
+        self.tell(session, progress, on_verdict)
+    }
+
+    /// Tells the verdicts that have come.
+    fn tell(
+        &mut self,
+        session: &mut Session,
+        progress: &mut Progress,
+        on_verdict: &mut impl FnMut(&mut Session, Verdict) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.show_verdicts(progress);
+        while let Some(verdict) = self.verdicts.pop_front() {
+            self.shown_verdicts -= 1;
+            on_verdict(session, verdict)?;
+        }
+        Ok(())
+    }
+
+    /// Shows which files are done, also while a long one is being sent.
+    fn show_verdicts(&mut self, progress: &mut Progress) {
+        for (job, result) in self.verdicts.iter().skip(self.shown_verdicts) {
+            if let Ok(stored) = result {
+                progress.finish_file(&job.remote, stored.size);
+            }
+        }
+        self.shown_verdicts = self.verdicts.len();
+    }
+
     /// Sends one file. Its verdict, and those of files before it, can be taken once they came.
-    pub fn send(&mut self, session: &mut Session, progress: &mut Progress, job: UploadJob) -> Result<(), LinkError> {
-        let mut source = match Source::open(&job.local) {
+    fn send(&mut self, session: &mut Session, progress: &mut Progress, unsent: Unsent) -> Result<(), LinkError> {
+        let mut source = match Source::open(&unsent.job.local) {
             Ok(source) => source,
             Err(failure) => {
-                self.verdicts.push_back((job, Err(failure)));
+                self.verdicts.push_back((unsent.job, Err(failure)));
                 return Ok(());
             }
         };
+        // Whatever fails from here on, it is not forgotten.
+        self.current = Some(unsent);
         while !session.link.has_room() && !self.pending.is_empty() {
             self.settle_next(session)?;
         }
-        if self.begin(session, progress, &mut source, job)? { self.stream(session, progress, source) } else { Ok(()) }
-    }
-
-    /// Whether an upload has no verdict yet.
-    pub fn is_waiting(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
-    /// Waits until every upload has its verdict.
-    pub fn finish(&mut self, session: &mut Session) -> Result<(), LinkError> {
-        while !self.pending.is_empty() {
-            self.settle_next(session)?;
+        self.begin(session, progress, &mut source)?;
+        match self.current.take() {
+            // It was refused.
+            Some(_) => Ok(()),
+            None => self.stream(session, progress, source),
         }
-        for upload_id in std::mem::take(&mut self.useless) {
+    }
+
+    fn drop_useless(&mut self, session: &mut Session) -> Result<(), LinkError> {
+        while let Some(upload_id) = self.useless.pop() {
             session.link.request(&Request::DropPartial { upload_id })?;
             // It expires anyway, so whether it was still there does not matter.
             session.link.receive()?;
@@ -141,32 +225,69 @@ impl Uploader {
         Ok(())
     }
 
-    /// The oldest verdict not yet taken.
-    pub fn take_verdict(&mut self) -> Option<Verdict> {
-        self.verdicts.pop_front()
+    // ---- After a lost connection ----------------------------------------------------------
+
+    /// What was under way is sent again, but for what the server has whole.
+    fn take_up_again(&mut self, session: &mut Session) -> Result<(), Failure> {
+        let (mut unsure, mut again) = (Vec::new(), VecDeque::new());
+        for Pending { unsent, record, sent, .. } in self.pending.drain(..) {
+            match sent {
+                Some(Err(failure)) => self.verdicts.push_back((unsent.job, Err(failure))),
+                Some(Ok(end)) => unsure.push((unsent, record, end)),
+                None => again.push_back(Unsent { is_begun: true, ..unsent }),
+            }
+        }
+        again.extend(self.current.take());
+        let asked: Vec<(&UploadJob, End)> = unsure.iter().map(|(unsent, _, end)| (&unsent.job, *end)).collect();
+        // How far all of it is, is told once it goes on.
+        let was_lost = std::mem::take(&mut session.was_lost);
+        let stored = which_are_stored(session, &asked)?;
+        session.was_lost |= was_lost;
+        for ((unsent, record, end), is_stored) in unsure.into_iter().zip(stored).rev() {
+            if is_stored {
+                if let Some((key, _)) = record {
+                    session.state.drop_upload(&key);
+                }
+                let stored = Stored { resumed_from: unsent.resumed_from.unwrap_or(0), ..end.into() };
+                self.verdicts.push_back((unsent.job, Ok(stored)));
+            } else {
+                again.push_front(Unsent { sent_before: Some(end), ..unsent });
+            }
+        }
+        again.append(&mut self.unsent);
+        self.unsent = again;
+        Ok(())
     }
 
-    /// Sends the request; whether data may follow.
-    fn begin(
-        &mut self,
-        session: &mut Session,
-        progress: &mut Progress,
-        source: &mut Source,
-        job: UploadJob,
-    ) -> Result<bool, LinkError> {
+    /// What was refused because something is there is stored if that is what was sent before.
+    fn settle_doubtful(&mut self, session: &mut Session) -> Result<(), Failure> {
+        let asked: Vec<(&UploadJob, End)> = self.doubtful.iter().map(|(job, end, _)| (job, *end)).collect();
+        let stored = which_are_stored(session, &asked)?;
+        for ((job, end, failure), is_stored) in self.doubtful.drain(..).zip(stored) {
+            self.verdicts.push_back((job, if is_stored { Ok(end.into()) } else { Err(failure) }));
+        }
+        Ok(())
+    }
+
+    // ---- One file -------------------------------------------------------------------------
+
+    /// Sends the request for the current upload, which is pending then, unless it was refused.
+    fn begin(&mut self, session: &mut Session, progress: &mut Progress, source: &mut Source) -> Result<(), LinkError> {
+        let Some(current) = &self.current else { return Ok(()) };
+        let (job, is_begun) = (current.job.clone(), current.is_begun);
         if source.mark().size < RESUME_BYTES_MIN {
-            self.begin_anew(session, source, job, None)?;
-            return Ok(true);
+            return self.begin_anew(session, progress, source, None);
         }
         let key = record_key(session, &job);
         if let Some(record) = session.state.find_upload(&key) {
             match self.offer(session, source, &job, &record)? {
                 Offer::Kept { id, offset, prefix_sha256 } => {
                     if has_prefix(session, source, offset, prefix_sha256)? {
-                        session.output.note(resume_note(&job, offset));
-                        progress.skip(offset);
-                        self.push(id, job, Some((key, record.upload_id)), offset);
-                        return Ok(true);
+                        if !is_begun {
+                            session.output.note(resume_note(&job, offset));
+                        }
+                        self.push(session, progress, id, Some((key, record.upload_id)), offset);
+                        return Ok(());
                     }
                     self.refuse_offer(session, id, record.upload_id)?;
                     session.output.note(format_args!("{}: starting over, the server kept something else", job.remote));
@@ -174,17 +295,16 @@ impl Uploader {
                 Offer::Nothing => {}
                 Offer::Refused(error) => {
                     self.verdicts.push_back((job, Err(Failure::Refused(error))));
-                    return Ok(false);
+                    return Ok(());
                 }
             }
             session.state.drop_upload(&key);
             if let Err(failure) = source.rewind() {
                 self.verdicts.push_back((job, Err(failure)));
-                return Ok(false);
+                return Ok(());
             }
         }
-        self.begin_anew(session, source, job, Some(key))?;
-        Ok(true)
+        self.begin_anew(session, progress, source, Some(key))
     }
 
     /// Asks what the server kept of the upload in `record`.
@@ -222,14 +342,14 @@ impl Uploader {
         session.link.receive().map(|_| ())
     }
 
-    /// Begins an upload from its first byte. With a `key` it can be resumed; its record is kept
-    /// first, because an upload without a record would be lost while a record without an upload
+    /// Begins the current upload from its first byte. With a `key` it can be resumed; its record is
+    /// kept first, because an upload without a record would be lost while a record without an upload
     /// costs one question.
     fn begin_anew(
         &mut self,
         session: &mut Session,
+        progress: &mut Progress,
         source: &Source,
-        job: UploadJob,
         key: Option<String>,
     ) -> Result<(), LinkError> {
         let record = key.and_then(|key| {
@@ -239,13 +359,34 @@ impl Uploader {
             session.state.keep_upload(&key, &record).then_some((key, record.upload_id))
         });
         let upload_id = record.as_ref().map(|(_, upload_id)| *upload_id);
-        let id = session.link.request(&put_request(&job, source, upload_id, false))?;
-        self.push(id, job, record, 0);
+        let Some(current) = &self.current else { return Ok(()) };
+        let id = session.link.request(&put_request(&current.job, source, upload_id, false))?;
+        self.push(session, progress, id, record, 0);
         Ok(())
     }
 
-    fn push(&mut self, id: u32, job: UploadJob, record: Option<(String, UploadId)>, resumed_from: u64) {
-        self.pending.push_back(Pending { id, job, record, resumed_from, sent: None });
+    /// The current upload is pending from now on, and stands at `offset`.
+    fn push(
+        &mut self,
+        session: &mut Session,
+        progress: &mut Progress,
+        id: u32,
+        record: Option<(String, UploadId)>,
+        offset: u64,
+    ) {
+        let Some(mut unsent) = self.current.take() else { return };
+        progress.redo(unsent.shown_bytes.saturating_sub(offset));
+        progress.found(offset.saturating_sub(unsent.shown_bytes));
+        unsent.shown_bytes = offset;
+        session.resumes(progress.percent());
+        if offset > unsent.kept_bytes {
+            // The server has more than before.
+            session.gets_on();
+        }
+        unsent.kept_bytes = offset;
+        let resumed_from = unsent.resumed_from.map_or(offset, |first| first.min(offset));
+        unsent.resumed_from = Some(resumed_from);
+        self.pending.push_back(Pending { id, unsent, record, resumed_from, sent: None });
     }
 
     /// Sends the bytes of the newest upload, unless the server refuses it meanwhile.
@@ -258,6 +399,7 @@ impl Uploader {
         while !source.is_at_end() && failure.is_none() {
             if let Some(incoming) = session.link.drain(queued_max)? {
                 self.settle(session, incoming)?;
+                self.show_verdicts(progress);
                 if self.pending.back().is_none_or(|pending| pending.id != id) {
                     session.link.queue_abort(id);
                     return Ok(());
@@ -267,8 +409,12 @@ impl Uploader {
             match session.link.queue_data(id, PIECE_BYTES, |room| source.read(room)) {
                 Ok([]) => failure = Some(changed(&source)),
                 Ok(payload) => {
+                    let bytes = payload.len() as u64;
                     source.took(payload);
-                    progress.advance(payload.len() as u64);
+                    progress.advance(bytes);
+                    if let Some(pending) = self.pending.back_mut() {
+                        pending.unsent.shown_bytes += bytes;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => failure = Some(Failure::local(source.path(), &error)),
@@ -316,21 +462,27 @@ impl Uploader {
             Event::Reply(reply @ (Reply::Stored { .. } | Reply::Error(_))) => reply,
             _ => return Err(LinkError::Protocol("an upload was answered with something else".into())),
         };
-        let Some(pending) = self.pending.pop_front().filter(|pending| pending.id == incoming.id) else {
+        if self.pending.front().is_none_or(|pending| pending.id != incoming.id) {
             return Err(LinkError::Protocol("an answer to no upload".into()));
+        }
+        let Some(Pending { unsent: Unsent { job, sent_before, .. }, record, resumed_from, sent, .. }) =
+            self.pending.pop_front()
+        else {
+            return Ok(());
         };
-        let result = match (reply, pending.sent) {
+        session.gets_on();
+        let result = match (reply, sent) {
             (_, Some(Err(failure))) => Err(failure),
             (Reply::Stored { size, sha256 }, Some(Ok(end))) if end == (End { size, sha256 }) => {
-                Ok(Stored { size, sha256, resumed_from: pending.resumed_from })
+                Ok(Stored { size, sha256, resumed_from })
             }
             (Reply::Error(error), _) => Err(Failure::Refused(error)),
             (_, _) => Err(Failure::Verification(format!(
                 "{}: the server stored something else than was sent; put it again with -f",
-                pending.job.remote
+                job.remote
             ))),
         };
-        if let Some((key, upload_id)) = pending.record
+        if let Some((key, upload_id)) = record
             && !matches!(&result, Err(Failure::Refused(error)) if may_resume(error))
         {
             session.state.drop_upload(&key);
@@ -338,9 +490,43 @@ impl Uploader {
                 self.useless.push(upload_id);
             }
         }
-        self.verdicts.push_back((pending.job, result));
+        match (result, sent_before) {
+            (Err(failure), Some(end)) if is_exists(&failure) => self.doubtful.push((job, end, failure)),
+            (result, _) => self.verdicts.push_back((job, result)),
+        }
         Ok(())
     }
+}
+
+impl From<End> for Stored {
+    /// What was sent on a connection that was lost, and is there.
+    fn from(end: End) -> Self {
+        Self { size: end.size, sha256: end.sha256, resumed_from: 0 }
+    }
+}
+
+/// Of uploads that were sent to their end, and not answered: which of them the server has. One that
+/// replaces another file is there when its time is too, as the same content may have been before.
+fn which_are_stored(session: &mut Session, uploads: &[(&UploadJob, End)]) -> Result<Vec<bool>, Failure> {
+    let mut requests = Vec::with_capacity(uploads.len() * 2);
+    for (job, _) in uploads {
+        requests.push(Request::Stat { path: (&job.remote).into() });
+        requests.push(Request::Sha256 { path: (&job.remote).into() });
+    }
+    let mut replies = Vec::with_capacity(requests.len());
+    session.call_each(&requests, |_, _, result| replies.push(result.ok()))?;
+    Ok(uploads.iter().zip(replies.chunks(2)).map(|((job, end), replies)| is_stored(job, *end, replies)).collect())
+}
+
+fn is_stored(job: &UploadJob, end: End, replies: &[Option<Reply>]) -> bool {
+    let [Some(Reply::Stat { entry, .. }), Some(Reply::Sha256 { sha256, .. })] = replies else { return false };
+    let is_its_time =
+        || Source::open(&job.local).is_ok_and(|source| is_same_time(source.mark().mtime_ns, entry.mtime_ns));
+    entry.size == end.size && *sha256 == end.sha256 && (job.mode == PutMode::Create || is_its_time())
+}
+
+fn is_exists(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(error) if error.code == ErrorCode::Exists)
 }
 
 fn put_request(job: &UploadJob, source: &Source, upload_id: Option<UploadId>, resume: bool) -> Request {

@@ -55,7 +55,7 @@ fn cheat(
 fn log_in(script: impl FnMut(Seen, &mut Answers) + 'static) -> (Result<(), Failure>, Rc<RefCell<Vec<Seen>>>) {
     let (mut link, seen, _) = link_to(usize::MAX, script);
     let greeted = login::greet(&mut link, BINDING);
-    (greeted.and_then(|()| login::log_in(&mut link, "ann", PASSWORD, BINDING)), seen)
+    (greeted.and_then(|()| login::log_in(&mut link, "ann", PASSWORD, BINDING).map(drop)), seen)
 }
 
 #[track_caller]

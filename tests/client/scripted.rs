@@ -188,6 +188,8 @@ impl Stage {
             peer: "user@scripted:1".into(),
             may_ask: false,
             stdin_is_script: false,
+            route: None,
+            was_lost: false,
         };
         Self { session, seen, results, remarks, interrupt }
     }

@@ -3,9 +3,10 @@
 //! byte, or change one. It also keeps its address while servers come and go behind it.
 
 use super::wait_until;
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -23,6 +24,7 @@ pub(crate) struct Proxy {
 struct Shared {
     target: Mutex<SocketAddr>,
     sockets: Mutex<Vec<TcpStream>>,
+    connections: AtomicUsize,
     is_over: AtomicBool,
 }
 
@@ -31,8 +33,12 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (up, down) = (Arc::new(Valve::default()), Arc::new(Valve::default()));
-        let shared =
-            Arc::new(Shared { target: Mutex::new(target), sockets: Mutex::default(), is_over: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            target: Mutex::new(target),
+            sockets: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
+        });
         let (own, valves) = (Arc::clone(&shared), (Arc::clone(&up), Arc::clone(&down)));
         let acceptor = thread::spawn(move || own.accept(&listener, &valves.0, &valves.1));
         Self { address, up, down, shared, acceptor: Some(acceptor) }
@@ -45,19 +51,45 @@ impl Proxy {
 
     /// Cuts every connection there is.
     pub(crate) fn cut(&self) {
-        for socket in lock(&self.shared.sockets).drain(..) {
-            let _ = socket.shutdown(Shutdown::Both);
-        }
+        self.shared.cut();
+    }
+
+    /// Cuts every connection whenever the next of `bytes` have passed in one direction.
+    pub(crate) fn cut_after(&self, valve: &Arc<Valve>, bytes: impl IntoIterator<Item = u64>) {
+        let bytes: Vec<u64> = bytes.into_iter().collect();
+        cut_at(&self.shared, valve, bytes.into());
+    }
+
+    /// Connections that were made.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 }
 
+fn cut_at(shared: &Arc<Shared>, valve: &Arc<Valve>, mut bytes: VecDeque<u64>) {
+    let Some(next) = bytes.pop_front() else { return };
+    let (own, again) = (Arc::clone(shared), Arc::clone(valve));
+    valve.act_after(next, move || {
+        own.cut();
+        // The valve is busy with what it does now.
+        thread::spawn(move || cut_at(&own, &again, bytes));
+    });
+}
+
 impl Shared {
+    fn cut(&self) {
+        for socket in lock(&self.sockets).drain(..) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
     fn accept(&self, listener: &TcpListener, up: &Arc<Valve>, down: &Arc<Valve>) {
         for client in listener.incoming() {
             if self.is_over.load(Ordering::SeqCst) {
                 return;
             }
             let (Ok(client), Ok(server)) = (client, TcpStream::connect(*lock(&self.target))) else { continue };
+            self.connections.fetch_add(1, Ordering::SeqCst);
             let copy = |socket: &TcpStream| socket.try_clone().expect("descriptors are left");
             lock(&self.sockets).extend([copy(&client), copy(&server)]);
             for (from, to, valve) in [(copy(&client), copy(&server), up), (server, client, down)] {

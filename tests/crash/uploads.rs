@@ -33,7 +33,7 @@ impl Scene {
 
     fn berth(&self, arguments: &[&str]) -> Program {
         let through = target("ann", self.proxy.address);
-        self.place.start(self.place.berth(&[&[&through, "--no-progress"], arguments].concat()))
+        self.place.start(self.place.berth(&[&[&through, "--no-progress", "--retries", "0"], arguments].concat()))
     }
 
     fn restart(&mut self) {

@@ -31,7 +31,7 @@ pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 fn show(session: &mut Session, path: &VPath) -> Result<(), Failure> {
     let mut shown = Shown::default();
-    let mut progress = Progress::new(Style::Silent, "", 0);
+    let mut progress = Progress::of_file(Style::Silent, "", None);
     fetch(session, path, &mut progress, |output, link, bytes| shown.write(output, link, bytes))?;
     shown.finish(&mut session.output)
 }
@@ -99,7 +99,7 @@ fn visible(bytes: &[u8]) -> String {
 /// One object holds one content, so what is too long for that is refused.
 fn show_object(session: &mut Session, path: &VPath) -> Result<(), Failure> {
     let mut content = Vec::new();
-    let mut progress = Progress::new(Style::Silent, "", 0);
+    let mut progress = Progress::of_file(Style::Silent, "", None);
     let streamed = fetch(session, path, &mut progress, |_, _, bytes| {
         content.extend_from_slice(bytes);
         if content.len() as u64 <= JSON_CONTENT_BYTES_MAX {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::cat::Shown;
 use super::local::path as local_path;
 use crate::client::command::{options, usage};
-use crate::client::download::{DownloadJob, Downloader, Fetched, fetch_all};
+use crate::client::download::{DownloadJob, Fetched, fetch_all};
 use crate::client::local::{destination, shown};
 use crate::client::outcome::Failure;
 use crate::client::progress::{Progress, Style};
@@ -87,7 +87,7 @@ fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
     // A bar would stand in the text.
     let style = if session.output.is_terminal { Style::Silent } else { session.progress };
     let size = session.stat(remote)?.size;
-    let mut progress = Progress::new(style, &label(remote), size);
+    let mut progress = Progress::of_file(style, &label(remote), Some(size));
     let mut shown = Shown::default();
     let fetched = fetch_content(session, remote, &mut progress, |output, link, bytes| shown.write(output, link, bytes));
     drop(progress);
@@ -136,13 +136,13 @@ fn get_one(
 }
 
 fn fetch(session: &mut Session, job: &DownloadJob, size: u64) -> Result<Fetched, Failure> {
-    let mut progress = Progress::new(session.progress, &label(&job.remote), size);
-    let mut downloader = Downloader::default();
-    downloader.ask(session, job.clone())?;
-    match downloader.receive(session, &mut progress)? {
-        Some((_, result)) => result,
-        None => Err(unexpected()),
-    }
+    let mut progress = Progress::of_file(session.progress, &label(&job.remote), Some(size));
+    let mut fetched = None;
+    fetch_all(session, vec![job.clone()], &mut progress, |_, (_, result)| {
+        fetched = Some(result);
+        Ok(())
+    })?;
+    fetched.unwrap_or_else(|| Err(unexpected()))
 }
 
 fn label(remote: &VPath) -> String {
@@ -218,8 +218,9 @@ fn get_new(
     changed: &mut Vec<(DownloadJob, u64)>,
 ) -> Result<(), Failure> {
     let total = jobs.iter().fold(0, |total: u64, (_, size)| total.saturating_add(*size));
+    let mut progress = Progress::of_files(session.progress, jobs.len(), total);
     let jobs = jobs.into_iter().map(|(job, _)| job).collect();
-    fetch_all(session, jobs, total, |session, (job, result)| match result {
+    fetch_all(session, jobs, &mut progress, |session, (job, result)| match result {
         Err(failure) if has_changed(&failure) => {
             changed.push((job, 0));
             Ok(())

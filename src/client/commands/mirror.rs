@@ -18,6 +18,7 @@ use crate::client::exclusions::Exclusions;
 use crate::client::local::part_path;
 use crate::client::mirror::{Move, Plan, Rules, Tree};
 use crate::client::outcome::Failure;
+use crate::client::progress::Progress;
 use crate::client::session::Session;
 use crate::client::tally::Tally;
 use crate::client::transfer::{note_interruption, same_contents};
@@ -224,15 +225,16 @@ impl Order {
     fn move_files(&self, session: &mut Session, tally: &mut Tally, plan: &Plan) -> Result<(), Failure> {
         tally.were_there(plan.same);
         let bytes = plan.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
+        let mut progress = Progress::of_files(session.progress, plan.files.len(), bytes);
         if self.is_from {
             let jobs = plan.files.iter().map(|file| self.download(file)).collect::<Result<_, _>>()?;
-            return fetch_all(session, jobs, bytes, |session, (job, result)| {
+            return fetch_all(session, jobs, &mut progress, |session, (job, result)| {
                 let result = result.map(|fetched| (fetched.size, fetched.sha256, fetched.resumed_from));
                 self.conclude_move(session, tally, &job.remote, result)
             });
         }
         let jobs = plan.files.iter().map(|file| self.upload(file)).collect::<Result<_, _>>()?;
-        send_all(session, jobs, bytes, |session, (job, result)| {
+        send_all(session, jobs, &mut progress, |session, (job, result)| {
             let result = result.map(|stored| (stored.size, stored.sha256, stored.resumed_from));
             self.conclude_move(session, tally, &job.remote, result)
         })

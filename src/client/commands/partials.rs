@@ -62,6 +62,10 @@ fn expiry(seconds: i64) -> String {
 }
 
 fn kept(session: &mut Session) -> Result<Vec<Partial>, Failure> {
+    session.persist(kept_now)
+}
+
+fn kept_now(session: &mut Session) -> Result<Vec<Partial>, Failure> {
     session.link.request(&Request::Partials {})?;
     let mut kept = Vec::new();
     for _ in 0..PAGES_MAX {

@@ -14,8 +14,9 @@ use crate::client::session::{Session, unexpected};
 use crate::client::stream::{Streamed, send as send_content};
 use crate::client::tally::Tally;
 use crate::client::transfer::{Clash, Done, note_interruption, same_content, without_identical};
-use crate::client::upload::{Stored, UploadJob, Uploader, Verdict, send_all};
+use crate::client::upload::{Stored, UploadJob, Verdict, send_all};
 use crate::client::words::Word;
+use crate::text::Escaped;
 use crate::vpath::VPath;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
 use crate::wire::{Reply, Request};
@@ -89,7 +90,10 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         Target::Folder(folder) => return Err(usage("put", &format!("{folder} is a folder; name a file"))),
     };
     let mode = if force { PutMode::Replace } else { PutMode::Create };
-    let Streamed { size, sha256 } = send_content(session, &remote, mode).map_err(|failure| match failure {
+    let mut progress = Progress::of_file(session.progress, &label(&remote), None);
+    let sent = send_content(session, &remote, mode, &mut progress);
+    drop(progress);
+    let Streamed { size, sha256 } = sent.map_err(|failure| match failure {
         failure if exists(&failure) => Failure::Local(format!("{remote} is there already; -f replaces it")),
         failure => failure,
     })?;
@@ -112,15 +116,17 @@ fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool)
 
 /// Sends one file and waits for its verdict.
 fn send(session: &mut Session, job: UploadJob, size: u64) -> Result<Verdict, Failure> {
-    let label = crate::text::Escaped(job.remote.name().unwrap_or(b"/")).to_string();
-    let mut progress = Progress::new(session.progress, &label, size);
-    let mut uploader = Uploader::default();
-    uploader.send(session, &mut progress, job)?;
-    if uploader.is_waiting() {
-        progress.verify();
-    }
-    uploader.finish(session)?;
-    uploader.take_verdict().ok_or_else(unexpected)
+    let mut progress = Progress::of_file(session.progress, &label(&job.remote), Some(size));
+    let mut verdict = None;
+    send_all(session, vec![job], &mut progress, |_, of| {
+        verdict = Some(of);
+        Ok(())
+    })?;
+    verdict.ok_or_else(unexpected)
+}
+
+fn label(remote: &VPath) -> String {
+    Escaped(remote.name().unwrap_or(b"/")).to_string()
 }
 
 /// Minds what is in the file's place already: the same content is no work, other content is
@@ -199,7 +205,8 @@ fn put_new(
     bytes: u64,
 ) -> Result<Vec<(UploadJob, Failure)>, Failure> {
     let mut occupied = Vec::new();
-    send_all(session, jobs, bytes, |session, (job, result)| match result {
+    let mut progress = Progress::of_files(session.progress, jobs.len(), bytes);
+    send_all(session, jobs, &mut progress, |session, (job, result)| match result {
         Err(failure) if exists(&failure) => {
             occupied.push((job, failure));
             Ok(())

@@ -1,0 +1,367 @@
+//! Connections that are lost on the way, servers that go and come back: the client gets there again
+//! by itself, what was moved is not moved again, and nothing is claimed that is not known.
+
+mod common;
+
+use berth::client::interrupt::Interrupt;
+use berth::client::link::{Link, LinkError};
+use berth::client::pipe::TcpPipe;
+use berth::wire::Request;
+use common::process::{Ended, Program};
+use common::proxy::{Proxy, Valve};
+use common::random::Random;
+use common::{Place, Server, pattern, target, wait_until};
+use rustix::process::Signal;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+struct Visit {
+    place: Place,
+    server: Server,
+    proxy: Proxy,
+}
+
+impl Visit {
+    fn new() -> Self {
+        Self::with(json!({}))
+    }
+
+    fn with(changes: serde_json::Value) -> Self {
+        let place = Place::with(changes);
+        place.add("ann", &[]);
+        let server = place.serve();
+        let proxy = Proxy::to(server.address);
+        Self { place, server, proxy }
+    }
+
+    fn start(&self, arguments: &[&str]) -> Program {
+        self.start_with(&[], arguments)
+    }
+
+    fn start_with(&self, options: &[&str], arguments: &[&str]) -> Program {
+        let through = target("ann", self.proxy.address);
+        self.place.start(self.place.berth(&[options, &[&through], arguments].concat()))
+    }
+
+    fn here(&self, path: &str) -> PathBuf {
+        self.place.here(path)
+    }
+
+    fn there(&self, path: &str) -> PathBuf {
+        self.place.home("ann", path)
+    }
+
+    /// Another server in place of the one that ended.
+    fn serve_again(&mut self) {
+        self.server = self.place.serve();
+        self.proxy.redirect(self.server.address);
+    }
+}
+
+const MIB: usize = 1024 * 1024;
+
+/// Files of many sizes, some of which are worth resuming.
+fn plant(root: &Path, seed: u64) -> u64 {
+    let mut bytes = 0;
+    for folder in 0..8 {
+        let folder = root.join(format!("folder{folder}/inner"));
+        fs::create_dir_all(&folder).expect("writable");
+        for file in 0..25 {
+            let size = if file == 0 { 2 * MIB } else { 1000 * file };
+            bytes += size as u64;
+            fs::write(folder.join(format!("{file}")), pattern(seed + file as u64, size)).expect("writable");
+        }
+    }
+    bytes
+}
+
+fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let (mut found, mut folders) = (BTreeMap::new(), vec![root.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            let content = path.is_file().then(|| fs::read(&path).expect("readable"));
+            if content.is_none() {
+                folders.push(path.clone());
+            }
+            found.insert(path.strip_prefix(root).expect("below").to_path_buf(), content);
+        }
+    }
+    found
+}
+
+/// It tells what happened, and by lines alone.
+#[track_caller]
+fn expect_told(ended: &Ended, words: &[&str]) {
+    for word in words {
+        assert!(ended.stderr.contains(word), "'{word}' is not told: {ended:?}");
+    }
+    assert!(!ended.stderr.contains('\r') && !ended.stderr.contains('\x1b'), "{ended:?}");
+}
+
+// ---- Transfers ----------------------------------------------------------------------------
+
+#[test]
+fn a_download_goes_on_where_it_was_after_each_cut() {
+    let visit = Visit::new();
+    let content = pattern(1, 24 * MIB);
+    fs::write(visit.there("big"), &content).expect("writable");
+    let passed = visit.proxy.down.passed();
+    visit.proxy.cut_after(&visit.proxy.down, [1500, 2 * MIB as u64, 5 * MIB as u64, 7 * MIB as u64]);
+    let ended = visit.start(&["get", "big"]).wait().expect_code(0);
+    expect_told(&ended, &["connection lost", "trying again in 0.1s (1 of 7)", "resumed at "]);
+    assert!(fs::read(visit.here("big")).expect("fetched") == content);
+    assert!(visit.proxy.connections() >= 4, "{}", visit.proxy.connections());
+    assert!(visit.proxy.down.passed() - passed < 36 * MIB as u64, "most is moved once: {}", visit.proxy.down.passed());
+}
+
+#[test]
+fn an_upload_goes_on_where_it_was_after_each_cut() {
+    let visit = Visit::new();
+    let content = pattern(2, 48 * MIB);
+    fs::write(visit.here("big"), &content).expect("writable");
+    visit.proxy.cut_after(&visit.proxy.up, [1000, 3 * MIB as u64, 9 * MIB as u64, 20 * MIB as u64]);
+    let ended = visit.start(&["put", "big"]).wait().expect_code(0);
+    expect_told(&ended, &["connection lost", "resumed at "]);
+    assert!(fs::read(visit.there("big")).expect("stored") == content);
+    let kept = fs::read_dir(visit.there(".berth")).expect("there").count();
+    assert_eq!(kept, 0, "nothing is left of the tries");
+}
+
+#[test]
+fn trees_arrive_whole_however_often_they_are_cut_and_files_do_not_move_again() {
+    for (seed, arguments, goes_up, image) in [
+        (1, &["put", "-r", "src", "image"][..], true, "image"),
+        (2, &["get", "-r", "src", "image"], false, "image"),
+        (3, &["mirror", "src", "image"], true, "image"),
+        (4, &["mirror", "--from", "src", "image"], false, "image"),
+    ] {
+        let visit = Visit::new();
+        let source = if goes_up { visit.here("src") } else { visit.there("src") };
+        let bytes = plant(&source, seed);
+        let valve: &Arc<Valve> = if goes_up { &visit.proxy.up } else { &visit.proxy.down };
+        let mut random = Random::new(seed);
+        visit.proxy.cut_after(valve, (0..12).map(|_| random.below(4 * MIB) as u64));
+        let mut program = visit.start(arguments);
+        let ended = program.wait().expect_code(0);
+        let target = if goes_up { visit.there(image) } else { visit.here(image) };
+        assert!(tree(&target) == tree(&source), "{arguments:?}");
+        expect_told(&ended, &["connection lost", "resumed at "]);
+        assert!(ended.stdout.contains(": 200 files, ") && !ended.stdout.contains("failed"), "{arguments:?} {ended:?}");
+        // What was in the sockets at a cut may move again.
+        let most = bytes * 3;
+        assert!(valve.passed() < most, "{arguments:?}: {} of {bytes} bytes", valve.passed());
+    }
+}
+
+#[test]
+fn files_that_were_stored_when_the_answers_were_lost_count_as_moved() {
+    let visit = Visit::new();
+    fs::create_dir(visit.here("src")).expect("writable");
+    for file in 0..20 {
+        fs::write(visit.here(&format!("src/{file}")), pattern(file, 2000)).expect("writable");
+    }
+    for (arguments, image) in [(&["put", "-r", "src", "a"][..], "a"), (&["mirror", "src", "b"], "b")] {
+        visit.proxy.down.hold_after_mark(b"\"re\":\"stored\"", 0);
+        let mut program = visit.start(arguments);
+        let all_are_there = || fs::read_dir(visit.there(image)).is_ok_and(|entries| entries.count() == 20);
+        wait_until("all files are stored", all_are_there);
+        visit.proxy.down.wait_held();
+        visit.proxy.cut();
+        visit.proxy.down.open();
+        let ended = program.wait().expect_code(0);
+        assert!(ended.stdout.contains(": 20 files, 39K") && !ended.stdout.contains("already"), "{ended:?}");
+        expect_told(&ended, &["connected again"]);
+    }
+}
+
+#[test]
+fn content_for_a_pipe_goes_on_behind_what_was_handed_on() {
+    let visit = Visit::new();
+    let content = vec![b'x'; 9 * MIB];
+    fs::write(visit.there("text"), &content).expect("writable");
+    visit.proxy.cut_after(&visit.proxy.down, [3 * MIB as u64, 2 * MIB as u64]);
+    let ended = visit.start(&["get", "text", "-"]).wait().expect_code(0);
+    assert!(ended.stdout.as_bytes() == content, "{} bytes", ended.stdout.len());
+    expect_told(&ended, &["resumed at "]);
+}
+
+#[test]
+fn content_from_a_pipe_cannot_be_sent_again_and_that_is_said() {
+    let visit = Visit::new();
+    fs::write(visit.here("content"), pattern(5, 9 * MIB)).expect("writable");
+    let through = target("ann", visit.proxy.address);
+    let mut command = visit.place.berth(&[&through, "put", "-", "stored"]);
+    command.stdin(fs::File::open(visit.here("content")).expect("there"));
+    visit.proxy.cut_after(&visit.proxy.up, [3 * MIB as u64]);
+    let ended = visit.place.run(command).expect_code(3);
+    assert!(ended.stderr.contains("/stored must be sent again"), "{ended:?}");
+    assert!(!visit.there("stored").exists());
+}
+
+// ---- Servers that go and come back --------------------------------------------------------
+
+#[test]
+fn transfers_survive_a_server_that_is_killed_or_stopped_and_started_again() {
+    for (signal, arguments) in [
+        (Signal::KILL, ["put", "big"]),
+        (Signal::KILL, ["get", "big"]),
+        (Signal::TERM, ["put", "big"]),
+        (Signal::TERM, ["get", "big"]),
+    ] {
+        let mut visit = Visit::with(json!({"timeouts": {"drain": 0}}));
+        let content = pattern(7, 40 * MIB);
+        let is_put = arguments[0] == "put";
+        let source = if is_put { visit.here("big") } else { visit.there("big") };
+        let image = if is_put { visit.there("big") } else { visit.here("big") };
+        fs::write(source, &content).expect("writable");
+        let valve = Arc::clone(if is_put { &visit.proxy.up } else { &visit.proxy.down });
+        valve.hold_after(9 * MIB as u64);
+        let mut program = visit.start(&arguments);
+        valve.wait_held();
+        visit.server.program.signal(signal);
+        visit.server.program.wait();
+        visit.serve_again();
+        valve.open();
+        let ended = program.wait().expect_code(0);
+        expect_told(&ended, &["trying again in ", "resumed at "]);
+        assert!(fs::read(image).expect("whole") == content, "{arguments:?}");
+    }
+}
+
+#[test]
+fn when_there_is_no_server_for_all_the_tries_the_exit_code_is_3() {
+    let mut visit = Visit::new();
+    fs::write(visit.here("big"), pattern(8, 40 * MIB)).expect("writable");
+    visit.proxy.up.hold_after(9 * MIB as u64);
+    let mut program = visit.start_with(&["--retries", "2"], &["put", "big"]);
+    visit.proxy.up.wait_held();
+    visit.server.program.kill();
+    visit.proxy.up.open();
+    let ended = program.wait().expect_code(3);
+    expect_told(
+        &ended,
+        &["(1 of 2)", "(2 of 2)", "gave up after 2 tries; run the same command again, transfers resume"],
+    );
+    assert!(
+        !ended.stderr.contains("of 2)\nconnected") && ended.stderr.matches("trying again").count() == 2,
+        "{ended:?}"
+    );
+}
+
+// ---- Logins -------------------------------------------------------------------------------
+
+#[test]
+fn a_login_that_is_refused_meanwhile_is_not_tried_again() {
+    let visit = Visit::new();
+    fs::write(visit.there("big"), pattern(9, 40 * MIB)).expect("writable");
+    visit.proxy.down.hold_after(9 * MIB as u64);
+    let mut program = visit.start(&["get", "big"]);
+    visit.proxy.down.wait_held();
+    visit.proxy.cut();
+    visit.place.admin(&["user", "lock", "ann"]);
+    visit.proxy.down.open();
+    let ended = program.wait().expect_code(4);
+    assert!(ended.stderr.matches("trying again").count() <= 1, "{ended:?}");
+}
+
+#[test]
+fn another_key_meanwhile_is_refused_although_the_first_was_never_written_down() {
+    let mut visit = Visit::new();
+    fs::write(visit.there("big"), pattern(10, 40 * MIB)).expect("writable");
+    visit.proxy.down.hold_after(9 * MIB as u64);
+    let through = target("ann", visit.proxy.address);
+    let mut command = visit.place.berth_over_tls(&["--accept-new", &through, "get", "big"]);
+    for name in ["HOME", "XDG_STATE_HOME"] {
+        command.env_remove(name);
+    }
+    let mut program = visit.place.start(command);
+    visit.proxy.down.wait_held();
+    visit.server.program.kill();
+    for file in ["key.pem", "cert.pem"] {
+        fs::remove_file(visit.place.path("conf/tls").join(file)).expect("made at the first start");
+    }
+    visit.serve_again();
+    visit.proxy.down.open();
+    let ended = program.wait().expect_code(4);
+    expect_told(&ended, &["has changed"]);
+    assert_eq!(ended.stderr.matches("trying again").count(), 1, "{ended:?}");
+}
+
+// ---- Commands -----------------------------------------------------------------------------
+
+#[test]
+fn the_current_folder_outlives_the_connection() {
+    let visit = Visit::new();
+    fs::create_dir(visit.there("sub")).expect("writable");
+    let mut command = visit.place.berth(&[&target("ann", visit.proxy.address)]);
+    let (reader, mut writer) = std::io::pipe().expect("descriptors are left");
+    command.stdin(reader);
+    let mut program = visit.place.start(command);
+    writer.write_all(b"cd sub\nmkdir a\n").expect("somebody reads");
+    wait_until("the first command is done", || visit.there("sub/a").exists());
+    visit.proxy.cut();
+    writer.write_all(b"mkdir b\n").expect("somebody reads");
+    wait_until("the second is done", || visit.there("sub/b").exists());
+    drop(writer);
+    let ended = program.wait().expect_code(0);
+    expect_told(&ended, &["connected again"]);
+}
+
+#[test]
+fn what_was_done_when_its_answer_was_lost_is_looked_into_and_said() {
+    let visit = Visit::new();
+    fs::write(visit.there("file"), b"x").expect("writable");
+    for (arguments, trace, is_there_after, word) in [
+        (&["mkdir", "new"][..], "new", true, "the folder /new is there now"),
+        (&["mv", "file", "moved"], "moved", true, "there is nothing at /file and /moved is there now"),
+        (&["rm", "moved"], "moved", false, "there is nothing at /moved now"),
+        (&["rmdir", "new"], "new", false, "there is nothing at /new now"),
+    ] {
+        visit.proxy.down.hold_after_mark(b"\"re\":\"done\"", 0);
+        let mut program = visit.start(arguments);
+        wait_until("it was done", || visit.there(trace).exists() == is_there_after);
+        visit.proxy.down.wait_held();
+        visit.proxy.cut();
+        visit.proxy.down.open();
+        let ended = program.wait().expect_code(0);
+        expect_told(&ended, &["the answer was lost with the connection, but", word]);
+    }
+}
+
+#[test]
+fn what_may_have_been_done_is_not_called_undone_when_nobody_can_be_asked() {
+    let mut visit = Visit::new();
+    fs::write(visit.there("file"), b"x").expect("writable");
+    visit.proxy.down.hold_after_mark(b"\"re\":\"done\"", 0);
+    let mut program = visit.start_with(&["--retries", "1"], &["rm", "file"]);
+    wait_until("it was done", || !visit.there("file").exists());
+    visit.proxy.down.wait_held();
+    visit.server.program.kill();
+    visit.proxy.cut();
+    visit.proxy.down.open();
+    let ended = program.wait().expect_code(3);
+    expect_told(&ended, &["whether what was asked last was done is not known"]);
+}
+
+// ---- Silence ------------------------------------------------------------------------------
+
+#[test]
+fn a_server_that_falls_silent_is_given_up_after_a_while() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let pipe = TcpPipe::connect("127.0.0.1", address.port(), &mut || false).expect("it listens");
+    let mut link = Link::new(Box::new(pipe), Interrupt::default());
+    link.set_silence_max(Duration::from_millis(50));
+    link.request(&Request::Quota {}).expect("there is room");
+    match link.receive() {
+        Err(LinkError::Lost(why)) => assert!(why.contains("nothing came"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
