@@ -82,8 +82,10 @@ pub(super) fn hostile_server(input: &[u8]) {
         state: StateFolder::at(Some(place.folder.path().join("state"))),
         progress: Style::Silent,
         peer: "user@hostile:1".into(),
+        route: None,
         may_ask: false,
         stdin_is_script: false,
+        was_lost: false,
     };
     for letter in choice.iter().take(COMMANDS_MAX).filter(|letter| letter.is_ascii_lowercase()) {
         place.run(&mut session, COMMANDS[usize::from(letter - b'a') % COMMANDS.len()]);
