@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn where_nobody_asked_nothing_is_said() {
         let mut supervisor = Supervisor::default();
-        supervisor.ready(&[]);
+        supervisor.ready(std::iter::empty());
         supervisor.stopping(Duration::MAX);
         supervisor.reloading();
     }

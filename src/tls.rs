@@ -114,23 +114,25 @@ pub fn ftp_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustl
 /// The same for one session, with tickets of its own, so that a data connection that resumes one
 /// resumes its control connection (RFC 4217, section 10.2).
 pub struct SessionConfig {
-    /// Gives tickets out.
-    pub control: Arc<ServerConfig>,
-    /// Takes them. It gives none: a client that only sends would leave them unread, and closing
-    /// with unread bytes resets the connection.
-    pub data: Arc<ServerConfig>,
+    /// Of connections on which the client reads. It gives tickets out, with which some clients
+    /// begin one connection each.
+    pub talk: Arc<ServerConfig>,
+    /// Of uploads. It takes tickets and gives none: a client that only sends would leave them
+    /// unread, and closing with unread bytes resets the connection.
+    pub upload: Arc<ServerConfig>,
 }
 
 impl SessionConfig {
     /// Of what all sessions share.
     pub fn new(shared: &ServerConfig) -> Result<Self, rustls::Error> {
-        let mut control = shared.clone();
-        control.ticketer = rustls::crypto::ring::Ticketer::new()?;
+        let mut talk = shared.clone();
+        talk.send_tls13_tickets = TICKETS;
+        talk.ticketer = rustls::crypto::ring::Ticketer::new()?;
         // For clients that know sessions of TLS 1.2 but not their tickets.
-        control.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_STORED);
-        let mut data = control.clone();
-        data.send_tls13_tickets = 0;
-        Ok(Self { control: Arc::new(control), data: Arc::new(data) })
+        talk.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_STORED);
+        let mut upload = talk.clone();
+        upload.send_tls13_tickets = 0;
+        Ok(Self { talk: Arc::new(talk), upload: Arc::new(upload) })
     }
 }
 
@@ -161,6 +163,9 @@ fn ftp_provider() -> CryptoProvider {
     provider
 }
 
+/// Given out at a time. A client that uses each only once can so upload a few files between two
+/// connections on which it reads, and a session begins with few bytes more.
+const TICKETS: usize = 4;
 /// One session has a control connection, and data connections one after the other.
 const SESSIONS_STORED: usize = 4;
 const PREFIX: &str = "SHA256:";

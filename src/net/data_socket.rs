@@ -165,8 +165,8 @@ impl DataSocket {
         (self.is_readable, self.is_writable, self.is_busy) = (true, true, false);
         let (transport, needs_resumption, needs_close_notify) = match security {
             Security::Plain => (Transport::plain_data(stream), false, false),
-            Security::Sealed { needs_resumption, needs_close_notify } => {
-                let sealed = Transport::sealed_data(stream, &mut self.secrecy).map_err(|_| Failure::Cut)?;
+            Security::Sealed { is_upload, needs_resumption, needs_close_notify } => {
+                let sealed = Transport::sealed_data(stream, &mut self.secrecy, is_upload).map_err(|_| Failure::Cut)?;
                 (sealed, needs_resumption, needs_close_notify)
             }
         };

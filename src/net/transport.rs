@@ -119,7 +119,7 @@ impl Transport {
 
     /// What comes from now on over this control connection is TLS.
     pub fn seal_control(&mut self, secrecy: &mut Secrecy) -> io::Result<()> {
-        self.layer = Layer::Sealed(Box::new(Sealed::server(Arc::clone(&secrecy.own()?.control))?));
+        self.layer = Layer::Sealed(Box::new(Sealed::server(Arc::clone(&secrecy.own()?.talk))?));
         Ok(())
     }
 
@@ -129,9 +129,10 @@ impl Transport {
         Self { pads: false, ..Self::plain(stream) }
     }
 
-    /// A data connection with TLS.
-    pub fn sealed_data(stream: TcpStream, secrecy: &mut Secrecy) -> io::Result<Self> {
-        let sealed = Sealed::server(Arc::clone(&secrecy.own()?.data))?;
+    /// A data connection with TLS; of an upload the peer reads nothing.
+    pub fn sealed_data(stream: TcpStream, secrecy: &mut Secrecy, is_upload: bool) -> io::Result<Self> {
+        let own = secrecy.own()?;
+        let sealed = Sealed::server(Arc::clone(if is_upload { &own.upload } else { &own.talk }))?;
         Ok(Self { layer: Layer::Sealed(Box::new(sealed)), ..Self::plain_data(stream) })
     }
 

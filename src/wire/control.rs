@@ -55,7 +55,7 @@ pub enum AuditMode {
 
 /// What the server answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "re", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum ControlReply {
     /// One account.
     Usage(AccountUsage),

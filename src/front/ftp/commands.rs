@@ -316,7 +316,7 @@ impl Turn<'_> {
 fn prefix(form: Form, folder: &[u8]) -> Vec<u8> {
     match folder {
         _ if form != Form::Names => Vec::new(),
-        b"" => Vec::new(),
+        b"" | b"." => Vec::new(),
         folder if folder.ends_with(b"/") => folder.to_vec(),
         folder => [folder, b"/"].concat(),
     }

@@ -77,6 +77,8 @@ pub enum Security {
     Plain,
     /// Within TLS.
     Sealed {
+        /// The peer only sends.
+        is_upload: bool,
         /// It has to resume the session of the control connection.
         needs_resumption: bool,
         /// An end without a word for it is a cut.

@@ -130,6 +130,10 @@ impl Transfer {
         &self.path
     }
 
+    fn is_upload(&self) -> bool {
+        matches!(self.kind, Kind::Upload { .. })
+    }
+
     fn is_named_here(&self) -> bool {
         matches!(self.kind, Kind::Upload { is_named_here: true })
     }
@@ -314,6 +318,7 @@ impl Ftp {
             return Security::Plain;
         }
         Security::Sealed {
+            is_upload: matches!(&self.doing, Doing::Transfer(transfer) if transfer.is_upload()),
             needs_resumption: self.settings.requires_session_reuse,
             needs_close_notify: self.settings.requires_close_notify,
         }
