@@ -107,8 +107,8 @@ impl Ftp {
                     Err(refusal) => turn.refuse(refusal, Some(&path)),
                 })
             }
-            Command::Rmd(path) => self.change(&path, turn, |ftp, path| ftp.session.remove_folder(path)),
-            Command::Dele(path) => self.change(&path, turn, Self::remove),
+            Command::Rmd(path) => self.change(250, &path, turn, |ftp, path| ftp.session.remove_folder(path)),
+            Command::Dele(path) => self.change(250, &path, turn, Self::remove),
             Command::Rnfr(path) => self.on_path(&path, turn, Self::rename_from),
             Command::Rnto(path) => self.on_path(&path, turn, |ftp, path, turn| ftp.rename_to(from, path, turn)),
             Command::Mfmt { mtime_ns, path } => self.set_mtime(mtime_ns, &path, turn),
@@ -120,10 +120,10 @@ impl Ftp {
     fn begin_site(&mut self, site: Site, turn: &mut Turn) {
         match site {
             Site::Chmod { mode, path } => {
-                self.change(&path, turn, |ftp, path| ftp.session.set_mode(path, mode));
+                self.change(200, &path, turn, |ftp, path| ftp.session.set_mode(path, mode));
             }
             Site::Utime { mtime_ns, path } => {
-                self.change(&path, turn, |ftp, path| ftp.session.set_mtime(path, mtime_ns));
+                self.change(200, &path, turn, |ftp, path| ftp.session.set_mtime(path, mtime_ns));
             }
             Site::Help(about) => self.tell_site_help(about.as_deref(), turn),
             Site::Quota => self.tell_quota(turn),
@@ -159,10 +159,16 @@ impl Ftp {
         }
     }
 
-    /// Changes something at a path, which needs no more of an answer than that it was done.
-    fn change(&mut self, text: &[u8], turn: &mut Turn, act: impl FnOnce(&mut Self, &VPath) -> Result<(), Refusal>) {
+    /// Changes something at a path, which needs no more of an answer than that it was done, by `code`.
+    fn change(
+        &mut self,
+        code: u16,
+        text: &[u8],
+        turn: &mut Turn,
+        act: impl FnOnce(&mut Self, &VPath) -> Result<(), Refusal>,
+    ) {
         self.on_path(text, turn, |ftp, path, turn| match act(ftp, &path) {
-            Ok(()) => turn.reply(250, "Done."),
+            Ok(()) => turn.reply(code, "Done."),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
         });
     }
