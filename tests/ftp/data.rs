@@ -240,7 +240,8 @@ fn connections_that_wait_for_a_command_cost_one_descriptor() {
 #[test]
 fn a_data_connection_that_never_comes_ends_the_wait_and_not_the_session() {
     let scene = scene();
-    let idle = scene.login();
+    let mut idle = scene.login();
+    assert_eq!(idle.get("RETR file"), b"0123456789");
     let before = descriptors(&scene);
     std::thread::scope(|scope| {
         for command in ["RETR file", "STOR new", "LIST"] {

@@ -422,14 +422,14 @@ fn a_large_file_is_added_to_at_once_or_not_at_all() {
     scene.write("file", &content);
     let mut client = scene.login();
     let mut data = client.open("APPE file");
-    data.write(b"x");
-    scene.wait_for_part(content.len() as u64 + 1);
+    data.write(&[b'x'; 100_000]);
+    scene.wait_for_part(content.len() as u64 + 100_000);
     data.reset();
     client.reply().expect(&CUT);
     scene.holds("file", &content);
-    assert_eq!(size(&mut client, "file"), content.len() + 1);
+    assert_eq!(size(&mut client, "file"), content.len() + 100_000);
     client.put("APPE file", b" and more").expect(&[226]);
-    scene.holds("file", &[&content[..], b"x and more"].concat());
+    scene.holds("file", &[&content[..], &[b'x'; 100_000], b" and more"].concat());
     scene.check_ledger();
 }
 
