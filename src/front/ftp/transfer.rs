@@ -2,27 +2,25 @@
 //!
 //! ```text
 //! Prepare ─150─► Await ─connected─► Open ─► Move ─► Finish (down) ─226─►
-//!                                                 └─► Commit (up) ─226─►
+//!                                                 └─► End ─► Commit (up) ─226─►
 //! ```
 
-use super::listing::{Facts, Options};
+mod receive;
+mod send;
+
+pub(super) use send::{Form, List, Wanted};
+
 use super::port::{Failure, Security, Stage, Wish};
-use super::{Doing, Ftp, Turn, listing, reply};
-use crate::glob::Pattern;
+use super::{Doing, Ftp, Turn, reply};
 use crate::lane::Lane;
-use crate::limits::{
-    DATA_BYTES_MAX, DATA_CONNECTION_TIMEOUT, FTP_END_GRACE_MAX, FTP_END_GRACE_MIN, FTP_END_GRACE_SHARE,
-    OUTBOX_BYTES_HIGH, STORE_BYTES_MIN,
-};
-use crate::session::download::{DownloadPlan, DownloadStart, Fetched};
-use crate::session::task::TaskStep;
+use crate::limits::DATA_CONNECTION_TIMEOUT;
+use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::upload::{Length, UploadPlan, UploadStart};
-use crate::session::verb::Verb;
 use crate::session::{Phase, Refusal};
 use crate::store::listing::Listed;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A transfer under way.
 pub(super) struct Transfer {
@@ -53,40 +51,6 @@ pub(super) enum Upload {
     Unique,
 }
 
-/// A listing: how it is written, and which names it has.
-pub(super) struct List {
-    pub(super) form: Form,
-    /// What stands before each name.
-    pub(super) prefix: Vec<u8>,
-    pub(super) wanted: Wanted,
-}
-
-/// Which entries of a folder are listed.
-pub(super) enum Wanted {
-    All,
-    Fitting(Pattern, Options),
-}
-
-impl Wanted {
-    fn has(&self, entry: &Listed) -> bool {
-        match self {
-            Self::All => true,
-            Self::Fitting(pattern, options) => options.fits(pattern, &entry.name),
-        }
-    }
-}
-
-/// How entries are written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// `LIST`: as `ls -l` does.
-    Long,
-    /// `NLST`: names alone.
-    Names,
-    /// `MLSD`: facts (RFC 3659).
-    Facts,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Finding where to begin.
@@ -103,16 +67,6 @@ enum Step {
     End(Instant),
     /// An upload, about to appear.
     Commit,
-}
-
-impl Form {
-    pub(super) fn put(self, out: &mut Vec<u8>, entry: &Listed, now_ns: i64, facts: Facts, may_write: bool) {
-        match self {
-            Self::Long => listing::put_long(out, entry, now_ns),
-            Self::Names => listing::put_name(out, &entry.name),
-            Self::Facts => listing::put_facts(out, entry, facts, may_write),
-        }
-    }
 }
 
 impl Transfer {
@@ -264,21 +218,6 @@ impl Ftp {
         Ok(true)
     }
 
-    fn prepare_upload(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
-        if self.session.prepare_upload(turn.service, turn.budget)?.is_none() {
-            return Ok(!self.session.waits_for_sync());
-        }
-        match &self.doing {
-            // RFC 1123, section 4.1.2.9.
-            Doing::Transfer(transfer) if transfer.is_named_here() => {
-                let told = [b"FILE: ", transfer.path.name().unwrap_or_default()].concat();
-                self.announce(told, turn);
-            }
-            _ => self.announce_opening("the file", turn),
-        }
-        Ok(true)
-    }
-
     fn announce_opening(&mut self, what: &str, turn: &mut Turn) {
         self.announce(format!("Opening the data connection for {what}.").into_bytes(), turn);
     }
@@ -346,140 +285,6 @@ impl Ftp {
             Stage::Failed(_) => Err(Refusal::Cut),
             _ => Ok(()),
         }
-    }
-
-    // ---- Down -----------------------------------------------------------------------------
-
-    fn send(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
-        self.check_port()?;
-        let outbox = &mut self.port.lane.outbox;
-        // Ranges leave before more is fetched, so that the check at the end of the file comes
-        // after its last byte was read.
-        if outbox.has_ranges() || outbox.held_bytes() >= OUTBOX_BYTES_HIGH {
-            return Ok(false);
-        }
-        let ranges = !self.data.is_private;
-        let fetched = outbox
-            .append(|out| self.session.fetch(turn.service, out, DATA_BYTES_MAX, ranges, turn.budget, turn.now))?;
-        match fetched {
-            Fetched::Bytes(_) => {}
-            Fetched::Range(range) => self.port.lane.outbox.push_range(range),
-            Fetched::End(..) => self.finish(),
-        }
-        Ok(true)
-    }
-
-    fn list(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
-        self.check_port()?;
-        if self.session.check(Verb::RunTask).is_err() {
-            self.finish();
-            return Ok(true);
-        }
-        if self.port.lane.outbox.held_bytes() >= OUTBOX_BYTES_HIGH {
-            return Ok(false);
-        }
-        if let TaskStep::Page(entries, _) = self.session.run_task(turn.service, turn.budget)?
-            && let Doing::Transfer(transfer) = std::mem::replace(&mut self.doing, Doing::Nothing)
-        {
-            if let Kind::List(list) = &transfer.kind {
-                self.put_entries(list, &entries, turn);
-            }
-            self.doing = Doing::Transfer(transfer);
-        }
-        Ok(true)
-    }
-
-    fn put_entries(&mut self, list: &List, entries: &[Listed], turn: &Turn) {
-        let now_ns = turn.service.store.clock.now_ns();
-        let may_write = !self.session.is_read_only();
-        self.port.lane.outbox.append(|out| {
-            for entry in entries.iter().filter(|entry| list.wanted.has(entry)) {
-                out.extend_from_slice(&list.prefix);
-                list.form.put(out, entry, now_ns, self.facts, may_write);
-            }
-        });
-    }
-
-    /// All is on its way.
-    fn finish(&mut self) {
-        self.port.wish(Wish::Finish);
-        self.set_step(Step::Finish);
-    }
-
-    fn await_end(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
-        self.check_port()?;
-        let has_ended = self.port.stage() == Stage::Ended;
-        if has_ended {
-            self.doing = Doing::Nothing;
-            turn.reply(226, "All of it was sent.");
-        }
-        Ok(has_ended)
-    }
-
-    // ---- Up -------------------------------------------------------------------------------
-
-    fn store(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
-        let lane = &self.port.lane;
-        let (has_failed, has_ended) = (self.check_port().is_err(), lane.eof);
-        let bytes = lane.inbox.filled();
-        if bytes.is_empty() {
-            return match (has_failed, has_ended) {
-                (true, _) => Err(Refusal::Cut),
-                (false, true) => {
-                    self.await_sign_of_life(turn);
-                    Ok(true)
-                }
-                (false, false) => Ok(false),
-            };
-        }
-        if bytes.len() < STORE_BYTES_MIN && !has_ended && !has_failed {
-            return Ok(false);
-        }
-        if !self.session.settle(Verb::Store, turn.budget)? {
-            return Ok(true);
-        }
-        let stored = self.session.store(turn.service, bytes)?;
-        turn.budget.spend(stored as u64);
-        self.port.lane.inbox.consume(stored);
-        Ok(stored > 0 || turn.budget.is_spent())
-    }
-
-    /// The peer's data has ended. That is all of it only if the peer is still there a moment later: one
-    /// that is killed ends both connections, in any order. The longer it took, the likelier that is.
-    fn await_sign_of_life(&mut self, turn: &Turn) {
-        let took = self.session.transfer().map_or(Duration::ZERO, |transfer| turn.now - transfer.started);
-        let grace = (took / FTP_END_GRACE_SHARE).min(FTP_END_GRACE_MAX);
-        // For less than a millisecond the loop would sleep for one, and a short upload that long.
-        let grace = if grace < FTP_END_GRACE_MIN { Duration::ZERO } else { grace };
-        self.set_step(Step::End(turn.now + grace));
-    }
-
-    fn complete(&mut self, until: Instant, turn: &mut Turn) -> Result<bool, Refusal> {
-        if turn.lane.eof {
-            return Err(Refusal::Cut);
-        }
-        // A step later the control connection was looked at once more.
-        if turn.now < until || self.ended_steps < 2 {
-            return Ok(false);
-        }
-        self.session.complete_upload(turn.now)?;
-        self.port.wish(Wish::Close);
-        self.set_step(Step::Commit);
-        Ok(true)
-    }
-
-    fn commit(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
-        if !self.session.settle(Verb::AdvanceCommit, turn.budget)? {
-            return Ok(true);
-        }
-        let Some(stored) = self.session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
-        let Doing::Transfer(transfer) = std::mem::replace(&mut self.doing, Doing::Nothing) else { return Ok(true) };
-        if transfer.is_named_here() {
-            turn.reply_quoted(226, &transfer.path, "is stored.");
-        } else {
-            turn.reply(226, format!("Stored; {} bytes.", stored.size));
-        }
-        Ok(true)
     }
 
     // ---- Ending ---------------------------------------------------------------------------

@@ -1,0 +1,89 @@
+//! What comes over a data connection, from what it goes on with to the name it appears under.
+
+use super::{Doing, Ftp, Step, Turn};
+use crate::front::ftp::port::Wish;
+use crate::limits::{FTP_END_GRACE_MAX, FTP_END_GRACE_MIN, FTP_END_GRACE_SHARE, STORE_BYTES_MIN};
+use crate::session::Refusal;
+use crate::session::verb::Verb;
+use std::time::{Duration, Instant};
+
+impl Ftp {
+    pub(super) fn prepare_upload(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
+        if self.session.prepare_upload(turn.service, turn.budget)?.is_none() {
+            return Ok(!self.session.waits_for_sync());
+        }
+        match &self.doing {
+            // RFC 1123, section 4.1.2.9.
+            Doing::Transfer(transfer) if transfer.is_named_here() => {
+                let told = [b"FILE: ", transfer.path.name().unwrap_or_default()].concat();
+                self.announce(told, turn);
+            }
+            _ => self.announce_opening("the file", turn),
+        }
+        Ok(true)
+    }
+
+    pub(super) fn store(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
+        let lane = &self.port.lane;
+        let (has_failed, has_ended) = (self.check_port().is_err(), lane.eof);
+        let bytes = lane.inbox.filled();
+        if bytes.is_empty() {
+            return match (has_failed, has_ended) {
+                (true, _) => Err(Refusal::Cut),
+                (false, true) => {
+                    self.await_sign_of_life(turn);
+                    Ok(true)
+                }
+                (false, false) => Ok(false),
+            };
+        }
+        if bytes.len() < STORE_BYTES_MIN && !has_ended && !has_failed {
+            return Ok(false);
+        }
+        if !self.session.settle(Verb::Store, turn.budget)? {
+            return Ok(true);
+        }
+        let stored = self.session.store(turn.service, bytes)?;
+        turn.budget.spend(stored as u64);
+        self.port.lane.inbox.consume(stored);
+        Ok(stored > 0 || turn.budget.is_spent())
+    }
+
+    /// The peer's data has ended. That is all of it only if the peer is still there a moment later: one
+    /// that is killed ends both connections, in any order. The longer it took, the likelier that is.
+    pub(super) fn await_sign_of_life(&mut self, turn: &Turn) {
+        let took = self.session.transfer().map_or(Duration::ZERO, |transfer| turn.now - transfer.started);
+        let grace = (took / FTP_END_GRACE_SHARE).min(FTP_END_GRACE_MAX);
+        // For less than a millisecond the loop would sleep for one, and a short upload that long.
+        let grace = if grace < FTP_END_GRACE_MIN { Duration::ZERO } else { grace };
+        self.set_step(Step::End(turn.now + grace));
+    }
+
+    pub(super) fn complete(&mut self, until: Instant, turn: &mut Turn) -> Result<bool, Refusal> {
+        if turn.lane.eof {
+            return Err(Refusal::Cut);
+        }
+        // A step later the control connection was looked at once more.
+        if turn.now < until || self.ended_steps < 2 {
+            return Ok(false);
+        }
+        self.session.complete_upload(turn.now)?;
+        self.port.wish(Wish::Close);
+        self.set_step(Step::Commit);
+        Ok(true)
+    }
+
+    pub(super) fn commit(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
+        if !self.session.settle(Verb::AdvanceCommit, turn.budget)? {
+            return Ok(true);
+        }
+        let Some(stored) = self.session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
+        let Doing::Transfer(transfer) = std::mem::replace(&mut self.doing, Doing::Nothing) else { return Ok(true) };
+        if transfer.is_named_here() {
+            turn.reply_quoted(226, &transfer.path, "is stored.");
+        } else {
+            turn.reply(226, format!("Stored; {} bytes.", stored.size));
+        }
+        Ok(true)
+    }
+}
