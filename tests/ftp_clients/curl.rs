@@ -172,9 +172,9 @@ fn curl_speaks_ipv6() {
     for kind in KINDS {
         let all: [&[&str]; 2] = [&[], &["-P", "-"]];
         for options in &all[..if kind == Kind::Plain { 2 } else { 1 }] {
-            scene.run_curl(kind, "file", &[options, &["-T", "up"]].concat());
+            scene.run_curl(kind, "file", &[&options[..], &["-T", "up"]].concat());
             scene.holds("file", &content);
-            scene.run_curl(kind, "file", &[options, &["-o", "down"]].concat());
+            scene.run_curl(kind, "file", &[&options[..], &["-o", "down"]].concat());
             assert!(fs::read(scene.place.here("down")).expect("fetched") == content);
         }
     }
