@@ -253,12 +253,18 @@ impl Client {
         }
     }
 
+    /// The same for one that is not refused.
+    #[track_caller]
+    pub(crate) fn begin_now(&mut self, stream: TcpStream) -> Data {
+        self.begin(stream).unwrap_or_else(|refusal| panic!("refused: {refusal:?}"))
+    }
+
     /// Begins a transfer for which the server connects to us.
     #[track_caller]
     pub(crate) fn open_active(&mut self, listener: &TcpListener, command: &str) -> Data {
         self.say(command);
         let (stream, _) = listener.accept().expect("the server connects");
-        self.begin(patient(stream)).expect("it begins")
+        self.begin_now(patient(stream))
     }
 
     /// Downloads a file, or a listing.

@@ -44,7 +44,7 @@ fn a_download_begins_at_the_offset_that_rest_named() {
     let stream = crate::client::stream_to(address);
     client.ask("REST 5").expect(&[350]);
     client.say("RETR small");
-    assert_eq!(client.begin(stream).ok().expect("it begins").read_all(), b"56789");
+    assert_eq!(client.begin_now(stream).read_all(), b"56789");
     client.reply().expect(&[226]);
 }
 

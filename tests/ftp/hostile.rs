@@ -387,7 +387,8 @@ fn no_command_goes_through_a_link_that_leads_out() {
     client.stores("absolute", b"mine");
     scene.holds("absolute", b"mine");
     assert!(!scene.home("absolute").is_symlink());
-    symlink("../../outside", scene.home("relative")).or_else(|_| Ok::<(), std::io::Error>(())).expect("ours");
+    // Removing it by a path that ends in it may have worked already.
+    let _ = symlink("../../outside", scene.home("relative"));
     client.ask("DELE relative").expect(&[250]);
     assert!(snapshot(&outside) == before);
     drop(client);
@@ -726,7 +727,7 @@ fn the_data_connection_of_one_session_is_none_of_another() {
     assert_ne!(first.port(), second.port());
     let (mut stream, other) = (stream_to(first), stream_to(second));
     ben.say("RETR secret");
-    assert_eq!(ben.begin(other).ok().expect("it begins").read_all(), b"of ben");
+    assert_eq!(ben.begin_now(other).read_all(), b"of ben");
     ben.reply().expect(&[226]);
     ann.say("NLST");
     ann.reply().expect(&[150]);
