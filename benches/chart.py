@@ -3,8 +3,8 @@
 
     benches/chart.py [figures.json [figures.svg]]    # those in benches/ unless given
 
-A panel for each family of rows, a bar for each server: the median of its rounds, with its unit. What is far
-beyond the others is cut off, and its number says how far it would go."""
+A panel for each family of rows, a bar for each server: the median of its rounds. A family that was not
+measured has no panel."""
 import html, json, pathlib, sys
 from table import median
 
@@ -21,20 +21,19 @@ PANELS = [
     (("4 KiB up", "tmpfs"), (), "Small files up", "rate", "files/s", 0, MORE),
     (("Idle sessions",), ("TLS",), "Memory of an idle session", "each", "KiB", 1, LESS),
     (("Logins",), ("TLS",), "Logins", "rate", "per s", 0, MORE),
-    (("beside 8 greedy downloads",), (), "A small request beside 8 greedy downloads", "p99", "ms, p99", 2, LESS),
+    (("beside 8 greedy downloads",), (), "A request beside 8 downloads", "p99", "p99 ms", 2, LESS),
 ]
 WIDTH, COLUMN_W, GAP, MARGIN = 800, 376, 16, 16
 LABEL_W, VALUE_W, BAR_H, ROW_H, HEAD_H = 112, 58, 12, 18, 30
-CUT = 4                         # a bar longer than so many times the second longest ends there
 STYLE = """text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#1f2328}
 .h{font-weight:600;font-size:13px}.q,.n{fill:#59636e}.q{font-size:11px}.e{text-anchor:end}.o{font-weight:600}
-rect{fill:#aeb8c4}.o{fill:#0a66c2}.t{stroke:#fff;stroke-width:3}
-@media (prefers-color-scheme:dark){text{fill:#e6edf3}.q,.n{fill:#9198a1}rect{fill:#57606a}.o{fill:#58a6ff}.t{stroke:#0d1117}}"""
+rect{fill:#aeb8c4}.o{fill:#0a66c2}
+@media (prefers-color-scheme:dark){text{fill:#e6edf3}.q,.n{fill:#9198a1}rect{fill:#57606a}.o{fill:#58a6ff}}"""
 
 
-def is_compared(label):
-    """Bare loops are no servers, and what is beside berth's own row is for the tables."""
-    return not label.startswith("bare loop") and not label.startswith("berth,")
+def is_compared(label, notes):
+    """Bare loops are no servers, berth's other rows are for the tables, and without a login there is none to be fast."""
+    return not label.startswith(("bare loop", "berth,")) and not any(note.startswith(f"{label} has no ") for note in notes)
 
 
 def panels(tables):
@@ -43,7 +42,7 @@ def panels(tables):
         for name, table in tables.items():
             if all(part in name for part in needed) and not any(part in name for part in without):
                 rows = [(label, median([r[key] for r in rounds if key in r])) for label, rounds in table["rows"].items()
-                        if is_compared(label) and any(key in r for r in rounds)]
+                        if is_compared(label, table["notes"]) and any(key in r for r in rounds)]
                 if rows:
                     rows.sort(key=lambda row: row[1], reverse=better is MORE)
                     yield title, f"{unit}; {better}", digits, rows
@@ -55,19 +54,16 @@ def text(x, y, said, kind=""):
 
 
 def draw_panel(x, y, title, note, digits, rows):
-    values = sorted(value for _, value in rows)
-    longest = min(values[-1], CUT * values[-2]) if len(values) > 1 else values[-1]
+    longest = max(value for _, value in rows)
     parts = [text(x, y + 14, title, "h"), text(x + COLUMN_W, y + 14, note, "q e")]
     room = COLUMN_W - LABEL_W - VALUE_W
     for number, (label, value) in enumerate(rows):
         top = y + HEAD_H + number * ROW_H
         ours = "o" if label.startswith("berth") else ""
         kind = ' class="o"' if ours else ""
-        length = max(1, min(value, longest) / longest * room) if longest else 1
+        length = max(1, value / longest * room) if longest else 1
         parts.append(text(x + LABEL_W - 8, top + 10, label, f"e {ours}".strip()))
         parts.append(f'<rect x="{x + LABEL_W}" y="{top}" width="{length:.1f}" height="{BAR_H}" rx="1.5"{kind}/>')
-        if value > longest:
-            parts.append(f'<path class="t" d="M{x + LABEL_W + room - 14} {top + BAR_H + 2}l8 {-BAR_H - 4}"/>')
         parts.append(text(x + LABEL_W + length + 5, top + 10, f"{value:,.{digits}f}", ours or "n"))
     return parts
 
