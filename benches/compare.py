@@ -5,7 +5,7 @@ the server with all its processes on one core and the client on another.
 
     benches/compare.py                          # all of it, five rounds; some peers need root
     benches/compare.py --quick --only download,login
-    benches/compare.py --write-readme --json figures.json
+    benches/compare.py --write-readme           # and benches/figures.json, figures.svg
 
 On Debian, apt-get install nginx rsync openssh-server curl lftp has what can be installed. The packages of FTP
 servers exclude each other, so they are unpacked aside, and found by --peers peers --peers peers/venv:
@@ -15,11 +15,13 @@ servers exclude each other, so they are unpacked aside, and found by --peers pee
     apt-get install libsodium23 libwrap0 libcap2 libpcre2-posix3 libhiredis0.14 libmemcached11 libmemcachedutil2
     python3 -m venv venv; venv/bin/pip install pyftpdlib pyOpenSSL"""
 import argparse, json, os, pathlib, shutil, signal, subprocess, sys, tempfile, time
+import chart
 from measure import Tools
 from workloads import WORKLOADS as PLAIN_WORKLOADS, Bench
 from workloads_tls import TLS_WORKLOADS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "benches/figures.json"
 WORKLOADS = PLAIN_WORKLOADS | TLS_WORKLOADS
 CONGESTION = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
@@ -74,7 +76,7 @@ def main():
     parser.add_argument("--disk", help="where large files lie and a disk is measured (default: the folder for temporary files)")
     parser.add_argument("--congestion", default="cubic", help="TCP congestion control while measuring (root; put back afterwards)")
     parser.add_argument("--json", metavar="FILE", help="write every value there")
-    parser.add_argument("--write-readme", action="store_true", help="put the tables into README.md")
+    parser.add_argument("--write-readme", action="store_true", help="put the tables into README.md, the values into benches/figures.json and a chart of them beside it")
     options = parser.parse_args()
     chosen = options.only.split(",") if options.only else list(WORKLOADS)
     if unknown := [name for name in chosen if name not in WORKLOADS]:
@@ -104,10 +106,11 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(disk, ignore_errors=True)
     how = f"Median (least–most) of {runs} rounds by `benches/compare.py`{' --quick' if options.quick else ''} on {where}, TCP {used}. *Of berth's*: the first column beside berth's of the same round."
-    if options.json:
-        values = {table.title: dict(rows=table.rows, notes=table.notes) for table in tables}
-        pathlib.Path(options.json).write_text(json.dumps(dict(how=how, tables=values), indent=1))
+    values = {table.title: dict(rows=table.rows, notes=table.notes) for table in tables}
+    for path in {pathlib.Path(path).resolve() for path in (options.json, options.write_readme and FIGURES) if path}:
+        path.write_text(json.dumps(dict(how=how, tables=values), indent=1))
     if options.write_readme:
+        chart.draw(FIGURES, FIGURES.with_suffix(".svg"))
         write_readme("\n".join([how, "", *(table.markdown() for table in tables)]))
 
 
