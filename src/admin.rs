@@ -146,20 +146,17 @@ enum UserCommand {
         password_stdin: bool,
     },
     /// Refuse logins from now on, and end the account's sessions
-    Lock {
-        /// Which account
-        name: AccountName,
-    },
+    Lock(Named),
     /// Allow logins again
-    Unlock {
-        /// Which account
-        name: AccountName,
-    },
+    Unlock(Named),
     /// Remove an account, end its sessions, and leave its files where they are
-    Remove {
-        /// Which account
-        name: AccountName,
-    },
+    Remove(Named),
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// Which account
+    name: AccountName,
 }
 
 #[derive(Debug, Args)]

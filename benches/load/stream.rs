@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub(crate) struct Stream {
     socket: TcpStream,
     sealed: Option<Box<Sealed>>,
+    has_ended: bool,
 }
 
 /// What came of one read.
@@ -32,7 +33,7 @@ impl Stream {
     pub(crate) fn connect(target: SocketAddr) -> Outcome<Self> {
         let socket = TcpStream::connect(target).map_err(|error| format!("cannot connect to {target}: {error}"))?;
         socket.set_nodelay(true)?;
-        Ok(Self { socket, sealed: None })
+        Ok(Self { socket, sealed: None, has_ended: false })
     }
 
     /// Begins to encrypt; [`Arrival::Keys`] tells when it does.
@@ -50,11 +51,17 @@ impl Stream {
 
     /// Whether there is something to receive that no event announces.
     pub(crate) fn holds_input(&self) -> bool {
-        self.sealed.as_ref().is_some_and(|sealed| sealed.holds_input())
+        !self.has_ended && self.sealed.as_ref().is_some_and(|sealed| sealed.holds_input())
     }
 
     /// Reads once.
     pub(crate) fn receive(&mut self, room: &mut [u8]) -> Outcome<Arrival> {
+        let arrival = self.read(room)?;
+        self.has_ended |= matches!(arrival, Arrival::End);
+        Ok(arrival)
+    }
+
+    fn read(&mut self, room: &mut [u8]) -> Outcome<Arrival> {
         let Some(sealed) = &mut self.sealed else {
             let count = self.socket.read(room)?;
             return Ok(if count == 0 { Arrival::End } else { Arrival::Bytes(count) });

@@ -1,6 +1,6 @@
 //! `berthd user …`.
 
-use super::{AddArgs, AdminError, Change, UserCommand, password, print_json};
+use super::{AddArgs, AdminError, Change, Named, UserCommand, password, print_json};
 use crate::account::{Account, AccountError, AccountName, Accounts};
 use crate::config::Config;
 use crate::scram::Verifier;
@@ -19,15 +19,15 @@ pub(super) fn run(command: UserCommand, config: &Config) -> Result<(), AdminErro
         UserCommand::Show { name, json } => show(&find(&accounts, &name)?, json),
         UserCommand::Set(args) => set(&accounts, config, &args.name, &args.change),
         UserCommand::Passwd { name, password_stdin } => passwd(&accounts, config, &name, password_stdin),
-        UserCommand::Lock { name } => {
+        UserCommand::Lock(Named { name }) => {
             accounts.update(&name, |account| account.locked = true)?;
             done(format_args!("{name} is locked; its sessions end within two seconds"))
         }
-        UserCommand::Unlock { name } => {
+        UserCommand::Unlock(Named { name }) => {
             accounts.update(&name, |account| account.locked = false)?;
             done(format_args!("{name} may log in"))
         }
-        UserCommand::Remove { name } => remove(&accounts, &name),
+        UserCommand::Remove(Named { name }) => remove(&accounts, &name),
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an administrator asks of the running server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum ControlRequest {
     /// What accounts use; answered by one [`ControlReply::Usage`] each, then [`ControlReply::End`].
     Usage {
