@@ -1,6 +1,6 @@
 """The servers that compare.py knows: how each is found, started, and spoken to. To add one,
 subclass Server. Everything listens on loopback only and serves one folder."""
-import grp, json, os, pwd, shutil, socket, subprocess, sys
+import grp, json, os, pwd, shutil, socket, subprocess, sys, random
 
 PASSWORD = "only-for-the-bench"
 # crypt(PASSWORD), sha256 with few rounds, so that a login measures the server and not the hash.
@@ -12,9 +12,14 @@ OWNER = next(_humble, "nobody") if IS_ROOT else pwd.getpwuid(os.geteuid()).pw_na
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that no client's connection gets meanwhile: below those that the system gives out by itself."""
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.randint(20000, 32000)))
+                return probe.getsockname()[1]
+            except OSError:
+                pass
 
 
 class Server:
@@ -211,7 +216,7 @@ class BerthFtp(Ftp, Berth):
     title, protocol = "berth (FTP)", "ftp"
 
     def more(self):
-        return {"listen": f"127.0.0.1:{free_port()}", "ftp": {"listen": f"127.0.0.1:{self.port}", "plaintext": not self.tls}}
+        return {"listen": "127.0.0.1:0", "ftp": {"listen": f"127.0.0.1:{self.port}", "plaintext": not self.tls}}
 
     def put(self, local, name):
         return self.load("put", "--path", name, "--local", local)

@@ -126,6 +126,11 @@ impl Front {
         }
     }
 
+    /// Whether a transfer waits for its second socket, so that nothing of it has moved yet.
+    pub fn awaits_connection(&self) -> bool {
+        matches!(self, Self::Ftp(ftp) if ftp.awaits_connection())
+    }
+
     /// What the session is waiting for.
     pub fn phase(&self) -> Phase {
         match self {

@@ -412,7 +412,7 @@ impl Connection {
     pub fn claim(&self, has_slept: bool) -> Claim {
         if self.front.is_stranger() {
             Claim::Stranger
-        } else if has_slept && self.is_idle() {
+        } else if has_slept && (self.is_idle() || self.front.awaits_connection()) {
             Claim::Asking
         } else {
             Claim::Working

@@ -1,8 +1,10 @@
 //! Whose turn it is. It knows slots by number, and nothing of what they do.
 //!
-//! Turns go round: one to somebody who asks, one to somebody with work left, one to a stranger.
-//! So however many ask, half of the turns are left for those with work; and strangers have at
-//! most half of the turns, and of the time, while anybody who is logged in wants one.
+//! Turns go round: one to somebody who asks, one to somebody with work left, one to a stranger; and
+//! those with work have no more of the time than those who ask. So however many ask, half of the
+//! time is left for those with work, and transfers that are asked for together begin together; and
+//! strangers have at most half of the turns, and of the time, while anybody who is logged in wants
+//! one.
 
 use crate::limits::{ASKING_PER_ROUND, STRANGERS_PER_ROUND, TURNS_PER_ROUND};
 use std::collections::VecDeque;
@@ -30,6 +32,8 @@ pub struct Turns {
     next: usize,
     /// Time that strangers took while others wanted a turn, less what those had since.
     owed: Duration,
+    /// Time that those with work took while others asked, less what those had since.
+    ahead: Duration,
 }
 
 /// How many turns of each claim are left until the next poll.
@@ -59,7 +63,12 @@ impl Turns {
         for _ in CLAIMS {
             let claim = CLAIMS[self.next];
             self.next = (self.next + 1) % CLAIMS.len();
-            let may = round.0[claim as usize] > 0 && (claim != Claim::Stranger || self.has_time_for_strangers());
+            let may = round.0[claim as usize] > 0
+                && match claim {
+                    Claim::Asking => true,
+                    Claim::Working => self.has_time_for_work(),
+                    Claim::Stranger => self.has_time_for_strangers(),
+                };
             if may && let Some(slot) = self.queues[claim as usize].pop_front() {
                 round.0[claim as usize] -= 1;
                 return Some((slot, claim));
@@ -70,6 +79,12 @@ impl Turns {
 
     /// Notes how long a turn took, or what else was done for strangers.
     pub fn spent(&mut self, claim: Claim, took: Duration) {
+        self.ahead = match claim {
+            _ if self.is_nobody_asking() => Duration::ZERO,
+            Claim::Working => self.ahead + took,
+            Claim::Asking => self.ahead.saturating_sub(took),
+            Claim::Stranger => self.ahead,
+        };
         self.owed = match claim {
             _ if !self.is_anybody_waiting() => Duration::ZERO,
             Claim::Stranger => self.owed + took,
@@ -80,6 +95,14 @@ impl Turns {
     /// Whether strangers have had no more than their half of the time.
     pub fn has_time_for_strangers(&self) -> bool {
         self.owed.is_zero() || !self.is_anybody_waiting()
+    }
+
+    fn has_time_for_work(&self) -> bool {
+        self.ahead.is_zero() || self.is_nobody_asking()
+    }
+
+    fn is_nobody_asking(&self) -> bool {
+        self.queues[Claim::Asking as usize].is_empty()
     }
 
     /// Whether nobody wants a turn.
@@ -148,6 +171,30 @@ mod tests {
         (1..1000).for_each(|slot| turns.push(slot, Claim::Asking));
         let [asking, working, _] = run(&mut turns, 100, |_| SHORT);
         assert_eq!((asking.0, working.0), (100 * ASKING_PER_ROUND, 100 * ASKING_PER_ROUND));
+    }
+
+    #[test]
+    fn those_who_ask_little_are_through_before_long_work_goes_on() {
+        let mut turns = crowd(0, 10);
+        (10..110).for_each(|slot| turns.push(slot, Claim::Asking));
+        let (mut asked, mut worked) = (0, 0);
+        while asked < 100 {
+            let mut round = turns.begin_round();
+            while let Some((slot, claim)) = turns.next(&mut round) {
+                match claim {
+                    Claim::Asking => {
+                        asked += 1;
+                        turns.spent(claim, SHORT);
+                    }
+                    _ => {
+                        worked += 1;
+                        turns.push(slot, claim);
+                        turns.spent(claim, LONG);
+                    }
+                }
+            }
+        }
+        assert!((3..=5).contains(&worked), "{worked} turns of {LONG:?} beside 100 of {SHORT:?}");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! USER and PASS: who gets in, what the others are told and how late, and what it costs.
 
 use crate::client::Client;
-use crate::common::{PASSWORD, Place};
+use crate::common::{PASSWORD, Place, pattern};
 use crate::{Scene, configuration, listening};
 use serde_json::json;
 use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Sets another password of `ann`.
@@ -237,4 +238,47 @@ fn wrong_passwords_for_one_account_never_delay_its_owner() {
             assert!(words.iter().all(|reply| reply.code != 230), "{words:?}");
         }
     });
+}
+
+#[test]
+fn wrong_passwords_without_end_harm_neither_a_transfer_nor_memory() {
+    let scene = Scene::new();
+    let content = pattern(1, 4 << 20);
+    scene.write("large", &content);
+    let mut client = scene.login();
+    assert!(client.get("RETR large") == content);
+    let before = scene.server.program.resident_kib();
+    let (guesses, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for account in ["ann", "nobody"] {
+            let (scene, guesses, is_over) = (&scene, &guesses, &is_over);
+            scope.spawn(move || {
+                while !is_over.load(Relaxed) {
+                    let mut guesser = Client::connect(scene.ftp);
+                    guesser.ask(&format!("USER {account}")).expect(&[331]);
+                    // Its answer waits; who guesses does not.
+                    guesser.say("PASS wrong");
+                    guesses.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        let mut transfers = 0;
+        while guesses.load(Relaxed) < 300 || transfers < 5 {
+            assert!(client.get("RETR large") == content);
+            transfers += 1;
+        }
+        is_over.store(true, Relaxed);
+    });
+    let grown = scene.server.program.resident_kib().saturating_sub(before);
+    assert!(grown < 6 * 1024, "{grown} KiB for {} guesses", guesses.into_inner());
+}
+
+#[test]
+fn a_damaged_account_lets_nobody_in() {
+    let scene = Scene::new();
+    scene.login().ask("PWD").expect(&[257]);
+    fs::write(scene.place.path("conf/users/ann.json"), "{").expect("writable");
+    // Also not by a password that is remembered.
+    let reply = Client::connect(scene.ftp).enter("ann", PASSWORD).expect(&[530]);
+    assert!(!reply.text().contains("json"), "{reply:?}");
 }

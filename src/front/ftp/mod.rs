@@ -363,6 +363,11 @@ impl Ftp {
         [self.session.wakes_at(), self.held_until, deadline].into_iter().flatten().min()
     }
 
+    /// See [`super::Front::awaits_connection`].
+    pub fn awaits_connection(&self) -> bool {
+        matches!(&self.doing, Doing::Transfer(transfer) if transfer.awaits_connection())
+    }
+
     /// See [`super::Front::requests`].
     pub fn requests(&self) -> u64 {
         self.requests

@@ -84,6 +84,11 @@ impl Transfer {
         &self.path
     }
 
+    /// Whether its data connection has yet to come.
+    pub(super) fn awaits_connection(&self) -> bool {
+        matches!(self.step, Step::Await(_))
+    }
+
     fn is_upload(&self) -> bool {
         matches!(self.kind, Kind::Upload { .. })
     }
