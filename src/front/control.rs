@@ -242,7 +242,7 @@ mod tests {
         lane.inbox.commit(bytes.len());
 
         let (mut said, mut asked) = (Vec::new(), Vec::new());
-        while !said.ends_with(br#"{"re":"end"}"#) {
+        while !said.ends_with(br#"{"end":{}}"#) {
             let moved = control.step(&mut lane, &mut service, &mut Budget::new(TURN_BUDGET), now);
             assert!(lane.outbox.held_bytes() <= OUTBOX_BYTES_HIGH + CONTROL_BYTES_MAX);
             if let Some(question) = control.take_question() {
@@ -260,7 +260,7 @@ mod tests {
             }
         }
         assert_eq!(asked, [0, SURVEY_SLOTS_PER_TURN, 2 * SURVEY_SLOTS_PER_TURN]);
-        let sessions = said.windows(14).filter(|window| window == br#""re":"session""#).count();
+        let sessions = said.windows(12).filter(|window| window == br#"{"session":{"#).count();
         assert_eq!(sessions, 3 * SURVEY_SLOTS_PER_TURN);
         assert_eq!(control.phase(), Phase::Idle);
     }
