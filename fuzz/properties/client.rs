@@ -84,6 +84,8 @@ pub(super) fn hostile_server(input: &[u8]) {
         peer: "user@hostile:1".into(),
         may_ask: false,
         stdin_is_script: false,
+        route: None,
+        was_lost: false,
     };
     for letter in choice.iter().take(COMMANDS_MAX).filter(|letter| letter.is_ascii_lowercase()) {
         place.run(&mut session, COMMANDS[usize::from(letter - b'a') % COMMANDS.len()]);
