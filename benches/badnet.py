@@ -234,7 +234,8 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     scratch = tempfile.mkdtemp(prefix="berth-badnet-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     os.chmod(scratch, 0o755)
-    bench = Bench(scratch, f"{args.bin}/berthd", f"{args.bin}/berth")
+    programs = os.path.abspath(args.bin)
+    bench = Bench(scratch, f"{programs}/berthd", f"{programs}/berth")
     try:
         kinds = args.kinds.split(",")
         for folder in (bench.here, bench.home, bench.pub):

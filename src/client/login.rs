@@ -13,8 +13,15 @@ use crate::wire::{Reply, Request};
 /// Agrees on a version and takes the server's bounds. A server that offers no login with
 /// `binding` is not logged in to: over TLS, one without could be relayed.
 pub fn greet(link: &mut Link, binding: Binding) -> Result<(), Failure> {
-    let client = format!("berth {}", env!("CARGO_PKG_VERSION"));
-    let reply = call(link, &Request::Hello { versions: vec![VERSION], client })?;
+    let reply = call(link, &hello())?;
+    take_hello(link, binding, reply)
+}
+
+fn hello() -> Request {
+    Request::Hello { versions: vec![VERSION], client: format!("berth {}", env!("CARGO_PKG_VERSION")) }
+}
+
+fn take_hello(link: &mut Link, binding: Binding, reply: Reply) -> Result<(), Failure> {
     let Reply::Hello { version, mechanisms, limits, .. } = reply else { return Err(unexpected()) };
     if version != VERSION {
         let text = format!(
@@ -38,10 +45,30 @@ pub fn log_in<'a>(
     secret: impl Into<Secret<'a>>,
     binding: Binding,
 ) -> Result<ClientKeys, Failure> {
+    let (exchange, auth) = begin(user, secret.into(), binding)?;
+    let reply = call(link, &auth)?;
+    prove(link, exchange, reply)
+}
+
+/// Greets and logs in to a server that was logged in to before: that it offers what it offered then
+/// is not waited for, which saves a round trip.
+pub fn log_in_again(link: &mut Link, user: &str, keys: &ClientKeys, binding: Binding) -> Result<(), Failure> {
+    let (exchange, auth) = begin(user, Secret::Keys(keys), binding)?;
+    link.request(&hello())?;
+    link.request(&auth)?;
+    let reply = receive(link)?;
+    take_hello(link, binding, reply)?;
+    let reply = receive(link)?;
+    prove(link, exchange, reply).map(drop)
+}
+
+fn begin<'a>(user: &str, secret: Secret<'a>, binding: Binding) -> Result<(ClientExchange<'a>, Request), Failure> {
     let (exchange, message) = ClientExchange::new(user, secret, binding)
         .map_err(|error| Failure::Login(format!("cannot log in: {error}")))?;
-    let mechanism = binding.mechanism().into();
-    let reply = call(link, &Request::Auth { mechanism, message })?;
+    Ok((exchange, Request::Auth { mechanism: binding.mechanism().into(), message }))
+}
+
+fn prove(link: &mut Link, exchange: ClientExchange<'_>, reply: Reply) -> Result<ClientKeys, Failure> {
     let Reply::Challenge { message: challenge } = reply else { return Err(unexpected()) };
     let (proved, message) = exchange.answer(&challenge).map_err(|error| match error {
         ScramError::KeysOutdated => Failure::Login(error.to_string()),
@@ -55,6 +82,10 @@ pub fn log_in<'a>(
 
 fn call(link: &mut Link, request: &Request) -> Result<Reply, Failure> {
     link.request(request)?;
+    receive(link)
+}
+
+fn receive(link: &mut Link) -> Result<Reply, Failure> {
     match link.receive()?.event {
         Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
         Event::Reply(reply) => Ok(reply),

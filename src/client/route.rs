@@ -15,7 +15,7 @@ use crate::client::session::Session;
 use crate::client::tls_pipe::TlsPipe;
 use crate::client::trust::Trust;
 use crate::limits::{RETRY_WAIT_FIRST, RETRY_WAIT_GROWTH, RETRY_WAIT_MAX};
-use crate::scram::{Binding, ClientKeys, Secret};
+use crate::scram::{Binding, ClientKeys};
 use crate::text::Escaped;
 use zeroize::Zeroizing;
 
@@ -113,8 +113,7 @@ impl Route {
         }
         let (pipe, binding) = open(&self.host, self.port, self.trust.as_ref(), interrupt)?;
         let mut link = Link::new(pipe, interrupt.clone());
-        login::greet(&mut link, binding)?;
-        login::log_in(&mut link, &self.user, Secret::Keys(&self.keys), binding)?;
+        login::log_in_again(&mut link, &self.user, &self.keys, binding)?;
         Ok(link)
     }
 }

@@ -70,7 +70,8 @@ impl Session {
         while let Some(request) = requests.get(answered) {
             // What may have been carried out is asked by itself, so that it can be looked into.
             let is_doubtful = answered < repeated && changes_once(request);
-            let ahead = if is_doubtful { answered + 1 } else { requests.len() };
+            let next_doubtful = || (answered..repeated).find(|at| changes_once(&requests[*at]));
+            let ahead = if is_doubtful { answered + 1 } else { next_doubtful().unwrap_or(requests.len()) };
             match self.exchange(&requests[..ahead], &mut asked) {
                 Ok(result) => {
                     self.gets_on();
@@ -80,7 +81,8 @@ impl Session {
                 }
                 Err(failure) => {
                     let is_unknown = requests[answered..asked].iter().any(changes_once);
-                    self.reconnect(failure).map_err(|failure| if is_unknown { unknown(failure) } else { failure })?;
+                    let connected = self.reconnect(failure);
+                    connected.map_err(|failure| if is_unknown { self.call_unknown(failure) } else { failure })?;
                     repeated = repeated.max(asked);
                     asked = answered;
                 }
@@ -99,6 +101,18 @@ impl Session {
             Event::Reply(Reply::Error(error)) => Ok(Err(Failure::Refused(error))),
             Event::Reply(reply) => Ok(Ok(reply)),
             _ => Err(unexpected()),
+        }
+    }
+
+    /// The same failure of something that may have been carried out.
+    fn call_unknown(&mut self, failure: Failure) -> Failure {
+        let text = "whether what was asked last was done is not known, so look before you ask again";
+        match failure {
+            Failure::Lost(why) => Failure::Connection(format!("connection lost: {why}; {text}")),
+            failure => {
+                self.output.complain(text);
+                failure
+            }
         }
     }
 
@@ -213,16 +227,6 @@ pub(super) fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str
     }
     output.ask("\n");
     Err(Failure::Interrupted)
-}
-
-/// The same failure of something that may have been carried out.
-fn unknown(failure: Failure) -> Failure {
-    match failure {
-        Failure::Lost(why) => Failure::Connection(format!(
-            "connection lost: {why}; whether what was asked last was done is not known, so look before you ask again"
-        )),
-        failure => failure,
-    }
 }
 
 /// The server answered with something else than it was asked for.
