@@ -342,6 +342,17 @@ fn the_server_connects_where_port_and_eprt_say() {
 }
 
 #[test]
+fn a_listing_of_one_file_is_not_empty_where_the_server_connects() {
+    let scene = active();
+    let mut client = scene.login();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    client.ask(&format!("EPRT |1|127.0.0.1|{port}|")).expect(&[200]);
+    assert!(client.open_active(&listener, "LIST file").read_all().ends_with(b" file\r\n"));
+    client.reply().expect(&[226]);
+}
+
+#[test]
 fn the_server_connects_to_the_client_and_to_no_low_port() {
     let scene = active();
     let mut client = scene.login();

@@ -89,7 +89,7 @@ pub enum Security {
 impl DataPort {
     /// Wishes for something. One wish at a time: the loop sees to it before the next step.
     pub fn wish(&mut self, wish: Wish) {
-        if matches!(wish, Wish::Close | Wish::Reset | Wish::Listen(_) | Wish::Connect(_)) {
+        if matches!(wish, Wish::Close | Wish::Reset | Wish::Listen(_)) {
             self.lane = Lane::default();
             self.stage = Stage::Closed;
         }
