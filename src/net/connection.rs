@@ -9,7 +9,7 @@ use crate::config::Timeouts;
 use crate::front::Front;
 use crate::front::survey::{Answer, Question};
 use crate::lane::{Budget, Buffer, Lane};
-use crate::limits::{FLUSH_BUDGET, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
+use crate::limits::{FLUSH_BUDGET_MIN, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
@@ -102,9 +102,9 @@ impl Connection {
         }
     }
 
-    /// One bounded turn.
-    pub fn turn(&mut self, service: &mut Service, now: Instant) -> Turn {
-        match self.run(service, now) {
+    /// One bounded turn, which sends at most about `flush_budget` bytes.
+    pub fn turn(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> Turn {
+        match self.run(service, flush_budget, now) {
             Ok(turn) => turn,
             Err(error) => {
                 // Reset by the peer, or its TLS is broken: nobody is left to be told.
@@ -115,7 +115,7 @@ impl Connection {
         }
     }
 
-    fn run(&mut self, service: &mut Service, now: Instant) -> io::Result<Turn> {
+    fn run(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> io::Result<Turn> {
         self.held_until = None;
         self.account = self.account.take().or_else(|| self.front.traffic().cloned());
         // The control connection first: an upload whose peer is gone is not whole.
@@ -123,7 +123,9 @@ impl Connection {
         self.introduce(now)?;
         let mut budget = Budget::new(TURN_BUDGET);
         let stepped = self.step(service, &mut budget, now) | self.see_to_wish();
-        let flushed = self.flush(service, now)? | self.flush_data(service, now) | self.seal()?;
+        let flushed = self.flush(service, flush_budget, now)?
+            | self.flush_data(service, flush_budget, now)
+            | self.seal()?;
         // Work counts too: checking a long prefix, the server itself is what the peer waits for.
         if filled || stepped || flushed {
             self.last_moved = now;
@@ -203,13 +205,13 @@ impl Connection {
         }
     }
 
-    fn flush(&mut self, service: &Service, now: Instant) -> io::Result<bool> {
+    fn flush(&mut self, service: &Service, budget: usize, now: Instant) -> io::Result<bool> {
         if !self.is_writable || !self.has_output() {
             return Ok(false);
         }
         let rule = Rule::down(&service.policy.rates, self.account.as_deref());
         let allowance = match self.throttle.down.allowance(rule, now) {
-            Ok(allowance) => allowance.min(FLUSH_BUDGET),
+            Ok(allowance) => allowance.min(budget),
             // What TLS itself has to say is paid for or costs nothing.
             Err(_) if self.lane.outbox.is_empty() => 0,
             Err(at) => {
@@ -256,11 +258,11 @@ impl Connection {
         }
     }
 
-    fn flush_data(&mut self, service: &Service, now: Instant) -> bool {
+    fn flush_data(&mut self, service: &Service, budget: usize, now: Instant) -> bool {
         let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) else { return false };
         let rule = Rule::down(&service.policy.rates, self.account.as_deref());
         let allowance = match self.throttle.down.allowance(rule, now) {
-            Ok(allowance) => allowance,
+            Ok(allowance) => allowance.min(budget),
             Err(_) if port.lane.outbox.is_empty() => 0,
             Err(at) => {
                 self.held_until = sooner(self.held_until, at);
@@ -358,7 +360,7 @@ impl Connection {
     pub fn dismiss(&mut self, service: &Service, why: Refusal, now: Instant) {
         self.fail(why, now);
         // Nobody waits for one that is not taken.
-        let _ = self.flush(service, now);
+        let _ = self.flush(service, FLUSH_BUDGET_MIN, now);
     }
 
     /// Ends the session after a panic in its turn. The peer gets a last word if the front-end is

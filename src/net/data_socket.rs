@@ -4,7 +4,7 @@
 use super::transport::{Moved, Secrecy, Transport};
 use crate::front::ftp::port::{DataPort, Failure, Security, Stage, Wish};
 use crate::lane::Buffer;
-use crate::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, FLUSH_BUDGET, INBOX_BYTES, INBOX_BYTES_FIRST};
+use crate::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INBOX_BYTES, INBOX_BYTES_FIRST};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use rustix::net::sockopt::set_socket_linger;
@@ -297,7 +297,7 @@ impl DataSocket {
         }
         let mut sent = 0;
         if !port.lane.outbox.is_empty() || transport.wants_flush() {
-            match transport.flush(&mut port.lane.outbox, allowance.min(FLUSH_BUDGET)) {
+            match transport.flush(&mut port.lane.outbox, allowance) {
                 Ok(Moved::Bytes(count)) => sent = count,
                 Ok(Moved::Blocked | Moved::End) => self.is_writable = false,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Failure::Shorter),

@@ -27,7 +27,7 @@ use super::transport::Entrance;
 use super::turns::Turns;
 use crate::config::{Ftp, Limits, Timeouts};
 use crate::histogram::Histogram;
-use crate::limits::{EVENTS_PER_POLL, TURN_WARN};
+use crate::limits::{EVENTS_PER_POLL, FLUSH_BUDGET, FLUSH_BUDGET_MIN, TURN_WARN};
 use crate::session::login::Origin;
 use crate::session::{Refusal, Service};
 use mio::net::TcpListener;
@@ -55,6 +55,8 @@ struct Slot {
     origin: Option<Origin>,
     is_stranger: bool,
     is_queued: bool,
+    /// Something was under way after its last turn.
+    is_busy: bool,
     is_doomed: bool,
     alarm: Option<Instant>,
 }
@@ -74,6 +76,8 @@ pub struct EventLoop {
     slots: Slab<Slot>,
     crowd: Crowd,
     turns: Turns,
+    /// How many slots are busy.
+    busy: usize,
     doomed: Vec<usize>,
     timers: Timers,
     next_serial: u64,
@@ -115,6 +119,7 @@ impl EventLoop {
             slots: Slab::new(),
             crowd: Crowd::default(),
             turns: Turns::default(),
+            busy: 0,
             doomed: Vec::new(),
             timers: Timers::default(),
             next_serial: 1,
@@ -314,13 +319,19 @@ impl EventLoop {
     /// One turn; how long it took.
     fn run_turn(&mut self, key: usize, now: Instant) -> Duration {
         let is_draining = self.listeners.is_empty();
+        let flush_budget = self.flush_budget();
         let slot = &mut self.slots[key];
         slot.is_queued = false;
         if is_draining && slot.connection.is_idle() {
             slot.connection.fail(Refusal::ShuttingDown, now);
         }
-        let (turn, took) = guarded_turn(&mut slot.connection, &mut self.service, &mut self.slow_turns, now);
+        let (turn, took) = guarded_turn(&mut slot.connection, &mut self.service, flush_budget, now);
         self.turn_times.note(took);
+        if took > TURN_WARN {
+            self.slow_turns.note(&slot.connection, took, now);
+        }
+        let was_busy = std::mem::replace(&mut slot.is_busy, !slot.connection.is_idle());
+        self.busy = self.busy + usize::from(slot.is_busy) - usize::from(was_busy);
         if slot.is_stranger && !slot.connection.front().is_stranger() {
             slot.is_stranger = false;
             slot.origin.into_iter().for_each(|origin| self.crowd.log_in(origin, key));
@@ -342,6 +353,11 @@ impl EventLoop {
         took
     }
 
+    /// What one turn may send: the more is under way, the smaller the pieces.
+    fn flush_budget(&self) -> usize {
+        (FLUSH_BUDGET / self.busy.max(1)).max(FLUSH_BUDGET_MIN)
+    }
+
     fn doom(&mut self, key: usize) {
         let slot = &mut self.slots[key];
         if !slot.is_doomed {
@@ -358,6 +374,7 @@ impl EventLoop {
 
     fn remove(&mut self, key: usize) {
         let mut slot = self.slots.remove(key);
+        self.busy -= usize::from(slot.is_busy);
         slot.origin.into_iter().for_each(|origin| self.crowd.leave(origin, key));
         slot.alarm.into_iter().for_each(|at| self.timers.cancel(at, key));
         // Closing the descriptor would do; this keeps mio's books too.
@@ -388,21 +405,16 @@ impl EventLoop {
     }
 }
 
-/// A turn that can neither take the server down nor go unnoticed when it takes too long; how long
-/// it took.
+/// A turn that cannot take the server down, and how long it took.
 fn guarded_turn(
     connection: &mut Connection,
     service: &mut Service,
-    slow: &mut SlowTurns,
+    flush_budget: usize,
     now: Instant,
 ) -> (Turn, Duration) {
     let began = Instant::now();
-    let turn = guarded(connection, now, |connection| connection.turn(service, now)).unwrap_or_else(|turn| turn);
-    let took = began.elapsed();
-    if took > TURN_WARN {
-        slow.note(connection, took, now);
-    }
-    (turn, took)
+    let turn = guarded(connection, now, |connection| connection.turn(service, flush_budget, now));
+    (turn.unwrap_or_else(|turn| turn), began.elapsed())
 }
 
 /// Does something that may panic with a connection. After a panic its session ends, and the error

@@ -3,7 +3,7 @@
 use super::{Server, USER, keys};
 use berth::front::Front;
 use berth::front::native::Native;
-use berth::limits::CONTROL_BYTES_MAX;
+use berth::limits::{CONTROL_BYTES_MAX, FLUSH_BUDGET};
 use berth::net::connection::{Connection, Turn};
 use berth::net::transport::Transport;
 use berth::scram::{Binding, ClientExchange};
@@ -99,7 +99,7 @@ impl Pair {
     pub fn turn(&mut self, server: &mut Server) -> Turn {
         self.turns += 1;
         self.connection.mark(true, true);
-        self.connection.turn(&mut server.service, server.now)
+        self.connection.turn(&mut server.service, FLUSH_BUDGET, server.now)
     }
 
     /// Takes what has arrived; how much.

@@ -150,6 +150,7 @@ impl EventLoop {
             origin: None,
             is_stranger: false,
             is_queued: false,
+            is_busy: false,
             is_doomed: false,
             alarm: None,
         });
