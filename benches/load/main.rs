@@ -234,7 +234,6 @@ fn get(target: &Target, count: usize, hashes: bool) -> Outcome<Value> {
     }
     let bytes: u64 = keys.iter().map(|&key| swarm.session(key).content_bytes).sum();
     let digest = swarm.session(keys[0]).digest.take().map(|digest| hex(&digest.finalize()));
-    if std::env::var_os("ENDS").is_some() { eprintln!("{ends:?}"); }
     let (fastest, slowest) = (ends[0], ends[count - 1]);
     Ok(json!({ "ok": count, "bytes": bytes, "xfer_s": slowest, "fastest_s": fastest, "slowest_s": slowest,
                "sha256": digest }))

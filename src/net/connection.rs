@@ -123,9 +123,8 @@ impl Connection {
         self.introduce(now)?;
         let mut budget = Budget::new(TURN_BUDGET);
         let stepped = self.step(service, &mut budget, now) | self.see_to_wish();
-        let flushed = self.flush(service, flush_budget, now)?
-            | self.flush_data(service, flush_budget, now)
-            | self.seal()?;
+        let flushed =
+            self.flush(service, flush_budget, now)? | self.flush_data(service, flush_budget, now) | self.seal()?;
         // Work counts too: checking a long prefix, the server itself is what the peer waits for.
         if filled || stepped || flushed {
             self.last_moved = now;

@@ -3,7 +3,9 @@
 use crate::server::{Peer, Server};
 use berth::config::Timeouts;
 use berth::digest::Digest;
-use berth::limits::{CONTROL_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, RESUME_BYTES_MIN};
+use berth::limits::{
+    CONTROL_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, FLUSH_BUDGET_MIN, NAME_BYTES_MAX, PATH_BYTES_MAX, RESUME_BYTES_MIN,
+};
 use berth::net::connection::Connection;
 use berth::net::transport::Transport;
 use berth::session::Phase;
@@ -177,7 +179,7 @@ fn checking_a_long_prefix_is_not_a_stall() {
     let mut working = 0;
     while std::io::Read::read(&mut &client, &mut [0; 12]).is_err() {
         connection.mark(true, true);
-        connection.turn(server.service(), now);
+        connection.turn(server.service(), FLUSH_BUDGET_MIN, now);
         working += u32::from(connection.front().phase() == Phase::Transfer);
         now += second;
         assert!(working == 0 || !connection.is_overdue(&timeouts, now), "after {working} turns");

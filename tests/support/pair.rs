@@ -19,6 +19,8 @@ pub struct Pair {
     pub peer: UnixStream,
     pub received: Vec<u8>,
     pub turns: usize,
+    /// What a turn may send.
+    pub flush_budget: usize,
     last_id: u32,
 }
 
@@ -42,7 +44,7 @@ impl Pair {
         let transport = Transport::local(mio::net::UnixStream::from_std(ours));
         let address = "127.0.0.1".parse().expect("address");
         let connection = Connection::new(transport, front, address, server.now);
-        Self { connection, peer, received: vec![], turns: 0, last_id: 0 }
+        Self { connection, peer, received: vec![], turns: 0, flush_budget: FLUSH_BUDGET, last_id: 0 }
     }
 
     fn log_in(&mut self, server: &mut Server, user: &str) {
@@ -99,7 +101,7 @@ impl Pair {
     pub fn turn(&mut self, server: &mut Server) -> Turn {
         self.turns += 1;
         self.connection.mark(true, true);
-        self.connection.turn(&mut server.service, FLUSH_BUDGET, server.now)
+        self.connection.turn(&mut server.service, self.flush_budget, server.now)
     }
 
     /// Takes what has arrived; how much.
