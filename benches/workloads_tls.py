@@ -1,5 +1,5 @@
 """The same as some of workloads.py over TLS, and beside sftp; all with AES-128-GCM."""
-from peers import TLS_PEERS, BerthTls, Sshd
+from peers import TLS_PEERS, BareReceiveHashed, BerthTls, Sshd
 from table import Table
 from workloads import MEMORY, NO_LOGIN, RATES, RUSHES, afresh, fresh, measure_download, measure_idle, measure_logins, measure_to_file, measure_upload, rows
 
@@ -26,7 +26,9 @@ def download_to_file(bench):
 
 def upload(bench):
     table = Table(f"Upload of {bench.big >> 20:,} MiB over TLS; berth verifies it, login included", RATES)
-    bench.rounds(table, both(measure_upload(bench), Sshd), bench.large)
+    measure = measure_upload(bench)
+    # What verifying leaves of a core even without TLS.
+    bench.rounds(table, [*both(measure, Sshd), (BareReceiveHashed.title, BareReceiveHashed, measure, False)], bench.large)
     fresh(f"{bench.large}/up")
     return table
 

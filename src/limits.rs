@@ -162,7 +162,7 @@ pub const DATA_PORT_TRIES: u32 = 64;
 pub const DATA_ACCEPTS_PER_TURN: usize = 8;
 /// What share of the time that an upload took its control connection has to stay open after its data
 /// has ended, for the end to be believed; so a killed client's part is not taken for the whole.
-pub const FTP_END_GRACE_SHARE: u32 = 16;
+pub const FTP_END_GRACE_SHARE: u32 = 64;
 /// Less is not waited for; the control connection is only looked at once more.
 pub const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
 /// At most this: nobody notices it, and even a busy machine has ended both connections by then.
