@@ -156,6 +156,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 // ---- FTP ----------------------------------------------------------------------------------
 
+/// Interrupted uploads whose size one session remembers having told. Clients ask for each just before
+/// they go on with it; some ask for a folder's first.
+pub const TOLD_UPLOADS_MAX: usize = 64;
 /// Ports of a range that are tried in one turn for one that is free.
 pub const DATA_PORT_TRIES: u32 = 64;
 /// Connections to one data port that are looked at in one turn; strangers' are turned away.

@@ -129,7 +129,7 @@ fn write_older(server: &mut Server, path: &str, content: &[u8]) {
     }
 }
 
-fn size_told(session: &Session, path: &str) -> Result<u64, Refusal> {
+fn size_told(session: &mut Session, path: &str) -> Result<u64, Refusal> {
     session.stat_resumable(&vpath(path)).map(|meta| meta.size)
 }
 
@@ -177,6 +177,7 @@ fn fewer_bytes_than_promised_never_appear_and_are_held() {
     assert_eq!(complete(&mut server, &mut session), Err(Refusal::SizeMismatch));
     assert_eq!((read(&server, "file"), session.state_name()), (b"old".to_vec(), StateName::Command));
     check_ledger(&mut server);
+    assert_eq!(size_told(&mut session, "/file"), Ok(2 * MIB as u64 - 1));
     let more = [&whole[..], b"more"].concat();
     assert_eq!(begin(&mut server, &mut session, at_least(UploadStart::End)), Ok(2 * MIB as u64 - 1));
     send(&mut server, &mut session, &more[2 * MIB - 1..]).expect("room");
@@ -199,7 +200,7 @@ fn an_upload_cut_off_is_told_of_and_goes_on_from_its_end_or_any_byte_before_it()
             cut(&mut server, "/file", UploadStart::Empty, &whole[..2 * MIB + 3]);
             check_ledger(&mut server);
             let mut session = log_in(&mut server);
-            assert_eq!(size_told(&session, "/file"), Ok(2 * MIB as u64 + 3));
+            assert_eq!(size_told(&mut session, "/file"), Ok(2 * MIB as u64 + 3));
             assert_eq!(session.stat(&server.service, &vpath("/file")).map(|found| found.0.size), Ok(3));
             let plan = UploadPlan { hash, ..plan("/file", start) };
             let offset = begin(&mut server, &mut session, plan).expect("begins");
@@ -209,7 +210,7 @@ fn an_upload_cut_off_is_told_of_and_goes_on_from_its_end_or_any_byte_before_it()
             assert_eq!(stored.digest, hash.then(|| Digest::of(&whole)));
             assert!(read(&server, "file") == whole, "{start:?}");
             assert!(server.is_staging_empty(), "{:?}", server.staged_names());
-            assert_eq!(size_told(&session, "/file"), Ok(whole.len() as u64));
+            assert_eq!(size_told(&mut session, "/file"), Ok(whole.len() as u64));
             check_ledger(&mut server);
         }
     }
@@ -222,7 +223,7 @@ fn what_is_held_is_cut_back_to_the_byte_asked_for_and_only_worth_keeping_from_a_
         cut(&mut server, "/file", UploadStart::Empty, &content(4, 2 * MIB));
         cut(&mut server, "/file", UploadStart::At(at as u64), b"");
         assert_eq!(server.is_staging_empty(), !is_kept, "at {at}");
-        let told = size_told(&log_in(&mut server), "/file");
+        let told = size_told(&mut log_in(&mut server), "/file");
         assert_eq!(told, if is_kept { Ok(at as u64) } else { Err(Refusal::NotFound) });
         check_ledger(&mut server);
     }
@@ -239,7 +240,7 @@ fn after_the_machine_went_down_the_bytes_that_can_be_relied_on_are_told_and_gone
     write(&record, kept.to_string().as_bytes());
     server.restart();
     let mut session = log_in(&mut server);
-    assert_eq!(size_told(&session, "/file"), Ok(MIB as u64 + 7));
+    assert_eq!(size_told(&mut session, "/file"), Ok(MIB as u64 + 7));
     assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Ok(MIB as u64 + 7));
     send(&mut server, &mut session, &whole[MIB + 7..]).expect("room");
     complete(&mut server, &mut session).expect("stored");
@@ -281,7 +282,7 @@ fn what_is_held_and_older_than_the_file_is_neither_told_of_nor_used_and_goes() {
         let mut session = log_in(&mut server);
         while !session.settle(Verb::SetMtime, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
         session.set_mtime(&vpath("/file"), 1_000_000_000).expect("set");
-        assert_eq!(size_told(&session, "/file"), Ok(5));
+        assert_eq!(size_told(&mut session, "/file"), Ok(5));
         put(&mut server, &mut session, plan("/file", start), b"!").expect("stored");
         assert_eq!(read(&server, "file"), arrives, "{start:?}");
         assert!(server.is_staging_empty(), "{start:?}: {:?}", server.staged_names());
@@ -295,7 +296,7 @@ fn a_file_moved_over_the_name_is_newer_than_what_is_held_however_old_its_content
     let mut server = Server::new();
     write_older(&mut server, "other", b"other");
     cut(&mut server, "/file", UploadStart::Empty, &content(9, 2 * MIB));
-    let session = log_in(&mut server);
+    let mut session = log_in(&mut server);
     let held = part_ctime(&server, "/file");
     let (mut from, mut to) = ("/other", "/file");
     loop {
@@ -305,7 +306,7 @@ fn a_file_moved_over_the_name_is_newer_than_what_is_held_however_old_its_content
         }
         (from, to) = (to, from);
     }
-    assert_eq!(size_told(&session, "/file"), Ok(5));
+    assert_eq!(size_told(&mut session, "/file"), Ok(5));
 }
 
 #[test]
@@ -314,7 +315,7 @@ fn what_is_held_expires_untold() {
     cut(&mut server, "/file", UploadStart::Empty, &content(10, 2 * MIB));
     server.set_clock(8 * 24 * 3600);
     let mut session = log_in(&mut server);
-    assert_eq!(size_told(&session, "/file"), Err(Refusal::NotFound));
+    assert_eq!(size_told(&mut session, "/file"), Err(Refusal::NotFound));
     assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Ok(0));
     session.abort(Refusal::Cut, server.now).expect("running");
     assert!(server.is_staging_empty());
@@ -331,7 +332,7 @@ fn offsets_past_the_end_are_refused_and_change_nothing() {
     assert!(server.is_staging_empty());
     cut(&mut server, "/file", UploadStart::Empty, &content(11, 2 * MIB));
     assert_eq!(begin(&mut server, &mut session, at("/file", 2 * MIB as u64 + 1)), Err(Refusal::BadOffset));
-    assert_eq!(size_told(&session, "/file"), Ok(2 * MIB as u64));
+    assert_eq!(size_told(&mut session, "/file"), Ok(2 * MIB as u64));
     let announced = UploadPlan { length: Length::Exactly(5), ..at("/file", 6) };
     assert_eq!(begin(&mut server, &mut session, announced), Err(Refusal::SizeMismatch));
     assert_eq!(session.state_name(), StateName::Command);
@@ -410,7 +411,7 @@ fn a_copy_wherever_it_is_cut_off_leaves_the_file_and_nothing_else() {
             assert!(read(&server, "file") == old);
             check_ledger(&mut server);
             let told = if early.is_ok() { 2 * MIB as u64 + 5 } else { 2 * MIB as u64 };
-            assert_eq!(size_told(&log_in(&mut server), "/file"), Ok(told), "after {turns} turns");
+            assert_eq!(size_told(&mut log_in(&mut server), "/file"), Ok(told), "after {turns} turns");
         }
     }
 }
@@ -509,7 +510,7 @@ fn who_comes_back_before_the_server_missed_him_goes_on_with_his_own_upload() {
     let (mut lost, mut back) = (log_in(&mut server), log_in(&mut server));
     begin(&mut server, &mut lost, plan("/file", UploadStart::Empty)).expect("begins");
     send(&mut server, &mut lost, &whole[..2 * MIB]).expect("room");
-    assert_eq!(size_told(&back, "/file"), Ok(2 * MIB as u64));
+    assert_eq!(size_told(&mut back, "/file"), Ok(2 * MIB as u64));
     assert_eq!(begin(&mut server, &mut back, plan("/file", UploadStart::End)), Ok(2 * MIB as u64));
     assert_eq!(send(&mut server, &mut lost, b"late"), Err(Refusal::Superseded));
     lost.abort(Refusal::Superseded, server.now).expect("running");

@@ -27,6 +27,7 @@ pub mod verb;
 use crate::account::AccountName;
 use crate::digest::Digest;
 use crate::lane::Budget;
+use crate::limits::TOLD_UPLOADS_MAX;
 use crate::rate::TokenBucket;
 use crate::scram::Binding;
 use crate::store::StoreError;
@@ -43,6 +44,7 @@ pub use refusal::Refusal;
 use seat::Traffic;
 pub use service::{Policy, Service};
 use state::{Member, State, StateName};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -69,6 +71,8 @@ pub struct Session {
     peer: SocketAddr,
     binding: Binding,
     requests: TokenBucket,
+    /// Uploads by path, the latest first, of whose held bytes the peer was told.
+    told: VecDeque<UploadId>,
     state: State,
 }
 
@@ -80,6 +84,7 @@ impl Session {
             peer,
             binding: Binding::None,
             requests: TokenBucket::default(),
+            told: VecDeque::new(),
             state: State::Login(Login::default()),
         }
     }
@@ -185,12 +190,22 @@ impl Session {
 
     /// What somebody who wants to go on with an upload to `path` is told: size and times of what
     /// is held for it, if that is newer than the file there, else of the file.
-    pub fn stat_resumable(&self, path: &VPath) -> Result<Meta, Refusal> {
+    pub fn stat_resumable(&mut self, path: &VPath) -> Result<Meta, Refusal> {
         let home = &self.member(Verb::Stat)?.home;
         let held = home.held(path).transpose();
+        let is_held = held.is_some();
         let found = held.unwrap_or_else(|| home.stat(path)).map_err(Refusal::from);
         self.log_path("stat", path, &found);
+        if is_held && found.is_ok() {
+            self.note_told(UploadId::of_path(path));
+        }
         found
+    }
+
+    fn note_told(&mut self, id: UploadId) {
+        self.told.retain(|told| *told != id);
+        self.told.truncate(TOLD_UPLOADS_MAX - 1);
+        self.told.push_front(id);
     }
 
     /// What is at `path` itself; a link is not followed.
@@ -317,7 +332,8 @@ impl Session {
     pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), Refusal> {
         let home = &self.member(Verb::BeginUpload)?.home;
         let path = plan.path.clone();
-        let begun = Upload::begin(home, &service.store, service.policy.sync, plan, now);
+        let knows_held = self.told.contains(&UploadId::of_path(&path));
+        let begun = Upload::begin(home, &service.store, service.policy.sync, plan, knows_held, now);
         if let Err(refusal) = &begun {
             self.log_path("put", &path, &Err::<(), _>(*refusal));
         }

@@ -52,16 +52,18 @@ struct RunningSync {
 }
 
 impl Upload {
-    /// Checks the target, promises the room and opens the staged file.
+    /// Checks the target, promises the room and opens the staged file. `knows_held`: the client was
+    /// told of what is held for the path.
     pub fn begin(
         home: &Rc<Home>,
         store: &Store,
         sync: SyncPolicy,
         mut plan: UploadPlan,
+        knows_held: bool,
         now: Instant,
     ) -> Result<Self, Refusal> {
         plan.check_target(home, store)?;
-        let (staged, base) = base::open(home, &mut plan)?;
+        let (staged, base) = base::open(home, &mut plan, knows_held)?;
         let sync = (sync != SyncPolicy::None).then(|| RunningSync { unsynced: store.syncer.unsynced(), job: None });
         Ok(Self {
             offset: base.as_ref().map_or(staged.length(), |base| base.length),

@@ -8,7 +8,6 @@ use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A reply of one line or several, without their line ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -368,9 +367,9 @@ impl Data {
     }
 }
 
-/// Lets the connection end in a reset when its last handle is dropped.
+/// Resets the connection at once, even if a program that another test is starting holds it, too.
 pub(crate) fn reset(stream: &TcpStream) {
-    socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("a socket");
+    rustix::net::connect_unspec(stream).expect("a socket");
 }
 
 #[track_caller]

@@ -50,11 +50,12 @@ pub enum UploadStart {
     Empty,
     /// What is kept under the upload's name, if it was announced as this one is; else nothing.
     Kept,
-    /// So many bytes of what is held for the path, if that is newer than the file there, else of
-    /// the file there. Where there are fewer, this is refused.
+    /// So many bytes of what the client knows to be there: what is held for the path, if that is newer
+    /// than the file there and the client was told of it or there is no file; else the file. A
+    /// listing tells of the file alone, and whoever goes by that would spoil what is held. Where
+    /// there are fewer bytes, this is refused.
     At(u64),
-    /// All of what is held for the path, if that is newer than the file there, else of the file
-    /// there; nothing if there is neither.
+    /// All of the same; nothing if there is neither.
     End,
 }
 
