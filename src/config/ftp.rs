@@ -2,7 +2,7 @@
 //! on there is no FTP, whatever else it says.
 
 use super::raw::{OneOrMore, Problem, listen_addresses};
-use crate::limits::FTP_DATA_PORT_MIN;
+use crate::limits::{DATA_PORTS, FTP_DATA_PORT_MIN};
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -16,8 +16,8 @@ pub struct Ftp {
     pub listen_tls: Vec<SocketAddr>,
     /// Whether passwords and data may travel without TLS.
     pub plaintext: bool,
-    /// Ports of passive data connections; `None`: any free one.
-    pub passive_ports: Option<RangeInclusive<u16>>,
+    /// Ports of passive data connections.
+    pub passive_ports: RangeInclusive<u16>,
     /// What the reply to `PASV` announces instead of the local address.
     pub public_address: Option<Ipv4Addr>,
     /// Whether the server may connect to clients for data.
@@ -72,7 +72,7 @@ impl RawFtp {
         let listen = addresses("ftp.listen", self.listen, FTP_PORT_DEFAULT, native)?;
         let taken = [native, &listen].concat();
         let listen_tls = addresses("ftp.listen_tls", self.listen_tls, FTPS_PORT, &taken)?;
-        let passive_ports = self.passive_ports.map(|text| port_range(&text)).transpose();
+        let passive_ports = self.passive_ports.map_or(Ok(DATA_PORTS), |text| port_range(&text));
         let passive_ports = passive_ports.map_err(|problem| ("ftp.passive_ports", problem))?;
         if let Some(address) =
             self.public_address.filter(|a| a.is_unspecified() || a.is_multicast() || a.is_broadcast())

@@ -26,8 +26,6 @@ pub(super) struct DataSocket {
     is_readable: bool,
     is_writable: bool,
     is_busy: bool,
-    /// Where the next search for a free port begins.
-    next_port: u16,
 }
 
 enum State {
@@ -62,8 +60,6 @@ impl DataSocket {
             local,
             peer,
             secrecy,
-            // Sessions do not all begin to look at the same port.
-            next_port: (watch.token.0 % usize::from(u16::MAX)) as u16,
             watch,
             state: State::Closed,
             is_readable: false,
@@ -119,13 +115,10 @@ impl DataSocket {
         true
     }
 
-    fn listen(&mut self, ports: Option<RangeInclusive<u16>>) -> io::Result<SocketAddr> {
+    fn listen(&mut self, ports: RangeInclusive<u16>) -> io::Result<SocketAddr> {
         // The old one first: its port may be the only free one.
         self.state = State::Closed;
-        let mut listener = match ports {
-            None => TcpListener::bind(SocketAddr::new(self.local, 0))?,
-            Some(ports) => self.listen_within(&ports)?,
-        };
+        let mut listener = self.listen_within(&ports)?;
         self.watch.registry.register(&mut listener, self.watch.token, Interest::READABLE)?;
         let address = listener.local_addr()?;
         (self.is_readable, self.is_writable) = (false, false);
@@ -133,13 +126,14 @@ impl DataSocket {
         Ok(address)
     }
 
-    /// Tries a bounded number of the ports, so that a full range does not hold up the loop.
-    fn listen_within(&mut self, ports: &RangeInclusive<u16>) -> io::Result<TcpListener> {
+    /// Tries a bounded number of the ports, so that a full range does not hold up the loop, from one
+    /// on that nobody can guess.
+    fn listen_within(&self, ports: &RangeInclusive<u16>) -> io::Result<TcpListener> {
         let count = u32::from(*ports.end() - *ports.start()) + 1;
+        let first = getrandom::u32()? % count;
         let mut result = Err(io::ErrorKind::AddrInUse.into());
-        for _ in 0..count.min(DATA_PORT_TRIES) {
-            self.next_port = self.next_port.wrapping_add(1);
-            let port = ports.start() + (u32::from(self.next_port) % count) as u16;
+        for next in first..first + count.min(DATA_PORT_TRIES) {
+            let port = ports.start() + (next % count) as u16;
             result = TcpListener::bind(SocketAddr::new(self.local, port));
             match &result {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}

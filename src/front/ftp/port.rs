@@ -56,8 +56,8 @@ pub enum Failure {
 /// What the loop is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
-    /// Listen on one of these ports, or on any, at the control connection's own address.
-    Listen(Option<RangeInclusive<u16>>),
+    /// Listen on one of these ports at the control connection's own address.
+    Listen(RangeInclusive<u16>),
     /// Connect to the peer.
     Connect(SocketAddr),
     /// Begin to read and write.
