@@ -170,8 +170,10 @@ pub const FTP_END_GRACE_SHARE: u32 = 64;
 pub const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
 /// At most this: nobody notices it, and even a busy machine has ended both connections by then.
 pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
-/// A data connection that does not come within this is not waited for any longer.
-pub const DATA_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// A data connection that does not come within this is not waited for any longer, …
+pub const DATA_CONNECTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// … and nobody can allow more: while it is awaited no other deadline ends the session.
+pub const DATA_CONNECTION_TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
 /// A command line with its end: a command, its other arguments and the longest path, with room for a
 /// name in which Telnet doubles some bytes. It fits the first inbox, whatever is in it.
 pub const FTP_LINE_BYTES_MAX: usize = PATH_BYTES_MAX + 1024;
