@@ -1,6 +1,7 @@
 //! What a front-end sees of a socket: bytes that came, bytes that go, and how much it may still
 //! do this turn. Nothing here performs network I/O.
 
+use crate::limits::OUTBOX_BYTES_HIGH;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::rc::Rc;
@@ -84,7 +85,7 @@ pub enum Piece<'a> {
     Range(&'a FileRange),
 }
 
-/// Bytes to be sent, in order: memory and file ranges. The producer asks [`Outbox::held_bytes`]
+/// Bytes to be sent, in order: memory and file ranges. The producer asks [`Outbox::has_room`]
 /// before it adds; the outbox itself refuses nothing, so a reply always fits.
 #[derive(Default)]
 pub struct Outbox {
@@ -188,6 +189,11 @@ impl Outbox {
         }
         self.held_bytes += zeros as usize;
         self.chunks.push_front(Chunk::Bytes(vec![0; zeros as usize]));
+    }
+
+    /// Whether more may be produced for it.
+    pub fn has_room(&self) -> bool {
+        self.held_bytes < OUTBOX_BYTES_HIGH
     }
 
     /// Bytes of memory that wait to be sent; file ranges count nothing.

@@ -48,9 +48,9 @@ fn begin(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result
 /// Turn after turn until bytes may come. Each turn keeps to its budget.
 fn prepare(server: &mut Server, session: &mut Session) -> Result<(u64, Option<Digest>), Refusal> {
     loop {
-        let before = session.uploaded_bytes();
+        let before = server.staged_bytes();
         let ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET))?;
-        assert!(session.uploaded_bytes() <= before.map(|bytes| bytes + TURN_BUDGET));
+        assert!(server.staged_bytes() <= before + TURN_BUDGET);
         if let Some(ready) = ready {
             return Ok(ready);
         }
@@ -154,11 +154,11 @@ fn an_upload_without_size_or_digest_appears_when_its_data_ends() {
         let plan = UploadPlan { hash, ..plan("/file", UploadStart::Empty) };
         begin(&mut server, &mut session, plan).expect("begins");
         send(&mut server, &mut session, &whole).expect("room");
-        assert_eq!(session.uploaded_bytes(), Some(whole.len() as u64));
+        assert_eq!(server.staged_bytes(), whole.len() as u64);
         assert_eq!(read(&server, "file"), b"old");
         let stored = complete(&mut server, &mut session).expect("stored");
         assert_eq!(stored, Stored { size: whole.len() as u64, digest: hash.then(|| Digest::of(&whole)) });
-        assert_eq!(session.uploaded_bytes(), None);
+        assert!(session.transfer().is_none());
         assert!(read(&server, "file") == whole);
         assert!(server.is_staging_empty());
         check_ledger(&mut server);
@@ -354,7 +354,7 @@ fn a_file_is_gone_on_with_in_a_copy_and_stays_whole_until_that_appears() {
             fs::set_permissions(server.at("file"), fs::Permissions::from_mode(0o640)).expect("changed");
             let plan = UploadPlan { hash, ..plan("/file", start) };
             assert_eq!(begin(&mut server, &mut session, plan), Ok(kept as u64));
-            assert_eq!(session.uploaded_bytes(), Some(kept as u64));
+            assert_eq!(server.staged_bytes(), kept as u64);
             send(&mut server, &mut session, b"and more").expect("room");
             assert!(read(&server, "file") == old);
             let whole = [&old[..kept], b"and more"].concat();
@@ -470,10 +470,10 @@ fn a_copy_waits_for_a_disk_that_is_behind() {
     while ready == Ok(None) && !session.waits_for_sync() {
         ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET));
     }
-    assert_eq!((ready, session.uploaded_bytes()), (Ok(None), Some(UNSYNCED_BYTES_MAX)));
+    assert_eq!((ready, server.staged_bytes()), (Ok(None), UNSYNCED_BYTES_MAX));
     assert_eq!(session.phase(), Phase::Working);
     let still = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET));
-    assert_eq!((still, session.uploaded_bytes()), (Ok(None), Some(UNSYNCED_BYTES_MAX)), "nothing more is written");
+    assert_eq!((still, server.staged_bytes()), (Ok(None), UNSYNCED_BYTES_MAX), "nothing more is written");
     assert!(server.service.store.syncer.has_work(), "it was asked for a sync");
     assert_eq!(prepare(&mut server, &mut session), Ok((20 * MIB as u64, None)));
     complete(&mut server, &mut session).expect("stored");

@@ -241,11 +241,6 @@ impl Upload {
         self.offset
     }
 
-    /// Bytes there are, those it started with included.
-    pub fn length(&self) -> u64 {
-        self.staged.length()
-    }
-
     /// Bytes that came in this session.
     pub fn stored_bytes(&self) -> u64 {
         self.staged.length().saturating_sub(self.offset)

@@ -2,7 +2,8 @@
 //! others.
 
 use super::StoreError;
-use super::home::{Home, Meta};
+use super::home::Home;
+use super::meta::Meta;
 use super::staging::{remove, staged_names};
 use crate::upload_id::UploadId;
 

@@ -8,10 +8,8 @@
 mod resume;
 
 use super::StoreError;
-use super::home::{
-    FILE_MODE, Home, Meta, STAGING, StagingFolder, folder_id, hold_large, meta_of, rename_entry, replace_check,
-    set_mtime,
-};
+use super::home::{FILE_MODE, Home, STAGING, StagingFolder, folder_id, hold_large, rename_entry, replace_check};
+use super::meta::{Meta, meta_of, set_mtime};
 use super::quota::Reservation;
 use crate::limits::{PARTIALS_PER_HOME_MAX, SLOW_CLOSE_BYTES, SMALL_FILE_BYTES_MAX};
 use crate::upload_id::UploadId;

@@ -265,6 +265,12 @@ impl Server {
         names
     }
 
+    /// Bytes of the uploads that wait in staging.
+    pub fn staged_bytes(&self) -> u64 {
+        let parts = self.staged_names().into_iter().filter(|name| name.ends_with(".part"));
+        parts.map(|name| std::fs::metadata(self.at(".berth").join(name)).expect("there").len()).sum()
+    }
+
     /// Whether nothing waits in staging.
     pub fn is_staging_empty(&self) -> bool {
         self.staged_names().is_empty()

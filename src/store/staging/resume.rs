@@ -4,7 +4,8 @@
 use super::{KeptRecord, Record, Staged, part_name, read_record, record_name, remove, trusted_length, write_record};
 use crate::limits::RESUME_BYTES_MIN;
 use crate::store::StoreError;
-use crate::store::home::{Home, Kind, Meta};
+use crate::store::home::Home;
+use crate::store::meta::{Kind, Meta};
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use rustix::fs::{AtFlags, Mode, OFlags};
