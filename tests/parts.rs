@@ -6,7 +6,7 @@ mod support;
 use berth::config::SyncPolicy;
 use berth::digest::Digest;
 use berth::lane::Budget;
-use berth::limits::{PIECE_BYTES, RESUME_BYTES_MIN, TURN_BUDGET, UNSYNCED_BYTES_MAX};
+use berth::limits::{CUT_BYTES_PER_TURN, PIECE_BYTES, RESUME_BYTES_MIN, TURN_BUDGET, UNSYNCED_BYTES_MAX};
 use berth::session::download::{DownloadPlan, DownloadStart, Fetched};
 use berth::session::password::PasswordLogin;
 use berth::session::state::StateName;
@@ -50,7 +50,8 @@ fn prepare(server: &mut Server, session: &mut Session) -> Result<(u64, Option<Di
     loop {
         let before = server.staged_bytes();
         let ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET))?;
-        assert!(server.staged_bytes() <= before + TURN_BUDGET);
+        let after = server.staged_bytes();
+        assert!(after <= before + TURN_BUDGET && before <= after + CUT_BYTES_PER_TURN, "{before} to {after}");
         if let Some(ready) = ready {
             return Ok(ready);
         }
@@ -225,6 +226,80 @@ fn what_is_held_is_cut_back_to_the_byte_asked_for_and_only_worth_keeping_from_a_
         assert_eq!(server.is_staging_empty(), !is_kept, "at {at}");
         let told = size_told(&mut log_in(&mut server), "/file");
         assert_eq!(told, if is_kept { Ok(at as u64) } else { Err(Refusal::NotFound) });
+        check_ledger(&mut server);
+    }
+}
+
+#[test]
+fn much_is_cut_back_a_slice_a_turn_and_what_is_given_up_meanwhile_is_held_as_far_as_it_was_cut() {
+    let (held, at, slice) = (6 * MIB, MIB + 1, CUT_BYTES_PER_TURN as usize);
+    let whole = content(21, held);
+    for turns in 0..=4 {
+        let mut server = Server::new();
+        cut(&mut server, "/file", UploadStart::Empty, &whole);
+        let mut session = log_in(&mut server);
+        while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
+        session.begin_upload(&server.service, plan("/file", UploadStart::At(at as u64)), server.now).expect("begins");
+        let mut ready = None;
+        for _ in 0..turns {
+            ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)).expect("cut");
+            check_ledger(&mut server);
+        }
+        let left = at.max(held.saturating_sub(turns * slice));
+        assert_eq!((server.staged_bytes(), ready.is_some()), (left as u64, left == at), "after {turns} turns");
+        assert_eq!(session.transfer().map(|transfer| (transfer.bytes, transfer.offset)), Some((0, at as u64)));
+        session.abort(Refusal::Cut, server.now).expect("running");
+        assert_eq!(size_told(&mut session, "/file"), Ok(left as u64));
+        // Whatever was cut, the rest goes on to the same file.
+        begin(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
+        send(&mut server, &mut session, &whole[left..]).expect("room");
+        complete(&mut server, &mut session).expect("stored");
+        assert!(read(&server, "file") == whole);
+        check_ledger(&mut server);
+    }
+}
+
+#[test]
+fn nothing_is_taken_before_all_beyond_it_is_cut_and_a_second_claim_ends_the_cutting() {
+    let mut server = Server::new();
+    cut(&mut server, "/file", UploadStart::Empty, &content(22, 6 * MIB));
+    let (mut first, second) = (log_in(&mut server), log_in(&mut server));
+    first.begin_upload(&server.service, plan("/file", UploadStart::At(MIB as u64)), server.now).expect("begins");
+    assert_eq!(first.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)), Ok(None));
+    assert_eq!(first.phase(), Phase::Working);
+    assert_eq!(first.store(&mut server.service, b"early"), Err(Refusal::WrongState));
+    assert_eq!(first.complete_upload(server.now), Err(Refusal::WrongState));
+    second.drop_kept(&UploadId::of_path(&vpath("/file"))).expect("there");
+    assert!(first.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)).is_err());
+    first.abort(Refusal::Cut, server.now).expect("running");
+    assert!(server.is_staging_empty());
+    check_ledger(&mut server);
+}
+
+#[test]
+fn after_the_machine_went_down_much_that_cannot_be_relied_on_goes_a_slice_a_turn_and_is_never_trusted() {
+    let whole = content(23, 6 * MIB);
+    for turns in [0, 1, 2, 10] {
+        let mut server = Server::new();
+        cut(&mut server, "/file", UploadStart::Empty, &whole);
+        let record = server.at(".berth").join(format!("{}.json", UploadId::of_path(&vpath("/file"))));
+        let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&record).expect("there")).expect("JSON");
+        (kept["boot"], kept["synced"]) = ("of another start of the machine".into(), (MIB + 7).into());
+        write(&record, kept.to_string().as_bytes());
+        server.restart();
+        let mut session = log_in(&mut server);
+        while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
+        session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+        for _ in 0..turns {
+            session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)).expect("cut");
+        }
+        server.restart();
+        let mut session = log_in(&mut server);
+        assert_eq!(size_told(&mut session, "/file"), Ok(MIB as u64 + 7), "after {turns} turns");
+        assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Ok(MIB as u64 + 7));
+        send(&mut server, &mut session, &whole[MIB + 7..]).expect("room");
+        complete(&mut server, &mut session).expect("stored");
+        assert!(read(&server, "file") == whole);
         check_ledger(&mut server);
     }
 }

@@ -117,7 +117,7 @@ impl Session {
         match &self.state {
             State::Login(_) => Phase::Login,
             State::Command(_, None) => Phase::Idle,
-            State::Upload(_, upload) if !upload.is_copying() && !upload.waits_for_sync() => Phase::Transfer,
+            State::Upload(_, upload) if !upload.is_starting() && !upload.waits_for_sync() => Phase::Transfer,
             State::Download(..) => Phase::Transfer,
             State::Command(_, Some(_)) | State::Upload(..) | State::Commit(..) | State::Closing => Phase::Working,
         }

@@ -44,7 +44,7 @@ impl Session {
         budget: &mut Budget,
     ) -> Result<Option<(u64, Option<Digest>)>, Refusal> {
         let State::Upload(_, upload) = &self.state else { return Err(Refusal::WrongState) };
-        if upload.is_copying() && !self.settle(Verb::Store, budget)? {
+        if upload.is_starting() && !self.settle(Verb::Store, budget)? {
             return Ok(None);
         }
         match &mut self.state {
