@@ -3,7 +3,7 @@
 
 use crate::limits::OUTBOX_BYTES_HIGH;
 use std::collections::VecDeque;
-use std::fs::File;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 /// Bytes received and not yet understood. Memory is taken when bytes are expected and given back
@@ -65,7 +65,7 @@ impl Buffer {
 #[derive(Clone)]
 pub struct FileRange {
     /// Open for reading.
-    pub file: Rc<File>,
+    pub file: Rc<dyn AsFd>,
     /// First byte.
     pub offset: u64,
     /// Number of bytes, more than 0.
@@ -259,6 +259,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     #[test]
     fn buffer_never_holds_more_than_its_capacity_and_keeps_order() {

@@ -702,7 +702,7 @@ fn download(
             Fetched::Bytes(_) => {}
             Fetched::Range(range) => {
                 let mut bytes = vec![0; range.length as usize];
-                std::os::unix::fs::FileExt::read_exact_at(&*range.file, &mut bytes, range.offset).expect("readable");
+                assert_eq!(rustix::io::pread(&*range.file, &mut bytes[..], range.offset), Ok(bytes.len()));
                 all.extend_from_slice(&bytes);
                 ranges += 1;
             }

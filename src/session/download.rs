@@ -8,11 +8,10 @@ use crate::lane::{Budget, FileRange};
 use crate::limits::PIECE_BYTES;
 use crate::store::home::Home;
 use crate::store::meta::{Meta, meta_of};
-use crate::store::{Store, StoreError};
+use crate::store::{OpenFile, Store, StoreError};
 use crate::vpath::VPath;
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
-use std::fs::File;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -72,7 +71,7 @@ pub struct Download {
     pub plan: DownloadPlan,
     /// When.
     pub started: Instant,
-    file: Rc<File>,
+    file: Rc<OpenFile>,
     meta: Meta,
     /// First byte sent; known once prepared.
     offset: u64,
@@ -160,7 +159,7 @@ impl Download {
         self.ahead.advise(&self.file, self.next, self.meta.size);
         if ranges && !self.hashes() {
             let length = left.min(max as u64);
-            let range = FileRange { file: Rc::clone(&self.file), offset: self.next, length };
+            let range = FileRange { file: Rc::<OpenFile>::clone(&self.file), offset: self.next, length };
             self.next += length;
             return Ok(Fetched::Range(range));
         }

@@ -5,6 +5,7 @@ use super::StoreError;
 use super::clock::WallClock;
 use super::listing::Listing;
 use super::meta::{Kind, Meta, meta_of, set_mtime};
+use super::open_file::OpenFile;
 use super::quota::{Ledger, Reservation};
 use super::staging::Claims;
 use super::syncer::Closer;
@@ -129,7 +130,12 @@ impl Home {
 
     /// Opens a regular file for reading. Anything else is refused without being opened, so
     /// that no pipe or device blocks or acts.
-    pub fn open(&self, path: &VPath) -> Result<(File, Meta), StoreError> {
+    pub fn open(&self, path: &VPath) -> Result<(OpenFile, Meta), StoreError> {
+        let (file, meta) = self.open_regular(path)?;
+        Ok((OpenFile::new(file, &meta, &self.closer), meta))
+    }
+
+    fn open_regular(&self, path: &VPath) -> Result<(File, Meta), StoreError> {
         let file = self.open_any(path)?;
         let meta = meta_of(&file)?;
         match meta.kind {
@@ -312,16 +318,21 @@ impl Home {
             return Err(StoreError::BadName);
         }
         match self.open_folder(path) {
-            Err(StoreError::NotADirectory) => Ok((self.open(path)?.0.into(), Kind::File)),
+            Err(StoreError::NotADirectory) => Ok((self.open_regular(path)?.0.into(), Kind::File)),
             folder => Ok((reopen_folder(folder?)?, Kind::Folder)),
+        }
+    }
+
+    /// Closes what was held of a file that has just lost a name.
+    pub(super) fn let_go(&self, held: Option<OwnedFd>) {
+        if let Some(held) = held {
+            self.closer.close(Arc::new(held.into()));
         }
     }
 
     /// Gives back what an entry that has just lost a name used, and lets go of its descriptor.
     pub(super) fn credit(&self, removed: &Meta, held: Option<OwnedFd>) {
-        if let Some(held) = held {
-            self.closer.close(Arc::new(held.into()));
-        }
+        self.let_go(held);
         match removed.links {
             0 | 1 => self.ledger.credit(removed.size, 1),
             _ => {
