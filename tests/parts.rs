@@ -18,6 +18,7 @@ use berth::store::syncer::Synced;
 use berth::upload_id::UploadId;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use support::{MIB, PASSWORD, Random, Rights, Server, USER, content, vpath, write};
 use zeroize::Zeroizing;
 
@@ -40,9 +41,13 @@ fn plan(path: &str, start: UploadStart) -> UploadPlan {
 }
 
 fn begin(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result<u64, Refusal> {
-    while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET))? {}
-    session.begin_upload(&server.service, plan, server.now)?;
+    begin_unprepared(server, session, plan)?;
     prepare(server, session).map(|(offset, _)| offset)
+}
+
+fn begin_unprepared(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result<(), Refusal> {
+    while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET))? {}
+    session.begin_upload(&server.service, plan, server.now)
 }
 
 /// Turn after turn until bytes may come. Each turn keeps to its budget.
@@ -99,6 +104,23 @@ fn cut(server: &mut Server, path: &str, start: UploadStart, bytes: &[u8]) {
     send(server, &mut session, bytes).expect("room");
     session.abort(Refusal::Cut, server.now).expect("an upload is running");
     assert_eq!(session.state_name(), StateName::Command);
+}
+
+/// The machine goes down when so many bytes of what is held for `path` are on disk, and comes back.
+fn restart_the_machine(server: &mut Server, path: &str, synced: usize) {
+    let record = record_of(server, path);
+    let mut kept = read_record(&record);
+    (kept["boot"], kept["synced"]) = ("of another start of the machine".into(), synced.into());
+    write(&record, kept.to_string().as_bytes());
+    server.restart();
+}
+
+fn record_of(server: &Server, path: &str) -> PathBuf {
+    server.at(".berth").join(format!("{}.json", UploadId::of_path(&vpath(path))))
+}
+
+fn read_record(record: &Path) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(record).expect("there")).expect("JSON")
 }
 
 /// Puts `content` at `path` past the server, so that it is newer than whatever is held for it.
@@ -238,8 +260,7 @@ fn much_is_cut_back_a_slice_a_turn_and_what_is_given_up_meanwhile_is_held_as_far
         let mut server = Server::new();
         cut(&mut server, "/file", UploadStart::Empty, &whole);
         let mut session = log_in(&mut server);
-        while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
-        session.begin_upload(&server.service, plan("/file", UploadStart::At(at as u64)), server.now).expect("begins");
+        begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::At(at as u64))).expect("begins");
         let mut ready = None;
         for _ in 0..turns {
             ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)).expect("cut");
@@ -282,14 +303,9 @@ fn after_the_machine_went_down_much_that_cannot_be_relied_on_goes_a_slice_a_turn
     for turns in [0, 1, 2, 10] {
         let mut server = Server::new();
         cut(&mut server, "/file", UploadStart::Empty, &whole);
-        let record = server.at(".berth").join(format!("{}.json", UploadId::of_path(&vpath("/file"))));
-        let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&record).expect("there")).expect("JSON");
-        (kept["boot"], kept["synced"]) = ("of another start of the machine".into(), (MIB + 7).into());
-        write(&record, kept.to_string().as_bytes());
-        server.restart();
+        restart_the_machine(&mut server, "/file", MIB + 7);
         let mut session = log_in(&mut server);
-        while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
-        session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+        begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
         for _ in 0..turns {
             session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)).expect("cut");
         }
@@ -309,11 +325,7 @@ fn after_the_machine_went_down_the_bytes_that_can_be_relied_on_are_told_and_gone
     let whole = content(5, 3 * MIB);
     let mut server = Server::new();
     cut(&mut server, "/file", UploadStart::Empty, &whole[..2 * MIB]);
-    let record = server.at(".berth").join(format!("{}.json", UploadId::of_path(&vpath("/file"))));
-    let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&record).expect("there")).expect("JSON");
-    (kept["boot"], kept["synced"]) = ("of another start of the machine".into(), (MIB + 7).into());
-    write(&record, kept.to_string().as_bytes());
-    server.restart();
+    restart_the_machine(&mut server, "/file", MIB + 7);
     let mut session = log_in(&mut server);
     assert_eq!(size_told(&mut session, "/file"), Ok(MIB as u64 + 7));
     assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Ok(MIB as u64 + 7));
@@ -332,11 +344,8 @@ fn bytes_written_anew_after_a_cut_back_are_not_trusted_as_synced() {
     send(&mut server, &mut session, &content(6, size)).expect("room");
     deliver_syncs(&mut server, &mut session);
     session.abort(Refusal::Cut, server.now).expect("running");
-    let record = server.at(".berth").join(format!("{}.json", UploadId::of_path(&vpath("/file"))));
-    let synced = || -> u64 {
-        let kept: serde_json::Value = serde_json::from_slice(&fs::read(&record).expect("there")).expect("JSON");
-        kept["synced"].as_u64().expect("a number")
-    };
+    let record = record_of(&server, "/file");
+    let synced = || read_record(&record)["synced"].as_u64().expect("a number");
     assert!(synced() >= 8 * MIB as u64);
     cut(&mut server, "/file", UploadStart::At(2 * MIB as u64), &content(7, MIB));
     assert_eq!(synced(), 2 * MIB as u64);
@@ -463,8 +472,7 @@ fn a_copy_wherever_it_is_cut_off_leaves_the_file_and_nothing_else() {
             let mut server = Server::new();
             let mut session = log_in(&mut server);
             write_older(&mut server, "file", &old);
-            while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
-            session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+            begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
             assert_eq!(session.phase(), Phase::Working);
             for _ in 0..turns {
                 assert_eq!(
@@ -496,8 +504,7 @@ fn an_upload_is_not_complete_before_its_copy_is() {
     let mut server = Server::new();
     let mut session = log_in(&mut server);
     write(&server.at("file"), &content(14, MIB));
-    while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
-    session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+    begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
     assert_eq!(session.complete_upload(server.now), Err(Refusal::WrongState));
     assert_eq!(session.state_name(), StateName::Upload);
 }
@@ -508,8 +515,7 @@ fn a_file_that_changes_while_it_is_copied_is_not_gone_on_with() {
     let mut session = log_in(&mut server);
     for other in [b"short".to_vec(), content(16, 2 * MIB)] {
         write_older(&mut server, "file", &content(15, 2 * MIB));
-        while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
-        session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+        begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
         assert_eq!(session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)), Ok(None));
         write(&server.at("file"), &other);
         assert_eq!(prepare(&mut server, &mut session), Err(Refusal::Changed));
@@ -539,8 +545,7 @@ fn a_copy_waits_for_a_disk_that_is_behind() {
     server.set_sync(SyncPolicy::Data);
     let mut session = log_in(&mut server);
     write(&server.at("file"), &content(19, 20 * MIB));
-    while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
-    session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+    begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
     let mut ready = Ok(None);
     while ready == Ok(None) && !session.waits_for_sync() {
         ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET));
