@@ -27,8 +27,8 @@ WIDTH, COLUMN_W, GAP, MARGIN = 800, 376, 16, 16
 LABEL_W, VALUE_W, BAR_H, ROW_H, HEAD_H = 112, 58, 12, 18, 30
 STYLE = """text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#1f2328}
 .h{font-weight:600;font-size:13px}.q,.n{fill:#59636e}.q{font-size:11px}.e{text-anchor:end}.o{font-weight:600}
-rect{fill:#aeb8c4}.o{fill:#0a66c2}
-@media (prefers-color-scheme:dark){text{fill:#e6edf3}.q,.n{fill:#9198a1}rect{fill:#57606a}.o{fill:#58a6ff}}"""
+rect{fill:#aeb8c4}.o{fill:#0a66c2}.g{fill:#fff}
+@media (prefers-color-scheme:dark){text{fill:#e6edf3}.q,.n{fill:#9198a1}rect{fill:#57606a}.o{fill:#58a6ff}.g{fill:#0d1117}}"""
 
 
 def is_compared(label, notes):
@@ -75,7 +75,9 @@ def svg(measured):
             parts += draw_panel(MARGIN + side * (COLUMN_W + GAP), y, *panel)
         y += HEAD_H + max(len(rows) for *_, rows in pair) * ROW_H + GAP
     return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}" role="img">',
-                      "<title>berth beside other servers</title>", f"<style>{STYLE}</style>", *parts, "</svg>", ""])
+                      "<title>berth beside other servers</title>", f"<style>{STYLE}</style>",
+                      # A ground of its own: a page may be light where the system prefers dark.
+                      f'<rect width="{WIDTH}" height="{y}" rx="8" class="g"/>', *parts, "</svg>", ""])
 
 
 def draw(source, target):

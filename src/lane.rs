@@ -1,8 +1,9 @@
 //! What a front-end sees of a socket: bytes that came, bytes that go, and how much it may still
 //! do this turn. Nothing here performs network I/O.
 
+use crate::limits::OUTBOX_BYTES_HIGH;
 use std::collections::VecDeque;
-use std::fs::File;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 /// Bytes received and not yet understood. Memory is taken when bytes are expected and given back
@@ -64,7 +65,7 @@ impl Buffer {
 #[derive(Clone)]
 pub struct FileRange {
     /// Open for reading.
-    pub file: Rc<File>,
+    pub file: Rc<dyn AsFd>,
     /// First byte.
     pub offset: u64,
     /// Number of bytes, more than 0.
@@ -84,7 +85,7 @@ pub enum Piece<'a> {
     Range(&'a FileRange),
 }
 
-/// Bytes to be sent, in order: memory and file ranges. The producer asks [`Outbox::held_bytes`]
+/// Bytes to be sent, in order: memory and file ranges. The producer asks [`Outbox::has_room`]
 /// before it adds; the outbox itself refuses nothing, so a reply always fits.
 #[derive(Default)]
 pub struct Outbox {
@@ -190,6 +191,11 @@ impl Outbox {
         self.chunks.push_front(Chunk::Bytes(vec![0; zeros as usize]));
     }
 
+    /// Whether more may be produced for it.
+    pub fn has_room(&self) -> bool {
+        self.held_bytes < OUTBOX_BYTES_HIGH
+    }
+
     /// Bytes of memory that wait to be sent; file ranges count nothing.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
@@ -253,6 +259,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     #[test]
     fn buffer_never_holds_more_than_its_capacity_and_keeps_order() {

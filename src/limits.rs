@@ -175,8 +175,10 @@ pub const FTP_END_GRACE_SHARE: u32 = 64;
 pub const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
 /// At most this: nobody notices it, and even a busy machine has ended both connections by then.
 pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
-/// A data connection that does not come within this is not waited for any longer.
-pub const DATA_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// A data connection that does not come within this is not waited for any longer, …
+pub const DATA_CONNECTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// … and nobody can allow more: while it is awaited no other deadline ends the session.
+pub const DATA_CONNECTION_TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
 /// A command line with its end: a command, its other arguments and the longest path, with room for a
 /// name in which Telnet doubles some bytes. It fits the first inbox, whatever is in it.
 pub const FTP_LINE_BYTES_MAX: usize = PATH_BYTES_MAX + 1024;
@@ -297,6 +299,9 @@ pub const SYNC_STEP_BYTES: u64 = 8 * 1024 * 1024;
 /// A removed or replaced file of at least this is closed by the sync helper: the kernel frees its
 /// pages at the last close, and a gigabyte of them would stall the loop for 0.1 s.
 pub const SLOW_CLOSE_BYTES: u64 = 16 * 1024 * 1024;
+/// What is cut off the end of a file in one turn. The kernel frees as much in 0.5 ms, and 4 GiB at
+/// once in more than a second.
+pub const CUT_BYTES_PER_TURN: u64 = 2 * 1024 * 1024;
 /// Errands the sync helper has at once; more wait in the loop, one or two per upload.
 pub const ERRANDS_MAX: usize = 4096;
 /// Files whose digest is remembered (about 130 bytes each).

@@ -6,7 +6,7 @@ mod support;
 use berth::config::SyncPolicy;
 use berth::digest::Digest;
 use berth::lane::Budget;
-use berth::limits::{PIECE_BYTES, RESUME_BYTES_MIN, TURN_BUDGET, UNSYNCED_BYTES_MAX};
+use berth::limits::{CUT_BYTES_PER_TURN, PIECE_BYTES, RESUME_BYTES_MIN, TURN_BUDGET, UNSYNCED_BYTES_MAX};
 use berth::session::download::{DownloadPlan, DownloadStart, Fetched};
 use berth::session::password::PasswordLogin;
 use berth::session::state::StateName;
@@ -18,6 +18,7 @@ use berth::store::syncer::Synced;
 use berth::upload_id::UploadId;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use support::{MIB, PASSWORD, Random, Rights, Server, USER, content, vpath, write};
 use zeroize::Zeroizing;
 
@@ -40,17 +41,22 @@ fn plan(path: &str, start: UploadStart) -> UploadPlan {
 }
 
 fn begin(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result<u64, Refusal> {
-    while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET))? {}
-    session.begin_upload(&server.service, plan, server.now)?;
+    begin_unprepared(server, session, plan)?;
     prepare(server, session).map(|(offset, _)| offset)
+}
+
+fn begin_unprepared(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result<(), Refusal> {
+    while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET))? {}
+    session.begin_upload(&server.service, plan, server.now)
 }
 
 /// Turn after turn until bytes may come. Each turn keeps to its budget.
 fn prepare(server: &mut Server, session: &mut Session) -> Result<(u64, Option<Digest>), Refusal> {
     loop {
-        let before = session.uploaded_bytes();
+        let before = server.staged_bytes();
         let ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET))?;
-        assert!(session.uploaded_bytes() <= before.map(|bytes| bytes + TURN_BUDGET));
+        let after = server.staged_bytes();
+        assert!(after <= before + TURN_BUDGET && before <= after + CUT_BYTES_PER_TURN, "{before} to {after}");
         if let Some(ready) = ready {
             return Ok(ready);
         }
@@ -98,6 +104,23 @@ fn cut(server: &mut Server, path: &str, start: UploadStart, bytes: &[u8]) {
     send(server, &mut session, bytes).expect("room");
     session.abort(Refusal::Cut, server.now).expect("an upload is running");
     assert_eq!(session.state_name(), StateName::Command);
+}
+
+/// The machine goes down when so many bytes of what is held for `path` are on disk, and comes back.
+fn restart_the_machine(server: &mut Server, path: &str, synced: usize) {
+    let record = record_of(server, path);
+    let mut kept = read_record(&record);
+    (kept["boot"], kept["synced"]) = ("of another start of the machine".into(), synced.into());
+    write(&record, kept.to_string().as_bytes());
+    server.restart();
+}
+
+fn record_of(server: &Server, path: &str) -> PathBuf {
+    server.at(".berth").join(format!("{}.json", UploadId::of_path(&vpath(path))))
+}
+
+fn read_record(record: &Path) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(record).expect("there")).expect("JSON")
 }
 
 /// Puts `content` at `path` past the server, so that it is newer than whatever is held for it.
@@ -154,11 +177,11 @@ fn an_upload_without_size_or_digest_appears_when_its_data_ends() {
         let plan = UploadPlan { hash, ..plan("/file", UploadStart::Empty) };
         begin(&mut server, &mut session, plan).expect("begins");
         send(&mut server, &mut session, &whole).expect("room");
-        assert_eq!(session.uploaded_bytes(), Some(whole.len() as u64));
+        assert_eq!(server.staged_bytes(), whole.len() as u64);
         assert_eq!(read(&server, "file"), b"old");
         let stored = complete(&mut server, &mut session).expect("stored");
         assert_eq!(stored, Stored { size: whole.len() as u64, digest: hash.then(|| Digest::of(&whole)) });
-        assert_eq!(session.uploaded_bytes(), None);
+        assert!(session.transfer().is_none());
         assert!(read(&server, "file") == whole);
         assert!(server.is_staging_empty());
         check_ledger(&mut server);
@@ -230,15 +253,79 @@ fn what_is_held_is_cut_back_to_the_byte_asked_for_and_only_worth_keeping_from_a_
 }
 
 #[test]
+fn much_is_cut_back_a_slice_a_turn_and_what_is_given_up_meanwhile_is_held_as_far_as_it_was_cut() {
+    let (held, at, slice) = (6 * MIB, MIB + 1, CUT_BYTES_PER_TURN as usize);
+    let whole = content(21, held);
+    for turns in 0..=4 {
+        let mut server = Server::new();
+        cut(&mut server, "/file", UploadStart::Empty, &whole);
+        let mut session = log_in(&mut server);
+        begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::At(at as u64))).expect("begins");
+        let mut ready = None;
+        for _ in 0..turns {
+            ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)).expect("cut");
+            check_ledger(&mut server);
+        }
+        let left = at.max(held.saturating_sub(turns * slice));
+        assert_eq!((server.staged_bytes(), ready.is_some()), (left as u64, left == at), "after {turns} turns");
+        assert_eq!(session.transfer().map(|transfer| (transfer.bytes, transfer.offset)), Some((0, at as u64)));
+        session.abort(Refusal::Cut, server.now).expect("running");
+        assert_eq!(size_told(&mut session, "/file"), Ok(left as u64));
+        // Whatever was cut, the rest goes on to the same file.
+        begin(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
+        send(&mut server, &mut session, &whole[left..]).expect("room");
+        complete(&mut server, &mut session).expect("stored");
+        assert!(read(&server, "file") == whole);
+        check_ledger(&mut server);
+    }
+}
+
+#[test]
+fn nothing_is_taken_before_all_beyond_it_is_cut_and_a_second_claim_ends_the_cutting() {
+    let mut server = Server::new();
+    cut(&mut server, "/file", UploadStart::Empty, &content(22, 6 * MIB));
+    let (mut first, second) = (log_in(&mut server), log_in(&mut server));
+    first.begin_upload(&server.service, plan("/file", UploadStart::At(MIB as u64)), server.now).expect("begins");
+    assert_eq!(first.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)), Ok(None));
+    assert_eq!(first.phase(), Phase::Working);
+    assert_eq!(first.store(&mut server.service, b"early"), Err(Refusal::WrongState));
+    assert_eq!(first.complete_upload(server.now), Err(Refusal::WrongState));
+    second.drop_kept(&UploadId::of_path(&vpath("/file"))).expect("there");
+    assert!(first.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)).is_err());
+    first.abort(Refusal::Cut, server.now).expect("running");
+    assert!(server.is_staging_empty());
+    check_ledger(&mut server);
+}
+
+#[test]
+fn after_the_machine_went_down_much_that_cannot_be_relied_on_goes_a_slice_a_turn_and_is_never_trusted() {
+    let whole = content(23, 6 * MIB);
+    for turns in [0, 1, 2, 10] {
+        let mut server = Server::new();
+        cut(&mut server, "/file", UploadStart::Empty, &whole);
+        restart_the_machine(&mut server, "/file", MIB + 7);
+        let mut session = log_in(&mut server);
+        begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
+        for _ in 0..turns {
+            session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)).expect("cut");
+        }
+        server.restart();
+        let mut session = log_in(&mut server);
+        assert_eq!(size_told(&mut session, "/file"), Ok(MIB as u64 + 7), "after {turns} turns");
+        assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Ok(MIB as u64 + 7));
+        send(&mut server, &mut session, &whole[MIB + 7..]).expect("room");
+        complete(&mut server, &mut session).expect("stored");
+        assert!(read(&server, "file") == whole);
+        check_ledger(&mut server);
+    }
+}
+
+#[test]
 fn after_the_machine_went_down_the_bytes_that_can_be_relied_on_are_told_and_gone_on_with() {
     let whole = content(5, 3 * MIB);
     let mut server = Server::new();
     cut(&mut server, "/file", UploadStart::Empty, &whole[..2 * MIB]);
-    let record = server.at(".berth").join(format!("{}.json", UploadId::of_path(&vpath("/file"))));
-    let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&record).expect("there")).expect("JSON");
-    (kept["boot"], kept["synced"]) = ("of another start of the machine".into(), (MIB + 7).into());
-    write(&record, kept.to_string().as_bytes());
-    server.restart();
+    restart_the_machine(&mut server, "/file", MIB + 7);
     let mut session = log_in(&mut server);
     assert_eq!(size_told(&mut session, "/file"), Ok(MIB as u64 + 7));
     assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Ok(MIB as u64 + 7));
@@ -257,11 +344,8 @@ fn bytes_written_anew_after_a_cut_back_are_not_trusted_as_synced() {
     send(&mut server, &mut session, &content(6, size)).expect("room");
     deliver_syncs(&mut server, &mut session);
     session.abort(Refusal::Cut, server.now).expect("running");
-    let record = server.at(".berth").join(format!("{}.json", UploadId::of_path(&vpath("/file"))));
-    let synced = || -> u64 {
-        let kept: serde_json::Value = serde_json::from_slice(&fs::read(&record).expect("there")).expect("JSON");
-        kept["synced"].as_u64().expect("a number")
-    };
+    let record = record_of(&server, "/file");
+    let synced = || read_record(&record)["synced"].as_u64().expect("a number");
     assert!(synced() >= 8 * MIB as u64);
     cut(&mut server, "/file", UploadStart::At(2 * MIB as u64), &content(7, MIB));
     assert_eq!(synced(), 2 * MIB as u64);
@@ -354,7 +438,7 @@ fn a_file_is_gone_on_with_in_a_copy_and_stays_whole_until_that_appears() {
             fs::set_permissions(server.at("file"), fs::Permissions::from_mode(0o640)).expect("changed");
             let plan = UploadPlan { hash, ..plan("/file", start) };
             assert_eq!(begin(&mut server, &mut session, plan), Ok(kept as u64));
-            assert_eq!(session.uploaded_bytes(), Some(kept as u64));
+            assert_eq!(server.staged_bytes(), kept as u64);
             send(&mut server, &mut session, b"and more").expect("room");
             assert!(read(&server, "file") == old);
             let whole = [&old[..kept], b"and more"].concat();
@@ -388,8 +472,7 @@ fn a_copy_wherever_it_is_cut_off_leaves_the_file_and_nothing_else() {
             let mut server = Server::new();
             let mut session = log_in(&mut server);
             write_older(&mut server, "file", &old);
-            while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
-            session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+            begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
             assert_eq!(session.phase(), Phase::Working);
             for _ in 0..turns {
                 assert_eq!(
@@ -421,8 +504,7 @@ fn an_upload_is_not_complete_before_its_copy_is() {
     let mut server = Server::new();
     let mut session = log_in(&mut server);
     write(&server.at("file"), &content(14, MIB));
-    while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
-    session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+    begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
     assert_eq!(session.complete_upload(server.now), Err(Refusal::WrongState));
     assert_eq!(session.state_name(), StateName::Upload);
 }
@@ -433,8 +515,7 @@ fn a_file_that_changes_while_it_is_copied_is_not_gone_on_with() {
     let mut session = log_in(&mut server);
     for other in [b"short".to_vec(), content(16, 2 * MIB)] {
         write_older(&mut server, "file", &content(15, 2 * MIB));
-        while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
-        session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+        begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
         assert_eq!(session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)), Ok(None));
         write(&server.at("file"), &other);
         assert_eq!(prepare(&mut server, &mut session), Err(Refusal::Changed));
@@ -464,16 +545,15 @@ fn a_copy_waits_for_a_disk_that_is_behind() {
     server.set_sync(SyncPolicy::Data);
     let mut session = log_in(&mut server);
     write(&server.at("file"), &content(19, 20 * MIB));
-    while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET)).expect("counted") {}
-    session.begin_upload(&server.service, plan("/file", UploadStart::End), server.now).expect("begins");
+    begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
     let mut ready = Ok(None);
     while ready == Ok(None) && !session.waits_for_sync() {
         ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET));
     }
-    assert_eq!((ready, session.uploaded_bytes()), (Ok(None), Some(UNSYNCED_BYTES_MAX)));
+    assert_eq!((ready, server.staged_bytes()), (Ok(None), UNSYNCED_BYTES_MAX));
     assert_eq!(session.phase(), Phase::Working);
     let still = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET));
-    assert_eq!((still, session.uploaded_bytes()), (Ok(None), Some(UNSYNCED_BYTES_MAX)), "nothing more is written");
+    assert_eq!((still, server.staged_bytes()), (Ok(None), UNSYNCED_BYTES_MAX), "nothing more is written");
     assert!(server.service.store.syncer.has_work(), "it was asked for a sync");
     assert_eq!(prepare(&mut server, &mut session), Ok((20 * MIB as u64, None)));
     complete(&mut server, &mut session).expect("stored");
@@ -627,7 +707,7 @@ fn download(
             Fetched::Bytes(_) => {}
             Fetched::Range(range) => {
                 let mut bytes = vec![0; range.length as usize];
-                std::os::unix::fs::FileExt::read_exact_at(&*range.file, &mut bytes, range.offset).expect("readable");
+                assert_eq!(rustix::io::pread(&*range.file, &mut bytes[..], range.offset), Ok(bytes.len()));
                 all.extend_from_slice(&bytes);
                 ranges += 1;
             }

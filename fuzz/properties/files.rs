@@ -149,6 +149,10 @@ pub(super) fn staging_record(input: &[u8]) {
         assert_eq!((kept.id, kept.length), (ID, 5000));
         if let Ok(Some(mut staged)) = Staged::resume(Rc::clone(&home), ID, &kept.record) {
             assert!(staged.length() <= kept.length && kept.record.size.is_none_or(|size| staged.length() <= size));
+            while staged.has_surplus() {
+                staged.cut().expect("what is missing was promised");
+                assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+            }
             assert_eq!(staged.file().metadata().expect("open").len(), staged.length());
             // The quota holds whatever size the record announces.
             let _ = staged.write(&[1; 1000]);

@@ -10,8 +10,8 @@ use berth::front::ftp::site::Site;
 use berth::front::ftp::{reply, table, time};
 use berth::lane::Buffer;
 use berth::limits::FTP_LINE_BYTES_MAX;
-use berth::store::home::{Identity, Kind, Meta};
 use berth::store::listing::Listed;
+use berth::store::meta::{Identity, Kind, Meta};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 /// Lines are the same however they come and never longer than they may be; whatever is in one, what

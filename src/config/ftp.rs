@@ -1,11 +1,12 @@
 //! The `ftp` object of the file, as it is written and as it is meant. Without an address to listen
 //! on there is no FTP, whatever else it says.
 
-use super::raw::{OneOrMore, Problem, listen_addresses};
-use crate::limits::{DATA_PORTS, FTP_DATA_PORT_MIN};
+use super::raw::{OneOrMore, Period, Problem, listen_addresses, positive};
+use crate::limits::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_CONNECTION_TIMEOUT_MAX, DATA_PORTS, FTP_DATA_PORT_MIN};
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// How FTP is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Ftp {
     pub public_address: Option<Ipv4Addr>,
     /// Whether the server may connect to clients for data.
     pub is_active_allowed: bool,
+    /// From a command to the data connection it needs.
+    pub data_timeout: Duration,
     /// Whether TLS of a data connection must resume the session of its control connection.
     pub requires_session_reuse: bool,
     /// Whether an upload over TLS that ends without close_notify is cut off.
@@ -39,6 +42,7 @@ pub(super) struct RawFtp {
     passive_ports: Option<String>,
     public_address: Option<Ipv4Addr>,
     active: Option<bool>,
+    data_timeout: Option<Period>,
     session_reuse: Option<SessionReuse>,
     close_notify: Option<CloseNotify>,
     hash_uploads: Option<bool>,
@@ -79,6 +83,7 @@ impl RawFtp {
         {
             return Err(("ftp.public_address", format!("{address} is not the address of one machine")));
         }
+        let data_timeout = data_timeout(self.data_timeout).map_err(|problem| ("ftp.data_timeout", problem))?;
         let ftp = Ftp {
             listen,
             listen_tls,
@@ -86,6 +91,7 @@ impl RawFtp {
             passive_ports,
             public_address: self.public_address,
             is_active_allowed: self.active.unwrap_or(false),
+            data_timeout,
             requires_session_reuse: self.session_reuse == Some(SessionReuse::Required),
             requires_close_notify: self.close_notify != Some(CloseNotify::Optional),
             hashes_uploads: self.hash_uploads.unwrap_or(false),
@@ -103,6 +109,15 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
         }
         Some((first, last)) if first <= last => Ok(first..=last),
         _ => Err(format!("'{text}' is not a range of ports, such as 50000-50099")),
+    }
+}
+
+fn data_timeout(period: Option<Period>) -> Result<Duration, String> {
+    match positive(period, DATA_CONNECTION_TIMEOUT_DEFAULT)? {
+        timeout if timeout > DATA_CONNECTION_TIMEOUT_MAX => {
+            Err(format!("is longer than {} seconds", DATA_CONNECTION_TIMEOUT_MAX.as_secs()))
+        }
+        timeout => Ok(timeout),
     }
 }
 

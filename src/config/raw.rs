@@ -265,7 +265,7 @@ impl RawTimeouts {
     }
 }
 
-fn positive(period: Option<Period>, default: Duration) -> Result<Duration, String> {
+pub(super) fn positive(period: Option<Period>, default: Duration) -> Result<Duration, String> {
     match period {
         Some(Period(Duration::ZERO)) => Err("must be longer than 0 seconds".into()),
         period => Ok(period.map_or(default, |period| period.0)),
@@ -325,7 +325,7 @@ impl<'de> Deserialize<'de> for RawSize {
 
 /// A number of seconds, or text such as `7d`.
 #[derive(Clone, Copy)]
-struct Period(Duration);
+pub(super) struct Period(Duration);
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

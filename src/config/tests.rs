@@ -73,6 +73,7 @@ fn ftp_is_off_until_it_is_told_where_to_listen() {
         passive_ports: 49152..=65535,
         public_address: None,
         is_active_allowed: false,
+        data_timeout: Duration::from_secs(30),
         requires_session_reuse: false,
         requires_close_notify: true,
         hashes_uploads: false,
@@ -83,7 +84,7 @@ fn ftp_is_off_until_it_is_told_where_to_listen() {
     let own = ftp(r#"{"plaintext": true, "ftp": {"listen": "127.0.0.1:2120", "plaintext": false}}"#);
     assert_eq!(own, Some(defaults));
     let all = ftp(r#"{"listen": "127.0.0.1:0", "ftp": {"listen_tls": ["127.0.0.1:0", "[::1]:990"], "plaintext": true,
-            "passive_ports": "1024-65535", "public_address": "192.0.2.1", "active": true,
+            "passive_ports": "1024-65535", "public_address": "192.0.2.1", "active": true, "data_timeout": "10m",
             "session_reuse": "required", "close_notify": "optional", "hash_uploads": true}}"#);
     let expected = Ftp {
         listen: Vec::new(),
@@ -92,6 +93,7 @@ fn ftp_is_off_until_it_is_told_where_to_listen() {
         passive_ports: 1024..=65535,
         public_address: Some(Ipv4Addr::new(192, 0, 2, 1)),
         is_active_allowed: true,
+        data_timeout: Duration::from_secs(600),
         requires_session_reuse: true,
         requires_close_notify: false,
         hashes_uploads: true,
@@ -154,6 +156,8 @@ fn errors_name_the_key_and_what_is_wrong_with_it() {
         (r#"{"ftp": {"passive_ports": 2000}}"#, "ftp.passive_ports", "invalid type"),
         (r#"{"ftp": {"public_address": "::1"}}"#, "ftp.public_address", "IPv4"),
         (r#"{"ftp": {"public_address": "0.0.0.0"}}"#, "ftp.public_address", "one machine"),
+        (r#"{"ftp": {"data_timeout": 0}}"#, "ftp.data_timeout", "longer than 0"),
+        (r#"{"ftp": {"data_timeout": 601}}"#, "ftp.data_timeout", "longer than 600 seconds"),
         (r#"{"ftp": {"session_reuse": "maybe"}}"#, "ftp.session_reuse", "unknown variant"),
         (r#"{"ftp": {"close_notify": "never"}}"#, "ftp.close_notify", "unknown variant"),
         (r#"{"plaintext": "yes"}"#, "plaintext", "invalid type"),

@@ -8,7 +8,7 @@ use super::survey::{Answer, Question};
 use crate::account::AccountName;
 use crate::json::read_object;
 use crate::lane::{Budget, Lane};
-use crate::limits::{CONTROL_BYTES_MAX, ENTRY_COST, OUTBOX_BYTES_HIGH};
+use crate::limits::{CONTROL_BYTES_MAX, ENTRY_COST};
 use crate::session::audit::{Audit, AuditStep, Look};
 use crate::session::{Phase, Service};
 use crate::store::quota::{QuotaLimits, QuotaState, Usage};
@@ -54,7 +54,7 @@ impl Control {
     /// See [`super::Front::step`].
     pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         let mut moved = false;
-        while !self.is_closing && !budget.is_spent() && lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH {
+        while !self.is_closing && !budget.is_spent() && lane.outbox.has_room() {
             let has_moved = match self.running.take() {
                 Some((id, running)) => self.run(id, running, lane, service, budget, now),
                 None => self.receive(lane, service),
@@ -208,7 +208,7 @@ mod tests {
     use crate::account::Accounts;
     use crate::config::Config;
     use crate::front::survey::{Errand, Seen};
-    use crate::limits::{PATH_BYTES_MAX, SURVEY_SLOTS_PER_TURN, TURN_BUDGET};
+    use crate::limits::{OUTBOX_BYTES_HIGH, PATH_BYTES_MAX, SURVEY_SLOTS_PER_TURN, TURN_BUDGET};
     use crate::session::Policy;
     use crate::session::overview::{Overview, Transfer};
     use crate::session::state::StateName;
@@ -247,7 +247,7 @@ mod tests {
             assert!(lane.outbox.held_bytes() <= OUTBOX_BYTES_HIGH + CONTROL_BYTES_MAX);
             if let Some(question) = control.take_question() {
                 assert_eq!(question.errand, Errand::Look);
-                assert!(lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH, "asked while there is no room");
+                assert!(lane.outbox.has_room(), "asked while there is no room");
                 asked.push(question.from);
                 control.answer(page((asked.len() < 3).then_some(asked.len() * SURVEY_SLOTS_PER_TURN), now));
             } else {

@@ -6,12 +6,12 @@ use super::task::hash_range;
 use crate::digest::Digest;
 use crate::lane::{Budget, FileRange};
 use crate::limits::PIECE_BYTES;
-use crate::store::home::{Home, Meta, meta_of};
-use crate::store::{Store, StoreError};
+use crate::store::home::Home;
+use crate::store::meta::{Meta, meta_of};
+use crate::store::{OpenFile, Store, StoreError};
 use crate::vpath::VPath;
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
-use std::fs::File;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -71,7 +71,7 @@ pub struct Download {
     pub plan: DownloadPlan,
     /// When.
     pub started: Instant,
-    file: Rc<File>,
+    file: Rc<OpenFile>,
     meta: Meta,
     /// First byte sent; known once prepared.
     offset: u64,
@@ -159,7 +159,7 @@ impl Download {
         self.ahead.advise(&self.file, self.next, self.meta.size);
         if ranges && !self.hashes() {
             let length = left.min(max as u64);
-            let range = FileRange { file: Rc::clone(&self.file), offset: self.next, length };
+            let range = FileRange { file: Rc::<OpenFile>::clone(&self.file), offset: self.next, length };
             self.next += length;
             return Ok(Fetched::Range(range));
         }

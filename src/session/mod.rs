@@ -21,25 +21,22 @@ pub mod seat;
 mod service;
 pub mod state;
 pub mod task;
+mod transfers;
 pub mod upload;
 pub mod verb;
 
 use crate::account::AccountName;
-use crate::digest::Digest;
 use crate::lane::Budget;
 use crate::limits::TOLD_UPLOADS_MAX;
 use crate::rate::TokenBucket;
 use crate::scram::Binding;
 use crate::store::StoreError;
-use crate::store::home::Meta;
+use crate::store::meta::{Kind, Meta};
 use crate::store::quota::QuotaState;
 use crate::store::staging::KeptUpload;
-use crate::store::syncer::Synced;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
-use download::{Download, DownloadPlan, Fetched, Opened};
 use login::Login;
-use overview::Transfer;
 pub use refusal::Refusal;
 use seat::Traffic;
 pub use service::{Policy, Service};
@@ -49,7 +46,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 use task::{FileHash, Task, TaskStep};
-use upload::{Commit, Stored, Upload, UploadPlan};
 use verb::{Effect, Verb};
 
 /// What a session is waiting for; decides which deadline applies.
@@ -121,7 +117,7 @@ impl Session {
         match &self.state {
             State::Login(_) => Phase::Login,
             State::Command(_, None) => Phase::Idle,
-            State::Upload(_, upload) if !upload.is_copying() && !upload.waits_for_sync() => Phase::Transfer,
+            State::Upload(_, upload) if !upload.is_starting() && !upload.waits_for_sync() => Phase::Transfer,
             State::Download(..) => Phase::Transfer,
             State::Command(_, Some(_)) | State::Upload(..) | State::Commit(..) | State::Closing => Phase::Working,
         }
@@ -184,7 +180,7 @@ impl Session {
         let found = self.member(Verb::Stat)?.home.stat(path).map_err(Refusal::from);
         self.log_path("stat", path, &found);
         let meta = found?;
-        let is_file = meta.kind == crate::store::home::Kind::File;
+        let is_file = meta.kind == Kind::File;
         Ok((meta, is_file.then(|| service.store.etag(&meta.identity))))
     }
 
@@ -324,167 +320,6 @@ impl Session {
             *current = None;
         }
         step
-    }
-
-    // ---- Upload ---------------------------------------------------------------------------
-
-    /// Begins an upload.
-    pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), Refusal> {
-        let home = &self.member(Verb::BeginUpload)?.home;
-        let path = plan.path.clone();
-        let knows_held = self.told.contains(&UploadId::of_path(&path));
-        let begun = Upload::begin(home, &service.store, service.policy.sync, plan, knows_held, now);
-        if let Err(refusal) = &begun {
-            self.log_path("put", &path, &Err::<(), _>(*refusal));
-        }
-        let upload = begun?;
-        self.step(|state| match state {
-            State::Command(member, None) => State::Upload(member, Box::new(upload)),
-            other => other,
-        });
-        Ok(())
-    }
-
-    /// Gets what the upload starts with: first byte wanted, and the digest of those before it if
-    /// one was asked for, once done. Not done, it wants another turn, at once unless
-    /// [`Session::waits_for_sync`].
-    pub fn prepare_upload(
-        &mut self,
-        service: &mut Service,
-        budget: &mut Budget,
-    ) -> Result<Option<(u64, Option<Digest>)>, Refusal> {
-        let State::Upload(_, upload) = &self.state else { return Err(Refusal::WrongState) };
-        if upload.is_copying() && !self.settle(Verb::Store, budget)? {
-            return Ok(None);
-        }
-        match &mut self.state {
-            State::Upload(_, upload) => upload.prepare(&mut service.store, self.id, budget),
-            _ => Err(Refusal::WrongState),
-        }
-    }
-
-    /// Whether the upload goes on only when the disk has answered.
-    pub fn waits_for_sync(&self) -> bool {
-        matches!(&self.state, State::Upload(_, upload) if upload.waits_for_sync())
-    }
-
-    /// Bytes there are of the running upload, those it started with included.
-    pub fn uploaded_bytes(&self) -> Option<u64> {
-        if let State::Upload(_, upload) = &self.state { Some(upload.length()) } else { None }
-    }
-
-    /// Takes bytes of the upload; how many. 0 means that the disk is behind. A refusal does not
-    /// end the upload: [`Session::abort`] does.
-    pub fn store(&mut self, service: &mut Service, bytes: &[u8]) -> Result<usize, Refusal> {
-        self.check(Verb::Store)?;
-        match &mut self.state {
-            State::Upload(_, upload) => upload.store(&mut service.store, self.id, bytes),
-            _ => Err(Refusal::WrongState),
-        }
-    }
-
-    /// All bytes came, says the peer. Verified, the upload goes on to its commit; otherwise it
-    /// is dropped.
-    pub fn finish_upload(&mut self, size: u64, digest: Digest, now: Instant) -> Result<(), Refusal> {
-        self.end_upload(now, |upload| upload.finish(size, digest))
-    }
-
-    /// All bytes came, says the end of the peer's data; nobody claims a size or a digest. Fewer
-    /// than were announced are refused and kept as an interrupted upload.
-    pub fn complete_upload(&mut self, now: Instant) -> Result<(), Refusal> {
-        match &self.state {
-            State::Upload(_, upload) if !upload.is_prepared() => Err(Refusal::WrongState),
-            _ => self.end_upload(now, Upload::complete),
-        }
-    }
-
-    fn end_upload(&mut self, now: Instant, end: impl FnOnce(Upload) -> Result<Commit, Refusal>) -> Result<(), Refusal> {
-        self.check(Verb::FinishUpload)?;
-        let State::Upload(member, upload) = self.state.take() else { return Err(Refusal::WrongState) };
-        let record = Transfer::of_upload(&upload);
-        match end(*upload) {
-            Ok(commit) => {
-                self.state = State::Commit(member, Box::new(commit));
-                Ok(())
-            }
-            Err(refusal) => {
-                self.state = State::Command(member, None);
-                self.log_transfer(&record, now, Err(refusal));
-                Err(refusal)
-            }
-        }
-    }
-
-    /// Drives the commit on; what was stored once it is.
-    pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, Refusal> {
-        self.check(Verb::AdvanceCommit)?;
-        let State::Commit(member, commit) = &mut self.state else { return Err(Refusal::WrongState) };
-        let result = commit.advance(&member.home, &mut service.store, service.policy.sync, self.id);
-        let record = Transfer::of_commit(commit);
-        match result {
-            Ok(None) => return Ok(None),
-            Ok(Some(stored)) => self.log_transfer(&record, now, Ok(stored.digest)),
-            Err(refusal) => self.log_transfer(&record, now, Err(refusal)),
-        }
-        self.return_to_command();
-        result
-    }
-
-    /// Takes the answer to a sync this session asked for.
-    pub fn synced(&mut self, synced: Synced) -> Result<(), Refusal> {
-        match &mut self.state {
-            State::Upload(_, upload) => upload.synced(synced),
-            State::Commit(_, commit) => commit.synced(synced),
-            _ => Ok(()),
-        }
-    }
-
-    // ---- Download -------------------------------------------------------------------------
-
-    /// Begins a download.
-    pub fn begin_download(&mut self, service: &Service, plan: DownloadPlan, now: Instant) -> Result<(), Refusal> {
-        let home = &self.member(Verb::BeginDownload)?.home;
-        let path = plan.path.clone();
-        let begun = Download::begin(home, &service.store, plan, now).map_err(Refusal::from);
-        if let Err(refusal) = &begun {
-            self.log_path("get", &path, &Err::<(), _>(*refusal));
-        }
-        let download = begun?;
-        self.step(|state| match state {
-            State::Command(member, None) => State::Download(member, Box::new(download)),
-            other => other,
-        });
-        Ok(())
-    }
-
-    /// Decides where the download begins; what the peer is told once that is known.
-    pub fn prepare_download(&mut self, service: &Service, budget: &mut Budget) -> Result<Option<Opened>, Refusal> {
-        match &mut self.state {
-            State::Download(_, download) => download.prepare(&service.store, budget),
-            _ => Err(Refusal::WrongState),
-        }
-    }
-
-    /// The next piece of the download, at most `max` bytes; see [`Download::fetch`]. Its end
-    /// ends the download; a refusal does not: [`Session::abort`] does.
-    pub fn fetch(
-        &mut self,
-        service: &mut Service,
-        out: &mut Vec<u8>,
-        max: usize,
-        ranges: bool,
-        budget: &mut Budget,
-        now: Instant,
-    ) -> Result<Fetched, Refusal> {
-        self.check(Verb::Fetch)?;
-        let State::Download(_, download) = &mut self.state else { return Err(Refusal::WrongState) };
-        let fetched = download.fetch(&mut service.store, out, max, ranges, budget)?;
-        if let Fetched::End(_, digest) = fetched {
-            let record = Transfer::of_download(download);
-            self.log_transfer(&record, now, Ok(digest));
-            self.return_to_command();
-        }
-        Ok(fetched)
     }
 
     // ---- Ending ---------------------------------------------------------------------------

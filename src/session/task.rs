@@ -4,9 +4,9 @@ use super::refusal::Refusal;
 use crate::digest::Digest;
 use crate::lane::Budget;
 use crate::limits::{PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX, PIECE_BYTES};
-use crate::store::home::{Meta, meta_of};
 use crate::store::listing::{Listed, Listing, Step};
-use crate::store::{Store, StoreError};
+use crate::store::meta::{Meta, meta_of};
+use crate::store::{OpenFile, Store, StoreError};
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -58,7 +58,7 @@ fn fill_page(listing: &mut Listing, page: &mut Vec<Listed>, budget: &mut Budget)
 
 /// A running digest of an open file, read from its beginning.
 pub struct FileHash {
-    file: File,
+    file: OpenFile,
     meta: Meta,
     hash: Sha256,
     next: u64,
@@ -66,7 +66,7 @@ pub struct FileHash {
 
 impl FileHash {
     /// Begins to hash `file`.
-    pub fn new(file: File, meta: Meta) -> Self {
+    pub fn new(file: OpenFile, meta: Meta) -> Self {
         Self { file, meta, hash: Sha256::new(), next: 0 }
     }
 

@@ -78,7 +78,7 @@ impl Upload {
         })
     }
 
-    /// Copies what the upload starts with and reads it again for its digest, if one is wanted;
+    /// Cuts or copies what the upload starts with and reads it again for its digest, if one is wanted;
     /// its length and digest once that is done. Not done, it goes on at once, unless
     /// [`Upload::waits_for_sync`].
     pub fn prepare(
@@ -90,12 +90,23 @@ impl Upload {
         if self.staged.length() > self.offset {
             return Err(Refusal::WrongState);
         }
-        if !self.copy_base(store, owner, budget)? {
+        if !self.cut_surplus(budget)? || !self.copy_base(store, owner, budget)? {
             return Ok(None);
         }
         let Some(hash) = &mut self.hash else { return Ok(Some((self.offset, None))) };
         let done = hash_range(self.staged.file(), hash, &mut self.hashed, self.offset, budget)?;
         Ok(done.then(|| (self.offset, Some(Digest::finish(hash.clone())))))
+    }
+
+    /// Cuts off what lies beyond the byte to go on at, as far as `budget` goes; true once nothing does.
+    fn cut_surplus(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
+        while self.staged.has_surplus() {
+            if budget.is_spent() {
+                return Ok(false);
+            }
+            budget.spend(self.staged.cut()?);
+        }
+        Ok(true)
     }
 
     /// Copies as far as `budget` and the disk go; true once there is nothing left to copy. There
@@ -189,7 +200,7 @@ impl Upload {
     /// fit is dropped for good, since a resume would only meet it again.
     pub fn finish(mut self, size: u64, digest: Digest) -> Result<Commit, Refusal> {
         let actual = self.hash.take().map(Digest::finish);
-        let refusal = if self.staged.length() != size || !self.plan.length.accepts(size) {
+        let refusal = if self.staged.length() != size || !self.plan.length.accepts(size) || self.is_starting() {
             Refusal::SizeMismatch
         } else if actual != Some(digest) {
             Refusal::Mismatch
@@ -223,12 +234,12 @@ impl Upload {
 
     /// Whether bytes may come: what the upload starts with is there, and in the digest.
     pub fn is_prepared(&self) -> bool {
-        self.base.is_none() && (self.hash.is_none() || self.hashed == self.staged.length())
+        !self.is_starting() && (self.hash.is_none() || self.hashed == self.staged.length())
     }
 
-    /// Whether a file is being copied first.
-    pub fn is_copying(&self) -> bool {
-        self.base.is_some()
+    /// Whether what it starts with has yet to be cut or copied.
+    pub fn is_starting(&self) -> bool {
+        self.base.is_some() || self.staged.has_surplus()
     }
 
     /// Whether this is waiting for the disk.
@@ -239,11 +250,6 @@ impl Upload {
     /// First byte that came in this session.
     pub fn offset(&self) -> u64 {
         self.offset
-    }
-
-    /// Bytes there are, those it started with included.
-    pub fn length(&self) -> u64 {
-        self.staged.length()
     }
 
     /// Bytes that came in this session.

@@ -1,7 +1,7 @@
 //! Digests of files that have not changed since they were computed, so that a file asked for
 //! again need not be read again.
 
-use super::home::Identity;
+use super::meta::Identity;
 use crate::digest::Digest;
 use crate::limits::{DIGEST_SETTLE, DIGESTS_REMEMBERED};
 use std::collections::{HashMap, VecDeque};

@@ -2,9 +2,11 @@
 //! others.
 
 use super::StoreError;
-use super::home::{Home, Meta};
+use super::home::{Home, hold_large};
+use super::meta::Meta;
 use super::staging::{remove, staged_names};
 use crate::upload_id::UploadId;
+use rustix::fs::AtFlags;
 
 impl Home {
     /// When an interrupted upload with this part expires, in nanoseconds since the epoch.
@@ -46,7 +48,11 @@ impl Home {
         let live: Vec<UploadId> = kept.iter().map(|upload| upload.id).collect();
         for (id, suffix) in staged_names(&staging)? {
             if !live.contains(&id) && !self.claims.is_running(&id) {
-                remove(&staging, &format!("{id}{suffix}"));
+                let name = format!("{id}{suffix}");
+                let found = rustix::fs::statat(&*staging, &name, AtFlags::SYMLINK_NOFOLLOW).ok();
+                let held = found.and_then(|stat| hold_large(&*staging, name.as_bytes(), &stat.into()));
+                remove(&staging, &name);
+                self.let_go(held);
             }
         }
         Ok(())

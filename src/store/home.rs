@@ -4,13 +4,15 @@
 use super::StoreError;
 use super::clock::WallClock;
 use super::listing::Listing;
+use super::meta::{Kind, Meta, meta_of, set_mtime};
+use super::open_file::OpenFile;
 use super::quota::{Ledger, Reservation};
 use super::staging::Claims;
 use super::syncer::Closer;
 use crate::limits::SLOW_CLOSE_BYTES;
 use crate::vpath::VPath;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -30,82 +32,6 @@ pub const STAGING: &str = ".berth";
 pub const FOLDER_MODE: u32 = 0o755;
 /// Mode of uploaded files.
 pub const FILE_MODE: u32 = 0o644;
-
-/// What an entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A regular file.
-    File,
-    /// A folder.
-    Folder,
-    /// A symbolic link.
-    Link,
-    /// Anything else.
-    Other,
-}
-
-/// What tells one content of one file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Device.
-    pub dev: u64,
-    /// Inode.
-    pub ino: u64,
-    /// Bytes.
-    pub size: u64,
-    /// Modification time, nanoseconds since the epoch.
-    pub mtime_ns: i64,
-    /// Change time, nanoseconds since the epoch.
-    pub ctime_ns: i64,
-}
-
-impl Identity {
-    /// All of it as numbers, in a fixed order.
-    pub fn parts(&self) -> [u64; 5] {
-        [self.dev, self.ino, self.size, self.mtime_ns.cast_unsigned(), self.ctime_ns.cast_unsigned()]
-    }
-}
-
-/// What the system says of an entry.
-#[derive(Debug, Clone, Copy)]
-pub struct Meta {
-    /// File, folder, …
-    pub kind: Kind,
-    /// Bytes of a file's content; 0 for others.
-    pub size: u64,
-    /// Modification time, nanoseconds since the epoch.
-    pub mtime_ns: i64,
-    /// Permission bits.
-    pub mode: u32,
-    /// Names it has.
-    pub links: u64,
-    /// Tells this content from any other.
-    pub identity: Identity,
-}
-
-impl From<Stat> for Meta {
-    // The types of the fields differ between platforms.
-    #[allow(clippy::unnecessary_cast)]
-    fn from(stat: Stat) -> Self {
-        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Folder,
-            FileType::Symlink => Kind::Link,
-            _ => Kind::Other,
-        };
-        let size = if kind == Kind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
-        let mtime_ns = ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64);
-        let ctime_ns = ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64);
-        let identity = Identity { dev: stat.st_dev, ino: stat.st_ino, size, mtime_ns, ctime_ns };
-        Self { kind, size, mtime_ns, mode: stat.st_mode & 0o7777, links: u64::from(stat.st_nlink as u32), identity }
-    }
-}
-
-/// The metadata of an open file.
-pub fn meta_of(file: impl AsFd) -> Result<Meta, StoreError> {
-    Ok(rustix::fs::fstat(file)?.into())
-}
 
 /// O_NONBLOCK keeps the open of a pipe from waiting for its other end.
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -129,14 +55,6 @@ pub fn open_root(roots: &[PathBuf], path: &Path) -> Result<Dir, StoreError> {
 /// Opens a folder once more, for reading: cap-std's handles of folders only name them.
 pub fn reopen_folder(folder: impl AsFd) -> Result<OwnedFd, StoreError> {
     Ok(rustix::fs::openat(folder, c".", FOLDER, Mode::empty())?)
-}
-
-/// Gives an open file or folder its modification time.
-pub(super) fn set_mtime(entry: impl AsFd, mtime_ns: i64) -> Result<(), StoreError> {
-    let time =
-        Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _ };
-    let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW as _ };
-    Ok(rustix::fs::futimens(entry, &Timestamps { last_access: now, last_modification: time })?)
 }
 
 /// One account's files.
@@ -212,7 +130,12 @@ impl Home {
 
     /// Opens a regular file for reading. Anything else is refused without being opened, so
     /// that no pipe or device blocks or acts.
-    pub fn open(&self, path: &VPath) -> Result<(File, Meta), StoreError> {
+    pub fn open(&self, path: &VPath) -> Result<(OpenFile, Meta), StoreError> {
+        let (file, meta) = self.open_regular(path)?;
+        Ok((OpenFile::new(file, &meta, &self.closer), meta))
+    }
+
+    fn open_regular(&self, path: &VPath) -> Result<(File, Meta), StoreError> {
         let file = self.open_any(path)?;
         let meta = meta_of(&file)?;
         match meta.kind {
@@ -395,16 +318,21 @@ impl Home {
             return Err(StoreError::BadName);
         }
         match self.open_folder(path) {
-            Err(StoreError::NotADirectory) => Ok((self.open(path)?.0.into(), Kind::File)),
+            Err(StoreError::NotADirectory) => Ok((self.open_regular(path)?.0.into(), Kind::File)),
             folder => Ok((reopen_folder(folder?)?, Kind::Folder)),
+        }
+    }
+
+    /// Closes what was held of a file that has just lost a name.
+    pub(super) fn let_go(&self, held: Option<OwnedFd>) {
+        if let Some(held) = held {
+            self.closer.close(Arc::new(held.into()));
         }
     }
 
     /// Gives back what an entry that has just lost a name used, and lets go of its descriptor.
     pub(super) fn credit(&self, removed: &Meta, held: Option<OwnedFd>) {
-        if let Some(held) = held {
-            self.closer.close(Arc::new(held.into()));
-        }
+        self.let_go(held);
         match removed.links {
             0 | 1 => self.ledger.credit(removed.size, 1),
             _ => {

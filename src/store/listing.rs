@@ -2,7 +2,8 @@
 //! are produced, and each entry is looked at only when its page is.
 
 use super::StoreError;
-use super::home::{Meta, STAGING, reopen_folder};
+use super::home::{STAGING, reopen_folder};
+use super::meta::Meta;
 use crate::lane::Budget;
 use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, LISTING_RUN_ENTRIES};
 use rustix::fs::{AtFlags, Dir};

@@ -8,13 +8,12 @@
 mod resume;
 
 use super::StoreError;
-use super::home::{
-    FILE_MODE, Home, Meta, STAGING, StagingFolder, folder_id, hold_large, meta_of, rename_entry, replace_check,
-    set_mtime,
-};
+use super::home::{FILE_MODE, Home, STAGING, StagingFolder, folder_id, hold_large, rename_entry, replace_check};
+use super::meta::{Meta, meta_of, set_mtime};
 use super::quota::Reservation;
 use crate::limits::{PARTIALS_PER_HOME_MAX, SLOW_CLOSE_BYTES, SMALL_FILE_BYTES_MAX};
 use crate::upload_id::UploadId;
+use resume::Surplus;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
@@ -106,7 +105,9 @@ pub struct Staged {
     claim: Rc<Claim>,
     /// Taken only to be closed.
     file: Option<Arc<File>>,
+    /// Bytes that stay; there are more while `surplus` is cut off.
     length: u64,
+    surplus: Option<Surplus>,
     /// What is in the record's file, once there is one.
     kept: Option<KeptRecord>,
     is_committed: bool,
@@ -140,7 +141,8 @@ impl Staged {
     ) -> Self {
         let claim = Rc::new(Claim { reservation, is_superseded: Cell::new(false) });
         home.claims.insert(id, &claim);
-        Self { home, staging, id, claim, file: Some(Arc::new(file)), length, kept, is_committed: false }
+        let file = Some(Arc::new(file));
+        Self { home, staging, id, claim, file, length, surplus: None, kept, is_committed: false }
     }
 
     /// Appends. What was written before an error stays written and counted.
@@ -163,10 +165,13 @@ impl Staged {
 
     /// Promises room for `bytes` more, as far as that was not done before.
     fn promise_room(&self, bytes: u64) -> Result<(), StoreError> {
-        if self.claim.is_superseded.get() {
-            return Err(StoreError::Superseded);
-        }
+        debug_assert!(self.surplus.is_none(), "what comes now would be cut off again");
+        self.check_claim()?;
         self.claim.reservation.grow(bytes.saturating_sub(self.claim.reservation.bytes()), 0)
+    }
+
+    fn check_claim(&self) -> Result<(), StoreError> {
+        if self.claim.is_superseded.get() { Err(StoreError::Superseded) } else { Ok(()) }
     }
 
     /// From now on the upload outlives its session and the server, and can be resumed.
@@ -215,9 +220,7 @@ impl Staged {
         replace: bool,
         accepts: impl FnOnce(Option<&Meta>) -> bool,
     ) -> Result<File, StoreError> {
-        if self.claim.is_superseded.get() {
-            return Err(StoreError::Superseded);
-        }
+        self.check_claim()?;
         let target = self.home.target(path)?;
         // If nothing may be replaced, the rename itself sees to it.
         let replaced = if replace { replace_check(&target.folder, &target.name, replace)? } else { None };
@@ -242,9 +245,13 @@ impl Staged {
         self.file.as_ref().expect("it is there until this is dropped")
     }
 
-    /// Bytes written so far.
+    /// Bytes written so far, those that [`Staged::cut`] takes off not counted.
     pub fn length(&self) -> u64 {
         self.length
+    }
+
+    fn bytes_on_disk(&self) -> u64 {
+        self.length + self.surplus.as_ref().map_or(0, |surplus| surplus.bytes)
     }
 }
 
@@ -259,11 +266,11 @@ impl Drop for Staged {
                 return self.leave();
             }
             if remove(&self.staging, &part_name(&self.id)) {
-                self.home.ledger().credit(self.length, 1);
+                self.home.ledger().credit(self.bytes_on_disk(), 1);
             }
             remove(&self.staging, &record_name(&self.id));
         }
-        if let Some(file) = self.file.take_if(|_| self.length >= SLOW_CLOSE_BYTES) {
+        if let Some(file) = self.file.take().filter(|_| self.bytes_on_disk() >= SLOW_CLOSE_BYTES) {
             self.home.closer.close(file);
         }
     }
@@ -416,17 +423,6 @@ fn write_record(staging: &OwnedFd, id: &UploadId, kept: &KeptRecord) -> Result<(
         remove(staging, &new);
     }
     Ok(replaced?)
-}
-
-/// How much of a part is what was sent: all of it, unless the machine went down since.
-fn trusted_length(home: &Home, part: &File, kept: &KeptRecord) -> Result<u64, StoreError> {
-    let length = meta_of(part)?.size;
-    if kept.boot == *home.boot || length <= kept.synced {
-        return Ok(length);
-    }
-    part.set_len(kept.synced)?;
-    home.ledger().credit(length - kept.synced, 0);
-    Ok(kept.synced)
 }
 
 /// Changes whenever the machine starts; empty where the kernel does not tell.

@@ -239,7 +239,8 @@ fn connections_that_wait_for_a_command_cost_one_descriptor() {
 
 #[test]
 fn a_data_connection_that_never_comes_ends_the_wait_and_not_the_session() {
-    let scene = scene();
+    let scene = Scene::with(json!({"data_timeout": 1}), json!({}), &[]);
+    scene.write("file", b"0123456789");
     let mut idle = scene.login();
     // The first upload opens the home's staging folder, which stays open.
     idle.stores("other", b"content");

@@ -142,7 +142,7 @@ fn other_protocols_on_the_port_are_told_off() {
 /// Replies to every command with every kind of argument are well formed, and nothing breaks.
 #[test]
 fn no_command_with_any_argument_breaks_a_session() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::with(json!({"data_timeout": 1}), json!({}), &[]);
     scene.write("file", b"0123456789");
     let long = "x".repeat(5000);
     let arguments: [&[u8]; 14] = [

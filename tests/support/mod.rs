@@ -34,7 +34,7 @@ pub use random::Random;
 use std::cell::Cell;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -265,6 +265,12 @@ impl Server {
         names
     }
 
+    /// Bytes of the uploads that wait in staging.
+    pub fn staged_bytes(&self) -> u64 {
+        let parts = self.staged_names().into_iter().filter(|name| name.ends_with(".part"));
+        parts.map(|name| std::fs::metadata(self.at(".berth").join(name)).expect("there").len()).sum()
+    }
+
     /// Whether nothing waits in staging.
     pub fn is_staging_empty(&self) -> bool {
         self.staged_names().is_empty()
@@ -460,7 +466,7 @@ impl Peer {
                 }
                 Some(Piece::Range(range)) => {
                     let mut piece = vec![0; (most - drained).min(range.length as usize).min(256 * KIB)];
-                    let count = range.file.read_at(&mut piece, range.offset).expect("readable");
+                    let count = rustix::io::pread(&*range.file, &mut piece, range.offset).expect("readable");
                     if count == 0 {
                         self.lane.outbox.pad_range(most - drained);
                         continue;

@@ -11,7 +11,7 @@ use super::transfer::{Form, List, Upload, Wanted};
 use super::{Doing, Ftp, Hashed, Passive, Turn, reply, time};
 use crate::limits::FTP_DATA_PORT_MIN;
 use crate::session::Refusal;
-use crate::store::home::Kind;
+use crate::store::meta::Kind;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};

@@ -6,8 +6,8 @@ use super::{Doing, Ftp, Hashed, Turn, help, listing, reply, site, table, time};
 use crate::session::Refusal;
 use crate::session::overview::Transfer;
 use crate::session::task::TaskStep;
-use crate::store::home::{Kind, Meta};
 use crate::store::listing::Listed;
+use crate::store::meta::{Kind, Meta};
 use crate::text::Size;
 use crate::vpath::VPath;
 

@@ -3,8 +3,8 @@
 use super::time;
 use crate::glob::{Pattern, is_wild};
 use crate::limits::FTP_RECENT_S;
-use crate::store::home::{Kind, Meta};
 use crate::store::listing::Listed;
+use crate::store::meta::{Kind, Meta};
 use crate::text::Utc;
 
 /// What `LIST` and `NLST` take of the options of `ls`; all others change nothing.
@@ -171,7 +171,7 @@ fn allowed(kind: Kind, may_write: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::home::Identity;
+    use crate::store::meta::Identity;
 
     /// 2026-11-27 12:34:56 UTC.
     const NOW: i64 = 1_795_782_896_000_000_000;

@@ -24,7 +24,7 @@ mod transfer;
 
 use crate::config;
 use crate::lane::{Budget, Lane};
-use crate::limits::{OUTBOX_BYTES_HIGH, REQUEST_COST};
+use crate::limits::REQUEST_COST;
 use crate::session::state::StateName;
 use crate::session::{Phase, Refusal, Service, Session};
 use crate::store::syncer::Synced;
@@ -151,7 +151,7 @@ impl Turn<'_> {
 
     /// Whether more may be done and more may be answered.
     fn may_go_on(&self) -> bool {
-        !self.budget.is_spent() && self.lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH
+        !self.budget.is_spent() && self.lane.outbox.has_room()
     }
 }
 

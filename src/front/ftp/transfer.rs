@@ -13,7 +13,6 @@ pub(super) use send::{Form, List, Wanted};
 use super::port::{Failure, Security, Stage, Wish};
 use super::{Doing, Ftp, Turn, reply};
 use crate::lane::Lane;
-use crate::limits::DATA_CONNECTION_TIMEOUT;
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::{Phase, Refusal};
@@ -147,17 +146,21 @@ impl Ftp {
             return;
         }
         let begun = match self.session.begin_list(&path) {
-            Err(Refusal::NotADirectory) if list.form != Form::Facts => return self.begin_list_of_one(path, list, turn),
+            Err(Refusal::NotADirectory) if list.form != Form::Facts => return self.list_one(path, list, turn),
             begun => begun,
         };
         self.begin(begun, Kind::List(list), path, turn);
     }
 
-    /// Something that is no folder, or is to be listed itself, is one line.
+    /// Lists what is at `path` itself, be it a folder.
     pub(super) fn begin_list_of_one(&mut self, path: VPath, list: List, turn: &mut Turn) {
-        if !self.may_transfer(turn) {
-            return;
+        if self.may_transfer(turn) {
+            self.list_one(path, list, turn);
         }
+    }
+
+    /// Something that is no folder, or is to be listed itself, is one line.
+    fn list_one(&mut self, path: VPath, list: List, turn: &mut Turn) {
         let found = self.session.stat(turn.service, &path);
         if let Ok((meta, _)) = &found {
             let is_name_alone = list.prefix.is_empty();
@@ -231,7 +234,7 @@ impl Ftp {
     /// connection they have seen.
     fn announce(&mut self, what: Vec<u8>, turn: &mut Turn) {
         let Doing::Transfer(transfer) = &mut self.doing else { return };
-        transfer.step = Step::Await(turn.now + DATA_CONNECTION_TIMEOUT);
+        transfer.step = Step::Await(turn.now + self.settings.data_timeout);
         match self.active.take() {
             Some(address) => {
                 transfer.announcement = Some(what);

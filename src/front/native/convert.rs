@@ -3,7 +3,7 @@
 use crate::lane::Lane;
 use crate::limits::ERROR_MESSAGE_BYTES_MAX;
 use crate::session::Refusal;
-use crate::store::home::{Kind, Meta};
+use crate::store::meta::{Kind, Meta};
 use crate::text::{Escaped, shortened};
 use crate::vpath::VPath;
 use crate::wire::ErrorCode;

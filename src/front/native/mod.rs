@@ -10,7 +10,7 @@ mod requests;
 
 use super::pipeline::{Asked, Pending, Pipeline};
 use crate::lane::{Budget, Lane};
-use crate::limits::{DATA_BYTES_MAX, OUTBOX_BYTES_HIGH, REQUEST_COST};
+use crate::limits::{DATA_BYTES_MAX, REQUEST_COST};
 use crate::scram::Binding;
 use crate::session::download::{Fetched, Opened};
 use crate::session::state::StateName;
@@ -86,7 +86,7 @@ impl Turn<'_> {
 
     /// Whether more may be done and more may be answered.
     fn may_go_on(&self) -> bool {
-        !self.budget.is_spent() && self.lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH
+        !self.budget.is_spent() && self.lane.outbox.has_room()
     }
 }
 

@@ -4,15 +4,15 @@
 use super::plan::{UploadPlan, UploadStart};
 use crate::session::read_ahead::ReadAhead;
 use crate::session::refusal::Refusal;
-use crate::store::StoreError;
-use crate::store::home::{Home, Meta, meta_of};
+use crate::store::home::Home;
+use crate::store::meta::{Meta, meta_of};
 use crate::store::staging::Staged;
-use std::fs::File;
+use crate::store::{OpenFile, StoreError};
 use std::rc::Rc;
 
 /// A file whose beginning is being copied. The file itself stays as it is.
 pub(super) struct Base {
-    file: File,
+    file: OpenFile,
     /// Bytes wanted of it.
     pub(super) length: u64,
     meta: Meta,

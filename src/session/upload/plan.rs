@@ -1,7 +1,8 @@
 //! What a client announces before the bytes of an upload, and the checks that need no bytes.
 
 use crate::digest::Digest;
-use crate::store::home::{Home, Kind, Meta};
+use crate::store::home::Home;
+use crate::store::meta::{Kind, Meta};
 use crate::store::staging::Record;
 use crate::store::{Store, StoreError};
 use crate::upload_id::UploadId;

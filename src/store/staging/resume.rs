@@ -1,10 +1,11 @@
 //! Going on with bytes that are there already: those of an interrupted upload, or those of a
 //! file, which are copied so that the file stays whole until the upload is.
 
-use super::{KeptRecord, Record, Staged, part_name, read_record, record_name, remove, trusted_length, write_record};
-use crate::limits::RESUME_BYTES_MIN;
+use super::{KeptRecord, Record, Staged, part_name, read_record, record_name, remove, write_record};
+use crate::limits::{CUT_BYTES_PER_TURN, RESUME_BYTES_MIN};
 use crate::store::StoreError;
-use crate::store::home::{Home, Kind, Meta};
+use crate::store::home::Home;
+use crate::store::meta::{Kind, Meta, meta_of};
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -18,6 +19,7 @@ use std::rc::Rc;
 struct TakenUp {
     staging: Rc<OwnedFd>,
     file: File,
+    /// Bytes there are.
     length: u64,
     kept: KeptRecord,
 }
@@ -27,37 +29,52 @@ impl TakenUp {
     fn open(home: &Home, id: UploadId, fits: impl Fn(&Record) -> bool) -> Result<Option<Self>, StoreError> {
         let Some(staging) = home.staging(false)? else { return Ok(None) };
         home.claims.supersede(&id);
-        let Some(mut kept) = read_record(&staging, &id).filter(|kept| fits(&kept.record)) else { return Ok(None) };
+        let Some(kept) = read_record(&staging, &id).filter(|kept| fits(&kept.record)) else { return Ok(None) };
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&*staging, part_name(&id), flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        let length = trusted_length(home, &file, &kept)?;
-        if kept.boot != *home.boot {
-            // All that is left was synced; what comes now is trusted until the machine's next start.
-            (kept.synced, kept.boot) = (length, home.boot.to_string());
-            write_record(&staging, &id, &kept)?;
-        }
-        Ok(Some(Self { staging, file, length, kept }))
+        Ok(Some(Self { length: meta_of(&file)?.size, staging, file, kept }))
     }
+
+    /// How many bytes are what was sent.
+    fn trusted_length(&self, home: &Home) -> u64 {
+        self.kept.trusted_of(self.length, home)
+    }
+}
+
+impl KeptRecord {
+    /// How many of a part's `length` bytes are what was sent: all, unless the machine went down
+    /// since.
+    fn trusted_of(&self, length: u64, home: &Home) -> u64 {
+        if self.boot == *home.boot { length } else { length.min(self.synced) }
+    }
+}
+
+/// What lies beyond the byte that an upload goes on at.
+#[derive(Clone, Copy)]
+pub(super) struct Surplus {
+    pub(super) bytes: u64,
+    /// The file's bytes that room is promised for, as soon as this makes it.
+    promised: u64,
 }
 
 impl Staged {
     /// Takes up what is kept under `id`; `None` if nothing is, or something else than `record`.
+    /// [`Staged::cut`] comes next.
     pub fn resume(home: Rc<Home>, id: UploadId, record: &Record) -> Result<Option<Self>, StoreError> {
         let Some(there) = TakenUp::open(&home, id, |kept| kept == record)? else { return Ok(None) };
-        if record.size.is_some_and(|size| there.length > size) {
+        let length = there.trusted_length(&home);
+        if record.size.is_some_and(|size| length > size) {
             return Ok(None);
         }
-        let reservation = home.ledger().reserve(record.size.map_or(0, |size| size - there.length), 0)?;
-        let TakenUp { staging, file, length, kept } = there;
-        Ok(Some(Self::claimed(home, staging, id, reservation, file, length, Some(kept))))
+        Self::take_up(home, id, there, length, record.size.unwrap_or(0)).map(Some)
     }
 
-    /// Takes up the first `length` bytes of what is held for `path`, and drops those after them;
-    /// `None` if there are not so many. Promises room for a file of `promised` bytes.
+    /// Takes up the first `length` bytes of what is held for `path`; `None` if there are not so
+    /// many. Promises room for a file of `promised` bytes. [`Staged::cut`] comes next.
     pub fn resume_at(
         home: Rc<Home>,
         record: &Record,
@@ -66,40 +83,77 @@ impl Staged {
         promised: u64,
     ) -> Result<Option<Self>, StoreError> {
         let id = UploadId::of_path(path);
-        let Some(there) = TakenUp::open(&home, id, |kept| kept.path == record.path)? else { return Ok(None) };
-        if there.length < length {
+        let Some(mut there) = TakenUp::open(&home, id, |kept| kept.path == record.path)? else { return Ok(None) };
+        let trusted = there.trusted_length(&home);
+        if trusted < length {
             return Ok(None);
         }
-        // What does not fit is refused while everything is still there.
-        let reservation = home.ledger().reserve(promised.saturating_sub(there.length), 0)?;
-        let TakenUp { staging, file, length: there, mut kept } = there;
-        kept.record = record.clone();
-        let mut staged = Self::claimed(home, staging, id, reservation, file, there, Some(kept));
-        staged.truncate(length)?;
-        staged
-            .claim
-            .reservation
-            .grow(promised.saturating_sub(length).saturating_sub(staged.claim.reservation.bytes()), 0)?;
+        there.kept.record = record.clone();
+        let mut staged = Self::take_up(home, id, there, length, promised)?;
+        if trusted > length {
+            staged.distrust_surplus()?;
+        }
         Ok(Some(staged))
     }
 
-    /// Drops what lies beyond `length`. What is left is kept only if it is worth it.
-    fn truncate(&mut self, length: u64) -> Result<(), StoreError> {
-        let surplus = self.length.saturating_sub(length);
-        if surplus == 0 {
-            return Ok(());
-        }
-        // The record comes first: it must never trust bytes that are about to be written anew.
-        if length < RESUME_BYTES_MIN {
+    fn take_up(home: Rc<Home>, id: UploadId, there: TakenUp, length: u64, promised: u64) -> Result<Self, StoreError> {
+        // What does not fit is refused while everything is still there.
+        let reservation = home.ledger().reserve(promised.saturating_sub(there.length), 0)?;
+        let surplus = Surplus { bytes: there.length - length, promised };
+        let TakenUp { staging, file, kept, .. } = there;
+        let mut staged = Self::claimed(home, staging, id, reservation, file, length, Some(kept));
+        staged.surplus = Some(surplus);
+        Ok(staged)
+    }
+
+    /// Changes the record before the bytes: it must never trust those that are about to be written
+    /// anew. What is left is kept only if it is worth it.
+    fn distrust_surplus(&mut self) -> Result<(), StoreError> {
+        if self.length < RESUME_BYTES_MIN {
             self.kept = None;
             remove(&self.staging, &record_name(&self.id));
         } else if let Some(kept) = &mut self.kept {
-            kept.synced = kept.synced.min(length);
+            kept.synced = kept.synced.min(self.length);
             write_record(&self.staging, &self.id, kept)?;
         }
-        self.file().set_len(length)?;
-        self.length = length;
-        self.home.ledger().credit(surplus, 0);
+        Ok(())
+    }
+
+    /// Whether something lies beyond the byte to go on at.
+    pub fn has_surplus(&self) -> bool {
+        self.surplus.is_some()
+    }
+
+    /// Drops some of what lies beyond the byte to go on at, the last bytes first; how many.
+    pub fn cut(&mut self) -> Result<u64, StoreError> {
+        self.check_claim()?;
+        let Some(Surplus { bytes, promised }) = self.surplus else { return Ok(0) };
+        let count = bytes.min(CUT_BYTES_PER_TURN);
+        let left = self.length + bytes - count;
+        if count > 0 {
+            self.file().set_len(left)?;
+            self.surplus = Some(Surplus { bytes: bytes - count, promised });
+            self.home.ledger().credit(count, 0);
+        }
+        // At once, before somebody else takes the room that was made.
+        let missing = promised.saturating_sub(left).saturating_sub(self.claim.reservation.bytes());
+        self.claim.reservation.grow(missing, 0)?;
+        if left == self.length {
+            self.surplus = None;
+            self.trust_all()?;
+        }
+        Ok(count)
+    }
+
+    /// All that is left was synced, or came since the machine started; what comes now is trusted until
+    /// its next start.
+    fn trust_all(&mut self) -> Result<(), StoreError> {
+        if let Some(kept) = &mut self.kept
+            && kept.boot != *self.home.boot
+        {
+            (kept.synced, kept.boot) = (self.length, self.home.boot.to_string());
+            write_record(&self.staging, &self.id, kept)?;
+        }
         Ok(())
     }
 
@@ -174,9 +228,7 @@ impl Home {
         if self.expires_ns(&meta) <= self.clock.now_ns() && !self.claims.is_running(&id) {
             return Ok(None);
         }
-        if kept.boot != *self.boot {
-            meta.size = meta.size.min(kept.synced);
-        }
+        meta.size = kept.trusted_of(meta.size, self);
         Ok(Some(meta))
     }
 }

@@ -4,7 +4,7 @@ use super::{Doing, Ftp, Kind, Step, Turn};
 use crate::front::ftp::listing::{self, Facts, Options};
 use crate::front::ftp::port::{Stage, Wish};
 use crate::glob::Pattern;
-use crate::limits::{DATA_BYTES_MAX, OUTBOX_BYTES_HIGH};
+use crate::limits::DATA_BYTES_MAX;
 use crate::session::Refusal;
 use crate::session::download::Fetched;
 use crate::session::task::TaskStep;
@@ -68,7 +68,7 @@ impl Ftp {
         let outbox = &mut self.port.lane.outbox;
         // Ranges leave before more is fetched, so that the check at the end of the file comes
         // after its last byte was read.
-        if outbox.has_ranges() || outbox.held_bytes() >= OUTBOX_BYTES_HIGH {
+        if outbox.has_ranges() || !outbox.has_room() {
             return Ok(false);
         }
         let ranges = !self.data.is_private;
@@ -88,7 +88,7 @@ impl Ftp {
             self.finish();
             return Ok(true);
         }
-        if self.port.lane.outbox.held_bytes() >= OUTBOX_BYTES_HIGH {
+        if !self.port.lane.outbox.has_room() {
             return Ok(false);
         }
         if let TaskStep::Page(entries, _) = self.session.run_task(turn.service, turn.budget)?

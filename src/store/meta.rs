@@ -1,0 +1,89 @@
+//! What the system says of an entry, and what tells one content of a file from another.
+
+use super::StoreError;
+use rustix::fs::{FileType, Stat, Timespec, Timestamps};
+use std::os::fd::AsFd;
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Link,
+    /// Anything else.
+    Other,
+}
+
+/// What tells one content of one file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Modification time, nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Change time, nanoseconds since the epoch.
+    pub ctime_ns: i64,
+}
+
+impl Identity {
+    /// All of it as numbers, in a fixed order.
+    pub fn parts(&self) -> [u64; 5] {
+        [self.dev, self.ino, self.size, self.mtime_ns.cast_unsigned(), self.ctime_ns.cast_unsigned()]
+    }
+}
+
+/// What the system says of an entry.
+#[derive(Debug, Clone, Copy)]
+pub struct Meta {
+    /// File, folder, …
+    pub kind: Kind,
+    /// Bytes of a file's content; 0 for others.
+    pub size: u64,
+    /// Modification time, nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Names it has.
+    pub links: u64,
+    /// Tells this content from any other.
+    pub identity: Identity,
+}
+
+impl From<Stat> for Meta {
+    // The types of the fields differ between platforms.
+    #[allow(clippy::unnecessary_cast)]
+    fn from(stat: Stat) -> Self {
+        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Folder,
+            FileType::Symlink => Kind::Link,
+            _ => Kind::Other,
+        };
+        let size = if kind == Kind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
+        let mtime_ns = ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+        let ctime_ns = ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64);
+        let identity = Identity { dev: stat.st_dev, ino: stat.st_ino, size, mtime_ns, ctime_ns };
+        Self { kind, size, mtime_ns, mode: stat.st_mode & 0o7777, links: u64::from(stat.st_nlink as u32), identity }
+    }
+}
+
+/// The metadata of an open file.
+pub fn meta_of(file: impl AsFd) -> Result<Meta, StoreError> {
+    Ok(rustix::fs::fstat(file)?.into())
+}
+
+/// Gives an open file or folder its modification time.
+pub(super) fn set_mtime(entry: impl AsFd, mtime_ns: i64) -> Result<(), StoreError> {
+    let time =
+        Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _ };
+    let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW as _ };
+    Ok(rustix::fs::futimens(entry, &Timestamps { last_access: now, last_modification: time })?)
+}
