@@ -58,6 +58,9 @@ pub const OUTBOX_BYTES_HIGH: usize = 64 * 1024;
 /// What one turn may move and hash: one piece. At 1.7 GB/s of SHA-256 this is 0.15 ms, so that
 /// eight greedy transfers delay a small command by little more than 1 ms.
 pub const TURN_BUDGET: u64 = PIECE_BYTES as u64;
+/// How often one turn of a session with a second socket may fill, step and flush, while hardly
+/// anything moves: from its connection to its end, a small file takes this many.
+pub const ROUNDS_PER_TURN: usize = 5;
 /// What one turn may send when nothing else is under way. A range of a file costs the loop a tenth
 /// of what hashing it does.
 pub const FLUSH_BUDGET: usize = 1024 * 1024;

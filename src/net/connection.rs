@@ -9,7 +9,7 @@ use crate::config::Timeouts;
 use crate::front::Front;
 use crate::front::survey::{Answer, Question};
 use crate::lane::{Budget, Buffer, Lane};
-use crate::limits::{FLUSH_BUDGET_MIN, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
+use crate::limits::{FLUSH_BUDGET_MIN, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, ROUNDS_PER_TURN, TURN_BUDGET};
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
@@ -36,6 +36,8 @@ pub struct Connection {
     front: Front,
     /// The second socket of protocols that have one.
     data: Option<Box<DataSocket>>,
+    /// What it has moved this turn.
+    data_bytes: usize,
     address: IpAddr,
     is_readable: bool,
     is_writable: bool,
@@ -66,6 +68,7 @@ impl Connection {
             lane: Lane::default(),
             front,
             data: None,
+            data_bytes: 0,
             address,
             is_readable: false,
             is_writable: true,
@@ -104,25 +107,42 @@ impl Connection {
 
     /// One bounded turn, which sends at most about `flush_budget` bytes.
     pub fn turn(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> Turn {
-        match self.run(service, flush_budget, now) {
-            Ok(turn) => turn,
-            Err(error) => {
-                // Reset by the peer, or its TLS is broken: nobody is left to be told.
-                log::debug!("a connection from {} ended: {error}", self.address);
-                self.front.hang_up(now);
-                Turn::Close
+        let mut budget = Budget::new(TURN_BUDGET);
+        self.data_bytes = 0;
+        for _ in 0..ROUNDS_PER_TURN {
+            match self.run(service, &mut budget, flush_budget, now) {
+                // A small file that goes out with its end and the reply wakes its peer once.
+                Ok(Turn::Again) if self.has_just_begun(&budget) => {}
+                Ok(turn) => return turn,
+                Err(error) => {
+                    // Reset by the peer, or its TLS is broken: nobody is left to be told.
+                    log::debug!("a connection from {} ended: {error}", self.address);
+                    self.front.hang_up(now);
+                    return Turn::Close;
+                }
             }
         }
+        Turn::Again
     }
 
-    fn run(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> io::Result<Turn> {
+    /// Whether hardly anything has moved yet over a second socket.
+    fn has_just_begun(&self, budget: &Budget) -> bool {
+        self.data.is_some() && self.data_bytes < FLUSH_BUDGET_MIN && !budget.is_spent()
+    }
+
+    fn run(
+        &mut self,
+        service: &mut Service,
+        budget: &mut Budget,
+        flush_budget: usize,
+        now: Instant,
+    ) -> io::Result<Turn> {
         self.held_until = None;
         self.account = self.account.take().or_else(|| self.front.traffic().cloned());
         // The control connection first: an upload whose peer is gone is not whole.
         let filled = self.fill(service, now)? | self.fill_data(service, now);
         self.introduce(now)?;
-        let mut budget = Budget::new(TURN_BUDGET);
-        let stepped = self.step(service, &mut budget, now) | self.see_to_wish();
+        let stepped = self.step(service, budget, now) | self.see_to_wish();
         let flushed =
             self.flush(service, flush_budget, now)? | self.flush_data(service, flush_budget, now) | self.seal()?;
         // Work counts too: checking a long prefix, the server itself is what the peer waits for.
@@ -136,7 +156,7 @@ impl Connection {
         if self.front.is_closing() {
             return Ok(self.close_gently(flushed, now));
         }
-        if (filled || stepped || flushed) && !self.is_answered(service, &mut budget, now)? {
+        if (filled || stepped || flushed) && !self.is_answered(service, budget, now)? {
             return Ok(Turn::Again);
         }
         self.rest();
@@ -238,6 +258,7 @@ impl Connection {
         match self.throttle.up.allowance(rule, now) {
             Ok(allowance) => {
                 let count = data.fill(port, allowance);
+                self.data_bytes += count;
                 self.throttle.up.pay(rule, count, now);
                 // Whoever is gone ends both, and the event of the other may not have come yet.
                 self.is_readable |= count > 0 && port.lane.eof;
@@ -269,6 +290,7 @@ impl Connection {
             }
         };
         let count = data.flush(port, allowance);
+        self.data_bytes += count;
         self.throttle.down.pay(rule, count, now);
         count > 0
     }

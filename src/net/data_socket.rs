@@ -126,14 +126,14 @@ impl DataSocket {
         Ok(address)
     }
 
-    /// Tries a bounded number of the ports, so that a full range does not hold up the loop, from one
-    /// on that nobody can guess.
+    /// Tries a bounded number of the ports, so that a full range does not hold up the loop: one that
+    /// nobody can guess, then others far from it, since those that are taken often stand in a row.
     fn listen_within(&self, ports: &RangeInclusive<u16>) -> io::Result<TcpListener> {
         let count = u32::from(*ports.end() - *ports.start()) + 1;
         let first = getrandom::u32()? % count;
         let mut result = Err(io::ErrorKind::AddrInUse.into());
-        for next in first..first + count.min(DATA_PORT_TRIES) {
-            let port = ports.start() + (next % count) as u16;
+        for number in 0..count.min(DATA_PORT_TRIES) {
+            let port = ports.start() + ((first + number * DATA_PORT_STRIDE) % count) as u16;
             result = TcpListener::bind(SocketAddr::new(self.local, port));
             match &result {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
@@ -343,3 +343,6 @@ impl Drop for DataSocket {
         self.reset();
     }
 }
+
+/// A prime, so that every port of a short range is tried.
+const DATA_PORT_STRIDE: u32 = 7919;
