@@ -237,6 +237,20 @@ impl Command {
         }
     }
 
+    /// Whether it is about a data connection, and what `REST` said is for it.
+    pub fn is_transfer(&self) -> bool {
+        matches!(
+            self,
+            Self::Retr(_)
+                | Self::Stor(_)
+                | Self::Stou
+                | Self::Appe(_)
+                | Self::List { .. }
+                | Self::Nlst { .. }
+                | Self::Mlsd(_)
+        )
+    }
+
     /// What the session is asked by it, whose needs are met first; `None` where it is not asked.
     pub fn verb(&self) -> Option<Verb> {
         Some(match self {

@@ -11,7 +11,8 @@ mod send;
 pub(super) use send::{Form, List, Wanted};
 
 use super::port::{Failure, Security, Stage, Wish};
-use super::{Doing, Ftp, Turn, reply};
+use super::reply::subject;
+use super::{Doing, Ftp, REPLY_FOLDER_STATUS, Turn, reply};
 use crate::lane::Lane;
 use crate::limits::DATA_CONNECTION_TIMEOUT;
 use crate::session::download::{DownloadPlan, DownloadStart};
@@ -148,6 +149,10 @@ impl Ftp {
         }
         let begun = match self.session.begin_list(&path) {
             Err(Refusal::NotADirectory) if list.form != Form::Facts => return self.begin_list_of_one(path, list, turn),
+            // RFC 3659, section 7.2.1.
+            Err(Refusal::NotADirectory) => {
+                return turn.reply(501, format!("{}: MLSD lists folders; MLST tells of files.", subject(&path)));
+            }
             begun => begun,
         };
         self.begin(begun, Kind::List(list), path, turn);
@@ -271,8 +276,12 @@ impl Ftp {
     fn end_without_connection(&mut self, turn: &mut Turn) {
         // A listing of one file is no task of the session.
         let _ = self.session.abort(Refusal::Cut, turn.now);
+        let why = match self.port.stage() {
+            Stage::Failed(Failure::NoPort) => "The server has no room for a data connection; try again later.",
+            _ => "The data connection did not come; check firewalls, and EPSV, PASV or PORT.",
+        };
         self.end_transfer(Wish::Close);
-        turn.reply(425, "The data connection did not come; check firewalls, and EPSV, PASV or PORT.");
+        turn.reply(425, why);
     }
 
     fn await_open(&mut self) -> Result<bool, Refusal> {
@@ -298,8 +307,10 @@ impl Ftp {
     pub(super) fn abort_transfer(&mut self, turn: &mut Turn) {
         // What has ended in the session may still be on its way.
         let _ = self.session.abort(Refusal::Cancelled, turn.now);
-        self.end_transfer(Wish::Reset);
-        turn.reply(426, "Given up, as asked.");
+        let given_up = self.end_transfer(Wish::Reset);
+        // A listing on the control connection has begun its reply, and ends it.
+        let code = if let Doing::ListingStatus = given_up { REPLY_FOLDER_STATUS } else { 426 };
+        turn.reply(code, "Given up, as asked.");
         turn.reply(226, "ABOR is done.");
     }
 
