@@ -9,7 +9,7 @@ use crate::config::Timeouts;
 use crate::front::Front;
 use crate::front::survey::{Answer, Question};
 use crate::lane::{Budget, Buffer, Lane};
-use crate::limits::{FLUSH_BUDGET, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, TURN_BUDGET};
+use crate::limits::{FLUSH_BUDGET, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, OUTBOX_BYTES_HIGH, TURN_BUDGET};
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
@@ -397,9 +397,12 @@ impl Connection {
         [patience, self.wakes_at()].into_iter().flatten().min()
     }
 
-    /// When the session wants a turn by itself.
+    /// When the session wants a turn by itself. Where nobody reads what it has said, it says no more
+    /// and so cannot use one: the turn would come again and again, and the peer would never be late.
     fn wakes_at(&self) -> Option<Instant> {
-        [self.held_until, self.front.wakes_at()].into_iter().flatten().min()
+        let may_speak = self.lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH;
+        let own = self.front.wakes_at().filter(|_| may_speak);
+        [self.held_until, own].into_iter().flatten().min()
     }
 
     /// Whether a deadline that has passed means that the peer was too slow, rather than that

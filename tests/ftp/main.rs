@@ -10,6 +10,7 @@ mod downloads;
 mod hostile;
 mod listings;
 mod logins;
+mod resources;
 mod server_life;
 mod sessions;
 mod tls;

@@ -6,6 +6,7 @@ use crate::client::{Client, stream_to};
 use crate::common::{PASSWORD, Place, pattern};
 use crate::listening;
 use crate::tls::{Wire, config};
+use crate::uploads::{CUT, PART, size};
 use rustls::ClientConfig;
 use serde_json::json;
 use std::io::Write;
@@ -141,6 +142,37 @@ fn check_refused(scene: &Scene, client: &mut Client) {
         client.reply().expect(&[425, 426, 450, 521, 522, 534]);
     }
     scene.holds("file", b"old");
+}
+
+/// Else somebody at the client's address could plant bytes into what its owner goes on with.
+#[test]
+fn a_data_connection_that_is_refused_adds_nothing_to_an_interrupted_upload() {
+    let scene = scene(json!({"session_reuse": "required"}));
+    let content = pattern(1, PART + 10);
+    for version in [13, 12] {
+        let mut client = login(&scene, config(&[version], true));
+        let mut data = client.open("STOR file");
+        data.write(&content[..PART]);
+        scene.wait_for_part(PART as u64 - 64 * 1024);
+        data.reset();
+        client.reply().expect(&CUT);
+        let at = size(&mut client, "file");
+        let own = std::mem::replace(&mut client.tls, config(&[version], false));
+        for command in ["APPE file", "STOR file"] {
+            client.ask(&format!("REST {at}")).expect(&[350]);
+            let stream = stream_to(client.passive());
+            client.say(command);
+            client.reply().expect(&[150]);
+            let _wire = Wire::sealed_saying(&[b'x'; 1000], stream, &client.tls);
+            client.reply().expect(&[522]);
+            assert_eq!(size(&mut client, "file"), at, "TLS 1.{}", version - 10);
+        }
+        client.tls = own;
+        client.ask(&format!("REST {at}")).expect(&[350]);
+        client.put("STOR file", &content[at..]).expect(&[226]);
+        scene.holds("file", &content);
+        client.ask("DELE file").expect(&[250]);
+    }
 }
 
 #[test]
