@@ -218,6 +218,10 @@ impl Staged {
         if self.claim.is_superseded.get() {
             return Err(StoreError::Superseded);
         }
+        if !self.is_as_written() {
+            self.forget();
+            return Err(StoreError::Changed);
+        }
         let target = self.home.target(path)?;
         // If nothing may be replaced, the rename itself sees to it.
         let replaced = if replace { replace_check(&target.folder, &target.name, replace)? } else { None };
@@ -242,6 +246,12 @@ impl Staged {
         self.file.as_ref().expect("it is there until this is dropped")
     }
 
+    /// Whether the file has the size that was written: else somebody else was at it, and its bytes
+    /// are not those that came.
+    fn is_as_written(&self) -> bool {
+        meta_of(&**self.file()).is_ok_and(|meta| meta.size == self.length)
+    }
+
     /// Bytes written so far.
     pub fn length(&self) -> u64 {
         self.length
@@ -255,7 +265,7 @@ impl Drop for Staged {
             if self.is_committed {
                 return;
             }
-            if self.kept.is_some() {
+            if self.kept.is_some() && self.is_as_written() {
                 return self.leave();
             }
             if remove(&self.staging, &part_name(&self.id)) {
