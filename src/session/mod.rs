@@ -476,6 +476,11 @@ impl Session {
         Ok(fetched)
     }
 
+    /// Whether of the download only its end is left to be fetched.
+    pub fn is_fetched(&self) -> bool {
+        matches!(&self.state, State::Download(_, download) if download.is_fetched())
+    }
+
     // ---- Ending ---------------------------------------------------------------------------
 
     /// Ends the task or transfer under way because of `why`. An upload with a name is kept.

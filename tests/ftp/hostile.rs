@@ -580,6 +580,13 @@ fn numbers_that_are_no_sizes_promise_nothing() {
     }
     client.stores("file", b"x");
     scene.check_ledger();
+    // Nor more than any file has, where there is no quota: nobody else could promise anything then.
+    let scene = Scene::new();
+    let mut client = scene.login();
+    for size in ["9223372036854775808", "18446744073709551615"] {
+        client.ask(&format!("ALLO {size}")).expect(&[501]);
+    }
+    client.stores("file", b"x");
 }
 
 // ---- Connections (threats 19, 36, 38, 48, 50, 51) ------------------------------------------

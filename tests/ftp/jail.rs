@@ -10,7 +10,7 @@ use crate::common::random::Random;
 use crate::hostile::snapshot;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 // ---- Homes (threats 3 and 6) --------------------------------------------------------------
@@ -151,7 +151,8 @@ fn a_folder_that_flips_to_a_link_outside_lets_nothing_through() {
     for name in ["victim", "one", "two"] {
         fs::write(outside.join(name), b"OUTSIDE").expect("ours");
     }
-    let before = snapshot(&outside);
+    let marks = || ["", "victim", "one"].map(|name| outside.join(name).metadata().expect("there").ctime_nsec());
+    let before = (snapshot(&outside), marks());
     fs::create_dir(scene.home("real")).expect("ours");
     // By a handle, since the name may be that of the link just then.
     let inside = File::open(scene.home("real")).expect("ours");
@@ -189,13 +190,13 @@ fn a_folder_that_flips_to_a_link_outside_lets_nothing_through() {
         is_over.store(true, Ordering::Relaxed);
         result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
-    assert!(snapshot(&outside) == before);
+    assert!((snapshot(&outside), marks()) == before);
     assert!(happened > 100 && refused > 100, "no race: {happened} happened, {refused} refused");
     drop(client);
     scene.check_served();
 }
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "SIZE real/victim",
     "RETR real/victim",
     "RETR real/victim",
@@ -208,6 +209,7 @@ const COMMANDS: [&str; 12] = [
     "STOR real/victim",
     "APPE real/victim",
     "MFMT 20200101000000 real/victim",
+    "SITE CHMOD 640 real/victim",
 ];
 
 /// The code a command ends with. Nothing that lies outside comes back.

@@ -3,7 +3,7 @@
 
 use crate::Scene;
 use crate::client::{Client, stream_to};
-use crate::common::{PASSWORD, Place, pattern};
+use crate::common::{PASSWORD, Place, pattern, wait_until};
 use crate::listening;
 use crate::tls::{Wire, config};
 use crate::uploads::{CUT, PART, size};
@@ -173,6 +173,33 @@ fn a_data_connection_that_is_refused_adds_nothing_to_an_interrupted_upload() {
         scene.holds("file", &content);
         client.ask("DELE file").expect(&[250]);
     }
+}
+
+/// Small enough to wait in memory as a whole.
+#[test]
+fn a_download_of_which_nothing_was_sent_is_not_logged_as_done() {
+    let scene = scene(json!({"session_reuse": "required"}));
+    scene.write("file", &pattern(1, 20_000));
+    let mut client = login(&scene, config(&[13], true));
+    let own = std::mem::replace(&mut client.tls, config(&[13], false));
+    let stream = stream_to(client.passive());
+    client.say("RETR file");
+    client.reply().expect(&[150]);
+    let _ = Wire::sealed(stream, &client.tls);
+    client.reply().expect(&[522]);
+    client.tls = own;
+    let _silent = stream_to(client.passive());
+    client.say("RETR file");
+    client.reply().expect(&[150]);
+    client.ask("ABOR").expect(&[426]);
+    client.reply().expect(&[226]);
+    assert!(client.get("RETR file") == pattern(1, 20_000));
+    let results = || -> Vec<String> {
+        let log = scene.place.log("transactions.log");
+        log.lines().filter_map(|line| Some(line.split_once(" result=")?.1.to_string())).collect()
+    };
+    wait_until("all are logged", || results().len() == 3);
+    assert_eq!(results(), ["Cut", "Cancelled", "ok"]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub enum Command {
     Stor(Vec<u8>),
     Stou,
     Appe(Vec<u8>),
-    /// Bytes that will come.
+    /// Bytes that will come; fits an `i64`.
     Allo(u64),
     /// The first byte of the next transfer; fits an `i64`.
     Rest(u64),
