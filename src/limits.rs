@@ -160,6 +160,10 @@ pub const DATA_ACCEPTS_PER_TURN: usize = 8;
 pub const FTP_END_GRACE_SHARE: u32 = 16;
 /// Less is not waited for; the control connection is only looked at once more.
 pub const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
+/// At least this for an upload of [`RESUME_BYTES_MIN`] or more, however fast it came: a client that is
+/// killed has its data connection closed first as often as not, and on a busy machine it is some time
+/// until the kernel goes on to the other.
+pub const FTP_END_GRACE_LARGE: Duration = Duration::from_millis(20);
 /// At most this: nobody notices it, and even a busy machine has ended both connections by then.
 pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
 /// A data connection that does not come within this is not waited for any longer.

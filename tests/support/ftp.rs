@@ -6,7 +6,7 @@ use berth::config;
 use berth::front::ftp::Ftp;
 use berth::front::ftp::port::{Stage, Wish};
 use berth::lane::{Budget, Lane, Piece};
-use berth::limits::{INBOX_BYTES, TURN_BUDGET};
+use berth::limits::{FTP_END_GRACE_MAX, INBOX_BYTES, TURN_BUDGET};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
@@ -91,9 +91,22 @@ impl FtpPeer {
         }
     }
 
-    /// Ends the data; what that is answered with.
+    /// Ends the data, and stays; what that is answered with.
     pub fn end(&mut self, server: &mut Server) -> String {
+        let said = self.end_data(server);
+        server.advance(FTP_END_GRACE_MAX);
+        said + &self.replies(server)
+    }
+
+    /// Ends the data; what is answered at once.
+    pub fn end_data(&mut self, server: &mut Server) -> String {
         self.front.data_port().lane.eof = true;
+        self.replies(server)
+    }
+
+    /// Ends the control connection; what is still said.
+    pub fn hang_up(&mut self, server: &mut Server) -> String {
+        self.lane.eof = true;
         self.replies(server)
     }
 
