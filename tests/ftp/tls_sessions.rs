@@ -224,6 +224,24 @@ fn an_upload_that_ends_without_close_notify_is_not_stored() {
     scene.check_ledger();
 }
 
+/// What a client has to say is at its end as soon as a download begins.
+#[test]
+fn a_download_whose_client_closes_its_own_direction_without_close_notify_arrives_whole() {
+    let scene = scene(json!({}));
+    let content = pattern(1, 8 << 20);
+    scene.write("file", &content);
+    for version in [13, 12] {
+        let mut client = login(&scene, config(&[version], true));
+        for command in ["RETR file", "NLST"] {
+            let data = client.open(command);
+            data.wire.stream().shutdown(Shutdown::Write).expect("open");
+            let got = data.read_all();
+            assert!(got == if command == "NLST" { b"file\r\n".to_vec() } else { content.clone() }, "{command}");
+            client.reply().expect(&[226]);
+        }
+    }
+}
+
 #[test]
 fn an_upload_may_end_without_close_notify_where_the_configuration_says_so() {
     let scene = scene(json!({"close_notify": "optional"}));

@@ -266,10 +266,12 @@ impl Ftp {
         if !self.data.is_private {
             return Security::Plain;
         }
+        let is_upload = matches!(&self.doing, Doing::Transfer(transfer) if transfer.is_upload());
         Security::Sealed {
-            is_upload: matches!(&self.doing, Doing::Transfer(transfer) if transfer.is_upload()),
+            is_upload,
             needs_resumption: self.settings.requires_session_reuse,
-            needs_close_notify: self.settings.requires_close_notify,
+            // How a client ends that has nothing to send makes nothing less whole.
+            needs_close_notify: is_upload && self.settings.requires_close_notify,
         }
     }
 
