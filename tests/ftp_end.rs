@@ -22,9 +22,15 @@ fn end_after(server: &mut Server, count: usize, took: Duration) -> FtpPeer {
 
 #[test]
 fn a_client_that_is_gone_a_moment_after_its_data_is_not_believed_however_fast_it_was() {
-    for (count, took_ms, gone_after_ms) in
-        [(LARGE, 0, 0), (LARGE, 0, 19), (4 * LARGE, 16, 19), (4 * LARGE, 640, 39), (1000, 640, 39), (LARGE, 99_999, 49)]
-    {
+    let of_grace = |milliseconds: u64| (Duration::from_millis(milliseconds) * FTP_END_GRACE_SHARE).as_millis() as u64;
+    for (count, took_ms, gone_after_ms) in [
+        (LARGE, 0, 0),
+        (LARGE, 0, 19),
+        (4 * LARGE, 16, 19),
+        (4 * LARGE, of_grace(30), 29),
+        (1000, of_grace(30), 29),
+        (LARGE, 99_999, 49),
+    ] {
         let mut server = Server::new();
         write(&server.at("file"), b"old");
         let mut peer = end_after(&mut server, count, Duration::from_millis(took_ms));
@@ -43,7 +49,7 @@ fn a_client_that_is_gone_a_moment_after_its_data_is_not_believed_however_fast_it
 fn a_client_that_stays_is_believed_in_time() {
     for (count, took_ms, grace) in [
         (LARGE, 0, FTP_END_GRACE_LARGE),
-        (LARGE, 640, Duration::from_millis(640) / FTP_END_GRACE_SHARE),
+        (LARGE, 30 * u64::from(FTP_END_GRACE_SHARE), Duration::from_millis(30)),
         (LARGE, 99_999, FTP_END_GRACE_MAX),
         (1000, 99_999, FTP_END_GRACE_MAX),
     ] {
