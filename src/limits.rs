@@ -58,7 +58,7 @@ pub const OUTBOX_BYTES_HIGH: usize = 64 * 1024;
 /// What one turn may move and hash: one piece. At 1.7 GB/s of SHA-256 this is 0.15 ms, so that
 /// eight greedy transfers delay a small command by little more than 1 ms.
 pub const TURN_BUDGET: u64 = PIECE_BYTES as u64;
-/// How often one turn of a session with a second socket may fill, step and flush, while hardly
+/// How often one turn of a session with a second socket may fill, step and send there, while hardly
 /// anything moves: from its connection to its end, a small file takes this many.
 pub const ROUNDS_PER_TURN: usize = 5;
 /// What one turn may send when nothing else is under way. A range of a file costs the loop a tenth
@@ -176,6 +176,10 @@ pub const DATA_ACCEPTS_PER_TURN: usize = 8;
 pub const FTP_END_GRACE_SHARE: u32 = 64;
 /// Less is not waited for; the control connection is only looked at once more.
 pub const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
+/// At least this for an upload of [`RESUME_BYTES_MIN`] or more, however fast it came: a client that is
+/// killed has its data connection closed first as often as not, and on a busy machine it is some time
+/// until the kernel goes on to the other.
+pub const FTP_END_GRACE_LARGE: Duration = Duration::from_millis(20);
 /// At most this: nobody notices it, and even a busy machine has ended both connections by then.
 pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
 /// A data connection that does not come within this is not waited for any longer, …

@@ -4,7 +4,10 @@
 mod support;
 
 use berth::digest::Digest;
-use berth::limits::{DIGEST_SETTLE, LOGIN_DELAY_FIRST, PARTIAL_EXPIRY_DEFAULT, RECOUNT_AFTER, RESUME_BYTES_MIN};
+use berth::limits::{
+    DATA_CONNECTION_TIMEOUT_DEFAULT, DIGEST_SETTLE, LOGIN_DELAY_FIRST, PARTIAL_EXPIRY_DEFAULT, RECOUNT_AFTER,
+    RESUME_BYTES_MIN,
+};
 use berth::scram::{Binding, ClientExchange};
 use berth::session::Phase;
 use berth::store::clock::WallClock;
@@ -15,6 +18,7 @@ use berth::wire::{ErrorCode, Reply, Request};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
+use support::ftp::FtpPeer;
 use support::*;
 
 const ID: UploadId = UploadId([7; 16]);
@@ -280,4 +284,134 @@ fn the_answer_to_a_wrong_password_comes_neither_sooner_nor_later() {
         assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::LoginFailed), "{jump_s}");
         assert_eq!(peer.front.session().phase(), Phase::Login);
     }
+}
+
+// ---- FTP ----------------------------------------------------------------------------------
+
+/// Begins to store `whole` by FTP, and is aborted where it is just worth keeping.
+fn interrupt_ftp(peer: &mut FtpPeer, server: &mut Server, whole: &[u8]) {
+    assert!(peer.begin(server, "STOR file").starts_with("150 "));
+    assert_eq!(peer.connect(server), "");
+    peer.send(server, &whole[..KEPT]);
+    assert!(peer.ask(server, "ABOR").starts_with("426 "));
+}
+
+/// Goes on with it at `at`; the last reply.
+fn resume_ftp(peer: &mut FtpPeer, server: &mut Server, at: usize, whole: &[u8]) -> String {
+    assert!(peer.ask(server, &format!("REST {at}")).starts_with("350 "));
+    peer.put(server, "STOR file", &whole[at..])
+}
+
+#[test]
+fn what_ftp_holds_of_an_upload_survives_a_clock_that_jumps_a_day_forward_or_back() {
+    for jump_s in [DAY_S, -DAY_S] {
+        for is_restarted in [false, true] {
+            let whole = content(8, 2 * MIB);
+            let mut server = Server::new();
+            let mut peer = FtpPeer::log_in(&mut server);
+            interrupt_ftp(&mut peer, &mut server, &whole);
+            server.set_clock(jump_s);
+            if is_restarted {
+                server.restart();
+                peer = FtpPeer::log_in(&mut server);
+            }
+            assert_eq!(peer.ask(&mut server, "SIZE file"), format!("213 {KEPT}\r\n"), "{jump_s}");
+            let reply = resume_ftp(&mut peer, &mut server, KEPT, &whole);
+            assert!(reply.starts_with("226 "), "{jump_s}: {reply}");
+            assert!(std::fs::read(server.at("file")).expect("stored") == whole);
+            assert!(server.is_staging_empty());
+            assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+        }
+    }
+}
+
+#[test]
+fn what_ftp_holds_of_an_upload_expires_for_a_session_that_was_there_all_the_time() {
+    let whole = content(9, 2 * MIB);
+    let mut server = Server::with_quota(2 * MIB as u64);
+    let mut peer = FtpPeer::log_in(&mut server);
+    interrupt_ftp(&mut peer, &mut server, &whole);
+    server.set_clock(seconds(PARTIAL_EXPIRY_DEFAULT) - 60);
+    assert_eq!(peer.ask(&mut server, "SIZE file"), format!("213 {KEPT}\r\n"));
+    server.set_clock(61);
+    for command in ["SIZE file", "MDTM file", "MLST file"] {
+        assert!(peer.ask(&mut server, command).starts_with("550 "), "{command}");
+    }
+    let reply = resume_ftp(&mut peer, &mut server, KEPT, &whole);
+    assert!(reply.starts_with("554 "), "a hole is made for nobody: {reply}");
+    let reply = peer.put(&mut server, "APPE file", b"new");
+    assert!(reply.starts_with("226 "), "{reply}");
+    assert_eq!(std::fs::read(server.at("file")).expect("stored"), b"new");
+    // Its room is there again.
+    let reply = peer.put(&mut server, "STOR other", &whole[4..]);
+    assert!(reply.starts_with("226 "), "{reply}");
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+}
+
+#[test]
+fn an_upload_that_runs_over_ftp_never_expires_and_ends_however_far_the_clock_jumps() {
+    let whole = content(10, 2 * MIB);
+    for jump_s in [365 * DAY_S, -365 * DAY_S] {
+        let mut server = Server::new();
+        let (mut peer, mut other) = (FtpPeer::log_in(&mut server), FtpPeer::log_in(&mut server));
+        peer.begin(&mut server, "STOR file");
+        peer.connect(&mut server);
+        peer.send(&mut server, &whole[..KEPT]);
+        server.set_clock(jump_s);
+        assert!(other.put(&mut server, "STOR other", b"x").starts_with("226 "));
+        assert_eq!(other.ask(&mut server, "SIZE file"), format!("213 {KEPT}\r\n"), "{jump_s}");
+        peer.send(&mut server, &whole[KEPT..]);
+        // The moment in which the client must still be there is none of the clock on the wall.
+        assert!(peer.end(&mut server).starts_with("226 "), "{jump_s}");
+        assert!(std::fs::read(server.at("file")).expect("stored") == whole);
+        assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+    }
+}
+
+#[test]
+fn a_data_connection_is_waited_for_neither_longer_nor_less() {
+    for jump_s in [DAY_S, -DAY_S] {
+        for command in ["RETR file", "STOR new", "LIST"] {
+            let mut server = Server::new();
+            write(&server.at("file"), b"content");
+            let mut peer = FtpPeer::log_in(&mut server);
+            assert!(peer.begin(&mut server, command).starts_with("150 "), "{command}");
+            server.set_clock(jump_s);
+            assert_eq!(peer.front.wakes_at(), Some(server.now + DATA_CONNECTION_TIMEOUT_DEFAULT));
+            server.advance(DATA_CONNECTION_TIMEOUT_DEFAULT - Duration::from_millis(1));
+            assert_eq!(peer.replies(&mut server), "", "{command}");
+            server.advance(Duration::from_millis(1));
+            assert!(peer.replies(&mut server).starts_with("425 "), "{command}");
+            assert_eq!(peer.get(&mut server, "RETR file"), b"content");
+        }
+    }
+}
+
+#[test]
+fn times_are_told_as_files_have_them_whatever_the_clock_shows() {
+    let mut server = Server::new();
+    write(&server.at("file"), b"content");
+    let mut peer = FtpPeer::log_in(&mut server);
+    let told = |peer: &mut FtpPeer, server: &mut Server| {
+        [
+            peer.ask(server, "MDTM file").into_bytes(),
+            peer.ask(server, "MLST file").into_bytes(),
+            peer.get(server, "MLSD"),
+        ]
+    };
+    let list = |peer: &mut FtpPeer, server: &mut Server| {
+        String::from_utf8(peer.get(server, "LIST")).expect("UTF-8").split_whitespace().nth(7).map(str::to_string)
+    };
+    let before = told(&mut peer, &mut server);
+    let hour = list(&mut peer, &mut server).expect("a line");
+    assert!(hour.contains(':'), "{hour}");
+    for (jump_s, is_recent) in [(DAY_S, true), (-DAY_S, true), (-DAY_S, false), (400 * DAY_S, false)] {
+        server.set_clock(jump_s);
+        assert_eq!(told(&mut peer, &mut server), before);
+        // A file of tomorrow, or of long ago, is listed with its year, as ls does.
+        let column = list(&mut peer, &mut server).expect("a line");
+        assert_eq!(column.contains(':'), is_recent, "{column}");
+    }
+    assert!(peer.ask(&mut server, "MFMT 20200102030405 file").starts_with("213 "));
+    assert_eq!(peer.ask(&mut server, "MDTM file"), "213 20200102030405\r\n");
 }

@@ -11,19 +11,11 @@ use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use common::peer::{Incoming, Peer, put};
 use common::{Place, Server, disk_usage, pattern, target, wait_until};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-
-/// From now on no file of `server` grows beyond `bytes`.
-fn limit_files(server: &Server, bytes: Option<u64>) {
-    let pid = Pid::from_raw(server.program.pid().cast_signed());
-    let limit = Rlimit { current: bytes, maximum: None };
-    prlimit(pid, Resource::Fsize, limit).expect("a server of ours without a limit so far");
-}
 
 /// Begins to put `content` and sends it until the server has enough of it; its refusal. The
 /// session goes on.
@@ -73,7 +65,7 @@ fn a_disk_that_fills_up_amid_an_upload_leaves_the_old_file_and_the_session_goes_
         let (old, new) = (pattern(1, 300_000), pattern(2, 900_000));
         let mut peer = Peer::login(server.address, "ann");
         expect_stored(&peer.put("/file", &old, PutMode::Create));
-        limit_files(&server, Some(500_000));
+        server.program.limit_files(Some(500_000));
         for size in [Some(new.len() as u64), None] {
             assert_eq!(refused_amid(&mut peer, "/file", size, &new), ErrorCode::DiskFull, "{sync}");
             assert!(fs::read(place.home("ann", "file")).expect("there") == old, "{sync}");
@@ -81,7 +73,7 @@ fn a_disk_that_fills_up_amid_an_upload_leaves_the_old_file_and_the_session_goes_
             assert!(is_staging_empty(&place), "{sync}");
         }
         expect_stored(&peer.put("/small", &old, PutMode::Create));
-        limit_files(&server, None);
+        server.program.limit_files(None);
         expect_stored(&peer.put("/file", &new, PutMode::Replace));
         assert!(fs::read(place.home("ann", "file")).expect("there") == new, "{sync}");
         check_quota(&mut peer, &place.home("ann", ""));
@@ -111,12 +103,12 @@ fn an_upload_that_met_a_full_disk_exits_with_6_and_goes_on_once_there_is_room() 
     let server = place.serve();
     let content = pattern(1, 4 << 20);
     fs::write(place.here("file"), &content).expect("writable");
-    limit_files(&server, Some(2 << 20));
+    server.program.limit_files(Some(2 << 20));
     let berth = || place.run(place.berth(&[&server.target("ann"), "put", "file"]));
     let ended = berth().expect_code(6);
     assert!(ended.stderr.contains("the server's disk is full"), "{ended:?}");
     assert!(!place.home("ann", "file").exists());
-    limit_files(&server, None);
+    server.program.limit_files(None);
     let ended = berth().expect_code(0);
     assert!(ended.stderr.contains("resuming at 2M"), "{ended:?}");
     assert!(fs::read(place.home("ann", "file")).expect("stored") == content);
@@ -241,11 +233,11 @@ fn a_log_disk_that_has_room_again_is_told_which_lines_are_missing() {
         asked
     };
     ask(10);
-    limit_files(&server, Some(4096));
+    server.program.limit_files(Some(4096));
     ask(100);
     wait_until("it complains", || server.program.stderr().contains("access.log: "));
     assert_eq!(fs::metadata(place.path("logs/access.log")).expect("there").len(), 4096);
-    limit_files(&server, None);
+    server.program.limit_files(None);
     let asked = ask(5);
     wait_until("it tells", || server.program.stderr().contains("access.log: goes on; "));
     drop(peer);

@@ -544,6 +544,32 @@ fn who_does_not_log_in_is_closed_at_the_deadline_whatever_it_sends() {
     check_served(&mut server);
 }
 
+/// The answer to its wrong proof is due, but there is no room for it: that must not keep it alive.
+#[test]
+fn a_stranger_who_reads_none_of_its_answers_is_closed_at_the_deadline_and_spins_nothing() {
+    let place = Place::with(json!({"timeouts": {"login": 3}}));
+    place.add("ann", &[]);
+    let mut server = place.serve();
+    // The third failure of an address is answered after a second.
+    let mut others = [Peer::connect(server.address), Peer::connect(server.address)];
+    others.iter_mut().for_each(|peer| peer.guess("ann"));
+    let failures = || place.log("access.log").matches("result=LoginFailed").count();
+    wait_until("they have failed", || failures() == 2);
+    let mut peer = Peer::connect(server.address);
+    peer.guess("ann");
+    let mut ping = Vec::new();
+    frame::put_bytes(&mut ping, FrameType::Ping, 0, &[0; 64]);
+    let pings = ping.repeat(1000);
+    peer.stream.set_write_timeout(Some(Duration::from_millis(100))).expect("a positive time");
+    while peer.stream.write_all(&pings).is_ok() {}
+    wait_until("all have failed", || failures() == 3);
+    let (began, used) = (Instant::now(), server.program.ticks());
+    wait_until("it is told off", || place.log("access.log").matches("verb=close result=Timeout").count() == 3);
+    wait_until("its time is over", || began.elapsed() > Duration::from_secs(3));
+    assert!(server.program.ticks() - used < 15, "{} ticks", server.program.ticks() - used);
+    check_served(&mut server);
+}
+
 // ---- Resources ----------------------------------------------------------------------------
 
 #[test]

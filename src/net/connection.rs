@@ -9,7 +9,9 @@ use crate::config::Timeouts;
 use crate::front::Front;
 use crate::front::survey::{Answer, Question};
 use crate::lane::{Budget, Buffer, Lane};
-use crate::limits::{FLUSH_BUDGET_MIN, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, ROUNDS_PER_TURN, TURN_BUDGET};
+use crate::limits::{
+    FLUSH_BUDGET_MIN, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, OUTBOX_BYTES_HIGH, ROUNDS_PER_TURN, TURN_BUDGET,
+};
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
@@ -36,8 +38,6 @@ pub struct Connection {
     front: Front,
     /// The second socket of protocols that have one.
     data: Option<Box<DataSocket>>,
-    /// What it has moved this turn.
-    data_bytes: usize,
     address: IpAddr,
     is_readable: bool,
     is_writable: bool,
@@ -68,7 +68,6 @@ impl Connection {
             lane: Lane::default(),
             front,
             data: None,
-            data_bytes: 0,
             address,
             is_readable: false,
             is_writable: true,
@@ -107,46 +106,25 @@ impl Connection {
 
     /// One bounded turn, which sends at most about `flush_budget` bytes.
     pub fn turn(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> Turn {
-        let mut budget = Budget::new(TURN_BUDGET);
-        self.data_bytes = 0;
-        for _ in 0..ROUNDS_PER_TURN {
-            match self.run(service, &mut budget, flush_budget, now) {
-                // A small file that goes out with its end and the reply wakes its peer once.
-                Ok(Turn::Again) if self.has_just_begun(&budget) => {}
-                Ok(turn) => return turn,
-                Err(error) => {
-                    // Reset by the peer, or its TLS is broken: nobody is left to be told.
-                    log::debug!("a connection from {} ended: {error}", self.address);
-                    self.front.hang_up(now);
-                    return Turn::Close;
-                }
+        match self.run(service, flush_budget, now) {
+            Ok(turn) => turn,
+            Err(error) => {
+                // Reset by the peer, or its TLS is broken: nobody is left to be told.
+                log::debug!("a connection from {} ended: {error}", self.address);
+                self.front.hang_up(now);
+                Turn::Close
             }
         }
-        Turn::Again
     }
 
-    /// Whether hardly anything has moved yet over a second socket.
-    fn has_just_begun(&self, budget: &Budget) -> bool {
-        self.data.is_some() && self.data_bytes < FLUSH_BUDGET_MIN && !budget.is_spent()
-    }
-
-    fn run(
-        &mut self,
-        service: &mut Service,
-        budget: &mut Budget,
-        flush_budget: usize,
-        now: Instant,
-    ) -> io::Result<Turn> {
+    fn run(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> io::Result<Turn> {
         self.held_until = None;
         self.account = self.account.take().or_else(|| self.front.traffic().cloned());
-        // The control connection first: an upload whose peer is gone is not whole.
-        let filled = self.fill(service, now)? | self.fill_data(service, now);
-        self.introduce(now)?;
-        let stepped = self.step(service, budget, now) | self.see_to_wish();
-        let flushed =
-            self.flush(service, flush_budget, now)? | self.flush_data(service, flush_budget, now) | self.seal()?;
+        let mut budget = Budget::new(TURN_BUDGET);
+        let worked = self.work(service, &mut budget, flush_budget, now)?;
+        let flushed = self.flush(service, flush_budget, now)? | self.seal()?;
         // Work counts too: checking a long prefix, the server itself is what the peer waits for.
-        if filled || stepped || flushed {
+        if worked || flushed {
             self.last_moved = now;
         }
         if self.front.requests() != self.requests || self.front.phase() != Phase::Idle {
@@ -156,11 +134,38 @@ impl Connection {
         if self.front.is_closing() {
             return Ok(self.close_gently(flushed, now));
         }
-        if (filled || stepped || flushed) && !self.is_answered(service, budget, now)? {
+        if (worked || flushed) && !self.is_answered(service, &mut budget, now)? {
             return Ok(Turn::Again);
         }
         self.rest();
         Ok(Turn::Sleep)
+    }
+
+    /// Fills, steps, and sends over the second socket; again while hardly anything moves there: a
+    /// small file that goes out with its end and all its replies wakes its peer once.
+    fn work(
+        &mut self,
+        service: &mut Service,
+        budget: &mut Budget,
+        flush_budget: usize,
+        now: Instant,
+    ) -> io::Result<bool> {
+        let (mut has_worked, mut data_bytes) = (false, 0);
+        for _ in 0..ROUNDS_PER_TURN {
+            // The control connection first: an upload whose peer is gone is not whole.
+            let filled = self.fill(service, now)?;
+            let received = self.fill_data(service, now);
+            self.introduce(now)?;
+            let stepped = self.step(service, budget, now) | self.see_to_wish();
+            let sent = self.flush_data(service, flush_budget, now);
+            data_bytes += received + sent;
+            let works = filled || received > 0 || stepped || sent > 0;
+            has_worked |= works;
+            if !works || self.data.is_none() || data_bytes >= FLUSH_BUDGET_MIN || budget.is_spent() {
+                break;
+            }
+        }
+        Ok(has_worked)
     }
 
     /// Tells the front-end what kind of connection this is before it sees the first byte.
@@ -252,21 +257,21 @@ impl Connection {
 
     // ---- The second socket ----------------------------------------------------------------
 
-    fn fill_data(&mut self, service: &Service, now: Instant) -> bool {
-        let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) else { return false };
+    /// How many bytes came, or 1 for anything else.
+    fn fill_data(&mut self, service: &Service, now: Instant) -> usize {
+        let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) else { return 0 };
         let rule = Rule::up(&service.policy.rates, self.account.as_deref());
         match self.throttle.up.allowance(rule, now) {
             Ok(allowance) => {
                 let count = data.fill(port, allowance);
-                self.data_bytes += count;
                 self.throttle.up.pay(rule, count, now);
                 // Whoever is gone ends both, and the event of the other may not have come yet.
                 self.is_readable |= count > 0 && port.lane.eof;
-                count > 0
+                count
             }
             Err(at) => {
                 self.held_until = sooner(self.held_until, at);
-                false
+                0
             }
         }
     }
@@ -278,8 +283,9 @@ impl Connection {
         }
     }
 
-    fn flush_data(&mut self, service: &Service, budget: usize, now: Instant) -> bool {
-        let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) else { return false };
+    /// How many bytes went, or 1 for anything else.
+    fn flush_data(&mut self, service: &Service, budget: usize, now: Instant) -> usize {
+        let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) else { return 0 };
         let rule = Rule::down(&service.policy.rates, self.account.as_deref());
         let allowance = match self.throttle.down.allowance(rule, now) {
             Ok(allowance) => allowance.min(budget),
@@ -290,9 +296,8 @@ impl Connection {
             }
         };
         let count = data.flush(port, allowance);
-        self.data_bytes += count;
         self.throttle.down.pay(rule, count, now);
-        count > 0
+        count
     }
 
     /// Begins TLS where the peer asked for it, once it has been told so. What came in the clear
@@ -420,9 +425,12 @@ impl Connection {
         [patience, self.wakes_at()].into_iter().flatten().min()
     }
 
-    /// When the session wants a turn by itself.
+    /// When the session wants a turn by itself. Where nobody reads what it has said, it says no more
+    /// and so cannot use one: the turn would come again and again, and the peer would never be late.
     fn wakes_at(&self) -> Option<Instant> {
-        [self.held_until, self.front.wakes_at()].into_iter().flatten().min()
+        let may_speak = self.lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH;
+        let own = self.front.wakes_at().filter(|_| may_speak);
+        [self.held_until, own].into_iter().flatten().min()
     }
 
     /// Whether a deadline that has passed means that the peer was too slow, rather than that

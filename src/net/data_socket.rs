@@ -1,9 +1,10 @@
 //! The second socket of a session: it listens or connects, is checked to be the peer's, and then
 //! carries bytes between the kernel and the front-end's [`DataPort`].
 
+use super::listeners::is_of_one_connection;
 use super::transport::{Moved, Secrecy, Transport};
 use crate::front::ftp::port::{DataPort, Failure, Security, Stage, Wish};
-use crate::lane::Buffer;
+use crate::lane::{Buffer, Lane};
 use crate::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INBOX_BYTES, INBOX_BYTES_FIRST};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -219,7 +220,14 @@ impl DataSocket {
                 }
                 Ok((_, from)) => log::warn!("a data connection of {} from {from} was refused", self.peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
-                Err(error) => log::debug!("a data connection of {} failed: {error}", self.peer),
+                Err(error) if is_of_one_connection(&error) => {
+                    log::debug!("a data connection of {} failed: {error}", self.peer);
+                }
+                // No descriptor, or no memory: it would be tried again at once, and for ever.
+                Err(error) => {
+                    log::warn!("cannot accept a data connection of {}: {error}", self.peer);
+                    return Err(Failure::NoPort);
+                }
             }
         }
         Ok(1)
@@ -256,6 +264,8 @@ impl DataSocket {
             Ok(moved) => moved,
         };
         if *needs_resumption && transport.is_resumed() == Some(false) {
+            // What came with the end of its handshake is as foreign as the rest.
+            port.lane = Lane::default();
             return Err(Failure::NotResumed);
         }
         self.is_busy |= port.lane.inbox.filled().len() >= INBOX_BYTES_FIRST;

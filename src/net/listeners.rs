@@ -110,7 +110,7 @@ impl Listener {
 }
 
 /// Errors that belong to the connection that was about to be accepted (accept(2)).
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted

@@ -280,7 +280,8 @@ fn flush_sealed(sealed: &mut Sealed, socket: &mut Socket, outbox: &mut Outbox, a
     let mut sent = 0;
     while sealed.flush(socket)? {
         let taken = match outbox.front() {
-            Some(Piece::Bytes(bytes)) if sent < allowance => {
+            // Before TLS is agreed on it would only be kept elsewhere, where nobody sees that it waits.
+            Some(Piece::Bytes(bytes)) if sent < allowance && !sealed.is_handshaking() => {
                 sealed.seal(&bytes[..bytes.len().min(allowance - sent)])?
             }
             // Nobody puts ranges here, because an encrypted connection says that it sends none.

@@ -205,6 +205,11 @@ impl Download {
         self.plan.hash && self.known.is_none()
     }
 
+    /// Whether only the end is left to be fetched.
+    pub fn is_fetched(&self) -> bool {
+        self.next == self.meta.size
+    }
+
     /// Bytes fetched so far, the skipped ones not counted.
     pub fn fetched_bytes(&self) -> u64 {
         self.next.saturating_sub(self.offset)

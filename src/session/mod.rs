@@ -279,6 +279,11 @@ impl Session {
         kept
     }
 
+    /// Whether there is an upload of this name that nobody is sending.
+    pub fn is_interrupted(&self, id: &UploadId) -> bool {
+        self.state.member().is_some_and(|Member { home, .. }| home.is_interrupted(id))
+    }
+
     /// Drops an interrupted upload.
     pub fn drop_kept(&self, id: &UploadId) -> Result<(), Refusal> {
         let dropped = self.member(Verb::DropKept)?.home.drop_kept(id).map_err(Refusal::from);

@@ -171,4 +171,9 @@ impl Session {
         }
         Ok(fetched)
     }
+
+    /// Whether of the download only its end is left to be fetched.
+    pub fn is_fetched(&self) -> bool {
+        matches!(&self.state, State::Download(_, download) if download.is_fetched())
+    }
 }

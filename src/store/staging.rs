@@ -221,6 +221,10 @@ impl Staged {
         accepts: impl FnOnce(Option<&Meta>) -> bool,
     ) -> Result<File, StoreError> {
         self.check_claim()?;
+        if !self.is_as_written() {
+            self.forget();
+            return Err(StoreError::Changed);
+        }
         let target = self.home.target(path)?;
         // If nothing may be replaced, the rename itself sees to it.
         let replaced = if replace { replace_check(&target.folder, &target.name, replace)? } else { None };
@@ -245,6 +249,12 @@ impl Staged {
         self.file.as_ref().expect("it is there until this is dropped")
     }
 
+    /// Whether the file has the size that was written: else somebody else was at it, and its bytes
+    /// are not those that came.
+    fn is_as_written(&self) -> bool {
+        meta_of(&**self.file()).is_ok_and(|meta| meta.size == self.bytes_on_disk())
+    }
+
     /// Bytes written so far, those that [`Staged::cut`] takes off not counted.
     pub fn length(&self) -> u64 {
         self.length
@@ -262,7 +272,7 @@ impl Drop for Staged {
             if self.is_committed {
                 return;
             }
-            if self.kept.is_some() {
+            if self.kept.is_some() && self.is_as_written() {
                 return self.leave();
             }
             if remove(&self.staging, &part_name(&self.id)) {

@@ -100,6 +100,17 @@ impl Program {
         prlimit(Pid::from_raw(self.pid().cast_signed()), Resource::Nofile, limit).expect("our child");
     }
 
+    /// From now on none of its files grows beyond `bytes`.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Pid::from_raw(self.pid().cast_signed()), Resource::Fsize, limit).expect("ours, without a limit so far");
+    }
+
+    /// Descriptors it has now.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid(), signal);
     }

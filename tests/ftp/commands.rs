@@ -111,6 +111,9 @@ fn a_rename_is_over_when_another_command_comes_between() {
     let mut client = scene.login();
     check(&mut client, &[("RNFR file", &[350]), ("NOOP", &[200]), ("RNTO new", &[503])]);
     check(&mut client, &[("RNFR file", &[350]), ("DELE folder/inner", &[250]), ("RNTO new", &[503])]);
+    for wrong in ["XYZZY", "LANG", "RNTO", "MODE X", &"x".repeat(10_000)] {
+        check(&mut client, &[("RNFR file", &[350]), (wrong, &[500, 501, 502, 504]), ("RNTO new", &[503])]);
+    }
     check(&mut client, &[("RNFR none", &[550]), ("RNFR file", &[350]), ("RNFR folder", &[350]), ("RNTO new", &[250])]);
     assert!(scene.exists("file") && scene.home("new").is_dir());
 }
@@ -266,6 +269,28 @@ fn status_is_told_with_and_without_a_path() {
     let file = client.ask("STAT file").expect(&[211, 212, 213]);
     assert!(file.inner().iter().any(|line| line.contains(" 10 ") && line.ends_with("file")), "{file:?}");
     client.ask("STAT none").expect(&[450, 550]);
+}
+
+/// Whatever comes behind it, and however soon, a reply of several lines ends as it began.
+#[test]
+fn a_listing_by_stat_that_is_aborted_or_overtaken_is_still_one_reply() {
+    let scene = scene();
+    for number in 0..3000 {
+        scene.write(&format!("many/{number}"), b"");
+    }
+    let mut client = scene.login();
+    for folder in ["folder", "many"] {
+        client.send(format!("STAT {folder}\r\nABOR\r\nNOOP\r\n").as_bytes());
+        client.reply().expect(&[212]);
+        client.reply().expect(&[225, 226]);
+        client.reply().expect(&[200]);
+        client.send(format!("STAT {folder}\r\nSTAT\r\nNOOP\r\n").as_bytes());
+        let listed = client.reply().expect(&[212]).inner().len();
+        assert_eq!(listed, if folder == "many" { 3000 } else { 1 });
+        client.reply().expect(&[211]);
+        client.reply().expect(&[200]);
+    }
+    assert_eq!(client.ask("STAT many").expect(&[212]).inner().len(), 3000);
 }
 
 #[test]

@@ -107,7 +107,9 @@ fn a_folder_a_file_and_a_pattern_can_be_listed() {
 fn what_is_not_there_is_not_listed() {
     let scene = scene();
     let mut client = scene.login();
-    for command in ["LIST none", "NLST none", "MLSD none", "MLSD b.txt", "LIST folder/none"] {
+    // RFC 3659, section 7.2.1.
+    client.try_open("MLSD b.txt").err().expect("no folder").expect(&[501]);
+    for command in ["LIST none", "NLST none", "MLSD none", "MLSD b.txt/x", "LIST folder/none"] {
         client.try_open(command).err().unwrap_or_else(|| panic!("{command} began")).expect(&[450, 501, 550]);
     }
     for command in ["NLST *.none", "LIST *.none"] {

@@ -20,8 +20,14 @@ pub(crate) enum Wire {
 impl Wire {
     /// Encrypts a connection.
     pub(crate) fn sealed(stream: TcpStream, tls: &Arc<ClientConfig>) -> io::Result<Self> {
+        Self::sealed_saying(b"", stream, tls)
+    }
+
+    /// The same, and `first` is sent in one go with the end of the handshake.
+    pub(crate) fn sealed_saying(first: &[u8], stream: TcpStream, tls: &Arc<ClientConfig>) -> io::Result<Self> {
         let name = ServerName::try_from("berth").expect("a name");
-        let connection = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+        let mut connection = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+        connection.writer().write_all(first)?;
         let mut stream = StreamOwned::new(connection, stream);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;

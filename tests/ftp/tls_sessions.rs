@@ -3,9 +3,10 @@
 
 use crate::Scene;
 use crate::client::{Client, stream_to};
-use crate::common::{PASSWORD, Place, pattern};
+use crate::common::{PASSWORD, Place, pattern, wait_until};
 use crate::listening;
 use crate::tls::{Wire, config};
+use crate::uploads::{CUT, PART, size};
 use rustls::ClientConfig;
 use serde_json::json;
 use std::io::Write;
@@ -143,6 +144,64 @@ fn check_refused(scene: &Scene, client: &mut Client) {
     scene.holds("file", b"old");
 }
 
+/// Else somebody at the client's address could plant bytes into what its owner goes on with.
+#[test]
+fn a_data_connection_that_is_refused_adds_nothing_to_an_interrupted_upload() {
+    let scene = scene(json!({"session_reuse": "required"}));
+    let content = pattern(1, PART + 10);
+    for version in [13, 12] {
+        let mut client = login(&scene, config(&[version], true));
+        let mut data = client.open("STOR file");
+        data.write(&content[..PART]);
+        scene.wait_for_part(PART as u64 - 64 * 1024);
+        data.reset();
+        client.reply().expect(&CUT);
+        let at = size(&mut client, "file");
+        let own = std::mem::replace(&mut client.tls, config(&[version], false));
+        for command in ["APPE file", "STOR file"] {
+            client.ask(&format!("REST {at}")).expect(&[350]);
+            let stream = stream_to(client.passive());
+            client.say(command);
+            client.reply().expect(&[150]);
+            let _wire = Wire::sealed_saying(&[b'x'; 1000], stream, &client.tls);
+            client.reply().expect(&[522]);
+            assert_eq!(size(&mut client, "file"), at, "TLS 1.{}", version - 10);
+        }
+        client.tls = own;
+        client.ask(&format!("REST {at}")).expect(&[350]);
+        client.put("STOR file", &content[at..]).expect(&[226]);
+        scene.holds("file", &content);
+        client.ask("DELE file").expect(&[250]);
+    }
+}
+
+/// Small enough to wait in memory as a whole.
+#[test]
+fn a_download_of_which_nothing_was_sent_is_not_logged_as_done() {
+    let scene = scene(json!({"session_reuse": "required"}));
+    scene.write("file", &pattern(1, 20_000));
+    let mut client = login(&scene, config(&[13], true));
+    let own = std::mem::replace(&mut client.tls, config(&[13], false));
+    let stream = stream_to(client.passive());
+    client.say("RETR file");
+    client.reply().expect(&[150]);
+    let _ = Wire::sealed(stream, &client.tls);
+    client.reply().expect(&[522]);
+    client.tls = own;
+    let _silent = stream_to(client.passive());
+    client.say("RETR file");
+    client.reply().expect(&[150]);
+    client.ask("ABOR").expect(&[426]);
+    client.reply().expect(&[226]);
+    assert!(client.get("RETR file") == pattern(1, 20_000));
+    let results = || -> Vec<String> {
+        let log = scene.place.log("transactions.log");
+        log.lines().filter_map(|line| Some(line.split_once(" result=")?.1.to_string())).collect()
+    };
+    wait_until("all are logged", || results().len() == 3);
+    assert_eq!(results(), ["Cut", "Cancelled", "ok"]);
+}
+
 #[test]
 fn an_upload_that_ends_without_close_notify_is_not_stored() {
     let scene = scene(json!({}));
@@ -163,6 +222,24 @@ fn an_upload_that_ends_without_close_notify_is_not_stored() {
         scene.holds("file", b"old");
     }
     scene.check_ledger();
+}
+
+/// What a client has to say is at its end as soon as a download begins.
+#[test]
+fn a_download_whose_client_closes_its_own_direction_without_close_notify_arrives_whole() {
+    let scene = scene(json!({}));
+    let content = pattern(1, 8 << 20);
+    scene.write("file", &content);
+    for version in [13, 12] {
+        let mut client = login(&scene, config(&[version], true));
+        for command in ["RETR file", "NLST"] {
+            let data = client.open(command);
+            data.wire.stream().shutdown(Shutdown::Write).expect("open");
+            let got = data.read_all();
+            assert!(got == if command == "NLST" { b"file\r\n".to_vec() } else { content.clone() }, "{command}");
+            client.reply().expect(&[226]);
+        }
+    }
 }
 
 #[test]

@@ -11,13 +11,13 @@ use std::net::Shutdown;
 use std::time::{Duration, SystemTime};
 
 /// Enough to be kept when it is interrupted.
-const PART: usize = 2 << 20;
+pub(crate) const PART: usize = 2 << 20;
 /// What an interrupted transfer is answered with.
-const CUT: [u16; 4] = [426, 450, 451, 551];
+pub(crate) const CUT: [u16; 4] = [426, 450, 451, 551];
 
 /// An upload of `content` that is reset once `PART` bytes of it are on disk.
 #[track_caller]
-fn interrupt(scene: &Scene, client: &mut Client, command: &str, content: &[u8], kept: usize) {
+pub(crate) fn interrupt(scene: &Scene, client: &mut Client, command: &str, content: &[u8], kept: usize) {
     let count = || scene.parts().iter().filter(|&&part| part >= kept as u64).count();
     let before = count();
     let mut data = client.open(command);
@@ -29,7 +29,7 @@ fn interrupt(scene: &Scene, client: &mut Client, command: &str, content: &[u8], 
 
 /// SIZE, as a number.
 #[track_caller]
-fn size(client: &mut Client, path: &str) -> usize {
+pub(crate) fn size(client: &mut Client, path: &str) -> usize {
     client.ask(&format!("SIZE {path}")).expect(&[213]).text().parse().expect("a number")
 }
 
@@ -470,6 +470,75 @@ fn an_offset_counts_for_one_transfer() {
     client.try_open("RETR none").err().expect("not there").expect(&[550]);
     client.put("STOR file", b"abc").expect(&[226]);
     scene.holds("file", b"abc");
+}
+
+/// Else the next upload would be spliced into what is there.
+#[test]
+fn an_offset_is_gone_with_its_transfer_even_if_that_was_refused_or_a_list() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    let no_name = "n".repeat(300);
+    for command in ["NLST", "LIST none", "MLSD", &format!("RETR {no_name}"), &format!("STOR {no_name}")] {
+        scene.write("file", b"0123456789");
+        client.ask("REST 5").expect(&[350]);
+        match client.try_open(command) {
+            Ok(data) => {
+                data.read_all();
+                client.reply().expect(&[226]);
+            }
+            Err(refusal) => drop(refusal.expect(&[501, 550, 553])),
+        }
+        client.stores("file", b"abc");
+        scene.holds("file", b"abc");
+    }
+    // Agreeing on the data connection comes between.
+    scene.write("file", b"0123456789");
+    client.ask("REST 5").expect(&[350]);
+    client.ask("TYPE I").expect(&[200]);
+    client.passive_v4();
+    client.stores("file", b"abc");
+    scene.holds("file", b"01234abc");
+}
+
+#[test]
+fn what_allo_promises_is_gone_with_its_upload_even_if_that_was_refused() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    for command in [&format!("STOR {}", "n".repeat(300)), "STOR .berth/x", "STOR /"] {
+        client.ask("ALLO 100").expect(&[200]);
+        client.try_open(command).err().expect("no name").expect(&[501, 550, 553]);
+        client.stores("file", b"few");
+    }
+}
+
+#[test]
+fn what_was_interrupted_is_gone_with_its_file() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    for is_there in [true, false] {
+        if is_there {
+            client.stores("file", b"old");
+        }
+        interrupt(&scene, &mut client, "STOR file", &pattern(1, PART), PART);
+        client.ask("DELE file").expect(&[250]);
+        client.ask("SIZE file").expect(&[550]);
+        client.ask("DELE file").expect(&[550]);
+        assert!(scene.parts().is_empty());
+        client.put("APPE file", b"new").expect(&[226]);
+        scene.holds("file", b"new");
+        scene.check_ledger();
+        client.ask("DELE file").expect(&[250]);
+    }
+    // What is still coming stays.
+    client.stores("file", b"old");
+    let mut data = client.open("STOR file");
+    data.write(&pattern(1, PART));
+    scene.wait_for_part(PART as u64);
+    scene.login().ask("DELE file").expect(&[250]);
+    data.finish();
+    client.reply().expect(&[226]);
+    scene.holds("file", &pattern(1, PART));
+    scene.check_ledger();
 }
 
 // ---- Quota --------------------------------------------------------------------------------

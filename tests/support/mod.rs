@@ -5,6 +5,7 @@
 // Every test program compiles its own copy and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod ftp;
 #[path = "../common/full.rs"]
 pub mod full;
 pub mod pair;

@@ -53,7 +53,7 @@ pub enum Command {
     Stor(Vec<u8>),
     Stou,
     Appe(Vec<u8>),
-    /// Bytes that will come.
+    /// Bytes that will come; fits an `i64`.
     Allo(u64),
     /// The first byte of the next transfer; fits an `i64`.
     Rest(u64),
@@ -235,6 +235,20 @@ impl Command {
             Self::Avbl(_) => "AVBL",
             Self::Site(_) => "SITE",
         }
+    }
+
+    /// Whether it is about a data connection, and what `REST` said is for it.
+    pub fn is_transfer(&self) -> bool {
+        matches!(
+            self,
+            Self::Retr(_)
+                | Self::Stor(_)
+                | Self::Stou
+                | Self::Appe(_)
+                | Self::List { .. }
+                | Self::Nlst { .. }
+                | Self::Mlsd(_)
+        )
     }
 
     /// What the session is asked by it, whose needs are met first; `None` where it is not asked.

@@ -187,10 +187,13 @@ impl Ftp {
         }
     }
 
-    /// A name for which only an interrupted upload is held has a size, so it can be removed, too.
+    /// A name for which only an interrupted upload is held has a size, so it can be removed, too; and
+    /// what is held for a file goes with it, or the next upload would go on with that.
     fn remove(&mut self, path: &VPath) -> Result<(), Refusal> {
+        let held = UploadId::of_path(path);
         match self.session.remove_file(path) {
-            Err(Refusal::NotFound) => self.session.drop_kept(&UploadId::of_path(path)),
+            Err(Refusal::NotFound) => self.session.drop_kept(&held),
+            Ok(()) if self.session.is_interrupted(&held) => self.session.drop_kept(&held),
             removed => removed,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::transfer::Form;
-use super::{Doing, Ftp, Hashed, Turn, help, listing, reply, site, table, time};
+use super::{Doing, Ftp, Hashed, REPLY_FOLDER_STATUS, Turn, help, listing, reply, site, table, time};
 use crate::session::Refusal;
 use crate::session::overview::Transfer;
 use crate::session::task::TaskStep;
@@ -101,7 +101,7 @@ impl Ftp {
         };
         match begun {
             Ok(()) => {
-                turn.begin_status(212);
+                turn.begin_status(REPLY_FOLDER_STATUS);
                 self.doing = Doing::ListingStatus;
             }
             Err(refusal) => turn.refuse(refusal, Some(&path)),
@@ -116,11 +116,11 @@ impl Ftp {
                 if !is_last {
                     return true;
                 }
-                turn.reply(212, "That is all.");
+                turn.reply(REPLY_FOLDER_STATUS, "That is all.");
             }
             Ok(_) => return true,
             // The reply has begun with this code.
-            Err(refusal) => turn.reply(212, format!("The rest could not be read: {refusal}.")),
+            Err(refusal) => turn.reply(REPLY_FOLDER_STATUS, format!("The rest could not be read: {refusal}.")),
         }
         self.doing = Doing::Nothing;
         true

@@ -26,6 +26,7 @@ use crate::config;
 use crate::lane::{Budget, Lane};
 use crate::limits::REQUEST_COST;
 use crate::session::state::StateName;
+use crate::session::verb::Verb;
 use crate::session::{Phase, Refusal, Service, Session};
 use crate::store::syncer::Synced;
 use crate::vpath::VPath;
@@ -236,7 +237,8 @@ impl Ftp {
                 self.take_line(turn);
                 self.abort_transfer(turn);
             }
-            Ok(Command::Stat(None)) => {
+            // Within a reply there is no room for another.
+            Ok(Command::Stat(None)) if !matches!(self.doing, Doing::ListingStatus) => {
                 self.take_line(turn);
                 self.tell_status(turn);
             }
@@ -257,11 +259,22 @@ impl Ftp {
             return false;
         }
         let Some(command) = self.pending.take() else { return true };
-        match command.verb().map_or(Ok(true), |verb| self.session.settle(verb, turn.budget)) {
+        let (verb, is_transfer) = (command.verb(), command.is_transfer());
+        match verb.map_or(Ok(true), |verb| self.session.settle(verb, turn.budget)) {
             // Its home is being counted.
-            Ok(false) => self.pending = Some(command),
+            Ok(false) => {
+                self.pending = Some(command);
+                return true;
+            }
             Ok(true) => self.begin_command(command, turn),
             Err(refusal) => turn.refuse(refusal, None),
+        }
+        // Even one that was refused was the next: else a later one would begin in the middle.
+        if is_transfer {
+            self.next.offset = 0;
+        }
+        if verb == Some(Verb::BeginUpload) {
+            self.next.length = None;
         }
         true
     }
@@ -277,6 +290,7 @@ impl Ftp {
             // The rest of a line that is too long goes all the same, and makes room for what waits.
             let before = turn.lane.inbox.filled().len();
             if self.lines.take(&mut turn.lane.inbox) == Taken::TooLong {
+                self.next.from = None;
                 turn.reply(500, "That line is too long; nothing of it was carried out.");
             }
             return turn.lane.inbox.filled().len() < before;
@@ -285,6 +299,7 @@ impl Ftp {
             match command::parse(&line) {
                 Ok(command) => self.pending = Some(command),
                 Err(wrong) => {
+                    self.next.from = None;
                     let (code, text) = wrong.reply();
                     turn.reply(code, text);
                 }
@@ -302,6 +317,9 @@ impl Ftp {
 
     /// See [`super::Front::fail`].
     pub fn fail(&mut self, lane: &mut Lane, why: Refusal, now: Instant) {
+        if let Doing::ListingStatus = self.doing {
+            lane.outbox.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "The rest is left out."));
+        }
         let (_, text) = reply::refusal(why, None);
         lane.outbox.append(|out| reply::put(out, REPLY_CLOSING, text));
         self.session.close(Some(why), now);
@@ -393,3 +411,5 @@ pub fn too_many_sessions() -> Vec<u8> {
 
 /// "Service not available, closing control connection" (RFC 959, section 5.4).
 const REPLY_CLOSING: u16 = 421;
+/// "Directory status".
+const REPLY_FOLDER_STATUS: u16 = 212;

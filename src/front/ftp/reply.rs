@@ -91,8 +91,12 @@ pub fn refusal(refusal: Refusal, path: Option<&VPath>) -> (u16, String) {
         Refusal::TlsRequired => "this server takes encrypted logins only; send AUTH TLS first, or use FTPS".into(),
         refusal => refusal.to_string(),
     };
-    let subject = |path: &VPath| shortened(path.to_string(), FTP_SUBJECT_BYTES_MAX);
     (code, path.map_or_else(|| sentence(&said), |path| format!("{}: {said}.", subject(path))))
+}
+
+/// A path that a reply is about, no longer than clients read.
+pub fn subject(path: &VPath) -> String {
+    shortened(path.to_string(), FTP_SUBJECT_BYTES_MAX)
 }
 
 fn sentence(text: &str) -> String {

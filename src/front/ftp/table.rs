@@ -195,13 +195,17 @@ fn extended_passive(argument: Argument<'_>) -> Result<Command, Wrong> {
 /// `ALLO bytes [R record]` (RFC 959 section 5.3.1).
 fn allocation(argument: Argument<'_>) -> Result<Command, Wrong> {
     let end = argument.text.iter().position(|&byte| byte == b' ').unwrap_or(argument.text.len());
-    Argument { text: &argument.text[..end], ..argument }.number().map(Command::Allo)
+    bytes_of_file(Argument { text: &argument.text[..end], ..argument }).map(Command::Allo)
 }
 
 fn restart(argument: Argument<'_>) -> Result<Command, Wrong> {
+    bytes_of_file(argument).map(Command::Rest)
+}
+
+/// No file is longer than this, and no system call takes more.
+fn bytes_of_file(argument: Argument<'_>) -> Result<u64, Wrong> {
     match argument.number()? {
-        // No file is longer than this, and no system call takes more.
-        offset if i64::try_from(offset).is_ok() => Ok(Command::Rest(offset)),
+        bytes if i64::try_from(bytes).is_ok() => Ok(bytes),
         _ => argument.wrong(),
     }
 }

@@ -11,7 +11,8 @@ mod send;
 pub(super) use send::{Form, List, Wanted};
 
 use super::port::{Failure, Security, Stage, Wish};
-use super::{Doing, Ftp, Turn, reply};
+use super::reply::subject;
+use super::{Doing, Ftp, REPLY_FOLDER_STATUS, Turn, reply};
 use crate::lane::Lane;
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::upload::{Length, UploadPlan, UploadStart};
@@ -147,6 +148,10 @@ impl Ftp {
         }
         let begun = match self.session.begin_list(&path) {
             Err(Refusal::NotADirectory) if list.form != Form::Facts => return self.list_one(path, list, turn),
+            // RFC 3659, section 7.2.1.
+            Err(Refusal::NotADirectory) => {
+                return turn.reply(501, format!("{}: MLSD lists folders; MLST tells of files.", subject(&path)));
+            }
             begun => begun,
         };
         self.begin(begun, Kind::List(list), path, turn);
@@ -264,18 +269,24 @@ impl Ftp {
         if !self.data.is_private {
             return Security::Plain;
         }
+        let is_upload = matches!(&self.doing, Doing::Transfer(transfer) if transfer.is_upload());
         Security::Sealed {
-            is_upload: matches!(&self.doing, Doing::Transfer(transfer) if transfer.is_upload()),
+            is_upload,
             needs_resumption: self.settings.requires_session_reuse,
-            needs_close_notify: self.settings.requires_close_notify,
+            // How a client ends that has nothing to send makes nothing less whole.
+            needs_close_notify: is_upload && self.settings.requires_close_notify,
         }
     }
 
     fn end_without_connection(&mut self, turn: &mut Turn) {
         // A listing of one file is no task of the session.
         let _ = self.session.abort(Refusal::Cut, turn.now);
+        let why = match self.port.stage() {
+            Stage::Failed(Failure::NoPort) => "The server has no room for a data connection; try again later.",
+            _ => "The data connection did not come; check firewalls, and EPSV, PASV or PORT.",
+        };
         self.end_transfer(Wish::Close);
-        turn.reply(425, "The data connection did not come; check firewalls, and EPSV, PASV or PORT.");
+        turn.reply(425, why);
     }
 
     fn await_open(&mut self) -> Result<bool, Refusal> {
@@ -301,8 +312,10 @@ impl Ftp {
     pub(super) fn abort_transfer(&mut self, turn: &mut Turn) {
         // What has ended in the session may still be on its way.
         let _ = self.session.abort(Refusal::Cancelled, turn.now);
-        self.end_transfer(Wish::Reset);
-        turn.reply(426, "Given up, as asked.");
+        let given_up = self.end_transfer(Wish::Reset);
+        // A listing on the control connection has begun its reply, and ends it.
+        let code = if let Doing::ListingStatus = given_up { REPLY_FOLDER_STATUS } else { 426 };
+        turn.reply(code, "Given up, as asked.");
         turn.reply(226, "ABOR is done.");
     }
 

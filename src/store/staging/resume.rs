@@ -200,6 +200,12 @@ impl Home {
         self.claims.is_running(id)
     }
 
+    /// Whether there is something of an upload that goes by `id`, and nobody who sends it.
+    pub fn is_interrupted(&self, id: &UploadId) -> bool {
+        let Ok(Some(staging)) = self.staging(false) else { return false };
+        !self.is_uploading(id) && rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
     /// What is held of an upload to `path` by the name that its uploads share, if that is newer
     /// than the file there: as a file of the bytes that can be relied on. When the file got its
     /// content or its name tells its change time; its modification time is whatever a user says.

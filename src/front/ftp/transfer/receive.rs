@@ -2,7 +2,9 @@
 
 use super::{Doing, Ftp, Step, Turn};
 use crate::front::ftp::port::Wish;
-use crate::limits::{FTP_END_GRACE_MAX, FTP_END_GRACE_MIN, FTP_END_GRACE_SHARE, STORE_BYTES_MIN};
+use crate::limits::{
+    FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_MIN, FTP_END_GRACE_SHARE, RESUME_BYTES_MIN, STORE_BYTES_MIN,
+};
 use crate::session::Refusal;
 use crate::session::verb::Verb;
 use std::time::{Duration, Instant};
@@ -52,8 +54,11 @@ impl Ftp {
     /// The peer's data has ended. That is all of it only if the peer is still there a moment later: one
     /// that is killed ends both connections, in any order. The longer it took, the likelier that is.
     pub(super) fn await_sign_of_life(&mut self, turn: &Turn) {
-        let took = self.session.transfer().map_or(Duration::ZERO, |transfer| turn.now - transfer.started);
-        let grace = (took / FTP_END_GRACE_SHARE).min(FTP_END_GRACE_MAX);
+        let transfer = self.session.transfer();
+        let took = transfer.as_ref().map_or(Duration::ZERO, |transfer| turn.now - transfer.started);
+        let is_large = transfer.is_some_and(|transfer| transfer.bytes >= RESUME_BYTES_MIN);
+        let least = if is_large { FTP_END_GRACE_LARGE } else { Duration::ZERO };
+        let grace = (took / FTP_END_GRACE_SHARE).clamp(least, FTP_END_GRACE_MAX);
         // For less than a millisecond the loop would sleep for one, and a short upload that long.
         let grace = if grace < FTP_END_GRACE_MIN { Duration::ZERO } else { grace };
         self.set_step(Step::End(turn.now + grace));

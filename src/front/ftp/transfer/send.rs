@@ -71,6 +71,10 @@ impl Ftp {
         if outbox.has_ranges() || !outbox.has_room() {
             return Ok(false);
         }
+        // The end is what is logged: not before the rest has left.
+        if !outbox.is_empty() && self.session.is_fetched() {
+            return Ok(false);
+        }
         let ranges = !self.data.is_private;
         let fetched = outbox
             .append(|out| self.session.fetch(turn.service, out, DATA_BYTES_MAX, ranges, turn.budget, turn.now))?;

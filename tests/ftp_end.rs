@@ -1,0 +1,73 @@
+//! When the end of an FTP upload's data is the end of its file: only if the client is still there a
+//! moment later. Which of its two connections a client that is killed loses first is up to its kernel.
+
+mod support;
+
+use berth::limits::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, RESUME_BYTES_MIN};
+use std::time::Duration;
+use support::ftp::FtpPeer;
+use support::*;
+
+const LARGE: usize = RESUME_BYTES_MIN as usize;
+
+/// Sends `count` bytes of an upload, which take so long, and ends the data.
+fn end_after(server: &mut Server, count: usize, took: Duration) -> FtpPeer {
+    let mut peer = FtpPeer::log_in(server);
+    assert!(peer.begin(server, "STOR file").starts_with("150 "));
+    assert_eq!(peer.connect(server), "");
+    peer.send(server, &content(1, count));
+    server.advance(took);
+    peer
+}
+
+#[test]
+fn a_client_that_is_gone_a_moment_after_its_data_is_not_believed_however_fast_it_was() {
+    let of_grace = |milliseconds: u64| (Duration::from_millis(milliseconds) * FTP_END_GRACE_SHARE).as_millis() as u64;
+    for (count, took_ms, gone_after_ms) in [
+        (LARGE, 0, 0),
+        (LARGE, 0, 19),
+        (4 * LARGE, 16, 19),
+        (4 * LARGE, of_grace(30), 29),
+        (1000, of_grace(30), 29),
+        (LARGE, 99_999, 49),
+    ] {
+        let mut server = Server::new();
+        write(&server.at("file"), b"old");
+        let mut peer = end_after(&mut server, count, Duration::from_millis(took_ms));
+        assert_eq!(peer.end_data(&mut server), "", "{count} bytes in {took_ms} ms");
+        server.advance(Duration::from_millis(gone_after_ms));
+        let said = peer.hang_up(&mut server);
+        assert!(said.starts_with("426 "), "{count} bytes in {took_ms} ms: {said}");
+        assert_eq!(std::fs::read(server.at("file")).expect("there"), b"old");
+        // What is worth going on with is kept.
+        assert_eq!(server.is_staging_empty(), count < LARGE);
+        assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+    }
+}
+
+#[test]
+fn a_client_that_stays_is_believed_in_time() {
+    for (count, took_ms, grace) in [
+        (LARGE, 0, FTP_END_GRACE_LARGE),
+        (LARGE, 30 * u64::from(FTP_END_GRACE_SHARE), Duration::from_millis(30)),
+        (LARGE, 99_999, FTP_END_GRACE_MAX),
+        (1000, 99_999, FTP_END_GRACE_MAX),
+    ] {
+        let mut server = Server::new();
+        let mut peer = end_after(&mut server, count, Duration::from_millis(took_ms));
+        assert_eq!(peer.end_data(&mut server), "");
+        assert_eq!(peer.front.wakes_at(), Some(server.now + grace), "{count} bytes in {took_ms} ms");
+        server.advance(grace);
+        assert!(peer.replies(&mut server).starts_with("226 "));
+        assert_eq!(std::fs::read(server.at("file")).expect("there"), content(1, count));
+    }
+}
+
+#[test]
+fn a_small_upload_waits_for_nothing() {
+    let mut server = Server::new();
+    for count in [0, 1, LARGE - 1] {
+        let mut peer = end_after(&mut server, count, Duration::from_millis(1));
+        assert!(peer.end_data(&mut server).starts_with("226 "), "{count}");
+    }
+}

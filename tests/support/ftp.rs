@@ -1,0 +1,167 @@
+//! An FTP session in memory: the real front-end, and a test in the place of the loop and of the client
+//! at both sockets. Time stands still unless the server's is moved.
+
+use super::{PASSWORD, Server, USER};
+use berth::config;
+use berth::front::ftp::Ftp;
+use berth::front::ftp::port::{Stage, Wish};
+use berth::lane::{Budget, Lane, Piece};
+use berth::limits::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS, FTP_END_GRACE_MAX, INBOX_BYTES, TURN_BUDGET};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+/// See the module.
+pub struct FtpPeer {
+    pub front: Ftp,
+    lane: Lane,
+    /// What came over data connections.
+    pub received: Vec<u8>,
+}
+
+impl FtpPeer {
+    /// Somebody who has logged in without encryption.
+    pub fn log_in(server: &mut Server) -> Self {
+        let settings = config::Ftp {
+            listen: Vec::new(),
+            listen_tls: Vec::new(),
+            plaintext: true,
+            passive_ports: DATA_PORTS,
+            data_timeout: DATA_CONNECTION_TIMEOUT_DEFAULT,
+            public_address: None,
+            is_active_allowed: false,
+            requires_session_reuse: false,
+            requires_close_notify: true,
+            hashes_uploads: false,
+        };
+        let front = Ftp::new(server.new_session(), Rc::new(settings), IpAddr::from(Ipv4Addr::LOCALHOST), false);
+        let mut peer = Self { front, lane: Lane::default(), received: Vec::new() };
+        assert!(peer.replies(server).starts_with("220 "));
+        assert!(peer.ask(server, &format!("USER {USER}")).starts_with("331 "));
+        assert!(peer.ask(server, &format!("PASS {PASSWORD}")).starts_with("230 "));
+        peer
+    }
+
+    /// Sends a command; all that is answered without further ado.
+    pub fn ask(&mut self, server: &mut Server, command: &str) -> String {
+        let line = format!("{command}\r\n");
+        self.lane.inbox.room(INBOX_BYTES)[..line.len()].copy_from_slice(line.as_bytes());
+        self.lane.inbox.commit(line.len());
+        self.replies(server)
+    }
+
+    /// Sends a command that needs a data connection, behind EPSV. Nobody connects yet.
+    pub fn begin(&mut self, server: &mut Server, command: &str) -> String {
+        assert!(self.ask(server, "EPSV").starts_with("229 "));
+        self.ask(server, command)
+    }
+
+    /// Connects to where the server listens for data.
+    pub fn connect(&mut self, server: &mut Server) -> String {
+        self.front.data_port().set_stage(Stage::Connected);
+        self.replies(server)
+    }
+
+    /// Uploads; the last reply.
+    pub fn put(&mut self, server: &mut Server, command: &str, content: &[u8]) -> String {
+        let begun = self.begin(server, command);
+        if !begun.starts_with("150 ") {
+            return begun;
+        }
+        self.connect(server);
+        self.send(server, content);
+        self.end(server)
+    }
+
+    /// Downloads, or lists; what came.
+    pub fn get(&mut self, server: &mut Server, command: &str) -> Vec<u8> {
+        let begun = self.begin(server, command);
+        assert!(begun.starts_with("150 "), "{command}: {begun}");
+        let ended = self.connect(server);
+        assert!(ended.starts_with("226 "), "{command}: {ended}");
+        std::mem::take(&mut self.received)
+    }
+
+    /// Sends data, all of which is taken.
+    pub fn send(&mut self, server: &mut Server, content: &[u8]) {
+        for piece in content.chunks(INBOX_BYTES / 2) {
+            let inbox = &mut self.front.data_port().lane.inbox;
+            inbox.room(INBOX_BYTES)[..piece.len()].copy_from_slice(piece);
+            inbox.commit(piece.len());
+            assert_eq!(self.replies(server), "");
+        }
+    }
+
+    /// Ends the data, and stays; what that is answered with.
+    pub fn end(&mut self, server: &mut Server) -> String {
+        let said = self.end_data(server);
+        server.advance(FTP_END_GRACE_MAX);
+        said + &self.replies(server)
+    }
+
+    /// Ends the data; what is answered at once.
+    pub fn end_data(&mut self, server: &mut Server) -> String {
+        self.front.data_port().lane.eof = true;
+        self.replies(server)
+    }
+
+    /// Ends the control connection; what is still said.
+    pub fn hang_up(&mut self, server: &mut Server) -> String {
+        self.lane.eof = true;
+        self.replies(server)
+    }
+
+    /// Lets everything happen that can; what the server says.
+    pub fn replies(&mut self, server: &mut Server) -> String {
+        while self.step(server) | self.see_to_wish() | self.drain_data() {}
+        String::from_utf8(drained(&mut self.lane)).expect("UTF-8")
+    }
+
+    fn step(&mut self, server: &mut Server) -> bool {
+        let mut budget = Budget::new(TURN_BUDGET);
+        self.front.step(&mut self.lane, &mut server.service, &mut budget, server.now)
+            // An upload that has ended is looked at once more, as the loop does at its time.
+            || self.front.wakes_at().is_some_and(|at| at <= server.now && !self.front.awaits_connection())
+    }
+
+    fn see_to_wish(&mut self) -> bool {
+        let port = self.front.data_port();
+        let Some(wish) = port.take_wish() else { return false };
+        let stage = match wish {
+            Wish::Listen(_) => Stage::Listening(SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000))),
+            Wish::Open(_) => Stage::Open,
+            Wish::Finish => {
+                self.drain_data();
+                Stage::Ended
+            }
+            Wish::Connect(_) | Wish::Close | Wish::Reset => Stage::Closed,
+        };
+        self.front.data_port().set_stage(stage);
+        true
+    }
+
+    fn drain_data(&mut self) -> bool {
+        let data = drained(&mut self.front.data_port().lane);
+        let is_open = self.front.data_port().stage() == Stage::Open;
+        self.received.extend(&data);
+        is_open && !data.is_empty()
+    }
+}
+
+/// All that goes, from files as from memory.
+fn drained(lane: &mut Lane) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Some(piece) = lane.outbox.front() {
+        let piece = match piece {
+            Piece::Bytes(bytes) => bytes.to_vec(),
+            Piece::Range(range) => {
+                let mut bytes = vec![0; usize::try_from(range.length).expect("it fits")];
+                let count = rustix::io::pread(&range.file, &mut bytes[..], range.offset).expect("readable");
+                assert_eq!(count, bytes.len(), "as long as it was");
+                bytes
+            }
+        };
+        lane.outbox.advance(piece.len());
+        all.extend(piece);
+    }
+    all
+}
