@@ -358,7 +358,7 @@ fn a_tree_has_one_bar_and_a_line_for_each_file_and_goes_on_behind_a_lost_connect
         terminal.expect(" %");
         proxy.cut();
         proxy.up.open();
-        terminal.expect("trying again in 0.1s (1 of 7)");
+        terminal.expect("trying again in a moment (1 of 7)");
         terminal.expect("resumed at ");
         let shown = terminal.expect("put: 3 files, 12M");
         assert!(shown.contains(&format!("/tree{columns}/日本語  4M\r\n")), "{shown}");

@@ -17,8 +17,8 @@ use crate::client::outgoing::Outgoing;
 use crate::client::pipe::Pipe;
 use crate::lane::Buffer;
 use crate::limits::{
-    CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PING_INTERVAL, PING_QUEUE_MAX, SILENCE_MAX, UNWANTED_BYTES_MAX,
-    UNWANTED_FRAME_COST,
+    CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, DATA_BYTES_MAX, IN_FLIGHT_MAX, PING_INTERVAL, PING_QUEUE_MAX,
+    SILENCE_MAX, UNWANTED_BYTES_MAX, UNWANTED_FRAME_COST,
 };
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorCode, ErrorReply, WireLimits};
@@ -36,6 +36,9 @@ pub enum LinkError {
     /// The server sent what it may not send.
     #[error("the server does not keep to the protocol: {0}")]
     Protocol(String),
+    /// What the server says of itself is wrong; it may be another one.
+    #[error("{0}")]
+    Distrusted(String),
     /// Ctrl-C. The conversation itself is whole.
     #[error("interrupted")]
     Interrupted,
@@ -78,7 +81,12 @@ pub struct Link {
     unwanted_bytes: usize,
     /// Why the server hung up, for whoever asks it something next.
     last_words: Option<ErrorReply>,
+    /// The answer by which the server has yet to prove itself.
+    proof: Option<(u32, Judge)>,
 }
+
+/// Judges the reply by which a server proves itself.
+pub type Judge = Box<dyn FnOnce(Reply) -> Result<(), LinkError>>;
 
 struct Waiting {
     id: u32,
@@ -123,6 +131,7 @@ impl Link {
             is_mute: false,
             unwanted_bytes: 0,
             last_words: None,
+            proof: None,
         }
     }
 
@@ -153,19 +162,43 @@ impl Link {
         if bytes.len() > HEADER_BYTES + self.limits.control_bytes {
             return Err(LinkError::Protocol("the request is longer than the server takes".into()));
         }
+        if bytes.len() > HEADER_BYTES + CONTROL_BYTES_MAX_BEFORE_LOGIN {
+            self.await_proof()?;
+        }
         self.outgoing.push(&bytes);
         self.waiting.push_back(Waiting { id, answer: answer_to(request), is_abandoned: false });
         Ok(id)
     }
 
+    /// The answer to the request `id` is for `judge`. Requests may be sent before it came, as answers
+    /// come in order and none is handed out before the server is proved; content may not.
+    pub fn expect_proof(&mut self, id: u32, judge: Judge) {
+        self.proof = Some((id, judge));
+    }
+
+    /// Waits until the server has proved itself, if it has yet to.
+    pub fn await_proof(&mut self) -> Result<(), LinkError> {
+        while self.proof.is_some() {
+            // The proof is the first thing that comes.
+            if self.take_any()?.is_none() {
+                self.exchange(WAIT_MAX)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Queues a data frame of the upload `id` whose payload, at most `bytes_max`, `read` fills
-    /// in; returns the payload. No frame is queued when `read` fails or finds nothing.
+    /// in; returns the payload. No frame is queued when `read` fails or finds nothing, nor before
+    /// the server is proved: [`Link::await_proof`].
     pub fn queue_data(
         &mut self,
         id: u32,
         bytes_max: usize,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<&[u8]> {
+        if self.proof.is_some() {
+            return Err(io::Error::other("the server has not proved itself yet"));
+        }
         let bytes_max = bytes_max.min(self.limits.data_bytes);
         let held = self.outgoing.queued().len();
         let room = self.outgoing.room(HEADER_BYTES + bytes_max);
@@ -435,7 +468,21 @@ impl Link {
         if is_last {
             self.waiting.pop_front();
         }
-        Ok((incoming, is_abandoned))
+        match (self.proof.take(), incoming) {
+            (Some((id, judge)), Incoming { id: of, event: Event::Reply(reply) }) if of == id => {
+                if let Err(error) = judge(reply.clone()) {
+                    // Nothing more is said to whoever this is.
+                    self.is_mute = true;
+                    return Err(error);
+                }
+                // It is nobody else's.
+                Ok((Incoming { id, event: Event::Reply(reply) }, true))
+            }
+            (proof, incoming) => {
+                self.proof = proof;
+                Ok((incoming, is_abandoned))
+            }
+        }
     }
 
     fn check_turn(&self, id: u32, fits: impl Fn(Answer) -> bool) -> Result<&Waiting, LinkError> {

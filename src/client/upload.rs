@@ -392,6 +392,7 @@ impl Uploader {
     /// Sends the bytes of the newest upload, unless the server refuses it meanwhile.
     fn stream(&mut self, session: &mut Session, progress: &mut Progress, mut source: Source) -> Result<(), LinkError> {
         let Some(id) = self.pending.back().map(|pending| pending.id) else { return Ok(()) };
+        session.link.await_proof()?;
         // Pieces of a large file leave one by one, so that no byte is moved within the queue;
         // small files gather there, so that many leave in one call.
         let queued_max = if source.mark().size > PIECE_BYTES as u64 { 0 } else { QUEUED_BYTES_MAX };
