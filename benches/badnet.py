@@ -104,6 +104,9 @@ class Link:
         self.thread.join()
         for name, fd in zip(self.namespaces, self.ends):
             os.close(fd)
+            # vsftpd's sessions outlive it.
+            for pid in run("ip", "netns", "pids", name, capture_output=True, text=True).stdout.split():
+                os.kill(int(pid), signal.SIGKILL)
             run("ip", "netns", "del", name)
 
 

@@ -146,6 +146,9 @@ pub const RETRY_WAIT_SECOND: Duration = Duration::from_millis(400);
 pub const RETRY_WAIT_GROWTH: u32 = 4;
 /// … and the longest of all.
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// From two files of this size on a second connection moves them beside the first: they take longer
+/// than the round trips of a login, on any link where those count.
+pub const SECOND_CONNECTION_BYTES: u64 = 4 * 1024 * 1024;
 /// A client that waits for a server and hears nothing for this long, not even an answer to its
 /// pings, takes the connection for lost. Half of the server's own stall deadline.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);

@@ -19,7 +19,8 @@ use crate::scram::{Binding, ClientKeys};
 use crate::text::Escaped;
 use zeroize::Zeroizing;
 
-/// See the module.
+/// See the module. A copy leads there beside it.
+#[derive(Clone)]
 pub struct Route {
     host: String,
     port: u16,
@@ -107,7 +108,8 @@ impl Route {
         })
     }
 
-    fn connect(&mut self, interrupt: &Interrupt) -> Result<Link, Failure> {
+    /// Connects and logs in again, once. The server has yet to prove itself: [`Link::await_proof`].
+    pub fn connect(&mut self, interrupt: &Interrupt) -> Result<Link, Failure> {
         if let Some(trust) = &mut self.trust {
             trust.renew();
         }

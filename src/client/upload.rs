@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 
+use crate::client::beside::{Jobs, Tell, move_all};
 use crate::client::incoming::{Event, Incoming};
 use crate::client::link::LinkError;
 use crate::client::local::{Source, shown};
@@ -35,6 +36,8 @@ pub struct UploadJob {
     pub local: PathBuf,
     /// Its path there.
     pub remote: VPath,
+    /// Its bytes, when it was looked at.
+    pub size: u64,
     /// Whether it takes the place of a file that is there.
     pub mode: PutMode,
 }
@@ -56,7 +59,7 @@ pub type Verdict = (UploadJob, Result<Stored, Failure>);
 /// Uploads, back to back.
 #[derive(Default)]
 struct Uploader {
-    /// Not begun on this connection.
+    /// Taken from the jobs, and not begun on this connection.
     unsent: VecDeque<Unsent>,
     /// Being begun.
     current: Option<Unsent>,
@@ -117,30 +120,30 @@ pub fn send_all(
         return Ok(());
     }
     session.check_link()?;
-    let unsent = jobs
-        .into_iter()
-        .map(|job| Unsent {
-            job,
-            shown_bytes: 0,
-            kept_bytes: 0,
-            resumed_from: None,
-            is_begun: false,
-            sent_before: None,
-        })
-        .collect();
-    let mut uploader = Uploader { unsent, ..Uploader::default() };
+    move_all(session, jobs, |job| job.size, progress, send_jobs, &mut on_verdict)
+}
+
+/// The same on one connection, until no job is left.
+fn send_jobs(
+    session: &mut Session,
+    jobs: &mut Jobs<UploadJob>,
+    progress: &mut Progress,
+    on_verdict: Tell<'_, Verdict>,
+) -> Result<(), Failure> {
+    let mut uploader = Uploader::default();
     loop {
         session.link.set_on_wait(progress.ticker());
-        match uploader.send_rest(session, progress, &mut on_verdict) {
-            Ok(()) => {
-                session.gets_on();
-                return Ok(());
-            }
-            Err(failure) => {
-                session.reconnect(failure)?;
-                progress.go_on();
-                uploader.take_up_again(session)?;
-            }
+        let Err(failure) = uploader.send_rest(session, jobs, progress, on_verdict) else {
+            session.gets_on();
+            return Ok(());
+        };
+        let again = session.reconnect(failure).and_then(|()| {
+            progress.go_on();
+            uploader.take_up_again(session)
+        });
+        if again.is_err() {
+            jobs.give_back(uploader.unfinished(progress));
+            return again;
         }
     }
 }
@@ -149,11 +152,12 @@ impl Uploader {
     fn send_rest(
         &mut self,
         session: &mut Session,
+        jobs: &mut Jobs<UploadJob>,
         progress: &mut Progress,
-        on_verdict: &mut impl FnMut(&mut Session, Verdict) -> Result<(), Failure>,
+        on_verdict: Tell<'_, Verdict>,
     ) -> Result<(), Failure> {
         self.tell(session, progress, on_verdict)?;
-        while let Some(unsent) = self.unsent.pop_front() {
+        while let Some(unsent) = self.next(jobs) {
             self.send(session, progress, unsent)?;
             self.tell(session, progress, on_verdict)?;
         }
@@ -169,12 +173,17 @@ impl Uploader {
         self.tell(session, progress, on_verdict)
     }
 
+    fn next(&mut self, jobs: &mut Jobs<UploadJob>) -> Option<Unsent> {
+        let job = |jobs: &mut Jobs<_>| jobs.take_own().or_else(|| jobs.take_shared());
+        self.unsent.pop_front().or_else(|| job(jobs).map(Unsent::from))
+    }
+
     /// Tells the verdicts that have come.
     fn tell(
         &mut self,
         session: &mut Session,
         progress: &mut Progress,
-        on_verdict: &mut impl FnMut(&mut Session, Verdict) -> Result<(), Failure>,
+        on_verdict: Tell<'_, Verdict>,
     ) -> Result<(), Failure> {
         self.show_verdicts(progress);
         while let Some(verdict) = self.verdicts.pop_front() {
@@ -257,6 +266,14 @@ impl Uploader {
         again.append(&mut self.unsent);
         self.unsent = again;
         Ok(())
+    }
+
+    /// What this connection will not finish. None of it counts as moved.
+    fn unfinished(&mut self, progress: &mut Progress) -> Vec<UploadJob> {
+        let pending = self.pending.drain(..).map(|pending| pending.unsent);
+        let unfinished: Vec<Unsent> = pending.chain(self.current.take()).chain(self.unsent.drain(..)).collect();
+        unfinished.iter().for_each(|unsent| progress.redo(unsent.shown_bytes));
+        unfinished.into_iter().map(|unsent| unsent.job).collect()
     }
 
     /// What was refused because something is there is stored if that is what was sent before.
@@ -496,6 +513,12 @@ impl Uploader {
             (result, _) => self.verdicts.push_back((job, result)),
         }
         Ok(())
+    }
+}
+
+impl From<UploadJob> for Unsent {
+    fn from(job: UploadJob) -> Self {
+        Self { job, shown_bytes: 0, kept_bytes: 0, resumed_from: None, is_begun: false, sent_before: None }
     }
 }
 
