@@ -94,13 +94,15 @@ pub fn fetch_all(
         return Ok(());
     }
     session.check_link()?;
-    move_all(session, jobs, |job| job.size, progress, fetch_jobs, &mut on_outcome)
+    let wanted = |job| Wanted { job, part: None, shown_bytes: 0, resumed_from: None };
+    let wanted = jobs.into_iter().map(wanted).collect();
+    move_all(session, wanted, |wanted| wanted.job.size, progress, fetch_jobs, &mut on_outcome)
 }
 
 /// The same on one connection, until no job is left.
 fn fetch_jobs(
     session: &mut Session,
-    jobs: &mut Jobs<DownloadJob>,
+    jobs: &mut Jobs<Wanted>,
     progress: &mut Progress,
     on_outcome: Tell<'_, Outcome>,
 ) -> Result<(), Failure> {
@@ -119,7 +121,7 @@ fn fetch_jobs(
                 let again = session.reconnect(error.into());
                 downloader.ask_again();
                 if again.is_err() {
-                    jobs.give_back(downloader.unfinished(progress));
+                    jobs.give_back(downloader.wanted);
                     return again;
                 }
             }
@@ -132,7 +134,7 @@ impl Downloader {
     fn next(
         &mut self,
         session: &mut Session,
-        jobs: &mut Jobs<DownloadJob>,
+        jobs: &mut Jobs<Wanted>,
         progress: &mut Progress,
     ) -> Result<Option<Outcome>, LinkError> {
         while session.link.has_room()
@@ -160,19 +162,10 @@ impl Downloader {
     }
 
     /// One file that another connection would take else is asked for ahead, and no more.
-    fn next_wanted(&mut self, jobs: &mut Jobs<DownloadJob>) -> Option<Wanted> {
-        if let Some(wanted) = self.wanted.pop_front() {
-            return Some(wanted);
-        }
-        let shared = |jobs: &mut Jobs<_>| if self.asked.len() < 2 { jobs.take_shared() } else { None };
-        let job = jobs.take_own().or_else(|| shared(jobs))?;
-        Some(Wanted { job, part: None, shown_bytes: 0, resumed_from: None })
-    }
-
-    /// What this connection will not finish. None of it counts as moved.
-    fn unfinished(&mut self, progress: &mut Progress) -> Vec<DownloadJob> {
-        self.wanted.iter().for_each(|wanted| progress.redo(wanted.shown_bytes));
-        self.wanted.drain(..).map(|wanted| wanted.job).collect()
+    fn next_wanted(&mut self, jobs: &mut Jobs<Wanted>) -> Option<Wanted> {
+        let has_one_ahead = self.asked.len() > 1;
+        let shared = |jobs: &mut Jobs<_>| if has_one_ahead { None } else { jobs.take_shared() };
+        self.wanted.pop_front().or_else(|| jobs.take_own()).or_else(|| shared(jobs))
     }
 
     /// Nothing that was asked for comes any more.

@@ -120,13 +120,14 @@ pub fn send_all(
         return Ok(());
     }
     session.check_link()?;
-    move_all(session, jobs, |job| job.size, progress, send_jobs, &mut on_verdict)
+    let unsent = jobs.into_iter().map(Unsent::from).collect();
+    move_all(session, unsent, |unsent| unsent.job.size, progress, send_jobs, &mut on_verdict)
 }
 
 /// The same on one connection, until no job is left.
 fn send_jobs(
     session: &mut Session,
-    jobs: &mut Jobs<UploadJob>,
+    jobs: &mut Jobs<Unsent>,
     progress: &mut Progress,
     on_verdict: Tell<'_, Verdict>,
 ) -> Result<(), Failure> {
@@ -142,7 +143,9 @@ fn send_jobs(
             uploader.take_up_again(session)
         });
         if again.is_err() {
-            jobs.give_back(uploader.unfinished(progress));
+            jobs.give_back(uploader.unfinished());
+            // What is known is told, whatever the end.
+            let _ = uploader.tell(session, progress, on_verdict);
             return again;
         }
     }
@@ -152,7 +155,7 @@ impl Uploader {
     fn send_rest(
         &mut self,
         session: &mut Session,
-        jobs: &mut Jobs<UploadJob>,
+        jobs: &mut Jobs<Unsent>,
         progress: &mut Progress,
         on_verdict: Tell<'_, Verdict>,
     ) -> Result<(), Failure> {
@@ -173,9 +176,8 @@ impl Uploader {
         self.tell(session, progress, on_verdict)
     }
 
-    fn next(&mut self, jobs: &mut Jobs<UploadJob>) -> Option<Unsent> {
-        let job = |jobs: &mut Jobs<_>| jobs.take_own().or_else(|| jobs.take_shared());
-        self.unsent.pop_front().or_else(|| job(jobs).map(Unsent::from))
+    fn next(&mut self, jobs: &mut Jobs<Unsent>) -> Option<Unsent> {
+        self.unsent.pop_front().or_else(|| jobs.take_own()).or_else(|| jobs.take_shared())
     }
 
     /// Tells the verdicts that have come.
@@ -250,7 +252,11 @@ impl Uploader {
         let asked: Vec<(&UploadJob, End)> = unsure.iter().map(|(unsent, _, end)| (&unsent.job, *end)).collect();
         // How far all of it is, is told once it goes on.
         let was_lost = std::mem::take(&mut session.was_lost);
-        let stored = which_are_stored(session, &asked)?;
+        // Where nobody answers, all of it is as unsure as before.
+        let (stored, asked) = match which_are_stored(session, &asked) {
+            Ok(stored) => (stored, Ok(())),
+            Err(failure) => (vec![false; asked.len()], Err(failure)),
+        };
         session.was_lost |= was_lost;
         for ((unsent, record, end), is_stored) in unsure.into_iter().zip(stored).rev() {
             if is_stored {
@@ -265,15 +271,22 @@ impl Uploader {
         }
         again.append(&mut self.unsent);
         self.unsent = again;
-        Ok(())
+        asked
     }
 
-    /// What this connection will not finish. None of it counts as moved.
-    fn unfinished(&mut self, progress: &mut Progress) -> Vec<UploadJob> {
-        let pending = self.pending.drain(..).map(|pending| pending.unsent);
-        let unfinished: Vec<Unsent> = pending.chain(self.current.take()).chain(self.unsent.drain(..)).collect();
-        unfinished.iter().for_each(|unsent| progress.redo(unsent.shown_bytes));
-        unfinished.into_iter().map(|unsent| unsent.job).collect()
+    /// What this connection will not finish, for another one.
+    fn unfinished(&mut self) -> Vec<Unsent> {
+        let pending = self.pending.drain(..).map(|Pending { unsent, sent, .. }| Unsent {
+            is_begun: true,
+            sent_before: sent.and_then(Result::ok).or(unsent.sent_before),
+            ..unsent
+        });
+        let doubtful = self.doubtful.drain(..).map(|(job, end, _)| Unsent {
+            shown_bytes: end.size,
+            sent_before: Some(end),
+            ..Unsent::from(job)
+        });
+        pending.chain(doubtful).chain(self.current.take()).chain(self.unsent.drain(..)).collect()
     }
 
     /// What was refused because something is there is stored if that is what was sent before.
