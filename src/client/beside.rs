@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::client::interrupt::Interrupt;
+use crate::client::link::Link;
 use crate::client::outcome::{EXIT_LOGIN, Failure};
 use crate::client::output::Output;
 use crate::client::progress::{Progress, Share, Style};
@@ -81,7 +82,7 @@ pub fn move_all<J: Send, O: Send>(
     };
     let (large, own): (VecDeque<J>, VecDeque<J>) = jobs.into_iter().partition(is_large);
     let mut jobs = Jobs { own, shared: Arc::new(Mutex::new(large)) };
-    let (news, told) = channel();
+    let (outcomes, told) = channel();
     let second = Second {
         route,
         interrupt: session.link.interrupt().beside(),
@@ -89,7 +90,7 @@ pub fn move_all<J: Send, O: Send>(
         is_quiet: session.output.is_quiet,
         share: progress.share(),
         jobs: Jobs { own: VecDeque::new(), shared: Arc::clone(&jobs.shared) },
-        news,
+        outcomes,
     };
     let interrupt = second.interrupt.clone();
     let result = thread::scope(|scope| {
@@ -99,8 +100,8 @@ pub fn move_all<J: Send, O: Send>(
         result
     });
     // What the other one moved until it was stopped is moved, whatever the end.
-    for news in told.try_iter().filter(|news| matches!(news, News::Outcome(_))) {
-        let _ = news.tell(session, tell);
+    for outcome in told.try_iter() {
+        let _ = tell(session, outcome);
     }
     result
 }
@@ -112,17 +113,17 @@ fn move_beside<J, O>(
     progress: &mut Progress,
     move_jobs: Move<J, O>,
     tell: Tell<'_, O>,
-    told: &Receiver<News<O>>,
+    told: &Receiver<O>,
 ) -> Result<(), Failure> {
     loop {
         move_jobs(session, jobs, progress, &mut |session, outcome| {
             tell(session, outcome)?;
-            told.try_iter().try_for_each(|news| news.tell(session, tell))
+            told.try_iter().try_for_each(|outcome| tell(session, outcome))
         })?;
         // The other one may be at its last file still.
         loop {
             match told.recv_timeout(A_MOMENT) {
-                Ok(news) => news.tell(session, tell)?,
+                Ok(outcome) => tell(session, outcome)?,
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) if session.link.works_apart() => return Err(Failure::Interrupted),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -136,22 +137,6 @@ fn move_beside<J, O>(
     }
 }
 
-/// What the second connection tells the first.
-enum News<O> {
-    Outcome(O),
-    /// It failed in a way that concerns both.
-    End(Failure),
-}
-
-impl<O> News<O> {
-    fn tell(self, session: &mut Session, tell: Tell<'_, O>) -> Result<(), Failure> {
-        match self {
-            Self::Outcome(outcome) => tell(session, outcome),
-            Self::End(failure) => Err(failure),
-        }
-    }
-}
-
 /// What the second connection is made of.
 struct Second<J, O> {
     route: Route,
@@ -160,18 +145,23 @@ struct Second<J, O> {
     is_quiet: bool,
     share: Share,
     jobs: Jobs<J>,
-    news: Sender<News<O>>,
+    outcomes: Sender<O>,
 }
 
 impl<J, O> Second<J, O> {
     fn run(self, move_jobs: Move<J, O>) {
-        let Self { mut route, interrupt, state, is_quiet, share, mut jobs, news } = self;
-        // Where there is no second connection to be had, one is enough.
-        let Ok(link) = route.connect(&interrupt) else { return };
+        let Self { mut route, interrupt, state, is_quiet, share, mut jobs, outcomes } = self;
+        let mut output = Output::remarks_only(is_quiet);
+        let link = match connect(&mut route, &interrupt) {
+            Ok(link) => link,
+            Err(failure) if failure.exit_code() == EXIT_LOGIN => return output.note(left_alone(&failure)),
+            // Where there is no second connection to be had, one is enough.
+            Err(_) => return,
+        };
         let mut session = Session {
             link,
             folder: VPath::root(),
-            output: Output::remarks_only(is_quiet),
+            output,
             state,
             progress: Style::Silent,
             peer: route.peer(),
@@ -180,21 +170,28 @@ impl<J, O> Second<J, O> {
             stdin_is_script: false,
             was_lost: false,
         };
-        if session.link.await_proof().is_err() {
-            return;
-        }
         let mut progress = Progress::beside(share);
         let moved = move_jobs(&mut session, &mut jobs, &mut progress, &mut |_, outcome| {
             // Nobody listens any more only when the first connection failed.
-            news.send(News::Outcome(outcome)).map_err(|_| Failure::Interrupted)
+            outcomes.send(outcome).map_err(|_| Failure::Interrupted)
         });
-        match moved {
-            Ok(()) | Err(Failure::Interrupted) => {}
-            // Another server in the place of ours, or an account that is closed.
-            Err(failure) if failure.exit_code() == EXIT_LOGIN => drop(news.send(News::End(failure))),
-            Err(failure) => session.output.note(format_args!("going on with one connection: {failure}")),
+        // If it concerns the first connection too, that one will meet it.
+        if let Err(failure) = moved
+            && failure != Failure::Interrupted
+        {
+            session.output.note(left_alone(&failure));
         }
     }
+}
+
+fn connect(route: &mut Route, interrupt: &Interrupt) -> Result<Link, Failure> {
+    let mut link = route.connect(interrupt)?;
+    link.await_proof()?;
+    Ok(link)
+}
+
+fn left_alone(failure: &Failure) -> String {
+    format!("going on with one connection: {failure}")
 }
 
 /// Often enough for a picture that moves.
