@@ -330,11 +330,16 @@ impl Uploader {
                 self.useless.push(upload_id);
             }
         }
+        self.conclude(job, sent_before, result);
+        Ok(())
+    }
+
+    /// The verdict, unless what is in the file's place may be what was sent before.
+    fn conclude(&mut self, job: UploadJob, sent_before: Option<End>, result: Result<Stored, Failure>) {
         match (result, sent_before) {
             (Err(failure), Some(end)) if is_exists(&failure) => self.doubtful.push((job, end, failure)),
             (result, _) => self.verdicts.push_back((job, result)),
         }
-        Ok(())
     }
 }
 

@@ -35,7 +35,7 @@ impl Uploader {
         source: &mut Source,
     ) -> Result<(), LinkError> {
         let Some(current) = &self.current else { return Ok(()) };
-        let (job, is_begun) = (current.job.clone(), current.is_begun);
+        let (job, is_begun, sent_before) = (current.job.clone(), current.is_begun, current.sent_before);
         if source.mark().size < RESUME_BYTES_MIN {
             return self.begin_anew(session, progress, source, None);
         }
@@ -55,7 +55,7 @@ impl Uploader {
                 }
                 Offer::Nothing => {}
                 Offer::Refused(error) => {
-                    self.verdicts.push_back((job, Err(Failure::Refused(error))));
+                    self.conclude(job, sent_before, Err(Failure::Refused(error)));
                     return Ok(());
                 }
             }
