@@ -6,7 +6,8 @@ vsftpd. All content is compared at the end.
 
     benches/badnet.py                           # a clean link, one that cuts, one that loses
     benches/badnet.py --rtt 100 --rate 12.5 --files 1000 --rounds 3"""
-import argparse, collections, fcntl, filecmp, json, os, pathlib, random, select, shutil, signal, struct, subprocess, sys
+import argparse, collections, fcntl, filecmp, json, os, pathlib, random, select, shutil, signal, statistics, struct
+import subprocess, sys
 import tempfile, threading, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -22,11 +23,12 @@ def run(*words, **options):
 
 
 class Link:
-    """One thread carries packets both ways. `cut_bytes` is the mean between two resets."""
+    """One thread carries packets both ways. `cut_bytes` is the mean between two resets: after so many
+    bytes of either direction, whoever's the next packet is loses its connection."""
 
-    def __init__(self, seconds_one_way, bytes_per_second, loss, cut_bytes, seed=1):
+    def __init__(self, seconds_one_way, bytes_per_second, loss, cut_bytes):
         self.delay, self.rate, self.loss, self.cut_bytes = seconds_one_way, bytes_per_second, loss, cut_bytes
-        self.random = random.Random(seed)
+        self.begin(0)
         self.queue_bytes = bytes_per_second * max(4 * seconds_one_way, 0.05)      # two round trips
         self.cuts = self.lost = 0
         names = [f"bb{os.getpid()}{end}" for end in "cs"]
@@ -43,6 +45,14 @@ class Link:
         self.is_over = False
         self.thread = threading.Thread(target=self.carry, daemon=True)
         self.thread.start()
+
+    def begin(self, seed):
+        """From now on what is lost and cut follows from `seed`, so that every client meets the same."""
+        self.random = random.Random(seed)
+        self.bytes_to_cut = self.next_cut()
+
+    def next_cut(self):
+        return self.random.expovariate(1 / self.cut_bytes) if self.cut_bytes else float("inf")
 
     def inside(self, end, *words):
         return ["ip", "netns", "exec", self.namespaces[end], *map(str, words)]
@@ -75,7 +85,9 @@ class Link:
                 self.lost += 1
                 continue
             free_at[end] = start + len(packet) / self.rate
-            if self.cut_bytes and len(packet) > 100 and self.random.random() < len(packet) / self.cut_bytes:
+            self.bytes_to_cut -= len(packet)
+            if self.bytes_to_cut <= 0 and len(packet) > 100:
+                self.bytes_to_cut += self.next_cut()
                 self.cuts += 1
                 self.give(end, reset(packet, True))
                 packet = reset(packet, False)
@@ -92,6 +104,9 @@ class Link:
         self.thread.join()
         for name, fd in zip(self.namespaces, self.ends):
             os.close(fd)
+            # vsftpd's sessions outlive it.
+            for pid in run("ip", "netns", "pids", name, capture_output=True, text=True).stdout.split():
+                os.kill(int(pid), signal.SIGKILL)
             run("ip", "netns", "del", name)
 
 
@@ -190,7 +205,7 @@ def same(a, b):
     return not differing and not failed and all(same(f"{a}/{d}", f"{b}/{d}") for d in found.common_dirs)
 
 
-def measure(bench, link, command, root, kind, verb, patience):
+def measure(bench, link, command, root, kind, verb, seed, patience):
     """Seconds, or why not."""
     is_up = verb in ("put", "up")
     source = f"{bench.here}/{kind}" if is_up else kind
@@ -198,6 +213,7 @@ def measure(bench, link, command, root, kind, verb, patience):
     image = f"{root}/image" if is_up else target
     shutil.rmtree(image, ignore_errors=True)
     env = dict(os.environ, BERTH_PASSWORD=PASSWORD, HOME=bench.scratch, XDG_STATE_HOME=f"{bench.scratch}/state")
+    link.begin(seed)
     began = time.monotonic()
     try:
         ended = subprocess.run(link.inside(0, *command(verb, source, target)), env=env, cwd=bench.here, timeout=patience, capture_output=True)
@@ -212,7 +228,7 @@ def measure(bench, link, command, root, kind, verb, patience):
 def shown(results):
     numbers = sorted(r for r in results if isinstance(r, float))
     failures = [r for r in results if isinstance(r, str)]
-    text = f"{numbers[len(numbers) // 2]:.1f} s ({numbers[0]:.1f}–{numbers[-1]:.1f})" if numbers else ""
+    text = f"{statistics.median(numbers):.1f} s ({numbers[0]:.1f}–{numbers[-1]:.1f})" if numbers else ""
     return "; ".join(([text] if text else []) + failures)
 
 
@@ -224,11 +240,13 @@ def main():
     parser.add_argument("--large", type=int, default=4)
     parser.add_argument("--large-mib", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1, help="of the first round; each has its own, the same for every client")
     parser.add_argument("--cut-mib", type=float, default=8, help="mean between two resets, where there are any")
     parser.add_argument("--loss", type=float, default=0.1, help="percent, where there is any")
     parser.add_argument("--patience", type=int, default=300, help="seconds after which a client is given up")
     parser.add_argument("--only", default="clean,cut,loss")
     parser.add_argument("--kinds", default="small,large")
+    parser.add_argument("--verbs", default="put,get,up,down", help="up and down are mirror and mirror --from")
     parser.add_argument("--bin", default=str(ROOT / "target/release"))
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -265,17 +283,18 @@ def table(args, bench, link, name, kinds):
     clients = [("berth over TLS", bench.with_berth, bench.home), ("lftp and vsftpd, 8 at once, no TLS", bench.with_lftp, bench.pub)]
     about = {"clean": "clean link", "cut": f"a connection reset every {args.cut_mib:g} MiB", "loss": f"{args.loss:g} % of packets lost"}
     for kind in kinds:
-        for verb in ("put", "get", "up", "down"):
+        for verb in args.verbs.split(","):
             results = {title: [] for title, *_ in clients}
-            cuts = {title: 0 for title, *_ in clients}
-            for _ in range(args.rounds):
+            cuts = {title: [] for title, *_ in clients}
+            for seed in range(args.seed, args.seed + args.rounds):
                 for title, command, root in clients:
                     before = link.cuts
-                    results[title].append(measure(bench, link, command, root, kind, verb, args.patience))
-                    cuts[title] += link.cuts - before
+                    results[title].append(measure(bench, link, command, root, kind, verb, seed, args.patience))
+                    cuts[title].append(link.cuts - before)
             for title in results:
                 verb_shown = {"put": "put -r", "get": "get -r", "up": "mirror", "down": "mirror --from"}[verb]
-                print(f"{about[name]} | {kind} | {verb_shown} | {title} | {shown(results[title])} | {cuts[title]} cuts", flush=True)
+                print(f"{about[name]} | {kind} | {verb_shown} | {title} | {shown(results[title])}"
+                      + (f" | cuts {', '.join(map(str, cuts[title]))}" if link.cut_bytes else ""), flush=True)
 
 
 if __name__ == "__main__":

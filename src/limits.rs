@@ -146,12 +146,18 @@ pub const PING_QUEUE_MAX: usize = 8 * 1024 * 1024;
 pub const RETRIES_DEFAULT: u32 = 7;
 /// Most tries that can be asked for: more than a day.
 pub const RETRIES_MAX: u32 = 10_000;
-/// The longest pause before the first try, …
-pub const RETRY_WAIT_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause before the first try after a connection that had brought something: a network
+/// that cuts is there, and each round trip that is waited for is time in which nothing moves.
+pub const RETRY_WAIT_FIRST: Duration = Duration::from_millis(20);
+/// The longest pause before the second, …
+pub const RETRY_WAIT_SECOND: Duration = Duration::from_millis(400);
 /// … how many times as long each further one is, …
 pub const RETRY_WAIT_GROWTH: u32 = 4;
 /// … and the longest of all.
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// From two files of this size on a second connection moves them beside the first: they take longer
+/// than the round trips of a login, on any link where those count.
+pub const SECOND_CONNECTION_BYTES: u64 = 4 * 1024 * 1024;
 /// A client that waits for a server and hears nothing for this long, not even an answer to its
 /// pings, takes the connection for lost. Half of the server's own stall deadline.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
+use crate::client::beside::{Jobs, Tell, move_all};
 use crate::client::incoming::Event;
 use crate::client::link::LinkError;
 use crate::client::local::Part;
@@ -24,6 +25,8 @@ pub struct DownloadJob {
     pub remote: VPath,
     /// Where it goes here.
     pub local: PathBuf,
+    /// Its bytes, when it was looked at.
+    pub size: u64,
     /// Whether it takes the place of a file that is there.
     pub replace: bool,
 }
@@ -43,8 +46,9 @@ pub struct Fetched {
 pub type Outcome = (DownloadJob, Result<Fetched, Failure>);
 
 /// Downloads, one after the other.
+#[derive(Default)]
 struct Downloader {
-    /// Not asked for on this connection.
+    /// Taken from the jobs, and not asked for on this connection.
     wanted: VecDeque<Wanted>,
     asked: VecDeque<(u32, Wanted)>,
 }
@@ -90,11 +94,22 @@ pub fn fetch_all(
         return Ok(());
     }
     session.check_link()?;
-    let wanted = jobs.into_iter().map(|job| Wanted { job, part: None, shown_bytes: 0, resumed_from: None }).collect();
-    let mut downloader = Downloader { wanted, asked: VecDeque::new() };
+    let wanted = |job| Wanted { job, part: None, shown_bytes: 0, resumed_from: None };
+    let wanted = jobs.into_iter().map(wanted).collect();
+    move_all(session, wanted, |wanted| wanted.job.size, progress, fetch_jobs, &mut on_outcome)
+}
+
+/// The same on one connection, until no job is left.
+fn fetch_jobs(
+    session: &mut Session,
+    jobs: &mut Jobs<Wanted>,
+    progress: &mut Progress,
+    on_outcome: Tell<'_, Outcome>,
+) -> Result<(), Failure> {
+    let mut downloader = Downloader::default();
     loop {
         session.link.set_on_wait(progress.ticker());
-        match downloader.next(session, progress) {
+        match downloader.next(session, jobs, progress) {
             Ok(Some(outcome)) => {
                 if let (job, Ok(fetched)) = &outcome {
                     progress.finish_file(&job.remote, fetched.size);
@@ -103,8 +118,12 @@ pub fn fetch_all(
             }
             Ok(None) => return Ok(()),
             Err(error) => {
-                session.reconnect(error.into())?;
+                let again = session.reconnect(error.into());
                 downloader.ask_again();
+                if again.is_err() {
+                    jobs.give_back(downloader.wanted);
+                    return again;
+                }
             }
         }
     }
@@ -112,9 +131,14 @@ pub fn fetch_all(
 
 impl Downloader {
     /// Asks ahead, and receives the file that was asked for first; `None` when there is none left.
-    fn next(&mut self, session: &mut Session, progress: &mut Progress) -> Result<Option<Outcome>, LinkError> {
+    fn next(
+        &mut self,
+        session: &mut Session,
+        jobs: &mut Jobs<Wanted>,
+        progress: &mut Progress,
+    ) -> Result<Option<Outcome>, LinkError> {
         while session.link.has_room()
-            && let Some(mut wanted) = self.wanted.pop_front()
+            && let Some(mut wanted) = self.next_wanted(jobs)
         {
             if let Err(failure) = wanted.look_for_part(session) {
                 return Ok(Some((wanted.job, Err(failure))));
@@ -135,6 +159,13 @@ impl Downloader {
             Ok(fetched) => Ok(fetched),
         };
         Ok(self.asked.pop_front().map(|(_, wanted)| (wanted.job, result)))
+    }
+
+    /// One file that another connection would take else is asked for ahead, and no more.
+    fn next_wanted(&mut self, jobs: &mut Jobs<Wanted>) -> Option<Wanted> {
+        let has_one_ahead = self.asked.len() > 1;
+        let shared = |jobs: &mut Jobs<_>| if has_one_ahead { None } else { jobs.take_shared() };
+        self.wanted.pop_front().or_else(|| jobs.take_own()).or_else(|| shared(jobs))
     }
 
     /// Nothing that was asked for comes any more.

@@ -13,6 +13,8 @@ use crate::client::outcome::EXIT_INTERRUPTED;
 #[derive(Clone, Default)]
 pub struct Interrupt {
     flag: Arc<AtomicBool>,
+    /// Work that is done beside other work is stopped by itself, too.
+    stop: Arc<AtomicBool>,
     /// What listens to the signals.
     listeners: Arc<Mutex<Vec<SigId>>>,
 }
@@ -44,9 +46,19 @@ impl Interrupt {
         result
     }
 
+    /// For work beside this: Ctrl-C is meant for both, [`Interrupt::stop`] for that alone.
+    pub fn beside(&self) -> Self {
+        Self { stop: Arc::default(), ..self.clone() }
+    }
+
+    /// Stops whoever asks this and its clones, for good.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Whether somebody wants to stop.
     pub fn is_set(&self) -> bool {
-        self.flag.load(Ordering::Relaxed)
+        self.flag.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed)
     }
 
     /// Sets the flag, as Ctrl-C does.

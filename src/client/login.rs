@@ -2,10 +2,10 @@
 //! sent and the server proves that it knows the account too. It knows no terminal.
 
 use crate::client::incoming::Event;
-use crate::client::link::Link;
+use crate::client::link::{Judge, Link, LinkError};
 use crate::client::outcome::Failure;
 use crate::client::session::unexpected;
-use crate::scram::{Binding, ClientExchange, ClientKeys, ScramError, Secret};
+use crate::scram::{Binding, ClientExchange, ClientKeys, ClientProved, ScramError, Secret};
 use crate::text::Escaped;
 use crate::wire::message::VERSION;
 use crate::wire::{Reply, Request};
@@ -47,11 +47,16 @@ pub fn log_in<'a>(
 ) -> Result<ClientKeys, Failure> {
     let (exchange, auth) = begin(user, secret.into(), binding)?;
     let reply = call(link, &auth)?;
-    prove(link, exchange, reply)
+    let (proved, proof) = answer(exchange, reply)?;
+    let Reply::Welcome { message } = call(link, &proof)? else { return Err(unexpected()) };
+    verify(&proved, &message)?;
+    Ok(proved.into_keys())
 }
 
 /// Greets and logs in to a server that was logged in to before: that it offers what it offered then
-/// is not waited for, which saves a round trip.
+/// is not waited for, which saves a round trip. Nor is its answer to our proof where it is encrypted,
+/// with the key that is known to be the server's: `link` judges it when it comes, and until then sends
+/// requests, but no content. So what is asked first costs no round trip of its own.
 pub fn log_in_again(link: &mut Link, user: &str, keys: &ClientKeys, binding: Binding) -> Result<(), Failure> {
     let (exchange, auth) = begin(user, Secret::Keys(keys), binding)?;
     link.request(&hello())?;
@@ -59,7 +64,13 @@ pub fn log_in_again(link: &mut Link, user: &str, keys: &ClientKeys, binding: Bin
     let reply = receive(link)?;
     take_hello(link, binding, reply)?;
     let reply = receive(link)?;
-    prove(link, exchange, reply).map(drop)
+    let (proved, proof) = answer(exchange, reply)?;
+    let id = link.request(&proof)?;
+    link.expect_proof(id, judge(proved));
+    match binding {
+        Binding::None => Ok(link.await_proof()?),
+        Binding::Exporter(_) => Ok(()),
+    }
 }
 
 fn begin<'a>(user: &str, secret: Secret<'a>, binding: Binding) -> Result<(ClientExchange<'a>, Request), Failure> {
@@ -68,16 +79,31 @@ fn begin<'a>(user: &str, secret: Secret<'a>, binding: Binding) -> Result<(Client
     Ok((exchange, Request::Auth { mechanism: binding.mechanism().into(), message }))
 }
 
-fn prove(link: &mut Link, exchange: ClientExchange<'_>, reply: Reply) -> Result<ClientKeys, Failure> {
+/// Our proof, in answer to the server's challenge.
+fn answer(exchange: ClientExchange<'_>, reply: Reply) -> Result<(ClientProved, Request), Failure> {
     let Reply::Challenge { message: challenge } = reply else { return Err(unexpected()) };
     let (proved, message) = exchange.answer(&challenge).map_err(|error| match error {
         ScramError::KeysOutdated => Failure::Login(error.to_string()),
         error => distrust(&error.to_string()),
     })?;
-    let reply = call(link, &Request::AuthNext { message })?;
-    let Reply::Welcome { message: proof } = reply else { return Err(unexpected()) };
-    proved.verify(&proof).map_err(|error| distrust(&error.to_string()))?;
-    Ok(proved.into_keys())
+    Ok((proved, Request::AuthNext { message }))
+}
+
+fn verify(proved: &ClientProved, proof: &str) -> Result<(), Failure> {
+    proved.verify(proof).map_err(|error| distrust(&error.to_string()))
+}
+
+/// What the server's answer to our proof means while other requests wait behind it.
+fn judge(proved: ClientProved) -> Judge {
+    Box::new(move |reply| match reply {
+        Reply::Welcome { message } => match verify(&proved, &message) {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(LinkError::Distrusted(failure.to_string())),
+        },
+        Reply::Error(error) if Failure::Refused(error.clone()).forbids_retry() => Err(LinkError::HungUp(error)),
+        Reply::Error(error) => Err(LinkError::Lost(Escaped(error.message.as_bytes()).to_string())),
+        _ => Err(LinkError::Protocol("an answer of the wrong kind".into())),
+    })
 }
 
 fn call(link: &mut Link, request: &Request) -> Result<Reply, Failure> {

@@ -7,7 +7,7 @@
 //! - `route` leads to a server, the first time and again when the connection was lost; `login` and
 //!   `password` make a `session` of it: a link, a current folder, an `output`; `repeat` knows what
 //!   may be asked twice; `lookup` finds what is at the server.
-//! - `upload` and `download` move files, `stream` the content of one through a pipe, `mirror` plans
+//! - `upload` and `download` move files, `beside` on two connections, `stream` the content of one through a pipe, `mirror` plans
 //!   trees of them but for its `exclusions`; `local` keeps them safe here, `progress` shows them at
 //!   their `pace`,
 //!   `state` remembers them between runs.
@@ -19,6 +19,7 @@
 //! Nothing here knows how a server works; tests talk to it through a [`pipe::Pipe`] in memory.
 
 pub mod args;
+pub mod beside;
 pub mod colors;
 pub mod command;
 pub mod commands;

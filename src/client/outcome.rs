@@ -147,6 +147,7 @@ impl From<LinkError> for Failure {
             LinkError::Interrupted => Self::Interrupted,
             LinkError::HungUp(reply) => Self::Refused(reply),
             LinkError::Lost(why) => Self::Lost(why),
+            LinkError::Distrusted(why) => Self::Login(why),
             LinkError::Protocol(why) => {
                 Self::Connection(format!("{}; is this a berth server?", Escaped(why.as_bytes())))
             }

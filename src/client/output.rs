@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
@@ -92,6 +92,11 @@ impl Output {
         self.has_content = true;
     }
 
+    /// For work beside this, on a thread of its own: remarks to standard error, and no results.
+    pub fn remarks_only(is_quiet: bool) -> Self {
+        Self::to(Box::new(io::sink()), Box::new(WholeLines), false, is_quiet)
+    }
+
     /// Makes what was written visible.
     pub fn flush(&mut self) -> Result<(), Failure> {
         make_way();
@@ -110,7 +115,7 @@ impl Output {
     pub fn complain(&mut self, text: impl Display) {
         make_way();
         let _ = self.results.flush();
-        let _ = writeln!(self.remarks, "{text}");
+        let _ = self.remarks.write_all(format!("{text}\n").as_bytes());
     }
 
     /// Part of a line, for a question.
@@ -122,22 +127,56 @@ impl Output {
     }
 }
 
-/// A bar stands now in the last line of standard error, which is a terminal.
-pub(super) fn bar_is_shown() {
-    BAR_IS_SHOWN.store(true, Ordering::Relaxed);
+/// Standard error, a line at a time, whatever others show there meanwhile.
+struct WholeLines;
+
+impl Write for WholeLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        line_over_bar(String::from_utf8_lossy(bytes).trim_end_matches('\n'));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Shows `bar` in the last line of standard error, which is a terminal.
+pub(super) fn show_bar(bar: &str) {
+    let mut is_bar_shown = screen();
+    *is_bar_shown = true;
+    // What stands there of a longer one goes.
+    let _ = write!(io::stderr(), "\r{bar}\x1b[K");
 }
 
 /// Takes the bar away, if there is one, so that a line can stand where it was; whether there was one.
 pub(super) fn make_way() -> bool {
-    let was_shown = BAR_IS_SHOWN.swap(false, Ordering::Relaxed);
+    take_bar_away(&mut screen())
+}
+
+/// A whole line on standard error, in the place of the bar.
+pub(super) fn line_over_bar(line: impl Display) {
+    let mut is_bar_shown = screen();
+    take_bar_away(&mut is_bar_shown);
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+fn take_bar_away(is_bar_shown: &mut bool) -> bool {
+    let was_shown = std::mem::take(is_bar_shown);
     if was_shown {
         let _ = io::stderr().write_all(b"\r\x1b[K");
     }
     was_shown
 }
 
+/// Whoever writes to the terminal holds it: two connections at work must not write into each other's
+/// lines.
+fn screen() -> MutexGuard<'static, bool> {
+    BAR_IS_SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Like the terminal, there is one of it.
-static BAR_IS_SHOWN: AtomicBool = AtomicBool::new(false);
+static BAR_IS_SHOWN: Mutex<bool> = Mutex::new(false);
 
 /// How wide a terminal is; `None` when it is none or does not tell.
 pub fn terminal_columns(terminal: &impl AsFd) -> Option<usize> {

@@ -17,9 +17,9 @@ impl Pace {
         Self { started: now, moved_bytes: 0, marks: VecDeque::from([(now, 0)]) }
     }
 
-    /// `bytes` more have moved just now.
-    pub fn add(&mut self, bytes: u64) {
-        self.add_at(bytes, Instant::now());
+    /// `bytes` have moved in all.
+    pub fn reach(&mut self, bytes: u64, now: Instant) {
+        self.add_at(bytes.saturating_sub(self.moved_bytes), now);
     }
 
     /// The same at `now`.

@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pbr::ProgressBar;
@@ -40,6 +42,24 @@ impl Style {
 /// The progress of one transfer, or of many files together. It disappears when dropped.
 pub struct Progress(Rc<RefCell<Picture>>);
 
+/// What connections that move files at the same time have in common. One of them draws it.
+#[derive(Clone)]
+pub struct Share {
+    moved: Arc<Moved>,
+    total_bytes: Option<u64>,
+}
+
+/// How far all connections are together.
+#[derive(Default)]
+struct Moved {
+    /// Bytes that need not move any more.
+    done_bytes: AtomicU64,
+    /// Bytes that moved, once or again.
+    moved_bytes: AtomicU64,
+    /// Files that are done and not shown: their names and sizes.
+    finished: Mutex<Vec<(String, u64)>>,
+}
+
 /// What is drawn, and how.
 struct Picture {
     style: Style,
@@ -47,6 +67,8 @@ struct Picture {
     state: State,
     last_shown: Instant,
     is_verifying: bool,
+    /// Another one draws it.
+    is_beside: bool,
 }
 
 /// What there is to show.
@@ -54,7 +76,7 @@ struct State {
     what: What,
     /// `None` where it turns out at the end.
     total_bytes: Option<u64>,
-    done_bytes: u64,
+    moved: Arc<Moved>,
     pace: Pace,
 }
 
@@ -88,38 +110,51 @@ impl Progress {
             (bar.show_bar, bar.show_percent) = (total_bytes.is_some(), total_bytes.is_some());
             bar
         });
-        let state = State { what, total_bytes, done_bytes: 0, pace: Pace::new(now) };
+        let state = State { what, total_bytes, moved: Arc::default(), pace: Pace::new(now) };
         // What is over in a moment needs no picture.
-        Self(Rc::new(RefCell::new(Picture { style, bar, state, last_shown: now, is_verifying: false })))
+        let picture = Picture { style, bar, state, last_shown: now, is_verifying: false, is_beside: false };
+        Self(Rc::new(RefCell::new(picture)))
+    }
+
+    /// For [`Progress::beside`], on another thread.
+    pub fn share(&self) -> Share {
+        let state = &self.0.borrow().state;
+        Share { moved: Arc::clone(&state.moved), total_bytes: state.total_bytes }
+    }
+
+    /// Counts what another one shows.
+    pub fn beside(share: Share) -> Self {
+        let progress = Self::new(Style::Silent, What::Files { done: 0, total: usize::MAX }, share.total_bytes);
+        {
+            let mut picture = progress.0.borrow_mut();
+            picture.state.moved = share.moved;
+            picture.is_beside = true;
+        }
+        progress
     }
 
     /// `bytes` need not be moved, because they are there from an earlier try.
     pub fn found(&mut self, bytes: u64) {
-        self.0.borrow_mut().change(|state| state.done_bytes = state.done_bytes.saturating_add(bytes));
+        self.0.borrow_mut().change(|moved| add(&moved.done_bytes, bytes));
     }
 
     /// `bytes` more have moved.
     pub fn advance(&mut self, bytes: u64) {
-        self.0.borrow_mut().change(|state| {
-            state.done_bytes = state.done_bytes.saturating_add(bytes);
-            state.pace.add(bytes);
+        self.0.borrow_mut().change(|moved| {
+            add(&moved.done_bytes, bytes);
+            add(&moved.moved_bytes, bytes);
         });
     }
 
     /// `bytes` that moved were lost on the way and must move again.
     pub fn redo(&mut self, bytes: u64) {
-        self.0.borrow_mut().change(|state| state.done_bytes = state.done_bytes.saturating_sub(bytes));
+        self.0.borrow_mut().change(|moved| subtract(&moved.done_bytes, bytes));
     }
 
     /// One of many files is done.
     pub fn finish_file(&mut self, name: impl Display, size: u64) {
         let mut picture = self.0.borrow_mut();
-        let What::Files { done, .. } = &mut picture.state.what else { return };
-        *done += 1;
-        if picture.style == Style::Bar {
-            output::make_way();
-            let _ = writeln!(io::stderr(), "{name}  {}", Size(size));
-        }
+        picture.state.moved.finished().push((name.to_string(), size));
         picture.show(Instant::now());
     }
 
@@ -139,9 +174,13 @@ impl Progress {
         }
     }
 
-    /// All bytes of all files have moved.
+    /// All bytes of all files have moved, unless another connection is at it still.
     pub fn verify_all(&mut self) {
-        self.0.borrow_mut().verify();
+        let mut picture = self.0.borrow_mut();
+        let is_whole = picture.state.total_bytes.is_none_or(|total| picture.state.done_bytes() >= total);
+        if is_whole || !picture.state.is_shared() {
+            picture.verify();
+        }
     }
 
     /// Not all bytes have moved after all.
@@ -161,17 +200,26 @@ impl Progress {
             }
         })
     }
+
+    /// Shows what another connection moved meanwhile.
+    pub fn tick(&mut self) {
+        self.0.borrow_mut().change(|_| ());
+    }
 }
 
 impl Picture {
-    fn change(&mut self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state);
+    fn change(&mut self, change: impl FnOnce(&Moved)) {
+        change(&self.state.moved);
         if self.style != Style::Silent {
             self.show(Instant::now());
         }
     }
 
     fn show(&mut self, now: Instant) {
+        if !self.is_beside {
+            self.state.pace.reach(self.state.moved.moved_bytes.load(Ordering::Relaxed), now);
+            self.tell_finished();
+        }
         let interval = if self.style == Style::Bar { REFRESH } else { LINE_INTERVAL };
         if now.duration_since(self.last_shown) < interval {
             return;
@@ -184,6 +232,16 @@ impl Picture {
             Style::Silent => {}
         }
         self.last_shown = now;
+    }
+
+    /// A line for each file that is done.
+    fn tell_finished(&mut self) {
+        let finished = std::mem::take(&mut *self.state.moved.finished());
+        let What::Files { done, .. } = &mut self.state.what else { return };
+        *done += finished.len();
+        for (name, size) in finished.into_iter().filter(|_| self.style == Style::Bar) {
+            output::line_over_bar(format_args!("{name}  {}", Size(size)));
+        }
     }
 
     fn verify(&mut self) {
@@ -205,7 +263,7 @@ impl Picture {
         let surplus = message.width().saturating_sub(message.chars().count());
         bar.set_width(Some(columns.saturating_sub(surplus)));
         bar.message(&message);
-        bar.set(shown_bytes(self.state.done_bytes, bar.total));
+        bar.set(shown_bytes(self.state.done_bytes(), bar.total));
     }
 }
 
@@ -217,10 +275,33 @@ impl Drop for Progress {
     }
 }
 
+impl Moved {
+    fn finished(&self) -> MutexGuard<'_, Vec<(String, u64)>> {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn add(count: &AtomicU64, bytes: u64) {
+    let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| Some(count.saturating_add(bytes)));
+}
+
+fn subtract(count: &AtomicU64, bytes: u64) {
+    let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| Some(count.saturating_sub(bytes)));
+}
+
 impl State {
+    fn done_bytes(&self) -> u64 {
+        self.moved.done_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether another connection moves files too.
+    fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.moved) > 1
+    }
+
     fn percent(&self) -> u64 {
         let total = self.total_bytes.unwrap_or(0);
-        (shown_bytes(self.done_bytes, total) as f64 / total.max(1) as f64 * 100.0) as u64
+        (shown_bytes(self.done_bytes(), total) as f64 / total.max(1) as f64 * 100.0) as u64
     }
 
     /// What stands before the bar: as much of it as leaves room for one, the most telling last.
@@ -233,7 +314,7 @@ impl State {
         }
         if columns >= COLUMNS_FOR_COUNTER || self.total_bytes.is_none() {
             let of = self.total_bytes.map(|total| format!("/{}", Size(total))).unwrap_or_default();
-            message += &format!(" {}{of}", Size(self.done_bytes));
+            message += &format!(" {}{of}", Size(self.done_bytes()));
         }
         if columns >= COLUMNS_FOR_SPEED {
             message += &format!(" {}/s", Size(rate));
@@ -256,7 +337,7 @@ impl State {
 
     /// `1m40s left`; nothing where it cannot be told.
     fn time_left(&self, rate: u64) -> Option<String> {
-        let left = self.total_bytes?.saturating_sub(self.done_bytes);
+        let left = self.total_bytes?.saturating_sub(self.done_bytes());
         let seconds = left.div_ceil(rate.max(1));
         match (rate, seconds) {
             (0, _) => None,
@@ -271,9 +352,9 @@ impl State {
     fn line(&self, now: Instant) -> String {
         let (label, rate) = (self.label(usize::MAX), self.pace.rate(now));
         let Some(total) = self.total_bytes else {
-            return format!("{label}: {}, {}/s", Size(self.done_bytes), Size(rate));
+            return format!("{label}: {}, {}/s", Size(self.done_bytes()), Size(rate));
         };
-        let (done, percent) = (shown_bytes(self.done_bytes, total), self.percent());
+        let (done, percent) = (shown_bytes(self.done_bytes(), total), self.percent());
         let left = self.time_left(rate).unwrap_or_else(|| "waiting".into());
         format!("{label}: {percent} %, {} of {}, {}/s, {left}", Size(done), Size(total), Size(rate))
     }
@@ -309,9 +390,7 @@ impl Write for Line {
         let bar = String::from_utf8_lossy(bytes);
         let bar = bar.trim_matches(['\r', ' ']);
         if !bar.is_empty() {
-            output::bar_is_shown();
-            // What stands there of a longer one goes.
-            let _ = write!(io::stderr(), "\r{}\x1b[K", fitting(bar, Self::columns()));
+            output::show_bar(fitting(bar, Self::columns()));
         }
         Ok(bytes.len())
     }
@@ -354,7 +433,8 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(start);
         pace.add_at(moved, start + Duration::from_secs(1));
-        (State { what, total_bytes, done_bytes: moved, pace }, start + Duration::from_secs(1))
+        let moved = Arc::new(Moved { done_bytes: moved.into(), ..Moved::default() });
+        (State { what, total_bytes, moved, pace }, start + Duration::from_secs(1))
     }
 
     #[test]

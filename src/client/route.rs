@@ -14,12 +14,13 @@ use crate::client::pipe::{Pipe, TcpPipe};
 use crate::client::session::Session;
 use crate::client::tls_pipe::TlsPipe;
 use crate::client::trust::Trust;
-use crate::limits::{RETRY_WAIT_FIRST, RETRY_WAIT_GROWTH, RETRY_WAIT_MAX};
+use crate::limits::{RETRY_WAIT_FIRST, RETRY_WAIT_GROWTH, RETRY_WAIT_MAX, RETRY_WAIT_SECOND};
 use crate::scram::{Binding, ClientKeys};
 use crate::text::Escaped;
 use zeroize::Zeroizing;
 
-/// See the module.
+/// See the module. A copy leads there beside it.
+#[derive(Clone)]
 pub struct Route {
     host: String,
     port: u16,
@@ -107,7 +108,8 @@ impl Route {
         })
     }
 
-    fn connect(&mut self, interrupt: &Interrupt) -> Result<Link, Failure> {
+    /// Connects and logs in again, once. The server has yet to prove itself: [`Link::await_proof`].
+    pub fn connect(&mut self, interrupt: &Interrupt) -> Result<Link, Failure> {
         if let Some(trust) = &mut self.trust {
             trust.renew();
         }
@@ -156,8 +158,10 @@ fn reason(failure: &Failure) -> String {
 /// The pause before a try when `tried` failed: it grows, and `share`, of 0 to 255, spreads it over
 /// its upper half, so that the clients of a server that comes back do not all come at once.
 fn wait_before(tried: u32, share: u8) -> Duration {
-    let growth = RETRY_WAIT_GROWTH.saturating_pow(tried);
-    let longest = RETRY_WAIT_FIRST.saturating_mul(growth).min(RETRY_WAIT_MAX);
+    let longest = match tried.checked_sub(1) {
+        None => RETRY_WAIT_FIRST,
+        Some(more) => RETRY_WAIT_SECOND.saturating_mul(RETRY_WAIT_GROWTH.saturating_pow(more)).min(RETRY_WAIT_MAX),
+    };
     longest / 2 + longest / 2 * u32::from(share) / 255
 }
 
@@ -170,6 +174,7 @@ fn random_share() -> u8 {
 
 fn shown_seconds(wait: Duration) -> String {
     match wait.as_secs_f64() {
+        seconds if seconds < 0.05 => "a moment".into(),
         seconds if seconds < 1.0 => format!("{seconds:.1}s"),
         seconds => format!("{seconds:.0}s"),
     }
@@ -206,7 +211,8 @@ mod tests {
             assert!(wait_before(tried + 1, 0) >= shortest, "{tried}");
         }
         assert_eq!(wait_before(39, 255), RETRY_WAIT_MAX);
-        assert_eq!(shown_seconds(wait_before(0, 255)), "0.1s");
+        assert_eq!(shown_seconds(wait_before(0, 255)), "a moment");
+        assert_eq!(shown_seconds(wait_before(1, 255)), "0.4s");
         assert_eq!(shown_seconds(wait_before(3, 255)), "6s");
     }
 

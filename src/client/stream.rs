@@ -182,6 +182,7 @@ fn send_once(
 /// Sends all there is; its end, or what the server answered before that.
 fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Result<End, Event>, Failure> {
     let (stdin, mut hash, mut size) = (io::stdin(), Sha256::new(), 0);
+    link.await_proof()?;
     loop {
         if let Some(incoming) = link.drain(0)? {
             return Ok(Err(incoming.event));

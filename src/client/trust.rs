@@ -22,6 +22,7 @@ use crate::text::Escaped;
 use crate::tls::{Fingerprint, Pinning};
 
 /// How one server is to be recognized.
+#[derive(Clone)]
 pub struct Trust {
     /// `host:port`, as it stands in the file.
     place: String,

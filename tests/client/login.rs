@@ -6,10 +6,14 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use crate::scripted::{Answers, Seen, link_to};
+use berth::client::incoming::Event;
+use berth::client::link::Link;
 use berth::client::login;
 use berth::client::outcome::Failure;
+use berth::digest::Digest;
 use berth::limits::{IN_FLIGHT_MAX, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use berth::scram::{Binding, ClientFirst, ServerExchange, Verifier};
+use berth::vpath::VPath;
 use berth::wire::message::{ErrorCode, WireLimits};
 use berth::wire::{Reply, Request};
 
@@ -31,6 +35,14 @@ fn cheat(
     change_challenge: impl Fn(String) -> String + 'static,
     change_welcome: impl Fn(String) -> String + 'static,
 ) -> impl FnMut(Seen, &mut Answers) {
+    cheat_at(BINDING, change_challenge, change_welcome)
+}
+
+fn cheat_at(
+    binding: Binding,
+    change_challenge: impl Fn(String) -> String + 'static,
+    change_welcome: impl Fn(String) -> String + 'static,
+) -> impl FnMut(Seen, &mut Answers) {
     static VERIFIER: OnceLock<Verifier> = OnceLock::new();
     let make = || Verifier::from_password(PASSWORD, SCRAM_ROUNDS_MIN).expect("a password");
     let mut exchange = None;
@@ -38,7 +50,7 @@ fn cheat(
         Seen::Request(id, Request::Hello { .. }) => answers.reply(id, &hello(&["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"])),
         Seen::Request(id, Request::Auth { message, .. }) => {
             let first = ClientFirst::parse(&message).expect("our client's");
-            let (begun, challenge) = ServerExchange::begin(first, VERIFIER.get_or_init(make), BINDING);
+            let (begun, challenge) = ServerExchange::begin(first, VERIFIER.get_or_init(make), binding);
             exchange = Some(begun);
             answers.reply(id, &Reply::Challenge { message: change_challenge(challenge) });
         }
@@ -157,4 +169,70 @@ fn a_welcome_before_its_time_is_no_login() {
         _ => {}
     });
     assert_eq!(refused.0.expect_err("refused").exit_code(), 4);
+}
+
+// ---- Logging in again ---------------------------------------------------------------------
+
+/// A link that was logged in to before, with a server that answers everything behind the login.
+fn log_in_again(
+    binding: Binding,
+    change_welcome: impl Fn(String) -> String + 'static,
+) -> (Result<Link, Failure>, Rc<RefCell<Vec<Seen>>>) {
+    let (mut first, ..) = link_to(usize::MAX, cheat(|challenge| challenge, |welcome| welcome));
+    login::greet(&mut first, BINDING).expect("greeted");
+    let keys = login::log_in(&mut first, "ann", PASSWORD, BINDING).expect("logged in");
+    let mut login = cheat_at(binding, |challenge| challenge, change_welcome);
+    let (mut link, seen, _) = link_to(usize::MAX, move |seen, answers| match seen {
+        Seen::Request(id, Request::Sha256 { .. }) => {
+            answers.reply(id, &Reply::Sha256 { sha256: Digest::of(b"x"), size: 1 });
+        }
+        seen => login(seen, answers),
+    });
+    let logged_in = login::log_in_again(&mut link, "ann", &keys, binding);
+    (logged_in.map(|()| link), seen)
+}
+
+fn ask(link: &mut Link) -> u32 {
+    let path = (&VPath::parse(b"/a").expect("a path")).into();
+    link.request(&Request::Sha256 { path }).expect("room")
+}
+
+#[test]
+fn a_question_behind_the_proof_is_answered_once_the_server_proved_itself_too() {
+    let (link, seen) = log_in_again(BINDING, |welcome| welcome);
+    let mut link = link.expect("begun");
+    assert!(!has_proof(&seen), "the proof leaves together with the question");
+    let id = ask(&mut link);
+    let incoming = link.receive().expect("an answer");
+    assert!(incoming.id == id && matches!(incoming.event, Event::Reply(Reply::Sha256 { .. })), "{incoming:?}");
+}
+
+#[test]
+fn a_server_that_has_yet_to_prove_itself_gets_no_content() {
+    let (link, seen) = log_in_again(BINDING, |_| "v=".into());
+    let mut link = link.expect("begun");
+    let id = ask(&mut link);
+    assert!(link.queue_data(id, 9, |room| Ok(room.len())).is_err());
+    let error = link.await_proof().expect_err("forged").into();
+    check_distrusted("forged", Err(error));
+    // Whatever is done with the link then, that server is told nothing.
+    link.queue_data(id, 9, |room| Ok(room.len())).expect("queued");
+    let _ = link.receive();
+    assert!(!seen.borrow().iter().any(|seen| matches!(seen, Seen::Data(..))), "{:?}", seen.borrow());
+}
+
+#[test]
+fn an_answer_of_a_server_that_did_not_prove_itself_is_not_taken() {
+    let (link, _) = log_in_again(BINDING, |_| "v=".into());
+    let mut link = link.expect("begun");
+    ask(&mut link);
+    check_distrusted("forged", link.receive().map(drop).map_err(Failure::from));
+}
+
+#[test]
+fn without_encryption_nothing_is_asked_before_the_server_proved_itself() {
+    assert!(log_in_again(Binding::None, |welcome| welcome).0.is_ok());
+    let (link, seen) = log_in_again(Binding::None, |_| "v=".into());
+    check_distrusted("forged", link.map(drop));
+    assert!(has_proof(&seen));
 }

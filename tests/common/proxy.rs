@@ -54,6 +54,15 @@ impl Proxy {
         self.shared.cut();
     }
 
+    /// Cuts the connection that was made last.
+    pub(crate) fn cut_newest(&self) {
+        let mut sockets = lock(&self.shared.sockets);
+        let ends = sockets.len().saturating_sub(2);
+        for socket in sockets.drain(ends..) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Cuts every connection whenever the next of `bytes` have passed in one direction.
     pub(crate) fn cut_after(&self, valve: &Arc<Valve>, bytes: impl IntoIterator<Item = u64>) {
         let bytes: Vec<u64> = bytes.into_iter().collect();

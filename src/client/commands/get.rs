@@ -102,7 +102,7 @@ fn get_single(session: &mut Session, remote: &VPath, target: &Target, force: boo
     if entry.kind == EntryKind::Dir {
         return Err(Failure::Local(format!("{remote} is a folder; -r takes it whole")));
     }
-    let job = DownloadJob { remote: remote.clone(), local: target.of(remote), replace: false };
+    let job = DownloadJob { remote: remote.clone(), local: target.of(remote), size: entry.size, replace: false };
     get_one(session, &mut Tally::new("get", true), job, entry.size, force, false)
 }
 
@@ -308,7 +308,7 @@ fn plan_tree(
 }
 
 fn job(remote: VPath, local: PathBuf, entry: &Entry) -> (DownloadJob, u64) {
-    (DownloadJob { remote, local, replace: false }, entry.size)
+    (DownloadJob { remote, local, size: entry.size, replace: false }, entry.size)
 }
 
 /// The place under `local_root` that corresponds to `path` under `root`. Paths consist of single

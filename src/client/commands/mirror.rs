@@ -241,12 +241,17 @@ impl Order {
     }
 
     fn download(&self, file: &Move) -> Result<DownloadJob, Failure> {
-        Ok(DownloadJob { remote: self.there(&file.path)?, local: self.here(&file.path), replace: file.replaces })
+        Ok(DownloadJob {
+            remote: self.there(&file.path)?,
+            local: self.here(&file.path),
+            size: file.size,
+            replace: file.replaces,
+        })
     }
 
     fn upload(&self, file: &Move) -> Result<UploadJob, Failure> {
         let mode = if file.replaces { PutMode::Replace } else { PutMode::Create };
-        Ok(UploadJob { local: self.here(&file.path), remote: self.there(&file.path)?, mode })
+        Ok(UploadJob { local: self.here(&file.path), remote: self.there(&file.path)?, size: file.size, mode })
     }
 
     fn conclude_move(

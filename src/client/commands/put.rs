@@ -106,7 +106,12 @@ fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool)
     if metadata.is_dir() {
         return Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))));
     }
-    let job = UploadJob { local: local.to_path_buf(), remote: target.of(local)?, mode: PutMode::Create };
+    let job = UploadJob {
+        local: local.to_path_buf(),
+        remote: target.of(local)?,
+        size: metadata.len(),
+        mode: PutMode::Create,
+    };
     let (job, result) = send(session, job, metadata.len())?;
     match result {
         Err(failure) if exists(&failure) => put_over(session, &mut Tally::new("put", true), job, &failure, force),
@@ -291,7 +296,7 @@ fn plan(
 impl Plan {
     fn add(&mut self, local: PathBuf, remote: VPath, size: u64) {
         self.bytes = self.bytes.saturating_add(size);
-        self.files.push(UploadJob { local, remote, mode: PutMode::Create });
+        self.files.push(UploadJob { local, remote, size, mode: PutMode::Create });
     }
 }
 
