@@ -8,12 +8,19 @@ class Table:
         self.title, self.columns, self.reference = title, columns, reference
         self.rows, self.notes = {}, []
 
+    def expect(self, labels):
+        """The order of the rows."""
+        self.rows.update((label, []) for label in labels)
+
     def add(self, label, **values):
-        self.rows.setdefault(label, []).append(values)
+        self.rows[label].append(values)
 
     def note(self, text):
         if text not in self.notes:
             self.notes.append(text)
+
+    def measured(self):
+        return {label: rounds for label, rounds in self.rows.items() if rounds}
 
     def ratio(self, label):
         key = self.columns[0][1]
@@ -24,7 +31,7 @@ class Table:
     def markdown(self):
         heads = ["", *(head for head, _, _ in self.columns), "of berth's"]
         lines = [f"**{self.title}**", "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-        for label, rounds in self.rows.items():
+        for label, rounds in self.measured().items():
             cells = [spread([r[key] for r in rounds if key in r], digits) for _, key, digits in self.columns]
             lines.append("| " + " | ".join([label, *cells, self.ratio(label)]) + " |")
         return "\n".join(lines + [f"\n{note}" for note in self.notes]) + "\n"

@@ -170,9 +170,10 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// they go on with it; some ask for a folder's first.
 pub const TOLD_UPLOADS_MAX: usize = 64;
 /// Where data connections are awaited unless the configuration says otherwise: the dynamic ports (RFC
-/// 6335, section 6). Left to itself the kernel passes over every port of the last minute's
+/// 6335, section 6) above those that Linux gives to outgoing connections, so that neither looks for
+/// long among the other's. Left to itself the kernel passes over every port of the last minute's
 /// connections, which after ten thousand transfers takes it longer than the transfer.
-pub const DATA_PORTS: RangeInclusive<u16> = 49152..=65535;
+pub const DATA_PORTS: RangeInclusive<u16> = 61000..=65535;
 /// Ports of a range that are tried in one turn for one that is free.
 pub const DATA_PORT_TRIES: u32 = 64;
 /// Connections to one data port that are looked at in one turn; strangers' are turned away.

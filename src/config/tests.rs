@@ -70,7 +70,7 @@ fn ftp_is_off_until_it_is_told_where_to_listen() {
         listen: vec![address("127.0.0.1:2120")],
         listen_tls: Vec::new(),
         plaintext: false,
-        passive_ports: 49152..=65535,
+        passive_ports: 61000..=65535,
         public_address: None,
         is_active_allowed: false,
         data_timeout: Duration::from_secs(30),
