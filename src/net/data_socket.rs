@@ -10,7 +10,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use rustix::net::sockopt::set_socket_linger;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub(super) struct DataSocket {
     /// Where the control connection is, here and there.
     local: IpAddr,
     peer: IpAddr,
+    /// The link that both are on, where their addresses mean nothing on another; else 0.
+    scope: u32,
     /// How bytes are encrypted, on both connections.
     secrecy: Secrecy,
     watch: Watch,
@@ -56,10 +58,11 @@ pub(super) struct Watch {
 
 impl DataSocket {
     /// For a session between these two addresses.
-    pub(super) fn new(local: IpAddr, peer: IpAddr, secrecy: Secrecy, watch: Watch) -> Self {
+    pub(super) fn new(local: SocketAddr, peer: IpAddr, secrecy: Secrecy, watch: Watch) -> Self {
         Self {
-            local,
+            local: local.ip().to_canonical(),
             peer,
+            scope: if let SocketAddr::V6(local) = local { local.scope_id() } else { 0 },
             secrecy,
             watch,
             state: State::Closed,
@@ -135,7 +138,7 @@ impl DataSocket {
         let mut result = Err(io::ErrorKind::AddrInUse.into());
         for number in 0..count.min(DATA_PORT_TRIES) {
             let port = ports.start() + ((first + number * DATA_PORT_STRIDE) % count) as u16;
-            result = TcpListener::bind(SocketAddr::new(self.local, port));
+            result = TcpListener::bind(self.on_link(self.local, port));
             match &result {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 _ => break,
@@ -144,8 +147,15 @@ impl DataSocket {
         result
     }
 
+    fn on_link(&self, ip: IpAddr, port: u16) -> SocketAddr {
+        match ip {
+            IpAddr::V4(ip) => SocketAddrV4::new(ip, port).into(),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, self.scope).into(),
+        }
+    }
+
     fn connect(&mut self, address: SocketAddr) -> io::Result<()> {
-        let mut stream = TcpStream::connect(address)?;
+        let mut stream = TcpStream::connect(self.on_link(address.ip(), address.port()))?;
         self.watch.registry.register(&mut stream, self.watch.token, Interest::READABLE | Interest::WRITABLE)?;
         (self.is_readable, self.is_writable) = (false, false);
         self.state = State::Connecting(stream);

@@ -211,7 +211,9 @@ impl Client {
     pub(crate) fn passive(&mut self) -> SocketAddr {
         let reply = self.ask("EPSV").expect(&[229]);
         let port = reply.text().split('|').nth(3).and_then(|port| port.parse().ok());
-        SocketAddr::new(self.address.ip(), port.unwrap_or_else(|| panic!("{reply:?}")))
+        let mut address = self.address;
+        address.set_port(port.unwrap_or_else(|| panic!("{reply:?}")));
+        address
     }
 
     /// The same by PASV: the address as it is announced.

@@ -5,7 +5,7 @@ use crate::common::{PASSWORD, Place, wait_until};
 use crate::{Scene, configuration, listening};
 use serde_json::json;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 
 fn descriptors(scene: &Scene) -> usize {
     scene.server.program.descriptors()
@@ -189,6 +189,31 @@ fn outer_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
     Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+/// An address of this machine that means something on one link only.
+fn link_local_address() -> Option<SocketAddrV6> {
+    let table = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
+    table.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [address, link, _, "20", ..] = words[..] else { return None };
+        let ip = u128::from_str_radix(address, 16).ok()?.into();
+        Some(SocketAddrV6::new(ip, 0, 0, u32::from_str_radix(link, 16).ok()?))
+    })
+}
+
+#[test]
+fn data_goes_both_ways_between_addresses_of_one_link() {
+    let Some(address) = link_local_address() else { return println!("skipped: no address of one link") };
+    let listen = format!("[{}%{}]:0", address.ip(), address.scope_id());
+    let scene = Scene::with(json!({"listen": listen, "active": true}), json!({}), &[]);
+    scene.write("file", b"0123456789");
+    let mut client = scene.login();
+    assert_eq!(client.get("RETR file"), b"0123456789");
+    let listener = TcpListener::bind(address).expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    client.ask(&format!("EPRT |2|{}|{port}|", address.ip())).expect(&[200]);
+    assert_eq!(client.open_active(&listener, "RETR file").read_all(), b"0123456789");
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl EventLoop {
     }
 
     fn admit_ftp(&mut self, stream: TcpStream, peer: SocketAddr, spoken: Spoken, now: Instant) -> Option<usize> {
-        let local = stream.local_addr().ok()?.ip().to_canonical();
+        let local = stream.local_addr().ok()?;
         // ABOR comes with urgent data (RFC 959, section 4.1.3), which is to stay in its place.
         let _ = set_socket_oobinline(&stream, true);
         let mut secrecy = Secrecy::new(Arc::clone(&self.entrance.ftp_tls));
@@ -90,7 +90,12 @@ impl EventLoop {
             if is_sealed { Transport::sealed_control(stream, &mut secrecy).ok()? } else { Transport::plain(stream) };
         let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
         self.insert(transport, now, |transport, key, owner| {
-            let front = Front::Ftp(Box::new(FtpFront::new(Session::new(owner, peer), ftp, local, is_sealed)));
+            let front = Front::Ftp(Box::new(FtpFront::new(
+                Session::new(owner, peer),
+                ftp,
+                local.ip().to_canonical(),
+                is_sealed,
+            )));
             let data = DataSocket::new(local, peer.ip(), secrecy, Watch { registry, token: tokens(key).1 });
             Connection::new(transport, front, peer.ip(), now).with_data(data)
         })
