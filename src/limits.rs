@@ -155,6 +155,9 @@ pub const RETRY_WAIT_SECOND: Duration = Duration::from_millis(400);
 pub const RETRY_WAIT_GROWTH: u32 = 4;
 /// … and the longest of all.
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// A download smaller than this is simply fetched again: looking for what an earlier try left would
+/// take longer.
+pub const PART_BYTES_MIN: u64 = 8 * 1024;
 /// From two files of this size on a second connection moves them beside the first: they take longer
 /// than the round trips of a login, on any link where those count.
 pub const SECOND_CONNECTION_BYTES: u64 = 4 * 1024 * 1024;

@@ -13,6 +13,7 @@ use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::Session;
 use crate::digest::Digest;
+use crate::limits::PART_BYTES_MIN;
 use crate::text::Size;
 use crate::vpath::VPath;
 use crate::wire::message::ErrorCode;
@@ -178,7 +179,7 @@ impl Downloader {
 
 impl Wanted {
     fn look_for_part(&mut self, session: &mut Session) -> Result<(), Failure> {
-        if self.part.is_none() {
+        if self.part.is_none() && self.job.size >= PART_BYTES_MIN {
             self.part = Part::find(&self.job.local, &mut || session.link.works_apart())?;
         }
         Ok(())

@@ -111,6 +111,8 @@ impl Source {
 /// A file that arrives: hidden beside its destination, whole under its name or not at all.
 pub struct Part {
     file: File,
+    /// Its permission bits.
+    mode: u32,
     path: PathBuf,
     destination: PathBuf,
     hash: Sha256,
@@ -126,7 +128,7 @@ impl Part {
             Ok(metadata) if metadata.is_file() && metadata.len() > 0 => {}
             _ => return Ok(None),
         }
-        let mut part = Self::open(path, destination)?;
+        let (mut part, _) = Self::open(path, destination)?;
         let (hash, bytes) =
             hash_up_to(&mut part.file, u64::MAX, is_stopped).map_err(|error| error.about(&part.path))?;
         part.hash = hash;
@@ -136,12 +138,14 @@ impl Part {
 
     /// An empty part for `destination`; one that is there is emptied.
     pub fn create(destination: &Path) -> Result<Self, Failure> {
-        let mut part = Self::open(part_path(destination)?, destination)?;
+        let (mut part, bytes) = Self::open(part_path(destination)?, destination)?;
+        part.received_bytes = bytes;
         part.restart()?;
         Ok(part)
     }
 
-    fn open(path: PathBuf, destination: &Path) -> Result<Self, Failure> {
+    /// The part and how many bytes are in it, none of them received yet.
+    fn open(path: PathBuf, destination: &Path) -> Result<(Self, u64), Failure> {
         let failure = |error: io::Error| Failure::local(&path, &error);
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
         let file = OpenOptions::new()
@@ -149,23 +153,25 @@ impl Part {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o600)
+            .mode(FILE_MODE)
             .custom_flags(flags)
             .open(&path)
             .map_err(failure)?;
-        if !file.metadata().map_err(failure)?.is_file() {
+        let metadata = file.metadata().map_err(failure)?;
+        if !metadata.is_file() {
             return Err(Failure::Local(format!("{} is no regular file; remove it first", shown(&path))));
         }
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(Failure::Local(format!("another berth is downloading to {}", shown(destination))));
         }
-        let destination = destination.to_path_buf();
-        Ok(Self { file, path, destination, hash: Sha256::new(), received_bytes: 0, is_settled: false })
+        let (destination, mode) = (destination.to_path_buf(), metadata.permissions().mode() & 0o7777);
+        let part = Self { file, mode, path, destination, hash: Sha256::new(), received_bytes: 0, is_settled: false };
+        Ok((part, metadata.len()))
     }
 
     /// Throws away what is there and begins again.
     pub fn restart(&mut self) -> Result<(), Failure> {
-        if self.received_bytes > 0 || self.file.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+        if self.received_bytes > 0 {
             let emptied = self.file.set_len(0).and_then(|()| io::Seek::rewind(&mut self.file));
             emptied.map_err(|error| Failure::local(&self.path, &error))?;
         }
@@ -196,8 +202,10 @@ impl Part {
     /// is there; without, one that appeared meanwhile stays.
     pub fn finish(mut self, mtime_ns: i64, replace: bool) -> Result<(), Failure> {
         let failure = |error: io::Error| Failure::local(&self.destination, &error);
-        let mode = fs::Permissions::from_mode(0o644 & !umask());
-        self.file.set_permissions(mode).map_err(failure)?;
+        let mode = FILE_MODE & !umask();
+        if self.mode != mode {
+            self.file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failure)?;
+        }
         self.file.set_modified(system_time(mtime_ns)).map_err(failure)?;
         if replace {
             destination(&self.destination)?;
@@ -356,6 +364,8 @@ fn umask() -> u32 {
     })
 }
 
+/// Permission bits of what arrives, less the umask.
+const FILE_MODE: u32 = 0o644;
 /// What a part's name ends with.
 const SUFFIX: &[u8] = b".berth-part";
 
