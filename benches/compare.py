@@ -23,7 +23,11 @@ from workloads_tls import TLS_WORKLOADS
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "benches/figures.json"
 WORKLOADS = PLAIN_WORKLOADS | TLS_WORKLOADS
+# Some pace what they send, at several times the cost on loopback.
 CONGESTION = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
+# Connections remembered after their end: clients and servers share the ports of one machine here, and
+# whoever comes after ten thousand connections of another's would look long for a free one.
+TIME_WAITS = pathlib.Path("/proc/sys/net/ipv4/tcp_max_tw_buckets")
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
@@ -49,12 +53,11 @@ def machine():
     return f"{os.cpu_count()} × {model}, Linux {os.uname().release}, {time.strftime('%Y-%m-%d')}, load {os.getloadavg()[0]:.1f} before"
 
 
-def swap_congestion(control):
-    """Sets the TCP congestion control, which root may, and returns what it was. Some pace what
-    they send, at several times the cost on loopback."""
-    was = CONGESTION.read_text().strip()
+def swap(setting, value):
+    """Changes a setting of the kernel, which root may, and returns what it was."""
+    was = setting.read_text().strip()
     try:
-        CONGESTION.write_text(control)
+        setting.write_text(value)
     except OSError:
         pass
     return was
@@ -92,7 +95,7 @@ def main():
     os.chmod(disk, 0o755)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     tables = []
-    congestion = swap_congestion(options.congestion)
+    congestion, time_waits = swap(CONGESTION, options.congestion), swap(TIME_WAITS, "0")
     used = CONGESTION.read_text().strip()
     try:
         tools = Tools(programs, options.peers, names, folder)
@@ -102,7 +105,8 @@ def main():
             tables.append(WORKLOADS[name](bench))
             print(tables[-1].markdown(), flush=True)
     finally:
-        swap_congestion(congestion)
+        swap(CONGESTION, congestion)
+        swap(TIME_WAITS, time_waits)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(disk, ignore_errors=True)
     how = f"Median (least–most) of {runs} rounds by `benches/compare.py`{' --quick' if options.quick else ''} on {where}, TCP {used}. *Of berth's*: the first column beside berth's of the same round."
