@@ -24,7 +24,7 @@ use super::seldom::Seldom;
 use super::slow_turns::SlowTurns;
 use super::timers::Timers;
 use super::transport::Entrance;
-use super::turns::Turns;
+use super::turns::{Claim, Turns};
 use crate::config::{Ftp, Limits, Timeouts};
 use crate::histogram::Histogram;
 use crate::limits::{EVENTS_PER_POLL, FLUSH_BUDGET, FLUSH_BUDGET_MIN, TURN_WARN};
@@ -311,15 +311,15 @@ impl EventLoop {
     fn run_turns(&mut self, now: Instant) {
         let mut round = self.turns.begin_round();
         while let Some((key, claim)) = self.turns.next(&mut round) {
-            let took = self.run_turn(key, now);
+            let took = self.run_turn(key, claim, now);
             self.turns.spent(claim, took);
         }
     }
 
     /// One turn; how long it took.
-    fn run_turn(&mut self, key: usize, now: Instant) -> Duration {
+    fn run_turn(&mut self, key: usize, claim: Claim, now: Instant) -> Duration {
         let is_draining = self.listeners.is_empty();
-        let flush_budget = self.flush_budget();
+        let flush_budget = self.flush_budget(claim);
         let slot = &mut self.slots[key];
         slot.is_queued = false;
         if is_draining && slot.connection.is_idle() {
@@ -353,9 +353,13 @@ impl EventLoop {
         took
     }
 
-    /// What one turn may send: the more is under way, the smaller the pieces.
-    fn flush_budget(&self) -> usize {
-        (FLUSH_BUDGET / self.busy.max(1)).max(FLUSH_BUDGET_MIN)
+    /// What one turn may send: the more is under way, the smaller the pieces. The first piece of a
+    /// transfer is small in any case, since others may be asking, too.
+    fn flush_budget(&self, claim: Claim) -> usize {
+        match claim {
+            Claim::Working => (FLUSH_BUDGET / self.busy.max(1)).max(FLUSH_BUDGET_MIN),
+            Claim::Asking | Claim::Stranger => FLUSH_BUDGET_MIN,
+        }
     }
 
     fn doom(&mut self, key: usize) {
