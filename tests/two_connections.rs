@@ -190,6 +190,9 @@ fn ctrl_c_ends_both_connections_and_the_next_run_goes_on() {
         program.wait().expect_code(130);
         // What is on its way yet must not arrive amid the next run.
         visit.proxy.cut();
+        wait_until("the server has come to the end of both", || {
+            visit.place.log("access.log").matches(" verb=close ").count() == 2
+        });
         moved.open();
         let before = moved.passed();
         let again = if is_up { &["mirror", "src", "image"][..] } else { &["mirror", "--from", "src", "image"] };
