@@ -107,22 +107,20 @@ impl Ftp {
     // ---- Beginning ------------------------------------------------------------------------
 
     pub(super) fn begin_download(&mut self, path: VPath, turn: &mut Turn) {
-        let offset = std::mem::take(&mut self.next.offset);
         if !self.may_transfer(turn) {
             return;
         }
-        let plan = DownloadPlan { path: path.clone(), start: DownloadStart::At(offset), hash: false };
+        let plan = DownloadPlan { path: path.clone(), start: DownloadStart::At(self.next.offset), hash: false };
         let begun = self.session.begin_download(turn.service, plan, turn.now);
         self.begin(begun, Kind::Download, path, turn);
     }
 
     /// Begins an upload at the byte `REST` named, or at the end of what is there.
     pub(super) fn begin_upload(&mut self, path: VPath, how: Upload, turn: &mut Turn) {
-        let (offset, length) = (std::mem::take(&mut self.next.offset), self.next.length.take());
         if !self.may_transfer(turn) {
             return;
         }
-        let start = match offset {
+        let start = match self.next.offset {
             _ if how == Upload::Append => UploadStart::End,
             0 => UploadStart::Empty,
             offset => UploadStart::At(offset),
@@ -130,7 +128,7 @@ impl Ftp {
         let plan = UploadPlan {
             path: path.clone(),
             // What is announced of an appended or resumed upload may be the rest or the whole.
-            length: length.map_or(Length::Unknown, Length::AtLeast),
+            length: self.next.length.map_or(Length::Unknown, Length::AtLeast),
             mtime_ns: None,
             replace: true,
             if_etag: None,
