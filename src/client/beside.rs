@@ -73,6 +73,10 @@ pub fn move_all<J: Send, O: Send>(
     move_jobs: Move<J, O>,
     tell: Tell<'_, O>,
 ) -> Result<(), Failure> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    session.check_link()?;
     let is_large = |job: &J| bytes(job) >= SECOND_CONNECTION_BYTES;
     let is_worth_it = jobs.iter().filter(|job| is_large(job)).count() > 1;
     let route = session.route.clone().filter(|_| is_worth_it);

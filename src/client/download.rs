@@ -91,10 +91,6 @@ pub fn fetch_all(
     progress: &mut Progress,
     mut on_outcome: impl FnMut(&mut Session, Outcome) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    session.check_link()?;
     let wanted = |job| Wanted { job, part: None, shown_bytes: 0, resumed_from: None };
     let wanted = jobs.into_iter().map(wanted).collect();
     move_all(session, wanted, |wanted| wanted.job.size, progress, fetch_jobs, &mut on_outcome)

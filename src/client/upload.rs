@@ -108,10 +108,6 @@ pub fn send_all(
     progress: &mut Progress,
     mut on_verdict: impl FnMut(&mut Session, Verdict) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    session.check_link()?;
     let unsent = jobs.into_iter().map(Unsent::from).collect();
     move_all(session, unsent, |unsent| unsent.job.size, progress, send_jobs, &mut on_verdict)
 }
