@@ -7,11 +7,11 @@ use berth::scram::{Binding, ClientExchange, ScramError};
 use berth::upload_id::UploadId;
 use berth::wire::message::{EntryKind, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use support::flip::while_flipping;
 use support::*;
 
 /// A home beside a folder with a secret, with links of all kinds in it.
@@ -669,60 +669,49 @@ fn a_folder_that_flips_to_a_link_outside_lets_nothing_through() {
 
     let mut peer = server.log_in();
     let (mut happened, mut refused) = (0, 0);
-    let is_over = AtomicBool::new(false);
     let (real, link) = (server.at("real"), server.at("link"));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                rustix::fs::renameat_with(CWD, &real, CWD, &link, RenameFlags::EXCHANGE).expect("flipped");
+    while_flipping(&real, &link, || {
+        let mut random = Random::new(5);
+        for i in 0..operations {
+            let request = match random.below(9) {
+                0 => stat("/real/victim"),
+                1 | 2 => get("/real/victim"),
+                3 => Request::List { path: "/real".into() },
+                4 => rm("/real/victim"),
+                5 => mkdir("/real/made"),
+                6 => rmdir("/real/made"),
+                7 => mv("/real/victim", "/real/moved"),
+                _ => put("/real/victim", Some(6)),
+            };
+            let id = peer.request(&request);
+            if matches!(request, Request::Put { .. }) {
+                peer.data(id, b"inside");
+                peer.end(id, b"inside");
             }
-        });
-        // Whatever goes wrong, the other thread must end.
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut random = Random::new(5);
-            for i in 0..operations {
-                let request = match random.below(9) {
-                    0 => stat("/real/victim"),
-                    1 | 2 => get("/real/victim"),
-                    3 => Request::List { path: "/real".into() },
-                    4 => rm("/real/victim"),
-                    5 => mkdir("/real/made"),
-                    6 => rmdir("/real/made"),
-                    7 => mv("/real/victim", "/real/moved"),
-                    _ => put("/real/victim", Some(6)),
-                };
-                let id = peer.request(&request);
-                if matches!(request, Request::Put { .. }) {
-                    peer.data(id, b"inside");
-                    peer.end(id, b"inside");
-                }
-                let got = peer.exchange(&mut server);
-                match got.iter().find_map(Got::code) {
-                    Some(ErrorCode::OutsideHome) => refused += 1,
-                    Some(ErrorCode::NotFound | ErrorCode::NotADirectory | ErrorCode::Exists) => {}
-                    Some(code) => panic!("{request:?}: {code:?}"),
-                    None => happened += 1,
-                }
-                for got in &got {
-                    match got {
-                        Got::Data(_, bytes) => assert_eq!(bytes, b"inside"),
-                        Got::Reply(_, Reply::File { size, .. }) => assert!(*size < 100),
-                        Got::Reply(_, Reply::Stat { entry, .. }) => assert!(entry.size < 100),
-                        Got::Reply(_, Reply::Page { entries, .. }) => {
-                            assert!(entries.iter().all(|entry| entry.size < 100 && entry.name != Name::from("one")));
-                        }
-                        _ => {}
+            let got = peer.exchange(&mut server);
+            match got.iter().find_map(Got::code) {
+                Some(ErrorCode::OutsideHome) => refused += 1,
+                Some(ErrorCode::NotFound | ErrorCode::NotADirectory | ErrorCode::Exists) => {}
+                Some(code) => panic!("{request:?}: {code:?}"),
+                None => happened += 1,
+            }
+            for got in &got {
+                match got {
+                    Got::Data(_, bytes) => assert_eq!(bytes, b"inside"),
+                    Got::Reply(_, Reply::File { size, .. }) => assert!(*size < 100),
+                    Got::Reply(_, Reply::Stat { entry, .. }) => assert!(entry.size < 100),
+                    Got::Reply(_, Reply::Page { entries, .. }) => {
+                        assert!(entries.iter().all(|entry| entry.size < 100 && entry.name != Name::from("one")));
                     }
-                }
-                if i % 50 == 0 {
-                    make_victim();
-                    server.capability().ledger().begin_recount();
-                    assert!(server.usage_in_ledger().0 < 1000);
+                    _ => {}
                 }
             }
-        }));
-        is_over.store(true, Ordering::Relaxed);
-        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            if i % 50 == 0 {
+                make_victim();
+                server.capability().ledger().begin_recount();
+                assert!(server.usage_in_ledger().0 < 1000);
+            }
+        }
     });
     assert_eq!(snapshot(&outside), before);
     assert!(happened > 100 && refused > 100, "no race: {happened} happened, {refused} refused");

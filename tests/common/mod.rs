@@ -4,6 +4,7 @@
 // Each test file uses its own part of this.
 #![allow(dead_code, unreachable_pub)]
 
+pub(crate) mod flip;
 pub(crate) mod ftp;
 pub(crate) mod full;
 pub(crate) mod history;

@@ -5,13 +5,13 @@
 use crate::Scene;
 use crate::client::Client;
 use crate::common::PASSWORD;
+use crate::common::flip::while_flipping;
 use crate::common::full::tries;
 use crate::common::random::Random;
 use crate::hostile::snapshot;
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 // ---- Homes (threats 3 and 6) --------------------------------------------------------------
 
@@ -164,31 +164,20 @@ fn a_folder_that_flips_to_a_link_outside_lets_nothing_through() {
     };
     make_victim();
     let mut client = scene.login();
-    let (real, link, is_over) = (scene.home("real"), scene.home("link"), AtomicBool::new(false));
     let (mut happened, mut refused) = (0, 0);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                rustix::fs::renameat_with(CWD, &real, CWD, &link, RenameFlags::EXCHANGE).expect("flipped");
+    while_flipping(&scene.home("real"), &scene.home("link"), || {
+        let mut random = Random::new(5);
+        for number in 0..tries(3000, 30_000) {
+            let command = *random.pick(&COMMANDS);
+            match carry_out(&mut client, command) {
+                200..400 => happened += 1,
+                550 | 553 | 451 => refused += 1,
+                code => panic!("{command}: {code}"),
             }
-        });
-        // Whatever goes wrong, the other thread must end.
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut random = Random::new(5);
-            for number in 0..tries(3000, 30_000) {
-                let command = *random.pick(&COMMANDS);
-                match carry_out(&mut client, command) {
-                    200..400 => happened += 1,
-                    550 | 553 | 451 => refused += 1,
-                    code => panic!("{command}: {code}"),
-                }
-                if number % 20 == 0 {
-                    make_victim();
-                }
+            if number % 20 == 0 {
+                make_victim();
             }
-        }));
-        is_over.store(true, Ordering::Relaxed);
-        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
     });
     assert!((snapshot(&outside), marks()) == before);
     assert!(happened > 100 && refused > 100, "no race: {happened} happened, {refused} refused");

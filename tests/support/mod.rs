@@ -5,6 +5,8 @@
 // Every test program compiles its own copy and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "../common/flip.rs"]
+pub mod flip;
 pub mod ftp;
 #[path = "../common/full.rs"]
 pub mod full;
