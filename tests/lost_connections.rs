@@ -6,7 +6,10 @@ mod common;
 use berth::client::interrupt::Interrupt;
 use berth::client::link::{Link, LinkError};
 use berth::client::pipe::TcpPipe;
-use berth::wire::Request;
+use berth::wire::frame::{self, FrameType};
+use berth::wire::message::PutMode;
+use berth::wire::{ErrorCode, Reply, Request};
+use common::peer::Peer;
 use common::process::{Ended, Program};
 use common::proxy::{Proxy, Valve};
 use common::random::Random;
@@ -19,7 +22,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 struct Visit {
     place: Place,
@@ -203,6 +206,73 @@ fn content_from_a_pipe_cannot_be_sent_again_and_that_is_said() {
     let ended = visit.place.run(command).expect_code(3);
     assert!(ended.stderr.contains("/stored must be sent again"), "{ended:?}");
     assert!(!visit.there("stored").exists());
+}
+
+// ---- What an earlier run had sent, and the server takes up late ---------------------------
+
+/// Takes over the one upload that is under way, as a request of an earlier run does, and gives it up.
+fn take_over(earlier: &mut Peer, local: &Path) {
+    let Reply::Partials { partials, .. } = earlier.ask(&Request::Partials {}) else { panic!("a page") };
+    let [upload] = &partials[..] else { return };
+    let modified = fs::metadata(local).and_then(|metadata| metadata.modified()).expect("there");
+    let id = earlier.request(&Request::Put {
+        path: upload.path.clone(),
+        size: upload.size,
+        mtime_ns: Some(modified.duration_since(UNIX_EPOCH).expect("now").as_nanos() as i64),
+        mode: PutMode::Create,
+        if_etag: None,
+        upload_id: Some(upload.upload_id),
+        resume: true,
+    });
+    let reply = earlier.reply();
+    assert!(matches!(reply, Reply::Ready { .. }), "{reply:?}");
+    let mut abort = Vec::new();
+    frame::put_bytes(&mut abort, FrameType::Abort, id, b"{}");
+    earlier.send(&abort);
+    let reply = earlier.reply();
+    assert!(matches!(&reply, Reply::Error(error) if error.code == ErrorCode::Cancelled), "{reply:?}");
+}
+
+#[test]
+fn an_upload_that_a_late_request_of_an_earlier_run_takes_over_goes_on() {
+    for arguments in [&["put", "src/big", "dst"][..], &["put", "-r", "src/big", "dst"], &["mirror", "src", "dst"]] {
+        let visit = Visit::new();
+        fs::create_dir(visit.here("src")).expect("writable");
+        fs::create_dir(visit.there("dst")).expect("writable");
+        let content = pattern(12, 8 * MIB);
+        fs::write(visit.here("src/big"), &content).expect("writable");
+        visit.proxy.up.hold_after(4 * MIB as u64);
+        let mut program = visit.start(arguments);
+        visit.proxy.up.wait_held();
+        wait_until("the server has most of that", || parts_bytes(&visit) > 3 * MIB as u64);
+        take_over(&mut Peer::login(visit.server.address, "ann"), &visit.here("src/big"));
+        visit.proxy.up.open();
+        let ended = program.wait().expect_code(0);
+        assert!(fs::read(visit.there("dst/big")).expect("stored") == content, "{ended:?}");
+        assert!(visit.proxy.up.passed() < 16 * MIB as u64, "it goes on where it was: {}", visit.proxy.up.passed());
+        assert_eq!(fs::read_dir(visit.there(".berth")).expect("there").count(), 0);
+    }
+}
+
+#[test]
+fn an_upload_that_others_take_over_again_and_again_is_left_to_them() {
+    let visit = Visit::with(json!({"rates": {"session_up": "4M"}}));
+    fs::write(visit.here("big"), pattern(13, 48 * MIB)).expect("writable");
+    let mut others = Peer::login(visit.server.address, "ann");
+    let mut program = visit.start(&["put", "big"]);
+    wait_until("it is left", || {
+        take_over(&mut others, &visit.here("big"));
+        program.is_over()
+    });
+    let ended = program.wait().expect_code(1);
+    expect_told(&ended, &["another session goes on with this upload"]);
+    assert!(!visit.there("big").exists());
+}
+
+/// Bytes of uploads that are under way.
+fn parts_bytes(visit: &Visit) -> u64 {
+    let entries = fs::read_dir(visit.there(".berth")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 // ---- Servers that go and come back --------------------------------------------------------

@@ -257,6 +257,30 @@ fn an_interrupted_mirror_is_finished_by_repeating_it() {
 }
 
 #[test]
+fn what_an_interrupted_mirror_had_sent_may_be_carried_out_amid_the_next_one() {
+    let visit = Visit::new();
+    for (name, content) in [("same", "as sent"), ("other", "newer"), ("new/same", "too"), ("new/more", "x")] {
+        write(&visit.here(&format!("src/{name}")), content.as_bytes());
+    }
+    write(&visit.there("dst/extra"), b"goes");
+    let proxy = Proxy::to(visit.server.address);
+    proxy.up.hold_after_mark(b"{\"op\":\"mkdir\"", 0);
+    let through = target("ann", proxy.address);
+    let mut client = visit.place.start(visit.place.berth(&[&through, "mirror", "--delete", "src", "dst"]));
+    proxy.up.wait_held();
+    // Everything was looked at, and nothing has been done.
+    write(&visit.there("dst/same"), b"as sent");
+    write(&visit.there("dst/other"), b"old");
+    write(&visit.there("dst/new/same"), b"too");
+    fs::remove_file(visit.there("dst/extra")).expect("ours");
+    proxy.up.open();
+    let ended = client.wait().expect_code(0);
+    assert_eq!(summary(&ended), "mirror: 4 files, 6, 2 already there", "{ended:?}");
+    assert_eq!(ended.stderr, "");
+    assert!(tree(&visit.here("src")) == tree(&visit.there("dst")));
+}
+
+#[test]
 fn parts_of_files_that_are_no_longer_wanted_go_with_delete() {
     let visit = Visit::new();
     write(&visit.there("t/a"), b"x");

@@ -107,6 +107,8 @@ pub fn move_all<J: Send, O: Send>(
     for outcome in told.try_iter() {
         let _ = tell(session, outcome);
     }
+    // The other one's last file was done behind this one's last look.
+    progress.tick();
     result
 }
 

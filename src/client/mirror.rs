@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::vpath::VPath;
-use crate::wire::message::EntryKind;
+use crate::wire::message::{Entry, EntryKind};
 
 /// One side: what is below its root, by the path from there.
 #[derive(Default)]
@@ -23,6 +23,12 @@ pub struct Node {
     pub size: u64,
     /// Modification time in nanoseconds since the epoch.
     pub mtime_ns: i64,
+}
+
+impl From<&Entry> for Node {
+    fn from(entry: &Entry) -> Self {
+        Self { kind: entry.kind, size: entry.size, mtime_ns: entry.mtime_ns }
+    }
 }
 
 impl Tree {

@@ -76,6 +76,11 @@ impl Failure {
         }
     }
 
+    /// Whether the server refused with this code.
+    pub fn is_refusal(&self, code: ErrorCode) -> bool {
+        matches!(self, Self::Refused(reply) if reply.code == code)
+    }
+
     /// What the program exits with when this was its end.
     pub fn exit_code(&self) -> u8 {
         match self {

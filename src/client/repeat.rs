@@ -44,7 +44,7 @@ fn find(session: &mut Session, path: &Name) -> Result<Option<EntryKind>, Failure
     match session.call(&Request::Stat { path: path.clone() }) {
         Ok(Reply::Stat { entry, .. }) => Ok(Some(entry.kind)),
         Ok(_) => Err(unexpected()),
-        Err(Failure::Refused(refusal)) if refusal.code == ErrorCode::NotFound => Ok(None),
+        Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Ok(None),
         Err(failure) => Err(failure),
     }
 }

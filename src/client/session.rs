@@ -180,7 +180,7 @@ impl Session {
     pub fn find(&mut self, path: &VPath) -> Result<Option<Entry>, Failure> {
         match self.stat(path) {
             Ok(entry) => Ok(Some(entry)),
-            Err(Failure::Refused(reply)) if reply.code == ErrorCode::NotFound => Ok(None),
+            Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Ok(None),
             Err(failure) => Err(failure),
         }
     }

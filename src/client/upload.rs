@@ -8,6 +8,8 @@
 //!                            └─(other bytes)── abort, drop, put anew
 //! ```
 //!
+//! One that another session takes over is claimed again: it may be what an earlier run had sent.
+//!
 //! How one begins is `begin`'s, what becomes of those whose connection was lost `again`'s.
 
 mod again;
@@ -88,6 +90,8 @@ struct Unsent {
     is_begun: bool,
     /// All of it was sent once, and the answer was lost.
     sent_before: Option<End>,
+    /// How often it was claimed again after another session had taken it over.
+    reclaims: u32,
 }
 
 struct Pending {
@@ -148,15 +152,16 @@ impl Uploader {
         on_verdict: Tell<'_, Verdict>,
     ) -> Result<(), Failure> {
         self.tell(session, progress, on_verdict)?;
-        while let Some(unsent) = self.next(jobs) {
-            self.send(session, progress, unsent)?;
-            self.tell(session, progress, on_verdict)?;
-        }
-        if !self.pending.is_empty() {
-            progress.verify_all();
-        }
-        while !self.pending.is_empty() {
-            self.settle_next(session)?;
+        loop {
+            if let Some(unsent) = self.next(jobs) {
+                progress.go_on();
+                self.send(session, progress, unsent)?;
+            } else if !self.pending.is_empty() {
+                progress.verify_all();
+                self.settle_next(session)?;
+            } else {
+                break;
+            }
             self.tell(session, progress, on_verdict)?;
         }
         self.settle_doubtful(session)?;
@@ -301,12 +306,14 @@ impl Uploader {
         if self.pending.front().is_none_or(|pending| pending.id != incoming.id) {
             return Err(LinkError::Protocol("an answer to no upload".into()));
         }
-        let Some(Pending { unsent: Unsent { job, sent_before, .. }, record, resumed_from, sent, .. }) =
-            self.pending.pop_front()
-        else {
-            return Ok(());
-        };
+        let Some(Pending { unsent, record, resumed_from, sent, .. }) = self.pending.pop_front() else { return Ok(()) };
         session.gets_on();
+        if is_superseded(&reply) && !matches!(sent, Some(Err(_))) && unsent.reclaims < RECLAIMS_MAX {
+            let (reclaims, sent_before) = (unsent.reclaims + 1, sent.and_then(Result::ok).or(unsent.sent_before));
+            self.unsent.push_front(Unsent { is_begun: true, reclaims, sent_before, ..unsent });
+            return Ok(());
+        }
+        let Unsent { job, sent_before, .. } = unsent;
         let result = match (reply, sent) {
             (_, Some(Err(failure))) => Err(failure),
             (Reply::Stored { size, sha256 }, Some(Ok(end))) if end == (End { size, sha256 }) => {
@@ -333,7 +340,9 @@ impl Uploader {
     /// The verdict, unless what is in the file's place may be what was sent before.
     fn conclude(&mut self, job: UploadJob, sent_before: Option<End>, result: Result<Stored, Failure>) {
         match (result, sent_before) {
-            (Err(failure), Some(end)) if is_exists(&failure) => self.doubtful.push((job, end, failure)),
+            (Err(failure), Some(end)) if failure.is_refusal(ErrorCode::Exists) => {
+                self.doubtful.push((job, end, failure))
+            }
             (result, _) => self.verdicts.push_back((job, result)),
         }
     }
@@ -341,12 +350,12 @@ impl Uploader {
 
 impl From<UploadJob> for Unsent {
     fn from(job: UploadJob) -> Self {
-        Self { job, shown_bytes: 0, kept_bytes: 0, resumed_from: None, is_begun: false, sent_before: None }
+        Self { job, shown_bytes: 0, kept_bytes: 0, resumed_from: None, is_begun: false, sent_before: None, reclaims: 0 }
     }
 }
 
-fn is_exists(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused(error) if error.code == ErrorCode::Exists)
+fn is_superseded(reply: &Reply) -> bool {
+    matches!(reply, Reply::Error(error) if error.code == ErrorCode::Superseded)
 }
 
 fn changed(source: &Source) -> Failure {
@@ -366,5 +375,8 @@ fn may_resume(error: &ErrorReply) -> bool {
         )
 }
 
+/// What an earlier run had sent before it was interrupted may reach the server late, and takes an
+/// upload over once. Of two runs that are both alive the one that came last keeps it.
+const RECLAIMS_MAX: u32 = 3;
 /// Queued above this, nothing more is read from files, so that a cancel has little to wait for.
 const QUEUED_BYTES_MAX: usize = 128 * 1024;

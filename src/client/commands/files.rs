@@ -21,7 +21,7 @@ pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     for path in &paths {
         let result = remove(session, path, given.contains('r'));
         let result = match result {
-            Err(failure) if given.contains('f') && is_not_found(&failure) => Ok(()),
+            Err(failure) if given.contains('f') && failure.is_refusal(ErrorCode::NotFound) => Ok(()),
             result => result,
         };
         if result.is_ok() {
@@ -102,8 +102,4 @@ fn move_one(
     };
     session.call(&Request::Mv { from: from.into(), to: (&to).into(), replace })?;
     session.output.json(&json!({"command": "mv", "ok": true, "from": Name::from(from), "to": Name::from(&to)}))
-}
-
-fn is_not_found(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused(reply) if reply.code == ErrorCode::NotFound)
 }

@@ -126,7 +126,7 @@ fn get_one(
         job.replace = true;
     }
     let fetched = match fetch(session, &job, size) {
-        Err(failure) if has_changed(&failure) => {
+        Err(failure) if failure.is_refusal(ErrorCode::Changed) => {
             session.output.note(format_args!("{} changed meanwhile: starting again", job.remote));
             fetch(session, &job, size)?
         }
@@ -221,7 +221,7 @@ fn get_new(
     let mut progress = Progress::of_files(session.progress, jobs.len(), total);
     let jobs = jobs.into_iter().map(|(job, _)| job).collect();
     fetch_all(session, jobs, &mut progress, |session, (job, result)| match result {
-        Err(failure) if has_changed(&failure) => {
+        Err(failure) if failure.is_refusal(ErrorCode::Changed) => {
             changed.push((job, 0));
             Ok(())
         }
@@ -334,10 +334,6 @@ fn make_folder(path: &Path) -> Result<(), Failure> {
         ))),
         _ => Err(Failure::Local(format!("{path} is no folder here; choose another place"))),
     }
-}
-
-fn has_changed(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused(reply) if reply.code == ErrorCode::Changed)
 }
 
 #[cfg(test)]

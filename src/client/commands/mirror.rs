@@ -16,7 +16,7 @@ use crate::client::command::usage;
 use crate::client::download::{DownloadJob, fetch_all};
 use crate::client::exclusions::Exclusions;
 use crate::client::local::part_path;
-use crate::client::mirror::{Move, Plan, Rules, Tree};
+use crate::client::mirror::{Move, Node, Plan, Rules, Tree};
 use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::Session;
@@ -28,7 +28,7 @@ use crate::digest::Digest;
 use crate::text::{Escaped, Size};
 use crate::vpath::VPath;
 use crate::wire::Request;
-use crate::wire::message::{EntryKind, Name, PutMode};
+use crate::wire::message::{EntryKind, ErrorCode, Name, PutMode};
 
 /// `mirror [OPTION...] LOCAL REMOTE` or `mirror [OPTION...] --from REMOTE LOCAL`
 pub fn mirror(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
@@ -81,8 +81,7 @@ impl Order {
         let mut tally = Tally::new("mirror", false).with_removals();
         let found = self.look_around(session, &mut tally)?;
         let (source, target) = if self.is_from { (&found.there, &found.here) } else { (&found.here, &found.there) };
-        let mut plan = Plan::new(source, target, self.rules);
-        self.settle_alike(session, &mut tally, &mut plan)?;
+        let mut plan = self.plan(session, &mut tally, source, target)?;
         if !found.is_source_whole && !plan.extra.is_empty() {
             plan.extra.clear();
             session.output.note("nothing is removed, because not everything could be read");
@@ -95,7 +94,8 @@ impl Order {
         self.remove_useless_parts(&plan, &found.parts);
         self.remove(session, &mut tally, target, &plan.in_the_way)?;
         self.make_folders(session, &mut tally, &plan.folders)?;
-        self.move_files(session, &mut tally, &plan)?;
+        let occupied = self.move_files(session, &mut tally, &plan)?;
+        self.move_occupied(session, &mut tally, source, &occupied)?;
         self.remove(session, &mut tally, target, &plan.extra)?;
         tally.summarize(session)?;
         tally.finish()
@@ -115,6 +115,12 @@ impl Order {
         let mut names = there.components().skip(self.remote.components().count());
         let path = names.try_fold(VPath::root(), |path, name| path.child(name));
         path.map_err(|error| Failure::Local(format!("{there}: {error}")))
+    }
+
+    fn plan(&self, session: &mut Session, tally: &mut Tally, source: &Tree, target: &Tree) -> Result<Plan, Failure> {
+        let mut plan = Plan::new(source, target, self.rules);
+        self.settle_alike(session, tally, &mut plan)?;
+        Ok(plan)
     }
 
     /// Compares the files whose digests decide: they are the same or they move.
@@ -157,7 +163,8 @@ impl Order {
                 let made = fs::create_dir(&here).map_err(|error| Failure::local(&here, &error));
                 self.conclude(session, tally, "mkdir", path, made)?;
             } else {
-                requests.push(Request::Mkdir { path: (&self.there(path)?).into(), parents: false });
+                // One that has come meanwhile is as good.
+                requests.push(Request::Mkdir { path: (&self.there(path)?).into(), parents: true });
             }
         }
         self.ask_each(session, tally, "mkdir", folders, &requests)
@@ -200,11 +207,12 @@ impl Order {
         path: &VPath,
         result: Result<(), Failure>,
     ) -> Result<(), Failure> {
-        if let Err(failure) = result {
-            return tally.count(session, Err(failure));
-        }
-        if action == "rm" {
-            tally.removed();
+        match result {
+            // Somebody else was faster.
+            Err(failure) if action == "rm" && failure.is_refusal(ErrorCode::NotFound) => return Ok(()),
+            Err(failure) => return tally.count(session, Err(failure)),
+            Ok(()) if action == "rm" => tally.removed(),
+            Ok(()) => {}
         }
         self.tell(session, action, path, None)
     }
@@ -222,22 +230,64 @@ impl Order {
         }
     }
 
-    fn move_files(&self, session: &mut Session, tally: &mut Tally, plan: &Plan) -> Result<(), Failure> {
+    /// Moves what the plan says; files in whose place something has come meanwhile come back.
+    fn move_files(&self, session: &mut Session, tally: &mut Tally, plan: &Plan) -> Result<Vec<VPath>, Failure> {
+        let mut occupied = Vec::new();
         tally.were_there(plan.same);
         let bytes = plan.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
         let mut progress = Progress::of_files(session.progress, plan.files.len(), bytes);
         if self.is_from {
             let jobs = plan.files.iter().map(|file| self.download(file)).collect::<Result<_, _>>()?;
-            return fetch_all(session, jobs, &mut progress, |session, (job, result)| {
+            fetch_all(session, jobs, &mut progress, |session, (job, result)| {
                 let result = result.map(|fetched| (fetched.size, fetched.sha256, fetched.resumed_from));
                 self.conclude_move(session, tally, &job.remote, result)
-            });
+            })?;
+            return Ok(occupied);
         }
         let jobs = plan.files.iter().map(|file| self.upload(file)).collect::<Result<_, _>>()?;
-        send_all(session, jobs, &mut progress, |session, (job, result)| {
-            let result = result.map(|stored| (stored.size, stored.sha256, stored.resumed_from));
-            self.conclude_move(session, tally, &job.remote, result)
-        })
+        send_all(session, jobs, &mut progress, |session, (job, result)| match result {
+            Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
+                occupied.push(self.below(&job.remote)?);
+                Ok(())
+            }
+            result => {
+                let result = result.map(|stored| (stored.size, stored.sha256, stored.resumed_from));
+                self.conclude_move(session, tally, &job.remote, result)
+            }
+        })?;
+        Ok(occupied)
+    }
+
+    /// Compares files once more in whose place something has come since the first look, as what an
+    /// interrupted mirror had sent may, and moves what differs.
+    fn move_occupied(
+        &self,
+        session: &mut Session,
+        tally: &mut Tally,
+        source: &Tree,
+        occupied: &[VPath],
+    ) -> Result<(), Failure> {
+        let (mut wanted, mut there) = (Tree::default(), Tree::default());
+        for path in occupied {
+            if let Some(node) = source.get(path) {
+                wanted.add(path.clone(), *node);
+            }
+            if let Some(entry) = session.find(&self.there(path)?)? {
+                there.add(path.clone(), Node::from(&entry));
+            }
+        }
+        let plan = self.plan(session, tally, &wanted, &there)?;
+        self.tell_what_stays(session, tally, &plan)?;
+        for path in self.move_files(session, tally, &plan)? {
+            tally.count(
+                session,
+                Err(Failure::Local(format!(
+                    "{} is being changed by somebody else; run the command again",
+                    relative(&path)
+                ))),
+            )?;
+        }
+        Ok(())
     }
 
     fn download(&self, file: &Move) -> Result<DownloadJob, Failure> {

@@ -94,7 +94,9 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     let sent = send_content(session, &remote, mode, &mut progress);
     drop(progress);
     let Streamed { size, sha256 } = sent.map_err(|failure| match failure {
-        failure if exists(&failure) => Failure::Local(format!("{remote} is there already; -f replaces it")),
+        failure if failure.is_refusal(ErrorCode::Exists) => {
+            Failure::Local(format!("{remote} is there already; -f replaces it"))
+        }
         failure => failure,
     })?;
     let (local, remote) = (Path::new("-"), &remote);
@@ -114,7 +116,9 @@ fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool)
     };
     let (job, result) = send(session, job, metadata.len())?;
     match result {
-        Err(failure) if exists(&failure) => put_over(session, &mut Tally::new("put", true), job, &failure, force),
+        Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
+            put_over(session, &mut Tally::new("put", true), job, &failure, force)
+        }
         result => conclude(session, &mut Tally::new("put", true), &job, result?, false),
     }
 }
@@ -212,7 +216,7 @@ fn put_new(
     let mut occupied = Vec::new();
     let mut progress = Progress::of_files(session.progress, jobs.len(), bytes);
     send_all(session, jobs, &mut progress, |session, (job, result)| match result {
-        Err(failure) if exists(&failure) => {
+        Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
             occupied.push((job, failure));
             Ok(())
         }
@@ -360,8 +364,4 @@ fn read_folder(folder: &Path) -> Result<Vec<std::ffi::OsString>, Failure> {
     names.retain(|name| !is_part(Path::new(name)));
     names.sort();
     Ok(names)
-}
-
-fn exists(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused(reply) if reply.code == ErrorCode::Exists)
 }

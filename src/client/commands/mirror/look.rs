@@ -120,8 +120,7 @@ impl Order {
                 excluded.insert(path);
                 continue;
             }
-            let (kind, size, mtime_ns) = (found.entry.kind, found.entry.size, found.entry.mtime_ns);
-            tree.add(path, Node { kind, size, mtime_ns });
+            tree.add(path, Node::from(&found.entry));
         }
         Ok(tree)
     }
