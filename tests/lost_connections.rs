@@ -244,7 +244,7 @@ fn an_upload_that_a_late_request_of_an_earlier_run_takes_over_goes_on() {
         visit.proxy.up.hold_after(4 * MIB as u64);
         let mut program = visit.start(arguments);
         visit.proxy.up.wait_held();
-        wait_until("the server has most of that", || parts_bytes(&visit) > 3 * MIB as u64);
+        wait_until("the server has most of that", || bytes_below(&visit.there(".berth")) > 3 * MIB as u64);
         take_over(&mut Peer::login(visit.server.address, "ann"), &visit.here("src/big"));
         visit.proxy.up.open();
         let ended = program.wait().expect_code(0);
@@ -269,10 +269,57 @@ fn an_upload_that_others_take_over_again_and_again_is_left_to_them() {
     assert!(!visit.there("big").exists());
 }
 
-/// Bytes of uploads that are under way.
-fn parts_bytes(visit: &Visit) -> u64 {
-    let entries = fs::read_dir(visit.there(".berth")).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+#[test]
+fn what_a_connection_had_sent_before_it_was_reset_is_not_carried_out_any_more() {
+    let visit = Visit::with(json!({"rates": {"session_up": "16K"}}));
+    let mut earlier = Peer::login(visit.server.address, "ann");
+    let bytes = earlier.encode_put("/file", &pattern(14, 64 * 1024), PutMode::Create);
+    earlier.send(&bytes);
+    wait_until("it has begun", || bytes_below(&visit.there(".berth")) > 0);
+    earlier.reset();
+    wait_until("the server knows", || visit.place.log("access.log").contains(" verb=close "));
+    assert!(!visit.there("file").exists());
+    assert_eq!(bytes_below(&visit.there("")), 0, "nothing is left");
+}
+
+#[test]
+fn the_same_command_right_after_ctrl_c_ends_in_the_same_tree_on_a_slow_server_too() {
+    for (arguments, image) in [(&["put", "-r", "src"][..], "src"), (&["mirror", "src", "dst"], "dst")] {
+        let visit = Visit::with(json!({"rates": {"account_up": "6M"}}));
+        fs::create_dir(visit.here("src")).expect("writable");
+        for (at, size) in [5 * MIB, 5 * MIB, 5 * MIB].into_iter().chain([10_000; 60]).enumerate() {
+            fs::write(visit.here(&format!("src/{at}")), pattern(at as u64, size)).expect("writable");
+        }
+        let start = || {
+            let direct = target("ann", visit.server.address);
+            visit.place.start(visit.place.berth(&[&[&direct[..]], arguments].concat()))
+        };
+        for _ in 0..3 {
+            let mut program = start();
+            let before = bytes_below(&visit.there(""));
+            wait_until("something moved", || bytes_below(&visit.there("")) > before + 100_000 || program.is_over());
+            program.signal(Signal::INT);
+            program.wait();
+        }
+        let ended = start().wait().expect_code(0);
+        assert!(tree(&visit.there(image)) == tree(&visit.here("src")), "{ended:?}");
+    }
+}
+
+/// Bytes of all files in a folder, which may not be there, and in those below it.
+fn bytes_below(folder: &Path) -> u64 {
+    let (mut bytes, mut folders) = (0, vec![folder.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
+                Ok(metadata) => bytes += metadata.len(),
+                // It has its name by now.
+                Err(_) => {}
+            }
+        }
+    }
+    bytes
 }
 
 // ---- Servers that go and come back --------------------------------------------------------

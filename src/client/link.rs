@@ -81,6 +81,15 @@ pub struct Link {
 /// Judges the reply by which a server proves itself.
 pub type Judge = Box<dyn FnOnce(Reply) -> Result<(), LinkError>>;
 
+impl Drop for Link {
+    /// What was asked and is not answered must not be carried out amid what its user does next.
+    fn drop(&mut self) {
+        if !self.requests.is_empty() {
+            self.traffic.end_with_reset();
+        }
+    }
+}
+
 impl Link {
     /// A conversation that has not begun.
     pub fn new(pipe: Box<dyn Pipe>, interrupt: Interrupt) -> Self {

@@ -30,6 +30,10 @@ pub trait Pipe {
     /// Waits until bytes came, or with `for_write` until some can be sent, or the time is over,
     /// or a signal arrived. It may return early for no reason.
     fn wait(&mut self, for_write: bool, timeout: Duration) -> io::Result<()>;
+
+    /// Once this is dropped, what was sent and has not arrived is thrown away, and the server learns
+    /// that nobody is left to be answered.
+    fn end_with_reset(&mut self) {}
 }
 
 /// A plain TCP connection.
@@ -84,6 +88,10 @@ impl Pipe for TcpPipe {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn end_with_reset(&mut self) {
+        let _ = socket2::SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
     }
 }
 

@@ -117,6 +117,10 @@ impl<P: Pipe> Pipe for TlsPipe<P> {
         }
         self.pipe.wait(for_write || self.sealed.wants_flush(), timeout)
     }
+
+    fn end_with_reset(&mut self) {
+        self.pipe.end_with_reset();
+    }
 }
 
 impl<P: Pipe> Drop for TlsPipe<P> {

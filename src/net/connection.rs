@@ -43,6 +43,8 @@ pub struct Connection {
     is_writable: bool,
     /// The front-end knows what kind of connection this is.
     is_introduced: bool,
+    /// The peer is gone, and so is whoever would read the answers to what it sent last.
+    is_reset: bool,
     /// The peer sends more than fits the first, small inbox.
     is_busy: bool,
     opened: Instant,
@@ -72,6 +74,7 @@ impl Connection {
             is_readable: false,
             is_writable: true,
             is_introduced: false,
+            is_reset: false,
             is_busy: false,
             opened: now,
             last_active: now,
@@ -97,7 +100,13 @@ impl Connection {
         self.is_writable |= writable;
     }
 
-    /// The same of the second socket.
+    /// The same of an event that says that the connection failed. What the peer sent before, and was
+    /// not taken up, would be done amid whatever its user does next on another connection.
+    pub fn mark_reset(&mut self) {
+        self.is_reset = true;
+    }
+
+    /// The same as [`Connection::mark`] of the second socket.
     pub fn mark_data(&mut self, readable: bool, writable: bool) {
         if let Some(data) = &mut self.data {
             data.mark(readable, writable);
@@ -118,6 +127,9 @@ impl Connection {
     }
 
     fn run(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> io::Result<Turn> {
+        if self.is_reset {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         self.held_until = None;
         self.account = self.account.take().or_else(|| self.front.traffic().cloned());
         let mut budget = Budget::new(TURN_BUDGET);

@@ -244,8 +244,9 @@ impl EventLoop {
                         let readable = event.is_readable() || event.is_read_closed() || event.is_error();
                         let writable = event.is_writable() || event.is_write_closed() || event.is_error();
                         match is_second {
-                            false => slot.connection.mark(readable, writable),
                             true => slot.connection.mark_data(readable, writable),
+                            false if event.is_error() => slot.connection.mark_reset(),
+                            false => slot.connection.mark(readable, writable),
                         }
                         self.enqueue(key);
                     }

@@ -7,9 +7,10 @@ use berth::scram::{Binding, ClientExchange};
 use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
 use berth::wire::{Reply, Request};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 /// See the module.
 pub(crate) struct Peer {
@@ -47,6 +48,11 @@ impl Peer {
         stream.set_write_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_nodelay(true).expect("a TCP socket");
         Self { stream, inbox: Vec::new(), next_id: 1 }
+    }
+
+    /// Ends the connection as a program that was killed does: with a reset, and without a word.
+    pub(crate) fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
     }
 
     /// Begins a login and gives a proof that is none, without waiting for what comes of it. It

@@ -71,6 +71,11 @@ impl Traffic {
         }
     }
 
+    /// See [`Pipe::end_with_reset`].
+    pub(super) fn end_with_reset(&mut self) {
+        self.pipe.end_with_reset();
+    }
+
     /// Sends and receives once, whatever is possible, and waits up to `patience` if nothing was.
     pub(super) fn exchange(&mut self, patience: Duration, frame_bytes_left: usize) -> Result<(), LinkError> {
         if self.interrupt.is_set() {
