@@ -1,12 +1,14 @@
 """What compare.py measures: one function for each table. All rows of a table are measured in
 turn in each round, so that a ratio compares what the same minute allowed."""
-import hashlib, os, shutil, subprocess, time
+import hashlib, os, shutil, statistics, subprocess, time
 from measure import Failed, Running, background, client, fresh, kill
 from table import Table
 from peers import (BareReceive, BareReceiveHashed, BareSend, BareSendHashed, Berth, BerthData, BerthFtp, IS_ROOT, OWNER, PASSWORD, PEERS, Nginx,
                    Rsync)
 
 GB = 1e9
+# In a round, where several servers do the same with the same system calls and so differ by little.
+TURNS = 6
 
 
 class Bench:
@@ -43,33 +45,44 @@ class Bench:
         self.number += 1
         return self.number
 
-    def rounds(self, table, entries, home):
-        """Measures each of `entries` once a round: (label, server class or None, measure, restarts).
-        The first round warms up and verifies; `measure` is told so. Each round begins with somebody
-        else: thousands of connections that have just ended slow down whoever comes next."""
+    def rounds(self, table, entries, home, turns=1):
+        """Measures each of `entries` in so many turns a round: (label, server class or None, measure,
+        restarts). The first round is one turn that warms up and verifies; `measure` is told so. Each turn
+        begins with somebody else: thousands of connections that have just ended slow down whoever comes next."""
         live, scratch = {}, {}
         table.expect(label for label, *_ in entries)
+        if turns > 1:
+            table.note(f"A round is the mean of {turns} turns in which all take part: one alone says little where many are alike.")
         try:
             for number in range(self.runs + 1):
-                first = number * len(entries) // (self.runs + 1)
-                for label, kind, measure, restarts in entries[first:] + entries[:first]:
-                    try:
-                        if restarts and label in live:
-                            live.pop(label).stop()
-                        if label not in scratch:
-                            scratch[label] = fresh(f"{self.folder}/scratch-{len(scratch)}")
-                        if label not in live:
-                            live[label] = self._start(kind, home, scratch[label])
-                        values = measure(live[label], number == 0)
-                        if number:
-                            table.add(label, **values)
-                    except Failed as failure:
-                        table.note(f"{label} was not measured: {failure}")
-                        entries = [entry for entry in entries if entry[0] != label]
+                measured = {}
+                for turn in range(turns if number else 1):
+                    first = (number + turn) % len(entries)
+                    for label, kind, measure, restarts in entries[first:] + entries[:first]:
+                        try:
+                            if restarts and label in live:
+                                live.pop(label).stop()
+                            if label not in scratch:
+                                scratch[label] = fresh(f"{self.folder}/scratch-{len(scratch)}")
+                            if label not in live:
+                                live[label] = self._start(kind, home, scratch[label])
+                            measured.setdefault(label, []).append(measure(live[label], number == 0))
+                        except Failed as failure:
+                            table.note(f"{label} was not measured: {failure}")
+                            entries = [entry for entry in entries if entry[0] != label]
+                            measured.pop(label, None)
+                if number:
+                    for label, each in measured.items():
+                        table.add(label, **mean(each))
         finally:
             for running in live.values():
                 running.stop()
         return table
+
+
+def mean(each):
+    """Of the values of several turns. A rate is that of all work over all time."""
+    return {name: (statistics.harmonic_mean if name == "rate" else statistics.mean)([values[name] for values in each]) for name in each[0]}
 
 
 class NoServer:
@@ -132,7 +145,7 @@ def download(bench):
     table = Table(f"Download of {bench.big >> 20:,} MiB, the receiver discards", RATES)
     return bench.rounds(table, [
         (BareSend.title, BareSend, measure, False), *peers(measure, Rsync), ("berth", Berth, measure, False),
-        (BareSendHashed.title, BareSendHashed, measure, False), ("berth, digest not known yet", Berth, measure, True)], bench.large)
+        (BareSendHashed.title, BareSendHashed, measure, False), ("berth, digest not known yet", Berth, measure, True)], bench.large, TURNS)
 
 
 def measure_to_file(bench):
@@ -171,7 +184,7 @@ def upload(bench):
     measure = measure_upload(bench)
     table = Table(f"Upload of {bench.big >> 20:,} MiB; rsync and berth verify it, login included", RATES)
     bench.rounds(table, [(BareReceive.title, BareReceive, measure, False), *peers(measure),
-                         (BareReceiveHashed.title, BareReceiveHashed, measure, False), ("berth", Berth, measure, False)], bench.large)
+                         (BareReceiveHashed.title, BareReceiveHashed, measure, False), ("berth", Berth, measure, False)], bench.large, TURNS)
     fresh(f"{bench.large}/up", OWNER)
     return table
 
@@ -200,12 +213,12 @@ def small_down(bench):
             raise Failed("the tree that came differs")
         return tree_rates(bench, m)
     table = Table(f"{bench.files:,} files of 4 KiB down, tmpfs; nginx and FTP: 8 at once by curl and lftp", FILES)
-    return bench.rounds(table, [*peers(measure), ("berth", Berth, measure, False)], bench.small)
+    return bench.rounds(table, [*peers(measure), ("berth", Berth, measure, False)], bench.small, TURNS)
 
 
-def _small_up(bench, title, home, kinds, bare=()):
-    """Each round has a folder of its own, and all are removed at the end: ext4 looks long for an
-    inode after thousands were freed."""
+def _small_up(bench, title, home, kinds, bare=(), turns=1):
+    """Each measurement has a folder of its own. On a disk all are removed at the end: ext4 looks long
+    for an inode after thousands were freed."""
     def measure(running, first):
         folder = f"up/{bench.next_number()}"
         fresh(f"{home}/{folder}", OWNER)
@@ -213,6 +226,8 @@ def _small_up(bench, title, home, kinds, bare=()):
         m = bench.client(running, running.server.put_tree(bench.tree, folder))
         if first and not same_tree(bench.tree, f"{home}/{folder}/tree", bench.tools.names):
             raise Failed("the tree that arrived differs")
+        if home == bench.small:
+            shutil.rmtree(f"{home}/{folder}")
         return tree_rates(bench, m)
 
     def loop(words):
@@ -223,7 +238,7 @@ def _small_up(bench, title, home, kinds, bare=()):
             return dict(rate=bench.files / m["elapsed_s"])
         return measure
     entries = [(label, kind, measure, False) for label, kind in kinds] + [(label, None, loop(words), False) for label, words in bare]
-    table = bench.rounds(Table(title, FILES), entries, home)
+    table = bench.rounds(Table(title, FILES), entries, home, turns)
     fresh(f"{home}/up", OWNER)
     return table
 
@@ -231,7 +246,7 @@ def _small_up(bench, title, home, kinds, bare=()):
 def small_up(bench):
     kinds = [(kind.title, kind) for kind in PEERS] + [("berth", Berth)]
     title = f"{bench.files:,} files of 4 KiB up, tmpfs, sync `none`; nginx and FTP: 8 at once by curl and lftp"
-    return _small_up(bench, title, bench.small, kinds)
+    return _small_up(bench, title, bench.small, kinds, turns=TURNS)
 
 
 def small_up_disk(bench):

@@ -64,10 +64,10 @@ pub const ROUNDS_PER_TURN: usize = 5;
 /// What one turn may send when nothing else is under way. A range of a file costs the loop a tenth
 /// of what hashing it does.
 pub const FLUSH_BUDGET: usize = 1024 * 1024;
-/// What one turn may send however much is under way: less would go into system calls. Many small
-/// pieces end as soon as few large ones, and nobody's is far ahead: a socket takes large pieces only
-/// once its windows have grown, so whoever began first would get more of every round.
-pub const FLUSH_BUDGET_MIN: usize = 64 * 1024;
+/// What one turn may send however much is under way: less would go into system calls and waking
+/// peers. Many small pieces end as soon as few large ones, and nobody's is far ahead: a socket takes
+/// large pieces only once its windows have grown, so whoever began first would get more of every round.
+pub const FLUSH_BUDGET_MIN: usize = 160 * 1024;
 /// The least a request costs of a turn's budget: its system calls take about as long as moving
 /// this many bytes.
 pub const REQUEST_COST: u64 = 8 * 1024;

@@ -279,13 +279,8 @@ impl Order {
         let plan = self.plan(session, tally, &wanted, &there)?;
         self.tell_what_stays(session, tally, &plan)?;
         for path in self.move_files(session, tally, &plan)? {
-            tally.count(
-                session,
-                Err(Failure::Local(format!(
-                    "{} is being changed by somebody else; run the command again",
-                    relative(&path)
-                ))),
-            )?;
+            let text = format!("{} is being changed by somebody else; run the command again", relative(&path));
+            tally.count(session, Err(Failure::Local(text)))?;
         }
         Ok(())
     }
