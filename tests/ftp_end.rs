@@ -64,6 +64,23 @@ fn a_client_that_stays_is_believed_in_time() {
 }
 
 #[test]
+fn the_moment_begins_when_the_end_came_not_when_it_was_read() {
+    for (read_after_ms, is_believed) in [(0, false), (19, false), (20, true), (99, true)] {
+        let mut server = Server::new();
+        let mut peer = end_after(&mut server, LARGE, Duration::ZERO);
+        let came = server.now;
+        peer.front.data_port().ended = Some(came);
+        server.advance(Duration::from_millis(read_after_ms));
+        let said = peer.end_data(&mut server);
+        assert_eq!(said.starts_with("226 "), is_believed, "{said}");
+        if !is_believed {
+            assert_eq!(peer.front.wakes_at(), Some(came + FTP_END_GRACE_LARGE));
+            assert!(peer.hang_up(&mut server).starts_with("426 "));
+        }
+    }
+}
+
+#[test]
 fn a_small_upload_waits_for_nothing() {
     let mut server = Server::new();
     for count in [0, 1, LARGE - 1] {

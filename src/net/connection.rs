@@ -106,10 +106,10 @@ impl Connection {
         self.is_reset = true;
     }
 
-    /// The same as [`Connection::mark`] of the second socket.
-    pub fn mark_data(&mut self, readable: bool, writable: bool) {
+    /// The same as [`Connection::mark`] of the second socket, and when its peer's end came.
+    pub fn mark_data(&mut self, readable: bool, writable: bool, ended: Option<Instant>) {
         if let Some(data) = &mut self.data {
-            data.mark(readable, writable);
+            data.mark(readable, writable, ended);
         }
     }
 

@@ -13,7 +13,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// See the module.
 pub(super) struct DataSocket {
@@ -29,6 +29,8 @@ pub(super) struct DataSocket {
     is_readable: bool,
     is_writable: bool,
     is_busy: bool,
+    /// When the peer's end had come, which is read when all before it is.
+    ended: Option<Instant>,
 }
 
 enum State {
@@ -69,6 +71,7 @@ impl DataSocket {
             is_readable: false,
             is_writable: false,
             is_busy: false,
+            ended: None,
         }
     }
 
@@ -78,9 +81,10 @@ impl DataSocket {
     }
 
     /// Notes what an event said; does no I/O.
-    pub(super) fn mark(&mut self, readable: bool, writable: bool) {
+    pub(super) fn mark(&mut self, readable: bool, writable: bool, ended: Option<Instant>) {
         self.is_readable |= readable;
         self.is_writable |= writable;
+        self.ended = self.ended.or(ended);
     }
 
     /// Does what the front-end wishes; whether there was anything.
@@ -167,7 +171,7 @@ impl DataSocket {
             return Err(Failure::Cut);
         };
         let _ = stream.set_nodelay(true);
-        (self.is_readable, self.is_writable, self.is_busy) = (true, true, false);
+        (self.is_readable, self.is_writable, self.is_busy, self.ended) = (true, true, false, None);
         let (transport, needs_resumption, needs_close_notify) = match security {
             Security::Plain => (Transport::plain_data(stream), false, false),
             Security::Sealed { is_upload, needs_resumption, needs_close_notify } => {
@@ -282,7 +286,10 @@ impl DataSocket {
         match moved {
             Moved::Bytes(count) => return Ok(count),
             Moved::Blocked => self.is_readable = false,
-            Moved::End => port.lane.eof = true,
+            Moved::End => {
+                port.lane.eof = true;
+                port.ended = self.ended;
+            }
         }
         Ok(usize::from(port.lane.eof))
     }

@@ -197,7 +197,7 @@ impl EventLoop {
             result => result?,
         }
         let now = Instant::now();
-        let round = self.mark(events);
+        let round = self.mark(events, now);
         self.accept(now);
         self.take_synced(now);
         self.watch_accounts(now);
@@ -223,11 +223,10 @@ impl EventLoop {
         let retries = self.listeners.iter().filter_map(Listener::retry_at);
         let next =
             retries.chain(watch).chain(self.timers.next_at()).chain(self.drain_until).chain(self.wakes_at).min()?;
-        // A millisecond more than asked, since poll rounds down and would spin before it.
-        Some(next.saturating_duration_since(now) + Duration::from_millis(1))
+        Some(next.saturating_duration_since(now))
     }
 
-    fn mark(&mut self, events: &Events) -> Round {
+    fn mark(&mut self, events: &Events, now: Instant) -> Round {
         let mut round = Round::default();
         for event in events {
             match event.token() {
@@ -244,7 +243,10 @@ impl EventLoop {
                         let readable = event.is_readable() || event.is_read_closed() || event.is_error();
                         let writable = event.is_writable() || event.is_write_closed() || event.is_error();
                         match is_second {
-                            true => slot.connection.mark_data(readable, writable),
+                            true => {
+                                let ended = event.is_read_closed().then_some(now);
+                                slot.connection.mark_data(readable, writable, ended);
+                            }
                             false if event.is_error() => slot.connection.mark_reset(),
                             false => slot.connection.mark(readable, writable),
                         }

@@ -10,12 +10,15 @@
 use crate::lane::Lane;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::time::Instant;
 
 /// A data connection (RFC 959, section 3.2).
 #[derive(Default)]
 pub struct DataPort {
     /// Bytes that came, and bytes that go. Of use while it is [`Stage::Open`].
     pub lane: Lane,
+    /// When the end had come that the lane's is, if that was noticed before it was read.
+    pub ended: Option<Instant>,
     stage: Stage,
     wish: Option<Wish>,
 }
@@ -90,7 +93,7 @@ impl DataPort {
     /// Wishes for something. One wish at a time: the loop sees to it before the next step.
     pub fn wish(&mut self, wish: Wish) {
         if matches!(wish, Wish::Close | Wish::Reset | Wish::Listen(_)) {
-            self.lane = Lane::default();
+            (self.lane, self.ended) = (Lane::default(), None);
             self.stage = Stage::Closed;
         }
         self.wish = Some(wish);

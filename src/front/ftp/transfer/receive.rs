@@ -53,6 +53,7 @@ impl Ftp {
 
     /// The peer's data has ended. That is all of it only if the peer is still there a moment later: one
     /// that is killed ends both connections, in any order. The longer it took, the likelier that is.
+    /// The moment begins when the end came, and may be over when what came before it has been stored.
     pub(super) fn await_sign_of_life(&mut self, turn: &Turn) {
         let transfer = self.session.transfer();
         let took = transfer.as_ref().map_or(Duration::ZERO, |transfer| turn.now - transfer.started);
@@ -61,7 +62,7 @@ impl Ftp {
         let grace = (took / FTP_END_GRACE_SHARE).clamp(least, FTP_END_GRACE_MAX);
         // For less than a millisecond the loop would sleep for one, and a short upload that long.
         let grace = if grace < FTP_END_GRACE_MIN { Duration::ZERO } else { grace };
-        self.set_step(Step::End(turn.now + grace));
+        self.set_step(Step::End(self.port.ended.unwrap_or(turn.now) + grace));
     }
 
     pub(super) fn complete(&mut self, until: Instant, turn: &mut Turn) -> Result<bool, Refusal> {
