@@ -265,7 +265,7 @@ impl Uploader {
             failure = Some(changed(&source));
         }
         self.end(session, id, source, failure);
-        self.settle_while_sending(session)
+        self.settle_while_sending(session, progress)
     }
 
     /// Ends or aborts the newest upload.
@@ -285,9 +285,10 @@ impl Uploader {
     }
 
     /// Takes the verdicts that have come while what is queued leaves, but does not wait for any.
-    fn settle_while_sending(&mut self, session: &mut Session) -> Result<(), LinkError> {
+    fn settle_while_sending(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), LinkError> {
         while let Some(incoming) = session.link.drain(QUEUED_BYTES_MAX)? {
             self.settle(session, incoming)?;
+            self.show_verdicts(progress);
         }
         Ok(())
     }
