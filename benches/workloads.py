@@ -49,31 +49,35 @@ class Bench:
         """Measures each of `entries` in so many turns a round: (label, server class or None, measure,
         restarts). The first round is one turn that warms up and verifies; `measure` is told so. Each turn
         begins with somebody else: thousands of connections that have just ended slow down whoever comes next."""
-        live, scratch = {}, {}
+        live, scratch, left = {}, {}, list(entries)
         table.expect(label for label, *_ in entries)
         if turns > 1:
             table.note(f"A round is the mean of {turns} turns in which all take part: one alone says little where many are alike.")
+
+        def run(label, kind, measure, restarts, is_first):
+            if restarts and label in live:
+                live.pop(label).stop()
+            if label not in scratch:
+                scratch[label] = fresh(f"{self.folder}/scratch-{len(scratch)}")
+            if label not in live:
+                live[label] = self._start(kind, home, scratch[label])
+            return measure(live[label], is_first)
+
+        def turn(number, is_first):
+            first = number % max(len(left), 1)
+            for entry in left[first:] + left[:first]:
+                try:
+                    yield entry[0], run(*entry, is_first)
+                except Failed as failure:
+                    table.note(f"{entry[0]} was not measured: {failure}")
+                    left.remove(entry)
+
         try:
-            for number in range(self.runs + 1):
-                measured = {}
-                for turn in range(turns if number else 1):
-                    first = (number + turn) % len(entries)
-                    for label, kind, measure, restarts in entries[first:] + entries[:first]:
-                        try:
-                            if restarts and label in live:
-                                live.pop(label).stop()
-                            if label not in scratch:
-                                scratch[label] = fresh(f"{self.folder}/scratch-{len(scratch)}")
-                            if label not in live:
-                                live[label] = self._start(kind, home, scratch[label])
-                            measured.setdefault(label, []).append(measure(live[label], number == 0))
-                        except Failed as failure:
-                            table.note(f"{label} was not measured: {failure}")
-                            entries = [entry for entry in entries if entry[0] != label]
-                            measured.pop(label, None)
-                if number:
-                    for label, each in measured.items():
-                        table.add(label, **mean(each))
+            dict(turn(0, True))
+            for number in range(1, self.runs + 1):
+                measured = [dict(turn(number + at, False)) for at in range(turns)]
+                for label, *_ in left:
+                    table.add(label, **mean([values[label] for values in measured]))
         finally:
             for running in live.values():
                 running.stop()

@@ -155,6 +155,10 @@ pub const RETRY_WAIT_SECOND: Duration = Duration::from_millis(400);
 pub const RETRY_WAIT_GROWTH: u32 = 4;
 /// … and the longest of all.
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How often a client claims an upload again that another session has taken over. What an earlier run
+/// had sent before it was interrupted may reach the server late, and does so once. Of two runs that are
+/// both alive the one that came last keeps it.
+pub const RECLAIMS_MAX: u32 = 3;
 /// A download smaller than this is simply fetched again: looking for what an earlier try left would
 /// take longer.
 pub const PART_BYTES_MIN: u64 = 8 * 1024;

@@ -27,7 +27,7 @@ use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::Session;
 use crate::digest::Digest;
-use crate::limits::PIECE_BYTES;
+use crate::limits::{PIECE_BYTES, RECLAIMS_MAX};
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use crate::wire::message::{End, ErrorCode, ErrorReply, PutMode};
@@ -309,12 +309,7 @@ impl Uploader {
         }
         let Some(Pending { unsent, record, resumed_from, sent, .. }) = self.pending.pop_front() else { return Ok(()) };
         session.gets_on();
-        if is_superseded(&reply) && !matches!(sent, Some(Err(_))) && unsent.reclaims < RECLAIMS_MAX {
-            let (reclaims, sent_before) = (unsent.reclaims + 1, sent.and_then(Result::ok).or(unsent.sent_before));
-            self.unsent.push_front(Unsent { is_begun: true, reclaims, sent_before, ..unsent });
-            return Ok(());
-        }
-        let Unsent { job, sent_before, .. } = unsent;
+        let end = sent.as_ref().and_then(|sent| sent.as_ref().ok().copied());
         let result = match (reply, sent) {
             (_, Some(Err(failure))) => Err(failure),
             (Reply::Stored { size, sha256 }, Some(Ok(end))) if end == (End { size, sha256 }) => {
@@ -323,9 +318,15 @@ impl Uploader {
             (Reply::Error(error), _) => Err(Failure::Refused(error)),
             (_, _) => Err(Failure::Verification(format!(
                 "{}: the server stored something else than was sent; put it again with -f",
-                job.remote
+                unsent.job.remote
             ))),
         };
+        let is_superseded = matches!(&result, Err(failure) if failure.is_refusal(ErrorCode::Superseded));
+        if is_superseded && unsent.reclaims < RECLAIMS_MAX {
+            let (reclaims, sent_before) = (unsent.reclaims + 1, end.or(unsent.sent_before));
+            self.unsent.push_front(Unsent { is_begun: true, reclaims, sent_before, ..unsent });
+            return Ok(());
+        }
         if let Some((key, upload_id)) = record
             && !matches!(&result, Err(Failure::Refused(error)) if may_resume(error))
         {
@@ -334,7 +335,7 @@ impl Uploader {
                 self.useless.push(upload_id);
             }
         }
-        self.conclude(job, sent_before, result);
+        self.conclude(unsent.job, unsent.sent_before, result);
         Ok(())
     }
 
@@ -355,10 +356,6 @@ impl From<UploadJob> for Unsent {
     }
 }
 
-fn is_superseded(reply: &Reply) -> bool {
-    matches!(reply, Reply::Error(error) if error.code == ErrorCode::Superseded)
-}
-
 fn changed(source: &Source) -> Failure {
     Failure::Local(format!("{} changed while it was read; run the command again", shown(source.path())))
 }
@@ -376,8 +373,5 @@ fn may_resume(error: &ErrorReply) -> bool {
         )
 }
 
-/// What an earlier run had sent before it was interrupted may reach the server late, and takes an
-/// upload over once. Of two runs that are both alive the one that came last keeps it.
-const RECLAIMS_MAX: u32 = 3;
 /// Queued above this, nothing more is read from files, so that a cancel has little to wait for.
 const QUEUED_BYTES_MAX: usize = 128 * 1024;

@@ -27,8 +27,8 @@ use crate::client::words::Word;
 use crate::digest::Digest;
 use crate::text::{Escaped, Size};
 use crate::vpath::VPath;
-use crate::wire::Request;
 use crate::wire::message::{EntryKind, ErrorCode, Name, PutMode};
+use crate::wire::{Reply, Request};
 
 /// `mirror [OPTION...] LOCAL REMOTE` or `mirror [OPTION...] --from REMOTE LOCAL`
 pub fn mirror(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
@@ -268,14 +268,19 @@ impl Order {
         occupied: &[VPath],
     ) -> Result<(), Failure> {
         let (mut wanted, mut there) = (Tree::default(), Tree::default());
+        let mut requests = Vec::with_capacity(occupied.len());
         for path in occupied {
             if let Some(node) = source.get(path) {
                 wanted.add(path.clone(), *node);
             }
-            if let Some(entry) = session.find(&self.there(path)?)? {
-                there.add(path.clone(), Node::from(&entry));
-            }
+            requests.push(Request::Stat { path: (&self.there(path)?).into() });
         }
+        session.call_each(&requests, |_, at, result| {
+            // What cannot be looked at is sent, and refused again.
+            if let Ok(Reply::Stat { entry, .. }) = result {
+                there.add(occupied[at].clone(), Node::from(&entry));
+            }
+        })?;
         let plan = self.plan(session, tally, &wanted, &there)?;
         self.tell_what_stays(session, tally, &plan)?;
         for path in self.move_files(session, tally, &plan)? {
