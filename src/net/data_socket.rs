@@ -270,7 +270,14 @@ impl DataSocket {
         let capacity = if self.is_busy { INBOX_BYTES } else { INBOX_BYTES_FIRST };
         let capacity = capacity.min(port.lane.inbox.filled().len().saturating_add(allowance));
         let moved = match transport.fill(&mut port.lane.inbox, capacity) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !*needs_close_notify => Moved::End,
+            // Before TLS is agreed on nothing can have come to its end.
+            Err(error)
+                if error.kind() == io::ErrorKind::UnexpectedEof
+                    && !*needs_close_notify
+                    && !transport.is_handshaking() =>
+            {
+                Moved::End
+            }
             Err(error) => {
                 log::debug!("a data connection of {} ended: {error}", self.peer);
                 return Err(Failure::Cut);

@@ -450,3 +450,21 @@ fn an_abort_over_tls_leaves_an_ordinary_session() {
         assert_eq!(client.get("RETR small"), b"0123456789");
     }
 }
+
+#[test]
+fn a_data_connection_that_ends_before_its_tls_began_is_told_at_once_and_stores_nothing() {
+    for close_notify in ["required", "optional"] {
+        let scene = scene(json!({"close_notify": close_notify}));
+        std::fs::write(scene.home("file"), pattern(1, 100_000)).expect("writable");
+        let mut client = login(&scene, config(&[13], true));
+        for command in ["RETR file", "LIST", "STOR other"] {
+            let data = stream_to(client.passive());
+            client.say(command);
+            client.reply().expect(&[150]);
+            drop(data);
+            client.reply().expect(&[425, 426]);
+            client.ask("NOOP").expect(&[200]);
+        }
+        assert!(!scene.home("other").exists());
+    }
+}
