@@ -3,7 +3,7 @@
 
 use crate::limits::OUTBOX_BYTES_HIGH;
 use std::collections::VecDeque;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 /// Bytes received and not yet understood. Memory is taken when bytes are expected and given back
@@ -70,6 +70,15 @@ pub struct FileRange {
     pub offset: u64,
     /// Number of bytes, more than 0.
     pub length: u64,
+}
+
+/// Bytes that wait in a socket, for a file that they go to without anybody's looking at them.
+#[derive(Clone, Copy)]
+pub struct Incoming<'a> {
+    /// Where they are.
+    pub socket: BorrowedFd<'a>,
+    /// How many of them may be taken; all are there.
+    pub count: usize,
 }
 
 enum Chunk {

@@ -1,5 +1,5 @@
 //! Front-ends translate between a protocol and the session's verbs. All a front-end sees of a
-//! socket is a [`Lane`]; all it knows of time is `now`.
+//! socket is a [`Lane`], and [`Incoming`] bytes that it hands on unseen; all it knows of time is `now`.
 //!
 //! Each turn the connection calls `step` once, after it filled the inbox and before it flushes
 //! the outbox. A front-end stops when its budget is spent or the outbox is full enough, and
@@ -12,7 +12,7 @@ mod pipeline;
 pub mod survey;
 
 use crate::account::AccountName;
-use crate::lane::{Budget, Lane};
+use crate::lane::{Budget, Incoming, Lane};
 use crate::scram::Binding;
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service, Session};
@@ -71,6 +71,22 @@ impl Front {
             Self::Native(native) => native.step(lane, service, budget, now),
             Self::Ftp(ftp) => ftp.step(lane, service, budget, now),
             Self::Control(control) => control.step(lane, service, budget, now),
+        }
+    }
+
+    /// Lets a front-end that would only store what comes by its second socket take it from there; how
+    /// many bytes it did. 0: they are to come by its lane.
+    pub fn store_from(
+        &mut self,
+        incoming: Incoming<'_>,
+        lane: &mut Lane,
+        service: &mut Service,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> usize {
+        match self {
+            Self::Ftp(ftp) => ftp.store_from(incoming, lane, service, budget, now),
+            Self::Native(_) | Self::Control(_) => 0,
         }
     }
 

@@ -1,14 +1,17 @@
 //! One connection: its transport, its lane, its front-end, and what is known of its socket's
 //! readiness. A turn is fill, step, flush, each with an allowance of its own.
 
+mod rates;
+mod second;
+
 use super::data_socket::DataSocket;
-use super::throttle::{Rule, Throttle};
+use super::throttle::Throttle;
 use super::transport::{Channel, Moved, Transport};
 use super::turns::Claim;
 use crate::config::Timeouts;
 use crate::front::Front;
 use crate::front::survey::{Answer, Question};
-use crate::lane::{Budget, Buffer, Lane};
+use crate::lane::{Budget, Lane};
 use crate::limits::{
     FLUSH_BUDGET_MIN, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, OUTBOX_BYTES_HIGH, ROUNDS_PER_TURN, TURN_BUDGET,
 };
@@ -166,7 +169,7 @@ impl Connection {
         for _ in 0..ROUNDS_PER_TURN {
             // The control connection first: an upload whose peer is gone is not whole.
             let filled = self.fill(service, now)?;
-            let received = self.fill_data(service, now);
+            let received = self.fill_data(service, budget, flush_budget, now);
             self.introduce(now)?;
             let stepped = self.step(service, budget, now) | self.see_to_wish();
             let sent = self.flush_data(service, flush_budget, now);
@@ -214,19 +217,12 @@ impl Connection {
         if !may_have_input || self.lane.eof || self.front.is_closing() || self.front.wants_tls() {
             return Ok(false);
         }
-        let rule = Rule::up(&service.policy.rates, self.account.as_deref());
-        let allowance = match self.throttle.up.allowance(rule, now) {
-            Ok(allowance) => allowance,
-            Err(at) => {
-                self.held_until = sooner(self.held_until, at);
-                return Ok(false);
-            }
-        };
+        let Some(allowance) = self.allowance_up(service, now) else { return Ok(false) };
         let capacity = if self.is_busy { INBOX_BYTES } else { INBOX_BYTES_FIRST };
         let capacity = capacity.min(self.lane.inbox.filled().len().saturating_add(allowance));
         match self.transport.fill(&mut self.lane.inbox, capacity)? {
             Moved::Bytes(count) => {
-                self.throttle.up.pay(rule, count, now);
+                self.pay_up(service, count, now);
                 self.is_busy |= self.lane.inbox.filled().len() >= INBOX_BYTES_FIRST;
                 Ok(count > 0)
             }
@@ -245,19 +241,10 @@ impl Connection {
         if !self.is_writable || !self.has_output() {
             return Ok(false);
         }
-        let rule = Rule::down(&service.policy.rates, self.account.as_deref());
-        let allowance = match self.throttle.down.allowance(rule, now) {
-            Ok(allowance) => allowance.min(budget),
-            // What TLS itself has to say is paid for or costs nothing.
-            Err(_) if self.lane.outbox.is_empty() => 0,
-            Err(at) => {
-                self.held_until = sooner(self.held_until, at);
-                0
-            }
-        };
+        let allowance = self.allowance_down(service, !self.lane.outbox.is_empty(), now).min(budget);
         match self.transport.flush(&mut self.lane.outbox, allowance)? {
             Moved::Bytes(count) => {
-                self.throttle.down.pay(rule, count, now);
+                self.pay_down(service, count, now);
                 Ok(count > 0)
             }
             Moved::Blocked | Moved::End => {
@@ -265,63 +252,6 @@ impl Connection {
                 Ok(false)
             }
         }
-    }
-
-    // ---- The second socket ----------------------------------------------------------------
-
-    /// How many bytes came, or 1 for anything else.
-    fn fill_data(&mut self, service: &Service, now: Instant) -> usize {
-        let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) else { return 0 };
-        let rule = Rule::up(&service.policy.rates, self.account.as_deref());
-        match self.throttle.up.allowance(rule, now) {
-            Ok(allowance) => {
-                let count = data.fill(port, allowance);
-                self.throttle.up.pay(rule, count, now);
-                // Whoever is gone ends both, and the event of the other may not have come yet.
-                self.is_readable |= count > 0 && port.lane.eof;
-                count
-            }
-            Err(at) => {
-                self.held_until = sooner(self.held_until, at);
-                0
-            }
-        }
-    }
-
-    fn see_to_wish(&mut self) -> bool {
-        match (&mut self.data, self.front.data_port()) {
-            (Some(data), Some(port)) => data.see_to_wish(port),
-            _ => false,
-        }
-    }
-
-    /// How many bytes went, or 1 for anything else.
-    fn flush_data(&mut self, service: &Service, budget: usize, now: Instant) -> usize {
-        let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) else { return 0 };
-        let rule = Rule::down(&service.policy.rates, self.account.as_deref());
-        let allowance = match self.throttle.down.allowance(rule, now) {
-            Ok(allowance) => allowance.min(budget),
-            Err(_) if port.lane.outbox.is_empty() => 0,
-            Err(at) => {
-                self.held_until = sooner(self.held_until, at);
-                0
-            }
-        };
-        let count = data.flush(port, allowance);
-        self.throttle.down.pay(rule, count, now);
-        count
-    }
-
-    /// Begins TLS where the peer asked for it, once it has been told so. What came in the clear
-    /// behind its question is not taken for something that came encrypted.
-    fn seal(&mut self) -> io::Result<bool> {
-        let Some(data) = self.data.as_mut().filter(|_| self.front.wants_tls() && self.lane.outbox.is_empty()) else {
-            return Ok(false);
-        };
-        self.transport.seal_control(data.secrecy())?;
-        self.lane.inbox = Buffer::default();
-        self.front.set_sealed();
-        Ok(true)
     }
 
     fn has_output(&self) -> bool {

@@ -4,14 +4,15 @@
 use super::listeners::is_of_one_connection;
 use super::transport::{Moved, Secrecy, Transport};
 use crate::front::ftp::port::{DataPort, Failure, Security, Stage, Wish};
-use crate::lane::{Buffer, Lane};
-use crate::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INBOX_BYTES, INBOX_BYTES_FIRST};
+use crate::lane::{Buffer, Incoming, Lane};
+use crate::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INBOX_BYTES, INBOX_BYTES_FIRST, STORE_BYTES_MIN};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use rustix::net::sockopt::set_socket_linger;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::RangeInclusive;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -299,6 +300,18 @@ impl DataSocket {
             }
         }
         Ok(usize::from(port.lane.eof))
+    }
+
+    /// At most `most` of the bytes that wait, if they are many and travel as they are: they may be had
+    /// from the socket itself, instead of by [`DataSocket::fill`].
+    pub(super) fn incoming(&self, most: usize) -> Option<Incoming<'_>> {
+        let State::Open(Open { transport, .. }) = &self.state else { return None };
+        if !self.is_busy || !self.is_readable || !transport.is_plain() {
+            return None;
+        }
+        let waiting = rustix::io::ioctl_fionread(transport).ok()?;
+        let count = usize::try_from(waiting).unwrap_or(usize::MAX).min(most);
+        (count >= STORE_BYTES_MIN).then(|| Incoming { socket: transport.as_fd(), count })
     }
 
     /// Throws away what a peer still says to whom has finished.

@@ -173,6 +173,11 @@ impl Transport {
         }
     }
 
+    /// Whether bytes travel as they are.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.layer, Layer::Plain)
+    }
+
     /// Whether [`Transport::fill`] has bytes that no event will announce.
     pub fn holds_input(&self) -> bool {
         matches!(&self.layer, Layer::Sealed(sealed) if sealed.holds_input())

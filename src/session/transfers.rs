@@ -10,7 +10,7 @@ use super::state::State;
 use super::upload::{Commit, Stored, Upload, UploadPlan};
 use super::verb::Verb;
 use crate::digest::Digest;
-use crate::lane::Budget;
+use crate::lane::{Budget, Incoming};
 use crate::store::syncer::Synced;
 use crate::upload_id::UploadId;
 use std::time::Instant;
@@ -64,6 +64,15 @@ impl Session {
         self.check(Verb::Store)?;
         match &mut self.state {
             State::Upload(_, upload) => upload.store(&mut service.store, self.id, bytes),
+            _ => Err(Refusal::WrongState),
+        }
+    }
+
+    /// The same of bytes that have to go nowhere but to the file. 0 also if they have to be read.
+    pub fn store_from(&mut self, service: &mut Service, incoming: Incoming<'_>) -> Result<usize, Refusal> {
+        self.check(Verb::Store)?;
+        match &mut self.state {
+            State::Upload(_, upload) => upload.store_from(&mut service.store, self.id, incoming),
             _ => Err(Refusal::WrongState),
         }
     }

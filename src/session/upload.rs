@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use super::task::hash_range;
 use crate::config::SyncPolicy;
 use crate::digest::Digest;
-use crate::lane::Budget;
+use crate::lane::{Budget, Incoming};
 use crate::limits::{PIECE_BYTES, RESUME_BYTES_MIN, SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX};
 use crate::store::home::Home;
 use crate::store::staging::Staged;
@@ -135,15 +135,7 @@ impl Upload {
 
     /// Takes bytes; how many. 0: the disk is behind, and the answer to a sync will wake us.
     pub fn store(&mut self, store: &mut Store, owner: u64, bytes: &[u8]) -> Result<usize, Refusal> {
-        if !self.is_prepared() {
-            return Err(Refusal::WrongState);
-        }
-        let length = self.staged.length() + bytes.len() as u64;
-        if self.plan.length.is_exceeded_by(length) {
-            return Err(Refusal::SizeMismatch);
-        }
-        if self.is_disk_behind() {
-            self.request_sync(store, owner);
+        if !self.may_store(store, owner, bytes.len() as u64)? {
             return Ok(0);
         }
         self.staged.write(bytes)?;
@@ -151,11 +143,39 @@ impl Upload {
             hash.update(bytes);
             self.hashed += bytes.len() as u64;
         }
-        self.note_written(store, owner, bytes.len() as u64);
-        if self.plan.id.is_some() && length >= RESUME_BYTES_MIN {
+        self.note_stored(store, owner, bytes.len())
+    }
+
+    /// The same of bytes in a socket, if no digest is wanted of them. 0 also if they have to be read.
+    pub fn store_from(&mut self, store: &mut Store, owner: u64, incoming: Incoming<'_>) -> Result<usize, Refusal> {
+        if self.hash.is_some() || !self.may_store(store, owner, incoming.count as u64)? {
+            return Ok(0);
+        }
+        let count = self.staged.write_from(incoming, &mut store.pipe)?;
+        self.note_stored(store, owner, count)
+    }
+
+    /// Whether `count` bytes may come now. If not, the disk was asked for something.
+    fn may_store(&mut self, store: &mut Store, owner: u64, count: u64) -> Result<bool, Refusal> {
+        if !self.is_prepared() {
+            return Err(Refusal::WrongState);
+        }
+        if self.plan.length.is_exceeded_by(self.staged.length() + count) {
+            return Err(Refusal::SizeMismatch);
+        }
+        let is_disk_behind = self.is_disk_behind();
+        if is_disk_behind {
+            self.request_sync(store, owner);
+        }
+        Ok(!is_disk_behind)
+    }
+
+    fn note_stored(&mut self, store: &mut Store, owner: u64, count: usize) -> Result<usize, Refusal> {
+        self.note_written(store, owner, count as u64);
+        if self.plan.id.is_some() && self.staged.length() >= RESUME_BYTES_MIN {
             self.staged.keep(&self.plan.record())?;
         }
-        Ok(bytes.len())
+        Ok(count)
     }
 
     fn note_written(&mut self, store: &mut Store, owner: u64, count: u64) {

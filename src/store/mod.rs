@@ -9,6 +9,7 @@ pub mod home;
 pub mod listing;
 pub mod meta;
 mod open_file;
+pub mod pipe;
 pub mod quota;
 pub mod staging;
 pub mod syncer;
@@ -20,6 +21,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use home::Home;
 use meta::Identity;
 pub use open_file::OpenFile;
+use pipe::Pipe;
 use quota::{Ledger, QuotaLimits};
 use std::collections::HashMap;
 use std::io;
@@ -120,6 +122,8 @@ pub struct Store {
     etag_key: [u8; 32],
     /// Digests of files that have not changed since.
     pub digests: DigestCache,
+    /// For uploads that nothing is to be known of but their bytes.
+    pub pipe: Pipe,
     /// Flushes files to disk beside the loop.
     pub syncer: Syncer,
     /// The system's clock; tests set one that jumps.
@@ -140,6 +144,7 @@ impl Store {
             boot: staging::boot_id().into(),
             etag_key,
             digests: DigestCache::default(),
+            pipe: Pipe::default(),
             syncer,
             clock: WallClock::default(),
         })

@@ -10,7 +10,9 @@ mod resume;
 use super::StoreError;
 use super::home::{FILE_MODE, Home, STAGING, StagingFolder, folder_id, hold_large, rename_entry, replace_check};
 use super::meta::{Meta, meta_of, set_mtime};
+use super::pipe::Pipe;
 use super::quota::Reservation;
+use crate::lane::Incoming;
 use crate::limits::{PARTIALS_PER_HOME_MAX, SLOW_CLOSE_BYTES, SMALL_FILE_BYTES_MAX};
 use crate::upload_id::UploadId;
 use resume::Surplus;
@@ -146,15 +148,32 @@ impl Staged {
     }
 
     /// Appends. What was written before an error stays written and counted.
-    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.promise_room(bytes.len() as u64)?;
-        while !bytes.is_empty() {
-            match self.file().write_at(bytes, self.length) {
+        self.append(bytes.len(), |file, offset, left| file.write_at(&bytes[bytes.len() - left..], offset))
+    }
+
+    /// The same of bytes in a socket; how many. Where it is none, they have to be read and written.
+    pub fn write_from(&mut self, incoming: Incoming<'_>, pipe: &mut Pipe) -> Result<usize, StoreError> {
+        self.promise_room(incoming.count as u64)?;
+        let taken = pipe.fill(incoming);
+        self.append(taken, |file, offset, left| pipe.drain(file, offset, left))?;
+        Ok(taken)
+    }
+
+    /// Calls `write` with the file, its length and the bytes that are left until none are.
+    fn append(
+        &mut self,
+        mut left: usize,
+        mut write: impl FnMut(&File, u64, usize) -> io::Result<usize>,
+    ) -> Result<(), StoreError> {
+        while left > 0 {
+            match write(self.file(), self.length, left) {
                 Ok(0) => return Err(StoreError::DiskFull),
                 Ok(count) => {
                     self.length += count as u64;
                     self.claim.reservation.take(count as u64, 0);
-                    bytes = &bytes[count..];
+                    left -= count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),

@@ -3,6 +3,7 @@
 
 use crate::Scene;
 use crate::client::{Client, reset};
+use crate::common::random::Random;
 use crate::common::{Place, disk_usage, pattern, sha256, wait_until};
 use crate::configuration;
 use serde_json::json;
@@ -93,6 +94,28 @@ fn files_of_no_and_of_few_bytes_are_stored() {
         scene.holds("file", &content);
         assert_eq!(client.get("RETR file"), content);
     }
+    scene.check_ledger();
+}
+
+/// What waits is taken in one of two ways, by how much it is.
+#[test]
+fn bytes_stay_in_order_however_many_are_sent_at_once() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    let (mut random, content) = (Random::new(7), pattern(3, 24 << 20));
+    for command in ["STOR file", "APPE file"] {
+        let mut data = client.open(command);
+        let mut left = &content[..];
+        while !left.is_empty() {
+            let most = [100, 40_000, 3_000_000][random.below(3)];
+            let (piece, rest) = left.split_at(left.len().min(1 + random.below(most)));
+            data.write(piece);
+            left = rest;
+        }
+        data.finish();
+        client.reply().expect(&[226]);
+    }
+    scene.holds("file", &[&content[..], &content].concat());
     scene.check_ledger();
 }
 

@@ -1,5 +1,6 @@
 //! In which order content is flushed, a name appears, and somebody is told.
 
+use super::common::ftp::{configuration, listening};
 use super::common::peer::{Peer, put};
 use super::common::{PASSWORD, Place, pattern, wait_until};
 use super::trace::{self, Call, watched};
@@ -11,9 +12,10 @@ use rustix::process::Signal;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// Everything that writes, names, flushes or tells.
-const CALLS: &str = "openat,write,pwrite64,pwritev,writev,sendto,sendmsg,fsync,fdatasync,sync,syncfs,\
+const CALLS: &str = "openat,splice,write,pwrite64,pwritev,writev,sendto,sendmsg,fsync,fdatasync,sync,syncfs,\
                      sync_file_range,msync,rename,renameat,renameat2,unlink,unlinkat,ftruncate,close";
 const WRITES: [&str; 5] = ["write", "pwrite64", "pwritev", "writev", "ftruncate"];
 const SENDS: [&str; 3] = ["sendto", "sendmsg", "write"];
@@ -136,6 +138,30 @@ fn with_sync_full_the_name_is_on_disk_too_before_the_upload_is_acknowledged() {
             trace.expect_sync("fsync", folder, rename, told);
             folder = folder_of(folder);
         }
+    }
+}
+
+#[test]
+fn bytes_that_nobody_hashes_go_from_the_socket_to_the_file_and_are_on_disk_before_its_name_appears() {
+    let place = Place::with(configuration(json!({}), json!({"sync": "data"})));
+    place.add("ann", &[]);
+    fs::write(place.here("large"), pattern(1, 20 << 20)).expect("writable");
+    let mut server = place.serve_as(watched(&place.berthd(&["serve"]), &trace::file(&place), CALLS, &[]));
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--user", &format!("ann:{PASSWORD}"), "--upload-file"]);
+    curl.arg(place.here("large")).arg(format!("ftp://{}/large", listening(&server, "ftp")));
+    place.run(curl).expect_code(0);
+    server.program.signal(Signal::TERM);
+    server.program.wait().expect_code(0);
+    assert_eq!(fs::read(place.home("ann", "large")).expect("stored"), pattern(1, 20 << 20));
+    let trace = Trace::of(&place);
+    let rename = trace.all(&RENAMES).find(|call| call.named()[0].ends_with(".part")).expect("it appeared");
+    let part = &rename.named()[0];
+    let spliced: Vec<&Call> = trace.all(&["splice"]).filter(|call| call.arguments.contains(part)).collect();
+    let bytes: i64 = spliced.iter().map(|call| call.result).sum();
+    assert!(bytes > 1 << 20, "{bytes} bytes were not copied here");
+    for last in [spliced.last().expect("counted"), trace.last_write(part, rename)] {
+        trace.expect_sync("fdatasync", part, last, rename);
     }
 }
 

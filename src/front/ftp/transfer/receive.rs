@@ -2,6 +2,7 @@
 
 use super::{Doing, Ftp, Step, Turn};
 use crate::front::ftp::port::Wish;
+use crate::lane::Incoming;
 use crate::limits::{
     FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_MIN, FTP_END_GRACE_SHARE, RESUME_BYTES_MIN, STORE_BYTES_MIN,
 };
@@ -49,6 +50,24 @@ impl Ftp {
         turn.budget.spend(stored as u64);
         self.port.lane.inbox.consume(stored);
         Ok(stored > 0 || turn.budget.is_spent())
+    }
+
+    /// Stores bytes that nobody here has to see; how many.
+    pub(in crate::front::ftp) fn store_incoming(&mut self, incoming: Incoming<'_>, turn: &mut Turn) -> usize {
+        let Doing::Transfer(transfer) = &self.doing else { return 0 };
+        // What came before has to be stored before.
+        if !transfer.is_upload() || transfer.step != Step::Move || !self.port.lane.inbox.is_empty() {
+            return 0;
+        }
+        let stored = match self.session.settle(Verb::Store, turn.budget) {
+            Ok(true) => self.session.store_from(turn.service, incoming),
+            Ok(false) => Ok(0),
+            Err(refusal) => Err(refusal),
+        };
+        stored.unwrap_or_else(|refusal| {
+            self.fail_transfer(turn.lane, refusal, turn.now);
+            incoming.count
+        })
     }
 
     /// The peer's data has ended. That is all of it only if the peer is still there a moment later: one

@@ -1,0 +1,65 @@
+//! What a turn does with the second socket of a connection that has one.
+
+use super::Connection;
+use crate::lane::{Budget, Buffer};
+use crate::session::Service;
+use std::io;
+use std::time::Instant;
+
+impl Connection {
+    /// How many bytes came, or 1 for anything else. Of those that the front-end takes from the socket
+    /// itself at most `most`: like what is sent from a file, they cost the loop little.
+    pub(super) fn fill_data(&mut self, service: &mut Service, budget: &mut Budget, most: usize, now: Instant) -> usize {
+        if self.data.is_none() {
+            return 0;
+        }
+        let Some(allowance) = self.allowance_up(service, now) else { return 0 };
+        let mut count = self.store_incoming(service, budget, allowance.min(most), now);
+        if count == 0
+            && let (Some(data), Some(port)) = (&mut self.data, self.front.data_port())
+        {
+            count = data.fill(port, allowance);
+            // Whoever is gone ends both, and the event of the other may not have come yet.
+            self.is_readable |= count > 0 && port.lane.eof;
+        }
+        self.pay_up(service, count, now);
+        count
+    }
+
+    fn store_incoming(&mut self, service: &mut Service, budget: &mut Budget, most: usize, now: Instant) -> usize {
+        let Some(incoming) = self.data.as_ref().and_then(|data| data.incoming(most)) else { return 0 };
+        self.is_stepping = true;
+        let count = self.front.store_from(incoming, &mut self.lane, service, budget, now);
+        self.is_stepping = false;
+        count
+    }
+
+    pub(super) fn see_to_wish(&mut self) -> bool {
+        match (&mut self.data, self.front.data_port()) {
+            (Some(data), Some(port)) => data.see_to_wish(port),
+            _ => false,
+        }
+    }
+
+    /// How many bytes went, or 1 for anything else.
+    pub(super) fn flush_data(&mut self, service: &Service, budget: usize, now: Instant) -> usize {
+        let Some(has_bytes) = self.front.data_port().map(|port| !port.lane.outbox.is_empty()) else { return 0 };
+        let allowance = self.allowance_down(service, has_bytes, now).min(budget);
+        let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) else { return 0 };
+        let count = data.flush(port, allowance);
+        self.pay_down(service, count, now);
+        count
+    }
+
+    /// Begins TLS where the peer asked for it, once it has been told so. What came in the clear
+    /// behind its question is not taken for something that came encrypted.
+    pub(super) fn seal(&mut self) -> io::Result<bool> {
+        let Some(data) = self.data.as_mut().filter(|_| self.front.wants_tls() && self.lane.outbox.is_empty()) else {
+            return Ok(false);
+        };
+        self.transport.seal_control(data.secrecy())?;
+        self.lane.inbox = Buffer::default();
+        self.front.set_sealed();
+        Ok(true)
+    }
+}
