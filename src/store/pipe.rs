@@ -22,18 +22,20 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Takes bytes out of a socket; how many. Where it takes none, for whatever reason, they can still be
-    /// read.
-    pub(super) fn fill(&mut self, incoming: Incoming<'_>) -> usize {
+    /// Takes bytes out of a socket; how many. Where it is none they can still be read. An error is the
+    /// connection's own, and whoever read from it now would find an end instead.
+    pub(super) fn fill(&mut self, Incoming { socket, count }: Incoming<'_>) -> io::Result<usize> {
         if self.is_refused {
-            return 0;
+            return Ok(0);
         }
         if self.ends.is_none() {
             self.ends = open().ok();
         }
-        let Some((entrance, _)) = &self.ends else { return 0 };
-        splice(incoming.socket, None, entrance, None, incoming.count, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
-            .unwrap_or(0)
+        let Some((entrance, _)) = &self.ends else { return Ok(0) };
+        match splice(socket, None, entrance, None, count, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
+            Err(Errno::AGAIN | Errno::INTR | Errno::INVAL | Errno::NOMEM | Errno::NOSYS | Errno::PERM) => Ok(0),
+            taken => Ok(taken?),
+        }
     }
 
     /// Writes to `file` at `offset` what is in the pipe, at most `most` bytes; how many. What an error
@@ -100,10 +102,10 @@ mod tests {
             std::fs::write(&path, b"01234567").expect("written");
             let (_sender, receiver) = socket_with(b"abcdef");
             let (mut pipe, file) = (Pipe::default(), options.open(&path).expect("opened"));
-            assert_eq!(pipe.fill(four_of(&receiver)), 4);
+            assert_eq!(pipe.fill(four_of(&receiver)).expect("filled"), 4);
             assert_eq!(pipe.drain(&file, 8, 4).expect("drained"), 4);
             assert_eq!(std::fs::read(&path).expect("read"), b"01234567abcd");
-            assert_eq!(pipe.fill(four_of(&receiver)), if is_refused { 0 } else { 2 });
+            assert_eq!(pipe.fill(four_of(&receiver)).expect("filled"), if is_refused { 0 } else { 2 });
         }
     }
 
@@ -111,7 +113,7 @@ mod tests {
     fn what_could_not_be_written_is_not_written_to_the_next_file() {
         let (_sender, receiver) = socket_with(b"lost");
         let mut pipe = Pipe::default();
-        assert_eq!(pipe.fill(four_of(&receiver)), 4);
+        assert_eq!(pipe.fill(four_of(&receiver)).expect("filled"), 4);
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("file");
         std::fs::write(&path, b"old").expect("written");
@@ -119,7 +121,7 @@ mod tests {
         assert!(pipe.drain(&unwritable, 0, 4).is_err());
         let (_sender, receiver) = socket_with(b"next");
         let file = tempfile::tempfile().expect("file");
-        assert_eq!(pipe.fill(four_of(&receiver)), 4);
+        assert_eq!(pipe.fill(four_of(&receiver)).expect("filled"), 4);
         assert_eq!(pipe.drain(&file, 0, 4).expect("drained"), 4);
         let mut bytes = [0; 4];
         file.read_exact_at(&mut bytes, 0).expect("read");

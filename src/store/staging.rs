@@ -156,7 +156,7 @@ impl Staged {
     /// The same of bytes in a socket; how many. Where it is none, they have to be read and written.
     pub fn write_from(&mut self, incoming: Incoming<'_>, pipe: &mut Pipe) -> Result<usize, StoreError> {
         self.promise_room(incoming.count as u64)?;
-        let taken = pipe.fill(incoming);
+        let taken = pipe.fill(incoming)?;
         self.append(taken, |file, offset, left| pipe.drain(file, offset, left))?;
         Ok(taken)
     }
