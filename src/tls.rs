@@ -13,7 +13,6 @@ pub use identity::Identity;
 pub use pinning::Pinning;
 pub use sealed::{Received, Sealed};
 
-use crate::limits::RECORD_BYTES;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use rustls::crypto::ring::cipher_suite::{
     TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
@@ -93,7 +92,6 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::E
     let mut config =
         builder.with_no_client_auth().with_single_cert(identity.certificates.clone(), identity.key.clone_key())?;
     config.alpn_protocols = vec![ALPN.to_vec()];
-    config.max_fragment_size = FRAGMENT;
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     Ok(Arc::new(config))
@@ -106,7 +104,6 @@ pub fn ftp_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustl
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
     let mut config =
         builder.with_no_client_auth().with_single_cert(identity.certificates.clone(), identity.key.clone_key())?;
-    config.max_fragment_size = FRAGMENT;
     config.ignore_client_order = true;
     Ok(Arc::new(config))
 }
@@ -171,8 +168,6 @@ const SESSIONS_STORED: usize = 4;
 const PREFIX: &str = "SHA256:";
 /// The protocol within (RFC 7301): who expects another one is told at once.
 const ALPN: &[u8] = b"berth/1";
-/// As rustls counts, the header included.
-const FRAGMENT: Option<usize> = Some(RECORD_BYTES + 5);
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A client's judgement of a server's key. Names, dates and issuers in the certificate mean
 //! nothing here; that the server has the key of the certificate is verified all the same.
 
-use super::{ALPN, FRAGMENT, Fingerprint, VERSIONS, provider};
+use super::{ALPN, Fingerprint, VERSIONS, provider};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, danger};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -37,7 +37,6 @@ impl Pinning {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
-        config.max_fragment_size = FRAGMENT;
         Ok(Arc::new(config))
     }
 }
