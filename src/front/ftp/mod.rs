@@ -23,7 +23,7 @@ pub mod time;
 mod transfer;
 
 use crate::config;
-use crate::lane::{Budget, Incoming, Lane};
+use crate::lane::{Budget, Lane};
 use crate::limits::REQUEST_COST;
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
@@ -195,18 +195,6 @@ impl Ftp {
             self.hang_up(now);
         }
         moved
-    }
-
-    /// See [`super::Front::store_from`].
-    pub fn store_from(
-        &mut self,
-        incoming: Incoming<'_>,
-        lane: &mut Lane,
-        service: &mut Service,
-        budget: &mut Budget,
-        now: Instant,
-    ) -> usize {
-        self.store_incoming(incoming, &mut Turn { lane, service, budget, now })
     }
 
     fn may_go_on(&self, turn: &Turn) -> bool {

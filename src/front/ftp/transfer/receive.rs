@@ -2,12 +2,12 @@
 
 use super::{Doing, Ftp, Step, Turn};
 use crate::front::ftp::port::Wish;
-use crate::lane::Incoming;
+use crate::lane::{Budget, Incoming, Lane};
 use crate::limits::{
     FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_MIN, FTP_END_GRACE_SHARE, RESUME_BYTES_MIN, STORE_BYTES_MIN,
 };
-use crate::session::Refusal;
 use crate::session::verb::Verb;
+use crate::session::{Refusal, Service};
 use std::time::{Duration, Instant};
 
 impl Ftp {
@@ -52,20 +52,27 @@ impl Ftp {
         Ok(stored > 0 || turn.budget.is_spent())
     }
 
-    /// Stores bytes that nobody here has to see; how many.
-    pub(in crate::front::ftp) fn store_incoming(&mut self, incoming: Incoming<'_>, turn: &mut Turn) -> usize {
+    /// See [`crate::front::Front::store_from`].
+    pub fn store_from(
+        &mut self,
+        incoming: Incoming<'_>,
+        lane: &mut Lane,
+        service: &mut Service,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> usize {
         let Doing::Transfer(transfer) = &self.doing else { return 0 };
         // What came before has to be stored before.
         if !transfer.is_upload() || transfer.step != Step::Move || !self.port.lane.inbox.is_empty() {
             return 0;
         }
-        let stored = match self.session.settle(Verb::Store, turn.budget) {
-            Ok(true) => self.session.store_from(turn.service, incoming),
+        let stored = match self.session.settle(Verb::Store, budget) {
+            Ok(true) => self.session.store_from(service, incoming),
             Ok(false) => Ok(0),
             Err(refusal) => Err(refusal),
         };
         stored.unwrap_or_else(|refusal| {
-            self.fail_transfer(turn.lane, refusal, turn.now);
+            self.fail_transfer(lane, refusal, now);
             incoming.count
         })
     }
