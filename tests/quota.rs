@@ -8,6 +8,7 @@ use berth::lane::Budget;
 use berth::upload_id::UploadId;
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};
+use std::os::unix::fs::MetadataExt;
 use support::*;
 
 /// Compares without settling first: what the ledger says now, right or not yet counted.
@@ -214,12 +215,111 @@ fn sizes_near_the_largest_number_overflow_nothing() {
             let id = peer.request(&put("/huge", Some(u64::MAX)));
             peer.data(id, b"x");
             let got = peer.exchange(&mut server);
-            assert!(got.is_empty() || got[0].code() == Some(ErrorCode::QuotaBytes), "{got:?}");
+            let expected = if limit == Some(100) { ErrorCode::QuotaBytes } else { ErrorCode::DiskFull };
+            assert_eq!(got[0].code(), Some(expected), "{got:?}");
         }
+        // None of them is in the way of others.
+        let mut other = server.log_in();
+        assert!(matches!(other.put(&mut server, "/small", b"x"), Reply::Stored { .. }));
+        assert_eq!(other.ask(&mut server, &rm("/small")), Reply::Done {});
         peers.into_iter().for_each(|peer| peer.reset(&server));
         let state = server.capability().ledger().state();
         assert_eq!((state.used.bytes, state.reserved.bytes, state.reserved.files), (0, 0, 0), "{limit:?}");
     }
+}
+
+// ---- Without a name -----------------------------------------------------------------------
+
+/// Bytes of this program's open files below the home that have no name.
+fn nameless_bytes(server: &Server) -> u64 {
+    let home = std::fs::canonicalize(server.home()).expect("there");
+    let open = std::fs::read_dir("/proc/self/fd").expect("mounted").filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let target = std::fs::read_link(&path).ok()?;
+        let is_nameless = target.starts_with(&home) && target.to_string_lossy().ends_with(" (deleted)");
+        let meta = std::fs::metadata(path).ok().filter(|meta| is_nameless && meta.is_file())?;
+        Some(((meta.dev(), meta.ino()), meta.len()))
+    });
+    open.collect::<std::collections::HashMap<_, _>>().values().sum()
+}
+
+#[test]
+fn what_a_download_holds_without_a_name_counts_until_it_ends() {
+    let mut server = Server::with_quota(100_000);
+    let (mut reader, mut other) = (server.log_in(), server.log_in());
+    for (gone, replaces) in [(rm("/file"), false), (mv("/other", "/file"), true)] {
+        assert!(matches!(other.put(&mut server, "/file", &[1; 90_000]), Reply::Stored { .. }));
+        assert!(matches!(other.put(&mut server, "/other", &[2; 1_000]), Reply::Stored { .. }));
+        reader.request(&get("/file"));
+        reader.deliver(usize::MAX);
+        reader.step(&mut server);
+        let gone = match gone {
+            Request::Mv { from, to, .. } => Request::Mv { from, to, replace: true },
+            gone => gone,
+        };
+        assert_eq!(other.ask(&mut server, &gone), Reply::Done {});
+        assert_eq!(nameless_bytes(&server), 90_000);
+        let reply = other.put(&mut server, "/new", &[3; 20_000]);
+        assert!(matches!(&reply, Reply::Error(error) if error.code == ErrorCode::QuotaBytes), "{reply:?}");
+        assert_eq!(other.quota(&mut server).used_bytes, 91_000);
+        // A count sees names, and changes nothing of it.
+        server.capability().ledger().begin_recount();
+        assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+        assert_eq!(other.quota(&mut server).used_bytes, 91_000);
+        reader.exchange(&mut server);
+        assert_eq!((nameless_bytes(&server), other.quota(&mut server).used_bytes), (0, 1_000));
+        let left = if replaces { "/file" } else { "/other" };
+        assert_eq!(other.ask(&mut server, &rm(left)), Reply::Done {});
+    }
+    assert_eq!(server.usage_in_ledger(), (0, 0));
+}
+
+#[test]
+fn an_upload_that_another_session_takes_over_or_drops_lets_its_file_go_at_once() {
+    for size in [50_000, 3 * MIB] {
+        let mut server = Server::with_quota(4 * MIB as u64);
+        let mut idle = Vec::new();
+        for round in 0..6 {
+            let mut peer = server.log_in();
+            let resumes = round % 2 == 1;
+            let id = peer.request(&put_as("/file", 2 * size as u64, UploadId([1; 16]), false));
+            peer.all_data(id, &content(round, size));
+            peer.pump(&mut server);
+            assert_eq!(server.capability().ledger().state().stored().bytes, size as u64, "round {round}");
+            let mut other = server.log_in();
+            if resumes {
+                other.request(&put_as("/file", 2 * size as u64, UploadId([1; 16]), true));
+                other.pump(&mut server);
+                idle.push(other);
+            } else {
+                let drop_partial = Request::DropPartial { upload_id: UploadId([1; 16]) };
+                assert_eq!(other.ask(&mut server, &drop_partial), Reply::Done {});
+                assert_eq!(other.quota(&mut server).used_bytes, 0);
+            }
+            let held = nameless_bytes(&server);
+            assert!(held == 0, "{held} bytes are held of {size}, round {round}");
+            // Its client says nothing more, and stays.
+            idle.push(peer);
+        }
+        drop(idle);
+        assert_eq!(server.capability().ledger().state().nameless.bytes, 0);
+    }
+}
+
+#[test]
+fn an_upload_without_a_name_counts_as_it_comes_and_leaves_nothing_when_it_is_cut() {
+    let mut server = Server::with_quota(100_000);
+    let (mut first, mut second) = (server.log_in(), server.log_in());
+    let id = first.request(&put("/first", None));
+    first.all_data(id, &[1; 70_000]);
+    first.pump(&mut server);
+    assert_eq!(second.quota(&mut server).used_bytes, 70_000);
+    let reply = second.put(&mut server, "/second", &[2; 40_000]);
+    assert!(matches!(&reply, Reply::Error(error) if error.code == ErrorCode::QuotaBytes), "{reply:?}");
+    first.reset(&server);
+    assert_eq!((second.quota(&mut server).used_bytes, nameless_bytes(&server)), (0, 0));
+    assert!(matches!(second.put(&mut server, "/second", &[2; 90_000]), Reply::Stored { .. }));
+    check(&mut server, "all");
 }
 
 // ---- Counting -----------------------------------------------------------------------------
@@ -292,7 +392,7 @@ fn fifty_uploads_racing_for_room_for_a_few_never_exceed_the_limit() {
                 let moved = peer.step(&mut server) | delivered | peer.sync(&mut server);
                 quiet = if moved { 0 } else { quiet + 1 };
                 let state = server.capability().ledger().state();
-                assert!(state.used.bytes + state.reserved.bytes <= limit, "seed {seed}: {state:?}");
+                assert!(state.stored().bytes + state.reserved.bytes <= limit, "seed {seed}: {state:?}");
                 if moved {
                     assert_eq!(state.used.bytes, server.usage_on_disk().0, "seed {seed}");
                 }

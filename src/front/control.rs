@@ -185,10 +185,12 @@ fn next_usage(audit: &mut Audit, service: &mut Service, budget: &mut Budget) -> 
 /// What is told of one account.
 pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>) -> AccountUsage {
     let QuotaLimits { bytes: limit_bytes, files: limit_files } = state.limits;
+    // A count sees names only.
+    let found = found.map(|found| found + state.nameless);
     AccountUsage {
         user: name.to_string(),
-        used_bytes: state.used.bytes,
-        used_files: state.used.files,
+        used_bytes: state.stored().bytes,
+        used_files: state.stored().files,
         reserved_bytes: state.reserved.bytes,
         limit_bytes,
         limit_files,

@@ -268,8 +268,9 @@ impl Session {
         let free = home.free_bytes().map_err(Refusal::from);
         self.log_access("available", &[], &free);
         let state = home.ledger().state();
-        let left = state.limits.bytes.map(|limit| limit.saturating_sub(state.used.bytes + state.reserved.bytes));
-        Ok(free?.min(left.unwrap_or(u64::MAX)))
+        let taken = state.stored() + state.reserved;
+        let left = state.limits.bytes.map(|limit| limit.saturating_sub(taken.bytes));
+        free?.into_iter().chain(left).min().ok_or(Refusal::Io)
     }
 
     /// The interrupted uploads of the account.

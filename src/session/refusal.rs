@@ -54,6 +54,11 @@ pub enum Refusal {
     /// A link that leads out.
     #[error("this leads out of your home")]
     OutsideHome,
+    /// From one file system to another.
+    #[error(
+        "this would cross from one of the server's file systems to another; copy the file, or ask the administrator"
+    )]
+    OtherFileSystem,
     /// A folder into itself.
     #[error("a folder cannot be moved into itself")]
     IntoItself,
@@ -123,6 +128,7 @@ impl From<&StoreError> for Refusal {
             StoreError::NotEmpty => Self::NotEmpty,
             StoreError::BadName => Self::BadName,
             StoreError::OutsideHome => Self::OutsideHome,
+            StoreError::OtherFileSystem => Self::OtherFileSystem,
             StoreError::IntoItself => Self::IntoItself,
             StoreError::Denied => Self::Denied,
             StoreError::DiskFull => Self::DiskFull,

@@ -22,7 +22,6 @@ use base::Base;
 use commit::CommitStep;
 use sha2::{Digest as _, Sha256};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// An upload whose bytes are coming.
@@ -34,8 +33,6 @@ pub struct Upload {
     staged: Staged,
     /// The file to be copied first, until it is.
     base: Option<Base>,
-    /// Permission bits to end with, if the upload goes on with a file that has some.
-    mode: Option<u32>,
     /// Absent if no digest is wanted.
     hash: Option<Sha256>,
     /// Bytes in `hash`; fewer than are staged while a prefix is read again.
@@ -69,7 +66,6 @@ impl Upload {
             offset: base.as_ref().map_or(staged.length(), |base| base.length),
             started: now,
             staged,
-            mode: base.as_ref().map(Base::mode),
             base,
             hash: plan.hash.then(Sha256::new),
             hashed: 0,
@@ -94,7 +90,7 @@ impl Upload {
             return Ok(None);
         }
         let Some(hash) = &mut self.hash else { return Ok(Some((self.offset, None))) };
-        let done = hash_range(self.staged.file(), hash, &mut self.hashed, self.offset, budget)?;
+        let done = hash_range(&*self.staged.file()?, hash, &mut self.hashed, self.offset, budget)?;
         Ok(done.then(|| (self.offset, Some(Digest::finish(hash.clone())))))
     }
 
@@ -119,7 +115,7 @@ impl Upload {
             }
             // Asked first, so that whoever waits for the disk has asked it for something.
             if self.is_disk_behind() {
-                self.request_sync(store, owner);
+                self.request_sync(store, owner)?;
                 return Ok(false);
             }
             if budget.is_spent() {
@@ -128,7 +124,7 @@ impl Upload {
             let most = left.min(budget.left()).min(PIECE_BYTES as u64);
             let count = self.base.as_mut().map_or(Ok(0), |base| base.copy_to(&mut self.staged, most))?;
             budget.spend(count);
-            self.note_written(store, owner, count);
+            self.note_written(store, owner, count)?;
         }
         Ok(true)
     }
@@ -165,26 +161,27 @@ impl Upload {
         }
         let is_disk_behind = self.is_disk_behind();
         if is_disk_behind {
-            self.request_sync(store, owner);
+            self.request_sync(store, owner)?;
         }
         Ok(!is_disk_behind)
     }
 
     fn note_stored(&mut self, store: &mut Store, owner: u64, count: usize) -> Result<usize, Refusal> {
-        self.note_written(store, owner, count as u64);
+        self.note_written(store, owner, count as u64)?;
         if self.plan.id.is_some() && self.staged.length() >= RESUME_BYTES_MIN {
             self.staged.keep(&self.plan.record())?;
         }
         Ok(count)
     }
 
-    fn note_written(&mut self, store: &mut Store, owner: u64, count: u64) {
+    fn note_written(&mut self, store: &mut Store, owner: u64, count: u64) -> Result<(), StoreError> {
         if let Some(sync) = &mut self.sync {
             sync.unsynced.add(count);
             if sync.unsynced.own() >= SYNC_STEP_BYTES {
-                self.request_sync(store, owner);
+                self.request_sync(store, owner)?;
             }
         }
+        Ok(())
     }
 
     /// Whether as much is written and not yet synced as may be. An upload without any such
@@ -195,11 +192,12 @@ impl Upload {
         })
     }
 
-    fn request_sync(&mut self, store: &mut Store, owner: u64) {
+    fn request_sync(&mut self, store: &mut Store, owner: u64) -> Result<(), StoreError> {
         if let Some(RunningSync { unsynced, job: job @ None }) = &mut self.sync {
-            let ticket = store.syncer.sync(owner, Arc::clone(self.staged.file()), Flush::Data);
+            let ticket = store.syncer.sync(owner, self.staged.file()?, Flush::Data);
             *job = Some((ticket, unsynced.own(), self.staged.length()));
         }
+        Ok(())
     }
 
     /// Takes the answer to a sync.
@@ -247,7 +245,6 @@ impl Upload {
             started: self.started,
             offset: self.offset,
             stored: Stored { size: self.staged.length(), digest },
-            mode: self.mode,
             step: CommitStep::Verified(self.staged),
         }
     }

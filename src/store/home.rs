@@ -2,7 +2,9 @@
 //! no spelling, link or race leads out; links that stay inside work.
 
 use super::StoreError;
+use super::attributes::NEW_FOLDER;
 use super::clock::WallClock;
+use super::file_systems::{FileSystems, Operation, is_refusal};
 use super::listing::Listing;
 use super::meta::{Kind, Meta, meta_of, set_mtime};
 use super::open_file::OpenFile;
@@ -12,7 +14,8 @@ use super::syncer::Closer;
 use crate::limits::SLOW_CLOSE_BYTES;
 use crate::vpath::VPath;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
 use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -27,11 +30,6 @@ use std::time::Duration;
 /// The folder at the top of a home where uploads wait until they are whole. No command reaches
 /// it, no listing shows it.
 pub const STAGING: &str = ".berth";
-
-/// Mode of folders made by users: others may look, as in a home of a login account.
-pub const FOLDER_MODE: u32 = 0o755;
-/// Mode of uploaded files.
-pub const FILE_MODE: u32 = 0o644;
 
 /// O_NONBLOCK keeps the open of a pipe from waiting for its other end.
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -60,6 +58,9 @@ pub fn reopen_folder(folder: impl AsFd) -> Result<OwnedFd, StoreError> {
 /// One account's files.
 pub struct Home {
     root: Dir,
+    /// Where it is, for the log.
+    pub(super) path: Rc<Path>,
+    pub(super) systems: Rc<FileSystems>,
     ledger: Rc<Ledger>,
     pub(super) staging: RefCell<Option<StagingFolder>>,
     pub(super) claims: Claims,
@@ -97,9 +98,11 @@ impl AsFd for Parent<'_> {
 }
 
 impl Home {
-    /// The home whose folder is `root`.
-    pub fn new(
+    /// The home whose folder is `root`, at `path`.
+    pub(super) fn new(
         root: Dir,
+        path: Rc<Path>,
+        systems: Rc<FileSystems>,
         ledger: Rc<Ledger>,
         partial_expiry: Duration,
         boot: Rc<str>,
@@ -109,7 +112,7 @@ impl Home {
         let (staging, claims) = (RefCell::default(), Claims::default());
         // Nobody has looked yet.
         let next_expiry_ns = Cell::new(i64::MIN);
-        Self { root, ledger, staging, claims, partial_expiry, boot, next_expiry_ns, closer, clock }
+        Self { root, path, systems, ledger, staging, claims, partial_expiry, boot, next_expiry_ns, closer, clock }
     }
 
     /// Whether this is the home in the folder `root`.
@@ -132,7 +135,13 @@ impl Home {
     /// that no pipe or device blocks or acts.
     pub fn open(&self, path: &VPath) -> Result<(OpenFile, Meta), StoreError> {
         let (file, meta) = self.open_regular(path)?;
-        Ok((OpenFile::new(file, &meta, &self.closer), meta))
+        Ok((OpenFile::new(file, &meta, &self.ledger, &self.closer), meta))
+    }
+
+    /// A file of an upload, for which is charged while it is open.
+    pub(super) fn charge(&self, file: File) -> Result<OpenFile, StoreError> {
+        let meta = meta_of(&file)?;
+        Ok(OpenFile::new(file, &meta, &self.ledger, &self.closer))
     }
 
     fn open_regular(&self, path: &VPath) -> Result<(File, Meta), StoreError> {
@@ -197,10 +206,26 @@ impl Home {
         }
     }
 
-    /// Bytes that the filesystem still has for users.
-    pub fn free_bytes(&self) -> Result<u64, StoreError> {
-        let stat = rustix::fs::fstatvfs(&self.root)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    /// Bytes that the file system still has for users; `None` if it does not tell.
+    pub fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        match rustix::fs::fstatvfs(&self.root) {
+            Ok(stat) => Ok(Some(stat.f_bavail.saturating_mul(stat.f_frsize))),
+            Err(errno) if is_refusal(errno) => {
+                self.systems.warn(Operation::FreeSpace, folder_id(&self.root)?.0, &self.path, errno);
+                Ok(None)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Does without what a file system refuses.
+    pub(super) fn tolerate(
+        &self,
+        operation: Operation,
+        device: u64,
+        result: Result<(), Errno>,
+    ) -> Result<(), StoreError> {
+        self.systems.tolerate(operation, device, &self.path, result)
     }
 
     /// Begins to list a folder.
@@ -225,7 +250,7 @@ impl Home {
         }
         let (parent, name) = self.parent(path)?;
         let promise = self.ledger.reserve(0, 1)?;
-        rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(FOLDER_MODE))?;
+        rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(NEW_FOLDER))?;
         promise.take(0, 1);
         Ok(())
     }
@@ -248,7 +273,7 @@ impl Home {
         }
         for name in &names[there..] {
             let promise = self.ledger.reserve(0, 1)?;
-            rustix::fs::mkdirat(&at, *name, Mode::from_raw_mode(FOLDER_MODE))?;
+            rustix::fs::mkdirat(&at, *name, Mode::from_raw_mode(NEW_FOLDER))?;
             promise.take(0, 1);
             at = rustix::fs::openat(&at, *name, FOLDER, Mode::empty())?;
         }
@@ -284,13 +309,15 @@ impl Home {
         let (from_parent, from_name) = self.parent(from)?;
         let (to_parent, to_name) = self.parent(to)?;
         let moved: Meta = rustix::fs::statat(&from_parent, from_name, AtFlags::SYMLINK_NOFOLLOW)?.into();
-        let replaced = replace_check(&to_parent, to_name, replace && moved.kind != Kind::Folder)?;
+        let replaced = replace_check(&to_parent, to_name, replace && moved.kind != Kind::Folder)?.map(Meta::from);
         let same =
             replaced.is_some_and(|r| (r.identity.dev, r.identity.ino) == (moved.identity.dev, moved.identity.ino));
         let held = replaced.and_then(|replaced| hold_large(&to_parent, to_name, &replaced));
-        rename_entry(from_parent.as_fd(), from_name, to_parent.as_fd(), to_name, replaced.is_some()).map_err(
-            |error| {
-                if error == rustix::io::Errno::INVAL { StoreError::IntoItself } else { error.into() }
+        self.rename_entry(from_parent.as_fd(), from_name, to_parent.as_fd(), to_name, replaced.is_some()).map_err(
+            |errno| match errno {
+                Errno::INVAL => StoreError::IntoItself,
+                Errno::XDEV => StoreError::OtherFileSystem,
+                errno => errno.into(),
             },
         )?;
         if let Some(replaced) = replaced.filter(|_| !same) {
@@ -299,9 +326,32 @@ impl Home {
         Ok(())
     }
 
+    /// Renames, refusing to replace anything unless `replace`.
+    pub(super) fn rename_entry(
+        &self,
+        from: BorrowedFd<'_>,
+        from_name: &[u8],
+        to: BorrowedFd<'_>,
+        to_name: &[u8],
+        replace: bool,
+    ) -> Result<(), Errno> {
+        if replace {
+            return rustix::fs::renameat(from, from_name, to, to_name);
+        }
+        match rustix::fs::renameat_with(from, from_name, to, to_name, RenameFlags::NOREPLACE) {
+            Err(refused) if is_refusal(refused) => {
+                rename_by_hand(from, from_name, to, to_name)?;
+                let device = rustix::fs::fstat(to)?.st_dev;
+                self.systems.warn(Operation::RenameWithoutReplacing, device, &self.path, refused);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     /// Gives a file or folder its modification time; links inside the home are followed.
     pub fn set_mtime(&self, path: &VPath, mtime_ns: i64) -> Result<(), StoreError> {
-        set_mtime(self.open_for_attributes(path)?.0, mtime_ns)
+        Ok(set_mtime(self.open_for_attributes(path)?.0, mtime_ns)?)
     }
 
     /// Gives a file or folder its permission bits; links inside the home are followed. What the
@@ -334,7 +384,7 @@ impl Home {
     pub(super) fn credit(&self, removed: &Meta, held: Option<OwnedFd>) {
         self.let_go(held);
         match removed.links {
-            0 | 1 => self.ledger.credit(removed.size, 1),
+            0 | 1 => self.ledger.credit_inode(removed.identity.inode(), removed.size),
             _ => {
                 // Whether another name of it lies in this home only a count can tell.
                 self.ledger.credit(0, 1);
@@ -372,6 +422,7 @@ impl Home {
         let name = path.name().ok_or(StoreError::BadName)?;
         let (above, _) = path.split().ok_or(StoreError::BadName)?;
         if above.is_root() {
+            self.refuse_other_spelling(name)?;
             return Ok((Parent::Root(&self.root), name));
         }
         let dir = self.root.open_dir(above.relative()).map_err(StoreError::from_open)?;
@@ -387,21 +438,58 @@ impl Home {
         }
     }
 
-    fn staging_id(&self) -> Result<Option<FolderId>, StoreError> {
+    /// On some file systems more than one name leads to the staging folder.
+    fn refuse_other_spelling(&self, name: &[u8]) -> Result<(), StoreError> {
+        if !may_be_staging(name) {
+            return Ok(());
+        }
+        let Some(staging) = self.staging_id()? else { return Ok(()) };
+        match rustix::fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) if (there.st_dev, there.st_ino) == staging => Err(StoreError::BadName),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn staging_id(&self) -> Result<Option<FolderId>, StoreError> {
         if let Some(staging) = &*self.staging.borrow() {
             return Ok(Some(staging.id));
         }
         match rustix::fs::statat(&self.root, STAGING, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(staging) => Ok(Some((staging.st_dev, staging.st_ino))),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
     }
 
-    pub(super) fn promise(&self, bytes: u64) -> Result<Reservation, StoreError> {
-        self.ledger.reserve(bytes, 1)
+    /// Promises room for one more file in `folder`.
+    pub(super) fn promise(&self, bytes: u64, folder: impl AsFd) -> Result<Reservation, StoreError> {
+        let reservation = self.ledger.reserve(bytes, 1)?;
+        check_disk(bytes, folder)?;
+        Ok(reservation)
+    }
+
+    /// Promises room for `bytes` more of an open file.
+    pub(super) fn promise_more(&self, bytes: u64, file: impl AsFd) -> Result<Reservation, StoreError> {
+        let reservation = self.ledger.reserve(bytes, 0)?;
+        check_disk(bytes, file)?;
+        Ok(reservation)
     }
 }
+
+/// Refuses a file that would not fit the disk if nothing else were on it. How much of that is free
+/// changes while its bytes come.
+fn check_disk(bytes: u64, on: impl AsFd) -> Result<(), StoreError> {
+    if bytes < DISK_CHECK_BYTES {
+        return Ok(());
+    }
+    let size = rustix::fs::fstatvfs(on).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
+    // Some file systems do not know their size.
+    let most = if size == 0 { i64::MAX.cast_unsigned() - 1 } else { size };
+    if bytes > most { Err(StoreError::DiskFull) } else { Ok(()) }
+}
+
+/// Smaller files are not worth a question about the disk: where one does not fit, writing it fails soon.
+const DISK_CHECK_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Where a staged file will go.
 pub(super) struct Target {
@@ -433,43 +521,49 @@ fn refuse_staging(path: &VPath) -> Result<(), StoreError> {
     if path.components().next() == Some(STAGING.as_bytes()) { Err(StoreError::BadName) } else { Ok(()) }
 }
 
+/// Whether a file system that takes some names for equal, or cuts them, might take this one for the
+/// staging folder's: by its case, its last dots and blanks, its short form, or what Unicode ignores.
+fn may_be_staging(name: &[u8]) -> bool {
+    let end = name.iter().rposition(|byte| !b". ".contains(byte)).map_or(0, |last| last + 1);
+    let is_alike = name[..end].eq_ignore_ascii_case(STAGING.as_bytes());
+    is_alike || !name.is_ascii() || name.iter().any(|byte| b"~:".contains(byte))
+}
+
 pub(super) fn folder_id(folder: impl AsFd) -> Result<FolderId, StoreError> {
     let stat = rustix::fs::fstat(folder)?;
     Ok((stat.st_dev, stat.st_ino))
 }
 
 /// What a rename to `name` would replace, or why it may not.
-pub(super) fn replace_check(parent: impl AsFd, name: &[u8], replace: bool) -> Result<Option<Meta>, StoreError> {
+pub(super) fn replace_check(parent: impl AsFd, name: &[u8], replace: bool) -> Result<Option<Stat>, StoreError> {
     match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => match Meta::from(stat) {
-            meta if meta.kind != Kind::Folder && replace => Ok(Some(meta)),
-            _ => Err(StoreError::Exists),
-        },
-        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Ok(stat) if replace && Meta::from(stat).kind != Kind::Folder => Ok(Some(stat)),
+        Ok(_) => Err(StoreError::Exists),
+        Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// Renames, refusing to replace anything unless `replace`.
-pub(super) fn rename_entry(
-    from: BorrowedFd<'_>,
-    from_name: &[u8],
-    to: BorrowedFd<'_>,
-    to_name: &[u8],
-    replace: bool,
-) -> Result<(), rustix::io::Errno> {
-    let (from_name, to_name) = (OsStr::from_bytes(from_name), OsStr::from_bytes(to_name));
-    if replace {
-        return rustix::fs::renameat(from, from_name, to, to_name);
-    }
-    match rustix::fs::renameat_with(from, from_name, to, to_name, RenameFlags::NOREPLACE) {
-        // Filesystems without the flag say EINVAL: look, then rename.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            match rustix::fs::statat(to, to_name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(_) => Err(rustix::io::Errno::EXIST),
-                Err(_) => rustix::fs::renameat(from, from_name, to, to_name),
+/// Renames without replacing, on a file system that cannot do it at once: a file gets its new name, of which the kernel
+/// sees to it that there is none, before it loses the old one. Of what takes no second name it is
+/// looked whether the new one is free.
+fn rename_by_hand(from: BorrowedFd<'_>, from_name: &[u8], to: BorrowedFd<'_>, to_name: &[u8]) -> Result<(), Errno> {
+    let moved = rustix::fs::statat(from, from_name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(moved.st_mode).is_file() {
+        match rustix::fs::linkat(from, from_name, to, to_name, AtFlags::empty()) {
+            Ok(()) => {
+                let removed = rustix::fs::unlinkat(from, from_name, AtFlags::empty());
+                if removed.is_err() {
+                    let _ = rustix::fs::unlinkat(to, to_name, AtFlags::empty());
+                }
+                return removed;
             }
+            Err(errno) if !is_refusal(errno) => return Err(errno),
+            Err(_) => {}
         }
-        result => result,
+    }
+    match rustix::fs::statat(to, to_name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Err(Errno::EXIST),
+        Err(_) => rustix::fs::renameat(from, from_name, to, to_name),
     }
 }

@@ -17,6 +17,8 @@ use std::os::unix::ffi::OsStrExt;
 pub struct Listing {
     dir: Dir,
     hides_staging: bool,
+    /// The staging folder, which some file systems list under another spelling.
+    staging: Option<(u64, u64)>,
     is_read: bool,
     names: Names,
     /// The end of each sorted run in `names`, in order.
@@ -71,9 +73,12 @@ impl Names {
 impl Listing {
     /// A listing of the open `folder`, without the staging folder if it is a home's top.
     pub fn new(folder: impl AsFd, hides_staging: bool) -> Result<Self, StoreError> {
+        let dir = Dir::new(reopen_folder(folder)?)?;
+        let staging = hides_staging.then(|| rustix::fs::statat(dir.fd()?, STAGING, AtFlags::SYMLINK_NOFOLLOW));
         Ok(Self {
-            dir: Dir::new(reopen_folder(folder)?)?,
+            dir,
             hides_staging,
+            staging: staging.and_then(Result::ok).map(|staging| (staging.st_dev, staging.st_ino)),
             is_read: false,
             names: Names::default(),
             run_ends: Vec::new(),
@@ -93,6 +98,7 @@ impl Listing {
                 self.push_head(index + 1, run);
             }
             match rustix::fs::statat(self.dir.fd()?, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if self.staging == Some((stat.st_dev, stat.st_ino)) => {}
                 Ok(stat) => return Ok(Step::Entry(Listed { name: name.into(), meta: stat.into() })),
                 // Removed since its name was read.
                 Err(rustix::io::Errno::NOENT) => {}

@@ -2,6 +2,7 @@
 
 use super::StoreError;
 use rustix::fs::{FileType, Stat, Timespec, Timestamps};
+use rustix::io::Errno;
 use std::os::fd::AsFd;
 
 /// What an entry is.
@@ -33,6 +34,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Device and inode.
+    pub fn inode(&self) -> (u64, u64) {
+        (self.dev, self.ino)
+    }
+
     /// All of it as numbers, in a fixed order.
     pub fn parts(&self) -> [u64; 5] {
         [self.dev, self.ino, self.size, self.mtime_ns.cast_unsigned(), self.ctime_ns.cast_unsigned()]
@@ -81,9 +87,9 @@ pub fn meta_of(file: impl AsFd) -> Result<Meta, StoreError> {
 }
 
 /// Gives an open file or folder its modification time.
-pub(super) fn set_mtime(entry: impl AsFd, mtime_ns: i64) -> Result<(), StoreError> {
+pub(super) fn set_mtime(entry: impl AsFd, mtime_ns: i64) -> Result<(), Errno> {
     let time =
         Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _ };
     let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW as _ };
-    Ok(rustix::fs::futimens(entry, &Timestamps { last_access: now, last_modification: time })?)
+    rustix::fs::futimens(entry, &Timestamps { last_access: now, last_modification: time })
 }

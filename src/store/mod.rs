@@ -1,10 +1,13 @@
 //! Users' files: the only code that touches them. Homes are directory capabilities, uploads are
 //! staged beside what they will replace, quotas are ledgers. Knows no protocol and no session.
 
+mod access;
+mod attributes;
 pub mod cache;
 pub mod clock;
 pub mod count;
 mod expiry;
+mod file_systems;
 pub mod home;
 pub mod listing;
 pub mod meta;
@@ -17,6 +20,7 @@ pub mod syncer;
 use crate::limits::LEDGERS_REMEMBERED;
 use cache::DigestCache;
 use clock::WallClock;
+use file_systems::FileSystems;
 use hmac::{Hmac, KeyInit, Mac};
 use home::Home;
 use meta::Identity;
@@ -54,6 +58,9 @@ pub enum StoreError {
     /// A link that leads out of the home.
     #[error("leads out of the home")]
     OutsideHome,
+    /// Two places on different file systems, or under different project quotas.
+    #[error("on another file system")]
+    OtherFileSystem,
     /// A folder cannot be moved into itself.
     #[error("a folder cannot be moved into itself")]
     IntoItself,
@@ -116,6 +123,7 @@ pub struct Store {
     roots: Vec<PathBuf>,
     homes: HashMap<PathBuf, Weak<Home>>,
     ledgers: HashMap<PathBuf, Rc<Ledger>>,
+    systems: Rc<FileSystems>,
     partial_expiry: Duration,
     /// Read once: a confined server cannot look again.
     boot: Rc<str>,
@@ -140,6 +148,7 @@ impl Store {
             roots,
             homes: HashMap::new(),
             ledgers: HashMap::new(),
+            systems: Rc::default(),
             partial_expiry,
             boot: staging::boot_id().into(),
             etag_key,
@@ -163,7 +172,9 @@ impl Store {
         // Nobody was using it, so whatever changed it went past the ledger.
         ledger.recount_if_old(self.clock.now_ns());
         let (boot, closer) = (Rc::clone(&self.boot), self.syncer.closer());
-        let home = Rc::new(Home::new(root, ledger, self.partial_expiry, boot, closer, self.clock.clone()));
+        let (systems, expiry) = (Rc::clone(&self.systems), self.partial_expiry);
+        let home = Home::new(root, path.into(), systems, ledger, expiry, boot, closer, self.clock.clone());
+        let home = Rc::new(home);
         self.homes.insert(path.to_path_buf(), Rc::downgrade(&home));
         Ok(home)
     }

@@ -1,26 +1,71 @@
-//! A user's file, open for reading. Removed meanwhile, a file is freed when its last descriptor is
-//! closed, which may be this one, and must not hold up the loop.
+//! A user's file, open. Removed meanwhile, a file is freed when its last descriptor is closed, which
+//! may be this one, and must not hold up the loop. Until then it counts as used.
 
 use super::meta::{Meta, meta_of};
+use super::quota::{InodeId, Ledger, Usage};
 use super::syncer::Closer;
 use crate::limits::SLOW_CLOSE_BYTES;
+use std::cell::Cell;
 use std::fs::File;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 
-/// An open file that is closed where it holds nobody up.
+/// An open file that is closed where it holds nobody up, and is charged for while it is open.
 pub struct OpenFile {
     /// Taken only to be closed.
-    file: Option<File>,
-    /// For a file that is large.
-    closer: Option<Closer>,
+    file: Option<Arc<File>>,
+    id: InodeId,
+    /// Bytes it has, as far as they are known here.
+    bytes: Cell<u64>,
+    /// What it uses while it has no name.
+    nameless: Cell<Option<Usage>>,
+    ledger: Rc<Ledger>,
+    closer: Closer,
 }
 
 impl OpenFile {
-    pub(super) fn new(file: File, meta: &Meta, closer: &Closer) -> Self {
-        let is_large = meta.size >= SLOW_CLOSE_BYTES;
-        Self { file: Some(file), closer: is_large.then(|| closer.clone()) }
+    pub(super) fn new(file: File, meta: &Meta, ledger: &Rc<Ledger>, closer: &Closer) -> Self {
+        let (file, id) = (Arc::new(file), meta.identity.inode());
+        ledger.note_open(id, &file);
+        let (ledger, closer) = (Rc::clone(ledger), closer.clone());
+        Self { file: Some(file), id, bytes: Cell::new(meta.size), nameless: Cell::new(None), ledger, closer }
+    }
+
+    /// Says that the file has no name, and is charged for as `usage`.
+    pub(super) fn is_charged_as(&self, usage: Usage) {
+        self.nameless.set(Some(usage));
+    }
+
+    /// Notes bytes more.
+    pub(super) fn grow(&self, bytes: u64) {
+        self.bytes.set(self.bytes.get() + bytes);
+        if let Some(usage) = self.nameless.get() {
+            self.nameless.set(Some(usage + Usage { bytes, files: 0 }));
+        }
+    }
+
+    /// Notes that the file has got a name.
+    pub(super) fn note_named(&self) {
+        if let Some(usage) = self.nameless.take() {
+            self.ledger.note_named(usage);
+        }
+    }
+
+    /// Whether it has no name yet.
+    pub(super) fn is_nameless(&self) -> bool {
+        self.nameless.get().is_some()
+    }
+
+    /// Which inode it is.
+    pub(super) fn id(&self) -> InodeId {
+        self.id
+    }
+
+    /// The file itself, for a thread that is to flush it.
+    pub(super) fn shared(&self) -> &Arc<File> {
+        self.file.as_ref().expect("it is there until this is dropped")
     }
 }
 
@@ -28,7 +73,7 @@ impl Deref for OpenFile {
     type Target = File;
 
     fn deref(&self) -> &File {
-        self.file.as_ref().expect("it is there until this is dropped")
+        self.shared()
     }
 }
 
@@ -40,11 +85,17 @@ impl AsFd for OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        if let (Some(closer), Some(file)) = (&self.closer, self.file.take())
-            && meta_of(&file).is_ok_and(|meta| meta.links == 0)
-        {
-            closer.close(Arc::new(file));
+        let Some(file) = self.file.take() else { return };
+        if let Some(usage) = self.nameless.take() {
+            self.ledger.give_up_nameless(usage, Arc::downgrade(&file));
         }
+        let is_large = self.bytes.get() >= SLOW_CLOSE_BYTES;
+        if is_large && meta_of(&*file).is_ok_and(|meta| meta.links == 0) {
+            self.closer.close(file);
+        } else {
+            drop(file);
+        }
+        self.ledger.note_closed(self.id);
     }
 }
 
@@ -68,7 +119,7 @@ mod tests {
             let file = File::create(&path).expect("created");
             file.set_len(bytes).expect("sparse");
             let meta = meta_of(&file).expect("open");
-            let open = OpenFile::new(file, &meta, &syncer.closer());
+            let open = OpenFile::new(file, &meta, &Rc::default(), &syncer.closer());
             if is_removed {
                 fs::remove_file(&path).expect("removed");
             }

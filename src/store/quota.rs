@@ -7,14 +7,25 @@
 //!  Counted ────────────────────────────────► Counting ───────────► Counted
 //!  Until then nothing may change the home; whoever wants to drives the count on.
 //! ```
+//!
+//! A count sees names. What has none and is open here is a figure of its own, which counts against
+//! the limits like the others and which no count changes.
+
+mod nameless;
 
 use super::StoreError;
 use super::count::Count;
 use super::home::Home;
 use crate::lane::Budget;
 use crate::limits::RECOUNT_AFTER;
+use nameless::OpenFiles;
 use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::ops::{Add, Sub};
 use std::rc::Rc;
+use std::sync::{Arc, Weak};
+
+pub use nameless::InodeId;
 
 /// Bytes and entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +34,22 @@ pub struct Usage {
     pub bytes: u64,
     /// Number of entries of any kind.
     pub files: u64,
+}
+
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self { bytes: self.bytes.saturating_add(more.bytes), files: self.files.saturating_add(more.files) }
+    }
+}
+
+impl Sub for Usage {
+    type Output = Self;
+
+    fn sub(self, less: Self) -> Self {
+        Self { bytes: self.bytes.saturating_sub(less.bytes), files: self.files.saturating_sub(less.files) }
+    }
 }
 
 /// What an account may use; `None` is no limit.
@@ -39,12 +66,29 @@ pub struct QuotaLimits {
 pub struct QuotaState {
     /// Whether the home was counted, so that `used` means anything.
     pub is_counted: bool,
-    /// On disk.
+    /// On disk, under a name.
     pub used: Usage,
+    /// On disk without a name, until this server closes it: uploads before they get theirs, and
+    /// what was removed or replaced while it is sent.
+    pub nameless: Usage,
     /// Promised to uploads and not yet on disk.
     pub reserved: Usage,
     /// Allowed.
     pub limits: QuotaLimits,
+}
+
+impl QuotaState {
+    /// What is on disk, under a name or without one.
+    pub fn stored(&self) -> Usage {
+        self.used + self.nameless
+    }
+}
+
+/// Promises of all sessions. An account without a limit may be promised more than 64 bits can say.
+#[derive(Clone, Copy, Default)]
+struct Promised {
+    bytes: u128,
+    files: u64,
 }
 
 enum Counting {
@@ -65,7 +109,8 @@ enum Purpose {
 pub struct Ledger {
     limits: Cell<QuotaLimits>,
     used: Cell<Usage>,
-    reserved: Cell<Usage>,
+    open: OpenFiles,
+    reserved: Cell<Promised>,
     counting: RefCell<Counting>,
     /// What the last count found.
     on_disk: Cell<Option<Usage>>,
@@ -80,6 +125,7 @@ impl Default for Ledger {
         Self {
             limits: Cell::default(),
             used: Cell::default(),
+            open: OpenFiles::default(),
             reserved: Cell::default(),
             counting: RefCell::new(Counting::Due(Purpose::Recount)),
             on_disk: Cell::new(None),
@@ -111,6 +157,40 @@ impl Ledger {
             self.begin_recount();
         }
         self.used.set(Usage { bytes: used.bytes.saturating_sub(bytes), files: used.files.saturating_sub(files) });
+    }
+
+    /// Notes that an inode has lost its last name. It counts on until it is closed here, if it is
+    /// open.
+    pub fn credit_inode(&self, id: InodeId, bytes: u64) {
+        let usage = Usage { bytes, files: 1 };
+        self.credit(usage.bytes, usage.files);
+        let files = self.open.of(id);
+        if !files.is_empty() {
+            self.open.grow(usage);
+            self.open.end_with(files, usage);
+        }
+    }
+
+    /// Notes that a file of this home is open.
+    pub(super) fn note_open(&self, id: InodeId, file: &Arc<File>) {
+        self.open.add(id, file);
+    }
+
+    /// Forgets the closed descriptors of this inode.
+    pub(super) fn note_closed(&self, id: InodeId) {
+        self.open.remove_closed(id);
+    }
+
+    /// Notes that a file without a name has got one.
+    pub(super) fn note_named(&self, usage: Usage) {
+        self.disturbed.set(true);
+        self.open.shrink(usage);
+        self.used.set(self.used.get() + usage);
+    }
+
+    /// Notes that a file without a name was given up; it counts until `file` is closed.
+    pub(super) fn give_up_nameless(&self, usage: Usage, file: Weak<File>) {
+        self.open.end_with(vec![file], usage);
     }
 
     /// Lets the next change wait for a fresh count.
@@ -193,7 +273,11 @@ impl Ledger {
         QuotaState {
             is_counted: self.is_counted(),
             used: self.used.get(),
-            reserved: self.reserved.get(),
+            nameless: self.open.usage(),
+            reserved: Usage {
+                bytes: u64::try_from(self.reserved.get().bytes).unwrap_or(u64::MAX),
+                files: self.reserved.get().files,
+            },
             limits: self.limits.get(),
         }
     }
@@ -208,31 +292,40 @@ pub struct Reservation {
 impl Reservation {
     /// Promises more.
     pub fn grow(&self, bytes: u64, files: u64) -> Result<(), StoreError> {
-        let QuotaState { used, reserved, limits, .. } = self.ledger.state();
-        // What no number can hold exceeds every limit, and there are accounts without one.
-        let exceeds = |used: u64, reserved: u64, more: u64, limit: Option<u64>| {
-            let total = used.checked_add(reserved).and_then(|sum| sum.checked_add(more));
-            more > 0 && total.is_none_or(|total| limit.is_some_and(|limit| total > limit))
+        let QuotaState { used, nameless, limits, .. } = self.ledger.state();
+        let (stored, reserved) = (used + nameless, self.ledger.reserved.get());
+        let exceeds = |total: u128, more: u64, limit: Option<u64>| {
+            more > 0 && limit.is_some_and(|limit| total + u128::from(more) > u128::from(limit))
         };
-        if exceeds(used.bytes, reserved.bytes, bytes, limits.bytes) {
+        if exceeds(u128::from(stored.bytes) + reserved.bytes, bytes, limits.bytes) {
             return Err(StoreError::QuotaBytes);
         }
-        if exceeds(used.files, reserved.files, files, limits.files) {
+        if exceeds(u128::from(stored.files) + u128::from(reserved.files), files, limits.files) {
             return Err(StoreError::QuotaFiles);
         }
-        let add = |usage: Usage| Usage { bytes: usage.bytes + bytes, files: usage.files + files };
-        self.ledger.reserved.set(add(reserved));
-        self.rest.set(add(self.rest.get()));
+        // Of one file, whose size a signed number holds.
+        let rest = self.rest.get();
+        let bytes_after = rest.bytes.checked_add(bytes).ok_or(StoreError::DiskFull)?;
+        self.rest.set(Usage { bytes: bytes_after, files: rest.files + files });
+        self.ledger.reserved.set(Promised { bytes: reserved.bytes + u128::from(bytes), files: reserved.files + files });
         Ok(())
     }
 
     /// Turns part of the promise into use: `bytes` and `files` are on disk now.
     pub fn take(&self, bytes: u64, files: u64) {
         self.ledger.disturbed.set(true);
-        let (bytes_kept, files_kept) = (bytes.min(self.rest.get().bytes), files.min(self.rest.get().files));
-        self.give_back(bytes_kept, files_kept);
-        let used = self.ledger.used.get();
-        self.ledger.used.set(Usage { bytes: used.bytes + bytes, files: used.files + files });
+        self.fulfil(bytes, files);
+        self.ledger.used.set(self.ledger.used.get() + Usage { bytes, files });
+    }
+
+    /// The same of a file that has no name.
+    pub fn take_nameless(&self, bytes: u64, files: u64) {
+        self.fulfil(bytes, files);
+        self.ledger.open.grow(Usage { bytes, files });
+    }
+
+    fn fulfil(&self, bytes: u64, files: u64) {
+        self.give_back(bytes.min(self.rest.get().bytes), files.min(self.rest.get().files));
     }
 
     /// Bytes promised and not yet used.
@@ -247,9 +340,9 @@ impl Reservation {
     }
 
     fn give_back(&self, bytes: u64, files: u64) {
-        let subtract = |usage: Usage| Usage { bytes: usage.bytes - bytes, files: usage.files - files };
-        self.rest.set(subtract(self.rest.get()));
-        self.ledger.reserved.set(subtract(self.ledger.reserved.get()));
+        self.rest.set(self.rest.get() - Usage { bytes, files });
+        let Promised { bytes: all_bytes, files: all_files } = self.ledger.reserved.get();
+        self.ledger.reserved.set(Promised { bytes: all_bytes - u128::from(bytes), files: all_files - files });
     }
 }
 
@@ -286,6 +379,29 @@ mod tests {
         ledger.credit(25, 1);
         assert_eq!(used_and_reserved(&ledger), (0, 0));
         assert!(ledger.reserve(u64::MAX, 0).is_err());
+    }
+
+    #[test]
+    fn an_account_without_a_limit_is_not_blocked_by_what_others_announced() {
+        let ledger = Rc::new(Ledger::default());
+        let announced: Vec<_> = (0..9).map(|_| ledger.reserve(i64::MAX as u64, 1).expect("no limit")).collect();
+        assert_eq!(ledger.state().reserved.bytes, u64::MAX);
+        ledger.reserve(1, 1).expect("no limit").take(1, 1);
+        drop(announced);
+        assert_eq!(used_and_reserved(&ledger), (1, 0));
+    }
+
+    #[test]
+    fn what_has_no_name_counts_against_the_limit_until_it_is_closed() {
+        let ledger = ledger(100, 10);
+        let (file, id) = (Arc::new(tempfile::tempfile().expect("file")), (1, 1));
+        ledger.note_open(id, &file);
+        ledger.reserve(90, 1).expect("fits").take(90, 1);
+        ledger.credit_inode(id, 90);
+        assert_eq!((used_and_reserved(&ledger), ledger.state().nameless.bytes), ((0, 0), 90));
+        assert!(matches!(ledger.reserve(11, 0), Err(StoreError::QuotaBytes)));
+        drop(file);
+        assert!(ledger.reserve(100, 0).is_ok());
     }
 
     #[test]

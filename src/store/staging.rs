@@ -1,24 +1,39 @@
-//! Uploads that are not whole yet. They wait in a hidden folder at the top of the home, on the
-//! same filesystem as their targets, so that one rename makes them appear.
+//! Uploads that are not whole yet. The bytes come into a file without a name, made in the folder
+//! where it will appear by one link. One that is worth resuming, or replaces a file, gets a name in
+//! a hidden folder at the top of the home first, and appears by one rename.
+//!
+//! ```text
+//!               keep, or a file is to be replaced
+//!   Nameless ───────────────────────────────────────► Staging
+//!      │ link                                            │ rename
+//!      └──────────────────► the target ◄─────────────────┘
+//! ```
 //!
 //! `ID.part` holds the bytes. `ID.json`, the record, exists once an upload is worth resuming;
 //! a part without a record is swept away when the home is counted. A killed server loses none
 //! of the bytes; after a crash of the machine only those are trusted that were synced before.
 
+mod inode;
 mod resume;
 
 use super::StoreError;
-use super::home::{FILE_MODE, Home, STAGING, StagingFolder, folder_id, hold_large, rename_entry, replace_check};
-use super::meta::{Meta, meta_of, set_mtime};
+use super::attributes::{NewFile, acl};
+use super::file_systems::Operation;
+use super::home::{Home, STAGING, StagingFolder, Target, folder_id, hold_large, replace_check};
+use super::meta::{Kind, Meta, meta_of, set_mtime};
+use super::open_file::OpenFile;
 use super::pipe::Pipe;
 use super::quota::Reservation;
 use crate::lane::Incoming;
-use crate::limits::{PARTIALS_PER_HOME_MAX, SLOW_CLOSE_BYTES, SMALL_FILE_BYTES_MAX};
+use crate::limits::{PARTIALS_PER_HOME_MAX, SMALL_FILE_BYTES_MAX};
 use crate::upload_id::UploadId;
+use crate::vpath::VPath;
+use inode::Place;
 use resume::Surplus;
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -74,7 +89,8 @@ pub(super) struct Claims(RefCell<HashMap<UploadId, Weak<Claim>>>);
 
 struct Claim {
     reservation: Reservation,
-    is_superseded: Cell<bool>,
+    /// The bytes; gone once another session has the upload.
+    file: RefCell<Option<Rc<OpenFile>>>,
 }
 
 impl Claims {
@@ -86,12 +102,12 @@ impl Claims {
         self.0.borrow().get(id).is_some_and(|claim| claim.strong_count() > 0)
     }
 
-    /// Ends the claim there is: its promise is free at once, its next write fails.
-    fn supersede(&self, id: &UploadId) {
-        if let Some(claim) = self.0.borrow_mut().remove(id).and_then(|claim| claim.upgrade()) {
-            claim.is_superseded.set(true);
-            claim.reservation.release();
-        }
+    /// Ends the claim there is: its promise is free and its file closed at once, its next write fails.
+    /// False if there is none.
+    fn supersede(&self, id: &UploadId) -> bool {
+        let Some(claim) = self.0.borrow_mut().remove(id).and_then(|claim| claim.upgrade()) else { return false };
+        claim.reservation.release();
+        claim.file.take().is_some()
     }
 
     fn remove(&self, id: &UploadId) {
@@ -102,23 +118,23 @@ impl Claims {
 /// A file that grows in the staging folder. Dropped, it vanishes, unless it has a record.
 pub struct Staged {
     home: Rc<Home>,
-    staging: Rc<OwnedFd>,
+    place: Place,
     id: UploadId,
     claim: Rc<Claim>,
-    /// Taken only to be closed.
-    file: Option<Arc<File>>,
     /// Bytes that stay; there are more while `surplus` is cut off.
     length: u64,
     surplus: Option<Surplus>,
     /// What is in the record's file, once there is one.
     kept: Option<KeptRecord>,
+    /// It cannot be named where it would outlive the server.
+    is_fleeting: bool,
     is_committed: bool,
 }
 
 impl Staged {
-    /// Begins an upload after promising room for so many bytes of it.
+    /// Begins an upload to `path` after promising room for so many bytes of it.
     /// What there was under `id` is dropped; without one it gets a name that nobody knows.
-    pub fn create(home: Rc<Home>, id: Option<UploadId>, promised: u64) -> Result<Self, StoreError> {
+    pub fn create(home: Rc<Home>, path: &VPath, id: Option<UploadId>, promised: u64) -> Result<Self, StoreError> {
         let id = match id {
             Some(id) => {
                 home.drop_kept(&id)?;
@@ -126,25 +142,25 @@ impl Staged {
             }
             None => UploadId::random()?,
         };
-        let reservation = home.promise(promised)?;
-        let (staging, file) = create_part(&home, &id)?;
-        reservation.take(0, 1);
-        Ok(Self::claimed(home, staging, id, reservation, file, 0, None))
+        let target = home.target(path)?;
+        let reservation = home.promise(promised, &target.folder)?;
+        let (file, place) = inode::create(&home, &id, &target, &reservation)?;
+        Ok(Self::claimed(home, place, id, reservation, file, 0, None))
     }
 
     fn claimed(
         home: Rc<Home>,
-        staging: Rc<OwnedFd>,
+        place: Place,
         id: UploadId,
         reservation: Reservation,
-        file: File,
+        file: OpenFile,
         length: u64,
         kept: Option<KeptRecord>,
     ) -> Self {
-        let claim = Rc::new(Claim { reservation, is_superseded: Cell::new(false) });
+        let claim = Rc::new(Claim { reservation, file: RefCell::new(Some(Rc::new(file))) });
         home.claims.insert(id, &claim);
-        let file = Some(Arc::new(file));
-        Self { home, staging, id, claim, file, length, surplus: None, kept, is_committed: false }
+        let (surplus, is_fleeting, is_committed) = (None, false, false);
+        Self { home, place, id, claim, length, surplus, kept, is_fleeting, is_committed }
     }
 
     /// Appends. What was written before an error stays written and counted.
@@ -167,12 +183,12 @@ impl Staged {
         mut left: usize,
         mut write: impl FnMut(&File, u64, usize) -> io::Result<usize>,
     ) -> Result<(), StoreError> {
+        let file = self.open_file()?;
         while left > 0 {
-            match write(self.file(), self.length, left) {
+            match write(&file, self.length, left) {
                 Ok(0) => return Err(StoreError::DiskFull),
                 Ok(count) => {
-                    self.length += count as u64;
-                    self.claim.reservation.take(count as u64, 0);
+                    self.note_written(&file, count as u64);
                     left -= count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -180,6 +196,16 @@ impl Staged {
             }
         }
         Ok(())
+    }
+
+    fn note_written(&mut self, file: &OpenFile, count: u64) {
+        self.length += count;
+        file.grow(count);
+        if file.is_nameless() {
+            self.claim.reservation.take_nameless(count, 0);
+        } else {
+            self.claim.reservation.take(count, 0);
+        }
     }
 
     /// Promises room for `bytes` more, as far as that was not done before.
@@ -190,30 +216,75 @@ impl Staged {
     }
 
     fn check_claim(&self) -> Result<(), StoreError> {
-        if self.claim.is_superseded.get() { Err(StoreError::Superseded) } else { Ok(()) }
+        self.open_file().map(drop)
     }
 
-    /// From now on the upload outlives its session and the server, and can be resumed.
+    fn is_superseded(&self) -> bool {
+        self.claim.file.borrow().is_none()
+    }
+
+    fn open_file(&self) -> Result<Rc<OpenFile>, StoreError> {
+        self.claim.file.borrow().as_ref().map(Rc::clone).ok_or(StoreError::Superseded)
+    }
+
+    /// From now on the upload outlives its session and the server, and can be resumed; if its folder
+    /// lies on another file system than the staging folder, it cannot.
     pub fn keep(&mut self, record: &Record) -> Result<(), StoreError> {
-        if self.kept.is_none() {
+        if self.kept.is_none() && !self.is_fleeting {
             self.home.make_room_for_kept()?;
+            let staging = match self.name_part() {
+                Err(StoreError::OtherFileSystem) => {
+                    self.is_fleeting = true;
+                    return Ok(());
+                }
+                staging => staging?,
+            };
             let kept = KeptRecord { record: record.clone(), synced: 0, boot: self.home.boot.to_string() };
-            write_record(&self.staging, &self.id, &kept)?;
+            write_record(&staging, &self.id, &kept)?;
             self.kept = Some(kept);
         }
         Ok(())
     }
 
+    /// The staging folder, with the upload in it from now on.
+    fn name_part(&mut self) -> Result<Rc<OwnedFd>, StoreError> {
+        if let Place::Staging { folder, .. } = &self.place {
+            return Ok(Rc::clone(folder));
+        }
+        let file = self.open_file()?;
+        let folder = inode::link_part(&self.home, &self.id, &file)?;
+        file.note_named();
+        self.place = Place::Staging { folder: Rc::clone(&folder), was_nameless: true };
+        Ok(folder)
+    }
+
+    fn staging(&self) -> Option<&OwnedFd> {
+        if let Place::Staging { folder, .. } = &self.place { Some(folder) } else { None }
+    }
+
     /// Notes that the first `length` bytes are on disk.
     pub fn note_synced(&mut self, length: u64) -> Result<(), StoreError> {
-        if self.claim.is_superseded.get() {
+        if self.is_superseded() {
             return Ok(());
         }
         if let Some(kept) = &mut self.kept {
             (kept.synced, kept.boot) = (length, self.home.boot.to_string());
-            write_record(&self.staging, &self.id, kept)?;
         }
-        Ok(())
+        self.write_record()
+    }
+
+    /// Brings the record's file up to date, if there is one.
+    fn write_record(&self) -> Result<(), StoreError> {
+        match (&self.kept, self.staging()) {
+            (Some(kept), Some(staging)) => write_record(staging, &self.id, kept),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove_record(&self) {
+        if let Some(staging) = self.staging() {
+            remove(staging, &record_name(&self.id));
+        }
     }
 
     /// Drops bytes and record when this is dropped, whatever was decided before.
@@ -223,55 +294,91 @@ impl Staged {
 
     /// Gives the file its modification time, before it is synced.
     pub fn set_mtime(&self, mtime_ns: i64) -> Result<(), StoreError> {
-        set_mtime(&**self.file(), mtime_ns)
-    }
-
-    /// Gives the file its permission bits.
-    pub fn set_mode(&self, mode: u32) -> Result<(), StoreError> {
-        Ok(rustix::fs::fchmod(&**self.file(), Mode::from_raw_mode(mode))?)
+        let file = self.open_file()?;
+        self.home.tolerate(Operation::SetTimes, file.id().0, set_mtime(&**file, mtime_ns))
     }
 
     /// Makes the upload appear at `path`, instead of a file there if `replaces` accepts it.
     /// Returns the folder that now holds it, for who wants to sync that.
     pub fn commit(
         mut self,
-        path: &crate::vpath::VPath,
+        path: &VPath,
         replace: bool,
         accepts: impl FnOnce(Option<&Meta>) -> bool,
     ) -> Result<File, StoreError> {
-        self.check_claim()?;
+        let file = self.open_file()?;
         if !self.is_as_written() {
             self.forget();
             return Err(StoreError::Changed);
         }
         let target = self.home.target(path)?;
-        // If nothing may be replaced, the rename itself sees to it.
-        let replaced = if replace { replace_check(&target.folder, &target.name, replace)? } else { None };
+        // If nothing may be replaced, the link or rename itself sees to it.
+        let old = if replace { replace_check(&target.folder, &target.name, replace)? } else { None };
+        let replaced = old.map(Meta::from);
         if !accepts(replaced.as_ref()) {
             return Err(StoreError::Changed);
         }
+        self.take_attributes(&file, &target, old.as_ref())?;
         let held = replaced.and_then(|replaced| hold_large(&target.folder, &target.name, &replaced));
-        let part = part_name(&self.id);
-        rename_entry(self.staging.as_fd(), part.as_bytes(), target.folder.as_fd(), &target.name, replaced.is_some())?;
+        let appeared = self.appear(&file, &target, replaced.is_some());
+        if matches!(appeared, Err(StoreError::OtherFileSystem)) {
+            // A resume would only meet it again.
+            self.forget();
+        }
+        appeared?;
         self.is_committed = true;
         if let Some(replaced) = replaced {
             self.home.credit(&replaced, held);
         }
         if self.kept.is_some() {
-            remove(&self.staging, &record_name(&self.id));
+            self.remove_record();
         }
         Ok(target.folder)
     }
 
+    /// Gives the file what the one that it replaces has, or what its folder gives to new ones.
+    fn take_attributes(&self, file: &File, target: &Target, old: Option<&Stat>) -> Result<(), StoreError> {
+        let new = NewFile { file, systems: &self.home.systems, home: &self.home.path };
+        match old {
+            Some(old) if Meta::from(*old).kind == Kind::File => new.take_over(&target.folder, &target.name, old),
+            _ if matches!(self.place, Place::Staging { was_nameless: false, .. }) => new.inherit(&target.folder),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the file its name.
+    fn appear(&mut self, file: &OpenFile, target: &Target, replaces: bool) -> Result<(), StoreError> {
+        if file.is_nameless() && !replaces {
+            inode::link(file, &target.folder, &target.name)?;
+            file.note_named();
+            return Ok(());
+        }
+        let result = self.name_part().and_then(|staging| {
+            let part = part_name(&self.id);
+            self.home
+                .rename_entry(staging.as_fd(), part.as_bytes(), target.folder.as_fd(), &target.name, replaces)
+                .map_err(|errno| if errno == Errno::XDEV { StoreError::OtherFileSystem } else { errno.into() })
+        });
+        match result {
+            Err(StoreError::OtherFileSystem) if file.is_nameless() => {
+                inode::replace_from_beside(file, &self.id, target)?;
+                file.note_named();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     /// The bytes, for reading a prefix again and for syncing.
-    pub fn file(&self) -> &Arc<File> {
-        self.file.as_ref().expect("it is there until this is dropped")
+    pub fn file(&self) -> Result<Arc<File>, StoreError> {
+        Ok(Arc::clone(self.open_file()?.shared()))
     }
 
     /// Whether the file has the size that was written: else somebody else was at it, and its bytes
     /// are not those that came.
     fn is_as_written(&self) -> bool {
-        meta_of(&**self.file()).is_ok_and(|meta| meta.size == self.bytes_on_disk())
+        let file = self.open_file();
+        file.and_then(|file| meta_of(&**file)).is_ok_and(|meta| meta.size == self.bytes_on_disk())
     }
 
     /// Bytes written so far, those that [`Staged::cut`] takes off not counted.
@@ -286,30 +393,23 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.claim.is_superseded.get() {
-            self.home.claims.remove(&self.id);
-            if self.is_committed {
-                return;
-            }
-            if self.kept.is_some() && self.is_as_written() {
-                return self.leave();
-            }
-            if remove(&self.staging, &part_name(&self.id)) {
-                self.home.ledger().credit(self.bytes_on_disk(), 1);
-            }
-            remove(&self.staging, &record_name(&self.id));
+        let Some(file) = self.claim.file.take() else { return };
+        self.home.claims.remove(&self.id);
+        if self.is_committed {
+            return;
         }
-        if let Some(file) = self.file.take().filter(|_| self.bytes_on_disk() >= SLOW_CLOSE_BYTES) {
-            self.home.closer.close(file);
+        let meta = meta_of(&**file).ok();
+        if self.kept.is_some()
+            && let Some(meta) = meta.filter(|meta| meta.size == self.bytes_on_disk())
+        {
+            // It is an interrupted upload from now on.
+            return self.home.note_expiry(self.home.expires_ns(&meta));
         }
-    }
-}
-
-impl Staged {
-    /// It is an interrupted upload from now on.
-    fn leave(&self) {
-        if let Ok(meta) = meta_of(&**self.file()) {
-            self.home.note_expiry(self.home.expires_ns(&meta));
+        if let Some(staging) = self.staging() {
+            if remove(staging, &part_name(&self.id)) {
+                self.home.ledger().credit_inode(file.id(), self.bytes_on_disk());
+            }
+            self.remove_record();
         }
     }
 }
@@ -326,7 +426,9 @@ impl Home {
         let fd = match open() {
             Err(rustix::io::Errno::NOENT) if create => {
                 rustix::fs::mkdirat(&root, STAGING, Mode::RWXU)?;
-                open()?
+                let fd = open()?;
+                close_to_others(&fd);
+                fd
             }
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             result => result?,
@@ -364,10 +466,10 @@ impl Home {
     /// Drops what is kept under `id`, and ends the session that is writing it. False if there
     /// was nothing.
     pub fn drop_kept(&self, id: &UploadId) -> Result<bool, StoreError> {
-        let Some(staging) = self.staging(false)? else { return Ok(false) };
-        self.claims.supersede(id);
+        let was_running = self.claims.supersede(id);
+        let Some(staging) = self.staging(false)? else { return Ok(was_running) };
         let Ok(stat) = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW) else {
-            return Ok(false);
+            return Ok(was_running);
         };
         remove(&staging, &record_name(id));
         let (part, meta) = (part_name(id), Meta::from(stat));
@@ -389,18 +491,12 @@ impl Home {
     }
 }
 
-fn create_part(home: &Home, id: &UploadId) -> Result<(Rc<OwnedFd>, File), StoreError> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    for _ in 0..2 {
-        let staging = home.staging(true)?.ok_or(StoreError::NotFound)?;
-        match rustix::fs::openat(&*staging, part_name(id), flags, Mode::from_raw_mode(FILE_MODE)) {
-            Ok(fd) => return Ok((staging, fd.into())),
-            // The folder was removed under us: make it again.
-            Err(rustix::io::Errno::NOENT) => *home.staging.borrow_mut() = None,
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Err(StoreError::NotFound)
+/// What the home's own rules gave to the staging folder is not for the files in it.
+fn close_to_others(staging: &OwnedFd) {
+    // A file system that has no such rules refuses.
+    let _ = rustix::fs::fremovexattr(staging, acl::DEFAULT);
+    let _ = rustix::fs::fremovexattr(staging, acl::ACCESS);
+    let _ = rustix::fs::fchmod(staging, Mode::RWXU);
 }
 
 fn part_name(id: &UploadId) -> String {

@@ -2,6 +2,7 @@
 //! confined to which folders. What only root can try says that it was skipped where somebody else
 //! runs the tests; each such test has a neighbour that tries what an ordinary user can.
 
+mod attributes;
 #[path = "../common/mod.rs"]
 mod common;
 mod confinement;

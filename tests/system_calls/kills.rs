@@ -17,7 +17,8 @@ use std::sync::mpsc::channel;
 const FOLDER: &str = "/x";
 const CHANGES: usize = 12;
 /// What changes a home. `openat` also reads, but makes parts and records, too.
-const CHANGING: &str = "openat,pwrite64,write,ftruncate,mkdirat,renameat,renameat2,unlinkat,utimensat,fsync,fdatasync";
+const CHANGING: &str =
+    "openat,pwrite64,write,ftruncate,mkdirat,renameat,renameat2,linkat,unlinkat,utimensat,fsync,fdatasync";
 /// What an account command does.
 const COMMAND: &str = "openat,write,fchmod,fsync,rename,mkdir,chmod,unlink,flock,close";
 

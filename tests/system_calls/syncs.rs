@@ -5,9 +5,9 @@ use super::common::peer::{Peer, put};
 use super::common::{PASSWORD, Place, pattern, wait_until};
 use super::trace::{self, Call, watched};
 use berth::limits::SLOW_CLOSE_BYTES;
-use berth::wire::Reply;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
+use berth::wire::{Reply, Request};
 use rustix::process::Signal;
 use serde_json::json;
 use std::fs;
@@ -16,9 +16,10 @@ use std::process::Command;
 
 /// Everything that writes, names, flushes or tells.
 const CALLS: &str = "openat,splice,write,pwrite64,pwritev,writev,sendto,sendmsg,fsync,fdatasync,sync,syncfs,\
-                     sync_file_range,msync,rename,renameat,renameat2,unlink,unlinkat,ftruncate,close";
+                     sync_file_range,msync,rename,renameat,renameat2,linkat,unlink,unlinkat,ftruncate,close";
 const WRITES: [&str; 5] = ["write", "pwrite64", "pwritev", "writev", "ftruncate"];
 const SENDS: [&str; 3] = ["sendto", "sendmsg", "write"];
+const NAMES: [&str; 4] = ["rename", "renameat", "renameat2", "linkat"];
 const RENAMES: [&str; 3] = ["rename", "renameat", "renameat2"];
 const SYNCS: [&str; 6] = ["fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "msync"];
 
@@ -27,7 +28,13 @@ struct Trace(Vec<Call>);
 
 impl Trace {
     fn of(place: &Place) -> Self {
-        Self(trace::read(place).into_iter().filter(|call| call.result >= 0).collect())
+        let mut calls: Vec<Call> = trace::read(place).into_iter().filter(|call| call.result >= 0).collect();
+        for at in 0..calls.len() {
+            if calls[at].is(&["linkat"]) {
+                name_from_its_beginning(&mut calls, at);
+            }
+        }
+        Self(calls)
     }
 
     fn all<'a>(&'a self, names: &'a [&'a str]) -> impl Iterator<Item = &'a Call> + Clone {
@@ -48,6 +55,23 @@ impl Trace {
         let last = writes.clone().last().expect("it was written");
         assert!(writes.all(|call| call.ended < before.began), "{path} is written to after {before:?}");
         last
+    }
+}
+
+/// Gives a file that was made without a name and is linked at `at` that name in all calls before, so
+/// that the link is from it to itself.
+fn name_from_its_beginning(calls: &mut [Call], at: usize) {
+    let descriptor = calls[at].named()[0].strip_prefix("/proc/self/fd/").expect("by its descriptor").to_string();
+    let name = calls[at].linked();
+    let is_it = |call: &Call| call.arguments.contains("O_TMPFILE") && call.result.to_string() == descriptor;
+    let opened = calls[..at].iter().rposition(is_it).expect("it was made without a name");
+    let own = format!("{descriptor}<");
+    let path =
+        calls[opened + 1..at].iter().find(|call| call.arguments.starts_with(&own)).map(|call| call.path().to_string());
+    calls[at].arguments = format!("\"{name}\", \"{name}\"");
+    let Some(path) = path else { return };
+    for call in &mut calls[opened + 1..at] {
+        call.arguments = call.arguments.replace(&path, &name);
     }
 }
 
@@ -72,9 +96,14 @@ fn store_files(sync: &str) -> (Place, Trace) {
     (place, trace)
 }
 
-/// The renames that made uploads appear, each with the answer that told of it.
+/// The links and renames that made uploads appear, each with the answer that told of it.
 fn stored<'a>(place: &Place, trace: &'a Trace) -> Vec<(&'a Call, &'a Call)> {
-    let renames: Vec<&Call> = trace.all(&RENAMES).filter(|call| call.named()[0].ends_with(".part")).collect();
+    let appears = |call: &&Call| {
+        let named = call.named();
+        let is_link = call.is(&["linkat"]) && !named[1].contains("/.berth");
+        is_link || (!call.is(&["linkat"]) && named[0].ends_with(".part"))
+    };
+    let renames: Vec<&Call> = trace.all(&NAMES).filter(appears).collect();
     let told: Vec<&Call> = trace.all(&SENDS).filter(|call| call.text().contains("{\"re\":\"stored\"")).collect();
     let names: Vec<String> = renames.iter().map(|call| call.named()[1].clone()).collect();
     let expected = ["new", "folder/new", "new", "large"].map(|name| place.home("ann", name).display().to_string());
@@ -91,7 +120,8 @@ fn check_names(place: &Place, trace: &Trace) {
     let home = place.home("ann", "").display().to_string();
     for call in trace.all(&["openat"]).filter(|call| call.named()[0].starts_with(&home)) {
         let opens_to_write = ["O_WRONLY", "O_RDWR", "O_TRUNC"].iter().any(|flag| call.arguments.contains(flag));
-        assert!(!opens_to_write || call.named()[0].contains("/.berth/"), "{call:?}");
+        let is_nameless = call.arguments.contains("O_TMPFILE");
+        assert!(!opens_to_write || is_nameless || call.named()[0].contains("/.berth/"), "{call:?}");
         assert!(!call.arguments.contains("SYNC"), "{call:?}");
     }
     for (rename, told) in stored(place, trace) {
@@ -121,7 +151,7 @@ fn with_sync_data_the_content_is_on_disk_before_its_name_appears() {
         trace.expect_sync("fdatasync", part, trace.last_write(part, rename), rename);
     }
     let syncs = syncs_below(&trace, &place.path("homes").display().to_string());
-    assert!(syncs.iter().all(|call| call.path().ends_with(".part")), "folders cost nothing here: {syncs:?}");
+    assert!(syncs.iter().all(|call| call.name == "fdatasync"), "folders cost nothing here: {syncs:?}");
 }
 
 #[test]
@@ -202,23 +232,22 @@ fn a_large_upload_that_is_given_up_is_freed_beside_the_loop() {
         frame::put_bytes(&mut data, FrameType::Data, id, &piece);
         peer.send(&data);
     }
-    let part_bytes = || {
-        let parts = fs::read_dir(place.home("ann", ".berth")).map(|entries| entries.filter_map(Result::ok));
-        parts.map_or(0, |parts| parts.filter_map(|part| Some(part.metadata().ok()?.len())).max().unwrap_or(0))
+    let used = || match Peer::login(server.address, "ann").ask(&Request::Quota {}) {
+        Reply::Quota(report) => report.used_bytes,
+        other => panic!("a report, not {other:?}"),
     };
-    wait_until("all has come", || part_bytes() >= SLOW_CLOSE_BYTES);
+    wait_until("all has come", || used() >= SLOW_CLOSE_BYTES);
     drop(peer);
-    wait_until("the server has noticed", || place.log("access.log").contains("verb=close"));
-    let is_close = |call: &Call| call.name == "close" && call.path().ends_with(".part");
-    wait_until("the part is closed", || trace::so_far(&place).iter().any(is_close));
+    let is_its = |call: &Call| call.name == "close" && call.path().contains("/homes/ann/#");
+    wait_until("the file is closed", || trace::so_far(&place).iter().any(is_its));
+    assert_eq!(used(), 0);
     server.program.signal(Signal::TERM);
     server.program.wait().expect_code(0);
     let trace = Trace::of(&place);
-    let removed = trace.all(&["unlinkat"]).find(|call| call.named()[0].ends_with(".part")).expect("it was removed");
-    let part = &removed.named()[0];
-    let closes: Vec<&Call> = trace.all(&["close"]).filter(|call| call.path() == part).collect();
+    let made = trace.all(&["openat"]).find(|call| call.arguments.contains("O_TMPFILE")).expect("it was made");
+    let closes: Vec<&Call> = trace.all(&["close"]).filter(|call| is_its(call)).collect();
     let last = closes.last().expect("it was closed");
-    assert!(last.ended > removed.ended && last.thread != removed.thread, "{closes:?}");
+    assert!(last.thread != made.thread, "{closes:?}");
 }
 
 // ---- Files of the server itself -----------------------------------------------------------

@@ -133,6 +133,12 @@ impl Call {
         self.strings().first().map_or_else(String::new, |text| text.replace("\\\"", "\""))
     }
 
+    /// The path that a link gives to a file.
+    pub(crate) fn linked(&self) -> String {
+        let (folders, names) = (self.descriptors(), self.strings());
+        format!("{}/{}", folders.last().copied().unwrap_or_default(), names.last().copied().unwrap_or_default())
+    }
+
     /// The paths that the call names.
     pub(crate) fn named(&self) -> Vec<String> {
         let folders = self.descriptors();

@@ -192,7 +192,7 @@ fn rate(transfer: &Transfer, now: Instant) -> Option<u64> {
 }
 
 fn user(name: &AccountName, sessions: u64, state: &QuotaState, error: Option<String>) -> Step {
-    let used = state.is_counted.then_some(state.used);
+    let used = state.is_counted.then_some(state.stored());
     Step::Reply(ControlReply::User(UserReport {
         user: name.to_string(),
         sessions,

@@ -163,10 +163,10 @@ impl Ftp {
         let bytes = |bytes| format!("{} ({bytes} bytes)", Size(bytes));
         let unlimited = || "no limit".to_string();
         let lines = [
-            format!("used {}", bytes(state.used.bytes)),
+            format!("used {}", bytes(state.stored().bytes)),
             format!("reserved {}", bytes(state.reserved.bytes)),
             format!("limit {}", state.limits.bytes.map_or_else(unlimited, bytes)),
-            format!("files {}", state.used.files + state.reserved.files),
+            format!("files {}", state.stored().files + state.reserved.files),
             format!("limit of files {}", state.limits.files.map_or_else(unlimited, |files| files.to_string())),
         ];
         turn.lane.outbox.append(|out| reply::put_lines(out, 200, "Quota:", lines, "That is all."));

@@ -72,7 +72,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::NotEmpty => (ErrorCode::NotEmpty, false, false),
         Refusal::BadName | Refusal::IntoItself => (ErrorCode::BadName, false, false),
         Refusal::OutsideHome => (ErrorCode::OutsideHome, false, false),
-        Refusal::Denied | Refusal::ReadOnly => (ErrorCode::Denied, false, false),
+        Refusal::Denied | Refusal::ReadOnly | Refusal::OtherFileSystem => (ErrorCode::Denied, false, false),
         Refusal::QuotaBytes => (ErrorCode::QuotaBytes, false, false),
         Refusal::QuotaFiles => (ErrorCode::QuotaFiles, false, false),
         Refusal::DiskFull => (ErrorCode::DiskFull, true, false),
@@ -95,7 +95,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 34] = [
+    const REFUSALS: [Refusal; 35] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
@@ -112,6 +112,7 @@ mod tests {
         Refusal::NotEmpty,
         Refusal::BadName,
         Refusal::OutsideHome,
+        Refusal::OtherFileSystem,
         Refusal::IntoItself,
         Refusal::Denied,
         Refusal::ReadOnly,

@@ -176,10 +176,10 @@ impl Native {
     fn quota(&mut self) -> Result<Reply, ErrorReply> {
         let state = self.session.quota().map_err(|refusal| error_reply(refusal, None))?;
         Ok(Reply::Quota(QuotaReport {
-            used_bytes: state.used.bytes,
+            used_bytes: state.stored().bytes,
             reserved_bytes: state.reserved.bytes,
             limit_bytes: state.limits.bytes,
-            used_files: state.used.files + state.reserved.files,
+            used_files: state.stored().files + state.reserved.files,
             limit_files: state.limits.files,
         }))
     }

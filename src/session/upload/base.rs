@@ -30,11 +30,6 @@ impl Base {
         self.ahead.advise(&self.file, staged.length(), self.length);
         staged.copy_from(&self.file, most)
     }
-
-    /// Permission bits of the file.
-    pub(super) fn mode(&self) -> u32 {
-        self.meta.mode & 0o777
-    }
 }
 
 /// Opens the staged file of an upload, and what is to be copied into it first. Whether the client
@@ -98,5 +93,5 @@ fn create(home: &Rc<Home>, plan: &mut UploadPlan, base: u64) -> Result<Staged, S
     if plan.is_named_by_path() {
         plan.id = plan.id.filter(|id| !home.is_uploading(id));
     }
-    Staged::create(Rc::clone(home), plan.id, plan.length.promised().max(base))
+    Staged::create(Rc::clone(home), &plan.path, plan.id, plan.length.promised().max(base))
 }

@@ -21,8 +21,6 @@ pub struct Commit {
     pub offset: u64,
     /// What will have been stored.
     pub stored: Stored,
-    /// Permission bits of the file that this goes on with.
-    pub(super) mode: Option<u32>,
     pub(super) step: CommitStep,
 }
 
@@ -58,13 +56,10 @@ impl Commit {
                     if let Some(mtime_ns) = self.plan.mtime_ns {
                         staged.set_mtime(mtime_ns)?;
                     }
-                    if let Some(mode) = self.mode {
-                        staged.set_mode(mode)?;
-                    }
                     if sync == SyncPolicy::None {
                         CommitStep::Synced(staged)
                     } else {
-                        let ticket = store.syncer.sync(owner, Arc::clone(staged.file()), Flush::Data);
+                        let ticket = store.syncer.sync(owner, staged.file()?, Flush::Data);
                         CommitStep::SyncingData(staged, ticket)
                     }
                 }

@@ -1,11 +1,14 @@
 //! Going on with bytes that are there already: those of an interrupted upload, or those of a
 //! file, which are copied so that the file stays whole until the upload is.
 
-use super::{KeptRecord, Record, Staged, part_name, read_record, record_name, remove, write_record};
+use super::inode::{Place, check_target};
+use super::{KeptRecord, Record, Staged, part_name, read_record};
 use crate::limits::{CUT_BYTES_PER_TURN, RESUME_BYTES_MIN};
 use crate::store::StoreError;
+use crate::store::file_systems::is_refusal;
 use crate::store::home::Home;
 use crate::store::meta::{Kind, Meta, meta_of};
+use crate::store::open_file::OpenFile;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -18,7 +21,7 @@ use std::rc::Rc;
 /// An interrupted upload, opened.
 struct TakenUp {
     staging: Rc<OwnedFd>,
-    file: File,
+    file: OpenFile,
     /// Bytes there are.
     length: u64,
     kept: KeptRecord,
@@ -27,8 +30,8 @@ struct TakenUp {
 impl TakenUp {
     /// What is kept under `id`, if its record `fits`. Whoever was writing it no longer is.
     fn open(home: &Home, id: UploadId, fits: impl Fn(&Record) -> bool) -> Result<Option<Self>, StoreError> {
-        let Some(staging) = home.staging(false)? else { return Ok(None) };
         home.claims.supersede(&id);
+        let Some(staging) = home.staging(false)? else { return Ok(None) };
         let Some(kept) = read_record(&staging, &id).filter(|kept| fits(&kept.record)) else { return Ok(None) };
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&*staging, part_name(&id), flags, Mode::empty()) {
@@ -36,7 +39,8 @@ impl TakenUp {
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        Ok(Some(Self { length: meta_of(&file)?.size, staging, file, kept }))
+        let length = meta_of(&file)?.size;
+        Ok(Some(Self { staging, file: home.charge(file)?, length, kept }))
     }
 
     /// How many bytes are what was sent.
@@ -70,7 +74,8 @@ impl Staged {
         if record.size.is_some_and(|size| length > size) {
             return Ok(None);
         }
-        Self::take_up(home, id, there, length, record.size.unwrap_or(0)).map(Some)
+        let path = VPath::parse(&record.path).map_err(|_| StoreError::BadName)?;
+        Self::take_up(home, id, there, &path, length, record.size.unwrap_or(0)).map(Some)
     }
 
     /// Takes up the first `length` bytes of what is held for `path`; `None` if there are not so
@@ -89,19 +94,28 @@ impl Staged {
             return Ok(None);
         }
         there.kept.record = record.clone();
-        let mut staged = Self::take_up(home, id, there, length, promised)?;
+        let mut staged = Self::take_up(home, id, there, path, length, promised)?;
         if trusted > length {
             staged.distrust_surplus()?;
         }
         Ok(Some(staged))
     }
 
-    fn take_up(home: Rc<Home>, id: UploadId, there: TakenUp, length: u64, promised: u64) -> Result<Self, StoreError> {
+    fn take_up(
+        home: Rc<Home>,
+        id: UploadId,
+        there: TakenUp,
+        path: &VPath,
+        length: u64,
+        promised: u64,
+    ) -> Result<Self, StoreError> {
+        check_target(&home.target(path)?)?;
         // What does not fit is refused while everything is still there.
-        let reservation = home.ledger().reserve(promised.saturating_sub(there.length), 0)?;
+        let reservation = home.promise_more(promised.saturating_sub(there.length), &*there.file)?;
         let surplus = Surplus { bytes: there.length - length, promised };
         let TakenUp { staging, file, kept, .. } = there;
-        let mut staged = Self::claimed(home, staging, id, reservation, file, length, Some(kept));
+        let place = Place::Staging { folder: staging, was_nameless: false };
+        let mut staged = Self::claimed(home, place, id, reservation, file, length, Some(kept));
         staged.surplus = Some(surplus);
         Ok(staged)
     }
@@ -111,12 +125,13 @@ impl Staged {
     fn distrust_surplus(&mut self) -> Result<(), StoreError> {
         if self.length < RESUME_BYTES_MIN {
             self.kept = None;
-            remove(&self.staging, &record_name(&self.id));
-        } else if let Some(kept) = &mut self.kept {
-            kept.synced = kept.synced.min(self.length);
-            write_record(&self.staging, &self.id, kept)?;
+            self.remove_record();
+            return Ok(());
         }
-        Ok(())
+        if let Some(kept) = &mut self.kept {
+            kept.synced = kept.synced.min(self.length);
+        }
+        self.write_record()
     }
 
     /// Whether something lies beyond the byte to go on at.
@@ -131,7 +146,7 @@ impl Staged {
         let count = bytes.min(CUT_BYTES_PER_TURN);
         let left = self.length + bytes - count;
         if count > 0 {
-            self.file().set_len(left)?;
+            self.file()?.set_len(left)?;
             self.surplus = Some(Surplus { bytes: bytes - count, promised });
             self.home.ledger().credit(count, 0);
         }
@@ -152,7 +167,7 @@ impl Staged {
             && kept.boot != *self.home.boot
         {
             (kept.synced, kept.boot) = (self.length, self.home.boot.to_string());
-            write_record(&self.staging, &self.id, kept)?;
+            return self.write_record();
         }
         Ok(())
     }
@@ -161,9 +176,9 @@ impl Staged {
     /// is at least one. The kernel shares or copies them where it can.
     pub fn copy_from(&mut self, source: &File, most: u64) -> Result<u64, StoreError> {
         self.promise_room(most)?;
-        let count = copy_piece(source, self.file(), self.length, usize::try_from(most).unwrap_or(usize::MAX))? as u64;
-        self.length += count;
-        self.claim.reservation.take(count, 0);
+        let file = self.open_file()?;
+        let count = copy_piece(source, &file, self.length, usize::try_from(most).unwrap_or(usize::MAX))? as u64;
+        self.note_written(&file, count);
         Ok(count)
     }
 }
@@ -173,9 +188,8 @@ fn copy_piece(source: &File, to: &File, at: u64, most: usize) -> Result<usize, S
     match rustix::fs::copy_file_range(source, Some(&mut from_at), to, Some(&mut to_at), most) {
         Ok(count) if count > 0 => Ok(count),
         // Two filesystems, or one that cannot; some say so by copying nothing.
-        Ok(_) | Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::INTR) => {
-            copy_through_memory(source, to, at, most)
-        }
+        Ok(_) | Err(Errno::XDEV | Errno::INTR) => copy_through_memory(source, to, at, most),
+        Err(errno) if is_refusal(errno) => copy_through_memory(source, to, at, most),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -1,0 +1,37 @@
+//! What the server's user may do to an entry, asked before bytes are taken for it. Nothing is opened:
+//! that would be seen by whoever watches the file, and refused while it runs.
+
+use super::StoreError;
+use rustix::fs::{Access, AtFlags, FileType, Mode, Stat};
+use rustix::io::Errno;
+use std::os::fd::AsFd;
+
+/// Refuses if no entry can be made in `folder`.
+pub(super) fn check_folder(folder: impl AsFd) -> Result<(), StoreError> {
+    check(folder, b".", Access::WRITE_OK | Access::EXEC_OK)
+}
+
+/// Refuses if the kernel would not let the entry `found` under `name` be replaced, or a regular file
+/// be written to.
+pub(super) fn check_replace(folder: impl AsFd, name: &[u8], found: &Stat) -> Result<(), StoreError> {
+    check_folder(&folder)?;
+    let above = rustix::fs::fstat(&folder)?;
+    let user = rustix::process::geteuid();
+    let is_owner = |stat: &Stat| stat.st_uid == user.as_raw();
+    let is_sticky = Mode::from_raw_mode(above.st_mode).contains(Mode::SVTX);
+    if is_sticky && !user.is_root() && !is_owner(found) && !is_owner(&above) {
+        return Err(StoreError::Denied);
+    }
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::RegularFile => check(folder, name, Access::WRITE_OK),
+        _ => Ok(()),
+    }
+}
+
+fn check(folder: impl AsFd, name: &[u8], access: Access) -> Result<(), StoreError> {
+    match rustix::fs::accessat(folder, name, access, AtFlags::EACCESS) {
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Err(StoreError::Denied),
+        // What cannot be asked shows when it is done.
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,145 @@
+//! What the file systems below the homes cannot do, found by trying: asked once, warned of once, and
+//! then done without. Knows nothing of files or homes.
+
+use super::StoreError;
+use rustix::io::Errno;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// File systems that are remembered; forgetting one costs a try and a warning.
+const FILE_SYSTEMS_MAX: usize = 256;
+
+/// Something that not every file system can do, and that content and name do not depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Operation {
+    /// utimensat.
+    SetTimes,
+    /// fchmod.
+    SetMode,
+    /// fchown.
+    SetOwner,
+    /// setxattr of an access control list.
+    SetAcl,
+    /// setxattr of anything else.
+    SetAttribute,
+    /// renameat2 with RENAME_NOREPLACE.
+    RenameWithoutReplacing,
+    /// statvfs.
+    FreeSpace,
+}
+
+impl Operation {
+    /// The system call, and what is done without it.
+    fn describe(self) -> (&'static str, &'static str) {
+        match self {
+            Self::SetTimes => ("utimensat", "files keep the time at which they arrived"),
+            Self::SetMode => ("fchmod", "files keep the mode they were created with"),
+            Self::SetOwner => ("fchown", "a file that is replaced gets the server's user or group"),
+            Self::SetAcl => {
+                ("setxattr", "a file that is replaced loses its access control list, and is closed to others")
+            }
+            Self::SetAttribute => ("setxattr", "a file that is replaced loses extended attributes"),
+            Self::RenameWithoutReplacing => ("renameat2 with RENAME_NOREPLACE", "names are looked up before a rename"),
+            Self::FreeSpace => ("statvfs", "the free space of the disk is not known"),
+        }
+    }
+}
+
+/// Whether `errno` says that a file system cannot do something, and not that it failed to.
+pub(super) fn is_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY)
+}
+
+/// What is known of one file system.
+#[derive(Default)]
+struct Known {
+    /// Whether a file can be made without a name and be given one later; `None` before the first try.
+    takes_nameless: Option<bool>,
+    warned: Vec<Operation>,
+}
+
+/// What is known of all, by device number.
+#[derive(Default)]
+pub(super) struct FileSystems(RefCell<HashMap<u64, Known>>);
+
+impl FileSystems {
+    /// Whether files without a name can be made on `device`; `None` if nobody has tried.
+    pub(super) fn takes_nameless(&self, device: u64) -> Option<bool> {
+        self.0.borrow().get(&device).and_then(|known| known.takes_nameless)
+    }
+
+    /// Whether any file system is known to refuse files without a name.
+    pub(super) fn any_refuses_nameless(&self) -> bool {
+        self.0.borrow().values().any(|known| known.takes_nameless == Some(false))
+    }
+
+    /// Remembers the outcome of a try.
+    pub(super) fn note_nameless(&self, device: u64, takes: bool) {
+        self.with(device, |known| known.takes_nameless = Some(takes));
+    }
+
+    /// Turns a refusal into a warning, the first of its kind on this file system.
+    pub(super) fn tolerate(
+        &self,
+        operation: Operation,
+        device: u64,
+        home: &Path,
+        result: Result<(), Errno>,
+    ) -> Result<(), StoreError> {
+        match result {
+            Err(errno) if is_refusal(errno) => {
+                self.warn(operation, device, home, errno);
+                Ok(())
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Says once for this file system that it refuses `operation`.
+    pub(super) fn warn(&self, operation: Operation, device: u64, home: &Path, errno: Errno) {
+        let is_new = self.with(device, |known| {
+            let is_new = !known.warned.contains(&operation);
+            if is_new {
+                known.warned.push(operation);
+            }
+            is_new
+        });
+        if is_new {
+            let (call, instead) = operation.describe();
+            log::warn!("the file system of {} refuses {call}: {errno}; {instead}", home.display());
+        }
+    }
+
+    fn with<T>(&self, device: u64, act: impl FnOnce(&mut Known) -> T) -> T {
+        let mut known = self.0.borrow_mut();
+        if known.len() >= FILE_SYSTEMS_MAX && !known.contains_key(&device) {
+            known.clear();
+        }
+        act(known.entry(device).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_tolerated_and_a_failure_is_not() {
+        let (systems, home) = (FileSystems::default(), Path::new("/homes/ann"));
+        for refused in [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOTTY] {
+            assert!(systems.tolerate(Operation::SetTimes, 1, home, Err(refused)).is_ok(), "{refused:?}");
+        }
+        for failed in [Errno::IO, Errno::NOSPC, Errno::STALE, Errno::DQUOT] {
+            assert!(systems.tolerate(Operation::SetTimes, 1, home, Err(failed)).is_err(), "{failed:?}");
+        }
+        assert_eq!(systems.0.borrow()[&1].warned, [Operation::SetTimes]);
+    }
+
+    #[test]
+    fn file_systems_that_come_and_go_take_bounded_memory() {
+        let systems = FileSystems::default();
+        (0..FILE_SYSTEMS_MAX as u64 * 3).for_each(|device| systems.note_nameless(device, false));
+        assert!(systems.0.borrow().len() <= FILE_SYSTEMS_MAX);
+    }
+}

@@ -1,0 +1,122 @@
+//! Files that have no name, or have lost it, while this server has them open: they fill the disk
+//! until the last descriptor is closed, whoever closes it.
+
+use super::Usage;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::{Arc, Weak};
+
+/// Device and inode.
+pub type InodeId = (u64, u64);
+
+/// Entries that may be left of closed files before they are looked for.
+const STALE_MAX: usize = 64;
+
+/// The open files of a home, and what those without a name use.
+#[derive(Default)]
+pub(super) struct OpenFiles {
+    open: RefCell<HashMap<InodeId, Vec<Weak<File>>>>,
+    /// Look for entries of closed files when there are so many.
+    sweep_at: Cell<usize>,
+    usage: Cell<Usage>,
+    /// Part of `usage` that ends with the last of these descriptors.
+    ending: RefCell<Vec<(Vec<Weak<File>>, Usage)>>,
+}
+
+impl OpenFiles {
+    pub(super) fn add(&self, id: InodeId, file: &Arc<File>) {
+        let mut open = self.open.borrow_mut();
+        if open.len() >= self.sweep_at.get().max(STALE_MAX) {
+            open.retain(|_, files| files.iter().any(is_open));
+            self.sweep_at.set(open.len() * 2);
+        }
+        open.entry(id).or_default().push(Arc::downgrade(file));
+    }
+
+    /// Forgets those of this inode that are closed.
+    pub(super) fn remove_closed(&self, id: InodeId) {
+        let mut open = self.open.borrow_mut();
+        if let Some(files) = open.get_mut(&id) {
+            files.retain(is_open);
+            if files.is_empty() {
+                open.remove(&id);
+            }
+        }
+    }
+
+    /// The descriptors that are open on this inode.
+    pub(super) fn of(&self, id: InodeId) -> Vec<Weak<File>> {
+        let open = self.open.borrow();
+        open.get(&id).map_or_else(Vec::new, |files| files.iter().filter(|file| is_open(file)).cloned().collect())
+    }
+
+    /// What files without a name use, until somebody says otherwise.
+    pub(super) fn grow(&self, usage: Usage) {
+        self.usage.set(self.usage.get() + usage);
+    }
+
+    /// A file has got a name, or is gone.
+    pub(super) fn shrink(&self, usage: Usage) {
+        self.usage.set(self.usage.get() - usage);
+    }
+
+    /// `usage` ends when these are closed.
+    pub(super) fn end_with(&self, files: Vec<Weak<File>>, usage: Usage) {
+        self.ending.borrow_mut().push((files, usage));
+    }
+
+    /// What files without a name use now.
+    pub(super) fn usage(&self) -> Usage {
+        self.ending.borrow_mut().retain(|(files, usage)| {
+            let is_held = files.iter().any(is_open);
+            if !is_held {
+                self.shrink(*usage);
+            }
+            is_held
+        });
+        self.usage.get()
+    }
+}
+
+fn is_open(file: &Weak<File>) -> bool {
+    file.strong_count() > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> Arc<File> {
+        Arc::new(tempfile::tempfile().expect("a file"))
+    }
+
+    #[test]
+    fn what_has_no_name_counts_until_the_last_descriptor_is_closed_by_whoever_has_it() {
+        let (files, usage) = (OpenFiles::default(), Usage { bytes: 7, files: 1 });
+        let (first, second) = (open(), open());
+        files.add((1, 1), &first);
+        files.add((1, 1), &second);
+        files.grow(usage);
+        files.end_with(files.of((1, 1)), usage);
+        drop(first);
+        assert_eq!(files.usage(), usage);
+        std::thread::spawn(move || drop(second)).join().expect("no panic");
+        assert_eq!(files.usage(), Usage::default());
+    }
+
+    #[test]
+    fn closed_files_are_forgotten() {
+        let files = OpenFiles::default();
+        let held = open();
+        files.add((1, 0), &held);
+        for ino in 1..1000 {
+            files.add((1, ino), &open());
+        }
+        assert!(files.open.borrow().len() <= STALE_MAX, "{}", files.open.borrow().len());
+        assert_eq!(files.of((1, 0)).len(), 1);
+        drop(held);
+        files.remove_closed((1, 0));
+        assert!(!files.open.borrow().contains_key(&(1, 0)));
+    }
+}

@@ -1,0 +1,378 @@
+//! What a file has besides its bytes: new ones get what the kernel gives in their folder, replaced ones
+//! keep what they had, and what the server's user may not write is refused before a byte is taken.
+
+use crate::common::peer::{Peer, put};
+use crate::common::process::without_rights;
+use crate::common::{Place, Server, disk_usage, pattern, wait_until};
+use crate::has_root;
+use berth::digest::Digest;
+use berth::upload_id::UploadId;
+use berth::wire::frame::{self, FrameType};
+use berth::wire::message::{End, Name, PutMode};
+use berth::wire::{ErrorCode, Reply, Request};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+/// A group and a user that nobody here is.
+const TEAM: u32 = 4242;
+const STRANGER: u32 = 4243;
+/// Enough for a record.
+const LARGE: usize = 3 << 20;
+
+/// What a tool of the `acl` or `attr` package prints.
+fn output(program: &str, arguments: &[&str], path: &Path) -> String {
+    let output = Command::new(program).args(arguments).arg(path).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; apt-get install acl attr"));
+    assert!(output.status.success(), "{program} {arguments:?} {path:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Owner, group, mode, access control list and extended attributes.
+fn attributes(path: &Path) -> (u32, u32, u32, String, String) {
+    let metadata = fs::symlink_metadata(path).expect("there");
+    let acl = output("getfacl", &["-c", "-p", "-n"], path);
+    let extended = output("getfattr", &["-d", "--absolute-names"], path);
+    let values = extended.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777, acl, values)
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+}
+
+/// A put under a name by which it can be resumed.
+fn named_put(path: &str, size: u64, mode: PutMode, number: u8, resumes: bool) -> Request {
+    let mut request = put(path, size, mode);
+    if let Request::Put { upload_id, resume, .. } = &mut request {
+        (*upload_id, *resume) = (Some(UploadId([number; 16])), resumes);
+    }
+    request
+}
+
+/// Uploads `content` and is cut off on the way, then goes on in another session.
+fn put_in_two_sessions(place: &Place, server: &Server, path: &str, content: &[u8], mode: PutMode, number: u8) {
+    let mut peer = Peer::login(server.address, "ann");
+    let id = peer.request(&named_put(path, content.len() as u64, mode, number, false));
+    for piece in content[..2 << 20].chunks(256 * 1024) {
+        let mut bytes = Vec::new();
+        frame::put_bytes(&mut bytes, FrameType::Data, id, piece);
+        peer.send(&bytes);
+    }
+    let record = place.home("ann", format!(".berth/{}.json", UploadId([number; 16])));
+    wait_until("it has a record", || record.exists());
+    drop(peer);
+    let mut peer = Peer::login(server.address, "ann");
+    let id = peer.request(&named_put(path, content.len() as u64, mode, number, true));
+    let Reply::Ready { offset, .. } = peer.reply() else { panic!("it is ready") };
+    let offset = offset as usize;
+    assert!(offset >= 1 << 20, "it resumes at {offset}");
+    let mut bytes = Vec::new();
+    for piece in content[offset..].chunks(256 * 1024) {
+        frame::put_bytes(&mut bytes, FrameType::Data, id, piece);
+    }
+    let end = End { size: content.len() as u64, sha256: Digest::of(content) };
+    frame::put_json(&mut bytes, FrameType::End, id, &end);
+    peer.send(&bytes);
+    let reply = peer.reply();
+    assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+}
+
+#[track_caller]
+fn expect_stored(reply: &Reply) {
+    assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+}
+
+#[track_caller]
+fn expect_refused(reply: &Reply, expected: ErrorCode) {
+    assert!(matches!(reply, Reply::Error(error) if error.code == expected), "{expected:?}, not {reply:?}");
+}
+
+#[track_caller]
+fn check_quota(place: &Place, server: &Server) {
+    let Reply::Quota(report) = Peer::login(server.address, "ann").ask(&Request::Quota {}) else { panic!("a report") };
+    let found = (report.used_bytes, report.used_files);
+    assert_eq!((found, report.reserved_bytes), (disk_usage(&place.home("ann", "")), 0));
+}
+
+// ---- New ones -----------------------------------------------------------------------------
+
+#[test]
+fn new_files_and_folders_get_what_the_kernel_gives_in_their_folder() {
+    if !has_root("folders of other groups") {
+        return;
+    }
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    for (number, (folder, rules)) in
+        [("plain", None), ("team", None), ("closed", Some("g:4242:rwx,o::-")), ("open", Some("u:4243:rwx,g::-"))]
+            .into_iter()
+            .enumerate()
+    {
+        let path = place.home("ann", folder);
+        fs::create_dir(&path).expect("ours");
+        if folder == "team" {
+            chown(&path, None, Some(TEAM)).expect("root may");
+            set_mode(&path, 0o2775);
+        }
+        if let Some(rules) = rules {
+            output("setfacl", &["-d", "-m", rules], &path);
+        }
+        // As a shell with the server's umask makes them.
+        let made = Command::new("sh").arg("-c").arg("umask 022; touch file; mkdir folder").current_dir(&path).status();
+        assert!(made.expect("sh").success());
+        let mut peer = Peer::login(server.address, "ann");
+        expect_stored(&peer.put(&format!("/{folder}/small"), b"content", PutMode::Create));
+        assert!(matches!(
+            peer.ask(&Request::Mkdir { path: Name::from(format!("/{folder}/a/b").as_str()), parents: true }),
+            Reply::Done {}
+        ));
+        let large = format!("/{folder}/large");
+        put_in_two_sessions(&place, &server, &large, &pattern(1, LARGE), PutMode::Create, number as u8);
+        for name in ["small", "large"] {
+            assert_eq!(attributes(&path.join(name)), attributes(&path.join("file")), "{folder}/{name}");
+        }
+        assert_eq!(attributes(&path.join("a")), attributes(&path.join("folder")), "{folder}/a");
+    }
+    assert_eq!(fs::metadata(place.home("ann", "plain/small")).expect("there").mode() & 0o7777, 0o644);
+    assert_eq!(fs::metadata(place.home("ann", "team/small")).expect("there").gid(), TEAM);
+    check_quota(&place, &server);
+}
+
+#[test]
+fn rules_of_the_home_itself_do_not_open_the_staging_folder() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    output("setfacl", &["-d", "-m", "o::rwx,u:4243:rwx"], &place.home("ann", ""));
+    let server = place.serve();
+    let content = pattern(1, LARGE);
+    put_in_two_sessions(&place, &server, "/large", &content, PutMode::Create, 1);
+    let staging = place.home("ann", ".berth");
+    assert_eq!(fs::metadata(&staging).expect("made").mode() & 0o7777, 0o700);
+    assert_eq!(output("getfacl", &["-c", "-p", "-n", "-s"], &staging), "");
+}
+
+// ---- Replaced ones ------------------------------------------------------------------------
+
+#[test]
+fn a_replaced_file_keeps_owner_group_mode_list_and_attributes() {
+    if !has_root("files of other users") {
+        return;
+    }
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    for (number, (mode, acl, inherits)) in [
+        (0o640, None, false),
+        (0o400, None, false),
+        (0o4755, None, false),
+        (0o660, Some("u:4243:r,g:4242:rw"), false),
+        (0o600, None, true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let folder = place.home("ann", format!("folder{number}"));
+        fs::create_dir(&folder).expect("ours");
+        for name in ["small", "large"] {
+            let path = folder.join(name);
+            fs::write(&path, "old").expect("ours");
+            output("setfattr", &["-n", "user.note", "-v", "kept"], &path);
+            if let Some(acl) = acl {
+                output("setfacl", &["-m", acl], &path);
+            }
+            chown(&path, Some(STRANGER), Some(TEAM)).expect("root may");
+            set_mode(&path, mode);
+        }
+        if inherits {
+            output("setfacl", &["-d", "-m", "u:4243:rwx,o::rwx"], &folder);
+        }
+        let mut before = attributes(&folder.join("small"));
+        // Whoever writes to a program as an ordinary user takes these away.
+        before.2 &= 0o777;
+        before.3 = before.3.lines().filter(|line| !line.starts_with("# flags")).collect::<Vec<_>>().join("\n");
+        let small = format!("/folder{number}/small");
+        expect_stored(&Peer::login(server.address, "ann").put(&small, b"new", PutMode::Replace));
+        let large = format!("/folder{number}/large");
+        put_in_two_sessions(&place, &server, &large, &pattern(1, LARGE), PutMode::Replace, number as u8);
+        for name in ["small", "large"] {
+            let mut after = attributes(&folder.join(name));
+            after.3 = after.3.trim_end().into();
+            before.3 = before.3.trim_end().into();
+            assert_eq!(after, before, "{mode:o} {acl:?} {name}");
+            assert_ne!(fs::read(folder.join(name)).expect("readable"), b"old");
+        }
+    }
+    check_quota(&place, &server);
+}
+
+#[test]
+fn a_file_whose_group_the_server_may_not_give_is_open_to_nobody_more() {
+    if !has_root("files of groups that the server is not in") {
+        return;
+    }
+    let place = Place::new();
+    place.add("ann", &[]);
+    let mut command = place.berthd(&["serve"]);
+    without_rights(&mut command, &place.path(""));
+    let server = place.serve_as(command);
+    let server_user = fs::metadata(place.home("ann", "")).expect("there").uid();
+    for (mode, expected) in [(0o660, 0o600), (0o644, 0o644), (0o664, 0o644), (0o606, 0o600)] {
+        let path = place.home("ann", "file");
+        let _ = fs::remove_file(&path);
+        fs::write(&path, "old").expect("ours");
+        chown(&path, Some(server_user), Some(TEAM)).expect("root may");
+        set_mode(&path, mode);
+        expect_stored(&Peer::login(server.address, "ann").put("/file", b"new", PutMode::Replace));
+        let after = fs::metadata(&path).expect("there");
+        assert_eq!((after.mode() & 0o7777, fs::read(&path).expect("ours")), (expected, b"new".to_vec()), "{mode:o}");
+    }
+}
+
+#[test]
+fn a_hard_link_is_left_with_the_old_content_and_the_quota_is_exact() {
+    let place = Place::new();
+    place.add("ann", &["--quota", "1M"]);
+    let server = place.serve();
+    fs::write(place.home("ann", "a"), [1; 1000]).expect("ours");
+    fs::hard_link(place.home("ann", "a"), place.home("ann", "b")).expect("one file system");
+    expect_stored(&Peer::login(server.address, "ann").put("/a", &[2; 10], PutMode::Replace));
+    assert_eq!(fs::read(place.home("ann", "b")).expect("there"), [1; 1000]);
+    expect_stored(&Peer::login(server.address, "ann").put("/c", &[2; 10], PutMode::Create));
+    check_quota(&place, &server);
+}
+
+// ---- What may not be written --------------------------------------------------------------
+
+/// What a put of a file that is much too large to be sent in vain is answered at once.
+fn announce(server: &Server, path: &str, mode: PutMode) -> Reply {
+    Peer::login(server.address, "ann").ask(&named_put(path, 40 << 20, mode, 77, true))
+}
+
+#[test]
+fn what_the_server_may_not_write_is_refused_before_a_byte_is_taken() {
+    if !has_root("files of others") {
+        return;
+    }
+    let place = Place::new();
+    place.add("ann", &[]);
+    let mut command = place.berthd(&["serve"]);
+    without_rights(&mut command, &place.path(""));
+    let user = fs::metadata(place.home("ann", "")).expect("there").uid();
+    let server = place.serve_as(command);
+    let make = |path: &str, owner: u32, mode: u32| {
+        let path = place.home("ann", path);
+        fs::write(&path, "old").expect("root may");
+        chown(&path, Some(owner), Some(owner)).expect("root may");
+        set_mode(&path, mode);
+    };
+    let folder = |path: &str, owner: u32, mode: u32| {
+        fs::create_dir(place.home("ann", path)).expect("root may");
+        chown(place.home("ann", path), Some(owner), Some(owner)).expect("root may");
+        set_mode(&place.home("ann", path), mode);
+    };
+    make("readonly", user, 0o444);
+    make("foreign", 0, 0o644);
+    folder("closed", 0, 0o755);
+    make("closed/open", user, 0o666);
+    folder("sticky", 0, 0o1777);
+    make("sticky/foreign", STRANGER, 0o666);
+    make("sticky/own", user, 0o644);
+    for path in ["/readonly", "/foreign", "/closed/open", "/closed/new", "/sticky/foreign"] {
+        expect_refused(&announce(&server, path, PutMode::Replace), ErrorCode::Denied);
+    }
+    for path in ["/sticky/own", "/sticky/new", "/new"] {
+        assert!(matches!(announce(&server, path, PutMode::Replace), Reply::Ready { .. }), "{path}");
+    }
+    let mut peer = Peer::login(server.address, "ann");
+    expect_refused(&peer.ask(&Request::Mkdir { path: "/closed/d".into(), parents: false }), ErrorCode::Denied);
+    expect_refused(&peer.ask(&Request::Rm { path: "/closed/open".into() }), ErrorCode::Denied);
+    expect_refused(&peer.ask(&Request::Rm { path: "/sticky/foreign".into() }), ErrorCode::Denied);
+    for path in ["readonly", "foreign", "closed/open", "sticky/foreign"] {
+        assert_eq!(fs::read(place.home("ann", path)).expect("there"), b"old", "{path}");
+    }
+    check_quota(&place, &server);
+}
+
+// ---- Other file systems -------------------------------------------------------------------
+
+/// A file system of its own inside a home, until this is dropped.
+struct Mounted<'a>(&'a Path);
+
+impl<'a> Mounted<'a> {
+    fn new(at: &'a Path, options: &str) -> io::Result<Self> {
+        fs::create_dir_all(at)?;
+        let output = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).output()?;
+        let error = || io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned());
+        if output.status.success() { Ok(Self(at)) } else { Err(error()) }
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+/// Mounts, or says why not.
+fn mounted<'a>(at: &'a Path, options: &str) -> Option<Mounted<'a>> {
+    Mounted::new(at, options).map_err(|error| eprintln!("SKIPPED, because nothing can be mounted: {error}")).ok()
+}
+
+#[test]
+fn uploads_to_a_file_system_mounted_in_a_home_work_and_leave_nothing_when_they_are_cut() {
+    if !has_root("mounts") {
+        return;
+    }
+    let place = Place::new();
+    place.add("ann", &[]);
+    let at = place.home("ann", "mnt");
+    let Some(_mounted) = mounted(&at, "size=32m,mode=755") else { return };
+    let server = place.serve();
+    let mut peer = Peer::login(server.address, "ann");
+    expect_stored(&peer.put("/mnt/file", b"content", PutMode::Create));
+    set_mode(&at.join("file"), 0o600);
+    expect_stored(&peer.put("/mnt/file", &pattern(1, LARGE), PutMode::Replace));
+    assert_eq!(fs::read(at.join("file")).expect("there"), pattern(1, LARGE));
+    assert_eq!(fs::metadata(at.join("file")).expect("there").mode() & 0o7777, 0o600);
+    let large = pattern(2, LARGE);
+    let id = peer.request(&named_put("/mnt/cut", 8 << 20, PutMode::Create, 9, false));
+    let mut bytes = Vec::new();
+    large.chunks(256 * 1024).for_each(|piece| frame::put_bytes(&mut bytes, FrameType::Data, id, piece));
+    peer.send(&bytes);
+    let used = || {
+        let report = Peer::login(server.address, "ann").ask(&Request::Quota {});
+        if let Reply::Quota(report) = report { report.used_bytes } else { panic!("a report, not {report:?}") }
+    };
+    wait_until("all has come", || used() == 2 * LARGE as u64);
+    drop(peer);
+    wait_until("the session has ended", || used() == LARGE as u64);
+    let names = fs::read_dir(&at).expect("there").map(|entry| entry.expect("readable").file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["file"]);
+    let mut peer = Peer::login(server.address, "ann");
+    assert!(matches!(peer.ask(&Request::Partials {}), Reply::Partials { ref partials, .. } if partials.is_empty()));
+    let across = Request::Mv { from: "/mnt/file".into(), to: "/file".into(), replace: false };
+    let Reply::Error(error) = peer.ask(&across) else { panic!("it cannot be renamed") };
+    assert!(error.message.contains("file systems"), "{error:?}");
+    check_quota(&place, &server);
+}
+
+#[test]
+fn a_read_only_file_system_in_a_home_refuses_at_once() {
+    if !has_root("mounts") {
+        return;
+    }
+    let place = Place::new();
+    place.add("ann", &[]);
+    let at = place.home("ann", "mnt");
+    let Some(_mounted) = mounted(&at, "size=1m,mode=777") else { return };
+    fs::write(at.join("file"), "old").expect("writable");
+    assert!(Command::new("mount").args(["-o", "remount,ro"]).arg(&at).status().expect("mount").success());
+    let server = place.serve();
+    for path in ["/mnt/file", "/mnt/new"] {
+        expect_refused(&announce(&server, path, PutMode::Replace), ErrorCode::Denied);
+    }
+}
