@@ -153,7 +153,7 @@ pub(super) fn staging_record(input: &[u8]) {
                 staged.cut().expect("what is missing was promised");
                 assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
             }
-            assert_eq!(staged.file().metadata().expect("open").len(), staged.length());
+            assert_eq!(staged.file().expect("ours").metadata().expect("open").len(), staged.length());
             // The quota holds whatever size the record announces.
             let _ = staged.write(&[1; 1000]);
         }

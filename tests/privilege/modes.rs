@@ -51,7 +51,8 @@ fn a_hostile_umask_changes_no_mode() {
         begin_upload(&mut peer);
         let staging = place.path("homes/team/ann/.berth");
         let ends_with = |suffix: &str| {
-            let names = fs::read_dir(&staging).expect("made").map(|entry| entry.expect("readable").file_name());
+            let entries = fs::read_dir(&staging).into_iter().flatten();
+            let names = entries.map(|entry| entry.expect("readable").file_name());
             let mut names = names.filter_map(|name| name.into_string().ok());
             names.find(|name| name.ends_with(suffix)).map(|name| format!("homes/team/ann/.berth/{name}"))
         };
