@@ -16,13 +16,12 @@ use crate::lane::{Budget, Incoming};
 use crate::limits::{PIECE_BYTES, RESUME_BYTES_MIN, SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX};
 use crate::store::home::Home;
 use crate::store::staging::Staged;
-use crate::store::syncer::{Flush, Synced, Ticket, Unsynced};
+use crate::store::syncer::{Synced, Ticket, Unsynced};
 use crate::store::{Store, StoreError};
 use base::Base;
 use commit::CommitStep;
 use sha2::{Digest as _, Sha256};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// An upload whose bytes are coming.
@@ -197,7 +196,7 @@ impl Upload {
 
     fn request_sync(&mut self, store: &mut Store, owner: u64) {
         if let Some(RunningSync { unsynced, job: job @ None }) = &mut self.sync {
-            let ticket = store.syncer.sync(owner, Arc::clone(self.staged.file()), Flush::Data);
+            let ticket = self.staged.sync(&mut store.syncer, owner);
             *job = Some((ticket, unsynced.own(), self.staged.length()));
         }
     }
@@ -209,7 +208,7 @@ impl Upload {
             && ticket == synced.ticket
         {
             *job = None;
-            synced.result.map_err(StoreError::from)?;
+            synced.result.map_err(commit::unwritten)?;
             unsynced.subtract(bytes);
             self.staged.note_synced(length)?;
         }

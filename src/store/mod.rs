@@ -78,6 +78,9 @@ pub enum StoreError {
     /// A newer claim on the same upload.
     #[error("taken over by another session")]
     Superseded,
+    /// The disk did not take what was written of an upload.
+    #[error("the disk lost what was written")]
+    Unwritten,
     /// Anything else the system says.
     #[error("{0}")]
     Io(io::Error),

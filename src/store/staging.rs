@@ -12,6 +12,7 @@ use super::home::{FILE_MODE, Home, STAGING, StagingFolder, folder_id, hold_large
 use super::meta::{Meta, meta_of, set_mtime};
 use super::pipe::Pipe;
 use super::quota::Reservation;
+use super::syncer::{Flush, Syncer, Ticket};
 use crate::lane::Incoming;
 use crate::limits::{PARTIALS_PER_HOME_MAX, SLOW_CLOSE_BYTES, SMALL_FILE_BYTES_MAX};
 use crate::upload_id::UploadId;
@@ -75,6 +76,8 @@ pub(super) struct Claims(RefCell<HashMap<UploadId, Weak<Claim>>>);
 struct Claim {
     reservation: Reservation,
     is_superseded: Cell<bool>,
+    /// The disk did not take what was written, by this upload or by an earlier try of it.
+    is_unwritten: Cell<bool>,
 }
 
 impl Claims {
@@ -92,6 +95,12 @@ impl Claims {
             claim.is_superseded.set(true);
             claim.reservation.release();
         }
+    }
+
+    /// The upload that is running can no longer be stored; whether there is one.
+    fn distrust(&self, id: &UploadId) -> bool {
+        let running = self.0.borrow().get(id).and_then(Weak::upgrade);
+        running.inspect(|claim| claim.is_unwritten.set(true)).is_some()
     }
 
     fn remove(&self, id: &UploadId) {
@@ -141,7 +150,7 @@ impl Staged {
         length: u64,
         kept: Option<KeptRecord>,
     ) -> Self {
-        let claim = Rc::new(Claim { reservation, is_superseded: Cell::new(false) });
+        let claim = Rc::new(Claim { reservation, is_superseded: Cell::new(false), is_unwritten: Cell::new(false) });
         home.claims.insert(id, &claim);
         let file = Some(Arc::new(file));
         Self { home, staging, id, claim, file, length, surplus: None, kept, is_committed: false }
@@ -156,7 +165,7 @@ impl Staged {
     /// The same of bytes in a socket; how many. Where it is none, they have to be read and written.
     pub fn write_from(&mut self, incoming: Incoming<'_>, pipe: &mut Pipe) -> Result<usize, StoreError> {
         self.promise_room(incoming.count as u64)?;
-        let taken = pipe.fill(incoming)?;
+        let taken = pipe.fill(incoming, self.file())?;
         self.append(taken, |file, offset, left| pipe.drain(file, offset, left))?;
         Ok(taken)
     }
@@ -190,7 +199,11 @@ impl Staged {
     }
 
     fn check_claim(&self) -> Result<(), StoreError> {
-        if self.claim.is_superseded.get() { Err(StoreError::Superseded) } else { Ok(()) }
+        match () {
+            () if self.claim.is_superseded.get() => Err(StoreError::Superseded),
+            () if self.claim.is_unwritten.get() => Err(StoreError::Unwritten),
+            () => Ok(()),
+        }
     }
 
     /// From now on the upload outlives its session and the server, and can be resumed.
@@ -206,7 +219,7 @@ impl Staged {
 
     /// Notes that the first `length` bytes are on disk.
     pub fn note_synced(&mut self, length: u64) -> Result<(), StoreError> {
-        if self.claim.is_superseded.get() {
+        if self.check_claim().is_err() {
             return Ok(());
         }
         if let Some(kept) = &mut self.kept {
@@ -214,6 +227,15 @@ impl Staged {
             write_record(&self.staging, &self.id, kept)?;
         }
         Ok(())
+    }
+
+    /// Asks for a flush. If it fails, nothing that was written so far is ever trusted again, whoever goes
+    /// on with it by then: the system does not write those bytes a second time, and the next flush
+    /// says nothing of them.
+    pub fn sync(&self, syncer: &mut Syncer, owner: u64) -> Ticket {
+        let (home, id, part) = (Rc::clone(&self.home), self.id, inode_of(self.file()));
+        let forget = Box::new(move || home.forget_unwritten(&id, part));
+        syncer.sync_or(owner, Arc::clone(self.file()), Flush::Data, forget)
     }
 
     /// Drops bytes and record when this is dropped, whatever was decided before.
@@ -291,7 +313,7 @@ impl Drop for Staged {
             if self.is_committed {
                 return;
             }
-            if self.kept.is_some() && self.is_as_written() {
+            if self.kept.is_some() && !self.claim.is_unwritten.get() && self.is_as_written() {
                 return self.leave();
             }
             if remove(&self.staging, &part_name(&self.id)) {
@@ -378,6 +400,21 @@ impl Home {
         Ok(true)
     }
 
+    /// Drops what is kept under `id`, if it is still that file: the disk did not take it. A session
+    /// that is writing it is refused with its next bytes.
+    fn forget_unwritten(&self, id: &UploadId, part: Option<(u64, u64)>) {
+        let Ok(Some(staging)) = self.staging(false) else { return };
+        let stat = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW);
+        if part.is_none() || stat.ok().map(|stat| inode(&Meta::from(stat))) != part {
+            return;
+        }
+        if self.claims.distrust(id) {
+            remove(&staging, &record_name(id));
+        } else if let Err(error) = self.drop_kept(id) {
+            log::error!("a partial upload that the disk did not take cannot be dropped: {error}");
+        }
+    }
+
     fn make_room_for_kept(&self) -> Result<(), StoreError> {
         let kept = self.kept_uploads()?;
         let surplus = (kept.len() + 1).saturating_sub(PARTIALS_PER_HOME_MAX);
@@ -401,6 +438,15 @@ fn create_part(home: &Home, id: &UploadId) -> Result<(Rc<OwnedFd>, File), StoreE
         }
     }
     Err(StoreError::NotFound)
+}
+
+fn inode_of(file: &File) -> Option<(u64, u64)> {
+    meta_of(file).ok().map(|meta| inode(&meta))
+}
+
+/// Tells a file from every other, whatever is in it.
+fn inode(meta: &Meta) -> (u64, u64) {
+    (meta.identity.dev, meta.identity.ino)
 }
 
 fn part_name(id: &UploadId) -> String {

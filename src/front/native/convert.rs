@@ -81,7 +81,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::Cancelled => (ErrorCode::Cancelled, false, false),
         Refusal::Superseded => (ErrorCode::Superseded, false, false),
         Refusal::TooLarge => (ErrorCode::TooLarge, false, false),
-        Refusal::Io => (ErrorCode::Io, true, false),
+        Refusal::Io | Refusal::Unwritten => (ErrorCode::Io, true, false),
         Refusal::Timeout => (ErrorCode::Timeout, true, true),
         Refusal::TlsRequired => (ErrorCode::TlsRequired, false, true),
         Refusal::Defect => (ErrorCode::Internal, false, true),
@@ -95,7 +95,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 34] = [
+    const REFUSALS: [Refusal; 35] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
@@ -127,6 +127,7 @@ mod tests {
         Refusal::Superseded,
         Refusal::TooLarge,
         Refusal::Io,
+        Refusal::Unwritten,
         Refusal::TlsRequired,
         Refusal::Defect,
         Refusal::ShuttingDown,
