@@ -1,6 +1,7 @@
 //! Configuration and account files: read within a bound, and replaced as a whole or not at all.
 //! Knows nothing of what stands in them.
 
+use crate::disk_sync::{self, Flush};
 use crate::limits::SMALL_FILE_BYTES_MAX;
 use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions};
@@ -60,7 +61,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 
 /// Makes what was renamed or removed in `folder` survive a power loss.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    disk_sync::flush(&File::open(folder)?, Flush::Folder)
 }
 
 /// Makes `path` and what is missing above it, with `mode`, to survive a power loss; a folder that
@@ -99,7 +100,12 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     give_to_owner_of_folder(path, &file)?;
     file.write_all(content)?;
-    file.sync_all()
+    sync_file(&file)
+}
+
+/// Makes a file that was written survive a power loss.
+pub fn sync_file(file: &File) -> io::Result<()> {
+    disk_sync::flush(file, Flush::File)
 }
 
 /// What root makes must be readable by the user the server runs as, who owns the folder.

@@ -7,6 +7,7 @@ mod certificate;
 mod identity;
 mod pinning;
 mod sealed;
+mod tickets;
 mod validity;
 
 pub use identity::Identity;
@@ -114,8 +115,8 @@ pub struct SessionConfig {
     /// Of connections on which the client reads. It gives tickets out, with which some clients
     /// begin one connection each.
     pub talk: Arc<ServerConfig>,
-    /// Of uploads. It takes tickets and gives none: a client that only sends would leave them
-    /// unread, and closing with unread bytes resets the connection.
+    /// Of uploads. Its tickets are for the client's next ones; [`Sealed::server_of_upload`] says when
+    /// they are sent.
     pub upload: Arc<ServerConfig>,
 }
 
@@ -124,11 +125,11 @@ impl SessionConfig {
     pub fn new(shared: &ServerConfig) -> Result<Self, rustls::Error> {
         let mut talk = shared.clone();
         talk.send_tls13_tickets = TICKETS;
-        talk.ticketer = rustls::crypto::ring::Ticketer::new()?;
+        talk.ticketer = Arc::new(tickets::Tickets::new()?);
         // For clients that know sessions of TLS 1.2 but not their tickets.
         talk.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_STORED);
         let mut upload = talk.clone();
-        upload.send_tls13_tickets = 0;
+        upload.send_tls13_tickets = UPLOAD_TICKETS;
         Ok(Self { talk: Arc::new(talk), upload: Arc::new(upload) })
     }
 }
@@ -160,9 +161,12 @@ fn ftp_provider() -> CryptoProvider {
     provider
 }
 
-/// Given out at a time. A client that uses each only once can so upload a few files between two
-/// connections on which it reads, and a session begins with few bytes more.
+/// Given out at a time. A client that uses each only once has so a few left when a transfer fails
+/// before it gives new ones, and a session begins with few bytes more.
 const TICKETS: usize = 4;
+/// Given out at the end of an upload: one for the ticket that it used, and one for an upload before
+/// it that was cut.
+const UPLOAD_TICKETS: usize = 2;
 /// One session has a control connection, and data connections one after the other.
 const SESSIONS_STORED: usize = 4;
 const PREFIX: &str = "SHA256:";

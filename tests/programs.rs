@@ -5,17 +5,16 @@
 
 mod common;
 
-use common::process::{Program, without_rights};
+use common::process::{Ended, Program, without_rights};
 use common::proxy::Proxy;
 use common::{PASSWORD, Place, Server, listening, pattern, sha256, target, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -683,20 +682,53 @@ fn messages_for_people_stay_off_stdout_and_quiet_means_quiet() {
     assert_eq!((&ended.stdout[..], &ended.stderr[..]), ("/\n", ""));
 }
 
-#[test]
-fn a_file_that_changes_while_it_is_sent_is_not_stored() {
-    let visit = Visit::new();
-    let path = visit.place.here("growing");
+/// Puts a file that is changed when some of it was sent.
+fn put_amid_change(visit: &Visit, change: impl Fn(&File)) -> Ended {
+    let path = visit.place.here("changing");
     File::create(&path).and_then(|file| file.set_len(OVER_SOCKETS)).expect("a sparse file");
     let proxy = Proxy::to(visit.server.address);
     proxy.up.hold_after(1 << 20);
-    let mut client = visit.place.start(visit.place.berth(&[&target("ann", proxy.address), "put", "growing"]));
+    let mut client = visit.place.start(visit.place.berth(&[&target("ann", proxy.address), "put", "-f", "changing"]));
     proxy.up.wait_held();
-    let mut file = File::options().append(true).open(&path).expect("there");
-    file.write_all(b"more").expect("writable");
-    file.set_modified(SystemTime::now() + Duration::from_secs(10)).expect("ours");
+    change(&File::options().read(true).write(true).open(&path).expect("there"));
     proxy.up.open();
-    let ended = client.wait().expect_code(1);
-    assert!(ended.stderr.contains("changed while it was read"), "{ended:?}");
-    assert!(!visit.home("growing").exists());
+    client.wait()
+}
+
+#[test]
+fn a_file_that_is_written_anew_while_it_is_sent_is_not_stored() {
+    let visit = Visit::new();
+    let cut = |file: &File| file.set_len(1 << 20).expect("ours");
+    let rewrite = |file: &File| file.write_all_at(b"other", 10).expect("ours");
+    for change in [&cut as &dyn Fn(&File), &rewrite] {
+        let ended = put_amid_change(&visit, |file| {
+            change(file);
+            file.set_modified(SystemTime::now() + Duration::from_secs(10)).expect("ours");
+        });
+        assert!(ended.expect_code(1).stderr.contains("changed while it was read"));
+        assert!(!visit.home("changing").exists());
+    }
+    // What was not read yet when it was written is sent as it is now: that is one content.
+    put_amid_change(&visit, |file| file.write_all_at(b"other", OVER_SOCKETS - 10).expect("ours")).expect_code(0);
+    let [stored, here] =
+        [visit.home("changing"), visit.place.here("changing")].map(|path| fs::read(path).expect("there"));
+    assert!(stored == here);
+}
+
+#[test]
+fn a_file_that_is_touched_or_grows_while_it_is_sent_is_stored_as_it_was() {
+    let visit = Visit::new();
+    let before = SystemTime::now() - Duration::from_secs(1000);
+    let touch = |file: &File| file.set_modified(SystemTime::now() + Duration::from_nanos(1)).expect("ours");
+    let append = |file: &File| file.write_all_at(b"more", OVER_SOCKETS).expect("ours");
+    for (change, note) in [(&touch as &dyn Fn(&File), ""), (&append, "4 B were appended")] {
+        let ended = put_amid_change(&visit, change).expect_code(0);
+        assert!(ended.stderr.contains(note), "{ended:?}");
+        let stored = fs::metadata(visit.home("changing")).expect("stored");
+        assert_eq!(stored.len(), OVER_SOCKETS);
+        let here = fs::metadata(visit.place.here("changing")).expect("here");
+        // So that the next mirror sends it again.
+        assert!(stored.modified().expect("a time") < here.modified().expect("a time"));
+        assert!(stored.modified().expect("a time") > before);
+    }
 }

@@ -93,9 +93,22 @@ impl Source {
         &self.path
     }
 
-    /// Whether the file is still what it was when it was opened.
-    pub fn is_unchanged(&self) -> bool {
-        self.is_at_end() && self.file.metadata().is_ok_and(|metadata| mark_of(&metadata) == self.mark)
+    /// What became of the file while it was read. One whose time or size is another is read again, since
+    /// it may only have been touched, or appended to.
+    pub fn look_again(&mut self, is_stopped: Stopped) -> Result<Reading, Failure> {
+        let metadata = self.file.metadata().map_err(|error| Failure::local(&self.path, &error))?;
+        let now = mark_of(&metadata);
+        if !self.is_at_end() || now.size < self.mark.size {
+            return Ok(Reading::Torn);
+        }
+        if now == self.mark {
+            return Ok(Reading::Whole { appended: 0 });
+        }
+        io::Seek::rewind(&mut self.file).map_err(|error| Failure::local(&self.path, &error))?;
+        let (hash, bytes) =
+            hash_up_to(&mut self.file, self.mark.size, is_stopped).map_err(|error| self.failure(error))?;
+        let is_same = bytes == self.read_bytes && Digest::finish(hash) == Digest::finish(self.hash.clone());
+        Ok(if is_same { Reading::Whole { appended: now.size - self.mark.size } } else { Reading::Torn })
     }
 
     /// The digest of everything that was read.
@@ -106,6 +119,18 @@ impl Source {
     fn failure(&self, error: HashError) -> Failure {
         error.about(&self.path)
     }
+}
+
+/// What was read of a file that others may write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// All that was there when it was opened. So many bytes were appended since.
+    Whole {
+        /// Bytes that were not read.
+        appended: u64,
+    },
+    /// Perhaps some of one content and some of another.
+    Torn,
 }
 
 /// A file that arrives: hidden beside its destination, whole under its name or not at all.
@@ -453,9 +478,16 @@ mod tests {
         fs::write(&path, b"hello").expect("write");
         let mut source = Source::open(&path).expect("open");
         source.skip(5, &mut || false).expect("read");
-        assert!(source.is_unchanged());
+        let mut look_again = || source.look_again(&mut || false).expect("readable");
+        assert_eq!(look_again(), Reading::Whole { appended: 0 });
+        File::open(&path).and_then(|file| file.set_modified(UNIX_EPOCH)).expect("ours");
+        assert_eq!(look_again(), Reading::Whole { appended: 0 });
         fs::write(&path, b"hello, world").expect("write");
-        assert!(!source.is_unchanged());
+        assert_eq!(look_again(), Reading::Whole { appended: 7 });
+        for other in [&b"hullo, world"[..], b"hull0", b"hell"] {
+            fs::write(&path, other).expect("write");
+            assert_eq!(look_again(), Reading::Torn);
+        }
         assert!(Source::open(folder.path()).is_err());
     }
 }

@@ -22,12 +22,13 @@ use std::path::PathBuf;
 use crate::client::beside::{Jobs, Tell, move_all};
 use crate::client::incoming::{Event, Incoming};
 use crate::client::link::LinkError;
-use crate::client::local::{Source, shown};
+use crate::client::local::{Reading, Source, shown};
 use crate::client::outcome::Failure;
 use crate::client::progress::Progress;
 use crate::client::session::Session;
 use crate::digest::Digest;
 use crate::limits::{PIECE_BYTES, RECLAIMS_MAX};
+use crate::text::Size;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use crate::wire::message::{End, ErrorCode, ErrorReply, PutMode};
@@ -261,8 +262,21 @@ impl Uploader {
                 Err(error) => failure = Some(Failure::local(source.path(), &error)),
             }
         }
-        if failure.is_none() && !source.is_unchanged() {
-            failure = Some(changed(&source));
+        if failure.is_none() {
+            failure = match source.look_again(&mut || session.link.works_apart()) {
+                Ok(Reading::Whole { appended: 0 }) => None,
+                Ok(Reading::Whole { appended }) => {
+                    session.output.note(format_args!(
+                        "{}: {} were appended while it was sent and are left out; put it again to send them",
+                        shown(source.path()),
+                        Size(appended)
+                    ));
+                    None
+                }
+                Ok(Reading::Torn) => Some(changed(&source)),
+                Err(Failure::Interrupted) => return Err(LinkError::Interrupted),
+                Err(failure) => Some(failure),
+            };
         }
         self.end(session, id, source, failure);
         self.settle_while_sending(session, progress)

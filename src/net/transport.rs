@@ -5,16 +5,19 @@
 //! the socket: a TLS handshake begins with 0x16, a frame with the highest byte of its length,
 //! which is 0.
 
-use crate::lane::{Buffer, Outbox, Piece};
-use crate::limits::SEALED_FLUSH_BUDGET;
+use crate::lane::{Buffer, FileRange, Outbox, Piece};
+use crate::limits::{PIECE_BYTES, SEALED_FLUSH_BUDGET};
 use crate::scram::Binding;
 use crate::tls::{Received, Sealed, SessionConfig};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use rustls::ServerConfig;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 /// How bytes travel on a connection.
@@ -26,6 +29,23 @@ pub struct Transport {
     pads: bool,
     /// The socket was told that nothing more comes.
     is_shut: bool,
+    /// The last file that the kernel could not send by itself.
+    unsendable: Unsendable,
+}
+
+/// A file whose filesystem does not let the kernel send it, so that it is read and written instead.
+#[derive(Default)]
+struct Unsendable(Option<Weak<dyn AsFd>>);
+
+impl Unsendable {
+    fn is(&self, file: &Rc<dyn AsFd>) -> bool {
+        // While the memory is held no other file lies there.
+        self.0.as_ref().is_some_and(|known| std::ptr::addr_eq(known.as_ptr(), Rc::as_ptr(file)))
+    }
+
+    fn note(&mut self, file: &Rc<dyn AsFd>) {
+        self.0 = Some(Rc::downgrade(file));
+    }
 }
 
 enum Socket {
@@ -102,12 +122,24 @@ pub enum Moved {
 impl Transport {
     /// To a peer of the network, who has yet to choose.
     pub fn network(stream: TcpStream, entrance: Entrance) -> Self {
-        Self { socket: Socket::Network(stream), layer: Layer::Unknown(entrance), pads: true, is_shut: false }
+        Self {
+            socket: Socket::Network(stream),
+            layer: Layer::Unknown(entrance),
+            pads: true,
+            is_shut: false,
+            unsendable: Unsendable::default(),
+        }
     }
 
     /// To a peer that has chosen to be without TLS.
     pub fn plain(stream: TcpStream) -> Self {
-        Self { socket: Socket::Network(stream), layer: Layer::Plain, pads: true, is_shut: false }
+        Self {
+            socket: Socket::Network(stream),
+            layer: Layer::Plain,
+            pads: true,
+            is_shut: false,
+            unsendable: Unsendable::default(),
+        }
     }
 
     /// The control connection of a peer that begins with TLS at once.
@@ -132,13 +164,22 @@ impl Transport {
     /// A data connection with TLS; of an upload the peer reads nothing.
     pub fn sealed_data(stream: TcpStream, secrecy: &mut Secrecy, is_upload: bool) -> io::Result<Self> {
         let own = secrecy.own()?;
-        let sealed = Sealed::server(Arc::clone(if is_upload { &own.upload } else { &own.talk }))?;
+        let sealed = match is_upload {
+            true => Sealed::server_of_upload(Arc::clone(&own.upload))?,
+            false => Sealed::server(Arc::clone(&own.talk))?,
+        };
         Ok(Self { layer: Layer::Sealed(Box::new(sealed)), ..Self::plain_data(stream) })
     }
 
     /// To a program on this machine.
     pub fn local(stream: UnixStream) -> Self {
-        Self { socket: Socket::Local(stream), layer: Layer::Plain, pads: true, is_shut: false }
+        Self {
+            socket: Socket::Local(stream),
+            layer: Layer::Plain,
+            pads: true,
+            is_shut: false,
+            unsendable: Unsendable::default(),
+        }
     }
 
     /// The socket, for registration.
@@ -234,7 +275,7 @@ impl Transport {
     pub fn flush(&mut self, outbox: &mut Outbox, allowance: usize) -> io::Result<Moved> {
         match &mut self.layer {
             Layer::Sealed(sealed) => flush_sealed(sealed, &mut self.socket, outbox, allowance.min(SEALED_FLUSH_BUDGET)),
-            _ => flush_plain(&mut self.socket, outbox, allowance, self.pads),
+            _ => flush_plain(&mut self.socket, outbox, allowance, self.pads, &mut self.unsendable),
         }
     }
 
@@ -302,7 +343,13 @@ fn flush_sealed(sealed: &mut Sealed, socket: &mut Socket, outbox: &mut Outbox, a
     Ok(if sent == 0 { Moved::Blocked } else { Moved::Bytes(sent) })
 }
 
-fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, allowance: usize, pads: bool) -> io::Result<Moved> {
+fn flush_plain(
+    socket: &mut Socket,
+    outbox: &mut Outbox,
+    allowance: usize,
+    pads: bool,
+    unsendable: &mut Unsendable,
+) -> io::Result<Moved> {
     let mut sent = 0;
     while sent < allowance {
         let moved = match outbox.front() {
@@ -310,8 +357,7 @@ fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, allowance: usize, pads:
             Some(Piece::Bytes(bytes)) => moved(socket.write(&bytes[..bytes.len().min(allowance - sent)])),
             Some(Piece::Range(range)) => {
                 let count = usize::try_from(range.length).unwrap_or(usize::MAX).min(allowance - sent);
-                let mut offset = range.offset;
-                moved(rustix::fs::sendfile(socket.as_fd(), &*range.file, Some(&mut offset), count).map_err(Into::into))
+                moved(send_range(socket, range, count, unsendable))
             }
         };
         match moved? {
@@ -327,6 +373,25 @@ fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, allowance: usize, pads:
         }
     }
     Ok(Moved::Bytes(sent))
+}
+
+/// Sends the first `count` bytes of a range, or fewer; 0 where the file has become shorter.
+fn send_range(socket: &mut Socket, range: &FileRange, count: usize, unsendable: &mut Unsendable) -> io::Result<usize> {
+    if !unsendable.is(&range.file) {
+        let mut offset = range.offset;
+        match rustix::fs::sendfile(socket.as_fd(), &*range.file, Some(&mut offset), count) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::SPIPE | Errno::PERM | Errno::OVERFLOW) => {
+                unsendable.note(&range.file);
+            }
+            sent => return Ok(sent?),
+        }
+    }
+    let mut bytes = Vec::with_capacity(count.min(PIECE_BYTES));
+    if rustix::io::pread(&*range.file, spare_capacity(&mut bytes), range.offset)? == 0 {
+        return Ok(0);
+    }
+    // There may be more memory than was asked for.
+    socket.write(&bytes[..bytes.len().min(count)])
 }
 
 impl Read for Socket {

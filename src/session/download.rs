@@ -2,16 +2,19 @@
 
 use super::read_ahead::ReadAhead;
 use super::refusal::Refusal;
-use super::task::hash_range;
+use super::task::{SecondReading, hash_range};
 use crate::digest::Digest;
 use crate::lane::{Budget, FileRange};
 use crate::limits::PIECE_BYTES;
 use crate::store::home::Home;
 use crate::store::meta::{Meta, meta_of};
+use crate::store::watch::Watch;
 use crate::store::{OpenFile, Store, StoreError};
 use crate::vpath::VPath;
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -61,6 +64,8 @@ pub enum Fetched {
     Bytes(usize),
     /// This stretch of the file is to be sent.
     Range(FileRange),
+    /// There is nothing to be sent, and more to be done.
+    Later,
     /// All was fetched; the whole file's size, and its digest if it was wanted or is known.
     End(u64, Option<Digest>),
 }
@@ -81,7 +86,46 @@ pub struct Download {
     /// Otherwise everything before `next` is in here, if the digest is wanted.
     hash: Option<Sha256>,
     ahead: ReadAhead,
+    second: SecondReading,
+    /// Of a file that no digest tells of.
+    steadiness: Steadiness,
 }
+
+/// What tells whether a file that nobody hashes was written to while it was sent.
+enum Steadiness {
+    /// Nothing of it was fetched yet.
+    Unknown,
+    /// All that is sent of it was read at once.
+    ReadAtOnce,
+    /// The kernel tells, if it can; and some of the bytes that were sent.
+    Watched(Option<Watch>, Vec<Sample>),
+}
+
+/// Bytes that were sent, and where they are in the file.
+struct Sample {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Sample {
+    /// The last bytes before `end`.
+    fn before(file: &File, end: u64) -> Option<Self> {
+        let offset = end.saturating_sub(SAMPLE_BYTES);
+        let mut bytes = vec![0; usize::try_from(end - offset).ok()?];
+        file.read_exact_at(&mut bytes, offset).ok()?;
+        Some(Self { offset, bytes })
+    }
+
+    fn is_in(&self, file: &File) -> bool {
+        let mut bytes = vec![0; self.bytes.len()];
+        file.read_exact_at(&mut bytes, self.offset).is_ok() && bytes == self.bytes
+    }
+}
+
+/// More tell no more of a file that was written anew.
+const SAMPLE_BYTES: u64 = 256;
+/// A file of so many bytes is read at once rather than watched.
+const READ_AT_ONCE_BYTES: u64 = 16 * 1024;
 
 impl Download {
     /// Opens the file. Nothing is read yet.
@@ -99,6 +143,8 @@ impl Download {
             known,
             hash,
             ahead: ReadAhead::default(),
+            second: SecondReading::default(),
+            steadiness: Steadiness::Unknown,
         })
     }
 
@@ -154,8 +200,12 @@ impl Download {
     ) -> Result<Fetched, Refusal> {
         let left = self.meta.size - self.next;
         if left == 0 {
-            return self.end(store);
+            return self.end(store, budget);
         }
+        if !self.plan.hash && self.known.is_none() {
+            self.keep_watch(store, left);
+        }
+        let ranges = ranges && !matches!(self.steadiness, Steadiness::ReadAtOnce);
         self.ahead.advise(&self.file, self.next, self.meta.size);
         if ranges && !self.hashes() {
             let length = left.min(max as u64);
@@ -172,6 +222,9 @@ impl Download {
         if count == 0 {
             return Err(Refusal::Changed);
         }
+        if count < want && matches!(self.steadiness, Steadiness::ReadAtOnce) {
+            self.steadiness = Steadiness::Watched(None, Vec::new());
+        }
         if self.hashes()
             && let Some(hash) = &mut self.hash
         {
@@ -182,22 +235,64 @@ impl Download {
         Ok(Fetched::Bytes(count))
     }
 
-    /// The digest, if what was sent is still the file. Its change time may differ: a file that
-    /// was replaced or renamed meanwhile is whole all the same.
-    fn end(&mut self, store: &mut Store) -> Result<Fetched, Refusal> {
-        let now = meta_of(&*self.file)?.identity;
-        let then = self.meta.identity;
-        if (now.size, now.mtime_ns) != (then.size, then.mtime_ns) {
+    /// Before the next piece: sees to it that a write to the file will be noticed.
+    fn keep_watch(&mut self, store: &Store, left: u64) {
+        match &mut self.steadiness {
+            Steadiness::Unknown if left <= READ_AT_ONCE_BYTES => self.steadiness = Steadiness::ReadAtOnce,
+            Steadiness::Unknown => {
+                let watch = store.watcher.watch(&self.file).filter(|_| {
+                    // What was written between opening and now nobody tells of.
+                    meta_of(&*self.file).is_ok_and(|meta| meta.identity.has_content_of(&self.meta.identity))
+                });
+                self.steadiness = Steadiness::Watched(watch, Vec::new());
+            }
+            // Ever farther apart, so that there are few of the largest file.
+            Steadiness::Watched(_, samples)
+                if samples.last().is_none_or(|last| self.next - self.offset >= 2 * (last.offset - self.offset)) =>
+            {
+                samples.extend(Sample::before(&self.file, self.next).filter(|sample| sample.offset >= self.offset));
+            }
+            _ => {}
+        }
+    }
+
+    /// The digest, if the bytes that were sent are those of the file as it was. It may have been replaced
+    /// or renamed meanwhile, touched or appended to.
+    fn end(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Fetched, Refusal> {
+        let (now, then) = (meta_of(&*self.file)?.identity, self.meta.identity);
+        let digest = match (self.known, &self.hash) {
+            (None, Some(hash)) if self.plan.hash => Some(Digest::finish(hash.clone())),
+            (known, _) => known,
+        };
+        if now.size < then.size {
             return Err(Refusal::Changed);
         }
-        let digest = match self.known {
-            None if self.plan.hash => self.hash.take().map(Digest::finish),
-            known => known,
-        };
+        if !now.has_content_of(&then) {
+            match digest {
+                Some(digest) if !self.second.finds(&self.file, then.size, digest, budget)? => {
+                    return Ok(Fetched::Later);
+                }
+                None if self.was_rewritten(now.size > then.size) => return Err(Refusal::Changed),
+                _ => {}
+            }
+        }
         if let Some(digest) = digest.filter(|_| now == then) {
             store.digests.insert(now, digest, store.clock.now_ns());
         }
         Ok(Fetched::End(self.meta.size, digest))
+    }
+
+    /// Whether another content may have been sent than was there at first. A file that grew was appended
+    /// to, unless it no longer has what was sent of it.
+    fn was_rewritten(&self, has_grown: bool) -> bool {
+        match &self.steadiness {
+            Steadiness::Unknown | Steadiness::ReadAtOnce => false,
+            Steadiness::Watched(watch, samples) => {
+                let is_as_sent = || samples.iter().all(|sample| sample.is_in(&self.file));
+                let was_written = || watch.as_ref().is_none_or(Watch::was_written);
+                !is_as_sent() || (!has_grown && was_written())
+            }
+        }
     }
 
     /// Whether the bytes sent must be hashed.

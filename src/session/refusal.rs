@@ -104,6 +104,12 @@ pub enum Refusal {
     /// The server's disk failed.
     #[error("the server could not do this because its disk or system failed; its log says more")]
     Io,
+    /// The disk failed amid an upload.
+    #[error(
+        "the server's disk failed while it stored this upload, of which nothing is kept; send it again from its \
+         beginning, and tell the administrator if that fails too"
+    )]
+    Unwritten,
     /// A deadline passed.
     #[error("nothing happened for too long")]
     Timeout,
@@ -137,6 +143,7 @@ impl From<&StoreError> for Refusal {
             StoreError::QuotaFiles => Self::QuotaFiles,
             StoreError::Changed => Self::Changed,
             StoreError::Superseded => Self::Superseded,
+            StoreError::Unwritten => Self::Unwritten,
             StoreError::Io(_) => Self::Io,
         }
     }

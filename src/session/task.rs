@@ -62,12 +62,13 @@ pub struct FileHash {
     meta: Meta,
     hash: Sha256,
     next: u64,
+    second: SecondReading,
 }
 
 impl FileHash {
     /// Begins to hash `file`.
     pub fn new(file: OpenFile, meta: Meta) -> Self {
-        Self { file, meta, hash: Sha256::new(), next: 0 }
+        Self { file, meta, hash: Sha256::new(), next: 0, second: SecondReading::default() }
     }
 
     /// Works on; the digest and size at the end.
@@ -78,12 +79,33 @@ impl FileHash {
         if !hash_range(&self.file, &mut self.hash, &mut self.next, self.meta.size, budget)? {
             return Ok(None);
         }
-        if meta_of(&self.file)?.identity != self.meta.identity {
-            return Err(StoreError::Changed);
+        let digest = Digest::finish(self.hash.clone());
+        let (now, then) = (meta_of(&self.file)?.identity, self.meta.identity);
+        if now == then {
+            store.digests.insert(then, digest, store.clock.now_ns());
+        } else if !now.has_content_of(&then) && !self.second.finds(&self.file, then.size, digest, budget)? {
+            return Ok(None);
         }
-        let digest = Digest::finish(std::mem::take(&mut self.hash));
-        store.digests.insert(self.meta.identity, digest, store.clock.now_ns());
-        Ok(Some((digest, self.meta.size)))
+        Ok(Some((digest, then.size)))
+    }
+}
+
+/// Reads a file once more whose times or size have changed while it was read: if it was only touched or
+/// appended to, the bytes that were there are there still.
+#[derive(Default)]
+pub struct SecondReading {
+    hash: Sha256,
+    next: u64,
+}
+
+impl SecondReading {
+    /// Works on; true once the first `size` bytes have proved to be those that were read. Others are an
+    /// error, `Changed`.
+    pub fn finds(&mut self, file: &File, size: u64, digest: Digest, budget: &mut Budget) -> Result<bool, StoreError> {
+        if !hash_range(file, &mut self.hash, &mut self.next, size, budget)? {
+            return Ok(false);
+        }
+        if Digest::finish(self.hash.clone()) == digest { Ok(true) } else { Err(StoreError::Changed) }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::lane::{Budget, Incoming};
 use crate::limits::{PIECE_BYTES, RESUME_BYTES_MIN, SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX};
 use crate::store::home::Home;
 use crate::store::staging::Staged;
-use crate::store::syncer::{Flush, Synced, Ticket, Unsynced};
+use crate::store::syncer::{Synced, Ticket, Unsynced};
 use crate::store::{Store, StoreError};
 use base::Base;
 use commit::CommitStep;
@@ -194,7 +194,7 @@ impl Upload {
 
     fn request_sync(&mut self, store: &mut Store, owner: u64) -> Result<(), StoreError> {
         if let Some(RunningSync { unsynced, job: job @ None }) = &mut self.sync {
-            let ticket = store.syncer.sync(owner, self.staged.file()?, Flush::Data);
+            let ticket = self.staged.sync(&mut store.syncer, owner)?;
             *job = Some((ticket, unsynced.own(), self.staged.length()));
         }
         Ok(())
@@ -207,7 +207,7 @@ impl Upload {
             && ticket == synced.ticket
         {
             *job = None;
-            synced.result.map_err(StoreError::from)?;
+            synced.result.map_err(commit::unwritten)?;
             unsynced.subtract(bytes);
             self.staged.note_synced(length)?;
         }

@@ -39,6 +39,12 @@ impl Identity {
         (self.dev, self.ino)
     }
 
+    /// Whether this is the content that `earlier` was, of the same file: its names and its mode may have
+    /// changed.
+    pub fn has_content_of(&self, earlier: &Self) -> bool {
+        (self.size, self.mtime_ns) == (earlier.size, earlier.mtime_ns)
+    }
+
     /// All of it as numbers, in a fixed order.
     pub fn parts(&self) -> [u64; 5] {
         [self.dev, self.ino, self.size, self.mtime_ns.cast_unsigned(), self.ctime_ns.cast_unsigned()]

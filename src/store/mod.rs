@@ -16,6 +16,7 @@ pub mod pipe;
 pub mod quota;
 pub mod staging;
 pub mod syncer;
+pub mod watch;
 
 use crate::limits::LEDGERS_REMEMBERED;
 use cache::DigestCache;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 use syncer::Syncer;
+use watch::Watcher;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +87,9 @@ pub enum StoreError {
     /// A newer claim on the same upload.
     #[error("taken over by another session")]
     Superseded,
+    /// The disk did not take what was written of an upload.
+    #[error("the disk lost what was written")]
+    Unwritten,
     /// Anything else the system says.
     #[error("{0}")]
     Io(io::Error),
@@ -130,6 +135,8 @@ pub struct Store {
     etag_key: [u8; 32],
     /// Digests of files that have not changed since.
     pub digests: DigestCache,
+    /// Tells of files that are written to while they are sent.
+    pub watcher: Watcher,
     /// For uploads that nothing is to be known of but their bytes.
     pub pipe: Pipe,
     /// Flushes files to disk beside the loop.
@@ -153,6 +160,7 @@ impl Store {
             boot: staging::boot_id().into(),
             etag_key,
             digests: DigestCache::default(),
+            watcher: Watcher::default(),
             pipe: Pipe::default(),
             syncer,
             clock: WallClock::default(),

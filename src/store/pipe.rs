@@ -2,6 +2,7 @@
 //! kernel, which copies them once instead of twice. One pipe serves all, since it is empty again
 //! before anybody else is served.
 
+use super::meta::meta_of;
 use crate::lane::Incoming;
 use crate::limits::{FLUSH_BUDGET, PIECE_BYTES};
 use rustix::buffer::spare_capacity;
@@ -17,15 +18,17 @@ use std::os::unix::fs::FileExt;
 pub struct Pipe {
     /// Where bytes go in and where they come out, once there were any.
     ends: Option<(OwnedFd, OwnedFd)>,
-    /// A filesystem takes nothing from a pipe.
+    /// Filesystems that take nothing from a pipe.
+    refusing: Vec<u64>,
+    /// No socket gives anything to a pipe.
     is_refused: bool,
 }
 
 impl Pipe {
-    /// Takes bytes out of a socket; how many. Where it is none they can still be read. An error is the
+    /// Takes bytes for `file` out of a socket; how many. Where it is none they can still be read. An error is the
     /// connection's own, and whoever read from it now would find an end instead.
-    pub(super) fn fill(&mut self, Incoming { socket, count }: Incoming<'_>) -> io::Result<usize> {
-        if self.is_refused {
+    pub(super) fn fill(&mut self, Incoming { socket, count }: Incoming<'_>, file: &File) -> io::Result<usize> {
+        if self.is_refused || self.is_refused_by(file) {
             return Ok(0);
         }
         if self.ends.is_none() {
@@ -33,7 +36,11 @@ impl Pipe {
         }
         let Some((entrance, _)) = &self.ends else { return Ok(0) };
         match splice(socket, None, entrance, None, count, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
-            Err(Errno::AGAIN | Errno::INTR | Errno::INVAL | Errno::NOMEM | Errno::NOSYS | Errno::PERM) => Ok(0),
+            Err(Errno::AGAIN | Errno::INTR | Errno::NOMEM) => Ok(0),
+            Err(errno) if is_refusal(errno) => {
+                self.is_refused = true;
+                Ok(0)
+            }
             taken => Ok(taken?),
         }
     }
@@ -43,8 +50,12 @@ impl Pipe {
     pub(super) fn drain(&mut self, file: &File, offset: u64, most: usize) -> io::Result<usize> {
         let Some((_, exit)) = &self.ends else { return Ok(0) };
         let written = match splice(exit, None, file, Some(&mut offset.clone()), most, SpliceFlags::MOVE) {
-            Err(Errno::INVAL) => {
-                self.is_refused = true;
+            Err(errno) if is_refusal(errno) => {
+                if let Ok(meta) = meta_of(file)
+                    && self.refusing.len() < REFUSING_MAX
+                {
+                    self.refusing.push(meta.identity.dev);
+                }
                 copy(exit, file, offset)
             }
             written => written.map_err(io::Error::from),
@@ -55,6 +66,20 @@ impl Pipe {
         written
     }
 }
+
+impl Pipe {
+    fn is_refused_by(&self, file: &File) -> bool {
+        !self.refusing.is_empty() && meta_of(file).is_ok_and(|meta| self.refusing.contains(&meta.identity.dev))
+    }
+}
+
+/// Whether the system or a filesystem does not know how to do this.
+fn is_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::SPIPE)
+}
+
+/// More filesystems are asked each time.
+const REFUSING_MAX: usize = 64;
 
 fn open() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     let (exit, entrance) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -102,10 +127,10 @@ mod tests {
             std::fs::write(&path, b"01234567").expect("written");
             let (_sender, receiver) = socket_with(b"abcdef");
             let (mut pipe, file) = (Pipe::default(), options.open(&path).expect("opened"));
-            assert_eq!(pipe.fill(four_of(&receiver)).expect("filled"), 4);
+            assert_eq!(pipe.fill(four_of(&receiver), &file).expect("filled"), 4);
             assert_eq!(pipe.drain(&file, 8, 4).expect("drained"), 4);
             assert_eq!(std::fs::read(&path).expect("read"), b"01234567abcd");
-            assert_eq!(pipe.fill(four_of(&receiver)).expect("filled"), if is_refused { 0 } else { 2 });
+            assert_eq!(pipe.fill(four_of(&receiver), &file).expect("filled"), if is_refused { 0 } else { 2 });
         }
     }
 
@@ -113,15 +138,15 @@ mod tests {
     fn what_could_not_be_written_is_not_written_to_the_next_file() {
         let (_sender, receiver) = socket_with(b"lost");
         let mut pipe = Pipe::default();
-        assert_eq!(pipe.fill(four_of(&receiver)).expect("filled"), 4);
+        let file = tempfile::tempfile().expect("file");
+        assert_eq!(pipe.fill(four_of(&receiver), &file).expect("filled"), 4);
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("file");
         std::fs::write(&path, b"old").expect("written");
         let unwritable = File::open(&path).expect("opened");
         assert!(pipe.drain(&unwritable, 0, 4).is_err());
         let (_sender, receiver) = socket_with(b"next");
-        let file = tempfile::tempfile().expect("file");
-        assert_eq!(pipe.fill(four_of(&receiver)).expect("filled"), 4);
+        assert_eq!(pipe.fill(four_of(&receiver), &file).expect("filled"), 4);
         assert_eq!(pipe.drain(&file, 0, 4).expect("drained"), 4);
         let mut bytes = [0; 4];
         file.read_exact_at(&mut bytes, 0).expect("read");

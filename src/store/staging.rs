@@ -23,7 +23,8 @@ use super::home::{Home, STAGING, StagingFolder, Target, folder_id, hold_large, r
 use super::meta::{Kind, Meta, meta_of, set_mtime};
 use super::open_file::OpenFile;
 use super::pipe::Pipe;
-use super::quota::Reservation;
+use super::quota::{InodeId, Reservation};
+use super::syncer::{Flush, Syncer, Ticket};
 use crate::lane::Incoming;
 use crate::limits::{PARTIALS_PER_HOME_MAX, SMALL_FILE_BYTES_MAX};
 use crate::upload_id::UploadId;
@@ -33,7 +34,7 @@ use resume::Surplus;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -91,6 +92,8 @@ struct Claim {
     reservation: Reservation,
     /// The bytes; gone once another session has the upload.
     file: RefCell<Option<Rc<OpenFile>>>,
+    /// The disk did not take what was written, by this upload or by an earlier try of it.
+    is_unwritten: Cell<bool>,
 }
 
 impl Claims {
@@ -108,6 +111,12 @@ impl Claims {
         let Some(claim) = self.0.borrow_mut().remove(id).and_then(|claim| claim.upgrade()) else { return false };
         claim.reservation.release();
         claim.file.take().is_some()
+    }
+
+    /// The upload that is running can no longer be stored; whether there is one.
+    fn distrust(&self, id: &UploadId) -> bool {
+        let running = self.0.borrow().get(id).and_then(Weak::upgrade);
+        running.inspect(|claim| claim.is_unwritten.set(true)).is_some()
     }
 
     fn remove(&self, id: &UploadId) {
@@ -157,7 +166,8 @@ impl Staged {
         length: u64,
         kept: Option<KeptRecord>,
     ) -> Self {
-        let claim = Rc::new(Claim { reservation, file: RefCell::new(Some(Rc::new(file))) });
+        let claim = Claim { reservation, file: RefCell::new(Some(Rc::new(file))), is_unwritten: Cell::new(false) };
+        let claim = Rc::new(claim);
         home.claims.insert(id, &claim);
         let (surplus, is_fleeting, is_committed) = (None, false, false);
         Self { home, place, id, claim, length, surplus, kept, is_fleeting, is_committed }
@@ -172,7 +182,7 @@ impl Staged {
     /// The same of bytes in a socket; how many. Where it is none, they have to be read and written.
     pub fn write_from(&mut self, incoming: Incoming<'_>, pipe: &mut Pipe) -> Result<usize, StoreError> {
         self.promise_room(incoming.count as u64)?;
-        let taken = pipe.fill(incoming)?;
+        let taken = pipe.fill(incoming, &*self.file()?)?;
         self.append(taken, |file, offset, left| pipe.drain(file, offset, left))?;
         Ok(taken)
     }
@@ -216,7 +226,8 @@ impl Staged {
     }
 
     fn check_claim(&self) -> Result<(), StoreError> {
-        self.open_file().map(drop)
+        self.open_file()?;
+        if self.claim.is_unwritten.get() { Err(StoreError::Unwritten) } else { Ok(()) }
     }
 
     fn is_superseded(&self) -> bool {
@@ -264,7 +275,7 @@ impl Staged {
 
     /// Notes that the first `length` bytes are on disk.
     pub fn note_synced(&mut self, length: u64) -> Result<(), StoreError> {
-        if self.is_superseded() {
+        if self.check_claim().is_err() {
             return Ok(());
         }
         if let Some(kept) = &mut self.kept {
@@ -285,6 +296,16 @@ impl Staged {
         if let Some(staging) = self.staging() {
             remove(staging, &record_name(&self.id));
         }
+    }
+
+    /// Asks for a flush. If it fails, nothing that was written so far is ever trusted again, whoever goes
+    /// on with it by then: the system does not write those bytes a second time, and the next flush
+    /// says nothing of them.
+    pub fn sync(&self, syncer: &mut Syncer, owner: u64) -> Result<Ticket, StoreError> {
+        let file = self.open_file()?;
+        let (home, id, part) = (Rc::clone(&self.home), self.id, file.id());
+        let forget = Box::new(move || home.forget_unwritten(&id, part));
+        Ok(syncer.sync_or(owner, Arc::clone(file.shared()), Flush::Data, forget))
     }
 
     /// Drops bytes and record when this is dropped, whatever was decided before.
@@ -400,6 +421,7 @@ impl Drop for Staged {
         }
         let meta = meta_of(&**file).ok();
         if self.kept.is_some()
+            && !self.claim.is_unwritten.get()
             && let Some(meta) = meta.filter(|meta| meta.size == self.bytes_on_disk())
         {
             // It is an interrupted upload from now on.
@@ -478,6 +500,21 @@ impl Home {
             self.credit(&meta, held);
         }
         Ok(true)
+    }
+
+    /// Drops what is kept under `id`, if it is still that file: the disk did not take it. A session
+    /// that is writing it is refused with its next bytes.
+    fn forget_unwritten(&self, id: &UploadId, part: InodeId) {
+        let Ok(Some(staging)) = self.staging(false) else { return };
+        let stat = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW);
+        if stat.ok().map(|stat| Meta::from(stat).identity.inode()) != Some(part) {
+            return;
+        }
+        if self.claims.distrust(id) {
+            remove(&staging, &record_name(id));
+        } else if let Err(error) = self.drop_kept(id) {
+            log::error!("a partial upload that the disk did not take cannot be dropped: {error}");
+        }
     }
 
     fn make_room_for_kept(&self) -> Result<(), StoreError> {

@@ -3,9 +3,11 @@
 //! which for the last descriptor of a removed file means freeing what may be gigabytes. A slow
 //! disk thereby holds up the uploads that need it and nobody else.
 
+pub use crate::disk_sync::Flush;
+use crate::disk_sync::flush;
 use crate::limits::{ERRANDS_MAX, UNSYNCED_BYTES_MAX_TOTAL};
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::rc::Rc;
@@ -13,17 +15,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
 
 /// Names one job, so that an answer to an upload that has ended is not taken for another's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket(u64);
-
-/// What is to be flushed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flush {
-    /// A file's content: fdatasync.
-    Data,
-    /// A folder's entries: fsync.
-    Folder,
-}
 
 struct Job {
     owner: u64,
@@ -53,6 +46,8 @@ pub struct Syncer {
     helper: Option<(SyncSender<Errand>, Receiver<Synced>)>,
     /// Jobs kept here: all of them without a helper, else those its queue had no room for.
     waiting: VecDeque<Job>,
+    /// What a failure means to others than those who asked, who may be gone when it is known.
+    on_failure: HashMap<Ticket, Box<dyn FnOnce()>>,
     next_ticket: u64,
     unsynced: Rc<Cell<u64>>,
 }
@@ -60,7 +55,13 @@ pub struct Syncer {
 impl Syncer {
     /// Without a helper: jobs are carried out by whoever calls [`Syncer::take_synced`].
     pub fn inline() -> Self {
-        Self { helper: None, waiting: VecDeque::new(), next_ticket: 0, unsynced: Rc::default() }
+        Self {
+            helper: None,
+            waiting: VecDeque::new(),
+            on_failure: HashMap::new(),
+            next_ticket: 0,
+            unsynced: Rc::default(),
+        }
     }
 
     /// With a helper thread that calls `wake` after each job.
@@ -90,6 +91,13 @@ impl Syncer {
         ticket
     }
 
+    /// The same, and if it fails `on_failure` is called before the answer is given.
+    pub fn sync_or(&mut self, owner: u64, file: Arc<File>, flush: Flush, on_failure: Box<dyn FnOnce()>) -> Ticket {
+        let ticket = self.sync(owner, file, flush);
+        self.on_failure.insert(ticket, on_failure);
+        ticket
+    }
+
     fn hand_over(&mut self) {
         let Some((errands, _)) = &self.helper else { return };
         while let Some(job) = self.waiting.pop_front() {
@@ -108,6 +116,16 @@ impl Syncer {
 
     /// The next answer, if there is one.
     pub fn take_synced(&mut self) -> Option<Synced> {
+        let synced = self.next_answer()?;
+        if let Some(on_failure) = self.on_failure.remove(&synced.ticket)
+            && synced.result.is_err()
+        {
+            on_failure();
+        }
+        Some(synced)
+    }
+
+    fn next_answer(&mut self) -> Option<Synced> {
         self.hand_over();
         match &self.helper {
             None => self.waiting.pop_front().map(Job::run),
@@ -141,11 +159,7 @@ impl Syncer {
 
 impl Job {
     fn run(self) -> Synced {
-        let result = match self.flush {
-            Flush::Data => rustix::fs::fdatasync(&*self.file),
-            Flush::Folder => rustix::fs::fsync(&*self.file),
-        };
-        Synced { owner: self.owner, ticket: self.ticket, result: result.map_err(Into::into) }
+        Synced { owner: self.owner, ticket: self.ticket, result: flush(&self.file, self.flush) }
     }
 }
 

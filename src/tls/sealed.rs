@@ -6,7 +6,9 @@ use crate::lane::Buffer;
 use crate::limits::{COPY_BYTES, SEALED_BYTES, SEALED_BYTES_FIRST, SEALED_OUT_BYTES};
 use crate::scram::Binding;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig, ServerConnection};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,
+};
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ pub struct Sealed {
     plaintext_bytes: usize,
     /// The peer has said that nothing more comes.
     has_ended: bool,
+    /// What TLS 1.3 itself has to say after the handshake waits until this end closes.
+    holds_tickets: bool,
 }
 
 /// What came of one attempt to receive.
@@ -38,6 +42,13 @@ impl Sealed {
         Ok(Self::new(ServerConnection::new(config).map_err(io::Error::other)?.into()))
     }
 
+    /// The server's end of an upload. Its tickets are sent only when it closes: a client that sends
+    /// a file and reads nothing back would leave them unread, and closing a socket with unread
+    /// bytes resets the connection, before the last bytes of the file have left.
+    pub fn server_of_upload(config: Arc<ServerConfig>) -> io::Result<Self> {
+        Ok(Self { holds_tickets: true, ..Self::server(config)? })
+    }
+
     /// The client's end.
     pub fn client(config: Arc<ClientConfig>) -> io::Result<Self> {
         // Not sent and not compared: what a server is called says nothing, its key does.
@@ -47,7 +58,7 @@ impl Sealed {
 
     fn new(mut connection: Connection) -> Self {
         connection.set_buffer_limit(Some(SEALED_OUT_BYTES));
-        Self { connection, ciphertext: Buffer::default(), plaintext_bytes: 0, has_ended: false }
+        Self { connection, ciphertext: Buffer::default(), plaintext_bytes: 0, has_ended: false, holds_tickets: false }
     }
 
     /// Receives once, into `room`, which is not empty. An end without the peer's word for it is
@@ -89,7 +100,7 @@ impl Sealed {
 
     /// Sends what is sealed; whether that was all.
     pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<bool> {
-        while self.connection.wants_write() {
+        while self.wants_flush() {
             match self.connection.write_tls(socket) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(_) => {}
@@ -103,13 +114,20 @@ impl Sealed {
 
     /// Tells the peer that nothing more comes, and flushes; whether it is on its way.
     pub fn close(&mut self, socket: &mut impl Write) -> io::Result<bool> {
+        self.holds_tickets = false;
         self.connection.send_close_notify();
         self.flush(socket)
     }
 
     /// Whether there is something to flush.
     pub fn wants_flush(&self) -> bool {
-        self.connection.wants_write()
+        self.connection.wants_write() && !self.is_holding()
+    }
+
+    /// Until TLS 1.3 is agreed on, all that waits is part of the handshake; in TLS 1.2 tickets are.
+    fn is_holding(&self) -> bool {
+        let is_tls13 = || self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        self.holds_tickets && !self.connection.is_handshaking() && is_tls13()
     }
 
     /// Whether [`Sealed::receive`] has something to give that no socket will announce.
@@ -163,6 +181,7 @@ impl Sealed {
         self.ciphertext.consume(taken);
         let state = self.connection.process_new_packets().map_err(|error| {
             // The peer learns why; if it cannot be told at once, it is not.
+            self.holds_tickets = false;
             let _ = self.flush(socket);
             io::Error::new(io::ErrorKind::InvalidData, error)
         })?;

@@ -4,9 +4,11 @@
 use crate::Scene;
 use crate::client::Client;
 use crate::common::{pattern, wait_until};
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::FileExt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// More than all the sockets on the way hold.
 const LARGE: usize = 48 << 20;
@@ -183,6 +185,67 @@ fn a_file_cut_while_it_is_sent_is_never_confirmed() {
     drop(data);
     client.reply().expect(&[426, 450, 451, 550, 551]);
     assert_eq!(client.get("RETR small"), b"0123456789");
+}
+
+/// More than one piece, and more than the sockets on the way hold.
+#[test]
+fn a_file_that_grows_or_is_touched_while_it_is_sent_arrives_as_it_was() {
+    use std::os::unix::fs::PermissionsExt;
+    type Change = fn(&std::path::Path);
+    let changes: [(&str, Change); 6] = [
+        ("touched", |path| File::open(path).and_then(|file| file.set_modified(UNIX_EPOCH)).expect("ours")),
+        ("touched now", |path| File::open(path).and_then(|file| file.set_modified(SystemTime::now())).expect("ours")),
+        ("appended to", |path| {
+            File::options().append(true).open(path).and_then(|mut file| file.write_all(b"more")).expect("ours");
+        }),
+        ("given another mode", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("ours")),
+        ("linked", |path| fs::hard_link(path, path.with_extension("link")).expect("ours")),
+        ("removed", |path| fs::remove_file(path).expect("ours")),
+    ];
+    for is_private in [false, true] {
+        let (scene, content) = with_large();
+        let mut client = match is_private {
+            true => Client::login_over_tls(scene.ftp, "ann", crate::tls::config(&[13], true)),
+            false => scene.login(),
+        };
+        for (what, change) in changes {
+            scene.write("large", &content);
+            client.ask("REST 1000").expect(&[350]);
+            let data = begin(&mut client);
+            change(&scene.home("large"));
+            assert!(data.read_all() == content[101_000..], "{what}");
+            client.reply().expect(&[226]);
+        }
+    }
+}
+
+#[test]
+fn a_file_written_anew_while_it_is_sent_is_never_confirmed() {
+    type Change = fn(&std::path::Path);
+    let changes: [(&str, Change); 3] = [
+        ("in the middle", |path| {
+            let file = File::options().write(true).open(path).expect("there");
+            file.write_all_at(b"other", LARGE as u64 / 2).expect("ours");
+        }),
+        ("as a whole", |path| fs::write(path, pattern(7, LARGE)).expect("ours")),
+        ("as a whole, and longer", |path| fs::write(path, pattern(7, LARGE + 10)).expect("ours")),
+    ];
+    for is_private in [false, true] {
+        let (scene, content) = with_large();
+        let mut client = match is_private {
+            true => Client::login_over_tls(scene.ftp, "ann", crate::tls::config(&[13], true)),
+            false => scene.login(),
+        };
+        for (what, change) in changes {
+            scene.write("large", &content);
+            let mut data = begin(&mut client);
+            change(&scene.home("large"));
+            let _ = data.wire.read_to_end(&mut Vec::new());
+            drop(data);
+            let reply = client.reply();
+            assert!([426, 450, 451].contains(&reply.code), "{what}: {reply:?}");
+        }
+    }
 }
 
 #[test]

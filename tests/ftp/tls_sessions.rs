@@ -102,6 +102,36 @@ fn data_connections_take_the_session_up_again_if_the_client_wants_to() {
     }
 }
 
+/// A client of TLS 1.3 forgets a ticket that it has used.
+#[test]
+fn a_session_may_upload_a_thousand_times_and_nothing_else() {
+    let scene = scene(json!({"session_reuse": "required"}));
+    for (version, uploads) in [(13, 1000), (12, 100)] {
+        let mut client = login(&scene, config(&[version], true));
+        for number in 0..uploads {
+            let mut data = client.open("STOR file");
+            assert!(data.wire.is_resumed(), "upload {number} over TLS 1.{}", version - 10);
+            data.write(format!("{number}").as_bytes());
+            data.finish();
+            client.reply().expect(&[226]);
+        }
+        scene.holds("file", format!("{}", uploads - 1).as_bytes());
+    }
+}
+
+#[test]
+fn uploads_that_are_cut_leave_tickets_for_the_next() {
+    let scene = scene(json!({"session_reuse": "required"}));
+    let mut client = login(&scene, config(&[13], true));
+    for number in 0..20 {
+        let mut data = client.open("STOR file");
+        data.write(b"cut");
+        data.cut();
+        client.reply().expect(&CUT);
+        client.stores("file", format!("{number}").as_bytes());
+    }
+}
+
 #[test]
 fn a_data_connection_without_the_session_is_refused_where_it_is_required() {
     let scene = scene(json!({"session_reuse": "required"}));

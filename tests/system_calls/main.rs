@@ -6,6 +6,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod failures;
 mod kills;
 mod refusals;
 mod syncs;

@@ -82,7 +82,8 @@ pub fn refusal(refusal: Refusal, path: Option<&VPath>) -> (u16, String) {
         Refusal::QuotaBytes | Refusal::QuotaFiles => 552,
         Refusal::DiskFull => 452,
         Refusal::Superseded => 450,
-        Refusal::Changed | Refusal::Mismatch | Refusal::SizeMismatch | Refusal::Io => 451,
+        Refusal::Changed | Refusal::Mismatch | Refusal::SizeMismatch => 451,
+        Refusal::Io | Refusal::Unwritten => 451,
         Refusal::Cancelled | Refusal::Cut => 426,
         Refusal::BadOffset => 554,
     };

@@ -354,7 +354,7 @@ impl Native {
             let length = match &fetched {
                 Ok(Fetched::Bytes(count)) => Some(*count),
                 Ok(Fetched::Range(range)) => Some(range.length as usize),
-                Ok(Fetched::End(..)) | Err(_) => None,
+                Ok(Fetched::Later | Fetched::End(..)) | Err(_) => None,
             };
             match length {
                 Some(length) => {
@@ -365,7 +365,7 @@ impl Native {
             fetched
         })?;
         match fetched {
-            Fetched::Bytes(_) => {}
+            Fetched::Bytes(_) | Fetched::Later => {}
             Fetched::Range(range) => turn.lane.outbox.push_range(range),
             Fetched::End(size, digest) => {
                 let sha256 = digest.ok_or(Refusal::Defect)?;

@@ -8,6 +8,7 @@ use crate::store::staging::Staged;
 use crate::store::syncer::{Flush, Synced, Ticket};
 use crate::store::{Store, StoreError};
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -59,7 +60,7 @@ impl Commit {
                     if sync == SyncPolicy::None {
                         CommitStep::Synced(staged)
                     } else {
-                        let ticket = store.syncer.sync(owner, staged.file()?, Flush::Data);
+                        let ticket = staged.sync(&mut store.syncer, owner)?;
                         CommitStep::SyncingData(staged, ticket)
                     }
                 }
@@ -98,7 +99,7 @@ impl Commit {
     pub fn synced(&mut self, synced: Synced) -> Result<(), Refusal> {
         self.step = match std::mem::replace(&mut self.step, CommitStep::Done) {
             CommitStep::SyncingData(staged, ticket) if ticket == synced.ticket => {
-                synced.result.map_err(StoreError::from)?;
+                synced.result.map_err(unwritten)?;
                 CommitStep::Synced(staged)
             }
             CommitStep::SyncingFolder(folder, ticket) if ticket == synced.ticket => {
@@ -108,5 +109,15 @@ impl Commit {
             other => other,
         };
         Ok(())
+    }
+}
+
+/// What a failed sync of an upload's bytes means. Those before it are in memory at best, from where
+/// the system writes them no more, so that another try could not be told from a good one.
+pub(super) fn unwritten(error: io::Error) -> StoreError {
+    log::error!("an upload could not be brought to disk and is dropped: {error}");
+    match StoreError::from(error) {
+        StoreError::DiskFull => StoreError::DiskFull,
+        _ => StoreError::Unwritten,
     }
 }

@@ -79,7 +79,7 @@ impl Ftp {
         let fetched = outbox
             .append(|out| self.session.fetch(turn.service, out, DATA_BYTES_MAX, ranges, turn.budget, turn.now))?;
         match fetched {
-            Fetched::Bytes(_) => {}
+            Fetched::Bytes(_) | Fetched::Later => {}
             Fetched::Range(range) => self.port.lane.outbox.push_range(range),
             Fetched::End(..) => self.finish(),
         }

@@ -1,0 +1,101 @@
+//! Brings what was written to disk, also on file systems that cannot do it in the usual way. A file
+//! system that refuses one kind of flush gets the next larger one; where it has none, the content
+//! is kept and one warning names the file system. What a disk says of an error stays an error.
+
+use rustix::fs::{fdatasync, fstat, fsync, syncfs};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+/// What is to be flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// A file's content: fdatasync.
+    Data,
+    /// A file with its metadata: fsync.
+    File,
+    /// A folder's entries: fsync.
+    Folder,
+}
+
+/// Flushes `file`. An error means that what was written since the last flush may be lost.
+pub fn flush(file: &File, flush: Flush) -> io::Result<()> {
+    let ways: &[fn(&File) -> Result<(), Errno>] = match flush {
+        Flush::Data => &[|file| fdatasync(file), |file| fsync(file), |file| syncfs(file)],
+        Flush::File | Flush::Folder => &[|file| fsync(file), |file| syncfs(file)],
+    };
+    match ways.iter().map(|way| retrying(|| way(file))).find(|result| !is_refused(*result, flush)) {
+        Some(result) => Ok(result?),
+        None => {
+            warn_once(file, flush);
+            Ok(())
+        }
+    }
+}
+
+fn retrying(way: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
+    loop {
+        match way() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Whether the file system does not know this kind of flush. Some take none of a folder, since it is
+/// open for reading only.
+fn is_refused(result: Result<(), Errno>, flush: Flush) -> bool {
+    match result {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOTTY) => true,
+        Err(Errno::BADF) => flush == Flush::Folder,
+        _ => false,
+    }
+}
+
+/// Once for each file system and kind.
+fn warn_once(file: &File, flush: Flush) {
+    static WARNED: Mutex<BTreeSet<(u64, bool)>> = Mutex::new(BTreeSet::new());
+    let Ok(stat) = fstat(file) else { return };
+    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+    if warned.len() < WARNED_MAX && warned.insert((stat.st_dev, flush == Flush::Folder)) {
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
+        let folder = if flush == Flush::Folder { path } else { path.parent().map(PathBuf::from).unwrap_or_default() };
+        let what = if flush == Flush::Folder { "folders" } else { "files" };
+        log::warn!(
+            "the file system of {} cannot sync {what}; what is stored there may be lost when the machine loses power",
+            folder.display()
+        );
+    }
+}
+
+/// More file systems are not told of.
+const WARNED_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_file_system_does_not_know_is_left_out() {
+        for errno in [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTTY] {
+            assert!(is_refused(Err(errno), Flush::Data) && is_refused(Err(errno), Flush::Folder), "{errno:?}");
+        }
+        assert!(is_refused(Err(Errno::BADF), Flush::Folder) && !is_refused(Err(Errno::BADF), Flush::Data));
+        for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::STALE, Errno::PERM] {
+            assert!(!is_refused(Err(errno), Flush::Data) && !is_refused(Err(errno), Flush::Folder), "{errno:?}");
+        }
+        assert!(!is_refused(Ok(()), Flush::Data));
+    }
+
+    #[test]
+    fn an_ordinary_file_and_folder_are_flushed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let file = File::create(folder.path().join("file")).expect("created");
+        assert!(flush(&file, Flush::Data).is_ok() && flush(&file, Flush::File).is_ok());
+        assert!(flush(&File::open(folder.path()).expect("opened"), Flush::Folder).is_ok());
+    }
+}

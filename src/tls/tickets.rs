@@ -1,0 +1,178 @@
+//! Tickets with which the data connections of one FTP session resume its control connection.
+
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use rustls::server::ProducesTickets;
+use zeroize::Zeroizing;
+
+/// Makes and opens the tickets of one session with a key of its own. The key never changes: it is
+/// gone with the control connection, and until then every ticket is good, however old it is.
+/// Rotating it by time would end the uploads of a session that is older than its tickets.
+pub(super) struct Tickets(LessSafeKey);
+
+impl Tickets {
+    pub(super) fn new() -> Result<Self, rustls::Error> {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *key).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
+        let key = UnboundKey::new(&AES_256_GCM, &*key).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
+        Ok(Self(LessSafeKey::new(key)))
+    }
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    /// Clients forget a ticket after this time, and get new ones with each connection.
+    fn lifetime(&self) -> u32 {
+        LIFETIME_SECONDS
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let mut nonce = [0; NONCE_LEN];
+        getrandom::fill(&mut nonce).ok()?;
+        let mut sealed = plain.to_vec();
+        let tag = self.0.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed);
+        Some([&nonce, &sealed[..], tag.ok()?.as_ref()].concat())
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = ticket.split_first_chunk::<NONCE_LEN>()?;
+        let mut sealed = sealed.to_vec();
+        let plain = self.0.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut sealed).ok()?;
+        Some(plain.to_vec())
+    }
+}
+
+impl std::fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tickets")
+    }
+}
+
+/// The most that TLS 1.3 allows (RFC 8446, section 4.6.1): 7 days.
+const LIFETIME_SECONDS: u32 = 7 * 24 * 60 * 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{Identity, Pinning, Received, Sealed, SessionConfig, ftp_server_config};
+    use rustls::client::{Resumption, Tls12Resumption};
+    use rustls::pki_types::UnixTime;
+    use rustls::time_provider::TimeProvider;
+    use rustls::version::{TLS12, TLS13};
+    use rustls::{ClientConfig, SupportedProtocolVersion};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    #[test]
+    fn a_ticket_is_opened_by_the_session_that_made_it_and_by_no_other() {
+        let (own, other) = (Tickets::new().expect("random"), Tickets::new().expect("random"));
+        let ticket = own.encrypt(b"session").expect("sealed");
+        assert_eq!(own.decrypt(&ticket).as_deref(), Some(&b"session"[..]));
+        assert_ne!(own.encrypt(b"session"), Some(ticket.clone()));
+        assert_eq!(other.decrypt(&ticket), None);
+        let mut damaged = ticket.clone();
+        damaged[NONCE_LEN] ^= 1;
+        for wrong in [&damaged[..], &ticket[..ticket.len() - 1], &ticket[..NONCE_LEN], &[]] {
+            assert_eq!(own.decrypt(wrong), None);
+        }
+    }
+
+    /// A clock of a test, in hours since some day.
+    #[derive(Debug, Default)]
+    struct Clock(AtomicU64);
+
+    impl TimeProvider for Clock {
+        fn current_time(&self) -> Option<UnixTime> {
+            let hours = self.0.load(Ordering::Relaxed);
+            Some(UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000 + hours * 3600)))
+        }
+    }
+
+    /// A connection over which the client sends, and reads to the end; whether it was resumed.
+    fn upload(server: Sealed, client: &Arc<ClientConfig>) -> bool {
+        let (mut here, mut there) = std::os::unix::net::UnixStream::pair().expect("sockets");
+        let (mut server, mut client) = (server, Sealed::client(Arc::clone(client)).expect("usable"));
+        for stream in [&here, &there] {
+            stream.set_nonblocking(true).expect("a socket");
+        }
+        let mut room = [0; 4096];
+        while client.is_handshaking() || server.is_handshaking() {
+            client.flush(&mut here).expect("sent");
+            let _ = server.receive(&mut there, &mut room);
+            server.flush(&mut there).expect("sent");
+            let _ = client.receive(&mut here, &mut room);
+        }
+        client.close(&mut here).expect("sent");
+        while !matches!(server.receive(&mut there, &mut room), Ok(Received::End)) {}
+        server.close(&mut there).expect("sent");
+        while !matches!(client.receive(&mut here, &mut room), Ok(Received::End)) {}
+        assert_eq!(client.is_resumed(), server.is_resumed());
+        server.is_resumed()
+    }
+
+    /// A client that may resume, with this clock.
+    fn client(version: &'static SupportedProtocolVersion, clock: &Arc<Clock>) -> Arc<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_details(provider, Arc::<Clock>::clone(clock));
+        let builder = builder.with_protocol_versions(&[version]).expect("usable").dangerous();
+        let mut config = builder.with_custom_certificate_verifier(Pinning::new(None)).with_no_client_auth();
+        let resumption = Resumption::in_memory_sessions(64);
+        config.resumption = resumption.tls12_resumption(Tls12Resumption::SessionIdOrTickets);
+        Arc::new(config)
+    }
+
+    fn session(clock: &Arc<Clock>) -> SessionConfig {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = crate::config::Config::default_for(&folder.path().join("berthd.json")).expect("valid");
+        let identity = Identity::establish(&config, 1_800_000_000).expect("made");
+        let mut shared = Arc::unwrap_or_clone(ftp_server_config(&identity).expect("usable"));
+        shared.time_provider = Arc::<Clock>::clone(clock);
+        SessionConfig::new(&shared).expect("usable")
+    }
+
+    #[test]
+    fn a_session_can_upload_as_long_as_it_lives_whatever_the_clocks_say() {
+        const HOURS: [u64; 8] = [0, 12, 13, 100, 260, 420, 580, 24 * 30];
+        // The client's clock may stand still: then only the server's decides.
+        for (version, moves) in [(&TLS13, true), (&TLS13, false), (&TLS12, true), (&TLS12, false)] {
+            let (here, there) = (Arc::<Clock>::default(), Arc::<Clock>::default());
+            let (session, client) = (session(&there), client(version, &here));
+            let control = Sealed::server(Arc::clone(&session.talk)).expect("usable");
+            assert!(!upload(control, &client));
+            let hours = if moves { &HOURS[..] } else { &[0, 12, 13, 24 * 30, 24 * 365] };
+            for hour in hours {
+                there.0.store(*hour, Ordering::Relaxed);
+                here.0.store(if moves { *hour } else { 0 }, Ordering::Relaxed);
+                for _ in 0..3 {
+                    let data = Sealed::server_of_upload(Arc::clone(&session.upload)).expect("usable");
+                    assert!(upload(data, &client), "hour {hour}, {version:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_tickets_of_an_upload_leave_at_its_end_and_not_before() {
+        let clock = Arc::<Clock>::default();
+        let (session, client) = (session(&clock), client(&TLS13, &clock));
+        let mut server = Sealed::server_of_upload(Arc::clone(&session.upload)).expect("usable");
+        let mut client = Sealed::client(client).expect("usable");
+        let (mut here, mut there) = std::os::unix::net::UnixStream::pair().expect("sockets");
+        here.set_nonblocking(true).and_then(|()| there.set_nonblocking(true)).expect("sockets");
+        let mut room = [0; 4096];
+        while client.is_handshaking() || server.is_handshaking() {
+            client.flush(&mut here).expect("sent");
+            let _ = server.receive(&mut there, &mut room);
+            server.flush(&mut there).expect("sent");
+            let _ = client.receive(&mut here, &mut room);
+        }
+        assert!(!server.wants_flush() && server.flush(&mut there).expect("nothing to send"));
+        let unread = |here: &mut std::os::unix::net::UnixStream| std::io::Read::read(here, &mut [0; 4096]);
+        assert!(unread(&mut here).is_err(), "the client has nothing to read");
+        assert!(server.close(&mut there).expect("sent"));
+        assert!(unread(&mut here).expect("tickets and the last word") > 300);
+    }
+}
