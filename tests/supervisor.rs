@@ -150,7 +150,8 @@ fn a_watchdog_hears_of_an_idle_server_again_and_again_until_its_end() {
     }
     let client = TcpStream::connect(server.address).expect("it listens");
     server.program.signal(Signal::TERM);
-    let told: Vec<_> = std::iter::repeat_with(|| listener.receive()).take_while(|told| told[0] == "WATCHDOG=1").collect();
+    let told: Vec<_> =
+        std::iter::repeat_with(|| listener.receive()).take_while(|told| told[0] == "WATCHDOG=1").collect();
     assert!(told.len() < 100, "it stops");
     drop(client);
 }

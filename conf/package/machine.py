@@ -26,15 +26,21 @@ class Impossible(Exception):
     """This machine cannot run another one, and why."""
 
 
-def run(script, files):
-    """Boots, runs a script with files beside it as root, and returns its exit code and what it printed."""
+def check():
+    """Whether what it takes is there."""
     if os.geteuid() != 0:
         raise Impossible("only root can")
-    for program, package in [("systemd-nspawn", "systemd-container"), ("python3", "python3")]:
-        if shutil.which(program) is None:
-            raise Impossible(f"{program} is missing; apt-get install {package}")
-    if not Path("/usr/lib/systemd/systemd").exists() and not Path("/lib/systemd/systemd").exists():
+    if not Path("/lib/systemd/systemd").exists():
         raise Impossible("systemd is missing; apt-get install systemd")
+    if shutil.which("systemd-nspawn") is None:
+        raise Impossible("systemd-nspawn is missing; apt-get install systemd-container")
+    for path in ["/etc/berth", "/usr/bin/berthd", "/var/log/berth"]:
+        if Path(path).exists():
+            raise Impossible(f"{path} is there already")
+
+
+def run(script, files):
+    """Boots, runs a script with files beside it as root, and returns its exit code and what it printed."""
     scratch = Path(tempfile.mkdtemp(prefix="berth-machine-"))
     try:
         mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", scratch)
@@ -68,6 +74,8 @@ def build(scratch, script, files):
     (root / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
     # Where containers are made, this keeps packages from starting anything.
     (root / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
+    # Minutes of work for pages that nobody reads there.
+    (root / "var/lib/man-db/auto-update").unlink(missing_ok=True)
     units = root / "etc/systemd/system"
     # It asks questions that nobody answers.
     (units / "systemd-firstboot.service").symlink_to("/dev/null")
@@ -80,7 +88,7 @@ def build(scratch, script, files):
 def boot(root, scratch):
     """Nothing but what every service needs, and the script."""
     command = ["systemd-nspawn", "--quiet", f"--directory={root}", "--private-network", "--register=no",
-               "--keep-unit", "--link-journal=no", f"--system-call-filter={LANDLOCK}", f"--machine={scratch.name}", "--boot", "--console=pipe",
+               "--keep-unit", "--link-journal=no", f"--system-call-filter={LANDLOCK}", f"--machine=berth-{uuid.uuid4().hex[:8]}", "--boot", "--console=pipe",
                "systemd.unit=berth-try.service"]
     out = root / "try/out"
     try:

@@ -72,7 +72,9 @@ impl Accounts {
     fn do_without(&self, error: &AccountError) -> Result<(), AccountError> {
         if !self.names()?.is_empty() {
             let remedy = self.config.folder_remedy();
-            log::warn!("names of accounts can be found out by comparing answers before and after a restart: {error}; {remedy}");
+            log::warn!(
+                "names of accounts can be found out by comparing answers before and after a restart: {error}; {remedy}"
+            );
         }
         Ok(())
     }
@@ -317,8 +319,12 @@ fn new_decoy() -> Verifier {
     let mut secret = [0; limits::SCRAM_RANDOM_BYTES + 64];
     fill_random(&mut secret);
     let (salt, keys) = secret.split_at(limits::SCRAM_RANDOM_BYTES);
-    let mut verifier =
-        Verifier { rounds: limits::SCRAM_ROUNDS_DEFAULT, salt: salt.to_vec(), stored_key: [0; 32], server_key: [0; 32] };
+    let mut verifier = Verifier {
+        rounds: limits::SCRAM_ROUNDS_DEFAULT,
+        salt: salt.to_vec(),
+        stored_key: [0; 32],
+        server_key: [0; 32],
+    };
     verifier.stored_key.copy_from_slice(&keys[..32]);
     verifier.server_key.copy_from_slice(&keys[32..]);
     verifier

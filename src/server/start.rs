@@ -139,7 +139,9 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
             log::warn!("homes cannot lie in {}: {error}; {remedy}, and restart", root.display());
         } else if rustix::fs::access(root, FileAccess::WRITE_OK) == Err(Errno::ROFS) {
             let root = root.display();
-            log::warn!("{root} is read-only for this server: allow it `ReadWritePaths={root}` by `systemctl edit`, or mount it to be written to");
+            log::warn!(
+                "{root} is read-only for this server: allow it `ReadWritePaths={root}` by `systemctl edit`, or mount it to be written to"
+            );
         }
     }
     match privilege::confine(&places(config)) {

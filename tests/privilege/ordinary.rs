@@ -102,7 +102,8 @@ fn folders_that_cannot_be_made_are_named_with_what_to_do() {
         let ended = place.run(command);
         fs::set_permissions(&above, fs::Permissions::from_mode(0o755)).expect("ours");
         assert_ne!(ended.code, Some(0), "{ended:?}");
-        let remedy = if missing == "logs" { "let the user the server runs as write there" } else { "make it, and give it to" };
+        let remedy =
+            if missing == "logs" { "let the user the server runs as write there" } else { "make it, and give it to" };
         assert!(ended.stderr.contains(missing) && ended.stderr.contains(remedy), "{}", ended.stderr);
     }
 }
