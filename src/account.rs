@@ -68,6 +68,19 @@ impl Record {
         }
     }
 
+    /// Shaped as an account, so that reading it takes as long.
+    fn of_decoy(verifier: Verifier) -> Self {
+        Self {
+            format: FORMAT,
+            verifier,
+            quota_bytes: None,
+            quota_files: None,
+            home: "homes/nobody".into(),
+            read_only: true,
+            locked: true,
+        }
+    }
+
     fn into_account(self, name: AccountName, root: &Path) -> Account {
         Account {
             name,

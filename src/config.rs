@@ -156,6 +156,14 @@ impl Config {
         self.file.parent().unwrap_or(Path::new("/"))
     }
 
+    /// What to do about a folder of the server's own that is missing or cannot be written to.
+    pub fn folder_remedy(&self) -> String {
+        match &self.user {
+            Some(user) => format!("run `berthd user list` as root, which makes what is missing for the user '{user}'"),
+            None => "make it, and give it to the user the server runs as".into(),
+        }
+    }
+
     /// `path` as an absolute one: relative paths start at [`Config::root`].
     pub fn resolve(&self, path: &Path) -> PathBuf {
         tidy(&self.root.join(path))

@@ -31,7 +31,10 @@ pub enum ServerError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A log file cannot be opened.
-    #[error("cannot open the log files: {source}; check `logs` in {}", file.display())]
+    #[error(
+        "cannot open the log files: {source}; let the user the server runs as write there, or change `logs` in {}",
+        file.display()
+    )]
     Logs {
         /// Which, and what the system says.
         source: io::Error,
@@ -88,7 +91,8 @@ fn serve(
     let mut events = EventLoop::events();
     let mut is_draining = false;
     while !(is_draining && event_loop.is_empty()) {
-        event_loop.wake_at(certificate.check_at());
+        let heard_at = supervisor.alive(Instant::now());
+        event_loop.wake_at(heard_at.map_or(certificate.check_at(), |at| at.min(certificate.check_at())));
         let round = event_loop.run_once(&mut events).map_err(system("wait for events"))?;
         if Instant::now() >= certificate.check_at() {
             reload_certificate(&config, &mut certificate, &mut event_loop);

@@ -1,6 +1,6 @@
 //! What whoever supervises this program wants to know of it: when it is ready, reads its
-//! configuration again, and ends. The protocol is that of sd_notify(3), which systemd and others
-//! speak; where nobody asked, nothing is said.
+//! configuration again, and ends, and, where a watchdog asks, that it is alive. The protocol is
+//! that of sd_notify(3), which systemd and others speak; where nobody asked, nothing is said.
 
 use crate::limits::SUPERVISOR_WAIT;
 use rustix::time::{ClockId, clock_gettime};
@@ -11,20 +11,32 @@ use std::net::SocketAddr;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Who started this program and listens to it, if anybody does.
 #[derive(Debug, Default)]
-pub struct Supervisor(Option<UnixDatagram>);
+pub struct Supervisor {
+    socket: Option<UnixDatagram>,
+    watchdog: Option<Watchdog>,
+    is_stopping: bool,
+}
+
+/// A supervisor that ends a program it does not hear from.
+#[derive(Debug, Clone, Copy)]
+struct Watchdog {
+    interval: Duration,
+    next_at: Instant,
+}
 
 impl Supervisor {
     /// The one whose address is in `$NOTIFY_SOCKET`. The socket is connected now, because a
     /// confined process can no longer reach an abstract one.
     pub fn of_environment() -> io::Result<Self> {
-        match env::var_os("NOTIFY_SOCKET") {
-            Some(address) => Self::at(&address).map(|socket| Self(Some(socket))),
-            None => Ok(Self::default()),
-        }
+        let Some(address) = env::var_os("NOTIFY_SOCKET") else { return Ok(Self::default()) };
+        let value = |name| env::var(name).ok();
+        let interval = watchdog_interval(value("WATCHDOG_USEC"), value("WATCHDOG_PID"));
+        let watchdog = interval.map(|interval| Watchdog { interval, next_at: Instant::now() });
+        Ok(Self { socket: Some(Self::at(&address)?), watchdog, is_stopping: false })
     }
 
     fn at(address: &OsStr) -> io::Result<UnixDatagram> {
@@ -45,31 +57,57 @@ impl Supervisor {
         self.tell(&format!("READY=1\nSTATUS=listening on {}", addresses.join(", ")));
     }
 
+    /// Tells a watchdog that the program is alive if it is time to, and returns when the next time
+    /// is; to be called at least then.
+    pub fn alive(&mut self, now: Instant) -> Option<Instant> {
+        let watchdog = self.watchdog.as_mut()?;
+        if now >= watchdog.next_at {
+            watchdog.next_at = now + watchdog.interval;
+            self.tell("WATCHDOG=1");
+        }
+        self.watchdog.map(|watchdog| watchdog.next_at)
+    }
+
     /// The configuration is being read again; [`Supervisor::reloaded`] is to follow.
     pub fn reloading(&self) {
+        if self.is_stopping {
+            return;
+        }
         let now = clock_gettime(ClockId::Monotonic);
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}{:06}", now.tv_sec, now.tv_nsec / 1000));
     }
 
     /// The configuration has been read again, or stays as it was.
     pub fn reloaded(&self) {
-        self.tell("READY=1");
+        if !self.is_stopping {
+            self.tell("READY=1");
+        }
     }
 
-    /// The end is near, after `within` at the latest; it is the last that is said.
+    /// The end is near, after `within` at the latest; only a watchdog hears more.
     pub fn stopping(&mut self, within: Duration) {
         let patience = within.saturating_add(MARGIN).as_micros();
         self.tell(&format!("STOPPING=1\nSTATUS=waiting for running transfers\nEXTEND_TIMEOUT_USEC={patience}"));
-        self.0 = None;
+        self.is_stopping = true;
     }
 
     fn tell(&self, what: &str) {
-        let Some(socket) = &self.0 else { return };
+        let Some(socket) = &self.socket else { return };
         if let Err(error) = socket.send(what.as_bytes()) {
             let what = what.lines().next().unwrap_or_default();
             log::warn!("the supervisor at $NOTIFY_SOCKET could not be told {what}: {error}");
         }
     }
+}
+
+/// Half of what the watchdog waits, so that one delay does not end the program; `None` where it does
+/// not wait for this one.
+fn watchdog_interval(patience_us: Option<String>, process: Option<String>) -> Option<Duration> {
+    if process.is_some_and(|process| process.parse() != Ok(std::process::id())) {
+        return None;
+    }
+    let patience = Duration::from_micros(patience_us?.parse().ok()?);
+    Some(patience / 2).filter(|interval| !interval.is_zero())
 }
 
 /// What ending takes besides waiting for transfers.
@@ -92,5 +130,19 @@ mod tests {
         supervisor.ready(std::iter::empty());
         supervisor.stopping(Duration::MAX);
         supervisor.reloading();
+        assert_eq!(supervisor.alive(Instant::now()), None);
+    }
+
+    #[test]
+    fn a_watchdog_is_served_twice_as_often_as_it_wants_and_only_if_it_waits_for_this_program() {
+        let interval = |patience: &str, process: Option<String>| watchdog_interval(Some(patience.into()), process);
+        let own = std::process::id().to_string();
+        assert_eq!(interval("3000000", None), Some(Duration::from_millis(1500)));
+        assert_eq!(interval("3000000", Some(own)), Some(Duration::from_millis(1500)));
+        assert_eq!(interval("3000000", Some("1".into())), None);
+        for patience in ["", "0", "1x", "-1", "99999999999999999999999"] {
+            assert_eq!(interval(patience, None), None, "{patience}");
+        }
+        assert_eq!(watchdog_interval(None, None), None);
     }
 }

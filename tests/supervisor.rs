@@ -138,6 +138,25 @@ fn a_server_that_becomes_another_user_still_tells_its_supervisor() {
 }
 
 #[test]
+fn a_watchdog_hears_of_an_idle_server_again_and_again_until_its_end() {
+    let place = Place::new();
+    let listener = Listener::at_path(&place);
+    let mut command = place.berthd(&["serve"]);
+    command.env("NOTIFY_SOCKET", &listener.address).env("WATCHDOG_USEC", "200000");
+    let server = place.serve_as(command);
+    assert_eq!(listener.receive()[0], "READY=1");
+    for _ in 0..3 {
+        assert_eq!(listener.receive(), ["WATCHDOG=1"]);
+    }
+    let client = TcpStream::connect(server.address).expect("it listens");
+    server.program.signal(Signal::TERM);
+    let told: Vec<_> =
+        std::iter::repeat_with(|| listener.receive()).take_while(|told| told[0] == "WATCHDOG=1").collect();
+    assert!(told.len() < 100, "it stops");
+    drop(client);
+}
+
+#[test]
 fn a_supervisor_that_cannot_be_reached_is_named_in_the_log_and_no_obstacle() {
     let place = Place::new();
     for address in ["@berth-nobody-listens-here", "no address"] {

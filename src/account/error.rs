@@ -17,6 +17,16 @@ pub enum AccountError {
         /// Why.
         source: io::Error,
     },
+    /// The folder of the accounts is not there and cannot be made.
+    #[error("{} cannot be made: {source}; {remedy}", shown(path))]
+    NoFolder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+        /// What to do.
+        remedy: String,
+    },
     /// The file is there and is not an account. Whoever it belongs to is not let in.
     #[error(
         "{}: not a valid account file: {}; restore it, or remove the account and add it again",

@@ -19,9 +19,10 @@ use zeroize::Zeroizing;
 #[derive(Debug)]
 pub struct Accounts {
     folder: PathBuf,
-    config: Config,
+    pub(super) config: Config,
     decoy_path: PathBuf,
-    decoy_secret: Zeroizing<Vec<u8>>,
+    /// Stands in for the decoy on disk until there is one, and is the secret of names that exist.
+    standby: Verifier,
 }
 
 /// Who tries to log in, as far as the login exchange may know.
@@ -46,18 +47,36 @@ pub struct Stamp {
 }
 
 impl Accounts {
-    /// Opens the accounts of a configuration; makes their folder if need be.
+    /// Opens the accounts of a configuration. What is missing of their folder is made where that is
+    /// allowed; to read accounts, as a server does, no right to write there is needed.
     pub fn open(config: &Config) -> Result<Self, AccountError> {
         let folder = config.accounts_dir();
-        small_file::make_folder(&folder, small_file::SECRET_FOLDER).map_err(at(&folder))?;
+        small_file::make_folder(&folder, small_file::SECRET_FOLDER).map_err(|source| AccountError::NoFolder {
+            path: folder.clone(),
+            source,
+            remedy: config.folder_remedy(),
+        })?;
         let decoy_path = folder.join(".decoy");
-        let mut accounts = Self { folder, config: config.clone(), decoy_path, decoy_secret: Zeroizing::default() };
-        if !accounts.decoy_path.exists() {
-            let _changing = accounts.lock()?;
-            accounts.make_decoy()?;
-        }
-        accounts.decoy_secret = Zeroizing::new(accounts.read_record(&accounts.decoy_path)?.verifier.salt.clone());
+        let accounts = Self { folder, config: config.clone(), decoy_path, standby: new_decoy() };
+        match accounts.read_record(&accounts.decoy_path) {
+            Err(AccountError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                accounts.lock().and_then(|_changing| accounts.make_decoy()).or_else(|error| accounts.do_without(&error))
+            }
+            result => result.map(drop),
+        }?;
         Ok(accounts)
+    }
+
+    /// Without a decoy on disk names are answered with one in memory, until an administrator's
+    /// command makes one that lasts. Before there is an account, no name can be found out.
+    fn do_without(&self, error: &AccountError) -> Result<(), AccountError> {
+        if !self.names()?.is_empty() {
+            let remedy = self.config.folder_remedy();
+            log::warn!(
+                "names of accounts can be found out by comparing answers before and after a restart: {error}; {remedy}"
+            );
+        }
+        Ok(())
     }
 
     // ---- Reading --------------------------------------------------------------------------
@@ -101,9 +120,15 @@ impl Accounts {
         let exists = path.exists();
         // Whoever asks, one file that is there is looked up, and one that is not.
         let _ = if exists { &none } else { &self.decoy_path }.exists();
-        let record = self.read_record(if exists { &path } else { &self.decoy_path })?;
+        let record = match self.read_record(if exists { &path } else { &self.decoy_path }) {
+            Err(AccountError::Io { source, .. }) if !exists && source.kind() == io::ErrorKind::NotFound => {
+                Record::of_decoy(self.standby.clone())
+            }
+            result => result?,
+        };
         // Everything is made before anything is chosen.
-        let mut decoy = self.decoy(user);
+        let secret = if exists { &self.standby } else { &record.verifier };
+        let mut decoy = self.decoy(user, &secret.salt);
         let account = record.into_account(name.unwrap_or_else(AccountName::nobody), &self.config.root);
         let verifier = account.verifier.clone();
         if exists && !account.locked {
@@ -270,8 +295,8 @@ impl Accounts {
 
     /// A verifier for a name that has none: the salt a stranger sees is always the same for the
     /// same name, and the keys are such that nobody knows a password for them.
-    fn decoy(&self, user: &str) -> Verifier {
-        let derive = |purpose: &str| hmac_sha256(&self.decoy_secret, format!("{purpose}:{user}").as_bytes());
+    fn decoy(&self, user: &str, secret: &[u8]) -> Verifier {
+        let derive = |purpose: &str| hmac_sha256(secret, format!("{purpose}:{user}").as_bytes());
         Verifier {
             rounds: self.config.scram_rounds,
             salt: derive("salt")[..limits::SCRAM_RANDOM_BYTES].to_vec(),
@@ -280,34 +305,29 @@ impl Accounts {
         }
     }
 
-    /// Shaped as an account, so that reading it takes as long. Its salt is the secret.
     fn make_decoy(&self) -> Result<(), AccountError> {
         // Another process may have been first.
         if self.decoy_path.exists() {
             return Ok(());
         }
-        let mut secret = [0; limits::SCRAM_RANDOM_BYTES + 64];
-        fill_random(&mut secret);
-        let (salt, keys) = secret.split_at(limits::SCRAM_RANDOM_BYTES);
-        let mut verifier = Verifier {
-            rounds: limits::SCRAM_ROUNDS_DEFAULT,
-            salt: salt.to_vec(),
-            stored_key: [0; 32],
-            server_key: [0; 32],
-        };
-        verifier.stored_key.copy_from_slice(&keys[..32]);
-        verifier.server_key.copy_from_slice(&keys[32..]);
-        let record = Record {
-            format: super::FORMAT,
-            verifier,
-            quota_bytes: None,
-            quota_files: None,
-            home: "homes/nobody".into(),
-            read_only: true,
-            locked: true,
-        };
-        self.write_record(&self.decoy_path, &record)
+        self.write_record(&self.decoy_path, &Record::of_decoy(self.standby.clone()))
     }
+}
+
+/// Random all over; its salt is the secret that decoys come from.
+fn new_decoy() -> Verifier {
+    let mut secret = [0; limits::SCRAM_RANDOM_BYTES + 64];
+    fill_random(&mut secret);
+    let (salt, keys) = secret.split_at(limits::SCRAM_RANDOM_BYTES);
+    let mut verifier = Verifier {
+        rounds: limits::SCRAM_ROUNDS_DEFAULT,
+        salt: salt.to_vec(),
+        stored_key: [0; 32],
+        server_key: [0; 32],
+    };
+    verifier.stored_key.copy_from_slice(&keys[..32]);
+    verifier.server_key.copy_from_slice(&keys[32..]);
+    verifier
 }
 
 /// Longer than the clock that stamps files takes from one time to the next, with ample room.

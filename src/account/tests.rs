@@ -170,6 +170,23 @@ fn errors_show_what_stands_in_a_file_escaped() {
 }
 
 #[test]
+fn until_there_is_a_decoy_on_disk_one_in_memory_answers_and_then_that_on_disk_at_once() {
+    let place = place();
+    let decoy = place.folder.path().join("conf/users/.decoy");
+    let later = Accounts::open(&place.accounts.config).expect("readable");
+    let salt = |accounts: &Accounts| accounts.candidate("eve").expect("no error for strangers").verifier.salt.clone();
+    let on_disk = salt(&later);
+    assert_eq!(on_disk, salt(&place.accounts));
+    let aside = decoy.with_file_name(".aside");
+    fs::rename(&decoy, &aside).expect("writable");
+    let in_memory = salt(&later);
+    assert_eq!(in_memory, salt(&later), "the same each time");
+    assert_ne!(in_memory, on_disk);
+    fs::rename(&aside, &decoy).expect("writable");
+    assert_eq!(salt(&later), on_disk);
+}
+
+#[test]
 fn strangers_and_locked_accounts_get_a_decoy_that_looks_real() {
     let place = place();
     let bob = place.add("bob");

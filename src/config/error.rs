@@ -24,6 +24,11 @@ impl ConfigError {
 
     pub(super) fn unreadable(file: &Path, error: &io::Error) -> Self {
         let problem = match error.kind() {
+            io::ErrorKind::NotFound if cfg!(feature = "system") => {
+                "there is no such file; name another with --config, or install the package again with dpkg's option \
+                 --force-confmiss, which brings it back"
+                    .to_string()
+            }
             io::ErrorKind::NotFound => {
                 "there is no such file; name another with --config, or set up a new server with `berthd quickstart`"
                     .to_string()

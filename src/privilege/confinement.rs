@@ -113,9 +113,10 @@ impl fmt::Display for Confinement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{CWD, FileType, mknodat};
+    use rustix::fs::{AtFlags, CWD, FileType, OFlags, linkat, mknodat};
     use std::fs::{self, File, OpenOptions};
     use std::io::{self, Write};
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
@@ -185,6 +186,32 @@ mod tests {
     }
 
     #[test]
+    fn an_upload_may_begin_without_a_name_and_get_one_in_any_folder_of_its_root() {
+        let homes = folder();
+        let homes = homes.path();
+        for name in ["home", "home/.berth", "other"] {
+            fs::create_dir(homes.join(name)).expect("writable");
+        }
+        confined(&[(homes, Access::Own)], || {
+            let unnamed = |folder: &str| {
+                let flags = OFlags::TMPFILE | OFlags::RDWR;
+                let file = rustix::fs::open(homes.join(folder), flags, 0o640.into()).expect("allowed");
+                let mut file = File::from(file);
+                file.write_all(b"content").expect("allowed");
+                file
+            };
+            for (made_in, named) in [("home", "home/a"), ("home", "home/.berth/a"), ("home/.berth", "home/b")] {
+                let file = unnamed(made_in);
+                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                linkat(CWD, path, CWD, homes.join(named), AtFlags::SYMLINK_FOLLOW).expect(named);
+                assert_eq!(fs::read(homes.join(named)).expect("there"), b"content");
+            }
+            fs::rename(homes.join("home/.berth/a"), homes.join("home/a")).expect("in its place");
+            fs::hard_link(homes.join("home/a"), homes.join("other/a")).expect("as rename between folders");
+        });
+    }
+
+    #[test]
     fn each_place_allows_what_is_needed_there_and_no_more() {
         let (readable, logs, keys) = (folder(), folder(), folder());
         let (readable, logs, keys) = (readable.path(), logs.path(), keys.path());
@@ -197,6 +224,13 @@ mod tests {
 
             append(&logs.join("file")).expect("allowed");
             append(&logs.join("new")).expect("allowed");
+            for old in ["file", "new"] {
+                assert!(is_denied(File::create(logs.join(old))), "cut to nothing");
+                assert!(is_denied(fs::rename(logs.join(old), logs.join("moved"))), "moved");
+                assert!(is_denied(fs::rename(logs.join("new"), logs.join("file"))), "replaced");
+            }
+            let open = append(&logs.join("new")).expect("allowed");
+            assert!(is_denied(open.set_len(0)), "cut by who has it open");
             assert!(is_denied(fs::read(logs.join("file"))) && is_denied(fs::remove_file(logs.join("file"))));
 
             fs::read(keys.join("file")).expect("allowed");

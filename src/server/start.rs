@@ -19,6 +19,7 @@ use crate::{control_socket, logging};
 use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
 use rustix::fs::Access as FileAccess;
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -134,7 +135,13 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
     let mut service = Service::new(Accounts::open(config)?, store, Policy::from(config));
     for root in &config.home_roots {
         if let Err(error) = small_file::make_folder(root, GROUP_FOLDER) {
-            log::warn!("homes cannot lie in {}: {error}", root.display());
+            let remedy = config.folder_remedy();
+            log::warn!("homes cannot lie in {}: {error}; {remedy}, and restart", root.display());
+        } else if rustix::fs::access(root, FileAccess::WRITE_OK) == Err(Errno::ROFS) {
+            let root = root.display();
+            log::warn!(
+                "{root} is read-only for this server: allow it `ReadWritePaths={root}` by `systemctl edit`, or mount it to be written to"
+            );
         }
     }
     match privilege::confine(&places(config)) {

@@ -51,7 +51,8 @@ impl Identity {
     /// seconds since 1970, it is about to end.
     pub fn establish(config: &Config, now_s: i64) -> Result<Self, ConfigError> {
         let files = &config.tls;
-        let made = if files.is_own { make_or_renew(files, now_s) } else { Ok(()) };
+        let locked = if files.is_own { lock(files).map_err(|error| unusable(config, &error)) } else { Ok(None) };
+        let made = locked.and_then(|_lock| if files.is_own { make_or_renew(files, now_s) } else { Ok(()) });
         made.and_then(|()| Self::from_files(files)).map_err(|problem| blame(config, problem))
     }
 
@@ -78,7 +79,6 @@ impl Identity {
 }
 
 fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), Problem> {
-    let _lock = lock(files).map_err(|error| (Part::Key, format!("the folder cannot be used: {error}")))?;
     match (files.key.exists(), files.certificate.exists()) {
         (true, true) => {
             let is_ending = Identity::from_files(files)?.ends_s - now_s < CERTIFICATE_RENEW_S;
@@ -97,6 +97,10 @@ fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), Problem> {
             Err((Part::Key, problem.into()))
         }
     }
+}
+
+fn unusable(config: &Config, error: &io::Error) -> Problem {
+    (Part::Key, format!("the folder cannot be used: {error}; {}", config.folder_remedy()))
 }
 
 /// Two servers must not make two keys.

@@ -55,6 +55,60 @@ fn an_ordinary_user_serves_without_rights_and_reloads() {
 }
 
 #[test]
+fn a_server_that_may_not_write_among_the_accounts_serves_them_and_those_added_later() {
+    let place = Place::new();
+    let users = place.path("conf/users");
+    fs::create_dir(&users).expect("writable");
+    let allow = |mode| fs::set_permissions(&users, fs::Permissions::from_mode(mode)).expect("ours");
+    allow(0o500);
+    let server = serve(&place);
+    assert_eq!(fs::read_dir(&users).expect("readable").count(), 0);
+    assert_eq!(server.program.stderr().matches(" WARN ").count(), 0, "{}", server.program.stderr());
+    let mut stranger = Peer::connect(server.address);
+    stranger.greet();
+    assert!(matches!(stranger.prove("ann", "wrong"), Reply::Error(_)));
+    allow(0o700);
+    place.add("ann", &[]);
+    allow(0o500);
+    assert!(users.join(".decoy").exists(), "made by who may");
+    server.program.signal(Signal::HUP);
+    wait_until("it has read the configuration", || server.program.stderr().contains("configuration read again"));
+    let mut peer = Peer::login(server.address, "ann");
+    assert!(matches!(peer.put("/a", b"content", PutMode::Create), Reply::Stored { .. }));
+    drop(server);
+    drop(serve(&place));
+    allow(0o700);
+    fs::remove_file(users.join(".decoy")).expect("made");
+    allow(0o500);
+    let server = serve(&place);
+    let stderr = server.program.stderr();
+    for part in ["names of accounts can be found out", "conf/users", "give it to the user the server runs as"] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
+    Peer::login(server.address, "ann");
+}
+
+#[test]
+fn folders_that_cannot_be_made_are_named_with_what_to_do() {
+    for missing in ["conf/users", "conf/tls", "logs"] {
+        let place = Place::with(json!({"plaintext": false}));
+        for folder in ["conf/users", "conf/tls", "logs", "homes"].iter().filter(|folder| **folder != missing) {
+            fs::create_dir(place.path(folder)).expect("writable");
+        }
+        let above = place.path(missing).parent().expect("a folder").to_path_buf();
+        let mut command = place.berthd(&["serve"]);
+        without_rights(&mut command, &place.path(""));
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o555)).expect("ours");
+        let ended = place.run(command);
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o755)).expect("ours");
+        assert_ne!(ended.code, Some(0), "{ended:?}");
+        let remedy =
+            if missing == "logs" { "let the user the server runs as write there" } else { "make it, and give it to" };
+        assert!(ended.stderr.contains(missing) && ended.stderr.contains(remedy), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn homes_may_belong_to_whomever_as_long_as_they_can_be_used() {
     if !has_root("homes of another user") {
         return;

@@ -1,0 +1,91 @@
+"""Runs with the restrictions of the unit: tries what the server needs for users' files, and what nobody
+needs. Its folder belongs to its user and to a group of `SupplementaryGroups=`."""
+
+import ctypes, fcntl, os, socket, struct, sys
+from pathlib import Path
+
+FOLDER = "/srv/berth/probe"
+LIBC = ctypes.CDLL(None, use_errno=True)
+OPENAT2, RESOLVE_BENEATH, AT_FDCWD, RENAME_NOREPLACE = 437, 8, -100, 1
+NEWNS = 0x20000
+
+
+def call(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def openat2(folder):
+    how = struct.pack("QQQ", os.O_RDONLY, 0, RESOLVE_BENEATH)
+    return call(LIBC.syscall(OPENAT2, folder, b"named", how, len(how)))
+
+
+def group_acl(group):
+    entries = [(1, 7, 2**32 - 1), (4, 5, 2**32 - 1), (8, 7, group), (16, 7, 2**32 - 1), (32, 0, 2**32 - 1)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def allowed(team):
+    folder = os.open(FOLDER, os.O_RDONLY)
+    file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR, 0o644)
+    yield "a file without a name", lambda: os.write(file, b"content")
+    yield "of the group of its folder", lambda: check(os.fstat(file).st_gid == team)
+    yield "given a name", lambda: os.link(f"/proc/self/fd/{file}", "named", src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+    yield "openat2", lambda: openat2(folder)
+    yield "fchown to a group of its own", lambda: os.fchown(file, -1, os.getgid())
+    yield "fchown to another group", lambda: os.fchown(file, -1, team)
+    yield "chown by name", lambda: os.chown("named", -1, team, dir_fd=folder, follow_symlinks=False)
+    yield "fchmod", lambda: os.fchmod(file, 0o664)
+    yield "ACL", lambda: os.setxattr(file, "system.posix_acl_access", group_acl(team))
+    yield "ACL of a folder", lambda: os.setxattr(FOLDER, "system.posix_acl_default", group_acl(team))
+    yield "extended attribute", lambda: os.setxattr(file, "user.try", b"x")
+    yield "times", lambda: os.utime(file, (1, 1))
+    yield "fallocate", lambda: os.posix_fallocate(file, 0, 100_000)
+    yield "fdatasync", lambda: os.fdatasync(file)
+    yield "lock", lambda: fcntl.flock(file, fcntl.LOCK_EX)
+    yield "copy_file_range", lambda: os.copy_file_range(file, os.open(FOLDER, os.O_TMPFILE | os.O_RDWR), 7, 0, 0)
+    yield "rename without replacing", lambda: call(LIBC.renameat2(folder, b"named", folder, b"moved", RENAME_NOREPLACE))
+    yield "port below 1024", lambda: socket.create_server(("127.0.0.1", 990)).close()
+
+
+def check(holds):
+    if not holds:
+        raise OSError("it is not")
+
+
+def refused():
+    for path in ["/etc/berth/users/new", "/etc/berth/new", "/etc/new", "/usr/new", "/var/lib/new", "/home/new", "/root/new"]:
+        yield f"write {path}", lambda path=path: Path(path).write_text("")
+    yield "become another user", lambda: os.setuid(1)
+    yield "give a file away", lambda: os.chown(f"{FOLDER}/moved", 1, -1)
+    yield "see another's process", lambda: Path("/proc/1/status").read_text()
+    yield "change the kernel", lambda: Path("/proc/sys/kernel/hostname").write_text("x")
+    yield "mount", lambda: call(LIBC.mount(b"none", FOLDER.encode(), b"tmpfs", 0, None))
+    yield "a namespace of its own", lambda: call(LIBC.unshare(NEWNS))
+    yield "raw packets", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    yield "a device", lambda: os.mknod(f"{FOLDER}/device", 0o060600, os.makedev(8, 0))
+    yield "another program's memory", lambda: call(LIBC.ptrace(16, 1, None, None))
+
+
+def main():
+    wrong = 0
+    for what, act in allowed(os.stat(FOLDER).st_gid):
+        try:
+            act()
+            print(f"  allowed: {what}")
+        except OSError as error:
+            wrong += 1
+            print(f"  FAILED: {what}: {error}")
+    for what, act in refused():
+        try:
+            act()
+            wrong += 1
+            print(f"  FAILED: it may {what}")
+        except OSError as error:
+            print(f"  refused: {what}: {error.strerror}")
+    sys.exit(wrong != 0)
+
+
+if __name__ == "__main__":
+    main()
