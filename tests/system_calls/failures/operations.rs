@@ -4,7 +4,7 @@ use super::super::common::ftp::listening;
 use super::super::common::{Server, pattern};
 use super::ftp::{Ftp, Reply};
 use super::scene::{Outcome, Scene};
-use Run::{Berth, Session};
+use Run::{Berth, Question, Session};
 use std::fs;
 use std::io;
 
@@ -22,12 +22,18 @@ pub(super) struct Operation {
 pub(super) enum Run {
     /// By `berth` with these words.
     Berth(&'static [&'static str]),
+    /// The same, where what is printed is what was asked for.
+    Question(&'static [&'static str]),
     /// By FTP, after a login.
     Session(fn(&mut Ftp, &Scene) -> io::Result<Outcome>),
 }
 
 const fn berth(name: &'static str, words: &'static [&'static str]) -> Operation {
     Operation { name, prepare: |_, _| {}, run: Berth(words), is_login: false }
+}
+
+const fn question(name: &'static str, words: &'static [&'static str]) -> Operation {
+    Operation { name, prepare: |_, _| {}, run: Question(words), is_login: false }
 }
 
 const fn ftp(name: &'static str, run: fn(&mut Ftp, &Scene) -> io::Result<Outcome>) -> Operation {
@@ -40,7 +46,7 @@ impl Operation {
         self
     }
 
-    const fn as_login(mut self) -> Self {
+    const fn login(mut self) -> Self {
         self.is_login = true;
         self
     }
@@ -48,23 +54,21 @@ impl Operation {
 
 /// Those whose system calls at the server fail.
 pub(super) const AT_THE_SERVER: &[Operation] = &[
-    berth("login", &["pwd"]).as_login(),
+    question("login", &["pwd"]).login(),
     berth("put-new", &["put", "new", "fresh"]),
     berth("put-over", &["put", "-f", "new", "old"]),
     berth("put-resume", &["put", "new", "fresh"]).after(interrupt_put),
     berth("get-new", &["get", "old"]),
     berth("get-resume", &["get", "old"]).after(leave_half),
-    berth("mirror-up", &["mirror", "--delete", "tree", "folder"]),
-    berth("mirror-down", &["mirror", "--from", "--delete", "folder", "tree"]),
     berth("mv", &["mv", "old", "folder/moved"]),
     berth("mv-over", &["mv", "-f", "old", "folder/other"]),
     berth("rm", &["rm", "old"]),
     berth("rm-tree", &["rm", "-r", "folder"]),
     berth("mkdir", &["mkdir", "-p", "fresh/deep"]),
     berth("rmdir", &["rmdir", "empty"]),
-    berth("ls", &["ls", "-l", "folder"]),
-    berth("sha256", &["sha256", "old"]),
-    ftp("ftp-login", |_, _| Ok(Outcome { is_done: true, words: String::new(), output: String::new() })).as_login(),
+    question("ls", &["ls", "-l", "folder"]),
+    question("sha256", &["sha256", "old"]),
+    ftp("ftp-login", |_, _| Ok(Outcome { is_done: true, words: String::new(), output: String::new() })).login(),
     ftp("stor-new", |ftp, _| ftp.put("STOR fresh", &new()).map(told)),
     ftp("stor-over", |ftp, _| ftp.put("STOR old", &new()).map(told)),
     ftp("stor-resume", resume_stor).after(interrupt_stor),
@@ -95,6 +99,8 @@ pub(super) const AT_THE_SERVER: &[Operation] = &[
     ftp("site-chmod", |ftp, _| ftp.ask("SITE CHMOD 600 old").map(told)),
     ftp("site-utime", |ftp, _| ftp.ask("SITE UTIME 20200102030405 old").map(told)),
     ftp("mfmt", |ftp, _| ftp.ask("MFMT 20200102030405 old").map(told)),
+    berth("mirror-up", &["mirror", "--delete", "tree", "folder"]),
+    berth("mirror-down", &["mirror", "--from", "--delete", "folder", "tree"]),
 ];
 
 /// Those whose system calls at the client fail.

@@ -43,14 +43,18 @@ impl Stage<'_> {
             _ => None,
         };
         let (outcome, tracer) = match self.operation.run {
-            Run::Berth(words) => {
+            Run::Berth(words) | Run::Question(words) => {
                 let tracer = attach();
                 let target = server.target("ann");
                 let mut command = place.berth(&[&["--quiet", "--retries", "0", &target], words].concat());
                 if let Some(options) = options.filter(|_| self.is_at_client) {
                     command = watched(&command, &trace::file(place), "all", &[&["-s", "0"], options].concat());
                 }
-                (self.scene.berth(command), tracer)
+                let mut outcome = self.scene.berth(command);
+                if matches!(self.operation.run, Run::Berth(_)) {
+                    outcome.output.clear();
+                }
+                (outcome, tracer)
             }
             Run::Session(run) => {
                 let mut tracer = if self.operation.is_login { attach() } else { None };
