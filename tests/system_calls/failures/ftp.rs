@@ -119,7 +119,7 @@ impl Ftp {
                 let came = data.read_to_end(&mut content);
                 let reply = self.reply()?;
                 // What was cut off is no success, whatever the reply says.
-                came.map(|_| (reply, content))
+                if reply.is_success() { came.map(|_| (reply, content)) } else { Ok((reply, content)) }
             }
             Err(refusal) => Ok((refusal, content)),
         }

@@ -45,7 +45,9 @@ pub(super) fn problems(case: &Case, before: &Tree, right: &Found, found: &Found)
     // Nobody shall learn whose account file is damaged. That descriptors are short is no secret.
     let is_wrong_password = (case.error == "EMFILE").then_some("wrong user or password");
     let reasons = FALSE_REASONS.iter().copied().chain(is_disk_full).chain(is_wrong_password);
-    for reason in reasons.filter(|reason| words.contains(reason)) {
+    // What is said afterwards may be what follows from it.
+    let first = words.lines().next().unwrap_or_default();
+    for reason in reasons.filter(|reason| first.contains(reason)) {
         problems.push(format!("a false reason: {reason}"));
     }
     for path in found.tree.keys().chain(before.keys()) {
