@@ -4,7 +4,7 @@ use super::super::common::ftp::listening;
 use super::super::common::{Server, pattern};
 use super::ftp::{Ftp, Reply};
 use super::scene::{Outcome, Scene};
-use Run::{Berth, Question, Session};
+use Run::{Admin, Berth, Question, Session};
 use std::fs;
 use std::io;
 
@@ -24,6 +24,8 @@ pub(super) enum Run {
     Berth(&'static [&'static str]),
     /// The same, where what is printed is what was asked for.
     Question(&'static [&'static str]),
+    /// By `berthd` with these words, where an account file is what comes of it.
+    Admin(&'static [&'static str]),
     /// By FTP, after a login.
     Session(fn(&mut Ftp, &Scene) -> io::Result<Outcome>),
 }
@@ -34,6 +36,10 @@ const fn berth(name: &'static str, words: &'static [&'static str]) -> Operation 
 
 const fn question(name: &'static str, words: &'static [&'static str]) -> Operation {
     Operation { name, prepare: |_, _| {}, run: Question(words), is_login: false }
+}
+
+const fn admin(name: &'static str, words: &'static [&'static str]) -> Operation {
+    Operation { name, prepare: |_, _| {}, run: Admin(words), is_login: false }
 }
 
 const fn ftp(name: &'static str, run: fn(&mut Ftp, &Scene) -> io::Result<Outcome>) -> Operation {
@@ -103,7 +109,7 @@ pub(super) const AT_THE_SERVER: &[Operation] = &[
     berth("mirror-down", &["mirror", "--from", "--delete", "folder", "tree"]),
 ];
 
-/// Those whose system calls at the client fail.
+/// Those whose system calls at the client fail, or at the administrator's command.
 pub(super) const AT_THE_CLIENT: &[Operation] = &[
     berth("client-put-new", &["put", "new", "fresh"]),
     berth("client-put-over", &["put", "-f", "new", "old"]),
@@ -113,6 +119,7 @@ pub(super) const AT_THE_CLIENT: &[Operation] = &[
     berth("client-get-resume", &["get", "old"]).after(leave_half),
     berth("client-mirror-up", &["mirror", "--delete", "tree", "folder"]),
     berth("client-mirror-down", &["mirror", "--from", "--delete", "folder", "tree"]),
+    admin("user-set", &["user", "set", "ann", "--max-files", "500"]),
 ];
 
 fn new() -> Vec<u8> {
@@ -125,7 +132,7 @@ fn new() -> Vec<u8> {
 fn interrupt_put(scene: &Scene, server: &mut Server) {
     server.program.limit_files(Some(150_000));
     let words = ["--quiet", "--retries", "0", &server.target("ann"), "put", "new", "fresh"];
-    assert!(!scene.berth(scene.place.berth(&words)).is_done);
+    assert!(!scene.run(scene.place.berth(&words)).is_done);
     server.program.limit_files(None);
 }
 

@@ -24,6 +24,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const SETTLING: Duration = Duration::from_secs(3);
 /// How the words of an operation begin that nobody answered.
 pub(super) const NO_ANSWER: &str = "NO ANSWER:";
+/// The file of the account.
+pub(super) const ACCOUNT: &str = "conf/users/ann.json";
 const STAGING: &str = ".berth";
 
 /// Files by their paths with their content; folders have none.
@@ -32,6 +34,7 @@ pub(super) type Tree = BTreeMap<String, Option<Vec<u8>>>;
 /// See the module.
 pub(super) struct Scene {
     pub(super) place: Place,
+    account: Vec<u8>,
 }
 
 /// What an operation came to.
@@ -55,7 +58,8 @@ impl Scene {
         let configuration = ftp::configuration(json!({}), json!({"sync": "full"}));
         let place = Place::with(configuration);
         place.add("ann", &["--quota", "10M"]);
-        Self { place }
+        let account = fs::read(place.path(ACCOUNT)).expect("added");
+        Self { place, account }
     }
 
     /// Everything as it is before each case. All of it is old, so that no two runs differ in times.
@@ -77,6 +81,7 @@ impl Scene {
             self.write(path, &pattern(seed, size));
         }
         fs::create_dir(self.place.home("ann", "empty")).expect("writable");
+        fs::write(self.place.path(ACCOUNT), &self.account).expect("writable");
     }
 
     /// A file of an hour ago.
@@ -88,8 +93,8 @@ impl Scene {
         File::options().write(true).open(&path).and_then(|file| file.set_modified(time)).expect("ours");
     }
 
-    /// Runs `berth` with these arguments. One that hangs is ended, and has not done it.
-    pub(super) fn berth(&self, command: Command) -> Outcome {
+    /// Runs a program. One that hangs is ended, and has not done it.
+    pub(super) fn run(&self, command: Command) -> Outcome {
         let mut program = self.place.start(command);
         if !within(PATIENCE, || program.is_over()) {
             program.kill();

@@ -7,7 +7,9 @@ use super::cases::{Case, shape};
 use super::ftp::Ftp;
 use super::judgement::{difference, problems};
 use super::operations::{Operation, Run, told};
-use super::scene::{Outcome, Scene, Tracer, Tree, within};
+use super::scene::{ACCOUNT, Outcome, Scene, Tracer, Tree, within};
+use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 /// What was found after an operation.
@@ -43,14 +45,16 @@ impl Stage<'_> {
             _ => None,
         };
         let (outcome, tracer) = match self.operation.run {
+            Run::Admin(words) => {
+                let mut outcome = self.scene.run(self.watched(place.berthd(words), options));
+                outcome.output = fs::read_to_string(place.path(ACCOUNT)).unwrap_or_default();
+                (outcome, None)
+            }
             Run::Berth(words) | Run::Question(words) => {
                 let tracer = attach();
                 let target = server.target("ann");
-                let mut command = place.berth(&[&["--quiet", "--retries", "0", &target], words].concat());
-                if let Some(options) = options.filter(|_| self.is_at_client) {
-                    command = watched(&command, &trace::file(place), "all", &[&["-s", "0"], options].concat());
-                }
-                let mut outcome = self.scene.berth(command);
+                let command = place.berth(&[&["--quiet", "--retries", "0", &target], words].concat());
+                let mut outcome = self.scene.run(self.watched(command, options));
                 if matches!(self.operation.run, Run::Berth(_)) {
                     outcome.output.clear();
                 }
@@ -70,6 +74,16 @@ impl Stage<'_> {
             tracer.detach();
         }
         outcome
+    }
+
+    /// A command at whose system calls strace looks, if they are those that fail.
+    fn watched(&self, command: Command, options: Option<&[&str]>) -> Command {
+        match options {
+            Some(options) if self.is_at_client => {
+                watched(&command, &trace::file(&self.scene.place), "all", &[&["-s", "0"], options].concat())
+            }
+            _ => command,
+        }
     }
 
     /// Runs it, and looks at everything.
