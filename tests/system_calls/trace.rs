@@ -117,7 +117,8 @@ impl Call {
         self.descriptors().into_iter().next().unwrap_or_default()
     }
 
-    fn descriptors(&self) -> Vec<&str> {
+    /// The paths of all of them.
+    pub(crate) fn descriptors(&self) -> Vec<&str> {
         let outside: Vec<&str> = self.arguments.split('"').step_by(2).collect();
         let starts = outside.iter().flat_map(|part| part.split('<').skip(1));
         starts.filter_map(|part| Some(part.split_once('>')?.0)).collect()

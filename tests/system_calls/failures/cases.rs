@@ -21,7 +21,7 @@ pub(super) struct Case {
 pub(super) fn shape(place: &Place, call: &Call) -> Option<String> {
     let folder = format!("{}/", place.path("").display().to_string().trim_end_matches('/'));
     let mut paths = call.named();
-    paths.push(call.path().to_string());
+    paths.extend(call.descriptors().into_iter().map(str::to_string));
     let path = paths.iter().find_map(|path| path.strip_prefix(&folder)).filter(|path| !path.starts_with("io"))?;
     let words = path.trim_end_matches('/').split_inclusive(['/', '.']);
     let is_random = |word: &str| word.len() > 16 && word.trim_end_matches('.').bytes().all(|b| b.is_ascii_hexdigit());

@@ -51,6 +51,7 @@ const ROWS: &[Row] = &[
     (&["utimensat", "fchmod", "fchmodat", "fchown", "fsetxattr", "fgetxattr", "flistxattr", "flock"], &["EIO"], false, Honest),
     // Content.
     (&["sendfile", "splice", "copy_file_range", "tee"], &["EINVAL", "ENOSYS", "EOPNOTSUPP"], true, Kept),
+    (&["preadv2", "pwritev2"], &["EOPNOTSUPP", "ENOSYS"], true, Kept),
     (&["sendfile", "copy_file_range"], &["EIO"], false, Honest),
     (&["splice"], TROUBLE_OR_FULL, false, Honest),
     (&["fallocate"], &["EOPNOTSUPP", "ENOSYS"], true, Kept),

@@ -36,13 +36,15 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 impl Ftp {
     pub(super) fn connect(address: SocketAddr) -> io::Result<Self> {
-        let mut ftp = Self { address, control: connect(address)?, inbox: Vec::new() };
-        let greeting = ftp.reply()?;
-        if greeting.code == 220 { Ok(ftp) } else { Err(io::Error::other(greeting.text)) }
+        Ok(Self { address, control: connect(address)?, inbox: Vec::new() })
     }
 
-    /// Logs in and asks for bytes as they are. The last reply.
+    /// Takes the greeting, logs in and asks for bytes as they are. The last reply.
     pub(super) fn log_in(&mut self) -> io::Result<Reply> {
+        let greeting = self.reply()?;
+        if !greeting.is_success() {
+            return Ok(greeting);
+        }
         for command in ["USER ann", &format!("PASS {PASSWORD}")] {
             let reply = self.ask(command)?;
             if !reply.is_success() {
