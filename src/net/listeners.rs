@@ -6,8 +6,10 @@ use crate::front::{ftp, native};
 use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND};
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use std::io::{self, Write};
+use rustix::net::SendFlags;
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 /// One listening socket.
@@ -125,11 +127,11 @@ pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Says why before closing, without TLS whatever the peer expects; one that cannot take it at
 /// once is not waited for.
-pub(super) fn refuse_connection(mut stream: TcpStream, spoken: Spoken) {
+pub(super) fn refuse_connection(stream: impl AsFd, spoken: Spoken) {
     let words = match spoken {
         Spoken::Native => native::too_many_sessions(),
         Spoken::Ftp => ftp::too_many_sessions(),
         Spoken::ImplicitFtps => return,
     };
-    let _ = stream.write(&words);
+    let _ = rustix::net::send(stream, &words, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }

@@ -1,283 +1,141 @@
-//! System calls that fail: what a disk did not take is never trusted again, and what a file system
-//! does not know how to do costs that alone, not the content.
+//! Every system call about files fails once, or for good, in every operation: no content is lost,
+//! nothing is called done that is not, quota and disk agree, everybody else goes on, and what
+//! failed can be done again.
+//!
+//! An operation is first watched, to learn its calls; then it runs again for each of them and each
+//! error. One slice of all cases is tried by default, another one each day. All of them, those of
+//! a certain day since 1970, or those whose name begins so:
+//!
+//! ```text
+//! BERTH_INJECT=all cargo test --test system_calls failures
+//! BERTH_INJECT=20423 cargo test --test system_calls failures
+//! BERTH_INJECT=stor-new/fdatasync/1/EIO cargo test --test system_calls failures
+//! ```
 
-use super::common::ftp::{configuration, listening};
-use super::common::peer::{Peer, put};
-use super::common::process::Ended;
-use super::common::{PASSWORD, Place, Server, pattern, wait_until};
-use super::trace::{self, watched};
-use berth::digest::Digest;
-use berth::upload_id::UploadId;
-use berth::wire::frame::{self, FrameType};
-use berth::wire::message::{End, ErrorCode, PutMode};
-use berth::wire::{Reply, Request};
-use serde_json::json;
-use std::fs;
-use std::process::Command;
+mod cases;
+mod expectations;
+mod ftp;
+mod judgement;
+mod operations;
+mod scene;
+mod stage;
 
-const ID: UploadId = UploadId([7; 16]);
-/// More than is written between two syncs.
-const BYTES: usize = 20 << 20;
+use cases::{Case, cases};
+use operations::{AT_THE_CLIENT, AT_THE_SERVER, Operation};
+use scene::{Scene, why_not_traced};
+use stage::{Stage, Try, attempt, settled_descriptors};
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::thread;
+use std::time::SystemTime;
 
-/// A server that syncs, with the account `ann`; strace does this `inject` to its calls.
-fn serve(sync: &str, injects: &[&str]) -> (Place, Server) {
-    let place = Place::with(configuration(json!({}), json!({"sync": sync})));
-    place.add("ann", &[]);
-    let server = serve_again(&place, injects);
-    (place, server)
+/// Days until every operation had its turn.
+const SLICES: usize = 16;
+/// Cases of an operation in a slice.
+const CASES_PER_SLICE: usize = 25;
+const AT_ONCE: usize = 2;
+
+/// Which cases are tried.
+enum Choice {
+    All,
+    Slice(usize),
+    Named(String),
 }
 
-fn serve_again(place: &Place, injects: &[&str]) -> Server {
-    let expressions: Vec<String> = injects.iter().map(|inject| format!("inject={inject}")).collect();
-    let more: Vec<&str> = expressions.iter().flat_map(|expression| ["-e", expression]).collect();
-    let names: Vec<&str> = injects.iter().filter_map(|inject| inject.split(':').next()).collect();
-    place.serve_as(watched(&place.berthd(&["serve"]), &trace::file(place), &names.join(","), &more))
-}
-
-fn request(size: u64, resume: bool) -> Request {
-    let mut request = put("/file", size, PutMode::Create);
-    if let Request::Put { upload_id, resume: resumes, .. } = &mut request {
-        (*upload_id, *resumes) = (Some(ID), resume);
-    }
-    request
-}
-
-fn send_data(peer: &mut Peer, id: u32, content: &[u8]) {
-    for piece in content.chunks(256 * 1024) {
-        let mut data = Vec::new();
-        frame::put_bytes(&mut data, FrameType::Data, id, piece);
-        peer.send(&data);
-    }
-}
-
-fn send_end(peer: &mut Peer, id: u32, content: &[u8]) {
-    let mut end = Vec::new();
-    frame::put_json(&mut end, FrameType::End, id, &End { size: content.len() as u64, sha256: Digest::of(content) });
-    peer.send(&end);
-}
-
-#[track_caller]
-fn expect_io(reply: &Reply) {
-    match reply {
-        Reply::Error(error) => {
-            assert_eq!(error.code, ErrorCode::Io, "{error:?}");
-            assert!(error.message.contains("send it again from its beginning"), "{error:?}");
+impl Choice {
+    fn read() -> Self {
+        let today = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() as usize / 86_400);
+        match std::env::var("BERTH_INJECT") {
+            Err(_) => Self::Slice(today),
+            Ok(text) if text == "all" => Self::All,
+            Ok(text) => text.parse().map_or(Self::Named(text), Self::Slice),
         }
-        other => panic!("an error, not {other:?}"),
+    }
+
+    fn has_operation(&self, at: usize, operation: &Operation) -> bool {
+        match self {
+            Self::All => true,
+            Self::Slice(day) => at % SLICES == day % SLICES,
+            Self::Named(name) => name.split('/').next() == Some(operation.name),
+        }
+    }
+
+    fn select(&self, cases: Vec<Case>) -> Vec<Case> {
+        match self {
+            Self::All => cases,
+            Self::Slice(day) => {
+                let step = cases.len().div_ceil(CASES_PER_SLICE).max(1);
+                cases.into_iter().skip(day / SLICES % step).step_by(step).collect()
+            }
+            Self::Named(name) => cases.into_iter().filter(|case| case.name.starts_with(name.as_str())).collect(),
+        }
     }
 }
 
-fn staged(place: &Place) -> usize {
-    fs::read_dir(place.home("ann", ".berth")).map_or(0, Iterator::count)
+/// How many cases were tried and how many calls did not come, and what is wrong.
+#[derive(Default)]
+struct Report {
+    tried: usize,
+    missed: Vec<String>,
+    wrong: Vec<String>,
 }
 
-/// Nothing is kept, and the next upload begins at its first byte and is stored.
-#[track_caller]
-fn check_begins_anew(place: &Place, server: &Server, content: &[u8]) {
-    wait_until("nothing is kept", || staged(place) == 0);
-    let mut peer = Peer::login(server.address, "ann");
-    peer.request(&request(content.len() as u64, true));
-    let reply = peer.reply();
-    assert!(matches!(&reply, Reply::Ready { offset: 0, .. }), "{reply:?}");
-    let mut peer = Peer::login(server.address, "ann");
-    let reply = peer.put("/file", content, PutMode::Create);
-    assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
-    assert!(fs::read(place.home("ann", "file")).expect("stored") == content);
-    place.admin(&["usage", "ann", "--verify"]);
-}
-
-/// The first two are amid the upload, the third is at its end, which need not wait for those before.
-#[test]
-fn an_upload_that_the_disk_did_not_take_is_refused_and_nothing_of_it_is_kept() {
-    let content = pattern(1, BYTES);
-    for when in ["when=1", "when=2", "when=3", "delay_enter=500000:when=2"] {
-        let (place, server) = serve("data", &[&format!("fdatasync:error=EIO:{when}")]);
-        let mut peer = Peer::login(server.address, "ann");
-        let id = peer.request(&request(BYTES as u64, false));
-        send_data(&mut peer, id, &content);
-        send_end(&mut peer, id, &content);
-        expect_io(&peer.reply());
-        assert!(!place.home("ann", "file").exists());
-        check_begins_anew(&place, &server, &content);
-    }
-}
-
-#[test]
-fn another_upload_is_stored_beside_one_that_the_disk_did_not_take() {
-    let (place, server) = serve("data", &["fdatasync:error=EIO:when=1"]);
-    let mut peer = Peer::login(server.address, "ann");
-    let id = peer.request(&request(BYTES as u64, false));
-    send_data(&mut peer, id, &pattern(1, 9 << 20));
-    expect_io(&peer.reply());
-    let mut other = Peer::login(server.address, "ann");
-    let reply = other.put("/other", b"content", PutMode::Create);
-    assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
-    assert_eq!(staged(&place), 0);
-}
-
-/// The answer of the disk comes when nobody is there to take it.
-#[test]
-fn a_sync_that_fails_after_its_session_has_ended_leaves_nothing_to_be_resumed() {
-    let content = pattern(1, BYTES);
-    let (place, server) = serve("data", &["fdatasync:error=EIO:delay_enter=2000000:when=1"]);
-    let mut peer = Peer::login(server.address, "ann");
-    let id = peer.request(&request(BYTES as u64, false));
-    send_data(&mut peer, id, &content[..9 << 20]);
-    wait_until("a record is there", || staged(&place) == 2);
-    wait_until("the disk was asked", || part_bytes(&place) >= 9 << 20);
-    peer.reset();
-    check_begins_anew(&place, &server, &content);
-}
-
-/// The session that goes on with the bytes is another than the one that wrote them.
-#[test]
-fn a_sync_that_fails_after_another_session_took_the_upload_over_ends_that_too() {
-    let content = pattern(1, BYTES);
-    let (place, server) = serve("data", &["fdatasync:error=EIO:delay_enter=2000000:when=1"]);
-    let mut first = Peer::login(server.address, "ann");
-    let id = first.request(&request(BYTES as u64, false));
-    send_data(&mut first, id, &content[..9 << 20]);
-    wait_until("the disk was asked", || part_bytes(&place) >= 9 << 20);
-    let mut second = Peer::login(server.address, "ann");
-    let id = second.request(&request(BYTES as u64, true));
-    let Reply::Ready { offset, .. } = second.reply() else { panic!("it is offered") };
-    send_data(&mut second, id, &content[offset as usize..]);
-    send_end(&mut second, id, &content);
-    expect_io(&second.reply());
-    assert!(!place.home("ann", "file").exists());
-    drop((first, second));
-    check_begins_anew(&place, &server, &content);
-}
-
-fn part_bytes(place: &Place) -> u64 {
-    let parts = fs::read_dir(place.home("ann", ".berth")).into_iter().flatten().filter_map(Result::ok);
-    parts.filter_map(|part| Some(part.metadata().ok()?.len())).max().unwrap_or(0)
-}
-
-// ---- What a file system does not know -----------------------------------------------------
-
-fn curl(place: &Place, server: &Server, options: &[&str], path: &str) -> Ended {
-    let mut command = Command::new("curl");
-    command.args(["-sS", "-u", &format!("ann:{PASSWORD}")]).args(options);
-    command.arg(format!("ftp://{}/{path}", listening(server, "ftp"))).current_dir(place.path("here"));
-    place.run(command)
-}
-
-/// Uploads and downloads by both protocols.
-#[track_caller]
-fn check_content(place: &Place, server: &Server) {
-    let content = pattern(3, 3 << 20);
-    fs::write(place.here("up"), &content).expect("writable");
-    curl(place, server, &["-T", "up"], "by-ftp").expect_code(0);
-    curl(place, server, &["-o", "down"], "by-ftp").expect_code(0);
-    assert!(fs::read(place.here("down")).expect("fetched") == content);
-    for arguments in
-        [&["put", "up", "by-berth"][..], &["get", "by-berth", "down2"], &["get", "-f", "by-berth", "down2"]]
-    {
-        place.run(place.berth(&[&["--quiet", &server.target("ann")][..], arguments].concat())).expect_code(0);
-    }
-    assert!(fs::read(place.here("down2")).expect("fetched") == content);
-    for name in ["by-ftp", "by-berth"] {
-        assert!(fs::read(place.home("ann", name)).expect("stored") == content, "{name}");
-    }
-}
-
-#[test]
-fn files_are_sent_where_the_kernel_cannot_send_them_by_itself() {
-    for error in ["EINVAL", "ENOSYS", "EOPNOTSUPP"] {
-        let (place, server) = serve("none", &[&format!("sendfile:error={error}")]);
-        check_content(&place, &server);
-        // Asked once for each transfer.
-        let calls = trace::so_far(&place).iter().filter(|call| call.name == "sendfile").count();
-        assert!((1..=3).contains(&calls), "{calls} calls");
-    }
-}
-
-#[test]
-fn files_are_stored_where_nothing_can_be_spliced() {
-    for error in ["EINVAL", "ENOSYS", "EOPNOTSUPP"] {
-        for when in ["1+", "2+"] {
-            let (place, server) = serve("none", &[&format!("splice:error={error}:when={when}")]);
-            check_content(&place, &server);
+fn try_operation(scene: &Scene, operation: &Operation, is_at_client: bool, choice: &Choice, report: &Mutex<Report>) {
+    let stage = Stage { scene, operation, is_at_client };
+    let (mut server, _) = stage.begin();
+    let right = stage.watch(&mut server, Some(&["-e", "trace=all"]));
+    let is_good = right.outcome.is_done && right.server.is_ok() && right.leftovers.is_empty();
+    assert!(is_good, "{}: {}, {:?}, {:?}", operation.name, right.outcome.words, right.server, right.leftovers);
+    let descriptors = settled_descriptors(&server);
+    drop(server);
+    for case in choice.select(cases(&scene.place, operation, &right.calls)) {
+        let mut tries = (0..3).map(|_| attempt(&stage, &case, &right, descriptors));
+        let result = tries.find(|result| !matches!(result, Try::Missed));
+        let mut report = report.lock().expect("no panic");
+        report.tried += 1;
+        match result {
+            Some(Try::Wrong(told)) => {
+                let _ = writeln!(io::stderr(), "{told}");
+                report.wrong.push(format!(
+                    "{told}\n    again: BERTH_INJECT='{}' cargo test --test system_calls failures",
+                    case.name
+                ));
+            }
+            Some(_) => {}
+            None => report.missed.push(case.name),
         }
     }
 }
 
 #[test]
-fn advice_that_is_refused_costs_nothing() {
-    let (place, server) = serve("none", &["fadvise64:error=EINVAL"]);
-    check_content(&place, &server);
-}
-
-#[test]
-fn a_sync_that_a_file_system_does_not_know_is_replaced_and_told_of_once() {
-    let warning = "cannot sync";
-    for error in ["EINVAL", "ENOSYS", "EOPNOTSUPP", "ENOTTY"] {
-        let one = format!("fdatasync:error={error}");
-        let (place, server) = serve("full", &[&one]);
-        check_content(&place, &server);
-        assert!(!server.program.stderr().contains(warning), "fsync does it");
-        let all = [one, format!("fsync:error={error}"), format!("syncfs:error={error}")];
-        drop((place, server));
-        let (place, server) = serve_with_key("full", &all.iter().map(String::as_str).collect::<Vec<_>>());
-        check_content(&place, &server);
-        let stderr = server.program.stderr();
-        let told: Vec<&str> = stderr.lines().filter(|line| line.contains(warning)).collect();
-        assert_eq!(told.iter().filter(|line| line.contains("cannot sync files")).count(), 1, "{stderr}");
-        assert_eq!(told.iter().filter(|line| line.contains("cannot sync folders")).count(), 1, "{stderr}");
-        assert!(told.iter().all(|line| line.contains(&place.path("homes/ann").display().to_string())), "{stderr}");
+fn a_system_call_that_fails_loses_no_content_and_is_no_success_and_can_be_done_again() {
+    if let Some(reason) = why_not_traced() {
+        let _ = writeln!(io::stderr(), "SKIPPED, because strace cannot watch other programs here: {reason}");
+        return;
     }
-}
-
-#[test]
-fn a_sync_that_fails_is_never_replaced_by_another() {
-    for error in ["EIO", "ENOSPC", "EDQUOT", "ESTALE"] {
-        let (place, server) = serve("data", &[&format!("fdatasync:error={error}")]);
-        fs::write(place.here("up"), pattern(3, 1000)).expect("writable");
-        let ended = curl(&place, &server, &["-T", "up"], "by-ftp");
-        assert!(ended.code != Some(0) && !place.home("ann", "by-ftp").exists(), "{error}: {ended:?}");
-        let mut peer = Peer::login(server.address, "ann");
-        let reply = peer.put("/by-berth", b"content", PutMode::Create);
-        assert!(matches!(reply, Reply::Error(_)), "{reply:?}");
-        assert_eq!(staged(&place), 0, "{error}");
-    }
-}
-
-/// Its key was made before, by a server whose calls were left alone.
-fn serve_with_key(sync: &str, injects: &[&str]) -> (Place, Server) {
-    let place = Place::with(configuration(json!({}), json!({"sync": sync})));
-    place.add("ann", &[]);
-    drop(place.serve());
-    let server = serve_again(&place, injects);
-    (place, server)
-}
-
-#[test]
-fn an_account_is_changed_where_nothing_can_be_synced_and_stays_as_it_was_where_that_fails() {
-    let place = Place::new();
-    place.add("ann", &[]);
-    let file = place.path("conf/users/ann.json");
-    let lock = |error: &str| {
-        let injects: Vec<String> =
-            ["fsync", "syncfs"].iter().map(|name| format!("inject={name}:error={error}")).collect();
-        let more: Vec<&str> = injects.iter().flat_map(|inject| ["-e", inject]).collect();
-        place.run(watched(&place.berthd(&["user", "lock", "ann"]), &trace::file(&place), "fsync,syncfs", &more))
-    };
-    let before = fs::read(&file).expect("there");
-    for error in ["EIO", "ENOSPC"] {
-        let ended = lock(error);
-        assert!(ended.code != Some(0) && !ended.stderr.is_empty(), "{ended:?}");
-        assert!(fs::read(&file).expect("there") == before, "{error}");
-        assert_eq!(
-            fs::read_dir(place.path("conf/users"))
-                .expect("there")
-                .filter(|entry| {
-                    entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().ends_with(".tmp"))
-                })
-                .count(),
-            0
-        );
-    }
-    lock("EINVAL").expect_code(0);
-    assert!(fs::read(&file).expect("there") != before);
+    let choice = Choice::read();
+    let at_server = AT_THE_SERVER.iter().map(|operation| (operation, false));
+    let all = at_server.chain(AT_THE_CLIENT.iter().map(|operation| (operation, true))).enumerate();
+    let chosen = Mutex::new(all.filter(|(at, (operation, _))| choice.has_operation(*at, operation)));
+    let report = Mutex::new(Report::default());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                let scene = Scene::new();
+                loop {
+                    let next = chosen.lock().expect("no panic").next();
+                    let Some((_, (operation, is_at_client))) = next else { break };
+                    try_operation(&scene, operation, is_at_client, &choice, &report);
+                }
+            });
+        }
+    });
+    let report = report.into_inner().expect("no panic");
+    println!("{} cases, of which {} calls did not come: {:?}", report.tried, report.missed.len(), report.missed);
+    assert!(report.wrong.is_empty(), "{} of {} cases:\n{}", report.wrong.len(), report.tried, report.wrong.join("\n"));
+    assert!(
+        report.tried > 0 && report.missed.len() * 4 < report.tried.max(4),
+        "too few calls came: {:?}",
+        report.missed
+    );
 }

@@ -1,11 +1,13 @@
 //! What `berthd` tells the kernel, in which order: the promises of the sync policies and of every
-//! file that is replaced, read from its system calls; and kill -9 between any two of them.
+//! file that is replaced, read from its system calls; kill -9 between any two of them; and each
+//! of them failing.
 //!
 //! `strace` watches, so it must be installed: `apt-get install strace`. The kills take a sample of
 //! the calls; `BERTH_CRASHES=1000 cargo test --test system_calls` takes so many.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod disk_failures;
 mod failures;
 mod kills;
 mod refusals;

@@ -13,6 +13,8 @@ pub(crate) struct Call {
     pub(crate) arguments: String,
     /// Negative for an error.
     pub(crate) result: i64,
+    /// Whether strace made it fail.
+    pub(crate) is_injected: bool,
     /// Positions in the order of all that was seen: one thread's calls and another's are told
     /// apart by where each begins and ends.
     pub(crate) began: usize,
@@ -80,7 +82,8 @@ fn parse(text: &str) -> Vec<Call> {
         }
         let (began, whole) = match rest.strip_prefix("<... ").and_then(|rest| rest.split_once(" resumed>")) {
             Some((_, end)) => {
-                let of = begun.iter().rposition(|(of, ..)| *of == thread).expect("it was begun");
+                // What was begun before strace came is not known.
+                let Some(of) = begun.iter().rposition(|(of, ..)| *of == thread) else { continue };
                 let (_, began, beginning) = begun.remove(of);
                 (began, format!("{beginning}{end}"))
             }
@@ -92,11 +95,16 @@ fn parse(text: &str) -> Vec<Call> {
 }
 
 fn parse_whole(thread: u32, whole: &str, began: usize, ended: usize) -> Option<Call> {
-    let (call, result) = whole.rsplit_once(" = ")?;
+    let (call, told) = whole.rsplit_once(" = ")?;
     let (name, arguments) = call.trim_end().strip_suffix(')')?.split_once('(')?;
     // A call that the end of the program interrupted returned nothing: `?`.
-    let result = result.split([' ', '<']).next()?.parse().ok()?;
-    Some(Call { thread, name: name.into(), arguments: arguments.into(), result, began, ended })
+    let number = told.split([' ', '<']).next()?;
+    let result = match number.strip_prefix("0x") {
+        Some(digits) => i64::from_str_radix(digits, 16).ok()?,
+        None => number.parse().ok()?,
+    };
+    let is_injected = told.ends_with("(INJECTED)");
+    Some(Call { thread, name: name.into(), arguments: arguments.into(), result, is_injected, began, ended })
 }
 
 impl Call {
@@ -109,7 +117,8 @@ impl Call {
         self.descriptors().into_iter().next().unwrap_or_default()
     }
 
-    fn descriptors(&self) -> Vec<&str> {
+    /// The paths of all of them.
+    pub(crate) fn descriptors(&self) -> Vec<&str> {
         let outside: Vec<&str> = self.arguments.split('"').step_by(2).collect();
         let starts = outside.iter().flat_map(|part| part.split('<').skip(1));
         starts.filter_map(|part| Some(part.split_once('>')?.0)).collect()

@@ -63,16 +63,22 @@ impl EventLoop {
         let _ = stream.set_nodelay(true);
         let admitted = match spoken {
             Spoken::Native => self.admit_native(stream, peer, now),
-            Spoken::Ftp | Spoken::ImplicitFtps => self.admit_ftp(stream, peer, spoken, now),
+            Spoken::Ftp | Spoken::ImplicitFtps => match self.admit_ftp(stream, peer, spoken, now) {
+                Some(admitted) => admitted,
+                None => return,
+            },
         };
-        if let Some(key) = admitted {
-            log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=ok");
-            self.crowd.enter(origin, key);
-            (self.slots[key].origin, self.slots[key].is_stranger) = (Some(origin), true);
+        match admitted {
+            Err(unwatched) => refuse_connection(unwatched, spoken),
+            Ok(key) => {
+                log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=ok");
+                self.crowd.enter(origin, key);
+                (self.slots[key].origin, self.slots[key].is_stranger) = (Some(origin), true);
+            }
         }
     }
 
-    fn admit_native(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) -> Option<usize> {
+    fn admit_native(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) -> Result<usize, Transport> {
         let transport = Transport::network(stream, self.entrance.clone());
         self.insert(transport, now, |transport, _, owner| {
             let front = Front::Native(Box::new(Native::new(Session::new(owner, peer), true)));
@@ -80,7 +86,14 @@ impl EventLoop {
         })
     }
 
-    fn admit_ftp(&mut self, stream: TcpStream, peer: SocketAddr, spoken: Spoken, now: Instant) -> Option<usize> {
+    /// `None` if the connection has ended before it began.
+    fn admit_ftp(
+        &mut self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        spoken: Spoken,
+        now: Instant,
+    ) -> Option<Result<usize, Transport>> {
         let local = stream.local_addr().ok()?;
         // ABOR comes with urgent data (RFC 959, section 4.1.3), which is to stay in its place.
         let _ = set_socket_oobinline(&stream, true);
@@ -89,7 +102,7 @@ impl EventLoop {
         let transport =
             if is_sealed { Transport::sealed_control(stream, &mut secrecy).ok()? } else { Transport::plain(stream) };
         let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
-        self.insert(transport, now, |transport, key, owner| {
+        Some(self.insert(transport, now, |transport, key, owner| {
             let front = Front::Ftp(Box::new(FtpFront::new(
                 Session::new(owner, peer),
                 ftp,
@@ -98,7 +111,7 @@ impl EventLoop {
             )));
             let data = DataSocket::new(local, peer.ip(), secrecy, Watch { registry, token: tokens(key).1 });
             Connection::new(transport, front, peer.ip(), now).with_data(data)
-        })
+        }))
     }
 
     fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, spoken: Spoken, bound: &str, now: Instant) {
@@ -126,19 +139,20 @@ impl EventLoop {
         if !may {
             return log::warn!("a connection to the control socket from another user was refused");
         }
-        self.insert(Transport::local(stream), now, |transport, _, _| {
+        // An administrator who is not let in sees the end; why is logged.
+        let _ = self.insert(Transport::local(stream), now, |transport, _, _| {
             let address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
             Connection::new(transport, Front::Control(Box::default()), address, now)
         });
     }
 
-    /// Gives a connection its slot and has its socket watched; `None` if the system refuses.
+    /// Gives a connection its slot and has its socket watched. Returns it if the system refuses.
     fn insert(
         &mut self,
         mut transport: Transport,
         now: Instant,
         connect: impl FnOnce(Transport, usize, u64) -> Connection,
-    ) -> Option<usize> {
+    ) -> Result<usize, Transport> {
         let serial = self.next_serial;
         self.next_serial += 1;
         let entry = self.slots.vacant_entry();
@@ -146,7 +160,7 @@ impl EventLoop {
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(transport.socket(), tokens(key).0, interest) {
             log::warn!("cannot watch a connection: {error}");
-            return None;
+            return Err(transport);
         }
         let connection = connect(transport, key, owner(key, serial));
         entry.insert(Slot {
@@ -160,6 +174,6 @@ impl EventLoop {
             alarm: None,
         });
         self.set_alarm(key, now);
-        Some(key)
+        Ok(key)
     }
 }
