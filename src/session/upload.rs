@@ -18,7 +18,7 @@ use crate::store::home::Home;
 use crate::store::staging::Staged;
 use crate::store::syncer::{Flush, Synced, Ticket, Unsynced};
 use crate::store::{Store, StoreError};
-use base::Base;
+use base::{Base, Opened, Replaces};
 use commit::CommitStep;
 use sha2::{Digest as _, Sha256};
 use std::rc::Rc;
@@ -34,6 +34,7 @@ pub struct Upload {
     staged: Staged,
     /// The file to be copied first, until it is.
     base: Option<Base>,
+    replaces: Replaces,
     /// Permission bits to end with, if the upload goes on with a file that has some.
     mode: Option<u32>,
     /// Absent if no digest is wanted.
@@ -63,7 +64,7 @@ impl Upload {
         now: Instant,
     ) -> Result<Self, Refusal> {
         plan.check_target(home, store)?;
-        let (staged, base) = base::open(home, &mut plan, knows_held)?;
+        let Opened { staged, base, replaces } = base::open(home, &mut plan, knows_held)?;
         let sync = (sync != SyncPolicy::None).then(|| RunningSync { unsynced: store.syncer.unsynced(), job: None });
         Ok(Self {
             offset: base.as_ref().map_or(staged.length(), |base| base.length),
@@ -71,6 +72,7 @@ impl Upload {
             staged,
             mode: base.as_ref().map(Base::mode),
             base,
+            replaces,
             hash: plan.hash.then(Sha256::new),
             hashed: 0,
             sync,
@@ -232,7 +234,7 @@ impl Upload {
     }
 
     /// All bytes are here, says the end of the client's data, which tells nothing to verify them
-    /// by. Fewer than were announced are an interrupted upload, and kept as one.
+    /// by. Others than were announced are an interrupted upload, and kept as one.
     pub fn complete(mut self) -> Result<Commit, Refusal> {
         if !self.plan.length.accepts(self.staged.length()) {
             return Err(Refusal::SizeMismatch);
@@ -248,6 +250,7 @@ impl Upload {
             offset: self.offset,
             stored: Stored { size: self.staged.length(), digest },
             mode: self.mode,
+            replaces: self.replaces,
             step: CommitStep::Verified(self.staged),
         }
     }

@@ -1,5 +1,6 @@
 //! The end of an upload: synced as the policy says, and made to appear by one rename.
 
+use super::base::Replaces;
 use super::plan::{Stored, UploadPlan};
 use crate::config::SyncPolicy;
 use crate::session::refusal::Refusal;
@@ -23,6 +24,7 @@ pub struct Commit {
     pub stored: Stored,
     /// Permission bits of the file that this goes on with.
     pub(super) mode: Option<u32>,
+    pub(super) replaces: Replaces,
     pub(super) step: CommitStep,
 }
 
@@ -68,7 +70,12 @@ impl Commit {
                         CommitStep::SyncingData(staged, ticket)
                     }
                 }
-                CommitStep::Synced(staged) => {
+                CommitStep::Synced(mut staged) => {
+                    if !self.replaces.accepts(home.entry(&self.plan.path)?.as_ref()) {
+                        // Gone on with, it would take the place of what came meanwhile.
+                        staged.forget();
+                        return Err(Refusal::Changed);
+                    }
                     let folder = self.rename(store, staged)?;
                     if sync == SyncPolicy::Full {
                         CommitStep::Renamed(reopen_folder(folder)?.into())
