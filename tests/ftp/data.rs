@@ -503,3 +503,43 @@ fn both_protocols_are_spoken_on_one_socket_of_both() {
     let mut client = Client::connect(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
     client.enter("ann", PASSWORD).expect(&[230]);
 }
+
+#[test]
+fn a_refused_transfer_closes_its_data_connection() {
+    let scene = scene();
+    let mut client = scene.login();
+    for command in [
+        "RETR none",
+        "RETR ../.berth/x",
+        "STOR none/file",
+        "STOR /",
+        "APPE none/file",
+        "LIST none",
+        "NLST none",
+        "MLSD file",
+        "LIST -z",
+        "REST 50|STOR file",
+    ] {
+        // One that the client is connected to, and one that it is not yet.
+        for is_connected in [true, false] {
+            let address = client.passive();
+            let mut stream = is_connected.then(|| stream_to(address));
+            let mut commands = command.split('|');
+            let (first, last) = (commands.next().expect("one"), commands.next());
+            if let Some(last) = last {
+                client.ask(first).expect(&[350]);
+                client.say(last);
+            } else {
+                client.say(first);
+            }
+            let refusal = client.reply();
+            assert!((400..600).contains(&refusal.code), "{command}: {refusal:?}");
+            match &mut stream {
+                // Nobody waits for it in vain: it ends, or is reset.
+                Some(stream) => assert!(matches!(stream.read(&mut [0; 16]), Ok(0) | Err(_)), "{command}"),
+                None => wait_until("nobody listens", || TcpStream::connect(address).is_err()),
+            }
+        }
+    }
+    assert_eq!(client.get("RETR file"), b"0123456789");
+}

@@ -213,7 +213,8 @@ fn options_work_as_those_of_ls() {
             }
             let command = format!("{verb} {options}");
             assert_eq!(names(&mut client, command.trim_end()), expected, "{command}");
-            assert_eq!(names(&mut client, &format!("{command} *")), expected, "{command} *");
+            let with_pattern = format!("{} *", command.trim_end());
+            assert_eq!(names(&mut client, &with_pattern), expected, "{with_pattern}");
         }
         let status = client.ask(&format!("STAT -l {options} /").replace("  ", " ")).expect(&[212]);
         let told: Vec<_> = status.inner().iter().map(|line| line.rsplit(' ').next().expect("one")).collect();
