@@ -224,6 +224,8 @@ fn options_work_as_those_of_ls() {
     assert_eq!(client.list("NLST -l"), client.list("LIST"));
     assert_eq!(client.list("NLST -d d"), ["d"]);
     assert!(matches!(&client.list("LIST -ld d")[..], [line] if line.starts_with('d') && line.ends_with(" d")));
+    assert_eq!(client.list("NLST -CF d"), ["d/e/", "d/g"]);
+    assert!(client.list("LIST -F").iter().any(|line| line.ends_with(" d/")));
     let tree = [".:", ".h", "a", "b", "c", "d", "", "./d:", "e", "g", "", "./d/e:", "f"];
     assert_eq!(client.list("NLST -R"), tree);
     let long: Vec<_> =
@@ -275,6 +277,7 @@ fn an_option_that_is_not_known_is_refused_by_its_letter() {
         ("NLST -q file", "-q"),
         ("LIST --all", "--"),
         ("LIST -file.txt", "-f"),
+        ("NLST -x", "-x"),
     ] {
         let refusal = client.try_open(line).err().unwrap_or_else(|| panic!("{line} began")).expect(&[501, 504]);
         assert!(refusal.text().starts_with(&format!("{letter}:")), "{refusal:?}");

@@ -7,7 +7,7 @@ use crate::common::random::Random;
 use crate::common::{Place, disk_usage, pattern, sha256, wait_until};
 use crate::configuration;
 use serde_json::json;
-use std::fs::{self, File};
+use std::fs::File;
 use std::net::Shutdown;
 use std::time::{Duration, SystemTime};
 
@@ -729,15 +729,11 @@ fn of_two_that_append_at_once_neither_record_is_lost() {
         (None, [b"two\n".to_vec(), b"three\n".to_vec()]),
         (Some(b"one\n"), [pattern(1, 2 << 20), pattern(2, 3 << 20)]),
     ] {
-        let _ = fs::remove_file(scene.home("log"));
-        if let Some(old) = old {
-            scene.write("log", old);
-        }
-        let old = old.unwrap_or_default();
         for order in [[0, 1], [1, 0]] {
-            scene.write("log", old);
-            if old.is_empty() {
-                fs::remove_file(scene.home("log")).expect("ours");
+            let mut first_client = scene.login();
+            first_client.ask("DELE log").expect(&[250, 550]);
+            if let Some(old) = old {
+                first_client.stores("log", old);
             }
             let mut clients = [scene.login(), scene.login()];
             let mut data: Vec<_> = clients.iter_mut().map(|client| Some(client.open("APPE log"))).collect();
@@ -749,7 +745,7 @@ fn of_two_that_append_at_once_neither_record_is_lost() {
             clients[first].reply().expect(&[226]);
             data[last].take().expect("open").finish();
             let refusal = clients[last].reply().expect(&[450, 451]);
-            let mut content = [old, &records[first]].concat();
+            let mut content = [old.unwrap_or_default(), &records[first]].concat();
             scene.holds("log", &content);
             // Trying again is all it takes.
             clients[last].put("APPE log", &records[last]).expect(&[226]);
@@ -765,8 +761,8 @@ fn of_two_that_append_at_once_neither_record_is_lost() {
 fn an_upload_that_goes_on_with_a_file_never_replaces_a_newer_one() {
     let scene = Scene::new();
     for (before, command) in [("REST 4", "STOR file"), ("NOOP", "APPE file")] {
-        scene.write("file", b"old file");
         let (mut one, mut two) = (scene.login(), scene.login());
+        two.stores("file", b"old file");
         one.ask(before).expect(&[200, 350]);
         let data = one.open(command);
         two.stores("file", b"newer");
@@ -774,9 +770,9 @@ fn an_upload_that_goes_on_with_a_file_never_replaces_a_newer_one() {
         one.reply().expect(&[450, 451]);
         scene.holds("file", b"newer");
     }
+    scene.check_ledger();
     // A link is replaced itself, as by any upload.
     std::os::unix::fs::symlink("file", scene.home("link")).expect("ours");
     scene.login().put("APPE link", b" one").expect(&[226]);
     scene.holds("link", b"newer one");
-    scene.check_ledger();
 }

@@ -160,7 +160,7 @@ mod tests {
             ("- a", "", Some("- a")),
             ("-l  a", "l", Some(" a")),
             ("-l  ", "l", None),
-            ("-1trSRA", "aRSr", None),
+            ("-1CFtrSRA", "aFRSr", None),
             ("-St", "t", None),
         ] {
             let expected = Ok((letters.to_string(), path.map(str::to_string)));

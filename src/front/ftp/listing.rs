@@ -19,12 +19,15 @@ pub struct Options {
     pub long: bool,
     /// `R`: the folders in it, too.
     pub recursive: bool,
+    /// `F`: a mark behind each name says what it is.
+    pub marks: bool,
     /// `S`, `t`, `r`: in which order.
     pub order: Order,
 }
 
-/// The letters of [`Options`]. `1`, a name a line, is how it always is.
-pub const OPTIONS: &str = "1AadlRrSt";
+/// The letters of [`Options`]. `1` and `C` are about columns, which only who shows a listing can make: it
+/// always comes as one name a line.
+pub const OPTIONS: &str = "1AaCdFlRrSt";
 
 impl Options {
     /// Whether a name is one that `pattern` means.
@@ -39,6 +42,7 @@ impl Options {
         let letters = [
             ('a', self.all),
             ('d', self.itself),
+            ('F', self.marks),
             ('l', self.long),
             ('R', self.recursive),
             ('S', by(SortBy::Size)),
@@ -57,7 +61,8 @@ impl Options {
             b'S' => self.order.by = SortBy::Size,
             b't' => self.order.by = SortBy::Time,
             b'r' => self.order.is_reversed = true,
-            b'1' => {}
+            b'F' => self.marks = true,
+            b'1' | b'C' => {}
             letter => return Err(Wrong::Option(letter)),
         }
         Ok(())
@@ -110,6 +115,19 @@ pub fn put_facts(out: &mut Vec<u8>, listed: &Listed, facts: Facts, may_write: bo
     out.extend_from_slice(facts.of(&listed.meta, may_write).as_bytes());
     out.push(b' ');
     put_name(out, &listed.name);
+}
+
+/// What `ls -F` puts behind a name. A link in the long form has its arrow there.
+pub fn mark(meta: &Meta, is_long: bool) -> &'static [u8] {
+    match meta.kind {
+        Kind::Folder => b"/",
+        Kind::Link if is_long => b"",
+        Kind::Link => b"@",
+        Kind::File if meta.mode & 0o111 != 0 => b"*",
+        Kind::File => b"",
+        // As for a pipe.
+        Kind::Other => b"|",
+    }
 }
 
 fn letter(kind: Kind) -> char {

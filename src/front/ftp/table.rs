@@ -56,11 +56,11 @@ pub const COMMANDS: &[Row<Read>] = &[
     row(&["APPE"], "APPE path", "appends to a file, or stores it", |a| Ok(Command::Appe(a.path()?))),
     row(&["ALLO"], "ALLO bytes [R bytes]", "reserves room for the next upload", allocation),
     row(&["REST"], "REST byte", "says where in the file the next transfer starts", restart),
-    row(&["LIST"], "LIST [-1AadlRrSt] [path or pattern]", "lists a folder in the form of ls -l", |a| {
+    row(&["LIST"], "LIST [-1AaCdFlRrSt] [path or pattern]", "lists a folder in the form of ls -l", |a| {
         Ok(Command::List(a.text.to_vec()))
     }),
-    row(&["NLST"], "NLST [-1AadlRrSt] [path or pattern]", "lists names", |a| Ok(Command::Nlst(a.text.to_vec()))),
-    row(&["STAT"], "STAT [[-1AadlrSt] path or pattern]", "tells how the session is, or lists like LIST", |a| {
+    row(&["NLST"], "NLST [-1AaCdFlRrSt] [path or pattern]", "lists names", |a| Ok(Command::Nlst(a.text.to_vec()))),
+    row(&["STAT"], "STAT [[-1AaCdFlrSt] path or pattern]", "tells how the session is, or lists like LIST", |a| {
         Ok(Command::Stat(a.optional_path()))
     }),
     row(&["MLST"], "MLST [path]", "tells the facts of one file or folder", |a| Ok(Command::Mlst(a.optional_path()))),

@@ -111,6 +111,11 @@ impl List {
             }
             Form::Facts => listing::put_facts(out, entry, facts, may_write),
         }
+        if self.options.marks {
+            let mark = listing::mark(&entry.meta, self.form == Form::Long);
+            let line_end = out.len() - b"\r\n".len();
+            out.splice(line_end..line_end, mark.iter().copied());
+        }
     }
 
     /// What is said at the end.
