@@ -3,6 +3,8 @@
 use crate::Scene;
 use crate::client::Client;
 use crate::common::{pattern, sha256};
+use berth::front::ftp::listing::OPTIONS;
+use berth::front::ftp::{site, table};
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -193,6 +195,24 @@ fn a_digest_is_the_one_that_sha256sum_prints() {
         &[("HASH none", &[550]), ("XSHA256 none", &[550]), ("HASH folder", &[550, 553]), ("HASH", &[501])],
     );
     check(&mut client, &[("OPTS HASH SHA-256", &[200]), ("OPTS HASH MD4", &[501, 504])]);
+}
+
+#[test]
+fn the_document_has_every_command_as_the_program_explains_it() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ftp.md")).expect("there");
+    let (_, rest) = page.split_once("<!-- commands:begin -->\n").expect("a beginning");
+    let (table, rest) = rest.split_once("<!-- commands:end -->").expect("an end");
+    let row = |names: &[&str], usage: &str, does: &str| {
+        let also: String = names[1..].iter().map(|name| format!(" (also `{name}`)")).collect();
+        format!("| `{}`{also} | {} |\n", usage.replace('|', "\\|"), does.replace('|', "\\|"))
+    };
+    let commands = table::COMMANDS.iter().map(|it| row(it.names, it.usage, it.does));
+    let sites = site::COMMANDS.iter().map(|it| row(it.names, it.usage, it.does));
+    let expected: String = commands.chain(sites).collect();
+    assert!(table == format!("| Command | What it does |\n|---|---|\n{expected}"), "it should be:\n{expected}");
+    // And the options of LIST, each with a meaning.
+    let options = OPTIONS.chars().filter(|letter| !rest.contains(&format!("`-{letter}`")));
+    assert_eq!(options.collect::<String>(), "");
 }
 
 #[test]
