@@ -602,7 +602,7 @@ fn who_comes_back_before_the_server_missed_him_goes_on_with_his_own_upload() {
 }
 
 #[test]
-fn two_that_append_to_a_small_file_at_once_both_end_well() {
+fn of_two_that_append_to_a_small_file_at_once_the_second_is_refused_and_nothing_is_lost() {
     let mut server = Server::new();
     let (mut one, mut two) = (log_in(&mut server), log_in(&mut server));
     write(&server.at("log"), b"log:");
@@ -611,9 +611,14 @@ fn two_that_append_to_a_small_file_at_once_both_end_well() {
     send(&mut server, &mut one, b"one").expect("room");
     send(&mut server, &mut two, b"two").expect("room");
     complete(&mut server, &mut one).expect("stored");
-    complete(&mut server, &mut two).expect("stored");
-    assert_eq!(read(&server, "log"), b"log:two");
+    assert_eq!(complete(&mut server, &mut two), Err(Refusal::Changed));
+    assert_eq!(read(&server, "log"), b"log:one");
     assert!(server.is_staging_empty());
+    assert_eq!(begin(&mut server, &mut two, plan("/log", UploadStart::End)), Ok(7));
+    send(&mut server, &mut two, b"two").expect("room");
+    complete(&mut server, &mut two).expect("stored");
+    assert_eq!(read(&server, "log"), b"log:onetwo");
+    check_ledger(&mut server);
 }
 
 #[test]
