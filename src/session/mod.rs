@@ -31,6 +31,7 @@ use crate::limits::TOLD_UPLOADS_MAX;
 use crate::rate::TokenBucket;
 use crate::scram::Binding;
 use crate::store::StoreError;
+use crate::store::listing::Listing;
 use crate::store::meta::{Kind, Meta};
 use crate::store::quota::QuotaState;
 use crate::store::staging::KeptUpload;
@@ -212,6 +213,13 @@ impl Session {
         found
     }
 
+    /// Whether something is at `path` itself. It is asked to make out what an argument means, and
+    /// not logged.
+    pub fn has_entry(&self, path: &VPath) -> bool {
+        let home = self.state.member().map(|member| &member.home);
+        path.is_root() || home.is_some_and(|home| matches!(home.entry(path), Ok(Some(_))))
+    }
+
     /// Makes a folder; with `parents` the ones above it too, and none of them need be missing.
     pub fn make_folder(&self, path: &VPath, parents: bool) -> Result<(), Refusal> {
         let home = &self.member(Verb::MakeFolder)?.home;
@@ -295,11 +303,16 @@ impl Session {
 
     // ---- Tasks ----------------------------------------------------------------------------
 
-    /// Begins to list a folder.
+    /// Begins to list a folder by name.
     pub fn begin_list(&mut self, path: &VPath) -> Result<(), Refusal> {
+        self.begin_list_as(path, |listing| listing)
+    }
+
+    /// Begins to list a folder in the order and with what `choose` asks of the listing.
+    pub fn begin_list_as(&mut self, path: &VPath, choose: impl FnOnce(Listing) -> Listing) -> Result<(), Refusal> {
         let listing = self.member(Verb::List)?.home.list(path).map_err(Refusal::from);
         self.log_path("list", path, &listing);
-        self.begin_task(Task::List(Box::new(listing?), Vec::new()))
+        self.begin_task(Task::List(Box::new(choose(listing?)), Vec::new()))
     }
 
     /// Begins to hash a file.

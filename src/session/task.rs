@@ -49,7 +49,7 @@ fn fill_page(listing: &mut Listing, page: &mut Vec<Listed>, budget: &mut Budget)
             Step::Later => return Ok(TaskStep::Later),
             Step::End => return Ok(TaskStep::Page(std::mem::take(page), true)),
         }
-        let bytes: usize = page.iter().map(|entry| entry.name.len()).sum();
+        let bytes: usize = page.iter().map(|entry| entry.name.len() + entry.target.as_ref().map_or(0, Vec::len)).sum();
         if page.len() >= PAGE_ENTRIES_MAX || bytes >= PAGE_BYTES_TARGET {
             return Ok(TaskStep::Page(std::mem::take(page), false));
         }

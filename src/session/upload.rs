@@ -18,7 +18,7 @@ use crate::store::home::Home;
 use crate::store::staging::Staged;
 use crate::store::syncer::{Synced, Ticket, Unsynced};
 use crate::store::{Store, StoreError};
-use base::Base;
+use base::{Base, Opened, Replaces};
 use commit::CommitStep;
 use sha2::{Digest as _, Sha256};
 use std::rc::Rc;
@@ -33,6 +33,7 @@ pub struct Upload {
     staged: Staged,
     /// The file to be copied first, until it is.
     base: Option<Base>,
+    replaces: Replaces,
     /// Absent if no digest is wanted.
     hash: Option<Sha256>,
     /// Bytes in `hash`; fewer than are staged while a prefix is read again.
@@ -60,13 +61,14 @@ impl Upload {
         now: Instant,
     ) -> Result<Self, Refusal> {
         plan.check_target(home, store)?;
-        let (staged, base) = base::open(home, &mut plan, knows_held)?;
+        let Opened { staged, base, replaces } = base::open(home, &mut plan, knows_held)?;
         let sync = (sync != SyncPolicy::None).then(|| RunningSync { unsynced: store.syncer.unsynced(), job: None });
         Ok(Self {
             offset: base.as_ref().map_or(staged.length(), |base| base.length),
             started: now,
             staged,
             base,
+            replaces,
             hash: plan.hash.then(Sha256::new),
             hashed: 0,
             sync,
@@ -230,7 +232,7 @@ impl Upload {
     }
 
     /// All bytes are here, says the end of the client's data, which tells nothing to verify them
-    /// by. Fewer than were announced are an interrupted upload, and kept as one.
+    /// by. Others than were announced are an interrupted upload, and kept as one.
     pub fn complete(mut self) -> Result<Commit, Refusal> {
         if !self.plan.length.accepts(self.staged.length()) {
             return Err(Refusal::SizeMismatch);
@@ -245,6 +247,7 @@ impl Upload {
             started: self.started,
             offset: self.offset,
             stored: Stored { size: self.staged.length(), digest },
+            replaces: self.replaces,
             step: CommitStep::Verified(self.staged),
         }
     }

@@ -358,8 +358,12 @@ impl Home {
     /// server itself needs to read the file and to count what is in the folder stays allowed.
     pub fn set_mode(&self, path: &VPath, mode: u32) -> Result<(), StoreError> {
         let (entry, kind) = self.open_for_attributes(path)?;
-        let needed = if kind == Kind::Folder { 0o700 } else { 0o400 };
-        Ok(rustix::fs::fchmod(entry, Mode::from_raw_mode(mode & 0o777 | needed))?)
+        let (needed, kept) = match kind {
+            // Whoever set up a shared folder chose its setgid and sticky bits.
+            Kind::Folder => (0o700, meta_of(&entry)?.mode & 0o7000),
+            _ => (0o400, 0),
+        };
+        Ok(rustix::fs::fchmod(entry, Mode::from_raw_mode(mode & 0o777 | needed | kept))?)
     }
 
     /// Opened, nobody can put something else in its place.

@@ -1,13 +1,18 @@
 //! Listing a folder in slices: names are read and sorted in runs, the runs are merged as pages
-//! are produced, and each entry is looked at only when its page is.
+//! are produced, and each entry is looked at only when its page is. In an order that names do not tell,
+//! all are looked at before the first.
+
+mod order;
+
+pub use order::{Order, SortBy};
 
 use super::StoreError;
 use super::home::{STAGING, reopen_folder};
-use super::meta::Meta;
+use super::meta::{Kind, Meta};
 use crate::lane::Budget;
 use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, LISTING_RUN_ENTRIES};
+use order::Head;
 use rustix::fs::{AtFlags, Dir};
-use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -23,16 +28,13 @@ pub struct Listing {
     names: Names,
     /// The end of each sorted run in `names`, in order.
     run_ends: Vec<usize>,
-    /// The first name left of each run, smallest on top.
-    heads: BinaryHeap<Reverse<Head>>,
-}
-
-/// The first name of a run that was not produced yet; ordered by name.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Head {
-    name: Box<[u8]>,
-    index: usize,
-    run: usize,
+    /// The first name left of each run, the next on top.
+    heads: BinaryHeap<Head>,
+    order: Order,
+    /// What names are ordered by, as far as entries were looked at; none if by name alone.
+    ranks: Vec<u64>,
+    /// How many folders lie between the home and what is listed, if targets of links are wanted.
+    depth: Option<usize>,
 }
 
 /// One entry of a folder.
@@ -42,6 +44,8 @@ pub struct Listed {
     pub name: Vec<u8>,
     /// What the system says of it; a link is not followed.
     pub meta: Meta,
+    /// What a link says, if that was wanted and leads to nothing outside of the home.
+    pub target: Option<Vec<u8>>,
 }
 
 /// Names packed one behind the other, so that a name costs little more than its bytes.
@@ -62,12 +66,6 @@ impl Names {
         let (start, length) = self.spans[index];
         &self.bytes[start as usize..start as usize + usize::from(length)]
     }
-
-    fn sort_from(&mut self, first: usize) {
-        let Self { bytes, spans } = self;
-        let name = |&(start, length): &(u32, u8)| &bytes[start as usize..start as usize + usize::from(length)];
-        spans[first..].sort_unstable_by(|a, b| name(a).cmp(name(b)));
-    }
 }
 
 impl Listing {
@@ -83,23 +81,30 @@ impl Listing {
             names: Names::default(),
             run_ends: Vec::new(),
             heads: BinaryHeap::new(),
+            order: Order::default(),
+            ranks: Vec::new(),
+            depth: None,
         })
     }
 
     /// The next entry in order of bytes, as far as `budget` goes.
     pub fn next(&mut self, budget: &mut Budget) -> Result<Step, StoreError> {
-        if !self.read_names(budget)? {
+        if !self.read_names(budget)? || !self.rank_names(budget)? {
             return Ok(Step::Later);
         }
         while !budget.is_spent() {
             budget.spend(ENTRY_COST);
-            let Some(Reverse(Head { name, index, run })) = self.heads.pop() else { return Ok(Step::End) };
+            let Some(Head { name, index, run, .. }) = self.heads.pop() else { return Ok(Step::End) };
             if index + 1 < self.run_ends[run] {
                 self.push_head(index + 1, run);
             }
             match rustix::fs::statat(self.dir.fd()?, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) if self.staging == Some((stat.st_dev, stat.st_ino)) => {}
-                Ok(stat) => return Ok(Step::Entry(Listed { name: name.into(), meta: stat.into() })),
+                Ok(stat) => {
+                    let meta: Meta = stat.into();
+                    let target = if meta.kind == Kind::Link { self.target(&name) } else { None };
+                    return Ok(Step::Entry(Listed { name: name.into(), meta, target }));
+                }
                 // Removed since its name was read.
                 Err(rustix::io::Errno::NOENT) => {}
                 Err(errno) => return Err(errno.into()),
@@ -146,14 +151,10 @@ impl Listing {
         if start == end {
             return;
         }
-        self.names.sort_from(start);
-        let run = self.run_ends.len();
         self.run_ends.push(end);
-        self.push_head(start, run);
-    }
-
-    fn push_head(&mut self, index: usize, run: usize) {
-        self.heads.push(Reverse(Head { name: self.names.get(index).into(), index, run }));
+        if self.order.by == SortBy::Name {
+            self.sort_run(start, self.run_ends.len() - 1);
+        }
     }
 }
 

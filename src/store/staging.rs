@@ -230,10 +230,6 @@ impl Staged {
         if self.claim.is_unwritten.get() { Err(StoreError::Unwritten) } else { Ok(()) }
     }
 
-    fn is_superseded(&self) -> bool {
-        self.claim.file.borrow().is_none()
-    }
-
     fn open_file(&self) -> Result<Rc<OpenFile>, StoreError> {
         self.claim.file.borrow().as_ref().map(Rc::clone).ok_or(StoreError::Superseded)
     }

@@ -276,6 +276,16 @@ impl Client {
         content
     }
 
+    /// The same by a command that is no UTF-8.
+    #[track_caller]
+    pub(crate) fn get_bytes(&mut self, command: &[u8]) -> Vec<u8> {
+        let stream = stream_to(self.passive());
+        self.send(&[command, b"\r\n"].concat());
+        let content = self.begin_now(stream).read_all();
+        self.reply().expect(&[226]);
+        content
+    }
+
     /// A listing as lines; each ends in CRLF.
     #[track_caller]
     pub(crate) fn list(&mut self, command: &str) -> Vec<String> {

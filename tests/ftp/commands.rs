@@ -3,6 +3,8 @@
 use crate::Scene;
 use crate::client::Client;
 use crate::common::{pattern, sha256};
+use berth::front::ftp::listing::OPTIONS;
+use berth::front::ftp::{site, table};
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -196,6 +198,24 @@ fn a_digest_is_the_one_that_sha256sum_prints() {
 }
 
 #[test]
+fn the_document_has_every_command_as_the_program_explains_it() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ftp.md")).expect("there");
+    let (_, rest) = page.split_once("<!-- commands:begin -->\n").expect("a beginning");
+    let (table, rest) = rest.split_once("<!-- commands:end -->").expect("an end");
+    let row = |names: &[&str], usage: &str, does: &str| {
+        let also: String = names[1..].iter().map(|name| format!(" (also `{name}`)")).collect();
+        format!("| `{}`{also} | {} |\n", usage.replace('|', "\\|"), does.replace('|', "\\|"))
+    };
+    let commands = table::COMMANDS.iter().map(|it| row(it.names, it.usage, it.does));
+    let sites = site::COMMANDS.iter().map(|it| row(it.names, it.usage, it.does));
+    let expected: String = commands.chain(sites).collect();
+    assert!(table == format!("| Command | What it does |\n|---|---|\n{expected}"), "it should be:\n{expected}");
+    // And the options of LIST, each with a meaning.
+    let options = OPTIONS.chars().filter(|letter| !rest.contains(&format!("`-{letter}`")));
+    assert_eq!(options.collect::<String>(), "");
+}
+
+#[test]
 fn what_feat_names_is_there() {
     let scene = scene();
     let mut client = scene.login();
@@ -322,6 +342,82 @@ fn site_changes_modes_and_helps() {
     let help = client.ask("SITE HELP").expect(&[214]);
     assert!(["CHMOD", "QUOTA", "HELP"].iter().all(|word| help.lines.concat().contains(word)), "{help:?}");
     check(&mut client, &[("SITE", &[501]), ("SITE EXEC ls", &[500, 501, 502, 504])]);
+}
+
+#[test]
+fn modes_are_taken_in_each_form_of_chmod_and_set_the_lower_nine_bits() {
+    let scene = scene();
+    let mode = |path: &str| scene.home(path).metadata().expect("there").permissions().mode() & 0o7777;
+    fs::set_permissions(scene.home("folder"), fs::Permissions::from_mode(0o3770)).expect("ours");
+    let mut client = scene.login();
+    for (text, on_file, on_folder) in [
+        ("2775", 0o775, 0o3775),
+        ("1777", 0o777, 0o3777),
+        ("4755", 0o755, 0o3755),
+        ("00644", 0o644, 0o3744),
+        ("u+x", 0o744, 0o3744),
+        ("g-w,o=r", 0o744, 0o3744),
+        ("a+rX", 0o755, 0o3755),
+        ("go=", 0o700, 0o3700),
+        ("0755", 0o755, 0o3755),
+        ("g+s,o+t", 0o755, 0o3755),
+        ("000", 0o400, 0o3700),
+    ] {
+        for (path, expected) in [("file", on_file), ("folder", on_folder)] {
+            let reply = client.ask(&format!("SITE CHMOD {text} {path}")).expect(&[200]);
+            assert_eq!(mode(path), expected, "{text} {path}: {:o}", mode(path));
+            let told = format!("The permission bits are {:03o} now", expected & 0o777);
+            assert!(reply.text().starts_with(&told), "{reply:?}");
+        }
+    }
+    for wrong in ["u+q", "77777", "8", "u"] {
+        client.ask(&format!("SITE CHMOD {wrong} file")).expect(&[501]);
+    }
+}
+
+#[test]
+fn a_blank_folder_is_the_one_that_one_is_in() {
+    let scene = scene();
+    let mut client = scene.login();
+    client.ask("CWD folder").expect(&[250]);
+    for command in ["CWD ", "CWD   "] {
+        let reply = client.ask(command).expect(&[250]);
+        assert!(reply.text().starts_with("\"/folder\""), "{reply:?}");
+    }
+    for command in ["LIST ", "LIST  ", "NLST  ", "LIST -l ", "LIST -l  "] {
+        assert!(client.list(command)[0].ends_with("inner"), "{command}");
+    }
+    client.ask("MLST  ").expect(&[250]);
+    fs::create_dir(scene.home("folder/ ")).expect("ours");
+    assert!(client.ask("CWD  ").expect(&[250]).text().starts_with("\"/folder/ \""));
+}
+
+#[test]
+fn the_time_of_a_folder_is_told_and_its_size_is_not() {
+    let scene = scene();
+    File::open(scene.home("folder"))
+        .expect("there")
+        .set_times(FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(MOMENT.0)))
+        .expect("ours");
+    let mut client = scene.login();
+    for path in ["folder", "/folder/", "folder/."] {
+        assert_eq!(client.ask(&format!("MDTM {path}")).expect(&[213]).text(), MOMENT.1);
+        client.ask(&format!("SIZE {path}")).expect(&[550]);
+    }
+    client.ask("MDTM /").expect(&[213]);
+}
+
+#[test]
+fn more_than_a_command_takes_is_ignored_where_it_takes_nothing() {
+    let scene = scene();
+    let mut client = scene.login();
+    client.ask("CWD folder").expect(&[250]);
+    check(
+        &mut client,
+        &[("PWD x", &[257]), ("CDUP x", &[250]), ("NOOP x", &[200]), ("SYST x", &[215]), ("FEAT x", &[211])],
+    );
+    assert!(client.ask("PWD").expect(&[257]).text().starts_with("\"/\""));
+    client.ask("QUIT x").expect(&[221]);
 }
 
 #[test]

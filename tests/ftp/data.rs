@@ -217,13 +217,17 @@ fn data_goes_both_ways_between_addresses_of_one_link() {
 }
 
 #[test]
-fn pasv_announces_the_public_address_to_all_but_this_machine() {
+fn pasv_announces_the_public_address_to_all_but_the_own_network() {
     let outer = outer_address();
     let host = outer.unwrap_or(Ipv4Addr::LOCALHOST.into());
     let scene = Scene::with(json!({"public_address": "192.0.2.7", "listen": format!("{host}:0")}), json!({}), &[]);
     let mut client = scene.login();
     let announced = client.passive_v4();
-    let expected = if outer.is_some() { Ipv4Addr::new(192, 0, 2, 7) } else { Ipv4Addr::LOCALHOST };
+    // Who is in the same private network cannot reach the server by that.
+    let expected = match host {
+        IpAddr::V4(host) if host.is_private() || host.is_loopback() || host.is_link_local() => host,
+        _ => Ipv4Addr::new(192, 0, 2, 7),
+    };
     assert_eq!(announced.ip(), &expected);
     let stream = stream_to(SocketAddr::new(host, announced.port()));
     client.say("NLST");
@@ -498,4 +502,44 @@ fn both_protocols_are_spoken_on_one_socket_of_both() {
     }
     let mut client = Client::connect(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
     client.enter("ann", PASSWORD).expect(&[230]);
+}
+
+#[test]
+fn a_refused_transfer_closes_its_data_connection() {
+    let scene = scene();
+    let mut client = scene.login();
+    for command in [
+        "RETR none",
+        "RETR ../.berth/x",
+        "STOR none/file",
+        "STOR /",
+        "APPE none/file",
+        "LIST none",
+        "NLST none",
+        "MLSD file",
+        "LIST -z",
+        "REST 50|STOR file",
+    ] {
+        // One that the client is connected to, and one that it is not yet.
+        for is_connected in [true, false] {
+            let address = client.passive();
+            let mut stream = is_connected.then(|| stream_to(address));
+            let mut commands = command.split('|');
+            let (first, last) = (commands.next().expect("one"), commands.next());
+            if let Some(last) = last {
+                client.ask(first).expect(&[350]);
+                client.say(last);
+            } else {
+                client.say(first);
+            }
+            let refusal = client.reply();
+            assert!((400..600).contains(&refusal.code), "{command}: {refusal:?}");
+            match &mut stream {
+                // Nobody waits for it in vain: it ends, or is reset.
+                Some(stream) => assert!(matches!(stream.read(&mut [0; 16]), Ok(0) | Err(_)), "{command}"),
+                None => wait_until("nobody listens", || TcpStream::connect(address).is_err()),
+            }
+        }
+    }
+    assert_eq!(client.get("RETR file"), b"0123456789");
 }

@@ -263,3 +263,37 @@ fn two_sessions_list_at_once() {
     one.reply().expect(&[226]);
     two.reply().expect(&[226]);
 }
+
+#[test]
+fn links_are_told_with_where_they_lead_unless_that_is_outside() {
+    let scene = scene();
+    for (target, name) in [
+        ("b.txt", "link"),
+        ("folder/inner", "deep"),
+        ("../b.txt", "folder/up"),
+        ("none", "dangling"),
+        ("/etc/passwd", "out"),
+        ("../../secret", "above"),
+        ("folder/../../secret", "around"),
+        ("b.txt", "arrow -> x"),
+        ("b.txt", "blank "),
+    ] {
+        symlink(target, scene.home(name)).expect("ours");
+    }
+    let mut client = scene.login();
+    let lines = [client.list("LIST"), client.list("LIST folder")].concat();
+    for shown in ["link -> b.txt", "deep -> folder/inner", "up -> ../b.txt", "dangling -> none"] {
+        assert!(lines.iter().any(|line| line.starts_with('l') && fields(line).1 == shown), "{shown}: {lines:?}");
+    }
+    for shown in ["out -> ?", "above -> ?", "around -> ?"] {
+        assert!(lines.iter().any(|line| line.starts_with('l') && fields(line).1 == shown), "{shown}: {lines:?}");
+    }
+    // Programs would take these for links of another name, or give up the whole listing.
+    for shown in ["arrow -> x", "blank "] {
+        assert!(lines.iter().any(|line| line.starts_with('-') && fields(line).1 == shown), "{shown}: {lines:?}");
+    }
+    assert!(!lines.concat().contains("secret") && !lines.concat().contains("passwd"), "{lines:?}");
+    let status = client.ask("STAT /").expect(&[212]);
+    assert!(status.inner().iter().any(|line| line.ends_with(" link -> b.txt")), "{status:?}");
+    assert!(client.list("NLST").iter().any(|name| name == "link"));
+}

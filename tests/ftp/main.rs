@@ -11,6 +11,7 @@ mod hostile;
 mod jail;
 mod listings;
 mod logins;
+mod names;
 mod resources;
 mod server_life;
 mod sessions;

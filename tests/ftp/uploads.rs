@@ -156,15 +156,17 @@ fn an_upload_that_is_aborted_leaves_the_old_file() {
 }
 
 #[test]
-fn an_upload_shorter_than_its_allo_is_not_stored() {
+fn an_upload_may_be_shorter_or_longer_than_its_allo() {
     let scene = Scene::new();
     scene.write("file", b"old");
     let mut client = scene.login();
     client.ask("ALLO 100").expect(&[200]);
-    let reply = client.put("STOR file", &[1; 99]);
-    assert!(reply.code >= 400, "{reply:?}");
-    scene.holds("file", b"old");
-    // It is a promise of the least, for one upload.
+    client.put("STOR file", &[1; 99]).expect(&[226]);
+    scene.holds("file", &[1; 99]);
+    client.ask("ALLO 100 R 10").expect(&[200]);
+    client.put("STOR file", b"").expect(&[226]);
+    scene.holds("file", b"");
+    scene.check_ledger();
     client.ask("ALLO 100").expect(&[200]);
     client.put("STOR file", &[2; 100]).expect(&[226]);
     scene.holds("file", &[2; 100]);
@@ -716,4 +718,61 @@ fn a_file_stored_by_ftp_is_one_for_the_native_client_too() {
     let target = scene.server.target("ann");
     let ended = scene.place.run(scene.place.berth(&["--quiet", &target, "sha256", "file"])).expect_code(0);
     assert!(ended.stdout.contains(&sha256(&content)), "{ended:?}");
+}
+
+#[test]
+fn of_two_that_append_at_once_neither_record_is_lost() {
+    let scene = Scene::new();
+    // From a mebibyte on, interrupted uploads are held.
+    for (old, records) in [
+        (Some(&b"one\n"[..]), [b"two\n".to_vec(), b"three\n".to_vec()]),
+        (None, [b"two\n".to_vec(), b"three\n".to_vec()]),
+        (Some(b"one\n"), [pattern(1, 2 << 20), pattern(2, 3 << 20)]),
+    ] {
+        for order in [[0, 1], [1, 0]] {
+            let mut first_client = scene.login();
+            first_client.ask("DELE log").expect(&[250, 550]);
+            if let Some(old) = old {
+                first_client.stores("log", old);
+            }
+            let mut clients = [scene.login(), scene.login()];
+            let mut data: Vec<_> = clients.iter_mut().map(|client| Some(client.open("APPE log"))).collect();
+            for (data, record) in data.iter_mut().zip(&records) {
+                data.as_mut().expect("open").write(record);
+            }
+            let [first, last] = order;
+            data[first].take().expect("open").finish();
+            clients[first].reply().expect(&[226]);
+            data[last].take().expect("open").finish();
+            let refusal = clients[last].reply().expect(&[450, 451]);
+            let mut content = [old.unwrap_or_default(), &records[first]].concat();
+            scene.holds("log", &content);
+            // Trying again is all it takes.
+            clients[last].put("APPE log", &records[last]).expect(&[226]);
+            content.extend_from_slice(&records[last]);
+            assert!(scene.read("log") == content, "{refusal:?}");
+            assert!(scene.parts().is_empty());
+        }
+    }
+    scene.check_ledger();
+}
+
+#[test]
+fn an_upload_that_goes_on_with_a_file_never_replaces_a_newer_one() {
+    let scene = Scene::new();
+    for (before, command) in [("REST 4", "STOR file"), ("NOOP", "APPE file")] {
+        let (mut one, mut two) = (scene.login(), scene.login());
+        two.stores("file", b"old file");
+        one.ask(before).expect(&[200, 350]);
+        let data = one.open(command);
+        two.stores("file", b"newer");
+        data.finish();
+        one.reply().expect(&[450, 451]);
+        scene.holds("file", b"newer");
+    }
+    scene.check_ledger();
+    // A link is replaced itself, as by any upload.
+    std::os::unix::fs::symlink("file", scene.home("link")).expect("ours");
+    scene.login().put("APPE link", b" one").expect(&[226]);
+    scene.holds("link", b"newer one");
 }

@@ -1,10 +1,11 @@
-//! The clients that people have, as they are installed, against the real server: curl, lftp, rclone
-//! and Python's ftplib. One that is missing is a failure: without it nothing would be known.
+//! The clients that people have, as they are installed, against the real server: curl, lftp, rclone,
+//! ncftp and Python's ftplib. One that is missing is a failure: without it nothing would be known.
 
 #[path = "../common/mod.rs"]
 mod common;
 mod curl;
 mod lftp;
+mod names;
 mod python;
 mod rclone;
 

@@ -9,7 +9,7 @@ use std::process::Command;
 const KINDS: [&[(&str, &str)]; 3] = [&[], &[("EXPLICIT_TLS", "true")], &[("TLS", "true")]];
 
 impl Scene {
-    fn rclone(&self, kind: &[(&str, &str)], words: &[&str]) -> Command {
+    pub(crate) fn rclone(&self, kind: &[(&str, &str)], words: &[&str]) -> Command {
         let obscured = self.place.run({
             let mut command = self.client("rclone", "rclone");
             command.args(["obscure", PASSWORD]);

@@ -20,6 +20,20 @@ pub fn passive(address: SocketAddrV4) -> String {
     format!("Entering Passive Mode ({}).", Numbers(address))
 }
 
+/// What `PASV` announces: our own address, or the `public` one to who comes from outside of our own
+/// private network, in which that would lead to nothing.
+pub fn announced(own: Ipv4Addr, peer: IpAddr, public: Option<Ipv4Addr>) -> Ipv4Addr {
+    public.filter(|_| !(is_private(own.into()) && is_private(peer.to_canonical()))).unwrap_or(own)
+}
+
+/// Loopback, RFC 1918, link-local and unique local addresses.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
 /// The text of the reply 229 to `EPSV`.
 pub fn extended_passive(port: u16) -> String {
     format!("Entering Extended Passive Mode (|||{port}|)")
@@ -123,6 +137,33 @@ mod tests {
             "ä1ä127.0.0.1ä1ä",
         ] {
             assert_eq!(read_extended(text.as_bytes()), Err(AddressError::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_public_address_is_for_peers_from_outside() {
+        let public = "192.0.2.7".parse().expect("an address");
+        for (own, peer, is_public) in [
+            ("127.0.0.1", "127.0.0.1", false),
+            ("192.168.1.2", "192.168.1.9", false),
+            ("192.168.1.2", "10.9.9.9", false),
+            ("172.31.0.1", "172.16.5.5", false),
+            ("169.254.3.3", "169.254.4.4", false),
+            ("10.0.0.1", "fd00::1", false),
+            ("10.0.0.1", "fe80::1", false),
+            ("10.0.0.1", "::1", false),
+            ("192.168.1.2", "::ffff:192.168.1.9", false),
+            ("192.168.1.2", "203.0.113.5", true),
+            ("192.168.1.2", "172.32.0.1", true),
+            ("192.168.1.2", "2001:db8::1", true),
+            ("192.168.1.2", "::ffff:203.0.113.5", true),
+            ("198.51.100.3", "192.168.1.9", true),
+        ] {
+            let own = own.parse().expect("an address");
+            let peer = peer.parse().expect("an address");
+            let expected = if is_public { public } else { own };
+            assert_eq!(announced(own, peer, Some(public)), expected, "{own} {peer}");
+            assert_eq!(announced(own, peer, None), own);
         }
     }
 

@@ -8,7 +8,19 @@ use super::time;
 #[derive(Clone, Copy)]
 pub struct Argument<'a> {
     pub(super) text: &'a [u8],
+    /// Whether there is that space, even with nothing behind it.
+    pub(super) has_space: bool,
     pub(super) usage: &'static str,
+}
+
+/// An argument that may be a name exactly as it stands. If nothing of that name is there, it is what
+/// the rest says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExactOr<T> {
+    /// The whole argument.
+    pub exact: Vec<u8>,
+    /// Its other reading, or why there is none.
+    pub otherwise: Result<T, Wrong>,
 }
 
 impl<'a> Argument<'a> {
@@ -51,22 +63,6 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// Options as those of `ls`, and a path behind them. A name that begins with a dash is
-    /// written `./-name`, or behind `--`.
-    pub fn options(self) -> (Options, Option<Vec<u8>>) {
-        let mut options = Options::default();
-        let mut rest = self.text;
-        while let Some(letters) = rest.strip_prefix(b"-") {
-            let end = letters.iter().position(|&byte| byte == b' ').unwrap_or(letters.len());
-            rest = letters.get(end + 1..).unwrap_or_default();
-            match &letters[..end] {
-                b"-" => break,
-                letters => letters.iter().for_each(|&letter| options.add(letter)),
-            }
-        }
-        (options, (!rest.is_empty()).then(|| rest.to_vec()))
-    }
-
     /// A time, one space and a path.
     pub fn time_and_path(self) -> Result<(i64, Vec<u8>), Wrong> {
         match time::split(self.text) {
@@ -75,8 +71,16 @@ impl<'a> Argument<'a> {
         }
     }
 
+    /// A path, or in quotes a path and perhaps something behind it, of which `check` says whether that is
+    /// served.
+    pub fn maybe_quoted_path(self, check: impl FnOnce(&[u8]) -> Result<(), Wrong>) -> Result<ExactOr<Vec<u8>>, Wrong> {
+        let exact = self.path()?;
+        let otherwise = self.quoted_path().and_then(|(path, rest)| check(rest).map(|()| path));
+        Ok(ExactOr { exact, otherwise })
+    }
+
     /// A path, in quotes or not, and what follows the quotes. Within them `""` is one.
-    pub fn quoted_path(self) -> Result<(Vec<u8>, &'a [u8]), Wrong> {
+    fn quoted_path(self) -> Result<(Vec<u8>, &'a [u8]), Wrong> {
         let Some(mut rest) = self.text.strip_prefix(b"\"") else { return Ok((self.path()?, b"")) };
         let mut path = Vec::new();
         loop {
@@ -93,12 +97,32 @@ impl<'a> Argument<'a> {
     }
 }
 
+/// Reads options as those of `ls`, and a path behind them. A word that begins with a dash is a name if
+/// `is_there` says so of all that is left; else it holds options, up to `--`.
+pub fn list_options(text: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Result<(Options, Option<Vec<u8>>), Wrong> {
+    let mut options = Options::default();
+    let mut rest = text;
+    while let Some(word) = rest.strip_prefix(b"-").filter(|word| !word.is_empty() && word[0] != b' ') {
+        if is_there(rest) {
+            break;
+        }
+        let end = word.iter().position(|&byte| byte == b' ').unwrap_or(word.len());
+        rest = word.get(end + 1..).unwrap_or_default();
+        match &word[..end] {
+            b"-" => break,
+            letters => letters.iter().try_for_each(|&letter| options.add(letter))?,
+        }
+    }
+    let is_blank = rest.iter().all(|&byte| byte == b' ') && !is_there(rest);
+    Ok((options, (!is_blank).then(|| rest.to_vec())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn argument(text: &[u8]) -> Argument<'_> {
-        Argument { text, usage: "usage" }
+        Argument { text, has_space: true, usage: "usage" }
     }
 
     #[test]
@@ -118,20 +142,42 @@ mod tests {
 
     #[test]
     fn options_are_told_from_paths() {
-        for (text, all, itself, path) in [
-            ("", false, false, None),
-            ("-la", true, false, None),
-            ("-l -a a b", true, false, Some("a b")),
-            ("-ld /x", false, true, Some("/x")),
-            ("a -la", false, false, Some("a -la")),
-            ("-- -a", false, false, Some("-a")),
-            ("--", false, false, None),
-            ("-", false, false, None),
-            ("-l  a", false, false, Some(" a")),
+        let read = |text: &str, there: &[&str]| {
+            let is_there = |name: &[u8]| there.iter().any(|it| it.as_bytes() == name);
+            let (options, path) = list_options(text.as_bytes(), is_there)?;
+            Ok((options.letters(), path.map(|path| String::from_utf8(path).expect("UTF-8"))))
+        };
+        for (text, letters, path) in [
+            ("", "", None),
+            (" ", "", None),
+            ("-la", "al", None),
+            ("-l -a a b", "al", Some("a b")),
+            ("-ld /x", "dl", Some("/x")),
+            ("a -la", "", Some("a -la")),
+            ("-- -a", "", Some("-a")),
+            ("--", "", None),
+            ("-", "", Some("-")),
+            ("- a", "", Some("- a")),
+            ("-l  a", "l", Some(" a")),
+            ("-l  ", "l", None),
+            ("-1CFtrSRA", "aFRSr", None),
+            ("-St", "t", None),
         ] {
-            let (options, found) = argument(text.as_bytes()).options();
-            assert_eq!((options.all, options.itself), (all, itself), "{text}");
-            assert_eq!(found.as_deref(), path.map(str::as_bytes), "{text}");
+            let expected = Ok((letters.to_string(), path.map(str::to_string)));
+            assert_eq!(read(text, &[]), expected, "{text}");
+        }
+        for (text, there, letters, path) in [
+            ("-old", "-old", "", "-old"),
+            ("-la", "-la", "", "-la"),
+            ("-la -old", "-old", "al", "-old"),
+            ("-la -old", "-la -old", "", "-la -old"),
+            ("-- -old", "-- -old", "", "-- -old"),
+            ("-l  ", " ", "l", " "),
+        ] {
+            assert_eq!(read(text, &[there]), Ok((letters.into(), Some(path.into()))), "{text}");
+        }
+        for (text, letter) in [("-old", b'o'), ("-lz", b'z'), ("-l --all", b'-'), ("-a\u{ff}", 0xc3)] {
+            assert_eq!(read(text, &["-la"]), Err(Wrong::Option(letter)), "{text}");
         }
     }
 

@@ -1,8 +1,9 @@
 //! Commands as they are understood: every verb of the protocol, what is wrong with a line that is
 //! none, and what the session is asked by it. The table of how they are written is in [`super::table`].
 
+use super::argument::ExactOr;
 use super::help;
-use super::listing::{Facts, Options};
+use super::listing::{Facts, OPTIONS};
 use super::site::Site;
 use super::table;
 use crate::limits::FTP_VERB_BYTES_MAX;
@@ -57,27 +58,23 @@ pub enum Command {
     Allo(u64),
     /// The first byte of the next transfer; fits an `i64`.
     Rest(u64),
-    List {
-        options: Options,
-        path: Option<Vec<u8>>,
-    },
-    Nlst {
-        options: Options,
-        path: Option<Vec<u8>>,
-    },
+    /// Options, a path or a pattern: which of them only the home can tell.
+    List(Vec<u8>),
+    /// The same.
+    Nlst(Vec<u8>),
     /// Of the session, or like `LIST` on the control connection.
     Stat(Option<Vec<u8>>),
     Mlst(Option<Vec<u8>>),
     Mlsd(Option<Vec<u8>>),
     Size(Vec<u8>),
-    Mdtm(Vec<u8>),
-    /// Also the `MDTM` with a time, by which old clients set one.
+    /// To be told, or to be set by a time before the path, as old clients do.
+    Mdtm(ExactOr<(i64, Vec<u8>)>),
     Mfmt {
         mtime_ns: i64,
         path: Vec<u8>,
     },
     Hash(Vec<u8>),
-    Xsha256(Vec<u8>),
+    Xsha256(ExactOr<Vec<u8>>),
     Avbl(Option<Vec<u8>>),
     Site(Site),
 }
@@ -149,6 +146,10 @@ pub enum Wrong {
     BadParameter(&'static str),
     /// A level of protection that TLS does not have (RFC 2228).
     Protection,
+    /// An option that `LIST` and its like do not know.
+    Option(u8),
+    /// A byte that no argument may hold, see [`super::line`].
+    Nul,
     /// A network protocol other than IPv4 and IPv6 (RFC 2428).
     NetworkProtocol,
 }
@@ -166,6 +167,11 @@ impl Wrong {
             Self::NotImplemented => (502, "This command is not served; HELP lists those that are.".into()),
             Self::BadParameter(served) => (504, format!("This is not served; {served}.")),
             Self::Protection => (536, "TLS has no such protection; use PROT P or PROT C.".into()),
+            Self::Option(letter) => {
+                let letter = Escaped(std::slice::from_ref(letter)).to_string();
+                (504, format!("-{letter}: there is no such option, nor anything of that name; use -{OPTIONS}."))
+            }
+            Self::Nul => (501, "No argument may hold a NUL byte or a Telnet command; send byte 255 twice.".into()),
             Self::NetworkProtocol => (522, "This network protocol is not served, use (1,2)".into()),
         }
     }
@@ -174,8 +180,9 @@ impl Wrong {
 /// Reads a line, as [`super::line::Lines`] takes it.
 pub fn parse(line: &[u8]) -> Result<Command, Wrong> {
     let end = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
-    let (word, argument) = (&line[..end], line.get(end + 1..).unwrap_or_default());
+    let (word, argument) = (&line[..end], line.get(end + 1..));
     match help::find(table::COMMANDS, word) {
+        Some(_) if argument.is_some_and(|argument| argument.contains(&0)) => Err(Wrong::Nul),
         Some(row) => (row.read)(table::argument(row, argument)),
         None if table::is_known_elsewhere(word) => Err(Wrong::NotImplemented),
         None => Err(Wrong::unknown(word)),
@@ -222,8 +229,8 @@ impl Command {
             Self::Appe(_) => "APPE",
             Self::Allo(_) => "ALLO",
             Self::Rest(_) => "REST",
-            Self::List { .. } => "LIST",
-            Self::Nlst { .. } => "NLST",
+            Self::List(_) => "LIST",
+            Self::Nlst(_) => "NLST",
             Self::Stat(_) => "STAT",
             Self::Mlst(_) => "MLST",
             Self::Mlsd(_) => "MLSD",
@@ -241,21 +248,15 @@ impl Command {
     pub fn is_transfer(&self) -> bool {
         matches!(
             self,
-            Self::Retr(_)
-                | Self::Stor(_)
-                | Self::Stou
-                | Self::Appe(_)
-                | Self::List { .. }
-                | Self::Nlst { .. }
-                | Self::Mlsd(_)
+            Self::Retr(_) | Self::Stor(_) | Self::Stou | Self::Appe(_) | Self::List(_) | Self::Nlst(_) | Self::Mlsd(_)
         )
     }
 
     /// What the session is asked by it, whose needs are met first; `None` where it is not asked.
     pub fn verb(&self) -> Option<Verb> {
         Some(match self {
-            Self::Cwd(_) | Self::Cdup | Self::Rnfr(_) | Self::Mlst(_) | Self::Size(_) | Self::Mdtm(_) => Verb::Stat,
-            Self::List { .. } | Self::Nlst { .. } | Self::Mlsd(_) | Self::Stat(Some(_)) => Verb::List,
+            Self::Cwd(_) | Self::Cdup | Self::Rnfr(_) | Self::Mlst(_) | Self::Size(_) => Verb::Stat,
+            Self::List(_) | Self::Nlst(_) | Self::Mlsd(_) | Self::Stat(Some(_)) => Verb::List,
             Self::Mkd(_) => Verb::MakeFolder,
             Self::Rmd(_) => Verb::RemoveFolder,
             Self::Dele(_) => Verb::RemoveFile,
@@ -264,7 +265,8 @@ impl Command {
             Self::Stor(_) | Self::Stou | Self::Appe(_) => Verb::BeginUpload,
             Self::Hash(_) | Self::Xsha256(_) => Verb::Digest,
             Self::Avbl(_) | Self::Site(Site::Quota) => Verb::Quota,
-            Self::Mfmt { .. } | Self::Site(Site::Utime { .. }) => Verb::SetMtime,
+            Self::Mdtm(ExactOr { otherwise: Err(_), .. }) => Verb::Stat,
+            Self::Mdtm(_) | Self::Mfmt { .. } | Self::Site(Site::Utime(_)) => Verb::SetMtime,
             Self::Site(Site::Chmod { .. }) => Verb::SetMode,
             _ => return None,
         })

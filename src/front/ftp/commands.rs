@@ -3,11 +3,12 @@
 //! `inquiry`.
 
 use super::address;
-use super::command::{Command, Epsv, Opts};
-use super::listing::{Options, split_pattern};
+use super::argument::ExactOr;
+use super::command::{Command, Epsv, Opts, Wrong};
+use super::permissions::Permissions;
 use super::port::{Stage, Wish};
 use super::site::Site;
-use super::transfer::{Form, List, Upload, Wanted};
+use super::transfer::{Form, Upload};
 use super::{Doing, Ftp, Hashed, Passive, Turn, reply, time};
 use crate::limits::FTP_DATA_PORT_MIN;
 use crate::session::Refusal;
@@ -79,15 +80,19 @@ impl Ftp {
                 self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, Upload::Append, turn))
             }
             Command::Stou => self.store_unique(turn),
-            Command::List { options, path } => self.begin_listing(Form::Long, options, path, turn),
-            Command::Nlst { options, path } => self.begin_listing(Form::Names, options, path, turn),
+            Command::List(text) => self.begin_listing(Form::Long, &text, turn),
+            Command::Nlst(text) => self.begin_listing(Form::Names, &text, turn),
             Command::Mlsd(path) => {
                 if let Some(path) = self.path_or_folder(path.as_deref(), turn) {
-                    self.begin_list(path, List { form: Form::Facts, prefix: Vec::new(), wanted: Wanted::All }, turn);
+                    self.begin_facts(path, turn);
                 }
             }
             Command::Hash(path) => self.begin_hash(Hashed::Hash, &path, turn),
-            Command::Xsha256(path) => self.begin_hash(Hashed::Xsha256, &path, turn),
+            Command::Xsha256(ExactOr { exact, otherwise }) => match otherwise {
+                Ok(path) if !self.is_there(&exact) => self.begin_hash(Hashed::Xsha256, &path, turn),
+                Err(wrong) if !self.is_there(&exact) => turn.refuse_line(&wrong),
+                _ => self.begin_hash(Hashed::Xsha256, &exact, turn),
+            },
             command => self.begin_change(command, from, turn),
         }
     }
@@ -95,7 +100,11 @@ impl Ftp {
     /// What changes the home, and what asks about it.
     fn begin_change(&mut self, command: Command, from: Option<VPath>, turn: &mut Turn) {
         match command {
-            Command::Cwd(path) => self.on_path(&path, turn, Self::change_folder),
+            Command::Cwd(path) => {
+                if let Some(path) = self.path_or_folder(Some(&path), turn) {
+                    self.change_folder(path, turn);
+                }
+            }
             Command::Cdup => self.on_path(b"..", turn, Self::change_folder),
             Command::Pwd => {
                 let folder = self.folder.clone();
@@ -111,6 +120,9 @@ impl Ftp {
             Command::Dele(path) => self.change(250, &path, turn, Self::remove),
             Command::Rnfr(path) => self.on_path(&path, turn, Self::rename_from),
             Command::Rnto(path) => self.on_path(&path, turn, |ftp, path, turn| ftp.rename_to(from, path, turn)),
+            Command::Mdtm(ExactOr { exact, otherwise: Ok((mtime_ns, path)) }) if !self.is_there(&exact) => {
+                self.set_mtime(mtime_ns, &path, turn);
+            }
             Command::Mfmt { mtime_ns, path } => self.set_mtime(mtime_ns, &path, turn),
             Command::Site(site) => self.begin_site(site, turn),
             command => self.inquire(command, turn),
@@ -119,11 +131,13 @@ impl Ftp {
 
     fn begin_site(&mut self, site: Site, turn: &mut Turn) {
         match site {
-            Site::Chmod { mode, path } => {
-                self.change(200, &path, turn, |ftp, path| ftp.session.set_mode(path, mode));
+            Site::Chmod { permissions, path } => {
+                self.on_path(&path, turn, |ftp, path, turn| ftp.set_permissions(&permissions, &path, turn));
             }
-            Site::Utime { mtime_ns, path } => {
-                self.change(200, &path, turn, |ftp, path| ftp.session.set_mtime(path, mtime_ns));
+            Site::Utime(readings) => {
+                let there = readings.iter().find(|(_, path)| self.is_there(path)).or(readings.first());
+                let Some((mtime_ns, path)) = there else { return };
+                self.change(200, path, turn, |ftp, path| ftp.session.set_mtime(path, *mtime_ns));
             }
             Site::Help(about) => self.tell_site_help(about.as_deref(), turn),
             Site::Quota => self.tell_quota(turn),
@@ -148,9 +162,13 @@ impl Ftp {
         self.folder.join(text).map_err(|error| turn.reply(553, format!("This cannot be a path: {error}."))).ok()
     }
 
-    /// The same, or the current folder where nothing is named.
+    /// The same, or the current folder where nothing is named, or nothing but blanks that are no name.
     pub(super) fn path_or_folder(&self, text: Option<&[u8]>, turn: &mut Turn) -> Option<VPath> {
-        text.map_or_else(|| Some(self.folder.clone()), |text| self.path(text, turn))
+        let is_blank = |text: &[u8]| text.iter().all(|&byte| byte == b' ');
+        match text {
+            Some(text) if !is_blank(text) || self.is_there(text) => self.path(text, turn),
+            _ => Some(self.folder.clone()),
+        }
     }
 
     pub(super) fn on_path(&mut self, text: &[u8], turn: &mut Turn, act: impl FnOnce(&mut Self, VPath, &mut Turn)) {
@@ -225,6 +243,20 @@ impl Ftp {
         });
     }
 
+    fn set_permissions(&mut self, permissions: &Permissions, path: &VPath, turn: &mut Turn) {
+        let changed = self.session.stat(turn.service, path).and_then(|(meta, _)| {
+            self.session.set_mode(path, permissions.apply(meta.mode, meta.kind == Kind::Folder))?;
+            self.session.stat(turn.service, path)
+        });
+        match changed {
+            Ok((meta, _)) => {
+                let rest = if permissions.names_special_bits { "; others cannot be set by FTP" } else { "" };
+                turn.reply(200, format!("The permission bits are {:03o} now{rest}.", meta.mode & 0o777));
+            }
+            Err(refusal) => turn.refuse(refusal, Some(path)),
+        }
+    }
+
     // ---- Data connections -----------------------------------------------------------------
 
     fn connect_actively(&mut self, address: SocketAddr, turn: &mut Turn) {
@@ -273,31 +305,16 @@ impl Ftp {
         };
         match (passive, address.ip()) {
             (Passive::Pasv, IpAddr::V4(ip)) => {
-                let public = self.settings.public_address.filter(|_| !self.session.peer().ip().is_loopback());
-                turn.reply(227, address::passive(SocketAddrV4::new(public.unwrap_or(ip), address.port())));
+                let public = self.settings.public_address;
+                let ip = address::announced(ip, self.session.peer().ip(), public);
+                turn.reply(227, address::passive(SocketAddrV4::new(ip, address.port())));
             }
             _ => turn.reply(229, address::extended_passive(address.port())),
         }
         true
     }
 
-    // ---- Listings and uploads -------------------------------------------------------------
-
-    fn begin_listing(&mut self, form: Form, options: Options, text: Option<Vec<u8>>, turn: &mut Turn) {
-        let text = text.unwrap_or_default();
-        if let Some((folder, pattern)) = split_pattern(&text)
-            && self.folder.join(&text).is_ok_and(|path| self.session.entry(&path).is_err())
-        {
-            let Some(path) = self.path_or_folder(Some(folder).filter(|folder| !folder.is_empty()), turn) else {
-                return;
-            };
-            let list = List { form, prefix: prefix(form, folder), wanted: Wanted::Fitting(pattern, options) };
-            return self.begin_list(path, list, turn);
-        }
-        let Some(path) = self.path_or_folder(Some(&text[..]).filter(|text| !text.is_empty()), turn) else { return };
-        let list = List { form, prefix: prefix(form, &text), wanted: Wanted::All };
-        if options.itself { self.begin_list_of_one(path, list, turn) } else { self.begin_list(path, list, turn) }
-    }
+    // ---- Uploads and digests --------------------------------------------------------------
 
     fn store_unique(&mut self, turn: &mut Turn) {
         let Ok(id) = UploadId::random() else { return turn.refuse(Refusal::Io, None) };
@@ -315,18 +332,14 @@ impl Ftp {
 }
 
 impl Turn<'_> {
+    /// The reply to a line that is wrong.
+    pub(super) fn refuse_line(&mut self, wrong: &Wrong) {
+        let (code, text) = wrong.reply();
+        self.reply(code, text);
+    }
+
     /// A reply about a path, as RFC 959 appendix II wants it.
     pub(super) fn reply_quoted(&mut self, code: u16, path: &VPath, what: &str) {
         self.reply(code, [&reply::quoted(path.as_bytes())[..], b" ", what.as_bytes()].concat());
-    }
-}
-
-/// What stands before each name, so that it can be used as it is (RFC 1123, section 4.1.2.7).
-fn prefix(form: Form, folder: &[u8]) -> Vec<u8> {
-    match folder {
-        _ if form != Form::Names => Vec::new(),
-        b"" | b"." => Vec::new(),
-        folder if folder.ends_with(b"/") => folder.to_vec(),
-        folder => [folder, b"/"].concat(),
     }
 }

@@ -1,7 +1,8 @@
 //! What is only told: sizes, times, facts, digests, the quota, help, and how the session is.
 
+use super::argument::ExactOr;
 use super::command::Command;
-use super::transfer::Form;
+use super::transfer::List;
 use super::{Doing, Ftp, Hashed, REPLY_FOLDER_STATUS, Turn, help, listing, reply, site, table, time};
 use crate::session::Refusal;
 use crate::session::overview::Transfer;
@@ -16,10 +17,10 @@ impl Ftp {
     pub(super) fn inquire(&mut self, command: Command, turn: &mut Turn) {
         match command {
             Command::Size(path) => self.on_path(&path, turn, |ftp, path, turn| {
-                ftp.tell_of_file(&path, turn, |meta| meta.size.to_string());
+                ftp.tell(&path, turn, |meta| (meta.kind == Kind::File).then(|| meta.size.to_string()));
             }),
-            Command::Mdtm(path) => self.on_path(&path, turn, |ftp, path, turn| {
-                ftp.tell_of_file(&path, turn, |meta| time::written(meta.mtime_ns));
+            Command::Mdtm(ExactOr { exact, .. }) => self.on_path(&exact, turn, |ftp, path, turn| {
+                ftp.tell(&path, turn, |meta| Some(time::written(meta.mtime_ns)));
             }),
             Command::Mlst(path) => {
                 if let Some(path) = self.path_or_folder(path.as_deref(), turn) {
@@ -27,7 +28,7 @@ impl Ftp {
                 }
             }
             Command::Stat(None) => self.tell_status(turn),
-            Command::Stat(Some(path)) => self.on_path(&path, turn, Self::begin_status_of),
+            Command::Stat(Some(text)) => self.begin_status_of(&text, turn),
             Command::Avbl(path) => {
                 if let Some(path) = self.path_or_folder(path.as_deref(), turn) {
                     self.tell_available(&path, turn);
@@ -41,10 +42,12 @@ impl Ftp {
     }
 
     /// What a client that wants to go on with an upload goes by, too.
-    fn tell_of_file(&mut self, path: &VPath, turn: &mut Turn, what: impl Fn(&Meta) -> String) {
+    fn tell(&mut self, path: &VPath, turn: &mut Turn, what: impl Fn(&Meta) -> Option<String>) {
         match self.session.stat_resumable(path) {
-            Ok(meta) if meta.kind == Kind::File => turn.reply(213, what(&meta)),
-            Ok(_) => turn.refuse(Refusal::NotAFile, Some(path)),
+            Ok(meta) => match what(&meta) {
+                Some(told) => turn.reply(213, told),
+                None => turn.refuse(Refusal::NotAFile, Some(path)),
+            },
             Err(refusal) => turn.refuse(refusal, Some(path)),
         }
     }
@@ -53,8 +56,8 @@ impl Ftp {
         match self.session.stat_resumable(&path) {
             Ok(meta) => {
                 let (name, mut line) = (path.as_bytes().to_vec(), Vec::new());
-                listing::put_facts(&mut line, &Listed { name, meta }, self.facts, !self.session.is_read_only());
-                let line = line.trim_ascii_end();
+                let listed = Listed { name, meta, target: None };
+                listing::put_facts(&mut line, &listed, self.facts, !self.session.is_read_only());
                 turn.lane.outbox.append(|out| reply::put_lines(out, 250, "Facts:", [line], "That is all."));
             }
             Err(refusal) => turn.refuse(refusal, Some(&path)),
@@ -83,36 +86,12 @@ impl Ftp {
         turn.lane.outbox.append(|out| reply::put_lines(out, 211, "berthd:", lines, "That is all."));
     }
 
-    /// `STAT` of a path lists on the control connection (RFC 959, section 4.1.3).
-    fn begin_status_of(&mut self, path: VPath, turn: &mut Turn) {
-        let begun = match self.session.begin_list(&path) {
-            Err(Refusal::NotADirectory) => {
-                return match self.session.stat(turn.service, &path) {
-                    Ok((meta, _)) => {
-                        let name = path.name().unwrap_or(b"/").to_vec();
-                        turn.begin_status(213);
-                        turn.add_status(&[Listed { name, meta }]);
-                        turn.reply(213, "That is all.");
-                    }
-                    Err(refusal) => turn.refuse(refusal, Some(&path)),
-                };
-            }
-            begun => begun,
-        };
-        match begun {
-            Ok(()) => {
-                turn.begin_status(REPLY_FOLDER_STATUS);
-                self.doing = Doing::ListingStatus;
-            }
-            Err(refusal) => turn.refuse(refusal, Some(&path)),
-        }
-    }
-
-    /// Drives such a listing on.
+    /// Drives a listing by `STAT` on.
     pub(super) fn list_status(&mut self, turn: &mut Turn) -> bool {
+        let Doing::ListingStatus(list) = &self.doing else { return false };
         match self.session.run_task(turn.service, turn.budget) {
             Ok(TaskStep::Page(entries, is_last)) => {
-                turn.add_status(&entries);
+                turn.add_status(list, &entries);
                 if !is_last {
                     return true;
                 }
@@ -201,17 +180,17 @@ impl Turn<'_> {
         }
     }
 
-    fn begin_status(&mut self, code: u16) {
+    pub(super) fn begin_status(&mut self, code: u16) {
         self.lane.outbox.append(|out| reply::put_first(out, code, "Listing:"));
     }
 
-    fn add_status(&mut self, entries: &[Listed]) {
+    pub(super) fn add_status(&mut self, list: &List, entries: &[Listed]) {
         let now_ns = self.service.store.clock.now_ns();
         self.lane.outbox.append(|out| {
-            for entry in entries {
+            for entry in entries.iter().filter(|entry| list.has(entry)) {
                 let mut line = Vec::new();
-                Form::Long.put(&mut line, entry, now_ns, listing::Facts::NONE, false);
-                reply::put_between(out, line.trim_ascii_end());
+                list.put(&mut line, entry, now_ns, listing::Facts::NONE, false);
+                reply::put_between(out, line);
             }
         });
     }

@@ -1,5 +1,6 @@
 //! Command lines off an inbox: Telnet's own bytes taken out (RFC 854, RFC 1123 4.1.2.10), names as
-//! RFC 2640 writes them, each line within its bound. It knows no command.
+//! RFC 2640 writes them, each line within its bound. It knows no command. A NUL in a line is a byte
+//! that no argument may hold: one that was sent, or a Telnet command within the argument.
 
 use crate::lane::Buffer;
 use crate::limits::FTP_LINE_BYTES_MAX;
@@ -88,7 +89,7 @@ fn line(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         return None;
     }
     let mut line = Vec::new();
-    let mut at = 0;
+    let (mut at, mut is_in_argument) = (0, false);
     loop {
         let next = bytes.get(at + 1).copied();
         let used = match (*bytes.get(at)?, next) {
@@ -103,11 +104,15 @@ fn line(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
                 line.push(IAC);
                 2
             }
-            (IAC, Some(WILL..=DONT)) => 3,
-            (IAC, Some(COMMANDS..)) => 2,
-            // The kernel took the urgent byte behind it.
-            (IAC, Some(_)) => 1,
+            (IAC, Some(command @ COMMANDS..)) => {
+                // Without it the argument would be another, so it must not be carried out.
+                line.extend(is_in_argument.then_some(NUL));
+                if (WILL..=DONT).contains(&command) { 3 } else { 2 }
+            }
+            // In a name that is not UTF-8, or what is left where the kernel took the urgent byte behind it.
+            (IAC, Some(_)) if !is_in_argument => 1,
             (byte, _) => {
+                is_in_argument |= byte == b' ';
                 line.push(byte);
                 1
             }
@@ -178,10 +183,19 @@ mod tests {
         check(b"\xff\xf4\xff\xf2ABOR\r\n", &[b"ABOR"], b"");
         check(b"\xff\xf4\xff\xf2\r\n\xff\xf4\nABOR\r\n", &[b"ABOR"], b"");
         check(b"RETR \xff\xff\xf0\r\n", &[b"RETR \xff\xf0"], b"");
+        check(b"\xff\xf4RE\xff\xf2TR a\r\n", &[b"RETR a"], b"");
         check(b"NO\xff\xfb\x0aOP\r\n\xff\xfe\r\r\n", &[b"NOOP"], b"");
         check(&b"\xff\xf1".repeat(FTP_LINE_BYTES_MAX), &[], b"");
         check(b"NOOP\xff\xf4", &[], b"NOOP\xff\xf4");
         check(b"\xff\xfb", &[], b"\xff\xfb");
+    }
+
+    #[test]
+    fn a_byte_255_in_an_argument_is_one_unless_it_makes_a_telnet_command() {
+        check(b"MKD \xff\r\n", &[b"MKD \xff"], b"");
+        check(b"MKD \xffa\xff \xf0\xfa\xfe\n", &[b"MKD \xffa\xff \xf0\xfa\xfe"], b"");
+        check(b"MKD a\xff\xf1b\r\n", &[b"MKD a\0b"], b"");
+        check(b"MKD a\xff\xfb\x01b\r\n", &[b"MKD a\0b"], b"");
     }
 
     #[test]

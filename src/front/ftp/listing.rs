@@ -1,20 +1,33 @@
 //! Entries of folders as `LIST`, `NLST` and `MLSx` write them: one line each, whatever a name holds.
 
+use super::command::Wrong;
 use super::time;
 use crate::glob::{Pattern, is_wild};
 use crate::limits::FTP_RECENT_S;
-use crate::store::listing::Listed;
+use crate::store::listing::{Listed, Order, SortBy};
 use crate::store::meta::{Kind, Meta};
 use crate::text::Utc;
 
-/// What `LIST` and `NLST` take of the options of `ls`; all others change nothing.
+/// The options that `LIST`, `NLST` and `STAT` take of those of `ls`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// `a`: names with a leading dot too, where a pattern would leave them out.
+    /// `a`, `A`: names with a leading dot too, where a pattern would leave them out.
     pub all: bool,
     /// `d`: the folder itself, not what is in it.
     pub itself: bool,
+    /// `l`: the long form, also by `NLST`.
+    pub long: bool,
+    /// `R`: the folders in it, too.
+    pub recursive: bool,
+    /// `F`: a mark behind each name says what it is.
+    pub marks: bool,
+    /// `S`, `t`, `r`: in which order.
+    pub order: Order,
 }
+
+/// The letters of [`Options`]. `1` and `C` are about columns, which only who shows a listing can make: it
+/// always comes as one name a line.
+pub const OPTIONS: &str = "1AaCdFlRrSt";
 
 impl Options {
     /// Whether a name is one that `pattern` means.
@@ -22,12 +35,37 @@ impl Options {
         if self.all { pattern.fits(name) } else { pattern.matches(name) }
     }
 
-    pub(super) fn add(&mut self, letter: u8) {
+    /// The letters that it was made of, but for those that change nothing; for tests.
+    #[cfg(test)]
+    pub(super) fn letters(self) -> String {
+        let by = |by| self.order.by == by;
+        let letters = [
+            ('a', self.all),
+            ('d', self.itself),
+            ('F', self.marks),
+            ('l', self.long),
+            ('R', self.recursive),
+            ('S', by(SortBy::Size)),
+            ('r', self.order.is_reversed),
+            ('t', by(SortBy::Time)),
+        ];
+        letters.iter().filter(|(_, is_there)| *is_there).map(|(letter, _)| letter).collect()
+    }
+
+    pub(super) fn add(&mut self, letter: u8) -> Result<(), Wrong> {
         match letter {
             b'a' | b'A' => self.all = true,
             b'd' => self.itself = true,
-            _ => {}
+            b'l' => self.long = true,
+            b'R' => self.recursive = true,
+            b'S' => self.order.by = SortBy::Size,
+            b't' => self.order.by = SortBy::Time,
+            b'r' => self.order.is_reversed = true,
+            b'F' => self.marks = true,
+            b'1' | b'C' => {}
+            letter => return Err(Wrong::Option(letter)),
         }
+        Ok(())
     }
 }
 
@@ -40,19 +78,30 @@ pub fn split_pattern(path: &[u8]) -> Option<(&[u8], Pattern)> {
     name.iter().any(|&byte| is_wild(byte)).then(|| (folder, Pattern::plain(name)))
 }
 
-/// Appends a line in the form of `ls -l`, its time in UTC.
+/// Appends a line in the form of `ls -l`, its time in UTC. A link is followed by where it leads, since
+/// many programs read no link without; what a link out of the home says is not told.
 pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
     let meta = &listed.meta;
+    let is_link = meta.kind == Kind::Link && !hides_arrow(&listed.name);
     let start = format!(
         "{}{} {:>3} berth    berth    {:>12} {} ",
-        letter(meta.kind),
+        if is_link { 'l' } else { letter(meta.kind) },
         permissions(meta.mode),
         meta.links,
         meta.size,
         date(meta.mtime_ns, now_ns)
     );
     out.extend_from_slice(start.as_bytes());
-    put_name(out, &listed.name);
+    if is_link {
+        put_name(out, &[&listed.name[..], b" -> ", listed.target.as_deref().unwrap_or(b"?")].concat());
+    } else {
+        put_name(out, &listed.name);
+    }
+}
+
+/// Whether programs would not find the arrow behind such a name. Its link is listed as a file.
+fn hides_arrow(name: &[u8]) -> bool {
+    name.ends_with(b" ") || name.windows(2).any(|pair| pair == b" -")
 }
 
 /// Appends a name on a line of its own. What would end the line becomes a question mark.
@@ -68,11 +117,23 @@ pub fn put_facts(out: &mut Vec<u8>, listed: &Listed, facts: Facts, may_write: bo
     put_name(out, &listed.name);
 }
 
+/// What `ls -F` puts behind a name. A link in the long form has its arrow there.
+pub fn mark(meta: &Meta, is_long: bool) -> &'static [u8] {
+    match meta.kind {
+        Kind::Folder => b"/",
+        Kind::Link if is_long => b"",
+        Kind::Link => b"@",
+        Kind::File if meta.mode & 0o111 != 0 => b"*",
+        Kind::File => b"",
+        // As for a pipe.
+        Kind::Other => b"|",
+    }
+}
+
 fn letter(kind: Kind) -> char {
     match kind {
-        Kind::File => '-',
+        Kind::File | Kind::Link => '-',
         Kind::Folder => 'd',
-        Kind::Link => 'l',
         // A pipe, a socket or a device; parsers know this letter for all of them.
         Kind::Other => 'p',
     }
@@ -180,7 +241,8 @@ mod tests {
     fn listed(name: &[u8], kind: Kind, mtime_ns: i64) -> Listed {
         let size = if kind == Kind::File { 1234 } else { 0 };
         let identity = Identity { dev: 0xfe01, ino: 0x2a, size, mtime_ns, ctime_ns: 0 };
-        Listed { name: name.to_vec(), meta: Meta { kind, size, mtime_ns, mode: 0o644, links: 1, identity } }
+        let meta = Meta { kind, size, mtime_ns, mode: 0o644, links: 1, identity };
+        Listed { name: name.to_vec(), meta, target: None }
     }
 
     fn long(listed: &Listed) -> String {
@@ -195,8 +257,11 @@ mod tests {
         assert_eq!(line, "-rw-r--r--   1 berth    berth            1234 Nov 27 12:34 a b\r\n");
         let line = long(&listed(b"docs", Kind::Folder, NOW - 365 * DAY));
         assert_eq!(line, "drw-r--r--   1 berth    berth               0 Nov 27  2025 docs\r\n");
-        let largest =
-            Listed { meta: Meta { size: u64::MAX, ..listed(b"", Kind::File, NOW).meta }, name: b"x".to_vec() };
+        let largest = Listed {
+            meta: Meta { size: u64::MAX, ..listed(b"", Kind::File, NOW).meta },
+            name: b"x".to_vec(),
+            target: None,
+        };
         assert_eq!(long(&largest).split_whitespace().nth(4), Some("18446744073709551615"));
     }
 
@@ -238,6 +303,21 @@ mod tests {
     }
 
     #[test]
+    fn a_link_is_told_with_where_it_leads_unless_its_name_hides_that() {
+        let link = |name: &[u8], target: Option<&[u8]>| {
+            let target = target.map(<[u8]>::to_vec);
+            long(&Listed { target, ..listed(name, Kind::Link, NOW) })
+        };
+        assert!(link(b"a", Some(b"b/c")).starts_with('l') && link(b"a", Some(b"b/c")).ends_with(" a -> b/c\r\n"));
+        assert!(link(b"a", Some(b"b\nc")).ends_with(" a -> b?c\r\n"));
+        assert!(link(b"a", None).ends_with(" a -> ?\r\n"));
+        for name in ["a ", "a -> b", "a -", "a ->"] {
+            let line = link(name.as_bytes(), Some(b"c"));
+            assert!(line.starts_with('-') && line.ends_with(&format!(" {name}\r\n")), "{line}");
+        }
+    }
+
+    #[test]
     fn a_pattern_is_split_from_its_folder() {
         for (path, folder) in [("*.txt", "."), ("/*", "/"), ("a/b/[x]?", "a/b/"), ("../*", "../")] {
             assert_eq!(split_pattern(path.as_bytes()).expect(path).0, folder.as_bytes());
@@ -246,7 +326,7 @@ mod tests {
             assert_eq!(split_pattern(path.as_bytes()), None, "{path}");
         }
         let (_, pattern) = split_pattern(b"*.txt").expect("a pattern");
-        let (some, all) = (Options::default(), Options { all: true, itself: false });
+        let (some, all) = (Options::default(), Options { all: true, ..Options::default() });
         assert!(some.fits(&pattern, b"a.txt") && !some.fits(&pattern, b".a.txt") && all.fits(&pattern, b".a.txt"));
     }
 

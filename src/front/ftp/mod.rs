@@ -15,6 +15,7 @@ mod inquiry;
 pub mod line;
 pub mod listing;
 mod login;
+pub mod permissions;
 pub mod port;
 pub mod reply;
 pub mod site;
@@ -37,7 +38,7 @@ use port::{DataPort, Stage, Wish};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
-use transfer::Transfer;
+use transfer::{List, Transfer};
 
 /// One FTP session.
 pub struct Ftp {
@@ -114,7 +115,7 @@ enum Doing {
     /// A digest is being computed, for this command.
     Hashing(Hashed, VPath),
     /// A folder is being listed on the control connection.
-    ListingStatus,
+    ListingStatus(Box<List>),
     Transfer(Box<Transfer>),
 }
 
@@ -171,7 +172,8 @@ impl Ftp {
             user: None,
             folder: VPath::root(),
             facts: Facts::default(),
-            data: DataRules { is_private: is_sealed, ..DataRules::default() },
+            // Where TLS is there from the beginning, many clients leave out PBSZ.
+            data: DataRules { has_buffer_size: is_sealed, is_private: is_sealed, ..DataRules::default() },
             next: ForNext::default(),
             pending: None,
             doing: Doing::Nothing,
@@ -216,7 +218,7 @@ impl Ftp {
             Doing::Refused => self.answer_refused_login(turn),
             Doing::OpeningPort(passive) => self.answer_passive(*passive, turn),
             Doing::Hashing(..) => self.hash(turn),
-            Doing::ListingStatus => self.list_status(turn),
+            Doing::ListingStatus(_) => self.list_status(turn),
             Doing::Transfer(_) => self.transfer(turn),
         }
     }
@@ -238,7 +240,7 @@ impl Ftp {
                 self.abort_transfer(turn);
             }
             // Within a reply there is no room for another.
-            Ok(Command::Stat(None)) if !matches!(self.doing, Doing::ListingStatus) => {
+            Ok(Command::Stat(None)) if !matches!(self.doing, Doing::ListingStatus(_)) => {
                 self.take_line(turn);
                 self.tell_status(turn);
             }
@@ -272,6 +274,7 @@ impl Ftp {
         // Even one that was refused was the next: else a later one would begin in the middle.
         if is_transfer {
             self.next.offset = 0;
+            self.close_unused_data_connection();
         }
         if verb == Some(Verb::BeginUpload) {
             self.next.length = None;
@@ -317,7 +320,7 @@ impl Ftp {
 
     /// See [`super::Front::fail`].
     pub fn fail(&mut self, lane: &mut Lane, why: Refusal, now: Instant) {
-        if let Doing::ListingStatus = self.doing {
+        if let Doing::ListingStatus(_) = self.doing {
             lane.outbox.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "The rest is left out."));
         }
         let (_, text) = reply::refusal(why, None);
@@ -369,7 +372,7 @@ impl Ftp {
     pub fn phase(&self) -> Phase {
         match (&self.doing, self.session.phase()) {
             (Doing::Transfer(transfer), phase) => transfer.phase(phase),
-            (Doing::OpeningPort(_) | Doing::Hashing(..) | Doing::ListingStatus, _) => Phase::Working,
+            (Doing::OpeningPort(_) | Doing::Hashing(..) | Doing::ListingStatus(_), _) => Phase::Working,
             (_, Phase::Idle) if self.pending.is_some() => Phase::Working,
             (_, phase) => phase,
         }

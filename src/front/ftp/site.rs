@@ -3,15 +3,16 @@
 use super::argument::Argument;
 use super::command::Wrong;
 use super::help::{self, Row};
+use super::permissions::Permissions;
 use super::{table, time};
 
 /// A `SITE` command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Site {
-    /// Permission bits, at most 0o777.
+    /// Permission bits.
     Chmod {
-        /// The bits.
-        mode: u32,
+        /// How they change.
+        permissions: Permissions,
         /// Of what.
         path: Vec<u8>,
     },
@@ -19,13 +20,9 @@ pub enum Site {
     Help(Option<String>),
     /// What is used and allowed.
     Quota,
-    /// When a file changed.
-    Utime {
-        /// Nanoseconds since the epoch.
-        mtime_ns: i64,
-        /// Of what.
-        path: Vec<u8>,
-    },
+    /// When a file changed, in nanoseconds since the epoch, and which. Where there is more than one
+    /// reading, it is the first whose path is there.
+    Utime(Vec<(i64, Vec<u8>)>),
 }
 
 /// How an argument becomes a `SITE` command.
@@ -34,7 +31,7 @@ pub type Read = fn(Argument<'_>) -> Result<Site, Wrong>;
 /// The `SITE` commands.
 #[rustfmt::skip]
 pub const COMMANDS: &[Row<Read>] = &[
-    Row { names: &["CHMOD"], usage: "SITE CHMOD mode path", does: "sets permission bits, such as 644", read: chmod },
+    Row { names: &["CHMOD"], usage: "SITE CHMOD mode path", does: "sets permission bits, such as 644 or u+x", read: chmod },
     Row { names: &["HELP"], usage: "SITE HELP [command]", does: "lists SITE commands, or explains one", read: |a| {
         Ok(Site::Help(a.words().into_iter().next()))
     } },
@@ -45,7 +42,7 @@ pub const COMMANDS: &[Row<Read>] = &[
 pub(super) fn parse(argument: Argument<'_>) -> Result<Site, Wrong> {
     let end = argument.text.iter().position(|&byte| byte == b' ').unwrap_or(argument.text.len());
     match help::find(COMMANDS, &argument.text[..end]) {
-        Some(row) => (row.read)(table::argument(row, argument.text.get(end + 1..).unwrap_or_default())),
+        Some(row) => (row.read)(table::argument(row, argument.text.get(end + 1..))),
         None if argument.text.is_empty() => argument.wrong(),
         None => Err(Wrong::BadParameter("SITE HELP lists the SITE commands there are")),
     }
@@ -53,33 +50,27 @@ pub(super) fn parse(argument: Argument<'_>) -> Result<Site, Wrong> {
 
 fn chmod(argument: Argument<'_>) -> Result<Site, Wrong> {
     let end = argument.text.iter().position(|&byte| byte == b' ').unwrap_or(argument.text.len());
-    let (digits, path) = (&argument.text[..end], argument.text.get(end + 1..).unwrap_or_default());
-    let is_octal = (3..=4).contains(&digits.len()) && digits.iter().all(|digit| (b'0'..=b'7').contains(digit));
-    if !is_octal || path.is_empty() {
-        return argument.wrong();
-    }
-    match digits.iter().fold(0, |mode, digit| mode * 8 + u32::from(digit - b'0')) {
-        mode @ 0..=0o777 => Ok(Site::Chmod { mode, path: path.to_vec() }),
-        _ => Err(Wrong::BadParameter("only the bits up to 777 can be set")),
+    let (text, path) = (&argument.text[..end], argument.text.get(end + 1..).unwrap_or_default());
+    match Permissions::read(text) {
+        Some(permissions) if !path.is_empty() => Ok(Site::Chmod { permissions, path: path.to_vec() }),
+        _ => argument.wrong(),
     }
 }
 
 /// `YYYYMMDDHHMM[SS] path`, or `path atime mtime ctime UTC` as older clients have it.
 fn utime(argument: Argument<'_>) -> Result<Site, Wrong> {
-    if let Some((mtime_ns, path)) = time::split(argument.text).or_else(|| to_the_minute(argument.text))
-        && !path.is_empty()
-    {
-        return Ok(Site::Utime { mtime_ns, path: path.to_vec() });
-    }
-    let mut words = argument.text.rsplitn(5, |&byte| byte == b' ');
-    match (words.next(), words.next(), words.next().and_then(time::read), words.next(), words.next()) {
-        (Some(zone), Some(_), Some(mtime_ns), Some(_), Some(path))
-            if zone.eq_ignore_ascii_case(b"UTC") && !path.is_empty() =>
-        {
-            Ok(Site::Utime { mtime_ns, path: path.to_vec() })
-        }
-        _ => argument.wrong(),
-    }
+    let in_front = time::split(argument.text).or_else(|| to_the_minute(argument.text));
+    let readings = in_front.into_iter().chain(behind(argument.text)).filter(|(_, path)| !path.is_empty());
+    let readings: Vec<_> = readings.map(|(mtime_ns, path)| (mtime_ns, path.to_vec())).collect();
+    if readings.is_empty() { argument.wrong() } else { Ok(Site::Utime(readings)) }
+}
+
+/// The form with three times behind the path.
+fn behind(text: &[u8]) -> Option<(i64, &[u8])> {
+    let mut words = text.rsplitn(5, |&byte| byte == b' ');
+    let is_utc = words.next()?.eq_ignore_ascii_case(b"UTC");
+    let (_, mtime_ns, _) = (time::read(words.next()?)?, time::read(words.next()?)?, time::read(words.next()?)?);
+    words.next().filter(|_| is_utc).map(|path| (mtime_ns, path))
 }
 
 fn to_the_minute(text: &[u8]) -> Option<(i64, &[u8])> {
@@ -92,19 +83,20 @@ mod tests {
     use super::*;
 
     fn site(text: &str) -> Result<Site, Wrong> {
-        parse(Argument { text: text.as_bytes(), usage: "SITE" })
+        parse(Argument { text: text.as_bytes(), has_space: true, usage: "SITE" })
     }
 
     #[test]
-    fn modes_are_octal_and_stay_within_permission_bits() {
-        for (text, mode) in [("CHMOD 644 a b", 0o644), ("chmod 0755 a b", 0o755), ("CHMOD 000 a b", 0)] {
-            assert_eq!(site(text), Ok(Site::Chmod { mode, path: b"a b".to_vec() }), "{text}");
+    fn a_mode_stands_before_the_path() {
+        for mode in ["644", "0755", "000", "2775", "1777", "4755", "00644", "u+x", "g-w,o=r", "a+rX"] {
+            let permissions = Permissions::read(mode.as_bytes()).expect(mode);
+            let expected = Site::Chmod { permissions, path: b"a b".to_vec() };
+            assert_eq!(site(&format!("CHMOD {mode} a b")), Ok(expected), "{mode}");
         }
-        for text in ["CHMOD", "CHMOD 644", "CHMOD 644 ", "CHMOD 888 a", "CHMOD u+x a", "CHMOD 00644 a", "CHMOD  644 a"]
+        for text in ["CHMOD", "CHMOD 644", "CHMOD 644 ", "CHMOD 888 a", "CHMOD u+q a", "CHMOD 77777 a", "CHMOD  644 a"]
         {
             assert!(matches!(site(text), Err(Wrong::Syntax(_))), "{text}");
         }
-        assert!(matches!(site("CHMOD 4755 a"), Err(Wrong::BadParameter(_))));
     }
 
     #[test]
@@ -114,11 +106,15 @@ mod tests {
             "UTIME a b 19990101000000 20000229123456 19990101000000 UTC",
             "utime a b 19990101000000 20000229123456 19990101000000 utc",
         ] {
-            let path = b"a b".to_vec();
-            assert_eq!(site(text), Ok(Site::Utime { mtime_ns: 951_827_696_000_000_000, path }), "{text}");
+            let readings = vec![(951_827_696_000_000_000, b"a b".to_vec())];
+            assert_eq!(site(text), Ok(Site::Utime(readings)), "{text}");
         }
-        let minute = Site::Utime { mtime_ns: 951_827_640_000_000_000, path: b"a".to_vec() };
+        let minute = Site::Utime(vec![(951_827_640_000_000_000, b"a".to_vec())]);
         assert_eq!(site("UTIME 200002291234 a"), Ok(minute));
+        let times = "19990101000000 20000229123456 19990101000000 UTC";
+        let both =
+            vec![(0, format!("a {times}").into_bytes()), (951_827_696_000_000_000, b"19700101000000 a".to_vec())];
+        assert_eq!(site(&format!("UTIME 19700101000000 a {times}")), Ok(Site::Utime(both)));
         for text in ["UTIME", "UTIME a", "UTIME 20000229123456", "UTIME 20000229123456 ", "UTIME a 1 2 3 UTC"] {
             assert!(matches!(site(text), Err(Wrong::Syntax(_))), "{text}");
         }

@@ -2,11 +2,11 @@
 //! parser take all of it from here.
 
 use super::address::{self, AddressError};
-use super::argument::Argument;
+use super::argument::{Argument, ExactOr};
 use super::command::{Command, Epsv, Opts, Password, Protection, Type, Wrong};
 use super::help::Row;
 use super::listing::Facts;
-use super::{site, time};
+use super::site;
 use crate::limits::PASSWORD_BYTES_MAX;
 use zeroize::Zeroizing;
 
@@ -42,7 +42,7 @@ pub const COMMANDS: &[Row<Read>] = &[
     row(&["PASV"], "PASV", "makes the server listen for a data connection", |_| Ok(Command::Pasv)),
     row(&["EPSV"], "EPSV [1 | 2 | ALL]", "does the same for IPv4 (1) and IPv6 (2)", extended_passive),
     row(&["ABOR"], "ABOR", "ends the running transfer", |_| Ok(Command::Abor)),
-    row(&["CWD", "XCWD"], "CWD path", "changes the folder", |a| Ok(Command::Cwd(a.path()?))),
+    row(&["CWD", "XCWD"], "CWD path", "changes the folder", folder),
     row(&["CDUP", "XCUP"], "CDUP", "changes to the folder above", |_| Ok(Command::Cdup)),
     row(&["PWD", "XPWD"], "PWD", "says which folder this is", |_| Ok(Command::Pwd)),
     row(&["MKD", "XMKD"], "MKD path", "makes a folder", |a| Ok(Command::Mkd(a.path()?))),
@@ -54,21 +54,19 @@ pub const COMMANDS: &[Row<Read>] = &[
     row(&["STOR"], "STOR path", "stores a file, in the place of what is there", |a| Ok(Command::Stor(a.path()?))),
     row(&["STOU"], "STOU", "stores a file under a new name", |_| Ok(Command::Stou)),
     row(&["APPE"], "APPE path", "appends to a file, or stores it", |a| Ok(Command::Appe(a.path()?))),
-    row(&["ALLO"], "ALLO bytes", "promises room for the next upload, which is not shorter", allocation),
+    row(&["ALLO"], "ALLO bytes [R bytes]", "reserves room for the next upload", allocation),
     row(&["REST"], "REST byte", "says where in the file the next transfer starts", restart),
-    row(&["LIST"], "LIST [-ad] [path or pattern]", "lists a folder in the form of ls -l", |a| {
-        let (options, path) = a.options();
-        Ok(Command::List { options, path })
+    row(&["LIST"], "LIST [-1AaCdFlRrSt] [path or pattern]", "lists a folder in the form of ls -l", |a| {
+        Ok(Command::List(a.text.to_vec()))
     }),
-    row(&["NLST"], "NLST [-ad] [path or pattern]", "lists names", |a| {
-        let (options, path) = a.options();
-        Ok(Command::Nlst { options, path })
+    row(&["NLST"], "NLST [-1AaCdFlRrSt] [path or pattern]", "lists names", |a| Ok(Command::Nlst(a.text.to_vec()))),
+    row(&["STAT"], "STAT [[-1AaCdFlrSt] path or pattern]", "tells how the session is, or lists like LIST", |a| {
+        Ok(Command::Stat(a.optional_path()))
     }),
-    row(&["STAT"], "STAT [path]", "tells how the session is, or lists like LIST", |a| Ok(Command::Stat(a.options().1))),
     row(&["MLST"], "MLST [path]", "tells the facts of one file or folder", |a| Ok(Command::Mlst(a.optional_path()))),
     row(&["MLSD"], "MLSD [path]", "lists a folder as facts", |a| Ok(Command::Mlsd(a.optional_path()))),
     row(&["SIZE"], "SIZE path", "tells the bytes of a file", |a| Ok(Command::Size(a.path()?))),
-    row(&["MDTM"], "MDTM path", "tells when a file changed; MDTM YYYYMMDDHHMMSS path sets it", modification),
+    row(&["MDTM"], "MDTM path", "tells when it changed; MDTM YYYYMMDDHHMMSS path sets it", modification),
     row(&["MFMT"], "MFMT YYYYMMDDHHMMSS path", "sets when a file changed, in UTC", |a| {
         let (mtime_ns, path) = a.time_and_path()?;
         Ok(Command::Mfmt { mtime_ns, path })
@@ -91,8 +89,13 @@ pub(super) fn is_known_elsewhere(word: &[u8]) -> bool {
     ELSEWHERE.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word))
 }
 
-pub(super) fn argument<'a, R>(row: &Row<R>, text: &'a [u8]) -> Argument<'a> {
-    Argument { text, usage: row.usage }
+pub(super) fn argument<'a, R>(row: &Row<R>, text: Option<&'a [u8]>) -> Argument<'a> {
+    Argument { text: text.unwrap_or_default(), has_space: text.is_some(), usage: row.usage }
+}
+
+/// Nothing behind the space is the folder one is in; nothing at all is a mistake.
+fn folder(argument: Argument<'_>) -> Result<Command, Wrong> {
+    if argument.has_space { Ok(Command::Cwd(argument.text.to_vec())) } else { argument.wrong() }
 }
 
 fn password(argument: Argument<'_>) -> Result<Command, Wrong> {
@@ -194,8 +197,14 @@ fn extended_passive(argument: Argument<'_>) -> Result<Command, Wrong> {
 
 /// `ALLO bytes [R record]` (RFC 959 section 5.3.1).
 fn allocation(argument: Argument<'_>) -> Result<Command, Wrong> {
-    let end = argument.text.iter().position(|&byte| byte == b' ').unwrap_or(argument.text.len());
-    bytes_of_file(Argument { text: &argument.text[..end], ..argument }).map(Command::Allo)
+    let mut words = argument.text.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+    let bytes = bytes_of_file(Argument { text: words.next().unwrap_or_default(), ..argument })?;
+    match (words.next(), words.next(), words.next()) {
+        (None, ..) => {}
+        (Some(b"R" | b"r"), Some(record), None) => drop(bytes_of_file(Argument { text: record, ..argument })?),
+        _ => return argument.wrong(),
+    }
+    Ok(Command::Allo(bytes))
 }
 
 fn restart(argument: Argument<'_>) -> Result<Command, Wrong> {
@@ -211,15 +220,14 @@ fn bytes_of_file(argument: Argument<'_>) -> Result<u64, Wrong> {
 }
 
 fn modification(argument: Argument<'_>) -> Result<Command, Wrong> {
-    match time::split(argument.text) {
-        Some((mtime_ns, path)) if !path.is_empty() => Ok(Command::Mfmt { mtime_ns, path: path.to_vec() }),
-        _ => Ok(Command::Mdtm(argument.path()?)),
-    }
+    let (exact, otherwise) = (argument.path()?, argument.time_and_path());
+    Ok(Command::Mdtm(ExactOr { exact, otherwise }))
 }
 
 fn whole_digest(argument: Argument<'_>) -> Result<Command, Wrong> {
-    match argument.quoted_path()? {
-        (path, b"") => Ok(Command::Xsha256(path)),
+    let has_no_range = |rest: &[u8]| match rest {
+        b"" => Ok(()),
         _ => Err(Wrong::BadParameter("the digest is that of the whole file; name no range")),
-    }
+    };
+    argument.maybe_quoted_path(has_no_range).map(Command::Xsha256)
 }

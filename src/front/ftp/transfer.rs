@@ -5,19 +5,18 @@
 //!                                                 └─► End ─► Commit (up) ─226─►
 //! ```
 
+mod list;
 mod receive;
 mod send;
 
-pub(super) use send::{Form, List, Wanted};
+pub(super) use list::{Form, List};
 
 use super::port::{Failure, Security, Stage, Wish};
-use super::reply::subject;
 use super::{Doing, Ftp, REPLY_FOLDER_STATUS, Turn, reply};
 use crate::lane::Lane;
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::{Phase, Refusal};
-use crate::store::listing::Listed;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use std::time::Instant;
@@ -127,8 +126,8 @@ impl Ftp {
         };
         let plan = UploadPlan {
             path: path.clone(),
-            // What is announced of an appended or resumed upload may be the rest or the whole.
-            length: self.next.length.map_or(Length::Unknown, Length::AtLeast),
+            // What is reserved for an appended or resumed upload may be the rest or the whole.
+            length: self.next.length.map_or(Length::Unknown, Length::Reserved),
             mtime_ns: None,
             replace: true,
             if_etag: None,
@@ -140,41 +139,6 @@ impl Ftp {
         self.begin(begun, Kind::Upload { is_named_here: how == Upload::Unique }, path, turn);
     }
 
-    pub(super) fn begin_list(&mut self, path: VPath, list: List, turn: &mut Turn) {
-        if !self.may_transfer(turn) {
-            return;
-        }
-        let begun = match self.session.begin_list(&path) {
-            Err(Refusal::NotADirectory) if list.form != Form::Facts => return self.list_one(path, list, turn),
-            // RFC 3659, section 7.2.1.
-            Err(Refusal::NotADirectory) => {
-                return turn.reply(501, format!("{}: MLSD lists folders; MLST tells of files.", subject(&path)));
-            }
-            begun => begun,
-        };
-        self.begin(begun, Kind::List(list), path, turn);
-    }
-
-    /// Lists what is at `path` itself, be it a folder.
-    pub(super) fn begin_list_of_one(&mut self, path: VPath, list: List, turn: &mut Turn) {
-        if self.may_transfer(turn) {
-            self.list_one(path, list, turn);
-        }
-    }
-
-    /// Something that is no folder, or is to be listed itself, is one line.
-    fn list_one(&mut self, path: VPath, list: List, turn: &mut Turn) {
-        let found = self.session.stat(turn.service, &path);
-        if let Ok((meta, _)) = &found {
-            let is_name_alone = list.prefix.is_empty();
-            let name = if is_name_alone { path.name().unwrap_or(b"/").to_vec() } else { list.prefix.clone() };
-            let name = name.strip_suffix(b"/").filter(|name| !name.is_empty()).unwrap_or(&name).to_vec();
-            let list = List { prefix: Vec::new(), wanted: Wanted::All, ..list };
-            self.put_entries(&list, &[Listed { name, meta: *meta }], turn);
-        }
-        self.begin(found.map(|_| ()), Kind::List(list), path, turn);
-    }
-
     fn begin(&mut self, begun: Result<(), Refusal>, kind: Kind, path: VPath, turn: &mut Turn) {
         match begun {
             Ok(()) => {
@@ -182,6 +146,15 @@ impl Ftp {
                 self.doing = Doing::Transfer(Box::new(transfer));
             }
             Err(refusal) => turn.refuse(refusal, Some(&path)),
+        }
+    }
+
+    /// A refused transfer leaves no data connection behind: its client would wait for something to come
+    /// over it, or for it to end.
+    pub(super) fn close_unused_data_connection(&mut self) {
+        if !matches!(self.doing, Doing::Transfer(_)) && self.has_data_connection() {
+            self.active = None;
+            self.port.wish(Wish::Close);
         }
     }
 
@@ -312,7 +285,7 @@ impl Ftp {
         let _ = self.session.abort(Refusal::Cancelled, turn.now);
         let given_up = self.end_transfer(Wish::Reset);
         // A listing on the control connection has begun its reply, and ends it.
-        let code = if let Doing::ListingStatus = given_up { REPLY_FOLDER_STATUS } else { 426 };
+        let code = if let Doing::ListingStatus(_) = given_up { REPLY_FOLDER_STATUS } else { 426 };
         turn.reply(code, "Given up, as asked.");
         turn.reply(226, "ABOR is done.");
     }

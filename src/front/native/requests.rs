@@ -206,7 +206,7 @@ impl Native {
         let (answer, is_last) = match self.session.run_task(turn.service, turn.budget)? {
             TaskStep::Later => return Ok(true),
             TaskStep::Page(listed, last) => {
-                let entries = listed.into_iter().map(|Listed { name, meta }| entry(name, &meta)).collect();
+                let entries = listed.into_iter().map(|Listed { name, meta, .. }| entry(name, &meta)).collect();
                 (Reply::Page { entries, last }, last)
             }
             TaskStep::Digest(sha256, size) => (Reply::Sha256 { sha256, size }, true),

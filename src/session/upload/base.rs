@@ -5,7 +5,7 @@ use super::plan::{UploadPlan, UploadStart};
 use crate::session::read_ahead::ReadAhead;
 use crate::session::refusal::Refusal;
 use crate::store::home::Home;
-use crate::store::meta::{Meta, meta_of};
+use crate::store::meta::{Identity, Meta, meta_of};
 use crate::store::staging::Staged;
 use crate::store::{OpenFile, StoreError};
 use std::rc::Rc;
@@ -32,18 +32,43 @@ impl Base {
     }
 }
 
+/// What an upload begins with.
+pub(super) struct Opened {
+    pub(super) staged: Staged,
+    /// The file to be copied first.
+    pub(super) base: Option<Base>,
+    pub(super) replaces: Replaces,
+}
+
+/// What an upload may take the place of.
+#[derive(Clone, Copy)]
+pub(super) enum Replaces {
+    /// Whatever is there.
+    Anything,
+    /// Only the file that it goes on with, or nothing: what somebody else stored meanwhile would be lost.
+    Only(Option<Identity>),
+}
+
+impl Replaces {
+    pub(super) fn accepts(self, there: Option<&Meta>) -> bool {
+        // The change time tells of permissions, too, and of names.
+        let content = |identity: Identity| Identity { ctime_ns: 0, ..identity };
+        match self {
+            Self::Anything => true,
+            Self::Only(expected) => expected.map(content) == there.map(|meta| content(meta.identity)),
+        }
+    }
+}
+
 /// Opens the staged file of an upload, and what is to be copied into it first. Whether the client
 /// knows of what is held for the path decides what it goes on with.
-pub(super) fn open(
-    home: &Rc<Home>,
-    plan: &mut UploadPlan,
-    knows_held: bool,
-) -> Result<(Staged, Option<Base>), Refusal> {
+pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan, knows_held: bool) -> Result<Opened, Refusal> {
     match plan.start {
-        UploadStart::Empty => Ok((create(home, plan, 0)?, None)),
+        UploadStart::Empty => Ok(Opened { staged: create(home, plan, 0)?, base: None, replaces: Replaces::Anything }),
         UploadStart::Kept => {
             let kept = plan.id.map(|id| Staged::resume(Rc::clone(home), id, &plan.record())).transpose()?.flatten();
-            Ok((kept.map_or_else(|| create(home, plan, 0), Ok)?, None))
+            let staged = kept.map_or_else(|| create(home, plan, 0), Ok)?;
+            Ok(Opened { staged, base: None, replaces: Replaces::Anything })
         }
         UploadStart::At(offset) => go_on(home, plan, Some(offset), knows_held),
         UploadStart::End => go_on(home, plan, None, knows_held),
@@ -51,17 +76,14 @@ pub(super) fn open(
 }
 
 /// Goes on at byte `at`, or at the end, of what is held for the path or of the file there.
-fn go_on(
-    home: &Rc<Home>,
-    plan: &mut UploadPlan,
-    at: Option<u64>,
-    knows_held: bool,
-) -> Result<(Staged, Option<Base>), Refusal> {
+fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, at: Option<u64>, knows_held: bool) -> Result<Opened, Refusal> {
     let there = match home.open(&plan.path) {
         Ok(there) => Some(there),
         Err(StoreError::NotFound) => None,
         Err(error) => return Err(error.into()),
     };
+    // A link is replaced itself.
+    let replaces = Replaces::Only(home.entry(&plan.path)?.map(|meta| meta.identity));
     if plan.is_named_by_path()
         && (knows_held || there.is_none())
         && let Some(held) = home.held(&plan.path)?
@@ -69,12 +91,13 @@ fn go_on(
         let length = start_within(plan, at, held.size)?;
         let resumed = Staged::resume_at(Rc::clone(home), &plan.record(), &plan.path, length, plan.length.promised())?;
         if let Some(staged) = resumed {
-            return Ok((staged, None));
+            return Ok(Opened { staged, base: None, replaces });
         }
     }
     let length = start_within(plan, at, there.as_ref().map_or(0, |(_, meta)| meta.size))?;
     let staged = create(home, plan, length)?;
-    Ok((staged, there.map(|(file, meta)| Base { file, length, meta, ahead: ReadAhead::default() })))
+    let base = there.map(|(file, meta)| Base { file, length, meta, ahead: ReadAhead::default() });
+    Ok(Opened { staged, base, replaces })
 }
 
 /// The byte to go on at, if there are so many and the client did not announce fewer.

@@ -1,5 +1,6 @@
 //! The end of an upload: synced as the policy says, and made to appear by one rename.
 
+use super::base::Replaces;
 use super::plan::{Stored, UploadPlan};
 use crate::config::SyncPolicy;
 use crate::session::refusal::Refusal;
@@ -22,6 +23,7 @@ pub struct Commit {
     pub offset: u64,
     /// What will have been stored.
     pub stored: Stored,
+    pub(super) replaces: Replaces,
     pub(super) step: CommitStep,
 }
 
@@ -64,7 +66,12 @@ impl Commit {
                         CommitStep::SyncingData(staged, ticket)
                     }
                 }
-                CommitStep::Synced(staged) => {
+                CommitStep::Synced(mut staged) => {
+                    if !self.replaces.accepts(home.entry(&self.plan.path)?.as_ref()) {
+                        // Gone on with, it would take the place of what came meanwhile.
+                        staged.forget();
+                        return Err(Refusal::Changed);
+                    }
                     let folder = self.rename(store, staged)?;
                     if sync == SyncPolicy::Full {
                         CommitStep::Renamed(reopen_folder(folder)?.into())

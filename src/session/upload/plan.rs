@@ -15,8 +15,8 @@ pub enum Length {
     Unknown,
     /// So many, no fewer and no more.
     Exactly(u64),
-    /// So many or more; fewer are an upload that was cut off.
-    AtLeast(u64),
+    /// It asks for room for so many, whatever comes.
+    Reserved(u64),
 }
 
 impl Length {
@@ -24,7 +24,7 @@ impl Length {
     pub(super) fn promised(self) -> u64 {
         match self {
             Self::Unknown => 0,
-            Self::Exactly(bytes) | Self::AtLeast(bytes) => bytes,
+            Self::Exactly(bytes) | Self::Reserved(bytes) => bytes,
         }
     }
 
@@ -40,7 +40,7 @@ impl Length {
 
     /// Whether a file of so many bytes is whole.
     pub(super) fn accepts(self, bytes: u64) -> bool {
-        bytes >= self.promised() && !self.is_exceeded_by(bytes)
+        self.exact().is_none_or(|exact| bytes == exact)
     }
 }
 

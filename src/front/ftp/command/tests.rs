@@ -1,5 +1,6 @@
 //! Lines that are commands, lines that are none, and the table.
 
+use super::super::argument::ExactOr;
 use super::*;
 use crate::front::ftp::table::COMMANDS;
 
@@ -29,14 +30,19 @@ fn paths_are_taken_as_they_are() {
         ("MLST", Command::Mlst(None)),
         ("MLSD a", Command::Mlsd(Some(path("a")))),
         ("STAT", Command::Stat(None)),
-        ("STAT -la a b", Command::Stat(Some(path("a b")))),
-        ("LIST -la", Command::List { options: Options { all: true, itself: false }, path: None }),
-        ("NLST *.txt", Command::Nlst { options: Options::default(), path: Some(path("*.txt")) }),
-        ("XSHA256 \"a b\"", Command::Xsha256(path("a b"))),
+        ("STAT -la a b ", Command::Stat(Some(path("-la a b ")))),
+        ("LIST -la", Command::List(path("-la"))),
+        ("NLST *.txt", Command::Nlst(path("*.txt"))),
+        ("CWD ", Command::Cwd(path(""))),
         ("HASH \"a\"", Command::Hash(path("\"a\""))),
     ] {
         assert_eq!(read(line), Ok(command), "{line}");
     }
+    let quoted = ExactOr { exact: path("\"a b\""), otherwise: Ok(path("a b")) };
+    assert_eq!(read("XSHA256 \"a b\""), Ok(Command::Xsha256(quoted)));
+    let range = Err(Wrong::BadParameter("the digest is that of the whole file; name no range"));
+    let with_range = ExactOr { exact: path("\"a\" 0 5"), otherwise: range };
+    assert_eq!(read("XSHA256 \"a\" 0 5"), Ok(Command::Xsha256(with_range)));
     assert_eq!(parse(b"DELE \xff\xfe"), Ok(Command::Dele(b"\xff\xfe".to_vec())));
 }
 
@@ -73,13 +79,19 @@ fn arguments_are_read_in_every_form_they_have() {
         ("HELP retr", Command::Help(Some("RETR".into()))),
         ("HELP site chmod", Command::Help(Some("SITE CHMOD".into()))),
         ("MFMT 19700101000001 a b", Command::Mfmt { mtime_ns: 1_000_000_000, path: path("a b") }),
-        ("MDTM 19700101000001 a b", Command::Mfmt { mtime_ns: 1_000_000_000, path: path("a b") }),
-        ("MDTM 19700101000001", Command::Mdtm(path("19700101000001"))),
-        ("MDTM 19701301000001 a", Command::Mdtm(path("19701301000001 a"))),
-        ("SITE CHMOD 600 a", Command::Site(Site::Chmod { mode: 0o600, path: path("a") })),
         ("NOOP x", Command::Noop),
+        ("PWD x", Command::Pwd),
+        ("QUIT x", Command::Quit),
     ] {
         assert_eq!(read(line), Ok(command), "{line}");
+    }
+    for (line, sets) in [
+        ("19700101000001 a b", Some((1_000_000_000, path("a b")))),
+        ("19700101000001", None),
+        ("19701301000001 a", None),
+    ] {
+        let Ok(Command::Mdtm(ExactOr { exact, otherwise })) = read(&format!("MDTM {line}")) else { panic!("{line}") };
+        assert_eq!((exact, otherwise.ok()), (path(line), sets));
     }
 }
 
@@ -98,6 +110,14 @@ fn what_is_wrong_has_the_code_of_the_rfcs() {
         (501, "REST 18446744073709551616"),
         (501, "ALLO"),
         (501, "ALLO -5"),
+        (501, "ALLO 5 6"),
+        (501, "ALLO 5 R"),
+        (501, "ALLO 5 R x"),
+        (501, "ALLO 5 R 6 7"),
+        (501, "CWD"),
+        (501, "RETR a\0b"),
+        (501, "PASS a\0b"),
+        (501, "LIST \0"),
         (501, "PORT 127,0,0,1,4"),
         (501, "EPRT |1|127.0.0.1|"),
         (501, "MFMT a"),
@@ -119,7 +139,6 @@ fn what_is_wrong_has_the_code_of_the_rfcs() {
         (504, "OPTS UTF8 OFF"),
         (504, "OPTS HASH MD5"),
         (504, "SITE EXEC rm"),
-        (504, "XSHA256 \"a\" 0 5"),
         (522, "EPRT |3|x|1|"),
         (522, "EPSV 3"),
         (536, "PROT S"),

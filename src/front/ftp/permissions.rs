@@ -1,0 +1,179 @@
+//! Permission bits as `SITE CHMOD` takes them: octal, or in the letters of `chmod` (POSIX). Only the
+//! lower nine bits are ever changed.
+
+/// A change of permission bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permissions {
+    clauses: Vec<Clause>,
+    /// Whether setuid, setgid or sticky bits were asked for.
+    pub names_special_bits: bool,
+}
+
+/// One step of a change: for the bits of `whose`, what happens to `what`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Clause {
+    whose: u32,
+    operator: u8,
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// These bits; with `X` also the right to execute, if it is a folder or somebody may already.
+    Bits { bits: u32, executes_if_any: bool },
+    /// The bits that this class has, as a shift: user 6, group 3, others 0.
+    CopyOf(u32),
+}
+
+impl Permissions {
+    /// Reads `644`, `02775` or `u=rw,g-w,o=`.
+    pub fn read(text: &[u8]) -> Option<Self> {
+        if text.iter().all(u8::is_ascii_digit) { Self::read_octal(text) } else { Self::read_letters(text) }
+    }
+
+    fn read_octal(digits: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(digits).ok()?;
+        let mode = u32::from_str_radix(text, 8).ok().filter(|&mode| mode <= 0o7777)?;
+        let what = What::Bits { bits: mode & ALL, executes_if_any: false };
+        let clauses = vec![Clause { whose: ALL, operator: b'=', what }];
+        Some(Self { clauses, names_special_bits: mode > ALL })
+    }
+
+    fn read_letters(text: &[u8]) -> Option<Self> {
+        let mut permissions = Self { clauses: Vec::new(), names_special_bits: false };
+        for part in text.split(|&byte| byte == b',') {
+            permissions.read_part(part)?;
+        }
+        Some(permissions)
+    }
+
+    /// Reads `[ugoa]…` and one or more of `+rwx`, `-w`, `=u`.
+    fn read_part(&mut self, part: &[u8]) -> Option<()> {
+        let operator_at = part.iter().position(|byte| OPERATORS.contains(byte))?;
+        let (letters, mut rest) = part.split_at(operator_at);
+        let mut whose = 0;
+        for letter in letters {
+            whose |= class(*letter)?;
+        }
+        while let Some((&operator, actions)) = rest.split_first() {
+            let end = actions.iter().position(|byte| OPERATORS.contains(byte)).unwrap_or(actions.len());
+            let what = self.read_actions(&actions[..end])?;
+            // Without a class, `chmod` leaves out what the file creation mask does.
+            let is_everybody = whose == 0;
+            let what = match what {
+                What::Bits { bits, executes_if_any } if is_everybody => {
+                    What::Bits { bits: bits & !CREATION_MASK, executes_if_any }
+                }
+                what => what,
+            };
+            self.clauses.push(Clause { whose: if is_everybody { ALL } else { whose }, operator, what });
+            rest = &actions[end..];
+        }
+        Some(())
+    }
+
+    fn read_actions(&mut self, actions: &[u8]) -> Option<What> {
+        match actions {
+            b"u" => return Some(What::CopyOf(6)),
+            b"g" => return Some(What::CopyOf(3)),
+            b"o" => return Some(What::CopyOf(0)),
+            _ => {}
+        }
+        let (mut bits, mut executes_if_any) = (0, false);
+        for action in actions {
+            match action {
+                b'r' => bits |= 0o444,
+                b'w' => bits |= 0o222,
+                b'x' => bits |= 0o111,
+                b'X' => executes_if_any = true,
+                b's' | b't' => self.names_special_bits = true,
+                _ => return None,
+            }
+        }
+        Some(What::Bits { bits, executes_if_any })
+    }
+
+    /// The permission bits that this makes of `mode`.
+    pub fn apply(&self, mode: u32, is_folder: bool) -> u32 {
+        self.clauses.iter().fold(mode & ALL, |mode, clause| clause.apply(mode, is_folder))
+    }
+}
+
+impl Clause {
+    fn apply(&self, mode: u32, is_folder: bool) -> u32 {
+        let bits = match self.what {
+            What::Bits { bits, executes_if_any } if executes_if_any && (is_folder || mode & 0o111 != 0) => bits | 0o111,
+            What::Bits { bits, .. } => bits,
+            What::CopyOf(shift) => (mode >> shift & 7) * 0o111,
+        };
+        match self.operator {
+            b'+' => mode | bits & self.whose,
+            b'-' => mode & !(bits & self.whose),
+            _ => mode & !self.whose | bits & self.whose,
+        }
+    }
+}
+
+fn class(letter: u8) -> Option<u32> {
+    match letter {
+        b'u' => Some(0o700),
+        b'g' => Some(0o070),
+        b'o' => Some(0o007),
+        b'a' => Some(ALL),
+        _ => None,
+    }
+}
+
+const OPERATORS: &[u8] = b"+-=";
+/// Read, write and execute of user, group and others.
+const ALL: u32 = 0o777;
+/// As most systems have it.
+const CREATION_MASK: u32 = 0o022;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(text: &str, mode: u32, is_folder: bool) -> Option<u32> {
+        Permissions::read(text.as_bytes()).map(|permissions| permissions.apply(mode, is_folder))
+    }
+
+    #[test]
+    fn octal_numbers_set_the_lower_nine_bits() {
+        for (text, bits) in
+            [("644", 0o644), ("0755", 0o755), ("00644", 0o644), ("2775", 0o775), ("1777", 0o777), ("0", 0)]
+        {
+            assert_eq!(applied(text, 0o111, false), Some(bits), "{text}");
+        }
+        assert!(Permissions::read(b"4755").is_some_and(|permissions| permissions.names_special_bits));
+        assert!(Permissions::read(b"0755").is_some_and(|permissions| !permissions.names_special_bits));
+    }
+
+    #[test]
+    fn letters_change_bits_as_chmod_does() {
+        for (text, mode, is_folder, bits) in [
+            ("u+x", 0o644, false, 0o744),
+            ("g-w,o=r", 0o666, false, 0o644),
+            ("a+rX", 0o600, false, 0o644),
+            ("a+rX", 0o700, false, 0o755),
+            ("a+rX", 0o600, true, 0o755),
+            ("+w", 0o444, false, 0o644),
+            ("+x", 0o644, false, 0o755),
+            ("=rw", 0o777, false, 0o644),
+            ("go=", 0o777, false, 0o700),
+            ("g=u", 0o640, false, 0o660),
+            ("u=rwx,go=rx", 0, true, 0o755),
+            ("u+x-w", 0o600, false, 0o500),
+            ("g+s,o+t,u+s", 0o755, true, 0o755),
+        ] {
+            assert_eq!(applied(text, mode, is_folder), Some(bits), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_mode_is_refused() {
+        for text in ["", "888", "10000", "99999999999", "u", "x+r", "u+q", "u+x,", ",", "-1", "644x", "u+rwxu"] {
+            assert_eq!(Permissions::read(text.as_bytes()), None, "{text}");
+        }
+    }
+}

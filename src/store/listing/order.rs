@@ -1,0 +1,213 @@
+//! In which order a listing comes, and what is looked at for that beforehand.
+
+use super::{Listing, StoreError};
+use crate::lane::Budget;
+use crate::limits::{ENTRY_COST, LISTING_RUN_ENTRIES};
+use crate::store::meta::Meta;
+use rustix::fs::AtFlags;
+use std::cmp::Ordering;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// In which order the entries of a folder come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Order {
+    /// What comes first.
+    pub by: SortBy,
+    /// Whether that comes last.
+    pub is_reversed: bool,
+}
+
+/// What comes first; among equals the name decides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SortBy {
+    /// The smallest name, byte by byte.
+    #[default]
+    Name,
+    /// What changed last.
+    Time,
+    /// What has the most bytes.
+    Size,
+}
+
+impl SortBy {
+    /// A number that is smaller for what comes first.
+    fn rank(self, meta: &Meta) -> u64 {
+        match self {
+            Self::Name => 0,
+            // The sign bit inverted, negative times are the smaller numbers.
+            Self::Time => !(meta.mtime_ns.cast_unsigned() ^ 1 << 63),
+            Self::Size => !meta.size,
+        }
+    }
+}
+
+/// The first name of a run that was not produced yet. The greatest comes next.
+#[derive(PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) name: Box<[u8]>,
+    pub(super) index: usize,
+    pub(super) run: usize,
+    rank: u64,
+    is_reversed: bool,
+}
+
+impl Ord for Head {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let order = (self.rank, &self.name).cmp(&(other.rank, &other.name));
+        if self.is_reversed { order } else { order.reverse() }
+    }
+}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Listing {
+    /// The same listing in this order.
+    pub fn ordered(mut self, order: Order) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// The same listing with what links say; `depth` folders lie between the home and what is listed.
+    pub fn with_targets(mut self, depth: usize) -> Self {
+        self.depth = Some(depth);
+        self
+    }
+
+    /// Looks at entries and sorts on; true once all are sorted.
+    pub(super) fn rank_names(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
+        if self.order.by == SortBy::Name {
+            return Ok(true);
+        }
+        while self.ranks.len() < self.names.spans.len() {
+            if budget.is_spent() {
+                return Ok(false);
+            }
+            budget.spend(ENTRY_COST);
+            let name = OsStr::from_bytes(self.names.get(self.ranks.len()));
+            // What cannot be examined, or is gone, shows when it is to be listed.
+            let found = rustix::fs::statat(self.dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW);
+            self.ranks.push(found.map_or(u64::MAX, |stat| self.order.by.rank(&stat.into())));
+            let run = (self.ranks.len() - 1) / LISTING_RUN_ENTRIES;
+            if self.run_ends.get(run) == Some(&self.ranks.len()) {
+                self.sort_run(run * LISTING_RUN_ENTRIES, run);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sorts the names from `start` to the end of `run`, the last that was read or looked at.
+    pub(super) fn sort_run(&mut self, start: usize, run: usize) {
+        let is_reversed = self.order.is_reversed;
+        let end = self.run_ends[run];
+        let rank = |index: usize| self.ranks.get(index).copied().unwrap_or(0);
+        let mut sorted: Vec<_> = (start..end).map(|index| (rank(index), index)).collect();
+        sorted.sort_unstable_by(|a, b| {
+            let order = (a.0, self.names.get(a.1)).cmp(&(b.0, self.names.get(b.1)));
+            if is_reversed { order.reverse() } else { order }
+        });
+        let spans: Vec<_> = sorted.iter().map(|&(_, index)| self.names.spans[index]).collect();
+        self.names.spans[start..end].copy_from_slice(&spans);
+        if let Some(ranks) = self.ranks.get_mut(start..end) {
+            ranks.iter_mut().zip(&sorted).for_each(|(rank, sorted)| *rank = sorted.0);
+        }
+        self.push_head(start, run);
+    }
+
+    pub(super) fn push_head(&mut self, index: usize, run: usize) {
+        let rank = self.ranks.get(index).copied().unwrap_or(0);
+        let is_reversed = self.order.is_reversed;
+        self.heads.push(Head { name: self.names.get(index).into(), index, run, rank, is_reversed });
+    }
+
+    /// What the link `name` says, if that is wanted and stays in the home.
+    pub(super) fn target(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let depth = self.depth?;
+        let target = rustix::fs::readlinkat(self.dir.fd().ok()?, OsStr::from_bytes(name), Vec::new()).ok()?;
+        stays_inside(depth, target.as_bytes()).then(|| target.into_bytes())
+    }
+}
+
+/// Whether `target`, from a folder with `depth` others above it in the home, never leaves the home.
+fn stays_inside(depth: usize, target: &[u8]) -> bool {
+    let below = target.split(|&byte| byte == b'/').try_fold(depth, |depth, name| match name {
+        b"" | b"." => Some(depth),
+        b".." => depth.checked_sub(1),
+        _ => Some(depth + 1),
+    });
+    below.is_some() && !target.starts_with(b"/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::listing::Step;
+    use std::fs::File;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn listed(listing: Listing, slice: u64) -> (Vec<String>, u32) {
+        let (mut listing, mut names, mut slices) = (listing, Vec::new(), 0);
+        loop {
+            let mut budget = Budget::new(ENTRY_COST * slice);
+            slices += 1;
+            loop {
+                match listing.next(&mut budget).expect("next") {
+                    Step::Entry(entry) => names.push(String::from_utf8(entry.name).expect("UTF-8")),
+                    Step::Later => break,
+                    Step::End => return (names, slices),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_folder_comes_in_each_order_and_in_slices() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let count = LISTING_RUN_ENTRIES + 77;
+        let mut entries = Vec::new();
+        for i in 0..count {
+            let (name, size, time) = (format!("f{i:05}"), (i * 31) % 97, (i * 7919) % 499);
+            let file = File::create(folder.path().join(&name)).expect("create");
+            file.set_len(size as u64).expect("set_len");
+            // Half of the times lie before 1970.
+            let (time, middle) = (Duration::from_secs(time as u64), Duration::from_secs(250));
+            file.set_modified(UNIX_EPOCH - middle + time).expect("set_modified");
+            entries.push((name, size, time));
+        }
+        let open = || Listing::new(File::open(folder.path()).expect("open"), true).expect("listing");
+        for by in [SortBy::Name, SortBy::Time, SortBy::Size] {
+            match by {
+                SortBy::Name => entries.sort_by(|a, b| a.0.cmp(&b.0)),
+                SortBy::Time => entries.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| a.0.cmp(&b.0))),
+                SortBy::Size => entries.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0))),
+            }
+            let mut expected: Vec<_> = entries.iter().map(|(name, ..)| name.clone()).collect();
+            for is_reversed in [false, true] {
+                let (names, slices) = listed(open().ordered(Order { by, is_reversed }), 100);
+                assert!(names == expected, "{by:?}, {is_reversed}");
+                assert!(slices > if by == SortBy::Name { 10 } else { 20 }, "{slices}");
+                expected.reverse();
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_link_says_is_told_only_if_it_stays_in_the_home() {
+        for (depth, target, is_inside) in [
+            (0, "a/b", true),
+            (0, "../a", false),
+            (1, "../a", true),
+            (1, "../../a", false),
+            (1, "a/../../b", true),
+            (1, "a/../../../b", false),
+            (5, "/etc", false),
+            (0, ".", true),
+        ] {
+            assert_eq!(stays_inside(depth, target.as_bytes()), is_inside, "{depth} {target}");
+        }
+    }
+}
