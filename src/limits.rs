@@ -174,9 +174,6 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 // ---- FTP ----------------------------------------------------------------------------------
 
-/// Interrupted uploads whose size one session remembers having told. Clients ask for each just before
-/// they go on with it; some ask for a folder's first.
-pub const TOLD_UPLOADS_MAX: usize = 64;
 /// Where data connections are awaited unless the configuration says otherwise: the dynamic ports (RFC
 /// 6335, section 6) above those that Linux gives to outgoing connections, so that neither looks for
 /// long among the other's. Left to itself the kernel passes over every port of the last minute's

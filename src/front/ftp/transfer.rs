@@ -181,7 +181,7 @@ impl Ftp {
                 let transfer = Transfer { kind, step: Step::Prepare, path, announcement: None };
                 self.doing = Doing::Transfer(Box::new(transfer));
             }
-            Err(refusal) => turn.refuse(refusal, Some(&path)),
+            Err(refusal) => self.refuse_absent(refusal, &path, turn),
         }
     }
 

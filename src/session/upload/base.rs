@@ -37,40 +37,32 @@ impl Base {
     }
 }
 
-/// Opens the staged file of an upload, and what is to be copied into it first. Whether the client
-/// knows of what is held for the path decides what it goes on with.
-pub(super) fn open(
-    home: &Rc<Home>,
-    plan: &mut UploadPlan,
-    knows_held: bool,
-) -> Result<(Staged, Option<Base>), Refusal> {
+/// Opens the staged file of an upload, and what is to be copied into it first.
+pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan) -> Result<(Staged, Option<Base>), Refusal> {
     match plan.start {
         UploadStart::Empty => Ok((create(home, plan, 0)?, None)),
         UploadStart::Kept => {
             let kept = plan.id.map(|id| Staged::resume(Rc::clone(home), id, &plan.record())).transpose()?.flatten();
             Ok((kept.map_or_else(|| create(home, plan, 0), Ok)?, None))
         }
-        UploadStart::At(offset) => go_on(home, plan, Some(offset), knows_held),
-        UploadStart::End => go_on(home, plan, None, knows_held),
+        UploadStart::At(offset) => go_on(home, plan, Some(offset)),
+        UploadStart::End => go_on(home, plan, None),
     }
 }
 
-/// Goes on at byte `at`, or at the end, of what is held for the path or of the file there.
-fn go_on(
-    home: &Rc<Home>,
-    plan: &mut UploadPlan,
-    at: Option<u64>,
-    knows_held: bool,
-) -> Result<(Staged, Option<Base>), Refusal> {
+/// Goes on at byte `at`, or at the end, of the file at the path, or where none is of what is held for it.
+fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, at: Option<u64>) -> Result<(Staged, Option<Base>), Refusal> {
     let there = match home.open(&plan.path) {
         Ok(there) => Some(there),
         Err(StoreError::NotFound) => None,
         Err(error) => return Err(error.into()),
     };
     if plan.is_named_by_path()
-        && (knows_held || there.is_none())
         && let Some(held) = home.held(&plan.path)?
     {
+        if let Some((_, meta)) = &there {
+            refuse_other_version(at, meta.size, held.size)?;
+        }
         let length = start_within(plan, at, held.size)?;
         let resumed = Staged::resume_at(Rc::clone(home), &plan.record(), &plan.path, length, plan.length.promised())?;
         if let Some(staged) = resumed {
@@ -80,6 +72,12 @@ fn go_on(
     let length = start_within(plan, at, there.as_ref().map_or(0, |(_, meta)| meta.size))?;
     let staged = create(home, plan, length)?;
     Ok((staged, there.map(|(file, meta)| Base { file, length, meta, ahead: ReadAhead::default() })))
+}
+
+/// A client goes by the size of the file. The rest of one version must not be appended to another, so
+/// where the part of a newer one is held, only a client that means that part may go on.
+fn refuse_other_version(at: Option<u64>, size: u64, held: u64) -> Result<(), Refusal> {
+    if at == Some(held) && held != size { Ok(()) } else { Err(Refusal::UploadHeld(held)) }
 }
 
 /// The byte to go on at, if there are so many and the client did not announce fewer.
