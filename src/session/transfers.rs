@@ -107,6 +107,11 @@ impl Session {
         }
     }
 
+    /// Whether the upload has its name already, so that giving it up comes too late.
+    pub fn is_stored(&self) -> bool {
+        matches!(&self.state, State::Commit(_, commit) if commit.has_name())
+    }
+
     /// Drives the commit on; what was stored once it is.
     pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, Refusal> {
         self.check(Verb::AdvanceCommit)?;

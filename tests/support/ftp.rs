@@ -131,7 +131,7 @@ impl FtpPeer {
             Wish::Open(_) => Stage::Open,
             Wish::Finish => {
                 self.drain_data();
-                Stage::Ended
+                Stage::Left
             }
             Wish::Connect(_) | Wish::Close | Wish::Reset => Stage::Closed,
         };

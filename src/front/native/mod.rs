@@ -33,6 +33,10 @@ pub struct Native {
     /// The next request waits for this: more were asked than the rate allows.
     held_until: Option<Instant>,
     payload: Option<Payload>,
+    /// Bytes of `payload` that waited when they were last looked at.
+    waiting: usize,
+    /// Grows with whatever is done for a request and with the data of uploads, but not with pings.
+    progress: u64,
     sends_ranges: bool,
     is_closing: bool,
     requests: u64,
@@ -117,6 +121,8 @@ impl Native {
             running: None,
             held_until: None,
             payload: None,
+            waiting: 0,
+            progress: 0,
             sends_ranges,
             is_closing: false,
             requests: 0,
@@ -142,7 +148,9 @@ impl Native {
                     return true;
                 }
             };
-            if !received & !self.advance(&mut turn) {
+            let advanced = self.advance(&mut turn);
+            self.progress += u64::from(advanced);
+            if !received && !advanced {
                 break;
             }
             moved = true;
@@ -207,6 +215,16 @@ impl Native {
     /// See [`super::Front::wakes_at`].
     pub fn wakes_at(&self) -> Option<Instant> {
         [self.session.wakes_at(), self.held_until].into_iter().flatten().min()
+    }
+
+    /// See [`super::Front::progress`].
+    pub fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    /// Whether the peer's part is to send the data of an upload.
+    pub fn takes_upload(&self) -> bool {
+        matches!(self.stage(), Some(Stage::Receive | Stage::Discard))
     }
 
     /// See [`super::Front::requests`].

@@ -84,6 +84,9 @@ impl Native {
         let bytes = turn.lane.inbox.filled();
         let bytes = &bytes[..bytes.len().min(payload.left)];
         let is_rest = bytes.len() == payload.left;
+        if std::mem::replace(&mut self.waiting, bytes.len()) != bytes.len() {
+            self.progress += 1;
+        }
         if bytes.is_empty() || (bytes.len() < STORE_BYTES_MIN && !is_rest) {
             return false;
         }
@@ -101,6 +104,7 @@ impl Native {
         });
         turn.budget.spend(taken as u64);
         turn.lane.inbox.consume(taken);
+        self.waiting = 0;
         let left = payload.left - taken;
         self.payload = (left > 0).then_some(Payload { left });
         taken > 0 || turn.budget.is_spent()
