@@ -193,8 +193,9 @@ pub const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
 /// until the kernel goes on to the other.
 pub const FTP_END_GRACE_LARGE: Duration = Duration::from_millis(20);
 /// How long after the first reply to a download the last one leaves at the earliest, unless the client
-/// has ended its side of the data connection before. Some read both at once and then wait for the second.
-pub const FTP_REPLIES_APART: Duration = Duration::from_millis(25);
+/// has ended its side of the data connection before. aria2 ends that first, and on a busy machine takes
+/// its time; if it finds both replies at once, it waits for the second for ever.
+pub const FTP_REPLIES_APART: Duration = Duration::from_millis(500);
 /// At most this: nobody notices it, and even a busy machine has ended both connections by then.
 pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
 /// A data connection that does not come within this is not waited for any longer, …
@@ -279,6 +280,9 @@ pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const ACCOUNTS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Accounts read again per round after the folder changed.
 pub const ACCOUNTS_PER_ROUND: usize = 16;
+/// The slowest that a client with a resumed upload reads and hashes what the server holds of it, in bytes a
+/// second. For so long its pings put off the end of a transfer that stalls.
+pub const PREFIX_COMPARED_PER_SECOND_MIN: u64 = 8 * 1024 * 1024;
 /// How long a client that has ended its control connection may read nothing of a download: it may have
 /// gone without its data connection noticing.
 pub const HALF_CLOSED_STALL: Duration = Duration::from_secs(10);

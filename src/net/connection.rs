@@ -403,7 +403,8 @@ impl Connection {
         }
         // The peer cannot be late while it is held back.
         let since = |moment: Instant| self.held_until.map_or(moment, |until| until.max(moment));
-        let patience = if self.lane.eof && self.data.is_some() { timeouts.stall.min(HALF_CLOSED_STALL) } else { timeouts.stall };
+        let patience =
+            if self.lane.eof && self.data.is_some() { timeouts.stall.min(HALF_CLOSED_STALL) } else { timeouts.stall };
         let stalled = since(self.last_moved) + patience;
         let patience = match self.front.phase() {
             Phase::Login => Some(self.opened + timeouts.login),

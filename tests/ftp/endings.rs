@@ -140,10 +140,12 @@ fn what_was_asked_for_before_quit_arrives_whole_though_the_client_says_no_more()
     let (scene, content) = with_files();
     for is_told in [true, false] {
         for mut client in clients(&scene) {
-            for (command, expected) in [("RETR large", &content[..]), ("RETR small", b"0123456789"), ("NLST folder", b"")]
+            for (command, expected) in
+                [("RETR large", &content[..]), ("RETR small", b"0123456789"), ("NLST folder", b"")]
             {
                 let address = client.passive();
-                client.send(if is_told { format!("{command}\r\nQUIT\r\n") } else { format!("{command}\r\n") }.as_bytes());
+                client
+                    .send(if is_told { format!("{command}\r\nQUIT\r\n") } else { format!("{command}\r\n") }.as_bytes());
                 // Over TLS with its last word, or without.
                 if is_told {
                     client.wire.close();
@@ -214,9 +216,7 @@ fn a_client_that_has_ended_both_connections_is_forgotten_at_once() {
         client.wire.stream().shutdown(Shutdown::Write).expect("open");
         data.wire.stream().shutdown(Shutdown::Write).expect("open");
         let began = Instant::now();
-        wait_until("the seat is free", || {
-            Client::connect(scene.ftp).enter("ann", crate::common::PASSWORD).code == 230
-        });
+        wait_until("the seat is free", || Client::connect(scene.ftp).enter("ann", crate::common::PASSWORD).code == 230);
         assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
         drop(data);
     }
@@ -444,4 +444,3 @@ fn a_handshake_that_does_not_go_on_ends_with_the_time_for_a_login() {
         assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(4), "{took:?}");
     }
 }
-

@@ -61,10 +61,13 @@ impl Ftp {
             Command::Abor => {
                 self.active = None;
                 self.port.wish(Wish::Close);
-                turn.reply(226, match std::mem::take(&mut self.was_aborted) {
-                    true => "ABOR is done.",
-                    false => "No transfer is under way; what was opened for one is closed.",
-                });
+                turn.reply(
+                    226,
+                    match std::mem::take(&mut self.was_aborted) {
+                        true => "ABOR is done.",
+                        false => "No transfer is under way; what was opened for one is closed.",
+                    },
+                );
             }
             Command::Allo(bytes) => {
                 self.next.length = Some(bytes);

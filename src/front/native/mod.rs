@@ -10,7 +10,7 @@ mod requests;
 
 use super::pipeline::{Asked, Pending, Pipeline};
 use crate::lane::{Budget, Lane};
-use crate::limits::{DATA_BYTES_MAX, REQUEST_COST};
+use crate::limits::{DATA_BYTES_MAX, PREFIX_COMPARED_PER_SECOND_MIN, REQUEST_COST};
 use crate::scram::Binding;
 use crate::session::download::{Fetched, Opened};
 use crate::session::state::StateName;
@@ -22,7 +22,7 @@ use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorReply};
 use crate::wire::{ErrorCode, Reply, WireError};
 use convert::{error_reply, malformed, put};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One native connection.
 pub struct Native {
@@ -35,6 +35,8 @@ pub struct Native {
     payload: Option<Payload>,
     /// Bytes of `payload` that waited when they were last looked at.
     waiting: usize,
+    /// Until then the peer may compare what is held of its upload, during which it only pings.
+    compares_until: Option<Instant>,
     /// Grows with whatever is done for a request and with the data of uploads, but not with pings.
     progress: u64,
     sends_ranges: bool,
@@ -122,6 +124,7 @@ impl Native {
             held_until: None,
             payload: None,
             waiting: 0,
+            compares_until: None,
             progress: 0,
             sends_ranges,
             is_closing: false,
@@ -334,6 +337,8 @@ impl Native {
         let Some((offset, digest)) = self.session.prepare_upload(turn.service, turn.budget)? else {
             return Ok(!self.session.waits_for_sync());
         };
+        let patience = Duration::from_secs(offset / PREFIX_COMPARED_PER_SECOND_MIN);
+        self.compares_until = turn.now.checked_add(patience);
         turn.reply(id, &Reply::Ready { offset, prefix_sha256: digest.ok_or(Refusal::Defect)? });
         self.set_stage(Stage::Receive);
         Ok(true)
