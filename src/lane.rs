@@ -29,6 +29,14 @@ impl Buffer {
         }
     }
 
+    /// Takes `count` bytes out that stand behind `skipped` others; never more than are there.
+    pub fn remove(&mut self, skipped: usize, count: usize) {
+        let from = (self.start + skipped).min(self.end);
+        let to = (from + count).min(self.end);
+        self.bytes.copy_within(to..self.end, from);
+        self.end -= to - from;
+    }
+
     /// Room to receive into, so that at most `capacity` bytes are held; empty when that many are.
     pub fn room(&mut self, capacity: usize) -> &mut [u8] {
         if self.start > 0 && (self.end == self.bytes.len() || self.bytes.len() < capacity) {

@@ -58,8 +58,8 @@ pub const OUTBOX_BYTES_HIGH: usize = 64 * 1024;
 /// What one turn may move and hash: one piece. At 1.7 GB/s of SHA-256 this is 0.15 ms, so that
 /// eight greedy transfers delay a small command by little more than 1 ms.
 pub const TURN_BUDGET: u64 = PIECE_BYTES as u64;
-/// How often one turn of a session with a second socket may fill, step and send there, while hardly
-/// anything moves: from its connection to its end, a small file takes this many.
+/// How often one turn of a session with a second socket may fill, step and send on both, while hardly
+/// anything moves there: from its connection to its end, a small file takes this many.
 pub const ROUNDS_PER_TURN: usize = 5;
 /// What one turn may send when nothing else is under way. A range of a file costs the loop a tenth
 /// of what hashing it does.
@@ -174,9 +174,6 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 // ---- FTP ----------------------------------------------------------------------------------
 
-/// Interrupted uploads whose size one session remembers having told. Clients ask for each just before
-/// they go on with it; some ask for a folder's first.
-pub const TOLD_UPLOADS_MAX: usize = 64;
 /// Where data connections are awaited unless the configuration says otherwise: the dynamic ports (RFC
 /// 6335, section 6) above those that Linux gives to outgoing connections, so that neither looks for
 /// long among the other's. Left to itself the kernel passes over every port of the last minute's
@@ -195,6 +192,10 @@ pub const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
 /// killed has its data connection closed first as often as not, and on a busy machine it is some time
 /// until the kernel goes on to the other.
 pub const FTP_END_GRACE_LARGE: Duration = Duration::from_millis(20);
+/// How long after the first reply to a download the last one leaves at the earliest, unless the client
+/// has ended its side of the data connection before. aria2 ends that first, and on a busy machine takes
+/// its time; if it finds both replies at once, it waits for the second for ever.
+pub const FTP_REPLIES_APART: Duration = Duration::from_millis(500);
 /// At most this: nobody notices it, and even a busy machine has ended both connections by then.
 pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
 /// A data connection that does not come within this is not waited for any longer, …
@@ -279,6 +280,12 @@ pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 pub const ACCOUNTS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Accounts read again per round after the folder changed.
 pub const ACCOUNTS_PER_ROUND: usize = 16;
+/// The slowest that a client with a resumed upload reads and hashes what the server holds of it, in bytes a
+/// second. For so long its pings put off the end of a transfer that stalls.
+pub const PREFIX_COMPARED_PER_SECOND_MIN: u64 = 8 * 1024 * 1024;
+/// How long a client that has ended its control connection may read nothing of a download: it may have
+/// gone without its data connection noticing.
+pub const HALF_CLOSED_STALL: Duration = Duration::from_secs(10);
 /// How long a closed session may take to read its last reply.
 pub const LINGER: Duration = Duration::from_secs(5);
 

@@ -1,9 +1,11 @@
-//! When the end of an FTP upload's data is the end of its file: only if the client is still there a
-//! moment later. Which of its two connections a client that is killed loses first is up to its kernel.
+//! How FTP transfers end, to the millisecond. The end of an upload's data is the end of its file only if
+//! the client is still there a moment later. Which of its two connections a client that is killed loses first is up to its kernel.
 
 mod support;
 
-use berth::limits::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, RESUME_BYTES_MIN};
+use berth::config::SyncPolicy;
+use berth::front::ftp::port::Stage;
+use berth::limits::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, FTP_REPLIES_APART, RESUME_BYTES_MIN};
 use std::time::Duration;
 use support::ftp::FtpPeer;
 use support::*;
@@ -86,5 +88,95 @@ fn a_small_upload_waits_for_nothing() {
     for count in [0, 1, LARGE - 1] {
         let mut peer = end_after(&mut server, count, Duration::from_millis(1));
         assert!(peer.end_data(&mut server).starts_with("226 "), "{count}");
+    }
+}
+
+// ---- QUIT and ABOR behind an upload --------------------------------------------------------
+
+#[test]
+fn quit_behind_an_upload_is_a_sign_that_all_of_it_came() {
+    for (count, quits_first) in [(LARGE, false), (LARGE, true), (1000, false), (0, true)] {
+        let mut server = Server::new();
+        let mut peer = end_after(&mut server, count, Duration::from_secs(99));
+        let mut said = String::new();
+        if quits_first {
+            said += &peer.ask(&mut server, "QUIT");
+            said += &peer.hang_up(&mut server);
+            assert_eq!(said, "", "its data has not ended");
+            said += &peer.end_data(&mut server);
+        } else {
+            said += &peer.end_data(&mut server);
+            said += &peer.ask(&mut server, "NOOP\r\nQUIT");
+            said += &peer.hang_up(&mut server);
+        }
+        let codes: Vec<&str> = said.lines().map(|line| &line[..3]).collect();
+        assert_eq!(codes, if quits_first { &["226", "221"][..] } else { &["226", "200", "221"] });
+        assert!(std::fs::read(server.at("file")).expect("there") == content(1, count));
+        assert!(peer.front.is_closing());
+    }
+}
+
+/// Its data has ended, it was believed, and is on its way to the disk: it has no name yet.
+#[test]
+fn an_upload_that_is_aborted_before_it_has_its_name_is_not_stored() {
+    for queue in ["ABOR", "NOOP\r\nABOR", "QUIT\r\nABOR"] {
+        let mut server = Server::new();
+        server.set_sync(SyncPolicy::Data);
+        write(&server.at("file"), b"old");
+        let mut peer = end_after(&mut server, LARGE, Duration::ZERO);
+        assert_eq!(peer.end_data(&mut server), "");
+        server.advance(FTP_END_GRACE_MAX);
+        assert_eq!(peer.replies(&mut server), "", "it waits for the disk");
+        let said = peer.ask(&mut server, queue);
+        assert!(said.starts_with("426 "), "{queue}: {said}");
+        server.run_syncs();
+        let _ = peer.replies(&mut server);
+        assert_eq!(std::fs::read(server.at("file")).expect("there"), b"old", "{queue}");
+        assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+    }
+}
+
+// ---- The two replies to a download ---------------------------------------------------------
+
+#[test]
+fn a_download_is_confirmed_when_its_client_has_ended_its_side_or_a_moment_after_its_first_reply() {
+    for size in [0, 1, 100_000] {
+        for leaves in [false, true] {
+            let mut server = Server::new();
+            write(&server.at("file"), &content(1, size));
+            let mut peer = FtpPeer::log_in(&mut server);
+            peer.stays = true;
+            assert!(peer.begin(&mut server, "RETR file").starts_with("150 "));
+            assert_eq!(peer.connect(&mut server), "", "{size} bytes");
+            assert_eq!(peer.received, content(1, size));
+            assert_eq!(peer.front.wakes_at(), Some(server.now + FTP_REPLIES_APART));
+            if leaves {
+                peer.front.data_port().set_stage(Stage::Left);
+            } else {
+                server.advance(FTP_REPLIES_APART);
+            }
+            assert!(peer.replies(&mut server).starts_with("226 "), "{size} bytes, {leaves}");
+        }
+    }
+}
+
+// ---- What moves a transfer -----------------------------------------------------------------
+
+#[test]
+fn only_its_bytes_move_an_upload_on_and_not_what_is_said_beside_it() {
+    let mut server = Server::new();
+    let mut peer = FtpPeer::log_in(&mut server);
+    assert!(peer.begin(&mut server, "STOR file").starts_with("150 "));
+    assert_eq!(peer.connect(&mut server), "");
+    peer.send(&mut server, b"some");
+    for said in ["NOOP", "STAT", "PWD\r\nNOOP", "x"] {
+        let before = peer.front.progress();
+        peer.ask(&mut server, said);
+        assert_eq!(peer.front.progress(), before, "{said}");
+    }
+    for _ in 0..5 {
+        let before = peer.front.progress();
+        peer.send(&mut server, b"1");
+        assert_ne!(peer.front.progress(), before, "a slow upload moves");
     }
 }

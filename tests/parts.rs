@@ -219,12 +219,11 @@ fn an_upload_cut_off_is_told_of_and_goes_on_from_its_end_or_any_byte_before_it()
     {
         for hash in [false, true] {
             let mut server = Server::new();
-            write_older(&mut server, "file", b"old");
             cut(&mut server, "/file", UploadStart::Empty, &whole[..2 * MIB + 3]);
             check_ledger(&mut server);
             let mut session = log_in(&mut server);
             assert_eq!(size_told(&mut session, "/file"), Ok(2 * MIB as u64 + 3));
-            assert_eq!(session.stat(&server.service, &vpath("/file")).map(|found| found.0.size), Ok(3));
+            assert_eq!(session.stat(&server.service, &vpath("/file")).err(), Some(Refusal::NotFound));
             let plan = UploadPlan { hash, ..plan("/file", start) };
             let offset = begin(&mut server, &mut session, plan).expect("begins");
             assert!(matches!(start, UploadStart::End) || start == UploadStart::At(offset), "{start:?} at {offset}");
@@ -237,6 +236,49 @@ fn an_upload_cut_off_is_told_of_and_goes_on_from_its_end_or_any_byte_before_it()
             check_ledger(&mut server);
         }
     }
+}
+
+#[test]
+fn beside_a_file_what_is_held_is_gone_on_with_from_its_end_only_by_a_client_that_means_it() {
+    let (old, whole) = (content(23, MIB), content(3, 3 * MIB));
+    let held = 2 * MIB as u64;
+    for (start, replaces) in [
+        (UploadStart::End, false),
+        (UploadStart::At(MIB as u64), false),
+        (UploadStart::At(held - 1), false),
+        (UploadStart::At(held + 1), false),
+        (UploadStart::At(held), true),
+        (UploadStart::Empty, true),
+    ] {
+        let mut server = Server::new();
+        write_older(&mut server, "file", &old);
+        cut(&mut server, "/file", UploadStart::Empty, &whole[..2 * MIB]);
+        let mut session = log_in(&mut server);
+        assert_eq!(size_told(&mut session, "/file"), Ok(MIB as u64), "a client is told of what it can have");
+        let begun = begin(&mut server, &mut session, plan("/file", start));
+        match replaces {
+            true => {
+                let at = begun.expect("begins");
+                send(&mut server, &mut session, &whole[at as usize..]).expect("room");
+                complete(&mut server, &mut session).expect("stored");
+                assert!(server.is_staging_empty(), "{start:?}");
+            }
+            false => assert_eq!(begun, Err(Refusal::UploadHeld(held)), "{start:?}"),
+        }
+        assert!(read(&server, "file") == if replaces { &whole[..] } else { &old[..] }, "{start:?}");
+        check_ledger(&mut server);
+    }
+}
+
+#[test]
+fn a_part_as_long_as_the_file_is_not_taken_for_the_file() {
+    let mut server = Server::new();
+    write_older(&mut server, "file", &content(4, 2 * MIB));
+    cut(&mut server, "/file", UploadStart::Empty, &content(5, 2 * MIB));
+    let mut session = log_in(&mut server);
+    let begun = begin(&mut server, &mut session, plan("/file", UploadStart::At(2 * MIB as u64)));
+    assert_eq!(begun, Err(Refusal::UploadHeld(2 * MIB as u64)));
+    check_ledger(&mut server);
 }
 
 #[test]
@@ -414,10 +456,10 @@ fn offsets_past_the_end_are_refused_and_change_nothing() {
     assert_eq!(begin(&mut server, &mut session, at("/file", 11)), Err(Refusal::BadOffset));
     assert_eq!(begin(&mut server, &mut session, at("/none", 1)), Err(Refusal::BadOffset));
     assert!(server.is_staging_empty());
-    cut(&mut server, "/file", UploadStart::Empty, &content(11, 2 * MIB));
-    assert_eq!(begin(&mut server, &mut session, at("/file", 2 * MIB as u64 + 1)), Err(Refusal::BadOffset));
-    assert_eq!(size_told(&mut session, "/file"), Ok(2 * MIB as u64));
-    let announced = UploadPlan { length: Length::Exactly(5), ..at("/file", 6) };
+    cut(&mut server, "/new", UploadStart::Empty, &content(11, 2 * MIB));
+    assert_eq!(begin(&mut server, &mut session, at("/new", 2 * MIB as u64 + 1)), Err(Refusal::BadOffset));
+    assert_eq!(size_told(&mut session, "/new"), Ok(2 * MIB as u64));
+    let announced = UploadPlan { length: Length::Exactly(5), ..at("/new", 6) };
     assert_eq!(begin(&mut server, &mut session, announced), Err(Refusal::SizeMismatch));
     assert_eq!(session.state_name(), StateName::Command);
     check_ledger(&mut server);
@@ -489,12 +531,11 @@ fn a_copy_wherever_it_is_cut_off_leaves_the_file_and_nothing_else() {
                 let ledger = server.capability();
                 assert_eq!(ledger.ledger().state().used.bytes, server.usage_on_disk().0, "after {turns} turns");
                 session.close(None, server.now);
-                assert!(server.is_staging_empty() || early.is_ok());
             }
             assert!(read(&server, "file") == old);
             check_ledger(&mut server);
-            let told = if early.is_ok() { 2 * MIB as u64 + 5 } else { 2 * MIB as u64 };
-            assert_eq!(size_told(&mut log_in(&mut server), "/file"), Ok(told), "after {turns} turns");
+            assert!(server.is_staging_empty(), "after {turns} turns: its client is told of the file");
+            assert_eq!(size_told(&mut log_in(&mut server), "/file"), Ok(2 * MIB as u64), "after {turns} turns");
         }
     }
 }
@@ -586,7 +627,6 @@ fn two_uploads_of_one_name_at_once_both_arrive_and_the_last_stays() {
 fn who_comes_back_before_the_server_missed_him_goes_on_with_his_own_upload() {
     let whole = content(22, 3 * MIB);
     let mut server = Server::new();
-    write_older(&mut server, "file", b"old");
     let (mut lost, mut back) = (log_in(&mut server), log_in(&mut server));
     begin(&mut server, &mut lost, plan("/file", UploadStart::Empty)).expect("begins");
     send(&mut server, &mut lost, &whole[..2 * MIB]).expect("room");

@@ -9,9 +9,10 @@ use berth::limits::{LINGER, RATE_STEPS_PER_SECOND};
 use berth::net::connection::Turn;
 use berth::rate::Directions;
 use berth::session::Refusal;
+use berth::upload_id::UploadId;
 use berth::wire::Request;
 use berth::wire::frame::{self, FrameType};
-use berth::wire::message::End;
+use berth::wire::message::{End, PutMode};
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 use support::pair::Pair;
@@ -290,4 +291,104 @@ fn a_session_that_ends_while_it_is_held_back_is_closed_without_spinning() {
         pair.receive();
     }
     assert!(turns < 10 && server.now <= ends + LINGER, "{turns} turns, {:?}", server.now - ends);
+}
+
+// ---- Stalls -------------------------------------------------------------------------------
+
+/// Lets everything happen that can, and takes no byte that comes.
+fn run_unread(pair: &mut Pair, server: &mut Server) {
+    while pair.turn(server) == Turn::Again {}
+}
+
+fn ping() -> Vec<u8> {
+    let mut ping = Vec::new();
+    frame::put_bytes(&mut ping, FrameType::Ping, 0, b"there");
+    ping
+}
+
+/// The first four bytes of an upload, in a frame of this length.
+fn begin_slowly(server: &mut Server, path: &str, frame_bytes: usize) -> Pair {
+    let mut pair = Pair::logged_in(server);
+    pair.request(&put(path, None));
+    pair.send(&frame::header(FrameType::Data, pair.last_id(), frame_bytes));
+    pair.send(b"some");
+    run_unread(&mut pair, server);
+    pair
+}
+
+#[test]
+fn pings_do_not_postpone_the_end_of_a_transfer_whose_peer_does_nothing_for_it() {
+    let mut server = Server::new();
+    write(&server.at("large"), &content(1, 8 * MIB));
+    for is_upload in [true, false] {
+        let mut pair = if is_upload { begin_slowly(&mut server, "/up", 4) } else { Pair::logged_in(&mut server) };
+        if !is_upload {
+            pair.request(&get("/large"));
+            run_unread(&mut pair, &mut server);
+        }
+        for is_late in [false, false, true] {
+            assert_eq!(pair.connection.is_overdue(&TIMEOUTS, server.now), is_late);
+            pair.send(&ping());
+            // Nor do the answers, where they can be read.
+            run_unread(&mut pair, &mut server);
+            server.advance(TIMEOUTS.stall / 2);
+        }
+    }
+}
+
+/// Reading and hashing what the server holds takes the client its time, in which it has nothing to send.
+#[test]
+fn a_client_that_compares_a_prefix_is_waited_for_while_it_pings_and_not_for_ever() {
+    let mut server = Server::new();
+    let upload_id = UploadId::random().expect("random");
+    let put = |resume| Request::Put {
+        path: "/up".into(),
+        size: Some(64 * MIB as u64),
+        mtime_ns: None,
+        mode: PutMode::Replace,
+        if_etag: None,
+        upload_id: Some(upload_id),
+        resume,
+    };
+    let mut cut = Client::new(Pair::logged_in(&mut server));
+    cut.pair.request(&put(false));
+    for piece in content(1, 32 * MIB).chunks(MIB) {
+        frame::put_bytes(&mut cut.unsent, FrameType::Data, cut.pair.last_id(), piece);
+    }
+    while !cut.unsent.is_empty() {
+        cut.run(&mut server);
+    }
+    drop(cut);
+    let mut pair = Pair::logged_in(&mut server);
+    pair.request(&put(true));
+    run_unread(&mut pair, &mut server);
+    // Four seconds for 32 MiB.
+    for half_seconds in 0..12 {
+        let is_late = pair.connection.is_overdue(&TIMEOUTS, server.now);
+        assert_eq!(is_late, half_seconds >= 9, "after {half_seconds} half seconds");
+        pair.send(&ping());
+        run_unread(&mut pair, &mut server);
+        server.advance(TIMEOUTS.stall / 2);
+    }
+}
+
+#[test]
+fn a_transfer_that_is_slow_but_moves_is_never_late() {
+    let mut server = Server::new();
+    write(&server.at("large"), &content(1, 32 * MIB));
+    let mut upload = begin_slowly(&mut server, "/up", 1000);
+    let mut download = Pair::logged_in(&mut server);
+    download.request(&get("/large"));
+    run_unread(&mut download, &mut server);
+    for _ in 0..20 {
+        server.advance(TIMEOUTS.stall - Duration::from_millis(1));
+        for pair in [&mut upload, &mut download] {
+            assert!(!pair.connection.is_overdue(&TIMEOUTS, server.now));
+        }
+        upload.send(b"1");
+        download.receive();
+        for pair in [&mut upload, &mut download] {
+            run_unread(pair, &mut server);
+        }
+    }
 }

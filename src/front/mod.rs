@@ -194,6 +194,26 @@ impl Front {
         self.session().map_or_else(|| "Control".into(), |session| format!("{:?}", session.state_name()))
     }
 
+    /// Changes with whatever is done for a request or comes of its data, but not with what a peer may
+    /// send beside a transfer.
+    pub fn progress(&self) -> u64 {
+        match self {
+            Self::Native(native) => native.progress(),
+            Self::Ftp(ftp) => ftp.progress(),
+            Self::Control(control) => control.requests(),
+        }
+    }
+
+    /// Whether a peer that takes what the connection sends takes what it has asked for, and not only
+    /// answers beside a transfer.
+    pub fn sends_results(&self) -> bool {
+        match self {
+            Self::Native(native) => !native.takes_upload(),
+            Self::Ftp(ftp) => ftp.phase() != Phase::Transfer,
+            Self::Control(_) => true,
+        }
+    }
+
     /// Requests taken so far; a session that takes none is idle.
     pub fn requests(&self) -> u64 {
         match self {

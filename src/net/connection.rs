@@ -13,7 +13,8 @@ use crate::front::Front;
 use crate::front::survey::{Answer, Question};
 use crate::lane::{Budget, Lane};
 use crate::limits::{
-    FLUSH_BUDGET_MIN, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, OUTBOX_BYTES_HIGH, ROUNDS_PER_TURN, TURN_BUDGET,
+    FLUSH_BUDGET_MIN, HALF_CLOSED_STALL, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, OUTBOX_BYTES_HIGH, ROUNDS_PER_TURN,
+    TURN_BUDGET,
 };
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
@@ -54,6 +55,8 @@ pub struct Connection {
     /// When something other than waiting for a request was last under way.
     last_active: Instant,
     last_moved: Instant,
+    /// What the front-end had done of its work after the last turn.
+    progress: u64,
     throttle: Throttle,
     /// What its account has moved, once it is known.
     account: Option<Rc<Traffic>>,
@@ -63,6 +66,16 @@ pub struct Connection {
     /// The front-end is at work.
     is_stepping: bool,
     closing_since: Option<Instant>,
+}
+
+/// What came of a turn.
+#[derive(Debug, Clone, Copy, Default)]
+struct Worked {
+    anything: bool,
+    /// The peer took something of the connection itself.
+    told: bool,
+    /// It took something of the second socket.
+    sent: bool,
 }
 
 impl Connection {
@@ -82,6 +95,7 @@ impl Connection {
             opened: now,
             last_active: now,
             last_moved: now,
+            progress: 0,
             throttle: Throttle::default(),
             account: None,
             held_until: None,
@@ -136,12 +150,11 @@ impl Connection {
         self.held_until = None;
         self.account = self.account.take().or_else(|| self.front.traffic().cloned());
         let mut budget = Budget::new(TURN_BUDGET);
-        let worked = self.work(service, &mut budget, flush_budget, now)?;
+        let mut worked = self.work(service, &mut budget, flush_budget, now)?;
         let flushed = self.flush(service, flush_budget, now)? | self.seal()?;
-        // Work counts too: checking a long prefix, the server itself is what the peer waits for.
-        if worked || flushed {
-            self.last_moved = now;
-        }
+        worked.told |= flushed;
+        self.note_progress(worked, now);
+        let worked = worked.anything;
         if self.front.requests() != self.requests || self.front.phase() != Phase::Idle {
             self.requests = self.front.requests();
             self.last_active = now;
@@ -164,23 +177,38 @@ impl Connection {
         budget: &mut Budget,
         flush_budget: usize,
         now: Instant,
-    ) -> io::Result<bool> {
-        let (mut has_worked, mut data_bytes) = (false, 0);
+    ) -> io::Result<Worked> {
+        let (mut worked, mut data_bytes) = (Worked::default(), 0);
         for _ in 0..ROUNDS_PER_TURN {
             // The control connection first: an upload whose peer is gone is not whole.
             let filled = self.fill(service, now)?;
             let received = self.fill_data(service, budget, flush_budget, now);
             self.introduce(now)?;
             let stepped = self.step(service, budget, now) | self.see_to_wish();
-            let sent = self.flush_data(service, flush_budget, now);
+            // That a transfer begins is said before its first byte leaves, and that it has ended apart
+            // from that.
+            let told = self.data.is_some() && self.flush(service, flush_budget, now)?;
+            let sent = if self.has_output() { 0 } else { self.flush_data(service, flush_budget, now) };
             data_bytes += received + sent;
-            let works = filled || received > 0 || stepped || sent > 0;
-            has_worked |= works;
+            let works = filled || received > 0 || stepped || told || sent > 0;
+            worked.anything |= works;
+            worked.told |= told;
+            worked.sent |= sent > 0;
             if !works || self.data.is_none() || data_bytes >= FLUSH_BUDGET_MIN || budget.is_spent() {
                 break;
             }
         }
-        Ok(has_worked)
+        Ok(worked)
+    }
+
+    /// A peer that neither sends nor takes what its transfer is about is late, whatever else it says.
+    /// Work counts, too: checking a long prefix, the server itself is what the peer waits for.
+    fn note_progress(&mut self, worked: Worked, now: Instant) {
+        let progress = self.front.progress();
+        let has_advanced = std::mem::replace(&mut self.progress, progress) != progress;
+        if has_advanced || worked.sent || (worked.told && self.front.sends_results()) {
+            self.last_moved = now;
+        }
     }
 
     /// Tells the front-end what kind of connection this is before it sees the first byte.
@@ -217,10 +245,26 @@ impl Connection {
         if !may_have_input || self.lane.eof || self.front.is_closing() || self.front.wants_tls() {
             return Ok(false);
         }
-        let Some(allowance) = self.allowance_up(service, now) else { return Ok(false) };
+        let allowance = match self.allowance_up(service, now) {
+            Some(allowance) => allowance,
+            // Whether the peer of an upload is still there, or aborts it, is always to be seen.
+            None if self.data.is_some() => INBOX_BYTES_FIRST,
+            None => return Ok(false),
+        };
         let capacity = if self.is_busy { INBOX_BYTES } else { INBOX_BYTES_FIRST };
         let capacity = capacity.min(self.lane.inbox.filled().len().saturating_add(allowance));
-        match self.transport.fill(&mut self.lane.inbox, capacity)? {
+        let moved = match self.transport.fill(&mut self.lane.inbox, capacity) {
+            // Commands have ends of their own, so those of FTP lose nothing to an end that TLS was not told.
+            Err(error)
+                if error.kind() == io::ErrorKind::UnexpectedEof
+                    && self.data.is_some()
+                    && !self.transport.is_handshaking() =>
+            {
+                Moved::End
+            }
+            moved => moved?,
+        };
+        match moved {
             Moved::Bytes(count) => {
                 self.pay_up(service, count, now);
                 self.is_busy |= self.lane.inbox.filled().len() >= INBOX_BYTES_FIRST;
@@ -277,7 +321,8 @@ impl Connection {
     fn close_gently(&mut self, flushed: bool, now: Instant) -> Turn {
         let since = *self.closing_since.get_or_insert(now);
         self.data = None;
-        if now.saturating_duration_since(since) >= LINGER {
+        // Amid a handshake no last word can be sent, so nobody is waited for.
+        if now.saturating_duration_since(since) >= LINGER || self.transport.is_handshaking() {
             return Turn::Close;
         }
         if self.has_output() {
@@ -302,6 +347,8 @@ impl Connection {
 
     /// Hands over the answer to a sync.
     pub fn synced(&mut self, synced: Synced, now: Instant) {
+        // While the disk was behind, nothing was expected of the peer.
+        self.last_moved = now;
         self.is_stepping = true;
         self.front.synced(&mut self.lane, synced, now);
         self.is_stepping = false;
@@ -356,7 +403,9 @@ impl Connection {
         }
         // The peer cannot be late while it is held back.
         let since = |moment: Instant| self.held_until.map_or(moment, |until| until.max(moment));
-        let stalled = since(self.last_moved) + timeouts.stall;
+        let patience =
+            if self.lane.eof && self.data.is_some() { timeouts.stall.min(HALF_CLOSED_STALL) } else { timeouts.stall };
+        let stalled = since(self.last_moved) + patience;
         let patience = match self.front.phase() {
             Phase::Login => Some(self.opened + timeouts.login),
             _ if self.has_output() => Some(stalled),

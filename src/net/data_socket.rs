@@ -209,7 +209,7 @@ impl DataSocket {
             State::Listening(_) => self.accept(port),
             State::Connecting(_) => self.take_connection(port),
             State::Open(_) => self.receive(port, allowance),
-            State::Lingering(_) => Ok(self.linger()),
+            State::Lingering(_) => Ok(self.linger(port)),
             State::Closed | State::Connected(_) => Ok(0),
         };
         result.unwrap_or_else(|failure| self.fail(port, failure))
@@ -315,13 +315,17 @@ impl DataSocket {
     }
 
     /// Throws away what a peer still says to whom has finished.
-    fn linger(&mut self) -> usize {
+    fn linger(&mut self, port: &mut DataPort) -> usize {
         let State::Lingering(transport) = &mut self.state else { return 0 };
         let mut inbox = Buffer::default();
         match transport.fill(&mut inbox, INBOX_BYTES_FIRST) {
             Ok(Moved::Bytes(count)) => return count,
             Ok(Moved::Blocked) => self.is_readable = false,
-            Ok(Moved::End) | Err(_) => self.state = State::Closed,
+            Ok(Moved::End) | Err(_) => {
+                self.state = State::Closed;
+                port.set_stage(Stage::Left);
+                return 1;
+            }
         }
         0
     }

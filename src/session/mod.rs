@@ -27,7 +27,6 @@ pub mod verb;
 
 use crate::account::AccountName;
 use crate::lane::Budget;
-use crate::limits::TOLD_UPLOADS_MAX;
 use crate::rate::TokenBucket;
 use crate::scram::Binding;
 use crate::store::StoreError;
@@ -42,7 +41,6 @@ pub use refusal::Refusal;
 use seat::Traffic;
 pub use service::{Policy, Service};
 use state::{Member, State, StateName};
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -62,14 +60,21 @@ pub enum Phase {
     Working,
 }
 
+/// An upload to a name that no file has yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfinished {
+    /// A session is sending it.
+    Running,
+    /// It was interrupted after this number of bytes.
+    Held(u64),
+}
+
 /// One connected peer.
 pub struct Session {
     id: u64,
     peer: SocketAddr,
     binding: Binding,
     requests: TokenBucket,
-    /// Uploads by path, the latest first, of whose held bytes the peer was told.
-    told: VecDeque<UploadId>,
     state: State,
 }
 
@@ -81,7 +86,6 @@ impl Session {
             peer,
             binding: Binding::None,
             requests: TokenBucket::default(),
-            told: VecDeque::new(),
             state: State::Login(Login::default()),
         }
     }
@@ -185,24 +189,29 @@ impl Session {
         Ok((meta, is_file.then(|| service.store.etag(&meta.identity))))
     }
 
-    /// What somebody who wants to go on with an upload to `path` is told: size and times of what
-    /// is held for it, if that is newer than the file there, else of the file.
-    pub fn stat_resumable(&mut self, path: &VPath) -> Result<Meta, Refusal> {
+    /// What is at `path`. Where nothing is: size and times of what is held of an upload to it, so that
+    /// a client can go on with that.
+    pub fn stat_resumable(&self, path: &VPath) -> Result<Meta, Refusal> {
         let home = &self.member(Verb::Stat)?.home;
-        let held = home.held(path).transpose();
-        let is_held = held.is_some();
-        let found = held.unwrap_or_else(|| home.stat(path)).map_err(Refusal::from);
+        let found = match home.stat(path) {
+            Err(StoreError::NotFound) => home.held(path).and_then(|held| held.ok_or(StoreError::NotFound)),
+            found => found,
+        };
+        let found = found.map_err(Refusal::from);
         self.log_path("stat", path, &found);
-        if is_held && found.is_ok() {
-            self.note_told(UploadId::of_path(path));
-        }
         found
     }
 
-    fn note_told(&mut self, id: UploadId) {
-        self.told.retain(|told| *told != id);
-        self.told.truncate(TOLD_UPLOADS_MAX - 1);
-        self.told.push_front(id);
+    /// What there is of an upload to `path` where no file is; `None` if nothing is, or it cannot be told.
+    pub fn unfinished_upload(&self, path: &VPath) -> Option<Unfinished> {
+        let home = &self.state.member()?.home;
+        if !matches!(home.stat(path), Err(StoreError::NotFound)) {
+            return None;
+        }
+        if home.is_uploading(&UploadId::of_path(path)) {
+            return Some(Unfinished::Running);
+        }
+        home.held(path).ok().flatten().map(|held| Unfinished::Held(held.size))
     }
 
     /// What is at `path` itself; a link is not followed.

@@ -86,6 +86,12 @@ pub enum Refusal {
     /// More or fewer bytes than announced.
     #[error("more or fewer bytes came than were announced; nothing was stored")]
     SizeMismatch,
+    /// Somebody goes on with a file for which the part of a newer version is held; its bytes.
+    #[error(
+        "an interrupted upload of this file is held ({0} bytes); send the file whole with STOR, or delete it \
+         first, which also deletes what is held"
+    )]
+    UploadHeld(u64),
     /// Fewer bytes than the client wants to skip.
     #[error("the offset lies past the end of the file; ask for its size first")]
     BadOffset,

@@ -12,7 +12,6 @@ use super::verb::Verb;
 use crate::digest::Digest;
 use crate::lane::{Budget, Incoming};
 use crate::store::syncer::Synced;
-use crate::upload_id::UploadId;
 use std::time::Instant;
 
 impl Session {
@@ -22,8 +21,7 @@ impl Session {
     pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), Refusal> {
         let home = &self.member(Verb::BeginUpload)?.home;
         let path = plan.path.clone();
-        let knows_held = self.told.contains(&UploadId::of_path(&path));
-        let begun = Upload::begin(home, &service.store, service.policy.sync, plan, knows_held, now);
+        let begun = Upload::begin(home, &service.store, service.policy.sync, plan, now);
         if let Err(refusal) = &begun {
             self.log_path("put", &path, &Err::<(), _>(*refusal));
         }
@@ -107,6 +105,11 @@ impl Session {
                 Err(refusal)
             }
         }
+    }
+
+    /// Whether the upload has its name already, so that giving it up comes too late.
+    pub fn is_stored(&self) -> bool {
+        matches!(&self.state, State::Commit(_, commit) if commit.has_name())
     }
 
     /// Drives the commit on; what was stored once it is.

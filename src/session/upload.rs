@@ -39,6 +39,9 @@ pub struct Upload {
     /// Bytes in `hash`; fewer than are staged while a prefix is read again.
     hashed: u64,
     offset: u64,
+    /// Whether it can be resumed. One that goes on with a file is sent again: its client is told of
+    /// that file alone.
+    outlives_session: bool,
     sync: Option<RunningSync>,
 }
 
@@ -50,21 +53,20 @@ struct RunningSync {
 }
 
 impl Upload {
-    /// Checks the target, promises the room and opens the staged file. `knows_held`: the client was
-    /// told of what is held for the path.
+    /// Checks the target, promises the room and opens the staged file.
     pub fn begin(
         home: &Rc<Home>,
         store: &Store,
         sync: SyncPolicy,
         mut plan: UploadPlan,
-        knows_held: bool,
         now: Instant,
     ) -> Result<Self, Refusal> {
         plan.check_target(home, store)?;
-        let Opened { staged, base, replaces } = base::open(home, &mut plan, knows_held)?;
+        let Opened { staged, base, replaces } = base::open(home, &mut plan)?;
         let sync = (sync != SyncPolicy::None).then(|| RunningSync { unsynced: store.syncer.unsynced(), job: None });
         Ok(Self {
             offset: base.as_ref().map_or(staged.length(), |base| base.length),
+            outlives_session: plan.id.is_some() && base.is_none(),
             started: now,
             staged,
             base,
@@ -170,7 +172,7 @@ impl Upload {
 
     fn note_stored(&mut self, store: &mut Store, owner: u64, count: usize) -> Result<usize, Refusal> {
         self.note_written(store, owner, count as u64)?;
-        if self.plan.id.is_some() && self.staged.length() >= RESUME_BYTES_MIN {
+        if self.outlives_session && self.staged.length() >= RESUME_BYTES_MIN {
             self.staged.keep(&self.plan.record())?;
         }
         Ok(count)

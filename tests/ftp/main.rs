@@ -7,6 +7,7 @@ mod commands;
 mod common;
 mod data;
 mod downloads;
+mod endings;
 mod hostile;
 mod jail;
 mod listings;

@@ -38,7 +38,6 @@ fn sigterm_lets_running_transfers_finish_and_tells_the_others_421() {
 #[test]
 fn a_drain_ends_at_its_deadline_and_keeps_what_came() {
     let mut scene = Scene::with(json!({}), json!({"timeouts": {"drain": 0}}), &[]);
-    scene.write("file", b"old");
     let mut client = scene.login();
     let content = pattern(1, 3 << 20);
     let mut data = client.open("STOR file");
@@ -49,7 +48,7 @@ fn a_drain_ends_at_its_deadline_and_keeps_what_came() {
     assert!(words.iter().all(|code| [421, 426].contains(code)) && !words.is_empty(), "{words:?}");
     scene.server.program.wait().expect_code(0);
     drop(data);
-    scene.holds("file", b"old");
+    assert!(!scene.exists("file"));
     scene.server = scene.place.serve();
     scene.ftp = crate::listening(&scene.server, "ftp");
     let mut client = scene.login();

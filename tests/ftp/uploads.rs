@@ -285,16 +285,15 @@ fn two_who_write_one_name_leave_one_whole_file() {
 #[test]
 fn an_interrupted_upload_goes_on_by_size_rest_and_stor() {
     let scene = Scene::new();
-    scene.write("file", b"old");
     let mut client = scene.login();
     let content = pattern(1, 5 << 20);
     interrupt(&scene, &mut client, "STOR file", &content[..PART], PART);
     let mut client = scene.login();
     let at = size(&mut client, "file");
-    assert_eq!(at, PART, "the part answers for the file");
+    assert_eq!(at, PART, "the part answers where no file is");
     client.ask(&format!("REST {at}")).expect(&[350]);
     interrupt(&scene, &mut client, "STOR file", &content[at..2 * PART], 2 * PART);
-    scene.holds("file", b"old");
+    assert!(!scene.exists("file"));
     let at = size(&mut client, "file");
     assert_eq!(at, 2 * PART);
     client.ask(&format!("REST {at}")).expect(&[350]);
@@ -320,24 +319,71 @@ fn an_interrupted_upload_goes_on_by_appe() {
 }
 
 #[test]
-fn who_goes_by_the_listing_appends_to_what_is_listed() {
+fn the_rest_of_one_version_is_not_appended_to_another() {
     let scene = Scene::new();
-    for (offset, command, whole) in
-        [(None, "APPE file", &b"old and more"[..]), (Some("REST 2"), "STOR file", b"ol and more")]
-    {
+    let mut client = scene.login();
+    client.stores("file", b"old");
+    interrupt(&scene, &mut client, "STOR file", &pattern(1, PART), PART);
+    for offset in [None, Some(1), Some(3), Some(PART - 1), Some(PART + 1)] {
         let mut client = scene.login();
-        client.put("STOR file", b"old").expect(&[226]);
-        interrupt(&scene, &mut client, "STOR file", &pattern(1, PART), PART);
-        // FileZilla takes the size from the listing, where it says 3, and asks for no other.
-        let mut client = scene.login();
-        assert!(client.list("MLSD").iter().any(|line| line.contains("size=3;")));
         if let Some(offset) = offset {
-            client.ask(offset).expect(&[350]);
+            client.ask(&format!("REST {offset}")).expect(&[350]);
         }
-        client.put(command, b" and more").expect(&[226]);
-        scene.holds("file", whole);
-        assert_eq!(scene.parts().len(), 0, "what was held is of no use any more");
+        let refused = client.put(if offset.is_some() { "STOR file" } else { "APPE file" }, b" and more").expect(&[550]);
+        let text = refused.text();
+        assert!(text.contains(&format!("held ({PART} bytes)")) && text.contains("whole") && text.contains("delete"));
+        scene.holds("file", b"old");
+        assert_eq!(scene.parts(), [PART as u64], "after {offset:?}");
+    }
+    // Sent whole, or deleted, it is out of the way.
+    client.stores("file", b"whole");
+    client.put("APPE file", b" and more").expect(&[226]);
+    scene.holds("file", b"whole and more");
+    interrupt(&scene, &mut client, "STOR file", &pattern(2, PART), PART);
+    client.ask("DELE file").expect(&[250]);
+    client.put("APPE file", b"new").expect(&[226]);
+    scene.holds("file", b"new");
+    assert!(scene.parts().is_empty());
+    scene.check_ledger();
+}
+
+#[test]
+fn beside_a_file_what_was_interrupted_goes_on_at_its_own_end() {
+    let scene = Scene::new();
+    scene.write("file", b"old");
+    let mut client = scene.login();
+    let content = pattern(1, 2 * PART);
+    interrupt(&scene, &mut client, "STOR file", &content[..PART], PART);
+    client.ask(&format!("REST {PART}")).expect(&[350]);
+    client.put("STOR file", &content[PART..]).expect(&[226]);
+    scene.holds("file", &content);
+    assert!(scene.parts().is_empty());
+    scene.check_ledger();
+}
+
+#[test]
+fn deleting_what_another_session_uploads_for_the_first_time_is_refused_and_disturbs_nothing() {
+    let scene = Scene::new();
+    for count in [1000, PART] {
+        let (mut sender, mut other) = (scene.login(), scene.login());
+        let content = pattern(1, count + 5);
+        let mut data = sender.open("STOR new");
+        data.write(&content[..count]);
+        for command in ["DELE new", "RNFR new", "RETR new", "HASH new", "RMD new"] {
+            let refused = match command {
+                "RETR new" => other.try_open(command).err().expect("no file yet"),
+                command => other.ask(command),
+            };
+            assert_eq!(refused.code, 550, "{command}: {refused:?}");
+            let is_told = ["HASH new", "RMD new"].contains(&command) || refused.text().contains("in progress");
+            assert!(is_told, "{command}: {refused:?}");
+        }
+        data.write(&content[count..]);
+        data.finish();
+        sender.reply().expect(&[226]);
+        scene.holds("new", &content);
         scene.check_ledger();
+        other.ask("DELE new").expect(&[250]);
     }
 }
 
@@ -367,7 +413,7 @@ fn an_upload_from_the_beginning_forgets_the_interrupted_one() {
 }
 
 #[test]
-fn an_interrupted_upload_is_told_to_who_asks_for_it_and_listed_to_nobody() {
+fn an_interrupted_upload_is_told_where_no_file_is_and_listed_to_nobody() {
     let scene = Scene::new();
     scene.write("file", b"old");
     let past = SystemTime::now() - Duration::from_secs(3600);
@@ -376,10 +422,17 @@ fn an_interrupted_upload_is_told_to_who_asks_for_it_and_listed_to_nobody() {
     let old_time = client.ask("MDTM file").expect(&[213]);
     interrupt(&scene, &mut client, "STOR file", &pattern(1, PART), PART);
     interrupt(&scene, &mut client, "STOR only", &pattern(2, PART), PART);
-    assert_eq!((size(&mut client, "file"), size(&mut client, "only")), (PART, PART));
-    assert_ne!(client.ask("MDTM file").expect(&[213]), old_time);
-    let facts = client.ask("MLST file").expect(&[250]).inner()[0].to_lowercase();
-    assert!(facts.contains(&format!("size={PART};")), "{facts}");
+    assert_eq!((size(&mut client, "file"), size(&mut client, "only")), (3, PART));
+    assert_eq!(client.ask("MDTM file").expect(&[213]), old_time);
+    client.ask("MDTM only").expect(&[213]);
+    assert_eq!(client.ask("XSHA256 file").expect(&[250]).text(), sha256(b"old"));
+    client.ask("HASH only").expect(&[550]);
+    for (name, size) in [("file", 3), ("only", PART)] {
+        let facts = client.ask(&format!("MLST {name}")).expect(&[250]).inner()[0].to_lowercase();
+        assert!(facts.contains(&format!("size={size};")), "{facts}");
+    }
+    let status = client.ask("STAT file").expect(&[211, 212, 213]);
+    assert!(status.inner()[0].contains(" 3 "), "{status:?}");
     for list in ["LIST", "MLSD", "LIST -a"] {
         let lines = client.list(list);
         let [line] = &lines[..] else { panic!("{list}: {lines:?}") };
@@ -387,7 +440,8 @@ fn an_interrupted_upload_is_told_to_who_asks_for_it_and_listed_to_nobody() {
     }
     assert_eq!(client.list("NLST"), ["file"]);
     assert_eq!(client.get("RETR file"), b"old");
-    client.try_open("RETR only").err().expect("nobody gets a part").expect(&[550]);
+    let refused = client.try_open("RETR only").err().expect("nobody gets a part").expect(&[550]);
+    assert!(refused.text().contains(&format!("interrupted upload of it is held ({PART} bytes)")), "{refused:?}");
 }
 
 #[test]
@@ -406,14 +460,13 @@ fn a_file_newer_than_its_interrupted_upload_answers_for_itself() {
 #[test]
 fn an_interrupted_upload_survives_the_kill_of_the_server() {
     let mut scene = Scene::new();
-    scene.write("file", b"old");
     let content = pattern(1, 4 << 20);
     let mut client = scene.login();
     let mut data = client.open("STOR file");
     data.write(&content[..PART]);
     scene.wait_for_part(PART as u64);
     scene.server.program.kill();
-    scene.holds("file", b"old");
+    assert!(!scene.exists("file"));
     scene.server = scene.place.serve();
     scene.ftp = crate::listening(&scene.server, "ftp");
     let mut client = scene.login();
@@ -421,9 +474,7 @@ fn an_interrupted_upload_survives_the_kill_of_the_server() {
     assert!(at <= PART, "{at}");
     client.ask(&format!("REST {at}")).expect(&[350]);
     client.put("STOR file", &content[at..]).expect(&[226]);
-    if at != 3 {
-        scene.holds("file", &content);
-    }
+    scene.holds("file", &content);
     scene.check_ledger();
 }
 
@@ -477,9 +528,10 @@ fn a_large_file_is_added_to_at_once_or_not_at_all() {
     data.reset();
     client.reply().expect(&CUT);
     scene.holds("file", &content);
-    assert_eq!(size(&mut client, "file"), content.len() + 100_000);
+    // Its client is told of the file, and so sends all that is missing there.
+    assert_eq!((size(&mut client, "file"), scene.parts().len()), (content.len(), 0));
     client.put("APPE file", b" and more").expect(&[226]);
-    scene.holds("file", &[&content[..], &[b'x'; 100_000], b" and more"].concat());
+    scene.holds("file", &[&content[..], b" and more"].concat());
     scene.check_ledger();
 }
 

@@ -81,12 +81,36 @@ fn curl_goes_on_with_an_upload_that_was_killed() {
     let content = pattern(1, 12_000_000);
     fs::write(scene.place.here("up"), &content).expect("writable");
     for kind in KINDS {
-        fs::write(scene.place.here("old"), b"old").expect("writable");
+        let mut client = scene.start_curl(kind, "file", &["-T", "up", "--limit-rate", "4M"]);
+        scene.kill_amid_upload(&mut client, 2_000_000);
+        assert!(!scene.home("file").exists());
+        scene.run_curl(kind, "file", &["-C", "-", "-T", "up"]);
+        scene.holds("file", &content);
+        scene.run_curl(kind, "", &["-Q", "DELE file"]);
+    }
+    scene.check();
+}
+
+/// It asks for the size of the file, and sends what it has beyond that to be appended.
+#[test]
+fn curl_cannot_go_on_with_an_upload_over_a_file_and_spoils_nothing() {
+    let scene = Scene::new();
+    let (content, old) = (pattern(1, 12_000_000), pattern(2, 3_000_000));
+    fs::write(scene.place.here("up"), &content).expect("writable");
+    for kind in KINDS {
+        fs::write(scene.place.here("old"), &old).expect("writable");
         scene.run_curl(kind, "file", &["-T", "old"]);
         let mut client = scene.start_curl(kind, "file", &["-T", "up", "--limit-rate", "4M"]);
         scene.kill_amid_upload(&mut client, 2_000_000);
-        scene.holds("file", b"old");
-        scene.run_curl(kind, "file", &["-C", "-", "-T", "up"]);
+        // What can be had is the file, to its last byte.
+        scene.run_curl(kind, "file", &["-o", "down"]);
+        assert!(fs::read(scene.place.here("down")).expect("fetched") == old, "{kind:?}");
+        scene.run_curl(kind, "file", &["-r", "-10", "-o", "tail"]);
+        assert_eq!(fs::read(scene.place.here("tail")).expect("fetched"), &old[old.len() - 10..]);
+        let refused = scene.place.run(scene.curl(kind, "file", &["-C", "-", "-T", "up"]));
+        assert_eq!(refused.code, Some(25), "{refused:?}");
+        scene.holds("file", &old);
+        scene.run_curl(kind, "file", &["-T", "up"]);
         scene.holds("file", &content);
     }
     scene.check();

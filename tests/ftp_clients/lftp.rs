@@ -103,6 +103,27 @@ fn lftp_goes_on_with_an_upload_that_was_killed() {
 }
 
 #[test]
+fn lftp_cannot_go_on_with_an_upload_over_a_file_and_spoils_nothing() {
+    let scene = Scene::new();
+    let (content, old) = (pattern(1, 12_000_000), pattern(2, 100_000));
+    fs::write(scene.place.here("file"), &content).expect("writable");
+    for kind in [PLAIN, TLS, IMPLICIT] {
+        fs::write(scene.home("file"), &old).expect("writable");
+        let mut client = scene.place.start(scene.lftp(kind, "set net:limit-rate 4000000; put file"));
+        scene.kill_amid_upload(&mut client, 2_000_000);
+        scene.run_lftp(kind, "get file -o fetched");
+        assert!(fs::read(scene.place.here("fetched")).expect("fetched") == old, "{kind}");
+        fs::remove_file(scene.place.here("fetched")).expect("ours");
+        let refused = scene.place.run(scene.lftp(kind, "put -c file"));
+        assert_ne!(refused.code, Some(0), "{refused:?}");
+        scene.holds("file", &old);
+        scene.run_lftp(kind, "put file");
+        scene.holds("file", &content);
+    }
+    scene.check();
+}
+
+#[test]
 fn lftp_changes_names_and_modes() {
     let scene = Scene::new();
     fs::write(scene.home("one"), b"content").expect("writable");

@@ -1,6 +1,7 @@
-//! The clients that people have, as they are installed, against the real server: curl, lftp, rclone,
-//! ncftp and Python's ftplib. One that is missing is a failure: without it nothing would be known.
+//! The clients that people have, as they are installed, against the real server: aria2, curl, lftp,
+//! rclone, ncftp and Python's ftplib. One that is missing is a failure: without it nothing would be known.
 
+mod aria2;
 #[path = "../common/mod.rs"]
 mod common;
 mod curl;

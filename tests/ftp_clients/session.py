@@ -34,6 +34,40 @@ def refused(what, code):
         raise AssertionError(f"not refused with {code}")
 
 
+def cut(ftp, name, content):
+    """Begins an upload, and gives it up when nearly all of this has come."""
+    connection = ftp.transfercmd(f"STOR {name}")
+    connection.sendall(content)
+    while True:
+        words = ftp.sendcmd("STAT").split()
+        if "Receiving" in words and int(words[words.index("Receiving") + 2]) >= len(content) - 40_000:
+            break
+    reply = ftp.abort()
+    connection.close()
+    assert reply.startswith("426"), reply
+    assert ftp.getresp().startswith(("225", "226"))
+
+
+def go_on(ftp, content):
+    # Where no file is, an interrupted upload goes on by its size.
+    cut(ftp, "new", content[:2_000_000])
+    held = ftp.size("new")
+    assert held > 1 << 20, held
+    refused(lambda: fetch(ftp, "new"), "550")
+    assert ftp.storbinary("STOR new", io.BytesIO(content[held:]), rest=held).startswith("226")
+    assert fetch(ftp, "new") == content
+    # Beside a file it does not: the size is that of the file.
+    cut(ftp, "new", content[1:2_000_000])
+    assert ftp.size("new") == len(content)
+    assert fetch(ftp, "new") == content
+    refused(lambda: ftp.storbinary("APPE new", io.BytesIO(b"more")), "550")
+    refused(lambda: ftp.storbinary("STOR new", io.BytesIO(b"more"), rest=len(content)), "550")
+    assert fetch(ftp, "new") == content
+    assert ftp.storbinary("STOR new", io.BytesIO(b"whole")).startswith("226")
+    assert fetch(ftp, "new") == b"whole"
+    ftp.delete("new")
+
+
 def main(kind, host, port, user, password):
     ftp = connect(kind, host, int(port), user, password)
     content = bytes(range(256)) * 20_000
@@ -81,6 +115,7 @@ def main(kind, host, port, user, password):
     if reply.startswith("426"):
         assert ftp.getresp().startswith(("225", "226"))
     assert fetch(ftp, "file") == content
+    go_on(ftp, content)
     ftp.cwd("..")
     ftp.delete("folder \u00e4/file")
     assert ftp.rmd("folder \u00e4").startswith("250")

@@ -16,6 +16,8 @@ pub struct FtpPeer {
     lane: Lane,
     /// What came over data connections.
     pub received: Vec<u8>,
+    /// It does not end its side of a data connection when the server has.
+    pub stays: bool,
 }
 
 impl FtpPeer {
@@ -34,7 +36,7 @@ impl FtpPeer {
             hashes_uploads: false,
         };
         let front = Ftp::new(server.new_session(), Rc::new(settings), IpAddr::from(Ipv4Addr::LOCALHOST), false);
-        let mut peer = Self { front, lane: Lane::default(), received: Vec::new() };
+        let mut peer = Self { front, lane: Lane::default(), received: Vec::new(), stays: false };
         assert!(peer.replies(server).starts_with("220 "));
         assert!(peer.ask(server, &format!("USER {USER}")).starts_with("331 "));
         assert!(peer.ask(server, &format!("PASS {PASSWORD}")).starts_with("230 "));
@@ -131,7 +133,7 @@ impl FtpPeer {
             Wish::Open(_) => Stage::Open,
             Wish::Finish => {
                 self.drain_data();
-                Stage::Ended
+                if self.stays { Stage::Ended } else { Stage::Left }
             }
             Wish::Connect(_) | Wish::Close | Wish::Reset => Stage::Closed,
         };

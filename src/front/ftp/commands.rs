@@ -11,7 +11,7 @@ use super::site::Site;
 use super::transfer::{Form, Upload};
 use super::{Doing, Ftp, Hashed, Passive, Turn, reply, time};
 use crate::limits::FTP_DATA_PORT_MIN;
-use crate::session::Refusal;
+use crate::session::{Refusal, Unfinished};
 use crate::store::meta::Kind;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
@@ -62,7 +62,13 @@ impl Ftp {
             Command::Abor => {
                 self.active = None;
                 self.port.wish(Wish::Close);
-                turn.reply(226, "No transfer is under way; what was opened for one is closed.");
+                turn.reply(
+                    226,
+                    match std::mem::take(&mut self.was_aborted) {
+                        true => "ABOR is done.",
+                        false => "No transfer is under way; what was opened for one is closed.",
+                    },
+                );
             }
             Command::Allo(bytes) => {
                 self.next.length = Some(bytes);
@@ -117,7 +123,7 @@ impl Ftp {
                 })
             }
             Command::Rmd(path) => self.change(250, &path, turn, |ftp, path| ftp.session.remove_folder(path)),
-            Command::Dele(path) => self.change(250, &path, turn, Self::remove),
+            Command::Dele(path) => self.on_path(&path, turn, Self::remove),
             Command::Rnfr(path) => self.on_path(&path, turn, Self::rename_from),
             Command::Rnto(path) => self.on_path(&path, turn, |ftp, path, turn| ftp.rename_to(from, path, turn)),
             Command::Mdtm(ExactOr { exact, otherwise: Ok((mtime_ns, path)) }) if !self.is_there(&exact) => {
@@ -206,13 +212,18 @@ impl Ftp {
     }
 
     /// A name for which only an interrupted upload is held has a size, so it can be removed, too; and
-    /// what is held for a file goes with it, or the next upload would go on with that.
-    fn remove(&mut self, path: &VPath) -> Result<(), Refusal> {
-        let held = UploadId::of_path(path);
-        match self.session.remove_file(path) {
-            Err(Refusal::NotFound) => self.session.drop_kept(&held),
-            Ok(()) if self.session.is_interrupted(&held) => self.session.drop_kept(&held),
+    /// what is held for a file goes with it, or the next upload would go on with that. An upload that
+    /// a session is sending stays.
+    fn remove(&mut self, path: VPath, turn: &mut Turn) {
+        let held = UploadId::of_path(&path);
+        let is_interrupted = self.session.is_interrupted(&held);
+        let removed = match self.session.remove_file(&path) {
+            Ok(()) | Err(Refusal::NotFound) if is_interrupted => self.session.drop_kept(&held),
             removed => removed,
+        };
+        match removed {
+            Ok(()) => turn.reply(250, "Done."),
+            Err(refusal) => self.refuse_absent(refusal, &path, turn),
         }
     }
 
@@ -222,8 +233,22 @@ impl Ftp {
                 self.next.from = Some(path);
                 turn.reply(350, "Say RNTO and the new name.");
             }
-            Err(refusal) => turn.refuse(refusal, Some(&path)),
+            Err(refusal) => self.refuse_absent(refusal, &path, turn),
         }
+    }
+
+    /// Refuses a command about a file. Where none is, the reply says what there is of an upload to it:
+    /// SIZE tells a client of that.
+    pub(super) fn refuse_absent(&self, refusal: Refusal, path: &VPath, turn: &mut Turn) {
+        let unfinished = self.session.unfinished_upload(path).filter(|_| refusal == Refusal::NotFound);
+        let what = match unfinished {
+            None => return turn.refuse(refusal, Some(path)),
+            Some(Unfinished::Running) => "an upload of it is in progress".to_string(),
+            Some(Unfinished::Held(bytes)) => {
+                format!("an interrupted upload of it is held ({bytes} bytes); resume it with REST and STOR, or DELE it")
+            }
+        };
+        turn.reply(550, format!("{}: there is no such file yet; {what}.", reply::subject(path)));
     }
 
     fn rename_to(&mut self, from: Option<VPath>, to: VPath, turn: &mut Turn) {

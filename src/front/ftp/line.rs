@@ -17,7 +17,7 @@ pub enum Taken {
 }
 
 /// Takes lines off an inbox; it remembers only whether it is within one that is too long.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 pub struct Lines {
     is_discarding: bool,
 }
@@ -37,6 +37,15 @@ impl Lines {
             Taken::Line(line) => Some(line),
             Taken::Nothing | Taken::TooLong => None,
         }
+    }
+
+    /// The next line behind the first `skipped` bytes, and how many bytes it has. The inbox stays as it is.
+    pub fn take_ahead(&mut self, inbox: &Buffer, skipped: usize) -> (Taken, usize) {
+        let step = self.look(&inbox.filled()[skipped..]);
+        if step.taken != Taken::Nothing {
+            self.is_discarding = step.is_discarding;
+        }
+        (step.taken, step.used)
     }
 
     fn look(&self, bytes: &[u8]) -> Step {

@@ -2,9 +2,9 @@
 //! What only this protocol knows stays here: its lines, names, addresses and replies, and what one
 //! command says for the next.
 //!
-//! Commands are carried out one after the other, so replies come in order. While one is under way,
-//! only `ABOR` and `STAT` are taken off the inbox; the others wait in it, which is how a peer that
-//! sends too fast is held back.
+//! Commands are carried out one after the other, so replies come in order. While one is under way, the
+//! others wait in the inbox. An `ABOR` among them ends at once what is under way, and is answered in its
+//! turn; a `STAT` is answered at once.
 
 pub mod address;
 pub mod argument;
@@ -17,6 +17,7 @@ pub mod listing;
 mod login;
 pub mod permissions;
 pub mod port;
+pub mod queue;
 pub mod reply;
 pub mod site;
 pub mod table;
@@ -32,9 +33,10 @@ use crate::session::{Phase, Refusal, Service, Session};
 use crate::store::syncer::Synced;
 use crate::vpath::VPath;
 use command::Command;
-use line::{Lines, Taken};
+use line::Taken;
 use listing::Facts;
 use port::{DataPort, Stage, Wish};
+use queue::{CommandQueue, Seen};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
@@ -47,7 +49,7 @@ pub struct Ftp {
     /// Our address on the control connection; the peer's is the session's.
     local: IpAddr,
     control: Control,
-    lines: Lines,
+    queue: CommandQueue,
     port: DataPort,
     /// Where the peer wants to be connected to (`PORT`).
     active: Option<SocketAddr>,
@@ -60,6 +62,12 @@ pub struct Ftp {
     /// Taken off the inbox, but not begun yet.
     pending: Option<Command>,
     doing: Doing,
+    /// The `ABOR` that ended what was under way has yet to be answered.
+    was_aborted: bool,
+    /// Grows with whatever is done for a transfer or with its bytes, but not with commands that wait.
+    progress: u64,
+    /// Bytes of an upload that waited when they were last looked at.
+    waiting: usize,
     /// Steps that have begun since the peer's data ended.
     ended_steps: u8,
     /// The next command waits for this: more were asked than the rate allows.
@@ -166,7 +174,7 @@ impl Ftp {
             settings,
             local,
             control: Control::New { is_sealed },
-            lines: Lines::default(),
+            queue: CommandQueue::default(),
             port: DataPort::default(),
             active: None,
             user: None,
@@ -177,6 +185,9 @@ impl Ftp {
             next: ForNext::default(),
             pending: None,
             doing: Doing::Nothing,
+            was_aborted: false,
+            progress: 0,
+            waiting: 0,
             ended_steps: 0,
             held_until: None,
             is_closing: false,
@@ -190,13 +201,27 @@ impl Ftp {
         self.held_until = None;
         let mut moved = self.greet(&mut turn);
         self.ended_steps = if self.port.lane.eof { self.ended_steps.saturating_add(1) } else { 0 };
-        while self.may_go_on(&turn) && (self.take_urgent(&mut turn) | self.advance(&mut turn)) {
+        // The whole queue is looked at first: an upload that was aborted there must not be stored.
+        while self.may_go_on(&turn) && (self.take_urgent(&mut turn) || self.advance(&mut turn)) {
             moved = true;
         }
-        if turn.lane.eof && !moved && self.may_go_on(&turn) && !self.is_past_return() {
+        if turn.lane.eof && !moved && self.may_go_on(&turn) && self.is_peer_gone() {
             self.hang_up(now);
         }
         moved
+    }
+
+    /// Whether the end of the control connection is that of the session. Who reads what it asked for
+    /// is there; who uploads has said `QUIT`, or may have been cut off.
+    fn is_peer_gone(&self) -> bool {
+        match &self.doing {
+            Doing::Nothing => self.held_until.is_none(),
+            Doing::Transfer(transfer) if transfer.is_upload() => {
+                self.session.state_name() != StateName::Commit && !self.queue.has_quit()
+            }
+            Doing::Transfer(_) => self.port.lane.eof,
+            _ => true,
+        }
     }
 
     fn may_go_on(&self, turn: &Turn) -> bool {
@@ -212,7 +237,7 @@ impl Ftp {
 
     /// Drives what is under way on, or begins the next command; whether anything was done.
     fn advance(&mut self, turn: &mut Turn) -> bool {
-        match &self.doing {
+        let is_advanced = match &self.doing {
             Doing::Nothing => self.begin_next(turn),
             Doing::CheckingPassword => self.check_password(turn),
             Doing::Refused => self.answer_refused_login(turn),
@@ -220,40 +245,39 @@ impl Ftp {
             Doing::Hashing(..) => self.hash(turn),
             Doing::ListingStatus(_) => self.list_status(turn),
             Doing::Transfer(_) => self.transfer(turn),
-        }
+        };
+        self.progress += u64::from(is_advanced);
+        is_advanced
     }
 
-    /// Whether an upload whose bytes have all come is about to appear.
-    fn is_past_return(&self) -> bool {
-        self.session.state_name() == StateName::Commit
-    }
-
-    /// `ABOR` and `STAT` do not wait for the end of what they are about.
+    /// `ABOR` and `STAT` do not wait for the end of what they are about, wherever they stand.
     fn take_urgent(&mut self, turn: &mut Turn) -> bool {
         if matches!(self.doing, Doing::Nothing | Doing::CheckingPassword | Doing::Refused | Doing::OpeningPort(_)) {
             return false;
         }
-        let Some(next) = self.lines.peek(&turn.lane.inbox) else { return false };
-        match command::parse(&next) {
-            Ok(Command::Abor) if !self.is_past_return() => {
-                self.take_line(turn);
-                self.abort_transfer(turn);
-            }
-            // Within a reply there is no room for another.
-            Ok(Command::Stat(None)) if !matches!(self.doing, Doing::ListingStatus(_)) => {
-                self.take_line(turn);
+        // Within a reply there is no room for another.
+        let takes_status = !matches!(self.doing, Doing::ListingStatus(_));
+        match self.queue.look_ahead(&mut turn.lane.inbox, takes_status) {
+            Some(Seen::Line) => turn.budget.spend(LOOK_COST),
+            Some(Seen::Status) => {
+                self.count_request(turn);
                 self.tell_status(turn);
             }
-            _ => return false,
+            None if self.queue.has_abort() && !self.session.is_stored() => self.abort_transfer(turn),
+            None => return false,
         }
         true
     }
 
     fn take_line(&mut self, turn: &mut Turn) -> Taken {
+        self.count_request(turn);
+        self.queue.take(&mut turn.lane.inbox)
+    }
+
+    fn count_request(&mut self, turn: &mut Turn) {
         self.requests += 1;
         turn.budget.spend(REQUEST_COST);
         self.session.count_request(turn.service, turn.now);
-        self.lines.take(&mut turn.lane.inbox)
     }
 
     fn begin_next(&mut self, turn: &mut Turn) -> bool {
@@ -289,10 +313,10 @@ impl Ftp {
         if self.held_until.is_some() {
             return false;
         }
-        if self.lines.peek(&turn.lane.inbox).is_none() {
+        if !self.queue.has_line(&turn.lane.inbox) {
             // The rest of a line that is too long goes all the same, and makes room for what waits.
             let before = turn.lane.inbox.filled().len();
-            if self.lines.take(&mut turn.lane.inbox) == Taken::TooLong {
+            if self.queue.take(&mut turn.lane.inbox) == Taken::TooLong {
                 self.next.from = None;
                 turn.reply(500, "That line is too long; nothing of it was carried out.");
             }
@@ -353,7 +377,7 @@ impl Ftp {
     /// See [`super::Front::set_sealed`].
     pub fn set_sealed(&mut self) {
         self.control = Control::Sealed;
-        self.lines = Lines::default();
+        self.queue = CommandQueue::default();
         // RFC 4217, section 4.1: what was said in the clear may not have been the peer's.
         (self.user, self.next) = (None, ForNext::default());
     }
@@ -380,13 +404,19 @@ impl Ftp {
 
     /// See [`super::Front::wakes_at`].
     pub fn wakes_at(&self) -> Option<Instant> {
-        let deadline = if let Doing::Transfer(transfer) = &self.doing { transfer.wakes_at() } else { None };
+        let deadline =
+            if let Doing::Transfer(transfer) = &self.doing { transfer.wakes_at(self.port.stage()) } else { None };
         [self.session.wakes_at(), self.held_until, deadline].into_iter().flatten().min()
     }
 
     /// See [`super::Front::awaits_connection`].
     pub fn awaits_connection(&self) -> bool {
         matches!(&self.doing, Doing::Transfer(transfer) if transfer.awaits_connection())
+    }
+
+    /// See [`super::Front::progress`].
+    pub fn progress(&self) -> u64 {
+        self.progress
     }
 
     /// See [`super::Front::requests`].
@@ -411,6 +441,9 @@ pub fn too_many_sessions() -> Vec<u8> {
     reply::put(&mut words, REPLY_CLOSING, "The server has as many sessions as it may have; try again later.");
     words
 }
+
+/// What a line costs of a turn's budget that is examined ahead of its turn.
+const LOOK_COST: u64 = 256;
 
 /// "Service not available, closing control connection" (RFC 959, section 5.4).
 const REPLY_CLOSING: u16 = 421;

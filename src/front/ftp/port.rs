@@ -2,7 +2,7 @@
 //! with that socket, and how far the loop has come.
 //!
 //! ```text
-//! Closed ─listen─► Listening ─► Connected ─open─► Open ─finish─► Ended
+//! Closed ─listen─► Listening ─► Connected ─open─► Open ─finish─► Ended ─► Left
 //!        ─connect─────────────►                       any ─close─► Closed
 //!        any ─► Failed
 //! ```
@@ -37,6 +37,8 @@ pub enum Stage {
     Open,
     /// The kernel has taken the last byte and the end of the stream.
     Ended,
+    /// So has it, and the peer has ended its side, too.
+    Left,
     /// It cannot go on.
     Failed(Failure),
 }

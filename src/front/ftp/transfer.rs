@@ -14,6 +14,7 @@ pub(super) use list::{Form, List};
 use super::port::{Failure, Security, Stage, Wish};
 use super::{Doing, Ftp, REPLY_FOLDER_STATUS, Turn, reply};
 use crate::lane::Lane;
+use crate::limits::FTP_REPLIES_APART;
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::{Phase, Refusal};
@@ -28,6 +29,8 @@ pub(super) struct Transfer {
     path: VPath,
     /// What is to be said once the data connection is there.
     announcement: Option<Vec<u8>>,
+    /// When it was said that the transfer begins.
+    announced: Option<Instant>,
 }
 
 enum Kind {
@@ -88,7 +91,7 @@ impl Transfer {
         matches!(self.step, Step::Await(_))
     }
 
-    fn is_upload(&self) -> bool {
+    pub(super) fn is_upload(&self) -> bool {
         matches!(self.kind, Kind::Upload { .. })
     }
 
@@ -97,8 +100,17 @@ impl Transfer {
     }
 
     /// When it goes on, or is given up, without anything from the peer.
-    pub(super) fn wakes_at(&self) -> Option<Instant> {
-        if let Step::Await(until) | Step::End(until) = self.step { Some(until) } else { None }
+    pub(super) fn wakes_at(&self, stage: Stage) -> Option<Instant> {
+        match self.step {
+            Step::Await(until) | Step::End(until) => Some(until),
+            Step::Finish if stage == Stage::Ended => Some(self.confirmed_from()?),
+            _ => None,
+        }
+    }
+
+    /// Until then the peer of a download has to end its side, too, before it is told that all was sent.
+    fn confirmed_from(&self) -> Option<Instant> {
+        self.announced.map(|announced| announced + FTP_REPLIES_APART)
     }
 }
 
@@ -142,10 +154,10 @@ impl Ftp {
     fn begin(&mut self, begun: Result<(), Refusal>, kind: Kind, path: VPath, turn: &mut Turn) {
         match begun {
             Ok(()) => {
-                let transfer = Transfer { kind, step: Step::Prepare, path, announcement: None };
+                let transfer = Transfer { kind, step: Step::Prepare, path, announcement: None, announced: None };
                 self.doing = Doing::Transfer(Box::new(transfer));
             }
-            Err(refusal) => turn.refuse(refusal, Some(&path)),
+            Err(refusal) => self.refuse_absent(refusal, &path, turn),
         }
     }
 
@@ -216,7 +228,10 @@ impl Ftp {
                 transfer.announcement = Some(what);
                 self.port.wish(Wish::Connect(address));
             }
-            None => turn.reply(150, what),
+            None => {
+                transfer.announced = Some(turn.now);
+                turn.reply(150, what);
+            }
         }
     }
 
@@ -226,7 +241,10 @@ impl Ftp {
                 self.port.wish(Wish::Open(self.security()));
                 if let Doing::Transfer(transfer) = &mut self.doing {
                     transfer.step = Step::Open;
-                    transfer.announcement.take().into_iter().for_each(|text| turn.reply(150, text));
+                    if let Some(text) = transfer.announcement.take() {
+                        transfer.announced = Some(turn.now);
+                        turn.reply(150, text);
+                    }
                 }
             }
             Stage::Failed(_) => self.end_without_connection(turn),
@@ -279,7 +297,8 @@ impl Ftp {
 
     // ---- Ending ---------------------------------------------------------------------------
 
-    /// `ABOR`: gives up what is under way (RFC 959, section 4.1.3).
+    /// `ABOR`: gives up what is under way (RFC 959, section 4.1.3). The command itself is answered in
+    /// its turn.
     pub(super) fn abort_transfer(&mut self, turn: &mut Turn) {
         // What has ended in the session may still be on its way.
         let _ = self.session.abort(Refusal::Cancelled, turn.now);
@@ -287,7 +306,7 @@ impl Ftp {
         // A listing on the control connection has begun its reply, and ends it.
         let code = if let Doing::ListingStatus(_) = given_up { REPLY_FOLDER_STATUS } else { 426 };
         turn.reply(code, "Given up, as asked.");
-        turn.reply(226, "ABOR is done.");
+        self.was_aborted = true;
     }
 
     /// Answers the transfer with a refusal and ends it.

@@ -10,7 +10,7 @@ mod requests;
 
 use super::pipeline::{Asked, Pending, Pipeline};
 use crate::lane::{Budget, Lane};
-use crate::limits::{DATA_BYTES_MAX, REQUEST_COST};
+use crate::limits::{DATA_BYTES_MAX, PREFIX_COMPARED_PER_SECOND_MIN, REQUEST_COST};
 use crate::scram::Binding;
 use crate::session::download::{Fetched, Opened};
 use crate::session::state::StateName;
@@ -22,7 +22,7 @@ use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorReply};
 use crate::wire::{ErrorCode, Reply, WireError};
 use convert::{error_reply, malformed, put};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One native connection.
 pub struct Native {
@@ -33,6 +33,12 @@ pub struct Native {
     /// The next request waits for this: more were asked than the rate allows.
     held_until: Option<Instant>,
     payload: Option<Payload>,
+    /// Bytes of `payload` that waited when they were last looked at.
+    waiting: usize,
+    /// Until then the peer may compare what is held of its upload, during which it only pings.
+    compares_until: Option<Instant>,
+    /// Grows with whatever is done for a request and with the data of uploads, but not with pings.
+    progress: u64,
     sends_ranges: bool,
     is_closing: bool,
     requests: u64,
@@ -117,6 +123,9 @@ impl Native {
             running: None,
             held_until: None,
             payload: None,
+            waiting: 0,
+            compares_until: None,
+            progress: 0,
             sends_ranges,
             is_closing: false,
             requests: 0,
@@ -142,7 +151,9 @@ impl Native {
                     return true;
                 }
             };
-            if !received & !self.advance(&mut turn) {
+            let advanced = self.advance(&mut turn);
+            self.progress += u64::from(advanced);
+            if !received && !advanced {
                 break;
             }
             moved = true;
@@ -207,6 +218,16 @@ impl Native {
     /// See [`super::Front::wakes_at`].
     pub fn wakes_at(&self) -> Option<Instant> {
         [self.session.wakes_at(), self.held_until].into_iter().flatten().min()
+    }
+
+    /// See [`super::Front::progress`].
+    pub fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    /// Whether the peer's part is to send the data of an upload.
+    pub fn takes_upload(&self) -> bool {
+        matches!(self.stage(), Some(Stage::Receive | Stage::Discard))
     }
 
     /// See [`super::Front::requests`].
@@ -316,6 +337,8 @@ impl Native {
         let Some((offset, digest)) = self.session.prepare_upload(turn.service, turn.budget)? else {
             return Ok(!self.session.waits_for_sync());
         };
+        let patience = Duration::from_secs(offset / PREFIX_COMPARED_PER_SECOND_MIN);
+        self.compares_until = turn.now.checked_add(patience);
         turn.reply(id, &Reply::Ready { offset, prefix_sha256: digest.ok_or(Refusal::Defect)? });
         self.set_stage(Stage::Receive);
         Ok(true)

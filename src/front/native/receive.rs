@@ -30,6 +30,8 @@ impl Native {
             }
             Frame::Abort { id, .. } => self.take_abort(id, turn),
             Frame::Ping { body } => {
+                let is_comparing = self.compares_until.is_some_and(|until| turn.now < until);
+                self.progress += u64::from(self.stage() == Some(Stage::Receive) && is_comparing);
                 turn.lane.outbox.append(|out| frame::put_bytes(out, FrameType::Pong, 0, body));
                 true
             }
@@ -84,6 +86,10 @@ impl Native {
         let bytes = turn.lane.inbox.filled();
         let bytes = &bytes[..bytes.len().min(payload.left)];
         let is_rest = bytes.len() == payload.left;
+        self.compares_until = None;
+        if std::mem::replace(&mut self.waiting, bytes.len()) != bytes.len() {
+            self.progress += 1;
+        }
         if bytes.is_empty() || (bytes.len() < STORE_BYTES_MIN && !is_rest) {
             return false;
         }
@@ -101,6 +107,7 @@ impl Native {
         });
         turn.budget.spend(taken as u64);
         turn.lane.inbox.consume(taken);
+        self.waiting = 0;
         let left = payload.left - taken;
         self.payload = (left > 0).then_some(Payload { left });
         taken > 0 || turn.budget.is_spent()

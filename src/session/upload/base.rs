@@ -60,9 +60,8 @@ impl Replaces {
     }
 }
 
-/// Opens the staged file of an upload, and what is to be copied into it first. Whether the client
-/// knows of what is held for the path decides what it goes on with.
-pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan, knows_held: bool) -> Result<Opened, Refusal> {
+/// Opens the staged file of an upload, and what is to be copied into it first.
+pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan) -> Result<Opened, Refusal> {
     match plan.start {
         UploadStart::Empty => Ok(Opened { staged: create(home, plan, 0)?, base: None, replaces: Replaces::Anything }),
         UploadStart::Kept => {
@@ -70,13 +69,13 @@ pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan, knows_held: bool) -> 
             let staged = kept.map_or_else(|| create(home, plan, 0), Ok)?;
             Ok(Opened { staged, base: None, replaces: Replaces::Anything })
         }
-        UploadStart::At(offset) => go_on(home, plan, Some(offset), knows_held),
-        UploadStart::End => go_on(home, plan, None, knows_held),
+        UploadStart::At(offset) => go_on(home, plan, Some(offset)),
+        UploadStart::End => go_on(home, plan, None),
     }
 }
 
-/// Goes on at byte `at`, or at the end, of what is held for the path or of the file there.
-fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, at: Option<u64>, knows_held: bool) -> Result<Opened, Refusal> {
+/// Goes on at byte `at`, or at the end, of the file at the path, or where none is of what is held for it.
+fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, at: Option<u64>) -> Result<Opened, Refusal> {
     let there = match home.open(&plan.path) {
         Ok(there) => Some(there),
         Err(StoreError::NotFound) => None,
@@ -85,9 +84,11 @@ fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, at: Option<u64>, knows_held: bo
     // A link is replaced itself.
     let replaces = Replaces::Only(home.entry(&plan.path)?.map(|meta| meta.identity));
     if plan.is_named_by_path()
-        && (knows_held || there.is_none())
         && let Some(held) = home.held(&plan.path)?
     {
+        if let Some((_, meta)) = &there {
+            refuse_other_version(at, meta.size, held.size)?;
+        }
         let length = start_within(plan, at, held.size)?;
         let resumed = Staged::resume_at(Rc::clone(home), &plan.record(), &plan.path, length, plan.length.promised())?;
         if let Some(staged) = resumed {
@@ -98,6 +99,12 @@ fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, at: Option<u64>, knows_held: bo
     let staged = create(home, plan, length)?;
     let base = there.map(|(file, meta)| Base { file, length, meta, ahead: ReadAhead::default() });
     Ok(Opened { staged, base, replaces })
+}
+
+/// A client goes by the size of the file. The rest of one version must not be appended to another, so
+/// where the part of a newer one is held, only a client that means that part may go on.
+fn refuse_other_version(at: Option<u64>, size: u64, held: u64) -> Result<(), Refusal> {
+    if at == Some(held) && held != size { Ok(()) } else { Err(Refusal::UploadHeld(held)) }
 }
 
 /// The byte to go on at, if there are so many and the client did not announce fewer.

@@ -98,6 +98,11 @@ impl Commit {
         }
     }
 
+    /// Whether the upload has appeared.
+    pub fn has_name(&self) -> bool {
+        !matches!(self.step, CommitStep::Verified(_) | CommitStep::SyncingData(..) | CommitStep::Synced(_))
+    }
+
     fn rename(&self, store: &Store, staged: Staged) -> Result<File, StoreError> {
         staged.commit(&self.plan.path, self.plan.replace, |replaced| self.plan.accepts(store, replaced))
     }

@@ -30,6 +30,9 @@ impl Ftp {
         let lane = &self.port.lane;
         let (has_failed, has_ended) = (self.check_port().is_err(), lane.eof);
         let bytes = lane.inbox.filled();
+        if std::mem::replace(&mut self.waiting, bytes.len()) != bytes.len() {
+            self.progress += 1;
+        }
         if bytes.is_empty() {
             return match (has_failed, has_ended) {
                 (true, _) => Err(Refusal::Cut),
@@ -71,6 +74,7 @@ impl Ftp {
             Ok(false) => Ok(0),
             Err(refusal) => Err(refusal),
         };
+        self.progress += 1;
         stored.unwrap_or_else(|refusal| {
             self.fail_transfer(lane, refusal, now);
             incoming.count
@@ -92,11 +96,13 @@ impl Ftp {
     }
 
     pub(super) fn complete(&mut self, until: Instant, turn: &mut Turn) -> Result<bool, Refusal> {
-        if turn.lane.eof {
+        // QUIT is said by a client that has sent all it had.
+        let has_quit = self.queue.has_quit();
+        if turn.lane.eof && !has_quit {
             return Err(Refusal::Cut);
         }
         // A step later the control connection was looked at once more.
-        if turn.now < until || self.ended_steps < 2 {
+        if (turn.now < until && !has_quit) || self.ended_steps < 2 {
             return Ok(false);
         }
         self.session.complete_upload(turn.now)?;

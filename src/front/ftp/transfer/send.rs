@@ -36,9 +36,16 @@ impl Ftp {
         self.set_step(Step::Finish);
     }
 
+    /// The last reply leaves when the peer has ended its side of the data connection, too, or a moment
+    /// after the first: a client that finds both replies at once may miss one.
     pub(super) fn await_end(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
         self.check_port()?;
-        let has_ended = self.port.stage() == Stage::Ended;
+        let Doing::Transfer(transfer) = &self.doing else { return Ok(false) };
+        let has_ended = match self.port.stage() {
+            Stage::Left => true,
+            Stage::Ended => transfer.confirmed_from().is_none_or(|at| at <= turn.now),
+            _ => false,
+        };
         if has_ended && let Doing::Transfer(transfer) = std::mem::replace(&mut self.doing, Doing::Nothing) {
             match &transfer.kind {
                 Kind::List(list) => turn.reply(226, list.ending()),

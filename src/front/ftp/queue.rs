@@ -1,0 +1,164 @@
+//! The commands that wait in the inbox while another is carried out. They wait there, which is how a
+//! peer that sends too fast is held back; but `ABOR`, `QUIT` and `STAT` are noticed wherever they stand.
+
+use super::line::{Lines, Taken};
+use crate::lane::Buffer;
+
+/// See the module.
+#[derive(Default)]
+pub struct CommandQueue {
+    lines: Lines,
+    /// Looks at the lines behind those that were examined.
+    ahead: Lines,
+    /// How many bytes of the inbox were examined.
+    examined: usize,
+    /// How many of the examined lines are `ABOR`.
+    aborts: usize,
+    /// How many of them are `QUIT`.
+    quits: usize,
+}
+
+/// What [`CommandQueue::look_ahead`] met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// A line that waits for its turn.
+    Line,
+    /// `STAT` without a path, taken out of the queue.
+    Status,
+}
+
+impl CommandQueue {
+    /// The next line, taken.
+    pub fn take(&mut self, inbox: &mut Buffer) -> Taken {
+        let before = inbox.filled().len();
+        let taken = self.lines.take(inbox);
+        let used = before - inbox.filled().len();
+        if used <= self.examined && self.examined > 0 {
+            if let Taken::Line(line) = &taken {
+                self.aborts -= usize::from(is(line, b"ABOR"));
+                self.quits -= usize::from(is(line, b"QUIT"));
+            }
+            self.examined -= used;
+        } else {
+            self.forget_examined();
+        }
+        taken
+    }
+
+    /// Whether a whole line waits.
+    pub fn has_line(&self, inbox: &Buffer) -> bool {
+        self.lines.peek(inbox).is_some()
+    }
+
+    /// Examines the next line that was not; `None` if there is none. `takes_status`: a `STAT` need not wait.
+    pub fn look_ahead(&mut self, inbox: &mut Buffer, takes_status: bool) -> Option<Seen> {
+        if self.examined == 0 {
+            self.forget_examined();
+        }
+        let (taken, used) = self.ahead.take_ahead(inbox, self.examined);
+        match taken {
+            Taken::Line(line) if takes_status && is(&line, b"STAT") => {
+                inbox.remove(self.examined, used);
+                return Some(Seen::Status);
+            }
+            Taken::Line(line) => {
+                self.aborts += usize::from(is(&line, b"ABOR"));
+                self.quits += usize::from(is(&line, b"QUIT"));
+            }
+            Taken::TooLong => {}
+            // What is between lines may be the beginning of one.
+            Taken::Nothing => return None,
+        }
+        self.examined += used;
+        Some(Seen::Line)
+    }
+
+    /// Whether one of the examined lines is `ABOR`.
+    pub fn has_abort(&self) -> bool {
+        self.aborts > 0
+    }
+
+    /// Whether one of the examined lines is `QUIT`.
+    pub fn has_quit(&self) -> bool {
+        self.quits > 0
+    }
+
+    fn forget_examined(&mut self) {
+        (self.examined, self.aborts, self.quits) = (0, 0, 0);
+        self.ahead = self.lines;
+    }
+}
+
+/// Whether `line` is the command `name`, however it is written, and without an argument.
+fn is(line: &[u8], name: &[u8]) -> bool {
+    line.trim_ascii_end().eq_ignore_ascii_case(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(inbox: &mut Buffer, bytes: &[u8]) {
+        inbox.room(64 * 1024)[..bytes.len()].copy_from_slice(bytes);
+        inbox.commit(bytes.len());
+    }
+
+    fn taken(queue: &mut CommandQueue, inbox: &mut Buffer) -> Vec<Taken> {
+        std::iter::from_fn(|| Some(queue.take(inbox)).filter(|taken| *taken != Taken::Nothing)).collect()
+    }
+
+    fn lines(lines: &[&[u8]]) -> Vec<Taken> {
+        lines.iter().map(|line| Taken::Line(line.to_vec())).collect()
+    }
+
+    #[test]
+    fn what_stands_behind_others_is_seen_and_stays_in_its_place_or_is_taken_out() {
+        let input = b"NOOP\r\n\xff\xf4\xff\xf2ABOR\r\nstat\r\nSTAT folder\r\nRETR a\r\nSTAT \r\nQUIT \r\nABO";
+        for step in [1, 2, 5, 64] {
+            let (mut inbox, mut queue, mut statuses) = (Buffer::default(), CommandQueue::default(), 0);
+            for piece in input.chunks(step) {
+                put(&mut inbox, piece);
+                while let Some(seen) = queue.look_ahead(&mut inbox, true) {
+                    statuses += usize::from(seen == Seen::Status);
+                }
+            }
+            assert!(queue.has_abort() && queue.has_quit() && statuses == 2, "by {step}: {statuses}");
+            let left = taken(&mut queue, &mut inbox);
+            assert_eq!(left, lines(&[b"NOOP", b"ABOR", b"STAT folder", b"RETR a", b"QUIT "]), "by {step}");
+            assert!(!queue.has_abort() && !queue.has_quit());
+            put(&mut inbox, b"R\r\n");
+            assert_eq!(queue.look_ahead(&mut inbox, true), Some(Seen::Line));
+            assert!(queue.has_abort(), "by {step}");
+        }
+    }
+
+    #[test]
+    fn lines_taken_between_two_looks_are_counted_once() {
+        let (mut inbox, mut queue) = (Buffer::default(), CommandQueue::default());
+        put(&mut inbox, b"ABOR\r\nNOOP\r\n");
+        while queue.look_ahead(&mut inbox, true).is_some() {}
+        assert_eq!(queue.take(&mut inbox), Taken::Line(b"ABOR".to_vec()));
+        assert!(!queue.has_abort());
+        put(&mut inbox, b"ABOR\r\n");
+        assert_eq!(taken(&mut queue, &mut inbox), lines(&[b"NOOP", b"ABOR"]));
+        assert!(!queue.has_abort());
+        put(&mut inbox, b"QUIT\r\n");
+        while queue.look_ahead(&mut inbox, true).is_some() {}
+        assert!(queue.has_quit() && !queue.has_abort());
+    }
+
+    #[test]
+    fn a_word_within_a_line_that_is_too_long_is_no_command() {
+        let (mut inbox, mut queue) = (Buffer::default(), CommandQueue::default());
+        put(&mut inbox, b"NOOP\r\n");
+        put(&mut inbox, &vec![b'a'; crate::limits::FTP_LINE_BYTES_MAX + 3]);
+        while queue.look_ahead(&mut inbox, true).is_some() {}
+        put(&mut inbox, b"ABOR\r\nQUIT\r\n");
+        while queue.look_ahead(&mut inbox, true).is_some() {}
+        assert!(!queue.has_abort() && queue.has_quit());
+        assert_eq!(
+            taken(&mut queue, &mut inbox),
+            [&lines(&[b"NOOP"])[..], &[Taken::TooLong], &lines(&[b"QUIT"])].concat()
+        );
+    }
+}
