@@ -3,6 +3,7 @@
 
 use crate::limits::SMALL_FILE_BYTES_MAX;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -36,8 +37,16 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Puts `content` at `path` with `mode`: after a crash the name holds the old content or the new.
-/// Writers of the same path must exclude each other, because they share the temporary name.
+/// Writers of the same path must exclude each other, because they share the temporary name. What the
+/// file system refuses and the content can do without is left out, and logged.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    replace_noting(path, content, mode, &mut |what, error| {
+        log::warn!("{}: {what} are left out, because the file system refuses them: {error}", path.display());
+    })
+}
+
+/// The same; `note` gets what was left out.
+pub fn replace_noting(path: &Path, content: &[u8], mode: u32, note: Note<'_>) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"));
     };
@@ -50,12 +59,34 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let result = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
+    let result = write_new(&temporary, content, mode, note).and_then(|()| fs::rename(&temporary, path));
     if result.is_err() {
         let _ = fs::remove_file(&temporary);
         return result;
     }
-    sync_folder(folder)
+    unless_refused("syncs (fsync)", sync_folder(folder), note)
+}
+
+/// Gets what was left out, and why.
+pub type Note<'a> = &'a mut dyn FnMut(&'static str, &io::Error);
+
+/// Whether a file system cannot do what it was asked for, or not for this user, rather than failed at
+/// it.
+pub fn is_refusal(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    let refusals = [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOLCK, Errno::NOTTY];
+    errno.is_some_and(|errno| refusals.contains(&errno))
+}
+
+/// Notes a refusal and goes on; anything else is the failure it is.
+fn unless_refused(what: &'static str, result: io::Result<()>, note: Note<'_>) -> io::Result<()> {
+    match result {
+        Err(error) if is_refusal(&error) => {
+            note(what, &error);
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 /// Makes what was renamed or removed in `folder` survive a power loss.
@@ -94,12 +125,14 @@ pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io:
     Ok(true)
 }
 
-fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], mode: u32, note: Note<'_>) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    // It has no more than `mode` already; the umask may have taken something away.
+    let mode = fs::Permissions::from_mode(mode);
+    unless_refused("modes (fchmod)", file.set_permissions(mode), note)?;
     give_to_owner_of_folder(path, &file)?;
     file.write_all(content)?;
-    file.sync_all()
+    unless_refused("syncs (fsync)", file.sync_all(), note)
 }
 
 /// What root makes must be readable by the user the server runs as, who owns the folder.
@@ -107,8 +140,10 @@ fn give_to_owner_of_folder(path: &Path, file: &File) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let owner = fs::metadata(folder_of(path))?;
-    if owner.uid() == 0 { Ok(()) } else { fchown(file, Some(owner.uid()), Some(owner.gid())) }
+    let (owner, own) = (fs::metadata(folder_of(path))?, file.metadata()?);
+    // Where every file has one owner, nothing can be given away, and need not.
+    let is_given = owner.uid() == 0 || (owner.uid(), owner.gid()) == (own.uid(), own.gid());
+    if is_given { Ok(()) } else { fchown(file, Some(owner.uid()), Some(owner.gid())) }
 }
 
 fn folder_of(path: &Path) -> &Path {

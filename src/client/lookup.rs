@@ -123,12 +123,11 @@ impl Session {
         Listing::receive_all(&mut self.link)
     }
 
-    /// The paths that `word` names: those that fit if it is a pattern and any fits, else the one
-    /// it spells.
+    /// The paths that `word` names: what is called exactly that, else what fits it as a pattern,
+    /// else the path it spells.
     pub fn expand(&mut self, word: &Word) -> Result<Vec<VPath>, Failure> {
-        let spelled = self.path(word)?;
         if !word.is_pattern() {
-            return Ok(vec![spelled]);
+            return Ok(vec![self.path(word)?]);
         }
         let start = if word.text.starts_with(b"/") { VPath::root() } else { self.folder.clone() };
         let components = word.pattern_components();
@@ -137,17 +136,15 @@ impl Session {
             let is_last = components[at + 1..].iter().all(|rest| rest.text.is_empty());
             bases = self.expand_component(&bases, component, is_last)?;
         }
-        if bases.is_empty() {
-            return Ok(vec![spelled]);
-        }
-        Ok(bases)
+        // What fits nothing is the user's own spelling, for the command to refuse.
+        if bases.is_empty() { Ok(vec![self.path(word)?]) } else { Ok(bases) }
     }
 
     fn expand_component(&mut self, bases: &[VPath], component: &Word, is_last: bool) -> Result<Vec<VPath>, Failure> {
-        let mut fitting = Vec::new();
         if component.text.is_empty() {
             return Ok(bases.to_vec());
         }
+        let mut fitting = Vec::new();
         if !component.is_pattern() {
             for base in bases {
                 let Ok(path) = base.join(&component.text) else { continue };
@@ -160,19 +157,60 @@ impl Session {
         let pattern = Pattern::new(component.bytes());
         let mut room = Room::of(&component.text);
         for base in bases {
-            let entries = match self.list(base) {
-                Ok(entries) => entries,
-                Err(Failure::Refused(_)) => continue,
-                Err(failure) => return Err(failure),
-            };
-            let names = entries.iter().filter(|entry| is_last || entry.kind != EntryKind::File);
-            for entry in names.filter(|entry| pattern.matches(&entry.name.0)) {
-                let Ok(path) = base.child(&entry.name.0) else { continue };
-                room.take(&path)?;
-                fitting.push(path);
+            match self.find_exactly(base, &component.text, is_last)? {
+                Some(path) => fitting.push(path),
+                None => self.add_fitting(base, component, &pattern, is_last, &mut room, &mut fitting)?,
             }
         }
         Ok(fitting)
+    }
+
+    /// What is called exactly `name` in `base`; in the middle of a path only what can hold something.
+    fn find_exactly(&mut self, base: &VPath, name: &[u8], is_last: bool) -> Result<Option<VPath>, Failure> {
+        // A pattern may be longer than any name.
+        let Ok(path) = base.child(name) else { return Ok(None) };
+        match self.stat(&path) {
+            Ok(entry) if is_last || entry.kind != EntryKind::File => Ok(Some(path)),
+            // One that cannot be looked at still stands in the listing.
+            Ok(_) | Err(Failure::Refused(_)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Adds what fits `pattern` in `base`.
+    fn add_fitting(
+        &mut self,
+        base: &VPath,
+        component: &Word,
+        pattern: &Pattern,
+        is_last: bool,
+        room: &mut Room<'_>,
+        fitting: &mut Vec<VPath>,
+    ) -> Result<(), Failure> {
+        let entries = match self.list(base) {
+            Ok(entries) => entries,
+            Err(Failure::Refused(_)) => return Ok(()),
+            Err(failure) => return Err(failure),
+        };
+        let can_be_meant = |entry: &&Entry| is_last || entry.kind != EntryKind::File;
+        // It may have come since it was looked for.
+        let exactly = entries.iter().filter(can_be_meant).find(|entry| entry.name.0 == component.text);
+        let mut too_long = 0;
+        for entry in entries.iter().filter(can_be_meant) {
+            let fits = exactly.map_or_else(|| pattern.matches(&entry.name.0), |exactly| entry.name == exactly.name);
+            match base.child(&entry.name.0) {
+                Ok(path) if fits => {
+                    room.take(&path)?;
+                    fitting.push(path);
+                }
+                Err(_) if fits => too_long += 1,
+                _ => {}
+            }
+        }
+        if too_long > 0 {
+            self.output.complain(format_args!("left out: {}", below_reach(base, too_long)));
+        }
+        Ok(())
     }
 }
 
@@ -250,20 +288,25 @@ impl<'a> Room<'a> {
 /// A folder whose entries have no path that a server would take.
 fn below_reach(folder: &VPath, count: usize) -> Failure {
     Failure::Local(format!(
-        "{count} in {folder}: their paths would be longer than {PATH_BYTES_MAX} bytes; move that folder up first"
+        "{count} in {folder}: a name there is longer than {NAME_BYTES_MAX} bytes, or a path than {PATH_BYTES_MAX}; \
+         rename it at the server, or move that folder up first"
     ))
 }
 
-/// A server must not choose where its files go: only single names are taken from it.
+/// A server must not choose where its files go: only single names are taken from it. Its file system
+/// may have longer ones than any here; those are told, and cannot be asked for.
 fn check_name(name: &Name) -> Result<(), LinkError> {
     let bytes = &name.0[..];
     let is_single = !bytes.is_empty()
         && bytes != b"."
         && bytes != b".."
-        && bytes.len() <= NAME_BYTES_MAX
+        && bytes.len() <= LISTED_NAME_BYTES_MAX
         && !bytes.iter().any(|byte| matches!(byte, 0 | b'/'));
     if is_single { Ok(()) } else { Err(LinkError::Protocol(format!("it lists the name '{}'", Escaped(bytes)))) }
 }
+
+/// The longest names of any file system: 255 characters that each take up to four bytes.
+const LISTED_NAME_BYTES_MAX: usize = 4 * NAME_BYTES_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -271,10 +314,10 @@ mod tests {
 
     #[test]
     fn names_that_could_be_paths_are_refused() {
-        for name in ["", ".", "..", "a/b", "/etc", "a\0b", &"n".repeat(256)] {
+        for name in ["", ".", "..", "a/b", "/etc", "a\0b", &"n".repeat(1021)] {
             assert!(check_name(&name.into()).is_err(), "{name:?}");
         }
-        for name in ["a", "...", ".hidden", "\x1b[2J", "-rf"] {
+        for name in ["a", "...", ".hidden", "\x1b[2J", "-rf", &"n".repeat(1020)] {
             assert!(check_name(&name.into()).is_ok(), "{name:?}");
         }
     }
