@@ -1,17 +1,18 @@
 //! The lines that were typed in earlier shells: one file, a line each, with backslashes and line ends
 //! escaped behind a first line that says so. Lines that cannot be read are no reason to lose others.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::client::state::{lock_folder, replace};
-use crate::small_file;
 
 /// The lines of `file`, oldest first; none where there is no file.
 pub fn read(file: &Path) -> io::Result<Vec<String>> {
-    let bytes = match small_file::read(file) {
+    let mut bytes = Vec::new();
+    match File::open(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        bytes => bytes?,
+        opened => opened?.take(BYTES_MAX).read_to_end(&mut bytes)?,
     };
     let text = String::from_utf8_lossy(&bytes);
     let escaped = text.strip_prefix(FIRST_LINE);
@@ -25,8 +26,7 @@ pub fn append(file: &Path, lines: &[String], count_max: usize) -> io::Result<()>
         return Ok(());
     }
     let _lock = lock_folder(file.parent().unwrap_or(Path::new(".")))?;
-    // What is no file of lines makes way; it was told when the shell began.
-    let mut all = read(file).unwrap_or_default();
+    let mut all = read(file)?;
     all.extend_from_slice(lines);
     let mut text = String::from(FIRST_LINE);
     for line in &all[all.len().saturating_sub(count_max)..] {
@@ -53,6 +53,8 @@ fn unescaped(line: &str) -> String {
 }
 
 const FIRST_LINE: &str = "#V2\n";
+/// What is behind this was not typed by anybody.
+const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -108,8 +108,8 @@ impl Hosts {
         }
         let text = small_file::read(file).map_err(|error| unreadable(&error))?;
         if text.trim_ascii().is_empty() {
-            let problem = "is empty, as after a power loss; bring it back from a backup, or remove it and add the hosts \
-                           anew; until then HOST:PORT connects without it";
+            let problem =
+                "is empty, as after a power loss; bring it back from a backup, or remove it and add the hosts anew";
             return Err(ConfigError::new(file, "", problem));
         }
         let mut reader = serde_json::Deserializer::from_slice(&text);
@@ -247,7 +247,10 @@ impl Destination {
 fn named(text: &str) -> Result<Option<Host>, Failure> {
     let name = text.rsplit_once('@').map_or(text, |(_, name)| name);
     match file().filter(|_| check_name(name).is_ok()) {
-        Some(file) => Ok(Hosts::read(&file)?.0.remove(name)),
+        Some(file) => match Hosts::read(&file) {
+            Ok(mut hosts) => Ok(hosts.0.remove(name)),
+            Err(error) => Err(Failure::Usage(format!("{error}; until then HOST:PORT connects without that file"))),
+        },
         None => Ok(None),
     }
 }
@@ -316,7 +319,7 @@ mod tests {
         for (text, key, problem) in [
             ("{", "?", "EOF"),
             ("", "", "is empty, as after a power loss"),
-            ("\n", "", "HOST:PORT connects without it"),
+            ("\n", "", "remove it and add the hosts anew"),
             ("{} {}", "", "after the closing brace"),
             ("[]", "", "an object"),
             (r#"{"host": {}}"#, "host", "unknown field `host`"),

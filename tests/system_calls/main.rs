@@ -1,5 +1,6 @@
 //! What `berthd` tells the kernel, in which order: the promises of the sync policies and of every
-//! file that is replaced, read from its system calls; and kill -9 between any two of them.
+//! file that is replaced, read from its system calls; and kill -9 between any two of them. What
+//! `berth` does without where the kernel refuses it.
 //!
 //! `strace` watches, so it must be installed: `apt-get install strace`. The kills take a sample of
 //! the calls; `BERTH_CRASHES=1000 cargo test --test system_calls` takes so many.
@@ -7,5 +8,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod kills;
+mod refusals;
 mod syncs;
 mod trace;
