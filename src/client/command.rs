@@ -90,9 +90,14 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     let Some((name, operands)) = words.split_first() else { return Ok(Flow::Next) };
     let command = find(name.as_str())?;
     session.output.results.goes_on = !matches!(command.action, Action::Show(_));
+    let told_before = session.output.failures;
     let result = act(session, command, operands);
     shortcomings::take().into_iter().for_each(|text| session.output.note(text));
-    result
+    match session.output.failures - told_before {
+        // Some of what was meant could not be asked for.
+        failed @ 1.. if result.is_ok() => Err(Failure::Some { failed, total: failed }),
+        _ => result,
+    }
 }
 
 fn act(session: &mut Session, command: &Command, operands: &[Word]) -> Result<Flow, Failure> {

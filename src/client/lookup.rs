@@ -8,6 +8,7 @@ use crate::client::incoming::Event;
 use crate::client::link::{Link, LinkError};
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
+use crate::client::tally::report;
 use crate::client::words::Word;
 use crate::glob::Pattern;
 use crate::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TREE_BYTES_MAX};
@@ -157,61 +158,62 @@ impl Session {
         let pattern = Pattern::new(component.bytes());
         let mut room = Room::of(&component.text);
         for base in bases {
-            match self.find_exactly(base, &component.text, is_last)? {
-                Some(path) => fitting.push(path),
-                None => self.add_fitting(base, component, &pattern, is_last, &mut room, &mut fitting)?,
+            match self.list(base) {
+                Ok(mut entries) => {
+                    entries.retain(|entry| is_last || entry.kind != EntryKind::File);
+                    self.add_fitting(base, entries_meant(entries, component, &pattern), &mut room, &mut fitting)?;
+                }
+                // Where nothing can be listed, something may still be called exactly that.
+                Err(Failure::Refused(_)) => {
+                    if let Ok(path) = base.child(&component.text)
+                        && self.is_there(&path)?
+                    {
+                        fitting.push(path);
+                    }
+                }
+                Err(failure) => return Err(failure),
             }
         }
         Ok(fitting)
     }
 
-    /// What is called exactly `name` in `base`; in the middle of a path only what can hold something.
-    fn find_exactly(&mut self, base: &VPath, name: &[u8], is_last: bool) -> Result<Option<VPath>, Failure> {
-        // A pattern may be longer than any name.
-        let Ok(path) = base.child(name) else { return Ok(None) };
-        match self.stat(&path) {
-            Ok(entry) if is_last || entry.kind != EntryKind::File => Ok(Some(path)),
-            // One that cannot be looked at still stands in the listing.
-            Ok(_) | Err(Failure::Refused(_)) => Ok(None),
+    fn is_there(&mut self, path: &VPath) -> Result<bool, Failure> {
+        match self.stat(path) {
+            Ok(_) => Ok(true),
+            Err(Failure::Refused(_)) => Ok(false),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Adds what fits `pattern` in `base`.
     fn add_fitting(
         &mut self,
         base: &VPath,
-        component: &Word,
-        pattern: &Pattern,
-        is_last: bool,
+        entries: Vec<Entry>,
         room: &mut Room<'_>,
         fitting: &mut Vec<VPath>,
     ) -> Result<(), Failure> {
-        let entries = match self.list(base) {
-            Ok(entries) => entries,
-            Err(Failure::Refused(_)) => return Ok(()),
-            Err(failure) => return Err(failure),
-        };
-        let can_be_meant = |entry: &&Entry| is_last || entry.kind != EntryKind::File;
-        // It may have come since it was looked for.
-        let exactly = entries.iter().filter(can_be_meant).find(|entry| entry.name.0 == component.text);
         let mut too_long = 0;
-        for entry in entries.iter().filter(can_be_meant) {
-            let fits = exactly.map_or_else(|| pattern.matches(&entry.name.0), |exactly| entry.name == exactly.name);
-            match base.child(&entry.name.0) {
-                Ok(path) if fits => {
-                    room.take(&path)?;
-                    fitting.push(path);
-                }
-                Err(_) if fits => too_long += 1,
-                _ => {}
-            }
+        for entry in &entries {
+            let Ok(path) = base.child(&entry.name.0) else {
+                too_long += 1;
+                continue;
+            };
+            room.take(&path)?;
+            fitting.push(path);
         }
         if too_long > 0 {
-            self.output.complain(format_args!("left out: {}", below_reach(base, too_long)));
+            report(self, "glob", &below_reach(base, too_long))?;
         }
         Ok(())
     }
+}
+
+/// The one that is called exactly `component`, else those that fit it.
+fn entries_meant(mut entries: Vec<Entry>, component: &Word, pattern: &Pattern) -> Vec<Entry> {
+    let is_exactly = |entry: &Entry| entry.name.0 == component.text;
+    let has_exactly = entries.iter().any(is_exactly);
+    entries.retain(|entry| if has_exactly { is_exactly(entry) } else { pattern.matches(&entry.name.0) });
+    entries
 }
 
 /// A listing that comes in pages, and what it may cost.
@@ -288,8 +290,8 @@ impl<'a> Room<'a> {
 /// A folder whose entries have no path that a server would take.
 fn below_reach(folder: &VPath, count: usize) -> Failure {
     Failure::Local(format!(
-        "{count} in {folder}: a name there is longer than {NAME_BYTES_MAX} bytes, or a path than {PATH_BYTES_MAX}; \
-         rename it at the server, or move that folder up first"
+        "{count} in {folder}: their paths would be longer than {PATH_BYTES_MAX} bytes, or their names than \
+         {NAME_BYTES_MAX}; move that folder up, or rename them, first"
     ))
 }
 
