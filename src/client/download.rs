@@ -282,7 +282,7 @@ fn prepare(session: &mut Session, wanted: &mut Wanted, offset: u64) -> Result<Pa
     let (part, job) = (wanted.part.take(), &wanted.job);
     let Some(mut part) = part else {
         return match offset {
-            0 => Part::create(&job.local, wanted.first_name),
+            0 => Part::create(&job.local, wanted.first_name, job.size >= PART_BYTES_MIN),
             _ => Err(wrong_content(job)),
         };
     };

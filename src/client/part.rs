@@ -30,6 +30,8 @@ pub struct Part {
     hash: Sha256,
     received_bytes: u64,
     is_settled: bool,
+    /// Another run can go on with it.
+    is_resumable: bool,
     /// What it was copied from, which goes with it.
     copied_from: Option<PathBuf>,
 }
@@ -74,7 +76,7 @@ impl Part {
         first: u32,
         is_stopped: Stopped,
     ) -> Result<Option<Self>, Failure> {
-        let mut part = Self::create(destination, first)?;
+        let mut part = Self::create(destination, first, true)?;
         let mut piece = vec![0; PIECE_BYTES];
         loop {
             if is_stopped() {
@@ -96,8 +98,9 @@ impl Part {
     }
 
     /// An empty part for `destination`, at the first of its names, from `first` on, that nobody else
-    /// has; a part that is there is emptied.
-    pub fn create(destination: &Path, first: u32) -> Result<Self, Failure> {
+    /// has; a part that is there is emptied. Only one that is to be `is_resumable` is marked, since a mark
+    /// costs a small file a quarter of its time.
+    pub fn create(destination: &Path, first: u32, is_resumable: bool) -> Result<Self, Failure> {
         for number in first..first.saturating_add(NAMES_MAX) {
             let path = part_path(destination, number)?;
             let failure = |error: io::Error| Failure::local(&path, &error);
@@ -107,8 +110,12 @@ impl Part {
             match options.open(&path) {
                 Ok(file) => {
                     let metadata = file.metadata().map_err(failure)?;
-                    mark(&file, &metadata, destination);
-                    return Self::of(file, metadata.permissions().mode(), path, destination);
+                    if is_resumable {
+                        mark(&file, &metadata, destination);
+                    }
+                    let mut part = Self::of(file, metadata.permissions().mode(), path, destination)?;
+                    part.is_resumable = is_resumable;
+                    return Ok(part);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(failure(error)),
@@ -136,8 +143,17 @@ impl Part {
             return Err(Failure::Local(format!("another berth is downloading to {}", shown(destination))));
         }
         let (mode, destination) = (mode & 0o7777, destination.to_path_buf());
-        let (hash, received_bytes) = (Sha256::new(), 0);
-        Ok(Self { file, mode, path, destination, hash, received_bytes, is_settled: false, copied_from: None })
+        Ok(Self {
+            file,
+            mode,
+            path,
+            destination,
+            hash: Sha256::new(),
+            received_bytes: 0,
+            is_settled: false,
+            is_resumable: true,
+            copied_from: None,
+        })
     }
 
     /// Throws away what is there and begins again.
@@ -179,8 +195,7 @@ impl Part {
             && !is_same_file(before, now)
         {
             return Err(Failure::Local(format!(
-                "{} was changed here while it was fetched, so it was not replaced; what came is kept, and the same \
-                 command puts it there",
+                "{} was changed here while it was fetched, so it was not replaced; run the command again",
                 shown(&self.destination)
             )));
         }
@@ -199,7 +214,9 @@ impl Part {
         }
         self.is_settled = true;
         // Only now: what cannot have its name stays a part.
-        unmark(&self.file);
+        if self.is_resumable {
+            unmark(&self.file);
+        }
         if let Some(path) = &self.copied_from {
             let _ = fs::remove_file(path);
         }
@@ -214,9 +231,9 @@ impl Part {
 }
 
 impl Drop for Part {
-    /// Keeps what can be resumed; an empty part is not worth keeping.
+    /// Keeps what can be resumed.
     fn drop(&mut self) {
-        if !self.is_settled && self.received_bytes == 0 {
+        if !self.is_settled && (self.received_bytes == 0 || !self.is_resumable) {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -283,7 +300,7 @@ mod tests {
     fn a_part_becomes_the_file_only_when_it_is_finished() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let destination = folder.path().join("a");
-        let mut part = Part::create(&destination, 0).expect("part");
+        let mut part = Part::create(&destination, 0, true).expect("part");
         part.write(b"hello").expect("write");
         assert!(!destination.exists() && folder.path().join(".a.berth-part").exists());
         assert_eq!(part.digest(), Digest::of(b"hello"));
@@ -298,9 +315,9 @@ mod tests {
     fn a_part_is_found_again_and_an_empty_one_is_not_kept() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let destination = folder.path().join("a");
-        drop(Part::create(&destination, 0).expect("part"));
+        drop(Part::create(&destination, 0, true).expect("part"));
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 0);
-        Part::create(&destination, 0).expect("part").write(b"half").expect("write");
+        Part::create(&destination, 0, true).expect("part").write(b"half").expect("write");
         let mut part = Part::find(&destination, 0, 1 << 20, &mut || false).expect("look").expect("there");
         assert_eq!((part.received_bytes(), part.digest()), (4, Digest::of(b"half")));
         assert!(Part::find(&destination, 0, 1 << 20, &mut || false).is_err(), "locked");
@@ -313,14 +330,14 @@ mod tests {
     fn a_file_that_appeared_meanwhile_stays_and_a_link_is_not_followed() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let destination = folder.path().join("a");
-        let part = Part::create(&destination, 0).expect("part");
+        let part = Part::create(&destination, 0, true).expect("part");
         fs::write(&destination, b"old").expect("write");
         assert!(part.finish(0, None).is_err());
         assert_eq!(fs::read(&destination).expect("read"), b"old");
         let other = folder.path().join("other");
         fs::write(&other, b"safe").expect("write");
         std::os::unix::fs::symlink(&other, folder.path().join(".b.berth-part")).expect("link");
-        assert!(Part::create(&folder.path().join("b"), 0).is_err());
+        assert!(Part::create(&folder.path().join("b"), 0, true).is_err());
         assert_eq!(fs::read(&other).expect("read"), b"safe");
     }
 
@@ -338,7 +355,7 @@ mod tests {
             assert!(destination(&path(name)).is_err(), "{name}");
         }
         let seen = mark_of(&fs::metadata(path("file")).expect("there"));
-        let part = Part::create(&path("later"), 0).expect("part");
+        let part = Part::create(&path("later"), 0, true).expect("part");
         std::os::unix::fs::symlink("file", path("later")).expect("link");
         assert!(part.finish(0, Some(seen)).is_err());
         assert_eq!(fs::read(path("file")).expect("read"), b"old");
@@ -374,7 +391,7 @@ mod tests {
         fs::write(&destination, b"old").expect("write");
         let seen = || mark_of(&fs::metadata(&destination).expect("there"));
         let part = || {
-            let mut part = Part::create(&destination, 0).expect("part");
+            let mut part = Part::create(&destination, 0, true).expect("part");
             part.write(b"new").expect("write");
             part
         };
