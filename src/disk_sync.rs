@@ -1,15 +1,13 @@
 //! Brings what was written to disk, also on file systems that cannot do it in the usual way. A file
 //! system that refuses one kind of flush gets the next larger one; where it has none, the content
-//! is kept and one warning names the file system. What a disk says of an error stays an error.
+//! is kept and `refusals` tells. What it costs is what was stored last when the machine loses power. What a disk says of an error stays an error.
 
-use rustix::fs::{fdatasync, fstat, fsync, syncfs};
+use crate::refusals;
+use rustix::fs::{fdatasync, fsync, syncfs};
 use rustix::io::Errno;
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 /// What is to be flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +29,7 @@ pub fn flush(file: &File, flush: Flush) -> io::Result<()> {
     match ways.iter().map(|way| retrying(|| way(file))).find(|result| !is_refused(*result, flush)) {
         Some(result) => Ok(result?),
         None => {
-            warn_once(file, flush);
+            note_refusal(file, flush);
             Ok(())
         }
     }
@@ -56,24 +54,15 @@ fn is_refused(result: Result<(), Errno>, flush: Flush) -> bool {
     }
 }
 
-/// Once for each file system and kind.
-fn warn_once(file: &File, flush: Flush) {
-    static WARNED: Mutex<BTreeSet<(u64, bool)>> = Mutex::new(BTreeSet::new());
-    let Ok(stat) = fstat(file) else { return };
-    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
-    if warned.len() < WARNED_MAX && warned.insert((stat.st_dev, flush == Flush::Folder)) {
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
-        let folder = if flush == Flush::Folder { path } else { path.parent().map(PathBuf::from).unwrap_or_default() };
-        let what = if flush == Flush::Folder { "folders" } else { "files" };
-        log::warn!(
-            "the file system of {} cannot sync {what}; what is stored there may be lost when the machine loses power",
-            folder.display()
-        );
-    }
+/// Says which folder's file system it is.
+fn note_refusal(file: &File, flush: Flush) {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
+    let (what, folder) = match flush {
+        Flush::Folder => ("syncs of folders (fsync)", path.as_path()),
+        Flush::Data | Flush::File => ("syncs of files (fsync)", path.parent().unwrap_or(&path)),
+    };
+    refusals::note(what, folder, &Errno::OPNOTSUPP.into());
 }
-
-/// More file systems are not told of.
-const WARNED_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -4,13 +4,13 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`limits`] [`lane`] [`rate`] [`vpath`] [`text`] [`glob`] [`json`] [`digest`] [`upload_id`] [`histogram`]: values without I/O |
-//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`small_file`] [`disk_sync`] [`control_socket`] [`supervisor`] [`hidden_input`]: one subject each |
+//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`refusals`] [`small_file`] [`disk_sync`] [`control_socket`] [`supervisor`] [`hidden_input`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
 //! | 4 | [`net`]: sockets, readiness, the loop |
 //! | 5 | [`server`]: all of it put together |
 //! | 6 | [`admin`]: the command line of `berthd` |
-//! | beside | [`client`]: the whole of `berth`; uses layer 0, `wire`, `scram`, `tls`, `config`, `small_file` and `hidden_input` |
+//! | beside | [`client`]: the whole of `berth`; uses layer 0, `wire`, `scram`, `tls`, `config`, `refusals`, `small_file`, `disk_sync` and `hidden_input` |
 
 /// Who may log in, into which home, with which quota: one file each, read at every login.
 pub mod account;
@@ -35,6 +35,7 @@ pub mod logging;
 pub mod net;
 pub mod privilege;
 pub mod rate;
+pub mod refusals;
 /// SCRAM-SHA-256 for both programs: proofs, verifiers, channel binding; messages in and out.
 pub mod scram;
 pub mod server;

@@ -3,7 +3,8 @@
 
 use crate::disk_sync::{self, Flush};
 use crate::limits::SMALL_FILE_BYTES_MAX;
-use rustix::fs::OFlags;
+use crate::refusals;
+use rustix::fs::{FlockOperation, OFlags};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -37,7 +38,8 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Puts `content` at `path` with `mode`: after a crash the name holds the old content or the new.
-/// Writers of the same path must exclude each other, because they share the temporary name.
+/// Writers of the same path must exclude each other, because they share the temporary name. What the
+/// file system refuses and the content can do without is left out.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"));
@@ -64,6 +66,13 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     disk_sync::flush(&File::open(folder)?, Flush::Folder)
 }
 
+/// Waits until nobody else holds the lock of `file`, which is at `path`. It is given up when the file
+/// is closed.
+pub fn lock(file: &File, path: &Path) -> io::Result<()> {
+    let locked = rustix::fs::flock(file, FlockOperation::LockExclusive);
+    refusals::allow("locks (flock)", path, locked.map_err(io::Error::from))
+}
+
 /// Makes `path` and what is missing above it, with `mode`, to survive a power loss; a folder that
 /// is there stays as it is. True if `path` itself was made.
 pub fn make_folder(path: &Path, mode: u32) -> io::Result<bool> {
@@ -86,9 +95,9 @@ pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io:
     let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
     let folder = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     // Not left to the umask.
-    folder.set_permissions(fs::Permissions::from_mode(mode))?;
+    set_mode(path, &folder, mode)?;
     match owner {
-        Some((user, group)) => fchown(&folder, Some(user), Some(group))?,
+        Some((user, group)) => give(path, &folder, user, group)?,
         None => give_to_owner_of_folder(path, &folder)?,
     }
     sync_folder(folder_of(path))?;
@@ -97,7 +106,8 @@ pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io:
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    // It has no more than `mode` already; the umask may have taken something away.
+    set_mode(path, &file, mode)?;
     give_to_owner_of_folder(path, &file)?;
     file.write_all(content)?;
     sync_file(&file)
@@ -108,13 +118,23 @@ pub fn sync_file(file: &File) -> io::Result<()> {
     disk_sync::flush(file, Flush::File)
 }
 
+fn set_mode(path: &Path, file: &File, mode: u32) -> io::Result<()> {
+    refusals::allow("modes (fchmod)", path, file.set_permissions(fs::Permissions::from_mode(mode)))
+}
+
+fn give(path: &Path, file: &File, user: u32, group: u32) -> io::Result<()> {
+    refusals::allow("owners (fchown)", path, fchown(file, Some(user), Some(group)))
+}
+
 /// What root makes must be readable by the user the server runs as, who owns the folder.
 fn give_to_owner_of_folder(path: &Path, file: &File) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let owner = fs::metadata(folder_of(path))?;
-    if owner.uid() == 0 { Ok(()) } else { fchown(file, Some(owner.uid()), Some(owner.gid())) }
+    let (owner, own) = (fs::metadata(folder_of(path))?, file.metadata()?);
+    // Where every file has one owner, nothing can be given away, and need not.
+    let is_given = owner.uid() == 0 || (owner.uid(), owner.gid()) == (own.uid(), own.gid());
+    if is_given { Ok(()) } else { give(path, file, owner.uid(), owner.gid()) }
 }
 
 fn folder_of(path: &Path) -> &Path {

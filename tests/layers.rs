@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What the client may use besides layer 0: it stands beside the server, not upon it.
-const CLIENT_USES: [&str; 6] = ["wire", "scram", "tls", "config", "small_file", "hidden_input"];
+const CLIENT_USES: [&str; 8] =
+    ["wire", "scram", "tls", "config", "refusals", "small_file", "disk_sync", "hidden_input"];
 
 /// Each module of the library and its layer, as the table in `lib.rs` says. The client has none.
 fn layers() -> BTreeMap<String, Option<u32>> {

@@ -6,11 +6,12 @@ mod common;
 use common::process::{Ended, without_rights};
 use common::proxy::Proxy;
 use common::{Place, Server, pattern, target, wait_until};
+use rustix::fs::{XattrFlags, fsetxattr};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -285,15 +286,27 @@ fn parts_of_files_that_are_no_longer_wanted_go_with_delete() {
     let visit = Visit::new();
     write(&visit.there("t/a"), b"x");
     for name in [".gone.berth-part", "old/.gone.berth-part"] {
-        write(&visit.here("t").join(name), b"half");
+        write_part(&visit.here("t").join(name), "gone");
     }
     assert_eq!(visit.mirror(&["--from", "t", "t"]), "mirror: 1 file, 1");
     assert!(visit.here("t/.gone.berth-part").exists());
     assert_eq!(visit.mirror(&["--delete", "--from", "t", "t"]), "mirror: 1 file, 0, 1 already there, 1 removed");
     assert_eq!(tree(&visit.here("t")), tree(&visit.there("t")));
-    write(&visit.here("t/.gone.berth-part"), b"half");
+    write_part(&visit.here("t/.gone.berth-part"), "gone");
+    write(&visit.here("t/.mine.berth-part"), b"mine");
     visit.mirror(&["t", "up"]);
-    assert_eq!(fs::read_dir(visit.there("up")).expect("made").count(), 1, "parts are not sent");
+    let sent = tree(&visit.there("up"));
+    assert_eq!(sent.len(), 2, "parts are not sent, but what is only called so");
+    assert_eq!(visit.mirror(&["--delete", "--from", "t", "t"]), "mirror: 1 file, 0, 1 already there, 1 removed");
+    assert!(!visit.here("t/.gone.berth-part").exists(), "and it is not counted");
+}
+
+/// What an interrupted download of `name` leaves, with the mark by which it is known.
+fn write_part(path: &Path, name: &str) {
+    write(path, b"half");
+    let file = fs::File::open(path).expect("written");
+    let mark = format!("{} {name}", file.metadata().expect("there").ino());
+    fsetxattr(file, "user.berth.part", mark.as_bytes(), XattrFlags::empty()).expect("extended attributes");
 }
 
 #[test]

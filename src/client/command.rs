@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
+use crate::refusals;
 use crate::client::words::Word;
 use crate::text::Escaped;
 
@@ -89,6 +90,17 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     let Some((name, operands)) = words.split_first() else { return Ok(Flow::Next) };
     let command = find(name.as_str())?;
     session.output.results.goes_on = !matches!(command.action, Action::Show(_));
+    let told_before = session.output.failures;
+    let result = act(session, command, operands);
+    refusals::take().into_iter().for_each(|text| session.output.note(text));
+    match session.output.failures - told_before {
+        // Some of what was meant could not be asked for.
+        failed @ 1.. if result.is_ok() => Err(Failure::Some { failed, total: failed }),
+        _ => result,
+    }
+}
+
+fn act(session: &mut Session, command: &Command, operands: &[Word]) -> Result<Flow, Failure> {
     match command.action {
         Action::Show(_) if session.output.results.is_closed() => Err(Failure::OutputClosed),
         Action::Show(run) | Action::Change(run) => run(session, operands).map(|()| Flow::Next),
@@ -100,23 +112,36 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
 }
 
 /// The letters of the options in front and the operands behind them. `letters` are the options
-/// that the command `name` knows; `--` ends them.
+/// that the command `name` knows; `--` ends them, and a dash that was quoted begins none.
 pub fn options<'a>(name: &str, letters: &str, words: &'a [Word]) -> Result<(String, Vec<&'a Word>), Failure> {
     let (mut given, mut operands, mut may_be_option) = (String::new(), Vec::new(), true);
     for word in words {
-        let text = word.as_str();
-        if may_be_option && text == "--" {
+        if may_be_option && word.is_bare(b"--") {
             may_be_option = false;
-        } else if may_be_option && text.len() > 1 && text.starts_with('-') {
-            if let Some(unknown) = text[1..].chars().find(|&letter| !letters.contains(letter)) {
-                return Err(usage(name, &format!("-{unknown} is no option of '{name}'")));
+        } else if may_be_option && word.is_option() {
+            if !word.text[1..].iter().all(|letter| letters.as_bytes().contains(letter)) {
+                return Err(no_option(name, word));
             }
-            given.push_str(&text[1..]);
+            given.push_str(&word.as_str()[1..]);
         } else {
             operands.push(word);
         }
     }
     Ok((given, operands))
+}
+
+/// A word that the command `name` does not know as an option. It may be a name, but is taken for one
+/// only where it cannot be anything else.
+pub fn no_option(name: &str, word: &Word) -> Failure {
+    let shown = Escaped(&word.text);
+    match find(name) {
+        Ok(command) => Failure::Usage(format!(
+            "{shown} is no option of '{name}', and a name that begins with a dash is written ./{shown}; \
+             usage: {name} {}",
+            command.usage
+        )),
+        Err(failure) => failure,
+    }
 }
 
 /// A failure that shows how `name` is used.
@@ -188,10 +213,13 @@ mod tests {
 
     #[test]
     fn options_may_be_joined_and_end_at_two_dashes() {
-        let words = split(b"-la x -r -- -y -").expect("a good line").remove(0);
+        let words = split(b"-la x '-r' -r -- -y -").expect("a good line").remove(0);
         let (given, operands) = options("ls", "lar", &words).expect("valid");
         let texts: Vec<&str> = operands.iter().map(|word| word.as_str()).collect();
-        assert_eq!((given.as_str(), texts), ("lar", vec!["x", "-y", "-"]));
-        assert!(matches!(options("ls", "l", &words), Err(Failure::Usage(_))));
+        assert_eq!((given.as_str(), texts), ("lar", vec!["x", "-r", "-y", "-"]));
+        let failure = options("ls", "l", &words).expect_err("unknown");
+        assert!(failure.exit_code() == 2 && failure.to_string().contains("written ./-la"), "{failure}");
+        let words = [Word::plain(b"-\xff")];
+        assert!(options("rm", "fr", &words).is_err(), "no other meaning for what is no text");
     }
 }

@@ -33,11 +33,13 @@ pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<Named>)
         return (typed.name_start, commands(&typed));
     };
     let Ok(command) = find(command.as_str()) else { return (typed.name_start, Vec::new()) };
-    if typed.word.text.starts_with(b"--") {
-        return (typed.name_start, options(command, &typed));
+    let end_of_options = words.iter().position(|word| word.is_bare(b"--")).unwrap_or(words.len());
+    if typed.word.text.starts_with(b"--") && typed.word.is_option() && end_of_options == words.len() {
+        return (typed.name_start, long_options(command, &typed));
     }
-    let position = words.iter().filter(|word| !word.text.starts_with(b"-")).count();
-    let is_from = words.iter().any(|word| word.text == b"--from");
+    let (options, operands) = words.split_at(end_of_options);
+    let position = options.iter().filter(|word| !word.is_option()).count() + operands.len().saturating_sub(1);
+    let is_from = options.iter().any(|word| word.is_bare(b"--from"));
     let operands = if is_from { Operands::RemoteThenLocal } else { command.operands };
     let sides: &[Side] = match (operands, position) {
         (Operands::Commands, _) => return (typed.name_start, commands(&typed)),
@@ -58,7 +60,7 @@ fn commands(typed: &Typed) -> Vec<Pair> {
 }
 
 /// The long options; their values are typed.
-fn options(command: &Command, typed: &Typed) -> Vec<Pair> {
+fn long_options(command: &Command, typed: &Typed) -> Vec<Pair> {
     let names = command.options.iter().filter_map(|(option, _)| option.split(' ').next());
     let fitting = names.filter(|name| name.as_bytes().starts_with(&typed.word.text));
     fitting.map(|name| Pair { display: name.into(), replacement: format!("{name} ") }).collect()

@@ -2,16 +2,19 @@
 //! beside its destination that takes the name only when digest and size are proved. It asks no
 //! questions and decides nothing about files that are there already; `commands::get` does.
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::collections::{HashSet, VecDeque};
+use std::path::{Path, PathBuf};
 
 use crate::client::beside::{Jobs, Tell, move_all};
 use crate::client::incoming::Event;
 use crate::client::link::LinkError;
-use crate::client::local::Part;
+use crate::client::local::{destination, mark_of};
 use crate::client::outcome::Failure;
+use crate::client::part::Part;
+use crate::client::part_names::{looks_like_part, part_path, remove_part};
 use crate::client::progress::Progress;
 use crate::client::session::Session;
+use crate::client::state::SourceMark;
 use crate::digest::Digest;
 use crate::limits::PART_BYTES_MIN;
 use crate::text::Size;
@@ -57,6 +60,10 @@ struct Downloader {
 /// A file to be fetched, and how far that is.
 struct Wanted {
     job: DownloadJob,
+    /// The first name for its part that no other file of this download has.
+    first_name: u32,
+    /// The file in its place that may be replaced, as it was when that was decided.
+    replaced: Option<SourceMark>,
     /// What is here, from an earlier try or an earlier connection.
     part: Option<Part>,
     /// Bytes of it that the progress counts.
@@ -91,8 +98,11 @@ pub fn fetch_all(
     progress: &mut Progress,
     mut on_outcome: impl FnMut(&mut Session, Outcome) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let wanted = |job| Wanted { job, part: None, shown_bytes: 0, resumed_from: None };
-    let wanted = jobs.into_iter().map(wanted).collect();
+    // A server may have files that are called like parts.
+    let like_parts: HashSet<PathBuf> =
+        jobs.iter().map(|job| &job.local).filter(|local| looks_like_part(local)).cloned().collect();
+    like_parts.iter().for_each(|path| remove_part(path));
+    let wanted = jobs.into_iter().map(|job| Wanted::new(job, &like_parts)).collect();
     move_all(session, wanted, |wanted| wanted.job.size, progress, fetch_jobs, &mut on_outcome)
 }
 
@@ -174,9 +184,17 @@ impl Downloader {
 }
 
 impl Wanted {
+    fn new(job: DownloadJob, like_parts: &HashSet<PathBuf>) -> Self {
+        let is_free = |number: &u32| !part_path(&job.local, *number).is_ok_and(|path| like_parts.contains(&path));
+        let first_name = if like_parts.is_empty() { 0 } else { (0..).find(is_free).unwrap_or(0) };
+        let replaced = if job.replace { mark_of_destination(&job.local) } else { None };
+        Self { job, first_name, replaced, part: None, shown_bytes: 0, resumed_from: None }
+    }
+
     fn look_for_part(&mut self, session: &mut Session) -> Result<(), Failure> {
         if self.part.is_none() && self.job.size >= PART_BYTES_MIN {
-            self.part = Part::find(&self.job.local, &mut || session.link.works_apart())?;
+            let (local, size) = (&self.job.local, self.job.size);
+            self.part = Part::find(local, self.first_name, size, &mut || session.link.works_apart())?;
         }
         Ok(())
     }
@@ -208,7 +226,7 @@ fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted:
         Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error).into()),
         _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
     };
-    let mut part = match prepare(session, &wanted.job, wanted.part.take(), offset) {
+    let mut part = match prepare(session, wanted, offset) {
         Ok(part) => part,
         Err(failure) => {
             session.link.abandon(id);
@@ -244,7 +262,7 @@ fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted:
                 if (end.size, end.sha256) != (part.received_bytes(), sha256) || end.size != size {
                     return Err(discard_if_wrong(part, wrong_content(&wanted.job)).into());
                 }
-                part.finish(mtime_ns, wanted.job.replace)?;
+                part.finish(mtime_ns, wanted.replaced)?;
                 session.gets_on();
                 return Ok(Fetched { size, sha256, resumed_from });
             }
@@ -260,10 +278,11 @@ fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted:
 }
 
 /// The part that the file's bytes from `offset` go to.
-fn prepare(session: &mut Session, job: &DownloadJob, part: Option<Part>, offset: u64) -> Result<Part, Failure> {
+fn prepare(session: &mut Session, wanted: &mut Wanted, offset: u64) -> Result<Part, Failure> {
+    let (part, job) = (wanted.part.take(), &wanted.job);
     let Some(mut part) = part else {
         return match offset {
-            0 => Part::create(&job.local),
+            0 => Part::create(&job.local, wanted.first_name, job.size >= PART_BYTES_MIN),
             _ => Err(wrong_content(job)),
         };
     };
@@ -300,4 +319,9 @@ fn discard_if_wrong(part: Part, failure: Failure) -> Failure {
 
 fn wrong_content(job: &DownloadJob) -> Failure {
     Failure::Verification(format!("{}: what came is not what the server has; get it again", job.remote))
+}
+
+/// What cannot be looked at is refused when it is to be replaced.
+fn mark_of_destination(local: &Path) -> Option<SourceMark> {
+    destination(local).ok().flatten().as_ref().map(mark_of)
 }

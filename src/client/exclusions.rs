@@ -9,7 +9,8 @@ use crate::vpath::VPath;
 pub struct Exclusions(Vec<Exclusion>);
 
 struct Exclusion {
-    names: Vec<Pattern>,
+    /// As they are spelled, and as patterns.
+    names: Vec<(Vec<u8>, Pattern)>,
     /// It had a slash: it fits whole paths, not names anywhere.
     is_path: bool,
     /// It ended with a slash.
@@ -21,8 +22,8 @@ impl Exclusions {
     /// tree; with a slash at the end it fits folders only.
     pub fn add(&mut self, pattern: &Word) {
         let components = pattern.pattern_components();
-        let names =
-            components.iter().filter(|name| !name.text.is_empty()).map(|name| Pattern::new(name.bytes())).collect();
+        let names = components.iter().filter(|name| !name.text.is_empty());
+        let names = names.map(|name| (name.text.clone(), Pattern::new(name.bytes()))).collect();
         let only_folders = components.len() > 1 && components.last().is_some_and(|last| last.text.is_empty());
         let is_path = components.len() - usize::from(only_folders) > 1;
         self.0.push(Exclusion { names, is_path, only_folders });
@@ -36,11 +37,13 @@ impl Exclusions {
 
 impl Exclusion {
     fn fits(&self, path: &VPath) -> bool {
+        // A name that is spelled like the pattern is meant as well.
+        let fits = |(text, pattern): &(Vec<u8>, Pattern), name: &[u8]| text == name || pattern.fits(name);
         match (&self.names[..], path.name()) {
-            ([pattern], Some(name)) if !self.is_path => pattern.fits(name),
+            ([pattern], Some(name)) if !self.is_path => fits(pattern, name),
             (patterns, Some(_)) => {
                 let mut names = path.components();
-                patterns.iter().all(|pattern| names.next().is_some_and(|name| pattern.fits(name)))
+                patterns.iter().all(|pattern| names.next().is_some_and(|name| fits(pattern, name)))
                     && names.next().is_none()
             }
             (_, None) => false,
@@ -69,6 +72,8 @@ mod tests {
             ("*", "/.hidden", false, true),
             ("*", "/", true, false),
             ("/", "/a", true, false),
+            ("a[1].tmp", "/x/a[1].tmp", false, true),
+            ("/x[1]/b*", "/x[1]/bc", false, true),
         ] {
             let mut exclusions = Exclusions::default();
             exclusions.add(&Word::plain(pattern.as_bytes()));

@@ -5,21 +5,21 @@
 //! is refused.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::client::args::{Args, HOST, Target};
 use crate::client::local::shown;
 use crate::client::outcome::Failure;
+use crate::client::state::{lock_folder, replace};
 use crate::config::{ConfigError, PORT_DEFAULT};
 use crate::json::Object;
 use crate::limits::NAME_BYTES_MAX;
-use crate::small_file::{self, SECRET_FILE, SECRET_FOLDER};
+use crate::small_file::{self, SECRET_FOLDER};
 use crate::text::Escaped;
 use crate::tls::Fingerprint;
 
@@ -107,6 +107,11 @@ impl Hosts {
             return Err(ConfigError::new(file, "", problem));
         }
         let text = small_file::read(file).map_err(|error| unreadable(&error))?;
+        if text.trim_ascii().is_empty() {
+            let problem =
+                "is empty, as after a power loss; bring it back from a backup, or remove it and add the hosts anew";
+            return Err(ConfigError::new(file, "", problem));
+        }
         let mut reader = serde_json::Deserializer::from_slice(&text);
         let Object(raw): Object<RawHosts> =
             serde_path_to_error::deserialize(&mut reader).map_err(|error| ConfigError::unparsable(file, &error))?;
@@ -130,13 +135,12 @@ impl Hosts {
         let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
         let folder = real.parent().unwrap_or(Path::new("/"));
         fs::DirBuilder::new().recursive(true).mode(SECRET_FOLDER).create(folder).map_err(failure)?;
-        let lock = File::open(folder).map_err(failure)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| failure(error.into()))?;
+        let _lock = lock_folder(folder).map_err(failure)?;
         let mut hosts = Self::read(file)?;
         change(&mut hosts)?;
         let text = serde_json::to_string_pretty(&serde_json::json!({"hosts": hosts.0}));
         let text = text.map_err(|error| Failure::Local(format!("a host cannot be written: {error}")))?;
-        small_file::replace(&real, (text + "\n").as_bytes(), SECRET_FILE).map_err(failure)
+        replace(&real, (text + "\n").as_bytes()).map_err(failure)
     }
 
     /// Keeps a host; one of this name is there already only if it is to be replaced.
@@ -243,7 +247,10 @@ impl Destination {
 fn named(text: &str) -> Result<Option<Host>, Failure> {
     let name = text.rsplit_once('@').map_or(text, |(_, name)| name);
     match file().filter(|_| check_name(name).is_ok()) {
-        Some(file) => Ok(Hosts::read(&file)?.0.remove(name)),
+        Some(file) => match Hosts::read(&file) {
+            Ok(mut hosts) => Ok(hosts.0.remove(name)),
+            Err(error) => Err(Failure::Usage(format!("{error}; until then HOST:PORT connects without that file"))),
+        },
         None => Ok(None),
     }
 }
@@ -286,7 +293,7 @@ mod tests {
         for name in ["nas", "b"] {
             Hosts::update(&file, |hosts| hosts.add(name, kept(), false)).expect("writable");
         }
-        assert_eq!(fs::metadata(&file).expect("written").mode() & 0o777, SECRET_FILE);
+        assert_eq!(fs::metadata(&file).expect("written").mode() & 0o777, small_file::SECRET_FILE);
         assert!(Hosts::update(&file, |hosts| hosts.add("nas", host("x"), false)).is_err());
         Hosts::update(&file, |hosts| hosts.add("b", host("[::1]:5"), true)).expect("replaced");
         let hosts = Hosts::read(&file).expect("valid").0;
@@ -311,6 +318,8 @@ mod tests {
         let file = folder.path().join("berth.json");
         for (text, key, problem) in [
             ("{", "?", "EOF"),
+            ("", "", "is empty, as after a power loss"),
+            ("\n", "", "remove it and add the hosts anew"),
             ("{} {}", "", "after the closing brace"),
             ("[]", "", "an object"),
             (r#"{"host": {}}"#, "host", "unknown field `host`"),

@@ -8,6 +8,7 @@ use crate::client::incoming::Event;
 use crate::client::link::{Link, LinkError};
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
+use crate::client::tally::report;
 use crate::client::words::Word;
 use crate::glob::Pattern;
 use crate::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TREE_BYTES_MAX};
@@ -123,12 +124,11 @@ impl Session {
         Listing::receive_all(&mut self.link)
     }
 
-    /// The paths that `word` names: those that fit if it is a pattern and any fits, else the one
-    /// it spells.
+    /// The paths that `word` names: what is called exactly that, else what fits it as a pattern,
+    /// else the path it spells.
     pub fn expand(&mut self, word: &Word) -> Result<Vec<VPath>, Failure> {
-        let spelled = self.path(word)?;
         if !word.is_pattern() {
-            return Ok(vec![spelled]);
+            return Ok(vec![self.path(word)?]);
         }
         let start = if word.text.starts_with(b"/") { VPath::root() } else { self.folder.clone() };
         let components = word.pattern_components();
@@ -137,17 +137,15 @@ impl Session {
             let is_last = components[at + 1..].iter().all(|rest| rest.text.is_empty());
             bases = self.expand_component(&bases, component, is_last)?;
         }
-        if bases.is_empty() {
-            return Ok(vec![spelled]);
-        }
-        Ok(bases)
+        // What fits nothing is the user's own spelling, for the command to refuse.
+        if bases.is_empty() { Ok(vec![self.path(word)?]) } else { Ok(bases) }
     }
 
     fn expand_component(&mut self, bases: &[VPath], component: &Word, is_last: bool) -> Result<Vec<VPath>, Failure> {
-        let mut fitting = Vec::new();
         if component.text.is_empty() {
             return Ok(bases.to_vec());
         }
+        let mut fitting = Vec::new();
         if !component.is_pattern() {
             for base in bases {
                 let Ok(path) = base.join(&component.text) else { continue };
@@ -160,20 +158,62 @@ impl Session {
         let pattern = Pattern::new(component.bytes());
         let mut room = Room::of(&component.text);
         for base in bases {
-            let entries = match self.list(base) {
-                Ok(entries) => entries,
-                Err(Failure::Refused(_)) => continue,
+            match self.list(base) {
+                Ok(mut entries) => {
+                    entries.retain(|entry| is_last || entry.kind != EntryKind::File);
+                    self.add_fitting(base, entries_meant(entries, component, &pattern), &mut room, &mut fitting)?;
+                }
+                // Where nothing can be listed, something may still be called exactly that.
+                Err(Failure::Refused(_)) => {
+                    if let Ok(path) = base.child(&component.text)
+                        && self.is_there(&path)?
+                    {
+                        fitting.push(path);
+                    }
+                }
                 Err(failure) => return Err(failure),
-            };
-            let names = entries.iter().filter(|entry| is_last || entry.kind != EntryKind::File);
-            for entry in names.filter(|entry| pattern.matches(&entry.name.0)) {
-                let Ok(path) = base.child(&entry.name.0) else { continue };
-                room.take(&path)?;
-                fitting.push(path);
             }
         }
         Ok(fitting)
     }
+
+    fn is_there(&mut self, path: &VPath) -> Result<bool, Failure> {
+        match self.stat(path) {
+            Ok(_) => Ok(true),
+            Err(Failure::Refused(_)) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn add_fitting(
+        &mut self,
+        base: &VPath,
+        entries: Vec<Entry>,
+        room: &mut Room<'_>,
+        fitting: &mut Vec<VPath>,
+    ) -> Result<(), Failure> {
+        let mut too_long = 0;
+        for entry in &entries {
+            let Ok(path) = base.child(&entry.name.0) else {
+                too_long += 1;
+                continue;
+            };
+            room.take(&path)?;
+            fitting.push(path);
+        }
+        if too_long > 0 {
+            report(self, "glob", &below_reach(base, too_long))?;
+        }
+        Ok(())
+    }
+}
+
+/// The one that is called exactly `component`, else those that fit it.
+fn entries_meant(mut entries: Vec<Entry>, component: &Word, pattern: &Pattern) -> Vec<Entry> {
+    let is_exactly = |entry: &Entry| entry.name.0 == component.text;
+    let has_exactly = entries.iter().any(is_exactly);
+    entries.retain(|entry| if has_exactly { is_exactly(entry) } else { pattern.matches(&entry.name.0) });
+    entries
 }
 
 /// A listing that comes in pages, and what it may cost.
@@ -250,20 +290,25 @@ impl<'a> Room<'a> {
 /// A folder whose entries have no path that a server would take.
 fn below_reach(folder: &VPath, count: usize) -> Failure {
     Failure::Local(format!(
-        "{count} in {folder}: their paths would be longer than {PATH_BYTES_MAX} bytes; move that folder up first"
+        "{count} in {folder}: their paths would be longer than {PATH_BYTES_MAX} bytes, or their names than \
+         {NAME_BYTES_MAX}; move that folder up, or rename them, first"
     ))
 }
 
-/// A server must not choose where its files go: only single names are taken from it.
+/// A server must not choose where its files go: only single names are taken from it. Its file system
+/// may have longer ones than any here; those are told, and cannot be asked for.
 fn check_name(name: &Name) -> Result<(), LinkError> {
     let bytes = &name.0[..];
     let is_single = !bytes.is_empty()
         && bytes != b"."
         && bytes != b".."
-        && bytes.len() <= NAME_BYTES_MAX
+        && bytes.len() <= LISTED_NAME_BYTES_MAX
         && !bytes.iter().any(|byte| matches!(byte, 0 | b'/'));
     if is_single { Ok(()) } else { Err(LinkError::Protocol(format!("it lists the name '{}'", Escaped(bytes)))) }
 }
+
+/// The longest names of any file system: 255 characters that each take up to four bytes.
+const LISTED_NAME_BYTES_MAX: usize = 4 * NAME_BYTES_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -271,10 +316,10 @@ mod tests {
 
     #[test]
     fn names_that_could_be_paths_are_refused() {
-        for name in ["", ".", "..", "a/b", "/etc", "a\0b", &"n".repeat(256)] {
+        for name in ["", ".", "..", "a/b", "/etc", "a\0b", &"n".repeat(1021)] {
             assert!(check_name(&name.into()).is_err(), "{name:?}");
         }
-        for name in ["a", "...", ".hidden", "\x1b[2J", "-rf"] {
+        for name in ["a", "...", ".hidden", "\x1b[2J", "-rf", &"n".repeat(1020)] {
             assert!(check_name(&name.into()).is_ok(), "{name:?}");
         }
     }

@@ -8,13 +8,13 @@
 //!   `password` make a `session` of it: a link, a current folder, an `output`; `repeat` knows what
 //!   may be asked twice; `lookup` finds what is at the server.
 //! - `upload` and `download` move files, `beside` on two connections, `stream` the content of one through a pipe, `mirror` plans
-//!   trees of them but for its `exclusions`; `local` keeps them safe here, `progress` shows them at
-//!   their `pace`,
-//!   `state` remembers them between runs.
+//!   trees of them but for its `exclusions`; `local` opens them here, `part` keeps what arrives safe
+//!   under one of its `part_names`, `progress` shows them at their `pace`, `state` remembers them
+//!   between runs.
 //! - `output` tells what came of it: `results`, for whoever reads them, and remarks.
 //! - `command` is the table of commands, `commands` what they do, `words` how they
 //!   are written, `listing`, `colors`, `transfer` and `tally` what they tell.
-//! - `shell` and `script` carry them out; `outcome` turns failures into exit codes.
+//! - `shell`, with its `history`, and `script` carry them out; `outcome` turns failures into exit codes.
 //!
 //! Nothing here knows how a server works; tests talk to it through a [`pipe::Pipe`] in memory.
 
@@ -27,6 +27,7 @@ pub mod completion;
 pub mod download;
 pub mod exclusions;
 pub mod folder_cache;
+pub mod history;
 pub mod host_commands;
 pub mod hosts;
 pub mod incoming;
@@ -41,6 +42,8 @@ pub mod outcome;
 pub mod outgoing;
 pub mod output;
 pub mod pace;
+pub mod part;
+pub mod part_names;
 pub mod password;
 pub mod pipe;
 pub mod progress;
@@ -96,6 +99,7 @@ pub fn run(args: &Args) -> u8 {
     if let Err(failure) = work.begin(&mut session, &destination) {
         return give_up(&mut session.output, &failure);
     }
+    crate::refusals::take().into_iter().for_each(|text| session.output.note(text));
     match work.run(&mut session, args.keep_going) {
         Some(failure) => failure.exit_code(),
         None => EXIT_DONE,
@@ -133,7 +137,7 @@ impl Work {
     /// user is, so that only the shell goes elsewhere here.
     fn begin(&self, session: &mut Session, destination: &Destination) -> Result<(), Failure> {
         if let Some(folder) = destination.local_directory.as_ref().filter(|_| matches!(self, Self::Shell)) {
-            let folder = commands::local::path(&Word::plain(folder.as_os_str().as_bytes()));
+            let folder = commands::local::at_home(folder);
             std::env::set_current_dir(&folder).map_err(|error| Failure::local(&folder, &error))?;
         }
         match &destination.directory {

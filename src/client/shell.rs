@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustyline::completion::{Completer, Pair};
@@ -17,8 +18,10 @@ use crate::client::command::{self, Flow};
 use crate::client::commands::local;
 use crate::client::completion::{Named, Side, complete};
 use crate::client::folder_cache::FolderCache;
+use crate::client::history;
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
+use crate::refusals;
 use crate::client::tally::report;
 use crate::client::words::{Word, split};
 use crate::wire::message::EntryKind;
@@ -32,14 +35,37 @@ pub fn run(session: &mut Session) -> Option<Failure> {
         Err(error) => return Some(Failure::Local(format!("no prompt is possible here: {error}"))),
     };
     if let Some(path) = &history {
-        // There is none the first time.
-        let _ = editor.load_history(path);
+        recall(&mut editor, path);
     }
-    let end = converse(&mut editor);
-    if let Some(path) = &history {
-        let _ = editor.append_history(path);
+    let mut typed = Vec::new();
+    let end = converse(&mut editor, &mut typed);
+    if let Some(path) = &history
+        && let Err(error) = history::append(path, &typed, HISTORY_LINES_MAX)
+        && let Some(place) = place_of(&mut editor)
+    {
+        place.session.output.note(format_args!("what was typed is not kept: {}", Failure::local(path, &error)));
+    }
+    if let Some(place) = place_of(&mut editor) {
+        refusals::take().into_iter().for_each(|text| place.session.output.note(text));
     }
     end
+}
+
+/// Gives the editor what was typed in earlier shells.
+fn recall(editor: &mut ShellEditor<'_>, path: &Path) {
+    match history::read(path) {
+        Ok(lines) => lines.into_iter().for_each(|line| drop(editor.add_history_entry(line))),
+        Err(error) => {
+            if let Some(place) = place_of(editor) {
+                let failure = Failure::local(path, &error);
+                place.session.output.note(format_args!("the history cannot be read: {failure}"));
+            }
+        }
+    }
+}
+
+fn place_of<'a, 'b>(editor: &'a mut ShellEditor<'b>) -> Option<&'a mut Place<'b>> {
+    editor.helper_mut().map(|assistant| assistant.place.get_mut())
 }
 
 /// One editor for the whole session: it keeps what was typed ahead.
@@ -58,19 +84,19 @@ fn open_editor(session: &mut Session) -> rustyline::Result<ShellEditor<'_>> {
     Ok(editor)
 }
 
-fn converse(editor: &mut ShellEditor<'_>) -> Option<Failure> {
+fn converse(editor: &mut ShellEditor<'_>, typed: &mut Vec<String>) -> Option<Failure> {
     loop {
-        let prompt = format!("berth {}> ", editor.helper_mut()?.place.get_mut().session.folder);
+        let prompt = format!("berth {}> ", place_of(editor)?.session.folder);
         let line = match editor.readline(&prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => return None,
             Err(error) => return Some(Failure::Local(format!("the prompt failed: {error}"))),
         };
-        if !line.trim().is_empty() {
-            let _ = editor.add_history_entry(line.as_str());
+        if !line.trim().is_empty() && editor.add_history_entry(line.as_str()).is_ok_and(|is_new| is_new) {
+            typed.push(line.clone());
         }
-        let place = editor.helper_mut()?.place.get_mut();
+        let place = place_of(editor)?;
         place.cache.clear();
         match run_line(place.session, &line) {
             Ok(Flow::Next) => {}

@@ -2,14 +2,18 @@
 //! the servers' keys, and which upload belongs to which file. Losing any of it costs time, never
 //! data, so a folder that cannot be written is not an error.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::refusals;
 use crate::digest::Digest;
+use crate::refusals::is_refusal;
+use crate::small_file::{self, SECRET_FILE};
 use crate::upload_id::UploadId;
 
 /// The folder; `None` when there is no place for one.
@@ -91,12 +95,25 @@ impl StateFolder {
     }
 }
 
-/// Under its name there is always a whole record, the old one or the new.
+/// Under its name there is always a whole record, the old one or the new, also after a power loss.
 pub(super) fn write_whole(path: &Path, record: &impl Serialize) -> io::Result<()> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    serde_json::to_writer(&file, record)?;
-    fs::rename(&temporary, path)
+    replace(path, &serde_json::to_vec(record)?)
+}
+
+/// The same of any content. What the file system refuses is told once.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    small_file::replace(path, content, SECRET_FILE)
+}
+
+/// The lock of a folder, so that two programs do not change a file in it at the same time. Where there
+/// are no locks, it is only hoped.
+pub(super) fn lock_folder(folder: &Path) -> io::Result<File> {
+    let file = File::open(folder)?;
+    match flock(&file, FlockOperation::LockExclusive) {
+        Err(error) if is_refusal(&error.into()) => refusals::note("locks (flock)", folder, &error.into()),
+        result => result?,
+    }
+    Ok(file)
 }
 
 #[cfg(test)]

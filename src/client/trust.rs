@@ -8,7 +8,6 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::client::interrupt::Interrupt;
@@ -17,7 +16,7 @@ use crate::client::local::shown;
 use crate::client::outcome::Failure;
 use crate::client::output::Output;
 use crate::client::session::confirm;
-use crate::client::state::{StateFolder, write_whole};
+use crate::client::state::{StateFolder, lock_folder, write_whole};
 use crate::text::Escaped;
 use crate::tls::{Fingerprint, Pinning};
 
@@ -46,8 +45,11 @@ impl Trust {
         let host = host.to_lowercase();
         let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let file = state.known_hosts();
-        let known = match &file {
-            Some(file) => KnownHosts::read(file)?.hosts.get(&place).copied(),
+        let known = match file.as_deref().map(KnownHosts::read) {
+            Some(Ok(known)) => known.hosts.get(&place).copied(),
+            // Whoever says what the key is needs no file for it.
+            Some(Err(_)) if told.is_some() => None,
+            Some(Err(failure)) => return Err(failure),
             None => None,
         };
         Ok(Self { place, file, known, told, pinning: Pinning::new(told.or(known)) })
@@ -138,11 +140,14 @@ impl KnownHosts {
         let mut text = String::new();
         file.take(BYTES_MAX).read_to_string(&mut text).map_err(|error| Failure::local(path, &error))?;
         serde_json::from_str(&text).map_err(|error| {
-            let path = shown(path);
-            let error = error.to_string();
+            let (path, error) = (shown(path), error.to_string());
+            let problem = match text.trim() {
+                "" => "is empty, as after a power loss".to_string(),
+                _ => format!("is damaged ({})", Escaped(error.as_bytes())),
+            };
             Failure::Local(format!(
-                "{path} is damaged, so no server can be recognized: {}; repair it, or remove it to be asked again",
-                Escaped(error.as_bytes())
+                "{path} {problem}, so no server can be recognized: bring it back from a backup, or remove it, and each \
+                 server is asked about again; --fingerprint SHA256:... goes on without it"
             ))
         })
     }
@@ -150,8 +155,7 @@ impl KnownHosts {
     /// Others may add theirs at the same time.
     fn add(path: &Path, place: &str, fingerprint: Fingerprint) -> Result<(), Failure> {
         let failure = |error: io::Error| Failure::local(path, &error);
-        let folder = File::open(path.parent().unwrap_or(Path::new("."))).map_err(failure)?;
-        flock(&folder, FlockOperation::LockExclusive).map_err(|error| failure(error.into()))?;
+        let _lock = lock_folder(path.parent().unwrap_or(Path::new("."))).map_err(failure)?;
         let mut known = Self::read(path)?;
         known.hosts.insert(place.to_string(), fingerprint);
         write_whole(path, &known).map_err(failure)
@@ -183,6 +187,9 @@ mod tests {
         for damaged in ["", "{", r#"{"hosts":{"host:1":"SHA256:short"}}"#] {
             std::fs::write(&file, damaged).expect("writable");
             assert!(matches!(known("host", 1), Err(Failure::Local(_))), "{damaged}");
+            let told = Trust::of(&state, "host", 1, Some(fingerprint('c'))).expect("it needs no file");
+            assert_eq!((told.known, told.told), (None, Some(fingerprint('c'))));
+            assert!(KnownHosts::add(&file, "host:1", fingerprint('c')).is_err(), "what is there may be repaired");
         }
     }
 }

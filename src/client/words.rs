@@ -33,6 +33,16 @@ impl Word {
         self.text.iter().zip(&self.quoted).any(|(&byte, quoted)| !quoted && is_wild(byte))
     }
 
+    /// Whether it can be an option: it begins with a dash that was not quoted, and is no single one.
+    pub fn is_option(&self) -> bool {
+        self.text.len() > 1 && self.bytes().next() == Some((b'-', false))
+    }
+
+    /// Whether it is exactly `text`, none of it quoted, so that it can mean something else than a name.
+    pub fn is_bare(&self, text: &[u8]) -> bool {
+        self.text == text && !self.quoted.contains(&true)
+    }
+
     /// The pieces between slashes, each as a pattern whose quoted bytes stand for themselves
     /// ([`crate::glob::Pattern`]).
     pub fn pattern_components(&self) -> Vec<Word> {
@@ -128,7 +138,7 @@ pub fn escape(name: &str, quote: Option<u8>) -> String {
             Some(b'\'') if c == '\'' => text.push_str("'\\'"),
             Some(b'"') if matches!(c, '"' | '\\') => text.push('\\'),
             Some(_) => {}
-            None if is_plain(c) && !(at == 0 && c == '~') => {}
+            None if is_plain(c) && !(at == 0 && "~-".contains(c)) => {}
             None => text.push('\\'),
         }
         text.push(c);
@@ -310,6 +320,15 @@ mod tests {
     }
 
     #[test]
+    fn quoted_dashes_begin_names_and_not_options() {
+        let words = split(b"rm -r '-r' \"-r\" \\-r - '-' -'r'").expect("a good line").remove(0);
+        let options: Vec<bool> = words.iter().map(Word::is_option).collect();
+        assert_eq!(options, [false, true, false, false, false, false, false, true]);
+        let bare: Vec<bool> = words.iter().map(|word| word.is_bare(b"-")).collect();
+        assert_eq!(bare, [false, false, false, false, false, true, false, false]);
+    }
+
+    #[test]
     fn what_is_being_typed_is_known_by_its_last_name() {
         let typed = |line: &str| {
             let typed = Typed::read(line.as_bytes()).expect("no comment");
@@ -330,7 +349,7 @@ mod tests {
 
     #[test]
     fn an_escaped_name_reads_back_in_every_quote() {
-        for text in ["a", "a b", "it's", "a;b", "*", "\\", "#x", "\"", "grüße", "~a"] {
+        for text in ["a", "a b", "it's", "a;b", "*", "\\", "#x", "\"", "grüße", "~a", "-a"] {
             assert_eq!(texts(&escape(text, None)), [[text]], "{text}");
             assert_eq!(texts(&format!("'{}'", escape(text, Some(b'\'')))), [[text]], "{text}");
             assert_eq!(texts(&format!("\"{}\"", escape(text, Some(b'"')))), [[text]], "{text}");

@@ -95,7 +95,7 @@ fn lists(entries: Vec<Entry>) -> impl FnMut(Seen, &mut Answers) {
 
 #[test]
 fn no_name_a_server_lists_makes_a_get_write_outside_of_its_destination() {
-    let long = "n".repeat(256);
+    let long = "n".repeat(1021);
     for name in ["..", ".", "", "a/b", "/etc/passwd", "../outside/x", "a\0b", "..\0", "/", &long] {
         for kind in [EntryKind::File, EntryKind::Dir] {
             for what in ["-r d", "*", "-r *", "d/*", "-r /"] {
@@ -107,6 +107,22 @@ fn no_name_a_server_lists_makes_a_get_write_outside_of_its_destination() {
                 assert!(matches!(failure, Failure::Connection(_)), "{name:?} by {line}: {failure:?}");
                 assert_eq!(place.files(), ["here", "outside"], "{name:?} by {line}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_too_long_for_any_path_is_told_and_the_rest_comes() {
+    for kind in [EntryKind::File, EntryKind::Dir] {
+        for what in ["-r d", "*", "-r *", "d/*", "-r /"] {
+            let place = Place::new();
+            let long = "n".repeat(256);
+            let good = entry("good", EntryKind::File);
+            let mut stage = place.stage(lists(vec![good, entry(&long[..], kind)]));
+            let failure = stage.run(&format!("get {what} {}", place.path("here").display())).expect_err("told");
+            assert_eq!(failure.exit_code(), 1, "{what}: {failure}");
+            assert!(stage.remarks.text().contains("names than 255"), "{what}: {}", stage.remarks.text());
+            assert!(place.files().iter().any(|path| path.ends_with("good")), "{what}: {:?}", place.files());
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What `berthd` tells the kernel, in which order: the promises of the sync policies and of every
-//! file that is replaced, read from its system calls; kill -9 between any two of them; and each
-//! of them failing.
+//! file that is replaced, read from its system calls; kill -9 between any two of them; each of them
+//! failing; and what `berthd` and `berth` do without where the kernel refuses it.
 //!
 //! `strace` watches, so it must be installed: `apt-get install strace`. The kills take a sample of
 //! the calls; `BERTH_CRASHES=1000 cargo test --test system_calls` takes so many.
 
 #[path = "../common/mod.rs"]
 mod common;
+mod client_refusals;
 mod disk_failures;
 mod failures;
 mod kills;

@@ -1,10 +1,11 @@
 //! `get`: which files go where, what happens to those that are here already, and what is told.
 //! The bytes themselves are `download`'s.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::cat::Shown;
@@ -13,6 +14,7 @@ use crate::client::command::{options, usage};
 use crate::client::download::{DownloadJob, Fetched, fetch_all};
 use crate::client::local::{destination, shown};
 use crate::client::outcome::Failure;
+use crate::client::part_names::remove_part;
 use crate::client::progress::{Progress, Style};
 use crate::client::session::{Session, unexpected};
 use crate::client::stream::{Streamed, fetch as fetch_content};
@@ -36,7 +38,7 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     for source in sources {
         remotes.extend(session.expand(source)?);
     }
-    if target.is_some_and(|word| word.text == b"-") {
+    if target.is_some_and(|word| word.is_bare(b"-")) {
         return match &remotes[..] {
             [remote] if !given.contains('r') => get_content(session, remote),
             _ => Err(usage("get", "standard output takes one file; 'cat' takes more")),
@@ -115,7 +117,7 @@ fn get_one(
     force: bool,
     is_brief: bool,
 ) -> Result<(), Failure> {
-    if let Some(here) = destination(&job.local)? {
+    if let Some(here) = what_is_here(&job.local)? {
         let clash = clash(&job, size, here.len());
         if here.len() == size
             && let Some(sha256) = same_content(session, &job.local, &job.remote)?
@@ -192,11 +194,15 @@ fn without_what_is_here(
     force: bool,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
     let (mut remaining, mut clashing) = (Vec::new(), Vec::new());
+    let mut names: HashMap<FileId, VPath> = HashMap::new();
     for (job, size) in wanted {
-        match destination(&job.local) {
+        match what_is_here(&job.local) {
             Err(failure) => tally.count(session, Err(failure))?,
             Ok(None) => remaining.push((job, size)),
-            Ok(Some(here)) => clashing.push((job, size, here.len())),
+            Ok(Some(here)) => match names.insert(FileId::of(&here), job.remote.clone()).filter(|_| here.nlink() == 1) {
+                Some(other) => tally.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
+                None => clashing.push((job, size, here.len())),
+            },
         }
     }
     for (job, size, _) in
@@ -205,6 +211,27 @@ fn without_what_is_here(
         remaining.push((DownloadJob { replace: true, ..job }, size));
     }
     Ok(remaining)
+}
+
+/// What is where a download is to go. The part of another download makes way.
+fn what_is_here(local: &Path) -> Result<Option<fs::Metadata>, Failure> {
+    remove_part(local);
+    destination(local)
+}
+
+/// Tells files and folders here apart, whatever they are called: a file system may take two of the
+/// server's names for one, such as `a` and `A`.
+#[derive(PartialEq, Eq, Hash)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
+    }
+}
+
+fn same_name(one: &VPath, other: &VPath, local: &Path) -> Failure {
+    Failure::Local(format!("{other} and {one} are both {} here; get one of them to another place", shown(local)))
 }
 
 fn clash(job: &DownloadJob, size: u64, old_size: u64) -> Clash<'_> {
@@ -286,6 +313,7 @@ fn plan_tree(
     let mut wanted = Vec::new();
     // Folders that could not be made here; what is in them is left out.
     let mut missing: HashSet<VPath> = HashSet::new();
+    let mut made: HashMap<FileId, VPath> = HashMap::new();
     for found in tree {
         let is_in_missing = found.path.split().is_some_and(|(folder, _)| missing.contains(&folder));
         let local = below(root, local_root, &found.path);
@@ -293,7 +321,7 @@ fn plan_tree(
             EntryKind::Dir if is_in_missing => drop(missing.insert(found.path)),
             _ if is_in_missing => {}
             EntryKind::Dir => {
-                if let Err(failure) = make_folder(&local) {
+                if let Err(failure) = make_own_folder(&found.path, &local, &mut made) {
                     tally.count(session, Err(failure))?;
                     missing.insert(found.path);
                 }
@@ -316,6 +344,16 @@ fn job(remote: VPath, local: PathBuf, entry: &Entry) -> (DownloadJob, u64) {
 fn below(root: &VPath, local_root: &Path, path: &VPath) -> PathBuf {
     let names = path.components().skip(root.components().count());
     local_root.join(names.map(OsStr::from_bytes).collect::<PathBuf>())
+}
+
+/// Makes a folder for what is in `remote`, and in no other of the folders `made`.
+fn make_own_folder(remote: &VPath, local: &Path, made: &mut HashMap<FileId, VPath>) -> Result<(), Failure> {
+    make_folder(local)?;
+    let here = fs::symlink_metadata(local).map_err(|error| Failure::local(local, &error))?;
+    match made.insert(FileId::of(&here), remote.clone()) {
+        Some(other) => Err(same_name(&other, remote, local)),
+        None => Ok(()),
+    }
 }
 
 /// Makes a folder that the server named. A link in its place is not followed: it may lead anywhere.

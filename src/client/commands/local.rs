@@ -1,6 +1,6 @@
 //! `lcd`, `lpwd` and `lls`: this machine's side, and the local paths that words name.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -74,36 +74,52 @@ pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     tally.finish()
 }
 
-/// The local path that `word` names; `~` is the user's home.
+/// The local path that `word` names. A `~` in front that was not quoted is the user's home, unless
+/// something here is called `~`.
 pub fn path(word: &Word) -> PathBuf {
-    let text = std::ffi::OsStr::from_bytes(&word.text);
+    let text = Path::new(OsStr::from_bytes(&word.text));
     let is_tilde = matches!(word.bytes().next(), Some((b'~', false)));
-    match (std::env::var_os("HOME"), Path::new(text).strip_prefix("~")) {
-        (Some(home), Ok(rest)) if is_tilde && rest.as_os_str().is_empty() => PathBuf::from(home),
-        (Some(home), Ok(rest)) if is_tilde => Path::new(&home).join(rest),
-        _ => PathBuf::from(text),
+    if is_tilde && fs::symlink_metadata("~").is_err() { at_home(text) } else { text.to_path_buf() }
+}
+
+/// The same of a path that belongs to no current folder: `~` is the user's home.
+pub fn at_home(path: &Path) -> PathBuf {
+    match (std::env::var_os("HOME"), path.strip_prefix("~")) {
+        (Some(home), Ok(rest)) if rest.as_os_str().is_empty() => PathBuf::from(home),
+        (Some(home), Ok(rest)) => Path::new(&home).join(rest),
+        _ => path.to_path_buf(),
     }
 }
 
-/// The local paths that `word` names: those that fit if it is a pattern and any fits, else the
-/// one it spells.
+/// The local paths that `word` names: what is called exactly that, else what fits it as a pattern,
+/// else the path it spells.
 pub fn expand(word: &Word) -> Vec<PathBuf> {
-    let spelled = path(word);
     if !word.is_pattern() {
-        return vec![spelled];
+        return vec![path(word)];
     }
     let start = if word.text.starts_with(b"/") { PathBuf::from("/") } else { PathBuf::new() };
     let mut bases = vec![start];
-    for component in word.pattern_components().iter().filter(|component| !component.text.is_empty()) {
-        bases = bases.iter().flat_map(|base| expand_component(base, component)).collect();
+    let components: Vec<Word> = word.pattern_components().into_iter().filter(|c| !c.text.is_empty()).collect();
+    for (at, component) in components.iter().enumerate() {
+        let is_last = at + 1 == components.len();
+        bases = bases.iter().flat_map(|base| expand_component(base, component, is_last)).collect();
     }
-    if bases.is_empty() { vec![spelled] } else { bases }
+    if bases.is_empty() { vec![path(word)] } else { bases }
 }
 
-fn expand_component(base: &Path, component: &Word) -> Vec<PathBuf> {
+fn expand_component(base: &Path, component: &Word, is_last: bool) -> Vec<PathBuf> {
+    // Only at the beginning of a path a tilde is more than a letter.
+    let name = OsStr::from_bytes(&component.text);
+    let exactly = if base.as_os_str().is_empty() { path(component) } else { base.join(name) };
+    let is_there = match component.is_pattern() && !is_last {
+        true => exactly.is_dir(),
+        false => fs::symlink_metadata(&exactly).is_ok(),
+    };
+    if is_there {
+        return vec![exactly];
+    }
     if !component.is_pattern() {
-        let path = base.join(path(component));
-        return if fs::symlink_metadata(&path).is_ok() { vec![path] } else { Vec::new() };
+        return Vec::new();
     }
     let folder = if base.as_os_str().is_empty() { Path::new(".") } else { base };
     let pattern = Pattern::new(component.bytes());

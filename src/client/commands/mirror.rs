@@ -12,12 +12,12 @@ use serde_json::json;
 use look::Found;
 
 use super::local::path as local_path;
-use crate::client::command::usage;
+use crate::client::command::{no_option, usage};
 use crate::client::download::{DownloadJob, fetch_all};
 use crate::client::exclusions::Exclusions;
-use crate::client::local::part_path;
 use crate::client::mirror::{Move, Node, Plan, Rules, Tree};
 use crate::client::outcome::Failure;
+use crate::client::part_names::{destination_of_part, remove_part};
 use crate::client::progress::Progress;
 use crate::client::session::Session;
 use crate::client::tally::Tally;
@@ -55,6 +55,7 @@ impl Order {
         let (mut operands, mut words) = (Vec::new(), words.iter());
         while let Some(word) = words.next() {
             match word.as_str() {
+                _ if !word.is_option() => operands.push(word),
                 "--from" => is_from = true,
                 "--checksum" => rules.by_content = true,
                 "--delete" => rules.with_delete = true,
@@ -65,10 +66,7 @@ impl Order {
                 },
                 "--" => operands.extend(words.by_ref()),
                 text if text.starts_with(EXCLUDE_IS) => exclusions.add(&word.behind(EXCLUDE_IS.len())),
-                text if text.starts_with('-') => {
-                    return Err(usage("mirror", &format!("{text} is no option of 'mirror'")));
-                }
-                _ => operands.push(word),
+                _ => return Err(no_option("mirror", word)),
             }
         }
         let [from, to] = operands[..] else { return Err(usage("mirror", "it needs two folders")) };
@@ -93,7 +91,8 @@ impl Order {
         self.make_root(session, &found)?;
         self.remove_useless_parts(&plan, &found.parts);
         self.remove(session, &mut tally, target, &plan.in_the_way)?;
-        self.make_folders(session, &mut tally, &plan.folders)?;
+        let missing = self.make_folders(session, &mut tally, &plan.folders)?;
+        plan.files.retain(|file| !missing.iter().any(|folder| folder.contains(&file.path)));
         let occupied = self.move_files(session, &mut tally, &plan)?;
         self.move_occupied(session, &mut tally, source, &occupied)?;
         self.remove(session, &mut tally, target, &plan.extra)?;
@@ -155,19 +154,27 @@ impl Order {
         session.call(&Request::Mkdir { path: (&self.remote).into(), parents: true }).map(drop)
     }
 
-    fn make_folders(&self, session: &mut Session, tally: &mut Tally, folders: &[VPath]) -> Result<(), Failure> {
-        let mut requests = Vec::new();
+    /// Makes folders; those here that could not be made come back.
+    fn make_folders(&self, session: &mut Session, tally: &mut Tally, folders: &[VPath]) -> Result<Vec<VPath>, Failure> {
+        let (mut requests, mut missing) = (Vec::new(), Vec::<VPath>::new());
         for path in folders {
             if self.is_from {
+                if missing.iter().any(|folder| folder.contains(path)) {
+                    continue;
+                }
                 let here = self.here(path);
                 let made = fs::create_dir(&here).map_err(|error| Failure::local(&here, &error));
+                if made.is_err() {
+                    missing.push(path.clone());
+                }
                 self.conclude(session, tally, "mkdir", path, made)?;
             } else {
                 // One that has come meanwhile is as good.
                 requests.push(Request::Mkdir { path: (&self.there(path)?).into(), parents: true });
             }
         }
-        self.ask_each(session, tally, "mkdir", folders, &requests)
+        self.ask_each(session, tally, "mkdir", folders, &requests)?;
+        Ok(missing)
     }
 
     fn remove(&self, session: &mut Session, tally: &mut Tally, tree: &Tree, paths: &[VPath]) -> Result<(), Failure> {
@@ -222,12 +229,9 @@ impl Order {
         if !(self.is_from && self.rules.with_delete) {
             return;
         }
-        let wanted: HashSet<PathBuf> =
-            plan.files.iter().filter_map(|file| part_path(&self.here(&file.path)).ok()).collect();
-        for part in parts.iter().filter(|part| !wanted.contains(*part)) {
-            // If it cannot be removed, neither can its folder, and that is told.
-            let _ = fs::remove_file(part);
-        }
+        let wanted: HashSet<PathBuf> = plan.files.iter().map(|file| self.here(&file.path)).collect();
+        let is_useless = |part: &&PathBuf| destination_of_part(part).is_some_and(|of| !wanted.contains(&of));
+        parts.iter().filter(is_useless).for_each(|part| remove_part(part));
     }
 
     /// Moves what the plan says; files in whose place something has come meanwhile come back.

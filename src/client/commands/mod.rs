@@ -15,7 +15,7 @@ pub mod partials;
 pub mod put;
 pub mod usage;
 
-use crate::client::command::usage;
+use crate::client::command::{options, usage};
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
 use crate::client::words::Word;
@@ -35,5 +35,6 @@ fn paths(session: &mut Session, command: &str, operands: &[&Word]) -> Result<Vec
 
 /// Refuses operands of a command that takes none.
 fn none(command: &str, words: &[Word]) -> Result<(), Failure> {
-    if words.is_empty() { Ok(()) } else { Err(usage(command, &format!("'{command}' takes nothing"))) }
+    let is_empty = options(command, "", words)?.1.is_empty();
+    if is_empty { Ok(()) } else { Err(usage(command, &format!("'{command}' takes nothing"))) }
 }

@@ -34,6 +34,8 @@ pub fn outside(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 fn shell(line: &[u8]) -> Command {
     let program = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let mut shell = Command::new(program.unwrap_or_else(|| "/bin/sh".into()));
+    // What it starts may show or keep its surroundings.
+    shell.env_remove("BERTH_PASSWORD");
     if !line.is_empty() {
         shell.arg("-c").arg(OsStr::from_bytes(line));
     }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-use crate::client::command::usage;
+use crate::client::command::{options, usage};
 use crate::client::incoming::Event;
 use crate::client::link::LinkError;
 use crate::client::outcome::Failure;
@@ -20,12 +20,13 @@ pub fn partials(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     match words.split_first() {
         None => list(session),
         Some((word, [])) if word.as_str() == "drop" => Err(usage("partials", "what to drop is missing")),
-        Some((word, [all])) if word.as_str() == "drop" && all.as_str() == "--all" => {
+        Some((word, [all])) if word.as_str() == "drop" && all.is_bare(b"--all") => {
             let kept = kept(session)?;
             drop_each(session, &kept)
         }
         Some((word, which)) if word.as_str() == "drop" => {
-            let kept = chosen(session, which)?;
+            let which = options("partials", "", which)?.1;
+            let kept = chosen(session, &which)?;
             drop_each(session, &kept)
         }
         Some((word, _)) => Err(usage("partials", &format!("'{}' is neither nothing nor 'drop'", word.as_str()))),
@@ -85,7 +86,7 @@ fn kept_now(session: &mut Session) -> Result<Vec<Partial>, Failure> {
 
 /// Those that the words name by id or by path; a word that names none is a failure before
 /// anything is dropped.
-fn chosen(session: &mut Session, words: &[Word]) -> Result<Vec<Partial>, Failure> {
+fn chosen(session: &mut Session, words: &[&Word]) -> Result<Vec<Partial>, Failure> {
     let kept = kept(session)?;
     let mut chosen: Vec<Partial> = Vec::new();
     for word in words {

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::local::expand;
 use crate::client::command::{options, usage};
-use crate::client::local::{is_part, shown};
+use crate::client::local::shown;
 use crate::client::outcome::Failure;
+use crate::client::part_names::destination_of_part;
 use crate::client::progress::Progress;
 use crate::client::session::{Session, unexpected};
 use crate::client::stream::{Streamed, send as send_content};
@@ -29,7 +30,7 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         [source] => (vec![*source], None),
         [sources @ .., target] => (sources.to_vec(), Some(*target)),
     };
-    if sources.iter().any(|word| word.text == b"-") {
+    if sources.iter().any(|word| word.is_bare(b"-")) {
         return match (&sources[..], target) {
             ([_], Some(target)) if !given.contains('r') => put_content(session, target, given.contains('f')),
             _ => Err(usage("put", "standard input is one file and needs a name: put - NAME")),
@@ -315,21 +316,20 @@ fn plan_tree(
 ) -> Result<(), Failure> {
     let mut to_visit = vec![(root, remote_root)];
     while let Some((folder, remote)) = to_visit.pop() {
-        match read_folder(&folder) {
-            Err(failure) => tally.count(session, Err(failure))?,
-            Ok(names) => {
-                for name in names {
-                    let local = folder.join(&name);
-                    let result = child(&remote, &name, &local).and_then(|remote| look(local, remote));
-                    match result {
-                        Ok(Found::Folder(local, remote)) => to_visit.push((local, remote)),
-                        Ok(Found::File(local, remote, size)) => plan.add(local, remote, size),
-                        Ok(Found::Other(local)) => {
-                            session.output.note(format_args!("{} is no regular file: left out", shown(&local)));
-                        }
-                        Err(failure) => tally.count(session, Err(failure))?,
-                    }
+        let (names, problem) = read_folder(&folder);
+        if let Some(failure) = problem {
+            tally.count(session, Err(failure))?;
+        }
+        for name in names {
+            let local = folder.join(&name);
+            let result = child(&remote, &name, &local).and_then(|remote| look(local, remote));
+            match result {
+                Ok(Found::Folder(local, remote)) => to_visit.push((local, remote)),
+                Ok(Found::File(local, remote, size)) => plan.add(local, remote, size),
+                Ok(Found::Other(local)) => {
+                    session.output.note(format_args!("{} is no regular file: left out", shown(&local)));
                 }
+                Err(failure) => tally.count(session, Err(failure))?,
             }
         }
         plan.folders.push(remote);
@@ -354,14 +354,22 @@ fn look(local: PathBuf, remote: VPath) -> Result<Found, Failure> {
     Ok(if metadata.is_file() { Found::File(local, remote, metadata.len()) } else { Found::Other(local) })
 }
 
-/// The names in a folder, sorted. What a download left unfinished is no file of the user's.
-fn read_folder(folder: &Path) -> Result<Vec<std::ffi::OsString>, Failure> {
+/// The names in a folder, sorted, as far as they can be read, and why not all could. What a download
+/// left unfinished is no file of the user's.
+fn read_folder(folder: &Path) -> (Vec<std::ffi::OsString>, Option<Failure>) {
     let failure = |error: std::io::Error| Failure::local(folder, &error);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failure)? {
-        names.push(entry.map_err(failure)?.file_name());
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return (Vec::new(), Some(failure(error))),
+    };
+    let (mut names, mut problem) = (Vec::new(), None);
+    for entry in entries {
+        match entry {
+            Ok(entry) => names.push(entry.file_name()),
+            Err(error) => problem = Some(failure(error)),
+        }
     }
-    names.retain(|name| !is_part(Path::new(name)));
+    names.retain(|name| destination_of_part(&folder.join(name)).is_none());
     names.sort();
-    Ok(names)
+    (names, problem)
 }

@@ -95,7 +95,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 35] = [
+    const REFUSALS: [Refusal; 37] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,

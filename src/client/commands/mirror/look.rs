@@ -5,9 +5,10 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
 use super::Order;
-use crate::client::local::{is_part, shown};
+use crate::client::local::shown;
 use crate::client::mirror::{Node, Tree};
 use crate::client::outcome::Failure;
+use crate::client::part_names::destination_of_part;
 use crate::client::session::Session;
 use crate::client::tally::Tally;
 use crate::text::unix_ns;
@@ -80,7 +81,7 @@ impl Order {
                     Ok((below, self.look(&path)?, path))
                 });
                 match found {
-                    Ok((_, _, path)) if is_part(&path) => parts.push(path),
+                    Ok((_, _, path)) if destination_of_part(&path).is_some() => parts.push(path),
                     Ok((path, node, _)) if self.exclusions.has(&path, node.kind == EntryKind::Dir) => tree.keep(&path),
                     Ok((path, node, _)) => {
                         if node.kind == EntryKind::Dir {

@@ -1,0 +1,410 @@
+//! A file that arrives: hidden beside its destination, whole under its name or not at all. It knows
+//! no server.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use sha2::{Digest as _, Sha256};
+
+use crate::client::local::{Stopped, destination, hash_up_to, mark_of, shown};
+use crate::client::outcome::Failure;
+use crate::client::part_names::{Occupant, lock, mark, occupant, part_path, unmark};
+use crate::refusals;
+use crate::client::state::SourceMark;
+use crate::digest::Digest;
+use crate::limits::PIECE_BYTES;
+use crate::refusals::is_refusal;
+
+/// See the module.
+pub struct Part {
+    file: File,
+    /// Its permission bits.
+    mode: u32,
+    path: PathBuf,
+    destination: PathBuf,
+    hash: Sha256,
+    received_bytes: u64,
+    is_settled: bool,
+    /// Another run can go on with it.
+    is_resumable: bool,
+    /// What it was copied from, which goes with it.
+    copied_from: Option<PathBuf>,
+}
+
+impl Part {
+    /// What an earlier download to `destination` left behind, with its bytes hashed. Its names are
+    /// tried from `first` on. A file that may be a part of at most `bytes_max` is copied, never used:
+    /// it may be the user's.
+    pub fn find(destination: &Path, first: u32, bytes_max: u64, is_stopped: Stopped) -> Result<Option<Self>, Failure> {
+        let mut unmarked = None;
+        for number in first..first.saturating_add(NAMES_MAX) {
+            let path = part_path(destination, number)?;
+            match occupant(&path, destination)? {
+                Occupant::Nothing | Occupant::InTheWay => break,
+                Occupant::Ours(_, metadata) if metadata.len() == 0 => return Ok(None),
+                Occupant::Ours(file, metadata) => {
+                    let mut part = Self::of(file, metadata.permissions().mode(), path, destination)?;
+                    let hashed = hash_up_to(&mut part.file, u64::MAX, is_stopped);
+                    (part.hash, part.received_bytes) = hashed.map_err(|error| error.about(&part.path))?;
+                    return Ok(Some(part));
+                }
+                Occupant::Unmarked { file, bytes, cannot_tell }
+                    if number == first && bytes > 0 && bytes <= bytes_max =>
+                {
+                    unmarked = Some((file, path, cannot_tell));
+                }
+                Occupant::Unmarked { .. } | Occupant::Foreign => {}
+            }
+        }
+        match unmarked {
+            Some((file, path, cannot_tell)) => Self::copy(file, path, cannot_tell, destination, first, is_stopped),
+            None => Ok(None),
+        }
+    }
+
+    /// A new part with the content of `file`; none if there is no room for it.
+    fn copy(
+        mut file: File,
+        path: PathBuf,
+        is_to_go: bool,
+        destination: &Path,
+        first: u32,
+        is_stopped: Stopped,
+    ) -> Result<Option<Self>, Failure> {
+        let mut part = Self::create(destination, first, true)?;
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            if is_stopped() {
+                part.discard();
+                return Err(Failure::Interrupted);
+            }
+            match file.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) if part.write(&piece[..count]).is_ok() => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => {
+                    part.discard();
+                    return Ok(None);
+                }
+            }
+        }
+        part.copied_from = is_to_go.then_some(path);
+        Ok(Some(part))
+    }
+
+    /// An empty part for `destination`, at the first of its names, from `first` on, that nobody else
+    /// has; a part that is there is emptied. Only one that is to be `is_resumable` is marked, since a mark
+    /// costs a small file a quarter of its time.
+    pub fn create(destination: &Path, first: u32, is_resumable: bool) -> Result<Self, Failure> {
+        for number in first..first.saturating_add(NAMES_MAX) {
+            let path = part_path(destination, number)?;
+            let failure = |error: io::Error| Failure::local(&path, &error);
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create_new(true).mode(FILE_MODE).custom_flags(flags);
+            match options.open(&path) {
+                Ok(file) => {
+                    let metadata = file.metadata().map_err(failure)?;
+                    if is_resumable {
+                        mark(&file, &metadata, destination);
+                    }
+                    let mut part = Self::of(file, metadata.permissions().mode(), path, destination)?;
+                    part.is_resumable = is_resumable;
+                    return Ok(part);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failure(error)),
+            }
+            match occupant(&path, destination)? {
+                Occupant::Ours(file, metadata) => {
+                    let mut part = Self::of(file, metadata.permissions().mode(), path, destination)?;
+                    part.received_bytes = metadata.len();
+                    part.restart()?;
+                    return Ok(part);
+                }
+                Occupant::InTheWay => {
+                    return Err(Failure::Local(format!("{} is no regular file; remove it first", shown(&path))));
+                }
+                Occupant::Nothing | Occupant::Unmarked { .. } | Occupant::Foreign => {}
+            }
+        }
+        let path = part_path(destination, first)?;
+        Err(Failure::Local(format!("{} and {NAMES_MAX} names like it are taken; remove what is old", shown(&path))))
+    }
+
+    /// A part that nobody else has, none of whose bytes are known.
+    fn of(file: File, mode: u32, path: PathBuf, destination: &Path) -> Result<Self, Failure> {
+        if !lock(&file, &path) {
+            return Err(Failure::Local(format!("another berth is downloading to {}", shown(destination))));
+        }
+        let (mode, destination) = (mode & 0o7777, destination.to_path_buf());
+        Ok(Self {
+            file,
+            mode,
+            path,
+            destination,
+            hash: Sha256::new(),
+            received_bytes: 0,
+            is_settled: false,
+            is_resumable: true,
+            copied_from: None,
+        })
+    }
+
+    /// Throws away what is there and begins again.
+    pub fn restart(&mut self) -> Result<(), Failure> {
+        if self.received_bytes > 0 {
+            let emptied = self.file.set_len(0).and_then(|()| io::Seek::rewind(&mut self.file));
+            emptied.map_err(|error| Failure::local(&self.path, &error))?;
+        }
+        self.hash = Sha256::new();
+        self.received_bytes = 0;
+        self.copied_from = None;
+        Ok(())
+    }
+
+    /// Appends bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.hash.update(bytes);
+        self.file.write_all(bytes).map_err(|error| Failure::local(&self.path, &error))?;
+        self.received_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes that are there.
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes
+    }
+
+    /// The digest of the bytes that are there.
+    pub fn digest(&self) -> Digest {
+        Digest::finish(self.hash.clone())
+    }
+
+    /// Gives the file its mode, time and name. It takes the place of the file that was `replaced` by
+    /// leave, as long as that is what it was then; any other file that is there stays.
+    pub fn finish(mut self, mtime_ns: i64, replaced: Option<SourceMark>) -> Result<(), Failure> {
+        let failure = |error: io::Error| Failure::local(&self.destination, &error);
+        let is_there = if replaced.is_some() { destination(&self.destination)? } else { None };
+        if let Some((before, now)) = replaced.zip(is_there.as_ref().map(mark_of))
+            && !is_same_file(before, now)
+        {
+            return Err(Failure::Local(format!(
+                "{} was changed here while it was fetched, so it was not replaced; run the command again",
+                shown(&self.destination)
+            )));
+        }
+        let mode = FILE_MODE & !umask();
+        if self.mode != mode
+            && let Err(error) = self.file.set_permissions(fs::Permissions::from_mode(mode))
+        {
+            refusals::note("modes (chmod)", &self.destination, &error);
+        }
+        if let Err(error) = self.file.set_modified(system_time(mtime_ns)) {
+            refusals::note("modification times (utimensat)", &self.destination, &error);
+        }
+        match is_there {
+            Some(_) => fs::rename(&self.path, &self.destination).map_err(failure)?,
+            None => rename_to_new(&self.path, &self.destination).map_err(failure)?,
+        }
+        self.is_settled = true;
+        // Only now: what cannot have its name stays a part.
+        if self.is_resumable {
+            unmark(&self.file);
+        }
+        if let Some(path) = &self.copied_from {
+            let _ = fs::remove_file(path);
+        }
+        Ok(())
+    }
+
+    /// Removes the part.
+    pub fn discard(mut self) {
+        let _ = fs::remove_file(&self.path);
+        self.is_settled = true;
+    }
+}
+
+impl Drop for Part {
+    /// Keeps what can be resumed.
+    fn drop(&mut self) {
+        if !self.is_settled && (self.received_bytes == 0 || !self.is_resumable) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Whether a file is the one that was looked at, and has grown or shrunk by nothing. That it was only
+/// touched does not matter.
+fn is_same_file(before: SourceMark, now: SourceMark) -> bool {
+    (before.device, before.inode, before.size) == (now.device, now.inode, now.size)
+}
+
+/// Renames without replacing anything: by the flag for that, else by a second name for the file, else
+/// by looking first, as well as that can be done.
+fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    let refusal = match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => return Ok(()),
+        Err(error) if is_refusal(&error.into()) => error,
+        Err(error) => return Err(error.into()),
+    };
+    match fs::hard_link(from, to) {
+        // Under its new name it is whole, whether the old one goes or not.
+        Ok(()) => {
+            let _ = fs::remove_file(from);
+            return Ok(());
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+        Err(_) => {}
+    }
+    if fs::symlink_metadata(to).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    refusals::note("renames without replacing (renameat2, linkat)", to, &refusal.into());
+    fs::rename(from, to)
+}
+
+fn system_time(unix_ns: i64) -> SystemTime {
+    let distance = Duration::from_nanos(unix_ns.unsigned_abs());
+    let time = if unix_ns < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
+    time.unwrap_or(UNIX_EPOCH)
+}
+
+/// The bits that new files must not have. There is no way to ask without setting it, so it is
+/// asked once.
+fn umask() -> u32 {
+    static UMASK: OnceLock<u32> = OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        rustix::process::umask(mask);
+        mask.as_raw_mode()
+    })
+}
+
+/// Permission bits of what arrives, less the umask.
+const FILE_MODE: u32 = 0o644;
+/// So many names are tried for a part.
+const NAMES_MAX: u32 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_part_becomes_the_file_only_when_it_is_finished() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let destination = folder.path().join("a");
+        let mut part = Part::create(&destination, 0, true).expect("part");
+        part.write(b"hello").expect("write");
+        assert!(!destination.exists() && folder.path().join(".a.berth-part").exists());
+        assert_eq!(part.digest(), Digest::of(b"hello"));
+        part.finish(1_000_000_000, None).expect("finish");
+        assert_eq!(fs::read(&destination).expect("read"), b"hello");
+        let metadata = fs::metadata(&destination).expect("metadata");
+        assert_eq!((metadata.mtime(), metadata.mode() & 0o777), (1, 0o644 & !umask()));
+        assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
+    }
+
+    #[test]
+    fn a_part_is_found_again_and_an_empty_one_is_not_kept() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let destination = folder.path().join("a");
+        drop(Part::create(&destination, 0, true).expect("part"));
+        assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 0);
+        Part::create(&destination, 0, true).expect("part").write(b"half").expect("write");
+        let mut part = Part::find(&destination, 0, 1 << 20, &mut || false).expect("look").expect("there");
+        assert_eq!((part.received_bytes(), part.digest()), (4, Digest::of(b"half")));
+        assert!(Part::find(&destination, 0, 1 << 20, &mut || false).is_err(), "locked");
+        part.write(b"way").expect("write");
+        part.finish(0, None).expect("finish");
+        assert_eq!(fs::read(&destination).expect("read"), b"halfway");
+    }
+
+    #[test]
+    fn a_file_that_appeared_meanwhile_stays_and_a_link_is_not_followed() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let destination = folder.path().join("a");
+        let part = Part::create(&destination, 0, true).expect("part");
+        fs::write(&destination, b"old").expect("write");
+        assert!(part.finish(0, None).is_err());
+        assert_eq!(fs::read(&destination).expect("read"), b"old");
+        let other = folder.path().join("other");
+        fs::write(&other, b"safe").expect("write");
+        std::os::unix::fs::symlink(&other, folder.path().join(".b.berth-part")).expect("link");
+        assert!(Part::create(&folder.path().join("b"), 0, true).is_err());
+        assert_eq!(fs::read(&other).expect("read"), b"safe");
+    }
+
+    #[test]
+    fn only_regular_files_are_replaced() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        assert!(matches!(destination(&path("none")), Ok(None)));
+        fs::write(path("file"), b"old").expect("write");
+        assert!(matches!(destination(&path("file")), Ok(Some(_))));
+        std::os::unix::fs::symlink("file", path("link")).expect("link");
+        std::os::unix::fs::symlink("nowhere", path("dangling")).expect("link");
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("socket");
+        for name in ["link", "dangling", "socket", ".", "/dev/null"] {
+            assert!(destination(&path(name)).is_err(), "{name}");
+        }
+        let seen = mark_of(&fs::metadata(path("file")).expect("there"));
+        let part = Part::create(&path("later"), 0, true).expect("part");
+        std::os::unix::fs::symlink("file", path("later")).expect("link");
+        assert!(part.finish(0, Some(seen)).is_err());
+        assert_eq!(fs::read(path("file")).expect("read"), b"old");
+    }
+
+    #[test]
+    fn what_is_not_a_part_of_ours_is_copied_and_never_used() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (destination, path) = (folder.path().join("a"), folder.path().join(".a.berth-part"));
+        fs::write(&path, b"half").expect("write");
+        let find = |bytes_max| Part::find(&destination, 0, bytes_max, &mut || false).expect("look");
+        assert!(find(3).is_none(), "longer than the file");
+        let mut part = find(10).expect("copied");
+        assert_eq!((part.received_bytes(), part.digest()), (4, Digest::of(b"half")));
+        part.restart().expect("restart");
+        part.write(b"other").expect("write");
+        drop(part);
+        assert_eq!(fs::read(&path).expect("read"), b"half");
+        let part = find(10).expect("ours comes before what may be anybody's");
+        assert_eq!(part.digest(), Digest::of(b"other"));
+        part.finish(0, None).expect("finish");
+        assert_eq!(
+            (fs::read(&destination).expect("read"), fs::read(&path).expect("read")),
+            (b"other".to_vec(), b"half".to_vec())
+        );
+        assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 2);
+    }
+
+    #[test]
+    fn a_file_that_grew_while_its_replacement_came_stays_and_a_touched_one_goes() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let destination = folder.path().join("a");
+        fs::write(&destination, b"old").expect("write");
+        let seen = || mark_of(&fs::metadata(&destination).expect("there"));
+        let part = || {
+            let mut part = Part::create(&destination, 0, true).expect("part");
+            part.write(b"new").expect("write");
+            part
+        };
+        let before = seen();
+        fs::write(&destination, b"older").expect("write");
+        let failure = part().finish(0, Some(before)).expect_err("it grew");
+        assert!(failure.to_string().contains("was changed here"), "{failure}");
+        assert_eq!(fs::read(&destination).expect("read"), b"older");
+        let before = SourceMark { mtime_ns: 7, ..seen() };
+        part().finish(0, Some(before)).expect("touched");
+        assert_eq!(fs::read(&destination).expect("read"), b"new");
+        let before = seen();
+        fs::remove_file(&destination).expect("ours");
+        part().finish(0, Some(before)).expect("it is gone");
+    }
+}

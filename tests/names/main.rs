@@ -1,0 +1,91 @@
+//! Names that could be read as something else: as patterns, options or parts of downloads. What is
+//! called exactly so is meant, there and here.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod lookup;
+mod parts;
+mod state;
+
+use common::process::Ended;
+use common::{Place, Server};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A server with the account `ann`.
+struct Visit {
+    place: Place,
+    server: Server,
+}
+
+impl Visit {
+    fn new() -> Self {
+        let place = Place::new();
+        place.add("ann", &[]);
+        let server = place.serve();
+        Self { place, server }
+    }
+
+    fn command(&self, arguments: &[&OsStr]) -> Command {
+        let mut command = self.place.berth(&[&self.server.target("ann")]);
+        command.args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        self.place.run(self.command(&arguments.iter().map(OsStr::new).collect::<Vec<_>>()))
+    }
+
+    #[track_caller]
+    fn ok(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments).expect_code(0);
+        assert_eq!(ended.stderr, "", "{arguments:?}");
+        ended.stdout
+    }
+
+    fn there(&self, name: &str) -> PathBuf {
+        self.place.home("ann", name)
+    }
+
+    /// Files in the home that hold their own names.
+    fn plant_there(&self, names: &[&str]) {
+        plant(&self.there(""), names);
+    }
+
+    fn plant_here(&self, names: &[&str]) {
+        plant(&self.place.here(""), names);
+    }
+}
+
+fn plant(folder: &Path, names: &[&str]) {
+    for name in names {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
+        fs::write(path, name).expect("writable");
+    }
+}
+
+/// All files below `folder`, but for what the server stages, sorted.
+fn files(folder: &Path) -> Vec<String> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).expect("readable") {
+            let path = entry.expect("readable").path();
+            let name = path.strip_prefix(folder).expect("below").as_os_str().as_bytes().to_vec();
+            match path.is_dir() {
+                true if name == b".berth" => {}
+                true => folders.push(path),
+                false => files.push(String::from_utf8_lossy(&name).into_owned()),
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn name(bytes: &[u8]) -> std::ffi::OsString {
+    std::ffi::OsString::from_vec(bytes.to_vec())
+}

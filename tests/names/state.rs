@@ -1,0 +1,28 @@
+//! What the client keeps between runs, when it is damaged.
+
+use super::{Visit, files};
+use std::fs;
+
+#[test]
+fn an_empty_file_of_known_servers_trusts_nobody_and_says_the_way_out() {
+    let visit = Visit::new();
+    let over_tls = |arguments: &[&str]| {
+        let target = visit.server.target("ann");
+        visit.place.run(visit.place.berth_over_tls(&[&[&target[..]], arguments].concat()))
+    };
+    over_tls(&["--accept-new", "pwd"]).expect_code(0);
+    let file = visit.place.path("user/state/berth/known_hosts.json");
+    fs::write(&file, "").expect("ours");
+    for arguments in [&["pwd"][..], &["--accept-new", "pwd"]] {
+        let stderr = over_tls(arguments).expect_code(1).stderr;
+        assert!(stderr.contains("is empty") && stderr.contains("--fingerprint"), "{stderr}");
+    }
+    let fingerprint = visit.place.admin(&["fingerprint"]).stdout;
+    let ended = over_tls(&["--fingerprint", fingerprint.trim(), "pwd"]).expect_code(0);
+    assert!(ended.stderr.contains("could not be remembered"), "{ended:?}");
+    assert_eq!(fs::read(&file).expect("there"), b"", "what may be repaired stays");
+    fs::remove_file(&file).expect("ours");
+    over_tls(&["--accept-new", "pwd"]).expect_code(0);
+    over_tls(&["pwd"]).expect_code(0);
+    assert_eq!(files(&visit.place.path("user/state/berth")), ["known_hosts.json"]);
+}
