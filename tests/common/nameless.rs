@@ -11,8 +11,9 @@ pub(crate) fn files(process: impl std::fmt::Display, folder: &Path) -> Vec<u64> 
     let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().filter_map(|entry| {
         let path = entry.ok()?.path();
         let target = fs::read_link(&path).ok()?;
-        let is_nameless = target.starts_with(&folder) && target.to_string_lossy().ends_with(" (deleted)");
-        let meta = fs::metadata(path).ok().filter(|meta| is_nameless && meta.is_file())?;
+        // One that got a name later is still called deleted.
+        let is_here = target.starts_with(&folder) && target.to_string_lossy().ends_with(" (deleted)");
+        let meta = fs::metadata(path).ok().filter(|meta| is_here && meta.is_file() && meta.nlink() == 0)?;
         Some(((meta.dev(), meta.ino()), meta.len()))
     });
     open.collect::<HashMap<_, _>>().into_values().collect()
