@@ -184,7 +184,7 @@ fn behind(server: &mut Server) -> (Peer, u32, Vec<u8>) {
 fn an_upload_is_not_read_while_the_disk_is_behind_and_others_are() {
     let mut server = Server::on_disk();
     let (mut peer, id, whole) = behind(&mut server);
-    let (written, _) = server.usage_on_disk();
+    let written = server.staged_bytes();
     assert!((UNSYNCED_BYTES_MAX..UNSYNCED_BYTES_MAX + PIECE_BYTES as u64).contains(&written), "{written}");
     assert!(peer.unsent() > MIB && peer.lane.inbox.filled().len() == INBOX_BYTES);
     assert_eq!(peer.front.session().phase(), Phase::Working, "the peer is not to blame");

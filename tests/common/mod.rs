@@ -8,6 +8,7 @@ pub(crate) mod flip;
 pub(crate) mod ftp;
 pub(crate) mod full;
 pub(crate) mod history;
+pub(crate) mod nameless;
 pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod proxy;

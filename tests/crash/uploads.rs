@@ -3,7 +3,7 @@
 use super::common::peer::{Peer, put};
 use super::common::process::{Program, kill};
 use super::common::proxy::Proxy;
-use super::common::{Place, Server, disk_usage, pattern, quota_usage, target, wait_until};
+use super::common::{Place, Server, disk_usage, nameless, pattern, quota_usage, target, wait_until};
 use super::crashes;
 use berth::wire::Request;
 use berth::wire::message::PutMode;
@@ -74,12 +74,13 @@ impl Scene {
         client
     }
 
-    /// Lengths of what waits in the staging folder.
+    /// Lengths of the uploads that are not whole: in the staging folder, or without a name.
     fn parts(&self) -> Vec<u64> {
-        let Ok(entries) = fs::read_dir(self.home(".berth")) else { return Vec::new() };
+        let entries = fs::read_dir(self.home(".berth")).into_iter().flatten();
         let parts = entries.map(|entry| entry.expect("readable").path());
         let parts = parts.filter(|path| path.extension() == Some("part".as_ref()));
-        parts.map(|path| fs::metadata(path).expect("there").len()).collect()
+        let named = parts.filter_map(|path| Some(fs::metadata(path).ok()?.len()));
+        named.chain(nameless::files(self.server.program.pid(), &self.home(""))).collect()
     }
 }
 

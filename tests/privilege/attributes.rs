@@ -301,9 +301,9 @@ fn what_the_server_may_not_write_is_refused_before_a_byte_is_taken() {
 struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
-    fn new(at: &'a Path, options: &str) -> io::Result<Self> {
+    fn new(at: &'a Path, arguments: &[&str]) -> io::Result<Self> {
         fs::create_dir_all(at)?;
-        let output = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).output()?;
+        let output = Command::new("mount").args(arguments).arg(at).output()?;
         let error = || io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned());
         if output.status.success() { Ok(Self(at)) } else { Err(error()) }
     }
@@ -316,8 +316,13 @@ impl Drop for Mounted<'_> {
 }
 
 /// Mounts, or says why not.
-fn mounted<'a>(at: &'a Path, options: &str) -> Option<Mounted<'a>> {
-    Mounted::new(at, options).map_err(|error| eprintln!("SKIPPED, because nothing can be mounted: {error}")).ok()
+fn mounted<'a>(at: &'a Path, arguments: &[&str]) -> Option<Mounted<'a>> {
+    Mounted::new(at, arguments).map_err(|error| eprintln!("SKIPPED, because nothing can be mounted: {error}")).ok()
+}
+
+/// A file system in memory.
+fn mounted_in_memory<'a>(at: &'a Path, options: &str) -> Option<Mounted<'a>> {
+    mounted(at, &["-t", "tmpfs", "-o", options, "tmpfs"])
 }
 
 #[test]
@@ -328,7 +333,7 @@ fn uploads_to_a_file_system_mounted_in_a_home_work_and_leave_nothing_when_they_a
     let place = Place::new();
     place.add("ann", &[]);
     let at = place.home("ann", "mnt");
-    let Some(_mounted) = mounted(&at, "size=32m,mode=755") else { return };
+    let Some(_mounted) = mounted_in_memory(&at, "size=32m,mode=755") else { return };
     let server = place.serve();
     let mut peer = Peer::login(server.address, "ann");
     expect_stored(&peer.put("/mnt/file", b"content", PutMode::Create));
@@ -366,11 +371,47 @@ fn a_read_only_file_system_in_a_home_refuses_at_once() {
     let place = Place::new();
     place.add("ann", &[]);
     let at = place.home("ann", "mnt");
-    let Some(_mounted) = mounted(&at, "size=1m,mode=777") else { return };
+    let Some(_mounted) = mounted_in_memory(&at, "size=1m,mode=777") else { return };
     fs::write(at.join("file"), "old").expect("writable");
     assert!(Command::new("mount").args(["-o", "remount,ro"]).arg(&at).status().expect("mount").success());
     let server = place.serve();
     for path in ["/mnt/file", "/mnt/new"] {
         expect_refused(&announce(&server, path, PutMode::Replace), ErrorCode::Denied);
     }
+}
+
+/// What a file system that ignores case does, done by a mount: another spelling leads to the same folder.
+#[test]
+fn the_staging_folder_is_refused_and_hidden_under_any_spelling() {
+    if !has_root("mounts") {
+        return;
+    }
+    let place = Place::new();
+    place.add("ann", &[]);
+    let staging = place.home("ann", ".berth");
+    fs::create_dir(&staging).expect("ours");
+    let at = place.home("ann", ".BERTH");
+    let Some(_mounted) = mounted(&at, &["--bind", staging.to_str().expect("UTF-8")]) else { return };
+    fs::write(staging.join("secret.part"), "secret").expect("ours");
+    fs::create_dir(place.home("ann", ".Berth")).expect("ours");
+    let server = place.serve();
+    let mut peer = Peer::login(server.address, "ann");
+    for request in [
+        Request::Stat { path: "/.BERTH".into() },
+        Request::List { path: "/.BERTH".into() },
+        Request::Rmdir { path: "/.BERTH".into() },
+        Request::Rm { path: "/.BERTH/secret.part".into() },
+        Request::Mv { from: "/.BERTH".into(), to: "/x".into(), replace: false },
+        Request::Mkdir { path: "/.BERTH/x".into(), parents: true },
+    ] {
+        let reply = peer.ask(&request);
+        assert!(matches!(&reply, Reply::Error(error) if error.code == ErrorCode::BadName), "{request:?}: {reply:?}");
+    }
+    for path in ["/.BERTH", "/.BERTH/x"] {
+        expect_refused(&announce(&server, path, PutMode::Replace), ErrorCode::BadName);
+    }
+    expect_stored(&peer.put("/.Berth/file", b"content", PutMode::Create));
+    let Reply::Page { entries, .. } = peer.ask(&Request::List { path: "/".into() }) else { panic!("a page") };
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert_eq!(fs::read(staging.join("secret.part")).expect("there"), b"secret");
 }

@@ -10,6 +10,8 @@ pub mod flip;
 pub mod ftp;
 #[path = "../common/full.rs"]
 pub mod full;
+#[path = "../common/nameless.rs"]
+pub mod nameless;
 pub mod pair;
 #[path = "../common/random.rs"]
 mod random;
@@ -268,10 +270,16 @@ impl Server {
         names
     }
 
-    /// Bytes of the uploads that wait in staging.
+    /// Bytes of the uploads that are not whole: in staging, or without a name.
     pub fn staged_bytes(&self) -> u64 {
         let parts = self.staged_names().into_iter().filter(|name| name.ends_with(".part"));
-        parts.map(|name| std::fs::metadata(self.at(".berth").join(name)).expect("there").len()).sum()
+        let named: u64 = parts.map(|name| std::fs::metadata(self.at(".berth").join(name)).expect("there").len()).sum();
+        named + self.nameless_bytes()
+    }
+
+    /// Bytes of open files below the home that have no name.
+    pub fn nameless_bytes(&self) -> u64 {
+        nameless::files("self", &self.home()).into_iter().sum()
     }
 
     /// Whether nothing waits in staging.

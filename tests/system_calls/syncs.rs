@@ -70,7 +70,11 @@ fn name_from_its_beginning(calls: &mut [Call], at: usize) {
         calls[opened + 1..at].iter().find(|call| call.arguments.starts_with(&own)).map(|call| call.path().to_string());
     calls[at].arguments = format!("\"{name}\", \"{name}\"");
     let Some(path) = path else { return };
-    for call in &mut calls[opened + 1..at] {
+    // The kernel calls it deleted until it is closed.
+    let closed = format!("{own}{path}>");
+    let is_end = |call: &Call| call.name == "close" && call.arguments.starts_with(&closed);
+    let end = calls[at..].iter().position(is_end).map_or(calls.len(), |end| at + end + 1);
+    for call in &mut calls[opened + 1..end] {
         call.arguments = call.arguments.replace(&path, &name);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{acl, path_of};
 use crate::store::StoreError;
+use crate::store::file_systems::is_refusal;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use std::os::fd::AsFd;
@@ -68,7 +69,7 @@ fn split(list: &[u8]) -> Vec<String> {
 }
 
 fn is_absent(errno: Errno) -> bool {
-    matches!(errno, Errno::NODATA | Errno::NOENT | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::INVAL)
+    is_refusal(errno) || matches!(errno, Errno::NODATA | Errno::NOENT)
 }
 
 /// Sets one. What only the system or an administrator may set is left out without a word.

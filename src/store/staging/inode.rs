@@ -38,7 +38,6 @@ pub(super) fn create(
     };
     let mode = Mode::from_raw_mode(mode);
     if let Some(file) = create_nameless(home, target, mode)? {
-        let file = home.charge(file)?;
         file.is_charged_as(Usage { bytes: 0, files: 1 });
         reservation.take_nameless(0, 1);
         return Ok((file, Place::Nameless));
@@ -61,7 +60,7 @@ pub(super) fn check_target(target: &Target) -> Result<Option<Stat>, StoreError> 
 // ---- Without a name -----------------------------------------------------------------------
 
 /// A file without a name in the folder of `target`; `None` where that cannot be.
-fn create_nameless(home: &Home, target: &Target, mode: Mode) -> Result<Option<File>, StoreError> {
+fn create_nameless(home: &Home, target: &Target, mode: Mode) -> Result<Option<OpenFile>, StoreError> {
     let systems = &home.systems;
     let device = || Ok::<u64, StoreError>(rustix::fs::fstat(&target.folder)?.st_dev);
     if systems.any_refuses_nameless() && systems.takes_nameless(device()?) == Some(false) {
@@ -69,7 +68,8 @@ fn create_nameless(home: &Home, target: &Target, mode: Mode) -> Result<Option<Fi
     }
     match open_nameless(&target.folder, mode) {
         Ok(file) => {
-            let device = rustix::fs::fstat(&file)?.st_dev;
+            let file = home.charge(file)?;
+            let device = file.id().0;
             if systems.takes_nameless(device).is_none() {
                 systems.note_nameless(device, can_be_named(&target.folder));
             }

@@ -1,0 +1,20 @@
+//! Files without a name, as /proc tells of them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Lengths of the files below `folder` that a process has open and that have no name; none of one that has ended.
+pub(crate) fn files(process: impl std::fmt::Display, folder: &Path) -> Vec<u64> {
+    let folder = fs::canonicalize(folder).expect("there");
+    let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let target = fs::read_link(&path).ok()?;
+        // One that got a name later is still called deleted.
+        let is_here = target.starts_with(&folder) && target.to_string_lossy().ends_with(" (deleted)");
+        let meta = fs::metadata(path).ok().filter(|meta| is_here && meta.is_file() && meta.nlink() == 0)?;
+        Some(((meta.dev(), meta.ino()), meta.len()))
+    });
+    open.collect::<HashMap<_, _>>().into_values().collect()
+}
