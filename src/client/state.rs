@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::small_file;
 use crate::upload_id::UploadId;
 
 /// The folder; `None` when there is no place for one.
@@ -95,8 +96,13 @@ impl StateFolder {
 pub(super) fn write_whole(path: &Path, record: &impl Serialize) -> io::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    serde_json::to_writer(&file, record)?;
-    fs::rename(&temporary, path)
+    let written = serde_json::to_writer(&file, record).map_err(io::Error::from);
+    // Else a power loss could leave the name with nothing behind it.
+    let replaced = written.and_then(|()| small_file::sync_file(&file)).and_then(|()| fs::rename(&temporary, path));
+    if replaced.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    replaced
 }
 
 #[cfg(test)]
