@@ -20,9 +20,11 @@ pub enum Flush {
     Folder,
 }
 
+type Way = fn(&File) -> Result<(), Errno>;
+
 /// Flushes `file`. An error means that what was written since the last flush may be lost.
 pub fn flush(file: &File, flush: Flush) -> io::Result<()> {
-    let ways: &[fn(&File) -> Result<(), Errno>] = match flush {
+    let ways: &[Way] = match flush {
         Flush::Data => &[|file| fdatasync(file), |file| fsync(file), |file| syncfs(file)],
         Flush::File | Flush::Folder => &[|file| fsync(file), |file| syncfs(file)],
     };

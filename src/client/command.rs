@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
-use crate::refusals;
 use crate::client::words::Word;
+use crate::refusals;
 use crate::text::Escaped;
 
 /// One command.

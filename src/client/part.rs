@@ -14,10 +14,10 @@ use sha2::{Digest as _, Sha256};
 use crate::client::local::{Stopped, destination, hash_up_to, mark_of, shown};
 use crate::client::outcome::Failure;
 use crate::client::part_names::{Occupant, lock, mark, occupant, part_path, unmark};
-use crate::refusals;
 use crate::client::state::SourceMark;
 use crate::digest::Digest;
 use crate::limits::PIECE_BYTES;
+use crate::refusals;
 use crate::refusals::is_refusal;
 
 /// See the module.

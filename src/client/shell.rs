@@ -21,9 +21,9 @@ use crate::client::folder_cache::FolderCache;
 use crate::client::history;
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
-use crate::refusals;
 use crate::client::tally::report;
 use crate::client::words::{Word, split};
+use crate::refusals;
 use crate::wire::message::EntryKind;
 
 /// Reads and carries out commands until the user leaves. A failed command does not end the

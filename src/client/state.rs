@@ -7,12 +7,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::refusals;
 use crate::digest::Digest;
-use crate::refusals::is_refusal;
 use crate::small_file::{self, SECRET_FILE};
 use crate::upload_id::UploadId;
 
@@ -109,10 +106,7 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 /// are no locks, it is only hoped.
 pub(super) fn lock_folder(folder: &Path) -> io::Result<File> {
     let file = File::open(folder)?;
-    match flock(&file, FlockOperation::LockExclusive) {
-        Err(error) if is_refusal(&error.into()) => refusals::note("locks (flock)", folder, &error.into()),
-        result => result?,
-    }
+    small_file::lock(&file, folder)?;
     Ok(file)
 }
 

@@ -28,7 +28,6 @@ use crate::client::progress::Progress;
 use crate::client::session::Session;
 use crate::digest::Digest;
 use crate::limits::{PIECE_BYTES, RECLAIMS_MAX};
-use crate::text::Size;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use crate::wire::message::{End, ErrorCode, ErrorReply, PutMode};
@@ -267,9 +266,8 @@ impl Uploader {
                 Ok(Reading::Whole { appended: 0 }) => None,
                 Ok(Reading::Whole { appended }) => {
                     session.output.note(format_args!(
-                        "{}: {} were appended while it was sent and are left out; put it again to send them",
-                        shown(source.path()),
-                        Size(appended)
+                        "{}: {appended} bytes were appended while it was sent and are left out; put it again to send them",
+                        shown(source.path())
                     ));
                     None
                 }

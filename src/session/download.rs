@@ -7,7 +7,7 @@ use crate::digest::Digest;
 use crate::lane::{Budget, FileRange};
 use crate::limits::PIECE_BYTES;
 use crate::store::home::Home;
-use crate::store::meta::{Meta, meta_of};
+use crate::store::meta::{Identity, Meta, meta_of};
 use crate::store::watch::Watch;
 use crate::store::{OpenFile, Store, StoreError};
 use crate::vpath::VPath;
@@ -272,7 +272,7 @@ impl Download {
                 Some(digest) if !self.second.finds(&self.file, then.size, digest, budget)? => {
                     return Ok(Fetched::Later);
                 }
-                None if self.was_rewritten(now.size > then.size) => return Err(Refusal::Changed),
+                None if self.was_rewritten(&now) => return Err(Refusal::Changed),
                 _ => {}
             }
         }
@@ -284,12 +284,13 @@ impl Download {
 
     /// Whether another content may have been sent than was there at first. A file that grew was appended
     /// to, unless it no longer has what was sent of it.
-    fn was_rewritten(&self, has_grown: bool) -> bool {
+    fn was_rewritten(&self, now: &Identity) -> bool {
+        let has_grown = now.size > self.meta.size;
         match &self.steadiness {
             Steadiness::Unknown | Steadiness::ReadAtOnce => false,
             Steadiness::Watched(watch, samples) => {
                 let is_as_sent = || samples.iter().all(|sample| sample.is_in(&self.file));
-                let was_written = || watch.as_ref().is_none_or(Watch::was_written);
+                let was_written = || watch.as_ref().is_none_or(|watch| watch.may_be_written(now));
                 !is_as_sent() || (!has_grown && was_written())
             }
         }

@@ -1,6 +1,7 @@
 //! Whether a file was written to while it is sent. Its modification time does not tell: a backup
 //! program or `touch` changes that too, and the content is what it was.
 
+use super::meta::Identity;
 use rustix::fs::fstatfs;
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch};
 use std::cell::RefCell;
@@ -24,14 +25,23 @@ struct Notices {
 
 struct Watched {
     watches: usize,
-    writes: u64,
+    changes: Changes,
+}
+
+/// What the kernel has told of a file.
+#[derive(Clone, Copy, Default)]
+struct Changes {
+    /// Writes and cuts, and that the modification time alone was set.
+    modifications: u64,
+    /// That somebody had opened it to write.
+    closes: u64,
 }
 
 /// A file that is watched until this is dropped.
 pub struct Watch {
     watcher: Watcher,
     file: i32,
-    writes: u64,
+    before: Changes,
     losses: u64,
 }
 
@@ -47,11 +57,11 @@ impl Watcher {
             notices.inotify = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
         }
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let file = add_watch(notices.inotify.as_ref()?, path, WatchFlags::MODIFY).ok()?;
+        let file = add_watch(notices.inotify.as_ref()?, path, WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE).ok()?;
         let losses = notices.losses;
-        let watched = notices.files.entry(file).or_insert(Watched { watches: 0, writes: 0 });
+        let watched = notices.files.entry(file).or_insert(Watched { watches: 0, changes: Changes::default() });
         watched.watches += 1;
-        Some(Watch { watcher: self.clone(), file, writes: watched.writes, losses })
+        Some(Watch { watcher: self.clone(), file, before: watched.changes, losses })
     }
 }
 
@@ -64,22 +74,25 @@ impl Notices {
         while let Ok(event) = reader.next() {
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                 self.losses += 1;
-            } else if event.events().contains(ReadFlags::MODIFY)
-                && let Some(watched) = self.files.get_mut(&event.wd())
-            {
-                watched.writes += 1;
+            } else if let Some(watched) = self.files.get_mut(&event.wd()) {
+                watched.changes.modifications += u64::from(event.events().contains(ReadFlags::MODIFY));
+                watched.changes.closes += u64::from(event.events().contains(ReadFlags::CLOSE_WRITE));
             }
         }
     }
 }
 
 impl Watch {
-    /// Whether the file was written to or cut since, or that cannot be told.
-    pub fn was_written(&self) -> bool {
+    /// Whether the file, which looks like this `now`, may have been written to or cut since. A modification
+    /// time that was set is told as a write is; but a write leaves the time at which it happened, and
+    /// needs a descriptor to write by.
+    pub fn may_be_written(&self, now: &Identity) -> bool {
         let mut notices = self.watcher.0.borrow_mut();
         notices.take();
-        let writes = notices.files.get(&self.file).map(|watched| watched.writes);
-        (writes, notices.losses) != (Some(self.writes), self.losses)
+        let Some(watched) = notices.files.get(&self.file) else { return true };
+        let is_time_set = now.mtime_ns != now.ctime_ns && watched.changes.closes == self.before.closes;
+        let is_modified = watched.changes.modifications != self.before.modifications;
+        notices.losses != self.losses || (is_modified && !is_time_set)
     }
 }
 
@@ -107,6 +120,7 @@ const LOCAL: [u64; 8] =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::meta::meta_of;
     use std::os::unix::fs::FileExt;
     use std::time::SystemTime;
 
@@ -115,19 +129,25 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("file");
         std::fs::write(&path, b"0123456789").expect("written");
-        let (file, watcher) = (File::options().read(true).write(true).open(&path).expect("there"), Watcher::default());
+        let watcher = Watcher::default();
+        let file = File::open(&path).expect("there");
+        let now = || meta_of(&file).expect("open").identity;
         let first = watcher.watch(&file).expect("a local filesystem");
         file.set_modified(SystemTime::UNIX_EPOCH).expect("ours");
         std::fs::hard_link(&path, folder.path().join("other")).expect("linked");
-        std::fs::remove_file(&path).expect("removed");
-        assert!(!first.was_written());
-        file.write_at(b"x", 3).expect("written");
-        assert!(first.was_written());
+        assert!(!first.may_be_written(&now()));
+        let writer = File::options().write(true).open(&path).expect("there");
+        writer.write_at(b"x", 3).expect("written");
+        assert!(first.may_be_written(&now()));
+        drop(writer);
+        // Whatever its time says then.
+        file.set_modified(SystemTime::UNIX_EPOCH).expect("ours");
+        assert!(first.may_be_written(&now()));
         let second = watcher.watch(&file).expect("a local filesystem");
-        assert!(!second.was_written() && first.was_written());
+        assert!(!second.may_be_written(&now()) && first.may_be_written(&now()));
         drop(first);
-        file.set_len(1).expect("cut");
-        assert!(second.was_written());
+        File::options().write(true).open(&path).and_then(|file| file.set_len(1)).expect("cut");
+        assert!(second.may_be_written(&now()));
         drop(second);
         assert!(watcher.0.borrow().files.is_empty());
     }
