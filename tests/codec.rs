@@ -183,7 +183,7 @@ fn requests() -> Vec<Request> {
 }
 
 fn replies() -> Vec<Reply> {
-    let entry = |name: Name, kind| Entry { name, kind, size: 5, mtime_ns: -1, mode: 0o644 };
+    let entry = |name: Name, kind| Entry { name, kind, size: 5, mtime_ns: -1, mode: 0o644, unexamined: false };
     let limits = WireLimits { control_bytes: 1, data_bytes: 2, in_flight: 3 };
     vec![
         Reply::Hello {

@@ -56,7 +56,7 @@ impl Place {
 }
 
 fn entry(name: impl Into<Name>, kind: EntryKind) -> Entry {
-    Entry { name: name.into(), kind, size: 4, mtime_ns: 0, mode: 0o644 }
+    Entry { name: name.into(), kind, size: 4, mtime_ns: 0, mode: 0o644, unexamined: false }
 }
 
 fn page(entries: Vec<Entry>, last: bool) -> Reply {
@@ -521,6 +521,7 @@ fn the_largest_numbers_overflow_nothing() {
         size: u64::MAX,
         mtime_ns,
         mode: u32::MAX,
+        unexamined: false,
     };
     for style in [Style::Silent, Style::Lines] {
         for line in

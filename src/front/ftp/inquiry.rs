@@ -7,7 +7,7 @@ use crate::session::Refusal;
 use crate::session::overview::Transfer;
 use crate::session::task::TaskStep;
 use crate::store::listing::Listed;
-use crate::store::meta::{Kind, Meta};
+use crate::store::meta::{Kind, Meta, Seen};
 use crate::text::Size;
 use crate::vpath::VPath;
 
@@ -53,7 +53,12 @@ impl Ftp {
         match self.session.stat_resumable(&path) {
             Ok(meta) => {
                 let (name, mut line) = (path.as_bytes().to_vec(), Vec::new());
-                listing::put_facts(&mut line, &Listed { name, meta }, self.facts, !self.session.is_read_only());
+                listing::put_facts(
+                    &mut line,
+                    &Listed { name, seen: Seen::Examined(meta) },
+                    self.facts,
+                    !self.session.is_read_only(),
+                );
                 let line = line.trim_ascii_end();
                 turn.lane.outbox.append(|out| reply::put_lines(out, 250, "Facts:", [line], "That is all."));
             }
@@ -91,7 +96,7 @@ impl Ftp {
                     Ok((meta, _)) => {
                         let name = path.name().unwrap_or(b"/").to_vec();
                         turn.begin_status(213);
-                        turn.add_status(&[Listed { name, meta }]);
+                        turn.add_status(&[Listed { name, seen: Seen::Examined(meta) }]);
                         turn.reply(213, "That is all.");
                     }
                     Err(refusal) => turn.refuse(refusal, Some(&path)),

@@ -18,6 +18,7 @@ use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::{Phase, Refusal};
 use crate::store::listing::Listed;
+use crate::store::meta::Seen;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use std::time::Instant;
@@ -170,7 +171,7 @@ impl Ftp {
             let name = if is_name_alone { path.name().unwrap_or(b"/").to_vec() } else { list.prefix.clone() };
             let name = name.strip_suffix(b"/").filter(|name| !name.is_empty()).unwrap_or(&name).to_vec();
             let list = List { prefix: Vec::new(), wanted: Wanted::All, ..list };
-            self.put_entries(&list, &[Listed { name, meta: *meta }], turn);
+            self.put_entries(&list, &[Listed { name, seen: Seen::Examined(*meta) }], turn);
         }
         self.begin(found.map(|_| ()), Kind::List(list), path, turn);
     }
