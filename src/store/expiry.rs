@@ -29,7 +29,7 @@ impl Home {
     }
 
     pub(super) fn has_expired(&self, expires_ns: i64, now_ns: i64) -> bool {
-        expires_ns <= now_ns && self.can_expire()
+        self.can_expire() && expires_ns <= now_ns
     }
 
     /// Notes that there is an interrupted upload which expires then.
@@ -40,7 +40,8 @@ impl Home {
     /// Drops the interrupted uploads that have expired.
     pub(super) fn drop_expired(&self) {
         let now_ns = self.clock.now_ns();
-        if now_ns < self.next_expiry_ns.get() || !self.can_expire() {
+        // Asked each time, so that a jump is seen soon.
+        if !self.can_expire() || now_ns < self.next_expiry_ns.get() {
             return;
         }
         // What cannot be read or removed now is swept before the next count.
