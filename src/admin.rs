@@ -338,6 +338,7 @@ fn check(config: &Config) -> Result<(), AdminError> {
     for problem in &problems {
         let _ = writeln!(io::stderr(), "berthd: {problem}");
     }
+    usage::warn_of_unseen(config, &accounts);
     match problems.len() {
         0 => Ok(writeln!(io::stdout(), "{file}: valid; {} accounts", accounts.names()?.len())?),
         count => Err(AdminError::Invalid(count)),

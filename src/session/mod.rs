@@ -262,14 +262,20 @@ impl Session {
         Ok(state)
     }
 
-    /// Bytes that can still be stored: what the quota leaves, and no more than the disk has.
+    /// Bytes that can still be stored: what the quota leaves, and no more than the disk has. Where
+    /// the disk does not tell, the quota alone is told.
     pub fn available_bytes(&self) -> Result<u64, Refusal> {
         let home = &self.member(Verb::Quota)?.home;
         let free = home.free_bytes().map_err(Refusal::from);
         self.log_access("available", &[], &free);
         let state = home.ledger().state();
-        let left = state.limits.bytes.map(|limit| limit.saturating_sub(state.used.bytes + state.reserved.bytes));
-        Ok(free?.min(left.unwrap_or(u64::MAX)))
+        let left =
+            state.limits.bytes.map(|limit| limit.saturating_sub(state.used.bytes.saturating_add(state.reserved.bytes)));
+        match (free, left) {
+            (Ok(free), left) => Ok(free.min(left.unwrap_or(u64::MAX))),
+            (Err(_), Some(left)) => Ok(left),
+            (Err(refusal), None) => Err(refusal),
+        }
     }
 
     /// The interrupted uploads of the account.

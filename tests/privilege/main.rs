@@ -8,6 +8,7 @@ mod confinement;
 mod modes;
 mod ordinary;
 mod service_user;
+mod unexamined;
 
 use common::process::Program;
 use common::{Place, Server};
