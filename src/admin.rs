@@ -242,7 +242,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     // Modes are what the code says, whoever starts this.
     rustix::process::umask(UMASK);
-    match execute(command_line) {
+    let result = execute(command_line);
+    for refusal in small_file::take_refusals() {
+        let _ = writeln!(io::stderr(), "berthd: {refusal}");
+    }
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {

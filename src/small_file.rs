@@ -1,12 +1,19 @@
 //! Configuration and account files: read within a bound, and replaced as a whole or not at all.
 //! Knows nothing of what stands in them.
+//!
+//! Some file systems (SMB, exFAT, some of FUSE) know no owners, modes, locks or syncs. What they
+//! refuse is left out and noted, once for each folder; [`take_refusals`] tells.
 
 use crate::limits::SMALL_FILE_BYTES_MAX;
+use rustix::fs::FlockOperation;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Mode of files with secrets.
 pub const SECRET_FILE: u32 = 0o600;
@@ -60,7 +67,47 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 
 /// Makes what was renamed or removed in `folder` survive a power loss.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    let synced = File::open(folder)?.sync_all();
+    allow_refusal(synced, "syncing a folder", folder)
+}
+
+/// Waits until nobody else holds the lock of `file`, which is or lies in `folder`. It is given up
+/// when the file is closed.
+pub fn lock(file: &File, folder: &Path) -> io::Result<()> {
+    let locked = rustix::fs::flock(file, FlockOperation::LockExclusive);
+    allow_refusal(locked.map_err(io::Error::from), "locking", folder)
+}
+
+/// What file systems have refused since the last call, as messages for people.
+pub fn take_refusals() -> Vec<String> {
+    std::mem::take(&mut REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).untold)
+}
+
+/// Each is noted once.
+static REFUSALS: Mutex<Refusals> = Mutex::new(Refusals { noted: BTreeSet::new(), untold: Vec::new() });
+
+struct Refusals {
+    noted: BTreeSet<String>,
+    untold: Vec<String>,
+}
+
+/// Far more than a server has folders of its own.
+const REFUSALS_NOTED_MAX: usize = 64;
+
+/// Goes on without what the file system of `folder` cannot do.
+fn allow_refusal(result: io::Result<()>, what: &str, folder: &Path) -> io::Result<()> {
+    let Err(error) = result else { return Ok(()) };
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOLCK | Errno::NOTTY) => {
+            let mut refusals = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
+            let text = format!("{}: the file system refuses {what}, which is left out: {error}", folder.display());
+            if refusals.noted.len() < REFUSALS_NOTED_MAX && refusals.noted.insert(text.clone()) {
+                refusals.untold.push(text);
+            }
+            Ok(())
+        }
+        _ => Err(error),
+    }
 }
 
 /// Makes `path` and what is missing above it, with `mode`, to survive a power loss; a folder that
@@ -85,9 +132,9 @@ pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io:
     let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
     let folder = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     // Not left to the umask.
-    folder.set_permissions(fs::Permissions::from_mode(mode))?;
+    set_mode(&folder, mode, path)?;
     match owner {
-        Some((user, group)) => fchown(&folder, Some(user), Some(group))?,
+        Some((user, group)) => give(&folder, user, group, path)?,
         None => give_to_owner_of_folder(path, &folder)?,
     }
     sync_folder(folder_of(path))?;
@@ -96,10 +143,18 @@ pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io:
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    set_mode(&file, mode, folder_of(path))?;
     give_to_owner_of_folder(path, &file)?;
     file.write_all(content)?;
-    file.sync_all()
+    allow_refusal(file.sync_all(), "syncing a file", folder_of(path))
+}
+
+fn set_mode(file: &File, mode: u32, folder: &Path) -> io::Result<()> {
+    allow_refusal(file.set_permissions(fs::Permissions::from_mode(mode)), "setting permissions", folder)
+}
+
+fn give(file: &File, user: u32, group: u32, folder: &Path) -> io::Result<()> {
+    allow_refusal(fchown(file, Some(user), Some(group)), "changing an owner", folder)
 }
 
 /// What root makes must be readable by the user the server runs as, who owns the folder.
@@ -108,7 +163,7 @@ fn give_to_owner_of_folder(path: &Path, file: &File) -> io::Result<()> {
         return Ok(());
     }
     let owner = fs::metadata(folder_of(path))?;
-    if owner.uid() == 0 { Ok(()) } else { fchown(file, Some(owner.uid()), Some(owner.gid())) }
+    if owner.uid() == 0 { Ok(()) } else { give(file, owner.uid(), owner.gid(), folder_of(path)) }
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -10,7 +10,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::client::args::{Args, HOST, Target};
@@ -131,7 +130,7 @@ impl Hosts {
         let folder = real.parent().unwrap_or(Path::new("/"));
         fs::DirBuilder::new().recursive(true).mode(SECRET_FOLDER).create(folder).map_err(failure)?;
         let lock = File::open(folder).map_err(failure)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| failure(error.into()))?;
+        small_file::lock(&lock, folder).map_err(failure)?;
         let mut hosts = Self::read(file)?;
         change(&mut hosts)?;
         let text = serde_json::to_string_pretty(&serde_json::json!({"hosts": hosts.0}));

@@ -8,7 +8,6 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::client::interrupt::Interrupt;
@@ -18,6 +17,7 @@ use crate::client::outcome::Failure;
 use crate::client::output::Output;
 use crate::client::session::confirm;
 use crate::client::state::{StateFolder, write_whole};
+use crate::small_file;
 use crate::text::Escaped;
 use crate::tls::{Fingerprint, Pinning};
 
@@ -150,8 +150,9 @@ impl KnownHosts {
     /// Others may add theirs at the same time.
     fn add(path: &Path, place: &str, fingerprint: Fingerprint) -> Result<(), Failure> {
         let failure = |error: io::Error| Failure::local(path, &error);
-        let folder = File::open(path.parent().unwrap_or(Path::new("."))).map_err(failure)?;
-        flock(&folder, FlockOperation::LockExclusive).map_err(|error| failure(error.into()))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let handle = File::open(folder).map_err(failure)?;
+        small_file::lock(&handle, folder).map_err(failure)?;
         let mut known = Self::read(path)?;
         known.hosts.insert(place.to_string(), fingerprint);
         write_whole(path, &known).map_err(failure)

@@ -71,6 +71,9 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
         log::warn!("the supervisor at $NOTIFY_SOCKET cannot be reached: {error}");
         Supervisor::default()
     });
+    for refusal in small_file::take_refusals() {
+        log::warn!("{refusal}");
+    }
     Ok(Started { event_loop, certificate, signals, addresses, supervisor })
 }
 

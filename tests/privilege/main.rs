@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod confinement;
+mod machine_start;
 mod modes;
 mod ordinary;
 mod service_user;

@@ -7,5 +7,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod kills;
+mod refusals;
 mod syncs;
 mod trace;
