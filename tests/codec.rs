@@ -455,6 +455,8 @@ fn json_that_means_harm_is_an_error_in_every_message_and_never_a_panic() {
         limit_files: Some(5),
         disk_bytes: Some(6),
         disk_files: Some(7),
+        unexamined: 0,
+        unexamined_entries: Vec::new(),
         error: None,
     };
     check_refused(&ControlReply::Usage(usage));

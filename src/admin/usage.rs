@@ -117,7 +117,7 @@ impl Table {
             limit(usage.limit_files.map(|files| files.to_string())),
         )?;
         for UnexaminedEntry { path, problem } in &usage.unexamined_entries {
-            writeln!(out, "  {path} cannot be examined: {problem}; what is in it is not counted")?;
+            writeln!(out, "  {path} cannot be examined: {problem}; its content is not counted")?;
         }
         match usage.unexamined.saturating_sub(usage.unexamined_entries.len() as u64) {
             0 => Ok(()),
@@ -136,8 +136,7 @@ pub(super) fn warn_of_unseen(config: &Config, accounts: &Accounts) {
             let path = home.join(OsStr::from_bytes(&entry.path));
             let path = shortened(Escaped(path.as_os_str().as_bytes()).to_string(), PATH_BYTES_MAX);
             let problem = &entry.problem;
-            let _ =
-                writeln!(io::stderr(), "berthd: {path} cannot be examined: {problem}; what is in it is not counted");
+            let _ = writeln!(io::stderr(), "berthd: {path} cannot be examined: {problem}; its content is not counted");
         }
         let more = unseen.count - unseen.named.len() as u64;
         if more > 0 {

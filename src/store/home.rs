@@ -420,7 +420,7 @@ impl Home {
         for entry in &unseen.named {
             let path = self.path.join(OsStr::from_bytes(&entry.path));
             let path = shortened(Escaped(path.as_os_str().as_bytes()).to_string(), LOGGED_PATH_BYTES_MAX);
-            log::warn!("{path} cannot be examined: {}; what is in it is not counted", entry.problem);
+            log::warn!("{path} cannot be examined: {}; its content is not counted", entry.problem);
         }
         let more = unseen.count - unseen.named.len() as u64;
         if more > 0 {
