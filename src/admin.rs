@@ -19,7 +19,7 @@ use crate::privilege::ServiceUser;
 use crate::server::ServerError;
 use crate::text::{PrintableJson, Size};
 use crate::tls::{Fingerprint, Identity};
-use crate::{logging, server, small_file};
+use crate::{logging, refusals, server, small_file};
 use clap::{Args, Parser, Subcommand};
 use error::AdminError;
 use rustix::fs::Mode;
@@ -242,7 +242,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     // Modes are what the code says, whoever starts this.
     rustix::process::umask(UMASK);
-    match execute(command_line) {
+    let result = execute(command_line);
+    for refusal in refusals::take() {
+        let _ = writeln!(io::stderr(), "berthd: {refusal}");
+    }
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
@@ -338,6 +342,7 @@ fn check(config: &Config) -> Result<(), AdminError> {
     for problem in &problems {
         let _ = writeln!(io::stderr(), "berthd: {problem}");
     }
+    usage::warn_of_unseen(config, &accounts);
     match problems.len() {
         0 => Ok(writeln!(io::stdout(), "{file}: valid; {} accounts", accounts.names()?.len())?),
         count => Err(AdminError::Invalid(count)),

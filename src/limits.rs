@@ -319,6 +319,9 @@ pub const RECOUNT_AFTER: Duration = Duration::from_secs(5 * 60);
 pub const COUNT_DEPTH_MAX: usize = 100_000;
 /// A count whose folders are moved about under it starts again at most so often.
 pub const COUNT_RESTARTS_MAX: u32 = 8;
+/// Entries that could not be examined and are named in the log and by `berthd usage`; the others
+/// are only counted.
+pub const UNSEEN_NAMED_MAX: usize = 8;
 /// Written and not yet synced bytes of one upload, above which its inbox is not read.
 pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The same for all uploads together.
@@ -345,6 +348,9 @@ pub const RESUME_BYTES_MIN: u64 = 1024 * 1024;
 pub const PARTIALS_PER_HOME_MAX: usize = 64;
 /// How long an interrupted upload is kept.
 pub const PARTIAL_EXPIRY_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Interrupted uploads expire only by a clock that has not jumped for so long, or for the time
+/// after which they expire if that is shorter: one that was set wrong is set right by then.
+pub const EXPIRY_STEADY_CLOCK: Duration = Duration::from_secs(3600);
 /// Data of an upload is stored in pieces of at least this, except at the end of a data frame,
 /// so that a peer that sends byte by byte costs no system call for each.
 pub const STORE_BYTES_MIN: usize = 32 * 1024;

@@ -5,8 +5,8 @@ mod support;
 
 use berth::digest::Digest;
 use berth::limits::{
-    DATA_CONNECTION_TIMEOUT_DEFAULT, DIGEST_SETTLE, LOGIN_DELAY_FIRST, PARTIAL_EXPIRY_DEFAULT, RECOUNT_AFTER,
-    RESUME_BYTES_MIN,
+    DATA_CONNECTION_TIMEOUT_DEFAULT, DIGEST_SETTLE, EXPIRY_STEADY_CLOCK, LOGIN_DELAY_FIRST, PARTIAL_EXPIRY_DEFAULT,
+    RECOUNT_AFTER, RESUME_BYTES_MIN,
 };
 use berth::scram::{Binding, ClientExchange};
 use berth::session::Phase;
@@ -16,6 +16,7 @@ use berth::upload_id::UploadId;
 use berth::wire::message::VERSION;
 use berth::wire::{ErrorCode, Reply, Request};
 use std::cell::Cell;
+use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 use std::time::Duration;
 use support::ftp::FtpPeer;
@@ -24,6 +25,7 @@ use support::*;
 const ID: UploadId = UploadId([7; 16]);
 const KEPT: usize = RESUME_BYTES_MIN as usize;
 const DAY_S: i64 = 86_400;
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn seconds(time: Duration) -> i64 {
     i64::try_from(time.as_secs()).expect("few")
@@ -75,9 +77,9 @@ fn an_expired_partial_is_gone_for_a_session_that_was_there_all_the_time() {
     interrupt(&mut server, ID, &whole);
     assert_eq!((listed(&mut peer, &mut server), peer.quota(&mut server).used_bytes), (1, KEPT as u64));
 
-    server.set_clock(seconds(PARTIAL_EXPIRY_DEFAULT) - 60);
+    server.let_pass(PARTIAL_EXPIRY_DEFAULT - MINUTE);
     assert_eq!((listed(&mut peer, &mut server), peer.quota(&mut server).used_bytes), (1, KEPT as u64));
-    server.set_clock(61);
+    server.let_pass(2 * MINUTE);
     assert_eq!(listed(&mut peer, &mut server), 0, "listing alone counts nothing, and shows it no more");
     assert_eq!(peer.refused(&mut server, &Request::DropPartial { upload_id: ID }), ErrorCode::NotFound);
     assert_eq!(peer.quota(&mut server).used_bytes, 0);
@@ -90,7 +92,7 @@ fn an_expired_partial_is_not_resumed_and_the_upload_starts_over() {
     let mut server = Server::new();
     let mut peer = server.log_in();
     interrupt(&mut server, ID, &whole);
-    server.set_clock(seconds(PARTIAL_EXPIRY_DEFAULT) + 1);
+    server.let_pass(PARTIAL_EXPIRY_DEFAULT + MINUTE);
     let begun = resume(&mut peer, &mut server, &whole);
     assert_eq!(begun.1, 0);
     complete(&mut peer, &mut server, &whole, begun);
@@ -106,7 +108,7 @@ fn the_room_of_an_expired_partial_is_there_for_the_next_upload() {
     let other = content(4, 2 * MIB);
     let reply = peer.put(&mut server, "/other", &other);
     assert!(matches!(reply, Reply::Error(error) if error.code == ErrorCode::QuotaBytes));
-    server.set_clock(seconds(PARTIAL_EXPIRY_DEFAULT) + 1);
+    server.let_pass(PARTIAL_EXPIRY_DEFAULT + MINUTE);
     let reply = peer.put(&mut server, "/other", &other);
     assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
     assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
@@ -115,11 +117,11 @@ fn the_room_of_an_expired_partial_is_there_for_the_next_upload() {
 #[test]
 fn each_partial_expires_in_its_own_time() {
     let mut server = Server::new();
-    let wall_ns = Rc::new(Cell::new(0));
-    server.service.store.clock = WallClock::new({
-        let wall_ns = Rc::clone(&wall_ns);
-        move || wall_ns.get()
-    });
+    let start_ns = WallClock::default().now_ns();
+    let wall_ns = Rc::new(Cell::new(start_ns));
+    let (told_ns, passed_ns) = (Rc::clone(&wall_ns), Rc::clone(&wall_ns));
+    let uptime = move || Duration::from_nanos((passed_ns.get() - start_ns).unsigned_abs());
+    server.service.store.clock = WallClock::beside(move || told_ns.get(), uptime);
     let (mut peer, home) = (server.log_in(), server.capability());
     for number in 0..3 {
         let id = peer.request(&put_as("/file", 2 * MIB as u64, UploadId([number; 16]), false));
@@ -178,10 +180,77 @@ fn a_running_upload_never_expires_however_far_the_clock_jumps() {
         assert_eq!(peer.exchange(&mut server), []);
         server.set_clock(jump_s);
         assert!(matches!(other.put(&mut server, "/other", b"x"), Reply::Stored { .. }));
+        assert_eq!(listed(&mut other, &mut server), 2);
+        // A clock that goes on like this is believed.
+        server.let_pass(EXPIRY_STEADY_CLOCK);
+        assert!(matches!(other.put(&mut server, "/other", b"x"), Reply::Stored { .. }));
         assert_eq!(listed(&mut other, &mut server), if jump_s > 0 { 1 } else { 2 });
         complete(&mut peer, &mut server, &whole, (id, KEPT));
         assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
     }
+}
+
+#[test]
+fn a_clock_that_is_20_years_ahead_for_less_than_an_hour_costs_no_partial() {
+    for starts_so in [false, true] {
+        let whole = content(11, 2 * MIB);
+        let mut server = Server::new();
+        interrupt(&mut server, ID, &whole);
+        server.set_clock(20 * 365 * DAY_S);
+        if starts_so {
+            server.restart();
+        }
+        for _ in 0..3 {
+            let mut peer = server.log_in();
+            assert!(matches!(peer.put(&mut server, "/other", b"x"), Reply::Stored { .. }));
+            assert_eq!(listed(&mut peer, &mut server), 1);
+            server.let_pass(EXPIRY_STEADY_CLOCK / 3 - MINUTE);
+        }
+        server.set_clock(-20 * 365 * DAY_S);
+        server.let_pass(2 * EXPIRY_STEADY_CLOCK);
+        let mut peer = server.log_in();
+        let begun = resume(&mut peer, &mut server, &whole);
+        assert_eq!(begun.1, KEPT);
+        complete(&mut peer, &mut server, &whole, begun);
+        assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+    }
+}
+
+#[test]
+fn a_clock_that_stays_20_years_ahead_is_believed_after_an_hour() {
+    let whole = content(12, 2 * MIB);
+    let mut server = Server::new();
+    interrupt(&mut server, ID, &whole);
+    let mut peer = server.log_in();
+    server.set_clock(20 * 365 * DAY_S);
+    assert_eq!(listed(&mut peer, &mut server), 1, "the jump is noticed");
+    server.let_pass(EXPIRY_STEADY_CLOCK);
+    assert_eq!((listed(&mut peer, &mut server), peer.quota(&mut server).used_bytes), (0, 0));
+    assert!(server.is_staging_empty());
+}
+
+#[test]
+fn a_partial_from_a_time_to_come_does_not_stay_until_that_time() {
+    let whole = content(13, 2 * MIB);
+    let mut server = Server::new();
+    interrupt(&mut server, ID, &whole);
+    let part = server
+        .at(".berth")
+        .join(server.staged_names().into_iter().find(|name| name.ends_with(".part")).expect("one part"));
+    let changed = || {
+        let meta = std::fs::metadata(&part).expect("kept");
+        (meta.ctime(), meta.ctime_nsec())
+    };
+    let before = changed();
+    server.set_clock(-20 * 365 * DAY_S);
+    let mut peer = server.log_in();
+    assert_eq!(peer.quota(&mut server).used_bytes, KEPT as u64);
+    assert!(matches!(peer.put(&mut server, "/other", b"x"), Reply::Stored { .. }));
+    assert_eq!(changed(), before, "a clock that was just set is not believed");
+    server.let_pass(EXPIRY_STEADY_CLOCK);
+    assert!(matches!(peer.put(&mut server, "/other", b"x"), Reply::Stored { .. }));
+    assert!(changed() > before, "its time begins anew");
+    assert_eq!(listed(&mut peer, &mut server), 1);
 }
 
 // ---- What is remembered -------------------------------------------------------------------
@@ -331,9 +400,9 @@ fn what_ftp_holds_of_an_upload_expires_for_a_session_that_was_there_all_the_time
     let mut server = Server::with_quota(2 * MIB as u64);
     let mut peer = FtpPeer::log_in(&mut server);
     interrupt_ftp(&mut peer, &mut server, &whole);
-    server.set_clock(seconds(PARTIAL_EXPIRY_DEFAULT) - 60);
+    server.let_pass(PARTIAL_EXPIRY_DEFAULT - MINUTE);
     assert_eq!(peer.ask(&mut server, "SIZE file"), format!("213 {KEPT}\r\n"));
-    server.set_clock(61);
+    server.let_pass(2 * MINUTE);
     for command in ["SIZE file", "MDTM file", "MLST file"] {
         assert!(peer.ask(&mut server, command).starts_with("550 "), "{command}");
     }

@@ -183,7 +183,7 @@ fn requests() -> Vec<Request> {
 }
 
 fn replies() -> Vec<Reply> {
-    let entry = |name: Name, kind| Entry { name, kind, size: 5, mtime_ns: -1, mode: 0o644 };
+    let entry = |name: Name, kind| Entry { name, kind, size: 5, mtime_ns: -1, mode: 0o644, unexamined: false };
     let limits = WireLimits { control_bytes: 1, data_bytes: 2, in_flight: 3 };
     vec![
         Reply::Hello {
@@ -455,6 +455,8 @@ fn json_that_means_harm_is_an_error_in_every_message_and_never_a_panic() {
         limit_files: Some(5),
         disk_bytes: Some(6),
         disk_files: Some(7),
+        unexamined: 0,
+        unexamined_entries: Vec::new(),
         error: None,
     };
     check_refused(&ControlReply::Usage(usage));

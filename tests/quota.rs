@@ -485,3 +485,45 @@ fn room_that_a_cancelled_upload_gives_back_goes_to_the_next() {
     first.pump(&mut server);
     assert!(matches!(second.put(&mut server, "/second", &[1; 100]), Reply::Stored { .. }));
 }
+
+// ---- A home that is replaced --------------------------------------------------------------
+
+#[test]
+fn a_home_that_is_replaced_under_a_session_is_counted_for_whoever_logs_in_afterwards() {
+    for way in ["removed and made again", "renamed into place"] {
+        for stays in [true, false] {
+            let mut server = Server::with_quota(10_000);
+            let mut old = server.log_in();
+            assert!(matches!(old.put(&mut server, "/old", &content(1, 6000)), Reply::Stored { .. }));
+            if !stays {
+                old.reset(&server);
+                old = server.connect();
+            }
+            let (home, other) = (server.home(), server.root().join("homes/other"));
+            if way == "renamed into place" {
+                std::fs::create_dir(&other).expect("ours");
+                write(&other.join("new"), &content(2, 700));
+                std::fs::rename(&home, server.root().join("homes/before")).expect("ours");
+                std::fs::rename(&other, &home).expect("ours");
+            } else {
+                std::fs::remove_dir_all(&home).expect("ours");
+                std::fs::create_dir(&home).expect("ours");
+                write(&home.join("new"), &content(2, 700));
+            }
+            let mut new = server.log_in();
+            let told = new.quota(&mut server);
+            assert_eq!((told.used_bytes, told.used_files), (700, 1), "{way}, {stays}");
+            assert!(matches!(new.put(&mut server, "/more", &content(3, 9000)), Reply::Stored { .. }), "{way}");
+            assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+            if stays {
+                // It works where it was, or says that nothing is left there.
+                let reply = old.put(&mut server, "/more", &content(4, 3000));
+                match way {
+                    "renamed into place" => assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}"),
+                    _ => assert!(matches!(reply, Reply::Error(_)), "{reply:?}"),
+                }
+            }
+            assert_eq!(new.quota(&mut server).used_bytes, 9700, "{way}: it is another folder's ledger");
+        }
+    }
+}

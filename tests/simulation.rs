@@ -210,11 +210,17 @@ impl Simulation {
         }
     }
 
-    /// The clock on the wall jumps by days, and interrupted uploads may expire.
+    /// The clock on the wall jumps by days, or days pass and interrupted uploads may expire.
     fn set_clock(&mut self) {
         let days = self.random.below(11) as i64 - 5;
-        self.log.push(format!("the clock jumps {days} days"));
-        self.server.set_clock(days * 86_400);
+        let passed = days.unsigned_abs() as u32 * Duration::from_secs(86_400);
+        if self.random.once_in(2) {
+            self.log.push(format!("{passed:?} pass"));
+            self.server.let_pass(passed);
+        } else {
+            self.log.push(format!("the clock jumps {days} days"));
+            self.server.set_clock(days * 86_400);
+        }
     }
 
     /// The server dies between two system calls and is started again.

@@ -11,7 +11,7 @@ use berth::front::ftp::{reply, table, time};
 use berth::lane::Buffer;
 use berth::limits::FTP_LINE_BYTES_MAX;
 use berth::store::listing::Listed;
-use berth::store::meta::{Identity, Kind, Meta};
+use berth::store::meta::{Identity, Kind, Meta, Seen};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 /// Lines are the same however they come and never longer than they may be; whatever is in one, what
@@ -151,7 +151,9 @@ fn check_entry(input: &[u8]) {
     let kind = [Kind::File, Kind::Folder, Kind::Link, Kind::Other][number(0) as usize % 4];
     let identity = Identity { dev: number(3), ino: number(4), size: number(5), mtime_ns, ctime_ns: 0 };
     let meta = Meta { kind, size: number(5), mtime_ns, mode: number(6) as u32, links: number(7), identity };
-    let listed = Listed { name: input.to_vec(), meta, target: None };
+    let seen =
+        if number(2) % 8 == 0 { Seen::Unexamined((number(6) % 2 == 0).then_some(kind)) } else { Seen::Examined(meta) };
+    let listed = Listed { name: input.to_vec(), seen, target: None };
     let mut name = Vec::new();
     put_name(&mut name, input);
     let (mut long, mut facts) = (Vec::new(), Vec::new());

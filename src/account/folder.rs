@@ -7,7 +7,6 @@ use crate::json::Object;
 use crate::scram::{Verifier, fill_random, hmac_sha256};
 use crate::small_file;
 use crate::{limits, text};
-use rustix::fs::FlockOperation;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -287,7 +286,7 @@ impl Accounts {
             .mode(small_file::SECRET_FILE)
             .open(&path)
             .map_err(at(&path))?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|e| at(&path)(e.into()))?;
+        small_file::lock(&file, &self.folder).map_err(at(&path))?;
         Ok(file)
     }
 

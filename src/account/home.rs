@@ -36,7 +36,9 @@ fn check_rules(accounts: &Accounts, account: &Account, others: &[Account]) -> Re
         return Err(HomeError::HoldsConfiguration(configuration));
     }
     for other in others.iter().filter(|other| other.name != account.name) {
-        if overlap(&home, &real_path(&other.home)?) {
+        // Where the path of another one cannot be followed now, what it says has to do.
+        let others_home = real_path(&other.home).unwrap_or_else(|_| other.home.clone());
+        if overlap(&home, &others_home) {
             return Err(HomeError::Overlaps(other.name.clone()));
         }
     }
@@ -45,8 +47,8 @@ fn check_rules(accounts: &Accounts, account: &Account, others: &[Account]) -> Re
 
 /// Below a root, and not a root itself: in that, other homes lie.
 fn check_place(accounts: &Accounts, home: &Path) -> Result<(), HomeError> {
-    for root in accounts.home_roots() {
-        let root = real_path(root)?;
+    // One that cannot be followed now holds no home, and the others hold theirs.
+    for root in accounts.home_roots().iter().filter_map(|root| real_path(root).ok()) {
         if home != root && home.starts_with(&root) {
             return Ok(());
         }

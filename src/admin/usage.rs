@@ -6,14 +6,20 @@ use crate::account::Accounts;
 use crate::config::Config;
 use crate::front::control;
 use crate::lane::Budget;
+use crate::limits::PATH_BYTES_MAX;
 use crate::session::audit::AuditStep;
 use crate::session::{Policy, Service};
-use crate::store::Store;
+use crate::store::count::{Count, Counted, Unseen};
+use crate::store::home::open_root;
 use crate::store::quota::QuotaState;
 use crate::store::syncer::Syncer;
-use crate::text::Size;
-use crate::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest};
+use crate::store::{Store, StoreError};
+use crate::text::{Escaped, Size, shortened};
+use crate::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest, UnexaminedEntry};
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
     let mode = match (args.verify, args.repair) {
@@ -53,10 +59,11 @@ fn count(
     loop {
         match audit.next(&mut service, &mut Budget::new(u64::MAX)) {
             AuditStep::Later => {}
-            AuditStep::Account(name, state, found) => take(control::usage(&name, &state, found))?,
+            AuditStep::Account(name, state, found, unseen) => take(control::usage(&name, &state, found, &unseen))?,
             AuditStep::Failed(name, error) => {
                 let nothing = QuotaState::default();
-                take(AccountUsage { error: Some(error), ..control::usage(&name, &nothing, None) })?;
+                let nothing = control::usage(&name, &nothing, None, &Unseen::default());
+                take(AccountUsage { error: Some(error), ..nothing })?;
             }
             AuditStep::End => return Ok(()),
         }
@@ -99,7 +106,7 @@ impl Table {
             (Some(_), Some(_)) => "same".into(),
             _ => "-".into(),
         };
-        Ok(writeln!(
+        writeln!(
             out,
             "{:<20} {:>8} {:>9} {:>8} {:>8} {:>9}  {disk}",
             usage.user,
@@ -108,6 +115,42 @@ impl Table {
             limit(usage.limit_bytes.map(|bytes| Size(bytes).to_string())),
             usage.used_files,
             limit(usage.limit_files.map(|files| files.to_string())),
-        )?)
+        )?;
+        for UnexaminedEntry { path, problem } in &usage.unexamined_entries {
+            writeln!(out, "  {path} cannot be examined: {problem}; its content is not counted")?;
+        }
+        match usage.unexamined.saturating_sub(usage.unexamined_entries.len() as u64) {
+            0 => Ok(()),
+            more => Ok(writeln!(out, "  {more} more entries cannot be examined")?),
+        }
+    }
+}
+
+/// Names what the server could not examine in the homes. It serves all else, so this is no fault.
+pub(super) fn warn_of_unseen(config: &Config, accounts: &Accounts) {
+    let homes = accounts.names().unwrap_or_default().into_iter().filter_map(|name| accounts.load(&name).ok()?);
+    for home in homes.map(|account| account.home) {
+        // A home that cannot be opened is one of the problems already.
+        let Ok(unseen) = count_home(config, &home).map(|counted| counted.unseen) else { continue };
+        for entry in &unseen.named {
+            let path = home.join(OsStr::from_bytes(&entry.path));
+            let path = shortened(Escaped(path.as_os_str().as_bytes()).to_string(), PATH_BYTES_MAX);
+            let problem = &entry.problem;
+            let _ = writeln!(io::stderr(), "berthd: {path} cannot be examined: {problem}; its content is not counted");
+        }
+        let more = unseen.count - unseen.named.len() as u64;
+        if more > 0 {
+            let _ = writeln!(io::stderr(), "berthd: {more} more entries of {} cannot be examined", home.display());
+        }
+    }
+}
+
+fn count_home(config: &Config, home: &Path) -> Result<Counted, StoreError> {
+    let root = open_root(&config.home_roots, home)?;
+    let mut count = Count::new(root.into_std_file().into())?;
+    loop {
+        if let Some(counted) = count.advance(&mut Budget::new(u64::MAX))? {
+            return Ok(counted);
+        }
     }
 }

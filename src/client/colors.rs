@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn painted(ls_colors: &str, name: &str, kind: EntryKind, mode: u32) -> String {
-        let entry = Entry { name: name.into(), kind, size: 0, mtime_ns: 0, mode };
+        let entry = Entry { name: name.into(), kind, size: 0, mtime_ns: 0, mode, unexamined: false };
         Colors::read(ls_colors).paint(&entry, "x").replace('\x1b', "")
     }
 

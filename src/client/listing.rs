@@ -9,10 +9,15 @@ use crate::text::{Escaped, Size, Utc};
 use crate::wire::message::{Entry, EntryKind};
 
 /// `drwxr-xr-x  1.5K Nov 22 18:54 name/`, one per entry, aligned. Times are UTC; the year stands
-/// in for the hour when an entry is older than half a year or from the future.
+/// in for the hour when an entry is older than half a year or from the future. What the server
+/// could not examine has question marks.
 pub fn long_lines(entries: &[Entry], now_ns: i64, colors: Option<&Colors>) -> Vec<String> {
     let width = entries.iter().map(|entry| Size(entry.size).to_string().len()).max().unwrap_or(0);
     let line = |entry: &Entry| {
+        if entry.unexamined {
+            let (kind, name) = (kind_letter(entry.kind), shown_name(entry, colors));
+            return format!("{kind}????????? {:>width$} {:>12} {name}", "?", "?");
+        }
         format!(
             "{} {:>width$} {} {}",
             mode_text(entry.kind, entry.mode),
@@ -70,17 +75,21 @@ pub fn shown_name(entry: &Entry, colors: Option<&Colors>) -> String {
 /// `-rw-r--r--`.
 pub fn mode_text(kind: EntryKind, mode: u32) -> String {
     let mut text = String::with_capacity(10);
-    text.push(match kind {
-        EntryKind::File => '-',
-        EntryKind::Dir => 'd',
-        EntryKind::Link => 'l',
-        EntryKind::Other => '?',
-    });
+    text.push(kind_letter(kind));
     for bit in (0..9).rev() {
         let letter = ['x', 'w', 'r'][bit % 3];
         text.push(if mode >> bit & 1 == 1 { letter } else { '-' });
     }
     text
+}
+
+fn kind_letter(kind: EntryKind) -> char {
+    match kind {
+        EntryKind::File => '-',
+        EntryKind::Dir => 'd',
+        EntryKind::Link => 'l',
+        EntryKind::Other => '?',
+    }
 }
 
 /// `Nov 22 18:54` or `Nov 22  2019`.
@@ -95,14 +104,15 @@ pub fn date_text(time_ns: i64, now_ns: i64) -> String {
     }
 }
 
-/// An entry for `--json`.
+/// An entry for `--json`; what the server could not examine is null.
 pub fn entry_json(entry: &Entry) -> Value {
+    let known = !entry.unexamined;
     json!({
         "name": entry.name,
         "kind": entry.kind,
-        "size": entry.size,
-        "mtime_ns": entry.mtime_ns,
-        "mode": format!("{:04o}", entry.mode & 0o7777),
+        "size": known.then_some(entry.size),
+        "mtime_ns": known.then_some(entry.mtime_ns),
+        "mode": known.then(|| format!("{:04o}", entry.mode & 0o7777)),
     })
 }
 
@@ -117,7 +127,7 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, kind: EntryKind, size: u64, mtime_ns: i64, mode: u32) -> Entry {
-        Entry { name: name.into(), kind, size, mtime_ns, mode }
+        Entry { name: name.into(), kind, size, mtime_ns, mode, unexamined: false }
     }
 
     const NOW: i64 = 1_763_838_000 * 1_000_000_000; // 2025-11-22 19:00 UTC

@@ -12,7 +12,7 @@ use crate::client::tally::report;
 use crate::client::words::Word;
 use crate::glob::Pattern;
 use crate::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TREE_BYTES_MAX};
-use crate::text::{Escaped, Size};
+use crate::text::{Escaped, Size, shortened};
 use crate::vpath::VPath;
 use crate::wire::message::{Entry, EntryKind, Name};
 use crate::wire::{Reply, Request};
@@ -92,9 +92,17 @@ impl Session {
             };
             let mut too_deep = 0;
             for entry in entries {
-                let Ok(path) = folder.child(&entry.name.0) else {
-                    too_deep += 1;
-                    continue;
+                let path = match folder.child(&entry.name.0) {
+                    Ok(path) => path,
+                    Err(error) if entry.name.0.len() > NAME_BYTES_MAX => {
+                        let name = shortened(Escaped(&entry.name.0).to_string(), NAME_BYTES_MAX);
+                        on_failure(self, Failure::Local(format!("{name} in {folder}: {error}; it is left out")));
+                        continue;
+                    }
+                    Err(_) => {
+                        too_deep += 1;
+                        continue;
+                    }
                 };
                 room.take(&path)?;
                 if entry.kind == EntryKind::Dir {
@@ -295,6 +303,11 @@ fn below_reach(folder: &VPath, count: usize) -> Failure {
     ))
 }
 
+/// What the server lists and cannot examine.
+pub fn not_examined(path: &VPath) -> Failure {
+    Failure::Local(format!("{path}: the server cannot examine it, so it is left out; its administrator can see why"))
+}
+
 /// A server must not choose where its files go: only single names are taken from it. Its file system
 /// may have longer ones than any here; those are told, and cannot be asked for.
 fn check_name(name: &Name) -> Result<(), LinkError> {
@@ -302,13 +315,10 @@ fn check_name(name: &Name) -> Result<(), LinkError> {
     let is_single = !bytes.is_empty()
         && bytes != b"."
         && bytes != b".."
-        && bytes.len() <= LISTED_NAME_BYTES_MAX
+        && bytes.len() <= PATH_BYTES_MAX
         && !bytes.iter().any(|byte| matches!(byte, 0 | b'/'));
     if is_single { Ok(()) } else { Err(LinkError::Protocol(format!("it lists the name '{}'", Escaped(bytes)))) }
 }
-
-/// The longest names of any file system: 255 characters that each take up to four bytes.
-const LISTED_NAME_BYTES_MAX: usize = 4 * NAME_BYTES_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -316,10 +326,10 @@ mod tests {
 
     #[test]
     fn names_that_could_be_paths_are_refused() {
-        for name in ["", ".", "..", "a/b", "/etc", "a\0b", &"n".repeat(1021)] {
+        for name in ["", ".", "..", "a/b", "/etc", "a\0b", &"n".repeat(PATH_BYTES_MAX + 1)] {
             assert!(check_name(&name.into()).is_err(), "{name:?}");
         }
-        for name in ["a", "...", ".hidden", "\x1b[2J", "-rf", &"n".repeat(1020)] {
+        for name in ["a", "...", ".hidden", "\x1b[2J", "-rf", &"n".repeat(1024)] {
             assert!(check_name(&name.into()).is_ok(), "{name:?}");
         }
     }

@@ -11,9 +11,11 @@ use crate::lane::{Budget, Lane};
 use crate::limits::{CONTROL_BYTES_MAX, ENTRY_COST};
 use crate::session::audit::{Audit, AuditStep, Look};
 use crate::session::{Phase, Service};
+use crate::store::count::{Unseen, UnseenEntry};
 use crate::store::quota::{QuotaLimits, QuotaState, Usage};
+use crate::text::{Escaped, shortened};
 use crate::wire::Frame;
-use crate::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest};
+use crate::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest, UnexaminedEntry};
 use crate::wire::frame::{self, FrameType};
 use kick::Kick;
 use status::Status;
@@ -173,17 +175,20 @@ pub fn begin(service: &Service, user: Option<String>, mode: AuditMode) -> Result
 fn next_usage(audit: &mut Audit, service: &mut Service, budget: &mut Budget) -> Step {
     match audit.next(service, budget) {
         AuditStep::Later => Step::Later,
-        AuditStep::Account(name, state, found) => Step::Reply(ControlReply::Usage(usage(&name, &state, found))),
+        AuditStep::Account(name, state, found, unseen) => {
+            Step::Reply(ControlReply::Usage(usage(&name, &state, found, &unseen)))
+        }
         AuditStep::Failed(name, error) => {
             let nothing = QuotaState::default();
-            Step::Reply(ControlReply::Usage(AccountUsage { error: Some(error), ..usage(&name, &nothing, None) }))
+            let nothing = usage(&name, &nothing, None, &Unseen::default());
+            Step::Reply(ControlReply::Usage(AccountUsage { error: Some(error), ..nothing }))
         }
         AuditStep::End => Step::End,
     }
 }
 
 /// What is told of one account.
-pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>) -> AccountUsage {
+pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>, unseen: &Unseen) -> AccountUsage {
     let QuotaLimits { bytes: limit_bytes, files: limit_files } = state.limits;
     // A count sees names only.
     let found = found.map(|found| found + state.nameless);
@@ -196,9 +201,20 @@ pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>) -> Ac
         limit_files,
         disk_bytes: found.map(|found| found.bytes),
         disk_files: found.map(|found| found.files),
+        unexamined: unseen.count,
+        unexamined_entries: unseen.named.iter().map(unexamined_entry).collect(),
         error: None,
     }
 }
+
+fn unexamined_entry(UnseenEntry { path, problem }: &UnseenEntry) -> UnexaminedEntry {
+    let path = if path.is_empty() { b"." } else { &path[..] };
+    let path = shortened(Escaped(path).to_string(), UNEXAMINED_PATH_BYTES_MAX);
+    UnexaminedEntry { path, problem: problem.clone() }
+}
+
+/// The most that a reply says of the path of an entry.
+const UNEXAMINED_PATH_BYTES_MAX: usize = 512;
 
 fn reply(lane: &mut Lane, id: u32, reply: &ControlReply) {
     lane.outbox.append(|out| frame::put_json(out, FrameType::Control, id, reply));

@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::store::syncer::Syncer;
 use crate::supervisor::Supervisor;
 use crate::tls::Identity;
-use crate::{control_socket, logging};
+use crate::{control_socket, logging, refusals};
 use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
 use rustix::fs::Access as FileAccess;
@@ -72,6 +72,9 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
         log::warn!("the supervisor at $NOTIFY_SOCKET cannot be reached: {error}");
         Supervisor::default()
     });
+    for refusal in refusals::take() {
+        log::warn!("{refusal}");
+    }
     Ok(Started { event_loop, certificate, signals, addresses, supervisor })
 }
 

@@ -6,6 +6,7 @@ use crate::account::{Account, AccountError, AccountName};
 use crate::lane::Budget;
 use crate::limits::REQUEST_COST;
 use crate::store::StoreError;
+use crate::store::count::Unseen;
 use crate::store::home::Home;
 use crate::store::quota::{QuotaLimits, QuotaState, Usage};
 use crate::text::Escaped;
@@ -36,8 +37,9 @@ pub struct Audit {
 pub enum AuditStep {
     /// Its budget is spent.
     Later,
-    /// One account: the ledger before the look, and what the look found.
-    Account(AccountName, QuotaState, Option<Usage>),
+    /// One account: the ledger before the look, what the look found, and what the last count
+    /// could not examine.
+    Account(AccountName, QuotaState, Option<Usage>, Unseen),
     /// An account that cannot be looked at.
     Failed(AccountName, String),
     /// There are no more.
@@ -71,7 +73,10 @@ impl Audit {
         }
         let Some((name, home, before)) = self.current.take() else { return AuditStep::Later };
         match home.ledger().settle(&home, budget) {
-            Ok(true) => AuditStep::Account(name, self.ledger_state(&home, before), self.found(&home)),
+            Ok(true) => {
+                let unseen = home.ledger().unseen();
+                AuditStep::Account(name, self.ledger_state(&home, before), self.found(&home), unseen)
+            }
             Ok(false) => {
                 self.current = Some((name, home, before));
                 AuditStep::Later

@@ -279,7 +279,8 @@ impl Session {
         Ok(state)
     }
 
-    /// Bytes that can still be stored: what the quota leaves, and no more than the disk has.
+    /// Bytes that can still be stored: what the quota leaves, and no more than the disk has. Where
+    /// the disk does not tell, the quota alone is told.
     pub fn available_bytes(&self) -> Result<u64, Refusal> {
         let home = &self.member(Verb::Quota)?.home;
         let free = home.free_bytes().map_err(Refusal::from);

@@ -1,13 +1,15 @@
-//! Counting what a home holds, in slices, without recursion and with one open folder at a time:
-//! the way down is by name, the way up by `..`, checked to be the folder that was left.
+//! Counting what a home holds, in slices, without recursion and with two open folders at a time:
+//! the way down is by name, the way up by `..`, checked to be the folder that was left. What
+//! cannot be examined counts as one entry and is named; it never ends the count.
 
 use super::StoreError;
 use super::home::STAGING;
 use super::quota::Usage;
 use super::staging::PART_SUFFIX;
 use crate::lane::Budget;
-use crate::limits::{COUNT_DEPTH_MAX, COUNT_RESTARTS_MAX, ENTRY_COST};
+use crate::limits::{COUNT_DEPTH_MAX, COUNT_RESTARTS_MAX, ENTRY_COST, PATH_BYTES_MAX, UNSEEN_NAMED_MAX};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::io;
@@ -17,24 +19,62 @@ use std::os::fd::{AsFd, OwnedFd};
 pub struct Count {
     root: OwnedFd,
     at: Folder,
-    /// The folders above `at`, outermost first.
+    /// The folders above `at`, outermost first. Only the last may be open.
     above: Vec<Level>,
     usage: Usage,
+    unseen: Unseen,
     /// Files with several names, so that each counts once.
     linked: HashSet<(u64, u64)>,
     restarts: u32,
+    depth_max: usize,
+    /// A folder was not where it had been; what was added up may be wrong.
+    has_moved: bool,
+}
+
+/// What a walk has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// What is used.
+    pub usage: Usage,
+    /// What could not be examined. Each entry of it counts as one, whatever is in it.
+    pub unseen: Unseen,
+}
+
+/// Entries that could not be examined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unseen {
+    /// The number of them. A folder whose entries all refuse to be examined counts once.
+    pub count: u64,
+    /// The first of them, at most [`UNSEEN_NAMED_MAX`].
+    pub named: Vec<UnseenEntry>,
+}
+
+/// One entry that could not be examined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnseenEntry {
+    /// Its path in the home, without a leading slash; empty for the home itself.
+    pub path: Vec<u8>,
+    /// What the system said.
+    pub problem: String,
 }
 
 struct Folder {
     dir: Dir,
     id: (u64, u64),
+    name: CString,
     is_read: bool,
     is_staging: bool,
+    /// It is among the unseen already.
+    is_unseen: bool,
     pending: Vec<CString>,
 }
 
 struct Level {
     id: (u64, u64),
+    name: CString,
+    /// Open until a folder further down is entered: a folder that cannot be searched has no way
+    /// up by `..`.
+    dir: Option<Dir>,
     pending: Vec<CString>,
 }
 
@@ -44,30 +84,43 @@ impl Count {
     /// A count of everything below `root`, which itself does not count.
     pub fn new(root: OwnedFd) -> Result<Self, StoreError> {
         let at = Folder::open(root.as_fd(), c".")?;
-        Ok(Self { root, at, above: Vec::new(), usage: Usage::default(), linked: HashSet::new(), restarts: 0 })
+        Ok(Self {
+            root,
+            at,
+            above: Vec::new(),
+            usage: Usage::default(),
+            unseen: Unseen::default(),
+            linked: HashSet::new(),
+            restarts: 0,
+            depth_max: COUNT_DEPTH_MAX,
+            has_moved: false,
+        })
     }
 
-    /// Goes on within `budget`; what the home holds once the walk has ended.
-    pub fn advance(&mut self, budget: &mut Budget) -> Result<Option<Usage>, StoreError> {
+    /// Goes on within `budget`; what the home holds once the walk has ended. An error says nothing
+    /// about the home: the system had no room for the count.
+    pub fn advance(&mut self, budget: &mut Budget) -> Result<Option<Counted>, StoreError> {
         while !budget.is_spent() {
             budget.spend(ENTRY_COST);
             if !self.at.is_read {
                 self.read_entry()?;
             } else if let Some(name) = self.at.pending.pop() {
                 self.descend(&name)?;
-            } else if !self.ascend()? {
-                return Ok(Some(self.usage));
+            } else if !self.ascend(budget)? && !self.restart()? {
+                return Ok(Some(Counted { usage: self.usage, unseen: std::mem::take(&mut self.unseen) }));
             }
         }
         Ok(None)
     }
 
     fn read_entry(&mut self) -> Result<(), StoreError> {
-        let Some(entry) = self.at.dir.read() else {
-            self.at.is_read = true;
-            return Ok(());
+        let entry = match self.at.dir.read() {
+            Some(Ok(entry)) => entry,
+            end => {
+                self.at.is_read = true;
+                return end.map_or(Ok(()), |error| self.note_folder(error.err().unwrap_or(Errno::IO)));
+            }
         };
-        let entry = entry?;
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {
             return Ok(());
@@ -79,89 +132,175 @@ impl Count {
         if self.at.is_staging && !name.to_bytes().ends_with(PART_SUFFIX.as_bytes()) {
             return Ok(());
         }
-        let known = entry.file_type();
-        let stat = match known {
-            FileType::RegularFile | FileType::Unknown => self.stat(name)?,
-            _ => None,
-        };
-        let kind = stat.as_ref().map_or(known, |stat| FileType::from_raw_mode(stat.st_mode));
+        match entry.file_type() {
+            FileType::RegularFile | FileType::Unknown => self.examine(name)?,
+            kind => self.add_entry(kind, name, None),
+        }
+        Ok(())
+    }
+
+    fn examine(&mut self, name: &CStr) -> Result<(), StoreError> {
+        match rustix::fs::statat(self.at.dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => self.add_entry(FileType::from_raw_mode(stat.st_mode), name, Some(&stat)),
+            // Gone between the listing and the look, so it does not count.
+            Err(Errno::NOENT) => {}
+            Err(errno) => {
+                self.usage.files += 1;
+                match errno {
+                    // The folder may not be searched: so it is for all its entries.
+                    Errno::ACCESS => self.note_folder(errno)?,
+                    _ => self.note(Some(name), errno)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_entry(&mut self, kind: FileType, name: &CStr, stat: Option<&Stat>) {
         self.usage.files += 1;
         match (kind, stat) {
             (FileType::Directory, _) => self.at.pending.push(name.to_owned()),
-            (FileType::RegularFile, Some(stat)) => self.add_file(&stat),
-            // Gone between the listing and the look, so it does not count after all.
-            (FileType::RegularFile | FileType::Unknown, None) => self.usage.files -= 1,
+            (FileType::RegularFile, Some(stat)) => self.add_file(stat),
             _ => {}
         }
-        Ok(())
     }
 
     fn add_file(&mut self, stat: &Stat) {
         if stat.st_nlink > 1 && !self.linked.insert((stat.st_dev, stat.st_ino)) {
             return;
         }
-        self.usage.bytes += u64::try_from(stat.st_size).unwrap_or(0);
-    }
-
-    fn stat(&self, name: &CStr) -> Result<Option<Stat>, StoreError> {
-        match rustix::fs::statat(self.at.dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(errno) => Err(errno.into()),
-        }
+        self.usage.bytes = self.usage.bytes.saturating_add(u64::try_from(stat.st_size).unwrap_or(0));
     }
 
     fn descend(&mut self, name: &CStr) -> Result<(), StoreError> {
-        if self.above.len() >= COUNT_DEPTH_MAX {
-            return Err(StoreError::TooLarge);
+        if self.above.len() >= self.depth_max {
+            return self.note(Some(name), Errno::NAMETOOLONG);
         }
         let mut below = match Folder::open(self.at.dir.fd()?, name) {
             Ok(folder) => folder,
-            Err(StoreError::NotFound | StoreError::NotADirectory | StoreError::OutsideHome) => return Ok(()),
-            Err(error) => return Err(error),
+            // Gone, or something else by now.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+            Err(errno) => return self.note(Some(name), errno),
         };
         below.is_staging = self.above.is_empty() && name.to_bytes() == STAGING.as_bytes();
-        let left = std::mem::replace(&mut self.at, below);
-        self.above.push(Level { id: left.id, pending: left.pending });
+        if let Some(level) = self.above.last_mut() {
+            level.dir = None;
+        }
+        let Folder { dir, id, name, pending, .. } = std::mem::replace(&mut self.at, below);
+        self.above.push(Level { id, name, dir: Some(dir), pending });
         Ok(())
     }
 
     /// Back to the folder above; false at the top.
-    fn ascend(&mut self) -> Result<bool, StoreError> {
-        let Some(level) = self.above.pop() else { return Ok(false) };
-        let mut parent = Folder::open(self.at.dir.fd()?, c"..")?;
-        if parent.id != level.id {
-            self.restart()?;
-            return Ok(true);
+    fn ascend(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
+        let Some(Level { id, name, dir, pending }) = self.above.pop() else { return Ok(false) };
+        match self.open_above(id, dir)? {
+            Some(dir) => {
+                self.at = Folder { dir, id, name, is_read: true, is_staging: false, is_unseen: false, pending }
+            }
+            None => {
+                self.above.push(Level { id, name, dir: None, pending });
+                self.find_way_back(budget)?;
+            }
         }
-        parent.is_read = true;
-        parent.pending = level.pending;
-        self.at = parent;
         Ok(true)
     }
 
-    /// Somebody moved folders about; what was added up may be wrong.
-    fn restart(&mut self) -> Result<(), StoreError> {
-        self.restarts += 1;
-        if self.restarts > COUNT_RESTARTS_MAX {
-            return Err(StoreError::Io(io::Error::other("folders keep moving while they are counted")));
+    /// The folder above if it is still the one that was left.
+    fn open_above(&self, id: (u64, u64), left: Option<Dir>) -> Result<Option<Dir>, StoreError> {
+        let at = self.at.dir.fd()?;
+        let Some(left) = left else {
+            return Ok(Folder::open(at, c"..").ok().filter(|above| above.id == id).map(|above| above.dir));
+        };
+        let is_there = match rustix::fs::statat(at, c"..", AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(above) => (above.st_dev, above.st_ino) == id,
+            // A folder that cannot be searched, or is dead by now, does not tell.
+            Err(errno) => errno != Errno::NOENT,
+        };
+        Ok(is_there.then_some(left))
+    }
+
+    /// Somebody moved or removed folders meanwhile: goes on in the deepest one that is still where
+    /// it was.
+    fn find_way_back(&mut self, budget: &mut Budget) -> Result<(), StoreError> {
+        self.has_moved = true;
+        let mut at = Folder::open(self.root.as_fd(), c".")?;
+        let mut depth = 0;
+        while let Some(level) = self.above.get(depth + 1) {
+            budget.spend(ENTRY_COST);
+            match Folder::open(at.dir.fd()?, &level.name) {
+                Ok(below) if below.id == level.id => (at, depth) = (below, depth + 1),
+                _ => break,
+            }
         }
-        let restarts = self.restarts;
-        *self = Self::new(self.root.try_clone()?)?;
-        self.restarts = restarts;
+        self.above.truncate(depth + 1);
+        if let Some(Level { name, pending, .. }) = self.above.pop() {
+            self.at = Folder { name, pending, is_read: true, ..at };
+        }
         Ok(())
+    }
+
+    /// Begins again if folders were moved; false if the walk has come to its end. Where they keep
+    /// moving, the last walk is as good as the next.
+    fn restart(&mut self) -> Result<bool, StoreError> {
+        if !self.has_moved || self.restarts >= COUNT_RESTARTS_MAX {
+            return Ok(false);
+        }
+        let (restarts, depth_max) = (self.restarts + 1, self.depth_max);
+        *self = Self { restarts, depth_max, ..Self::new(self.root.try_clone()?)? };
+        Ok(true)
+    }
+
+    // ---- What cannot be examined ----------------------------------------------------------
+
+    fn note_folder(&mut self, errno: Errno) -> Result<(), StoreError> {
+        if std::mem::replace(&mut self.at.is_unseen, true) { Ok(()) } else { self.note(None, errno) }
+    }
+
+    /// Notes that `name`, or the folder itself, could not be examined. That the system has no room
+    /// for the look says nothing about the entry.
+    fn note(&mut self, name: Option<&CStr>, errno: Errno) -> Result<(), StoreError> {
+        if matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) {
+            return Err(errno.into());
+        }
+        self.unseen.count += 1;
+        if self.unseen.named.len() < UNSEEN_NAMED_MAX {
+            let problem = io::Error::from(errno).to_string();
+            self.unseen.named.push(UnseenEntry { path: self.path_of(name), problem });
+        }
+        Ok(())
+    }
+
+    /// Where it is, cut where it is longer than a path can be.
+    fn path_of(&self, name: Option<&CStr>) -> Vec<u8> {
+        let folders = self.above.iter().map(|level| &*level.name).chain([&*self.at.name]);
+        let mut path = Vec::new();
+        for name in folders.chain(name).map(CStr::to_bytes).filter(|name| !name.is_empty()) {
+            if path.len() + name.len() > PATH_BYTES_MAX {
+                path.extend_from_slice(b"/...");
+                break;
+            }
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+        }
+        path
     }
 }
 
 impl Folder {
-    fn open(at: impl AsFd, name: &CStr) -> Result<Self, StoreError> {
+    fn open(at: impl AsFd, name: &CStr) -> Result<Self, Errno> {
         let fd = rustix::fs::openat(at, name, FOLDER, Mode::empty())?;
         let stat = rustix::fs::fstat(&fd)?;
+        let is_named = !matches!(name.to_bytes(), b"." | b"..");
         Ok(Self {
             dir: Dir::new(fd)?,
             id: (stat.st_dev, stat.st_ino),
+            name: if is_named { name.to_owned() } else { CString::default() },
             is_read: false,
             is_staging: false,
+            is_unseen: false,
             pending: Vec::new(),
         })
     }
@@ -172,14 +311,22 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn count(path: &std::path::Path, slice: u64) -> Usage {
-        let root = fs::File::open(path).expect("open").into();
-        let mut count = Count::new(root).expect("count");
+    fn begin(path: &std::path::Path) -> Count {
+        Count::new(fs::File::open(path).expect("open").into()).expect("count")
+    }
+
+    fn finish(mut count: Count, slice: u64) -> Counted {
         loop {
-            if let Some(usage) = count.advance(&mut Budget::new(slice)).expect("advance") {
-                return usage;
+            if let Some(counted) = count.advance(&mut Budget::new(slice)).expect("advance") {
+                return counted;
             }
         }
+    }
+
+    fn count(path: &std::path::Path, slice: u64) -> Usage {
+        let Counted { usage, unseen } = finish(begin(path), slice);
+        assert_eq!(unseen, Unseen::default());
+        usage
     }
 
     #[test]
@@ -216,5 +363,62 @@ mod tests {
             at = rustix::fs::openat(&at, &name, FOLDER, Mode::empty()).expect("open");
         }
         assert_eq!(count(home.path(), u64::MAX), Usage { bytes: 0, files: 1000 });
+    }
+
+    #[test]
+    fn a_folder_that_vanishes_or_moves_while_it_is_counted_ends_no_count() {
+        for change in ["moves", "vanishes"] {
+            let home = tempfile::tempdir().expect("temporary folder");
+            let at = |name: &str| home.path().join(name);
+            fs::create_dir_all(at("a/b/c/d/e")).expect("mkdir");
+            fs::write(at("one"), [0; 100]).expect("write");
+            let mut running = begin(home.path());
+            while running.above.len() < 4 {
+                assert_eq!(running.advance(&mut Budget::new(1)).expect("advance"), None);
+            }
+            // What was counted before it vanished may stay counted.
+            let files = if change == "moves" {
+                fs::rename(at("a/b/c"), at("c")).expect("rename");
+                6..=6
+            } else {
+                fs::remove_dir_all(at("a/b")).expect("remove");
+                2..=6
+            };
+            let Counted { usage, unseen } = finish(running, 1);
+            assert!(usage.bytes == 100 && files.contains(&usage.files), "{change}: {usage:?}");
+            assert_eq!(unseen, Unseen::default(), "{change}");
+        }
+    }
+
+    #[test]
+    fn folders_that_never_rest_are_counted_all_the_same() {
+        let home = tempfile::tempdir().expect("temporary folder");
+        fs::create_dir_all(home.path().join("a/b/c/d")).expect("mkdir");
+        let mut running = begin(home.path());
+        let mut names = ["a/b", "b"].map(|name| home.path().join(name));
+        for _ in 0..1000 {
+            if let Some(counted) = running.advance(&mut Budget::new(1)).expect("advance") {
+                assert!(counted.usage.files <= 4, "{counted:?}");
+                return;
+            }
+            if running.above.len() == 3 {
+                fs::rename(&names[0], &names[1]).expect("rename");
+                names.reverse();
+            }
+        }
+        panic!("it never ends");
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_counts_as_one_entry_and_the_rest_as_it_is() {
+        let home = tempfile::tempdir().expect("temporary folder");
+        fs::create_dir_all(home.path().join("a/b/c/d/e")).expect("mkdir");
+        fs::write(home.path().join("one"), [0; 100]).expect("write");
+        let mut running = begin(home.path());
+        running.depth_max = 3;
+        let Counted { usage, unseen } = finish(running, u64::MAX);
+        assert_eq!(usage, Usage { bytes: 100, files: 5 });
+        let paths: Vec<_> = unseen.named.iter().map(|entry| String::from_utf8_lossy(&entry.path)).collect();
+        assert_eq!((unseen.count, &paths[..]), (1, &["a/b/c/d".into()][..]));
     }
 }

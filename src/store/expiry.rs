@@ -1,18 +1,35 @@
 //! The end of interrupted uploads that nobody came back for, and of what a killed server left of
 //! others.
+//!
+//! How old a part is tells the wall clock, and that may be years off: after a start without a
+//! battery, or until a time server has been asked. So it decides only after it has run steadily
+//! for [`EXPIRY_STEADY_CLOCK`]; until then nothing expires.
 
 use super::StoreError;
 use super::home::{Home, hold_large};
 use super::meta::Meta;
-use super::staging::{remove, staged_names};
+use super::staging::{part_name, remove, staged_names};
+use crate::limits::EXPIRY_STEADY_CLOCK;
 use crate::upload_id::UploadId;
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
 
 impl Home {
     /// When an interrupted upload with this part expires, in nanoseconds since the epoch.
     pub(super) fn expires_ns(&self, part: &Meta) -> i64 {
-        let lifetime_ns = i64::try_from(self.partial_expiry.as_nanos()).unwrap_or(i64::MAX);
-        part.identity.ctime_ns.saturating_add(lifetime_ns)
+        part.identity.ctime_ns.saturating_add(self.lifetime_ns())
+    }
+
+    fn lifetime_ns(&self) -> i64 {
+        i64::try_from(self.partial_expiry.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    /// Whether the clock can be relied on when it says that something has expired.
+    fn can_expire(&self) -> bool {
+        self.clock.has_run_steadily_for(EXPIRY_STEADY_CLOCK.min(self.partial_expiry))
+    }
+
+    pub(super) fn has_expired(&self, expires_ns: i64, now_ns: i64) -> bool {
+        self.can_expire() && expires_ns <= now_ns
     }
 
     /// Notes that there is an interrupted upload which expires then.
@@ -23,7 +40,8 @@ impl Home {
     /// Drops the interrupted uploads that have expired.
     pub(super) fn drop_expired(&self) {
         let now_ns = self.clock.now_ns();
-        if now_ns < self.next_expiry_ns.get() {
+        // Asked each time, so that a jump is seen soon.
+        if !self.can_expire() || now_ns < self.next_expiry_ns.get() {
             return;
         }
         // What cannot be read or removed now is swept before the next count.
@@ -32,10 +50,27 @@ impl Home {
             match upload.expires_ns {
                 // When it is interrupted it expires later than this.
                 _ if self.claims.is_running(&upload.id) => {}
-                at if at > now_ns => self.note_expiry(at),
+                at if at > now_ns => {
+                    self.note_expiry(self.begin_lifetime_anew_if_it_is_to_come(&upload.id, at, now_ns))
+                }
                 _ => drop(self.drop_kept(&upload.id)),
             }
         }
+    }
+
+    /// A part that was written while the clock was ahead would stay as long as it was: its
+    /// lifetime begins now. Returns when it expires.
+    fn begin_lifetime_anew_if_it_is_to_come(&self, id: &UploadId, expires_ns: i64, now_ns: i64) -> i64 {
+        let latest_ns = now_ns.saturating_add(self.lifetime_ns());
+        let Ok(Some(staging)) = self.staging(false) else { return expires_ns };
+        if expires_ns <= latest_ns.saturating_add(AHEAD_NS) {
+            return expires_ns;
+        }
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        // Where that is refused it stays.
+        let stamped = rustix::fs::utimensat(&*staging, part_name(id), &times, AtFlags::SYMLINK_NOFOLLOW);
+        if stamped.is_ok() { latest_ns } else { expires_ns }
     }
 
     /// Removes what no upload will ask for again: expired ones, parts without a record, records
@@ -43,8 +78,8 @@ impl Home {
     pub(super) fn sweep_staging(&self) -> Result<(), StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(()) };
         let kept = self.kept_uploads()?;
-        let idle = kept.iter().filter(|upload| !self.claims.is_running(&upload.id));
-        self.next_expiry_ns.set(idle.map(|upload| upload.expires_ns).min().unwrap_or(i64::MAX));
+        // The next look finds those whose time has come, and those whose time is far to come.
+        self.next_expiry_ns.set(i64::MIN);
         let live: Vec<UploadId> = kept.iter().map(|upload| upload.id).collect();
         for (id, suffix) in staged_names(&staging)? {
             if !live.contains(&id) && !self.claims.is_running(&id) {
@@ -58,3 +93,6 @@ impl Home {
         Ok(())
     }
 }
+
+/// The clocks of a file server and of this machine may differ by this.
+const AHEAD_NS: i64 = 60 * 60 * 1_000_000_000;

@@ -4,6 +4,7 @@
 use super::StoreError;
 use super::attributes::NEW_FOLDER;
 use super::clock::WallClock;
+use super::count::Unseen;
 use super::file_systems::{FileSystems, Operation, is_refusal};
 use super::listing::Listing;
 use super::meta::{Kind, Meta, meta_of, set_mtime};
@@ -12,6 +13,7 @@ use super::quota::{Ledger, Reservation};
 use super::staging::Claims;
 use super::syncer::Closer;
 use crate::limits::SLOW_CLOSE_BYTES;
+use crate::text::{Escaped, shortened};
 use crate::vpath::VPath;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
@@ -58,7 +60,7 @@ pub fn reopen_folder(folder: impl AsFd) -> Result<OwnedFd, StoreError> {
 /// One account's files.
 pub struct Home {
     root: Dir,
-    /// Where it is, for the log.
+    /// Where it was opened, for messages only: what is there may be something else by now.
     pub(super) path: Rc<Path>,
     pub(super) systems: Rc<FileSystems>,
     ledger: Rc<Ledger>,
@@ -98,7 +100,7 @@ impl AsFd for Parent<'_> {
 }
 
 impl Home {
-    /// The home whose folder is `root`, at `path`.
+    /// The home whose folder is `root`, found at `path`.
     pub(super) fn new(
         root: Dir,
         path: Rc<Path>,
@@ -113,11 +115,6 @@ impl Home {
         // Nobody has looked yet.
         let next_expiry_ns = Cell::new(i64::MIN);
         Self { root, path, systems, ledger, staging, claims, partial_expiry, boot, next_expiry_ns, closer, clock }
-    }
-
-    /// Whether this is the home in the folder `root`.
-    pub fn is_at(&self, root: &Dir) -> Result<bool, StoreError> {
-        Ok(folder_id(&self.root)? == folder_id(root)?)
     }
 
     /// The home's account book.
@@ -230,8 +227,22 @@ impl Home {
 
     /// Begins to list a folder.
     pub fn list(&self, path: &VPath) -> Result<Listing, StoreError> {
-        let dir = self.open_folder(path)?;
-        Listing::new(dir, path.is_root())
+        Listing::new(self.open_for_listing(path)?, path.is_root())
+    }
+
+    /// Opened by its path and not from its handle: from that a folder can be opened only by
+    /// whoever may search it.
+    fn open_for_listing(&self, path: &VPath) -> Result<OwnedFd, StoreError> {
+        let handle = self.open_folder(path)?;
+        if path.is_root() {
+            return reopen_folder(handle);
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OPEN.union(OFlags::DIRECTORY).bits().cast_signed());
+        let folder = self.root.open_with(path.relative(), &options).map_err(StoreError::from_open)?.into_std();
+        // Somebody else may have put another one in its place.
+        self.refuse_staging_folder(&folder)?;
+        Ok(folder.into())
     }
 
     fn open_folder(&self, path: &VPath) -> Result<Dir, StoreError> {
@@ -371,9 +382,9 @@ impl Home {
         if path.is_root() {
             return Err(StoreError::BadName);
         }
-        match self.open_folder(path) {
+        match self.open_for_listing(path) {
             Err(StoreError::NotADirectory) => Ok((self.open_regular(path)?.0.into(), Kind::File)),
-            folder => Ok((reopen_folder(folder?)?, Kind::Folder)),
+            folder => Ok((folder?, Kind::Folder)),
         }
     }
 
@@ -435,7 +446,7 @@ impl Home {
     }
 
     /// A link inside the home may lead to the staging folder; its name is not what counts.
-    fn refuse_staging_folder(&self, dir: &Dir) -> Result<(), StoreError> {
+    fn refuse_staging_folder(&self, dir: impl AsFd) -> Result<(), StoreError> {
         match self.staging_id()? {
             Some(id) if id == folder_id(dir)? => Err(StoreError::BadName),
             _ => Ok(()),
@@ -460,8 +471,24 @@ impl Home {
         }
         match rustix::fs::statat(&self.root, STAGING, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(staging) => Ok(Some((staging.st_dev, staging.st_ino))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(errno.into()),
+            // There is none, or one that nobody can get into.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Names what a count could not examine, unless the count before said the same.
+    pub(super) fn warn_of_unseen(&self, before: &Unseen, unseen: &Unseen) {
+        if unseen == before {
+            return;
+        }
+        for entry in &unseen.named {
+            let path = self.path.join(OsStr::from_bytes(&entry.path));
+            let path = shortened(Escaped(path.as_os_str().as_bytes()).to_string(), LOGGED_PATH_BYTES_MAX);
+            log::warn!("{path} cannot be examined: {}; its content is not counted", entry.problem);
+        }
+        let more = unseen.count - unseen.named.len() as u64;
+        if more > 0 {
+            log::warn!("{}: {more} more entries cannot be examined", Escaped(self.path.as_os_str().as_bytes()));
         }
     }
 
@@ -520,6 +547,9 @@ pub(super) fn hold_large(parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<
     let is_large = meta.kind == Kind::File && meta.size >= SLOW_CLOSE_BYTES;
     is_large.then(|| rustix::fs::openat(parent, OsStr::from_bytes(name), flags, Mode::empty()).ok())?
 }
+
+/// The most that one message says of a path.
+const LOGGED_PATH_BYTES_MAX: usize = 1024;
 
 fn refuse_staging(path: &VPath) -> Result<(), StoreError> {
     if path.components().next() == Some(STAGING.as_bytes()) { Err(StoreError::BadName) } else { Ok(()) }

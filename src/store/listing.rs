@@ -1,21 +1,21 @@
 //! Listing a folder in slices: names are read and sorted in runs, the runs are merged as pages
 //! are produced, and each entry is looked at only when its page is. In an order that names do not tell,
-//! all are looked at before the first.
+//! all are looked at before the first. What cannot be examined is listed by its name.
 
 mod order;
 
 pub use order::{Order, SortBy};
 
 use super::StoreError;
-use super::home::{STAGING, reopen_folder};
-use super::meta::{Kind, Meta};
+use super::home::STAGING;
+use super::meta::{Kind, Seen};
 use crate::lane::Budget;
 use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, LISTING_RUN_ENTRIES};
 use order::Head;
-use rustix::fs::{AtFlags, Dir};
+use rustix::fs::{AtFlags, Dir, FileType};
 use std::collections::BinaryHeap;
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 /// A listing that has not ended yet.
@@ -43,7 +43,7 @@ pub struct Listed {
     /// Its name.
     pub name: Vec<u8>,
     /// What the system says of it; a link is not followed.
-    pub meta: Meta,
+    pub seen: Seen,
     /// What a link says, if that was wanted and leads to nothing outside of the home.
     pub target: Option<Vec<u8>>,
 }
@@ -52,26 +52,47 @@ pub struct Listed {
 #[derive(Default)]
 struct Names {
     bytes: Vec<u8>,
-    spans: Vec<(u32, u8)>,
+    spans: Vec<Span>,
+}
+
+/// Where a name lies. There are file systems with longer names than the 255 bytes of NAME_MAX.
+#[derive(Clone, Copy)]
+struct Span {
+    start: u32,
+    length: u16,
+    /// What the folder says that the entry is.
+    kind: Option<Kind>,
+}
+
+impl Span {
+    fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..][..usize::from(self.length)]
+    }
 }
 
 impl Names {
-    fn push(&mut self, name: &[u8]) {
-        let start = u32::try_from(self.bytes.len()).expect("bounded by LISTING_BYTES_MAX");
+    /// Adds a name; false if there is no room for it.
+    fn push(&mut self, name: &[u8], kind: Option<Kind>) -> bool {
+        let (Ok(start), Ok(length)) = (u32::try_from(self.bytes.len()), u16::try_from(name.len())) else {
+            return false;
+        };
+        if self.spans.len() >= LISTING_ENTRIES_MAX || self.bytes.len() + name.len() > LISTING_BYTES_MAX {
+            return false;
+        }
         self.bytes.extend_from_slice(name);
-        self.spans.push((start, u8::try_from(name.len()).expect("the kernel's NAME_MAX is 255")));
+        self.spans.push(Span { start, length, kind });
+        true
     }
 
     fn get(&self, index: usize) -> &[u8] {
-        let (start, length) = self.spans[index];
-        &self.bytes[start as usize..start as usize + usize::from(length)]
+        self.spans[index].of(&self.bytes)
     }
 }
 
 impl Listing {
-    /// A listing of the open `folder`, without the staging folder if it is a home's top.
-    pub fn new(folder: impl AsFd, hides_staging: bool) -> Result<Self, StoreError> {
-        let dir = Dir::new(reopen_folder(folder)?)?;
+    /// A listing of `folder`, open for reading, without the staging folder if it is a home's top.
+    pub fn new(folder: OwnedFd, hides_staging: bool) -> Result<Self, StoreError> {
+        let dir = Dir::new(folder)?;
         let staging = hides_staging.then(|| rustix::fs::statat(dir.fd()?, STAGING, AtFlags::SYMLINK_NOFOLLOW));
         Ok(Self {
             dir,
@@ -98,17 +119,15 @@ impl Listing {
             if index + 1 < self.run_ends[run] {
                 self.push_head(index + 1, run);
             }
-            match rustix::fs::statat(self.dir.fd()?, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) if self.staging == Some((stat.st_dev, stat.st_ino)) => {}
-                Ok(stat) => {
-                    let meta: Meta = stat.into();
-                    let target = if meta.kind == Kind::Link { self.target(&name) } else { None };
-                    return Ok(Step::Entry(Listed { name: name.into(), meta, target }));
-                }
+            let seen = match rustix::fs::statat(self.dir.fd()?, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if self.staging == Some((stat.st_dev, stat.st_ino)) => continue,
+                Ok(stat) => Seen::Examined(stat.into()),
                 // Removed since its name was read.
-                Err(rustix::io::Errno::NOENT) => {}
-                Err(errno) => return Err(errno.into()),
-            }
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(_) => Seen::Unexamined(self.names.spans[index].kind),
+            };
+            let target = if seen.kind() == Some(Kind::Link) { self.target(&name) } else { None };
+            return Ok(Step::Entry(Listed { name: name.into(), seen, target }));
         }
         Ok(Step::Later)
     }
@@ -139,11 +158,8 @@ impl Listing {
         if matches!(name, b"." | b"..") || (self.hides_staging && name == STAGING.as_bytes()) {
             return Ok(());
         }
-        if self.names.spans.len() >= LISTING_ENTRIES_MAX || self.names.bytes.len() + name.len() > LISTING_BYTES_MAX {
-            return Err(StoreError::TooLarge);
-        }
-        self.names.push(name);
-        Ok(())
+        let kind = Some(entry.file_type()).filter(|kind| *kind != FileType::Unknown).map(Kind::from);
+        if self.names.push(name, kind) { Ok(()) } else { Err(StoreError::TooLarge) }
     }
 
     fn end_run(&mut self, start: usize) {
@@ -181,7 +197,7 @@ mod tests {
         }
         std::fs::create_dir(folder.path().join(STAGING)).expect("mkdir");
         let fd = std::fs::File::open(folder.path()).expect("open");
-        let mut listing = Listing::new(fd, true).expect("listing");
+        let mut listing = Listing::new(fd.into(), true).expect("listing");
         let (mut names, mut slices) = (Vec::new(), 0);
         loop {
             let mut budget = Budget::new(ENTRY_COST * 100);
@@ -201,5 +217,17 @@ mod tests {
             }
             slices += 1;
         }
+    }
+
+    #[test]
+    fn names_of_any_length_are_kept_and_those_without_room_refused() {
+        let mut names = Names::default();
+        let lengths = [1, 255, 256, 1024, usize::from(u16::MAX)];
+        for length in lengths {
+            assert!(names.push(&vec![b'n'; length], None));
+        }
+        assert!(!names.push(&vec![b'n'; usize::from(u16::MAX) + 1], None));
+        let kept: Vec<usize> = (0..lengths.len()).map(|index| names.get(index).len()).collect();
+        assert_eq!(kept, lengths);
     }
 }

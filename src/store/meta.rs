@@ -73,17 +73,50 @@ impl From<Stat> for Meta {
     #[allow(clippy::unnecessary_cast)]
     fn from(stat: Stat) -> Self {
         let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Folder,
-            FileType::Symlink => Kind::Link,
-            _ => Kind::Other,
-        };
+        let kind = Kind::from(FileType::from_raw_mode(stat.st_mode));
         let size = if kind == Kind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
         let mtime_ns = ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64);
         let ctime_ns = ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64);
         let identity = Identity { dev: stat.st_dev, ino: stat.st_ino, size, mtime_ns, ctime_ns };
         Self { kind, size, mtime_ns, mode: stat.st_mode & 0o7777, links: u64::from(stat.st_nlink as u32), identity }
+    }
+}
+
+impl From<FileType> for Kind {
+    fn from(kind: FileType) -> Self {
+        match kind {
+            FileType::RegularFile => Self::File,
+            FileType::Directory => Self::Folder,
+            FileType::Symlink => Self::Link,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What a listing can tell of an entry.
+#[derive(Debug, Clone, Copy)]
+pub enum Seen {
+    /// All there is.
+    Examined(Meta),
+    /// The system refuses to tell more than, perhaps, the kind, which the folder itself knows.
+    Unexamined(Option<Kind>),
+}
+
+impl Seen {
+    /// What the system said, if it said anything.
+    pub fn meta(&self) -> Option<&Meta> {
+        match self {
+            Self::Examined(meta) => Some(meta),
+            Self::Unexamined(_) => None,
+        }
+    }
+
+    /// What the entry is, if that is known.
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Examined(meta) => Some(meta.kind),
+            Self::Unexamined(kind) => *kind,
+        }
     }
 }
 

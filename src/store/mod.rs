@@ -23,13 +23,15 @@ use cache::DigestCache;
 use clock::WallClock;
 use file_systems::FileSystems;
 use hmac::{Hmac, KeyInit, Mac};
-use home::Home;
+use home::{FolderId, Home};
 use meta::Identity;
 pub use open_file::OpenFile;
 use pipe::Pipe;
 use quota::{Ledger, QuotaLimits};
+use rustix::fs::{AtFlags, StatxFlags};
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -126,8 +128,9 @@ impl From<rustix::io::Errno> for StoreError {
 /// What all homes share.
 pub struct Store {
     roots: Vec<PathBuf>,
-    homes: HashMap<PathBuf, Weak<Home>>,
-    ledgers: HashMap<PathBuf, Rc<Ledger>>,
+    /// By their folders: what a path names may be replaced while somebody is in it.
+    homes: HashMap<FolderId, Weak<Home>>,
+    ledgers: HashMap<Birth, Rc<Ledger>>,
     systems: Rc<FileSystems>,
     partial_expiry: Duration,
     /// Read once: a confined server cannot look again.
@@ -157,7 +160,7 @@ impl Store {
             ledgers: HashMap::new(),
             systems: Rc::default(),
             partial_expiry,
-            boot: staging::boot_id().into(),
+            boot: staging::boot_id()?.into(),
             etag_key,
             digests: DigestCache::default(),
             watcher: Watcher::default(),
@@ -167,32 +170,32 @@ impl Store {
         })
     }
 
-    /// The home at `path`, shared by all sessions of its account, under `limits` from now on.
+    /// The home at `path`, shared by all sessions in that folder, under `limits` from now on.
     pub fn home(&mut self, path: &Path, limits: QuotaLimits) -> Result<Rc<Home>, StoreError> {
-        let ledger = self.ledger(path);
-        ledger.set_limits(limits);
         let root = home::open_root(&self.roots, path)?;
-        if let Some(home) = self.homes.get(path).and_then(Weak::upgrade)
-            && home.is_at(&root)?
-        {
+        let id = home::folder_id(&root)?;
+        if let Some(home) = self.homes.get(&id).and_then(Weak::upgrade) {
+            home.ledger().set_limits(limits);
             return Ok(home);
         }
+        let ledger = self.ledger(Birth::of(&root, id));
+        ledger.set_limits(limits);
         // Nobody was using it, so whatever changed it went past the ledger.
         ledger.recount_if_old(self.clock.now_ns());
         let (boot, closer) = (Rc::clone(&self.boot), self.syncer.closer());
         let (systems, expiry) = (Rc::clone(&self.systems), self.partial_expiry);
         let home = Home::new(root, path.into(), systems, ledger, expiry, boot, closer, self.clock.clone());
         let home = Rc::new(home);
-        self.homes.insert(path.to_path_buf(), Rc::downgrade(&home));
+        self.homes.insert(id, Rc::downgrade(&home));
         Ok(home)
     }
 
-    fn ledger(&mut self, path: &Path) -> Rc<Ledger> {
+    fn ledger(&mut self, folder: Birth) -> Rc<Ledger> {
         if self.ledgers.len() > LEDGERS_REMEMBERED {
             self.ledgers.retain(|_, ledger| Rc::strong_count(ledger) > 1);
             self.homes.retain(|_, home| home.strong_count() > 0);
         }
-        Rc::clone(self.ledgers.entry(path.to_path_buf()).or_default())
+        Rc::clone(self.ledgers.entry(folder).or_default())
     }
 
     /// An opaque name for the content a file has now.
@@ -204,5 +207,21 @@ impl Store {
         let mut text = [0; 32];
         crate::digest::hex_encode(&mac.finalize().into_bytes()[..16], &mut text);
         String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// A folder, and when it was made where the file system tells: the inode of one that was removed
+/// is soon that of another.
+#[derive(PartialEq, Eq, Hash)]
+struct Birth {
+    folder: FolderId,
+    time: Option<(i64, u32)>,
+}
+
+impl Birth {
+    fn of(root: impl AsFd, folder: FolderId) -> Self {
+        let told = rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok();
+        let told = told.filter(|told| told.stx_mask & StatxFlags::BTIME.bits() != 0);
+        Self { folder, time: told.map(|told| (told.stx_btime.tv_sec, told.stx_btime.tv_nsec)) }
     }
 }

@@ -14,7 +14,7 @@
 mod nameless;
 
 use super::StoreError;
-use super::count::Count;
+use super::count::{Count, Counted, Unseen};
 use super::home::Home;
 use crate::lane::Budget;
 use crate::limits::RECOUNT_AFTER;
@@ -114,6 +114,8 @@ pub struct Ledger {
     counting: RefCell<Counting>,
     /// What the last count found.
     on_disk: Cell<Option<Usage>>,
+    /// What it could not examine.
+    unseen: RefCell<Unseen>,
     /// When that was, in nanoseconds since the epoch.
     counted_ns: Cell<i64>,
     /// Something changed while a count ran, so it must run again.
@@ -129,6 +131,7 @@ impl Default for Ledger {
             reserved: Cell::default(),
             counting: RefCell::new(Counting::Due(Purpose::Recount)),
             on_disk: Cell::new(None),
+            unseen: RefCell::default(),
             counted_ns: Cell::new(0),
             disturbed: Cell::new(false),
         }
@@ -222,6 +225,11 @@ impl Ledger {
         self.on_disk.get()
     }
 
+    /// What the last count could not examine.
+    pub fn unseen(&self) -> Unseen {
+        self.unseen.borrow().clone()
+    }
+
     /// Drops what has expired and counts on within `budget` if a count is due. True once the
     /// ledger may be relied on.
     pub fn settle(&self, home: &Home, budget: &mut Budget) -> Result<bool, StoreError> {
@@ -235,7 +243,8 @@ impl Ledger {
                 Counting::Due(purpose) => {
                     let purpose = *purpose;
                     if purpose == Purpose::Recount {
-                        home.sweep_staging()?;
+                        // A staging folder that cannot be read is named by the count.
+                        let _ = home.sweep_staging();
                     }
                     self.disturbed.set(false);
                     *counting = Counting::Running(Box::new(Count::new(home.root_fd()?)?), purpose);
@@ -244,7 +253,9 @@ impl Ledger {
                     let purpose = *purpose;
                     match count.advance(budget) {
                         Ok(None) => return Ok(false),
-                        Ok(Some(found)) if !self.disturbed.get() => {
+                        Ok(Some(Counted { usage: found, unseen })) if !self.disturbed.get() => {
+                            let before = self.unseen.replace(unseen);
+                            home.warn_of_unseen(&before, &self.unseen.borrow());
                             self.on_disk.set(Some(found));
                             if purpose == Purpose::Recount {
                                 self.used.set(found);

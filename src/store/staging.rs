@@ -460,7 +460,7 @@ impl Home {
     pub fn kept_uploads(&self) -> Result<Vec<KeptUpload>, StoreError> {
         let now_ns = self.clock.now_ns();
         let mut kept = self.recorded_uploads()?;
-        kept.retain(|upload| upload.expires_ns > now_ns || self.claims.is_running(&upload.id));
+        kept.retain(|upload| !self.has_expired(upload.expires_ns, now_ns) || self.claims.is_running(&upload.id));
         Ok(kept)
     }
 
@@ -532,7 +532,7 @@ fn close_to_others(staging: &OwnedFd) {
     let _ = rustix::fs::fchmod(staging, Mode::RWXU);
 }
 
-fn part_name(id: &UploadId) -> String {
+pub(super) fn part_name(id: &UploadId) -> String {
     format!("{id}{PART_SUFFIX}")
 }
 
@@ -583,9 +583,29 @@ fn write_record(staging: &OwnedFd, id: &UploadId, kept: &KeptRecord) -> Result<(
     Ok(replaced?)
 }
 
-/// Changes whenever the machine starts; empty where the kernel does not tell.
-pub(super) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim_end().to_string()).unwrap_or_default()
+/// Changes whenever the machine starts: what the kernel says or, where a sandbox hides that, the
+/// service manager in the environment. Where neither tells, one that belongs to this process
+/// alone: then only what was synced is trusted after a restart.
+pub(super) fn boot_id() -> io::Result<String> {
+    let of_kernel = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    let of_environment = || std::env::var(BOOT_ID_VARIABLE).ok();
+    if let Some(id) = of_kernel().as_deref().and_then(read_boot_id) {
+        return Ok(id);
+    }
+    match of_environment().as_deref().and_then(read_boot_id) {
+        Some(id) => Ok(id),
+        None => Ok(format!("unknown to process {}", UploadId::random()?)),
+    }
+}
+
+/// Set by a service manager: `Environment=BERTH_BOOT_ID=%b` in a unit of systemd.
+const BOOT_ID_VARIABLE: &str = "BERTH_BOOT_ID";
+
+/// The form of the kernel, 8-4-4-4-12 hexadecimal digits, whichever of the two forms `text` has.
+fn read_boot_id(text: &str) -> Option<String> {
+    let digits: String = text.trim().chars().filter(|&letter| letter != '-').collect();
+    let is_id = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_id.then(|| [0..8, 8..12, 12..16, 16..20, 20..32].map(|group| digits[group].to_ascii_lowercase()).join("-"))
 }
 
 mod bytes_as_base64 {
@@ -598,5 +618,20 @@ mod bytes_as_base64 {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         STANDARD.decode(String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_boot_id;
+
+    #[test]
+    fn a_boot_id_is_the_same_in_both_forms_and_nothing_else_is_one() {
+        let id = Some("0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9".to_string());
+        assert_eq!(read_boot_id("0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9\n"), id);
+        assert_eq!(read_boot_id("0A1B2C3D4E5F60718293A4B5C6D7E8F9"), id);
+        for text in ["", "%b", "0", "-", "0a1b2c3d4e5f60718293a4b5c6d7e8f", "xa1b2c3d4e5f60718293a4b5c6d7e8f9"] {
+            assert_eq!(read_boot_id(text), None, "{text:?}");
+        }
     }
 }

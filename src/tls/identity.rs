@@ -8,7 +8,6 @@ use super::{Fingerprint, server_config};
 use crate::config::{Config, ConfigError, TlsFiles};
 use crate::limits::{CERTIFICATE_LIFE_S, CERTIFICATE_RENEW_S};
 use crate::small_file;
-use rustix::fs::{FlockOperation, flock};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs::File;
@@ -107,9 +106,9 @@ fn unusable(config: &Config, error: &io::Error) -> Problem {
 fn lock(files: &TlsFiles) -> io::Result<Option<File>> {
     let Some(folder) = files.key.parent() else { return Ok(None) };
     small_file::make_folder(folder, small_file::SECRET_FOLDER)?;
-    let folder = File::open(folder)?;
-    flock(&folder, FlockOperation::LockExclusive)?;
-    Ok(Some(folder))
+    let handle = File::open(folder)?;
+    small_file::lock(&handle, folder)?;
+    Ok(Some(handle))
 }
 
 fn make_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, Problem> {

@@ -102,9 +102,30 @@ pub struct AccountUsage {
     /// Files and folders found on disk, when asked to look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_files: Option<u64>,
+    /// Entries that the last count could not examine; what is in them is not counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unexamined: u64,
+    /// The first of them, each with its path in the home and the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unexamined_entries: Vec<UnexaminedEntry>,
     /// Why this account could not be looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// An entry of a home that could not be examined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnexaminedEntry {
+    /// Its path in the home, for people: unprintable bytes are escaped, a long one is cut.
+    pub path: String,
+    /// What the system said.
+    pub problem: String,
+}
+
+// serde calls it with a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One session, or a connection that nobody has logged in to. What does not apply is absent.

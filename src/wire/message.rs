@@ -308,6 +308,10 @@ pub struct Entry {
     pub mtime_ns: i64,
     /// Permission bits, such as 0o644 (420).
     pub mode: u32,
+    /// The server's system refuses to examine it: only its name is known and, unless it is
+    /// [`EntryKind::Other`], its kind. The other fields are 0.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unexamined: bool,
 }
 
 /// What an entry is.

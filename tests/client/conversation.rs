@@ -20,7 +20,7 @@ fn hello() -> Reply {
 }
 
 fn entry(name: &str) -> Entry {
-    Entry { name: name.into(), kind: EntryKind::File, size: 1, mtime_ns: 0, mode: 0o644 }
+    Entry { name: name.into(), kind: EntryKind::File, size: 1, mtime_ns: 0, mode: 0o644, unexamined: false }
 }
 
 fn state() -> tempfile::TempDir {

@@ -10,6 +10,7 @@ use berth::client::outcome::Failure;
 use berth::client::progress::Style;
 use berth::client::shell::run_line;
 use berth::digest::Digest;
+use berth::limits::PATH_BYTES_MAX;
 use berth::text::is_unprintable;
 use berth::upload_id::UploadId;
 use berth::wire::frame::FrameType;
@@ -56,7 +57,7 @@ impl Place {
 }
 
 fn entry(name: impl Into<Name>, kind: EntryKind) -> Entry {
-    Entry { name: name.into(), kind, size: 4, mtime_ns: 0, mode: 0o644 }
+    Entry { name: name.into(), kind, size: 4, mtime_ns: 0, mode: 0o644, unexamined: false }
 }
 
 fn page(entries: Vec<Entry>, last: bool) -> Reply {
@@ -95,7 +96,7 @@ fn lists(entries: Vec<Entry>) -> impl FnMut(Seen, &mut Answers) {
 
 #[test]
 fn no_name_a_server_lists_makes_a_get_write_outside_of_its_destination() {
-    let long = "n".repeat(1021);
+    let long = "n".repeat(PATH_BYTES_MAX + 1);
     for name in ["..", ".", "", "a/b", "/etc/passwd", "../outside/x", "a\0b", "..\0", "/", &long] {
         for kind in [EntryKind::File, EntryKind::Dir] {
             for what in ["-r d", "*", "-r *", "d/*", "-r /"] {
@@ -537,6 +538,7 @@ fn the_largest_numbers_overflow_nothing() {
         size: u64::MAX,
         mtime_ns,
         mode: u32::MAX,
+        unexamined: false,
     };
     for style in [Style::Silent, Style::Lines] {
         for line in

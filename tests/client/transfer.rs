@@ -27,8 +27,14 @@ fn end_of(bytes: &[u8]) -> End {
 }
 
 fn stat_of(bytes: &[u8]) -> Reply {
-    let entry =
-        Entry { name: "f".into(), kind: EntryKind::File, size: bytes.len() as u64, mtime_ns: MTIME_NS, mode: 0o644 };
+    let entry = Entry {
+        name: "f".into(),
+        kind: EntryKind::File,
+        size: bytes.len() as u64,
+        mtime_ns: MTIME_NS,
+        mode: 0o644,
+        unexamined: false,
+    };
     Reply::Stat { entry, etag: Some("e".into()) }
 }
 
@@ -292,7 +298,8 @@ fn many_files_are_asked_for_ahead() {
     let listed = names.clone();
     let mut stage = Stage::new(folder.path(), move |seen, answers| match seen {
         Seen::Request(id, Request::Stat { .. }) => {
-            let entry = Entry { name: "d".into(), kind: EntryKind::Dir, size: 0, mtime_ns: 0, mode: 0o755 };
+            let entry =
+                Entry { name: "d".into(), kind: EntryKind::Dir, size: 0, mtime_ns: 0, mode: 0o755, unexamined: false };
             answers.reply(id, &Reply::Stat { entry, etag: None });
         }
         Seen::Request(id, Request::List { .. }) => {
@@ -302,6 +309,7 @@ fn many_files_are_asked_for_ahead() {
                 size: 4,
                 mtime_ns: MTIME_NS,
                 mode: 0o644,
+                unexamined: false,
             };
             answers.reply(id, &Reply::Page { entries: listed.iter().map(entry).collect(), last: true });
         }

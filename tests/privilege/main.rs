@@ -6,9 +6,11 @@ mod attributes;
 #[path = "../common/mod.rs"]
 mod common;
 mod confinement;
+mod machine_start;
 mod modes;
 mod ordinary;
 mod service_user;
+mod unexamined;
 
 use common::process::Program;
 use common::{Place, Server};

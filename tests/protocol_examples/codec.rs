@@ -187,7 +187,7 @@ fn fields_are_those_of_the_code_and_optional_where_it_says_so() {
         Request::DropPartial { upload_id },
     ];
     check_fields("op", "## Requests", &requests);
-    let entry = Entry { name: "x".into(), kind: EntryKind::File, size: 1, mtime_ns: 1, mode: 1 };
+    let entry = Entry { name: "x".into(), kind: EntryKind::File, size: 1, mtime_ns: 1, mode: 1, unexamined: true };
     let partial = Partial { upload_id, path: "/".into(), offset: 1, size: Some(1), expires_s: 1 };
     let error = ErrorReply { code: ErrorCode::Io, message: "x".into(), retry: true, fatal: true };
     let quota =

@@ -63,11 +63,31 @@ pub struct Server {
     pub config: Config,
     pub service: Service,
     pub now: Instant,
-    /// How far the clock on the wall was set forward.
-    wall_ahead_ns: Rc<Cell<i64>>,
+    clocks: Clocks,
     sessions: u64,
     /// Answers of the sync helper that nobody has taken yet.
     synced: Vec<Synced>,
+}
+
+/// The clock on the wall and the one that never jumps, both beside the system's.
+#[derive(Clone, Default)]
+struct Clocks {
+    /// How far the clock on the wall was set forward.
+    wall_ahead_ns: Rc<Cell<i64>>,
+    /// How much time has passed that nobody waited for.
+    passed: Rc<Cell<Duration>>,
+}
+
+impl Clocks {
+    fn wall(&self) -> WallClock {
+        let (started, system, this) = (Instant::now(), WallClock::default(), self.clone());
+        let passed = self.passed.clone();
+        let wall_ns = move || {
+            let passed_ns = i64::try_from(this.passed.get().as_nanos()).expect("less than 292 years");
+            system.now_ns() + this.wall_ahead_ns.get() + passed_ns
+        };
+        WallClock::beside(wall_ns, move || started.elapsed() + passed.get())
+    }
 }
 
 /// What an account may do, if not everything.
@@ -112,10 +132,10 @@ impl Server {
     fn in_folder(folder: TempDir, rights: Rights) -> Self {
         let mut config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("defaults are valid");
         config.sync = SyncPolicy::None;
-        let wall_ahead_ns = Rc::default();
-        let service = service(&config, &wall_ahead_ns);
+        let clocks = Clocks::default();
+        let service = service(&config, &clocks);
         let now = Instant::now();
-        let mut server = Self { folder, config, service, now, wall_ahead_ns, sessions: 0, synced: Vec::new() };
+        let mut server = Self { folder, config, service, now, clocks, sessions: 0, synced: Vec::new() };
         server.add_account(USER, rights);
         server
     }
@@ -137,13 +157,13 @@ impl Server {
 
     /// Stops and starts: nothing but the disk remains.
     pub fn restart(&mut self) {
-        self.service = service(&self.config, &self.wall_ahead_ns);
+        self.service = service(&self.config, &self.clocks);
         self.synced.clear();
     }
 
     /// As [`Server::restart`], after a death in which nothing in memory was dropped in order.
     pub fn restarted_after_a_kill(mut self) -> Self {
-        let fresh = service(&self.config, &self.wall_ahead_ns);
+        let fresh = service(&self.config, &self.clocks);
         std::mem::forget(std::mem::replace(&mut self.service, fresh));
         self.synced.clear();
         self
@@ -163,9 +183,15 @@ impl Server {
         self.now += time;
     }
 
-    /// Sets the clock on the wall forward, or back.
+    /// Sets the clock on the wall forward, or back: it jumps.
     pub fn set_clock(&self, by_seconds: i64) {
-        self.wall_ahead_ns.set(self.wall_ahead_ns.get() + by_seconds * 1_000_000_000);
+        let ahead_ns = &self.clocks.wall_ahead_ns;
+        ahead_ns.set(ahead_ns.get() + by_seconds * 1_000_000_000);
+    }
+
+    /// Time passes by all clocks of the store.
+    pub fn let_pass(&self, time: Duration) {
+        self.clocks.passed.set(self.clocks.passed.get() + time);
     }
 
     /// Where the server keeps everything.
@@ -288,10 +314,9 @@ impl Server {
     }
 }
 
-fn service(config: &Config, wall_ahead_ns: &Rc<Cell<i64>>) -> Service {
+fn service(config: &Config, clocks: &Clocks) -> Service {
     let mut store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline()).expect("store");
-    let (system, ahead_ns) = (WallClock::default(), Rc::clone(wall_ahead_ns));
-    store.clock = WallClock::new(move || system.now_ns() + ahead_ns.get());
+    store.clock = clocks.wall();
     Service::new(Accounts::open(config).expect("accounts"), store, Policy::from(config))
 }
 

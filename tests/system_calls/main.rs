@@ -5,6 +5,7 @@
 //! `strace` watches, so it must be installed: `apt-get install strace`. The kills take a sample of
 //! the calls; `BERTH_CRASHES=1000 cargo test --test system_calls` takes so many.
 
+mod account_refusals;
 mod client_refusals;
 #[path = "../common/mod.rs"]
 mod common;

@@ -58,7 +58,10 @@ fn remove_tree(session: &mut Session, root: &VPath) -> Result<(), Failure> {
     requests.push(Request::Rmdir { path: root.into() });
     let mut failed = unlisted;
     session.call_each(&requests, |session, _, result| {
-        if let Err(failure) = result {
+        // Why a folder is not empty has been told: something in it was not removed.
+        if let Err(failure) = result
+            && !(failed > 0 && failure.is_refusal(ErrorCode::NotEmpty))
+        {
             failed += 1;
             let _ = report(session, "rm", &failure);
         }

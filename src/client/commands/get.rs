@@ -13,6 +13,7 @@ use super::local::path as local_path;
 use crate::client::command::{options, usage};
 use crate::client::download::{DownloadJob, Fetched, fetch_all};
 use crate::client::local::{destination, shown};
+use crate::client::lookup::not_examined;
 use crate::client::outcome::Failure;
 use crate::client::part_names::remove_part;
 use crate::client::progress::{Progress, Style};
@@ -327,6 +328,7 @@ fn plan_tree(
                 }
             }
             EntryKind::File => wanted.push(job(found.path, local, &found.entry)),
+            EntryKind::Other if found.entry.unexamined => tally.count(session, Err(not_examined(&found.path)))?,
             EntryKind::Link | EntryKind::Other => {
                 session.output.note(format_args!("{} is no regular file: left out", found.path));
             }

@@ -172,8 +172,14 @@ mod tests {
 
     #[test]
     fn entries_are_sorted_as_the_letters_ask() {
-        let entry =
-            |name: &str, size, mtime_ns| Entry { name: name.into(), kind: EntryKind::File, size, mtime_ns, mode: 0 };
+        let entry = |name: &str, size, mtime_ns| Entry {
+            name: name.into(),
+            kind: EntryKind::File,
+            size,
+            mtime_ns,
+            mode: 0,
+            unexamined: false,
+        };
         let entries = [entry("c", 1, 3), entry("a", 2, 1), entry("b", 1, 2), entry(".d", 9, 9)];
         for (letters, order) in [
             ("", "abc"),

@@ -171,6 +171,7 @@ fn entry(name: OsString, metadata: &Metadata) -> Entry {
         size: if kind == EntryKind::File { metadata.len() } else { 0 },
         mtime_ns: metadata.modified().map_or(0, unix_ns),
         mode: metadata.mode() & 0o7777,
+        unexamined: false,
     }
 }
 

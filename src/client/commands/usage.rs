@@ -7,6 +7,7 @@ use serde_json::json;
 use super::inspect::{quota_object, quota_report};
 use super::none;
 use crate::client::command::options;
+use crate::client::lookup::not_examined;
 use crate::client::outcome::Failure;
 use crate::client::session::Session;
 use crate::client::tally::{Tally, report};
@@ -74,6 +75,11 @@ fn measure(session: &mut Session, root: &VPath, depth: Depth) -> Result<(), Fail
     for found in tree {
         if found.entry.kind == EntryKind::Dir {
             folders.entry(found.path).or_default();
+            continue;
+        }
+        if found.entry.unexamined {
+            unlisted += 1;
+            let _ = report(session, "du", &not_examined(&found.path));
             continue;
         }
         let above = std::iter::successors(found.path.parent(), VPath::parent);

@@ -86,7 +86,7 @@ impl Status {
             },
             Stage::TellAllUsers(audit) => match audit.next(service, budget) {
                 AuditStep::Later => Step::Later,
-                AuditStep::Account(name, state, _) => user(&name, self.sessions_of(&name), &state, None),
+                AuditStep::Account(name, state, _, _) => user(&name, self.sessions_of(&name), &state, None),
                 AuditStep::Failed(name, error) => {
                     user(&name, self.sessions_of(&name), &QuotaState::default(), Some(error))
                 }

@@ -8,7 +8,7 @@ use crate::session::Refusal;
 use crate::session::overview::Transfer;
 use crate::session::task::TaskStep;
 use crate::store::listing::Listed;
-use crate::store::meta::{Kind, Meta};
+use crate::store::meta::{Kind, Meta, Seen};
 use crate::text::Size;
 use crate::vpath::VPath;
 
@@ -56,7 +56,7 @@ impl Ftp {
         match self.session.stat_resumable(&path) {
             Ok(meta) => {
                 let (name, mut line) = (path.as_bytes().to_vec(), Vec::new());
-                let listed = Listed { name, meta, target: None };
+                let listed = Listed { name, seen: Seen::Examined(meta), target: None };
                 listing::put_facts(&mut line, &listed, self.facts, !self.session.is_read_only());
                 turn.lane.outbox.append(|out| reply::put_lines(out, 250, "Facts:", [line], "That is all."));
             }

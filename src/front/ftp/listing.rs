@@ -5,7 +5,7 @@ use super::time;
 use crate::glob::{Pattern, is_wild};
 use crate::limits::FTP_RECENT_S;
 use crate::store::listing::{Listed, Order, SortBy};
-use crate::store::meta::{Kind, Meta};
+use crate::store::meta::{Kind, Seen};
 use crate::text::Utc;
 
 /// The options that `LIST`, `NLST` and `STAT` take of those of `ls`.
@@ -79,17 +79,19 @@ pub fn split_pattern(path: &[u8]) -> Option<(&[u8], Pattern)> {
 }
 
 /// Appends a line in the form of `ls -l`, its time in UTC. A link is followed by where it leads, since
-/// many programs read no link without; what a link out of the home says is not told.
+/// many programs read no link without; what a link out of the home says is not told. What is not known
+/// of an entry is told as nothing, because clients take no other form: no permissions, no bytes, the
+/// year 1970.
 pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
-    let meta = &listed.meta;
-    let is_link = meta.kind == Kind::Link && !hides_arrow(&listed.name);
+    let (meta, kind) = (listed.seen.meta(), listed.seen.kind());
+    let is_link = kind == Some(Kind::Link) && !hides_arrow(&listed.name);
     let start = format!(
         "{}{} {:>3} berth    berth    {:>12} {} ",
-        if is_link { 'l' } else { letter(meta.kind) },
-        permissions(meta.mode),
-        meta.links,
-        meta.size,
-        date(meta.mtime_ns, now_ns)
+        if is_link { 'l' } else { kind.map_or('-', letter) },
+        permissions(meta.map_or(0, |meta| meta.mode)),
+        meta.map_or(1, |meta| meta.links),
+        meta.map_or(0, |meta| meta.size),
+        date(meta.map_or(0, |meta| meta.mtime_ns), now_ns)
     );
     out.extend_from_slice(start.as_bytes());
     if is_link {
@@ -112,21 +114,21 @@ pub fn put_name(out: &mut Vec<u8>, name: &[u8]) {
 
 /// Appends a line of facts (RFC 3659 section 7); `may_write` is the account's.
 pub fn put_facts(out: &mut Vec<u8>, listed: &Listed, facts: Facts, may_write: bool) {
-    out.extend_from_slice(facts.of(&listed.meta, may_write).as_bytes());
+    out.extend_from_slice(facts.of(&listed.seen, may_write).as_bytes());
     out.push(b' ');
     put_name(out, &listed.name);
 }
 
 /// What `ls -F` puts behind a name. A link in the long form has its arrow there.
-pub fn mark(meta: &Meta, is_long: bool) -> &'static [u8] {
-    match meta.kind {
-        Kind::Folder => b"/",
-        Kind::Link if is_long => b"",
-        Kind::Link => b"@",
-        Kind::File if meta.mode & 0o111 != 0 => b"*",
-        Kind::File => b"",
+pub fn mark(seen: &Seen, is_long: bool) -> &'static [u8] {
+    match seen.kind() {
+        Some(Kind::Folder) => b"/",
+        Some(Kind::Link) if is_long => b"",
+        Some(Kind::Link) => b"@",
+        Some(Kind::File) if seen.meta().is_some_and(|meta| meta.mode & 0o111 != 0) => b"*",
+        Some(Kind::File) | None => b"",
         // As for a pipe.
-        Kind::Other => b"|",
+        Some(Kind::Other) => b"|",
     }
 }
 
@@ -162,17 +164,17 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts([bool; FACTS.len()]);
 
-/// A fact's value, where an entry has it; whether the account may write.
-type Tell = fn(&Meta, bool) -> Option<String>;
+/// A fact's value, where an entry has it and it is known; whether the account may write.
+type Tell = fn(&Seen, bool) -> Option<String>;
 
 /// All that there are, in the order in which they are told.
 const FACTS: [(&str, Tell); 6] = [
-    ("type", |meta, _| Some(kind(meta.kind).into())),
-    ("size", |meta, _| (meta.kind == Kind::File).then(|| meta.size.to_string())),
-    ("modify", |meta, _| Some(time::written(meta.mtime_ns))),
-    ("perm", |meta, may_write| Some(allowed(meta.kind, may_write).into())),
-    ("unique", |meta, _| Some(format!("{:x}g{:x}", meta.identity.dev, meta.identity.ino))),
-    ("UNIX.mode", |meta, _| Some(format!("{:04o}", meta.mode & 0o7777))),
+    ("type", |seen, _| seen.kind().map(|is| kind(is).into())),
+    ("size", |seen, _| seen.meta().filter(|meta| meta.kind == Kind::File).map(|meta| meta.size.to_string())),
+    ("modify", |seen, _| seen.meta().map(|meta| time::written(meta.mtime_ns))),
+    ("perm", |seen, may_write| seen.meta().map(|meta| allowed(meta.kind, may_write).into())),
+    ("unique", |seen, _| seen.meta().map(|meta| format!("{:x}g{:x}", meta.identity.dev, meta.identity.ino))),
+    ("UNIX.mode", |seen, _| seen.meta().map(|meta| format!("{:04o}", meta.mode & 0o7777))),
 ];
 
 impl Default for Facts {
@@ -202,9 +204,9 @@ impl Facts {
         FACTS.iter().zip(self.0).map(|((name, _), is_chosen)| format!("{name}{};", mark(is_chosen))).collect()
     }
 
-    fn of(self, meta: &Meta, may_write: bool) -> String {
+    fn of(self, seen: &Seen, may_write: bool) -> String {
         let chosen = FACTS.iter().zip(self.0).filter(|(_, is_chosen)| *is_chosen);
-        chosen.filter_map(|((name, tell), _)| Some(format!("{name}={};", tell(meta, may_write)?))).collect()
+        chosen.filter_map(|((name, tell), _)| Some(format!("{name}={};", tell(seen, may_write)?))).collect()
     }
 }
 
@@ -232,7 +234,7 @@ fn allowed(kind: Kind, may_write: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::meta::Identity;
+    use crate::store::meta::{Identity, Meta};
 
     /// 2026-11-27 12:34:56 UTC.
     const NOW: i64 = 1_795_782_896_000_000_000;
@@ -242,7 +244,7 @@ mod tests {
         let size = if kind == Kind::File { 1234 } else { 0 };
         let identity = Identity { dev: 0xfe01, ino: 0x2a, size, mtime_ns, ctime_ns: 0 };
         let meta = Meta { kind, size, mtime_ns, mode: 0o644, links: 1, identity };
-        Listed { name: name.to_vec(), meta, target: None }
+        Listed { name: name.to_vec(), seen: Seen::Examined(meta), target: None }
     }
 
     fn long(listed: &Listed) -> String {
@@ -257,12 +259,27 @@ mod tests {
         assert_eq!(line, "-rw-r--r--   1 berth    berth            1234 Nov 27 12:34 a b\r\n");
         let line = long(&listed(b"docs", Kind::Folder, NOW - 365 * DAY));
         assert_eq!(line, "drw-r--r--   1 berth    berth               0 Nov 27  2025 docs\r\n");
-        let largest = Listed {
-            meta: Meta { size: u64::MAX, ..listed(b"", Kind::File, NOW).meta },
-            name: b"x".to_vec(),
-            target: None,
-        };
+        let mut largest = listed(b"x", Kind::File, NOW);
+        if let Seen::Examined(meta) = &mut largest.seen {
+            meta.size = u64::MAX;
+        }
         assert_eq!(long(&largest).split_whitespace().nth(4), Some("18446744073709551615"));
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_examined_is_a_line_like_the_others() {
+        for (kind, line_start, fact) in [
+            (Some(Kind::Folder), "d---------", "type=dir; x\r\n"),
+            (Some(Kind::File), "----------", "type=file; x\r\n"),
+            (None, "----------", " x\r\n"),
+        ] {
+            let entry = Listed { name: b"x".to_vec(), seen: Seen::Unexamined(kind), target: None };
+            let line = format!("{line_start}   1 berth    berth               0 Jan  1  1970 x\r\n");
+            assert_eq!(long(&entry), line);
+            let mut facts = Vec::new();
+            put_facts(&mut facts, &entry, Facts::default(), true);
+            assert_eq!(String::from_utf8(facts).expect("UTF-8"), fact);
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use crate::lane::Lane;
 use crate::limits::ERROR_MESSAGE_BYTES_MAX;
 use crate::session::Refusal;
-use crate::store::meta::{Kind, Meta};
+use crate::store::listing::Listed;
+use crate::store::meta::{Kind, Meta, Seen};
 use crate::text::{Escaped, shortened};
 use crate::vpath::VPath;
 use crate::wire::ErrorCode;
@@ -20,13 +21,27 @@ pub(super) fn vpath(name: &Name) -> Result<VPath, ErrorReply> {
 }
 
 pub(super) fn entry(name: Vec<u8>, meta: &Meta) -> Entry {
-    let kind = match meta.kind {
+    let (kind, Meta { size, mtime_ns, mode, .. }) = (entry_kind(meta.kind), *meta);
+    Entry { name: Name(name), kind, size, mtime_ns, mode, unexamined: false }
+}
+
+pub(super) fn listed_entry(Listed { name, seen, .. }: Listed) -> Entry {
+    match seen {
+        Seen::Examined(meta) => entry(name, &meta),
+        Seen::Unexamined(kind) => {
+            let kind = kind.map_or(EntryKind::Other, entry_kind);
+            Entry { name: Name(name), kind, size: 0, mtime_ns: 0, mode: 0, unexamined: true }
+        }
+    }
+}
+
+fn entry_kind(kind: Kind) -> EntryKind {
+    match kind {
         Kind::File => EntryKind::File,
         Kind::Folder => EntryKind::Dir,
         Kind::Link => EntryKind::Link,
         Kind::Other => EntryKind::Other,
-    };
-    Entry { name: Name(name), kind, size: meta.size, mtime_ns: meta.mtime_ns, mode: meta.mode }
+    }
 }
 
 /// For `map_err`: the refusal of a request about `path`.

@@ -1,6 +1,6 @@
 //! Beginning requests: each translated to a verb of the session, each answer to a reply.
 
-use super::convert::{at, entry, error_reply, malformed, vpath};
+use super::convert::{at, entry, error_reply, listed_entry, malformed, vpath};
 use super::{Native, Running, Stage, Turn};
 use crate::front::pipeline::Asked;
 use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX};
@@ -10,7 +10,6 @@ use crate::session::login::LoginOutcome;
 use crate::session::task::TaskStep;
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::verb::Verb;
-use crate::store::listing::Listed;
 use crate::store::staging::KeptUpload;
 use crate::text::Escaped;
 use crate::vpath::VPath;
@@ -206,7 +205,7 @@ impl Native {
         let (answer, is_last) = match self.session.run_task(turn.service, turn.budget)? {
             TaskStep::Later => return Ok(true),
             TaskStep::Page(listed, last) => {
-                let entries = listed.into_iter().map(|Listed { name, meta, .. }| entry(name, &meta)).collect();
+                let entries = listed.into_iter().map(listed_entry).collect();
                 (Reply::Page { entries, last }, last)
             }
             TaskStep::Digest(sha256, size) => (Reply::Sha256 { sha256, size }, true),

@@ -178,7 +178,7 @@ mod tests {
             file.set_modified(UNIX_EPOCH - middle + time).expect("set_modified");
             entries.push((name, size, time));
         }
-        let open = || Listing::new(File::open(folder.path()).expect("open"), true).expect("listing");
+        let open = || Listing::new(File::open(folder.path()).expect("open").into(), true).expect("listing");
         for by in [SortBy::Name, SortBy::Time, SortBy::Size] {
             match by {
                 SortBy::Name => entries.sort_by(|a, b| a.0.cmp(&b.0)),

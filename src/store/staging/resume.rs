@@ -245,7 +245,7 @@ impl Home {
             return Ok(None);
         };
         let mut meta = Meta::from(stat);
-        if self.expires_ns(&meta) <= self.clock.now_ns() && !self.claims.is_running(&id) {
+        if self.has_expired(self.expires_ns(&meta), self.clock.now_ns()) && !self.claims.is_running(&id) {
             return Ok(None);
         }
         meta.size = kept.trusted_of(meta.size, self);

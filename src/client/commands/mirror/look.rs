@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Order;
 use crate::client::local::shown;
+use crate::client::lookup::not_examined;
 use crate::client::mirror::{Node, Tree};
 use crate::client::outcome::Failure;
 use crate::client::part_names::destination_of_part;
@@ -119,6 +120,11 @@ impl Order {
             if is_in_excluded || self.exclusions.has(&path, is_folder) {
                 tree.keep(&path);
                 excluded.insert(path);
+                continue;
+            }
+            if found.entry.unexamined && !is_folder {
+                tally.count(session, Err(not_examined(&found.path)))?;
+                tree.keep(&path);
                 continue;
             }
             tree.add(path, Node::from(&found.entry));

@@ -12,7 +12,7 @@ use crate::session::Refusal;
 use crate::session::task::TaskStep;
 use crate::session::verb::Verb;
 use crate::store::listing::Listed;
-use crate::store::meta::{self, Meta};
+use crate::store::meta::{self, Meta, Seen};
 use crate::vpath::VPath;
 
 /// A listing: how it is written, and which names it has.
@@ -91,7 +91,7 @@ impl List {
     fn only_entry(&self, path: &VPath, meta: Meta) -> Listed {
         let asked = self.prefix.strip_suffix(b"/").filter(|asked| self.form == Form::Names && !asked.is_empty());
         let name = asked.or(path.name()).unwrap_or(b"/").to_vec();
-        Listed { name, meta, target: None }
+        Listed { name, seen: Seen::Examined(meta), target: None }
     }
 
     /// Appends a line.
@@ -112,7 +112,7 @@ impl List {
             Form::Facts => listing::put_facts(out, entry, facts, may_write),
         }
         if self.options.marks {
-            let mark = listing::mark(&entry.meta, self.form == Form::Long);
+            let mark = listing::mark(&entry.seen, self.form == Form::Long);
             let line_end = out.len() - b"\r\n".len();
             out.splice(line_end..line_end, mark.iter().copied());
         }
@@ -261,8 +261,10 @@ impl Ftp {
         }
         if let TaskStep::Page(entries, _) = self.session.run_task(turn.service, turn.budget)? {
             self.put_entries(list, &entries, turn);
-            let found: Vec<&Listed> =
-                entries.iter().filter(|entry| entry.meta.kind == meta::Kind::Folder && list.has(entry)).collect();
+            let found: Vec<&Listed> = entries
+                .iter()
+                .filter(|entry| entry.seen.kind() == Some(meta::Kind::Folder) && list.has(entry))
+                .collect();
             if let Some(tree) = &mut list.tree {
                 found.iter().try_for_each(|entry| tree.add(&entry.name))?;
             }

@@ -1,0 +1,50 @@
+//! File systems that know no modes, owners, locks or syncs, such as SMB and exFAT: what they
+//! refuse is left out with a warning, and everything works.
+
+use super::common::peer::Peer;
+use super::common::{PASSWORD, Place};
+use super::trace::{self, watched};
+use berth::wire::Reply;
+use berth::wire::message::PutMode;
+use std::fs;
+
+/// What is refused, how, and what the warning calls it.
+const REFUSALS: [(&str, &str, &str); 6] = [
+    ("fchmod", "EPERM", "setting permissions"),
+    ("fchmod", "ENOSYS", "setting permissions"),
+    ("fsync", "EINVAL", "syncing a folder"),
+    ("flock", "ENOLCK", "locking"),
+    ("flock", "EOPNOTSUPP", "locking"),
+    ("fchmod,fchown,fsync,flock", "EOPNOTSUPP", "locking"),
+];
+
+#[test]
+fn accounts_are_added_and_served_where_the_file_system_refuses_what_it_cannot_do() {
+    for (calls, error, what) in REFUSALS {
+        let place = Place::new();
+        let inject = format!("inject={calls}:error={error}");
+        let refusing =
+            |arguments: &[&str]| watched(&place.berthd(arguments), &trace::file(&place), calls, &["-e", &inject]);
+        let password = place.path("io/password");
+        fs::write(&password, PASSWORD).expect("writable");
+        let mut add = refusing(&["user", "add", "ann", "--password-stdin"]);
+        add.stdin(fs::File::open(&password).expect("readable"));
+        let added = place.run(add).expect_code(0);
+        let warnings = |stderr: &str, of: &str| stderr.matches(&format!("refuses {of}, which is left out")).count();
+        assert!(warnings(&added.stderr, what) > 0, "{calls} {error}: {}", added.stderr);
+        assert!(added.stderr.contains("/conf/users: the file system refuses"), "{}", added.stderr);
+
+        // The server makes its key, its logs and a decoy for those it does not know.
+        fs::remove_dir_all(place.path("conf/tls")).ok();
+        fs::remove_dir_all(place.path("logs")).ok();
+        let server = place.serve_as(refusing(&["serve"]));
+        let reply = Peer::login(server.address, "ann").put("/f", b"content", PutMode::Create);
+        assert!(matches!(reply, Reply::Stored { .. }), "{calls} {error}: {reply:?}");
+        let stderr = server.program.stderr();
+        let lines: Vec<&str> = stderr.lines().filter(|line| line.contains("which is left out")).collect();
+        let mut once = lines.iter().map(|line| line.split_once(" WARN ").expect("a warning").1).collect::<Vec<_>>();
+        once.sort_unstable();
+        once.dedup();
+        assert!(!lines.is_empty() && once.len() == lines.len(), "{calls} {error}: {stderr}");
+    }
+}
