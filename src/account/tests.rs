@@ -107,7 +107,7 @@ fn a_link_above_a_home_does_not_lead_it_elsewhere() {
 
 #[test]
 fn a_home_moved_out_of_the_roots_by_hand_is_refused_after_login() {
-    let place = place();
+    let mut place = place();
     let bob = place.add("bob");
     assert!(place.accounts.check_home(&bob).is_ok());
     let text = fs::read_to_string(place.accounts.path(&bob.name)).expect("readable");
@@ -130,7 +130,7 @@ fn a_home_that_holds_the_configuration_is_refused() {
 
 #[test]
 fn a_corrupt_file_lets_nobody_in_and_is_named() {
-    let place = place();
+    let mut place = place();
     place.add("bob");
     let good = fs::read_to_string(place.accounts.path(&name("bob"))).expect("readable");
     let value: serde_json::Value = serde_json::from_str(&good).expect("JSON");
@@ -148,7 +148,9 @@ fn a_corrupt_file_lets_nobody_in_and_is_named() {
         &"[".repeat(100_000),
     ] {
         place.write("bob", broken);
-        let error = place.accounts.candidate("bob").expect_err(broken);
+        let candidate = place.accounts.candidate("bob").expect("as an unknown one");
+        assert!(candidate.account.is_none());
+        let error = place.accounts.load(&name("bob")).expect_err(broken);
         assert!(error.to_string().contains("conf/users/bob.json: not a valid account file"), "{error}");
         assert!(place.accounts.add(&place.account("eve")).is_err(), "its home may be anywhere");
         assert_eq!(place.accounts.check().expect("readable").len(), 1);
@@ -171,7 +173,7 @@ fn errors_show_what_stands_in_a_file_escaped() {
 
 #[test]
 fn strangers_and_locked_accounts_get_a_decoy_that_looks_real() {
-    let place = place();
+    let mut place = place();
     let bob = place.add("bob");
     let candidate = place.accounts.candidate("bob").expect("readable");
     assert_eq!((candidate.verifier, candidate.account), (bob.verifier.clone(), Some(bob.clone())));
@@ -182,7 +184,7 @@ fn strangers_and_locked_accounts_get_a_decoy_that_looks_real() {
         assert!(decoy.account.is_none());
         assert_eq!(decoy.verifier, again.verifier, "stable");
         assert_eq!(decoy.verifier.salt.len(), bob.verifier.salt.len());
-        assert_eq!(decoy.verifier.rounds, crate::limits::SCRAM_ROUNDS_DEFAULT);
+        assert_eq!(decoy.verifier.rounds, bob.verifier.rounds);
     }
     let other = place.accounts.candidate("eva").expect("no error for strangers");
     assert_ne!(other.verifier.salt, place.accounts.candidate("eve").expect("no error").verifier.salt);
