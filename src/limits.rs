@@ -225,14 +225,6 @@ pub const SCRAM_ROUNDS_MIN: u32 = 4_096;
 pub const SCRAM_ROUNDS_MAX: u32 = 5_000_000;
 /// Bytes of salt, of the client's and of the server's nonce.
 pub const SCRAM_RANDOM_BYTES: usize = 18;
-/// Answer to a first wrong proof from an address or for an account; doubled by each further one.
-pub const LOGIN_DELAY_FIRST: Duration = Duration::from_millis(250);
-/// Longest delay of the answer to a wrong proof.
-pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(8);
-/// A failure is forgotten after this long without another.
-pub const LOGIN_FAILURE_MEMORY: Duration = Duration::from_secs(15 * 60);
-/// Addresses and accounts whose failures are remembered; the oldest goes first.
-pub const LOGIN_FAILURES_REMEMBERED: usize = 4096;
 /// What a PBKDF2 round costs of a turn's budget: two blocks of SHA-256 and what is around them
 /// take as long as hashing this many bytes.
 pub const PASSWORD_ROUND_COST: u64 = 256;

@@ -8,7 +8,7 @@ use berth::digest::Digest;
 use berth::lane::Budget;
 use berth::limits::{CUT_BYTES_PER_TURN, PIECE_BYTES, RESUME_BYTES_MIN, TURN_BUDGET, UNSYNCED_BYTES_MAX};
 use berth::session::download::{DownloadPlan, DownloadStart, Fetched};
-use berth::session::password::PasswordLogin;
+use berth::session::login::LoginProgress;
 use berth::session::state::StateName;
 use berth::session::upload::{Length, Stored, UploadPlan, UploadStart};
 use berth::session::verb::Verb;
@@ -27,9 +27,9 @@ const KEPT_FROM: usize = RESUME_BYTES_MIN as usize;
 fn log_in(server: &mut Server) -> Session {
     let mut session = server.new_session();
     let (password, mut budget) = (Zeroizing::new(PASSWORD.to_string()), Budget::new(u64::MAX));
-    session.begin_password_login(&mut server.service, USER, password).expect("begins");
-    let login = session.advance_password_login(&mut server.service, &mut budget, server.now);
-    assert_eq!(login, Ok(PasswordLogin::Welcome));
+    session.begin_password_login(&mut server.service, USER, &password).expect("begins");
+    let login = session.advance_login(&mut server.service, &mut budget, server.now);
+    assert_eq!(login, Ok(LoginProgress::Welcome(None)));
     session
 }
 

@@ -7,12 +7,17 @@ use berth::account::AccountName;
 use berth::lane::Budget;
 use berth::limits::{LOGIN_MEMORY, PASSWORD_CHECKS_AT_ONCE, PASSWORD_ROUND_COST, PASSWORD_WAIT_MAX, TURN_BUDGET};
 use berth::scram::Verifier;
-use berth::session::password::PasswordLogin;
+use berth::session::login::LoginProgress;
+use berth::session::login::LoginProgress::{Later, Waiting, Welcome};
+use berth::session::login_guard::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX};
 use berth::session::state::StateName;
 use berth::session::{Refusal, Session};
 use std::time::Duration;
 use support::{PASSWORD, Rights, Server, USER};
 use zeroize::Zeroizing;
+
+/// What one turn of a login, or all of them, came to.
+type Outcome = Result<LoginProgress, Refusal>;
 
 /// Rounds of the account every server has.
 const ROUNDS: u64 = 4096;
@@ -25,31 +30,31 @@ fn begin(server: &mut Server, user: &str, password: &str) -> Session {
 
 fn again(server: &mut Server, session: &mut Session, user: &str, password: &str) {
     let password = Zeroizing::new(password.to_string());
-    session.begin_password_login(&mut server.service, user, password).expect("a login begins");
+    session.begin_password_login(&mut server.service, user, &password).expect("a login begins");
 }
 
 /// One turn: what came of it and what was left of its budget.
-fn turn(server: &mut Server, session: &mut Session, units: u64) -> (PasswordLogin, u64) {
+fn turn(server: &mut Server, session: &mut Session, units: u64) -> (Outcome, u64) {
     let mut budget = Budget::new(units);
-    let login = session.advance_password_login(&mut server.service, &mut budget, server.now);
-    (login.expect("a login goes on"), budget.left())
+    let login = session.advance_login(&mut server.service, &mut budget, server.now);
+    (login, budget.left())
 }
 
 /// Turns until there is an outcome, and the units they took.
-fn outcome(server: &mut Server, session: &mut Session) -> (PasswordLogin, u64) {
+fn outcome(server: &mut Server, session: &mut Session) -> (Outcome, u64) {
     let mut spent = 0;
     loop {
         let (login, left) = turn(server, session, TURN_BUDGET);
         spent += TURN_BUDGET - left;
         match login {
-            PasswordLogin::Later => {}
-            PasswordLogin::Waiting => server.now = session.wakes_at().expect("it looks again"),
+            Ok(Later) => {}
+            Ok(Waiting) => server.now = session.wakes_at().expect("it looks again"),
             login => return (login, spent),
         }
     }
 }
 
-fn log_in(server: &mut Server, user: &str, password: &str) -> (PasswordLogin, u64) {
+fn log_in(server: &mut Server, user: &str, password: &str) -> (Outcome, u64) {
     let mut session = begin(server, user, password);
     outcome(server, &mut session)
 }
@@ -58,8 +63,10 @@ fn account() -> AccountName {
     USER.parse().expect("account name")
 }
 
-const WELCOME_AFTER_ALL_ROUNDS: (PasswordLogin, u64) = (PasswordLogin::Welcome, ROUNDS * PASSWORD_ROUND_COST);
-const WELCOME_AT_ONCE: (PasswordLogin, u64) = (PasswordLogin::Welcome, 0);
+const WELCOME_AFTER_ALL_ROUNDS: (Outcome, u64) = (WELCOME, ROUNDS * PASSWORD_ROUND_COST);
+const WELCOME_AT_ONCE: (Outcome, u64) = (WELCOME, 0);
+const WELCOME: Outcome = Ok(Welcome(None));
+const FAILED: Outcome = Err(Refusal::LoginFailed);
 
 #[test]
 fn a_right_password_logs_in_whatever_the_budget_of_a_turn() {
@@ -67,7 +74,7 @@ fn a_right_password_logs_in_whatever_the_budget_of_a_turn() {
         let mut server = Server::new();
         let mut session = begin(&mut server, USER, PASSWORD);
         let mut turns = 1;
-        while turn(&mut server, &mut session, units).0 == PasswordLogin::Later {
+        while turn(&mut server, &mut session, units).0 == Ok(Later) {
             assert_eq!(session.state_name(), StateName::Login);
             turns += 1;
         }
@@ -77,20 +84,46 @@ fn a_right_password_logs_in_whatever_the_budget_of_a_turn() {
 }
 
 #[test]
-fn a_wrong_password_is_answered_late_and_the_third_one_for_good() {
+fn a_wrong_password_is_answered_at_once_and_holds_the_next_try_of_its_origin_back() {
     let mut server = Server::new();
     let mut session = server.new_session();
-    for (delay, refusal) in [(250, Refusal::LoginFailed), (500, Refusal::LoginFailed), (1000, Refusal::TooManyTries)] {
+    let mut next_try = Duration::ZERO;
+    for refusal in [Refusal::LoginFailed, Refusal::LoginFailed, Refusal::TooManyTries] {
+        let began = server.now;
         again(&mut server, &mut session, USER, "wrong");
-        assert_eq!(outcome(&mut server, &mut session).0, PasswordLogin::Delayed);
-        assert_eq!(session.login_refusal(&server.service, server.now), None);
-        let wakes_at = session.wakes_at().expect("the answer has its time");
-        assert_eq!(wakes_at - server.now, Duration::from_millis(delay));
-        server.now = wakes_at;
-        assert_eq!(session.login_refusal(&server.service, server.now), Some(refusal));
+        assert_eq!(outcome(&mut server, &mut session).0, Err(refusal));
+        assert_eq!(server.now - began, next_try, "no later than the last failure asks for");
+        next_try = (next_try * 2).max(LOGIN_DELAY_FIRST);
     }
-    again(&mut server, &mut session, USER, PASSWORD);
-    assert_eq!(outcome(&mut server, &mut session).0, PasswordLogin::Welcome, "a right one is not delayed");
+    // Another connection of the same origin waits too, whatever became of the one that failed.
+    session.close(None, server.now);
+    let began = server.now;
+    assert_eq!(log_in(&mut server, USER, PASSWORD).0, WELCOME);
+    assert_eq!(server.now - began, next_try);
+}
+
+#[test]
+fn tries_sent_together_are_checked_one_after_the_other() {
+    let mut server = Server::new();
+    let mut sessions: Vec<Session> = (0..20).map(|_| begin(&mut server, USER, "wrong")).collect();
+    let (began, mut checked) = (server.now, 0);
+    while server.now - began < Duration::from_secs(16) {
+        sessions.retain_mut(|session| {
+            loop {
+                match turn(&mut server, session, TURN_BUDGET).0 {
+                    Ok(Later) => {}
+                    Ok(_) => return true,
+                    Err(_) => {
+                        checked += 1;
+                        return false;
+                    }
+                }
+            }
+        });
+        server.advance(Duration::from_millis(50));
+    }
+    assert!((5..=8).contains(&checked), "{checked} guesses in 16 s");
+    assert!(LOGIN_DELAY_MAX > Duration::from_secs(5));
 }
 
 #[test]
@@ -101,10 +134,10 @@ fn strangers_locked_accounts_and_wrong_passwords_look_alike() {
     for (user, password) in [(USER, "wrong"), ("nobody", PASSWORD), ("not a name\u{1}", PASSWORD), ("locked", PASSWORD)]
     {
         let (login, spent) = log_in(&mut server, user, password);
-        assert_eq!((login, spent), (PasswordLogin::Delayed, ROUNDS * PASSWORD_ROUND_COST), "{user:?}");
+        assert_eq!((login, spent), (FAILED, ROUNDS * PASSWORD_ROUND_COST), "{user:?}");
     }
     for password in ["", "with a\ttab", &"long".repeat(1000)] {
-        assert_eq!(log_in(&mut server, USER, password).0, PasswordLogin::Delayed);
+        assert_eq!(log_in(&mut server, USER, password).0, FAILED);
     }
 }
 
@@ -115,7 +148,7 @@ fn a_right_password_is_known_for_a_while_and_a_wrong_one_never() {
     assert_eq!(log_in(&mut server, USER, PASSWORD), WELCOME_AT_ONCE);
     for _ in 0..2 {
         let (login, spent) = log_in(&mut server, USER, "wrong");
-        assert_eq!((login, spent), (PasswordLogin::Delayed, ROUNDS * PASSWORD_ROUND_COST));
+        assert_eq!((login, spent), (FAILED, ROUNDS * PASSWORD_ROUND_COST));
     }
     server.advance(LOGIN_MEMORY - Duration::from_secs(1));
     assert_eq!(log_in(&mut server, USER, PASSWORD), WELCOME_AT_ONCE);
@@ -131,23 +164,23 @@ fn a_known_password_helps_nobody_after_it_was_changed_or_the_account_locked_or_r
         server.service.accounts.update(&account(), change).expect("changed");
     };
     set(&server, &|account| account.locked = true);
-    assert_eq!(log_in(&mut server, USER, PASSWORD).0, PasswordLogin::Delayed);
+    assert_eq!(log_in(&mut server, USER, PASSWORD).0, FAILED);
     set(&server, &|account| account.locked = false);
     assert_eq!(log_in(&mut server, USER, PASSWORD), WELCOME_AT_ONCE);
     set(&server, &|account| account.verifier = Verifier::from_password("another", ROUNDS as u32).expect("password"));
-    assert_eq!(log_in(&mut server, USER, PASSWORD).0, PasswordLogin::Delayed);
+    assert_eq!(log_in(&mut server, USER, PASSWORD).0, FAILED);
     assert_eq!(log_in(&mut server, USER, "another"), WELCOME_AFTER_ALL_ROUNDS);
     server.service.accounts.remove(&account()).expect("removed");
-    assert_eq!(log_in(&mut server, USER, "another").0, PasswordLogin::Delayed);
+    assert_eq!(log_in(&mut server, USER, "another").0, FAILED);
 }
 
 #[test]
 fn a_password_changed_while_it_is_checked_is_wrong() {
     let mut server = Server::new();
     let mut session = begin(&mut server, USER, PASSWORD);
-    assert_eq!(turn(&mut server, &mut session, TURN_BUDGET).0, PasswordLogin::Later);
+    assert_eq!(turn(&mut server, &mut session, TURN_BUDGET).0, Ok(Later));
     server.service.accounts.update(&account(), |account| account.locked = true).expect("changed");
-    assert_eq!(outcome(&mut server, &mut session).0, PasswordLogin::Delayed);
+    assert_eq!(outcome(&mut server, &mut session).0, FAILED);
 }
 
 #[test]
@@ -157,7 +190,7 @@ fn only_a_few_passwords_are_computed_at_once_and_in_the_order_they_came() {
     let waits: Vec<bool> = sessions
         .iter_mut()
         .map(|session| {
-            let waits = turn(&mut server, session, TURN_BUDGET) == (PasswordLogin::Waiting, TURN_BUDGET);
+            let waits = turn(&mut server, session, TURN_BUDGET) == (Ok(Waiting), TURN_BUDGET);
             let wakes_at = session.wakes_at();
             assert_eq!(wakes_at.is_some(), waits);
             assert!(wakes_at.is_none_or(|at| at > server.now && at <= server.now + PASSWORD_WAIT_MAX));
@@ -169,13 +202,14 @@ fn only_a_few_passwords_are_computed_at_once_and_in_the_order_they_came() {
     // One that gives up before its turn is passed over.
     sessions[2].close(None, server.now);
     drop(sessions.remove(2));
-    assert_eq!(outcome(&mut server, &mut sessions[0]).0, PasswordLogin::Delayed);
-    assert_eq!(turn(&mut server, &mut sessions[2], 1).0, PasswordLogin::Later);
-    assert_eq!(turn(&mut server, &mut sessions[3], 1).0, PasswordLogin::Waiting);
+    assert_eq!(outcome(&mut server, &mut sessions[0]).0, FAILED);
+    server.advance(LOGIN_DELAY_MAX);
+    assert_eq!(turn(&mut server, &mut sessions[2], 1).0, Ok(Later));
+    assert_eq!(turn(&mut server, &mut sessions[3], 1).0, Ok(Waiting));
     // So is one that goes in the middle of its turn.
     sessions[1].close(None, server.now);
-    assert_eq!(turn(&mut server, &mut sessions[3], 1).0, PasswordLogin::Later);
-    assert_eq!(turn(&mut server, &mut sessions[4], 1).0, PasswordLogin::Waiting);
+    assert_eq!(turn(&mut server, &mut sessions[3], 1).0, Ok(Later));
+    assert_eq!(turn(&mut server, &mut sessions[4], 1).0, Ok(Waiting));
 }
 
 #[test]
@@ -187,17 +221,17 @@ fn a_known_password_does_not_wait_for_others() {
 }
 
 #[test]
-fn nothing_else_begins_while_a_password_is_checked_or_its_answer_waits() {
+fn nothing_else_begins_while_a_password_is_checked_or_waits_to_be() {
     let mut server = Server::new();
+    assert_eq!(log_in(&mut server, USER, "wrong").0, FAILED);
     let mut session = begin(&mut server, USER, "wrong");
-    for _ in 0..2 {
+    for expected in [Waiting, Later] {
+        assert_eq!(turn(&mut server, &mut session, 1).0, Ok(expected));
         let password = Zeroizing::new(PASSWORD.to_string());
-        let second = session.begin_password_login(&mut server.service, USER, password);
+        let second = session.begin_password_login(&mut server.service, USER, &password);
         assert_eq!(second, Err(Refusal::WrongState));
-        assert!(session.begin_login(&server.service, "n,,n=alice,r=x").is_err());
-        if session.wakes_at().is_none() {
-            outcome(&mut server, &mut session);
-        }
+        assert!(session.begin_login(&mut server.service, "n,,n=alice,r=x").is_err());
+        server.now = session.wakes_at().unwrap_or(server.now);
     }
 }
 
@@ -206,10 +240,10 @@ fn an_account_without_a_free_session_refuses_a_right_password_and_can_be_asked_a
     let mut server = Server::new();
     server.service.policy.sessions_per_account = 1;
     let mut first = begin(&mut server, USER, PASSWORD);
-    assert_eq!(outcome(&mut server, &mut first).0, PasswordLogin::Welcome);
+    assert_eq!(outcome(&mut server, &mut first).0, WELCOME);
     let mut second = begin(&mut server, USER, PASSWORD);
     let mut budget = Budget::new(u64::MAX);
-    let refused = second.advance_password_login(&mut server.service, &mut budget, server.now);
+    let refused = second.advance_login(&mut server.service, &mut budget, server.now);
     assert_eq!(refused, Err(Refusal::TooManySessions));
     first.close(None, server.now);
     again(&mut server, &mut second, USER, PASSWORD);

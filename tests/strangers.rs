@@ -4,7 +4,10 @@
 
 mod support;
 
+use berth::lane::Budget;
 use berth::scram::{Binding, ClientExchange};
+use berth::session::Refusal;
+use berth::session::login_guard::LOGIN_DELAY_MAX;
 use berth::wire::{ErrorCode, Reply, Request};
 use rustix::time::{ClockId, clock_gettime};
 use support::*;
@@ -60,12 +63,9 @@ fn seen(user: &str, tries: usize) -> Vec<String> {
         let [nonce, salt, rounds] = fields[..] else { panic!("{message}") };
         salts.insert(salt.to_string());
         seen.push(format!("{} {} {rounds}", nonce.len(), salt.len()));
-        let id = peer.request(&Request::AuthNext { message: wrong_proof(&message) });
-        assert_eq!(peer.exchange(&mut server), [], "no answer yet");
-        let due = peer.front.session().wakes_at().expect("an answer is due");
-        seen.push(format!("{:?}", due - server.now));
-        server.now = due;
-        seen.push(format!("{:?}", peer.only_reply(&mut server, id)));
+        let began = server.now;
+        let reply = answer(&mut peer, &mut server, wrong_proof(&message));
+        seen.push(format!("{:?} {reply:?}", server.now - began));
     }
     assert_eq!(salts.len(), 1, "a salt that changes gives it away");
     seen
@@ -118,11 +118,14 @@ fn costs(server: &mut Server, random: &mut Random) -> [Vec<i64>; KINDS.len()] {
         let message = first(KINDS[kind]);
         let mut session = server.new_session();
         let began = thread_ns();
-        let challenge = session.begin_login(&server.service, &message).expect("a challenge");
+        let challenge = session.begin_login(&mut server.service, &message).expect("a challenge");
         let to_challenge = thread_ns() - began;
         let message = wrong_proof(&challenge);
+        server.advance(LOGIN_DELAY_MAX);
         let began = thread_ns();
-        session.finish_login(&mut server.service, &message, server.now).expect("answered later");
+        session.finish_login(message).expect("in its place");
+        let outcome = session.advance_login(&mut server.service, &mut Budget::new(u64::MAX), server.now);
+        assert_eq!(outcome, Err(Refusal::LoginFailed));
         costs[kind].push(to_challenge + thread_ns() - began);
     }
     costs
@@ -144,7 +147,7 @@ fn challenge(peer: &mut Peer, server: &mut Server) -> String {
     exchange.answer(&message).expect("an honest server").1
 }
 
-/// What the last message of a login comes to, once its answer is due.
+/// What the last message of a login comes to, once its origin may try again.
 fn answer(peer: &mut Peer, server: &mut Server, message: String) -> Reply {
     let id = peer.request(&Request::AuthNext { message });
     let mut got = peer.exchange(server);
@@ -231,4 +234,36 @@ fn a_proof_that_was_used_or_belongs_to_another_challenge_lets_nobody_in() {
     let mut fresh = greeted(&mut server);
     let reply = answer(&mut fresh, &mut server, proof);
     assert_eq!(refusal(&reply), Some(ErrorCode::BadRequest), "a proof without a challenge");
+}
+
+// ---- What tells accounts apart --------------------------------------------------------------
+
+/// The rounds that a challenge for `user` asks for.
+fn rounds(server: &mut Server, user: &str) -> String {
+    let mut peer = greeted(server);
+    let reply = peer.ask(server, &Request::Auth { mechanism: "SCRAM-SHA-256".into(), message: first(user) });
+    let Reply::Challenge { message } = reply else { panic!("{reply:?}") };
+    message.rsplit_once(",i=").expect("rounds").1.to_string()
+}
+
+#[test]
+fn unknown_users_have_rounds_that_accounts_have_whatever_the_configuration_says_since() {
+    // The account of every test server has 4,096, new ones would have 9,999.
+    let mut server = Server::with_rounds(9_999);
+    for user in ["nobody", "somebody", "root", "a", "admin", "guest"] {
+        assert_eq!(rounds(&mut server, user), rounds(&mut server, USER), "{user}");
+    }
+}
+
+#[test]
+fn a_damaged_account_looks_like_an_unknown_one() {
+    let mut server = server();
+    std::fs::write(server.service.accounts.path(&"alice".parse().expect("a name")), "{").expect("writable");
+    let (damaged, unknown) = (rounds(&mut server, "alice"), rounds(&mut server, "nobod"));
+    assert_eq!(damaged, unknown);
+    let (mut peer, message) = (greeted(&mut server), first("alice"));
+    let reply = peer.ask(&mut server, &Request::Auth { mechanism: "SCRAM-SHA-256".into(), message });
+    let Reply::Challenge { message } = reply else { panic!("{reply:?}") };
+    let reply = answer(&mut peer, &mut server, wrong_proof(&message));
+    assert_eq!(refusal(&reply), Some(ErrorCode::LoginFailed));
 }

@@ -8,7 +8,7 @@ use berth::digest::Digest;
 use berth::lane::Budget;
 use berth::scram::{Binding, ClientExchange};
 use berth::session::download::{DownloadPlan, DownloadStart};
-use berth::session::login::LoginOutcome;
+use berth::session::login::LoginProgress;
 use berth::session::state::StateName;
 use berth::session::upload::{Length, UploadPlan, UploadStart};
 use berth::session::verb::{Effect, TABLE, Verb};
@@ -78,10 +78,11 @@ fn logged_in(server: &mut Server) -> Session {
 
 fn log_in(server: &mut Server, session: &mut Session) -> Result<(), Refusal> {
     let (exchange, message) = ClientExchange::new(USER, keys(), Binding::None).expect("user name");
-    let challenge = session.begin_login(&server.service, &message)?;
+    let challenge = session.begin_login(&mut server.service, &message)?;
     let (_, message) = exchange.answer(&challenge).expect("challenge");
-    let outcome = session.finish_login(&mut server.service, &message, server.now)?;
-    assert!(matches!(outcome, LoginOutcome::Welcome(_)));
+    session.finish_login(message)?;
+    let outcome = session.advance_login(&mut server.service, &mut Budget::new(u64::MAX), server.now)?;
+    assert!(matches!(outcome, LoginProgress::Welcome(Some(_))));
     Ok(())
 }
 
@@ -257,10 +258,11 @@ fn a_login_that_was_begun_twice_is_refused_and_the_first_still_counts() {
     let mut server = server(false);
     let mut session = server.new_session();
     let (exchange, message) = ClientExchange::new(USER, keys(), Binding::None).expect("user name");
-    let challenge = session.begin_login(&server.service, &message).expect("challenge");
-    assert_eq!(session.begin_login(&server.service, &message), Err(Refusal::WrongState));
+    let challenge = session.begin_login(&mut server.service, &message).expect("challenge");
+    assert_eq!(session.begin_login(&mut server.service, &message), Err(Refusal::WrongState));
     let (_, message) = exchange.answer(&challenge).expect("challenge");
-    assert!(session.finish_login(&mut server.service, &message, server.now).is_ok());
+    assert!(session.finish_login(message).is_ok());
+    assert!(session.advance_login(&mut server.service, &mut Budget::new(u64::MAX), server.now).is_ok());
     assert_eq!(session.state_name(), StateName::Command);
 }
 
@@ -268,8 +270,7 @@ fn a_login_that_was_begun_twice_is_refused_and_the_first_still_counts() {
 fn a_proof_without_a_challenge_is_refused() {
     let mut server = server(false);
     let mut session = server.new_session();
-    let proof = "c=biws,r=x,p=AAAA";
-    assert_eq!(session.finish_login(&mut server.service, proof, server.now), Err(Refusal::WrongState));
+    assert_eq!(session.finish_login("c=biws,r=x,p=AAAA".into()), Err(Refusal::WrongState));
     assert_eq!(session.state_name(), StateName::Login);
 }
 
@@ -299,11 +300,11 @@ fn verbs_that_share_a_row_are_refused_where_it_says() {
         if state == StateName::Login {
             refused = Refusal::LoginRequired;
         } else {
-            let begun = session.begin_password_login(&mut server.service, USER, password());
+            let begun = session.begin_password_login(&mut server.service, USER, &password());
             assert_eq!(begun, Err(Refusal::WrongState), "{state:?}");
         }
         let mut budget = Budget::new(u64::MAX);
-        let advanced = session.advance_password_login(&mut server.service, &mut budget, server.now);
+        let advanced = session.advance_login(&mut server.service, &mut budget, server.now);
         assert_eq!(advanced, Err(Refusal::WrongState), "{state:?}: none was begun");
         if state != StateName::Command {
             assert_eq!(session.stat_resumable(&vpath("/file")).map(drop), Err(refused), "{state:?}");

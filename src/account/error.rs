@@ -2,6 +2,7 @@
 
 use super::AccountName;
 use crate::text::Escaped;
+use rustix::io::Errno;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,16 @@ pub enum AccountError {
         /// Why not.
         problem: HomeError,
     },
+}
+
+impl AccountError {
+    /// Whether the whole server is out of descriptors or memory, so that this says nothing about
+    /// the account.
+    pub fn is_exhaustion(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+        matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
+    }
 }
 
 /// Why a folder cannot be a home.

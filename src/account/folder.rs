@@ -7,11 +7,12 @@ use crate::json::Object;
 use crate::scram::{Verifier, fill_random, hmac_sha256};
 use crate::small_file;
 use crate::{limits, text};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 use zeroize::Zeroizing;
 
 /// All accounts of a server.
@@ -22,6 +23,11 @@ pub struct Accounts {
     decoy_path: PathBuf,
     /// Stands in for the decoy on disk until there is one, and is the secret of names that exist.
     standby: Verifier,
+    /// Rounds of accounts that there are, of which a decoy has one: else those of a name would tell
+    /// whether it is anybody's.
+    rounds_in_use: BTreeSet<u32>,
+    /// When a damaged account was last complained about.
+    complained: Option<Instant>,
 }
 
 /// Who tries to log in, as far as the login exchange may know.
@@ -56,7 +62,14 @@ impl Accounts {
             remedy: config.folder_remedy(),
         })?;
         let decoy_path = folder.join(".decoy");
-        let accounts = Self { folder, config: config.clone(), decoy_path, standby: new_decoy() };
+        let accounts = Self {
+            folder,
+            config: config.clone(),
+            decoy_path,
+            standby: new_decoy(),
+            rounds_in_use: BTreeSet::new(),
+            complained: None,
+        };
         match accounts.read_record(&accounts.decoy_path) {
             Err(AccountError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 accounts.lock().and_then(|_changing| accounts.make_decoy()).or_else(|error| accounts.do_without(&error))
@@ -111,23 +124,28 @@ impl Accounts {
 
     /// What a login by this name is checked against. Answers for strangers like for users, and
     /// after the same work, so that neither text nor time tells who exists. An account that
-    /// cannot be read is an error: nobody gets in.
-    pub fn candidate(&self, user: &str) -> Result<Candidate, AccountError> {
+    /// cannot be read is nobody's; an error means that no account can be read now.
+    pub fn candidate(&mut self, user: &str) -> Result<Candidate, AccountError> {
         let name: Option<AccountName> = user.parse().ok();
         let none = self.folder.join(".none");
         let path = name.as_ref().map_or_else(|| none.clone(), |name| self.path(name));
         let exists = path.exists();
         // Whoever asks, one file that is there is looked up, and one that is not.
         let _ = if exists { &none } else { &self.decoy_path }.exists();
-        let record = match self.read_record(if exists { &path } else { &self.decoy_path }) {
-            Err(AccountError::Io { source, .. }) if !exists && source.kind() == io::ErrorKind::NotFound => {
-                Record::of_decoy(self.standby.clone())
+        let (record, exists) = match self.read_record(if exists { &path } else { &self.decoy_path }) {
+            Err(damage) if exists && !damage.is_exhaustion() => {
+                self.complain(&damage);
+                (self.read_decoy()?, false)
             }
-            result => result?,
+            Err(error) if !exists => (self.or_standby(error)?, false),
+            read => (read?, exists),
         };
+        if exists {
+            self.note_rounds(record.verifier.rounds);
+        }
         // Everything is made before anything is chosen.
-        let secret = if exists { &self.standby } else { &record.verifier };
-        let mut decoy = self.decoy(user, &secret.salt);
+        let secret = if exists { &self.standby } else { &record.verifier }.salt.clone();
+        let mut decoy = self.decoy(user, &secret);
         let account = record.into_account(name.unwrap_or_else(AccountName::nobody), &self.config.root);
         let verifier = account.verifier.clone();
         if exists && !account.locked {
@@ -143,9 +161,10 @@ impl Accounts {
 
     /// The account of a login whose proof has come, as it is now: since its challenge it may have
     /// been changed, and if it was locked, removed or given another password, there is none.
-    pub fn still(&self, challenged: Account) -> Option<Account> {
-        let now = self.load(&challenged.name).ok().flatten();
-        now.filter(|now| !now.locked && now.verifier == challenged.verifier)
+    pub fn still(&self, challenged: Account) -> Result<Option<Account>, AccountError> {
+        let now =
+            self.load(&challenged.name).or_else(|error| if error.is_exhaustion() { Err(error) } else { Ok(None) })?;
+        Ok(now.filter(|now| !now.locked && now.verifier == challenged.verifier))
     }
 
     /// Whether the account's home lies where homes may lie, links followed: to be asked when a
@@ -294,13 +313,52 @@ impl Accounts {
 
     /// A verifier for a name that has none: the salt a stranger sees is always the same for the
     /// same name, and the keys are such that nobody knows a password for them.
-    fn decoy(&self, user: &str, secret: &[u8]) -> Verifier {
+    fn decoy(&mut self, user: &str, secret: &[u8]) -> Verifier {
         let derive = |purpose: &str| hmac_sha256(secret, format!("{purpose}:{user}").as_bytes());
         Verifier {
-            rounds: self.config.scram_rounds,
+            rounds: self.decoy_rounds(derive("rounds")[0]),
             salt: derive("salt")[..limits::SCRAM_RANDOM_BYTES].to_vec(),
             stored_key: derive("stored"),
             server_key: derive("server"),
+        }
+    }
+
+    fn read_decoy(&self) -> Result<Record, AccountError> {
+        self.read_record(&self.decoy_path).or_else(|error| self.or_standby(error))
+    }
+
+    fn or_standby(&self, error: AccountError) -> Result<Record, AccountError> {
+        match error {
+            AccountError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Ok(Record::of_decoy(self.standby.clone()))
+            }
+            error => Err(error),
+        }
+    }
+
+    fn decoy_rounds(&mut self, choice: u8) -> u32 {
+        if self.rounds_in_use.is_empty() {
+            let sample = self.names().unwrap_or_default().into_iter().take(ROUNDS_SAMPLE);
+            let accounts = sample.filter_map(|name| self.load(&name).ok()?);
+            self.rounds_in_use = accounts.map(|account| account.verifier.rounds).collect();
+        }
+        let rounds = &self.rounds_in_use;
+        let chosen = rounds.iter().nth(usize::from(choice) % rounds.len().max(1));
+        chosen.copied().unwrap_or(self.config.scram_rounds)
+    }
+
+    fn note_rounds(&mut self, rounds: u32) {
+        if self.rounds_in_use.len() < ROUNDS_SAMPLE {
+            self.rounds_in_use.insert(rounds);
+        }
+    }
+
+    /// Strangers can make this happen, so it is said now and then only.
+    fn complain(&mut self, damage: &AccountError) {
+        let now = Instant::now();
+        if self.complained.is_none_or(|at| now.duration_since(at) >= limits::WARN_INTERVAL) {
+            self.complained = Some(now);
+            log::error!("{damage}");
         }
     }
 
@@ -329,6 +387,8 @@ fn new_decoy() -> Verifier {
     verifier
 }
 
+/// Accounts whose rounds are looked at for decoys.
+const ROUNDS_SAMPLE: usize = 64;
 /// Longer than the clock that stamps files takes from one time to the next, with ample room.
 const SETTLE_NS: i128 = 100_000_000;
 

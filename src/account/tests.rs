@@ -107,7 +107,7 @@ fn a_link_above_a_home_does_not_lead_it_elsewhere() {
 
 #[test]
 fn a_home_moved_out_of_the_roots_by_hand_is_refused_after_login() {
-    let place = place();
+    let mut place = place();
     let bob = place.add("bob");
     assert!(place.accounts.check_home(&bob).is_ok());
     let text = fs::read_to_string(place.accounts.path(&bob.name)).expect("readable");
@@ -130,7 +130,7 @@ fn a_home_that_holds_the_configuration_is_refused() {
 
 #[test]
 fn a_corrupt_file_lets_nobody_in_and_is_named() {
-    let place = place();
+    let mut place = place();
     place.add("bob");
     let good = fs::read_to_string(place.accounts.path(&name("bob"))).expect("readable");
     let value: serde_json::Value = serde_json::from_str(&good).expect("JSON");
@@ -148,7 +148,9 @@ fn a_corrupt_file_lets_nobody_in_and_is_named() {
         &"[".repeat(100_000),
     ] {
         place.write("bob", broken);
-        let error = place.accounts.candidate("bob").expect_err(broken);
+        let candidate = place.accounts.candidate("bob").expect("as an unknown one");
+        assert!(candidate.account.is_none());
+        let error = place.accounts.load(&name("bob")).expect_err(broken);
         assert!(error.to_string().contains("conf/users/bob.json: not a valid account file"), "{error}");
         assert!(place.accounts.add(&place.account("eve")).is_err(), "its home may be anywhere");
         assert_eq!(place.accounts.check().expect("readable").len(), 1);
@@ -171,24 +173,24 @@ fn errors_show_what_stands_in_a_file_escaped() {
 
 #[test]
 fn until_there_is_a_decoy_on_disk_one_in_memory_answers_and_then_that_on_disk_at_once() {
-    let place = place();
+    let mut place = place();
     let decoy = place.folder.path().join("conf/users/.decoy");
-    let later = Accounts::open(&place.accounts.config).expect("readable");
-    let salt = |accounts: &Accounts| accounts.candidate("eve").expect("no error for strangers").verifier.salt.clone();
-    let on_disk = salt(&later);
-    assert_eq!(on_disk, salt(&place.accounts));
+    let mut later = Accounts::open(&place.accounts.config).expect("readable");
+    let salt = |accounts: &mut Accounts| accounts.candidate("eve").expect("no error for strangers").verifier.salt.clone();
+    let on_disk = salt(&mut later);
+    assert_eq!(on_disk, salt(&mut place.accounts));
     let aside = decoy.with_file_name(".aside");
     fs::rename(&decoy, &aside).expect("writable");
-    let in_memory = salt(&later);
-    assert_eq!(in_memory, salt(&later), "the same each time");
+    let in_memory = salt(&mut later);
+    assert_eq!(in_memory, salt(&mut later), "the same each time");
     assert_ne!(in_memory, on_disk);
     fs::rename(&aside, &decoy).expect("writable");
-    assert_eq!(salt(&later), on_disk);
+    assert_eq!(salt(&mut later), on_disk);
 }
 
 #[test]
 fn strangers_and_locked_accounts_get_a_decoy_that_looks_real() {
-    let place = place();
+    let mut place = place();
     let bob = place.add("bob");
     let candidate = place.accounts.candidate("bob").expect("readable");
     assert_eq!((candidate.verifier, candidate.account), (bob.verifier.clone(), Some(bob.clone())));
@@ -199,7 +201,7 @@ fn strangers_and_locked_accounts_get_a_decoy_that_looks_real() {
         assert!(decoy.account.is_none());
         assert_eq!(decoy.verifier, again.verifier, "stable");
         assert_eq!(decoy.verifier.salt.len(), bob.verifier.salt.len());
-        assert_eq!(decoy.verifier.rounds, crate::limits::SCRAM_ROUNDS_DEFAULT);
+        assert_eq!(decoy.verifier.rounds, bob.verifier.rounds);
     }
     let other = place.accounts.candidate("eva").expect("no error for strangers");
     assert_ne!(other.verifier.salt, place.accounts.candidate("eve").expect("no error").verifier.salt);

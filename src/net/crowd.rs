@@ -1,11 +1,11 @@
 //! Who is connected from where, and who makes room for whom. It knows slots by number.
 //!
 //! Where there is no room for a newcomer, a stranger has to go: the one who has waited longest
-//! for a login, of the origin with the most of them. So whoever fills the server with silent
-//! connections only displaces himself, and nobody who is logged in ever has to go.
+//! for a login, of the origin with the most of them, of the network with the most. So a flood of
+//! silent connections evicts only its own, and nobody who is logged in ever has to go.
 
 use crate::config::Limits;
-use crate::session::login::Origin;
+use crate::session::origin::{Network, Origin};
 use std::collections::{HashMap, VecDeque};
 
 /// The connections of the network.
@@ -14,6 +14,7 @@ pub(super) struct Crowd {
     sessions: usize,
     per_origin: HashMap<Origin, usize>,
     strangers: usize,
+    strangers_per_network: HashMap<Network, usize>,
     /// Slots that nobody has logged in to, the longest waiting first; no empty queues.
     waiting: HashMap<Origin, VecDeque<usize>>,
 }
@@ -46,7 +47,7 @@ impl Crowd {
         };
         let waiting = match is_origin_full {
             true => self.waiting.get(&origin),
-            false => self.waiting.values().max_by_key(|waiting| waiting.len()),
+            false => self.waiting.iter().max_by_key(|(origin, _)| self.crowdedness(**origin)).map(|(_, slots)| slots),
         };
         waiting.and_then(VecDeque::front).map_or(Room::None(bound), |&slot| Room::After(slot))
     }
@@ -56,6 +57,7 @@ impl Crowd {
         self.sessions += 1;
         *self.per_origin.entry(origin).or_default() += 1;
         self.strangers += 1;
+        origin.networks().for_each(|network| *self.strangers_per_network.entry(network).or_default() += 1);
         self.waiting.entry(origin).or_default().push_back(slot);
     }
 
@@ -64,10 +66,25 @@ impl Crowd {
         let Some(waiting) = self.waiting.get_mut(&origin) else { return };
         let before = waiting.len();
         waiting.retain(|&other| other != slot);
-        self.strangers -= before - waiting.len();
+        let gone = before - waiting.len();
+        self.strangers -= gone;
         if waiting.is_empty() {
             self.waiting.remove(&origin);
         }
+        for network in origin.networks() {
+            if let Some(count) = self.strangers_per_network.get_mut(&network) {
+                *count -= gone;
+                if *count == 0 {
+                    self.strangers_per_network.remove(&network);
+                }
+            }
+        }
+    }
+
+    /// Strangers of the networks around `origin`, the widest first.
+    fn crowdedness(&self, origin: Origin) -> Vec<usize> {
+        let networks = origin.networks().rev();
+        networks.map(|network| self.strangers_per_network.get(&network).copied().unwrap_or(0)).collect()
     }
 
     /// Somebody has gone, stranger or not.
@@ -122,6 +139,21 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_from_many_links_of_one_network_displaces_only_its_own() {
+        let (mut crowd, limits) = (Crowd::default(), limits(1000, 100, 1000));
+        let link = |number: usize| Origin::of(format!("2001:db8:1:{number:x}::1").parse().expect("an address"));
+        (0..3).for_each(|slot| crowd.enter(origin(1), slot));
+        crowd.enter(Origin::of("2001:db8:2::1".parse().expect("an address")), 3);
+        for number in 4..1000 {
+            if let Room::After(slot) = crowd.room(link(number), &limits, true) {
+                assert!(slot >= 4, "somebody else's slot");
+                crowd.leave(link(slot), slot);
+            }
+            crowd.enter(link(number), number);
+        }
+    }
+
+    #[test]
     fn who_is_logged_in_is_never_displaced() {
         let (mut crowd, limits) = (Crowd::default(), limits(3, 3, 3));
         for slot in 0..3 {
@@ -163,6 +195,6 @@ mod tests {
             crowd.leave(origin(slot as u8), slot);
         }
         assert_eq!((crowd.sessions, crowd.strangers), (0, 0));
-        assert!(crowd.per_origin.is_empty() && crowd.waiting.is_empty());
+        assert!(crowd.per_origin.is_empty() && crowd.waiting.is_empty() && crowd.strangers_per_network.is_empty());
     }
 }

@@ -28,7 +28,7 @@ use super::turns::{Claim, Turns};
 use crate::config::{Ftp, Limits, Timeouts};
 use crate::histogram::Histogram;
 use crate::limits::{EVENTS_PER_POLL, FLUSH_BUDGET, FLUSH_BUDGET_MIN, TURN_WARN};
-use crate::session::login::Origin;
+use crate::session::origin::Origin;
 use crate::session::{Refusal, Service};
 use mio::net::TcpListener;
 use mio::{Events, Poll, Registry, Token};

@@ -3,8 +3,8 @@
 //! not seen, only `now`.
 //!
 //! A verb either happens, or answers with a [`Refusal`] and leaves the session as it was. What
-//! takes long is begun by one verb and driven by another: `begin_password_login` by
-//! [`Session::advance_password_login`]; `begin_list`, `begin_digest` by [`Session::run_task`];
+//! takes long is begun by one verb and driven by another: `finish_login` and
+//! `begin_password_login` by [`Session::advance_login`]; `begin_list`, `begin_digest` by [`Session::run_task`];
 //! `begin_upload` by [`Session::prepare_upload`], [`Session::store`], [`Session::finish_upload`] or
 //! [`Session::complete_upload`], and [`Session::advance_commit`]; `begin_download` by
 //! [`Session::prepare_download`] and [`Session::fetch`].
@@ -13,6 +13,8 @@ pub mod audit;
 pub mod download;
 mod journal;
 pub mod login;
+pub mod login_guard;
+pub mod origin;
 pub mod overview;
 pub mod password;
 mod read_ahead;

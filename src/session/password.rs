@@ -2,7 +2,8 @@
 //! passwords at once and each origin in its turn, so that who sends many waits for himself; one
 //! that was right a short while ago is known again without them.
 
-use super::login::Origin;
+use super::login_guard::LoginGuard;
+use super::origin::Origin;
 use crate::account::{Account, AccountName, Candidate};
 use crate::lane::Budget;
 use crate::limits::{
@@ -16,19 +17,6 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// What has come of a login by name and password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PasswordLogin {
-    /// Its budget is spent; it wants another turn.
-    Later,
-    /// Others come first; it goes on when the session wakes.
-    Waiting,
-    /// Logged in.
-    Welcome,
-    /// Refused; the answer waits for its time.
-    Delayed,
-}
-
 /// A password that is being checked.
 pub struct PasswordCheck {
     user: String,
@@ -37,15 +25,15 @@ pub struct PasswordCheck {
     derivation: Derivation,
     /// Names this account with this password and verifier.
     memo: [u8; 32],
-    place: Rc<Place>,
-    /// When to look again whether it is its turn.
-    pub(super) waits_until: Option<Instant>,
+    origin: Origin,
+    /// Taken when its origin may try.
+    place: Option<Rc<Place>>,
 }
 
 /// What a check came to.
 pub(super) enum Checked {
     Later,
-    Waiting,
+    WaitsUntil(Instant),
     /// The account, if the password is its own.
     Done(Option<Account>),
 }
@@ -80,9 +68,10 @@ impl Default for Passwords {
 }
 
 impl PasswordCheck {
-    /// Gets in line. The work is the same whether or not there is such an account.
-    pub(super) fn begin(
-        passwords: &mut Passwords,
+    /// A password that has yet to get in line. The work is the same whether or not there is such
+    /// an account.
+    pub(super) fn new(
+        passwords: &Passwords,
         origin: Origin,
         user: String,
         candidate: Candidate,
@@ -91,7 +80,7 @@ impl PasswordCheck {
         let Candidate { verifier, account } = candidate;
         let derivation = Derivation::new(password, &verifier.salt, verifier.rounds);
         let memo = passwords.memo(&user, &verifier, password);
-        Self { user, verifier, account, derivation, memo, place: passwords.enqueue(origin), waits_until: None }
+        Self { user, verifier, account, derivation, memo, origin, place: None }
     }
 
     /// The name as it was given.
@@ -99,21 +88,37 @@ impl PasswordCheck {
         &self.user
     }
 
-    /// Computes on within `budget`, if it is its turn.
-    pub(super) fn advance(&mut self, passwords: &mut Passwords, budget: &mut Budget, now: Instant) -> Checked {
-        self.waits_until = None;
+    /// Computes on within `budget`, if its origin may try and it is its turn.
+    pub(super) fn advance(
+        &mut self,
+        passwords: &mut Passwords,
+        guard: &LoginGuard,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> Checked {
         if passwords.knows(self.account.as_ref(), &self.memo, now) {
             return Checked::Done(self.account.take());
         }
-        if let Some(wait) = passwords.wait(&self.place) {
-            self.waits_until = Some(now + wait);
-            return Checked::Waiting;
+        if !self.has_begun()
+            && let Some(until) = guard.held_until(self.origin, now)
+        {
+            // Meanwhile it keeps no other origin waiting.
+            self.place = None;
+            return Checked::WaitsUntil(until);
+        }
+        let place = self.place.get_or_insert_with(|| passwords.enqueue(self.origin));
+        if let Some(wait) = passwords.wait(place) {
+            return Checked::WaitsUntil(now + wait);
         }
         let rounds = u32::try_from(budget.left().div_ceil(PASSWORD_ROUND_COST)).unwrap_or(u32::MAX);
         budget.spend(u64::from(rounds.min(self.derivation.rounds_left())) * PASSWORD_ROUND_COST);
         let Some(keys) = self.derivation.advance(rounds) else { return Checked::Later };
         let is_right = self.verifier.matches_keys(&keys);
         Checked::Done(self.account.take().filter(|_| is_right))
+    }
+
+    fn has_begun(&self) -> bool {
+        self.derivation.rounds_left() < self.verifier.rounds
     }
 
     /// From now on the password is known again. That does not last the longer for being used:
@@ -126,15 +131,20 @@ impl PasswordCheck {
 }
 
 impl Passwords {
-    /// A place behind all that have had fewer turns than this origin.
+    /// A place behind all whose networks have fewer places than this origin's.
     fn enqueue(&mut self, origin: Origin) -> Rc<Place> {
         // Places that were left go when their turn comes; that nobody can make it long by coming
         // and going is seen to here.
         if self.queue.len() >= self.queue.capacity() {
             self.queue.retain(|place| place.strong_count() > 0);
         }
-        let own = self.places().filter(|place| place.origin == origin).last().map(|place| place.round + 1);
-        let round = own.or_else(|| self.places().next().map(|place| place.round)).unwrap_or(0);
+        let first = self.places().next().map_or(0, |place| place.round);
+        // Each network takes turns with the others, a wider one several in a round.
+        let rounds = origin.networks().map(|network| {
+            let there = self.places().filter(|place| place.origin.networks().any(|other| other == network)).count();
+            there as u64 / u64::from(network.links())
+        });
+        let round = first + rounds.max().unwrap_or(0);
         let is_later = |place: &Weak<Place>| place.upgrade().is_some_and(|place| place.round > round);
         let at = self.queue.iter().position(is_later).unwrap_or(self.queue.len());
         let place = Rc::new(Place { origin, round });

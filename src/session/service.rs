@@ -1,6 +1,6 @@
 //! What all sessions share: accounts, files, who failed to log in, what was decided.
 
-use super::login::LoginGuard;
+use super::login_guard::LoginGuard;
 use super::overview::Total;
 use super::password::Passwords;
 use super::refusal::Refusal;

@@ -3,7 +3,7 @@
 use super::command::Protection;
 use super::{Control, Doing, Ftp, REPLY_CLOSING, Turn, reply};
 use crate::session::Refusal;
-use crate::session::password::PasswordLogin;
+use crate::session::login::LoginProgress;
 use zeroize::Zeroizing;
 
 impl Ftp {
@@ -61,7 +61,7 @@ impl Ftp {
             return;
         }
         let Some(user) = self.user.take() else { return turn.reply(503, "Say USER first.") };
-        match self.session.begin_password_login(turn.service, &user, password) {
+        match self.session.begin_password_login(turn.service, &user, &password) {
             Ok(()) => self.doing = Doing::CheckingPassword,
             Err(refusal) => turn.refuse(refusal, None),
         }
@@ -76,25 +76,13 @@ impl Ftp {
     }
 
     pub(super) fn check_password(&mut self, turn: &mut Turn) -> bool {
-        match self.session.advance_password_login(turn.service, turn.budget, turn.now) {
-            Ok(PasswordLogin::Later) => return true,
-            Ok(PasswordLogin::Waiting) => return false,
-            Ok(PasswordLogin::Welcome) => turn.reply(230, "Logged in."),
-            Ok(PasswordLogin::Delayed) => {
-                self.doing = Doing::Refused;
-                return true;
-            }
+        match self.session.advance_login(turn.service, turn.budget, turn.now) {
+            Ok(LoginProgress::Later) => return true,
+            Ok(LoginProgress::Waiting) => return false,
+            Ok(LoginProgress::Welcome(_)) => turn.reply(230, "Logged in."),
             Err(refusal) => self.refuse_login(refusal, turn),
         }
         self.doing = Doing::Nothing;
-        true
-    }
-
-    /// Tells of a refused login once its time has come.
-    pub(super) fn answer_refused_login(&mut self, turn: &mut Turn) -> bool {
-        let Some(refusal) = self.session.login_refusal(turn.service, turn.now) else { return false };
-        self.doing = Doing::Nothing;
-        self.refuse_login(refusal, turn);
         true
     }
 

@@ -116,8 +116,6 @@ enum Doing {
     Nothing,
     /// A password is being checked.
     CheckingPassword,
-    /// A refused login, whose answer waits.
-    Refused,
     /// The loop looks for a port, for this command.
     OpeningPort(Passive),
     /// A digest is being computed, for this command.
@@ -240,7 +238,6 @@ impl Ftp {
         let is_advanced = match &self.doing {
             Doing::Nothing => self.begin_next(turn),
             Doing::CheckingPassword => self.check_password(turn),
-            Doing::Refused => self.answer_refused_login(turn),
             Doing::OpeningPort(passive) => self.answer_passive(*passive, turn),
             Doing::Hashing(..) => self.hash(turn),
             Doing::ListingStatus(_) => self.list_status(turn),
@@ -252,7 +249,7 @@ impl Ftp {
 
     /// `ABOR` and `STAT` do not wait for the end of what they are about, wherever they stand.
     fn take_urgent(&mut self, turn: &mut Turn) -> bool {
-        if matches!(self.doing, Doing::Nothing | Doing::CheckingPassword | Doing::Refused | Doing::OpeningPort(_)) {
+        if matches!(self.doing, Doing::Nothing | Doing::CheckingPassword | Doing::OpeningPort(_)) {
             return false;
         }
         // Within a reply there is no room for another.

@@ -266,7 +266,7 @@ impl Native {
     fn advance(&mut self, turn: &mut Turn) -> bool {
         let Some(Running { id, stage, .. }) = self.running else { return self.begin_next(turn) };
         let done = match stage {
-            Stage::Login => Ok(self.answer_login(id, turn)),
+            Stage::Login => Ok(self.advance_login(id, turn)),
             Stage::Task => self.run_task(id, turn),
             Stage::PrepareUpload => self.prepare_upload(id, turn),
             Stage::Receive | Stage::Discard => Ok(false),

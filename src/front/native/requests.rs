@@ -6,7 +6,7 @@ use crate::front::pipeline::Asked;
 use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX};
 use crate::session::Refusal;
 use crate::session::download::{DownloadPlan, DownloadStart};
-use crate::session::login::LoginOutcome;
+use crate::session::login::LoginProgress;
 use crate::session::task::TaskStep;
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::verb::Verb;
@@ -22,7 +22,7 @@ impl Native {
         let reply = match request {
             Request::Hello { versions, client } => self.greet(&versions, &client)?,
             Request::Auth { mechanism, message } => self.begin_login(&mechanism, &message, turn)?,
-            Request::AuthNext { message } => return self.finish_login(id, &message, turn),
+            Request::AuthNext { message } => return self.finish_login(id, message),
             Request::Quota {} => self.quota()?,
             Request::Partials {} => return self.partials(id, turn),
             Request::DropPartial { upload_id } => {
@@ -124,25 +124,30 @@ impl Native {
         Ok(Reply::Challenge { message: challenge })
     }
 
-    fn finish_login(&mut self, id: u32, message: &str, turn: &mut Turn) -> Result<(), ErrorReply> {
-        let outcome = self.session.finish_login(turn.service, message, turn.now);
-        match outcome.map_err(|refusal| error_reply(refusal, None))? {
-            LoginOutcome::Welcome(message) => turn.reply(id, &Reply::Welcome { message }),
-            LoginOutcome::Delayed => self.running = Some(Running { id, stage: Stage::Login, path: None }),
-        }
+    fn finish_login(&mut self, id: u32, message: String) -> Result<(), ErrorReply> {
+        self.session.finish_login(message).map_err(|refusal| error_reply(refusal, None))?;
+        self.running = Some(Running { id, stage: Stage::Login, path: None });
         Ok(())
     }
 
-    /// Tells of a refused login once its time has come.
-    pub(super) fn answer_login(&mut self, id: u32, turn: &mut Turn) -> bool {
-        let Some(refusal) = self.session.login_refusal(turn.service, turn.now) else { return false };
-        self.running = None;
-        let error = error_reply(refusal, None);
-        let is_fatal = error.fatal;
-        turn.refuse(id, error);
-        if is_fatal {
-            self.hang_up(turn.now);
+    /// Drives a login on; whether anything was done.
+    pub(super) fn advance_login(&mut self, id: u32, turn: &mut Turn) -> bool {
+        match self.session.advance_login(turn.service, turn.budget, turn.now) {
+            Ok(LoginProgress::Later) => return true,
+            Ok(LoginProgress::Waiting) => return false,
+            Ok(LoginProgress::Welcome(proof)) => {
+                turn.reply(id, &Reply::Welcome { message: proof.unwrap_or_default() });
+            }
+            Err(refusal) => {
+                let error = error_reply(refusal, None);
+                let is_fatal = error.fatal;
+                turn.refuse(id, error);
+                if is_fatal {
+                    self.hang_up(turn.now);
+                }
+            }
         }
+        self.running = None;
         true
     }
 

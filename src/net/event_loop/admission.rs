@@ -12,7 +12,7 @@ use crate::net::descriptors;
 use crate::net::listeners::{Accepted, Spoken, refuse_connection};
 use crate::net::transport::{Secrecy, Transport};
 use crate::net::turns::Claim;
-use crate::session::login::Origin;
+use crate::session::origin::Origin;
 use crate::session::{Refusal, Session};
 use mio::Interest;
 use mio::net::{TcpStream, UnixStream};
