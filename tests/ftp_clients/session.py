@@ -39,8 +39,8 @@ def cut(ftp, name, content):
     connection = ftp.transfercmd(f"STOR {name}")
     connection.sendall(content)
     while True:
-        words = ftp.sendcmd("STAT").split()
-        if "Receiving" in words and int(words[words.index("Receiving") + 2]) >= len(content) - 40_000:
+        told = [line.split() for line in ftp.sendcmd("STAT").splitlines() if "Receiving" in line]
+        if told and int(told[0][-2]) >= len(content) - 40_000:
             break
     reply = ftp.abort()
     connection.close()
