@@ -526,7 +526,7 @@ fn a_file_that_changes_while_it_is_downloaded_is_aborted_as_changed() {
         OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(length)).expect("truncated");
     };
     for over in [false, true] {
-        for length in [0, 5000, 2 * MIB as u64, 3 * MIB as u64 - 1, 4 * MIB as u64] {
+        for length in [0, 5000, 2 * MIB as u64, 3 * MIB as u64 - 1] {
             let got = changed_under_way(over, |path| truncate(path, length));
             assert_eq!(got.last().and_then(Got::code), Some(ErrorCode::Changed), "{length}");
             assert!(matches!(got.last(), Some(Got::Abort(..))));
@@ -538,6 +538,33 @@ fn a_file_that_changes_while_it_is_downloaded_is_aborted_as_changed() {
             OpenOptions::new().write(true).open(path).and_then(|file| file.set_modified(later)).expect("dated");
         });
         assert_eq!(got.last().and_then(Got::code), Some(ErrorCode::Changed));
+    }
+}
+
+#[test]
+fn a_file_that_grows_or_is_touched_while_it_is_downloaded_arrives_as_it_was() {
+    let whole = content(22, 3 * MIB);
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+    let open = |path: &std::path::Path| OpenOptions::new().write(true).open(path).expect("there");
+    let grow = |path: &std::path::Path| {
+        let file = open(path);
+        file.set_len(4 * MIB as u64).and_then(|()| file.set_modified(later)).expect("longer");
+    };
+    let touch = |path: &std::path::Path| open(path).set_modified(later).expect("dated");
+    for over in [false, true] {
+        for change in [&grow as &dyn Fn(&std::path::Path), &touch] {
+            let got = changed_under_way(over, change);
+            let mut arrived = Vec::new();
+            for got in &got {
+                match got {
+                    Got::Data(_, bytes) => arrived.extend_from_slice(bytes),
+                    Got::End(_, end) => assert_eq!((end.size, end.sha256), (whole.len() as u64, Digest::of(&whole))),
+                    _ => {}
+                }
+            }
+            assert!(matches!(got.last(), Some(Got::End(..))), "{:?}", got.last().and_then(Got::code));
+            assert!(arrived == whole);
+        }
     }
 }
 
