@@ -10,6 +10,7 @@ use berth::client::outcome::Failure;
 use berth::client::progress::Style;
 use berth::client::shell::run_line;
 use berth::digest::Digest;
+use berth::limits::PATH_BYTES_MAX;
 use berth::text::is_unprintable;
 use berth::upload_id::UploadId;
 use berth::wire::frame::FrameType;
@@ -95,7 +96,7 @@ fn lists(entries: Vec<Entry>) -> impl FnMut(Seen, &mut Answers) {
 
 #[test]
 fn no_name_a_server_lists_makes_a_get_write_outside_of_its_destination() {
-    let long = "n".repeat(256);
+    let long = "n".repeat(PATH_BYTES_MAX + 1);
     for name in ["..", ".", "", "a/b", "/etc/passwd", "../outside/x", "a\0b", "..\0", "/", &long] {
         for kind in [EntryKind::File, EntryKind::Dir] {
             for what in ["-r d", "*", "-r *", "d/*", "-r /"] {
@@ -107,6 +108,26 @@ fn no_name_a_server_lists_makes_a_get_write_outside_of_its_destination() {
                 assert!(matches!(failure, Failure::Connection(_)), "{name:?} by {line}: {failure:?}");
                 assert_eq!(place.files(), ["here", "outside"], "{name:?} by {line}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_name_too_long_for_a_path_is_left_out_and_named_and_the_rest_comes() {
+    let long = "n".repeat(256);
+    for kind in [EntryKind::File, EntryKind::Dir] {
+        for line in ["get -r /d", "get /d/*"] {
+            let place = Place::new();
+            let listed = vec![entry(long.as_str(), kind), entry("good", EntryKind::File)];
+            let mut stage = place.stage(lists(listed));
+            let result = stage.run(&format!("{line} {}", place.path("here").display()));
+            assert_eq!(result.is_err(), line.contains("-r"), "{line}: {result:?}");
+            assert!(
+                stage.remarks.text().contains("nnn") && stage.remarks.text().contains("255 bytes"),
+                "{line}: {}",
+                stage.remarks.text()
+            );
+            assert!(place.files().iter().any(|file| file.ends_with("good")), "{line}: {:?}", place.files());
         }
     }
 }
