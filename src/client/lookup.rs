@@ -13,7 +13,7 @@ use crate::client::words::Word;
 use crate::glob::Pattern;
 use crate::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TREE_BYTES_MAX};
 use crate::text::{Escaped, Size, shortened};
-use crate::vpath::VPath;
+use crate::vpath::{PathError, VPath};
 use crate::wire::message::{Entry, EntryKind, Name};
 use crate::wire::{Reply, Request};
 
@@ -95,8 +95,7 @@ impl Session {
                 let path = match folder.child(&entry.name.0) {
                     Ok(path) => path,
                     Err(error) if entry.name.0.len() > NAME_BYTES_MAX => {
-                        let name = shortened(Escaped(&entry.name.0).to_string(), NAME_BYTES_MAX);
-                        on_failure(self, Failure::Local(format!("{name} in {folder}: {error}; it is left out")));
+                        on_failure(self, Failure::Local(left_out(&folder, &entry, &error)));
                         continue;
                     }
                     Err(_) => {
@@ -301,6 +300,12 @@ fn below_reach(folder: &VPath, count: usize) -> Failure {
         "{count} in {folder}: their paths would be longer than {PATH_BYTES_MAX} bytes, or their names than \
          {NAME_BYTES_MAX}; move that folder up, or rename them, first"
     ))
+}
+
+/// An entry whose name no path can hold.
+fn left_out(folder: &VPath, entry: &Entry, error: &PathError) -> String {
+    let name = shortened(Escaped(&entry.name.0).to_string(), NAME_BYTES_MAX);
+    format!("{name} in {folder}: {error}; it is left out")
 }
 
 /// What the server lists and cannot examine.
