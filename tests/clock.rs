@@ -5,11 +5,12 @@ mod support;
 
 use berth::digest::Digest;
 use berth::limits::{
-    DATA_CONNECTION_TIMEOUT_DEFAULT, DIGEST_SETTLE, EXPIRY_STEADY_CLOCK, LOGIN_DELAY_FIRST, PARTIAL_EXPIRY_DEFAULT,
-    RECOUNT_AFTER, RESUME_BYTES_MIN,
+    DATA_CONNECTION_TIMEOUT_DEFAULT, DIGEST_SETTLE, EXPIRY_STEADY_CLOCK, PARTIAL_EXPIRY_DEFAULT, RECOUNT_AFTER,
+    RESUME_BYTES_MIN,
 };
 use berth::scram::{Binding, ClientExchange};
 use berth::session::Phase;
+use berth::session::login_guard::LOGIN_DELAY_FIRST;
 use berth::store::clock::WallClock;
 use berth::tls::Identity;
 use berth::upload_id::UploadId;
@@ -333,18 +334,21 @@ fn a_certificate_made_by_a_clock_a_day_off_is_neither_renewed_nor_refused_and_it
 // ---- Deadlines ----------------------------------------------------------------------------
 
 #[test]
-fn the_answer_to_a_wrong_password_comes_neither_sooner_nor_later() {
+fn the_next_login_after_a_wrong_password_is_checked_neither_sooner_nor_later() {
     for jump_s in [DAY_S, -DAY_S] {
         let mut server = Server::new();
         let mut peer = server.connect();
         peer.ask(&mut server, &Request::Hello { versions: vec![VERSION], client: "test".into() });
-        let (exchange, message) = ClientExchange::new(USER, "wrong", Binding::None).expect("user name");
-        let auth = Request::Auth { mechanism: "SCRAM-SHA-256".into(), message };
-        let Reply::Challenge { message } = peer.ask(&mut server, &auth) else { panic!("a challenge") };
-        let (_, message) = exchange.answer(&message).expect("challenge");
-        peer.request(&Request::AuthNext { message });
-        assert_eq!(peer.exchange(&mut server), []);
-
+        let mut guess = |server: &mut Server| {
+            let (exchange, message) = ClientExchange::new(USER, "wrong", Binding::None).expect("user name");
+            let auth = Request::Auth { mechanism: "SCRAM-SHA-256".into(), message };
+            let Reply::Challenge { message } = peer.ask(server, &auth) else { panic!("a challenge") };
+            let (_, message) = exchange.answer(&message).expect("challenge");
+            peer.request(&Request::AuthNext { message });
+            peer.exchange(server)
+        };
+        assert_eq!(guess(&mut server)[0].code(), Some(ErrorCode::LoginFailed), "{jump_s}");
+        assert_eq!(guess(&mut server), [], "{jump_s}");
         server.set_clock(jump_s);
         assert_eq!(peer.front.session().wakes_at(), Some(server.now + LOGIN_DELAY_FIRST));
         server.advance(LOGIN_DELAY_FIRST - Duration::from_millis(1));

@@ -176,7 +176,8 @@ fn until_there_is_a_decoy_on_disk_one_in_memory_answers_and_then_that_on_disk_at
     let mut place = place();
     let decoy = place.folder.path().join("conf/users/.decoy");
     let mut later = Accounts::open(&place.accounts.config).expect("readable");
-    let salt = |accounts: &mut Accounts| accounts.candidate("eve").expect("no error for strangers").verifier.salt.clone();
+    let salt =
+        |accounts: &mut Accounts| accounts.candidate("eve").expect("no error for strangers").verifier.salt.clone();
     let on_disk = salt(&mut later);
     assert_eq!(on_disk, salt(&mut place.accounts));
     let aside = decoy.with_file_name(".aside");

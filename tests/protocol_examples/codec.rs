@@ -8,6 +8,7 @@ use berth::account::AccountName;
 use berth::digest::Digest;
 use berth::limits::*;
 use berth::scram::{Binding, ClientExchange, ClientFirst, check_password, hmac_sha256};
+use berth::session::login_guard::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FAILURE_MEMORY};
 use berth::upload_id::UploadId;
 use berth::vpath::VPath;
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES, PING_BYTES_MAX};
@@ -326,8 +327,11 @@ fn bounds_are_those_of_the_code() {
         ("SCRAM salt", "8 to 256 bytes".into()),
         ("SCRAM rounds", format!("{} to {}", number(SCRAM_ROUNDS_MIN as usize), number(SCRAM_ROUNDS_MAX as usize))),
         ("failed logins on one connection", number(LOGIN_TRIES_DEFAULT as usize)),
-        ("answer to the first failed login", format!("{} ms", LOGIN_DELAY_FIRST.as_millis())),
-        ("answer to a failed login at most", seconds(LOGIN_DELAY_MAX)),
+        (
+            "wait before a next login of the same origin is checked, after one failure",
+            format!("{} ms", LOGIN_DELAY_FIRST.as_millis()),
+        ),
+        ("the same at most", seconds(LOGIN_DELAY_MAX)),
         ("failed logins forgotten after", seconds(LOGIN_FAILURE_MEMORY)),
         ("an upload can be resumed from", bytes(RESUME_BYTES_MIN as usize)),
         ("interrupted uploads per home", number(PARTIALS_PER_HOME_MAX)),
