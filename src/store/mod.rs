@@ -163,7 +163,7 @@ impl Store {
             boot: staging::boot_id()?.into(),
             etag_key,
             digests: DigestCache::default(),
-            watcher: Watcher::default(),
+            watcher: Watcher::open(),
             pipe: Pipe::default(),
             syncer,
             clock: WallClock::default(),

@@ -12,11 +12,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 /// Asks the kernel about files, with one descriptor for all of them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Watcher(Rc<RefCell<Notices>>);
 
-#[derive(Default)]
 struct Notices {
+    /// Kept open: the kernel takes milliseconds to close it.
     inotify: Option<OwnedFd>,
     files: HashMap<i32, Watched>,
     /// How often something was lost.
@@ -46,6 +46,12 @@ pub struct Watch {
 }
 
 impl Watcher {
+    /// Without the descriptor nothing is ever watched.
+    pub fn open() -> Self {
+        let inotify = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
+        Self(Rc::new(RefCell::new(Notices { inotify, files: HashMap::new(), losses: 0 })))
+    }
+
     /// Watches `file` from now on; `None` where nobody would tell of a write.
     pub fn watch(&self, file: &File) -> Option<Watch> {
         if !fstatfs(file).is_ok_and(|stat| LOCAL.contains(&(stat.f_type as u64 & 0xffff_ffff))) {
@@ -53,9 +59,6 @@ impl Watcher {
         }
         let mut notices = self.0.borrow_mut();
         notices.take();
-        if notices.inotify.is_none() {
-            notices.inotify = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
-        }
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let file = add_watch(notices.inotify.as_ref()?, path, WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE).ok()?;
         let losses = notices.losses;
@@ -129,7 +132,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("file");
         std::fs::write(&path, b"0123456789").expect("written");
-        let watcher = Watcher::default();
+        let watcher = Watcher::open();
         let file = File::open(&path).expect("there");
         let now = || meta_of(&file).expect("open").identity;
         let first = watcher.watch(&file).expect("a local filesystem");
