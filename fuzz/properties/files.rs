@@ -64,7 +64,7 @@ fn assert_is_complete(config: &Config) {
 pub(super) fn account(input: &[u8]) {
     let folder = temporary_folder();
     let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("defaults are valid");
-    let accounts = Accounts::open(&config).expect("a new folder");
+    let mut accounts = Accounts::open(&config).expect("a new folder");
     let name: AccountName = "ann".parse().expect("a good name");
     fs::write(accounts.path(&name), input).expect("writable");
     let candidate = accounts.candidate("ann");
