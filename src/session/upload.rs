@@ -59,8 +59,8 @@ impl Upload {
         knows_held: bool,
         now: Instant,
     ) -> Result<Self, Refusal> {
-        plan.check_target(home, store)?;
-        let (staged, base) = base::open(home, &mut plan, knows_held)?;
+        let target = plan.check_target(home, store)?;
+        let (staged, base) = base::open(home, &mut plan, &target, knows_held)?;
         let sync = (sync != SyncPolicy::None).then(|| RunningSync { unsynced: store.syncer.unsynced(), job: None });
         Ok(Self {
             offset: base.as_ref().map_or(staged.length(), |base| base.length),

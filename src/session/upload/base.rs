@@ -4,7 +4,7 @@
 use super::plan::{UploadPlan, UploadStart};
 use crate::session::read_ahead::ReadAhead;
 use crate::session::refusal::Refusal;
-use crate::store::home::Home;
+use crate::store::home::{Home, UploadTarget};
 use crate::store::meta::{Meta, meta_of};
 use crate::store::staging::Staged;
 use crate::store::{OpenFile, StoreError};
@@ -37,16 +37,17 @@ impl Base {
 pub(super) fn open(
     home: &Rc<Home>,
     plan: &mut UploadPlan,
+    target: &UploadTarget,
     knows_held: bool,
 ) -> Result<(Staged, Option<Base>), Refusal> {
     match plan.start {
-        UploadStart::Empty => Ok((create(home, plan, 0)?, None)),
+        UploadStart::Empty => Ok((create(home, plan, target, 0)?, None)),
         UploadStart::Kept => {
             let kept = plan.id.map(|id| Staged::resume(Rc::clone(home), id, &plan.record())).transpose()?.flatten();
-            Ok((kept.map_or_else(|| create(home, plan, 0), Ok)?, None))
+            Ok((kept.map_or_else(|| create(home, plan, target, 0), Ok)?, None))
         }
-        UploadStart::At(offset) => go_on(home, plan, Some(offset), knows_held),
-        UploadStart::End => go_on(home, plan, None, knows_held),
+        UploadStart::At(offset) => go_on(home, plan, target, Some(offset), knows_held),
+        UploadStart::End => go_on(home, plan, target, None, knows_held),
     }
 }
 
@@ -54,6 +55,7 @@ pub(super) fn open(
 fn go_on(
     home: &Rc<Home>,
     plan: &mut UploadPlan,
+    target: &UploadTarget,
     at: Option<u64>,
     knows_held: bool,
 ) -> Result<(Staged, Option<Base>), Refusal> {
@@ -73,7 +75,7 @@ fn go_on(
         }
     }
     let length = start_within(plan, at, there.as_ref().map_or(0, |(_, meta)| meta.size))?;
-    let staged = create(home, plan, length)?;
+    let staged = create(home, plan, target, length)?;
     Ok((staged, there.map(|(file, meta)| Base { file, length, meta, ahead: ReadAhead::default() })))
 }
 
@@ -89,9 +91,9 @@ fn start_within(plan: &UploadPlan, at: Option<u64>, size: u64) -> Result<u64, Re
 /// Opens an empty staged file after promising room for what was announced, or for `base` bytes.
 /// The name that uploads to one path share is left to the one that has it: the new one is kept
 /// under none, both arrive, and the last to arrive stays.
-fn create(home: &Rc<Home>, plan: &mut UploadPlan, base: u64) -> Result<Staged, StoreError> {
+fn create(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget, base: u64) -> Result<Staged, StoreError> {
     if plan.is_named_by_path() {
         plan.id = plan.id.filter(|id| !home.is_uploading(id));
     }
-    Staged::create(Rc::clone(home), &plan.path, plan.id, plan.length.promised().max(base))
+    Staged::create(Rc::clone(home), target, plan.id, plan.length.promised().max(base))
 }
