@@ -192,6 +192,10 @@ pub const FTP_END_GRACE_MIN: Duration = Duration::from_millis(1);
 /// killed has its data connection closed first as often as not, and on a busy machine it is some time
 /// until the kernel goes on to the other.
 pub const FTP_END_GRACE_LARGE: Duration = Duration::from_millis(20);
+/// How long the data connection of a refused transfer outlives the reply, if no command comes before.
+pub const FTP_REFUSED_DATA_GRACE: Duration = Duration::from_millis(200);
+/// The same over TLS: curl, amid the handshake, looks for replies once a second only.
+pub const FTP_REFUSED_TLS_DATA_GRACE: Duration = Duration::from_millis(1500);
 /// How long after the first reply to a download the last one leaves at the earliest, unless the client
 /// has ended its side of the data connection before. aria2 ends that first, and on a busy machine takes
 /// its time; if it finds both replies at once, it waits for the second for ever.

@@ -185,10 +185,16 @@ impl DataSocket {
     }
 
     fn close(&mut self) {
-        if let State::Open(Open { transport, .. }) = &mut self.state {
+        match &mut self.state {
             // The peer of an upload over TLS may wait for a last word; one that cannot be sent at
             // once is not waited for.
-            transport.shutdown();
+            State::Open(Open { transport, .. }) => transport.shutdown(),
+            // Connections that have come end; with the listener alone they would be reset, and some
+            // clients would look for another way to connect instead of reading the reply.
+            State::Listening(listener) => {
+                (0..DATA_ACCEPTS_PER_TURN).map_while(|_| listener.accept().ok()).for_each(drop);
+            }
+            _ => {}
         }
         self.state = State::Closed;
     }

@@ -61,8 +61,8 @@ impl Upload {
         mut plan: UploadPlan,
         now: Instant,
     ) -> Result<Self, Refusal> {
-        plan.check_target(home, store)?;
-        let Opened { staged, base, replaces } = base::open(home, &mut plan)?;
+        let target = plan.check_target(home, store)?;
+        let Opened { staged, base, replaces } = base::open(home, &mut plan, &target)?;
         let sync = (sync != SyncPolicy::None).then(|| RunningSync { unsynced: store.syncer.unsynced(), job: None });
         Ok(Self {
             offset: base.as_ref().map_or(staged.length(), |base| base.length),

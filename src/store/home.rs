@@ -75,6 +75,15 @@ pub struct Home {
     pub(super) clock: WallClock,
 }
 
+/// What all homes have alike.
+pub(super) struct Shared {
+    pub(super) systems: Rc<FileSystems>,
+    pub(super) partial_expiry: Duration,
+    pub(super) boot: Rc<str>,
+    pub(super) closer: Closer,
+    pub(super) clock: WallClock,
+}
+
 /// The folder where uploads wait, once it was needed.
 pub(super) struct StagingFolder {
     pub(super) handle: Rc<OwnedFd>,
@@ -101,17 +110,9 @@ impl AsFd for Parent<'_> {
 
 impl Home {
     /// The home whose folder is `root`, found at `path`.
-    pub(super) fn new(
-        root: Dir,
-        path: Rc<Path>,
-        systems: Rc<FileSystems>,
-        ledger: Rc<Ledger>,
-        partial_expiry: Duration,
-        boot: Rc<str>,
-        closer: Closer,
-        clock: WallClock,
-    ) -> Self {
+    pub(super) fn new(root: Dir, path: Rc<Path>, ledger: Rc<Ledger>, shared: Shared) -> Self {
         let (staging, claims) = (RefCell::default(), Claims::default());
+        let Shared { systems, partial_expiry, boot, closer, clock } = shared;
         // Nobody has looked yet.
         let next_expiry_ns = Cell::new(i64::MIN);
         Self { root, path, systems, ledger, staging, claims, partial_expiry, boot, next_expiry_ns, closer, clock }
@@ -422,6 +423,16 @@ impl Home {
         Ok(if folder_id(&above)? == id { None } else { Some(above) })
     }
 
+    /// A target for an upload, and what is there now.
+    pub fn upload_target(&self, path: &VPath) -> Result<UploadTarget, StoreError> {
+        let at = self.target(path)?;
+        match rustix::fs::statat(&at.folder, at.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(UploadTarget { at, there: Some(stat) }),
+            Err(Errno::NOENT) => Ok(UploadTarget { at, there: None }),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// A target for a staged file.
     pub(super) fn target(&self, path: &VPath) -> Result<Target, StoreError> {
         let (parent, name) = self.parent(path)?;
@@ -528,6 +539,19 @@ pub(super) struct Target {
     pub(super) folder: File,
     /// The name in it.
     pub(super) name: Vec<u8>,
+}
+
+/// The same, before the bytes of an upload come.
+pub struct UploadTarget {
+    pub(super) at: Target,
+    pub(super) there: Option<Stat>,
+}
+
+impl UploadTarget {
+    /// What is there.
+    pub fn there(&self) -> Option<Meta> {
+        self.there.map(Meta::from)
+    }
 }
 
 impl StoreError {

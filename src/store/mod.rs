@@ -23,7 +23,7 @@ use cache::DigestCache;
 use clock::WallClock;
 use file_systems::FileSystems;
 use hmac::{Hmac, KeyInit, Mac};
-use home::{FolderId, Home};
+use home::{FolderId, Home, Shared};
 use meta::Identity;
 pub use open_file::OpenFile;
 use pipe::Pipe;
@@ -182,10 +182,14 @@ impl Store {
         ledger.set_limits(limits);
         // Nobody was using it, so whatever changed it went past the ledger.
         ledger.recount_if_old(self.clock.now_ns());
-        let (boot, closer) = (Rc::clone(&self.boot), self.syncer.closer());
-        let (systems, expiry) = (Rc::clone(&self.systems), self.partial_expiry);
-        let home = Home::new(root, path.into(), systems, ledger, expiry, boot, closer, self.clock.clone());
-        let home = Rc::new(home);
+        let shared = Shared {
+            systems: Rc::clone(&self.systems),
+            partial_expiry: self.partial_expiry,
+            boot: Rc::clone(&self.boot),
+            closer: self.syncer.closer(),
+            clock: self.clock.clone(),
+        };
+        let home = Rc::new(Home::new(root, path.into(), ledger, shared));
         self.homes.insert(id, Rc::downgrade(&home));
         Ok(home)
     }

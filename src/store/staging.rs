@@ -19,7 +19,7 @@ mod resume;
 use super::StoreError;
 use super::attributes::{NewFile, acl};
 use super::file_systems::Operation;
-use super::home::{Home, STAGING, StagingFolder, Target, folder_id, hold_large, replace_check};
+use super::home::{Home, STAGING, StagingFolder, Target, UploadTarget, folder_id, hold_large, replace_check};
 use super::meta::{Kind, Meta, meta_of, set_mtime};
 use super::open_file::OpenFile;
 use super::pipe::Pipe;
@@ -141,9 +141,14 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Begins an upload to `path` after promising room for so many bytes of it.
+    /// Begins an upload to `target` after promising room for so many bytes of it.
     /// What there was under `id` is dropped; without one it gets a name that nobody knows.
-    pub fn create(home: Rc<Home>, path: &VPath, id: Option<UploadId>, promised: u64) -> Result<Self, StoreError> {
+    pub fn create(
+        home: Rc<Home>,
+        target: &UploadTarget,
+        id: Option<UploadId>,
+        promised: u64,
+    ) -> Result<Self, StoreError> {
         let id = match id {
             Some(id) => {
                 home.drop_kept(&id)?;
@@ -151,9 +156,8 @@ impl Staged {
             }
             None => UploadId::random()?,
         };
-        let target = home.target(path)?;
-        let reservation = home.promise(promised, &target.folder)?;
-        let (file, place) = inode::create(&home, &id, &target, &reservation)?;
+        let reservation = home.promise(promised, &target.at.folder)?;
+        let (file, place) = inode::create(&home, &id, target, &reservation)?;
         Ok(Self::claimed(home, place, id, reservation, file, 0, None))
     }
 

@@ -61,7 +61,11 @@ impl Trace {
 /// Gives a file that was made without a name and is linked at `at` that name in all calls before, so
 /// that the link is from it to itself.
 fn name_from_its_beginning(calls: &mut [Call], at: usize) {
-    let descriptor = calls[at].named()[0].strip_prefix("/proc/self/fd/").expect("by its descriptor").to_string();
+    let by_path = || calls[at].named()[0].strip_prefix("/proc/self/fd/").map(str::to_string);
+    let descriptor = match calls[at].arguments.split_once('<') {
+        Some((number, _)) if number.parse::<u32>().is_ok() => number.to_string(),
+        _ => by_path().expect("by its descriptor"),
+    };
     let name = calls[at].linked();
     let is_it = |call: &Call| call.arguments.contains("O_TMPFILE") && call.result.to_string() == descriptor;
     let opened = calls[..at].iter().rposition(is_it).expect("it was made without a name");

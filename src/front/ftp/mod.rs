@@ -51,6 +51,8 @@ pub struct Ftp {
     control: Control,
     queue: CommandQueue,
     port: DataPort,
+    /// When the data connection of a transfer that was refused ends.
+    unused_data_until: Option<Instant>,
     /// Where the peer wants to be connected to (`PORT`).
     active: Option<SocketAddr>,
     /// The name `USER` gave.
@@ -174,6 +176,7 @@ impl Ftp {
             control: Control::New { is_sealed },
             queue: CommandQueue::default(),
             port: DataPort::default(),
+            unused_data_until: None,
             active: None,
             user: None,
             folder: VPath::root(),
@@ -198,6 +201,10 @@ impl Ftp {
         let mut turn = Turn { lane, service, budget, now };
         self.held_until = None;
         let mut moved = self.greet(&mut turn);
+        if self.unused_data_until.is_some_and(|until| until <= now) {
+            self.end_unused_data_connection();
+            moved = true;
+        }
         self.ended_steps = if self.port.lane.eof { self.ended_steps.saturating_add(1) } else { 0 };
         // The whole queue is looked at first: an upload that was aborted there must not be stored.
         while self.may_go_on(&turn) && (self.take_urgent(&mut turn) || self.advance(&mut turn)) {
@@ -282,6 +289,7 @@ impl Ftp {
             return false;
         }
         let Some(command) = self.pending.take() else { return true };
+        self.end_unused_data_connection();
         let (verb, is_transfer) = (command.verb(), command.is_transfer());
         match verb.map_or(Ok(true), |verb| self.session.settle(verb, turn.budget)) {
             // Its home is being counted.
@@ -295,7 +303,7 @@ impl Ftp {
         // Even one that was refused was the next: else a later one would begin in the middle.
         if is_transfer {
             self.next.offset = 0;
-            self.close_unused_data_connection();
+            self.give_up_data_connection(turn.now);
         }
         if verb == Some(Verb::BeginUpload) {
             self.next.length = None;
@@ -403,7 +411,7 @@ impl Ftp {
     pub fn wakes_at(&self) -> Option<Instant> {
         let deadline =
             if let Doing::Transfer(transfer) = &self.doing { transfer.wakes_at(self.port.stage()) } else { None };
-        [self.session.wakes_at(), self.held_until, deadline].into_iter().flatten().min()
+        [self.session.wakes_at(), self.held_until, self.unused_data_until, deadline].into_iter().flatten().min()
     }
 
     /// See [`super::Front::awaits_connection`].
@@ -428,7 +436,8 @@ impl Ftp {
 
     /// Whether there is, or will be, a data connection to use.
     fn has_data_connection(&self) -> bool {
-        self.active.is_some() || matches!(self.port.stage(), Stage::Listening(_) | Stage::Connected)
+        let is_there = self.active.is_some() || matches!(self.port.stage(), Stage::Listening(_) | Stage::Connected);
+        is_there && self.unused_data_until.is_none()
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) use list::{Form, List};
 use super::port::{Failure, Security, Stage, Wish};
 use super::{Doing, Ftp, REPLY_FOLDER_STATUS, Turn, reply};
 use crate::lane::Lane;
-use crate::limits::FTP_REPLIES_APART;
+use crate::limits::{FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPLIES_APART};
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::{Phase, Refusal};
@@ -162,10 +162,18 @@ impl Ftp {
     }
 
     /// A refused transfer leaves no data connection behind: its client would wait for something to come
-    /// over it, or for it to end.
-    pub(super) fn close_unused_data_connection(&mut self) {
+    /// over it, or for it to end. It ends when the client has read the reply, or had time to: curl that
+    /// sees an end amid a TLS handshake looks for another way to connect.
+    pub(super) fn give_up_data_connection(&mut self, now: Instant) {
         if !matches!(self.doing, Doing::Transfer(_)) && self.has_data_connection() {
             self.active = None;
+            let grace = if self.data.is_private { FTP_REFUSED_TLS_DATA_GRACE } else { FTP_REFUSED_DATA_GRACE };
+            self.unused_data_until = Some(now + grace);
+        }
+    }
+
+    pub(super) fn end_unused_data_connection(&mut self) {
+        if self.unused_data_until.take().is_some() {
             self.port.wish(Wish::Close);
         }
     }

@@ -4,7 +4,7 @@
 use super::plan::{UploadPlan, UploadStart};
 use crate::session::read_ahead::ReadAhead;
 use crate::session::refusal::Refusal;
-use crate::store::home::Home;
+use crate::store::home::{Home, UploadTarget};
 use crate::store::meta::{Identity, Meta, meta_of};
 use crate::store::staging::Staged;
 use crate::store::{OpenFile, StoreError};
@@ -61,21 +61,23 @@ impl Replaces {
 }
 
 /// Opens the staged file of an upload, and what is to be copied into it first.
-pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan) -> Result<Opened, Refusal> {
+pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget) -> Result<Opened, Refusal> {
     match plan.start {
-        UploadStart::Empty => Ok(Opened { staged: create(home, plan, 0)?, base: None, replaces: Replaces::Anything }),
+        UploadStart::Empty => {
+            Ok(Opened { staged: create(home, plan, target, 0)?, base: None, replaces: Replaces::Anything })
+        }
         UploadStart::Kept => {
             let kept = plan.id.map(|id| Staged::resume(Rc::clone(home), id, &plan.record())).transpose()?.flatten();
-            let staged = kept.map_or_else(|| create(home, plan, 0), Ok)?;
+            let staged = kept.map_or_else(|| create(home, plan, target, 0), Ok)?;
             Ok(Opened { staged, base: None, replaces: Replaces::Anything })
         }
-        UploadStart::At(offset) => go_on(home, plan, Some(offset)),
-        UploadStart::End => go_on(home, plan, None),
+        UploadStart::At(offset) => go_on(home, plan, target, Some(offset)),
+        UploadStart::End => go_on(home, plan, target, None),
     }
 }
 
 /// Goes on at byte `at`, or at the end, of the file at the path, or where none is of what is held for it.
-fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, at: Option<u64>) -> Result<Opened, Refusal> {
+fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget, at: Option<u64>) -> Result<Opened, Refusal> {
     let there = match home.open(&plan.path) {
         Ok(there) => Some(there),
         Err(StoreError::NotFound) => None,
@@ -96,7 +98,7 @@ fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, at: Option<u64>) -> Result<Open
         }
     }
     let length = start_within(plan, at, there.as_ref().map_or(0, |(_, meta)| meta.size))?;
-    let staged = create(home, plan, length)?;
+    let staged = create(home, plan, target, length)?;
     let base = there.map(|(file, meta)| Base { file, length, meta, ahead: ReadAhead::default() });
     Ok(Opened { staged, base, replaces })
 }
@@ -119,9 +121,9 @@ fn start_within(plan: &UploadPlan, at: Option<u64>, size: u64) -> Result<u64, Re
 /// Opens an empty staged file after promising room for what was announced, or for `base` bytes.
 /// The name that uploads to one path share is left to the one that has it: the new one is kept
 /// under none, both arrive, and the last to arrive stays.
-fn create(home: &Rc<Home>, plan: &mut UploadPlan, base: u64) -> Result<Staged, StoreError> {
+fn create(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget, base: u64) -> Result<Staged, StoreError> {
     if plan.is_named_by_path() {
         plan.id = plan.id.filter(|id| !home.is_uploading(id));
     }
-    Staged::create(Rc::clone(home), &plan.path, plan.id, plan.length.promised().max(base))
+    Staged::create(Rc::clone(home), target, plan.id, plan.length.promised().max(base))
 }

@@ -1,7 +1,7 @@
 //! What a client announces before the bytes of an upload, and the checks that need no bytes.
 
 use crate::digest::Digest;
-use crate::store::home::Home;
+use crate::store::home::{Home, UploadTarget};
 use crate::store::meta::{Kind, Meta};
 use crate::store::staging::Record;
 use crate::store::{Store, StoreError};
@@ -101,15 +101,16 @@ impl UploadPlan {
     }
 
     /// Refuses at once what the commit would refuse in the end.
-    pub(super) fn check_target(&self, home: &Home, store: &Store) -> Result<(), StoreError> {
+    pub(super) fn check_target(&self, home: &Home, store: &Store) -> Result<UploadTarget, StoreError> {
         if self.path.is_root() {
             return Err(StoreError::NotAFile);
         }
-        match home.entry(&self.path)? {
+        let target = home.upload_target(&self.path)?;
+        match target.there() {
             Some(meta) if meta.kind == Kind::Folder => Err(StoreError::NotAFile),
             Some(_) if !self.replace => Err(StoreError::Exists),
             there if !self.accepts(store, there.as_ref()) => Err(StoreError::Changed),
-            _ => Ok(()),
+            _ => Ok(target),
         }
     }
 }

@@ -6,12 +6,12 @@ use super::{part_name, remove};
 use crate::store::StoreError;
 use crate::store::access::{check_folder, check_replace};
 use crate::store::attributes::{NEW_FILE, mode_for_replacement};
-use crate::store::home::{Home, Target};
+use crate::store::home::{Home, Target, UploadTarget};
 use crate::store::meta::meta_of;
 use crate::store::open_file::OpenFile;
 use crate::store::quota::{Reservation, Usage};
 use crate::upload_id::UploadId;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -29,32 +29,29 @@ pub(super) enum Place {
 pub(super) fn create(
     home: &Home,
     id: &UploadId,
-    target: &Target,
+    target: &UploadTarget,
     reservation: &Reservation,
 ) -> Result<(OpenFile, Place), StoreError> {
-    let mode = match check_target(target)? {
+    check_target(target)?;
+    let mode = match target.there {
         Some(old) if FileType::from_raw_mode(old.st_mode).is_file() => mode_for_replacement(&old),
         _ => NEW_FILE,
     };
     let mode = Mode::from_raw_mode(mode);
-    if let Some(file) = create_nameless(home, target, mode)? {
+    if let Some(file) = create_nameless(home, &target.at, mode)? {
         file.is_charged_as(Usage { bytes: 0, files: 1 });
         reservation.take_nameless(0, 1);
         return Ok((file, Place::Nameless));
     }
-    let (folder, file) = create_part(home, id, target, mode)?;
+    let (folder, file) = create_part(home, id, &target.at, mode)?;
     let file = home.charge(file)?;
     reservation.take(0, 1);
     Ok((file, Place::Staging { folder, was_nameless: false }))
 }
 
-/// What is at `target`; refuses if it may not be replaced.
-pub(super) fn check_target(target: &Target) -> Result<Option<Stat>, StoreError> {
-    match rustix::fs::statat(&target.folder, target.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(old) => check_replace(&target.folder, &target.name, &old).map(|()| Some(old)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
+/// Refuses if what is at `target` may not be replaced.
+pub(super) fn check_target(target: &UploadTarget) -> Result<(), StoreError> {
+    target.there.map_or(Ok(()), |old| check_replace(&target.at.folder, &target.at.name, &old))
 }
 
 // ---- Without a name -----------------------------------------------------------------------
@@ -70,6 +67,8 @@ fn create_nameless(home: &Home, target: &Target, mode: Mode) -> Result<Option<Op
         Ok(file) => {
             let file = home.charge(file)?;
             let device = file.id().0;
+            // Its identity is known from now on. Where it cannot be made, small files are stored all the same.
+            let _ = home.staging(true);
             if systems.takes_nameless(device).is_none() {
                 systems.note_nameless(device, can_be_named(&target.folder));
             }
@@ -109,10 +108,12 @@ fn can_be_named(folder: &File) -> bool {
 
 /// Gives a file without a name this one, which must be free.
 pub(super) fn link(file: &File, folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    match rustix::fs::linkat(CWD, path, &folder, name, AtFlags::SYMLINK_FOLLOW) {
-        // Where /proc is not mounted; the kernel knows since Linux 6.10 whose file it is.
-        Err(Errno::NOENT) => rustix::fs::linkat(file, c"", folder, name, AtFlags::EMPTY_PATH),
+    match rustix::fs::linkat(file, c"", &folder, name, AtFlags::EMPTY_PATH) {
+        // Before Linux 6.10 that is a right which only root has.
+        Err(Errno::NOENT) => {
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            rustix::fs::linkat(CWD, path, folder, name, AtFlags::SYMLINK_FOLLOW)
+        }
         result => result,
     }
 }

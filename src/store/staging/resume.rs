@@ -109,7 +109,7 @@ impl Staged {
         length: u64,
         promised: u64,
     ) -> Result<Self, StoreError> {
-        check_target(&home.target(path)?)?;
+        check_target(&home.upload_target(path)?)?;
         // What does not fit is refused while everything is still there.
         let reservation = home.promise_more(promised.saturating_sub(there.length), &*there.file)?;
         let surplus = Surplus { bytes: there.length - length, promised };
