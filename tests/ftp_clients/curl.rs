@@ -3,6 +3,7 @@
 use crate::Scene;
 use crate::common::process::{Ended, Program};
 use crate::common::{PASSWORD, pattern};
+use serde_json::json;
 use std::fs;
 use std::process::Command;
 
@@ -27,10 +28,14 @@ impl Scene {
             Kind::Implicit => &["-k"],
             Kind::Tls12 => &["-k", "--ssl-reqd", "--tls-max", "1.2"],
         };
-        let (scheme, address) = if kind == Kind::Implicit { ("ftps", self.ftps) } else { ("ftp", self.ftp) };
         command.args(["-sSg", "-u", &format!("ann:{PASSWORD}")]).args(words).args(options);
-        command.arg(format!("{scheme}://{address}/{path}"));
+        command.arg(self.url(kind, path));
         command
+    }
+
+    fn url(&self, kind: Kind, path: &str) -> String {
+        let (scheme, address) = if kind == Kind::Implicit { ("ftps", self.ftps) } else { ("ftp", self.ftp) };
+        format!("{scheme}://{address}/{path}")
     }
 
     #[track_caller]
@@ -40,6 +45,24 @@ impl Scene {
 
     fn start_curl(&self, kind: Kind, path: &str, options: &[&str]) -> Program {
         self.place.start(self.curl(kind, path, options))
+    }
+}
+
+/// With TLS 1.3 curl before 8.10 uses each ticket once and does not wait for new ones.
+#[test]
+fn curl_uploads_one_file_after_the_other_where_the_session_must_be_reused() {
+    let scene = Scene::with(json!({"session_reuse": "required"}));
+    let content = pattern(1, 100_000);
+    fs::write(scene.place.here("up"), &content).expect("writable");
+    let mut options = Vec::new();
+    for number in 1..20 {
+        options.extend(["-T".to_string(), "up".to_string(), scene.url(Kind::Tls12, &format!("file{number}"))]);
+    }
+    options.extend(["-T".to_string(), "up".to_string()]);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    assert_eq!(scene.run_curl(Kind::Tls12, "file0", &options).stderr, "");
+    for number in 0..20 {
+        scene.holds(&format!("file{number}"), &content);
     }
 }
 

@@ -13,7 +13,7 @@ mod rclone;
 use common::ftp::{configuration, listening};
 use common::process::Program;
 use common::{Place, Server, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -37,7 +37,19 @@ impl Scene {
 
     /// Listening on another address.
     pub(crate) fn on(address: &str) -> Self {
-        let ftp = json!({"listen": address, "listen_tls": address, "active": true});
+        Self::of(json!({"listen": address, "listen_tls": address, "active": true}))
+    }
+
+    /// With other keys in `ftp`.
+    pub(crate) fn with(keys: Value) -> Self {
+        let mut ftp = json!({"listen": "127.0.0.1:0", "listen_tls": "127.0.0.1:0", "active": true});
+        for (key, value) in keys.as_object().expect("an object") {
+            ftp[key] = value.clone();
+        }
+        Self::of(ftp)
+    }
+
+    fn of(ftp: Value) -> Self {
         let place = Place::with(configuration(ftp, json!({})));
         place.add("ann", &[]);
         let server = place.serve();

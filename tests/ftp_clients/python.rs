@@ -33,3 +33,20 @@ fn ftplib_speaks_to_the_server_over_ipv6() {
     run(&scene, "plain", scene.ftp);
     run(&scene, "tls", scene.ftp);
 }
+
+/// As FileZilla insists.
+#[test]
+fn ftplib_uploads_as_often_as_it_wants_over_a_session_that_every_connection_resumes() {
+    let scene = Scene::with(serde_json::json!({"session_reuse": "required"}));
+    for version in ["1.3", "1.2"] {
+        for ticket in ["first", "newest"] {
+            let mut command = scene.client("python3", "python3");
+            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ftp_clients/reuse.py"));
+            let (host, port) = (scene.ftp.ip().to_string(), scene.ftp.port().to_string());
+            command.args([&host, &port, PASSWORD, version, ticket, "100"]);
+            assert_eq!(scene.place.run(command).expect_code(0).stdout, "done\n", "{version}, {ticket}");
+            scene.holds("file", b"99");
+        }
+    }
+    scene.check();
+}
