@@ -13,7 +13,7 @@ use crate::client::words::Word;
 use crate::glob::Pattern;
 use crate::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TREE_BYTES_MAX};
 use crate::text::{Escaped, Size, shortened};
-use crate::vpath::{PathError, VPath};
+use crate::vpath::VPath;
 use crate::wire::message::{Entry, EntryKind, Name};
 use crate::wire::{Reply, Request};
 
@@ -90,27 +90,16 @@ impl Session {
                     continue;
                 }
             };
-            let mut too_deep = 0;
-            for entry in entries {
-                let path = match folder.child(&entry.name.0) {
-                    Ok(path) => path,
-                    Err(error) if entry.name.0.len() > NAME_BYTES_MAX => {
-                        on_failure(self, Failure::Local(left_out(&folder, &entry, &error)));
-                        continue;
-                    }
-                    Err(_) => {
-                        too_deep += 1;
-                        continue;
-                    }
-                };
+            let (entries, out_of_reach) = with_paths(&folder, entries);
+            for TreeEntry { path, entry } in entries {
                 room.take(&path)?;
                 if entry.kind == EntryKind::Dir {
                     to_ask.push_back(path.clone());
                 }
                 found.push(TreeEntry { path, entry });
             }
-            if too_deep > 0 {
-                on_failure(self, below_reach(&folder, too_deep));
+            if let Some(failure) = out_of_reach {
+                on_failure(self, failure);
             }
         }
         Ok(found)
@@ -199,17 +188,13 @@ impl Session {
         room: &mut Room<'_>,
         fitting: &mut Vec<VPath>,
     ) -> Result<(), Failure> {
-        let mut too_long = 0;
-        for entry in &entries {
-            let Ok(path) = base.child(&entry.name.0) else {
-                too_long += 1;
-                continue;
-            };
+        let (entries, out_of_reach) = with_paths(base, entries);
+        for TreeEntry { path, .. } in entries {
             room.take(&path)?;
             fitting.push(path);
         }
-        if too_long > 0 {
-            report(self, "glob", &below_reach(base, too_long))?;
+        if let Some(failure) = out_of_reach {
+            report(self, "glob", &failure)?;
         }
         Ok(())
     }
@@ -294,18 +279,27 @@ impl<'a> Room<'a> {
     }
 }
 
-/// A folder whose entries have no path that a server would take.
-fn below_reach(folder: &VPath, count: usize) -> Failure {
-    Failure::Local(format!(
-        "{count} in {folder}: their paths would be longer than {PATH_BYTES_MAX} bytes, or their names than \
-         {NAME_BYTES_MAX}; move that folder up, or rename them, first"
-    ))
-}
-
-/// An entry whose name no path can hold.
-fn left_out(folder: &VPath, entry: &Entry, error: &PathError) -> String {
-    let name = shortened(Escaped(&entry.name.0).to_string(), NAME_BYTES_MAX);
-    format!("{name} in {folder}: {error}; it is left out")
+/// The entries of `folder` with their paths, and what is told of those that have none that a server
+/// would take.
+fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Failure>) {
+    let mut reached = Vec::with_capacity(entries.len());
+    let mut first = None;
+    let mut others = 0;
+    for entry in entries {
+        match (folder.child(&entry.name.0), &first) {
+            (Ok(path), _) => reached.push(TreeEntry { path, entry }),
+            (Err(error), None) => first = Some((entry.name, error)),
+            (Err(_), Some(_)) => others += 1,
+        }
+    }
+    let failure = first.map(|(name, error)| {
+        let name = shortened(Escaped(&name.0).to_string(), NAME_BYTES_MAX);
+        let others = if others > 0 { format!(" and {others} more") } else { String::new() };
+        Failure::Local(format!(
+            "{name}{others} in {folder}: {error}, so this is left out; rename it, or move that folder up"
+        ))
+    });
+    (reached, failure)
 }
 
 /// What the server lists and cannot examine.
