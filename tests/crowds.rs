@@ -249,9 +249,8 @@ fn connections_do_not_take_the_descriptors_that_files_need() {
     for (number, member) in members.iter_mut().enumerate() {
         member.request(&put(&format!("/{number}"), 1000, PutMode::Create));
     }
-    wait_until("all files are open", || {
-        fs::read_dir(place.home("ann", ".berth")).is_ok_and(|staged| staged.count() >= members.len())
-    });
+    let home = place.home("ann", "");
+    wait_until("all files are open", || server.program.open_files_below(&home) >= members.len());
     assert!(!server.program.stderr().contains("Too many open files"), "{}", server.program.stderr());
 }
 

@@ -27,7 +27,7 @@ const KEPT_FROM: usize = RESUME_BYTES_MIN as usize;
 fn log_in(server: &mut Server) -> Session {
     let mut session = server.new_session();
     let (password, mut budget) = (Zeroizing::new(PASSWORD.to_string()), Budget::new(u64::MAX));
-    session.begin_password_login(&mut server.service, USER, &password).expect("begins");
+    session.begin_password_login(&mut server.service, USER, &password, server.now).expect("begins");
     let login = session.advance_login(&mut server.service, &mut budget, server.now);
     assert_eq!(login, Ok(LoginProgress::Welcome(None)));
     session

@@ -30,7 +30,7 @@ fn begin(server: &mut Server, user: &str, password: &str) -> Session {
 
 fn again(server: &mut Server, session: &mut Session, user: &str, password: &str) {
     let password = Zeroizing::new(password.to_string());
-    session.begin_password_login(&mut server.service, user, &password).expect("a login begins");
+    session.begin_password_login(&mut server.service, user, &password, server.now).expect("a login begins");
 }
 
 /// One turn: what came of it and what was left of its budget.
@@ -228,9 +228,9 @@ fn nothing_else_begins_while_a_password_is_checked_or_waits_to_be() {
     for expected in [Waiting, Later] {
         assert_eq!(turn(&mut server, &mut session, 1).0, Ok(expected));
         let password = Zeroizing::new(PASSWORD.to_string());
-        let second = session.begin_password_login(&mut server.service, USER, &password);
+        let second = session.begin_password_login(&mut server.service, USER, &password, server.now);
         assert_eq!(second, Err(Refusal::WrongState));
-        assert!(session.begin_login(&mut server.service, "n,,n=alice,r=x").is_err());
+        assert!(session.begin_login(&mut server.service, "n,,n=alice,r=x", server.now).is_err());
         server.now = session.wakes_at().unwrap_or(server.now);
     }
 }

@@ -118,7 +118,7 @@ fn costs(server: &mut Server, random: &mut Random) -> [Vec<i64>; KINDS.len()] {
         let message = first(KINDS[kind]);
         let mut session = server.new_session();
         let began = thread_ns();
-        let challenge = session.begin_login(&mut server.service, &message).expect("a challenge");
+        let challenge = session.begin_login(&mut server.service, &message, server.now).expect("a challenge");
         let to_challenge = thread_ns() - began;
         let message = wrong_proof(&challenge);
         server.advance(LOGIN_DELAY_MAX);

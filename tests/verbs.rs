@@ -78,7 +78,7 @@ fn logged_in(server: &mut Server) -> Session {
 
 fn log_in(server: &mut Server, session: &mut Session) -> Result<(), Refusal> {
     let (exchange, message) = ClientExchange::new(USER, keys(), Binding::None).expect("user name");
-    let challenge = session.begin_login(&mut server.service, &message)?;
+    let challenge = session.begin_login(&mut server.service, &message, server.now)?;
     let (_, message) = exchange.answer(&challenge).expect("challenge");
     session.finish_login(message)?;
     let outcome = session.advance_login(&mut server.service, &mut Budget::new(u64::MAX), server.now)?;
@@ -258,8 +258,8 @@ fn a_login_that_was_begun_twice_is_refused_and_the_first_still_counts() {
     let mut server = server(false);
     let mut session = server.new_session();
     let (exchange, message) = ClientExchange::new(USER, keys(), Binding::None).expect("user name");
-    let challenge = session.begin_login(&mut server.service, &message).expect("challenge");
-    assert_eq!(session.begin_login(&mut server.service, &message), Err(Refusal::WrongState));
+    let challenge = session.begin_login(&mut server.service, &message, server.now).expect("challenge");
+    assert_eq!(session.begin_login(&mut server.service, &message, server.now), Err(Refusal::WrongState));
     let (_, message) = exchange.answer(&challenge).expect("challenge");
     assert!(session.finish_login(message).is_ok());
     assert!(session.advance_login(&mut server.service, &mut Budget::new(u64::MAX), server.now).is_ok());
@@ -300,7 +300,7 @@ fn verbs_that_share_a_row_are_refused_where_it_says() {
         if state == StateName::Login {
             refused = Refusal::LoginRequired;
         } else {
-            let begun = session.begin_password_login(&mut server.service, USER, &password());
+            let begun = session.begin_password_login(&mut server.service, USER, &password(), server.now);
             assert_eq!(begun, Err(Refusal::WrongState), "{state:?}");
         }
         let mut budget = Budget::new(u64::MAX);

@@ -67,7 +67,7 @@ pub(super) fn account(input: &[u8]) {
     let mut accounts = Accounts::open(&config).expect("a new folder");
     let name: AccountName = "ann".parse().expect("a good name");
     fs::write(accounts.path(&name), input).expect("writable");
-    let candidate = accounts.candidate("ann");
+    let candidate = accounts.candidate("ann", std::time::Instant::now());
     match accounts.load(&name) {
         Ok(account) => {
             let account = account.expect("the file is there");

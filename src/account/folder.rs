@@ -125,7 +125,7 @@ impl Accounts {
     /// What a login by this name is checked against. Answers for strangers like for users, and
     /// after the same work, so that neither text nor time tells who exists. An account that
     /// cannot be read is nobody's; an error means that no account can be read now.
-    pub fn candidate(&mut self, user: &str) -> Result<Candidate, AccountError> {
+    pub fn candidate(&mut self, user: &str, now: Instant) -> Result<Candidate, AccountError> {
         let name: Option<AccountName> = user.parse().ok();
         let none = self.folder.join(".none");
         let path = name.as_ref().map_or_else(|| none.clone(), |name| self.path(name));
@@ -134,7 +134,7 @@ impl Accounts {
         let _ = if exists { &none } else { &self.decoy_path }.exists();
         let (record, exists) = match self.read_record(if exists { &path } else { &self.decoy_path }) {
             Err(damage) if exists && !damage.is_exhaustion() => {
-                self.complain(&damage);
+                self.complain(&damage, now);
                 (self.read_decoy()?, false)
             }
             Err(error) if !exists => (self.or_standby(error)?, false),
@@ -354,8 +354,7 @@ impl Accounts {
     }
 
     /// Strangers can make this happen, so it is said now and then only.
-    fn complain(&mut self, damage: &AccountError) {
-        let now = Instant::now();
+    fn complain(&mut self, damage: &AccountError, now: Instant) {
         if self.complained.is_none_or(|at| now.duration_since(at) >= limits::WARN_INTERVAL) {
             self.complained = Some(now);
             log::error!("{damage}");

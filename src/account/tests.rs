@@ -5,6 +5,7 @@ use crate::config::Config;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::OnceLock;
+use std::time::Instant;
 
 struct Place {
     folder: tempfile::TempDir,
@@ -112,7 +113,7 @@ fn a_home_moved_out_of_the_roots_by_hand_is_refused_after_login() {
     assert!(place.accounts.check_home(&bob).is_ok());
     let text = fs::read_to_string(place.accounts.path(&bob.name)).expect("readable");
     place.write("bob", &text.replace("homes/bob", "/etc"));
-    let account = place.accounts.candidate("bob").expect("readable").account.expect("not locked");
+    let account = place.accounts.candidate("bob", Instant::now()).expect("readable").account.expect("not locked");
     assert!(matches!(place.accounts.check_home(&account), Err(AccountError::Home { .. })));
 }
 
@@ -148,7 +149,7 @@ fn a_corrupt_file_lets_nobody_in_and_is_named() {
         &"[".repeat(100_000),
     ] {
         place.write("bob", broken);
-        let candidate = place.accounts.candidate("bob").expect("as an unknown one");
+        let candidate = place.accounts.candidate("bob", Instant::now()).expect("as an unknown one");
         assert!(candidate.account.is_none());
         let error = place.accounts.load(&name("bob")).expect_err(broken);
         assert!(error.to_string().contains("conf/users/bob.json: not a valid account file"), "{error}");
@@ -176,8 +177,9 @@ fn until_there_is_a_decoy_on_disk_one_in_memory_answers_and_then_that_on_disk_at
     let mut place = place();
     let decoy = place.folder.path().join("conf/users/.decoy");
     let mut later = Accounts::open(&place.accounts.config).expect("readable");
-    let salt =
-        |accounts: &mut Accounts| accounts.candidate("eve").expect("no error for strangers").verifier.salt.clone();
+    let salt = |accounts: &mut Accounts| {
+        accounts.candidate("eve", Instant::now()).expect("no error for strangers").verifier.salt.clone()
+    };
     let on_disk = salt(&mut later);
     assert_eq!(on_disk, salt(&mut place.accounts));
     let aside = decoy.with_file_name(".aside");
@@ -193,22 +195,22 @@ fn until_there_is_a_decoy_on_disk_one_in_memory_answers_and_then_that_on_disk_at
 fn strangers_and_locked_accounts_get_a_decoy_that_looks_real() {
     let mut place = place();
     let bob = place.add("bob");
-    let candidate = place.accounts.candidate("bob").expect("readable");
+    let candidate = place.accounts.candidate("bob", Instant::now()).expect("readable");
     assert_eq!((candidate.verifier, candidate.account), (bob.verifier.clone(), Some(bob.clone())));
 
     for stranger in ["eve", "../bob", "bob/../bob", ".decoy", "", &"x".repeat(300)] {
-        let decoy = place.accounts.candidate(stranger).expect("no error for strangers");
-        let again = place.accounts.candidate(stranger).expect("no error for strangers");
+        let decoy = place.accounts.candidate(stranger, Instant::now()).expect("no error for strangers");
+        let again = place.accounts.candidate(stranger, Instant::now()).expect("no error for strangers");
         assert!(decoy.account.is_none());
         assert_eq!(decoy.verifier, again.verifier, "stable");
         assert_eq!(decoy.verifier.salt.len(), bob.verifier.salt.len());
         assert_eq!(decoy.verifier.rounds, bob.verifier.rounds);
     }
-    let other = place.accounts.candidate("eva").expect("no error for strangers");
-    assert_ne!(other.verifier.salt, place.accounts.candidate("eve").expect("no error").verifier.salt);
+    let other = place.accounts.candidate("eva", Instant::now()).expect("no error for strangers");
+    assert_ne!(other.verifier.salt, place.accounts.candidate("eve", Instant::now()).expect("no error").verifier.salt);
 
     place.accounts.update(&bob.name, |account| account.locked = true).expect("there");
-    let locked = place.accounts.candidate("bob").expect("readable");
+    let locked = place.accounts.candidate("bob", Instant::now()).expect("readable");
     assert!(locked.account.is_none() && !locked.verifier.matches("secret"));
     assert_eq!(locked.verifier.salt, bob.verifier.salt);
 }

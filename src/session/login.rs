@@ -68,14 +68,14 @@ impl Login {
 impl Session {
     /// Takes SCRAM's client-first-message and returns the challenge. The work is the same whether
     /// or not there is such an account.
-    pub fn begin_login(&mut self, service: &mut Service, client_first: &str) -> Result<String, Refusal> {
+    pub fn begin_login(&mut self, service: &mut Service, client_first: &str, now: Instant) -> Result<String, Refusal> {
         self.check(Verb::Login)?;
         let State::Login(Login { attempt: attempt @ Attempt::None, .. }) = &mut self.state else {
             return Err(Refusal::WrongState);
         };
         let first = ClientFirst::parse(client_first).map_err(|_| Refusal::LoginMalformed)?;
         let user = first.user().to_string();
-        let candidate = candidate(service, &user)?;
+        let candidate = candidate(service, &user, now)?;
         let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, self.binding);
         *attempt = Attempt::Challenged(Box::new(Challenged { exchange, account: candidate.account, user }));
         Ok(challenge)
@@ -105,12 +105,13 @@ impl Session {
         service: &mut Service,
         user: &str,
         password: &Zeroizing<String>,
+        now: Instant,
     ) -> Result<(), Refusal> {
         self.check(Verb::Login)?;
         let State::Login(Login { attempt: attempt @ Attempt::None, .. }) = &mut self.state else {
             return Err(Refusal::WrongState);
         };
-        let (candidate, origin) = (candidate(service, user)?, Origin::of(self.peer.ip()));
+        let (candidate, origin) = (candidate(service, user, now)?, Origin::of(self.peer.ip()));
         let check = PasswordCheck::new(&service.passwords, origin, user.to_string(), candidate, password);
         *attempt = Attempt::Password(Box::new(check));
         Ok(())
@@ -220,8 +221,8 @@ impl Session {
 }
 
 /// What a login by this name is checked against.
-fn candidate(service: &mut Service, user: &str) -> Result<Candidate, Refusal> {
-    service.accounts.candidate(user).map_err(trouble(user))
+fn candidate(service: &mut Service, user: &str, now: Instant) -> Result<Candidate, Refusal> {
+    service.accounts.candidate(user, now).map_err(trouble(user))
 }
 
 /// The system kept accounts from being read, whoever asked: nobody's password is wrong.

@@ -3,6 +3,7 @@
 
 use super::wait_until;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, lchown};
@@ -109,6 +110,14 @@ impl Program {
     /// Descriptors it has now.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    }
+
+    /// How many regular files below a folder it has open, with a name or without one.
+    pub(crate) fn open_files_below(&self, folder: &Path) -> usize {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").flatten();
+        let files = descriptors.map(|entry| entry.path()).filter(|path| path.is_file());
+        let targets = files.filter_map(|path| fs::read_link(path).ok()).filter(|target| target.starts_with(folder));
+        targets.collect::<BTreeSet<_>>().len()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

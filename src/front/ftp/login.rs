@@ -61,7 +61,7 @@ impl Ftp {
             return;
         }
         let Some(user) = self.user.take() else { return turn.reply(503, "Say USER first.") };
-        match self.session.begin_password_login(turn.service, &user, &password) {
+        match self.session.begin_password_login(turn.service, &user, &password, turn.now) {
             Ok(()) => self.doing = Doing::CheckingPassword,
             Err(refusal) => turn.refuse(refusal, None),
         }

@@ -120,7 +120,7 @@ impl Native {
             return Err(ErrorReply { code: ErrorCode::Unsupported, message, retry: false, fatal: false });
         }
         let challenge =
-            self.session.begin_login(turn.service, message).map_err(|refusal| error_reply(refusal, None))?;
+            self.session.begin_login(turn.service, message, turn.now).map_err(|refusal| error_reply(refusal, None))?;
         Ok(Reply::Challenge { message: challenge })
     }
 
