@@ -29,6 +29,8 @@ pub struct Count {
     depth_max: usize,
     /// A folder was not where it had been; what was added up may be wrong.
     has_moved: bool,
+    /// The disk failed with something, which it may not do again.
+    has_failed: bool,
 }
 
 /// What a walk has found.
@@ -94,6 +96,7 @@ impl Count {
             restarts: 0,
             depth_max: COUNT_DEPTH_MAX,
             has_moved: false,
+            has_failed: false,
         })
     }
 
@@ -240,10 +243,11 @@ impl Count {
         Ok(())
     }
 
-    /// Begins again if folders were moved; false if the walk has come to its end. Where they keep
-    /// moving, the last walk is as good as the next.
+    /// Begins again if folders were moved, or the disk failed the first time; false if the walk has come
+    /// to its end. Where they keep moving, the last walk is as good as the next.
     fn restart(&mut self) -> Result<bool, StoreError> {
-        if !self.has_moved || self.restarts >= COUNT_RESTARTS_MAX {
+        let is_in_vain = !self.has_moved && (!self.has_failed || self.restarts > 0);
+        if is_in_vain || self.restarts >= COUNT_RESTARTS_MAX {
             return Ok(false);
         }
         let (restarts, depth_max) = (self.restarts + 1, self.depth_max);
@@ -263,6 +267,7 @@ impl Count {
         if matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) {
             return Err(errno.into());
         }
+        self.has_failed |= !matches!(errno, Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG);
         self.unseen.count += 1;
         if self.unseen.named.len() < UNSEEN_NAMED_MAX {
             let problem = io::Error::from(errno).to_string();

@@ -113,10 +113,12 @@ impl Claims {
         claim.file.take().is_some()
     }
 
-    /// The upload that is running can no longer be stored; whether there is one.
-    fn distrust(&self, id: &UploadId) -> bool {
+    /// The upload that is running can no longer be stored, if its bytes are in this file; whether they
+    /// are.
+    fn distrust(&self, id: &UploadId, file: InodeId) -> bool {
         let running = self.0.borrow().get(id).and_then(Weak::upgrade);
-        running.inspect(|claim| claim.is_unwritten.set(true)).is_some()
+        let is_in = |claim: &Rc<Claim>| claim.file.borrow().as_ref().is_some_and(|open| open.id() == file);
+        running.filter(is_in).inspect(|claim| claim.is_unwritten.set(true)).is_some()
     }
 
     fn remove(&self, id: &UploadId) {
@@ -327,6 +329,7 @@ impl Staged {
         replace: bool,
         accepts: impl FnOnce(Option<&Meta>) -> bool,
     ) -> Result<File, StoreError> {
+        self.check_claim()?;
         let file = self.open_file()?;
         if !self.is_as_written() {
             self.forget();
@@ -370,7 +373,7 @@ impl Staged {
     /// Gives the file its name.
     fn appear(&mut self, file: &OpenFile, target: &Target, replaces: bool) -> Result<(), StoreError> {
         if file.is_nameless() && !replaces {
-            inode::link(file, &target.folder, &target.name)?;
+            inode::link_or_note(&self.home, file, &target.folder, &target.name)?;
             file.note_named();
             return Ok(());
         }
@@ -503,14 +506,16 @@ impl Home {
     }
 
     /// Drops what is kept under `id`, if it is still that file: the disk did not take it. A session
-    /// that is writing it is refused with its next bytes.
+    /// that is writing it is refused with its next bytes, or at its end.
     fn forget_unwritten(&self, id: &UploadId, part: InodeId) {
+        // It may have no name yet.
+        let is_running = self.claims.distrust(id, part);
         let Ok(Some(staging)) = self.staging(false) else { return };
         let stat = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW);
         if stat.ok().map(|stat| Meta::from(stat).identity.inode()) != Some(part) {
             return;
         }
-        if self.claims.distrust(id) {
+        if is_running {
             remove(&staging, &record_name(id));
         } else if let Err(error) = self.drop_kept(id) {
             log::error!("a partial upload that the disk did not take cannot be dropped: {error}");

@@ -6,6 +6,7 @@ use super::{part_name, remove};
 use crate::store::StoreError;
 use crate::store::access::{check_folder, check_replace};
 use crate::store::attributes::{NEW_FILE, mode_for_replacement};
+use crate::store::file_systems::is_refusal;
 use crate::store::home::{Home, Target, UploadTarget};
 use crate::store::meta::meta_of;
 use crate::store::open_file::OpenFile;
@@ -38,10 +39,17 @@ pub(super) fn create(
         _ => NEW_FILE,
     };
     let mode = Mode::from_raw_mode(mode);
-    if let Some(file) = create_nameless(home, &target.at, mode)? {
-        file.is_charged_as(Usage { bytes: 0, files: 1 });
-        reservation.take_nameless(0, 1);
-        return Ok((file, Place::Nameless));
+    if let Some(file) = create_nameless(home, &target.at, mode)?
+        && let Some(place) = place_nameless(home, id, &target.at, &file)?
+    {
+        match place {
+            Place::Nameless => {
+                file.is_charged_as(Usage { bytes: 0, files: 1 });
+                reservation.take_nameless(0, 1);
+            }
+            Place::Staging { .. } => reservation.take(0, 1),
+        }
+        return Ok((file, place));
     }
     let (folder, file) = create_part(home, id, &target.at, mode)?;
     let file = home.charge(file)?;
@@ -65,14 +73,9 @@ fn create_nameless(home: &Home, target: &Target, mode: Mode) -> Result<Option<Op
     }
     match open_nameless(&target.folder, mode) {
         Ok(file) => {
-            let file = home.charge(file)?;
-            let device = file.id().0;
             // Its identity is known from now on. Where it cannot be made, small files are stored all the same.
             let _ = home.staging(true);
-            if systems.takes_nameless(device).is_none() {
-                systems.note_nameless(device, can_be_named(&target.folder));
-            }
-            Ok((systems.takes_nameless(device) == Some(true)).then_some(file))
+            Ok(Some(home.charge(file)?))
         }
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::NOTTY) => {
             systems.note_nameless(device()?, false);
@@ -92,6 +95,24 @@ fn create_nameless(home: &Home, target: &Target, mode: Mode) -> Result<Option<Op
 fn open_nameless(folder: impl AsFd, mode: Mode) -> Result<File, Errno> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     rustix::fs::openat(folder, c".", flags, mode).map(File::from)
+}
+
+/// Where such a file is for now; `None` if it can never have a name. The first of a file system gets
+/// one at once, in the staging folder, where nothing that is left behind is seen.
+fn place_nameless(home: &Home, id: &UploadId, target: &Target, file: &OpenFile) -> Result<Option<Place>, StoreError> {
+    let (systems, device) = (&home.systems, file.id().0);
+    if systems.takes_nameless(device).is_none() {
+        match link_part(home, id, file) {
+            Ok(folder) => {
+                systems.note_nameless(device, true);
+                return Ok(Some(Place::Staging { folder, was_nameless: true }));
+            }
+            Err(StoreError::OtherFileSystem) => systems.note_nameless(device, can_be_named(&target.folder)),
+            Err(error) if systems.takes_nameless(device).is_none() => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok((systems.takes_nameless(device) == Some(true)).then_some(Place::Nameless))
 }
 
 /// Whether a file without a name can be given one here. Tried on another file: once its name is gone
@@ -116,6 +137,15 @@ pub(super) fn link(file: &File, folder: impl AsFd, name: &[u8]) -> Result<(), Er
         }
         result => result,
     }
+}
+
+/// The same, remembering if the file system refuses it, so that the next upload does without.
+pub(super) fn link_or_note(home: &Home, file: &OpenFile, folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+    let linked = link(file, folder, name);
+    if linked.is_err_and(is_refusal) {
+        home.systems.note_nameless(file.id().0, false);
+    }
+    linked
 }
 
 /// The name of an upload that has to replace a file, but cannot be moved there from the staging folder.
@@ -162,10 +192,10 @@ fn create_part(home: &Home, id: &UploadId, target: &Target, mode: Mode) -> Resul
 }
 
 /// Gives a file without a name that of a part, which outlives the server.
-pub(super) fn link_part(home: &Home, id: &UploadId, file: &File) -> Result<Rc<OwnedFd>, StoreError> {
+pub(super) fn link_part(home: &Home, id: &UploadId, file: &OpenFile) -> Result<Rc<OwnedFd>, StoreError> {
     for _ in 0..2 {
         let staging = home.staging(true)?.ok_or(StoreError::NotFound)?;
-        match link(file, &staging, part_name(id).as_bytes()) {
+        match link_or_note(home, file, &staging, part_name(id).as_bytes()) {
             Ok(()) => return Ok(staging),
             Err(Errno::NOENT) => *home.staging.borrow_mut() = None,
             Err(Errno::XDEV) => return Err(StoreError::OtherFileSystem),

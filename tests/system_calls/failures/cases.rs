@@ -53,7 +53,7 @@ pub(super) fn cases(place: &Place, operation: &Operation, calls: &[Call]) -> Vec
         let is_its =
             |other: &&Call| other.thread == call.thread && other.name == call.name && other.began <= call.began;
         let number = calls.iter().filter(is_its).count();
-        for failure in failures(operation.name, call, &path) {
+        for failure in failures(operation.name, call, nth, &path) {
             cases.push(Case {
                 name: format!("{}/{}/{nth}/{}", operation.name, call.name, failure.error),
                 call: call.name.clone(),

@@ -5,6 +5,7 @@ use super::super::common::{Server, pattern};
 use super::ftp::{Ftp, Reply};
 use super::scene::{Outcome, Scene};
 use Run::{Admin, Berth, Question, Session};
+use berth::limits::RESUME_BYTES_MIN;
 use std::fs;
 use std::io;
 
@@ -63,7 +64,7 @@ pub(super) const AT_THE_SERVER: &[Operation] = &[
     question("login", &["pwd"]).login(),
     berth("put-new", &["put", "new", "fresh"]),
     berth("put-over", &["put", "-f", "new", "old"]),
-    berth("put-resume", &["put", "new", "fresh"]).after(interrupt_put),
+    berth("put-resume", &["put", "large", "fresh"]).after(interrupt_put),
     berth("get-new", &["get", "old"]),
     berth("get-resume", &["get", "old"]).after(leave_half),
     berth("mv", &["mv", "old", "folder/moved"]),
@@ -113,7 +114,7 @@ pub(super) const AT_THE_SERVER: &[Operation] = &[
 pub(super) const AT_THE_CLIENT: &[Operation] = &[
     berth("client-put-new", &["put", "new", "fresh"]),
     berth("client-put-over", &["put", "-f", "new", "old"]),
-    berth("client-put-resume", &["put", "new", "fresh"]).after(interrupt_put),
+    berth("client-put-resume", &["put", "large", "fresh"]).after(interrupt_put),
     berth("client-get-new", &["get", "old"]),
     berth("client-get-over", &["get", "-f", "old"]).after(|scene, _| scene.write("here/old", &pattern(8, 60_000))),
     berth("client-get-resume", &["get", "old"]).after(leave_half),
@@ -128,21 +129,29 @@ fn new() -> Vec<u8> {
 
 // ---- What is there before -----------------------------------------------------------------
 
-/// Half of what a client was to put.
+/// What is sent on instead of again.
+fn large() -> Vec<u8> {
+    pattern(9, 2 * RESUME_BYTES_MIN as usize)
+}
+
+/// Three quarters of what a client was to put.
 fn interrupt_put(scene: &Scene, server: &mut Server) {
-    server.program.limit_files(Some(150_000));
-    let words = ["--quiet", "--retries", "0", &server.target("ann"), "put", "new", "fresh"];
+    scene.write("here/large", &large());
+    server.program.limit_files(Some(RESUME_BYTES_MIN * 3 / 2));
+    let words = ["--quiet", "--retries", "0", &server.target("ann"), "put", "large", "fresh"];
     assert!(!scene.run(scene.place.berth(&words)).is_done);
     server.program.limit_files(None);
+    assert!(scene.leftovers().iter().any(|name| name.ends_with(".json")), "it can be resumed");
 }
 
 /// The same by FTP.
-fn interrupt_stor(_: &Scene, server: &mut Server) {
+fn interrupt_stor(scene: &Scene, server: &mut Server) {
     let mut ftp = Ftp::connect(listening(server, "ftp")).expect("the server listens");
     ftp.log_in().expect("a login");
-    server.program.limit_files(Some(150_000));
-    assert!(!ftp.put("STOR fresh", &new()).expect("a reply").is_success());
+    server.program.limit_files(Some(RESUME_BYTES_MIN * 3 / 2));
+    assert!(!ftp.put("STOR fresh", &large()).expect("a reply").is_success());
     server.program.limit_files(None);
+    assert!(scene.leftovers().iter().any(|name| name.ends_with(".json")), "it can be resumed");
 }
 
 fn leave_half(scene: &Scene, _: &mut Server) {
@@ -184,5 +193,5 @@ fn resume_stor(ftp: &mut Ftp, _: &Scene) -> io::Result<Outcome> {
     let size = ftp.ask("SIZE fresh")?;
     let offset: usize = size.text.strip_prefix("213 ").and_then(|size| size.parse().ok()).unwrap_or(0);
     let reply = ftp.ask(&format!("REST {offset}"))?;
-    if reply.is_success() { ftp.put("STOR fresh", &new()[offset..]).map(told) } else { Ok(told(reply)) }
+    if reply.is_success() { ftp.put("STOR fresh", &large()[offset..]).map(told) } else { Ok(told(reply)) }
 }
