@@ -5,7 +5,7 @@ use berth::front::ftp::address::{self, Numbers};
 use berth::front::ftp::command::{Command, parse};
 use berth::front::ftp::help;
 use berth::front::ftp::line::{Lines, Taken};
-use berth::front::ftp::listing::{Facts, put_facts, put_long, put_name};
+use berth::front::ftp::listing::{Facts, end_line, put_facts, put_long};
 use berth::front::ftp::site::Site;
 use berth::front::ftp::{reply, table, time};
 use berth::lane::Buffer;
@@ -154,11 +154,13 @@ fn check_entry(input: &[u8]) {
     let seen =
         if number(2) % 8 == 0 { Seen::Unexamined((number(6) % 2 == 0).then_some(kind)) } else { Seen::Examined(meta) };
     let listed = Listed { name: input.to_vec(), seen, target: None };
-    let mut name = Vec::new();
-    put_name(&mut name, input);
+    let mut name = input.to_vec();
     let (mut long, mut facts) = (Vec::new(), Vec::new());
     put_long(&mut long, &listed, now_ns);
     put_facts(&mut facts, &listed, Facts::default(), number(0) % 8 < 4);
+    for line in [&mut name, &mut long, &mut facts] {
+        end_line(line, 0);
+    }
     let long_end = if long.starts_with(b"l") { [&name[..input.len()], b" -> ?\r\n"].concat() } else { name.clone() };
     for (line, end) in [(&name, &name), (&long, &long_end), (&facts, &name)] {
         assert!(line.ends_with(end) && line.ends_with(b"\r\n"));

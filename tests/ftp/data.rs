@@ -519,6 +519,14 @@ fn a_refused_transfer_closes_its_data_connection() {
         "MLSD file",
         "LIST -z",
         "REST 50|STOR file",
+        "RETR",
+        "RETR ",
+        "REST 5|RETR",
+        "STOR",
+        "APPE",
+        "retr a\0b",
+        "LIST a\0b",
+        &format!("RETR {}", "a".repeat(9000)),
     ] {
         // One that the client is connected to, and one that it is not yet.
         for is_connected in [true, false] {

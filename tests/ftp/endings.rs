@@ -264,8 +264,9 @@ fn codes(client: &mut Client, count: usize) -> Vec<u16> {
     (0..count).map(|_| client.reply().code).collect()
 }
 
-const QUEUES: [(&[u8], &[u16]); 6] = [
+const QUEUES: [(&[u8], &[u16]); 7] = [
     (b"ABOR\r\n", &[426, 226]),
+    (b"NOOP\r\nABOR now\r\n", &[426, 200, 226]),
     (b"NOOP\r\nABOR\r\n", &[426, 200, 226]),
     (b"NOOP\r\nPWD\r\n\xff\xf4\xff\xf2ABOR\r\nSYST\r\n", &[426, 200, 257, 226, 215]),
     (b"NOOP\r\n\xff\xf4\xffabor \r\nNOOP\r\n", &[426, 200, 226, 200]),

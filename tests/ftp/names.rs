@@ -148,6 +148,31 @@ fn every_byte_of_a_name_reaches_each_reply() {
 }
 
 #[test]
+fn a_carriage_return_of_a_name_reaches_each_reply() {
+    let scene = Scene::new();
+    for name in ["two\rparts", "end\r"] {
+        scene.write(name, b"x");
+        std::fs::create_dir(scene.home(&format!("folder {name}"))).expect("ours");
+        symlink(name, scene.home(&format!("link {name}"))).expect("ours");
+    }
+    let mut client = scene.login();
+    for name in ["two\rparts", "end\r"] {
+        let sent = name.replace('\r', "\r\0");
+        for (command, place) in [("MLST ", "; /"), ("STAT ", " "), ("STAT -F folder ", "")] {
+            let told = client.ask(&format!("{command}{sent}"));
+            assert!(place.is_empty() || told.inner()[0].ends_with(&format!("{place}{sent}")), "{told:?}");
+        }
+        let all = client.ask("STAT /").expect(&[212]);
+        for end in [format!(" {sent}"), format!(" folder {sent}"), format!(" link {sent} -> {sent}")] {
+            assert!(all.inner().iter().any(|line| line.ends_with(&end)), "{all:?}");
+        }
+        // Lines over a data connection have no way to write one.
+        let shown = name.replace('\r', "?");
+        assert_eq!(client.list(&format!("NLST {sent}")), [shown]);
+    }
+}
+
+#[test]
 fn a_byte_255_is_part_of_a_name_and_telnet_within_one_is_refused() {
     let scene = Scene::new();
     let mut client = scene.login();
@@ -292,6 +317,39 @@ fn times(seconds: u64) -> FileTimes {
 
 fn set_time(scene: &Scene, name: &str, seconds: u64) {
     File::options().write(true).open(scene.home(name)).expect("there").set_times(times(seconds)).expect("ours");
+}
+
+/// `-l ..` and the like name no folder that a `..` behind it could leave again.
+#[test]
+fn options_and_times_before_a_path_that_climbs_are_no_part_of_it() {
+    let scene = Scene::new();
+    std::fs::create_dir_all(scene.home("one/two/three")).expect("ours");
+    scene.write("one/two/file", b"x");
+    scene.write("one/two/\"a", b"y");
+    let mut client = scene.login();
+    client.ask("CWD one/two").expect(&[250]);
+    for path in ["../..", "../../", "three/../../..", "/one/.."] {
+        for options in ["-l", "-la", "-l -a", "-a --"] {
+            let lines = client.list(&format!("LIST {options} {path}"));
+            assert!(matches!(&lines[..], [line] if line.ends_with(" one")), "{options} {path}: {lines:?}");
+            let names = client.list(&format!("NLST {} {path}", options.replace('l', "a")));
+            let name = if path.ends_with('/') { format!("{path}one") } else { format!("{path}/one") };
+            assert_eq!(names, [name], "{options} {path}");
+            let told = client.ask(&format!("STAT {options} {path}")).expect(&[212]);
+            assert!(matches!(told.inner(), [line] if line.ends_with(" one")), "{options} {path}: {told:?}");
+        }
+        let lines = client.list(&format!("LIST -d {path}"));
+        assert!(matches!(&lines[..], [line] if line.ends_with(" /")), "{path}: {lines:?}");
+    }
+    let names = client.list("NLST -R ../two/three/..");
+    assert_eq!(names[0], "../two/three/..:");
+    client.ask("MDTM 20010101000000 three/../file").expect(&[213]);
+    let changed = scene.home("one/two/file").metadata().expect("there").modified().expect("one");
+    assert_eq!(changed.duration_since(UNIX_EPOCH).expect("after 1970").as_secs(), 978_307_200);
+    client.ask("XSHA256 \"three/../file\" 0 1").expect(&[504]);
+    // A folder that is really called so is meant, and what a path leads to through it.
+    std::fs::create_dir(scene.home("one/two/-l three")).expect("ours");
+    assert_eq!(client.list("NLST -l three/../..").len(), 1);
 }
 
 #[test]

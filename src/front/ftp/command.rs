@@ -189,6 +189,15 @@ pub fn parse(line: &[u8]) -> Result<Command, Wrong> {
     }
 }
 
+/// Whether a line that is no command would have been a transfer.
+pub fn is_transfer_line(line: &[u8]) -> bool {
+    let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
+    TRANSFERS.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word))
+}
+
+/// The commands about a data connection.
+const TRANSFERS: [&str; 7] = ["RETR", "STOR", "STOU", "APPE", "LIST", "NLST", "MLSD"];
+
 impl Command {
     /// Its name as the table has it, for replies and the log.
     pub fn name(&self) -> &'static str {
@@ -246,10 +255,7 @@ impl Command {
 
     /// Whether it is about a data connection, and what `REST` said is for it.
     pub fn is_transfer(&self) -> bool {
-        matches!(
-            self,
-            Self::Retr(_) | Self::Stor(_) | Self::Stou | Self::Appe(_) | Self::List(_) | Self::Nlst(_) | Self::Mlsd(_)
-        )
+        TRANSFERS.contains(&self.name())
     }
 
     /// What the session is asked by it, whose needs are met first; `None` where it is not asked.

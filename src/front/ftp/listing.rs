@@ -81,7 +81,7 @@ pub fn split_pattern(path: &[u8]) -> Option<(&[u8], Pattern)> {
 /// Appends a line in the form of `ls -l`, its time in UTC. A link is followed by where it leads, since
 /// many programs read no link without; what a link out of the home says is not told. What is not known
 /// of an entry is told as nothing, because clients take no other form: no permissions, no bytes, the
-/// year 1970.
+/// year 1970. The line has yet to be ended.
 pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
     let (meta, kind) = (listed.seen.meta(), listed.seen.kind());
     let is_link = kind == Some(Kind::Link) && !hides_arrow(&listed.name);
@@ -95,9 +95,9 @@ pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
     );
     out.extend_from_slice(start.as_bytes());
     if is_link {
-        put_name(out, &[&listed.name[..], b" -> ", listed.target.as_deref().unwrap_or(b"?")].concat());
+        out.extend([&listed.name[..], b" -> ", listed.target.as_deref().unwrap_or(b"?")].concat());
     } else {
-        put_name(out, &listed.name);
+        out.extend_from_slice(&listed.name);
     }
 }
 
@@ -106,17 +106,21 @@ fn hides_arrow(name: &[u8]) -> bool {
     name.ends_with(b" ") || name.windows(2).any(|pair| pair == b" -")
 }
 
-/// Appends a name on a line of its own. What would end the line becomes a question mark.
-pub fn put_name(out: &mut Vec<u8>, name: &[u8]) {
-    out.extend(name.iter().map(|&byte| if matches!(byte, b'\r' | b'\n' | 0) { b'?' } else { byte }));
+/// Ends the line that begins at `start`. What would end it before becomes a question mark.
+pub fn end_line(out: &mut Vec<u8>, start: usize) {
+    for byte in &mut out[start..] {
+        if matches!(byte, b'\r' | b'\n' | 0) {
+            *byte = b'?';
+        }
+    }
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a line of facts (RFC 3659 section 7); `may_write` is the account's.
+/// Appends a line of facts (RFC 3659 section 7), which has yet to be ended; `may_write` is the account's.
 pub fn put_facts(out: &mut Vec<u8>, listed: &Listed, facts: Facts, may_write: bool) {
     out.extend_from_slice(facts.of(&listed.seen, may_write).as_bytes());
     out.push(b' ');
-    put_name(out, &listed.name);
+    out.extend_from_slice(&listed.name);
 }
 
 /// What `ls -F` puts behind a name. A link in the long form has its arrow there.
@@ -250,6 +254,7 @@ mod tests {
     fn long(listed: &Listed) -> String {
         let mut out = Vec::new();
         put_long(&mut out, listed, NOW);
+        end_line(&mut out, 0);
         String::from_utf8(out).expect("UTF-8")
     }
 
@@ -278,6 +283,7 @@ mod tests {
             assert_eq!(long(&entry), line);
             let mut facts = Vec::new();
             put_facts(&mut facts, &entry, Facts::default(), true);
+            end_line(&mut facts, 0);
             assert_eq!(String::from_utf8(facts).expect("UTF-8"), fact);
         }
     }
@@ -310,10 +316,12 @@ mod tests {
     fn an_entry_is_one_line_whatever_its_name() {
         let name = b"a\r\nb\nc\r\xff\x1b";
         let entry = listed(name, Kind::File, NOW);
-        let (mut names, mut facts, mut long) = (Vec::new(), Vec::new(), Vec::new());
-        put_name(&mut names, name);
+        let (mut names, mut facts, mut long) = (name.to_vec(), Vec::new(), Vec::new());
         put_facts(&mut facts, &entry, Facts::NONE, true);
         put_long(&mut long, &entry, NOW);
+        for line in [&mut names, &mut facts, &mut long] {
+            end_line(line, 0);
+        }
         assert_eq!(names, b"a??b?c?\xff\x1b\r\n");
         assert_eq!(facts, b" a??b?c?\xff\x1b\r\n");
         assert!(long.ends_with(&names));
@@ -352,6 +360,7 @@ mod tests {
         let line = |kind, facts, may_write| {
             let mut out = Vec::new();
             put_facts(&mut out, &listed(b" x", kind, NOW), facts, may_write);
+            end_line(&mut out, 0);
             String::from_utf8(out).expect("UTF-8")
         };
         assert_eq!(

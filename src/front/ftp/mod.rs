@@ -322,7 +322,8 @@ impl Ftp {
             // The rest of a line that is too long goes all the same, and makes room for what waits.
             let before = turn.lane.inbox.filled().len();
             if self.queue.take(&mut turn.lane.inbox) == Taken::TooLong {
-                self.next.from = None;
+                // It may have been a transfer; only a path is so long.
+                self.forget_next();
                 turn.reply(500, "That line is too long; nothing of it was carried out.");
             }
             return turn.lane.inbox.filled().len() < before;
@@ -334,10 +335,19 @@ impl Ftp {
                     self.next.from = None;
                     let (code, text) = wrong.reply();
                     turn.reply(code, text);
+                    if command::is_transfer_line(&line) {
+                        self.forget_next();
+                    }
                 }
             }
         }
         true
+    }
+
+    /// Forgets what was said for a transfer that was refused before it was understood.
+    fn forget_next(&mut self) {
+        self.next = ForNext::default();
+        self.close_unused_data_connection();
     }
 
     /// See [`super::Front::synced`].

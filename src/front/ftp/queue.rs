@@ -57,7 +57,7 @@ impl CommandQueue {
         }
         let (taken, used) = self.ahead.take_ahead(inbox, self.examined);
         match taken {
-            Taken::Line(line) if takes_status && is(&line, b"STAT") => {
+            Taken::Line(line) if takes_status && is_status(&line) => {
                 inbox.remove(self.examined, used);
                 return Some(Seen::Status);
             }
@@ -89,9 +89,14 @@ impl CommandQueue {
     }
 }
 
-/// Whether `line` is the command `name`, however it is written, and without an argument.
+/// Whether `line` is the command `name`, however it is written. What stands behind it is ignored.
 fn is(line: &[u8], name: &[u8]) -> bool {
-    line.trim_ascii_end().eq_ignore_ascii_case(name)
+    line.split(|&byte| byte == b' ').next().is_some_and(|word| word.eq_ignore_ascii_case(name))
+}
+
+/// Whether `line` is `STAT` without a path.
+fn is_status(line: &[u8]) -> bool {
+    line.trim_ascii_end().eq_ignore_ascii_case(b"STAT")
 }
 
 #[cfg(test)]
@@ -113,7 +118,7 @@ mod tests {
 
     #[test]
     fn what_stands_behind_others_is_seen_and_stays_in_its_place_or_is_taken_out() {
-        let input = b"NOOP\r\n\xff\xf4\xff\xf2ABOR\r\nstat\r\nSTAT folder\r\nRETR a\r\nSTAT \r\nQUIT \r\nABO";
+        let input = b"NOOP\r\n\xff\xf4\xff\xf2ABOR\r\nstat\r\nSTAT folder\r\nRETR a\r\nSTAT \r\nQUIT now\r\nABO";
         for step in [1, 2, 5, 64] {
             let (mut inbox, mut queue, mut statuses) = (Buffer::default(), CommandQueue::default(), 0);
             for piece in input.chunks(step) {
@@ -124,7 +129,7 @@ mod tests {
             }
             assert!(queue.has_abort() && queue.has_quit() && statuses == 2, "by {step}: {statuses}");
             let left = taken(&mut queue, &mut inbox);
-            assert_eq!(left, lines(&[b"NOOP", b"ABOR", b"STAT folder", b"RETR a", b"QUIT "]), "by {step}");
+            assert_eq!(left, lines(&[b"NOOP", b"ABOR", b"STAT folder", b"RETR a", b"QUIT now"]), "by {step}");
             assert!(!queue.has_abort() && !queue.has_quit());
             put(&mut inbox, b"R\r\n");
             assert_eq!(queue.look_ahead(&mut inbox, true), Some(Seen::Line));

@@ -32,10 +32,9 @@ pub fn put_first(out: &mut Vec<u8>, code: u16, text: impl AsRef<[u8]>) {
     put_line(out, &format!("{code}-"), text.as_ref());
 }
 
-/// Appends a line between the first and the last, such as an entry of a listing with its end.
+/// Appends a line between the first and the last, such as an entry of a listing.
 pub fn put_between(out: &mut Vec<u8>, line: impl AsRef<[u8]>) {
-    let line = line.as_ref();
-    put_line(out, " ", line.strip_suffix(b"\r\n").unwrap_or(line));
+    put_line(out, " ", line.as_ref());
 }
 
 /// A path as RFC 959 appendix II has it in replies: in quotes, with its own doubled.
@@ -127,7 +126,7 @@ mod tests {
     fn lines_between_never_look_like_the_last() {
         let mut out = Vec::new();
         put_lines(&mut out, 211, "Now:", ["211 x", "", "\n211 y"], "End.");
-        put_between(&mut out, b"a\xffb\r\n");
+        put_between(&mut out, b"a\xffb");
         assert!(out.ends_with(b"211 End.\r\n a\xff\xffb\r\n"));
         out.truncate(out.len() - b" a\xff\xffb\r\n".len());
         assert_eq!(out, b"211-Now:\r\n 211 x\r\n \r\n ?211 y\r\n211 End.\r\n");

@@ -94,7 +94,7 @@ impl List {
         Listed { name, seen: Seen::Examined(meta), target: None }
     }
 
-    /// Appends a line.
+    /// Appends a line, which has yet to be ended.
     pub(in crate::front::ftp) fn put(
         &self,
         out: &mut Vec<u8>,
@@ -107,14 +107,12 @@ impl List {
             Form::Long => listing::put_long(out, entry, now_ns),
             Form::Names => {
                 out.extend_from_slice(&self.prefix);
-                listing::put_name(out, &entry.name);
+                out.extend_from_slice(&entry.name);
             }
             Form::Facts => listing::put_facts(out, entry, facts, may_write),
         }
         if self.options.marks {
-            let mark = listing::mark(&entry.seen, self.form == Form::Long);
-            let line_end = out.len() - b"\r\n".len();
-            out.splice(line_end..line_end, mark.iter().copied());
+            out.extend_from_slice(listing::mark(&entry.seen, self.form == Form::Long));
         }
     }
 
@@ -139,7 +137,10 @@ fn prefix(folder: &[u8]) -> Vec<u8> {
 
 /// As `ls -R` has it above the entries of each folder.
 fn put_heading(out: &mut Vec<u8>, folder: &[u8]) {
-    listing::put_name(out, &[folder, b":"].concat());
+    let start = out.len();
+    out.extend_from_slice(folder);
+    out.push(b':');
+    listing::end_line(out, start);
 }
 
 /// What an argument of `LIST` and its like asks for.
@@ -192,9 +193,13 @@ impl Ftp {
         Some(Request { path, list: List::new(form, options, prefix(folder), pattern) })
     }
 
-    /// Whether there is an entry that `text` names as it stands.
+    /// Whether there is an entry that `text` names as it stands. Where the path climbs, its first component
+    /// must be there, too: else `-la ../..` would be the current folder.
     pub(in crate::front::ftp) fn is_there(&self, text: &[u8]) -> bool {
-        self.folder.join(text).is_ok_and(|path| self.session.has_entry(&path))
+        let is_entry = |text: &[u8]| self.folder.join(text).is_ok_and(|path| self.session.has_entry(&path));
+        let mut components = text.split(|&byte| byte == b'/');
+        let first = components.next().filter(|first| !matches!(*first, b"" | b"." | b".."));
+        is_entry(text) && (first.is_none_or(is_entry) || !components.any(|component| component == b".."))
     }
 
     fn begin_list(&mut self, path: VPath, list: List, turn: &mut Turn) {
@@ -296,7 +301,9 @@ impl Ftp {
         let may_write = !self.session.is_read_only();
         self.port.lane.outbox.append(|out| {
             for entry in entries.iter().filter(|entry| list.has(entry)) {
+                let start = out.len();
                 list.put(out, entry, now_ns, self.facts, may_write);
+                listing::end_line(out, start);
             }
         });
     }
