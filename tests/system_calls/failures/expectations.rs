@@ -47,6 +47,7 @@ const ROWS: &[Row] = &[
     (&["fadvise64", "posix_fadvise", "readahead", "sync_file_range"], UNKNOWN, true, Kept),
     (&["statfs", "fstatfs"], &["ENOSYS", "EPERM", "EIO"], true, Kept),
     (&["faccessat2"], &["ENOSYS", "EINVAL"], true, Kept),
+    (&["statx"], &["ENOSYS", "EPERM"], true, Kept),
     (&["ioctl"], &["ENOTTY", "EOPNOTSUPP", "EINVAL"], true, Kept),
     (&["utimensat", "fchmod", "fchmodat", "fchown", "fsetxattr", "fgetxattr", "flistxattr", "flock"], &["EIO"], false, Honest),
     // Content.
