@@ -34,7 +34,11 @@ pub fn allow(what: &'static str, path: &Path, result: io::Result<()>) -> io::Res
 /// [`take`] where a program keeps none.
 pub fn note(what: &'static str, path: &Path, error: &io::Error) {
     let device = std::fs::metadata(path).or_else(|_| std::fs::metadata(path.parent().unwrap_or(path)));
-    let device = device.map_or(0, |metadata| metadata.dev());
+    note_on(device.map_or(0, |metadata| metadata.dev()), what, path, error);
+}
+
+/// The same of the file system with this device number, which `path` may only lead to.
+pub fn note_on(device: u64, what: &'static str, path: &Path, error: &io::Error) {
     let mut refusals = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
     if refusals.noted.len() >= NOTED_MAX || !refusals.noted.insert((device, what)) {
         return;

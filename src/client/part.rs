@@ -203,7 +203,7 @@ impl Part {
         if self.mode != mode
             && let Err(error) = self.file.set_permissions(fs::Permissions::from_mode(mode))
         {
-            refusals::note("modes (chmod)", &self.destination, &error);
+            refusals::note("modes (fchmod)", &self.destination, &error);
         }
         if let Err(error) = self.file.set_modified(system_time(mtime_ns)) {
             refusals::note("modification times (utimensat)", &self.destination, &error);

@@ -2,6 +2,7 @@
 //! then done without. Knows nothing of files or homes.
 
 use super::StoreError;
+use crate::refusals;
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -30,18 +31,16 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// The system call, and what is done without it.
-    fn describe(self) -> (&'static str, &'static str) {
+    /// What is done without, and the system call that it needs.
+    fn noun(self) -> &'static str {
         match self {
-            Self::SetTimes => ("utimensat", "files keep the time at which they arrived"),
-            Self::SetMode => ("fchmod", "files keep the mode they were created with"),
-            Self::SetOwner => ("fchown", "a file that is replaced gets the server's user or group"),
-            Self::SetAcl => {
-                ("setxattr", "a file that is replaced loses its access control list, and is closed to others")
-            }
-            Self::SetAttribute => ("setxattr", "a file that is replaced loses extended attributes"),
-            Self::RenameWithoutReplacing => ("renameat2 with RENAME_NOREPLACE", "names are looked up before a rename"),
-            Self::FreeSpace => ("statvfs", "the free space of the disk is not known"),
+            Self::SetTimes => "modification times (utimensat)",
+            Self::SetMode => "modes (fchmod)",
+            Self::SetOwner => "owners (fchown)",
+            Self::SetAcl => "access control lists of files that are replaced (setxattr)",
+            Self::SetAttribute => "extended attributes of files that are replaced (setxattr)",
+            Self::RenameWithoutReplacing => "renames without replacing (renameat2)",
+            Self::FreeSpace => "figures of free space (statvfs)",
         }
     }
 }
@@ -106,8 +105,7 @@ impl FileSystems {
             is_new
         });
         if is_new {
-            let (call, instead) = operation.describe();
-            log::warn!("the file system of {} refuses {call}: {errno}; {instead}", home.display());
+            refusals::note_on(device, operation.noun(), home, &errno.into());
         }
     }
 

@@ -21,7 +21,7 @@ pub mod watch;
 use crate::limits::LEDGERS_REMEMBERED;
 use cache::DigestCache;
 use clock::WallClock;
-use file_systems::FileSystems;
+use file_systems::{FileSystems, is_refusal};
 use hmac::{Hmac, KeyInit, Mac};
 use home::{FolderId, Home, Shared};
 use meta::Identity;
@@ -178,7 +178,7 @@ impl Store {
             home.ledger().set_limits(limits);
             return Ok(home);
         }
-        let ledger = self.ledger(Birth::of(&root, id));
+        let ledger = self.ledger(Birth::of(&root, id)?);
         ledger.set_limits(limits);
         // Nobody was using it, so whatever changed it went past the ledger.
         ledger.recount_if_old(self.clock.now_ns());
@@ -223,9 +223,12 @@ struct Birth {
 }
 
 impl Birth {
-    fn of(root: impl AsFd, folder: FolderId) -> Self {
-        let told = rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok();
-        let told = told.filter(|told| told.stx_mask & StatxFlags::BTIME.bits() != 0);
-        Self { folder, time: told.map(|told| (told.stx_btime.tv_sec, told.stx_btime.tv_nsec)) }
+    /// A disk that fails is none that does not tell: the same folder would have two ledgers.
+    fn of(root: impl AsFd, folder: FolderId) -> Result<Self, StoreError> {
+        let told = match rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
+            Err(errno) if !is_refusal(errno) => return Err(errno.into()),
+            told => told.ok().filter(|told| told.stx_mask & StatxFlags::BTIME.bits() != 0),
+        };
+        Ok(Self { folder, time: told.map(|told| (told.stx_btime.tv_sec, told.stx_btime.tv_nsec)) })
     }
 }

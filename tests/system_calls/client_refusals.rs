@@ -53,7 +53,9 @@ fn downloads_keep_their_content_and_name_where_the_rest_is_refused() {
         ("renameat2", "EPERM", &[]),
         ("renameat2,linkat", "EPERM", &["(renameat2, linkat)"]),
         ("fsetxattr,fgetxattr,lgetxattr,fremovexattr", "EOPNOTSUPP", &[]),
-        ("fsync", "EINVAL", &["(fsync)"]),
+        // syncfs does it.
+        ("fsync", "EINVAL", &[]),
+        ("fsync,syncfs", "EINVAL", &["files (fsync)", "folders (fsync)"]),
         ("fchmod", "EPERM", &["(fchmod)"]),
     ] {
         let scene = Scene::new();

@@ -148,13 +148,13 @@ impl Call {
         format!("{}/{}", folders.last().copied().unwrap_or_default(), names.last().copied().unwrap_or_default())
     }
 
-    /// The paths that the call names.
+    /// The paths that the call names; relative ones that no descriptor goes with stay so.
     pub(crate) fn named(&self) -> Vec<String> {
         let folders = self.descriptors();
         let mut folders = folders.iter();
-        let full = |name: &str| match name.starts_with('/') {
-            true => name.to_string(),
-            false => format!("{}/{name}", folders.next().copied().unwrap_or_default()),
+        let full = |name: &str| match folders.next() {
+            Some(folder) if !name.starts_with('/') => format!("{folder}/{name}"),
+            _ => name.to_string(),
         };
         self.strings().into_iter().map(full).collect()
     }

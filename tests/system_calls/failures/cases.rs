@@ -22,8 +22,10 @@ pub(super) fn shape(place: &Place, call: &Call) -> Option<String> {
     let folder = format!("{}/", place.path("").display().to_string().trim_end_matches('/'));
     let mut paths = call.named();
     paths.extend(call.descriptors().into_iter().map(str::to_string));
-    let path = paths.iter().find_map(|path| path.strip_prefix(&folder)).filter(|path| !path.starts_with("io"))?;
-    let words = path.trim_end_matches('/').split_inclusive(['/', '.']);
+    let of_client = |path: &&String| !path.is_empty() && !path.starts_with('/') && call.descriptors().is_empty();
+    let relative = paths.iter().find(of_client).map(|path| format!("here/{path}"));
+    let path = paths.iter().find_map(|path| path.strip_prefix(&folder)).or(relative.as_deref());
+    let words = path.filter(|path| !path.starts_with("io"))?.trim_end_matches('/').split_inclusive(['/', '.']);
     let is_random = |word: &str| word.len() > 16 && word.trim_end_matches('.').bytes().all(|b| b.is_ascii_hexdigit());
     Some(words.map(|word| if is_random(word) { "*." } else { word }).collect())
 }

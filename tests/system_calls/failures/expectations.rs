@@ -42,13 +42,15 @@ const ROWS: &[Row] = &[
     (&["fchmod", "fchmodat", "fchmodat2", "chmod"], &["EPERM", "ENOSYS", "EOPNOTSUPP"], true, Kept),
     (&["fchown", "fchownat", "chown", "lchown"], UNKNOWN, true, Kept),
     (&["fsetxattr", "setxattr", "lsetxattr", "fgetxattr", "getxattr", "lgetxattr", "flistxattr", "listxattr",
-       "llistxattr", "fremovexattr"], &["EPERM", "ENOSYS", "EOPNOTSUPP"], true, Kept),
+       "llistxattr", "fremovexattr", "lremovexattr"], &["EPERM", "ENOSYS", "EOPNOTSUPP"], true, Kept),
     (&["flock"], &["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL"], true, Kept),
     (&["fadvise64", "posix_fadvise", "readahead", "sync_file_range"], UNKNOWN, true, Kept),
     (&["statfs", "fstatfs"], &["ENOSYS", "EPERM", "EIO"], true, Kept),
     (&["faccessat2"], &["ENOSYS", "EINVAL"], true, Kept),
+    (&["statx"], &["ENOSYS", "EPERM"], true, Kept),
     (&["ioctl"], &["ENOTTY", "EOPNOTSUPP", "EINVAL"], true, Kept),
-    (&["utimensat", "fchmod", "fchmodat", "fchown", "fsetxattr", "fgetxattr", "flistxattr", "flock"], &["EIO"], false, Honest),
+    (&["utimensat", "fchmod", "fchmodat", "fchown", "fsetxattr", "fgetxattr", "flistxattr", "flock", "lsetxattr", "lgetxattr",
+       "llistxattr", "fremovexattr"], &["EIO"], false, Honest),
     // Content.
     (&["sendfile", "splice", "copy_file_range", "tee"], &["EINVAL", "ENOSYS", "EOPNOTSUPP"], true, Kept),
     (&["preadv2", "pwritev2"], &["EOPNOTSUPP", "ENOSYS"], true, Kept),
@@ -70,6 +72,9 @@ const ROWS: &[Row] = &[
     // Descriptors.
     (&["openat2"], &["ENOSYS"], true, Kept),
     (&["open", "openat", "openat2"], &["EIO", "ESTALE", "EMFILE"], false, Honest),
+    (&["inotify_init1"], &["ENOSYS", "EMFILE"], true, Kept),
+    (&["inotify_add_watch"], &["ENOSPC", "ENOSYS"], true, Kept),
+    (&["inotify_add_watch"], TROUBLE, false, Honest),
     (&["fcntl", "dup", "dup3", "pipe2", "socket", "accept4"], &["EMFILE"], false, Honest),
     (&["epoll_ctl"], &["ENOSPC"], false, Honest),
 ];
@@ -120,6 +125,9 @@ pub(super) fn is_of_interest(call: &Call, path: Option<&str>) -> bool {
     match call.name.as_str() {
         "fcntl" => path.is_some() && call.arguments.contains("F_DUPFD"),
         "accept4" | "socket" | "pipe2" => call.result >= 0,
+        // By the number of a descriptor.
+        "llistxattr" | "lgetxattr" | "lsetxattr" | "lremovexattr" => true,
+        "inotify_init1" | "inotify_add_watch" => true,
         "epoll_ctl" => call.arguments.contains("EPOLL_CTL_ADD"),
         _ => path.is_some(),
     }
