@@ -2,16 +2,17 @@
 //! beside its destination that takes the name only when digest and size are proved. It asks no
 //! questions and decides nothing about files that are there already; `commands::get` does.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::client::beside::{Jobs, Tell, move_all};
 use crate::client::incoming::Event;
 use crate::client::link::LinkError;
 use crate::client::local::{destination, mark_of};
 use crate::client::outcome::Failure;
-use crate::client::part::Part;
-use crate::client::part_names::{looks_like_part, part_path, remove_part};
+use crate::client::part::{Part, Reserved};
+use crate::client::part_names::{looks_like_part, remove_part};
 use crate::client::progress::Progress;
 use crate::client::session::Session;
 use crate::client::state::SourceMark;
@@ -60,8 +61,8 @@ struct Downloader {
 /// A file to be fetched, and how far that is.
 struct Wanted {
     job: DownloadJob,
-    /// The first name for its part that no other file of this download has.
-    first_name: u32,
+    /// What other files of this download are called.
+    reserved: Arc<Reserved>,
     /// The file in its place that may be replaced, as it was when that was decided.
     replaced: Option<SourceMark>,
     /// What is here, from an earlier try or an earlier connection.
@@ -99,10 +100,11 @@ pub fn fetch_all(
     mut on_outcome: impl FnMut(&mut Session, Outcome) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     // A server may have files that are called like parts.
-    let like_parts: HashSet<PathBuf> =
+    let like_parts: Reserved =
         jobs.iter().map(|job| &job.local).filter(|local| looks_like_part(local)).cloned().collect();
     like_parts.iter().for_each(|path| remove_part(path));
-    let wanted = jobs.into_iter().map(|job| Wanted::new(job, &like_parts)).collect();
+    let reserved = Arc::new(like_parts);
+    let wanted = jobs.into_iter().map(|job| Wanted::new(job, Arc::clone(&reserved))).collect();
     move_all(session, wanted, |wanted| wanted.job.size, progress, fetch_jobs, &mut on_outcome)
 }
 
@@ -184,17 +186,15 @@ impl Downloader {
 }
 
 impl Wanted {
-    fn new(job: DownloadJob, like_parts: &HashSet<PathBuf>) -> Self {
-        let is_free = |number: &u32| !part_path(&job.local, *number).is_ok_and(|path| like_parts.contains(&path));
-        let first_name = if like_parts.is_empty() { 0 } else { (0..).find(is_free).unwrap_or(0) };
+    fn new(job: DownloadJob, reserved: Arc<Reserved>) -> Self {
         let replaced = if job.replace { mark_of_destination(&job.local) } else { None };
-        Self { job, first_name, replaced, part: None, shown_bytes: 0, resumed_from: None }
+        Self { job, reserved, replaced, part: None, shown_bytes: 0, resumed_from: None }
     }
 
     fn look_for_part(&mut self, session: &mut Session) -> Result<(), Failure> {
         if self.part.is_none() && self.job.size >= PART_BYTES_MIN {
             let (local, size) = (&self.job.local, self.job.size);
-            self.part = Part::find(local, self.first_name, size, &mut || session.link.works_apart())?;
+            self.part = Part::find(local, &self.reserved, size, &mut || session.link.works_apart())?;
         }
         Ok(())
     }
@@ -282,7 +282,7 @@ fn prepare(session: &mut Session, wanted: &mut Wanted, offset: u64) -> Result<Pa
     let (part, job) = (wanted.part.take(), &wanted.job);
     let Some(mut part) = part else {
         return match offset {
-            0 => Part::create(&job.local, wanted.first_name, job.size >= PART_BYTES_MIN),
+            0 => Part::create(&job.local, &wanted.reserved, job.size >= PART_BYTES_MIN),
             _ => Err(wrong_content(job)),
         };
     };

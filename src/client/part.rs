@@ -1,6 +1,7 @@
 //! A file that arrives: hidden beside its destination, whole under its name or not at all. It knows
 //! no server.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -20,6 +21,9 @@ use crate::limits::PIECE_BYTES;
 use crate::refusals;
 use crate::refusals::is_refusal;
 
+/// Paths that files of the same download are to have, so that no part may.
+pub type Reserved = HashSet<PathBuf>;
+
 /// See the module.
 pub struct Part {
     file: File,
@@ -37,15 +41,20 @@ pub struct Part {
 }
 
 impl Part {
-    /// What an earlier download to `destination` left behind, with its bytes hashed. Its names are
-    /// tried from `first` on. A file that may be a part of at most `bytes_max` is copied, never used:
-    /// it may be the user's.
-    pub fn find(destination: &Path, first: u32, bytes_max: u64, is_stopped: Stopped) -> Result<Option<Self>, Failure> {
+    /// What an earlier download to `destination` left behind, with its bytes hashed, at one of its names
+    /// that is not `reserved`. A file that may be a part of at most `bytes_max` is copied, never used: it
+    /// may be the user's.
+    pub fn find(
+        destination: &Path,
+        reserved: &Reserved,
+        bytes_max: u64,
+        is_stopped: Stopped,
+    ) -> Result<Option<Self>, Failure> {
         let mut unmarked = None;
-        for number in first..first.saturating_add(NAMES_MAX) {
-            let path = part_path(destination, number)?;
+        for (at, path) in names(destination, reserved).enumerate() {
+            let path = path?;
             match occupant(&path, destination)? {
-                Occupant::Nothing | Occupant::InTheWay => break,
+                Occupant::Nothing => break,
                 Occupant::Ours(_, metadata) if metadata.len() == 0 => return Ok(None),
                 Occupant::Ours(file, metadata) => {
                     let mut part = Self::of(file, metadata.permissions().mode(), path, destination)?;
@@ -53,16 +62,14 @@ impl Part {
                     (part.hash, part.received_bytes) = hashed.map_err(|error| error.about(&part.path))?;
                     return Ok(Some(part));
                 }
-                Occupant::Unmarked { file, bytes, cannot_tell }
-                    if number == first && bytes > 0 && bytes <= bytes_max =>
-                {
+                Occupant::Unmarked { file, bytes, cannot_tell } if at == 0 && bytes > 0 && bytes <= bytes_max => {
                     unmarked = Some((file, path, cannot_tell));
                 }
-                Occupant::Unmarked { .. } | Occupant::Foreign => {}
+                Occupant::Unmarked { .. } | Occupant::Foreign | Occupant::InTheWay => {}
             }
         }
         match unmarked {
-            Some((file, path, cannot_tell)) => Self::copy(file, path, cannot_tell, destination, first, is_stopped),
+            Some((file, path, cannot_tell)) => Self::copy(file, path, cannot_tell, destination, reserved, is_stopped),
             None => Ok(None),
         }
     }
@@ -73,10 +80,10 @@ impl Part {
         path: PathBuf,
         is_to_go: bool,
         destination: &Path,
-        first: u32,
+        reserved: &Reserved,
         is_stopped: Stopped,
     ) -> Result<Option<Self>, Failure> {
-        let mut part = Self::create(destination, first, true)?;
+        let mut part = Self::create(destination, reserved, true)?;
         let mut piece = vec![0; PIECE_BYTES];
         loop {
             if is_stopped() {
@@ -97,12 +104,12 @@ impl Part {
         Ok(Some(part))
     }
 
-    /// An empty part for `destination`, at the first of its names, from `first` on, that nobody else
-    /// has; a part that is there is emptied. Only one that is to be `is_resumable` is marked, since a mark
-    /// costs a small file a quarter of its time.
-    pub fn create(destination: &Path, first: u32, is_resumable: bool) -> Result<Self, Failure> {
-        for number in first..first.saturating_add(NAMES_MAX) {
-            let path = part_path(destination, number)?;
+    /// An empty part for `destination`, at the first of its names that is not `reserved` and that nothing
+    /// else has; a part that is there is emptied. Only one that is to be `is_resumable` is marked, since a
+    /// mark costs a small file a quarter of its time.
+    pub fn create(destination: &Path, reserved: &Reserved, is_resumable: bool) -> Result<Self, Failure> {
+        for path in names(destination, reserved) {
+            let path = path?;
             let failure = |error: io::Error| Failure::local(&path, &error);
             let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
             let mut options = OpenOptions::new();
@@ -127,13 +134,10 @@ impl Part {
                     part.restart()?;
                     return Ok(part);
                 }
-                Occupant::InTheWay => {
-                    return Err(Failure::Local(format!("{} is no regular file; remove it first", shown(&path))));
-                }
-                Occupant::Nothing | Occupant::Unmarked { .. } | Occupant::Foreign => {}
+                Occupant::Nothing | Occupant::Unmarked { .. } | Occupant::Foreign | Occupant::InTheWay => {}
             }
         }
-        let path = part_path(destination, first)?;
+        let path = part_path(destination, 0)?;
         Err(Failure::Local(format!("{} and {NAMES_MAX} names like it are taken; remove what is old", shown(&path))))
     }
 
@@ -239,6 +243,15 @@ impl Drop for Part {
     }
 }
 
+/// The names to try for a part of `destination`.
+fn names<'a>(
+    destination: &'a Path,
+    reserved: &'a Reserved,
+) -> impl Iterator<Item = Result<PathBuf, Failure>> + use<'a> {
+    let is_free = |path: &Result<PathBuf, Failure>| !path.as_ref().is_ok_and(|path| reserved.contains(path));
+    (0..).map(|number| part_path(destination, number)).filter(is_free).take(NAMES_MAX)
+}
+
 /// Whether a file is the one that was looked at, and has grown or shrunk by nothing. That it was only
 /// touched does not matter.
 fn is_same_file(before: SourceMark, now: SourceMark) -> bool {
@@ -289,7 +302,7 @@ fn umask() -> u32 {
 /// Permission bits of what arrives, less the umask.
 const FILE_MODE: u32 = 0o644;
 /// So many names are tried for a part.
-const NAMES_MAX: u32 = 100;
+const NAMES_MAX: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -300,7 +313,7 @@ mod tests {
     fn a_part_becomes_the_file_only_when_it_is_finished() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let destination = folder.path().join("a");
-        let mut part = Part::create(&destination, 0, true).expect("part");
+        let mut part = Part::create(&destination, &Reserved::new(), true).expect("part");
         part.write(b"hello").expect("write");
         assert!(!destination.exists() && folder.path().join(".a.berth-part").exists());
         assert_eq!(part.digest(), Digest::of(b"hello"));
@@ -315,12 +328,13 @@ mod tests {
     fn a_part_is_found_again_and_an_empty_one_is_not_kept() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let destination = folder.path().join("a");
-        drop(Part::create(&destination, 0, true).expect("part"));
+        drop(Part::create(&destination, &Reserved::new(), true).expect("part"));
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 0);
-        Part::create(&destination, 0, true).expect("part").write(b"half").expect("write");
-        let mut part = Part::find(&destination, 0, 1 << 20, &mut || false).expect("look").expect("there");
+        Part::create(&destination, &Reserved::new(), true).expect("part").write(b"half").expect("write");
+        let mut part =
+            Part::find(&destination, &Reserved::new(), 1 << 20, &mut || false).expect("look").expect("there");
         assert_eq!((part.received_bytes(), part.digest()), (4, Digest::of(b"half")));
-        assert!(Part::find(&destination, 0, 1 << 20, &mut || false).is_err(), "locked");
+        assert!(Part::find(&destination, &Reserved::new(), 1 << 20, &mut || false).is_err(), "locked");
         part.write(b"way").expect("write");
         part.finish(0, None).expect("finish");
         assert_eq!(fs::read(&destination).expect("read"), b"halfway");
@@ -330,15 +344,17 @@ mod tests {
     fn a_file_that_appeared_meanwhile_stays_and_a_link_is_not_followed() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let destination = folder.path().join("a");
-        let part = Part::create(&destination, 0, true).expect("part");
+        let part = Part::create(&destination, &Reserved::new(), true).expect("part");
         fs::write(&destination, b"old").expect("write");
         assert!(part.finish(0, None).is_err());
         assert_eq!(fs::read(&destination).expect("read"), b"old");
         let other = folder.path().join("other");
         fs::write(&other, b"safe").expect("write");
         std::os::unix::fs::symlink(&other, folder.path().join(".b.berth-part")).expect("link");
-        assert!(Part::create(&folder.path().join("b"), 0, true).is_err());
+        let mut part = Part::create(&folder.path().join("b"), &Reserved::new(), true).expect("another name");
+        part.write(b"new").expect("write");
         assert_eq!(fs::read(&other).expect("read"), b"safe");
+        assert!(folder.path().join(".b.1.berth-part").is_file());
     }
 
     #[test]
@@ -355,7 +371,7 @@ mod tests {
             assert!(destination(&path(name)).is_err(), "{name}");
         }
         let seen = mark_of(&fs::metadata(path("file")).expect("there"));
-        let part = Part::create(&path("later"), 0, true).expect("part");
+        let part = Part::create(&path("later"), &Reserved::new(), true).expect("part");
         std::os::unix::fs::symlink("file", path("later")).expect("link");
         assert!(part.finish(0, Some(seen)).is_err());
         assert_eq!(fs::read(path("file")).expect("read"), b"old");
@@ -366,7 +382,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let (destination, path) = (folder.path().join("a"), folder.path().join(".a.berth-part"));
         fs::write(&path, b"half").expect("write");
-        let find = |bytes_max| Part::find(&destination, 0, bytes_max, &mut || false).expect("look");
+        let find = |bytes_max| Part::find(&destination, &Reserved::new(), bytes_max, &mut || false).expect("look");
         assert!(find(3).is_none(), "longer than the file");
         let mut part = find(10).expect("copied");
         assert_eq!((part.received_bytes(), part.digest()), (4, Digest::of(b"half")));
@@ -391,7 +407,7 @@ mod tests {
         fs::write(&destination, b"old").expect("write");
         let seen = || mark_of(&fs::metadata(&destination).expect("there"));
         let part = || {
-            let mut part = Part::create(&destination, 0, true).expect("part");
+            let mut part = Part::create(&destination, &Reserved::new(), true).expect("part");
             part.write(b"new").expect("write");
             part
         };

@@ -129,6 +129,43 @@ fn a_name_that_is_too_long_for_any_path_is_told_and_the_rest_comes() {
     }
 }
 
+#[test]
+fn files_and_folders_that_are_called_like_parts_all_come_whatever_is_here() {
+    // What stands here already; what comes; what is told to have failed.
+    type Names = &'static [&'static str];
+    let cases: [(Names, &str, EntryKind, Names, usize); 4] = [
+        (&[".x.berth-part"], ".x.1.berth-part", EntryKind::File, &[".x.1.berth-part", "x"], 0),
+        (&[".x.berth-part", ".x.2.berth-part"], ".x.1.berth-part", EntryKind::File, &[".x.1.berth-part", "x"], 0),
+        (&[".x.berth-part"], ".x.berth-part", EntryKind::File, &["x"], 1),
+        (&[], ".x.berth-part", EntryKind::Dir, &["x"], 0),
+    ];
+    for (here, name, kind, coming, failed) in cases {
+        let place = Place::new();
+        fs::create_dir(place.path("here/d")).expect("writable");
+        here.iter().for_each(|own| fs::write(place.path("here/d").join(own), "my own").expect("writable"));
+        let mut stage = place.stage(move |seen, answers| match seen {
+            Seen::Request(id, Request::List { path }) => {
+                let files = vec![entry(name, kind), entry("x", EntryKind::File)];
+                let is_listed = matches!(&last_name(&path)[..], b"d");
+                answers.reply(id, &page(if is_listed { files } else { vec![] }, true));
+            }
+            other => lists(vec![])(other, answers),
+        });
+        let result = stage.run(&format!("get -r d {}", place.path("here").display()));
+        assert_eq!(result.is_err(), failed > 0, "{here:?} {name}: {result:?} {}", stage.remarks.text());
+        for own in here {
+            assert_eq!(fs::read(place.path("here/d").join(own)).expect("there"), b"my own", "{own}");
+        }
+        for file in coming {
+            assert_eq!(
+                fs::read(place.path("here/d").join(file)).ok().as_deref(),
+                Some(&b"evil"[..]),
+                "{here:?} {file}"
+            );
+        }
+    }
+}
+
 /// What `get` left of a tree `d` with the folder `sub` and the files `f` and `sub/f`.
 fn get_tree(place: &Place, line: &str) -> (Result<(), Failure>, Vec<Request>) {
     let mut stage = place.stage(move |seen, answers| match seen {

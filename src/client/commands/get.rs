@@ -196,10 +196,14 @@ fn without_what_is_here(
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
     let (mut remaining, mut clashing) = (Vec::new(), Vec::new());
     let mut names: HashMap<FileId, VPath> = HashMap::new();
+    let mut new_names: HashMap<PathBuf, VPath> = HashMap::new();
     for (job, size) in wanted {
         match what_is_here(&job.local) {
             Err(failure) => tally.count(session, Err(failure))?,
-            Ok(None) => remaining.push((job, size)),
+            Ok(None) => match new_names.insert(job.local.clone(), job.remote.clone()) {
+                Some(other) => tally.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
+                None => remaining.push((job, size)),
+            },
             Ok(Some(here)) => match names.insert(FileId::of(&here), job.remote.clone()).filter(|_| here.nlink() == 1) {
                 Some(other) => tally.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
                 None => clashing.push((job, size, here.len())),

@@ -1,6 +1,7 @@
 //! `put`: which files go where, what happens to those that are there already, and what is told.
 //! The bytes themselves are `upload`'s.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -198,13 +199,37 @@ fn put_many(
     let mut tally = Tally::new("put", false);
     let plan = plan(session, &mut tally, locals, target, with_folders)?;
     make_folders(session, &mut tally, &plan.folders)?;
-    let occupied = put_new(session, &mut tally, plan.files, plan.bytes)?;
+    // One tree has each name once.
+    let may_meet = force && locals.len() > 1;
+    let files = if may_meet { without_doubles(session, &mut tally, plan.files)? } else { plan.files };
+    let occupied = put_new(session, &mut tally, files, plan.bytes)?;
     let (again, bytes) = without_what_is_there(session, &mut tally, occupied, force)?;
     for (_, failure) in put_new(session, &mut tally, again, bytes)? {
         tally.count(session, Err(failure))?;
     }
     tally.summarize(session)?;
     tally.finish()
+}
+
+/// The files without those that would replace another file of the same command.
+fn without_doubles(session: &mut Session, tally: &mut Tally, jobs: Vec<UploadJob>) -> Result<Vec<UploadJob>, Failure> {
+    let mut sources: HashMap<VPath, PathBuf> = HashMap::new();
+    let mut remaining = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let (here, remote) = (shown(&job.local), &job.remote);
+        match sources.get(remote) {
+            Some(other) => {
+                let other = shown(other);
+                let told = format!("{here} and {other} are both {remote} there; put one of them to another place");
+                tally.count(session, Err(Failure::Local(told)))?;
+            }
+            None => {
+                sources.insert(remote.clone(), job.local.clone());
+                remaining.push(job);
+            }
+        }
+    }
+    Ok(remaining)
 }
 
 /// Sends files; those in whose place something is come back.
