@@ -8,7 +8,7 @@ from pathlib import Path
 LAYERS = ["usr", "etc", "var"]
 LINKS = ["bin", "sbin", "lib", "lib64"]
 FOLDERS = ["proc", "sys", "dev", "run", "tmp", "srv", "root", "home", "try"]
-TIMEOUT_S = 600
+TIMEOUT_S = 1200
 # Which containers do without otherwise.
 LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 UNIT = """[Unit]

@@ -1,12 +1,13 @@
 """Runs with the restrictions of the unit: tries what the server needs for users' files, and what nobody
 needs. Its folder belongs to its user and to a group of `SupplementaryGroups=`."""
 
-import ctypes, fcntl, os, socket, struct, sys
+import ctypes, fcntl, os, socket, struct, sys, time
 from pathlib import Path
 
 FOLDER = "/srv/berth/probe"
 LIBC = ctypes.CDLL(None, use_errno=True)
-OPENAT2, RESOLVE_BENEATH, AT_FDCWD, RENAME_NOREPLACE = 437, 8, -100, 1
+OPENAT2, RESOLVE_BENEATH, RENAME_NOREPLACE = 437, 8, 1
+FACCESSAT2, AT_EACCESS, IN_MODIFY = 439, 0x200, 2
 NEWNS = 0x20000
 
 
@@ -19,6 +20,18 @@ def call(result):
 def openat2(folder):
     how = struct.pack("QQQ", os.O_RDONLY, 0, RESOLVE_BENEATH)
     return call(LIBC.syscall(OPENAT2, folder, b"named", how, len(how)))
+
+
+def hear_of_a_write(file):
+    watcher = call(LIBC.inotify_init1(os.O_NONBLOCK))
+    call(LIBC.inotify_add_watch(watcher, f"/proc/self/fd/{file}".encode(), IN_MODIFY))
+    os.write(file, b"more")
+    check(len(os.read(watcher, 100)) >= 16)
+
+
+def send(file):
+    ours, theirs = socket.socketpair()
+    check(os.sendfile(ours.fileno(), file, 0, 7) == 7)
 
 
 def group_acl(group):
@@ -40,9 +53,17 @@ def allowed(team):
     yield "ACL", lambda: os.setxattr(file, "system.posix_acl_access", group_acl(team))
     yield "ACL of a folder", lambda: os.setxattr(FOLDER, "system.posix_acl_default", group_acl(team))
     yield "extended attribute", lambda: os.setxattr(file, "user.try", b"x")
+    yield "the attributes of an entry", lambda: check("user.try" in os.listxattr(f"/proc/self/fd/{folder}/named"))
+    yield "an attribute less", lambda: os.removexattr(file, "user.try")
+    yield "faccessat2", lambda: call(LIBC.syscall(FACCESSAT2, folder, b"named", os.W_OK, AT_EACCESS))
+    yield "word of a write", lambda: hear_of_a_write(file)
+    yield "sendfile", lambda: send(file)
+    yield "a clock that runs while the machine sleeps", lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
     yield "times", lambda: os.utime(file, (1, 1))
     yield "fallocate", lambda: os.posix_fallocate(file, 0, 100_000)
     yield "fdatasync", lambda: os.fdatasync(file)
+    yield "fsync", lambda: os.fsync(folder)
+    yield "syncfs", lambda: call(LIBC.syncfs(folder))
     yield "lock", lambda: fcntl.flock(file, fcntl.LOCK_EX)
     yield "copy_file_range", lambda: os.copy_file_range(file, os.open(FOLDER, os.O_TMPFILE | os.O_RDWR), 7, 0, 0)
     yield "rename without replacing", lambda: call(LIBC.renameat2(folder, b"named", folder, b"moved", RENAME_NOREPLACE))
