@@ -4,7 +4,7 @@
 
 use super::{part_name, remove};
 use crate::store::StoreError;
-use crate::store::access::{check_folder, check_replace};
+use crate::store::access::{check_folder, check_replace, is_append_only};
 use crate::store::attributes::{NEW_FILE, mode_for_replacement};
 use crate::store::home::{Home, Target};
 use crate::store::meta::meta_of;
@@ -70,7 +70,9 @@ fn create_nameless(home: &Home, target: &Target, mode: Mode) -> Result<Option<Op
         Ok(file) => {
             let file = home.charge(file)?;
             let device = file.id().0;
-            if systems.takes_nameless(device).is_none() {
+            // A name that is tried in an append-only folder would stay there.
+            let may_try = systems.takes_nameless(device).is_none();
+            if may_try && !is_append_only(&target.folder, b"", AtFlags::EMPTY_PATH) {
                 systems.note_nameless(device, can_be_named(&target.folder));
             }
             Ok((systems.takes_nameless(device) == Some(true)).then_some(file))
