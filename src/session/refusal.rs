@@ -65,6 +65,9 @@ pub enum Refusal {
     /// File permissions on the server.
     #[error("the server's file permissions do not allow this; ask the administrator")]
     Denied,
+    /// A mount point, for one.
+    #[error("the server's system is using this, for example as a mount point; ask the administrator")]
+    InUse,
     /// The account may only read.
     #[error("this account may only read")]
     ReadOnly,
@@ -143,6 +146,7 @@ impl From<&StoreError> for Refusal {
             StoreError::OtherFileSystem => Self::OtherFileSystem,
             StoreError::IntoItself => Self::IntoItself,
             StoreError::Denied => Self::Denied,
+            StoreError::InUse => Self::InUse,
             StoreError::DiskFull => Self::DiskFull,
             StoreError::TooLarge => Self::TooLarge,
             StoreError::QuotaBytes => Self::QuotaBytes,

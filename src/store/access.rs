@@ -2,7 +2,7 @@
 //! that would be seen by whoever watches the file, and refused while it runs.
 
 use super::StoreError;
-use rustix::fs::{Access, AtFlags, FileType, Mode, Stat};
+use rustix::fs::{Access, AtFlags, FileType, Mode, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 
@@ -22,10 +22,20 @@ pub(super) fn check_replace(folder: impl AsFd, name: &[u8], found: &Stat) -> Res
     if is_sticky && !user.is_root() && !is_owner(found) && !is_owner(&above) {
         return Err(StoreError::Denied);
     }
+    // Neither an append-only entry nor one in an append-only folder can be replaced, even by root.
+    if is_append_only(&folder, b"", AtFlags::EMPTY_PATH) || is_append_only(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        return Err(StoreError::Denied);
+    }
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => check(folder, name, Access::WRITE_OK),
         _ => Ok(()),
     }
+}
+
+/// Whether the entry can only grow; a folder that does loses no name again.
+pub(super) fn is_append_only(folder: impl AsFd, name: &[u8], flags: AtFlags) -> bool {
+    rustix::fs::statx(folder, name, flags, StatxFlags::empty())
+        .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::APPEND))
 }
 
 fn check(folder: impl AsFd, name: &[u8], access: Access) -> Result<(), StoreError> {

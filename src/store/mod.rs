@@ -71,6 +71,9 @@ pub enum StoreError {
     /// The file's permissions or a read-only filesystem.
     #[error("permission denied")]
     Denied,
+    /// A mount point, or something else that the system holds.
+    #[error("in use")]
+    InUse,
     /// No space, or the filesystem's own quota.
     #[error("disk full")]
     DiskFull,
@@ -111,6 +114,7 @@ impl From<io::Error> for StoreError {
             Errno::NOTDIR => Self::NotADirectory,
             Errno::ISDIR => Self::NotAFile,
             Errno::ACCESS | Errno::PERM | Errno::ROFS => Self::Denied,
+            Errno::BUSY => Self::InUse,
             Errno::NAMETOOLONG | Errno::ILSEQ => Self::BadName,
             Errno::LOOP | Errno::XDEV => Self::OutsideHome,
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => Self::DiskFull,

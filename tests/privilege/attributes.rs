@@ -295,6 +295,49 @@ fn what_the_server_may_not_write_is_refused_before_a_byte_is_taken() {
     check_quota(&place, &server);
 }
 
+/// A file or folder that can only grow, until this is dropped.
+struct AppendOnly<'a>(&'a Path);
+
+impl<'a> AppendOnly<'a> {
+    fn new(at: &'a Path) -> io::Result<Self> {
+        let output = Command::new("chattr").arg("+a").arg(at).output()?;
+        let error = || io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned());
+        if output.status.success() { Ok(Self(at)) } else { Err(error()) }
+    }
+}
+
+impl Drop for AppendOnly<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("chattr").arg("-a").arg(self.0).status();
+    }
+}
+
+#[test]
+fn what_can_only_be_appended_to_is_refused_before_a_byte_is_taken() {
+    if !has_root("append-only files") {
+        return;
+    }
+    let place = Place::new();
+    place.add("ann", &[]);
+    let (file, folder) = (place.home("ann", "grows"), place.home("ann", "only"));
+    fs::create_dir(&folder).expect("root may");
+    fs::write(&file, "old").expect("root may");
+    fs::write(folder.join("old"), "old").expect("root may");
+    let _held = match (AppendOnly::new(&file), AppendOnly::new(&folder)) {
+        (Ok(file), Ok(folder)) => (file, folder),
+        (Err(error), _) | (_, Err(error)) => {
+            eprintln!("SKIPPED, because nothing can be made append-only: {error}");
+            return;
+        }
+    };
+    let server = place.serve();
+    for path in ["/grows", "/only/old"] {
+        expect_refused(&announce(&server, path, PutMode::Replace), ErrorCode::Denied);
+    }
+    assert!(matches!(announce(&server, "/only/new", PutMode::Replace), Reply::Ready { .. }));
+    check_quota(&place, &server);
+}
+
 // ---- Other file systems -------------------------------------------------------------------
 
 /// A file system of its own inside a home, until this is dropped.
@@ -323,6 +366,22 @@ fn mounted<'a>(at: &'a Path, arguments: &[&str]) -> Option<Mounted<'a>> {
 /// A file system in memory.
 fn mounted_in_memory<'a>(at: &'a Path, options: &str) -> Option<Mounted<'a>> {
     mounted(at, &["-t", "tmpfs", "-o", options, "tmpfs"])
+}
+
+#[test]
+fn a_mount_point_is_neither_removed_nor_moved_and_the_reason_is_told() {
+    if !has_root("mounts") {
+        return;
+    }
+    let place = Place::new();
+    place.add("ann", &[]);
+    let at = place.home("ann", "mnt");
+    let Some(_mounted) = mounted_in_memory(&at, "size=1m,mode=755") else { return };
+    let server = place.serve();
+    let mut peer = Peer::login(server.address, "ann");
+    expect_refused(&peer.ask(&Request::Rmdir { path: "/mnt".into() }), ErrorCode::Denied);
+    let moved = Request::Mv { from: "/mnt".into(), to: "/elsewhere".into(), replace: false };
+    expect_refused(&peer.ask(&moved), ErrorCode::Denied);
 }
 
 #[test]

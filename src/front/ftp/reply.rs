@@ -76,7 +76,7 @@ pub fn refusal(refusal: Refusal, path: Option<&VPath>) -> (u16, String) {
         Refusal::Timeout | Refusal::Defect | Refusal::ShuttingDown => 421,
         Refusal::NotFound | Refusal::Exists | Refusal::NotAFile | Refusal::NotADirectory | Refusal::NotEmpty => 550,
         Refusal::UploadHeld(_) | Refusal::OutsideHome | Refusal::OtherFileSystem => 550,
-        Refusal::Denied | Refusal::ReadOnly | Refusal::TooLarge => 550,
+        Refusal::Denied | Refusal::InUse | Refusal::ReadOnly | Refusal::TooLarge => 550,
         Refusal::BadName | Refusal::IntoItself => 553,
         Refusal::QuotaBytes | Refusal::QuotaFiles => 552,
         Refusal::DiskFull => 452,

@@ -87,7 +87,9 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::NotEmpty => (ErrorCode::NotEmpty, false, false),
         Refusal::BadName | Refusal::IntoItself => (ErrorCode::BadName, false, false),
         Refusal::OutsideHome => (ErrorCode::OutsideHome, false, false),
-        Refusal::Denied | Refusal::ReadOnly | Refusal::OtherFileSystem => (ErrorCode::Denied, false, false),
+        Refusal::Denied | Refusal::InUse | Refusal::ReadOnly | Refusal::OtherFileSystem => {
+            (ErrorCode::Denied, false, false)
+        }
         Refusal::QuotaBytes => (ErrorCode::QuotaBytes, false, false),
         Refusal::QuotaFiles => (ErrorCode::QuotaFiles, false, false),
         Refusal::DiskFull => (ErrorCode::DiskFull, true, false),
@@ -130,6 +132,7 @@ mod tests {
         Refusal::OtherFileSystem,
         Refusal::IntoItself,
         Refusal::Denied,
+        Refusal::InUse,
         Refusal::ReadOnly,
         Refusal::QuotaBytes,
         Refusal::QuotaFiles,

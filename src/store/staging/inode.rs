@@ -4,7 +4,7 @@
 
 use super::{part_name, remove};
 use crate::store::StoreError;
-use crate::store::access::{check_folder, check_replace};
+use crate::store::access::{check_folder, check_replace, is_append_only};
 use crate::store::attributes::{NEW_FILE, mode_for_replacement};
 use crate::store::file_systems::is_refusal;
 use crate::store::home::{Home, Target, UploadTarget};
@@ -107,6 +107,8 @@ fn place_nameless(home: &Home, id: &UploadId, target: &Target, file: &OpenFile) 
                 systems.note_nameless(device, true);
                 return Ok(Some(Place::Staging { folder, was_nameless: true }));
             }
+            // A name that is tried in an append-only folder would stay there.
+            Err(StoreError::OtherFileSystem) if is_append_only(&target.folder, b"", AtFlags::EMPTY_PATH) => {}
             Err(StoreError::OtherFileSystem) => systems.note_nameless(device, can_be_named(&target.folder)),
             Err(error) if systems.takes_nameless(device).is_none() => return Err(error),
             Err(_) => {}
