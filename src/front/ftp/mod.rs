@@ -70,6 +70,8 @@ pub struct Ftp {
     waiting: usize,
     /// Steps that have begun since the peer's data ended.
     ended_steps: u8,
+    /// How many downloads in a row the peer kept its side of the data connection open until told the end.
+    kept_open: u32,
     /// The next command waits for this: more were asked than the rate allows.
     held_until: Option<Instant>,
     is_closing: bool,
@@ -187,6 +189,7 @@ impl Ftp {
             progress: 0,
             waiting: 0,
             ended_steps: 0,
+            kept_open: 0,
             held_until: None,
             is_closing: false,
             requests: 0,
