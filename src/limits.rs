@@ -200,6 +200,9 @@ pub const FTP_REFUSED_TLS_DATA_GRACE: Duration = Duration::from_millis(1500);
 /// has ended its side of the data connection before. aria2 ends that first, and on a busy machine takes
 /// its time; if it finds both replies at once, it waits for the second for ever.
 pub const FTP_REPLIES_APART: Duration = Duration::from_millis(500);
+/// A client that keeps its side open until it has the last reply would wait that long for each small
+/// file. After two such downloads in a row each further one waits half as long, down to this.
+pub const FTP_REPLIES_APART_MIN: Duration = Duration::from_millis(20);
 /// At most this: nobody notices it, and even a busy machine has ended both connections by then.
 pub const FTP_END_GRACE_MAX: Duration = Duration::from_millis(50);
 /// A data connection that does not come within this is not waited for any longer, …

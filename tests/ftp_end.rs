@@ -5,7 +5,10 @@ mod support;
 
 use berth::config::SyncPolicy;
 use berth::front::ftp::port::Stage;
-use berth::limits::{FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, FTP_REPLIES_APART, RESUME_BYTES_MIN};
+use berth::limits::{
+    FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
+    RESUME_BYTES_MIN,
+};
 use std::time::Duration;
 use support::ftp::FtpPeer;
 use support::*;
@@ -158,6 +161,32 @@ fn a_download_is_confirmed_when_its_client_has_ended_its_side_or_a_moment_after_
             assert!(peer.replies(&mut server).starts_with("226 "), "{size} bytes, {leaves}");
         }
     }
+}
+
+#[test]
+fn a_client_that_keeps_its_data_connections_open_waits_less_for_each_further_file() {
+    let mut server = Server::new();
+    write(&server.at("file"), b"small");
+    let mut peer = FtpPeer::log_in(&mut server);
+    let mut waits = Vec::new();
+    for is_kept_open in [true; 9].into_iter().chain([false, true, true, true]) {
+        peer.stays = true;
+        assert!(peer.begin(&mut server, "RETR file").starts_with("150 "));
+        assert_eq!(peer.connect(&mut server), "");
+        let wait = peer.front.wakes_at().expect("it waits for its client") - server.now;
+        if is_kept_open {
+            server.advance(wait);
+        } else {
+            peer.front.data_port().set_stage(Stage::Left);
+        }
+        assert!(peer.replies(&mut server).starts_with("226 "));
+        waits.push(wait);
+    }
+    let full = FTP_REPLIES_APART;
+    let least = FTP_REPLIES_APART_MIN;
+    let expected = [full, full, full / 2, full / 4, full / 8, full / 16, least, least, least];
+    assert_eq!(waits[..9], expected);
+    assert_eq!(waits[9..], [least, full, full, full / 2], "one that was slow for once is waited for again");
 }
 
 // ---- What moves a transfer -----------------------------------------------------------------

@@ -72,6 +72,8 @@ pub struct Ftp {
     waiting: usize,
     /// Steps that have begun since the peer's data ended.
     ended_steps: u8,
+    /// How many downloads in a row the peer kept its side of the data connection open until told the end.
+    kept_open: u32,
     /// The next command waits for this: more were asked than the rate allows.
     held_until: Option<Instant>,
     is_closing: bool,
@@ -190,6 +192,7 @@ impl Ftp {
             progress: 0,
             waiting: 0,
             ended_steps: 0,
+            kept_open: 0,
             held_until: None,
             is_closing: false,
             requests: 0,
@@ -323,7 +326,7 @@ impl Ftp {
             let before = turn.lane.inbox.filled().len();
             if self.queue.take(&mut turn.lane.inbox) == Taken::TooLong {
                 // It may have been a transfer; only a path is so long.
-                self.forget_next();
+                self.forget_next(turn.now);
                 turn.reply(500, "That line is too long; nothing of it was carried out.");
             }
             return turn.lane.inbox.filled().len() < before;
@@ -336,7 +339,7 @@ impl Ftp {
                     let (code, text) = wrong.reply();
                     turn.reply(code, text);
                     if command::is_transfer_line(&line) {
-                        self.forget_next();
+                        self.forget_next(turn.now);
                     }
                 }
             }
@@ -345,9 +348,9 @@ impl Ftp {
     }
 
     /// Forgets what was said for a transfer that was refused before it was understood.
-    fn forget_next(&mut self) {
+    fn forget_next(&mut self, now: Instant) {
         self.next = ForNext::default();
-        self.close_unused_data_connection();
+        self.give_up_data_connection(now);
     }
 
     /// See [`super::Front::synced`].

@@ -14,13 +14,13 @@ pub(super) use list::{Form, List};
 use super::port::{Failure, Security, Stage, Wish};
 use super::{Doing, Ftp, REPLY_FOLDER_STATUS, Turn, reply};
 use crate::lane::Lane;
-use crate::limits::{FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPLIES_APART};
+use crate::limits::{FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN};
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::{Phase, Refusal};
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A transfer under way.
 pub(super) struct Transfer {
@@ -31,6 +31,10 @@ pub(super) struct Transfer {
     announcement: Option<Vec<u8>>,
     /// When it was said that the transfer begins.
     announced: Option<Instant>,
+    /// How long after that its end is said at the earliest, while its peer keeps its side open.
+    replies_apart: Duration,
+    /// The peer kept its side open after all was sent.
+    was_kept_open: bool,
 }
 
 enum Kind {
@@ -110,8 +114,15 @@ impl Transfer {
 
     /// Until then the peer of a download has to end its side, too, before it is told that all was sent.
     fn confirmed_from(&self) -> Option<Instant> {
-        self.announced.map(|announced| announced + FTP_REPLIES_APART)
+        self.announced.map(|announced| announced + self.replies_apart)
     }
+}
+
+/// The wait for a peer that kept its side of that many data connections in a row open until its end was
+/// said. A single one may just have been slow.
+fn replies_apart(kept_open: u32) -> Duration {
+    let halvings = kept_open.saturating_sub(1).min(8);
+    (FTP_REPLIES_APART / 2_u32.pow(halvings)).max(FTP_REPLIES_APART_MIN)
 }
 
 impl Ftp {
@@ -154,7 +165,15 @@ impl Ftp {
     fn begin(&mut self, begun: Result<(), Refusal>, kind: Kind, path: VPath, turn: &mut Turn) {
         match begun {
             Ok(()) => {
-                let transfer = Transfer { kind, step: Step::Prepare, path, announcement: None, announced: None };
+                let transfer = Transfer {
+                    kind,
+                    step: Step::Prepare,
+                    path,
+                    announcement: None,
+                    announced: None,
+                    replies_apart: replies_apart(self.kept_open),
+                    was_kept_open: false,
+                };
                 self.doing = Doing::Transfer(Box::new(transfer));
             }
             Err(refusal) => self.refuse_absent(refusal, &path, turn),

@@ -40,10 +40,21 @@ impl Ftp {
     /// after the first: a client that finds both replies at once may miss one.
     pub(super) fn await_end(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
         self.check_port()?;
-        let Doing::Transfer(transfer) = &self.doing else { return Ok(false) };
+        let Doing::Transfer(transfer) = &mut self.doing else { return Ok(false) };
         let has_ended = match self.port.stage() {
-            Stage::Left => true,
-            Stage::Ended => transfer.confirmed_from().is_none_or(|at| at <= turn.now),
+            Stage::Left => {
+                self.kept_open = 0;
+                true
+            }
+            Stage::Ended if transfer.confirmed_from().is_some_and(|at| at > turn.now) => {
+                transfer.was_kept_open = true;
+                false
+            }
+            Stage::Ended => {
+                // After a long transfer nothing was waited for, so nothing is known of its peer.
+                self.kept_open = self.kept_open.saturating_add(u32::from(transfer.was_kept_open));
+                true
+            }
             _ => false,
         };
         if has_ended && let Doing::Transfer(transfer) = std::mem::replace(&mut self.doing, Doing::Nothing) {
