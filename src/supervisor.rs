@@ -25,7 +25,8 @@ pub struct Supervisor {
 #[derive(Debug, Clone, Copy)]
 struct Watchdog {
     interval: Duration,
-    next_at: Instant,
+    /// `None` until it was told for the first time.
+    next_at: Option<Instant>,
 }
 
 impl Supervisor {
@@ -35,7 +36,7 @@ impl Supervisor {
         let Some(address) = env::var_os("NOTIFY_SOCKET") else { return Ok(Self::default()) };
         let value = |name| env::var(name).ok();
         let interval = watchdog_interval(value("WATCHDOG_USEC"), value("WATCHDOG_PID"));
-        let watchdog = interval.map(|interval| Watchdog { interval, next_at: Instant::now() });
+        let watchdog = interval.map(|interval| Watchdog { interval, next_at: None });
         Ok(Self { socket: Some(Self::at(&address)?), watchdog, is_stopping: false })
     }
 
@@ -61,11 +62,11 @@ impl Supervisor {
     /// is; to be called at least then.
     pub fn alive(&mut self, now: Instant) -> Option<Instant> {
         let watchdog = self.watchdog.as_mut()?;
-        if now >= watchdog.next_at {
-            watchdog.next_at = now + watchdog.interval;
+        if watchdog.next_at.is_none_or(|at| now >= at) {
+            watchdog.next_at = Some(now + watchdog.interval);
             self.tell("WATCHDOG=1");
         }
-        self.watchdog.map(|watchdog| watchdog.next_at)
+        self.watchdog.and_then(|watchdog| watchdog.next_at)
     }
 
     /// The configuration is being read again; [`Supervisor::reloaded`] is to follow.
