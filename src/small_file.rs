@@ -22,19 +22,24 @@ pub const GROUP_FOLDER: u32 = 0o750;
 /// The content of a regular file of at most [`SMALL_FILE_BYTES_MAX`] bytes. A FIFO or device of
 /// that name is an error, and does not block.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, SMALL_FILE_BYTES_MAX)
+}
+
+/// The same of one of at most `bytes_max`.
+pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    if metadata.len() > SMALL_FILE_BYTES_MAX {
-        return Err(too_large());
+    if metadata.len() > bytes_max {
+        return Err(too_large(bytes_max));
     }
     let mut content = Vec::with_capacity(metadata.len() as usize + 1);
     // It may grow while it is read.
-    file.take(SMALL_FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > SMALL_FILE_BYTES_MAX { Err(too_large()) } else { Ok(content) }
+    file.take(bytes_max + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > bytes_max { Err(too_large(bytes_max)) } else { Ok(content) }
 }
 
 /// Puts `content` at `path` with `mode`: after a crash the name holds the old content or the new.
@@ -141,8 +146,8 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn too_large() -> io::Error {
-    io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {SMALL_FILE_BYTES_MAX} bytes"))
+fn too_large(bytes_max: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bytes_max} bytes"))
 }
 
 #[cfg(test)]

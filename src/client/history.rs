@@ -1,16 +1,21 @@
 //! The lines that were typed in earlier shells: one file, a line each, with backslashes and line ends
 //! escaped behind a first line that says so. Lines that cannot be read are no reason to lose others.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use crate::client::state::{lock_folder, replace};
 
 /// The lines of `file`, oldest first; none where there is no file.
 pub fn read(file: &Path) -> io::Result<Vec<String>> {
     let mut bytes = Vec::new();
-    match File::open(file) {
+    // A FIFO of that name does not block.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    match OpenOptions::new().read(true).custom_flags(flags).open(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         opened => opened?.take(BYTES_MAX).read_to_end(&mut bytes)?,
     };

@@ -54,7 +54,7 @@ impl Part {
         for (at, path) in names(destination, reserved).enumerate() {
             let path = path?;
             match occupant(&path, destination)? {
-                Occupant::Nothing => break,
+                Occupant::Nothing | Occupant::Link => break,
                 Occupant::Ours(_, metadata) if metadata.len() == 0 => return Ok(None),
                 Occupant::Ours(file, metadata) => {
                     let mut part = Self::of(file, metadata.permissions().mode(), path, destination)?;
@@ -65,7 +65,7 @@ impl Part {
                 Occupant::Unmarked { file, bytes, cannot_tell } if at == 0 && bytes > 0 && bytes <= bytes_max => {
                     unmarked = Some((file, path, cannot_tell));
                 }
-                Occupant::Unmarked { .. } | Occupant::Foreign | Occupant::InTheWay => {}
+                Occupant::Unmarked { .. } | Occupant::Foreign => {}
             }
         }
         match unmarked {
@@ -134,7 +134,10 @@ impl Part {
                     part.restart()?;
                     return Ok(part);
                 }
-                Occupant::Nothing | Occupant::Unmarked { .. } | Occupant::Foreign | Occupant::InTheWay => {}
+                Occupant::Link => {
+                    return Err(Failure::Local(format!("{} is a link; remove it first", shown(&path))));
+                }
+                Occupant::Nothing | Occupant::Unmarked { .. } | Occupant::Foreign => {}
             }
         }
         let path = part_path(destination, 0)?;
@@ -351,10 +354,8 @@ mod tests {
         let other = folder.path().join("other");
         fs::write(&other, b"safe").expect("write");
         std::os::unix::fs::symlink(&other, folder.path().join(".b.berth-part")).expect("link");
-        let mut part = Part::create(&folder.path().join("b"), &Reserved::new(), true).expect("another name");
-        part.write(b"new").expect("write");
+        assert!(Part::create(&folder.path().join("b"), &Reserved::new(), true).is_err());
         assert_eq!(fs::read(&other).expect("read"), b"safe");
-        assert!(folder.path().join(".b.1.berth-part").is_file());
     }
 
     #[test]

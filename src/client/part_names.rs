@@ -28,10 +28,10 @@ pub(super) enum Occupant {
     /// A file of this user without a mark, open for reading. Where marks are not possible
     /// (`cannot_tell`) it may be a part.
     Unmarked { file: File, bytes: u64, cannot_tell: bool },
-    /// A file that is none of ours, or has further names: nothing is written into it.
+    /// What is none of ours, or a file with further names: nothing is written into it.
     Foreign,
-    /// A link, or what is no regular file.
-    InTheWay,
+    /// A link: somebody may have put it there to have it followed.
+    Link,
 }
 
 /// The path number `number` for a part of `destination`: `.NAME.berth-part` beside it, and
@@ -93,15 +93,12 @@ pub(super) fn occupant(path: &Path, destination: &Path) -> Result<Occupant, Fail
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Occupant::Nothing),
         Err(_) => {
-            let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
-            return Ok(if is_file { Occupant::Foreign } else { Occupant::InTheWay });
+            let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+            return Ok(if is_link { Occupant::Link } else { Occupant::Foreign });
         }
     };
     let metadata = file.metadata().map_err(|error| Failure::local(path, &error))?;
-    if !metadata.is_file() {
-        return Ok(Occupant::InTheWay);
-    }
-    if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.nlink() != 1 {
+    if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() || metadata.nlink() != 1 {
         return Ok(Occupant::Foreign);
     }
     let mut mark = [0; MARK_BYTES_MAX];

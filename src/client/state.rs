@@ -43,10 +43,9 @@ pub struct SourceMark {
 impl StateFolder {
     /// The user's folder, made if it is missing.
     pub fn of_user() -> Self {
-        let path = std::env::var_os("XDG_STATE_HOME")
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state")))
+        let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let path = folder("XDG_STATE_HOME")
+            .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
             .map(|path| path.join("berth"));
         Self::at(path)
     }
@@ -69,7 +68,7 @@ impl StateFolder {
 
     /// The record of the upload `key`, if there is one.
     pub fn find_upload(&self, key: &str) -> Option<UploadRecord> {
-        let bytes = fs::read(self.upload_path(key)?).ok()?;
+        let bytes = small_file::read(&self.upload_path(key)?).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 

@@ -3,8 +3,7 @@
 //! has proved that it knows the account, over this very connection.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use crate::client::outcome::Failure;
 use crate::client::output::Output;
 use crate::client::session::confirm;
 use crate::client::state::{StateFolder, lock_folder, write_whole};
+use crate::small_file;
 use crate::text::Escaped;
 use crate::tls::{Fingerprint, Pinning};
 
@@ -132,17 +132,15 @@ impl Trust {
 
 impl KnownHosts {
     fn read(path: &Path) -> Result<Self, Failure> {
-        let file = match File::open(path) {
-            Ok(file) => file,
+        let bytes = match small_file::read_at_most(path, BYTES_MAX) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(Failure::local(path, &error)),
         };
-        let mut text = String::new();
-        file.take(BYTES_MAX).read_to_string(&mut text).map_err(|error| Failure::local(path, &error))?;
-        serde_json::from_str(&text).map_err(|error| {
+        serde_json::from_slice(&bytes).map_err(|error| {
             let (path, error) = (shown(path), error.to_string());
-            let problem = match text.trim() {
-                "" => "is empty, as after a power loss".to_string(),
+            let problem = match bytes.trim_ascii() {
+                b"" => "is empty, as after a power loss".to_string(),
                 _ => format!("is damaged ({})", Escaped(error.as_bytes())),
             };
             Failure::Local(format!(
@@ -191,5 +189,8 @@ mod tests {
             assert_eq!((told.known, told.told), (None, Some(fingerprint('c'))));
             assert!(KnownHosts::add(&file, "host:1", fingerprint('c')).is_err(), "what is there may be repaired");
         }
+        std::fs::remove_file(&file).expect("ours");
+        rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
+        assert!(matches!(known("host", 1), Err(Failure::Local(_))), "and nothing waits for a FIFO");
     }
 }

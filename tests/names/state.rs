@@ -26,3 +26,17 @@ fn an_empty_file_of_known_servers_trusts_nobody_and_says_the_way_out() {
     over_tls(&["pwd"]).expect_code(0);
     assert_eq!(files(&visit.place.path("user/state/berth")), ["known_hosts.json"]);
 }
+
+#[test]
+fn a_home_that_is_no_whole_path_is_no_place_to_keep_anything() {
+    let visit = Visit::new();
+    let folder = visit.place.path("elsewhere");
+    fs::create_dir(&folder).expect("ours");
+    for home in ["", "relative"] {
+        let mut command = visit.place.berth_over_tls(&["--accept-new", &visit.server.target("ann"), "pwd"]);
+        command.current_dir(&folder).env("HOME", home).env_remove("XDG_STATE_HOME").env_remove("XDG_CONFIG_HOME");
+        let ended = visit.place.run(command).expect_code(0);
+        assert!(ended.stderr.contains("set HOME or XDG_STATE_HOME"), "{home:?}: {ended:?}");
+        assert!(files(&folder).is_empty(), "{home:?}: {:?}", files(&folder));
+    }
+}
