@@ -112,7 +112,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 37] = [
+    const REFUSALS: [Refusal; 38] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
