@@ -116,7 +116,11 @@ impl Part {
             options.read(true).write(true).create_new(true).mode(FILE_MODE).custom_flags(flags);
             match options.open(&path) {
                 Ok(file) => {
-                    let metadata = file.metadata().map_err(failure)?;
+                    let metadata = file.metadata().map_err(|error| {
+                        // Without its mark nobody would know it for a part.
+                        let _ = fs::remove_file(&path);
+                        failure(error)
+                    })?;
                     if is_resumable {
                         mark(&file, &metadata, destination);
                     }

@@ -52,7 +52,8 @@ impl StateFolder {
 
     /// A folder anywhere.
     pub fn at(path: Option<PathBuf>) -> Self {
-        let make = |path: &PathBuf| fs::DirBuilder::new().recursive(true).mode(0o700).create(path).is_ok();
+        let make =
+            |path: &PathBuf| path.is_dir() || fs::DirBuilder::new().recursive(true).mode(0o700).create(path).is_ok();
         Self(path.filter(make))
     }
 

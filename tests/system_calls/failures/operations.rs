@@ -8,6 +8,7 @@ use Run::{Admin, Berth, Question, Session};
 use berth::limits::RESUME_BYTES_MIN;
 use std::fs;
 use std::io;
+use std::process::Command;
 
 /// See the module.
 pub(super) struct Operation {
@@ -66,7 +67,7 @@ pub(super) const AT_THE_SERVER: &[Operation] = &[
     berth("put-over", &["put", "-f", "new", "old"]),
     berth("put-resume", &["put", "large", "fresh"]).after(interrupt_put),
     berth("get-new", &["get", "old"]),
-    berth("get-resume", &["get", "old"]).after(leave_half),
+    berth("get-resume", &["get", "large"]).after(interrupt_get),
     berth("mv", &["mv", "old", "folder/moved"]),
     berth("mv-over", &["mv", "-f", "old", "folder/other"]),
     berth("rm", &["rm", "old"]),
@@ -117,7 +118,7 @@ pub(super) const AT_THE_CLIENT: &[Operation] = &[
     berth("client-put-resume", &["put", "large", "fresh"]).after(interrupt_put),
     berth("client-get-new", &["get", "old"]),
     berth("client-get-over", &["get", "-f", "old"]).after(|scene, _| scene.write("here/old", &pattern(8, 60_000))),
-    berth("client-get-resume", &["get", "old"]).after(leave_half),
+    berth("client-get-resume", &["get", "large"]).after(interrupt_get),
     berth("client-mirror-up", &["mirror", "--delete", "tree", "folder"]),
     berth("client-mirror-down", &["mirror", "--from", "--delete", "folder", "tree"]),
     admin("user-set", &["user", "set", "ann", "--max-files", "500"]),
@@ -154,8 +155,18 @@ fn interrupt_stor(scene: &Scene, server: &mut Server) {
     assert!(scene.leftovers().iter().any(|name| name.ends_with(".json")), "it can be resumed");
 }
 
-fn leave_half(scene: &Scene, _: &mut Server) {
-    scene.write("here/.old.berth-part", &pattern(1, 120_000)[..60_000]);
+/// Three quarters of what a client was to get.
+fn interrupt_get(scene: &Scene, server: &mut Server) {
+    scene.write("homes/ann/large", &large());
+    let berth = scene.place.berth(&["--quiet", "--retries", "0", &server.target("ann"), "get", "large"]);
+    let blocks = RESUME_BYTES_MIN * 3 / 2 / 512;
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
+    limited.arg(berth.get_program()).args(berth.get_args()).env_clear();
+    limited.envs(berth.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited.current_dir(berth.get_current_dir().expect("set for all of them"));
+    assert!(!scene.run(limited).is_done);
+    assert_eq!(scene.leftovers(), [".large.berth-part"], "it can be resumed");
 }
 
 // ---- What is done -------------------------------------------------------------------------
