@@ -19,7 +19,7 @@ pub fn is_refusal(error: &io::Error) -> bool {
     errno.is_some_and(|errno| refusals.contains(&errno))
 }
 
-/// Goes on without `what` if the file system of `path` refuses it. Any other error is returned.
+/// Does without `what` if the file system of `path` refuses it. Returns any other error.
 pub fn allow(what: &'static str, path: &Path, result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if is_refusal(&error) => {

@@ -5,7 +5,7 @@ mod common;
 
 use common::process::{Ended, Program};
 use common::proxy::Proxy;
-use common::{Place, Server, disk_usage, pattern, sha256, target, wait_until};
+use common::{Place, Server, disk_usage, nameless, pattern, sha256, target, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -235,13 +235,12 @@ fn ctrl_c_ends_a_pipe_that_nobody_fills_and_leaves_nothing() {
     command.stdin(reader);
     let mut client = visit.place.start(command);
     writer.write_all(b"some").expect("somebody reads");
-    wait_until("the upload has begun", || {
-        let staged = fs::read_dir(visit.place.home("ann", ".berth"));
-        staged.is_ok_and(|folder| folder.count() > 0)
-    });
+    let (process, home) = (visit.server.program.pid(), visit.place.home("ann", ""));
+    wait_until("the upload has begun", || !nameless::files(process, &home).is_empty());
     client.signal(Signal::INT);
     client.wait().expect_code(130);
-    wait_until("the server knows", || disk_usage(&visit.place.home("ann", "")) == (0, 0));
+    wait_until("the server knows", || nameless::files(process, &home).is_empty());
+    assert_eq!(disk_usage(&home), (0, 0));
 }
 
 #[test]

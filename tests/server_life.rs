@@ -8,7 +8,7 @@ use berth::wire::{ErrorCode, Reply, Request};
 use common::peer::{Incoming, Peer, put};
 use common::process::{Program, without_rights};
 use common::proxy::Proxy;
-use common::{PASSWORD, Place, pattern, sha256, target, wait_until};
+use common::{PASSWORD, Place, nameless, pattern, sha256, target, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -106,9 +106,8 @@ fn a_drain_ends_at_its_deadline_with_a_word_to_who_is_still_there() {
     let mut server = place.serve();
     let mut peer = Peer::login(server.address, "ann");
     let id = peer.request(&put("/a", 1000, PutMode::Create));
-    wait_until("the upload has begun", || {
-        place.home("ann", ".berth").read_dir().is_ok_and(|mut dir| dir.next().is_some())
-    });
+    let process = server.program.pid();
+    wait_until("the upload has begun", || !nameless::files(process, &place.home("ann", "")).is_empty());
     server.program.signal(Signal::TERM);
     let Ok(Incoming::Reply(of, Reply::Error(error))) = peer.receive() else { panic!("it is told") };
     assert_eq!((of, error.code), (id, ErrorCode::ShuttingDown));
@@ -152,8 +151,8 @@ fn a_rate_that_is_lifted_at_sighup_holds_nobody_any_more() {
     let mut peer = Peer::login(server.address, "ann");
     let upload = peer.encode_put("/a", &pattern(1, 200_000), PutMode::Create);
     peer.send(&upload);
-    let staged = || fs::read_dir(place.home("ann", ".berth")).is_ok_and(|mut folder| folder.next().is_some());
-    wait_until("it has begun", staged);
+    let process = server.program.pid();
+    wait_until("it has begun", || !nameless::files(process, &place.home("ann", "")).is_empty());
     place.configure(json!({}));
     server.program.signal(Signal::HUP);
     assert!(matches!(peer.reply(), Reply::Stored { .. }));

@@ -79,7 +79,8 @@ pub(super) fn account(input: &[u8]) {
             assert_eq!((accounts.load(&name).expect("just written"), written), (Some(account.clone()), account));
         }
         Err(error) => {
-            assert!(candidate.is_err(), "an account that cannot be read is one to log in to");
+            let candidate = candidate.expect("it looks like an unknown one");
+            assert!(candidate.account.is_none(), "an account that cannot be read is one to log in to");
             assert_is_one_plain_line(&error.to_string());
         }
     }

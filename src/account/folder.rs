@@ -23,8 +23,8 @@ pub struct Accounts {
     decoy_path: PathBuf,
     /// Stands in for the decoy on disk until there is one, and is the secret of names that exist.
     standby: Verifier,
-    /// Rounds of accounts that there are, of which a decoy has one: else those of a name would tell
-    /// whether it is anybody's.
+    /// Rounds that accounts have. A decoy has one of them, or its rounds would tell that there is no
+    /// account of the name.
     rounds_in_use: BTreeSet<u32>,
     /// When a damaged account was last complained about.
     complained: Option<Instant>,
@@ -353,7 +353,7 @@ impl Accounts {
         }
     }
 
-    /// Strangers can make this happen, so it is said now and then only.
+    /// Logs the damage at most once an interval, because unauthenticated peers can cause it.
     fn complain(&mut self, damage: &AccountError, now: Instant) {
         if self.complained.is_none_or(|at| now.duration_since(at) >= limits::WARN_INTERVAL) {
             self.complained = Some(now);

@@ -122,7 +122,7 @@ impl Source {
 /// What was read of a file that others may write to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// All that was there when it was opened. So many bytes were appended since.
+    /// All that was there when it was opened. `appended` bytes came after it since.
     Whole {
         /// Bytes that were not read.
         appended: u64,

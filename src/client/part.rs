@@ -2,14 +2,16 @@
 //! no server.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use crate::client::local::{Stopped, destination, hash_up_to, mark_of, shown};
@@ -111,19 +113,8 @@ impl Part {
         for path in names(destination, reserved) {
             let path = path?;
             let failure = |error: io::Error| Failure::local(&path, &error);
-            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create_new(true).mode(FILE_MODE).custom_flags(flags);
-            match options.open(&path) {
-                Ok(file) => {
-                    let metadata = file.metadata().map_err(|error| {
-                        // Without its mark nobody would know it for a part.
-                        let _ = fs::remove_file(&path);
-                        failure(error)
-                    })?;
-                    if is_resumable {
-                        mark(&file, &metadata, destination);
-                    }
+            match create_new(&path, destination, is_resumable) {
+                Ok((file, metadata)) => {
                     let mut part = Self::of(file, metadata.permissions().mode(), path, destination)?;
                     part.is_resumable = is_resumable;
                     return Ok(part);
@@ -265,6 +256,39 @@ fn is_same_file(before: SourceMark, now: SourceMark) -> bool {
     (before.device, before.inode, before.size) == (now.device, now.inode, now.size)
 }
 
+/// Creates the part `path`, which nothing else may have.
+fn create_new(path: &Path, destination: &Path, is_resumable: bool) -> io::Result<(File, Metadata)> {
+    if is_resumable && let Some(created) = create_marked(path, destination)? {
+        return Ok(created);
+    }
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).mode(FILE_MODE).custom_flags(flags).open(path)?;
+    // Without its mark nobody would know it for a part.
+    let metadata = file.metadata().inspect_err(|_| drop(fs::remove_file(path)))?;
+    if is_resumable {
+        mark(&file, &metadata, destination);
+    }
+    Ok((file, metadata))
+}
+
+/// The same, marked before it gets its name, so that a client that is killed leaves no part that nobody
+/// would know. Returns `None` where the file system cannot do that.
+fn create_marked(path: &Path, destination: &Path) -> io::Result<Option<(File, Metadata)>> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    let Ok(nameless) = rustix::fs::open(folder, flags, Mode::from_raw_mode(FILE_MODE)) else { return Ok(None) };
+    let file = File::from(nameless);
+    let metadata = file.metadata()?;
+    mark(&file, &metadata, destination);
+    let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match rustix::fs::linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+        Ok(()) => Ok(Some((file, metadata))),
+        Err(Errno::EXIST) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => Ok(None),
+    }
+}
+
 /// Renames without replacing anything: by the flag for that, else by a second name for the file, else
 /// by looking first, as well as that can be done.
 fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
@@ -308,7 +332,7 @@ fn umask() -> u32 {
 
 /// Permission bits of what arrives, less the umask.
 const FILE_MODE: u32 = 0o644;
-/// So many names are tried for a part.
+/// The number of names that are tried for a part.
 const NAMES_MAX: usize = 100;
 
 #[cfg(test)]

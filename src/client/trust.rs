@@ -47,7 +47,7 @@ impl Trust {
         let file = state.known_hosts();
         let known = match file.as_deref().map(KnownHosts::read) {
             Some(Ok(known)) => known.hosts.get(&place).copied(),
-            // Whoever says what the key is needs no file for it.
+            // A user who names the key needs no file for it.
             Some(Err(_)) if told.is_some() => None,
             Some(Err(failure)) => return Err(failure),
             None => None,

@@ -124,7 +124,7 @@ impl Sample {
 
 /// More tell no more of a file that was written anew.
 const SAMPLE_BYTES: u64 = 256;
-/// A file of so many bytes is read at once rather than watched.
+/// Files of at most this many bytes are read at once instead of watched.
 const READ_AT_ONCE_BYTES: u64 = 16 * 1024;
 
 impl Download {

@@ -52,7 +52,7 @@ struct Challenged {
 pub enum LoginProgress {
     /// The budget is spent; it wants another turn.
     Later,
-    /// Others, or an earlier failure of the same origin, come first; it goes on when the session wakes.
+    /// Other logins, or the wait after a failure of the same origin, come first. The session wakes for it.
     Waiting,
     /// Logged in; the server's proof if the client proved itself by SCRAM.
     Welcome(Option<String>),
@@ -225,7 +225,7 @@ fn candidate(service: &mut Service, user: &str, now: Instant) -> Result<Candidat
     service.accounts.candidate(user, now).map_err(trouble(user))
 }
 
-/// The system kept accounts from being read, whoever asked: nobody's password is wrong.
+/// The system could not read any account, so the password may be right.
 fn trouble(user: &str) -> impl Fn(AccountError) -> Refusal {
     move |error| {
         log::error!("login of {}: {error}", Quoted(user.as_bytes()));

@@ -89,7 +89,7 @@ pub enum Refusal {
     /// More or fewer bytes than announced.
     #[error("more or fewer bytes came than were announced; nothing was stored")]
     SizeMismatch,
-    /// Somebody goes on with a file for which the part of a newer version is held; its bytes.
+    /// The client would append to a file beside which a partial upload of this many bytes is held.
     #[error(
         "an interrupted upload of this file is held ({0} bytes); send the file whole with STOR, or delete it \
          first, which also deletes what is held"

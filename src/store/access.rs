@@ -1,5 +1,5 @@
 //! What the server's user may do to an entry, asked before bytes are taken for it. Nothing is opened:
-//! that would be seen by whoever watches the file, and refused while it runs.
+//! programs that watch the file would see that, and a running program cannot be opened for writing.
 
 use super::StoreError;
 use rustix::fs::{Access, AtFlags, FileType, Mode, Stat, StatxAttributes, StatxFlags};

@@ -16,11 +16,11 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-/// Permission bits of a new file, of which the umask or the folder's default list takes some away.
+/// Permission bits of a new file. The umask or the folder's default list takes some away.
 pub(super) const NEW_FILE: u32 = 0o666;
 /// The same of a folder.
 pub(super) const NEW_FOLDER: u32 = 0o777;
-/// Bits that are kept of a file: whoever writes to a file as an ordinary user loses the others.
+/// Bits that a replaced file keeps. The kernel clears the others when an ordinary user writes to it.
 const KEPT: u32 = 0o777;
 
 /// A new file, what is known of its file system, and whose home a warning names.

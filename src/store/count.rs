@@ -100,7 +100,7 @@ impl Count {
         })
     }
 
-    /// Goes on within `budget`; what the home holds once the walk has ended. An error says nothing
+    /// Continues within `budget`. Returns what the home holds once the walk has ended. An error says nothing
     /// about the home: the system had no room for the count.
     pub fn advance(&mut self, budget: &mut Budget) -> Result<Option<Counted>, StoreError> {
         while !budget.is_spent() {

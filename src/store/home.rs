@@ -371,7 +371,7 @@ impl Home {
     pub fn set_mode(&self, path: &VPath, mode: u32) -> Result<(), StoreError> {
         let (entry, kind) = self.open_for_attributes(path)?;
         let (needed, kept) = match kind {
-            // Whoever set up a shared folder chose its setgid and sticky bits.
+            // The owner of a shared folder chose its setgid and sticky bits.
             Kind::Folder => (0o700, meta_of(&entry)?.mode & 0o7000),
             _ => (0o400, 0),
         };

@@ -143,7 +143,7 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Begins an upload to `target` after promising room for so many bytes of it.
+    /// Begins an upload to `target` after reserving `promised` bytes for it.
     /// What there was under `id` is dropped; without one it gets a name that nobody knows.
     pub fn create(
         home: Rc<Home>,

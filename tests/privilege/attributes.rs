@@ -390,9 +390,21 @@ fn uploads_to_a_file_system_mounted_in_a_home_work_and_leave_nothing_when_they_a
         return;
     }
     let place = Place::new();
+    let elsewhere = place.path("elsewhere");
+    fs::create_dir(&elsewhere).expect("ours");
+    // The second has the device number of the home, and links to it are refused all the same.
+    for arguments in
+        [&["-t", "tmpfs", "-o", "size=32m,mode=755", "tmpfs"][..], &["--bind", elsewhere.to_str().expect("UTF-8")]]
+    {
+        uploads_to_a_mount_work(arguments);
+    }
+}
+
+fn uploads_to_a_mount_work(arguments: &[&str]) {
+    let place = Place::new();
     place.add("ann", &[]);
     let at = place.home("ann", "mnt");
-    let Some(_mounted) = mounted_in_memory(&at, "size=32m,mode=755") else { return };
+    let Some(_mounted) = mounted(&at, arguments) else { return };
     let server = place.serve();
     let mut peer = Peer::login(server.address, "ann");
     expect_stored(&peer.put("/mnt/file", b"content", PutMode::Create));

@@ -71,7 +71,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// A path, or in quotes a path and perhaps something behind it, of which `check` says whether that is
+    /// A path, or a path in quotes with something behind it. `check` says whether that is
     /// served.
     pub fn maybe_quoted_path(self, check: impl FnOnce(&[u8]) -> Result<(), Wrong>) -> Result<ExactOr<Vec<u8>>, Wrong> {
         let exact = self.path()?;

@@ -45,7 +45,7 @@ pub(super) struct Opened {
 pub(super) enum Replaces {
     /// Whatever is there.
     Anything,
-    /// Only the file that it goes on with, or nothing: what somebody else stored meanwhile would be lost.
+    /// Only the file that it continues, or nothing: another session's newer file would be lost.
     Only(Option<Identity>),
 }
 
@@ -76,7 +76,7 @@ pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget
     }
 }
 
-/// Goes on at byte `at`, or at the end, of the file at the path, or where none is of what is held for it.
+/// Continues the file at the path, or the partial upload where there is none, at byte `at` or its end.
 fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget, at: Option<u64>) -> Result<Opened, Refusal> {
     let there = match home.open(&plan.path) {
         Ok(there) => Some(there),

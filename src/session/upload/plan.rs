@@ -15,7 +15,7 @@ pub enum Length {
     Unknown,
     /// So many, no fewer and no more.
     Exactly(u64),
-    /// It asks for room for so many, whatever comes.
+    /// It asks for room for this many; more or fewer may come.
     Reserved(u64),
 }
 

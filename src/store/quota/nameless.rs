@@ -1,5 +1,5 @@
 //! Files that have no name, or have lost it, while this server has them open: they fill the disk
-//! until the last descriptor is closed, whoever closes it.
+//! until the last descriptor is closed, by the loop or by the helper thread.
 
 use super::Usage;
 use std::cell::{Cell, RefCell};
@@ -17,7 +17,7 @@ const STALE_MAX: usize = 64;
 #[derive(Default)]
 pub(super) struct OpenFiles {
     open: RefCell<HashMap<InodeId, Vec<Weak<File>>>>,
-    /// Look for entries of closed files when there are so many.
+    /// The number of entries at which closed files are looked for.
     sweep_at: Cell<usize>,
     usage: Cell<Usage>,
     /// Part of `usage` that ends with the last of these descriptors.
