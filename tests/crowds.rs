@@ -249,13 +249,8 @@ fn connections_do_not_take_the_descriptors_that_files_need() {
     for (number, member) in members.iter_mut().enumerate() {
         member.request(&put(&format!("/{number}"), 1000, PutMode::Create));
     }
-<<<<<<< HEAD
     let home = place.home("ann", "");
     wait_until("all files are open", || server.program.open_files_below(&home) >= members.len());
-=======
-    let (process, home) = (server.program.pid(), place.home("ann", ""));
-    wait_until("all files are open", || nameless::files(process, &home).len() >= members.len());
->>>>>>> w-attributes
     assert!(!server.program.stderr().contains("Too many open files"), "{}", server.program.stderr());
 }
 

@@ -526,9 +526,7 @@ fn a_large_file_is_added_to_at_once_or_not_at_all() {
     data.write(&[b'x'; 100_000]);
     // What is appended to a file is never held, so it has no name that could be looked for.
     let received = format!(": {} bytes", content.len() + 100_000);
-    wait_until("the upload has come so far", || {
-        client.ask("STAT").lines.iter().any(|line| line.contains(&received))
-    });
+    wait_until("the upload has come so far", || client.ask("STAT").lines.iter().any(|line| line.contains(&received)));
     data.reset();
     client.reply().expect(&CUT);
     scene.holds("file", &content);
