@@ -7,7 +7,7 @@ mod common;
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use common::peer::{Incoming, Peer, put};
-use common::{Place, Server, nameless, pattern, wait_until};
+use common::{Place, Server, pattern, wait_until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use std::io::Write;
