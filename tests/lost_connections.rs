@@ -281,7 +281,8 @@ fn what_a_connection_had_sent_before_it_was_reset_is_not_carried_out_any_more() 
     let bytes = earlier.encode_put("/file", &pattern(14, 64 * 1024), PutMode::Create);
     earlier.send(&bytes);
     let (server, home) = (visit.server.program.pid(), visit.there(""));
-    wait_until("it has begun", || nameless::files(server, &home).iter().sum::<u64>() > 0);
+    let begun = || nameless::uploads(server, &home).iter().sum::<u64>() > 0;
+    wait_until("it has begun", begun);
     earlier.reset();
     wait_until("the server knows", || visit.place.log("access.log").contains(" verb=close "));
     assert!(!visit.there("file").exists());

@@ -236,10 +236,10 @@ fn ctrl_c_ends_a_pipe_that_nobody_fills_and_leaves_nothing() {
     let mut client = visit.place.start(command);
     writer.write_all(b"some").expect("somebody reads");
     let (process, home) = (visit.server.program.pid(), visit.place.home("ann", ""));
-    wait_until("the upload has begun", || !nameless::files(process, &home).is_empty());
+    wait_until("the upload has begun", || !nameless::uploads(process, &home).is_empty());
     client.signal(Signal::INT);
     client.wait().expect_code(130);
-    wait_until("the server knows", || nameless::files(process, &home).is_empty());
+    wait_until("the server knows", || nameless::uploads(process, &home).is_empty());
     assert_eq!(disk_usage(&home), (0, 0));
 }
 

@@ -18,3 +18,13 @@ pub(crate) fn files(process: impl std::fmt::Display, folder: &Path) -> Vec<u64> 
     });
     open.collect::<HashMap<_, _>>().into_values().collect()
 }
+
+/// Lengths of the uploads to a home that are under way: those without a name, and those in the staging folder.
+pub(crate) fn uploads(process: impl std::fmt::Display, home: &Path) -> Vec<u64> {
+    let staged = fs::read_dir(home.join(".berth")).into_iter().flatten().filter_map(|entry| {
+        let entry = entry.ok()?;
+        let is_part = entry.path().extension().is_some_and(|extension| extension == "part");
+        Some(entry.metadata().ok().filter(|_| is_part)?.len())
+    });
+    files(process, home).into_iter().chain(staged).collect()
+}
