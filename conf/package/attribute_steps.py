@@ -3,7 +3,7 @@ gives in their folder. The server is in the group `team` by SupplementaryGroups=
 
 import ftplib, grp, io, os, pwd, shutil, stat, struct, subprocess, sys, time
 from trying import PASSWORD, expect, run
-from unit import HOMES, PATIENCE_S, WORK, address, berth, configure, cut_by_ftp, ftp, journal, restart, uploaded, wait_until
+from unit import HOMES, PATIENCE_S, WORK, address, berth, configure, ftp, journal, restart, uploaded, wait_until
 
 FOLDER = HOMES / "ann/attributes"
 SMALL, LARGE = os.urandom(10_000), os.urandom(6 << 20)
@@ -11,7 +11,7 @@ CUT = 2_000_000
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 STRANGER = 4243
 NOBODY = 2**32 - 1
-WAYS = ["small-ftp", "small-native", "cut-ftp", "cut-native"]
+WAYS = ["small-ftp", "small-native", "cut-native"]
 
 
 def acl(*entries):
@@ -83,12 +83,7 @@ def put(way, path, content):
         (WORK / "small").write_bytes(SMALL)
         berth("ann", "put", "-f", "small", name)
         return SMALL
-    if way == "cut-native":
-        put_natively_in_two(name, content)
-    else:
-        cut_by_ftp(name, content[:CUT])
-        with ftp() as session:
-            session.storbinary(f"STOR {name}", io.BytesIO(content[CUT:]), rest=CUT)
+    put_natively_in_two(name, content)
     return content
 
 
