@@ -132,13 +132,13 @@ fn new() -> Vec<u8> {
 
 /// What is sent on instead of again.
 fn large() -> Vec<u8> {
-    pattern(9, 2 * RESUME_BYTES_MIN as usize)
+    pattern(9, 4 * RESUME_BYTES_MIN as usize)
 }
 
 /// Three quarters of what a client was to put.
 fn interrupt_put(scene: &Scene, server: &mut Server) {
     scene.write("here/large", &large());
-    server.program.limit_files(Some(RESUME_BYTES_MIN * 3 / 2));
+    server.program.limit_files(Some(RESUME_BYTES_MIN * 3));
     let words = ["--quiet", "--retries", "0", &server.target("ann"), "put", "large", "fresh"];
     assert!(!scene.run(scene.place.berth(&words)).is_done);
     server.program.limit_files(None);
@@ -149,7 +149,7 @@ fn interrupt_put(scene: &Scene, server: &mut Server) {
 fn interrupt_stor(scene: &Scene, server: &mut Server) {
     let mut ftp = Ftp::connect(listening(server, "ftp")).expect("the server listens");
     ftp.log_in().expect("a login");
-    server.program.limit_files(Some(RESUME_BYTES_MIN * 3 / 2));
+    server.program.limit_files(Some(RESUME_BYTES_MIN * 3));
     assert!(!ftp.put("STOR fresh", &large()).expect("a reply").is_success());
     server.program.limit_files(None);
     assert!(scene.leftovers().iter().any(|name| name.ends_with(".json")), "it can be resumed");
@@ -159,7 +159,7 @@ fn interrupt_stor(scene: &Scene, server: &mut Server) {
 fn interrupt_get(scene: &Scene, server: &mut Server) {
     scene.write("homes/ann/large", &large());
     let berth = scene.place.berth(&["--quiet", "--retries", "0", &server.target("ann"), "get", "large"]);
-    let blocks = RESUME_BYTES_MIN * 3 / 2 / 512;
+    let blocks = RESUME_BYTES_MIN * 3 / 512;
     let mut limited = Command::new("sh");
     limited.args(["-c", &format!("ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
     limited.arg(berth.get_program()).args(berth.get_args()).env_clear();

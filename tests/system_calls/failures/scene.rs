@@ -11,7 +11,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -81,16 +81,19 @@ impl Scene {
             self.write(path, &pattern(seed, size));
         }
         fs::create_dir(self.place.home("ann", "empty")).expect("writable");
+        // Listings tell the minute, which would pass between two of them.
+        for folder in ["folder/sub", "folder", "empty"] {
+            make_old(&self.place.home("ann", folder)).expect("ours");
+        }
         fs::write(self.place.path(ACCOUNT), &self.account).expect("writable");
     }
 
-    /// A file of an hour ago.
+    /// A file of long ago.
     pub(super) fn write(&self, path: &str, content: &[u8]) {
         let path = self.place.path(path);
         fs::create_dir_all(path.parent().expect("not the root")).expect("writable");
         fs::write(&path, content).expect("writable");
-        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        File::options().write(true).open(&path).and_then(|file| file.set_modified(time)).expect("ours");
+        make_old(&path).expect("ours");
     }
 
     /// Runs a program. One that hangs is ended, and has not done it.
@@ -156,6 +159,12 @@ impl Scene {
         });
         if is_settled { Ok(()) } else { found.expect("it was looked for") }
     }
+}
+
+/// Gives a file or folder a time of long ago.
+fn make_old(path: &Path) -> io::Result<()> {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    File::open(path)?.set_modified(time)
 }
 
 /// Whether `condition` holds in time.
