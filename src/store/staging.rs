@@ -261,8 +261,10 @@ impl Staged {
 
     /// The staging folder, with the upload in it from now on.
     fn name_part(&mut self) -> Result<Rc<OwnedFd>, StoreError> {
-        if let Place::Staging { folder, .. } = &self.place {
-            return Ok(Rc::clone(folder));
+        match &self.place {
+            Place::Staging { folder, .. } => return Ok(Rc::clone(folder)),
+            Place::Beside(_) => return Err(StoreError::OtherFileSystem),
+            Place::Nameless => {}
         }
         let file = self.open_file()?;
         let folder = inode::link_part(&self.home, &self.id, &file)?;
@@ -377,6 +379,9 @@ impl Staged {
             file.note_named();
             return Ok(());
         }
+        if let Place::Beside(folder) = &self.place {
+            return self.appear_from_beside(file, folder, target, replaces);
+        }
         let result = self.name_part().and_then(|staging| {
             let part = part_name(&self.id);
             self.home
@@ -391,6 +396,24 @@ impl Staged {
             }
             result => result,
         }
+    }
+
+    fn appear_from_beside(
+        &self,
+        file: &OpenFile,
+        folder: &File,
+        target: &Target,
+        replaces: bool,
+    ) -> Result<(), StoreError> {
+        let name = inode::beside_name(&self.id);
+        let there = rustix::fs::statat(folder, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+        // Anybody who may write to the folder can put something else in its place.
+        if Meta::from(there).identity.inode() != file.id() {
+            return Err(StoreError::Changed);
+        }
+        let renamed =
+            self.home.rename_entry(folder.as_fd(), name.as_bytes(), target.folder.as_fd(), &target.name, replaces);
+        renamed.map_err(|errno| if errno == Errno::XDEV { StoreError::OtherFileSystem } else { errno.into() })
     }
 
     /// The bytes, for reading a prefix again and for syncing.
@@ -430,12 +453,15 @@ impl Drop for Staged {
             // It is an interrupted upload from now on.
             return self.home.note_expiry(self.home.expires_ns(&meta));
         }
-        if let Some(staging) = self.staging() {
-            if remove(staging, &part_name(&self.id)) {
-                self.home.ledger().credit_inode(file.id(), self.bytes_on_disk());
-            }
-            self.remove_record();
+        let is_removed = match &self.place {
+            Place::Nameless => false,
+            Place::Staging { folder, .. } => remove(folder, &part_name(&self.id)),
+            Place::Beside(folder) => remove(folder, &inode::beside_name(&self.id)),
+        };
+        if is_removed {
+            self.home.ledger().credit_inode(file.id(), self.bytes_on_disk());
         }
+        self.remove_record();
     }
 }
 
@@ -550,7 +576,7 @@ fn record_name(id: &UploadId) -> String {
 }
 
 /// True unless there was nothing to remove; failures show in the next count.
-pub(super) fn remove(staging: &OwnedFd, name: &str) -> bool {
+pub(super) fn remove(staging: impl AsFd, name: &str) -> bool {
     rustix::fs::unlinkat(staging, name, AtFlags::empty()).is_ok()
 }
 

@@ -2,13 +2,12 @@
 //! the access control list of a file created there, and without a name until it needs one. Where a
 //! file system cannot do that, it is made in the staging folder instead.
 
-use super::{part_name, remove};
+use super::part_name;
 use crate::store::StoreError;
 use crate::store::access::{check_folder, check_replace, is_append_only};
 use crate::store::attributes::{NEW_FILE, mode_for_replacement};
 use crate::store::file_systems::is_refusal;
 use crate::store::home::{Home, Target, UploadTarget};
-use crate::store::meta::meta_of;
 use crate::store::open_file::OpenFile;
 use crate::store::quota::{Reservation, Usage};
 use crate::upload_id::UploadId;
@@ -24,6 +23,9 @@ pub(super) enum Place {
     Nameless,
     /// In the staging folder. Made in its own folder first, the inode has what that gives.
     Staging { folder: Rc<OwnedFd>, was_nameless: bool },
+    /// In the folder it is meant for, under [`beside_name`]: the folder lies on a file system that makes no
+    /// files without a name, and to which the staging folder cannot be renamed.
+    Beside(File),
 }
 
 /// An inode for an upload to `target`, empty, and charged to `reservation`.
@@ -47,14 +49,18 @@ pub(super) fn create(
                 file.is_charged_as(Usage { bytes: 0, files: 1 });
                 reservation.take_nameless(0, 1);
             }
-            Place::Staging { .. } => reservation.take(0, 1),
+            Place::Staging { .. } | Place::Beside(_) => reservation.take(0, 1),
         }
         return Ok((file, place));
     }
-    let (folder, file) = create_part(home, id, &target.at, mode)?;
+    check_folder(&target.at.folder)?;
+    let (place, file) = match create_part(home, id, &target.at, mode)? {
+        Some((folder, file)) => (Place::Staging { folder, was_nameless: false }, file),
+        None => (Place::Beside(target.at.folder.try_clone()?), create_beside(id, &target.at, mode)?),
+    };
     let file = home.charge(file)?;
     reservation.take(0, 1);
-    Ok((file, Place::Staging { folder, was_nameless: false }))
+    Ok((file, place))
 }
 
 /// Refuses if what is at `target` may not be replaced.
@@ -150,7 +156,7 @@ pub(super) fn link_or_note(home: &Home, file: &OpenFile, folder: impl AsFd, name
     linked
 }
 
-/// The name of an upload that has to replace a file, but cannot be moved there from the staging folder.
+/// The name of an upload in the folder it is meant for, to which it cannot be moved from the staging folder.
 pub(super) fn beside_name(id: &UploadId) -> String {
     format!(".berth-{id}.part")
 }
@@ -169,22 +175,22 @@ pub(super) fn replace_from_beside(file: &File, id: &UploadId, target: &Target) -
 
 // ---- With one -----------------------------------------------------------------------------
 
-/// A part in the staging folder, from which it can be renamed to `target`.
-fn create_part(home: &Home, id: &UploadId, target: &Target, mode: Mode) -> Result<(Rc<OwnedFd>, File), StoreError> {
-    check_folder(&target.folder)?;
+/// A part in the staging folder, from which it can be renamed to `target`; `None` if that lies on another
+/// file system.
+fn create_part(
+    home: &Home,
+    id: &UploadId,
+    target: &Target,
+    mode: Mode,
+) -> Result<Option<(Rc<OwnedFd>, File)>, StoreError> {
     let device = rustix::fs::fstat(&target.folder)?.st_dev;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     for _ in 0..2 {
         let staging = home.staging(true)?.ok_or(StoreError::NotFound)?;
-        match rustix::fs::openat(&*staging, part_name(id), flags, mode) {
-            Ok(fd) => {
-                let file = File::from(fd);
-                if meta_of(&file)?.identity.dev != device {
-                    remove(&staging, &part_name(id));
-                    return Err(StoreError::OtherFileSystem);
-                }
-                return Ok((staging, file));
-            }
+        if rustix::fs::fstat(&*staging)?.st_dev != device {
+            return Ok(None);
+        }
+        match rustix::fs::openat(&*staging, part_name(id), NEW_PART, mode) {
+            Ok(fd) => return Ok(Some((staging, File::from(fd)))),
             // The folder was removed under us: make it again.
             Err(Errno::NOENT) => *home.staging.borrow_mut() = None,
             Err(errno) => return Err(errno.into()),
@@ -192,6 +198,14 @@ fn create_part(home: &Home, id: &UploadId, target: &Target, mode: Mode) -> Resul
     }
     Err(StoreError::NotFound)
 }
+
+/// A part in the folder of `target`. A server that is killed leaves it there.
+fn create_beside(id: &UploadId, target: &Target, mode: Mode) -> Result<File, StoreError> {
+    Ok(File::from(rustix::fs::openat(&target.folder, beside_name(id), NEW_PART, mode)?))
+}
+
+const NEW_PART: OFlags =
+    OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Gives a file without a name that of a part, which outlives the server.
 pub(super) fn link_part(home: &Home, id: &UploadId, file: &OpenFile) -> Result<Rc<OwnedFd>, StoreError> {
