@@ -67,7 +67,9 @@ impl Commit {
                     }
                 }
                 CommitStep::Synced(mut staged) => {
-                    if !self.replaces.accepts(home.entry(&self.plan.path)?.as_ref()) {
+                    if let Replaces::Only(_) = self.replaces
+                        && !self.replaces.accepts(home.entry(&self.plan.path)?.as_ref())
+                    {
                         // Gone on with, it would take the place of what came meanwhile.
                         staged.forget();
                         return Err(Refusal::Changed);
