@@ -231,8 +231,7 @@ impl Home {
         Listing::new(self.open_for_listing(path)?, path.is_root())
     }
 
-    /// Opens a folder by its path and not from its handle, because that would need the right to search
-    /// the folder.
+    /// Opens a folder by its path. Opening it from its handle would need the right to search the folder.
     fn open_for_listing(&self, path: &VPath) -> Result<OwnedFd, StoreError> {
         let handle = self.open_folder(path)?;
         if path.is_root() {
