@@ -1,6 +1,6 @@
-//! What file systems refuse and programs can do without: SMB, exFAT and some of FUSE know no owners,
-//! modes, locks or syncs. Each is left out, and told once for each file system. It is global because
-//! it is found out far below what has an output or a log, on several threads.
+//! Operations that file systems refuse and that both programs can do without: SMB, exFAT and some FUSE
+//! file systems know no owners, modes, locks or syncs. Each is left out, and reported once for each file
+//! system. The record is global, because refusals are met on several threads and in code without a log.
 
 use crate::text::Escaped;
 use rustix::io::Errno;
@@ -11,15 +11,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-/// Whether a file system cannot do what it was asked for, or not for this user, rather than failed at
-/// it.
+/// Whether a file system does not support an operation, or not for this user, rather than that the
+/// operation failed.
 pub fn is_refusal(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     let refusals = [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOLCK, Errno::NOTTY];
     errno.is_some_and(|errno| refusals.contains(&errno))
 }
 
-/// Does without `what` if the file system of `path` refuses it. Returns any other error.
+/// Accepts that the file system of `path` refuses `what`, and notes it. Returns any other error.
 pub fn allow(what: &'static str, path: &Path, result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if is_refusal(&error) => {
@@ -37,7 +37,7 @@ pub fn note(what: &'static str, path: &Path, error: &io::Error) {
     note_on(device.map_or(0, |metadata| metadata.dev()), what, path, error);
 }
 
-/// The same of the file system with this device number, which `path` may only lead to.
+/// Like [`note`], for the file system with this device number. `path` only names it in the message.
 pub fn note_on(device: u64, what: &'static str, path: &Path, error: &io::Error) {
     let mut refusals = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
     if refusals.noted.len() >= NOTED_MAX || !refusals.noted.insert((device, what)) {
@@ -53,7 +53,7 @@ pub fn note_on(device: u64, what: &'static str, path: &Path, error: &io::Error) 
     }
 }
 
-/// What was noted and not told.
+/// Takes the messages that were not logged.
 pub fn take() -> Vec<String> {
     std::mem::take(&mut REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).untold)
 }
@@ -65,5 +65,5 @@ struct Refusals {
 
 static REFUSALS: Mutex<Refusals> = Mutex::new(Refusals { noted: BTreeSet::new(), untold: Vec::new() });
 
-/// Far more than a machine has file systems that refuse something.
+/// The number of refusals that are remembered. Further ones are not reported.
 const NOTED_MAX: usize = 256;

@@ -25,7 +25,7 @@ pub struct Supervisor {
 #[derive(Debug, Clone, Copy)]
 struct Watchdog {
     interval: Duration,
-    /// `None` until it was told for the first time.
+    /// When it is told next; `None` before the first time.
     next_at: Option<Instant>,
 }
 
@@ -58,8 +58,8 @@ impl Supervisor {
         self.tell(&format!("READY=1\nSTATUS=listening on {}", addresses.join(", ")));
     }
 
-    /// Tells a watchdog that the program is alive if it is time to, and returns when the next time
-    /// is; to be called at least then.
+    /// Tells the watchdog that the program is alive, if it is time to. Returns when this must be called
+    /// again; `None` if there is no watchdog.
     pub fn alive(&mut self, now: Instant) -> Option<Instant> {
         let watchdog = self.watchdog.as_mut()?;
         if watchdog.next_at.is_none_or(|at| now >= at) {
@@ -101,8 +101,8 @@ impl Supervisor {
     }
 }
 
-/// Half of what the watchdog waits, so that one delay does not end the program; `None` where it does
-/// not wait for this one.
+/// The interval between two messages: half of the watchdog's timeout, so that one delay does not end the
+/// program. `None` if no watchdog waits for this process.
 fn watchdog_interval(patience_us: Option<String>, process: Option<String>) -> Option<Duration> {
     if process.is_some_and(|process| process.parse() != Ok(std::process::id())) {
         return None;

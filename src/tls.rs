@@ -115,7 +115,7 @@ pub struct SessionConfig {
     /// Of connections on which the client reads. It gives tickets out, with which some clients
     /// begin one connection each.
     pub talk: Arc<ServerConfig>,
-    /// Of uploads. Its tickets are for the client's next ones; [`Sealed::server_of_upload`] says when
+    /// For uploads. Its tickets are for the client's next uploads; [`Sealed::server_of_upload`] says when
     /// they are sent.
     pub upload: Arc<ServerConfig>,
 }
@@ -161,11 +161,11 @@ fn ftp_provider() -> CryptoProvider {
     provider
 }
 
-/// Given out at a time. A client that uses each only once has so a few left when a transfer fails
-/// before it gives new ones, and a session begins with few bytes more.
+/// The number of tickets that are sent at a time. A client that uses each ticket once then has some left
+/// if a transfer fails before it brings new ones. More would make the beginning of a session longer.
 const TICKETS: usize = 4;
-/// Given out at the end of an upload: one for the ticket that it used, and one for an upload before
-/// it that was cut.
+/// The number of tickets that are sent at the end of an upload: one for the ticket that it used, and one
+/// for an earlier upload that was cut off.
 const UPLOAD_TICKETS: usize = 2;
 /// One session has a control connection, and data connections one after the other.
 const SESSIONS_STORED: usize = 4;

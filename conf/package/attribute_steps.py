@@ -1,5 +1,5 @@
-"""What a file has besides its bytes, under the unit: uploads keep it, and new files get what the kernel
-gives in their folder. The server is in the group `team` by SupplementaryGroups=."""
+"""Attributes of files under the unit: uploads keep those of the file that they replace, and new files get
+what the kernel gives in their folder. The server is in the group `team` by SupplementaryGroups=."""
 
 import ftplib, grp, io, os, pwd, shutil, stat, struct, subprocess, sys, time
 from trying import PASSWORD, expect, run
@@ -19,12 +19,12 @@ def acl(*entries):
 
 
 def open_to_stranger():
-    """The user may all, a stranger may read, the group may write, nobody else anything."""
+    """A list: owner and group may read and write, the user STRANGER may read, others nothing."""
     return acl((1, 6, NOBODY), (2, 4, STRANGER), (4, 6, NOBODY), (16, 6, NOBODY), (32, 0, NOBODY))
 
 
 def seen(path):
-    """The path as the account has it."""
+    """The path as the account sees it."""
     return f"/{path.relative_to(HOMES / 'ann')}"
 
 
@@ -52,7 +52,7 @@ def make_folder(name, group="berth", mode=0o755):
 
 
 def put_natively_in_two(path, content):
-    """Kills the client on the way, and lets another go on. A client that was done before is tried again."""
+    """Kills the client during the upload, and resumes with another. Repeats this if the first was done before."""
     (WORK / "large").write_bytes(content)
     (WORK / "small").write_bytes(b"x")
     words = ["berth", "--accept-new", f"ann@127.0.0.1:{address('native')}", "put", "-f", "large", path]
@@ -73,7 +73,7 @@ def put_natively_in_two(path, content):
 
 
 def put(way, path, content):
-    """Stores a file; what is stored then."""
+    """Stores a file in this way. Returns its content."""
     name = seen(path)
     if way == "small-ftp":
         with ftp() as session:
@@ -142,7 +142,7 @@ def not_more_open():
 
 
 def refused():
-    """With a rate at which it would take longer than anybody waits."""
+    """Uploads that must be refused, at a rate at which their data would take longer than the test waits."""
     configure(rates={"session_up": "64K"})
     run("systemctl", "reload", "berthd")
     closed = make_folder("closed")
@@ -169,8 +169,8 @@ def refused():
 
 
 def touched():
-    """A backup program that sets times, while the file is sent; the server learns from inotify that
-    nothing was written."""
+    """Sets the times of a file while it is sent, as a backup program does. The server learns from inotify
+    that nothing was written."""
     path = FOLDER / "touched"
     content = LARGE * 2
     path.write_bytes(content)

@@ -1,6 +1,5 @@
-"""A machine of its own that systemd runs, for trying the package under the real unit: the programs and
-the configuration of this one, in a container without a network. What is changed there is kept in
-memory and gone at the end."""
+"""A container that systemd runs, to try the package under the real unit. It has the programs and the
+configuration of this machine, and no network. Its changes are kept in memory and discarded at the end."""
 
 import os, shutil, subprocess, tempfile, uuid
 from pathlib import Path
@@ -9,7 +8,7 @@ LAYERS = ["usr", "etc", "var"]
 LINKS = ["bin", "sbin", "lib", "lib64"]
 FOLDERS = ["proc", "sys", "dev", "run", "tmp", "srv", "root", "home", "try"]
 TIMEOUT_S = 1200
-# Which containers do without otherwise.
+# System calls that containers may not make by default.
 LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 UNIT = """[Unit]
 SuccessAction=exit
@@ -23,11 +22,11 @@ StandardError=inherit
 
 
 class Impossible(Exception):
-    """This machine cannot run another one, and why."""
+    """Says why this machine cannot run the container."""
 
 
 def check():
-    """Whether what it takes is there."""
+    """Raises Impossible if something is missing that the container needs."""
     if os.geteuid() != 0:
         raise Impossible("only root can")
     if not Path("/lib/systemd/systemd").exists():

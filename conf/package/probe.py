@@ -1,5 +1,5 @@
-"""Runs with the restrictions of the unit: tries what the server needs for users' files, and what nobody
-needs. Its folder belongs to its user and to a group of `SupplementaryGroups=`."""
+"""Runs with the restrictions of the unit. Tries system calls that the server needs for users' files, and
+others that must be refused. Its folder belongs to its user and to a group of `SupplementaryGroups=`."""
 
 import ctypes, fcntl, os, socket, struct, sys, time
 from pathlib import Path

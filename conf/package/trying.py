@@ -1,4 +1,4 @@
-"""What both ways to try the package share: commands that succeed, and expectations that are said."""
+"""Shared by both ways to try the package: commands that must succeed, and expectations that are printed."""
 
 import shutil, subprocess, sys
 
@@ -22,6 +22,6 @@ def expect(what, holds):
 
 def has(program):
     if shutil.which(program) is None:
-        print(f"  SKIPPED, for want of {program}")
+        print(f"  SKIPPED: {program} is missing")
         return False
     return True

@@ -1,4 +1,4 @@
-"""The installed package under systemd: what it is asked, and what is done to it."""
+"""Queries and changes the installed package under systemd."""
 
 import ftplib, io, json, os, sys, time
 from pathlib import Path
@@ -83,7 +83,7 @@ def there_and_back_by_ftp(what, kind=ftplib.FTP):
 
 
 def uploaded():
-    """The bytes that have come of the upload that runs."""
+    """Returns the number of bytes that the server has received of the running upload."""
     reports = run("berthd", "status", "--json").stdout.splitlines()
     positions = [json.loads(report).get("position") for report in reports]
     return max([position for position in positions if position] or [0])
@@ -111,7 +111,7 @@ def configure(**keys):
 
 
 def edit_unit(text):
-    """As `systemctl edit berthd` does."""
+    """Replaces the drop-in of the unit, as `systemctl edit berthd` does."""
     DROP_IN.parent.mkdir(parents=True, exist_ok=True)
     DROP_IN.write_text(f"[Service]\n{text}\n")
     run("systemctl", "daemon-reload")
@@ -127,7 +127,7 @@ def restart():
 
 
 def refused_start():
-    """Tries to start; what was said then."""
+    """Tries to start the server. Returns what it has logged since."""
     before = len(journal())
     run("systemctl", "reset-failed", "berthd")
     run("systemctl", "restart", "berthd", check=False)

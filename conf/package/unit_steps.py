@@ -115,7 +115,7 @@ def homes_elsewhere():
 
 
 def probe():
-    """A program of its own with the restrictions of the unit and its drop-ins."""
+    """Runs probe.py with the restrictions of the unit and its drop-ins."""
     print("What the restrictions leave")
     unit = Path("/etc/systemd/system/berth-probe.service")
     drop_ins = Path(f"{unit}.d")

@@ -23,10 +23,10 @@ pub struct Accounts {
     decoy_path: PathBuf,
     /// Stands in for the decoy on disk until there is one, and is the secret of names that exist.
     standby: Verifier,
-    /// Rounds that accounts have. A decoy has one of them, or its rounds would tell that there is no
-    /// account of the name.
+    /// Rounds of existing accounts. A decoy has one of them: other rounds would tell that the name has no
+    /// account.
     rounds_in_use: BTreeSet<u32>,
-    /// When a damaged account was last complained about.
+    /// When a damaged account was last logged.
     complained: Option<Instant>,
 }
 
@@ -124,7 +124,7 @@ impl Accounts {
 
     /// What a login by this name is checked against. Answers for strangers like for users, and
     /// after the same work, so that neither text nor time tells who exists. An account that
-    /// cannot be read is nobody's; an error means that no account can be read now.
+    /// cannot be read is answered like an unknown name. An error means that no account can be read now.
     pub fn candidate(&mut self, user: &str, now: Instant) -> Result<Candidate, AccountError> {
         let name: Option<AccountName> = user.parse().ok();
         let none = self.folder.join(".none");
@@ -370,7 +370,7 @@ impl Accounts {
     }
 }
 
-/// Random all over; its salt is the secret that decoys come from.
+/// A verifier of random bytes. Its salt is the secret that decoys are derived from.
 fn new_decoy() -> Verifier {
     let mut secret = [0; limits::SCRAM_RANDOM_BYTES + 64];
     fill_random(&mut secret);
@@ -386,7 +386,7 @@ fn new_decoy() -> Verifier {
     verifier
 }
 
-/// Accounts whose rounds are looked at for decoys.
+/// The number of accounts whose rounds are read for decoys, and of different rounds that are kept.
 const ROUNDS_SAMPLE: usize = 64;
 /// Longer than the clock that stamps files takes from one time to the next, with ample room.
 const SETTLE_NS: i128 = 100_000_000;

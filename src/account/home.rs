@@ -36,7 +36,7 @@ fn check_rules(accounts: &Accounts, account: &Account, others: &[Account]) -> Re
         return Err(HomeError::HoldsConfiguration(configuration));
     }
     for other in others.iter().filter(|other| other.name != account.name) {
-        // Where the path of another one cannot be followed now, what it says has to do.
+        // If the path of the other home cannot be resolved now, it is compared as it is written.
         let others_home = real_path(&other.home).unwrap_or_else(|_| other.home.clone());
         if overlap(&home, &others_home) {
             return Err(HomeError::Overlaps(other.name.clone()));

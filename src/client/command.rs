@@ -94,7 +94,7 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     let result = act(session, command, operands);
     refusals::take().into_iter().for_each(|text| session.output.note(text));
     match session.output.failures - told_before {
-        // Some of what was meant could not be asked for.
+        // Some of the entries could not be reached, which was reported.
         failed @ 1.. if result.is_ok() => Err(Failure::Some { failed, total: failed }),
         _ => result,
     }
@@ -130,8 +130,8 @@ pub fn options<'a>(name: &str, letters: &str, words: &'a [Word]) -> Result<(Stri
     Ok((given, operands))
 }
 
-/// A word that the command `name` does not know as an option. It may be a name, but is taken for one
-/// only where it cannot be anything else.
+/// The failure for a word that begins with a dash and is no option of the command `name`. The user may
+/// have meant a name, so the message says how that is written.
 pub fn no_option(name: &str, word: &Word) -> Failure {
     let shown = Escaped(&word.text);
     match find(name) {

@@ -61,9 +61,9 @@ struct Downloader {
 /// A file to be fetched, and how far that is.
 struct Wanted {
     job: DownloadJob,
-    /// What other files of this download are called.
+    /// Destinations of this download that no part may have as its path.
     reserved: Arc<Reserved>,
-    /// The file in its place that may be replaced, as it was when that was decided.
+    /// The file at the destination that may be replaced, as it was when the download was planned.
     replaced: Option<SourceMark>,
     /// What is here, from an earlier try or an earlier connection.
     part: Option<Part>,
@@ -99,7 +99,7 @@ pub fn fetch_all(
     progress: &mut Progress,
     mut on_outcome: impl FnMut(&mut Session, Outcome) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    // A server may have files that are called like parts.
+    // Files of the server may have names of parts.
     let like_parts: Reserved =
         jobs.iter().map(|job| &job.local).filter(|local| looks_like_part(local)).cloned().collect();
     like_parts.iter().for_each(|path| remove_part(path));
@@ -321,7 +321,8 @@ fn wrong_content(job: &DownloadJob) -> Failure {
     Failure::Verification(format!("{}: what came is not what the server has; get it again", job.remote))
 }
 
-/// What cannot be looked at is refused when it is to be replaced.
+/// The mark of the file at the destination; `None` if there is none. If it cannot be examined, replacing
+/// it is refused later.
 fn mark_of_destination(local: &Path) -> Option<SourceMark> {
     destination(local).ok().flatten().as_ref().map(mark_of)
 }

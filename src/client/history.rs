@@ -1,5 +1,5 @@
-//! The lines that were typed in earlier shells: one file, a line each, with backslashes and line ends
-//! escaped behind a first line that says so. Lines that cannot be read are no reason to lose others.
+//! The history of the shell: one file with a line for each entry. Its first line says that backslashes and
+//! line ends are escaped. A line that is not UTF-8 does not cost the others.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use crate::client::state::{lock_folder, replace};
 /// The lines of `file`, oldest first; none where there is no file.
 pub fn read(file: &Path) -> io::Result<Vec<String>> {
     let mut bytes = Vec::new();
-    // A FIFO of that name does not block.
+    // So that a FIFO of that name does not block.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     match OpenOptions::new().read(true).custom_flags(flags).open(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -25,7 +25,7 @@ pub fn read(file: &Path) -> io::Result<Vec<String>> {
     Ok(lines.map(|line| if escaped.is_some() { unescaped(line) } else { line.to_string() }).collect())
 }
 
-/// Adds `lines` behind what others have added meanwhile; of all the last `count_max` stay.
+/// Appends `lines` to what other shells have added meanwhile, and keeps the last `count_max` of all.
 pub fn append(file: &Path, lines: &[String], count_max: usize) -> io::Result<()> {
     if lines.is_empty() {
         return Ok(());
@@ -58,7 +58,7 @@ fn unescaped(line: &str) -> String {
 }
 
 const FIRST_LINE: &str = "#V2\n";
-/// What is behind this was not typed by anybody.
+/// The number of bytes that are read. No history that was typed is longer.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]

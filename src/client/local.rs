@@ -1,5 +1,5 @@
-//! Files on this machine: those that are sent, and what is where one is to arrive. It knows no
-//! server.
+//! Files on this machine: those that are sent, and what is at the destination of a download. It knows
+//! no server.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -91,8 +91,8 @@ impl Source {
         &self.path
     }
 
-    /// What became of the file while it was read. One whose time or size is another is read again, since
-    /// it may only have been touched, or appended to.
+    /// Checks whether the file changed while it was read. If its time or size differs, it is read again,
+    /// because it may only have been touched or appended to.
     pub fn look_again(&mut self, is_stopped: Stopped) -> Result<Reading, Failure> {
         let metadata = self.file.metadata().map_err(|error| Failure::local(&self.path, &error))?;
         let now = mark_of(&metadata);
@@ -119,7 +119,7 @@ impl Source {
     }
 }
 
-/// What was read of a file that others may write to.
+/// The state of a file that was read while others may have written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     /// All that was there when it was opened. `appended` bytes came after it since.
@@ -127,7 +127,7 @@ pub enum Reading {
         /// Bytes that were not read.
         appended: u64,
     },
-    /// Perhaps some of one content and some of another.
+    /// What was read may be a mixture of two contents.
     Torn,
 }
 
@@ -203,7 +203,7 @@ pub(super) fn hash_up_to(file: &mut File, bytes_max: u64, is_stopped: Stopped) -
     Ok((hash, done))
 }
 
-/// Tells one state of a file from another.
+/// Identifies the state of a file, as far as its metadata tells.
 pub fn mark_of(metadata: &fs::Metadata) -> SourceMark {
     let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
     SourceMark { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), mtime_ns }

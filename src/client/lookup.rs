@@ -120,8 +120,8 @@ impl Session {
         Listing::receive_all(&mut self.link)
     }
 
-    /// The paths that `word` names: what is called exactly that, else what fits it as a pattern,
-    /// else the path it spells.
+    /// The paths that `word` names: the entry of exactly that name, else the entries that match it as a
+    /// pattern, else the path as it is written.
     pub fn expand(&mut self, word: &Word) -> Result<Vec<VPath>, Failure> {
         if !word.is_pattern() {
             return Ok(vec![self.path(word)?]);
@@ -133,7 +133,7 @@ impl Session {
             let is_last = components[at + 1..].iter().all(|rest| rest.text.is_empty());
             bases = self.expand_component(&bases, component, is_last)?;
         }
-        // What fits nothing is the user's own spelling, for the command to refuse.
+        // If nothing matches, the command itself refuses the path as it was typed.
         if bases.is_empty() { Ok(vec![self.path(word)?]) } else { Ok(bases) }
     }
 
@@ -159,7 +159,7 @@ impl Session {
                     entries.retain(|entry| is_last || entry.kind != EntryKind::File);
                     self.add_fitting(base, entries_meant(entries, component, &pattern), &mut room, &mut fitting)?;
                 }
-                // Where nothing can be listed, something may still be called exactly that.
+                // A folder that cannot be listed may still hold an entry of exactly that name.
                 Err(Failure::Refused(_)) => {
                     if let Ok(path) = base.child(&component.text)
                         && self.is_there(&path)?
@@ -200,7 +200,7 @@ impl Session {
     }
 }
 
-/// The one that is called exactly `component`, else those that fit it.
+/// The entry that is called exactly `component`, else those that match it as a pattern.
 fn entries_meant(mut entries: Vec<Entry>, component: &Word, pattern: &Pattern) -> Vec<Entry> {
     let is_exactly = |entry: &Entry| entry.name.0 == component.text;
     let has_exactly = entries.iter().any(is_exactly);
@@ -279,8 +279,8 @@ impl<'a> Room<'a> {
     }
 }
 
-/// The entries of `folder` with their paths, and what is told of those that have none that a server
-/// would take.
+/// The entries of `folder` with their paths, and a failure for those whose path is too long for a
+/// server.
 fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Failure>) {
     let mut reached = Vec::with_capacity(entries.len());
     let mut first = None;
@@ -302,7 +302,7 @@ fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Fa
     (reached, failure)
 }
 
-/// What the server lists and cannot examine.
+/// The failure for an entry that the server lists and cannot examine.
 pub fn not_examined(path: &VPath) -> Failure {
     Failure::Local(format!("{path}: the server cannot examine it, so it is left out; its administrator can see why"))
 }

@@ -1,5 +1,5 @@
-//! A file that arrives: hidden beside its destination, whole under its name or not at all. It knows
-//! no server.
+//! A download on its way to a file: it is hidden beside its destination, and renamed to it when it is
+//! complete. It knows no server.
 
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -23,29 +23,30 @@ use crate::limits::PIECE_BYTES;
 use crate::refusals;
 use crate::refusals::is_refusal;
 
-/// Paths that files of the same download are to have, so that no part may.
+/// Destinations of the same download, which no part may have as its path.
 pub type Reserved = HashSet<PathBuf>;
 
-/// See the module.
+/// A partial download, locked for this process.
 pub struct Part {
     file: File,
-    /// Its permission bits.
+    /// The permission bits that it was opened with.
     mode: u32,
     path: PathBuf,
     destination: PathBuf,
     hash: Sha256,
     received_bytes: u64,
+    /// It was finished or discarded, so that nothing is left to remove.
     is_settled: bool,
-    /// Another run can go on with it.
+    /// A later run can resume it.
     is_resumable: bool,
-    /// What it was copied from, which goes with it.
+    /// The file that it was copied from, which is removed when this one is complete.
     copied_from: Option<PathBuf>,
 }
 
 impl Part {
-    /// What an earlier download to `destination` left behind, with its bytes hashed, at one of its names
-    /// that is not `reserved`. A file that may be a part of at most `bytes_max` is copied, never used: it
-    /// may be the user's.
+    /// Finds the part that an earlier download to `destination` left at a path that is not `reserved`, and
+    /// hashes its bytes. A file without a mark, of at most `bytes_max` bytes, is copied and never written
+    /// to, because it may be the user's.
     pub fn find(
         destination: &Path,
         reserved: &Reserved,
@@ -76,11 +77,12 @@ impl Part {
         }
     }
 
-    /// A new part with the content of `file`; none if there is no room for it.
+    /// Creates a part with the content of `file`. Returns `None` if the content cannot be read or there is
+    /// no room for it. If `removes_original`, the file at `path` is removed when the part is complete.
     fn copy(
         mut file: File,
         path: PathBuf,
-        is_to_go: bool,
+        removes_original: bool,
         destination: &Path,
         reserved: &Reserved,
         is_stopped: Stopped,
@@ -102,13 +104,13 @@ impl Part {
                 }
             }
         }
-        part.copied_from = is_to_go.then_some(path);
+        part.copied_from = removes_original.then_some(path);
         Ok(Some(part))
     }
 
-    /// An empty part for `destination`, at the first of its names that is not `reserved` and that nothing
-    /// else has; a part that is there is emptied. Only one that is to be `is_resumable` is marked, since a
-    /// mark costs a small file a quarter of its time.
+    /// Creates an empty part for `destination`, at the first of its paths that is not `reserved` and that no
+    /// other file has. A part that is there is emptied. The part is marked only if `is_resumable`, because
+    /// the mark takes a quarter of the time of a small file.
     pub fn create(destination: &Path, reserved: &Reserved, is_resumable: bool) -> Result<Self, Failure> {
         for path in names(destination, reserved) {
             let path = path?;
@@ -139,7 +141,7 @@ impl Part {
         Err(Failure::Local(format!("{} and {NAMES_MAX} names like it are taken; remove what is old", shown(&path))))
     }
 
-    /// A part that nobody else has, none of whose bytes are known.
+    /// Locks `file` as a part. Fails if another process has locked it. None of its bytes are hashed yet.
     fn of(file: File, mode: u32, path: PathBuf, destination: &Path) -> Result<Self, Failure> {
         if !lock(&file, &path) {
             return Err(Failure::Local(format!("another berth is downloading to {}", shown(destination))));
@@ -158,7 +160,7 @@ impl Part {
         })
     }
 
-    /// Throws away what is there and begins again.
+    /// Discards the bytes that are there.
     pub fn restart(&mut self) -> Result<(), Failure> {
         if self.received_bytes > 0 {
             let emptied = self.file.set_len(0).and_then(|()| io::Seek::rewind(&mut self.file));
@@ -178,7 +180,7 @@ impl Part {
         Ok(())
     }
 
-    /// Bytes that are there.
+    /// The number of bytes that are there.
     pub fn received_bytes(&self) -> u64 {
         self.received_bytes
     }
@@ -188,8 +190,9 @@ impl Part {
         Digest::finish(self.hash.clone())
     }
 
-    /// Gives the file its mode, time and name. It takes the place of the file that was `replaced` by
-    /// leave, as long as that is what it was then; any other file that is there stays.
+    /// Sets the file's mode and modification time (nanoseconds since the epoch), and renames it to its
+    /// destination. `replaced` is the file there that the user allowed to replace. If that has changed
+    /// since, or another file is there, it is kept and this is an error.
     pub fn finish(mut self, mtime_ns: i64, replaced: Option<SourceMark>) -> Result<(), Failure> {
         let failure = |error: io::Error| Failure::local(&self.destination, &error);
         let is_there = if replaced.is_some() { destination(&self.destination)? } else { None };
@@ -215,7 +218,7 @@ impl Part {
             None => rename_to_new(&self.path, &self.destination).map_err(failure)?,
         }
         self.is_settled = true;
-        // Only now: what cannot have its name stays a part.
+        // Only after the rename: if that fails, the file is still a part.
         if self.is_resumable {
             unmark(&self.file);
         }
@@ -241,7 +244,7 @@ impl Drop for Part {
     }
 }
 
-/// The names to try for a part of `destination`.
+/// The paths to try for a part of `destination`.
 fn names<'a>(
     destination: &'a Path,
     reserved: &'a Reserved,
@@ -250,13 +253,13 @@ fn names<'a>(
     (0..).map(|number| part_path(destination, number)).filter(is_free).take(NAMES_MAX)
 }
 
-/// Whether a file is the one that was looked at, and has grown or shrunk by nothing. That it was only
-/// touched does not matter.
+/// Whether a file is the same as before and has the same size. Another modification time alone does not
+/// matter.
 fn is_same_file(before: SourceMark, now: SourceMark) -> bool {
     (before.device, before.inode, before.size) == (now.device, now.inode, now.size)
 }
 
-/// Creates the part `path`, which nothing else may have.
+/// Creates the part at `path`. Fails if something is there.
 fn create_new(path: &Path, destination: &Path, is_resumable: bool) -> io::Result<(File, Metadata)> {
     if is_resumable && let Some(created) = create_marked(path, destination)? {
         return Ok(created);
@@ -264,7 +267,7 @@ fn create_new(path: &Path, destination: &Path, is_resumable: bool) -> io::Result
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create_new(true).mode(FILE_MODE).custom_flags(flags).open(path)?;
-    // Without its mark nobody would know it for a part.
+    // Without metadata it could not be marked, and nobody would recognise it as a part.
     let metadata = file.metadata().inspect_err(|_| drop(fs::remove_file(path)))?;
     if is_resumable {
         mark(&file, &metadata, destination);
@@ -272,8 +275,8 @@ fn create_new(path: &Path, destination: &Path, is_resumable: bool) -> io::Result
     Ok((file, metadata))
 }
 
-/// The same, marked before it gets its name, so that a client that is killed leaves no part that nobody
-/// would know. Returns `None` where the file system cannot do that.
+/// Creates a part that is marked before it gets its name, so that a client that is killed leaves no part
+/// without a mark. Returns `None` where the file system cannot do that.
 fn create_marked(path: &Path, destination: &Path) -> io::Result<Option<(File, Metadata)>> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
@@ -289,8 +292,8 @@ fn create_marked(path: &Path, destination: &Path) -> io::Result<Option<(File, Me
     }
 }
 
-/// Renames without replacing anything: by the flag for that, else by a second name for the file, else
-/// by looking first, as well as that can be done.
+/// Renames without replacing anything: by `RENAME_NOREPLACE`, else by a hard link, else after a look at
+/// the new name, which another program may take before the rename.
 fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     let refusal = match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => return Ok(()),
@@ -298,7 +301,7 @@ fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) => return Err(error.into()),
     };
     match fs::hard_link(from, to) {
-        // Under its new name it is whole, whether the old one goes or not.
+        // The file is complete under its new name, even if the old one cannot be removed.
         Ok(()) => {
             let _ = fs::remove_file(from);
             return Ok(());
@@ -319,8 +322,7 @@ fn system_time(unix_ns: i64) -> SystemTime {
     time.unwrap_or(UNIX_EPOCH)
 }
 
-/// The bits that new files must not have. There is no way to ask without setting it, so it is
-/// asked once.
+/// The file mode creation mask of the process. It can be read only by setting it, so it is read once.
 fn umask() -> u32 {
     static UMASK: OnceLock<u32> = OnceLock::new();
     *UMASK.get_or_init(|| {
@@ -330,9 +332,9 @@ fn umask() -> u32 {
     })
 }
 
-/// Permission bits of what arrives, less the umask.
+/// Permission bits of downloaded files, before the umask.
 const FILE_MODE: u32 = 0o644;
-/// The number of names that are tried for a part.
+/// The number of paths that are tried for a part.
 const NAMES_MAX: usize = 100;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What parts of downloads are called, and which files of such a name are parts: those with the
-//! mark that was put on them when they were made. A user's own file may have any name.
+//! The names of partial downloads, and the mark that tells them from other files. A user's own file may
+//! have any name, so the name alone does not make a file a part.
 //!
 //! The mark is an extended attribute with the inode and the destination's name, so that neither a
 //! copy of a part nor the part of another file counts.
@@ -19,24 +19,25 @@ use crate::client::outcome::Failure;
 use crate::digest::Digest;
 use crate::limits::NAME_BYTES_MAX;
 
-/// What stands at the path of a part.
+/// What is at the path of a part.
 pub(super) enum Occupant {
     /// Nothing.
     Nothing,
-    /// A part of the same destination, open for writing.
+    /// A part of the same destination, open for reading and, if permitted, for writing.
     Ours(File, Metadata),
     /// A file of this user without a mark, open for reading. Where marks are not possible
     /// (`cannot_tell`) it may be a part.
     Unmarked { file: File, bytes: u64, cannot_tell: bool },
-    /// What is none of ours, or a file with further names: nothing is written into it.
+    /// The part of another destination, another user's file, a file with several hard links, or no regular
+    /// file. It is never written to.
     Foreign,
-    /// A link: somebody may have put it there to have it followed.
+    /// A symlink. It is not followed, because another user may have put it there.
     Link,
 }
 
-/// The path number `number` for a part of `destination`: `.NAME.berth-part` beside it, and
-/// `.NAME.NUMBER.berth-part` where others have taken that. A name that leaves no room for this is cut
-/// and told from its like by its digest.
+/// The path number `number` for a part of `destination`: `.NAME.berth-part` beside it for 0, else
+/// `.NAME.NUMBER.berth-part`. A name that is too long for that is cut, and a part of its digest tells it
+/// from others.
 pub fn part_path(destination: &Path, number: u32) -> Result<PathBuf, Failure> {
     let name = name_of_file(destination)?;
     let number = if number == 0 { String::new() } else { format!(".{number}") };
@@ -57,13 +58,13 @@ fn name_of_file(destination: &Path) -> Result<&[u8], Failure> {
     name.ok_or_else(|| Failure::Usage(format!("{} names no file", shown(destination))))
 }
 
-/// Whether a part could be called so.
+/// Whether `path` has the form of a part's name.
 pub fn looks_like_part(path: &Path) -> bool {
     let name = path.file_name().map_or(&[][..], OsStrExt::as_bytes);
     name.starts_with(b".") && name.ends_with(SUFFIX)
 }
 
-/// The destination of the part at `path`; `None` if there is something else.
+/// The destination of the part at `path`; `None` if no part is there.
 pub fn destination_of_part(path: &Path) -> Option<PathBuf> {
     if !looks_like_part(path) {
         return None;
@@ -71,21 +72,21 @@ pub fn destination_of_part(path: &Path) -> Option<PathBuf> {
     let metadata = fs::symlink_metadata(path).ok().filter(Metadata::is_file)?;
     let mut mark = [0; MARK_BYTES_MAX];
     let length = lgetxattr(path, MARK, &mut mark[..]).ok()?;
-    let name = mark[..length].strip_prefix(&mark_of(&metadata, b"")[..])?;
+    let name = mark[..length].strip_prefix(&mark_value(&metadata, b"")[..])?;
     Some(path.with_file_name(OsString::from_vec(name.to_vec())))
 }
 
-/// Removes the part at `path`, unless a download is writing into it. What is no part stays.
+/// Removes the part at `path`, unless a download is writing to it. Anything else is kept.
 pub fn remove_part(path: &Path) {
     let Some(destination) = destination_of_part(path) else { return };
     let Ok(Occupant::Ours(file, _)) = occupant(path, &destination) else { return };
     if lock(&file, path) {
-        // If it cannot be removed, neither can its folder, and that is told.
+        // If it cannot be removed, removing its folder fails as well, and that is reported.
         let _ = fs::remove_file(path);
     }
 }
 
-/// Looks at what stands at the `path` of a part of `destination`.
+/// Examines what is at the `path` of a part of `destination`.
 pub(super) fn occupant(path: &Path, destination: &Path) -> Result<Occupant, Failure> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let open = |writes| OpenOptions::new().read(true).write(writes).custom_flags(flags).open(path);
@@ -104,7 +105,7 @@ pub(super) fn occupant(path: &Path, destination: &Path) -> Result<Occupant, Fail
     let mut mark = [0; MARK_BYTES_MAX];
     let bytes = metadata.len();
     Ok(match fgetxattr(&file, MARK, &mut mark[..]) {
-        Ok(length) if mark[..length] == mark_of(&metadata, name_of_file(destination)?) => {
+        Ok(length) if mark[..length] == mark_value(&metadata, name_of_file(destination)?) => {
             Occupant::Ours(file, metadata)
         }
         Ok(_) => Occupant::Foreign,
@@ -112,21 +113,21 @@ pub(super) fn occupant(path: &Path, destination: &Path) -> Result<Occupant, Fail
     })
 }
 
-/// Marks a new file as the part of `destination`. Where that is not possible it is not resumed, or
-/// only if the server proves what is in it.
+/// Marks a new file as the part of `destination`. On a file system without extended attributes it has no
+/// mark, and [`occupant`] says that it cannot tell.
 pub(super) fn mark(file: &File, metadata: &Metadata, destination: &Path) {
     if let Ok(name) = name_of_file(destination) {
-        let _ = fsetxattr(file, MARK, &mark_of(metadata, name), XattrFlags::empty());
+        let _ = fsetxattr(file, MARK, &mark_value(metadata, name), XattrFlags::empty());
     }
 }
 
-/// A part that is whole is one no more.
+/// Removes the mark of a file that is complete.
 pub(super) fn unmark(file: &File) {
     let _ = fremovexattr(file, MARK);
 }
 
-/// Takes a part for this download alone; false if another one has it. Where there are no locks, it
-/// is only hoped that nobody does the same at the same time.
+/// Locks a part for this download. Returns false if another process has locked it. On a file system
+/// without locks, nothing keeps two processes from writing to the same part.
 pub(super) fn lock(file: &File, path: &Path) -> bool {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => false,
@@ -138,15 +139,15 @@ pub(super) fn lock(file: &File, path: &Path) -> bool {
     }
 }
 
-fn mark_of(metadata: &Metadata, name: &[u8]) -> Vec<u8> {
+fn mark_value(metadata: &Metadata, name: &[u8]) -> Vec<u8> {
     [format!("{} ", metadata.ino()).as_bytes(), name].concat()
 }
 
 /// What a part's name ends with.
 const SUFFIX: &[u8] = b".berth-part";
-/// The attribute with the mark.
+/// The extended attribute that holds the mark.
 const MARK: &str = "user.berth.part";
-/// An inode and a name.
+/// The longest mark: an inode number, a space and a name.
 const MARK_BYTES_MAX: usize = 24 + NAME_BYTES_MAX;
 
 #[cfg(test)]
@@ -178,7 +179,7 @@ mod tests {
         let copy = folder.path().join(".b.berth-part");
         fs::write(&copy, b"mine").expect("write");
         let copied = File::options().write(true).open(&copy).expect("open");
-        fsetxattr(&copied, MARK, &mark_of(&file.metadata().expect("metadata"), b"b"), XattrFlags::empty())
+        fsetxattr(&copied, MARK, &mark_value(&file.metadata().expect("metadata"), b"b"), XattrFlags::empty())
             .expect("set");
         assert_eq!(destination_of_part(&copy), None);
         fs::hard_link(&path, folder.path().join("second")).expect("link");

@@ -43,7 +43,7 @@ pub fn run(session: &mut Session) -> Option<Failure> {
         && let Err(error) = history::append(path, &typed, HISTORY_LINES_MAX)
         && let Some(place) = place_of(&mut editor)
     {
-        place.session.output.note(format_args!("what was typed is not kept: {}", Failure::local(path, &error)));
+        place.session.output.note(format_args!("the history cannot be saved: {}", Failure::local(path, &error)));
     }
     if let Some(place) = place_of(&mut editor) {
         refusals::take().into_iter().for_each(|text| place.session.output.note(text));

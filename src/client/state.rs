@@ -92,18 +92,18 @@ impl StateFolder {
     }
 }
 
-/// Under its name there is always a whole record, the old one or the new, also after a power loss.
+/// Replaces a record. The file always holds the old record or the new one, also after a power loss.
 pub(super) fn write_whole(path: &Path, record: &impl Serialize) -> io::Result<()> {
     replace(path, &serde_json::to_vec(record)?)
 }
 
-/// The same of any content. What the file system refuses is told once.
+/// Replaces a file in the same way. What the file system refuses is reported once.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     small_file::replace(path, content, SECRET_FILE)
 }
 
-/// The lock of a folder, so that two programs do not change a file in it at the same time. Where there
-/// are no locks, it is only hoped.
+/// Locks a folder, so that two processes do not change a file in it at the same time. On a file system
+/// without locks nothing prevents that.
 pub(super) fn lock_folder(folder: &Path) -> io::Result<File> {
     let file = File::open(folder)?;
     small_file::lock(&file, folder)?;

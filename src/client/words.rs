@@ -33,7 +33,7 @@ impl Word {
         self.text.iter().zip(&self.quoted).any(|(&byte, quoted)| !quoted && is_wild(byte))
     }
 
-    /// Whether it can be an option: it begins with a dash that was not quoted, and is no single one.
+    /// Whether it can be an option: it begins with a dash that was not quoted, and is longer than that.
     pub fn is_option(&self) -> bool {
         self.text.len() > 1 && self.bytes().next() == Some((b'-', false))
     }

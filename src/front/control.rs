@@ -187,10 +187,10 @@ fn next_usage(audit: &mut Audit, service: &mut Service, budget: &mut Budget) -> 
     }
 }
 
-/// What is told of one account.
+/// The report of one account's usage.
 pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>, unseen: &Unseen) -> AccountUsage {
     let QuotaLimits { bytes: limit_bytes, files: limit_files } = state.limits;
-    // A count sees names only.
+    // A count sees only files with names.
     let found = found.map(|found| found + state.nameless);
     AccountUsage {
         user: name.to_string(),
@@ -213,7 +213,7 @@ fn unexamined_entry(UnseenEntry { path, problem }: &UnseenEntry) -> UnexaminedEn
     UnexaminedEntry { path, problem: problem.clone() }
 }
 
-/// The most that a reply says of the path of an entry.
+/// The longest path of an entry in a reply, in bytes.
 const UNEXAMINED_PATH_BYTES_MAX: usize = 512;
 
 fn reply(lane: &mut Lane, id: u32, reply: &ControlReply) {

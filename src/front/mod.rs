@@ -194,8 +194,8 @@ impl Front {
         self.session().map_or_else(|| "Control".into(), |session| format!("{:?}", session.state_name()))
     }
 
-    /// Changes with whatever is done for a request or comes of its data, but not with what a peer may
-    /// send beside a transfer.
+    /// A number that changes with all work on requests and their data, but not with what a peer may send
+    /// during a transfer, such as pings and `NOOP`.
     pub fn progress(&self) -> u64 {
         match self {
             Self::Native(native) => native.progress(),
@@ -204,8 +204,8 @@ impl Front {
         }
     }
 
-    /// Whether a peer that takes what the connection sends takes what it has asked for, and not only
-    /// answers beside a transfer.
+    /// Whether bytes that the peer takes from this connection are progress. During an upload and during
+    /// every FTP transfer they are only replies, and the data itself must make progress.
     pub fn sends_results(&self) -> bool {
         match self {
             Self::Native(native) => !native.takes_upload(),

@@ -64,7 +64,7 @@ pub enum Fetched {
     Bytes(usize),
     /// This stretch of the file is to be sent.
     Range(FileRange),
-    /// There is nothing to be sent, and more to be done.
+    /// Nothing can be sent yet, because the file is still being read again.
     Later,
     /// All was fetched; the whole file's size, and its digest if it was wanted or is known.
     End(u64, Option<Digest>),
@@ -87,17 +87,17 @@ pub struct Download {
     hash: Option<Sha256>,
     ahead: ReadAhead,
     second: SecondReading,
-    /// Of a file that no digest tells of.
+    /// Used if there is no digest to compare the file with.
     steadiness: Steadiness,
 }
 
-/// What tells whether a file that nobody hashes was written to while it was sent.
+/// How a write is detected to a file that is sent without being hashed.
 enum Steadiness {
-    /// Nothing of it was fetched yet.
+    /// Nothing was fetched yet.
     Unknown,
-    /// All that is sent of it was read at once.
+    /// All of it was read in one system call, so no write can come in between.
     ReadAtOnce,
-    /// The kernel tells, if it can; and some of the bytes that were sent.
+    /// By the kernel's watch, if there is one, and by samples of the bytes that were sent.
     Watched(Option<Watch>, Vec<Sample>),
 }
 
@@ -122,7 +122,7 @@ impl Sample {
     }
 }
 
-/// More tell no more of a file that was written anew.
+/// Longer samples do not detect a rewritten file any better.
 const SAMPLE_BYTES: u64 = 256;
 /// Files of at most this many bytes are read at once instead of watched.
 const READ_AT_ONCE_BYTES: u64 = 16 * 1024;
@@ -235,18 +235,18 @@ impl Download {
         Ok(Fetched::Bytes(count))
     }
 
-    /// Before the next piece: sees to it that a write to the file will be noticed.
+    /// Chooses how writes are detected, and takes samples. Called before each piece.
     fn keep_watch(&mut self, store: &Store, left: u64) {
         match &mut self.steadiness {
             Steadiness::Unknown if left <= READ_AT_ONCE_BYTES => self.steadiness = Steadiness::ReadAtOnce,
             Steadiness::Unknown => {
                 let watch = store.watcher.watch(&self.file).filter(|_| {
-                    // What was written between opening and now nobody tells of.
+                    // The watch does not report a write between the opening and now.
                     meta_of(&*self.file).is_ok_and(|meta| meta.identity.has_content_of(&self.meta.identity))
                 });
                 self.steadiness = Steadiness::Watched(watch, Vec::new());
             }
-            // Ever farther apart, so that there are few of the largest file.
+            // Their distance doubles, so that the largest file has few samples.
             Steadiness::Watched(_, samples)
                 if samples.last().is_none_or(|last| self.next - self.offset >= 2 * (last.offset - self.offset)) =>
             {
@@ -256,8 +256,8 @@ impl Download {
         }
     }
 
-    /// The digest, if the bytes that were sent are those of the file as it was. It may have been replaced
-    /// or renamed meanwhile, touched or appended to.
+    /// Ends the download with the digest, or refuses with `Changed` if the bytes that were sent may be a
+    /// mixture. The file may have been replaced, renamed, touched or appended to meanwhile.
     fn end(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Fetched, Refusal> {
         let (now, then) = (meta_of(&*self.file)?.identity, self.meta.identity);
         let digest = match (self.known, &self.hash) {
@@ -282,8 +282,8 @@ impl Download {
         Ok(Fetched::End(self.meta.size, digest))
     }
 
-    /// Whether another content may have been sent than was there at first. A file that grew was appended
-    /// to, unless it no longer has what was sent of it.
+    /// Whether the content may have changed while it was sent. A file that has grown was only appended to,
+    /// as long as the samples are still in it.
     fn was_rewritten(&self, now: &Identity) -> bool {
         let has_grown = now.size > self.meta.size;
         match &self.steadiness {

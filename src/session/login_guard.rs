@@ -17,9 +17,10 @@ pub const LOGIN_DELAY_TRUSTED: Duration = Duration::from_millis(100);
 pub const LOGIN_FAILURE_MEMORY: Duration = Duration::from_secs(15 * 60);
 /// An origin that logged in is trusted for this long.
 pub const LOGIN_TRUST: Duration = Duration::from_secs(24 * 3600);
-/// Networks whose failures, and origins whose logins, are remembered; the oldest goes first.
+/// The number of networks whose failures, and of origins whose logins, are remembered. Beyond it the
+/// older half is forgotten.
 pub const ORIGINS_REMEMBERED: usize = 4096;
-/// Failures in a wider network before it waits as a whole, for each link that it may hold: its
+/// The number of failures in a wider network, for each of its links, before the whole network waits: its
 /// other customers mistype now and then, too.
 const FREE_FAILURES_PER_LINK: u32 = 2;
 
@@ -37,7 +38,7 @@ struct Failures {
 }
 
 impl LoginGuard {
-    /// When the next try from `origin` may be checked, if that is not now.
+    /// When the next try from `origin` may be checked; `None` if that is now.
     pub fn held_until(&self, origin: Origin, now: Instant) -> Option<Instant> {
         let networks = origin.networks().take(self.networks_counted(origin, now));
         let held = networks.filter_map(|network| self.failures.get(&network, LOGIN_FAILURE_MEMORY, now)?.next_try);
@@ -69,7 +70,8 @@ impl LoginGuard {
         self.trusted.get(&origin, LOGIN_TRUST, now).is_some()
     }
 
-    /// A trusted origin does not wait for its neighbours, and its mistakes are not theirs.
+    /// The number of networks of `origin` that count. For a trusted origin only the narrowest does: it does
+    /// not wait for its neighbours' failures, nor they for its own.
     fn networks_counted(&self, origin: Origin, now: Instant) -> usize {
         if self.is_trusted(origin, now) { 1 } else { usize::MAX }
     }
@@ -103,7 +105,7 @@ impl<K: Eq + Hash, V: Default> Recent<K, V> {
         value
     }
 
-    /// Forgets what is over, and if that is nothing, the older half.
+    /// Forgets what has expired, and the older half if that is not enough.
     fn make_room(&mut self, memory: Duration, now: Instant) {
         self.0.retain(|_, (_, touched)| now.saturating_duration_since(*touched) <= memory);
         if self.0.len() >= ORIGINS_REMEMBERED {

@@ -191,8 +191,8 @@ impl Session {
         Ok((meta, is_file.then(|| service.store.etag(&meta.identity))))
     }
 
-    /// What is at `path`. Where nothing is: size and times of what is held of an upload to it, so that
-    /// a client can go on with that.
+    /// The metadata of what is at `path`. If nothing is there: the size and times of the interrupted upload
+    /// to it, so that a client can resume that.
     pub fn stat_resumable(&self, path: &VPath) -> Result<Meta, Refusal> {
         let home = &self.member(Verb::Stat)?.home;
         let found = match home.stat(path) {
@@ -204,7 +204,8 @@ impl Session {
         found
     }
 
-    /// What there is of an upload to `path` where no file is; `None` if nothing is, or it cannot be told.
+    /// The upload to `path` that is running or interrupted, if no file is there. `None` if there is no such
+    /// upload or it cannot be read.
     pub fn unfinished_upload(&self, path: &VPath) -> Option<Unfinished> {
         let home = &self.state.member()?.home;
         if !matches!(home.stat(path), Err(StoreError::NotFound)) {
@@ -224,8 +225,7 @@ impl Session {
         found
     }
 
-    /// Whether something is at `path` itself. It is asked to make out what an argument means, and
-    /// not logged.
+    /// Whether something is at `path` itself. This is asked to interpret an argument, and not logged.
     pub fn has_entry(&self, path: &VPath) -> bool {
         let home = self.state.member().map(|member| &member.home);
         path.is_root() || home.is_some_and(|home| matches!(home.entry(path), Ok(Some(_))))
@@ -281,8 +281,8 @@ impl Session {
         Ok(state)
     }
 
-    /// Bytes that can still be stored: what the quota leaves, and no more than the disk has. Where
-    /// the disk does not tell, the quota alone is told.
+    /// The number of bytes that can still be stored: what the quota leaves, but no more than the disk has.
+    /// If the file system does not report its free space, only the quota counts.
     pub fn available_bytes(&self) -> Result<u64, Refusal> {
         let home = &self.member(Verb::Quota)?.home;
         let free = home.free_bytes().map_err(Refusal::from);
@@ -320,7 +320,7 @@ impl Session {
         self.begin_list_as(path, |listing| listing)
     }
 
-    /// Begins to list a folder in the order and with what `choose` asks of the listing.
+    /// Begins to list a folder. `choose` sets the order of the listing and what it contains.
     pub fn begin_list_as(&mut self, path: &VPath, choose: impl FnOnce(Listing) -> Listing) -> Result<(), Refusal> {
         let listing = self.member(Verb::List)?.home.list(path).map_err(Refusal::from);
         self.log_path("list", path, &listing);

@@ -1,9 +1,9 @@
-//! Where a peer comes from, and the networks that may be one customer's.
+//! The origin of a peer, and the networks around it that may belong to one customer.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// One host as far as its address tells: an IPv4 address, or the 64 bits of an IPv6 address that
-/// one link is given.
+/// One host, as far as its address tells: an IPv4 address, or the first 64 bits of an IPv6 address, which
+/// are the same for one link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin(IpAddr);
 
@@ -38,7 +38,7 @@ impl Origin {
 }
 
 impl Network {
-    /// How many times as many customers' links it may hold as one link; a power of two.
+    /// The number of links (/64) that it is treated as, a power of two. It may hold more of them.
     pub fn links(self) -> u32 {
         match self.bits {
             48 => 16,

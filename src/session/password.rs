@@ -68,8 +68,8 @@ impl Default for Passwords {
 }
 
 impl PasswordCheck {
-    /// A password that has yet to get in line. The work is the same whether or not there is such
-    /// an account.
+    /// A check that has no place in the queue yet. The work is the same whether or not the account
+    /// exists.
     pub(super) fn new(
         passwords: &Passwords,
         origin: Origin,
@@ -88,7 +88,7 @@ impl PasswordCheck {
         &self.user
     }
 
-    /// Computes on within `budget`, if its origin may try and it is its turn.
+    /// Continues the computation within `budget`, if its origin may try and it is at the front of the queue.
     pub(super) fn advance(
         &mut self,
         passwords: &mut Passwords,
@@ -102,7 +102,7 @@ impl PasswordCheck {
         if !self.has_begun()
             && let Some(until) = guard.held_until(self.origin, now)
         {
-            // Meanwhile it keeps no other origin waiting.
+            // While it waits, it must not hold up other origins.
             self.place = None;
             return Checked::WaitsUntil(until);
         }

@@ -1,5 +1,6 @@
-//! What the server's user may do to an entry, asked before bytes are taken for it. Nothing is opened:
-//! programs that watch the file would see that, and a running program cannot be opened for writing.
+//! Whether the server's user may change an entry, checked before bytes are taken for it. Nothing is
+//! opened for that: programs that watch the file would notice, and a running program cannot be opened for
+//! writing.
 
 use super::StoreError;
 use rustix::fs::{Access, AtFlags, FileType, Mode, Stat, StatxAttributes, StatxFlags};
@@ -11,8 +12,8 @@ pub(super) fn check_folder(folder: impl AsFd) -> Result<(), StoreError> {
     check(folder, b".", Access::WRITE_OK | Access::EXEC_OK)
 }
 
-/// Refuses if the kernel would not let the entry `found` under `name` be replaced, or a regular file
-/// be written to.
+/// Refuses if the kernel would not let the server's user replace the entry `name`, whose metadata is
+/// `found`, or write to it if it is a regular file.
 pub(super) fn check_replace(folder: impl AsFd, name: &[u8], found: &Stat) -> Result<(), StoreError> {
     check_folder(&folder)?;
     let above = rustix::fs::fstat(&folder)?;
@@ -32,7 +33,7 @@ pub(super) fn check_replace(folder: impl AsFd, name: &[u8], found: &Stat) -> Res
     }
 }
 
-/// Whether the entry can only grow; a folder that does loses no name again.
+/// Whether the entry is append-only (`chattr +a`). An append-only folder never loses a name.
 pub(super) fn is_append_only(folder: impl AsFd, name: &[u8], flags: AtFlags) -> bool {
     rustix::fs::statx(folder, name, flags, StatxFlags::empty())
         .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::APPEND))
@@ -41,7 +42,7 @@ pub(super) fn is_append_only(folder: impl AsFd, name: &[u8], flags: AtFlags) -> 
 fn check(folder: impl AsFd, name: &[u8], access: Access) -> Result<(), StoreError> {
     match rustix::fs::accessat(folder, name, access, AtFlags::EACCESS) {
         Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Err(StoreError::Denied),
-        // What cannot be asked shows when it is done.
+        // Other failures say nothing about permissions. The change itself reports them.
         _ => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
-//! What a file has besides its bytes: owner, group, permission bits, access control list, extended
-//! attributes. A file that replaces another takes them over; one that could not be created in its
-//! folder gets what the folder gives. What a file system refuses is left out, but never so that
-//! somebody may read the new file who could not read the old one.
+//! Attributes of a file: owner, group, permission bits, access control list, extended attributes. A
+//! file that replaces another takes them over. A file that was created in the staging folder gets what
+//! a file created in its own folder would get. Attributes that a file system refuses are left out, but
+//! never in a way that lets a user read the new file who could not read the old one.
 
 pub(super) mod acl;
 mod extended;
@@ -18,26 +18,26 @@ use std::path::Path;
 
 /// Permission bits of a new file. The umask or the folder's default list takes some away.
 pub(super) const NEW_FILE: u32 = 0o666;
-/// The same of a folder.
+/// Permission bits of a new folder, of which the umask or the default list takes some away, too.
 pub(super) const NEW_FOLDER: u32 = 0o777;
 /// Bits that a replaced file keeps. The kernel clears the others when an ordinary user writes to it.
 const KEPT: u32 = 0o777;
 
-/// A new file, what is known of its file system, and whose home a warning names.
+/// A new file, the known limits of file systems, and the home that a warning names.
 pub(super) struct NewFile<'a> {
     pub(super) file: &'a File,
     pub(super) systems: &'a FileSystems,
     pub(super) home: &'a Path,
 }
 
-/// Permission bits to create the replacement of `old` with: not more than it had, but enough for the
-/// server to go on with it.
+/// Permission bits to create the replacement of `old` with: no more than `old` has, but the server's
+/// user can read and write it.
 pub(super) fn mode_for_replacement(old: &Stat) -> u32 {
     (old.st_mode & KEPT) | 0o600
 }
 
 impl NewFile<'_> {
-    /// Gives the new file what `old`, the file `name` in `folder`, has. `old` is not opened.
+    /// Copies all attributes from `old`, the file `name` in `folder`, without opening it.
     pub(super) fn take_over(&self, folder: impl AsFd, name: &[u8], old: &Stat) -> Result<(), StoreError> {
         let new = rustix::fs::fstat(self.file)?;
         let keeps = self.take_owner(&new, old)?;
@@ -58,7 +58,7 @@ impl NewFile<'_> {
         Ok(())
     }
 
-    /// Gives the new file what a file created in `folder` gets, as far as its name does not matter.
+    /// Gives the new file the group and the access control list of a file created in `folder`.
     pub(super) fn inherit(&self, folder: impl AsFd) -> Result<(), StoreError> {
         let (above, new) = (rustix::fs::fstat(&folder)?, rustix::fs::fstat(self.file)?);
         if Mode::from_raw_mode(above.st_mode).contains(Mode::SGID) && above.st_gid != new.st_gid {
@@ -78,7 +78,7 @@ impl NewFile<'_> {
         }
     }
 
-    /// Gives the file the owner and group of `old` where that may be done.
+    /// Gives the file the owner and group of `old` as far as the server's user may do that.
     fn take_owner(&self, new: &Stat, old: &Stat) -> Result<Keeps, StoreError> {
         let owner = (new.st_uid != old.st_uid).then(|| Uid::from_raw(old.st_uid));
         let group = (new.st_gid != old.st_gid).then(|| Gid::from_raw(old.st_gid));
@@ -94,7 +94,7 @@ impl NewFile<'_> {
         if owner.is_some() && group.is_some() {
             keeps.group = rustix::fs::fchown(self.file, None, group).is_ok();
         }
-        // That is a matter of the server's user, and not of a file system.
+        // The server's user may not do this on any file system, so there is nothing to warn about.
         if !rustix::process::geteuid().is_root() && result == Err(Errno::PERM) {
             result = Ok(());
         }
@@ -102,7 +102,8 @@ impl NewFile<'_> {
         Ok(keeps)
     }
 
-    /// Gives the file this list, or none; whether its permission bits come from it now.
+    /// Gives the file this list, or removes the one it has. Returns whether a list was set, which also
+    /// sets the permission bits.
     fn take_acl(&self, acl: Option<&Acl>) -> Result<bool, StoreError> {
         let result = match acl {
             Some(acl) => extended::set(self.file, acl::ACCESS, &acl.to_bytes()),
@@ -138,21 +139,21 @@ pub(super) struct Keeps {
     pub(super) group: bool,
 }
 
-/// Permission bits for a file that could not keep owner or group. Of the old group everybody is one
-/// of the others now, and of the new group everybody was: neither gains.
+/// Permission bits for a file that could not keep its owner or group. Members of the old group now count
+/// as others, and members of the new group counted as others before. Neither gains a permission.
 fn restricted(mode: u32, keeps: Keeps) -> u32 {
     let (mut owner, mut group, mut other) = (mode >> 6 & 7, mode >> 3 & 7, mode & 7);
     if !keeps.group {
         (group, other) = (group & other, group & other);
     }
     if !keeps.owner {
-        // It could read and write the file before.
+        // The owner is the server's user now, which needs both.
         owner |= 6;
     }
     owner << 6 | group << 3 | other
 }
 
-/// The path of an entry for calls that take no descriptor.
+/// The path of an entry, for system calls that take no descriptor.
 fn path_of(folder: impl AsFd, name: &[u8]) -> Vec<u8> {
     [format!("/proc/self/fd/{}/", folder.as_fd().as_raw_fd()).as_bytes(), name].concat()
 }
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_loses_the_group_gains_nothing_and_neither_does_the_new_group() {
+    fn neither_the_lost_group_nor_the_new_one_gains_a_permission() {
         for (mode, expected) in [(0o640, 0o600), (0o644, 0o644), (0o664, 0o644), (0o604, 0o600), (0o666, 0o666)] {
             let restricted = restricted(mode, Keeps { owner: true, group: false });
             assert_eq!(restricted, expected, "{mode:o} became {restricted:o}");

@@ -1,5 +1,5 @@
-//! The time of day as the store sees it. It may jump; only what must outlive the server or is
-//! compared with the times of files is measured by it.
+//! The wall clock of the store. It may jump, so it measures only what must outlive the server or is
+//! compared with the times of files.
 
 use crate::text::unix_ns;
 use rustix::time::{ClockId, clock_gettime};
@@ -7,25 +7,25 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-/// Tells nanoseconds since the epoch, and whether they can be relied on.
+/// A clock that shows nanoseconds since the epoch, and knows how long it has run without a jump.
 #[derive(Clone)]
 pub struct WallClock {
     tell: Rc<dyn Fn() -> i64>,
     uptime: Rc<dyn Fn() -> Duration>,
-    course: Rc<Cell<Course>>,
+    steady: Rc<Cell<SteadyRun>>,
 }
 
-/// How the wall clock has run beside one that never jumps.
+/// The time since the last jump of the wall clock, as far as it was seen.
 #[derive(Clone, Copy)]
-struct Course {
-    /// What the wall clock showed when the other one was at zero, by the last look.
-    zero_ns: i64,
-    /// When, by the other one, it was first seen to run as it does.
+struct SteadyRun {
+    /// The wall clock's time at an uptime of zero. It changes if the wall clock jumps.
+    boot_ns: i64,
+    /// The uptime at which the run began.
     since: Duration,
 }
 
 impl WallClock {
-    /// A clock that tells what `tell` does. It runs beside the machine's time since its start.
+    /// A clock that shows what `tell` returns. Jumps are seen by comparison with the machine's uptime.
     pub fn new(tell: impl Fn() -> i64 + 'static) -> Self {
         Self::beside(tell, || {
             let time = clock_gettime(ClockId::Boottime);
@@ -33,25 +33,25 @@ impl WallClock {
         })
     }
 
-    /// A clock that tells what `tell` does, beside `uptime`, which never jumps.
+    /// A clock that shows what `tell` returns. Jumps are seen by comparison with `uptime`, which never jumps.
     pub fn beside(tell: impl Fn() -> i64 + 'static, uptime: impl Fn() -> Duration + 'static) -> Self {
         let since = uptime();
-        let course = Course { zero_ns: zero_ns(tell(), since), since };
-        Self { tell: Rc::new(tell), uptime: Rc::new(uptime), course: Rc::new(Cell::new(course)) }
+        let steady = SteadyRun { boot_ns: boot_ns(tell(), since), since };
+        Self { tell: Rc::new(tell), uptime: Rc::new(uptime), steady: Rc::new(Cell::new(steady)) }
     }
 
-    /// What it shows now.
+    /// The time now, in nanoseconds since the epoch.
     pub fn now_ns(&self) -> i64 {
         (self.tell)()
     }
 
-    /// Whether it has run without a jump for `time` at least, as far as anybody has looked.
+    /// Whether it has run without a jump for at least `time`. Only calls of this function see jumps.
     pub fn has_run_steadily_for(&self, time: Duration) -> bool {
-        let (now, course) = ((self.uptime)(), self.course.get());
-        let zero_ns = zero_ns(self.now_ns(), now);
-        let has_jumped = zero_ns.abs_diff(course.zero_ns) > JUMP_NS;
-        let since = if has_jumped { now } else { course.since };
-        self.course.set(Course { zero_ns, since });
+        let (now, steady) = ((self.uptime)(), self.steady.get());
+        let boot_ns = boot_ns(self.now_ns(), now);
+        let has_jumped = boot_ns.abs_diff(steady.boot_ns) > JUMP_NS;
+        let since = if has_jumped { now } else { steady.since };
+        self.steady.set(SteadyRun { boot_ns, since });
         now.saturating_sub(since) >= time
     }
 }
@@ -63,9 +63,9 @@ impl Default for WallClock {
     }
 }
 
-fn zero_ns(wall_ns: i64, uptime: Duration) -> i64 {
+fn boot_ns(wall_ns: i64, uptime: Duration) -> i64 {
     wall_ns.saturating_sub(i64::try_from(uptime.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// More than a clock is ever adjusted by without being set.
+/// A larger change between two looks is a jump. Time servers adjust a running clock by less.
 const JUMP_NS: u64 = 60 * 1_000_000_000;

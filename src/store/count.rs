@@ -29,7 +29,7 @@ pub struct Count {
     depth_max: usize,
     /// A folder was not where it had been; what was added up may be wrong.
     has_moved: bool,
-    /// The disk failed with something, which it may not do again.
+    /// The disk failed once. It may not fail in the next walk.
     has_failed: bool,
 }
 
@@ -145,12 +145,12 @@ impl Count {
     fn examine(&mut self, name: &CStr) -> Result<(), StoreError> {
         match rustix::fs::statat(self.at.dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => self.add_entry(FileType::from_raw_mode(stat.st_mode), name, Some(&stat)),
-            // Gone between the listing and the look, so it does not count.
+            // It was removed after it was listed, so it does not count.
             Err(Errno::NOENT) => {}
             Err(errno) => {
                 self.usage.files += 1;
                 match errno {
-                    // The folder may not be searched: so it is for all its entries.
+                    // The folder may not be searched, so that no entry of it can be examined.
                     Errno::ACCESS => self.note_folder(errno)?,
                     _ => self.note(Some(name), errno)?,
                 }
@@ -217,7 +217,7 @@ impl Count {
         };
         let is_there = match rustix::fs::statat(at, c"..", AtFlags::SYMLINK_NOFOLLOW) {
             Ok(above) => (above.st_dev, above.st_ino) == id,
-            // A folder that cannot be searched, or is dead by now, does not tell.
+            // The folder cannot be searched, or is on a dead mount.
             Err(errno) => errno != Errno::NOENT,
         };
         Ok(is_there.then_some(left))
@@ -261,8 +261,8 @@ impl Count {
         if std::mem::replace(&mut self.at.is_unseen, true) { Ok(()) } else { self.note(None, errno) }
     }
 
-    /// Notes that `name`, or the folder itself, could not be examined. That the system has no room
-    /// for the look says nothing about the entry.
+    /// Notes that `name`, or the folder itself, could not be examined. It is an error if the system was out
+    /// of descriptors or memory, which says nothing about the entry.
     fn note(&mut self, name: Option<&CStr>, errno: Errno) -> Result<(), StoreError> {
         if matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) {
             return Err(errno.into());
@@ -276,7 +276,7 @@ impl Count {
         Ok(())
     }
 
-    /// Where it is, cut where it is longer than a path can be.
+    /// The path of the entry in the home, cut if it is longer than a path can be.
     fn path_of(&self, name: Option<&CStr>) -> Vec<u8> {
         let folders = self.above.iter().map(|level| &*level.name).chain([&*self.at.name]);
         let mut path = Vec::new();

@@ -1,9 +1,9 @@
-//! The end of interrupted uploads that nobody came back for, and of what a killed server left of
-//! others.
+//! Removes interrupted uploads that nobody has resumed in time, and what a killed server left in the
+//! staging folder.
 //!
-//! How old a part is tells the wall clock, and that may be years off: after a start without a
-//! battery, or until a time server has been asked. So it decides only after it has run steadily
-//! for [`EXPIRY_STEADY_CLOCK`]; until then nothing expires.
+//! The age of a part is measured by the wall clock, which may be years off after a boot: the machine may
+//! have no clock battery, or no time server may have answered yet. So nothing expires before the wall
+//! clock has run without a jump for [`EXPIRY_STEADY_CLOCK`].
 
 use super::StoreError;
 use super::home::{Home, hold_large};
@@ -32,7 +32,7 @@ impl Home {
         self.can_expire() && expires_ns <= now_ns
     }
 
-    /// Notes that there is an interrupted upload which expires then.
+    /// Notes that an interrupted upload expires at `expires_ns`, in nanoseconds since the epoch.
     pub(super) fn note_expiry(&self, expires_ns: i64) {
         self.next_expiry_ns.set(self.next_expiry_ns.get().min(expires_ns));
     }
@@ -40,7 +40,7 @@ impl Home {
     /// Drops the interrupted uploads that have expired.
     pub(super) fn drop_expired(&self) {
         let now_ns = self.clock.now_ns();
-        // Asked each time, so that a jump is seen soon.
+        // The clock is checked on every call, so that a jump is seen soon.
         if !self.can_expire() || now_ns < self.next_expiry_ns.get() {
             return;
         }
@@ -48,19 +48,18 @@ impl Home {
         self.next_expiry_ns.set(i64::MAX);
         for upload in self.recorded_uploads().unwrap_or_default() {
             match upload.expires_ns {
-                // When it is interrupted it expires later than this.
+                // Once it is interrupted, it expires later than this.
                 _ if self.claims.is_running(&upload.id) => {}
-                at if at > now_ns => {
-                    self.note_expiry(self.begin_lifetime_anew_if_it_is_to_come(&upload.id, at, now_ns))
-                }
+                at if at > now_ns => self.note_expiry(self.restart_lifetime_if_in_future(&upload.id, at, now_ns)),
                 _ => drop(self.drop_kept(&upload.id)),
             }
         }
     }
 
-    /// A part that was written while the clock was ahead would stay as long as it was: its
-    /// lifetime begins now. Returns when it expires.
-    fn begin_lifetime_anew_if_it_is_to_come(&self, id: &UploadId, expires_ns: i64, now_ns: i64) -> i64 {
+    /// Begins the lifetime of a part now if its time lies in the future. Such a part was written while the
+    /// clock was ahead, and would be kept too long. Returns when the part expires, in nanoseconds since
+    /// the epoch.
+    fn restart_lifetime_if_in_future(&self, id: &UploadId, expires_ns: i64, now_ns: i64) -> i64 {
         let latest_ns = now_ns.saturating_add(self.lifetime_ns());
         let Ok(Some(staging)) = self.staging(false) else { return expires_ns };
         if expires_ns <= latest_ns.saturating_add(AHEAD_NS) {
@@ -68,17 +67,17 @@ impl Home {
         }
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
-        // Where that is refused it stays.
+        // If the file system refuses, the part keeps its time.
         let stamped = rustix::fs::utimensat(&*staging, part_name(id), &times, AtFlags::SYMLINK_NOFOLLOW);
         if stamped.is_ok() { latest_ns } else { expires_ns }
     }
 
-    /// Removes what no upload will ask for again: expired ones, parts without a record, records
-    /// without a part. The count that follows does the bookkeeping.
+    /// Removes staged files that cannot be resumed: expired ones, parts without a record, records
+    /// without a part. The ledger is not changed, because a count follows.
     pub(super) fn sweep_staging(&self) -> Result<(), StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(()) };
         let kept = self.kept_uploads()?;
-        // The next look finds those whose time has come, and those whose time is far to come.
+        // The next call of `drop_expired` looks at the time of each upload again.
         self.next_expiry_ns.set(i64::MIN);
         let live: Vec<UploadId> = kept.iter().map(|upload| upload.id).collect();
         for (id, suffix) in staged_names(&staging)? {
@@ -94,5 +93,5 @@ impl Home {
     }
 }
 
-/// The clocks of a file server and of this machine may differ by this.
+/// The clock of a network file system may be ahead of this machine's by this much.
 const AHEAD_NS: i64 = 60 * 60 * 1_000_000_000;

@@ -1,5 +1,5 @@
-//! What the file systems below the homes cannot do, found by trying: asked once, warned of once, and
-//! then done without. Knows nothing of files or homes.
+//! Operations that the file systems of homes refuse. The first refusal on a file system is logged, and
+//! the server does without the operation. It knows no files, and homes only as paths for messages.
 
 use super::StoreError;
 use crate::refusals;
@@ -8,10 +8,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// File systems that are remembered; forgetting one costs a try and a warning.
+/// The number of file systems that are remembered. Beyond it all are forgotten and tried again.
 const FILE_SYSTEMS_MAX: usize = 256;
 
-/// Something that not every file system can do, and that content and name do not depend on.
+/// An operation that some file systems refuse and that files can be served without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Operation {
     /// utimensat.
@@ -31,7 +31,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// What is done without, and the system call that it needs.
+    /// What is left out: a noun in the plural, with its system call.
     fn noun(self) -> &'static str {
         match self {
             Self::SetTimes => "modification times (utimensat)",
@@ -45,7 +45,7 @@ impl Operation {
     }
 }
 
-/// Whether `errno` says that a file system cannot do something, and not that it failed to.
+/// Whether `errno` means that a file system does not support an operation, rather than that it failed.
 pub(super) fn is_refusal(errno: Errno) -> bool {
     matches!(errno, Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY)
 }
@@ -53,17 +53,17 @@ pub(super) fn is_refusal(errno: Errno) -> bool {
 /// What is known of one file system.
 #[derive(Default)]
 struct Known {
-    /// Whether a file can be made without a name and be given one later; `None` before the first try.
+    /// Whether a file can be created without a name and get one later; `None` before the first try.
     takes_nameless: Option<bool>,
     warned: Vec<Operation>,
 }
 
-/// What is known of all, by device number.
+/// The file systems that are remembered, by device number.
 #[derive(Default)]
 pub(super) struct FileSystems(RefCell<HashMap<u64, Known>>);
 
 impl FileSystems {
-    /// Whether files without a name can be made on `device`; `None` if nobody has tried.
+    /// Whether files without a name can be created on `device`; `None` before the first try.
     pub(super) fn takes_nameless(&self, device: u64) -> Option<bool> {
         self.0.borrow().get(&device).and_then(|known| known.takes_nameless)
     }
@@ -73,12 +73,12 @@ impl FileSystems {
         self.0.borrow().values().any(|known| known.takes_nameless == Some(false))
     }
 
-    /// Remembers the outcome of a try.
+    /// Remembers whether files without a name can be created on `device`.
     pub(super) fn note_nameless(&self, device: u64, takes: bool) {
         self.with(device, |known| known.takes_nameless = Some(takes));
     }
 
-    /// Turns a refusal into a warning, the first of its kind on this file system.
+    /// Accepts a refusal, and logs the first of its kind on this file system. Other errors are returned.
     pub(super) fn tolerate(
         &self,
         operation: Operation,
@@ -95,7 +95,7 @@ impl FileSystems {
         }
     }
 
-    /// Says once for this file system that it refuses `operation`.
+    /// Logs once for this file system that it refuses `operation`.
     pub(super) fn warn(&self, operation: Operation, device: u64, home: &Path, errno: Errno) {
         let is_new = self.with(device, |known| {
             let is_new = !known.warned.contains(&operation);

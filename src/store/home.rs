@@ -136,7 +136,7 @@ impl Home {
         Ok((OpenFile::new(file, &meta, &self.ledger, &self.closer), meta))
     }
 
-    /// A file of an upload, for which is charged while it is open.
+    /// Wraps a file of an upload. It counts against the quota while it is open.
     pub(super) fn charge(&self, file: File) -> Result<OpenFile, StoreError> {
         let meta = meta_of(&file)?;
         Ok(OpenFile::new(file, &meta, &self.ledger, &self.closer))
@@ -216,7 +216,7 @@ impl Home {
         }
     }
 
-    /// Does without what a file system refuses.
+    /// Accepts that a file system refuses `operation`, and logs the first refusal. Other errors are returned.
     pub(super) fn tolerate(
         &self,
         operation: Operation,
@@ -231,8 +231,7 @@ impl Home {
         Listing::new(self.open_for_listing(path)?, path.is_root())
     }
 
-    /// Opened by its path and not from its handle: from that a folder can be opened only by
-    /// whoever may search it.
+    /// Opens a folder by its path. Opening it from its handle would need the right to search the folder.
     fn open_for_listing(&self, path: &VPath) -> Result<OwnedFd, StoreError> {
         let handle = self.open_folder(path)?;
         if path.is_root() {
@@ -241,7 +240,7 @@ impl Home {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OPEN.union(OFlags::DIRECTORY).bits().cast_signed());
         let folder = self.root.open_with(path.relative(), &options).map_err(StoreError::from_open)?.into_std();
-        // Somebody else may have put another one in its place.
+        // Another program may have put another folder in its place.
         self.refuse_staging_folder(&folder)?;
         Ok(folder.into())
     }
@@ -267,9 +266,9 @@ impl Home {
         Ok(())
     }
 
-    /// Makes a folder and those above it that are missing; none need be. What is there is found by
-    /// halving, and what is made lies in what was made before it: however long the path is, no
-    /// part of it is walked again for each name behind it.
+    /// Makes a folder and those above it that are missing; none need be. The longest prefix that exists is
+    /// found by bisection, and each folder is made from the descriptor of the one above it, so that the
+    /// time does not grow with the square of the path's length.
     pub fn make_folders(&self, path: &VPath) -> Result<(), StoreError> {
         let names: Vec<&[u8]> = path.components().collect();
         let (mut at, mut there, mut missing) = (self.root_fd()?, 0, names.len() + 1);
@@ -278,7 +277,7 @@ impl Home {
             let prefix = VPath::parse(&names[..middle].join(&b'/')).map_err(|_| StoreError::BadName)?;
             match self.open_folder(&prefix) {
                 Ok(folder) => (at, there) = (folder.into_std_file().into(), middle),
-                // What is no folder shows when one is to be made in its place.
+                // If something else is there, making a folder in its place fails below.
                 Err(StoreError::NotFound | StoreError::NotADirectory) => missing = middle,
                 Err(error) => return Err(error),
             }
@@ -322,8 +321,7 @@ impl Home {
         let (to_parent, to_name) = self.parent(to)?;
         let moved: Meta = rustix::fs::statat(&from_parent, from_name, AtFlags::SYMLINK_NOFOLLOW)?.into();
         let replaced = replace_check(&to_parent, to_name, replace && moved.kind != Kind::Folder)?.map(Meta::from);
-        let same =
-            replaced.is_some_and(|r| (r.identity.dev, r.identity.ino) == (moved.identity.dev, moved.identity.ino));
+        let same = replaced.is_some_and(|replaced| replaced.identity.inode() == moved.identity.inode());
         let held = replaced.and_then(|replaced| hold_large(&to_parent, to_name, &replaced));
         self.rename_entry(from_parent.as_fd(), from_name, to_parent.as_fd(), to_name, replaced.is_some()).map_err(
             |errno| match errno {
@@ -378,7 +376,7 @@ impl Home {
         Ok(rustix::fs::fchmod(entry, Mode::from_raw_mode(mode & 0o777 | needed | kept))?)
     }
 
-    /// Opened, nobody can put something else in its place.
+    /// Opens a file or folder, so that nobody can put something else in its place before it is changed.
     fn open_for_attributes(&self, path: &VPath) -> Result<(OwnedFd, Kind), StoreError> {
         if path.is_root() {
             return Err(StoreError::BadName);
@@ -389,14 +387,14 @@ impl Home {
         }
     }
 
-    /// Closes what was held of a file that has just lost a name.
+    /// Closes a descriptor that [`hold_large`] opened.
     pub(super) fn let_go(&self, held: Option<OwnedFd>) {
         if let Some(held) = held {
             self.closer.close(Arc::new(held.into()));
         }
     }
 
-    /// Gives back what an entry that has just lost a name used, and lets go of its descriptor.
+    /// Gives back what an entry that has just lost a name used, and closes its descriptor `held`.
     pub(super) fn credit(&self, removed: &Meta, held: Option<OwnedFd>) {
         self.let_go(held);
         match removed.links {
@@ -456,7 +454,7 @@ impl Home {
         Ok((Parent::Below(dir), name))
     }
 
-    /// A link inside the home may lead to the staging folder; its name is not what counts.
+    /// Refuses the staging folder by its identity, because a link inside the home may lead to it.
     fn refuse_staging_folder(&self, dir: impl AsFd) -> Result<(), StoreError> {
         match self.staging_id()? {
             Some(id) if id == folder_id(dir)? => Err(StoreError::BadName),
@@ -464,7 +462,7 @@ impl Home {
         }
     }
 
-    /// On some file systems more than one name leads to the staging folder.
+    /// Refuses other spellings of the staging folder's name, on file systems that take them for the same.
     fn refuse_other_spelling(&self, name: &[u8]) -> Result<(), StoreError> {
         if !may_be_staging(name) {
             return Ok(());
@@ -482,7 +480,7 @@ impl Home {
         }
         match rustix::fs::statat(&self.root, STAGING, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(staging) => Ok(Some((staging.st_dev, staging.st_ino))),
-            // There is none, or one that nobody can get into.
+            // There is none, or nobody can get into it.
             Err(_) => Ok(None),
         }
     }
@@ -518,19 +516,19 @@ impl Home {
     }
 }
 
-/// Refuses a file that would not fit the disk if nothing else were on it. How much of that is free
-/// changes while its bytes come.
+/// Refuses a file that is larger than the whole disk. The free space is not compared, because it changes
+/// while the bytes come.
 fn check_disk(bytes: u64, on: impl AsFd) -> Result<(), StoreError> {
     if bytes < DISK_CHECK_BYTES {
         return Ok(());
     }
     let size = rustix::fs::fstatvfs(on).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
-    // Some file systems do not know their size.
+    // Some file systems do not know their size. No file is larger than this.
     let most = if size == 0 { i64::MAX.cast_unsigned() - 1 } else { size };
     if bytes > most { Err(StoreError::DiskFull) } else { Ok(()) }
 }
 
-/// Smaller files are not worth a question about the disk: where one does not fit, writing it fails soon.
+/// Smaller files are not worth a system call: if one does not fit, writing it fails soon.
 const DISK_CHECK_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Where a staged file will go.
@@ -541,7 +539,7 @@ pub(super) struct Target {
     pub(super) name: Vec<u8>,
 }
 
-/// The same, before the bytes of an upload come.
+/// Where an upload will go, and what was there before its bytes came.
 pub struct UploadTarget {
     pub(super) at: Target,
     pub(super) there: Option<Stat>,
@@ -572,7 +570,7 @@ pub(super) fn hold_large(parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<
     is_large.then(|| rustix::fs::openat(parent, OsStr::from_bytes(name), flags, Mode::empty()).ok())?
 }
 
-/// The most that one message says of a path.
+/// The longest path in one message, in bytes.
 const LOGGED_PATH_BYTES_MAX: usize = 1024;
 
 fn refuse_staging(path: &VPath) -> Result<(), StoreError> {
@@ -602,9 +600,9 @@ pub(super) fn replace_check(parent: impl AsFd, name: &[u8], replace: bool) -> Re
     }
 }
 
-/// Renames without replacing, on a file system that cannot do it at once: a file gets its new name, of which the kernel
-/// sees to it that there is none, before it loses the old one. Of what takes no second name it is
-/// looked whether the new one is free.
+/// Renames without replacing, on a file system without `RENAME_NOREPLACE`. A file is linked to its new
+/// name, which fails if that is taken, and then loses the old one. For what cannot be linked, the new name
+/// is looked up first; another program may take it before the rename.
 fn rename_by_hand(from: BorrowedFd<'_>, from_name: &[u8], to: BorrowedFd<'_>, to_name: &[u8]) -> Result<(), Errno> {
     let moved = rustix::fs::statat(from, from_name, AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(moved.st_mode).is_file() {

@@ -1,4 +1,4 @@
-//! What the system says of an entry, and what tells one content of a file from another.
+//! Metadata of an entry, and what identifies the content of a file.
 
 use super::StoreError;
 use rustix::fs::{FileType, Stat, Timespec, Timestamps};
@@ -18,7 +18,7 @@ pub enum Kind {
     Other,
 }
 
-/// What tells one content of one file from another.
+/// Identifies one content of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Device.
@@ -39,13 +39,13 @@ impl Identity {
         (self.dev, self.ino)
     }
 
-    /// Whether this is the content that `earlier` was, of the same file: its names and its mode may have
-    /// changed.
+    /// Whether the file still has the content that it had at `earlier`. Its names and its mode may have
+    /// changed. Both identities are of the same file.
     pub fn has_content_of(&self, earlier: &Self) -> bool {
         (self.size, self.mtime_ns) == (earlier.size, earlier.mtime_ns)
     }
 
-    /// All of it as numbers, in a fixed order.
+    /// All fields as numbers, in a fixed order.
     pub fn parts(&self) -> [u64; 5] {
         [self.dev, self.ino, self.size, self.mtime_ns.cast_unsigned(), self.ctime_ns.cast_unsigned()]
     }
@@ -62,9 +62,9 @@ pub struct Meta {
     pub mtime_ns: i64,
     /// Permission bits.
     pub mode: u32,
-    /// Names it has.
+    /// The number of its names (hard links).
     pub links: u64,
-    /// Tells this content from any other.
+    /// Identifies its content.
     pub identity: Identity,
 }
 
@@ -93,17 +93,17 @@ impl From<FileType> for Kind {
     }
 }
 
-/// What a listing can tell of an entry.
+/// What a listing knows about an entry.
 #[derive(Debug, Clone, Copy)]
 pub enum Seen {
-    /// All there is.
+    /// All its metadata.
     Examined(Meta),
-    /// The system refuses to tell more than, perhaps, the kind, which the folder itself knows.
+    /// The system refuses to examine the entry. The folder that holds it may still know its kind.
     Unexamined(Option<Kind>),
 }
 
 impl Seen {
-    /// What the system said, if it said anything.
+    /// The metadata, if the entry could be examined.
     pub fn meta(&self) -> Option<&Meta> {
         match self {
             Self::Examined(meta) => Some(meta),

@@ -132,7 +132,7 @@ impl From<rustix::io::Errno> for StoreError {
 /// What all homes share.
 pub struct Store {
     roots: Vec<PathBuf>,
-    /// By their folders: what a path names may be replaced while somebody is in it.
+    /// By the identity of their folders, because a path may lead to another folder while a session is open.
     homes: HashMap<FolderId, Weak<Home>>,
     ledgers: HashMap<Birth, Rc<Ledger>>,
     systems: Rc<FileSystems>,
@@ -142,9 +142,9 @@ pub struct Store {
     etag_key: [u8; 32],
     /// Digests of files that have not changed since.
     pub digests: DigestCache,
-    /// Tells of files that are written to while they are sent.
+    /// Detects writes to files while they are sent.
     pub watcher: Watcher,
-    /// For uploads that nothing is to be known of but their bytes.
+    /// For uploads that are not hashed.
     pub pipe: Pipe,
     /// Flushes files to disk beside the loop.
     pub syncer: Syncer,
@@ -218,8 +218,8 @@ impl Store {
     }
 }
 
-/// A folder, and when it was made where the file system tells: the inode of one that was removed
-/// is soon that of another.
+/// A folder and its time of birth, if the file system has one: the inode of a removed folder is soon used
+/// for another.
 #[derive(PartialEq, Eq, Hash)]
 struct Birth {
     folder: FolderId,
@@ -227,7 +227,7 @@ struct Birth {
 }
 
 impl Birth {
-    /// A disk that fails is none that does not tell: the same folder would have two ledgers.
+    /// A failure of the disk is an error and not an unknown time: else one folder would have two ledgers.
     fn of(root: impl AsFd, folder: FolderId) -> Result<Self, StoreError> {
         let told = match rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
             Err(errno) if !is_refusal(errno) => return Err(errno.into()),

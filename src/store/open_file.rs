@@ -33,12 +33,12 @@ impl OpenFile {
         Self { file: Some(file), id, bytes: Cell::new(meta.size), nameless: Cell::new(None), ledger, closer }
     }
 
-    /// Says that the file has no name, and is charged for as `usage`.
-    pub(super) fn is_charged_as(&self, usage: Usage) {
+    /// Notes that the file has no name and uses `usage`.
+    pub(super) fn charge_as(&self, usage: Usage) {
         self.nameless.set(Some(usage));
     }
 
-    /// Notes bytes more.
+    /// Notes that the file has `bytes` more.
     pub(super) fn grow(&self, bytes: u64) {
         self.bytes.set(self.bytes.get() + bytes);
         if let Some(usage) = self.nameless.get() {
@@ -58,7 +58,7 @@ impl OpenFile {
         self.nameless.get().is_some()
     }
 
-    /// Which inode it is.
+    /// Its device and inode.
     pub(super) fn id(&self) -> InodeId {
         self.id
     }

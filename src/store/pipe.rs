@@ -18,15 +18,16 @@ use std::os::unix::fs::FileExt;
 pub struct Pipe {
     /// Where bytes go in and where they come out, once there were any.
     ends: Option<(OwnedFd, OwnedFd)>,
-    /// Filesystems that take nothing from a pipe.
+    /// Devices of the file systems that take nothing from a pipe.
     refusing: Vec<u64>,
     /// No socket gives anything to a pipe.
     is_refused: bool,
 }
 
 impl Pipe {
-    /// Takes bytes for `file` out of a socket; how many. Where it is none they can still be read. An error is the
-    /// connection's own, and whoever read from it now would find an end instead.
+    /// Moves bytes for `file` from a socket into the pipe. Returns the number of bytes; if it is 0, they can
+    /// still be read from the socket. An error is that of the connection, which a later read would report
+    /// as an ordinary end.
     pub(super) fn fill(&mut self, Incoming { socket, count }: Incoming<'_>, file: &File) -> io::Result<usize> {
         if self.is_refused || self.is_refused_by(file) {
             return Ok(0);
@@ -37,7 +38,7 @@ impl Pipe {
         let Some((entrance, _)) = &self.ends else { return Ok(0) };
         match splice(socket, None, entrance, None, count, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
             Err(Errno::AGAIN | Errno::INTR | Errno::NOMEM) => Ok(0),
-            Err(errno) if is_refusal(errno) => {
+            Err(errno) if is_unsupported(errno) => {
                 self.is_refused = true;
                 Ok(0)
             }
@@ -50,7 +51,7 @@ impl Pipe {
     pub(super) fn drain(&mut self, file: &File, offset: u64, most: usize) -> io::Result<usize> {
         let Some((_, exit)) = &self.ends else { return Ok(0) };
         let written = match splice(exit, None, file, Some(&mut offset.clone()), most, SpliceFlags::MOVE) {
-            Err(errno) if is_refusal(errno) => {
+            Err(errno) if is_unsupported(errno) => {
                 if let Ok(meta) = meta_of(file)
                     && self.refusing.len() < REFUSING_MAX
                 {
@@ -73,12 +74,12 @@ impl Pipe {
     }
 }
 
-/// Whether the system or a filesystem does not know how to do this.
-fn is_refusal(errno: Errno) -> bool {
+/// Whether the system or a file system does not support splicing.
+fn is_unsupported(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::SPIPE)
 }
 
-/// More filesystems are asked each time.
+/// The number of file systems that are remembered. Further ones are tried each time.
 const REFUSING_MAX: usize = 64;
 
 fn open() -> rustix::io::Result<(OwnedFd, OwnedFd)> {

@@ -8,8 +8,8 @@
 //!  Until then nothing may change the home; whoever wants to drives the count on.
 //! ```
 //!
-//! A count sees names. What has none and is open here is a figure of its own, which counts against
-//! the limits like the others and which no count changes.
+//! A count sees only names. What open files without a name use is a separate figure. It counts against
+//! the limits like the others, and no count changes it.
 
 mod nameless;
 
@@ -84,7 +84,7 @@ impl QuotaState {
     }
 }
 
-/// Promises of all sessions. An account without a limit may be promised more than 64 bits can say.
+/// Promises to all sessions. An account without a limit may be promised more bytes than 64 bits can hold.
 #[derive(Clone, Copy, Default)]
 struct Promised {
     bytes: u128,
@@ -162,8 +162,8 @@ impl Ledger {
         self.used.set(Usage { bytes: used.bytes.saturating_sub(bytes), files: used.files.saturating_sub(files) });
     }
 
-    /// Notes that an inode has lost its last name. It counts on until it is closed here, if it is
-    /// open.
+    /// Notes that an inode has lost its last name. If the server has it open, it counts until it is
+    /// closed.
     pub fn credit_inode(&self, id: InodeId, bytes: u64) {
         let usage = Usage { bytes, files: 1 };
         self.credit(usage.bytes, usage.files);
@@ -314,7 +314,7 @@ impl Reservation {
         if exceeds(u128::from(stored.files) + u128::from(reserved.files), files, limits.files) {
             return Err(StoreError::QuotaFiles);
         }
-        // Of one file, whose size a signed number holds.
+        // A reservation is for one file, which cannot be as large as the numbers that overflow here.
         let rest = self.rest.get();
         let bytes_after = rest.bytes.checked_add(bytes).ok_or(StoreError::DiskFull)?;
         self.rest.set(Usage { bytes: bytes_after, files: rest.files + files });
@@ -329,7 +329,7 @@ impl Reservation {
         self.ledger.used.set(self.ledger.used.get() + Usage { bytes, files });
     }
 
-    /// The same of a file that has no name.
+    /// Like [`Self::take`], for a file without a name.
     pub fn take_nameless(&self, bytes: u64, files: u64) {
         self.fulfil(bytes, files);
         self.ledger.open.grow(Usage { bytes, files });

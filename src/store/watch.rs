@@ -1,5 +1,5 @@
-//! Whether a file was written to while it is sent. Its modification time does not tell: a backup
-//! program or `touch` changes that too, and the content is what it was.
+//! Detects writes to a file while it is sent. The modification time does not prove a write: backup
+//! programs and `touch` change it, too, and leave the content as it was.
 
 use super::meta::Identity;
 use rustix::fs::fstatfs;
@@ -11,29 +11,30 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-/// Asks the kernel about files, with one descriptor for all of them.
+/// Watches files, with one inotify descriptor for all of them.
 #[derive(Clone)]
-pub struct Watcher(Rc<RefCell<Notices>>);
+pub struct Watcher(Rc<RefCell<WatchedFiles>>);
 
-struct Notices {
-    /// Kept open: the kernel takes milliseconds to close it.
+struct WatchedFiles {
+    /// Kept open, because the kernel takes milliseconds to close it; `None` if it could not be opened.
     inotify: Option<OwnedFd>,
     files: HashMap<i32, Watched>,
-    /// How often something was lost.
+    /// The number of times that the kernel has dropped events, because its queue was full.
     losses: u64,
 }
 
 struct Watched {
+    /// The number of [`Watch`]es of the file.
     watches: usize,
     changes: Changes,
 }
 
-/// What the kernel has told of a file.
+/// The number of events of a file.
 #[derive(Clone, Copy, Default)]
 struct Changes {
-    /// Writes and cuts, and that the modification time alone was set.
+    /// `IN_MODIFY`: a write, a truncation, or a new modification time with the access time left alone.
     modifications: u64,
-    /// That somebody had opened it to write.
+    /// `IN_CLOSE_WRITE`: a descriptor that was open for writing was closed.
     closes: u64,
 }
 
@@ -46,33 +47,34 @@ pub struct Watch {
 }
 
 impl Watcher {
-    /// Without the descriptor nothing is ever watched.
+    /// Opens the descriptor. If that fails, no file is ever watched.
     pub fn open() -> Self {
         let inotify = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
-        Self(Rc::new(RefCell::new(Notices { inotify, files: HashMap::new(), losses: 0 })))
+        Self(Rc::new(RefCell::new(WatchedFiles { inotify, files: HashMap::new(), losses: 0 })))
     }
 
-    /// Watches `file` from now on; `None` where nobody would tell of a write.
+    /// Watches `file` from now on. Returns `None` if a write to it could go unnoticed.
     pub fn watch(&self, file: &File) -> Option<Watch> {
-        if !fstatfs(file).is_ok_and(|stat| LOCAL.contains(&(stat.f_type as u64 & 0xffff_ffff))) {
+        if !fstatfs(file).is_ok_and(|stat| LOCAL_FILE_SYSTEMS.contains(&(stat.f_type as u64 & 0xffff_ffff))) {
             return None;
         }
-        let mut notices = self.0.borrow_mut();
-        notices.take();
+        let mut watched_files = self.0.borrow_mut();
+        watched_files.read_events();
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let file = add_watch(notices.inotify.as_ref()?, path, WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE).ok()?;
-        let losses = notices.losses;
-        let watched = notices.files.entry(file).or_insert(Watched { watches: 0, changes: Changes::default() });
+        let file =
+            add_watch(watched_files.inotify.as_ref()?, path, WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE).ok()?;
+        let losses = watched_files.losses;
+        let watched = watched_files.files.entry(file).or_insert(Watched { watches: 0, changes: Changes::default() });
         watched.watches += 1;
         Some(Watch { watcher: self.clone(), file, before: watched.changes, losses })
     }
 }
 
-impl Notices {
-    /// Takes what the kernel has told.
-    fn take(&mut self) {
+impl WatchedFiles {
+    /// Reads the events that have come.
+    fn read_events(&mut self) {
         let Some(inotify) = &self.inotify else { return };
-        let mut memory = [MaybeUninit::uninit(); NOTICE_BYTES];
+        let mut memory = [MaybeUninit::uninit(); EVENT_BYTES];
         let mut reader = Reader::new(inotify, &mut memory);
         while let Ok(event) = reader.next() {
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
@@ -86,38 +88,38 @@ impl Notices {
 }
 
 impl Watch {
-    /// Whether the file, which looks like this `now`, may have been written to or cut since. A modification
-    /// time that was set is told as a write is; but a write leaves the time at which it happened, and
-    /// needs a descriptor to write by.
+    /// Whether the file, whose identity is `now`, may have been written to or truncated since the watch
+    /// began. Setting the modification time alone causes the same event as a write. But a write leaves the
+    /// modification time equal to the change time, and its descriptor is closed at some time.
     pub fn may_be_written(&self, now: &Identity) -> bool {
-        let mut notices = self.watcher.0.borrow_mut();
-        notices.take();
-        let Some(watched) = notices.files.get(&self.file) else { return true };
+        let mut watched_files = self.watcher.0.borrow_mut();
+        watched_files.read_events();
+        let Some(watched) = watched_files.files.get(&self.file) else { return true };
         let is_time_set = now.mtime_ns != now.ctime_ns && watched.changes.closes == self.before.closes;
         let is_modified = watched.changes.modifications != self.before.modifications;
-        notices.losses != self.losses || (is_modified && !is_time_set)
+        watched_files.losses != self.losses || (is_modified && !is_time_set)
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut notices = self.watcher.0.borrow_mut();
-        let Some(watched) = notices.files.get_mut(&self.file) else { return };
+        let mut watched_files = self.watcher.0.borrow_mut();
+        let Some(watched) = watched_files.files.get_mut(&self.file) else { return };
         watched.watches -= 1;
         if watched.watches == 0 {
-            notices.files.remove(&self.file);
-            // The kernel may have done so by itself.
-            let _ = notices.inotify.as_ref().map(|inotify| remove_watch(inotify, self.file));
+            watched_files.files.remove(&self.file);
+            // The kernel may have removed the watch itself, together with the file.
+            let _ = watched_files.inotify.as_ref().map(|inotify| remove_watch(inotify, self.file));
         }
     }
 }
 
-/// Of the kernel's notices at once.
-const NOTICE_BYTES: usize = 4096;
+/// Bytes of events that are read at once.
+const EVENT_BYTES: usize = 4096;
 
-/// Filesystems to which this machine alone writes, by the numbers in statfs(2): elsewhere a write
-/// from another machine goes unnoticed. ext, xfs, btrfs, f2fs, zfs, tmpfs, ramfs, overlayfs.
-const LOCAL: [u64; 8] =
+/// File systems that only this machine writes to, by their numbers in statfs(2): ext, xfs, btrfs, f2fs,
+/// zfs, tmpfs, ramfs, overlayfs. On others a write from another machine goes unnoticed.
+const LOCAL_FILE_SYSTEMS: [u64; 8] =
     [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1, 0x0102_1994, 0x8584_58f6, 0x794c_7630];
 
 #[cfg(test)]
@@ -143,7 +145,7 @@ mod tests {
         writer.write_at(b"x", 3).expect("written");
         assert!(first.may_be_written(&now()));
         drop(writer);
-        // Whatever its time says then.
+        // The close was noticed, whatever the modification time says now.
         file.set_modified(SystemTime::UNIX_EPOCH).expect("ours");
         assert!(first.may_be_written(&now()));
         let second = watcher.watch(&file).expect("a local filesystem");

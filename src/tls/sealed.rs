@@ -21,7 +21,7 @@ pub struct Sealed {
     plaintext_bytes: usize,
     /// The peer has said that nothing more comes.
     has_ended: bool,
-    /// What TLS 1.3 itself has to say after the handshake waits until this end closes.
+    /// What TLS 1.3 sends after the handshake by itself (tickets) waits until this end closes.
     holds_tickets: bool,
 }
 
@@ -124,7 +124,7 @@ impl Sealed {
         self.connection.wants_write() && !self.is_holding()
     }
 
-    /// Until TLS 1.3 is agreed on, all that waits is part of the handshake; in TLS 1.2 tickets are.
+    /// Whether tickets are held back. Only TLS 1.3 sends them after the handshake.
     fn is_holding(&self) -> bool {
         let is_tls13 = || self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
         self.holds_tickets && !self.connection.is_handshaking() && is_tls13()

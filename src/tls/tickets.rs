@@ -4,9 +4,9 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use rustls::server::ProducesTickets;
 use zeroize::Zeroizing;
 
-/// Makes and opens the tickets of one session with a key of its own. The key never changes: it is
-/// gone with the control connection, and until then every ticket is good, however old it is.
-/// Rotating it by time would end the uploads of a session that is older than its tickets.
+/// Makes and opens the tickets of one session with a key of its own. The key lives as long as the control
+/// connection and never changes, so that a ticket of any age is valid until then. If it were rotated, the
+/// data connections of a long session would be refused.
 pub(super) struct Tickets(LessSafeKey);
 
 impl Tickets {
@@ -91,7 +91,7 @@ mod tests {
         }
     }
 
-    /// A connection over which the client sends, and reads to the end; whether it was resumed.
+    /// Runs a connection in which the client sends and then reads to the end. Returns whether it was resumed.
     fn upload(server: Sealed, client: &Arc<ClientConfig>) -> bool {
         let (mut here, mut there) = std::os::unix::net::UnixStream::pair().expect("sockets");
         let (mut server, mut client) = (server, Sealed::client(Arc::clone(client)).expect("usable"));

@@ -218,14 +218,14 @@ fn without_what_is_here(
     Ok(remaining)
 }
 
-/// What is where a download is to go. The part of another download makes way.
+/// The metadata of what is at the destination of a download. A part of another download is removed first.
 fn what_is_here(local: &Path) -> Result<Option<fs::Metadata>, Failure> {
     remove_part(local);
     destination(local)
 }
 
-/// Tells files and folders here apart, whatever they are called: a file system may take two of the
-/// server's names for one, such as `a` and `A`.
+/// Device and inode of a local file or folder. The name alone is not enough: a file system may take two of
+/// the server's names for one, such as `a` and `A`.
 #[derive(PartialEq, Eq, Hash)]
 struct FileId(u64, u64);
 
@@ -352,7 +352,7 @@ fn below(root: &VPath, local_root: &Path, path: &VPath) -> PathBuf {
     local_root.join(names.map(OsStr::from_bytes).collect::<PathBuf>())
 }
 
-/// Makes a folder for what is in `remote`, and in no other of the folders `made`.
+/// Makes the local folder for `remote`. Fails if it is the folder of another remote one in `made`.
 fn make_own_folder(remote: &VPath, local: &Path, made: &mut HashMap<FileId, VPath>) -> Result<(), Failure> {
     make_folder(local)?;
     let here = fs::symlink_metadata(local).map_err(|error| Failure::local(local, &error))?;

@@ -82,7 +82,7 @@ pub fn path(word: &Word) -> PathBuf {
     if is_tilde && fs::symlink_metadata("~").is_err() { at_home(text) } else { text.to_path_buf() }
 }
 
-/// The same of a path that belongs to no current folder: `~` is the user's home.
+/// Expands a `~` in front of a path to the user's home, whatever is in the current folder.
 pub fn at_home(path: &Path) -> PathBuf {
     match (std::env::var_os("HOME"), path.strip_prefix("~")) {
         (Some(home), Ok(rest)) if rest.as_os_str().is_empty() => PathBuf::from(home),
@@ -91,8 +91,8 @@ pub fn at_home(path: &Path) -> PathBuf {
     }
 }
 
-/// The local paths that `word` names: what is called exactly that, else what fits it as a pattern,
-/// else the path it spells.
+/// The local paths that `word` names: the entry of exactly that name, else the entries that match it as a
+/// pattern, else the path as it is written.
 pub fn expand(word: &Word) -> Vec<PathBuf> {
     if !word.is_pattern() {
         return vec![path(word)];

@@ -154,7 +154,7 @@ impl Order {
         session.call(&Request::Mkdir { path: (&self.remote).into(), parents: true }).map(drop)
     }
 
-    /// Makes folders; those here that could not be made come back.
+    /// Makes folders. Returns the local ones that could not be made.
     fn make_folders(&self, session: &mut Session, tally: &mut Tally, folders: &[VPath]) -> Result<Vec<VPath>, Failure> {
         let (mut requests, mut missing) = (Vec::new(), Vec::<VPath>::new());
         for path in folders {

@@ -199,7 +199,7 @@ fn put_many(
     let mut tally = Tally::new("put", false);
     let plan = plan(session, &mut tally, locals, target, with_folders)?;
     make_folders(session, &mut tally, &plan.folders)?;
-    // One tree has each name once.
+    // Within one tree no name occurs twice.
     let may_meet = force && locals.len() > 1;
     let files = if may_meet { without_doubles(session, &mut tally, plan.files)? } else { plan.files };
     let occupied = put_new(session, &mut tally, files, plan.bytes)?;
@@ -379,8 +379,8 @@ fn look(local: PathBuf, remote: VPath) -> Result<Found, Failure> {
     Ok(if metadata.is_file() { Found::File(local, remote, metadata.len()) } else { Found::Other(local) })
 }
 
-/// The names in a folder, sorted, as far as they can be read, and why not all could. What a download
-/// left unfinished is no file of the user's.
+/// The sorted names in a folder, and a failure if not all of them could be read. Partial downloads are left
+/// out.
 fn read_folder(folder: &Path) -> (Vec<std::ffi::OsString>, Option<Failure>) {
     let failure = |error: std::io::Error| Failure::local(folder, &error);
     let entries = match fs::read_dir(folder) {

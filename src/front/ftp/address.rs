@@ -20,8 +20,8 @@ pub fn passive(address: SocketAddrV4) -> String {
     format!("Entering Passive Mode ({}).", Numbers(address))
 }
 
-/// What `PASV` announces: our own address, or the `public` one to who comes from outside of our own
-/// private network, in which that would lead to nothing.
+/// The address that `PASV` announces: the `public` one if it is configured, but the local one `own` if
+/// both ends are in a private network, where the public one may not be reachable.
 pub fn announced(own: Ipv4Addr, peer: IpAddr, public: Option<Ipv4Addr>) -> Ipv4Addr {
     public.filter(|_| !(is_private(own.into()) && is_private(peer.to_canonical()))).unwrap_or(own)
 }

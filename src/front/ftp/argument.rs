@@ -8,13 +8,13 @@ use super::time;
 #[derive(Clone, Copy)]
 pub struct Argument<'a> {
     pub(super) text: &'a [u8],
-    /// Whether there is that space, even with nothing behind it.
+    /// Whether that space is there, even with nothing behind it.
     pub(super) has_space: bool,
     pub(super) usage: &'static str,
 }
 
-/// An argument that may be a name exactly as it stands. If nothing of that name is there, it is what
-/// the rest says.
+/// An argument that is first taken for a name exactly as it stands. If no entry has that name, its other
+/// reading counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExactOr<T> {
     /// The whole argument.
@@ -71,8 +71,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// A path, or a path in quotes with something behind it. `check` says whether that is
-    /// served.
+    /// A path, or a path in quotes with more behind it, which `check` accepts or refuses.
     pub fn maybe_quoted_path(self, check: impl FnOnce(&[u8]) -> Result<(), Wrong>) -> Result<ExactOr<Vec<u8>>, Wrong> {
         let exact = self.path()?;
         let otherwise = self.quoted_path().and_then(|(path, rest)| check(rest).map(|()| path));
@@ -97,8 +96,8 @@ impl<'a> Argument<'a> {
     }
 }
 
-/// Reads options as those of `ls`, and a path behind them. A word that begins with a dash is a name if
-/// `is_there` says so of all that is left; else it holds options, up to `--`.
+/// Reads options like those of `ls`, and the path behind them. The rest is a path as soon as `is_there` says
+/// that an entry has this name; until then a word that begins with a dash holds options, up to `--`.
 pub fn list_options(text: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Result<(Options, Option<Vec<u8>>), Wrong> {
     let mut options = Options::default();
     let mut rest = text;

@@ -39,7 +39,8 @@ impl Lines {
         }
     }
 
-    /// The next line behind the first `skipped` bytes, and how many bytes it has. The inbox stays as it is.
+    /// Reads the next line behind the first `skipped` bytes, without taking it. Returns it with the number of
+    /// bytes that it has in the inbox.
     pub fn take_ahead(&mut self, inbox: &Buffer, skipped: usize) -> (Taken, usize) {
         let step = self.look(&inbox.filled()[skipped..]);
         if step.taken != Taken::Nothing {
@@ -114,11 +115,11 @@ fn line(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
                 2
             }
             (IAC, Some(command @ COMMANDS..)) => {
-                // Without it the argument would be another, so it must not be carried out.
+                // If the command were left out, the argument would be another one. A NUL makes it refused.
                 line.extend(is_in_argument.then_some(NUL));
                 if (WILL..=DONT).contains(&command) { 3 } else { 2 }
             }
-            // In a name that is not UTF-8, or what is left where the kernel took the urgent byte behind it.
+            // In an argument, it belongs to a name that is not UTF-8. Else the kernel took the urgent byte behind it.
             (IAC, Some(_)) if !is_in_argument => 1,
             (byte, _) => {
                 is_in_argument |= byte == b' ';

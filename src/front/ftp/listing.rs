@@ -21,12 +21,12 @@ pub struct Options {
     pub recursive: bool,
     /// `F`: a mark behind each name says what it is.
     pub marks: bool,
-    /// `S`, `t`, `r`: in which order.
+    /// `S`, `t`, `r`: the order.
     pub order: Order,
 }
 
-/// The letters of [`Options`]. `1` and `C` are about columns, which only who shows a listing can make: it
-/// always comes as one name a line.
+/// The letters of [`Options`]. `1` and `C` are about columns and change nothing, because a listing always
+/// has one name a line.
 pub const OPTIONS: &str = "1AaCdFlRrSt";
 
 impl Options {
@@ -35,7 +35,7 @@ impl Options {
         if self.all { pattern.fits(name) } else { pattern.matches(name) }
     }
 
-    /// The letters that it was made of, but for those that change nothing; for tests.
+    /// The letters that it was read from, without those that change nothing; for tests.
     #[cfg(test)]
     pub(super) fn letters(self) -> String {
         let by = |by| self.order.by == by;
@@ -78,10 +78,10 @@ pub fn split_pattern(path: &[u8]) -> Option<(&[u8], Pattern)> {
     name.iter().any(|&byte| is_wild(byte)).then(|| (folder, Pattern::plain(name)))
 }
 
-/// Appends a line in the form of `ls -l`, its time in UTC. A link is followed by where it leads, since
-/// many programs read no link without; what a link out of the home says is not told. What is not known
-/// of an entry is told as nothing, because clients take no other form: no permissions, no bytes, the
-/// year 1970. The line has yet to be ended.
+/// Appends a line in the form of `ls -l`, without its end; times are in UTC. A link is shown with its
+/// target, because many clients do not recognise it otherwise; a target outside of the home is hidden. An
+/// entry that could not be examined has no permissions, 0 bytes and the year 1970, because clients accept
+/// no other form.
 pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
     let (meta, kind) = (listed.seen.meta(), listed.seen.kind());
     let is_link = kind == Some(Kind::Link) && !hides_arrow(&listed.name);
@@ -101,12 +101,12 @@ pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
     }
 }
 
-/// Whether programs would not find the arrow behind such a name. Its link is listed as a file.
+/// Whether clients would not find the arrow behind a link of this name. Such a link is listed as a file.
 fn hides_arrow(name: &[u8]) -> bool {
     name.ends_with(b" ") || name.windows(2).any(|pair| pair == b" -")
 }
 
-/// Ends the line that begins at `start`. What would end it before becomes a question mark.
+/// Ends the line that begins at `start`. Line ends within it become question marks.
 pub fn end_line(out: &mut Vec<u8>, start: usize) {
     for byte in &mut out[start..] {
         if matches!(byte, b'\r' | b'\n' | 0) {
@@ -123,7 +123,7 @@ pub fn put_facts(out: &mut Vec<u8>, listed: &Listed, facts: Facts, may_write: bo
     out.extend_from_slice(&listed.name);
 }
 
-/// What `ls -F` puts behind a name. A link in the long form has its arrow there.
+/// The mark of `ls -F` behind a name. A link in the long form has none, because its arrow follows.
 pub fn mark(seen: &Seen, is_long: bool) -> &'static [u8] {
     match seen.kind() {
         Some(Kind::Folder) => b"/",
@@ -168,7 +168,7 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts([bool; FACTS.len()]);
 
-/// A fact's value, where an entry has it and it is known; whether the account may write.
+/// Returns a fact's value if the entry has it and it is known. The flag says whether the account may write.
 type Tell = fn(&Seen, bool) -> Option<String>;
 
 /// All that there are, in the order in which they are told.

@@ -9,7 +9,7 @@ pub struct Permissions {
     pub names_special_bits: bool,
 }
 
-/// One step of a change: for the bits of `whose`, what happens to `what`.
+/// One step of a change: `operator` (`+`, `-` or `=`) applies `what` to the bits in the mask `whose`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Clause {
     whose: u32,
@@ -19,9 +19,9 @@ struct Clause {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
-    /// These bits; with `X` also the right to execute, if it is a folder or somebody may already.
+    /// These bits. `executes_if_any` is `X`: also the execute bits, for a folder or a file that has one.
     Bits { bits: u32, executes_if_any: bool },
-    /// The bits that this class has, as a shift: user 6, group 3, others 0.
+    /// The bits of another class, given as a shift: user 6, group 3, others 0.
     CopyOf(u32),
 }
 
@@ -58,7 +58,7 @@ impl Permissions {
         while let Some((&operator, actions)) = rest.split_first() {
             let end = actions.iter().position(|byte| OPERATORS.contains(byte)).unwrap_or(actions.len());
             let what = self.read_actions(&actions[..end])?;
-            // Without a class, `chmod` leaves out what the file creation mask does.
+            // Without a class, `chmod` leaves out the bits of the file mode creation mask.
             let is_everybody = whose == 0;
             let what = match what {
                 What::Bits { bits, executes_if_any } if is_everybody => {
@@ -127,7 +127,7 @@ fn class(letter: u8) -> Option<u32> {
 const OPERATORS: &[u8] = b"+-=";
 /// Read, write and execute of user, group and others.
 const ALL: u32 = 0o777;
-/// As most systems have it.
+/// The file mode creation mask of most systems.
 const CREATION_MASK: u32 = 0o022;
 
 #[cfg(test)]

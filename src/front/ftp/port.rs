@@ -37,7 +37,7 @@ pub enum Stage {
     Open,
     /// The kernel has taken the last byte and the end of the stream.
     Ended,
-    /// So has it, and the peer has ended its side, too.
+    /// The same, and the peer has closed its side as well.
     Left,
     /// It cannot go on.
     Failed(Failure),

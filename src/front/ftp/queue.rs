@@ -1,20 +1,20 @@
-//! The commands that wait in the inbox while another is carried out. They wait there, which is how a
-//! peer that sends too fast is held back; but `ABOR`, `QUIT` and `STAT` are noticed wherever they stand.
+//! The commands that wait in the inbox while another is carried out. They stay there, so that a full
+//! inbox holds back a peer that sends too fast. `ABOR`, `QUIT` and `STAT` are noticed wherever they stand.
 
 use super::line::{Lines, Taken};
 use crate::lane::Buffer;
 
-/// See the module.
+/// Takes commands from the inbox in their order, and looks ahead at those that wait.
 #[derive(Default)]
 pub struct CommandQueue {
     lines: Lines,
-    /// Looks at the lines behind those that were examined.
+    /// Reads the lines behind the examined ones, without taking them.
     ahead: Lines,
-    /// How many bytes of the inbox were examined.
+    /// The number of bytes of the inbox that were examined.
     examined: usize,
-    /// How many of the examined lines are `ABOR`.
+    /// The number of examined lines that are `ABOR`.
     aborts: usize,
-    /// How many of them are `QUIT`.
+    /// The number of examined lines that are `QUIT`.
     quits: usize,
 }
 
@@ -28,7 +28,7 @@ pub enum Seen {
 }
 
 impl CommandQueue {
-    /// The next line, taken.
+    /// Takes the next line.
     pub fn take(&mut self, inbox: &mut Buffer) -> Taken {
         let before = inbox.filled().len();
         let taken = self.lines.take(inbox);
@@ -50,7 +50,8 @@ impl CommandQueue {
         self.lines.peek(inbox).is_some()
     }
 
-    /// Examines the next line that was not; `None` if there is none. `takes_status`: a `STAT` need not wait.
+    /// Examines the next line that was not examined before. Returns `None` if there is none. A `STAT`
+    /// without a path is taken out of the queue if `takes_status`, since it need not wait.
     pub fn look_ahead(&mut self, inbox: &mut Buffer, takes_status: bool) -> Option<Seen> {
         if self.examined == 0 {
             self.forget_examined();
@@ -66,7 +67,7 @@ impl CommandQueue {
                 self.quits += usize::from(is(&line, b"QUIT"));
             }
             Taken::TooLong => {}
-            // What is between lines may be the beginning of one.
+            // Bytes without a line end may be the beginning of a command.
             Taken::Nothing => return None,
         }
         self.examined += used;

@@ -11,7 +11,7 @@ use super::{table, time};
 pub enum Site {
     /// Permission bits.
     Chmod {
-        /// How they change.
+        /// How the bits change.
         permissions: Permissions,
         /// Of what.
         path: Vec<u8>,
@@ -20,8 +20,8 @@ pub enum Site {
     Help(Option<String>),
     /// What is used and allowed.
     Quota,
-    /// When a file changed, in nanoseconds since the epoch, and which. Where there is more than one
-    /// reading, it is the first whose path is there.
+    /// A modification time, in nanoseconds since the epoch, and a path. If the argument can be read in two
+    /// ways, the first reading whose path exists counts.
     Utime(Vec<(i64, Vec<u8>)>),
 }
 

@@ -5,7 +5,7 @@ use super::Keeps;
 
 /// The attribute with the list of a file.
 pub(in crate::store) const ACCESS: &str = "system.posix_acl_access";
-/// The attribute with the list that a folder gives to what is made in it.
+/// The attribute with the default list, which a folder gives to each entry that is created in it.
 pub(in crate::store) const DEFAULT: &str = "system.posix_acl_default";
 
 const VERSION: u32 = 2;
@@ -23,11 +23,11 @@ struct Entry {
     id: u32,
 }
 
-/// A list.
+/// An access control list.
 pub(in crate::store) struct Acl(Vec<Entry>);
 
 impl Acl {
-    /// Reads the value of an attribute; `None` if it is none of version 2.
+    /// Reads the value of an attribute. Returns `None` if it is not a list of version 2.
     pub(in crate::store) fn parse(bytes: &[u8]) -> Option<Self> {
         let (version, entries) = bytes.split_first_chunk::<4>()?;
         if u32::from_le_bytes(*version) != VERSION || entries.is_empty() || entries.len() % ENTRY_BYTES != 0 {
@@ -59,12 +59,14 @@ impl Acl {
         self.0.iter().find(|entry| entry.tag == tag).map(|entry| entry.permissions)
     }
 
+    /// Changes the permissions of the entry with this tag. Returns whether there is one.
     fn change(&mut self, tag: u16, change: impl Fn(u16) -> u16) -> bool {
         let entry = self.0.iter_mut().find(|entry| entry.tag == tag);
         entry.map(|entry| entry.permissions = change(entry.permissions)).is_some()
     }
 
-    /// Changes the list for a file that could not keep its owner or group, so that nobody gains by it.
+    /// Restricts the list of a file that could not keep its owner or group, so that no user gains a
+    /// permission.
     pub(super) fn restrict(&mut self, keeps: Keeps) {
         if !keeps.group {
             let mask = self.permissions(MASK).unwrap_or(7);
@@ -87,8 +89,8 @@ impl Acl {
         }
     }
 
-    /// Permission bits for a file that cannot have the list: to everybody but the owner what the list
-    /// allows to all of them.
+    /// Permission bits for a file whose file system refuses the list. Group and others get what the list
+    /// allows to every user but the owner.
     pub(super) fn mode_without(&self) -> u32 {
         let mask = self.permissions(MASK).unwrap_or(7);
         let masked = |entry: &Entry| if entry.tag == OTHER { entry.permissions } else { entry.permissions & mask };

@@ -7,23 +7,23 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 
-/// What the kernel takes as one list of names, or as one value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
+/// The longest list of names, and the longest value, in the kernel (XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const BYTES_MAX: usize = 64 * 1024;
-/// Attributes of one file that are kept; the others are left out.
+/// The number of attributes that are copied from one file. Further ones are left out.
 const ATTRIBUTES_MAX: usize = 256;
-/// A list of names that needs no memory.
+/// The size of the first buffer for a list of names, on the stack. Few lists are longer.
 const LIST_BYTES_FIRST: usize = 512;
-/// What the kernel itself takes from a file that is written to.
+/// Attributes that the kernel itself removes or renews when a file is written to.
 const DROPPED: [&str; 3] = ["security.capability", "security.ima", "security.evm"];
 
-/// The attributes of one entry.
+/// The extended attributes of one entry, known by their names.
 pub(super) struct Attributes {
     path: Vec<u8>,
     names: Vec<String>,
 }
 
 impl Attributes {
-    /// The names of what the entry `name` in `folder` has.
+    /// Reads the names of the attributes of the entry `name` in `folder`.
     pub(super) fn of_entry(folder: impl AsFd, name: &[u8]) -> Result<Self, StoreError> {
         let path = path_of(folder, name);
         let mut first = [0; LIST_BYTES_FIRST];
@@ -40,13 +40,13 @@ impl Attributes {
         Ok(Self { path, names })
     }
 
-    /// Those that are copied as they are: all but the access control list and what a write takes away.
+    /// The names of the attributes that are copied unchanged: all but access control lists and [`DROPPED`].
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let is_copied = |name: &&str| *name != acl::ACCESS && *name != acl::DEFAULT && !DROPPED.contains(name);
         self.names.iter().map(String::as_str).filter(is_copied).take(ATTRIBUTES_MAX)
     }
 
-    /// One value; `None` if there is none or it may not be read.
+    /// Reads one value. Returns `None` if there is none or it may not be read.
     pub(super) fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         if !self.names.iter().any(|there| there == name) {
             return Ok(None);
@@ -72,7 +72,8 @@ fn is_absent(errno: Errno) -> bool {
     is_refusal(errno) || matches!(errno, Errno::NODATA | Errno::NOENT)
 }
 
-/// Sets one. What only the system or an administrator may set is left out without a word.
+/// Sets an attribute. A refusal is an error only for access control lists and names in `user.`: others
+/// may be reserved for the system or an administrator.
 pub(super) fn set(file: impl AsFd, name: &str, value: &[u8]) -> Result<(), Errno> {
     let result = rustix::fs::fsetxattr(file, name, value, XattrFlags::empty());
     let is_optional = !name.starts_with("user.") && name != acl::ACCESS;
@@ -82,7 +83,7 @@ pub(super) fn set(file: impl AsFd, name: &str, value: &[u8]) -> Result<(), Errno
     }
 }
 
-/// Removes one, if there is one.
+/// Removes an attribute, if the file has it.
 pub(super) fn remove(file: impl AsFd, name: &str) -> Result<(), StoreError> {
     match rustix::fs::fremovexattr(file, name) {
         Err(errno) if !is_absent(errno) => Err(errno.into()),

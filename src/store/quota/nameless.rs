@@ -1,5 +1,5 @@
-//! Files that have no name, or have lost it, while this server has them open: they fill the disk
-//! until the last descriptor is closed, by the loop or by the helper thread.
+//! Open files of a home, and the disk space of those without a name. Such a file never had a name or has
+//! lost it. It uses the disk until its last descriptor is closed, by the loop or by the helper thread.
 
 use super::Usage;
 use std::cell::{Cell, RefCell};
@@ -10,17 +10,17 @@ use std::sync::{Arc, Weak};
 /// Device and inode.
 pub type InodeId = (u64, u64);
 
-/// Entries that may be left of closed files before they are looked for.
+/// The number of entries below which closed files are not searched for.
 const STALE_MAX: usize = 64;
 
 /// The open files of a home, and what those without a name use.
 #[derive(Default)]
 pub(super) struct OpenFiles {
     open: RefCell<HashMap<InodeId, Vec<Weak<File>>>>,
-    /// The number of entries at which closed files are looked for.
+    /// The number of entries at which closed files are searched for and removed.
     sweep_at: Cell<usize>,
     usage: Cell<Usage>,
-    /// Part of `usage` that ends with the last of these descriptors.
+    /// Parts of `usage`. Each ends when all of its descriptors are closed.
     ending: RefCell<Vec<(Vec<Weak<File>>, Usage)>>,
 }
 
@@ -34,7 +34,7 @@ impl OpenFiles {
         open.entry(id).or_default().push(Arc::downgrade(file));
     }
 
-    /// Forgets those of this inode that are closed.
+    /// Forgets the closed descriptors of this inode.
     pub(super) fn remove_closed(&self, id: InodeId) {
         let mut open = self.open.borrow_mut();
         if let Some(files) = open.get_mut(&id) {
@@ -51,17 +51,17 @@ impl OpenFiles {
         open.get(&id).map_or_else(Vec::new, |files| files.iter().filter(|file| is_open(file)).cloned().collect())
     }
 
-    /// What files without a name use, until somebody says otherwise.
+    /// Adds what a file without a name uses.
     pub(super) fn grow(&self, usage: Usage) {
         self.usage.set(self.usage.get() + usage);
     }
 
-    /// A file has got a name, or is gone.
+    /// Subtracts what a file used that has got a name or is gone.
     pub(super) fn shrink(&self, usage: Usage) {
         self.usage.set(self.usage.get() - usage);
     }
 
-    /// `usage` ends when these are closed.
+    /// Subtracts `usage` as soon as all of `files` are closed.
     pub(super) fn end_with(&self, files: Vec<Weak<File>>, usage: Usage) {
         self.ending.borrow_mut().push((files, usage));
     }
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_name_counts_until_the_last_descriptor_is_closed_by_whoever_has_it() {
+    fn what_has_no_name_counts_until_its_last_descriptor_is_closed_on_any_thread() {
         let (files, usage) = (OpenFiles::default(), Usage { bytes: 7, files: 1 });
         let (first, second) = (open(), open());
         files.add((1, 1), &first);

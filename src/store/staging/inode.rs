@@ -1,6 +1,6 @@
-//! The inode of an upload: made in the folder it is meant for, where the kernel gives it the group and
-//! the access control list of a file created there, and without a name until it needs one. Where a
-//! file system cannot do that, it is made in the staging folder instead.
+//! Creates the inode of an upload: without a name (`O_TMPFILE`) in the folder of its target, where the
+//! kernel gives it the group and the access control list of a file created there. If the file system
+//! cannot do that, the inode is created in the staging folder, with a name.
 
 use super::part_name;
 use crate::store::StoreError;
@@ -17,18 +17,19 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-/// Where the bytes of an upload can be found.
+/// The place of an upload's inode.
 pub(super) enum Place {
-    /// Nowhere: the inode has no name.
+    /// It has no name.
     Nameless,
-    /// In the staging folder. Made in its own folder first, the inode has what that gives.
+    /// It has a name in the staging folder. If it `was_nameless`, it was created in the folder of its target
+    /// and has the attributes that this folder gives.
     Staging { folder: Rc<OwnedFd>, was_nameless: bool },
-    /// In the folder it is meant for, under [`beside_name`]: the folder lies on a file system that makes no
-    /// files without a name, and to which the staging folder cannot be renamed.
+    /// It has the name [`beside_name`] in the folder of its target. The folder lies on another file system than
+    /// the staging folder, and that file system has no files without a name.
     Beside(File),
 }
 
-/// An inode for an upload to `target`, empty, and charged to `reservation`.
+/// Creates an empty inode for an upload to `target`, and takes it from `reservation`.
 pub(super) fn create(
     home: &Home,
     id: &UploadId,
@@ -46,7 +47,7 @@ pub(super) fn create(
     {
         match place {
             Place::Nameless => {
-                file.is_charged_as(Usage { bytes: 0, files: 1 });
+                file.charge_as(Usage { bytes: 0, files: 1 });
                 reservation.take_nameless(0, 1);
             }
             Place::Staging { .. } | Place::Beside(_) => reservation.take(0, 1),
@@ -70,7 +71,7 @@ pub(super) fn check_target(target: &UploadTarget) -> Result<(), StoreError> {
 
 // ---- Without a name -----------------------------------------------------------------------
 
-/// A file without a name in the folder of `target`; `None` where that cannot be.
+/// Creates a file without a name in the folder of `target`. Returns `None` where that is not possible.
 fn create_nameless(home: &Home, target: &Target, mode: Mode) -> Result<Option<OpenFile>, StoreError> {
     let systems = &home.systems;
     let device = || Ok::<u64, StoreError>(rustix::fs::fstat(&target.folder)?.st_dev);
@@ -79,7 +80,8 @@ fn create_nameless(home: &Home, target: &Target, mode: Mode) -> Result<Option<Op
     }
     match open_nameless(&target.folder, mode) {
         Ok(file) => {
-            // Its identity is known from now on. Where it cannot be made, small files are stored all the same.
+            // Requests are checked against the identity of the staging folder, so it is made now. If it cannot
+            // be made, small files are still stored.
             let _ = home.staging(true);
             Ok(Some(home.charge(file)?))
         }
@@ -92,7 +94,7 @@ fn create_nameless(home: &Home, target: &Target, mode: Mode) -> Result<Option<Op
             systems.note_nameless(device()?, false);
             Ok(None)
         }
-        // Of a kernel that does not know the flag, as of a folder that was removed.
+        // The kernel does not know the flag, or the folder was removed.
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
@@ -103,8 +105,9 @@ fn open_nameless(folder: impl AsFd, mode: Mode) -> Result<File, Errno> {
     rustix::fs::openat(folder, c".", flags, mode).map(File::from)
 }
 
-/// Where such a file is for now; `None` if it can never have a name. The first of a file system gets
-/// one at once, in the staging folder, where nothing that is left behind is seen.
+/// Chooses the place of a file without a name. Returns `None` if it can never get one. The first file on
+/// a file system gets its name at once, to try whether that is possible: in the staging folder, because
+/// no user sees what is left behind there.
 fn place_nameless(home: &Home, id: &UploadId, target: &Target, file: &OpenFile) -> Result<Option<Place>, StoreError> {
     let (systems, device) = (&home.systems, file.id().0);
     if systems.takes_nameless(device).is_none() {
@@ -113,7 +116,7 @@ fn place_nameless(home: &Home, id: &UploadId, target: &Target, file: &OpenFile) 
                 systems.note_nameless(device, true);
                 return Ok(Some(Place::Staging { folder, was_nameless: true }));
             }
-            // A name that is tried in an append-only folder would stay there.
+            // In an append-only folder the name of a try could not be removed.
             Err(StoreError::OtherFileSystem) if is_append_only(&target.folder, b"", AtFlags::EMPTY_PATH) => {}
             Err(StoreError::OtherFileSystem) => systems.note_nameless(device, can_be_named(&target.folder)),
             Err(error) if systems.takes_nameless(device).is_none() => return Err(error),
@@ -123,8 +126,8 @@ fn place_nameless(home: &Home, id: &UploadId, target: &Target, file: &OpenFile) 
     Ok((systems.takes_nameless(device) == Some(true)).then_some(Place::Nameless))
 }
 
-/// Whether a file without a name can be given one here. Tried on another file: once its name is gone
-/// again, a file gets no more.
+/// Whether a file without a name can get one in `folder`. This is tried with another file, because a file
+/// that has lost its last name cannot get a new one.
 fn can_be_named(folder: &File) -> bool {
     let Ok(id) = UploadId::random() else { return false };
     let name = beside_name(&id);
@@ -135,10 +138,10 @@ fn can_be_named(folder: &File) -> bool {
     named.is_ok()
 }
 
-/// Gives a file without a name this one, which must be free.
+/// Gives `name` in `folder` to a file without a name. Fails if the name is taken.
 pub(super) fn link(file: &File, folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     match rustix::fs::linkat(file, c"", &folder, name, AtFlags::EMPTY_PATH) {
-        // Before Linux 6.10 that is a right which only root has.
+        // Before Linux 6.10 only root may link a descriptor directly.
         Err(Errno::NOENT) => {
             let path = format!("/proc/self/fd/{}", file.as_raw_fd());
             rustix::fs::linkat(CWD, path, folder, name, AtFlags::SYMLINK_FOLLOW)
@@ -147,7 +150,7 @@ pub(super) fn link(file: &File, folder: impl AsFd, name: &[u8]) -> Result<(), Er
     }
 }
 
-/// The same, remembering if the file system refuses it, so that the next upload does without.
+/// Like [`link`]. A refusal is remembered, so that the next upload is created in the staging folder.
 pub(super) fn link_or_note(home: &Home, file: &OpenFile, folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     let linked = link(file, folder, name);
     if linked.is_err_and(is_refusal) {
@@ -156,13 +159,14 @@ pub(super) fn link_or_note(home: &Home, file: &OpenFile, folder: impl AsFd, name
     linked
 }
 
-/// The name of an upload in the folder it is meant for, to which it cannot be moved from the staging folder.
+/// The temporary name of an upload in the folder of its target, where the staging folder lies on another
+/// file system.
 pub(super) fn beside_name(id: &UploadId) -> String {
     format!(".berth-{id}.part")
 }
 
-/// Puts a file without a name in the place of `target`, in a folder that the staging folder cannot be
-/// renamed to.
+/// Replaces `target` with a file without a name, by a temporary name in the same folder. This is for a
+/// folder on another file system than the staging folder.
 pub(super) fn replace_from_beside(file: &File, id: &UploadId, target: &Target) -> Result<(), Errno> {
     let beside = beside_name(id);
     link(file, &target.folder, beside.as_bytes())?;
@@ -173,10 +177,10 @@ pub(super) fn replace_from_beside(file: &File, id: &UploadId, target: &Target) -
     renamed
 }
 
-// ---- With one -----------------------------------------------------------------------------
+// ---- With a name --------------------------------------------------------------------------
 
-/// A part in the staging folder, from which it can be renamed to `target`; `None` if that lies on another
-/// file system.
+/// Creates a part in the staging folder. Returns `None` if it could not be renamed to `target` from there,
+/// because that lies on another file system.
 fn create_part(
     home: &Home,
     id: &UploadId,
@@ -191,7 +195,7 @@ fn create_part(
         }
         match rustix::fs::openat(&*staging, part_name(id), NEW_PART, mode) {
             Ok(fd) => return Ok(Some((staging, File::from(fd)))),
-            // The folder was removed under us: make it again.
+            // Somebody has removed the folder; it is made again.
             Err(Errno::NOENT) => *home.staging.borrow_mut() = None,
             Err(errno) => return Err(errno.into()),
         }
@@ -199,7 +203,7 @@ fn create_part(
     Err(StoreError::NotFound)
 }
 
-/// A part in the folder of `target`. A server that is killed leaves it there.
+/// Creates a part in the folder of `target`. A server that is killed leaves it there.
 fn create_beside(id: &UploadId, target: &Target, mode: Mode) -> Result<File, StoreError> {
     Ok(File::from(rustix::fs::openat(&target.folder, beside_name(id), NEW_PART, mode)?))
 }
@@ -207,7 +211,7 @@ fn create_beside(id: &UploadId, target: &Target, mode: Mode) -> Result<File, Sto
 const NEW_PART: OFlags =
     OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Gives a file without a name that of a part, which outlives the server.
+/// Gives a file without a name the name of a part in the staging folder, so that it outlives the server.
 pub(super) fn link_part(home: &Home, id: &UploadId, file: &OpenFile) -> Result<Rc<OwnedFd>, StoreError> {
     for _ in 0..2 {
         let staging = home.staging(true)?.ok_or(StoreError::NotFound)?;

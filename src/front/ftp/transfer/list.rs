@@ -1,5 +1,5 @@
-//! Listings in their forms: what an argument asks for, one folder or a whole tree, over a data
-//! connection or within a reply.
+//! Listings: what an argument asks for, of one folder or a whole tree, over a data connection or within
+//! a reply.
 
 use super::{Doing, Ftp, Kind, REPLY_FOLDER_STATUS, Turn};
 use crate::front::ftp::argument::list_options;
@@ -15,14 +15,14 @@ use crate::store::listing::Listed;
 use crate::store::meta::{self, Meta, Seen};
 use crate::vpath::VPath;
 
-/// A listing: how it is written, and which names it has.
+/// A listing: how its entries are written, and which it contains.
 pub(in crate::front::ftp) struct List {
     form: Form,
     options: Options,
     /// What stands before each name.
     prefix: Vec<u8>,
     pattern: Option<Pattern>,
-    /// For a listing with the folders in it.
+    /// For a recursive listing.
     tree: Option<Tree>,
 }
 
@@ -40,12 +40,13 @@ pub(in crate::front::ftp) enum Form {
 /// The folders of a recursive listing, in the order of `ls -R`.
 #[derive(Default)]
 struct Tree {
-    /// The folder that is listed, as it is written above its entries.
+    /// The heading of the folder that is listed: its path as it stands above its entries.
     heading: Vec<u8>,
-    /// Folders to come, the next at the end: the length of the heading of the one that holds it, and its name.
+    /// Folders that are still to be listed, the next one last: the length of the parent's heading, and the
+    /// name.
     pending: Vec<(usize, Box<[u8]>)>,
     pending_bytes: usize,
-    /// Where in `pending` those of the folder that is listed begin.
+    /// The index in `pending` of the first folder that was found in the one that is listed.
     own_start: usize,
     /// Folders that could not be listed.
     skipped: u64,
@@ -82,7 +83,7 @@ impl List {
         Self { form, options, prefix, pattern, tree: None }
     }
 
-    /// Whether an entry is one of its own.
+    /// Whether the listing contains `entry`.
     pub(in crate::front::ftp) fn has(&self, entry: &Listed) -> bool {
         self.pattern.as_ref().is_none_or(|pattern| self.options.fits(pattern, &entry.name))
     }
@@ -94,7 +95,7 @@ impl List {
         Listed { name, seen: Seen::Examined(meta), target: None }
     }
 
-    /// Appends a line, which has yet to be ended.
+    /// Appends the line of an entry, without its end.
     pub(in crate::front::ftp) fn put(
         &self,
         out: &mut Vec<u8>,
@@ -116,12 +117,12 @@ impl List {
         }
     }
 
-    /// What is said at the end.
+    /// The text of the last reply.
     pub(super) fn ending(&self) -> String {
         match self.tree.as_ref().map_or(0, |tree| tree.skipped) {
-            0 => "All of it was sent.".into(),
-            1 => "All but one folder was sent, which cannot be listed.".into(),
-            skipped => format!("All but {skipped} folders was sent, which cannot be listed."),
+            0 => "Transfer complete.".into(),
+            1 => "Transfer complete, but 1 folder could not be listed.".into(),
+            skipped => format!("Transfer complete, but {skipped} folders could not be listed."),
         }
     }
 }
@@ -229,7 +230,7 @@ impl Ftp {
         })
     }
 
-    /// Something that is no folder, or is to be listed itself, is one line.
+    /// Lists a single entry in one line: no folder, or a folder itself (`-d`).
     fn list_one(&mut self, path: VPath, list: List, turn: &mut Turn) {
         let found = self.session.stat(turn.service, &path);
         let entry = found.as_ref().ok().map(|(meta, _)| list.only_entry(&path, *meta));

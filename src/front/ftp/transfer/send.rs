@@ -36,8 +36,8 @@ impl Ftp {
         self.set_step(Step::Finish);
     }
 
-    /// The last reply leaves when the peer has ended its side of the data connection, too, or a moment
-    /// after the first: a client that finds both replies at once may miss one.
+    /// Sends the last reply when the peer has closed its side of the data connection as well, or a moment
+    /// after the first reply: a client that finds both replies at once may miss one.
     pub(super) fn await_end(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
         self.check_port()?;
         let Doing::Transfer(transfer) = &mut self.doing else { return Ok(false) };
@@ -51,7 +51,7 @@ impl Ftp {
                 false
             }
             Stage::Ended => {
-                // After a long transfer nothing was waited for, so nothing is known of its peer.
+                // After a long transfer the server does not wait, so nothing is known about its peer.
                 self.kept_open = self.kept_open.saturating_add(u32::from(transfer.was_kept_open));
                 true
             }
@@ -60,7 +60,7 @@ impl Ftp {
         if has_ended && let Doing::Transfer(transfer) = std::mem::replace(&mut self.doing, Doing::Nothing) {
             match &transfer.kind {
                 Kind::List(list) => turn.reply(226, list.ending()),
-                _ => turn.reply(226, "All of it was sent."),
+                _ => turn.reply(226, "Transfer complete."),
             }
         }
         Ok(has_ended)
