@@ -151,7 +151,7 @@ impl Transport {
 
     /// What comes from now on over this control connection is TLS.
     pub fn seal_control(&mut self, secrecy: &mut Secrecy) -> io::Result<()> {
-        self.layer = Layer::Sealed(Box::new(Sealed::server(Arc::clone(&secrecy.own()?.talk))?));
+        self.layer = Layer::Sealed(Box::new(Sealed::server(Arc::clone(&secrecy.own()?.control))?));
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl Transport {
         let own = secrecy.own()?;
         let sealed = match is_upload {
             true => Sealed::server_of_upload(Arc::clone(&own.upload))?,
-            false => Sealed::server(Arc::clone(&own.talk))?,
+            false => Sealed::server(Arc::clone(&own.download))?,
         };
         Ok(Self { layer: Layer::Sealed(Box::new(sealed)), ..Self::plain_data(stream) })
     }

@@ -8,6 +8,7 @@ mod common;
 mod data;
 mod downloads;
 mod endings;
+mod foreign;
 mod hostile;
 mod jail;
 mod listings;
