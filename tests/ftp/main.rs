@@ -15,6 +15,7 @@ mod listings;
 mod logins;
 mod names;
 mod resources;
+mod reuse;
 mod server_life;
 mod sessions;
 mod tampered;

@@ -20,6 +20,7 @@ pub mod permissions;
 pub mod port;
 pub mod queue;
 pub mod reply;
+pub mod reuse;
 pub mod site;
 pub mod table;
 pub mod time;
@@ -38,6 +39,7 @@ use line::Taken;
 use listing::Facts;
 use port::{DataPort, Stage, Wish};
 use queue::{CommandQueue, Seen};
+use reuse::Reuse;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
@@ -61,6 +63,7 @@ pub struct Ftp {
     folder: VPath,
     facts: Facts,
     data: DataRules,
+    reuse: Reuse,
     next: ForNext,
     /// Taken off the inbox, but not begun yet.
     pending: Option<Command>,
@@ -188,6 +191,7 @@ impl Ftp {
             facts: Facts::default(),
             // Where TLS is there from the beginning, many clients leave out PBSZ.
             data: DataRules { has_buffer_size: is_sealed, is_private: is_sealed, ..DataRules::default() },
+            reuse: Reuse::default(),
             next: ForNext::default(),
             pending: None,
             doing: Doing::Nothing,
