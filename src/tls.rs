@@ -12,7 +12,7 @@ mod validity;
 
 pub use identity::Identity;
 pub use pinning::Pinning;
-pub use sealed::{Received, Sealed};
+pub use sealed::{Handshake, Received, Sealed};
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use rustls::crypto::ring::cipher_suite::{
@@ -98,24 +98,29 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::E
     Ok(Arc::new(config))
 }
 
-/// What a server presents itself with to FTP clients: TLS 1.2 too, and no protocol within to agree
-/// on. [`SessionConfig`] makes of it what one session has.
+/// What a server presents itself with to FTP clients: TLS 1.2 too. A client that names no protocol
+/// is served; one that names others is another program, such as a browser that was led here
+/// (CVE-2021-3618), and gets the alert `no_application_protocol` (RFC 7301). [`SessionConfig`] makes
+/// of it what one session has.
 pub fn ftp_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(ftp_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
     let mut config =
         builder.with_no_client_auth().with_single_cert(identity.certificates.clone(), identity.key.clone_key())?;
     config.ignore_client_order = true;
+    config.alpn_protocols = vec![FTP_ALPN.to_vec()];
     Ok(Arc::new(config))
 }
 
 /// The same for one session, with tickets of its own, so that a data connection that resumes one
 /// resumes its control connection (RFC 4217, section 10.2).
 pub struct SessionConfig {
-    /// Of connections on which the client reads. It gives tickets out, with which some clients
-    /// begin one connection each.
-    pub talk: Arc<ServerConfig>,
-    /// For uploads. Its tickets are for the client's next uploads; [`Sealed::server_of_upload`] says when
+    /// Of the control connection. It gives tickets out, with which some clients begin one data
+    /// connection each.
+    pub control: Arc<ServerConfig>,
+    /// Of downloads and listings, with tickets as well.
+    pub download: Arc<ServerConfig>,
+    /// Of uploads. Its tickets are for the client's next ones; [`Sealed::server_of_upload`] says when
     /// they are sent.
     pub upload: Arc<ServerConfig>,
 }
@@ -123,14 +128,16 @@ pub struct SessionConfig {
 impl SessionConfig {
     /// Of what all sessions share.
     pub fn new(shared: &ServerConfig) -> Result<Self, rustls::Error> {
-        let mut talk = shared.clone();
-        talk.send_tls13_tickets = TICKETS;
-        talk.ticketer = Arc::new(tickets::Tickets::new()?);
+        let mut control = shared.clone();
+        control.send_tls13_tickets = TICKETS;
+        control.ticketer = Arc::new(tickets::Tickets::new()?);
         // For clients that know sessions of TLS 1.2 but not their tickets.
-        talk.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_STORED);
-        let mut upload = talk.clone();
+        control.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_STORED);
+        let mut download = control.clone();
+        download.alpn_protocols.push(FTP_DATA_ALPN.to_vec());
+        let mut upload = download.clone();
         upload.send_tls13_tickets = UPLOAD_TICKETS;
-        Ok(Self { talk: Arc::new(talk), upload: Arc::new(upload) })
+        Ok(Self { control: Arc::new(control), download: Arc::new(download), upload: Arc::new(upload) })
     }
 }
 
@@ -172,6 +179,10 @@ const SESSIONS_STORED: usize = 4;
 const PREFIX: &str = "SHA256:";
 /// The protocol within (RFC 7301): who expects another one is told at once.
 const ALPN: &[u8] = b"berth/1";
+/// The same of FTP, as IANA has registered it.
+const FTP_ALPN: &[u8] = b"ftp";
+/// What some FTP clients call their data connections.
+const FTP_DATA_ALPN: &[u8] = b"ftp-data";
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 #[cfg(test)]

@@ -379,6 +379,88 @@ fn when_there_is_no_server_for_all_the_tries_the_exit_code_is_3() {
     );
 }
 
+// ---- Servers that bring nothing nearer ----------------------------------------------------
+
+/// The bytes before the content of a data frame.
+const HEADER: usize = 12;
+
+/// It gives up after these tries, and not one more.
+#[track_caller]
+fn expect_given_up(visit: &Visit, retries: usize, arguments: &[&str]) {
+    let before = visit.proxy.connections();
+    let ended = visit.start_with(&["--retries", &retries.to_string()], arguments).wait().expect_code(3);
+    expect_told(&ended, &[&format!("gave up after {retries} tries")]);
+    assert_eq!(visit.proxy.connections() - before, 1 + retries, "{ended:?}");
+}
+
+#[test]
+fn a_download_of_one_byte_a_connection_is_given_up() {
+    let visit = Visit::new();
+    fs::write(visit.there("big"), pattern(1, MIB)).expect("writable");
+    visit.proxy.cut_each(&visit.proxy.down, b"\"re\":\"file\"", |_| Some(HEADER + 1), || ());
+    expect_given_up(&visit, 3, &["get", "big"]);
+    expect_given_up(&visit, 3, &["get", "big", "-"]);
+    expect_given_up(&visit, 2, &["mirror", "--from", "/", "mirrored"]);
+}
+
+#[test]
+fn a_download_that_begins_anew_over_each_connection_is_given_up() {
+    let visit = Visit::new();
+    let there = visit.there("big");
+    fs::write(&there, pattern(0, MIB)).expect("writable");
+    let count = std::sync::atomic::AtomicU64::new(0);
+    visit.proxy.cut_each(
+        &visit.proxy.down,
+        b"\"re\":\"file\"",
+        |_| Some(HEADER + 200_000),
+        move || {
+            let seed = 1 + count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            fs::write(&there, pattern(seed, MIB)).expect("writable");
+        },
+    );
+    // The first connection brought something that was new.
+    let ended = visit.start_with(&["--retries", "3"], &["get", "big"]).wait().expect_code(3);
+    expect_told(&ended, &["starting over", "gave up after 3 tries"]);
+    assert!(visit.proxy.connections() <= 5, "{}: {ended:?}", visit.proxy.connections());
+}
+
+#[test]
+fn an_upload_whose_end_never_arrives_is_given_up() {
+    let visit = Visit::new();
+    for (name, bytes) in [("small", 1000), ("large", 9 * MIB)] {
+        fs::write(visit.here(name), pattern(1, bytes)).expect("writable");
+    }
+    visit.proxy.cut_each(&visit.proxy.up, b",\"sha256\":\"", |_| None, || ());
+    expect_given_up(&visit, 3, &["put", "small"]);
+    // What the server keeps of the large one is something, once.
+    let before = visit.proxy.connections();
+    let ended = visit.start_with(&["--retries", "2"], &["put", "large"]).wait().expect_code(3);
+    assert!(visit.proxy.connections() - before <= 2 * 3, "{ended:?}");
+}
+
+#[test]
+fn an_upload_of_which_a_byte_more_is_kept_over_each_connection_is_given_up() {
+    let visit = Visit::new();
+    fs::write(visit.here("large"), pattern(1, 12 * MIB)).expect("writable");
+    let first = |number| Some(HEADER + if number == 1 { 9 * MIB } else { 1 });
+    visit.proxy.cut_each(&visit.proxy.up, b"\"put\"", first, || ());
+    let ended = visit.start_with(&["--retries", "3"], &["put", "large"]).wait().expect_code(3);
+    expect_told(&ended, &["resumed at ", "gave up after 3 tries"]);
+    assert!(visit.proxy.connections() <= 2 + 3, "{}: {ended:?}", visit.proxy.connections());
+}
+
+#[test]
+fn a_listing_that_is_cut_over_each_connection_is_given_up() {
+    let visit = Visit::new();
+    for number in 0..3000 {
+        fs::write(visit.there(&format!("file{number}")), b"").expect("writable");
+    }
+    visit.proxy.cut_each(&visit.proxy.down, b"\"re\":\"page\"", |_| Some(0), || ());
+    for arguments in [&["ls"][..], &["get", "-r", "/", "copy"], &["mirror", "--from", "/", "copy"]] {
+        expect_given_up(&visit, 2, arguments);
+    }
+}
+
 // ---- Logins -------------------------------------------------------------------------------
 
 #[test]

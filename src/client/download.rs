@@ -69,6 +69,8 @@ struct Wanted {
     part: Option<Part>,
     /// Bytes of it that the progress counts.
     shown_bytes: u64,
+    /// The most of them that were ever here.
+    furthest_byte: u64,
     /// Bytes of it that were here from an earlier run, once that is known.
     resumed_from: Option<u64>,
 }
@@ -188,7 +190,7 @@ impl Downloader {
 impl Wanted {
     fn new(job: DownloadJob, reserved: Arc<Reserved>) -> Self {
         let replaced = if job.replace { mark_of_destination(&job.local) } else { None };
-        Self { job, reserved, replaced, part: None, shown_bytes: 0, resumed_from: None }
+        Self { job, reserved, replaced, part: None, shown_bytes: 0, furthest_byte: 0, resumed_from: None }
     }
 
     fn look_for_part(&mut self, session: &mut Session) -> Result<(), Failure> {
@@ -216,6 +218,9 @@ impl Wanted {
         progress.redo(self.shown_bytes.saturating_sub(bytes));
         progress.found(bytes.saturating_sub(self.shown_bytes));
         self.shown_bytes = bytes;
+        if self.resumed_from.is_none() {
+            self.furthest_byte = bytes;
+        }
     }
 }
 
@@ -254,7 +259,8 @@ fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted:
                 let bytes = session.link.chunk().len() as u64;
                 wanted.shown_bytes += bytes;
                 progress.advance(bytes);
-                session.gets_on();
+                session.gets_on_by(wanted.shown_bytes.saturating_sub(wanted.furthest_byte));
+                wanted.furthest_byte = wanted.furthest_byte.max(wanted.shown_bytes);
             }
             Event::End(end) => {
                 progress.verify();

@@ -32,6 +32,10 @@ pub struct Route {
     retries: u32,
     /// Tries since something last came of a connection.
     tried: u32,
+    /// Bytes that have moved since then.
+    moved_bytes: u64,
+    /// What is asked now is only what became of a connection that was lost.
+    is_looking_back: bool,
 }
 
 /// A server to log in to for the first time.
@@ -70,7 +74,7 @@ impl Contact {
         if let Some(trust) = &trust {
             trust.remember(output);
         }
-        Ok((link, Route { host, port, user, trust, keys, retries, tried: 0 }))
+        Ok((link, Route { host, port, user, trust, keys, retries, tried: 0, moved_bytes: 0, is_looking_back: false }))
     }
 }
 
@@ -82,7 +86,23 @@ impl Route {
 
     /// Something came of the connection, so the next loss is the first again.
     pub fn gets_on(&mut self) {
-        self.tried = 0;
+        if !self.is_looking_back {
+            (self.tried, self.moved_bytes) = (0, 0);
+        }
+    }
+
+    /// Bytes have moved that never did before. Only many of them are worth a connection: else a server that
+    /// sends one over each would be asked for ever.
+    pub fn gets_on_by(&mut self, bytes: u64) {
+        self.moved_bytes = self.moved_bytes.saturating_add(bytes);
+        if self.moved_bytes >= WORTHWHILE_BYTES {
+            self.gets_on();
+        }
+    }
+
+    /// While `is_looking_back`, answers bring nothing nearer.
+    pub fn look_back(&mut self, is_looking_back: bool) {
+        self.is_looking_back = is_looking_back;
     }
 
     /// Connects and logs in again, after a pause, until it works or there were tries enough: then
@@ -197,6 +217,8 @@ fn pause(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
 
 /// Ctrl-C is noticed after this, even where a signal does not end the wait.
 const WAIT_MAX: Duration = Duration::from_millis(200);
+/// What a few connections have to move together for the next loss to be the first again.
+const WORTHWHILE_BYTES: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -156,9 +156,30 @@ impl Session {
         if let Some(route) = &mut self.route {
             route.gets_on();
         }
+        self.note_connected();
+    }
+
+    /// The same of bytes that lie beyond the furthest that have moved so far.
+    pub fn gets_on_by(&mut self, bytes: u64) {
+        if let Some(route) = &mut self.route {
+            route.gets_on_by(bytes);
+        }
+        self.note_connected();
+    }
+
+    fn note_connected(&mut self) {
         if std::mem::take(&mut self.was_lost) {
             self.output.note("connected again");
         }
+    }
+
+    /// Asks what became of a connection that was lost. The answers are no progress: a server that answers
+    /// these and nothing else would be asked for ever.
+    pub fn look_back<T>(&mut self, ask: impl FnOnce(&mut Self) -> T) -> T {
+        self.route.iter_mut().for_each(|route| route.look_back(true));
+        let answer = ask(self);
+        self.route.iter_mut().for_each(|route| route.look_back(false));
+        answer
     }
 
     /// The same of a transfer that goes on at `percent` of it.

@@ -88,7 +88,7 @@ impl Taken {
                         return Err(failure);
                     }
                     progress.advance(self.chunk.len() as u64);
-                    session.gets_on();
+                    session.gets_on_by(self.chunk.len() as u64);
                 }
                 Event::End(end) => {
                     let sha256 = Digest::finish(self.hash.clone());

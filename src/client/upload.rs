@@ -82,7 +82,7 @@ struct Unsent {
     job: UploadJob,
     /// Bytes of it that the progress counts.
     shown_bytes: u64,
-    /// Bytes of it that the server last said it has.
+    /// The most bytes of it that the server has said it has.
     kept_bytes: u64,
     /// Bytes of it that an earlier run had sent, once that is known.
     resumed_from: Option<u64>,

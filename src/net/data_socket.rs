@@ -38,7 +38,8 @@ enum State {
     Closed,
     Listening(TcpListener),
     Connecting(TcpStream),
-    Connected(TcpStream),
+    /// Others may come to the listener that is left, see [`DataPort::expects_resumption`].
+    Connected(TcpStream, Option<TcpListener>),
     Open(Open),
     /// All is sent; what the peer still says on its way out is thrown away.
     Lingering(Transport),
@@ -47,8 +48,11 @@ enum State {
 /// A data connection in use.
 struct Open {
     transport: Transport,
+    is_upload: bool,
     needs_resumption: bool,
     needs_close_notify: bool,
+    /// Where others may have come, until TLS is agreed on.
+    listener: Option<TcpListener>,
     /// All that will ever be sent is in the outbox.
     is_finishing: bool,
 }
@@ -168,19 +172,26 @@ impl DataSocket {
     }
 
     fn open(&mut self, security: Security) -> Result<Stage, Failure> {
-        let State::Connected(stream) = std::mem::replace(&mut self.state, State::Closed) else {
+        let State::Connected(stream, listener) = std::mem::replace(&mut self.state, State::Closed) else {
             return Err(Failure::Cut);
         };
         let _ = stream.set_nodelay(true);
         (self.is_readable, self.is_writable, self.is_busy, self.ended) = (true, true, false, None);
-        let (transport, needs_resumption, needs_close_notify) = match security {
-            Security::Plain => (Transport::plain_data(stream), false, false),
+        let open = |transport| Open {
+            transport,
+            is_upload: false,
+            needs_resumption: false,
+            needs_close_notify: false,
+            listener: None,
+            is_finishing: false,
+        };
+        self.state = State::Open(match security {
+            Security::Plain => open(Transport::plain_data(stream)),
             Security::Sealed { is_upload, needs_resumption, needs_close_notify } => {
                 let sealed = Transport::sealed_data(stream, &mut self.secrecy, is_upload).map_err(|_| Failure::Cut)?;
-                (sealed, needs_resumption, needs_close_notify)
+                Open { is_upload, needs_resumption, needs_close_notify, listener, ..open(sealed) }
             }
-        };
-        self.state = State::Open(Open { transport, needs_resumption, needs_close_notify, is_finishing: false });
+        });
         Ok(Stage::Open)
     }
 
@@ -216,7 +227,7 @@ impl DataSocket {
             State::Connecting(_) => self.take_connection(port),
             State::Open(_) => self.receive(port, allowance),
             State::Lingering(_) => Ok(self.linger(port)),
-            State::Closed | State::Connected(_) => Ok(0),
+            State::Closed | State::Connected(..) => Ok(0),
         };
         result.unwrap_or_else(|failure| self.fail(port, failure))
     }
@@ -229,13 +240,14 @@ impl DataSocket {
                 return Ok(0);
             }
             match listener.accept() {
-                Ok((mut stream, from)) if from.ip().to_canonical() == self.peer => {
-                    let interest = Interest::READABLE | Interest::WRITABLE;
-                    self.watch
-                        .registry
-                        .register(&mut stream, self.watch.token, interest)
-                        .map_err(|_| Failure::NoPort)?;
-                    self.state = State::Connected(stream);
+                Ok((stream, from)) if from.ip().to_canonical() == self.peer => {
+                    let stream = self.watched(stream)?;
+                    self.state = match std::mem::replace(&mut self.state, State::Closed) {
+                        State::Listening(listener) if port.expects_resumption => {
+                            State::Connected(stream, Some(listener))
+                        }
+                        _ => State::Connected(stream, None),
+                    };
                     port.set_stage(Stage::Connected);
                     return Ok(1);
                 }
@@ -254,6 +266,12 @@ impl DataSocket {
         Ok(1)
     }
 
+    fn watched(&self, mut stream: TcpStream) -> Result<TcpStream, Failure> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.watch.registry.register(&mut stream, self.watch.token, interest).map_err(|_| Failure::NoPort)?;
+        Ok(stream)
+    }
+
     fn take_connection(&mut self, port: &mut DataPort) -> Result<usize, Failure> {
         if !self.is_writable {
             return Ok(0);
@@ -262,15 +280,13 @@ impl DataSocket {
         if !matches!(stream.take_error(), Ok(None)) || stream.peer_addr().is_err() {
             return Err(Failure::Unreachable);
         }
-        self.state = State::Connected(stream);
+        self.state = State::Connected(stream, None);
         port.set_stage(Stage::Connected);
         Ok(1)
     }
 
     fn receive(&mut self, port: &mut DataPort, allowance: usize) -> Result<usize, Failure> {
-        let State::Open(Open { transport, needs_resumption, needs_close_notify, .. }) = &mut self.state else {
-            return Ok(0);
-        };
+        let State::Open(Open { transport, needs_close_notify, .. }) = &mut self.state else { return Ok(0) };
         if !(self.is_readable || transport.holds_input()) || port.lane.eof {
             return Ok(0);
         }
@@ -283,29 +299,73 @@ impl DataSocket {
                     && !*needs_close_notify
                     && !transport.is_handshaking() =>
             {
-                Moved::End
+                Ok(Moved::End)
+            }
+            moved => moved,
+        };
+        if self.is_foreign(port, moved.is_err())? {
+            return Ok(1);
+        }
+        self.is_busy |= port.lane.inbox.filled().len() >= INBOX_BYTES_FIRST;
+        match moved {
+            Ok(Moved::Bytes(count)) => return Ok(count),
+            Ok(Moved::Blocked) => self.is_readable = false,
+            Ok(Moved::End) => {
+                port.lane.eof = true;
+                port.ended = self.ended;
             }
             Err(error) => {
                 log::debug!("a data connection of {} ended: {error}", self.peer);
                 return Err(Failure::Cut);
             }
-            Ok(moved) => moved,
+        }
+        Ok(usize::from(port.lane.eof))
+    }
+
+    /// Once TLS is agreed on, or has failed: whether the connection was not the client's, because it does not
+    /// resume, and another one that waited has taken its place. Nothing was sent over it yet.
+    fn is_foreign(&mut self, port: &mut DataPort, has_failed: bool) -> Result<bool, Failure> {
+        let State::Open(Open { transport, needs_resumption, listener, .. }) = &mut self.state else {
+            return Ok(false);
         };
-        if *needs_resumption && transport.is_resumed() == Some(false) {
+        if port.handshake.is_some() || (transport.is_handshaking() && !has_failed) {
+            return Ok(false);
+        }
+        port.handshake = transport.handshake();
+        let resumes = port.handshake.is_none_or(|handshake| handshake.is_resumed);
+        let (listener, needs_resumption) = (listener.take(), *needs_resumption);
+        if resumes && !has_failed {
+            return Ok(false);
+        }
+        if let Some(listener) = listener
+            && self.replace(port, listener)?
+        {
+            return Ok(true);
+        }
+        if needs_resumption && !resumes {
             // What came with the end of its handshake is as foreign as the rest.
             port.lane = Lane::default();
             return Err(Failure::NotResumed);
         }
-        self.is_busy |= port.lane.inbox.filled().len() >= INBOX_BYTES_FIRST;
-        match moved {
-            Moved::Bytes(count) => return Ok(count),
-            Moved::Blocked => self.is_readable = false,
-            Moved::End => {
-                port.lane.eof = true;
-                port.ended = self.ended;
-            }
-        }
-        Ok(usize::from(port.lane.eof))
+        Ok(false)
+    }
+
+    /// Puts the next connection that waits in the place of one that may be somebody else's. At most one of
+    /// them is the client's, who resumes.
+    fn replace(&mut self, port: &mut DataPort, listener: TcpListener) -> Result<bool, Failure> {
+        let mut waiting = (0..DATA_ACCEPTS_PER_TURN).map_while(|_| listener.accept().ok());
+        let Some((stream, _)) = waiting.find(|(_, from)| from.ip().to_canonical() == self.peer) else {
+            return Ok(false);
+        };
+        let stream = self.watched(stream)?;
+        let State::Open(open) = &mut self.state else { return Ok(false) };
+        let sealed = Transport::sealed_data(stream, &mut self.secrecy, open.is_upload).map_err(|_| Failure::Cut)?;
+        (open.transport, open.needs_resumption, open.listener) = (sealed, true, Some(listener));
+        let unread = port.lane.inbox.filled().len();
+        port.lane.inbox.consume(unread);
+        (port.handshake, port.ended) = (None, None);
+        (self.is_readable, self.is_writable, self.is_busy, self.ended) = (true, true, false, None);
+        Ok(true)
     }
 
     /// At most `most` of the bytes that wait, if they are many and travel as they are: they may be had

@@ -8,7 +8,7 @@
 use crate::lane::{Buffer, FileRange, Outbox, Piece};
 use crate::limits::{PIECE_BYTES, SEALED_FLUSH_BUDGET};
 use crate::scram::Binding;
-use crate::tls::{Received, Sealed, SessionConfig};
+use crate::tls::{Handshake, Received, Sealed, SessionConfig};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use rustix::buffer::spare_capacity;
@@ -151,7 +151,7 @@ impl Transport {
 
     /// What comes from now on over this control connection is TLS.
     pub fn seal_control(&mut self, secrecy: &mut Secrecy) -> io::Result<()> {
-        self.layer = Layer::Sealed(Box::new(Sealed::server(Arc::clone(&secrecy.own()?.talk))?));
+        self.layer = Layer::Sealed(Box::new(Sealed::server(Arc::clone(&secrecy.own()?.control))?));
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl Transport {
         let own = secrecy.own()?;
         let sealed = match is_upload {
             true => Sealed::server_of_upload(Arc::clone(&own.upload))?,
-            false => Sealed::server(Arc::clone(&own.talk))?,
+            false => Sealed::server(Arc::clone(&own.download))?,
         };
         Ok(Self { layer: Layer::Sealed(Box::new(sealed)), ..Self::plain_data(stream) })
     }
@@ -206,10 +206,10 @@ impl Transport {
         matches!(&self.layer, Layer::Sealed(sealed) if sealed.is_handshaking())
     }
 
-    /// Whether its TLS resumes an earlier connection's, once that is agreed on.
-    pub fn is_resumed(&self) -> Option<bool> {
+    /// How its TLS began, once that is agreed on.
+    pub fn handshake(&self) -> Option<Handshake> {
         match &self.layer {
-            Layer::Sealed(sealed) if !sealed.is_handshaking() => Some(sealed.is_resumed()),
+            Layer::Sealed(sealed) => sealed.handshake(),
             _ => None,
         }
     }

@@ -25,6 +25,15 @@ pub struct Sealed {
     holds_tickets: bool,
 }
 
+/// How two have agreed on keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handshake {
+    /// It resumes an earlier connection.
+    pub is_resumed: bool,
+    /// Clients of TLS 1.3 may use a ticket only once.
+    pub uses_tickets_once: bool,
+}
+
 /// What came of one attempt to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
@@ -126,8 +135,11 @@ impl Sealed {
 
     /// Whether tickets are held back. Only TLS 1.3 sends them after the handshake.
     fn is_holding(&self) -> bool {
-        let is_tls13 = || self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
-        self.holds_tickets && !self.connection.is_handshaking() && is_tls13()
+        self.holds_tickets && !self.connection.is_handshaking() && self.is_tls13()
+    }
+
+    fn is_tls13(&self) -> bool {
+        self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
     /// Whether [`Sealed::receive`] has something to give that no socket will announce.
@@ -140,9 +152,10 @@ impl Sealed {
         self.connection.is_handshaking()
     }
 
-    /// Whether it goes on with the keys of an earlier connection.
-    pub fn is_resumed(&self) -> bool {
-        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+    /// How the two have agreed on keys, once they have.
+    pub fn handshake(&self) -> Option<Handshake> {
+        let is_resumed = self.connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        (!self.is_handshaking()).then(|| Handshake { is_resumed, uses_tickets_once: self.is_tls13() })
     }
 
     /// What ties a login to this connection (RFC 9266), once the handshake is done.

@@ -109,8 +109,8 @@ mod tests {
         while !matches!(server.receive(&mut there, &mut room), Ok(Received::End)) {}
         server.close(&mut there).expect("sent");
         while !matches!(client.receive(&mut here, &mut room), Ok(Received::End)) {}
-        assert_eq!(client.is_resumed(), server.is_resumed());
-        server.is_resumed()
+        assert_eq!(client.handshake(), server.handshake());
+        server.handshake().expect("agreed").is_resumed
     }
 
     /// A client that may resume, with this clock.
@@ -140,7 +140,7 @@ mod tests {
         for (version, moves) in [(&TLS13, true), (&TLS13, false), (&TLS12, true), (&TLS12, false)] {
             let (here, there) = (Arc::<Clock>::default(), Arc::<Clock>::default());
             let (session, client) = (session(&there), client(version, &here));
-            let control = Sealed::server(Arc::clone(&session.talk)).expect("usable");
+            let control = Sealed::server(Arc::clone(&session.control)).expect("usable");
             assert!(!upload(control, &client));
             let hours = if moves { &HOURS[..] } else { &[0, 12, 13, 24 * 30, 24 * 365] };
             for hour in hours {

@@ -69,6 +69,18 @@ impl Proxy {
         cut_at(&self.shared, valve, bytes.into());
     }
 
+    /// Cuts each connection where `valve` sees `mark`: before it, or so many bytes behind the frame that
+    /// holds it, as `behind` says of the connection with this number. `on_cut` is called before.
+    pub(crate) fn cut_each(
+        &self,
+        valve: &Valve,
+        mark: &'static [u8],
+        behind: impl Fn(usize) -> Option<usize> + Send + Sync + 'static,
+        on_cut: impl Fn() + Send + Sync + 'static,
+    ) {
+        *lock(&valve.cutter) = Some(Cutter { mark, behind: Arc::new(behind), on_cut: Arc::new(on_cut) });
+    }
+
     /// Connections that were made.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
@@ -102,8 +114,8 @@ impl Shared {
             let copy = |socket: &TcpStream| socket.try_clone().expect("descriptors are left");
             lock(&self.sockets).extend([copy(&client), copy(&server)]);
             for (from, to, valve) in [(copy(&client), copy(&server), up), (server, client, down)] {
-                let valve = Arc::clone(valve);
-                thread::spawn(move || carry(from, to, &valve));
+                let (valve, number) = (Arc::clone(valve), self.connections.load(Ordering::SeqCst));
+                thread::spawn(move || carry(from, to, &valve, number));
             }
         }
     }
@@ -123,9 +135,23 @@ impl Drop for Proxy {
 }
 
 /// Copies until either side ends, then ends the other in this direction.
-fn carry(mut from: TcpStream, mut to: TcpStream, valve: &Valve) {
+fn carry(mut from: TcpStream, mut to: TcpStream, valve: &Valve, number: usize) {
     let mut buffer = vec![0; 64 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer) {
+    let mut seen = Vec::new();
+    while let Ok(mut count @ 1..) = from.read(&mut buffer) {
+        let cutter = lock(&valve.cutter).clone();
+        let passed_before = seen.len();
+        if cutter.is_some() {
+            seen.extend_from_slice(&buffer[..count]);
+        }
+        let cut = cutter.and_then(|cutter| Some((cutter.end(&seen, number)?, cutter)));
+        if let Some((end, cutter)) = cut.filter(|(end, _)| *end <= seen.len()) {
+            count = end.saturating_sub(passed_before);
+            let _ = to.write_all(&buffer[..count]);
+            (cutter.on_cut)();
+            let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+            return;
+        }
         let mut done = 0;
         while done < count {
             let passed = valve.pass(&mut buffer[done..count]);
@@ -139,9 +165,29 @@ fn carry(mut from: TcpStream, mut to: TcpStream, valve: &Valve) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
+/// Where each connection is cut.
+#[derive(Clone)]
+struct Cutter {
+    mark: &'static [u8],
+    behind: Arc<dyn Fn(usize) -> Option<usize> + Send + Sync>,
+    on_cut: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Cutter {
+    /// The byte that does not pass any more, if the mark is among those that were `seen`.
+    fn end(&self, seen: &[u8], number: usize) -> Option<usize> {
+        let at = seen.windows(self.mark.len()).position(|window| window == self.mark)?;
+        match (self.behind)(number) {
+            None => Some(at),
+            Some(count) => Some(at + seen[at..].iter().position(|&byte| byte == b'}')? + 1 + count),
+        }
+    }
+}
+
 /// One direction of all connections together.
 #[derive(Default)]
 pub(crate) struct Valve {
+    cutter: Mutex<Option<Cutter>>,
     state: Mutex<State>,
     changed: Condvar,
 }

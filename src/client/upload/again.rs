@@ -27,10 +27,13 @@ impl Uploader {
         // How far all of it is, is told once it goes on.
         let was_lost = std::mem::take(&mut session.was_lost);
         // Where nobody answers, all of it is as unsure as before.
-        let (stored, asked) = match which_are_stored(session, &asked) {
+        let (stored, asked) = match session.look_back(|session| which_are_stored(session, &asked)) {
             Ok(stored) => (stored, Ok(())),
             Err(failure) => (vec![false; asked.len()], Err(failure)),
         };
+        if stored.contains(&true) {
+            session.gets_on();
+        }
         session.was_lost |= was_lost;
         for ((unsent, record, end), is_stored) in unsure.into_iter().zip(stored).rev() {
             if is_stored {

@@ -140,11 +140,9 @@ impl Uploader {
         progress.found(offset.saturating_sub(unsent.shown_bytes));
         unsent.shown_bytes = offset;
         session.resumes(progress.percent());
-        if offset > unsent.kept_bytes {
-            // The server has more than before.
-            session.gets_on();
-        }
-        unsent.kept_bytes = offset;
+        // The server may have more than it ever had.
+        session.gets_on_by(offset.saturating_sub(unsent.kept_bytes));
+        unsent.kept_bytes = unsent.kept_bytes.max(offset);
         let resumed_from = unsent.resumed_from.map_or(offset, |first| first.min(offset));
         unsent.resumed_from = Some(resumed_from);
         self.pending.push_back(Pending { id, unsent, record, resumed_from, sent: None });

@@ -10,6 +10,7 @@ pub mod address;
 pub mod argument;
 pub mod command;
 mod commands;
+mod foreign;
 pub mod help;
 mod inquiry;
 pub mod line;
@@ -19,6 +20,7 @@ pub mod permissions;
 pub mod port;
 pub mod queue;
 pub mod reply;
+pub mod reuse;
 pub mod site;
 pub mod table;
 pub mod time;
@@ -26,7 +28,7 @@ mod transfer;
 
 use crate::config;
 use crate::lane::{Budget, Lane};
-use crate::limits::REQUEST_COST;
+use crate::limits::{FTP_LINE_BYTES_MAX, REQUEST_COST};
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
 use crate::session::{Phase, Refusal, Service, Session};
@@ -37,6 +39,7 @@ use line::Taken;
 use listing::Facts;
 use port::{DataPort, Stage, Wish};
 use queue::{CommandQueue, Seen};
+use reuse::Reuse;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
@@ -60,6 +63,7 @@ pub struct Ftp {
     folder: VPath,
     facts: Facts,
     data: DataRules,
+    reuse: Reuse,
     next: ForNext,
     /// Taken off the inbox, but not begun yet.
     pending: Option<Command>,
@@ -78,6 +82,8 @@ pub struct Ftp {
     held_until: Option<Instant>,
     is_closing: bool,
     requests: u64,
+    /// Lines before the login that were no command.
+    mistakes: u32,
 }
 
 /// The control connection.
@@ -185,6 +191,7 @@ impl Ftp {
             facts: Facts::default(),
             // Where TLS is there from the beginning, many clients leave out PBSZ.
             data: DataRules { has_buffer_size: is_sealed, is_private: is_sealed, ..DataRules::default() },
+            reuse: Reuse::default(),
             next: ForNext::default(),
             pending: None,
             doing: Doing::Nothing,
@@ -196,6 +203,7 @@ impl Ftp {
             held_until: None,
             is_closing: false,
             requests: 0,
+            mistakes: 0,
         }
     }
 
@@ -324,10 +332,15 @@ impl Ftp {
         if !self.queue.has_line(&turn.lane.inbox) {
             // The rest of a line that is too long goes all the same, and makes room for what waits.
             let before = turn.lane.inbox.filled().len();
+            let is_foreign = before >= FTP_LINE_BYTES_MAX && foreign::is_foreign(turn.lane.inbox.filled());
             if self.queue.take(&mut turn.lane.inbox) == Taken::TooLong {
                 // It may have been a transfer; only a path is so long.
                 self.forget_next(turn.now);
-                turn.reply(500, "That line is too long; nothing of it was carried out.");
+                self.reject_line(
+                    is_foreign,
+                    (500, "That line is too long; nothing of it was carried out.".into()),
+                    turn,
+                );
             }
             return turn.lane.inbox.filled().len() < before;
         }
@@ -336,8 +349,7 @@ impl Ftp {
                 Ok(command) => self.pending = Some(command),
                 Err(wrong) => {
                     self.next.from = None;
-                    let (code, text) = wrong.reply();
-                    turn.reply(code, text);
+                    self.reject_line(foreign::is_foreign(&line), wrong.reply(), turn);
                     if command::is_transfer_line(&line) {
                         self.forget_next(turn.now);
                     }
@@ -345,6 +357,22 @@ impl Ftp {
             }
         }
         true
+    }
+
+    /// Answers a line that is no command. One of another protocol ends the connection, and so do many of a
+    /// peer that has not logged in.
+    fn reject_line(&mut self, is_foreign: bool, (code, text): (u16, String), turn: &mut Turn) {
+        if self.session.account().is_none() {
+            self.mistakes += 1;
+        }
+        if is_foreign {
+            turn.reply(500, "This is an FTP server, and that is another protocol; the connection is closed.");
+        } else if self.mistakes >= MISTAKES_BEFORE_LOGIN_MAX {
+            turn.reply(REPLY_CLOSING, "Too many lines before the login that are no command; the connection is closed.");
+        } else {
+            return turn.reply(code, text);
+        }
+        self.hang_up(turn.now);
     }
 
     /// Forgets what was said for a transfer that was refused before it was understood.
@@ -463,6 +491,10 @@ pub fn too_many_sessions() -> Vec<u8> {
 
 /// What a line costs of a turn's budget that is examined ahead of its turn.
 const LOOK_COST: u64 = 256;
+
+/// Lines of a peer that has not logged in, the last of which ends its connection. Clients try a few commands
+/// that are not served here, such as `HOST` or `AUTH GSSAPI`.
+const MISTAKES_BEFORE_LOGIN_MAX: u32 = 10;
 
 /// "Service not available, closing control connection" (RFC 959, section 5.4).
 const REPLY_CLOSING: u16 = 421;

@@ -106,6 +106,7 @@ impl Ftp {
             return Ok(false);
         }
         self.session.complete_upload(turn.now)?;
+        self.note_reuse(true);
         self.port.wish(Wish::Close);
         self.set_step(Step::Commit);
         Ok(true)

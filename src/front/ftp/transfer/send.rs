@@ -57,6 +57,9 @@ impl Ftp {
             }
             _ => false,
         };
+        if has_ended {
+            self.note_reuse(true);
+        }
         if has_ended && let Doing::Transfer(transfer) = std::mem::replace(&mut self.doing, Doing::Nothing) {
             match &transfer.kind {
                 Kind::List(list) => turn.reply(226, list.ending()),
