@@ -85,6 +85,9 @@ pub const TURNS_PER_ROUND: usize = 2;
 pub const ASKING_PER_ROUND: usize = 16;
 /// Turns of strangers between two polls when nobody else wants one; else it is one.
 pub const STRANGERS_PER_ROUND: usize = 4;
+/// A user whose turns took far more than those of others is held back until they have had as much,
+/// but for no more than this of each of them: one that met a slow disk once is not shut out.
+pub const OWNER_DEBT_MAX: Duration = Duration::from_millis(100);
 /// A turn longer than this is logged with its state: something in it blocks.
 pub const TURN_WARN: Duration = Duration::from_millis(50);
 /// How long the loop waits for a supervisor whose queue is full, which is told something three times

@@ -119,6 +119,11 @@ impl Session {
         self.state.member().map(|member| &member.seat.traffic)
     }
 
+    /// The number that the sessions of the account share.
+    pub fn seat_number(&self) -> Option<u64> {
+        self.state.member().map(|member| member.seat.number)
+    }
+
     /// What the session is waiting for.
     pub fn phase(&self) -> Phase {
         match &self.state {
