@@ -83,6 +83,8 @@ pub const TURNS_PER_ROUND: usize = 2;
 /// Turns of connections that woke up to ask something between two polls; as many go to those
 /// with work left, so that a crowd that asks takes half of the turns at the most.
 pub const ASKING_PER_ROUND: usize = 16;
+/// No turn of a user begins later than this after a poll: somebody else may have become ready.
+pub const ROUND_TIME: Duration = Duration::from_micros(500);
 /// Turns of strangers between two polls when nobody else wants one; else it is one.
 pub const STRANGERS_PER_ROUND: usize = 4;
 /// A user whose turns took far more than those of others is held back until they have had as much,

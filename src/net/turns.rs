@@ -13,7 +13,7 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 
-use crate::limits::{ASKING_PER_ROUND, STRANGERS_PER_ROUND, TURNS_PER_ROUND};
+use crate::limits::{ASKING_PER_ROUND, ROUND_TIME, STRANGERS_PER_ROUND, TURNS_PER_ROUND};
 pub use sharing::Owner;
 use sharing::Sharing;
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub struct Turns {
     owed: Duration,
     /// Time that those with work took while others asked, less what those had since.
     ahead: Duration,
+    /// Time that the turns of this round took.
+    round_took: Duration,
 }
 
 /// How many turns of each claim are left until the next poll.
@@ -69,7 +71,8 @@ impl Turns {
     }
 
     /// Begins a round.
-    pub fn begin_round(&self) -> Round {
+    pub fn begin_round(&mut self) -> Round {
+        self.round_took = Duration::ZERO;
         let asking = self.sharing.waiting(Claim::Asking).min(ASKING_PER_ROUND);
         // Somebody else may be ready again after each stranger's turn, and only a poll tells.
         let strangers = if self.is_anybody_waiting() { 1 } else { STRANGERS_PER_ROUND };
@@ -83,8 +86,8 @@ impl Turns {
             self.next = (self.next + 1) % CLAIMS.len();
             let may = round.0[claim as usize] > 0
                 && match claim {
-                    Claim::Asking => true,
-                    Claim::Working => self.has_time_for_work(),
+                    Claim::Asking => !self.is_poll_due(),
+                    Claim::Working => !self.is_poll_due() && self.has_time_for_work(),
                     Claim::Stranger => self.has_time_for_strangers(),
                 };
             if may && let Some(slot) = self.sharing.take(claim) {
@@ -98,6 +101,7 @@ impl Turns {
     /// Notes how long a turn took, or what else was done for strangers.
     pub fn spent(&mut self, claim: Claim, took: Duration) {
         self.sharing.charge(took);
+        self.round_took += took;
         self.ahead = match claim {
             _ if self.is_nobody_asking() => Duration::ZERO,
             Claim::Working => self.ahead + took,
@@ -118,6 +122,11 @@ impl Turns {
 
     fn has_time_for_work(&self) -> bool {
         self.ahead.is_zero() || self.is_nobody_asking()
+    }
+
+    /// Whether somebody who has become ready meanwhile would wait too long.
+    fn is_poll_due(&self) -> bool {
+        self.round_took >= ROUND_TIME
     }
 
     fn is_nobody_asking(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Turns counted and timed by a clock that the tests set.
 
 use super::*;
-use crate::limits::OWNER_DEBT_MAX;
+use crate::limits::{OWNER_DEBT_MAX, ROUND_TIME};
 use crate::session::origin::Origin;
 
 const SHORT: Duration = Duration::from_micros(10);
@@ -240,4 +240,18 @@ fn slots_change_owners_and_leave_whatever_they_wait_for() {
     turns.push(0, Claim::Asking);
     let mut round = turns.begin_round();
     assert_eq!(turns.next(&mut round), Some((0, Claim::Asking)), "a place that was left is taken again");
+}
+
+#[test]
+fn a_crowd_whose_requests_take_long_is_interrupted_by_a_poll() {
+    for claim in [Claim::Asking, Claim::Working] {
+        let mut turns = owned(&[(ONE, 50)], claim);
+        let (mut round, mut took) = (turns.begin_round(), Duration::ZERO);
+        while let Some((slot, claim)) = turns.next(&mut round) {
+            turns.push(slot, claim);
+            turns.spent(claim, LONG);
+            took += LONG;
+        }
+        assert!(!took.is_zero() && took <= ROUND_TIME + LONG, "{claim:?}: {took:?}");
+    }
 }
