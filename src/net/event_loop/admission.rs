@@ -69,7 +69,7 @@ impl EventLoop {
             },
         };
         match admitted {
-            Err(unwatched) => refuse_connection(unwatched, spoken),
+            Err(unwatched) => refuse_connection(unwatched, spoken, "the system"),
             Ok(key) => {
                 log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=ok");
                 self.crowd.enter(origin, key);
@@ -123,7 +123,7 @@ impl EventLoop {
                  there should be more; {unsaid} more since the last such line"
             );
         }
-        refuse_connection(stream, spoken);
+        refuse_connection(stream, spoken, bound);
     }
 
     /// Ends a connection that nobody has logged in to, to make room at once.
