@@ -71,6 +71,15 @@ pub const FLUSH_BUDGET_MIN: usize = 160 * 1024;
 /// The least a request costs of a turn's budget: its system calls take about as long as moving
 /// this many bytes.
 pub const REQUEST_COST: u64 = 8 * 1024;
+/// What a component of a path costs: the kernel looks each of them up, and again at each folder above
+/// where it checks what this process may open (Landlock). A path of the greatest length has two
+/// thousand of them and takes a whole turn.
+pub const PATH_COMPONENT_COST: u64 = 128;
+/// What making or finding a folder costs besides its path: a file system with a journal takes as long for
+/// it as hashing this.
+pub const FOLDER_COST: u64 = 32 * 1024;
+/// What reading the record of a partial upload costs: to open, read, parse and close a small file.
+pub const RECORD_COST: u64 = 32 * 1024;
 /// How far ahead of a download the kernel is asked to read, so that a cold disk rarely blocks.
 pub const PREFETCH_BYTES: u64 = 2 * 1024 * 1024;
 /// What reading, stating and sorting one directory entry costs of a turn's budget.
@@ -83,8 +92,13 @@ pub const TURNS_PER_ROUND: usize = 2;
 /// Turns of connections that woke up to ask something between two polls; as many go to those
 /// with work left, so that a crowd that asks takes half of the turns at the most.
 pub const ASKING_PER_ROUND: usize = 16;
+/// No turn of a user begins later than this after a poll: somebody else may have become ready.
+pub const ROUND_TIME: Duration = Duration::from_micros(500);
 /// Turns of strangers between two polls when nobody else wants one; else it is one.
 pub const STRANGERS_PER_ROUND: usize = 4;
+/// A user whose turns took far more than those of others is held back until they have had as much,
+/// but for no more than this of each of them: one that met a slow disk once is not shut out.
+pub const OWNER_DEBT_MAX: Duration = Duration::from_millis(100);
 /// A turn longer than this is logged with its state: something in it blocks.
 pub const TURN_WARN: Duration = Duration::from_millis(50);
 /// How long the loop waits for a supervisor whose queue is full, which is told something three times
@@ -257,10 +271,11 @@ pub const SESSIONS_DEFAULT: usize = 10_000;
 /// Connections at once that nobody has logged in to. A login takes a few round trips, so this
 /// lets in hundreds a second even over a slow line; one over TLS holds about 20 KiB.
 pub const STRANGERS_DEFAULT: usize = 1_000;
-/// Sessions at once from one address.
-pub const SESSIONS_PER_ADDRESS_DEFAULT: usize = 10_000;
-/// Sessions at once of one account.
-pub const SESSIONS_PER_ACCOUNT_DEFAULT: usize = 10_000;
+/// One account, and one address, may have one in this many of all sessions unless the administrator
+/// says otherwise, so that one of them cannot keep all others out.
+pub const SESSIONS_SHARE: usize = 10;
+/// But at least this many, where there are as many in all: a client opens several.
+pub const SESSIONS_SHARE_MIN: usize = 16;
 /// Accounts whose session counts are kept before those without a session are dropped.
 pub const SEATS_REMEMBERED: usize = 4096;
 /// From accept to a completed login.

@@ -115,6 +115,21 @@ impl VPath {
         self.0.split(|&b| b == b'/').filter(|name| !name.is_empty())
     }
 
+    /// The number of components; none of the home itself.
+    pub fn depth(&self) -> usize {
+        if self.is_root() { 0 } else { self.0.iter().filter(|&&byte| byte == b'/').count() }
+    }
+
+    /// The path of the first `depth` components.
+    pub fn first(&self, depth: usize) -> Self {
+        let slashes = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        match slashes.map(|(at, _)| at).nth(depth) {
+            _ if depth == 0 => Self::root(),
+            Some(end) => Self(self.0[..end].to_vec()),
+            None => self.clone(),
+        }
+    }
+
     /// Whether `other` is this path or lies below it.
     pub fn contains(&self, other: &VPath) -> bool {
         self.is_root() || other.0.strip_prefix(&self.0[..]).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')

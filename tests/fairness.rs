@@ -5,8 +5,10 @@ mod support;
 
 use berth::limits::FLUSH_BUDGET_MIN;
 use berth::net::connection::Turn;
-use berth::net::turns::Turns;
+use berth::net::turns::{Owner, Turns};
+use berth::session::origin::Origin;
 use berth::wire::frame::{self, FrameType};
+use berth::wire::message::Name;
 use berth::wire::{Reply, Request};
 use std::time::Duration;
 use support::pair::Pair;
@@ -82,6 +84,15 @@ struct Scene {
 }
 
 impl Scene {
+    fn new(pairs: Vec<Pair>) -> Self {
+        let (mut turns, nowhere) = (Turns::default(), "127.0.0.1".parse().expect("an address"));
+        for (slot, pair) in pairs.iter().enumerate() {
+            let number = pair.connection.front().session().and_then(|session| session.seat_number());
+            turns.assign(slot, number.map_or(Owner::Origin(Origin::of(nowhere)), Owner::Account));
+        }
+        Self { turns, queued: vec![false; pairs.len()], pairs }
+    }
+
     /// One round of the loop.
     fn round(&mut self, server: &mut Server) {
         for (slot, pair) in self.pairs.iter_mut().enumerate() {
@@ -97,6 +108,19 @@ impl Scene {
             if self.queued[slot] {
                 self.turns.push(slot, pair.connection.claim(false));
             }
+            self.turns.spent(claim, Duration::from_micros(1));
+        }
+    }
+
+    /// The same with peers that take what they get at once, and then do what `respond` does.
+    fn run_and_wake(&mut self, server: &mut Server, respond: impl Fn(usize, &mut Pair)) {
+        let mut round = self.turns.begin_round();
+        while let Some((slot, claim)) = self.turns.next(&mut round) {
+            let pair = &mut self.pairs[slot];
+            let has_slept = pair.turn(server) != Turn::Again;
+            pair.receive();
+            respond(slot, pair);
+            self.turns.push(slot, pair.connection.claim(has_slept));
             self.turns.spent(claim, Duration::from_micros(1));
         }
     }
@@ -127,7 +151,7 @@ fn strangers_of_every_kind_leave_a_transfer_half_of_the_turns() {
     transfer.request(&get("/large"));
     transfer.turns = 0;
     pairs.push(transfer);
-    let mut scene = Scene { turns: Turns::default(), queued: vec![false; pairs.len()], pairs };
+    let mut scene = Scene::new(pairs);
     let mut rounds = 0;
     while !scene.pairs[STRANGERS].has_digest() {
         for (number, pair) in scene.pairs[..STRANGERS].iter_mut().enumerate() {
@@ -156,4 +180,64 @@ fn a_stranger_who_floods_with_pings_gets_one_turn_a_round_like_anybody() {
     flood.turn(&mut server);
     assert!(flood.receive() < pings.len(), "one turn answered everything");
     assert!(matches!(modest.ask(&mut server, &Request::Quota {}), Reply::Quota(_)));
+}
+
+fn name(path: &str) -> Name {
+    Name(path.as_bytes().to_vec())
+}
+
+/// What fifty connections of one user want all the time.
+type Wanted = fn(usize) -> Request;
+
+#[test]
+fn fifty_connections_of_one_user_leave_the_download_of_another_half_of_the_turns() {
+    const GREEDY: usize = 50;
+    let kinds: [(&str, Wanted); 5] = [
+        ("downloads", |_| get("/large")),
+        ("digests", |_| Request::Sha256 { path: name("/large") }),
+        ("listings", |_| Request::List { path: name("/folder") }),
+        ("small requests", |_| stat("/large")),
+        ("all of them", |number| match number % 4 {
+            0 => get("/large"),
+            1 => Request::Sha256 { path: name("/large") },
+            2 => Request::List { path: name("/folder") },
+            _ => stat("/large"),
+        }),
+    ];
+    for (what, wanted) in kinds {
+        let mut server = Server::new();
+        server.add_account("bob", Rights::default());
+        for home in [server.home(), server.home_of("bob")] {
+            write(&home.join("large"), &content(3, 8 * MIB));
+        }
+        std::fs::create_dir(server.at("folder")).expect("mkdir");
+        (0..500).for_each(|number| write(&server.at("folder").join(number.to_string()), b""));
+        let mut pairs: Vec<Pair> = (0..GREEDY).map(|_| Pair::logged_in(&mut server)).collect();
+        let mut other = Pair::logged_in_as(&mut server, "bob");
+        other.request(&get("/large"));
+        pairs.push(other);
+        pairs.iter_mut().for_each(|pair| pair.turns = 0);
+        let mut scene = Scene::new(pairs);
+        for (number, pair) in scene.pairs.iter_mut().enumerate() {
+            if number < GREEDY {
+                pair.request(&wanted(number));
+            }
+            scene.turns.push(number, pair.connection.claim(true));
+        }
+        while !scene.pairs[GREEDY].has_digest() {
+            scene.run_and_wake(&mut server, |number, pair| {
+                // Nothing is kept of what it gets, and there is always more that it has asked for.
+                if number < GREEDY {
+                    pair.received.clear();
+                    if pair.connection.is_idle() {
+                        pair.request(&wanted(number));
+                    }
+                }
+            });
+        }
+        let greedy: usize = scene.pairs[..GREEDY].iter().map(|pair| pair.turns).sum();
+        let other = scene.pairs[GREEDY].turns;
+        assert!(other * 3 >= greedy * 2, "{what}: {other} turns beside {greedy}");
+        assert!(greedy * 3 >= other, "{what}: {greedy} turns beside {other}");
+    }
 }

@@ -133,14 +133,14 @@ fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Ref
         Verb::List => session.begin_list(&vpath("/folder")),
         Verb::Digest => session.begin_digest(&vpath("/file")),
         Verb::RunTask => session.run_task(&mut server.service, &mut budget).map(drop),
-        Verb::MakeFolder => session.make_folder(&vpath("/another"), false),
+        Verb::MakeFolder => session.make_folder(&vpath("/another")),
         Verb::RemoveFile => session.remove_file(&vpath("/file")),
         Verb::RemoveFolder => session.remove_folder(&vpath("/folder")),
         Verb::Rename => session.rename(&vpath("/file"), &vpath("/folder/file"), false),
         Verb::SetMtime => session.set_mtime(&vpath("/file"), 1_000_000_007),
         Verb::SetMode => session.set_mode(&vpath("/file"), 0o600),
         Verb::Quota => session.quota().map(drop),
-        Verb::KeptUploads => session.kept_uploads().map(drop),
+        Verb::KeptUploads => session.begin_kept(),
         Verb::DropKept => match session.drop_kept(&UploadId([1; 16])) {
             // There is none, which was found out by asking.
             Err(Refusal::NotFound) => Ok(()),

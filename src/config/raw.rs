@@ -197,6 +197,7 @@ impl RawLimits {
             Some(own) if own > sessions => Err((key, format!("{own} is more than limits.sessions, {sessions}"))),
             own => Ok(own.unwrap_or(default.min(sessions))),
         };
+        let default_share = (sessions / SESSIONS_SHARE).max(SESSIONS_SHARE_MIN);
         let login_tries = self.login_tries.unwrap_or(LOGIN_TRIES_DEFAULT);
         if sessions == 0 {
             return Err(("limits.sessions", "0 would let nobody in".into()));
@@ -207,16 +208,8 @@ impl RawLimits {
         Ok(Limits {
             sessions,
             strangers: share("limits.strangers", self.strangers, STRANGERS_DEFAULT)?,
-            sessions_per_account: share(
-                "limits.sessions_per_account",
-                self.sessions_per_account,
-                SESSIONS_PER_ACCOUNT_DEFAULT,
-            )?,
-            sessions_per_address: share(
-                "limits.sessions_per_address",
-                self.sessions_per_address,
-                SESSIONS_PER_ADDRESS_DEFAULT,
-            )?,
+            sessions_per_account: share("limits.sessions_per_account", self.sessions_per_account, default_share)?,
+            sessions_per_address: share("limits.sessions_per_address", self.sessions_per_address, default_share)?,
             login_tries,
         })
     }

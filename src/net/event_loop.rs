@@ -24,12 +24,12 @@ use super::seldom::Seldom;
 use super::slow_turns::SlowTurns;
 use super::timers::Timers;
 use super::transport::Entrance;
-use super::turns::{Claim, Turns};
+use super::turns::{Claim, Owner, Turns};
 use crate::config::{Ftp, Limits, Timeouts};
 use crate::histogram::Histogram;
 use crate::limits::{EVENTS_PER_POLL, FLUSH_BUDGET, FLUSH_BUDGET_MIN, TURN_WARN};
 use crate::session::origin::Origin;
-use crate::session::{Refusal, Service};
+use crate::session::{Refusal, Service, Session};
 use mio::net::TcpListener;
 use mio::{Events, Poll, Registry, Token};
 use slab::Slab;
@@ -338,6 +338,9 @@ impl EventLoop {
         if slot.is_stranger && !slot.connection.front().is_stranger() {
             slot.is_stranger = false;
             slot.origin.into_iter().for_each(|origin| self.crowd.log_in(origin, key));
+            if let Some(number) = slot.connection.front().session().and_then(Session::seat_number) {
+                self.turns.assign(key, Owner::Account(number));
+            }
         }
         match turn {
             Turn::Again => {
@@ -381,6 +384,7 @@ impl EventLoop {
 
     fn remove(&mut self, key: usize) {
         let mut slot = self.slots.remove(key);
+        self.turns.leave(key);
         self.busy -= usize::from(slot.is_busy);
         slot.origin.into_iter().for_each(|origin| self.crowd.leave(origin, key));
         slot.alarm.into_iter().for_each(|at| self.timers.cancel(at, key));

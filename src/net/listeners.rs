@@ -127,10 +127,10 @@ pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Says why before closing, without TLS whatever the peer expects; one that cannot take it at
 /// once is not waited for.
-pub(super) fn refuse_connection(stream: impl AsFd, spoken: Spoken) {
+pub(super) fn refuse_connection(stream: impl AsFd, spoken: Spoken, bound: &str) {
     let words = match spoken {
-        Spoken::Native => native::too_many_sessions(),
-        Spoken::Ftp => ftp::too_many_sessions(),
+        Spoken::Native => native::too_many_sessions(bound),
+        Spoken::Ftp => ftp::too_many_sessions(bound),
         Spoken::ImplicitFtps => return,
     };
     let _ = rustix::net::send(stream, &words, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);

@@ -4,6 +4,8 @@
 use super::Session;
 use super::overview::Transfer;
 use super::refusal::Refusal;
+use super::state::State;
+use super::task::Task;
 use crate::account::AccountName;
 use crate::digest::Digest;
 use crate::logging::{ACCESS, TRANSACTIONS};
@@ -37,6 +39,9 @@ impl Session {
     pub(super) fn log_unfinished(&self, why: Refusal, now: Instant) {
         if let Some(record) = self.transfer() {
             self.log_transfer(&record, now, Err(why));
+        }
+        if let State::Command(_, Some(Task::Folders(folders))) = &self.state {
+            self.log_path::<()>("mkdir", folders.path(), &Err(why));
         }
     }
 

@@ -4,7 +4,8 @@
 //!
 //! A verb either happens, or answers with a [`Refusal`] and leaves the session as it was. What
 //! takes long is begun by one verb and driven by another: `finish_login` and
-//! `begin_password_login` by [`Session::advance_login`]; `begin_list`, `begin_digest` by [`Session::run_task`];
+//! `begin_password_login` by [`Session::advance_login`]; `begin_list`, `begin_digest`, `begin_folders` and
+//! `begin_kept` by [`Session::run_task`];
 //! `begin_upload` by [`Session::prepare_upload`], [`Session::store`], [`Session::finish_upload`] or
 //! [`Session::complete_upload`], and [`Session::advance_commit`]; `begin_download` by
 //! [`Session::prepare_download`] and [`Session::fetch`].
@@ -34,8 +35,9 @@ use crate::scram::Binding;
 use crate::store::StoreError;
 use crate::store::listing::Listing;
 use crate::store::meta::{Kind, Meta};
+use crate::store::new_folders::NewFolders;
 use crate::store::quota::QuotaState;
-use crate::store::staging::KeptUpload;
+use crate::store::staging::KeptListing;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use login::Login;
@@ -122,6 +124,11 @@ impl Session {
     /// What the session's account has moved.
     pub fn traffic(&self) -> Option<&Rc<Traffic>> {
         self.state.member().map(|member| &member.seat.traffic)
+    }
+
+    /// The number that the sessions of the account share.
+    pub fn seat_number(&self) -> Option<u64> {
+        self.state.member().map(|member| member.seat.number)
     }
 
     /// What the session is waiting for.
@@ -236,10 +243,9 @@ impl Session {
         path.is_root() || home.is_some_and(|home| matches!(home.entry(path), Ok(Some(_))))
     }
 
-    /// Makes a folder; with `parents` the ones above it too, and none of them need be missing.
-    pub fn make_folder(&self, path: &VPath, parents: bool) -> Result<(), Refusal> {
-        let home = &self.member(Verb::MakeFolder)?.home;
-        let result = if parents { home.make_folders(path) } else { home.make_folder(path) }.map_err(Refusal::from);
+    /// Makes a folder.
+    pub fn make_folder(&self, path: &VPath) -> Result<(), Refusal> {
+        let result = self.member(Verb::MakeFolder)?.home.make_folder(path).map_err(Refusal::from);
         self.log_path("mkdir", path, &result);
         result
     }
@@ -298,13 +304,6 @@ impl Session {
         free?.into_iter().chain(left).min().ok_or(Refusal::Io)
     }
 
-    /// The interrupted uploads of the account.
-    pub fn kept_uploads(&self) -> Result<Vec<KeptUpload>, Refusal> {
-        let kept = self.member(Verb::KeptUploads)?.home.kept_uploads().map_err(Refusal::from);
-        self.log_access("partials", &[], &kept);
-        kept
-    }
-
     /// Whether there is an upload of this name that nobody is sending.
     pub fn is_interrupted(&self, id: &UploadId) -> bool {
         self.state.member().is_some_and(|Member { home, .. }| home.is_interrupted(id))
@@ -319,6 +318,19 @@ impl Session {
     }
 
     // ---- Tasks ----------------------------------------------------------------------------
+
+    /// Begins to make a folder and those above it, of which none need be missing.
+    pub fn begin_folders(&mut self, path: &VPath) -> Result<(), Refusal> {
+        let folders = NewFolders::begin(Rc::clone(&self.member(Verb::MakeFolder)?.home), path)?;
+        self.begin_task(Task::Folders(Box::new(folders)))
+    }
+
+    /// Begins to list the partial uploads of the account.
+    pub fn begin_kept(&mut self) -> Result<(), Refusal> {
+        let kept = KeptListing::begin(Rc::clone(&self.member(Verb::KeptUploads)?.home)).map_err(Refusal::from);
+        self.log_access("partials", &[], &kept);
+        self.begin_task(Task::Kept(Box::new(kept?)))
+    }
 
     /// Begins to list a folder by name.
     pub fn begin_list(&mut self, path: &VPath) -> Result<(), Refusal> {
@@ -352,8 +364,11 @@ impl Session {
         let State::Command(_, current) = &mut self.state else { return Err(Refusal::WrongState) };
         let Some(task) = current else { return Err(Refusal::WrongState) };
         let step = task.run(&mut service.store, budget);
-        if !matches!(step, Ok(TaskStep::Later | TaskStep::Page(_, false))) {
-            *current = None;
+        if matches!(step, Ok(TaskStep::Later | TaskStep::Page(_, false) | TaskStep::Kept(_, false))) {
+            return step;
+        }
+        if let Some(Task::Folders(folders)) = current.take() {
+            self.log_path("mkdir", folders.path(), &step);
         }
         step
     }

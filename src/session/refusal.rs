@@ -22,7 +22,9 @@ pub enum Refusal {
     #[error("too many failed logins on this connection; connect again")]
     TooManyTries,
     /// As many sessions as the account may have.
-    #[error("this account has as many sessions as it may have; close one and try again")]
+    #[error(
+        "this account has as many sessions as the server's `limits.sessions_per_account` allows; close one and try again"
+    )]
     TooManySessions,
     /// Others had to be let in.
     #[error("the server needed the place of this connection, which nobody had logged in to; connect again")]

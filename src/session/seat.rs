@@ -12,6 +12,8 @@ use std::rc::Rc;
 /// Shared by the sessions of an account, and counts them by that. It outlives them for a while,
 /// so that leaving and coming back does not fill its buckets.
 pub struct Seat {
+    /// No other account has this one while the server runs.
+    pub number: u64,
     /// What the connections of all of them have moved; one that is being closed may hold on to it.
     pub traffic: Rc<Traffic>,
     /// What all accounts have transferred.
@@ -27,6 +29,7 @@ pub type Traffic = Directions<Cell<TokenBucket>>;
 #[derive(Default)]
 pub(super) struct Seats {
     seats: HashMap<AccountName, Rc<Seat>>,
+    last_number: u64,
     pub(super) total: Rc<Total>,
 }
 
@@ -36,7 +39,15 @@ impl Seats {
         if self.seats.len() >= SEATS_REMEMBERED {
             self.seats.retain(|_, seat| sessions(seat) > 0);
         }
-        let new = || Rc::new(Seat { traffic: Rc::default(), total: Rc::clone(&self.total), logins: Cell::default() });
+        let new = || {
+            self.last_number += 1;
+            Rc::new(Seat {
+                number: self.last_number,
+                traffic: Rc::default(),
+                total: Rc::clone(&self.total),
+                logins: Cell::default(),
+            })
+        };
         let seat = self.seats.entry(account.clone()).or_insert_with(new);
         if sessions(seat) >= most {
             return Err(Refusal::TooManySessions);

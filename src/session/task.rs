@@ -1,4 +1,4 @@
-//! Work that takes many turns: listing a folder, hashing a file.
+//! Work that takes many turns: listing a folder or partial uploads, hashing a file, making many folders.
 
 use super::refusal::Refusal;
 use crate::digest::Digest;
@@ -6,6 +6,8 @@ use crate::lane::Budget;
 use crate::limits::{PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX, PIECE_BYTES};
 use crate::store::listing::{Listed, Listing, Step};
 use crate::store::meta::{Meta, meta_of};
+use crate::store::new_folders::NewFolders;
+use crate::store::staging::{KeptListing, KeptUpload};
 use crate::store::{OpenFile, Store, StoreError};
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
@@ -17,6 +19,10 @@ pub enum Task {
     List(Box<Listing>, Vec<Listed>),
     /// Hashing a whole file.
     Digest(Box<FileHash>),
+    /// Making a folder and those above it.
+    Folders(Box<NewFolders>),
+    /// Listing partial uploads.
+    Kept(Box<KeptListing>),
 }
 
 /// How far a task has come.
@@ -28,6 +34,10 @@ pub enum TaskStep {
     Page(Vec<Listed>, bool),
     /// The digest and size of a file.
     Digest(Digest, u64),
+    /// The folders are there.
+    FoldersMade,
+    /// Partial uploads; whether they are the last.
+    Kept(Vec<KeptUpload>, bool),
 }
 
 impl Task {
@@ -37,6 +47,12 @@ impl Task {
             Self::List(listing, page) => Ok(fill_page(listing, page, budget)?),
             Self::Digest(hash) => {
                 Ok(hash.finish(store, budget)?.map_or(TaskStep::Later, |(digest, size)| TaskStep::Digest(digest, size)))
+            }
+            Self::Folders(folders) => {
+                Ok(if folders.advance(budget)? { TaskStep::FoldersMade } else { TaskStep::Later })
+            }
+            Self::Kept(kept) => {
+                Ok(kept.next(budget)?.map_or(TaskStep::Later, |(page, is_last)| TaskStep::Kept(page, is_last)))
             }
         }
     }

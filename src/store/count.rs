@@ -7,7 +7,9 @@ use super::home::STAGING;
 use super::quota::Usage;
 use super::staging::PART_SUFFIX;
 use crate::lane::Budget;
-use crate::limits::{COUNT_DEPTH_MAX, COUNT_RESTARTS_MAX, ENTRY_COST, PATH_BYTES_MAX, UNSEEN_NAMED_MAX};
+use crate::limits::{
+    COUNT_DEPTH_MAX, COUNT_RESTARTS_MAX, ENTRY_COST, PATH_BYTES_MAX, PATH_COMPONENT_COST, UNSEEN_NAMED_MAX,
+};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -31,6 +33,7 @@ pub struct Count {
     has_moved: bool,
     /// The disk failed once. It may not fail in the next walk.
     has_failed: bool,
+    way_back: Option<WayBack>,
 }
 
 /// What a walk has found.
@@ -80,6 +83,16 @@ struct Level {
     pending: Vec<CString>,
 }
 
+/// The way down from the root again.
+struct WayBack {
+    at: OwnedFd,
+    /// The folder that holds it, unless it is the root.
+    parent: Option<OwnedFd>,
+    depth: usize,
+}
+
+/// A handle that only names a folder; nothing above it is checked for that.
+const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Count {
@@ -97,6 +110,7 @@ impl Count {
             depth_max: COUNT_DEPTH_MAX,
             has_moved: false,
             has_failed: false,
+            way_back: None,
         })
     }
 
@@ -105,9 +119,12 @@ impl Count {
     pub fn advance(&mut self, budget: &mut Budget) -> Result<Option<Counted>, StoreError> {
         while !budget.is_spent() {
             budget.spend(ENTRY_COST);
-            if !self.at.is_read {
+            if self.way_back.is_some() {
+                self.find_way_back()?;
+            } else if !self.at.is_read {
                 self.read_entry()?;
             } else if let Some(name) = self.at.pending.pop() {
+                self.charge_for_depth(budget);
                 self.descend(&name)?;
             } else if !self.ascend(budget)? && !self.restart()? {
                 return Ok(Some(Counted { usage: self.usage, unseen: std::mem::take(&mut self.unseen) }));
@@ -194,8 +211,14 @@ impl Count {
         Ok(())
     }
 
+    /// To open a folder takes the longer the deeper it lies: the kernel checks all those above it.
+    fn charge_for_depth(&self, budget: &mut Budget) {
+        budget.spend(self.above.len() as u64 * PATH_COMPONENT_COST);
+    }
+
     /// Back to the folder above; false at the top.
     fn ascend(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
+        self.charge_for_depth(budget);
         let Some(Level { id, name, dir, pending }) = self.above.pop() else { return Ok(false) };
         match self.open_above(id, dir)? {
             Some(dir) => {
@@ -203,7 +226,8 @@ impl Count {
             }
             None => {
                 self.above.push(Level { id, name, dir: None, pending });
-                self.find_way_back(budget)?;
+                self.has_moved = true;
+                self.way_back = Some(WayBack { at: self.root.try_clone()?, parent: None, depth: 0 });
             }
         }
         Ok(true)
@@ -223,19 +247,28 @@ impl Count {
         Ok(is_there.then_some(left))
     }
 
-    /// Somebody moved or removed folders meanwhile: goes on in the deepest one that is still where
-    /// it was.
-    fn find_way_back(&mut self, budget: &mut Budget) -> Result<(), StoreError> {
-        self.has_moved = true;
-        let mut at = Folder::open(self.root.as_fd(), c".")?;
-        let mut depth = 0;
-        while let Some(level) = self.above.get(depth + 1) {
-            budget.spend(ENTRY_COST);
-            match Folder::open(at.dir.fd()?, &level.name) {
-                Ok(below) if below.id == level.id => (at, depth) = (below, depth + 1),
-                _ => break,
-            }
+    /// Somebody moved or removed folders meanwhile: takes a step down towards the deepest one that is still
+    /// where it was, and goes on there.
+    fn find_way_back(&mut self) -> Result<(), StoreError> {
+        let Some(WayBack { at, parent, depth }) = self.way_back.take() else { return Ok(()) };
+        if let Some(level) = self.above.get(depth + 1)
+            && let Ok(below) = rustix::fs::openat(&at, &*level.name, HANDLE, Mode::empty())
+            && rustix::fs::fstat(&below).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == level.id)
+        {
+            self.way_back = Some(WayBack { at: below, parent: Some(at), depth: depth + 1 });
+            return Ok(());
         }
+        let found = match (parent, self.above.get(depth)) {
+            (Some(parent), Some(level)) => {
+                Folder::open(&parent, &level.name).ok().filter(|folder| folder.id == level.id)
+            }
+            _ => None,
+        };
+        // One that cannot be read any more is counted again from the top.
+        let (at, depth) = match found {
+            Some(folder) => (folder, depth),
+            None => (Folder::open(self.root.as_fd(), c".")?, 0),
+        };
         self.above.truncate(depth + 1);
         if let Some(Level { name, pending, .. }) = self.above.pop() {
             self.at = Folder { name, pending, is_read: true, ..at };

@@ -9,7 +9,7 @@ use super::StoreError;
 use super::home::{Home, hold_large};
 use super::meta::Meta;
 use super::staging::{part_name, remove, staged_names};
-use crate::limits::EXPIRY_STEADY_CLOCK;
+use crate::limits::{EXPIRY_STEADY_CLOCK, PARTIALS_PER_HOME_MAX};
 use crate::upload_id::UploadId;
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
 
@@ -79,7 +79,11 @@ impl Home {
         let kept = self.kept_uploads()?;
         // The next call of `drop_expired` looks at the time of each upload again.
         self.next_expiry_ns.set(i64::MIN);
-        let live: Vec<UploadId> = kept.iter().map(|upload| upload.id).collect();
+        let (running, idle): (Vec<_>, Vec<_>) = kept.iter().partition(|upload| self.claims.is_running(&upload.id));
+        // A killed server may have left more than are kept.
+        let surplus = idle.len().saturating_sub(PARTIALS_PER_HOME_MAX);
+        let live: Vec<UploadId> = running.iter().chain(&idle[surplus..]).map(|upload| upload.id).collect();
+        self.partials.forget_all();
         for (id, suffix) in staged_names(&staging)? {
             if !live.contains(&id) && !self.claims.is_running(&id) {
                 let name = format!("{id}{suffix}");

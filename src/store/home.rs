@@ -2,7 +2,6 @@
 //! no spelling, link or race leads out; links that stay inside work.
 
 use super::StoreError;
-use super::attributes::NEW_FOLDER;
 use super::clock::WallClock;
 use super::count::Unseen;
 use super::file_systems::{FileSystems, Operation, is_refusal};
@@ -10,7 +9,7 @@ use super::listing::Listing;
 use super::meta::{Kind, Meta, meta_of, set_mtime};
 use super::open_file::OpenFile;
 use super::quota::{Ledger, Reservation};
-use super::staging::Claims;
+use super::staging::{Claims, Partials};
 use super::syncer::Closer;
 use crate::limits::SLOW_CLOSE_BYTES;
 use crate::text::{Escaped, shortened};
@@ -66,6 +65,7 @@ pub struct Home {
     ledger: Rc<Ledger>,
     pub(super) staging: RefCell<Option<StagingFolder>>,
     pub(super) claims: Claims,
+    pub(super) partials: Partials,
     pub(super) partial_expiry: Duration,
     /// Which start of the machine this is.
     pub(super) boot: Rc<str>,
@@ -111,11 +111,24 @@ impl AsFd for Parent<'_> {
 impl Home {
     /// The home whose folder is `root`, found at `path`.
     pub(super) fn new(root: Dir, path: Rc<Path>, ledger: Rc<Ledger>, shared: Shared) -> Self {
-        let (staging, claims) = (RefCell::default(), Claims::default());
+        let (staging, claims, partials) = (RefCell::default(), Claims::default(), Partials::default());
         let Shared { systems, partial_expiry, boot, closer, clock } = shared;
         // Nobody has looked yet.
         let next_expiry_ns = Cell::new(i64::MIN);
-        Self { root, path, systems, ledger, staging, claims, partial_expiry, boot, next_expiry_ns, closer, clock }
+        Self {
+            root,
+            path,
+            systems,
+            ledger,
+            staging,
+            claims,
+            partials,
+            partial_expiry,
+            boot,
+            next_expiry_ns,
+            closer,
+            clock,
+        }
     }
 
     /// The home's account book.
@@ -245,7 +258,7 @@ impl Home {
         Ok(folder.into())
     }
 
-    fn open_folder(&self, path: &VPath) -> Result<Dir, StoreError> {
+    pub(super) fn open_folder(&self, path: &VPath) -> Result<Dir, StoreError> {
         refuse_staging(path)?;
         let dir = self.root.open_dir(path.relative()).map_err(StoreError::from_open)?;
         self.refuse_staging_folder(&dir)?;
@@ -260,35 +273,7 @@ impl Home {
             return Err(StoreError::Exists);
         }
         let (parent, name) = self.parent(path)?;
-        let promise = self.ledger.reserve(0, 1)?;
-        rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(NEW_FOLDER))?;
-        promise.take(0, 1);
-        Ok(())
-    }
-
-    /// Makes a folder and those above it that are missing; none need be. The longest prefix that exists is
-    /// found by bisection, and each folder is made from the descriptor of the one above it, so that the
-    /// time does not grow with the square of the path's length.
-    pub fn make_folders(&self, path: &VPath) -> Result<(), StoreError> {
-        let names: Vec<&[u8]> = path.components().collect();
-        let (mut at, mut there, mut missing) = (self.root_fd()?, 0, names.len() + 1);
-        while there + 1 < missing {
-            let middle = usize::midpoint(there, missing);
-            let prefix = VPath::parse(&names[..middle].join(&b'/')).map_err(|_| StoreError::BadName)?;
-            match self.open_folder(&prefix) {
-                Ok(folder) => (at, there) = (folder.into_std_file().into(), middle),
-                // If something else is there, making a folder in its place fails below.
-                Err(StoreError::NotFound | StoreError::NotADirectory) => missing = middle,
-                Err(error) => return Err(error),
-            }
-        }
-        for name in &names[there..] {
-            let promise = self.ledger.reserve(0, 1)?;
-            rustix::fs::mkdirat(&at, *name, Mode::from_raw_mode(NEW_FOLDER))?;
-            promise.take(0, 1);
-            at = rustix::fs::openat(&at, *name, FOLDER, Mode::empty())?;
-        }
-        Ok(())
+        self.make_folder_in(&parent, name)
     }
 
     /// Removes anything but a folder.

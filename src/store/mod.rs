@@ -11,6 +11,7 @@ mod file_systems;
 pub mod home;
 pub mod listing;
 pub mod meta;
+pub mod new_folders;
 mod open_file;
 pub mod pipe;
 pub mod quota;

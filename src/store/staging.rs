@@ -14,6 +14,7 @@
 //! of the bytes; after a crash of the machine only those are trusted that were synced before.
 
 mod inode;
+mod kept;
 mod resume;
 
 use super::StoreError;
@@ -26,10 +27,13 @@ use super::pipe::Pipe;
 use super::quota::{InodeId, Reservation};
 use super::syncer::{Flush, Syncer, Ticket};
 use crate::lane::Incoming;
-use crate::limits::{PARTIALS_PER_HOME_MAX, SMALL_FILE_BYTES_MAX};
+use crate::limits::SMALL_FILE_BYTES_MAX;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use inode::Place;
+pub use kept::KeptListing;
+pub(super) use kept::Partials;
+use kept::RecordSlot;
 use resume::Surplus;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -135,8 +139,10 @@ pub struct Staged {
     /// Bytes that stay; there are more while `surplus` is cut off.
     length: u64,
     surplus: Option<Surplus>,
-    /// What is in the record's file, once there is one.
+    /// What is, or at its interruption will be, in the record's file; none while it is not worth that.
     kept: Option<KeptRecord>,
+    /// Held while there is that file.
+    slot: Option<RecordSlot>,
     /// It cannot be named where it would outlive the server.
     is_fleeting: bool,
     is_committed: bool,
@@ -175,8 +181,16 @@ impl Staged {
         let claim = Claim { reservation, file: RefCell::new(Some(Rc::new(file))), is_unwritten: Cell::new(false) };
         let claim = Rc::new(claim);
         home.claims.insert(id, &claim);
-        let (surplus, is_fleeting, is_committed) = (None, false, false);
-        Self { home, place, id, claim, length, surplus, kept, is_fleeting, is_committed }
+        home.partials.forget(&id);
+        let (surplus, slot, is_fleeting, is_committed) = (None, None, false, false);
+        let mut staged = Self { home, place, id, claim, length, surplus, kept, slot, is_fleeting, is_committed };
+        if staged.kept.is_some() {
+            staged.slot = staged.home.partials.take_slot();
+            if staged.slot.is_none() {
+                staged.remove_record();
+            }
+        }
+        staged
     }
 
     /// Appends. What was written before an error stays written and counted.
@@ -240,23 +254,26 @@ impl Staged {
         self.claim.file.borrow().as_ref().map(Rc::clone).ok_or(StoreError::Superseded)
     }
 
-    /// From now on the upload outlives its session and the server, and can be resumed; if its folder
-    /// lies on another file system than the staging folder, it cannot.
+    /// From now on the upload outlives its session and can be resumed. So it is after a crash of the
+    /// server, too, unless as many others as may have their records by now. If its folder lies on
+    /// another file system than the staging folder, it cannot be resumed.
     pub fn keep(&mut self, record: &Record) -> Result<(), StoreError> {
-        if self.kept.is_none() && !self.is_fleeting {
-            self.home.make_room_for_kept()?;
-            let staging = match self.name_part() {
-                Err(StoreError::OtherFileSystem) => {
-                    self.is_fleeting = true;
-                    return Ok(());
-                }
-                staging => staging?,
-            };
-            let kept = KeptRecord { record: record.clone(), synced: 0, boot: self.home.boot.to_string() };
-            write_record(&staging, &self.id, &kept)?;
-            self.kept = Some(kept);
+        if self.is_fleeting || self.slot.is_some() {
+            return Ok(());
         }
-        Ok(())
+        if self.kept.is_none() {
+            self.kept = Some(KeptRecord { record: record.clone(), synced: 0, boot: self.home.boot.to_string() });
+        }
+        let Some(slot) = self.home.partials.take_slot() else { return Ok(()) };
+        match self.name_part() {
+            Err(StoreError::OtherFileSystem) => {
+                (self.is_fleeting, self.kept) = (true, None);
+                return Ok(());
+            }
+            named => drop(named?),
+        }
+        self.slot = Some(slot);
+        self.write_record()
     }
 
     /// The staging folder, with the upload in it from now on.
@@ -290,8 +307,8 @@ impl Staged {
 
     /// Brings the record's file up to date, if there is one.
     fn write_record(&self) -> Result<(), StoreError> {
-        match (&self.kept, self.staging()) {
-            (Some(kept), Some(staging)) => write_record(staging, &self.id, kept),
+        match (&self.kept, self.staging(), &self.slot) {
+            (Some(kept), Some(staging), Some(_)) => write_record(staging, &self.id, kept),
             _ => Ok(()),
         }
     }
@@ -356,7 +373,7 @@ impl Staged {
         if let Some(replaced) = replaced {
             self.home.credit(&replaced, held);
         }
-        if self.kept.is_some() {
+        if self.slot.is_some() {
             self.remove_record();
         }
         Ok(target.folder)
@@ -438,20 +455,35 @@ impl Staged {
     }
 }
 
+impl Staged {
+    /// Makes an upload that is interrupted one that can be resumed, and returns what its part is. `None`
+    /// if that cannot be, or it is not worth it.
+    fn interrupt(&mut self) -> Option<Meta> {
+        if self.is_committed || self.claim.is_unwritten.get() || !self.is_as_written() {
+            return None;
+        }
+        let kept = self.kept.as_ref()?;
+        if self.slot.is_none() {
+            let text = kept_text(kept).ok()?;
+            let staging = self.name_part().ok()?;
+            write_record_text(&staging, &self.id, &text).ok()?;
+        }
+        let file = self.open_file().ok()?;
+        meta_of(&**file).ok()
+    }
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
+        let interrupted = self.interrupt();
         let Some(file) = self.claim.file.take() else { return };
         self.home.claims.remove(&self.id);
         if self.is_committed {
             return;
         }
-        let meta = meta_of(&**file).ok();
-        if self.kept.is_some()
-            && !self.claim.is_unwritten.get()
-            && let Some(meta) = meta.filter(|meta| meta.size == self.bytes_on_disk())
-        {
-            // It is an interrupted upload from now on.
-            return self.home.note_expiry(self.home.expires_ns(&meta));
+        if let Some(part) = interrupted {
+            self.home.note_expiry(self.home.expires_ns(&part));
+            return self.home.note_interrupted(self.id, part.identity.ctime_ns);
         }
         let is_removed = match &self.place {
             Place::Nameless => false,
@@ -491,25 +523,16 @@ impl Home {
 
     /// The uploads that can be resumed, oldest first; an expired one only while it is running.
     pub fn kept_uploads(&self) -> Result<Vec<KeptUpload>, StoreError> {
-        let now_ns = self.clock.now_ns();
         let mut kept = self.recorded_uploads()?;
-        kept.retain(|upload| !self.has_expired(upload.expires_ns, now_ns) || self.claims.is_running(&upload.id));
+        kept.retain(|upload| self.is_listed(upload));
         Ok(kept)
     }
 
     /// The same with expired ones.
     pub(super) fn recorded_uploads(&self) -> Result<Vec<KeptUpload>, StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(Vec::new()) };
-        let mut kept = Vec::new();
-        for (id, suffix) in staged_names(&staging)? {
-            if suffix == RECORD_SUFFIX
-                && let Some(KeptRecord { record, .. }) = read_record(&staging, &id)
-                && let Ok(stat) = rustix::fs::statat(&*staging, part_name(&id), AtFlags::SYMLINK_NOFOLLOW)
-            {
-                let meta = Meta::from(stat);
-                kept.push(KeptUpload { id, record, length: meta.size, expires_ns: self.expires_ns(&meta) });
-            }
-        }
+        let names = staged_names(&staging)?.into_iter().filter(|(_, suffix)| *suffix == RECORD_SUFFIX);
+        let mut kept: Vec<KeptUpload> = names.filter_map(|(id, _)| self.kept_upload(&staging, id)).collect();
         kept.sort_by_key(|upload| upload.expires_ns);
         Ok(kept)
     }
@@ -518,6 +541,7 @@ impl Home {
     /// was nothing.
     pub fn drop_kept(&self, id: &UploadId) -> Result<bool, StoreError> {
         let was_running = self.claims.supersede(id);
+        self.partials.forget(id);
         let Some(staging) = self.staging(false)? else { return Ok(was_running) };
         let Ok(stat) = rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW) else {
             return Ok(was_running);
@@ -546,16 +570,6 @@ impl Home {
         } else if let Err(error) = self.drop_kept(id) {
             log::error!("a partial upload that the disk did not take cannot be dropped: {error}");
         }
-    }
-
-    fn make_room_for_kept(&self) -> Result<(), StoreError> {
-        let kept = self.kept_uploads()?;
-        let surplus = (kept.len() + 1).saturating_sub(PARTIALS_PER_HOME_MAX);
-        let idle = kept.iter().filter(|upload| !self.claims.is_running(&upload.id));
-        for upload in idle.take(surplus) {
-            self.drop_kept(&upload.id)?;
-        }
-        Ok(())
     }
 }
 
@@ -606,11 +620,18 @@ fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<KeptRecord> {
 /// Replaced as a whole, but not synced: a record lost with the machine's power costs one
 /// transfer from its start, and a damaged one is no record.
 fn write_record(staging: &OwnedFd, id: &UploadId, kept: &KeptRecord) -> Result<(), StoreError> {
+    write_record_text(staging, id, &kept_text(kept)?)
+}
+
+fn kept_text(kept: &KeptRecord) -> io::Result<Vec<u8>> {
+    serde_json::to_vec(kept).map_err(io::Error::other)
+}
+
+fn write_record_text(staging: &OwnedFd, id: &UploadId, text: &[u8]) -> Result<(), StoreError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let new = format!("{id}{NEW_RECORD_SUFFIX}");
-    let text = serde_json::to_vec(kept).map_err(io::Error::other)?;
     let mut file = File::from(rustix::fs::openat(staging, &new, flags, Mode::RUSR | Mode::WUSR)?);
-    let written = file.write_all(&text);
+    let written = file.write_all(text);
     let replaced = written.and_then(|()| Ok(rustix::fs::renameat(staging, &new, staging, record_name(id))?));
     if replaced.is_err() {
         remove(staging, &new);

@@ -10,7 +10,7 @@ use super::port::{Stage, Wish};
 use super::site::Site;
 use super::transfer::{Form, Upload};
 use super::{Doing, Ftp, Hashed, Passive, Turn, reply, time};
-use crate::limits::FTP_DATA_PORT_MIN;
+use crate::limits::{FTP_DATA_PORT_MIN, PATH_COMPONENT_COST};
 use crate::session::{Refusal, Unfinished};
 use crate::store::meta::Kind;
 use crate::upload_id::UploadId;
@@ -116,12 +116,10 @@ impl Ftp {
                 let folder = self.folder.clone();
                 turn.reply_quoted(257, &folder, "is the current folder.");
             }
-            Command::Mkd(path) => {
-                self.on_path(&path, turn, |ftp, path, turn| match ftp.session.make_folder(&path, false) {
-                    Ok(()) => turn.reply_quoted(257, &path, "was made."),
-                    Err(refusal) => turn.refuse(refusal, Some(&path)),
-                })
-            }
+            Command::Mkd(path) => self.on_path(&path, turn, |ftp, path, turn| match ftp.session.make_folder(&path) {
+                Ok(()) => turn.reply_quoted(257, &path, "was made."),
+                Err(refusal) => turn.refuse(refusal, Some(&path)),
+            }),
             Command::Rmd(path) => self.change(250, &path, turn, |ftp, path| ftp.session.remove_folder(path)),
             Command::Dele(path) => self.on_path(&path, turn, Self::remove),
             Command::Rnfr(path) => self.on_path(&path, turn, Self::rename_from),
@@ -165,7 +163,8 @@ impl Ftp {
 
     /// The path that `text` names from the current folder; else the peer is told why not.
     pub(super) fn path(&self, text: &[u8], turn: &mut Turn) -> Option<VPath> {
-        self.folder.join(text).map_err(|error| turn.reply(553, format!("This cannot be a path: {error}."))).ok()
+        let path = self.folder.join(text).map_err(|error| turn.reply(553, format!("This cannot be a path: {error}.")));
+        path.ok().inspect(|path| turn.charge_for(path))
     }
 
     /// The same, or the current folder where nothing is named, or nothing but blanks that are no name.
@@ -173,7 +172,7 @@ impl Ftp {
         let is_blank = |text: &[u8]| text.iter().all(|&byte| byte == b' ');
         match text {
             Some(text) if !is_blank(text) || self.is_there(text) => self.path(text, turn),
-            _ => Some(self.folder.clone()),
+            _ => Some(self.folder.clone()).inspect(|path| turn.charge_for(path)),
         }
     }
 
@@ -358,6 +357,11 @@ impl Ftp {
 }
 
 impl Turn<'_> {
+    /// The longer a path is, the longer the system takes for it.
+    pub(super) fn charge_for(&mut self, path: &VPath) {
+        self.budget.spend(path.depth() as u64 * PATH_COMPONENT_COST);
+    }
+
     /// The reply to a line that is wrong.
     pub(super) fn refuse_line(&mut self, wrong: &Wrong) {
         let (code, text) = wrong.reply();

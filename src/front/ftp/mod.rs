@@ -483,9 +483,10 @@ impl Ftp {
 }
 
 /// What somebody is told for whom there is no session.
-pub fn too_many_sessions() -> Vec<u8> {
+pub fn too_many_sessions(bound: &str) -> Vec<u8> {
     let mut words = Vec::new();
-    reply::put(&mut words, REPLY_CLOSING, "The server has as many sessions as it may have; try again later.");
+    let text = format!("There are as many sessions as {bound} allows; close one, or try again later.");
+    reply::put(&mut words, REPLY_CLOSING, text);
     words
 }
 

@@ -5,11 +5,12 @@ use crate::limits::ERROR_MESSAGE_BYTES_MAX;
 use crate::session::Refusal;
 use crate::store::listing::Listed;
 use crate::store::meta::{Kind, Meta, Seen};
+use crate::store::staging::KeptUpload;
 use crate::text::{Escaped, shortened};
 use crate::vpath::VPath;
 use crate::wire::ErrorCode;
 use crate::wire::frame::{self, FrameType};
-use crate::wire::message::{Entry, EntryKind, ErrorReply, MessageError, Name};
+use crate::wire::message::{Entry, EntryKind, ErrorReply, MessageError, Name, Partial};
 
 pub(super) fn vpath(name: &Name) -> Result<VPath, ErrorReply> {
     name.to_vpath().map_err(|error| ErrorReply {
@@ -59,6 +60,13 @@ pub(super) fn malformed(error: &MessageError) -> ErrorReply {
         MessageError::Unsupported(_) => ErrorCode::Unsupported,
     };
     ErrorReply { code, message: shortened(error.to_string(), ERROR_MESSAGE_BYTES_MAX), retry: false, fatal: false }
+}
+
+/// A partial upload as the wire has it.
+pub(super) fn partial(kept: KeptUpload) -> Partial {
+    let KeptUpload { id: upload_id, record, length: offset, expires_ns } = kept;
+    let (path, size, expires_s) = (Name(record.path), record.size, expires_ns / 1_000_000_000);
+    Partial { upload_id, path, offset, size, expires_s }
 }
 
 /// What an error is about.

@@ -10,7 +10,7 @@ mod requests;
 
 use super::pipeline::{Asked, Pending, Pipeline};
 use crate::lane::{Budget, Lane};
-use crate::limits::{DATA_BYTES_MAX, PREFIX_COMPARED_PER_SECOND_MIN, REQUEST_COST};
+use crate::limits::{DATA_BYTES_MAX, PREFIX_COMPARED_PER_SECOND_MIN};
 use crate::scram::Binding;
 use crate::session::download::{Fetched, Opened};
 use crate::session::state::StateName;
@@ -57,7 +57,7 @@ struct Running {
 enum Stage {
     /// A refused login, whose answer waits.
     Login,
-    /// A listing or a digest.
+    /// A listing, a digest, or many folders.
     Task,
     /// A resumed upload, reading its prefix again.
     PrepareUpload,
@@ -311,7 +311,7 @@ impl Native {
             return true;
         }
         let Some(Pending { id, request, .. }) = self.pipeline.pop() else { return false };
-        turn.budget.spend(REQUEST_COST);
+        turn.budget.spend(request.cost());
         self.session.count_request(turn.service, turn.now);
         let is_upload = request.is_upload();
         let begun = match (settled, request) {
@@ -401,8 +401,8 @@ impl Native {
 }
 
 /// What somebody is told for whom there is no session.
-pub fn too_many_sessions() -> Vec<u8> {
-    let message = "the server has as many sessions as it may have; try again later".into();
+pub fn too_many_sessions(bound: &str) -> Vec<u8> {
+    let message = format!("there are as many sessions as {bound} allows; close one, or try again later");
     let error = ErrorReply { code: ErrorCode::TooMany, message, retry: true, fatal: true };
     let mut words = Vec::new();
     frame::put_json(&mut words, FrameType::Control, 0, &Reply::Error(error));

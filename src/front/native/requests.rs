@@ -1,19 +1,18 @@
 //! Beginning requests: each translated to a verb of the session, each answer to a reply.
 
-use super::convert::{at, entry, error_reply, listed_entry, malformed, vpath};
+use super::convert::{at, entry, error_reply, listed_entry, malformed, partial, vpath};
 use super::{Native, Running, Stage, Turn};
 use crate::front::pipeline::Asked;
-use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX};
+use crate::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PATH_COMPONENT_COST, REQUEST_COST};
 use crate::session::Refusal;
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::login::LoginProgress;
 use crate::session::task::TaskStep;
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::verb::Verb;
-use crate::store::staging::KeptUpload;
 use crate::text::Escaped;
 use crate::vpath::VPath;
-use crate::wire::message::{ErrorReply, MessageError, Name, Partial, PutMode, QuotaReport, VERSION, WireLimits};
+use crate::wire::message::{ErrorReply, MessageError, Name, PutMode, QuotaReport, VERSION, WireLimits};
 use crate::wire::{ErrorCode, Reply, Request};
 
 impl Native {
@@ -24,7 +23,11 @@ impl Native {
             Request::Auth { mechanism, message } => self.begin_login(&mechanism, &message, turn)?,
             Request::AuthNext { message } => return self.finish_login(id, message),
             Request::Quota {} => self.quota()?,
-            Request::Partials {} => return self.partials(id, turn),
+            Request::Partials {} => {
+                self.session.begin_kept().map_err(|refusal| error_reply(refusal, None))?;
+                self.running = Some(Running { id, stage: Stage::Task, path: None });
+                return Ok(());
+            }
             Request::DropPartial { upload_id } => {
                 self.session.drop_kept(&upload_id).map_err(|refusal| error_reply(refusal, None))?;
                 Reply::Done {}
@@ -39,7 +42,12 @@ impl Native {
             }
             Request::Mkdir { path, parents } => {
                 let path = vpath(&path)?;
-                self.session.make_folder(&path, parents).map_err(at(&path))?;
+                if parents {
+                    self.session.begin_folders(&path).map_err(at(&path))?;
+                    self.run(id, Stage::Task, path);
+                    return Ok(());
+                }
+                self.session.make_folder(&path).map_err(at(&path))?;
                 Reply::Done {}
             }
             Request::Rm { path } => {
@@ -188,24 +196,7 @@ impl Native {
         }))
     }
 
-    fn partials(&mut self, id: u32, turn: &mut Turn) -> Result<(), ErrorReply> {
-        let kept = self.session.kept_uploads().map_err(|refusal| error_reply(refusal, None))?;
-        let (mut partials, mut path_bytes) = (Vec::new(), 0);
-        for KeptUpload { id: upload_id, record, length: offset, expires_ns } in kept {
-            let is_full = path_bytes + record.path.len() > PAGE_BYTES_TARGET || partials.len() >= PARTIALS_PER_HOME_MAX;
-            if is_full && !partials.is_empty() {
-                turn.reply(id, &Reply::Partials { partials: std::mem::take(&mut partials), last: false });
-                path_bytes = 0;
-            }
-            path_bytes += record.path.len();
-            let (path, size, expires_s) = (Name(record.path), record.size, expires_ns / 1_000_000_000);
-            partials.push(Partial { upload_id, path, offset, size, expires_s });
-        }
-        turn.reply(id, &Reply::Partials { partials, last: true });
-        Ok(())
-    }
-
-    /// Drives a listing or a digest on.
+    /// Drives a task on.
     pub(super) fn run_task(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
         let (answer, is_last) = match self.session.run_task(turn.service, turn.budget)? {
             TaskStep::Later => return Ok(true),
@@ -214,6 +205,11 @@ impl Native {
                 (Reply::Page { entries, last }, last)
             }
             TaskStep::Digest(sha256, size) => (Reply::Sha256 { sha256, size }, true),
+            TaskStep::FoldersMade => (Reply::Done {}, true),
+            TaskStep::Kept(kept, last) => {
+                let partials = kept.into_iter().map(partial).collect();
+                (Reply::Partials { partials, last }, last)
+            }
         };
         turn.reply(id, &answer);
         if is_last {
@@ -224,6 +220,26 @@ impl Native {
 }
 
 impl Asked {
+    /// What it costs of a turn's budget, besides what it moves.
+    pub(super) fn cost(&self) -> u64 {
+        let Self::Request(request) = self else { return REQUEST_COST };
+        let depth = match request {
+            // They are charged for as they are made.
+            Request::Mkdir { parents: true, .. } => 0,
+            Request::List { path }
+            | Request::Stat { path }
+            | Request::Sha256 { path }
+            | Request::Mkdir { path, .. }
+            | Request::Rm { path }
+            | Request::Rmdir { path }
+            | Request::Get { path, .. }
+            | Request::Put { path, .. } => slashes(path),
+            Request::Mv { from, to, .. } => slashes(from) + slashes(to),
+            _ => 0,
+        };
+        REQUEST_COST + depth * PATH_COMPONENT_COST
+    }
+
     /// The verb whose needs are met before the request begins.
     pub(super) fn verb(&self) -> Option<Verb> {
         let Self::Request(request) = self else { return None };
@@ -238,4 +254,8 @@ impl Asked {
             _ => None,
         }
     }
+}
+
+fn slashes(path: &Name) -> u64 {
+    path.0.iter().filter(|&&byte| byte == b'/').count() as u64
 }

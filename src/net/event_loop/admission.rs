@@ -11,7 +11,7 @@ use crate::net::data_socket::{DataSocket, Watch};
 use crate::net::descriptors;
 use crate::net::listeners::{Accepted, Spoken, refuse_connection};
 use crate::net::transport::{Secrecy, Transport};
-use crate::net::turns::Claim;
+use crate::net::turns::{Claim, Owner};
 use crate::session::origin::Origin;
 use crate::session::{Refusal, Session};
 use mio::Interest;
@@ -69,10 +69,11 @@ impl EventLoop {
             },
         };
         match admitted {
-            Err(unwatched) => refuse_connection(unwatched, spoken),
+            Err(unwatched) => refuse_connection(unwatched, spoken, "the system"),
             Ok(key) => {
                 log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=ok");
                 self.crowd.enter(origin, key);
+                self.turns.assign(key, Owner::Origin(origin));
                 (self.slots[key].origin, self.slots[key].is_stranger) = (Some(origin), true);
             }
         }
@@ -122,13 +123,12 @@ impl EventLoop {
                  there should be more; {unsaid} more since the last such line"
             );
         }
-        refuse_connection(stream, spoken);
+        refuse_connection(stream, spoken, bound);
     }
 
     /// Ends a connection that nobody has logged in to, to make room at once.
     fn displace(&mut self, key: usize, now: Instant) {
         self.slots[key].connection.dismiss(&self.service, Refusal::Displaced, now);
-        self.turns.forget(key);
         self.remove(key);
     }
 

@@ -126,6 +126,7 @@ impl Staged {
         if self.length < RESUME_BYTES_MIN {
             self.kept = None;
             self.remove_record();
+            self.slot = None;
             return Ok(());
         }
         if let Some(kept) = &mut self.kept {

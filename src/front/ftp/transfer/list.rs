@@ -289,7 +289,7 @@ impl Ftp {
             put_heading(out, &tree.heading);
         });
         list.pattern = None;
-        let path = self.folder.join(&tree.heading).ok();
+        let path = self.folder.join(&tree.heading).ok().inspect(|path| turn.charge_for(path));
         let is_begun = path.is_some_and(|path| self.begin_folder(&path, list).is_ok());
         if let Some(tree) = list.tree.as_mut().filter(|_| !is_begun) {
             tree.skipped += 1;

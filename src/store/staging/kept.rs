@@ -1,0 +1,184 @@
+//! The partial uploads of a home: which are interrupted, how many running ones have a record, and what
+//! there is in all.
+//!
+//! A home keeps at most [`PARTIALS_PER_HOME_MAX`] interrupted uploads. When one more is interrupted, the
+//! one goes that was written to longest ago. As many running ones have a record, by which they outlive a
+//! crash of the server; others get theirs when they are interrupted.
+
+use super::{KeptUpload, RECORD_SUFFIX, Record, UploadId, part_name, read_record};
+use crate::lane::Budget;
+use crate::limits::{ENTRY_COST, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX, RECORD_COST};
+use crate::store::StoreError;
+use crate::store::home::Home;
+use crate::store::meta::Meta;
+use rustix::fs::{AtFlags, Dir};
+use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+/// What a home knows of its partial uploads without reading them.
+#[derive(Default)]
+pub(in crate::store) struct Partials {
+    /// The interrupted ones and when they were last written to, once somebody has looked.
+    interrupted: RefCell<Option<Vec<(i64, UploadId)>>>,
+    /// How many that are running have a record.
+    recorded: Rc<Cell<usize>>,
+}
+
+/// The right of a running upload to have a record.
+pub(super) struct RecordSlot(Rc<Cell<usize>>);
+
+impl Drop for RecordSlot {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+impl Partials {
+    /// A slot for one more, if there is one.
+    pub(super) fn take_slot(&self) -> Option<RecordSlot> {
+        let taken = self.recorded.get();
+        (taken < PARTIALS_PER_HOME_MAX).then(|| {
+            self.recorded.set(taken + 1);
+            RecordSlot(Rc::clone(&self.recorded))
+        })
+    }
+
+    /// An upload is running, or gone.
+    pub(super) fn forget(&self, id: &UploadId) {
+        if let Some(interrupted) = &mut *self.interrupted.borrow_mut() {
+            interrupted.retain(|(_, other)| other != id);
+        }
+    }
+
+    /// Lets the next interruption look at what is there.
+    pub(in crate::store) fn forget_all(&self) {
+        *self.interrupted.borrow_mut() = None;
+    }
+}
+
+impl Home {
+    /// Notes that an upload was interrupted whose part was last written to then. If that is one too many,
+    /// the oldest goes.
+    pub(super) fn note_interrupted(&self, id: UploadId, ctime_ns: i64) {
+        self.partials.forget(&id);
+        if let Some(interrupted) = &mut *self.partials.interrupted.borrow_mut() {
+            interrupted.push((ctime_ns, id));
+        }
+        self.drop_surplus();
+    }
+
+    fn drop_surplus(&self) {
+        let found = self.partials.interrupted.borrow_mut().take();
+        let mut interrupted = found.unwrap_or_else(|| self.find_interrupted().unwrap_or_default());
+        interrupted.sort_unstable_by_key(|&(ctime_ns, id)| (ctime_ns, id.0));
+        let surplus = interrupted.len().saturating_sub(PARTIALS_PER_HOME_MAX);
+        let oldest: Vec<_> = interrupted.drain(..surplus).collect();
+        *self.partials.interrupted.borrow_mut() = Some(interrupted);
+        for (_, id) in oldest {
+            if let Err(error) = self.drop_kept(&id) {
+                log::warn!("an interrupted upload cannot be dropped to make room for a newer one: {error}");
+            }
+        }
+    }
+
+    fn find_interrupted(&self) -> Result<Vec<(i64, UploadId)>, StoreError> {
+        let Some(staging) = self.staging(false)? else { return Ok(Vec::new()) };
+        let names = super::staged_names(&staging)?;
+        let recorded = names.iter().filter(|(id, suffix)| *suffix == RECORD_SUFFIX && !self.claims.is_running(id));
+        let found = recorded.filter_map(|&(id, _)| Some((part_meta(&staging, &id)?.identity.ctime_ns, id)));
+        Ok(found.collect())
+    }
+}
+
+fn part_meta(staging: &OwnedFd, id: &UploadId) -> Option<Meta> {
+    rustix::fs::statat(staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW).ok().map(Meta::from)
+}
+
+/// The partial uploads that have a record, in slices: oldest first.
+pub struct KeptListing {
+    home: Rc<Home>,
+    staging: Option<Rc<OwnedFd>>,
+    names: Option<Dir>,
+    recorded: Vec<UploadId>,
+    /// The next at the end, once all were read.
+    found: Vec<KeptUpload>,
+    is_sorted: bool,
+}
+
+impl KeptListing {
+    /// All of them in `home`.
+    pub fn begin(home: Rc<Home>) -> Result<Self, StoreError> {
+        let staging = home.staging(false)?;
+        let names = staging.as_ref().map(Dir::read_from).transpose()?;
+        Ok(Self { home, staging, names, recorded: Vec::new(), found: Vec::new(), is_sorted: false })
+    }
+
+    /// The next page, and whether it is the last; `None` if the budget was spent before.
+    pub fn next(&mut self, budget: &mut Budget) -> Result<Option<(Vec<KeptUpload>, bool)>, StoreError> {
+        if !self.read_names(budget)? || !self.read_records(budget) {
+            return Ok(None);
+        }
+        if !self.is_sorted {
+            self.is_sorted = true;
+            self.found.sort_by_key(|upload| std::cmp::Reverse(upload.expires_ns));
+        }
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while let Some(upload) =
+            self.found.pop_if(|next| page.is_empty() || bytes + path_bytes(next) <= PAGE_BYTES_TARGET)
+        {
+            bytes += path_bytes(&upload);
+            page.push(upload);
+        }
+        Ok(Some((page, self.found.is_empty())))
+    }
+
+    fn read_names(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
+        while let Some(names) = &mut self.names {
+            if budget.is_spent() {
+                return Ok(false);
+            }
+            budget.spend(ENTRY_COST);
+            match names.read() {
+                None => self.names = None,
+                Some(entry) => self.recorded.extend(recorded_id(entry?.file_name().to_bytes())),
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_records(&mut self, budget: &mut Budget) -> bool {
+        while let (Some(id), Some(staging)) = (self.recorded.pop(), &self.staging) {
+            if budget.is_spent() {
+                self.recorded.push(id);
+                return false;
+            }
+            budget.spend(RECORD_COST);
+            let upload = self.home.kept_upload(staging, id);
+            self.found.extend(upload.filter(|upload| self.home.is_listed(upload)));
+        }
+        true
+    }
+}
+
+fn recorded_id(name: &[u8]) -> Option<UploadId> {
+    std::str::from_utf8(name).ok()?.strip_suffix(RECORD_SUFFIX)?.parse().ok()
+}
+
+fn path_bytes(upload: &KeptUpload) -> usize {
+    upload.record.path.len()
+}
+
+impl Home {
+    /// What is kept under `id`, if it has a record and a part.
+    pub(super) fn kept_upload(&self, staging: &OwnedFd, id: UploadId) -> Option<KeptUpload> {
+        let record: Record = read_record(staging, &id)?.record;
+        let meta = part_meta(staging, &id)?;
+        Some(KeptUpload { id, record, length: meta.size, expires_ns: self.expires_ns(&meta) })
+    }
+
+    /// An expired one is only while it is running.
+    pub(super) fn is_listed(&self, upload: &KeptUpload) -> bool {
+        !self.has_expired(upload.expires_ns, self.clock.now_ns()) || self.claims.is_running(&upload.id)
+    }
+}
