@@ -106,6 +106,8 @@ pub struct Timeouts {
     pub stall: Duration,
     /// From SIGTERM to the end of transfers that still run.
     pub drain: Duration,
+    /// From the last answer of a disk to the end of the patience with it.
+    pub storage: Duration,
 }
 
 /// When an upload counts as stored.

@@ -289,6 +289,8 @@ pub const STALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
 pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long SIGTERM lets running transfers finish.
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// A disk that has been asked to sync and answers nothing for this long is not waited for any longer.
+pub const STORAGE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// How often the account folder is asked whether it changed: a locked account's sessions end
 /// within two of these.
 pub const ACCOUNTS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -338,18 +340,17 @@ pub const COUNT_RESTARTS_MAX: u32 = 8;
 pub const UNSEEN_NAMED_MAX: usize = 8;
 /// Written and not yet synced bytes of one upload, above which its inbox is not read.
 pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// The same for all uploads together.
+/// The same for all uploads to one file system together; an account that has less than its part of it
+/// is not held back by those that have more.
 pub const UNSYNCED_BYTES_MAX_TOTAL: u64 = 64 * 1024 * 1024;
 /// A sync is asked for whenever this much has been written since the last one.
 pub const SYNC_STEP_BYTES: u64 = 8 * 1024 * 1024;
-/// A removed or replaced file of at least this is closed by the sync helper: the kernel frees its
+/// A removed or replaced file of at least this is closed by the file system's worker: the kernel frees its
 /// pages at the last close, and a gigabyte of them would stall the loop for 0.1 s.
 pub const SLOW_CLOSE_BYTES: u64 = 16 * 1024 * 1024;
 /// What is cut off the end of a file in one turn. The kernel frees as much in 0.5 ms, and 4 GiB at
 /// once in more than a second.
 pub const CUT_BYTES_PER_TURN: u64 = 2 * 1024 * 1024;
-/// Errands the sync helper has at once; more wait in the loop, one or two per upload.
-pub const ERRANDS_MAX: usize = 4096;
 /// Files whose digest is remembered (about 130 bytes each).
 pub const DIGESTS_REMEMBERED: usize = 65_536;
 /// A file changed less than this long ago may change again within the same clock tick, so its

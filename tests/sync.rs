@@ -16,7 +16,7 @@ use support::*;
 fn answer(server: &mut Server, peer: &mut Peer, result: io::Result<()>) {
     let synced = server.service.store.syncer.take_synced().expect("a job");
     assert_eq!(synced.owner, peer.id);
-    peer.front.synced(&mut peer.lane, Synced { result, ..synced }, server.now);
+    peer.front.synced(&mut peer.lane, Synced { result: result.map_err(Into::into), ..synced }, server.now);
 }
 
 fn begin(server: &mut Server, sync: SyncPolicy) -> (Peer, u32) {
@@ -124,7 +124,8 @@ fn an_answer_that_comes_after_its_upload_ended_changes_nothing() {
     let (mut peer, id) = begin(&mut server, SyncPolicy::Data);
     peer.pump(&mut server);
     let synced = server.service.store.syncer.take_synced().expect("a job");
-    peer.front.synced(&mut peer.lane, Synced { result: Err(io::Error::from_raw_os_error(5)), ..synced }, server.now);
+    let failed = Synced { result: Err(io::Error::from_raw_os_error(5).into()), ..synced };
+    peer.front.synced(&mut peer.lane, failed, server.now);
     assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::Io));
     // The next upload has a ticket of its own.
     let again = peer.request(&put("/file", Some(3)));

@@ -73,6 +73,7 @@ struct RawTimeouts {
     idle: Option<Period>,
     stall: Option<Period>,
     drain: Option<Period>,
+    storage: Option<Period>,
 }
 
 #[derive(Default, Deserialize)]
@@ -252,6 +253,7 @@ impl RawTimeouts {
             login: named("timeouts.login", self.login, LOGIN_TIMEOUT_DEFAULT)?,
             idle: named("timeouts.idle", self.idle, IDLE_TIMEOUT_DEFAULT)?,
             stall: named("timeouts.stall", self.stall, STALL_TIMEOUT_DEFAULT)?,
+            storage: named("timeouts.storage", self.storage, STORAGE_TIMEOUT_DEFAULT)?,
             // Zero is a choice here: stop at once.
             drain: self.drain.map_or(DRAIN_TIMEOUT_DEFAULT, |period| period.0),
         })

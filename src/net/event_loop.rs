@@ -38,7 +38,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// The waker of the sync helper.
+/// The waker of the workers that sync.
 pub const WAKER: Token = Token(0);
 /// Signals.
 pub const SIGNALS: Token = Token(1);
@@ -221,8 +221,14 @@ impl EventLoop {
         }
         let watch = (!self.slots.is_empty()).then(|| self.accounts.next_at());
         let retries = self.listeners.iter().filter_map(Listener::retry_at);
-        let next =
-            retries.chain(watch).chain(self.timers.next_at()).chain(self.drain_until).chain(self.wakes_at).min()?;
+        let disks = self.service.store.syncer.next_at(self.timeouts.storage);
+        let next = retries
+            .chain(watch)
+            .chain(disks)
+            .chain(self.timers.next_at())
+            .chain(self.drain_until)
+            .chain(self.wakes_at)
+            .min()?;
         Some(next.saturating_duration_since(now))
     }
 
@@ -267,6 +273,7 @@ impl EventLoop {
     }
 
     fn take_synced(&mut self, now: Instant) {
+        self.service.store.syncer.tick(now, self.timeouts.storage);
         while let Some(synced) = self.service.store.syncer.take_synced() {
             let (key, serial) = slot_of(synced.owner);
             if let Some(slot) = self.slots.get_mut(key)

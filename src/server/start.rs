@@ -131,7 +131,8 @@ fn listening(config: &Config) -> impl Iterator<Item = (SocketAddr, Spoken)> {
         .flat_map(|(addresses, spoken)| addresses.into_iter().flatten().map(move |&address| (address, spoken)))
 }
 
-/// All that opens files by name, then the confinement, then the one helper thread.
+/// All that opens files by name, then the confinement. Threads come later, when there is something
+/// for them to do.
 fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {
     let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline())
         .map_err(system("get random numbers"))?;
@@ -153,7 +154,7 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
     }
     let waker = Waker::new(poll.registry(), WAKER).map_err(system("create a waker"))?;
     // A waker fails only when the loop is gone, and then nobody waits.
-    service.store.syncer = Syncer::start(move || drop(waker.wake())).map_err(system("start the sync helper"))?;
+    service.store.syncer = Syncer::start(move || drop(waker.wake()));
     Ok(service)
 }
 

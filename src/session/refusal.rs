@@ -121,6 +121,12 @@ pub enum Refusal {
          beginning, and tell the administrator if that fails too"
     )]
     Unwritten,
+    /// The disk does not answer. What has come of an upload is kept as if it had been cut.
+    #[error(
+        "the server's disk does not answer, so it is not known whether this was done; try again later, and tell the \
+         administrator if that does not help"
+    )]
+    NoAnswer,
     /// A deadline passed.
     #[error("nothing happened for too long")]
     Timeout,
@@ -156,6 +162,7 @@ impl From<&StoreError> for Refusal {
             StoreError::Changed => Self::Changed,
             StoreError::Superseded => Self::Superseded,
             StoreError::Unwritten => Self::Unwritten,
+            StoreError::NoAnswer => Self::NoAnswer,
             StoreError::Io(_) => Self::Io,
         }
     }

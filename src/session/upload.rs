@@ -13,10 +13,10 @@ use super::task::hash_range;
 use crate::config::SyncPolicy;
 use crate::digest::Digest;
 use crate::lane::{Budget, Incoming};
-use crate::limits::{PIECE_BYTES, RESUME_BYTES_MIN, SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX};
+use crate::limits::{PIECE_BYTES, RESUME_BYTES_MIN};
 use crate::store::home::Home;
 use crate::store::staging::Staged;
-use crate::store::syncer::{Synced, Ticket, Unsynced};
+use crate::store::syncer::{Synced, Unsynced};
 use crate::store::{Store, StoreError};
 use base::{Base, Opened, Replaces};
 use commit::CommitStep;
@@ -42,14 +42,10 @@ pub struct Upload {
     /// Whether it can be resumed. One that goes on with a file is sent again: its client is told of
     /// that file alone.
     outlives_session: bool,
-    sync: Option<RunningSync>,
-}
-
-/// Flushing as the bytes come, so that the last flush is short.
-struct RunningSync {
-    unsynced: Unsynced,
-    /// The job under way, the unsynced bytes it covers and the length it reaches to.
-    job: Option<(Ticket, u64, u64)>,
+    /// Whether it is flushed as the bytes come, so that the last flush is short.
+    is_synced: bool,
+    /// Once there is something to be flushed.
+    unsynced: Option<Unsynced>,
 }
 
 impl Upload {
@@ -61,9 +57,12 @@ impl Upload {
         mut plan: UploadPlan,
         now: Instant,
     ) -> Result<Self, Refusal> {
+        // What is kept under its name would be dropped in vain.
+        if store.syncer.is_silent(home.disk().device) {
+            return Err(Refusal::NoAnswer);
+        }
         let target = plan.check_target(home, store)?;
         let Opened { staged, base, replaces } = base::open(home, &mut plan, &target)?;
-        let sync = (sync != SyncPolicy::None).then(|| RunningSync { unsynced: store.syncer.unsynced(), job: None });
         Ok(Self {
             offset: base.as_ref().map_or(staged.length(), |base| base.length),
             outlives_session: plan.id.is_some() && base.is_none(),
@@ -73,7 +72,8 @@ impl Upload {
             replaces,
             hash: plan.hash.then(Sha256::new),
             hashed: 0,
-            sync,
+            is_synced: sync != SyncPolicy::None,
+            unsynced: None,
             plan,
         })
     }
@@ -119,7 +119,7 @@ impl Upload {
             }
             // Asked first, so that whoever waits for the disk has asked it for something.
             if self.is_disk_behind() {
-                self.request_sync(store, owner)?;
+                self.request_sync(store)?;
                 return Ok(false);
             }
             if budget.is_spent() {
@@ -135,7 +135,7 @@ impl Upload {
 
     /// Takes bytes; how many. 0: the disk is behind, and the answer to a sync will wake us.
     pub fn store(&mut self, store: &mut Store, owner: u64, bytes: &[u8]) -> Result<usize, Refusal> {
-        if !self.may_store(store, owner, bytes.len() as u64)? {
+        if !self.may_store(store, bytes.len() as u64)? {
             return Ok(0);
         }
         self.staged.write(bytes)?;
@@ -148,7 +148,7 @@ impl Upload {
 
     /// The same of bytes in a socket, if no digest is wanted of them. 0 also if they have to be read.
     pub fn store_from(&mut self, store: &mut Store, owner: u64, incoming: Incoming<'_>) -> Result<usize, Refusal> {
-        if self.hash.is_some() || !self.may_store(store, owner, incoming.count as u64)? {
+        if self.hash.is_some() || !self.may_store(store, incoming.count as u64)? {
             return Ok(0);
         }
         let count = self.staged.write_from(incoming, &mut store.pipe)?;
@@ -156,7 +156,7 @@ impl Upload {
     }
 
     /// Whether `count` bytes may come now. If not, the disk was asked for something.
-    fn may_store(&mut self, store: &mut Store, owner: u64, count: u64) -> Result<bool, Refusal> {
+    fn may_store(&mut self, store: &mut Store, count: u64) -> Result<bool, Refusal> {
         if !self.is_prepared() {
             return Err(Refusal::WrongState);
         }
@@ -165,7 +165,7 @@ impl Upload {
         }
         let is_disk_behind = self.is_disk_behind();
         if is_disk_behind {
-            self.request_sync(store, owner)?;
+            self.request_sync(store)?;
         }
         Ok(!is_disk_behind)
     }
@@ -179,38 +179,35 @@ impl Upload {
     }
 
     fn note_written(&mut self, store: &mut Store, owner: u64, count: u64) -> Result<(), StoreError> {
-        if let Some(sync) = &mut self.sync {
-            sync.unsynced.add(count);
-            if sync.unsynced.own() >= SYNC_STEP_BYTES {
-                self.request_sync(store, owner)?;
-            }
+        if !self.is_synced {
+            return Ok(());
         }
+        let unsynced = match self.unsynced.take() {
+            Some(unsynced) => unsynced,
+            None => self.staged.hold(&mut store.syncer, owner)?,
+        };
+        store.syncer.note_written(self.unsynced.insert(unsynced), count, self.staged.length());
         Ok(())
     }
 
-    /// Whether as much is written and not yet synced as may be. An upload without any such
-    /// bytes may always go on, so that the bound for all together cannot stop one for ever.
+    /// Whether as much is written and not yet synced as may be.
     fn is_disk_behind(&self) -> bool {
-        self.sync.as_ref().is_some_and(|RunningSync { unsynced, .. }| {
-            unsynced.own() >= UNSYNCED_BYTES_MAX || (unsynced.own() > 0 && unsynced.is_total_full())
-        })
+        self.unsynced.as_ref().is_some_and(Unsynced::is_at_bound)
     }
 
-    fn request_sync(&mut self, store: &mut Store, owner: u64) -> Result<(), StoreError> {
-        if let Some(RunningSync { unsynced, job: job @ None }) = &mut self.sync {
-            let ticket = self.staged.sync(&mut store.syncer, owner)?;
-            *job = Some((ticket, unsynced.own(), self.staged.length()));
+    fn request_sync(&mut self, store: &mut Store) -> Result<(), StoreError> {
+        // Another session may have it by now.
+        self.staged.disk()?;
+        if let Some(unsynced) = &self.unsynced {
+            store.syncer.request(unsynced);
         }
         Ok(())
     }
 
     /// Takes the answer to a sync.
     pub fn synced(&mut self, synced: Synced) -> Result<(), Refusal> {
-        let Some(RunningSync { unsynced, job }) = &mut self.sync else { return Ok(()) };
-        if let Some((ticket, bytes, length)) = *job
-            && ticket == synced.ticket
-        {
-            *job = None;
+        let Some(unsynced) = &self.unsynced else { return Ok(()) };
+        if let Some((bytes, length)) = unsynced.end_sync(synced.ticket) {
             synced.result.map_err(commit::unwritten)?;
             unsynced.subtract(bytes);
             self.staged.note_synced(length)?;

@@ -90,7 +90,7 @@ impl Home {
                 let found = rustix::fs::statat(&*staging, &name, AtFlags::SYMLINK_NOFOLLOW).ok();
                 let held = found.and_then(|stat| hold_large(&*staging, name.as_bytes(), &stat.into()));
                 remove(&staging, &name);
-                self.let_go(held);
+                self.let_go(found.map_or(0, |stat| stat.st_dev), held);
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::meta::{Kind, Meta, meta_of, set_mtime};
 use super::open_file::OpenFile;
 use super::quota::{Ledger, Reservation};
 use super::staging::{Claims, Partials};
-use super::syncer::Closer;
+use super::syncer::{Closer, Disk};
 use crate::limits::SLOW_CLOSE_BYTES;
 use crate::text::{Escaped, shortened};
 use crate::vpath::VPath;
@@ -138,6 +138,11 @@ impl Home {
 
     pub(super) fn root_fd(&self) -> Result<OwnedFd, StoreError> {
         Ok(self.root.as_fd().try_clone_to_owned()?)
+    }
+
+    /// Its file system. There may be others in it.
+    pub fn disk(&self) -> &Disk {
+        self.closer.disk()
     }
 
     // ---- What asks ------------------------------------------------------------------------
@@ -373,15 +378,20 @@ impl Home {
     }
 
     /// Closes a descriptor that [`hold_large`] opened.
-    pub(super) fn let_go(&self, held: Option<OwnedFd>) {
+    pub(super) fn let_go(&self, device: u64, held: Option<OwnedFd>) {
         if let Some(held) = held {
-            self.closer.close(Arc::new(held.into()));
+            self.closer.close(device, Arc::new(held.into()));
         }
+    }
+
+    /// The file system with this device number.
+    pub(super) fn disk_on(&self, device: u64) -> Disk {
+        self.closer.disk_on(device)
     }
 
     /// Gives back what an entry that has just lost a name used, and closes its descriptor `held`.
     pub(super) fn credit(&self, removed: &Meta, held: Option<OwnedFd>) {
-        self.let_go(held);
+        self.let_go(removed.identity.dev, held);
         match removed.links {
             0 | 1 => self.ledger.credit_inode(removed.identity.inode(), removed.size),
             _ => {
@@ -394,16 +404,17 @@ impl Home {
         }
     }
 
-    /// The folder that holds `folder`; `None` above the home itself, and where somebody else has
-    /// moved it out of the home.
-    pub fn folder_above(&self, folder: impl AsFd) -> Result<Option<OwnedFd>, StoreError> {
+    /// The folder that holds `folder`, and its file system; `None` above the home itself, and where
+    /// somebody else has moved it out of the home.
+    pub fn folder_above(&self, folder: impl AsFd) -> Result<Option<(OwnedFd, Disk)>, StoreError> {
         let id = folder_id(&folder)?;
         if id == folder_id(&self.root)? {
             return Ok(None);
         }
         let above = rustix::fs::openat(folder, c"..", FOLDER, Mode::empty())?;
+        let above_id = folder_id(&above)?;
         // Only the root of the filesystem lies in itself.
-        Ok(if folder_id(&above)? == id { None } else { Some(above) })
+        Ok(if above_id == id { None } else { Some((above, self.disk_on(above_id.0))) })
     }
 
     /// A target for an upload, and what is there now.

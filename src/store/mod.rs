@@ -33,10 +33,11 @@ use rustix::fs::{AtFlags, StatxFlags};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
-use syncer::Syncer;
+use syncer::{Disk, Syncer};
 use watch::Watcher;
 
 /// Why the store did not do what it was asked.
@@ -96,6 +97,9 @@ pub enum StoreError {
     /// The disk did not take what was written of an upload.
     #[error("the disk lost what was written")]
     Unwritten,
+    /// The disk has not answered in time, or not for a while.
+    #[error("the disk does not answer")]
+    NoAnswer,
     /// Anything else the system says.
     #[error("{0}")]
     Io(io::Error),
@@ -187,16 +191,26 @@ impl Store {
         ledger.set_limits(limits);
         // Nobody was using it, so whatever changed it went past the ledger.
         ledger.recount_if_old(self.clock.now_ns());
+        let home: Rc<Path> = path.into();
+        let disk =
+            Disk { device: id.0, account: Rc::as_ptr(&ledger).addr() as u64, path: self.disk_path(&home, id.0), home };
         let shared = Shared {
             systems: Rc::clone(&self.systems),
             partial_expiry: self.partial_expiry,
             boot: Rc::clone(&self.boot),
-            closer: self.syncer.closer(),
+            closer: self.syncer.closer(disk),
             clock: self.clock.clone(),
         };
         let home = Rc::new(Home::new(root, path.into(), ledger, shared));
         self.homes.insert(id, Rc::downgrade(&home));
         Ok(home)
+    }
+
+    /// What the file system of a home is called: the home root, unless the home has one of its own.
+    fn disk_path(&self, home: &Rc<Path>, device: u64) -> Rc<Path> {
+        let root = self.roots.iter().find(|root| home.starts_with(root));
+        let root = root.filter(|root| std::fs::metadata(root).is_ok_and(|root| root.dev() == device));
+        root.map_or_else(|| Rc::clone(home), |root| root.as_path().into())
     }
 
     fn ledger(&mut self, folder: Birth) -> Rc<Ledger> {

@@ -91,7 +91,7 @@ impl Drop for OpenFile {
         }
         let is_large = self.bytes.get() >= SLOW_CLOSE_BYTES;
         if is_large && meta_of(&*file).is_ok_and(|meta| meta.links == 0) {
-            self.closer.close(file);
+            self.closer.close(self.id.0, file);
         } else {
             drop(file);
         }
@@ -102,24 +102,31 @@ impl Drop for OpenFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::syncer::{Flush, Syncer};
+    use crate::store::syncer::{Disk, Flush, Syncer};
     use std::fs;
     use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+    use std::sync::Mutex;
     use std::sync::mpsc::channel;
 
     #[test]
     fn a_large_file_without_a_name_is_left_to_the_helper_and_any_other_closed_at_once() {
         let (go, wait) = channel::<()>();
-        let mut syncer = Syncer::start(move || wait.recv().unwrap_or_default()).expect("thread");
-        // From its first answer on the helper stands still.
-        syncer.sync(1, Arc::new(tempfile::tempfile().expect("file")), Flush::Data);
+        let wait = Mutex::new(wait);
+        let mut syncer = Syncer::start(move || wait.lock().map(|wait| wait.recv()).map(drop).unwrap_or_default());
         let folder = tempfile::tempdir().expect("folder");
+        let device = fs::metadata(folder.path()).expect("there").dev();
+        let path: Rc<Path> = folder.path().into();
+        let disk = Disk { device, account: 1, home: Rc::clone(&path), path };
+        // From its first answer on the helper stands still.
+        syncer.sync(1, &disk, Arc::new(tempfile::tempfile().expect("file")), Flush::Data);
         for (bytes, is_removed) in [(SLOW_CLOSE_BYTES, true), (SLOW_CLOSE_BYTES, false), (SLOW_CLOSE_BYTES - 1, true)] {
             let path = folder.path().join("file");
             let file = File::create(&path).expect("created");
             file.set_len(bytes).expect("sparse");
             let meta = meta_of(&file).expect("open");
-            let open = OpenFile::new(file, &meta, &Rc::default(), &syncer.closer());
+            let open = OpenFile::new(file, &meta, &Rc::default(), &syncer.closer(disk.clone()));
             if is_removed {
                 fs::remove_file(&path).expect("removed");
             }

@@ -25,7 +25,7 @@ use super::meta::{Kind, Meta, meta_of, set_mtime};
 use super::open_file::OpenFile;
 use super::pipe::Pipe;
 use super::quota::{InodeId, Reservation};
-use super::syncer::{Flush, Syncer, Ticket};
+use super::syncer::{Disk, Flush, OnFailure, Syncer, Ticket, Unsynced};
 use crate::lane::Incoming;
 use crate::limits::SMALL_FILE_BYTES_MAX;
 use crate::upload_id::UploadId;
@@ -324,9 +324,24 @@ impl Staged {
     /// says nothing of them.
     pub fn sync(&self, syncer: &mut Syncer, owner: u64) -> Result<Ticket, StoreError> {
         let file = self.open_file()?;
+        let forget = self.forgetting(&file);
+        Ok(syncer.sync_or(owner, &self.home.disk_on(file.id().0), Arc::clone(file.shared()), Flush::Data, forget))
+    }
+
+    /// An account of what is written and not yet synced. Its syncs fail as [`Staged::sync`] does.
+    pub fn hold(&self, syncer: &mut Syncer, owner: u64) -> Result<Unsynced, StoreError> {
+        let file = self.open_file()?;
+        Ok(syncer.hold(owner, self.home.disk_on(file.id().0), file.shared(), self.forgetting(&file)))
+    }
+
+    fn forgetting(&self, file: &OpenFile) -> OnFailure {
         let (home, id, part) = (Rc::clone(&self.home), self.id, file.id());
-        let forget = Box::new(move || home.forget_unwritten(&id, part));
-        Ok(syncer.sync_or(owner, Arc::clone(file.shared()), Flush::Data, forget))
+        Rc::new(move || home.forget_unwritten(&id, part))
+    }
+
+    /// The file system that it is on.
+    pub fn disk(&self) -> Result<Disk, StoreError> {
+        Ok(self.home.disk_on(self.open_file()?.id().0))
     }
 
     /// Drops bytes and record when this is dropped, whatever was decided before.

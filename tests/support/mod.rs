@@ -527,7 +527,7 @@ impl Peer {
     /// As [`Peer::sync`], but the disk has failed.
     pub fn fail_sync(&mut self, server: &mut Server) -> bool {
         let Some(synced) = server.take_synced(self.id) else { return false };
-        let result = Err(std::io::Error::from_raw_os_error(5));
+        let result = Err(std::io::Error::from_raw_os_error(5).into());
         self.front.synced(&mut self.lane, Synced { result, ..synced }, server.now);
         true
     }

@@ -82,7 +82,7 @@ pub fn refusal(refusal: Refusal, path: Option<&VPath>) -> (u16, String) {
         Refusal::DiskFull => 452,
         Refusal::Superseded => 450,
         Refusal::Changed | Refusal::Mismatch | Refusal::SizeMismatch => 451,
-        Refusal::Io | Refusal::Unwritten => 451,
+        Refusal::Io | Refusal::Unwritten | Refusal::NoAnswer => 451,
         Refusal::Cancelled | Refusal::Cut => 426,
         Refusal::BadOffset => 554,
     };

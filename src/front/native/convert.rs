@@ -106,7 +106,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::Cancelled => (ErrorCode::Cancelled, false, false),
         Refusal::Superseded => (ErrorCode::Superseded, false, false),
         Refusal::TooLarge => (ErrorCode::TooLarge, false, false),
-        Refusal::Io | Refusal::Unwritten => (ErrorCode::Io, true, false),
+        Refusal::Io | Refusal::Unwritten | Refusal::NoAnswer => (ErrorCode::Io, true, false),
         Refusal::Timeout => (ErrorCode::Timeout, true, true),
         Refusal::TlsRequired => (ErrorCode::TlsRequired, false, true),
         Refusal::Defect => (ErrorCode::Internal, false, true),
@@ -120,7 +120,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 38] = [
+    const REFUSALS: [Refusal; 39] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
@@ -156,6 +156,7 @@ mod tests {
         Refusal::TooLarge,
         Refusal::Io,
         Refusal::Unwritten,
+        Refusal::NoAnswer,
         Refusal::TlsRequired,
         Refusal::Defect,
         Refusal::ShuttingDown,

@@ -6,10 +6,9 @@ use crate::config::SyncPolicy;
 use crate::session::refusal::Refusal;
 use crate::store::home::{Home, reopen_folder};
 use crate::store::staging::Staged;
-use crate::store::syncer::{Flush, Synced, Ticket};
+use crate::store::syncer::{Disk, Flush, SyncError, Synced, Ticket};
 use crate::store::{Store, StoreError};
 use std::fs::File;
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,7 +34,7 @@ pub(super) enum CommitStep {
     /// Content on disk.
     Synced(Staged),
     /// Renamed; the folder is to be synced, and then those above it.
-    Renamed(File),
+    Renamed(File, Disk),
     /// The folder is on its way to the disk.
     SyncingFolder(Arc<File>, Ticket),
     /// The folder is on disk.
@@ -74,21 +73,22 @@ impl Commit {
                         staged.forget();
                         return Err(Refusal::Changed);
                     }
+                    let disk = staged.disk()?;
                     let folder = self.rename(store, staged)?;
                     if sync == SyncPolicy::Full {
-                        CommitStep::Renamed(reopen_folder(folder)?.into())
+                        CommitStep::Renamed(reopen_folder(folder)?.into(), disk)
                     } else {
                         CommitStep::Done
                     }
                 }
-                CommitStep::Renamed(folder) => {
+                CommitStep::Renamed(folder, disk) => {
                     let folder = Arc::new(folder);
-                    let ticket = store.syncer.sync(owner, Arc::clone(&folder), Flush::Folder);
+                    let ticket = store.syncer.sync(owner, &disk, Arc::clone(&folder), Flush::Folder);
                     CommitStep::SyncingFolder(folder, ticket)
                 }
                 // The name is on disk only if the folders on the way to it are; they may be new.
                 CommitStep::FolderSynced(folder) => match home.folder_above(&folder)? {
-                    Some(above) => CommitStep::Renamed(above.into()),
+                    Some((above, disk)) => CommitStep::Renamed(above.into(), disk),
                     None => CommitStep::Done,
                 },
                 CommitStep::Done => return Ok(Some(self.stored)),
@@ -117,7 +117,10 @@ impl Commit {
                 CommitStep::Synced(staged)
             }
             CommitStep::SyncingFolder(folder, ticket) if ticket == synced.ticket => {
-                synced.result.map_err(StoreError::from)?;
+                synced.result.map_err(|error| match error {
+                    SyncError::Failed(error) => error.into(),
+                    SyncError::NoAnswer => StoreError::NoAnswer,
+                })?;
                 CommitStep::FolderSynced(folder)
             }
             other => other,
@@ -128,7 +131,11 @@ impl Commit {
 
 /// What a failed sync of an upload's bytes means. Those before it are in memory at best, from where
 /// the system writes them no more, so that another try could not be told from a good one.
-pub(super) fn unwritten(error: io::Error) -> StoreError {
+pub(super) fn unwritten(error: SyncError) -> StoreError {
+    let error = match error {
+        SyncError::Failed(error) => error,
+        SyncError::NoAnswer => return StoreError::NoAnswer,
+    };
     log::error!("an upload could not be brought to disk and is dropped: {error}");
     match StoreError::from(error) {
         StoreError::DiskFull => StoreError::DiskFull,

@@ -1,0 +1,213 @@
+//! What is written and not yet synced: how much each upload, each account and each file system has
+//! of it, and which uploads are to be synced without having asked for it.
+
+use super::Ticket;
+use super::workers::Disk;
+use crate::limits::{SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX, UNSYNCED_BYTES_MAX_TOTAL};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Weak as WeakFile};
+use std::time::{Duration, Instant};
+
+/// How often uploads are looked at of which nothing more comes. Their bytes are synced after one to
+/// two of these.
+pub(super) const IDLE_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is done when a sync of an upload fails, also if its session has ended by then.
+pub type OnFailure = Rc<dyn Fn()>;
+
+/// All uploads to one file system.
+#[derive(Default)]
+struct System {
+    bytes: Cell<u64>,
+    /// Accounts that have some of these.
+    accounts: Cell<u64>,
+}
+
+/// What one account has of it.
+struct Share {
+    system: Rc<System>,
+    bytes: Cell<u64>,
+}
+
+impl Share {
+    fn set(&self, bytes: u64) {
+        let before = self.bytes.replace(bytes);
+        self.system.bytes.set(self.system.bytes.get() - before + bytes);
+        match (before, bytes) {
+            (0, 1..) => self.system.accounts.set(self.system.accounts.get() + 1),
+            (1.., 0) => self.system.accounts.set(self.system.accounts.get() - 1),
+            _ => {}
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.system.bytes.get() >= UNSYNCED_BYTES_MAX_TOTAL
+    }
+
+    /// Whether all together are at their bound, and this account has its part of it or more. All are
+    /// thereby held to less than twice the bound.
+    fn is_exhausted(&self) -> bool {
+        self.is_full() && self.bytes.get() >= UNSYNCED_BYTES_MAX_TOTAL / self.system.accounts.get().max(1)
+    }
+}
+
+/// One upload's bytes, and how they are synced.
+pub(super) struct Holder {
+    pub(super) owner: u64,
+    pub(super) disk: Disk,
+    file: WeakFile<File>,
+    pub(super) on_failure: OnFailure,
+    share: Rc<Share>,
+    bytes: Cell<u64>,
+    /// Bytes the file has.
+    length: Cell<u64>,
+    /// The sync under way, the unsynced bytes it covers and the length it reaches to.
+    job: Cell<Option<(Ticket, u64, u64)>>,
+    /// Bytes have come since it was last looked at.
+    is_fresh: Cell<bool>,
+}
+
+impl Holder {
+    /// What is to be synced, if a sync would do something and none is under way.
+    pub(super) fn unsynced_file(&self) -> Option<Arc<File>> {
+        if self.bytes.get() == 0 || self.job.get().is_some() { None } else { self.file.upgrade() }
+    }
+
+    pub(super) fn begin_sync(&self, ticket: Ticket) {
+        self.job.set(Some((ticket, self.bytes.get(), self.length.get())));
+    }
+
+    fn set(&self, bytes: u64) {
+        let before = self.bytes.replace(bytes);
+        self.share.set(self.share.bytes.get() - before + bytes);
+    }
+}
+
+/// One upload's account of what is written and not yet synced; leaves the total when dropped.
+pub struct Unsynced(pub(super) Rc<Holder>);
+
+impl Unsynced {
+    /// Whether as much is written and not yet synced as may be. An upload without any such bytes may
+    /// always go on, so that the bound for all together cannot stop one for ever.
+    pub fn is_at_bound(&self) -> bool {
+        let own = self.0.bytes.get();
+        own >= UNSYNCED_BYTES_MAX || (own > 0 && self.0.share.is_exhausted())
+    }
+
+    /// Ends the sync with this ticket, if it is this upload's. Returns the bytes it covered and the length
+    /// it reached to.
+    pub fn end_sync(&self, ticket: Ticket) -> Option<(u64, u64)> {
+        let (_, bytes, length) = self.0.job.get().filter(|(own, ..)| *own == ticket)?;
+        self.0.job.set(None);
+        Some((bytes, length))
+    }
+
+    /// Notes that this many bytes are on disk.
+    pub fn subtract(&self, bytes: u64) {
+        self.0.set(self.0.bytes.get().saturating_sub(bytes));
+    }
+}
+
+impl Drop for Unsynced {
+    fn drop(&mut self) {
+        self.0.set(0);
+    }
+}
+
+/// All uploads with unsynced bytes.
+#[derive(Default)]
+pub(super) struct Holders {
+    all: Vec<Weak<Holder>>,
+    systems: HashMap<u64, Weak<System>>,
+    /// By device and account.
+    shares: HashMap<(u64, u64), Weak<Share>>,
+    look_at: Option<Instant>,
+}
+
+impl Holders {
+    /// An account of a new upload.
+    pub(super) fn add(&mut self, owner: u64, disk: Disk, file: &Arc<File>, on_failure: OnFailure) -> Unsynced {
+        let holder = Holder {
+            owner,
+            share: self.share(&disk),
+            disk,
+            file: Arc::downgrade(file),
+            on_failure,
+            bytes: Cell::new(0),
+            length: Cell::new(0),
+            job: Cell::new(None),
+            is_fresh: Cell::new(false),
+        };
+        let holder = Rc::new(holder);
+        self.all.push(Rc::downgrade(&holder));
+        Unsynced(holder)
+    }
+
+    fn share(&mut self, disk: &Disk) -> Rc<Share> {
+        let key = (disk.device, disk.account);
+        if let Some(share) = self.shares.get(&key).and_then(Weak::upgrade) {
+            return share;
+        }
+        let system = self.systems.get(&disk.device).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let system = Rc::default();
+            self.systems.insert(disk.device, Rc::downgrade(&system));
+            system
+        });
+        let share = Rc::new(Share { system, bytes: Cell::new(0) });
+        self.shares.insert(key, Rc::downgrade(&share));
+        share
+    }
+
+    /// Notes bytes written to a file that has `length` now. Returns the uploads that are to be synced
+    /// because of them.
+    pub(super) fn note_written(
+        &mut self,
+        unsynced: &Unsynced,
+        bytes: u64,
+        length: u64,
+        now: Instant,
+    ) -> Vec<Rc<Holder>> {
+        let (holder, share) = (&unsynced.0, &unsynced.0.share);
+        let was_full = share.is_full();
+        holder.set(holder.bytes.get() + bytes);
+        holder.length.set(length);
+        holder.is_fresh.set(true);
+        self.look_at.get_or_insert(now + IDLE_SYNC_INTERVAL);
+        if share.is_full() && !was_full {
+            // Those who hold the most make room, and not those who come now.
+            let is_asked =
+                |other: &Rc<Holder>| Rc::ptr_eq(&other.share.system, &share.system) && other.share.is_exhausted();
+            return self.all.iter().filter_map(Weak::upgrade).filter(is_asked).collect();
+        }
+        if holder.bytes.get() >= SYNC_STEP_BYTES { vec![Rc::clone(holder)] } else { Vec::new() }
+    }
+
+    /// When [`Holders::take_idle`] has something to do.
+    pub(super) fn look_at(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    /// The uploads of which nothing has come since they were last looked at.
+    pub(super) fn take_idle(&mut self, now: Instant) -> Vec<Rc<Holder>> {
+        if self.look_at.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        self.all.retain(|holder| holder.strong_count() > 0);
+        self.shares.retain(|_, share| share.strong_count() > 0);
+        self.systems.retain(|_, system| system.strong_count() > 0);
+        let (mut idle, mut is_any_fresh) = (Vec::new(), false);
+        for holder in self.all.iter().filter_map(Weak::upgrade).filter(|holder| holder.bytes.get() > 0) {
+            if holder.is_fresh.replace(false) || holder.job.get().is_some() {
+                is_any_fresh = true;
+            } else {
+                idle.push(holder);
+            }
+        }
+        // What is synced now is looked at again when more comes.
+        self.look_at = is_any_fresh.then(|| now + IDLE_SYNC_INTERVAL);
+        idle
+    }
+}

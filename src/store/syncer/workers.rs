@@ -1,0 +1,427 @@
+//! The threads that wait for disks: one for each file system, started when it is needed and ended
+//! when it has had nothing to do for a while. A disk that is slow or does not answer thereby holds
+//! up its own file system only.
+
+use super::{Flush, SyncError, Ticket};
+use crate::disk_sync::flush;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Threads at once. Where there are more file systems, the last thread serves all the others.
+const WORKERS_MAX: usize = 16;
+/// Closes that wait for one worker; further files are closed by the loop. Syncs are bounded by the
+/// number of sessions, each of which has one.
+const CLOSES_MAX: usize = 4096;
+/// A worker without work ends after this.
+const WORKER_IDLE: Duration = Duration::from_secs(60);
+/// A sync needs little of it.
+const STACK_BYTES: usize = 128 * 1024;
+/// The worker of file systems that have none of their own; no device has this number.
+const SHARED: u64 = u64::MAX;
+
+/// A file system, as one home sees it.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// Its device number.
+    pub device: u64,
+    /// Stands for the account: what waits is served turn about between accounts.
+    pub account: u64,
+    /// What a message calls it: the home root, or the home with a file system of its own.
+    pub path: Rc<Path>,
+    /// The home, which may have other file systems in it.
+    pub home: Rc<Path>,
+}
+
+impl Disk {
+    /// The file system with this device number, seen from the same home.
+    pub fn on(&self, device: u64) -> Self {
+        let path = if device == self.device { &self.path } else { &self.home };
+        Self { device, path: Rc::clone(path), home: Rc::clone(&self.home), ..*self }
+    }
+}
+
+/// A flush of one file.
+pub(super) struct Job {
+    pub(super) ticket: Ticket,
+    pub(super) file: Arc<File>,
+    pub(super) flush: Flush,
+}
+
+impl Job {
+    pub(super) fn run(self) -> (Ticket, Result<(), SyncError>) {
+        let done = catch_unwind(AssertUnwindSafe(|| flush(&self.file, self.flush)));
+        let done = done.unwrap_or_else(|_| Err(io::Error::other("a defect ended the sync of a file")));
+        (self.ticket, done.map_err(SyncError::Failed))
+    }
+}
+
+pub(super) enum Errand {
+    Sync(Job),
+    Close(Arc<File>),
+}
+
+/// A worker has done something.
+pub(super) struct Report {
+    worker: u64,
+    pub(super) answer: Option<(Ticket, Result<(), SyncError>)>,
+}
+
+// ---- What a worker and the loop share -----------------------------------------------------
+
+/// What one worker has to do, by account.
+#[derive(Default)]
+struct Queue {
+    accounts: HashMap<u64, VecDeque<Errand>>,
+    /// The accounts that have something, by whose turn it is.
+    turns: VecDeque<u64>,
+    closes: usize,
+    is_running: bool,
+    /// Nobody hands over anything any more.
+    is_closed: bool,
+    /// The next errand that is done is reported, whatever it is.
+    is_watched: bool,
+}
+
+impl Queue {
+    fn push(&mut self, account: u64, errand: Errand) {
+        self.closes += usize::from(matches!(errand, Errand::Close(_)));
+        let errands = self.accounts.entry(account).or_default();
+        if errands.is_empty() {
+            self.turns.push_back(account);
+        }
+        errands.push_back(errand);
+    }
+
+    fn pop(&mut self) -> Option<Errand> {
+        let account = self.turns.pop_front()?;
+        let errands = self.accounts.get_mut(&account)?;
+        let errand = errands.pop_front();
+        if errands.is_empty() {
+            self.accounts.remove(&account);
+        } else {
+            self.turns.push_back(account);
+        }
+        self.closes -= usize::from(matches!(errand, Some(Errand::Close(_))));
+        errand
+    }
+
+    /// Takes out all syncs, and nothing else.
+    fn take_syncs(&mut self) -> Vec<Ticket> {
+        let mut taken = Vec::new();
+        self.accounts.retain(|_, errands| {
+            errands.retain(|errand| match errand {
+                Errand::Sync(job) => {
+                    taken.push(job.ticket);
+                    false
+                }
+                Errand::Close(_) => true,
+            });
+            !errands.is_empty()
+        });
+        self.turns.retain(|account| self.accounts.contains_key(account));
+        taken
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Something was pushed, or nothing will be.
+    is_changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next errand. `None` ends the worker.
+    fn next(&self) -> Option<Errand> {
+        let mut queue = self.lock();
+        loop {
+            if let Some(errand) = queue.pop() {
+                return Some(errand);
+            }
+            let (after, waited) =
+                self.is_changed.wait_timeout(queue, WORKER_IDLE).unwrap_or_else(PoisonError::into_inner);
+            queue = after;
+            if queue.turns.is_empty() && (queue.is_closed || waited.timed_out()) {
+                queue.is_running = false;
+                return None;
+            }
+        }
+    }
+}
+
+// ---- The loop's side ----------------------------------------------------------------------
+
+struct Worker {
+    shared: Arc<Shared>,
+    /// What its file system is called.
+    path: Rc<Path>,
+    /// Syncs it has been handed and not answered.
+    owed: usize,
+    /// When it last answered, or was asked by the first who waits.
+    since: Instant,
+    is_silent: bool,
+}
+
+impl Worker {
+    fn is_idle(&self) -> bool {
+        self.owed == 0 && !self.shared.lock().is_running
+    }
+
+    /// When it will have been silent for too long.
+    fn due(&self, patience: Duration) -> Option<Instant> {
+        (self.owed > 0 && !self.is_silent).then(|| self.since + patience)
+    }
+}
+
+/// A worker that has just been found silent.
+pub(super) struct Silence {
+    pub(super) worker: u64,
+    /// What it had not begun, and will not.
+    pub(super) dropped: Vec<Ticket>,
+}
+
+/// All workers.
+pub(super) struct Workers {
+    by_device: BTreeMap<u64, Worker>,
+    reports: Sender<Report>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    silent: usize,
+}
+
+impl Workers {
+    pub(super) fn new(reports: Sender<Report>, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { by_device: BTreeMap::new(), reports, wake, silent: 0 }
+    }
+
+    /// Hands an errand over; which worker has it. Without a thread the errand comes back.
+    pub(super) fn push(&mut self, disk: &Disk, errand: Errand, now: Instant) -> Result<u64, Errand> {
+        let key = self.key(disk.device);
+        let worker = self.by_device.entry(key).or_insert_with(|| Worker {
+            shared: Arc::default(),
+            path: Rc::clone(&disk.path),
+            owed: 0,
+            since: now,
+            is_silent: false,
+        });
+        let is_sync = matches!(errand, Errand::Sync(_));
+        let mut queue = worker.shared.lock();
+        if !is_sync && queue.closes >= CLOSES_MAX {
+            return Err(errand);
+        }
+        if !queue.is_running {
+            let started = start(key, &worker.shared, &self.reports, &self.wake);
+            if let Err(error) = started {
+                drop(queue);
+                log::error!("no thread can be started to sync files, so the server itself waits for the disk: {error}");
+                return Err(errand);
+            }
+            queue.is_running = true;
+        }
+        queue.push(disk.account, errand);
+        drop(queue);
+        worker.shared.is_changed.notify_one();
+        if is_sync {
+            if worker.owed == 0 {
+                worker.since = now;
+            }
+            worker.owed += 1;
+        }
+        Ok(key)
+    }
+
+    /// Whose worker serves this device.
+    fn key(&mut self, device: u64) -> u64 {
+        if !self.by_device.contains_key(&device) && self.by_device.len() >= WORKERS_MAX - 1 {
+            self.by_device.retain(|_, worker| worker.is_silent || !worker.is_idle());
+        }
+        let has_own = self.by_device.contains_key(&device) || self.by_device.len() < WORKERS_MAX - 1;
+        if has_own { device } else { SHARED }
+    }
+
+    /// Notes that a worker has done something.
+    pub(super) fn note(&mut self, report: &Report, now: Instant) {
+        let Some(worker) = self.by_device.get_mut(&report.worker) else { return };
+        worker.owed -= usize::from(report.answer.is_some()).min(worker.owed);
+        worker.since = now;
+        if std::mem::replace(&mut worker.is_silent, false) {
+            self.silent -= 1;
+            log::info!("{}: the file system answers again", worker.path.display());
+        }
+    }
+
+    /// The workers that have answered nothing for `patience`. What they had not begun is taken from
+    /// them; what they had will be answered some day, or never.
+    pub(super) fn find_silent(&mut self, now: Instant, patience: Duration) -> Vec<Silence> {
+        let mut found = Vec::new();
+        for (&key, worker) in &mut self.by_device {
+            if worker.due(patience).is_none_or(|due| due > now) {
+                continue;
+            }
+            let mut queue = worker.shared.lock();
+            let dropped = queue.take_syncs();
+            queue.is_watched = true;
+            drop(queue);
+            worker.owed -= dropped.len().min(worker.owed);
+            worker.is_silent = true;
+            self.silent += 1;
+            let path = worker.path.display();
+            let seconds = patience.as_secs();
+            log::warn!(
+                "{path}: the file system has not answered for {seconds} s; uploads are refused there until it does"
+            );
+            found.push(Silence { worker: key, dropped });
+        }
+        found
+    }
+
+    /// Whether the file system was found silent and has not answered since.
+    pub(super) fn is_silent(&self, device: u64) -> bool {
+        // A file system without a worker of its own is served by the shared one only while there are too many.
+        let find = |key| self.by_device.get(&key);
+        self.silent > 0 && find(device).or_else(|| find(SHARED)).is_some_and(|worker| worker.is_silent)
+    }
+
+    /// What those are called that do not answer.
+    pub(super) fn silent(&self) -> impl Iterator<Item = &Rc<Path>> {
+        self.by_device.values().filter(|worker| worker.is_silent).map(|worker| &worker.path)
+    }
+
+    /// When the next worker will have been silent for too long.
+    pub(super) fn next_due(&self, patience: Duration) -> Option<Instant> {
+        self.by_device.values().filter_map(|worker| worker.due(patience)).min()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in self.by_device.values() {
+            worker.shared.lock().is_closed = true;
+            worker.shared.is_changed.notify_one();
+        }
+    }
+}
+
+fn start(
+    key: u64,
+    shared: &Arc<Shared>,
+    reports: &Sender<Report>,
+    wake: &Arc<dyn Fn() + Send + Sync>,
+) -> io::Result<()> {
+    let (shared, reports, wake) = (Arc::clone(shared), reports.clone(), Arc::clone(wake));
+    let work = move || {
+        while let Some(errand) = shared.next() {
+            let answer = match errand {
+                Errand::Sync(job) => Some(job.run()),
+                Errand::Close(file) => {
+                    drop(file);
+                    None
+                }
+            };
+            let is_watched = std::mem::take(&mut shared.lock().is_watched);
+            if answer.is_some() || is_watched {
+                if reports.send(Report { worker: key, answer }).is_err() {
+                    return;
+                }
+                wake();
+            }
+        }
+    };
+    std::thread::Builder::new().name("sync".into()).stack_size(STACK_BYTES).spawn(work).map(drop)
+}
+
+/// Closes files of one home where it holds nobody up.
+#[derive(Clone)]
+pub struct Closer {
+    pub(super) workers: Option<Rc<RefCell<Workers>>>,
+    pub(super) disk: Disk,
+}
+
+impl Closer {
+    /// The home's own file system.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The file system of this device, as the home sees it.
+    pub fn disk_on(&self, device: u64) -> Disk {
+        self.disk.on(device)
+    }
+
+    /// Closes a `file` of this device beside the loop, or here and now if that cannot be.
+    pub fn close(&self, device: u64, file: Arc<File>) {
+        if let Some(workers) = &self.workers {
+            // What comes back is closed by being dropped.
+            drop(workers.borrow_mut().push(&self.disk.on(device), Errand::Close(file), Instant::now()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errand() -> Errand {
+        Errand::Close(Arc::new(tempfile::tempfile().expect("file")))
+    }
+
+    #[test]
+    fn accounts_take_turns_however_much_one_of_them_has_to_be_done() {
+        let mut queue = Queue::default();
+        let file = Arc::new(tempfile::tempfile().expect("file"));
+        let sync = |ticket| Errand::Sync(Job { ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data });
+        (1..=4).for_each(|ticket| queue.push(7, sync(ticket)));
+        queue.push(8, sync(5));
+        queue.push(9, errand());
+        queue.push(9, sync(6));
+        let mut order = Vec::new();
+        while let Some(errand) = queue.pop() {
+            order.push(if let Errand::Sync(job) = errand { job.ticket.0 } else { 0 });
+        }
+        assert_eq!(order, [1, 5, 0, 2, 6, 3, 4]);
+        assert_eq!((queue.closes, queue.accounts.len()), (0, 0));
+    }
+
+    #[test]
+    fn only_syncs_are_taken_out_of_a_queue() {
+        let mut queue = Queue::default();
+        let file = Arc::new(tempfile::tempfile().expect("file"));
+        queue.push(1, errand());
+        for ticket in [1, 2] {
+            queue.push(
+                ticket,
+                Errand::Sync(Job { ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data }),
+            );
+        }
+        let mut taken = queue.take_syncs();
+        taken.sort();
+        assert_eq!(taken, [Ticket(1), Ticket(2)]);
+        assert!(matches!(queue.pop(), Some(Errand::Close(_))) && queue.pop().is_none());
+    }
+
+    #[test]
+    fn more_file_systems_than_workers_share_the_last() {
+        let (reports, _answers) = std::sync::mpsc::channel();
+        let mut workers = Workers::new(reports, Arc::new(|| {}));
+        let path: Rc<Path> = Path::new("/homes").into();
+        let file = Arc::new(tempfile::tempfile().expect("file"));
+        for device in 0..100 {
+            let disk = Disk { device, account: 1, path: Rc::clone(&path), home: Rc::clone(&path) };
+            let job = Job { ticket: Ticket(device), file: Arc::clone(&file), flush: Flush::Data };
+            assert!(workers.push(&disk, Errand::Sync(job), Instant::now()).is_ok());
+        }
+        assert_eq!(workers.by_device.len(), WORKERS_MAX);
+        assert_eq!(workers.by_device[&SHARED].owed, 100 - (WORKERS_MAX - 1));
+    }
+}
