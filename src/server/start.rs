@@ -151,6 +151,7 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
         Confinement::Off(reason) => log::warn!("confinement by Landlock: off: {reason}"),
         confinement => log::info!("confinement by Landlock: {confinement}"),
     }
+    logging::start().map_err(system("start the threads that write logs"))?;
     let waker = Waker::new(poll.registry(), WAKER).map_err(system("create a waker"))?;
     // A waker fails only when the loop is gone, and then nobody waits.
     service.store.syncer = Syncer::start(move || drop(waker.wake())).map_err(system("start the sync helper"))?;
