@@ -138,8 +138,16 @@ fn serve(
 /// For whoever connects from now on. One that cannot be used changes nothing.
 fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop: &mut EventLoop) {
     let now = Instant::now();
-    match Certificate::load(config, now) {
-        Ok(new) => {
+    match Certificate::load_at_once(config, now) {
+        Ok(None) => {
+            if certificate.wait_for_lock(now) {
+                let key = config.tls.key.display();
+                log::warn!(
+                    "the certificate stays as it was until another program gives up its lock of the folder of {key}"
+                );
+            }
+        }
+        Ok(Some(new)) => {
             if new.fingerprint() != certificate.fingerprint() {
                 log::warn!("the key is another one now, {}; clients will refuse it at first", new.fingerprint());
             }
@@ -179,7 +187,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     {
         log::warn!("`tls` names files in another folder; a server that is confined can read them after a restart only");
     }
-    let accounts = match Accounts::open(&new) {
+    let accounts = match Accounts::open_at_once(&new) {
         Ok(accounts) => accounts,
         Err(error) => return log::error!("the configuration stays as it was: {error}"),
     };

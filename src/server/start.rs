@@ -106,7 +106,7 @@ impl Openings {
             // Such as one in /run, where nothing stays. Where it cannot be made, there is no socket.
             let _ = small_file::make_folder(folder, PUBLIC_FOLDER);
         }
-        let control = control_socket::listen(folder, |path| user.as_ref().map_or(Ok(()), |user| user.give(path)));
+        let control = control_socket::listen(folder, |made| user.as_ref().map_or(Ok(()), |user| user.give(made)));
         if control.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
             return Err(ServerError::Running { folder: config.folder().to_path_buf() });
         }
