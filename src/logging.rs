@@ -36,12 +36,16 @@ pub const STDERR: &str = "berth";
 /// to stderr.
 pub fn init(config: &Config) -> io::Result<()> {
     let file = |path: &std::path::Path| -> io::Result<Writer> {
-        Ok(Writer::new(Box::new(LogFile::open(path.to_path_buf(), config.logs.bytes_max)?), LINGER))
+        Ok(Writer::new(
+            Box::new(LogFile::open(path.to_path_buf(), config.logs.bytes_max)?),
+            FILE_WAITING_BYTES_MAX,
+            LINGER,
+        ))
     };
     let logger = Logger {
         access: file(&config.logs.access)?,
         transactions: file(&config.logs.transactions)?,
-        stderr: Writer::new(Box::new(Stderr::open()?), Duration::ZERO),
+        stderr: Writer::new(Box::new(Stderr::open()?), STDERR_WAITING_BYTES_MAX, Duration::ZERO),
         filter: env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).build(),
     };
     let level = logger.filter.filter().max(LevelFilter::Info);
@@ -182,6 +186,9 @@ impl Log for Logger {
     }
 }
 
+/// A disk may be busy for a moment while users' requests are logged; what goes to stderr is rare.
+const FILE_WAITING_BYTES_MAX: usize = 1 << 20;
+const STDERR_WAITING_BYTES_MAX: usize = 64 * 1024;
 /// How long lines for a file wait for others: the thread writes at once, but then no more often.
 const LINGER: Duration = Duration::from_millis(10);
 /// How long a start waits for stderr, so that its remarks stand before what comes next.

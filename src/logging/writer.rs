@@ -30,6 +30,8 @@ pub(super) struct Writer {
     wanted: Condvar,
     /// Tells that all was done.
     done: Condvar,
+    /// How much may wait for a sink that takes nothing.
+    waiting_bytes_max: usize,
     /// How long lines may wait for others that are written with them.
     linger: Duration,
     /// Until its thread has it.
@@ -72,11 +74,12 @@ impl Waiting {
 }
 
 impl Writer {
-    pub(super) fn new(sink: Box<dyn Sink>, linger: Duration) -> Self {
+    pub(super) fn new(sink: Box<dyn Sink>, waiting_bytes_max: usize, linger: Duration) -> Self {
         Self {
             waiting: Mutex::default(),
             wanted: Condvar::new(),
             done: Condvar::new(),
+            waiting_bytes_max,
             linger,
             sink: Mutex::new(Some(sink)),
         }
@@ -86,7 +89,7 @@ impl Writer {
     pub(super) fn append(&self, time: Utc, message: fmt::Arguments<'_>) {
         let mut waiting = lock(&self.waiting);
         // Once one is lost the next ones are, too, so that the gap is in one place.
-        if waiting.lost > 0 || waiting.lines.len() >= WAITING_BYTES_MAX {
+        if waiting.lost > 0 || waiting.lines.len() >= self.waiting_bytes_max {
             waiting.lost += 1;
             return;
         }
@@ -228,8 +231,6 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What waits for a sink that takes nothing.
-const WAITING_BYTES_MAX: usize = 1 << 20;
 /// Lines of this length are written at once: a write costs a system call, and what is lost in a crash
 /// is bounded.
 const HURRY_BYTES: usize = 64 * 1024;
