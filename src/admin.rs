@@ -300,6 +300,8 @@ fn become_user(config: &Config) -> Result<(), AdminError> {
 /// Serves, and says on stdout where as soon as it does; then `on_ready` may say more.
 fn serve(config: Config, on_ready: impl FnOnce(&[(SocketAddr, Spoken)], Fingerprint)) -> Result<(), AdminError> {
     let file = config.file.clone();
+    // Also when a panic ends this function.
+    let _finish = FinishLogs;
     let result = server::run(config, |addresses, fingerprint| {
         let mut out = io::stdout().lock();
         for (address, spoken) in addresses {
@@ -314,11 +316,19 @@ fn serve(config: Config, on_ready: impl FnOnce(&[(SocketAddr, Spoken)], Fingerpr
         drop(out);
         on_ready(addresses, fingerprint);
     });
-    logging::flush();
     result.map_err(|source| match source {
         ServerError::Config(error) => AdminError::Config(error),
         source => AdminError::Server { source, file },
     })
+}
+
+/// Writes out what was logged when it is dropped.
+struct FinishLogs;
+
+impl Drop for FinishLogs {
+    fn drop(&mut self) {
+        logging::finish();
+    }
 }
 
 /// `berthd check`: tells everything that is wrong, not just the first.

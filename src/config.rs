@@ -130,6 +130,8 @@ pub struct Logs {
     pub access: PathBuf,
     /// One line per transfer.
     pub transactions: PathBuf,
+    /// How large each of the two may grow before it begins again; one old one of each is kept.
+    pub bytes_max: u64,
 }
 
 impl Config {

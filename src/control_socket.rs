@@ -2,10 +2,12 @@
 //! configuration's, for the server's user and root alone.
 
 use crate::small_file::SECRET_FILE;
-use std::fs::{File, Permissions};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::geteuid;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -26,17 +28,30 @@ pub fn connect(folder: &Path) -> io::Result<Option<UnixStream>> {
 
 /// Listens for the server whose socket is to be in `folder`. Fails with `AddrInUse` if
 /// there is one already; what one that was killed left behind is removed. `give` may give the new
-/// socket to the user the server will run as.
-pub fn listen(folder: &Path, give: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<UnixListener> {
+/// socket to the user the server will run as. To be called while there is one thread, because the mode
+/// comes from the umask.
+pub fn listen(folder: &Path, give: impl FnOnce(&File) -> io::Result<()>) -> io::Result<UnixListener> {
     if connect(folder)?.is_some() {
         return Err(io::ErrorKind::AddrInUse.into());
     }
     remove(folder);
     let (_handle, path) = short_path(folder)?;
-    let listener = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, Permissions::from_mode(SECRET_FILE))?;
-    give(&path)?;
+    // Whoever may change the folder could put another file in its place before a mode is set by name.
+    let umask = rustix::process::umask(!Mode::from(SECRET_FILE) & Mode::from(0o777));
+    let bound = UnixListener::bind(&path);
+    rustix::process::umask(umask);
+    let listener = bound?;
+    give(&open_own_socket(&path)?)?;
     Ok(listener)
+}
+
+/// A handle of the socket that was just made at `path`, by which nothing but its owner can be changed.
+fn open_own_socket(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::PATH | OFlags::NOFOLLOW).bits().cast_signed();
+    let handle = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let found = handle.metadata()?;
+    let is_own = found.file_type().is_socket() && found.uid() == geteuid().as_raw() && found.nlink() == 1;
+    if is_own { Ok(handle) } else { Err(io::Error::other("somebody else put another file in its place")) }
 }
 
 /// Removes the socket when the server ends, if it still may.

@@ -101,8 +101,7 @@ pub const STRANGERS_PER_ROUND: usize = 4;
 pub const OWNER_DEBT_MAX: Duration = Duration::from_millis(100);
 /// A turn longer than this is logged with its state: something in it blocks.
 pub const TURN_WARN: Duration = Duration::from_millis(50);
-/// How long the loop waits for a supervisor whose queue is full, which is told something three times
-/// in a server's life.
+/// How long a start or an end waits for a supervisor whose queue is full.
 pub const SUPERVISOR_WAIT: Duration = Duration::from_millis(100);
 /// The least time between two lines in the log about one kind of trouble.
 pub const WARN_INTERVAL: Duration = Duration::from_secs(10);

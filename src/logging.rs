@@ -1,62 +1,153 @@
 //! One logger for everything: records with the target `access` or `transactions` go to the log
-//! file of that name, all others to stderr. The files are buffered, and a disk that fails costs
-//! lines, never the program. What a line says is up to the caller; this module sees to it that it
-//! is one line.
+//! file of that name, all others to stderr. Each of the three is written by a thread of its own, so
+//! that nobody waits for it; what cannot be written costs lines, which are counted, never the program.
+//! What a line says is up to the caller; this module sees to it that it is one line, and that lines
+//! that repeat themselves do not fill the disk.
 
 mod file;
+mod repeats;
+mod stderr;
+mod value;
+mod writer;
+
+pub use value::Value;
 
 use crate::config::Config;
 use crate::text::Utc;
 use file::LogFile;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::io::{self, Write};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use repeats::Repeats;
+use std::fmt::Display;
+use std::hash::Hash;
+use std::io;
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use stderr::Stderr;
+use writer::Writer;
 
 /// Target of records for `access.log`: connections, logins, commands, refusals.
 pub const ACCESS: &str = "access";
 /// Target of records for `transactions.log`: one per transfer.
 pub const TRANSACTIONS: &str = "transactions";
+/// Target of all other records.
+pub const STDERR: &str = "berth";
 
 /// Opens the log files and makes this the program's logger, once. `RUST_LOG` filters what goes
 /// to stderr.
 pub fn init(config: &Config) -> io::Result<()> {
-    let logger = Logger {
-        access: Mutex::new(LogFile::open(config.logs.access.clone())?),
-        transactions: Mutex::new(LogFile::open(config.logs.transactions.clone())?),
-        stderr: stderr_logger(),
+    let file = |path: &std::path::Path| -> io::Result<Writer> {
+        Ok(Writer::new(
+            Box::new(LogFile::open(path.to_path_buf(), config.logs.bytes_max)?),
+            FILE_WAITING_BYTES_MAX,
+            LINGER,
+        ))
     };
-    let level = logger.stderr.filter().max(LevelFilter::Info);
+    let logger = Logger {
+        access: file(&config.logs.access)?,
+        transactions: file(&config.logs.transactions)?,
+        stderr: Writer::new(Box::new(Stderr::open()?), STDERR_WAITING_BYTES_MAX, Duration::ZERO),
+        filter: env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).build(),
+    };
+    let level = logger.filter.filter().max(LevelFilter::Info);
     let already = || io::Error::new(io::ErrorKind::AlreadyExists, "logging is set up already");
     LOGGER.set(logger).map_err(|_| already())?;
     log::set_logger(LOGGER.get().ok_or_else(already)?).map_err(|_| already())?;
     log::set_max_level(level);
+    std::panic::set_hook(Box::new(|panic| {
+        if let Some(logger) = LOGGER.get() {
+            logger.stderr.append(Utc::now(), format_args!("{:5} {panic}", Level::Error));
+            logger.stderr.wake();
+        }
+    }));
     Ok(())
 }
 
-/// Writes out what is buffered; to be called before the program sleeps or ends.
+/// Starts the threads that write; before that, lines wait or are written by [`flush`]. To be called
+/// once the process has no more rights than it needs, because threads have those of their start.
+/// Waits a moment until what was logged so far is written.
+pub fn start() -> io::Result<()> {
+    let Some(logger) = LOGGER.get() else { return Ok(()) };
+    logger.stderr.start("log-stderr")?;
+    logger.access.start("log-access")?;
+    logger.transactions.start("log-transfers")?;
+    logger.stderr.finish(Instant::now() + START_PATIENCE);
+    Ok(())
+}
+
+/// Has what was logged written soon; to be called before the program sleeps.
 pub fn flush() {
-    if let Some(logger) = LOGGER.get() {
-        logger.flush();
+    let Some(logger) = LOGGER.get() else { return };
+    if due().is_some_and(|due| due <= Instant::now()) {
+        tell_repeats(false);
     }
+    logger.writers().for_each(Writer::flush);
+}
+
+/// Writes out what was logged, before the program ends; does not wait long for what takes nothing.
+pub fn finish() {
+    let Some(logger) = LOGGER.get() else { return };
+    tell_repeats(true);
+    let deadline = Instant::now() + END_PATIENCE;
+    logger.writers().for_each(|writer| writer.finish(deadline));
 }
 
 /// Opens the files again by name, after they were renamed by whoever rotates them.
+/// [`is_reopened`] tells when that was done.
 pub fn reopen() {
     if let Some(logger) = LOGGER.get() {
-        logger.each_file(LogFile::reopen);
+        logger.access.reopen();
+        logger.transactions.reopen();
     }
+}
+
+/// Whether all that was logged, or was to be reopened, is.
+pub fn is_reopened() -> bool {
+    LOGGER.get().is_none_or(|logger| logger.access.is_done() && logger.transactions.is_done())
+}
+
+/// Logs a line of a kind that a peer can cause as often as it likes: the first few of the kind are
+/// listed, and then one now and then, which ends in ` repeated=N` for the number that it stands for.
+/// Returns whether this one was listed.
+pub fn log_repeatable(target: &'static str, level: Level, kind: &impl Hash, line: &dyn Display) -> bool {
+    let is_listed = repeats().note(target, level, kind, format_args!("{line}"), Instant::now());
+    if is_listed {
+        log::logger().log(&Record::builder().target(target).level(level).args(format_args!("{line}")).build());
+    }
+    is_listed
+}
+
+/// Takes back a line of [`log_repeatable`] that turned out to be of no such kind.
+pub fn take_back(target: &'static str, kind: &impl Hash, was_listed: bool) {
+    repeats().take_back(target, kind, was_listed);
+}
+
+/// When [`flush`] has to be called at the latest.
+pub fn due() -> Option<Instant> {
+    repeats().due()
+}
+
+fn tell_repeats(all: bool) {
+    let told = repeats().tell(Instant::now(), all);
+    told.iter().for_each(repeats::Told::log);
+}
+
+fn repeats() -> MutexGuard<'static, Repeats> {
+    static REPEATS: LazyLock<Mutex<Repeats>> = LazyLock::new(Mutex::default);
+    REPEATS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 struct Logger {
-    access: Mutex<LogFile>,
-    transactions: Mutex<LogFile>,
-    stderr: env_logger::Logger,
+    access: Writer,
+    transactions: Writer,
+    stderr: Writer,
+    /// Says what goes to stderr; it writes nothing itself.
+    filter: env_logger::Logger,
 }
 
 impl Logger {
-    fn file(&self, target: &str) -> Option<&Mutex<LogFile>> {
+    fn file(&self, target: &str) -> Option<&Writer> {
         match target {
             ACCESS => Some(&self.access),
             TRANSACTIONS => Some(&self.transactions),
@@ -64,20 +155,9 @@ impl Logger {
         }
     }
 
-    /// Does something to both files. What goes wrong is told on stderr afterwards, not from
-    /// within: a lock is held.
-    fn each_file(&self, mut act: impl FnMut(&mut LogFile) -> Option<String>) {
-        for file in [&self.access, &self.transactions] {
-            let trouble = act(&mut lock(file));
-            self.warn(trouble);
-        }
-    }
-
-    fn warn(&self, trouble: Option<String>) {
-        if let Some(trouble) = trouble {
-            let mut record = Record::builder();
-            self.stderr.log(&record.level(Level::Warn).args(format_args!("{trouble}")).build());
-        }
+    fn writers(&self) -> impl Iterator<Item = &Writer> {
+        // What goes wrong with the files is told on stderr.
+        [&self.access, &self.transactions, &self.stderr].into_iter()
     }
 }
 
@@ -85,35 +165,33 @@ impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         match self.file(metadata.target()) {
             Some(_) => metadata.level() <= Level::Info,
-            None => self.stderr.enabled(metadata),
+            None => self.filter.enabled(metadata),
         }
     }
 
     fn log(&self, record: &Record<'_>) {
         match self.file(record.target()) {
-            Some(file) if record.level() <= Level::Info => {
-                let trouble = lock(file).append(Utc::now(), record.args());
-                self.warn(trouble);
-            }
+            Some(file) if record.level() <= Level::Info => file.append(Utc::now(), *record.args()),
             Some(_) => {}
-            None => self.stderr.log(record),
+            None if self.filter.matches(record) => {
+                self.stderr.append(Utc::now(), format_args!("{:5} {}", record.level(), record.args()));
+                self.stderr.wake();
+            }
+            None => {}
         }
     }
 
     fn flush(&self) {
-        self.each_file(LogFile::flush);
-        self.stderr.flush();
+        self.writers().for_each(Writer::flush);
     }
 }
 
-fn stderr_logger() -> env_logger::Logger {
-    let filter = env_logger::Env::default().default_filter_or("info");
-    env_logger::Builder::from_env(filter)
-        .format(|out, record| writeln!(out, "{} {:5} {}", Utc::now(), record.level(), record.args()))
-        .build()
-}
-
-/// A panic while a line was formatted leaves at worst half a line behind.
-fn lock(file: &Mutex<LogFile>) -> MutexGuard<'_, LogFile> {
-    file.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// A disk may be busy for a moment while users' requests are logged; what goes to stderr is rare.
+const FILE_WAITING_BYTES_MAX: usize = 1 << 20;
+const STDERR_WAITING_BYTES_MAX: usize = 64 * 1024;
+/// How long lines for a file wait for others: the thread writes at once, but then no more often.
+const LINGER: Duration = Duration::from_millis(10);
+/// How long a start waits for stderr, so that its remarks stand before what comes next.
+const START_PATIENCE: Duration = Duration::from_millis(500);
+/// How long the end waits for all that was logged.
+const END_PATIENCE: Duration = Duration::from_secs(2);

@@ -9,10 +9,11 @@ pub use confinement::{Access, Confinement, Place, confine};
 use crate::config::{Config, ConfigError};
 use crate::small_file::{self, GROUP_FOLDER, SECRET_FOLDER};
 use nix::unistd::{Gid, Group, Uid, User, setgroups, setresgid, setresuid};
+use rustix::fs::{AtFlags, chownat};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The user of the configuration, and the group it gets.
@@ -67,9 +68,14 @@ impl ServiceUser {
         Ok(())
     }
 
-    /// Gives what root made at `path` to the user.
-    pub fn give(&self, path: &Path) -> io::Result<()> {
-        if is_root() { lchown(path, Some(self.user.as_raw()), Some(self.group.as_raw())) } else { Ok(()) }
+    /// Gives what root made to the user. The handle may be one that opens nothing (`O_PATH`).
+    pub fn give(&self, made: &File) -> io::Result<()> {
+        if !is_root() {
+            return Ok(());
+        }
+        let (user, group) =
+            (rustix::fs::Uid::from_raw(self.user.as_raw()), rustix::fs::Gid::from_raw(self.group.as_raw()));
+        Ok(chownat(made, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?)
     }
 
     /// Becomes the user, for good and without any further group. Nothing is done unless root

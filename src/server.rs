@@ -19,7 +19,7 @@ use start::Started;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Why the server cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -90,12 +90,21 @@ fn serve(
 ) -> Result<(), ServerError> {
     let mut events = EventLoop::events();
     let mut is_draining = false;
+    let mut reload_by: Option<Instant> = None;
     while !(is_draining && event_loop.is_empty()) {
         let heard_at = supervisor.alive(Instant::now());
-        event_loop.wake_at(heard_at.map_or(certificate.check_at(), |at| at.min(certificate.check_at())));
+        let look_again = reload_by.map(|_| Instant::now() + REOPEN_CHECK_INTERVAL);
+        let wakes_at = [heard_at, logging::due(), look_again].into_iter().flatten().min();
+        event_loop.wake_at(wakes_at.map_or(certificate.check_at(), |at| at.min(certificate.check_at())));
         let round = event_loop.run_once(&mut events).map_err(system("wait for events"))?;
         if Instant::now() >= certificate.check_at() {
             reload_certificate(&config, &mut certificate, &mut event_loop);
+        }
+        if reload_by.is_some_and(|by| logging::is_reopened() || Instant::now() >= by) {
+            reload_by = None;
+            reload(&mut config, &mut event_loop);
+            reload_certificate(&config, &mut certificate, &mut event_loop);
+            supervisor.reloaded();
         }
         if !round.signals {
             continue;
@@ -104,9 +113,9 @@ fn serve(
             match signal {
                 SIGHUP => {
                     supervisor.reloading();
-                    reload(&mut config, &mut event_loop);
-                    reload_certificate(&config, &mut certificate, &mut event_loop);
-                    supervisor.reloaded();
+                    logging::reopen();
+                    // What is said of the reload is said once the logs are open again.
+                    reload_by = Some(Instant::now() + REOPEN_PATIENCE);
                 }
                 _ if is_draining => {
                     log::info!("stopped at once, as told twice");
@@ -129,8 +138,16 @@ fn serve(
 /// For whoever connects from now on. One that cannot be used changes nothing.
 fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop: &mut EventLoop) {
     let now = Instant::now();
-    match Certificate::load(config, now) {
-        Ok(new) => {
+    match Certificate::load_at_once(config, now) {
+        Ok(None) => {
+            if certificate.wait_for_lock(now) {
+                let key = config.tls.key.display();
+                log::warn!(
+                    "the certificate stays as it was until another program gives up its lock of the folder of {key}"
+                );
+            }
+        }
+        Ok(Some(new)) => {
             if new.fingerprint() != certificate.fingerprint() {
                 log::warn!("the key is another one now, {}; clients will refuse it at first", new.fingerprint());
             }
@@ -144,10 +161,9 @@ fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop
     }
 }
 
-/// SIGHUP: log files are opened again, the configuration is read again. One that cannot be read
-/// changes nothing.
+/// SIGHUP, once the log files were opened again: the configuration is read again. One that cannot be
+/// read changes nothing.
 fn reload(config: &mut Config, event_loop: &mut EventLoop) {
-    logging::reopen();
     let new = match Config::load(&config.file) {
         Ok(new) => new,
         Err(error) => return log::error!("the configuration stays as it was: {error}"),
@@ -171,7 +187,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     {
         log::warn!("`tls` names files in another folder; a server that is confined can read them after a restart only");
     }
-    let accounts = match Accounts::open(&new) {
+    let accounts = match Accounts::open_at_once(&new) {
         Ok(accounts) => accounts,
         Err(error) => return log::error!("the configuration stays as it was: {error}"),
     };
@@ -193,6 +209,10 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     event_loop.set_ftp(config.ftp.clone());
     log::info!("configuration read again from {}", config.file.display());
 }
+
+/// How long a reload waits for logs that cannot be opened again at once.
+const REOPEN_PATIENCE: Duration = Duration::from_secs(1);
+const REOPEN_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 fn ftp_listen(config: &Config) -> Option<[&Vec<SocketAddr>; 2]> {
     config.ftp.as_ref().map(|ftp| [&ftp.listen, &ftp.listen_tls])

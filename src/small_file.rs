@@ -5,6 +5,7 @@ use crate::disk_sync::{self, Flush};
 use crate::limits::SMALL_FILE_BYTES_MAX;
 use crate::refusals;
 use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -76,6 +77,15 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 pub fn lock(file: &File, path: &Path) -> io::Result<()> {
     let locked = rustix::fs::flock(file, FlockOperation::LockExclusive);
     refusals::allow("locks (flock)", path, locked.map_err(io::Error::from))
+}
+
+/// The same, but fails with `WouldBlock` while somebody else holds the lock, for callers that must not
+/// wait.
+pub fn try_lock(file: &File, path: &Path) -> io::Result<()> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::WouldBlock, "another program holds its lock")),
+        locked => refusals::allow("locks (flock)", path, locked.map_err(io::Error::from)),
+    }
 }
 
 /// Makes `path` and what is missing above it, with `mode`, to survive a power loss; a folder that

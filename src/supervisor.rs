@@ -3,6 +3,7 @@
 //! that of sd_notify(3), which systemd and others speak; where nobody asked, nothing is said.
 
 use crate::limits::SUPERVISOR_WAIT;
+use rustix::net::SendFlags;
 use rustix::time::{ClockId, clock_gettime};
 use std::env;
 use std::ffi::OsStr;
@@ -64,7 +65,7 @@ impl Supervisor {
         let watchdog = self.watchdog.as_mut()?;
         if watchdog.next_at.is_none_or(|at| now >= at) {
             watchdog.next_at = Some(now + watchdog.interval);
-            self.tell("WATCHDOG=1");
+            self.tell_at_once("WATCHDOG=1");
         }
         self.watchdog.and_then(|watchdog| watchdog.next_at)
     }
@@ -75,13 +76,13 @@ impl Supervisor {
             return;
         }
         let now = clock_gettime(ClockId::Monotonic);
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}{:06}", now.tv_sec, now.tv_nsec / 1000));
+        self.tell_at_once(&format!("RELOADING=1\nMONOTONIC_USEC={}{:06}", now.tv_sec, now.tv_nsec / 1000));
     }
 
     /// The configuration has been read again, or stays as it was.
     pub fn reloaded(&self) {
         if !self.is_stopping {
-            self.tell("READY=1");
+            self.tell_at_once("READY=1");
         }
     }
 
@@ -94,11 +95,20 @@ impl Supervisor {
 
     fn tell(&self, what: &str) {
         let Some(socket) = &self.socket else { return };
-        if let Err(error) = socket.send(what.as_bytes()) {
-            let what = what.lines().next().unwrap_or_default();
-            log::warn!("the supervisor at $NOTIFY_SOCKET could not be told {what}: {error}");
-        }
+        socket.send(what.as_bytes()).map_or_else(|error| warn(what, &error), drop);
     }
+
+    /// The same without waiting for a supervisor that does not listen.
+    fn tell_at_once(&self, what: &str) {
+        let Some(socket) = &self.socket else { return };
+        let sent = rustix::net::send(socket, what.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        sent.map_or_else(|error| warn(what, &error.into()), drop);
+    }
+}
+
+fn warn(what: &str, error: &io::Error) {
+    let what = what.lines().next().unwrap_or_default();
+    log::warn!("the supervisor at $NOTIFY_SOCKET could not be told {what}: {error}");
 }
 
 /// The interval between two messages: half of the watchdog's timeout, so that one delay does not end the

@@ -7,6 +7,7 @@ use crate::json::Object;
 use crate::scram::{Verifier, fill_random, hmac_sha256};
 use crate::small_file;
 use crate::{limits, text};
+use rustix::fs::OFlags;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -55,6 +56,15 @@ impl Accounts {
     /// Opens the accounts of a configuration. What is missing of their folder is made where that is
     /// allowed; to read accounts, as a server does, no right to write there is needed.
     pub fn open(config: &Config) -> Result<Self, AccountError> {
+        Self::open_by(config, small_file::lock)
+    }
+
+    /// The same, without waiting for an administrator who is changing accounts.
+    pub fn open_at_once(config: &Config) -> Result<Self, AccountError> {
+        Self::open_by(config, small_file::try_lock)
+    }
+
+    fn open_by(config: &Config, lock: Lock) -> Result<Self, AccountError> {
         let folder = config.accounts_dir();
         small_file::make_folder(&folder, small_file::SECRET_FOLDER).map_err(|source| AccountError::NoFolder {
             path: folder.clone(),
@@ -71,9 +81,10 @@ impl Accounts {
             complained: None,
         };
         match accounts.read_record(&accounts.decoy_path) {
-            Err(AccountError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                accounts.lock().and_then(|_changing| accounts.make_decoy()).or_else(|error| accounts.do_without(&error))
-            }
+            Err(AccountError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => accounts
+                .lock_by(lock)
+                .and_then(|_changing| accounts.make_decoy())
+                .or_else(|error| accounts.do_without(&error)),
             result => result.map(drop),
         }?;
         Ok(accounts)
@@ -297,15 +308,21 @@ impl Accounts {
     /// Held while accounts are changed, so that two administrators cannot both give away one
     /// home, or one undo what the other did.
     fn lock(&self) -> Result<File, AccountError> {
+        self.lock_by(small_file::lock)
+    }
+
+    fn lock_by(&self, lock: Lock) -> Result<File, AccountError> {
         let path = self.folder.join(".lock");
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .mode(small_file::SECRET_FILE)
+            // A FIFO of that name fails instead of waiting for a reader.
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
             .open(&path)
             .map_err(at(&path))?;
-        small_file::lock(&file, &self.folder).map_err(at(&path))?;
+        lock(&file, &self.folder).map_err(at(&path))?;
         Ok(file)
     }
 
@@ -369,6 +386,9 @@ impl Accounts {
         self.write_record(&self.decoy_path, &Record::of_decoy(self.standby.clone()))
     }
 }
+
+/// How the lock of the folder is taken.
+type Lock = fn(&File, &Path) -> io::Result<()>;
 
 /// A verifier of random bytes. Its salt is the secret that decoys are derived from.
 fn new_decoy() -> Verifier {

@@ -81,6 +81,7 @@ struct RawTimeouts {
 struct RawLogs {
     access: Option<PathBuf>,
     transactions: Option<PathBuf>,
+    bytes_max: Option<RawSize>,
 }
 
 impl RawConfig {
@@ -275,9 +276,18 @@ impl RawLogs {
         if access == transactions {
             return Err(("logs.transactions", "is the same file as logs.access".into()));
         }
-        Ok(Logs { access, transactions })
+        let bytes_max = self.bytes_max.map_or(LOG_BYTES_MAX_DEFAULT, |RawSize(bytes)| bytes);
+        if bytes_max < LOG_BYTES_MAX_MIN {
+            return Err(("logs.bytes_max", format!("is less than {LOG_BYTES_MAX_MIN}, which holds few lines")));
+        }
+        Ok(Logs { access, transactions, bytes_max })
     }
 }
+
+/// With both files and their old ones that is 64 MiB, which a small device has.
+const LOG_BYTES_MAX_DEFAULT: u64 = 16 << 20;
+/// As many lines as are written at once.
+const LOG_BYTES_MAX_MIN: u64 = 64 << 10;
 
 /// A list of strings, or one string for a list of one.
 pub(super) struct OneOrMore(Vec<String>);

@@ -31,7 +31,7 @@ fn keys_are_read_in_every_form_they_have() {
         r#"{"root": "/srv/./x/../berth", "user": "berth", "group": "files", "listen": "127.0.0.1:0", "home_roots": ["a", "/b"], "default_quota": "1.5K",
             "plaintext": true, "tls": {"certificate": "c.pem", "key": "/k.pem"},
             "timeouts": {"idle": "15m", "drain": 0}, "partial_expiry": "2d", "sync": "full",
-            "limits": {"sessions": 10}, "rates": {"requests": 20, "requests_burst": 5, "session_down": "2K"}, "logs": {"access": "/var/log/a"}, "control_folder": "run"}"#,
+            "limits": {"sessions": 10}, "rates": {"requests": 20, "requests_burst": 5, "session_down": "2K"}, "logs": {"access": "/var/log/a", "bytes_max": "1M"}, "control_folder": "run"}"#,
     )
     .expect("valid");
     assert_eq!(config.root, Path::new("/srv/berth"));
@@ -55,7 +55,7 @@ fn keys_are_read_in_every_form_they_have() {
     };
     assert_eq!(config.rates.requests, rate(20, 5));
     assert_eq!((config.rates.session.up, config.rates.session.down), (None, rate(2048, 2048)));
-    assert_eq!(config.logs.access, Path::new("/var/log/a"));
+    assert_eq!((config.logs.access.as_path(), config.logs.bytes_max), (Path::new("/var/log/a"), 1 << 20));
     assert_eq!(config.logs.transactions, Path::new("/srv/berth/logs/transactions.log"));
 }
 
@@ -172,6 +172,7 @@ fn errors_name_the_key_and_what_is_wrong_with_it() {
         (r#"{"timeouts": {"login": 0}}"#, "timeouts.login", "longer than 0"),
         (r#"{"scram_rounds": 1}"#, "scram_rounds", "not within"),
         (r#"{"logs": {"access": "x", "transactions": "./x"}}"#, "logs.transactions", "logs.access"),
+        (r#"{"logs": {"bytes_max": "1K"}}"#, "logs.bytes_max", "less than 65536"),
         (r#"{"root": "a", "root": "b"}"#, "", "duplicate field"),
         (r#"{"root": "a"} x"#, "", "after the closing brace"),
         (r#"{"#, "", "EOF"),

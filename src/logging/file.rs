@@ -1,21 +1,24 @@
-//! One log file: a bounded buffer in front of a descriptor that may fail at any time.
+//! One log file, whose descriptor may fail at any time and whose size is bounded: a file that is full
+//! is renamed to `….old`, in place of the one before it.
 
+use super::writer::Sink;
 use crate::small_file;
 use crate::text::Utc;
-use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Buffered lines on their way to a file. What goes wrong is given back as text for stderr, at
-/// most once in [`WARN_INTERVAL`]; once lines can be written again, the file itself tells how many
-/// are missing, where they are, and so does stderr.
+/// Lines on their way to a file. What goes wrong is told on stderr, at most once in
+/// [`WARN_INTERVAL`]; once lines can be written again, the file itself tells how many are missing,
+/// where they are, and so does stderr.
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
-    buffer: Vec<u8>,
+    bytes_max: u64,
+    /// What the file holds; `None` for one that does not, such as a terminal.
+    size: Option<u64>,
     /// The disk took a part of a line; the rest of it is lost.
     torn: bool,
     /// Lines that are missing at the end of the file, which does not tell so yet.
@@ -24,46 +27,81 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens for appending; makes the file and its folder if need be.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        let file = open(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-        Ok(Self { path, file, buffer: Vec::new(), torn: false, lost: 0, warned: None })
+    /// Opens for appending; makes the file and its folder if need be. It holds no more than about
+    /// `bytes_max` bytes.
+    pub(super) fn open(path: PathBuf, bytes_max: u64) -> io::Result<Self> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let file = open(&path).map_err(named)?;
+        let size = size(&file);
+        Ok(Self { path, file, bytes_max, size, torn: false, lost: 0, warned: None })
     }
 
-    /// Adds a line; writes only when the buffer is full.
-    pub(super) fn append(&mut self, time: Utc, message: &fmt::Arguments<'_>) -> Option<String> {
-        let start = self.buffer.len();
-        // Writing to a vector does not fail; a `Display` that does leaves what it wrote so far.
-        let _ = write!(self.buffer, "{time} {message}");
-        for byte in &mut self.buffer[start..] {
-            if byte.is_ascii_control() {
-                *byte = b' ';
-            }
-        }
-        self.buffer.push(b'\n');
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { None }
-    }
-
-    /// Writes out all lines. Those the disk does not take are dropped: a log must not grow in
-    /// memory, nor stop the program.
-    pub(super) fn flush(&mut self) -> Option<String> {
-        if self.buffer.is_empty() {
-            return None;
-        }
-        let mut lines = std::mem::take(&mut self.buffer);
+    /// Writes whole lines, after which `lost` others are missing. Those that the disk does not take are
+    /// dropped: a log must not grow in memory. Returns what stderr is to tell.
+    fn put(&mut self, lines: &[u8], lost: u64) -> Option<String> {
         let (count, result) = match self.close_gap() {
             Ok(recovery) => {
-                let (count, result) = self.write(&lines);
+                let (count, result) = self.write_lines(lines);
                 (count, result.map(|()| recovery))
             }
             Err(error) => (0, Err(error)),
         };
-        self.lost += lines[count..].iter().filter(|&&byte| byte == b'\n').count() as u64;
-        lines.clear();
-        // One burst must not hold its memory for ever.
-        lines.shrink_to(BUFFER_BYTES);
-        self.buffer = lines;
+        self.lost += count_lines(&lines[count..]);
+        if lost > 0 {
+            self.lost += lost;
+            let result = result.and_then(|_| self.close_gap());
+            return result.unwrap_or_else(|error| self.complain(&error));
+        }
         result.unwrap_or_else(|error| self.complain(&error))
+    }
+
+    /// Writes line after line into as many files as it takes. Returns how many bytes, and what ended it.
+    fn write_lines(&mut self, lines: &[u8]) -> (usize, io::Result<()>) {
+        let mut written = 0;
+        while written < lines.len() {
+            let rest = &lines[written..];
+            let room = self.size.map_or(u64::MAX, |size| self.bytes_max.saturating_sub(size));
+            let piece = match usize::try_from(room) {
+                Ok(room) if room < rest.len() => {
+                    rest[..room].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1)
+                }
+                _ => rest.len(),
+            };
+            if piece == 0 {
+                match self.rotate() {
+                    Ok(()) => continue,
+                    Err(error) => return (written, Err(error)),
+                }
+            }
+            let (count, result) = self.write(&rest[..piece]);
+            written += count;
+            if result.is_err() {
+                return (written, result);
+            }
+        }
+        (written, Ok(()))
+    }
+
+    /// Begins a new file in place of one that is full.
+    fn rotate(&mut self) -> io::Result<()> {
+        // A link stays, and leads to the new file as it led to the old one.
+        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        // It may have been moved away by somebody else already.
+        if is_at(&self.file, &path) {
+            let mut old = path.clone().into_os_string();
+            old.push(".old");
+            fs::rename(&path, &old).map_err(|error| {
+                let advice = "rotate it, or let the user of the server rename it";
+                io::Error::new(error.kind(), format!("it is full, and cannot become {old:?}: {error}; {advice}"))
+            })?;
+        }
+        self.file = open(&self.path)?;
+        self.torn = false;
+        self.size = size(&self.file);
+        if self.size.is_some_and(|size| size >= self.bytes_max) {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is full, and so is the one in its place"));
+        }
+        Ok(())
     }
 
     /// Ends a torn line, and tells of lost ones before the next is written.
@@ -74,7 +112,7 @@ impl LogFile {
         if self.lost == 0 {
             return Ok(None);
         }
-        self.write(format!("{} lines_lost={}\n", Utc::now(), self.lost).as_bytes()).1?;
+        self.write_lines(format!("{} lines_lost={}\n", Utc::now(), self.lost).as_bytes()).1?;
         let lost = std::mem::take(&mut self.lost);
         self.warned = None;
         Ok(Some(format!("{}: goes on; {lost} lines are missing", self.path.display())))
@@ -85,6 +123,7 @@ impl LogFile {
         let (count, result) = write_all(&mut self.file, bytes);
         if count > 0 {
             self.torn = bytes[count - 1] != b'\n';
+            self.size = self.size.map(|size| size + count as u64);
         }
         (count, result)
     }
@@ -98,19 +137,30 @@ impl LogFile {
         Some(format!("{}: {} lines lost so far: {error}", self.path.display(), self.lost))
     }
 
-    /// Opens the file again by name. If that fails, the one that is open goes on.
-    pub(super) fn reopen(&mut self) -> Option<String> {
-        let trouble = self.flush();
+    /// Opens the file again by name. If that fails, the one that is open goes on. Returns what stderr is
+    /// to tell.
+    fn open_again(&mut self) -> Option<String> {
         match open(&self.path) {
             Ok(file) => {
+                self.size = size(&file);
                 self.file = file;
                 self.torn = false;
-                trouble
+                None
             }
             Err(error) => {
                 Some(format!("{}: cannot be reopened, going on with the old file: {error}", self.path.display()))
             }
         }
+    }
+}
+
+impl Sink for LogFile {
+    fn write(&mut self, lines: &[u8], lost: u64) {
+        self.put(lines, lost).into_iter().for_each(|trouble| log::warn!("{trouble}"));
+    }
+
+    fn reopen(&mut self) {
+        self.open_again().into_iter().for_each(|trouble| log::warn!("{trouble}"));
     }
 }
 
@@ -121,6 +171,22 @@ fn open(path: &Path) -> io::Result<File> {
     // Not blocking, so that a FIFO in its place fails instead of stopping the program.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(nonblocking).open(path)
+}
+
+fn size(file: &File) -> Option<u64> {
+    file.metadata().ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len())
+}
+
+/// Whether `file` is what `path` names, itself and not by a link.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), path.symlink_metadata()) {
+        (Ok(file), Ok(named)) => (file.dev(), file.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+fn count_lines(lines: &[u8]) -> u64 {
+    lines.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
 /// As `Write::write_all`, but tells how much was written before an error.
@@ -137,102 +203,121 @@ fn write_all(file: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     (written, Ok(()))
 }
 
-/// Some hundred lines: a write costs a system call, and what is lost in a crash is bounded.
-const BUFFER_BYTES: usize = 64 * 1024;
 /// How often a failing log may say so.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
-    fn append(log: &mut LogFile, text: &str) -> Option<String> {
-        log.append(Utc::from_unix_ns(0), &format_args!("{text}"))
+    const LARGE: u64 = 1 << 30;
+
+    fn open_log(path: &Path, bytes_max: u64) -> LogFile {
+        LogFile::open(path.to_path_buf(), bytes_max).expect("writable")
     }
 
-    #[test]
-    fn lines_are_written_when_flushed_or_when_there_are_many() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("logs/access.log");
-        let mut log = LogFile::open(path.clone()).expect("writable");
-        assert_eq!(append(&mut log, "event=login user=bob"), None);
-        assert_eq!(fs::read_to_string(&path).expect("there"), "");
-        assert_eq!(log.flush(), None);
-        assert_eq!(fs::read_to_string(&path).expect("there"), "1970-01-01T00:00:00.000Z event=login user=bob\n");
-        for _ in 0..2000 {
-            append(&mut log, "event=login user=bob");
-            assert!(log.buffer.len() < BUFFER_BYTES);
-        }
-        assert!(fs::metadata(&path).expect("there").len() > BUFFER_BYTES as u64);
-    }
-
-    #[test]
-    fn a_record_is_one_line_whatever_the_caller_forgot() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("access.log");
-        let mut log = LogFile::open(path.clone()).expect("writable");
-        append(&mut log, "user=a\nb\x1b[2J\r");
-        log.flush();
-        assert_eq!(fs::read_to_string(&path).expect("there"), "1970-01-01T00:00:00.000Z user=a b [2J \n");
+    fn text(path: &Path) -> String {
+        fs::read_to_string(path).expect("there")
     }
 
     #[test]
     fn a_rotated_log_goes_on_under_its_name() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (path, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
-        let mut log = LogFile::open(path.clone()).expect("writable");
-        append(&mut log, "one");
+        let (path, old) = (folder.path().join("logs/access.log"), folder.path().join("logs/access.log.1"));
+        let mut log = open_log(&path, LARGE);
+        assert_eq!(log.put(b"one\n", 0), None);
         fs::rename(&path, &old).expect("writable");
-        assert_eq!(log.reopen(), None);
-        append(&mut log, "two");
-        log.flush();
-        assert!(fs::read_to_string(&old).expect("there").ends_with(" one\n"));
-        assert!(fs::read_to_string(&path).expect("there").ends_with(" two\n"));
+        assert_eq!(log.open_again(), None);
+        assert_eq!(log.put(b"two\n", 0), None);
+        assert_eq!((text(&old).as_str(), text(&path).as_str()), ("one\n", "two\n"));
 
         fs::remove_file(&path).expect("writable");
         fs::create_dir(&path).expect("writable");
-        assert!(log.reopen().is_some_and(|trouble| trouble.contains("cannot be reopened")));
+        assert!(log.open_again().is_some_and(|trouble| trouble.contains("cannot be reopened")));
+    }
+
+    #[test]
+    fn a_full_log_begins_again_and_one_old_one_is_kept() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (path, old) = (folder.path().join("access.log"), folder.path().join("access.log.old"));
+        let mut log = open_log(&path, 10);
+        for number in 0..9 {
+            assert_eq!(log.put(format!("{number}23\n").as_bytes(), 0), None);
+        }
+        assert_eq!((text(&old).as_str(), text(&path).as_str()), ("623\n723\n", "823\n"));
+        assert_eq!(log.put(b"a\nb\nc\nd\ne\nf\ng\n", 0), None);
+        assert_eq!((text(&old).as_str(), text(&path).as_str()), ("823\na\nb\nc\n", "d\ne\nf\ng\n"));
+        assert_eq!(open_log(&path, 10).size, Some(8), "what is there already counts");
+    }
+
+    #[test]
+    fn a_full_log_that_was_moved_already_moves_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+        let mut log = open_log(&path, 10);
+        log.put(b"12345678\n", 0);
+        fs::rename(&path, &moved).expect("writable");
+        fs::write(&path, "x\n").expect("writable");
+        assert_eq!(log.put(b"abc\n", 0), None);
+        assert_eq!((text(&moved).as_str(), text(&path).as_str()), ("12345678\n", "x\nabc\n"));
+        assert!(!folder.path().join("access.log.old").exists());
+    }
+
+    #[test]
+    fn a_full_log_that_cannot_be_renamed_grows_no_further() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("access.log");
+        fs::create_dir(folder.path().join("access.log.old")).expect("writable");
+        let mut log = open_log(&path, 10);
+        assert_eq!(log.put(b"12345678\n", 0), None);
+        let trouble = log.put(b"abc\ndef\n", 0).expect("it is full");
+        assert!(trouble.contains(": 2 lines lost so far: it is full, and cannot become "), "{trouble}");
+        fs::remove_dir(folder.path().join("access.log.old")).expect("writable");
+        log.bytes_max = 100;
+        assert!(log.put(b"ghi\n", 0).is_some_and(|trouble| trouble.ends_with(": goes on; 2 lines are missing")));
+        assert!(text(&path).ends_with(" lines_lost=2\nghi\n"));
+    }
+
+    #[test]
+    fn a_link_to_a_log_stays_a_link() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (path, link) = (folder.path().join("real.log"), folder.path().join("access.log"));
+        std::os::unix::fs::symlink(&path, &link).expect("writable");
+        let mut log = open_log(&link, 10);
+        log.put(b"12345678\nabc\n", 0);
+        assert!(link.is_symlink());
+        assert_eq!((text(&folder.path().join("real.log.old")).as_str(), text(&path).as_str()), ("12345678\n", "abc\n"));
     }
 
     #[test]
     fn a_full_disk_costs_lines_and_says_so_once_a_minute() {
-        let mut log = LogFile::open("/dev/full".into()).expect("there on Linux");
-        for _ in 0..3 {
-            append(&mut log, "x");
-        }
-        let trouble = log.flush().expect("the device is full");
+        let mut log = open_log(Path::new("/dev/full"), LARGE);
+        let trouble = log.put(b"x\nx\nx\n", 0).expect("the device is full");
         assert!(trouble.starts_with("/dev/full: 3 lines lost so far: "), "{trouble}");
-        for _ in 0..100_000 {
-            assert_eq!(append(&mut log, "x"), None);
+        for _ in 0..1000 {
+            assert_eq!(log.put(b"x\n", 0), None, "within the minute");
         }
-        assert_eq!(log.flush(), None, "within the minute");
-        assert!(log.buffer.is_empty() && log.buffer.capacity() <= BUFFER_BYTES);
         log.warned = None;
-        append(&mut log, "x");
-        assert!(log.flush().is_some_and(|trouble| trouble.contains(" 100004 lines lost")));
+        assert!(log.put(b"x\n", 3).is_some_and(|trouble| trouble.contains(" 1007 lines lost")));
     }
 
     #[test]
     fn once_there_is_room_again_the_log_and_stderr_tell_what_is_missing_and_where() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("access.log");
-        let mut log = LogFile::open(path.clone()).expect("writable");
-        append(&mut log, "one");
-        assert_eq!(log.flush(), None);
+        let mut log = open_log(&path, LARGE);
+        assert_eq!(log.put(b"one\n", 0), None);
         let file = std::mem::replace(&mut log.file, OpenOptions::new().append(true).open("/dev/full").expect("there"));
-        append(&mut log, "two");
-        append(&mut log, "three");
-        assert!(log.flush().is_some_and(|trouble| trouble.contains(" 2 lines lost so far: ")));
+        assert!(log.put(b"two\nthree\n", 0).is_some_and(|trouble| trouble.contains(" 2 lines lost so far: ")));
         log.file = file;
         // As if the disk had taken the beginning of a line.
-        assert!(log.write(b"1970-01-01T00:00:00.000Z tw").1.is_ok() && log.torn);
-        append(&mut log, "four");
-        assert!(log.flush().is_some_and(|trouble| trouble.ends_with(": goes on; 2 lines are missing")));
-        append(&mut log, "five");
-        assert_eq!(log.flush(), None);
-        let text = fs::read_to_string(&path).expect("there");
-        let ends: Vec<_> = text.lines().map(|line| line.split_once(' ').expect("a time").1).collect();
-        assert_eq!(ends, ["one", "tw", "lines_lost=2", "four", "five"], "{text}");
+        assert!(log.write(b"tw").1.is_ok() && log.torn);
+        assert!(log.put(b"four\n", 0).is_some_and(|trouble| trouble.ends_with(": goes on; 2 lines are missing")));
+        assert_eq!(log.put(b"five\n", 0), None);
+        // Those for which there was no room in memory.
+        assert!(log.put(b"six\n", 3).is_some_and(|trouble| trouble.ends_with(": goes on; 3 lines are missing")));
+        let text = text(&path);
+        let ends: Vec<_> = text.lines().map(|line| line.rsplit(' ').next().unwrap_or_default()).collect();
+        assert_eq!(ends, ["one", "tw", "lines_lost=2", "four", "five", "six", "lines_lost=3"], "{text}");
     }
 }

@@ -6,6 +6,9 @@ use super::transport::{Moved, Secrecy, Transport};
 use crate::front::ftp::port::{DataPort, Failure, Security, Stage, Wish};
 use crate::lane::{Buffer, Incoming, Lane};
 use crate::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INBOX_BYTES, INBOX_BYTES_FIRST, STORE_BYTES_MIN};
+use crate::logging::{self, STDERR};
+use crate::session::origin::Origin;
+use log::Level;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use rustix::net::sockopt::set_socket_linger;
@@ -32,6 +35,7 @@ pub(super) struct DataSocket {
     is_busy: bool,
     /// When the peer's end had come, which is read when all before it is.
     ended: Option<Instant>,
+    strangers_took: Duration,
 }
 
 enum State {
@@ -77,6 +81,7 @@ impl DataSocket {
             is_writable: false,
             is_busy: false,
             ended: None,
+            strangers_took: Duration::ZERO,
         }
     }
 
@@ -235,6 +240,7 @@ impl DataSocket {
     /// Takes the first connection that comes from the peer; others are turned away.
     fn accept(&mut self, port: &mut DataPort) -> Result<usize, Failure> {
         let State::Listening(listener) = &self.state else { return Ok(0) };
+        let mut began = Instant::now();
         for _ in 0..DATA_ACCEPTS_PER_TURN {
             if !self.is_readable {
                 return Ok(0);
@@ -251,7 +257,11 @@ impl DataSocket {
                     port.set_stage(Stage::Connected);
                     return Ok(1);
                 }
-                Ok((_, from)) => log::warn!("a data connection of {} from {from} was refused", self.peer),
+                Ok((_, from)) => {
+                    self.refuse(from);
+                    let now = Instant::now();
+                    self.strangers_took += now.saturating_duration_since(std::mem::replace(&mut began, now));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
                 Err(error) if is_of_one_connection(&error) => {
                     log::debug!("a data connection of {} failed: {error}", self.peer);
@@ -270,6 +280,23 @@ impl DataSocket {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.watch.registry.register(&mut stream, self.watch.token, interest).map_err(|_| Failure::NoPort)?;
         Ok(stream)
+    }
+
+    /// Strangers can cause as many of these lines as they like.
+    fn refuse(&self, from: SocketAddr) {
+        let origin = Origin::of(from.ip()).networks().next_back();
+        let line = format!("a data connection of {} from {from} was refused", self.peer);
+        logging::log_repeatable(STDERR, Level::Warn, &("data connection", origin), &line);
+    }
+
+    /// Whether bytes of the user's can move.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// Takes the time that connections of strangers took, which is not the user's.
+    pub(super) fn take_strangers_time(&mut self) -> Duration {
+        std::mem::take(&mut self.strangers_took)
     }
 
     fn take_connection(&mut self, port: &mut DataPort) -> Result<usize, Failure> {

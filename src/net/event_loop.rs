@@ -322,7 +322,11 @@ impl EventLoop {
         let mut round = self.turns.begin_round();
         while let Some((key, claim)) = self.turns.next(&mut round) {
             let took = self.run_turn(key, claim, now);
-            self.turns.spent(claim, took);
+            let for_strangers = self.slots[key].connection.take_strangers_time();
+            if !for_strangers.is_zero() {
+                self.turns.spent(Claim::Stranger, for_strangers);
+            }
+            self.turns.spent(claim, took.saturating_sub(for_strangers));
         }
     }
 

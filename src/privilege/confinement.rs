@@ -23,7 +23,8 @@ pub struct Place {
 pub enum Access {
     /// Read.
     Read,
-    /// Add to files, and make new ones.
+    /// Add to files, make new ones, and put one aside under another name, which needs the right to
+    /// remove one.
     Append,
     /// Read, and replace files.
     Replace,
@@ -74,7 +75,7 @@ const CHECKED: ABI = ABI::V6;
 impl Access {
     fn rights(self) -> BitFlags<AccessFs> {
         let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
-        let append = make_bitflags!(AccessFs::{WriteFile | MakeReg});
+        let append = make_bitflags!(AccessFs::{WriteFile | MakeReg | RemoveFile});
         let replace = read | append | AccessFs::RemoveFile;
         // Whoever moves an entry needs the right to make its kind.
         let kinds = make_bitflags!(AccessFs::{MakeDir | MakeSym | MakeFifo | MakeSock});
@@ -226,12 +227,13 @@ mod tests {
             append(&logs.join("new")).expect("allowed");
             for old in ["file", "new"] {
                 assert!(is_denied(File::create(logs.join(old))), "cut to nothing");
-                assert!(is_denied(fs::rename(logs.join(old), logs.join("moved"))), "moved");
-                assert!(is_denied(fs::rename(logs.join("new"), logs.join("file"))), "replaced");
+                assert!(fs::rename(logs.join(old), keys.join("moved")).is_err(), "moved away");
+                assert!(fs::hard_link(logs.join(old), keys.join("linked")).is_err(), "linked elsewhere");
             }
             let open = append(&logs.join("new")).expect("allowed");
             assert!(is_denied(open.set_len(0)), "cut by who has it open");
-            assert!(is_denied(fs::read(logs.join("file"))) && is_denied(fs::remove_file(logs.join("file"))));
+            assert!(is_denied(fs::read(logs.join("file"))) && is_denied(fs::create_dir(logs.join("folder"))));
+            fs::rename(logs.join("new"), logs.join("file")).expect("allowed: put aside when it is full");
 
             fs::read(keys.join("file")).expect("allowed");
             crate::small_file::replace(&keys.join("file"), b"new", 0o600).expect("allowed");

@@ -7,19 +7,26 @@ use crate::net::transport::Entrance;
 use crate::text::{Utc, unix_ns};
 use crate::tls::{Fingerprint, Identity, ftp_server_config, server_config};
 use std::os::unix::fs::MetadataExt;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// See the module.
 pub(super) struct Certificate {
     identity: Identity,
     entrance: Entrance,
     check_at: Instant,
+    /// Another program held the lock at the last look.
+    is_locked: bool,
 }
 
 impl Certificate {
     /// Reads the certificate, or makes one.
     pub(super) fn load(config: &Config, now: Instant) -> Result<Self, ConfigError> {
         Self::of(Identity::establish(config, now_s())?, config, now)
+    }
+
+    /// The same without waiting: `None` while another program holds the lock of the files.
+    pub(super) fn load_at_once(config: &Config, now: Instant) -> Result<Option<Self>, ConfigError> {
+        Identity::establish_at_once(config, now_s())?.map(|identity| Self::of(identity, config, now)).transpose()
     }
 
     /// The same with what was read before.
@@ -30,7 +37,7 @@ impl Certificate {
         let tls = server_config(&identity).map_err(unusable)?;
         let ftp_tls = ftp_server_config(&identity).map_err(unusable)?;
         let entrance = Entrance { tls, ftp_tls, allows_plaintext: config.plaintext };
-        Ok(Self { identity, entrance, check_at: now + CERTIFICATE_CHECK_INTERVAL })
+        Ok(Self { identity, entrance, check_at: now + CERTIFICATE_CHECK_INTERVAL, is_locked: false })
     }
 
     pub(super) fn entrance(&self) -> Entrance {
@@ -49,8 +56,18 @@ impl Certificate {
     /// Puts the next look off: the last one failed.
     pub(super) fn put_off(&mut self, now: Instant) {
         self.check_at = now + CERTIFICATE_CHECK_INTERVAL;
+        self.is_locked = false;
+    }
+
+    /// Looks again soon: another program holds the lock. Returns whether it did not before.
+    pub(super) fn wait_for_lock(&mut self, now: Instant) -> bool {
+        self.check_at = now + LOCK_CHECK_INTERVAL;
+        !std::mem::replace(&mut self.is_locked, true)
     }
 }
+
+/// How often a certificate is looked at while another program holds the lock of its files.
+const LOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 fn now_s() -> i64 {
     unix_ns(SystemTime::now()) / 1_000_000_000

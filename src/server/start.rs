@@ -106,7 +106,7 @@ impl Openings {
             // Such as one in /run, where nothing stays. Where it cannot be made, there is no socket.
             let _ = small_file::make_folder(folder, PUBLIC_FOLDER);
         }
-        let control = control_socket::listen(folder, |path| user.as_ref().map_or(Ok(()), |user| user.give(path)));
+        let control = control_socket::listen(folder, |made| user.as_ref().map_or(Ok(()), |user| user.give(made)));
         if control.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
             return Err(ServerError::Running { folder: config.folder().to_path_buf() });
         }
@@ -152,6 +152,7 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
         Confinement::Off(reason) => log::warn!("confinement by Landlock: off: {reason}"),
         confinement => log::info!("confinement by Landlock: {confinement}"),
     }
+    logging::start().map_err(system("start the threads that write logs"))?;
     let waker = Waker::new(poll.registry(), WAKER).map_err(system("create a waker"))?;
     // A waker fails only when the loop is gone, and then nobody waits.
     service.store.syncer = Syncer::start(move || drop(waker.wake()));

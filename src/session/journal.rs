@@ -2,38 +2,62 @@
 //! into the other. One form for all front-ends; every foreign byte is escaped.
 
 use super::Session;
+use super::origin::Origin;
 use super::overview::Transfer;
 use super::refusal::Refusal;
 use super::state::State;
 use super::task::Task;
 use crate::account::AccountName;
 use crate::digest::Digest;
-use crate::logging::{ACCESS, TRANSACTIONS};
-use crate::text::Quoted;
+use crate::logging::{self, ACCESS, TRANSACTIONS, Value};
 use crate::vpath::VPath;
-use std::fmt::Display;
+use log::Level;
+use std::fmt::{self, Display, Formatter};
+use std::hash::Hash;
+use std::mem::discriminant;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 impl Session {
-    pub(super) fn log_path<T>(&self, verb: &str, path: &VPath, result: &Result<T, Refusal>) {
-        self.log_access(verb, &[("path", path.as_bytes())], result);
+    /// Logs that the peer has connected.
+    pub(super) fn log_connect(&mut self) {
+        self.is_connect_listed = Line::of_stranger(self.peer, "connect", None).log_as_repeatable();
+    }
+
+    /// Sees to it that the connection of a session with a login is in the log, and not among those of
+    /// strangers.
+    fn list_connect(&mut self) {
+        let connect = Line::of_stranger(self.peer, "connect", None);
+        let was_listed = std::mem::replace(&mut self.is_connect_listed, true);
+        logging::take_back(ACCESS, &connect.kind(), was_listed);
+        if !was_listed {
+            log::info!(target: ACCESS, "{connect}");
+        }
+    }
+
+    pub(super) fn log_path<T>(&self, verb: &'static str, path: &VPath, result: &Result<T, Refusal>) {
+        self.log_access(verb, &[("path", Value::path(path.as_bytes()))], result);
     }
 
     /// The name that was given, which is nobody's until the login has succeeded.
-    pub(super) fn log_login(&self, claimed: &str, result: &Result<(), Refusal>) {
-        let fields: &[(&str, &[u8])] = if result.is_ok() { &[] } else { &[("claimed", claimed.as_bytes())] };
-        self.log_access("login", fields, result);
+    pub(super) fn log_login(&mut self, claimed: &str, result: &Result<(), Refusal>) {
+        if result.is_ok() {
+            self.list_connect();
+            self.log_access("login", &[], result);
+        } else {
+            self.log_access("login", &[("claimed", Value::name(claimed.as_bytes()))], result);
+        }
     }
 
-    pub(super) fn log_access<T>(&self, verb: &str, fields: &[(&str, &[u8])], result: &Result<T, Refusal>) {
-        log::info!(
-            target: ACCESS,
-            "peer={} user={} verb={verb}{} result={}",
-            self.peer,
-            self.user(),
-            Fields(fields),
-            outcome(result.as_ref().err())
-        );
+    /// What succeeds is listed; of what is refused, and of the ends of connections without a login, there
+    /// may be as much as a peer likes.
+    pub(super) fn log_access<T>(&self, verb: &'static str, fields: &[(&str, Value<'_>)], result: &Result<T, Refusal>) {
+        let line = Line { peer: self.peer, account: self.account(), verb, fields, refusal: result.as_ref().err() };
+        match (line.account, line.refusal) {
+            (Some(_), None) => log::info!(target: ACCESS, "{line}"),
+            (Some(_), Some(_)) if verb == "close" => log::info!(target: ACCESS, "{line}"),
+            _ => drop(line.log_as_repeatable()),
+        }
     }
 
     pub(super) fn log_unfinished(&self, why: Refusal, now: Instant) {
@@ -54,27 +78,59 @@ impl Session {
             target: TRANSACTIONS,
             "verb={} user={} peer={} path={} bytes={} offset={} seconds={:.3} digest={digest} result={}",
             transfer.verb,
-            self.user(),
+            user(self.account()),
             self.peer,
-            Quoted(transfer.path.as_bytes()),
+            Value::path(transfer.path.as_bytes()),
             transfer.bytes,
             transfer.offset,
             now.saturating_duration_since(transfer.started).as_secs_f64(),
             outcome(result.as_ref().err())
         );
     }
+}
 
-    fn user(&self) -> &str {
-        self.account().map_or("-", AccountName::as_str)
+/// Logs that a peer was not let in.
+pub fn log_refused_connection(peer: SocketAddr, why: Refusal) {
+    Line::of_stranger(peer, "connect", Some(&why)).log_as_repeatable();
+}
+
+/// A line of the access log.
+struct Line<'a> {
+    peer: SocketAddr,
+    account: Option<&'a AccountName>,
+    verb: &'static str,
+    fields: &'a [(&'a str, Value<'a>)],
+    refusal: Option<&'a Refusal>,
+}
+
+impl<'a> Line<'a> {
+    fn of_stranger(peer: SocketAddr, verb: &'static str, refusal: Option<&'a Refusal>) -> Self {
+        Self { peer, account: None, verb, fields: &[], refusal }
+    }
+
+    /// Returns whether the line was listed.
+    fn log_as_repeatable(&self) -> bool {
+        logging::log_repeatable(ACCESS, Level::Info, &self.kind(), self)
+    }
+
+    /// Lines of one account or one origin count together. An origin in IPv6 is the widest network that
+    /// one customer may have, or a stranger could have as many origins as lines.
+    fn kind(&self) -> impl Hash + use<'a> {
+        let origin = if self.account.is_none() { Origin::of(self.peer.ip()).networks().next_back() } else { None };
+        (self.account.map(AccountName::as_str), origin, self.verb, self.refusal.map(discriminant))
     }
 }
 
-struct Fields<'a>(&'a [(&'a str, &'a [u8])]);
-
-impl Display for Fields<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|(key, value)| write!(f, " {key}={}", Quoted(value)))
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "peer={} user={} verb={}", self.peer, user(self.account), self.verb)?;
+        self.fields.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))?;
+        write!(f, " result={}", outcome(self.refusal))
     }
+}
+
+fn user(account: Option<&AccountName>) -> &str {
+    account.map_or("-", AccountName::as_str)
 }
 
 /// One word for the logs, so that they can be searched.

@@ -9,8 +9,9 @@ use super::verb::Verb;
 use super::{Service, Session, audit};
 use crate::account::{Account, AccountError, AccountName, Candidate};
 use crate::lane::Budget;
+use crate::logging::{self, STDERR, Value};
 use crate::scram::{ClientFirst, ScramError, ServerExchange};
-use crate::text::Quoted;
+use log::Level;
 use std::time::Instant;
 use zeroize::Zeroizing;
 
@@ -228,7 +229,8 @@ fn candidate(service: &mut Service, user: &str, now: Instant) -> Result<Candidat
 /// The system could not read any account, so the password may be right.
 fn trouble(user: &str) -> impl Fn(AccountError) -> Refusal {
     move |error| {
-        log::error!("login of {}: {error}", Quoted(user.as_bytes()));
+        let user = Value::name(user.as_bytes());
+        logging::log_repeatable(STDERR, Level::Error, &"login", &format_args!("login of {user}: {error}"));
         Refusal::Io
     }
 }

@@ -12,7 +12,7 @@
 
 pub mod audit;
 pub mod download;
-mod journal;
+pub mod journal;
 pub mod login;
 pub mod login_guard;
 pub mod origin;
@@ -30,6 +30,7 @@ pub mod verb;
 
 use crate::account::AccountName;
 use crate::lane::Budget;
+use crate::logging::Value;
 use crate::rate::TokenBucket;
 use crate::scram::Binding;
 use crate::store::StoreError;
@@ -80,14 +81,23 @@ pub struct Session {
     binding: Binding,
     requests: TokenBucket,
     state: State,
+    is_connect_listed: bool,
 }
 
 impl Session {
+    /// A session with a peer that has just connected; it is logged.
+    pub fn accept(id: u64, peer: SocketAddr) -> Self {
+        let mut session = Self::new(id, peer);
+        session.log_connect();
+        session
+    }
+
     /// A session that nobody has logged in to. `id` tells it from all others.
     pub fn new(id: u64, peer: SocketAddr) -> Self {
         Self {
             id,
             peer,
+            is_connect_listed: true,
             binding: Binding::None,
             requests: TokenBucket::default(),
             state: State::Login(Login::default()),
@@ -267,7 +277,7 @@ impl Session {
     /// Moves an entry.
     pub fn rename(&self, from: &VPath, to: &VPath, replace: bool) -> Result<(), Refusal> {
         let result = self.member(Verb::Rename)?.home.rename(from, to, replace).map_err(Refusal::from);
-        self.log_access("mv", &[("path", from.as_bytes()), ("to", to.as_bytes())], &result);
+        self.log_access("mv", &[("path", Value::path(from.as_bytes())), ("to", Value::path(to.as_bytes()))], &result);
         result
     }
 
@@ -313,7 +323,7 @@ impl Session {
     pub fn drop_kept(&self, id: &UploadId) -> Result<(), Refusal> {
         let dropped = self.member(Verb::DropKept)?.home.drop_kept(id).map_err(Refusal::from);
         let result = dropped.and_then(|was_there| if was_there { Ok(()) } else { Err(Refusal::NotFound) });
-        self.log_access("drop_partial", &[("upload", id.to_string().as_bytes())], &result);
+        self.log_access("drop_partial", &[("upload", Value::name(id.to_string().as_bytes()))], &result);
         result
     }
 

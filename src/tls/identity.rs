@@ -49,8 +49,21 @@ impl Identity {
     /// Reads what is there. One's own is made if it is missing, and renewed if at `now_s`, in
     /// seconds since 1970, it is about to end.
     pub fn establish(config: &Config, now_s: i64) -> Result<Self, ConfigError> {
+        let locked = if config.tls.is_own { lock(&config.tls, small_file::lock) } else { Ok(None) };
+        Self::establish_locked(config, now_s, locked)
+    }
+
+    /// The same, but `None` while another program holds the lock of one's own files.
+    pub fn establish_at_once(config: &Config, now_s: i64) -> Result<Option<Self>, ConfigError> {
+        match if config.tls.is_own { lock(&config.tls, small_file::try_lock) } else { Ok(None) } {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            locked => Self::establish_locked(config, now_s, locked).map(Some),
+        }
+    }
+
+    fn establish_locked(config: &Config, now_s: i64, locked: io::Result<Option<File>>) -> Result<Self, ConfigError> {
         let files = &config.tls;
-        let locked = if files.is_own { lock(files).map_err(|error| unusable(config, &error)) } else { Ok(None) };
+        let locked = locked.map_err(|error| unusable(config, &error));
         let made = locked.and_then(|_lock| if files.is_own { make_or_renew(files, now_s) } else { Ok(()) });
         made.and_then(|()| Self::from_files(files)).map_err(|problem| blame(config, problem))
     }
@@ -103,11 +116,11 @@ fn unusable(config: &Config, error: &io::Error) -> Problem {
 }
 
 /// Two servers must not make two keys.
-fn lock(files: &TlsFiles) -> io::Result<Option<File>> {
+fn lock(files: &TlsFiles, lock: fn(&File, &Path) -> io::Result<()>) -> io::Result<Option<File>> {
     let Some(folder) = files.key.parent() else { return Ok(None) };
     small_file::make_folder(folder, small_file::SECRET_FOLDER)?;
     let handle = File::open(folder)?;
-    small_file::lock(&handle, folder)?;
+    lock(&handle, folder)?;
     Ok(Some(handle))
 }
 

@@ -4,7 +4,7 @@ use super::Connection;
 use crate::lane::{Budget, Buffer};
 use crate::session::Service;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Connection {
     /// How many bytes came, or 1 for anything else. Of those that the front-end takes from the socket
@@ -14,15 +14,20 @@ impl Connection {
             return 0;
         }
         let Some(allowance) = self.allowance_up(service, now) else { return 0 };
+        let mut is_paid = true;
         let mut count = self.store_incoming(service, budget, allowance.min(most), now);
         if count == 0
             && let (Some(data), Some(port)) = (&mut self.data, self.front.data_port())
         {
+            // Until it is open no byte is the user's, and those who connect may be strangers.
+            is_paid = data.is_open();
             count = data.fill(port, allowance);
             // Whoever is gone ends both, and the event of the other may not have come yet.
             self.is_readable |= count > 0 && port.lane.eof;
         }
-        self.pay_up(service, count, now);
+        if is_paid {
+            self.pay_up(service, count, now);
+        }
         count
     }
 
@@ -32,6 +37,11 @@ impl Connection {
         let count = self.front.store_from(incoming, &mut self.lane, service, budget, now);
         self.is_stepping = false;
         count
+    }
+
+    /// Takes the time of its last turn that was not spent for its user, but for strangers.
+    pub fn take_strangers_time(&mut self) -> Duration {
+        self.data.as_mut().map_or(Duration::ZERO, |data| data.take_strangers_time())
     }
 
     pub(super) fn see_to_wish(&mut self) -> bool {

@@ -4,7 +4,6 @@ use super::{EventLoop, Slot, owner, tokens};
 use crate::front::Front;
 use crate::front::ftp::Ftp as FtpFront;
 use crate::front::native::Native;
-use crate::logging::ACCESS;
 use crate::net::connection::Connection;
 use crate::net::crowd::Room;
 use crate::net::data_socket::{DataSocket, Watch};
@@ -12,6 +11,7 @@ use crate::net::descriptors;
 use crate::net::listeners::{Accepted, Spoken, refuse_connection};
 use crate::net::transport::{Secrecy, Transport};
 use crate::net::turns::{Claim, Owner};
+use crate::session::journal::log_refused_connection;
 use crate::session::origin::Origin;
 use crate::session::{Refusal, Session};
 use mio::Interest;
@@ -71,7 +71,6 @@ impl EventLoop {
         match admitted {
             Err(unwatched) => refuse_connection(unwatched, spoken, "the system"),
             Ok(key) => {
-                log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=ok");
                 self.crowd.enter(origin, key);
                 self.turns.assign(key, Owner::Origin(origin));
                 (self.slots[key].origin, self.slots[key].is_stranger) = (Some(origin), true);
@@ -82,7 +81,7 @@ impl EventLoop {
     fn admit_native(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) -> Result<usize, Transport> {
         let transport = Transport::network(stream, self.entrance.clone());
         self.insert(transport, now, |transport, _, owner| {
-            let front = Front::Native(Box::new(Native::new(Session::new(owner, peer), true)));
+            let front = Front::Native(Box::new(Native::new(Session::accept(owner, peer), true)));
             Connection::new(transport, front, peer.ip(), now)
         })
     }
@@ -105,7 +104,7 @@ impl EventLoop {
         let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
         Some(self.insert(transport, now, |transport, key, owner| {
             let front = Front::Ftp(Box::new(FtpFront::new(
-                Session::new(owner, peer),
+                Session::accept(owner, peer),
                 ftp,
                 local.ip().to_canonical(),
                 is_sealed,
@@ -116,7 +115,7 @@ impl EventLoop {
     }
 
     fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, spoken: Spoken, bound: &str, now: Instant) {
-        log::info!(target: ACCESS, "peer={peer} user=- verb=connect result=TooManySessions");
+        log_refused_connection(peer, Refusal::TooManySessions);
         if let Some(unsaid) = self.refused.note(now) {
             log::warn!(
                 "{peer} was refused: there are as many sessions as {bound} allows, all of them logged in; raise it if \

@@ -1,0 +1,207 @@
+//! Lines that repeat themselves: the first few of a kind are listed, the others are counted, and one
+//! line now and then says how many it stands for. What a kind is, is up to the caller; the memory is
+//! bounded however many kinds there are.
+
+use log::{Level, Record};
+use std::collections::HashMap;
+use std::fmt::{self, Write};
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::time::{Duration, Instant};
+
+/// What is remembered of kinds of lines.
+pub(super) struct Repeats {
+    hasher: RandomState,
+    kinds: HashMap<u64, Kind>,
+    /// When a count is to be told next.
+    due: Option<Instant>,
+    swept: Option<Instant>,
+}
+
+struct Kind {
+    target: &'static str,
+    level: Level,
+    /// Lines that were listed one by one.
+    listed: u32,
+    /// Lines that were not, since one last told of them.
+    counted: u64,
+    /// The last of those.
+    last: String,
+    seen: Instant,
+    due: Instant,
+    interval: Duration,
+}
+
+/// A count that is to be written.
+pub(super) struct Told {
+    pub(super) target: &'static str,
+    pub(super) level: Level,
+    pub(super) line: String,
+}
+
+impl Told {
+    /// Writes it by way of the program's logger.
+    pub(super) fn log(&self) {
+        let mut record = Record::builder();
+        record.target(self.target).level(self.level);
+        log::logger().log(&record.args(format_args!("{}", self.line)).build());
+    }
+}
+
+impl Default for Repeats {
+    fn default() -> Self {
+        Self { hasher: RandomState::new(), kinds: HashMap::new(), due: None, swept: None }
+    }
+}
+
+impl Repeats {
+    /// Takes note of one more line of a kind. Returns true if it is to be listed.
+    pub(super) fn note(
+        &mut self,
+        target: &'static str,
+        level: Level,
+        kind: &impl Hash,
+        line: fmt::Arguments<'_>,
+        now: Instant,
+    ) -> bool {
+        let mut key = self.hasher.hash_one((target, kind));
+        if self.kinds.len() >= KINDS_MAX && !self.kinds.contains_key(&key) {
+            self.forget_quiet(now);
+            if self.kinds.len() >= KINDS_MAX {
+                key = self.hasher.hash_one(target);
+            }
+        }
+        let kind = self.kinds.entry(key).or_insert_with(|| Kind::new(target, level, now));
+        kind.seen = now;
+        if kind.listed < LISTED_MAX {
+            kind.listed += 1;
+            return true;
+        }
+        if kind.counted == 0 {
+            kind.due = kind.due.max(now);
+            self.due = Some(self.due.map_or(kind.due, |due| due.min(kind.due)));
+        }
+        kind.counted += 1;
+        kind.last.clear();
+        // Writing to a string does not fail; a `Display` that does leaves what it wrote so far.
+        let _ = kind.last.write_fmt(line);
+        false
+    }
+
+    /// Takes back a line that turned out to be of no such kind.
+    pub(super) fn take_back(&mut self, target: &'static str, kind: &impl Hash, was_listed: bool) {
+        if let Some(kind) = self.kinds.get_mut(&self.hasher.hash_one((target, kind))) {
+            if was_listed {
+                kind.listed = kind.listed.saturating_sub(1);
+            } else {
+                kind.counted = kind.counted.saturating_sub(1);
+            }
+        }
+    }
+
+    /// When [`Repeats::tell`] has something to tell.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The counts whose time has come; with `all`, those that wait for it as well.
+    pub(super) fn tell(&mut self, now: Instant, all: bool) -> Vec<Told> {
+        let mut told = Vec::new();
+        self.due = None;
+        for kind in self.kinds.values_mut().filter(|kind| kind.counted > 0) {
+            if all || kind.due <= now {
+                told.push(kind.tell(now));
+            } else {
+                self.due = Some(self.due.map_or(kind.due, |due| due.min(kind.due)));
+            }
+        }
+        // Many kinds are not looked at for each of them.
+        self.due = self.due.map(|due| due.max(now + SWEEP_INTERVAL));
+        told
+    }
+
+    fn forget_quiet(&mut self, now: Instant) {
+        if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_INTERVAL) {
+            self.swept = Some(now);
+            self.kinds.retain(|_, kind| kind.counted > 0 || now.saturating_duration_since(kind.seen) < QUIET);
+        }
+    }
+}
+
+impl Kind {
+    fn new(target: &'static str, level: Level, now: Instant) -> Self {
+        let interval = INTERVAL_MIN;
+        Self { target, level, listed: 0, counted: 0, last: String::new(), seen: now, due: now + interval, interval }
+    }
+
+    fn tell(&mut self, now: Instant) -> Told {
+        self.interval = (self.interval * 2).min(INTERVAL_MAX);
+        self.due = now + self.interval;
+        let count = std::mem::take(&mut self.counted);
+        let line = format!("{} repeated={count}", self.last);
+        self.last.clear();
+        Told { target: self.target, level: self.level, line }
+    }
+}
+
+/// Lines of a kind that are listed one by one.
+const LISTED_MAX: u32 = 5;
+/// The time between two lines with a count of the same kind, which doubles from the one to the other.
+const INTERVAL_MIN: Duration = Duration::from_secs(10);
+const INTERVAL_MAX: Duration = Duration::from_secs(640);
+/// A kind of which there was no line for so long is a new one.
+const QUIET: Duration = Duration::from_secs(1800);
+/// Kinds that are told from each other; further ones count as one. With the last line of each that is
+/// about half a MiB.
+const KINDS_MAX: usize = 1024;
+/// The least time between two looks at all kinds.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(repeats: &mut Repeats, kind: &str, number: usize, now: Instant) -> bool {
+        repeats.note("access", Level::Info, &kind, format_args!("kind={kind} number={number}"), now)
+    }
+
+    fn lines(told: &[Told]) -> Vec<&str> {
+        told.iter().map(|told| told.line.as_str()).collect()
+    }
+
+    #[test]
+    fn the_first_few_are_listed_and_the_others_are_told_as_a_count() {
+        let (mut repeats, now) = (Repeats::default(), Instant::now());
+        let listed = (0..100).filter(|&number| note(&mut repeats, "a", number, now)).count();
+        assert_eq!(listed, LISTED_MAX as usize);
+        assert!(repeats.tell(now, false).is_empty());
+        let later = repeats.due().expect("a count waits").max(now + INTERVAL_MIN);
+        assert_eq!(lines(&repeats.tell(later, false)), ["kind=a number=99 repeated=95"]);
+        assert_eq!(repeats.due(), None);
+        assert!(!note(&mut repeats, "a", 100, later) && note(&mut repeats, "b", 0, later));
+        assert!(repeats.tell(later + INTERVAL_MIN, false).is_empty(), "they come less often with time");
+        assert_eq!(lines(&repeats.tell(later, true)), ["kind=a number=100 repeated=1"]);
+    }
+
+    #[test]
+    fn what_was_taken_back_is_as_if_it_had_not_been() {
+        let (mut repeats, now) = (Repeats::default(), Instant::now());
+        for number in 0..100 {
+            assert!(note(&mut repeats, "a", number, now));
+            repeats.take_back("access", &"a", true);
+        }
+        assert_eq!((0..7).filter(|&number| note(&mut repeats, "a", number, now)).count(), 5);
+        (0..2).for_each(|_| repeats.take_back("access", &"a", false));
+        assert!(repeats.tell(now, true).is_empty());
+    }
+
+    #[test]
+    fn many_kinds_are_counted_together_and_quiet_ones_are_forgotten() {
+        let (mut repeats, now) = (Repeats::default(), Instant::now());
+        let listed = (0..100_000).filter(|number| note(&mut repeats, &number.to_string(), 0, now)).count();
+        assert_eq!((listed, repeats.kinds.len()), (KINDS_MAX + LISTED_MAX as usize, KINDS_MAX + 1));
+        let told = repeats.tell(now, true);
+        assert!(lines(&told)[0].ends_with(&format!(" repeated={}", 100_000 - listed)), "{:?}", lines(&told));
+        assert!(note(&mut repeats, "new", 0, now + QUIET));
+        assert!(repeats.kinds.len() < 3);
+    }
+}

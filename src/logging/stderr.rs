@@ -1,0 +1,59 @@
+//! The end of the way to stderr, which may be a pipe that nobody reads or a terminal that was stopped.
+
+use super::writer::Sink;
+use crate::text::Utc;
+use rustix::event::{PollFd, PollFlags, poll};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+/// Writes to a descriptor of its own, so that nothing else that writes to stderr waits behind it. The
+/// descriptor is left as it is: it is shared with other programs.
+pub(super) struct Stderr {
+    file: File,
+    /// Lines that are missing and not told of yet.
+    lost: u64,
+}
+
+impl Stderr {
+    pub(super) fn open() -> io::Result<Self> {
+        Ok(Self { file: io::stderr().as_fd().try_clone_to_owned()?.into(), lost: 0 })
+    }
+
+    /// Returns whether all was written.
+    fn write_all(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            match self.file.write(bytes) {
+                Ok(count) if count > 0 => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None).is_err() {
+                        return false;
+                    }
+                }
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    fn tell_of_lost(&mut self) -> bool {
+        let line =
+            format!("{} WARN  stderr took no more for a while; {} lines are missing here\n", Utc::now(), self.lost);
+        let is_told = self.lost == 0 || self.write_all(line.as_bytes());
+        if is_told {
+            self.lost = 0;
+        }
+        is_told
+    }
+}
+
+impl Sink for Stderr {
+    fn write(&mut self, lines: &[u8], lost: u64) {
+        if !(self.tell_of_lost() && self.write_all(lines)) {
+            self.lost += lines.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        }
+        self.lost += lost;
+        self.tell_of_lost();
+    }
+}

@@ -1,0 +1,239 @@
+//! A thread that writes lines, so that nobody else waits for a file or terminal that takes none:
+//!
+//! ```text
+//! append (any thread) ──> lines waiting, bounded ──> sink (its thread) ──> file, pipe or terminal
+//! ```
+//!
+//! Lines that find no room are dropped and counted; the sink tells how many there were, where they are
+//! missing.
+
+use crate::text::Utc;
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Takes lines for good; may wait.
+pub(super) trait Sink: Send {
+    /// Writes whole lines, after which `lost` others are missing.
+    fn write(&mut self, lines: &[u8], lost: u64);
+
+    /// Opens what it writes to again, by name.
+    fn reopen(&mut self) {}
+}
+
+/// The lines of one sink.
+pub(super) struct Writer {
+    waiting: Mutex<Waiting>,
+    /// Tells the thread that there is something to do.
+    wanted: Condvar,
+    /// Tells that all was done.
+    done: Condvar,
+    /// How much may wait for a sink that takes nothing.
+    waiting_bytes_max: usize,
+    /// How long lines may wait for others that are written with them.
+    linger: Duration,
+    /// Until its thread has it.
+    sink: Mutex<Option<Box<dyn Sink>>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    lost: u64,
+    wants_reopen: bool,
+    thread: Thread,
+    /// Somebody waits for all to be written.
+    is_hurried: bool,
+}
+
+/// What the thread does.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Thread {
+    /// It does not exist: whoever has written lines flushes them.
+    #[default]
+    Missing,
+    /// It waits for lines.
+    Asleep,
+    /// It waits for more lines.
+    Lingering,
+    /// It writes.
+    Writing,
+}
+
+impl Waiting {
+    fn is_done(&self) -> bool {
+        self.lines.is_empty() && self.lost == 0 && !self.wants_reopen && self.thread != Thread::Writing
+    }
+
+    /// Whether nobody minds if lines wait for others.
+    fn may_wait(&self) -> bool {
+        !self.is_hurried && !self.wants_reopen && self.lost == 0 && self.lines.len() < HURRY_BYTES
+    }
+}
+
+impl Writer {
+    pub(super) fn new(sink: Box<dyn Sink>, waiting_bytes_max: usize, linger: Duration) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            wanted: Condvar::new(),
+            done: Condvar::new(),
+            waiting_bytes_max,
+            linger,
+            sink: Mutex::new(Some(sink)),
+        }
+    }
+
+    /// Adds a line, or counts it where there is no room.
+    pub(super) fn append(&self, time: Utc, message: fmt::Arguments<'_>) {
+        let mut waiting = lock(&self.waiting);
+        // Once one is lost the next ones are, too, so that the gap is in one place.
+        if waiting.lost > 0 || waiting.lines.len() >= self.waiting_bytes_max {
+            waiting.lost += 1;
+            return;
+        }
+        put_line(&mut waiting.lines, time, message);
+        if waiting.lines.len() >= HURRY_BYTES {
+            self.hurry(&mut waiting);
+        }
+    }
+
+    /// Wakes the thread if it sleeps.
+    pub(super) fn wake(&self) {
+        let waiting = lock(&self.waiting);
+        if waiting.thread == Thread::Asleep && !waiting.is_done() {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// The same; without a thread the lines are written here.
+    pub(super) fn flush(&self) {
+        self.wake();
+        let waiting = lock(&self.waiting);
+        if waiting.thread == Thread::Missing {
+            self.write_here(waiting);
+        }
+    }
+
+    /// Has the sink opened again.
+    pub(super) fn reopen(&self) {
+        let mut waiting = lock(&self.waiting);
+        waiting.wants_reopen = true;
+        match waiting.thread {
+            Thread::Missing => self.write_here(waiting),
+            _ => self.hurry(&mut waiting),
+        }
+    }
+
+    /// Whether nothing is left to be done.
+    pub(super) fn is_done(&self) -> bool {
+        lock(&self.waiting).is_done()
+    }
+
+    /// Waits until all is written, but not beyond `deadline`.
+    pub(super) fn finish(&self, deadline: Instant) {
+        self.flush();
+        let mut waiting = lock(&self.waiting);
+        waiting.is_hurried = true;
+        self.hurry(&mut waiting);
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let unfinished = |waiting: &mut Waiting| waiting.thread != Thread::Missing && !waiting.is_done();
+        let result = self.done.wait_timeout_while(waiting, patience, unfinished);
+        result.unwrap_or_else(PoisonError::into_inner).0.is_hurried = false;
+    }
+
+    /// Starts the thread. It has the rights of the moment it begins in.
+    pub(super) fn start(&'static self, name: &str) -> io::Result<()> {
+        lock(&self.waiting).thread = Thread::Writing;
+        let thread = thread::Builder::new().name(name.into()).stack_size(STACK_BYTES);
+        let started = thread.spawn(move || self.run());
+        if started.is_err() {
+            lock(&self.waiting).thread = Thread::Missing;
+        }
+        started.map(drop)
+    }
+
+    fn run(&self) {
+        let Some(mut sink) = lock(&self.sink).take() else { return };
+        let mut lines = Vec::new();
+        loop {
+            let mut waiting = self.now(Thread::Asleep);
+            waiting =
+                self.wanted.wait_while(waiting, |waiting| waiting.is_done()).unwrap_or_else(PoisonError::into_inner);
+            waiting.thread = Thread::Writing;
+            std::mem::swap(&mut lines, &mut waiting.lines);
+            write(&mut *sink, &mut lines, waiting);
+            let waiting = self.now(Thread::Lingering);
+            drop(self.wanted.wait_timeout_while(waiting, self.linger, |waiting| waiting.may_wait()));
+        }
+    }
+
+    /// Notes what the thread does now.
+    fn now(&self, thread: Thread) -> MutexGuard<'_, Waiting> {
+        let mut waiting = lock(&self.waiting);
+        waiting.thread = thread;
+        if waiting.is_done() {
+            self.done.notify_all();
+        }
+        waiting
+    }
+
+    fn hurry(&self, waiting: &mut MutexGuard<'_, Waiting>) {
+        if matches!(waiting.thread, Thread::Asleep | Thread::Lingering) {
+            self.wanted.notify_one();
+        }
+    }
+
+    fn write_here(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let mut lines = std::mem::take(&mut waiting.lines);
+        if let Some(sink) = &mut *lock(&self.sink) {
+            write(&mut **sink, &mut lines, waiting);
+        }
+    }
+}
+
+/// Lets go of what waits, and writes what was taken of it.
+fn write(sink: &mut dyn Sink, lines: &mut Vec<u8>, mut waiting: MutexGuard<'_, Waiting>) {
+    let (lost, reopen) = (std::mem::take(&mut waiting.lost), std::mem::take(&mut waiting.wants_reopen));
+    drop(waiting);
+    if !lines.is_empty() || lost > 0 {
+        sink.write(lines, lost);
+    }
+    if reopen {
+        sink.reopen();
+    }
+    lines.clear();
+    // One burst must not hold its memory for ever.
+    lines.shrink_to(HURRY_BYTES);
+}
+
+/// Adds one line, whatever is in the message; the end of one that is too long is cut off.
+fn put_line(lines: &mut Vec<u8>, time: Utc, message: fmt::Arguments<'_>) {
+    let start = lines.len();
+    // Writing to a vector does not fail; a `Display` that does leaves what it wrote so far.
+    let _ = write!(lines, "{time} {message}");
+    if lines.len() - start > LINE_BYTES_MAX {
+        let line = String::from_utf8_lossy(&lines[start..]).into_owned();
+        lines.truncate(start);
+        lines.extend_from_slice(crate::text::shortened(line, LINE_BYTES_MAX).as_bytes());
+    }
+    for byte in &mut lines[start..] {
+        if byte.is_ascii_control() {
+            *byte = b' ';
+        }
+    }
+    lines.push(b'\n');
+}
+
+/// A panic while a line was formatted leaves at worst half a line behind.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lines of this length are written at once: a write costs a system call, and what is lost in a crash
+/// is bounded.
+const HURRY_BYTES: usize = 64 * 1024;
+/// No caller's line is as long; text of the system might be.
+const LINE_BYTES_MAX: usize = 4096;
+const STACK_BYTES: usize = 64 * 1024;
