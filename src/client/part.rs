@@ -132,13 +132,20 @@ impl Part {
                     return Ok(part);
                 }
                 Occupant::Link => {
-                    return Err(Failure::Local(format!("{} is a link; remove it first", shown(&path))));
+                    return Err(Failure::Local(format!(
+                        "{} is a link; remove it, then get the file again",
+                        shown(&path)
+                    )));
                 }
                 Occupant::Nothing | Occupant::Unmarked { .. } | Occupant::Foreign => {}
             }
         }
         let path = part_path(destination, 0)?;
-        Err(Failure::Local(format!("{} and {NAMES_MAX} names like it are taken; remove what is old", shown(&path))))
+        Err(Failure::Local(format!(
+            "no partial download of {} can be stored: {NAMES_MAX} names such as {} are taken; remove old ones",
+            shown(destination),
+            shown(&path)
+        )))
     }
 
     /// Locks `file` as a part. Fails if another process has locked it. None of its bytes are hashed yet.

@@ -144,8 +144,8 @@ impl KnownHosts {
                 _ => format!("is damaged ({})", Escaped(error.as_bytes())),
             };
             Failure::Local(format!(
-                "{path} {problem}, so no server can be recognized: bring it back from a backup, or remove it, and each \
-                 server is asked about again; --fingerprint SHA256:... goes on without it"
+                "{path} {problem}, so no server can be recognized: bring it back from a backup, or remove it and \
+                 confirm the key of each server again; --fingerprint SHA256:... works without it"
             ))
         })
     }
