@@ -267,6 +267,46 @@ fn scripts_stop_at_the_first_failure_unless_told_to_go_on() {
 }
 
 #[test]
+fn rm_r_of_a_link_removes_the_link_and_nothing_that_it_leads_to() {
+    let visit = Visit::new();
+    fs::create_dir_all(visit.home("photos/sub")).expect("writable");
+    fs::write(visit.home("photos/sub/one"), "kept").expect("writable");
+    for (target, link) in [("photos", "link"), (".", "here"), ("..", "photos/up"), ("nowhere", "dangling")] {
+        symlink(target, visit.home(link)).expect("writable");
+    }
+    for path in ["link/", "here", "photos/up", "dangling"] {
+        visit.place.run(visit.command(&["rm", "-r", path])).expect_code(0);
+        assert!(fs::symlink_metadata(visit.home(path.trim_end_matches('/'))).is_err(), "{path}");
+    }
+    assert_eq!(fs::read_to_string(visit.home("photos/sub/one")).expect("there"), "kept");
+    visit.place.run(visit.command(&["rm", "-r", "photos"])).expect_code(0);
+    assert!(!visit.home("photos").exists());
+}
+
+#[test]
+fn put_refuses_a_standard_input_that_is_closed_and_keeps_the_file() {
+    let visit = Visit::new();
+    fs::write(visit.home("file"), "kept").expect("writable");
+    let with_input = |redirection: &str| {
+        let berth = visit.command(&["put", "-f", "-", "file"]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec \"$@\" {redirection}"), "sh"]).arg(berth.get_program()).args(berth.get_args());
+        for (key, value) in berth.get_envs() {
+            if let Some(value) = value {
+                shell.env(key, value);
+            }
+        }
+        shell.current_dir(visit.place.path("here"));
+        visit.place.run(shell)
+    };
+    let refused = with_input("<&-").expect_code(1);
+    assert!(refused.stderr.contains("standard input") && refused.stderr.contains("closed"), "{refused:?}");
+    assert_eq!(fs::read_to_string(visit.home("file")).expect("there"), "kept");
+    with_input("</dev/null").expect_code(0);
+    assert_eq!(fs::read_to_string(visit.home("file")).expect("there"), "");
+}
+
+#[test]
 fn with_json_every_line_is_one_object_that_says_whether_it_worked() {
     let visit = Visit::new();
     visit.here("a", b"hello");

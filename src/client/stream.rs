@@ -3,10 +3,12 @@
 //! have been handed on. Between two runs it cannot be resumed.
 
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
+use rustix::fs::{FileType, OFlags};
 use sha2::{Digest as _, Sha256};
 
 use crate::client::incoming::Event;
@@ -125,6 +127,10 @@ pub fn send(
     mode: PutMode,
     progress: &mut Progress,
 ) -> Result<Streamed, Failure> {
+    if is_closed(io::stdin()) {
+        let error = io::Error::other("is closed; give '-' a file or a pipe, or </dev/null for an empty file");
+        return Err(Failure::local(Path::new("standard input"), &error));
+    }
     session.check_link()?;
     let request = Request::Put {
         path: remote.into(),
@@ -177,6 +183,15 @@ fn send_once(
             Err(failure)
         }
     }
+}
+
+/// Whether a standard stream was closed when the program began: the runtime then opens `/dev/null` in its
+/// place, for reading and writing, which no shell does.
+fn is_closed(stream: impl AsFd) -> bool {
+    let is_null = rustix::fs::fstat(&stream).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == rustix::fs::makedev(1, 3)
+    });
+    is_null && rustix::fs::fcntl_getfl(stream).is_ok_and(|flags| flags.contains(OFlags::RDWR))
 }
 
 /// Sends all there is; its end, or what the server answered before that.

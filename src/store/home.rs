@@ -246,7 +246,9 @@ impl Home {
 
     /// Begins to list a folder.
     pub fn list(&self, path: &VPath) -> Result<Listing, StoreError> {
-        Listing::new(self.open_for_listing(path)?, path.is_root())
+        let folder = self.open_for_listing(path)?;
+        let is_root = self.is_root(&folder)?;
+        Listing::new(folder, is_root)
     }
 
     /// Opens a folder by its path. Opening it from its handle would need the right to search the folder.
@@ -320,8 +322,17 @@ impl Home {
                 errno => errno.into(),
             },
         )?;
-        if let Some(replaced) = replaced.filter(|_| !same) {
-            self.credit(&replaced, held);
+        match replaced {
+            // To the system, a file that has both names is where it is to be already.
+            Some(_) if same && moved.links > 1 && !may_be_one(from_name, to_name, (&from_parent, &to_parent))? => {
+                rustix::fs::unlinkat(&from_parent, from_name, AtFlags::empty())?;
+                self.credit(&moved, held);
+            }
+            Some(replaced) if !same => self.credit(&replaced, held),
+            _ => {}
+        }
+        if moved.kind != Kind::Folder {
+            self.drop_superseded(to);
         }
         Ok(())
     }
@@ -442,11 +453,12 @@ impl Home {
         let name = path.name().ok_or(StoreError::BadName)?;
         let (above, _) = path.split().ok_or(StoreError::BadName)?;
         if above.is_root() {
-            self.refuse_other_spelling(name)?;
+            self.refuse_other_spelling(&self.root, name)?;
             return Ok((Parent::Root(&self.root), name));
         }
         let dir = self.root.open_dir(above.relative()).map_err(StoreError::from_open)?;
         self.refuse_staging_folder(&dir)?;
+        self.refuse_other_spelling(&dir, name)?;
         Ok((Parent::Below(dir), name))
     }
 
@@ -458,16 +470,24 @@ impl Home {
         }
     }
 
-    /// Refuses other spellings of the staging folder's name, on file systems that take them for the same.
-    fn refuse_other_spelling(&self, name: &[u8]) -> Result<(), StoreError> {
+    /// Refuses the staging folder by a name in `folder`: another spelling that the file system takes for the
+    /// same, or a path through a link that leads to the top of the home.
+    fn refuse_other_spelling(&self, folder: impl AsFd, name: &[u8]) -> Result<(), StoreError> {
         if !may_be_staging(name) {
             return Ok(());
         }
+        if name == STAGING.as_bytes() && self.is_root(&folder)? {
+            return Err(StoreError::BadName);
+        }
         let Some(staging) = self.staging_id()? else { return Ok(()) };
-        match rustix::fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(there) if (there.st_dev, there.st_ino) == staging => Err(StoreError::BadName),
             _ => Ok(()),
         }
+    }
+
+    fn is_root(&self, folder: impl AsFd) -> Result<bool, StoreError> {
+        Ok(folder_id(folder)? == folder_id(&self.root)?)
     }
 
     pub(super) fn staging_id(&self) -> Result<Option<FolderId>, StoreError> {
@@ -568,6 +588,12 @@ pub(super) fn hold_large(parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<
 
 /// The longest path in one message, in bytes.
 const LOGGED_PATH_BYTES_MAX: usize = 1024;
+
+/// Whether two names in these folders may be one entry, on a file system that takes some names for the same.
+fn may_be_one(one: &[u8], other: &[u8], folders: (impl AsFd, impl AsFd)) -> Result<bool, StoreError> {
+    let is_alike = one.eq_ignore_ascii_case(other) || !one.is_ascii() || !other.is_ascii();
+    Ok(is_alike && folder_id(folders.0)? == folder_id(folders.1)?)
+}
 
 fn refuse_staging(path: &VPath) -> Result<(), StoreError> {
     if path.components().next() == Some(STAGING.as_bytes()) { Err(StoreError::BadName) } else { Ok(()) }

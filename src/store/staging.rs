@@ -391,6 +391,9 @@ impl Staged {
         if self.slot.is_some() {
             self.remove_record();
         }
+        if self.id != UploadId::of_path(path) {
+            self.home.drop_superseded(path);
+        }
         Ok(target.folder)
     }
 
@@ -568,6 +571,17 @@ impl Home {
             self.credit(&meta, held);
         }
         Ok(true)
+    }
+
+    /// Drops what is held of an interrupted upload to `path` that only the path names, because a newer file
+    /// has taken its place. An upload that is running stays, and replaces that file at its end.
+    pub(super) fn drop_superseded(&self, path: &VPath) {
+        let id = UploadId::of_path(path);
+        if !self.claims.is_running(&id)
+            && let Err(error) = self.drop_kept(&id)
+        {
+            log::error!("a partial upload that a newer file supersedes cannot be dropped: {error}");
+        }
     }
 
     /// Drops what is kept under `id`, if it is still that file: the disk did not take it. A session

@@ -4,11 +4,12 @@
 
 use crate::Scene;
 use crate::client::Client;
-use crate::common::PASSWORD;
 use crate::common::flip::while_flipping;
 use crate::common::full::tries;
 use crate::common::random::Random;
+use crate::common::{PASSWORD, pattern};
 use crate::hostile::snapshot;
+use crate::uploads::{PART, interrupt, size};
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -224,4 +225,22 @@ fn carry_out(client: &mut Client, command: &str) -> u16 {
             reply.code
         }
     }
+}
+
+#[test]
+fn the_staging_folder_is_not_reached_through_a_link_to_the_home() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    symlink(".", scene.home("me")).expect("ours");
+    interrupt(&scene, &mut client, "STOR file", &pattern(1, PART), PART);
+    for command in
+        ["RNFR me/.berth", "CWD me/.berth", "MLST me/.berth", "RMD me/.berth", "SIZE me/.berth", "MKD me/.berth"]
+    {
+        let reply = client.ask(command);
+        assert!(reply.code >= 500, "{command}: {reply:?}");
+    }
+    for list in ["LIST -a me", "NLST me", "MLSD me"] {
+        assert!(client.list(list).iter().all(|line| !line.contains(".berth")), "{list}");
+    }
+    assert_eq!(size(&mut client, "file"), PART);
 }

@@ -9,6 +9,7 @@ use crate::configuration;
 use serde_json::json;
 use std::fs::File;
 use std::net::Shutdown;
+use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, SystemTime};
 
 /// Enough to be kept when it is interrupted.
@@ -829,4 +830,68 @@ fn an_upload_that_goes_on_with_a_file_never_replaces_a_newer_one() {
     std::os::unix::fs::symlink("file", scene.home("link")).expect("ours");
     scene.login().put("APPE link", b" one").expect(&[226]);
     scene.holds("link", b"newer one");
+}
+
+// ---- What a newer file makes of a held part -------------------------------------------------
+
+#[test]
+fn a_held_part_is_dropped_once_a_newer_file_has_its_name_and_never_comes_back() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    for way in ["native", "renamed"] {
+        interrupt(&scene, &mut client, "STOR file", &pattern(1, PART), PART);
+        assert_eq!(size(&mut client, "file"), PART);
+        if way == "native" {
+            let mut peer = crate::common::peer::Peer::login(scene.server.address, "ann");
+            let stored = peer.put("/file", b"newer", berth::wire::message::PutMode::Replace);
+            assert!(matches!(stored, berth::wire::Reply::Stored { .. }), "{stored:?}");
+        } else {
+            client.put("STOR other", b"newer").expect(&[226]);
+            client.ask("RNFR other").expect(&[350]);
+            client.ask("RNTO file").expect(&[250]);
+        }
+        assert_eq!(size(&mut client, "file"), 5, "{way}");
+        client.ask("DELE file").expect(&[250]);
+        client.ask("SIZE file").expect(&[550]);
+        assert_eq!(scene.parts(), [0u64; 0], "{way}");
+    }
+}
+
+#[test]
+fn a_held_part_of_a_folder_that_is_gone_is_no_file() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    client.ask("MKD folder").expect(&[257]);
+    interrupt(&scene, &mut client, "STOR folder/file", &pattern(1, PART), PART);
+    client.ask("RNFR folder").expect(&[350]);
+    client.ask("RNTO moved").expect(&[250]);
+    client.ask("SIZE folder/file").expect(&[550]);
+    client.ask("RNFR moved").expect(&[350]);
+    client.ask("RNTO folder").expect(&[250]);
+    assert_eq!(size(&mut client, "folder/file"), PART);
+}
+
+#[test]
+fn a_pipe_is_not_replaced_by_a_file() {
+    let scene = Scene::new();
+    rustix::fs::mkfifoat(rustix::fs::CWD, scene.home("pipe"), rustix::fs::Mode::RWXU).expect("ours");
+    let mut client = scene.login();
+    client.put("STOR pipe", b"content").expect(&[550]);
+    assert!(std::fs::symlink_metadata(scene.home("pipe")).expect("there").file_type().is_fifo());
+}
+
+#[test]
+fn of_two_names_of_one_file_the_first_is_gone_after_it_is_renamed_to_the_second() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    client.put("STOR one", b"content").expect(&[226]);
+    std::fs::hard_link(scene.home("one"), scene.home("two")).expect("ours");
+    std::os::unix::fs::symlink(".", scene.home("here")).expect("ours");
+    // Another path to the same entry.
+    client.ask("RNFR here/two").expect(&[350]);
+    client.ask("RNTO two");
+    assert!(scene.exists("one") && scene.exists("two"));
+    client.ask("RNFR one").expect(&[350]);
+    client.ask("RNTO two").expect(&[250]);
+    assert!(!scene.exists("one") && scene.read("two") == b"content");
 }

@@ -36,10 +36,11 @@ fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(),
     if path.is_root() {
         return Err(Failure::Usage("the home itself stays; 'rm -r *' in it removes what it holds".into()));
     }
-    if with_content && session.stat(path)?.kind == EntryKind::Dir {
-        return remove_tree(session, path);
+    // The server follows links when it tells what is there, but not when it removes something.
+    match session.call(&Request::Rm { path: path.into() }) {
+        Err(failure) if with_content && failure.is_refusal(ErrorCode::NotAFile) => remove_tree(session, path),
+        result => result.map(|_| ()),
     }
-    session.call(&Request::Rm { path: path.into() }).map(|_| ())
 }
 
 /// Removes what is in a folder, then the folders from the innermost out.

@@ -85,11 +85,12 @@ fn create_nameless(home: &Home, target: &Target, mode: Mode) -> Result<Option<Op
             let _ = home.staging(true);
             Ok(Some(home.charge(file)?))
         }
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::NOTTY) => {
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS | Errno::NOTTY) => {
             systems.note_nameless(device()?, false);
             Ok(None)
         }
-        Err(Errno::ACCESS) => {
+        // The folder refuses, by its mode or because it is immutable, or the file system does.
+        Err(Errno::ACCESS | Errno::PERM) => {
             check_folder(&target.folder)?;
             systems.note_nameless(device()?, false);
             Ok(None)
@@ -152,8 +153,9 @@ pub(super) fn link(file: &File, folder: impl AsFd, name: &[u8]) -> Result<(), Er
 
 /// Like [`link`]. A refusal is remembered, so that the next upload is created in the staging folder.
 pub(super) fn link_or_note(home: &Home, file: &OpenFile, folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
-    let linked = link(file, folder, name);
-    if linked.is_err_and(is_refusal) {
+    let linked = link(file, &folder, name);
+    // What a folder that is immutable refuses, its file system does not.
+    if linked.is_err_and(is_refusal) && check_folder(folder).is_ok() {
         home.systems.note_nameless(file.id().0, false);
     }
     linked

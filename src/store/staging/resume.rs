@@ -227,7 +227,8 @@ impl Home {
     pub fn held(&self, path: &VPath) -> Result<Option<Meta>, StoreError> {
         let Some(held) = self.held_part(path)? else { return Ok(None) };
         match self.stat(path) {
-            Err(StoreError::NotFound) => Ok(Some(held)),
+            // The folder may be gone, or moved, and the path of the upload with it.
+            Err(StoreError::NotFound) => self.entry(path).map(|_| Some(held)),
             there => {
                 let there = there?;
                 let is_newer = there.kind == Kind::File && held.identity.ctime_ns > there.identity.ctime_ns;
