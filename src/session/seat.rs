@@ -4,6 +4,7 @@ use super::overview::Total;
 use super::refusal::Refusal;
 use crate::account::AccountName;
 use crate::limits::SEATS_REMEMBERED;
+use crate::memory::{Memory, Share};
 use crate::rate::{Directions, TokenBucket};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -14,6 +15,8 @@ use std::rc::Rc;
 pub struct Seat {
     /// What the connections of all of them have moved; one that is being closed may hold on to it.
     pub traffic: Rc<Traffic>,
+    /// What all of them hold of memory.
+    pub memory: Rc<Share>,
     /// What all accounts have transferred.
     pub(super) total: Rc<Total>,
 }
@@ -22,19 +25,28 @@ pub struct Seat {
 pub type Traffic = Directions<Cell<TokenBucket>>;
 
 /// The seats of all accounts.
-#[derive(Default)]
 pub(super) struct Seats {
     seats: HashMap<AccountName, Rc<Seat>>,
     pub(super) total: Rc<Total>,
+    /// What all accounts hold of memory.
+    pub(super) memory: Rc<Memory>,
 }
 
 impl Seats {
+    /// No seats yet, of accounts that may hold `memory` bytes together.
+    pub(super) fn new(memory: usize) -> Self {
+        Self { seats: HashMap::new(), total: Rc::default(), memory: Rc::new(Memory::new(memory)) }
+    }
+
     /// A seat for one more session of `account`, unless `most` are taken.
     pub(super) fn take(&mut self, account: &AccountName, most: usize) -> Result<Rc<Seat>, Refusal> {
         if self.seats.len() >= SEATS_REMEMBERED {
             self.seats.retain(|_, seat| sessions(seat) > 0);
         }
-        let new = || Rc::new(Seat { traffic: Rc::default(), total: Rc::clone(&self.total) });
+        let new = || {
+            let memory = Rc::new(Share::of(&self.memory));
+            Rc::new(Seat { traffic: Rc::default(), memory, total: Rc::clone(&self.total) })
+        };
         let seat = self.seats.entry(account.clone()).or_insert_with(new);
         if sessions(seat) >= most { Err(Refusal::TooManySessions) } else { Ok(Rc::clone(seat)) }
     }
@@ -58,7 +70,7 @@ mod tests {
 
     #[test]
     fn seats_are_counted_by_who_holds_them() {
-        let mut seats = Seats::default();
+        let mut seats = Seats::new(0);
         let (first, second) = (seats.take(&name(1), 2), seats.take(&name(1), 2));
         assert!(first.is_ok() && second.is_ok());
         assert_eq!(seats.take(&name(1), 2).err(), Some(Refusal::TooManySessions));
@@ -69,7 +81,7 @@ mod tests {
 
     #[test]
     fn leaving_and_coming_back_pays_no_debt() {
-        let (mut seats, now) = (Seats::default(), Instant::now());
+        let (mut seats, now) = (Seats::new(0), Instant::now());
         let rate = Rate::per_second(NonZeroU64::MIN);
         let seat = seats.take(&name(1), 1).expect("free");
         let mut bucket = seat.traffic.up.get();
@@ -82,7 +94,7 @@ mod tests {
 
     #[test]
     fn memory_for_seats_without_sessions_is_bounded() {
-        let mut seats = Seats::default();
+        let mut seats = Seats::new(0);
         let held = seats.take(&name(0), 1).expect("free");
         for number in 1..SEATS_REMEMBERED * 2 {
             assert!(seats.take(&name(number), 1).is_ok());

@@ -13,6 +13,7 @@ use super::quota::{Ledger, Reservation};
 use super::staging::Claims;
 use super::syncer::Closer;
 use crate::limits::SLOW_CLOSE_BYTES;
+use crate::memory::Charge;
 use crate::text::{Escaped, shortened};
 use crate::vpath::VPath;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
@@ -226,9 +227,9 @@ impl Home {
         self.systems.tolerate(operation, device, &self.path, result)
     }
 
-    /// Begins to list a folder.
-    pub fn list(&self, path: &VPath) -> Result<Listing, StoreError> {
-        Listing::new(self.open_for_listing(path)?, path.is_root())
+    /// Begins to list a folder. Its names are charged to `charge`, which is of nothing yet.
+    pub fn list(&self, path: &VPath, charge: Charge) -> Result<Listing, StoreError> {
+        Listing::new(self.open_for_listing(path)?, path.is_root(), charge)
     }
 
     /// Opened by its path and not from its handle: from that a folder can be opened only by

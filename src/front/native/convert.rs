@@ -97,6 +97,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::Mismatch | Refusal::SizeMismatch | Refusal::Cut => (ErrorCode::Mismatch, true, false),
         Refusal::Cancelled => (ErrorCode::Cancelled, false, false),
         Refusal::Superseded => (ErrorCode::Superseded, false, false),
+        Refusal::Busy => (ErrorCode::Busy, true, false),
         Refusal::TooLarge => (ErrorCode::TooLarge, false, false),
         Refusal::Io | Refusal::Unwritten => (ErrorCode::Io, true, false),
         Refusal::Timeout => (ErrorCode::Timeout, true, true),
@@ -112,7 +113,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 38] = [
+    const REFUSALS: [Refusal; 39] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
@@ -145,6 +146,7 @@ mod tests {
         Refusal::Cut,
         Refusal::Cancelled,
         Refusal::Superseded,
+        Refusal::Busy,
         Refusal::TooLarge,
         Refusal::Io,
         Refusal::Unwritten,

@@ -369,11 +369,11 @@ impl Native {
         if turn.lane.outbox.has_ranges() {
             return Ok(false);
         }
+        let (max, range_max) = (turn.lane.outbox.piece_bytes(), self.sends_ranges.then_some(DATA_BYTES_MAX));
         let fetched = turn.lane.outbox.append(|out| {
             let start = out.len();
             out.extend_from_slice(&[0; HEADER_BYTES]);
-            let fetched =
-                self.session.fetch(turn.service, out, DATA_BYTES_MAX, self.sends_ranges, turn.budget, turn.now);
+            let fetched = self.session.fetch(turn.service, out, max, range_max, turn.budget, turn.now);
             let length = match &fetched {
                 Ok(Fetched::Bytes(count)) => Some(*count),
                 Ok(Fetched::Range(range)) => Some(range.length as usize),

@@ -22,6 +22,7 @@ impl Connection {
             // Whoever is gone ends both, and the event of the other may not have come yet.
             self.is_readable |= count > 0 && port.lane.eof;
         }
+        self.enlarge_data_inbox();
         self.pay_up(service, count, now);
         count
     }
