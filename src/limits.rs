@@ -121,9 +121,12 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 // ---- Memory -------------------------------------------------------------------------------
 
-/// What one connection may hold before login, at the most: the first inbox, half a record, a few
-/// answers. Of [`STRANGERS_DEFAULT`] it is set aside.
-pub const STRANGER_BYTES: usize = 32 * 1024;
+/// What one connection may hold before login, at the most: half of a ClientHello; or the first inbox,
+/// half of a record and a few answers. For all of `limits.strangers` it is set aside.
+pub const STRANGER_BYTES: usize = 40 * 1024;
+/// What all connections and requests may hold, unless the configuration says otherwise: what is set aside
+/// for [`STRANGERS_DEFAULT`], and [`MEMORY_MEMBERS_DEFAULT`].
+pub const MEMORY_DEFAULT: usize = 136 * 1024 * 1024;
 /// What the sessions of all accounts may hold for listings and large buffers, unless the configuration
 /// says otherwise: two accounts can list the largest folder at once.
 pub const MEMORY_MEMBERS_DEFAULT: usize = 96 * 1024 * 1024;
@@ -291,7 +294,7 @@ pub const LOGIN_TRIES_DEFAULT: u32 = 3;
 /// Sessions at once, in all.
 pub const SESSIONS_DEFAULT: usize = 10_000;
 /// Connections at once that nobody has logged in to. A login takes a few round trips, so this
-/// lets in hundreds a second even over a slow line; one over TLS holds about 20 KiB.
+/// lets in hundreds a second even over a slow line; each holds [`STRANGER_BYTES`] at the most.
 pub const STRANGERS_DEFAULT: usize = 1_000;
 /// Sessions at once from one address.
 pub const SESSIONS_PER_ADDRESS_DEFAULT: usize = 10_000;

@@ -230,7 +230,7 @@ fn memory(memory: Option<RawSize>, strangers: usize) -> Result<usize, String> {
     let for_strangers = strangers.saturating_mul(STRANGER_BYTES);
     let least = for_strangers.saturating_add(MEMORY_MEMBERS_MIN);
     match memory.map(|RawSize(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX)) {
-        None => Ok(for_strangers.saturating_add(MEMORY_MEMBERS_DEFAULT)),
+        None => Ok(for_strangers.saturating_add(MEMORY_MEMBERS_DEFAULT).max(MEMORY_DEFAULT)),
         Some(bytes) if bytes < least => Err(format!(
             "{bytes} bytes are too few; with limits.strangers {strangers}, of which each may hold {STRANGER_BYTES}, \
              give at least {least}, or lower that"

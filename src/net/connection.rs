@@ -13,9 +13,7 @@ use crate::config::Timeouts;
 use crate::front::Front;
 use crate::front::survey::{Answer, Question};
 use crate::lane::{Budget, Lane};
-use crate::limits::{
-    FLUSH_BUDGET_MIN, HALF_CLOSED_STALL, INBOX_BYTES_FIRST, LINGER, ROUNDS_PER_TURN, TURN_BUDGET,
-};
+use crate::limits::{FLUSH_BUDGET_MIN, HALF_CLOSED_STALL, INBOX_BYTES_FIRST, LINGER, ROUNDS_PER_TURN, TURN_BUDGET};
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
@@ -249,7 +247,7 @@ impl Connection {
             return Ok(false);
         }
         // Before login answers that are not read hold back what asks for more.
-        if self.has_output() && self.front.is_stranger() {
+        if self.has_output() && self.front.is_stranger() && !self.transport.is_handshaking() {
             return Ok(false);
         }
         let allowance = match self.allowance_up(service, now) {
@@ -258,6 +256,8 @@ impl Connection {
             None if self.data.is_some() => INBOX_BYTES_FIRST,
             None => return Ok(false),
         };
+        // Before it is filled: nothing else tells of what then waits in the socket.
+        self.enlarge_inbox(now);
         let capacity = self.lane.inbox.capacity().min(self.lane.inbox.filled().len().saturating_add(allowance));
         let moved = match self.transport.fill(&mut self.lane.inbox, capacity) {
             // Commands have ends of their own, so those of FTP lose nothing to an end that TLS was not told.

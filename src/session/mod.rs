@@ -350,12 +350,7 @@ impl Session {
     }
 
     /// Drives the task on. It ends with its last page, its digest or a refusal.
-    pub fn run_task(
-        &mut self,
-        service: &mut Service,
-        budget: &mut Budget,
-        now: Instant,
-    ) -> Result<TaskStep, Refusal> {
+    pub fn run_task(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> Result<TaskStep, Refusal> {
         self.check(Verb::RunTask)?;
         let State::Command(_, current) = &mut self.state else { return Err(Refusal::WrongState) };
         let Some(task) = current else { return Err(Refusal::WrongState) };

@@ -91,10 +91,11 @@ impl Run {
         &self.bytes[start as usize..][..usize::from(length)]
     }
 
-    /// The memory it takes, with its ranks and its head.
-    fn cost(&self) -> usize {
+    /// The memory it takes, with its head and, if the order wants them, its ranks.
+    fn cost(&self, order: SortBy) -> usize {
+        let rank = if order == SortBy::Name { 0 } else { size_of::<u64>() };
         let longest = self.spans.iter().map(|span| usize::from(span.length)).max().unwrap_or(0);
-        self.bytes.len() + self.spans.len() * (size_of::<Span>() + size_of::<u64>()) + longest + size_of::<Head>()
+        self.bytes.len() + self.spans.len() * (size_of::<Span>() + rank) + longest + size_of::<Head>()
     }
 }
 
@@ -189,7 +190,7 @@ impl Listing {
     /// not hold what others wait for, and no entry was told of yet.
     fn keep_run(&mut self) -> Result<bool, StoreError> {
         let mut run = std::mem::take(&mut self.new);
-        let held_bytes = self.held_bytes + run.cost();
+        let held_bytes = self.held_bytes + run.cost(self.order.by);
         if held_bytes > self.charge.bytes_max() {
             return Err(StoreError::TooLarge);
         }

@@ -15,6 +15,7 @@ impl Connection {
         }
         let Some(allowance) = self.allowance_up(service, now) else { return 0 };
         let mut count = self.store_incoming(service, budget, allowance.min(most), now);
+        self.enlarge_data_inbox();
         if count == 0
             && let (Some(data), Some(port)) = (&mut self.data, self.front.data_port())
         {
@@ -22,7 +23,6 @@ impl Connection {
             // Whoever is gone ends both, and the event of the other may not have come yet.
             self.is_readable |= count > 0 && port.lane.eof;
         }
-        self.enlarge_data_inbox();
         self.pay_up(service, count, now);
         count
     }

@@ -184,7 +184,8 @@ mod tests {
             file.set_modified(UNIX_EPOCH - middle + time).expect("set_modified");
             entries.push((name, size, time));
         }
-        let open = || Listing::new(File::open(folder.path()).expect("open").into(), true, Charge::default()).expect("listing");
+        let open =
+            || Listing::new(File::open(folder.path()).expect("open").into(), true, Charge::default()).expect("listing");
         for by in [SortBy::Name, SortBy::Time, SortBy::Size] {
             match by {
                 SortBy::Name => entries.sort_by(|a, b| a.0.cmp(&b.0)),
