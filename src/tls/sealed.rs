@@ -314,7 +314,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = crate::config::Config::default_for(&folder.path().join("berthd.json")).expect("valid");
         let identity = Identity::establish(&config, 1_800_000_000).expect("made");
-        let server = Sealed::server(server_config(&identity).expect("usable")).expect("usable");
+        let mut server = Sealed::server(server_config(&identity).expect("usable")).expect("usable");
+        server.allow_large_records();
         let pinning = Pinning::new(Some(identity.fingerprint));
         let client = Sealed::client(pinning.client_config().expect("usable")).expect("usable");
         let end = |sealed| End { sealed, wire: Wire::new(step), received: Vec::new() };
@@ -377,6 +378,18 @@ mod tests {
                 left = &left[5 + length..];
             }
             assert!(left.is_empty());
+        }
+    }
+
+    #[test]
+    fn before_login_a_large_record_is_refused_and_a_small_one_is_not() {
+        for (bytes, is_taken) in [(4 * 1024, true), (RECORD_BYTES, false)] {
+            let (mut client, mut server) = agreed(usize::MAX);
+            server.sealed.trust = Trust::None;
+            client.sealed.seal(&vec![0; bytes]).expect("open");
+            assert!(client.sealed.flush(&mut client.wire).expect("memory takes all"));
+            exchange(&mut client, &mut server);
+            assert_eq!(server.run(8192).is_ok(), is_taken, "{bytes}");
         }
     }
 
