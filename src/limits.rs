@@ -16,6 +16,8 @@ pub const DATA_BYTES_MAX: usize = 1024 * 1024;
 /// Text of an error: a path with room to say what is wrong with it. Even with each byte escaped
 /// the frame stays under [`CONTROL_BYTES_MAX`], whatever a peer's own text the error repeats.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 8 * 1024;
+/// The same before login, when nobody need read it.
+pub const ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN: usize = 512;
 /// Requests a client may have sent and not yet seen answered.
 pub const IN_FLIGHT_MAX: usize = 64;
 /// Requests decoded ahead of the running one, in bytes of their frames: bounds what a peer can

@@ -212,6 +212,17 @@ fn strangers_who_ask_much_and_read_no_answer_take_little_memory() {
 }
 
 #[test]
+fn strangers_who_are_told_what_is_wrong_and_do_not_read_it_take_little_memory() {
+    let body = format!("{{\"type\":\"{}\"}}", "\\u0001".repeat(650));
+    let mut requests = Vec::new();
+    for id in 1..200 {
+        requests.extend_from_slice(&frame::header(FrameType::Control, id, body.len()));
+        requests.extend_from_slice(body.as_bytes());
+    }
+    check_strangers(Door::Native, STRANGERS, Stranger::seal, &requests);
+}
+
+#[test]
 fn strangers_with_half_of_a_record_take_little_memory() {
     let half = [&control(1, &hello())[..], &[0, 0, 15, 0, 0, 0, 0, 2, 1, 0, 0, 0], &[b' '; 3000]].concat();
     check_strangers(Door::Native, STRANGERS, Stranger::seal, &half);

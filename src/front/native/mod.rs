@@ -10,13 +10,16 @@ mod requests;
 
 use super::pipeline::{Asked, Pending, Pipeline};
 use crate::lane::{Budget, Lane};
-use crate::limits::{DATA_BYTES_MAX, PREFIX_COMPARED_PER_SECOND_MIN, REQUEST_COST};
+use crate::limits::{
+    DATA_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, PREFIX_COMPARED_PER_SECOND_MIN, REQUEST_COST,
+};
 use crate::scram::Binding;
 use crate::session::download::{Fetched, Opened};
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
 use crate::session::{Phase, Refusal, Service, Session};
 use crate::store::syncer::Synced;
+use crate::text::shortened;
 use crate::vpath::VPath;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorReply};
@@ -320,7 +323,10 @@ impl Native {
             (_, Asked::Invalid(error) | Asked::InvalidUpload(error)) => Err(malformed(&error)),
             (_, Asked::Request(request)) => self.begin(id, request, turn),
         };
-        if let Err(error) = begun {
+        if let Err(mut error) = begun {
+            if self.session.account().is_none() {
+                error.message = shortened(error.message, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN);
+            }
             let is_fatal = error.fatal;
             turn.refuse(id, error);
             self.running = is_upload.then_some(Running { id, stage: Stage::Discard, path: None });
