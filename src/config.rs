@@ -10,6 +10,7 @@ pub use error::ConfigError;
 pub use ftp::{FTP_PORT_DEFAULT, Ftp};
 
 use crate::json::Object;
+use crate::limits::STRANGER_BYTES;
 use crate::rate::{Directions, Rate};
 use crate::small_file;
 use serde::{Deserialize, Serialize};
@@ -80,8 +81,17 @@ pub struct Limits {
     pub sessions_per_account: usize,
     /// Sessions from one address.
     pub sessions_per_address: usize,
+    /// Bytes of memory that connections and requests may hold.
+    pub memory: usize,
     /// Failed logins on one connection before it is closed.
     pub login_tries: u32,
+}
+
+impl Limits {
+    /// What is left of the memory for those who have logged in.
+    pub fn memory_of_members(&self) -> usize {
+        self.memory.saturating_sub(self.strangers * STRANGER_BYTES)
+    }
 }
 
 /// How much of what each second; `None`: as much as there is.

@@ -1,7 +1,10 @@
 //! What a front-end sees of a socket: bytes that came, bytes that go, and how much it may still
 //! do this turn. Nothing here performs network I/O.
 
-use crate::limits::OUTBOX_BYTES_HIGH;
+use crate::limits::{
+    DATA_BYTES_MAX, INBOX_BYTES, INBOX_BYTES_FIRST, OUTBOX_BYTES_FIRST, OUTBOX_BYTES_HIGH, PIECE_BYTES_FIRST,
+};
+use crate::memory::Charge;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
@@ -13,9 +16,32 @@ pub struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// For a large one.
+    charge: Option<Charge>,
 }
 
 impl Buffer {
+    /// May be large from now on, for as long as it holds anything.
+    pub fn enlarge(&mut self, charge: Charge) {
+        self.charge = Some(charge);
+    }
+
+    /// Whether it may be large.
+    pub fn is_large(&self) -> bool {
+        self.charge.is_some()
+    }
+
+    /// How much it may hold.
+    pub fn capacity(&self) -> usize {
+        if self.is_large() { INBOX_BYTES } else { INBOX_BYTES_FIRST }
+    }
+
+    /// Whether it is full and may be no larger: what is there has to be taken even if more would be
+    /// better.
+    pub fn is_cramped(&self) -> bool {
+        !self.is_large() && self.end - self.start >= INBOX_BYTES_FIRST
+    }
+
     /// The received bytes, oldest first.
     pub fn filled(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
@@ -113,9 +139,26 @@ pub struct Outbox {
     spare: Vec<u8>,
     held_bytes: usize,
     ranges: usize,
+    /// For a large one.
+    charge: Option<Charge>,
 }
 
 impl Outbox {
+    /// May be large from now on, until all is sent and it is released.
+    pub fn enlarge(&mut self, charge: Charge) {
+        self.charge = Some(charge);
+    }
+
+    /// Whether more could be produced if it could be large.
+    pub fn is_cramped(&self) -> bool {
+        self.charge.is_none() && !self.has_room()
+    }
+
+    /// How much of a file may be read into it at once.
+    pub fn piece_bytes(&self) -> usize {
+        if self.charge.is_some() { DATA_BYTES_MAX } else { PIECE_BYTES_FIRST }
+    }
+
     /// Appends bytes.
     pub fn put(&mut self, bytes: &[u8]) {
         self.append(|tail| tail.extend_from_slice(bytes));
@@ -210,7 +253,7 @@ impl Outbox {
 
     /// Whether more may be produced for it.
     pub fn has_room(&self) -> bool {
-        self.held_bytes < OUTBOX_BYTES_HIGH
+        self.held_bytes < if self.charge.is_some() { OUTBOX_BYTES_HIGH } else { OUTBOX_BYTES_FIRST }
     }
 
     /// Bytes of memory that wait to be sent; file ranges count nothing.
@@ -245,6 +288,16 @@ pub struct Lane {
     pub outbox: Outbox,
     /// The peer will send no more.
     pub eof: bool,
+}
+
+impl Lane {
+    /// A lane with large buffers that nobody counts, of a server that has memory.
+    pub fn roomy() -> Self {
+        let mut lane = Self::default();
+        lane.inbox.enlarge(Charge::default());
+        lane.outbox.enlarge(Charge::default());
+        lane
+    }
 }
 
 /// What a turn may still spend. A byte moved or hashed costs one; see `limits` for the rest.

@@ -3,7 +3,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`limits`] [`lane`] [`rate`] [`vpath`] [`text`] [`glob`] [`json`] [`digest`] [`upload_id`] [`histogram`]: values without I/O |
+//! | 0 | [`limits`] [`memory`] [`lane`] [`rate`] [`vpath`] [`text`] [`glob`] [`json`] [`digest`] [`upload_id`] [`histogram`]: values without I/O |
 //! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`refusals`] [`small_file`] [`disk_sync`] [`control_socket`] [`supervisor`] [`hidden_input`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
@@ -32,6 +32,7 @@ pub mod lane;
 pub mod limits;
 /// One logger: `access` and `transactions` to buffered files, the rest to stderr.
 pub mod logging;
+pub mod memory;
 pub mod net;
 pub mod privilege;
 pub mod rate;

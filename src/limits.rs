@@ -16,11 +16,17 @@ pub const DATA_BYTES_MAX: usize = 1024 * 1024;
 /// Text of an error: a path with room to say what is wrong with it. Even with each byte escaped
 /// the frame stays under [`CONTROL_BYTES_MAX`], whatever a peer's own text the error repeats.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 8 * 1024;
+/// The same before login, when nobody need read it.
+pub const ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN: usize = 512;
 /// Requests a client may have sent and not yet seen answered.
 pub const IN_FLIGHT_MAX: usize = 64;
 /// Requests decoded ahead of the running one, in bytes of their frames: bounds what a peer can
 /// park in a session beyond its inbox.
 pub const PIPELINE_BYTES_MAX: usize = 128 * 1024;
+/// The same before login: a login is one request at a time.
+pub const IN_FLIGHT_BEFORE_LOGIN: usize = 2;
+/// Requests decoded ahead by a session without memory for a large inbox, in bytes.
+pub const PIPELINE_BYTES_FIRST: usize = INBOX_BYTES_FIRST;
 /// Entries in one page of a listing; the page also ends at [`PAGE_BYTES_TARGET`].
 pub const PAGE_ENTRIES_MAX: usize = 256;
 /// A page is closed once its names exceed this, so that its frame stays under
@@ -52,9 +58,13 @@ pub const INBOX_BYTES_FIRST: usize = 8 * 1024;
 /// Inbox once a session has filled the first one: one read, one hash and one write of what
 /// still fits the L2 cache, and more than the largest control frame.
 pub const INBOX_BYTES: usize = 256 * 1024;
-/// Bytes of memory in an outbox above which no more is produced for it. One piece more than
-/// this is the most it holds.
+/// Bytes of memory in an outbox above which no more is produced for it at first.
+pub const OUTBOX_BYTES_FIRST: usize = 4 * 1024;
+/// The same once a session has produced so much and there is memory. One piece more than this is the
+/// most it holds.
 pub const OUTBOX_BYTES_HIGH: usize = 64 * 1024;
+/// A piece of a file that is read into an outbox that has no memory for a large one.
+pub const PIECE_BYTES_FIRST: usize = 16 * 1024;
 /// What one turn may move and hash: one piece. At 1.7 GB/s of SHA-256 this is 0.15 ms, so that
 /// eight greedy transfers delay a small command by little more than 1 ms.
 pub const TURN_BUDGET: u64 = PIECE_BYTES as u64;
@@ -124,6 +134,31 @@ pub const EVENTS_PER_POLL: usize = 1024;
 /// connections that wait.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
+// ---- Memory -------------------------------------------------------------------------------
+
+/// What one connection may hold before login, at the most: half of a ClientHello; or the first inbox,
+/// half of a record and a few answers. For all of `limits.strangers` it is set aside.
+pub const STRANGER_BYTES: usize = 40 * 1024;
+/// What all connections and requests may hold, unless the configuration says otherwise: what is set aside
+/// for [`STRANGERS_DEFAULT`], and [`MEMORY_MEMBERS_DEFAULT`].
+pub const MEMORY_DEFAULT: usize = 136 * 1024 * 1024;
+/// What the sessions of all accounts may hold for listings and large buffers, unless the configuration
+/// says otherwise: two accounts can list the largest folder at once.
+pub const MEMORY_MEMBERS_DEFAULT: usize = 96 * 1024 * 1024;
+/// The least that makes sense: the large buffers of a few transfers and a listing of 10,000 long names.
+pub const MEMORY_MEMBERS_MIN: usize = 8 * 1024 * 1024;
+/// Charges of this size are taken from what larger ones leave: a folder of a thousand names of usual
+/// length, or of 200 of the longest.
+pub const MEMORY_SMALL_BYTES: usize = 64 * 1024;
+/// What is charged for a large inbox: itself, what is decoded ahead of it, and what TLS holds for it.
+pub const INBOX_CHARGE: usize = INBOX_BYTES + PIPELINE_BYTES_MAX + SEALED_BYTES + 16 * 1024;
+/// What is charged for a large outbox: itself, with one piece more, and what TLS holds of it.
+pub const OUTBOX_CHARGE: usize = OUTBOX_BYTES_HIGH + PIECE_BYTES + SEALED_OUT_BYTES;
+/// How long a session without room in memory waits until it looks again.
+pub const MEMORY_WAIT_STEP: Duration = Duration::from_millis(250);
+/// A listing that has found no room for this long is refused: its client knows better how to go on.
+pub const LISTING_WAIT_MAX: Duration = Duration::from_secs(10);
+
 // ---- TLS ----------------------------------------------------------------------------------
 
 /// What is copied into a record at once, of which one holds two: the C library copies more than this by
@@ -135,6 +170,12 @@ pub const COPY_BYTES: usize = 8 * 1024;
 pub const SEALED_BYTES_FIRST: usize = 8 * 1024;
 /// The same once a session has much to receive: four records of the largest size that a peer may send.
 pub const SEALED_BYTES: usize = 64 * 1024;
+/// What a client may send until TLS is agreed on: a ClientHello has 300 bytes to 2 KiB, with tickets
+/// and keys for the time after quantum computers.
+pub const HANDSHAKE_BYTES_MAX: usize = 16 * 1024;
+/// What a client may send before login without the end of a record: one holds a control frame or a few
+/// lines, and a larger one would have to be kept whole.
+pub const RECORD_BYTES_MAX_BEFORE_LOGIN: usize = 8 * 1024;
 /// Bytes encrypted ahead of the socket: four records.
 pub const SEALED_OUT_BYTES: usize = 64 * 1024;
 /// What one turn may encrypt and send: a twentieth of a millisecond at 4 GB/s.
@@ -268,7 +309,7 @@ pub const LOGIN_TRIES_DEFAULT: u32 = 3;
 /// Sessions at once, in all.
 pub const SESSIONS_DEFAULT: usize = 10_000;
 /// Connections at once that nobody has logged in to. A login takes a few round trips, so this
-/// lets in hundreds a second even over a slow line; one over TLS holds about 20 KiB.
+/// lets in hundreds a second even over a slow line; each holds [`STRANGER_BYTES`] at the most.
 pub const STRANGERS_DEFAULT: usize = 1_000;
 /// One account, and one address, may have one in this many of all sessions unless the administrator
 /// says otherwise, so that one of them cannot keep all others out.

@@ -204,7 +204,8 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         ..new
     };
     let service = event_loop.service();
-    (service.policy, service.accounts) = (Policy::from(&*config), accounts);
+    service.accounts = accounts;
+    service.set_policy(Policy::from(&*config));
     event_loop.set_limits(config.limits, config.timeouts);
     event_loop.set_ftp(config.ftp.clone());
     log::info!("configuration read again from {}", config.file.display());

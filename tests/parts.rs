@@ -748,7 +748,7 @@ fn download(
     let (mut all, mut ranges) = (Vec::new(), 0);
     loop {
         let mut budget = Budget::new(TURN_BUDGET);
-        match session.fetch(&mut server.service, &mut all, usize::MAX, true, &mut budget, server.now)? {
+        match session.fetch(&mut server.service, &mut all, usize::MAX, Some(usize::MAX), &mut budget, server.now)? {
             Fetched::Bytes(_) | Fetched::Later => {}
             Fetched::Range(range) => {
                 let mut bytes = vec![0; range.length as usize];

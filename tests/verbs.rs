@@ -132,7 +132,7 @@ fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Ref
         Verb::Stat => session.stat(&server.service, &vpath("/file")).map(drop),
         Verb::List => session.begin_list(&vpath("/folder")),
         Verb::Digest => session.begin_digest(&vpath("/file")),
-        Verb::RunTask => session.run_task(&mut server.service, &mut budget).map(drop),
+        Verb::RunTask => session.run_task(&mut server.service, &mut budget, now).map(drop),
         Verb::MakeFolder => session.make_folder(&vpath("/another")),
         Verb::RemoveFile => session.remove_file(&vpath("/file")),
         Verb::RemoveFolder => session.remove_folder(&vpath("/folder")),
@@ -151,7 +151,7 @@ fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Ref
         Verb::FinishUpload => session.finish_upload(0, Digest::of(b""), now),
         Verb::AdvanceCommit => session.advance_commit(&mut server.service, now).map(drop),
         Verb::BeginDownload => session.begin_download(&server.service, download("/file"), now),
-        Verb::Fetch => session.fetch(&mut server.service, &mut Vec::new(), 4096, false, &mut budget, now).map(drop),
+        Verb::Fetch => session.fetch(&mut server.service, &mut Vec::new(), 4096, None, &mut budget, now).map(drop),
         Verb::Abort => session.abort(Refusal::Cancelled, now),
     }
 }

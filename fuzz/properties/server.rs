@@ -110,7 +110,7 @@ fn said(got: &[Got]) -> Vec<String> {
 /// The administrator's socket. Lines that begin with a brace are sent as control frames, others as they are.
 pub(super) fn control(input: &[u8]) {
     let mut server = new_server();
-    let (mut control, mut lane) = (Control::default(), Lane::default());
+    let (mut control, mut lane) = (Control::default(), Lane::roomy());
     let (mut asked, mut is_known) = (0, true);
     for line in input.split(|&byte| byte == b'\n').take(200) {
         let mut bytes = Vec::new();

@@ -48,7 +48,9 @@ impl End {
     }
 
     fn server(step: usize) -> Self {
-        Self::new(Sealed::server(Arc::clone(&configs().0)).expect("usable"), step)
+        let mut sealed = Sealed::server(Arc::clone(&configs().0)).expect("usable");
+        sealed.allow_large_records();
+        Self::new(sealed, step)
     }
 
     fn client(step: usize) -> Self {

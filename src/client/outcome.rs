@@ -184,6 +184,7 @@ fn meaning(code: ErrorCode) -> (u8, &'static str) {
         ErrorCode::Mismatch => (EXIT_VERIFICATION, "run the command again"),
         ErrorCode::Cancelled => (EXIT_INTERRUPTED, ""),
         ErrorCode::Superseded => (EXIT_FAILED, "another session goes on with this upload"),
+        ErrorCode::Busy => (EXIT_FAILED, "run the command again in a moment"),
         ErrorCode::TooLarge => (EXIT_FAILED, ""),
         ErrorCode::Io => (EXIT_FAILED, "ask whoever runs the server"),
         ErrorCode::Timeout => (EXIT_CONNECTION, "connect again"),

@@ -52,6 +52,7 @@ struct RawLimits {
     strangers: Option<usize>,
     sessions_per_account: Option<usize>,
     sessions_per_address: Option<usize>,
+    memory: Option<RawSize>,
     login_tries: Option<u32>,
 }
 
@@ -207,13 +208,29 @@ impl RawLimits {
         if login_tries == 0 {
             return Err(("limits.login_tries", "0 would let nobody in".into()));
         }
+        let strangers = share("limits.strangers", self.strangers, STRANGERS_DEFAULT)?;
         Ok(Limits {
             sessions,
-            strangers: share("limits.strangers", self.strangers, STRANGERS_DEFAULT)?,
+            strangers,
             sessions_per_account: share("limits.sessions_per_account", self.sessions_per_account, default_share)?,
             sessions_per_address: share("limits.sessions_per_address", self.sessions_per_address, default_share)?,
+            memory: memory(self.memory, strangers).map_err(|problem| ("limits.memory", problem))?,
             login_tries,
         })
+    }
+}
+
+/// Strangers have theirs set aside, so that what is said of the others holds whatever those do.
+fn memory(memory: Option<RawSize>, strangers: usize) -> Result<usize, String> {
+    let for_strangers = strangers.saturating_mul(STRANGER_BYTES);
+    let least = for_strangers.saturating_add(MEMORY_MEMBERS_MIN);
+    match memory.map(|RawSize(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX)) {
+        None => Ok(for_strangers.saturating_add(MEMORY_MEMBERS_DEFAULT).max(MEMORY_DEFAULT)),
+        Some(bytes) if bytes < least => Err(format!(
+            "{bytes} bytes are too few; with limits.strangers {strangers}, of which each may hold {STRANGER_BYTES}, \
+             give at least {least}, or lower that"
+        )),
+        Some(bytes) => Ok(bytes),
     }
 }
 

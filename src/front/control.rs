@@ -253,7 +253,7 @@ mod tests {
         let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("valid");
         let store = Store::new(Vec::new(), config.partial_expiry, Syncer::inline()).expect("random numbers");
         let mut service = Service::new(Accounts::open(&config).expect("none"), store, Policy::from(&config));
-        let (mut control, mut lane, now) = (Control::default(), Lane::default(), Instant::now());
+        let (mut control, mut lane, now) = (Control::default(), Lane::roomy(), Instant::now());
         let mut bytes = Vec::new();
         frame::put_json(&mut bytes, FrameType::Control, 1, &ControlRequest::Status { all: false });
         lane.inbox.room(bytes.len()).copy_from_slice(&bytes);

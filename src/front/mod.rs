@@ -13,6 +13,7 @@ pub mod survey;
 
 use crate::account::AccountName;
 use crate::lane::{Budget, Incoming, Lane};
+use crate::memory::Share;
 use crate::scram::Binding;
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service, Session};
@@ -182,6 +183,11 @@ impl Front {
     /// What the session's account has moved.
     pub fn traffic(&self) -> Option<&Rc<Traffic>> {
         self.session().and_then(Session::traffic)
+    }
+
+    /// What the session's account holds of memory.
+    pub fn memory(&self) -> Option<&Rc<Share>> {
+        self.session().and_then(Session::memory)
     }
 
     /// Whose account is logged in.

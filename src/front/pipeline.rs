@@ -1,7 +1,7 @@
 //! Requests that were decoded and wait for their turn. Looking ahead lets a cancel overtake
 //! them; the bounds keep a peer from parking memory here.
 
-use crate::limits::{IN_FLIGHT_MAX, PIPELINE_BYTES_MAX};
+use crate::limits::{IN_FLIGHT_BEFORE_LOGIN, IN_FLIGHT_MAX, PIPELINE_BYTES_FIRST, PIPELINE_BYTES_MAX};
 use crate::wire::Request;
 use crate::wire::message::MessageError;
 use std::collections::VecDeque;
@@ -40,6 +40,20 @@ impl Asked {
     }
 }
 
+/// How many requests may wait, and how large they may be together.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    requests: usize,
+    bytes: usize,
+}
+
+impl Bounds {
+    pub(super) const BEFORE_LOGIN: Self = Self { requests: IN_FLIGHT_BEFORE_LOGIN, bytes: PIPELINE_BYTES_FIRST };
+    /// For a session without memory for a large inbox.
+    pub(super) const FIRST: Self = Self { requests: IN_FLIGHT_MAX, bytes: PIPELINE_BYTES_FIRST };
+    pub(super) const MAX: Self = Self { requests: IN_FLIGHT_MAX, bytes: PIPELINE_BYTES_MAX };
+}
+
 /// The queue, in order of arrival.
 #[derive(Default)]
 pub(super) struct Pipeline {
@@ -68,8 +82,8 @@ impl Pipeline {
     }
 
     /// No more fits; a single request always does.
-    pub(super) fn is_full(&self) -> bool {
-        self.queue.len() >= IN_FLIGHT_MAX || self.bytes >= PIPELINE_BYTES_MAX
+    pub(super) fn is_full(&self, bounds: Bounds) -> bool {
+        self.queue.len() >= bounds.requests || self.bytes >= bounds.bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {

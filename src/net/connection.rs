@@ -1,6 +1,7 @@
 //! One connection: its transport, its lane, its front-end, and what is known of its socket's
 //! readiness. A turn is fill, step, flush, each with an allowance of its own.
 
+mod memory;
 mod rates;
 mod second;
 
@@ -12,10 +13,7 @@ use crate::config::Timeouts;
 use crate::front::Front;
 use crate::front::survey::{Answer, Question};
 use crate::lane::{Budget, Lane};
-use crate::limits::{
-    FLUSH_BUDGET_MIN, HALF_CLOSED_STALL, INBOX_BYTES, INBOX_BYTES_FIRST, LINGER, OUTBOX_BYTES_HIGH, ROUNDS_PER_TURN,
-    TURN_BUDGET,
-};
+use crate::limits::{FLUSH_BUDGET_MIN, HALF_CLOSED_STALL, INBOX_BYTES_FIRST, LINGER, ROUNDS_PER_TURN, TURN_BUDGET};
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
@@ -49,8 +47,6 @@ pub struct Connection {
     is_introduced: bool,
     /// The peer is gone, and so is whoever would read the answers to what it sent last.
     is_reset: bool,
-    /// The peer sends more than fits the first, small inbox.
-    is_busy: bool,
     opened: Instant,
     /// When something other than waiting for a request was last under way.
     last_active: Instant,
@@ -91,7 +87,6 @@ impl Connection {
             is_writable: true,
             is_introduced: false,
             is_reset: false,
-            is_busy: false,
             opened: now,
             last_active: now,
             last_moved: now,
@@ -148,7 +143,12 @@ impl Connection {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         self.held_until = None;
-        self.account = self.account.take().or_else(|| self.front.traffic().cloned());
+        if self.account.is_none() {
+            self.account = self.front.traffic().cloned();
+            if self.account.is_some() {
+                self.transport.allow_large_records();
+            }
+        }
         let mut budget = Budget::new(TURN_BUDGET);
         let mut worked = self.work(service, &mut budget, flush_budget, now)?;
         let flushed = self.flush(service, flush_budget, now)? | self.seal()?;
@@ -237,6 +237,7 @@ impl Connection {
         self.is_stepping = true;
         let moved = self.front.step(&mut self.lane, service, budget, now);
         self.is_stepping = false;
+        self.enlarge_outboxes();
         moved
     }
 
@@ -245,14 +246,19 @@ impl Connection {
         if !may_have_input || self.lane.eof || self.front.is_closing() || self.front.wants_tls() {
             return Ok(false);
         }
+        // Before login answers that are not read hold back what asks for more.
+        if self.has_output() && self.front.is_stranger() && !self.transport.is_handshaking() {
+            return Ok(false);
+        }
         let allowance = match self.allowance_up(service, now) {
             Some(allowance) => allowance,
             // Whether the peer of an upload is still there, or aborts it, is always to be seen.
             None if self.data.is_some() => INBOX_BYTES_FIRST,
             None => return Ok(false),
         };
-        let capacity = if self.is_busy { INBOX_BYTES } else { INBOX_BYTES_FIRST };
-        let capacity = capacity.min(self.lane.inbox.filled().len().saturating_add(allowance));
+        // Before it is filled: nothing else tells of what then waits in the socket.
+        self.enlarge_inbox(now);
+        let capacity = self.lane.inbox.capacity().min(self.lane.inbox.filled().len().saturating_add(allowance));
         let moved = match self.transport.fill(&mut self.lane.inbox, capacity) {
             // Commands have ends of their own, so those of FTP lose nothing to an end that TLS was not told.
             Err(error)
@@ -267,7 +273,7 @@ impl Connection {
         match moved {
             Moved::Bytes(count) => {
                 self.pay_up(service, count, now);
-                self.is_busy |= self.lane.inbox.filled().len() >= INBOX_BYTES_FIRST;
+                self.enlarge_inbox(now);
                 Ok(count > 0)
             }
             Moved::Blocked => {
@@ -304,7 +310,7 @@ impl Connection {
 
     /// Gives memory back before a sleep that may be long.
     fn rest(&mut self) {
-        if self.is_idle() {
+        if self.is_idle() || self.front.is_stranger() {
             self.transport.release();
             self.lane.inbox.release();
             self.lane.outbox.release();
@@ -312,7 +318,6 @@ impl Connection {
                 data.release();
                 port.release();
             }
-            self.is_busy = !self.lane.inbox.is_empty();
         }
     }
 
@@ -419,7 +424,7 @@ impl Connection {
     /// When the session wants a turn by itself. Where nobody reads what it has said, it says no more
     /// and so cannot use one: the turn would come again and again, and the peer would never be late.
     fn wakes_at(&self) -> Option<Instant> {
-        let may_speak = self.lane.outbox.held_bytes() < OUTBOX_BYTES_HIGH;
+        let may_speak = self.lane.outbox.has_room();
         let own = self.front.wakes_at().filter(|_| may_speak);
         [self.held_until, own].into_iter().flatten().min()
     }

@@ -113,7 +113,7 @@ mod tests {
     }
 
     fn limits(sessions: usize, strangers: usize, sessions_per_address: usize) -> Limits {
-        Limits { sessions, strangers, sessions_per_address, sessions_per_account: sessions, login_tries: 1 }
+        Limits { sessions, strangers, sessions_per_address, sessions_per_account: sessions, memory: 0, login_tries: 1 }
     }
 
     #[test]

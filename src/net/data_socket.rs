@@ -5,7 +5,7 @@ use super::listeners::is_of_one_connection;
 use super::transport::{Moved, Secrecy, Transport};
 use crate::front::ftp::port::{DataPort, Failure, Security, Stage, Wish};
 use crate::lane::{Buffer, Incoming, Lane};
-use crate::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INBOX_BYTES, INBOX_BYTES_FIRST, STORE_BYTES_MIN};
+use crate::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INBOX_BYTES_FIRST, STORE_BYTES_MIN};
 use crate::logging::{self, STDERR};
 use crate::session::origin::Origin;
 use log::Level;
@@ -317,8 +317,7 @@ impl DataSocket {
         if !(self.is_readable || transport.holds_input()) || port.lane.eof {
             return Ok(0);
         }
-        let capacity = if self.is_busy { INBOX_BYTES } else { INBOX_BYTES_FIRST };
-        let capacity = capacity.min(port.lane.inbox.filled().len().saturating_add(allowance));
+        let capacity = port.lane.inbox.capacity().min(port.lane.inbox.filled().len().saturating_add(allowance));
         let moved = match transport.fill(&mut port.lane.inbox, capacity) {
             // Before TLS is agreed on nothing can have come to its end.
             Err(error)

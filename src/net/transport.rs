@@ -164,10 +164,11 @@ impl Transport {
     /// A data connection with TLS; of an upload the peer reads nothing.
     pub fn sealed_data(stream: TcpStream, secrecy: &mut Secrecy, is_upload: bool) -> io::Result<Self> {
         let own = secrecy.own()?;
-        let sealed = match is_upload {
+        let mut sealed = match is_upload {
             true => Sealed::server_of_upload(Arc::clone(&own.upload))?,
             false => Sealed::server(Arc::clone(&own.download))?,
         };
+        sealed.allow_large_records();
         Ok(Self { layer: Layer::Sealed(Box::new(sealed)), ..Self::plain_data(stream) })
     }
 
@@ -296,6 +297,13 @@ impl Transport {
             Socket::Network(stream) => stream.shutdown(Shutdown::Write),
             Socket::Local(stream) => stream.shutdown(Shutdown::Write),
         };
+    }
+
+    /// Somebody has logged in on this connection.
+    pub fn allow_large_records(&mut self) {
+        if let Layer::Sealed(sealed) = &mut self.layer {
+            sealed.allow_large_records();
+        }
     }
 
     /// Gives memory back before a sleep that may be long.

@@ -188,14 +188,14 @@ impl Download {
         Ok(Some(0))
     }
 
-    /// The next piece, at most `max` bytes: appended to `out`, or, where nothing need be hashed
-    /// and `ranges` allows it, as a stretch of the file.
+    /// The next piece: at most `max` bytes appended to `out`, or, where nothing need be hashed and ranges
+    /// can be sent, a stretch of the file of at most `range_max`.
     pub fn fetch(
         &mut self,
         store: &mut Store,
         out: &mut Vec<u8>,
         max: usize,
-        ranges: bool,
+        range_max: Option<usize>,
         budget: &mut Budget,
     ) -> Result<Fetched, Refusal> {
         let left = self.meta.size - self.next;
@@ -205,10 +205,10 @@ impl Download {
         if !self.plan.hash && self.known.is_none() {
             self.keep_watch(store, left);
         }
-        let ranges = ranges && !matches!(self.steadiness, Steadiness::ReadAtOnce);
+        let range_max = range_max.filter(|_| !matches!(self.steadiness, Steadiness::ReadAtOnce));
         self.ahead.advise(&self.file, self.next, self.meta.size);
-        if ranges && !self.hashes() {
-            let length = left.min(max as u64);
+        if let Some(most) = range_max.filter(|_| !self.hashes()) {
+            let length = left.min(most as u64);
             let range = FileRange { file: Rc::<OpenFile>::clone(&self.file), offset: self.next, length };
             self.next += length;
             return Ok(Fetched::Range(range));

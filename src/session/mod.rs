@@ -31,6 +31,7 @@ pub mod verb;
 use crate::account::AccountName;
 use crate::lane::Budget;
 use crate::logging::Value;
+use crate::memory::{Charge, Share};
 use crate::rate::TokenBucket;
 use crate::scram::Binding;
 use crate::store::StoreError;
@@ -49,7 +50,7 @@ use state::{Member, State, StateName};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
-use task::{FileHash, Task, TaskStep};
+use task::{FileHash, FolderList, Task, TaskStep};
 use verb::{Effect, Verb};
 
 /// What a session is waiting for; decides which deadline applies.
@@ -141,6 +142,11 @@ impl Session {
         self.state.member().map(|member| member.seat.number)
     }
 
+    /// What the session's account holds of memory.
+    pub fn memory(&self) -> Option<&Rc<Share>> {
+        self.state.member().map(|member| &member.seat.memory)
+    }
+
     /// What the session is waiting for.
     pub fn phase(&self) -> Phase {
         match &self.state {
@@ -156,6 +162,7 @@ impl Session {
     pub fn wakes_at(&self) -> Option<Instant> {
         match &self.state {
             State::Login(login) => login.wakes_at(),
+            State::Command(_, Some(task)) => task.wakes_at(),
             _ => None,
         }
     }
@@ -349,9 +356,10 @@ impl Session {
 
     /// Begins to list a folder. `choose` sets the order of the listing and what it contains.
     pub fn begin_list_as(&mut self, path: &VPath, choose: impl FnOnce(Listing) -> Listing) -> Result<(), Refusal> {
-        let listing = self.member(Verb::List)?.home.list(path).map_err(Refusal::from);
+        let member = self.member(Verb::List)?;
+        let listing = member.home.list(path, Charge::to(&member.seat.memory)).map_err(Refusal::from);
         self.log_path("list", path, &listing);
-        self.begin_task(Task::List(Box::new(choose(listing?)), Vec::new()))
+        self.begin_task(Task::List(Box::new(FolderList::new(choose(listing?)))))
     }
 
     /// Begins to hash a file.
@@ -369,12 +377,15 @@ impl Session {
     }
 
     /// Drives the task on. It ends with its last page, its digest or a refusal.
-    pub fn run_task(&mut self, service: &mut Service, budget: &mut Budget) -> Result<TaskStep, Refusal> {
+    pub fn run_task(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> Result<TaskStep, Refusal> {
         self.check(Verb::RunTask)?;
         let State::Command(_, current) = &mut self.state else { return Err(Refusal::WrongState) };
         let Some(task) = current else { return Err(Refusal::WrongState) };
-        let step = task.run(&mut service.store, budget);
-        if matches!(step, Ok(TaskStep::Later | TaskStep::Page(_, false) | TaskStep::Kept(_, false))) {
+        let step = task.run(&mut service.store, budget, now);
+        if matches!(
+            step,
+            Ok(TaskStep::Later | TaskStep::Waits | TaskStep::Page(_, false) | TaskStep::Kept(_, false))
+        ) {
             return step;
         }
         if let Some(Task::Folders(folders)) = current.take() {

@@ -109,6 +109,9 @@ pub enum Refusal {
     /// Another session goes on with this upload.
     #[error("another session has taken this upload over")]
     Superseded,
+    /// Others hold the memory for it.
+    #[error("the server has no memory for this now, because other requests hold it; try again in a moment")]
+    Busy,
     /// More than is handled at once.
     #[error("too large for the server to handle at once")]
     TooLarge,

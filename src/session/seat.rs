@@ -4,6 +4,7 @@ use super::overview::Total;
 use super::refusal::Refusal;
 use crate::account::AccountName;
 use crate::limits::SEATS_REMEMBERED;
+use crate::memory::{Memory, Share};
 use crate::rate::{Directions, TokenBucket};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -16,6 +17,8 @@ pub struct Seat {
     pub number: u64,
     /// What the connections of all of them have moved; one that is being closed may hold on to it.
     pub traffic: Rc<Traffic>,
+    /// What all of them hold of memory.
+    pub memory: Rc<Share>,
     /// What all accounts have transferred.
     pub(super) total: Rc<Total>,
     /// Sessions that were ever there.
@@ -26,14 +29,20 @@ pub struct Seat {
 pub type Traffic = Directions<Cell<TokenBucket>>;
 
 /// The seats of all accounts.
-#[derive(Default)]
 pub(super) struct Seats {
     seats: HashMap<AccountName, Rc<Seat>>,
     last_number: u64,
     pub(super) total: Rc<Total>,
+    /// What all accounts hold of memory.
+    pub(super) memory: Rc<Memory>,
 }
 
 impl Seats {
+    /// No seats yet, of accounts that may hold `memory` bytes together.
+    pub(super) fn new(memory: usize) -> Self {
+        Self { seats: HashMap::new(), last_number: 0, total: Rc::default(), memory: Rc::new(Memory::new(memory)) }
+    }
+
     /// A seat for one more session of `account`, unless `most` are taken.
     pub(super) fn take(&mut self, account: &AccountName, most: usize) -> Result<Rc<Seat>, Refusal> {
         if self.seats.len() >= SEATS_REMEMBERED {
@@ -44,6 +53,7 @@ impl Seats {
             Rc::new(Seat {
                 number: self.last_number,
                 traffic: Rc::default(),
+                memory: Rc::new(Share::of(&self.memory)),
                 total: Rc::clone(&self.total),
                 logins: Cell::default(),
             })
@@ -80,7 +90,7 @@ mod tests {
 
     #[test]
     fn seats_are_counted_by_who_holds_them() {
-        let mut seats = Seats::default();
+        let mut seats = Seats::new(0);
         let (first, second) = (seats.take(&name(1), 2), seats.take(&name(1), 2));
         assert!(first.is_ok() && second.is_ok());
         assert_eq!(seats.take(&name(1), 2).err(), Some(Refusal::TooManySessions));
@@ -91,7 +101,7 @@ mod tests {
 
     #[test]
     fn leaving_and_coming_back_pays_no_debt() {
-        let (mut seats, now) = (Seats::default(), Instant::now());
+        let (mut seats, now) = (Seats::new(0), Instant::now());
         let rate = Rate::per_second(NonZeroU64::MIN);
         let seat = seats.take(&name(1), 1).expect("free");
         let mut bucket = seat.traffic.up.get();
@@ -104,7 +114,7 @@ mod tests {
 
     #[test]
     fn memory_for_seats_without_sessions_is_bounded() {
-        let mut seats = Seats::default();
+        let mut seats = Seats::new(0);
         let held = seats.take(&name(0), 1).expect("free");
         for number in 1..SEATS_REMEMBERED * 2 {
             assert!(seats.take(&name(number), 1).is_ok());

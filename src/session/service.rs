@@ -33,6 +33,8 @@ pub struct Policy {
     pub login_tries: u32,
     /// Sessions of one account.
     pub sessions_per_account: usize,
+    /// Bytes of memory that all accounts may hold together.
+    pub memory: usize,
     /// How much of what each second.
     pub rates: Rates,
 }
@@ -43,6 +45,7 @@ impl From<&Config> for Policy {
             sync: config.sync,
             login_tries: config.limits.login_tries,
             sessions_per_account: config.limits.sessions_per_account,
+            memory: config.limits.memory_of_members(),
             rates: config.rates,
         }
     }
@@ -51,8 +54,14 @@ impl From<&Config> for Policy {
 impl Service {
     /// The shared part of all sessions.
     pub fn new(accounts: Accounts, store: Store, policy: Policy) -> Self {
-        let (guard, passwords, seats) = (LoginGuard::default(), Passwords::default(), Seats::default());
+        let (guard, passwords, seats) = (LoginGuard::default(), Passwords::default(), Seats::new(policy.memory));
         Self { accounts, store, guard, policy, passwords, seats }
+    }
+
+    /// Replaces what the administrator decided, for what comes.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.seats.memory.set_bytes_max(policy.memory);
+        self.policy = policy;
     }
 
     /// What the transfers that have ended were in all.

@@ -3,7 +3,7 @@
 use super::refusal::Refusal;
 use crate::digest::Digest;
 use crate::lane::Budget;
-use crate::limits::{PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX, PIECE_BYTES};
+use crate::limits::{LISTING_WAIT_MAX, MEMORY_WAIT_STEP, PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX, PIECE_BYTES};
 use crate::store::listing::{Listed, Listing, Step};
 use crate::store::meta::{Meta, meta_of};
 use crate::store::new_folders::NewFolders;
@@ -12,11 +12,12 @@ use crate::store::{OpenFile, Store, StoreError};
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
+use std::time::Instant;
 
 /// A task of a session.
 pub enum Task {
     /// Listing a folder.
-    List(Box<Listing>, Vec<Listed>),
+    List(Box<FolderList>),
     /// Hashing a whole file.
     Digest(Box<FileHash>),
     /// Making a folder and those above it.
@@ -30,6 +31,8 @@ pub enum Task {
 pub enum TaskStep {
     /// Its budget is spent.
     Later,
+    /// There is no memory for it; it looks again by itself.
+    Waits,
     /// Entries of a listing; whether they are the last.
     Page(Vec<Listed>, bool),
     /// The digest and size of a file.
@@ -41,10 +44,18 @@ pub enum TaskStep {
 }
 
 impl Task {
-    /// Works on within `budget`.
-    pub fn run(&mut self, store: &mut Store, budget: &mut Budget) -> Result<TaskStep, Refusal> {
+    /// When it goes on by itself.
+    pub fn wakes_at(&self) -> Option<Instant> {
         match self {
-            Self::List(listing, page) => Ok(fill_page(listing, page, budget)?),
+            Self::List(list) => list.wakes_at,
+            Self::Digest(_) | Self::Folders(_) | Self::Kept(_) => None,
+        }
+    }
+
+    /// Works on within `budget`.
+    pub fn run(&mut self, store: &mut Store, budget: &mut Budget, now: Instant) -> Result<TaskStep, Refusal> {
+        match self {
+            Self::List(list) => list.next_page(budget, now),
             Self::Digest(hash) => {
                 Ok(hash.finish(store, budget)?.map_or(TaskStep::Later, |(digest, size)| TaskStep::Digest(digest, size)))
             }
@@ -58,16 +69,54 @@ impl Task {
     }
 }
 
-fn fill_page(listing: &mut Listing, page: &mut Vec<Listed>, budget: &mut Budget) -> Result<TaskStep, StoreError> {
+/// A listing of a folder, page by page.
+pub struct FolderList {
+    listing: Listing,
+    page: Vec<Listed>,
+    /// Until then it may wait for memory, from the first time that there was none.
+    may_wait_until: Option<Instant>,
+    /// When it looks again whether there is some.
+    wakes_at: Option<Instant>,
+}
+
+impl FolderList {
+    /// The list of what `listing` finds.
+    pub fn new(listing: Listing) -> Self {
+        Self { listing, page: Vec::new(), may_wait_until: None, wakes_at: None }
+    }
+
+    fn next_page(&mut self, budget: &mut Budget, now: Instant) -> Result<TaskStep, Refusal> {
+        if self.wakes_at.is_some_and(|at| at > now) {
+            return Ok(TaskStep::Waits);
+        }
+        self.wakes_at = None;
+        match fill_page(&mut self.listing, &mut self.page, budget)? {
+            Some(step) => Ok(step),
+            None if now >= *self.may_wait_until.get_or_insert(now + LISTING_WAIT_MAX) => Err(Refusal::Busy),
+            None => {
+                self.wakes_at = Some(now + MEMORY_WAIT_STEP);
+                Ok(TaskStep::Waits)
+            }
+        }
+    }
+}
+
+/// `None`: there is no memory.
+fn fill_page(
+    listing: &mut Listing,
+    page: &mut Vec<Listed>,
+    budget: &mut Budget,
+) -> Result<Option<TaskStep>, StoreError> {
     loop {
         match listing.next(budget)? {
             Step::Entry(entry) => page.push(entry),
-            Step::Later => return Ok(TaskStep::Later),
-            Step::End => return Ok(TaskStep::Page(std::mem::take(page), true)),
+            Step::Later => return Ok(Some(TaskStep::Later)),
+            Step::NoRoom => return Ok(None),
+            Step::End => return Ok(Some(TaskStep::Page(std::mem::take(page), true))),
         }
         let bytes: usize = page.iter().map(|entry| entry.name.len() + entry.target.as_ref().map_or(0, Vec::len)).sum();
         if page.len() >= PAGE_ENTRIES_MAX || bytes >= PAGE_BYTES_TARGET {
-            return Ok(TaskStep::Page(std::mem::take(page), false));
+            return Ok(Some(TaskStep::Page(std::mem::take(page), false)));
         }
     }
 }

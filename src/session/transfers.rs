@@ -169,13 +169,13 @@ impl Session {
         service: &mut Service,
         out: &mut Vec<u8>,
         max: usize,
-        ranges: bool,
+        range_max: Option<usize>,
         budget: &mut Budget,
         now: Instant,
     ) -> Result<Fetched, Refusal> {
         self.check(Verb::Fetch)?;
         let State::Download(_, download) = &mut self.state else { return Err(Refusal::WrongState) };
-        let fetched = download.fetch(&mut service.store, out, max, ranges, budget)?;
+        let fetched = download.fetch(&mut service.store, out, max, range_max, budget)?;
         if let Fetched::End(_, digest) = fetched {
             let record = Transfer::of_download(download);
             self.log_transfer(&record, now, Ok(digest));

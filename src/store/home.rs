@@ -12,6 +12,7 @@ use super::quota::{Ledger, Reservation};
 use super::staging::{Claims, Partials};
 use super::syncer::{Closer, Disk};
 use crate::limits::SLOW_CLOSE_BYTES;
+use crate::memory::Charge;
 use crate::text::{Escaped, shortened};
 use crate::vpath::VPath;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
@@ -244,11 +245,11 @@ impl Home {
         self.systems.tolerate(operation, device, &self.path, result)
     }
 
-    /// Begins to list a folder.
-    pub fn list(&self, path: &VPath) -> Result<Listing, StoreError> {
+    /// Begins to list a folder. Its names are charged to `charge`, which is of nothing yet.
+    pub fn list(&self, path: &VPath, charge: Charge) -> Result<Listing, StoreError> {
         let folder = self.open_for_listing(path)?;
         let is_root = self.is_root(&folder)?;
-        Listing::new(folder, is_root)
+        Listing::new(folder, is_root, charge)
     }
 
     /// Opens a folder by its path. Opening it from its handle would need the right to search the folder.

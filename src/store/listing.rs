@@ -11,6 +11,7 @@ use super::home::STAGING;
 use super::meta::{Kind, Seen};
 use crate::lane::Budget;
 use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, LISTING_RUN_ENTRIES};
+use crate::memory::Charge;
 use order::Head;
 use rustix::fs::{AtFlags, Dir, FileType};
 use std::collections::BinaryHeap;
@@ -25,14 +26,22 @@ pub struct Listing {
     /// The staging folder, which some file systems list under another spelling.
     staging: Option<(u64, u64)>,
     is_read: bool,
-    names: Names,
-    /// The end of each sorted run in `names`, in order.
-    run_ends: Vec<usize>,
+    /// Names that were read, in runs; each is sorted.
+    runs: Vec<Run>,
+    /// The run that is being read.
+    new: Run,
+    names: usize,
+    name_bytes: usize,
+    /// The memory of the runs.
+    held_bytes: usize,
+    charge: Charge,
+    /// What is charged before the first name is read: more than there was room for the last time.
+    wanted_bytes: usize,
     /// The first name left of each run, the next on top.
     heads: BinaryHeap<Head>,
     order: Order,
-    /// What names are ordered by, as far as entries were looked at; none if by name alone.
-    ranks: Vec<u64>,
+    /// How many runs were looked at for what the order wants to know.
+    ranked_runs: usize,
     /// How many folders lie between the home and what is listed, if targets of links are wanted.
     depth: Option<usize>,
 }
@@ -50,9 +59,11 @@ pub struct Listed {
 
 /// Names packed one behind the other, so that a name costs little more than its bytes.
 #[derive(Default)]
-struct Names {
+struct Run {
     bytes: Vec<u8>,
     spans: Vec<Span>,
+    /// What names are ordered by, as far as entries were looked at; none if by name alone.
+    ranks: Vec<u64>,
 }
 
 /// Where a name lies. There are file systems with longer names than the 255 bytes of NAME_MAX.
@@ -64,34 +75,34 @@ struct Span {
     kind: Option<Kind>,
 }
 
-impl Span {
-    fn of(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.start as usize..][..usize::from(self.length)]
-    }
-}
-
-impl Names {
-    /// Adds a name; false if there is no room for it.
+impl Run {
+    /// Adds a name; false if it is too long.
     fn push(&mut self, name: &[u8], kind: Option<Kind>) -> bool {
         let (Ok(start), Ok(length)) = (u32::try_from(self.bytes.len()), u16::try_from(name.len())) else {
             return false;
         };
-        if self.spans.len() >= LISTING_ENTRIES_MAX || self.bytes.len() + name.len() > LISTING_BYTES_MAX {
-            return false;
-        }
         self.bytes.extend_from_slice(name);
         self.spans.push(Span { start, length, kind });
         true
     }
 
     fn get(&self, index: usize) -> &[u8] {
-        self.spans[index].of(&self.bytes)
+        let Span { start, length, .. } = self.spans[index];
+        &self.bytes[start as usize..][..usize::from(length)]
+    }
+
+    /// The memory it takes, with its head and, if the order wants them, its ranks.
+    fn cost(&self, order: SortBy) -> usize {
+        let rank = if order == SortBy::Name { 0 } else { size_of::<u64>() };
+        let longest = self.spans.iter().map(|span| usize::from(span.length)).max().unwrap_or(0);
+        self.bytes.len() + self.spans.len() * (size_of::<Span>() + rank) + longest + size_of::<Head>()
     }
 }
 
 impl Listing {
-    /// A listing of `folder`, open for reading, without the staging folder if it is a home's top.
-    pub fn new(folder: OwnedFd, hides_staging: bool) -> Result<Self, StoreError> {
+    /// A listing of `folder`, open for reading, without the staging folder if it is a home's top. What it
+    /// holds is charged to `charge`.
+    pub fn new(folder: OwnedFd, hides_staging: bool, charge: Charge) -> Result<Self, StoreError> {
         let dir = Dir::new(folder)?;
         let staging = hides_staging.then(|| rustix::fs::statat(dir.fd()?, STAGING, AtFlags::SYMLINK_NOFOLLOW));
         Ok(Self {
@@ -99,24 +110,31 @@ impl Listing {
             hides_staging,
             staging: staging.and_then(Result::ok).map(|staging| (staging.st_dev, staging.st_ino)),
             is_read: false,
-            names: Names::default(),
-            run_ends: Vec::new(),
+            runs: Vec::new(),
+            new: Run::default(),
+            names: 0,
+            name_bytes: 0,
+            held_bytes: 0,
+            charge,
+            wanted_bytes: 0,
             heads: BinaryHeap::new(),
             order: Order::default(),
-            ranks: Vec::new(),
+            ranked_runs: 0,
             depth: None,
         })
     }
 
     /// The next entry in order of bytes, as far as `budget` goes.
     pub fn next(&mut self, budget: &mut Budget) -> Result<Step, StoreError> {
-        if !self.read_names(budget)? || !self.rank_names(budget)? {
-            return Ok(Step::Later);
+        match self.read_names(budget)? {
+            Progress::Done if self.rank_names(budget)? => {}
+            Progress::Done | Progress::Later => return Ok(Step::Later),
+            Progress::NoRoom => return Ok(Step::NoRoom),
         }
         while !budget.is_spent() {
             budget.spend(ENTRY_COST);
             let Some(Head { name, index, run, .. }) = self.heads.pop() else { return Ok(Step::End) };
-            if index + 1 < self.run_ends[run] {
+            if index + 1 < self.runs[run].spans.len() {
                 self.push_head(index + 1, run);
             }
             let seen = match rustix::fs::statat(self.dir.fd()?, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW) {
@@ -124,7 +142,7 @@ impl Listing {
                 Ok(stat) => Seen::Examined(stat.into()),
                 // Removed since its name was read.
                 Err(rustix::io::Errno::NOENT) => continue,
-                Err(_) => Seen::Unexamined(self.names.spans[index].kind),
+                Err(_) => Seen::Unexamined(self.runs[run].spans[index].kind),
             };
             let target = if seen.kind() == Some(Kind::Link) { self.target(&name) } else { None };
             return Ok(Step::Entry(Listed { name: name.into(), seen, target }));
@@ -132,20 +150,24 @@ impl Listing {
         Ok(Step::Later)
     }
 
-    /// Reads and sorts on; true once all names are there.
-    fn read_names(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
+    /// Reads and sorts on, until all names are there.
+    fn read_names(&mut self, budget: &mut Budget) -> Result<Progress, StoreError> {
+        if self.runs.is_empty() && !self.is_read && !self.charge.resize(self.wanted_bytes) {
+            return Ok(Progress::NoRoom);
+        }
         while !self.is_read {
             if budget.is_spent() {
-                return Ok(false);
+                return Ok(Progress::Later);
             }
-            let run_start = self.run_ends.last().copied().unwrap_or(0);
-            while self.names.spans.len() - run_start < LISTING_RUN_ENTRIES && !self.is_read {
+            while self.new.spans.len() < LISTING_RUN_ENTRIES && !self.is_read {
                 self.read_name()?;
             }
-            budget.spend(ENTRY_COST * (self.names.spans.len() - run_start) as u64 / 4);
-            self.end_run(run_start);
+            budget.spend(ENTRY_COST * self.new.spans.len() as u64 / 4);
+            if !self.keep_run()? {
+                return Ok(Progress::NoRoom);
+            }
         }
-        Ok(true)
+        Ok(Progress::Done)
     }
 
     fn read_name(&mut self) -> Result<(), StoreError> {
@@ -159,19 +181,49 @@ impl Listing {
             return Ok(());
         }
         let kind = Some(entry.file_type()).filter(|kind| *kind != FileType::Unknown).map(Kind::from);
-        if self.names.push(name, kind) { Ok(()) } else { Err(StoreError::TooLarge) }
+        (self.names, self.name_bytes) = (self.names + 1, self.name_bytes + name.len());
+        let has_room = self.names <= LISTING_ENTRIES_MAX && self.name_bytes <= LISTING_BYTES_MAX;
+        if has_room && self.new.push(name, kind) { Ok(()) } else { Err(StoreError::TooLarge) }
     }
 
-    fn end_run(&mut self, start: usize) {
-        let end = self.names.spans.len();
-        if start == end {
-            return;
+    /// Sorts the run that was read and keeps it, if there is memory. Else nothing is kept: who waits must
+    /// not hold what others wait for, and no entry was told of yet.
+    fn keep_run(&mut self) -> Result<bool, StoreError> {
+        let mut run = std::mem::take(&mut self.new);
+        let held_bytes = self.held_bytes + run.cost(self.order.by);
+        if held_bytes > self.charge.bytes_max() {
+            return Err(StoreError::TooLarge);
         }
-        self.run_ends.push(end);
-        if self.order.by == SortBy::Name {
-            self.sort_run(start, self.run_ends.len() - 1);
+        let charged_bytes = if self.is_read { held_bytes } else { held_bytes.max(self.charge.bytes()) };
+        if !self.charge.resize(charged_bytes) {
+            self.begin_again((2 * held_bytes).min(self.charge.bytes_max()));
+            return Ok(false);
         }
+        self.held_bytes = held_bytes;
+        if !run.spans.is_empty() {
+            run.bytes.shrink_to_fit();
+            self.runs.push(run);
+            if self.order.by == SortBy::Name {
+                self.sort_run(self.runs.len() - 1);
+            }
+        }
+        Ok(true)
     }
+
+    fn begin_again(&mut self, wanted_bytes: usize) {
+        self.charge.resize(0);
+        self.wanted_bytes = wanted_bytes;
+        (self.runs, self.heads) = (Vec::new(), BinaryHeap::new());
+        (self.names, self.name_bytes, self.held_bytes, self.is_read) = (0, 0, 0, false);
+        self.dir.rewind();
+    }
+}
+
+/// How far the names have been read.
+enum Progress {
+    Done,
+    Later,
+    NoRoom,
 }
 
 /// What [`Listing::next`] came to.
@@ -180,6 +232,8 @@ pub enum Step {
     Entry(Listed),
     /// The budget is spent.
     Later,
+    /// There is no memory for it now. Nothing is held, and it begins again with the next call.
+    NoRoom,
     /// There are no more.
     End,
 }
@@ -197,7 +251,7 @@ mod tests {
         }
         std::fs::create_dir(folder.path().join(STAGING)).expect("mkdir");
         let fd = std::fs::File::open(folder.path()).expect("open");
-        let mut listing = Listing::new(fd.into(), true).expect("listing");
+        let mut listing = Listing::new(fd.into(), true, Charge::default()).expect("listing");
         let (mut names, mut slices) = (Vec::new(), 0);
         loop {
             let mut budget = Budget::new(ENTRY_COST * 100);
@@ -205,6 +259,7 @@ mod tests {
                 match listing.next(&mut budget).expect("next") {
                     Step::Entry(entry) => names.push(entry.name),
                     Step::Later => break,
+                    Step::NoRoom => panic!("nobody counts"),
                     Step::End => {
                         let mut sorted = names.clone();
                         sorted.sort();
@@ -221,7 +276,7 @@ mod tests {
 
     #[test]
     fn names_of_any_length_are_kept_and_those_without_room_refused() {
-        let mut names = Names::default();
+        let mut names = Run::default();
         let lengths = [1, 255, 256, 1024, usize::from(u16::MAX)];
         for length in lengths {
             assert!(names.push(&vec![b'n'; length], None));

@@ -3,7 +3,9 @@
 //! in large ones, and nothing is ever left inside rustls unnoticed: no event announces it.
 
 use crate::lane::Buffer;
-use crate::limits::{COPY_BYTES, SEALED_BYTES, SEALED_BYTES_FIRST, SEALED_OUT_BYTES};
+use crate::limits::{
+    COPY_BYTES, HANDSHAKE_BYTES_MAX, RECORD_BYTES_MAX_BEFORE_LOGIN, SEALED_BYTES, SEALED_BYTES_FIRST, SEALED_OUT_BYTES,
+};
 use crate::scram::Binding;
 use rustls::pki_types::ServerName;
 use rustls::{
@@ -23,6 +25,21 @@ pub struct Sealed {
     has_ended: bool,
     /// What TLS 1.3 sends after the handshake by itself (tickets) waits until this end closes.
     holds_tickets: bool,
+    /// How far the peer is trusted not to make this end hold more than it needs.
+    trust: Trust,
+    /// Received since something came of it last: part of a handshake, or of a record.
+    unfinished_bytes: usize,
+}
+
+/// What a peer may make its other end hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// It has yet to log in.
+    None,
+    /// It belongs to a session that somebody has logged in to, but the handshake is still that of anybody.
+    Session,
+    /// It is the server.
+    Server,
 }
 
 /// How two have agreed on keys.
@@ -48,7 +65,7 @@ pub enum Received {
 impl Sealed {
     /// The server's end.
     pub fn server(config: Arc<ServerConfig>) -> io::Result<Self> {
-        Ok(Self::new(ServerConnection::new(config).map_err(io::Error::other)?.into()))
+        Ok(Self::new(ServerConnection::new(config).map_err(io::Error::other)?.into(), Trust::None))
     }
 
     /// The server's end of an upload. Its tickets are sent only when it closes: a client that sends
@@ -62,12 +79,25 @@ impl Sealed {
     pub fn client(config: Arc<ClientConfig>) -> io::Result<Self> {
         // Not sent and not compared: what a server is called says nothing, its key does.
         let name = ServerName::try_from("berth").map_err(io::Error::other)?;
-        Ok(Self::new(ClientConnection::new(config, name).map_err(io::Error::other)?.into()))
+        Ok(Self::new(ClientConnection::new(config, name).map_err(io::Error::other)?.into(), Trust::Server))
     }
 
-    fn new(mut connection: Connection) -> Self {
+    fn new(mut connection: Connection, trust: Trust) -> Self {
         connection.set_buffer_limit(Some(SEALED_OUT_BYTES));
-        Self { connection, ciphertext: Buffer::default(), plaintext_bytes: 0, has_ended: false, holds_tickets: false }
+        Self {
+            connection,
+            ciphertext: Buffer::default(),
+            plaintext_bytes: 0,
+            has_ended: false,
+            holds_tickets: false,
+            trust,
+            unfinished_bytes: 0,
+        }
+    }
+
+    /// Somebody has logged in: records may be as large as TLS has them.
+    pub fn allow_large_records(&mut self) {
+        self.trust = Trust::Session;
     }
 
     /// Receives once, into `room`, which is not empty. An end without the peer's word for it is
@@ -188,8 +218,26 @@ impl Sealed {
         Ok(filled)
     }
 
+    /// What nothing comes of is held inside rustls, up to 64 KiB of a handshake.
+    fn check_unfinished(&mut self, taken: usize, was_handshaking: bool) -> io::Result<()> {
+        let is_handshaking = self.connection.is_handshaking();
+        let is_finished = self.plaintext_bytes > 0 || was_handshaking != is_handshaking;
+        self.unfinished_bytes = if is_finished { 0 } else { self.unfinished_bytes + taken };
+        let most = match self.trust {
+            Trust::Server => return Ok(()),
+            _ if is_handshaking => HANDSHAKE_BYTES_MAX,
+            Trust::None => RECORD_BYTES_MAX_BEFORE_LOGIN,
+            Trust::Session => return Ok(()),
+        };
+        match self.unfinished_bytes > most {
+            true => Err(io::Error::new(io::ErrorKind::InvalidData, "the peer sends more than it may before login")),
+            false => Ok(()),
+        }
+    }
+
     /// Lets rustls take some of what was received and make of it what it can.
     fn feed(&mut self, socket: &mut impl Write) -> io::Result<()> {
+        let was_handshaking = self.connection.is_handshaking();
         let taken = self.connection.read_tls(&mut self.ciphertext.filled())?;
         self.ciphertext.consume(taken);
         let state = self.connection.process_new_packets().map_err(|error| {
@@ -200,6 +248,7 @@ impl Sealed {
         })?;
         self.plaintext_bytes = state.plaintext_bytes_to_read();
         self.has_ended = state.peer_has_closed();
+        self.check_unfinished(taken, was_handshaking)?;
         if taken == 0 && self.plaintext_bytes == 0 && !self.has_ended {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a record without end"));
         }
@@ -278,7 +327,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = crate::config::Config::default_for(&folder.path().join("berthd.json")).expect("valid");
         let identity = Identity::establish(&config, 1_800_000_000).expect("made");
-        let server = Sealed::server(server_config(&identity).expect("usable")).expect("usable");
+        let mut server = Sealed::server(server_config(&identity).expect("usable")).expect("usable");
+        server.allow_large_records();
         let pinning = Pinning::new(Some(identity.fingerprint));
         let client = Sealed::client(pinning.client_config().expect("usable")).expect("usable");
         let end = |sealed| End { sealed, wire: Wire::new(step), received: Vec::new() };
@@ -341,6 +391,18 @@ mod tests {
                 left = &left[5 + length..];
             }
             assert!(left.is_empty());
+        }
+    }
+
+    #[test]
+    fn before_login_a_large_record_is_refused_and_a_small_one_is_not() {
+        for (bytes, is_taken) in [(4 * 1024, true), (RECORD_BYTES, false)] {
+            let (mut client, mut server) = agreed(usize::MAX);
+            server.sealed.trust = Trust::None;
+            client.sealed.seal(&vec![0; bytes]).expect("open");
+            assert!(client.sealed.flush(&mut client.wire).expect("memory takes all"));
+            exchange(&mut client, &mut server);
+            assert_eq!(server.run(8192).is_ok(), is_taken, "{bytes}");
         }
     }
 

@@ -440,6 +440,8 @@ pub enum ErrorCode {
     Cancelled,
     /// Another session took the upload over.
     Superseded,
+    /// Other requests hold the memory that this one needs.
+    Busy,
     /// More than the server handles at once.
     TooLarge,
     /// The server's disk failed.

@@ -43,6 +43,16 @@ impl Peer {
         Self::over(socket.into())
     }
 
+    /// The same with little room in the kernel for what it does not read.
+    pub(crate) fn connect_with_little_room(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
+        socket.set_recv_buffer_size(4096).expect("a socket");
+        // What a kernel sends ahead it counts by the segments that it may send.
+        socket.set_tcp_mss(536).expect("a socket");
+        socket.connect(&address.into()).expect("the server listens");
+        Self::over(socket.into())
+    }
+
     fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_write_timeout(Some(PATIENCE)).expect("a positive time");
@@ -76,11 +86,15 @@ impl Peer {
 
     /// Connects and logs in with the one password.
     pub(crate) fn login(address: SocketAddr, account: &str) -> Self {
-        let mut peer = Self::connect(address);
-        peer.greet();
-        let reply = peer.prove(account, PASSWORD);
+        Self::connect(address).logged_in(account)
+    }
+
+    /// Logs in with the one password.
+    pub(crate) fn logged_in(mut self, account: &str) -> Self {
+        self.greet();
+        let reply = self.prove(account, PASSWORD);
         assert!(matches!(reply, Reply::Welcome { .. }), "{reply:?}");
-        peer
+        self
     }
 
     pub(crate) fn greet(&mut self) -> Reply {

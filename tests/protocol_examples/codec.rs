@@ -315,6 +315,7 @@ fn bounds_are_those_of_the_code() {
         ("body of PING and PONG", bytes(PING_BYTES_MAX)),
         ("requests in flight", number(IN_FLIGHT_MAX)),
         ("requests read ahead, with headers", bytes(PIPELINE_BYTES_MAX)),
+        ("requests read ahead before `welcome`", number(IN_FLIGHT_BEFORE_LOGIN)),
         ("entries in a page", number(PAGE_ENTRIES_MAX)),
         ("entries of a folder that can be listed", number(LISTING_ENTRIES_MAX)),
         ("names of a folder that can be listed", bytes(LISTING_BYTES_MAX)),

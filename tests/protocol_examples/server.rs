@@ -64,7 +64,7 @@ impl Server {
     pub(crate) fn connect(&mut self) -> Peer {
         self.sessions += 1;
         let session = Session::new(self.sessions, SocketAddr::from(([127, 0, 0, 1], 4000)));
-        Peer { front: Native::new(session, false), lane: Lane::default(), unread: Vec::new(), received: Vec::new() }
+        Peer { front: Native::new(session, false), lane: Lane::roomy(), unread: Vec::new(), received: Vec::new() }
     }
 
     /// Somebody who has said hello and logged in.

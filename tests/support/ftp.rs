@@ -36,7 +36,7 @@ impl FtpPeer {
             hashes_uploads: false,
         };
         let front = Ftp::new(server.new_session(), Rc::new(settings), IpAddr::from(Ipv4Addr::LOCALHOST), false);
-        let mut peer = Self { front, lane: Lane::default(), received: Vec::new(), stays: false };
+        let mut peer = Self { front, lane: Lane::roomy(), received: Vec::new(), stays: false };
         assert!(peer.replies(server).starts_with("220 "));
         assert!(peer.ask(server, &format!("USER {USER}")).starts_with("331 "));
         assert!(peer.ask(server, &format!("PASS {PASSWORD}")).starts_with("230 "));

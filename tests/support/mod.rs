@@ -238,7 +238,7 @@ impl Server {
         Peer {
             id: self.sessions,
             front: Native::new(session, sends_ranges),
-            lane: Lane::default(),
+            lane: Lane::roomy(),
             sending: Vec::new(),
             read: 0,
             received: Vec::new(),

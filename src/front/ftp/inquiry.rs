@@ -89,7 +89,7 @@ impl Ftp {
     /// Drives a listing by `STAT` on.
     pub(super) fn list_status(&mut self, turn: &mut Turn) -> bool {
         let Doing::ListingStatus(list) = &self.doing else { return false };
-        match self.session.run_task(turn.service, turn.budget) {
+        match self.session.run_task(turn.service, turn.budget, turn.now) {
             Ok(TaskStep::Page(entries, is_last)) => {
                 turn.add_status(list, &entries);
                 if !is_last {
@@ -97,6 +97,7 @@ impl Ftp {
                 }
                 turn.reply(REPLY_FOLDER_STATUS, "That is all.");
             }
+            Ok(TaskStep::Waits) => return false,
             Ok(_) => return true,
             // The reply has begun with this code.
             Err(refusal) => turn.reply(REPLY_FOLDER_STATUS, format!("The rest could not be read: {refusal}.")),
@@ -110,7 +111,7 @@ impl Ftp {
     /// Drives a digest on.
     pub(super) fn hash(&mut self, turn: &mut Turn) -> bool {
         let Doing::Hashing(hashed, path) = &self.doing else { return false };
-        match self.session.run_task(turn.service, turn.budget) {
+        match self.session.run_task(turn.service, turn.budget, turn.now) {
             Ok(TaskStep::Digest(digest, size)) => match hashed {
                 // draft-bryan-ftpext-hash, section 3.2.
                 Hashed::Hash => {

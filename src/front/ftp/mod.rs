@@ -441,6 +441,8 @@ impl Ftp {
     /// See [`super::Front::phase`].
     pub fn phase(&self) -> Phase {
         match (&self.doing, self.session.phase()) {
+            // A listing waits for memory, and not for its peer.
+            (Doing::Transfer(_), Phase::Working) if self.session.wakes_at().is_some() => Phase::Working,
             (Doing::Transfer(transfer), phase) => transfer.phase(phase),
             (Doing::OpeningPort(_) | Doing::Hashing(..) | Doing::ListingStatus(_), _) => Phase::Working,
             (_, Phase::Idle) if self.pending.is_some() => Phase::Working,

@@ -80,7 +80,7 @@ pub fn refusal(refusal: Refusal, path: Option<&VPath>) -> (u16, String) {
         Refusal::BadName | Refusal::IntoItself => 553,
         Refusal::QuotaBytes | Refusal::QuotaFiles => 552,
         Refusal::DiskFull => 452,
-        Refusal::Superseded => 450,
+        Refusal::Superseded | Refusal::Busy => 450,
         Refusal::Changed | Refusal::Mismatch | Refusal::SizeMismatch => 451,
         Refusal::Io | Refusal::Unwritten | Refusal::NoAnswer => 451,
         Refusal::Cancelled | Refusal::Cut => 426,
@@ -152,8 +152,14 @@ mod tests {
 
     #[test]
     fn what_may_succeed_later_has_a_code_that_says_so() {
-        for later in [Refusal::DiskFull, Refusal::Changed, Refusal::Io, Refusal::ShuttingDown, Refusal::TooManySessions]
-        {
+        for later in [
+            Refusal::DiskFull,
+            Refusal::Changed,
+            Refusal::Io,
+            Refusal::Busy,
+            Refusal::ShuttingDown,
+            Refusal::TooManySessions,
+        ] {
             assert_eq!(refusal(later, None).0 / 100, 4, "{later:?}");
         }
         for never in [Refusal::ReadOnly, Refusal::Denied, Refusal::BadName, Refusal::QuotaFiles, Refusal::LoginFailed] {

@@ -105,6 +105,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::Mismatch | Refusal::SizeMismatch | Refusal::Cut => (ErrorCode::Mismatch, true, false),
         Refusal::Cancelled => (ErrorCode::Cancelled, false, false),
         Refusal::Superseded => (ErrorCode::Superseded, false, false),
+        Refusal::Busy => (ErrorCode::Busy, true, false),
         Refusal::TooLarge => (ErrorCode::TooLarge, false, false),
         Refusal::Io | Refusal::Unwritten | Refusal::NoAnswer => (ErrorCode::Io, true, false),
         Refusal::Timeout => (ErrorCode::Timeout, true, true),
@@ -120,7 +121,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 39] = [
+    const REFUSALS: [Refusal; 40] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
@@ -153,6 +154,7 @@ mod tests {
         Refusal::Cut,
         Refusal::Cancelled,
         Refusal::Superseded,
+        Refusal::Busy,
         Refusal::TooLarge,
         Refusal::Io,
         Refusal::Unwritten,

@@ -10,13 +10,14 @@ mod requests;
 
 use super::pipeline::{Asked, Pending, Pipeline};
 use crate::lane::{Budget, Lane};
-use crate::limits::{DATA_BYTES_MAX, PREFIX_COMPARED_PER_SECOND_MIN};
+use crate::limits::{DATA_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, PREFIX_COMPARED_PER_SECOND_MIN};
 use crate::scram::Binding;
 use crate::session::download::{Fetched, Opened};
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
 use crate::session::{Phase, Refusal, Service, Session};
 use crate::store::syncer::Synced;
+use crate::text::shortened;
 use crate::vpath::VPath;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorReply};
@@ -320,7 +321,10 @@ impl Native {
             (_, Asked::Invalid(error) | Asked::InvalidUpload(error)) => Err(malformed(&error)),
             (_, Asked::Request(request)) => self.begin(id, request, turn),
         };
-        if let Err(error) = begun {
+        if let Err(mut error) = begun {
+            if self.session.account().is_none() {
+                error.message = shortened(error.message, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN);
+            }
             let is_fatal = error.fatal;
             turn.refuse(id, error);
             self.running = is_upload.then_some(Running { id, stage: Stage::Discard, path: None });
@@ -369,11 +373,11 @@ impl Native {
         if turn.lane.outbox.has_ranges() {
             return Ok(false);
         }
+        let (max, range_max) = (turn.lane.outbox.piece_bytes(), self.sends_ranges.then_some(DATA_BYTES_MAX));
         let fetched = turn.lane.outbox.append(|out| {
             let start = out.len();
             out.extend_from_slice(&[0; HEADER_BYTES]);
-            let fetched =
-                self.session.fetch(turn.service, out, DATA_BYTES_MAX, self.sends_ranges, turn.budget, turn.now);
+            let fetched = self.session.fetch(turn.service, out, max, range_max, turn.budget, turn.now);
             let length = match &fetched {
                 Ok(Fetched::Bytes(count)) => Some(*count),
                 Ok(Fetched::Range(range)) => Some(range.length as usize),

@@ -2,7 +2,7 @@
 
 use super::convert::{error_reply, malformed, put};
 use super::{Broken, Native, Payload, Running, Stage, Turn};
-use crate::front::pipeline::Asked;
+use crate::front::pipeline::{Asked, Bounds};
 use crate::json::read_object;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, STORE_BYTES_MIN};
 use crate::session::Refusal;
@@ -21,7 +21,7 @@ impl Native {
         let limit = if logged_in { CONTROL_BYTES_MAX } else { CONTROL_BYTES_MAX_BEFORE_LOGIN };
         let Some((frame, size)) = frame::decode(turn.lane.inbox.filled(), limit)? else { return Ok(false) };
         let taken = match frame {
-            Frame::Control { .. } if self.pipeline.is_full() => self.waits_for_room()?,
+            Frame::Control { .. } if self.pipeline.is_full(self.bounds(turn)) => self.waits_for_room()?,
             Frame::Control { id, body } => self.take_request(id, body, size)?,
             Frame::Data { id, length } => self.take_data(id, length)?,
             Frame::End { id, body } => {
@@ -43,11 +43,19 @@ impl Native {
         Ok(taken)
     }
 
+    fn bounds(&self, turn: &Turn) -> Bounds {
+        match self.session.account() {
+            None => Bounds::BEFORE_LOGIN,
+            Some(_) if turn.lane.inbox.is_large() => Bounds::MAX,
+            Some(_) => Bounds::FIRST,
+        }
+    }
+
     /// False: a request that has no room waits. An error if the data of the running upload is
     /// behind it, because then both would wait for ever.
     fn waits_for_room(&self) -> Result<bool, Broken> {
         match self.stage() {
-            Some(Stage::Receive | Stage::Discard) => {
+            Some(Stage::Receive | Stage::Discard) if self.pipeline.is_full(Bounds::MAX) => {
                 Err(Broken("more requests than can wait stand before the data of an upload".into()))
             }
             _ => Ok(false),
@@ -90,7 +98,8 @@ impl Native {
         if std::mem::replace(&mut self.waiting, bytes.len()) != bytes.len() {
             self.progress += 1;
         }
-        if bytes.is_empty() || (bytes.len() < STORE_BYTES_MIN && !is_rest) {
+        let is_worth_it = bytes.len() >= STORE_BYTES_MIN || is_rest || turn.lane.inbox.is_cramped();
+        if bytes.is_empty() || !is_worth_it {
             return false;
         }
         let count = bytes.len();

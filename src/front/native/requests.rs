@@ -198,8 +198,9 @@ impl Native {
 
     /// Drives a task on.
     pub(super) fn run_task(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
-        let (answer, is_last) = match self.session.run_task(turn.service, turn.budget)? {
+        let (answer, is_last) = match self.session.run_task(turn.service, turn.budget, turn.now)? {
             TaskStep::Later => return Ok(true),
+            TaskStep::Waits => return Ok(false),
             TaskStep::Page(listed, last) => {
                 let entries = listed.into_iter().map(listed_entry).collect();
                 (Reply::Page { entries, last }, last)

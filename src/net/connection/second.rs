@@ -16,6 +16,7 @@ impl Connection {
         let Some(allowance) = self.allowance_up(service, now) else { return 0 };
         let mut is_paid = true;
         let mut count = self.store_incoming(service, budget, allowance.min(most), now);
+        self.enlarge_data_inbox();
         if count == 0
             && let (Some(data), Some(port)) = (&mut self.data, self.front.data_port())
         {

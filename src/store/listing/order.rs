@@ -1,8 +1,8 @@
 //! In which order a listing comes, and what is looked at for that beforehand.
 
-use super::{Listing, StoreError};
+use super::{Listing, Run, StoreError};
 use crate::lane::Budget;
-use crate::limits::{ENTRY_COST, LISTING_RUN_ENTRIES};
+use crate::limits::ENTRY_COST;
 use crate::store::meta::Meta;
 use rustix::fs::AtFlags;
 use std::cmp::Ordering;
@@ -65,6 +65,13 @@ impl PartialOrd for Head {
     }
 }
 
+impl Run {
+    /// What the name at `index` is ordered by before itself.
+    fn rank(&self, index: usize) -> u64 {
+        self.ranks.get(index).copied().unwrap_or(0)
+    }
+}
+
 impl Listing {
     /// The same listing in this order.
     pub fn ordered(mut self, order: Order) -> Self {
@@ -83,45 +90,41 @@ impl Listing {
         if self.order.by == SortBy::Name {
             return Ok(true);
         }
-        while self.ranks.len() < self.names.spans.len() {
+        while let Some(run) = self.runs.get_mut(self.ranked_runs) {
             if budget.is_spent() {
                 return Ok(false);
             }
             budget.spend(ENTRY_COST);
-            let name = OsStr::from_bytes(self.names.get(self.ranks.len()));
+            let name = OsStr::from_bytes(run.get(run.ranks.len()));
             // What cannot be examined, or is gone, shows when it is to be listed.
             let found = rustix::fs::statat(self.dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW);
-            self.ranks.push(found.map_or(u64::MAX, |stat| self.order.by.rank(&stat.into())));
-            let run = (self.ranks.len() - 1) / LISTING_RUN_ENTRIES;
-            if self.run_ends.get(run) == Some(&self.ranks.len()) {
-                self.sort_run(run * LISTING_RUN_ENTRIES, run);
+            run.ranks.push(found.map_or(u64::MAX, |stat| self.order.by.rank(&stat.into())));
+            if run.ranks.len() == run.spans.len() {
+                self.sort_run(self.ranked_runs);
+                self.ranked_runs += 1;
             }
         }
         Ok(true)
     }
 
-    /// Sorts the names from `start` to the end of `run`, the last that was read or looked at.
-    pub(super) fn sort_run(&mut self, start: usize, run: usize) {
-        let is_reversed = self.order.is_reversed;
-        let end = self.run_ends[run];
-        let rank = |index: usize| self.ranks.get(index).copied().unwrap_or(0);
-        let mut sorted: Vec<_> = (start..end).map(|index| (rank(index), index)).collect();
+    /// Sorts the names of a run that was read, or looked at.
+    pub(super) fn sort_run(&mut self, number: usize) {
+        let (is_reversed, run) = (self.order.is_reversed, &mut self.runs[number]);
+        let mut sorted: Vec<_> = (0..run.spans.len()).map(|index| (run.rank(index), index)).collect();
         sorted.sort_unstable_by(|a, b| {
-            let order = (a.0, self.names.get(a.1)).cmp(&(b.0, self.names.get(b.1)));
+            let order = (a.0, run.get(a.1)).cmp(&(b.0, run.get(b.1)));
             if is_reversed { order.reverse() } else { order }
         });
-        let spans: Vec<_> = sorted.iter().map(|&(_, index)| self.names.spans[index]).collect();
-        self.names.spans[start..end].copy_from_slice(&spans);
-        if let Some(ranks) = self.ranks.get_mut(start..end) {
-            ranks.iter_mut().zip(&sorted).for_each(|(rank, sorted)| *rank = sorted.0);
+        run.spans = sorted.iter().map(|&(_, index)| run.spans[index]).collect();
+        if !run.ranks.is_empty() {
+            run.ranks = sorted.iter().map(|&(rank, _)| rank).collect();
         }
-        self.push_head(start, run);
+        self.push_head(0, number);
     }
 
-    pub(super) fn push_head(&mut self, index: usize, run: usize) {
-        let rank = self.ranks.get(index).copied().unwrap_or(0);
-        let is_reversed = self.order.is_reversed;
-        self.heads.push(Head { name: self.names.get(index).into(), index, run, rank, is_reversed });
+    pub(super) fn push_head(&mut self, index: usize, number: usize) {
+        let (is_reversed, run) = (self.order.is_reversed, &self.runs[number]);
+        self.heads.push(Head { name: run.get(index).into(), index, run: number, rank: run.rank(index), is_reversed });
     }
 
     /// What the link `name` says, if that is wanted and stays in the home.
@@ -145,6 +148,8 @@ fn stays_inside(depth: usize, target: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::LISTING_RUN_ENTRIES;
+    use crate::memory::Charge;
     use crate::store::listing::Step;
     use std::fs::File;
     use std::time::{Duration, UNIX_EPOCH};
@@ -158,6 +163,7 @@ mod tests {
                 match listing.next(&mut budget).expect("next") {
                     Step::Entry(entry) => names.push(String::from_utf8(entry.name).expect("UTF-8")),
                     Step::Later => break,
+                    Step::NoRoom => panic!("nobody counts"),
                     Step::End => return (names, slices),
                 }
             }
@@ -178,7 +184,8 @@ mod tests {
             file.set_modified(UNIX_EPOCH - middle + time).expect("set_modified");
             entries.push((name, size, time));
         }
-        let open = || Listing::new(File::open(folder.path()).expect("open").into(), true).expect("listing");
+        let open =
+            || Listing::new(File::open(folder.path()).expect("open").into(), true, Charge::default()).expect("listing");
         for by in [SortBy::Name, SortBy::Time, SortBy::Size] {
             match by {
                 SortBy::Name => entries.sort_by(|a, b| a.0.cmp(&b.0)),

@@ -8,6 +8,7 @@ use crate::front::ftp::listing::{self, Facts, Options, split_pattern};
 use crate::front::ftp::reply::subject;
 use crate::glob::Pattern;
 use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
+use crate::memory::Charge;
 use crate::session::Refusal;
 use crate::session::task::TaskStep;
 use crate::session::verb::Verb;
@@ -46,17 +47,24 @@ struct Tree {
     /// name.
     pending: Vec<(usize, Box<[u8]>)>,
     pending_bytes: usize,
+    charge: Charge,
     /// The index in `pending` of the first folder that was found in the one that is listed.
     own_start: usize,
     /// Folders that could not be listed.
     skipped: u64,
 }
 
+/// What a folder to come takes beside its name.
+const FOLDER_COST: usize = 64;
+
 impl Tree {
     fn add(&mut self, name: &[u8]) -> Result<(), Refusal> {
         self.pending_bytes += name.len();
         if self.pending.len() >= LISTING_ENTRIES_MAX || self.pending_bytes > LISTING_BYTES_MAX {
             return Err(Refusal::TooLarge);
+        }
+        if !self.charge.resize(self.charge.bytes() + name.len() + FOLDER_COST) {
+            return Err(Refusal::Busy);
         }
         self.pending.push((self.heading.len(), name.into()));
         Ok(())
@@ -67,6 +75,7 @@ impl Tree {
         self.pending[self.own_start..].reverse();
         let Some((parent_bytes, name)) = self.pending.pop() else { return false };
         self.pending_bytes -= name.len();
+        self.charge.resize(self.charge.bytes() - name.len() - FOLDER_COST);
         // What was listed last lies below the folder that holds this one, or is it.
         self.heading.truncate(parent_bytes);
         if !self.heading.ends_with(b"/") {
@@ -127,6 +136,14 @@ impl List {
     }
 }
 
+/// How far a step of a listing came.
+enum Progress {
+    /// Nothing was done: there is no memory for it now.
+    Nothing,
+    Some,
+    All,
+}
+
 /// What stands before each name, so that it can be used as it is (RFC 1123, section 4.1.2.7).
 fn prefix(folder: &[u8]) -> Vec<u8> {
     match folder {
@@ -165,7 +182,8 @@ impl Ftp {
         if list.options.recursive {
             let heading = if list.prefix.is_empty() { b".".to_vec() } else { std::mem::take(&mut list.prefix) };
             let heading = heading.strip_suffix(b"/").filter(|rest| !rest.is_empty()).unwrap_or(&heading).to_vec();
-            list.tree = Some(Tree { heading, ..Tree::default() });
+            let charge = self.session.memory().map(Charge::to).unwrap_or_default();
+            list.tree = Some(Tree { heading, charge, ..Tree::default() });
         }
         self.begin_list(path, list, turn);
     }
@@ -251,31 +269,34 @@ impl Ftp {
         };
         let listed = match &mut transfer.kind {
             Kind::List(list) => self.list_on(list, turn),
-            _ => Ok(true),
+            _ => Ok(Progress::All),
         };
         self.doing = Doing::Transfer(transfer);
-        if listed? {
-            self.finish();
+        match listed? {
+            Progress::All => self.finish(),
+            Progress::Some => {}
+            Progress::Nothing => return Ok(false),
         }
         Ok(true)
     }
 
-    /// Takes the next page, or goes to the next folder; true after the last.
-    fn list_on(&mut self, list: &mut List, turn: &mut Turn) -> Result<bool, Refusal> {
+    /// Takes the next page, or goes to the next folder.
+    fn list_on(&mut self, list: &mut List, turn: &mut Turn) -> Result<Progress, Refusal> {
         if self.session.check(Verb::RunTask).is_err() {
-            return Ok(!self.list_next_folder(list, turn));
+            return Ok(if self.list_next_folder(list, turn) { Progress::Some } else { Progress::All });
         }
-        if let TaskStep::Page(entries, _) = self.session.run_task(turn.service, turn.budget)? {
-            self.put_entries(list, &entries, turn);
-            let found: Vec<&Listed> = entries
-                .iter()
-                .filter(|entry| entry.seen.kind() == Some(meta::Kind::Folder) && list.has(entry))
-                .collect();
-            if let Some(tree) = &mut list.tree {
-                found.iter().try_for_each(|entry| tree.add(&entry.name))?;
-            }
+        let entries = match self.session.run_task(turn.service, turn.budget, turn.now)? {
+            TaskStep::Page(entries, _) => entries,
+            TaskStep::Waits => return Ok(Progress::Nothing),
+            _ => return Ok(Progress::Some),
+        };
+        self.put_entries(list, &entries, turn);
+        let found = entries.iter().filter(|entry| entry.seen.kind() == Some(meta::Kind::Folder) && list.has(entry));
+        let found: Vec<&Listed> = found.collect();
+        if let Some(tree) = &mut list.tree {
+            found.iter().try_for_each(|entry| tree.add(&entry.name))?;
         }
-        Ok(false)
+        Ok(Progress::Some)
     }
 
     fn list_next_folder(&mut self, list: &mut List, turn: &mut Turn) -> bool {

@@ -43,7 +43,7 @@ impl Ftp {
                 (false, false) => Ok(false),
             };
         }
-        if bytes.len() < STORE_BYTES_MIN && !has_ended && !has_failed {
+        if bytes.len() < STORE_BYTES_MIN && !has_ended && !has_failed && !lane.inbox.is_cramped() {
             return Ok(false);
         }
         if !self.session.settle(Verb::Store, turn.budget)? {

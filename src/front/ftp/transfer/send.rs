@@ -19,9 +19,9 @@ impl Ftp {
         if !outbox.is_empty() && self.session.is_fetched() {
             return Ok(false);
         }
-        let ranges = !self.data.is_private;
-        let fetched = outbox
-            .append(|out| self.session.fetch(turn.service, out, DATA_BYTES_MAX, ranges, turn.budget, turn.now))?;
+        let (max, range_max) = (outbox.piece_bytes(), (!self.data.is_private).then_some(DATA_BYTES_MAX));
+        let fetched =
+            outbox.append(|out| self.session.fetch(turn.service, out, max, range_max, turn.budget, turn.now))?;
         match fetched {
             Fetched::Bytes(_) | Fetched::Later => {}
             Fetched::Range(range) => self.port.lane.outbox.push_range(range),

@@ -1,0 +1,49 @@
+//! Large buffers, for sessions that have much to move and while there is memory. Before login there are
+//! none.
+
+use super::{Connection, sooner};
+use crate::limits::{INBOX_CHARGE, MEMORY_WAIT_STEP, OUTBOX_CHARGE};
+use crate::memory::Charge;
+use std::time::Instant;
+
+impl Connection {
+    /// Makes a full inbox large. Where there is no memory for that, what is in it may be a part of
+    /// something that fits no small one, so this is tried again after a while.
+    pub(super) fn enlarge_inbox(&mut self, now: Instant) {
+        if !self.lane.inbox.is_cramped() {
+            return;
+        }
+        let Some(share) = self.front.memory() else { return };
+        match Charge::of(INBOX_CHARGE, share) {
+            Some(charge) => self.lane.inbox.enlarge(charge),
+            None => self.held_until = sooner(self.held_until, now + MEMORY_WAIT_STEP),
+        }
+    }
+
+    /// Makes full outboxes large, for what comes next.
+    pub(super) fn enlarge_outboxes(&mut self) {
+        if self.lane.outbox.is_cramped()
+            && let Some(charge) = self.front.memory().and_then(|share| Charge::of(OUTBOX_CHARGE, share))
+        {
+            self.lane.outbox.enlarge(charge);
+        }
+        let is_cramped = self.front.data_port().is_some_and(|port| port.lane.outbox.is_cramped());
+        if is_cramped
+            && let Some(charge) = self.front.memory().and_then(|share| Charge::of(OUTBOX_CHARGE, share))
+            && let Some(port) = self.front.data_port()
+        {
+            port.lane.outbox.enlarge(charge);
+        }
+    }
+
+    /// Makes the full inbox of the second socket large.
+    pub(super) fn enlarge_data_inbox(&mut self) {
+        let is_cramped = self.front.data_port().is_some_and(|port| port.lane.inbox.is_cramped());
+        if is_cramped
+            && let Some(charge) = self.front.memory().and_then(|share| Charge::of(INBOX_CHARGE, share))
+            && let Some(port) = self.front.data_port()
+        {
+            port.lane.inbox.enlarge(charge);
+        }
+    }
+}
