@@ -7,7 +7,7 @@ use crate::front::ftp::command::Wrong;
 use crate::front::ftp::listing::{self, Facts, Options, split_pattern};
 use crate::front::ftp::reply::subject;
 use crate::glob::Pattern;
-use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
+use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX};
 use crate::session::Refusal;
 use crate::session::task::TaskStep;
 use crate::session::verb::Verb;
@@ -85,6 +85,12 @@ impl List {
     /// Whether an entry is one of its own.
     pub(in crate::front::ftp) fn has(&self, entry: &Listed) -> bool {
         self.pattern.as_ref().is_none_or(|pattern| self.options.fits(pattern, &entry.name))
+    }
+
+    /// What comparing the names of entries costs of a turn's budget.
+    pub(in crate::front::ftp) fn cost(&self, entries: &[Listed]) -> u64 {
+        let letters: usize = entries.iter().map(|entry| entry.name.len()).sum();
+        self.pattern.as_ref().map_or(0, |pattern| (pattern.weight() * letters) as u64)
     }
 
     /// The only entry of a listing of what is at `path` itself: by its name, or by what was asked for.
@@ -189,6 +195,10 @@ impl Ftp {
             Some((folder, pattern)) if !self.is_there(&text) => (folder, Some(pattern)),
             _ => (&text[..], None),
         };
+        if pattern.as_ref().is_some_and(|pattern| pattern.weight() > NAME_BYTES_MAX) {
+            turn.reply(501, format!("This pattern is too long; use one of at most {NAME_BYTES_MAX} letters."));
+            return None;
+        }
         let path = self.path_or_folder(Some(folder).filter(|folder| !folder.is_empty()), turn)?;
         Some(Request { path, list: List::new(form, options, prefix(folder), pattern) })
     }
@@ -265,6 +275,7 @@ impl Ftp {
             return Ok(!self.list_next_folder(list, turn));
         }
         if let TaskStep::Page(entries, _) = self.session.run_task(turn.service, turn.budget)? {
+            turn.budget.spend(list.cost(&entries));
             self.put_entries(list, &entries, turn);
             let found: Vec<&Listed> = entries
                 .iter()
