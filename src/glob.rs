@@ -65,6 +65,12 @@ impl Pattern {
         Self::new(text.iter().map(|&byte| (byte, false)))
     }
 
+    /// How much there is to compare: a name takes at most this for each of its letters.
+    pub fn weight(&self) -> usize {
+        let weight = |token: &Token| if let Token::Class { ranges, .. } = token { 1 + ranges.len() } else { 1 };
+        self.0.iter().map(weight).sum()
+    }
+
     /// Whether `name` fits. A leading dot must be in the pattern.
     pub fn matches(&self, name: &[u8]) -> bool {
         let is_hidden = name.first() == Some(&b'.') && self.0.first() != Some(&Token::Letter(Char('.')));

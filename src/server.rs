@@ -125,7 +125,7 @@ fn serve(
                     log::info!("stopping; running transfers may go on for {} s", config.timeouts.drain.as_secs());
                     supervisor.stopping(config.timeouts.drain);
                     let now = Instant::now();
-                    event_loop.drain(now + config.timeouts.drain, now);
+                    event_loop.drain(now + config.timeouts.drain);
                     is_draining = true;
                 }
             }

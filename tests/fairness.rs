@@ -9,8 +9,9 @@ use berth::net::turns::{Owner, Turns};
 use berth::session::origin::Origin;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::Name;
-use berth::wire::{Reply, Request};
+use berth::wire::{ErrorCode, Reply, Request};
 use std::time::Duration;
+use support::ftp::FtpPeer;
 use support::pair::Pair;
 use support::*;
 
@@ -240,4 +241,222 @@ fn fifty_connections_of_one_user_leave_the_download_of_another_half_of_the_turns
         assert!(other * 3 >= greedy * 2, "{what}: {other} turns beside {greedy}");
         assert!(greedy * 3 >= other, "{what}: {greedy} turns beside {other}");
     }
+}
+
+// ---- What grows with a request ----------------------------------------------------------------
+
+/// A path of this many folders.
+fn deep(first: &str, depth: usize) -> String {
+    format!("/{first}{}", "/d".repeat(depth - 1))
+}
+
+/// As deep as a path may be.
+const DEEPEST: usize = 2000;
+
+/// How many folders there are below one another, the first of them `first`.
+fn depth_of(server: &Server, first: &str) -> usize {
+    let mut at: std::os::fd::OwnedFd = std::fs::File::open(server.home()).expect("there").into();
+    let mut depth = 0;
+    let mut name = first;
+    let folder = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
+    while let Ok(below) = rustix::fs::openat(&at, name, folder, rustix::fs::Mode::empty()) {
+        (at, depth, name) = (below, depth + 1, "d");
+    }
+    depth
+}
+
+/// The standard library needs a descriptor for each level.
+fn remove(server: &Server, first: &str) {
+    let removed = std::process::Command::new("rm").arg("-rf").arg(server.at(first)).status();
+    assert!(removed.expect("rm").success());
+}
+
+fn files_in_ledger(server: &mut Server) -> usize {
+    server.capability().ledger().state().used.files as usize
+}
+
+fn mkdir_with_parents(path: &str) -> Request {
+    Request::Mkdir { path: name(path), parents: true }
+}
+
+/// Gives a peer its turns until it has all `answers`. Returns how many it took; `between` runs after each.
+fn turns_until(server: &mut Server, peer: &mut Peer, answers: usize, mut between: impl FnMut(&mut Server)) -> usize {
+    let (mut turns, mut got) = (0, 0);
+    while got < answers {
+        peer.deliver(usize::MAX);
+        assert!(peer.step(server) || got + 1 >= answers, "it sleeps after {got} answers");
+        peer.drain(usize::MAX);
+        got += peer.take_received().len();
+        turns += 1;
+        between(server);
+    }
+    turns
+}
+
+#[test]
+fn many_folders_in_one_request_are_made_a_few_at_a_time_and_others_are_answered_in_between() {
+    const REQUESTS: usize = 3;
+    let mut server = Server::new();
+    server.add_account("bob", Rights::default());
+    let (mut greedy, mut other) = (server.log_in(), server.log_in_as("bob"));
+    for first in ["a", "b", "c"] {
+        greedy.request(&mkdir_with_parents(&deep(first, DEEPEST)));
+    }
+    let (mut before, mut most) = (0, 0);
+    let turns = turns_until(&mut server, &mut greedy, REQUESTS, |server| {
+        let made = files_in_ledger(server);
+        (most, before) = (most.max(made - before), made);
+        assert!(matches!(other.ask(server, &Request::Quota {}), Reply::Quota(_)));
+    });
+    assert!(most <= 8 && turns >= REQUESTS * DEEPEST / 8, "{most} folders in one of {turns} turns");
+    assert_eq!(files_in_ledger(&mut server), REQUESTS * DEEPEST);
+    for first in ["a", "b", "c"] {
+        assert_eq!(depth_of(&server, first), DEEPEST);
+    }
+    assert_eq!(greedy.ask(&mut server, &mkdir_with_parents(&deep("a", DEEPEST))), Reply::Done {}, "it is there");
+    ["a", "b", "c"].iter().for_each(|first| remove(&server, first));
+}
+
+#[test]
+fn folders_whose_request_is_given_up_in_the_middle_are_there_and_counted() {
+    for is_cut in [false, true] {
+        let mut server = Server::new();
+        let mut peer = server.log_in();
+        let id = peer.request(&mkdir_with_parents(&deep("a", DEEPEST)));
+        peer.deliver(usize::MAX);
+        (0..50).for_each(|_| assert!(peer.step(&mut server)));
+        let made = depth_of(&server, "a");
+        assert!((10..DEEPEST).contains(&made), "{made}");
+        if is_cut {
+            peer.reset(&server);
+        } else {
+            peer.cancel(id);
+            assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::Cancelled));
+        }
+        let there = depth_of(&server, "a");
+        assert!((made..made + 10).contains(&there), "{there} instead of {made}");
+        assert_eq!(files_in_ledger(&mut server), there);
+        let mut peer = server.log_in();
+        assert_eq!(peer.ask(&mut server, &mkdir_with_parents(&deep("a", DEEPEST))), Reply::Done {}, "it goes on");
+        assert_eq!((depth_of(&server, "a"), files_in_ledger(&mut server)), (DEEPEST, DEEPEST));
+        remove(&server, "a");
+    }
+}
+
+#[test]
+fn two_sessions_make_the_same_folders_at_once() {
+    let mut server = Server::new();
+    let (mut one, mut other) = (server.log_in(), server.log_in());
+    for peer in [&mut one, &mut other] {
+        peer.request(&mkdir_with_parents(&deep("a", DEEPEST)));
+        peer.deliver(usize::MAX);
+    }
+    while one.step(&mut server) | other.step(&mut server) {}
+    for peer in [&mut one, &mut other] {
+        peer.drain(usize::MAX);
+        assert_eq!(peer.take_received().len(), 1);
+    }
+    assert_eq!((depth_of(&server, "a"), files_in_ledger(&mut server)), (DEEPEST, DEEPEST));
+    remove(&server, "a");
+}
+
+#[test]
+fn folders_end_at_the_quota_and_at_what_is_no_folder() {
+    let mut server = Server::with(Rights { files: Some(100), ..Rights::default() });
+    let mut peer = server.log_in();
+    assert_eq!(peer.refused(&mut server, &mkdir_with_parents(&deep("a", DEEPEST))), ErrorCode::QuotaFiles);
+    assert_eq!((depth_of(&server, "a"), files_in_ledger(&mut server)), (100, 100));
+    remove(&server, "a");
+    let mut server = Server::new();
+    write(&server.at("file"), b"content");
+    let mut peer = server.log_in();
+    assert_eq!(peer.refused(&mut server, &mkdir_with_parents("/file/d/e")), ErrorCode::Exists);
+    assert_eq!(peer.refused(&mut server, &mkdir_with_parents("/.berth/d/e")), ErrorCode::BadName);
+}
+
+#[test]
+fn a_request_about_a_very_long_path_takes_a_turn_of_its_own_whatever_it_asks() {
+    const REQUESTS: usize = 31;
+    let mut server = Server::new();
+    let (there, missing) = (deep("a", DEEPEST), format!("{}/missing", deep("a", DEEPEST)));
+    let mut peer = server.log_in();
+    assert_eq!(peer.ask(&mut server, &mkdir_with_parents(&there)), Reply::Done {});
+    let (moved, path) = (format!("{there}/moved"), name(&there));
+    let kinds: [Request; 9] = [
+        stat(&there),
+        Request::List { path: path.clone() },
+        get(&missing),
+        rm(&missing),
+        rmdir(&missing),
+        mkdir(&there),
+        mv(&missing, "/here"),
+        mv("/missing", &moved),
+        Request::Sha256 { path },
+    ];
+    for request in kinds {
+        let mut peer = server.log_in();
+        for _ in 0..REQUESTS {
+            peer.request(&request);
+        }
+        let turns = turns_until(&mut server, &mut peer, REQUESTS, |_| {});
+        assert!(turns >= REQUESTS, "{request:?}: {turns} turns");
+    }
+    remove(&server, "a");
+}
+
+#[test]
+fn a_command_of_ftp_about_a_very_long_path_takes_a_turn_of_its_own_whatever_it_asks() {
+    const COMMANDS: usize = 31;
+    let mut server = Server::new();
+    let there = deep("a", DEEPEST);
+    assert_eq!(server.log_in().ask(&mut server, &mkdir_with_parents(&there)), Reply::Done {});
+    let mut peer = FtpPeer::log_in(&mut server);
+    assert!(peer.ask(&mut server, &format!("CWD {there}")).starts_with("250 "));
+    let absolute = ["SIZE", "MDTM", "MLST", "CWD", "DELE", "RMD", "MKD", "RNFR", "SITE CHMOD 700", "XSHA256"];
+    let commands = absolute.map(|command| format!("{command} {there}"));
+    let relative = ["SIZE x", "MKD ../d", "RMD x", "STAT x", "RNFR x", "MLST"].map(String::from);
+    for command in commands.into_iter().chain(relative) {
+        let lines = vec![command; COMMANDS];
+        let mut replies = 0;
+        peer.turns = 0;
+        // As many as fit what the server takes at once.
+        for lines in lines.chunks(16) {
+            replies +=
+                peer.ask(&mut server, &lines.join("\r\n")).lines().filter(|line| line.get(3..4) == Some(" ")).count();
+        }
+        assert!(
+            replies >= COMMANDS && peer.turns >= COMMANDS,
+            "{}: {} turns",
+            &lines[0][..10.min(lines[0].len())],
+            peer.turns
+        );
+    }
+    remove(&server, "a");
+}
+
+#[test]
+fn a_listing_of_a_deep_tree_is_charged_for_its_depth() {
+    const DEPTH: usize = 1000;
+    let mut server = Server::new();
+    assert_eq!(server.log_in().ask(&mut server, &mkdir_with_parents(&deep("a", DEPTH))), Reply::Done {});
+    let mut peer = FtpPeer::log_in(&mut server);
+    peer.turns = 0;
+    let listing = peer.get(&mut server, "LIST -R");
+    assert_eq!(listing.windows(3).filter(|bytes| bytes == b":\r\n").count(), DEPTH + 1);
+    assert!(peer.turns >= DEPTH / 5, "{} turns", peer.turns);
+    remove(&server, "a");
+}
+
+#[test]
+fn a_pattern_that_takes_long_to_compare_is_charged_for_and_bounded() {
+    let mut server = Server::new();
+    for number in 0..200 {
+        write(&server.at(&format!("{number:0240}")), b"");
+    }
+    let mut peer = FtpPeer::log_in(&mut server);
+    peer.turns = 0;
+    assert_eq!(peer.get(&mut server, &format!("NLST {}z", "*[!x]".repeat(50))), b"");
+    assert!(peer.turns >= 8, "{} turns", peer.turns);
+    assert!(peer.begin(&mut server, &format!("NLST *[{}]", "ab".repeat(200))).starts_with("501 "));
+    assert!(peer.get(&mut server, "NLST 0*9").len() > 200);
 }

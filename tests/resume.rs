@@ -331,6 +331,143 @@ fn the_oldest_partial_goes_when_there_are_too_many() {
     assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
 }
 
+/// Uploads that are running and large enough to be kept, the first under the id of `first`.
+fn running(server: &mut Server, first: u8, count: usize) -> Vec<(Peer, u32)> {
+    let half = content(12, KEPT_FROM);
+    let mut peers = Vec::new();
+    for number in 0..count {
+        let mut peer = server.log_in();
+        let id = UploadId([first + number as u8; 16]);
+        let id = peer.request(&put_as(&format!("/{first}-{number}"), 2 * MIB as u64, id, false));
+        peer.all_data(id, &half);
+        assert_eq!(peer.exchange(server), []);
+        peers.push((peer, id));
+    }
+    peers
+}
+
+fn numbers(partials: &[Partial]) -> Vec<u8> {
+    let mut numbers: Vec<u8> = partials.iter().map(|partial| partial.upload_id.0[0]).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn records(server: &Server) -> usize {
+    server.staged_names().iter().filter(|name| name.ends_with(".json")).count()
+}
+
+/// More uploads of one home than are kept of it.
+const TOO_MANY: usize = PARTIALS_PER_HOME_MAX + 6;
+
+#[test]
+fn of_too_many_uploads_cut_at_once_the_newest_are_kept() {
+    let mut server = Server::new();
+    let peers = running(&mut server, 0, TOO_MANY);
+    assert!(records(&server) <= PARTIALS_PER_HOME_MAX, "{} have a record while they run", records(&server));
+    peers.into_iter().for_each(|(peer, _)| peer.reset(&server));
+    let kept = numbers(&partials(&mut server));
+    assert_eq!(kept.len(), PARTIALS_PER_HOME_MAX);
+    assert_eq!(records(&server), PARTIALS_PER_HOME_MAX);
+    assert!(kept.ends_with(&[TOO_MANY as u8 - 1]), "the last one that was written to is there: {kept:?}");
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+    assert_eq!(server.nameless_bytes(), 0);
+    // One that had no record while it was running goes on where it was.
+    let whole = content(12, 2 * MIB);
+    let last = UploadId([TOO_MANY as u8 - 1; 16]);
+    let path = format!("/0-{}", TOO_MANY - 1);
+    let (peer, id, offset, _) = claim(&mut server, &put_as(&path, whole.len() as u64, last, true));
+    assert_eq!(offset, KEPT_FROM as u64);
+    let whole = [content(12, KEPT_FROM), content(13, 2 * MIB - KEPT_FROM)].concat();
+    assert!(matches!(finish(&mut server, (peer, id), &whole, offset), Reply::Stored { .. }));
+}
+
+#[test]
+fn uploads_that_are_running_drop_none_that_were_interrupted() {
+    let mut server = Server::new();
+    let first = running(&mut server, 0, PARTIALS_PER_HOME_MAX);
+    first.into_iter().for_each(|(peer, _)| peer.reset(&server));
+    let second = running(&mut server, 100, TOO_MANY);
+    let kept = numbers(&partials(&mut server));
+    assert!((0..PARTIALS_PER_HOME_MAX as u8).all(|number| kept.contains(&number)), "{kept:?}");
+    assert!(kept.len() <= 2 * PARTIALS_PER_HOME_MAX, "{kept:?}");
+    // Those that end well leave them alone, too.
+    for (mut peer, id) in second {
+        peer.end_with(id, 1, Digest::of(b"something else"));
+        assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::Mismatch));
+    }
+    assert_eq!(numbers(&partials(&mut server)), (0..PARTIALS_PER_HOME_MAX as u8).collect::<Vec<_>>());
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+}
+
+#[test]
+fn each_upload_that_is_interrupted_takes_the_place_of_the_oldest() {
+    let mut server = Server::new();
+    let first = running(&mut server, 0, PARTIALS_PER_HOME_MAX);
+    first.into_iter().for_each(|(peer, _)| peer.reset(&server));
+    let second = running(&mut server, 100, 3);
+    second.into_iter().for_each(|(peer, _)| peer.reset(&server));
+    let kept = numbers(&partials(&mut server));
+    assert_eq!(kept.len(), PARTIALS_PER_HOME_MAX);
+    assert!([100, 101, 102].iter().all(|number| kept.contains(number)), "{kept:?}");
+}
+
+#[test]
+fn a_killed_server_keeps_no_more_than_the_newest() {
+    let mut server = Server::new();
+    let first = running(&mut server, 0, PARTIALS_PER_HOME_MAX);
+    first.into_iter().for_each(|(peer, _)| peer.reset(&server));
+    running(&mut server, 100, TOO_MANY).into_iter().for_each(std::mem::forget);
+    let mut server = server.restarted_after_a_kill();
+    let mut peer = server.log_in();
+    peer.quota(&mut server);
+    let kept = numbers(&partials(&mut server));
+    assert_eq!(kept.len(), PARTIALS_PER_HOME_MAX);
+    assert!(kept.iter().all(|number| *number >= 100), "{kept:?}");
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+}
+
+#[test]
+fn uploads_that_are_taken_up_again_stay_bounded() {
+    let mut server = Server::new();
+    let mut resumed = Vec::new();
+    for round in 0..3 {
+        let first = running(&mut server, round * PARTIALS_PER_HOME_MAX as u8, PARTIALS_PER_HOME_MAX);
+        first.into_iter().for_each(|(peer, _)| peer.reset(&server));
+        for number in 0..PARTIALS_PER_HOME_MAX {
+            let first = round * PARTIALS_PER_HOME_MAX as u8;
+            let id = UploadId([first + number as u8; 16]);
+            let request = put_as(&format!("/{first}-{number}"), 2 * MIB as u64, id, true);
+            let (peer, _, offset, _) = claim(&mut server, &request);
+            assert_eq!(offset, KEPT_FROM as u64);
+            resumed.push(peer);
+        }
+        assert!(records(&server) <= PARTIALS_PER_HOME_MAX, "{} records of uploads that run", records(&server));
+    }
+    resumed.into_iter().for_each(|peer: Peer| peer.reset(&server));
+    assert_eq!(partials(&mut server).len(), PARTIALS_PER_HOME_MAX);
+    assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
+}
+
+#[test]
+fn partials_are_read_a_few_at_a_time() {
+    let mut server = Server::new();
+    let peers = running(&mut server, 0, PARTIALS_PER_HOME_MAX);
+    let mut asking = server.log_in();
+    for _ in 0..10 {
+        asking.request(&Request::Partials {});
+    }
+    let (mut turns, mut answers) = (0, 0);
+    while answers < 10 {
+        asking.deliver(usize::MAX);
+        asking.step(&mut server);
+        asking.drain(usize::MAX);
+        answers += asking.take_received().len();
+        turns += 1;
+    }
+    assert!(turns >= 10 * PARTIALS_PER_HOME_MAX / 8, "{turns} turns");
+    drop(peers);
+}
+
 #[test]
 fn what_a_killed_server_left_is_swept_or_resumable() {
     let whole = content(13, 2 * MIB);

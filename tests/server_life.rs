@@ -137,7 +137,8 @@ fn sighup_opens_moved_logs_again_and_reads_the_configuration_again() {
     let mut second = Peer::connect(server.address);
     second.greet();
     let Reply::Error(error) = second.prove("ann", PASSWORD) else { panic!("one session is allowed") };
-    assert_eq!(error.code, ErrorCode::TooMany);
+    assert_eq!((error.code, error.retry), (ErrorCode::TooMany, true));
+    assert!(error.message.contains("limits.sessions_per_account"), "{}", error.message);
     drop(first);
     assert!(!server.program.is_over());
 }

@@ -26,6 +26,23 @@ fn the_shipped_file_spells_out_the_defaults() {
 }
 
 #[test]
+fn an_account_and_an_address_have_a_tenth_of_all_sessions_unless_they_are_given_more() {
+    let limits = |text: &str| load(&format!(r#"{{"limits": {text}}}"#)).expect("valid").limits;
+    for (text, expected) in [
+        ("{}", 1000),
+        (r#"{"sessions": 500}"#, 50),
+        (r#"{"sessions": 20}"#, 16),
+        (r#"{"sessions": 5}"#, 5),
+        (r#"{"sessions_per_account": null, "sessions_per_address": null}"#, 1000),
+        (r#"{"sessions": 500, "sessions_per_account": 500, "sessions_per_address": 500}"#, 500),
+        (r#"{"sessions_per_account": 2, "sessions_per_address": 2}"#, 2),
+    ] {
+        let limits = limits(text);
+        assert_eq!((limits.sessions_per_account, limits.sessions_per_address), (expected, expected), "{text}");
+    }
+}
+
+#[test]
 fn keys_are_read_in_every_form_they_have() {
     let config = load(
         r#"{"root": "/srv/./x/../berth", "user": "berth", "group": "files", "listen": "127.0.0.1:0", "home_roots": ["a", "/b"], "default_quota": "1.5K",

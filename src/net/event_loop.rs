@@ -58,6 +58,8 @@ struct Slot {
     /// Something was under way after its last turn.
     is_busy: bool,
     is_doomed: bool,
+    /// Its next turn ends its session because of this: much may have to be put in order.
+    ends: Option<Refusal>,
     alarm: Option<Instant>,
 }
 
@@ -177,10 +179,10 @@ impl EventLoop {
     }
 
     /// Closes the listeners and idle sessions; transfers may go on until `until`.
-    pub fn drain(&mut self, until: Instant, now: Instant) {
+    pub fn drain(&mut self, until: Instant) {
         self.listeners.clear();
         self.drain_until = Some(until);
-        self.fail_where(now, Refusal::ShuttingDown, Connection::is_idle);
+        self.fail_where(Refusal::ShuttingDown, Connection::is_idle);
     }
 
     /// Whether nobody is connected any more.
@@ -292,7 +294,7 @@ impl EventLoop {
         let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.front().account());
         let closed = self.accounts.look(&self.service.accounts, members, now);
         if !closed.is_empty() {
-            self.fail_where(now, Refusal::AccountClosed, |connection| {
+            self.fail_where(Refusal::AccountClosed, |connection| {
                 connection.front().account().is_some_and(|account| closed.contains(account))
             });
         }
@@ -304,7 +306,7 @@ impl EventLoop {
             slot.alarm = None;
             let is_overdue = slot.connection.is_overdue(&self.timeouts, now);
             if is_overdue {
-                slot.connection.fail(Refusal::Timeout, now);
+                slot.ends = Some(Refusal::Timeout);
             }
             if is_overdue || slot.connection.deadline(&self.timeouts).is_some_and(|deadline| deadline <= now) {
                 self.enqueue(key);
@@ -314,7 +316,7 @@ impl EventLoop {
         }
         if self.drain_until.is_some_and(|until| now >= until) {
             self.drain_until = None;
-            self.fail_where(now, Refusal::ShuttingDown, |_| true);
+            self.fail_where(Refusal::ShuttingDown, |_| true);
         }
     }
 
@@ -337,9 +339,10 @@ impl EventLoop {
         let slot = &mut self.slots[key];
         slot.is_queued = false;
         if is_draining && slot.connection.is_idle() {
-            slot.connection.fail(Refusal::ShuttingDown, now);
+            slot.ends = Some(Refusal::ShuttingDown);
         }
-        let (turn, took) = guarded_turn(&mut slot.connection, &mut self.service, flush_budget, now);
+        let ends = slot.ends.take();
+        let (turn, took) = guarded_turn(&mut slot.connection, &mut self.service, ends, flush_budget, now);
         self.turn_times.note(took);
         if took > TURN_WARN {
             self.slow_turns.note(&slot.connection, took, now);
@@ -416,12 +419,12 @@ impl EventLoop {
         }
     }
 
-    /// Ends the sessions for which `applies` holds.
-    fn fail_where(&mut self, now: Instant, why: Refusal, applies: impl Fn(&Connection) -> bool) {
+    /// Ends the sessions for which `applies` holds, each in its next turn.
+    fn fail_where(&mut self, why: Refusal, applies: impl Fn(&Connection) -> bool) {
         let keys: Vec<usize> =
             self.slots.iter().filter(|(_, slot)| applies(&slot.connection)).map(|(key, _)| key).collect();
         for key in keys {
-            self.slots[key].connection.fail(why, now);
+            self.slots[key].ends = Some(why);
             self.enqueue(key);
         }
     }
@@ -431,11 +434,15 @@ impl EventLoop {
 fn guarded_turn(
     connection: &mut Connection,
     service: &mut Service,
+    ends: Option<Refusal>,
     flush_budget: usize,
     now: Instant,
 ) -> (Turn, Duration) {
     let began = Instant::now();
-    let turn = guarded(connection, now, |connection| connection.turn(service, flush_budget, now));
+    let turn = guarded(connection, now, |connection| {
+        ends.into_iter().for_each(|why| connection.fail(why, now));
+        connection.turn(service, flush_budget, now)
+    });
     (turn.unwrap_or_else(|turn| turn), began.elapsed())
 }
 

@@ -347,6 +347,7 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::TURN_BUDGET;
     use std::fs;
 
     fn begin(path: &std::path::Path) -> Count {
@@ -458,5 +459,29 @@ mod tests {
         assert_eq!(usage, Usage { bytes: 100, files: 5 });
         let paths: Vec<_> = unseen.named.iter().map(|entry| String::from_utf8_lossy(&entry.path)).collect();
         assert_eq!((unseen.count, &paths[..]), (1, &["a/b/c/d".into()][..]));
+    }
+
+    #[test]
+    fn a_deep_tree_is_counted_a_few_levels_at_a_time_also_where_its_folders_move() {
+        const DEPTH: usize = 1000;
+        let home = tempfile::tempdir().expect("temporary folder");
+        let mut at: OwnedFd = fs::File::open(home.path()).expect("open").into();
+        for _ in 0..DEPTH {
+            rustix::fs::mkdirat(&at, "d", Mode::RWXU).expect("mkdir");
+            at = rustix::fs::openat(&at, "d", FOLDER, Mode::empty()).expect("open");
+        }
+        let (mut running, mut turns, mut name) = (begin(home.path()), 0, "d");
+        let usage = loop {
+            turns += 1;
+            if let Some(counted) = running.advance(&mut Budget::new(TURN_BUDGET)).expect("advance") {
+                break counted.usage;
+            }
+            if running.above.len() >= DEPTH / 2 && name == "d" {
+                fs::rename(home.path().join(name), home.path().join("e")).expect("rename");
+                name = "e";
+            }
+        };
+        assert!(usage.files >= DEPTH as u64, "{usage:?}");
+        assert!(turns >= DEPTH / 3, "{turns} turns");
     }
 }

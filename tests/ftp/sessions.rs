@@ -11,7 +11,8 @@ fn an_account_has_so_many_sessions_and_no_more() {
     let scene = Scene::with(json!({}), json!({"limits": {"sessions_per_account": 2}}), &[]);
     let (first, _second) = (scene.login(), scene.login());
     let mut third = Client::connect(scene.ftp);
-    third.enter("ann", PASSWORD).expect(&[421, 530]);
+    let reply = third.enter("ann", PASSWORD).expect(&[421, 530]);
+    assert!(reply.text().contains("limits.sessions_per_account"), "{}", reply.text());
     drop(first);
     wait_until("there is room again", || Client::connect(scene.ftp).enter("ann", PASSWORD).code == 230);
 }
@@ -23,7 +24,10 @@ fn an_address_has_so_many_sessions_and_no_more() {
     let mut third = Client::over(scene.ftp, stream_to(scene.ftp));
     match third.next_reply() {
         Ok(reply) if reply.code == 220 => drop(third.enter("ann", PASSWORD).expect(&[421, 530])),
-        Ok(reply) => drop(reply.expect(&[421])),
+        Ok(reply) => {
+            let reply = reply.expect(&[421]);
+            assert!(reply.text().contains("limits.sessions_per_address"), "{}", reply.text());
+        }
         Err(_) => {}
     }
 }

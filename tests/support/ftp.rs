@@ -18,6 +18,8 @@ pub struct FtpPeer {
     pub received: Vec<u8>,
     /// It does not end its side of a data connection when the server has.
     pub stays: bool,
+    /// Turns it was given.
+    pub turns: usize,
 }
 
 impl FtpPeer {
@@ -36,7 +38,7 @@ impl FtpPeer {
             hashes_uploads: false,
         };
         let front = Ftp::new(server.new_session(), Rc::new(settings), IpAddr::from(Ipv4Addr::LOCALHOST), false);
-        let mut peer = Self { front, lane: Lane::roomy(), received: Vec::new(), stays: false };
+        let mut peer = Self { front, lane: Lane::roomy(), received: Vec::new(), stays: false, turns: 0 };
         assert!(peer.replies(server).starts_with("220 "));
         assert!(peer.ask(server, &format!("USER {USER}")).starts_with("331 "));
         assert!(peer.ask(server, &format!("PASS {PASSWORD}")).starts_with("230 "));
@@ -120,6 +122,7 @@ impl FtpPeer {
 
     fn step(&mut self, server: &mut Server) -> bool {
         let mut budget = Budget::new(TURN_BUDGET);
+        self.turns += 1;
         self.front.step(&mut self.lane, &mut server.service, &mut budget, server.now)
             // An upload that has ended is looked at once more, as the loop does at its time.
             || self.front.wakes_at().is_some_and(|at| at <= server.now && !self.front.awaits_connection())

@@ -187,6 +187,7 @@ impl Turn<'_> {
 
     pub(super) fn add_status(&mut self, list: &List, entries: &[Listed]) {
         let now_ns = self.service.store.clock.now_ns();
+        self.budget.spend(list.cost(entries));
         self.lane.outbox.append(|out| {
             for entry in entries.iter().filter(|entry| list.has(entry)) {
                 let mut line = Vec::new();

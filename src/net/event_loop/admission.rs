@@ -170,6 +170,7 @@ impl EventLoop {
             is_queued: false,
             is_busy: false,
             is_doomed: false,
+            ends: None,
             alarm: None,
         });
         self.set_alarm(key, now);

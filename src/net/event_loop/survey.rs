@@ -24,7 +24,7 @@ impl EventLoop {
                 Errand::Look => answer.seen.push(Seen { session: slot.serial, overview: session.overview() }),
                 Errand::Kick(which) if is_meant(which, slot, session) => {
                     answer.kicked += 1;
-                    self.slots[key].connection.fail(Refusal::Kicked, now);
+                    self.slots[key].ends = Some(Refusal::Kicked);
                     self.enqueue(key);
                 }
                 Errand::Kick(_) => {}
@@ -37,7 +37,7 @@ impl EventLoop {
 
 fn open_session(slot: &Slot) -> Option<(&Slot, &Session)> {
     let front = slot.connection.front();
-    front.session().filter(|_| !front.is_closing()).map(|session| (slot, session))
+    front.session().filter(|_| !front.is_closing() && slot.ends.is_none()).map(|session| (slot, session))
 }
 
 fn is_meant(which: &Which, slot: &Slot, session: &Session) -> bool {

@@ -7,7 +7,7 @@ use crate::front::ftp::command::Wrong;
 use crate::front::ftp::listing::{self, Facts, Options, split_pattern};
 use crate::front::ftp::reply::subject;
 use crate::glob::Pattern;
-use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX};
+use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX};
 use crate::memory::Charge;
 use crate::session::Refusal;
 use crate::session::task::TaskStep;
@@ -95,6 +95,12 @@ impl List {
     /// Whether the listing contains `entry`.
     pub(in crate::front::ftp) fn has(&self, entry: &Listed) -> bool {
         self.pattern.as_ref().is_none_or(|pattern| self.options.fits(pattern, &entry.name))
+    }
+
+    /// What comparing the names of entries costs of a turn's budget.
+    pub(in crate::front::ftp) fn cost(&self, entries: &[Listed]) -> u64 {
+        let letters: usize = entries.iter().map(|entry| entry.name.len()).sum();
+        self.pattern.as_ref().map_or(0, |pattern| (pattern.weight() * letters) as u64)
     }
 
     /// The only entry of a listing of what is at `path` itself: by its name, or by what was asked for.
@@ -208,6 +214,10 @@ impl Ftp {
             Some((folder, pattern)) if !self.is_there(&text) => (folder, Some(pattern)),
             _ => (&text[..], None),
         };
+        if pattern.as_ref().is_some_and(|pattern| pattern.weight() > NAME_BYTES_MAX) {
+            turn.reply(501, format!("This pattern is too long; use one of at most {NAME_BYTES_MAX} letters."));
+            return None;
+        }
         let path = self.path_or_folder(Some(folder).filter(|folder| !folder.is_empty()), turn)?;
         Some(Request { path, list: List::new(form, options, prefix(folder), pattern) })
     }
@@ -290,6 +300,7 @@ impl Ftp {
             TaskStep::Waits => return Ok(Progress::Nothing),
             _ => return Ok(Progress::Some),
         };
+        turn.budget.spend(list.cost(&entries));
         self.put_entries(list, &entries, turn);
         let found = entries.iter().filter(|entry| entry.seen.kind() == Some(meta::Kind::Folder) && list.has(entry));
         let found: Vec<&Listed> = found.collect();
