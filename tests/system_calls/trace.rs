@@ -58,6 +58,13 @@ pub(crate) fn so_far(place: &Place) -> Vec<Call> {
     parse(&text(place))
 }
 
+/// How many of these calls have begun by now, and have ended or were followed by one of another thread.
+pub(crate) fn begun(place: &Place, name: &str) -> usize {
+    let start = format!("{name}(");
+    let is_its = |line: &&str| line.split_once(' ').is_some_and(|(_, call)| call.trim_start().starts_with(&start));
+    text(place).lines().filter(is_its).count()
+}
+
 /// The whole lines that strace has written.
 fn text(place: &Place) -> String {
     let mut text = String::from_utf8_lossy(&std::fs::read(file(place)).unwrap_or_default()).into_owned();
