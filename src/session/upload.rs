@@ -58,9 +58,7 @@ impl Upload {
         now: Instant,
     ) -> Result<Self, Refusal> {
         // What is kept under its name would be dropped in vain.
-        if store.syncer.is_silent(home.disk().device) {
-            return Err(Refusal::NoAnswer);
-        }
+        home.check_answers()?;
         let target = plan.check_target(home, store)?;
         let Opened { staged, base, replaces } = base::open(home, &mut plan, &target)?;
         Ok(Self {

@@ -139,7 +139,7 @@ impl Syncer {
         match handed {
             Ok(worker) => return Some(worker),
             Err(Errand::Sync(job)) => self.inline.push_back(job),
-            Err(Errand::Close(_)) => {}
+            Err(Errand::Close(..)) => {}
         }
         None
     }
@@ -267,7 +267,7 @@ impl Syncer {
 
     /// For whoever closes large files of the home whose file system is `disk`.
     pub fn closer(&self, disk: Disk) -> Closer {
-        Closer { workers: self.workers.as_ref().map(|(workers, _)| Rc::clone(workers)), disk }
+        Closer::new(self.workers.as_ref().map(|(workers, _)| Rc::clone(workers)), disk)
     }
 }
 

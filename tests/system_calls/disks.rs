@@ -2,7 +2,7 @@
 //! waited for without end.
 
 use super::common::ftp::{configuration, listening};
-use super::common::peer::{Peer, put};
+use super::common::peer::{Incoming, Peer, put};
 use super::common::process::{Ended, kill};
 use super::common::{PASSWORD, Place, Server, pattern, wait_until};
 use super::trace::{self, Call, watched};
@@ -296,4 +296,71 @@ fn bytes_of_an_upload_that_stands_still_are_synced_without_its_end() {
             .map(record)
             .any(|r| r.contains("\"synced\":1"))
     );
+}
+
+// ---- What is removed ----------------------------------------------------------------------
+
+/// A folder on a disk, where what a file fills takes long to be freed.
+fn disk_folder() -> tempfile::TempDir {
+    let is_disk = |folder: &&Path| {
+        let kinds = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1];
+        rustix::fs::statfs(*folder).is_ok_and(|stat| kinds.contains(&stat.f_type))
+    };
+    let (own, target) = (std::env::temp_dir(), Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let folder = [own.as_path(), target].into_iter().find(is_disk);
+    let folder = folder.expect("this test needs TMPDIR or the target folder on ext4, XFS, Btrfs, F2FS or ZFS");
+    tempfile::tempdir_in(folder).expect("writable")
+}
+
+/// Freeing takes a hundred times as long as removing a name, and waits for the file system's journal.
+#[test]
+fn removing_a_file_or_folder_leaves_to_the_worker_what_takes_long() {
+    let disk = disk_folder();
+    let place = Place::with(json!({"sync": "data", "home_roots": [disk.path()]}));
+    place.add("ann", &[]);
+    let server = Watched(place.serve_as(watched(
+        &place.berthd(&["serve"]),
+        &trace::file(&place),
+        "openat,unlinkat,renameat2,renameat,close",
+        &[],
+    )));
+    let mut ann = Peer::login(server.address, "ann");
+    for name in ["/file", "/moved", "/replaced"] {
+        store(&mut ann, name, b"content");
+    }
+    let done = |reply: Reply| assert!(matches!(reply, Reply::Done {}), "{reply:?}");
+    done(ann.ask(&Request::Mkdir { path: "/folder".into(), parents: false }));
+    done(ann.ask(&Request::Rm { path: "/file".into() }));
+    done(ann.ask(&Request::Rmdir { path: "/folder".into() }));
+    done(ann.ask(&Request::Mv { from: "/moved".into(), to: "/replaced".into(), replace: true }));
+    let calls = |place: &Place| trace::so_far(place);
+    let home = disk.path().join("ann").display().to_string();
+    for name in ["file", "folder", "replaced"] {
+        let path = format!("{home}/{name}");
+        let is_held = |call: &Call| call.name == "openat" && call.arguments.contains("O_PATH") && call.opened() == path;
+        wait_until(name, || {
+            let calls = calls(&place);
+            let Some(held) = calls.iter().find(|call| is_held(call)) else { return false };
+            let is_its =
+                |call: &&Call| call.name == "close" && call.began > held.ended && call.path().starts_with(&path);
+            let thread = calls.iter().find(is_its).map(|closed| closed.thread);
+            assert!(thread != Some(held.thread), "{name} was freed within the loop");
+            thread.is_some()
+        });
+    }
+    // Many at once: replies in order, and nothing is charged for in the end.
+    let content = vec![b'x'; 5000];
+    for number in 0..200 {
+        store(&mut ann, &format!("/many{number}"), &content);
+    }
+    let ids: Vec<u32> =
+        (0..200).map(|n| ann.request(&Request::Rm { path: format!("/many{n}").as_str().into() })).collect();
+    for id in ids {
+        match ann.receive() {
+            Ok(Incoming::Reply(answered, Reply::Done {})) => assert_eq!(answered, id),
+            other => panic!("the answer to {id}, not {other:?}"),
+        }
+    }
+    assert_eq!(used(&mut ann), 7);
+    place.admin(&["usage", "ann", "--verify"]);
 }

@@ -155,6 +155,11 @@ impl Call {
         format!("{}/{}", folders.last().copied().unwrap_or_default(), names.last().copied().unwrap_or_default())
     }
 
+    /// What `openat` has opened.
+    pub(crate) fn opened(&self) -> String {
+        self.named().into_iter().next().unwrap_or_default()
+    }
+
     /// The paths that the call names; relative ones that no descriptor goes with stay so.
     pub(crate) fn named(&self) -> Vec<String> {
         let folders = self.descriptors();

@@ -241,7 +241,6 @@ const TURN_COLUMNS: &[Column] = &[right("TURNS", 0), right("COUNT", 0), left("",
 
 #[cfg(test)]
 mod tests {
-    use crate::wire::message::Name;
     use super::*;
     use crate::wire::message::Name;
     use unicode_width::UnicodeWidthStr;

@@ -99,7 +99,8 @@ impl Status {
             Stage::TellServer => {
                 self.stage = Stage::Done;
                 let silent = service.store.syncer.silent();
-                self.server.silent_disks = silent.iter().map(|path| Name(path.as_os_str().as_bytes().to_vec())).collect();
+                self.server.silent_disks =
+                    silent.iter().map(|path| Name(path.as_os_str().as_bytes().to_vec())).collect();
                 Step::Reply(ControlReply::Server(self.server_report()))
             }
             Stage::Done => Step::End,

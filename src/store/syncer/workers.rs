@@ -11,6 +11,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ const WORKERS_MAX: usize = 16;
 /// Closes that wait for one worker; further files are closed by the loop. Syncs are bounded by the
 /// number of sessions, each of which has one.
 const CLOSES_MAX: usize = 4096;
+/// Closes of one home that wait; its next requests wait for some of them.
+const CLOSES_PER_HOME: usize = 64;
 /// A worker without work ends after this.
 const WORKER_IDLE: Duration = Duration::from_secs(60);
 /// A sync needs little of it.
@@ -65,7 +69,8 @@ impl Job {
 
 pub(super) enum Errand {
     Sync(Job),
-    Close(Arc<File>),
+    /// And one less that its home has to be closed.
+    Close(Arc<File>, Arc<AtomicUsize>),
 }
 
 /// A worker has done something.
@@ -92,7 +97,7 @@ struct Queue {
 
 impl Queue {
     fn push(&mut self, account: u64, errand: Errand) {
-        self.closes += usize::from(matches!(errand, Errand::Close(_)));
+        self.closes += usize::from(matches!(errand, Errand::Close(..)));
         let errands = self.accounts.entry(account).or_default();
         if errands.is_empty() {
             self.turns.push_back(account);
@@ -109,7 +114,7 @@ impl Queue {
         } else {
             self.turns.push_back(account);
         }
-        self.closes -= usize::from(matches!(errand, Some(Errand::Close(_))));
+        self.closes -= usize::from(matches!(errand, Some(Errand::Close(..))));
         errand
     }
 
@@ -122,7 +127,7 @@ impl Queue {
                     taken.push(job.ticket);
                     false
                 }
-                Errand::Close(_) => true,
+                Errand::Close(..) => true,
             });
             !errands.is_empty()
         });
@@ -136,11 +141,23 @@ struct Shared {
     queue: Mutex<Queue>,
     /// Something was pushed, or nothing will be.
     is_changed: Condvar,
+    /// Errands that were handed over and not done yet.
+    left: AtomicUsize,
+    /// Errands that were done, ever.
+    done: AtomicU64,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that an errand is done. Returns whether that is to be reported.
+    fn note_done(&self) -> bool {
+        let mut queue = self.lock();
+        self.done.fetch_add(1, Relaxed);
+        self.left.fetch_sub(1, Relaxed);
+        std::mem::take(&mut queue.is_watched)
     }
 
     /// Waits for the next errand. `None` ends the worker.
@@ -167,21 +184,21 @@ struct Worker {
     shared: Arc<Shared>,
     /// What its file system is called.
     path: Rc<Path>,
-    /// Syncs it has been handed and not answered.
-    owed: usize,
-    /// When it last answered, or was asked by the first who waits.
+    /// When it last did something, as far as is known here, or was asked by the first who waits.
     since: Instant,
+    /// What it had done by then.
+    done: u64,
     is_silent: bool,
 }
 
 impl Worker {
     fn is_idle(&self) -> bool {
-        self.owed == 0 && !self.shared.lock().is_running
+        !self.shared.lock().is_running
     }
 
     /// When it will have been silent for too long.
     fn due(&self, patience: Duration) -> Option<Instant> {
-        (self.owed > 0 && !self.is_silent).then(|| self.since + patience)
+        (self.shared.left.load(Relaxed) > 0 && !self.is_silent).then(|| self.since + patience)
     }
 }
 
@@ -211,8 +228,8 @@ impl Workers {
         let worker = self.by_device.entry(key).or_insert_with(|| Worker {
             shared: Arc::default(),
             path: Rc::clone(&disk.path),
-            owed: 0,
             since: now,
+            done: 0,
             is_silent: false,
         });
         let is_sync = matches!(errand, Errand::Sync(_));
@@ -230,14 +247,11 @@ impl Workers {
             queue.is_running = true;
         }
         queue.push(disk.account, errand);
+        if worker.shared.left.fetch_add(1, Relaxed) == 0 {
+            worker.since = now;
+        }
         drop(queue);
         worker.shared.is_changed.notify_one();
-        if is_sync {
-            if worker.owed == 0 {
-                worker.since = now;
-            }
-            worker.owed += 1;
-        }
         Ok(key)
     }
 
@@ -253,7 +267,6 @@ impl Workers {
     /// Notes that a worker has done something.
     pub(super) fn note(&mut self, report: &Report, now: Instant) {
         let Some(worker) = self.by_device.get_mut(&report.worker) else { return };
-        worker.owed -= usize::from(report.answer.is_some()).min(worker.owed);
         worker.since = now;
         if std::mem::replace(&mut worker.is_silent, false) {
             self.silent -= 1;
@@ -270,10 +283,16 @@ impl Workers {
                 continue;
             }
             let mut queue = worker.shared.lock();
+            // Closes are not reported.
+            let before = std::mem::replace(&mut worker.done, worker.shared.done.load(Relaxed));
+            if worker.done != before {
+                worker.since = now;
+                continue;
+            }
             let dropped = queue.take_syncs();
             queue.is_watched = true;
             drop(queue);
-            worker.owed -= dropped.len().min(worker.owed);
+            worker.shared.left.fetch_sub(dropped.len(), Relaxed);
             worker.is_silent = true;
             self.silent += 1;
             let path = worker.path.display();
@@ -324,12 +343,13 @@ fn start(
         while let Some(errand) = shared.next() {
             let answer = match errand {
                 Errand::Sync(job) => Some(job.run()),
-                Errand::Close(file) => {
+                Errand::Close(file, waiting) => {
                     drop(file);
+                    waiting.fetch_sub(1, Relaxed);
                     None
                 }
             };
-            let is_watched = std::mem::take(&mut shared.lock().is_watched);
+            let is_watched = shared.note_done();
             if answer.is_some() || is_watched {
                 if reports.send(Report { worker: key, answer }).is_err() {
                     return;
@@ -344,14 +364,30 @@ fn start(
 /// Closes files of one home where it holds nobody up.
 #[derive(Clone)]
 pub struct Closer {
-    pub(super) workers: Option<Rc<RefCell<Workers>>>,
-    pub(super) disk: Disk,
+    workers: Option<Rc<RefCell<Workers>>>,
+    disk: Disk,
+    /// Closes that wait.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Closer {
-    /// The home's own file system.
-    pub fn disk(&self) -> &Disk {
-        &self.disk
+    pub(super) fn new(workers: Option<Rc<RefCell<Workers>>>, disk: Disk) -> Self {
+        Self { workers, disk, waiting: Arc::default() }
+    }
+
+    /// Whether another file can be closed beside the loop.
+    pub fn has_room(&self) -> bool {
+        self.workers.is_some() && self.waiting.load(Relaxed) < CLOSES_PER_HOME
+    }
+
+    /// Whether so many files wait to be closed that the home has to wait for its disk.
+    pub fn is_behind(&self) -> bool {
+        self.workers.is_some() && !self.has_room() && !self.is_silent()
+    }
+
+    /// Whether the home's file system does not answer.
+    pub fn is_silent(&self) -> bool {
+        self.workers.as_ref().is_some_and(|workers| workers.borrow().is_silent(self.disk.device))
     }
 
     /// The file system of this device, as the home sees it.
@@ -362,8 +398,12 @@ impl Closer {
     /// Closes a `file` of this device beside the loop, or here and now if that cannot be.
     pub fn close(&self, device: u64, file: Arc<File>) {
         if let Some(workers) = &self.workers {
+            self.waiting.fetch_add(1, Relaxed);
+            let errand = Errand::Close(file, Arc::clone(&self.waiting));
             // What comes back is closed by being dropped.
-            drop(workers.borrow_mut().push(&self.disk.on(device), Errand::Close(file), Instant::now()));
+            if workers.borrow_mut().push(&self.disk.on(device), errand, Instant::now()).is_err() {
+                self.waiting.fetch_sub(1, Relaxed);
+            }
         }
     }
 }
@@ -373,7 +413,7 @@ mod tests {
     use super::*;
 
     fn errand() -> Errand {
-        Errand::Close(Arc::new(tempfile::tempfile().expect("file")))
+        Errand::Close(Arc::new(tempfile::tempfile().expect("file")), Arc::default())
     }
 
     #[test]
@@ -407,7 +447,7 @@ mod tests {
         let mut taken = queue.take_syncs();
         taken.sort();
         assert_eq!(taken, [Ticket(1), Ticket(2)]);
-        assert!(matches!(queue.pop(), Some(Errand::Close(_))) && queue.pop().is_none());
+        assert!(matches!(queue.pop(), Some(Errand::Close(..))) && queue.pop().is_none());
     }
 
     #[test]
@@ -422,6 +462,6 @@ mod tests {
             assert!(workers.push(&disk, Errand::Sync(job), Instant::now()).is_ok());
         }
         assert_eq!(workers.by_device.len(), WORKERS_MAX);
-        assert_eq!(workers.by_device[&SHARED].owed, 100 - (WORKERS_MAX - 1));
+        assert_eq!(workers.by_device.contains_key(&SHARED), true);
     }
 }
