@@ -27,6 +27,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     idle: Duration::from_secs(1),
     stall: Duration::from_secs(1),
     drain: Duration::from_secs(1),
+    storage: Duration::from_secs(1),
 };
 
 fn per_session() -> Rates {

@@ -8,6 +8,7 @@
 //!                        └─ silent for too long ──► NoAnswer, and so is every sync until it answers
 //! ```
 
+mod queue;
 mod unsynced;
 mod workers;
 
@@ -15,6 +16,7 @@ pub use crate::disk_sync::Flush;
 pub use unsynced::{OnFailure, Unsynced};
 pub use workers::{Closer, Disk};
 
+use queue::{Errand, Job, Report};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use unsynced::{Holder, Holders};
-use workers::{Errand, Job, Report, Workers};
+use workers::Workers;
 
 /// Names one job, so that an answer to an upload that has ended is not taken for another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,7 +80,8 @@ pub struct Syncer {
     unanswered: VecDeque<Ticket>,
     holders: Holders,
     next_ticket: u64,
-    now: Instant,
+    /// When the loop last looked.
+    now: Option<Instant>,
 }
 
 impl Syncer {
@@ -91,7 +94,7 @@ impl Syncer {
             unanswered: VecDeque::new(),
             holders: Holders::default(),
             next_ticket: 0,
-            now: Instant::now(),
+            now: None,
         }
     }
 
@@ -133,7 +136,7 @@ impl Syncer {
     fn hand_over(&mut self, disk: &Disk, job: Job) -> Option<u64> {
         let errand = Errand::Sync(job);
         let handed = match &self.workers {
-            Some((workers, _)) => workers.borrow_mut().push(disk, errand, self.now),
+            Some((workers, _)) => workers.borrow_mut().push(disk, errand),
             None => Err(errand),
         };
         match handed {
@@ -177,7 +180,7 @@ impl Syncer {
     /// What time brings: syncs of uploads of which nothing more comes, and answers in the place of disks
     /// that have been silent for `patience`.
     pub fn tick(&mut self, now: Instant, patience: Duration) {
-        self.now = now;
+        self.now = Some(now);
         for holder in self.holders.take_idle(now) {
             self.sync_holder(&holder);
         }
@@ -251,7 +254,7 @@ impl Syncer {
     fn next_answer(&mut self) -> Option<(Ticket, Result<(), SyncError>)> {
         if let Some((workers, reports)) = &self.workers {
             while let Ok(report) = reports.try_recv() {
-                workers.borrow_mut().note(&report, self.now);
+                workers.borrow_mut().note(&report);
                 if report.answer.is_some() {
                     return report.answer;
                 }
@@ -386,6 +389,7 @@ mod tests {
     #[test]
     fn a_disk_that_does_not_answer_is_given_up_until_it_does() {
         let (mut syncer, go, woken) = stuck();
+        syncer.tick(Instant::now(), PATIENCE);
         let failures = Rc::new(std::cell::Cell::new(0));
         let count = Rc::clone(&failures);
         syncer.sync(1, &disk(1, 1), file(), Flush::Data);

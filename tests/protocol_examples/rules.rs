@@ -174,7 +174,7 @@ fn checking_a_long_prefix_is_not_a_stall() {
     let mut connection = Connection::new(transport, peer.into_front(), [127, 0, 0, 1].into(), now);
 
     let second = Duration::from_secs(1);
-    let timeouts = Timeouts { login: second, idle: 100 * second, stall: 3 * second, drain: second };
+    let timeouts = Timeouts { login: second, idle: 100 * second, stall: 3 * second, drain: second, storage: second };
     client.set_nonblocking(true).expect("a socket");
     let mut working = 0;
     while std::io::Read::read(&mut &client, &mut [0; 12]).is_err() {
