@@ -18,7 +18,7 @@ pub use workers::{Closer, Disk};
 
 use queue::{Errand, Job, Report};
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -75,7 +75,7 @@ pub struct Syncer {
     workers: Option<(Rc<RefCell<Workers>>, Receiver<Report>)>,
     /// Jobs that are carried out by [`Syncer::take_synced`] itself: all of them without threads.
     inline: VecDeque<Job>,
-    pending: HashMap<Ticket, Pending>,
+    pending: BTreeMap<Ticket, Pending>,
     /// Jobs of disks that do not answer.
     unanswered: VecDeque<Ticket>,
     holders: Holders,
@@ -90,7 +90,7 @@ impl Syncer {
         Self {
             workers: None,
             inline: VecDeque::new(),
-            pending: HashMap::new(),
+            pending: BTreeMap::new(),
             unanswered: VecDeque::new(),
             holders: Holders::default(),
             next_ticket: 0,
@@ -195,7 +195,6 @@ impl Syncer {
                     }
                 }
             }
-            given_up.sort_unstable();
             self.unanswered.extend(given_up);
         }
     }

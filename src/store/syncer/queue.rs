@@ -2,7 +2,7 @@
 
 use super::{Flush, SyncError, Ticket};
 use crate::disk_sync::flush;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,7 +44,7 @@ pub(super) struct Report {
 /// What one worker has to do, by account.
 #[derive(Default)]
 pub(super) struct Queue {
-    accounts: HashMap<u64, VecDeque<Errand>>,
+    accounts: BTreeMap<u64, VecDeque<Errand>>,
     /// The accounts that have something, by whose turn it is.
     turns: VecDeque<u64>,
     pub(super) closes: usize,

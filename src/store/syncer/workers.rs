@@ -299,6 +299,6 @@ mod tests {
             assert!(workers.push(&disk, Errand::Sync(job)).is_ok());
         }
         assert_eq!(workers.by_device.len(), WORKERS_MAX);
-        assert_eq!(workers.by_device.contains_key(&SHARED), true);
+        assert!(workers.by_device.contains_key(&SHARED));
     }
 }
