@@ -383,6 +383,8 @@ pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The same for all uploads to one file system together; an account that has less than its part of it
 /// is not held back by those that have more.
 pub const UNSYNCED_BYTES_MAX_TOTAL: u64 = 64 * 1024 * 1024;
+/// An upload that has written less is not counted: a small file is synced at its end, which comes soon.
+pub const UNCOUNTED_BYTES_MAX: u64 = 64 * 1024;
 /// A sync is asked for whenever this much has been written since the last one.
 pub const SYNC_STEP_BYTES: u64 = 8 * 1024 * 1024;
 /// A removed or replaced file of at least this is closed by the file system's worker: the kernel frees its

@@ -49,9 +49,12 @@ pub use service::{Policy, Service};
 use state::{Member, State, StateName};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use task::{FileHash, FolderList, Task, TaskStep};
 use verb::{Effect, Verb};
+
+/// How long the next request waits before it is looked again whether the disk has caught up.
+const BACKLOG_WAIT: Duration = Duration::from_millis(2);
 
 /// What a session is waiting for; decides which deadline applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +202,10 @@ impl Session {
 
     /// Until when the next request has to wait, if it has to.
     pub fn held_until(&self, service: &Service, now: Instant) -> Option<Instant> {
+        // Whoever removes faster than the disk frees waits for it.
+        if self.state.member().is_some_and(|member| member.home.has_backlog()) {
+            return Some(now + BACKLOG_WAIT);
+        }
         service.policy.rates.requests.and(self.requests.ready_at()).filter(|&at| at > now)
     }
 

@@ -126,8 +126,8 @@ pub enum Refusal {
     Unwritten,
     /// The disk does not answer. What has come of an upload is kept as if it had been cut.
     #[error(
-        "the server's disk does not answer, so it is not known whether this was done; try again later, and tell the \
-         administrator if that does not help"
+        "the server's disk does not answer, so this is not confirmed; try again later, and tell the administrator \
+         if that does not help"
     )]
     NoAnswer,
     /// A deadline passed.

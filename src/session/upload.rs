@@ -13,7 +13,7 @@ use super::task::hash_range;
 use crate::config::SyncPolicy;
 use crate::digest::Digest;
 use crate::lane::{Budget, Incoming};
-use crate::limits::{PIECE_BYTES, RESUME_BYTES_MIN};
+use crate::limits::{PIECE_BYTES, RESUME_BYTES_MIN, UNCOUNTED_BYTES_MAX};
 use crate::store::home::Home;
 use crate::store::staging::Staged;
 use crate::store::syncer::{Synced, Unsynced};
@@ -44,8 +44,10 @@ pub struct Upload {
     outlives_session: bool,
     /// Whether it is flushed as the bytes come, so that the last flush is short.
     is_synced: bool,
-    /// Once there is something to be flushed.
+    /// Once there is something worth being flushed before the end.
     unsynced: Option<Unsynced>,
+    /// Bytes written before.
+    uncounted: u64,
 }
 
 impl Upload {
@@ -58,9 +60,7 @@ impl Upload {
         now: Instant,
     ) -> Result<Self, Refusal> {
         // What is kept under its name would be dropped in vain.
-        if store.syncer.is_silent(home.disk().device) {
-            return Err(Refusal::NoAnswer);
-        }
+        home.check_answers()?;
         let target = plan.check_target(home, store)?;
         let Opened { staged, base, replaces } = base::open(home, &mut plan, &target)?;
         Ok(Self {
@@ -74,6 +74,7 @@ impl Upload {
             hashed: 0,
             is_synced: sync != SyncPolicy::None,
             unsynced: None,
+            uncounted: 0,
             plan,
         })
     }
@@ -182,10 +183,13 @@ impl Upload {
         if !self.is_synced {
             return Ok(());
         }
+        self.uncounted += count;
         let unsynced = match self.unsynced.take() {
             Some(unsynced) => unsynced,
+            None if self.uncounted < UNCOUNTED_BYTES_MAX => return Ok(()),
             None => self.staged.hold(&mut store.syncer, owner)?,
         };
+        let count = std::mem::take(&mut self.uncounted);
         store.syncer.note_written(self.unsynced.insert(unsynced), count, self.staged.length());
         Ok(())
     }

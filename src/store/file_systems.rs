@@ -3,13 +3,19 @@
 
 use super::StoreError;
 use crate::refusals;
+use rustix::fs::{FsWord, fstatfs};
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// The number of file systems that are remembered. Beyond it all are forgotten and tried again.
 const FILE_SYSTEMS_MAX: usize = 256;
+
+/// File systems of local disks by their magic number (statfs(2)): ext2 to ext4, XFS, Btrfs, F2FS, ZFS,
+/// bcachefs.
+const SLOW_TO_FREE: [FsWord; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e];
 
 /// An operation that some file systems refuse and that files can be served without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +61,7 @@ pub(super) fn is_refusal(errno: Errno) -> bool {
 struct Known {
     /// Whether a file can be created without a name and get one later; `None` before the first try.
     takes_nameless: Option<bool>,
+    frees_slowly: Option<bool>,
     warned: Vec<Operation>,
 }
 
@@ -71,6 +78,18 @@ impl FileSystems {
     /// Whether any file system is known to refuse files without a name.
     pub(super) fn any_refuses_nameless(&self) -> bool {
         self.0.borrow().values().any(|known| known.takes_nameless == Some(false))
+    }
+
+    /// Whether freeing a file on `device` changes the disk, as far as its type tells; `on` is a
+    /// descriptor there. A network file system is none of these: there a file that is open when it loses
+    /// its name gets another one, and its folder cannot be removed.
+    pub(super) fn frees_slowly(&self, device: u64, on: impl AsFd) -> bool {
+        if let Some(known) = self.0.borrow().get(&device).and_then(|known| known.frees_slowly) {
+            return known;
+        }
+        let frees_slowly = fstatfs(on).is_ok_and(|stat| SLOW_TO_FREE.contains(&stat.f_type));
+        self.with(device, |known| known.frees_slowly = Some(frees_slowly));
+        frees_slowly
     }
 
     /// Remembers whether files without a name can be created on `device`.

@@ -141,11 +141,6 @@ impl Home {
         Ok(self.root.as_fd().try_clone_to_owned()?)
     }
 
-    /// Its file system. There may be others in it.
-    pub fn disk(&self) -> &Disk {
-        self.closer.disk()
-    }
-
     // ---- What asks ------------------------------------------------------------------------
 
     /// Opens a regular file for reading. Anything else is refused without being opened, so
@@ -286,12 +281,13 @@ impl Home {
 
     /// Removes anything but a folder.
     pub fn remove_file(&self, path: &VPath) -> Result<(), StoreError> {
+        self.check_answers()?;
         let (parent, name) = self.parent(path)?;
         let meta: Meta = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?.into();
         if meta.kind == Kind::Folder {
             return Err(StoreError::NotAFile);
         }
-        let held = hold_large(&parent, name, &meta);
+        let held = self.hold(&parent, name, &meta);
         rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
         self.credit(&meta, held);
         Ok(())
@@ -299,8 +295,13 @@ impl Home {
 
     /// Removes an empty folder.
     pub fn remove_folder(&self, path: &VPath) -> Result<(), StoreError> {
+        self.check_answers()?;
         let (parent, name) = self.parent(path)?;
+        let held = self.hold_folder(&parent, name);
         rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?;
+        if let Some((device, held)) = held {
+            self.let_go(device, Some(held));
+        }
         self.ledger.credit(0, 1);
         Ok(())
     }
@@ -315,7 +316,7 @@ impl Home {
         let moved: Meta = rustix::fs::statat(&from_parent, from_name, AtFlags::SYMLINK_NOFOLLOW)?.into();
         let replaced = replace_check(&to_parent, to_name, replace && moved.kind != Kind::Folder)?.map(Meta::from);
         let same = replaced.is_some_and(|replaced| replaced.identity.inode() == moved.identity.inode());
-        let held = replaced.and_then(|replaced| hold_large(&to_parent, to_name, &replaced));
+        let held = replaced.and_then(|replaced| self.hold(&to_parent, to_name, &replaced));
         self.rename_entry(from_parent.as_fd(), from_name, to_parent.as_fd(), to_name, replaced.is_some()).map_err(
             |errno| match errno {
                 Errno::INVAL => StoreError::IntoItself,
@@ -389,7 +390,36 @@ impl Home {
         }
     }
 
-    /// Closes a descriptor that [`hold_large`] opened.
+    /// A descriptor of a file that is about to lose its name, so that what it fills is freed when that is
+    /// closed and not within the loop. On a disk that takes a hundred times as long as to remove the
+    /// name, once the content is there.
+    pub(super) fn hold(&self, parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<OwnedFd> {
+        let is_last_name = meta.kind == Kind::File && meta.links == 1;
+        let is_slow = is_last_name && self.systems.frees_slowly(meta.identity.dev, &parent);
+        if is_slow && self.closer.has_room() { open_path(&parent, name) } else { hold_large(parent, name, meta) }
+    }
+
+    /// The same of a folder, and its file system.
+    fn hold_folder(&self, parent: impl AsFd, name: &[u8]) -> Option<(u64, OwnedFd)> {
+        if !self.closer.has_room() {
+            return None;
+        }
+        let held = open_path(parent, name)?;
+        let (device, _) = folder_id(&held).ok()?;
+        self.systems.frees_slowly(device, &held).then_some((device, held))
+    }
+
+    /// Whether more has lost its name than the disk has freed of late.
+    pub fn has_backlog(&self) -> bool {
+        self.closer.is_behind()
+    }
+
+    /// Refuses what would wait for a disk that does not answer.
+    pub fn check_answers(&self) -> Result<(), StoreError> {
+        if self.closer.is_silent() { Err(StoreError::NoAnswer) } else { Ok(()) }
+    }
+
+    /// Closes a descriptor that [`Home::hold`] opened.
     pub(super) fn let_go(&self, device: u64, held: Option<OwnedFd>) {
         if let Some(held) = held {
             self.closer.close(device, Arc::new(held.into()));
@@ -577,6 +607,12 @@ impl StoreError {
             _ => error.into(),
         }
     }
+}
+
+/// A descriptor that only names an entry: it needs no rights, and nothing waits for it to be opened.
+fn open_path(parent: impl AsFd, name: &[u8]) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, OsStr::from_bytes(name), flags, Mode::empty()).ok()
 }
 
 /// A descriptor of a large file that is about to lose its name, so that the kernel frees its

@@ -8,6 +8,7 @@
 //!                        └─ silent for too long ──► NoAnswer, and so is every sync until it answers
 //! ```
 
+mod queue;
 mod unsynced;
 mod workers;
 
@@ -15,8 +16,9 @@ pub use crate::disk_sync::Flush;
 pub use unsynced::{OnFailure, Unsynced};
 pub use workers::{Closer, Disk};
 
+use queue::{Errand, Job, Report};
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use unsynced::{Holder, Holders};
-use workers::{Errand, Job, Report, Workers};
+use workers::Workers;
 
 /// Names one job, so that an answer to an upload that has ended is not taken for another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,12 +75,13 @@ pub struct Syncer {
     workers: Option<(Rc<RefCell<Workers>>, Receiver<Report>)>,
     /// Jobs that are carried out by [`Syncer::take_synced`] itself: all of them without threads.
     inline: VecDeque<Job>,
-    pending: HashMap<Ticket, Pending>,
+    pending: BTreeMap<Ticket, Pending>,
     /// Jobs of disks that do not answer.
     unanswered: VecDeque<Ticket>,
     holders: Holders,
     next_ticket: u64,
-    now: Instant,
+    /// When the loop last looked.
+    now: Option<Instant>,
 }
 
 impl Syncer {
@@ -87,11 +90,11 @@ impl Syncer {
         Self {
             workers: None,
             inline: VecDeque::new(),
-            pending: HashMap::new(),
+            pending: BTreeMap::new(),
             unanswered: VecDeque::new(),
             holders: Holders::default(),
             next_ticket: 0,
-            now: Instant::now(),
+            now: None,
         }
     }
 
@@ -133,13 +136,13 @@ impl Syncer {
     fn hand_over(&mut self, disk: &Disk, job: Job) -> Option<u64> {
         let errand = Errand::Sync(job);
         let handed = match &self.workers {
-            Some((workers, _)) => workers.borrow_mut().push(disk, errand, self.now),
+            Some((workers, _)) => workers.borrow_mut().push(disk, errand),
             None => Err(errand),
         };
         match handed {
             Ok(worker) => return Some(worker),
             Err(Errand::Sync(job)) => self.inline.push_back(job),
-            Err(Errand::Close(_)) => {}
+            Err(Errand::Close(..)) => {}
         }
         None
     }
@@ -177,7 +180,7 @@ impl Syncer {
     /// What time brings: syncs of uploads of which nothing more comes, and answers in the place of disks
     /// that have been silent for `patience`.
     pub fn tick(&mut self, now: Instant, patience: Duration) {
-        self.now = now;
+        self.now = Some(now);
         for holder in self.holders.take_idle(now) {
             self.sync_holder(&holder);
         }
@@ -192,7 +195,6 @@ impl Syncer {
                     }
                 }
             }
-            given_up.sort_unstable();
             self.unanswered.extend(given_up);
         }
     }
@@ -251,7 +253,7 @@ impl Syncer {
     fn next_answer(&mut self) -> Option<(Ticket, Result<(), SyncError>)> {
         if let Some((workers, reports)) = &self.workers {
             while let Ok(report) = reports.try_recv() {
-                workers.borrow_mut().note(&report, self.now);
+                workers.borrow_mut().note(&report);
                 if report.answer.is_some() {
                     return report.answer;
                 }
@@ -267,7 +269,7 @@ impl Syncer {
 
     /// For whoever closes large files of the home whose file system is `disk`.
     pub fn closer(&self, disk: Disk) -> Closer {
-        Closer { workers: self.workers.as_ref().map(|(workers, _)| Rc::clone(workers)), disk }
+        Closer::new(self.workers.as_ref().map(|(workers, _)| Rc::clone(workers)), disk)
     }
 }
 
@@ -386,6 +388,7 @@ mod tests {
     #[test]
     fn a_disk_that_does_not_answer_is_given_up_until_it_does() {
         let (mut syncer, go, woken) = stuck();
+        syncer.tick(Instant::now(), PATIENCE);
         let failures = Rc::new(std::cell::Cell::new(0));
         let count = Rc::clone(&failures);
         syncer.sync(1, &disk(1, 1), file(), Flush::Data);

@@ -193,6 +193,8 @@ pub struct ServerReport {
     pub bytes_down: u64,
     /// How long turns of connections took.
     pub turns: Vec<TurnTimes>,
+    /// Folders whose file systems do not answer.
+    pub silent_disks: Vec<Name>,
 }
 
 /// How many turns took so long.

@@ -10,6 +10,7 @@ mod client_refusals;
 #[path = "../common/mod.rs"]
 mod common;
 mod disk_failures;
+mod disks;
 mod failures;
 mod kills;
 mod refusals;

@@ -58,6 +58,13 @@ pub(crate) fn so_far(place: &Place) -> Vec<Call> {
     parse(&text(place))
 }
 
+/// How many of these calls have begun by now, and have ended or were followed by one of another thread.
+pub(crate) fn begun(place: &Place, name: &str) -> usize {
+    let start = format!("{name}(");
+    let is_its = |line: &&str| line.split_once(' ').is_some_and(|(_, call)| call.trim_start().starts_with(&start));
+    text(place).lines().filter(is_its).count()
+}
+
 /// The whole lines that strace has written.
 fn text(place: &Place) -> String {
     let mut text = String::from_utf8_lossy(&std::fs::read(file(place)).unwrap_or_default()).into_owned();
@@ -146,6 +153,11 @@ impl Call {
     pub(crate) fn linked(&self) -> String {
         let (folders, names) = (self.descriptors(), self.strings());
         format!("{}/{}", folders.last().copied().unwrap_or_default(), names.last().copied().unwrap_or_default())
+    }
+
+    /// What `openat` has opened.
+    pub(crate) fn opened(&self) -> String {
+        self.named().into_iter().next().unwrap_or_default()
     }
 
     /// The paths that the call names; relative ones that no descriptor goes with stay so.

@@ -134,14 +134,17 @@ fn fitting(mut lines: Vec<String>, columns: usize, rows: usize) -> Vec<String> {
     lines
 }
 
-fn head(server: &ServerReport) -> [String; 4] {
+fn head(server: &ServerReport) -> Vec<String> {
     let (uptime, up, down) = (time(server.seconds), Size(server.bytes_up), Size(server.bytes_down));
-    [
+    let mut lines = vec![
         format!("running {uptime}  sessions {}  strangers {}", server.sessions, server.strangers),
         format!("up   {up:>6}  files {}  running {}", server.uploads, server.uploading),
         format!("down {down:>6}  files {}  running {}", server.downloads, server.downloading),
         turn_summary(&server.turns),
-    ]
+    ];
+    let silent = server.silent_disks.iter();
+    lines.extend(silent.map(|path| format!("{}: the file system does not answer", Escaped(&path.0))));
+    lines
 }
 
 /// In its two largest units.
@@ -278,6 +281,7 @@ mod tests {
             bytes_up: 0,
             bytes_down: 0,
             turns,
+            silent_disks: vec![Name(b"/a \x1b[2J/homes".to_vec())],
         };
         let mut sessions: Vec<_> = (1..=40).map(|number| session(number, None, 0)).collect();
         sessions.push(session(41, Some(b"/\x1b[2J\xff\xe2\x80\xae/file"), 999));

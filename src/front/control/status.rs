@@ -14,6 +14,7 @@ use crate::store::quota::QuotaState;
 use crate::wire::control::{ControlReply, ServerReport, SessionReport, TurnTimes, UserReport};
 use crate::wire::message::Name;
 use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
 /// A request for the state of the server.
@@ -97,6 +98,9 @@ impl Status {
             },
             Stage::TellServer => {
                 self.stage = Stage::Done;
+                let silent = service.store.syncer.silent();
+                self.server.silent_disks =
+                    silent.iter().map(|path| Name(path.as_os_str().as_bytes().to_vec())).collect();
                 Step::Reply(ControlReply::Server(self.server_report()))
             }
             Stage::Done => Step::End,
@@ -167,6 +171,7 @@ fn nothing_yet() -> ServerReport {
         bytes_up: 0,
         bytes_down: 0,
         turns: Vec::new(),
+        silent_disks: Vec::new(),
     }
 }
 

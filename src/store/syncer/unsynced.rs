@@ -168,14 +168,14 @@ impl Holders {
         unsynced: &Unsynced,
         bytes: u64,
         length: u64,
-        now: Instant,
+        now: Option<Instant>,
     ) -> Vec<Rc<Holder>> {
         let (holder, share) = (&unsynced.0, &unsynced.0.share);
         let was_full = share.is_full();
         holder.set(holder.bytes.get() + bytes);
         holder.length.set(length);
         holder.is_fresh.set(true);
-        self.look_at.get_or_insert(now + IDLE_SYNC_INTERVAL);
+        self.look_at = self.look_at.or_else(|| Some(now? + IDLE_SYNC_INTERVAL));
         if share.is_full() && !was_full {
             // Those who hold the most make room, and not those who come now.
             let is_asked =

@@ -1,0 +1,182 @@
+//! What a worker has to do, turn about between homes, and how it waits for it.
+
+use super::{Flush, SyncError, Ticket};
+use crate::disk_sync::flush;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A worker without work ends after this.
+const WORKER_IDLE: Duration = Duration::from_secs(60);
+
+/// A flush of one file.
+pub(super) struct Job {
+    pub(super) ticket: Ticket,
+    pub(super) file: Arc<File>,
+    pub(super) flush: Flush,
+}
+
+impl Job {
+    pub(super) fn run(self) -> (Ticket, Result<(), SyncError>) {
+        let done = catch_unwind(AssertUnwindSafe(|| flush(&self.file, self.flush)));
+        let done = done.unwrap_or_else(|_| Err(io::Error::other("a defect ended the sync of a file")));
+        (self.ticket, done.map_err(SyncError::Failed))
+    }
+}
+
+pub(super) enum Errand {
+    Sync(Job),
+    /// And one less that its home has to be closed.
+    Close(Arc<File>, Arc<AtomicUsize>),
+}
+
+/// A worker has done something.
+pub(super) struct Report {
+    pub(super) worker: u64,
+    pub(super) answer: Option<(Ticket, Result<(), SyncError>)>,
+}
+
+/// What one worker has to do, by account.
+#[derive(Default)]
+pub(super) struct Queue {
+    accounts: BTreeMap<u64, VecDeque<Errand>>,
+    /// The accounts that have something, by whose turn it is.
+    turns: VecDeque<u64>,
+    pub(super) closes: usize,
+    pub(super) is_running: bool,
+    /// Nobody hands over anything any more.
+    pub(super) is_closed: bool,
+    /// The next errand that is done is reported, whatever it is.
+    pub(super) is_watched: bool,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, account: u64, errand: Errand) {
+        self.closes += usize::from(matches!(errand, Errand::Close(..)));
+        let errands = self.accounts.entry(account).or_default();
+        if errands.is_empty() {
+            self.turns.push_back(account);
+        }
+        errands.push_back(errand);
+    }
+
+    fn pop(&mut self) -> Option<Errand> {
+        let account = self.turns.pop_front()?;
+        let errands = self.accounts.get_mut(&account)?;
+        let errand = errands.pop_front();
+        if errands.is_empty() {
+            self.accounts.remove(&account);
+        } else {
+            self.turns.push_back(account);
+        }
+        self.closes -= usize::from(matches!(errand, Some(Errand::Close(..))));
+        errand
+    }
+
+    /// Takes out all syncs, and nothing else.
+    pub(super) fn take_syncs(&mut self) -> Vec<Ticket> {
+        let mut taken = Vec::new();
+        self.accounts.retain(|_, errands| {
+            errands.retain(|errand| match errand {
+                Errand::Sync(job) => {
+                    taken.push(job.ticket);
+                    false
+                }
+                Errand::Close(..) => true,
+            });
+            !errands.is_empty()
+        });
+        self.turns.retain(|account| self.accounts.contains_key(account));
+        taken
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Shared {
+    queue: Mutex<Queue>,
+    /// Something was pushed, or nothing will be.
+    pub(super) is_changed: Condvar,
+    /// Errands that were handed over and not done yet.
+    pub(super) left: AtomicUsize,
+    /// Errands that were done, ever.
+    pub(super) done: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that an errand is done. Returns whether that is to be reported.
+    pub(super) fn note_done(&self) -> bool {
+        let mut queue = self.lock();
+        self.done.fetch_add(1, Relaxed);
+        self.left.fetch_sub(1, Relaxed);
+        std::mem::take(&mut queue.is_watched)
+    }
+
+    /// Waits for the next errand. `None` ends the worker.
+    pub(super) fn next(&self) -> Option<Errand> {
+        let mut queue = self.lock();
+        loop {
+            if let Some(errand) = queue.pop() {
+                return Some(errand);
+            }
+            let (after, waited) =
+                self.is_changed.wait_timeout(queue, WORKER_IDLE).unwrap_or_else(PoisonError::into_inner);
+            queue = after;
+            if queue.turns.is_empty() && (queue.is_closed || waited.timed_out()) {
+                queue.is_running = false;
+                return None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errand() -> Errand {
+        Errand::Close(Arc::new(tempfile::tempfile().expect("file")), Arc::default())
+    }
+
+    #[test]
+    fn accounts_take_turns_however_much_one_of_them_has_to_be_done() {
+        let mut queue = Queue::default();
+        let file = Arc::new(tempfile::tempfile().expect("file"));
+        let sync = |ticket| Errand::Sync(Job { ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data });
+        (1..=4).for_each(|ticket| queue.push(7, sync(ticket)));
+        queue.push(8, sync(5));
+        queue.push(9, errand());
+        queue.push(9, sync(6));
+        let mut order = Vec::new();
+        while let Some(errand) = queue.pop() {
+            order.push(if let Errand::Sync(job) = errand { job.ticket.0 } else { 0 });
+        }
+        assert_eq!(order, [1, 5, 0, 2, 6, 3, 4]);
+        assert_eq!((queue.closes, queue.accounts.len()), (0, 0));
+    }
+
+    #[test]
+    fn only_syncs_are_taken_out_of_a_queue() {
+        let mut queue = Queue::default();
+        let file = Arc::new(tempfile::tempfile().expect("file"));
+        queue.push(1, errand());
+        for ticket in [1, 2] {
+            queue.push(
+                ticket,
+                Errand::Sync(Job { ticket: Ticket(ticket), file: Arc::clone(&file), flush: Flush::Data }),
+            );
+        }
+        let mut taken = queue.take_syncs();
+        taken.sort();
+        assert_eq!(taken, [Ticket(1), Ticket(2)]);
+        assert!(matches!(queue.pop(), Some(Errand::Close(..))) && queue.pop().is_none());
+    }
+}
