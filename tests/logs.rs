@@ -6,7 +6,7 @@ mod common;
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use common::peer::Peer;
-use common::{PASSWORD, Place, Server, ftp, wait_until};
+use common::{PASSWORD, Place, Server, events, ftp, wait_until};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::process::Signal;
 use serde_json::json;
@@ -16,16 +16,6 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
-
-/// The number of events of a kind that a log tells of, one by one or as counts.
-fn events(log: &str, mark: &str) -> usize {
-    let lines = log.lines().filter(|line| line.contains(mark));
-    let count = |line: &str| match line.rsplit_once(" repeated=") {
-        Some((_, count)) => count.parse().expect("a number"),
-        None => 1,
-    };
-    lines.map(count).sum()
-}
 
 /// What all logs of a server have taken.
 fn log_bytes(place: &Place, server: &Server) -> usize {
