@@ -56,7 +56,7 @@ pub fn init(config: &Config) -> io::Result<()> {
     std::panic::set_hook(Box::new(|panic| {
         if let Some(logger) = LOGGER.get() {
             logger.stderr.append(Utc::now(), format_args!("{:5} {panic}", Level::Error));
-            logger.stderr.wake();
+            logger.stderr.wake_and_settle();
         }
     }));
     Ok(())
@@ -175,7 +175,7 @@ impl Log for Logger {
             Some(_) => {}
             None if self.filter.matches(record) => {
                 self.stderr.append(Utc::now(), format_args!("{:5} {}", record.level(), record.args()));
-                self.stderr.wake();
+                self.stderr.wake_and_settle();
             }
             None => {}
         }

@@ -46,6 +46,8 @@ struct Waiting {
     thread: Thread,
     /// Somebody waits for all to be written.
     is_hurried: bool,
+    /// The thread has not kept up, and nobody waits for it until then.
+    is_slow_until: Option<Instant>,
 }
 
 /// What the thread does.
@@ -107,7 +109,21 @@ impl Writer {
         }
     }
 
-    /// The same; without a thread the lines are written here.
+    /// The same, and waits for the thread a moment, so that a line is there before anything that follows
+    /// from it. Where the moment was too short, nobody waits again for a while.
+    pub(super) fn wake_and_settle(&self) {
+        self.wake();
+        let waiting = lock(&self.waiting);
+        if waiting.thread == Thread::Missing || waiting.is_slow_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        let unfinished = |waiting: &mut Waiting| !waiting.is_done();
+        let settled = self.done.wait_timeout_while(waiting, SETTLE_PATIENCE, unfinished);
+        let (mut waiting, result) = settled.unwrap_or_else(PoisonError::into_inner);
+        waiting.is_slow_until = result.timed_out().then(|| Instant::now() + SLOW_PERIOD);
+    }
+
+    /// The same as [`Writer::wake`]; without a thread the lines are written here.
     pub(super) fn flush(&self) {
         self.wake();
         let waiting = lock(&self.waiting);
@@ -231,6 +247,10 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A stderr that takes lines has them by then, and one that does not delays the loop no more than this
+/// once in the period.
+const SETTLE_PATIENCE: Duration = Duration::from_millis(20);
+const SLOW_PERIOD: Duration = Duration::from_secs(60);
 /// Lines of this length are written at once: a write costs a system call, and what is lost in a crash
 /// is bounded.
 const HURRY_BYTES: usize = 64 * 1024;
