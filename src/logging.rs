@@ -106,10 +106,15 @@ pub fn is_reopened() -> bool {
 }
 
 /// Logs a line of a kind that a peer can cause as often as it likes: the first few of the kind are
-/// listed, and then one now and then, which ends in ` repeated=N` for the number that it stands for.
+/// listed, unless too many kinds of its group are new, and then one now and then, which ends in ` repeated=N` for the number that it stands for.
 /// Returns whether this one was listed.
-pub fn log_repeatable(target: &'static str, level: Level, kind: &impl Hash, line: &dyn Display) -> bool {
-    let is_listed = repeats().note(target, level, kind, format_args!("{line}"), Instant::now());
+pub fn log_repeatable(
+    target: &'static str,
+    level: Level,
+    (group, kind): (&impl Hash, &impl Hash),
+    line: &dyn Display,
+) -> bool {
+    let is_listed = repeats().note(target, level, (group, kind), format_args!("{line}"), Instant::now());
     if is_listed {
         log::logger().log(&Record::builder().target(target).level(level).args(format_args!("{line}")).build());
     }
@@ -117,8 +122,8 @@ pub fn log_repeatable(target: &'static str, level: Level, kind: &impl Hash, line
 }
 
 /// Takes back a line of [`log_repeatable`] that turned out to be of no such kind.
-pub fn take_back(target: &'static str, kind: &impl Hash, was_listed: bool) {
-    repeats().take_back(target, kind, was_listed);
+pub fn take_back(target: &'static str, (group, kind): (&impl Hash, &impl Hash), was_listed: bool) {
+    repeats().take_back(target, group, kind, was_listed);
 }
 
 /// When [`flush`] has to be called at the latest.

@@ -80,6 +80,23 @@ fn strangers_write_no_more_into_the_logs_than_they_send() {
 }
 
 #[test]
+fn strangers_of_many_addresses_write_no_more_than_they_send_either() {
+    let place = Place::new();
+    let mut server = place.serve();
+    let mut sent = 0;
+    for number in 0..1000 {
+        drop(Peer::connect_from(2 + (number % 250) as u8, server.address));
+        sent += HANDSHAKE_BYTES;
+    }
+    wait_until("the server has seen all", || server.program.descriptors() < 40);
+    stop(&mut server);
+    let log = place.log("access.log");
+    assert_eq!(events(&log, "verb=connect result=ok"), 1000, "{log}");
+    let logged = log_bytes(&place, &server);
+    assert!(logged <= sent, "{logged} bytes for {sent}");
+}
+
+#[test]
 fn wrong_logins_are_listed_at_first_and_then_counted_and_names_are_capped() {
     let place = Place::with(ftp::configuration(json!({"listen": "127.0.0.1:0"}), json!({})));
     let mut server = place.serve();

@@ -125,10 +125,11 @@ impl Writer {
 
     /// The same as [`Writer::wake`]; without a thread the lines are written here.
     pub(super) fn flush(&self) {
-        self.wake();
         let waiting = lock(&self.waiting);
-        if waiting.thread == Thread::Missing {
-            self.write_here(waiting);
+        match waiting.thread {
+            Thread::Missing => self.write_here(waiting),
+            Thread::Asleep if !waiting.is_done() => self.wanted.notify_one(),
+            _ => {}
         }
     }
 
