@@ -195,7 +195,7 @@ impl Log for Logger {
 const FILE_WAITING_BYTES_MAX: usize = 1 << 20;
 const STDERR_WAITING_BYTES_MAX: usize = 64 * 1024;
 /// How long lines for a file wait for others: the thread writes at once, but then no more often.
-const LINGER: Duration = Duration::from_millis(10);
+const LINGER: Duration = Duration::from_millis(1);
 /// How long a start waits for stderr, so that its remarks stand before what comes next.
 const START_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the end waits for all that was logged.
