@@ -1,6 +1,6 @@
 //! One logger for everything: records with the target `access` or `transactions` go to the log
-//! file of that name, all others to stderr. Each of the three is written by a thread of its own, so
-//! that nobody waits for it; what cannot be written costs lines, which are counted, never the program.
+//! file of that name, all others to stderr. Each of the three has a thread that writes what does
+//! not go to a local disk, so that nobody waits for it; what cannot be written costs lines, which are counted, never the program.
 //! What a line says is up to the caller; this module sees to it that it is one line, and that lines
 //! that repeat themselves do not fill the disk.
 
@@ -56,7 +56,7 @@ pub fn init(config: &Config) -> io::Result<()> {
     std::panic::set_hook(Box::new(|panic| {
         if let Some(logger) = LOGGER.get() {
             logger.stderr.append(Utc::now(), format_args!("{:5} {panic}", Level::Error));
-            logger.stderr.wake_and_settle();
+            logger.stderr.flush_and_settle();
         }
     }));
     Ok(())
@@ -180,7 +180,7 @@ impl Log for Logger {
             Some(_) => {}
             None if self.filter.matches(record) => {
                 self.stderr.append(Utc::now(), format_args!("{:5} {}", record.level(), record.args()));
-                self.stderr.wake_and_settle();
+                self.stderr.flush_and_settle();
             }
             None => {}
         }
