@@ -120,10 +120,15 @@ impl Writer {
         }
     }
 
-    /// The same as [`Writer::flush`], and waits for the thread a moment, so that a line is there before
+    /// The same without writing here what may take time, and waits for the thread a moment, so that a line is there before
     /// anything that follows from it. Where the moment was too short, nobody waits again for a while.
     pub(super) fn flush_and_settle(&self) {
-        self.flush();
+        let waiting = lock(&self.waiting);
+        if matches!(waiting.thread, Thread::Missing | Thread::Asleep) && !waiting.is_done() {
+            self.write_if_quick(waiting);
+        } else {
+            drop(waiting);
+        }
         let waiting = lock(&self.waiting);
         if waiting.is_done()
             || waiting.thread == Thread::Missing
