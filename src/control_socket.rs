@@ -73,6 +73,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_socket_is_its_owners_from_the_beginning_and_nothing_in_its_place_is_given_away() {
+        let place = tempfile::tempdir().expect("temporary folder");
+        let path = place.path().join(NAME);
+        let _listener = listen(place.path(), |made| {
+            let mode = made.metadata()?.mode() & 0o7777;
+            assert_eq!((mode, path.symlink_metadata()?.mode() & 0o7777), (SECRET_FILE, SECRET_FILE));
+            Ok(())
+        })
+        .expect("listen");
+        assert_eq!(std::fs::metadata(&path).expect("there").mode() & 0o7777, SECRET_FILE);
+        let other = place.path().join("other");
+        std::fs::write(&other, "").expect("writable");
+        std::fs::hard_link(&path, place.path().join("link")).expect("writable");
+        open_own_socket(&path).expect_err("it has another name");
+        std::fs::remove_file(&path).expect("writable");
+        std::os::unix::fs::symlink(&other, &path).expect("writable");
+        open_own_socket(&path).expect_err("a link");
+        std::fs::rename(&other, &path).expect("writable");
+        open_own_socket(&path).expect_err("a file");
+    }
+
+    #[test]
     fn one_server_at_a_time_and_what_a_killed_one_left_is_no_obstacle() {
         let place = tempfile::tempdir().expect("temporary folder");
         let folder = place.path().join("x".repeat(200));

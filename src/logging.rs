@@ -1,6 +1,6 @@
 //! One logger for everything: records with the target `access` or `transactions` go to the log
-//! file of that name, all others to stderr. Each of the three is written by a thread of its own, so
-//! that nobody waits for it; what cannot be written costs lines, which are counted, never the program.
+//! file of that name, all others to stderr. Each of the three has a thread that writes what does
+//! not go to a local disk, so that nobody waits for it; what cannot be written costs lines, which are counted, never the program.
 //! What a line says is up to the caller; this module sees to it that it is one line, and that lines
 //! that repeat themselves do not fill the disk.
 
@@ -56,7 +56,7 @@ pub fn init(config: &Config) -> io::Result<()> {
     std::panic::set_hook(Box::new(|panic| {
         if let Some(logger) = LOGGER.get() {
             logger.stderr.append(Utc::now(), format_args!("{:5} {panic}", Level::Error));
-            logger.stderr.wake();
+            logger.stderr.flush_and_settle();
         }
     }));
     Ok(())
@@ -106,10 +106,15 @@ pub fn is_reopened() -> bool {
 }
 
 /// Logs a line of a kind that a peer can cause as often as it likes: the first few of the kind are
-/// listed, and then one now and then, which ends in ` repeated=N` for the number that it stands for.
+/// listed, unless too many kinds of its group are new, and then one now and then, which ends in ` repeated=N` for the number that it stands for.
 /// Returns whether this one was listed.
-pub fn log_repeatable(target: &'static str, level: Level, kind: &impl Hash, line: &dyn Display) -> bool {
-    let is_listed = repeats().note(target, level, kind, format_args!("{line}"), Instant::now());
+pub fn log_repeatable(
+    target: &'static str,
+    level: Level,
+    (group, kind): (&impl Hash, &impl Hash),
+    line: &dyn Display,
+) -> bool {
+    let is_listed = repeats().note(target, level, (group, kind), format_args!("{line}"), Instant::now());
     if is_listed {
         log::logger().log(&Record::builder().target(target).level(level).args(format_args!("{line}")).build());
     }
@@ -117,8 +122,8 @@ pub fn log_repeatable(target: &'static str, level: Level, kind: &impl Hash, line
 }
 
 /// Takes back a line of [`log_repeatable`] that turned out to be of no such kind.
-pub fn take_back(target: &'static str, kind: &impl Hash, was_listed: bool) {
-    repeats().take_back(target, kind, was_listed);
+pub fn take_back(target: &'static str, (group, kind): (&impl Hash, &impl Hash), was_listed: bool) {
+    repeats().take_back(target, group, kind, was_listed);
 }
 
 /// When [`flush`] has to be called at the latest.
@@ -175,7 +180,7 @@ impl Log for Logger {
             Some(_) => {}
             None if self.filter.matches(record) => {
                 self.stderr.append(Utc::now(), format_args!("{:5} {}", record.level(), record.args()));
-                self.stderr.wake();
+                self.stderr.flush_and_settle();
             }
             None => {}
         }
@@ -190,7 +195,7 @@ impl Log for Logger {
 const FILE_WAITING_BYTES_MAX: usize = 1 << 20;
 const STDERR_WAITING_BYTES_MAX: usize = 64 * 1024;
 /// How long lines for a file wait for others: the thread writes at once, but then no more often.
-const LINGER: Duration = Duration::from_millis(10);
+const LINGER: Duration = Duration::from_millis(1);
 /// How long a start waits for stderr, so that its remarks stand before what comes next.
 const START_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the end waits for all that was logged.

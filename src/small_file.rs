@@ -4,7 +4,7 @@
 use crate::disk_sync::{self, Flush};
 use crate::limits::SMALL_FILE_BYTES_MAX;
 use crate::refusals;
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{Dir, FlockOperation, OFlags};
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -106,9 +106,13 @@ pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io:
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
         result => result?,
     }
-    // Whoever may write above it could have put a link there meanwhile.
+    // Whoever may write above it could have put a link there meanwhile, or another folder of root's, which
+    // must not be given away.
     let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
     let folder = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if rustix::process::geteuid().is_root() && fs::metadata(folder_of(path))?.uid() != 0 && !is_empty(&folder)? {
+        return Err(io::Error::other("somebody else put another folder in its place"));
+    }
     // Not left to the umask.
     set_mode(path, &folder, mode)?;
     match owner {
@@ -116,6 +120,15 @@ pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io:
         None => give_to_owner_of_folder(path, &folder)?,
     }
     sync_folder(folder_of(path))?;
+    Ok(true)
+}
+
+fn is_empty(folder: &File) -> io::Result<bool> {
+    for entry in Dir::read_from(folder)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
     Ok(true)
 }
 

@@ -6,7 +6,7 @@ mod common;
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use common::peer::Peer;
-use common::{PASSWORD, Place, Server, ftp, wait_until};
+use common::{PASSWORD, Place, Server, events, ftp, wait_until};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::process::Signal;
 use serde_json::json;
@@ -16,16 +16,6 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
-
-/// The number of events of a kind that a log tells of, one by one or as counts.
-fn events(log: &str, mark: &str) -> usize {
-    let lines = log.lines().filter(|line| line.contains(mark));
-    let count = |line: &str| match line.rsplit_once(" repeated=") {
-        Some((_, count)) => count.parse().expect("a number"),
-        None => 1,
-    };
-    lines.map(count).sum()
-}
 
 /// What all logs of a server have taken.
 fn log_bytes(place: &Place, server: &Server) -> usize {
@@ -87,6 +77,23 @@ fn strangers_write_no_more_into_the_logs_than_they_send() {
     assert!(log.matches("verb=connect").count() < 10, "{log}");
     let logged = log_bytes(&place, &server);
     assert!(logged * 10 <= sent_bytes, "{logged} bytes for {sent_bytes}: {log}{}", server.program.stderr());
+}
+
+#[test]
+fn strangers_of_many_addresses_write_no_more_than_they_send_either() {
+    let place = Place::new();
+    let mut server = place.serve();
+    let mut sent = 0;
+    for number in 0..1000 {
+        drop(Peer::connect_from(2 + (number % 250) as u8, server.address));
+        sent += HANDSHAKE_BYTES;
+    }
+    wait_until("the server has seen all", || server.program.descriptors() < 40);
+    stop(&mut server);
+    let log = place.log("access.log");
+    assert_eq!(events(&log, "verb=connect result=ok"), 1000, "{log}");
+    let logged = log_bytes(&place, &server);
+    assert!(logged <= sent, "{logged} bytes for {sent}");
 }
 
 #[test]

@@ -19,6 +19,25 @@ fn place() -> Place {
     Place { folder, accounts }
 }
 
+#[test]
+fn accounts_are_opened_at_once_while_an_administrator_holds_the_lock() {
+    let place = place();
+    let folder = place.folder.path().join("conf/users");
+    let held = fs::File::open(folder.join(".lock")).expect("there");
+    crate::small_file::lock(&held, &folder).expect("free");
+    fs::remove_file(folder.join(".decoy")).expect("there");
+    Accounts::open_at_once(&place.accounts.config).expect("it does without");
+    assert!(!folder.join(".decoy").exists());
+    drop(held);
+    Accounts::open_at_once(&place.accounts.config).expect("writable");
+    assert!(folder.join(".decoy").exists());
+    fs::remove_file(folder.join(".decoy")).expect("there");
+    fs::remove_file(folder.join(".lock")).expect("there");
+    rustix::fs::mknodat(rustix::fs::CWD, folder.join(".lock"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .expect("writable");
+    Accounts::open(&place.accounts.config).expect("a FIFO is no lock, and is not waited for");
+}
+
 impl Place {
     fn account(&self, name: &str) -> Account {
         let name = self::name(name);

@@ -19,6 +19,8 @@ pub(super) struct LogFile {
     bytes_max: u64,
     /// What the file holds; `None` for one that does not, such as a terminal.
     size: Option<u64>,
+    /// It is a file of a local disk.
+    is_local: bool,
     /// The disk took a part of a line; the rest of it is lost.
     torn: bool,
     /// Lines that are missing at the end of the file, which does not tell so yet.
@@ -33,7 +35,8 @@ impl LogFile {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let file = open(&path).map_err(named)?;
         let size = size(&file);
-        Ok(Self { path, file, bytes_max, size, torn: false, lost: 0, warned: None })
+        let is_local = is_local(&file);
+        Ok(Self { path, file, bytes_max, size, is_local, torn: false, lost: 0, warned: None })
     }
 
     /// Writes whole lines, after which `lost` others are missing. Those that the disk does not take are
@@ -98,6 +101,7 @@ impl LogFile {
         self.file = open(&self.path)?;
         self.torn = false;
         self.size = size(&self.file);
+        self.is_local = is_local(&self.file);
         if self.size.is_some_and(|size| size >= self.bytes_max) {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is full, and so is the one in its place"));
         }
@@ -143,6 +147,7 @@ impl LogFile {
         match open(&self.path) {
             Ok(file) => {
                 self.size = size(&file);
+                self.is_local = is_local(&file);
                 self.file = file;
                 self.torn = false;
                 None
@@ -155,6 +160,10 @@ impl LogFile {
 }
 
 impl Sink for LogFile {
+    fn is_quick(&self) -> bool {
+        self.is_local
+    }
+
     fn write(&mut self, lines: &[u8], lost: u64) {
         self.put(lines, lost).into_iter().for_each(|trouble| log::warn!("{trouble}"));
     }
@@ -176,6 +185,16 @@ fn open(path: &Path) -> io::Result<File> {
 fn size(file: &File) -> Option<u64> {
     file.metadata().ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len())
 }
+
+/// Whether `file` is a regular one, of a file system that asks no network and no other program.
+pub(super) fn is_local(file: &File) -> bool {
+    let kind = rustix::fs::fstatfs(file).map_or(0, |found| found.f_type as u64);
+    size(file).is_some() && LOCAL_FILE_SYSTEMS.contains(&kind)
+}
+
+/// Of ext2 to ext4, XFS, Btrfs, F2FS, tmpfs, overlay file systems and ZFS (statfs(2)).
+const LOCAL_FILE_SYSTEMS: [u64; 7] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1];
 
 /// Whether `file` is what `path` names, itself and not by a link.
 fn is_at(file: &File, path: &Path) -> bool {

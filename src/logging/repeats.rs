@@ -1,6 +1,7 @@
 //! Lines that repeat themselves: the first few of a kind are listed, the others are counted, and one
-//! line now and then says how many it stands for. What a kind is, is up to the caller; the memory is
-//! bounded however many kinds there are.
+//! line now and then says how many it stands for. What a kind is, is up to the caller. Kinds that a
+//! crowd can cause, such as one of each address, form a group: when too many of a group are new, they
+//! count as one. So memory and lines are bounded however many kinds there are.
 
 use log::{Level, Record};
 use std::collections::HashMap;
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Repeats {
     hasher: RandomState,
     kinds: HashMap<u64, Kind>,
+    /// How many kinds of a group are new, and since when that was counted.
+    groups: HashMap<u64, (Instant, u32)>,
     /// When a count is to be told next.
     due: Option<Instant>,
     swept: Option<Instant>,
@@ -49,26 +52,23 @@ impl Told {
 
 impl Default for Repeats {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), kinds: HashMap::new(), due: None, swept: None }
+        Self { hasher: RandomState::new(), kinds: HashMap::new(), groups: HashMap::new(), due: None, swept: None }
     }
 }
 
 impl Repeats {
-    /// Takes note of one more line of a kind. Returns true if it is to be listed.
+    /// Takes note of one more line of a kind in its group. Returns true if it is to be listed.
     pub(super) fn note(
         &mut self,
         target: &'static str,
         level: Level,
-        kind: &impl Hash,
+        (group, kind): (&impl Hash, &impl Hash),
         line: fmt::Arguments<'_>,
         now: Instant,
     ) -> bool {
-        let mut key = self.hasher.hash_one((target, kind));
-        if self.kinds.len() >= KINDS_MAX && !self.kinds.contains_key(&key) {
-            self.forget_quiet(now);
-            if self.kinds.len() >= KINDS_MAX {
-                key = self.hasher.hash_one(target);
-            }
+        let (group, mut key) = self.keys(target, group, kind);
+        if !self.kinds.contains_key(&key) && !self.has_room(group, now) {
+            key = group;
         }
         let kind = self.kinds.entry(key).or_insert_with(|| Kind::new(target, level, now));
         kind.seen = now;
@@ -88,8 +88,10 @@ impl Repeats {
     }
 
     /// Takes back a line that turned out to be of no such kind.
-    pub(super) fn take_back(&mut self, target: &'static str, kind: &impl Hash, was_listed: bool) {
-        if let Some(kind) = self.kinds.get_mut(&self.hasher.hash_one((target, kind))) {
+    pub(super) fn take_back(&mut self, target: &'static str, group: &impl Hash, kind: &impl Hash, was_listed: bool) {
+        let (group, key) = self.keys(target, group, kind);
+        let key = if self.kinds.contains_key(&key) { key } else { group };
+        if let Some(kind) = self.kinds.get_mut(&key) {
             if was_listed {
                 kind.listed = kind.listed.saturating_sub(1);
             } else {
@@ -119,10 +121,30 @@ impl Repeats {
         told
     }
 
+    /// What a group and a kind of it are remembered by.
+    fn keys(&self, target: &'static str, group: &impl Hash, kind: &impl Hash) -> (u64, u64) {
+        (self.hasher.hash_one((target, group)), self.hasher.hash_one((target, group, kind)))
+    }
+
+    /// Whether one more kind of a group can be told from the others; counts it if so.
+    fn has_room(&mut self, group: u64, now: Instant) -> bool {
+        if self.kinds.len() >= KINDS_MAX || self.groups.len() >= KINDS_MAX {
+            self.forget_quiet(now);
+        }
+        let (since, new) = self.groups.entry(group).or_insert((now, 0));
+        if now.saturating_duration_since(*since) >= GROUP_PERIOD {
+            (*since, *new) = (now, 0);
+        }
+        let has_room = *new < NEW_KINDS_MAX && self.kinds.len() < KINDS_MAX;
+        *new += u32::from(has_room);
+        has_room
+    }
+
     fn forget_quiet(&mut self, now: Instant) {
         if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_INTERVAL) {
             self.swept = Some(now);
             self.kinds.retain(|_, kind| kind.counted > 0 || now.saturating_duration_since(kind.seen) < QUIET);
+            self.groups.retain(|_, (since, _)| now.saturating_duration_since(*since) < GROUP_PERIOD);
         }
     }
 }
@@ -150,7 +172,10 @@ const INTERVAL_MIN: Duration = Duration::from_secs(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(640);
 /// A kind of which there was no line for so long is a new one.
 const QUIET: Duration = Duration::from_secs(1800);
-/// Kinds that are told from each other; further ones count as one. With the last line of each that is
+/// Kinds of a group that may be new in a period.
+const NEW_KINDS_MAX: u32 = 64;
+const GROUP_PERIOD: Duration = Duration::from_secs(10);
+/// Kinds that are told from each other; further ones of a group count as one. With the last line of each that is
 /// about half a MiB.
 const KINDS_MAX: usize = 1024;
 /// The least time between two looks at all kinds.
@@ -161,7 +186,7 @@ mod tests {
     use super::*;
 
     fn note(repeats: &mut Repeats, kind: &str, number: usize, now: Instant) -> bool {
-        repeats.note("access", Level::Info, &kind, format_args!("kind={kind} number={number}"), now)
+        repeats.note("access", Level::Info, (&"group", &kind), format_args!("kind={kind} number={number}"), now)
     }
 
     fn lines(told: &[Told]) -> Vec<&str> {
@@ -187,10 +212,10 @@ mod tests {
         let (mut repeats, now) = (Repeats::default(), Instant::now());
         for number in 0..100 {
             assert!(note(&mut repeats, "a", number, now));
-            repeats.take_back("access", &"a", true);
+            repeats.take_back("access", &"group", &"a", true);
         }
         assert_eq!((0..7).filter(|&number| note(&mut repeats, "a", number, now)).count(), 5);
-        (0..2).for_each(|_| repeats.take_back("access", &"a", false));
+        (0..2).for_each(|_| repeats.take_back("access", &"group", &"a", false));
         assert!(repeats.tell(now, true).is_empty());
     }
 
@@ -198,10 +223,20 @@ mod tests {
     fn many_kinds_are_counted_together_and_quiet_ones_are_forgotten() {
         let (mut repeats, now) = (Repeats::default(), Instant::now());
         let listed = (0..100_000).filter(|number| note(&mut repeats, &number.to_string(), 0, now)).count();
-        assert_eq!((listed, repeats.kinds.len()), (KINDS_MAX + LISTED_MAX as usize, KINDS_MAX + 1));
+        let new = NEW_KINDS_MAX as usize;
+        assert_eq!((listed, repeats.kinds.len()), (new + LISTED_MAX as usize, new + 1));
         let told = repeats.tell(now, true);
-        assert!(lines(&told)[0].ends_with(&format!(" repeated={}", 100_000 - listed)), "{:?}", lines(&told));
-        assert!(note(&mut repeats, "new", 0, now + QUIET));
+        assert_eq!(told.len(), 1);
+        assert!(told[0].line.ends_with(&format!(" repeated={}", 100_000 - listed)), "{:?}", lines(&told));
+        for period in 1..100 {
+            let later = now + GROUP_PERIOD * period;
+            (0..100).for_each(|number| {
+                note(&mut repeats, &format!("{period}-{number}"), 0, later);
+            });
+        }
+        assert!(repeats.kinds.len() <= KINDS_MAX + 1);
+        repeats.tell(now, true);
+        assert!(note(&mut repeats, "new", 0, now + 2 * QUIET));
         assert!(repeats.kinds.len() < 3);
     }
 }

@@ -1,5 +1,6 @@
 //! The end of the way to stderr, which may be a pipe that nobody reads or a terminal that was stopped.
 
+use super::file::is_local;
 use super::writer::Sink;
 use crate::text::Utc;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -13,11 +14,14 @@ pub(super) struct Stderr {
     file: File,
     /// Lines that are missing and not told of yet.
     lost: u64,
+    /// It is a file of a local disk.
+    is_local: bool,
 }
 
 impl Stderr {
     pub(super) fn open() -> io::Result<Self> {
-        Ok(Self { file: io::stderr().as_fd().try_clone_to_owned()?.into(), lost: 0 })
+        let file = io::stderr().as_fd().try_clone_to_owned()?.into();
+        Ok(Self { is_local: is_local(&file), file, lost: 0 })
     }
 
     /// Returns whether all was written.
@@ -49,6 +53,10 @@ impl Stderr {
 }
 
 impl Sink for Stderr {
+    fn is_quick(&self) -> bool {
+        self.is_local
+    }
+
     fn write(&mut self, lines: &[u8], lost: u64) {
         if !(self.tell_of_lost() && self.write_all(lines)) {
             self.lost += lines.iter().filter(|&&byte| byte == b'\n').count() as u64;

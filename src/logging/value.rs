@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn no_escape_is_cut_in_two_whatever_is_escaped() {
-        for unit in ["\u{1}", "\n", "\\", "\"", "ä", "\u{2028}", "=a", "\u{10ffff}"] {
+        for unit in ["\u{1}", "\n", "\\", "\"", "ä", "\u{7f}", "\u{10ffff}"] {
             for shift in 0..8 {
                 let bytes = [&b"x".repeat(shift)[..], &unit.repeat(2000).into_bytes()].concat();
                 for text in [Value::name(&bytes).to_string(), Value::path(&bytes).to_string()] {

@@ -1,4 +1,5 @@
-//! A thread that writes lines, so that nobody else waits for a file or terminal that takes none:
+//! A thread that writes lines, so that nobody else waits for a file or terminal that takes none. What a
+//! local disk takes at once is written without it, which is cheaper:
 //!
 //! ```text
 //! append (any thread) ──> lines waiting, bounded ──> sink (its thread) ──> file, pipe or terminal
@@ -21,6 +22,9 @@ pub(super) trait Sink: Send {
 
     /// Opens what it writes to again, by name.
     fn reopen(&mut self) {}
+
+    /// Whether a write does not wait for anything, such as one to a file of a local disk.
+    fn is_quick(&self) -> bool;
 }
 
 /// The lines of one sink.
@@ -34,8 +38,8 @@ pub(super) struct Writer {
     waiting_bytes_max: usize,
     /// How long lines may wait for others that are written with them.
     linger: Duration,
-    /// Until its thread has it.
-    sink: Mutex<Option<Box<dyn Sink>>>,
+    /// Locked by whoever writes.
+    sink: Mutex<Box<dyn Sink>>,
 }
 
 #[derive(Default)]
@@ -46,6 +50,8 @@ struct Waiting {
     thread: Thread,
     /// Somebody waits for all to be written.
     is_hurried: bool,
+    /// The thread has not kept up, and nobody waits for it until then.
+    is_slow_until: Option<Instant>,
 }
 
 /// What the thread does.
@@ -67,6 +73,11 @@ impl Waiting {
         self.lines.is_empty() && self.lost == 0 && !self.wants_reopen && self.thread != Thread::Writing
     }
 
+    /// Takes the number of lost lines, and whether the sink is to be opened again.
+    fn take_rest(&mut self) -> (u64, bool) {
+        (std::mem::take(&mut self.lost), std::mem::take(&mut self.wants_reopen))
+    }
+
     /// Whether nobody minds if lines wait for others.
     fn may_wait(&self) -> bool {
         !self.is_hurried && !self.wants_reopen && self.lost == 0 && self.lines.len() < HURRY_BYTES
@@ -81,7 +92,7 @@ impl Writer {
             done: Condvar::new(),
             waiting_bytes_max,
             linger,
-            sink: Mutex::new(Some(sink)),
+            sink: Mutex::new(sink),
         }
     }
 
@@ -99,20 +110,53 @@ impl Writer {
         }
     }
 
-    /// Wakes the thread if it sleeps.
-    pub(super) fn wake(&self) {
+    /// Sees to it that the lines are written soon: here, if that takes no time or there is no thread.
+    pub(super) fn flush(&self) {
         let waiting = lock(&self.waiting);
-        if waiting.thread == Thread::Asleep && !waiting.is_done() {
-            self.wanted.notify_one();
+        match waiting.thread {
+            Thread::Missing => self.write_here(waiting),
+            Thread::Asleep if !waiting.is_done() => self.write_if_quick(waiting),
+            _ => {}
         }
     }
 
-    /// The same; without a thread the lines are written here.
-    pub(super) fn flush(&self) {
-        self.wake();
+    /// The same without writing here what may take time, and waits for the thread a moment, so that a line is there before
+    /// anything that follows from it. Where the moment was too short, nobody waits again for a while.
+    pub(super) fn flush_and_settle(&self) {
         let waiting = lock(&self.waiting);
-        if waiting.thread == Thread::Missing {
-            self.write_here(waiting);
+        if matches!(waiting.thread, Thread::Missing | Thread::Asleep) && !waiting.is_done() {
+            self.write_if_quick(waiting);
+        } else {
+            drop(waiting);
+        }
+        let waiting = lock(&self.waiting);
+        if waiting.is_done()
+            || waiting.thread == Thread::Missing
+            || waiting.is_slow_until.is_some_and(|until| Instant::now() < until)
+        {
+            return;
+        }
+        let unfinished = |waiting: &mut Waiting| !waiting.is_done();
+        let settled = self.done.wait_timeout_while(waiting, SETTLE_PATIENCE, unfinished);
+        let (mut waiting, result) = settled.unwrap_or_else(PoisonError::into_inner);
+        waiting.is_slow_until = result.timed_out().then(|| Instant::now() + SLOW_PERIOD);
+    }
+
+    /// Writes here what takes less time than to hand it over, unless the last such write took long.
+    fn write_if_quick(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let began = Instant::now();
+        let may = !waiting.wants_reopen && waiting.is_slow_until.is_none_or(|until| began >= until);
+        // Nobody else writes while the thread sleeps, but for another thread that does the same.
+        let sink = if may { self.sink.try_lock().ok().filter(|sink| sink.is_quick()) } else { None };
+        let Some(mut sink) = sink else { return self.wanted.notify_one() };
+        let (mut lines, rest) = (std::mem::take(&mut waiting.lines), waiting.take_rest());
+        drop(waiting);
+        write(&mut **sink, &mut lines, rest);
+        let mut waiting = lock(&self.waiting);
+        waiting.is_slow_until = (began.elapsed() > QUICK).then(|| Instant::now() + SLOW_PERIOD);
+        // Its memory is used again.
+        if waiting.lines.is_empty() {
+            waiting.lines = lines;
         }
     }
 
@@ -155,7 +199,6 @@ impl Writer {
     }
 
     fn run(&self) {
-        let Some(mut sink) = lock(&self.sink).take() else { return };
         let mut lines = Vec::new();
         loop {
             let mut waiting = self.now(Thread::Asleep);
@@ -163,7 +206,10 @@ impl Writer {
                 self.wanted.wait_while(waiting, |waiting| waiting.is_done()).unwrap_or_else(PoisonError::into_inner);
             waiting.thread = Thread::Writing;
             std::mem::swap(&mut lines, &mut waiting.lines);
-            write(&mut *sink, &mut lines, waiting);
+            let rest = waiting.take_rest();
+            // Whoever writes here while the thread sleeps is done soon, and does not wait for this lock.
+            drop(waiting);
+            write(&mut **lock(&self.sink), &mut lines, rest);
             let waiting = self.now(Thread::Lingering);
             drop(self.wanted.wait_timeout_while(waiting, self.linger, |waiting| waiting.may_wait()));
         }
@@ -186,17 +232,13 @@ impl Writer {
     }
 
     fn write_here(&self, mut waiting: MutexGuard<'_, Waiting>) {
-        let mut lines = std::mem::take(&mut waiting.lines);
-        if let Some(sink) = &mut *lock(&self.sink) {
-            write(&mut **sink, &mut lines, waiting);
-        }
+        let (mut lines, rest) = (std::mem::take(&mut waiting.lines), waiting.take_rest());
+        drop(waiting);
+        write(&mut **lock(&self.sink), &mut lines, rest);
     }
 }
 
-/// Lets go of what waits, and writes what was taken of it.
-fn write(sink: &mut dyn Sink, lines: &mut Vec<u8>, mut waiting: MutexGuard<'_, Waiting>) {
-    let (lost, reopen) = (std::mem::take(&mut waiting.lost), std::mem::take(&mut waiting.wants_reopen));
-    drop(waiting);
+fn write(sink: &mut dyn Sink, lines: &mut Vec<u8>, (lost, reopen): (u64, bool)) {
     if !lines.is_empty() || lost > 0 {
         sink.write(lines, lost);
     }
@@ -231,9 +273,93 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A stderr that takes lines has them by then, and one that does not delays the loop no more than this
+/// once in the period.
+const SETTLE_PATIENCE: Duration = Duration::from_millis(20);
+/// A write of a local disk that takes longer is waiting for something.
+const QUICK: Duration = Duration::from_millis(20);
+const SLOW_PERIOD: Duration = Duration::from_secs(60);
 /// Lines of this length are written at once: a write costs a system call, and what is lost in a crash
 /// is bounded.
 const HURRY_BYTES: usize = 64 * 1024;
 /// No caller's line is as long; text of the system might be.
 const LINE_BYTES_MAX: usize = 4096;
 const STACK_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// Hands over what is written, once it may.
+    struct Slow {
+        may: Receiver<()>,
+        written: Sender<(String, u64)>,
+    }
+
+    impl Sink for Slow {
+        fn write(&mut self, lines: &[u8], lost: u64) {
+            self.may.recv().expect("it is let on");
+            let _ = self.written.send((String::from_utf8_lossy(lines).into_owned(), lost));
+        }
+
+        fn is_quick(&self) -> bool {
+            false
+        }
+    }
+
+    fn writer() -> (&'static Writer, Sender<()>, Receiver<(String, u64)>) {
+        let ((may_tell, may), (written, written_told)) = (channel(), channel());
+        let writer = Writer::new(Box::new(Slow { may, written }), 1000, Duration::ZERO);
+        (Box::leak(Box::new(writer)), may_tell, written_told)
+    }
+
+    fn append(writer: &Writer, text: &str) {
+        writer.append(Utc::from_unix_ns(0), format_args!("{text}"));
+    }
+
+    #[test]
+    fn a_record_is_one_line_whatever_the_caller_forgot() {
+        let (writer, may, written) = writer();
+        append(writer, "user=a\nb\x1b[2J\r");
+        append(writer, &"ä".repeat(10_000));
+        may.send(()).expect("it waits");
+        writer.flush();
+        let (lines, lost) = written.recv().expect("without a thread it is written here");
+        let (first, second) = lines.split_once('\n').expect("two lines");
+        assert_eq!((first, lost), ("1970-01-01T00:00:00.000Z user=a b [2J ", 0));
+        assert!(second.ends_with("ä…\n") && second.len() <= LINE_BYTES_MAX + 1, "{}", second.len());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_sink_that_takes_nothing_and_what_is_lost_is_counted_in_one_place() {
+        let (writer, may, written) = writer();
+        writer.start("test").expect("threads are left");
+        append(writer, "first");
+        writer.flush();
+        wait_for(|| lock(&writer.waiting).lines.is_empty());
+        for number in 0..1000 {
+            append(writer, &format!("number={number:03}"));
+        }
+        writer.finish(Instant::now());
+        assert!(!writer.is_done());
+        may.send(()).expect("it waits");
+        assert_eq!(written.recv().expect("it goes on").1, 0);
+        may.send(()).expect("it waits");
+        let (lines, lost) = written.recv().expect("it goes on");
+        let kept = lines.lines().count();
+        assert!(lines.len() >= 1000 && lines.len() < 1100 && lines.ends_with(&format!("number={:03}\n", kept - 1)));
+        assert_eq!(lost, 1000 - kept as u64);
+        append(writer, "last");
+        may.send(()).expect("it waits");
+        writer.finish(Instant::now() + Duration::from_secs(60));
+        assert!(writer.is_done());
+        assert_eq!(written.recv().expect("it was written").0, "1970-01-01T00:00:00.000Z last\n");
+    }
+
+    fn wait_for(mut condition: impl FnMut() -> bool) {
+        while !condition() {
+            thread::yield_now();
+        }
+    }
+}

@@ -286,7 +286,7 @@ impl DataSocket {
     fn refuse(&self, from: SocketAddr) {
         let origin = Origin::of(from.ip()).networks().next_back();
         let line = format!("a data connection of {} from {from} was refused", self.peer);
-        logging::log_repeatable(STDERR, Level::Warn, &("data connection", origin), &line);
+        logging::log_repeatable(STDERR, Level::Warn, (&"data connection", &origin), &line);
     }
 
     /// Whether bytes of the user's can move.

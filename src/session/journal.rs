@@ -29,7 +29,7 @@ impl Session {
     fn list_connect(&mut self) {
         let connect = Line::of_stranger(self.peer, "connect", None);
         let was_listed = std::mem::replace(&mut self.is_connect_listed, true);
-        logging::take_back(ACCESS, &connect.kind(), was_listed);
+        logging::take_back(ACCESS, (&connect.group(), &connect.kind()), was_listed);
         if !was_listed {
             log::info!(target: ACCESS, "{connect}");
         }
@@ -110,14 +110,22 @@ impl<'a> Line<'a> {
 
     /// Returns whether the line was listed.
     fn log_as_repeatable(&self) -> bool {
-        logging::log_repeatable(ACCESS, Level::Info, &self.kind(), self)
+        logging::log_repeatable(ACCESS, Level::Info, (&self.group(), &self.kind()), self)
+    }
+
+    /// What strangers do is one group for each outcome, and what an account is refused is another.
+    fn group(&self) -> impl Hash + use<'a> {
+        match self.account {
+            Some(account) => (Some(account.as_str()), None),
+            None => (None, Some((self.verb, self.refusal.map(discriminant)))),
+        }
     }
 
     /// Lines of one account or one origin count together. An origin in IPv6 is the widest network that
     /// one customer may have, or a stranger could have as many origins as lines.
     fn kind(&self) -> impl Hash + use<'a> {
         let origin = if self.account.is_none() { Origin::of(self.peer.ip()).networks().next_back() } else { None };
-        (self.account.map(AccountName::as_str), origin, self.verb, self.refusal.map(discriminant))
+        (origin, self.verb, self.refusal.map(discriminant))
     }
 }
 

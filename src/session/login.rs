@@ -230,7 +230,7 @@ fn candidate(service: &mut Service, user: &str, now: Instant) -> Result<Candidat
 fn trouble(user: &str) -> impl Fn(AccountError) -> Refusal {
     move |error| {
         let user = Value::name(user.as_bytes());
-        logging::log_repeatable(STDERR, Level::Error, &"login", &format_args!("login of {user}: {error}"));
+        logging::log_repeatable(STDERR, Level::Error, (&"login", &()), &format_args!("login of {user}: {error}"));
         Refusal::Io
     }
 }

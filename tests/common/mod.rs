@@ -186,6 +186,16 @@ pub(crate) fn target(account: &str, address: SocketAddr) -> String {
     format!("{account}@{address}")
 }
 
+/// The number of events of a kind that a log tells of, one by one or as counts.
+pub(crate) fn events(log: &str, mark: &str) -> usize {
+    let lines = log.lines().filter(|line| line.contains(mark));
+    let count = |line: &str| match line.rsplit_once(" repeated=") {
+        Some((_, count)) => count.parse().expect("a number"),
+        None => 1,
+    };
+    lines.map(count).sum()
+}
+
 // ---- Files and digests --------------------------------------------------------------------
 
 /// Bytes that look like no others: each seed gives its own.
