@@ -255,6 +255,34 @@ fn connections_do_not_take_the_descriptors_that_files_need() {
 }
 
 #[test]
+fn without_descriptors_no_password_is_called_wrong_and_no_name_is_told_from_another() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    let connect = |user: &'static str| {
+        let mut peer = Peer::connect(server.address);
+        peer.greet();
+        (user, peer)
+    };
+    let mut peers: Vec<(&str, Peer)> = ["ann", "nobody", "ann", "../ann"].into_iter().map(connect).collect();
+    server.program.limit_descriptors(3);
+    let mut answers = Vec::new();
+    for (user, peer) in &mut peers {
+        let message = format!("n,,n={user},r=fyko+d2lbbFgONRv9qkxdawL");
+        let reply = peer.ask(&Request::Auth { mechanism: "SCRAM-SHA-256".into(), message });
+        let Reply::Error(error) = reply else { panic!("{user}: {reply:?}") };
+        assert_eq!((error.code, error.retry, error.fatal), (ErrorCode::Io, true, false), "{user}");
+        answers.push(error.message);
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    server.program.limit_descriptors(1000);
+    let (_, ann) = &mut peers[0];
+    assert!(matches!(ann.prove("ann", common::PASSWORD), Reply::Welcome { .. }), "the same connection may try again");
+    let (_, nobody) = &mut peers[1];
+    assert!(matches!(nobody.prove("nobody", common::PASSWORD), Reply::Error(_)));
+}
+
+#[test]
 fn without_descriptors_accepting_pauses_without_spinning_and_recovers() {
     let place = Place::new();
     place.add("ann", &[]);

@@ -273,6 +273,22 @@ fn wrong_passwords_without_end_harm_neither_a_transfer_nor_memory() {
 }
 
 #[test]
+fn without_descriptors_no_password_is_called_wrong_and_no_name_is_told_from_another() {
+    let scene = Scene::new();
+    scene.login().ask("QUIT").expect(&[221]);
+    let mut clients: Vec<_> = ["ann", "nobody", "..", "ann"].map(|user| (user, Client::connect(scene.ftp))).into();
+    scene.server.program.limit_descriptors(3);
+    let mut answers = Vec::new();
+    for (user, client) in &mut clients {
+        answers.push(client.enter(user, PASSWORD).expect(&[451]).lines);
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    scene.server.program.limit_descriptors(1000);
+    clients[0].1.enter("ann", PASSWORD).expect(&[230]);
+    clients[1].1.enter("nobody", PASSWORD).expect(&[530]);
+}
+
+#[test]
 fn a_damaged_account_lets_nobody_in() {
     let scene = Scene::new();
     scene.login().ask("PWD").expect(&[257]);
