@@ -209,6 +209,17 @@ impl Session {
         found
     }
 
+    /// Whether something is kept of an upload to `path`.
+    pub fn holds_upload(&self, path: &VPath) -> bool {
+        self.state.member().is_some_and(|member| matches!(member.home.held(path), Ok(Some(_))))
+    }
+
+    /// The link at `path`, for one that leads to nothing.
+    pub fn link_itself(&self, path: &VPath) -> Option<Meta> {
+        let entry = self.state.member()?.home.entry(path).ok()??;
+        (entry.kind == Kind::Link).then_some(entry)
+    }
+
     /// What there is of an upload to `path` where no file is; `None` if nothing is, or it cannot be told.
     pub fn unfinished_upload(&self, path: &VPath) -> Option<Unfinished> {
         let home = &self.state.member()?.home;

@@ -1,6 +1,6 @@
 //! USER and PASS: who gets in, what the others are told and how late, and what it costs.
 
-use crate::client::Client;
+use crate::client::{Client, stream_from};
 use crate::common::{PASSWORD, Place, pattern};
 use crate::{Scene, configuration, listening};
 use serde_json::json;
@@ -93,6 +93,54 @@ fn passwords_of_every_kind_are_compared_whole() {
         client.ask("USER ann").expect(&[331]);
         client.ask(&format!("PASS {password}")).expect(&[500, 501, 530]);
         client.ask("PWD").expect(&[530]);
+    }
+}
+
+/// Seconds of the day at which a line was logged, by the server's clock.
+fn logged_at(line: &str) -> f64 {
+    let time = line.split_once('T').and_then(|(_, rest)| rest.split_once('Z')).expect("a time").0;
+    time.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().expect("a number"))
+}
+
+#[test]
+fn guesses_from_one_address_are_few_whether_or_not_it_waits_for_answers_and_the_owner_gets_in() {
+    for is_sealed in [false, true] {
+        let scene = Scene::new();
+        let (is_over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let guess = |waits: bool| -> std::io::Result<()> {
+            let stream = stream_from("127.0.0.2:0".parse().expect("an address"), scene.ftp)?;
+            let mut client = Client::over(scene.ftp, stream);
+            client.next_reply()?;
+            if is_sealed {
+                client.say("AUTH TLS");
+                client.next_reply()?;
+                client.shake(crate::tls::config(&[13], false));
+            }
+            client.send(b"USER ann\r\nPASS wrong\r\n");
+            sent.fetch_add(1, Relaxed);
+            while waits && !is_over.load(Relaxed) && client.next_reply()?.code == 331 {}
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            for number in 0..6 {
+                let (guess, is_over) = (&guess, &is_over);
+                scope.spawn(move || {
+                    while !is_over.load(Relaxed) {
+                        let _ = guess(number % 3 == 0);
+                    }
+                });
+            }
+            while sent.load(Relaxed) < 60 {
+                Client::connect(scene.ftp).enter("ann", PASSWORD).expect(&[230]);
+            }
+            is_over.store(true, Relaxed);
+        });
+        let log = scene.place.log("access.log");
+        let times: Vec<f64> = log.lines().filter(|line| line.contains("verb=login")).map(logged_at).collect();
+        let seconds = (times[times.len() - 1] - times[0]).rem_euclid(86_400.0);
+        let checked = log.matches("result=LoginFailed").count();
+        assert!(checked >= 1 && checked as f64 <= 1.0 + 10.0 * seconds, "{checked} checked in {seconds} s");
+        assert!(checked * 2 < sent.load(Relaxed), "{checked} checked of {}", sent.load(Relaxed));
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::NotADirectory => (ErrorCode::NotADirectory, false, false),
         Refusal::NotEmpty => (ErrorCode::NotEmpty, false, false),
         Refusal::BadName | Refusal::IntoItself => (ErrorCode::BadName, false, false),
-        Refusal::OutsideHome => (ErrorCode::OutsideHome, false, false),
+        Refusal::OutsideHome | Refusal::LinkLoop => (ErrorCode::OutsideHome, false, false),
         Refusal::Denied | Refusal::InUse | Refusal::ReadOnly | Refusal::OtherFileSystem => {
             (ErrorCode::Denied, false, false)
         }
@@ -112,7 +112,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 38] = [
+    const REFUSALS: [Refusal; 39] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
@@ -129,6 +129,7 @@ mod tests {
         Refusal::NotEmpty,
         Refusal::BadName,
         Refusal::OutsideHome,
+        Refusal::LinkLoop,
         Refusal::OtherFileSystem,
         Refusal::IntoItself,
         Refusal::Denied,
