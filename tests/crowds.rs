@@ -112,6 +112,36 @@ fn an_address_that_hangs_up_after_each_guess_gets_few_of_them_checked() {
 }
 
 #[test]
+fn many_guesses_at_once_from_one_address_are_few_that_are_checked_and_the_owner_gets_in() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    let (sent, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for waits in [false, false, false, true, true, true] {
+            let (sent, is_over, address) = (&sent, &is_over, server.address);
+            scope.spawn(move || {
+                while !is_over.load(Relaxed) {
+                    let mut guesser = Peer::connect_from(2, address);
+                    guesser.guess("ann");
+                    sent.fetch_add(1, Relaxed);
+                    while waits && !is_over.load(Relaxed) && !guesser.has_answer() {
+                        thread::yield_now();
+                    }
+                }
+            });
+        }
+        while sent.load(Relaxed) < 200 {
+            let mut ann = Peer::connect_from(3, server.address);
+            ann.greet();
+            assert!(matches!(ann.prove("ann", common::PASSWORD), Reply::Welcome { .. }));
+        }
+        is_over.store(true, Relaxed);
+    });
+    place.check_guesses(sent.into_inner());
+}
+
+#[test]
 fn an_address_that_fails_again_and_again_waits_longer_than_others() {
     let place = Place::new();
     let server = place.serve();
