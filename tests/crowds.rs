@@ -112,6 +112,36 @@ fn an_address_that_hangs_up_after_each_guess_gets_few_of_them_checked() {
 }
 
 #[test]
+fn many_guesses_at_once_from_one_address_are_few_that_are_checked_and_the_owner_gets_in() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    let (sent, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for waits in [false, false, false, true, true, true] {
+            let (sent, is_over, address) = (&sent, &is_over, server.address);
+            scope.spawn(move || {
+                while !is_over.load(Relaxed) {
+                    let mut guesser = Peer::connect_from(2, address);
+                    guesser.guess("ann");
+                    sent.fetch_add(1, Relaxed);
+                    while waits && !is_over.load(Relaxed) && !guesser.has_answer() {
+                        thread::yield_now();
+                    }
+                }
+            });
+        }
+        while sent.load(Relaxed) < 200 {
+            let mut ann = Peer::connect_from(3, server.address);
+            ann.greet();
+            assert!(matches!(ann.prove("ann", common::PASSWORD), Reply::Welcome { .. }));
+        }
+        is_over.store(true, Relaxed);
+    });
+    place.check_guesses(sent.into_inner());
+}
+
+#[test]
 fn an_address_that_fails_again_and_again_waits_longer_than_others() {
     let place = Place::new();
     let server = place.serve();
@@ -252,6 +282,34 @@ fn connections_do_not_take_the_descriptors_that_files_need() {
     let home = place.home("ann", "");
     wait_until("all files are open", || server.program.open_files_below(&home) >= members.len());
     assert!(!server.program.stderr().contains("Too many open files"), "{}", server.program.stderr());
+}
+
+#[test]
+fn without_descriptors_no_password_is_called_wrong_and_no_name_is_told_from_another() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    let connect = |user: &'static str| {
+        let mut peer = Peer::connect(server.address);
+        peer.greet();
+        (user, peer)
+    };
+    let mut peers: Vec<(&str, Peer)> = ["ann", "nobody", "ann", "../ann"].into_iter().map(connect).collect();
+    server.program.limit_descriptors(3);
+    let mut answers = Vec::new();
+    for (user, peer) in &mut peers {
+        let message = format!("n,,n={user},r=fyko+d2lbbFgONRv9qkxdawL");
+        let reply = peer.ask(&Request::Auth { mechanism: "SCRAM-SHA-256".into(), message });
+        let Reply::Error(error) = reply else { panic!("{user}: {reply:?}") };
+        assert_eq!((error.code, error.retry, error.fatal), (ErrorCode::Io, true, false), "{user}");
+        answers.push(error.message);
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    server.program.limit_descriptors(1000);
+    let (_, ann) = &mut peers[0];
+    assert!(matches!(ann.prove("ann", common::PASSWORD), Reply::Welcome { .. }), "the same connection may try again");
+    let (_, nobody) = &mut peers[1];
+    assert!(matches!(nobody.prove("nobody", common::PASSWORD), Reply::Error(_)));
 }
 
 #[test]

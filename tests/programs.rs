@@ -545,6 +545,47 @@ fn a_file_the_server_cannot_read_is_reported_and_the_rest_of_the_tree_goes_on() 
     assert!(!place.here("tree/out").exists(), "a link is not followed out of the home");
 }
 
+/// STOR replaces it, too.
+#[test]
+fn put_takes_the_place_of_a_link_that_leads_nowhere_where_that_is_forced() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    fs::create_dir(place.here("tree")).expect("writable");
+    let links = [("dangling", "none"), ("out", "/etc/passwd"), ("circle", "circle"), ("folder", "/etc")];
+    for (name, _) in links {
+        fs::write(place.here(format!("tree/{name}")), name).expect("writable");
+    }
+    let run = |words: &[&str]| place.run(place.berth(&[&[&server.target("ann")[..], "--quiet"], words].concat()));
+    let plant = || {
+        let _ = fs::remove_dir_all(place.home("ann", "tree"));
+        fs::create_dir(place.home("ann", "tree")).expect("writable");
+        for (name, target) in links {
+            symlink(target, place.home("ann", format!("tree/{name}"))).expect("writable");
+        }
+    };
+    let check = || {
+        for (name, _) in links {
+            let there = place.home("ann", format!("tree/{name}"));
+            assert!(!there.is_symlink(), "{name}");
+            assert_eq!(fs::read(there).expect("stored"), name.as_bytes());
+        }
+    };
+    plant();
+    for (name, _) in links {
+        let (here, there) = (format!("tree/{name}"), format!("/tree/{name}"));
+        run(&["put", &here, &there]).expect_code(1);
+        assert!(place.home("ann", &here).is_symlink());
+        run(&["put", "-f", &here, &there]).expect_code(0);
+    }
+    check();
+    plant();
+    run(&["put", "-r", "tree"]).expect_code(1);
+    run(&["put", "-f", "-r", "tree"]).expect_code(0);
+    check();
+    assert_ne!(fs::read("/etc/passwd").expect("readable"), b"out");
+}
+
 // ---- Exit codes ---------------------------------------------------------------------------
 
 #[test]

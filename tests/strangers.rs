@@ -255,6 +255,64 @@ fn unknown_users_have_rounds_that_accounts_have_whatever_the_configuration_says_
     }
 }
 
+/// The salt and rounds of a challenge for `user`.
+fn salt_and_rounds(server: &mut Server, user: &str) -> (String, String) {
+    let mut peer = greeted(server);
+    let reply = peer.ask(server, &Request::Auth { mechanism: "SCRAM-SHA-256".into(), message: first(user) });
+    let Reply::Challenge { message } = reply else { panic!("{reply:?}") };
+    let (rest, rounds) = message.rsplit_once(",i=").expect("rounds");
+    (rest.rsplit_once(",s=").expect("a salt").1.to_string(), rounds.to_string())
+}
+
+/// Gives an account a new password, with other rounds.
+fn change_password(server: &mut Server, account: &str, rounds: u32) {
+    let verifier = berth::scram::Verifier::from_password("another one", rounds).expect("a password");
+    let name = account.parse().expect("a name");
+    server.service.accounts.update(&name, |account| account.verifier = verifier).expect("there");
+}
+
+#[test]
+fn unknown_users_follow_the_accounts_to_other_rounds_as_if_they_had_new_passwords() {
+    let mut server = server();
+    let names: Vec<String> = (0..40).map(|number| format!("nobody{number}")).collect();
+    let all = |server: &mut Server| -> Vec<(String, String)> {
+        names.iter().map(|name| salt_and_rounds(server, name)).collect()
+    };
+    let count = |all: &[(String, String)], wanted: &str| all.iter().filter(|(_, rounds)| rounds == wanted).count();
+    let before = all(&mut server);
+    assert_eq!(count(&before, "4096"), 40);
+    change_password(&mut server, "carol", 9_999);
+    let amid = all(&mut server);
+    assert!(count(&amid, "4096") > 0 && count(&amid, "9999") > 0, "{amid:?}");
+    assert_eq!(count(&amid, "4096") + count(&amid, "9999"), 40);
+    change_password(&mut server, "alice", 9_999);
+    let after = all(&mut server);
+    assert_eq!(count(&after, "9999"), 40, "no account has the old ones any more");
+    // The salt of an account is another one exactly when its rounds are: both come with a password.
+    for (old, new) in before.iter().zip(&amid).chain(amid.iter().zip(&after)) {
+        assert_eq!(old.0 == new.0, old.1 == new.1, "{old:?} {new:?}");
+    }
+    server.restart();
+    assert_eq!(all(&mut server), after);
+}
+
+#[test]
+fn where_the_accounts_are_gone_no_password_is_called_wrong() {
+    let mut server = server();
+    let folder = server.service.accounts.path(&USER.parse().expect("a name")).parent().expect("a folder").to_path_buf();
+    std::fs::rename(&folder, folder.with_extension("away")).expect("ours");
+    let mut answers = Vec::new();
+    for user in KINDS {
+        let mut peer = greeted(&mut server);
+        let reply = peer.ask(&mut server, &Request::Auth { mechanism: "SCRAM-SHA-256".into(), message: first(user) });
+        let Reply::Error(error) = reply else { panic!("{reply:?}") };
+        answers.push((error.code, error.retry, error.fatal));
+    }
+    assert_eq!(answers, [(ErrorCode::Io, true, false); KINDS.len()]);
+    std::fs::rename(folder.with_extension("away"), &folder).expect("ours");
+    server.log_in();
+}
+
 #[test]
 fn a_damaged_account_looks_like_an_unknown_one() {
     let mut server = server();

@@ -27,6 +27,8 @@ pub struct Accounts {
     /// Rounds of existing accounts. A decoy has one of them: other rounds would tell that the name has no
     /// account.
     rounds_in_use: BTreeSet<u32>,
+    /// What [`Accounts::stamp`] was when the rounds were read.
+    rounds_seen: Option<Stamp>,
     /// When a damaged account was last logged.
     complained: Option<Instant>,
 }
@@ -78,6 +80,7 @@ impl Accounts {
             decoy_path,
             standby: new_decoy(),
             rounds_in_use: BTreeSet::new(),
+            rounds_seen: None,
             complained: None,
         };
         match accounts.read_record(&accounts.decoy_path) {
@@ -330,11 +333,17 @@ impl Accounts {
 
     /// A verifier for a name that has none: the salt a stranger sees is always the same for the
     /// same name, and the keys are such that nobody knows a password for them.
+    ///
+    /// Each of the rounds in use has a rank of its own for each name, so that a change of accounts changes
+    /// the rounds of few names; those have another salt then, as behind a change of the password.
     fn decoy(&mut self, user: &str, secret: &[u8]) -> Verifier {
+        self.look_at_rounds();
         let derive = |purpose: &str| hmac_sha256(secret, format!("{purpose}:{user}").as_bytes());
+        let highest = self.rounds_in_use.iter().max_by_key(|rounds| derive(&format!("rounds {rounds}")));
+        let rounds = highest.copied().unwrap_or(self.config.scram_rounds);
         Verifier {
-            rounds: self.decoy_rounds(derive("rounds")[0]),
-            salt: derive("salt")[..limits::SCRAM_RANDOM_BYTES].to_vec(),
+            rounds,
+            salt: derive(&format!("salt {rounds}"))[..limits::SCRAM_RANDOM_BYTES].to_vec(),
             stored_key: derive("stored"),
             server_key: derive("server"),
         }
@@ -344,24 +353,28 @@ impl Accounts {
         self.read_record(&self.decoy_path).or_else(|error| self.or_standby(error))
     }
 
+    /// Where the folder itself is gone, the names in it are not unknown.
     fn or_standby(&self, error: AccountError) -> Result<Record, AccountError> {
         match error {
-            AccountError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            AccountError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound && self.folder.is_dir() => {
                 Ok(Record::of_decoy(self.standby.clone()))
             }
             error => Err(error),
         }
     }
 
-    fn decoy_rounds(&mut self, choice: u8) -> u32 {
-        if self.rounds_in_use.is_empty() {
-            let sample = self.names().unwrap_or_default().into_iter().take(ROUNDS_SAMPLE);
-            let accounts = sample.filter_map(|name| self.load(&name).ok()?);
-            self.rounds_in_use = accounts.map(|account| account.verifier.rounds).collect();
+    /// Looks again at what accounts have after one of them was changed.
+    fn look_at_rounds(&mut self) {
+        let stamp = self.stamp().ok();
+        if self.rounds_seen == stamp && stamp.is_some() {
+            return;
         }
-        let rounds = &self.rounds_in_use;
-        let chosen = rounds.iter().nth(usize::from(choice) % rounds.len().max(1));
-        chosen.copied().unwrap_or(self.config.scram_rounds)
+        self.rounds_seen = stamp;
+        let sample = self.names().unwrap_or_default().into_iter().take(ROUNDS_SAMPLE);
+        let accounts: Vec<Account> = sample.filter_map(|name| self.load(&name).ok()?).collect();
+        if !accounts.is_empty() {
+            self.rounds_in_use = accounts.into_iter().map(|account| account.verifier.rounds).collect();
+        }
     }
 
     fn note_rounds(&mut self, rounds: u32) {

@@ -143,6 +143,15 @@ impl Front {
         }
     }
 
+    /// The peer has gone and reads nothing any more: whether the transfer under way is still wanted, because
+    /// the peer said goodbye behind it. What else it asked for is not done.
+    pub fn ends_with_transfer(&mut self, lane: &mut Lane) -> bool {
+        match self {
+            Self::Ftp(ftp) => ftp.ends_with_transfer(lane),
+            Self::Native(_) | Self::Control(_) => false,
+        }
+    }
+
     /// Whether a transfer waits for its second socket, so that nothing of it has moved yet.
     pub fn awaits_connection(&self) -> bool {
         matches!(self, Self::Ftp(ftp) if ftp.awaits_connection())

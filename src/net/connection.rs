@@ -12,7 +12,7 @@ use super::turns::Claim;
 use crate::config::Timeouts;
 use crate::front::Front;
 use crate::front::survey::{Answer, Question};
-use crate::lane::{Budget, Lane};
+use crate::lane::{Budget, Lane, Outbox};
 use crate::limits::{FLUSH_BUDGET_MIN, HALF_CLOSED_STALL, INBOX_BYTES_FIRST, LINGER, ROUNDS_PER_TURN, TURN_BUDGET};
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
@@ -47,6 +47,8 @@ pub struct Connection {
     is_introduced: bool,
     /// The peer is gone, and so is whoever would read the answers to what it sent last.
     is_reset: bool,
+    /// The same, and its last transfer is still under way.
+    is_unheard: bool,
     opened: Instant,
     /// When something other than waiting for a request was last under way.
     last_active: Instant,
@@ -87,6 +89,7 @@ impl Connection {
             is_writable: true,
             is_introduced: false,
             is_reset: false,
+            is_unheard: false,
             opened: now,
             last_active: now,
             last_moved: now,
@@ -129,6 +132,7 @@ impl Connection {
     pub fn turn(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> Turn {
         match self.run(service, flush_budget, now) {
             Ok(turn) => turn,
+            Err(_) if self.outlives_reset() => Turn::Again,
             Err(error) => {
                 // Reset by the peer, or its TLS is broken: nobody is left to be told.
                 log::debug!("a connection from {} ended: {error}", self.address);
@@ -138,8 +142,21 @@ impl Connection {
         }
     }
 
+    /// A client that has said that it goes, and closed the connection before it read all replies, still wants
+    /// the transfer that is under way. Nobody is told what becomes of it.
+    fn outlives_reset(&mut self) -> bool {
+        if self.is_unheard || self.data.is_none() || self.front.is_closing() {
+            return false;
+        }
+        // The system still has what came before the reset.
+        let _ = self.transport.fill(&mut self.lane.inbox, INBOX_BYTES_FIRST);
+        self.is_unheard = self.front.ends_with_transfer(&mut self.lane);
+        self.lane.eof |= self.is_unheard;
+        self.is_unheard
+    }
+
     fn run(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> io::Result<Turn> {
-        if self.is_reset {
+        if self.is_reset && !self.is_unheard {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         self.held_until = None;
@@ -288,6 +305,9 @@ impl Connection {
     }
 
     fn flush(&mut self, service: &Service, budget: usize, now: Instant) -> io::Result<bool> {
+        if self.is_unheard {
+            self.lane.outbox = Outbox::default();
+        }
         if !self.is_writable || !self.has_output() {
             return Ok(false);
         }
@@ -305,6 +325,10 @@ impl Connection {
     }
 
     fn has_output(&self) -> bool {
+        !self.is_unheard && self.has_words()
+    }
+
+    fn has_words(&self) -> bool {
         !self.lane.outbox.is_empty() || self.transport.wants_flush()
     }
 

@@ -240,6 +240,17 @@ impl Session {
         found
     }
 
+    /// Whether a part of an interrupted upload to `path` is kept.
+    pub fn holds_upload(&self, path: &VPath) -> bool {
+        self.state.member().is_some_and(|member| matches!(member.home.held(path), Ok(Some(_))))
+    }
+
+    /// The link at `path`, for one that leads to nothing.
+    pub fn link_itself(&self, path: &VPath) -> Option<Meta> {
+        let entry = self.state.member()?.home.entry(path).ok()??;
+        (entry.kind == Kind::Link).then_some(entry)
+    }
+
     /// The upload to `path` that is running or interrupted, if no file is there. `None` if there is no such
     /// upload or it cannot be read.
     pub fn unfinished_upload(&self, path: &VPath) -> Option<Unfinished> {

@@ -56,6 +56,9 @@ pub enum Refusal {
     /// A link that leads out.
     #[error("this leads out of your home")]
     OutsideHome,
+    /// Links that lead to each other.
+    #[error("the links on this path lead in a circle; remove one of them")]
+    LinkLoop,
     /// From one file system to another.
     #[error(
         "this would cross from one of the server's file systems to another; copy the file, or ask the administrator"
@@ -154,6 +157,7 @@ impl From<&StoreError> for Refusal {
             StoreError::NotEmpty => Self::NotEmpty,
             StoreError::BadName => Self::BadName,
             StoreError::OutsideHome => Self::OutsideHome,
+            StoreError::LinkLoop => Self::LinkLoop,
             StoreError::OtherFileSystem => Self::OtherFileSystem,
             StoreError::IntoItself => Self::IntoItself,
             StoreError::Denied => Self::Denied,

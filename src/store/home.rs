@@ -604,6 +604,8 @@ impl StoreError {
     fn from_open(error: io::Error) -> Self {
         match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
             Some(rustix::io::Errno::NXIO | rustix::io::Errno::NODEV) => Self::NotAFile,
+            // Links are followed here, but for the last of a path, whose are met before.
+            Some(rustix::io::Errno::LOOP) => Self::LinkLoop,
             _ => error.into(),
         }
     }

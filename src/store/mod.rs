@@ -79,6 +79,9 @@ pub enum StoreError {
     /// No space, or the filesystem's own quota.
     #[error("disk full")]
     DiskFull,
+    /// Links that lead to each other.
+    #[error("links lead in a circle")]
+    LinkLoop,
     /// More entries than a listing may hold.
     #[error("too many entries")]
     TooLarge,

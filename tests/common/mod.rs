@@ -100,6 +100,22 @@ impl Place {
         command
     }
 
+    /// At most 10 guesses a second, by the server's own clock, were checked of those that one address `sent`.
+    #[track_caller]
+    pub(crate) fn check_guesses(&self, sent: usize) {
+        let log = self.log("access.log");
+        // Seconds of the day.
+        let logged_at = |line: &str| -> f64 {
+            let time = line.split_once('T').and_then(|(_, rest)| rest.split_once('Z')).expect("a time").0;
+            time.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().expect("a number"))
+        };
+        let times: Vec<f64> = log.lines().filter(|line| line.contains("verb=login")).map(logged_at).collect();
+        let seconds = (times[times.len() - 1] - times[0]).rem_euclid(86_400.0);
+        let checked = log.matches("result=LoginFailed").count();
+        assert!(checked >= 1 && checked as f64 <= 1.0 + 10.0 * seconds, "{checked} checked in {seconds} s");
+        assert!(checked * 2 < sent, "{checked} checked of {sent}");
+    }
+
     /// `berth` with the password in the environment, without encryption, so that a proxy can
     /// count and change bytes.
     pub(crate) fn berth(&self, arguments: &[&str]) -> Command {

@@ -163,6 +163,19 @@ fn sizes_and_times_are_told() {
 }
 
 #[test]
+fn a_time_that_the_file_system_does_not_keep_is_told_as_it_is_kept() {
+    let scene = scene();
+    let mut client = scene.login();
+    for command in ["MFMT 19000101000000 file", "MFMT 99991231235959 file", "MDTM 19000101000000 file"] {
+        let reply = client.ask(command);
+        let kept = client.ask("MDTM file").expect(&[213]);
+        if reply.code == 213 {
+            assert_eq!(reply.text(), format!("Modify={}; file", kept.text()), "{command}");
+        }
+    }
+}
+
+#[test]
 fn times_are_set_by_mfmt_and_as_old_clients_do() {
     let scene = scene();
     let mut client = scene.login();

@@ -255,6 +255,34 @@ fn links_are_listed_as_what_they_are_or_lead_to_within_the_home() {
 }
 
 #[test]
+fn a_link_that_leads_nowhere_is_told_of_itself_and_what_is_refused_is_told_why() {
+    let scene = scene();
+    symlink("none", scene.home("dangling")).expect("ours");
+    symlink("circle", scene.home("circle")).expect("ours");
+    symlink("/etc", scene.home("out")).expect("ours");
+    let mut client = scene.login();
+    let facts = client.ask("MLST dangling").expect(&[250]);
+    assert!(facts.inner()[0].to_lowercase().contains("slink"), "{facts:?}");
+    let status = client.ask("STAT dangling").expect(&[213]);
+    assert!(status.inner().iter().any(|line| line.contains("dangling")), "{status:?}");
+    for command in ["LIST dangling", "NLST dangling"] {
+        let lines = client.list(command);
+        assert!(lines.len() == 1 && lines[0].contains("dangling"), "{command}: {lines:?}");
+    }
+    client.ask("CWD dangling").expect(&[550]);
+    for (link, reason) in [("circle", "in a circle"), ("circle/x", "in a circle"), ("out", "out of your home")] {
+        for command in ["MLST", "STAT", "CWD", "SIZE", "MDTM", "LIST", "NLST", "MLSD", "RETR"] {
+            let line = format!("{command} {link}");
+            let refusal = match command {
+                "LIST" | "NLST" | "MLSD" | "RETR" => client.try_open(&line).err().expect("it is refused"),
+                _ => client.ask(&line),
+            };
+            assert!(refusal.code == 550 && refusal.text().contains(reason), "{line}: {refusal:?}");
+        }
+    }
+}
+
+#[test]
 fn two_sessions_list_at_once() {
     let scene = scene();
     let (mut one, mut two) = (scene.login(), scene.login());

@@ -1,6 +1,6 @@
 //! USER and PASS: who gets in, what the others are told and how late, and what it costs.
 
-use crate::client::Client;
+use crate::client::{Client, stream_from};
 use crate::common::{PASSWORD, Place, pattern};
 use crate::{Scene, configuration, listening};
 use serde_json::json;
@@ -93,6 +93,43 @@ fn passwords_of_every_kind_are_compared_whole() {
         client.ask("USER ann").expect(&[331]);
         client.ask(&format!("PASS {password}")).expect(&[500, 501, 530]);
         client.ask("PWD").expect(&[530]);
+    }
+}
+
+#[test]
+fn guesses_from_one_address_are_few_whether_or_not_it_waits_for_answers_and_the_owner_gets_in() {
+    for is_sealed in [false, true] {
+        let scene = Scene::new();
+        let (is_over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let guess = |waits: bool| -> std::io::Result<()> {
+            let stream = stream_from("127.0.0.2:0".parse().expect("an address"), scene.ftp)?;
+            let mut client = Client::over(scene.ftp, stream);
+            client.next_reply()?;
+            if is_sealed {
+                client.say("AUTH TLS");
+                client.next_reply()?;
+                client.shake(crate::tls::config(&[13], false));
+            }
+            client.send(b"USER ann\r\nPASS wrong\r\n");
+            sent.fetch_add(1, Relaxed);
+            let replies = if waits { 2 } else { 0 };
+            (0..replies).try_for_each(|_| client.next_reply().map(drop))
+        };
+        std::thread::scope(|scope| {
+            for number in 0..6 {
+                let (guess, is_over) = (&guess, &is_over);
+                scope.spawn(move || {
+                    while !is_over.load(Relaxed) {
+                        let _ = guess(number % 3 == 0);
+                    }
+                });
+            }
+            while sent.load(Relaxed) < 60 {
+                Client::connect(scene.ftp).enter("ann", PASSWORD).expect(&[230]);
+            }
+            is_over.store(true, Relaxed);
+        });
+        scene.place.check_guesses(sent.into_inner());
     }
 }
 
@@ -270,6 +307,22 @@ fn wrong_passwords_without_end_harm_neither_a_transfer_nor_memory() {
     });
     let grown = scene.server.program.resident_kib().saturating_sub(before);
     assert!(grown < 6 * 1024, "{grown} KiB for {} guesses", guesses.into_inner());
+}
+
+#[test]
+fn without_descriptors_no_password_is_called_wrong_and_no_name_is_told_from_another() {
+    let scene = Scene::new();
+    scene.login().ask("QUIT").expect(&[221]);
+    let mut clients: Vec<_> = ["ann", "nobody", "..", "ann"].map(|user| (user, Client::connect(scene.ftp))).into();
+    scene.server.program.limit_descriptors(3);
+    let mut answers = Vec::new();
+    for (user, client) in &mut clients {
+        answers.push(client.enter(user, PASSWORD).expect(&[451]).lines);
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    scene.server.program.limit_descriptors(1000);
+    clients[0].1.enter("ann", PASSWORD).expect(&[230]);
+    clients[1].1.enter("nobody", PASSWORD).expect(&[530]);
 }
 
 #[test]

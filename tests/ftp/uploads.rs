@@ -2,12 +2,13 @@
 //! on with, and every byte is counted.
 
 use crate::Scene;
-use crate::client::{Client, reset};
+use crate::client::{Client, reset, stream_to};
 use crate::common::random::Random;
 use crate::common::{Place, disk_usage, pattern, sha256, wait_until};
 use crate::configuration;
 use serde_json::json;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, SystemTime};
@@ -216,6 +217,84 @@ fn a_client_that_says_quit_behind_its_upload_still_gets_it_stored() {
     client.reply().expect(&[221]);
     client.expect_end();
     scene.holds("file", b"content");
+}
+
+/// Closes the control connection when a reply has come, which is not read: that is a reset.
+fn leave_unread(client: &Client) {
+    let stream = client.wire.stream();
+    assert!(stream.peek(&mut [0]).expect("the transfer begins") > 0);
+    reset(stream);
+}
+
+#[test]
+fn a_client_that_has_said_quit_may_close_with_replies_unread() {
+    let scene = Scene::new();
+    let content = pattern(1, 3 << 20);
+    for round in 0..10 {
+        let name = format!("up{round}");
+        let mut client = scene.login();
+        let mut data = stream_to(client.passive());
+        client.send(format!("STOR {name}\r\nQUIT\r\nMKD never\r\n").as_bytes());
+        data.write_all(&content).expect("the server reads");
+        data.shutdown(Shutdown::Write).expect("open");
+        leave_unread(&client);
+        wait_until("it is stored", || scene.exists(&name));
+        scene.holds(&name, &content);
+        let mut client = scene.login();
+        let mut data = stream_to(client.passive());
+        client.send(format!("RETR {name}\r\nQUIT\r\n").as_bytes());
+        let mut got = vec![0; 1000];
+        data.read_exact(&mut got).expect("the beginning");
+        leave_unread(&client);
+        data.read_to_end(&mut got).expect("the rest");
+        assert!(got == content);
+    }
+    assert!(!scene.exists("never"));
+    wait_until("nobody is left", || scene.admin(&["status"]).stdout.matches("ann").count() <= 1);
+    scene.check_ledger();
+}
+
+#[test]
+fn a_data_connection_that_is_cut_behind_quit_and_a_reset_stores_nothing() {
+    let scene = Scene::new();
+    scene.write("file", b"old");
+    let transfers = || scene.place.log("transactions.log").lines().filter(|line| line.contains("path=/file")).count();
+    for (round, farewell) in ["QUIT\r\n", "NOOP\r\n", "ABOR\r\nQUIT\r\n"].into_iter().enumerate() {
+        let mut client = scene.login();
+        let mut data = stream_to(client.passive());
+        client.send(format!("STOR file\r\n{farewell}").as_bytes());
+        data.write_all(b"new").expect("the server reads");
+        leave_unread(&client);
+        if round == 0 {
+            reset(&data);
+        } else {
+            let _ = data.shutdown(Shutdown::Write);
+        }
+        wait_until("it has ended", || transfers() > round);
+        scene.holds("file", b"old");
+    }
+}
+
+#[test]
+fn a_cut_upload_is_told_whether_something_of_it_is_kept() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    let mut data = client.open("STOR small");
+    data.write(b"some");
+    data.reset();
+    let told = client.reply().expect(&[426]);
+    assert!(told.text().contains("nothing is kept"), "{told:?}");
+    let mut data = client.open("STOR large");
+    data.write(&pattern(1, PART));
+    scene.wait_for_part(PART as u64 - 64 * 1024);
+    data.reset();
+    let told = client.reply().expect(&[426]);
+    assert!(told.text().contains("is kept for a while"), "{told:?}");
+    scene.write("file", &vec![7; 24 << 20]);
+    let data = client.open("RETR file");
+    data.reset();
+    let told = client.reply().expect(&[426]);
+    assert!(!told.text().contains("kept"), "{told:?}");
 }
 
 #[test]

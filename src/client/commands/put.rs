@@ -59,7 +59,12 @@ impl Target {
     fn new(session: &mut Session, word: Option<&Word>, sources: usize) -> Result<Self, Failure> {
         let Some(word) = word else { return Ok(Self::Folder(session.folder.clone())) };
         let path = session.path(word)?;
-        let is_folder = path.is_root() || session.find(&path)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
+        let there = if path.is_root() { Ok(None) } else { session.find(&path) };
+        let is_folder = path.is_root()
+            || match there {
+                Err(failure) if leads_nowhere(&failure) => false,
+                there => there?.is_some_and(|entry| entry.kind == EntryKind::Dir),
+            };
         if is_folder {
             return Ok(Self::Folder(path));
         }
@@ -149,21 +154,35 @@ fn put_over(
     refusal: &Failure,
     force: bool,
 ) -> Result<(), Failure> {
-    let there = session.stat(&job.remote)?;
-    if there.kind != EntryKind::File {
-        return Err(refusal.clone());
-    }
     let size = size_of(&job.local)?;
-    let clash = clash(&job, size, there.size);
-    if there.size == size
-        && let Some(sha256) = same_content(session, &job.local, &job.remote)?
-    {
-        return clash.tell_identical(session, tally, sha256, false);
+    match session.stat(&job.remote) {
+        Err(failure) if leads_nowhere(&failure) => {
+            if !force {
+                return Err(refusal.clone());
+            }
+        }
+        there => {
+            let there = there?;
+            if there.kind != EntryKind::File {
+                return Err(refusal.clone());
+            }
+            let clash = clash(&job, size, there.size);
+            if there.size == size
+                && let Some(sha256) = same_content(session, &job.local, &job.remote)?
+            {
+                return clash.tell_identical(session, tally, sha256, false);
+            }
+            clash.may_replace(session, force)?;
+        }
     }
-    clash.may_replace(session, force)?;
     job.mode = PutMode::Replace;
     let (job, result) = send(session, job, size)?;
     conclude(session, tally, &job, result?, false)
+}
+
+/// Whether a link is in the way that leads to nothing in the home: an upload takes its place.
+fn leads_nowhere(failure: &Failure) -> bool {
+    [ErrorCode::NotFound, ErrorCode::OutsideHome].into_iter().any(|code| failure.is_refusal(code))
 }
 
 fn size_of(local: &Path) -> Result<u64, Failure> {
@@ -265,16 +284,20 @@ fn without_what_is_there(
     let mut found = Vec::with_capacity(requests.len());
     session.call_each(&requests, |_, _, result| found.push(result))?;
     let mut clashing = Vec::with_capacity(occupied.len());
+    let mut links = Vec::new();
     for ((job, refusal), result) in occupied.into_iter().zip(found) {
         match (result, size_of(&job.local)) {
             (Ok(Reply::Stat { entry, .. }), Ok(size)) if entry.kind == EntryKind::File => {
                 clashing.push((job, size, entry.size));
             }
+            (Err(failure), Ok(size)) if force && leads_nowhere(&failure) => links.push((job, size, 0)),
             (Ok(_), Ok(_)) => tally.count(session, Err(refusal))?,
             (Err(failure), _) | (_, Err(failure)) => tally.count(session, Err(failure))?,
         }
     }
-    let remaining = without_identical(session, tally, clashing, force, |(job, size, there)| clash(job, *size, *there))?;
+    let mut remaining =
+        without_identical(session, tally, clashing, force, |(job, size, there)| clash(job, *size, *there))?;
+    remaining.append(&mut links);
     let bytes = remaining.iter().map(|(_, size, _)| size).sum();
     let again = remaining.into_iter().map(|(job, ..)| UploadJob { mode: PutMode::Replace, ..job });
     Ok((again.collect(), bytes))

@@ -261,9 +261,16 @@ impl Ftp {
 
     /// The reply has the form of draft-somers-ftp-mfxx, section 3.1.
     fn set_mtime(&mut self, mtime_ns: i64, text: &[u8], turn: &mut Turn) {
-        self.on_path(text, turn, |ftp, path, turn| match ftp.session.set_mtime(&path, mtime_ns) {
-            Ok(()) => turn.reply(213, [format!("Modify={}; ", time::written(mtime_ns)).as_bytes(), text].concat()),
-            Err(refusal) => turn.refuse(refusal, Some(&path)),
+        self.on_path(text, turn, |ftp, path, turn| {
+            // The file system may not keep every time.
+            let set = ftp.session.set_mtime(&path, mtime_ns).and_then(|()| ftp.session.stat(turn.service, &path));
+            match set {
+                Ok((meta, _)) => {
+                    let fact = format!("Modify={}; ", time::written(meta.mtime_ns));
+                    turn.reply(213, [fact.as_bytes(), text].concat());
+                }
+                Err(refusal) => turn.refuse(refusal, Some(&path)),
+            }
         });
     }
 

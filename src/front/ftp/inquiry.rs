@@ -52,8 +52,17 @@ impl Ftp {
         }
     }
 
+    /// A link that leads to nothing is told of itself.
+    pub(super) fn link_or(&self, refusal: Refusal, path: &VPath) -> Result<Meta, Refusal> {
+        match refusal {
+            Refusal::NotFound => self.session.link_itself(path).ok_or(refusal),
+            refusal => Err(refusal),
+        }
+    }
+
     fn tell_facts(&mut self, path: VPath, turn: &mut Turn) {
-        match self.session.stat_resumable(&path) {
+        let found = self.session.stat_resumable(&path).or_else(|refusal| self.link_or(refusal, &path));
+        match found {
             Ok(meta) => {
                 let (name, mut line) = (path.as_bytes().to_vec(), Vec::new());
                 let listed = Listed { name, seen: Seen::Examined(meta), target: None };

@@ -81,6 +81,8 @@ pub struct Ftp {
     /// The next command waits for this: more were asked than the rate allows.
     held_until: Option<Instant>,
     is_closing: bool,
+    /// The transfer under way is the last thing that is done.
+    is_leaving: bool,
     requests: u64,
     /// Lines before the login that were no command.
     mistakes: u32,
@@ -202,6 +204,7 @@ impl Ftp {
             kept_open: 0,
             held_until: None,
             is_closing: false,
+            is_leaving: false,
             requests: 0,
             mistakes: 0,
         }
@@ -254,6 +257,10 @@ impl Ftp {
     /// Drives what is under way on, or begins the next command; whether anything was done.
     fn advance(&mut self, turn: &mut Turn) -> bool {
         let is_advanced = match &self.doing {
+            Doing::Nothing if self.is_leaving => {
+                self.hang_up(turn.now);
+                true
+            }
             Doing::Nothing => self.begin_next(turn),
             Doing::CheckingPassword => self.check_password(turn),
             Doing::OpeningPort(passive) => self.answer_passive(*passive, turn),
@@ -406,6 +413,16 @@ impl Ftp {
             self.session.close(None, now);
         }
         self.is_closing = true;
+    }
+
+    /// See [`super::Front::ends_with_transfer`].
+    pub fn ends_with_transfer(&mut self, lane: &mut Lane) -> bool {
+        if !matches!(self.doing, Doing::Transfer(_)) {
+            return false;
+        }
+        while self.queue.look_ahead(&mut lane.inbox, false).is_some() {}
+        self.is_leaving = self.queue.has_quit() && !self.queue.has_abort();
+        self.is_leaving
     }
 
     // ---- What asks ------------------------------------------------------------------------

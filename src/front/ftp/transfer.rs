@@ -347,12 +347,20 @@ impl Ftp {
                 let text = "The TLS session of the control connection must be reused on data connections.";
                 (522, text.to_string())
             }
-            Stage::Failed(_) if refusal == Refusal::Cut => {
-                (426, "The data connection was cut; what came of an upload is kept for a while.".to_string())
-            }
+            Stage::Failed(_) if refusal == Refusal::Cut => (426, self.told_of_cut(&transfer).to_string()),
             _ => reply::refusal(refusal, Some(&transfer.path)),
         };
         lane.outbox.append(|out| reply::put(out, code, &text));
+    }
+
+    fn told_of_cut(&self, transfer: &Transfer) -> &'static str {
+        match transfer.is_upload() {
+            false => "The data connection was cut before its end.",
+            true if self.session.holds_upload(&transfer.path) => {
+                "The data connection was cut; what came is kept for a while, so the upload can go on from there."
+            }
+            true => "The data connection was cut; nothing is kept, so send the file again from its beginning.",
+        }
     }
 
     /// Notes how the data connection began, before it is forgotten; one that was refused says nothing of the

@@ -94,7 +94,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
         Refusal::NotADirectory => (ErrorCode::NotADirectory, false, false),
         Refusal::NotEmpty => (ErrorCode::NotEmpty, false, false),
         Refusal::BadName | Refusal::IntoItself => (ErrorCode::BadName, false, false),
-        Refusal::OutsideHome => (ErrorCode::OutsideHome, false, false),
+        Refusal::OutsideHome | Refusal::LinkLoop => (ErrorCode::OutsideHome, false, false),
         Refusal::Denied | Refusal::InUse | Refusal::ReadOnly | Refusal::OtherFileSystem => {
             (ErrorCode::Denied, false, false)
         }
@@ -121,7 +121,7 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 40] = [
+    const REFUSALS: [Refusal; 41] = [
         Refusal::LoginRequired,
         Refusal::WrongState,
         Refusal::LoginMalformed,
@@ -138,6 +138,7 @@ mod tests {
         Refusal::NotEmpty,
         Refusal::BadName,
         Refusal::OutsideHome,
+        Refusal::LinkLoop,
         Refusal::OtherFileSystem,
         Refusal::IntoItself,
         Refusal::Denied,

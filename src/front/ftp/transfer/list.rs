@@ -237,6 +237,9 @@ impl Ftp {
         }
         let begun = match self.begin_folder(&path, &list) {
             Err(Refusal::NotADirectory) if list.form != Form::Facts => return self.list_one(path, list, turn),
+            Err(Refusal::NotFound) if list.form != Form::Facts && self.session.link_itself(&path).is_some() => {
+                return self.list_one(path, list, turn);
+            }
             // RFC 3659, section 7.2.1.
             Err(Refusal::NotADirectory) => {
                 return turn.reply(501, format!("{}: MLSD lists folders; MLST tells of files.", subject(&path)));
@@ -260,11 +263,16 @@ impl Ftp {
 
     /// Lists a single entry in one line: no folder, or a folder itself (`-d`).
     fn list_one(&mut self, path: VPath, list: List, turn: &mut Turn) {
-        let found = self.session.stat(turn.service, &path);
-        let entry = found.as_ref().ok().map(|(meta, _)| list.only_entry(&path, *meta));
+        let found = self.stat_or_link(&path, turn);
+        let entry = found.as_ref().ok().map(|meta| list.only_entry(&path, *meta));
         let list = List::new(list.form, list.options, Vec::new(), None);
         self.put_entries(&list, entry.as_slice(), turn);
         self.begin(found.map(|_| ()), Kind::List(list), path, turn);
+    }
+
+    fn stat_or_link(&self, path: &VPath, turn: &Turn) -> Result<Meta, Refusal> {
+        let found = self.session.stat(turn.service, path).map(|(meta, _)| meta);
+        found.or_else(|refusal| self.link_or(refusal, path))
     }
 
     // ---- Going on -------------------------------------------------------------------------
@@ -356,8 +364,8 @@ impl Ftp {
                 turn.begin_status(REPLY_FOLDER_STATUS);
                 self.doing = Doing::ListingStatus(Box::new(list));
             }
-            Err(Refusal::NotADirectory) => match self.session.stat(turn.service, &path) {
-                Ok((meta, _)) => {
+            Err(Refusal::NotADirectory | Refusal::NotFound) => match self.stat_or_link(&path, turn) {
+                Ok(meta) => {
                     turn.begin_status(213);
                     turn.add_status(&list, &[list.only_entry(&path, meta)]);
                     turn.reply(213, "That is all.");
