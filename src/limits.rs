@@ -166,6 +166,8 @@ pub const LISTING_WAIT_MAX: Duration = Duration::from_secs(10);
 /// buffer to the other). The records themselves are as large as they may be: each costs whoever reads
 /// them by OpenSSL two system calls and a third of the rate if it is half as large.
 pub const COPY_BYTES: usize = 8 * 1024;
+/// Encrypted bytes received at once before login, when a record is hardly larger than a control frame.
+pub const SEALED_BYTES_BEFORE_LOGIN: usize = 4 * 1024;
 /// Encrypted bytes received at once at first, as [`INBOX_BYTES_FIRST`].
 pub const SEALED_BYTES_FIRST: usize = 8 * 1024;
 /// The same once a session has much to receive: four records of the largest size that a peer may send.

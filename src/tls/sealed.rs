@@ -4,7 +4,8 @@
 
 use crate::lane::Buffer;
 use crate::limits::{
-    COPY_BYTES, HANDSHAKE_BYTES_MAX, RECORD_BYTES_MAX_BEFORE_LOGIN, SEALED_BYTES, SEALED_BYTES_FIRST, SEALED_OUT_BYTES,
+    COPY_BYTES, HANDSHAKE_BYTES_MAX, RECORD_BYTES_MAX_BEFORE_LOGIN, SEALED_BYTES, SEALED_BYTES_BEFORE_LOGIN,
+    SEALED_BYTES_FIRST, SEALED_OUT_BYTES,
 };
 use crate::scram::Binding;
 use rustls::pki_types::ServerName;
@@ -111,7 +112,11 @@ impl Sealed {
         if self.has_ended {
             return Ok(Received::End);
         }
-        let capacity = if room.len() > SEALED_BYTES_FIRST { SEALED_BYTES } else { SEALED_BYTES_FIRST };
+        let capacity = match self.trust {
+            Trust::None => SEALED_BYTES_BEFORE_LOGIN,
+            _ if room.len() > SEALED_BYTES_FIRST => SEALED_BYTES,
+            _ => SEALED_BYTES_FIRST,
+        };
         let received = socket.read(self.ciphertext.room(capacity))?;
         if received == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was cut"));
