@@ -30,7 +30,6 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What tells one server's key from all others: the SHA-256 of its public key
 /// (SubjectPublicKeyInfo, RFC 5280). Written `SHA256:` and base64 without padding, as ssh does.
@@ -129,7 +128,6 @@ pub struct SessionConfig {
 impl SessionConfig {
     /// Of what all sessions share.
     pub fn new(shared: &ServerConfig) -> Result<Self, rustls::Error> {
-        SESSIONS_BEGUN.fetch_add(1, Ordering::Relaxed);
         let mut control = shared.clone();
         control.send_tls13_tickets = TICKETS;
         control.ticketer = Arc::new(tickets::Tickets::new()?);
@@ -142,14 +140,6 @@ impl SessionConfig {
         Ok(Self { control: Arc::new(control), download: Arc::new(download), upload: Arc::new(upload) })
     }
 }
-
-/// How many sessions of FTP over TLS there ever were. A client that begins another one may have the tickets of
-/// that in the place of those of its first.
-pub fn sessions_begun() -> u64 {
-    SESSIONS_BEGUN.load(Ordering::Relaxed)
-}
-
-static SESSIONS_BEGUN: AtomicU64 = AtomicU64::new(0);
 
 /// AES-128 comes first: it is as far out of reach as AES-256, and faster.
 fn provider() -> CryptoProvider {

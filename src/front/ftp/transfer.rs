@@ -288,7 +288,7 @@ impl Ftp {
         let is_upload = matches!(&self.doing, Doing::Transfer(transfer) if transfer.is_upload());
         Security::Sealed {
             is_upload,
-            needs_resumption: self.settings.requires_session_reuse || self.reuse.is_due(self.is_alone_since()),
+            needs_resumption: self.settings.requires_session_reuse || self.reuse.is_due(self.session.is_alone_since()),
             // How a client ends that has nothing to send makes nothing less whole.
             needs_close_notify: is_upload && self.settings.requires_close_notify,
         }
@@ -353,12 +353,6 @@ impl Ftp {
         lane.outbox.append(|out| reply::put(out, code, &text));
     }
 
-    /// Changes with each session that may be the same client's; `None` while there is one for certain. Both
-    /// numbers only grow, so their sum is the same only if both are.
-    fn is_alone_since(&self) -> Option<u64> {
-        self.session.is_alone_since().map(|logins| logins + crate::tls::sessions_begun())
-    }
-
     fn told_of_cut(&self, transfer: &Transfer) -> &'static str {
         match transfer.is_upload() {
             false => "The data connection was cut before its end.",
@@ -376,7 +370,7 @@ impl Ftp {
             return;
         }
         if let (Some(handshake), Doing::Transfer(transfer)) = (self.port.handshake, &self.doing) {
-            self.reuse.note(handshake, transfer.is_upload(), is_whole, self.is_alone_since());
+            self.reuse.note(handshake, transfer.is_upload(), is_whole, self.session.is_alone_since());
         }
     }
 
