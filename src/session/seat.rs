@@ -16,8 +16,6 @@ pub struct Seat {
     pub traffic: Rc<Traffic>,
     /// What all accounts have transferred.
     pub(super) total: Rc<Total>,
-    /// Sessions that were ever there.
-    logins: Cell<u64>,
 }
 
 /// Bytes of many sessions, in each direction.
@@ -36,19 +34,10 @@ impl Seats {
         if self.seats.len() >= SEATS_REMEMBERED {
             self.seats.retain(|_, seat| sessions(seat) > 0);
         }
-        let new = || Rc::new(Seat { traffic: Rc::default(), total: Rc::clone(&self.total), logins: Cell::default() });
+        let new = || Rc::new(Seat { traffic: Rc::default(), total: Rc::clone(&self.total) });
         let seat = self.seats.entry(account.clone()).or_insert_with(new);
-        if sessions(seat) >= most {
-            return Err(Refusal::TooManySessions);
-        }
-        seat.logins.set(seat.logins.get() + 1);
-        Ok(Rc::clone(seat))
+        if sessions(seat) >= most { Err(Refusal::TooManySessions) } else { Ok(Rc::clone(seat)) }
     }
-}
-
-/// A number that changes with each login of the account; `None` while it has more than one session.
-pub fn is_alone_since(seat: &Rc<Seat>) -> Option<u64> {
-    (sessions(seat) == 1).then(|| seat.logins.get())
 }
 
 fn sessions(seat: &Rc<Seat>) -> usize {
