@@ -130,11 +130,6 @@ impl Session {
         self.state.member().map(|member| &member.account)
     }
 
-    /// See [`seat::is_alone_since`].
-    pub fn is_alone_since(&self) -> Option<u64> {
-        self.state.member().and_then(|member| seat::is_alone_since(&member.seat))
-    }
-
     /// What the session's account has moved.
     pub fn traffic(&self) -> Option<&Rc<Traffic>> {
         self.state.member().map(|member| &member.seat.traffic)

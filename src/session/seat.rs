@@ -21,8 +21,6 @@ pub struct Seat {
     pub memory: Rc<Share>,
     /// What all accounts have transferred.
     pub(super) total: Rc<Total>,
-    /// Sessions that were ever there.
-    logins: Cell<u64>,
 }
 
 /// Bytes of many sessions, in each direction.
@@ -55,21 +53,11 @@ impl Seats {
                 traffic: Rc::default(),
                 memory: Rc::new(Share::of(&self.memory)),
                 total: Rc::clone(&self.total),
-                logins: Cell::default(),
             })
         };
         let seat = self.seats.entry(account.clone()).or_insert_with(new);
-        if sessions(seat) >= most {
-            return Err(Refusal::TooManySessions);
-        }
-        seat.logins.set(seat.logins.get() + 1);
-        Ok(Rc::clone(seat))
+        if sessions(seat) >= most { Err(Refusal::TooManySessions) } else { Ok(Rc::clone(seat)) }
     }
-}
-
-/// A number that changes with each login of the account; `None` while it has more than one session.
-pub fn is_alone_since(seat: &Rc<Seat>) -> Option<u64> {
-    (sessions(seat) == 1).then(|| seat.logins.get())
 }
 
 fn sessions(seat: &Rc<Seat>) -> usize {

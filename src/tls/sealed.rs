@@ -48,8 +48,6 @@ enum Trust {
 pub struct Handshake {
     /// It resumes an earlier connection.
     pub is_resumed: bool,
-    /// Clients of TLS 1.3 may use a ticket only once.
-    pub uses_tickets_once: bool,
 }
 
 /// What came of one attempt to receive.
@@ -190,7 +188,7 @@ impl Sealed {
     /// How the two have agreed on keys, once they have.
     pub fn handshake(&self) -> Option<Handshake> {
         let is_resumed = self.connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        (!self.is_handshaking()).then(|| Handshake { is_resumed, uses_tickets_once: self.is_tls13() })
+        (!self.is_handshaking()).then_some(Handshake { is_resumed })
     }
 
     /// What ties a login to this connection (RFC 9266), once the handshake is done.

@@ -1,5 +1,5 @@
-//! Where session reuse is offered: who has resumed once must do so again, so that nobody else at the same
-//! address takes a data connection; and clients that cannot are served as ever.
+//! Where session reuse is offered: of several connections to a data port of a client that has resumed, the one
+//! that resumes is taken; and clients that cannot are served as ever.
 
 use crate::Scene;
 use crate::client::{Client, stream_to};
@@ -32,24 +32,6 @@ fn resumed(scene: &Scene, version: u8) -> Client {
     assert_eq!(data.read_all(), b"secret");
     client.reply().expect(&[226]);
     client
-}
-
-#[test]
-fn a_connection_that_does_not_resume_is_refused_once_the_client_has() {
-    let scene = scene();
-    for version in [13, 12] {
-        let mut client = resumed(&scene, version);
-        for command in ["RETR file", "STOR file", "LIST"] {
-            let stranger = stream_to(client.passive());
-            client.say(command);
-            client.reply().expect(&[150]);
-            assert_eq!(intrude(stranger, version), b"", "{command} over TLS 1.{}", version - 10);
-            client.reply().expect(&[522]);
-            scene.holds("file", b"secret");
-        }
-        assert_eq!(client.get("RETR file"), b"secret");
-        client.ask("QUIT").expect(&[221]);
-    }
 }
 
 #[test]

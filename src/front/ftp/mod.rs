@@ -20,7 +20,6 @@ pub mod permissions;
 pub mod port;
 pub mod queue;
 pub mod reply;
-pub mod reuse;
 pub mod site;
 pub mod table;
 pub mod time;
@@ -39,7 +38,6 @@ use line::Taken;
 use listing::Facts;
 use port::{DataPort, Stage, Wish};
 use queue::{CommandQueue, Seen};
-use reuse::Reuse;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
@@ -63,7 +61,8 @@ pub struct Ftp {
     folder: VPath,
     facts: Facts,
     data: DataRules,
-    reuse: Reuse,
+    /// The client has resumed its TLS session on a data connection, so it will mostly do so again.
+    has_resumed: bool,
     next: ForNext,
     /// Taken off the inbox, but not begun yet.
     pending: Option<Command>,
@@ -193,7 +192,7 @@ impl Ftp {
             facts: Facts::default(),
             // Where TLS is there from the beginning, many clients leave out PBSZ.
             data: DataRules { has_buffer_size: is_sealed, is_private: is_sealed, ..DataRules::default() },
-            reuse: Reuse::default(),
+            has_resumed: false,
             next: ForNext::default(),
             pending: None,
             doing: Doing::Nothing,

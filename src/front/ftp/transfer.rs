@@ -288,7 +288,7 @@ impl Ftp {
         let is_upload = matches!(&self.doing, Doing::Transfer(transfer) if transfer.is_upload());
         Security::Sealed {
             is_upload,
-            needs_resumption: self.settings.requires_session_reuse || self.reuse.is_due(self.session.is_alone_since()),
+            needs_resumption: self.settings.requires_session_reuse,
             // How a client ends that has nothing to send makes nothing less whole.
             needs_close_notify: is_upload && self.settings.requires_close_notify,
         }
@@ -363,19 +363,8 @@ impl Ftp {
         }
     }
 
-    /// Notes how the data connection began, before it is forgotten; one that was refused says nothing of the
-    /// client.
-    fn note_reuse(&mut self, is_whole: bool) {
-        if self.port.stage() == Stage::Failed(Failure::NotResumed) {
-            return;
-        }
-        if let (Some(handshake), Doing::Transfer(transfer)) = (self.port.handshake, &self.doing) {
-            self.reuse.note(handshake, transfer.is_upload(), is_whole, self.session.is_alone_since());
-        }
-    }
-
     fn end_transfer(&mut self, wish: Wish) -> Doing {
-        self.note_reuse(false);
+        self.has_resumed |= self.port.handshake.is_some_and(|handshake| handshake.is_resumed);
         self.port.wish(wish);
         self.active = None;
         std::mem::replace(&mut self.doing, Doing::Nothing)

@@ -106,7 +106,7 @@ impl Ftp {
             return Ok(false);
         }
         self.session.complete_upload(turn.now)?;
-        self.note_reuse(true);
+        self.has_resumed |= self.port.handshake.is_some_and(|handshake| handshake.is_resumed);
         self.port.wish(Wish::Close);
         self.set_step(Step::Commit);
         Ok(true)
