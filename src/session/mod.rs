@@ -395,10 +395,7 @@ impl Session {
         let State::Command(_, current) = &mut self.state else { return Err(Refusal::WrongState) };
         let Some(task) = current else { return Err(Refusal::WrongState) };
         let step = task.run(&mut service.store, budget, now);
-        if matches!(
-            step,
-            Ok(TaskStep::Later | TaskStep::Waits | TaskStep::Page(_, false) | TaskStep::Kept(_, false))
-        ) {
+        if matches!(step, Ok(TaskStep::Later | TaskStep::Waits | TaskStep::Page(_, false) | TaskStep::Kept(_, false))) {
             return step;
         }
         if let Some(Task::Folders(folders)) = current.take() {

@@ -163,6 +163,9 @@ impl Passwords {
         }
         let ahead = self.places().position(|there| Rc::ptr_eq(&there, place)).unwrap_or(0);
         let rows = u32::try_from(ahead / PASSWORD_CHECKS_AT_ONCE).unwrap_or(u32::MAX);
+        // An origin has one password checked at a time: if it is wrong, the next one is held back.
+        let is_origin_busy = self.places().take(ahead).any(|there| there.origin == place.origin);
+        let rows = rows.max(u32::from(is_origin_busy));
         (rows > 0).then(|| PASSWORD_WAIT_STEP.saturating_mul(rows).min(PASSWORD_WAIT_MAX))
     }
 
@@ -231,7 +234,7 @@ mod tests {
     #[test]
     fn memory_for_places_that_were_left_is_bounded() {
         let mut passwords = Passwords::default();
-        let held: Vec<_> = (0..PASSWORD_CHECKS_AT_ONCE).map(|_| passwords.enqueue(origin(1))).collect();
+        let held: Vec<_> = (1..=PASSWORD_CHECKS_AT_ONCE).map(|last| passwords.enqueue(origin(last as u8))).collect();
         for _ in 0..100_000 {
             drop(passwords.enqueue(origin(1)));
         }
@@ -244,7 +247,11 @@ mod tests {
         let mut passwords = Passwords::default();
         let places: Vec<_> = (0..1000).map(|_| passwords.enqueue(origin(1))).collect();
         let waits: Vec<_> = places.iter().map(|place| passwords.wait(place)).collect();
-        assert_eq!(waits[..3], [None, None, Some(PASSWORD_WAIT_STEP)]);
+        assert_eq!(
+            waits[..3],
+            [None, Some(PASSWORD_WAIT_STEP), Some(PASSWORD_WAIT_STEP)],
+            "one of an origin at a time"
+        );
         assert_eq!(waits[10], Some(5 * PASSWORD_WAIT_STEP));
         assert_eq!(waits[999], Some(PASSWORD_WAIT_MAX));
     }

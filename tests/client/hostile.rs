@@ -524,7 +524,7 @@ fn a_tree_without_end_is_given_up_and_the_session_goes_on() {
         assert!(failure.to_string().contains("one by one"), "{line}: {failure}");
         assert_eq!(place.files(), ["here", "outside"], "{line}");
         // Whether the root of the tree is a link is found out by removing it; nothing below it is touched.
-        let is_root = |path: &Name| path.as_bytes() == b"/d";
+        let is_root = |path: &Name| *path == Name::from("/d");
         let touches = |request: &Request| match request {
             Request::Rm { path } => !is_root(path),
             request => matches!(request, Request::Rmdir { .. }),
