@@ -273,7 +273,11 @@ impl Staged {
             named => drop(named?),
         }
         self.slot = Some(slot);
-        self.write_record()
+        let written = self.write_record();
+        if written.is_err() {
+            (self.slot, self.kept) = (None, None);
+        }
+        written
     }
 
     /// The staging folder, with the upload in it from now on.

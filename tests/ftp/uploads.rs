@@ -10,7 +10,6 @@ use serde_json::json;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, SystemTime};
 
 /// Enough to be kept when it is interrupted.
@@ -948,15 +947,6 @@ fn a_held_part_of_a_folder_that_is_gone_is_no_file() {
     client.ask("RNFR moved").expect(&[350]);
     client.ask("RNTO folder").expect(&[250]);
     assert_eq!(size(&mut client, "folder/file"), PART);
-}
-
-#[test]
-fn a_pipe_is_not_replaced_by_a_file() {
-    let scene = Scene::new();
-    rustix::fs::mkfifoat(rustix::fs::CWD, scene.home("pipe"), rustix::fs::Mode::RWXU).expect("ours");
-    let mut client = scene.login();
-    client.put("STOR pipe", b"content").expect(&[550]);
-    assert!(std::fs::symlink_metadata(scene.home("pipe")).expect("there").file_type().is_fifo());
 }
 
 #[test]

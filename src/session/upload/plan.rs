@@ -107,7 +107,7 @@ impl UploadPlan {
         }
         let target = home.upload_target(&self.path)?;
         match target.there() {
-            Some(meta) if matches!(meta.kind, Kind::Folder | Kind::Other) => Err(StoreError::NotAFile),
+            Some(meta) if meta.kind == Kind::Folder => Err(StoreError::NotAFile),
             Some(_) if !self.replace => Err(StoreError::Exists),
             there if !self.accepts(store, there.as_ref()) => Err(StoreError::Changed),
             _ => Ok(target),
