@@ -59,7 +59,7 @@ pub const INBOX_BYTES_FIRST: usize = 8 * 1024;
 /// still fits the L2 cache, and more than the largest control frame.
 pub const INBOX_BYTES: usize = 256 * 1024;
 /// Bytes of memory in an outbox above which no more is produced for it at first.
-pub const OUTBOX_BYTES_FIRST: usize = 4 * 1024;
+pub const OUTBOX_BYTES_FIRST: usize = 2 * 1024;
 /// The same once a session has produced so much and there is memory. One piece more than this is the
 /// most it holds.
 pub const OUTBOX_BYTES_HIGH: usize = 64 * 1024;

@@ -118,6 +118,12 @@ pub struct SessionConfig {
     /// Of the control connection. It gives tickets out, with which some clients begin one data
     /// connection each.
     pub control: Arc<ServerConfig>,
+    /// Made for the first data connection, so that connections without a login need no memory for it.
+    data: Option<DataConfig>,
+}
+
+/// The same for the data connections of one session.
+pub struct DataConfig {
     /// Of downloads and listings, with tickets as well.
     pub download: Arc<ServerConfig>,
     /// Of uploads. Its tickets are for the client's next ones; [`Sealed::server_of_upload`] says when
@@ -133,11 +139,18 @@ impl SessionConfig {
         control.ticketer = Arc::new(tickets::Tickets::new()?);
         // For clients that know sessions of TLS 1.2 but not their tickets.
         control.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_STORED);
-        let mut download = control.clone();
-        download.alpn_protocols.push(FTP_DATA_ALPN.to_vec());
-        let mut upload = download.clone();
-        upload.send_tls13_tickets = UPLOAD_TICKETS;
-        Ok(Self { control: Arc::new(control), download: Arc::new(download), upload: Arc::new(upload) })
+        Ok(Self { control: Arc::new(control), data: None })
+    }
+
+    /// What the data connections use.
+    pub fn data(&mut self) -> &DataConfig {
+        self.data.get_or_insert_with(|| {
+            let mut download = ServerConfig::clone(&self.control);
+            download.alpn_protocols.push(FTP_DATA_ALPN.to_vec());
+            let mut upload = download.clone();
+            upload.send_tls13_tickets = UPLOAD_TICKETS;
+            DataConfig { download: Arc::new(download), upload: Arc::new(upload) }
+        })
     }
 }
 

@@ -88,7 +88,7 @@ impl Secrecy {
         Self { shared, own: None }
     }
 
-    fn own(&mut self) -> io::Result<&SessionConfig> {
+    fn own(&mut self) -> io::Result<&mut SessionConfig> {
         let own = match self.own.take() {
             Some(own) => own,
             None => SessionConfig::new(&self.shared).map_err(io::Error::other)?,
@@ -163,7 +163,7 @@ impl Transport {
 
     /// A data connection with TLS; of an upload the peer reads nothing.
     pub fn sealed_data(stream: TcpStream, secrecy: &mut Secrecy, is_upload: bool) -> io::Result<Self> {
-        let own = secrecy.own()?;
+        let own = secrecy.own()?.data();
         let mut sealed = match is_upload {
             true => Sealed::server_of_upload(Arc::clone(&own.upload))?,
             false => Sealed::server(Arc::clone(&own.download))?,

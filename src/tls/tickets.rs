@@ -139,7 +139,7 @@ mod tests {
         // The client's clock may stand still: then only the server's decides.
         for (version, moves) in [(&TLS13, true), (&TLS13, false), (&TLS12, true), (&TLS12, false)] {
             let (here, there) = (Arc::<Clock>::default(), Arc::<Clock>::default());
-            let (session, client) = (session(&there), client(version, &here));
+            let (mut session, client) = (session(&there), client(version, &here));
             let control = Sealed::server(Arc::clone(&session.control)).expect("usable");
             assert!(!upload(control, &client));
             let hours = if moves { &HOURS[..] } else { &[0, 12, 13, 24 * 30, 24 * 365] };
@@ -147,7 +147,7 @@ mod tests {
                 there.0.store(*hour, Ordering::Relaxed);
                 here.0.store(if moves { *hour } else { 0 }, Ordering::Relaxed);
                 for _ in 0..3 {
-                    let data = Sealed::server_of_upload(Arc::clone(&session.upload)).expect("usable");
+                    let data = Sealed::server_of_upload(Arc::clone(&session.data().upload)).expect("usable");
                     assert!(upload(data, &client), "hour {hour}, {version:?}");
                 }
             }
@@ -157,8 +157,8 @@ mod tests {
     #[test]
     fn the_tickets_of_an_upload_leave_at_its_end_and_not_before() {
         let clock = Arc::<Clock>::default();
-        let (session, client) = (session(&clock), client(&TLS13, &clock));
-        let mut server = Sealed::server_of_upload(Arc::clone(&session.upload)).expect("usable");
+        let (mut session, client) = (session(&clock), client(&TLS13, &clock));
+        let mut server = Sealed::server_of_upload(Arc::clone(&session.data().upload)).expect("usable");
         let mut client = Sealed::client(client).expect("usable");
         let (mut here, mut there) = std::os::unix::net::UnixStream::pair().expect("sockets");
         here.set_nonblocking(true).and_then(|()| there.set_nonblocking(true)).expect("sockets");
