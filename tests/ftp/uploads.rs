@@ -910,6 +910,21 @@ fn an_upload_that_goes_on_with_a_file_never_replaces_a_newer_one() {
     scene.holds("link", b"newer one");
 }
 
+#[test]
+fn the_last_bytes_of_an_upload_that_stands_still_are_stored_before_more_come() {
+    let scene = Scene::new();
+    let mut client = scene.login();
+    let content = pattern(5, PART + 10);
+    let mut data = client.open("STOR file");
+    data.write(&content[..PART]);
+    scene.wait_for_part(PART as u64);
+    data.write(&content[PART..]);
+    scene.wait_for_part(content.len() as u64);
+    data.finish();
+    client.reply().expect(&[226]);
+    scene.holds("file", &content);
+}
+
 // ---- What a newer file makes of a held part -------------------------------------------------
 
 #[test]

@@ -35,6 +35,8 @@ pub(super) struct Transfer {
     replies_apart: Duration,
     /// The peer kept its side open after all was sent.
     was_kept_open: bool,
+    /// When the few bytes that wait are stored, even if no more come.
+    stores_at: Option<Instant>,
 }
 
 enum Kind {
@@ -108,6 +110,7 @@ impl Transfer {
         match self.step {
             Step::Await(until) | Step::End(until) => Some(until),
             Step::Finish if stage == Stage::Ended => Some(self.confirmed_from()?),
+            Step::Move => self.stores_at,
             _ => None,
         }
     }
@@ -173,6 +176,7 @@ impl Ftp {
                     announced: None,
                     replies_apart: replies_apart(self.kept_open),
                     was_kept_open: false,
+                    stores_at: None,
                 };
                 self.doing = Doing::Transfer(Box::new(transfer));
             }

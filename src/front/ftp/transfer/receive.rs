@@ -10,6 +10,9 @@ use crate::session::verb::Verb;
 use crate::session::{Refusal, Service};
 use std::time::{Duration, Instant};
 
+/// How long fewer bytes than a piece wait for more to be stored with.
+const STORE_WAIT_MAX: Duration = Duration::from_secs(1);
+
 impl Ftp {
     pub(super) fn prepare_upload(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
         if self.session.prepare_upload(turn.service, turn.budget)?.is_none() {
@@ -44,7 +47,10 @@ impl Ftp {
             };
         }
         if bytes.len() < STORE_BYTES_MIN && !has_ended && !has_failed && !lane.inbox.is_cramped() {
-            return Ok(false);
+            let Doing::Transfer(transfer) = &mut self.doing else { return Ok(false) };
+            if turn.now < *transfer.stores_at.get_or_insert(turn.now + STORE_WAIT_MAX) {
+                return Ok(false);
+            }
         }
         if !self.session.settle(Verb::Store, turn.budget)? {
             return Ok(true);
@@ -52,6 +58,9 @@ impl Ftp {
         let stored = self.session.store(turn.service, bytes)?;
         turn.budget.spend(stored as u64);
         self.port.lane.inbox.consume(stored);
+        if let Doing::Transfer(transfer) = &mut self.doing {
+            transfer.stores_at = None;
+        }
         Ok(stored > 0 || turn.budget.is_spent())
     }
 
