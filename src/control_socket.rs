@@ -36,7 +36,7 @@ pub fn listen(folder: &Path, give: impl FnOnce(&File) -> io::Result<()>) -> io::
     }
     remove(folder);
     let (_handle, path) = short_path(folder)?;
-    // Whoever may change the folder could put another file in its place before a mode is set by name.
+    // A user who may change the folder could put another file in its place before a mode is set by name.
     let umask = rustix::process::umask(!Mode::from(SECRET_FILE) & Mode::from(0o777));
     let bound = UnixListener::bind(&path);
     rustix::process::umask(umask);

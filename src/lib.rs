@@ -4,7 +4,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | [`limits`] [`memory`] [`lane`] [`rate`] [`vpath`] [`text`] [`glob`] [`json`] [`digest`] [`upload_id`] [`histogram`]: values without I/O |
-//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`refusals`] [`small_file`] [`disk_sync`] [`control_socket`] [`supervisor`] [`hidden_input`]: one subject each |
+//! | 1 | [`wire`] [`account`] [`scram`] [`tls`] [`store`] [`config`] [`logging`] [`privilege`] [`refusals`] [`small_file`] [`disk_sync`] [`file_system_type`] [`control_socket`] [`supervisor`] [`hidden_input`]: one subject each |
 //! | 2 | [`session`]: what somebody connected may do, without any protocol |
 //! | 3 | [`front`]: protocols translated to the session's verbs |
 //! | 4 | [`net`]: sockets, readiness, the loop |
@@ -22,6 +22,7 @@ pub mod config;
 pub mod control_socket;
 pub mod digest;
 pub mod disk_sync;
+pub mod file_system_type;
 pub mod front;
 pub mod glob;
 /// Asking for a password without showing it.

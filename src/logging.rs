@@ -1,8 +1,8 @@
 //! One logger for everything: records with the target `access` or `transactions` go to the log
 //! file of that name, all others to stderr. Each of the three has a thread that writes what does
-//! not go to a local disk, so that nobody waits for it; what cannot be written costs lines, which are counted, never the program.
-//! What a line says is up to the caller; this module sees to it that it is one line, and that lines
-//! that repeat themselves do not fill the disk.
+//! not go to a local disk, so that the server never waits for it. Lines that cannot be written are
+//! dropped and counted. The caller decides what a line says; this module makes sure that it is one
+//! line, and that lines that repeat themselves do not fill the disk.
 
 mod file;
 mod repeats;
@@ -91,7 +91,7 @@ pub fn finish() {
     logger.writers().for_each(|writer| writer.finish(deadline));
 }
 
-/// Opens the files again by name, after they were renamed by whoever rotates them.
+/// Opens the files again by name, after another program has renamed them.
 /// [`is_reopened`] tells when that was done.
 pub fn reopen() {
     if let Some(logger) = LOGGER.get() {
@@ -105,9 +105,9 @@ pub fn is_reopened() -> bool {
     LOGGER.get().is_none_or(|logger| logger.access.is_done() && logger.transactions.is_done())
 }
 
-/// Logs a line of a kind that a peer can cause as often as it likes: the first few of the kind are
-/// listed, unless too many kinds of its group are new, and then one now and then, which ends in ` repeated=N` for the number that it stands for.
-/// Returns whether this one was listed.
+/// Logs a line of a kind that a peer can cause as often as it likes. The first few of the kind are listed,
+/// unless too many kinds of its group are new. Later ones are counted, and a line now and then, which ends
+/// in ` repeated=N`, stands for `N` of them. Returns whether this one was listed.
 pub fn log_repeatable(
     target: &'static str,
     level: Level,

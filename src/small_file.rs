@@ -106,7 +106,7 @@ pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io:
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
         result => result?,
     }
-    // Whoever may write above it could have put a link there meanwhile, or another folder of root's, which
+    // A user who may write to the folder above could have put a link there, or another folder of root's, which
     // must not be given away.
     let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
     let folder = OpenOptions::new().read(true).custom_flags(flags).open(path)?;

@@ -12,7 +12,7 @@ mod validity;
 
 pub use identity::Identity;
 pub use pinning::Pinning;
-pub use sealed::{Handshake, Received, Sealed};
+pub use sealed::{Received, Sealed};
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use rustls::crypto::ring::cipher_suite::{

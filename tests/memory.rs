@@ -8,15 +8,15 @@ use berth::tls::{Pinning, Received, Sealed};
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
 use berth::wire::{ErrorCode, Reply, Request};
-use common::ftp::{configuration, listening};
+use common::ftp::{FtpClient, configuration, listening};
 use common::peer::{Peer, put};
-use common::{PASSWORD, Place, Server, pattern, wait_until};
+use common::{Place, Server, pattern, wait_until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ClientConfig;
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -405,47 +405,12 @@ fn a_listing_that_waits_can_be_cancelled() {
     assert!(matches!(waiting.ask(&Request::Quota {}), Reply::Quota(_)));
 }
 
-/// A client of FTP that says one thing and reads one reply.
-struct FtpClient(BufReader<TcpStream>);
-
-impl FtpClient {
-    fn login(server: &Server) -> Self {
-        let stream = TcpStream::connect(listening(server, "ftp")).expect("the server listens");
-        stream.set_read_timeout(Some(common::PATIENCE)).expect("a positive time");
-        let mut client = Self(BufReader::new(stream));
-        client.reply();
-        client.ask("USER ann");
-        assert!(client.ask(&format!("PASS {PASSWORD}")).starts_with("230"));
-        client
-    }
-
-    fn ask(&mut self, command: &str) -> String {
-        self.0.get_mut().write_all(format!("{command}\r\n").as_bytes()).expect("the server reads");
-        self.reply()
-    }
-
-    fn reply(&mut self) -> String {
-        loop {
-            let mut line = String::new();
-            self.0.read_line(&mut line).expect("a reply");
-            if line.as_bytes().get(3) == Some(&b' ') {
-                return line;
-            }
-        }
-    }
-
-    /// What a command sends over a data connection, and the last reply.
-    fn receive(&mut self, command: &str) -> (String, String) {
-        let passive = self.ask("EPSV");
-        let port = passive.split('|').nth(3).expect("a port").parse().expect("a number");
-        let address = SocketAddr::new(self.0.get_ref().peer_addr().expect("connected").ip(), port);
-        let mut data = TcpStream::connect(address).expect("the server listens");
-        assert!(self.ask(command).starts_with("150"));
-        let mut received = String::new();
-        // A reset is an end, too.
-        let _ = data.read_to_string(&mut received);
-        (received, self.reply())
-    }
+/// What a command sends over a data connection, and the last reply.
+fn receive(client: &mut FtpClient, command: &str) -> (String, String) {
+    let (mut data, mut received) = (client.begin(command), String::new());
+    // A reset is an end, too.
+    let _ = data.read_to_string(&mut received);
+    (received, client.reply())
 }
 
 #[test]
@@ -455,12 +420,12 @@ fn listings_by_ftp_wait_for_memory_and_are_refused_for_now() {
     let (holder, mut client) = (hold_memory(&server), FtpClient::login(&server));
     client.ask("CWD /large");
     for command in ["NLST", "LIST -Rt"] {
-        let (received, reply) = client.receive(command);
+        let (received, reply) = receive(&mut client, command);
         assert!(received.len() < 1000 && reply.starts_with("450"), "{command}: {reply}");
     }
     assert!(client.ask("PWD").starts_with("257"));
     drop(holder);
-    let (received, reply) = client.receive("NLST");
+    let (received, reply) = receive(&mut client, "NLST");
     assert_eq!((received.lines().count(), &reply[..3]), (MANY, "226"));
 }
 

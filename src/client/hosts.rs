@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::args::{Args, HOST, Target};
 use crate::client::local::shown;
 use crate::client::outcome::Failure;
-use crate::client::state::{lock_folder, replace};
+use crate::client::state::{folder_of_user, lock_folder, replace};
 use crate::config::{ConfigError, PORT_DEFAULT};
 use crate::json::Object;
 use crate::limits::NAME_BYTES_MAX;
@@ -159,10 +159,7 @@ impl Hosts {
 
 /// Where hosts are kept; `None` when there is no place.
 pub fn file() -> Option<PathBuf> {
-    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    folder("XDG_CONFIG_HOME")
-        .or_else(|| folder("HOME").map(|home| home.join(".config")))
-        .map(|path| path.join("berth/berth.json"))
+    folder_of_user("XDG_CONFIG_HOME", ".config").map(|path| path.join("berth/berth.json"))
 }
 
 /// A name cannot be mistaken for an option, a path, a user or a port.

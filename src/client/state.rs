@@ -40,14 +40,17 @@ pub struct SourceMark {
     pub mtime_ns: i64,
 }
 
+/// The folder that the variable names, or this one in the user's home. Paths that are not absolute are
+/// ignored (XDG Base Directory Specification).
+pub(super) fn folder_of_user(variable: &str, in_home: &str) -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    folder(variable).or_else(|| folder("HOME").map(|home| home.join(in_home)))
+}
+
 impl StateFolder {
     /// The user's folder, made if it is missing.
     pub fn of_user() -> Self {
-        let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let path = folder("XDG_STATE_HOME")
-            .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
-            .map(|path| path.join("berth"));
-        Self::at(path)
+        Self::at(folder_of_user("XDG_STATE_HOME", ".local/state").map(|path| path.join("berth")))
     }
 
     /// A folder anywhere.

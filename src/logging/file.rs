@@ -2,8 +2,8 @@
 //! is renamed to `….old`, in place of the one before it.
 
 use super::writer::Sink;
-use crate::small_file;
 use crate::text::Utc;
+use crate::{file_system_type, small_file};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -34,8 +34,7 @@ impl LogFile {
     pub(super) fn open(path: PathBuf, bytes_max: u64) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let file = open(&path).map_err(named)?;
-        let size = size(&file);
-        let is_local = is_local(&file);
+        let (size, is_local) = (size(&file), is_local(&file));
         Ok(Self { path, file, bytes_max, size, is_local, torn: false, lost: 0, warned: None })
     }
 
@@ -98,14 +97,16 @@ impl LogFile {
                 io::Error::new(error.kind(), format!("it is full, and cannot become {old:?}: {error}; {advice}"))
             })?;
         }
-        self.file = open(&self.path)?;
-        self.torn = false;
-        self.size = size(&self.file);
-        self.is_local = is_local(&self.file);
+        self.go_on_with(open(&self.path)?);
         if self.size.is_some_and(|size| size >= self.bytes_max) {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is full, and so is the one in its place"));
         }
         Ok(())
+    }
+
+    fn go_on_with(&mut self, file: File) {
+        (self.size, self.is_local, self.torn) = (size(&file), is_local(&file), false);
+        self.file = file;
     }
 
     /// Ends a torn line, and tells of lost ones before the next is written.
@@ -141,15 +142,12 @@ impl LogFile {
         Some(format!("{}: {} lines lost so far: {error}", self.path.display(), self.lost))
     }
 
-    /// Opens the file again by name. If that fails, the one that is open goes on. Returns what stderr is
-    /// to tell.
+    /// Opens the file again by name. If that fails, the open file stays in use. Returns what stderr
+    /// is to tell.
     fn open_again(&mut self) -> Option<String> {
         match open(&self.path) {
             Ok(file) => {
-                self.size = size(&file);
-                self.is_local = is_local(&file);
-                self.file = file;
-                self.torn = false;
+                self.go_on_with(file);
                 None
             }
             Err(error) => {
@@ -186,15 +184,10 @@ fn size(file: &File) -> Option<u64> {
     file.metadata().ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len())
 }
 
-/// Whether `file` is a regular one, of a file system that asks no network and no other program.
+/// Whether `file` is a regular one on a local file system.
 pub(super) fn is_local(file: &File) -> bool {
-    let kind = rustix::fs::fstatfs(file).map_or(0, |found| found.f_type as u64);
-    size(file).is_some() && LOCAL_FILE_SYSTEMS.contains(&kind)
+    size(file).is_some() && file_system_type::is_local(file)
 }
-
-/// Of ext2 to ext4, XFS, Btrfs, F2FS, tmpfs, overlay file systems and ZFS (statfs(2)).
-const LOCAL_FILE_SYSTEMS: [u64; 7] =
-    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1];
 
 /// Whether `file` is what `path` names, itself and not by a link.
 fn is_at(file: &File, path: &Path) -> bool {
@@ -204,7 +197,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-fn count_lines(lines: &[u8]) -> u64 {
+pub(super) fn count_lines(lines: &[u8]) -> u64 {
     lines.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 

@@ -170,7 +170,7 @@ const LISTED_MAX: u32 = 5;
 /// The time between two lines with a count of the same kind, which doubles from the one to the other.
 const INTERVAL_MIN: Duration = Duration::from_secs(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(640);
-/// A kind of which there was no line for so long is a new one.
+/// A kind is forgotten when it had no line for this time.
 const QUIET: Duration = Duration::from_secs(1800);
 /// Kinds of a group that may be new in a period.
 const NEW_KINDS_MAX: u32 = 64;

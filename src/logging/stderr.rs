@@ -1,6 +1,6 @@
 //! The end of the way to stderr, which may be a pipe that nobody reads or a terminal that was stopped.
 
-use super::file::is_local;
+use super::file::{count_lines, is_local};
 use super::writer::Sink;
 use crate::text::Utc;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -59,7 +59,7 @@ impl Sink for Stderr {
 
     fn write(&mut self, lines: &[u8], lost: u64) {
         if !(self.tell_of_lost() && self.write_all(lines)) {
-            self.lost += lines.iter().filter(|&&byte| byte == b'\n').count() as u64;
+            self.lost += count_lines(lines);
         }
         self.lost += lost;
         self.tell_of_lost();

@@ -19,7 +19,7 @@ impl<'a> Value<'a> {
         Self { bytes, head_bytes_max: NAME_BYTES_MAX, tail_bytes_max: 0 }
     }
 
-    /// A path, of which the end tells as much as the beginning.
+    /// A path. Its beginning and its end are kept.
     pub fn path(bytes: &'a [u8]) -> Self {
         Self { bytes, head_bytes_max: PATH_BYTES_MAX / 2, tail_bytes_max: PATH_BYTES_MAX / 2 }
     }

@@ -38,7 +38,7 @@ pub(super) struct Writer {
     waiting_bytes_max: usize,
     /// How long lines may wait for others that are written with them.
     linger: Duration,
-    /// Locked by whoever writes.
+    /// Locked while lines are written.
     sink: Mutex<Box<dyn Sink>>,
 }
 
@@ -57,7 +57,7 @@ struct Waiting {
 /// What the thread does.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Thread {
-    /// It does not exist: whoever has written lines flushes them.
+    /// It does not exist yet. [`Writer::flush`] writes.
     #[default]
     Missing,
     /// It waits for lines.
@@ -120,8 +120,9 @@ impl Writer {
         }
     }
 
-    /// The same without writing here what may take time, and waits for the thread a moment, so that a line is there before
-    /// anything that follows from it. Where the moment was too short, nobody waits again for a while.
+    /// Like [`Writer::flush`], but writes here only what takes no time, and waits a moment for the thread, so
+    /// that a line is there before anything that follows from it. If the moment was too short, no caller waits
+    /// again for a while.
     pub(super) fn flush_and_settle(&self) {
         let waiting = lock(&self.waiting);
         if matches!(waiting.thread, Thread::Missing | Thread::Asleep) && !waiting.is_done() {
@@ -207,7 +208,7 @@ impl Writer {
             waiting.thread = Thread::Writing;
             std::mem::swap(&mut lines, &mut waiting.lines);
             let rest = waiting.take_rest();
-            // Whoever writes here while the thread sleeps is done soon, and does not wait for this lock.
+            // A write by another thread, while this one slept, is short and needs the lock of `waiting` again.
             drop(waiting);
             write(&mut **lock(&self.sink), &mut lines, rest);
             let waiting = self.now(Thread::Lingering);

@@ -294,6 +294,11 @@ impl DataSocket {
         matches!(self.state, State::Open(_))
     }
 
+    /// Whether TLS has yet to be agreed on.
+    pub(super) fn is_handshaking(&self) -> bool {
+        matches!(&self.state, State::Open(Open { transport, .. }) if transport.is_handshaking())
+    }
+
     /// Takes the time that connections of strangers took, which is not the user's.
     pub(super) fn take_strangers_time(&mut self) -> Duration {
         std::mem::take(&mut self.strangers_took)
@@ -354,11 +359,11 @@ impl DataSocket {
         let State::Open(Open { transport, needs_resumption, listener, .. }) = &mut self.state else {
             return Ok(false);
         };
-        if port.handshake.is_some() || (transport.is_handshaking() && !has_failed) {
+        if port.is_resumed.is_some() || (transport.is_handshaking() && !has_failed) {
             return Ok(false);
         }
-        port.handshake = transport.handshake();
-        let resumes = port.handshake.is_none_or(|handshake| handshake.is_resumed);
+        port.is_resumed = transport.is_resumed();
+        let resumes = port.is_resumed != Some(false);
         let (listener, needs_resumption) = (listener.take(), *needs_resumption);
         if resumes && !has_failed {
             return Ok(false);
@@ -389,7 +394,7 @@ impl DataSocket {
         (open.transport, open.needs_resumption, open.listener) = (sealed, true, Some(listener));
         let unread = port.lane.inbox.filled().len();
         port.lane.inbox.consume(unread);
-        (port.handshake, port.ended) = (None, None);
+        (port.is_resumed, port.ended) = (None, None);
         (self.is_readable, self.is_writable, self.is_busy, self.ended) = (true, true, false, None);
         Ok(true)
     }

@@ -8,7 +8,7 @@
 use crate::lane::{Buffer, FileRange, Outbox, Piece};
 use crate::limits::{PIECE_BYTES, SEALED_FLUSH_BUDGET};
 use crate::scram::Binding;
-use crate::tls::{Handshake, Received, Sealed, SessionConfig};
+use crate::tls::{Received, Sealed, SessionConfig};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use rustix::buffer::spare_capacity;
@@ -207,10 +207,10 @@ impl Transport {
         matches!(&self.layer, Layer::Sealed(sealed) if sealed.is_handshaking())
     }
 
-    /// How its TLS began, once that is agreed on.
-    pub fn handshake(&self) -> Option<Handshake> {
+    /// Whether its TLS resumes an earlier connection's, once that is agreed on.
+    pub fn is_resumed(&self) -> Option<bool> {
         match &self.layer {
-            Layer::Sealed(sealed) => sealed.handshake(),
+            Layer::Sealed(sealed) => sealed.is_resumed(),
             _ => None,
         }
     }

@@ -50,7 +50,7 @@ pub struct Turns {
 pub struct Round([usize; 3]);
 
 impl Turns {
-    /// Says whose connection `slot` is. Those of which nothing was said are one owner's.
+    /// Says whose connection `slot` is. Connections without an owner share the time of one.
     pub fn assign(&mut self, slot: usize, owner: Owner) {
         self.sharing.assign(slot, owner);
     }

@@ -197,7 +197,7 @@ impl Session {
 
     /// Until when the next request has to wait, if it has to.
     pub fn held_until(&self, service: &Service, now: Instant) -> Option<Instant> {
-        // Whoever removes faster than the disk frees waits for it.
+        // A session that removes faster than the disk frees waits for it.
         if self.state.member().is_some_and(|member| member.home.has_backlog()) {
             return Some(now + BACKLOG_WAIT);
         }

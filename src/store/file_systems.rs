@@ -2,8 +2,7 @@
 //! the server does without the operation. It knows no files, and homes only as paths for messages.
 
 use super::StoreError;
-use crate::refusals;
-use rustix::fs::{FsWord, fstatfs};
+use crate::{file_system_type, refusals};
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,10 +11,6 @@ use std::path::Path;
 
 /// The number of file systems that are remembered. Beyond it all are forgotten and tried again.
 const FILE_SYSTEMS_MAX: usize = 256;
-
-/// File systems of local disks by their magic number (statfs(2)): ext2 to ext4, XFS, Btrfs, F2FS, ZFS,
-/// bcachefs.
-const SLOW_TO_FREE: [FsWord; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e];
 
 /// An operation that some file systems refuse and that files can be served without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,7 +82,7 @@ impl FileSystems {
         if let Some(known) = self.0.borrow().get(&device).and_then(|known| known.frees_slowly) {
             return known;
         }
-        let frees_slowly = fstatfs(on).is_ok_and(|stat| SLOW_TO_FREE.contains(&stat.f_type));
+        let frees_slowly = file_system_type::frees_slowly(on);
         self.with(device, |known| known.frees_slowly = Some(frees_slowly));
         frees_slowly
     }

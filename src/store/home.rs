@@ -14,6 +14,7 @@ use super::syncer::{Closer, Disk};
 use crate::limits::SLOW_CLOSE_BYTES;
 use crate::memory::Charge;
 use crate::text::{Escaped, shortened};
+use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
@@ -334,7 +335,7 @@ impl Home {
             _ => {}
         }
         if moved.kind != Kind::Folder {
-            self.drop_superseded(to);
+            self.drop_superseded(&UploadId::of_path(to));
         }
         Ok(())
     }

@@ -131,6 +131,15 @@ impl From<io::Error> for StoreError {
     }
 }
 
+impl From<syncer::SyncError> for StoreError {
+    fn from(error: syncer::SyncError) -> Self {
+        match error {
+            syncer::SyncError::Failed(error) => error.into(),
+            syncer::SyncError::NoAnswer => Self::NoAnswer,
+        }
+    }
+}
+
 impl From<rustix::io::Errno> for StoreError {
     fn from(errno: rustix::io::Errno) -> Self {
         io::Error::from(errno).into()

@@ -42,7 +42,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -395,8 +395,9 @@ impl Staged {
         if self.slot.is_some() {
             self.remove_record();
         }
-        if self.id != UploadId::of_path(path) {
-            self.home.drop_superseded(path);
+        let shared = UploadId::of_path(path);
+        if self.id != shared {
+            self.home.drop_superseded(&shared);
         }
         Ok(target.folder)
     }
@@ -421,12 +422,8 @@ impl Staged {
         if let Place::Beside(folder) = &self.place {
             return self.appear_from_beside(file, folder, target, replaces);
         }
-        let result = self.name_part().and_then(|staging| {
-            let part = part_name(&self.id);
-            self.home
-                .rename_entry(staging.as_fd(), part.as_bytes(), target.folder.as_fd(), &target.name, replaces)
-                .map_err(|errno| if errno == Errno::XDEV { StoreError::OtherFileSystem } else { errno.into() })
-        });
+        let staging = self.name_part();
+        let result = staging.and_then(|staging| self.rename(staging.as_fd(), &part_name(&self.id), target, replaces));
         match result {
             Err(StoreError::OtherFileSystem) if file.is_nameless() => {
                 inode::replace_from_beside(file, &self.id, target)?;
@@ -450,8 +447,11 @@ impl Staged {
         if Meta::from(there).identity.inode() != file.id() {
             return Err(StoreError::Changed);
         }
-        let renamed =
-            self.home.rename_entry(folder.as_fd(), name.as_bytes(), target.folder.as_fd(), &target.name, replaces);
+        self.rename(folder.as_fd(), &name, target, replaces)
+    }
+
+    fn rename(&self, from: BorrowedFd<'_>, name: &str, target: &Target, replaces: bool) -> Result<(), StoreError> {
+        let renamed = self.home.rename_entry(from, name.as_bytes(), target.folder.as_fd(), &target.name, replaces);
         renamed.map_err(|errno| if errno == Errno::XDEV { StoreError::OtherFileSystem } else { errno.into() })
     }
 
@@ -577,12 +577,11 @@ impl Home {
         Ok(true)
     }
 
-    /// Drops what is held of an interrupted upload to `path` that only the path names, because a newer file
-    /// has taken its place. An upload that is running stays, and replaces that file at its end.
-    pub(super) fn drop_superseded(&self, path: &VPath) {
-        let id = UploadId::of_path(path);
-        if !self.claims.is_running(&id)
-            && let Err(error) = self.drop_kept(&id)
+    /// Drops what is held of an interrupted upload under the name that the uploads to one path share, because
+    /// a newer file has taken its place. An upload that is running stays, and replaces that file at its end.
+    pub(super) fn drop_superseded(&self, shared: &UploadId) {
+        if !self.claims.is_running(shared)
+            && let Err(error) = self.drop_kept(shared)
         {
             log::error!("a partial upload that a newer file supersedes cannot be dropped: {error}");
         }

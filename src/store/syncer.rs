@@ -85,7 +85,7 @@ pub struct Syncer {
 }
 
 impl Syncer {
-    /// Without threads: jobs are carried out by whoever calls [`Syncer::take_synced`].
+    /// Without threads: [`Syncer::take_synced`] carries out the jobs.
     pub fn inline() -> Self {
         Self {
             workers: None,
@@ -177,7 +177,7 @@ impl Syncer {
 
     // ---- Time -----------------------------------------------------------------------------
 
-    /// What time brings: syncs of uploads of which nothing more comes, and answers in the place of disks
+    /// Does what is due: syncs uploads that have stopped, and answers in the place of disks
     /// that have been silent for `patience`.
     pub fn tick(&mut self, now: Instant, patience: Duration) {
         self.now = Some(now);
@@ -267,7 +267,7 @@ impl Syncer {
         !self.inline.is_empty() || !self.unanswered.is_empty()
     }
 
-    /// For whoever closes large files of the home whose file system is `disk`.
+    /// Returns what closes large files of the home whose file system is `disk`.
     pub fn closer(&self, disk: Disk) -> Closer {
         Closer::new(self.workers.as_ref().map(|(workers, _)| Rc::clone(workers)), disk)
     }

@@ -2,7 +2,7 @@
 //! programs and `touch` change it, too, and leave the content as it was.
 
 use super::meta::Identity;
-use rustix::fs::fstatfs;
+use crate::file_system_type;
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -55,7 +55,8 @@ impl Watcher {
 
     /// Watches `file` from now on. Returns `None` if a write to it could go unnoticed.
     pub fn watch(&self, file: &File) -> Option<Watch> {
-        if !fstatfs(file).is_ok_and(|stat| LOCAL_FILE_SYSTEMS.contains(&(stat.f_type as u64 & 0xffff_ffff))) {
+        // On other file systems a write from another machine goes unnoticed.
+        if !file_system_type::is_local(file) {
             return None;
         }
         let mut watched_files = self.0.borrow_mut();
@@ -116,11 +117,6 @@ impl Drop for Watch {
 
 /// Bytes of events that are read at once.
 const EVENT_BYTES: usize = 4096;
-
-/// File systems that only this machine writes to, by their numbers in statfs(2): ext, xfs, btrfs, f2fs,
-/// zfs, tmpfs, ramfs, overlayfs. On others a write from another machine goes unnoticed.
-const LOCAL_FILE_SYSTEMS: [u64; 8] =
-    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1, 0x0102_1994, 0x8584_58f6, 0x794c_7630];
 
 #[cfg(test)]
 mod tests {

@@ -43,13 +43,6 @@ enum Trust {
     Server,
 }
 
-/// How two have agreed on keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Handshake {
-    /// It resumes an earlier connection.
-    pub is_resumed: bool,
-}
-
 /// What came of one attempt to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
@@ -185,10 +178,9 @@ impl Sealed {
         self.connection.is_handshaking()
     }
 
-    /// How the two have agreed on keys, once they have.
-    pub fn handshake(&self) -> Option<Handshake> {
-        let is_resumed = self.connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        (!self.is_handshaking()).then_some(Handshake { is_resumed })
+    /// Whether it resumes an earlier connection, once the handshake is done.
+    pub fn is_resumed(&self) -> Option<bool> {
+        (!self.is_handshaking()).then(|| self.connection.handshake_kind() == Some(HandshakeKind::Resumed))
     }
 
     /// What ties a login to this connection (RFC 9266), once the handshake is done.

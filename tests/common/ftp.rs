@@ -1,8 +1,9 @@
 //! A server that speaks FTP: what its configuration says, and where it listens.
 
-use super::{Server, wait_until};
+use super::{PASSWORD, PATIENCE, Server, wait_until};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 
 /// A configuration with FTP on loopback, in plain text too, and other keys in `ftp` and beside it.
 pub(crate) fn configuration(ftp: Value, mut changes: Value) -> Value {
@@ -30,4 +31,46 @@ pub(crate) fn addresses(server: &Server, kind: &str) -> Vec<SocketAddr> {
     };
     wait_until("the server listens for FTP", || !find().is_empty());
     find()
+}
+
+/// A client that says one thing and reads one reply.
+pub(crate) struct FtpClient(BufReader<TcpStream>);
+
+impl FtpClient {
+    /// Connects and logs in as `ann`.
+    pub(crate) fn login(server: &Server) -> Self {
+        let stream = TcpStream::connect(listening(server, "ftp")).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+        let mut client = Self(BufReader::new(stream));
+        client.reply();
+        client.ask("USER ann");
+        assert!(client.ask(&format!("PASS {PASSWORD}")).starts_with("230 "));
+        client
+    }
+
+    pub(crate) fn ask(&mut self, command: &str) -> String {
+        self.0.get_mut().write_all(format!("{command}\r\n").as_bytes()).expect("the server reads");
+        self.reply()
+    }
+
+    /// The last line of the next reply.
+    pub(crate) fn reply(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line).expect("a reply");
+            if line.as_bytes().get(3) == Some(&b' ') {
+                return line;
+            }
+        }
+    }
+
+    /// Begins a transfer, and returns its data connection.
+    pub(crate) fn begin(&mut self, command: &str) -> TcpStream {
+        let passive = self.ask("EPSV");
+        let port = passive.split('|').nth(3).expect("a port").parse().expect("a number");
+        let address = SocketAddr::new(self.0.get_ref().peer_addr().expect("connected").ip(), port);
+        let data = TcpStream::connect(address).expect("the server listens");
+        assert!(self.ask(command).starts_with("150 "), "{command}");
+        data
+    }
 }

@@ -1,14 +1,13 @@
 //! Homes with entries that the server's user cannot examine: the rest of the home works, and each
 //! of them is named.
 
-use crate::common::ftp::{configuration, listening};
+use crate::common::ftp::{FtpClient, configuration};
 use crate::common::process::without_rights;
-use crate::common::{PASSWORD, Place, Server, pattern, wait_until};
+use crate::common::{Place, Server, pattern, wait_until};
 use crate::has_root;
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -113,48 +112,15 @@ fn assert_that_the_rest_works(place: &Place, server: &Server, used: (u64, u64)) 
         told(used);
     }
     assert_eq!(ask(place, server, &["df"]).0, 0);
-    let mut ftp = Ftp::log_in(listening(server, "ftp"));
+    let mut ftp = FtpClient::login(server);
     assert!(ftp.ask("AVBL").starts_with("213 "), "AVBL");
 }
 
-/// As much of FTP as a listing needs.
-struct Ftp(BufReader<TcpStream>);
-
-impl Ftp {
-    fn log_in(address: SocketAddr) -> Self {
-        let mut ftp = Self(BufReader::new(TcpStream::connect(address).expect("it listens")));
-        ftp.reply();
-        ftp.ask("USER ann");
-        assert!(ftp.ask(&format!("PASS {PASSWORD}")).starts_with("230 "));
-        ftp
-    }
-
-    fn reply(&mut self) -> String {
-        loop {
-            let mut line = String::new();
-            self.0.read_line(&mut line).expect("a reply");
-            if line.as_bytes().get(3) == Some(&b' ') {
-                return line;
-            }
-        }
-    }
-
-    fn ask(&mut self, command: &str) -> String {
-        self.0.get_mut().write_all(format!("{command}\r\n").as_bytes()).expect("it reads");
-        self.reply()
-    }
-
-    fn list(&mut self, command: &str) -> String {
-        let passive = self.ask("EPSV");
-        let port = passive.split('|').nth(3).expect("a port").parse().expect("a number");
-        let address = (self.0.get_ref().peer_addr().expect("connected").ip(), port);
-        let mut data = TcpStream::connect(address).expect("it listens");
-        assert!(self.ask(command).starts_with("150 "), "{command}");
-        let mut listing = String::new();
-        data.read_to_string(&mut listing).expect("text");
-        assert!(self.reply().starts_with("226 "), "{command}");
-        listing
-    }
+fn list(client: &mut FtpClient, command: &str) -> String {
+    let (mut data, mut listing) = (client.begin(command), String::new());
+    data.read_to_string(&mut listing).expect("text");
+    assert!(client.reply().starts_with("226 "), "{command}");
+    listing
 }
 
 fn named_in(stderr: &str, place: &Place, name: &str) -> usize {
@@ -226,10 +192,10 @@ fn a_folder_that_can_be_read_and_not_searched_is_listed() {
     let long = place.run(place.berth(&[&target, "ls", "-l", "d"])).expect_code(0).stdout;
     assert!(long.starts_with("d????????? ") && long.contains("\n-????????? "), "{long}");
 
-    let mut ftp = Ftp::log_in(listening(&server, "ftp"));
-    assert_eq!(ftp.list("MLSD d"), "type=dir; below\r\ntype=file; inner\r\n");
-    assert_eq!(ftp.list("NLST d").replace("d/", ""), "below\r\ninner\r\n");
-    let lines = ftp.list("LIST d");
+    let mut ftp = FtpClient::login(&server);
+    assert_eq!(list(&mut ftp, "MLSD d"), "type=dir; below\r\ntype=file; inner\r\n");
+    assert_eq!(list(&mut ftp, "NLST d").replace("d/", ""), "below\r\ninner\r\n");
+    let lines = list(&mut ftp, "LIST d");
     let fields: Vec<Vec<&str>> = lines.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(fields[0], ["d---------", "1", "berth", "berth", "0", "Jan", "1", "1970", "below"]);
     assert_eq!(fields[1], ["----------", "1", "berth", "berth", "0", "Jan", "1", "1970", "inner"]);
@@ -255,10 +221,10 @@ fn a_dead_mount_among_files_costs_itself_alone() {
     let names: Vec<_> = listed.iter().map(|entry| entry["name"].clone()).collect();
     assert_eq!(names, ["box", "d", "dead", "drop", "file"]);
     assert_eq!((&listed[2]["kind"], &listed[2]["size"]), (&json!("dir"), &Value::Null));
-    let mut ftp = Ftp::log_in(listening(&server, "ftp"));
-    assert!(ftp.list("MLSD").contains("\r\ntype=dir; dead\r\n"));
-    assert_eq!(ftp.list("NLST"), "box\r\nd\r\ndead\r\ndrop\r\nfile\r\n");
-    assert!(ftp.list("LIST").contains(" dead\r\n"));
+    let mut ftp = FtpClient::login(&server);
+    assert!(list(&mut ftp, "MLSD").contains("\r\ntype=dir; dead\r\n"));
+    assert_eq!(list(&mut ftp, "NLST"), "box\r\nd\r\ndead\r\ndrop\r\nfile\r\n");
+    assert!(list(&mut ftp, "LIST").contains(" dead\r\n"));
     for words in [&["du"][..], &["mirror", "--from", "/", "copy"]] {
         let (code, _, stderr) = ask(&place, &server, words);
         assert_eq!((code, stderr.matches("/dead").count()), (1, 1), "{words:?}: {stderr}");

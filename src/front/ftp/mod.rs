@@ -511,8 +511,8 @@ pub fn too_many_sessions(bound: &str) -> Vec<u8> {
 /// What a line costs of a turn's budget that is examined ahead of its turn.
 const LOOK_COST: u64 = 256;
 
-/// Lines of a peer that has not logged in, the last of which ends its connection. Clients try a few commands
-/// that are not served here, such as `HOST` or `AUTH GSSAPI`.
+/// The number of lines that are no command with which a peer that has not logged in is disconnected. Clients try
+/// a few commands that are not served here, such as `HOST` or `AUTH GSSAPI`.
 const MISTAKES_BEFORE_LOGIN_MAX: u32 = 10;
 
 /// "Service not available, closing control connection" (RFC 959, section 5.4).

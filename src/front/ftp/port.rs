@@ -8,7 +8,6 @@
 //! ```
 
 use crate::lane::Lane;
-use crate::tls::Handshake;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Instant;
@@ -20,8 +19,8 @@ pub struct DataPort {
     pub lane: Lane,
     /// When the end had come that the lane's is, if that was noticed before it was read.
     pub ended: Option<Instant>,
-    /// How TLS was agreed on, once it was.
-    pub handshake: Option<Handshake>,
+    /// Whether TLS resumes an earlier connection, once it is agreed on.
+    pub is_resumed: Option<bool>,
     /// More than one connection is taken while it listens: the peer has resumed before, so one that does not
     /// may be somebody else's.
     pub expects_resumption: bool,
@@ -101,7 +100,7 @@ impl DataPort {
     /// Wishes for something. One wish at a time: the loop sees to it before the next step.
     pub fn wish(&mut self, wish: Wish) {
         if matches!(wish, Wish::Close | Wish::Reset | Wish::Listen(_)) {
-            (self.lane, self.ended, self.handshake) = (Lane::default(), None, None);
+            (self.lane, self.ended, self.is_resumed) = (Lane::default(), None, None);
             self.stage = Stage::Closed;
         }
         self.wish = Some(wish);

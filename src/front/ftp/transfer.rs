@@ -368,7 +368,7 @@ impl Ftp {
     }
 
     fn end_transfer(&mut self, wish: Wish) -> Doing {
-        self.has_resumed |= self.port.handshake.is_some_and(|handshake| handshake.is_resumed);
+        self.has_resumed |= self.port.is_resumed == Some(true);
         self.port.wish(wish);
         self.active = None;
         std::mem::replace(&mut self.doing, Doing::Nothing)

@@ -13,23 +13,25 @@ impl Connection {
         if !self.lane.inbox.is_cramped() {
             return;
         }
-        let Some(share) = self.front.memory() else { return };
-        match Charge::of(INBOX_CHARGE, share) {
+        match self.charge(INBOX_CHARGE) {
             Some(charge) => self.lane.inbox.enlarge(charge),
-            None => self.held_until = sooner(self.held_until, now + MEMORY_WAIT_STEP),
+            None if self.front.memory().is_some() => {
+                self.held_until = sooner(self.held_until, now + MEMORY_WAIT_STEP);
+            }
+            None => {}
         }
     }
 
     /// Makes full outboxes large, for what comes next.
     pub(super) fn enlarge_outboxes(&mut self) {
         if self.lane.outbox.is_cramped()
-            && let Some(charge) = self.front.memory().and_then(|share| Charge::of(OUTBOX_CHARGE, share))
+            && let Some(charge) = self.charge(OUTBOX_CHARGE)
         {
             self.lane.outbox.enlarge(charge);
         }
         let is_cramped = self.front.data_port().is_some_and(|port| port.lane.outbox.is_cramped());
         if is_cramped
-            && let Some(charge) = self.front.memory().and_then(|share| Charge::of(OUTBOX_CHARGE, share))
+            && let Some(charge) = self.charge(OUTBOX_CHARGE)
             && let Some(port) = self.front.data_port()
         {
             port.lane.outbox.enlarge(charge);
@@ -40,10 +42,15 @@ impl Connection {
     pub(super) fn enlarge_data_inbox(&mut self) {
         let is_cramped = self.front.data_port().is_some_and(|port| port.lane.inbox.is_cramped());
         if is_cramped
-            && let Some(charge) = self.front.memory().and_then(|share| Charge::of(INBOX_CHARGE, share))
+            && let Some(charge) = self.charge(INBOX_CHARGE)
             && let Some(port) = self.front.data_port()
         {
             port.lane.inbox.enlarge(charge);
         }
+    }
+
+    /// A charge to the account that has logged in, if there is one and it has room.
+    fn charge(&self, bytes: usize) -> Option<Charge> {
+        self.front.memory().and_then(|share| Charge::of(bytes, share))
     }
 }

@@ -5,7 +5,7 @@
 //! held back for a bounded time.
 //!
 //! Connections of an owner are linked to each other through their slots, so that a turn allocates
-//! nothing, whoever it is.
+//! nothing.
 
 use super::{CLAIMS, Claim};
 use crate::limits::OWNER_DEBT_MAX;

@@ -117,10 +117,7 @@ impl Commit {
                 CommitStep::Synced(staged)
             }
             CommitStep::SyncingFolder(folder, ticket) if ticket == synced.ticket => {
-                synced.result.map_err(|error| match error {
-                    SyncError::Failed(error) => error.into(),
-                    SyncError::NoAnswer => StoreError::NoAnswer,
-                })?;
+                synced.result.map_err(StoreError::from)?;
                 CommitStep::FolderSynced(folder)
             }
             other => other,
@@ -132,13 +129,11 @@ impl Commit {
 /// What a failed sync of an upload's bytes means. Those before it are in memory at best, from where
 /// the system writes them no more, so that another try could not be told from a good one.
 pub(super) fn unwritten(error: SyncError) -> StoreError {
-    let error = match error {
-        SyncError::Failed(error) => error,
-        SyncError::NoAnswer => return StoreError::NoAnswer,
-    };
-    log::error!("an upload could not be brought to disk and is dropped: {error}");
-    match StoreError::from(error) {
-        StoreError::DiskFull => StoreError::DiskFull,
+    if let SyncError::Failed(error) = &error {
+        log::error!("an upload could not be brought to disk and is dropped: {error}");
+    }
+    match error.into() {
+        known @ (StoreError::NoAnswer | StoreError::DiskFull) => known,
         _ => StoreError::Unwritten,
     }
 }

@@ -192,7 +192,7 @@ fn create_part(
     let device = rustix::fs::fstat(&target.folder)?.st_dev;
     for _ in 0..2 {
         let staging = home.staging(true)?.ok_or(StoreError::NotFound)?;
-        if rustix::fs::fstat(&*staging)?.st_dev != device {
+        if home.staging_id()?.is_some_and(|(there, _)| there != device) {
             return Ok(None);
         }
         match rustix::fs::openat(&*staging, part_name(id), NEW_PART, mode) {

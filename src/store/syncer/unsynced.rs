@@ -11,8 +11,8 @@ use std::rc::{Rc, Weak};
 use std::sync::{Arc, Weak as WeakFile};
 use std::time::{Duration, Instant};
 
-/// How often uploads are looked at of which nothing more comes. Their bytes are synced after one to
-/// two of these.
+/// How often uploads that have stopped are looked for. Their bytes are synced after one to two of these
+/// intervals.
 pub(super) const IDLE_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is done when a sync of an upload fails, also if its session has ended by then.
@@ -190,7 +190,7 @@ impl Holders {
         self.look_at
     }
 
-    /// The uploads of which nothing has come since they were last looked at.
+    /// Returns the uploads that have got no bytes since they were last looked at.
     pub(super) fn take_idle(&mut self, now: Instant) -> Vec<Rc<Holder>> {
         if self.look_at.is_none_or(|at| at > now) {
             return Vec::new();

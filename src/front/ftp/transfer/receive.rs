@@ -115,7 +115,7 @@ impl Ftp {
             return Ok(false);
         }
         self.session.complete_upload(turn.now)?;
-        self.has_resumed |= self.port.handshake.is_some_and(|handshake| handshake.is_resumed);
+        self.has_resumed |= self.port.is_resumed == Some(true);
         self.port.wish(Wish::Close);
         self.set_step(Step::Commit);
         Ok(true)
