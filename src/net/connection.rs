@@ -202,6 +202,7 @@ impl Connection {
             let received = self.fill_data(service, budget, flush_budget, now);
             self.introduce(now)?;
             let stepped = self.step(service, budget, now) | self.see_to_wish();
+            let received = received + self.advance_data_handshake(service, budget, flush_budget, now);
             // That a transfer begins is said before its first byte leaves, and that it has ended apart
             // from that.
             let told = self.data.is_some() && self.flush(service, flush_budget, now)?;

@@ -7,7 +7,7 @@ use crate::common::{PASSWORD, Place, pattern, wait_until};
 use crate::listening;
 use crate::tls::{Wire, config};
 use crate::uploads::{CUT, PART, size};
-use rustls::ClientConfig;
+use rustls::{ClientConfig, ClientConnection};
 use serde_json::json;
 use std::io::Write;
 use std::net::Shutdown;
@@ -498,5 +498,26 @@ fn a_data_connection_that_ends_before_its_tls_began_is_told_at_once_and_stores_n
             client.ask("NOOP").expect(&[200]);
         }
         assert!(!scene.home("other").exists());
+    }
+}
+
+/// Some clients end an empty upload with the first reply, before they know whether TLS is agreed on.
+#[test]
+fn a_client_that_has_begun_tls_is_answered_before_the_first_reply() {
+    let scene = scene(json!({}));
+    scene.write("file", b"content");
+    for command in ["STOR empty", "RETR file", "NLST"] {
+        for version in [13, 12] {
+            let tls = config(&[version], false);
+            let mut client = login(&scene, Arc::clone(&tls));
+            let mut data = stream_to(client.passive());
+            let name = "localhost".try_into().expect("a name");
+            let mut hello = Vec::new();
+            ClientConnection::new(tls, name).expect("a client").write_tls(&mut hello).expect("memory");
+            data.write_all(&hello).expect("the server listens");
+            client.ask(command).expect(&[150]);
+            data.set_nonblocking(true).expect("a socket");
+            assert!(data.peek(&mut [0]).is_ok_and(|count| count > 0), "{command}, TLS {version}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a turn does with the second socket of a connection that has one.
 
-use super::Connection;
+use super::{Connection, DataSocket};
 use crate::lane::{Budget, Buffer};
 use crate::session::Service;
 use std::io;
@@ -60,6 +60,24 @@ impl Connection {
         let count = data.flush(port, allowance);
         self.pay_down(service, count, now);
         count
+    }
+
+    /// Answers a client that has begun TLS on the second socket before a reply leaves. basic-ftp ends an empty
+    /// upload with the first reply, if its TLS resumes a session, and without close_notify if that is not agreed
+    /// on by then. No byte of a file leaves here.
+    pub(super) fn advance_data_handshake(
+        &mut self,
+        service: &mut Service,
+        budget: &mut Budget,
+        most: usize,
+        now: Instant,
+    ) -> usize {
+        let is_handshaking = |data: &Option<Box<DataSocket>>| data.as_ref().is_some_and(|data| data.is_handshaking());
+        if !self.has_output() || !is_handshaking(&self.data) {
+            return 0;
+        }
+        let received = self.fill_data(service, budget, most, now);
+        if is_handshaking(&self.data) { received + self.flush_data(service, most, now) } else { received }
     }
 
     /// Begins TLS where the peer asked for it, once it has been told so. What came in the clear
