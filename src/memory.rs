@@ -2,7 +2,7 @@
 //! account. Whatever grows with what a peer asks for is charged before it grows. Where there is no room
 //! the one who asks waits, goes on with less, or is refused; nobody else.
 
-use crate::limits::{MEMORY_MEMBERS_DEFAULT, MEMORY_SMALL_BYTES};
+use crate::limits::{MEMORY_ALWAYS_BYTES, MEMORY_MEMBERS_DEFAULT, MEMORY_SMALL_BYTES};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -100,8 +100,10 @@ impl Charge {
             let is_small = bytes <= MEMORY_SMALL_BYTES;
             let room = |bytes_max: usize| if is_small { bytes_max } else { without_reserve(bytes_max) };
             let held = |held: &Cell<usize>| held.get() - self.bytes + bytes;
-            let fits = held(&share.held) <= room(share.all.share_bytes_max())
-                && held(&share.all.held) <= room(share.all.bytes_max.get());
+            // Others may have taken all there is; a little is left to each.
+            let fits = held(&share.held) <= MEMORY_ALWAYS_BYTES
+                || held(&share.held) <= room(share.all.share_bytes_max())
+                    && held(&share.all.held) <= room(share.all.bytes_max.get());
             if bytes > self.bytes && !fits {
                 return false;
             }
@@ -163,6 +165,15 @@ mod tests {
     }
 
     #[test]
+    fn an_account_that_holds_nothing_always_has_room_for_two_small_charges() {
+        let memory = memory();
+        let shares: Vec<_> = (0..4).map(|_| Rc::new(Share::of(&memory))).collect();
+        let fill = |share: &Rc<Share>| std::iter::from_fn(|| Charge::of(SMALL, share)).collect::<Vec<_>>();
+        let filled: Vec<Vec<Charge>> = shares.iter().map(fill).collect();
+        assert_eq!(filled.iter().map(Vec::len).collect::<Vec<_>>(), [80, 80, 2, 2]);
+    }
+
+    #[test]
     fn a_charge_that_cannot_grow_stays_as_it_was() {
         let memory = memory();
         let share = Rc::new(Share::of(&memory));
@@ -171,8 +182,8 @@ mod tests {
         assert_eq!((charge.bytes(), memory.held()), (SMALL, SMALL));
         assert!(charge.resize(charge.bytes_max()));
         memory.set_bytes_max(0);
-        assert!(charge.resize(1), "less is never refused");
-        assert!(!charge.resize(2));
+        assert!(charge.resize(3 * SMALL), "less is never refused");
+        assert!(!charge.resize(4 * SMALL));
         drop(charge);
         assert_eq!(memory.held(), 0);
     }

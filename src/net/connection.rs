@@ -14,6 +14,7 @@ use crate::front::Front;
 use crate::front::survey::{Answer, Question};
 use crate::lane::{Budget, Lane, Outbox};
 use crate::limits::{FLUSH_BUDGET_MIN, HALF_CLOSED_STALL, INBOX_BYTES_FIRST, LINGER, ROUNDS_PER_TURN, TURN_BUDGET};
+use crate::memory::Charge;
 use crate::session::seat::Traffic;
 use crate::session::{Phase, Refusal, Service};
 use crate::store::syncer::Synced;
@@ -60,6 +61,8 @@ pub struct Connection {
     account: Option<Rc<Traffic>>,
     /// Bytes wait for this, because more have moved than the rates allow.
     held_until: Option<Instant>,
+    /// For the small buffers, while they hold anything.
+    small_buffers: Charge,
     requests: u64,
     /// The front-end is at work.
     is_stepping: bool,
@@ -97,6 +100,7 @@ impl Connection {
             throttle: Throttle::default(),
             account: None,
             held_until: None,
+            small_buffers: Charge::default(),
             requests: 0,
             is_stepping: false,
             closing_since: None,
@@ -268,6 +272,9 @@ impl Connection {
         if self.has_output() && self.front.is_stranger() && !self.transport.is_handshaking() {
             return Ok(false);
         }
+        if !self.charge_small_buffers(now) {
+            return Ok(false);
+        }
         let allowance = match self.allowance_up(service, now) {
             Some(allowance) => allowance,
             // Whether the peer of an upload is still there, or aborts it, is always to be seen.
@@ -342,6 +349,9 @@ impl Connection {
             if let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) {
                 data.release();
                 port.release();
+            }
+            if self.lane.inbox.is_empty() && !self.transport.holds_bytes() {
+                self.small_buffers = Charge::default();
             }
         }
     }

@@ -230,6 +230,11 @@ impl Transport {
         matches!(&self.layer, Layer::Sealed(sealed) if sealed.wants_flush())
     }
 
+    /// Whether it holds bytes of either direction that have not been passed on.
+    pub fn holds_bytes(&self) -> bool {
+        matches!(&self.layer, Layer::Sealed(sealed) if sealed.holds_bytes())
+    }
+
     /// Receives once, so that the inbox holds at most `capacity` bytes. Nothing is read when it
     /// does already. The bytes counted need not all have reached the inbox.
     pub fn fill(&mut self, inbox: &mut Buffer, capacity: usize) -> io::Result<Moved> {
