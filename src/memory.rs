@@ -159,7 +159,7 @@ mod tests {
         let shares: Vec<_> = (0..3).map(|_| Rc::new(Share::of(&memory))).collect();
         let large: Vec<Charge> = shares[..2].iter().filter_map(|share| Charge::of(70 * SMALL, share)).collect();
         assert_eq!(large.len(), 2);
-        assert!(Charge::of(2 * SMALL, &shares[2]).is_none());
+        assert!(Charge::of(3 * SMALL, &shares[2]).is_none());
         let small: Vec<Charge> = shares.iter().filter_map(|share| Charge::of(SMALL, share)).collect();
         assert_eq!(small.len(), 3);
     }
