@@ -1,4 +1,4 @@
-//! The session as a table: every verb in every state happens or is refused as `verb::TABLE`
+//! The session as a table: every verb in every state happens or is refused as `Verb`
 //! says, and a refused one leaves the session as it was.
 
 mod support;
@@ -11,7 +11,7 @@ use berth::session::download::{DownloadPlan, DownloadStart};
 use berth::session::login::LoginProgress;
 use berth::session::state::StateName;
 use berth::session::upload::{Length, UploadPlan, UploadStart};
-use berth::session::verb::{Effect, TABLE, Verb};
+use berth::session::verb::{Effect, Verb};
 use berth::session::{Refusal, Session};
 use berth::upload_id::UploadId;
 use std::collections::HashSet;
@@ -61,11 +61,6 @@ fn next_verb(verb: Verb) -> Option<Verb> {
         Verb::Fetch => Verb::Abort,
         Verb::Abort => return None,
     })
-}
-
-fn row(verb: Verb) -> (&'static [StateName], Effect) {
-    let (_, states, effect) = TABLE.iter().find(|row| row.0 == verb).expect("a row");
-    (states, *effect)
 }
 
 // ---- Into each state ----------------------------------------------------------------------
@@ -159,16 +154,9 @@ fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Ref
 // ---- The table ----------------------------------------------------------------------------
 
 #[test]
-fn the_table_has_each_verb_exactly_once() {
-    let in_table: Vec<Verb> = TABLE.iter().map(|row| row.0).collect();
-    let distinct: HashSet<Verb> = in_table.iter().copied().collect();
-    assert_eq!(distinct.len(), in_table.len(), "none twice");
-    assert_eq!(distinct, all_verbs().into_iter().collect());
-}
-
-#[test]
 fn every_verb_is_allowed_somewhere_and_nothing_when_closing() {
-    for (verb, states, _) in TABLE {
+    for verb in all_verbs() {
+        let states = verb.states();
         assert!(!states.is_empty() && !states.contains(&StateName::Closing), "{verb:?}");
         assert_eq!(states.contains(&StateName::Login), verb == Verb::Login, "{verb:?}");
     }
@@ -183,7 +171,7 @@ fn every_verb_in_every_state_happens_or_is_refused_as_the_table_says() {
             let mut session = in_state(&mut server, state);
             let before = server.usage_on_disk();
             let result = ask(&mut server, &mut session, verb);
-            if row(verb).0.contains(&state) {
+            if verb.states().contains(&state) {
                 assert_eq!(result, Ok(()), "{verb:?} in {state:?}");
             } else {
                 let refusal = if state == StateName::Login { Refusal::LoginRequired } else { Refusal::WrongState };
@@ -194,20 +182,20 @@ fn every_verb_in_every_state_happens_or_is_refused_as_the_table_says() {
             pairs += 1;
         }
     }
-    assert_eq!(pairs, TABLE.len() * STATES.len());
+    assert_eq!(pairs, all_verbs().len() * STATES.len());
 }
 
 #[test]
 fn an_account_that_may_only_read_is_refused_every_change_and_nothing_else() {
     for verb in all_verbs() {
-        if !row(verb).0.contains(&StateName::Command) {
+        if !verb.states().contains(&StateName::Command) {
             continue;
         }
         let mut server = server(true);
         let mut session = in_state(&mut server, StateName::Command);
         let before = server.usage_on_disk();
         let result = ask(&mut server, &mut session, verb);
-        let changes = row(verb).1 == Effect::Changes;
+        let changes = verb.effect() == Effect::Changes;
         assert_eq!(result, if changes { Err(Refusal::ReadOnly) } else { Ok(()) }, "{verb:?}");
         if changes {
             assert_eq!(session.state_name(), StateName::Command, "{verb:?}");
@@ -218,9 +206,9 @@ fn an_account_that_may_only_read_is_refused_every_change_and_nothing_else() {
 
 #[test]
 fn verbs_that_change_the_disk_are_marked_so() {
-    let changes: HashSet<Verb> = TABLE.iter().filter(|row| row.2 == Effect::Changes).map(|row| row.0).collect();
+    let changes: HashSet<Verb> = all_verbs().into_iter().filter(|verb| verb.effect() == Effect::Changes).collect();
     for verb in all_verbs() {
-        for &state in row(verb).0 {
+        for &state in verb.states() {
             let mut server = server(false);
             let mut session = in_state(&mut server, state);
             let before = snapshot(&server);

@@ -71,7 +71,7 @@ impl Session {
 
     pub(super) fn log_transfer(&self, transfer: &Transfer, now: Instant, result: Result<Option<Digest>, Refusal>) {
         if let Some(member) = self.state.member() {
-            member.seat.total.note(transfer, result.is_ok());
+            member.seat.total.note(transfer.is_upload, transfer.bytes, result.is_ok());
         }
         let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
         log::info!(

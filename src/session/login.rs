@@ -1,6 +1,7 @@
 //! Logging in: SCRAM or a password, each checked only when the origin may try again. A failure is
 //! answered at once; what waits is the next try.
 
+use super::login_attempt::{Attempt, Challenged, Login};
 use super::origin::Origin;
 use super::password::{Checked, PasswordCheck};
 use super::refusal::Refusal;
@@ -15,39 +16,6 @@ use log::Level;
 use std::time::Instant;
 use zeroize::Zeroizing;
 
-/// A session before its login.
-#[derive(Default)]
-pub struct Login {
-    /// Failures on this connection.
-    failures: u32,
-    attempt: Attempt,
-    /// When to look again whether the attempt may be checked.
-    waits_until: Option<Instant>,
-}
-
-/// How far an attempt has come.
-#[derive(Default)]
-enum Attempt {
-    /// Nothing yet.
-    #[default]
-    None,
-    /// The client has its challenge.
-    Challenged(Box<Challenged>),
-    /// The client has given this proof.
-    Proved(Box<Challenged>, String),
-    /// A password is to be checked.
-    Password(Box<PasswordCheck>),
-}
-
-/// A SCRAM login whose proof is awaited.
-struct Challenged {
-    exchange: ServerExchange,
-    /// The account, if there is one that may log in.
-    account: Option<Account>,
-    /// The name as it was given, for the log.
-    user: String,
-}
-
 /// What became of a login.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LoginProgress {
@@ -57,13 +25,6 @@ pub enum LoginProgress {
     Waiting,
     /// Logged in; the server's proof if the client proved itself by SCRAM.
     Welcome(Option<String>),
-}
-
-impl Login {
-    /// When a login that waits looks again whether it may be checked.
-    pub fn wakes_at(&self) -> Option<Instant> {
-        self.waits_until
-    }
 }
 
 impl Session {

@@ -1,15 +1,13 @@
 //! What is told of a session to somebody who watches: who it is, what it does, how far its
-//! transfer has come; and what all sessions have transferred. Asking changes and logs nothing.
+//! transfer has come. Asking changes and logs nothing.
 
 use super::Session;
 use super::download::Download;
 use super::state::{State, StateName};
 use super::upload::{Commit, Upload};
 use crate::account::AccountName;
-use crate::rate::Directions;
 use crate::store::quota::QuotaState;
 use crate::vpath::VPath;
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -103,36 +101,5 @@ impl Transfer {
             size: Some(download.size()),
             started: download.started,
         }
-    }
-}
-
-/// What the transfers of all sessions were, since the server began. Counted once for each, when it
-/// ends.
-pub type Total = Directions<Cell<Transferred>>;
-
-/// Transfers in one direction.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Transferred {
-    /// Files that were transferred to their end.
-    pub files: u64,
-    /// Bytes, those of transfers that failed included.
-    pub bytes: u64,
-}
-
-impl Transferred {
-    /// Counts one transfer more.
-    pub fn add(&mut self, bytes: u64, is_whole: bool) {
-        self.files += u64::from(is_whole);
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-}
-
-impl Total {
-    /// Counts a transfer that has ended.
-    pub(super) fn note(&self, transfer: &Transfer, is_whole: bool) {
-        let direction = if transfer.is_upload { &self.up } else { &self.down };
-        let mut transferred = direction.get();
-        transferred.add(transfer.bytes, is_whole);
-        direction.set(transferred);
     }
 }

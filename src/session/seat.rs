@@ -1,7 +1,7 @@
 //! What the sessions of one account share: how many they are, and what they move together.
 
-use super::overview::Total;
 use super::refusal::Refusal;
+use super::totals::Total;
 use crate::account::AccountName;
 use crate::limits::SEATS_REMEMBERED;
 use crate::memory::{Memory, Share};

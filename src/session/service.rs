@@ -1,10 +1,10 @@
 //! What all sessions share: accounts, files, who failed to log in, what was decided.
 
 use super::login_guard::LoginGuard;
-use super::overview::Total;
 use super::password::Passwords;
 use super::refusal::Refusal;
 use super::seat::{Seat, Seats};
+use super::totals::Total;
 use crate::account::{AccountName, Accounts};
 use crate::config::{Config, Rates, SyncPolicy};
 use crate::store::Store;

@@ -11,7 +11,7 @@
 //! ```
 
 use super::download::Download;
-use super::login::Login;
+use super::login_attempt::Login;
 use super::seat::Seat;
 use super::task::Task;
 use super::upload::{Commit, Upload};

@@ -1,0 +1,35 @@
+//! How many files and bytes all sessions have transferred.
+
+use crate::rate::Directions;
+use std::cell::Cell;
+
+/// What the transfers of all sessions were, since the server began. Counted once for each, when it
+/// ends.
+pub type Total = Directions<Cell<Transferred>>;
+
+/// Transfers in one direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Transferred {
+    /// Files that were transferred to their end.
+    pub files: u64,
+    /// Bytes, those of transfers that failed included.
+    pub bytes: u64,
+}
+
+impl Transferred {
+    /// Counts one transfer more.
+    pub fn add(&mut self, bytes: u64, is_whole: bool) {
+        self.files += u64::from(is_whole);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+impl Total {
+    /// Counts a transfer that has ended.
+    pub(super) fn note(&self, is_upload: bool, bytes: u64, is_whole: bool) {
+        let direction = if is_upload { &self.up } else { &self.down };
+        let mut transferred = direction.get();
+        transferred.add(bytes, is_whole);
+        direction.set(transferred);
+    }
+}
