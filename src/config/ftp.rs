@@ -1,9 +1,8 @@
-//! The `ftp` object of the file, as it is written and as it is meant. Without an address to listen
-//! on there is no FTP, whatever else it says.
+//! The `ftp` object of the file, checked. Without an address to listen on there is no FTP, whatever else it
+//! says.
 
-use super::raw::{OneOrMore, Period, Problem, listen_addresses, positive};
+use super::raw::{CloseNotify, OneOrMore, Period, Problem, RawFtp, SessionReuse, listen_addresses, positive};
 use crate::limits::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_CONNECTION_TIMEOUT_MAX, DATA_PORTS, FTP_DATA_PORT_MIN};
-use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -31,35 +30,6 @@ pub struct Ftp {
     pub requires_close_notify: bool,
     /// Whether uploads are hashed as they come.
     pub hashes_uploads: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawFtp {
-    listen: Option<OneOrMore>,
-    listen_tls: Option<OneOrMore>,
-    plaintext: Option<bool>,
-    passive_ports: Option<String>,
-    public_address: Option<Ipv4Addr>,
-    active: Option<bool>,
-    data_timeout: Option<Period>,
-    session_reuse: Option<SessionReuse>,
-    close_notify: Option<CloseNotify>,
-    hash_uploads: Option<bool>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SessionReuse {
-    Offered,
-    Required,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum CloseNotify {
-    Required,
-    Optional,
 }
 
 impl RawFtp {

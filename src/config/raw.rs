@@ -1,7 +1,6 @@
 //! The file as it is written, and its way into a [`Config`]: defaults filled in, ranges and
 //! contradictions checked.
 
-use super::ftp::RawFtp;
 use super::{
     Config, ConfigError, Limits, Logs, PORT_DEFAULT, Rates, SyncPolicy, Timeouts, TlsFiles, every_address, tidy,
 };
@@ -11,7 +10,7 @@ use crate::rate::{Directions, Rate};
 use crate::text::Size;
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,6 +42,35 @@ pub(super) struct RawConfig {
 struct RawTls {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawFtp {
+    pub(super) listen: Option<OneOrMore>,
+    pub(super) listen_tls: Option<OneOrMore>,
+    pub(super) plaintext: Option<bool>,
+    pub(super) passive_ports: Option<String>,
+    pub(super) public_address: Option<Ipv4Addr>,
+    pub(super) active: Option<bool>,
+    pub(super) data_timeout: Option<Period>,
+    pub(super) session_reuse: Option<SessionReuse>,
+    pub(super) close_notify: Option<CloseNotify>,
+    pub(super) hash_uploads: Option<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SessionReuse {
+    Offered,
+    Required,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum CloseNotify {
+    Required,
+    Optional,
 }
 
 #[derive(Default, Deserialize)]
