@@ -342,7 +342,7 @@ fn a_count_disturbed_by_a_cancelled_upload_is_right_in_the_end() {
     let home = server.capability();
     home.ledger().begin_recount();
     for slice in 0..150 {
-        home.ledger().settle(&home, &mut Budget::new(2 * berth::limits::ENTRY_COST)).expect("counts");
+        home.settle(&mut Budget::new(2 * berth::limits::ENTRY_COST)).expect("counts");
         if slice == 80 {
             uploader.cancel(id);
             uploader.pump(&mut server);

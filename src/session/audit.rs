@@ -8,7 +8,8 @@ use crate::limits::REQUEST_COST;
 use crate::store::StoreError;
 use crate::store::count::Unseen;
 use crate::store::home::Home;
-use crate::store::quota::{QuotaLimits, QuotaState, Usage};
+use crate::store::quota::{QuotaLimits, QuotaState};
+use crate::store::usage::Usage;
 use crate::text::Escaped;
 use std::collections::VecDeque;
 use std::os::unix::ffi::OsStrExt;
@@ -72,7 +73,7 @@ impl Audit {
             }
         }
         let Some((name, home, before)) = self.current.take() else { return AuditStep::Later };
-        match home.ledger().settle(&home, budget) {
+        match home.settle(budget) {
             Ok(true) => {
                 let unseen = home.ledger().unseen();
                 AuditStep::Account(name, self.ledger_state(&home, before), self.found(&home), unseen)

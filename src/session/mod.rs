@@ -180,7 +180,7 @@ impl Session {
     /// Counts the home on, if `verb` needs it counted; true once it is. Asked before each verb.
     pub fn settle(&self, verb: Verb, budget: &mut Budget) -> Result<bool, Refusal> {
         match self.state.member() {
-            Some(Member { home, .. }) if verb.effect() != Effect::Reads => Ok(home.ledger().settle(home, budget)?),
+            Some(Member { home, .. }) if verb.effect() != Effect::Reads => Ok(home.settle(budget)?),
             _ => Ok(true),
         }
     }

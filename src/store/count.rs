@@ -3,9 +3,8 @@
 //! cannot be examined counts as one entry and is named; it never ends the count.
 
 use super::StoreError;
-use super::home::STAGING;
-use super::quota::Usage;
-use super::staging::PART_SUFFIX;
+use super::names::{PART_SUFFIX, STAGING};
+use super::usage::Usage;
 use crate::lane::Budget;
 use crate::limits::{
     COUNT_DEPTH_MAX, COUNT_RESTARTS_MAX, ENTRY_COST, PATH_BYTES_MAX, PATH_COMPONENT_COST, UNSEEN_NAMED_MAX,

@@ -8,7 +8,8 @@
 use super::StoreError;
 use super::home::{Home, hold_large};
 use super::meta::Meta;
-use super::staging::{part_name, remove, staged_names};
+use super::names::part_name;
+use super::staging::{remove, staged_names};
 use crate::limits::{EXPIRY_STEADY_CLOCK, PARTIALS_PER_HOME_MAX};
 use crate::upload_id::UploadId;
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};

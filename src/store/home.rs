@@ -7,10 +7,13 @@ use super::count::Unseen;
 use super::file_systems::{FileSystems, Operation, is_refusal};
 use super::listing::Listing;
 use super::meta::{Kind, Meta, meta_of, set_mtime};
+use super::names::STAGING;
 use super::open_file::OpenFile;
-use super::quota::{Ledger, Reservation};
-use super::staging::{Claims, Partials};
+use super::quota::{Advanced, Ledger, Reservation};
+use super::staging::claims::Claims;
+use super::staging::partials::Partials;
 use super::syncer::{Closer, Disk};
+use crate::lane::Budget;
 use crate::limits::SLOW_CLOSE_BYTES;
 use crate::memory::Charge;
 use crate::text::{Escaped, shortened};
@@ -29,10 +32,6 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The folder at the top of a home where uploads wait until they are whole. No command reaches
-/// it, no listing shows it.
-pub const STAGING: &str = ".berth";
 
 /// O_NONBLOCK keeps the open of a pipe from waiting for its other end.
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -533,8 +532,31 @@ impl Home {
         }
     }
 
+    /// Drops what has expired and counts on within `budget` if a count is due. True once the ledger may be
+    /// relied on.
+    pub fn settle(&self, budget: &mut Budget) -> Result<bool, StoreError> {
+        if self.ledger.is_counted() {
+            self.drop_expired();
+        }
+        loop {
+            if self.ledger.is_recount_due() {
+                // A staging folder that cannot be read is named by the count.
+                let _ = self.sweep_staging();
+            }
+            match self.ledger.advance_count(|| self.root_fd(), self.clock.now_ns(), budget)? {
+                Advanced::Counted => return Ok(true),
+                Advanced::Finished(before) => {
+                    self.warn_of_unseen(&before, &self.ledger.unseen());
+                    return Ok(true);
+                }
+                Advanced::Later => return Ok(false),
+                Advanced::Disturbed => {}
+            }
+        }
+    }
+
     /// Names what a count could not examine, unless the count before said the same.
-    pub(super) fn warn_of_unseen(&self, before: &Unseen, unseen: &Unseen) {
+    fn warn_of_unseen(&self, before: &Unseen, unseen: &Unseen) {
         if unseen == before {
             return;
         }

@@ -7,8 +7,8 @@ mod order;
 pub use order::{Order, SortBy};
 
 use super::StoreError;
-use super::home::STAGING;
 use super::meta::{Kind, Seen};
+use super::names::STAGING;
 use crate::lane::Budget;
 use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, LISTING_RUN_ENTRIES};
 use crate::memory::Charge;

@@ -11,12 +11,14 @@ mod file_systems;
 pub mod home;
 pub mod listing;
 pub mod meta;
+pub mod names;
 pub mod new_folders;
 mod open_file;
 pub mod pipe;
 pub mod quota;
 pub mod staging;
 pub mod syncer;
+pub mod usage;
 pub mod watch;
 
 use crate::limits::LEDGERS_REMEMBERED;

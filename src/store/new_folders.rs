@@ -42,7 +42,7 @@ impl NewFolders {
     /// Works on within `budget`; true once the folder is there.
     pub fn advance(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
         // A count must not be overtaken.
-        if !self.home.ledger().settle(&self.home, budget)? {
+        if !self.home.settle(budget)? {
             return Ok(false);
         }
         while self.there < self.depth {

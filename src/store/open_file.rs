@@ -2,8 +2,9 @@
 //! may be this one, and must not hold up the loop. Until then it counts as used.
 
 use super::meta::{Meta, meta_of};
-use super::quota::{InodeId, Ledger, Usage};
+use super::quota::Ledger;
 use super::syncer::Closer;
+use super::usage::{InodeId, Usage};
 use crate::limits::SLOW_CLOSE_BYTES;
 use std::cell::Cell;
 use std::fs::File;

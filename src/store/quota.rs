@@ -15,42 +15,15 @@ mod nameless;
 
 use super::StoreError;
 use super::count::{Count, Counted, Unseen};
-use super::home::Home;
+use super::usage::{InodeId, Usage};
 use crate::lane::Budget;
 use crate::limits::RECOUNT_AFTER;
 use nameless::OpenFiles;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::ops::{Add, Sub};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-
-pub use nameless::InodeId;
-
-/// Bytes and entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
-    /// Sum of the sizes of regular files.
-    pub bytes: u64,
-    /// Number of entries of any kind.
-    pub files: u64,
-}
-
-impl Add for Usage {
-    type Output = Self;
-
-    fn add(self, more: Self) -> Self {
-        Self { bytes: self.bytes.saturating_add(more.bytes), files: self.files.saturating_add(more.files) }
-    }
-}
-
-impl Sub for Usage {
-    type Output = Self;
-
-    fn sub(self, less: Self) -> Self {
-        Self { bytes: self.bytes.saturating_sub(less.bytes), files: self.files.saturating_sub(less.files) }
-    }
-}
 
 /// What an account may use; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,6 +76,18 @@ enum Purpose {
     Recount,
     /// The ledger stays as it is.
     Verify,
+}
+
+/// What [`Ledger::advance_count`] came to.
+pub(super) enum Advanced {
+    /// The ledger may be relied on, as before.
+    Counted,
+    /// The ledger may be relied on again. Contains what the count before could not examine.
+    Finished(Unseen),
+    /// The budget is spent.
+    Later,
+    /// The home was changed meanwhile; the count begins again.
+    Disturbed,
 }
 
 /// The account book of one home, shared by all its sessions.
@@ -230,46 +215,45 @@ impl Ledger {
         self.unseen.borrow().clone()
     }
 
-    /// Drops what has expired and counts on within `budget` if a count is due. True once the
-    /// ledger may be relied on.
-    pub fn settle(&self, home: &Home, budget: &mut Budget) -> Result<bool, StoreError> {
-        if self.is_counted() {
-            home.drop_expired();
-        }
+    /// Whether the next thing that [`Ledger::advance_count`] does is to begin a count that replaces what is used.
+    pub(super) fn is_recount_due(&self) -> bool {
+        matches!(*self.counting.borrow(), Counting::Due(Purpose::Recount))
+    }
+
+    /// Counts on within `budget` if a count is due. `open_root` opens the home, `now_ns` is the time of the
+    /// wall clock, in nanoseconds since the epoch.
+    pub(super) fn advance_count(
+        &self,
+        open_root: impl FnOnce() -> Result<OwnedFd, StoreError>,
+        now_ns: i64,
+        budget: &mut Budget,
+    ) -> Result<Advanced, StoreError> {
         let mut counting = self.counting.borrow_mut();
-        loop {
-            match &mut *counting {
-                Counting::Done => return Ok(true),
-                Counting::Due(purpose) => {
-                    let purpose = *purpose;
-                    if purpose == Purpose::Recount {
-                        // A staging folder that cannot be read is named by the count.
-                        let _ = home.sweep_staging();
-                    }
-                    self.disturbed.set(false);
-                    *counting = Counting::Running(Box::new(Count::new(home.root_fd()?)?), purpose);
+        if let Counting::Due(purpose) = *counting {
+            self.disturbed.set(false);
+            *counting = Counting::Running(Box::new(Count::new(open_root()?)?), purpose);
+        }
+        let Counting::Running(count, purpose) = &mut *counting else { return Ok(Advanced::Counted) };
+        let purpose = *purpose;
+        match count.advance(budget) {
+            Ok(None) => Ok(Advanced::Later),
+            Ok(Some(Counted { usage: found, unseen })) if !self.disturbed.get() => {
+                let before = self.unseen.replace(unseen);
+                self.on_disk.set(Some(found));
+                if purpose == Purpose::Recount {
+                    self.used.set(found);
                 }
-                Counting::Running(count, purpose) => {
-                    let purpose = *purpose;
-                    match count.advance(budget) {
-                        Ok(None) => return Ok(false),
-                        Ok(Some(Counted { usage: found, unseen })) if !self.disturbed.get() => {
-                            let before = self.unseen.replace(unseen);
-                            home.warn_of_unseen(&before, &self.unseen.borrow());
-                            self.on_disk.set(Some(found));
-                            if purpose == Purpose::Recount {
-                                self.used.set(found);
-                            }
-                            self.counted_ns.set(home.clock.now_ns());
-                            *counting = Counting::Done;
-                        }
-                        Ok(Some(_)) => *counting = Counting::Due(purpose),
-                        Err(error) => {
-                            *counting = Counting::Due(purpose);
-                            return Err(error);
-                        }
-                    }
-                }
+                self.counted_ns.set(now_ns);
+                *counting = Counting::Done;
+                Ok(Advanced::Finished(before))
+            }
+            Ok(Some(_)) => {
+                *counting = Counting::Due(purpose);
+                Ok(Advanced::Disturbed)
+            }
+            Err(error) => {
+                *counting = Counting::Due(purpose);
+                Err(error)
             }
         }
     }

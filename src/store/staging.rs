@@ -13,44 +13,42 @@
 //! a part without a record is swept away when the home is counted. A killed server loses none
 //! of the bytes; after a crash of the machine only those are trusted that were synced before.
 
+pub(super) mod claims;
 mod inode;
 mod kept;
+pub(super) mod partials;
 mod resume;
 
 use super::StoreError;
 use super::attributes::{NewFile, acl};
 use super::file_systems::Operation;
-use super::home::{Home, STAGING, StagingFolder, Target, UploadTarget, folder_id, hold_large, replace_check};
+use super::home::{Home, StagingFolder, Target, UploadTarget, folder_id, hold_large, replace_check};
 use super::meta::{Kind, Meta, meta_of, set_mtime};
+use super::names::{NEW_RECORD_SUFFIX, PART_SUFFIX, RECORD_SUFFIX, STAGING, part_name, record_name};
 use super::open_file::OpenFile;
 use super::pipe::Pipe;
-use super::quota::{InodeId, Reservation};
+use super::quota::Reservation;
 use super::syncer::{Disk, Flush, OnFailure, Syncer, Ticket, Unsynced};
+use super::usage::InodeId;
 use crate::lane::Incoming;
 use crate::limits::SMALL_FILE_BYTES_MAX;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
+use claims::Claim;
 use inode::Place;
 pub use kept::KeptListing;
-pub(super) use kept::Partials;
-use kept::RecordSlot;
+use partials::RecordSlot;
 use resume::Surplus;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
-
-/// Ends the name of a file that holds an upload's bytes.
-pub const PART_SUFFIX: &str = ".part";
-const RECORD_SUFFIX: &str = ".json";
-const NEW_RECORD_SUFFIX: &str = ".new";
 
 /// What is remembered of an upload besides its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,48 +84,6 @@ pub struct KeptUpload {
     pub length: u64,
     /// When it is dropped, nanoseconds since the epoch.
     pub expires_ns: i64,
-}
-
-/// The running uploads of a home by name, so that a second claim on one ends the first.
-#[derive(Default)]
-pub(super) struct Claims(RefCell<HashMap<UploadId, Weak<Claim>>>);
-
-struct Claim {
-    reservation: Reservation,
-    /// The bytes; gone once another session has the upload.
-    file: RefCell<Option<Rc<OpenFile>>>,
-    /// The disk did not take what was written, by this upload or by an earlier try of it.
-    is_unwritten: Cell<bool>,
-}
-
-impl Claims {
-    fn insert(&self, id: UploadId, claim: &Rc<Claim>) {
-        self.0.borrow_mut().insert(id, Rc::downgrade(claim));
-    }
-
-    pub(super) fn is_running(&self, id: &UploadId) -> bool {
-        self.0.borrow().get(id).is_some_and(|claim| claim.strong_count() > 0)
-    }
-
-    /// Ends the claim there is: its promise is free and its file closed at once, its next write fails.
-    /// False if there is none.
-    fn supersede(&self, id: &UploadId) -> bool {
-        let Some(claim) = self.0.borrow_mut().remove(id).and_then(|claim| claim.upgrade()) else { return false };
-        claim.reservation.release();
-        claim.file.take().is_some()
-    }
-
-    /// The upload that is running can no longer be stored, if its bytes are in this file; whether they
-    /// are.
-    fn distrust(&self, id: &UploadId, file: InodeId) -> bool {
-        let running = self.0.borrow().get(id).and_then(Weak::upgrade);
-        let is_in = |claim: &Rc<Claim>| claim.file.borrow().as_ref().is_some_and(|open| open.id() == file);
-        running.filter(is_in).inspect(|claim| claim.is_unwritten.set(true)).is_some()
-    }
-
-    fn remove(&self, id: &UploadId) {
-        self.0.borrow_mut().remove(id);
-    }
 }
 
 /// A file that grows in the staging folder. Dropped, it vanishes, unless it has a record.
@@ -611,14 +567,6 @@ fn close_to_others(staging: &OwnedFd) {
     let _ = rustix::fs::fremovexattr(staging, acl::DEFAULT);
     let _ = rustix::fs::fremovexattr(staging, acl::ACCESS);
     let _ = rustix::fs::fchmod(staging, Mode::RWXU);
-}
-
-pub(super) fn part_name(id: &UploadId) -> String {
-    format!("{id}{PART_SUFFIX}")
-}
-
-fn record_name(id: &UploadId) -> String {
-    format!("{id}{RECORD_SUFFIX}")
 }
 
 /// True unless there was nothing to remove; failures show in the next count.

@@ -5,57 +5,16 @@
 //! one goes that was written to longest ago. As many running ones have a record, by which they outlive a
 //! crash of the server; others get theirs when they are interrupted.
 
-use super::{KeptUpload, RECORD_SUFFIX, Record, UploadId, part_name, read_record};
+use super::{KeptUpload, Record, UploadId, read_record};
 use crate::lane::Budget;
 use crate::limits::{ENTRY_COST, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX, RECORD_COST};
 use crate::store::StoreError;
 use crate::store::home::Home;
 use crate::store::meta::Meta;
+use crate::store::names::{RECORD_SUFFIX, part_name};
 use rustix::fs::{AtFlags, Dir};
-use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-
-/// What a home knows of its partial uploads without reading them.
-#[derive(Default)]
-pub(in crate::store) struct Partials {
-    /// The interrupted ones and when they were last written to, once somebody has looked.
-    interrupted: RefCell<Option<Vec<(i64, UploadId)>>>,
-    /// How many that are running have a record.
-    recorded: Rc<Cell<usize>>,
-}
-
-/// The right of a running upload to have a record.
-pub(super) struct RecordSlot(Rc<Cell<usize>>);
-
-impl Drop for RecordSlot {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-}
-
-impl Partials {
-    /// A slot for one more, if there is one.
-    pub(super) fn take_slot(&self) -> Option<RecordSlot> {
-        let taken = self.recorded.get();
-        (taken < PARTIALS_PER_HOME_MAX).then(|| {
-            self.recorded.set(taken + 1);
-            RecordSlot(Rc::clone(&self.recorded))
-        })
-    }
-
-    /// An upload is running, or gone.
-    pub(super) fn forget(&self, id: &UploadId) {
-        if let Some(interrupted) = &mut *self.interrupted.borrow_mut() {
-            interrupted.retain(|(_, other)| other != id);
-        }
-    }
-
-    /// Lets the next interruption look at what is there.
-    pub(in crate::store) fn forget_all(&self) {
-        *self.interrupted.borrow_mut() = None;
-    }
-}
 
 impl Home {
     /// Notes that an upload was interrupted whose part was last written to then. If that is one too many,

@@ -2,12 +2,13 @@
 //! file, which are copied so that the file stays whole until the upload is.
 
 use super::inode::{Place, check_target};
-use super::{KeptRecord, Record, Staged, part_name, read_record};
+use super::{KeptRecord, Record, Staged, read_record};
 use crate::limits::{CUT_BYTES_PER_TURN, RESUME_BYTES_MIN};
 use crate::store::StoreError;
 use crate::store::file_systems::is_refusal;
 use crate::store::home::Home;
 use crate::store::meta::{Kind, Meta, meta_of};
+use crate::store::names::part_name;
 use crate::store::open_file::OpenFile;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;

@@ -1,0 +1,47 @@
+//! What a home knows of its partial uploads without reading them.
+
+use crate::limits::PARTIALS_PER_HOME_MAX;
+use crate::upload_id::UploadId;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// What a home knows of its partial uploads without reading them.
+#[derive(Default)]
+pub(in crate::store) struct Partials {
+    /// The interrupted ones and when they were last written to, once somebody has looked.
+    pub(super) interrupted: RefCell<Option<Vec<(i64, UploadId)>>>,
+    /// How many that are running have a record.
+    recorded: Rc<Cell<usize>>,
+}
+
+/// The right of a running upload to have a record.
+pub(super) struct RecordSlot(Rc<Cell<usize>>);
+
+impl Drop for RecordSlot {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+impl Partials {
+    /// A slot for one more, if there is one.
+    pub(super) fn take_slot(&self) -> Option<RecordSlot> {
+        let taken = self.recorded.get();
+        (taken < PARTIALS_PER_HOME_MAX).then(|| {
+            self.recorded.set(taken + 1);
+            RecordSlot(Rc::clone(&self.recorded))
+        })
+    }
+
+    /// An upload is running, or gone.
+    pub(super) fn forget(&self, id: &UploadId) {
+        if let Some(interrupted) = &mut *self.interrupted.borrow_mut() {
+            interrupted.retain(|(_, other)| other != id);
+        }
+    }
+
+    /// Lets the next interruption look at what is there.
+    pub(in crate::store) fn forget_all(&self) {
+        *self.interrupted.borrow_mut() = None;
+    }
+}
