@@ -4,7 +4,8 @@
 mod common;
 
 use berth::client::interrupt::Interrupt;
-use berth::client::link::{Link, LinkError};
+use berth::client::link::Link;
+use berth::client::outcome::LinkError;
 use berth::client::pipe::TcpPipe;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;

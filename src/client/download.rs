@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use crate::client::beside::{Jobs, Tell, move_all};
 use crate::client::incoming::Event;
-use crate::client::link::LinkError;
 use crate::client::local::{destination, mark_of};
-use crate::client::outcome::Failure;
+use crate::client::outcome::{Failure, LinkError};
 use crate::client::part::{Part, Reserved};
 use crate::client::part_names::{looks_like_part, remove_part};
 use crate::client::progress::Progress;

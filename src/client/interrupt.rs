@@ -9,6 +9,9 @@ use signal_hook::consts::{SIGINT, SIGXFSZ};
 
 use crate::client::outcome::EXIT_INTERRUPTED;
 
+/// Asked after each piece of work that takes long; true ends it.
+pub type Stopped<'a> = &'a mut dyn FnMut() -> bool;
+
 /// Whether Ctrl-C was pressed and nobody has reacted yet. Clones share one flag.
 #[derive(Clone, Default)]
 pub struct Interrupt {

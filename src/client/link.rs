@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::incoming::{Decoded, Event, Incoming};
 use crate::client::interrupt::Interrupt;
+use crate::client::outcome::LinkError;
 use crate::client::pipe::Pipe;
 use crate::limits::{
     CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, DATA_BYTES_MAX, IN_FLIGHT_MAX, PING_QUEUE_MAX,
@@ -23,42 +24,10 @@ use crate::limits::{
 };
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorCode, ErrorReply, WireLimits};
-use crate::wire::{Reply, Request, WireError};
+use crate::wire::{Reply, Request};
 
 use requests::Requests;
 use traffic::Traffic;
-
-/// Why the conversation cannot go on, or was left.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// The connection ended or failed.
-    #[error("{0}")]
-    Lost(String),
-    /// The server said why it hangs up.
-    #[error("{}", .0.message)]
-    HungUp(ErrorReply),
-    /// The server sent what it may not send.
-    #[error("the server does not keep to the protocol: {0}")]
-    Protocol(String),
-    /// What the server says of itself is wrong; it may be another one.
-    #[error("{0}")]
-    Distrusted(String),
-    /// Ctrl-C. The conversation itself is whole.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl From<serde_json::Error> for LinkError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Protocol(error.to_string())
-    }
-}
-
-impl From<WireError> for LinkError {
-    fn from(error: WireError) -> Self {
-        Self::Protocol(error.to_string())
-    }
-}
 
 /// See the module.
 pub struct Link {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
+use crate::client::interrupt::Stopped;
 use crate::client::outcome::Failure;
 use crate::client::state::SourceMark;
 use crate::digest::Digest;
@@ -145,9 +146,6 @@ pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
         _ => format!("{path} is no regular file here and is not replaced; choose another name"),
     }))
 }
-
-/// Asked after each piece of work that takes long; true ends it.
-pub type Stopped<'a> = &'a mut dyn FnMut() -> bool;
 
 /// The digest of a whole local file.
 pub fn digest_of(path: &Path, is_stopped: Stopped) -> Result<Digest, Failure> {

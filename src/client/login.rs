@@ -2,9 +2,8 @@
 //! sent and the server proves that it knows the account too. It knows no terminal.
 
 use crate::client::incoming::Event;
-use crate::client::link::{Judge, Link, LinkError};
-use crate::client::outcome::Failure;
-use crate::client::session::unexpected;
+use crate::client::link::{Judge, Link};
+use crate::client::outcome::{Failure, LinkError, unexpected};
 use crate::scram::{Binding, ClientExchange, ClientKeys, ClientProved, ScramError, Secret};
 use crate::text::Escaped;
 use crate::wire::message::VERSION;

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::client::incoming::Event;
-use crate::client::link::{Link, LinkError};
-use crate::client::outcome::Failure;
+use crate::client::link::Link;
+use crate::client::outcome::{Failure, LinkError};
 use crate::client::session::Session;
 use crate::client::tally::report;
 use crate::client::words::Word;

@@ -24,6 +24,7 @@ pub mod colors;
 pub mod command;
 pub mod commands;
 pub mod completion;
+pub mod confirm;
 pub mod download;
 pub mod exclusions;
 pub mod folder_cache;

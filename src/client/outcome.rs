@@ -1,8 +1,8 @@
 //! How a command ends: failures, what they tell people to do next, and the exit codes that
 //! scripts rely on. It knows no command.
 
-use crate::client::link::LinkError;
 use crate::text::Escaped;
+use crate::wire::WireError;
 use crate::wire::message::{ErrorCode, ErrorReply};
 
 /// Everything was done.
@@ -146,6 +146,38 @@ impl Failure {
     }
 }
 
+/// Why the conversation cannot go on, or was left.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The connection ended or failed.
+    #[error("{0}")]
+    Lost(String),
+    /// The server said why it hangs up.
+    #[error("{}", .0.message)]
+    HungUp(ErrorReply),
+    /// The server sent what it may not send.
+    #[error("the server does not keep to the protocol: {0}")]
+    Protocol(String),
+    /// What the server says of itself is wrong; it may be another one.
+    #[error("{0}")]
+    Distrusted(String),
+    /// Ctrl-C. The conversation itself is whole.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<serde_json::Error> for LinkError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+impl From<WireError> for LinkError {
+    fn from(error: WireError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         match error {
@@ -210,6 +242,11 @@ fn plain(error: &std::io::Error) -> String {
         Some((text, _)) => text.to_lowercase(),
         None => text,
     }
+}
+
+/// The server answered with something else than it was asked for.
+pub fn unexpected() -> Failure {
+    LinkError::Protocol("an answer of the wrong kind".into()).into()
 }
 
 #[cfg(test)]

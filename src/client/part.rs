@@ -14,7 +14,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use crate::client::local::{Stopped, destination, hash_up_to, mark_of, shown};
+use crate::client::interrupt::Stopped;
+use crate::client::local::{destination, hash_up_to, mark_of, shown};
 use crate::client::outcome::Failure;
 use crate::client::part_names::{Occupant, lock, mark, occupant, part_path, unmark};
 use crate::client::state::SourceMark;

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::client::local::Stopped;
+use crate::client::interrupt::Stopped;
 use crate::limits::SILENCE_MAX;
 
 /// One connection. `send` and `recv` fail with `WouldBlock` instead of waiting.

@@ -2,8 +2,8 @@
 //! asked as if for the first time. What changes something may have been carried out: then the second
 //! answer is a refusal that means success, which is looked into and said.
 
-use crate::client::outcome::Failure;
-use crate::client::session::{Session, unexpected};
+use crate::client::outcome::{Failure, unexpected};
+use crate::client::session::Session;
 use crate::text::Escaped;
 use crate::wire::message::{EntryKind, ErrorCode, Name};
 use crate::wire::{Reply, Request};

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 
-use crate::client::local::Stopped;
+use crate::client::interrupt::Stopped;
 use crate::client::outcome::Failure;
 use crate::limits::PIECE_BYTES;
 

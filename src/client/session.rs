@@ -4,12 +4,10 @@
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
+use crate::client::confirm::confirm;
 use crate::client::incoming::Event;
-use crate::client::interrupt::Interrupt;
-use crate::client::link::{Link, LinkError};
-use crate::client::outcome::Failure;
+use crate::client::link::Link;
+use crate::client::outcome::{Failure, unexpected};
 use crate::client::output::Output;
 use crate::client::progress::Style;
 use crate::client::repeat::{changes_once, settle};
@@ -231,26 +229,4 @@ impl Session {
     pub fn terminal_can_answer() -> bool {
         io::stdin().is_terminal() && io::stderr().is_terminal()
     }
-}
-
-/// Asks a question on the terminal whose answer is yes or no.
-pub(super) fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<bool, Failure> {
-    output.ask(format_args!("{question} [y/N] "));
-    let stdin = io::stdin();
-    while !interrupt.is_set() {
-        let timeout = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-        let ready = poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&timeout));
-        if matches!(ready, Ok(1..)) {
-            let mut answer = String::new();
-            let read = stdin.read_line(&mut answer);
-            return Ok(read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"));
-        }
-    }
-    output.ask("\n");
-    Err(Failure::Interrupted)
-}
-
-/// The server answered with something else than it was asked for.
-pub fn unexpected() -> Failure {
-    LinkError::Protocol("an answer of the wrong kind".into()).into()
 }

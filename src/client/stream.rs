@@ -12,8 +12,8 @@ use rustix::fs::{FileType, OFlags};
 use sha2::{Digest as _, Sha256};
 
 use crate::client::incoming::Event;
-use crate::client::link::{Link, LinkError};
-use crate::client::outcome::Failure;
+use crate::client::link::Link;
+use crate::client::outcome::{Failure, LinkError};
 use crate::client::output::Output;
 use crate::client::progress::Progress;
 use crate::client::results::is_ready;

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::client::interrupt::Interrupt;
-use crate::client::link::LinkError;
+use crate::client::outcome::LinkError;
 use crate::client::pipe::Pipe;
 use crate::limits::{CONTROL_BYTES_MAX_BEFORE_LOGIN, HANDSHAKE_TIMEOUT};
 use crate::scram::Binding;

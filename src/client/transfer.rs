@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::client::incoming::Event;
 use crate::client::local::{digest_of, name_of, shown};
-use crate::client::outcome::Failure;
-use crate::client::session::{Session, unexpected};
+use crate::client::outcome::{Failure, unexpected};
+use crate::client::session::Session;
 use crate::client::tally::Tally;
 use crate::digest::Digest;
 use crate::text::Size;

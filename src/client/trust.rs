@@ -9,12 +9,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::confirm::confirm;
 use crate::client::interrupt::Interrupt;
-use crate::client::link::LinkError;
 use crate::client::local::shown;
-use crate::client::outcome::Failure;
+use crate::client::outcome::{Failure, LinkError};
 use crate::client::output::Output;
-use crate::client::session::confirm;
 use crate::client::state::{StateFolder, lock_folder, write_whole};
 use crate::small_file;
 use crate::text::Escaped;

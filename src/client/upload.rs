@@ -21,9 +21,8 @@ use std::path::PathBuf;
 
 use crate::client::beside::{Jobs, Tell, move_all};
 use crate::client::incoming::{Event, Incoming};
-use crate::client::link::LinkError;
 use crate::client::local::{Reading, Source, shown};
-use crate::client::outcome::Failure;
+use crate::client::outcome::{Failure, LinkError};
 use crate::client::progress::Progress;
 use crate::client::session::Session;
 use crate::digest::Digest;

@@ -6,9 +6,8 @@ use serde_json::json;
 
 use crate::client::command::{options, usage};
 use crate::client::incoming::Event;
-use crate::client::link::LinkError;
-use crate::client::outcome::Failure;
-use crate::client::session::{Session, unexpected};
+use crate::client::outcome::{Failure, LinkError, unexpected};
+use crate::client::session::Session;
 use crate::client::tally::Tally;
 use crate::client::words::Word;
 use crate::text::{Escaped, Size, unix_ns};

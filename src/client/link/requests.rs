@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::LinkError;
 use crate::client::incoming::{Event, Incoming};
+use crate::client::outcome::LinkError;
 use crate::wire::{Reply, Request};
 
 /// The oldest first.

@@ -4,8 +4,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::LinkError;
 use crate::client::interrupt::Interrupt;
+use crate::client::outcome::LinkError;
 use crate::client::outgoing::Outgoing;
 use crate::client::pipe::Pipe;
 use crate::lane::Buffer;

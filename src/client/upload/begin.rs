@@ -3,9 +3,8 @@
 
 use super::{Pending, UploadJob, Uploader};
 use crate::client::incoming::{Event, Incoming};
-use crate::client::link::LinkError;
 use crate::client::local::{Source, shown};
-use crate::client::outcome::Failure;
+use crate::client::outcome::{Failure, LinkError};
 use crate::client::progress::Progress;
 use crate::client::session::Session;
 use crate::client::state::UploadRecord;

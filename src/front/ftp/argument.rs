@@ -1,8 +1,8 @@
 //! What stands behind a command's name, read in the ways that commands need.
 
-use super::command::Wrong;
 use super::listing::Options;
 use super::time;
+use super::wrong::Wrong;
 
 /// All that follows the one space behind the name, and how the whole is written.
 #[derive(Clone, Copy)]
@@ -118,6 +118,7 @@ pub fn list_options(text: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Result<(Op
 
 #[cfg(test)]
 mod tests {
+    use super::super::listing::OPTIONS;
     use super::*;
 
     fn argument(text: &[u8]) -> Argument<'_> {
@@ -176,7 +177,7 @@ mod tests {
             assert_eq!(read(text, &[there]), Ok((letters.into(), Some(path.into()))), "{text}");
         }
         for (text, letter) in [("-old", b'o'), ("-lz", b'z'), ("-l --all", b'-'), ("-a\u{ff}", 0xc3)] {
-            assert_eq!(read(text, &["-la"]), Err(Wrong::Option(letter)), "{text}");
+            assert_eq!(read(text, &["-la"]), Err(Wrong::Option(letter, OPTIONS)), "{text}");
         }
     }
 

@@ -1,14 +1,10 @@
-//! Commands as they are understood: every verb of the protocol, what is wrong with a line that is
-//! none, and what the session is asked by it. The table of how they are written is in [`super::table`].
+//! Commands as they are understood, and what the session is asked by each. The table of how they are written
+//! is in [`super::table`].
 
 use super::argument::ExactOr;
-use super::help;
-use super::listing::{Facts, OPTIONS};
+use super::listing::Facts;
 use super::site::Site;
-use super::table;
-use crate::limits::FTP_VERB_BYTES_MAX;
 use crate::session::verb::Verb;
-use crate::text::{Escaped, shortened};
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
 use zeroize::Zeroizing;
@@ -131,62 +127,6 @@ pub enum Opts {
     Mlst(Facts),
     /// `HASH SHA-256`, which it always is.
     Hash,
-}
-
-/// What is wrong with a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wrong {
-    /// No such command; it begins with this word.
-    Unknown(String),
-    /// The arguments of a command that is written so.
-    Syntax(&'static str),
-    /// A command that is not served.
-    NotImplemented,
-    /// An argument that is not served; what is.
-    BadParameter(&'static str),
-    /// A level of protection that TLS does not have (RFC 2228).
-    Protection,
-    /// An option that `LIST` and its like do not know.
-    Option(u8),
-    /// A byte that no argument may hold, see [`super::line`].
-    Nul,
-    /// A network protocol other than IPv4 and IPv6 (RFC 2428).
-    NetworkProtocol,
-}
-
-impl Wrong {
-    pub(super) fn unknown(word: &[u8]) -> Self {
-        Self::Unknown(shortened(Escaped(word).to_string(), FTP_VERB_BYTES_MAX))
-    }
-
-    /// The code and text of the reply to it.
-    pub fn reply(&self) -> (u16, String) {
-        match self {
-            Self::Unknown(word) => (500, format!("{word}: no such command; HELP lists those there are.")),
-            Self::Syntax(usage) => (501, format!("This cannot be made out; it is written: {usage}")),
-            Self::NotImplemented => (502, "This command is not served; HELP lists those that are.".into()),
-            Self::BadParameter(served) => (504, format!("This is not served; {served}.")),
-            Self::Protection => (536, "TLS has no such protection; use PROT P or PROT C.".into()),
-            Self::Option(letter) => {
-                let letter = Escaped(std::slice::from_ref(letter)).to_string();
-                (504, format!("-{letter}: there is no such option, nor anything of that name; use -{OPTIONS}."))
-            }
-            Self::Nul => (501, "No argument may hold a NUL byte or a Telnet command; send byte 255 twice.".into()),
-            Self::NetworkProtocol => (522, "This network protocol is not served, use (1,2)".into()),
-        }
-    }
-}
-
-/// Reads a line, as [`super::line::Lines`] takes it.
-pub fn parse(line: &[u8]) -> Result<Command, Wrong> {
-    let end = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
-    let (word, argument) = (&line[..end], line.get(end + 1..));
-    match help::find(table::COMMANDS, word) {
-        Some(_) if argument.is_some_and(|argument| argument.contains(&0)) => Err(Wrong::Nul),
-        Some(row) => (row.read)(table::argument(row, argument)),
-        None if table::is_known_elsewhere(word) => Err(Wrong::NotImplemented),
-        None => Err(Wrong::unknown(word)),
-    }
 }
 
 /// Whether a line that is no command would have been a transfer.

@@ -4,11 +4,12 @@
 
 use super::address;
 use super::argument::ExactOr;
-use super::command::{Command, Epsv, Opts, Wrong};
+use super::command::{Command, Epsv, Opts};
 use super::permissions::Permissions;
 use super::port::{Stage, Wish};
 use super::site::Site;
 use super::transfer::{Form, Upload};
+use super::wrong::Wrong;
 use super::{Doing, Ftp, Hashed, Passive, Turn, reply, time};
 use crate::limits::{FTP_DATA_PORT_MIN, PATH_COMPONENT_COST};
 use crate::session::{Refusal, Unfinished};

@@ -15,7 +15,7 @@ pub(super) fn is_foreign(line: &[u8]) -> bool {
 
 /// Whether it could be a method that HTTP has gained since, and that FTP does not have.
 fn is_request_word(word: &[u8]) -> bool {
-    super::help::find(super::table::COMMANDS, word).is_none()
+    super::row::find(super::table::COMMANDS, word).is_none()
 }
 
 /// The methods of RFC 9110 and RFC 5789, and how HTTP/2 begins.

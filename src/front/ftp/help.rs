@@ -2,24 +2,8 @@
 //! the server can do beyond RFC 959, for clients.
 
 use super::listing::Facts;
+use super::row::{Row, find};
 use super::{site, table};
-
-/// A command, or a `SITE` command, and how it is read into a `C`.
-pub struct Row<R: 'static> {
-    /// Its names, the first of which is its own; the others mean the same.
-    pub names: &'static [&'static str],
-    /// How it is written.
-    pub usage: &'static str,
-    /// What it does.
-    pub does: &'static str,
-    /// How its arguments are read.
-    pub read: R,
-}
-
-/// The row of a command by one of its names, in any case.
-pub fn find<R>(rows: &'static [Row<R>], word: &[u8]) -> Option<&'static Row<R>> {
-    rows.iter().find(|row| row.names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word)))
-}
 
 /// All names in columns, for the reply 214 to `HELP`.
 pub fn columns<R>(rows: &'static [Row<R>]) -> Vec<String> {

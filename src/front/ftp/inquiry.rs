@@ -2,6 +2,7 @@
 
 use super::argument::ExactOr;
 use super::command::Command;
+use super::row::Row;
 use super::transfer::List;
 use super::{Doing, Ftp, Hashed, REPLY_FOLDER_STATUS, Turn, help, listing, reply, site, table, time};
 use crate::session::Refusal;
@@ -178,7 +179,7 @@ impl Ftp {
 }
 
 impl Turn<'_> {
-    fn tell_help<R>(&mut self, rows: &'static [help::Row<R>], about: Option<&str>) {
+    fn tell_help<R>(&mut self, rows: &'static [Row<R>], about: Option<&str>) {
         match about.map(help::explanation) {
             None => {
                 let names = help::columns(rows);

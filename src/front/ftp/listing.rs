@@ -1,7 +1,7 @@
 //! Entries of folders as `LIST`, `NLST` and `MLSx` write them: one line each, whatever a name holds.
 
-use super::command::Wrong;
 use super::time;
+use super::wrong::Wrong;
 use crate::glob::{Pattern, is_wild};
 use crate::limits::FTP_RECENT_S;
 use crate::store::listing::{Listed, Order, SortBy};
@@ -63,7 +63,7 @@ impl Options {
             b'r' => self.order.is_reversed = true,
             b'F' => self.marks = true,
             b'1' | b'C' => {}
-            letter => return Err(Wrong::Option(letter)),
+            letter => return Err(Wrong::Option(letter, OPTIONS)),
         }
         Ok(())
     }

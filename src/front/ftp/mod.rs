@@ -20,10 +20,12 @@ pub mod permissions;
 pub mod port;
 pub mod queue;
 pub mod reply;
+pub mod row;
 pub mod site;
 pub mod table;
 pub mod time;
 mod transfer;
+pub mod wrong;
 
 use crate::config;
 use crate::lane::{Budget, Lane};
@@ -351,7 +353,7 @@ impl Ftp {
             return turn.lane.inbox.filled().len() < before;
         }
         if let Taken::Line(line) = self.take_line(turn) {
-            match command::parse(&line) {
+            match table::parse(&line) {
                 Ok(command) => self.pending = Some(command),
                 Err(wrong) => {
                     self.next.from = None;

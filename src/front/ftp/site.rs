@@ -1,10 +1,10 @@
 //! `SITE`: what FTP itself has no command for.
 
 use super::argument::Argument;
-use super::command::Wrong;
-use super::help::{self, Row};
 use super::permissions::Permissions;
-use super::{table, time};
+use super::row::{Row, find};
+use super::time;
+use super::wrong::Wrong;
 
 /// A `SITE` command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub const COMMANDS: &[Row<Read>] = &[
 
 pub(super) fn parse(argument: Argument<'_>) -> Result<Site, Wrong> {
     let end = argument.text.iter().position(|&byte| byte == b' ').unwrap_or(argument.text.len());
-    match help::find(COMMANDS, &argument.text[..end]) {
-        Some(row) => (row.read)(table::argument(row, argument.text.get(end + 1..))),
+    match find(COMMANDS, &argument.text[..end]) {
+        Some(row) => (row.read)(row.argument(argument.text.get(end + 1..))),
         None if argument.text.is_empty() => argument.wrong(),
         None => Err(Wrong::BadParameter("SITE HELP lists the SITE commands there are")),
     }

@@ -3,10 +3,11 @@
 
 use super::address::{self, AddressError};
 use super::argument::{Argument, ExactOr};
-use super::command::{Command, Epsv, Opts, Password, Protection, Type, Wrong};
-use super::help::Row;
+use super::command::{Command, Epsv, Opts, Password, Protection, Type};
 use super::listing::Facts;
+use super::row::{Row, find};
 use super::site;
+use super::wrong::Wrong;
 use crate::limits::PASSWORD_BYTES_MAX;
 use zeroize::Zeroizing;
 
@@ -79,18 +80,26 @@ pub const COMMANDS: &[Row<Read>] = &[
     }),
 ];
 
+/// Reads a line, as [`super::line::Lines`] takes it.
+pub fn parse(line: &[u8]) -> Result<Command, Wrong> {
+    let end = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
+    let (word, argument) = (&line[..end], line.get(end + 1..));
+    match find(COMMANDS, word) {
+        Some(_) if argument.is_some_and(|argument| argument.contains(&0)) => Err(Wrong::Nul),
+        Some(row) => (row.read)(row.argument(argument)),
+        None if is_known_elsewhere(word) => Err(Wrong::NotImplemented),
+        None => Err(Wrong::unknown(word)),
+    }
+}
+
 /// Commands of the RFCs, and common ones, that are not served.
 const ELSEWHERE: [&str; 20] = [
     "REIN", "SMNT", "HOST", "LANG", "ADAT", "MIC", "CONF", "ENC", "LPRT", "LPSV", "MFCT", "MFF", "XSEN", "XSEM",
     "XRSQ", "XRCP", "XCRC", "XMD5", "XSHA1", "XSHA512",
 ];
 
-pub(super) fn is_known_elsewhere(word: &[u8]) -> bool {
+fn is_known_elsewhere(word: &[u8]) -> bool {
     ELSEWHERE.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word))
-}
-
-pub(super) fn argument<'a, R>(row: &Row<R>, text: Option<&'a [u8]>) -> Argument<'a> {
-    Argument { text: text.unwrap_or_default(), has_space: text.is_some(), usage: row.usage }
 }
 
 /// Nothing behind the space is the folder one is in; nothing at all is a mistake.

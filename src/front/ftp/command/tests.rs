@@ -1,8 +1,9 @@
 //! Lines that are commands, lines that are none, and the table.
 
 use super::super::argument::ExactOr;
+use super::super::table::{COMMANDS, parse};
+use super::super::wrong::Wrong;
 use super::*;
-use crate::front::ftp::table::COMMANDS;
 
 fn path(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()

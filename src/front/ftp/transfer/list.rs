@@ -3,9 +3,9 @@
 
 use super::{Doing, Ftp, Kind, REPLY_FOLDER_STATUS, Turn};
 use crate::front::ftp::argument::list_options;
-use crate::front::ftp::command::Wrong;
-use crate::front::ftp::listing::{self, Facts, Options, split_pattern};
+use crate::front::ftp::listing::{self, Facts, OPTIONS, Options, split_pattern};
 use crate::front::ftp::reply::subject;
+use crate::front::ftp::wrong::Wrong;
 use crate::glob::Pattern;
 use crate::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX};
 use crate::memory::Charge;
@@ -355,7 +355,7 @@ impl Ftp {
     pub(in crate::front::ftp) fn begin_status_of(&mut self, text: &[u8], turn: &mut Turn) {
         let Some(Request { path, list }) = self.request(Form::Long, text, turn) else { return };
         if list.options.recursive {
-            return turn.refuse_line(&Wrong::Option(b'R'));
+            return turn.refuse_line(&Wrong::Option(b'R', OPTIONS));
         }
         let is_one = list.options.itself && list.pattern.is_none();
         let begun = if is_one { Err(Refusal::NotADirectory) } else { self.begin_folder(&path, &list) };
