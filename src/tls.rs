@@ -141,9 +141,9 @@ impl SessionConfig {
         let session = Arc::new(keys.begin()?);
         let mut control = shared.clone();
         control.send_tls13_tickets = TICKETS;
-        control.ticketer = Arc::new(tickets::Tickets::of_control(&session));
-        // For clients that know sessions of TLS 1.2 but not their tickets.
-        control.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_STORED);
+        let tickets = Arc::new(tickets::Tickets::of_control(&session));
+        control.ticketer = Arc::<tickets::Tickets>::clone(&tickets);
+        control.session_storage = tickets;
         Ok(Self { control: Arc::new(control), session, data: None })
     }
 
@@ -158,7 +158,7 @@ impl SessionConfig {
             let tickets = Arc::new(tickets::Tickets::of_data(&self.session));
             let mut download = ServerConfig::clone(&self.control);
             download.ticketer = Arc::<tickets::Tickets>::clone(&tickets);
-            download.session_storage = Arc::new(tickets::StoredByControl(Arc::clone(&download.session_storage)));
+            download.session_storage = Arc::<tickets::Tickets>::clone(&tickets);
             download.alpn_protocols.push(FTP_DATA_ALPN.to_vec());
             let mut upload = download.clone();
             upload.send_tls13_tickets = UPLOAD_TICKETS;
@@ -176,8 +176,7 @@ impl DataConfig {
     /// Returns what the data connection that has just been agreed on proves.
     pub fn resumption(&self, connection: &Sealed) -> Resumption {
         match connection.is_resumed() {
-            // Without a ticket it resumes what the control connection has stored.
-            Some(true) => self.tickets.standing().unwrap_or(Resumption::Session),
+            Some(true) => self.tickets.standing().unwrap_or(Resumption::None),
             _ => Resumption::None,
         }
     }
@@ -222,8 +221,6 @@ const TICKETS: usize = 4;
 /// The number of tickets that are sent at the end of an upload: one for the ticket that it used, and one
 /// for an earlier upload that was cut off.
 const UPLOAD_TICKETS: usize = 2;
-/// One session has a control connection, and data connections one after the other.
-const SESSIONS_STORED: usize = 4;
 const PREFIX: &str = "SHA256:";
 /// The protocol within (RFC 7301): who expects another one is told at once.
 const ALPN: &[u8] = b"berth/1";

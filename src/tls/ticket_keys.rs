@@ -3,7 +3,7 @@
 //! session of the same account: whoever began that one has proved the same password.
 
 use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
@@ -22,6 +22,22 @@ pub enum Resumption {
     Session,
 }
 
+/// What a ticket says, sealed with it, of the connection that it was given to.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    /// The number of its session.
+    pub(super) session: u64,
+    /// The session that its connection resumed, which is mostly the same, or 0.
+    pub(super) proof: u64,
+}
+
+/// What is kept of a session of TLS 1.2 instead of a ticket.
+#[derive(Clone)]
+pub(super) struct Stored {
+    pub(super) head: Head,
+    pub(super) value: Vec<u8>,
+}
+
 /// The keys of the sessions of a server.
 #[derive(Default)]
 pub struct TicketKeys(Mutex<Sessions>);
@@ -30,12 +46,23 @@ pub struct TicketKeys(Mutex<Sessions>);
 struct Sessions {
     last_number: u64,
     by_number: BTreeMap<u64, Held>,
+    stored: HashMap<Vec<u8>, Stored>,
     accounts: BTreeMap<u64, AccountSessions>,
 }
 
 struct Held {
     key: Arc<LessSafeKey>,
     account: Option<u64>,
+    /// What it has stored, the oldest first.
+    stored: VecDeque<Vec<u8>>,
+}
+
+impl Sessions {
+    fn forget(&mut self, number: u64) {
+        for id in self.by_number.remove(&number).into_iter().flat_map(|held| held.stored) {
+            self.stored.remove(&id);
+        }
+    }
 }
 
 /// The sessions of one account. What has ended is forgotten with the last that has not.
@@ -62,7 +89,7 @@ impl TicketKeys {
         let mut sessions = self.lock();
         sessions.last_number += 1;
         let number = sessions.last_number;
-        sessions.by_number.insert(number, Held { key: Arc::clone(&key), account: None });
+        sessions.by_number.insert(number, Held { key: Arc::clone(&key), account: None, stored: VecDeque::new() });
         Ok(SessionKey { number, key, keys: Arc::clone(self) })
     }
 
@@ -91,6 +118,28 @@ impl SessionKey {
         (held.account.is_none_or(|account| account == own)).then(|| Arc::clone(&held.key))
     }
 
+    /// Keeps what a client may ask for by its id, instead of a ticket.
+    pub(super) fn store(&self, id: Vec<u8>, value: Stored) -> bool {
+        let mut sessions = self.keys.lock();
+        let sessions = &mut *sessions;
+        let Some(held) = sessions.by_number.get_mut(&self.number) else { return false };
+        // The control connection's is the first, and stays.
+        if held.stored.len() >= STORED_MAX
+            && let Some(oldest) = held.stored.remove(1)
+        {
+            sessions.stored.remove(&oldest);
+        }
+        held.stored.push_back(id.clone());
+        sessions.stored.insert(id, value);
+        true
+    }
+
+    /// Returns what this or another session of the account keeps.
+    pub(super) fn stored(&self, id: &[u8]) -> Option<Stored> {
+        let stored = self.keys.lock().stored.get(id).cloned()?;
+        (stored.head.session == self.number || self.key_of(stored.head.session).is_some()).then_some(stored)
+    }
+
     /// Returns what resuming the session `number` proves.
     pub(super) fn standing(&self, number: u64) -> Resumption {
         if number == self.number {
@@ -112,26 +161,30 @@ impl Drop for SessionKey {
         let mut sessions = self.keys.lock();
         let sessions = &mut *sessions;
         let Some(account) = sessions.by_number.get(&self.number).and_then(|held| held.account) else {
-            sessions.by_number.remove(&self.number);
+            sessions.forget(self.number);
             return;
         };
         let Some(of_account) = sessions.accounts.get_mut(&account) else { return };
         of_account.open -= 1;
         of_account.ended.push_back(self.number);
+        let mut ended = Vec::new();
         let kept = if of_account.open == 0 { 0 } else { ENDED_SESSIONS_MAX };
         while of_account.ended.len() > kept
             && let Some(oldest) = of_account.ended.pop_front()
         {
-            sessions.by_number.remove(&oldest);
+            ended.push(oldest);
         }
         if of_account.open == 0 {
             sessions.accounts.remove(&account);
         }
+        ended.into_iter().for_each(|number| sessions.forget(number));
     }
 }
 
 /// A client that opens and closes connections keeps the newest tickets it got.
 const ENDED_SESSIONS_MAX: usize = 32;
+/// One session has a control connection, and data connections one after the other.
+const STORED_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {

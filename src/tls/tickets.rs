@@ -1,7 +1,7 @@
 //! Tickets with which the data connections of an FTP session resume its control connection, or that of
 //! another session of the same account.
 
-use super::ticket_keys::{Resumption, SessionKey};
+use super::ticket_keys::{Head, Resumption, SessionKey, Stored};
 use ring::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 use rustls::server::{ProducesTickets, StoresServerSessions};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,14 +29,6 @@ struct Ticket {
     head: Head,
 }
 
-/// What a ticket says, sealed with it, of the connection that it was given to.
-#[derive(Clone, Copy)]
-struct Head {
-    /// The number of its session.
-    session: u64,
-    /// The session that its connection resumed, which is mostly the same, or 0.
-    proof: u64,
-}
 
 type Nonced = [u8; NONCE_LEN];
 
@@ -156,26 +148,27 @@ impl std::fmt::Debug for Tickets {
     }
 }
 
-/// The sessions of TLS 1.2 that the control connection has stored. A data connection stores none: it may be
-/// somebody else's.
-#[derive(Debug)]
-pub(super) struct StoredByControl(pub(super) Arc<dyn StoresServerSessions>);
-
-impl StoresServerSessions for StoredByControl {
-    fn put(&self, _: Vec<u8>, _: Vec<u8>) -> bool {
-        false
+/// For clients that know sessions of TLS 1.2 but not their tickets, such as curl: what would be in a ticket
+/// stays here.
+impl StoresServerSessions for Tickets {
+    fn put(&self, id: Vec<u8>, value: Vec<u8>) -> bool {
+        self.session.store(id, Stored { head: Head { session: self.session.number, proof: self.proof() }, value })
     }
 
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.0.get(key)
+    fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
+        let Stored { head, value } = self.session.stored(id)?;
+        let mut opened = self.opened()?;
+        opened.current = Some(Ticket { nonce: *id.first_chunk()?, head });
+        Some(value)
     }
 
-    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.0.take(key)
+    /// For TLS 1.3 alone, which has tickets here.
+    fn take(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
     }
 
     fn can_cache(&self) -> bool {
-        self.0.can_cache()
+        true
     }
 }
 
