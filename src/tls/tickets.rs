@@ -29,7 +29,6 @@ struct Ticket {
     head: Head,
 }
 
-
 type Nonced = [u8; NONCE_LEN];
 
 impl Tickets {
