@@ -7,12 +7,14 @@ mod certificate;
 mod identity;
 mod pinning;
 mod sealed;
+mod ticket_keys;
 mod tickets;
 mod validity;
 
 pub use identity::Identity;
 pub use pinning::Pinning;
 pub use sealed::{Received, Sealed};
+pub use ticket_keys::{Resumption, TicketKeys};
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use rustls::crypto::ring::cipher_suite::{
@@ -118,6 +120,7 @@ pub struct SessionConfig {
     /// Of the control connection. It gives tickets out, with which some clients begin one data
     /// connection each.
     pub control: Arc<ServerConfig>,
+    session: Arc<ticket_keys::SessionKey>,
     /// Made for the first data connection, so that connections without a login need no memory for it.
     data: Option<DataConfig>,
 }
@@ -129,28 +132,59 @@ pub struct DataConfig {
     /// Of uploads. Its tickets are for the client's next ones; [`Sealed::server_of_upload`] says when
     /// they are sent.
     pub upload: Arc<ServerConfig>,
+    tickets: Arc<tickets::Tickets>,
 }
 
 impl SessionConfig {
     /// Of what all sessions share.
-    pub fn new(shared: &ServerConfig) -> Result<Self, rustls::Error> {
+    pub fn new(shared: &ServerConfig, keys: &Arc<TicketKeys>) -> Result<Self, rustls::Error> {
+        let session = Arc::new(keys.begin()?);
         let mut control = shared.clone();
         control.send_tls13_tickets = TICKETS;
-        control.ticketer = Arc::new(tickets::Tickets::new()?);
-        // For clients that know sessions of TLS 1.2 but not their tickets.
-        control.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_STORED);
-        Ok(Self { control: Arc::new(control), data: None })
+        let tickets = Arc::new(tickets::Tickets::of_control(&session));
+        control.ticketer = Arc::<tickets::Tickets>::clone(&tickets);
+        control.session_storage = tickets;
+        Ok(Self { control: Arc::new(control), session, data: None })
     }
 
-    /// What the data connections use.
+    /// Notes the account that the session has logged in to, by a number that no other account has.
+    pub fn set_account(&self, account: u64) {
+        self.session.set_account(account);
+    }
+
+    /// What the data connections use. There is one at a time.
     pub fn data(&mut self) -> &DataConfig {
         self.data.get_or_insert_with(|| {
+            let tickets = Arc::new(tickets::Tickets::of_data(&self.session));
             let mut download = ServerConfig::clone(&self.control);
+            download.ticketer = Arc::<tickets::Tickets>::clone(&tickets);
+            download.session_storage = Arc::<tickets::Tickets>::clone(&tickets);
             download.alpn_protocols.push(FTP_DATA_ALPN.to_vec());
             let mut upload = download.clone();
             upload.send_tls13_tickets = UPLOAD_TICKETS;
-            DataConfig { download: Arc::new(download), upload: Arc::new(upload) }
+            DataConfig { download: Arc::new(download), upload: Arc::new(upload), tickets }
         })
+    }
+}
+
+impl DataConfig {
+    /// Forgets the ticket of another data connection: one begins, or one does a full handshake.
+    pub fn forget_ticket(&self) {
+        self.tickets.forget();
+    }
+
+    /// Returns what the data connection that has just been agreed on proves.
+    pub fn resumption(&self, connection: &Sealed) -> Resumption {
+        match connection.is_resumed() {
+            Some(true) => self.tickets.standing().unwrap_or(Resumption::None),
+            _ => Resumption::None,
+        }
+    }
+
+    /// Whether the client has shown by this data connection that it can resume any number of times: with TLS
+    /// 1.2, or with a ticket that it has used before. To be asked once for each that was resumed.
+    pub fn shows_reuse(&self, connection: &Sealed) -> bool {
+        self.tickets.is_used_again() || !connection.is_tls13()
     }
 }
 
@@ -187,8 +221,6 @@ const TICKETS: usize = 4;
 /// The number of tickets that are sent at the end of an upload: one for the ticket that it used, and one
 /// for an earlier upload that was cut off.
 const UPLOAD_TICKETS: usize = 2;
-/// One session has a control connection, and data connections one after the other.
-const SESSIONS_STORED: usize = 4;
 const PREFIX: &str = "SHA256:";
 /// The protocol within (RFC 7301): who expects another one is told at once.
 const ALPN: &[u8] = b"berth/1";

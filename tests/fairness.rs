@@ -3,13 +3,18 @@
 
 mod support;
 
-use berth::limits::FLUSH_BUDGET_MIN;
+use berth::limits::{CONTROL_BYTES_MAX, FLUSH_BUDGET_MIN, MEMORY_SMALL_BYTES, MEMORY_WAIT_STEP};
+use berth::memory::{Charge, Share};
 use berth::net::connection::Turn;
 use berth::net::turns::{Owner, Turns};
 use berth::session::origin::Origin;
-use berth::wire::frame::{self, FrameType};
+use berth::upload_id::UploadId;
+use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::Name;
 use berth::wire::{ErrorCode, Reply, Request};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::Read;
+use std::rc::Rc;
 use std::time::Duration;
 use support::ftp::FtpPeer;
 use support::pair::Pair;
@@ -111,6 +116,27 @@ impl Scene {
             }
             self.turns.spent(claim, Duration::from_micros(1));
         }
+    }
+
+    /// The same where all wake up. Returns the number of turns up to that of one of them.
+    fn turns_until(&mut self, number: usize, server: &mut Server) -> usize {
+        for slot in 0..self.pairs.len() {
+            if !std::mem::replace(&mut self.queued[slot], true) {
+                self.turns.push(slot, self.pairs[slot].connection.claim(true));
+            }
+        }
+        let (mut turns, mut found) = (0, usize::MAX);
+        let mut round = self.turns.begin_round();
+        while let Some((slot, claim)) = self.turns.next(&mut round) {
+            turns += 1;
+            found = if slot == number { turns } else { found };
+            self.queued[slot] = self.pairs[slot].turn(server) == Turn::Again;
+            if self.queued[slot] {
+                self.turns.push(slot, self.pairs[slot].connection.claim(false));
+            }
+            self.turns.spent(claim, Duration::from_micros(1));
+        }
+        found
     }
 
     /// The same with peers that take what they get at once, and then do what `respond` does.
@@ -459,4 +485,81 @@ fn a_pattern_that_takes_long_to_compare_is_charged_for_and_bounded() {
     assert!(peer.turns >= 8, "{} turns", peer.turns);
     assert!(peer.begin(&mut server, &format!("NLST *[{}]", "ab".repeat(200))).starts_with("501 "));
     assert!(peer.get(&mut server, "NLST 0*9").len() > 200);
+}
+
+/// The replies that have come.
+fn take_replies(pair: &mut Pair) -> Vec<Reply> {
+    let (mut piece, mut replies) = ([0; 8192], Vec::new());
+    while let Ok(count @ 1..) = pair.peer.read(&mut piece) {
+        pair.received.extend_from_slice(&piece[..count]);
+    }
+    while let Some((Frame::Control { body, .. }, size)) =
+        frame::decode(&pair.received, CONTROL_BYTES_MAX).expect("frames")
+    {
+        replies.push(serde_json::from_slice(body).expect("a reply"));
+        pair.received.drain(..size);
+    }
+    replies
+}
+
+/// All the memory that an account may hold, down to the smallest charges.
+fn fill(share: &Rc<Share>) -> Vec<Charge> {
+    let sizes = [share.charge_bytes_max(), MEMORY_SMALL_BYTES, 1024, 1];
+    sizes.into_iter().flat_map(|size| std::iter::from_fn(move || Charge::of(size, share))).collect()
+}
+
+#[test]
+fn a_thousand_sessions_that_ask_again_where_there_is_no_memory_delay_another_user_by_few_turns() {
+    const POLLING: usize = 1000;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("up to the hard limit");
+    let mut server = Server::new();
+    server.add_account("bob", Rights::default());
+    server.service.policy.sessions_per_account = POLLING;
+    let mut uploading = server.log_in();
+    let id = uploading.request(&put_as("/kept", 2 * MIB as u64, UploadId([1; 16]), false));
+    uploading.all_data(id, &content(1, MIB + 1));
+    uploading.exchange(&mut server);
+    uploading.reset(&server);
+    assert_eq!(server.staged_names().iter().filter(|name| name.ends_with(".json")).count(), 1);
+
+    let wanted = |number: usize| match number % 2 {
+        0 => Request::List { path: name("/") },
+        _ => Request::Partials {},
+    };
+    let mut pairs: Vec<Pair> = (0..POLLING).map(|_| Pair::logged_in(&mut server)).collect();
+    let filled = fill(pairs[0].connection.front().memory().expect("logged in"));
+    for (number, pair) in pairs.iter_mut().enumerate() {
+        pair.request(&wanted(number));
+    }
+    pairs.push(Pair::logged_in_as(&mut server, "bob"));
+    let mut scene = Scene::new(pairs);
+    let mut refusals = 0;
+    while refusals < 2 * POLLING {
+        scene.pairs[POLLING].request(&Request::Quota {});
+        let turns = scene.turns_until(POLLING, &mut server);
+        assert!(turns <= 4, "{turns} turns");
+        assert!(matches!(take_replies(&mut scene.pairs[POLLING])[..], [Reply::Quota(_)]));
+        for number in 0..POLLING {
+            for reply in take_replies(&mut scene.pairs[number]) {
+                let Reply::Error(error) = reply else { panic!("there is no memory: {reply:?}") };
+                assert_eq!((error.code, error.retry, error.fatal), (ErrorCode::Busy, true, false));
+                refusals += 1;
+                scene.pairs[number].request(&wanted(number));
+            }
+        }
+        server.advance(MEMORY_WAIT_STEP);
+    }
+    // What was refused holds nothing.
+    drop(filled);
+    let mut served = 0;
+    for _ in 0..100 {
+        server.advance(MEMORY_WAIT_STEP);
+        scene.turns_until(usize::MAX, &mut server);
+        for reply in scene.pairs[..POLLING].iter_mut().flat_map(take_replies) {
+            assert!(matches!(reply, Reply::Page { .. } | Reply::Partials { .. }), "{reply:?}");
+            served += 1;
+        }
+    }
+    assert_eq!(served, POLLING);
 }

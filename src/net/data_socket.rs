@@ -8,6 +8,7 @@ use crate::lane::{Buffer, Incoming, Lane};
 use crate::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INBOX_BYTES_FIRST, STORE_BYTES_MIN};
 use crate::logging::{self, STDERR};
 use crate::session::origin::Origin;
+use crate::tls::Resumption;
 use log::Level;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -53,12 +54,32 @@ enum State {
 struct Open {
     transport: Transport,
     is_upload: bool,
-    needs_resumption: bool,
+    needs: Resumption,
     needs_close_notify: bool,
+    /// What came with the handshake of a connection that may not be the client's, and when.
+    withheld: Option<(Buffer, Instant)>,
     /// Where others may have come, until TLS is agreed on.
     listener: Option<TcpListener>,
     /// All that will ever be sent is in the outbox.
     is_finishing: bool,
+}
+
+impl Open {
+    /// Keeps what came to itself, until the session that the connection resumes has logged in: a client with
+    /// several sessions may have the newest ticket from one that has yet to. Returns whether it may do so any
+    /// longer.
+    fn withhold(&mut self, port: &mut DataPort) -> bool {
+        let now = Instant::now();
+        let (_, since) = self.withheld.get_or_insert_with(|| (std::mem::take(&mut port.lane.inbox), now));
+        port.undecided_until = Some(now + LOGIN_WAIT_STEP);
+        now.saturating_duration_since(*since) < LOGIN_WAIT_MAX
+    }
+
+    fn release_withheld(&mut self, port: &mut DataPort) {
+        if let Some((inbox, _)) = self.withheld.take() {
+            port.lane.inbox = inbox;
+        }
+    }
 }
 
 /// Where sockets are watched, and under which name the second one of a slot is.
@@ -185,16 +206,17 @@ impl DataSocket {
         let open = |transport| Open {
             transport,
             is_upload: false,
-            needs_resumption: false,
+            needs: Resumption::None,
             needs_close_notify: false,
+            withheld: None,
             listener: None,
             is_finishing: false,
         };
         self.state = State::Open(match security {
             Security::Plain => open(Transport::plain_data(stream)),
-            Security::Sealed { is_upload, needs_resumption, needs_close_notify } => {
+            Security::Sealed { is_upload, needs, needs_close_notify } => {
                 let sealed = Transport::sealed_data(stream, &mut self.secrecy, is_upload).map_err(|_| Failure::Cut)?;
-                Open { is_upload, needs_resumption, needs_close_notify, listener, ..open(sealed) }
+                Open { is_upload, needs, needs_close_notify, listener, ..open(sealed) }
             }
         });
         Ok(Stage::Open)
@@ -318,6 +340,9 @@ impl DataSocket {
     }
 
     fn receive(&mut self, port: &mut DataPort, allowance: usize) -> Result<usize, Failure> {
+        if self.is_withheld() {
+            return Ok(usize::from(self.is_foreign(port, false)? || !self.is_withheld()));
+        }
         let State::Open(Open { transport, needs_close_notify, .. }) = &mut self.state else { return Ok(0) };
         if !(self.is_readable || transport.holds_input()) || port.lane.eof {
             return Ok(0);
@@ -334,7 +359,7 @@ impl DataSocket {
             }
             moved => moved,
         };
-        if self.is_foreign(port, moved.is_err())? {
+        if self.is_foreign(port, moved.is_err())? || self.is_withheld() {
             return Ok(1);
         }
         self.is_busy |= port.lane.inbox.filled().len() >= INBOX_BYTES_FIRST;
@@ -356,16 +381,27 @@ impl DataSocket {
     /// Once TLS is agreed on, or has failed: whether the connection was not the client's, because it does not
     /// resume, and another one that waited has taken its place. Nothing was sent over it yet.
     fn is_foreign(&mut self, port: &mut DataPort, has_failed: bool) -> Result<bool, Failure> {
-        let State::Open(Open { transport, needs_resumption, listener, .. }) = &mut self.state else {
-            return Ok(false);
-        };
-        if port.is_resumed.is_some() || (transport.is_handshaking() && !has_failed) {
+        let State::Open(open) = &mut self.state else { return Ok(false) };
+        if port.resumption.is_some() {
             return Ok(false);
         }
-        port.is_resumed = transport.is_resumed();
-        let resumes = port.is_resumed != Some(false);
-        let (listener, needs_resumption) = (listener.take(), *needs_resumption);
-        if resumes && !has_failed {
+        if !has_failed && open.transport.is_handshaking() {
+            self.secrecy.note_handshake(&open.transport);
+            return Ok(false);
+        }
+        let resumption = match has_failed {
+            true => Resumption::None,
+            false => self.secrecy.resumption(&open.transport),
+        };
+        let is_picky = open.needs > Resumption::None || open.listener.is_some();
+        if resumption == Resumption::Undecided && is_picky && open.withhold(port) {
+            return Ok(false);
+        }
+        port.resumption = Some(resumption);
+        let (listener, needs) = (open.listener.take(), open.needs);
+        if resumption >= needs.max(Resumption::Unproved) {
+            port.shows_reuse = resumption >= Resumption::Account && self.secrecy.shows_reuse(&open.transport);
+            open.release_withheld(port);
             return Ok(false);
         }
         if let Some(listener) = listener
@@ -373,12 +409,19 @@ impl DataSocket {
         {
             return Ok(true);
         }
-        if needs_resumption && !resumes {
+        if resumption < needs && !has_failed {
             // What came with the end of its handshake is as foreign as the rest.
             port.lane = Lane::default();
             return Err(Failure::NotResumed);
         }
+        if let State::Open(open) = &mut self.state {
+            open.release_withheld(port);
+        }
         Ok(false)
+    }
+
+    fn is_withheld(&self) -> bool {
+        matches!(&self.state, State::Open(open) if open.withheld.is_some())
     }
 
     /// Puts the next connection that waits in the place of one that may be somebody else's. At most one of
@@ -391,10 +434,11 @@ impl DataSocket {
         let stream = self.watched(stream)?;
         let State::Open(open) = &mut self.state else { return Ok(false) };
         let sealed = Transport::sealed_data(stream, &mut self.secrecy, open.is_upload).map_err(|_| Failure::Cut)?;
-        (open.transport, open.needs_resumption, open.listener) = (sealed, true, Some(listener));
+        open.needs = open.needs.max(Resumption::Unproved);
+        (open.transport, open.withheld, open.listener) = (sealed, None, Some(listener));
         let unread = port.lane.inbox.filled().len();
         port.lane.inbox.consume(unread);
-        (port.is_resumed, port.ended) = (None, None);
+        (port.resumption, port.ended) = (None, None);
         (self.is_readable, self.is_writable, self.is_busy, self.ended) = (true, true, false, None);
         Ok(true)
     }
@@ -433,10 +477,10 @@ impl DataSocket {
     }
 
     fn send(&mut self, port: &mut DataPort, allowance: usize) -> Result<usize, Failure> {
-        let State::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
-        if !self.is_writable {
+        if !self.is_writable || self.is_withheld() {
             return Ok(0);
         }
+        let State::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
         let mut sent = 0;
         if !port.lane.outbox.is_empty() || transport.wants_flush() {
             match transport.flush(&mut port.lane.outbox, allowance) {
@@ -492,5 +536,9 @@ impl Drop for DataSocket {
     }
 }
 
+/// How long a data connection waits whose ticket is of a session that has yet to log in, and how often it
+/// looks.
+const LOGIN_WAIT_MAX: Duration = Duration::from_secs(5);
+const LOGIN_WAIT_STEP: Duration = Duration::from_millis(20);
 /// A prime, so that every port of a short range is tried.
 const DATA_PORT_STRIDE: u32 = 7919;

@@ -30,12 +30,14 @@ use crate::histogram::Histogram;
 use crate::limits::{EVENTS_PER_POLL, FLUSH_BUDGET, FLUSH_BUDGET_MIN, TURN_WARN};
 use crate::session::origin::Origin;
 use crate::session::{Refusal, Service, Session};
+use crate::tls::TicketKeys;
 use mio::net::TcpListener;
 use mio::{Events, Poll, Registry, Token};
 use slab::Slab;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The waker of the workers that sync.
@@ -72,6 +74,8 @@ pub struct EventLoop {
     limits: Limits,
     timeouts: Timeouts,
     entrance: Entrance,
+    /// Those of all FTP sessions. A new certificate leaves them as they are.
+    ticket_keys: Arc<TicketKeys>,
     /// What holds for FTP, if it is spoken.
     ftp: Option<Rc<Ftp>>,
     listeners: Vec<Listener>,
@@ -116,6 +120,7 @@ impl EventLoop {
             limits,
             timeouts,
             entrance,
+            ticket_keys: Arc::default(),
             ftp: None,
             listeners: Vec::new(),
             slots: Slab::new(),

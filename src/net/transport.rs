@@ -8,7 +8,7 @@
 use crate::lane::{Buffer, FileRange, Outbox, Piece};
 use crate::limits::{PIECE_BYTES, SEALED_FLUSH_BUDGET};
 use crate::scram::Binding;
-use crate::tls::{Received, Sealed, SessionConfig};
+use crate::tls::{Received, Resumption, Sealed, SessionConfig, TicketKeys};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use rustix::buffer::spare_capacity;
@@ -75,23 +75,61 @@ pub struct Entrance {
     pub allows_plaintext: bool,
 }
 
-/// How the connections of one FTP session are encrypted. Each session has tickets of its own, so
-/// whatever resumes one belongs to the session.
+/// How the connections of one FTP session are encrypted. Each session has tickets of its own, which
+/// tell what a connection belongs to that resumes one.
 pub struct Secrecy {
     shared: Arc<ServerConfig>,
+    keys: Arc<TicketKeys>,
     own: Option<SessionConfig>,
+    account: Option<u64>,
 }
 
 impl Secrecy {
     /// With the server's certificate. Nothing is made until it is needed.
-    pub fn new(shared: Arc<ServerConfig>) -> Self {
-        Self { shared, own: None }
+    pub fn new(shared: Arc<ServerConfig>, keys: Arc<TicketKeys>) -> Self {
+        Self { shared, keys, own: None, account: None }
+    }
+
+    /// Notes the account that the session has logged in to, by a number that no other account has.
+    pub fn set_account(&mut self, account: u64) {
+        if self.account != Some(account)
+            && let Some(own) = &self.own
+        {
+            own.set_account(account);
+            self.account = Some(account);
+        }
+    }
+
+    /// Notes what is known of a data connection amid its handshake.
+    pub fn note_handshake(&mut self, transport: &Transport) {
+        if let (Layer::Sealed(sealed), Some(own)) = (&transport.layer, &mut self.own)
+            && sealed.is_full_handshake()
+        {
+            own.data().forget_ticket();
+        }
+    }
+
+    /// Returns what a data connection proves whose TLS is agreed on.
+    pub fn resumption(&mut self, transport: &Transport) -> Resumption {
+        match (&transport.layer, &mut self.own) {
+            (Layer::Sealed(sealed), Some(own)) => own.data().resumption(sealed),
+            _ => Resumption::None,
+        }
+    }
+
+    /// Whether the client has shown by this data connection that it can resume any number of times. To be
+    /// asked once for each that was resumed.
+    pub fn shows_reuse(&mut self, transport: &Transport) -> bool {
+        match (&transport.layer, &mut self.own) {
+            (Layer::Sealed(sealed), Some(own)) => own.data().shows_reuse(sealed),
+            _ => false,
+        }
     }
 
     fn own(&mut self) -> io::Result<&mut SessionConfig> {
         let own = match self.own.take() {
             Some(own) => own,
-            None => SessionConfig::new(&self.shared).map_err(io::Error::other)?,
+            None => SessionConfig::new(&self.shared, &self.keys).map_err(io::Error::other)?,
         };
         Ok(self.own.insert(own))
     }
@@ -164,6 +202,7 @@ impl Transport {
     /// A data connection with TLS; of an upload the peer reads nothing.
     pub fn sealed_data(stream: TcpStream, secrecy: &mut Secrecy, is_upload: bool) -> io::Result<Self> {
         let own = secrecy.own()?.data();
+        own.forget_ticket();
         let mut sealed = match is_upload {
             true => Sealed::server_of_upload(Arc::clone(&own.upload))?,
             false => Sealed::server(Arc::clone(&own.download))?,
@@ -205,14 +244,6 @@ impl Transport {
     /// Whether TLS has yet to be agreed on.
     pub fn is_handshaking(&self) -> bool {
         matches!(&self.layer, Layer::Sealed(sealed) if sealed.is_handshaking())
-    }
-
-    /// Whether its TLS resumes an earlier connection's, once that is agreed on.
-    pub fn is_resumed(&self) -> Option<bool> {
-        match &self.layer {
-            Layer::Sealed(sealed) => sealed.is_resumed(),
-            _ => None,
-        }
     }
 
     /// Whether bytes travel as they are.

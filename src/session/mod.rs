@@ -52,7 +52,7 @@ use state::{Member, State, StateName};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use task::{FileHash, FolderList, Task, TaskStep};
+use task::{FileHash, FolderList, KeptList, Task, TaskStep};
 use verb::{Effect, Verb};
 
 /// How long the next request waits before it is looked again whether the disk has caught up.
@@ -359,9 +359,10 @@ impl Session {
 
     /// Begins to list the partial uploads of the account.
     pub fn begin_kept(&mut self) -> Result<(), Refusal> {
-        let kept = KeptListing::begin(Rc::clone(&self.member(Verb::KeptUploads)?.home)).map_err(Refusal::from);
+        let member = self.member(Verb::KeptUploads)?;
+        let kept = KeptListing::begin(Rc::clone(&member.home), Charge::to(&member.seat.memory)).map_err(Refusal::from);
         self.log_access("partials", &[], &kept);
-        self.begin_task(Task::Kept(Box::new(kept?)))
+        self.begin_task(Task::Kept(Box::new(KeptList::new(kept?))))
     }
 
     /// Begins to list a folder by name.

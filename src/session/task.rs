@@ -7,7 +7,7 @@ use crate::limits::{LISTING_WAIT_MAX, MEMORY_WAIT_STEP, PAGE_BYTES_TARGET, PAGE_
 use crate::store::listing::{Listed, Listing, Step};
 use crate::store::meta::{Meta, meta_of};
 use crate::store::new_folders::NewFolders;
-use crate::store::staging::{KeptListing, KeptUpload};
+use crate::store::staging::{KeptListing, KeptStep, KeptUpload};
 use crate::store::{OpenFile, Store, StoreError};
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
@@ -23,7 +23,7 @@ pub enum Task {
     /// Making a folder and those above it.
     Folders(Box<NewFolders>),
     /// Listing partial uploads.
-    Kept(Box<KeptListing>),
+    Kept(Box<KeptList>),
 }
 
 /// How far a task has come.
@@ -47,8 +47,9 @@ impl Task {
     /// When it goes on by itself.
     pub fn wakes_at(&self) -> Option<Instant> {
         match self {
-            Self::List(list) => list.wakes_at,
-            Self::Digest(_) | Self::Folders(_) | Self::Kept(_) => None,
+            Self::List(list) => list.wait.wakes_at,
+            Self::Kept(kept) => kept.wait.wakes_at,
+            Self::Digest(_) | Self::Folders(_) => None,
         }
     }
 
@@ -62,9 +63,7 @@ impl Task {
             Self::Folders(folders) => {
                 Ok(if folders.advance(budget)? { TaskStep::FoldersMade } else { TaskStep::Later })
             }
-            Self::Kept(kept) => {
-                Ok(kept.next(budget)?.map_or(TaskStep::Later, |(page, is_last)| TaskStep::Kept(page, is_last)))
-            }
+            Self::Kept(kept) => kept.next_page(budget, now),
         }
     }
 }
@@ -73,30 +72,72 @@ impl Task {
 pub struct FolderList {
     listing: Listing,
     page: Vec<Listed>,
-    /// Until then it may wait for memory, from the first time that there was none.
-    may_wait_until: Option<Instant>,
+    wait: MemoryWait,
+}
+
+/// A listing of partial uploads, page by page.
+pub struct KeptList {
+    listing: KeptListing,
+    wait: MemoryWait,
+}
+
+/// How a listing waits for memory.
+#[derive(Default)]
+struct MemoryWait {
+    /// Until then it may wait, from the first time that there was none.
+    until: Option<Instant>,
     /// When it looks again whether there is some.
     wakes_at: Option<Instant>,
+}
+
+impl MemoryWait {
+    /// Whether it is too early to look again.
+    fn lasts(&mut self, now: Instant) -> bool {
+        self.wakes_at = self.wakes_at.filter(|at| *at > now);
+        self.wakes_at.is_some()
+    }
+
+    /// There is no memory; an error if there has been none for too long.
+    fn begin(&mut self, now: Instant) -> Result<TaskStep, Refusal> {
+        if now >= *self.until.get_or_insert(now + LISTING_WAIT_MAX) {
+            return Err(Refusal::Busy);
+        }
+        self.wakes_at = Some(now + MEMORY_WAIT_STEP);
+        Ok(TaskStep::Waits)
+    }
+}
+
+impl KeptList {
+    /// The list of what `listing` finds.
+    pub fn new(listing: KeptListing) -> Self {
+        Self { listing, wait: MemoryWait::default() }
+    }
+
+    fn next_page(&mut self, budget: &mut Budget, now: Instant) -> Result<TaskStep, Refusal> {
+        if self.wait.lasts(now) {
+            return Ok(TaskStep::Waits);
+        }
+        match self.listing.next(budget)? {
+            KeptStep::Page(page, is_last) => Ok(TaskStep::Kept(page, is_last)),
+            KeptStep::Later => Ok(TaskStep::Later),
+            KeptStep::NoRoom => self.wait.begin(now),
+        }
+    }
 }
 
 impl FolderList {
     /// The list of what `listing` finds.
     pub fn new(listing: Listing) -> Self {
-        Self { listing, page: Vec::new(), may_wait_until: None, wakes_at: None }
+        Self { listing, page: Vec::new(), wait: MemoryWait::default() }
     }
 
     fn next_page(&mut self, budget: &mut Budget, now: Instant) -> Result<TaskStep, Refusal> {
-        if self.wakes_at.is_some_and(|at| at > now) {
+        if self.wait.lasts(now) {
             return Ok(TaskStep::Waits);
         }
-        self.wakes_at = None;
         match fill_page(&mut self.listing, &mut self.page, budget)? {
             Some(step) => Ok(step),
-            None if now >= *self.may_wait_until.get_or_insert(now + LISTING_WAIT_MAX) => Err(Refusal::Busy),
-            None => {
-                self.wakes_at = Some(now + MEMORY_WAIT_STEP);
-                Ok(TaskStep::Waits)
-            }
+            None => self.wait.begin(now),
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use claims::Claim;
 use inode::Place;
-pub use kept::KeptListing;
+pub use kept::{KeptListing, KeptStep};
 use partials::RecordSlot;
 use resume::Surplus;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat};

@@ -164,7 +164,8 @@ impl Sealed {
         self.holds_tickets && !self.connection.is_handshaking() && self.is_tls13()
     }
 
-    fn is_tls13(&self) -> bool {
+    /// Whether TLS 1.3 was agreed on.
+    pub fn is_tls13(&self) -> bool {
         self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
@@ -186,6 +187,11 @@ impl Sealed {
     /// Whether it resumes an earlier connection, once the handshake is done.
     pub fn is_resumed(&self) -> Option<bool> {
         (!self.is_handshaking()).then(|| self.connection.handshake_kind() == Some(HandshakeKind::Resumed))
+    }
+
+    /// Whether the handshake, which need not be over, resumes nothing.
+    pub fn is_full_handshake(&self) -> bool {
+        self.connection.handshake_kind().is_some_and(|kind| kind != HandshakeKind::Resumed)
     }
 
     /// What ties a login to this connection (RFC 9266), once the handshake is done.

@@ -1,20 +1,84 @@
-//! Tickets with which the data connections of one FTP session resume its control connection.
+//! Tickets with which the data connections of an FTP session resume its control connection, or that of
+//! another session of the same account.
 
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use rustls::server::ProducesTickets;
-use zeroize::Zeroizing;
+use super::ticket_keys::{Head, Resumption, SessionKey, Stored};
+use ring::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
+use rustls::server::{ProducesTickets, StoresServerSessions};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Makes and opens the tickets of one session with a key of its own. The key lives as long as the control
-/// connection and never changes, so that a ticket of any age is valid until then. If it were rotated, the
-/// data connections of a long session would be refused.
-pub(super) struct Tickets(LessSafeKey);
+/// Makes the tickets of one session with a key of its own, and opens them. The key lives at least as long as
+/// the control connection and never changes, so that a ticket of any age is valid until then. If it were
+/// rotated, the data connections of a long session would be refused.
+pub(super) struct Tickets {
+    session: Arc<SessionKey>,
+    /// Of the data connection that is beginning; `None` for the control connection.
+    opened: Option<Mutex<Opened>>,
+}
+
+/// What the data connection that is beginning, and those before it, have shown.
+#[derive(Default)]
+struct Opened {
+    current: Option<Ticket>,
+    /// The one that the data connection before resumed with.
+    previous: Option<Nonced>,
+}
+
+#[derive(Clone, Copy)]
+struct Ticket {
+    nonce: Nonced,
+    head: Head,
+}
+
+type Nonced = [u8; NONCE_LEN];
 
 impl Tickets {
-    pub(super) fn new() -> Result<Self, rustls::Error> {
-        let mut key = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *key).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
-        let key = UnboundKey::new(&AES_256_GCM, &*key).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
-        Ok(Self(LessSafeKey::new(key)))
+    pub(super) fn of_control(session: &Arc<SessionKey>) -> Self {
+        Self { session: Arc::clone(session), opened: None }
+    }
+
+    pub(super) fn of_data(session: &Arc<SessionKey>) -> Self {
+        Self { session: Arc::clone(session), opened: Some(Mutex::default()) }
+    }
+
+    fn opened(&self) -> Option<MutexGuard<'_, Opened>> {
+        self.opened.as_ref().map(|opened| opened.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A data connection begins, or a handshake turns out to resume nothing.
+    pub(super) fn forget(&self) {
+        if let Some(mut opened) = self.opened() {
+            opened.current = None;
+        }
+    }
+
+    /// Returns what the ticket proves that was opened last.
+    pub(super) fn standing(&self) -> Option<Resumption> {
+        let Head { session, proof } = self.opened()?.current?.head;
+        let given_to = self.session.standing(session);
+        Some(match proof {
+            _ if given_to == Resumption::None => Resumption::None,
+            0 => Resumption::Unproved,
+            _ => given_to.min(self.session.standing(proof)),
+        })
+    }
+
+    /// Returns what a ticket says that is made now. Somebody else's connection, taken for the client's, must not
+    /// get what the next one proves itself with.
+    fn proof(&self) -> u64 {
+        let Some(opened) = self.opened() else { return self.session.number };
+        let Some(Ticket { head, .. }) = opened.current else { return 0 };
+        match head.proof {
+            0 => 0,
+            _ => [head.session, head.proof].into_iter().min_by_key(|it| self.session.standing(*it)).unwrap_or_default(),
+        }
+    }
+
+    /// Whether the data connection before resumed with the same ticket. Notes the ticket for the next one.
+    pub(super) fn is_used_again(&self) -> bool {
+        let Some(mut opened) = self.opened() else { return false };
+        let nonce = opened.current.map(|ticket| ticket.nonce);
+        let previous = std::mem::replace(&mut opened.previous, nonce);
+        nonce.is_some() && previous == nonce
     }
 }
 
@@ -32,16 +96,49 @@ impl ProducesTickets for Tickets {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).ok()?;
         let mut sealed = plain.to_vec();
-        let tag = self.0.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed);
-        Some([&nonce, &sealed[..], tag.ok()?.as_ref()].concat())
+        let head = Head { session: self.session.number, proof: self.proof() }.to_bytes();
+        let tag = self.session.key.seal_in_place_separate_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(head),
+            &mut sealed,
+        );
+        Some([&head[..], &nonce, &sealed, tag.ok()?.as_ref()].concat())
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        let (nonce, sealed) = ticket.split_first_chunk::<NONCE_LEN>()?;
-        let mut sealed = sealed.to_vec();
-        let plain = self.0.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut sealed).ok()?;
-        Some(plain.to_vec())
+        let (head, rest) = ticket.split_first_chunk::<HEAD_BYTES>()?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
+        let fields = Head::of(head);
+        let plain = match fields.session == self.session.number {
+            true => open(&self.session.key, head, nonce, sealed),
+            false if self.opened.is_none() => None,
+            false => open(&*self.session.key_of(fields.session)?, head, nonce, sealed),
+        }?;
+        if let Some(mut opened) = self.opened() {
+            opened.current = Some(Ticket { nonce: *nonce, head: fields });
+        }
+        Some(plain)
     }
+}
+
+impl Head {
+    fn of(bytes: &[u8; HEAD_BYTES]) -> Self {
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        Self { session: number(&bytes[..HEAD_BYTES / 2]), proof: number(&bytes[HEAD_BYTES / 2..]) }
+    }
+
+    fn to_bytes(self) -> [u8; HEAD_BYTES] {
+        let mut bytes = [0; HEAD_BYTES];
+        bytes[..HEAD_BYTES / 2].copy_from_slice(&self.session.to_be_bytes());
+        bytes[HEAD_BYTES / 2..].copy_from_slice(&self.proof.to_be_bytes());
+        bytes
+    }
+}
+
+fn open(key: &LessSafeKey, head: &[u8; HEAD_BYTES], nonce: &Nonced, sealed: &[u8]) -> Option<Vec<u8>> {
+    let mut sealed = sealed.to_vec();
+    let plain = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*head), &mut sealed).ok()?;
+    Some(plain.to_vec())
 }
 
 impl std::fmt::Debug for Tickets {
@@ -50,32 +147,62 @@ impl std::fmt::Debug for Tickets {
     }
 }
 
+/// For clients that know sessions of TLS 1.2 but not their tickets, such as curl: what would be in a ticket
+/// stays here.
+impl StoresServerSessions for Tickets {
+    fn put(&self, id: Vec<u8>, value: Vec<u8>) -> bool {
+        self.session.store(id, Stored { head: Head { session: self.session.number, proof: self.proof() }, value })
+    }
+
+    fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
+        let Stored { head, value } = self.session.stored(id)?;
+        let mut opened = self.opened()?;
+        opened.current = Some(Ticket { nonce: *id.first_chunk()?, head });
+        Some(value)
+    }
+
+    /// For TLS 1.3 alone, which has tickets here.
+    fn take(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
+}
+
+/// The two numbers of a [`Head`].
+const HEAD_BYTES: usize = 16;
 /// The most that TLS 1.3 allows (RFC 8446, section 4.6.1): 7 days.
 const LIFETIME_SECONDS: u32 = 7 * 24 * 60 * 60;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::ticket_keys::TicketKeys;
     use crate::tls::{Identity, Pinning, Received, Sealed, SessionConfig, ftp_server_config};
     use rustls::client::{Resumption, Tls12Resumption};
     use rustls::pki_types::UnixTime;
     use rustls::time_provider::TimeProvider;
     use rustls::version::{TLS12, TLS13};
     use rustls::{ClientConfig, SupportedProtocolVersion};
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     #[test]
     fn a_ticket_is_opened_by_the_session_that_made_it_and_by_no_other() {
-        let (own, other) = (Tickets::new().expect("random"), Tickets::new().expect("random"));
+        let keys = Arc::<TicketKeys>::default();
+        let [own, other] = [(), ()].map(|()| Tickets::of_data(&Arc::new(keys.begin().expect("random"))));
         let ticket = own.encrypt(b"session").expect("sealed");
         assert_eq!(own.decrypt(&ticket).as_deref(), Some(&b"session"[..]));
         assert_ne!(own.encrypt(b"session"), Some(ticket.clone()));
         assert_eq!(other.decrypt(&ticket), None);
         let mut damaged = ticket.clone();
-        damaged[NONCE_LEN] ^= 1;
-        for wrong in [&damaged[..], &ticket[..ticket.len() - 1], &ticket[..NONCE_LEN], &[]] {
+        damaged[HEAD_BYTES + NONCE_LEN] ^= 1;
+        let mut promoted = ticket.clone();
+        promoted[HEAD_BYTES - 1] ^= 1;
+        let short = [&ticket[..ticket.len() - 1], &ticket[..HEAD_BYTES + NONCE_LEN], &ticket[..HEAD_BYTES], &[]];
+        for wrong in [&damaged[..], &promoted].into_iter().chain(short) {
             assert_eq!(own.decrypt(wrong), None);
         }
     }
@@ -130,7 +257,7 @@ mod tests {
         let identity = Identity::establish(&config, 1_800_000_000).expect("made");
         let mut shared = Arc::unwrap_or_clone(ftp_server_config(&identity).expect("usable"));
         shared.time_provider = Arc::<Clock>::clone(clock);
-        SessionConfig::new(&shared).expect("usable")
+        SessionConfig::new(&shared, &Arc::default()).expect("usable")
     }
 
     #[test]

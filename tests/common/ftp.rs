@@ -40,16 +40,31 @@ impl FtpClient {
     /// Connects and logs in as `ann`.
     pub(crate) fn login(server: &Server) -> Self {
         let stream = TcpStream::connect(listening(server, "ftp")).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
-        let mut client = Self(BufReader::new(stream));
-        client.reply();
+        let mut client = Self::over(stream);
         client.ask("USER ann");
         assert!(client.ask(&format!("PASS {PASSWORD}")).starts_with("230 "));
         client
     }
 
-    pub(crate) fn ask(&mut self, command: &str) -> String {
+    /// Takes the greeting.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+        let mut client = Self(BufReader::new(stream));
+        client.reply();
+        client
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.0.get_ref()
+    }
+
+    /// Sends a command.
+    pub(crate) fn say(&mut self, command: &str) {
         self.0.get_mut().write_all(format!("{command}\r\n").as_bytes()).expect("the server reads");
+    }
+
+    pub(crate) fn ask(&mut self, command: &str) -> String {
+        self.say(command);
         self.reply()
     }
 

@@ -9,7 +9,7 @@ use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
 use berth::wire::{Reply, Request};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// See the module.
@@ -29,6 +29,22 @@ pub(crate) enum Incoming {
     Pong,
 }
 
+/// Connects from an address of this machine.
+pub(crate) fn stream_from(from: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("descriptors are left");
+    socket.bind(&SocketAddr::new(from, 0).into()).expect("loopback has many addresses");
+    socket.connect(&address.into()).expect("the server listens");
+    socket.into()
+}
+
+/// Whether there is something to be received, or the end.
+pub(crate) fn has_input(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("a socket");
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).expect("a socket");
+    !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
 impl Peer {
     /// Connects and says nothing.
     pub(crate) fn connect(address: SocketAddr) -> Self {
@@ -37,10 +53,7 @@ impl Peer {
 
     /// The same from another address of this machine, the `last` of its network.
     pub(crate) fn connect_from(last: u8, address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
-        socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).expect("loopback has many addresses");
-        socket.connect(&address.into()).expect("the server listens");
-        Self::over(socket.into())
+        Self::over(stream_from(IpAddr::from([127, 0, 0, last]), address))
     }
 
     /// The same with little room in the kernel for what it does not read.
@@ -53,7 +66,8 @@ impl Peer {
         Self::over(socket.into())
     }
 
-    fn over(stream: TcpStream) -> Self {
+    /// A peer on a stream that is connected.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_write_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_nodelay(true).expect("a TCP socket");
@@ -78,10 +92,7 @@ impl Peer {
 
     /// Whether there is something to be received, or the end.
     pub(crate) fn has_answer(&self) -> bool {
-        self.stream.set_nonblocking(true).expect("a socket");
-        let peeked = self.stream.peek(&mut [0]);
-        self.stream.set_nonblocking(false).expect("a socket");
-        !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        has_input(&self.stream)
     }
 
     /// Connects and logs in with the one password.

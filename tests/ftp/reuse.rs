@@ -1,16 +1,24 @@
 //! Where session reuse is offered: of several connections to a data port of a client that has resumed, the one
-//! that resumes is taken; and clients that cannot are served as ever.
+//! that resumes is taken; a client that can resume any number of times has to; and clients that cannot are
+//! served as ever.
 
 use crate::Scene;
 use crate::client::{Client, stream_to};
+use crate::common::PASSWORD;
 use crate::tls::{Wire, config};
+use rustls::ClientConfig;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 /// Tries to be the client on a data connection; what it gets.
 fn intrude(stream: TcpStream, version: u8) -> Vec<u8> {
+    intrude_with(stream, &config(&[version], false))
+}
+
+fn intrude_with(stream: TcpStream, tls: &Arc<ClientConfig>) -> Vec<u8> {
     let mut got = Vec::new();
-    if let Ok(mut wire) = Wire::sealed(stream, &config(&[version], false)) {
+    if let Ok(mut wire) = Wire::sealed(stream, tls) {
         let _ = wire.write_all(b"planted");
         wire.close();
         let _ = wire.read_to_end(&mut got);
@@ -106,5 +114,96 @@ fn a_client_with_several_sessions_may_mix_their_tickets() {
         one.stores("up", b"content");
         assert_eq!(one.get("RETR file"), b"secret");
         one.ask("QUIT").expect(&[221]);
+    }
+}
+
+/// Has shown that it can resume any number of times, as with TLS 1.2 each session can be. What holds for a
+/// client of TLS 1.3 that has used one ticket twice is tried in `tests/ftp_clients/python.rs`: rustls does not.
+fn reusing(scene: &Scene) -> Client {
+    let mut client = Client::login_over_tls(scene.ftp, "ann", config(&[12], true));
+    client.stores("up", b"content");
+    client
+}
+
+/// A stranger with this TLS who comes to the data port alone neither gets nor leaves anything.
+#[track_caller]
+fn check_refused(scene: &Scene, client: &mut Client, tls: &Arc<ClientConfig>) {
+    for command in ["RETR file", "STOR file"] {
+        let stream = stream_to(client.passive());
+        client.say(command);
+        client.reply().expect(&[150]);
+        assert_eq!(intrude_with(stream, tls), b"", "{command}");
+        client.reply().expect(&[522]);
+    }
+    scene.holds("file", b"secret");
+    assert_eq!(client.get("RETR file"), b"secret");
+    client.stores("up", b"more");
+}
+
+#[test]
+fn a_stranger_who_comes_alone_is_refused_once_the_client_has_shown_that_it_can_resume_repeatedly() {
+    let scene = scene();
+    let mut client = reusing(&scene);
+    for version in [13, 12, 13] {
+        check_refused(&scene, &mut client, &config(&[version], false));
+    }
+    client.ask("QUIT").expect(&[221]);
+}
+
+#[test]
+fn what_a_stranger_got_on_a_data_connection_proves_nothing_on_the_next() {
+    let scene = scene();
+    for version in [13, 12] {
+        let mut client = Client::login_over_tls(scene.ftp, "ann", config(&[12], true));
+        let stranger = config(&[version], true);
+        // Nothing is known of the client yet.
+        for _ in 0..2 {
+            let stream = stream_to(client.passive());
+            client.say("RETR file");
+            client.reply().expect(&[150]);
+            assert_eq!(intrude_with(stream, &stranger), b"secret");
+            client.reply().expect(&[226]);
+        }
+        client.stores("up", b"content");
+        check_refused(&scene, &mut client, &stranger);
+        client.ask("QUIT").expect(&[221]);
+    }
+}
+
+#[test]
+fn a_session_of_another_account_proves_nothing() {
+    let scene = scene();
+    scene.place.add("bob", &[]);
+    for version in [13, 12] {
+        let mut client = reusing(&scene);
+        let other = Client::login_over_tls(scene.ftp, "bob", config(&[version], true));
+        check_refused(&scene, &mut client, &other.tls);
+    }
+}
+
+/// rclone has one ticket for all its sessions: that of the last that has begun.
+#[test]
+fn a_ticket_of_a_session_that_has_yet_to_log_in_is_worth_what_becomes_of_it() {
+    let scene = scene();
+    for (password, code) in [(Some(PASSWORD), 226), (Some("wrong"), 522), (None, 522)] {
+        let mut client = reusing(&scene);
+        let mut other = Client::connect(scene.ftp);
+        other.secure(Arc::clone(&client.tls));
+        other.ask("USER ann").expect(&[331]);
+        let stream = stream_to(client.passive());
+        client.say("RETR file");
+        client.reply().expect(&[150]);
+        let mut wire = Wire::sealed(stream, &client.tls).expect("a handshake");
+        assert!(wire.is_resumed());
+        match password {
+            Some(password) => other.say(&format!("PASS {password}")),
+            None => drop(other),
+        }
+        let mut got = Vec::new();
+        let _ = wire.read_to_end(&mut got);
+        wire.close();
+        client.reply().expect(&[code]);
+        assert_eq!(got, if code == 226 { &b"secret"[..] } else { b"" });
+        client.ask("NOOP").expect(&[200]);
     }
 }

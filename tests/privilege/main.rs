@@ -6,6 +6,7 @@ mod attributes;
 #[path = "../common/mod.rs"]
 mod common;
 mod confinement;
+mod guesses;
 mod machine_start;
 mod modes;
 mod ordinary;

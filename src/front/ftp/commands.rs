@@ -324,7 +324,7 @@ impl Ftp {
             return turn.reply(425, "PASV is for IPv4; say EPSV.");
         }
         self.active = None;
-        self.port.expects_resumption = self.data.is_private && self.has_resumed;
+        self.port.expects_resumption = self.data.is_private && self.reuse.is_known;
         self.port.wish(Wish::Listen(self.settings.passive_ports.clone()));
         self.doing = Doing::OpeningPort(passive);
     }

@@ -63,8 +63,7 @@ pub struct Ftp {
     folder: VPath,
     facts: Facts,
     data: DataRules,
-    /// The client has resumed its TLS session on a data connection, so it will mostly do so again.
-    has_resumed: bool,
+    reuse: Reuse,
     next: ForNext,
     /// Taken off the inbox, but not begun yet.
     pending: Option<Command>,
@@ -111,6 +110,16 @@ struct DataRules {
     is_private: bool,
     /// `EPSV ALL`: no other command makes one.
     only_extended_passive: bool,
+}
+
+/// What the client has shown of resuming TLS sessions on data connections.
+#[derive(Default)]
+struct Reuse {
+    /// It has resumed one, so it will mostly do so again.
+    is_known: bool,
+    /// It can do so any number of times, so it has to from now on. A client of TLS 1.3 that uses each ticket
+    /// once may have none left.
+    is_due: bool,
 }
 
 /// What one command says for the next.
@@ -194,7 +203,7 @@ impl Ftp {
             facts: Facts::default(),
             // Where TLS is there from the beginning, many clients leave out PBSZ.
             data: DataRules { has_buffer_size: is_sealed, is_private: is_sealed, ..DataRules::default() },
-            has_resumed: false,
+            reuse: Reuse::default(),
             next: ForNext::default(),
             pending: None,
             doing: Doing::Nothing,
@@ -215,6 +224,7 @@ impl Ftp {
     pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         let mut turn = Turn { lane, service, budget, now };
         self.held_until = None;
+        self.port.undecided_until = self.port.undecided_until.filter(|until| *until > now);
         let mut moved = self.greet(&mut turn);
         if self.unused_data_until.is_some_and(|until| until <= now) {
             self.end_unused_data_connection();
@@ -472,7 +482,10 @@ impl Ftp {
     pub fn wakes_at(&self) -> Option<Instant> {
         let deadline =
             if let Doing::Transfer(transfer) = &self.doing { transfer.wakes_at(self.port.stage()) } else { None };
-        [self.session.wakes_at(), self.held_until, self.unused_data_until, deadline].into_iter().flatten().min()
+        [self.session.wakes_at(), self.held_until, self.unused_data_until, deadline, self.port.undecided_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// See [`super::Front::awaits_connection`].

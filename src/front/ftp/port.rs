@@ -8,6 +8,7 @@
 //! ```
 
 use crate::lane::Lane;
+use crate::tls::Resumption;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Instant;
@@ -19,8 +20,12 @@ pub struct DataPort {
     pub lane: Lane,
     /// When the end had come that the lane's is, if that was noticed before it was read.
     pub ended: Option<Instant>,
-    /// Whether TLS resumes an earlier connection, once it is agreed on.
-    pub is_resumed: Option<bool>,
+    /// What it proves by resuming a TLS session, once that is known.
+    pub resumption: Option<Resumption>,
+    /// The client has shown by it that it can resume any number of times.
+    pub shows_reuse: bool,
+    /// The loop looks again then whether the session that it resumes has logged in.
+    pub undecided_until: Option<Instant>,
     /// More than one connection is taken while it listens: the peer has resumed before, so one that does not
     /// may be somebody else's.
     pub expects_resumption: bool,
@@ -59,7 +64,8 @@ pub enum Failure {
     Cut,
     /// The file that is sent has become shorter.
     Shorter,
-    /// Its TLS does not resume that of the control connection, though it has to.
+    /// Its TLS does not resume that of the control connection, or of another session of the account, though it
+    /// has to.
     NotResumed,
 }
 
@@ -89,8 +95,8 @@ pub enum Security {
     Sealed {
         /// The peer only sends.
         is_upload: bool,
-        /// It has to resume the session of the control connection.
-        needs_resumption: bool,
+        /// What it has to prove by resuming a session.
+        needs: Resumption,
         /// An end without a word for it is a cut.
         needs_close_notify: bool,
     },
@@ -100,7 +106,8 @@ impl DataPort {
     /// Wishes for something. One wish at a time: the loop sees to it before the next step.
     pub fn wish(&mut self, wish: Wish) {
         if matches!(wish, Wish::Close | Wish::Reset | Wish::Listen(_)) {
-            (self.lane, self.ended, self.is_resumed) = (Lane::default(), None, None);
+            (self.lane, self.ended, self.resumption) = (Lane::default(), None, None);
+            (self.shows_reuse, self.undecided_until) = (false, None);
             self.stage = Stage::Closed;
         }
         self.wish = Some(wish);

@@ -18,6 +18,7 @@ use crate::limits::{FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPL
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::{Phase, Refusal};
+use crate::tls::Resumption;
 use crate::upload_id::UploadId;
 use crate::vpath::VPath;
 use std::time::{Duration, Instant};
@@ -292,7 +293,11 @@ impl Ftp {
         let is_upload = matches!(&self.doing, Doing::Transfer(transfer) if transfer.is_upload());
         Security::Sealed {
             is_upload,
-            needs_resumption: self.settings.requires_session_reuse,
+            needs: match self.settings.requires_session_reuse {
+                true => Resumption::Session,
+                false if self.reuse.is_due => Resumption::Account,
+                false => Resumption::None,
+            },
             // How a client ends that has nothing to send makes nothing less whole.
             needs_close_notify: is_upload && self.settings.requires_close_notify,
         }
@@ -367,8 +372,14 @@ impl Ftp {
         }
     }
 
+    /// Notes what the data connection has shown, before it is forgotten.
+    fn note_reuse(&mut self) {
+        self.reuse.is_known |= self.port.resumption >= Some(Resumption::Unproved);
+        self.reuse.is_due |= self.port.shows_reuse;
+    }
+
     fn end_transfer(&mut self, wish: Wish) -> Doing {
-        self.has_resumed |= self.port.is_resumed == Some(true);
+        self.note_reuse();
         self.port.wish(wish);
         self.active = None;
         std::mem::replace(&mut self.doing, Doing::Nothing)

@@ -2,7 +2,7 @@
 
 use super::{Connection, DataSocket};
 use crate::lane::{Budget, Buffer};
-use crate::session::Service;
+use crate::session::{Service, Session};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,9 @@ impl Connection {
     }
 
     pub(super) fn see_to_wish(&mut self) -> bool {
+        if let (Some(data), Some(account)) = (&mut self.data, self.front.session().and_then(Session::seat_number)) {
+            data.secrecy().set_account(account);
+        }
         match (&mut self.data, self.front.data_port()) {
             (Some(data), Some(port)) => data.see_to_wish(port),
             _ => false,

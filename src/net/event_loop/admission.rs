@@ -97,7 +97,7 @@ impl EventLoop {
         let local = stream.local_addr().ok()?;
         // ABOR comes with urgent data (RFC 959, section 4.1.3), which is to stay in its place.
         let _ = set_socket_oobinline(&stream, true);
-        let mut secrecy = Secrecy::new(Arc::clone(&self.entrance.ftp_tls));
+        let mut secrecy = Secrecy::new(Arc::clone(&self.entrance.ftp_tls), Arc::clone(&self.ticket_keys));
         let is_sealed = spoken == Spoken::ImplicitFtps;
         let transport =
             if is_sealed { Transport::sealed_control(stream, &mut secrecy).ok()? } else { Transport::plain(stream) };

@@ -8,6 +8,7 @@
 use super::{KeptUpload, Record, UploadId, read_record};
 use crate::lane::Budget;
 use crate::limits::{ENTRY_COST, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX, RECORD_COST};
+use crate::memory::Charge;
 use crate::store::StoreError;
 use crate::store::home::Home;
 use crate::store::meta::Meta;
@@ -63,20 +64,35 @@ pub struct KeptListing {
     /// The next at the end, once all were read.
     found: Vec<KeptUpload>,
     is_sorted: bool,
+    /// For what was found.
+    charge: Charge,
+}
+
+/// What comes next of a [`KeptListing`].
+pub enum KeptStep {
+    /// Some of them; whether they are the last.
+    Page(Vec<KeptUpload>, bool),
+    /// The budget is spent.
+    Later,
+    /// There is no memory for the next one.
+    NoRoom,
 }
 
 impl KeptListing {
-    /// All of them in `home`.
-    pub fn begin(home: Rc<Home>) -> Result<Self, StoreError> {
+    /// All of them in `home`. Their memory is charged to `charge`.
+    pub fn begin(home: Rc<Home>, charge: Charge) -> Result<Self, StoreError> {
         let staging = home.staging(false)?;
         let names = staging.as_ref().map(Dir::read_from).transpose()?;
-        Ok(Self { home, staging, names, recorded: Vec::new(), found: Vec::new(), is_sorted: false })
+        Ok(Self { home, staging, names, recorded: Vec::new(), found: Vec::new(), is_sorted: false, charge })
     }
 
-    /// The next page, and whether it is the last; `None` if the budget was spent before.
-    pub fn next(&mut self, budget: &mut Budget) -> Result<Option<(Vec<KeptUpload>, bool)>, StoreError> {
-        if !self.read_names(budget)? || !self.read_records(budget) {
-            return Ok(None);
+    /// The next page.
+    pub fn next(&mut self, budget: &mut Budget) -> Result<KeptStep, StoreError> {
+        if !self.read_names(budget)? {
+            return Ok(KeptStep::Later);
+        }
+        if let Some(obstacle) = self.read_records(budget) {
+            return Ok(obstacle);
         }
         if !self.is_sorted {
             self.is_sorted = true;
@@ -89,7 +105,8 @@ impl KeptListing {
             bytes += path_bytes(&upload);
             page.push(upload);
         }
-        Ok(Some((page, self.found.is_empty())))
+        self.charge.resize(self.found.iter().map(held_bytes).sum());
+        Ok(KeptStep::Page(page, self.found.is_empty()))
     }
 
     fn read_names(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
@@ -106,22 +123,36 @@ impl KeptListing {
         Ok(true)
     }
 
-    fn read_records(&mut self, budget: &mut Budget) -> bool {
+    /// `None` once all are read.
+    fn read_records(&mut self, budget: &mut Budget) -> Option<KeptStep> {
         while let (Some(id), Some(staging)) = (self.recorded.pop(), &self.staging) {
             if budget.is_spent() {
                 self.recorded.push(id);
-                return false;
+                return Some(KeptStep::Later);
             }
             budget.spend(RECORD_COST);
-            let upload = self.home.kept_upload(staging, id);
-            self.found.extend(upload.filter(|upload| self.home.is_listed(upload)));
+            let upload = self.home.kept_upload(staging, id).filter(|upload| self.home.is_listed(upload));
+            if let Some(upload) = &upload
+                && !self.charge.resize(self.charge.bytes() + held_bytes(upload))
+            {
+                self.recorded.push(id);
+                // Else two that wait would wait for each other.
+                self.recorded.extend(self.found.drain(..).map(|upload| upload.id));
+                self.charge.resize(0);
+                return Some(KeptStep::NoRoom);
+            }
+            self.found.extend(upload);
         }
-        true
+        None
     }
 }
 
 fn recorded_id(name: &[u8]) -> Option<UploadId> {
     std::str::from_utf8(name).ok()?.strip_suffix(RECORD_SUFFIX)?.parse().ok()
+}
+
+fn held_bytes(upload: &KeptUpload) -> usize {
+    size_of::<KeptUpload>() + path_bytes(upload)
 }
 
 fn path_bytes(upload: &KeptUpload) -> usize {

@@ -115,7 +115,7 @@ impl Ftp {
             return Ok(false);
         }
         self.session.complete_upload(turn.now)?;
-        self.has_resumed |= self.port.is_resumed == Some(true);
+        self.note_reuse();
         self.port.wish(Wish::Close);
         self.set_step(Step::Commit);
         Ok(true)

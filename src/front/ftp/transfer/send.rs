@@ -58,7 +58,7 @@ impl Ftp {
             _ => false,
         };
         if has_ended {
-            self.has_resumed |= self.port.is_resumed == Some(true);
+            self.note_reuse();
         }
         if has_ended && let Doing::Transfer(transfer) = std::mem::replace(&mut self.doing, Doing::Nothing) {
             match &transfer.kind {

@@ -1,0 +1,233 @@
+//! The keys of the tickets of all FTP sessions, and the account that each session has logged in to. A client
+//! with several sessions often keeps one ticket for all of them, so a data connection may resume another
+//! session of the same account: whoever began that one has proved the same password.
+
+use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use zeroize::Zeroizing;
+
+/// What a data connection proves by resuming a session. The greater, the more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resumption {
+    /// Nothing: it does not resume, or resumes a session of another account.
+    None,
+    /// It resumes a session that has yet to log in.
+    Undecided,
+    /// Its ticket was given to a data connection of the account that had proved nothing itself.
+    Unproved,
+    /// It resumes a session of the same account.
+    Account,
+    /// It resumes its own session.
+    Session,
+}
+
+/// What a ticket says, sealed with it, of the connection that it was given to.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    /// The number of its session.
+    pub(super) session: u64,
+    /// The session that its connection resumed, which is mostly the same, or 0.
+    pub(super) proof: u64,
+}
+
+/// What is kept of a session of TLS 1.2 instead of a ticket.
+#[derive(Clone)]
+pub(super) struct Stored {
+    pub(super) head: Head,
+    pub(super) value: Vec<u8>,
+}
+
+/// The keys of the sessions of a server.
+#[derive(Default)]
+pub struct TicketKeys(Mutex<Sessions>);
+
+#[derive(Default)]
+struct Sessions {
+    last_number: u64,
+    by_number: BTreeMap<u64, Held>,
+    stored: HashMap<Vec<u8>, Stored>,
+    accounts: BTreeMap<u64, AccountSessions>,
+}
+
+struct Held {
+    key: Arc<LessSafeKey>,
+    account: Option<u64>,
+    /// What it has stored, the oldest first.
+    stored: VecDeque<Vec<u8>>,
+}
+
+impl Sessions {
+    fn forget(&mut self, number: u64) {
+        for id in self.by_number.remove(&number).into_iter().flat_map(|held| held.stored) {
+            self.stored.remove(&id);
+        }
+    }
+}
+
+/// The sessions of one account. What has ended is forgotten with the last that has not.
+#[derive(Default)]
+struct AccountSessions {
+    open: usize,
+    ended: VecDeque<u64>,
+}
+
+/// The key of one session.
+pub(super) struct SessionKey {
+    pub(super) number: u64,
+    pub(super) key: Arc<LessSafeKey>,
+    keys: Arc<TicketKeys>,
+}
+
+impl TicketKeys {
+    /// Makes a key for a session.
+    pub(super) fn begin(self: &Arc<Self>) -> Result<SessionKey, rustls::Error> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *bytes).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
+        let key = UnboundKey::new(&AES_256_GCM, &*bytes).map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
+        let key = Arc::new(LessSafeKey::new(key));
+        let mut sessions = self.lock();
+        sessions.last_number += 1;
+        let number = sessions.last_number;
+        sessions.by_number.insert(number, Held { key: Arc::clone(&key), account: None, stored: VecDeque::new() });
+        Ok(SessionKey { number, key, keys: Arc::clone(self) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sessions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SessionKey {
+    /// Notes the account that the session has logged in to.
+    pub(super) fn set_account(&self, account: u64) {
+        let mut sessions = self.keys.lock();
+        if let Some(held) = sessions.by_number.get_mut(&self.number)
+            && held.account.is_none()
+        {
+            held.account = Some(account);
+            sessions.accounts.entry(account).or_default().open += 1;
+        }
+    }
+
+    /// Returns the key of another session, if this one could be of the same account.
+    pub(super) fn key_of(&self, number: u64) -> Option<Arc<LessSafeKey>> {
+        let sessions = self.keys.lock();
+        let own = sessions.by_number.get(&self.number)?.account?;
+        let held = sessions.by_number.get(&number)?;
+        (held.account.is_none_or(|account| account == own)).then(|| Arc::clone(&held.key))
+    }
+
+    /// Keeps what a client may ask for by its id, instead of a ticket.
+    pub(super) fn store(&self, id: Vec<u8>, value: Stored) -> bool {
+        let mut sessions = self.keys.lock();
+        let sessions = &mut *sessions;
+        let Some(held) = sessions.by_number.get_mut(&self.number) else { return false };
+        // The control connection's is the first, and stays.
+        if held.stored.len() >= STORED_MAX
+            && let Some(oldest) = held.stored.remove(1)
+        {
+            sessions.stored.remove(&oldest);
+        }
+        held.stored.push_back(id.clone());
+        sessions.stored.insert(id, value);
+        true
+    }
+
+    /// Returns what this or another session of the account keeps.
+    pub(super) fn stored(&self, id: &[u8]) -> Option<Stored> {
+        let stored = self.keys.lock().stored.get(id).cloned()?;
+        (stored.head.session == self.number || self.key_of(stored.head.session).is_some()).then_some(stored)
+    }
+
+    /// Returns what resuming the session `number` proves.
+    pub(super) fn standing(&self, number: u64) -> Resumption {
+        if number == self.number {
+            return Resumption::Session;
+        }
+        let sessions = self.keys.lock();
+        let account = |number| sessions.by_number.get(&number).map(|held: &Held| held.account);
+        match (account(self.number).flatten(), account(number)) {
+            (Some(own), Some(Some(other))) if own == other => Resumption::Account,
+            (Some(_), Some(None)) => Resumption::Undecided,
+            _ => Resumption::None,
+        }
+    }
+}
+
+impl Drop for SessionKey {
+    /// Other sessions of the account may still have its tickets.
+    fn drop(&mut self) {
+        let mut sessions = self.keys.lock();
+        let sessions = &mut *sessions;
+        let Some(account) = sessions.by_number.get(&self.number).and_then(|held| held.account) else {
+            sessions.forget(self.number);
+            return;
+        };
+        let Some(of_account) = sessions.accounts.get_mut(&account) else { return };
+        of_account.open -= 1;
+        of_account.ended.push_back(self.number);
+        let mut ended = Vec::new();
+        let kept = if of_account.open == 0 { 0 } else { ENDED_SESSIONS_MAX };
+        while of_account.ended.len() > kept
+            && let Some(oldest) = of_account.ended.pop_front()
+        {
+            ended.push(oldest);
+        }
+        if of_account.open == 0 {
+            sessions.accounts.remove(&account);
+        }
+        ended.into_iter().for_each(|number| sessions.forget(number));
+    }
+}
+
+/// A client that opens and closes connections keeps the newest tickets it got.
+const ENDED_SESSIONS_MAX: usize = 32;
+/// One session has a control connection, and data connections one after the other.
+const STORED_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_resumes_those_of_its_account_and_no_others() {
+        let keys = Arc::<TicketKeys>::default();
+        let [own, same, other, new] = [1, 1, 2, 0].map(|account| {
+            let session = keys.begin().expect("random");
+            if account > 0 {
+                session.set_account(account);
+            }
+            session
+        });
+        assert_eq!(own.standing(own.number), Resumption::Session);
+        assert_eq!(own.standing(same.number), Resumption::Account);
+        assert_eq!(own.standing(other.number), Resumption::None);
+        assert_eq!(own.standing(new.number), Resumption::Undecided);
+        assert_eq!(own.standing(99), Resumption::None);
+        let opens = |number| own.key_of(number).is_some();
+        assert_eq!([same.number, other.number, new.number, 99].map(opens), [true, false, true, false]);
+        assert!(new.key_of(same.number).is_none(), "it has no account");
+        new.set_account(1);
+        assert_eq!(own.standing(new.number), Resumption::Account);
+        let number = same.number;
+        drop(same);
+        assert_eq!(own.standing(number), Resumption::Account);
+    }
+
+    #[test]
+    fn keys_of_sessions_that_have_ended_are_few_and_leave_with_the_last_of_their_account() {
+        let keys = Arc::<TicketKeys>::default();
+        let held = || keys.lock().by_number.len();
+        drop(keys.begin().expect("random"));
+        assert_eq!(held(), 0);
+        let stays = keys.begin().expect("random");
+        stays.set_account(1);
+        for _ in 0..100 {
+            keys.begin().expect("random").set_account(1);
+        }
+        assert_eq!(held(), 1 + ENDED_SESSIONS_MAX);
+        drop(stays);
+        assert_eq!((held(), keys.lock().accounts.len()), (0, 0));
+    }
+}
