@@ -35,13 +35,24 @@ struct Screen {
 impl Terminal {
     /// Runs `berth` with `arguments` at a terminal of so many columns.
     fn open(berth: &Command, columns: usize) -> Self {
+        Self::open_in_shell(berth, columns, |line| format!("exec {line}"))
+    }
+
+    /// The same in a shell that notices Ctrl-Z, shows the terminal's echo, and continues the program.
+    fn open_as_job(berth: &Command, columns: usize) -> Self {
+        let echo = "echo \"terminal: $(stty -a | grep -ow -e '-echo' -e 'echo')\"";
+        let script = |line: &str| format!("set -m; {line}; {echo}; fg >/dev/null; code=$?; {echo}; exit $code");
+        Self::open_in_shell(berth, columns, script)
+    }
+
+    fn open_in_shell(berth: &Command, columns: usize, script: impl Fn(&str) -> String) -> Self {
         let words = std::iter::once(berth.get_program()).chain(berth.get_args());
         let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().expect("UTF-8"))).collect();
-        let line = format!("stty cols {columns} rows 24; exec {}", words.join(" "));
+        let line = format!("stty cols {columns} rows 24; {}", script(&words.join(" ")));
         let mut script = Command::new("script");
         script.args(["-qfe", "-E", "always", "-c", &line, "/dev/null"]).env_clear();
         script.envs(berth.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        script.env("TERM", "xterm").env("SHELL", "/bin/sh").current_dir(berth.get_current_dir().expect("a folder"));
+        script.env("TERM", "xterm").env("SHELL", "/bin/bash").current_dir(berth.get_current_dir().expect("a folder"));
         let script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
         let mut script = script.expect("these tests need the program `script` of util-linux; install it");
         let (keys, mut output) = (script.stdin.take().expect("piped"), script.stdout.take().expect("piped"));
@@ -159,6 +170,7 @@ fn part_of(path: &Path) -> std::path::PathBuf {
 
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
+const CTRL_Z: &str = "\x1a";
 const MIB: usize = 1024 * 1024;
 
 #[test]
@@ -229,6 +241,60 @@ fn ctrl_c_at_the_password_leaves_with_130() {
     terminal.expect("password for ann");
     terminal.type_keys(CTRL_C);
     assert_eq!(terminal.ended().0, Some(130));
+}
+
+#[test]
+fn ctrl_z_at_a_password_puts_the_terminal_right_and_fg_asks_again_without_showing_it() {
+    let (place, server) = started();
+    let mut berth = place.berth(&["--plaintext", &server.target("ann"), "pwd"]);
+    berth.env_remove("BERTH_PASSWORD");
+    let berthd = place.berthd(&["user", "passwd", "ann"]);
+    for columns in [40, 80, 120] {
+        for (program, prompts) in [(&berth, &["password for ann: "][..]), (&berthd, &["New password: ", "Again: "])] {
+            let mut terminal = Terminal::open_as_job(program, columns);
+            terminal.expect(prompts[0]);
+            terminal.type_keys("abc");
+            terminal.type_keys(CTRL_Z);
+            terminal.expect("terminal: echo");
+            for prompt in prompts {
+                terminal.expect(prompt);
+                terminal.enter(PASSWORD);
+            }
+            let end = terminal.expect("terminal: echo");
+            assert!(!end.contains(PASSWORD) && !end.contains("abc"), "{end}");
+            assert!(!terminal.shown().contains(PASSWORD), "{}", terminal.shown());
+            assert_eq!(terminal.ended().0, Some(0));
+        }
+    }
+}
+
+#[test]
+fn a_signal_that_ends_the_program_at_a_password_leaves_the_echo_on() {
+    let (place, server) = started();
+    let mut berth = place.berth(&["--plaintext", &server.target("ann"), "pwd"]);
+    berth.env_remove("BERTH_PASSWORD");
+    let script = |line: &str| format!("set -m; {line}; echo \"terminal: $(stty -a | grep -ow -e '-echo' -e 'echo')\"");
+    for keys in ["\x1c", CTRL_C] {
+        let mut terminal = Terminal::open_in_shell(&berth, 80, script);
+        terminal.expect("password for ann: ");
+        terminal.type_keys(keys);
+        terminal.expect("terminal: echo");
+    }
+}
+
+#[test]
+fn a_question_is_shown_again_after_ctrl_z_and_fg() {
+    let place = Place::with(json!({"plaintext": false}));
+    place.add("ann", &[]);
+    let server = place.serve();
+    let mut terminal = Terminal::open_as_job(&place.berth_over_tls(&[&server.target("ann"), "pwd"]), 80);
+    terminal.expect("[y/N] ");
+    terminal.type_keys(CTRL_Z);
+    terminal.expect("terminal: echo");
+    terminal.expect("[y/N] ");
+    terminal.enter("y");
+    terminal.expect("terminal: echo");
+    assert_eq!(terminal.ended().0, Some(0));
 }
 
 #[test]
