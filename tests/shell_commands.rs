@@ -160,3 +160,73 @@ fn a_line_behind_an_exclamation_mark_is_run_by_the_users_shell() {
     let object: Value = serde_json::from_str(&ended.stdout).expect("only an object");
     assert_eq!((&object["line"], &ended.stderr[..]), (&json!("echo words"), "words\n"));
 }
+
+// ---- Where files go -------------------------------------------------------------------------
+
+#[test]
+fn names_that_a_shell_made_of_a_pattern_are_not_taken_for_where_to() {
+    let visit = Visit::new(&[]);
+    for name in ["a.dat", "b.dat"] {
+        fs::write(visit.place.here(name), name).expect("writable");
+    }
+    for folder in ["t1", "t2"] {
+        fs::create_dir(visit.place.here(folder)).expect("writable");
+    }
+    for (command, told) in [
+        (&["put", "a.dat", "b.dat"][..], "'put a.dat b.dat .' for all of them, 'put a.dat -- b.dat' for that name"),
+        (&["put", "-f", "a.dat", "b.dat"], "'put -f a.dat b.dat .'"),
+        (&["put", "-r", "t1", "t2"], "'put -r t1 t2 .'"),
+        (&["put", "-r", "a.dat", "b.dat", "t1", "t2"], "'put ... .'"),
+        (&["-c", "put *.dat b.dat"], "'put *.dat b.dat .'"),
+    ] {
+        let ended = visit.run(command).expect_code(2);
+        assert!(ended.stderr.contains(told) && ended.stderr.lines().count() == 1, "{ended:?}");
+        assert!(visit.ok(&["ls", "-1"]).is_empty(), "nothing was stored");
+    }
+    let stored = |name: &str| fs::read_to_string(visit.place.home("ann", name)).expect("stored");
+    visit.run(&["put", "a.dat", "--", "b.dat"]).expect_code(0);
+    assert_eq!(stored("b.dat"), "a.dat");
+    visit.run(&["put", "-f", "a.dat", "b.dat", "."]).expect_code(0);
+    assert_eq!((stored("a.dat"), stored("b.dat")), ("a.dat".into(), "b.dat".into()));
+    visit.run(&["put", "a.dat", "a.dat"]).expect_code(0);
+    visit.run(&["put", "a.dat", "new.dat"]).expect_code(0);
+    visit.run(&["put", "-r", "t1", "--", "t2"]).expect_code(0);
+    assert_eq!(visit.ok(&["ls", "-1"]), "a.dat\nb.dat\nnew.dat\nt2/\n");
+    visit.run(&["put", "a.dat", "t2"]).expect_code(0);
+    assert_eq!(stored("t2/a.dat"), "a.dat", "a remote directory is where to");
+}
+
+#[test]
+fn two_names_that_are_at_the_server_are_both_wanted() {
+    let visit = Visit::new(&[]);
+    for name in ["a.dat", "b.dat"] {
+        fs::write(visit.place.home("ann", name), name).expect("writable");
+    }
+    let here = |name: &str| fs::read_to_string(visit.place.here(name)).expect("here");
+    fs::write(visit.place.here("b.dat"), "mine").expect("writable");
+    for command in [&["get", "a.dat", "b.dat"][..], &["get", "-f", "a.dat", "b.dat"], &["-c", "get -f *.dat b.dat"]] {
+        let ended = visit.run(command).expect_code(2);
+        assert!(ended.stderr.contains(" .' for all of them"), "{ended:?}");
+        assert_eq!(here("b.dat"), "mine");
+    }
+    visit.run(&["get", "-f", "a.dat", "b.dat", "."]).expect_code(0);
+    assert_eq!((here("a.dat"), here("b.dat")), ("a.dat".into(), "b.dat".into()));
+    visit.run(&["get", "-f", "a.dat", "--", "b.dat"]).expect_code(0);
+    assert_eq!(here("b.dat"), "a.dat");
+    visit.run(&["get", "b.dat", "c.dat"]).expect_code(0);
+    assert_eq!(here("c.dat"), "b.dat");
+}
+
+#[test]
+fn a_missing_directory_is_named_with_the_command_that_makes_it() {
+    let visit = Visit::new(&[]);
+    fs::write(visit.place.home("ann", "a"), "a").expect("writable");
+    fs::write(visit.place.here("a"), "a").expect("writable");
+    for (command, told) in [
+        (&["get", "a", "nope/"][..], "nope/ is not a local directory; create it with !mkdir nope/"),
+        (&["put", "a", "nope/"], "/nope is not a remote directory; create it with mkdir /nope"),
+    ] {
+        let ended = visit.run(command).expect_code(2);
+        assert!(ended.stderr.contains(told), "{ended:?}");
+    }
+}

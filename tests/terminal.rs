@@ -644,3 +644,62 @@ fn a_watched_status_fits_the_terminal_and_ends_with_ctrl_c() {
         assert_eq!(code, Some(0));
     }
 }
+
+// ---- A tree that was interrupted --------------------------------------------------------------
+
+/// A tree of three files, two of them large enough to be cut.
+fn plant_tree(root: &Path) {
+    fs::create_dir_all(root.join("sub")).expect("writable");
+    fs::write(root.join("first"), b"first").expect("writable");
+    fs::write(root.join("sub/large"), pattern(8, 8 * MIB)).expect("writable");
+    fs::write(root.join("sub/last"), b"last").expect("writable");
+}
+
+fn has_tree(root: &Path) -> bool {
+    let is = |name: &str, content: &[u8]| fs::read(root.join(name)).is_ok_and(|here| here == content);
+    is("first", b"first") && is("sub/large", &pattern(8, 8 * MIB)) && is("sub/last", b"last")
+}
+
+#[test]
+fn a_tree_that_was_interrupted_on_its_way_to_a_new_folder_goes_on_there_with_the_same_command() {
+    for command in ["get", "put"] {
+        let (place, _server, proxy, target) = behind_a_proxy();
+        let (source, new, way) = match command {
+            "get" => (place.home("ann", "tree"), place.here("NEW"), &proxy.down),
+            _ => (place.here("tree"), place.home("ann", "NEW"), &proxy.up),
+        };
+        plant_tree(&source);
+        let berth = place.berth(&["--plaintext", &target, command, "-r", "tree", "NEW"]);
+        way.hold_after(4 * MIB as u64);
+        let mut terminal = Terminal::open(&berth, 80);
+        wait_until("the folder is made", || new.join("sub").exists());
+        terminal.type_keys(CTRL_C);
+        let (code, shown) = terminal.ended();
+        assert!(code == Some(130) && shown.contains("the same command"), "{command}: {code:?} {shown}");
+        way.open();
+        let again = || place.run(place.berth(&["--plaintext", &target, command, "-r", "tree", "NEW"]));
+        again().expect_code(0);
+        assert!(has_tree(&new) && !new.join("tree").exists(), "{command}");
+        // Now it is a folder like any other, which the tree goes into.
+        again().expect_code(0);
+        assert!(has_tree(&new.join("tree")), "{command}");
+    }
+}
+
+#[test]
+fn an_old_folder_in_the_place_of_an_unfinished_one_is_not_taken_for_it() {
+    let (place, _server, proxy, target) = behind_a_proxy();
+    plant_tree(&place.home("ann", "tree"));
+    let new = place.here("NEW");
+    let berth = || place.berth(&["--plaintext", &target, "get", "-r", "tree", "NEW"]);
+    proxy.down.hold_after(4 * MIB as u64);
+    let mut terminal = Terminal::open(&berth(), 80);
+    wait_until("the folder is made", || new.join("sub").exists());
+    terminal.type_keys(CTRL_C);
+    assert_eq!(terminal.ended().0, Some(130));
+    proxy.down.open();
+    fs::rename(&new, place.here("OLD")).expect("ours");
+    fs::create_dir(&new).expect("writable");
+    place.run(berth()).expect_code(0);
+    assert!(has_tree(&new.join("tree")) && !new.join("first").exists());
+}

@@ -10,7 +10,7 @@
 //! - `upload` and `download` move files, `beside` on two connections, `stream` the content of one through a pipe, `mirror` plans
 //!   trees of them but for its `exclusions`; `local` opens them here, `part` keeps what arrives safe
 //!   under one of its `part_names`, `progress` shows them at their `pace`, `state` remembers them
-//!   between runs.
+//!   between runs, `unfinished_tree` whole trees.
 //! - `output` tells what came of it: `results`, for whoever reads them, and remarks.
 //! - `command` is the table of commands, `commands` what they do, `words` how they
 //!   are written, `listing`, `colors`, `transfer` and `tally` what they tell.
@@ -59,6 +59,7 @@ pub mod tally;
 pub mod tls_pipe;
 pub mod transfer;
 pub mod trust;
+pub mod unfinished_tree;
 pub mod upload;
 pub mod words;
 
