@@ -230,3 +230,69 @@ fn a_missing_directory_is_named_with_the_command_that_makes_it() {
         assert!(ended.stderr.contains(told), "{ended:?}");
     }
 }
+
+// ---- What was meant -------------------------------------------------------------------------
+
+#[test]
+fn a_target_that_is_none_is_refused_with_what_to_write_and_without_the_password() {
+    let visit = Visit::new(&[]);
+    for (arguments, told) in [
+        (&["put", "x"][..], "'put' is a command, and the server is missing: berth [USER@]HOST put"),
+        (&["ls"], "'ls' is a command"),
+        (&["ann:secret@host", "ls"], "write ann@host"),
+        (&["ftp://ann:secret@host/a", "ls"], "'ftp://' is not written; write ann@host and the path /a in the command"),
+        (&["host", "add", "nas", "ann:secret@host"], "write ann@host"),
+        (&["nas2", "ls"], "'nas2' is not a named host ('berth host list'); for a server write USER@nas2"),
+    ] {
+        let command = visit.place.berth_over_tls(arguments);
+        let ended = visit.place.run(command).expect_code(2);
+        assert!(ended.stderr.contains(told) && !ended.stderr.contains("secret"), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+}
+
+#[test]
+fn every_command_shows_its_help_and_names_an_unknown_option() {
+    let visit = Visit::new(&[]);
+    for command in ["ls", "put", "get", "mirror", "cd", "mv"] {
+        assert_eq!(visit.ok(&[command, "--help"]), visit.ok(&["help", command]));
+    }
+    for command in [&["ls", "--foo"][..], &["put", "--foo", "x"], &["mirror", "--foo", "a", "b"]] {
+        let ended = visit.run(command).expect_code(2);
+        assert!(ended.stderr.contains("--foo is no option of"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_directory_of_a_host_that_is_gone_is_named_as_its_setting() {
+    let visit = Visit::new(&[]);
+    let target = visit.server.target("ann");
+    let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments));
+    run(&["host", "add", "nas", &target, "--plaintext", "--directory", "nope"]).expect_code(0);
+    let ended = run(&["nas", "pwd"]).expect_code(1);
+    assert!(ended.stderr.contains("/nope, the `directory` of this host, cannot be gone to"), "{ended:?}");
+    assert!(ended.stderr.contains("'berth host add --replace'"), "{ended:?}");
+}
+
+#[test]
+fn a_mirror_says_from_where_to_where_and_which_way_was_meant() {
+    let visit = Visit::new(&[]);
+    fs::create_dir(visit.place.here("photos")).expect("writable");
+    let to = visit.run(&["mirror", "photos", "backup"]).expect_code(0);
+    let target = visit.server.target("ann");
+    assert!(to.stderr.contains(&format!("mirror: from the local photos to {target}:/backup")), "{to:?}");
+    let from = visit.run(&["mirror", "--from", "backup", "new"]).expect_code(0);
+    assert!(from.stderr.contains(&format!("mirror: from {target}:/backup to the local new")), "{from:?}");
+    let wrong = visit.run(&["mirror", "backup", "here"]).expect_code(1);
+    assert!(wrong.stderr.contains("write mirror --from REMOTE LOCAL"), "{wrong:?}");
+    let wrong = visit.run(&["mirror", "--from", "photos", "there"]).expect_code(1);
+    assert!(wrong.stderr.contains("write mirror LOCAL REMOTE"), "{wrong:?}");
+}
+
+#[test]
+fn a_server_that_is_none_is_told_in_one_line() {
+    let visit = Visit::new(&[]);
+    let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments));
+    let ended = run(&["ann@no-such-host.invalid", "ls"]).expect_code(3);
+    assert!(ended.stderr.contains("host no-such-host.invalid not found"), "{ended:?}");
+}

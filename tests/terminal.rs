@@ -269,6 +269,36 @@ fn ctrl_z_at_a_password_puts_the_terminal_right_and_fg_asks_again_without_showin
 }
 
 #[test]
+fn a_wrong_password_is_asked_for_again_and_the_key_is_not() {
+    let place = Place::with(json!({"plaintext": false}));
+    place.add("ann", &[]);
+    let server = place.serve();
+    let mut berth = place.berth_over_tls(&[&server.target("ann"), "pwd"]);
+    berth.env_remove("BERTH_PASSWORD");
+    for (columns, wrong, code) in [(40, 3, 4), (80, 2, 0), (120, 1, 0)] {
+        let mut terminal = Terminal::open(&berth, columns);
+        if columns <= 80 {
+            terminal.expect("[y/N] ");
+            terminal.enter("y");
+        }
+        for _ in 0..wrong {
+            terminal.expect("password for ann: ");
+            terminal.enter("wrong password");
+        }
+        if code == 0 {
+            terminal.expect("try again");
+            terminal.expect("password for ann: ");
+            terminal.enter(PASSWORD);
+        }
+        let shown = terminal.shown();
+        let (ended, rest) = terminal.ended();
+        assert_eq!(ended, Some(code), "{shown}{rest}");
+        assert_eq!(shown.matches("[y/N]").count(), usize::from(columns <= 80), "{shown}");
+        assert!(!rest.contains("password for ann"), "{rest}");
+    }
+}
+
+#[test]
 fn a_signal_that_ends_the_program_at_a_password_leaves_the_echo_on() {
     let (place, server) = started();
     let mut berth = place.berth(&["--plaintext", &server.target("ann"), "pwd"]);

@@ -15,6 +15,7 @@ use super::local::path as local_path;
 use crate::client::command::{no_option, usage};
 use crate::client::download::{DownloadJob, fetch_all};
 use crate::client::exclusions::Exclusions;
+use crate::client::local::shown;
 use crate::client::mirror::{Move, Node, Plan, Rules, Tree};
 use crate::client::outcome::Failure;
 use crate::client::part_names::{destination_of_part, remove_part};
@@ -77,6 +78,11 @@ impl Order {
 
     fn carry_out(&self, session: &mut Session) -> Result<(), Failure> {
         let mut tally = Tally::new("mirror", false).with_removals();
+        let (here, there) = (shown(&self.local), format!("{}:{}", Escaped(session.peer.as_bytes()), self.remote));
+        match self.is_from {
+            true => session.output.note(format_args!("mirror: from {there} to the local {here}")),
+            false => session.output.note(format_args!("mirror: from the local {here} to {there}")),
+        }
         let found = self.look_around(session, &mut tally)?;
         let (source, target) = if self.is_from { (&found.there, &found.here) } else { (&found.here, &found.there) };
         let mut plan = self.plan(session, &mut tally, source, target)?;
