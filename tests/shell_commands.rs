@@ -275,14 +275,9 @@ fn a_directory_of_a_host_that_is_gone_is_named_as_its_setting() {
 }
 
 #[test]
-fn a_mirror_says_from_where_to_where_and_which_way_was_meant() {
+fn a_mirror_without_its_source_says_how_the_other_direction_is_written() {
     let visit = Visit::new(&[]);
     fs::create_dir(visit.place.here("photos")).expect("writable");
-    let to = visit.run(&["mirror", "photos", "backup"]).expect_code(0);
-    let target = visit.server.target("ann");
-    assert!(to.stderr.contains(&format!("mirror: from the local photos to {target}:/backup")), "{to:?}");
-    let from = visit.run(&["mirror", "--from", "backup", "new"]).expect_code(0);
-    assert!(from.stderr.contains(&format!("mirror: from {target}:/backup to the local new")), "{from:?}");
     let wrong = visit.run(&["mirror", "backup", "here"]).expect_code(1);
     assert!(wrong.stderr.contains("write mirror --from REMOTE LOCAL"), "{wrong:?}");
     let wrong = visit.run(&["mirror", "--from", "photos", "there"]).expect_code(1);
@@ -295,4 +290,28 @@ fn a_server_that_is_none_is_told_in_one_line() {
     let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments));
     let ended = run(&["ann@no-such-host.invalid", "ls"]).expect_code(3);
     assert!(ended.stderr.contains("host no-such-host.invalid not found"), "{ended:?}");
+}
+
+#[test]
+fn a_refusal_says_on_which_side_and_what_to_write() {
+    let visit = Visit::new(&[]);
+    fs::create_dir(visit.place.home("ann", "t2")).expect("writable");
+    for name in ["a.dat", "b.dat"] {
+        fs::write(visit.place.home("ann", name), name).expect("writable");
+        fs::write(visit.place.here(name), name).expect("writable");
+    }
+    let here = fs::canonicalize(visit.place.here("")).expect("a folder");
+    for (command, told) in [
+        (&["rm", "t2"][..], "berth: rm: /t2 is a directory; rm -r removes it".to_string()),
+        (&["mv", "a.dat", "b.dat"], "berth: mv: /b.dat exists; mv -f replaces it".into()),
+        (&["put", "nope"], format!("berth: put: nope: no such local file (in {})", here.display())),
+        (&["put", "/nope/x"], "berth: put: /nope/x: no such local file".into()),
+        (
+            &["put", "a.dat", "/nosuchdir/x"],
+            "berth: put: remote directory /nosuchdir does not exist; mkdir -p /nosuchdir creates it".into(),
+        ),
+    ] {
+        let ended = visit.run(command).expect_code(1);
+        assert_eq!(ended.stderr.trim_end(), told);
+    }
 }

@@ -733,3 +733,19 @@ fn an_old_folder_in_the_place_of_an_unfinished_one_is_not_taken_for_it() {
     place.run(berth()).expect_code(0);
     assert!(has_tree(&new.join("tree")) && !new.join("first").exists());
 }
+
+#[test]
+fn a_mirror_says_from_where_to_where() {
+    let (place, server) = started();
+    fs::create_dir(place.here("photos")).expect("writable");
+    let target = server.target("ann");
+    for (columns, words, told) in [
+        (40, &["photos", "backup"][..], format!("mirror: from the local photos to {target}:/backup")),
+        (80, &["--from", "backup", "new"], format!("mirror: from {target}:/backup to the local new")),
+    ] {
+        let arguments = [&["--plaintext", &target, "mirror"][..], words].concat();
+        let mut terminal = Terminal::open(&place.berth(&arguments), columns);
+        terminal.expect(&told);
+        assert_eq!(terminal.ended().0, Some(0));
+    }
+}

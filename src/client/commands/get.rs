@@ -113,11 +113,16 @@ impl Target {
     }
 }
 
+/// Whether a path leads into a folder of this machine, as `/tmp/name` does.
+fn is_place_here(path: &Path) -> bool {
+    path.is_absolute() && path.parent().is_some_and(|folder| folder != Path::new("/") && folder.is_dir())
+}
+
 /// Refuses a name for what is here that is a name at the server, too: whoever lists files means all of
 /// them.
 fn check_name(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPath]) -> Result<(), Failure> {
     let Ok(remote) = session.path(word) else { return Ok(()) };
-    if is_marked_as_target(words) || remotes == std::slice::from_ref(&remote) {
+    if is_marked_as_target(words) || is_place_here(&local_path(word)) || remotes == std::slice::from_ref(&remote) {
         return Ok(());
     }
     match session.stat(&remote) {

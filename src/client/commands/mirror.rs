@@ -5,6 +5,7 @@ mod look;
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -78,11 +79,7 @@ impl Order {
 
     fn carry_out(&self, session: &mut Session) -> Result<(), Failure> {
         let mut tally = Tally::new("mirror", false).with_removals();
-        let (here, there) = (shown(&self.local), format!("{}:{}", Escaped(session.peer.as_bytes()), self.remote));
-        match self.is_from {
-            true => session.output.note(format_args!("mirror: from {there} to the local {here}")),
-            false => session.output.note(format_args!("mirror: from the local {here} to {there}")),
-        }
+        self.tell_direction(session);
         let found = self.look_around(session, &mut tally)?;
         let (source, target) = if self.is_from { (&found.there, &found.here) } else { (&found.here, &found.there) };
         let mut plan = self.plan(session, &mut tally, source, target)?;
@@ -104,6 +101,19 @@ impl Order {
         self.remove(session, &mut tally, target, &plan.extra)?;
         tally.summarize(session)?;
         tally.finish()
+    }
+
+    /// Other programs' `mirror` goes the other way, so people are told. Of a script nothing is expected on
+    /// standard error that is no problem.
+    fn tell_direction(&self, session: &mut Session) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let (here, there) = (shown(&self.local), format!("{}:{}", Escaped(session.peer.as_bytes()), self.remote));
+        match self.is_from {
+            true => session.output.note(format_args!("mirror: from {there} to the local {here}")),
+            false => session.output.note(format_args!("mirror: from the local {here} to {there}")),
+        }
     }
 
     fn here(&self, path: &VPath) -> PathBuf {

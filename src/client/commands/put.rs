@@ -155,7 +155,7 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
 }
 
 fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool) -> Result<(), Failure> {
-    let metadata = fs::metadata(local).map_err(|error| Failure::local(local, &error))?;
+    let metadata = fs::metadata(local).map_err(|error| Failure::missing_here(local, &error))?;
     if metadata.is_dir() {
         return Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))));
     }
@@ -170,6 +170,12 @@ fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool)
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
             put_over(session, &mut Tally::new("put", true), job, &failure, force)
         }
+        Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Err(match job.remote.split() {
+            Some((folder, _)) => {
+                failure.reworded(format!("remote directory {folder} does not exist; mkdir -p {folder} creates it"))
+            }
+            None => failure,
+        }),
         result => conclude(session, &mut Tally::new("put", true), &job, result?, false),
     }
 }
@@ -376,7 +382,7 @@ fn plan(
     let mut plan = Plan::default();
     for local in locals {
         let planned = match fs::metadata(local) {
-            Err(error) => Err(Failure::local(local, &error)),
+            Err(error) => Err(Failure::missing_here(local, &error)),
             Ok(metadata) if metadata.is_dir() && !with_folders => {
                 Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))))
             }
