@@ -191,7 +191,7 @@ fn commands_that_cannot_be_carried_out_exit_with_1_and_say_why() {
         (&["get", "folder"], "-r"),
         (&["put", "never-was"], "never-was"),
         (&["put", "tree"], "-r"),
-        (&["put", "here", "folder/no/file"], "no such"),
+        (&["put", "here", "folder/no/file"], "remote directory /folder/no does not exist"),
         (&["rm", "never-was"], "no such file"),
         (&["rm", "folder"], "folder"),
         (&["rmdir", "folder"], "not empty"),
@@ -416,7 +416,7 @@ fn a_file_that_is_there_is_replaced_only_with_f() {
     visit.ok(&["get", "-f", "b"]);
     assert_eq!(fs::read(visit.place.here("b")).expect("there"), b"theirs");
 
-    assert!(visit.fails(1, &["mv", "a", "b"]).contains("taken"));
+    assert!(visit.fails(1, &["mv", "a", "b"]).contains("/b exists; mv -f replaces it"));
     visit.ok(&["mv", "-f", "a", "b"]);
     assert_eq!(fs::read(visit.home("b")).expect("there"), b"new content");
 }

@@ -160,3 +160,158 @@ fn a_line_behind_an_exclamation_mark_is_run_by_the_users_shell() {
     let object: Value = serde_json::from_str(&ended.stdout).expect("only an object");
     assert_eq!((&object["line"], &ended.stderr[..]), (&json!("echo words"), "words\n"));
 }
+
+// ---- Where files go -------------------------------------------------------------------------
+
+#[test]
+fn names_that_a_shell_made_of_a_pattern_are_not_taken_for_where_to() {
+    let visit = Visit::new(&[]);
+    for name in ["a.dat", "b.dat"] {
+        fs::write(visit.place.here(name), name).expect("writable");
+    }
+    for folder in ["t1", "t2"] {
+        fs::create_dir(visit.place.here(folder)).expect("writable");
+    }
+    for (command, told) in [
+        (&["put", "a.dat", "b.dat"][..], "'put a.dat b.dat .' for all of them, 'put a.dat -- b.dat' for that name"),
+        (&["put", "-f", "a.dat", "b.dat"], "'put -f a.dat b.dat .'"),
+        (&["put", "-r", "t1", "t2"], "'put -r t1 t2 .'"),
+        (&["put", "-r", "a.dat", "b.dat", "t1", "t2"], "'put ... .'"),
+        (&["-c", "put *.dat b.dat"], "'put *.dat b.dat .'"),
+    ] {
+        let ended = visit.run(command).expect_code(2);
+        assert!(ended.stderr.contains(told) && ended.stderr.lines().count() == 1, "{ended:?}");
+        assert!(visit.ok(&["ls", "-1"]).is_empty(), "nothing was stored");
+    }
+    let stored = |name: &str| fs::read_to_string(visit.place.home("ann", name)).expect("stored");
+    visit.run(&["put", "a.dat", "--", "b.dat"]).expect_code(0);
+    assert_eq!(stored("b.dat"), "a.dat");
+    visit.run(&["put", "-f", "a.dat", "b.dat", "."]).expect_code(0);
+    assert_eq!((stored("a.dat"), stored("b.dat")), ("a.dat".into(), "b.dat".into()));
+    visit.run(&["put", "a.dat", "a.dat"]).expect_code(0);
+    visit.run(&["put", "a.dat", "new.dat"]).expect_code(0);
+    visit.run(&["put", "-r", "t1", "--", "t2"]).expect_code(0);
+    assert_eq!(visit.ok(&["ls", "-1"]), "a.dat\nb.dat\nnew.dat\nt2/\n");
+    visit.run(&["put", "a.dat", "t2"]).expect_code(0);
+    assert_eq!(stored("t2/a.dat"), "a.dat", "a remote directory is where to");
+}
+
+#[test]
+fn two_names_that_are_at_the_server_are_both_wanted() {
+    let visit = Visit::new(&[]);
+    for name in ["a.dat", "b.dat"] {
+        fs::write(visit.place.home("ann", name), name).expect("writable");
+    }
+    let here = |name: &str| fs::read_to_string(visit.place.here(name)).expect("here");
+    fs::write(visit.place.here("b.dat"), "mine").expect("writable");
+    for command in [&["get", "a.dat", "b.dat"][..], &["get", "-f", "a.dat", "b.dat"], &["-c", "get -f *.dat b.dat"]] {
+        let ended = visit.run(command).expect_code(2);
+        assert!(ended.stderr.contains(" .' for all of them"), "{ended:?}");
+        assert_eq!(here("b.dat"), "mine");
+    }
+    visit.run(&["get", "-f", "a.dat", "b.dat", "."]).expect_code(0);
+    assert_eq!((here("a.dat"), here("b.dat")), ("a.dat".into(), "b.dat".into()));
+    visit.run(&["get", "-f", "a.dat", "--", "b.dat"]).expect_code(0);
+    assert_eq!(here("b.dat"), "a.dat");
+    visit.run(&["get", "b.dat", "c.dat"]).expect_code(0);
+    assert_eq!(here("c.dat"), "b.dat");
+}
+
+#[test]
+fn a_missing_directory_is_named_with_the_command_that_makes_it() {
+    let visit = Visit::new(&[]);
+    fs::write(visit.place.home("ann", "a"), "a").expect("writable");
+    fs::write(visit.place.here("a"), "a").expect("writable");
+    for (command, told) in [
+        (&["get", "a", "nope/"][..], "nope/ is not a local directory; create it with !mkdir nope/"),
+        (&["put", "a", "nope/"], "/nope is not a remote directory; create it with mkdir /nope"),
+    ] {
+        let ended = visit.run(command).expect_code(2);
+        assert!(ended.stderr.contains(told), "{ended:?}");
+    }
+}
+
+// ---- What was meant -------------------------------------------------------------------------
+
+#[test]
+fn a_target_that_is_none_is_refused_with_what_to_write_and_without_the_password() {
+    let visit = Visit::new(&[]);
+    for (arguments, told) in [
+        (&["put", "x"][..], "'put' is a command, and the server is missing: berth [USER@]HOST put"),
+        (&["ls"], "'ls' is a command"),
+        (&["ann:secret@host", "ls"], "write ann@host"),
+        (&["ftp://ann:secret@host/a", "ls"], "'ftp://' is not written; write ann@host and the path /a in the command"),
+        (&["host", "add", "nas", "ann:secret@host"], "write ann@host"),
+        (&["nas2", "ls"], "'nas2' is not a named host ('berth host list'); for a server write USER@nas2"),
+    ] {
+        let command = visit.place.berth_over_tls(arguments);
+        let ended = visit.place.run(command).expect_code(2);
+        assert!(ended.stderr.contains(told) && !ended.stderr.contains("secret"), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+}
+
+#[test]
+fn every_command_shows_its_help_and_names_an_unknown_option() {
+    let visit = Visit::new(&[]);
+    for command in ["ls", "put", "get", "mirror", "cd", "mv"] {
+        assert_eq!(visit.ok(&[command, "--help"]), visit.ok(&["help", command]));
+    }
+    for command in [&["ls", "--foo"][..], &["put", "--foo", "x"], &["mirror", "--foo", "a", "b"]] {
+        let ended = visit.run(command).expect_code(2);
+        assert!(ended.stderr.contains("--foo is no option of"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_directory_of_a_host_that_is_gone_is_named_as_its_setting() {
+    let visit = Visit::new(&[]);
+    let target = visit.server.target("ann");
+    let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments));
+    run(&["host", "add", "nas", &target, "--plaintext", "--directory", "nope"]).expect_code(0);
+    let ended = run(&["nas", "pwd"]).expect_code(1);
+    assert!(ended.stderr.contains("/nope, the `directory` of this host, cannot be gone to"), "{ended:?}");
+    assert!(ended.stderr.contains("'berth host add --replace'"), "{ended:?}");
+}
+
+#[test]
+fn a_mirror_without_its_source_says_how_the_other_direction_is_written() {
+    let visit = Visit::new(&[]);
+    fs::create_dir(visit.place.here("photos")).expect("writable");
+    let wrong = visit.run(&["mirror", "backup", "here"]).expect_code(1);
+    assert!(wrong.stderr.contains("write mirror --from REMOTE LOCAL"), "{wrong:?}");
+    let wrong = visit.run(&["mirror", "--from", "photos", "there"]).expect_code(1);
+    assert!(wrong.stderr.contains("write mirror LOCAL REMOTE"), "{wrong:?}");
+}
+
+#[test]
+fn a_server_that_is_none_is_told_in_one_line() {
+    let visit = Visit::new(&[]);
+    let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments));
+    let ended = run(&["ann@no-such-host.invalid", "ls"]).expect_code(3);
+    assert!(ended.stderr.contains("host no-such-host.invalid not found"), "{ended:?}");
+}
+
+#[test]
+fn a_refusal_says_on_which_side_and_what_to_write() {
+    let visit = Visit::new(&[]);
+    fs::create_dir(visit.place.home("ann", "t2")).expect("writable");
+    for name in ["a.dat", "b.dat"] {
+        fs::write(visit.place.home("ann", name), name).expect("writable");
+        fs::write(visit.place.here(name), name).expect("writable");
+    }
+    let here = fs::canonicalize(visit.place.here("")).expect("a folder");
+    for (command, told) in [
+        (&["rm", "t2"][..], "berth: rm: /t2 is a directory; rm -r removes it".to_string()),
+        (&["mv", "a.dat", "b.dat"], "berth: mv: /b.dat exists; mv -f replaces it".into()),
+        (&["put", "nope"], format!("berth: put: nope: no such local file (in {})", here.display())),
+        (&["put", "/nope/x"], "berth: put: /nope/x: no such local file".into()),
+        (
+            &["put", "a.dat", "/nosuchdir/x"],
+            "berth: put: remote directory /nosuchdir does not exist; mkdir -p /nosuchdir creates it".into(),
+        ),
+    ] {
+        let ended = visit.run(command).expect_code(1);
+        assert_eq!(ended.stderr.trim_end(), told);
+    }
+}

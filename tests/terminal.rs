@@ -35,13 +35,24 @@ struct Screen {
 impl Terminal {
     /// Runs `berth` with `arguments` at a terminal of so many columns.
     fn open(berth: &Command, columns: usize) -> Self {
+        Self::open_in_shell(berth, columns, |line| format!("exec {line}"))
+    }
+
+    /// The same in a shell that notices Ctrl-Z, shows the terminal's echo, and continues the program.
+    fn open_as_job(berth: &Command, columns: usize) -> Self {
+        let echo = "echo \"terminal: $(stty -a | grep -ow -e '-echo' -e 'echo')\"";
+        let script = |line: &str| format!("set -m; {line}; {echo}; fg >/dev/null; code=$?; {echo}; exit $code");
+        Self::open_in_shell(berth, columns, script)
+    }
+
+    fn open_in_shell(berth: &Command, columns: usize, script: impl Fn(&str) -> String) -> Self {
         let words = std::iter::once(berth.get_program()).chain(berth.get_args());
         let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().expect("UTF-8"))).collect();
-        let line = format!("stty cols {columns} rows 24; exec {}", words.join(" "));
+        let line = format!("stty cols {columns} rows 24; {}", script(&words.join(" ")));
         let mut script = Command::new("script");
         script.args(["-qfe", "-E", "always", "-c", &line, "/dev/null"]).env_clear();
         script.envs(berth.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        script.env("TERM", "xterm").env("SHELL", "/bin/sh").current_dir(berth.get_current_dir().expect("a folder"));
+        script.env("TERM", "xterm").env("SHELL", "/bin/bash").current_dir(berth.get_current_dir().expect("a folder"));
         let script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
         let mut script = script.expect("these tests need the program `script` of util-linux; install it");
         let (keys, mut output) = (script.stdin.take().expect("piped"), script.stdout.take().expect("piped"));
@@ -159,6 +170,7 @@ fn part_of(path: &Path) -> std::path::PathBuf {
 
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
+const CTRL_Z: &str = "\x1a";
 const MIB: usize = 1024 * 1024;
 
 #[test]
@@ -229,6 +241,90 @@ fn ctrl_c_at_the_password_leaves_with_130() {
     terminal.expect("password for ann");
     terminal.type_keys(CTRL_C);
     assert_eq!(terminal.ended().0, Some(130));
+}
+
+#[test]
+fn ctrl_z_at_a_password_puts_the_terminal_right_and_fg_asks_again_without_showing_it() {
+    let (place, server) = started();
+    let mut berth = place.berth(&["--plaintext", &server.target("ann"), "pwd"]);
+    berth.env_remove("BERTH_PASSWORD");
+    let berthd = place.berthd(&["user", "passwd", "ann"]);
+    for columns in [40, 80, 120] {
+        for (program, prompts) in [(&berth, &["password for ann: "][..]), (&berthd, &["New password: ", "Again: "])] {
+            let mut terminal = Terminal::open_as_job(program, columns);
+            terminal.expect(prompts[0]);
+            terminal.type_keys("abc");
+            terminal.type_keys(CTRL_Z);
+            terminal.expect("terminal: echo");
+            for prompt in prompts {
+                terminal.expect(prompt);
+                terminal.enter(PASSWORD);
+            }
+            let end = terminal.expect("terminal: echo");
+            assert!(!end.contains(PASSWORD) && !end.contains("abc"), "{end}");
+            assert!(!terminal.shown().contains(PASSWORD), "{}", terminal.shown());
+            assert_eq!(terminal.ended().0, Some(0));
+        }
+    }
+}
+
+#[test]
+fn a_wrong_password_is_asked_for_again_and_the_key_is_not() {
+    let place = Place::with(json!({"plaintext": false}));
+    place.add("ann", &[]);
+    let server = place.serve();
+    let mut berth = place.berth_over_tls(&[&server.target("ann"), "pwd"]);
+    berth.env_remove("BERTH_PASSWORD");
+    for (columns, wrong, code) in [(40, 3, 4), (80, 2, 0), (120, 1, 0)] {
+        let mut terminal = Terminal::open(&berth, columns);
+        if columns <= 80 {
+            terminal.expect("[y/N] ");
+            terminal.enter("y");
+        }
+        for _ in 0..wrong {
+            terminal.expect("password for ann: ");
+            terminal.enter("wrong password");
+        }
+        if code == 0 {
+            terminal.expect("try again");
+            terminal.expect("password for ann: ");
+            terminal.enter(PASSWORD);
+        }
+        let shown = terminal.shown();
+        let (ended, rest) = terminal.ended();
+        assert_eq!(ended, Some(code), "{shown}{rest}");
+        assert_eq!(shown.matches("[y/N]").count(), usize::from(columns <= 80), "{shown}");
+        assert!(!rest.contains("password for ann"), "{rest}");
+    }
+}
+
+#[test]
+fn a_signal_that_ends_the_program_at_a_password_leaves_the_echo_on() {
+    let (place, server) = started();
+    let mut berth = place.berth(&["--plaintext", &server.target("ann"), "pwd"]);
+    berth.env_remove("BERTH_PASSWORD");
+    let script = |line: &str| format!("set -m; {line}; echo \"terminal: $(stty -a | grep -ow -e '-echo' -e 'echo')\"");
+    for keys in ["\x1c", CTRL_C] {
+        let mut terminal = Terminal::open_in_shell(&berth, 80, script);
+        terminal.expect("password for ann: ");
+        terminal.type_keys(keys);
+        terminal.expect("terminal: echo");
+    }
+}
+
+#[test]
+fn a_question_is_shown_again_after_ctrl_z_and_fg() {
+    let place = Place::with(json!({"plaintext": false}));
+    place.add("ann", &[]);
+    let server = place.serve();
+    let mut terminal = Terminal::open_as_job(&place.berth_over_tls(&[&server.target("ann"), "pwd"]), 80);
+    terminal.expect("[y/N] ");
+    terminal.type_keys(CTRL_Z);
+    terminal.expect("terminal: echo");
+    terminal.expect("[y/N] ");
+    terminal.enter("y");
+    terminal.expect("terminal: echo");
+    assert_eq!(terminal.ended().0, Some(0));
 }
 
 #[test]
@@ -576,5 +672,80 @@ fn a_watched_status_fits_the_terminal_and_ends_with_ctrl_c() {
         terminal.type_keys(CTRL_C);
         let (code, _) = terminal.ended();
         assert_eq!(code, Some(0));
+    }
+}
+
+// ---- A tree that was interrupted --------------------------------------------------------------
+
+/// A tree of three files, two of them large enough to be cut.
+fn plant_tree(root: &Path) {
+    fs::create_dir_all(root.join("sub")).expect("writable");
+    fs::write(root.join("first"), b"first").expect("writable");
+    fs::write(root.join("sub/large"), pattern(8, 8 * MIB)).expect("writable");
+    fs::write(root.join("sub/last"), b"last").expect("writable");
+}
+
+fn has_tree(root: &Path) -> bool {
+    let is = |name: &str, content: &[u8]| fs::read(root.join(name)).is_ok_and(|here| here == content);
+    is("first", b"first") && is("sub/large", &pattern(8, 8 * MIB)) && is("sub/last", b"last")
+}
+
+#[test]
+fn a_tree_that_was_interrupted_on_its_way_to_a_new_folder_goes_on_there_with_the_same_command() {
+    for command in ["get", "put"] {
+        let (place, _server, proxy, target) = behind_a_proxy();
+        let (source, new, way) = match command {
+            "get" => (place.home("ann", "tree"), place.here("NEW"), &proxy.down),
+            _ => (place.here("tree"), place.home("ann", "NEW"), &proxy.up),
+        };
+        plant_tree(&source);
+        let berth = place.berth(&["--plaintext", &target, command, "-r", "tree", "NEW"]);
+        way.hold_after(4 * MIB as u64);
+        let mut terminal = Terminal::open(&berth, 80);
+        wait_until("the folder is made", || new.join("sub").exists());
+        terminal.type_keys(CTRL_C);
+        let (code, shown) = terminal.ended();
+        assert!(code == Some(130) && shown.contains("the same command"), "{command}: {code:?} {shown}");
+        way.open();
+        let again = || place.run(place.berth(&["--plaintext", &target, command, "-r", "tree", "NEW"]));
+        again().expect_code(0);
+        assert!(has_tree(&new) && !new.join("tree").exists(), "{command}");
+        // Now it is a folder like any other, which the tree goes into.
+        again().expect_code(0);
+        assert!(has_tree(&new.join("tree")), "{command}");
+    }
+}
+
+#[test]
+fn an_old_folder_in_the_place_of_an_unfinished_one_is_not_taken_for_it() {
+    let (place, _server, proxy, target) = behind_a_proxy();
+    plant_tree(&place.home("ann", "tree"));
+    let new = place.here("NEW");
+    let berth = || place.berth(&["--plaintext", &target, "get", "-r", "tree", "NEW"]);
+    proxy.down.hold_after(4 * MIB as u64);
+    let mut terminal = Terminal::open(&berth(), 80);
+    wait_until("the folder is made", || new.join("sub").exists());
+    terminal.type_keys(CTRL_C);
+    assert_eq!(terminal.ended().0, Some(130));
+    proxy.down.open();
+    fs::rename(&new, place.here("OLD")).expect("ours");
+    fs::create_dir(&new).expect("writable");
+    place.run(berth()).expect_code(0);
+    assert!(has_tree(&new.join("tree")) && !new.join("first").exists());
+}
+
+#[test]
+fn a_mirror_says_from_where_to_where() {
+    let (place, server) = started();
+    fs::create_dir(place.here("photos")).expect("writable");
+    let target = server.target("ann");
+    for (columns, words, told) in [
+        (40, &["photos", "backup"][..], format!("mirror: from the local photos to {target}:/backup")),
+        (80, &["--from", "backup", "new"], format!("mirror: from {target}:/backup to the local new")),
+    ] {
+        let arguments = [&["--plaintext", &target, "mirror"][..], words].concat();
+        let mut terminal = Terminal::open(&place.berth(&arguments), columns);
+        terminal.expect(&told);
+        assert_eq!(terminal.ended().0, Some(0));
     }
 }

@@ -177,7 +177,15 @@ pub struct Target {
 impl Target {
     /// Reads `[USER@]HOST[:PORT]`; an IPv6 address stands in brackets when a port follows.
     pub fn parse(text: &str) -> Result<Self, String> {
+        refuse_url(text)?;
         let (user, place) = match text.rsplit_once('@') {
+            // What stands there is not repeated: it may be a password.
+            Some((user, place)) if user.contains(':') => {
+                let user = user.split(':').next().unwrap_or_default();
+                return Err(format!(
+                    "a password does not belong on the command line, where others can read it; write {user}@{place}"
+                ));
+            }
             Some(("", _)) => return Err(format!("'{text}': the user name before @ is empty")),
             Some((user, place)) => (Some(user.to_string()), place),
             None => (None, text),
@@ -195,6 +203,21 @@ impl Target {
         }
         Ok(Self { user, host: host.to_string(), port })
     }
+}
+
+/// Says how a URL is written, without the password that may stand in it.
+fn refuse_url(text: &str) -> Result<(), String> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok(()) };
+    let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (user, host) = place.rsplit_once('@').map_or(("", place), |(user, host)| (user, host));
+    let user = match user.split(':').next().unwrap_or_default() {
+        "" => String::new(),
+        user => format!("{user}@"),
+    };
+    // The port of another protocol is none of berth's.
+    let host = if scheme == "berth" { host } else { host.split(':').next().unwrap_or_default() };
+    let path = if path.is_empty() { String::new() } else { format!(" and the path /{path} in the command") };
+    Err(format!("'{scheme}://' is not written; write {user}{host}{path}"))
 }
 
 fn split_port(place: &str) -> Option<(&str, Option<&str>)> {
@@ -231,6 +254,17 @@ mod tests {
             ("a@b@host", "a@b|host|2121"),
         ] {
             assert_eq!(target(text).as_deref(), Ok(read), "{text}");
+        }
+        for (text, told) in [
+            ("ann:secret@host", "write ann@host"),
+            ("ann:se@cret@host:99", "write ann@host:99"),
+            ("ftp://ann@host", "write ann@host"),
+            ("ftp://ann:secret@host:21/a/b", "write ann@host and the path /a/b in the command"),
+            ("sftp://host", "write host"),
+            ("berth://ann@host:99", "write ann@host:99"),
+        ] {
+            let problem = Target::parse(text).expect_err(text);
+            assert!(problem.ends_with(told) && !problem.contains("cret"), "{problem}");
         }
         for text in ["", "@host", "host:", "host:0", "host:70000", "host:x", "[::1", "[::1]x", "ann@"] {
             assert!(target(text).is_err(), "{text}");

@@ -89,6 +89,9 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
 pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     let Some((name, operands)) = words.split_first() else { return Ok(Flow::Next) };
     let command = find(name.as_str())?;
+    if command.name != "!" && operands.first().is_some_and(|word| word.is_bare(b"--help")) {
+        return run(session, &[Word::plain(b"help"), name.clone()]);
+    }
     session.output.results.goes_on = !matches!(command.action, Action::Show(_));
     let told_before = session.output.failures;
     let result = act(session, command, operands);

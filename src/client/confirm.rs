@@ -1,4 +1,4 @@
-//! Questions on the terminal whose answer is yes or no.
+//! Questions on the terminal.
 
 use std::io;
 
@@ -7,18 +7,32 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::client::interrupt::Interrupt;
 use crate::client::outcome::Failure;
 use crate::client::output::Output;
+use crate::hidden_input::Suspension;
 
 /// Asks a question on the terminal whose answer is yes or no.
 pub fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<bool, Failure> {
-    output.ask(format_args!("{question} [y/N] "));
+    let answer = answer(output, interrupt, &format!("{question} [y/N] "))?;
+    Ok(matches!(answer.as_str(), "y" | "yes"))
+}
+
+/// Asks a question on the terminal and returns what is typed, in small letters. It is asked again when
+/// the program was stopped and goes on. Ctrl-D is an empty answer.
+fn answer(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<String, Failure> {
+    let failure = |error: io::Error| Failure::Local(format!("the terminal: {error}"));
+    let suspension = Suspension::begin().map_err(failure)?;
+    output.ask(question);
     let stdin = io::stdin();
     while !interrupt.is_set() {
         let timeout = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
         let ready = poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&timeout));
-        if matches!(ready, Ok(1..)) {
+        if suspension.obey(|| {}).map_err(failure)? {
+            output.ask(format_args!("\n{question}"));
+        } else if matches!(ready, Ok(1..)) {
             let mut answer = String::new();
-            let read = stdin.read_line(&mut answer);
-            return Ok(read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"));
+            if stdin.read_line(&mut answer).unwrap_or(0) == 0 {
+                output.ask("\n");
+            }
+            return Ok(answer.trim().to_lowercase());
         }
     }
     output.ask("\n");

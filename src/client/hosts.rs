@@ -238,6 +238,11 @@ impl Destination {
     }
 }
 
+/// Whether a host is kept under `name`.
+pub fn is_named(name: &str) -> bool {
+    matches!(named(name), Ok(Some(_)))
+}
+
 /// The host that `text` names, with or without a user. What has a port, or cannot be a name, is an
 /// address.
 fn named(text: &str) -> Result<Option<Host>, Failure> {

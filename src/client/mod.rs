@@ -10,7 +10,7 @@
 //! - `upload` and `download` move files, `beside` on two connections, `stream` the content of one through a pipe, `mirror` plans
 //!   trees of them but for its `exclusions`; `local` opens them here, `part` keeps what arrives safe
 //!   under one of its `part_names`, `progress` shows them at their `pace`, `state` remembers them
-//!   between runs.
+//!   between runs, `unfinished_tree` whole trees.
 //! - `output` tells what came of it: `results`, for whoever reads them, and remarks.
 //! - `command` is the table of commands, `commands` what they do, `words` how they
 //!   are written, `listing`, `colors`, `transfer` and `tally` what they tell.
@@ -60,6 +60,7 @@ pub mod tally;
 pub mod tls_pipe;
 pub mod transfer;
 pub mod trust;
+pub mod unfinished_tree;
 pub mod upload;
 pub mod words;
 
@@ -83,12 +84,13 @@ use tally::failure_object;
 use trust::Trust;
 use words::Word;
 
+use crate::text::Escaped;
 use crate::vpath::VPath;
 
 /// Does what the command line asks for and returns the exit code.
 pub fn run(args: &Args) -> u8 {
     let mut output = Output::standard(args.json, args.quiet);
-    let work = match Work::new(args) {
+    let work = match check_target(args).and_then(|()| Work::new(args)) {
         Ok(work) => work,
         Err(failure) => return give_up(&mut output, &failure),
     };
@@ -105,6 +107,22 @@ pub fn run(args: &Args) -> u8 {
         Some(failure) => failure.exit_code(),
         None => EXIT_DONE,
     }
+}
+
+/// Refuses a command where the server is to stand. One that is called so is reached by a port or with a
+/// command behind it.
+fn check_target(args: &Args) -> Result<(), Failure> {
+    let is_command = |word: &str| command::find(word).is_ok();
+    let has_command = args.command.first().and_then(|word| word.to_str()).is_some_and(is_command);
+    if !is_command(&args.target) || has_command || args.commands.is_some() || args.script.is_some() {
+        return Ok(());
+    }
+    if hosts::is_named(&args.target) {
+        return Ok(());
+    }
+    let name = &args.target;
+    let text = format!("'{name}' is a command, and the server is missing: berth [USER@]HOST {name} ...");
+    Err(Failure::Usage(text))
 }
 
 /// What is to be done once we are logged in.
@@ -142,7 +160,24 @@ impl Work {
             std::env::set_current_dir(&folder).map_err(|error| Failure::local(&folder, &error))?;
         }
         match &destination.directory {
-            Some(folder) => folders::enter(session, session.path(&Word::plain(folder.as_bytes()))?),
+            Some(folder) => {
+                let path = session.path(&Word::plain(folder.as_bytes()))?;
+                let entered = folders::enter(session, path.clone());
+                match entered {
+                    Err(failure) if !failure.ends_session() => {
+                        let text = format!(
+                            "{path}, the `directory` of this host, cannot be gone to: {failure}; \
+                             'berth host add --replace' sets another"
+                        );
+                        if !matches!(self, Self::Shell) {
+                            return Err(Failure::Local(text));
+                        }
+                        session.output.complain(format_args!("berth: {text}"));
+                        Ok(())
+                    }
+                    entered => entered,
+                }
+            }
             None => Ok(()),
         }
     }
@@ -186,7 +221,11 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
     let target = destination.target.clone();
     let of_login = || ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     let user = target.user.or_else(of_login).filter(|user| !user.is_empty());
-    let user = user.ok_or_else(|| Failure::Usage("no user name; write USER@HOST".into()))?;
+    let user = user.ok_or_else(|| {
+        let name = Escaped(args.target.as_bytes());
+        let text = format!("'{name}' is not a named host ('berth host list'); for a server write USER@{name}");
+        Failure::Usage(text)
+    })?;
     let (host, port, retries) = (target.host, target.port, args.retries);
     let interrupt = Interrupt::default();
     interrupt.listen().map_err(|error| Failure::Local(format!("cannot listen to signals: {error}")))?;
@@ -196,8 +235,9 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
     };
     let remark = if destination.plaintext { "this connection is not encrypted\n" } else { "" };
     let source = password::Source::choose(args, destination);
-    let contact = Contact { host, port, user: user.clone(), trust, retries };
-    contact.connect(interrupt, args.accept_new, output, |interrupt| password::ask(source, &user, remark, interrupt))
+    let contact = Contact { host, port, user: user.clone(), trust, tries: source.tries(), retries };
+    let ask = |interrupt: &Interrupt| password::ask(source.clone(), &user, remark, interrupt);
+    contact.connect(interrupt, args.accept_new, output, ask)
 }
 
 fn give_up(output: &mut Output, failure: &Failure) -> u8 {

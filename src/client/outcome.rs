@@ -76,6 +76,29 @@ impl Failure {
         }
     }
 
+    /// The same refusal with a message of this program, which knows what was asked.
+    pub fn reworded(self, message: impl Into<String>) -> Self {
+        match self {
+            Self::Refused(reply) => Self::Refused(ErrorReply { message: message.into(), ..reply }),
+            failure => failure,
+        }
+    }
+
+    /// A local file that cannot be looked at; of one that is missing it says where it was looked for.
+    pub fn missing_here(path: &std::path::Path, error: &std::io::Error) -> Self {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = std::env::current_dir().ok().filter(|_| path.is_relative());
+        if error.kind() != std::io::ErrorKind::NotFound {
+            return Self::local(path, error);
+        }
+        let folder = folder.map(|folder| format!(" (in {})", Escaped(folder.as_os_str().as_bytes())));
+        Self::Local(format!(
+            "{}: no such local file{}",
+            Escaped(path.as_os_str().as_bytes()),
+            folder.unwrap_or_default()
+        ))
+    }
+
     /// Whether the server refused with this code.
     pub fn is_refusal(&self, code: ErrorCode) -> bool {
         matches!(self, Self::Refused(reply) if reply.code == code)

@@ -20,6 +20,7 @@ use crate::limits::{PASSWORD_BYTES_MAX, PASSWORD_OUTPUT_BYTES_MAX};
 use crate::text::Escaped;
 
 /// The one place where the password is looked for.
+#[derive(Clone)]
 pub enum Source<'a> {
     /// A file that nobody else can read.
     File(&'a Path),
@@ -32,6 +33,11 @@ pub enum Source<'a> {
 }
 
 impl<'a> Source<'a> {
+    /// How many passwords may come from it: only at a prompt another one may be typed.
+    pub fn tries(&self) -> u32 {
+        if matches!(self, Self::Prompt) { PROMPTS_MAX } else { 1 }
+    }
+
     /// What stands on the command line, else `$BERTH_PASSWORD`, else what the host's name stands
     /// for, else a prompt.
     pub fn choose(args: &'a Args, destination: &'a Destination) -> Self {
@@ -55,6 +61,9 @@ pub fn ask(source: Source, user: &str, remark: &str, interrupt: &Interrupt) -> R
         Source::Prompt => from_prompt(user, remark, interrupt),
     }
 }
+
+/// As many as ssh and the server allow.
+const PROMPTS_MAX: u32 = 3;
 
 fn from_prompt(user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
     let hidden = HiddenInput::open().map_err(|_| {

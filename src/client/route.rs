@@ -17,6 +17,7 @@ use crate::client::trust::Trust;
 use crate::limits::{RETRY_WAIT_FIRST, RETRY_WAIT_GROWTH, RETRY_WAIT_MAX, RETRY_WAIT_SECOND};
 use crate::scram::{Binding, ClientKeys};
 use crate::text::Escaped;
+use crate::wire::message::ErrorCode;
 use zeroize::Zeroizing;
 
 /// See the module. A copy leads there beside it.
@@ -48,6 +49,8 @@ pub struct Contact {
     pub user: String,
     /// By what the server is recognized; `None` without encryption.
     pub trust: Option<Trust>,
+    /// How many passwords are asked for until one is right.
+    pub tries: u32,
     /// How often a lost connection is tried again before something came of it; 0 is never.
     pub retries: u32,
 }
@@ -60,17 +63,28 @@ impl Contact {
         interrupt: Interrupt,
         accept_new: bool,
         output: &mut Output,
-        password: impl FnOnce(&Interrupt) -> Result<Zeroizing<String>, Failure>,
+        mut password: impl FnMut(&Interrupt) -> Result<Zeroizing<String>, Failure>,
     ) -> Result<(Link, Route), Failure> {
-        let Self { host, port, user, trust, retries } = self;
+        let Self { host, port, user, trust, tries, retries } = self;
         let (pipe, binding) = open(&host, port, trust.as_ref(), &interrupt)?;
         if let Some(trust) = &trust {
             trust.meet(accept_new, Session::terminal_can_answer(), output, &interrupt)?;
         }
         let mut link = Link::new(pipe, interrupt);
-        login::greet(&mut link, binding)?;
-        let password = password(link.interrupt())?;
-        let keys = login::log_in(&mut link, &user, &password[..], binding)?;
+        login::greet(&mut link, binding).map_err(|failure| unanswered(failure, &host))?;
+        let mut tried = 1;
+        let keys = loop {
+            let password = password(link.interrupt())?;
+            match login::log_in(&mut link, &user, &password[..], binding) {
+                Err(Failure::Refused(reply))
+                    if tried < tries && !reply.fatal && reply.code == ErrorCode::LoginFailed =>
+                {
+                    output.complain(format_args!("{}; try again", Escaped(reply.message.as_bytes())));
+                    tried += 1;
+                }
+                result => break result?,
+            }
+        };
         if let Some(trust) = &trust {
             trust.remember(output);
         }
@@ -152,11 +166,35 @@ fn open(
             return Failure::Interrupted;
         }
         let (host, error) = (Escaped(host.as_bytes()), error.to_string());
+        if error.starts_with("failed to lookup address information") {
+            return Failure::Connection(format!(
+                "host {host} not found; 'berth host list' shows the hosts that have a name"
+            ));
+        }
         Failure::Connection(format!("cannot connect to {host} port {port}: {error}; does berthd listen there?"))
     })?;
     let Some(trust) = trust else { return Ok((Box::new(pipe), Binding::None)) };
-    let (pipe, binding) = TlsPipe::connect(pipe, trust.pinning(), interrupt).map_err(|error| trust.explain(error))?;
+    let (pipe, binding) =
+        TlsPipe::connect(pipe, trust.pinning(), interrupt).map_err(|error| match trust.explain(error) {
+            Failure::Connection(text) | Failure::Lost(text) if text.contains("InvalidContentType") => {
+                let host = Escaped(host.as_bytes());
+                let hint = if port == FTP_PORT { "2120 is usually its FTP port" } else { "is another service there?" };
+                Failure::Connection(format!("{host} does not speak berth's protocol at port {port}; {hint}"))
+            }
+            failure => unanswered(failure, host),
+        })?;
     Ok((Box::new(pipe), binding))
+}
+
+/// The failure of a connection that was made and then gave nothing.
+fn unanswered(failure: Failure, host: &str) -> Failure {
+    match failure {
+        Failure::Lost(why) if why.contains("does not answer") => Failure::Connection(format!(
+            "{} accepted the connection but did not answer; is it a berth server?",
+            Escaped(host.as_bytes())
+        )),
+        failure => failure,
+    }
 }
 
 /// What happened, without advice for after the end of the program.
@@ -215,6 +253,8 @@ fn pause(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
     Err(Failure::Interrupted)
 }
 
+/// Where berthd speaks FTP unless it is told otherwise.
+const FTP_PORT: u16 = 2120;
 /// Ctrl-C is noticed after this, even where a signal does not end the wait.
 const WAIT_MAX: Duration = Duration::from_millis(200);
 /// What a few connections have to move together for the next loss to be the first again.

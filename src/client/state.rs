@@ -27,6 +27,13 @@ pub struct UploadRecord {
     pub source: SourceMark,
 }
 
+/// Which folder the interrupted transfer of a tree made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeRecord {
+    /// Device and inode; `None` if it is at the server.
+    pub folder: Option<(u64, u64)>,
+}
+
 /// Tells one state of a local file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceMark {
@@ -87,6 +94,31 @@ impl StateFolder {
         if let Some(path) = self.upload_path(key) {
             let _ = fs::remove_file(path);
         }
+    }
+
+    /// The record of the tree `key`, if there is one.
+    pub fn find_tree(&self, key: &str) -> Option<TreeRecord> {
+        let bytes = small_file::read(&self.tree_path(key)?).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Keeps the record of a tree, if that is possible.
+    pub fn keep_tree(&self, key: &str, record: &TreeRecord) {
+        if let Some(path) = self.tree_path(key) {
+            let _ = write_whole(&path, record);
+        }
+    }
+
+    /// Forgets the record of a tree.
+    pub fn drop_tree(&self, key: &str) {
+        if let Some(path) = self.tree_path(key) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    fn tree_path(&self, key: &str) -> Option<PathBuf> {
+        let name = format!("tree-{}.json", Digest::of(key.as_bytes()));
+        Some(self.0.as_ref()?.join(name))
     }
 
     fn upload_path(&self, key: &str) -> Option<PathBuf> {

@@ -10,8 +10,9 @@ use crate::client::local::{digest_of, name_of, shown};
 use crate::client::outcome::{Failure, unexpected};
 use crate::client::session::Session;
 use crate::client::tally::Tally;
+use crate::client::words::{Word, escape};
 use crate::digest::Digest;
-use crate::text::Size;
+use crate::text::{Escaped, Size};
 use crate::vpath::VPath;
 use crate::wire::message::Name;
 use crate::wire::{Reply, Request};
@@ -188,6 +189,34 @@ pub fn without_identical<J>(
     }
     Ok(remaining)
 }
+
+/// Whether `--` stands before the last of `words`, so that it is where to and not one more of the sources.
+pub fn is_marked_as_target(words: &[Word]) -> bool {
+    matches!(words, [_, .., mark, _] if mark.is_bare(b"--"))
+}
+
+/// Refuses the last of `words` as where to: it looks like one more of the sources, as where a shell made
+/// names of a pattern.
+pub fn listed_as_target(command: &str, words: &[Word], problem: &str) -> Failure {
+    let written = |word: &Word| match Escaped(&word.text).to_string() {
+        text if word.is_option() || word.is_pattern() => text,
+        text => escape(&text, None),
+    };
+    let written: Vec<String> = words.iter().map(written).collect();
+    let text = match written.split_last() {
+        Some((target, sources)) if written.len() <= NAMES_SHOWN_MAX => {
+            let sources = sources.join(" ");
+            format!(
+                "write '{command} {sources} {target} .' for all of them, '{command} {sources} -- {target}' for that name"
+            )
+        }
+        _ => format!("write '{command} ... .' for all of them"),
+    };
+    Failure::Usage(format!("{problem}; {text}"))
+}
+
+/// More names than this are not repeated in a message.
+const NAMES_SHOWN_MAX: usize = 4;
 
 /// Says what an interrupted transfer left.
 pub fn note_interruption(session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {

@@ -108,7 +108,7 @@ impl Trust {
         }
         let question = format!(
             "{place} is not known here. Its key is\n  {seen}\n\
-             which is to be the same as `berthd fingerprint` prints there. Go on?"
+             Compare it with `berthd fingerprint` on the server. Trust it?"
         );
         if confirm(output, interrupt, &question)? {
             return Ok(());

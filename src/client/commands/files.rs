@@ -39,6 +39,9 @@ fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(),
     // The server follows links when it tells what is there, but not when it removes something.
     match session.call(&Request::Rm { path: path.into() }) {
         Err(failure) if with_content && failure.is_refusal(ErrorCode::NotAFile) => remove_tree(session, path),
+        Err(failure) if failure.is_refusal(ErrorCode::NotAFile) => {
+            Err(failure.reworded(format!("{path} is a directory; rm -r removes it")))
+        }
         result => result.map(|_| ()),
     }
 }
@@ -83,7 +86,7 @@ pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let sources = paths(session, "mv", from)?;
     let into_folder = target.is_root() || session.find(&target)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
     if !into_folder && (sources.len() > 1 || to.text.ends_with(b"/")) {
-        return Err(Failure::Usage(format!("{target} is no folder; make it first: mkdir {target}")));
+        return Err(Failure::Usage(format!("{target} is not a remote directory; create it with mkdir {target}")));
     }
     let mut tally = Tally::new("mv", sources.len() == 1);
     for source in sources {
@@ -104,6 +107,10 @@ fn move_one(
         Some(name) => target.child(name).map_err(|error| Failure::Usage(format!("{from}: {error}")))?,
         None => target.clone(),
     };
-    session.call(&Request::Mv { from: from.into(), to: (&to).into(), replace })?;
+    let moved = session.call(&Request::Mv { from: from.into(), to: (&to).into(), replace });
+    moved.map_err(|failure| match failure.is_refusal(ErrorCode::Exists) {
+        true if !replace => failure.reworded(format!("{to} exists; mv -f replaces it")),
+        _ => failure,
+    })?;
     session.output.json(&json!({"command": "mv", "ok": true, "from": Name::from(from), "to": Name::from(&to)}))
 }

@@ -20,7 +20,10 @@ use crate::client::progress::{Progress, Style};
 use crate::client::session::Session;
 use crate::client::stream::{Streamed, fetch as fetch_content};
 use crate::client::tally::Tally;
-use crate::client::transfer::{Clash, Done, note_interruption, same_content, without_identical};
+use crate::client::transfer::{
+    Clash, Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
+};
+use crate::client::unfinished_tree::UnfinishedTree;
 use crate::client::words::Word;
 use crate::text::Escaped;
 use crate::vpath::VPath;
@@ -45,12 +48,18 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
             _ => Err(usage("get", "standard output takes one file; 'cat' takes more")),
         };
     }
-    let target = Target::new(target, remotes.len())?;
+    let target = match target {
+        Some(word) => Target::named(session, words, word, &remotes, given.contains('r'))?,
+        None => Target::Folder(PathBuf::new()),
+    };
     let force = given.contains('f');
     let result = match &remotes[..] {
         [remote] if !given.contains('r') => get_single(session, remote, &target, force),
         _ => get_many(session, &remotes, &target, force, given.contains('r')),
     };
+    if let (Ok(()), Target::Tree(_, tree)) = (&result, &target) {
+        tree.finish(session);
+    }
     note_interruption(session, result)
 }
 
@@ -60,27 +69,66 @@ enum Target {
     Folder(PathBuf),
     /// The one source gets this name.
     Path(PathBuf),
+    /// The same of a folder with what is in it.
+    Tree(PathBuf, UnfinishedTree),
 }
 
 impl Target {
-    fn new(word: Option<&Word>, sources: usize) -> Result<Self, Failure> {
-        let Some(word) = word else { return Ok(Self::Folder(PathBuf::new())) };
+    /// What `word` names, the last of `words`.
+    fn named(
+        session: &mut Session,
+        words: &[Word],
+        word: &Word,
+        remotes: &[VPath],
+        with_folders: bool,
+    ) -> Result<Self, Failure> {
         let path = local_path(word);
+        let tree = match remotes {
+            [remote] if with_folders => Some(UnfinishedTree::new(session, "get", &path, remote)),
+            _ => None,
+        };
         if path.is_dir() {
-            return Ok(Self::Folder(path));
+            return Ok(match tree {
+                Some(tree) if tree.is_begun(session, Some(&path)) => Self::Tree(path, tree),
+                _ => Self::Folder(path),
+            });
         }
-        if sources != 1 || word.text.ends_with(b"/") {
-            return Err(Failure::Usage(format!("{0} is no folder here; make it first: mkdir {0}", shown(&path))));
+        check_name(session, words, word, remotes)?;
+        if remotes.len() != 1 || word.text.ends_with(b"/") {
+            let path = shown(&path);
+            return Err(Failure::Usage(format!("{path} is not a local directory; create it with !mkdir {path}")));
         }
-        Ok(Self::Path(path))
+        Ok(match tree {
+            Some(tree) => Self::Tree(path, tree),
+            None => Self::Path(path),
+        })
     }
 
     /// The place of `remote`; the home itself, which has no name, is the folder.
     fn of(&self, remote: &VPath) -> PathBuf {
         match (self, remote.name()) {
             (Self::Folder(folder), Some(name)) => folder.join(OsStr::from_bytes(name)),
-            (Self::Folder(path), None) | (Self::Path(path), _) => path.clone(),
+            (Self::Folder(path), None) | (Self::Path(path) | Self::Tree(path, _), _) => path.clone(),
         }
+    }
+}
+
+/// Whether a path leads into a folder of this machine, as `/tmp/name` does.
+fn is_place_here(path: &Path) -> bool {
+    path.is_absolute() && path.parent().is_some_and(|folder| folder != Path::new("/") && folder.is_dir())
+}
+
+/// Refuses a name for what is here that is a name at the server, too: whoever lists files means all of
+/// them.
+fn check_name(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPath]) -> Result<(), Failure> {
+    let Ok(remote) = session.path(word) else { return Ok(()) };
+    if is_marked_as_target(words) || is_place_here(&local_path(word)) || remotes == std::slice::from_ref(&remote) {
+        return Ok(());
+    }
+    match session.stat(&remote) {
+        Ok(_) => Err(listed_as_target("get", words, &format!("{remote} is at the server, and not a local directory"))),
+        Err(Failure::Refused(reply)) if !reply.fatal => Ok(()),
+        Err(failure) => Err(failure),
     }
 }
 
@@ -285,7 +333,7 @@ fn plan(
         let local = target.of(remote);
         match result {
             Ok(entry) if entry.kind == EntryKind::Dir && with_folders => {
-                wanted.extend(plan_tree(session, tally, remote, &local)?);
+                wanted.extend(plan_tree(session, tally, remote, &local, target)?);
             }
             Ok(entry) if entry.kind == EntryKind::Dir => {
                 let failure = Failure::Local(format!("{remote} is a folder; -r takes it whole"));
@@ -303,6 +351,7 @@ fn plan_tree(
     tally: &mut Tally,
     root: &VPath,
     local_root: &Path,
+    target: &Target,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
     let mut unlisted = Vec::new();
     let tree = session.walk(root, |_, failure| unlisted.push(failure))?;
@@ -314,6 +363,9 @@ fn plan_tree(
     {
         tally.count(session, Err(failure))?;
         return Ok(Vec::new());
+    }
+    if let Target::Tree(_, tree) = target {
+        tree.begin(session, Some(local_root));
     }
     let mut wanted = Vec::new();
     // Folders that could not be made here; what is in them is left out.

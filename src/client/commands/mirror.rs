@@ -5,6 +5,7 @@ mod look;
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -15,6 +16,7 @@ use super::local::path as local_path;
 use crate::client::command::{no_option, usage};
 use crate::client::download::{DownloadJob, fetch_all};
 use crate::client::exclusions::Exclusions;
+use crate::client::local::shown;
 use crate::client::mirror::{Move, Node, Plan, Rules, Tree};
 use crate::client::outcome::Failure;
 use crate::client::part_names::{destination_of_part, remove_part};
@@ -77,6 +79,7 @@ impl Order {
 
     fn carry_out(&self, session: &mut Session) -> Result<(), Failure> {
         let mut tally = Tally::new("mirror", false).with_removals();
+        self.tell_direction(session);
         let found = self.look_around(session, &mut tally)?;
         let (source, target) = if self.is_from { (&found.there, &found.here) } else { (&found.here, &found.there) };
         let mut plan = self.plan(session, &mut tally, source, target)?;
@@ -98,6 +101,19 @@ impl Order {
         self.remove(session, &mut tally, target, &plan.extra)?;
         tally.summarize(session)?;
         tally.finish()
+    }
+
+    /// Other programs' `mirror` goes the other way, so people are told. Of a script nothing is expected on
+    /// standard error that is no problem.
+    fn tell_direction(&self, session: &mut Session) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let (here, there) = (shown(&self.local), format!("{}:{}", Escaped(session.peer.as_bytes()), self.remote));
+        match self.is_from {
+            true => session.output.note(format_args!("mirror: from {there} to the local {here}")),
+            false => session.output.note(format_args!("mirror: from the local {here} to {there}")),
+        }
     }
 
     fn here(&self, path: &VPath) -> PathBuf {

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::local::expand;
+use super::local::{expand, path as local_path};
 use crate::client::command::{options, usage};
 use crate::client::local::shown;
 use crate::client::outcome::{Failure, unexpected};
@@ -15,7 +15,10 @@ use crate::client::progress::Progress;
 use crate::client::session::Session;
 use crate::client::stream::{Streamed, send as send_content};
 use crate::client::tally::Tally;
-use crate::client::transfer::{Clash, Done, note_interruption, same_content, without_identical};
+use crate::client::transfer::{
+    Clash, Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
+};
+use crate::client::unfinished_tree::UnfinishedTree;
 use crate::client::upload::{Stored, UploadJob, Verdict, send_all};
 use crate::client::words::Word;
 use crate::text::Escaped;
@@ -38,12 +41,18 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         };
     }
     let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
-    let target = Target::new(session, target, locals.len())?;
+    let target = match target {
+        Some(word) => Target::named(session, words, word, &locals, given.contains('r'))?,
+        None => Target::Folder(session.folder.clone()),
+    };
     let force = given.contains('f');
     let result = match &locals[..] {
         [local] if !given.contains('r') => put_single(session, local, &target, force),
         _ => put_many(session, &locals, &target, force, given.contains('r')),
     };
+    if let (Ok(()), Target::Tree(_, tree)) = (&result, &target) {
+        tree.finish(session);
+    }
     note_interruption(session, result)
 }
 
@@ -53,11 +62,42 @@ enum Target {
     Folder(VPath),
     /// The one source gets this path.
     Path(VPath),
+    /// The same of a folder with what is in it.
+    Tree(VPath, UnfinishedTree),
 }
 
 impl Target {
-    fn new(session: &mut Session, word: Option<&Word>, sources: usize) -> Result<Self, Failure> {
-        let Some(word) = word else { return Ok(Self::Folder(session.folder.clone())) };
+    /// What `word` names, the last of `words`.
+    fn named(
+        session: &mut Session,
+        words: &[Word],
+        word: &Word,
+        locals: &[PathBuf],
+        with_folders: bool,
+    ) -> Result<Self, Failure> {
+        let tree = match locals {
+            [local] if with_folders && local.is_dir() => {
+                Some(UnfinishedTree::new(session, "put", local, &session.path(word)?))
+            }
+            _ => None,
+        };
+        match (Self::look(session, word)?, tree) {
+            (Self::Folder(path), Some(tree)) if tree.is_begun(session, None) => Ok(Self::Tree(path, tree)),
+            (Self::Folder(path), _) => Ok(Self::Folder(path)),
+            (Self::Path(path), tree) => {
+                check_name(words, word, locals)?;
+                if locals.len() != 1 || word.text.ends_with(b"/") {
+                    let told = format!("{path} is not a remote directory; create it with mkdir {path}");
+                    return Err(Failure::Usage(told));
+                }
+                Ok(tree.map_or(Self::Path(path.clone()), |tree| Self::Tree(path, tree)))
+            }
+            (tree, _) => Ok(tree),
+        }
+    }
+
+    /// Whether `word` names a folder there or anything else.
+    fn look(session: &mut Session, word: &Word) -> Result<Self, Failure> {
         let path = session.path(word)?;
         let there = if path.is_root() { Ok(None) } else { session.find(&path) };
         let is_folder = path.is_root()
@@ -65,22 +105,26 @@ impl Target {
                 Err(failure) if leads_nowhere(&failure) => false,
                 there => there?.is_some_and(|entry| entry.kind == EntryKind::Dir),
             };
-        if is_folder {
-            return Ok(Self::Folder(path));
-        }
-        if sources != 1 || word.text.ends_with(b"/") {
-            return Err(Failure::Usage(format!("{path} is no folder at the server; make it first: mkdir {path}")));
-        }
-        Ok(Self::Path(path))
+        Ok(if is_folder { Self::Folder(path) } else { Self::Path(path) })
     }
 
     /// The path of `local` there; `.` and the like, which have no name, are the folder.
     fn of(&self, local: &Path) -> Result<VPath, Failure> {
         match (self, local.file_name()) {
             (Self::Folder(folder), Some(name)) => child(folder, name, local),
-            (Self::Folder(path), None) | (Self::Path(path), _) => Ok(path.clone()),
+            (Self::Folder(path), None) | (Self::Path(path) | Self::Tree(path, _), _) => Ok(path.clone()),
         }
     }
+}
+
+/// Refuses a path there that is the name of something here, too: whoever lists files, or lets a shell
+/// list them, means all of them.
+fn check_name(words: &[Word], word: &Word, locals: &[PathBuf]) -> Result<(), Failure> {
+    let here = local_path(word);
+    if is_marked_as_target(words) || locals == std::slice::from_ref(&here) || fs::symlink_metadata(&here).is_err() {
+        return Ok(());
+    }
+    Err(listed_as_target("put", words, &format!("{} is on this machine, and not a remote directory", shown(&here))))
 }
 
 fn child(folder: &VPath, name: &std::ffi::OsStr, local: &Path) -> Result<VPath, Failure> {
@@ -92,8 +136,8 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     if session.stdin_is_script {
         return Err(usage("put", "standard input has the commands; give those with -c or -f FILE"));
     }
-    let remote = match Target::new(session, Some(target), 1)? {
-        Target::Path(remote) => remote,
+    let remote = match Target::look(session, target)? {
+        Target::Path(remote) | Target::Tree(remote, _) => remote,
         Target::Folder(folder) => return Err(usage("put", &format!("{folder} is a folder; name a file"))),
     };
     let mode = if force { PutMode::Replace } else { PutMode::Create };
@@ -111,7 +155,7 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
 }
 
 fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool) -> Result<(), Failure> {
-    let metadata = fs::metadata(local).map_err(|error| Failure::local(local, &error))?;
+    let metadata = fs::metadata(local).map_err(|error| Failure::missing_here(local, &error))?;
     if metadata.is_dir() {
         return Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))));
     }
@@ -126,6 +170,12 @@ fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool)
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
             put_over(session, &mut Tally::new("put", true), job, &failure, force)
         }
+        Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Err(match job.remote.split() {
+            Some((folder, _)) => {
+                failure.reworded(format!("remote directory {folder} does not exist; mkdir -p {folder} creates it"))
+            }
+            None => failure,
+        }),
         result => conclude(session, &mut Tally::new("put", true), &job, result?, false),
     }
 }
@@ -217,6 +267,9 @@ fn put_many(
 ) -> Result<(), Failure> {
     let mut tally = Tally::new("put", false);
     let plan = plan(session, &mut tally, locals, target, with_folders)?;
+    if let Target::Tree(_, tree) = target {
+        tree.begin(session, None);
+    }
     make_folders(session, &mut tally, &plan.folders)?;
     // Within one tree no name occurs twice.
     let may_meet = force && locals.len() > 1;
@@ -329,7 +382,7 @@ fn plan(
     let mut plan = Plan::default();
     for local in locals {
         let planned = match fs::metadata(local) {
-            Err(error) => Err(Failure::local(local, &error)),
+            Err(error) => Err(Failure::missing_here(local, &error)),
             Ok(metadata) if metadata.is_dir() && !with_folders => {
                 Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))))
             }

@@ -52,7 +52,14 @@ impl Order {
             return no_folder(self.remote.to_string());
         }
         match (self.is_from, &here, &there) {
-            (true, _, None) => session.stat(&self.remote).map(drop)?,
+            (true, _, None) => {
+                let told = "no such remote directory; to send a local one write mirror LOCAL REMOTE";
+                return Err(Failure::Local(format!("{}: {told}", self.remote)));
+            }
+            (false, Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => {
+                let told = "no such local directory; to fetch a remote one write mirror --from REMOTE LOCAL";
+                return Err(Failure::Local(format!("{}: {told}", shown(&self.local))));
+            }
             (false, Err(error), _) => return Err(Failure::local(&self.local, error)),
             _ => {}
         }
