@@ -1,6 +1,6 @@
 //! Questions on the terminal.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -37,4 +37,9 @@ fn answer(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<
     }
     output.ask("\n");
     Err(Failure::Interrupted)
+}
+
+/// Whether a question can be asked: both the answers and the questions have a terminal.
+pub fn terminal_can_answer() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
 }

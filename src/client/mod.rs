@@ -70,6 +70,7 @@ use std::path::Path;
 
 use args::Args;
 use commands::folders;
+use confirm::terminal_can_answer;
 use hosts::Destination;
 use interrupt::Interrupt;
 use link::Link;
@@ -210,7 +211,7 @@ fn session(args: &Args, output: Output, link: Link, route: Route) -> Session {
         progress: Style::choose(args.quiet, args.no_progress),
         peer: route.peer(),
         route: Some(route),
-        may_ask: Session::terminal_can_answer(),
+        may_ask: terminal_can_answer(),
         stdin_is_script: false,
         was_lost: false,
     }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use rustix::event::{Timespec, poll};
 
+use crate::client::confirm::terminal_can_answer;
 use crate::client::interrupt::Interrupt;
 use crate::client::link::Link;
 use crate::client::login;
 use crate::client::outcome::Failure;
 use crate::client::output::Output;
 use crate::client::pipe::{Pipe, TcpPipe};
-use crate::client::session::Session;
 use crate::client::tls_pipe::TlsPipe;
 use crate::client::trust::Trust;
 use crate::limits::{RETRY_WAIT_FIRST, RETRY_WAIT_GROWTH, RETRY_WAIT_MAX, RETRY_WAIT_SECOND};
@@ -68,7 +68,7 @@ impl Contact {
         let Self { host, port, user, trust, tries, retries } = self;
         let (pipe, binding) = open(&host, port, trust.as_ref(), &interrupt)?;
         if let Some(trust) = &trust {
-            trust.meet(accept_new, Session::terminal_can_answer(), output, &interrupt)?;
+            trust.meet(accept_new, terminal_can_answer(), output, &interrupt)?;
         }
         let mut link = Link::new(pipe, interrupt);
         login::greet(&mut link, binding).map_err(|failure| unanswered(failure, &host))?;

@@ -1,7 +1,6 @@
 //! A login and what belongs to it: the link, the current folder, where results go. Commands ask
 //! the server through it. It knows no command.
 
-use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use crate::client::confirm::confirm;
@@ -16,7 +15,7 @@ use crate::client::state::StateFolder;
 use crate::client::words::Word;
 use crate::text::Escaped;
 use crate::vpath::VPath;
-use crate::wire::message::{Entry, ErrorCode};
+use crate::wire::message::{Entry, ErrorCode, Name};
 use crate::wire::{Reply, Request};
 
 /// See the module.
@@ -73,7 +72,7 @@ impl Session {
             match self.exchange(&requests[..ahead], &mut asked) {
                 Ok(result) => {
                     self.gets_on();
-                    let result = if is_doubtful { settle(self, request, result) } else { result };
+                    let result = if is_doubtful { self.settle(request, result) } else { result };
                     on_reply(self, answered, result);
                     answered += 1;
                 }
@@ -87,6 +86,21 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// What an answer means to a request that may have been carried out before.
+    fn settle(&mut self, request: &Request, answer: Result<Reply, Failure>) -> Result<Reply, Failure> {
+        let kind_at = |path: &Name| match self.call(&Request::Stat { path: path.clone() }) {
+            Ok(Reply::Stat { entry, .. }) => Ok(Some(entry.kind)),
+            Ok(_) => Err(unexpected()),
+            Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Ok(None),
+            Err(failure) => Err(failure),
+        };
+        let (reply, remark) = settle(request, answer, kind_at)?;
+        if let Some(remark) = remark {
+            self.output.note(remark);
+        }
+        Ok(reply)
     }
 
     /// Sends what there is room for of `requests` after the `asked` first, and takes the next answer.
@@ -223,10 +237,5 @@ impl Session {
         self.link.interrupt().clear();
         self.link.abandon_all();
         self.link.flush_briefly(Duration::from_millis(500));
-    }
-
-    /// Whether a question can be asked: both the answers and the questions have a terminal.
-    pub fn terminal_can_answer() -> bool {
-        io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 }
