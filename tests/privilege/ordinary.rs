@@ -20,6 +20,7 @@ tests! {
         an_ordinary_user_serves_without_rights_and_reloads,
         a_server_that_may_not_write_among_the_accounts_serves_them_and_those_added_later,
         folders_that_cannot_be_made_are_named_with_what_to_do,
+        accounts_out_of_reach_are_told_with_who_may_reach_them,
         a_user_or_group_that_cannot_be_is_named_by_file_and_key,
         a_server_of_another_user_is_not_started,
         a_server_whose_own_user_starts_it_needs_no_root;
@@ -118,6 +119,21 @@ fn folders_that_cannot_be_made_are_named_with_what_to_do() {
         let remedy =
             if missing == "logs" { "let the user the server runs as write there" } else { "make it, and give it to" };
         assert!(ended.stderr.contains(missing) && ended.stderr.contains(remedy), "{}", ended.stderr);
+    }
+}
+
+fn accounts_out_of_reach_are_told_with_who_may_reach_them() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    for arguments in [&["user", "list"][..], &["user", "lock", "ann"], &["user", "show", "ann"], &["check"]] {
+        let mut command = place.berthd(arguments);
+        without_rights(&mut command, &place.path(""));
+        fs::set_permissions(place.path("conf/users"), fs::Permissions::from_mode(0)).expect("ours");
+        let ended = place.run(command);
+        fs::set_permissions(place.path("conf/users"), fs::Permissions::from_mode(0o700)).expect("ours");
+        assert_ne!(ended.code, Some(0), "{ended:?}");
+        let told = "; run this as root or as the server's user\n";
+        assert!(ended.stderr.contains("Permission denied") && ended.stderr.ends_with(told), "{arguments:?}: {ended:?}");
     }
 }
 
