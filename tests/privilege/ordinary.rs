@@ -128,7 +128,7 @@ fn accounts_out_of_reach_are_told_with_who_may_reach_them() {
     for arguments in [&["user", "list"][..], &["user", "lock", "ann"], &["user", "show", "ann"], &["check"]] {
         let mut command = place.berthd(arguments);
         without_rights(&mut command, &place.path(""));
-        fs::set_permissions(place.path("conf/users"), fs::Permissions::from_mode(0)).expect("ours");
+        fs::set_permissions(place.path("conf/users"), fs::Permissions::from_mode(0o0)).expect("ours");
         let ended = place.run(command);
         fs::set_permissions(place.path("conf/users"), fs::Permissions::from_mode(0o700)).expect("ours");
         assert_ne!(ended.code, Some(0), "{ended:?}");
