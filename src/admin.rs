@@ -13,7 +13,7 @@ mod usage;
 mod user;
 
 use crate::account::{AccountName, Accounts};
-use crate::config::{Config, FTP_PORT_DEFAULT, PORT_DEFAULT};
+use crate::config::Config;
 use crate::net::listeners::Spoken;
 use crate::privilege::ServiceUser;
 use crate::server::ServerError;
@@ -69,9 +69,9 @@ enum Command {
 #[derive(Debug, Args)]
 struct QuickstartArgs {
     /// Where everything is kept
-    #[arg(long, default_value = "demo")]
+    #[arg(long, default_value = QUICKSTART_DIR)]
     dir: PathBuf,
-    /// Where to listen; port 0 is any free one [default: 127.0.0.1:2121]
+    /// Where to listen, FTP at the port below; port 0 is any free one [default: 127.0.0.1:2121]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
 }
@@ -260,6 +260,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 /// The configuration when none is named: that of this folder, or where packages install it.
 const CONFIG_DEFAULT: &str = if cfg!(feature = "system") { "/etc/berth/berthd.json" } else { "conf/berthd.json" };
+/// Where a quickstart keeps everything unless told.
+const QUICKSTART_DIR: &str = "demo";
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
@@ -271,9 +273,9 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
             "quickstart makes its own configuration; use --dir, or `berthd serve --config`".into(),
         )),
         Command::Quickstart(args) => quickstart::run(&args),
-        Command::Serve => serve(Config::load(&file)?, |_, _| ()),
-        Command::Check => check(&Config::load(&file)?),
-        Command::Fingerprint { json } => fingerprint::run(&Config::load(&file)?, json),
+        Command::Serve => serve(read(&file)?, tell_where),
+        Command::Check => check(&read(&file)?),
+        Command::Fingerprint { json } => fingerprint::run(&fingerprint::choose(named, &file)?, json),
         Command::Usage(args) => usage::run(&args, &load(&file)?),
         Command::Status(args) => status::run(&args, &load(&file)?),
         Command::Kick(args) => kick::run(&args, &load(&file)?),
@@ -281,9 +283,19 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
     }
 }
 
+/// A configuration whose folders are there.
+fn read(file: &Path) -> Result<Config, AdminError> {
+    let config = Config::load(file)?;
+    config.check_folders()?;
+    Ok(config)
+}
+
 /// A configuration, and its user from now on if root is to run as one.
 fn load(file: &Path) -> Result<Config, AdminError> {
     let config = Config::load(file)?;
+    if config.user.is_none() {
+        config.check_folders()?;
+    }
     become_user(&config)?;
     Ok(config)
 }
@@ -297,28 +309,28 @@ fn become_user(config: &Config) -> Result<(), AdminError> {
     Ok(())
 }
 
-/// Serves, and says on stdout where as soon as it does; then `on_ready` may say more.
+/// Says on stdout where a server listens. If nobody reads this, it serves all the same.
+fn tell_where(addresses: &[(SocketAddr, Spoken)], fingerprint: Fingerprint) {
+    let mut out = io::stdout().lock();
+    for (address, spoken) in addresses {
+        let _ = match spoken {
+            Spoken::Native => writeln!(out, "listening on {address}"),
+            Spoken::Ftp => writeln!(out, "listening on {address} (ftp)"),
+            Spoken::ImplicitFtps => writeln!(out, "listening on {address} (ftps)"),
+        };
+    }
+    let _ = writeln!(out, "fingerprint {fingerprint}");
+    let _ = out.flush();
+}
+
+/// Serves; `on_ready` is called once it listens.
 fn serve(config: Config, on_ready: impl FnOnce(&[(SocketAddr, Spoken)], Fingerprint)) -> Result<(), AdminError> {
     let file = config.file.clone();
     // Also when a panic ends this function.
     let _finish = FinishLogs;
-    let result = server::run(config, |addresses, fingerprint| {
-        let mut out = io::stdout().lock();
-        for (address, spoken) in addresses {
-            let _ = match spoken {
-                Spoken::Native => writeln!(out, "listening on {address}"),
-                Spoken::Ftp => writeln!(out, "listening on {address} (ftp)"),
-                Spoken::ImplicitFtps => writeln!(out, "listening on {address} (ftps)"),
-            };
-        }
-        let _ = writeln!(out, "fingerprint {fingerprint}");
-        let _ = out.flush();
-        drop(out);
-        on_ready(addresses, fingerprint);
-    });
-    result.map_err(|source| match source {
+    server::run(config, on_ready).map_err(|source| match source {
         ServerError::Config(error) => AdminError::Config(error),
-        source => AdminError::Server { source, file },
+        source => AdminError::Server { source, file: Some(file) },
     })
 }
 
@@ -354,7 +366,10 @@ fn check(config: &Config) -> Result<(), AdminError> {
     }
     usage::warn_of_unseen(config, &accounts);
     match problems.len() {
-        0 => Ok(writeln!(io::stdout(), "{file}: valid; {} accounts", accounts.names()?.len())?),
+        0 => {
+            let count = accounts.names()?.len();
+            Ok(writeln!(io::stdout(), "{file}: valid; {count} {}", if count == 1 { "account" } else { "accounts" })?)
+        }
         count => Err(AdminError::Invalid(count)),
     }
 }
@@ -379,15 +394,10 @@ fn write_configuration(file: &Path, listen: SocketAddr) -> io::Result<()> {
     small_file::replace(file, text.as_bytes(), 0o644)
 }
 
-/// Where a quickstart that listens at `native` serves FTP: at the same address, its own port; any
+/// Where a quickstart that listens at `native` serves FTP: at the same address, the port below; any
 /// free one where the native protocol takes any.
 fn ftp_beside(native: SocketAddr) -> SocketAddr {
-    let port = match native.port() {
-        0 => 0,
-        FTP_PORT_DEFAULT => PORT_DEFAULT,
-        _ => FTP_PORT_DEFAULT,
-    };
-    SocketAddr::new(native.ip(), port)
+    SocketAddr::new(native.ip(), native.port().saturating_sub(1))
 }
 
 #[cfg(test)]
@@ -406,9 +416,9 @@ mod tests {
         let file = folder.path().join("conf/berthd.json");
         std::fs::create_dir(folder.path().join("conf")).expect("writable");
         for (listen, ftp, plaintext) in [
-            ("127.0.0.1:4321", "127.0.0.1:2120", true),
+            ("127.0.0.1:4321", "127.0.0.1:4320", true),
             ("127.0.0.1:0", "127.0.0.1:0", true),
-            ("127.0.0.1:2120", "127.0.0.1:2121", true),
+            ("127.0.0.1:2120", "127.0.0.1:2119", true),
             ("[::1]:2121", "[::1]:2120", true),
             ("192.0.2.1:2121", "192.0.2.1:2120", false),
         ] {

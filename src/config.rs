@@ -14,6 +14,7 @@ use crate::limits::STRANGER_BYTES;
 use crate::rate::{Directions, Rate};
 use crate::small_file;
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -158,6 +159,28 @@ impl Config {
     /// What a file without any key at `path` means; the file need not exist.
     pub fn default_for(path: &Path) -> Result<Self, ConfigError> {
         raw::RawConfig::default().into_config(path)
+    }
+
+    /// Checks that the root is there, and what lies elsewhere by a path of its own: a server makes what is
+    /// missing below its root, and nothing that may be a disk that is not mounted, or misspelt.
+    pub fn check_folders(&self) -> Result<(), ConfigError> {
+        let missing = |key: String, folder: &Path| {
+            let problem = if folder.exists() { "is no directory" } else { "does not exist" };
+            ConfigError::new(&self.file, key, format!("{} {problem}; {}", folder.display(), self.folder_remedy()))
+        };
+        let is_missing = |folder: &Path| {
+            folder.metadata().map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |found| !found.is_dir())
+        };
+        if is_missing(&self.root) {
+            return Err(missing("root".into(), &self.root));
+        }
+        let logs = [("logs.access", &self.logs.access), ("logs.transactions", &self.logs.transactions)];
+        let logs = logs.into_iter().filter_map(|(key, file)| Some((key.to_string(), file.parent()?)));
+        let homes = self.home_roots.iter().map(|folder| ("home_roots".to_string(), folder.as_path()));
+        match logs.chain(homes).find(|(_, folder)| !folder.starts_with(&self.root) && is_missing(folder)) {
+            Some((key, folder)) => Err(missing(key, folder)),
+            None => Ok(()),
+        }
     }
 
     /// Where the accounts are: `users/` beside the configuration file.

@@ -16,6 +16,32 @@ pub fn read_object<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Er
     serde_json::from_slice(text).map(|Object(value)| value)
 }
 
+/// What is wrong with a file that a person wrote, and what would be right.
+pub fn explain(error: &serde_json::Error) -> String {
+    let (text, line) = (error.to_string(), error.line());
+    let place = format!(" at line {line} column {}", error.column());
+    let problem = text.strip_suffix(&place).unwrap_or(&text);
+    if let Some((found, wanted)) = problem.split_once(", expected ")
+        && WHOLE_NUMBERS.contains(&wanted)
+    {
+        let found = found.trim_start_matches("invalid type: ").trim_start_matches("invalid value: ");
+        return format!("must be a whole number, not the {found} in line {line}");
+    }
+    let hint = match problem {
+        "key must be a string" => return format!("line {line}: keys are in double quotes; JSON has no comments"),
+        "trailing comma" => return format!("line {line}: there is a comma before the closing bracket; remove it"),
+        "expected value" | "expected ident" => "text is in double quotes; JSON has no comments",
+        _ if error.is_eof() => "a closing bracket or quote is missing",
+        _ if problem.starts_with("expected `,`") => "a comma is missing; JSON has no comments",
+        _ if error.is_syntax() => return format!("line {line}: {problem}"),
+        _ => return text,
+    };
+    format!("line {line}: {problem}; {hint}")
+}
+
+/// How serde calls them.
+const WHOLE_NUMBERS: [&str; 9] = ["u8", "u16", "u32", "u64", "usize", "i32", "i64", "i128", "u128"];
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Braces<T>(PhantomData<T>);

@@ -325,3 +325,56 @@ fn a_closed_pipe_ends_quietly() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!((text(&output.stderr).as_str(), output.status.code()), ("", Some(0)));
 }
+
+// ---- Configurations that cannot be used ---------------------------------------------------
+
+#[test]
+fn a_folder_outside_of_the_root_that_is_missing_is_named_and_never_made() {
+    let place = Place::new();
+    let elsewhere = place.path("elsewhere");
+    for (mut keys, key) in [
+        (json!({"root": elsewhere}), "root"),
+        (json!({"logs": {"access": elsewhere.join("access.log")}}), "logs.access"),
+        (json!({"logs": {"transactions": elsewhere.join("x/transactions.log")}}), "logs.transactions"),
+        (json!({"home_roots": ["homes", elsewhere.join("homes")]}), "home_roots"),
+    ] {
+        if key != "root" {
+            fs::create_dir_all(place.path("below")).expect("writable");
+            keys["root"] = json!(place.path("below"));
+        }
+        fs::write(place.path("conf/berthd.json"), keys.to_string()).expect("writable");
+        for arguments in [&["check"][..], &["serve"], &["user", "list"], &["usage"], &["status"]] {
+            let error = place.fails(2, arguments, "");
+            let told = format!("berthd.json: {key}: {}", elsewhere.display());
+            assert!(error.contains(&told) && error.contains("does not exist; make it"), "{keys}: {error}");
+            assert!(!elsewhere.exists(), "{keys}: {arguments:?} made it");
+        }
+    }
+    fs::write(&elsewhere, "").expect("writable");
+    fs::write(place.path("conf/berthd.json"), json!({"root": elsewhere}).to_string()).expect("writable");
+    assert!(place.fails(2, &["check"], "").contains("is no directory; make it"));
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_told_with_its_line_in_words_of_json() {
+    let place = Place::new();
+    for (text, told) in [
+        ("{\n  // a comment\n}", "berthd.json: line 2: keys are in double quotes; JSON has no comments"),
+        ("{\n  listen: 1\n}", "berthd.json: line 2: keys are in double quotes; JSON has no comments"),
+        ("{\"limits\": {sessions: 1}}", "berthd.json: limits: line 1: keys are in double quotes"),
+        ("{\"plaintext\": true,\n}", "berthd.json: line 2: there is a comma before the closing bracket"),
+        ("{\"plaintext\": yes}", "berthd.json: plaintext: line 1: expected value; text is in double quotes"),
+        ("{\"plaintext\": true\n\"user\": null}", "berthd.json: line 2: expected `,` or `}`; a comma is missing"),
+        ("{\"plaintext\": true", "a closing bracket or quote is missing"),
+        ("{\"limits\": {\"sessions\": \"ten\"}}", "limits.sessions: must be a whole number, not the string \"ten\""),
+        ("{\"limits\": {\"sessions\": -1}}", "limits.sessions: must be a whole number, not the integer `-1`"),
+        ("{\"limits\": {\"login_tries\": 1.5}}", "limits.login_tries: must be a whole number, not the floating"),
+        ("{\"scram_rounds\": true}", "scram_rounds: must be a whole number, not the boolean `true`"),
+        ("{\"rates\": {\"requests\": []}}", "rates.requests: must be a whole number, not the sequence"),
+    ] {
+        fs::write(place.path("conf/berthd.json"), text).expect("writable");
+        let error = place.fails(2, &["check"], "");
+        assert!(error.contains(told) && error.lines().count() == 1, "{text}: {error}");
+        assert!(!error.contains('?') && !error.contains("usize"), "{text}: {error}");
+    }
+}

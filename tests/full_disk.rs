@@ -6,6 +6,7 @@
 
 mod common;
 
+use crate::common::needs::{MOUNT, OWN_MOUNTS, UNSHARE, tests};
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -13,9 +14,26 @@ use common::peer::{Incoming, Peer, put};
 use common::{Place, Server, disk_usage, pattern, target, wait_until};
 use serde_json::json;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+tests! {
+    []
+        a_disk_that_fills_up_amid_an_upload_leaves_the_old_file_and_the_session_goes_on,
+        a_quota_that_fills_up_amid_an_upload_leaves_the_old_file_and_the_session_goes_on,
+        an_upload_that_met_a_full_disk_exits_with_6_and_goes_on_once_there_is_room,
+        a_full_log_disk_stops_nobody_and_is_told_on_stderr,
+        a_log_disk_that_has_room_again_is_told_which_lines_are_missing,
+        an_account_that_cannot_be_written_stays_as_it_was,
+        a_download_that_finds_no_room_is_an_error_and_what_came_is_kept;
+    [MOUNT, UNSHARE, OWN_MOUNTS]
+        on_a_filesystem_without_room_every_change_is_refused_or_whole_and_removing_makes_room,
+        a_partial_whose_record_finds_no_room_is_not_kept_and_leaves_nothing;
+}
+
+fn main() -> std::process::ExitCode {
+    common::needs::run(&[TESTS])
+}
 
 /// Begins to put `content` and sends it until the server has enough of it; its refusal. The
 /// session goes on.
@@ -56,7 +74,6 @@ fn is_staging_empty(place: &Place) -> bool {
 
 // ---- In the middle of an upload -----------------------------------------------------------
 
-#[test]
 fn a_disk_that_fills_up_amid_an_upload_leaves_the_old_file_and_the_session_goes_on() {
     for sync in ["none", "data", "full"] {
         let place = Place::with(json!({"sync": sync}));
@@ -80,7 +97,6 @@ fn a_disk_that_fills_up_amid_an_upload_leaves_the_old_file_and_the_session_goes_
     }
 }
 
-#[test]
 fn a_quota_that_fills_up_amid_an_upload_leaves_the_old_file_and_the_session_goes_on() {
     let place = Place::new();
     place.add("ann", &["--quota", "1000000"]);
@@ -96,7 +112,6 @@ fn a_quota_that_fills_up_amid_an_upload_leaves_the_old_file_and_the_session_goes
     check_quota(&mut peer, &place.home("ann", ""));
 }
 
-#[test]
 fn an_upload_that_met_a_full_disk_exits_with_6_and_goes_on_once_there_is_room() {
     let place = Place::with(json!({"sync": "data"}));
     place.add("ann", &[]);
@@ -119,26 +134,13 @@ fn an_upload_that_met_a_full_disk_exits_with_6_and_goes_on_once_there_is_room() 
 // ---- A filesystem without room for anything -----------------------------------------------
 
 /// A server whose homes lie on a filesystem of one mebibyte and a few dozen entries, mounted for
-/// it alone; `None`, and a word, where the system allows no mounts.
-fn serve_on_tiny_filesystem(place: &Place) -> Option<Server> {
-    let unshare: &[&str] =
-        if rustix::process::geteuid().is_root() { &["--mount"] } else { &["--mount", "--user", "--map-root-user"] };
-    let mount = "mount -t tmpfs -o size=1m,nr_inodes=40,mode=700 tiny homes";
-    let script = |rest: &str| {
-        let mut command = place.berthd(&[]);
-        let program = command.get_program().to_owned();
-        command = Command::new("unshare");
-        command.args(unshare).args(["sh", "-c", &format!("{mount} && mkdir homes/ann && {rest}")]);
-        command.arg(program).args(["serve"]).current_dir(place.path("")).stdin(Stdio::null());
-        command
-    };
-    let tried = script("true").output();
-    if !tried.as_ref().is_ok_and(|tried| tried.status.success()) {
-        // Past the capture of what tests print.
-        let _ = writeln!(std::io::stderr(), "NOT RUN: a tiny filesystem cannot be mounted here: {tried:?}");
-        return None;
-    }
-    Some(place.serve_as(script("exec \"$0\" \"$@\"")))
+/// it alone.
+fn serve_on_tiny_filesystem(place: &Place) -> Server {
+    let mount = "mount -t tmpfs -o size=1m,nr_inodes=40,mode=700 tiny homes && mkdir homes/ann";
+    let mut command = common::needs::own_mounts();
+    command.args(["sh", "-c", &format!("{mount} && exec \"$0\" \"$@\"")]).arg(place.berthd(&[]).get_program());
+    command.args(["serve"]).current_dir(place.path("")).stdin(Stdio::null());
+    place.serve_as(command)
 }
 
 /// The home on a filesystem that only the server sees.
@@ -148,11 +150,10 @@ fn home_seen_by(server: &Server, place: &Place) -> PathBuf {
     Path::new("/proc").join(server.program.pid().to_string()).join("root").join(below_root)
 }
 
-#[test]
 fn on_a_filesystem_without_room_every_change_is_refused_or_whole_and_removing_makes_room() {
     let place = Place::new();
     place.add("ann", &[]);
-    let Some(server) = serve_on_tiny_filesystem(&place) else { return };
+    let server = serve_on_tiny_filesystem(&place);
     let home = home_seen_by(&server, &place);
     let mut peer = Peer::login(server.address, "ann");
     let old = pattern(1, 400_000);
@@ -184,11 +185,10 @@ fn on_a_filesystem_without_room_every_change_is_refused_or_whole_and_removing_ma
     assert_eq!(fs::read_dir(home.join(".berth")).map_or(0, Iterator::count), 0);
 }
 
-#[test]
 fn a_partial_whose_record_finds_no_room_is_not_kept_and_leaves_nothing() {
     let place = Place::new();
     place.add("ann", &[]);
-    let Some(server) = serve_on_tiny_filesystem(&place) else { return };
+    let server = serve_on_tiny_filesystem(&place);
     let home = home_seen_by(&server, &place);
     // Its first data frame, from which on it is worth keeping, is just what there is room for.
     fs::write(place.here("file"), pattern(1, 2 << 20)).expect("writable");
@@ -202,7 +202,6 @@ fn a_partial_whose_record_finds_no_room_is_not_kept_and_leaves_nothing() {
 
 // ---- Logs ---------------------------------------------------------------------------------
 
-#[test]
 fn a_full_log_disk_stops_nobody_and_is_told_on_stderr() {
     let place = Place::with(json!({"logs": {"access": "/dev/full", "transactions": "logs/transactions.log"}}));
     place.add("ann", &[]);
@@ -218,7 +217,6 @@ fn a_full_log_disk_stops_nobody_and_is_told_on_stderr() {
     assert!(!server.program.is_over());
 }
 
-#[test]
 fn a_log_disk_that_has_room_again_is_told_which_lines_are_missing() {
     let place = Place::new();
     place.add("ann", &[]);
@@ -261,7 +259,6 @@ fn run_limited(command: &Command, blocks: u64) -> Output {
     limited.output().expect("there is a shell")
 }
 
-#[test]
 fn an_account_that_cannot_be_written_stays_as_it_was() {
     let place = Place::new();
     place.add("ann", &["--quota", "1M"]);
@@ -280,7 +277,6 @@ fn an_account_that_cannot_be_written_stays_as_it_was() {
     assert!(!names.iter().any(|name| name.to_string_lossy().contains(".tmp")), "{names:?}");
 }
 
-#[test]
 fn a_download_that_finds_no_room_is_an_error_and_what_came_is_kept() {
     let place = Place::new();
     place.add("ann", &[]);

@@ -253,3 +253,35 @@ fn every_expect_says_something() {
         }
     }
 }
+
+// ---- The tests themselves -----------------------------------------------------------------
+
+/// The files of a test binary, which is one file or a folder.
+fn files_of_test(name: &str) -> Vec<PathBuf> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let (mut folders, mut files) = (vec![tests.join(name)], vec![tests.join(name).with_extension("rs")]);
+    files.retain(|file| file.exists());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.expect("entry").path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    assert!(!files.is_empty(), "{name}");
+    files
+}
+
+/// The compiler drops functions behind `#[test]` where Rust's own harness is not used.
+#[test]
+fn a_test_that_the_harness_of_its_binary_would_never_run_is_found() {
+    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("there");
+    let tables =
+        manifest.split("\n[").filter(|table| table.starts_with("[test]]") && table.contains("harness = false"));
+    let names: Vec<_> = tables.filter_map(|table| table.split("name = \"").nth(1)?.split('"').next()).collect();
+    assert!(names.len() > 3, "{names:?}");
+    for file in names.iter().flat_map(|name| files_of_test(name)) {
+        let text = std::fs::read_to_string(&file).expect("UTF-8");
+        assert!(!text.lines().any(|line| line.trim() == "#[test]"), "{}: list it in `tests!` instead", file.display());
+    }
+}

@@ -7,6 +7,7 @@ mod common;
 #[allow(dead_code)] // Its `main`.
 mod generate;
 
+use crate::common::needs::{BASH, tests};
 use berth::admin::CommandLine;
 use berth::client::args::{Args, HostArgs};
 use berth::client::command::COMMANDS;
@@ -16,6 +17,21 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+tests! {
+    []
+        the_pages_tell_of_every_command_and_option,
+        the_page_of_the_configuration_has_every_key,
+        no_line_of_a_page_is_taken_for_a_macro_that_is_none,
+        completions_know_every_option_and_the_commands,
+        the_unit_lets_the_server_write_where_its_configuration_says_and_nowhere_else;
+    [BASH]
+        bash_completes_named_hosts_then_commands;
+}
+
+fn main() -> std::process::ExitCode {
+    common::needs::run(&[TESTS])
+}
 
 fn package(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/package").join(name)
@@ -40,7 +56,6 @@ fn long_options(command: &clap::Command) -> Vec<String> {
     command.get_arguments().filter_map(|arg| arg.get_long()).map(|long| format!("--{long}")).collect()
 }
 
-#[test]
 fn the_pages_tell_of_every_command_and_option() {
     let client = generated("berth.1");
     let server = generated("berthd.8");
@@ -71,7 +86,6 @@ fn the_pages_tell_of_every_command_and_option() {
     assert!(client.contains("130\ninterrupted") && client.contains("BERTH_PASSWORD"));
 }
 
-#[test]
 fn the_page_of_the_configuration_has_every_key() {
     let page = generated("berthd.json.5");
     let text = fs::read_to_string(package("../berthd.json")).expect("there");
@@ -89,7 +103,6 @@ fn the_page_of_the_configuration_has_every_key() {
     }
 }
 
-#[test]
 fn no_line_of_a_page_is_taken_for_a_macro_that_is_none() {
     for name in ["berth.1", "berthd.8", "berthd.json.5"] {
         for line in generated(name).lines().filter(|line| line.starts_with(['.', '\''])) {
@@ -99,7 +112,6 @@ fn no_line_of_a_page_is_taken_for_a_macro_that_is_none() {
     }
 }
 
-#[test]
 fn completions_know_every_option_and_the_commands() {
     for (file, program) in [
         ("berth.bash", Args::command()),
@@ -117,7 +129,6 @@ fn completions_know_every_option_and_the_commands() {
     }
 }
 
-#[test]
 fn bash_completes_named_hosts_then_commands() {
     let place = common::Place::new();
     place.run(place.berth_over_tls(&["host", "add", "nas", "ann@192.168.1.2"])).expect_code(0);
@@ -147,7 +158,6 @@ fn bash_completes_named_hosts_then_commands() {
     assert!(complete("berth host ").contains(&"add".to_string()));
 }
 
-#[test]
 fn the_unit_lets_the_server_write_where_its_configuration_says_and_nowhere_else() {
     let config = Config::load(&package("berthd.json")).expect("valid");
     let unit = fs::read_to_string(package("berthd.service")).expect("there");

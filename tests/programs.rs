@@ -131,7 +131,51 @@ fn a_port_that_is_taken_is_named_with_what_to_do() {
         let ended = place.run(command).expect_code(1);
         assert!(ended.stderr.contains(&address) && ended.stderr.contains("--listen"), "{ended:?}");
         assert!(!ended.stdout.contains("listening"), "{ended:?}");
+        assert!(!ended.stdout.contains("password"), "nobody is shown what is no more: {ended:?}");
     }
+    assert!(!place.path("fresh").exists());
+    drop(taken);
+    let server = place.serve_as(place.berthd(&["quickstart", "--dir", "fresh", "--listen", &address]));
+    assert!(server.program.stdout().contains("password: "), "{}", server.program.stdout());
+}
+
+#[test]
+fn a_quickstart_at_another_port_serves_ftp_at_the_port_below() {
+    let place = Place::new();
+    // Two neighbours that are free now; other tests may take them meanwhile.
+    for _ in 0..20 {
+        let above = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = above.local_addr().expect("bound").port();
+        let Ok(below) = TcpListener::bind(("127.0.0.1", port - 1)) else { continue };
+        drop((above, below));
+        let listen = format!("127.0.0.1:{port}");
+        let mut program = place.start(place.berthd(&["quickstart", "--dir", "fresh", "--listen", &listen]));
+        wait_until("it serves or not", || program.is_over() || program.stdout().contains("demo@"));
+        if program.is_over() {
+            continue;
+        }
+        let stdout = program.stdout();
+        assert!(stdout.contains(&format!("listening on 127.0.0.1:{} (ftp)\n", port - 1)), "{stdout}");
+        return;
+    }
+    panic!("no two neighbouring ports were free");
+}
+
+#[test]
+fn fingerprint_tells_of_the_server_that_a_quickstart_made_here() {
+    let place = Place::new();
+    let server = place.serve_as(place.berthd(&["quickstart", "--listen", "127.0.0.1:0"]));
+    let fingerprint = |arguments: &[&str]| {
+        let ended = place.run(place.berthd(&[&["fingerprint"], arguments].concat())).expect_code(0);
+        (ended.stdout.trim().to_string(), ended.stderr)
+    };
+    let (shown, told) = fingerprint(&[]);
+    assert!(server.program.stdout().contains(&format!("fingerprint {shown}\n")), "{shown}");
+    assert!(told.contains("demo/conf/berthd.json") && told.contains("--config"), "{told}");
+    assert!(!place.path("conf/tls").exists(), "no other key was made");
+    let (own, told) = fingerprint(&["--config", "conf/berthd.json"]);
+    assert!(own != shown && told.is_empty(), "{own} {told}");
+    assert_eq!(fingerprint(&[]).0, own, "one that has a key is meant itself");
 }
 
 // ---- Commands -----------------------------------------------------------------------------

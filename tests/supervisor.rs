@@ -4,6 +4,7 @@
 
 mod common;
 
+use crate::common::needs::{ROOT, tests};
 use common::process::Program;
 use common::{PATIENCE, Place, wait_until};
 use rustix::process::Signal;
@@ -14,6 +15,20 @@ use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+tests! {
+    []
+        a_supervisor_at_a_path_is_told_of_start_reload_and_end,
+        a_supervisor_at_an_abstract_address_is_told_although_the_server_is_confined,
+        a_watchdog_hears_of_an_idle_server_again_and_again_until_its_end,
+        a_supervisor_that_cannot_be_reached_is_named_in_the_log_and_no_obstacle;
+    [ROOT]
+        a_server_that_becomes_another_user_still_tells_its_supervisor;
+}
+
+fn main() -> std::process::ExitCode {
+    common::needs::run(&[TESTS])
+}
 
 /// The end of the socket that systemd holds.
 struct Listener {
@@ -99,24 +114,17 @@ fn follow(place: &Place, listener: &Listener) {
     assert!(listener.is_silent());
 }
 
-#[test]
 fn a_supervisor_at_a_path_is_told_of_start_reload_and_end() {
     let place = Place::new();
     follow(&place, &Listener::at_path(&place));
 }
 
-#[test]
 fn a_supervisor_at_an_abstract_address_is_told_although_the_server_is_confined() {
     let place = Place::new();
     follow(&place, &Listener::abstract_one(&place));
 }
 
-#[test]
 fn a_server_that_becomes_another_user_still_tells_its_supervisor() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED, because only root can become another user");
-        return;
-    }
     let place = Place::with(json!({"user": "nobody"}));
     fs::set_permissions(place.path(""), fs::Permissions::from_mode(0o755)).expect("ours");
     let listener = Listener::at_path(&place);
@@ -137,7 +145,6 @@ fn a_server_that_becomes_another_user_still_tells_its_supervisor() {
     server.wait().expect_code(0);
 }
 
-#[test]
 fn a_watchdog_hears_of_an_idle_server_again_and_again_until_its_end() {
     let place = Place::new();
     let listener = Listener::at_path(&place);
@@ -156,7 +163,6 @@ fn a_watchdog_hears_of_an_idle_server_again_and_again_until_its_end() {
     drop(client);
 }
 
-#[test]
 fn a_supervisor_that_cannot_be_reached_is_named_in_the_log_and_no_obstacle() {
     let place = Place::new();
     for address in ["@berth-nobody-listens-here", "no address"] {

@@ -1,25 +1,28 @@
-//! The real client at a real terminal: a pseudo-terminal that `script` of util-linux makes, so
-//! that no unsafe code is needed. What the terminal shows is awaited, never slept for.
+//! The real client at a real terminal: a pseudo-terminal. What the terminal shows is
+//! awaited, never slept for.
 
 mod common;
 
 use common::process::Program;
 use common::proxy::Proxy;
 use common::{PASSWORD, PATIENCE, Place, Server, pattern, wait_until};
+use pty_process::Size;
+use pty_process::blocking::Pty;
 use serde_json::json;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// A client at a terminal.
 struct Terminal {
-    script: Child,
-    keys: ChildStdin,
+    client: Child,
+    terminal: Arc<Pty>,
     screen: Arc<Screen>,
     /// What was shown up to here has been looked at.
     seen: usize,
@@ -35,7 +38,8 @@ struct Screen {
 impl Terminal {
     /// Runs `berth` with `arguments` at a terminal of so many columns.
     fn open(berth: &Command, columns: usize) -> Self {
-        Self::open_in_shell(berth, columns, |line| format!("exec {line}"))
+        let words = berth.get_args().map(OsString::from).collect();
+        Self::open_program(berth, berth.get_program().to_owned(), words, columns)
     }
 
     /// The same in a shell that notices Ctrl-Z, shows the terminal's echo, and continues the program.
@@ -48,24 +52,34 @@ impl Terminal {
     fn open_in_shell(berth: &Command, columns: usize, script: impl Fn(&str) -> String) -> Self {
         let words = std::iter::once(berth.get_program()).chain(berth.get_args());
         let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().expect("UTF-8"))).collect();
-        let line = format!("stty cols {columns} rows 24; {}", script(&words.join(" ")));
-        let mut script = Command::new("script");
-        script.args(["-qfe", "-E", "always", "-c", &line, "/dev/null"]).env_clear();
-        script.envs(berth.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        script.env("TERM", "xterm").env("SHELL", "/bin/bash").current_dir(berth.get_current_dir().expect("a folder"));
-        let script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
-        let mut script = script.expect("these tests need the program `script` of util-linux; install it");
-        let (keys, mut output) = (script.stdin.take().expect("piped"), script.stdout.take().expect("piped"));
+        let words = vec!["-c".into(), script(&words.join(" ")).into()];
+        Self::open_program(berth, "/bin/bash".into(), words, columns)
+    }
+
+    /// `berth` says in which directory and with which variables.
+    fn open_program(berth: &Command, program: OsString, words: Vec<OsString>, columns: usize) -> Self {
+        let (terminal, program_side) = pty_process::blocking::open().expect("a pseudo-terminal");
+        terminal.resize(Size::new(24, u16::try_from(columns).expect("a small number"))).expect("a terminal");
+        let mut client = pty_process::blocking::Command::new(program).args(words).env_clear();
+        for (name, value) in berth.get_envs().filter_map(|(name, value)| Some((name, value?))) {
+            client = client.env(name, value);
+        }
+        client = client.env("TERM", "xterm").env("SHELL", "/bin/sh");
+        let client = client.current_dir(berth.get_current_dir().expect("a folder"));
+        let client = client.spawn(program_side).expect("it can be started");
+        let terminal = Arc::new(terminal);
+        let output = Arc::clone(&terminal);
         let screen = Arc::new(Screen::default());
         let shared = Arc::clone(&screen);
         thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut buffer) {
+            // An error once no program has the terminal any more.
+            while let Ok(count @ 1..) = (&*output).read(&mut buffer) {
                 shared.change(|shown| shown.0.extend_from_slice(&buffer[..count]));
             }
             shared.change(|shown| shown.1 = true);
         });
-        Self { script, keys, screen, seen: 0 }
+        Self { client, terminal, screen, seen: 0 }
     }
 
     /// A client that has logged in and shows its prompt.
@@ -76,8 +90,7 @@ impl Terminal {
     }
 
     fn type_keys(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).expect("the terminal is open");
-        self.keys.flush().expect("the terminal is open");
+        (&*self.terminal).write_all(keys.as_bytes()).expect("the terminal is open");
     }
 
     /// Types a line.
@@ -115,15 +128,15 @@ impl Terminal {
     fn ended(mut self) -> (Option<i32>, String) {
         let over = self.screen.wait(|shown| shown.1.then_some(()));
         assert!(over.is_some(), "it goes on:\n{}", self.rest());
-        let status = self.script.wait().expect("our child");
+        let status = self.client.wait().expect("our child");
         (status.code(), self.rest())
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = self.script.kill();
-        let _ = self.script.wait();
+        let _ = self.client.kill();
+        let _ = self.client.wait();
     }
 }
 

@@ -34,12 +34,15 @@ fn rows() -> BTreeMap<u32, Vec<(String, String)>> {
     rows
 }
 
-/// The names of the tests in a file: functions behind `#[test]`.
+/// The names of the tests in a file: functions behind `#[test]`, or those that `tests!` lists.
 fn tests_in(file: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-    let behind = text.split("#[test]").skip(1);
     let name = |text: &str| text.split_once("fn ").and_then(|(_, rest)| rest.split('(').next()).map(str::to_string);
-    behind.filter_map(name).collect()
+    let behind = text.split("#[test]").skip(1).filter_map(name);
+    let (_, listed) = text.split_once("\ntests! {\n").unwrap_or_default();
+    let (listed, _) = listed.split_once("\n}\n").unwrap_or_default();
+    let words = listed.split([',', ';', '\n']).map(|word| word.trim().to_string());
+    behind.chain(words).collect()
 }
 
 #[test]

@@ -3,6 +3,10 @@
 import shutil, subprocess, sys
 
 PASSWORD = "correct horse"
+# The client first: the server then replaces nothing of it.
+PACKAGES = ["berth", "berthd"]
+# The last version with both programs in one package.
+BEFORE = "0.1.0-1"
 NEWER = "99.0.0-1"
 
 

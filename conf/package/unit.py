@@ -2,7 +2,7 @@
 
 import ftplib, io, json, os, sys, time
 from pathlib import Path
-from trying import PASSWORD, expect, run
+from trying import PACKAGES, PASSWORD, expect, run
 
 HERE = Path(__file__).resolve().parent
 CONFIG = Path("/etc/berth/berthd.json")
@@ -102,8 +102,9 @@ def cut_by_ftp(name, content):
 
 # ---- Doing --------------------------------------------------------------------------------------
 
-def install(deb, *options):
-    run("dpkg", "-i", *options, HERE / deb, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+def install(prefix, *options):
+    debs = [HERE / f"{prefix}{name}.deb" for name in PACKAGES]
+    run("dpkg", "-i", *options, *debs, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
 
 
 def configure(**keys):

@@ -3,7 +3,7 @@
 
 use super::{Account, AccountError, AccountName, Record, home};
 use crate::config::Config;
-use crate::json::Object;
+use crate::json::{Object, explain};
 use crate::scram::{Verifier, fill_random, hmac_sha256};
 use crate::small_file;
 use crate::{limits, text};
@@ -289,7 +289,7 @@ impl Accounts {
     }
 
     fn write_record(&self, path: &Path, record: &Record) -> Result<(), AccountError> {
-        let corrupt = |e: serde_json::Error| AccountError::Corrupt { path: path.into(), problem: e.to_string() };
+        let corrupt = |e: serde_json::Error| AccountError::Corrupt { path: path.into(), problem: explain(&e) };
         let mut content = serde_json::to_vec_pretty(record).map_err(corrupt)?;
         content.push(b'\n');
         small_file::replace(path, &content, small_file::SECRET_FILE).map_err(at(path))

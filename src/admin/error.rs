@@ -26,8 +26,8 @@ pub(super) enum AdminError {
     Server {
         /// Why.
         source: ServerError,
-        /// Its configuration.
-        file: PathBuf,
+        /// Its configuration, if it is still there.
+        file: Option<PathBuf>,
     },
     /// Nobody reads what is printed, or it cannot be written.
     Output(io::Error),
@@ -40,6 +40,14 @@ impl AdminError {
         match self {
             Self::Usage(_) | Self::Config(_) | Self::Invalid(_) => EXIT_USAGE,
             _ => EXIT_FAILED,
+        }
+    }
+
+    /// The same of a server whose configuration is gone again.
+    pub(super) fn without_file(self) -> Self {
+        match self {
+            Self::Server { source, .. } => Self::Server { source, file: None },
+            other => other,
         }
     }
 
@@ -56,17 +64,26 @@ impl fmt::Display for AdminError {
             Self::Config(error) => error.fmt(f),
             Self::Invalid(1) => f.write_str("1 problem"),
             Self::Invalid(count) => write!(f, "{count} problems"),
+            Self::Account(error @ AccountError::Io { source, .. }) if is_denied(source) => {
+                write!(f, "{error}; run this as root or as the server's user")
+            }
             Self::Account(error) => error.fmt(f),
             Self::Password(error) => write!(f, "{error}; nothing was changed"),
             Self::Server { source, file } if is_address_in_use(source) => {
-                let file = file.display();
                 write!(f, "{source}\nAnother process listens there. Stop it, or choose another port: ")?;
-                write!(f, "`listen` in {file}, or `berthd quickstart --listen 127.0.0.1:0`")
+                if let Some(file) = file {
+                    write!(f, "`listen` in {}, or ", file.display())?;
+                }
+                f.write_str("`berthd quickstart --listen 127.0.0.1:0`")
             }
             Self::Server { source, .. } => source.fmt(f),
             Self::Output(error) => write!(f, "cannot write to stdout: {error}"),
         }
     }
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// Looks for the operating system's answer below whatever the server made of it.

@@ -1,12 +1,13 @@
 //! `berthd quickstart`: from nothing to a server and the line that connects to it.
 
-use super::{AdminError, QuickstartArgs, ftp_beside, password, serve, write_configuration};
+use super::{AdminError, QuickstartArgs, ftp_beside, password, serve, tell_where, write_configuration};
 use crate::account::{Account, AccountName, Accounts};
 use crate::config::{Config, PORT_DEFAULT};
 use crate::net::listeners::Spoken;
 use crate::scram::Verifier;
 use crate::small_file;
 use crate::tls::Fingerprint;
+use std::cell::Cell;
 use std::env;
 use std::fs;
 use std::io::{self, Write};
@@ -19,11 +20,13 @@ pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
     let file = args.dir.join("conf/berthd.json");
     if file.exists() {
         tell_how_to_reset(&args.dir, &file)?;
+    }
+    let made = if file.exists() {
+        None
     } else {
         let listen = args.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)));
-        let password = set_up(&args.dir, &file, listen)?;
-        tell_password(&args.dir, &password)?;
-    }
+        Some(set_up(&args.dir, &file, listen)?)
+    };
     let mut config = Config::load(&file)?;
     if let Some(listen) = args.listen {
         config.listen = vec![listen];
@@ -32,29 +35,66 @@ pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
             ftp.plaintext &= listen.ip().is_loopback();
         }
     }
-    serve(config, |addresses, fingerprint| {
+    let is_ready = Cell::new(false);
+    let served = serve(config, |addresses, fingerprint| {
+        is_ready.set(true);
         // If nobody reads this, the server serves all the same.
+        if let Some(SetUp { password, .. }) = &made {
+            let _ = tell_password(&args.dir, password);
+        }
+        tell_where(addresses, fingerprint);
         let _ = tell_how_to_connect(addresses, fingerprint);
-    })
+    });
+    match (served, made) {
+        // The password was shown to nobody: the next try makes another account.
+        (Err(error), Some(made)) if !is_ready.get() => {
+            made.undo(&args.dir);
+            Err(error.without_file())
+        }
+        (served, _) => served,
+    }
+}
+
+/// What a first start has made.
+struct SetUp {
+    password: Zeroizing<String>,
+    made_folder: bool,
+}
+
+impl SetUp {
+    /// Removes it, and what the server has added.
+    fn undo(self, dir: &Path) {
+        remove(dir, self.made_folder);
+    }
+}
+
+/// Empties a folder that was empty before, and removes it too if it was made.
+fn remove(dir: &Path, made_folder: bool) {
+    for name in ["conf", "homes", "logs"] {
+        let _ = fs::remove_dir_all(dir.join(name));
+    }
+    if made_folder {
+        let _ = fs::remove_dir(dir);
+    }
 }
 
 /// Makes everything, the configuration last: where that is, the rest is complete.
-fn set_up(dir: &Path, file: &Path, listen: SocketAddr) -> Result<Zeroizing<String>, AdminError> {
+fn set_up(dir: &Path, file: &Path, listen: SocketAddr) -> Result<SetUp, AdminError> {
     let failed = |error: io::Error| AdminError::Failed(format!("cannot set up {}: {error}", dir.display()));
-    let made = small_file::make_folder(dir, 0o755).map_err(failed)?;
+    let made_folder = small_file::make_folder(dir, 0o755).map_err(failed)?;
     if fs::read_dir(dir).map_err(failed)?.next().is_some() {
         let dir = dir.display();
         return Err(AdminError::Failed(format!(
             "{dir} is not empty and holds no conf/berthd.json, so it is no berth server; name a new folder with --dir"
         )));
     }
-    fill(dir, file, listen).inspect_err(|_| {
-        let _ = fs::remove_dir_all(dir.join("conf"));
-        let _ = fs::remove_dir_all(dir.join("homes"));
-        if made {
-            let _ = fs::remove_dir(dir);
+    match fill(dir, file, listen) {
+        Ok(password) => Ok(SetUp { password, made_folder }),
+        Err(error) => {
+            remove(dir, made_folder);
+            Err(error)
         }
-    })
+    }
 }
 
 fn fill(dir: &Path, file: &Path, listen: SocketAddr) -> Result<Zeroizing<String>, AdminError> {
@@ -77,12 +117,12 @@ fn fill(dir: &Path, file: &Path, listen: SocketAddr) -> Result<Zeroizing<String>
     Ok(password)
 }
 
-fn tell_password(dir: &Path, password: &str) -> Result<(), AdminError> {
+fn tell_password(dir: &Path, password: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{} is set up. Its account, with a quota of 1G; the password is not shown again:", dir.display())?;
     writeln!(out, "account: {ACCOUNT}")?;
     writeln!(out, "password: {password}")?;
-    Ok(out.flush()?)
+    out.flush()
 }
 
 fn tell_how_to_reset(dir: &Path, file: &Path) -> Result<(), AdminError> {

@@ -52,7 +52,8 @@ fn add(accounts: &Accounts, config: &Config, args: AddArgs) -> Result<(), AdminE
     };
     accounts.add(&account)?;
     let (name, home) = (&account.name, path(&account.home));
-    done(format_args!("{name} is added, with the home {home} and the quota {}", size(account.quota_bytes)))
+    let quota = account.quota_bytes.map_or("no quota".into(), |bytes| format!("a quota of {}", Size(bytes)));
+    done(format_args!("{name} is added, with the home {home} and {quota}"))
 }
 
 fn list(accounts: &Accounts, as_json: bool) -> Result<(), AdminError> {
@@ -86,7 +87,7 @@ fn show(account: &Account, as_json: bool) -> Result<(), AdminError> {
     writeln!(out, "name:   {}", account.name)?;
     writeln!(out, "home:   {}", path(&account.home))?;
     writeln!(out, "quota:  {}", size(account.quota_bytes))?;
-    writeln!(out, "files:  {}", count(account.quota_files))?;
+    writeln!(out, "files:  {}", account.quota_files.map_or("no limit".into(), |count| count.to_string()))?;
     writeln!(out, "access: {}", access(account))?;
     writeln!(out, "login:  {}", login(account))?;
     Ok(())

@@ -318,7 +318,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let file = folder.path().join("berth.json");
         for (text, key, problem) in [
-            ("{", "?", "EOF"),
+            ("{", "", "EOF"),
             ("", "", "is empty, as after a power loss"),
             ("\n", "", "remove it and add the hosts anew"),
             ("{} {}", "", "after the closing brace"),

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration file: always which file, and where one is to blame, the key.
 
+use crate::json::explain;
 use crate::text::Escaped;
 use std::fmt;
 use std::io;
@@ -40,8 +41,9 @@ impl ConfigError {
 
     pub(crate) fn unparsable(file: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
         let path = error.path().to_string();
-        let key = if path == "." { String::new() } else { path };
-        Self::new(file, key, error.inner().to_string())
+        // A key that cannot be read has no name: `?`.
+        let key = path.strip_suffix('?').unwrap_or(&path).trim_end_matches('.');
+        Self::new(file, key, explain(error.inner()))
     }
 }
 

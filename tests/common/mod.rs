@@ -9,6 +9,7 @@ pub(crate) mod ftp;
 pub(crate) mod full;
 pub(crate) mod history;
 pub(crate) mod nameless;
+pub(crate) mod needs;
 pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod proxy;

@@ -1,11 +1,16 @@
 //! aria2: many small files, several at once. It takes what it has received of a reply in one piece.
 
+use crate::common::needs::{ARIA2, tests};
 use crate::common::{PASSWORD, pattern};
 use crate::{Scene, check_tree};
 use std::collections::BTreeMap;
 use std::fs;
 
-#[test]
+tests! {
+    [ARIA2]
+        aria2_fetches_many_small_files_over_few_connections;
+}
+
 fn aria2_fetches_many_small_files_over_few_connections() {
     let scene = Scene::new();
     let mut files = BTreeMap::new();
@@ -18,7 +23,7 @@ fn aria2_fetches_many_small_files_over_few_connections() {
     let url = |name: &String| format!("ftp://ann:{PASSWORD}@{}/{name}\n", scene.ftp);
     fs::write(scene.place.here("list"), files.keys().map(url).collect::<String>()).expect("writable");
     for at_once in ["-j1", "-j3", "-j12"] {
-        let mut aria2 = scene.client("aria2c", "aria2");
+        let mut aria2 = scene.client("aria2c");
         aria2.args(["-q", "--no-conf", "--timeout=60", "--max-tries=1", at_once, "-d", "fetched", "-i", "list"]);
         scene.place.run(aria2).expect_code(0);
         check_tree(&scene.place.here("fetched"), &files);

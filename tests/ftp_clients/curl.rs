@@ -1,11 +1,28 @@
 //! curl: in plain text, with explicit and with implicit TLS.
 
 use crate::Scene;
+use crate::common::needs::{CURL, IPV6, tests};
 use crate::common::process::{Ended, Program};
 use crate::common::{PASSWORD, pattern};
 use serde_json::json;
 use std::fs;
 use std::process::Command;
+
+tests! {
+    [CURL]
+        curl_uploads_one_file_after_the_other_where_the_session_must_be_reused,
+        curl_uploads_downloads_and_lists,
+        curl_goes_on_with_a_download,
+        curl_goes_on_with_an_upload_that_was_killed,
+        curl_cannot_go_on_with_an_upload_over_a_file_and_spoils_nothing,
+        curl_appends,
+        curl_makes_renames_and_removes,
+        curl_fetches_many_files_over_one_connection_and_at_once,
+        curl_lets_the_server_connect,
+        curl_is_told_what_is_wrong;
+    [CURL, IPV6]
+        curl_speaks_ipv6;
+}
 
 /// How curl is told to speak to the server.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,7 +38,7 @@ const KINDS: [Kind; 4] = [Kind::Plain, Kind::Explicit, Kind::Implicit, Kind::Tls
 
 impl Scene {
     fn curl(&self, kind: Kind, path: &str, options: &[&str]) -> Command {
-        let mut command = self.client("curl", "curl");
+        let mut command = self.client("curl");
         let words: &[&str] = match kind {
             Kind::Plain => &[],
             Kind::Explicit => &["-k", "--ssl-reqd"],
@@ -49,7 +66,6 @@ impl Scene {
 }
 
 /// With TLS 1.3 curl before 8.10 uses each ticket once and does not wait for new ones.
-#[test]
 fn curl_uploads_one_file_after_the_other_where_the_session_must_be_reused() {
     let scene = Scene::with(json!({"session_reuse": "required"}));
     let content = pattern(1, 100_000);
@@ -66,7 +82,6 @@ fn curl_uploads_one_file_after_the_other_where_the_session_must_be_reused() {
     }
 }
 
-#[test]
 fn curl_uploads_downloads_and_lists() {
     let scene = Scene::new();
     let content = pattern(1, 5_000_000);
@@ -84,7 +99,6 @@ fn curl_uploads_downloads_and_lists() {
     }
 }
 
-#[test]
 fn curl_goes_on_with_a_download() {
     let scene = Scene::new();
     let content = pattern(1, 5_000_000);
@@ -98,7 +112,6 @@ fn curl_goes_on_with_a_download() {
     }
 }
 
-#[test]
 fn curl_goes_on_with_an_upload_that_was_killed() {
     let scene = Scene::new();
     let content = pattern(1, 12_000_000);
@@ -115,7 +128,6 @@ fn curl_goes_on_with_an_upload_that_was_killed() {
 }
 
 /// It asks for the size of the file, and sends what it has beyond that to be appended.
-#[test]
 fn curl_cannot_go_on_with_an_upload_over_a_file_and_spoils_nothing() {
     let scene = Scene::new();
     let (content, old) = (pattern(1, 12_000_000), pattern(2, 3_000_000));
@@ -139,7 +151,6 @@ fn curl_cannot_go_on_with_an_upload_over_a_file_and_spoils_nothing() {
     scene.check();
 }
 
-#[test]
 fn curl_appends() {
     let scene = Scene::new();
     fs::write(scene.place.here("up"), b"piece ").expect("writable");
@@ -152,7 +163,6 @@ fn curl_appends() {
     }
 }
 
-#[test]
 fn curl_makes_renames_and_removes() {
     let scene = Scene::new();
     for kind in KINDS {
@@ -166,7 +176,6 @@ fn curl_makes_renames_and_removes() {
     }
 }
 
-#[test]
 fn curl_fetches_many_files_over_one_connection_and_at_once() {
     let scene = Scene::new();
     for number in 0..50 {
@@ -180,7 +189,7 @@ fn curl_fetches_many_files_over_one_connection_and_at_once() {
                 .get_args()
                 .map(|word| if word == "-sSg" { "-sS".into() } else { word.to_os_string() })
                 .collect();
-            let mut again = scene.client("curl", "curl");
+            let mut again = scene.client("curl");
             again.args(words);
             std::mem::swap(&mut command, &mut again);
             scene.place.run(command).expect_code(0);
@@ -194,7 +203,6 @@ fn curl_fetches_many_files_over_one_connection_and_at_once() {
     scene.check();
 }
 
-#[test]
 fn curl_lets_the_server_connect() {
     let scene = Scene::new();
     let content = pattern(1, 500_000);
@@ -211,9 +219,8 @@ fn curl_lets_the_server_connect() {
     }
 }
 
-#[test]
 fn curl_speaks_ipv6() {
-    let Some(scene) = Scene::on_ipv6() else { return };
+    let scene = Scene::on("[::1]:0");
     let content = pattern(1, 500_000);
     fs::write(scene.place.here("up"), &content).expect("writable");
     for kind in KINDS {
@@ -227,7 +234,6 @@ fn curl_speaks_ipv6() {
     }
 }
 
-#[test]
 fn curl_is_told_what_is_wrong() {
     let scene = Scene::new();
     for kind in KINDS {

@@ -1,9 +1,20 @@
 //! lftp: whole trees over eight connections, and files in pieces.
 
+use crate::common::needs::{LFTP, tests};
 use crate::common::{PASSWORD, pattern};
 use crate::{Scene, check_tree, grow};
 use std::fs;
 use std::process::Command;
+
+tests! {
+    [LFTP]
+        lftp_mirrors_a_tree_there_and_back_over_eight_connections,
+        lftp_mirrors_by_every_way_to_list,
+        lftp_goes_on_with_a_download,
+        lftp_goes_on_with_an_upload_that_was_killed,
+        lftp_sends_an_upload_over_a_file_whole_when_it_was_cut,
+        lftp_changes_names_and_modes;
+}
 
 /// What makes lftp encrypt everything, or nothing.
 const PLAIN: &str = "set ftp:ssl-allow no";
@@ -12,7 +23,7 @@ const IMPLICIT: &str = "implicit";
 
 impl Scene {
     fn lftp(&self, kind: &str, script: &str) -> Command {
-        let mut command = self.client("lftp", "lftp");
+        let mut command = self.client("lftp");
         let settings =
             "set cmd:fail-exit yes; set ssl:verify-certificate no; set net:max-retries 1; set net:timeout 60";
         let (scheme, address) = if kind == IMPLICIT { ("ftps", self.ftps) } else { ("ftp", self.ftp) };
@@ -34,7 +45,6 @@ impl Scene {
     }
 }
 
-#[test]
 fn lftp_mirrors_a_tree_there_and_back_over_eight_connections() {
     let scene = Scene::new();
     let files = grow(&scene.place.here("tree"));
@@ -54,7 +64,6 @@ fn lftp_mirrors_a_tree_there_and_back_over_eight_connections() {
     scene.check();
 }
 
-#[test]
 fn lftp_mirrors_by_every_way_to_list() {
     let scene = Scene::new();
     let files = grow(&scene.place.here("tree"));
@@ -71,7 +80,6 @@ fn lftp_mirrors_by_every_way_to_list() {
     }
 }
 
-#[test]
 fn lftp_goes_on_with_a_download() {
     let scene = Scene::new();
     let content = pattern(1, 5_000_000);
@@ -86,7 +94,6 @@ fn lftp_goes_on_with_a_download() {
     }
 }
 
-#[test]
 fn lftp_goes_on_with_an_upload_that_was_killed() {
     let scene = Scene::new();
     let content = pattern(1, 12_000_000);
@@ -102,7 +109,6 @@ fn lftp_goes_on_with_an_upload_that_was_killed() {
     scene.check();
 }
 
-#[test]
 fn lftp_sends_an_upload_over_a_file_whole_when_it_was_cut() {
     let scene = Scene::new();
     let (content, old) = (pattern(1, 12_000_000), pattern(2, 100_000));
@@ -122,7 +128,6 @@ fn lftp_sends_an_upload_over_a_file_whole_when_it_was_cut() {
     scene.check();
 }
 
-#[test]
 fn lftp_changes_names_and_modes() {
     let scene = Scene::new();
     fs::write(scene.home("one"), b"content").expect("writable");

@@ -2,9 +2,21 @@
 
 use crate::Scene;
 use crate::common::PASSWORD;
+use crate::common::needs::{CURL, LFTP, NCFTP, PYTHON, RCLONE, tests};
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, UNIX_EPOCH};
+
+tests! {
+    [CURL, PYTHON]
+        curl_lists_every_name_and_its_wildcards_take_the_listing;
+    [LFTP]
+        lftp_lists_and_mirrors_every_name;
+    [RCLONE]
+        rclone_lists_every_name_once_with_and_without_mlsd;
+    [NCFTP]
+        ncftp_lists_every_name_and_fetches_a_tree;
+}
 
 const FOLDERS: [&str; 6] = ["-old", "-la", "dir[1]", "{a,b}", "st*r", "say \"hi\""];
 const FILES: [&str; 18] = [
@@ -62,17 +74,16 @@ fn lines(output: &str) -> Vec<String> {
     lines
 }
 
-#[test]
 fn curl_lists_every_name_and_its_wildcards_take_the_listing() {
     let (scene, names) = scene();
     let login = format!("ann:{PASSWORD}");
-    let mut command = scene.client("curl", "curl");
+    let mut command = scene.client("curl");
     command.args(["-sSg", "-u", &login, "--list-only", &format!("ftp://{}/odd/", scene.ftp)]);
     assert_eq!(lines(&scene.place.run(command).expect_code(0).stdout), names);
-    let mut command = scene.client("curl", "curl");
+    let mut command = scene.client("curl");
     command.args(["-sSg", "-u", &login, "--list-only", &format!("ftp://{}/odd/-old/", scene.ftp)]);
     assert_eq!(lines(&scene.place.run(command).expect_code(0).stdout), ["inner"]);
-    let mut command = scene.client("python3", "python3");
+    let mut command = scene.client("python3");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ftp_clients/wildcard.py"));
     command.args([&format!("ftp://{}/odd/*", scene.ftp), &login]);
     let output = scene.place.run(command).expect_code(0).stdout;
@@ -83,11 +94,10 @@ fn curl_lists_every_name_and_its_wildcards_take_the_listing() {
     assert_eq!(found, names);
 }
 
-#[test]
 fn lftp_lists_and_mirrors_every_name() {
     let (scene, names) = scene();
     let run = |script: &str| {
-        let mut command = scene.client("lftp", "lftp");
+        let mut command = scene.client("lftp");
         let settings = "set cmd:fail-exit yes; set ftp:ssl-allow no; set net:max-retries 1";
         command.args(["--norc", "-e", &format!("{settings}; {script}; exit"), "-u", &format!("ann,{PASSWORD}")]);
         command.arg(format!("ftp://{}", scene.ftp));
@@ -110,7 +120,6 @@ fn lftp_lists_and_mirrors_every_name() {
     }
 }
 
-#[test]
 fn rclone_lists_every_name_once_with_and_without_mlsd() {
     let (scene, names) = scene();
     for options in [&[][..], &["--ftp-disable-mlsd"]] {
@@ -123,16 +132,15 @@ fn rclone_lists_every_name_once_with_and_without_mlsd() {
     }
 }
 
-#[test]
 fn ncftp_lists_every_name_and_fetches_a_tree() {
     let (scene, names) = scene();
     let login = ["-u", "ann", "-p", PASSWORD];
     for form in [&["-1"][..], &[]] {
-        let mut command = scene.client("ncftpls", "ncftp");
+        let mut command = scene.client("ncftpls");
         command.args(login).args(form).arg(format!("ftp://{}/odd/", scene.ftp));
         assert_eq!(lines(&scene.place.run(command).expect_code(0).stdout), names, "{form:?}");
     }
-    let mut command = scene.client("ncftpget", "ncftp");
+    let mut command = scene.client("ncftpget");
     let port = scene.ftp.port().to_string();
     command.args(login).args(["-R", "-V", "-P", &port, &scene.ftp.ip().to_string(), ".", "/odd/-old"]);
     scene.place.run(command).expect_code(0);

@@ -2,11 +2,21 @@
 
 use crate::Scene;
 use crate::common::PASSWORD;
+use crate::common::needs::{IPV6, PYTHON, tests};
 use std::net::SocketAddr;
+
+tests! {
+    [PYTHON]
+        ftplib_speaks_to_the_server_in_plain_text,
+        ftplib_speaks_to_the_server_over_tls,
+        ftplib_uploads_as_often_as_it_wants_over_a_session_that_every_connection_resumes;
+    [PYTHON, IPV6]
+        ftplib_speaks_to_the_server_over_ipv6;
+}
 
 #[track_caller]
 fn run(scene: &Scene, kind: &str, address: SocketAddr) {
-    let mut command = scene.client("python3", "python3");
+    let mut command = scene.client("python3");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ftp_clients/session.py"));
     command.args([kind, &address.ip().to_string(), &address.port().to_string(), "ann", PASSWORD]);
     let ended = scene.place.run(command).expect_code(0);
@@ -14,33 +24,29 @@ fn run(scene: &Scene, kind: &str, address: SocketAddr) {
     scene.check();
 }
 
-#[test]
 fn ftplib_speaks_to_the_server_in_plain_text() {
     let scene = Scene::new();
     run(&scene, "plain", scene.ftp);
 }
 
-#[test]
 fn ftplib_speaks_to_the_server_over_tls() {
     let scene = Scene::new();
     run(&scene, "tls", scene.ftp);
     run(&scene, "tls1.2", scene.ftp);
 }
 
-#[test]
 fn ftplib_speaks_to_the_server_over_ipv6() {
-    let Some(scene) = Scene::on_ipv6() else { return };
+    let scene = Scene::on("[::1]:0");
     run(&scene, "plain", scene.ftp);
     run(&scene, "tls", scene.ftp);
 }
 
 /// As FileZilla insists.
-#[test]
 fn ftplib_uploads_as_often_as_it_wants_over_a_session_that_every_connection_resumes() {
     let scene = Scene::with(serde_json::json!({"session_reuse": "required"}));
     for version in ["1.3", "1.2"] {
         for ticket in ["first", "newest"] {
-            let mut command = scene.client("python3", "python3");
+            let mut command = scene.client("python3");
             command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ftp_clients/reuse.py"));
             let (host, port) = (scene.ftp.ip().to_string(), scene.ftp.port().to_string());
             command.args([&host, &port, PASSWORD, version, ticket, "100"]);

@@ -1,9 +1,15 @@
 //! rclone, configured by its environment alone.
 
 use crate::common::PASSWORD;
+use crate::common::needs::{RCLONE, tests};
 use crate::{Scene, check_tree, grow};
 use std::fs;
 use std::process::Command;
+
+tests! {
+    [RCLONE]
+        rclone_copies_syncs_and_checks;
+}
 
 /// Further keys of its configuration.
 const KINDS: [&[(&str, &str)]; 3] = [&[], &[("EXPLICIT_TLS", "true")], &[("TLS", "true")]];
@@ -11,11 +17,11 @@ const KINDS: [&[(&str, &str)]; 3] = [&[], &[("EXPLICIT_TLS", "true")], &[("TLS",
 impl Scene {
     pub(crate) fn rclone(&self, kind: &[(&str, &str)], words: &[&str]) -> Command {
         let obscured = self.place.run({
-            let mut command = self.client("rclone", "rclone");
+            let mut command = self.client("rclone");
             command.args(["obscure", PASSWORD]);
             command
         });
-        let mut command = self.client("rclone", "rclone");
+        let mut command = self.client("rclone");
         let address = if kind.iter().any(|(key, _)| *key == "TLS") { self.ftps } else { self.ftp };
         let (host, port) = (address.ip().to_string(), address.port().to_string());
         let keys = [
@@ -40,7 +46,6 @@ impl Scene {
     }
 }
 
-#[test]
 fn rclone_copies_syncs_and_checks() {
     let scene = Scene::new();
     let mut files = grow(&scene.place.here("tree"));

@@ -1,20 +1,45 @@
 //! What a file has besides its bytes: new ones get what the kernel gives in their folder, replaced ones
 //! keep what they had, and what the server's user may not write is refused before a byte is taken.
 
+use crate::common::needs::{
+    ACCESS_LISTS, APPEND_ONLY, ATTRIBUTES, BINDFS, CHATTR, FUSE, GETFATTR, MOUNT, MOUNTS, ROOT, SETFACL, SETFATTR,
+    tests,
+};
 use crate::common::peer::{Peer, put};
 use crate::common::process::without_rights;
 use crate::common::{Place, Server, disk_usage, pattern, wait_until};
-use crate::has_root;
 use berth::digest::Digest;
 use berth::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use std::fs;
-use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
+
+tests! {
+    [SETFACL, GETFATTR, ROOT, ACCESS_LISTS]
+        new_files_and_folders_get_what_the_kernel_gives_in_their_folder;
+    [SETFACL, ACCESS_LISTS]
+        rules_of_the_home_itself_do_not_open_the_staging_folder;
+    [SETFACL, SETFATTR, ROOT, ACCESS_LISTS, ATTRIBUTES]
+        a_replaced_file_keeps_owner_group_mode_list_and_attributes;
+    [ROOT]
+        a_file_whose_group_the_server_may_not_give_is_open_to_nobody_more,
+        what_the_server_may_not_write_is_refused_before_a_byte_is_taken;
+    []
+        a_hard_link_is_left_with_the_old_content_and_the_quota_is_exact;
+    [CHATTR, ROOT, APPEND_ONLY]
+        what_can_only_be_appended_to_is_refused_before_a_byte_is_taken;
+    [MOUNT, ROOT, MOUNTS]
+        a_mount_point_is_neither_removed_nor_moved_and_the_reason_is_told,
+        uploads_to_a_file_system_mounted_in_a_home_work_and_leave_nothing_when_they_are_cut,
+        a_read_only_file_system_in_a_home_refuses_at_once,
+        the_staging_folder_is_refused_and_hidden_under_any_spelling;
+    [BINDFS, MOUNT, ROOT, MOUNTS, FUSE]
+        uploads_work_where_a_file_system_in_a_home_makes_no_files_without_a_name;
+}
 
 /// A group and a user that nobody here is.
 const TEAM: u32 = 4242;
@@ -22,10 +47,9 @@ const STRANGER: u32 = 4243;
 /// Enough for a record.
 const LARGE: usize = 3 << 20;
 
-/// What a tool of the `acl` or `attr` package prints.
+/// What a program prints that works on `path`.
 fn output(program: &str, arguments: &[&str], path: &Path) -> String {
-    let output = Command::new(program).args(arguments).arg(path).output();
-    let output = output.unwrap_or_else(|error| panic!("{program}: {error}; apt-get install acl attr"));
+    let output = Command::new(program).args(arguments).arg(path).output().expect(program);
     assert!(output.status.success(), "{program} {arguments:?} {path:?}: {output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -99,11 +123,7 @@ fn check_quota(place: &Place, server: &Server) {
 
 // ---- New ones -----------------------------------------------------------------------------
 
-#[test]
 fn new_files_and_folders_get_what_the_kernel_gives_in_their_folder() {
-    if !has_root("folders of other groups") {
-        return;
-    }
     let place = Place::new();
     place.add("ann", &[]);
     let server = place.serve();
@@ -141,7 +161,6 @@ fn new_files_and_folders_get_what_the_kernel_gives_in_their_folder() {
     assert_eq!(fs::metadata(place.home("ann", "team/small")).expect("there").gid(), TEAM);
 }
 
-#[test]
 fn rules_of_the_home_itself_do_not_open_the_staging_folder() {
     let place = Place::new();
     place.add("ann", &[]);
@@ -156,11 +175,7 @@ fn rules_of_the_home_itself_do_not_open_the_staging_folder() {
 
 // ---- Replaced ones ------------------------------------------------------------------------
 
-#[test]
 fn a_replaced_file_keeps_owner_group_mode_list_and_attributes() {
-    if !has_root("files of other users") {
-        return;
-    }
     let place = Place::new();
     place.add("ann", &[]);
     let server = place.serve();
@@ -207,11 +222,7 @@ fn a_replaced_file_keeps_owner_group_mode_list_and_attributes() {
     }
 }
 
-#[test]
 fn a_file_whose_group_the_server_may_not_give_is_open_to_nobody_more() {
-    if !has_root("files of groups that the server is not in") {
-        return;
-    }
     let place = Place::new();
     place.add("ann", &[]);
     let mut command = place.berthd(&["serve"]);
@@ -230,7 +241,6 @@ fn a_file_whose_group_the_server_may_not_give_is_open_to_nobody_more() {
     }
 }
 
-#[test]
 fn a_hard_link_is_left_with_the_old_content_and_the_quota_is_exact() {
     let place = Place::new();
     place.add("ann", &["--quota", "1M"]);
@@ -250,11 +260,7 @@ fn announce(server: &Server, path: &str, mode: PutMode) -> Reply {
     Peer::login(server.address, "ann").ask(&named_put(path, 40 << 20, mode, 77, true))
 }
 
-#[test]
 fn what_the_server_may_not_write_is_refused_before_a_byte_is_taken() {
-    if !has_root("files of others") {
-        return;
-    }
     let place = Place::new();
     place.add("ann", &[]);
     let mut command = place.berthd(&["serve"]);
@@ -299,10 +305,9 @@ fn what_the_server_may_not_write_is_refused_before_a_byte_is_taken() {
 struct AppendOnly<'a>(&'a Path);
 
 impl<'a> AppendOnly<'a> {
-    fn new(at: &'a Path) -> io::Result<Self> {
-        let output = Command::new("chattr").arg("+a").arg(at).output()?;
-        let error = || io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned());
-        if output.status.success() { Ok(Self(at)) } else { Err(error()) }
+    fn new(at: &'a Path) -> Self {
+        output("chattr", &["+a"], at);
+        Self(at)
     }
 }
 
@@ -312,24 +317,14 @@ impl Drop for AppendOnly<'_> {
     }
 }
 
-#[test]
 fn what_can_only_be_appended_to_is_refused_before_a_byte_is_taken() {
-    if !has_root("append-only files") {
-        return;
-    }
     let place = Place::new();
     place.add("ann", &[]);
     let (file, folder) = (place.home("ann", "grows"), place.home("ann", "only"));
     fs::create_dir(&folder).expect("root may");
     fs::write(&file, "old").expect("root may");
     fs::write(folder.join("old"), "old").expect("root may");
-    let _held = match (AppendOnly::new(&file), AppendOnly::new(&folder)) {
-        (Ok(file), Ok(folder)) => (file, folder),
-        (Err(error), _) | (_, Err(error)) => {
-            eprintln!("SKIPPED, because nothing can be made append-only: {error}");
-            return;
-        }
-    };
+    let _held = (AppendOnly::new(&file), AppendOnly::new(&folder));
     let server = place.serve();
     for path in ["/grows", "/only/old"] {
         expect_refused(&announce(&server, path, PutMode::Replace), ErrorCode::Denied);
@@ -344,11 +339,19 @@ fn what_can_only_be_appended_to_is_refused_before_a_byte_is_taken() {
 struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
-    fn new(at: &'a Path, arguments: &[&str]) -> io::Result<Self> {
-        fs::create_dir_all(at)?;
-        let output = Command::new("mount").args(arguments).arg(at).output()?;
-        let error = || io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned());
-        if output.status.success() { Ok(Self(at)) } else { Err(error()) }
+    fn new(at: &'a Path, arguments: &[&str]) -> Self {
+        Self::by("mount", at, arguments)
+    }
+
+    fn by(program: &str, at: &'a Path, arguments: &[&str]) -> Self {
+        fs::create_dir_all(at).expect("writable");
+        output(program, arguments, at);
+        Self(at)
+    }
+
+    /// A file system in memory.
+    fn in_memory(at: &'a Path, options: &str) -> Self {
+        Self::new(at, &["-t", "tmpfs", "-o", options, "tmpfs"])
     }
 }
 
@@ -358,25 +361,11 @@ impl Drop for Mounted<'_> {
     }
 }
 
-/// Mounts, or says why not.
-fn mounted<'a>(at: &'a Path, arguments: &[&str]) -> Option<Mounted<'a>> {
-    Mounted::new(at, arguments).map_err(|error| eprintln!("SKIPPED, because nothing can be mounted: {error}")).ok()
-}
-
-/// A file system in memory.
-fn mounted_in_memory<'a>(at: &'a Path, options: &str) -> Option<Mounted<'a>> {
-    mounted(at, &["-t", "tmpfs", "-o", options, "tmpfs"])
-}
-
-#[test]
 fn a_mount_point_is_neither_removed_nor_moved_and_the_reason_is_told() {
-    if !has_root("mounts") {
-        return;
-    }
     let place = Place::new();
     place.add("ann", &[]);
     let at = place.home("ann", "mnt");
-    let Some(_mounted) = mounted_in_memory(&at, "size=1m,mode=755") else { return };
+    let _mounted = Mounted::in_memory(&at, "size=1m,mode=755");
     let server = place.serve();
     let mut peer = Peer::login(server.address, "ann");
     expect_refused(&peer.ask(&Request::Rmdir { path: "/mnt".into() }), ErrorCode::Denied);
@@ -384,11 +373,7 @@ fn a_mount_point_is_neither_removed_nor_moved_and_the_reason_is_told() {
     expect_refused(&peer.ask(&moved), ErrorCode::Denied);
 }
 
-#[test]
 fn uploads_to_a_file_system_mounted_in_a_home_work_and_leave_nothing_when_they_are_cut() {
-    if !has_root("mounts") {
-        return;
-    }
     let place = Place::new();
     let elsewhere = place.path("elsewhere");
     fs::create_dir(&elsewhere).expect("ours");
@@ -396,36 +381,23 @@ fn uploads_to_a_file_system_mounted_in_a_home_work_and_leave_nothing_when_they_a
     for arguments in
         [&["-t", "tmpfs", "-o", "size=32m,mode=755", "tmpfs"][..], &["--bind", elsewhere.to_str().expect("UTF-8")]]
     {
-        uploads_to_a_mount_work(|at| mounted(at, arguments));
+        uploads_to_a_mount_work(|at| Mounted::new(at, arguments));
     }
 }
 
 /// A file system of a program (FUSE) makes no files without a name, like FAT and exFAT on a USB disk.
-#[test]
 fn uploads_work_where_a_file_system_in_a_home_makes_no_files_without_a_name() {
-    if !has_root("mounts") {
-        return;
-    }
     let place = Place::new();
     let elsewhere = place.path("elsewhere");
     fs::create_dir(&elsewhere).expect("ours");
-    uploads_to_a_mount_work(|at| {
-        fs::create_dir_all(at).expect("writable");
-        match Command::new("bindfs").arg(&elsewhere).arg(at).output() {
-            Ok(output) if output.status.success() => Some(Mounted(at)),
-            result => {
-                eprintln!("SKIPPED, because bindfs cannot mount here: {result:?}");
-                None
-            }
-        }
-    });
+    uploads_to_a_mount_work(|at| Mounted::by("bindfs", at, &[elsewhere.to_str().expect("UTF-8")]));
 }
 
-fn uploads_to_a_mount_work(mount: impl for<'a> Fn(&'a Path) -> Option<Mounted<'a>>) {
+fn uploads_to_a_mount_work(mount: impl for<'a> Fn(&'a Path) -> Mounted<'a>) {
     let place = Place::new();
     place.add("ann", &[]);
     let at = place.home("ann", "mnt");
-    let Some(_mounted) = mount(&at) else { return };
+    let _mounted = mount(&at);
     let server = place.serve();
     let mut peer = Peer::login(server.address, "ann");
     expect_stored(&peer.put("/mnt/file", b"content", PutMode::Create));
@@ -455,15 +427,11 @@ fn uploads_to_a_mount_work(mount: impl for<'a> Fn(&'a Path) -> Option<Mounted<'a
     check_quota(&place, &server);
 }
 
-#[test]
 fn a_read_only_file_system_in_a_home_refuses_at_once() {
-    if !has_root("mounts") {
-        return;
-    }
     let place = Place::new();
     place.add("ann", &[]);
     let at = place.home("ann", "mnt");
-    let Some(_mounted) = mounted_in_memory(&at, "size=1m,mode=777") else { return };
+    let _mounted = Mounted::in_memory(&at, "size=1m,mode=777");
     fs::write(at.join("file"), "old").expect("writable");
     assert!(Command::new("mount").args(["-o", "remount,ro"]).arg(&at).status().expect("mount").success());
     let server = place.serve();
@@ -473,17 +441,13 @@ fn a_read_only_file_system_in_a_home_refuses_at_once() {
 }
 
 /// What a file system that ignores case does, done by a mount: another spelling leads to the same folder.
-#[test]
 fn the_staging_folder_is_refused_and_hidden_under_any_spelling() {
-    if !has_root("mounts") {
-        return;
-    }
     let place = Place::new();
     place.add("ann", &[]);
     let staging = place.home("ann", ".berth");
     fs::create_dir(&staging).expect("ours");
     let at = place.home("ann", ".BERTH");
-    let Some(_mounted) = mounted(&at, &["--bind", staging.to_str().expect("UTF-8")]) else { return };
+    let _mounted = Mounted::new(&at, &["--bind", staging.to_str().expect("UTF-8")]);
     fs::write(staging.join("secret.part"), "secret").expect("ours");
     fs::create_dir(place.home("ann", ".Berth")).expect("ours");
     let server = place.serve();

@@ -1,6 +1,7 @@
 //! Landlock as the running server shows it. What each place allows is tested beside the code, in
 //! threads that are confined one by one.
 
+use crate::common::needs::{LANDLOCK, tests};
 use crate::common::peer::Peer;
 use crate::common::{Place, Server, wait_until};
 use berth::wire::message::PutMode;
@@ -8,22 +9,25 @@ use berth::wire::{Reply, Request};
 use rustix::process::Signal;
 use serde_json::json;
 use std::fs;
-use std::io::{self, Write};
 use std::os::unix::fs::symlink;
 
-/// Whether this kernel confines the server. If not, says so past what the test harness keeps to
-/// itself.
-fn is_confined(server: &Server) -> bool {
-    let stderr = server.program.stderr();
-    let (_, told) = stderr.split_once("confinement by Landlock: ").expect("the log says so");
-    let is_on = told.starts_with("full") || told.starts_with("partial");
-    if !is_on {
-        let _ = writeln!(io::stderr(), "SKIPPED, because Landlock is {}", told.lines().next().unwrap_or_default());
-    }
-    is_on
+tests! {
+    [LANDLOCK]
+        homes_that_are_led_elsewhere_while_it_runs_are_out_of_reach,
+        certificates_in_another_folder_are_out_of_reach_until_a_restart;
+    []
+        certificates_behind_links_are_followed_when_the_links_are_renewed,
+        homes_made_before_and_while_it_serves_can_be_used_alike;
 }
 
-#[test]
+/// The server says that it is confined.
+#[track_caller]
+fn assert_confined(server: &Server) {
+    let stderr = server.program.stderr();
+    let (_, told) = stderr.split_once("confinement by Landlock: ").expect("the log says so");
+    assert!(told.starts_with("full") || told.starts_with("partial"), "{told}");
+}
+
 fn homes_that_are_led_elsewhere_while_it_runs_are_out_of_reach() {
     let place = Place::new();
     place.add("ann", &[]);
@@ -31,9 +35,7 @@ fn homes_that_are_led_elsewhere_while_it_runs_are_out_of_reach() {
     fs::create_dir_all(elsewhere.join("ann")).expect("writable");
     fs::write(elsewhere.join("ann/secret"), "content").expect("writable");
     let server = place.serve();
-    if !is_confined(&server) {
-        return;
-    }
+    assert_confined(&server);
     // A capability of the home cannot help here: the link is above it, where only others may.
     fs::rename(place.path("homes"), place.path("homes.old")).expect("ours");
     symlink(&elsewhere, place.path("homes")).expect("ours");
@@ -51,14 +53,11 @@ fn homes_that_are_led_elsewhere_while_it_runs_are_out_of_reach() {
     assert!(!refused(&place.serve()), "a server that finds the link at its start is confined to where it leads");
 }
 
-#[test]
 fn certificates_in_another_folder_are_out_of_reach_until_a_restart() {
     let place = Place::with(json!({"plaintext": false}));
     place.add("ann", &[]);
     let server = place.serve();
-    if !is_confined(&server) {
-        return;
-    }
+    assert_confined(&server);
     fs::create_dir(place.path("other")).expect("writable");
     for (made, named) in [("cert.pem", "other/named.crt"), ("key.pem", "other/named.key")] {
         fs::copy(place.path("conf/tls").join(made), place.path(named)).expect("readable");
@@ -78,7 +77,6 @@ fn certificates_in_another_folder_are_out_of_reach_until_a_restart() {
     assert!(!server.program.stderr().contains("stays as it was"), "{}", server.program.stderr());
 }
 
-#[test]
 fn certificates_behind_links_are_followed_when_the_links_are_renewed() {
     let place = Place::with(json!({"plaintext": false}));
     place.add("ann", &[]);
@@ -106,7 +104,6 @@ fn certificates_behind_links_are_followed_when_the_links_are_renewed() {
     assert!(!server.program.stderr().contains("stays as it was"), "{}", server.program.stderr());
 }
 
-#[test]
 fn homes_made_before_and_while_it_serves_can_be_used_alike() {
     let place = Place::with(json!({"home_roots": ["homes", "more/homes"]}));
     let server = place.serve();

@@ -1,9 +1,9 @@
 //! A sandbox that hides `/proc/sys`: the server does not know which start of the machine this is,
 //! and must not take another one for the same.
 
+use crate::common::needs::{MOUNT, OWN_MOUNTS, ROOT, UNSHARE, tests};
 use crate::common::peer::Peer;
 use crate::common::{Place, Server, pattern, wait_until};
-use crate::has_root;
 use berth::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
@@ -12,6 +12,11 @@ use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+
+tests! {
+    [MOUNT, UNSHARE, ROOT, OWN_MOUNTS]
+        a_server_that_cannot_tell_starts_of_the_machine_apart_trusts_what_was_synced_alone;
+}
 
 const MIB: usize = 1 << 20;
 const ID: UploadId = UploadId([7; 16]);
@@ -67,11 +72,7 @@ fn offered(server: &Server) -> Option<u64> {
     }
 }
 
-#[test]
 fn a_server_that_cannot_tell_starts_of_the_machine_apart_trusts_what_was_synced_alone() {
-    if !has_root("hiding /proc/sys") {
-        return;
-    }
     let same = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
     for (first, second, expected) in [
         (None, None, MIB),

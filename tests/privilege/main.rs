@@ -1,5 +1,5 @@
 //! With which rights a server works: as which user, with which modes whatever the umask, and
-//! confined to which folders. What only root can try says that it was skipped where somebody else
+//! confined to which folders. What only root can try is ignored where somebody else
 //! runs the tests; each such test has a neighbour that tries what an ordinary user can.
 
 mod attributes;
@@ -17,17 +17,20 @@ use common::process::Program;
 use common::{Place, Server};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Whether root runs the tests. If not, says so past what the test harness keeps to itself.
-pub(crate) fn has_root(test: &str) -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        let _ = writeln!(io::stderr(), "SKIPPED, because only root can try it: {test}");
-    }
-    is_root
+fn main() -> std::process::ExitCode {
+    common::needs::run(&[
+        attributes::TESTS,
+        confinement::TESTS,
+        machine_start::TESTS,
+        modes::TESTS,
+        ordinary::TESTS,
+        service_user::TESTS,
+        unexamined::TESTS,
+    ])
 }
 
 /// Lets everybody in who knows the way.

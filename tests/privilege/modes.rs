@@ -1,5 +1,6 @@
 //! Modes are what the server says, whatever mask it was started with.
 
+use crate::common::needs::tests;
 use crate::common::peer::{Peer, put};
 use crate::common::{Place, wait_until};
 use crate::owner_and_mode;
@@ -9,6 +10,11 @@ use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
 use std::fs;
 use std::process::Command;
+
+tests! {
+    []
+        a_hostile_umask_changes_no_mode;
+}
 
 /// `berthd` under another mask.
 fn masked(place: &Place, mask: &str, arguments: &[&str]) -> Command {
@@ -36,7 +42,6 @@ fn begin_upload(peer: &mut Peer) {
     peer.send(&bytes);
 }
 
-#[test]
 fn a_hostile_umask_changes_no_mode() {
     for mask in ["000", "077", "777"] {
         let place = Place::new();

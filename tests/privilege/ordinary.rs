@@ -1,9 +1,10 @@
 //! Started by an ordinary user: no special rights, and no rules who owns what.
 
+use crate::common::needs::{ROOT, tests};
 use crate::common::peer::Peer;
 use crate::common::process::{Program, without_rights};
 use crate::common::{Place, Server, listening, wait_until};
-use crate::{assert_without_rights, has_root, open_to_all};
+use crate::{assert_without_rights, open_to_all};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{Reply, Request};
 use rustix::process::{Gid, Signal, Uid};
@@ -13,6 +14,22 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
+
+tests! {
+    []
+        an_ordinary_user_serves_without_rights_and_reloads,
+        a_server_that_may_not_write_among_the_accounts_serves_them_and_those_added_later,
+        folders_that_cannot_be_made_are_named_with_what_to_do,
+        accounts_out_of_reach_are_told_with_who_may_reach_them,
+        a_user_or_group_that_cannot_be_is_named_by_file_and_key,
+        a_server_of_another_user_is_not_started,
+        a_server_whose_own_user_starts_it_needs_no_root;
+    [ROOT]
+        homes_may_belong_to_whomever_as_long_as_they_can_be_used,
+        a_capability_that_opens_a_port_is_given_up_once_the_port_is_open,
+        only_the_servers_user_and_root_may_ask_a_running_server,
+        a_part_of_another_owner_is_not_written_into;
+}
 
 /// A server of an ordinary user, who is another one if root runs the tests.
 fn serve(place: &Place) -> Server {
@@ -40,7 +57,6 @@ pub(crate) fn assert_that_it_reloads(place: &Place, server: &Server) {
     assert!(!stderr().contains("cannot be reopened") && !stderr().contains("stays as it was"), "{}", stderr());
 }
 
-#[test]
 fn an_ordinary_user_serves_without_rights_and_reloads() {
     let place = Place::new();
     place.add("ann", &[]);
@@ -54,7 +70,6 @@ fn an_ordinary_user_serves_without_rights_and_reloads() {
     assert_that_it_reloads(&place, &server);
 }
 
-#[test]
 fn a_server_that_may_not_write_among_the_accounts_serves_them_and_those_added_later() {
     let place = Place::new();
     let users = place.path("conf/users");
@@ -88,7 +103,6 @@ fn a_server_that_may_not_write_among_the_accounts_serves_them_and_those_added_la
     Peer::login(server.address, "ann");
 }
 
-#[test]
 fn folders_that_cannot_be_made_are_named_with_what_to_do() {
     for missing in ["conf/users", "conf/tls", "logs"] {
         let place = Place::with(json!({"plaintext": false}));
@@ -108,11 +122,22 @@ fn folders_that_cannot_be_made_are_named_with_what_to_do() {
     }
 }
 
-#[test]
-fn homes_may_belong_to_whomever_as_long_as_they_can_be_used() {
-    if !has_root("homes of another user") {
-        return;
+fn accounts_out_of_reach_are_told_with_who_may_reach_them() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    for arguments in [&["user", "list"][..], &["user", "lock", "ann"], &["user", "show", "ann"], &["check"]] {
+        let mut command = place.berthd(arguments);
+        without_rights(&mut command, &place.path(""));
+        fs::set_permissions(place.path("conf/users"), fs::Permissions::from_mode(0o0)).expect("ours");
+        let ended = place.run(command);
+        fs::set_permissions(place.path("conf/users"), fs::Permissions::from_mode(0o700)).expect("ours");
+        assert_ne!(ended.code, Some(0), "{ended:?}");
+        let told = "; run this as root or as the server's user\n";
+        assert!(ended.stderr.contains("Permission denied") && ended.stderr.ends_with(told), "{arguments:?}: {ended:?}");
     }
+}
+
+fn homes_may_belong_to_whomever_as_long_as_they_can_be_used() {
     let place = Place::new();
     place.add("ann", &[]);
     let server = serve(&place);
@@ -128,11 +153,7 @@ fn homes_may_belong_to_whomever_as_long_as_they_can_be_used() {
     assert!(matches!(page, Reply::Page { .. }), "{page:?}");
 }
 
-#[test]
 fn a_capability_that_opens_a_port_is_given_up_once_the_port_is_open() {
-    if !has_root("giving capabilities") {
-        return;
-    }
     let [_, b, c, d] = std::process::id().to_be_bytes();
     let address = (Ipv4Addr::new(127, b.wrapping_add(128), c, d), 721);
     let place = Place::with(json!({"listen": format!("{}:{}", address.0, address.1)}));
@@ -157,11 +178,7 @@ fn a_capability_that_opens_a_port_is_given_up_once_the_port_is_open() {
     Peer::login(server.address, "ann");
 }
 
-#[test]
 fn only_the_servers_user_and_root_may_ask_a_running_server() {
-    if !has_root("asking as another user") {
-        return;
-    }
     let place = Place::new();
     let server = place.serve();
     let socket = place.path("conf/control.sock");
@@ -188,9 +205,22 @@ fn only_the_servers_user_and_root_may_ask_a_running_server() {
     place.admin(&["status"]);
 }
 
+/// Its name is that of a part of a download.
+fn a_part_of_another_owner_is_not_written_into() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    fs::write(place.home("ann", "x"), "content").expect("writable");
+    let part = place.here(".x.berth-part");
+    fs::write(&part, "theirs").expect("writable");
+    std::os::unix::fs::lchown(&part, Some(65534), Some(65534)).expect("root may");
+    place.run(place.berth(&[&server.target("ann"), "get", "x"])).expect_code(0);
+    assert_eq!(fs::read(&part).expect("there"), b"theirs");
+    assert_eq!(fs::read(place.here("x")).expect("fetched"), b"content");
+}
+
 // ---- The keys `user` and `group` ----------------------------------------------------------
 
-#[test]
 fn a_user_or_group_that_cannot_be_is_named_by_file_and_key() {
     for (keys, key, problem) in [
         (json!({"user": "no-such-user"}), "user", "there is no user 'no-such-user'"),
@@ -213,7 +243,6 @@ fn a_user_or_group_that_cannot_be_is_named_by_file_and_key() {
     }
 }
 
-#[test]
 fn a_server_of_another_user_is_not_started() {
     // Nobody runs tests as this one.
     let place = Place::with(json!({"user": "daemon"}));
@@ -224,7 +253,6 @@ fn a_server_of_another_user_is_not_started() {
     assert!(!place.path("logs").exists());
 }
 
-#[test]
 fn a_server_whose_own_user_starts_it_needs_no_root() {
     let place = Place::new();
     let me = if rustix::process::geteuid().is_root() { 65534 } else { rustix::process::geteuid().as_raw() };

@@ -1,9 +1,10 @@
 //! Started by root: the server and administration become the configured user.
 
+use crate::common::needs::{ROOT, tests};
 use crate::common::peer::Peer;
 use crate::common::process::Program;
 use crate::common::{Place, listening, wait_until};
-use crate::{assert_without_rights, has_root, open_to_all, owner_and_mode, statuses};
+use crate::{assert_without_rights, open_to_all, owner_and_mode, statuses};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
 use nix::unistd::{Group, User};
@@ -14,6 +15,19 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::process::Command;
 use std::thread;
+
+tests! {
+    [ROOT]
+        started_by_root_a_server_becomes_its_user_and_keeps_no_rights_but_its_ports,
+        all_that_root_has_made_for_the_server_belongs_to_its_user,
+        what_a_server_reads_again_it_reads_as_its_user,
+        a_key_that_only_root_can_read_serves_until_it_is_to_be_read_again,
+        a_configuration_that_its_user_could_change_is_warned_about,
+        a_configuration_out_of_its_users_reach_is_named_at_the_start,
+        a_home_its_user_cannot_make_or_use_is_named_with_what_to_do,
+        root_makes_nothing_behind_a_link_that_its_user_planted,
+        running_as_root_is_warned_about_with_what_to_do;
+}
 
 /// Users and groups that every system has.
 const USER: &str = "nobody";
@@ -49,11 +63,7 @@ fn start_in_groups(place: &Place, command: Command) -> Program {
     thread::scope(|scope| scope.spawn(start).join().expect("no panic"))
 }
 
-#[test]
 fn started_by_root_a_server_becomes_its_user_and_keeps_no_rights_but_its_ports() {
-    if !has_root("becoming another user") {
-        return;
-    }
     let group = Group::from_name(OTHER_GROUP).expect("can be looked up").expect("every system has it");
     // An address of this test's own, so that no port of it is taken.
     let [_, b, c, d] = std::process::id().to_be_bytes();
@@ -73,11 +83,7 @@ fn started_by_root_a_server_becomes_its_user_and_keeps_no_rights_but_its_ports()
     assert!(!server.program.stderr().contains("running as root"), "{}", server.program.stderr());
 }
 
-#[test]
 fn all_that_root_has_made_for_the_server_belongs_to_its_user() {
-    if !has_root("giving files to another user") {
-        return;
-    }
     let place = place(json!({}));
     let logs = place.path("logs");
     place.add("ann", &[]);
@@ -110,11 +116,7 @@ fn all_that_root_has_made_for_the_server_belongs_to_its_user() {
     assert_eq!(owner_and_mode(&place, "conf/berthd.json").0, 0, "what decides about the user stays root's");
 }
 
-#[test]
 fn what_a_server_reads_again_it_reads_as_its_user() {
-    if !has_root("becoming another user") {
-        return;
-    }
     let place = place(json!({}));
     place.add("ann", &[]);
     let server = place.serve();
@@ -124,11 +126,7 @@ fn what_a_server_reads_again_it_reads_as_its_user() {
     wait_until("it says so", || server.program.stderr().contains("a new value of `user` takes effect after a restart"));
 }
 
-#[test]
 fn a_key_that_only_root_can_read_serves_until_it_is_to_be_read_again() {
-    if !has_root("becoming another user") {
-        return;
-    }
     let place = place(json!({}));
     drop(place.serve());
     for (made, named) in [("cert.pem", "named.crt"), ("key.pem", "named.key")] {
@@ -148,11 +146,7 @@ fn a_key_that_only_root_can_read_serves_until_it_is_to_be_read_again() {
     place.run(place.berth_over_tls(&["--quiet", &server.target("ann"), "pwd"])).expect_code(0);
 }
 
-#[test]
 fn a_configuration_that_its_user_could_change_is_warned_about() {
-    if !has_root("becoming another user") {
-        return;
-    }
     let place = place(json!({}));
     let warning = "can change";
     let server = place.serve();
@@ -163,11 +157,7 @@ fn a_configuration_that_its_user_could_change_is_warned_about() {
     assert!(server.program.stderr().contains(warning), "{}", server.program.stderr());
 }
 
-#[test]
 fn a_configuration_out_of_its_users_reach_is_named_at_the_start() {
-    if !has_root("becoming another user") {
-        return;
-    }
     let place = place(json!({}));
     fs::set_permissions(place.path("conf"), fs::Permissions::from_mode(0o700)).expect("ours");
     for arguments in [&["serve"][..], &["check"], &["user", "list"]] {
@@ -178,11 +168,7 @@ fn a_configuration_out_of_its_users_reach_is_named_at_the_start() {
     }
 }
 
-#[test]
 fn a_home_its_user_cannot_make_or_use_is_named_with_what_to_do() {
-    if !has_root("becoming another user") {
-        return;
-    }
     let place = place(json!({}));
     fs::create_dir(place.path("homes")).expect("writable");
     open_to_all(&place.path("homes"));
@@ -206,11 +192,7 @@ fn a_home_its_user_cannot_make_or_use_is_named_with_what_to_do() {
     assert!(matches!(peer.ask(&Request::Mkdir { path: "/new".into(), parents: false }), Reply::Done {}));
 }
 
-#[test]
 fn root_makes_nothing_behind_a_link_that_its_user_planted() {
-    if !has_root("becoming another user") {
-        return;
-    }
     let place = place(json!({"home_roots": ["data/link/homes"]}));
     for folder in ["data", "elsewhere"] {
         fs::create_dir(place.path(folder)).expect("writable");
@@ -224,11 +206,7 @@ fn root_makes_nothing_behind_a_link_that_its_user_planted() {
     assert_eq!(fs::read_dir(place.path("elsewhere")).expect("readable").count(), 0);
 }
 
-#[test]
 fn running_as_root_is_warned_about_with_what_to_do() {
-    if !has_root("running as root") {
-        return;
-    }
     let place = Place::new();
     let server = place.serve();
     let told = format!("running as root; name a user with fewer rights as `user` in {}", place.path("conf").display());

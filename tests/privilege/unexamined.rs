@@ -2,16 +2,24 @@
 //! of them is named.
 
 use crate::common::ftp::{FtpClient, configuration};
+use crate::common::needs::{FUSE, MOUNT, MOUNTS, ROOT, tests};
 use crate::common::process::without_rights;
 use crate::common::{Place, Server, pattern, wait_until};
-use crate::has_root;
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+tests! {
+    [ROOT]
+        a_folder_that_may_not_be_entered_counts_as_one_entry_and_is_named_once,
+        a_folder_that_can_be_read_and_not_searched_is_listed;
+    [MOUNT, ROOT, MOUNTS, FUSE]
+        a_dead_mount_among_files_costs_itself_alone;
+}
 
 /// A server of an ordinary user, in whose account's home `prepare` has put something.
 fn serve(prepare: impl FnOnce(&Place)) -> (Place, Server) {
@@ -45,24 +53,14 @@ fn add_lost_and_found(place: &Place) {
 struct DeadMount(PathBuf);
 
 impl DeadMount {
-    /// None, which is told, where such a thing cannot be mounted.
-    fn at(path: PathBuf) -> Option<Self> {
+    fn at(path: PathBuf) -> Self {
         fs::create_dir(&path).expect("writable");
-        let Ok(device) = OpenOptions::new().read(true).write(true).open("/dev/fuse") else {
-            let _ = writeln!(std::io::stderr(), "SKIPPED, because /dev/fuse cannot be opened: a dead mount in a home");
-            return None;
-        };
+        let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").expect("may be opened");
         let options = "fd=0,rootmode=40000,user_id=0,group_id=0,allow_other";
         let mount =
             Command::new("mount").args(["-i", "-t", "fuse", "-o", options, "dead"]).arg(&path).stdin(device).output();
-        match mount {
-            Ok(ended) if ended.status.success() => Some(Self(path)),
-            failed => {
-                let _ =
-                    writeln!(std::io::stderr(), "SKIPPED, because mount failed: a dead mount in a home: {failed:?}");
-                None
-            }
-        }
+        assert!(mount.as_ref().is_ok_and(|ended| ended.status.success()), "{mount:?}");
+        Self(path)
     }
 }
 
@@ -130,11 +128,7 @@ fn named_in(stderr: &str, place: &Place, name: &str) -> usize {
 
 // ---- Tests --------------------------------------------------------------------------------
 
-#[test]
 fn a_folder_that_may_not_be_entered_counts_as_one_entry_and_is_named_once() {
-    if !has_root("folders of another user") {
-        return;
-    }
     let (place, server) = serve(|place| {
         add_lost_and_found(place);
         set_mode(&place.home("ann", "drop"), 0o311);
@@ -156,7 +150,7 @@ fn a_folder_that_may_not_be_entered_counts_as_one_entry_and_is_named_once() {
     check.uid(65534).gid(65534);
     let check = place.run(check).expect_code(0);
     assert_eq!(named_in(&check.stderr, &place, "lost+found"), 1, "{}", check.stderr);
-    assert!(check.stdout.contains(": valid; 1 accounts"), "{}", check.stdout);
+    assert!(check.stdout.contains(": valid; 1 account\n"), "{}", check.stdout);
 
     let names: Vec<_> = entries(&place, &server, "/").iter().map(|entry| entry["name"].clone()).collect();
     assert_eq!(names, ["box", "d", "drop", "file", "lost+found"]);
@@ -173,11 +167,7 @@ fn a_folder_that_may_not_be_entered_counts_as_one_entry_and_is_named_once() {
     assert_eq!(fs::read(place.here("all/d/inner")).expect("the rest"), pattern(2, 50));
 }
 
-#[test]
 fn a_folder_that_can_be_read_and_not_searched_is_listed() {
-    if !has_root("folders of another user") {
-        return;
-    }
     let (place, server) = serve(|place| {
         fs::create_dir(place.home("ann", "d/below")).expect("ours");
         set_mode(&place.home("ann", "d"), 0o444);
@@ -207,14 +197,9 @@ fn a_folder_that_can_be_read_and_not_searched_is_listed() {
     assert_eq!((code, stderr.matches("/d/inner").count(), stderr.contains("not empty")), (1, 1, false), "{stderr}");
 }
 
-#[test]
 fn a_dead_mount_among_files_costs_itself_alone() {
-    if !has_root("mounting") {
-        return;
-    }
     let mut dead = None;
-    let (place, server) = serve(|place| dead = DeadMount::at(place.home("ann", "dead")));
-    let Some(dead) = dead else { return };
+    let (place, server) = serve(|place| dead = Some(DeadMount::at(place.home("ann", "dead"))));
     assert_that_the_rest_works(&place, &server, (1150, 8));
     wait_until("it is named", || named_in(&server.program.stderr(), &place, "dead") == 1);
     let listed = entries(&place, &server, "/");

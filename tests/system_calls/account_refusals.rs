@@ -4,9 +4,15 @@
 use super::common::peer::Peer;
 use super::common::{PASSWORD, Place};
 use super::trace::{self, watched};
+use crate::common::needs::{STRACE, TRACING, tests};
 use berth::wire::Reply;
 use berth::wire::message::PutMode;
 use std::fs;
+
+tests! {
+    [STRACE, TRACING]
+        accounts_are_added_and_served_where_the_file_system_refuses_what_it_cannot_do;
+}
 
 /// What is refused, how, and what the warning calls it.
 const REFUSALS: [(&str, &str, &str); 6] = [
@@ -18,7 +24,6 @@ const REFUSALS: [(&str, &str, &str); 6] = [
     ("fchmod,fchown,fsync,syncfs,flock", "EOPNOTSUPP", "locks (flock)"),
 ];
 
-#[test]
 fn accounts_are_added_and_served_where_the_file_system_refuses_what_it_cannot_do() {
     for (calls, error, what) in REFUSALS {
         let place = Place::new();

@@ -4,7 +4,16 @@
 use super::common::process::Ended;
 use super::common::{Place, Server, pattern};
 use super::trace;
+use crate::common::needs::{STRACE, TRACING, tests};
 use std::fs;
+
+tests! {
+    [STRACE, TRACING]
+        downloads_keep_their_content_and_name_where_the_rest_is_refused,
+        a_file_that_is_there_stays_where_renames_cannot_keep_it,
+        uploads_and_named_hosts_need_no_locks_syncs_or_modes,
+        what_is_known_of_servers_is_on_disk_before_it_has_its_name;
+}
 
 /// A server with a tree, and the client whose `calls` fail with `error`.
 struct Scene {
@@ -42,7 +51,6 @@ fn remarks(ended: &Ended) -> Vec<&str> {
     ended.stderr.lines().filter(|line| line.contains("left out")).collect()
 }
 
-#[test]
 fn downloads_keep_their_content_and_name_where_the_rest_is_refused() {
     for (calls, error, told) in [
         ("utimensat", "EPERM", &["(utimensat)"][..]),
@@ -78,7 +86,6 @@ fn downloads_keep_their_content_and_name_where_the_rest_is_refused() {
     }
 }
 
-#[test]
 fn a_file_that_is_there_stays_where_renames_cannot_keep_it() {
     for calls in ["renameat2", "renameat2,linkat"] {
         let scene = Scene::new();
@@ -90,7 +97,6 @@ fn a_file_that_is_there_stays_where_renames_cannot_keep_it() {
     }
 }
 
-#[test]
 fn uploads_and_named_hosts_need_no_locks_syncs_or_modes() {
     for (calls, error) in [("flock", "ENOLCK"), ("fsync", "EINVAL"), ("fchmod", "EPERM"), ("fsync", "EOPNOTSUPP")] {
         let scene = Scene::new();
@@ -104,7 +110,6 @@ fn uploads_and_named_hosts_need_no_locks_syncs_or_modes() {
     }
 }
 
-#[test]
 fn what_is_known_of_servers_is_on_disk_before_it_has_its_name() {
     let scene = Scene::new();
     let command = scene.place.berth_over_tls(&["--accept-new", &scene.server.target("ann"), "pwd"]);

@@ -6,6 +6,7 @@ use super::common::peer::{Peer, put};
 use super::common::process::Ended;
 use super::common::{PASSWORD, Place, Server, pattern, wait_until};
 use super::trace::{self, watched};
+use crate::common::needs::{CURL, STRACE, TRACING, tests};
 use berth::digest::Digest;
 use berth::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
@@ -14,6 +15,21 @@ use berth::wire::{Reply, Request};
 use serde_json::json;
 use std::fs;
 use std::process::Command;
+
+tests! {
+    [STRACE, TRACING]
+        an_upload_that_the_disk_did_not_take_is_refused_and_nothing_of_it_is_kept,
+        another_upload_is_stored_beside_one_that_the_disk_did_not_take,
+        a_sync_that_fails_after_its_session_has_ended_leaves_nothing_to_be_resumed,
+        a_sync_that_fails_after_another_session_took_the_upload_over_ends_that_too,
+        an_account_is_changed_where_nothing_can_be_synced_and_stays_as_it_was_where_that_fails;
+    [CURL, STRACE, TRACING]
+        files_are_sent_where_the_kernel_cannot_send_them_by_itself,
+        files_are_stored_where_nothing_can_be_spliced,
+        advice_that_is_refused_costs_nothing,
+        a_sync_that_a_file_system_does_not_know_is_replaced_and_told_of_once,
+        a_sync_that_fails_is_never_replaced_by_another;
+}
 
 const ID: UploadId = UploadId([7; 16]);
 /// More than is written between two syncs.
@@ -87,7 +103,6 @@ fn check_begins_anew(place: &Place, server: &Server, content: &[u8]) {
 }
 
 /// The first two are amid the upload, the third is at its end, which need not wait for those before.
-#[test]
 fn an_upload_that_the_disk_did_not_take_is_refused_and_nothing_of_it_is_kept() {
     let content = pattern(1, BYTES);
     let late = "delay_enter=500000:when=2";
@@ -104,7 +119,6 @@ fn an_upload_that_the_disk_did_not_take_is_refused_and_nothing_of_it_is_kept() {
     }
 }
 
-#[test]
 fn another_upload_is_stored_beside_one_that_the_disk_did_not_take() {
     let (place, server) = serve("data", &["fdatasync:error=EIO:when=1"]);
     let mut peer = Peer::login(server.address, "ann");
@@ -118,7 +132,6 @@ fn another_upload_is_stored_beside_one_that_the_disk_did_not_take() {
 }
 
 /// The answer of the disk comes when nobody is there to take it.
-#[test]
 fn a_sync_that_fails_after_its_session_has_ended_leaves_nothing_to_be_resumed() {
     let content = pattern(1, BYTES);
     let (place, server) = serve("data", &["fdatasync:error=EIO:delay_enter=2000000:when=1"]);
@@ -132,7 +145,6 @@ fn a_sync_that_fails_after_its_session_has_ended_leaves_nothing_to_be_resumed() 
 }
 
 /// The session that goes on with the bytes is another than the one that wrote them.
-#[test]
 fn a_sync_that_fails_after_another_session_took_the_upload_over_ends_that_too() {
     let content = pattern(1, BYTES);
     let (place, server) = serve("data", &["fdatasync:error=EIO:delay_enter=2000000:when=1"]);
@@ -184,7 +196,6 @@ fn check_content(place: &Place, server: &Server) {
     }
 }
 
-#[test]
 fn files_are_sent_where_the_kernel_cannot_send_them_by_itself() {
     for error in ["EINVAL", "ENOSYS", "EOPNOTSUPP"] {
         let (place, server) = serve("none", &[&format!("sendfile:error={error}")]);
@@ -195,7 +206,6 @@ fn files_are_sent_where_the_kernel_cannot_send_them_by_itself() {
     }
 }
 
-#[test]
 fn files_are_stored_where_nothing_can_be_spliced() {
     for error in ["EINVAL", "ENOSYS", "EOPNOTSUPP"] {
         for when in ["1+", "2+"] {
@@ -205,13 +215,11 @@ fn files_are_stored_where_nothing_can_be_spliced() {
     }
 }
 
-#[test]
 fn advice_that_is_refused_costs_nothing() {
     let (place, server) = serve("none", &["fadvise64:error=EINVAL"]);
     check_content(&place, &server);
 }
 
-#[test]
 fn a_sync_that_a_file_system_does_not_know_is_replaced_and_told_of_once() {
     for error in ["EINVAL", "ENOSYS", "EOPNOTSUPP", "ENOTTY"] {
         let one = format!("fdatasync:error={error}");
@@ -232,7 +240,6 @@ fn a_sync_that_a_file_system_does_not_know_is_replaced_and_told_of_once() {
     }
 }
 
-#[test]
 fn a_sync_that_fails_is_never_replaced_by_another() {
     for error in ["EIO", "ENOSPC", "EDQUOT", "ESTALE"] {
         let (place, server) = serve("data", &[&format!("fdatasync:error={error}")]);
@@ -255,7 +262,6 @@ fn serve_with_key(sync: &str, injects: &[&str]) -> (Place, Server) {
     (place, server)
 }
 
-#[test]
 fn an_account_is_changed_where_nothing_can_be_synced_and_stays_as_it_was_where_that_fails() {
     let place = Place::new();
     place.add("ann", &[]);

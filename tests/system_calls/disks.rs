@@ -6,6 +6,7 @@ use super::common::peer::{Incoming, Peer, put};
 use super::common::process::{Ended, kill};
 use super::common::{PASSWORD, Place, Server, pattern, wait_until};
 use super::trace::{self, Call, watched};
+use crate::common::needs::{CURL, STRACE, TRACING, tests};
 use berth::digest::Digest;
 use berth::limits::SYNC_STEP_BYTES;
 use berth::upload_id::UploadId;
@@ -17,6 +18,19 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+tests! {
+    [STRACE, TRACING]
+        an_upload_to_one_disk_is_acknowledged_while_the_sync_of_another_hangs,
+        what_came_before_a_disk_fell_silent_is_gone_on_with_once_it_answers,
+        a_sync_that_fails_after_it_was_given_up_leaves_nothing_to_be_resumed,
+        a_name_whose_folder_the_disk_does_not_sync_is_not_acknowledged,
+        idle_uploads_of_one_account_do_not_make_another_account_sync_each_piece,
+        bytes_of_an_upload_that_stands_still_are_synced_without_its_end,
+        removing_a_file_or_folder_leaves_to_the_worker_what_takes_long;
+    [CURL, STRACE, TRACING]
+        an_upload_that_waits_for_a_disk_without_an_answer_is_refused_and_the_session_goes_on;
+}
 
 /// Longer than any test.
 const HANG: &str = "delay_enter=1000000000";
@@ -123,7 +137,6 @@ fn expect_no_answer(reply: &Reply, path: &str) {
 }
 
 /// The second sync of each thread never ends; what is counted is who is answered.
-#[test]
 fn an_upload_to_one_disk_is_acknowledged_while_the_sync_of_another_hangs() {
     let place = place(json!({"timeouts": {"storage": "1h"}}));
     let other = other_disk(&place);
@@ -143,7 +156,6 @@ fn an_upload_to_one_disk_is_acknowledged_while_the_sync_of_another_hangs() {
     assert!(!ann.has_answer() && !place.home("ann", "second").exists());
 }
 
-#[test]
 fn an_upload_that_waits_for_a_disk_without_an_answer_is_refused_and_the_session_goes_on() {
     let (place, mut server) =
         serve(json!({"timeouts": {"storage": 1, "drain": 0}}), &format!("fdatasync:{HANG}:when=2"));
@@ -187,7 +199,6 @@ fn curl_put(place: &Place, server: &Server, path: &str) -> Ended {
 }
 
 /// Amid an upload, so that there is something to be gone on with.
-#[test]
 fn what_came_before_a_disk_fell_silent_is_gone_on_with_once_it_answers() {
     let content = pattern(1, 40 << 20);
     let (place, server) = serve(json!({"timeouts": {"storage": 1}}), "fdatasync:delay_enter=5000000:when=2");
@@ -213,7 +224,6 @@ fn what_came_before_a_disk_fell_silent_is_gone_on_with_once_it_answers() {
 }
 
 /// The answer was given up, and the disk has lost the bytes all the same.
-#[test]
 fn a_sync_that_fails_after_it_was_given_up_leaves_nothing_to_be_resumed() {
     let content = pattern(1, 40 << 20);
     let inject = "fdatasync:error=EIO:delay_enter=4000000:when=2";
@@ -230,7 +240,6 @@ fn a_sync_that_fails_after_it_was_given_up_leaves_nothing_to_be_resumed() {
     assert!(matches!(reply, Reply::Ready { offset: 0, .. }), "{reply:?}");
 }
 
-#[test]
 fn a_name_whose_folder_the_disk_does_not_sync_is_not_acknowledged() {
     let (place, server) = serve(json!({"sync": "full", "timeouts": {"storage": 1}}), &format!("fsync:{HANG}:when=1"));
     let mut ann = Peer::login(server.address, "ann");
@@ -267,7 +276,6 @@ fn used(peer: &mut Peer) -> u64 {
 }
 
 /// Each upload holds as much as it may without being synced. A sync takes 10 ms.
-#[test]
 fn idle_uploads_of_one_account_do_not_make_another_account_sync_each_piece() {
     let (place, server) = serve(json!({}), "fdatasync:delay_enter=10000");
     place.add("bob", &[]);
@@ -282,7 +290,6 @@ fn idle_uploads_of_one_account_do_not_make_another_account_sync_each_piece() {
     drop(idle);
 }
 
-#[test]
 fn bytes_of_an_upload_that_stands_still_are_synced_without_its_end() {
     let (place, server) = serve(json!({}), "fdatasync:delay_enter=1");
     let _idle = begin_idle(&place, &server, "idle", 3 << 20);
@@ -313,7 +320,6 @@ fn disk_folder() -> tempfile::TempDir {
 }
 
 /// Freeing takes a hundred times as long as removing a name, and waits for the file system's journal.
-#[test]
 fn removing_a_file_or_folder_leaves_to_the_worker_what_takes_long() {
     let disk = disk_folder();
     let place = Place::with(json!({"sync": "data", "home_roots": [disk.path()]}));

@@ -20,14 +20,20 @@ mod operations;
 mod scene;
 mod stage;
 
+use crate::common::needs::{STRACE, TRACING, tests};
 use cases::{Case, cases};
 use operations::{AT_THE_CLIENT, AT_THE_SERVER, Operation};
-use scene::{Scene, why_not_traced};
+use scene::Scene;
 use stage::{Stage, Try, attempt, settled_descriptors};
 use std::io::{self, Write};
 use std::sync::Mutex;
 use std::thread;
 use std::time::SystemTime;
+
+tests! {
+    [STRACE, TRACING]
+        a_system_call_that_fails_loses_no_content_and_is_no_success_and_can_be_done_again;
+}
 
 /// Days until every operation had its turn.
 const SLICES: usize = 16;
@@ -107,12 +113,7 @@ fn try_operation(scene: &Scene, operation: &Operation, is_at_client: bool, choic
     }
 }
 
-#[test]
 fn a_system_call_that_fails_loses_no_content_and_is_no_success_and_can_be_done_again() {
-    if let Some(reason) = why_not_traced() {
-        let _ = writeln!(io::stderr(), "SKIPPED, because strace cannot watch other programs here: {reason}");
-        return;
-    }
     let choice = Choice::read();
     let at_server = AT_THE_SERVER.iter().map(|operation| (operation, false));
     let all = at_server.chain(AT_THE_CLIENT.iter().map(|operation| (operation, true))).enumerate();

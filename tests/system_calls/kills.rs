@@ -7,12 +7,19 @@ use super::common::random::Random;
 use super::common::recovery::recover;
 use super::common::{PASSWORD, Place, Server};
 use super::trace::{self, Call, watched};
+use crate::common::needs::{STRACE, TRACING, tests};
 use berth::account::{Account, Accounts};
 use berth::config::Config;
 use serde_json::json;
 use std::fs;
 use std::process::Command;
 use std::sync::mpsc::channel;
+
+tests! {
+    [STRACE, TRACING]
+        kill_9_before_any_system_call_of_a_change_leaves_each_done_or_not_done_and_an_exact_quota,
+        kill_9_before_any_system_call_of_an_account_command_leaves_the_account_as_before_or_as_after;
+}
 
 const FOLDER: &str = "/x";
 const CHANGES: usize = 12;
@@ -54,7 +61,6 @@ fn empty_home(place: &Place) {
     fs::create_dir(place.home("ann", &FOLDER[1..])).expect("writable");
 }
 
-#[test]
 fn kill_9_before_any_system_call_of_a_change_leaves_each_done_or_not_done_and_an_exact_quota() {
     let place = Place::with(json!({"sync": "full"}));
     place.add("ann", &["--quota", "1G"]);
@@ -180,7 +186,6 @@ fn kill_command(exists: bool, arguments: &[&str]) -> (usize, usize) {
     (undone, done)
 }
 
-#[test]
 fn kill_9_before_any_system_call_of_an_account_command_leaves_the_account_as_before_or_as_after() {
     let (mut undone, mut done) = (0, 0);
     for (exists, arguments) in [

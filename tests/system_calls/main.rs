@@ -2,8 +2,7 @@
 //! file that is replaced, read from its system calls; kill -9 between any two of them; each of them
 //! failing; and what `berthd` and `berth` do without where the kernel refuses it.
 //!
-//! `strace` watches, so it must be installed: `apt-get install strace`. The kills take a sample of
-//! the calls; `BERTH_CRASHES=1000 cargo test --test system_calls` takes so many.
+//! `strace` watches. The kills take a sample of the calls; `BERTH_CRASHES=1000 cargo test --test system_calls` takes so many.
 
 mod account_refusals;
 mod client_refusals;
@@ -16,3 +15,17 @@ mod kills;
 mod refusals;
 mod syncs;
 mod trace;
+
+fn main() -> std::process::ExitCode {
+    common::needs::run(&[
+        account_refusals::TESTS,
+        client_refusals::TESTS,
+        disk_failures::TESTS,
+        disks::TESTS,
+        failures::TESTS,
+        kills::TESTS,
+        refusals::TESTS,
+        syncs::TESTS,
+        trace::TESTS,
+    ])
+}

@@ -3,11 +3,19 @@
 
 use super::common::peer::{Peer, put};
 use super::common::{Place, Server, pattern, wait_until};
+use crate::common::needs::{ATTRIBUTES, SETFATTR, STRACE, TRACING, tests};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
+
+tests! {
+    [SETFATTR, STRACE, TRACING, ATTRIBUTES]
+        what_a_file_system_refuses_costs_neither_content_nor_name_and_is_warned_of_once;
+    [STRACE, TRACING]
+        a_disk_that_fails_is_no_refusal;
+}
 
 /// Refuses calls of a running server until it is dropped.
 struct Refusing(Child);
@@ -23,8 +31,7 @@ impl Refusing {
         strace.arg("-o").arg(place.path("io/trace")).args(["-p", &server.program.pid().to_string()]);
         let said = place.path("io/attached");
         let stderr = fs::File::create(&said).expect("writable");
-        let strace = strace.stderr(stderr).stdin(Stdio::null()).spawn();
-        let child = strace.unwrap_or_else(|error| panic!("strace: {error}; apt-get install strace"));
+        let child = strace.stderr(stderr).stdin(Stdio::null()).spawn().expect("strace");
         let is_attached = || fs::read_to_string(&said).is_ok_and(|text| text.contains("attached"));
         wait_until("strace is attached", is_attached);
         Self(child)
@@ -55,7 +62,6 @@ fn store(peer: &mut Peer, path: &str, content: &[u8]) -> Reply {
     peer.reply()
 }
 
-#[test]
 fn what_a_file_system_refuses_costs_neither_content_nor_name_and_is_warned_of_once() {
     const CALLS: [(&str, &str); 7] = [
         ("utimensat", "utimensat"),
@@ -77,7 +83,7 @@ fn what_a_file_system_refuses_costs_neither_content_nor_name_and_is_warned_of_on
             fs::write(&old, "old").expect("ours");
             fs::set_permissions(&old, fs::Permissions::from_mode(0o622)).expect("ours");
             let noted = Command::new("setfattr").args(["-n", "user.note", "-v", "x"]).arg(&old).status();
-            assert!(noted.is_ok_and(|status| status.success()), "setfattr; apt-get install attr");
+            assert!(noted.is_ok_and(|status| status.success()), "setfattr");
             if rustix::process::geteuid().is_root() {
                 std::os::unix::fs::chown(&old, Some(4243), Some(4242)).expect("root may");
             }
@@ -113,7 +119,6 @@ fn what_a_file_system_refuses_costs_neither_content_nor_name_and_is_warned_of_on
     }
 }
 
-#[test]
 fn a_disk_that_fails_is_no_refusal() {
     for (call, errno) in [("utimensat", "EIO"), ("utimensat", "ENOSPC"), ("linkat", "EIO"), ("linkat", "EDQUOT")] {
         let place = Place::new();

@@ -4,6 +4,7 @@ use super::common::ftp::{configuration, listening};
 use super::common::peer::{Peer, put};
 use super::common::{PASSWORD, Place, pattern, wait_until};
 use super::trace::{self, Call, watched};
+use crate::common::needs::{CURL, STRACE, TRACING, tests};
 use berth::limits::SLOW_CLOSE_BYTES;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
@@ -13,6 +14,20 @@ use serde_json::json;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+tests! {
+    [STRACE, TRACING]
+        with_sync_none_no_file_of_a_user_is_ever_flushed,
+        with_sync_data_the_content_is_on_disk_before_its_name_appears,
+        with_sync_full_the_name_is_on_disk_too_before_the_upload_is_acknowledged,
+        what_a_record_calls_synced_was_flushed_before,
+        a_large_upload_that_is_given_up_is_freed_beside_the_loop,
+        accounts_are_replaced_by_a_flushed_file_before_anybody_is_told,
+        a_new_account_is_told_of_only_when_its_home_would_survive_too,
+        the_key_and_the_configuration_are_flushed_before_the_server_says_where_it_listens;
+    [CURL, STRACE, TRACING]
+        bytes_that_nobody_hashes_go_from_the_socket_to_the_file_and_are_on_disk_before_its_name_appears;
+}
 
 /// Everything that writes, names, flushes or tells.
 const CALLS: &str = "openat,splice,write,pwrite64,pwritev,writev,sendto,sendmsg,fsync,fdatasync,sync,syncfs,\
@@ -143,7 +158,6 @@ fn syncs_below<'a>(trace: &'a Trace, folder: &str) -> Vec<&'a Call> {
     trace.all(&SYNCS).filter(|call| call.path().is_empty() || call.path().starts_with(folder)).collect()
 }
 
-#[test]
 fn with_sync_none_no_file_of_a_user_is_ever_flushed() {
     let (place, trace) = store_files("none");
     check_names(&place, &trace);
@@ -151,7 +165,6 @@ fn with_sync_none_no_file_of_a_user_is_ever_flushed() {
     assert!(syncs.is_empty(), "{syncs:?}");
 }
 
-#[test]
 fn with_sync_data_the_content_is_on_disk_before_its_name_appears() {
     let (place, trace) = store_files("data");
     check_names(&place, &trace);
@@ -163,7 +176,6 @@ fn with_sync_data_the_content_is_on_disk_before_its_name_appears() {
     assert!(syncs.iter().all(|call| call.name == "fdatasync"), "folders cost nothing here: {syncs:?}");
 }
 
-#[test]
 fn with_sync_full_the_name_is_on_disk_too_before_the_upload_is_acknowledged() {
     let (place, trace) = store_files("full");
     check_names(&place, &trace);
@@ -180,7 +192,6 @@ fn with_sync_full_the_name_is_on_disk_too_before_the_upload_is_acknowledged() {
     }
 }
 
-#[test]
 fn bytes_that_nobody_hashes_go_from_the_socket_to_the_file_and_are_on_disk_before_its_name_appears() {
     let place = Place::with(configuration(json!({}), json!({"sync": "data"})));
     place.add("ann", &[]);
@@ -204,7 +215,6 @@ fn bytes_that_nobody_hashes_go_from_the_socket_to_the_file_and_are_on_disk_befor
     }
 }
 
-#[test]
 fn what_a_record_calls_synced_was_flushed_before() {
     let (_place, trace) = store_files("data");
     let mut promised = Vec::new();
@@ -228,7 +238,6 @@ fn what_a_record_calls_synced_was_flushed_before() {
     assert!(promised.len() > 1 && promised.iter().any(|&synced| synced > 0), "{promised:?}");
 }
 
-#[test]
 fn a_large_upload_that_is_given_up_is_freed_beside_the_loop() {
     let place = Place::new();
     place.add("ann", &[]);
@@ -295,7 +304,6 @@ fn run_user_command(place: &Place, arguments: &[&str]) -> Trace {
     Trace::of(place)
 }
 
-#[test]
 fn accounts_are_replaced_by_a_flushed_file_before_anybody_is_told() {
     let place = Place::new();
     // The first one makes the secret for names that are nobody's, too.
@@ -316,7 +324,6 @@ fn accounts_are_replaced_by_a_flushed_file_before_anybody_is_told() {
     trace.expect_sync("fsync", folder_of(&file), removed, told);
 }
 
-#[test]
 fn a_new_account_is_told_of_only_when_its_home_would_survive_too() {
     let place = Place::new();
     let trace = run_user_command(&place, &["add", "ann", "--password-stdin"]);
@@ -327,7 +334,6 @@ fn a_new_account_is_told_of_only_when_its_home_would_survive_too() {
     assert!(syncs.any(|call| call.path() == homes), "the folder that holds the home is not flushed");
 }
 
-#[test]
 fn the_key_and_the_configuration_are_flushed_before_the_server_says_where_it_listens() {
     let place = Place::new();
     let folder = place.path("demo");

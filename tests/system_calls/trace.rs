@@ -1,8 +1,14 @@
 //! The system calls of a program, by `strace`.
 
 use super::common::{Place, wait_until};
+use crate::common::needs::tests;
 use std::path::PathBuf;
 use std::process::Command;
+
+tests! {
+    []
+        calls_are_read_whole_however_their_lines_are_torn;
+}
 
 /// One system call that has returned.
 #[derive(Debug, Clone)]
@@ -24,11 +30,6 @@ pub(crate) struct Call {
 /// Runs what `command` does under strace, which looks at these `calls` and does `more`. The
 /// process that is started is the program itself; strace is beside it.
 pub(crate) fn watched(command: &Command, file: &PathBuf, calls: &str, more: &[&str]) -> Command {
-    let version = Command::new("strace").arg("--version").output();
-    assert!(
-        version.is_ok_and(|version| version.status.success()),
-        "strace is not installed, and without it these tests can see no system calls; apt-get install strace"
-    );
     let mut watched = Command::new("strace");
     // Beside the program and not above it, its threads too, paths of descriptors, long strings.
     watched.args(["-D", "-f", "-y", "-s", "300", "-e", &format!("trace={calls}")]).args(more).arg("-o").arg(file);
@@ -172,7 +173,6 @@ impl Call {
     }
 }
 
-#[test]
 fn calls_are_read_whole_however_their_lines_are_torn() {
     let trace = "7 openat(AT_FDCWD</here>, \"a\", O_RDONLY) = 3</here/a>\n\
                  7 fsync(3</here/a> <unfinished ...>\n\

@@ -11,10 +11,10 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -225,26 +225,4 @@ impl Tracer {
         self.0.signal(Signal::TERM);
         self.0.wait();
     }
-}
-
-/// Why strace cannot watch another process here, if so.
-pub(super) fn why_not_traced() -> Option<String> {
-    let mut other = match Command::new("sleep").arg("60").spawn() {
-        Ok(other) => other,
-        Err(error) => return Some(format!("sleep cannot be started: {error}")),
-    };
-    // It ends by itself, because what it watches is killed.
-    let strace =
-        Command::new("strace").args(["-o", "/dev/null", "-p", &other.id().to_string()]).stderr(Stdio::piped()).spawn();
-    let reason = strace.map_err(|error| format!("strace cannot be started: {error}")).and_then(|mut strace| {
-        let mut line = String::new();
-        let stderr = strace.stderr.take().expect("piped");
-        let _ = BufReader::new(stderr).read_line(&mut line);
-        let _ = other.kill();
-        let _ = strace.wait();
-        if line.contains(" attached") { Ok(()) } else { Err(line) }
-    });
-    let _ = other.kill();
-    let _ = other.wait();
-    reason.err()
 }
