@@ -31,6 +31,7 @@ pub(crate) const BINDFS: Need = Need::Program("bindfs", "bindfs");
 pub(crate) const CHATTR: Need = Need::Program("chattr", "e2fsprogs");
 pub(crate) const CURL: Need = Need::Program("curl", "curl");
 pub(crate) const GETFATTR: Need = Need::Program("getfattr", "attr");
+pub(crate) const IP: Need = Need::Program("ip", "iproute2");
 pub(crate) const LFTP: Need = Need::Program("lftp", "lftp");
 pub(crate) const MOUNT: Need = Need::Program("mount", "mount");
 pub(crate) const NCFTP: Need = Need::Program("ncftpget", "ncftp");
@@ -49,6 +50,7 @@ pub(crate) const IPV6: Need = Need::Right("an IPv6 loopback address", has_ipv6);
 pub(crate) const LANDLOCK: Need = Need::Right("Landlock", has_landlock);
 pub(crate) const MOUNTS: Need = Need::Right("the right to mount", may_mount);
 pub(crate) const OWN_MOUNTS: Need = Need::Right("a mount namespace", has_own_mounts);
+pub(crate) const OWN_NETWORK: Need = Need::Right("a network namespace", has_own_network);
 pub(crate) const ROOT: Need = Need::Right("root", is_root);
 pub(crate) const TRACING: Need = Need::Right("the right to trace other programs", may_trace);
 
@@ -186,6 +188,10 @@ pub(crate) fn own_mounts() -> Command {
         command.args(["--user", "--map-root-user"]);
     }
     command
+}
+
+fn has_own_network(_: &Path) -> bool {
+    succeeds(Command::new("unshare").args(["--net", "ip", "link", "set", "lo", "up"]))
 }
 
 fn is_root(_: &Path) -> bool {

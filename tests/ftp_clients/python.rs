@@ -9,7 +9,8 @@ tests! {
     [PYTHON]
         ftplib_speaks_to_the_server_in_plain_text,
         ftplib_speaks_to_the_server_over_tls,
-        ftplib_uploads_as_often_as_it_wants_over_a_session_that_every_connection_resumes;
+        ftplib_uploads_as_often_as_it_wants_over_a_session_that_every_connection_resumes,
+        a_stranger_gets_nothing_where_the_client_has_used_one_ticket_of_tls_1_3_repeatedly;
     [PYTHON, IPV6]
         ftplib_speaks_to_the_server_over_ipv6;
 }
@@ -57,7 +58,6 @@ fn ftplib_uploads_as_often_as_it_wants_over_a_session_that_every_connection_resu
     scene.check();
 }
 
-#[test]
 fn a_stranger_gets_nothing_where_the_client_has_used_one_ticket_of_tls_1_3_repeatedly() {
     let scene = Scene::new();
     std::fs::write(scene.home("file"), b"secret").expect("writable");

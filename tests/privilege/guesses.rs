@@ -2,14 +2,20 @@
 //! address of the documentation's is this machine's.
 
 use crate::common::ftp::{FtpClient, configuration, listening};
+use crate::common::needs::{IP, OWN_NETWORK, ROOT, UNSHARE, tests};
 use crate::common::peer::{Peer, has_input, stream_from};
 use crate::common::{PASSWORD, Place};
-use crate::has_root;
 use berth::wire::Reply;
 use serde_json::json;
 use std::env;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::process::Command;
+
+tests! {
+    [UNSHARE, IP, ROOT, OWN_NETWORK]
+        guesses_from_all_links_of_a_site_are_few_that_are_checked_and_nobody_else_waits,
+        guesses_by_ftp_from_all_links_of_a_site_are_few_that_are_checked_and_nobody_else_waits;
+}
 
 /// Says to the test that it runs in such a network.
 const IN_NETWORK: &str = "BERTH_TEST_IN_NETWORK";
@@ -18,9 +24,6 @@ const IN_NETWORK: &str = "BERTH_TEST_IN_NETWORK";
 fn is_in_network(test: &str) -> bool {
     if env::var_os(IN_NETWORK).is_some() {
         return true;
-    }
-    if !has_root(test) {
-        return false;
     }
     let script = "ip link set lo up && ip -6 route add local 2001:db8::/32 dev lo \
                   && echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind && exec \"$0\" \"$@\"";
@@ -165,7 +168,6 @@ fn place() -> Place {
     place
 }
 
-#[test]
 fn guesses_from_all_links_of_a_site_are_few_that_are_checked_and_nobody_else_waits() {
     if is_in_network("guesses_from_all_links_of_a_site_are_few_that_are_checked_and_nobody_else_waits") {
         let place = place();
@@ -174,7 +176,6 @@ fn guesses_from_all_links_of_a_site_are_few_that_are_checked_and_nobody_else_wai
     }
 }
 
-#[test]
 fn guesses_by_ftp_from_all_links_of_a_site_are_few_that_are_checked_and_nobody_else_waits() {
     if is_in_network("guesses_by_ftp_from_all_links_of_a_site_are_few_that_are_checked_and_nobody_else_waits") {
         let place = place();

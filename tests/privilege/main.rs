@@ -25,6 +25,7 @@ fn main() -> std::process::ExitCode {
     common::needs::run(&[
         attributes::TESTS,
         confinement::TESTS,
+        guesses::TESTS,
         machine_start::TESTS,
         modes::TESTS,
         ordinary::TESTS,
