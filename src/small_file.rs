@@ -11,6 +11,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
+/// What some editors write before text in UTF-8. It is no part of the text.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Mode of files with secrets.
 pub const SECRET_FILE: u32 = 0o600;
 /// Mode of folders with secrets.
@@ -40,7 +42,13 @@ pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::with_capacity(metadata.len() as usize + 1);
     // It may grow while it is read.
     file.take(bytes_max + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > bytes_max { Err(too_large(bytes_max)) } else { Ok(content) }
+    if content.len() as u64 > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    if content.starts_with(BYTE_ORDER_MARK) {
+        content.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(content)
 }
 
 /// Puts `content` at `path` with `mode`: after a crash the name holds the old content or the new.

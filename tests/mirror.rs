@@ -393,7 +393,7 @@ fn a_whole_home_can_be_mirrored() {
     assert_eq!(visit.mirror(&["--from", "/", "back"]), "mirror: 6 files, 68K");
     assert_eq!(tree(&visit.here("back")), tree(&visit.here("src")));
     fs::create_dir(visit.here("nothing")).expect("writable");
-    assert_eq!(visit.mirror(&["--delete", "nothing", "."]), "mirror: 0 files, 0, 10 removed");
+    assert_eq!(visit.mirror(&["--delete", "--allow-empty", "nothing", "."]), "mirror: 0 files, 0, 10 removed");
     assert_eq!(visit.mirror(&["--from", "/", "nothing"]), "mirror: 0 files, 0");
 }
 
@@ -404,4 +404,26 @@ fn a_full_quota_fails_file_by_file_and_says_so() {
     write(&visit.here("src/too-much"), &pattern(1, 90_000));
     let ended = visit.fails(1, &["src", "dst"]);
     assert!(ended.stderr.contains("quota") && ended.stdout.contains("6 files, 68K, 1 failed"), "{ended:?}");
+}
+
+#[test]
+fn delete_with_a_source_without_files_removes_nothing_unless_told_so() {
+    let visit = Visit::new();
+    write(&visit.there("full/a"), b"a");
+    write(&visit.here("full/a"), b"a");
+    fs::create_dir_all(visit.here("empty/mount")).expect("writable");
+    fs::create_dir_all(visit.there("empty/mount")).expect("writable");
+    for (arguments, kept) in [
+        (&["--delete", "empty", "full"][..], visit.there("full/a")),
+        (&["--delete", "--from", "empty", "full"], visit.here("full/a")),
+    ] {
+        let ended = visit.fails(1, arguments);
+        assert!(ended.stderr.contains("has no files") && ended.stderr.contains("--allow-empty"), "{}", ended.stderr);
+        assert!(kept.exists(), "{arguments:?}");
+        let dry = visit.place.run(visit.command(&[&["--dry-run"], arguments].concat())).expect_code(0);
+        assert!(dry.stdout.contains("rm") && dry.stdout.contains('a'), "{}", dry.stdout);
+        visit.place.run(visit.command(&[&["--allow-empty"], arguments].concat())).expect_code(0);
+        assert!(!kept.exists(), "{arguments:?}");
+        write(&kept, b"a");
+    }
 }

@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -38,7 +38,18 @@ impl Source {
             return Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(path))));
         }
         if !metadata.is_file() {
-            return Err(Failure::Local(format!("{} is no regular file", shown(path))));
+            return Err(Failure::Local(format!(
+                "{} is no regular file; put - NAME < {} sends what comes out of it",
+                shown(path),
+                shown(path)
+            )));
+        }
+        // Files of /proc tell no size.
+        if metadata.len() == 0 && file.read_at(&mut [0], 0).map_err(failure)? > 0 {
+            let name = shown(path);
+            return Err(Failure::Local(format!(
+                "{name} does not tell its size; put - NAME < {name} sends its content"
+            )));
         }
         Ok(Self { file, path: path.to_path_buf(), mark: mark_of(&metadata), hash: Sha256::new(), read_bytes: 0 })
     }

@@ -32,6 +32,11 @@ impl From<&Entry> for Node {
 }
 
 impl Tree {
+    /// Whether a file is anywhere in it.
+    pub fn has_files(&self) -> bool {
+        self.nodes.values().any(|node| node.kind == EntryKind::File)
+    }
+
     /// Adds what is at `path`.
     pub fn add(&mut self, path: VPath, node: Node) {
         self.nodes.insert(path, node);

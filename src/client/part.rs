@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -212,7 +212,7 @@ impl Part {
                 shown(&self.destination)
             )));
         }
-        let mode = FILE_MODE & !umask();
+        let mode = is_there.as_ref().map_or(FILE_MODE & !umask(), |replaced| self.take_owner_of(replaced));
         if self.mode != mode
             && let Err(error) = self.file.set_permissions(fs::Permissions::from_mode(mode))
         {
@@ -234,6 +234,22 @@ impl Part {
             let _ = fs::remove_file(path);
         }
         Ok(())
+    }
+
+    /// Gives the part the owner of the file that it replaces. Returns the permission bits it is to have: those
+    /// of that file, but for a group that is another one no more than for everybody.
+    fn take_owner_of(&self, replaced: &Metadata) -> u32 {
+        let mode = replaced.mode() & 0o777;
+        let Ok(own) = self.file.metadata() else { return mode & 0o700 };
+        let is_same = (own.uid(), own.gid()) == (replaced.uid(), replaced.gid());
+        if is_same || fchown(&self.file, Some(replaced.uid()), Some(replaced.gid())).is_ok() {
+            return mode;
+        }
+        // The group alone may be one of the user's own.
+        if own.gid() == replaced.gid() || fchown(&self.file, None, Some(replaced.gid())).is_ok() {
+            return mode;
+        }
+        mode & 0o707 | (mode & 0o070 & (mode & 0o007) << 3)
     }
 
     /// Removes the part.
@@ -348,7 +364,6 @@ const NAMES_MAX: usize = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_part_becomes_the_file_only_when_it_is_finished() {
@@ -363,6 +378,22 @@ mod tests {
         let metadata = fs::metadata(&destination).expect("metadata");
         assert_eq!((metadata.mtime(), metadata.mode() & 0o777), (1, 0o644 & !umask()));
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
+    }
+
+    #[test]
+    fn a_replaced_file_keeps_its_mode() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let destination = folder.path().join("a");
+        for mode in [0o600, 0o755, 0o664, 0o444] {
+            fs::write(&destination, b"old").expect("write");
+            fs::set_permissions(&destination, fs::Permissions::from_mode(mode)).expect("ours");
+            let seen = mark_of(&fs::metadata(&destination).expect("there"));
+            let mut part = Part::create(&destination, &Reserved::new(), true).expect("part");
+            part.write(b"new").expect("write");
+            part.finish(0, Some(seen)).expect("finish");
+            assert_eq!(fs::metadata(&destination).expect("there").mode() & 0o7777, mode);
+            fs::remove_file(&destination).expect("ours");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where the password comes from: a file, the environment, a command or a prompt; never the command
 //! line, which others can read. It knows no server.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{IsTerminal, Read};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
@@ -79,16 +79,25 @@ fn from_prompt(user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroiz
 fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let failure = |error: std::io::Error| Failure::Usage(Failure::local(path, &error).to_string());
     let file = File::open(path).map_err(failure)?;
-    let mode = file.metadata().map_err(failure)?.mode();
-    if mode & 0o077 != 0 {
+    let metadata = file.metadata().map_err(failure)?;
+    if metadata.mode() & 0o077 != 0 && !is_mounted_secret(&metadata) {
         let name = shown(path);
-        return Err(Failure::Usage(format!("others can read the password file {name}; run: chmod 600 {name}")));
+        return Err(Failure::Usage(format!(
+            "others can read the password file {name}; run: chmod 600 {name}, or use --password-command"
+        )));
     }
-    let mut text = Zeroizing::new(String::with_capacity(PASSWORD_BYTES_MAX + 2));
-    file.take(PASSWORD_BYTES_MAX as u64 + 2).read_to_string(&mut text).map_err(failure)?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let mut text = Zeroizing::new(String::with_capacity(PASSWORD_BYTES_MAX + 5));
+    file.take(PASSWORD_BYTES_MAX as u64 + 5).read_to_string(&mut text).map_err(failure)?;
+    let line = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let line = line.strip_suffix('\n').unwrap_or(line);
     let line = line.strip_suffix('\r').unwrap_or(line);
     check(Zeroizing::new(line.to_string()), &format!("the password file {}", shown(path)))
+}
+
+/// Containers mount secrets as files of root that nobody can write; their reader cannot change the mode.
+fn is_mounted_secret(metadata: &Metadata) -> bool {
+    let written_by = if rustix::process::geteuid().is_root() { 0o222 } else { 0o022 };
+    metadata.uid() == 0 && metadata.mode() & written_by == 0
 }
 
 /// What the command says to people goes to standard error. The command itself is never shown: who
@@ -180,6 +189,12 @@ mod tests {
         assert_eq!(from_file(&path).expect("read").as_str(), "  se cret ");
         set_mode(0o640);
         assert!(matches!(from_file(&path), Err(Failure::Usage(_))));
+        set_mode(0o600);
+        std::fs::write(&path, "\u{feff}secret\n").expect("write");
+        assert_eq!(from_file(&path).expect("read").as_str(), "secret");
+        set_mode(0o444);
+        let is_of_root = std::fs::metadata(&path).expect("there").uid() == 0;
+        assert_eq!(from_file(&path).is_ok(), is_of_root, "a mounted secret is accepted");
         set_mode(0o600);
         std::fs::write(&path, "\n").expect("write");
         assert!(from_file(&path).is_err());

@@ -29,14 +29,20 @@ pub enum Style {
 }
 
 impl Style {
-    /// A bar where there is a terminal for it.
+    /// A bar where there is a terminal that can draw it.
     pub fn choose(is_quiet: bool, no_progress: bool) -> Self {
-        match (is_quiet || no_progress, io::stderr().is_terminal()) {
+        match (is_quiet || no_progress, io::stderr().is_terminal() && draws()) {
             (true, _) => Self::Silent,
             (false, true) => Self::Bar,
             (false, false) => Self::Lines,
         }
     }
+}
+
+/// Whether the terminal understands escapes, as far as the environment tells.
+fn draws() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    is_set("TERM") && std::env::var_os("TERM").is_none_or(|term| term != "dumb") && !is_set("CI")
 }
 
 /// The progress of one transfer, or of many files together. It disappears when dropped.

@@ -10,6 +10,7 @@ use crate::client::outcome::Failure;
 use crate::client::session::Session;
 use crate::client::tally::report;
 use crate::client::words::{Word, split};
+use crate::small_file::BYTE_ORDER_MARK;
 
 /// Carries commands out and remembers the first failure.
 pub struct Script {
@@ -35,8 +36,9 @@ impl Script {
 
     /// Carries out the lines of `input` as they come.
     pub fn run_lines(mut self, session: &mut Session, input: impl Read) -> Option<Failure> {
-        for line in BufReader::new(input.take(SCRIPT_BYTES_MAX)).split(b'\n') {
-            let commands = match line.map(|line| split(&line)) {
+        for (at, line) in BufReader::new(input.take(SCRIPT_BYTES_MAX)).split(b'\n').enumerate() {
+            let text = |line: &[u8]| split(line.strip_prefix(BYTE_ORDER_MARK).filter(|_| at == 0).unwrap_or(line));
+            let commands = match line.map(|line| text(&line)) {
                 Ok(Ok(commands)) => commands,
                 Ok(Err(error)) => {
                     if self.note("script", session, Failure::Usage(error.to_string())) == Flow::Leave {

@@ -61,7 +61,7 @@ fn ftplib_uploads_as_often_as_it_wants_over_a_session_that_every_connection_resu
 fn a_stranger_gets_nothing_where_the_client_has_used_one_ticket_of_tls_1_3_repeatedly() {
     let scene = Scene::new();
     std::fs::write(scene.home("file"), b"secret").expect("writable");
-    let mut command = scene.client("python3", "python3");
+    let mut command = scene.client("python3");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ftp_clients/stranger.py"));
     command.args([&scene.ftp.ip().to_string(), &scene.ftp.port().to_string(), PASSWORD]);
     assert_eq!(scene.place.run(command).expect_code(0).stdout, "done\n");

@@ -96,6 +96,7 @@ pub const COMMANDS: &[Command] = &[
             ("--from", "the folder at the server is the source"),
             ("--checksum", "compare digests, not times"),
             ("--delete", "remove what is not in the source"),
+            ("--allow-empty", "let --delete empty the target if the source has no files"),
             ("--dry-run", "only show what would be done"),
             ("--exclude GLOB", "leave names alone, on both sides; as often as needed"),
         ],

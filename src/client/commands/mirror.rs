@@ -46,19 +46,22 @@ struct Order {
     /// The tree here becomes the image of the one there.
     is_from: bool,
     is_dry_run: bool,
+    /// A source without files may empty the target.
+    may_empty: bool,
     rules: Rules,
     exclusions: Exclusions,
 }
 
 impl Order {
     fn read(session: &Session, words: &[Word]) -> Result<Self, Failure> {
-        let (mut is_from, mut is_dry_run) = (false, false);
+        let (mut is_from, mut is_dry_run, mut may_empty) = (false, false, false);
         let (mut rules, mut exclusions) = (Rules::default(), Exclusions::default());
         let (mut operands, mut words) = (Vec::new(), words.iter());
         while let Some(word) = words.next() {
             match word.as_str() {
                 _ if !word.is_option() => operands.push(word),
                 "--from" => is_from = true,
+                "--allow-empty" => may_empty = true,
                 "--checksum" => rules.by_content = true,
                 "--delete" => rules.with_delete = true,
                 "--dry-run" => is_dry_run = true,
@@ -74,7 +77,7 @@ impl Order {
         let [from, to] = operands[..] else { return Err(usage("mirror", "it needs two folders")) };
         let (local, remote) = if is_from { (to, from) } else { (from, to) };
         let (local, remote) = (local_path(local), session.path(remote)?);
-        Ok(Self { local, remote, is_from, is_dry_run, rules, exclusions })
+        Ok(Self { local, remote, is_from, is_dry_run, may_empty, rules, exclusions })
     }
 
     fn carry_out(&self, session: &mut Session) -> Result<(), Failure> {
@@ -91,6 +94,7 @@ impl Order {
         if self.is_dry_run {
             return self.tell_plan(session, tally, &plan);
         }
+        self.refuse_to_empty(source, &plan)?;
         self.make_root(session, &found)?;
         self.remove_useless_parts(&plan, &found.parts);
         self.remove(session, &mut tally, target, &plan.in_the_way)?;
@@ -114,6 +118,21 @@ impl Order {
             true => session.output.note(format_args!("mirror: from {there} to the local {here}")),
             false => session.output.note(format_args!("mirror: from the local {here} to {there}")),
         }
+    }
+
+    /// A source without files is more often a mistake (a mount that is missing, a wrong name) than meant.
+    fn refuse_to_empty(&self, source: &Tree, plan: &Plan) -> Result<(), Failure> {
+        let removed = plan.extra.len() + plan.in_the_way.len();
+        if self.may_empty || removed == 0 || source.has_files() {
+            return Ok(());
+        }
+        let (from, to) = match self.is_from {
+            true => (format!("remote {}", self.remote), format!("local {}", shown(&self.local))),
+            false => (format!("local {}", shown(&self.local)), format!("remote {}", self.remote)),
+        };
+        Err(Failure::Local(format!(
+            "{from} has no files, so --delete would remove {removed} from {to}; --dry-run lists them, --allow-empty removes them"
+        )))
     }
 
     fn here(&self, path: &VPath) -> PathBuf {
