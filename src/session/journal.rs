@@ -52,11 +52,19 @@ impl Session {
     /// What succeeds is listed; of what is refused, and of the ends of connections without a login, there
     /// may be as much as a peer likes.
     pub(super) fn log_access<T>(&self, verb: &'static str, fields: &[(&str, Value<'_>)], result: &Result<T, Refusal>) {
+        self.warn_of_full_disk(result.as_ref().err());
         let line = Line { peer: self.peer, account: self.account(), verb, fields, refusal: result.as_ref().err() };
         match (line.account, line.refusal) {
             (Some(_), None) => log::info!(target: ACCESS, "{line}"),
             (Some(_), Some(_)) if verb == "close" => log::info!(target: ACCESS, "{line}"),
             _ => drop(line.log_as_repeatable()),
+        }
+    }
+
+    /// Every refusal of a request or a transfer passes one of the callers.
+    fn warn_of_full_disk(&self, refusal: Option<&Refusal>) {
+        if let (Some(Refusal::DiskFull), Some(member)) = (refusal, self.state.member()) {
+            member.home.warn_full();
         }
     }
 
@@ -73,6 +81,7 @@ impl Session {
         if let Some(member) = self.state.member() {
             member.seat.total.note(transfer, result.is_ok());
         }
+        self.warn_of_full_disk(result.as_ref().err());
         let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
         log::info!(
             target: TRANSACTIONS,
