@@ -74,6 +74,7 @@ fn list(accounts: &Accounts, as_json: bool) -> Result<(), AdminError> {
     }
     match unreadable {
         0 => Ok(()),
+        1 => Err(AdminError::Failed("1 account cannot be read; nobody can log in to it".into())),
         count => Err(AdminError::Failed(format!("{count} accounts cannot be read; nobody can log in to them"))),
     }
 }
