@@ -96,6 +96,9 @@ struct StatusArgs {
     /// Show it again each second until Ctrl-C
     #[arg(long)]
     watch: bool,
+    /// How many turns took how long, too
+    #[arg(long)]
+    turns: bool,
     /// The quotas of all users, not just of those who are logged in
     #[arg(long)]
     all: bool,

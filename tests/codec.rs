@@ -215,6 +215,7 @@ fn replies() -> Vec<Reply> {
             limit_bytes: None,
             used_files: 2,
             limit_files: None,
+            disk_free_bytes: None,
         }),
         Reply::Quota(QuotaReport {
             used_bytes: 0,
@@ -222,6 +223,7 @@ fn replies() -> Vec<Reply> {
             limit_bytes: Some(0),
             used_files: 0,
             limit_files: Some(u64::MAX),
+            disk_free_bytes: Some(0),
         }),
         Reply::File { size: 1, mtime_ns: i64::MAX, etag: "e".into(), offset: 1 },
         Reply::Ready { offset: 3, prefix_sha256: Digest::of(b"abc") },

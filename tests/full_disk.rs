@@ -21,7 +21,7 @@ tests! {
     []
         a_disk_that_fills_up_amid_an_upload_leaves_the_old_file_and_the_session_goes_on,
         a_quota_that_fills_up_amid_an_upload_leaves_the_old_file_and_the_session_goes_on,
-        an_upload_that_met_a_full_disk_exits_with_6_and_goes_on_once_there_is_room,
+        an_upload_that_met_a_full_disk_is_logged_once_kept_for_an_hour_and_resumed_once_there_is_room,
         a_full_log_disk_stops_nobody_and_is_told_on_stderr,
         a_log_disk_that_has_room_again_is_told_which_lines_are_missing,
         an_account_that_cannot_be_written_stays_as_it_was,
@@ -112,7 +112,7 @@ fn a_quota_that_fills_up_amid_an_upload_leaves_the_old_file_and_the_session_goes
     check_quota(&mut peer, &place.home("ann", ""));
 }
 
-fn an_upload_that_met_a_full_disk_exits_with_6_and_goes_on_once_there_is_room() {
+fn an_upload_that_met_a_full_disk_is_logged_once_kept_for_an_hour_and_resumed_once_there_is_room() {
     let place = Place::with(json!({"sync": "data"}));
     place.add("ann", &[]);
     let server = place.serve();
@@ -123,6 +123,11 @@ fn an_upload_that_met_a_full_disk_exits_with_6_and_goes_on_once_there_is_room() 
     let ended = berth().expect_code(6);
     assert!(ended.stderr.contains("the server's disk is full"), "{ended:?}");
     assert!(!place.home("ann", "file").exists());
+    let partials = || place.run(place.berth(&[&server.target("ann"), "partials"])).expect_code(0).stdout;
+    assert!(partials().contains("/file  2M of 4M  expires in 60 minutes"), "{}", partials());
+    berth().expect_code(6);
+    wait_until("the log tells of it", || server.program.stderr().contains("the disk is full"));
+    assert_eq!(server.program.stderr().matches("the disk is full").count(), 1, "{}", server.program.stderr());
     server.program.limit_files(None);
     let ended = berth().expect_code(0);
     assert!(ended.stderr.contains("resuming at 2M"), "{ended:?}");
@@ -161,6 +166,10 @@ fn on_a_filesystem_without_room_every_change_is_refused_or_whole_and_removing_ma
     assert_eq!(refused_amid(&mut peer, "/file", Some(900_000), &pattern(2, 900_000)), ErrorCode::DiskFull);
     assert!(fs::read(home.join("file")).expect("there") == old);
     check_quota(&mut peer, &home);
+
+    let df = place.run(place.berth(&[&target("ann", server.address), "df"])).expect_code(0).stdout;
+    let available = df.lines().nth(1).and_then(|row| row.split_whitespace().nth(2));
+    assert!(available.is_some_and(|bytes| bytes.ends_with('K')), "of a mebibyte some KiB are left: {df}");
 
     // Until there is not even room for a name.
     let mut refused = Vec::new();

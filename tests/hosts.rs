@@ -91,7 +91,8 @@ fn a_host_is_reached_by_its_name_with_all_that_was_said_of_it() {
 
     assert!(visit.run(&["host", "add", "nas", "x"]).expect_code(1).stderr.contains("--replace"));
     visit.run(&["host", "remove", "nas", "other"]).expect_code(1);
-    visit.run(&["host", "remove", "nas"]).expect_code(0);
+    let ended = visit.run(&["host", "remove", "nas"]).expect_code(0);
+    assert_eq!(ended.stderr, "nas is removed\n");
     assert_eq!(visit.run(&["host", "list", "--json"]).expect_code(0).stdout, "");
 }
 

@@ -30,7 +30,8 @@ impl Sampler {
             let mut peer = Peer::login(address, account);
             let mut samples = 0;
             while !flag.load(Ordering::SeqCst) {
-                let QuotaReport { used_bytes, reserved_bytes, limit_bytes, used_files, limit_files } = quota(&mut peer);
+                let QuotaReport { used_bytes, reserved_bytes, limit_bytes, used_files, limit_files, .. } =
+                    quota(&mut peer);
                 assert!(
                     used_bytes + reserved_bytes <= limit_bytes.expect("a limit"),
                     "{used_bytes} + {reserved_bytes}"

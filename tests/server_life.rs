@@ -359,7 +359,7 @@ fn transactions_have_one_line_each_with_every_field() {
 
     let log = place.log("transactions.log");
     let lines: Vec<_> = log.lines().map(fields).collect();
-    let keys = ["bytes", "digest", "offset", "path", "peer", "result", "seconds", "user", "verb"];
+    let keys = ["bytes", "digest", "offset", "path", "peer", "result", "seconds", "session", "user", "verb"];
     for line in &lines {
         assert_eq!(line.keys().map(String::as_str).collect::<Vec<_>>(), keys);
         assert_eq!(line["user"], "ann");
@@ -409,6 +409,39 @@ fn access_lines_tell_connections_logins_commands_and_refusals() {
     }
     log.lines().for_each(|line| drop(fields(line)));
     assert!(!log.contains("wrong") && !log.contains(PASSWORD), "no password in the log");
+}
+
+#[test]
+fn fields_of_both_logs_come_in_the_order_of_the_documents_with_the_number_that_status_shows() {
+    let document = include_str!("../docs/logs.md");
+    let documented: Vec<&str> =
+        document.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0)).collect();
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    let mut peer = Peer::login(server.address, "ann");
+    assert!(matches!(peer.put("/file", b"content", PutMode::Create), Reply::Stored { .. }));
+    let moved = peer.ask(&Request::Mv { from: Name::from("/file"), to: Name::from("/moved"), replace: false });
+    assert!(matches!(moved, Reply::Done {}), "{moved:?}");
+    assert!(matches!(Peer::connect(server.address).prove("stranger", "y"), Reply::Error(_)));
+    let status = place.admin(&["status", "--json"]).stdout;
+    let reports = status.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let session = reports.filter(|report| report["user"] == "ann").find_map(|report| report["session"].as_u64());
+    let session = session.expect("a session of ann's").to_string();
+    drop(peer);
+    wait_until("all is logged", || place.log("access.log").contains("user=ann verb=close"));
+    for log in [place.log("access.log"), place.log("transactions.log")] {
+        assert!(log.contains("user=ann"), "{log}");
+        for line in log.lines() {
+            let keys: Vec<&str> = line.split(' ').filter_map(|field| Some(field.split_once('=')?.0)).collect();
+            let places: Option<Vec<usize>> =
+                keys.iter().map(|key| documented.iter().position(|documented| documented == key)).collect();
+            assert!(places.is_some_and(|places| places.is_sorted()), "{line}");
+            let fields = fields(line);
+            assert!(keys.starts_with(&["session", "peer", "user", "verb"]), "{line}");
+            assert!(fields["user"] != "ann" || fields["session"] == session, "{line}");
+        }
+    }
 }
 
 #[test]

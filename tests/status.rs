@@ -282,6 +282,25 @@ fn a_watch_ends_quietly_when_nobody_reads_it_and_says_so_when_the_server_ends() 
 // ---- Kick ---------------------------------------------------------------------------------
 
 #[test]
+fn the_sessions_are_not_scrolled_away_by_the_times_of_turns_unless_those_are_asked_for() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    let _peer = Peer::login(server.address, "ann");
+    let short = place.admin(&["status"]).stdout;
+    let last = short.lines().position(|line| line.starts_with("SESSION")).expect("sessions");
+    assert!(
+        short.lines().count() < 24 && short.lines().nth(last + 1).is_some_and(|line| line.contains("ann")),
+        "{short}"
+    );
+    assert!(!short.contains("TURNS COUNT") && short.contains("\nturns "), "{short}");
+    let long = place.admin(&["status", "--turns"]).stdout;
+    assert!(long.contains("TURNS COUNT") && long.find("SESSION") < long.find("TURNS"), "{long}");
+    let listed = place.admin(&["user", "list"]).stdout;
+    assert!(listed.starts_with("NAME") && listed.contains("  MAX FILES  ACCESS"), "{listed}");
+}
+
+#[test]
 fn a_session_kicked_by_number_ends_with_a_word_and_its_upload_goes_on_later() {
     let (place, server) = started();
     let content = pattern(1, 4 << 20);

@@ -211,6 +211,91 @@ fn a_session_from_the_hidden_password_to_ctrl_d() {
     assert_eq!(terminal.ended().0, Some(0));
 }
 
+/// What a new user types, and the words that the answer shows in this order; times, rates and dates are
+/// not among them. The expected transcript of the next test.
+const FIRST_SESSION: &[(&str, &[&str])] = &[
+    ("ls", &["1 ", "big.bin\n"]),
+    ("dir", &["-rw", " 12 ", " 1\n", "-rw", " 12M ", " big.bin\n"]),
+    ("pwd", &["/\n"]),
+    ("get 1", &["1", " 12 "]),
+    ("get 2", &["berth: ", "/2", "no such file"]),
+    ("get 1", &["1", "identical"]),
+    ("put absent", &["berth: ", "absent", "no such"]),
+    ("put notes", &["/notes", " 5 "]),
+    ("put notes", &["/notes", "identical"]),
+    (INTERRUPTED, &["interrupted"]),
+    ("get big.bin", &["resum", " at ", "\n", "big.bin", " 12M"]),
+];
+const INTERRUPTED: &str = "get  big.bin";
+
+#[test]
+fn the_first_session_of_a_new_user_tells_what_each_step_did() {
+    for columns in [40, 80, 120] {
+        let (place, _server, proxy, target) = behind_a_proxy();
+        let content = pattern(4, 12 * MIB);
+        fs::write(place.home("ann", "1"), b"twelve bytes").expect("writable");
+        fs::write(place.home("ann", "big.bin"), &content).expect("writable");
+        fs::write(place.here("notes"), b"notes").expect("writable");
+        let mut berth = place.berth(&["--plaintext", &target]);
+        berth.env_remove("BERTH_PASSWORD");
+        let mut terminal = Terminal::open(&berth, columns);
+        terminal.expect("password for ann");
+        terminal.enter(PASSWORD);
+        let shown = terminal.expect(LINE_BEGINS);
+        assert!(!shown.contains(PASSWORD), "{shown}");
+        for (typed, words) in FIRST_SESSION {
+            let part = part_of(&place.here("big.bin"));
+            if *typed == INTERRUPTED {
+                proxy.down.hold_after(6 * MIB as u64);
+            }
+            terminal.expect("/> ");
+            terminal.enter(typed);
+            terminal.expect(LINE_ENDS);
+            if *typed == INTERRUPTED {
+                wait_until("some of it is here", || fs::metadata(&part).is_ok_and(|part| part.len() > MIB as u64));
+                terminal.type_keys(CTRL_C);
+            }
+            let lines = read_lines(&terminal.expect(LINE_BEGINS), columns);
+            proxy.down.open();
+            let mut rest = &lines[..];
+            for word in *words {
+                let Some((_, behind)) = rest.split_once(word) else {
+                    panic!("{typed} at {columns}, {word:?}:\n{lines}")
+                };
+                rest = behind;
+            }
+            // An answer is a line, and another for what was interrupted or is resumed.
+            let most = if *typed == INTERRUPTED { 3 } else { 2 };
+            assert!(lines.lines().count() <= most, "{typed} at {columns}:\n{lines}");
+            let is_table = ["ls", "dir", "pwd"].contains(typed);
+            assert!(!is_table || lines.lines().all(|line| line.chars().count() <= columns), "{columns}:\n{lines}");
+        }
+        assert!(fs::read(place.here("big.bin")).expect("fetched") == content);
+        assert_eq!(fs::read(place.home("ann", "notes")).expect("stored"), b"notes");
+        terminal.type_keys(CTRL_D);
+        assert_eq!(terminal.ended().0, Some(0));
+    }
+}
+
+/// How the line editor begins and ends the input of a line: with and without bracketed paste.
+const LINE_BEGINS: &str = "\x1b[?2004h";
+const LINE_ENDS: &str = "\x1b[?2004l\r\n";
+
+/// The lines that stay readable, without the bars that others were drawn over; those fit the terminal.
+#[track_caller]
+fn read_lines(shown: &str, columns: usize) -> String {
+    let mut lines = String::new();
+    for line in shown.split_terminator("\r\n") {
+        let drawn: Vec<String> = line.split('\r').map(without_escapes).collect();
+        for bar in drawn.iter().filter(|drawn| drawn.contains(" %")) {
+            assert!(bar.chars().count() < columns, "{bar} in {columns} columns");
+        }
+        lines += drawn.last().map_or("", |last| last);
+        lines.push('\n');
+    }
+    lines
+}
+
 #[test]
 fn a_server_never_seen_before_is_asked_about_and_remembered_after_the_login() {
     let place = Place::with(json!({"plaintext": false}));

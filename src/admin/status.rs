@@ -20,7 +20,7 @@ pub(super) fn run(args: &StatusArgs, config: &Config) -> Result<(), AdminError> 
     let mut dialogue = Dialogue::demand(config)?;
     match (args.watch, args.json) {
         (false, true) => print_objects(&mut dialogue, args),
-        (false, false) => print_lines(&ask(&mut dialogue, args)?.lines(None)),
+        (false, false) => print_lines(&ask(&mut dialogue, args)?.lines(None, args.turns)),
         (true, _) => watch(&mut dialogue, args),
     }
 }
@@ -77,8 +77,8 @@ fn watch(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<(), AdminError> {
                 report.rate_since(last, began.saturating_duration_since(*at));
             }
             match room() {
-                Some(room) if is_drawn => draw(&report.lines(Some(room)), last.is_none())?,
-                _ => print_lines(&[report.lines(None), vec![String::new()]].concat())?,
+                Some(room) if is_drawn => draw(&report.lines(Some(room), true), last.is_none())?,
+                _ => print_lines(&[report.lines(None, args.turns), vec![String::new()]].concat())?,
             }
             last = Some((report, began));
         }

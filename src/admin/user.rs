@@ -75,6 +75,7 @@ fn list(accounts: &Accounts, as_json: bool) -> Result<(), AdminError> {
     }
     match unreadable {
         0 => Ok(()),
+        1 => Err(AdminError::Failed("1 account cannot be read; nobody can log in to it".into())),
         count => Err(AdminError::Failed(format!("{count} accounts cannot be read; nobody can log in to them"))),
     }
 }
@@ -148,11 +149,11 @@ fn to_json(account: &Account) -> Value {
 fn print_table(accounts: &[Account]) -> Result<(), AdminError> {
     let width = accounts.iter().map(|account| account.name.as_str().len()).max().unwrap_or(0).max("NAME".len());
     let mut out = io::stdout().lock();
-    writeln!(out, "{:width$}  {:>6}  {:>8}  {:10}  {:7}  HOME", "NAME", "QUOTA", "FILES", "ACCESS", "LOGIN")?;
+    writeln!(out, "{:width$}  {:>6}  {:>9}  {:10}  {:7}  HOME", "NAME", "QUOTA", "MAX FILES", "ACCESS", "LOGIN")?;
     for account in accounts {
         let (quota, files) = (size(account.quota_bytes), count(account.quota_files));
         let (access, login, home) = (access(account), login(account), path(&account.home));
-        writeln!(out, "{:width$}  {quota:>6}  {files:>8}  {access:10}  {login:7}  {home}", account.name)?;
+        writeln!(out, "{:width$}  {quota:>6}  {files:>9}  {access:10}  {login:7}  {home}", account.name)?;
     }
     Ok(())
 }

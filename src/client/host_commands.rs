@@ -46,7 +46,10 @@ fn carry_out(args: &HostArgs, output: &mut Output) -> Result<(), Failure> {
                 }
                 Ok(())
             })?;
-            removed.iter().try_for_each(|(name, host)| output.json(&object(name, host)))
+            removed.iter().try_for_each(|(name, host)| {
+                output.note(format_args!("{} is removed", Escaped(name.as_bytes())));
+                output.json(&object(name, host))
+            })
         }
     }
 }

@@ -21,13 +21,13 @@ use std::time::Instant;
 impl Session {
     /// Logs that the peer has connected.
     pub(super) fn log_connect(&mut self) {
-        self.is_connect_listed = Line::of_stranger(self.peer, "connect", None).log_as_repeatable();
+        self.is_connect_listed = Line::of_stranger(Some(self.id), self.peer, "connect", None).log_as_repeatable();
     }
 
     /// Sees to it that the connection of a session with a login is in the log, and not among those of
     /// strangers.
     fn list_connect(&mut self) {
-        let connect = Line::of_stranger(self.peer, "connect", None);
+        let connect = Line::of_stranger(Some(self.id), self.peer, "connect", None);
         let was_listed = std::mem::replace(&mut self.is_connect_listed, true);
         logging::take_back(ACCESS, (&connect.group(), &connect.kind()), was_listed);
         if !was_listed {
@@ -52,11 +52,26 @@ impl Session {
     /// What succeeds is listed; of what is refused, and of the ends of connections without a login, there
     /// may be as much as a peer likes.
     pub(super) fn log_access<T>(&self, verb: &'static str, fields: &[(&str, Value<'_>)], result: &Result<T, Refusal>) {
-        let line = Line { peer: self.peer, account: self.account(), verb, fields, refusal: result.as_ref().err() };
+        self.warn_of_full_disk(result.as_ref().err());
+        let line = Line {
+            session: Some(self.id),
+            peer: self.peer,
+            account: self.account(),
+            verb,
+            fields,
+            refusal: result.as_ref().err(),
+        };
         match (line.account, line.refusal) {
             (Some(_), None) => log::info!(target: ACCESS, "{line}"),
             (Some(_), Some(_)) if verb == "close" => log::info!(target: ACCESS, "{line}"),
             _ => drop(line.log_as_repeatable()),
+        }
+    }
+
+    /// Every refusal of a request or a transfer passes one of the callers.
+    fn warn_of_full_disk(&self, refusal: Option<&Refusal>) {
+        if let (Some(Refusal::DiskFull), Some(member)) = (refusal, self.state.member()) {
+            member.home.warn_full();
         }
     }
 
@@ -73,13 +88,15 @@ impl Session {
         if let Some(member) = self.state.member() {
             member.seat.total.note(transfer.is_upload, transfer.bytes, result.is_ok());
         }
+        self.warn_of_full_disk(result.as_ref().err());
         let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
         log::info!(
             target: TRANSACTIONS,
-            "verb={} user={} peer={} path={} bytes={} offset={} seconds={:.3} digest={digest} result={}",
-            transfer.verb,
-            user(self.account()),
+            "session={} peer={} user={} verb={} path={} bytes={} offset={} seconds={:.3} digest={digest} result={}",
+            self.id,
             self.peer,
+            user(self.account()),
+            transfer.verb,
             Value::path(transfer.path.as_bytes()),
             transfer.bytes,
             transfer.offset,
@@ -91,11 +108,13 @@ impl Session {
 
 /// Logs that a peer was not let in.
 pub fn log_refused_connection(peer: SocketAddr, why: Refusal) {
-    Line::of_stranger(peer, "connect", Some(&why)).log_as_repeatable();
+    Line::of_stranger(None, peer, "connect", Some(&why)).log_as_repeatable();
 }
 
 /// A line of the access log.
 struct Line<'a> {
+    /// Absent for a connection that was refused before it had one.
+    session: Option<u64>,
     peer: SocketAddr,
     account: Option<&'a AccountName>,
     verb: &'static str,
@@ -104,8 +123,8 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of_stranger(peer: SocketAddr, verb: &'static str, refusal: Option<&'a Refusal>) -> Self {
-        Self { peer, account: None, verb, fields: &[], refusal }
+    fn of_stranger(session: Option<u64>, peer: SocketAddr, verb: &'static str, refusal: Option<&'a Refusal>) -> Self {
+        Self { session, peer, account: None, verb, fields: &[], refusal }
     }
 
     /// Returns whether the line was listed.
@@ -131,6 +150,10 @@ impl<'a> Line<'a> {
 
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.session {
+            Some(session) => write!(f, "session={session} ")?,
+            None => f.write_str("session=- ")?,
+        }
         write!(f, "peer={} user={} verb={}", self.peer, user(self.account), self.verb)?;
         self.fields.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))?;
         write!(f, " result={}", outcome(self.refusal))

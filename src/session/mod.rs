@@ -324,6 +324,12 @@ impl Session {
         Ok(state)
     }
 
+    /// The bytes that the disk of the home has for users, if it tells and answers.
+    pub fn disk_free_bytes(&self) -> Option<u64> {
+        let home = &self.state.member()?.home;
+        home.check_answers().and_then(|()| home.free_bytes()).ok().flatten()
+    }
+
     /// The number of bytes that can still be stored: what the quota leaves, but no more than the disk has.
     /// If the file system does not report its free space, only the quota counts.
     pub fn available_bytes(&self) -> Result<u64, Refusal> {

@@ -17,7 +17,10 @@ use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
 impl Home {
     /// When an interrupted upload with this part expires, in nanoseconds since the epoch.
     pub(super) fn expires_ns(&self, part: &Meta) -> i64 {
-        part.identity.ctime_ns.saturating_add(self.lifetime_ns())
+        let has_met_full_disk = part.mtime_ns == FULL_DISK_MTIME_NS;
+        let lifetime_ns = self.lifetime_ns();
+        let lifetime_ns = if has_met_full_disk { lifetime_ns.min(FULL_DISK_LIFETIME_NS) } else { lifetime_ns };
+        part.identity.ctime_ns.saturating_add(lifetime_ns)
     }
 
     fn lifetime_ns(&self) -> i64 {
@@ -98,5 +101,10 @@ impl Home {
     }
 }
 
+/// The modification time of a part that the disk had no room for the rest of: a mark that needs no room
+/// itself. The next byte that is written takes it away.
+pub(super) const FULL_DISK_MTIME_NS: i64 = 0;
+/// Such a part is kept for a shorter time, because what it takes is missing to everybody.
+const FULL_DISK_LIFETIME_NS: i64 = 60 * 60 * 1_000_000_000;
 /// The clock of a network file system may be ahead of this machine's by this much.
 const AHEAD_NS: i64 = 60 * 60 * 1_000_000_000;

@@ -2,15 +2,20 @@
 //! the server does without the operation. It knows no files, and homes only as paths for messages.
 
 use super::StoreError;
+use crate::text::Escaped;
 use crate::{file_system_type, refusals};
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The number of file systems that are remembered. Beyond it all are forgotten and tried again.
 const FILE_SYSTEMS_MAX: usize = 256;
+
+/// A full disk is logged again after this.
+const FULL_LOGGED_AGAIN_NS: u64 = 60 * 60 * 1_000_000_000;
 
 /// An operation that some file systems refuse and that files can be served without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +63,8 @@ struct Known {
     takes_nameless: Option<bool>,
     frees_slowly: Option<bool>,
     warned: Vec<Operation>,
+    /// When it was last logged that it is full, nanoseconds since the epoch.
+    full_logged_ns: Option<i64>,
 }
 
 /// The file systems that are remembered, by device number.
@@ -120,6 +127,21 @@ impl FileSystems {
         });
         if is_new {
             refusals::note_on(device, operation.noun(), home, &errno.into());
+        }
+    }
+
+    /// Logs that the file system of `home` is full, unless that was logged within the last hour.
+    pub(super) fn warn_full(&self, device: u64, home: &Path, now_ns: i64) {
+        let is_new = self.with(device, |known| {
+            let is_new = known.full_logged_ns.is_none_or(|at| now_ns.abs_diff(at) >= FULL_LOGGED_AGAIN_NS);
+            if is_new {
+                known.full_logged_ns = Some(now_ns);
+            }
+            is_new
+        });
+        if is_new {
+            let path = Escaped(home.as_os_str().as_bytes());
+            log::error!("{path}: the disk is full, or its own quota is; uploads are refused until there is room");
         }
     }
 

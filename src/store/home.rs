@@ -230,6 +230,13 @@ impl Home {
         }
     }
 
+    /// Logs that this home's file system is full, not more than once an hour.
+    pub fn warn_full(&self) {
+        if let Ok((device, _)) = folder_id(&self.root) {
+            self.systems.warn_full(device, &self.path, self.clock.now_ns());
+        }
+    }
+
     /// Accepts that a file system refuses `operation`, and logs the first refusal. Other errors are returned.
     pub(super) fn tolerate(
         &self,

@@ -21,6 +21,7 @@ mod resume;
 
 use super::StoreError;
 use super::attributes::{NewFile, acl};
+use super::expiry::FULL_DISK_MTIME_NS;
 use super::file_systems::Operation;
 use super::home::{Home, StagingFolder, Target, UploadTarget, folder_id, hold_large, replace_check};
 use super::meta::{Kind, Meta, meta_of, set_mtime};
@@ -101,6 +102,8 @@ pub struct Staged {
     slot: Option<RecordSlot>,
     /// It cannot be named where it would outlive the server.
     is_fleeting: bool,
+    /// The disk had no room for more of it.
+    met_full_disk: bool,
     is_committed: bool,
 }
 
@@ -138,8 +141,19 @@ impl Staged {
         let claim = Rc::new(claim);
         home.claims.insert(id, &claim);
         home.partials.forget(&id);
-        let (surplus, slot, is_fleeting, is_committed) = (None, None, false, false);
-        let mut staged = Self { home, place, id, claim, length, surplus, kept, slot, is_fleeting, is_committed };
+        let mut staged = Self {
+            home,
+            place,
+            id,
+            claim,
+            length,
+            surplus: None,
+            kept,
+            slot: None,
+            is_fleeting: false,
+            met_full_disk: false,
+            is_committed: false,
+        };
         if staged.kept.is_some() {
             staged.slot = staged.home.partials.take_slot();
             if staged.slot.is_none() {
@@ -172,13 +186,20 @@ impl Staged {
         let file = self.open_file()?;
         while left > 0 {
             match write(&file, self.length, left) {
-                Ok(0) => return Err(StoreError::DiskFull),
+                Ok(0) => {
+                    self.met_full_disk = true;
+                    return Err(StoreError::DiskFull);
+                }
                 Ok(count) => {
                     self.note_written(&file, count as u64);
                     left -= count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let error = StoreError::from(error);
+                    self.met_full_disk = matches!(error, StoreError::DiskFull);
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -447,6 +468,10 @@ impl Staged {
             write_record_text(&staging, &self.id, &text).ok()?;
         }
         let file = self.open_file().ok()?;
+        if self.met_full_disk {
+            // Where that is refused it only stays longer.
+            let _ = set_mtime(&**file, FULL_DISK_MTIME_NS);
+        }
         meta_of(&**file).ok()
     }
 }

@@ -343,9 +343,17 @@ pub struct QuotaReport {
     /// Files and folders allowed; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_files: Option<u64>,
+    /// Bytes that the server's disk has for users; absent: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_free_bytes: Option<u64>,
 }
 
 impl QuotaReport {
+    /// Bytes that can still be stored, by the quota and by the disk; `None` if neither is known.
+    pub fn available_bytes(&self) -> Option<u64> {
+        self.free_bytes().into_iter().chain(self.disk_free_bytes).min()
+    }
+
     /// Bytes that can still be reserved; `None` without a limit.
     pub fn free_bytes(&self) -> Option<u64> {
         Some(self.limit_bytes?.saturating_sub(self.used_bytes).saturating_sub(self.reserved_bytes))

@@ -302,8 +302,14 @@ fn frame_json(answers: &mut Answers, kind: FrameType, id: u32, message: &impl se
     answers.raw(&bytes);
 }
 
-const QUOTA: QuotaReport =
-    QuotaReport { used_bytes: 1, reserved_bytes: 2, limit_bytes: Some(3), used_files: 4, limit_files: Some(5) };
+const QUOTA: QuotaReport = QuotaReport {
+    used_bytes: 1,
+    reserved_bytes: 2,
+    limit_bytes: Some(3),
+    used_files: 4,
+    limit_files: Some(5),
+    disk_free_bytes: None,
+};
 
 fn partial() -> Partial {
     Partial { upload_id: UploadId([7; 16]), path: "/f".into(), offset: 1, size: Some(2), expires_s: 0 }
@@ -608,6 +614,7 @@ fn the_largest_numbers_overflow_nothing() {
                         limit_bytes: most,
                         used_files: u64::MAX,
                         limit_files: most,
+                        disk_free_bytes: most,
                     };
                     answers.reply(id, &Reply::Quota(report));
                 }

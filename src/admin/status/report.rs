@@ -50,15 +50,17 @@ impl Report {
         }
     }
 
-    /// All of it, or what of it fits.
-    pub(super) fn lines(&self, room: Option<Room>) -> Vec<String> {
+    /// All of it, or what of it fits. The times of turns come last, and only if they are wanted: they are
+    /// the longest part, behind which the sessions would scroll away.
+    pub(super) fn lines(&self, room: Option<Room>, with_turns: bool) -> Vec<String> {
         let columns = room.map(|room| room.columns);
         let mut lines: Vec<String> = self.server.iter().flat_map(head).collect();
         if let Some(columns) = columns {
             lines.iter_mut().for_each(|line| *line = start_of(line, columns));
         }
         let (sessions, users) = (self.session_lines(columns), self.user_lines(columns));
-        let turns = self.server.iter().flat_map(|server| turn_lines(&server.turns, columns)).collect();
+        let server = self.server.iter().filter(|_| with_turns);
+        let turns: Vec<String> = server.flat_map(|server| turn_lines(&server.turns, columns)).collect();
         let Some(Room { rows, columns }) = room else {
             [sessions, users, turns].into_iter().for_each(|section| add(&mut lines, section));
             return lines;
@@ -138,8 +140,8 @@ fn head(server: &ServerReport) -> Vec<String> {
     let (uptime, up, down) = (time(server.seconds), Size(server.bytes_up), Size(server.bytes_down));
     let mut lines = vec![
         format!("running {uptime}  sessions {}  strangers {}", server.sessions, server.strangers),
-        format!("up   {up:>6}  files {}  running {}", server.uploads, server.uploading),
-        format!("down {down:>6}  files {}  running {}", server.downloads, server.downloading),
+        format!("up   {up:>6}  transfers {}  running {}", server.uploads, server.uploading),
+        format!("down {down:>6}  transfers {}  running {}", server.downloads, server.downloading),
         turn_summary(&server.turns),
     ];
     let silent = server.silent_disks.iter();
@@ -293,7 +295,7 @@ mod tests {
     #[test]
     fn a_report_fits_any_terminal_and_shows_no_foreign_control_characters() {
         for (columns, rows) in (1..100).flat_map(|columns| [1, 2, 5, 10, 23, 60, 200].map(|rows| (columns, rows))) {
-            let lines = report().lines(Some(Room { columns, rows }));
+            let lines = report().lines(Some(Room { columns, rows }), true);
             assert!(lines.len() <= rows, "{columns}, {rows}: {lines:?}");
             for line in &lines {
                 assert!(line.width() <= columns && !line.contains(crate::text::is_unprintable), "{columns}: {line:?}");
@@ -303,7 +305,7 @@ mod tests {
 
     #[test]
     fn what_moves_stands_first_and_what_does_not_fit_is_counted() {
-        let lines = report().lines(Some(Room { columns: 79, rows: 23 }));
+        let lines = report().lines(Some(Room { columns: 79, rows: 23 }), true);
         assert_eq!(lines[0], "running 1d 2h  sessions 41  strangers 0");
         let sessions = lines.iter().position(|line| line.contains("SESSION ")).expect("a title");
         assert!(lines[sessions + 1].contains(" 41 ann") && lines[sessions + 1].contains("99%"), "{lines:#?}");

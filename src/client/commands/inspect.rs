@@ -72,7 +72,7 @@ pub fn quota_object(command: &str, report: &QuotaReport) -> Value {
     json!({
         "command": command, "ok": true, "used_bytes": report.used_bytes, "reserved_bytes": report.reserved_bytes,
         "limit_bytes": report.limit_bytes, "free_bytes": report.free_bytes(), "used_files": report.used_files,
-        "limit_files": report.limit_files,
+        "limit_files": report.limit_files, "disk_free_bytes": report.disk_free_bytes,
     })
 }
 

@@ -144,7 +144,7 @@ fn df_lines(report: &QuotaReport) -> [String; 2] {
     };
     [
         row("Size", "Used", "Avail", "Use%", "Files"),
-        row(&sized(report.limit_bytes), &sized(Some(used)), &sized(report.free_bytes()), &or_none(share), &files),
+        row(&sized(report.limit_bytes), &sized(Some(used)), &sized(report.available_bytes()), &or_none(share), &files),
     ]
 }
 
@@ -165,17 +165,20 @@ mod tests {
 
     #[test]
     fn df_is_a_line_that_fits_a_narrow_terminal() {
-        let report = |limit_bytes, limit_files| QuotaReport {
+        let report = |limit_bytes, limit_files, disk_free_bytes| QuotaReport {
             used_bytes: 51 << 20,
             reserved_bytes: 0,
             limit_bytes,
             used_files: 6,
             limit_files,
+            disk_free_bytes,
         };
         assert_eq!(
-            df_lines(&report(Some(1 << 30), Some(10_000))),
+            df_lines(&report(Some(1 << 30), Some(10_000), None)),
             [" Size  Used Avail  Use%  Files", "   1G   51M  973M    5%  6 of 10000"]
         );
-        assert_eq!(df_lines(&report(None, None))[1], "    -   51M     -     -  6");
+        assert_eq!(df_lines(&report(None, None, None))[1], "    -   51M     -     -  6");
+        assert_eq!(df_lines(&report(Some(1 << 30), None, Some(5 << 20)))[1], "   1G   51M    5M    5%  6");
+        assert_eq!(df_lines(&report(None, None, Some(0)))[1], "    -   51M     0     -  6");
     }
 }

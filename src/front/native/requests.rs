@@ -187,12 +187,14 @@ impl Native {
 
     fn quota(&mut self) -> Result<Reply, ErrorReply> {
         let state = self.session.quota().map_err(|refusal| error_reply(refusal, None))?;
+        let disk_free_bytes = self.session.disk_free_bytes();
         Ok(Reply::Quota(QuotaReport {
             used_bytes: state.stored().bytes,
             reserved_bytes: state.reserved.bytes,
             limit_bytes: state.limits.bytes,
             used_files: state.stored().files + state.reserved.files,
             limit_files: state.limits.files,
+            disk_free_bytes,
         }))
     }
 

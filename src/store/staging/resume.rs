@@ -5,9 +5,10 @@ use super::inode::{Place, check_target};
 use super::{KeptRecord, Record, Staged, read_record};
 use crate::limits::{CUT_BYTES_PER_TURN, RESUME_BYTES_MIN};
 use crate::store::StoreError;
+use crate::store::expiry::FULL_DISK_MTIME_NS;
 use crate::store::file_systems::is_refusal;
 use crate::store::home::Home;
-use crate::store::meta::{Kind, Meta, meta_of};
+use crate::store::meta::{Kind, Meta, meta_of, set_mtime};
 use crate::store::names::part_name;
 use crate::store::open_file::OpenFile;
 use crate::upload_id::UploadId;
@@ -115,6 +116,10 @@ impl Staged {
         let reservation = home.promise_more(promised.saturating_sub(there.length), &*there.file)?;
         let surplus = Surplus { bytes: there.length - length, promised };
         let TakenUp { staging, file, kept, .. } = there;
+        if meta_of(&*file)?.mtime_ns == FULL_DISK_MTIME_NS {
+            // Or a file that needs no more bytes would appear with it.
+            let _ = set_mtime(&*file, home.clock.now_ns());
+        }
         let place = Place::Staging { folder: staging, was_nameless: false };
         let mut staged = Self::claimed(home, place, id, reservation, file, length, Some(kept));
         staged.surplus = Some(surplus);
