@@ -8,7 +8,7 @@
 use super::StoreError;
 use super::home::{Home, hold_large};
 use super::meta::Meta;
-use super::names::part_name;
+use super::names::{FULL_DISK_MTIME_NS, part_name};
 use super::staging::{remove, staged_names};
 use crate::limits::{EXPIRY_STEADY_CLOCK, PARTIALS_PER_HOME_MAX};
 use crate::upload_id::UploadId;
@@ -100,10 +100,6 @@ impl Home {
         Ok(())
     }
 }
-
-/// The modification time of a part that the disk had no room for the rest of: a mark that needs no room
-/// itself. The next byte that is written takes it away.
-pub(super) const FULL_DISK_MTIME_NS: i64 = 0;
 /// Such a part is kept for a shorter time, because what it takes is missing to everybody.
 const FULL_DISK_LIFETIME_NS: i64 = 60 * 60 * 1_000_000_000;
 /// The clock of a network file system may be ahead of this machine's by this much.

@@ -1,4 +1,4 @@
-//! Names in the staging folder of a home.
+//! Names and marks in the staging folder of a home.
 
 use crate::upload_id::UploadId;
 
@@ -11,6 +11,9 @@ pub(super) const PART_SUFFIX: &str = ".part";
 pub(super) const RECORD_SUFFIX: &str = ".json";
 /// Ends the name of a record that is being written.
 pub(super) const NEW_RECORD_SUFFIX: &str = ".new";
+/// The modification time of a part that the disk had no room for the rest of: a mark that needs no room
+/// itself. The next byte that is written takes it away.
+pub(super) const FULL_DISK_MTIME_NS: i64 = 0;
 
 pub(super) fn part_name(id: &UploadId) -> String {
     format!("{id}{PART_SUFFIX}")

@@ -21,11 +21,12 @@ mod resume;
 
 use super::StoreError;
 use super::attributes::{NewFile, acl};
-use super::expiry::FULL_DISK_MTIME_NS;
 use super::file_systems::Operation;
 use super::home::{Home, StagingFolder, Target, UploadTarget, folder_id, hold_large, replace_check};
 use super::meta::{Kind, Meta, meta_of, set_mtime};
-use super::names::{NEW_RECORD_SUFFIX, PART_SUFFIX, RECORD_SUFFIX, STAGING, part_name, record_name};
+use super::names::{
+    FULL_DISK_MTIME_NS, NEW_RECORD_SUFFIX, PART_SUFFIX, RECORD_SUFFIX, STAGING, part_name, record_name,
+};
 use super::open_file::OpenFile;
 use super::pipe::Pipe;
 use super::quota::Reservation;
