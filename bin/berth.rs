@@ -3,9 +3,10 @@
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use berth::client::args::CommandLine;
-use berth::client::outcome::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
-use berth::client::{self, host_commands};
+use berth::client;
+use berth::client::cli::args::CommandLine;
+use berth::client::cli::host_commands;
+use berth::client::error::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
 
 fn main() -> ExitCode {
     match CommandLine::read(std::env::args_os()) {

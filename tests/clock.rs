@@ -3,17 +3,17 @@
 
 mod support;
 
-use berth::digest::Digest;
-use berth::limits::{
+use berth::auth::scram::{Binding, ClientExchange};
+use berth::base::digest::Digest;
+use berth::base::limits::{
     DATA_CONNECTION_TIMEOUT_DEFAULT, DIGEST_SETTLE, EXPIRY_STEADY_CLOCK, PARTIAL_EXPIRY_DEFAULT, RECOUNT_AFTER,
     RESUME_BYTES_MIN,
 };
-use berth::scram::{Binding, ClientExchange};
+use berth::base::upload_id::UploadId;
 use berth::session::Phase;
 use berth::session::login_guard::LOGIN_DELAY_FIRST;
 use berth::store::clock::WallClock;
 use berth::tls::Identity;
-use berth::upload_id::UploadId;
 use berth::wire::message::VERSION;
 use berth::wire::{ErrorCode, Reply, Request};
 use std::cell::Cell;

@@ -1,8 +1,8 @@
 //! The codec: every frame and message there and back, cut anywhere, too long, malformed.
 
-use berth::digest::Digest;
-use berth::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX};
-use berth::upload_id::UploadId;
+use berth::base::digest::Digest;
+use berth::base::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX};
+use berth::base::upload_id::UploadId;
 use berth::wire::control::{
     AccountUsage, AuditMode, ControlReply, ControlRequest, ServerReport, SessionReport, TurnTimes, UserReport, Whom,
 };
@@ -556,7 +556,7 @@ fn a_name_that_is_neither_is_an_error() {
 #[test]
 fn the_largest_path_fits_a_control_frame_however_it_is_written() {
     for byte in [b'a', 1, 0xff] {
-        let path = Name(vec![byte; berth::limits::PATH_BYTES_MAX]);
+        let path = Name(vec![byte; berth::base::limits::PATH_BYTES_MAX]);
         let body =
             serde_json::to_vec(&Request::Mv { from: path.clone(), to: path, replace: true }).expect("serializes");
         assert!(body.len() <= CONTROL_BYTES_MAX, "{} bytes", body.len());

@@ -3,12 +3,12 @@
 
 mod support;
 
-use berth::limits::{CONTROL_BYTES_MAX, FLUSH_BUDGET_MIN, MEMORY_SMALL_BYTES, MEMORY_WAIT_STEP};
-use berth::memory::{Charge, Share};
+use berth::base::limits::{CONTROL_BYTES_MAX, FLUSH_BUDGET_MIN, MEMORY_SMALL_BYTES, MEMORY_WAIT_STEP};
+use berth::base::memory::{Charge, Share};
+use berth::base::upload_id::UploadId;
 use berth::net::connection::Turn;
-use berth::net::turns::{Owner, Turns};
+use berth::net::scheduler::{Owner, Turns};
 use berth::session::origin::Origin;
-use berth::upload_id::UploadId;
 use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::Name;
 use berth::wire::{ErrorCode, Reply, Request};

@@ -3,12 +3,12 @@
 
 mod support;
 
-use berth::config::SyncPolicy;
-use berth::front::ftp::port::Stage;
-use berth::limits::{
+use berth::base::limits::{
     FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
     RESUME_BYTES_MIN,
 };
+use berth::config::SyncPolicy;
+use berth::protocol::ftp::port::Stage;
 use std::time::Duration;
 use support::ftp::FtpPeer;
 use support::*;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use berth::limits::CONTROL_BYTES_MAX_BEFORE_LOGIN;
+use berth::base::limits::CONTROL_BYTES_MAX_BEFORE_LOGIN;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -216,7 +216,7 @@ fn json_that_means_harm_is_refused_before_login_and_in_an_end() {
     }
     peer.greet();
     assert!(matches!(peer.prove("ann", PASSWORD), Reply::Welcome { .. }), "and then it may log in");
-    let digest = berth::digest::Digest::of(b"x");
+    let digest = berth::base::digest::Digest::of(b"x");
     for end in [
         "[".repeat(60_000),
         format!(r#"{{"size":-1,"sha256":"{digest}"}}"#),
@@ -405,13 +405,13 @@ fn wrong_sizes_and_digests_are_refused_and_leave_nothing() {
     let (place, mut server) = scene();
     let mut peer = Peer::login(server.address, "ann");
     let content = pattern(1, 1000);
-    let digest = berth::digest::Digest::of(&content);
+    let digest = berth::base::digest::Digest::of(&content);
     for (announced, told, sha256) in [
         (999, 1000, digest),
         (1001, 1000, digest),
         (1000, 999, digest),
         (1000, u64::MAX, digest),
-        (1000, 1000, berth::digest::Digest::of(b"")),
+        (1000, 1000, berth::base::digest::Digest::of(b"")),
     ] {
         let id = peer.request(&put("/a", announced, PutMode::Create));
         let mut bytes = Vec::new();

@@ -3,8 +3,8 @@
 
 mod support;
 
-use berth::scram::{Binding, ClientExchange, ScramError};
-use berth::upload_id::UploadId;
+use berth::auth::scram::{Binding, ClientExchange, ScramError};
+use berth::base::upload_id::UploadId;
 use berth::wire::message::{EntryKind, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use rustix::fs::{CWD, FileType, Mode, OFlags};

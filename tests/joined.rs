@@ -5,18 +5,18 @@
 mod shared;
 mod support;
 
-use berth::client::interrupt::Interrupt;
-use berth::client::link::Link;
-use berth::client::login;
-use berth::client::outcome::Failure;
-use berth::client::output::Output;
-use berth::client::pipe::Pipe;
-use berth::client::progress::Style;
-use berth::client::session::Session;
-use berth::client::state::StateFolder;
-use berth::client::{command, words};
-use berth::scram::Binding;
-use berth::vpath::VPath;
+use berth::auth::scram::Binding;
+use berth::base::virtual_path::VPath;
+use berth::client::connection::link::Link;
+use berth::client::connection::login;
+use berth::client::connection::session::Session;
+use berth::client::connection::state::StateFolder;
+use berth::client::connection::stream::Pipe;
+use berth::client::error::Failure;
+use berth::client::shell::interrupt::Interrupt;
+use berth::client::shell::{command, lexer};
+use berth::client::ui::output::Output;
+use berth::client::ui::progress::Style;
 use shared::Shared;
 use std::cell::{Cell, RefCell};
 use std::fs;
@@ -193,7 +193,7 @@ impl World {
 impl User {
     /// Carries out one command line as the shell does.
     fn run(&mut self, line: &str) -> Result<(), Failure> {
-        for words in words::split(line.as_bytes()).expect("a good line") {
+        for words in lexer::split(line.as_bytes()).expect("a good line") {
             if let Err(failure) = command::run(&mut self.session, &words) {
                 self.session.recover();
                 let _ = self.session.output.flush();

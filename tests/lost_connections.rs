@@ -3,10 +3,10 @@
 
 mod common;
 
-use berth::client::interrupt::Interrupt;
-use berth::client::link::Link;
-use berth::client::outcome::LinkError;
-use berth::client::pipe::TcpPipe;
+use berth::client::connection::link::Link;
+use berth::client::connection::stream::TcpPipe;
+use berth::client::error::LinkError;
+use berth::client::shell::interrupt::Interrupt;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};

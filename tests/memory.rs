@@ -3,7 +3,7 @@
 
 mod common;
 
-use berth::digest::Digest;
+use berth::base::digest::Digest;
 use berth::tls::{Pinning, Received, Sealed};
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};

@@ -3,9 +3,11 @@
 
 mod support;
 
-use berth::digest::Digest;
-use berth::lane::Budget;
-use berth::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INBOX_BYTES, OUTBOX_BYTES_HIGH, PIECE_BYTES};
+use berth::base::buffers::Budget;
+use berth::base::digest::Digest;
+use berth::base::limits::{
+    CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INBOX_BYTES, OUTBOX_BYTES_HIGH, PIECE_BYTES,
+};
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{ErrorReply, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -215,7 +217,7 @@ fn every_request_of_a_conversation_gets_its_answer_in_order() {
 fn before_login_every_request_but_hello_and_login_is_answered_login_required() {
     let mut server = Server::new();
     write(&server.at("file"), b"x");
-    let upload_id = berth::upload_id::UploadId([1; 16]);
+    let upload_id = berth::base::upload_id::UploadId([1; 16]);
     for request in [
         stat("/file"),
         mkdir("/new"),
@@ -266,7 +268,8 @@ fn a_wrong_proof_holds_the_next_back_and_the_connection_is_closed_after_three() 
     for attempt in 1..=3 {
         // The right keys for the wrong name.
         let (exchange, message) =
-            berth::scram::ClientExchange::new("mallory", "guess", berth::scram::Binding::None).expect("user");
+            berth::auth::scram::ClientExchange::new("mallory", "guess", berth::auth::scram::Binding::None)
+                .expect("user");
         let reply = peer.ask(&mut server, &Request::Auth { mechanism: "SCRAM-SHA-256".into(), message });
         let Reply::Challenge { message } = reply else { panic!("{reply:?}") };
         let message = forged(exchange, &message);
@@ -283,7 +286,7 @@ fn a_wrong_proof_holds_the_next_back_and_the_connection_is_closed_after_three() 
 }
 
 /// An answer shaped as it must be, without the 100,000 rounds a stranger's decoy asks for.
-fn forged(_: berth::scram::ClientExchange<'_>, challenge: &str) -> String {
+fn forged(_: berth::auth::scram::ClientExchange<'_>, challenge: &str) -> String {
     let nonce = challenge.split(',').next().expect("a nonce");
     format!("c=biws,{nonce},p={}=", "A".repeat(43))
 }
@@ -647,7 +650,7 @@ fn a_reset_at_any_byte_of_an_upload_never_commits_a_part_of_it() {
 
 /// Everything a client may say after its login, frame by frame.
 fn everything() -> Vec<Vec<u8>> {
-    let upload_id = berth::upload_id::UploadId([5; 16]);
+    let upload_id = berth::base::upload_id::UploadId([5; 16]);
     let mut frames = Vec::new();
     let mut id = 100;
     let mut ask = |request: &Request, content: Option<&[u8]>| {
@@ -751,8 +754,8 @@ fn a_login_cut_at_any_byte_is_none() {
     let begin = |server: &mut Server| {
         let mut peer = server.connect();
         peer.ask(server, &Request::Hello { versions: vec![1], client: String::new() });
-        let binding = berth::scram::Binding::None;
-        let (exchange, message) = berth::scram::ClientExchange::new(USER, keys(), binding).expect("user");
+        let binding = berth::auth::scram::Binding::None;
+        let (exchange, message) = berth::auth::scram::ClientExchange::new(USER, keys(), binding).expect("user");
         let reply = peer.ask(server, &Request::Auth { mechanism: binding.mechanism().into(), message });
         let Reply::Challenge { message } = reply else { panic!("{reply:?}") };
         let mut proof = Vec::new();
@@ -894,7 +897,7 @@ fn a_turn_ends_when_its_budget_is_spent() {
         peer.request(&stat("/"));
     }
     peer.deliver(usize::MAX);
-    let mut budget = Budget::new(10 * berth::limits::REQUEST_COST);
+    let mut budget = Budget::new(10 * berth::base::limits::REQUEST_COST);
     peer.front.step(&mut peer.lane, &mut server.service, &mut budget, server.now);
     assert!(budget.is_spent());
     peer.drain(usize::MAX);

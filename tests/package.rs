@@ -9,8 +9,8 @@ mod generate;
 
 use crate::common::needs::{BASH, tests};
 use berth::admin::CommandLine;
-use berth::client::args::{Args, HostArgs};
-use berth::client::command::COMMANDS;
+use berth::client::cli::args::{Args, HostArgs};
+use berth::client::shell::command::COMMANDS;
 use berth::config::Config;
 use clap::CommandFactory;
 use serde_json::Value;

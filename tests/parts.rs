@@ -3,19 +3,19 @@
 
 mod support;
 
+use berth::base::buffers::Budget;
+use berth::base::digest::Digest;
+use berth::base::limits::{CUT_BYTES_PER_TURN, PIECE_BYTES, RESUME_BYTES_MIN, TURN_BUDGET, UNSYNCED_BYTES_MAX};
+use berth::base::upload_id::UploadId;
 use berth::config::SyncPolicy;
-use berth::digest::Digest;
-use berth::lane::Budget;
-use berth::limits::{CUT_BYTES_PER_TURN, PIECE_BYTES, RESUME_BYTES_MIN, TURN_BUDGET, UNSYNCED_BYTES_MAX};
 use berth::session::download::{DownloadPlan, DownloadStart, Fetched};
 use berth::session::login::LoginProgress;
 use berth::session::state::StateName;
 use berth::session::upload::{Length, Stored, UploadPlan, UploadStart};
 use berth::session::verb::Verb;
 use berth::session::{Phase, Refusal, Session};
-use berth::store::quota::QuotaState;
+use berth::store::ledger::QuotaState;
 use berth::store::syncer::Synced;
-use berth::upload_id::UploadId;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};

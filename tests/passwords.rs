@@ -4,9 +4,9 @@
 mod support;
 
 use berth::account::AccountName;
-use berth::lane::Budget;
-use berth::limits::{LOGIN_MEMORY, PASSWORD_ROUND_COST, PASSWORD_WAIT_MAX, TURN_BUDGET};
-use berth::scram::Verifier;
+use berth::auth::scram::Verifier;
+use berth::base::buffers::Budget;
+use berth::base::limits::{LOGIN_MEMORY, PASSWORD_ROUND_COST, PASSWORD_WAIT_MAX, TURN_BUDGET};
 use berth::session::login::LoginProgress;
 use berth::session::login::LoginProgress::{Later, Waiting, Welcome};
 use berth::session::login_guard::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX};

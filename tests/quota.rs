@@ -3,9 +3,9 @@
 
 mod support;
 
+use berth::base::buffers::Budget;
+use berth::base::upload_id::UploadId;
 use berth::config::SyncPolicy;
-use berth::lane::Budget;
-use berth::upload_id::UploadId;
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};
 use support::*;
@@ -319,7 +319,7 @@ fn changes_wait_for_the_first_count_and_reading_does_not() {
     let (mut reader, mut writer) = (server.log_in(), server.log_in());
     let id = writer.request(&mkdir("/new"));
     writer.deliver(usize::MAX);
-    let mut budget = Budget::new(50 * berth::limits::ENTRY_COST);
+    let mut budget = Budget::new(50 * berth::base::limits::ENTRY_COST);
     assert!(writer.front.step(&mut writer.lane, &mut server.service, &mut budget, server.now));
     assert!(budget.is_spent() && !server.at("new").exists(), "still counting");
     assert!(matches!(reader.ask(&mut server, &stat("/f1")), Reply::Stat { .. }));
@@ -342,7 +342,7 @@ fn a_count_disturbed_by_a_cancelled_upload_is_right_in_the_end() {
     let home = server.capability();
     home.ledger().begin_recount();
     for slice in 0..150 {
-        home.settle(&mut Budget::new(2 * berth::limits::ENTRY_COST)).expect("counts");
+        home.settle(&mut Budget::new(2 * berth::base::limits::ENTRY_COST)).expect("counts");
         if slice == 80 {
             uploader.cancel(id);
             uploader.pump(&mut server);
@@ -428,7 +428,7 @@ fn crowd(server: &Server, folder: &str, count: usize) {
 
 #[test]
 fn a_folder_of_too_many_names_is_not_listed_but_counted_and_emptied() {
-    let count = berth::limits::LISTING_BYTES_MAX / 255 + 2;
+    let count = berth::base::limits::LISTING_BYTES_MAX / 255 + 2;
     let mut server = Server::new();
     crowd(&server, "crowd", count);
     let mut peer = server.log_in();

@@ -265,7 +265,7 @@ fn a_file_replaced_while_it_is_fetched_arrives_as_it_was() {
     loop {
         match reader.receive().expect("the server goes on") {
             Incoming::Data(_, bytes) => received.extend(bytes),
-            Incoming::End(_, end) => break assert_eq!(end.sha256, berth::digest::Digest::of(&old)),
+            Incoming::End(_, end) => break assert_eq!(end.sha256, berth::base::digest::Digest::of(&old)),
             other => panic!("{other:?}"),
         }
     }

@@ -3,13 +3,13 @@
 
 mod support;
 
+use berth::base::digest::Digest;
+use berth::base::limits::{LINGER, RATE_STEPS_PER_SECOND};
+use berth::base::token_bucket::Directions;
+use berth::base::upload_id::UploadId;
 use berth::config::{Rates, Timeouts};
-use berth::digest::Digest;
-use berth::limits::{LINGER, RATE_STEPS_PER_SECOND};
 use berth::net::connection::Turn;
-use berth::rate::Directions;
 use berth::session::Refusal;
-use berth::upload_id::UploadId;
 use berth::wire::Request;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, PutMode};

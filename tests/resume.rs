@@ -3,9 +3,9 @@
 
 mod support;
 
-use berth::digest::Digest;
-use berth::limits::{DATA_BYTES_MAX, PARTIALS_PER_HOME_MAX, PIECE_BYTES, RESUME_BYTES_MIN};
-use berth::upload_id::UploadId;
+use berth::base::digest::Digest;
+use berth::base::limits::{DATA_BYTES_MAX, PARTIALS_PER_HOME_MAX, PIECE_BYTES, RESUME_BYTES_MIN};
+use berth::base::upload_id::UploadId;
 use berth::wire::message::{Partial, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use std::fs::OpenOptions;

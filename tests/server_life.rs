@@ -467,7 +467,7 @@ fn foreign_bytes_are_escaped_on_one_line_of_the_logs() {
     };
     let id = peer.request(&put);
     let mut end = Vec::new();
-    let digest = berth::digest::Digest::of(b"");
+    let digest = berth::base::digest::Digest::of(b"");
     berth::wire::frame::put_json(&mut end, berth::wire::frame::FrameType::End, id, &End { size: 0, sha256: digest });
     peer.send(&end);
     assert!(matches!(peer.reply(), Reply::Stored { .. }));

@@ -4,11 +4,11 @@
 
 mod support;
 
+use berth::base::digest::Digest;
+use berth::base::limits::PARTIALS_PER_HOME_MAX;
+use berth::base::upload_id::UploadId;
 use berth::config::{Rates, SyncPolicy};
-use berth::digest::Digest;
-use berth::limits::PARTIALS_PER_HOME_MAX;
-use berth::store::quota::Ledger;
-use berth::upload_id::UploadId;
+use berth::store::ledger::Ledger;
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};
 use std::collections::{HashSet, VecDeque};

@@ -3,8 +3,8 @@
 
 mod common;
 
-use berth::digest::Digest;
-use berth::upload_id::UploadId;
+use berth::base::digest::Digest;
+use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};

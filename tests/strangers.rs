@@ -4,8 +4,8 @@
 
 mod support;
 
-use berth::lane::Budget;
-use berth::scram::{Binding, ClientExchange};
+use berth::auth::scram::{Binding, ClientExchange};
+use berth::base::buffers::Budget;
 use berth::session::Refusal;
 use berth::session::login_guard::LOGIN_DELAY_MAX;
 use berth::wire::{ErrorCode, Reply, Request};
@@ -266,7 +266,7 @@ fn salt_and_rounds(server: &mut Server, user: &str) -> (String, String) {
 
 /// Gives an account a new password, with other rounds.
 fn change_password(server: &mut Server, account: &str, rounds: u32) {
-    let verifier = berth::scram::Verifier::from_password("another one", rounds).expect("a password");
+    let verifier = berth::auth::scram::Verifier::from_password("another one", rounds).expect("a password");
     let name = account.parse().expect("a name");
     server.service.accounts.update(&name, |account| account.verifier = verifier).expect("there");
 }

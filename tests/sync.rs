@@ -3,8 +3,8 @@
 
 mod support;
 
+use berth::base::limits::{INBOX_BYTES, PIECE_BYTES, UNSYNCED_BYTES_MAX};
 use berth::config::SyncPolicy;
-use berth::limits::{INBOX_BYTES, PIECE_BYTES, UNSYNCED_BYTES_MAX};
 use berth::session::Phase;
 use berth::session::state::StateName;
 use berth::store::syncer::Synced;

@@ -3,17 +3,17 @@
 
 mod support;
 
+use berth::auth::scram::{Binding, ClientExchange};
+use berth::base::buffers::Budget;
+use berth::base::digest::Digest;
+use berth::base::upload_id::UploadId;
 use berth::config::SyncPolicy;
-use berth::digest::Digest;
-use berth::lane::Budget;
-use berth::scram::{Binding, ClientExchange};
 use berth::session::download::{DownloadPlan, DownloadStart};
 use berth::session::login::LoginProgress;
 use berth::session::state::StateName;
 use berth::session::upload::{Length, UploadPlan, UploadStart};
 use berth::session::verb::{Effect, Verb};
 use berth::session::{Refusal, Session};
-use berth::upload_id::UploadId;
 use std::collections::HashSet;
 use support::{PASSWORD, Rights, Server, USER, keys, vpath, write};
 use zeroize::Zeroizing;

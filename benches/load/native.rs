@@ -1,8 +1,8 @@
 //! berth's own protocol, over the library's codec.
 
 use crate::dialect::{Dialect, Event, Outcome, Taken, closed};
-use berth::limits::CONTROL_BYTES_MAX;
-use berth::scram::{Binding, ClientExchange, ClientKeys, ClientProved, Secret};
+use berth::auth::scram::{Binding, ClientExchange, ClientKeys, ClientProved, Secret};
+use berth::base::limits::CONTROL_BYTES_MAX;
 use berth::tls::Sealed;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::VERSION;

@@ -2,8 +2,8 @@
 //! steady rate, until killed.
 
 use crate::dialect::Outcome;
-use berth::limits::CONTROL_BYTES_MAX;
-use berth::scram::ClientExchange;
+use berth::auth::scram::ClientExchange;
+use berth::base::limits::CONTROL_BYTES_MAX;
 use berth::tls::{Pinning, Received, Sealed};
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::VERSION;

@@ -3,8 +3,8 @@
 //! configuration and the exit codes, is taken from its tables.
 
 use berth::admin::CommandLine;
-use berth::client::args::{Args, HOST, HostArgs};
-use berth::client::command::COMMANDS;
+use berth::client::cli::args::{Args, HOST, HostArgs};
+use berth::client::shell::command::COMMANDS;
 use clap::builder::PossibleValuesParser;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;

@@ -1,7 +1,7 @@
 //! What is owed to whoever asked: which request is to be answered next, and whether an answer is
 //! its last.
 
-use berth::digest::Digest;
+use berth::base::digest::Digest;
 use berth::wire::{Reply, Request};
 use std::collections::VecDeque;
 

@@ -4,14 +4,14 @@
 use super::assert_is_one_plain_line;
 use super::support::{self, Server};
 use berth::account::{AccountName, Accounts};
-use berth::client::hosts::Hosts;
-use berth::client::state::StateFolder;
-use berth::client::trust::Trust;
+use berth::base::limits::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
+use berth::base::upload_id::UploadId;
+use berth::client::cli::hosts::Hosts;
+use berth::client::connection::state::StateFolder;
+use berth::client::connection::trust::Trust;
 use berth::config::{Config, TlsFiles};
-use berth::limits::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use berth::store::staging::Staged;
 use berth::tls::{Fingerprint, Identity};
-use berth::upload_id::UploadId;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
@@ -186,9 +186,9 @@ pub(super) fn known_hosts(input: &[u8]) {
 pub(super) fn upload_record(input: &[u8]) {
     let folder = temporary_folder();
     let state = StateFolder::at(Some(folder.path().to_path_buf()));
-    let record = berth::client::state::UploadRecord {
+    let record = berth::client::connection::state::UploadRecord {
         upload_id: UploadId([1; 16]),
-        source: berth::client::state::SourceMark { device: 1, inode: 2, size: 3, mtime_ns: 4 },
+        source: berth::client::connection::state::SourceMark { device: 1, inode: 2, size: 3, mtime_ns: 4 },
     };
     assert!(state.keep_upload("key", &record) && state.find_upload("key") == Some(record));
     let path = fs::read_dir(folder.path()).expect("readable").next().expect("a record").expect("an entry").path();

@@ -1,16 +1,16 @@
 //! The FTP front-end's own text: command lines, replies, listings, times and addresses.
 
 use super::assert_is_one_plain_line;
-use berth::front::ftp::address::{self, Numbers};
-use berth::front::ftp::command::Command;
-use berth::front::ftp::help;
-use berth::front::ftp::line::{Lines, Taken};
-use berth::front::ftp::listing::{Facts, end_line, put_facts, put_long};
-use berth::front::ftp::site::Site;
-use berth::front::ftp::table::parse;
-use berth::front::ftp::{reply, row, table, time};
-use berth::lane::Buffer;
-use berth::limits::FTP_LINE_BYTES_MAX;
+use berth::base::buffers::Buffer;
+use berth::base::limits::FTP_LINE_BYTES_MAX;
+use berth::protocol::ftp::address::{self, Numbers};
+use berth::protocol::ftp::command::Command;
+use berth::protocol::ftp::help;
+use berth::protocol::ftp::line::{Lines, Taken};
+use berth::protocol::ftp::listing::{Facts, end_line, put_facts, put_long};
+use berth::protocol::ftp::site::Site;
+use berth::protocol::ftp::table::parse;
+use berth::protocol::ftp::{command_row, reply, table, time};
 use berth::store::listing::Listed;
 use berth::store::meta::{Identity, Kind, Meta, Seen};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
@@ -77,9 +77,9 @@ fn taken(input: &[u8], step: usize) -> Vec<Taken> {
 fn check_command(line: &[u8]) {
     match parse(line) {
         Ok(command) => {
-            assert!(row::find(table::COMMANDS, command.name().as_bytes()).is_some());
+            assert!(command_row::find(table::COMMANDS, command.name().as_bytes()).is_some());
             let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
-            let row = row::find(table::COMMANDS, word).expect("it was read");
+            let row = command_row::find(table::COMMANDS, word).expect("it was read");
             assert_eq!(row.names[0], command.name());
             check_bounds(&command);
         }

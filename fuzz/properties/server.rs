@@ -3,11 +3,11 @@
 use super::conversation::Sum;
 use super::script::content;
 use super::support::{Got, Peer, Rights, Server, write};
+use berth::base::buffers::{Budget, Lane, Piece};
+use berth::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INBOX_BYTES, TURN_BUDGET};
 use berth::config::SyncPolicy;
-use berth::front::control::Control;
-use berth::front::survey::Answer;
-use berth::lane::{Budget, Lane, Piece};
-use berth::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INBOX_BYTES, TURN_BUDGET};
+use berth::protocol::admin::Control;
+use berth::protocol::admin::query::Answer;
 use berth::wire::Reply;
 use berth::wire::control::{ControlReply, ControlRequest};
 use berth::wire::frame::{self, Frame, FrameType};

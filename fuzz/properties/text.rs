@@ -2,14 +2,14 @@
 
 use super::{assert_is_one_plain_line, halves};
 use berth::account::AccountName;
-use berth::client::args::Target;
-use berth::client::listing::{date_text, mode_text};
-use berth::digest::Digest;
-use berth::limits::{ACCOUNT_NAME_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX};
-use berth::text::{Escaped, Quoted, Size, Utc};
+use berth::base::digest::Digest;
+use berth::base::limits::{ACCOUNT_NAME_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX};
+use berth::base::text::{Escaped, Quoted, Size, Utc};
+use berth::base::upload_id::UploadId;
+use berth::base::virtual_path::VPath;
+use berth::client::cli::args::Target;
+use berth::client::ui::listing::{date_text, mode_text};
 use berth::tls::Fingerprint;
-use berth::upload_id::UploadId;
-use berth::vpath::VPath;
 use berth::wire::message::EntryKind;
 use std::fmt::{Debug, Display};
 use std::path::Component;

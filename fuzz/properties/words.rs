@@ -2,10 +2,10 @@
 //! patterns, completion.
 
 use super::{assert_is_one_plain_line, halves};
-use berth::client::command;
-use berth::client::completion::{Named, complete};
-use berth::client::words::{Typed, Word, escape, split};
-use berth::glob::Pattern;
+use berth::base::glob::Pattern;
+use berth::client::shell::command;
+use berth::client::shell::completion::{Named, complete};
+use berth::client::shell::lexer::{Typed, Word, escape, split};
 
 /// A pattern without classes matches as the plain definition says; quoted text is no pattern; a
 /// star more takes a letter more.

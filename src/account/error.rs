@@ -1,7 +1,7 @@
 //! What goes wrong with accounts. Each message says to which one, and names the file or folder.
 
 use super::AccountName;
-use crate::text::Escaped;
+use crate::base::text::Escaped;
 use rustix::io::Errno;
 use std::io;
 use std::os::unix::ffi::OsStrExt;

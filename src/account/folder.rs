@@ -2,11 +2,11 @@
 //! keep strangers from finding out which names exist.
 
 use super::{Account, AccountError, AccountName, Record, home};
+use crate::auth::scram::{Verifier, fill_random, hmac_sha256};
+use crate::base::atomic_file;
+use crate::base::json::{Object, explain};
+use crate::base::{limits, text};
 use crate::config::Config;
-use crate::json::{Object, explain};
-use crate::scram::{Verifier, fill_random, hmac_sha256};
-use crate::small_file;
-use crate::{limits, text};
 use rustix::fs::OFlags;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -58,17 +58,17 @@ impl Accounts {
     /// Opens the accounts of a configuration. What is missing of their folder is made where that is
     /// allowed; to read accounts, as a server does, no right to write there is needed.
     pub fn open(config: &Config) -> Result<Self, AccountError> {
-        Self::open_by(config, small_file::lock)
+        Self::open_by(config, atomic_file::lock)
     }
 
     /// The same, without waiting for an administrator who is changing accounts.
     pub fn open_at_once(config: &Config) -> Result<Self, AccountError> {
-        Self::open_by(config, small_file::try_lock)
+        Self::open_by(config, atomic_file::try_lock)
     }
 
     fn open_by(config: &Config, lock: Lock) -> Result<Self, AccountError> {
         let folder = config.accounts_dir();
-        small_file::make_folder(&folder, small_file::SECRET_FOLDER).map_err(|source| AccountError::NoFolder {
+        atomic_file::make_folder(&folder, atomic_file::SECRET_FOLDER).map_err(|source| AccountError::NoFolder {
             path: folder.clone(),
             source,
             remedy: config.folder_remedy(),
@@ -241,7 +241,7 @@ impl Accounts {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(AccountError::Unknown(name.clone())),
             result => result.map_err(at(&path))?,
         }
-        small_file::sync_folder(&self.folder).map_err(at(&self.folder))?;
+        atomic_file::sync_folder(&self.folder).map_err(at(&self.folder))?;
         Ok(account.ok().flatten())
     }
 
@@ -292,12 +292,12 @@ impl Accounts {
         let corrupt = |e: serde_json::Error| AccountError::Corrupt { path: path.into(), problem: explain(&e) };
         let mut content = serde_json::to_vec_pretty(record).map_err(corrupt)?;
         content.push(b'\n');
-        small_file::replace(path, &content, small_file::SECRET_FILE).map_err(at(path))
+        atomic_file::replace(path, &content, atomic_file::SECRET_FILE).map_err(at(path))
     }
 
     fn read_record(&self, path: &Path) -> Result<Record, AccountError> {
         let corrupt = |problem: String| AccountError::Corrupt { path: path.to_path_buf(), problem };
-        let content = Zeroizing::new(small_file::read(path).map_err(at(path))?);
+        let content = Zeroizing::new(atomic_file::read(path).map_err(at(path))?);
         let mut reader = serde_json::Deserializer::from_slice(&content);
         let Object(record): Object<Record> =
             serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
@@ -311,7 +311,7 @@ impl Accounts {
     /// Held while accounts are changed, so that two administrators cannot both give away one
     /// home, or one undo what the other did.
     fn lock(&self) -> Result<File, AccountError> {
-        self.lock_by(small_file::lock)
+        self.lock_by(atomic_file::lock)
     }
 
     fn lock_by(&self, lock: Lock) -> Result<File, AccountError> {
@@ -320,7 +320,7 @@ impl Accounts {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(small_file::SECRET_FILE)
+            .mode(atomic_file::SECRET_FILE)
             // A FIFO of that name fails instead of waiting for a reader.
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
             .open(&path)

@@ -2,7 +2,7 @@
 //! files. Checked on real paths, so that a link above a home cannot lead it elsewhere.
 
 use super::{Account, AccountError, Accounts, HomeError};
-use crate::small_file::{self, GROUP_FOLDER};
+use crate::base::atomic_file::{self, GROUP_FOLDER};
 use rustix::fs::Access;
 use rustix::io::Errno;
 use std::io;
@@ -59,7 +59,7 @@ fn check_place(accounts: &Accounts, home: &Path) -> Result<(), HomeError> {
 
 /// Makes the home if it is not there. True if it was made.
 pub(super) fn make(account: &Account) -> Result<bool, AccountError> {
-    small_file::make_folder(&account.home, GROUP_FOLDER).map_err(|error| refuse(account, HomeError::NotMade(error)))
+    atomic_file::make_folder(&account.home, GROUP_FOLDER).map_err(|error| refuse(account, HomeError::NotMade(error)))
 }
 
 fn overlap(a: &Path, b: &Path) -> bool {

@@ -1,6 +1,6 @@
 //! The one place that decides which text can name an account.
 
-use crate::limits::ACCOUNT_NAME_BYTES_MAX;
+use crate::base::limits::ACCOUNT_NAME_BYTES_MAX;
 use std::fmt;
 use std::str::FromStr;
 

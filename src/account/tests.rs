@@ -24,7 +24,7 @@ fn accounts_are_opened_at_once_while_an_administrator_holds_the_lock() {
     let place = place();
     let folder = place.folder.path().join("conf/users");
     let held = fs::File::open(folder.join(".lock")).expect("there");
-    crate::small_file::lock(&held, &folder).expect("free");
+    crate::base::atomic_file::lock(&held, &folder).expect("free");
     fs::remove_file(folder.join(".decoy")).expect("there");
     Accounts::open_at_once(&place.accounts.config).expect("it does without");
     assert!(!folder.join(".decoy").exists());
@@ -187,7 +187,7 @@ fn errors_show_what_stands_in_a_file_escaped() {
     place.write("bob", r#"{"\u001b[2J\u061c": 1}"#);
     let corrupt = place.accounts.load(&name("bob")).expect_err("an unknown key").to_string();
     for error in [refused, corrupt] {
-        assert!(error.contains("\\x1b[2J\\xd8\\x9c") && !error.contains(crate::text::is_unprintable), "{error}");
+        assert!(error.contains("\\x1b[2J\\xd8\\x9c") && !error.contains(crate::base::text::is_unprintable), "{error}");
     }
 }
 

@@ -1,10 +1,10 @@
 //! Asking the running server over its control socket.
 
 use super::AdminError;
+use crate::base::buffers::Buffer;
+use crate::base::limits::CONTROL_BYTES_MAX;
 use crate::config::Config;
-use crate::control_socket;
-use crate::lane::Buffer;
-use crate::limits::CONTROL_BYTES_MAX;
+use crate::server::control_socket;
 use crate::wire::Frame;
 use crate::wire::control::{ControlReply, ControlRequest};
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};

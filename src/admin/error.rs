@@ -2,8 +2,8 @@
 
 use super::{EXIT_FAILED, EXIT_USAGE};
 use crate::account::AccountError;
+use crate::auth::scram::PasswordError;
 use crate::config::ConfigError;
-use crate::scram::PasswordError;
 use crate::server::ServerError;
 use std::error::Error;
 use std::path::PathBuf;

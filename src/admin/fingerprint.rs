@@ -2,8 +2,8 @@
 //! the server has not been started yet, its key is made now.
 
 use super::{AdminError, QUICKSTART_DIR, become_user, print_json};
+use crate::base::text::{Utc, unix_ns};
 use crate::config::Config;
-use crate::text::{Utc, unix_ns};
 use crate::tls::Identity;
 use serde_json::json;
 use std::io::{self, Write};

@@ -3,8 +3,8 @@
 use super::dialogue::{self, Dialogue};
 use super::{AdminError, KickArgs, print_json};
 use crate::account::AccountName;
+use crate::base::text::Escaped;
 use crate::config::Config;
-use crate::text::Escaped;
 use crate::wire::control::{ControlReply, ControlRequest, Whom};
 use serde_json::json;
 use std::io::{self, Write};

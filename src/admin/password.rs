@@ -1,9 +1,9 @@
 //! Where passwords come from: twice from the terminal, once from stdin, or from chance.
 
 use super::AdminError;
-use crate::hidden_input::HiddenInput;
-use crate::limits::PASSWORD_BYTES_MAX;
-use crate::scram::{check_password, fill_random};
+use crate::auth::password_prompt::HiddenInput;
+use crate::auth::scram::{check_password, fill_random};
+use crate::base::limits::PASSWORD_BYTES_MAX;
 use signal_hook::consts::SIGINT;
 use std::io::{self, BufRead};
 use std::sync::Arc;

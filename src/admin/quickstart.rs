@@ -2,10 +2,10 @@
 
 use super::{AdminError, QuickstartArgs, ftp_beside, password, serve, tell_where, write_configuration};
 use crate::account::{Account, AccountName, Accounts};
+use crate::auth::scram::Verifier;
+use crate::base::atomic_file;
 use crate::config::{Config, PORT_DEFAULT};
 use crate::net::listeners::Spoken;
-use crate::scram::Verifier;
-use crate::small_file;
 use crate::tls::Fingerprint;
 use std::cell::Cell;
 use std::env;
@@ -81,7 +81,7 @@ fn remove(dir: &Path, made_folder: bool) {
 /// Makes everything, the configuration last: where that is, the rest is complete.
 fn set_up(dir: &Path, file: &Path, listen: SocketAddr) -> Result<SetUp, AdminError> {
     let failed = |error: io::Error| AdminError::Failed(format!("cannot set up {}: {error}", dir.display()));
-    let made_folder = small_file::make_folder(dir, 0o755).map_err(failed)?;
+    let made_folder = atomic_file::make_folder(dir, 0o755).map_err(failed)?;
     if fs::read_dir(dir).map_err(failed)?.next().is_some() {
         let dir = dir.display();
         return Err(AdminError::Failed(format!(
@@ -99,7 +99,7 @@ fn set_up(dir: &Path, file: &Path, listen: SocketAddr) -> Result<SetUp, AdminErr
 
 fn fill(dir: &Path, file: &Path, listen: SocketAddr) -> Result<Zeroizing<String>, AdminError> {
     let failed = |error: io::Error| AdminError::Failed(format!("cannot set up {}: {error}", dir.display()));
-    small_file::make_folder(&dir.join("conf"), 0o755).map_err(failed)?;
+    atomic_file::make_folder(&dir.join("conf"), 0o755).map_err(failed)?;
     let config = Config::default_for(file)?;
     let accounts = Accounts::open(&config)?;
     let name: AccountName = ACCOUNT.parse().map_err(|error| AdminError::Failed(format!("{ACCOUNT}: {error}")))?;

@@ -3,18 +3,18 @@
 use super::dialogue::{self, Dialogue};
 use super::{AdminError, UsageArgs, print_json};
 use crate::account::Accounts;
+use crate::base::buffers::Budget;
+use crate::base::limits::PATH_BYTES_MAX;
+use crate::base::text::{Escaped, Size, shortened};
 use crate::config::Config;
-use crate::front::control;
-use crate::lane::Budget;
-use crate::limits::PATH_BYTES_MAX;
-use crate::session::audit::AuditStep;
+use crate::protocol::admin;
+use crate::session::home_check::AuditStep;
 use crate::session::{Policy, Service};
 use crate::store::count::{Count, Counted, Unseen};
 use crate::store::home::open_root;
-use crate::store::quota::QuotaState;
+use crate::store::ledger::QuotaState;
 use crate::store::syncer::Syncer;
 use crate::store::{Store, StoreError};
-use crate::text::{Escaped, Size, shortened};
 use crate::wire::control::{AccountUsage, AuditMode, ControlReply, ControlRequest, UnexaminedEntry};
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -55,14 +55,14 @@ fn count(
     let mut service = Service::new(Accounts::open(config)?, store, Policy::from(config));
     // Without a ledger to compare with, showing and verifying are the same.
     let mode = if mode == AuditMode::Show { AuditMode::Verify } else { mode };
-    let mut audit = control::begin(&service, user, mode).map_err(AdminError::Failed)?;
+    let mut audit = admin::begin(&service, user, mode).map_err(AdminError::Failed)?;
     loop {
         match audit.next(&mut service, &mut Budget::new(u64::MAX)) {
             AuditStep::Later => {}
-            AuditStep::Account(name, state, found, unseen) => take(control::usage(&name, &state, found, &unseen))?,
+            AuditStep::Account(name, state, found, unseen) => take(admin::usage(&name, &state, found, &unseen))?,
             AuditStep::Failed(name, error) => {
                 let nothing = QuotaState::default();
-                let nothing = control::usage(&name, &nothing, None, &Unseen::default());
+                let nothing = admin::usage(&name, &nothing, None, &Unseen::default());
                 take(AccountUsage { error: Some(error), ..nothing })?;
             }
             AuditStep::End => return Ok(()),

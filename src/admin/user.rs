@@ -2,9 +2,9 @@
 
 use super::{AddArgs, AdminError, Change, Named, UserCommand, password, print_json};
 use crate::account::{Account, AccountError, AccountName, Accounts};
+use crate::auth::scram::Verifier;
+use crate::base::text::{Escaped, Size};
 use crate::config::Config;
-use crate::scram::Verifier;
-use crate::text::{Escaped, Size};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;

@@ -1,92 +1,49 @@
-//! The client, `berth`. From the wire up:
+//! The client, `berth`:
 //!
-//! - `pipe` moves bytes without blocking; only it touches a socket. `tls_pipe` encrypts them,
-//!   `trust` knows to whom. `outgoing` is the queue.
-//! - `link` is the conversation: requests out, answers in, in order, reading while it writes.
-//! - `args` is the command line, `hosts` the servers that have a name, which `host_commands` keep.
-//! - `route` leads to a server, the first time and again when the connection was lost; `login` and
-//!   `password` make a `session` of it: a link, a current folder, an `output`; `repeat` knows what
-//!   may be asked twice; `lookup` finds what is at the server.
-//! - `upload` and `download` move files, `beside` on two connections, `stream` the content of one through a pipe, `mirror` plans
-//!   trees of them but for its `exclusions`; `local` opens them here, `part` keeps what arrives safe
-//!   under one of its `part_names`, `progress` shows them at their `pace`, `state` remembers them
-//!   between runs, `unfinished_tree` whole trees.
-//! - `output` tells what came of it: `results`, for whoever reads them, and remarks.
-//! - `command` is the table of commands, `commands` what they do, `words` how they
-//!   are written, `listing`, `colors`, `transfer` and `tally` what they tell.
-//! - `shell`, with its `history`, and `script` carry them out; `outcome` turns failures into exit codes.
+//! - `connection` leads to a server: where it is, TLS and trust in its key, login, requests and their answers,
+//!   retries on another connection.
+//! - `files` finds files on both sides; `transfer` moves them, resumes and verifies; `mirror` makes trees equal;
+//!   `unfinished_tree` remembers trees that were interrupted.
+//! - `commands` are what users ask for; `shell` reads, completes and runs them; `cli` is the command line and the
+//!   servers that have a name.
+//! - `ui` is what a person sees; `error` turns failures into exit codes.
 //!
-//! Nothing here knows how a server works; tests talk to it through a [`pipe::Pipe`] in memory.
+//! Nothing here knows how a server works; tests talk to it through a [`connection::stream::Stream`] in memory.
 
-pub mod args;
-pub mod beside;
-pub mod colors;
-pub mod command;
+pub mod cli;
 pub mod commands;
-pub mod completion;
-pub mod confirm;
-pub mod download;
-pub mod exclusions;
-pub mod folder_cache;
-pub mod history;
-pub mod host_commands;
-pub mod hosts;
-pub mod incoming;
-pub mod interrupt;
-pub mod link;
-pub mod listing;
-pub mod local;
-pub mod login;
-pub mod lookup;
+pub mod connection;
+pub mod error;
+pub mod files;
 pub mod mirror;
-pub mod outcome;
-pub mod outgoing;
-pub mod output;
-pub mod pace;
-pub mod part;
-pub mod part_names;
-pub mod password;
-pub mod pipe;
-pub mod progress;
-pub mod repeat;
-pub mod results;
-pub mod route;
-pub mod script;
-pub mod session;
 pub mod shell;
-pub mod state;
-pub mod stream;
-pub mod tally;
-pub mod tls_pipe;
 pub mod transfer;
-pub mod trust;
+pub mod ui;
 pub mod unfinished_tree;
-pub mod upload;
-pub mod words;
 
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use args::Args;
+use cli::args::Args;
+use cli::hosts::Destination;
 use commands::folders;
-use confirm::terminal_can_answer;
-use hosts::Destination;
-use interrupt::Interrupt;
-use link::Link;
-use outcome::{EXIT_DONE, Failure};
-use output::Output;
-use progress::Style;
-use route::{Contact, Route};
-use script::Script;
-use session::Session;
-use state::StateFolder;
-use tally::failure_object;
-use trust::Trust;
-use words::Word;
+use connection::endpoint::{Contact, Route};
+use connection::link::Link;
+use connection::session::Session;
+use connection::state::StateFolder;
+use connection::trust::Trust;
+use error::{EXIT_DONE, Failure};
+use shell::interrupt::Interrupt;
+use shell::lexer::Word;
+use shell::script::Script;
+use ui::confirm::terminal_can_answer;
+use ui::output::Output;
+use ui::progress::Style;
+use ui::summary::failure_object;
 
-use crate::text::Escaped;
-use crate::vpath::VPath;
+use crate::base::text::Escaped;
+use crate::base::virtual_path::VPath;
 
 /// Does what the command line asks for and returns the exit code.
 pub fn run(args: &Args) -> u8 {
@@ -103,7 +60,7 @@ pub fn run(args: &Args) -> u8 {
     if let Err(failure) = work.begin(&mut session, &destination) {
         return give_up(&mut session.output, &failure);
     }
-    crate::refusals::take().into_iter().for_each(|text| session.output.note(text));
+    crate::base::refusals::take().into_iter().for_each(|text| session.output.note(text));
     match work.run(&mut session, args.keep_going) {
         Some(failure) => failure.exit_code(),
         None => EXIT_DONE,
@@ -113,12 +70,12 @@ pub fn run(args: &Args) -> u8 {
 /// Refuses a command where the server is to stand. One that is called so is reached by a port or with a
 /// command behind it.
 fn check_target(args: &Args) -> Result<(), Failure> {
-    let is_command = |word: &str| command::find(word).is_ok();
+    let is_command = |word: &str| shell::command::find(word).is_ok();
     let has_command = args.command.first().and_then(|word| word.to_str()).is_some_and(is_command);
     if !is_command(&args.target) || has_command || args.commands.is_some() || args.script.is_some() {
         return Ok(());
     }
-    if hosts::is_named(&args.target) {
+    if cli::hosts::is_named(&args.target) {
         return Ok(());
     }
     let name = &args.target;
@@ -139,17 +96,17 @@ impl Work {
     /// Refuses what cannot be done before anybody connects.
     fn new(args: &Args) -> Result<Self, Failure> {
         let commands = if let Some(text) = &args.commands {
-            words::split(text.as_bytes()).map_err(|error| Failure::Usage(format!("-c: {error}")))?
+            shell::lexer::split(text.as_bytes()).map_err(|error| Failure::Usage(format!("-c: {error}")))?
         } else if !args.command.is_empty() {
             vec![args.command.iter().map(|word| Word::plain(word.as_bytes())).collect()]
         } else {
             return match &args.script {
-                Some(path) if path != Path::new("-") => Ok(Self::Script(script::open(path)?)),
+                Some(path) if path != Path::new("-") => Ok(Self::Script(shell::script::open(path)?)),
                 None if std::io::stdin().is_terminal() => Ok(Self::Shell),
                 _ => Ok(Self::Stdin),
             };
         };
-        script::check(&commands)?;
+        shell::script::check(&commands)?;
         Ok(Self::Commands(commands))
     }
 
@@ -192,7 +149,7 @@ impl Work {
                 Script::new(keep_going).run_lines(session, std::io::stdin())
             }
             Self::Shell => {
-                let end = shell::run(session);
+                let end = shell::prompt::run(session);
                 if let Some(failure) = &end {
                     give_up(&mut session.output, failure);
                 }
@@ -235,9 +192,9 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
         false => Some(Trust::of(&StateFolder::of_user(), &host, port, destination.fingerprint)?),
     };
     let remark = if destination.plaintext { "this connection is not encrypted\n" } else { "" };
-    let source = password::Source::choose(args, destination);
+    let source = connection::password::Source::choose(args, destination);
     let contact = Contact { host, port, user: user.clone(), trust, tries: source.tries(), retries };
-    let ask = |interrupt: &Interrupt| password::ask(source.clone(), &user, remark, interrupt);
+    let ask = |interrupt: &Interrupt| connection::password::ask(source.clone(), &user, remark, interrupt);
     contact.connect(interrupt, args.accept_new, output, ask)
 }
 

@@ -5,10 +5,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::client::local::shown;
-use crate::client::session::Session;
-use crate::client::state::TreeRecord;
-use crate::vpath::VPath;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::connection::state::TreeRecord;
+use crate::client::files::local::shown;
 
 /// One transfer of a tree: which command, from where to where.
 pub struct UnfinishedTree(String);

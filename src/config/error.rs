@@ -1,7 +1,7 @@
 //! What is wrong with a configuration file: always which file, and where one is to blame, the key.
 
-use crate::json::explain;
-use crate::text::Escaped;
+use crate::base::json::explain;
+use crate::base::text::Escaped;
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;

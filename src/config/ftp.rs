@@ -2,7 +2,9 @@
 //! says.
 
 use super::raw::{CloseNotify, OneOrMore, Period, Problem, RawFtp, SessionReuse, listen_addresses, positive};
-use crate::limits::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_CONNECTION_TIMEOUT_MAX, DATA_PORTS, FTP_DATA_PORT_MIN};
+use crate::base::limits::{
+    DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_CONNECTION_TIMEOUT_MAX, DATA_PORTS, FTP_DATA_PORT_MIN,
+};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;

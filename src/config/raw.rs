@@ -4,10 +4,10 @@
 use super::{
     Config, ConfigError, Limits, Logs, PORT_DEFAULT, Rates, SyncPolicy, Timeouts, TlsFiles, every_address, tidy,
 };
-use crate::json::Object;
-use crate::limits::*;
-use crate::rate::{Directions, Rate};
-use crate::text::Size;
+use crate::base::json::Object;
+use crate::base::limits::*;
+use crate::base::text::Size;
+use crate::base::token_bucket::{Directions, Rate};
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -2,8 +2,8 @@
 //! is renamed to `….old`, in place of the one before it.
 
 use super::writer::Sink;
-use crate::text::Utc;
-use crate::{file_system_type, small_file};
+use crate::base::text::Utc;
+use crate::base::{atomic_file, file_system_type};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -173,7 +173,7 @@ impl Sink for LogFile {
 
 fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
-        small_file::make_folder(folder, small_file::GROUP_FOLDER)?;
+        atomic_file::make_folder(folder, atomic_file::GROUP_FOLDER)?;
     }
     // Not blocking, so that a FIFO in its place fails instead of stopping the program.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

@@ -2,7 +2,7 @@
 
 use super::file::{count_lines, is_local};
 use super::writer::Sink;
-use crate::text::Utc;
+use crate::base::text::Utc;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::io::{self, Write};

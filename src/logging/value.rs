@@ -1,7 +1,7 @@
 //! Text from outside as the value of a `key=value` field: escaped, quoted where need be, and never
 //! longer than its kind may be, however it is escaped. The one place for these bounds.
 
-use crate::text::Quoted;
+use crate::base::text::Quoted;
 use std::fmt;
 
 /// A foreign value of a log line. One that is too long loses its middle or its end, where the line then
@@ -104,7 +104,7 @@ mod tests {
                 let bytes = [&b"x".repeat(shift)[..], &unit.repeat(2000).into_bytes()].concat();
                 for text in [Value::name(&bytes).to_string(), Value::path(&bytes).to_string()] {
                     assert!(text.len() <= PATH_BYTES_MAX + 5, "{text}");
-                    let escaped = crate::text::Escaped(unit.as_bytes()).to_string();
+                    let escaped = crate::base::text::Escaped(unit.as_bytes()).to_string();
                     let kept = text.replace("\\\"", "").replace(&escaped, "");
                     assert!(kept.chars().all(|c| c == 'x' || c == '…' || c == '"'), "{unit:?}: {text}");
                 }

@@ -8,7 +8,7 @@
 //! Lines that find no room are dropped and counted; the sink tells how many there were, where they are
 //! missing.
 
-use crate::text::Utc;
+use crate::base::text::Utc;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -259,7 +259,7 @@ fn put_line(lines: &mut Vec<u8>, time: Utc, message: fmt::Arguments<'_>) {
     if lines.len() - start > LINE_BYTES_MAX {
         let line = String::from_utf8_lossy(&lines[start..]).into_owned();
         lines.truncate(start);
-        lines.extend_from_slice(crate::text::shortened(line, LINE_BYTES_MAX).as_bytes());
+        lines.extend_from_slice(crate::base::text::shortened(line, LINE_BYTES_MAX).as_bytes());
     }
     for byte in &mut lines[start..] {
         if byte.is_ascii_control() {

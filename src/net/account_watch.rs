@@ -2,7 +2,7 @@
 //! round. It looks at files; it must not know connections.
 
 use crate::account::{AccountName, Accounts, Stamp};
-use crate::limits::{ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND};
+use crate::base::limits::{ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND};
 use std::collections::HashSet;
 use std::time::Instant;
 

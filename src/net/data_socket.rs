@@ -3,10 +3,10 @@
 
 use super::listeners::is_of_one_connection;
 use super::transport::{Moved, Secrecy, Transport};
-use crate::front::ftp::port::{DataPort, Failure, Security, Stage, Wish};
-use crate::lane::{Buffer, Incoming, Lane};
-use crate::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INBOX_BYTES_FIRST, STORE_BYTES_MIN};
+use crate::base::buffers::{Buffer, Incoming, Lane};
+use crate::base::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INBOX_BYTES_FIRST, STORE_BYTES_MIN};
 use crate::logging::{self, STDERR};
+use crate::protocol::ftp::port::{DataPort, Failure, Security, Stage, Wish};
 use crate::session::origin::Origin;
 use crate::tls::Resumption;
 use log::Level;

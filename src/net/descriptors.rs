@@ -2,7 +2,7 @@
 //! number that is free; so where no newcomer's socket keeps a number above a mark, sockets never
 //! have more than those below it, whatever else is open.
 
-use crate::limits::DESCRIPTORS_FOR_SOCKETS_PERCENT;
+use crate::base::limits::DESCRIPTORS_FOR_SOCKETS_PERCENT;
 use mio::net::TcpStream;
 use rustix::process::{Resource, getrlimit};
 use std::io;

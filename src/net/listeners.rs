@@ -1,9 +1,9 @@
 //! Listening sockets: a bounded number of accepts per round, and a pause by timer after the
 //! system ran out of descriptors, because no new edge announces connections that already wait.
 
-use super::seldom::Seldom;
-use crate::front::{ftp, native};
-use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND};
+use super::log_throttle::Seldom;
+use crate::base::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND};
+use crate::protocol::{ftp, native};
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustix::net::SendFlags;

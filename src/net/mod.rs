@@ -1,15 +1,15 @@
 //! Sockets and readiness: the only code that does network I/O. One thread, one poll.
 
 mod account_watch;
+mod admission;
 pub mod connection;
-mod crowd;
 mod data_socket;
 mod descriptors;
 pub mod event_loop;
 pub mod listeners;
-mod seldom;
-mod slow_turns;
-mod throttle;
+mod log_throttle;
+mod rate_limits;
+pub mod scheduler;
+mod slow_turn_log;
 pub mod timers;
 pub mod transport;
-pub mod turns;

@@ -5,9 +5,9 @@
 //! the socket: a TLS handshake begins with 0x16, a frame with the highest byte of its length,
 //! which is 0.
 
-use crate::lane::{Buffer, FileRange, Outbox, Piece};
-use crate::limits::{PIECE_BYTES, SEALED_FLUSH_BUDGET};
-use crate::scram::Binding;
+use crate::auth::scram::Binding;
+use crate::base::buffers::{Buffer, FileRange, Outbox, Piece};
+use crate::base::limits::{PIECE_BYTES, SEALED_FLUSH_BUDGET};
 use crate::tls::{Received, Resumption, Sealed, SessionConfig, TicketKeys};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};

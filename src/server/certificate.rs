@@ -1,10 +1,10 @@
 //! The server's certificate while it runs: read again when told to, renewed or warned about when
 //! it is about to end.
 
+use crate::base::limits::{CERTIFICATE_CHECK_INTERVAL, CERTIFICATE_WARN_S};
+use crate::base::text::{Utc, unix_ns};
 use crate::config::{Config, ConfigError};
-use crate::limits::{CERTIFICATE_CHECK_INTERVAL, CERTIFICATE_WARN_S};
 use crate::net::transport::Entrance;
-use crate::text::{Utc, unix_ns};
 use crate::tls::{Fingerprint, Identity, ftp_server_config, server_config};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};

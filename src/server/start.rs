@@ -5,17 +5,19 @@
 use super::certificate::Certificate;
 use super::{ServerError, system};
 use crate::account::Accounts;
+use crate::base::atomic_file::{self, GROUP_FOLDER, PUBLIC_FOLDER};
+use crate::base::refusals;
 use crate::config::{Config, ConfigError};
+use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::net::listeners::Spoken;
-use crate::privilege::{self, Access, Confinement, Place, ServiceUser};
+use crate::server::control_socket;
+use crate::server::privileges::{self, Access, Confinement, Place, ServiceUser};
+use crate::server::service_manager::Supervisor;
 use crate::session::{Policy, Service};
-use crate::small_file::{self, GROUP_FOLDER, PUBLIC_FOLDER};
 use crate::store::Store;
 use crate::store::syncer::Syncer;
-use crate::supervisor::Supervisor;
 use crate::tls::Identity;
-use crate::{control_socket, logging, refusals};
 use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
 use rustix::fs::Access as FileAccess;
@@ -40,9 +42,9 @@ pub(super) struct Started {
 
 /// See the module.
 pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
-    let began_as_root = privilege::is_root();
+    let began_as_root = privileges::is_root();
     let openings = Openings::take(config)?;
-    privilege::give_up_rights().map_err(system("give up rights"))?;
+    privileges::give_up_rights().map_err(system("give up rights"))?;
     logging::init(config).map_err(|source| ServerError::Logs { source, file: config.file.clone() })?;
     warn_of_rights(config, began_as_root);
     raise_descriptor_limit();
@@ -91,7 +93,7 @@ impl Openings {
     /// Opens it all; afterwards this process is the user of the configuration.
     fn take(config: &Config) -> Result<Self, ServerError> {
         let user = ServiceUser::find(config)?;
-        if user.as_ref().is_some_and(|user| !privilege::is_root() && !user.is_current()) {
+        if user.as_ref().is_some_and(|user| !privileges::is_root() && !user.is_current()) {
             let problem = "is not who starts this server; start it as root or as that user, or leave the key out";
             return Err(ConfigError::new(&config.file, "user", problem).into());
         }
@@ -104,7 +106,7 @@ impl Openings {
         let folder = &config.control_folder;
         if folder != config.folder() {
             // Such as one in /run, where nothing stays. Where it cannot be made, there is no socket.
-            let _ = small_file::make_folder(folder, PUBLIC_FOLDER);
+            let _ = atomic_file::make_folder(folder, PUBLIC_FOLDER);
         }
         let control = control_socket::listen(folder, |made| user.as_ref().map_or(Ok(()), |user| user.give(made)));
         if control.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
@@ -138,7 +140,7 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
         .map_err(system("get random numbers"))?;
     let mut service = Service::new(Accounts::open(config)?, store, Policy::from(config));
     for root in &config.home_roots {
-        if let Err(error) = small_file::make_folder(root, GROUP_FOLDER) {
+        if let Err(error) = atomic_file::make_folder(root, GROUP_FOLDER) {
             let remedy = config.folder_remedy();
             log::warn!("homes cannot lie in {}: {error}; {remedy}, and restart", root.display());
         } else if rustix::fs::access(root, FileAccess::WRITE_OK) == Err(Errno::ROFS) {
@@ -148,7 +150,7 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
             );
         }
     }
-    match privilege::confine(&places(config)) {
+    match privileges::confine(&places(config)) {
         Confinement::Off(reason) => log::warn!("confinement by Landlock: off: {reason}"),
         confinement => log::info!("confinement by Landlock: {confinement}"),
     }
@@ -188,7 +190,7 @@ fn folders_of(file: &Path) -> Vec<PathBuf> {
 /// Tells what an administrator would want to change about the rights of this server.
 fn warn_of_rights(config: &Config, began_as_root: bool) {
     let file = config.file.display();
-    if privilege::is_root() {
+    if privileges::is_root() {
         return log::warn!("running as root; name a user with fewer rights as `user` in {file}");
     }
     let can = |path: &Path, what| rustix::fs::access(path, what).is_ok();

@@ -1,16 +1,16 @@
 //! A download: a file that goes out piece by piece and is known by its digest at the end.
 
+use super::error::Refusal;
 use super::read_ahead::ReadAhead;
-use super::refusal::Refusal;
 use super::task::{SecondReading, hash_range};
-use crate::digest::Digest;
-use crate::lane::{Budget, FileRange};
-use crate::limits::PIECE_BYTES;
+use crate::base::buffers::{Budget, FileRange};
+use crate::base::digest::Digest;
+use crate::base::limits::PIECE_BYTES;
+use crate::base::virtual_path::VPath;
 use crate::store::home::Home;
 use crate::store::meta::{Identity, Meta, meta_of};
 use crate::store::watch::Watch;
 use crate::store::{OpenFile, Store, StoreError};
-use crate::vpath::VPath;
 use rustix::buffer::spare_capacity;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;

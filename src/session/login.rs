@@ -1,17 +1,17 @@
 //! Logging in: SCRAM or a password, each checked only when the origin may try again. A failure is
 //! answered at once; what waits is the next try.
 
+use super::error::Refusal;
 use super::login_attempt::{Attempt, Challenged, Login};
 use super::origin::Origin;
 use super::password::{Checked, PasswordCheck};
-use super::refusal::Refusal;
 use super::state::{Member, State};
 use super::verb::Verb;
-use super::{Service, Session, audit};
+use super::{Service, Session, home_check};
 use crate::account::{Account, AccountError, AccountName, Candidate};
-use crate::lane::Budget;
+use crate::auth::scram::{ClientFirst, ScramError, ServerExchange};
+use crate::base::buffers::Budget;
 use crate::logging::{self, STDERR, Value};
-use crate::scram::{ClientFirst, ScramError, ServerExchange};
 use log::Level;
 use std::time::Instant;
 use zeroize::Zeroizing;
@@ -172,7 +172,7 @@ impl Session {
             log::error!("home of {}: {error}", account.name);
             Refusal::Io
         })?;
-        let home = audit::open_home(service, account).map_err(|error| {
+        let home = home_check::open_home(service, account).map_err(|error| {
             log::error!("home {} of {}: {error}", account.home.display(), account.name);
             Refusal::Io
         })?;

@@ -2,7 +2,7 @@
 
 use super::password::PasswordCheck;
 use crate::account::Account;
-use crate::scram::ServerExchange;
+use crate::auth::scram::ServerExchange;
 use std::time::Instant;
 
 /// A session before its login.

@@ -10,19 +10,19 @@
 //! [`Session::complete_upload`], and [`Session::advance_commit`]; `begin_download` by
 //! [`Session::prepare_download`] and [`Session::fetch`].
 
-pub mod audit;
+pub mod access_log;
+pub mod active_accounts;
 pub mod download;
-pub mod journal;
+pub mod error;
+pub mod home_check;
 pub mod login;
 pub mod login_attempt;
 pub mod login_guard;
 pub mod origin;
-pub mod overview;
 pub mod password;
 mod read_ahead;
-pub mod refusal;
-pub mod seat;
 mod service;
+pub mod session_info;
 pub mod state;
 pub mod task;
 pub mod totals;
@@ -31,22 +31,22 @@ pub mod upload;
 pub mod verb;
 
 use crate::account::AccountName;
-use crate::lane::Budget;
+use crate::auth::scram::Binding;
+use crate::base::buffers::Budget;
+use crate::base::memory::{Charge, Share};
+use crate::base::token_bucket::TokenBucket;
+use crate::base::upload_id::UploadId;
+use crate::base::virtual_path::VPath;
 use crate::logging::Value;
-use crate::memory::{Charge, Share};
-use crate::rate::TokenBucket;
-use crate::scram::Binding;
 use crate::store::StoreError;
+use crate::store::ledger::QuotaState;
 use crate::store::listing::Listing;
 use crate::store::meta::{Kind, Meta};
 use crate::store::new_folders::NewFolders;
-use crate::store::quota::QuotaState;
 use crate::store::staging::KeptListing;
-use crate::upload_id::UploadId;
-use crate::vpath::VPath;
+use active_accounts::Traffic;
+pub use error::Refusal;
 use login_attempt::Login;
-pub use refusal::Refusal;
-use seat::Traffic;
 pub use service::{Policy, Service};
 use state::{Member, State, StateName};
 use std::net::SocketAddr;

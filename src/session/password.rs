@@ -5,12 +5,12 @@
 use super::login_guard::LoginGuard;
 use super::origin::Origin;
 use crate::account::{Account, AccountName, Candidate};
-use crate::lane::Budget;
-use crate::limits::{
+use crate::auth::scram::{Derivation, Verifier, fill_random, hmac_sha256};
+use crate::base::buffers::Budget;
+use crate::base::limits::{
     LOGIN_MEMORY, LOGINS_REMEMBERED, PASSWORD_CHECKS_AT_ONCE, PASSWORD_ROUND_COST, PASSWORD_WAIT_MAX,
     PASSWORD_WAIT_STEP,
 };
-use crate::scram::{Derivation, Verifier, fill_random, hmac_sha256};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};

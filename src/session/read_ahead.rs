@@ -1,6 +1,6 @@
 //! Asking for a file's bytes before they are read, so that a cold disk rarely blocks the loop.
 
-use crate::limits::PREFETCH_BYTES;
+use crate::base::limits::PREFETCH_BYTES;
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::num::NonZeroU64;

@@ -1,9 +1,9 @@
 //! What all sessions share: accounts, files, who failed to log in, what was decided.
 
+use super::active_accounts::{Seat, Seats};
+use super::error::Refusal;
 use super::login_guard::LoginGuard;
 use super::password::Passwords;
-use super::refusal::Refusal;
-use super::seat::{Seat, Seats};
 use super::totals::Total;
 use crate::account::{AccountName, Accounts};
 use crate::config::{Config, Rates, SyncPolicy};

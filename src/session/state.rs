@@ -10,9 +10,9 @@
 //!  any ──close──► Closing
 //! ```
 
+use super::active_accounts::Seat;
 use super::download::Download;
 use super::login_attempt::Login;
-use super::seat::Seat;
 use super::task::Task;
 use super::upload::{Commit, Upload};
 use crate::account::AccountName;

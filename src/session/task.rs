@@ -1,9 +1,9 @@
 //! Work that takes many turns: listing a folder or partial uploads, hashing a file, making many folders.
 
-use super::refusal::Refusal;
-use crate::digest::Digest;
-use crate::lane::Budget;
-use crate::limits::{LISTING_WAIT_MAX, MEMORY_WAIT_STEP, PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX, PIECE_BYTES};
+use super::error::Refusal;
+use crate::base::buffers::Budget;
+use crate::base::digest::Digest;
+use crate::base::limits::{LISTING_WAIT_MAX, MEMORY_WAIT_STEP, PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX, PIECE_BYTES};
 use crate::store::listing::{Listed, Listing, Step};
 use crate::store::meta::{Meta, meta_of};
 use crate::store::new_folders::NewFolders;

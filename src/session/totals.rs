@@ -1,6 +1,6 @@
 //! How many files and bytes all sessions have transferred.
 
-use crate::rate::Directions;
+use crate::base::token_bucket::Directions;
 use std::cell::Cell;
 
 /// What the transfers of all sessions were, since the server began. Counted once for each, when it

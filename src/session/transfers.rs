@@ -3,14 +3,14 @@
 
 use super::Session;
 use super::download::{Download, DownloadPlan, Fetched, Opened};
-use super::overview::Transfer;
-use super::refusal::Refusal;
+use super::error::Refusal;
 use super::service::Service;
+use super::session_info::Transfer;
 use super::state::State;
 use super::upload::{Commit, Stored, Upload, UploadPlan};
 use super::verb::Verb;
-use crate::digest::Digest;
-use crate::lane::{Budget, Incoming};
+use crate::base::buffers::{Budget, Incoming};
+use crate::base::digest::Digest;
 use crate::store::syncer::Synced;
 use std::time::Instant;
 

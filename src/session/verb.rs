@@ -1,6 +1,6 @@
 //! What a session can be asked to do, in which states, and what that has to do with the home.
 
-use super::refusal::Refusal;
+use super::error::Refusal;
 use super::state::{State, StateName};
 
 /// Everything a session can be asked to do.

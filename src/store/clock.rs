@@ -1,7 +1,7 @@
 //! The wall clock of the store. It may jump, so it measures only what must outlive the server or is
 //! compared with the times of files.
 
-use crate::text::unix_ns;
+use crate::base::text::unix_ns;
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
 use std::rc::Rc;

@@ -5,8 +5,8 @@
 use super::StoreError;
 use super::names::{PART_SUFFIX, STAGING};
 use super::usage::Usage;
-use crate::lane::Budget;
-use crate::limits::{
+use crate::base::buffers::Budget;
+use crate::base::limits::{
     COUNT_DEPTH_MAX, COUNT_RESTARTS_MAX, ENTRY_COST, PATH_BYTES_MAX, PATH_COMPONENT_COST, UNSEEN_NAMED_MAX,
 };
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
@@ -346,7 +346,7 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::TURN_BUDGET;
+    use crate::base::limits::TURN_BUDGET;
     use std::fs;
 
     fn begin(path: &std::path::Path) -> Count {

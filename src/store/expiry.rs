@@ -10,8 +10,8 @@ use super::home::{Home, hold_large};
 use super::meta::Meta;
 use super::names::{FULL_DISK_MTIME_NS, part_name};
 use super::staging::{remove, staged_names};
-use crate::limits::{EXPIRY_STEADY_CLOCK, PARTIALS_PER_HOME_MAX};
-use crate::upload_id::UploadId;
+use crate::base::limits::{EXPIRY_STEADY_CLOCK, PARTIALS_PER_HOME_MAX};
+use crate::base::upload_id::UploadId;
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
 
 impl Home {

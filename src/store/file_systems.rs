@@ -2,8 +2,8 @@
 //! the server does without the operation. It knows no files, and homes only as paths for messages.
 
 use super::StoreError;
-use crate::text::Escaped;
-use crate::{file_system_type, refusals};
+use crate::base::text::Escaped;
+use crate::base::{file_system_type, refusals};
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -3,35 +3,35 @@
 
 mod access;
 mod attributes;
-pub mod cache;
 pub mod clock;
 pub mod count;
+pub mod digest_cache;
 mod expiry;
 mod file_systems;
 pub mod home;
+pub mod ledger;
 pub mod listing;
 pub mod meta;
 pub mod names;
 pub mod new_folders;
 mod open_file;
-pub mod pipe;
-pub mod quota;
+pub mod splice;
 pub mod staging;
 pub mod syncer;
 pub mod usage;
 pub mod watch;
 
-use crate::limits::LEDGERS_REMEMBERED;
-use cache::DigestCache;
+use crate::base::limits::LEDGERS_REMEMBERED;
 use clock::WallClock;
+use digest_cache::DigestCache;
 use file_systems::{FileSystems, is_refusal};
 use hmac::{Hmac, KeyInit, Mac};
 use home::{FolderId, Home, Shared};
+use ledger::{Ledger, QuotaLimits};
 use meta::Identity;
 pub use open_file::OpenFile;
-use pipe::Pipe;
-use quota::{Ledger, QuotaLimits};
 use rustix::fs::{AtFlags, StatxFlags};
+use splice::Pipe;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
@@ -242,7 +242,7 @@ impl Store {
             mac.update(&part.to_be_bytes());
         }
         let mut text = [0; 32];
-        crate::digest::hex_encode(&mac.finalize().into_bytes()[..16], &mut text);
+        crate::base::digest::hex_encode(&mac.finalize().into_bytes()[..16], &mut text);
         String::from_utf8_lossy(&text).into_owned()
     }
 }

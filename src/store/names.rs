@@ -1,6 +1,6 @@
 //! Names and marks in the staging folder of a home.
 
-use crate::upload_id::UploadId;
+use crate::base::upload_id::UploadId;
 
 /// The folder at the top of a home where uploads wait until they are whole. No command reaches
 /// it, no listing shows it.

@@ -4,9 +4,9 @@
 use super::StoreError;
 use super::attributes::NEW_FOLDER;
 use super::home::Home;
-use crate::lane::Budget;
-use crate::limits::{FOLDER_COST, PATH_COMPONENT_COST};
-use crate::vpath::VPath;
+use crate::base::buffers::Budget;
+use crate::base::limits::{FOLDER_COST, PATH_COMPONENT_COST};
+use crate::base::virtual_path::VPath;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};

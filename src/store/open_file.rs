@@ -1,11 +1,11 @@
 //! A user's file, open. Removed meanwhile, a file is freed when its last descriptor is closed, which
 //! may be this one, and must not hold up the loop. Until then it counts as used.
 
+use super::ledger::Ledger;
 use super::meta::{Meta, meta_of};
-use super::quota::Ledger;
 use super::syncer::Closer;
 use super::usage::{InodeId, Usage};
-use crate::limits::SLOW_CLOSE_BYTES;
+use crate::base::limits::SLOW_CLOSE_BYTES;
 use std::cell::Cell;
 use std::fs::File;
 use std::ops::Deref;

@@ -2,7 +2,7 @@
 //! programs and `touch` change it, too, and leave the content as it was.
 
 use super::meta::Identity;
-use crate::file_system_type;
+use crate::base::file_system_type;
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch};
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 //! end; to others it is well-formed.
 
 use super::validity::{GENERALIZED_TIME, UTC_TIME, VERSION};
-use crate::text::Utc;
+use crate::base::text::Utc;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};

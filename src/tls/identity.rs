@@ -5,9 +5,9 @@
 use super::certificate::{new_key, self_signed};
 use super::validity::not_after;
 use super::{Fingerprint, server_config};
+use crate::base::atomic_file;
+use crate::base::limits::{CERTIFICATE_LIFE_S, CERTIFICATE_RENEW_S};
 use crate::config::{Config, ConfigError, TlsFiles};
-use crate::limits::{CERTIFICATE_LIFE_S, CERTIFICATE_RENEW_S};
-use crate::small_file;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs::File;
@@ -49,13 +49,13 @@ impl Identity {
     /// Reads what is there. One's own is made if it is missing, and renewed if at `now_s`, in
     /// seconds since 1970, it is about to end.
     pub fn establish(config: &Config, now_s: i64) -> Result<Self, ConfigError> {
-        let locked = if config.tls.is_own { lock(&config.tls, small_file::lock) } else { Ok(None) };
+        let locked = if config.tls.is_own { lock(&config.tls, atomic_file::lock) } else { Ok(None) };
         Self::establish_locked(config, now_s, locked)
     }
 
     /// The same, but `None` while another program holds the lock of one's own files.
     pub fn establish_at_once(config: &Config, now_s: i64) -> Result<Option<Self>, ConfigError> {
-        match if config.tls.is_own { lock(&config.tls, small_file::try_lock) } else { Ok(None) } {
+        match if config.tls.is_own { lock(&config.tls, atomic_file::try_lock) } else { Ok(None) } {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             locked => Self::establish_locked(config, now_s, locked).map(Some),
         }
@@ -118,7 +118,7 @@ fn unusable(config: &Config, error: &io::Error) -> Problem {
 /// Two servers must not make two keys.
 fn lock(files: &TlsFiles, lock: fn(&File, &Path) -> io::Result<()>) -> io::Result<Option<File>> {
     let Some(folder) = files.key.parent() else { return Ok(None) };
-    small_file::make_folder(folder, small_file::SECRET_FOLDER)?;
+    atomic_file::make_folder(folder, atomic_file::SECRET_FOLDER)?;
     let handle = File::open(folder)?;
     lock(&handle, folder)?;
     Ok(Some(handle))
@@ -127,7 +127,7 @@ fn lock(files: &TlsFiles, lock: fn(&File, &Path) -> io::Result<()>) -> io::Resul
 fn make_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, Problem> {
     let problem = |error: &dyn std::fmt::Display| (Part::Key, format!("cannot be made: {error}"));
     let text = new_key().map_err(|error| problem(&error))?;
-    small_file::replace(&files.key, text.as_bytes(), small_file::SECRET_FILE).map_err(|error| problem(&error))?;
+    atomic_file::replace(&files.key, text.as_bytes(), atomic_file::SECRET_FILE).map_err(|error| problem(&error))?;
     own_key(files)
 }
 
@@ -141,11 +141,11 @@ fn own_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, Problem> {
 fn certify(files: &TlsFiles, key: &PrivateKeyDer<'_>, now_s: i64) -> Result<(), Problem> {
     let problem = |error: &dyn std::fmt::Display| (Part::Certificate, format!("cannot be made: {error}"));
     let text = self_signed(key, now_s - DAY_S, now_s + CERTIFICATE_LIFE_S).map_err(|error| problem(&error))?;
-    small_file::replace(&files.certificate, text.as_bytes(), 0o644).map_err(|error| problem(&error))
+    atomic_file::replace(&files.certificate, text.as_bytes(), 0o644).map_err(|error| problem(&error))
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    small_file::read(path).map(Zeroizing::new).map_err(|error| format!("cannot be read: {error}"))
+    atomic_file::read(path).map(Zeroizing::new).map_err(|error| format!("cannot be read: {error}"))
 }
 
 /// The file and key that an administrator has to look at.

@@ -2,12 +2,12 @@
 //! in small portions; this holds what was received and not yet taken, so that the socket is read
 //! in large ones, and nothing is ever left inside rustls unnoticed: no event announces it.
 
-use crate::lane::Buffer;
-use crate::limits::{
+use crate::auth::scram::Binding;
+use crate::base::buffers::Buffer;
+use crate::base::limits::{
     COPY_BYTES, HANDSHAKE_BYTES_MAX, RECORD_BYTES_MAX_BEFORE_LOGIN, SEALED_BYTES, SEALED_BYTES_BEFORE_LOGIN,
     SEALED_BYTES_FIRST, SEALED_OUT_BYTES,
 };
-use crate::scram::Binding;
 use rustls::pki_types::ServerName;
 use rustls::{
     ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection,

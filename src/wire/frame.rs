@@ -1,7 +1,7 @@
 //! Frames: a 12-byte header, big-endian, and a body of as many bytes as the header says.
 //! The bound on a body is checked as soon as its header is there, before anything is allocated.
 
-use crate::limits::DATA_BYTES_MAX;
+use crate::base::limits::DATA_BYTES_MAX;
 
 /// Bytes of a header: `u32 length | u32 id | u8 type | u8 flags (0) | u16 reserved (0)`.
 pub const HEADER_BYTES: usize = 12;

@@ -1,9 +1,9 @@
 //! The bodies of control, end and abort frames. Fields not known here are ignored, so that a
 //! newer peer can add some; a request not known here is answered `unsupported`.
 
-use crate::digest::Digest;
-use crate::json::read_object;
-use crate::upload_id::UploadId;
+use crate::base::digest::Digest;
+use crate::base::json::read_object;
+use crate::base::upload_id::UploadId;
 pub use crate::wire::name::Name;
 use serde::{Deserialize, Serialize};
 
@@ -161,7 +161,7 @@ impl Request {
     pub fn decode(body: &[u8]) -> Result<Self, MessageError> {
         read_object(body).map_err(|error| match op_of(body) {
             Some(op) if !OPS.contains(&op.as_str()) => {
-                MessageError::Unsupported(crate::text::Escaped(op.as_bytes()).to_string())
+                MessageError::Unsupported(crate::base::text::Escaped(op.as_bytes()).to_string())
             }
             _ => MessageError::Malformed(error.to_string()),
         })

@@ -1,6 +1,6 @@
 //! Names and paths on the wire: any bytes, as JSON that people can read where that is possible.
 
-use crate::vpath::{PathError, VPath};
+use crate::base::virtual_path::{PathError, VPath};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -32,7 +32,7 @@ impl From<&str> for Name {
 
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Name({})", crate::text::Escaped(&self.0))
+        write!(f, "Name({})", crate::base::text::Escaped(&self.0))
     }
 }
 

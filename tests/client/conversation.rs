@@ -2,10 +2,10 @@
 //! script in memory.
 
 use crate::scripted::{Answers, Seen, Stage, link_to};
-use berth::client::login;
-use berth::client::outcome::Failure;
-use berth::limits::IN_FLIGHT_MAX;
-use berth::scram::Binding;
+use berth::auth::scram::Binding;
+use berth::base::limits::IN_FLIGHT_MAX;
+use berth::client::connection::login;
+use berth::client::error::Failure;
 use berth::wire::message::{Entry, EntryKind, ErrorCode, WireLimits};
 use berth::wire::{Reply, Request};
 

@@ -6,14 +6,14 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use crate::scripted::{Answers, Seen, link_to};
-use berth::client::incoming::Event;
-use berth::client::link::Link;
-use berth::client::login;
-use berth::client::outcome::Failure;
-use berth::digest::Digest;
-use berth::limits::{IN_FLIGHT_MAX, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
-use berth::scram::{Binding, ClientFirst, ServerExchange, Verifier};
-use berth::vpath::VPath;
+use berth::auth::scram::{Binding, ClientFirst, ServerExchange, Verifier};
+use berth::base::digest::Digest;
+use berth::base::limits::{IN_FLIGHT_MAX, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
+use berth::base::virtual_path::VPath;
+use berth::client::connection::incoming::Event;
+use berth::client::connection::link::Link;
+use berth::client::connection::login;
+use berth::client::error::Failure;
 use berth::wire::message::{ErrorCode, WireLimits};
 use berth::wire::{Reply, Request};
 

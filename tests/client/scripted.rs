@@ -7,14 +7,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::shared::Shared;
-use berth::client::interrupt::Interrupt;
-use berth::client::link::Link;
-use berth::client::output::Output;
-use berth::client::pipe::Pipe;
-use berth::client::progress::Style;
-use berth::client::session::Session;
-use berth::client::state::StateFolder;
-use berth::vpath::VPath;
+use berth::base::virtual_path::VPath;
+use berth::client::connection::link::Link;
+use berth::client::connection::session::Session;
+use berth::client::connection::state::StateFolder;
+use berth::client::connection::stream::Pipe;
+use berth::client::shell::interrupt::Interrupt;
+use berth::client::ui::output::Output;
+use berth::client::ui::progress::Style;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, ErrorCode, ErrorReply};
 use berth::wire::{Frame, Reply, Request};
@@ -195,9 +195,9 @@ impl Stage {
     }
 
     /// Carries out one command line as the shell does.
-    pub(crate) fn run(&mut self, line: &str) -> Result<(), berth::client::outcome::Failure> {
-        for words in berth::client::words::split(line.as_bytes()).expect("a good line") {
-            if let Err(failure) = berth::client::command::run(&mut self.session, &words) {
+    pub(crate) fn run(&mut self, line: &str) -> Result<(), berth::client::error::Failure> {
+        for words in berth::client::shell::lexer::split(line.as_bytes()).expect("a good line") {
+            if let Err(failure) = berth::client::shell::command::run(&mut self.session, &words) {
                 self.session.recover();
                 return Err(failure);
             }

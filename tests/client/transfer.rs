@@ -7,8 +7,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::scripted::{Answers, Seen, Stage};
-use berth::client::outcome::Failure;
-use berth::digest::Digest;
+use berth::base::digest::Digest;
+use berth::client::error::Failure;
 use berth::wire::message::{End, Entry, EntryKind, ErrorCode, PutMode};
 use berth::wire::{Reply, Request};
 
@@ -85,7 +85,7 @@ fn a_file_arrives_whole_however_the_bytes_are_cut() {
         stage.run(&format!("get f {}", target.display())).expect("fetched");
         assert_eq!(fs::read(&target).expect("read"), bytes);
         let modified = fs::metadata(&target).expect("metadata").modified().expect("time");
-        assert_eq!(berth::text::unix_ns(modified), MTIME_NS);
+        assert_eq!(berth::base::text::unix_ns(modified), MTIME_NS);
         assert_eq!(names_in(folder.path()), ["f"]);
         assert!(stage.results.text().contains(&Digest::of(&bytes).to_string()));
     }
@@ -243,7 +243,7 @@ fn what_is_here_and_differs_is_replaced_only_with_f() {
 #[test]
 fn a_cancelled_download_keeps_its_part_and_the_session() {
     let folder = folder();
-    let interrupt = Rc::new(RefCell::new(berth::client::interrupt::Interrupt::default()));
+    let interrupt = Rc::new(RefCell::new(berth::client::shell::interrupt::Interrupt::default()));
     let shared = Rc::clone(&interrupt);
     let mut stage = Stage::new(
         folder.path(),
@@ -271,7 +271,7 @@ fn a_cancelled_download_keeps_its_part_and_the_session() {
 fn a_second_ctrl_c_before_the_prompt_is_back_leaves() {
     let folder = folder();
     for is_impatient in [false, true] {
-        let interrupt = Rc::new(RefCell::new(berth::client::interrupt::Interrupt::default()));
+        let interrupt = Rc::new(RefCell::new(berth::client::shell::interrupt::Interrupt::default()));
         let shared = Rc::clone(&interrupt);
         let mut stage = Stage::new(
             folder.path(),
@@ -286,7 +286,7 @@ fn a_second_ctrl_c_before_the_prompt_is_back_leaves() {
         );
         interrupt.replace(stage.interrupt.clone());
         let line = format!("get f {}/f", folder.path().display());
-        let flow = berth::client::shell::run_line(&mut stage.session, &line);
+        let flow = berth::client::shell::prompt::run_line(&mut stage.session, &line);
         assert_eq!(flow.err(), is_impatient.then_some(Failure::Interrupted));
     }
 }

@@ -4,8 +4,8 @@
 use super::pattern;
 use super::peer::{Incoming, Peer};
 use super::random::Random;
-use berth::digest::Digest;
-use berth::upload_id::UploadId;
+use berth::base::digest::Digest;
+use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, Name, Partial, PutMode};
 use berth::wire::{Reply, Request};

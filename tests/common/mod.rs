@@ -16,7 +16,7 @@ pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod recovery;
 
-use berth::digest::Digest;
+use berth::base::digest::Digest;
 use process::{Ended, Program};
 use serde_json::{Value, json};
 use std::fs;

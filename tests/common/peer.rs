@@ -1,9 +1,9 @@
 //! A client of a few lines over a blocking socket, which does what the real one would not.
 
 use super::{PASSWORD, PATIENCE};
-use berth::digest::Digest;
-use berth::limits::CONTROL_BYTES_MAX;
-use berth::scram::{Binding, ClientExchange};
+use berth::auth::scram::{Binding, ClientExchange};
+use berth::base::digest::Digest;
+use berth::base::limits::CONTROL_BYTES_MAX;
 use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
 use berth::wire::{Reply, Request};

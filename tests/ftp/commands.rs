@@ -3,8 +3,8 @@
 use crate::Scene;
 use crate::client::Client;
 use crate::common::{pattern, sha256};
-use berth::front::ftp::listing::OPTIONS;
-use berth::front::ftp::{site, table};
+use berth::protocol::ftp::listing::OPTIONS;
+use berth::protocol::ftp::{site, table};
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, UNIX_EPOCH};

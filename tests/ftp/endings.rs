@@ -6,7 +6,7 @@ use crate::client::{Client, stream_to};
 use crate::common::{pattern, wait_until};
 use crate::tls::{Wire, config};
 use crate::uploads::PART;
-use berth::limits::FTP_REPLIES_APART;
+use berth::base::limits::FTP_REPLIES_APART;
 use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -8,8 +8,8 @@ use crate::common::needs::{
 use crate::common::peer::{Peer, put};
 use crate::common::process::without_rights;
 use crate::common::{Place, Server, disk_usage, pattern, wait_until};
-use berth::digest::Digest;
-use berth::upload_id::UploadId;
+use berth::base::digest::Digest;
+use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};

@@ -4,7 +4,7 @@
 use crate::common::needs::{MOUNT, OWN_MOUNTS, ROOT, UNSHARE, tests};
 use crate::common::peer::Peer;
 use crate::common::{Place, Server, pattern, wait_until};
-use berth::upload_id::UploadId;
+use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};

@@ -4,7 +4,7 @@ use crate::common::needs::tests;
 use crate::common::peer::{Peer, put};
 use crate::common::{Place, wait_until};
 use crate::owner_and_mode;
-use berth::upload_id::UploadId;
+use berth::base::upload_id::UploadId;
 use berth::wire::frame::{FrameType, put_bytes};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};

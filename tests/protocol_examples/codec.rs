@@ -5,12 +5,12 @@ use crate::document::{Sender, Shown, TEXT, example, examples, headings, section,
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use berth::account::AccountName;
-use berth::digest::Digest;
-use berth::limits::*;
-use berth::scram::{Binding, ClientExchange, ClientFirst, check_password, hmac_sha256};
+use berth::auth::scram::{Binding, ClientExchange, ClientFirst, check_password, hmac_sha256};
+use berth::base::digest::Digest;
+use berth::base::limits::*;
+use berth::base::upload_id::UploadId;
+use berth::base::virtual_path::VPath;
 use berth::session::login_guard::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX, LOGIN_FAILURE_MEMORY};
-use berth::upload_id::UploadId;
-use berth::vpath::VPath;
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES, PING_BYTES_MAX};
 use berth::wire::message::{
     End, Entry, EntryKind, ErrorCode, ErrorReply, Partial, PutMode, QuotaReport, VERSION, WireLimits,

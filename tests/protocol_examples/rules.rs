@@ -1,15 +1,15 @@
 //! Rules of the document that the server once broke.
 
 use crate::server::{Peer, Server};
-use berth::config::Timeouts;
-use berth::digest::Digest;
-use berth::limits::{
+use berth::base::digest::Digest;
+use berth::base::limits::{
     CONTROL_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, FLUSH_BUDGET_MIN, NAME_BYTES_MAX, PATH_BYTES_MAX, RESUME_BYTES_MIN,
 };
+use berth::base::upload_id::UploadId;
+use berth::config::Timeouts;
 use berth::net::connection::Connection;
 use berth::net::transport::Transport;
 use berth::session::Phase;
-use berth::upload_id::UploadId;
 use berth::wire::frame::FrameType;
 use berth::wire::message::{End, ErrorCode, Name, PutMode};
 use berth::wire::{Reply, Request};

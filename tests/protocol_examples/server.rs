@@ -1,12 +1,12 @@
 //! A server in memory, driven as `net::connection` drives it, but with neither socket nor thread.
 
 use berth::account::{Account, AccountName, Accounts};
+use berth::auth::scram::{Binding, ClientExchange, Verifier};
+use berth::base::buffers::{Budget, Lane, Piece};
+use berth::base::limits::{INBOX_BYTES, TURN_BUDGET};
 use berth::config::{Config, SyncPolicy};
-use berth::front::Front;
-use berth::front::native::Native;
-use berth::lane::{Budget, Lane, Piece};
-use berth::limits::{INBOX_BYTES, TURN_BUDGET};
-use berth::scram::{Binding, ClientExchange, Verifier};
+use berth::protocol::Front;
+use berth::protocol::native::Native;
 use berth::session::{Phase, Policy, Service, Session};
 use berth::store::Store;
 use berth::store::syncer::Syncer;

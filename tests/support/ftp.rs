@@ -2,11 +2,11 @@
 //! at both sockets. Time stands still unless the server's is moved.
 
 use super::{PASSWORD, Server, USER};
+use berth::base::buffers::{Budget, Lane, Piece};
+use berth::base::limits::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS, FTP_END_GRACE_MAX, INBOX_BYTES, TURN_BUDGET};
 use berth::config;
-use berth::front::ftp::Ftp;
-use berth::front::ftp::port::{Stage, Wish};
-use berth::lane::{Budget, Lane, Piece};
-use berth::limits::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS, FTP_END_GRACE_MAX, INBOX_BYTES, TURN_BUDGET};
+use berth::protocol::ftp::Ftp;
+use berth::protocol::ftp::port::{Stage, Wish};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 

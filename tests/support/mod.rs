@@ -17,21 +17,21 @@ pub mod pair;
 mod random;
 
 use berth::account::{Account, AccountName, Accounts};
+use berth::auth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
+use berth::base::buffers::{Budget, Lane, Piece};
+use berth::base::digest::Digest;
+use berth::base::limits::{INBOX_BYTES, TURN_BUDGET};
+use berth::base::token_bucket::Rate;
+use berth::base::upload_id::UploadId;
+use berth::base::virtual_path::VPath;
 use berth::config::{Config, Rates, SyncPolicy};
-use berth::digest::Digest;
-use berth::front::native::Native;
-use berth::lane::{Budget, Lane, Piece};
-use berth::limits::{INBOX_BYTES, TURN_BUDGET};
-use berth::rate::Rate;
-use berth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
+use berth::protocol::native::Native;
 use berth::session::{Policy, Service, Session};
 use berth::store::Store;
 use berth::store::clock::WallClock;
 use berth::store::home::Home;
-use berth::store::quota::QuotaLimits;
+use berth::store::ledger::QuotaLimits;
 use berth::store::syncer::{Synced, Syncer};
-use berth::upload_id::UploadId;
-use berth::vpath::VPath;
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, QuotaReport, VERSION};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -428,7 +428,7 @@ impl Peer {
 
     /// Sends `bytes` in data frames as large as they may be.
     pub fn all_data(&mut self, id: u32, bytes: &[u8]) {
-        bytes.chunks(berth::limits::DATA_BYTES_MAX).for_each(|chunk| self.data(id, chunk));
+        bytes.chunks(berth::base::limits::DATA_BYTES_MAX).for_each(|chunk| self.data(id, chunk));
     }
 
     /// Says that `content` is what was sent.

@@ -1,12 +1,12 @@
 //! A real connection over a socket pair, driven by the test as the loop drives it, without a clock.
 
 use super::{Server, USER, keys};
-use berth::front::Front;
-use berth::front::native::Native;
-use berth::limits::{CONTROL_BYTES_MAX, FLUSH_BUDGET};
+use berth::auth::scram::{Binding, ClientExchange};
+use berth::base::limits::{CONTROL_BYTES_MAX, FLUSH_BUDGET};
 use berth::net::connection::{Connection, Turn};
 use berth::net::transport::Transport;
-use berth::scram::{Binding, ClientExchange};
+use berth::protocol::Front;
+use berth::protocol::native::Native;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::VERSION;
 use berth::wire::{Frame, Reply, Request};

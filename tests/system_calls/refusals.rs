@@ -56,7 +56,8 @@ fn store(peer: &mut Peer, path: &str, content: &[u8]) -> Reply {
     for piece in content.chunks(256 * 1024) {
         berth::wire::frame::put_bytes(&mut bytes, berth::wire::frame::FrameType::Data, id, piece);
     }
-    let end = berth::wire::message::End { size: content.len() as u64, sha256: berth::digest::Digest::of(content) };
+    let end =
+        berth::wire::message::End { size: content.len() as u64, sha256: berth::base::digest::Digest::of(content) };
     berth::wire::frame::put_json(&mut bytes, berth::wire::frame::FrameType::End, id, &end);
     peer.send(&bytes);
     peer.reply()

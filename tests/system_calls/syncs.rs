@@ -5,7 +5,7 @@ use super::common::peer::{Peer, put};
 use super::common::{PASSWORD, Place, pattern, wait_until};
 use super::trace::{self, Call, watched};
 use crate::common::needs::{CURL, STRACE, TRACING, tests};
-use berth::limits::SLOW_CLOSE_BYTES;
+use berth::base::limits::SLOW_CLOSE_BYTES;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};

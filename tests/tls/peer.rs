@@ -1,7 +1,7 @@
 //! A client, or a server, of a few lines over a blocking socket and TLS.
 
 use crate::common::{PASSWORD, PATIENCE};
-use berth::scram::{Binding, ClientExchange};
+use berth::auth::scram::{Binding, ClientExchange};
 use berth::tls::{Pinning, Received, Sealed};
 use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::VERSION;

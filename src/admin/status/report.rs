@@ -1,7 +1,7 @@
 //! A report on the server as lines for people.
 
 use crate::admin::table::{Column, Table, start_of};
-use crate::text::{Escaped, Size};
+use crate::base::text::{Escaped, Size};
 use crate::wire::control::{ServerReport, SessionReport, TurnTimes, UserReport};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -298,7 +298,10 @@ mod tests {
             let lines = report().lines(Some(Room { columns, rows }), true);
             assert!(lines.len() <= rows, "{columns}, {rows}: {lines:?}");
             for line in &lines {
-                assert!(line.width() <= columns && !line.contains(crate::text::is_unprintable), "{columns}: {line:?}");
+                assert!(
+                    line.width() <= columns && !line.contains(crate::base::text::is_unprintable),
+                    "{columns}: {line:?}"
+                );
             }
         }
     }

@@ -3,18 +3,18 @@
 use serde_json::json;
 
 use super::paths;
-use crate::client::command::options;
-use crate::client::link::Link;
-use crate::client::outcome::Failure;
-use crate::client::output::Output;
-use crate::client::progress::{Progress, Style};
-use crate::client::session::Session;
-use crate::client::stream::fetch;
-use crate::client::tally::Tally;
-use crate::client::words::Word;
-use crate::limits::JSON_CONTENT_BYTES_MAX;
-use crate::text::{Escaped, Size, is_unprintable};
-use crate::vpath::VPath;
+use crate::base::limits::JSON_CONTENT_BYTES_MAX;
+use crate::base::text::{Escaped, Size, is_unprintable};
+use crate::base::virtual_path::VPath;
+use crate::client::connection::link::Link;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::shell::command::options;
+use crate::client::shell::lexer::Word;
+use crate::client::transfer::pipes::fetch;
+use crate::client::ui::output::Output;
+use crate::client::ui::progress::{Progress, Style};
+use crate::client::ui::summary::Tally;
 use crate::wire::message::Name;
 
 /// `cat PATH...`

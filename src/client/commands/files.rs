@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use super::paths;
-use crate::client::command::{options, usage};
-use crate::client::lookup::TreeEntry;
-use crate::client::outcome::Failure;
-use crate::client::session::Session;
-use crate::client::tally::{Tally, report};
-use crate::client::words::Word;
-use crate::vpath::VPath;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::remote::TreeEntry;
+use crate::client::shell::command::{options, usage};
+use crate::client::shell::lexer::Word;
+use crate::client::ui::summary::{Tally, report};
 use crate::wire::Request;
 use crate::wire::message::{EntryKind, ErrorCode, Name};
 

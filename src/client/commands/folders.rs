@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::{none, paths};
-use crate::client::command::{options, usage};
-use crate::client::outcome::Failure;
-use crate::client::session::Session;
-use crate::client::tally::Tally;
-use crate::client::words::Word;
-use crate::vpath::VPath;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::shell::command::{options, usage};
+use crate::client::shell::lexer::Word;
+use crate::client::ui::summary::Tally;
 use crate::wire::Request;
 use crate::wire::message::{EntryKind, Name};
 

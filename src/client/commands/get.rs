@@ -10,23 +10,23 @@ use std::path::{Path, PathBuf};
 
 use super::cat::Shown;
 use super::local::path as local_path;
-use crate::client::command::{options, usage};
-use crate::client::download::{DownloadJob, Fetched, fetch_all};
-use crate::client::local::{destination, shown};
-use crate::client::lookup::not_examined;
-use crate::client::outcome::{Failure, unexpected};
-use crate::client::part_names::remove_part;
-use crate::client::progress::{Progress, Style};
-use crate::client::session::Session;
-use crate::client::stream::{Streamed, fetch as fetch_content};
-use crate::client::tally::Tally;
-use crate::client::transfer::{
+use crate::base::text::Escaped;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::{Failure, unexpected};
+use crate::client::files::local::{destination, shown};
+use crate::client::files::remote::not_examined;
+use crate::client::shell::command::{options, usage};
+use crate::client::shell::lexer::Word;
+use crate::client::transfer::compare::{
     Clash, Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
 };
+use crate::client::transfer::download::{DownloadJob, Fetched, fetch_all};
+use crate::client::transfer::part_names::remove_part;
+use crate::client::transfer::pipes::{Streamed, fetch as fetch_content};
+use crate::client::ui::progress::{Progress, Style};
+use crate::client::ui::summary::Tally;
 use crate::client::unfinished_tree::UnfinishedTree;
-use crate::client::words::Word;
-use crate::text::Escaped;
-use crate::vpath::VPath;
 use crate::wire::message::{Entry, EntryKind, ErrorCode};
 use crate::wire::{Reply, Request};
 

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::client::command::{COMMANDS, Command, find, options, usage};
-use crate::client::outcome::Failure;
-use crate::client::session::Session;
-use crate::client::words::Word;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::shell::command::{COMMANDS, Command, find, options, usage};
+use crate::client::shell::lexer::Word;
 
 /// `help [COMMAND]`
 pub fn help(session: &mut Session, words: &[Word]) -> Result<(), Failure> {

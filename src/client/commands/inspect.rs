@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use super::{none, paths};
-use crate::client::command::options;
-use crate::client::listing::{entry_json, mode_text};
-use crate::client::outcome::{Failure, unexpected};
-use crate::client::session::Session;
-use crate::client::tally::Tally;
-use crate::client::words::Word;
-use crate::text::{Size, Utc};
-use crate::vpath::VPath;
+use crate::base::text::{Size, Utc};
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::{Failure, unexpected};
+use crate::client::shell::command::options;
+use crate::client::shell::lexer::Word;
+use crate::client::ui::listing::{entry_json, mode_text};
+use crate::client::ui::summary::Tally;
 use crate::wire::message::{EntryKind, Name, QuotaReport};
 use crate::wire::{Reply, Request};
 

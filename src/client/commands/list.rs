@@ -6,15 +6,15 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use crate::client::command::options;
-use crate::client::listing::{column_lines, entry_json, long_lines, shown_name};
-use crate::client::outcome::Failure;
-use crate::client::output::Output;
-use crate::client::session::Session;
-use crate::client::tally::Tally;
-use crate::client::words::Word;
-use crate::text::unix_ns;
-use crate::vpath::VPath;
+use crate::base::text::unix_ns;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::shell::command::options;
+use crate::client::shell::lexer::Word;
+use crate::client::ui::listing::{column_lines, entry_json, long_lines, shown_name};
+use crate::client::ui::output::Output;
+use crate::client::ui::summary::Tally;
 use crate::wire::message::{Entry, EntryKind, Name};
 
 /// `ls [-l] [-a] [-1] [-S] [-t] [-r] [PATH...]`

@@ -10,15 +10,15 @@ use serde_json::json;
 
 use super::list::{LETTERS, View, show, title};
 use super::none;
-use crate::client::command::{options, usage};
-use crate::client::completion::Named;
-use crate::client::local::{name_of, shown};
-use crate::client::outcome::Failure;
-use crate::client::session::Session;
-use crate::client::tally::Tally;
-use crate::client::words::Word;
-use crate::glob::Pattern;
-use crate::text::unix_ns;
+use crate::base::glob::Pattern;
+use crate::base::text::unix_ns;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::local::{name_of, shown};
+use crate::client::shell::command::{options, usage};
+use crate::client::shell::completion::Named;
+use crate::client::shell::lexer::Word;
+use crate::client::ui::summary::Tally;
 use crate::wire::message::{Entry, EntryKind, Name};
 
 /// `lcd [PATH]`
@@ -181,7 +181,7 @@ const COMPLETIONS_MAX: usize = 10_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::words::split;
+    use crate::client::shell::lexer::split;
 
     #[test]
     fn local_patterns_expand_sorted_and_stay_as_spelled_when_nothing_fits() {

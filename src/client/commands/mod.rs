@@ -9,17 +9,16 @@ pub mod help;
 pub mod inspect;
 pub mod list;
 pub mod local;
-pub mod mirror;
-pub mod outside;
 pub mod partials;
 pub mod put;
+pub mod shell_escape;
 pub mod usage;
 
-use crate::client::command::{options, usage};
-use crate::client::outcome::Failure;
-use crate::client::session::Session;
-use crate::client::words::Word;
-use crate::vpath::VPath;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::shell::command::{options, usage};
+use crate::client::shell::lexer::Word;
 
 /// The paths that all the operands name, patterns expanded; at least one operand is needed.
 fn paths(session: &mut Session, command: &str, operands: &[&Word]) -> Result<Vec<VPath>, Failure> {

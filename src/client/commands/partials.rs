@@ -4,13 +4,13 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-use crate::client::command::{options, usage};
-use crate::client::incoming::Event;
-use crate::client::outcome::{Failure, LinkError, unexpected};
-use crate::client::session::Session;
-use crate::client::tally::Tally;
-use crate::client::words::Word;
-use crate::text::{Escaped, Size, unix_ns};
+use crate::base::text::{Escaped, Size, unix_ns};
+use crate::client::connection::incoming::Event;
+use crate::client::connection::session::Session;
+use crate::client::error::{Failure, LinkError, unexpected};
+use crate::client::shell::command::{options, usage};
+use crate::client::shell::lexer::Word;
+use crate::client::ui::summary::Tally;
 use crate::wire::message::Partial;
 use crate::wire::{Reply, Request};
 
@@ -129,7 +129,7 @@ const PAGES_MAX: usize = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upload_id::UploadId;
+    use crate::base::upload_id::UploadId;
 
     #[test]
     fn a_partial_is_one_line() {

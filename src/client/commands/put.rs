@@ -7,22 +7,22 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::local::{expand, path as local_path};
-use crate::client::command::{options, usage};
-use crate::client::local::shown;
-use crate::client::outcome::{Failure, unexpected};
-use crate::client::part_names::destination_of_part;
-use crate::client::progress::Progress;
-use crate::client::session::Session;
-use crate::client::stream::{Streamed, send as send_content};
-use crate::client::tally::Tally;
-use crate::client::transfer::{
+use crate::base::text::Escaped;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::{Failure, unexpected};
+use crate::client::files::local::shown;
+use crate::client::shell::command::{options, usage};
+use crate::client::shell::lexer::Word;
+use crate::client::transfer::compare::{
     Clash, Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
 };
+use crate::client::transfer::part_names::destination_of_part;
+use crate::client::transfer::pipes::{Streamed, send as send_content};
+use crate::client::transfer::upload::{Stored, UploadJob, Verdict, send_all};
+use crate::client::ui::progress::Progress;
+use crate::client::ui::summary::Tally;
 use crate::client::unfinished_tree::UnfinishedTree;
-use crate::client::upload::{Stored, UploadJob, Verdict, send_all};
-use crate::client::words::Word;
-use crate::text::Escaped;
-use crate::vpath::VPath;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
 use crate::wire::{Reply, Request};
 

@@ -6,14 +6,14 @@ use serde_json::json;
 
 use super::inspect::{quota_object, quota_report};
 use super::none;
-use crate::client::command::options;
-use crate::client::lookup::not_examined;
-use crate::client::outcome::Failure;
-use crate::client::session::Session;
-use crate::client::tally::{Tally, report};
-use crate::client::words::Word;
-use crate::text::Size;
-use crate::vpath::VPath;
+use crate::base::text::Size;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::remote::not_examined;
+use crate::client::shell::command::options;
+use crate::client::shell::lexer::Word;
+use crate::client::ui::summary::{Tally, report};
 use crate::wire::message::{EntryKind, Name, QuotaReport};
 
 /// `du [-a] [-s] [PATH...]`

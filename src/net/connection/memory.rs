@@ -2,8 +2,8 @@
 //! anything in hand; large ones are for sessions that have much to move, while there is memory.
 
 use super::{Connection, sooner};
-use crate::limits::{INBOX_CHARGE, MEMORY_WAIT_STEP, OUTBOX_CHARGE, SMALL_BUFFERS_CHARGE};
-use crate::memory::Charge;
+use crate::base::limits::{INBOX_CHARGE, MEMORY_WAIT_STEP, OUTBOX_CHARGE, SMALL_BUFFERS_CHARGE};
+use crate::base::memory::Charge;
 use std::time::Instant;
 
 impl Connection {

@@ -1,7 +1,7 @@
 //! How much may move now by the rates of the session and its account.
 
 use super::{Connection, sooner};
-use crate::net::throttle::Rule;
+use crate::net::rate_limits::Rule;
 use crate::session::Service;
 use std::time::Instant;
 

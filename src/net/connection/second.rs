@@ -1,7 +1,7 @@
 //! What a turn does with the second socket of a connection that has one.
 
 use super::{Connection, DataSocket};
-use crate::lane::{Budget, Buffer};
+use crate::base::buffers::{Budget, Buffer};
 use crate::session::{Service, Session};
 use std::io;
 use std::time::{Duration, Instant};

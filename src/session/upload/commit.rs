@@ -1,9 +1,9 @@
 //! The end of an upload: synced as the policy says, and made to appear by one rename.
 
-use super::base::Replaces;
+use super::append_base::Replaces;
 use super::plan::{Stored, UploadPlan};
 use crate::config::SyncPolicy;
-use crate::session::refusal::Refusal;
+use crate::session::error::Refusal;
 use crate::store::home::{Home, reopen_folder};
 use crate::store::staging::Staged;
 use crate::store::syncer::{Disk, Flush, SyncError, Synced, Ticket};

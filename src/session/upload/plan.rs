@@ -1,12 +1,12 @@
 //! What a client announces before the bytes of an upload, and the checks that need no bytes.
 
-use crate::digest::Digest;
+use crate::base::digest::Digest;
+use crate::base::upload_id::UploadId;
+use crate::base::virtual_path::VPath;
 use crate::store::home::{Home, UploadTarget};
 use crate::store::meta::{Kind, Meta};
 use crate::store::staging::Record;
 use crate::store::{Store, StoreError};
-use crate::upload_id::UploadId;
-use crate::vpath::VPath;
 
 /// How many bytes the whole file will have, as far as the client tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! In which order a listing comes, and what is looked at for that beforehand.
 
 use super::{Listing, Run, StoreError};
-use crate::lane::Budget;
-use crate::limits::ENTRY_COST;
+use crate::base::buffers::Budget;
+use crate::base::limits::ENTRY_COST;
 use crate::store::meta::Meta;
 use rustix::fs::AtFlags;
 use std::cmp::Ordering;
@@ -148,8 +148,8 @@ fn stays_inside(depth: usize, target: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::LISTING_RUN_ENTRIES;
-    use crate::memory::Charge;
+    use crate::base::limits::LISTING_RUN_ENTRIES;
+    use crate::base::memory::Charge;
     use crate::store::listing::Step;
     use std::fs::File;
     use std::time::{Duration, UNIX_EPOCH};

@@ -1,9 +1,9 @@
 //! The uploads of a home that are running, by name. One name is uploaded by one session at a time.
 
+use crate::base::upload_id::UploadId;
+use crate::store::ledger::Reservation;
 use crate::store::open_file::OpenFile;
-use crate::store::quota::Reservation;
 use crate::store::usage::InodeId;
-use crate::upload_id::UploadId;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};

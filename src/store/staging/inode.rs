@@ -2,16 +2,16 @@
 //! kernel gives it the group and the access control list of a file created there. If the file system
 //! cannot do that, the inode is created in the staging folder, with a name.
 
+use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
 use crate::store::access::{check_folder, check_replace, is_append_only};
 use crate::store::attributes::{NEW_FILE, mode_for_replacement};
 use crate::store::file_systems::is_refusal;
 use crate::store::home::{Home, Target, UploadTarget};
+use crate::store::ledger::Reservation;
 use crate::store::names::part_name;
 use crate::store::open_file::OpenFile;
-use crate::store::quota::Reservation;
 use crate::store::usage::Usage;
-use crate::upload_id::UploadId;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;

@@ -6,9 +6,9 @@
 //! crash of the server; others get theirs when they are interrupted.
 
 use super::{KeptUpload, Record, UploadId, read_record};
-use crate::lane::Budget;
-use crate::limits::{ENTRY_COST, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX, RECORD_COST};
-use crate::memory::Charge;
+use crate::base::buffers::Budget;
+use crate::base::limits::{ENTRY_COST, PAGE_BYTES_TARGET, PARTIALS_PER_HOME_MAX, RECORD_COST};
+use crate::base::memory::Charge;
 use crate::store::StoreError;
 use crate::store::home::Home;
 use crate::store::meta::Meta;

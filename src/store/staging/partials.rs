@@ -1,7 +1,7 @@
 //! What a home knows of its partial uploads without reading them.
 
-use crate::limits::PARTIALS_PER_HOME_MAX;
-use crate::upload_id::UploadId;
+use crate::base::limits::PARTIALS_PER_HOME_MAX;
+use crate::base::upload_id::UploadId;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 

@@ -3,15 +3,15 @@
 
 use super::inode::{Place, check_target};
 use super::{KeptRecord, Record, Staged, read_record};
-use crate::limits::{CUT_BYTES_PER_TURN, RESUME_BYTES_MIN};
+use crate::base::limits::{CUT_BYTES_PER_TURN, RESUME_BYTES_MIN};
+use crate::base::upload_id::UploadId;
+use crate::base::virtual_path::VPath;
 use crate::store::StoreError;
 use crate::store::file_systems::is_refusal;
 use crate::store::home::Home;
 use crate::store::meta::{Kind, Meta, meta_of, set_mtime};
 use crate::store::names::{FULL_DISK_MTIME_NS, part_name};
 use crate::store::open_file::OpenFile;
-use crate::upload_id::UploadId;
-use crate::vpath::VPath;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -212,7 +212,7 @@ fn copy_through_memory(source: &File, to: &File, at: u64, most: usize) -> Result
 }
 
 /// What is copied through memory at once.
-const MEMORY_PIECE_BYTES: usize = crate::limits::PIECE_BYTES;
+const MEMORY_PIECE_BYTES: usize = crate::base::limits::PIECE_BYTES;
 
 impl Home {
     /// Whether an upload that goes by `id` is running.

@@ -1,7 +1,7 @@
 //! What a worker has to do, turn about between homes, and how it waits for it.
 
 use super::{Flush, SyncError, Ticket};
-use crate::disk_sync::flush;
+use crate::base::disk_sync::flush;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;

@@ -5,7 +5,7 @@ use super::super::common::{Server, pattern};
 use super::ftp::{Ftp, Reply};
 use super::scene::{Outcome, Scene};
 use Run::{Admin, Berth, Question, Session};
-use berth::limits::RESUME_BYTES_MIN;
+use berth::base::limits::RESUME_BYTES_MIN;
 use std::fs;
 use std::io;
 use std::process::Command;

@@ -1,0 +1,440 @@
+//! The command line of `berthd`: what there is to type, what it does, and how it ends. Every
+//! failure is one message that says what happened, to what, and what to do next.
+
+mod dialogue;
+mod error;
+mod fingerprint;
+mod kick;
+mod password;
+mod quickstart;
+mod status;
+mod table;
+mod usage;
+mod user;
+
+use crate::account::{AccountName, Accounts};
+use crate::base::text::{PrintableJson, Size};
+use crate::base::{atomic_file, refusals};
+use crate::config::Config;
+use crate::net::listeners::Spoken;
+use crate::server::ServerError;
+use crate::server::privileges::ServiceUser;
+use crate::tls::{Fingerprint, Identity};
+use crate::{logging, server};
+use clap::{Args, Parser, Subcommand};
+use error::AdminError;
+use rustix::fs::Mode;
+use signal_hook::consts::SIGXFSZ;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// A multi-user file server: private homes, exact quotas, verified and resumable transfers.
+#[derive(Debug, Parser)]
+#[command(name = "berthd", version)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    #[arg(long, global = true, value_name = "FILE", help = format!("The configuration; its accounts are in users/ beside it [default: {CONFIG_DEFAULT}]"))]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Try it: set up DIR with an account if it is new, serve it, and say how to connect
+    Quickstart(QuickstartArgs),
+    /// Serve until SIGTERM or SIGINT
+    Serve,
+    /// Check the configuration, the accounts and their homes
+    Check,
+    /// Show what tells this server's key from others, for clients to compare
+    Fingerprint {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what accounts use, or compare it with the disk
+    Usage(UsageArgs),
+    /// Show what the running server does: sessions, transfers, quotas, how long turns take
+    Status(StatusArgs),
+    /// End sessions of the running server; uploads can be resumed
+    Kick(KickArgs),
+    /// Add, show and change accounts; changes hold from the next login
+    #[command(subcommand)]
+    User(UserCommand),
+}
+
+#[derive(Debug, Args)]
+struct QuickstartArgs {
+    /// Where everything is kept
+    #[arg(long, default_value = QUICKSTART_DIR)]
+    dir: PathBuf,
+    /// Where to listen, FTP at the port below; port 0 is any free one [default: 127.0.0.1:2121]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+struct UsageArgs {
+    /// Only this account [default: all]
+    name: Option<AccountName>,
+    /// Count the disk and compare; change nothing
+    #[arg(long, conflicts_with = "repair")]
+    verify: bool,
+    /// Count the disk and believe it
+    #[arg(long)]
+    repair: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Show it again each second until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+    /// How many turns took how long, too
+    #[arg(long)]
+    turns: bool,
+    /// The quotas of all users, not just of those who are logged in
+    #[arg(long)]
+    all: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct KickArgs {
+    /// A session by its number in `berthd status`, or an account, all of whose sessions end
+    #[arg(value_name = "SESSION|USER")]
+    whom: String,
+    /// It is an account, though it looks like a number
+    #[arg(long)]
+    user: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Add an account and make its home
+    Add(AddArgs),
+    /// Show all accounts
+    List {
+        /// One JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one account
+    Show {
+        /// Which account
+        name: AccountName,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change an account
+    Set(SetArgs),
+    /// Change an account's password
+    Passwd {
+        /// Which account
+        name: AccountName,
+        /// Read the password from the first line of stdin
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Refuse logins from now on, and end the account's sessions
+    Lock(Named),
+    /// Allow logins again
+    Unlock(Named),
+    /// Remove an account, end its sessions, and leave its files where they are
+    Remove(Named),
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// Which account
+    name: AccountName,
+}
+
+#[derive(Debug, Args)]
+struct AddArgs {
+    /// ASCII letters, digits, '.', '_', '-'; the first a letter or digit
+    name: AccountName,
+    /// How much the home may hold, such as 10G, or none [default: default_quota]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    quota: Option<Quota>,
+    /// How many files and folders the home may hold, or none [default: none]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    max_files: Option<Quota>,
+    /// The home, below one of home_roots; relative to root [default: the first of home_roots/NAME]
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Refuse whatever would change the home
+    #[arg(long)]
+    read_only: bool,
+    /// Read the password from the first line of stdin
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+struct SetArgs {
+    /// Which account
+    name: AccountName,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Change {
+    /// How much the home may hold, such as 10G, or none
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    quota: Option<Quota>,
+    /// How many files and folders the home may hold, or none
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    max_files: Option<Quota>,
+    /// Another home, below one of home_roots; relative to root. Files are not moved
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Refuse whatever would change the home
+    #[arg(long, conflicts_with = "read_write")]
+    read_only: bool,
+    /// Allow changes to the home
+    #[arg(long)]
+    read_write: bool,
+}
+
+/// A bound on the command line; `none` is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Quota(Option<u64>);
+
+fn parse_size(text: &str) -> Result<Quota, String> {
+    match text {
+        "none" => Ok(Quota(None)),
+        _ => text.parse::<Size>().map(|size| Quota(Some(size.0))).map_err(|error| error.to_string()),
+    }
+}
+
+fn parse_count(text: &str) -> Result<Quota, String> {
+    match text {
+        "none" => Ok(Quota(None)),
+        _ => text.parse().map(|count| Quota(Some(count))).map_err(|_| "write a whole number, or none".to_string()),
+    }
+}
+
+/// Runs `berthd` with these arguments, of which the first is the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Caught, so that a limit on the size of files is an error of one write, as a full disk is, and
+    // not the end of the program.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    let command_line = match CommandLine::try_parse_from(arguments) {
+        Ok(command_line) => command_line,
+        Err(error) => {
+            // Help goes to stdout and is no failure. A closed pipe is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+        }
+    };
+    // Modes are what the code says, whoever starts this.
+    rustix::process::umask(UMASK);
+    let result = execute(command_line);
+    for refusal in refusals::take() {
+        let _ = writeln!(io::stderr(), "berthd: {refusal}");
+    }
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "berthd: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// What no mode in the code asks for: others never write.
+const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
+/// The configuration when none is named: that of this folder, or where packages install it.
+const CONFIG_DEFAULT: &str = if cfg!(feature = "system") { "/etc/berth/berthd.json" } else { "conf/berthd.json" };
+/// Where a quickstart keeps everything unless told.
+const QUICKSTART_DIR: &str = "demo";
+const EXIT_FAILED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+
+fn execute(command_line: CommandLine) -> Result<(), AdminError> {
+    let named = command_line.config;
+    let file = named.clone().unwrap_or_else(|| CONFIG_DEFAULT.into());
+    match command_line.command {
+        Command::Quickstart(_) if named.is_some() => Err(AdminError::Usage(
+            "quickstart makes its own configuration; use --dir, or `berthd serve --config`".into(),
+        )),
+        Command::Quickstart(args) => quickstart::run(&args),
+        Command::Serve => serve(read(&file)?, tell_where),
+        Command::Check => check(&read(&file)?),
+        Command::Fingerprint { json } => fingerprint::run(&fingerprint::choose(named, &file)?, json),
+        Command::Usage(args) => usage::run(&args, &load(&file)?),
+        Command::Status(args) => status::run(&args, &load(&file)?),
+        Command::Kick(args) => kick::run(&args, &load(&file)?),
+        Command::User(command) => user::run(command, &load(&file)?),
+    }
+}
+
+/// A configuration whose folders are there.
+fn read(file: &Path) -> Result<Config, AdminError> {
+    let config = Config::load(file)?;
+    config.check_folders()?;
+    Ok(config)
+}
+
+/// A configuration, and its user from now on if root is to run as one.
+fn load(file: &Path) -> Result<Config, AdminError> {
+    let config = Config::load(file)?;
+    if config.user.is_none() {
+        config.check_folders()?;
+    }
+    become_user(&config)?;
+    Ok(config)
+}
+
+/// What root makes from now on belongs to the server's user.
+fn become_user(config: &Config) -> Result<(), AdminError> {
+    if let Some(user) = ServiceUser::find(config)? {
+        user.make_folders(config)?;
+        user.assume(config)?;
+    }
+    Ok(())
+}
+
+/// Says on stdout where a server listens. If nobody reads this, it serves all the same.
+fn tell_where(addresses: &[(SocketAddr, Spoken)], fingerprint: Fingerprint) {
+    let mut out = io::stdout().lock();
+    for (address, spoken) in addresses {
+        let _ = match spoken {
+            Spoken::Native => writeln!(out, "listening on {address}"),
+            Spoken::Ftp => writeln!(out, "listening on {address} (ftp)"),
+            Spoken::ImplicitFtps => writeln!(out, "listening on {address} (ftps)"),
+        };
+    }
+    let _ = writeln!(out, "fingerprint {fingerprint}");
+    let _ = out.flush();
+}
+
+/// Serves; `on_ready` is called once it listens.
+fn serve(config: Config, on_ready: impl FnOnce(&[(SocketAddr, Spoken)], Fingerprint)) -> Result<(), AdminError> {
+    let file = config.file.clone();
+    // Also when a panic ends this function.
+    let _finish = FinishLogs;
+    server::run(config, on_ready).map_err(|source| match source {
+        ServerError::Config(error) => AdminError::Config(error),
+        source => AdminError::Server { source, file: Some(file) },
+    })
+}
+
+/// Writes out what was logged when it is dropped.
+struct FinishLogs;
+
+impl Drop for FinishLogs {
+    fn drop(&mut self) {
+        logging::finish();
+    }
+}
+
+/// `berthd check`: tells everything that is wrong, not just the first.
+fn check(config: &Config) -> Result<(), AdminError> {
+    let file = config.file.display();
+    // As at a start: what is named is read by whoever starts the server, all else by its user.
+    if !config.tls.is_own {
+        Identity::read(config)?;
+    }
+    if let Some(user) = ServiceUser::find(config)? {
+        user.assume(config)?;
+    }
+    if config.tls.is_own {
+        Identity::read(config)?;
+    }
+    if !config.accounts_dir().is_dir() {
+        return Ok(writeln!(io::stdout(), "{file}: valid; no accounts yet, add one with `berthd user add NAME`")?);
+    }
+    let accounts = Accounts::open(config)?;
+    let problems = accounts.check()?;
+    for problem in &problems {
+        let _ = writeln!(io::stderr(), "berthd: {problem}");
+    }
+    usage::warn_of_unseen(config, &accounts);
+    match problems.len() {
+        0 => {
+            let count = accounts.names()?.len();
+            Ok(writeln!(io::stdout(), "{file}: valid; {count} {}", if count == 1 { "account" } else { "accounts" })?)
+        }
+        count => Err(AdminError::Invalid(count)),
+    }
+}
+
+/// Writes one JSON value on one line.
+fn print_json(value: &serde_json::Value) -> Result<(), AdminError> {
+    Ok(writeln!(io::stdout(), "{}", PrintableJson(value))?)
+}
+
+/// The configuration that is shipped, with `listen` set and FTP beside it: without TLS only where
+/// nobody else can listen in.
+fn write_configuration(file: &Path, listen: SocketAddr) -> io::Result<()> {
+    let ftp = ftp_beside(listen);
+    let mut text = include_str!("../../conf/berthd.json").to_string();
+    for (shipped, written) in [
+        ("[\"[::]:2121\"]", format!("[\"{listen}\"]")),
+        ("\"listen\": null", format!("\"listen\": [\"{ftp}\"]")),
+        ("\"plaintext\": null", format!("\"plaintext\": {}", ftp.ip().is_loopback())),
+    ] {
+        text = text.replacen(shipped, &written, 1);
+    }
+    atomic_file::replace(file, text.as_bytes(), 0o644)
+}
+
+/// Where a quickstart that listens at `native` serves FTP: at the same address, the port below; any
+/// free one where the native protocol takes any.
+fn ftp_beside(native: SocketAddr) -> SocketAddr {
+    SocketAddr::new(native.ip(), native.port().saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_written_configuration_is_the_shipped_one_but_for_the_addresses() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("conf/berthd.json");
+        std::fs::create_dir(folder.path().join("conf")).expect("writable");
+        for (listen, ftp, plaintext) in [
+            ("127.0.0.1:4321", "127.0.0.1:4320", true),
+            ("127.0.0.1:0", "127.0.0.1:0", true),
+            ("127.0.0.1:2120", "127.0.0.1:2119", true),
+            ("[::1]:2121", "[::1]:2120", true),
+            ("192.0.2.1:2121", "192.0.2.1:2120", false),
+        ] {
+            let listen = listen.parse().expect("an address");
+            write_configuration(&file, listen).expect("writable");
+            let written = Config::load(&file).expect("valid");
+            let served = written.ftp.clone().expect("FTP is served");
+            assert_eq!(served.listen, [ftp.parse().expect("an address")]);
+            assert_eq!((served.plaintext, served.listen_tls.len()), (plaintext, 0));
+            let expected =
+                Config { listen: vec![listen], ftp: Some(served), ..Config::default_for(&file).expect("valid") };
+            assert_eq!(written, expected);
+        }
+    }
+}

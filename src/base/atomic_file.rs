@@ -1,0 +1,221 @@
+//! Configuration and account files: read within a bound, and replaced as a whole or not at all.
+//! Knows nothing of what stands in them.
+
+use crate::base::disk_sync::{self, Flush};
+use crate::base::limits::SMALL_FILE_BYTES_MAX;
+use crate::base::refusals;
+use rustix::fs::{Dir, FlockOperation, OFlags};
+use rustix::io::Errno;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::Path;
+
+/// What some editors write before text in UTF-8. It is no part of the text.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// Mode of files with secrets.
+pub const SECRET_FILE: u32 = 0o600;
+/// Mode of folders with secrets.
+pub const SECRET_FOLDER: u32 = 0o700;
+/// Mode of folders that everybody may enter.
+pub const PUBLIC_FOLDER: u32 = 0o755;
+/// Mode of folders for logs and homes: the server's group may look.
+pub const GROUP_FOLDER: u32 = 0o750;
+
+/// The content of a regular file of at most [`SMALL_FILE_BYTES_MAX`] bytes. A FIFO or device of
+/// that name is an error, and does not block.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_at_most(path, SMALL_FILE_BYTES_MAX)
+}
+
+/// The same of one of at most `bytes_max`.
+pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    if metadata.len() > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    let mut content = Vec::with_capacity(metadata.len() as usize + 1);
+    // It may grow while it is read.
+    file.take(bytes_max + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    if content.starts_with(BYTE_ORDER_MARK) {
+        content.drain(..BYTE_ORDER_MARK.len());
+    }
+    Ok(content)
+}
+
+/// Puts `content` at `path` with `mode`: after a crash the name holds the old content or the new.
+/// Writers of the same path must exclude each other, because they share the temporary name. What the
+/// file system refuses and the content can do without is left out.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"));
+    };
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(".tmp");
+    let temporary = folder.join(temporary);
+    // A crash may have left one, and with another mode than the one wanted now.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let result = write_new(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
+    if result.is_err() {
+        let _ = fs::remove_file(&temporary);
+        return result;
+    }
+    sync_folder(folder)
+}
+
+/// Makes what was renamed or removed in `folder` survive a power loss.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    disk_sync::flush(&File::open(folder)?, Flush::Folder)
+}
+
+/// Waits until nobody else holds the lock of `file`, which is at `path`. It is given up when the file
+/// is closed.
+pub fn lock(file: &File, path: &Path) -> io::Result<()> {
+    let locked = rustix::fs::flock(file, FlockOperation::LockExclusive);
+    refusals::allow("locks (flock)", path, locked.map_err(io::Error::from))
+}
+
+/// The same, but fails with `WouldBlock` while somebody else holds the lock, for callers that must not
+/// wait.
+pub fn try_lock(file: &File, path: &Path) -> io::Result<()> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::WouldBlock, "another program holds its lock")),
+        locked => refusals::allow("locks (flock)", path, locked.map_err(io::Error::from)),
+    }
+}
+
+/// Makes `path` and what is missing above it, with `mode`, to survive a power loss; a folder that
+/// is there stays as it is. True if `path` itself was made.
+pub fn make_folder(path: &Path, mode: u32) -> io::Result<bool> {
+    make_folder_for(None, path, mode)
+}
+
+/// The same, but what is made goes to `owner`, a user and a group, where one is named.
+pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io::Result<bool> {
+    if path.is_dir() {
+        return Ok(false);
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_folder_for(owner, parent, mode)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
+        result => result?,
+    }
+    // A user who may write to the folder above could have put a link there, or another folder of root's, which
+    // must not be given away.
+    let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
+    let folder = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if rustix::process::geteuid().is_root() && fs::metadata(folder_of(path))?.uid() != 0 && !is_empty(&folder)? {
+        return Err(io::Error::other("somebody else put another folder in its place"));
+    }
+    // Not left to the umask.
+    set_mode(path, &folder, mode)?;
+    match owner {
+        Some((user, group)) => give(path, &folder, user, group)?,
+        None => give_to_owner_of_folder(path, &folder)?,
+    }
+    sync_folder(folder_of(path))?;
+    Ok(true)
+}
+
+fn is_empty(folder: &File) -> io::Result<bool> {
+    for entry in Dir::read_from(folder)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    // It has no more than `mode` already; the umask may have taken something away.
+    set_mode(path, &file, mode)?;
+    give_to_owner_of_folder(path, &file)?;
+    file.write_all(content)?;
+    sync_file(&file)
+}
+
+/// Makes a file that was written survive a power loss.
+pub fn sync_file(file: &File) -> io::Result<()> {
+    disk_sync::flush(file, Flush::File)
+}
+
+fn set_mode(path: &Path, file: &File, mode: u32) -> io::Result<()> {
+    refusals::allow("modes (fchmod)", path, file.set_permissions(fs::Permissions::from_mode(mode)))
+}
+
+fn give(path: &Path, file: &File, user: u32, group: u32) -> io::Result<()> {
+    refusals::allow("owners (fchown)", path, fchown(file, Some(user), Some(group)))
+}
+
+/// What root makes must be readable by the user the server runs as, who owns the folder.
+fn give_to_owner_of_folder(path: &Path, file: &File) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let (owner, own) = (fs::metadata(folder_of(path))?, file.metadata()?);
+    // Where every file has one owner, nothing can be given away, and need not.
+    let is_given = owner.uid() == 0 || (owner.uid(), owner.gid()) == (own.uid(), own.gid());
+    if is_given { Ok(()) } else { give(path, file, owner.uid(), owner.gid()) }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn too_large(bytes_max: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bytes_max} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_with_its_mode() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.json");
+        fs::write(folder.path().join(".a.json.tmp"), "left by a crash").expect("writable");
+        replace(&path, b"one", 0o600).expect("writable");
+        replace(&path, b"two", 0o600).expect("writable");
+        assert_eq!(read(&path).expect("readable"), b"two");
+        assert_eq!(fs::metadata(&path).expect("there").mode() & 0o7777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn devices_folders_and_large_files_are_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        assert!(read(folder.path()).is_err());
+        assert!(read(Path::new("/dev/zero")).is_err());
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
+        assert!(read(&fifo).is_err(), "and it does not block");
+        let large = folder.path().join("large");
+        File::create(&large).and_then(|file| file.set_len(SMALL_FILE_BYTES_MAX + 1)).expect("sparse");
+        assert_eq!(read(&large).map_err(|e| e.kind()), Err(io::ErrorKind::FileTooLarge));
+    }
+
+    #[test]
+    fn a_failed_write_leaves_no_temporary_file() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let occupied = folder.path().join("folder");
+        fs::create_dir_all(occupied.join("full")).expect("writable");
+        assert!(replace(&occupied, b"x", 0o600).is_err());
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
+}

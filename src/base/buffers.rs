@@ -1,0 +1,455 @@
+//! What a front-end sees of a socket: bytes that came, bytes that go, and how much it may still
+//! do this turn. Nothing here performs network I/O.
+
+use crate::base::limits::{
+    DATA_BYTES_MAX, INBOX_BYTES, INBOX_BYTES_FIRST, OUTBOX_BYTES_FIRST, OUTBOX_BYTES_HIGH, PIECE_BYTES_FIRST,
+};
+use crate::base::memory::Charge;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+
+/// Bytes received and not yet understood. Memory is taken when bytes are expected and given back
+/// by [`Buffer::release`], so an idle session holds none.
+#[derive(Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// For a large one.
+    charge: Option<Charge>,
+}
+
+impl Buffer {
+    /// May be large from now on, for as long as it holds anything.
+    pub fn enlarge(&mut self, charge: Charge) {
+        self.charge = Some(charge);
+    }
+
+    /// Whether it may be large.
+    pub fn is_large(&self) -> bool {
+        self.charge.is_some()
+    }
+
+    /// How much it may hold.
+    pub fn capacity(&self) -> usize {
+        if self.is_large() { INBOX_BYTES } else { INBOX_BYTES_FIRST }
+    }
+
+    /// Whether it is full and may be no larger: what is there has to be taken even if more would be
+    /// better.
+    pub fn is_cramped(&self) -> bool {
+        !self.is_large() && self.end - self.start >= INBOX_BYTES_FIRST
+    }
+
+    /// The received bytes, oldest first.
+    pub fn filled(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Forgets the oldest `count` bytes; never more than are there.
+    pub fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Takes `count` bytes out that stand behind `skipped` others; never more than are there.
+    pub fn remove(&mut self, skipped: usize, count: usize) {
+        let from = (self.start + skipped).min(self.end);
+        let to = (from + count).min(self.end);
+        self.bytes.copy_within(to..self.end, from);
+        self.end -= to - from;
+    }
+
+    /// Room to receive into, so that at most `capacity` bytes are held; empty when that many are.
+    pub fn room(&mut self, capacity: usize) -> &mut [u8] {
+        if self.start > 0 && (self.end == self.bytes.len() || self.bytes.len() < capacity) {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if self.bytes.len() < capacity {
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+            self.bytes.resize(capacity, 0);
+        }
+        let limit = self.bytes.len().min(self.start + capacity).max(self.end);
+        &mut self.bytes[self.end..limit]
+    }
+
+    /// Makes the first `count` bytes of the last [`Buffer::room`] part of the content.
+    pub fn commit(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.bytes.len());
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Gives the memory back if nothing is held.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
+/// A stretch of a file that the kernel can send without a copy.
+#[derive(Clone)]
+pub struct FileRange {
+    /// Open for reading.
+    pub file: Rc<dyn AsFd>,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes, more than 0.
+    pub length: u64,
+}
+
+/// Bytes that wait in a socket, for a file that they go to without anybody's looking at them.
+#[derive(Clone, Copy)]
+pub struct Incoming<'a> {
+    /// Where they are.
+    pub socket: BorrowedFd<'a>,
+    /// How many of them may be taken; all are there.
+    pub count: usize,
+}
+
+enum Chunk {
+    Bytes(Vec<u8>),
+    Range(FileRange),
+}
+
+/// What to send next.
+pub enum Piece<'a> {
+    /// From memory.
+    Bytes(&'a [u8]),
+    /// From a file.
+    Range(&'a FileRange),
+}
+
+/// Bytes to be sent, in order: memory and file ranges. The producer asks [`Outbox::has_room`]
+/// before it adds; the outbox itself refuses nothing, so a reply always fits.
+#[derive(Default)]
+pub struct Outbox {
+    chunks: VecDeque<Chunk>,
+    /// Bytes already sent of the first chunk.
+    sent: usize,
+    /// Memory of the last sent chunk, used for the next one.
+    spare: Vec<u8>,
+    held_bytes: usize,
+    ranges: usize,
+    /// For a large one.
+    charge: Option<Charge>,
+}
+
+impl Outbox {
+    /// May be large from now on, until all is sent and it is released.
+    pub fn enlarge(&mut self, charge: Charge) {
+        self.charge = Some(charge);
+    }
+
+    /// Whether more could be produced if it could be large.
+    pub fn is_cramped(&self) -> bool {
+        self.charge.is_none() && !self.has_room()
+    }
+
+    /// How much of a file may be read into it at once.
+    pub fn piece_bytes(&self) -> usize {
+        if self.charge.is_some() { DATA_BYTES_MAX } else { PIECE_BYTES_FIRST }
+    }
+
+    /// Appends bytes.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.append(|tail| tail.extend_from_slice(bytes));
+    }
+
+    /// Lets `write` append to the last chunk of memory and returns what it returned. A chunk
+    /// that is being sent gets no longer: a steady producer would never let it end.
+    pub fn append<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let is_being_sent = self.sent > 0 && self.chunks.len() == 1;
+        if is_being_sent || !matches!(self.chunks.back(), Some(Chunk::Bytes(_))) {
+            self.chunks.push_back(Chunk::Bytes(std::mem::take(&mut self.spare)));
+        }
+        let Some(Chunk::Bytes(tail)) = self.chunks.back_mut() else {
+            unreachable!("a chunk of bytes was just pushed");
+        };
+        let before = tail.len();
+        let result = write(tail);
+        debug_assert!(tail.len() >= before, "an outbox only grows at its end");
+        self.held_bytes += tail.len() - before;
+        if tail.is_empty() {
+            self.spare = std::mem::take(tail);
+            self.chunks.pop_back();
+        }
+        result
+    }
+
+    /// Takes back what an [`Outbox::append`] that panicked left behind: a part of a frame, which
+    /// would spoil what comes after it.
+    pub fn take_back_unfinished(&mut self) {
+        let bytes = |chunk: &Chunk| if let Chunk::Bytes(bytes) = chunk { bytes.len() } else { 0 };
+        let unfinished = self.chunks.iter().map(bytes).sum::<usize>() - self.sent - self.held_bytes;
+        if let Some(Chunk::Bytes(tail)) = self.chunks.back_mut() {
+            tail.truncate(tail.len() - unfinished);
+        }
+    }
+
+    /// Appends a stretch of a file.
+    pub fn push_range(&mut self, range: FileRange) {
+        self.ranges += 1;
+        self.chunks.push_back(Chunk::Range(range));
+    }
+
+    /// What to send next; `None` when all is sent.
+    pub fn front(&self) -> Option<Piece<'_>> {
+        match self.chunks.front()? {
+            Chunk::Bytes(bytes) => Some(Piece::Bytes(&bytes[self.sent..])),
+            Chunk::Range(range) => Some(Piece::Range(range)),
+        }
+    }
+
+    /// Notes that `count` bytes of the piece at the front were sent.
+    pub fn advance(&mut self, count: usize) {
+        match self.chunks.front_mut() {
+            Some(Chunk::Bytes(bytes)) => {
+                self.sent += count;
+                self.held_bytes -= count;
+                if self.sent < bytes.len() {
+                    return;
+                }
+                self.sent = 0;
+                if let Some(Chunk::Bytes(mut bytes)) = self.chunks.pop_front() {
+                    bytes.clear();
+                    self.spare = bytes;
+                }
+            }
+            Some(Chunk::Range(range)) => {
+                range.offset += count as u64;
+                range.length -= count as u64;
+                if range.length == 0 {
+                    self.chunks.pop_front();
+                    self.ranges -= 1;
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Replaces the range at the front, whose file has become shorter, by as many zero bytes,
+    /// so that the peer's framing holds; at most `count` of them now. Whoever ends the transfer
+    /// compares the file's identity again and so never calls it whole.
+    pub fn pad_range(&mut self, count: usize) {
+        let Some(Chunk::Range(range)) = self.chunks.front_mut() else { return };
+        let zeros = range.length.min(count as u64);
+        range.length -= zeros;
+        if range.length == 0 {
+            self.chunks.pop_front();
+            self.ranges -= 1;
+        }
+        self.held_bytes += zeros as usize;
+        self.chunks.push_front(Chunk::Bytes(vec![0; zeros as usize]));
+    }
+
+    /// Whether more may be produced for it.
+    pub fn has_room(&self) -> bool {
+        self.held_bytes < if self.charge.is_some() { OUTBOX_BYTES_HIGH } else { OUTBOX_BYTES_FIRST }
+    }
+
+    /// Bytes of memory that wait to be sent; file ranges count nothing.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Whether a file range waits to be sent.
+    pub fn has_ranges(&self) -> bool {
+        self.ranges > 0
+    }
+
+    /// Whether all is sent.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Gives memory back if all is sent.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
+/// The two directions of one socket as its front-end sees them.
+#[derive(Default)]
+pub struct Lane {
+    /// Received bytes.
+    pub inbox: Buffer,
+    /// Bytes to send.
+    pub outbox: Outbox,
+    /// The peer will send no more.
+    pub eof: bool,
+}
+
+impl Lane {
+    /// A lane with large buffers that nobody counts, of a server that has memory.
+    pub fn roomy() -> Self {
+        let mut lane = Self::default();
+        lane.inbox.enlarge(Charge::default());
+        lane.outbox.enlarge(Charge::default());
+        lane
+    }
+}
+
+/// What a turn may still spend. A byte moved or hashed costs one; see `limits` for the rest.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget(u64);
+
+impl Budget {
+    /// A budget of `units`.
+    pub fn new(units: u64) -> Self {
+        Self(units)
+    }
+
+    /// Takes `units`, or what is left of them.
+    pub fn spend(&mut self, units: u64) {
+        self.0 = self.0.saturating_sub(units);
+    }
+
+    /// Units left.
+    pub fn left(&self) -> u64 {
+        self.0
+    }
+
+    /// Whether nothing is left.
+    pub fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn buffer_never_holds_more_than_its_capacity_and_keeps_order() {
+        let mut buffer = Buffer::default();
+        let (mut written, mut read) = (0u8, 0u8);
+        for step in 0..200usize {
+            let room = buffer.room(16);
+            let count = room.len().min(step % 7);
+            for byte in &mut room[..count] {
+                *byte = written;
+                written = written.wrapping_add(1);
+            }
+            buffer.commit(count);
+            assert!(buffer.filled().len() <= 16);
+            let take = buffer.filled().len().min(step % 5);
+            for &byte in &buffer.filled()[..take] {
+                assert_eq!(byte, read);
+                read = read.wrapping_add(1);
+            }
+            buffer.consume(take);
+        }
+        assert!(written > 100);
+    }
+
+    #[test]
+    fn buffer_grows_and_gives_memory_back_only_when_empty() {
+        let mut buffer = Buffer::default();
+        buffer.room(4)[..3].copy_from_slice(b"abc");
+        buffer.commit(3);
+        buffer.consume(1);
+        assert_eq!(buffer.room(64).len(), 62);
+        buffer.release();
+        assert_eq!(buffer.filled(), b"bc");
+        assert_eq!(buffer.room(1).len(), 0);
+        buffer.consume(9);
+        buffer.release();
+        assert_eq!(buffer.bytes.capacity(), 0);
+    }
+
+    fn file_of(bytes: &[u8]) -> Rc<File> {
+        use std::io::Write;
+        let mut file = tempfile::tempfile().expect("temporary file");
+        file.write_all(bytes).expect("write");
+        Rc::new(file)
+    }
+
+    #[test]
+    fn outbox_keeps_the_order_of_bytes_and_ranges() {
+        let mut outbox = Outbox::default();
+        outbox.put(b"head");
+        outbox.push_range(FileRange { file: file_of(b"0123456789"), offset: 2, length: 5 });
+        outbox.put(b"tail");
+        assert_eq!(outbox.held_bytes(), 8);
+        let mut seen = Vec::new();
+        while let Some(piece) = outbox.front() {
+            let count = match piece {
+                Piece::Bytes(bytes) => {
+                    seen.extend_from_slice(&bytes[..1]);
+                    1
+                }
+                Piece::Range(range) => {
+                    seen.extend_from_slice(format!("[{}+{}]", range.offset, range.length).as_bytes());
+                    range.length.min(3) as usize
+                }
+            };
+            outbox.advance(count);
+        }
+        assert_eq!(seen, b"head[2+5][5+2]tail");
+        assert_eq!(outbox.held_bytes(), 0);
+        assert!(!outbox.has_ranges());
+    }
+
+    #[test]
+    fn what_a_panic_left_of_a_frame_is_taken_back_and_nothing_else() {
+        for whole in [&b""[..], b"whole"] {
+            let mut outbox = Outbox::default();
+            outbox.put(whole);
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                outbox.append(|tail| {
+                    tail.extend_from_slice(b"ha");
+                    panic!("on purpose");
+                })
+            }));
+            assert!(result.is_err());
+            outbox.take_back_unfinished();
+            outbox.put(b" word");
+            assert_eq!(outbox.held_bytes(), whole.len() + 5);
+            let Some(Piece::Bytes(bytes)) = outbox.front() else { panic!("there are bytes") };
+            assert_eq!(bytes, [whole, b" word"].concat());
+        }
+    }
+
+    #[test]
+    fn a_steady_producer_does_not_make_a_chunk_grow_for_ever() {
+        let mut outbox = Outbox::default();
+        outbox.put(&[0; 100]);
+        for _ in 0..1000 {
+            outbox.advance(1);
+            outbox.put(&[0; 1]);
+        }
+        assert_eq!(outbox.held_bytes(), 100);
+        let longest = outbox.chunks.iter().map(|chunk| match chunk {
+            Chunk::Bytes(bytes) => bytes.len(),
+            Chunk::Range(_) => 0,
+        });
+        assert_eq!(longest.max(), Some(100));
+    }
+
+    #[test]
+    fn a_range_of_a_shrunk_file_is_padded_to_its_announced_length() {
+        let mut outbox = Outbox::default();
+        outbox.push_range(FileRange { file: file_of(b""), offset: 0, length: 10 });
+        outbox.put(b"!");
+        outbox.pad_range(4);
+        assert!(outbox.has_ranges());
+        outbox.advance(4);
+        outbox.pad_range(100);
+        assert!(!outbox.has_ranges());
+        assert_eq!(outbox.held_bytes(), 7);
+        outbox.advance(6);
+        assert!(matches!(outbox.front(), Some(Piece::Bytes(b"!"))));
+    }
+}

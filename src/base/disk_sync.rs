@@ -1,0 +1,92 @@
+//! Syncs what was written to disk. If a file system refuses one kind of sync, the next larger one is tried.
+//! If it refuses all of them, that is no error and `refusals` reports it: a power loss may then cost what
+//! was stored last. An error of the disk is always returned.
+
+use crate::base::refusals;
+use rustix::fs::{fdatasync, fsync, syncfs};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// What is to be synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// A file's content: fdatasync.
+    Data,
+    /// A file with its metadata: fsync.
+    File,
+    /// A folder's entries: fsync.
+    Folder,
+}
+
+type Way = fn(&File) -> Result<(), Errno>;
+
+/// Syncs `file`. An error means that what was written since the last flush may be lost.
+pub fn flush(file: &File, flush: Flush) -> io::Result<()> {
+    let ways: &[Way] = match flush {
+        Flush::Data => &[|file| fdatasync(file), |file| fsync(file), |file| syncfs(file)],
+        Flush::File | Flush::Folder => &[|file| fsync(file), |file| syncfs(file)],
+    };
+    match ways.iter().map(|way| retrying(|| way(file))).find(|result| !is_refused(*result, flush)) {
+        Some(result) => Ok(result?),
+        None => {
+            note_refusal(file, flush);
+            Ok(())
+        }
+    }
+}
+
+fn retrying(way: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
+    loop {
+        match way() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Whether the file system does not support this kind of sync. Some refuse it for folders, which are open
+/// for reading only.
+fn is_refused(result: Result<(), Errno>, flush: Flush) -> bool {
+    match result {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOTTY) => true,
+        Err(Errno::BADF) => flush == Flush::Folder,
+        _ => false,
+    }
+}
+
+/// Reports the refusal by the folder that lies on the file system.
+fn note_refusal(file: &File, flush: Flush) {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
+    let (what, folder) = match flush {
+        Flush::Folder => ("syncs of folders (fsync)", path.as_path()),
+        Flush::Data | Flush::File => ("syncs of files (fsync)", path.parent().unwrap_or(&path)),
+    };
+    refusals::note(what, folder, &Errno::OPNOTSUPP.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_file_system_does_not_know_is_left_out() {
+        for errno in [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTTY] {
+            assert!(is_refused(Err(errno), Flush::Data) && is_refused(Err(errno), Flush::Folder), "{errno:?}");
+        }
+        assert!(is_refused(Err(Errno::BADF), Flush::Folder) && !is_refused(Err(Errno::BADF), Flush::Data));
+        for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::STALE, Errno::PERM] {
+            assert!(!is_refused(Err(errno), Flush::Data) && !is_refused(Err(errno), Flush::Folder), "{errno:?}");
+        }
+        assert!(!is_refused(Ok(()), Flush::Data));
+    }
+
+    #[test]
+    fn an_ordinary_file_and_folder_are_flushed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let file = File::create(folder.path().join("file")).expect("created");
+        assert!(flush(&file, Flush::Data).is_ok() && flush(&file, Flush::File).is_ok());
+        assert!(flush(&File::open(folder.path()).expect("opened"), Flush::Folder).is_ok());
+    }
+}

@@ -1,0 +1,48 @@
+//! How many things took how long, counted in steps of which each is twice the last. Of fixed size,
+//! and one addition for each thing.
+
+use crate::base::limits::HISTOGRAM_STEPS;
+use std::time::Duration;
+
+/// See the module.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Histogram([u64; HISTOGRAM_STEPS]);
+
+impl Histogram {
+    /// Counts one that took so long.
+    pub fn note(&mut self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let step = (u64::BITS - us.leading_zeros()) as usize;
+        self.0[step.min(HISTOGRAM_STEPS - 1)] += 1;
+    }
+
+    /// How many took less than so many microseconds, and not less than the step before; the last
+    /// step is all the rest.
+    pub fn steps(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        let below_us = |step| (step + 1 < HISTOGRAM_STEPS).then(|| 1_u64 << step);
+        self.0.iter().enumerate().map(move |(step, &count)| (below_us(step), count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step_of(took: Duration) -> Option<u64> {
+        let mut histogram = Histogram::default();
+        histogram.note(took);
+        let steps: Vec<_> = histogram.steps().filter(|(_, count)| *count > 0).collect();
+        assert_eq!((steps.len(), steps[0].1), (1, 1));
+        steps[0].0
+    }
+
+    #[test]
+    fn each_time_is_counted_below_the_first_power_of_two_above_it() {
+        for (ns, below_us) in [(0, 1), (999, 1), (1000, 2), (1999, 2), (2000, 4), (524_287_999, 1 << 19)] {
+            assert_eq!(step_of(Duration::from_nanos(ns)), Some(below_us), "{ns}");
+        }
+        for long in [Duration::from_secs(2), Duration::MAX] {
+            assert_eq!(step_of(long), None);
+        }
+    }
+}

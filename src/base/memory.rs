@@ -1,0 +1,190 @@
+//! Memory that sessions hold for a while, in a ledger: so much in all, and of that so much of each
+//! account. Whatever grows with what a peer asks for is charged before it grows. Where there is no room
+//! the one who asks waits, goes on with less, or is refused; nobody else.
+
+use crate::base::limits::{MEMORY_ALWAYS_BYTES, MEMORY_MEMBERS_DEFAULT, MEMORY_SMALL_BYTES};
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// What all accounts may hold together, and do.
+pub struct Memory {
+    bytes_max: Cell<usize>,
+    held: Cell<usize>,
+}
+
+impl Memory {
+    /// A ledger of at most `bytes_max`.
+    pub fn new(bytes_max: usize) -> Self {
+        Self { bytes_max: Cell::new(bytes_max), held: Cell::new(0) }
+    }
+
+    /// Changes the bound. What is held beyond it stays until it is given back.
+    pub fn set_bytes_max(&self, bytes_max: usize) {
+        self.bytes_max.set(bytes_max);
+    }
+
+    /// What is held now.
+    pub fn held(&self) -> usize {
+        self.held.get()
+    }
+
+    fn share_bytes_max(&self) -> usize {
+        self.bytes_max.get() / 2
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new(MEMORY_MEMBERS_DEFAULT)
+    }
+}
+
+/// What the sessions of one account hold together: at most half of all, so that one account never
+/// leaves another without.
+#[derive(Default)]
+pub struct Share {
+    all: Rc<Memory>,
+    held: Cell<usize>,
+}
+
+impl Share {
+    /// A share that holds nothing yet.
+    pub fn of(all: &Rc<Memory>) -> Self {
+        Self { all: Rc::clone(all), held: Cell::new(0) }
+    }
+
+    /// The most that a single charge can come to.
+    pub fn charge_bytes_max(&self) -> usize {
+        without_reserve(self.all.share_bytes_max())
+    }
+}
+
+/// The last eighth is kept for those who need little: they are served beside those who took the rest.
+fn without_reserve(bytes_max: usize) -> usize {
+    bytes_max - bytes_max / 8
+}
+
+/// Bytes that are charged to an account, and to all. Dropping it gives them back.
+#[derive(Default)]
+pub struct Charge {
+    /// `None`: nobody counts.
+    share: Option<Rc<Share>>,
+    bytes: usize,
+}
+
+impl Charge {
+    /// A charge of nothing yet.
+    pub fn to(share: &Rc<Share>) -> Self {
+        Self { share: Some(Rc::clone(share)), bytes: 0 }
+    }
+
+    /// A charge of `bytes` to `share`; `None` if there is no room.
+    pub fn of(bytes: usize, share: &Rc<Share>) -> Option<Self> {
+        let mut charge = Self::to(share);
+        charge.resize(bytes).then_some(charge)
+    }
+
+    /// What is charged.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The most that this charge can come to.
+    pub fn bytes_max(&self) -> usize {
+        self.share.as_ref().map_or(usize::MAX, |share| share.charge_bytes_max())
+    }
+
+    /// Makes it a charge of `bytes`. False, and nothing is changed, if there is no room for that.
+    pub fn resize(&mut self, bytes: usize) -> bool {
+        if let Some(share) = &self.share {
+            let is_small = bytes <= MEMORY_SMALL_BYTES;
+            let room = |bytes_max: usize| if is_small { bytes_max } else { without_reserve(bytes_max) };
+            let held = |held: &Cell<usize>| held.get() - self.bytes + bytes;
+            // Others may have taken all there is; a little is left to each.
+            let fits = held(&share.held) <= MEMORY_ALWAYS_BYTES
+                || held(&share.held) <= room(share.all.share_bytes_max())
+                    && held(&share.all.held) <= room(share.all.bytes_max.get());
+            if bytes > self.bytes && !fits {
+                return false;
+            }
+            share.held.set(held(&share.held));
+            share.all.held.set(held(&share.all.held));
+        }
+        self.bytes = bytes;
+        true
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.resize(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: usize = MEMORY_SMALL_BYTES;
+
+    /// A ledger in which an account may hold 80 small charges, of which the last 10 stay for small ones.
+    fn memory() -> Rc<Memory> {
+        Rc::new(Memory::new(160 * SMALL))
+    }
+
+    #[test]
+    fn what_is_dropped_can_be_charged_again() {
+        let memory = memory();
+        let share = Rc::new(Share::of(&memory));
+        let charge = Charge::of(70 * SMALL, &share).expect("room");
+        assert!(Charge::of(2 * SMALL, &share).is_none());
+        assert_eq!(memory.held(), 70 * SMALL);
+        drop(charge);
+        assert_eq!(memory.held(), 0);
+        assert!(Charge::of(70 * SMALL, &share).is_some());
+    }
+
+    #[test]
+    fn an_account_at_its_bound_leaves_others_theirs() {
+        let memory = memory();
+        let (one, other) = (Rc::new(Share::of(&memory)), Rc::new(Share::of(&memory)));
+        let small: Vec<Charge> = std::iter::from_fn(|| Charge::of(SMALL, &one)).collect();
+        assert_eq!(small.len(), 80);
+        assert!(Charge::of(60 * SMALL, &other).is_some());
+    }
+
+    #[test]
+    fn small_charges_have_room_beside_large_ones() {
+        let memory = memory();
+        let shares: Vec<_> = (0..3).map(|_| Rc::new(Share::of(&memory))).collect();
+        let large: Vec<Charge> = shares[..2].iter().filter_map(|share| Charge::of(70 * SMALL, share)).collect();
+        assert_eq!(large.len(), 2);
+        assert!(Charge::of(3 * SMALL, &shares[2]).is_none());
+        let small: Vec<Charge> = shares.iter().filter_map(|share| Charge::of(SMALL, share)).collect();
+        assert_eq!(small.len(), 3);
+    }
+
+    #[test]
+    fn an_account_that_holds_nothing_always_has_room_for_two_small_charges() {
+        let memory = memory();
+        let shares: Vec<_> = (0..4).map(|_| Rc::new(Share::of(&memory))).collect();
+        let fill = |share: &Rc<Share>| std::iter::from_fn(|| Charge::of(SMALL, share)).collect::<Vec<_>>();
+        let filled: Vec<Vec<Charge>> = shares.iter().map(fill).collect();
+        assert_eq!(filled.iter().map(Vec::len).collect::<Vec<_>>(), [80, 80, 2, 2]);
+    }
+
+    #[test]
+    fn a_charge_that_cannot_grow_stays_as_it_was() {
+        let memory = memory();
+        let share = Rc::new(Share::of(&memory));
+        let mut charge = Charge::of(SMALL, &share).expect("room");
+        assert!(!charge.resize(71 * SMALL));
+        assert_eq!((charge.bytes(), memory.held()), (SMALL, SMALL));
+        assert!(charge.resize(charge.bytes_max()));
+        memory.set_bytes_max(0);
+        assert!(charge.resize(3 * SMALL), "less is never refused");
+        assert!(!charge.resize(4 * SMALL));
+        drop(charge);
+        assert_eq!(memory.held(), 0);
+    }
+}

@@ -1,0 +1,19 @@
+//! What every layer builds on, without a network: paths, text, numbers, buffers, files that are replaced as a
+//! whole.
+
+/// Configuration and account files: bounded reads, replacement as a whole or not at all.
+pub mod atomic_file;
+pub mod buffers;
+pub mod digest;
+pub mod disk_sync;
+pub mod file_system_type;
+pub mod glob;
+pub mod histogram;
+pub mod json;
+pub mod limits;
+pub mod memory;
+pub mod refusals;
+pub mod text;
+pub mod token_bucket;
+pub mod upload_id;
+pub mod virtual_path;

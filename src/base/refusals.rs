@@ -1,0 +1,69 @@
+//! Operations that file systems refuse and that both programs can do without: SMB, exFAT and some FUSE
+//! file systems know no owners, modes, locks or syncs. Each is left out, and reported once for each file
+//! system. The record is global, because refusals are met on several threads and in code without a log.
+
+use crate::base::text::Escaped;
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Whether a file system does not support an operation, or not for this user, rather than that the
+/// operation failed.
+pub fn is_refusal(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    let refusals = [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOLCK, Errno::NOTTY];
+    errno.is_some_and(|errno| refusals.contains(&errno))
+}
+
+/// Accepts that the file system of `path` refuses `what`, and notes it. Returns any other error.
+pub fn allow(what: &'static str, path: &Path, result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if is_refusal(&error) => {
+            note(what, path, &error);
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Notes that the file system of `path` refuses `what`, a noun in the plural: in the log, or for
+/// [`take`] where a program keeps none.
+pub fn note(what: &'static str, path: &Path, error: &io::Error) {
+    let device = std::fs::metadata(path).or_else(|_| std::fs::metadata(path.parent().unwrap_or(path)));
+    note_on(device.map_or(0, |metadata| metadata.dev()), what, path, error);
+}
+
+/// Like [`note`], for the file system with this device number. `path` only names it in the message.
+pub fn note_on(device: u64, what: &'static str, path: &Path, error: &io::Error) {
+    let mut refusals = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
+    if refusals.noted.len() >= NOTED_MAX || !refusals.noted.insert((device, what)) {
+        return;
+    }
+    let (path, error) = (Escaped(path.as_os_str().as_bytes()), error.to_string());
+    let error = error.split(" (os error").next().unwrap_or_default().to_lowercase();
+    let text = format!("{path}: {what} are left out, because the file system refuses them: {error}");
+    if log::log_enabled!(log::Level::Warn) {
+        log::warn!("{text}");
+    } else {
+        refusals.untold.push(text);
+    }
+}
+
+/// Takes the messages that were not logged.
+pub fn take() -> Vec<String> {
+    std::mem::take(&mut REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).untold)
+}
+
+struct Refusals {
+    noted: BTreeSet<(u64, &'static str)>,
+    untold: Vec<String>,
+}
+
+static REFUSALS: Mutex<Refusals> = Mutex::new(Refusals { noted: BTreeSet::new(), untold: Vec::new() });
+
+/// The number of refusals that are remembered. Further ones are not reported.
+const NOTED_MAX: usize = 256;

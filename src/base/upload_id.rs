@@ -1,0 +1,64 @@
+//! The name under which an interrupted upload can be taken up again.
+
+use crate::base::digest::{Digest, hex_decode, hex_encode};
+use crate::base::virtual_path::VPath;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
+
+/// 128 bits that name an upload, random unless they stand for its path: 32 lower-case hexadecimal
+/// digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UploadId(pub [u8; 16]);
+
+impl fmt::Display for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; 32];
+        hex_encode(&self.0, &mut text);
+        f.write_str(std::str::from_utf8(&text).expect("hexadecimal digits are ASCII"))
+    }
+}
+
+impl fmt::Debug for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UploadId({self})")
+    }
+}
+
+impl std::str::FromStr for UploadId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 16];
+        hex_decode(text.as_bytes(), &mut bytes).ok_or("an upload id is 32 hexadecimal digits")?;
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for UploadId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UploadId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl UploadId {
+    /// A name that nobody can guess.
+    pub fn random() -> std::io::Result<Self> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The name shared by all uploads to `path` whose clients know no names.
+    pub fn of_path(path: &VPath) -> Self {
+        let Digest(digest) = Digest::of(&[b"upload to ", path.as_bytes()].concat());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        Self(bytes)
+    }
+}

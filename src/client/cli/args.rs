@@ -1,0 +1,307 @@
+//! The command line of `berth`. It knows no network and no command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::base::limits::{RETRIES_DEFAULT, RETRIES_MAX};
+use crate::config::PORT_DEFAULT;
+
+use crate::tls::Fingerprint;
+
+/// One of the two things `berth` does.
+pub enum CommandLine {
+    /// Commands at a server.
+    Session(Args),
+    /// What is known of servers by name; nobody is connected to.
+    Hosts(HostArgs),
+}
+
+impl CommandLine {
+    /// Reads the arguments, of which the first is the program's name. `berth host` is about named
+    /// hosts where nothing follows, or one of the words there are for that; none of them is a
+    /// command at a server, so a server called `host` can be used all the same.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let args = Args::try_parse_from(arguments)?;
+        let is_word = |word: &OsString| {
+            word == "help" || HostArgs::command().get_subcommands().any(|known| word == known.get_name())
+        };
+        if args.target != HOST || args.commands.is_some() || args.script.is_some() {
+            return Ok(Self::Session(args));
+        }
+        if !args.command.first().is_none_or(is_word) {
+            return Ok(Self::Session(args));
+        }
+        let mut hosts = HostArgs::try_parse_from([HOST.into()].into_iter().chain(args.command))?;
+        hosts.json |= args.json;
+        hosts.quiet = args.quiet;
+        Ok(Self::Hosts(hosts))
+    }
+}
+
+/// The word that stands for named hosts.
+pub const HOST: &str = "host";
+
+/// Files to and from a berth server, verified and resumable.
+#[derive(Debug, Parser)]
+#[command(
+    name = "berth",
+    version,
+    override_usage = "berth [OPTIONS] [USER@]HOST[:PORT] [COMMAND [ARG]...]",
+    after_help = "Without a command it opens a shell; 'help' there lists the commands.\n\
+                  'berth host add NAME ...' keeps a server under a name; 'berth host' says more.\n\
+                  Exit: 0 done, 1 a command failed, 2 usage, 3 connection, 4 login, 5 verification, \
+                  6 quota or disk full, 130 interrupted."
+)]
+pub struct Args {
+    /// Commands to carry out, separated by ';'
+    #[arg(short = 'c', value_name = "CMD; CMD", conflicts_with = "command")]
+    pub commands: Option<OsString>,
+    /// A file of commands, one per line; - is standard input
+    #[arg(short = 'f', value_name = "FILE", conflicts_with_all = ["command", "commands"])]
+    pub script: Option<PathBuf>,
+    /// Go on after a command failed
+    #[arg(long)]
+    pub keep_going: bool,
+    /// One JSON object per line for each result
+    #[arg(long)]
+    pub json: bool,
+    /// Nothing on the terminal but results and errors
+    #[arg(long)]
+    pub quiet: bool,
+    /// No progress bar
+    #[arg(long)]
+    pub no_progress: bool,
+    /// Read the password from FILE, which nobody else may read (else $BERTH_PASSWORD, else a prompt)
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Take the password from the first line that CMD prints, which /bin/sh runs
+    #[arg(long, value_name = "CMD", conflicts_with = "password_file")]
+    pub password_command: Option<String>,
+    /// Accept only the server with this key
+    #[arg(long, value_name = "SHA256:...")]
+    pub fingerprint: Option<Fingerprint>,
+    /// Trust a server never seen before without asking
+    #[arg(long)]
+    pub accept_new: bool,
+    /// Try so often to get a lost connection back; 0 is never
+    #[arg(long, value_name = "N", default_value_t = RETRIES_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(..=i64::from(RETRIES_MAX)))]
+    pub retries: u32,
+    /// Do not encrypt; the server must allow it
+    #[arg(long, conflicts_with_all = ["fingerprint", "accept_new"])]
+    pub plaintext: bool,
+    /// The server, or the name of a host that 'berth host add' made
+    #[arg(value_name = "[USER@]HOST[:PORT]")]
+    pub target: String,
+    /// What to do there
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Keep servers under names of their own; they stand in berth.json in the configuration folder.
+#[derive(Debug, Parser)]
+#[command(
+    name = "host",
+    bin_name = "berth host",
+    arg_required_else_help = true,
+    after_help = "A server that is called 'host' itself is reached as host:2121."
+)]
+pub struct HostArgs {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: HostCommand,
+    /// One JSON object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No remarks; of the options before the word.
+    #[arg(skip)]
+    pub quiet: bool,
+}
+
+/// What can be done about named hosts.
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// Keep a server under a name: 'berth NAME' connects to it
+    Add(AddHostArgs),
+    /// Show the hosts that have a name
+    List,
+    /// Forget names
+    Remove {
+        /// Which hosts
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
+/// What is said of a named host.
+#[derive(Debug, clap::Args)]
+pub struct AddHostArgs {
+    /// Letters, digits, '.', '-', '_'; the first a letter or digit
+    pub name: String,
+    /// The server, and the account there
+    #[arg(value_name = "[USER@]HOST[:PORT]")]
+    pub target: String,
+    /// Accept only the server with this key
+    #[arg(long, value_name = "SHA256:...")]
+    pub fingerprint: Option<Fingerprint>,
+    /// The folder there to start in
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<String>,
+    /// The folder here that the shell starts in
+    #[arg(long, value_name = "DIR")]
+    pub local_directory: Option<PathBuf>,
+    /// What prints the password; it is run by /bin/sh and must not hold the password itself
+    #[arg(long, value_name = "CMD")]
+    pub password_command: Option<String>,
+    /// Do not encrypt; the server must allow it
+    #[arg(long, conflicts_with = "fingerprint")]
+    pub plaintext: bool,
+    /// Replace a host of this name
+    #[arg(long)]
+    pub replace: bool,
+}
+
+/// Where to log in, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The account; `None`: the name of whoever runs the program.
+    pub user: Option<String>,
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl Target {
+    /// Reads `[USER@]HOST[:PORT]`; an IPv6 address stands in brackets when a port follows.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        refuse_url(text)?;
+        let (user, place) = match text.rsplit_once('@') {
+            // What stands there is not repeated: it may be a password.
+            Some((user, place)) if user.contains(':') => {
+                let user = user.split(':').next().unwrap_or_default();
+                return Err(format!(
+                    "a password does not belong on the command line, where others can read it; write {user}@{place}"
+                ));
+            }
+            Some(("", _)) => return Err(format!("'{text}': the user name before @ is empty")),
+            Some((user, place)) => (Some(user.to_string()), place),
+            None => (None, text),
+        };
+        let (host, port) = split_port(place).ok_or_else(|| format!("'{text}' is not [USER@]HOST[:PORT]"))?;
+        let port = match port {
+            Some(port) => match port.parse() {
+                Ok(port) if port > 0 => port,
+                _ => return Err(format!("'{port}' is not a port; ports are 1 to 65535")),
+            },
+            None => PORT_DEFAULT,
+        };
+        if host.is_empty() {
+            return Err(format!("'{text}' names no host"));
+        }
+        Ok(Self { user, host: host.to_string(), port })
+    }
+}
+
+/// Says how a URL is written, without the password that may stand in it.
+fn refuse_url(text: &str) -> Result<(), String> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok(()) };
+    let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (user, host) = place.rsplit_once('@').map_or(("", place), |(user, host)| (user, host));
+    let user = match user.split(':').next().unwrap_or_default() {
+        "" => String::new(),
+        user => format!("{user}@"),
+    };
+    // The port of another protocol is none of berth's.
+    let host = if scheme == "berth" { host } else { host.split(':').next().unwrap_or_default() };
+    let path = if path.is_empty() { String::new() } else { format!(" and the path /{path} in the command") };
+    Err(format!("'{scheme}://' is not written; write {user}{host}{path}"))
+}
+
+fn split_port(place: &str) -> Option<(&str, Option<&str>)> {
+    if let Some(rest) = place.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        return match rest {
+            "" => Some((host, None)),
+            rest => Some((host, Some(rest.strip_prefix(':')?))),
+        };
+    }
+    match place.split_once(':') {
+        // More than one colon and no brackets: an IPv6 address alone.
+        Some((_, rest)) if rest.contains(':') => Some((place, None)),
+        Some((host, port)) => Some((host, Some(port))),
+        None => Some((place, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_read_as_people_write_them() {
+        let target = |text: &str| {
+            Target::parse(text).map(|t| format!("{}|{}|{}", t.user.as_deref().unwrap_or("-"), t.host, t.port))
+        };
+        for (text, read) in [
+            ("localhost", "-|localhost|2121"),
+            ("ann@host:99", "ann|host|99"),
+            ("[::1]:2122", "-|::1|2122"),
+            ("ann@[::1]", "ann|::1|2121"),
+            ("::1", "-|::1|2121"),
+            ("a@b@host", "a@b|host|2121"),
+        ] {
+            assert_eq!(target(text).as_deref(), Ok(read), "{text}");
+        }
+        for (text, told) in [
+            ("ann:secret@host", "write ann@host"),
+            ("ann:se@cret@host:99", "write ann@host:99"),
+            ("ftp://ann@host", "write ann@host"),
+            ("ftp://ann:secret@host:21/a/b", "write ann@host and the path /a/b in the command"),
+            ("sftp://host", "write host"),
+            ("berth://ann@host:99", "write ann@host:99"),
+        ] {
+            let problem = Target::parse(text).expect_err(text);
+            assert!(problem.ends_with(told) && !problem.contains("cret"), "{problem}");
+        }
+        for text in ["", "@host", "host:", "host:0", "host:70000", "host:x", "[::1", "[::1]x", "ann@"] {
+            assert!(target(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_word_host_means_named_hosts_only_where_no_server_can_be_meant() {
+        let is_hosts = |line: &str| match CommandLine::read(line.split(' ').map(Into::into)) {
+            Ok(CommandLine::Hosts(_)) => true,
+            Ok(CommandLine::Session(_)) => false,
+            // Help; `berth host` alone gives that.
+            Err(error) => error.to_string().contains("berth host"),
+        };
+        for line in
+            ["host", "host add nas ann@nas", "--json host list", "host list --json", "host remove a b", "host help"]
+        {
+            assert!(is_hosts(&format!("berth {line}")), "{line}");
+        }
+        for line in ["host ls", "host put add", "host -c add", "host:2121", "ann@host", "ann@host add", "nas host"] {
+            assert!(!is_hosts(&format!("berth {line}")), "{line}");
+        }
+        let words = HostArgs::command();
+        for word in words.get_subcommands().map(clap::Command::get_name) {
+            assert!(
+                crate::client::shell::command::find(word).is_err(),
+                "'{word}' would be a command at a server called host"
+            );
+        }
+    }
+
+    #[test]
+    fn options_of_the_remote_command_are_left_to_it() {
+        let args = Args::try_parse_from(["berth", "--json", "host", "ls", "-l", "--all"]).expect("valid");
+        assert!(args.json);
+        assert_eq!(args.command, ["ls", "-l", "--all"]);
+        let args = Args::try_parse_from(["berth", "host", "--json", "-c", "ls; pwd"]).expect("valid");
+        assert!(args.json && args.command.is_empty());
+    }
+}

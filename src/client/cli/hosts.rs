@@ -1,0 +1,368 @@
+//! Servers under names of the user's own, in `berth.json` in the XDG configuration folder, and
+//! what the command line and such a name together say about where to go. It knows no network.
+//!
+//! What stands there is a program to run (`password_command`), so a file that others can write to
+//! is refused.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::atomic_file::{self, SECRET_FOLDER};
+use crate::base::json::Object;
+use crate::base::limits::NAME_BYTES_MAX;
+use crate::base::text::Escaped;
+use crate::client::cli::args::{Args, HOST, Target};
+use crate::client::connection::state::{folder_of_user, lock_folder, replace};
+use crate::client::error::Failure;
+use crate::client::files::local::shown;
+use crate::config::{ConfigError, PORT_DEFAULT};
+use crate::tls::Fingerprint;
+
+/// What is known of one server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// `HOST[:PORT]`.
+    pub address: String,
+    /// The account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
+    /// The folder there to start in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// The folder here that the shell starts in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_directory: Option<PathBuf>,
+    /// What prints the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_command: Option<String>,
+    /// It is connected to without encryption.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plaintext: bool,
+}
+
+impl Host {
+    /// Where it is and as whom to log in.
+    pub fn target(&self) -> Result<Target, String> {
+        match Target::parse(&self.address)? {
+            Target { user: Some(_), .. } => Err(format!("'{}' names a user, which stands in `user`", self.address)),
+            target => Ok(Target { user: self.user.clone(), ..target }),
+        }
+    }
+
+    /// The key that is wrong, and why.
+    fn problem(&self) -> Option<(&'static str, String)> {
+        let is_empty = |text: &Option<String>| text.as_ref().is_some_and(|text| text.trim().is_empty());
+        if let Err(problem) = self.target() {
+            return Some(("address", problem));
+        }
+        if is_empty(&self.user) {
+            return Some(("user", "is empty; leave it out, or name an account".into()));
+        }
+        if is_empty(&self.password_command) {
+            return Some(("password_command", "is empty; leave it out to be asked".into()));
+        }
+        if self.plaintext && self.fingerprint.is_some() {
+            return Some(("fingerprint", "cannot be checked without encryption; leave out this or `plaintext`".into()));
+        }
+        let is_relative = |folder: &Path| !folder.is_absolute() && !folder.starts_with("~");
+        if self.local_directory.as_deref().is_some_and(is_relative) {
+            return Some(("local_directory", "begins with neither / nor ~/".into()));
+        }
+        None
+    }
+}
+
+/// All that have a name.
+#[derive(Default)]
+pub struct Hosts(pub BTreeMap<String, Host>);
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawHosts {
+    hosts: BTreeMap<String, Object<Host>>,
+}
+
+impl Hosts {
+    /// What stands in the file; none where there is none.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error: &io::Error| ConfigError::new(file, "", format!("cannot be read: {error}"));
+        let metadata = match fs::metadata(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            result => result.map_err(|error| unreadable(&error))?,
+        };
+        let is_foreign = metadata.uid() != 0 && metadata.uid() != rustix::process::geteuid().as_raw();
+        if is_foreign || metadata.mode() & 0o022 != 0 {
+            let name = shown(file);
+            let problem = format!("others can write to it, and so choose what is run; run: chmod go-w {name}");
+            let problem = if is_foreign { "belongs to somebody else".into() } else { problem };
+            return Err(ConfigError::new(file, "", problem));
+        }
+        let text = atomic_file::read(file).map_err(|error| unreadable(&error))?;
+        if text.trim_ascii().is_empty() {
+            let problem =
+                "is empty, as after a power loss; bring it back from a backup, or remove it and add the hosts anew";
+            return Err(ConfigError::new(file, "", problem));
+        }
+        let mut reader = serde_json::Deserializer::from_slice(&text);
+        let Object(raw): Object<RawHosts> =
+            serde_path_to_error::deserialize(&mut reader).map_err(|error| ConfigError::unparsable(file, &error))?;
+        reader.end().map_err(|error| ConfigError::new(file, "", format!("after the closing brace: {error}")))?;
+        let mut hosts = BTreeMap::new();
+        for (name, Object(host)) in raw.hosts {
+            let key = format!("hosts.{name}");
+            check_name(&name).map_err(|problem| ConfigError::new(file, key.clone(), problem))?;
+            if let Some((of, problem)) = host.problem() {
+                return Err(ConfigError::new(file, format!("{key}.{of}"), problem));
+            }
+            hosts.insert(name, host);
+        }
+        Ok(Self(hosts))
+    }
+
+    /// Lets `change` change what stands in the file, while nobody else does.
+    pub fn update(file: &Path, change: impl FnOnce(&mut Self) -> Result<(), Failure>) -> Result<(), Failure> {
+        let failure = |error: io::Error| Failure::local(file, &error);
+        // It may be a link into somebody's collection of such files.
+        let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
+        let folder = real.parent().unwrap_or(Path::new("/"));
+        fs::DirBuilder::new().recursive(true).mode(SECRET_FOLDER).create(folder).map_err(failure)?;
+        let _lock = lock_folder(folder).map_err(failure)?;
+        let mut hosts = Self::read(file)?;
+        change(&mut hosts)?;
+        let text = serde_json::to_string_pretty(&serde_json::json!({"hosts": hosts.0}));
+        let text = text.map_err(|error| Failure::Local(format!("a host cannot be written: {error}")))?;
+        replace(&real, (text + "\n").as_bytes()).map_err(failure)
+    }
+
+    /// Keeps a host; one of this name is there already only if it is to be replaced.
+    pub fn add(&mut self, name: &str, host: Host, is_to_replace: bool) -> Result<(), Failure> {
+        check_name(name).map_err(Failure::Usage)?;
+        if let Some((key, problem)) = host.problem() {
+            return Err(Failure::Usage(format!("{key}: {problem}")));
+        }
+        if !is_to_replace && self.0.contains_key(name) {
+            return Err(Failure::Local(format!("there is a host '{name}' already; --replace replaces it")));
+        }
+        self.0.insert(name.into(), host);
+        Ok(())
+    }
+}
+
+/// Where hosts are kept; `None` when there is no place.
+pub fn file() -> Option<PathBuf> {
+    folder_of_user("XDG_CONFIG_HOME", ".config").map(|path| path.join("berth/berth.json"))
+}
+
+/// A name cannot be mistaken for an option, a path, a user or a port.
+fn check_name(name: &str) -> Result<(), String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    let begins_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if name == HOST {
+        return Err(format!("'{HOST}' cannot be a name, because 'berth {HOST}' is about names"));
+    }
+    if !begins_well || !name.chars().all(is_plain) || name.len() > NAME_BYTES_MAX {
+        let name = Escaped(name.as_bytes());
+        return Err(format!("'{name}' cannot be a name; use letters, digits, '.', '-' and '_'"));
+    }
+    Ok(())
+}
+
+/// Where to go, and all that was said about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The server and the account.
+    pub target: Target,
+    /// The key that the server must have.
+    pub fingerprint: Option<Fingerprint>,
+    /// Without encryption.
+    pub plaintext: bool,
+    /// The folder there to start in.
+    pub directory: Option<String>,
+    /// The folder here that a shell starts in.
+    pub local_directory: Option<PathBuf>,
+    /// What prints the password.
+    pub password_command: Option<String>,
+}
+
+impl Destination {
+    /// What the command line says counts more than what stands under a name.
+    pub fn of(args: &Args) -> Result<Self, Failure> {
+        let target = Target::parse(&args.target).map_err(Failure::Usage)?;
+        let mut destination = match named(&args.target)? {
+            Some(host) => Self::named(host, target.user).map_err(Failure::Usage)?,
+            None => Self::plain(target),
+        };
+        if args.plaintext && destination.fingerprint.is_some() {
+            let text = "the key of this host cannot be checked without encryption; leave out --plaintext";
+            return Err(Failure::Usage(text.into()));
+        }
+        if destination.plaintext && (args.fingerprint.is_some() || args.accept_new) {
+            let text = "this host is kept as one without encryption, where no key can be checked";
+            return Err(Failure::Usage(text.into()));
+        }
+        destination.plaintext |= args.plaintext;
+        destination.fingerprint = args.fingerprint.or(destination.fingerprint);
+        destination.password_command = args.password_command.clone().or(destination.password_command);
+        Ok(destination)
+    }
+
+    fn plain(target: Target) -> Self {
+        Self {
+            target,
+            fingerprint: None,
+            plaintext: false,
+            directory: None,
+            local_directory: None,
+            password_command: None,
+        }
+    }
+
+    /// Another account than the one that is kept has other folders and another password.
+    fn named(host: Host, user: Option<String>) -> Result<Self, String> {
+        let target = host.target()?;
+        let server = Self { fingerprint: host.fingerprint, plaintext: host.plaintext, ..Self::plain(target) };
+        if user.is_some() && user != host.user {
+            return Ok(Self { target: Target { user, ..server.target }, ..server });
+        }
+        let Host { directory, local_directory, password_command, .. } = host;
+        Ok(Self { directory, local_directory, password_command, ..server })
+    }
+}
+
+/// Whether a host is kept under `name`.
+pub fn is_named(name: &str) -> bool {
+    matches!(named(name), Ok(Some(_)))
+}
+
+/// The host that `text` names, with or without a user. What has a port, or cannot be a name, is an
+/// address.
+fn named(text: &str) -> Result<Option<Host>, Failure> {
+    let name = text.rsplit_once('@').map_or(text, |(_, name)| name);
+    match file().filter(|_| check_name(name).is_ok()) {
+        Some(file) => match Hosts::read(&file) {
+            Ok(mut hosts) => Ok(hosts.0.remove(name)),
+            Err(error) => Err(Failure::Usage(format!("{error}; until then HOST:PORT connects without that file"))),
+        },
+        None => Ok(None),
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// `HOST:PORT` as it is kept: without the port where that is the usual one.
+pub fn address_of(target: &Target) -> String {
+    let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
+    if target.port == PORT_DEFAULT { host } else { format!("{host}:{}", target.port) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn host(address: &str) -> Host {
+        Host { address: address.into(), user: Some("ann".into()), ..Host::default() }
+    }
+
+    fn kept() -> Host {
+        Host {
+            directory: Some("backup".into()),
+            password_command: Some("pass show nas".into()),
+            local_directory: Some("~/backup".into()),
+            ..host("192.168.1.2:99")
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_found_again_and_others_stay() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let file = folder.path().join("new/berth.json");
+        assert!(Hosts::read(&file).expect("no file is no error").0.is_empty());
+        for name in ["nas", "b"] {
+            Hosts::update(&file, |hosts| hosts.add(name, kept(), false)).expect("writable");
+        }
+        assert_eq!(fs::metadata(&file).expect("written").mode() & 0o777, atomic_file::SECRET_FILE);
+        assert!(Hosts::update(&file, |hosts| hosts.add("nas", host("x"), false)).is_err());
+        Hosts::update(&file, |hosts| hosts.add("b", host("[::1]:5"), true)).expect("replaced");
+        let hosts = Hosts::read(&file).expect("valid").0;
+        assert_eq!(hosts.keys().collect::<Vec<_>>(), ["b", "nas"]);
+        assert_eq!((&hosts["nas"], &hosts["b"]), (&kept(), &host("[::1]:5")));
+    }
+
+    #[test]
+    fn a_link_to_the_file_stays_one() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (link, real) = (folder.path().join("berth.json"), folder.path().join("dotfiles/berth.json"));
+        fs::create_dir(folder.path().join("dotfiles")).expect("writable");
+        fs::write(&real, "{}").expect("writable");
+        std::os::unix::fs::symlink(&real, &link).expect("writable");
+        Hosts::update(&link, |hosts| hosts.add("nas", host("x"), false)).expect("writable");
+        assert!(link.is_symlink() && Hosts::read(&real).expect("valid").0.contains_key("nas"));
+    }
+
+    #[test]
+    fn errors_name_file_and_key() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let file = folder.path().join("berth.json");
+        for (text, key, problem) in [
+            ("{", "", "EOF"),
+            ("", "", "is empty, as after a power loss"),
+            ("\n", "", "remove it and add the hosts anew"),
+            ("{} {}", "", "after the closing brace"),
+            ("[]", "", "an object"),
+            (r#"{"host": {}}"#, "host", "unknown field `host`"),
+            (r#"{"hosts": {"a": {"adress": "x"}}}"#, "hosts.a.adress", "unknown field `adress`"),
+            (r#"{"hosts": {"a": {"user": "x"}}}"#, "hosts.a", "missing field `address`"),
+            (r#"{"hosts": {"a": ["x"]}}"#, "hosts.a", "an object"),
+            (r#"{"hosts": {"a": {"address": "x:0"}}}"#, "hosts.a.address", "not a port"),
+            (r#"{"hosts": {"a": {"address": "u@x"}}}"#, "hosts.a.address", "`user`"),
+            (r#"{"hosts": {"a": {"address": "x", "fingerprint": "x"}}}"#, "hosts.a.fingerprint", "SHA256:"),
+            (r#"{"hosts": {"a": {"address": "x", "local_directory": "y"}}}"#, "hosts.a.local_directory", "begins"),
+            (r#"{"hosts": {"a": {"address": "x", "password_command": " "}}}"#, "hosts.a.password_command", "empty"),
+            (r#"{"hosts": {"-a": {"address": "x"}}}"#, "hosts.-a", "cannot be a name"),
+            (r#"{"hosts": {"host": {"address": "x"}}}"#, "hosts.host", "cannot be a name"),
+        ] {
+            fs::write(&file, text).expect("writable");
+            let error = Hosts::read(&file).err().expect(text);
+            assert!(error.key == key, "{text}: {}", error.key);
+            let text = error.to_string();
+            assert!(text.starts_with(&file.display().to_string()) && text.contains(problem), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_to_is_refused() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let file = folder.path().join("berth.json");
+        fs::write(&file, "{}").expect("writable");
+        for (mode, is_good) in [(0o600, true), (0o644, true), (0o664, false), (0o646, false)] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("ours");
+            assert_eq!(Hosts::read(&file).is_ok(), is_good, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn another_account_of_a_named_host_has_its_own_password_and_folders() {
+        let fingerprint = format!("SHA256:{}A", "a".repeat(42)).parse().expect("a fingerprint");
+        let host = Host { fingerprint: Some(fingerprint), ..kept() };
+        let own = Destination::named(host.clone(), None).expect("valid");
+        assert_eq!(own, Destination::named(host.clone(), Some("ann".into())).expect("valid"));
+        assert_eq!((own.target.port, own.password_command.as_deref()), (99, Some("pass show nas")));
+        let other = Destination::named(host, Some("ben".into())).expect("valid");
+        assert_eq!((other.target.user.as_deref(), &other.target.host[..]), (Some("ben"), "192.168.1.2"));
+        assert_eq!((other.fingerprint, other.password_command, other.directory), (own.fingerprint, None, None));
+    }
+}

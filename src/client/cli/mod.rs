@@ -1,0 +1,5 @@
+//! The command line of `berth`, and the servers that have a name.
+
+pub mod args;
+pub mod host_commands;
+pub mod hosts;

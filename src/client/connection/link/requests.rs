@@ -1,0 +1,116 @@
+//! Requests that wait for their answers, which come in the order of the requests: which frames make
+//! an answer, and which one ends it. It knows no connection.
+
+use std::collections::VecDeque;
+
+use crate::client::connection::incoming::{Event, Incoming};
+use crate::client::error::LinkError;
+use crate::wire::{Reply, Request};
+
+/// The oldest first.
+#[derive(Default)]
+pub(super) struct Requests(VecDeque<Waiting>);
+
+struct Waiting {
+    id: u32,
+    answer: Answer,
+    is_abandoned: bool,
+}
+
+/// What ends the answer to a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// One reply.
+    Single,
+    /// Pages up to the last.
+    Pages,
+    /// An error, or a file's data up to its end.
+    Download,
+    /// One reply, perhaps after `Ready`; `is_sent`: our end or abort frame is on its way.
+    Upload { is_sent: bool },
+}
+
+impl Requests {
+    /// `request` was sent as `id`.
+    pub(super) fn push(&mut self, id: u32, request: &Request) {
+        self.0.push_back(Waiting { id, answer: answer_to(request), is_abandoned: false });
+    }
+
+    /// Nothing more is sent of the upload `id`.
+    pub(super) fn close_upload(&mut self, id: u32) {
+        for waiting in self.0.iter_mut().filter(|waiting| waiting.id == id) {
+            if let Answer::Upload { is_sent } = &mut waiting.answer {
+                *is_sent = true;
+            }
+        }
+    }
+
+    /// Nobody cares any longer for the answer to `id`; whether it would take long, so that the server
+    /// should be told.
+    pub(super) fn abandon(&mut self, id: u32) -> bool {
+        let Some(waiting) = self.0.iter_mut().find(|waiting| waiting.id == id) else { return false };
+        let was_abandoned = std::mem::replace(&mut waiting.is_abandoned, true);
+        let is_long = matches!(waiting.answer, Answer::Pages | Answer::Download | Answer::Upload { is_sent: false });
+        is_long && !was_abandoned
+    }
+
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.0.iter().map(|waiting| waiting.id).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The oldest, and whether it was abandoned.
+    pub(super) fn front(&self) -> Option<(u32, bool)> {
+        self.0.front().map(|waiting| (waiting.id, waiting.is_abandoned))
+    }
+
+    /// Checks that the oldest request is the download `id`.
+    pub(super) fn check_data(&self, id: u32) -> Result<(), LinkError> {
+        self.check_turn(id, |answer| answer == Answer::Download).map(drop)
+    }
+
+    /// Checks that `incoming` answers the oldest request, and forgets that if it is the end; whether
+    /// it was abandoned.
+    pub(super) fn settle(&mut self, incoming: &Incoming) -> Result<bool, LinkError> {
+        let is_transfer_end = matches!(incoming.event, Event::End(_) | Event::Aborted(_));
+        let front = self.check_turn(incoming.id, |answer| !is_transfer_end || answer == Answer::Download)?;
+        let is_abandoned = front.is_abandoned;
+        let is_last = match (&incoming.event, front.answer) {
+            (Event::Reply(Reply::Error(_)), _) => true,
+            (Event::Reply(Reply::Page { last, .. } | Reply::Partials { last, .. }), Answer::Pages) => *last,
+            (Event::Reply(Reply::File { .. }), Answer::Download) => false,
+            (Event::Reply(Reply::Ready { .. }), Answer::Upload { .. }) => false,
+            (Event::Reply(_), Answer::Pages | Answer::Download) => {
+                return Err(LinkError::Protocol("an answer of the wrong kind".into()));
+            }
+            _ => true,
+        };
+        if is_last {
+            self.0.pop_front();
+        }
+        Ok(is_abandoned)
+    }
+
+    fn check_turn(&self, id: u32, fits: impl Fn(Answer) -> bool) -> Result<&Waiting, LinkError> {
+        match self.0.front() {
+            Some(front) if front.id == id && fits(front.answer) => Ok(front),
+            _ => Err(LinkError::Protocol(format!("an answer to request {id} out of turn"))),
+        }
+    }
+}
+
+fn answer_to(request: &Request) -> Answer {
+    match request {
+        Request::List { .. } | Request::Partials {} => Answer::Pages,
+        Request::Get { .. } => Answer::Download,
+        Request::Put { .. } => Answer::Upload { is_sent: false },
+        _ => Answer::Single,
+    }
+}

@@ -1,0 +1,179 @@
+//! Bytes to the server and from it, both ways at once: what is queued leaves, what comes is kept, and
+//! while nothing moves the server is asked whether it is there. It knows no requests.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::base::buffers::Buffer;
+use crate::base::limits::{PING_INTERVAL, SILENCE_MAX};
+use crate::client::connection::send_buffer::Outgoing;
+use crate::client::connection::stream::Pipe;
+use crate::client::error::LinkError;
+use crate::client::shell::interrupt::Interrupt;
+use crate::wire::frame::{self, FrameType, HEADER_BYTES};
+
+/// See the module.
+pub(super) struct Traffic {
+    pipe: Box<dyn Pipe>,
+    pub(super) inbox: Buffer,
+    pub(super) outgoing: Outgoing,
+    last_sent: Instant,
+    /// Time spent waiting since something was last sent or received.
+    silence: Duration,
+    pub(super) silence_max: Duration,
+    /// Told whenever nothing moves.
+    pub(super) on_wait: Option<Box<dyn Fn()>>,
+    pub(super) interrupt: Interrupt,
+    /// Sending failed, or nothing is to be said any more; what the server said before may still be
+    /// there to read.
+    pub(super) is_mute: bool,
+}
+
+impl Traffic {
+    pub(super) fn new(pipe: Box<dyn Pipe>, interrupt: Interrupt) -> Self {
+        Self {
+            pipe,
+            inbox: Buffer::default(),
+            outgoing: Outgoing::default(),
+            last_sent: Instant::now(),
+            silence: Duration::ZERO,
+            silence_max: SILENCE_MAX,
+            on_wait: None,
+            interrupt,
+            is_mute: false,
+        }
+    }
+
+    /// Bytes queued and not yet handed to the system.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.outgoing.queued().len()
+    }
+
+    /// For whoever works for long without asking the server anything: lets it know now and then
+    /// that we are still there. True if Ctrl-C was pressed.
+    pub(super) fn works_apart(&mut self) -> bool {
+        if self.last_sent.elapsed() >= PING_INTERVAL {
+            self.queue_ping();
+            // If this fails, so will the next request, and that one is told why.
+            let _ = self.send_some();
+        }
+        self.interrupt.is_set()
+    }
+
+    /// Sends what is queued for at most about `patience`, and says nothing when that fails: the
+    /// next request will. For the moment after a transfer was cancelled.
+    pub(super) fn flush_briefly(&mut self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while !self.outgoing.is_empty() && Instant::now() < deadline && !self.interrupt.is_set() {
+            if !matches!(self.send_some(), Ok(true)) && self.pipe.wait(true, patience / 10).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// See [`Pipe::end_with_reset`].
+    pub(super) fn end_with_reset(&mut self) {
+        self.pipe.end_with_reset();
+    }
+
+    /// Sends and receives once, whatever is possible, and waits up to `patience` if nothing was.
+    pub(super) fn exchange(&mut self, patience: Duration, frame_bytes_left: usize) -> Result<(), LinkError> {
+        if self.interrupt.is_set() {
+            return Err(LinkError::Interrupted);
+        }
+        let sent = self.send_some()?;
+        let received = self.receive_some(frame_bytes_left)?;
+        if sent || received {
+            self.silence = Duration::ZERO;
+            return Ok(());
+        }
+        self.mind_silence()?;
+        if let Some(on_wait) = &self.on_wait {
+            on_wait();
+        }
+        let began = Instant::now();
+        self.pipe.wait(!self.outgoing.is_empty(), patience).map_err(lost)?;
+        self.silence += began.elapsed();
+        Ok(())
+    }
+
+    /// While nothing moves the server is asked whether it is there. What it works on for long does
+    /// not keep it from answering; what keeps it from reading does, but never for so long.
+    fn mind_silence(&mut self) -> Result<(), LinkError> {
+        if self.silence >= self.silence_max {
+            return Err(LinkError::Lost(format!("nothing came for {} s", self.silence.as_secs())));
+        }
+        if self.outgoing.is_empty() && self.last_sent.elapsed() >= PING_INTERVAL {
+            self.queue_ping();
+        }
+        Ok(())
+    }
+
+    fn queue_ping(&mut self) {
+        self.last_sent = Instant::now();
+        let mut ping = Vec::new();
+        frame::put_bytes(&mut ping, FrameType::Ping, 0, &[]);
+        self.outgoing.push(&ping);
+    }
+
+    fn send_some(&mut self) -> Result<bool, LinkError> {
+        if self.outgoing.is_empty() {
+            return Ok(false);
+        }
+        if self.is_mute {
+            // Nobody will read this; the reason may still be in the inbox.
+            self.outgoing.clear();
+            return Ok(false);
+        }
+        match self.pipe.send(self.outgoing.queued()) {
+            Ok(count) => {
+                self.outgoing.consume(count);
+                self.last_sent = Instant::now();
+                Ok(count > 0)
+            }
+            Err(error) if is_transient(&error) => Ok(false),
+            Err(_) => {
+                self.is_mute = true;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Receives what has come; whether anything has. `frame_bytes_left` of the current data frame are to
+    /// come.
+    pub(super) fn receive_some(&mut self, frame_bytes_left: usize) -> Result<bool, LinkError> {
+        // Amid a long data frame exactly its rest and the next header are taken, so that files
+        // are written in large pieces at round offsets.
+        let rest = frame_bytes_left + HEADER_BYTES;
+        let is_amid_data = frame_bytes_left >= LONG_FRAME_BYTES && self.inbox.is_empty();
+        let room = self.inbox.room(INBOX_BYTES);
+        let room_bytes = if is_amid_data { room.len().min(rest) } else { room.len() };
+        let room = &mut room[..room_bytes];
+        if room.is_empty() {
+            return Ok(false);
+        }
+        match self.pipe.recv(room) {
+            Ok(0) => Err(LinkError::Lost("the server closed the connection".into())),
+            Ok(count) => {
+                self.inbox.commit(count);
+                Ok(true)
+            }
+            Err(error) if is_transient(&error) => Ok(false),
+            Err(error) => Err(lost(error)),
+        }
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+fn lost(error: io::Error) -> LinkError {
+    LinkError::Lost(error.to_string())
+}
+
+/// Received and not yet understood: what still fits in L2 cache between the socket, the hash and
+/// the file, and more than the largest control frame.
+const INBOX_BYTES: usize = 256 * 1024 + HEADER_BYTES;
+/// From here on a data frame is worth a call of its own.
+const LONG_FRAME_BYTES: usize = 64 * 1024;

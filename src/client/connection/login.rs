@@ -1,0 +1,124 @@
+//! From an open connection to a login: hello, then SCRAM, in which the password itself is never
+//! sent and the server proves that it knows the account too. It knows no terminal.
+
+use crate::auth::scram::{Binding, ClientExchange, ClientKeys, ClientProved, ScramError, Secret};
+use crate::base::text::Escaped;
+use crate::client::connection::incoming::Event;
+use crate::client::connection::link::{Judge, Link};
+use crate::client::error::{Failure, LinkError, unexpected};
+use crate::wire::message::VERSION;
+use crate::wire::{Reply, Request};
+
+/// Agrees on a version and takes the server's bounds. A server that offers no login with
+/// `binding` is not logged in to: over TLS, one without could be relayed.
+pub fn greet(link: &mut Link, binding: Binding) -> Result<(), Failure> {
+    let reply = call(link, &hello())?;
+    take_hello(link, binding, reply)
+}
+
+fn hello() -> Request {
+    Request::Hello { versions: vec![VERSION], client: format!("berth {}", env!("CARGO_PKG_VERSION")) }
+}
+
+fn take_hello(link: &mut Link, binding: Binding, reply: Reply) -> Result<(), Failure> {
+    let Reply::Hello { version, mechanisms, limits, .. } = reply else { return Err(unexpected()) };
+    if version != VERSION {
+        let text = format!(
+            "the server speaks version {version} of the protocol, this program {VERSION}; update the older one"
+        );
+        return Err(Failure::Connection(text));
+    }
+    let needed = binding.mechanism();
+    if !mechanisms.iter().any(|mechanism| mechanism == needed) {
+        return Err(Failure::Login(format!("the server offers no {needed} login; do not trust it")));
+    }
+    link.set_limits(limits);
+    Ok(())
+}
+
+/// Logs in, by a proof that is worth nothing on another connection than that of `binding`. The keys
+/// that come back log in again without the password.
+pub fn log_in<'a>(
+    link: &mut Link,
+    user: &str,
+    secret: impl Into<Secret<'a>>,
+    binding: Binding,
+) -> Result<ClientKeys, Failure> {
+    let (exchange, auth) = begin(user, secret.into(), binding)?;
+    let reply = call(link, &auth)?;
+    let (proved, proof) = answer(exchange, reply)?;
+    let Reply::Welcome { message } = call(link, &proof)? else { return Err(unexpected()) };
+    verify(&proved, &message)?;
+    Ok(proved.into_keys())
+}
+
+/// Greets and logs in to a server that was logged in to before: that it offers what it offered then
+/// is not waited for, which saves a round trip. Nor is its answer to our proof where it is encrypted,
+/// with the key that is known to be the server's: `link` judges it when it comes, and until then sends
+/// requests, but no content. So what is asked first costs no round trip of its own.
+pub fn log_in_again(link: &mut Link, user: &str, keys: &ClientKeys, binding: Binding) -> Result<(), Failure> {
+    let (exchange, auth) = begin(user, Secret::Keys(keys), binding)?;
+    link.request(&hello())?;
+    link.request(&auth)?;
+    let reply = receive(link)?;
+    take_hello(link, binding, reply)?;
+    let reply = receive(link)?;
+    let (proved, proof) = answer(exchange, reply)?;
+    let id = link.request(&proof)?;
+    link.expect_proof(id, judge(proved));
+    match binding {
+        Binding::None => Ok(link.await_proof()?),
+        Binding::Exporter(_) => Ok(()),
+    }
+}
+
+fn begin<'a>(user: &str, secret: Secret<'a>, binding: Binding) -> Result<(ClientExchange<'a>, Request), Failure> {
+    let (exchange, message) = ClientExchange::new(user, secret, binding)
+        .map_err(|error| Failure::Login(format!("cannot log in: {error}")))?;
+    Ok((exchange, Request::Auth { mechanism: binding.mechanism().into(), message }))
+}
+
+/// Our proof, in answer to the server's challenge.
+fn answer(exchange: ClientExchange<'_>, reply: Reply) -> Result<(ClientProved, Request), Failure> {
+    let Reply::Challenge { message: challenge } = reply else { return Err(unexpected()) };
+    let (proved, message) = exchange.answer(&challenge).map_err(|error| match error {
+        ScramError::KeysOutdated => Failure::Login(error.to_string()),
+        error => distrust(&error.to_string()),
+    })?;
+    Ok((proved, Request::AuthNext { message }))
+}
+
+fn verify(proved: &ClientProved, proof: &str) -> Result<(), Failure> {
+    proved.verify(proof).map_err(|error| distrust(&error.to_string()))
+}
+
+/// What the server's answer to our proof means while other requests wait behind it.
+fn judge(proved: ClientProved) -> Judge {
+    Box::new(move |reply| match reply {
+        Reply::Welcome { message } => match verify(&proved, &message) {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(LinkError::Distrusted(failure.to_string())),
+        },
+        Reply::Error(error) if Failure::Refused(error.clone()).forbids_retry() => Err(LinkError::HungUp(error)),
+        Reply::Error(error) => Err(LinkError::Lost(Escaped(error.message.as_bytes()).to_string())),
+        _ => Err(LinkError::Protocol("an answer of the wrong kind".into())),
+    })
+}
+
+fn call(link: &mut Link, request: &Request) -> Result<Reply, Failure> {
+    link.request(request)?;
+    receive(link)
+}
+
+fn receive(link: &mut Link) -> Result<Reply, Failure> {
+    match link.receive()?.event {
+        Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
+        Event::Reply(reply) => Ok(reply),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The server answered the login in a way that no honest server does.
+fn distrust(why: &str) -> Failure {
+    Failure::Login(format!("the server's side of the login is wrong: {}; do not trust it", Escaped(why.as_bytes())))
+}

@@ -1,0 +1,14 @@
+//! The way to a server: where it is, TLS and trust, login, requests and answers, retries.
+
+pub mod endpoint;
+pub mod incoming;
+pub mod link;
+pub mod login;
+pub mod password;
+pub mod retry;
+pub mod send_buffer;
+pub mod session;
+pub mod state;
+pub mod stream;
+pub mod tls_stream;
+pub mod trust;

@@ -1,0 +1,50 @@
+//! Asking again on another connection what was asked before and not answered. What only looks is
+//! asked as if for the first time. What changes something may have been carried out: then the second
+//! answer is a refusal that means success, which is looked into and said.
+
+use crate::base::text::Escaped;
+use crate::client::error::Failure;
+use crate::wire::message::{EntryKind, ErrorCode, Name};
+use crate::wire::{Reply, Request};
+
+/// Whether it makes a difference that a request is carried out twice.
+pub fn changes_once(request: &Request) -> bool {
+    match request {
+        Request::Rm { .. } | Request::Rmdir { .. } | Request::Mv { .. } | Request::DropPartial { .. } => true,
+        Request::Mkdir { parents, .. } => !parents,
+        _ => false,
+    }
+}
+
+/// What the `answer` to a request means that had been sent before, on a connection that was lost, and what to
+/// say of it. `find` returns what is at a path now.
+pub fn settle(
+    request: &Request,
+    answer: Result<Reply, Failure>,
+    mut find: impl FnMut(&Name) -> Result<Option<EntryKind>, Failure>,
+) -> Result<(Reply, Option<String>), Failure> {
+    let Err(Failure::Refused(refusal)) = &answer else { return answer.map(|reply| (reply, None)) };
+    let found = match (request, refusal.code) {
+        (Request::Rm { path } | Request::Rmdir { path }, ErrorCode::NotFound) => {
+            Some(format!("there is nothing at {} now", shown(path)))
+        }
+        (Request::DropPartial { .. }, ErrorCode::NotFound) => Some("nothing of that upload is kept".into()),
+        (Request::Mkdir { path, .. }, ErrorCode::Exists) => {
+            let is_folder = find(path)? == Some(EntryKind::Dir);
+            is_folder.then(|| format!("the folder {} is there now", shown(path)))
+        }
+        (Request::Mv { from, to, .. }, ErrorCode::NotFound) => {
+            let is_moved = find(from)?.is_none() && find(to)?.is_some();
+            is_moved.then(|| format!("there is nothing at {} and {} is there now", shown(from), shown(to)))
+        }
+        _ => None,
+    };
+    match found {
+        Some(found) => Ok((Reply::Done {}, Some(format!("the answer was lost with the connection, but {found}")))),
+        None => answer.map(|reply| (reply, None)),
+    }
+}
+
+fn shown(name: &Name) -> Escaped<'_> {
+    Escaped(&name.0)
+}

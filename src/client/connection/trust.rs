@@ -1,0 +1,195 @@
+//! Which server is trusted: the keys known from earlier logins, by host and port, and what is
+//! done about one that is new or another than before. A key is remembered only when its server
+//! has proved that it knows the account, over this very connection.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::atomic_file;
+use crate::base::text::Escaped;
+use crate::client::connection::state::{StateFolder, lock_folder, write_whole};
+use crate::client::error::{Failure, LinkError};
+use crate::client::files::local::shown;
+use crate::client::shell::interrupt::Interrupt;
+use crate::client::ui::confirm::confirm;
+use crate::client::ui::output::Output;
+use crate::tls::{Fingerprint, Pinning};
+
+/// How one server is to be recognized.
+#[derive(Clone)]
+pub struct Trust {
+    /// `host:port`, as it stands in the file.
+    place: String,
+    file: Option<PathBuf>,
+    known: Option<Fingerprint>,
+    /// What the user says it is, which counts more than what is known.
+    told: Option<Fingerprint>,
+    pinning: Arc<Pinning>,
+}
+
+/// `known_hosts.json`.
+#[derive(Default, Serialize, Deserialize)]
+struct KnownHosts {
+    hosts: BTreeMap<String, Fingerprint>,
+}
+
+impl Trust {
+    /// What is known of the server at `host` and `port`; `told` is its fingerprint, where the
+    /// user gave one. Keys that cannot be read are no reason to trust anybody.
+    pub fn of(state: &StateFolder, host: &str, port: u16, told: Option<Fingerprint>) -> Result<Self, Failure> {
+        let host = host.to_lowercase();
+        let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let file = state.known_hosts();
+        let known = match file.as_deref().map(KnownHosts::read) {
+            Some(Ok(known)) => known.hosts.get(&place).copied(),
+            // A user who names the key needs no file for it.
+            Some(Err(_)) if told.is_some() => None,
+            Some(Err(failure)) => return Err(failure),
+            None => None,
+        };
+        Ok(Self { place, file, known, told, pinning: Pinning::new(told.or(known)) })
+    }
+
+    /// For another connection, to the server that has proved itself on this one and to no other,
+    /// whatever is written down meanwhile.
+    pub fn renew(&mut self) {
+        self.known = self.known.or(self.pinning.seen());
+        self.pinning = Pinning::new(self.told.or(self.known));
+    }
+
+    /// What the connection is to be made with.
+    pub fn pinning(&self) -> &Arc<Pinning> {
+        &self.pinning
+    }
+
+    /// Why no connection came about: the server's key may be the reason.
+    pub fn explain(&self, error: LinkError) -> Failure {
+        let Some(seen) = self.pinning.seen() else { return error.into() };
+        let place = Escaped(self.place.as_bytes());
+        match (self.told, self.known) {
+            (Some(told), _) if told != seen => Failure::Login(format!(
+                "the key of {place} is {seen}, not {told} as told; \
+                 ask whoever runs the server what `berthd fingerprint` prints there"
+            )),
+            (None, Some(known)) if known != seen => Failure::Login(format!(
+                "the key of {place} has changed: it was {known} and is {seen} now; somebody may be in between, or \
+                 the server was set up anew: ask whoever runs it what `berthd fingerprint` prints there, and if \
+                 that is the new one, connect once with --fingerprint {seen}"
+            )),
+            _ => error.into(),
+        }
+    }
+
+    /// Asks about a key never seen before, unless whoever runs this has decided.
+    pub fn meet(
+        &self,
+        accept_new: bool,
+        may_ask: bool,
+        output: &mut Output,
+        interrupt: &Interrupt,
+    ) -> Result<(), Failure> {
+        let Some(seen) = self.pinning.seen().filter(|_| self.told.is_none() && self.known.is_none()) else {
+            return Ok(());
+        };
+        let place = Escaped(self.place.as_bytes());
+        if accept_new {
+            output.note(format_args!("{place} is new here; its key is {seen}"));
+            return Ok(());
+        }
+        if !may_ask {
+            return Err(Failure::Login(format!(
+                "{place} is not known here; its key is {seen}; if `berthd fingerprint` prints the same there, \
+                 connect with --fingerprint {seen}; --accept-new trusts it unseen"
+            )));
+        }
+        let question = format!(
+            "{place} is not known here. Its key is\n  {seen}\n\
+             Compare it with `berthd fingerprint` on the server. Trust it?"
+        );
+        if confirm(output, interrupt, &question)? {
+            return Ok(());
+        }
+        Err(Failure::Login(format!("{place} is not trusted; nothing was sent")))
+    }
+
+    /// Remembers the key of a server that has proved itself. Where that is not possible, the
+    /// user is told: they will be asked again.
+    pub fn remember(&self, output: &mut Output) {
+        let Some(seen) = self.pinning.seen().filter(|seen| self.known != Some(*seen)) else { return };
+        let Some(file) = &self.file else {
+            return output.note("there is no place to remember the server's key in; set HOME or XDG_STATE_HOME");
+        };
+        if let Err(error) = KnownHosts::add(file, &self.place, seen) {
+            output.note(format_args!("the server's key could not be remembered: {error}"));
+        }
+    }
+}
+
+impl KnownHosts {
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let bytes = match atomic_file::read_at_most(path, BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(Failure::local(path, &error)),
+        };
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let (path, error) = (shown(path), error.to_string());
+            let problem = match bytes.trim_ascii() {
+                b"" => "is empty, as after a power loss".to_string(),
+                _ => format!("is damaged ({})", Escaped(error.as_bytes())),
+            };
+            Failure::Local(format!(
+                "{path} {problem}, so no server can be recognized: bring it back from a backup, or remove it and \
+                 confirm the key of each server again; --fingerprint SHA256:... works without it"
+            ))
+        })
+    }
+
+    /// Others may add theirs at the same time.
+    fn add(path: &Path, place: &str, fingerprint: Fingerprint) -> Result<(), Failure> {
+        let failure = |error: io::Error| Failure::local(path, &error);
+        let _lock = lock_folder(path.parent().unwrap_or(Path::new("."))).map_err(failure)?;
+        let mut known = Self::read(path)?;
+        known.hosts.insert(place.to_string(), fingerprint);
+        write_whole(path, &known).map_err(failure)
+    }
+}
+
+/// Some ten thousand servers.
+const BYTES_MAX: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(letter: char) -> Fingerprint {
+        format!("SHA256:{}", letter.to_string().repeat(42) + "A").parse().expect("a fingerprint")
+    }
+
+    #[test]
+    fn keys_are_known_by_host_and_port_and_a_damaged_file_trusts_nobody() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let state = StateFolder::at(Some(folder.path().join("berth")));
+        let file = state.known_hosts().expect("a folder");
+        KnownHosts::add(&file, "host:1", fingerprint('a')).expect("writable");
+        KnownHosts::add(&file, "[::1]:1", fingerprint('b')).expect("writable");
+        let known = |host, port| Trust::of(&state, host, port, None).map(|trust| trust.known);
+        assert_eq!(known("HOST", 1), Ok(Some(fingerprint('a'))));
+        assert_eq!(known("::1", 1), Ok(Some(fingerprint('b'))));
+        assert_eq!(known("host", 2), Ok(None));
+        for damaged in ["", "{", r#"{"hosts":{"host:1":"SHA256:short"}}"#] {
+            std::fs::write(&file, damaged).expect("writable");
+            assert!(matches!(known("host", 1), Err(Failure::Local(_))), "{damaged}");
+            let told = Trust::of(&state, "host", 1, Some(fingerprint('c'))).expect("it needs no file");
+            assert_eq!((told.known, told.told), (None, Some(fingerprint('c'))));
+            assert!(KnownHosts::add(&file, "host:1", fingerprint('c')).is_err(), "what is there may be repaired");
+        }
+        std::fs::remove_file(&file).expect("ours");
+        rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
+        assert!(matches!(known("host", 1), Err(Failure::Local(_))), "and nothing waits for a FIFO");
+    }
+}

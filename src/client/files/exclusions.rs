@@ -1,0 +1,84 @@
+//! What a mirror leaves alone on both sides. It knows paths below a tree's root and no disk.
+
+use crate::base::glob::Pattern;
+use crate::base::virtual_path::VPath;
+use crate::client::shell::lexer::Word;
+
+/// The patterns of `--exclude`.
+#[derive(Default)]
+pub struct Exclusions(Vec<Exclusion>);
+
+struct Exclusion {
+    /// As they are spelled, and as patterns.
+    names: Vec<(Vec<u8>, Pattern)>,
+    /// It had a slash: it fits whole paths, not names anywhere.
+    is_path: bool,
+    /// It ended with a slash.
+    only_folders: bool,
+}
+
+impl Exclusions {
+    /// Adds `*.tmp` for names anywhere, `/build/*.o` or `build/*.o` for paths from the root of the
+    /// tree; with a slash at the end it fits folders only.
+    pub fn add(&mut self, pattern: &Word) {
+        let components = pattern.pattern_components();
+        let names = components.iter().filter(|name| !name.text.is_empty());
+        let names = names.map(|name| (name.text.clone(), Pattern::new(name.bytes()))).collect();
+        let only_folders = components.len() > 1 && components.last().is_some_and(|last| last.text.is_empty());
+        let is_path = components.len() - usize::from(only_folders) > 1;
+        self.0.push(Exclusion { names, is_path, only_folders });
+    }
+
+    /// Whether `path` itself is excluded; what lies in an excluded folder is not asked about.
+    pub fn has(&self, path: &VPath, is_folder: bool) -> bool {
+        self.0.iter().any(|exclusion| (is_folder || !exclusion.only_folders) && exclusion.fits(path))
+    }
+}
+
+impl Exclusion {
+    fn fits(&self, path: &VPath) -> bool {
+        // A name that is spelled like the pattern is meant as well.
+        let fits = |(text, pattern): &(Vec<u8>, Pattern), name: &[u8]| text == name || pattern.fits(name);
+        match (&self.names[..], path.name()) {
+            ([pattern], Some(name)) if !self.is_path => fits(pattern, name),
+            (patterns, Some(_)) => {
+                let mut names = path.components();
+                patterns.iter().all(|pattern| names.next().is_some_and(|name| fits(pattern, name)))
+                    && names.next().is_none()
+            }
+            (_, None) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_names_anywhere_or_paths_from_the_root() {
+        for (pattern, path, is_folder, fits) in [
+            ("*.tmp", "/a.tmp", false, true),
+            ("*.tmp", "/x/y/.a.tmp", false, true),
+            ("*.tmp", "/a.tmp/b", false, false),
+            ("cache", "/x/cache", true, true),
+            ("cache/", "/x/cache", true, true),
+            ("cache/", "/x/cache", false, false),
+            ("/cache", "/cache", false, true),
+            ("/cache", "/x/cache", false, false),
+            ("build/*.o", "/build/a.o", false, true),
+            ("build/*.o", "/x/build/a.o", false, false),
+            ("build/*.o", "/build/x/a.o", false, false),
+            ("*", "/.hidden", false, true),
+            ("*", "/", true, false),
+            ("/", "/a", true, false),
+            ("a[1].tmp", "/x/a[1].tmp", false, true),
+            ("/x[1]/b*", "/x[1]/bc", false, true),
+        ] {
+            let mut exclusions = Exclusions::default();
+            exclusions.add(&Word::plain(pattern.as_bytes()));
+            let path = VPath::parse(path.as_bytes()).expect("valid");
+            assert_eq!(exclusions.has(&path, is_folder), fits, "{pattern} {path}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Files on both sides, by name.
+
+pub mod exclusions;
+pub mod folder_cache;
+pub mod local;
+pub mod remote;

@@ -1,0 +1,335 @@
+//! Finding things at the server: listings, trees, patterns. Only single names are taken from a
+//! server, and never more than fits here, however much it lists.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::base::glob::Pattern;
+use crate::base::limits::{LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TREE_BYTES_MAX};
+use crate::base::text::{Escaped, Size, shortened};
+use crate::base::virtual_path::VPath;
+use crate::client::connection::incoming::Event;
+use crate::client::connection::link::Link;
+use crate::client::connection::session::Session;
+use crate::client::error::{Failure, LinkError};
+use crate::client::shell::lexer::Word;
+use crate::client::ui::summary::report;
+use crate::wire::message::{Entry, EntryKind, Name};
+use crate::wire::{Reply, Request};
+
+/// One entry of a tree at the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// Its whole path.
+    pub path: VPath,
+    /// What is there.
+    pub entry: Entry,
+}
+
+impl Session {
+    /// The entries of a folder, sorted by name.
+    pub fn list(&mut self, path: &VPath) -> Result<Vec<Entry>, Failure> {
+        let mut entries = self.persist(|session| {
+            session.link.request(&Request::List { path: path.into() })?;
+            Listing::receive_all(&mut session.link)?
+        })?;
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// The same as far as it is known by `deadline`; what comes later is not waited for.
+    pub fn list_until(&mut self, path: &VPath, deadline: Instant) -> Option<Vec<Entry>> {
+        if !self.link.has_room() {
+            return None;
+        }
+        let id = self.link.request(&Request::List { path: path.into() }).ok()?;
+        let mut listing = Listing::default();
+        let entries = loop {
+            // A failed connection is told by the next command.
+            let Ok(Some(incoming)) = self.link.receive_until(deadline) else { break None };
+            match listing.take(incoming.event) {
+                Ok(Ok(true)) => break Some(listing.entries),
+                Ok(Ok(false)) => {}
+                _ => break None,
+            }
+        };
+        if entries.is_none() {
+            self.link.abandon(id);
+        }
+        entries
+    }
+
+    /// Everything below the folder `root`, folders before what is in them. What cannot be listed
+    /// is given to `on_failure` and the rest goes on.
+    pub fn walk(
+        &mut self,
+        root: &VPath,
+        mut on_failure: impl FnMut(&mut Self, Failure),
+    ) -> Result<Vec<TreeEntry>, Failure> {
+        let mut found: Vec<TreeEntry> = Vec::new();
+        let mut room = Room::of(root.as_bytes());
+        let mut to_ask = VecDeque::from([root.clone()]);
+        let mut asked = VecDeque::new();
+        self.check_link()?;
+        while !(to_ask.is_empty() && asked.is_empty()) {
+            let listed = match self.list_ahead(&mut to_ask, &mut asked) {
+                Ok(listed) => listed,
+                Err(error) => {
+                    self.reconnect(error.into())?;
+                    asked.append(&mut to_ask);
+                    std::mem::swap(&mut asked, &mut to_ask);
+                    continue;
+                }
+            };
+            self.gets_on();
+            let Some(folder) = asked.pop_front() else { break };
+            let entries = match listed {
+                Ok(entries) => entries,
+                Err(failure) => {
+                    on_failure(self, failure);
+                    continue;
+                }
+            };
+            let (entries, out_of_reach) = with_paths(&folder, entries);
+            for TreeEntry { path, entry } in entries {
+                room.take(&path)?;
+                if entry.kind == EntryKind::Dir {
+                    to_ask.push_back(path.clone());
+                }
+                found.push(TreeEntry { path, entry });
+            }
+            if let Some(failure) = out_of_reach {
+                on_failure(self, failure);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Asks for as many folders as the server allows, and takes the listing of the first.
+    fn list_ahead(
+        &mut self,
+        to_ask: &mut VecDeque<VPath>,
+        asked: &mut VecDeque<VPath>,
+    ) -> Result<Result<Vec<Entry>, Failure>, LinkError> {
+        while self.link.has_room()
+            && let Some(folder) = to_ask.front()
+        {
+            self.link.request(&Request::List { path: folder.into() })?;
+            asked.extend(to_ask.pop_front());
+        }
+        Listing::receive_all(&mut self.link)
+    }
+
+    /// The paths that `word` names: the entry of exactly that name, else the entries that match it as a
+    /// pattern, else the path as it is written.
+    pub fn expand(&mut self, word: &Word) -> Result<Vec<VPath>, Failure> {
+        if !word.is_pattern() {
+            return Ok(vec![self.path(word)?]);
+        }
+        let start = if word.text.starts_with(b"/") { VPath::root() } else { self.folder.clone() };
+        let components = word.pattern_components();
+        let mut bases = vec![start];
+        for (at, component) in components.iter().enumerate() {
+            let is_last = components[at + 1..].iter().all(|rest| rest.text.is_empty());
+            bases = self.expand_component(&bases, component, is_last)?;
+        }
+        // If nothing matches, the command itself refuses the path as it was typed.
+        if bases.is_empty() { Ok(vec![self.path(word)?]) } else { Ok(bases) }
+    }
+
+    fn expand_component(&mut self, bases: &[VPath], component: &Word, is_last: bool) -> Result<Vec<VPath>, Failure> {
+        if component.text.is_empty() {
+            return Ok(bases.to_vec());
+        }
+        let mut fitting = Vec::new();
+        if !component.is_pattern() {
+            for base in bases {
+                let Ok(path) = base.join(&component.text) else { continue };
+                if !is_last || bases.len() == 1 || self.find(&path)?.is_some() {
+                    fitting.push(path);
+                }
+            }
+            return Ok(fitting);
+        }
+        let pattern = Pattern::new(component.bytes());
+        let mut room = Room::of(&component.text);
+        for base in bases {
+            match self.list(base) {
+                Ok(mut entries) => {
+                    entries.retain(|entry| is_last || entry.kind != EntryKind::File);
+                    self.add_fitting(base, entries_meant(entries, component, &pattern), &mut room, &mut fitting)?;
+                }
+                // A folder that cannot be listed may still hold an entry of exactly that name.
+                Err(Failure::Refused(_)) => {
+                    if let Ok(path) = base.child(&component.text)
+                        && self.is_there(&path)?
+                    {
+                        fitting.push(path);
+                    }
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(fitting)
+    }
+
+    fn is_there(&mut self, path: &VPath) -> Result<bool, Failure> {
+        match self.stat(path) {
+            Ok(_) => Ok(true),
+            Err(Failure::Refused(_)) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn add_fitting(
+        &mut self,
+        base: &VPath,
+        entries: Vec<Entry>,
+        room: &mut Room<'_>,
+        fitting: &mut Vec<VPath>,
+    ) -> Result<(), Failure> {
+        let (entries, out_of_reach) = with_paths(base, entries);
+        for TreeEntry { path, .. } in entries {
+            room.take(&path)?;
+            fitting.push(path);
+        }
+        if let Some(failure) = out_of_reach {
+            report(self, "glob", &failure)?;
+        }
+        Ok(())
+    }
+}
+
+/// The entry that is called exactly `component`, else those that match it as a pattern.
+fn entries_meant(mut entries: Vec<Entry>, component: &Word, pattern: &Pattern) -> Vec<Entry> {
+    let is_exactly = |entry: &Entry| entry.name.0 == component.text;
+    let has_exactly = entries.iter().any(is_exactly);
+    entries.retain(|entry| if has_exactly { is_exactly(entry) } else { pattern.matches(&entry.name.0) });
+    entries
+}
+
+/// A listing that comes in pages, and what it may cost.
+#[derive(Default)]
+struct Listing {
+    entries: Vec<Entry>,
+    name_bytes: usize,
+    pages: usize,
+}
+
+impl Listing {
+    /// Takes pages up to the last. The outer error ends the conversation.
+    fn receive_all(link: &mut Link) -> Result<Result<Vec<Entry>, Failure>, LinkError> {
+        let mut listing = Self::default();
+        loop {
+            match listing.receive(link)? {
+                Ok(false) => {}
+                Ok(true) => return Ok(Ok(listing.entries)),
+                Err(failure) => return Ok(Err(failure)),
+            }
+        }
+    }
+
+    /// Takes the next page; whether it was the last.
+    fn receive(&mut self, link: &mut Link) -> Result<Result<bool, Failure>, LinkError> {
+        self.take(link.receive()?.event)
+    }
+
+    fn take(&mut self, event: Event) -> Result<Result<bool, Failure>, LinkError> {
+        let (entries, last) = match event {
+            Event::Reply(Reply::Page { entries, last }) => (entries, last),
+            Event::Reply(Reply::Error(error)) => return Ok(Err(Failure::Refused(error))),
+            _ => return Err(LinkError::Protocol("no listing".into())),
+        };
+        for entry in &entries {
+            check_name(&entry.name)?;
+            self.name_bytes += entry.name.0.len();
+        }
+        self.pages += 1;
+        self.entries.extend(entries);
+        if self.entries.len().max(self.pages) > LISTING_ENTRIES_MAX || self.name_bytes > LISTING_BYTES_MAX {
+            return Err(LinkError::Protocol("a listing without end".into()));
+        }
+        Ok(Ok(last))
+    }
+}
+
+/// How much of a tree, or of what fits a pattern, is kept here.
+struct Room<'a> {
+    of: &'a [u8],
+    entries: usize,
+    bytes: usize,
+}
+
+impl<'a> Room<'a> {
+    fn of(of: &'a [u8]) -> Self {
+        Self { of, entries: LISTING_ENTRIES_MAX, bytes: TREE_BYTES_MAX }
+    }
+
+    fn take(&mut self, path: &VPath) -> Result<(), Failure> {
+        let left = (self.entries.checked_sub(1), self.bytes.checked_sub(path.as_bytes().len()));
+        let (Some(entries), Some(bytes)) = left else {
+            return Err(Failure::Local(format!(
+                "{} is more than {LISTING_ENTRIES_MAX} entries, or {} of paths; take its folders one by one",
+                Escaped(self.of),
+                Size(TREE_BYTES_MAX as u64)
+            )));
+        };
+        (self.entries, self.bytes) = (entries, bytes);
+        Ok(())
+    }
+}
+
+/// The entries of `folder` with their paths, and a failure for those whose path is too long for a
+/// server.
+fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Failure>) {
+    let mut reached = Vec::with_capacity(entries.len());
+    let mut first = None;
+    let mut others = 0;
+    for entry in entries {
+        match (folder.child(&entry.name.0), &first) {
+            (Ok(path), _) => reached.push(TreeEntry { path, entry }),
+            (Err(error), None) => first = Some((entry.name, error)),
+            (Err(_), Some(_)) => others += 1,
+        }
+    }
+    let failure = first.map(|(name, error)| {
+        let name = shortened(Escaped(&name.0).to_string(), NAME_BYTES_MAX);
+        let others = if others > 0 { format!(" and {others} more") } else { String::new() };
+        Failure::Local(format!(
+            "{name}{others} in {folder}: {error}, so this is left out; rename it, or move that folder up"
+        ))
+    });
+    (reached, failure)
+}
+
+/// The failure for an entry that the server lists and cannot examine.
+pub fn not_examined(path: &VPath) -> Failure {
+    Failure::Local(format!("{path}: the server cannot examine it, so it is left out; its administrator can see why"))
+}
+
+/// A server must not choose where its files go: only single names are taken from it. Its file system
+/// may have longer ones than any here; those are told, and cannot be asked for.
+fn check_name(name: &Name) -> Result<(), LinkError> {
+    let bytes = &name.0[..];
+    let is_single = !bytes.is_empty()
+        && bytes != b"."
+        && bytes != b".."
+        && bytes.len() <= PATH_BYTES_MAX
+        && !bytes.iter().any(|byte| matches!(byte, 0 | b'/'));
+    if is_single { Ok(()) } else { Err(LinkError::Protocol(format!("it lists the name '{}'", Escaped(bytes)))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_be_paths_are_refused() {
+        for name in ["", ".", "..", "a/b", "/etc", "a\0b", &"n".repeat(PATH_BYTES_MAX + 1)] {
+            assert!(check_name(&name.into()).is_err(), "{name:?}");
+        }
+        for name in ["a", "...", ".hidden", "\x1b[2J", "-rf", &"n".repeat(1024)] {
+            assert!(check_name(&name.into()).is_ok(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! `mirror`: makes a tree there the image of one here, or the other way round. What to do is
+//! `client::mirror`'s; how bytes move `upload`'s and `download`'s.
+
+pub mod plan;
+mod scan;
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use scan::Found;
+
+use crate::base::digest::Digest;
+use crate::base::text::{Escaped, Size};
+use crate::base::virtual_path::VPath;
+use crate::client::commands::local::path as local_path;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::exclusions::Exclusions;
+use crate::client::files::local::shown;
+use crate::client::mirror::plan::{Move, Node, Plan, Rules, Tree};
+use crate::client::shell::command::{no_option, usage};
+use crate::client::shell::lexer::Word;
+use crate::client::transfer::compare::{note_interruption, same_contents};
+use crate::client::transfer::download::{DownloadJob, fetch_all};
+use crate::client::transfer::part_names::{destination_of_part, remove_part};
+use crate::client::transfer::upload::{UploadJob, send_all};
+use crate::client::ui::progress::Progress;
+use crate::client::ui::summary::Tally;
+use crate::wire::message::{EntryKind, ErrorCode, Name, PutMode};
+use crate::wire::{Reply, Request};
+
+/// `mirror [OPTION...] LOCAL REMOTE` or `mirror [OPTION...] --from REMOTE LOCAL`
+pub fn mirror(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let order = Order::read(session, words)?;
+    let result = order.carry_out(session);
+    note_interruption(session, result)
+}
+
+/// What was asked for.
+struct Order {
+    local: PathBuf,
+    remote: VPath,
+    /// The tree here becomes the image of the one there.
+    is_from: bool,
+    is_dry_run: bool,
+    /// A source without files may empty the target.
+    may_empty: bool,
+    rules: Rules,
+    exclusions: Exclusions,
+}
+
+impl Order {
+    fn read(session: &Session, words: &[Word]) -> Result<Self, Failure> {
+        let (mut is_from, mut is_dry_run, mut may_empty) = (false, false, false);
+        let (mut rules, mut exclusions) = (Rules::default(), Exclusions::default());
+        let (mut operands, mut words) = (Vec::new(), words.iter());
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                _ if !word.is_option() => operands.push(word),
+                "--from" => is_from = true,
+                "--allow-empty" => may_empty = true,
+                "--checksum" => rules.by_content = true,
+                "--delete" => rules.with_delete = true,
+                "--dry-run" => is_dry_run = true,
+                "--exclude" => match words.next() {
+                    Some(pattern) => exclusions.add(pattern),
+                    None => return Err(usage("mirror", "--exclude needs a pattern")),
+                },
+                "--" => operands.extend(words.by_ref()),
+                text if text.starts_with(EXCLUDE_IS) => exclusions.add(&word.behind(EXCLUDE_IS.len())),
+                _ => return Err(no_option("mirror", word)),
+            }
+        }
+        let [from, to] = operands[..] else { return Err(usage("mirror", "it needs two folders")) };
+        let (local, remote) = if is_from { (to, from) } else { (from, to) };
+        let (local, remote) = (local_path(local), session.path(remote)?);
+        Ok(Self { local, remote, is_from, is_dry_run, may_empty, rules, exclusions })
+    }
+
+    fn carry_out(&self, session: &mut Session) -> Result<(), Failure> {
+        let mut tally = Tally::new("mirror", false).with_removals();
+        self.tell_direction(session);
+        let found = self.look_around(session, &mut tally)?;
+        let (source, target) = if self.is_from { (&found.there, &found.here) } else { (&found.here, &found.there) };
+        let mut plan = self.plan(session, &mut tally, source, target)?;
+        if !found.is_source_whole && !plan.extra.is_empty() {
+            plan.extra.clear();
+            session.output.note("nothing is removed, because not everything could be read");
+        }
+        self.tell_what_stays(session, &mut tally, &plan)?;
+        if self.is_dry_run {
+            return self.tell_plan(session, tally, &plan);
+        }
+        self.refuse_to_empty(source, &plan)?;
+        self.make_root(session, &found)?;
+        self.remove_useless_parts(&plan, &found.parts);
+        self.remove(session, &mut tally, target, &plan.in_the_way)?;
+        let missing = self.make_folders(session, &mut tally, &plan.folders)?;
+        plan.files.retain(|file| !missing.iter().any(|folder| folder.contains(&file.path)));
+        let occupied = self.move_files(session, &mut tally, &plan)?;
+        self.move_occupied(session, &mut tally, source, &occupied)?;
+        self.remove(session, &mut tally, target, &plan.extra)?;
+        tally.summarize(session)?;
+        tally.finish()
+    }
+
+    /// Other programs' `mirror` goes the other way, so people are told. Of a script nothing is expected on
+    /// standard error that is no problem.
+    fn tell_direction(&self, session: &mut Session) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let (here, there) = (shown(&self.local), format!("{}:{}", Escaped(session.peer.as_bytes()), self.remote));
+        match self.is_from {
+            true => session.output.note(format_args!("mirror: from {there} to the local {here}")),
+            false => session.output.note(format_args!("mirror: from the local {here} to {there}")),
+        }
+    }
+
+    /// A source without files is more often a mistake (a mount that is missing, a wrong name) than meant.
+    fn refuse_to_empty(&self, source: &Tree, plan: &Plan) -> Result<(), Failure> {
+        let removed = plan.extra.len() + plan.in_the_way.len();
+        if self.may_empty || removed == 0 || source.has_files() {
+            return Ok(());
+        }
+        let (from, to) = match self.is_from {
+            true => (format!("remote {}", self.remote), format!("local {}", shown(&self.local))),
+            false => (format!("local {}", shown(&self.local)), format!("remote {}", self.remote)),
+        };
+        Err(Failure::Local(format!(
+            "{from} has no files, so --delete would remove {removed} from {to}; --dry-run lists them, --allow-empty removes them"
+        )))
+    }
+
+    fn here(&self, path: &VPath) -> PathBuf {
+        if path.is_root() { self.local.clone() } else { self.local.join(path.relative()) }
+    }
+
+    fn there(&self, path: &VPath) -> Result<VPath, Failure> {
+        let whole = path.components().try_fold(self.remote.clone(), |whole, name| whole.child(name));
+        whole.map_err(|error| Failure::Local(format!("{}: {error}", relative(path))))
+    }
+
+    /// The path from the tree's root of what is `there`.
+    fn below(&self, there: &VPath) -> Result<VPath, Failure> {
+        let mut names = there.components().skip(self.remote.components().count());
+        let path = names.try_fold(VPath::root(), |path, name| path.child(name));
+        path.map_err(|error| Failure::Local(format!("{there}: {error}")))
+    }
+
+    fn plan(&self, session: &mut Session, tally: &mut Tally, source: &Tree, target: &Tree) -> Result<Plan, Failure> {
+        let mut plan = Plan::new(source, target, self.rules);
+        self.settle_alike(session, tally, &mut plan)?;
+        Ok(plan)
+    }
+
+    /// Compares the files whose digests decide: they are the same or they move.
+    fn settle_alike(&self, session: &mut Session, tally: &mut Tally, plan: &mut Plan) -> Result<(), Failure> {
+        let alike = std::mem::take(&mut plan.alike);
+        let places: Vec<(PathBuf, VPath)> = alike
+            .iter()
+            .map(|file| Ok((self.here(&file.path), self.there(&file.path)?)))
+            .collect::<Result<_, Failure>>()?;
+        let pairs: Vec<(&Path, &VPath)> = places.iter().map(|(here, there)| (here.as_path(), there)).collect();
+        let mut results = Vec::with_capacity(pairs.len());
+        same_contents(session, &pairs, |result| results.push(result))?;
+        for (file, result) in alike.into_iter().zip(results) {
+            match result {
+                Ok(Some(_)) => plan.same += 1,
+                Ok(None) => plan.files.push(file),
+                Err(failure) => tally.count(session, Err(failure))?,
+            }
+        }
+        Ok(())
+    }
+
+    // ---- Doing ----------------------------------------------------------------------------
+
+    fn make_root(&self, session: &mut Session, found: &Found) -> Result<(), Failure> {
+        if self.is_from {
+            return fs::create_dir_all(&self.local).map_err(|error| Failure::local(&self.local, &error));
+        }
+        if found.is_there {
+            return Ok(());
+        }
+        session.call(&Request::Mkdir { path: (&self.remote).into(), parents: true }).map(drop)
+    }
+
+    /// Makes folders. Returns the local ones that could not be made.
+    fn make_folders(&self, session: &mut Session, tally: &mut Tally, folders: &[VPath]) -> Result<Vec<VPath>, Failure> {
+        let (mut requests, mut missing) = (Vec::new(), Vec::<VPath>::new());
+        for path in folders {
+            if self.is_from {
+                if missing.iter().any(|folder| folder.contains(path)) {
+                    continue;
+                }
+                let here = self.here(path);
+                let made = fs::create_dir(&here).map_err(|error| Failure::local(&here, &error));
+                if made.is_err() {
+                    missing.push(path.clone());
+                }
+                self.conclude(session, tally, "mkdir", path, made)?;
+            } else {
+                // One that has come meanwhile is as good.
+                requests.push(Request::Mkdir { path: (&self.there(path)?).into(), parents: true });
+            }
+        }
+        self.ask_each(session, tally, "mkdir", folders, &requests)?;
+        Ok(missing)
+    }
+
+    fn remove(&self, session: &mut Session, tally: &mut Tally, tree: &Tree, paths: &[VPath]) -> Result<(), Failure> {
+        let mut requests = Vec::new();
+        for path in paths {
+            let is_folder = tree.get(path).is_some_and(|node| node.kind == EntryKind::Dir);
+            if self.is_from {
+                let here = self.here(path);
+                let removed = if is_folder { fs::remove_dir(&here) } else { fs::remove_file(&here) };
+                self.conclude(session, tally, "rm", path, removed.map_err(|error| Failure::local(&here, &error)))?;
+            } else {
+                let path = Name::from(&self.there(path)?);
+                requests.push(if is_folder { Request::Rmdir { path } } else { Request::Rm { path } });
+            }
+        }
+        self.ask_each(session, tally, "rm", paths, &requests)
+    }
+
+    fn ask_each(
+        &self,
+        session: &mut Session,
+        tally: &mut Tally,
+        action: &str,
+        paths: &[VPath],
+        requests: &[Request],
+    ) -> Result<(), Failure> {
+        let mut results = Vec::with_capacity(requests.len());
+        session.call_each(requests, |_, at, result| results.push((at, result.map(drop))))?;
+        results.into_iter().try_for_each(|(at, result)| self.conclude(session, tally, action, &paths[at], result))
+    }
+
+    fn conclude(
+        &self,
+        session: &mut Session,
+        tally: &mut Tally,
+        action: &str,
+        path: &VPath,
+        result: Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match result {
+            // Somebody else was faster.
+            Err(failure) if action == "rm" && failure.is_refusal(ErrorCode::NotFound) => return Ok(()),
+            Err(failure) => return tally.count(session, Err(failure)),
+            Ok(()) if action == "rm" => tally.removed(),
+            Ok(()) => {}
+        }
+        self.tell(session, action, path, None)
+    }
+
+    /// What an interrupted mirror left and this one will not resume is nobody's file.
+    fn remove_useless_parts(&self, plan: &Plan, parts: &[PathBuf]) {
+        if !(self.is_from && self.rules.with_delete) {
+            return;
+        }
+        let wanted: HashSet<PathBuf> = plan.files.iter().map(|file| self.here(&file.path)).collect();
+        let is_useless = |part: &&PathBuf| destination_of_part(part).is_some_and(|of| !wanted.contains(&of));
+        parts.iter().filter(is_useless).for_each(|part| remove_part(part));
+    }
+
+    /// Moves what the plan says; files in whose place something has come meanwhile come back.
+    fn move_files(&self, session: &mut Session, tally: &mut Tally, plan: &Plan) -> Result<Vec<VPath>, Failure> {
+        let mut occupied = Vec::new();
+        tally.were_there(plan.same);
+        let bytes = plan.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
+        let mut progress = Progress::of_files(session.progress, plan.files.len(), bytes);
+        if self.is_from {
+            let jobs = plan.files.iter().map(|file| self.download(file)).collect::<Result<_, _>>()?;
+            fetch_all(session, jobs, &mut progress, |session, (job, result)| {
+                let result = result.map(|fetched| (fetched.size, fetched.sha256, fetched.resumed_from));
+                self.conclude_move(session, tally, &job.remote, result)
+            })?;
+            return Ok(occupied);
+        }
+        let jobs = plan.files.iter().map(|file| self.upload(file)).collect::<Result<_, _>>()?;
+        send_all(session, jobs, &mut progress, |session, (job, result)| match result {
+            Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
+                occupied.push(self.below(&job.remote)?);
+                Ok(())
+            }
+            result => {
+                let result = result.map(|stored| (stored.size, stored.sha256, stored.resumed_from));
+                self.conclude_move(session, tally, &job.remote, result)
+            }
+        })?;
+        Ok(occupied)
+    }
+
+    /// Compares files once more in whose place something has come since the first look, as what an
+    /// interrupted mirror had sent may, and moves what differs.
+    fn move_occupied(
+        &self,
+        session: &mut Session,
+        tally: &mut Tally,
+        source: &Tree,
+        occupied: &[VPath],
+    ) -> Result<(), Failure> {
+        let (mut wanted, mut there) = (Tree::default(), Tree::default());
+        let mut requests = Vec::with_capacity(occupied.len());
+        for path in occupied {
+            if let Some(node) = source.get(path) {
+                wanted.add(path.clone(), *node);
+            }
+            requests.push(Request::Stat { path: (&self.there(path)?).into() });
+        }
+        session.call_each(&requests, |_, at, result| {
+            // What cannot be looked at is sent, and refused again.
+            if let Ok(Reply::Stat { entry, .. }) = result {
+                there.add(occupied[at].clone(), Node::from(&entry));
+            }
+        })?;
+        let plan = self.plan(session, tally, &wanted, &there)?;
+        self.tell_what_stays(session, tally, &plan)?;
+        for path in self.move_files(session, tally, &plan)? {
+            let text = format!("{} is being changed by somebody else; run the command again", relative(&path));
+            tally.count(session, Err(Failure::Local(text)))?;
+        }
+        Ok(())
+    }
+
+    fn download(&self, file: &Move) -> Result<DownloadJob, Failure> {
+        Ok(DownloadJob {
+            remote: self.there(&file.path)?,
+            local: self.here(&file.path),
+            size: file.size,
+            replace: file.replaces,
+        })
+    }
+
+    fn upload(&self, file: &Move) -> Result<UploadJob, Failure> {
+        let mode = if file.replaces { PutMode::Replace } else { PutMode::Create };
+        Ok(UploadJob { local: self.here(&file.path), remote: self.there(&file.path)?, size: file.size, mode })
+    }
+
+    fn conclude_move(
+        &self,
+        session: &mut Session,
+        tally: &mut Tally,
+        there: &VPath,
+        result: Result<(u64, Digest, u64), Failure>,
+    ) -> Result<(), Failure> {
+        let result = result.and_then(|(size, sha256, resumed_from)| {
+            tally.moved(size - resumed_from.min(size));
+            self.tell(session, self.verb(), &self.below(there)?, Some((size, Some((sha256, resumed_from)))))
+        });
+        tally.count(session, result)
+    }
+
+    // ---- Telling --------------------------------------------------------------------------
+
+    fn verb(&self) -> &'static str {
+        if self.is_from { "get" } else { "put" }
+    }
+
+    /// One thing that was or would be done; of a file its size, and its digest once it moved.
+    fn tell(
+        &self,
+        session: &mut Session,
+        action: &str,
+        path: &VPath,
+        file: Option<(u64, Option<(Digest, u64)>)>,
+    ) -> Result<(), Failure> {
+        if self.is_dry_run {
+            let size = file.map(|(size, _)| format!("  {}", Size(size))).unwrap_or_default();
+            session.output.line(format_args!("{action:<5} {}{size}", relative(path)))?;
+        }
+        let proof = file.and_then(|(_, proof)| proof);
+        session.output.json(&json!({
+            "command": "mirror", "ok": true, "action": action, "path": Name(path.as_bytes()[1..].to_vec()),
+            "size": file.map(|(size, _)| size), "sha256": proof.map(|(sha256, _)| sha256),
+            "resumed_from": proof.map(|(_, from)| from), "status": if self.is_dry_run { "planned" } else { "done" },
+        }))
+    }
+
+    fn tell_what_stays(&self, session: &mut Session, tally: &mut Tally, plan: &Plan) -> Result<(), Failure> {
+        for path in &plan.left_out {
+            session.output.note(format_args!("{} is no regular file: left out", relative(path)));
+        }
+        for path in &plan.blocked {
+            let text =
+                format!("{} is of another kind in the target; --delete puts the new one in its place", relative(path));
+            tally.count(session, Err(Failure::Local(text)))?;
+        }
+        Ok(())
+    }
+
+    fn tell_plan(&self, session: &mut Session, mut tally: Tally, plan: &Plan) -> Result<(), Failure> {
+        for path in &plan.in_the_way {
+            self.conclude(session, &mut tally, "rm", path, Ok(()))?;
+        }
+        for path in &plan.folders {
+            self.conclude(session, &mut tally, "mkdir", path, Ok(()))?;
+        }
+        for file in &plan.files {
+            tally.moved(file.size);
+            let told = self.tell(session, self.verb(), &file.path, Some((file.size, None)));
+            tally.count(session, told)?;
+        }
+        for path in &plan.extra {
+            self.conclude(session, &mut tally, "rm", path, Ok(()))?;
+        }
+        tally.were_there(plan.same);
+        tally.summarize_plan(session)?;
+        tally.finish()
+    }
+}
+
+/// A path as people see it from the root of the tree.
+fn relative(path: &VPath) -> Escaped<'_> {
+    Escaped(&path.as_bytes()[1..])
+}
+
+const EXCLUDE_IS: &str = "--exclude=";

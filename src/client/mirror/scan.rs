@@ -1,0 +1,151 @@
+//! What is in both folders of a mirror, without what is excluded.
+
+use std::collections::HashSet;
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+
+use super::Order;
+use crate::base::text::unix_ns;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::local::shown;
+use crate::client::files::remote::not_examined;
+use crate::client::mirror::plan::{Node, Tree};
+use crate::client::transfer::part_names::destination_of_part;
+use crate::client::ui::summary::Tally;
+use crate::wire::message::{EntryKind, Name};
+
+/// What was found.
+pub(super) struct Found {
+    pub(super) here: Tree,
+    pub(super) there: Tree,
+    /// The folder at the server exists.
+    pub(super) is_there: bool,
+    /// Parts of downloads, here.
+    pub(super) parts: Vec<PathBuf>,
+    /// Everything in the source could be listed.
+    pub(super) is_source_whole: bool,
+}
+
+impl Order {
+    pub(super) fn look_around(&self, session: &mut Session, tally: &mut Tally) -> Result<Found, Failure> {
+        let (is_here, is_there) = self.find_folders(session)?;
+        let mut parts = Vec::new();
+        let here = if is_here { self.walk_local(session, tally, &mut parts)? } else { Tree::default() };
+        let failed_here = tally.failed();
+        let there = if is_there { self.walk_remote(session, tally)? } else { Tree::default() };
+        let failed_there = tally.failed() - failed_here;
+        let is_source_whole = if self.is_from { failed_there == 0 } else { failed_here == 0 };
+        Ok(Found { here, there, is_there, parts, is_source_whole })
+    }
+
+    /// Whether the folders are here and there. The source must be one; the target is or is made.
+    fn find_folders(&self, session: &mut Session) -> Result<(bool, bool), Failure> {
+        let here = fs::metadata(&self.local);
+        let there = session.find(&self.remote)?;
+        let no_folder = |path: String| Err(Failure::Local(format!("{path} is no folder; a mirror is one of a folder")));
+        if here.as_ref().is_ok_and(|here| !here.is_dir()) {
+            return no_folder(shown(&self.local).to_string());
+        }
+        if there.as_ref().is_some_and(|there| there.kind != EntryKind::Dir) {
+            return no_folder(self.remote.to_string());
+        }
+        match (self.is_from, &here, &there) {
+            (true, _, None) => {
+                let told = "no such remote directory; to send a local one write mirror LOCAL REMOTE";
+                return Err(Failure::Local(format!("{}: {told}", self.remote)));
+            }
+            (false, Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => {
+                let told = "no such local directory; to fetch a remote one write mirror --from REMOTE LOCAL";
+                return Err(Failure::Local(format!("{}: {told}", shown(&self.local))));
+            }
+            (false, Err(error), _) => return Err(Failure::local(&self.local, error)),
+            _ => {}
+        }
+        Ok((here.is_ok(), there.is_some()))
+    }
+
+    /// What is here. Links to files count as the files when they are sent; nothing else that is
+    /// a link is followed. Parts of downloads are nobody's files.
+    fn walk_local(&self, session: &mut Session, tally: &mut Tally, parts: &mut Vec<PathBuf>) -> Result<Tree, Failure> {
+        let (mut tree, mut to_visit) = (Tree::default(), vec![VPath::root()]);
+        while let Some(folder) = to_visit.pop() {
+            if session.link.works_apart() {
+                return Err(Failure::Interrupted);
+            }
+            let here = self.here(&folder);
+            let entries = match fs::read_dir(&here) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    tally.count(session, Err(Failure::local(&here, &error)))?;
+                    continue;
+                }
+            };
+            for entry in entries {
+                let found = entry.map_err(|error| Failure::local(&here, &error)).and_then(|entry| {
+                    let (name, path) = (Name(entry.file_name().into_encoded_bytes()), entry.path());
+                    let below = folder.child(&name.0).map_err(|e| Failure::Local(format!("{}: {e}", shown(&path))))?;
+                    Ok((below, self.look(&path)?, path))
+                });
+                match found {
+                    Ok((_, _, path)) if destination_of_part(&path).is_some() => parts.push(path),
+                    Ok((path, node, _)) if self.exclusions.has(&path, node.kind == EntryKind::Dir) => tree.keep(&path),
+                    Ok((path, node, _)) => {
+                        if node.kind == EntryKind::Dir {
+                            to_visit.push(path.clone());
+                        }
+                        tree.add(path, node);
+                    }
+                    Err(failure) => tally.count(session, Err(failure))?,
+                }
+            }
+        }
+        Ok(tree)
+    }
+
+    fn look(&self, path: &Path) -> Result<Node, Failure> {
+        let failure = |error: std::io::Error| Failure::local(path, &error);
+        let here = fs::symlink_metadata(path).map_err(failure)?;
+        if here.is_symlink() && !self.is_from {
+            // One that leads nowhere is left out like one to a folder.
+            let leads_to = fs::metadata(path).ok().filter(Metadata::is_file);
+            return Ok(leads_to.as_ref().map_or(Node { kind: EntryKind::Link, size: 0, mtime_ns: 0 }, node_of));
+        }
+        Ok(node_of(&here))
+    }
+
+    fn walk_remote(&self, session: &mut Session, tally: &mut Tally) -> Result<Tree, Failure> {
+        let mut failures = Vec::new();
+        let found = session.walk(&self.remote, |_, failure| failures.push(failure))?;
+        failures.into_iter().try_for_each(|failure| tally.count(session, Err(failure)))?;
+        let (mut tree, mut excluded) = (Tree::default(), HashSet::new());
+        for found in found {
+            let path = self.below(&found.path)?;
+            let is_folder = found.entry.kind == EntryKind::Dir;
+            let is_in_excluded = path.parent().is_some_and(|folder| excluded.contains(&folder));
+            if is_in_excluded || self.exclusions.has(&path, is_folder) {
+                tree.keep(&path);
+                excluded.insert(path);
+                continue;
+            }
+            if found.entry.unexamined && !is_folder {
+                tally.count(session, Err(not_examined(&found.path)))?;
+                tree.keep(&path);
+                continue;
+            }
+            tree.add(path, Node::from(&found.entry));
+        }
+        Ok(tree)
+    }
+}
+
+fn node_of(metadata: &Metadata) -> Node {
+    let kind = match metadata.file_type() {
+        kind if kind.is_file() => EntryKind::File,
+        kind if kind.is_dir() => EntryKind::Dir,
+        kind if kind.is_symlink() => EntryKind::Link,
+        _ => EntryKind::Other,
+    };
+    Node { kind, size: metadata.len(), mtime_ns: metadata.modified().map_or(0, unix_ns) }
+}

@@ -1,0 +1,160 @@
+//! What can go on the line that is being typed: names of commands, paths there and here. It knows
+//! no server and no disk; whoever asks it can list folders.
+
+use rustyline::completion::Pair;
+
+use crate::base::text::{Escaped, is_unprintable};
+use crate::client::shell::command::{COMMANDS, Command, Operands, find};
+use crate::client::shell::lexer::{Typed, Word, escape};
+
+/// A name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its bytes.
+    pub name: Vec<u8>,
+    /// Whether more can follow behind a slash.
+    pub is_folder: bool,
+}
+
+/// On which machine a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// At the server.
+    Remote,
+    /// Here.
+    Local,
+}
+
+/// Where in `line`, which ends at the cursor, the completions go, and what they are. `names_in`
+/// lists the folder that a word names; an empty word is the current one.
+pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<Named>) -> (usize, Vec<Pair>) {
+    let Some(typed) = Typed::read(line.as_bytes()) else { return (line.len(), Vec::new()) };
+    let Some((command, words)) = typed.words.split_first() else {
+        return (typed.name_start, commands(&typed));
+    };
+    let Ok(command) = find(command.as_str()) else { return (typed.name_start, Vec::new()) };
+    let end_of_options = words.iter().position(|word| word.is_bare(b"--")).unwrap_or(words.len());
+    if typed.word.text.starts_with(b"--") && typed.word.is_option() && end_of_options == words.len() {
+        return (typed.name_start, long_options(command, &typed));
+    }
+    let (options, operands) = words.split_at(end_of_options);
+    let position = options.iter().filter(|word| !word.is_option()).count() + operands.len().saturating_sub(1);
+    let is_from = options.iter().any(|word| word.is_bare(b"--from"));
+    let operands = if is_from { Operands::RemoteThenLocal } else { command.operands };
+    let sides: &[Side] = match (operands, position) {
+        (Operands::Commands, _) => return (typed.name_start, commands(&typed)),
+        (Operands::None, _) => &[],
+        (Operands::Remote | Operands::RemoteFolders, _) | (Operands::RemoteThenLocal, 0) => &[Side::Remote],
+        (Operands::Local | Operands::LocalFolders, _) | (Operands::LocalThenRemote, 0) => &[Side::Local],
+        (Operands::RemoteThenLocal, _) => &[Side::Local, Side::Remote],
+        (Operands::LocalThenRemote, _) => &[Side::Remote, Side::Local],
+    };
+    let only_folders = matches!(command.operands, Operands::RemoteFolders | Operands::LocalFolders);
+    let mut found = sides.iter().map(|side| paths(&typed, only_folders, |folder| names_in(*side, folder)));
+    (typed.name_start, found.find(|pairs| !pairs.is_empty()).unwrap_or_default())
+}
+
+fn commands(typed: &Typed) -> Vec<Pair> {
+    let fitting = COMMANDS.iter().filter(|command| command.name.as_bytes().starts_with(&typed.word.text));
+    fitting.map(|command| Pair { display: command.name.into(), replacement: format!("{} ", command.name) }).collect()
+}
+
+/// The long options; their values are typed.
+fn long_options(command: &Command, typed: &Typed) -> Vec<Pair> {
+    let names = command.options.iter().filter_map(|(option, _)| option.split(' ').next());
+    let fitting = names.filter(|name| name.as_bytes().starts_with(&typed.word.text));
+    fitting.map(|name| Pair { display: name.into(), replacement: format!("{name} ") }).collect()
+}
+
+fn paths(typed: &Typed, only_folders: bool, names_in: impl FnOnce(&Word) -> Vec<Named>) -> Vec<Pair> {
+    let (folder, beginning) = typed.word.split_name();
+    if beginning == b".." {
+        return vec![Pair { display: "../".into(), replacement: "../".into() }];
+    }
+    let is_hidden = |name: &[u8]| name.starts_with(b".") && !beginning.starts_with(b".");
+    let fits = |named: &Named| {
+        named.name.starts_with(beginning) && !is_hidden(&named.name) && (named.is_folder || !only_folders)
+    };
+    names_in(&folder).iter().filter(|named| fits(named)).filter_map(|named| pair(typed, named)).collect()
+}
+
+/// A name that can be typed: with a slash behind a folder, a space behind anything else.
+fn pair(typed: &Typed, named: &Named) -> Option<Pair> {
+    let name = std::str::from_utf8(&named.name).ok().filter(|name| !name.contains(is_unprintable))?;
+    let opened = typed.name_quote.map(char::from).map(String::from).unwrap_or_default();
+    let quote = typed.quote.or(typed.name_quote);
+    let closed = quote.map(char::from).map(String::from).unwrap_or_default();
+    let name = escape(name, quote);
+    let shown = Escaped(&named.name);
+    Some(match named.is_folder {
+        true => Pair { display: format!("{shown}/"), replacement: format!("{opened}{name}/") },
+        false => Pair { display: shown.to_string(), replacement: format!("{opened}{name}{closed} ") },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replacements(line: &str) -> (usize, Vec<String>) {
+        let names = |side: Side, folder: &Word| -> Vec<Named> {
+            let names: &[&str] = match (side, folder.as_str()) {
+                (Side::Remote, "") => &["my photos/", "my.txt", ".hidden", "it's", "new\nline", "n\u{202e}gpj.exe"],
+                (Side::Remote, "my photos/") => &["a b.jpg", "c/"],
+                (Side::Local, "") => &["here.txt", "my.txt"],
+                _ => &[],
+            };
+            let named = |name: &&str| Named {
+                name: name.trim_end_matches('/').as_bytes().to_vec(),
+                is_folder: name.ends_with('/'),
+            };
+            names.iter().map(named).collect()
+        };
+        let (start, pairs) = complete(line, names);
+        (start, pairs.into_iter().map(|pair| pair.replacement).collect())
+    }
+
+    #[test]
+    fn names_of_commands_are_completed() {
+        assert_eq!(replacements("mk"), (0, vec!["mkdir ".to_string()]));
+        assert_eq!(replacements("cd a; qu"), (6, vec!["quota ".to_string(), "quit ".to_string()]));
+        assert_eq!(replacements("help g"), (5, vec!["get ".to_string()]));
+        assert_eq!(replacements("").1.len(), COMMANDS.len());
+        assert_eq!(replacements("nonsense x").1.len(), 0);
+        assert_eq!(replacements("mirror --d").1, ["--delete ", "--dry-run "]);
+        assert_eq!(replacements("partials drop --").1, ["--all "]);
+        assert_eq!(replacements("ls --").1.len(), 0);
+    }
+
+    #[test]
+    fn paths_are_completed_as_the_lexer_wants_them() {
+        for (line, start, completions) in [
+            ("ls my", 3, vec!["my\\ photos/", "my.txt "]),
+            ("ls my\\ photos/a", 14, vec!["a\\ b.jpg "]),
+            ("ls 'my photos/a", 14, vec!["a b.jpg' "]),
+            ("ls my\\ photos/'", 14, vec!["'a b.jpg' ", "'c/"]),
+            ("ls \"my photos\"/", 15, vec!["a\\ b.jpg ", "c/"]),
+            ("stat it", 5, vec!["it\\'s "]),
+            ("ls .h", 3, vec![".hidden "]),
+            ("ls ..", 3, vec!["../"]),
+            ("cd m", 3, vec!["my\\ photos/"]),
+            ("pwd m", 4, vec![]),
+            ("ls n", 3, vec![]),
+        ] {
+            assert_eq!(replacements(line), (start, completions.iter().map(|c| c.to_string()).collect()), "{line}");
+        }
+        assert_eq!(replacements("ls ").1.len(), 3, "hidden names only when asked for");
+    }
+
+    #[test]
+    fn transfers_complete_first_their_source_then_their_destination() {
+        assert_eq!(replacements("get my").1, ["my\\ photos/", "my.txt "]);
+        assert_eq!(replacements("get -f my.txt my").1, ["my.txt "]);
+        assert_eq!(replacements("get my.txt it").1, ["it\\'s "], "where nothing here fits, it is a further source");
+        assert_eq!(replacements("put h").1, ["here.txt "]);
+        assert_eq!(replacements("mirror h").1, ["here.txt "]);
+        assert_eq!(replacements("mirror --from my").1, ["my\\ photos/", "my.txt "]);
+        assert_eq!(replacements("mirror --from x h").1, ["here.txt "]);
+        assert_eq!(replacements("put here.txt my").1, ["my\\ photos/", "my.txt "]);
+    }
+}

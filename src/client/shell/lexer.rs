@@ -1,0 +1,358 @@
+//! Command lines: words, quotes and `;`. It knows no command.
+
+use crate::base::glob::is_wild;
+
+/// One word of a command line.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Word {
+    /// Without quotes and backslashes.
+    pub text: Vec<u8>,
+    /// For each byte of the text, whether it was quoted, so that `*` is only a star.
+    quoted: Vec<bool>,
+}
+
+/// A line that is no command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// A quote without its partner.
+    #[error("a quotation mark is not closed")]
+    OpenQuote,
+    /// A backslash with nothing behind it.
+    #[error("there is nothing behind the backslash")]
+    OpenBackslash,
+}
+
+impl Word {
+    /// A word from the program's own arguments, which a shell has already taken apart.
+    pub fn plain(text: &[u8]) -> Self {
+        Self { text: text.to_vec(), quoted: vec![false; text.len()] }
+    }
+
+    /// Whether it is a pattern: it has a `*`, `?` or `[` that was not quoted.
+    pub fn is_pattern(&self) -> bool {
+        self.text.iter().zip(&self.quoted).any(|(&byte, quoted)| !quoted && is_wild(byte))
+    }
+
+    /// Whether it can be an option: it begins with a dash that was not quoted, and is longer than that.
+    pub fn is_option(&self) -> bool {
+        self.text.len() > 1 && self.bytes().next() == Some((b'-', false))
+    }
+
+    /// Whether it is exactly `text`, none of it quoted, so that it can mean something else than a name.
+    pub fn is_bare(&self, text: &[u8]) -> bool {
+        self.text == text && !self.quoted.contains(&true)
+    }
+
+    /// The pieces between slashes, each as a pattern whose quoted bytes stand for themselves
+    /// ([`crate::base::glob::Pattern`]).
+    pub fn pattern_components(&self) -> Vec<Word> {
+        let mut components = vec![Self::default()];
+        for (&byte, &quoted) in self.text.iter().zip(&self.quoted) {
+            match (byte, components.last_mut()) {
+                (b'/', _) => components.push(Self::default()),
+                (_, Some(last)) => last.push(byte, quoted),
+                (_, None) => {}
+            }
+        }
+        components
+    }
+
+    /// The word up to its last slash, with that, and the name behind it.
+    pub fn split_name(&self) -> (Self, &[u8]) {
+        let at = self.text.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        (Self { text: self.text[..at].to_vec(), quoted: self.quoted[..at].to_vec() }, &self.text[at..])
+    }
+
+    /// What is behind the first `bytes`.
+    pub fn behind(&self, bytes: usize) -> Self {
+        Self { text: self.text[bytes..].to_vec(), quoted: self.quoted[bytes..].to_vec() }
+    }
+
+    /// The bytes, each with whether it was quoted.
+    pub fn bytes(&self) -> impl Iterator<Item = (u8, bool)> + '_ {
+        self.text.iter().copied().zip(self.quoted.iter().copied())
+    }
+
+    /// The text, for comparing with names of commands; empty if it is not UTF-8.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text).unwrap_or_default()
+    }
+
+    fn push(&mut self, byte: u8, quoted: bool) {
+        self.text.push(byte);
+        self.quoted.push(quoted);
+    }
+}
+
+/// The commands on a line, each as its words. Words are separated by spaces, commands by `;` or
+/// the end of a line; `#` at the beginning of a word starts a comment; `'…'` takes everything as
+/// it is, `"…"` everything but `\` and `"`, and a backslash takes the next byte as it is. Behind a
+/// `!` at the beginning of a command the rest of the line is one word, taken as it is.
+pub fn split(line: &[u8]) -> Result<Vec<Vec<Word>>, LineError> {
+    let mut lexer = Lexer { takes_rest: true, ..Lexer::new(line) };
+    lexer.read()?;
+    lexer.end_command();
+    Ok(lexer.commands)
+}
+
+/// The end of a line that is still being typed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Typed {
+    /// The words of the command in front of the one that is being typed.
+    pub words: Vec<Word>,
+    /// What the word that is being typed says so far.
+    pub word: Word,
+    /// Where in the line that word's last name begins: behind its last slash.
+    pub name_start: usize,
+    /// The quotation mark that is open there.
+    pub quote: Option<u8>,
+    /// The quotation mark that was opened in the name.
+    pub name_quote: Option<u8>,
+}
+
+impl Typed {
+    /// Reads `line`, in which quotes may be open; `None` within a comment.
+    pub fn read(line: &[u8]) -> Option<Self> {
+        let mut lexer = Lexer::new(line);
+        // What is not finished is what is being typed.
+        let _ = lexer.read();
+        if lexer.is_comment {
+            return None;
+        }
+        let (name_start, quote) = lexer.name.unwrap_or((line.len(), None));
+        Some(Self {
+            words: lexer.words,
+            word: lexer.word.unwrap_or_default(),
+            name_start,
+            quote,
+            name_quote: if quote.is_none() { lexer.quote } else { None },
+        })
+    }
+}
+
+/// Writes `name` so that it goes on a word in which the quotation mark `quote` is open, or none.
+pub fn escape(name: &str, quote: Option<u8>) -> String {
+    let mut text = String::with_capacity(name.len() + 8);
+    for (at, c) in name.char_indices() {
+        match quote {
+            Some(b'\'') if c == '\'' => text.push_str("'\\'"),
+            Some(b'"') if matches!(c, '"' | '\\') => text.push('\\'),
+            Some(_) => {}
+            None if is_plain(c) && !(at == 0 && "~-".contains(c)) => {}
+            None => text.push('\\'),
+        }
+        text.push(c);
+    }
+    text
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_alphanumeric() || "/._-+=:,@%~".contains(c)
+}
+
+struct Lexer<'a> {
+    line: &'a [u8],
+    at: usize,
+    commands: Vec<Vec<Word>>,
+    words: Vec<Word>,
+    word: Option<Word>,
+    /// Where the word's last name begins, and the quotation mark open there.
+    name: Option<(usize, Option<u8>)>,
+    /// The quotation mark that is open.
+    quote: Option<u8>,
+    is_comment: bool,
+    /// What is behind a `!` is not taken apart.
+    takes_rest: bool,
+}
+
+impl<'a> Lexer<'a> {
+    fn new(line: &'a [u8]) -> Self {
+        Self {
+            line,
+            at: 0,
+            commands: Vec::new(),
+            words: Vec::new(),
+            word: None,
+            name: None,
+            quote: None,
+            is_comment: false,
+            takes_rest: false,
+        }
+    }
+
+    fn read(&mut self) -> Result<(), LineError> {
+        while let Some(byte) = self.next() {
+            match byte {
+                b'\'' | b'"' => self.read_quote(byte)?,
+                b'\\' => {
+                    self.begin_word();
+                    let next = self.next().ok_or(LineError::OpenBackslash)?;
+                    self.push(next, true);
+                }
+                b';' | b'\n' | b'\r' => self.end_command(),
+                b' ' | b'\t' => self.end_word(),
+                b'#' if self.word.is_none() => self.skip_comment(),
+                b'!' if self.word.is_none() && self.words.is_empty() => self.read_outside(),
+                byte => {
+                    self.begin_word();
+                    self.push(byte, false);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_quote(&mut self, mark: u8) -> Result<(), LineError> {
+        self.begin_word();
+        self.quote = Some(mark);
+        loop {
+            match self.next().ok_or(LineError::OpenQuote)? {
+                byte if byte == mark => break,
+                b'\\' if mark == b'"' => {
+                    let next = self.next().ok_or(LineError::OpenQuote)?;
+                    self.push(next, true);
+                }
+                byte => self.push(byte, true),
+            }
+        }
+        self.quote = None;
+        Ok(())
+    }
+
+    /// A line for the shell of this machine, which has its own quotes.
+    fn read_outside(&mut self) {
+        self.words.push(Word::plain(b"!"));
+        if !self.takes_rest {
+            return;
+        }
+        let rest: Vec<u8> = std::iter::from_fn(|| self.next().filter(|byte| *byte != b'\n')).collect();
+        let rest = rest.trim_ascii();
+        if !rest.is_empty() {
+            self.words.push(Word { text: rest.to_vec(), quoted: vec![true; rest.len()] });
+        }
+        self.end_command();
+    }
+
+    fn skip_comment(&mut self) {
+        self.is_comment = !std::iter::from_fn(|| self.next()).any(|byte| byte == b'\n');
+        self.end_command();
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.line.get(self.at).copied();
+        self.at += usize::from(byte.is_some());
+        byte
+    }
+
+    /// The byte that was just read begins a word, if it is not within one.
+    fn begin_word(&mut self) {
+        if self.word.is_none() {
+            self.word = Some(Word::default());
+            self.name = Some((self.at - 1, None));
+        }
+    }
+
+    fn push(&mut self, byte: u8, quoted: bool) {
+        self.word.get_or_insert_default().push(byte, quoted);
+        if byte == b'/' {
+            self.name = Some((self.at, self.quote));
+        }
+    }
+
+    fn end_word(&mut self) {
+        self.words.extend(self.word.take());
+        self.name = None;
+    }
+
+    fn end_command(&mut self) {
+        self.end_word();
+        if !self.words.is_empty() {
+            self.commands.push(std::mem::take(&mut self.words));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(line: &str) -> Vec<Vec<String>> {
+        let commands = split(line.as_bytes()).expect("a good line");
+        let text = |word: Word| String::from_utf8(word.text).expect("UTF-8");
+        commands.into_iter().map(|words| words.into_iter().map(text).collect()).collect()
+    }
+
+    #[test]
+    fn words_quotes_and_separators() {
+        assert_eq!(texts("ls  -l /a"), [["ls", "-l", "/a"]]);
+        assert_eq!(texts("get 'a b' \"c'd\" e\\ f"), [["get", "a b", "c'd", "e f"]]);
+        assert_eq!(texts("cd /a; ls;; pwd ;"), [vec!["cd", "/a"], vec!["ls"], vec!["pwd"]]);
+        assert_eq!(texts("cd 'a;b'"), [["cd", "a;b"]]);
+        assert_eq!(texts("# nothing\nls # more\npwd"), [["ls"], ["pwd"]]);
+        assert_eq!(texts("get a#b"), [["get", "a#b"]]);
+        assert_eq!(texts("mkdir ''"), [["mkdir", ""]]);
+        assert_eq!(texts(" \t "), Vec::<Vec<String>>::new());
+        assert_eq!(texts("a'b'\"c\""), [["abc"]]);
+    }
+
+    #[test]
+    fn behind_an_exclamation_mark_the_line_is_taken_as_it_is() {
+        assert_eq!(texts("!ls 'a  b'; echo $x # y\npwd"), [vec!["!", "ls 'a  b'; echo $x # y"], vec!["pwd"]]);
+        assert_eq!(texts("pwd; ! make  "), [vec!["pwd"], vec!["!", "make"]]);
+        assert_eq!(texts("!"), [["!"]]);
+        assert_eq!(texts("get !a a!"), [["get", "!a", "a!"]]);
+        let typed = Typed::read(b"!cat 'my fi").expect("no comment");
+        assert_eq!((typed.words.len(), typed.word.as_str(), typed.quote), (2, "my fi", None));
+    }
+
+    #[test]
+    fn open_quotes_are_errors() {
+        assert_eq!(split(b"get 'a"), Err(LineError::OpenQuote));
+        assert_eq!(split(b"get \"a\\"), Err(LineError::OpenQuote));
+        assert_eq!(split(b"get a\\"), Err(LineError::OpenBackslash));
+    }
+
+    #[test]
+    fn quoted_stars_are_no_pattern() {
+        let words = split(b"ls *.txt '*.txt' \\*.txt").expect("a good line").remove(0);
+        let patterns: Vec<bool> = words.iter().map(Word::is_pattern).collect();
+        assert_eq!(patterns, [false, true, false, false]);
+    }
+
+    #[test]
+    fn quoted_dashes_begin_names_and_not_options() {
+        let words = split(b"rm -r '-r' \"-r\" \\-r - '-' -'r'").expect("a good line").remove(0);
+        let options: Vec<bool> = words.iter().map(Word::is_option).collect();
+        assert_eq!(options, [false, true, false, false, false, false, false, true]);
+        let bare: Vec<bool> = words.iter().map(|word| word.is_bare(b"-")).collect();
+        assert_eq!(bare, [false, false, false, false, false, true, false, false]);
+    }
+
+    #[test]
+    fn what_is_being_typed_is_known_by_its_last_name() {
+        let typed = |line: &str| {
+            let typed = Typed::read(line.as_bytes()).expect("no comment");
+            let mark = |quote: Option<u8>| quote.map_or('-', char::from);
+            let word = typed.word.as_str().to_string();
+            (typed.words.len(), word, typed.name_start, mark(typed.quote), mark(typed.name_quote))
+        };
+        assert_eq!(typed("get a"), (1, "a".into(), 4, '-', '-'));
+        assert_eq!(typed("ls; get a b/c\\ d"), (2, "b/c d".into(), 12, '-', '-'));
+        assert_eq!(typed("get 'a b/c"), (1, "a b/c".into(), 9, '\'', '-'));
+        assert_eq!(typed("get a/\"c d"), (1, "a/c d".into(), 6, '-', '"'));
+        assert_eq!(typed("get 'a b'/c"), (1, "a b/c".into(), 10, '-', '-'));
+        assert_eq!(typed("get "), (1, String::new(), 4, '-', '-'));
+        assert_eq!(typed("get a\\"), (1, "a".into(), 4, '-', '-'));
+        assert_eq!(typed(""), (0, String::new(), 0, '-', '-'));
+        assert_eq!(Typed::read(b"ls # get"), None);
+    }
+
+    #[test]
+    fn an_escaped_name_reads_back_in_every_quote() {
+        for text in ["a", "a b", "it's", "a;b", "*", "\\", "#x", "\"", "grüße", "~a", "-a"] {
+            assert_eq!(texts(&escape(text, None)), [[text]], "{text}");
+            assert_eq!(texts(&format!("'{}'", escape(text, Some(b'\'')))), [[text]], "{text}");
+            assert_eq!(texts(&format!("\"{}\"", escape(text, Some(b'"')))), [[text]], "{text}");
+        }
+    }
+}

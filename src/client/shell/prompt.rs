@@ -1,0 +1,208 @@
+//! The prompt: editing, history, completion. Ctrl-C clears the line, Ctrl-D leaves. It knows
+//! what commands are called, not what they do.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustyline::completion::{Completer, Pair};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::{Hinter, HistoryHinter};
+use rustyline::history::FileHistory;
+use rustyline::validate::Validator;
+use rustyline::{Config, Context, Editor, Helper};
+
+use crate::base::refusals;
+use crate::client::commands::local;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::folder_cache::FolderCache;
+use crate::client::shell::command::{self, Flow};
+use crate::client::shell::completion::{Named, Side, complete};
+use crate::client::shell::history;
+use crate::client::shell::lexer::{Word, split};
+use crate::client::ui::summary::report;
+use crate::wire::message::EntryKind;
+
+/// Reads and carries out commands until the user leaves. A failed command does not end the
+/// shell; what comes back is what ended it against the user's will.
+pub fn run(session: &mut Session) -> Option<Failure> {
+    let history = session.state.history();
+    let mut editor = match open_editor(session) {
+        Ok(editor) => editor,
+        Err(error) => return Some(Failure::Local(format!("no prompt is possible here: {error}"))),
+    };
+    if let Some(path) = &history {
+        recall(&mut editor, path);
+    }
+    let mut typed = Vec::new();
+    let end = converse(&mut editor, &mut typed);
+    if let Some(path) = &history
+        && let Err(error) = history::append(path, &typed, HISTORY_LINES_MAX)
+        && let Some(place) = place_of(&mut editor)
+    {
+        place.session.output.note(format_args!("the history cannot be saved: {}", Failure::local(path, &error)));
+    }
+    if let Some(place) = place_of(&mut editor) {
+        refusals::take().into_iter().for_each(|text| place.session.output.note(text));
+    }
+    end
+}
+
+/// Gives the editor what was typed in earlier shells.
+fn recall(editor: &mut ShellEditor<'_>, path: &Path) {
+    match history::read(path) {
+        Ok(lines) => lines.into_iter().for_each(|line| drop(editor.add_history_entry(line))),
+        Err(error) => {
+            if let Some(place) = place_of(editor) {
+                let failure = Failure::local(path, &error);
+                place.session.output.note(format_args!("the history cannot be read: {failure}"));
+            }
+        }
+    }
+}
+
+fn place_of<'a, 'b>(editor: &'a mut ShellEditor<'b>) -> Option<&'a mut Place<'b>> {
+    editor.helper_mut().map(|assistant| assistant.place.get_mut())
+}
+
+/// One editor for the whole session: it keeps what was typed ahead.
+type ShellEditor<'a> = Editor<Assistant<'a>, FileHistory>;
+
+fn open_editor(session: &mut Session) -> rustyline::Result<ShellEditor<'_>> {
+    let config = Config::builder()
+        .max_history_size(HISTORY_LINES_MAX)?
+        .history_ignore_dups(true)?
+        .history_ignore_space(true)
+        .completion_type(rustyline::CompletionType::List)
+        .build();
+    let mut editor = Editor::with_config(config)?;
+    let place = Place { session, cache: FolderCache::default() };
+    editor.set_helper(Some(Assistant { hinter: HistoryHinter::new(), place: RefCell::new(place) }));
+    Ok(editor)
+}
+
+fn converse(editor: &mut ShellEditor<'_>, typed: &mut Vec<String>) -> Option<Failure> {
+    loop {
+        let prompt = format!("berth {}> ", place_of(editor)?.session.folder);
+        let line = match editor.readline(&prompt) {
+            Ok(line) => line,
+            Err(ReadlineError::Interrupted) => continue,
+            Err(ReadlineError::Eof) => return None,
+            Err(error) => return Some(Failure::Local(format!("the prompt failed: {error}"))),
+        };
+        if !line.trim().is_empty() && editor.add_history_entry(line.as_str()).is_ok_and(|is_new| is_new) {
+            typed.push(line.clone());
+        }
+        let place = place_of(editor)?;
+        place.cache.clear();
+        match run_line(place.session, &line) {
+            Ok(Flow::Next) => {}
+            Ok(Flow::Leave) => return None,
+            Err(failure) => return Some(failure),
+        }
+    }
+}
+
+/// Carries out one line; the rest of it after a failed command is left out.
+pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
+    let commands = match split(line.as_bytes()) {
+        Ok(commands) => commands,
+        Err(error) => {
+            session.output.complain(format_args!("berth: {error}"));
+            return Ok(Flow::Next);
+        }
+    };
+    for words in commands {
+        session.link.interrupt().clear();
+        let result = command::run(session, &words).and_then(|flow| session.output.flush().map(|()| flow));
+        match result {
+            Ok(Flow::Next) => {}
+            Ok(Flow::Leave) => return Ok(Flow::Leave),
+            Err(failure) if failure.ends_session() => return Err(failure),
+            Err(failure) => {
+                session.recover();
+                let name = words.first().map(|word| word.as_str().to_string()).unwrap_or_default();
+                report(session, &name, &failure)?;
+                session.output.flush()?;
+                // Who presses Ctrl-C again while a command is being given up wants to leave.
+                let is_impatient = session.link.interrupt().is_set();
+                return if is_impatient { Err(Failure::Interrupted) } else { Ok(Flow::Next) };
+            }
+        }
+    }
+    Ok(Flow::Next)
+}
+
+/// Completes what is typed and hints at what was typed before. The editor lends it out shared,
+/// though completing asks the server something.
+struct Assistant<'a> {
+    hinter: HistoryHinter,
+    place: RefCell<Place<'a>>,
+}
+
+/// Where paths begin, and what is known of the folders there.
+struct Place<'a> {
+    session: &'a mut Session,
+    cache: FolderCache,
+}
+
+impl Place<'_> {
+    fn names_in(&mut self, side: Side, folder: &Word) -> Vec<Named> {
+        match side {
+            Side::Local => local::names_in(folder),
+            Side::Remote => self.remote_names_in(folder).unwrap_or_default(),
+        }
+    }
+
+    fn remote_names_in(&mut self, folder: &Word) -> Option<Vec<Named>> {
+        let path = match folder.text.is_empty() {
+            true => self.session.folder.clone(),
+            false => self.session.path(folder).ok()?,
+        };
+        let now = Instant::now();
+        if let Some(names) = self.cache.find(&path, now) {
+            return Some(names.to_vec());
+        }
+        let entries = self.session.list_until(&path, now + PATIENCE)?;
+        let named =
+            |entry: crate::wire::message::Entry| Named { is_folder: entry.kind == EntryKind::Dir, name: entry.name.0 };
+        let names: Vec<Named> = entries.into_iter().map(named).collect();
+        self.cache.keep(path, names.clone(), now);
+        Some(names)
+    }
+}
+
+impl Completer for Assistant<'_> {
+    type Candidate = Pair;
+
+    fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let mut place = self.place.borrow_mut();
+        Ok(complete(&line[..position], |side, folder| place.names_in(side, folder)))
+    }
+}
+
+impl Hinter for Assistant<'_> {
+    type Hint = String;
+
+    fn hint(&self, line: &str, position: usize, context: &Context<'_>) -> Option<String> {
+        self.hinter.hint(line, position, context)
+    }
+}
+
+impl Highlighter for Assistant<'_> {
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
+        Cow::Owned(format!("\x1b[2m{hint}\x1b[m"))
+    }
+}
+
+impl Validator for Assistant<'_> {}
+
+impl Helper for Assistant<'_> {}
+
+/// Older lines are forgotten.
+const HISTORY_LINES_MAX: usize = 2000;
+/// So long a key may take; a listing that takes longer is no completion.
+const PATIENCE: Duration = Duration::from_millis(200);

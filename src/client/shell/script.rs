@@ -1,0 +1,112 @@
+//! Commands without a prompt: from the program's arguments, `-c`, a file or a pipe. It stops at
+//! the first failure unless it is told to go on.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use crate::base::atomic_file::BYTE_ORDER_MARK;
+use crate::client::connection::session::Session;
+use crate::client::error::Failure;
+use crate::client::files::local::shown;
+use crate::client::shell::command::{self, Flow};
+use crate::client::shell::lexer::{Word, split};
+use crate::client::ui::summary::report;
+
+/// Carries commands out and remembers the first failure.
+pub struct Script {
+    keep_going: bool,
+    first_failure: Option<Failure>,
+}
+
+impl Script {
+    /// With `keep_going` a failure does not keep the next command from being carried out.
+    pub fn new(keep_going: bool) -> Self {
+        Self { keep_going, first_failure: None }
+    }
+
+    /// Carries out commands that have been read already.
+    pub fn run(mut self, session: &mut Session, commands: &[Vec<Word>]) -> Option<Failure> {
+        for words in commands {
+            if self.run_one(session, words) == Flow::Leave {
+                break;
+            }
+        }
+        self.first_failure
+    }
+
+    /// Carries out the lines of `input` as they come.
+    pub fn run_lines(mut self, session: &mut Session, input: impl Read) -> Option<Failure> {
+        for (at, line) in BufReader::new(input.take(SCRIPT_BYTES_MAX)).split(b'\n').enumerate() {
+            let text = |line: &[u8]| split(line.strip_prefix(BYTE_ORDER_MARK).filter(|_| at == 0).unwrap_or(line));
+            let commands = match line.map(|line| text(&line)) {
+                Ok(Ok(commands)) => commands,
+                Ok(Err(error)) => {
+                    if self.note("script", session, Failure::Usage(error.to_string())) == Flow::Leave {
+                        break;
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    self.note("script", session, Failure::Local(error.to_string()));
+                    break;
+                }
+            };
+            for words in &commands {
+                if self.run_one(session, words) == Flow::Leave {
+                    return self.first_failure;
+                }
+            }
+        }
+        self.first_failure
+    }
+
+    fn run_one(&mut self, session: &mut Session, words: &[Word]) -> Flow {
+        let told_before = session.output.failures;
+        let result = command::run(session, words);
+        let flushed = session.output.flush();
+        let failure = match result.and_then(|flow| flushed.map(|()| flow)) {
+            Ok(flow) => return flow,
+            Err(failure) => failure,
+        };
+        session.recover();
+        let failed = session.output.failures - told_before;
+        match failure {
+            // Nobody reads what it shows, which is all right; what comes next may do more.
+            Failure::OutputClosed if failed == 0 => Flow::Next,
+            Failure::OutputClosed => self.remember(Failure::Some { failed, total: failed }),
+            failure => {
+                let name = words.first().map(|word| word.as_str().to_string()).unwrap_or_default();
+                self.note(&name, session, failure)
+            }
+        }
+    }
+
+    /// Reports a failure and says whether to go on.
+    fn note(&mut self, command: &str, session: &mut Session, failure: Failure) -> Flow {
+        let told = report(session, command, &failure).and_then(|()| session.output.flush());
+        let is_told = matches!(told, Ok(()) | Err(Failure::OutputClosed));
+        let must_end = failure.ends_session() || failure == Failure::Interrupted || !is_told;
+        let flow = self.remember(failure);
+        if must_end { Flow::Leave } else { flow }
+    }
+
+    /// The first failure is the script's.
+    fn remember(&mut self, failure: Failure) -> Flow {
+        self.first_failure.get_or_insert(failure);
+        if self.keep_going { Flow::Next } else { Flow::Leave }
+    }
+}
+
+/// Opens a script file.
+pub fn open(path: &Path) -> Result<std::fs::File, Failure> {
+    std::fs::File::open(path)
+        .map_err(|error| Failure::Usage(format!("cannot read the commands in {}: {error}", shown(path))))
+}
+
+/// Refuses commands that do not exist before anybody connects.
+pub fn check(commands: &[Vec<Word>]) -> Result<(), Failure> {
+    commands.iter().filter_map(|words| words.first()).try_for_each(|word| command::find(word.as_str()).map(|_| ()))
+}
+
+/// A script longer than this is not one.
+const SCRIPT_BYTES_MAX: u64 = 64 * 1024 * 1024;

@@ -1,0 +1,227 @@
+//! What `get` and `put` have in common: comparing a file here with one there, and telling what
+//! became of a transfer.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::base::digest::Digest;
+use crate::base::text::{Escaped, Size};
+use crate::base::virtual_path::VPath;
+use crate::client::connection::incoming::Event;
+use crate::client::connection::session::Session;
+use crate::client::error::{Failure, unexpected};
+use crate::client::files::local::{digest_of, name_of, shown};
+use crate::client::shell::lexer::{Word, escape};
+use crate::client::ui::summary::Tally;
+use crate::wire::message::Name;
+use crate::wire::{Reply, Request};
+
+/// A transfer that is done.
+pub struct Done<'a> {
+    /// `get` or `put`.
+    pub command: &'static str,
+    /// The file here.
+    pub local: &'a Path,
+    /// The file there.
+    pub remote: &'a VPath,
+    /// Its bytes.
+    pub size: u64,
+    /// Its digest.
+    pub sha256: Digest,
+    /// Bytes that were there already; all of them when nothing was moved.
+    pub resumed_from: u64,
+    /// Nothing was moved, because both sides had the same.
+    pub is_identical: bool,
+}
+
+impl Done<'_> {
+    /// Shows it; one of many (`is_brief`) only to programs.
+    pub fn show(&self, session: &mut Session, is_brief: bool) -> Result<(), Failure> {
+        let Self { command, local, remote, size, sha256, .. } = self;
+        if !is_brief {
+            let local = shown(local);
+            let names = match *command {
+                "get" => format!("get {remote} -> {local}"),
+                _ => format!("{command} {local} -> {remote}"),
+            };
+            let remark = if self.is_identical { "  already there, identical" } else { "" };
+            session.output.line(format_args!("{names}  {}  sha256 {sha256}{remark}", Size(*size)))?;
+        }
+        session.output.json(&json!({
+            "command": command, "ok": true, "remote": Name::from(*remote), "local": name_of(local),
+            "size": size, "sha256": sha256, "resumed_from": self.resumed_from,
+            "status": if self.is_identical { "identical" } else { "done" },
+        }))
+    }
+}
+
+/// The digest of a file here and there, if they are the same. Both sides compute at once.
+pub fn same_content(session: &mut Session, local: &Path, remote: &VPath) -> Result<Option<Digest>, Failure> {
+    let mut same = Err(unexpected());
+    same_contents(session, &[(local, remote)], |result| same = result)?;
+    same
+}
+
+/// The same for many files: the server is asked ahead, so they cost no round trip each.
+/// `on_result` gets the results in order.
+pub fn same_contents(
+    session: &mut Session,
+    pairs: &[(&Path, &VPath)],
+    mut on_result: impl FnMut(Result<Option<Digest>, Failure>),
+) -> Result<(), Failure> {
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    session.check_link()?;
+    let (mut asked, mut compared, mut here) = (0, 0, None);
+    while compared < pairs.len() {
+        match compare_ahead(session, &pairs[compared..], &mut asked, &mut here) {
+            Ok(same) => {
+                session.gets_on();
+                on_result(same);
+                (asked, compared, here) = (asked - 1, compared + 1, None);
+            }
+            Err(failure) => {
+                session.reconnect(failure)?;
+                asked = 0;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Compares the first of `pairs` and asks ahead for more than the `asked` first. The digest of what
+/// is `here` outlives a connection.
+fn compare_ahead(
+    session: &mut Session,
+    pairs: &[(&Path, &VPath)],
+    asked: &mut usize,
+    here: &mut Option<Result<Digest, Failure>>,
+) -> Result<Result<Option<Digest>, Failure>, Failure> {
+    while *asked < pairs.len() && session.link.has_room() {
+        session.link.request(&Request::Sha256 { path: pairs[*asked].1.into() })?;
+        *asked += 1;
+    }
+    session.link.send_all()?;
+    let here = here.get_or_insert_with(|| digest_of(pairs[0].0, &mut || session.link.works_apart())).clone();
+    let there = match session.link.receive()?.event {
+        Event::Reply(Reply::Sha256 { sha256, .. }) => Ok(sha256),
+        Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
+        _ => return Err(unexpected()),
+    };
+    Ok(there.and_then(|there| Ok(Some(here?).filter(|here| *here == there))))
+}
+
+/// A file to be transferred to a place where another one is.
+pub struct Clash<'a> {
+    /// `get` or `put`.
+    pub command: &'static str,
+    /// The file here.
+    pub local: &'a Path,
+    /// The file there.
+    pub remote: &'a VPath,
+    /// Bytes of the one that is to be transferred.
+    pub size: u64,
+    /// Bytes of the one in its place.
+    pub old_size: u64,
+}
+
+impl Clash<'_> {
+    /// Tells that both are the same, which counts as done.
+    pub fn tell_identical(
+        &self,
+        session: &mut Session,
+        tally: &mut Tally,
+        sha256: Digest,
+        is_brief: bool,
+    ) -> Result<(), Failure> {
+        tally.was_there();
+        let Self { command, local, remote, size, .. } = *self;
+        Done { command, local, remote, size, sha256, resumed_from: size, is_identical: true }.show(session, is_brief)
+    }
+
+    /// Refuses to replace the file in its place, unless that is forced or confirmed.
+    pub fn may_replace(&self, session: &mut Session, force: bool) -> Result<(), Failure> {
+        let (local, remote) = (shown(self.local).to_string(), self.remote.to_string());
+        let (old, side, new) = match self.command {
+            "get" => (local, "here", remote),
+            _ => (remote, "there", local),
+        };
+        let question = format!("replace {old} {side} ({}) by {new} ({})?", Size(self.old_size), Size(self.size));
+        if force || session.confirm(&question)? {
+            return Ok(());
+        }
+        Err(Failure::Local(format!("{old} is {side} already and differs; -f replaces it")))
+    }
+}
+
+/// Which of `jobs` remain to be done, in whose places there are files: the same content is
+/// reported as done, and what may not be replaced as failed. `clash` tells a job as a clash.
+pub fn without_identical<J>(
+    session: &mut Session,
+    tally: &mut Tally,
+    jobs: Vec<J>,
+    force: bool,
+    clash: impl Fn(&J) -> Clash<'_>,
+) -> Result<Vec<J>, Failure> {
+    let is_alike = |job: &J| clash(job).size == clash(job).old_size;
+    let (alike, mut differing): (Vec<J>, Vec<J>) = jobs.into_iter().partition(is_alike);
+    let pairs: Vec<_> = alike.iter().map(|job| (clash(job).local, clash(job).remote)).collect();
+    let mut results = Vec::with_capacity(pairs.len());
+    same_contents(session, &pairs, |result| results.push(result))?;
+    for (job, result) in alike.into_iter().zip(results) {
+        match result {
+            Ok(None) => differing.push(job),
+            Ok(Some(sha256)) => {
+                let told = clash(&job).tell_identical(session, tally, sha256, true);
+                tally.count(session, told)?;
+            }
+            Err(failure) => tally.count(session, Err(failure))?,
+        }
+    }
+    let mut remaining = Vec::with_capacity(differing.len());
+    for job in differing {
+        match clash(&job).may_replace(session, force) {
+            Ok(()) => remaining.push(job),
+            Err(failure) => tally.count(session, Err(failure))?,
+        }
+    }
+    Ok(remaining)
+}
+
+/// Whether `--` stands before the last of `words`, so that it is where to and not one more of the sources.
+pub fn is_marked_as_target(words: &[Word]) -> bool {
+    matches!(words, [_, .., mark, _] if mark.is_bare(b"--"))
+}
+
+/// Refuses the last of `words` as where to: it looks like one more of the sources, as where a shell made
+/// names of a pattern.
+pub fn listed_as_target(command: &str, words: &[Word], problem: &str) -> Failure {
+    let written = |word: &Word| match Escaped(&word.text).to_string() {
+        text if word.is_option() || word.is_pattern() => text,
+        text => escape(&text, None),
+    };
+    let written: Vec<String> = words.iter().map(written).collect();
+    let text = match written.split_last() {
+        Some((target, sources)) if written.len() <= NAMES_SHOWN_MAX => {
+            let sources = sources.join(" ");
+            format!(
+                "write '{command} {sources} {target} .' for all of them, '{command} {sources} -- {target}' for that name"
+            )
+        }
+        _ => format!("write '{command} ... .' for all of them"),
+    };
+    Failure::Usage(format!("{problem}; {text}"))
+}
+
+/// More names than this are not repeated in a message.
+const NAMES_SHOWN_MAX: usize = 4;
+
+/// Says what an interrupted transfer left.
+pub fn note_interruption(session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
+    if result == Err(Failure::Interrupted) {
+        session.output.note("\nwhat was transferred is kept; the same command goes on from there");
+    }
+    result
+}

@@ -1,0 +1,333 @@
+//! Fetching files. Many may be asked for ahead; they come one after the other, each into a part
+//! beside its destination that takes the name only when digest and size are proved. It asks no
+//! questions and decides nothing about files that are there already; `commands::get` does.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::digest::Digest;
+use crate::base::limits::PART_BYTES_MIN;
+use crate::base::text::Size;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::incoming::Event;
+use crate::client::connection::session::Session;
+use crate::client::connection::state::SourceMark;
+use crate::client::error::{Failure, LinkError};
+use crate::client::files::local::{destination, mark_of};
+use crate::client::transfer::parallel::{Jobs, Tell, move_all};
+use crate::client::transfer::part::{Part, Reserved};
+use crate::client::transfer::part_names::{looks_like_part, remove_part};
+use crate::client::ui::progress::Progress;
+use crate::wire::message::ErrorCode;
+use crate::wire::{Reply, Request};
+
+/// A file to be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownloadJob {
+    /// Its path there.
+    pub remote: VPath,
+    /// Where it goes here.
+    pub local: PathBuf,
+    /// Its bytes, when it was looked at.
+    pub size: u64,
+    /// Whether it takes the place of a file that is there.
+    pub replace: bool,
+}
+
+/// A file that is here now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its bytes.
+    pub size: u64,
+    /// Its digest, computed on both sides.
+    pub sha256: Digest,
+    /// Bytes that were here from an earlier try.
+    pub resumed_from: u64,
+}
+
+/// What became of one download.
+pub type Outcome = (DownloadJob, Result<Fetched, Failure>);
+
+/// Downloads, one after the other.
+#[derive(Default)]
+struct Downloader {
+    /// Taken from the jobs, and not asked for on this connection.
+    wanted: VecDeque<Wanted>,
+    asked: VecDeque<(u32, Wanted)>,
+}
+
+/// A file to be fetched, and how far that is.
+struct Wanted {
+    job: DownloadJob,
+    /// Destinations of this download that no part may have as its path.
+    reserved: Arc<Reserved>,
+    /// The file at the destination that may be replaced, as it was when the download was planned.
+    replaced: Option<SourceMark>,
+    /// What is here, from an earlier try or an earlier connection.
+    part: Option<Part>,
+    /// Bytes of it that the progress counts.
+    shown_bytes: u64,
+    /// The most of them that were ever here.
+    furthest_byte: u64,
+    /// Bytes of it that were here from an earlier run, once that is known.
+    resumed_from: Option<u64>,
+}
+
+/// Why a file did not come: the file's own failure, or the end of the conversation.
+enum Stop {
+    File(Failure),
+    Link(LinkError),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::File(failure)
+    }
+}
+
+impl From<LinkError> for Stop {
+    fn from(error: LinkError) -> Self {
+        Self::Link(error)
+    }
+}
+
+/// Fetches files, as many ahead as the server allows, and goes on where it was when the connection
+/// is lost. `on_outcome` gets what became of each.
+pub fn fetch_all(
+    session: &mut Session,
+    jobs: Vec<DownloadJob>,
+    progress: &mut Progress,
+    mut on_outcome: impl FnMut(&mut Session, Outcome) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    // Files of the server may have names of parts.
+    let like_parts: Reserved =
+        jobs.iter().map(|job| &job.local).filter(|local| looks_like_part(local)).cloned().collect();
+    like_parts.iter().for_each(|path| remove_part(path));
+    let reserved = Arc::new(like_parts);
+    let wanted = jobs.into_iter().map(|job| Wanted::new(job, Arc::clone(&reserved))).collect();
+    move_all(session, wanted, |wanted| wanted.job.size, progress, fetch_jobs, &mut on_outcome)
+}
+
+/// The same on one connection, until no job is left.
+fn fetch_jobs(
+    session: &mut Session,
+    jobs: &mut Jobs<Wanted>,
+    progress: &mut Progress,
+    on_outcome: Tell<'_, Outcome>,
+) -> Result<(), Failure> {
+    let mut downloader = Downloader::default();
+    loop {
+        session.link.set_on_wait(progress.ticker());
+        match downloader.next(session, jobs, progress) {
+            Ok(Some(outcome)) => {
+                if let (job, Ok(fetched)) = &outcome {
+                    progress.finish_file(&job.remote, fetched.size);
+                }
+                on_outcome(session, outcome)?;
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                let again = session.reconnect(error.into());
+                downloader.ask_again();
+                if again.is_err() {
+                    jobs.give_back(downloader.wanted);
+                    return again;
+                }
+            }
+        }
+    }
+}
+
+impl Downloader {
+    /// Asks ahead, and receives the file that was asked for first; `None` when there is none left.
+    fn next(
+        &mut self,
+        session: &mut Session,
+        jobs: &mut Jobs<Wanted>,
+        progress: &mut Progress,
+    ) -> Result<Option<Outcome>, LinkError> {
+        while session.link.has_room()
+            && let Some(mut wanted) = self.next_wanted(jobs)
+        {
+            if let Err(failure) = wanted.look_for_part(session) {
+                return Ok(Some((wanted.job, Err(failure))));
+            }
+            // It is not forgotten if it cannot be asked for.
+            match session.link.request(&wanted.request()) {
+                Ok(id) => self.asked.push_back((id, wanted)),
+                Err(error) => {
+                    self.wanted.push_front(wanted);
+                    return Err(error);
+                }
+            }
+        }
+        let Some((id, wanted)) = self.asked.front_mut() else { return Ok(None) };
+        let result = match receive_file(session, progress, *id, wanted) {
+            Err(Stop::Link(error)) => return Err(error),
+            Err(Stop::File(failure)) => Err(failure),
+            Ok(fetched) => Ok(fetched),
+        };
+        Ok(self.asked.pop_front().map(|(_, wanted)| (wanted.job, result)))
+    }
+
+    /// One file that another connection would take else is asked for ahead, and no more.
+    fn next_wanted(&mut self, jobs: &mut Jobs<Wanted>) -> Option<Wanted> {
+        let has_one_ahead = self.asked.len() > 1;
+        let shared = |jobs: &mut Jobs<_>| if has_one_ahead { None } else { jobs.take_shared() };
+        self.wanted.pop_front().or_else(|| jobs.take_own()).or_else(|| shared(jobs))
+    }
+
+    /// Nothing that was asked for comes any more.
+    fn ask_again(&mut self) {
+        while let Some((_, wanted)) = self.asked.pop_back() {
+            self.wanted.push_front(wanted);
+        }
+    }
+}
+
+impl Wanted {
+    fn new(job: DownloadJob, reserved: Arc<Reserved>) -> Self {
+        let replaced = if job.replace { mark_of_destination(&job.local) } else { None };
+        Self { job, reserved, replaced, part: None, shown_bytes: 0, furthest_byte: 0, resumed_from: None }
+    }
+
+    fn look_for_part(&mut self, session: &mut Session) -> Result<(), Failure> {
+        if self.part.is_none() && self.job.size >= PART_BYTES_MIN {
+            let (local, size) = (&self.job.local, self.job.size);
+            self.part = Part::find(local, &self.reserved, size, &mut || session.link.works_apart())?;
+        }
+        Ok(())
+    }
+
+    /// What is left of an earlier try is offered with its digest; the server goes on from there only
+    /// if its file begins with the same bytes.
+    fn request(&self) -> Request {
+        let part = self.part.as_ref().filter(|part| part.received_bytes() > 0);
+        Request::Get {
+            path: (&self.job.remote).into(),
+            offset: part.map_or(0, Part::received_bytes),
+            etag: None,
+            prefix_sha256: part.map(Part::digest),
+        }
+    }
+
+    /// It stands at `bytes`, wherever it stood before.
+    fn show_at(&mut self, progress: &mut Progress, bytes: u64) {
+        progress.redo(self.shown_bytes.saturating_sub(bytes));
+        progress.found(bytes.saturating_sub(self.shown_bytes));
+        self.shown_bytes = bytes;
+        if self.resumed_from.is_none() {
+            self.furthest_byte = bytes;
+        }
+    }
+}
+
+/// Receives a file. When the connection is lost, what came stays in `wanted`.
+fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted: &mut Wanted) -> Result<Fetched, Stop> {
+    let (size, mtime_ns, offset) = match session.link.receive()?.event {
+        Event::Reply(Reply::File { size, mtime_ns, offset, .. }) => (size, mtime_ns, offset),
+        Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error).into()),
+        _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
+    };
+    let mut part = match prepare(session, wanted, offset) {
+        Ok(part) => part,
+        Err(failure) => {
+            session.link.abandon(id);
+            return Err(failure.into());
+        }
+    };
+    wanted.show_at(progress, offset);
+    let resumed_from = wanted.resumed_from.map_or(offset, |first| first.min(offset));
+    wanted.resumed_from = Some(resumed_from);
+    session.resumes(progress.percent());
+    loop {
+        let event = match session.link.receive() {
+            Ok(incoming) => incoming.event,
+            Err(error) => {
+                wanted.part = Some(part);
+                return Err(error.into());
+            }
+        };
+        match event {
+            Event::Data => {
+                if let Err(failure) = take_chunk(session, &mut part, size) {
+                    session.link.abandon(id);
+                    return Err(discard_if_wrong(part, failure).into());
+                }
+                let bytes = session.link.chunk().len() as u64;
+                wanted.shown_bytes += bytes;
+                progress.advance(bytes);
+                session.gets_on_by(wanted.shown_bytes.saturating_sub(wanted.furthest_byte));
+                wanted.furthest_byte = wanted.furthest_byte.max(wanted.shown_bytes);
+            }
+            Event::End(end) => {
+                progress.verify();
+                let sha256 = part.digest();
+                if (end.size, end.sha256) != (part.received_bytes(), sha256) || end.size != size {
+                    return Err(discard_if_wrong(part, wrong_content(&wanted.job)).into());
+                }
+                part.finish(mtime_ns, wanted.replaced)?;
+                session.gets_on();
+                return Ok(Fetched { size, sha256, resumed_from });
+            }
+            Event::Aborted(error) => {
+                if error.code == ErrorCode::Changed {
+                    part.discard();
+                }
+                return Err(Failure::Refused(error).into());
+            }
+            Event::Reply(_) => return Err(LinkError::Protocol("a reply amid a download".into()).into()),
+        }
+    }
+}
+
+/// The part that the file's bytes from `offset` go to.
+fn prepare(session: &mut Session, wanted: &mut Wanted, offset: u64) -> Result<Part, Failure> {
+    let (part, job) = (wanted.part.take(), &wanted.job);
+    let Some(mut part) = part else {
+        return match offset {
+            0 => Part::create(&job.local, &wanted.reserved, job.size >= PART_BYTES_MIN),
+            _ => Err(wrong_content(job)),
+        };
+    };
+    if offset == part.received_bytes() {
+        // After a lost connection it is told how far all of it is.
+        if offset > 0 && !session.was_lost {
+            session.output.note(format_args!("{}: resuming at {}", job.remote, Size(offset)));
+        }
+        return Ok(part);
+    }
+    if offset != 0 {
+        return Err(wrong_content(job));
+    }
+    session.output.note(format_args!("{}: starting over, what is here is not the beginning of that file", job.remote));
+    part.restart()?;
+    Ok(part)
+}
+
+fn take_chunk(session: &Session, part: &mut Part, size: u64) -> Result<(), Failure> {
+    let chunk = session.link.chunk();
+    if chunk.len() as u64 > size.saturating_sub(part.received_bytes()) {
+        return Err(Failure::Verification("the server sent more than it announced; what came was thrown away".into()));
+    }
+    part.write(chunk)
+}
+
+/// Bytes that are wrong must not be resumed.
+fn discard_if_wrong(part: Part, failure: Failure) -> Failure {
+    if matches!(failure, Failure::Verification(_)) {
+        part.discard();
+    }
+    failure
+}
+
+fn wrong_content(job: &DownloadJob) -> Failure {
+    Failure::Verification(format!("{}: what came is not what the server has; get it again", job.remote))
+}
+
+/// The mark of the file at the destination; `None` if there is none. If it cannot be examined, replacing
+/// it is refused later.
+fn mark_of_destination(local: &Path) -> Option<SourceMark> {
+    destination(local).ok().flatten().as_ref().map(mark_of)
+}

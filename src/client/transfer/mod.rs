@@ -1,0 +1,9 @@
+//! Files in both directions: begun, resumed, verified.
+
+pub mod compare;
+pub mod download;
+pub mod parallel;
+pub mod part;
+pub mod part_names;
+pub mod pipes;
+pub mod upload;

@@ -1,0 +1,248 @@
+//! Content that is in no file here: fetched into whatever takes its bytes, sent from standard
+//! input. It is proved as every transfer is, but what is fetched only at its end, when the bytes
+//! have been handed on. Between two runs it cannot be resumed.
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::fs::{FileType, OFlags};
+use sha2::{Digest as _, Sha256};
+
+use crate::base::digest::Digest;
+use crate::base::limits::PIECE_BYTES;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::incoming::Event;
+use crate::client::connection::link::Link;
+use crate::client::connection::session::Session;
+use crate::client::error::{Failure, LinkError};
+use crate::client::ui::output::Output;
+use crate::client::ui::progress::Progress;
+use crate::client::ui::results::is_ready;
+use crate::wire::message::{End, PutMode};
+use crate::wire::{Reply, Request};
+
+/// Content that was moved, whole and proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streamed {
+    /// Its bytes.
+    pub size: u64,
+    /// Its digest, computed on both sides.
+    pub sha256: Digest,
+}
+
+/// Fetches the content of the file `remote`. `take` gets the bytes as they come; what it refuses
+/// ends the transfer. When the connection is lost it goes on behind the bytes that were taken, if the
+/// file still begins with them.
+pub fn fetch(
+    session: &mut Session,
+    remote: &VPath,
+    progress: &mut Progress,
+    mut take: impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
+) -> Result<Streamed, Failure> {
+    let mut taken = Taken { hash: Sha256::new(), bytes: 0, chunk: Vec::new() };
+    session.check_link()?;
+    loop {
+        session.link.set_on_wait(progress.ticker());
+        match taken.fetch_rest(session, remote, progress, &mut take) {
+            Err(failure) => session.reconnect(failure)?,
+            streamed => return streamed,
+        }
+    }
+}
+
+/// What was fetched and handed on.
+struct Taken {
+    hash: Sha256,
+    bytes: u64,
+    chunk: Vec<u8>,
+}
+
+impl Taken {
+    fn fetch_rest(
+        &mut self,
+        session: &mut Session,
+        remote: &VPath,
+        progress: &mut Progress,
+        take: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
+    ) -> Result<Streamed, Failure> {
+        let prefix_sha256 = (self.bytes > 0).then(|| Digest::finish(self.hash.clone()));
+        let request = Request::Get { path: remote.into(), offset: self.bytes, etag: None, prefix_sha256 };
+        let id = session.link.request(&request)?;
+        let size = match session.link.receive()?.event {
+            Event::Reply(Reply::File { size, offset, .. }) if offset == self.bytes => size,
+            Event::Reply(Reply::File { .. }) => {
+                session.link.abandon(id);
+                return Err(wrong(remote));
+            }
+            Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error)),
+            _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
+        };
+        session.resumes(progress.percent());
+        loop {
+            match session.link.receive()?.event {
+                Event::Data => {
+                    let taken = self.take(session, size, take).unwrap_or_else(|| Err(wrong(remote)));
+                    if let Err(failure) = taken {
+                        session.link.abandon(id);
+                        return Err(failure);
+                    }
+                    progress.advance(self.chunk.len() as u64);
+                    session.gets_on_by(self.chunk.len() as u64);
+                }
+                Event::End(end) => {
+                    let sha256 = Digest::finish(self.hash.clone());
+                    let is_whole = (end.size, end.sha256) == (self.bytes, sha256) && end.size == size;
+                    return if is_whole { Ok(Streamed { size, sha256 }) } else { Err(wrong(remote)) };
+                }
+                Event::Aborted(error) => return Err(Failure::Refused(error)),
+                Event::Reply(_) => return Err(LinkError::Protocol("a reply amid a download".into()).into()),
+            }
+        }
+    }
+
+    /// Hands the link's chunk on; `None` if there are more bytes than the file has.
+    fn take(
+        &mut self,
+        session: &mut Session,
+        size: u64,
+        take: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
+    ) -> Option<Result<(), Failure>> {
+        self.chunk.clear();
+        self.chunk.extend_from_slice(session.link.chunk());
+        self.hash.update(&self.chunk);
+        self.bytes += self.chunk.len() as u64;
+        (self.bytes <= size).then(|| take(&mut session.output, &mut session.link, &self.chunk))
+    }
+}
+
+/// Sends what comes through standard input as the file `remote`; how much that is turns out at
+/// its end. What was sent is not here any more, so a lost connection is the end of it, unless all had
+/// been sent: then the server is asked whether it has it.
+pub fn send(
+    session: &mut Session,
+    remote: &VPath,
+    mode: PutMode,
+    progress: &mut Progress,
+) -> Result<Streamed, Failure> {
+    if is_closed(io::stdin()) {
+        let error = io::Error::other("is closed; give '-' a file or a pipe, or </dev/null for an empty file");
+        return Err(Failure::local(Path::new("standard input"), &error));
+    }
+    session.check_link()?;
+    let request = Request::Put {
+        path: remote.into(),
+        size: None,
+        mtime_ns: None,
+        mode,
+        if_etag: None,
+        upload_id: None,
+        resume: false,
+    };
+    let mut sent = None;
+    session.link.set_on_wait(progress.ticker());
+    let result = send_once(session, &request, remote, progress, &mut sent);
+    let Err(failure) = result else { return result };
+    let Some(End { size, sha256 }) = sent else {
+        return Err(match failure {
+            Failure::Lost(why) => Failure::Connection(format!("connection lost: {why}; {remote} must be sent again")),
+            failure => failure,
+        });
+    };
+    session.reconnect(failure)?;
+    match session.call(&Request::Sha256 { path: remote.into() }) {
+        Ok(Reply::Sha256 { sha256: there, .. }) if there == sha256 => Ok(Streamed { size, sha256 }),
+        Err(failure) if failure.ends_session() => Err(failure),
+        _ => Err(Failure::Connection(format!("the connection was lost before {remote} was stored; send it again"))),
+    }
+}
+
+/// `sent` is what was sent once all of it is.
+fn send_once(
+    session: &mut Session,
+    request: &Request,
+    remote: &VPath,
+    progress: &mut Progress,
+    sent: &mut Option<End>,
+) -> Result<Streamed, Failure> {
+    let id = session.link.request(request)?;
+    match send_bytes(&mut session.link, id, progress) {
+        Ok(Ok(end)) => {
+            *sent = Some(end);
+            progress.verify();
+            conclude(remote, end, session.link.receive()?.event)
+        }
+        Ok(Err(answered)) => {
+            session.link.queue_abort(id);
+            conclude(remote, End { size: 0, sha256: Digest::of(b"") }, answered)
+        }
+        Err(failure) => {
+            session.link.abandon(id);
+            Err(failure)
+        }
+    }
+}
+
+/// Whether a standard stream was closed when the program began: the runtime then opens `/dev/null` in its
+/// place, for reading and writing, which no shell does.
+fn is_closed(stream: impl AsFd) -> bool {
+    let is_null = rustix::fs::fstat(&stream).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == rustix::fs::makedev(1, 3)
+    });
+    is_null && rustix::fs::fcntl_getfl(stream).is_ok_and(|flags| flags.contains(OFlags::RDWR))
+}
+
+/// Sends all there is; its end, or what the server answered before that.
+fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Result<End, Event>, Failure> {
+    let (stdin, mut hash, mut size) = (io::stdin(), Sha256::new(), 0);
+    link.await_proof()?;
+    loop {
+        if let Some(incoming) = link.drain(0)? {
+            return Ok(Err(incoming.event));
+        }
+        if !is_ready(&stdin, PollFlags::IN) {
+            if link.works_apart() {
+                return Err(Failure::Interrupted);
+            }
+            // Whoever fills the pipe may take hours; a refusal is told at once.
+            if let Some(incoming) = link.receive_until(Instant::now() + A_MOMENT)? {
+                return Ok(Err(incoming.event));
+            }
+            continue;
+        }
+        match link.queue_data(id, PIECE_BYTES, |room| stdin.lock().read(room)) {
+            Ok([]) => break,
+            Ok(payload) => {
+                hash.update(payload);
+                size += payload.len() as u64;
+                progress.advance(payload.len() as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Failure::local(Path::new("standard input"), &error)),
+        }
+    }
+    let end = End { size, sha256: Digest::finish(hash) };
+    link.queue_end(id, &end);
+    Ok(Ok(end))
+}
+
+fn conclude(remote: &VPath, end: End, answer: Event) -> Result<Streamed, Failure> {
+    match answer {
+        Event::Reply(Reply::Stored { size, sha256 }) if end == (End { size, sha256 }) => Ok(Streamed { size, sha256 }),
+        Event::Reply(Reply::Stored { .. }) => {
+            let text = format!("{remote}: the server stored something else than was sent; put it again with -f");
+            Err(Failure::Verification(text))
+        }
+        Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
+        _ => Err(LinkError::Protocol("an upload was answered with something else".into()).into()),
+    }
+}
+
+fn wrong(remote: &VPath) -> Failure {
+    Failure::Verification(format!("{remote}: what came is not what the server has; do not use it, get it again"))
+}
+
+/// Enough to look whether something came.
+const A_MOMENT: Duration = Duration::from_millis(1);

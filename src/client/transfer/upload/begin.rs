@@ -1,0 +1,191 @@
+//! How an upload begins: from its first byte, or where the server has it from an earlier try, if what
+//! it has is how the file here begins.
+
+use super::{Pending, UploadJob, Uploader};
+use crate::base::digest::Digest;
+use crate::base::limits::RESUME_BYTES_MIN;
+use crate::base::text::Size;
+use crate::base::upload_id::UploadId;
+use crate::client::connection::incoming::{Event, Incoming};
+use crate::client::connection::session::Session;
+use crate::client::connection::state::UploadRecord;
+use crate::client::error::{Failure, LinkError};
+use crate::client::files::local::{Source, shown};
+use crate::client::ui::progress::Progress;
+use crate::wire::message::{ErrorCode, ErrorReply};
+use crate::wire::{Reply, Request};
+
+/// What the server says to resuming.
+enum Offer {
+    /// It has this much.
+    Kept { id: u32, offset: u64, prefix_sha256: Digest },
+    /// It does not know the upload.
+    Nothing,
+    /// It would not take the file at all.
+    Refused(ErrorReply),
+}
+
+impl Uploader {
+    /// Sends the request for the current upload, which is pending then, unless it was refused.
+    pub(super) fn begin(
+        &mut self,
+        session: &mut Session,
+        progress: &mut Progress,
+        source: &mut Source,
+    ) -> Result<(), LinkError> {
+        let Some(current) = &self.current else { return Ok(()) };
+        let (job, is_begun, sent_before) = (current.job.clone(), current.is_begun, current.sent_before);
+        if source.mark().size < RESUME_BYTES_MIN {
+            return self.begin_anew(session, progress, source, None);
+        }
+        let key = record_key(session, &job);
+        if let Some(record) = session.state.find_upload(&key) {
+            match self.offer(session, source, &job, &record)? {
+                Offer::Kept { id, offset, prefix_sha256 } => {
+                    if has_prefix(session, source, offset, prefix_sha256)? {
+                        if !is_begun {
+                            session.output.note(resume_note(&job, offset));
+                        }
+                        self.push(session, progress, id, Some((key, record.upload_id)), offset);
+                        return Ok(());
+                    }
+                    self.refuse_offer(session, id, record.upload_id)?;
+                    session.output.note(format_args!("{}: starting over, the server kept something else", job.remote));
+                }
+                Offer::Nothing => {}
+                Offer::Refused(error) => {
+                    self.conclude(job, sent_before, Err(Failure::Refused(error)));
+                    return Ok(());
+                }
+            }
+            session.state.drop_upload(&key);
+            if let Err(failure) = source.rewind() {
+                self.verdicts.push_back((job, Err(failure)));
+                return Ok(());
+            }
+        }
+        self.begin_anew(session, progress, source, Some(key))
+    }
+
+    /// Asks what the server kept of the upload in `record`.
+    fn offer(
+        &mut self,
+        session: &mut Session,
+        source: &Source,
+        job: &UploadJob,
+        record: &UploadRecord,
+    ) -> Result<Offer, LinkError> {
+        if record.source != source.mark() {
+            session.output.note(format_args!("{} changed since the last try: starting over", shown(source.path())));
+            self.useless.push(record.upload_id);
+            return Ok(Offer::Nothing);
+        }
+        let id = session.link.request(&put_request(job, source, Some(record.upload_id), true))?;
+        loop {
+            match session.link.receive()? {
+                Incoming { id: of, event: Event::Reply(Reply::Ready { offset, prefix_sha256 }) } if of == id => {
+                    return Ok(Offer::Kept { id, offset, prefix_sha256 });
+                }
+                Incoming { id: of, event: Event::Reply(Reply::Error(error)) } if of == id => {
+                    session.link.queue_abort(id);
+                    return Ok(if is_unknown_upload(error.code) { Offer::Nothing } else { Offer::Refused(error) });
+                }
+                other => self.settle(session, other)?,
+            }
+        }
+    }
+
+    /// Gives up what the server offered to resume.
+    fn refuse_offer(&mut self, session: &mut Session, id: u32, upload_id: UploadId) -> Result<(), LinkError> {
+        session.link.queue_abort(id);
+        self.useless.push(upload_id);
+        session.link.receive().map(|_| ())
+    }
+
+    /// Begins the current upload from its first byte. With a `key` it can be resumed; its record is
+    /// kept first, because an upload without a record would be lost while a record without an upload
+    /// costs one question.
+    fn begin_anew(
+        &mut self,
+        session: &mut Session,
+        progress: &mut Progress,
+        source: &Source,
+        key: Option<String>,
+    ) -> Result<(), LinkError> {
+        let record = key.and_then(|key| {
+            let mut random = [0; 16];
+            getrandom::fill(&mut random).ok()?;
+            let record = UploadRecord { upload_id: UploadId(random), source: source.mark() };
+            session.state.keep_upload(&key, &record).then_some((key, record.upload_id))
+        });
+        let upload_id = record.as_ref().map(|(_, upload_id)| *upload_id);
+        let Some(current) = &self.current else { return Ok(()) };
+        let id = session.link.request(&put_request(&current.job, source, upload_id, false))?;
+        self.push(session, progress, id, record, 0);
+        Ok(())
+    }
+
+    /// The current upload is pending from now on, and stands at `offset`.
+    fn push(
+        &mut self,
+        session: &mut Session,
+        progress: &mut Progress,
+        id: u32,
+        record: Option<(String, UploadId)>,
+        offset: u64,
+    ) {
+        let Some(mut unsent) = self.current.take() else { return };
+        progress.redo(unsent.shown_bytes.saturating_sub(offset));
+        progress.found(offset.saturating_sub(unsent.shown_bytes));
+        unsent.shown_bytes = offset;
+        session.resumes(progress.percent());
+        // The server may have more than it ever had.
+        session.gets_on_by(offset.saturating_sub(unsent.kept_bytes));
+        unsent.kept_bytes = unsent.kept_bytes.max(offset);
+        let resumed_from = unsent.resumed_from.map_or(offset, |first| first.min(offset));
+        unsent.resumed_from = Some(resumed_from);
+        self.pending.push_back(Pending { id, unsent, record, resumed_from, sent: None });
+    }
+}
+
+fn put_request(job: &UploadJob, source: &Source, upload_id: Option<UploadId>, resume: bool) -> Request {
+    Request::Put {
+        path: (&job.remote).into(),
+        size: Some(source.mark().size),
+        mtime_ns: Some(source.mark().mtime_ns),
+        mode: job.mode,
+        if_etag: None,
+        upload_id,
+        resume,
+    }
+}
+
+/// Whether the first `offset` bytes of the file are those that the server has.
+fn has_prefix(session: &mut Session, source: &mut Source, offset: u64, sha256: Digest) -> Result<bool, LinkError> {
+    if offset > source.mark().size {
+        return Ok(false);
+    }
+    match source.skip(offset, &mut || session.link.works_apart()) {
+        Ok(digest) => Ok(digest == sha256 && source.read_bytes() == offset),
+        Err(Failure::Interrupted) => Err(LinkError::Interrupted),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Tells the uploads of one file to one place from all others.
+fn record_key(session: &Session, job: &UploadJob) -> String {
+    let local = std::path::absolute(&job.local).unwrap_or_else(|_| job.local.clone());
+    format!("{}\n{}\n{}", session.peer, job.remote, shown(&local))
+}
+
+fn resume_note(job: &UploadJob, offset: u64) -> String {
+    match offset {
+        0 => format!("{}: starting over, the server kept nothing", job.remote),
+        offset => format!("{}: resuming at {}", job.remote, Size(offset)),
+    }
+}
+
+/// Answers to resuming that mean: put it anew.
+fn is_unknown_upload(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::NotFound | ErrorCode::Changed | ErrorCode::Unsupported | ErrorCode::BadRequest)
+}

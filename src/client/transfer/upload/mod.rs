@@ -1,0 +1,388 @@
+//! Sending files. Many may be on their way: each is sent whole behind the other, and their
+//! verdicts come back in order, so small files cost no round trip each. It asks no questions
+//! and decides nothing about files that are there already; `commands::put` does.
+//!
+//! ```text
+//! put ─┬─(small, or nothing kept)──────────> data … end ──> pending ──> verdict
+//!      └─(record found) ── ready ─(same)───^        └─(refused early)─> abort ──> verdict
+//!                            └─(other bytes)── abort, drop, put anew
+//! ```
+//!
+//! One that another session takes over is claimed again: it may be what an earlier run had sent.
+//!
+//! How one begins is `begin`'s, what becomes of those whose connection was lost `again`'s.
+
+mod begin;
+mod resume;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+
+use crate::base::digest::Digest;
+use crate::base::limits::{PIECE_BYTES, RECLAIMS_MAX};
+use crate::base::upload_id::UploadId;
+use crate::base::virtual_path::VPath;
+use crate::client::connection::incoming::{Event, Incoming};
+use crate::client::connection::session::Session;
+use crate::client::error::{Failure, LinkError};
+use crate::client::files::local::{Reading, Source, shown};
+use crate::client::transfer::parallel::{Jobs, Tell, move_all};
+use crate::client::ui::progress::Progress;
+use crate::wire::message::{End, ErrorCode, ErrorReply, PutMode};
+use crate::wire::{Reply, Request};
+
+/// A file to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadJob {
+    /// The file here.
+    pub local: PathBuf,
+    /// Its path there.
+    pub remote: VPath,
+    /// Its bytes, when it was looked at.
+    pub size: u64,
+    /// Whether it takes the place of a file that is there.
+    pub mode: PutMode,
+}
+
+/// A file the server has now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its bytes.
+    pub size: u64,
+    /// Its digest, computed on both sides.
+    pub sha256: Digest,
+    /// Bytes the server had kept of an earlier try.
+    pub resumed_from: u64,
+}
+
+/// What became of one upload.
+pub type Verdict = (UploadJob, Result<Stored, Failure>);
+
+/// Uploads, back to back.
+#[derive(Default)]
+struct Uploader {
+    /// Taken from the jobs, and not begun on this connection.
+    unsent: VecDeque<Unsent>,
+    /// Being begun.
+    current: Option<Unsent>,
+    pending: VecDeque<Pending>,
+    verdicts: VecDeque<Verdict>,
+    /// So many of them the progress shows.
+    shown_verdicts: usize,
+    /// Refused because something is there, which may be what was sent before a connection was lost.
+    doubtful: Vec<(UploadJob, End, Failure)>,
+    /// Uploads of which the server keeps something that nobody will resume.
+    useless: Vec<UploadId>,
+}
+
+/// A file to be sent, and how far that was before.
+struct Unsent {
+    job: UploadJob,
+    /// Bytes of it that the progress counts.
+    shown_bytes: u64,
+    /// The most bytes of it that the server has said it has.
+    kept_bytes: u64,
+    /// Bytes of it that an earlier run had sent, once that is known.
+    resumed_from: Option<u64>,
+    /// It was begun on a connection that was lost.
+    is_begun: bool,
+    /// All of it was sent once, and the answer was lost.
+    sent_before: Option<End>,
+    /// How often it was claimed again after another session had taken it over.
+    reclaims: u32,
+}
+
+struct Pending {
+    id: u32,
+    unsent: Unsent,
+    /// Under which the upload is remembered, and its name at the server.
+    record: Option<(String, UploadId)>,
+    resumed_from: u64,
+    /// What was sent, or why it was given up; `None` while it is being sent.
+    sent: Option<Result<End, Failure>>,
+}
+
+/// Sends files back to back, and goes on where it was when the connection is lost. `on_verdict` gets
+/// what became of each.
+pub fn send_all(
+    session: &mut Session,
+    jobs: Vec<UploadJob>,
+    progress: &mut Progress,
+    mut on_verdict: impl FnMut(&mut Session, Verdict) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let unsent = jobs.into_iter().map(Unsent::from).collect();
+    move_all(session, unsent, |unsent| unsent.job.size, progress, send_jobs, &mut on_verdict)
+}
+
+/// The same on one connection, until no job is left.
+fn send_jobs(
+    session: &mut Session,
+    jobs: &mut Jobs<Unsent>,
+    progress: &mut Progress,
+    on_verdict: Tell<'_, Verdict>,
+) -> Result<(), Failure> {
+    let mut uploader = Uploader::default();
+    loop {
+        session.link.set_on_wait(progress.ticker());
+        let Err(failure) = uploader.send_rest(session, jobs, progress, on_verdict) else {
+            session.gets_on();
+            return Ok(());
+        };
+        let again = session.reconnect(failure).and_then(|()| {
+            progress.go_on();
+            uploader.take_up_again(session)
+        });
+        if again.is_err() {
+            jobs.give_back(uploader.unfinished());
+            // What is known is told, whatever the end.
+            let _ = uploader.tell(session, progress, on_verdict);
+            return again;
+        }
+    }
+}
+
+impl Uploader {
+    fn send_rest(
+        &mut self,
+        session: &mut Session,
+        jobs: &mut Jobs<Unsent>,
+        progress: &mut Progress,
+        on_verdict: Tell<'_, Verdict>,
+    ) -> Result<(), Failure> {
+        self.tell(session, progress, on_verdict)?;
+        loop {
+            if let Some(unsent) = self.next(jobs) {
+                progress.go_on();
+                self.send(session, progress, unsent)?;
+            } else if !self.pending.is_empty() {
+                progress.verify_all();
+                self.settle_next(session)?;
+            } else {
+                break;
+            }
+            self.tell(session, progress, on_verdict)?;
+        }
+        self.settle_doubtful(session)?;
+        self.drop_useless(session)?;
+        self.tell(session, progress, on_verdict)
+    }
+
+    fn next(&mut self, jobs: &mut Jobs<Unsent>) -> Option<Unsent> {
+        self.unsent.pop_front().or_else(|| jobs.take_own()).or_else(|| jobs.take_shared())
+    }
+
+    /// Tells the verdicts that have come.
+    fn tell(
+        &mut self,
+        session: &mut Session,
+        progress: &mut Progress,
+        on_verdict: Tell<'_, Verdict>,
+    ) -> Result<(), Failure> {
+        self.show_verdicts(progress);
+        while let Some(verdict) = self.verdicts.pop_front() {
+            self.shown_verdicts -= 1;
+            on_verdict(session, verdict)?;
+        }
+        Ok(())
+    }
+
+    /// Shows which files are done, also while a long one is being sent.
+    fn show_verdicts(&mut self, progress: &mut Progress) {
+        for (job, result) in self.verdicts.iter().skip(self.shown_verdicts) {
+            if let Ok(stored) = result {
+                progress.finish_file(&job.remote, stored.size);
+            }
+        }
+        self.shown_verdicts = self.verdicts.len();
+    }
+
+    /// Sends one file. Its verdict, and those of files before it, can be taken once they came.
+    fn send(&mut self, session: &mut Session, progress: &mut Progress, unsent: Unsent) -> Result<(), LinkError> {
+        let mut source = match Source::open(&unsent.job.local) {
+            Ok(source) => source,
+            Err(failure) => {
+                self.verdicts.push_back((unsent.job, Err(failure)));
+                return Ok(());
+            }
+        };
+        // Whatever fails from here on, it is not forgotten.
+        self.current = Some(unsent);
+        while !session.link.has_room() && !self.pending.is_empty() {
+            self.settle_next(session)?;
+        }
+        self.begin(session, progress, &mut source)?;
+        match self.current.take() {
+            // It was refused.
+            Some(_) => Ok(()),
+            None => self.stream(session, progress, source),
+        }
+    }
+
+    fn drop_useless(&mut self, session: &mut Session) -> Result<(), LinkError> {
+        while let Some(upload_id) = self.useless.pop() {
+            session.link.request(&Request::DropPartial { upload_id })?;
+            // It expires anyway, so whether it was still there does not matter.
+            session.link.receive()?;
+        }
+        Ok(())
+    }
+
+    /// Sends the bytes of the newest upload, unless the server refuses it meanwhile.
+    fn stream(&mut self, session: &mut Session, progress: &mut Progress, mut source: Source) -> Result<(), LinkError> {
+        let Some(id) = self.pending.back().map(|pending| pending.id) else { return Ok(()) };
+        session.link.await_proof()?;
+        // Pieces of a large file leave one by one, so that no byte is moved within the queue;
+        // small files gather there, so that many leave in one call.
+        let queued_max = if source.mark().size > PIECE_BYTES as u64 { 0 } else { QUEUED_BYTES_MAX };
+        let mut failure = None;
+        while !source.is_at_end() && failure.is_none() {
+            if let Some(incoming) = session.link.drain(queued_max)? {
+                self.settle(session, incoming)?;
+                self.show_verdicts(progress);
+                if self.pending.back().is_none_or(|pending| pending.id != id) {
+                    session.link.queue_abort(id);
+                    return Ok(());
+                }
+                continue;
+            }
+            match session.link.queue_data(id, PIECE_BYTES, |room| source.read(room)) {
+                Ok([]) => failure = Some(changed(&source)),
+                Ok(payload) => {
+                    let bytes = payload.len() as u64;
+                    source.took(payload);
+                    progress.advance(bytes);
+                    if let Some(pending) = self.pending.back_mut() {
+                        pending.unsent.shown_bytes += bytes;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => failure = Some(Failure::local(source.path(), &error)),
+            }
+        }
+        if failure.is_none() {
+            failure = match source.look_again(&mut || session.link.works_apart()) {
+                Ok(Reading::Whole { appended: 0 }) => None,
+                Ok(Reading::Whole { appended }) => {
+                    session.output.note(format_args!(
+                        "{}: {appended} bytes were appended while it was sent and are left out; put it again to send them",
+                        shown(source.path())
+                    ));
+                    None
+                }
+                Ok(Reading::Torn) => Some(changed(&source)),
+                Err(Failure::Interrupted) => return Err(LinkError::Interrupted),
+                Err(failure) => Some(failure),
+            };
+        }
+        self.end(session, id, source, failure);
+        self.settle_while_sending(session, progress)
+    }
+
+    /// Ends or aborts the newest upload.
+    fn end(&mut self, session: &mut Session, id: u32, source: Source, failure: Option<Failure>) {
+        let Some(pending) = self.pending.back_mut() else { return };
+        pending.sent = Some(match failure {
+            Some(failure) => {
+                session.link.queue_abort(id);
+                Err(failure)
+            }
+            None => {
+                let end = End { size: source.read_bytes(), sha256: source.finish() };
+                session.link.queue_end(id, &end);
+                Ok(end)
+            }
+        });
+    }
+
+    /// Takes the verdicts that have come while what is queued leaves, but does not wait for any.
+    fn settle_while_sending(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), LinkError> {
+        while let Some(incoming) = session.link.drain(QUEUED_BYTES_MAX)? {
+            self.settle(session, incoming)?;
+            self.show_verdicts(progress);
+        }
+        Ok(())
+    }
+
+    fn settle_next(&mut self, session: &mut Session) -> Result<(), LinkError> {
+        let incoming = session.link.receive()?;
+        self.settle(session, incoming)
+    }
+
+    /// Turns the answer to the oldest upload into its verdict.
+    fn settle(&mut self, session: &mut Session, incoming: Incoming) -> Result<(), LinkError> {
+        let reply = match incoming.event {
+            Event::Reply(reply @ (Reply::Stored { .. } | Reply::Error(_))) => reply,
+            _ => return Err(LinkError::Protocol("an upload was answered with something else".into())),
+        };
+        if self.pending.front().is_none_or(|pending| pending.id != incoming.id) {
+            return Err(LinkError::Protocol("an answer to no upload".into()));
+        }
+        let Some(Pending { unsent, record, resumed_from, sent, .. }) = self.pending.pop_front() else { return Ok(()) };
+        session.gets_on();
+        let end = sent.as_ref().and_then(|sent| sent.as_ref().ok().copied());
+        let result = match (reply, sent) {
+            (_, Some(Err(failure))) => Err(failure),
+            (Reply::Stored { size, sha256 }, Some(Ok(end))) if end == (End { size, sha256 }) => {
+                Ok(Stored { size, sha256, resumed_from })
+            }
+            (Reply::Error(error), _) => Err(Failure::Refused(error)),
+            (_, _) => Err(Failure::Verification(format!(
+                "{}: the server stored something else than was sent; put it again with -f",
+                unsent.job.remote
+            ))),
+        };
+        let is_superseded = matches!(&result, Err(failure) if failure.is_refusal(ErrorCode::Superseded));
+        if is_superseded && unsent.reclaims < RECLAIMS_MAX {
+            let (reclaims, sent_before) = (unsent.reclaims + 1, end.or(unsent.sent_before));
+            self.unsent.push_front(Unsent { is_begun: true, reclaims, sent_before, ..unsent });
+            return Ok(());
+        }
+        if let Some((key, upload_id)) = record
+            && !matches!(&result, Err(Failure::Refused(error)) if may_resume(error))
+        {
+            session.state.drop_upload(&key);
+            if matches!(&result, Err(Failure::Local(_) | Failure::LocalFull(_))) {
+                self.useless.push(upload_id);
+            }
+        }
+        self.conclude(unsent.job, unsent.sent_before, result);
+        Ok(())
+    }
+
+    /// The verdict, unless what is in the file's place may be what was sent before.
+    fn conclude(&mut self, job: UploadJob, sent_before: Option<End>, result: Result<Stored, Failure>) {
+        match (result, sent_before) {
+            (Err(failure), Some(end)) if failure.is_refusal(ErrorCode::Exists) => {
+                self.doubtful.push((job, end, failure))
+            }
+            (result, _) => self.verdicts.push_back((job, result)),
+        }
+    }
+}
+
+impl From<UploadJob> for Unsent {
+    fn from(job: UploadJob) -> Self {
+        Self { job, shown_bytes: 0, kept_bytes: 0, resumed_from: None, is_begun: false, sent_before: None, reclaims: 0 }
+    }
+}
+
+fn changed(source: &Source) -> Failure {
+    Failure::Local(format!("{} changed while it was read; run the command again", shown(source.path())))
+}
+
+/// Whether the same upload may go on later.
+fn may_resume(error: &ErrorReply) -> bool {
+    error.retry
+        || matches!(
+            error.code,
+            ErrorCode::Cancelled
+                | ErrorCode::Kicked
+                | ErrorCode::ShuttingDown
+                | ErrorCode::Timeout
+                | ErrorCode::DiskFull
+        )
+}
+
+/// Queued above this, nothing more is read from files, so that a cancel has little to wait for.
+const QUEUED_BYTES_MAX: usize = 128 * 1024;

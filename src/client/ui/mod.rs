@@ -1,0 +1,10 @@
+//! What a person sees: results, progress, listings, colours.
+
+pub mod colors;
+pub mod confirm;
+pub mod listing;
+pub mod meter;
+pub mod output;
+pub mod progress;
+pub mod results;
+pub mod summary;

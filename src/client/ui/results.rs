@@ -1,0 +1,97 @@
+//! Standard output and whoever reads it, who may be slow or leave. It knows no form of results.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
+
+use crate::base::limits::PIECE_BYTES;
+use crate::client::error::Failure;
+use crate::client::shell::interrupt::Stopped;
+
+/// Where results go.
+pub struct Results {
+    writer: BufWriter<Box<dyn Write>>,
+    /// Writing can wait for whoever reads: it does not go to a file.
+    may_wait: bool,
+    /// Nobody reads any longer.
+    is_closed: bool,
+    /// The command that runs does more than show something, so it goes on when nobody reads.
+    pub goes_on: bool,
+}
+
+impl Results {
+    /// To standard output.
+    pub fn standard() -> Self {
+        let stdout = io::stdout();
+        let is_file = rustix::fs::fstat(&stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+        // A descriptor of our own has no second buffer, which could hold back the end of a file.
+        let writer: Box<dyn Write> = match stdout.as_fd().try_clone_to_owned() {
+            Ok(own) => Box::new(File::from(own)),
+            Err(_) => Box::new(stdout),
+        };
+        Self { may_wait: !is_file, ..Self::to(writer) }
+    }
+
+    /// To a writer that never waits.
+    pub fn to(writer: Box<dyn Write>) -> Self {
+        Self { writer: BufWriter::new(writer), may_wait: false, is_closed: false, goes_on: false }
+    }
+
+    /// Whether nobody reads any longer.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// A line.
+    pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
+        self.write(|writer| writeln!(writer, "{line}"))
+    }
+
+    /// Makes what was written visible.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        self.write(BufWriter::flush)
+    }
+
+    /// Bytes of a file, as they are. Whoever reads them may take their time; meanwhile
+    /// `is_stopped` is asked now and then, and true ends it. Without a reader nothing goes on.
+    pub fn content(&mut self, bytes: &[u8], is_stopped: Stopped) -> Result<(), Failure> {
+        self.goes_on = false;
+        self.flush()?;
+        let piece_bytes = if self.may_wait { PIPE_BYTES } else { PIECE_BYTES };
+        for piece in bytes.chunks(piece_bytes) {
+            while self.may_wait && !is_ready(&io::stdout(), PollFlags::OUT) {
+                if is_stopped() {
+                    return Err(Failure::Interrupted);
+                }
+            }
+            self.write(|writer| writer.get_mut().write_all(piece))?;
+        }
+        if is_stopped() { Err(Failure::Interrupted) } else { Ok(()) }
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut BufWriter<Box<dyn Write>>) -> io::Result<()>) -> Result<(), Failure> {
+        if !self.is_closed {
+            match write(&mut self.writer) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.is_closed = true,
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    return Err(Failure::LocalFull(format!("standard output: {error}")));
+                }
+                written => return written.map_err(|error| Failure::Local(format!("standard output: {error}"))),
+            }
+        }
+        if self.goes_on { Ok(()) } else { Err(Failure::OutputClosed) }
+    }
+}
+
+/// Waits a moment until `file` can be read or written; whether it can, or never will be.
+pub fn is_ready(file: &impl AsFd, what: PollFlags) -> bool {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    matches!(poll(&mut [PollFd::new(file, what)], Some(&timeout)), Ok(1..))
+}
+
+/// A pipe that is ready takes so much without making us wait (pipe(7), PIPE_BUF).
+const PIPE_BYTES: usize = 4096;

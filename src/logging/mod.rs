@@ -1,0 +1,202 @@
+//! One logger for everything: records with the target `access` or `transactions` go to the log
+//! file of that name, all others to stderr. Each of the three has a thread that writes what does
+//! not go to a local disk, so that the server never waits for it. Lines that cannot be written are
+//! dropped and counted. The caller decides what a line says; this module makes sure that it is one
+//! line, and that lines that repeat themselves do not fill the disk.
+
+mod file;
+mod repeats;
+mod stderr;
+mod value;
+mod writer;
+
+pub use value::Value;
+
+use crate::base::text::Utc;
+use crate::config::Config;
+use file::LogFile;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use repeats::Repeats;
+use std::fmt::Display;
+use std::hash::Hash;
+use std::io;
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use stderr::Stderr;
+use writer::Writer;
+
+/// Target of records for `access.log`: connections, logins, commands, refusals.
+pub const ACCESS: &str = "access";
+/// Target of records for `transactions.log`: one per transfer.
+pub const TRANSACTIONS: &str = "transactions";
+/// Target of all other records.
+pub const STDERR: &str = "berth";
+
+/// Opens the log files and makes this the program's logger, once. `RUST_LOG` filters what goes
+/// to stderr.
+pub fn init(config: &Config) -> io::Result<()> {
+    let file = |path: &std::path::Path| -> io::Result<Writer> {
+        Ok(Writer::new(
+            Box::new(LogFile::open(path.to_path_buf(), config.logs.bytes_max)?),
+            FILE_WAITING_BYTES_MAX,
+            LINGER,
+        ))
+    };
+    let logger = Logger {
+        access: file(&config.logs.access)?,
+        transactions: file(&config.logs.transactions)?,
+        stderr: Writer::new(Box::new(Stderr::open()?), STDERR_WAITING_BYTES_MAX, Duration::ZERO),
+        filter: env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).build(),
+    };
+    let level = logger.filter.filter().max(LevelFilter::Info);
+    let already = || io::Error::new(io::ErrorKind::AlreadyExists, "logging is set up already");
+    LOGGER.set(logger).map_err(|_| already())?;
+    log::set_logger(LOGGER.get().ok_or_else(already)?).map_err(|_| already())?;
+    log::set_max_level(level);
+    std::panic::set_hook(Box::new(|panic| {
+        if let Some(logger) = LOGGER.get() {
+            logger.stderr.append(Utc::now(), format_args!("{:5} {panic}", Level::Error));
+            logger.stderr.flush_and_settle();
+        }
+    }));
+    Ok(())
+}
+
+/// Starts the threads that write; before that, lines wait or are written by [`flush`]. To be called
+/// once the process has no more rights than it needs, because threads have those of their start.
+/// Waits a moment until what was logged so far is written.
+pub fn start() -> io::Result<()> {
+    let Some(logger) = LOGGER.get() else { return Ok(()) };
+    logger.stderr.start("log-stderr")?;
+    logger.access.start("log-access")?;
+    logger.transactions.start("log-transfers")?;
+    logger.stderr.finish(Instant::now() + START_PATIENCE);
+    Ok(())
+}
+
+/// Has what was logged written soon; to be called before the program sleeps.
+pub fn flush() {
+    let Some(logger) = LOGGER.get() else { return };
+    if due().is_some_and(|due| due <= Instant::now()) {
+        tell_repeats(false);
+    }
+    logger.writers().for_each(Writer::flush);
+}
+
+/// Writes out what was logged, before the program ends; does not wait long for what takes nothing.
+pub fn finish() {
+    let Some(logger) = LOGGER.get() else { return };
+    tell_repeats(true);
+    let deadline = Instant::now() + END_PATIENCE;
+    logger.writers().for_each(|writer| writer.finish(deadline));
+}
+
+/// Opens the files again by name, after another program has renamed them.
+/// [`is_reopened`] tells when that was done.
+pub fn reopen() {
+    if let Some(logger) = LOGGER.get() {
+        logger.access.reopen();
+        logger.transactions.reopen();
+    }
+}
+
+/// Whether all that was logged, or was to be reopened, is.
+pub fn is_reopened() -> bool {
+    LOGGER.get().is_none_or(|logger| logger.access.is_done() && logger.transactions.is_done())
+}
+
+/// Logs a line of a kind that a peer can cause as often as it likes. The first few of the kind are listed,
+/// unless too many kinds of its group are new. Later ones are counted, and a line now and then, which ends
+/// in ` repeated=N`, stands for `N` of them. Returns whether this one was listed.
+pub fn log_repeatable(
+    target: &'static str,
+    level: Level,
+    (group, kind): (&impl Hash, &impl Hash),
+    line: &dyn Display,
+) -> bool {
+    let is_listed = repeats().note(target, level, (group, kind), format_args!("{line}"), Instant::now());
+    if is_listed {
+        log::logger().log(&Record::builder().target(target).level(level).args(format_args!("{line}")).build());
+    }
+    is_listed
+}
+
+/// Takes back a line of [`log_repeatable`] that turned out to be of no such kind.
+pub fn take_back(target: &'static str, (group, kind): (&impl Hash, &impl Hash), was_listed: bool) {
+    repeats().take_back(target, group, kind, was_listed);
+}
+
+/// When [`flush`] has to be called at the latest.
+pub fn due() -> Option<Instant> {
+    repeats().due()
+}
+
+fn tell_repeats(all: bool) {
+    let told = repeats().tell(Instant::now(), all);
+    told.iter().for_each(repeats::Told::log);
+}
+
+fn repeats() -> MutexGuard<'static, Repeats> {
+    static REPEATS: LazyLock<Mutex<Repeats>> = LazyLock::new(Mutex::default);
+    REPEATS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+struct Logger {
+    access: Writer,
+    transactions: Writer,
+    stderr: Writer,
+    /// Says what goes to stderr; it writes nothing itself.
+    filter: env_logger::Logger,
+}
+
+impl Logger {
+    fn file(&self, target: &str) -> Option<&Writer> {
+        match target {
+            ACCESS => Some(&self.access),
+            TRANSACTIONS => Some(&self.transactions),
+            _ => None,
+        }
+    }
+
+    fn writers(&self) -> impl Iterator<Item = &Writer> {
+        // What goes wrong with the files is told on stderr.
+        [&self.access, &self.transactions, &self.stderr].into_iter()
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        match self.file(metadata.target()) {
+            Some(_) => metadata.level() <= Level::Info,
+            None => self.filter.enabled(metadata),
+        }
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        match self.file(record.target()) {
+            Some(file) if record.level() <= Level::Info => file.append(Utc::now(), *record.args()),
+            Some(_) => {}
+            None if self.filter.matches(record) => {
+                self.stderr.append(Utc::now(), format_args!("{:5} {}", record.level(), record.args()));
+                self.stderr.flush_and_settle();
+            }
+            None => {}
+        }
+    }
+
+    fn flush(&self) {
+        self.writers().for_each(Writer::flush);
+    }
+}
+
+/// A disk may be busy for a moment while users' requests are logged; what goes to stderr is rare.
+const FILE_WAITING_BYTES_MAX: usize = 1 << 20;
+const STDERR_WAITING_BYTES_MAX: usize = 64 * 1024;
+/// How long lines for a file wait for others: the thread writes at once, but then no more often.
+const LINGER: Duration = Duration::from_millis(1);
+/// How long a start waits for stderr, so that its remarks stand before what comes next.
+const START_PATIENCE: Duration = Duration::from_millis(500);
+/// How long the end waits for all that was logged.
+const END_PATIENCE: Duration = Duration::from_secs(2);

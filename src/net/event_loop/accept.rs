@@ -1,0 +1,179 @@
+//! Letting newcomers in, or not; `crowd` has the rule.
+
+use super::{EventLoop, Slot, owner, tokens};
+use crate::net::admission::Room;
+use crate::net::connection::Connection;
+use crate::net::data_socket::{DataSocket, Watch};
+use crate::net::descriptors;
+use crate::net::listeners::{Accepted, Spoken, refuse_connection};
+use crate::net::scheduler::{Claim, Owner};
+use crate::net::transport::{Secrecy, Transport};
+use crate::protocol::Front;
+use crate::protocol::ftp::Ftp as FtpFront;
+use crate::protocol::native::Native;
+use crate::session::access_log::log_refused_connection;
+use crate::session::origin::Origin;
+use crate::session::{Refusal, Session};
+use mio::Interest;
+use mio::net::{TcpStream, UnixStream};
+use rustix::net::sockopt::set_socket_oobinline;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl EventLoop {
+    /// Newcomers cost time too, of which strangers have their part.
+    pub(super) fn accept(&mut self, now: Instant) {
+        if !self.turns.has_time_for_strangers() {
+            return;
+        }
+        let began = Instant::now();
+        let mut listeners = std::mem::take(&mut self.listeners);
+        for listener in &mut listeners {
+            listener.accept(now, |accepted| self.admit(accepted, now));
+        }
+        self.listeners = listeners;
+        self.turns.spent(Claim::Stranger, began.elapsed());
+    }
+
+    fn admit(&mut self, accepted: Accepted, now: Instant) {
+        match accepted {
+            Accepted::Network(stream, peer, spoken) => self.admit_peer(stream, peer, spoken, now),
+            Accepted::Local(stream) => self.admit_administrator(stream, now),
+        }
+    }
+
+    fn admit_peer(&mut self, mut stream: TcpStream, peer: SocketAddr, spoken: Spoken, now: Instant) {
+        let address = peer.ip().to_canonical();
+        let (peer, origin) = (SocketAddr::new(address, peer.port()), Origin::of(address));
+        let is_reserved = descriptors::is_reserved(&stream);
+        match self.crowd.room(origin, &self.limits, !is_reserved) {
+            Room::Free => {}
+            Room::After(stranger) => self.displace(stranger, now),
+            Room::None(bound) => return self.refuse(stream, peer, spoken, bound, now),
+        }
+        if is_reserved {
+            match descriptors::renumber(stream) {
+                Ok(renumbered) => stream = renumbered,
+                Err(error) => return log::warn!("cannot take in {peer}: {error}"),
+            }
+        }
+        // Replies are whole when they are written; waiting for more to send only delays them.
+        let _ = stream.set_nodelay(true);
+        let admitted = match spoken {
+            Spoken::Native => self.admit_native(stream, peer, now),
+            Spoken::Ftp | Spoken::ImplicitFtps => match self.admit_ftp(stream, peer, spoken, now) {
+                Some(admitted) => admitted,
+                None => return,
+            },
+        };
+        match admitted {
+            Err(unwatched) => refuse_connection(unwatched, spoken, "the system"),
+            Ok(key) => {
+                self.crowd.enter(origin, key);
+                self.turns.assign(key, Owner::Origin(origin));
+                (self.slots[key].origin, self.slots[key].is_stranger) = (Some(origin), true);
+            }
+        }
+    }
+
+    fn admit_native(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) -> Result<usize, Transport> {
+        let transport = Transport::network(stream, self.entrance.clone());
+        self.insert(transport, now, |transport, _, owner| {
+            let front = Front::Native(Box::new(Native::new(Session::accept(owner, peer), true)));
+            Connection::new(transport, front, peer.ip(), now)
+        })
+    }
+
+    /// `None` if the connection has ended before it began.
+    fn admit_ftp(
+        &mut self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        spoken: Spoken,
+        now: Instant,
+    ) -> Option<Result<usize, Transport>> {
+        let local = stream.local_addr().ok()?;
+        // ABOR comes with urgent data (RFC 959, section 4.1.3), which is to stay in its place.
+        let _ = set_socket_oobinline(&stream, true);
+        let mut secrecy = Secrecy::new(Arc::clone(&self.entrance.ftp_tls), Arc::clone(&self.ticket_keys));
+        let is_sealed = spoken == Spoken::ImplicitFtps;
+        let transport =
+            if is_sealed { Transport::sealed_control(stream, &mut secrecy).ok()? } else { Transport::plain(stream) };
+        let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
+        Some(self.insert(transport, now, |transport, key, owner| {
+            let front = Front::Ftp(Box::new(FtpFront::new(
+                Session::accept(owner, peer),
+                ftp,
+                local.ip().to_canonical(),
+                is_sealed,
+            )));
+            let data = DataSocket::new(local, peer.ip(), secrecy, Watch { registry, token: tokens(key).1 });
+            Connection::new(transport, front, peer.ip(), now).with_data(data)
+        }))
+    }
+
+    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, spoken: Spoken, bound: &str, now: Instant) {
+        log_refused_connection(peer, Refusal::TooManySessions);
+        if let Some(unsaid) = self.refused.note(now) {
+            log::warn!(
+                "{peer} was refused: there are as many sessions as {bound} allows, all of them logged in; raise it if \
+                 there should be more; {unsaid} more since the last such line"
+            );
+        }
+        refuse_connection(stream, spoken, bound);
+    }
+
+    /// Ends a connection that nobody has logged in to, to make room at once.
+    fn displace(&mut self, key: usize, now: Instant) {
+        self.slots[key].connection.dismiss(&self.service, Refusal::Displaced, now);
+        self.remove(key);
+    }
+
+    /// The socket's mode keeps others out; this is the second lock.
+    fn admit_administrator(&mut self, stream: UnixStream, now: Instant) {
+        let peer = rustix::net::sockopt::socket_peercred(&stream);
+        let may = peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());
+        if !may {
+            return log::warn!("a connection to the control socket from another user was refused");
+        }
+        // An administrator who is not let in sees the end; why is logged.
+        let _ = self.insert(Transport::local(stream), now, |transport, _, _| {
+            let address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            Connection::new(transport, Front::Control(Box::default()), address, now)
+        });
+    }
+
+    /// Gives a connection its slot and has its socket watched. Returns it if the system refuses.
+    fn insert(
+        &mut self,
+        mut transport: Transport,
+        now: Instant,
+        connect: impl FnOnce(Transport, usize, u64) -> Connection,
+    ) -> Result<usize, Transport> {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let entry = self.slots.vacant_entry();
+        let key = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(transport.socket(), tokens(key).0, interest) {
+            log::warn!("cannot watch a connection: {error}");
+            return Err(transport);
+        }
+        let connection = connect(transport, key, owner(key, serial));
+        entry.insert(Slot {
+            connection,
+            serial,
+            origin: None,
+            is_stranger: false,
+            is_queued: false,
+            is_busy: false,
+            is_doomed: false,
+            ends: None,
+            alarm: None,
+        });
+        self.set_alarm(key, now);
+        Ok(key)
+    }
+}

@@ -1,0 +1,481 @@
+//! The loop: one thread, one poll, edge-triggered. Events only mark; work runs afterwards, one
+//! bounded turn per ready connection; `scheduler` says whose it is.
+//!
+//! ```text
+//! poll(wait)      zero if anyone is ready, else the nearest deadline
+//! mark(events)    set readable and writable, enqueue; no I/O
+//! accept          a bounded number per listener; `crowd` says who makes room for whom
+//! expire          lazy timers: ask each its real deadline, set again or close
+//! run_turns       turn about: who woke up to ask, who has work left, strangers
+//! reap            the only place a slot is freed
+//! ```
+//!
+//! A slot is freed only after the batch of events that may still name it was marked, so no event
+//! of a closed connection ever reaches a newcomer.
+
+mod accept;
+mod admin_query;
+
+use super::account_watch::AccountWatch;
+use super::admission::Crowd;
+use super::connection::{Connection, Turn};
+use super::listeners::{Listener, Spoken};
+use super::log_throttle::Seldom;
+use super::scheduler::{Claim, Owner, Turns};
+use super::slow_turn_log::SlowTurns;
+use super::timers::Timers;
+use super::transport::Entrance;
+use crate::base::histogram::Histogram;
+use crate::base::limits::{EVENTS_PER_POLL, FLUSH_BUDGET, FLUSH_BUDGET_MIN, TURN_WARN};
+use crate::config::{Ftp, Limits, Timeouts};
+use crate::session::origin::Origin;
+use crate::session::{Refusal, Service, Session};
+use crate::tls::TicketKeys;
+use mio::net::TcpListener;
+use mio::{Events, Poll, Registry, Token};
+use slab::Slab;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The waker of the workers that sync.
+pub const WAKER: Token = Token(0);
+/// Signals.
+pub const SIGNALS: Token = Token(1);
+/// The first listener; the others follow.
+const FIRST_LISTENER: usize = 2;
+/// The first connection. Below it there is room for as many listeners as anybody configures. From it
+/// on each slot has two tokens: an even one for its connection, the next for its second socket.
+const FIRST_CONNECTION: usize = 1024;
+
+struct Slot {
+    connection: Connection,
+    serial: u64,
+    /// Where it comes from, if from the network.
+    origin: Option<Origin>,
+    is_stranger: bool,
+    is_queued: bool,
+    /// Something was under way after its last turn.
+    is_busy: bool,
+    is_doomed: bool,
+    /// Its next turn ends its session because of this: much may have to be put in order.
+    ends: Option<Refusal>,
+    alarm: Option<Instant>,
+}
+
+/// All connections and what they share.
+pub struct EventLoop {
+    poll: Poll,
+    /// Where second sockets are watched, too.
+    registry: Rc<Registry>,
+    service: Service,
+    limits: Limits,
+    timeouts: Timeouts,
+    entrance: Entrance,
+    /// Those of all FTP sessions. A new certificate leaves them as they are.
+    ticket_keys: Arc<TicketKeys>,
+    /// What holds for FTP, if it is spoken.
+    ftp: Option<Rc<Ftp>>,
+    listeners: Vec<Listener>,
+    slots: Slab<Slot>,
+    crowd: Crowd,
+    turns: Turns,
+    /// How many slots are busy.
+    busy: usize,
+    doomed: Vec<usize>,
+    timers: Timers,
+    next_serial: u64,
+    accounts: AccountWatch,
+    drain_until: Option<Instant>,
+    wakes_at: Option<Instant>,
+    slow_turns: SlowTurns,
+    turn_times: Histogram,
+    began: Instant,
+    refused: Seldom,
+}
+
+/// What a round of the loop saw besides connections.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Round {
+    /// Signals have arrived.
+    pub signals: bool,
+}
+
+impl EventLoop {
+    /// A loop around `poll`, without listeners yet.
+    pub fn new(
+        poll: Poll,
+        service: Service,
+        limits: Limits,
+        timeouts: Timeouts,
+        entrance: Entrance,
+        now: Instant,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            registry: Rc::new(poll.registry().try_clone()?),
+            poll,
+            service,
+            limits,
+            timeouts,
+            entrance,
+            ticket_keys: Arc::default(),
+            ftp: None,
+            listeners: Vec::new(),
+            slots: Slab::new(),
+            crowd: Crowd::default(),
+            turns: Turns::default(),
+            busy: 0,
+            doomed: Vec::new(),
+            timers: Timers::default(),
+            next_serial: 1,
+            accounts: AccountWatch::new(now),
+            drain_until: None,
+            wakes_at: None,
+            slow_turns: SlowTurns::default(),
+            turn_times: Histogram::default(),
+            began: now,
+            refused: Seldom::default(),
+        })
+    }
+
+    /// Takes connections from one more socket of the network.
+    pub fn listen(&mut self, socket: TcpListener, spoken: Spoken) -> io::Result<()> {
+        let listener = Listener::network(socket, spoken, self.poll.registry(), self.listener_token())?;
+        self.listeners.push(listener);
+        Ok(())
+    }
+
+    /// Takes the administrator's connections from a socket of this machine.
+    pub fn listen_locally(&mut self, socket: std::os::unix::net::UnixListener) -> io::Result<()> {
+        let listener = Listener::local(socket, self.poll.registry(), self.listener_token())?;
+        self.listeners.push(listener);
+        Ok(())
+    }
+
+    fn listener_token(&self) -> Token {
+        Token(FIRST_LISTENER + self.listeners.len())
+    }
+
+    /// What the sessions share, to be changed when the configuration is.
+    pub fn service(&mut self) -> &mut Service {
+        &mut self.service
+    }
+
+    /// Replaces the limits for what comes.
+    pub fn set_limits(&mut self, limits: Limits, timeouts: Timeouts) {
+        (self.limits, self.timeouts) = (limits, timeouts);
+    }
+
+    /// Replaces the certificate, and whether TLS can be done without, for those who come.
+    pub fn set_entrance(&mut self, entrance: Entrance) {
+        self.entrance = entrance;
+    }
+
+    /// Replaces what holds for FTP, for those who come.
+    pub fn set_ftp(&mut self, ftp: Option<Ftp>) {
+        self.ftp = ftp.map(Rc::new);
+    }
+
+    /// Ends a round at this time even if nothing happens.
+    pub fn wake_at(&mut self, at: Instant) {
+        self.wakes_at = Some(at);
+    }
+
+    /// Closes the listeners and idle sessions; transfers may go on until `until`.
+    pub fn drain(&mut self, until: Instant) {
+        self.listeners.clear();
+        self.drain_until = Some(until);
+        self.fail_where(Refusal::ShuttingDown, Connection::is_idle);
+    }
+
+    /// Whether nobody is connected any more.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// One round.
+    pub fn run_once(&mut self, events: &mut Events) -> io::Result<Round> {
+        crate::logging::flush();
+        let wait = self.wait(Instant::now());
+        match self.poll.poll(events, wait) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => result?,
+        }
+        let now = Instant::now();
+        let round = self.mark(events, now);
+        self.accept(now);
+        self.take_synced(now);
+        self.watch_accounts(now);
+        self.expire(now);
+        self.run_turns(now);
+        self.reap();
+        Ok(round)
+    }
+
+    /// A fitting buffer for [`EventLoop::run_once`].
+    pub fn events() -> Events {
+        Events::with_capacity(EVENTS_PER_POLL)
+    }
+
+    // ---- The steps of a round -------------------------------------------------------------
+
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        let accepts = self.listeners.iter().any(|listener| listener.is_ready() && listener.retry_at().is_none());
+        if !self.turns.is_empty() || accepts || self.accounts.is_at_work() || self.service.store.syncer.has_work() {
+            return Some(Duration::ZERO);
+        }
+        let watch = (!self.slots.is_empty()).then(|| self.accounts.next_at());
+        let retries = self.listeners.iter().filter_map(Listener::retry_at);
+        let disks = self.service.store.syncer.next_at(self.timeouts.storage);
+        let next = retries
+            .chain(watch)
+            .chain(disks)
+            .chain(self.timers.next_at())
+            .chain(self.drain_until)
+            .chain(self.wakes_at)
+            .min()?;
+        Some(next.saturating_duration_since(now))
+    }
+
+    fn mark(&mut self, events: &Events, now: Instant) -> Round {
+        let mut round = Round::default();
+        for event in events {
+            match event.token() {
+                WAKER => {}
+                SIGNALS => round.signals = true,
+                Token(token) if token < FIRST_CONNECTION => {
+                    if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
+                        listener.set_ready();
+                    }
+                }
+                Token(token) => {
+                    let (key, is_second) = slot_of_token(token);
+                    if let Some(slot) = self.slots.get_mut(key) {
+                        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                        let writable = event.is_writable() || event.is_write_closed() || event.is_error();
+                        match is_second {
+                            true => {
+                                let ended = event.is_read_closed().then_some(now);
+                                slot.connection.mark_data(readable, writable, ended);
+                            }
+                            false if event.is_error() => slot.connection.mark_reset(),
+                            false => slot.connection.mark(readable, writable),
+                        }
+                        self.enqueue(key);
+                    }
+                }
+            }
+        }
+        round
+    }
+
+    fn enqueue(&mut self, key: usize) {
+        let slot = &mut self.slots[key];
+        if !slot.is_queued && !slot.is_doomed {
+            slot.is_queued = true;
+            self.turns.push(key, slot.connection.claim(true));
+        }
+    }
+
+    fn take_synced(&mut self, now: Instant) {
+        self.service.store.syncer.tick(now, self.timeouts.storage);
+        while let Some(synced) = self.service.store.syncer.take_synced() {
+            let (key, serial) = slot_of(synced.owner);
+            if let Some(slot) = self.slots.get_mut(key)
+                && slot.serial & u64::from(u32::MAX) == serial
+            {
+                match guarded(&mut slot.connection, now, |connection| connection.synced(synced, now)) {
+                    Ok(()) | Err(Turn::Again) => self.enqueue(key),
+                    Err(_) => self.doom(key),
+                }
+            }
+        }
+    }
+
+    /// Ends the sessions of accounts that were locked or removed since they logged in.
+    fn watch_accounts(&mut self, now: Instant) {
+        let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.front().account());
+        let closed = self.accounts.look(&self.service.accounts, members, now);
+        if !closed.is_empty() {
+            self.fail_where(Refusal::AccountClosed, |connection| {
+                connection.front().account().is_some_and(|account| closed.contains(account))
+            });
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some(key) = self.timers.pop_due(now) {
+            let slot = &mut self.slots[key];
+            slot.alarm = None;
+            let is_overdue = slot.connection.is_overdue(&self.timeouts, now);
+            if is_overdue {
+                slot.ends = Some(Refusal::Timeout);
+            }
+            if is_overdue || slot.connection.deadline(&self.timeouts).is_some_and(|deadline| deadline <= now) {
+                self.enqueue(key);
+            } else {
+                self.set_alarm(key, now);
+            }
+        }
+        if self.drain_until.is_some_and(|until| now >= until) {
+            self.drain_until = None;
+            self.fail_where(Refusal::ShuttingDown, |_| true);
+        }
+    }
+
+    fn run_turns(&mut self, now: Instant) {
+        let mut round = self.turns.begin_round();
+        while let Some((key, claim)) = self.turns.next(&mut round) {
+            let took = self.run_turn(key, claim, now);
+            let for_strangers = self.slots[key].connection.take_strangers_time();
+            if !for_strangers.is_zero() {
+                self.turns.spent(Claim::Stranger, for_strangers);
+            }
+            self.turns.spent(claim, took.saturating_sub(for_strangers));
+        }
+    }
+
+    /// One turn; how long it took.
+    fn run_turn(&mut self, key: usize, claim: Claim, now: Instant) -> Duration {
+        let is_draining = self.listeners.is_empty();
+        let flush_budget = self.flush_budget(claim);
+        let slot = &mut self.slots[key];
+        slot.is_queued = false;
+        if is_draining && slot.connection.is_idle() {
+            slot.ends = Some(Refusal::ShuttingDown);
+        }
+        let ends = slot.ends.take();
+        let (turn, took) = guarded_turn(&mut slot.connection, &mut self.service, ends, flush_budget, now);
+        self.turn_times.note(took);
+        if took > TURN_WARN {
+            self.slow_turns.note(&slot.connection, took, now);
+        }
+        let was_busy = std::mem::replace(&mut slot.is_busy, !slot.connection.is_idle());
+        self.busy = self.busy + usize::from(slot.is_busy) - usize::from(was_busy);
+        if slot.is_stranger && !slot.connection.front().is_stranger() {
+            slot.is_stranger = false;
+            slot.origin.into_iter().for_each(|origin| self.crowd.log_in(origin, key));
+            if let Some(number) = slot.connection.front().session().and_then(Session::seat_number) {
+                self.turns.assign(key, Owner::Account(number));
+            }
+        }
+        match turn {
+            Turn::Again => {
+                slot.is_queued = true;
+                self.turns.push(key, slot.connection.claim(false));
+            }
+            // Its transfer has just ended, and no event would tell.
+            Turn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
+            Turn::Sleep => self.set_alarm(key, now),
+            Turn::Close => self.doom(key),
+        }
+        if let Some(question) = self.slots[key].connection.take_question() {
+            let answer = self.survey(&question, now);
+            self.slots[key].connection.answer(answer);
+        }
+        took
+    }
+
+    /// What one turn may send: the more is under way, the smaller the pieces. The first piece of a
+    /// transfer is small in any case, since others may be asking, too.
+    fn flush_budget(&self, claim: Claim) -> usize {
+        match claim {
+            Claim::Working => (FLUSH_BUDGET / self.busy.max(1)).max(FLUSH_BUDGET_MIN),
+            Claim::Asking | Claim::Stranger => FLUSH_BUDGET_MIN,
+        }
+    }
+
+    fn doom(&mut self, key: usize) {
+        let slot = &mut self.slots[key];
+        if !slot.is_doomed {
+            slot.is_doomed = true;
+            self.doomed.push(key);
+        }
+    }
+
+    fn reap(&mut self) {
+        for key in std::mem::take(&mut self.doomed) {
+            self.remove(key);
+        }
+    }
+
+    fn remove(&mut self, key: usize) {
+        let mut slot = self.slots.remove(key);
+        self.turns.leave(key);
+        self.busy -= usize::from(slot.is_busy);
+        slot.origin.into_iter().for_each(|origin| self.crowd.leave(origin, key));
+        slot.alarm.into_iter().for_each(|at| self.timers.cancel(at, key));
+        // Closing the descriptor would do; this keeps mio's books too.
+        let _ = self.poll.registry().deregister(slot.connection.transport().socket());
+    }
+
+    // ---- Deadlines ------------------------------------------------------------------------
+
+    /// Sets an alarm for the connection's deadline, unless one rings earlier anyway.
+    fn set_alarm(&mut self, key: usize, now: Instant) {
+        let slot = &mut self.slots[key];
+        let Some(deadline) = slot.connection.deadline(&self.timeouts) else { return };
+        if slot.alarm.is_none_or(|alarm| alarm > deadline) {
+            let at = deadline.max(now);
+            slot.alarm.replace(at).into_iter().for_each(|alarm| self.timers.cancel(alarm, key));
+            self.timers.set(at, key);
+        }
+    }
+
+    /// Ends the sessions for which `applies` holds, each in its next turn.
+    fn fail_where(&mut self, why: Refusal, applies: impl Fn(&Connection) -> bool) {
+        let keys: Vec<usize> =
+            self.slots.iter().filter(|(_, slot)| applies(&slot.connection)).map(|(key, _)| key).collect();
+        for key in keys {
+            self.slots[key].ends = Some(why);
+            self.enqueue(key);
+        }
+    }
+}
+
+/// A turn that cannot take the server down, and how long it took.
+fn guarded_turn(
+    connection: &mut Connection,
+    service: &mut Service,
+    ends: Option<Refusal>,
+    flush_budget: usize,
+    now: Instant,
+) -> (Turn, Duration) {
+    let began = Instant::now();
+    let turn = guarded(connection, now, |connection| {
+        ends.into_iter().for_each(|why| connection.fail(why, now));
+        connection.turn(service, flush_budget, now)
+    });
+    (turn.unwrap_or_else(|turn| turn), began.elapsed())
+}
+
+/// Does something that may panic with a connection. After a panic its session ends, and the error
+/// is the turn in which the peer can still be told, or the end.
+fn guarded<T>(connection: &mut Connection, now: Instant, act: impl FnOnce(&mut Connection) -> T) -> Result<T, Turn> {
+    catch_unwind(AssertUnwindSafe(|| act(connection))).map_err(|_| {
+        log::error!("a defect ended a session");
+        // What the panic left may be broken, too.
+        catch_unwind(AssertUnwindSafe(|| connection.break_off(now))).unwrap_or(Turn::Close)
+    })
+}
+
+/// The tokens of a slot's connection and of its second socket.
+fn tokens(key: usize) -> (Token, Token) {
+    (Token(FIRST_CONNECTION + 2 * key), Token(FIRST_CONNECTION + 2 * key + 1))
+}
+
+/// Which slot a token is of, and whether it is that of the second socket.
+fn slot_of_token(token: usize) -> (usize, bool) {
+    ((token - FIRST_CONNECTION) / 2, (token - FIRST_CONNECTION) % 2 == 1)
+}
+
+/// Slot and serial in one number, by which a sync finds back to who asked.
+fn owner(key: usize, serial: u64) -> u64 {
+    (key as u64) << 32 | (serial & u64::from(u32::MAX))
+}
+
+fn slot_of(owner: u64) -> (usize, u64) {
+    ((owner >> 32) as usize, owner & u64::from(u32::MAX))
+}

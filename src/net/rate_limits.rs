@@ -1,0 +1,136 @@
+//! Holds a session to the rates of bytes, its own and its account's. Whoever has moved something
+//! pays for it and waits until his place in the account's row comes again, so that the sessions
+//! of an account take turns however many they are.
+
+use crate::base::limits::{RATE_STEP_BYTES_MIN, RATE_STEPS_PER_SECOND};
+use crate::base::token_bucket::{Directions, Rate, TokenBucket};
+use crate::config::Rates;
+use crate::session::active_accounts::Traffic;
+use std::cell::Cell;
+use std::time::Instant;
+
+/// Both directions of one session.
+pub(super) type Throttle = Directions<Gate>;
+
+/// What rules one direction of one session.
+#[derive(Clone, Copy)]
+pub(super) struct Rule<'a> {
+    session: Option<Rate>,
+    account: Option<(Rate, &'a Cell<TokenBucket>)>,
+}
+
+impl<'a> Rule<'a> {
+    /// To the server.
+    pub(super) fn up(rates: &Rates, account: Option<&'a Traffic>) -> Self {
+        Self { session: rates.session.up, account: rates.account.up.zip(account.map(|account| &account.up)) }
+    }
+
+    /// From the server.
+    pub(super) fn down(rates: &Rates, account: Option<&'a Traffic>) -> Self {
+        Self { session: rates.session.down, account: rates.account.down.zip(account.map(|account| &account.down)) }
+    }
+
+    /// The most that may move at once.
+    fn step(&self) -> usize {
+        let rates = self.session.into_iter().chain(self.account.map(|(rate, _)| rate));
+        let step = |rate: Rate| usize::try_from(rate.per_second.get() / RATE_STEPS_PER_SECOND).unwrap_or(usize::MAX);
+        rates.map(|rate| step(rate).max(RATE_STEP_BYTES_MIN)).min().unwrap_or(usize::MAX)
+    }
+}
+
+/// One direction of one session.
+#[derive(Default)]
+pub(super) struct Gate {
+    own: TokenBucket,
+    /// Its place in the row of the account's sessions, taken when it first wants to move
+    /// something: who has just come does not overtake those who wait.
+    account_at: Option<Instant>,
+}
+
+impl Gate {
+    /// How many bytes may move now; if none, from when on some may.
+    pub(super) fn allowance(&mut self, rule: Rule, now: Instant) -> Result<usize, Instant> {
+        let own = rule.session.and(self.own.ready_at());
+        let account = rule
+            .account
+            .map(|(_, bucket)| *self.account_at.get_or_insert_with(|| bucket.get().ready_at().unwrap_or(now)));
+        match own.max(account) {
+            Some(at) if at > now => Err(at),
+            _ => Ok(rule.step()),
+        }
+    }
+
+    /// Pays for bytes that have moved.
+    pub(super) fn pay(&mut self, rule: Rule, bytes: usize, now: Instant) {
+        if bytes == 0 {
+            return;
+        }
+        if let Some(rate) = rule.session {
+            self.own.take(bytes as u64, rate, now);
+        }
+        if let Some((rate, shared)) = rule.account {
+            let mut bucket = shared.get();
+            self.account_at = Some(bucket.take(bytes as u64, rate, now));
+            shared.set(bucket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU64;
+    use std::time::Duration;
+
+    const RATE: u64 = 1 << 20;
+
+    fn rates() -> Rates {
+        let rate = Some(Rate::per_second(NonZeroU64::new(RATE).expect("positive")));
+        Rates { account: Directions { up: rate, down: rate }, ..Rates::default() }
+    }
+
+    /// Lets each of `gates` move whenever it may within `milliseconds`; what each has moved.
+    fn run(gates: &mut [Gate], account: &Traffic, now: &mut Instant, milliseconds: u64) -> Vec<u64> {
+        let (rates, mut moved) = (rates(), vec![0; gates.len()]);
+        for _ in 0..milliseconds {
+            *now += Duration::from_millis(1);
+            for (gate, moved) in gates.iter_mut().zip(&mut moved) {
+                let rule = Rule::down(&rates, Some(account));
+                while let Ok(step) = gate.allowance(rule, *now) {
+                    gate.pay(rule, step, *now);
+                    *moved += step as u64;
+                }
+            }
+        }
+        moved
+    }
+
+    #[test]
+    fn the_sessions_of_an_account_share_its_rate_alike() {
+        let (account, mut now) = (Traffic::default(), Instant::now());
+        let mut gates: Vec<Gate> = (0..10).map(|_| Gate::default()).collect();
+        run(&mut gates, &account, &mut now, 5000);
+        let moved = run(&mut gates, &account, &mut now, 20_000);
+        let (total, step) = (moved.iter().sum::<u64>(), RATE / RATE_STEPS_PER_SECOND);
+        assert!(total.abs_diff(20 * RATE) <= 10 * step, "{total}");
+        assert!(moved.iter().all(|moved| moved.abs_diff(2 * RATE) <= step), "{moved:?}");
+    }
+
+    #[test]
+    fn coming_again_and_again_gives_no_more_than_staying() {
+        let (account, mut now) = (Traffic::default(), Instant::now());
+        run(&mut [Gate::default()], &account, &mut now, 5000);
+        let moved: u64 = (0..200).map(|_| run(&mut [Gate::default()], &account, &mut now, 50)[0]).sum();
+        assert!(moved <= 11 * RATE, "{moved} in 10 s");
+    }
+
+    #[test]
+    fn a_session_in_the_row_does_not_wait_for_ever_for_those_who_came_before() {
+        let (account, mut now) = (Traffic::default(), Instant::now());
+        let mut gates = vec![Gate::default()];
+        run(&mut gates, &account, &mut now, 5000);
+        gates.push(Gate::default());
+        let moved = run(&mut gates, &account, &mut now, 1000);
+        assert!(moved[1] >= RATE / 3, "{moved:?}");
+    }
+}

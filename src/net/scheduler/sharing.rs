@@ -1,0 +1,228 @@
+//! How owners of connections share the time of one claim: the turn goes to the owner who has had the
+//! least of it (start-time fair queueing: each owner has a clock that runs while its connections have
+//! their turns, and the one that is furthest behind goes next). An owner that wanted nothing for a
+//! while is put level with the others, so nobody saves time up; and one whose turn was very long is
+//! held back for a bounded time.
+//!
+//! Connections of an owner are linked to each other through their slots, so that a turn allocates
+//! nothing.
+
+use super::{CLAIMS, Claim};
+use crate::base::limits::OWNER_DEBT_MAX;
+use crate::session::origin::Origin;
+use slab::Slab;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
+
+/// Whose connections share a part of the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Owner {
+    /// Nobody in particular, such as administrators.
+    #[default]
+    Nobody,
+    /// An account, by the number of its seat.
+    Account(u64),
+    /// Peers from one origin that have not logged in.
+    Origin(Origin),
+}
+
+/// All connections and their owners.
+pub(super) struct Sharing {
+    /// By slot.
+    links: Vec<Link>,
+    owners: Slab<Entry>,
+    keys: HashMap<Owner, usize>,
+    queues: [Queue; 3],
+    /// The owner who has the turn, in which queue, and when it began by the owner's clock.
+    serving: Option<(usize, Claim, Duration)>,
+    /// Orders owners who have had the same time.
+    pushes: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Link {
+    owner: usize,
+    /// The next connection of the owner that waits, or [`NONE`].
+    next: usize,
+    waits: Option<Claim>,
+}
+
+struct Entry {
+    key: Owner,
+    connections: usize,
+    shares: [Share; 3],
+}
+
+/// What an owner has of one queue.
+#[derive(Clone, Copy)]
+struct Share {
+    first: usize,
+    last: usize,
+    /// The owner's clock.
+    had: Duration,
+    is_queued: bool,
+}
+
+/// Owners with connections that wait, the one who has had least first.
+#[derive(Default)]
+struct Queue {
+    owners: BinaryHeap<Reverse<(Duration, u64, usize)>>,
+    /// The clock of the owner who was served last.
+    level: Duration,
+    /// Connections that wait.
+    waiting: usize,
+}
+
+const NONE: usize = usize::MAX;
+/// The entry of [`Owner::Nobody`].
+const NOBODY: usize = 0;
+const UNASSIGNED: Link = Link { owner: NOBODY, next: NONE, waits: None };
+
+impl Default for Sharing {
+    fn default() -> Self {
+        let (mut owners, queues) = (Slab::new(), Default::default());
+        owners.insert(Entry::new(Owner::Nobody));
+        Self { links: Vec::new(), owners, keys: HashMap::new(), queues, serving: None, pushes: 0 }
+    }
+}
+
+impl Entry {
+    fn new(key: Owner) -> Self {
+        let share = Share { first: NONE, last: NONE, had: Duration::ZERO, is_queued: false };
+        Self { key, connections: 0, shares: [share; 3] }
+    }
+}
+
+impl Sharing {
+    pub(super) fn waiting(&self, claim: Claim) -> usize {
+        self.queues[claim as usize].waiting
+    }
+
+    pub(super) fn assign(&mut self, slot: usize, key: Owner) {
+        let waits = self.link(slot).waits;
+        self.leave(slot);
+        let owner = match key {
+            Owner::Nobody => NOBODY,
+            key => *self.keys.entry(key).or_insert_with(|| self.owners.insert(Entry::new(key))),
+        };
+        self.owners[owner].connections += 1;
+        self.link(slot).owner = owner;
+        waits.into_iter().for_each(|claim| self.push(slot, claim));
+    }
+
+    pub(super) fn leave(&mut self, slot: usize) {
+        self.forget(slot);
+        let owner = std::mem::replace(self.link(slot), UNASSIGNED).owner;
+        if owner == NOBODY {
+            return;
+        }
+        self.owners[owner].connections -= 1;
+        if self.owners[owner].connections == 0 {
+            self.serving = self.serving.filter(|&(served, ..)| served != owner);
+            let entry = self.owners.remove(owner);
+            self.keys.remove(&entry.key);
+        }
+    }
+
+    fn link(&mut self, slot: usize) -> &mut Link {
+        if self.links.len() <= slot {
+            self.links.resize(slot + 1, UNASSIGNED);
+        }
+        &mut self.links[slot]
+    }
+
+    pub(super) fn push(&mut self, slot: usize, claim: Claim) {
+        let link = self.link(slot);
+        (link.next, link.waits) = (NONE, Some(claim));
+        let owner = link.owner;
+        let share = &mut self.owners[owner].shares[claim as usize];
+        match std::mem::replace(&mut share.last, slot) {
+            NONE => share.first = slot,
+            last => self.links[last].next = slot,
+        }
+        self.queues[claim as usize].waiting += 1;
+        if self.serving.is_none_or(|(served, of, _)| (served, of) != (owner, claim)) {
+            self.queue(owner, claim);
+        }
+    }
+
+    /// Queues an owner, unless it is queued already or has nothing that waits.
+    fn queue(&mut self, owner: usize, claim: Claim) {
+        let (share, queue) = (&mut self.owners[owner].shares[claim as usize], &mut self.queues[claim as usize]);
+        if share.is_queued || share.first == NONE {
+            return;
+        }
+        share.is_queued = true;
+        share.had = share.had.max(queue.level);
+        self.pushes += 1;
+        queue.owners.push(Reverse((share.had, self.pushes, owner)));
+    }
+
+    /// Takes the connection whose turn it is. [`Sharing::charge`] comes after its turn.
+    pub(super) fn take(&mut self, claim: Claim) -> Option<usize> {
+        self.charge(Duration::ZERO);
+        let queue = &mut self.queues[claim as usize];
+        let (owner, began) = loop {
+            let Reverse((began, order, owner)) = queue.owners.pop()?;
+            let share = &mut self.owners[owner].shares[claim as usize];
+            if share.had <= began {
+                break (owner, began);
+            }
+            // It has had time elsewhere since it was queued.
+            queue.owners.push(Reverse((share.had, order, owner)));
+        };
+        queue.level = queue.level.max(began);
+        queue.waiting -= 1;
+        self.serving = Some((owner, claim, began));
+        let share = &mut self.owners[owner].shares[claim as usize];
+        share.is_queued = false;
+        let slot = share.first;
+        let link = &mut self.links[slot];
+        share.first = std::mem::replace(&mut link.next, NONE);
+        link.waits = None;
+        if share.first == NONE {
+            share.last = NONE;
+        }
+        Some(slot)
+    }
+
+    /// Ends the turn of the owner who has it, and adds to its clock what the turn took. Time in which
+    /// an owner asked counts where it has work left, too: else it would have part of both.
+    pub(super) fn charge(&mut self, took: Duration) {
+        let Some((owner, claim, began)) = self.serving.take() else { return };
+        let shares = &mut self.owners[owner].shares;
+        let levels = CLAIMS.map(|claim| self.queues[claim as usize].level);
+        let add = |share: &mut Share, from: Duration, claim: Claim| {
+            share.had = (from + took).min(levels[claim as usize] + OWNER_DEBT_MAX);
+        };
+        add(&mut shares[claim as usize], began, claim);
+        let work = &mut shares[Claim::Working as usize];
+        if claim == Claim::Asking && work.is_queued {
+            add(work, work.had, Claim::Working);
+        }
+        self.queue(owner, claim);
+    }
+
+    /// Rare: it looks at all that wait with the slot.
+    pub(super) fn forget(&mut self, slot: usize) {
+        let Link { owner, next, waits: Some(claim) } = *self.link(slot) else { return };
+        self.links[slot] = Link { owner, next: NONE, waits: None };
+        let (share, queue) = (&mut self.owners[owner].shares[claim as usize], &mut self.queues[claim as usize]);
+        queue.waiting -= 1;
+        let (mut before, mut at) = (NONE, share.first);
+        while at != slot && at != NONE {
+            (before, at) = (at, self.links[at].next);
+        }
+        match before {
+            NONE => share.first = next,
+            before => self.links[before].next = next,
+        }
+        if share.last == slot {
+            share.last = before;
+        }
+        if share.first == NONE && std::mem::take(&mut share.is_queued) {
+            queue.owners.retain(|&Reverse((_, _, queued))| queued != owner);
+        }
+    }
+}

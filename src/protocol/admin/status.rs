@@ -1,0 +1,212 @@
+//! `status`: what all sessions do, page by page; then what their users use; then the sums. The
+//! pages are of different moments, but those of up to [`SURVEY_SLOTS_PER_TURN`] connections of one.
+//!
+//! [`SURVEY_SLOTS_PER_TURN`]: crate::base::limits::SURVEY_SLOTS_PER_TURN
+
+use super::Step;
+use crate::account::AccountName;
+use crate::base::buffers::Budget;
+use crate::protocol::admin::query::{Answer, Errand, Question, Seen};
+use crate::session::Service;
+use crate::session::home_check::{Audit, AuditStep, Look};
+use crate::session::session_info::Transfer;
+use crate::session::totals::Transferred;
+use crate::store::ledger::QuotaState;
+use crate::wire::control::{ControlReply, ServerReport, SessionReport, TurnTimes, UserReport};
+use crate::wire::message::Name;
+use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Instant;
+
+/// A request for the state of the server.
+pub(super) struct Status {
+    all: bool,
+    stage: Stage,
+    /// Who is logged in, how often, and what he uses.
+    users: BTreeMap<AccountName, (u64, QuotaState)>,
+    /// Transfers that had ended when the first page was asked for, and the bytes of running ones.
+    up: Transferred,
+    down: Transferred,
+    server: ServerReport,
+}
+
+enum Stage {
+    /// The page that begins here is to be asked for.
+    Ask(usize),
+    /// It is.
+    Asked,
+    /// A page is being told, and the next begins here.
+    Tell(VecDeque<Seen>, Option<usize>),
+    /// The users who are logged in are being told.
+    TellUsers,
+    /// All users are.
+    TellAllUsers(Audit),
+    /// The sums are to be told.
+    TellServer,
+    /// There is no more.
+    Done,
+}
+
+impl Status {
+    pub(super) fn begin(service: &Service, all: bool) -> Self {
+        let total = service.total();
+        let (up, down) = (total.up.get(), total.down.get());
+        Self { all, stage: Stage::Ask(0), users: BTreeMap::new(), up, down, server: nothing_yet() }
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer) {
+        self.server.seconds = answer.uptime.as_secs();
+        self.server.turns = answer.turns.steps().map(|(below_us, count)| TurnTimes { below_us, count }).collect();
+        self.stage = Stage::Tell(answer.seen.into(), answer.next);
+    }
+
+    pub(super) fn next(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> Step {
+        match &mut self.stage {
+            Stage::Ask(from) => {
+                let question = Question { errand: Errand::Look, from: *from };
+                self.stage = Stage::Asked;
+                Step::Asks(question)
+            }
+            Stage::Asked => Step::Waits,
+            Stage::Tell(page, next) => match page.pop_front() {
+                Some(seen) => {
+                    self.count(&seen);
+                    Step::Reply(ControlReply::Session(session_report(seen, now)))
+                }
+                None => {
+                    self.stage = next.map_or(Stage::TellUsers, Stage::Ask);
+                    Step::Later
+                }
+            },
+            Stage::TellUsers if self.all => self.begin_all_users(service),
+            Stage::TellUsers => match self.users.pop_first() {
+                Some((name, (sessions, state))) => user(&name, sessions, &state, None),
+                None => {
+                    self.stage = Stage::TellServer;
+                    Step::Later
+                }
+            },
+            Stage::TellAllUsers(audit) => match audit.next(service, budget) {
+                AuditStep::Later => Step::Later,
+                AuditStep::Account(name, state, _, _) => user(&name, self.sessions_of(&name), &state, None),
+                AuditStep::Failed(name, error) => {
+                    user(&name, self.sessions_of(&name), &QuotaState::default(), Some(error))
+                }
+                AuditStep::End => {
+                    self.stage = Stage::TellServer;
+                    Step::Later
+                }
+            },
+            Stage::TellServer => {
+                self.stage = Stage::Done;
+                let silent = service.store.syncer.silent();
+                self.server.silent_disks =
+                    silent.iter().map(|path| Name(path.as_os_str().as_bytes().to_vec())).collect();
+                Step::Reply(ControlReply::Server(self.server_report()))
+            }
+            Stage::Done => Step::End,
+        }
+    }
+
+    fn begin_all_users(&mut self, service: &Service) -> Step {
+        match Audit::begin(service, None, Look::Ledger) {
+            Ok(audit) => {
+                self.stage = Stage::TellAllUsers(audit);
+                Step::Later
+            }
+            Err(error) => {
+                self.stage = Stage::Done;
+                Step::Reply(ControlReply::Error { message: error.to_string() })
+            }
+        }
+    }
+
+    fn count(&mut self, seen: &Seen) {
+        let overview = &seen.overview;
+        match &overview.member {
+            Some((name, state)) => {
+                self.server.sessions += 1;
+                let (sessions, last) = self.users.entry(name.clone()).or_default();
+                (*sessions, *last) = (*sessions + 1, *state);
+            }
+            None => self.server.strangers += 1,
+        }
+        match &overview.transfer {
+            Some(transfer) if transfer.is_upload => {
+                self.server.uploading += 1;
+                self.up.add(transfer.bytes, false);
+            }
+            Some(transfer) => {
+                self.server.downloading += 1;
+                self.down.add(transfer.bytes, false);
+            }
+            None => {}
+        }
+    }
+
+    fn sessions_of(&self, name: &AccountName) -> u64 {
+        self.users.get(name).map_or(0, |(sessions, _)| *sessions)
+    }
+
+    fn server_report(&mut self) -> ServerReport {
+        let server = std::mem::replace(&mut self.server, nothing_yet());
+        ServerReport {
+            uploads: self.up.files,
+            downloads: self.down.files,
+            bytes_up: self.up.bytes,
+            bytes_down: self.down.bytes,
+            ..server
+        }
+    }
+}
+
+fn nothing_yet() -> ServerReport {
+    ServerReport {
+        seconds: 0,
+        sessions: 0,
+        strangers: 0,
+        uploading: 0,
+        downloading: 0,
+        uploads: 0,
+        downloads: 0,
+        bytes_up: 0,
+        bytes_down: 0,
+        turns: Vec::new(),
+        silent_disks: Vec::new(),
+    }
+}
+
+fn session_report(seen: Seen, now: Instant) -> SessionReport {
+    let overview = seen.overview;
+    let transfer = overview.transfer.as_ref();
+    SessionReport {
+        session: seen.session,
+        user: overview.member.map(|(name, _)| name.to_string()),
+        address: overview.peer.to_string(),
+        state: overview.state.word().into(),
+        path: transfer.map(|transfer| Name::from(&transfer.path)),
+        size: transfer.and_then(|transfer| transfer.size),
+        position: transfer.map(|transfer| transfer.offset + transfer.bytes),
+        rate: transfer.and_then(|transfer| rate(transfer, now)),
+    }
+}
+
+/// Of a transfer that has only just begun there is none.
+fn rate(transfer: &Transfer, now: Instant) -> Option<u64> {
+    let ms = u64::try_from(now.saturating_duration_since(transfer.started).as_millis()).ok()?;
+    transfer.bytes.saturating_mul(1000).checked_div(ms)
+}
+
+fn user(name: &AccountName, sessions: u64, state: &QuotaState, error: Option<String>) -> Step {
+    let used = state.is_counted.then_some(state.stored());
+    Step::Reply(ControlReply::User(UserReport {
+        user: name.to_string(),
+        sessions,
+        used_bytes: used.map(|used| used.bytes),
+        used_files: used.map(|used| used.files),
+        reserved_bytes: state.reserved.bytes,
+        limit_bytes: state.limits.bytes,
+        limit_files: state.limits.files,
+        error,
+    }))
+}

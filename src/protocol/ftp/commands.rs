@@ -1,0 +1,383 @@
+//! Beginning commands: each translated to a verb of the session, each answer to a reply. Those that
+//! need a data connection go on in `transfer`, those of the login in `login`, what is only told in
+//! `inquiry`.
+
+use super::address;
+use super::argument::ExactOr;
+use super::command::{Command, Epsv, Opts};
+use super::parse_error::Wrong;
+use super::permissions::Permissions;
+use super::port::{Stage, Wish};
+use super::site::Site;
+use super::transfer::{Form, Upload};
+use super::{Doing, Ftp, Hashed, Passive, Turn, reply, time};
+use crate::base::limits::{FTP_DATA_PORT_MIN, PATH_COMPONENT_COST};
+use crate::base::upload_id::UploadId;
+use crate::base::virtual_path::VPath;
+use crate::session::{Refusal, Unfinished};
+use crate::store::meta::Kind;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+
+impl Ftp {
+    /// Begins a command; answers it if it is carried out at once.
+    pub(super) fn begin_command(&mut self, command: Command, turn: &mut Turn) {
+        // Only the command right behind RNFR may make use of what it said.
+        let from = self.next.from.take();
+        match command {
+            Command::User(name) => self.name_user(name, turn),
+            Command::Pass(password) => self.pass(password.0, turn),
+            Command::Auth => self.auth(turn),
+            Command::Pbsz => self.protection_buffer(turn),
+            Command::Prot(level) => self.protect(level, turn),
+            Command::Ccc => turn.reply(533, "Commands stay encrypted here."),
+            Command::Acct => turn.reply(202, "No account beyond the user is needed."),
+            Command::Quit => {
+                turn.reply(221, "Goodbye.");
+                self.hang_up(turn.now);
+            }
+            Command::Noop => turn.reply(200, "Nothing was done, as asked."),
+            Command::Syst => turn.reply(215, "UNIX Type: L8"),
+            Command::Clnt => turn.reply(200, "Noted."),
+            Command::Feat => self.tell_features(turn),
+            Command::Help(about) => self.tell_help(about.as_deref(), turn),
+            Command::Opts(opts) => self.set_option(opts, turn),
+            _ if self.session.account().is_none() => turn.refuse(Refusal::LoginRequired, None),
+            command => self.begin_of_member(command, from, turn),
+        }
+    }
+
+    /// What needs somebody who is logged in.
+    fn begin_of_member(&mut self, command: Command, from: Option<VPath>, turn: &mut Turn) {
+        match command {
+            Command::Type(_) => turn.reply(200, "Files travel byte for byte in every type."),
+            Command::Stru => turn.reply(200, "Files have no structure."),
+            Command::Mode => turn.reply(200, "Files travel as streams."),
+            Command::Port(address) => self.connect_actively(address.into(), turn),
+            Command::Eprt(address) => self.connect_actively(address, turn),
+            Command::Pasv => self.listen(Passive::Pasv, turn),
+            Command::Epsv(Epsv::All) => {
+                self.data.only_extended_passive = true;
+                turn.reply(200, "Only EPSV is taken from now on.");
+            }
+            Command::Epsv(network) => self.listen_extended(network, turn),
+            Command::Abor => {
+                self.active = None;
+                self.port.wish(Wish::Close);
+                turn.reply(
+                    226,
+                    match std::mem::take(&mut self.was_aborted) {
+                        true => "ABOR is done.",
+                        false => "No transfer is under way; what was opened for one is closed.",
+                    },
+                );
+            }
+            Command::Allo(bytes) => {
+                self.next.length = Some(bytes);
+                turn.reply(200, "Room is promised when the upload begins.");
+            }
+            Command::Rest(offset) => {
+                self.next.offset = offset;
+                turn.reply(350, format!("The next transfer begins at byte {offset}."));
+            }
+            Command::Retr(path) => self.on_path(&path, turn, Self::begin_download),
+            Command::Stor(path) => {
+                self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, Upload::Store, turn))
+            }
+            Command::Appe(path) => {
+                self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, Upload::Append, turn))
+            }
+            Command::Stou => self.store_unique(turn),
+            Command::List(text) => self.begin_listing(Form::Long, &text, turn),
+            Command::Nlst(text) => self.begin_listing(Form::Names, &text, turn),
+            Command::Mlsd(path) => {
+                if let Some(path) = self.path_or_folder(path.as_deref(), turn) {
+                    self.begin_facts(path, turn);
+                }
+            }
+            Command::Hash(path) => self.begin_hash(Hashed::Hash, &path, turn),
+            Command::Xsha256(ExactOr { exact, otherwise }) => match otherwise {
+                Ok(path) if !self.is_there(&exact) => self.begin_hash(Hashed::Xsha256, &path, turn),
+                Err(wrong) if !self.is_there(&exact) => turn.refuse_line(&wrong),
+                _ => self.begin_hash(Hashed::Xsha256, &exact, turn),
+            },
+            command => self.begin_change(command, from, turn),
+        }
+    }
+
+    /// What changes the home, and what asks about it.
+    fn begin_change(&mut self, command: Command, from: Option<VPath>, turn: &mut Turn) {
+        match command {
+            Command::Cwd(path) => {
+                if let Some(path) = self.path_or_folder(Some(&path), turn) {
+                    self.change_folder(path, turn);
+                }
+            }
+            Command::Cdup => self.on_path(b"..", turn, Self::change_folder),
+            Command::Pwd => {
+                let folder = self.folder.clone();
+                turn.reply_quoted(257, &folder, "is the current folder.");
+            }
+            Command::Mkd(path) => self.on_path(&path, turn, |ftp, path, turn| match ftp.session.make_folder(&path) {
+                Ok(()) => turn.reply_quoted(257, &path, "was made."),
+                Err(refusal) => turn.refuse(refusal, Some(&path)),
+            }),
+            Command::Rmd(path) => self.change(250, &path, turn, |ftp, path| ftp.session.remove_folder(path)),
+            Command::Dele(path) => self.on_path(&path, turn, Self::remove),
+            Command::Rnfr(path) => self.on_path(&path, turn, Self::rename_from),
+            Command::Rnto(path) => self.on_path(&path, turn, |ftp, path, turn| ftp.rename_to(from, path, turn)),
+            Command::Mdtm(ExactOr { exact, otherwise: Ok((mtime_ns, path)) }) if !self.is_there(&exact) => {
+                self.set_mtime(mtime_ns, &path, turn);
+            }
+            Command::Mfmt { mtime_ns, path } => self.set_mtime(mtime_ns, &path, turn),
+            Command::Site(site) => self.begin_site(site, turn),
+            command => self.inquire(command, turn),
+        }
+    }
+
+    fn begin_site(&mut self, site: Site, turn: &mut Turn) {
+        match site {
+            Site::Chmod { permissions, path } => {
+                self.on_path(&path, turn, |ftp, path, turn| ftp.set_permissions(&permissions, &path, turn));
+            }
+            Site::Utime(readings) => {
+                let there = readings.iter().find(|(_, path)| self.is_there(path)).or(readings.first());
+                let Some((mtime_ns, path)) = there else { return };
+                self.change(200, path, turn, |ftp, path| ftp.session.set_mtime(path, *mtime_ns));
+            }
+            Site::Help(about) => self.tell_site_help(about.as_deref(), turn),
+            Site::Quota => self.tell_quota(turn),
+        }
+    }
+
+    fn set_option(&mut self, opts: Opts, turn: &mut Turn) {
+        match opts {
+            Opts::Utf8 => turn.reply(200, "Names are always UTF-8."),
+            Opts::Hash => turn.reply(200, "SHA-256"),
+            Opts::Mlst(facts) => {
+                self.facts = facts;
+                turn.reply(200, format!("MLST OPTS {}", facts.chosen()));
+            }
+        }
+    }
+
+    // ---- Paths ----------------------------------------------------------------------------
+
+    /// The path that `text` names from the current folder; else the peer is told why not.
+    pub(super) fn path(&self, text: &[u8], turn: &mut Turn) -> Option<VPath> {
+        let path = self.folder.join(text).map_err(|error| turn.reply(553, format!("This cannot be a path: {error}.")));
+        path.ok().inspect(|path| turn.charge_for(path))
+    }
+
+    /// The same, or the current folder where nothing is named, or nothing but blanks that are no name.
+    pub(super) fn path_or_folder(&self, text: Option<&[u8]>, turn: &mut Turn) -> Option<VPath> {
+        let is_blank = |text: &[u8]| text.iter().all(|&byte| byte == b' ');
+        match text {
+            Some(text) if !is_blank(text) || self.is_there(text) => self.path(text, turn),
+            _ => Some(self.folder.clone()).inspect(|path| turn.charge_for(path)),
+        }
+    }
+
+    pub(super) fn on_path(&mut self, text: &[u8], turn: &mut Turn, act: impl FnOnce(&mut Self, VPath, &mut Turn)) {
+        if let Some(path) = self.path(text, turn) {
+            act(self, path, turn);
+        }
+    }
+
+    /// Changes something at a path, which needs no more of an answer than that it was done, by `code`.
+    fn change(
+        &mut self,
+        code: u16,
+        text: &[u8],
+        turn: &mut Turn,
+        act: impl FnOnce(&mut Self, &VPath) -> Result<(), Refusal>,
+    ) {
+        self.on_path(text, turn, |ftp, path, turn| match act(ftp, &path) {
+            Ok(()) => turn.reply(code, "Done."),
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
+        });
+    }
+
+    // ---- Folders and names ----------------------------------------------------------------
+
+    fn change_folder(&mut self, path: VPath, turn: &mut Turn) {
+        match self.session.stat(turn.service, &path) {
+            Ok((meta, _)) if meta.kind == Kind::Folder => {
+                self.folder = path;
+                let folder = self.folder.clone();
+                turn.reply_quoted(250, &folder, "is the current folder now.");
+            }
+            Ok(_) => turn.refuse(Refusal::NotADirectory, Some(&path)),
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
+        }
+    }
+
+    /// A name for which only an interrupted upload is held has a size, so it can be removed, too; and
+    /// what is held for a file goes with it, or the next upload would go on with that. An upload that
+    /// a session is sending stays.
+    fn remove(&mut self, path: VPath, turn: &mut Turn) {
+        let held = UploadId::of_path(&path);
+        let is_interrupted = self.session.is_interrupted(&held);
+        let removed = match self.session.remove_file(&path) {
+            Ok(()) | Err(Refusal::NotFound) if is_interrupted => self.session.drop_kept(&held),
+            removed => removed,
+        };
+        match removed {
+            Ok(()) => turn.reply(250, "Done."),
+            Err(refusal) => self.refuse_absent(refusal, &path, turn),
+        }
+    }
+
+    fn rename_from(&mut self, path: VPath, turn: &mut Turn) {
+        match self.session.entry(&path) {
+            Ok(_) => {
+                self.next.from = Some(path);
+                turn.reply(350, "Say RNTO and the new name.");
+            }
+            Err(refusal) => self.refuse_absent(refusal, &path, turn),
+        }
+    }
+
+    /// Refuses a command about a file. Where none is, the reply says what there is of an upload to it:
+    /// SIZE tells a client of that.
+    pub(super) fn refuse_absent(&self, refusal: Refusal, path: &VPath, turn: &mut Turn) {
+        let unfinished = self.session.unfinished_upload(path).filter(|_| refusal == Refusal::NotFound);
+        let what = match unfinished {
+            None => return turn.refuse(refusal, Some(path)),
+            Some(Unfinished::Running) => "an upload of it is in progress".to_string(),
+            Some(Unfinished::Held(bytes)) => {
+                format!("an interrupted upload of it is held ({bytes} bytes); resume it with REST and STOR, or DELE it")
+            }
+        };
+        turn.reply(550, format!("{}: there is no such file yet; {what}.", reply::subject(path)));
+    }
+
+    fn rename_to(&mut self, from: Option<VPath>, to: VPath, turn: &mut Turn) {
+        let Some(from) = from else { return turn.reply(503, "Say RNFR right before RNTO.") };
+        match self.session.rename(&from, &to, true) {
+            Ok(()) => turn.reply(250, "Renamed."),
+            Err(Refusal::NotFound) => turn.refuse(Refusal::NotFound, Some(&from)),
+            Err(refusal) => turn.refuse(refusal, Some(&to)),
+        }
+    }
+
+    /// The reply has the form of draft-somers-ftp-mfxx, section 3.1.
+    fn set_mtime(&mut self, mtime_ns: i64, text: &[u8], turn: &mut Turn) {
+        self.on_path(text, turn, |ftp, path, turn| {
+            // The file system may not keep every time.
+            let set = ftp.session.set_mtime(&path, mtime_ns).and_then(|()| ftp.session.stat(turn.service, &path));
+            match set {
+                Ok((meta, _)) => {
+                    let fact = format!("Modify={}; ", time::written(meta.mtime_ns));
+                    turn.reply(213, [fact.as_bytes(), text].concat());
+                }
+                Err(refusal) => turn.refuse(refusal, Some(&path)),
+            }
+        });
+    }
+
+    fn set_permissions(&mut self, permissions: &Permissions, path: &VPath, turn: &mut Turn) {
+        let changed = self.session.stat(turn.service, path).and_then(|(meta, _)| {
+            self.session.set_mode(path, permissions.apply(meta.mode, meta.kind == Kind::Folder))?;
+            self.session.stat(turn.service, path)
+        });
+        match changed {
+            Ok((meta, _)) => {
+                let rest = if permissions.names_special_bits { "; others cannot be set by FTP" } else { "" };
+                turn.reply(200, format!("The permission bits are {:03o} now{rest}.", meta.mode & 0o777));
+            }
+            Err(refusal) => turn.refuse(refusal, Some(path)),
+        }
+    }
+
+    // ---- Data connections -----------------------------------------------------------------
+
+    fn connect_actively(&mut self, address: SocketAddr, turn: &mut Turn) {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        if self.data.only_extended_passive {
+            return turn.reply(503, "Only EPSV is taken, as you said.");
+        }
+        if !self.settings.is_active_allowed {
+            return turn.reply(502, "The server opens no connections; say EPSV or PASV.");
+        }
+        // Else the server could be used against others (RFC 2577, section 3).
+        if address.ip() != self.session.peer().ip() || address.port() < FTP_DATA_PORT_MIN {
+            return turn.reply(504, format!("Name your own address and a port from {FTP_DATA_PORT_MIN} on."));
+        }
+        self.port.wish(Wish::Close);
+        self.active = Some(address);
+        turn.reply(200, "The server will connect there.");
+    }
+
+    fn listen_extended(&mut self, network: Epsv, turn: &mut Turn) {
+        match (network, self.local) {
+            (Epsv::V4, IpAddr::V6(_)) => turn.reply(522, "Network protocol not supported here, use (2)"),
+            (Epsv::V6, IpAddr::V4(_)) => turn.reply(522, "Network protocol not supported here, use (1)"),
+            _ => self.listen(Passive::Epsv, turn),
+        }
+    }
+
+    fn listen(&mut self, passive: Passive, turn: &mut Turn) {
+        if passive == Passive::Pasv && self.data.only_extended_passive {
+            return turn.reply(503, "Only EPSV is taken, as you said.");
+        }
+        if passive == Passive::Pasv && self.local.is_ipv6() {
+            return turn.reply(425, "PASV is for IPv4; say EPSV.");
+        }
+        self.active = None;
+        self.port.expects_resumption = self.data.is_private && self.reuse.is_known;
+        self.port.wish(Wish::Listen(self.settings.passive_ports.clone()));
+        self.doing = Doing::OpeningPort(passive);
+    }
+
+    /// Tells where the loop listens.
+    pub(super) fn answer_passive(&mut self, passive: Passive, turn: &mut Turn) -> bool {
+        self.doing = Doing::Nothing;
+        let Stage::Listening(address) = self.port.stage() else {
+            turn.reply(425, "No port is free for a data connection; try again later.");
+            return true;
+        };
+        match (passive, address.ip()) {
+            (Passive::Pasv, IpAddr::V4(ip)) => {
+                let public = self.settings.public_address;
+                let ip = address::announced(ip, self.session.peer().ip(), public);
+                turn.reply(227, address::passive(SocketAddrV4::new(ip, address.port())));
+            }
+            _ => turn.reply(229, address::extended_passive(address.port())),
+        }
+        true
+    }
+
+    // ---- Uploads and digests --------------------------------------------------------------
+
+    fn store_unique(&mut self, turn: &mut Turn) {
+        let Ok(id) = UploadId::random() else { return turn.refuse(Refusal::Io, None) };
+        self.on_path(format!("ftp-{id}").as_bytes(), turn, |ftp, path, turn| {
+            ftp.begin_upload(path, Upload::Unique, turn)
+        });
+    }
+
+    fn begin_hash(&mut self, hashed: Hashed, text: &[u8], turn: &mut Turn) {
+        self.on_path(text, turn, |ftp, path, turn| match ftp.session.begin_digest(&path) {
+            Ok(()) => ftp.doing = Doing::Hashing(hashed, path),
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
+        });
+    }
+}
+
+impl Turn<'_> {
+    /// The longer a path is, the longer the system takes for it.
+    pub(super) fn charge_for(&mut self, path: &VPath) {
+        self.budget.spend(path.depth() as u64 * PATH_COMPONENT_COST);
+    }
+
+    /// The reply to a line that is wrong.
+    pub(super) fn refuse_line(&mut self, wrong: &Wrong) {
+        let (code, text) = wrong.reply();
+        self.reply(code, text);
+    }
+
+    /// A reply about a path, as RFC 959 appendix II wants it.
+    pub(super) fn reply_quoted(&mut self, code: u16, path: &VPath, what: &str) {
+        self.reply(code, [&reply::quoted(path.as_bytes())[..], b" ", what.as_bytes()].concat());
+    }
+}

@@ -1,0 +1,238 @@
+//! Command lines off an inbox: Telnet's own bytes taken out (RFC 854, RFC 1123 4.1.2.10), names as
+//! RFC 2640 writes them, each line within its bound. It knows no command. A NUL in a line is a byte
+//! that no argument may hold: one that was sent, or a Telnet command within the argument.
+
+use crate::base::buffers::Buffer;
+use crate::base::limits::FTP_LINE_BYTES_MAX;
+
+/// What came of looking for a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// No whole line is there.
+    Nothing,
+    /// A line, never empty, without its end and without Telnet.
+    Line(Vec<u8>),
+    /// A line over [`FTP_LINE_BYTES_MAX`]; said once, the rest of it is thrown away.
+    TooLong,
+}
+
+/// Takes lines off an inbox; it remembers only whether it is within one that is too long.
+#[derive(Default, Clone, Copy)]
+pub struct Lines {
+    is_discarding: bool,
+}
+
+impl Lines {
+    /// The next line, taken.
+    pub fn take(&mut self, inbox: &mut Buffer) -> Taken {
+        let step = self.look(inbox.filled());
+        self.is_discarding = step.is_discarding;
+        inbox.consume(step.used);
+        step.taken
+    }
+
+    /// The next line, not taken: whether it is one that must not wait behind a transfer.
+    pub fn peek(&self, inbox: &Buffer) -> Option<Vec<u8>> {
+        match self.look(inbox.filled()).taken {
+            Taken::Line(line) => Some(line),
+            Taken::Nothing | Taken::TooLong => None,
+        }
+    }
+
+    /// Reads the next line behind the first `skipped` bytes, without taking it. Returns it with the number of
+    /// bytes that it has in the inbox.
+    pub fn take_ahead(&mut self, inbox: &Buffer, skipped: usize) -> (Taken, usize) {
+        let step = self.look(&inbox.filled()[skipped..]);
+        if step.taken != Taken::Nothing {
+            self.is_discarding = step.is_discarding;
+        }
+        (step.taken, step.used)
+    }
+
+    fn look(&self, bytes: &[u8]) -> Step {
+        let mut used = 0;
+        if self.is_discarding {
+            match bytes.iter().position(|&byte| byte == LF) {
+                Some(end) => used = end + 1,
+                None => return Step { taken: Taken::Nothing, used: bytes.len(), is_discarding: true },
+            }
+        }
+        used += between_lines(&bytes[used..]);
+        let window = &bytes[used..bytes.len().min(used + FTP_LINE_BYTES_MAX)];
+        match line(window) {
+            Some((line, length)) => Step { taken: Taken::Line(line), used: used + length, is_discarding: false },
+            None if window.len() == FTP_LINE_BYTES_MAX => {
+                Step { taken: Taken::TooLong, used: used + window.len(), is_discarding: true }
+            }
+            None => Step { taken: Taken::Nothing, used, is_discarding: false },
+        }
+    }
+}
+
+/// What looking for a line came to, and how much of the inbox it made out.
+struct Step {
+    taken: Taken,
+    used: usize,
+    is_discarding: bool,
+}
+
+/// How many of `bytes` come before a line: ends of lines, Telnet, and what is left of Telnet where
+/// the kernel took an urgent byte out of it. No command begins with any of these.
+fn between_lines(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += match (byte, bytes.get(at + 1).copied(), bytes.get(at + 2)) {
+            (CR | LF | COMMANDS..=DONT, ..) => 1,
+            (IAC, Some(WILL..=DONT), Some(_)) => 3,
+            (IAC, Some(COMMANDS..WILL), _) => 2,
+            (IAC, Some(IAC | ..COMMANDS), _) => 1,
+            _ => break,
+        };
+    }
+    at
+}
+
+/// The line that `bytes` begin with, cleaned, and how many of them are its own; `None` without its end.
+fn line(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    // Without any there is none, however often a peer that sends byte by byte makes this look.
+    if !bytes.contains(&LF) {
+        return None;
+    }
+    let mut line = Vec::new();
+    let (mut at, mut is_in_argument) = (0, false);
+    loop {
+        let next = bytes.get(at + 1).copied();
+        let used = match (*bytes.get(at)?, next) {
+            (LF, _) => return Some((line, at + 1)),
+            (CR, Some(LF)) => return Some((line, at + 2)),
+            (CR, Some(NUL)) => {
+                line.push(CR);
+                2
+            }
+            (CR | IAC, None) => return None,
+            (IAC, Some(IAC)) => {
+                line.push(IAC);
+                2
+            }
+            (IAC, Some(command @ COMMANDS..)) => {
+                // If the command were left out, the argument would be another one. A NUL makes it refused.
+                line.extend(is_in_argument.then_some(NUL));
+                if (WILL..=DONT).contains(&command) { 3 } else { 2 }
+            }
+            // In an argument, it belongs to a name that is not UTF-8. Else the kernel took the urgent byte behind it.
+            (IAC, Some(_)) if !is_in_argument => 1,
+            (byte, _) => {
+                is_in_argument |= byte == b' ';
+                line.push(byte);
+                1
+            }
+        };
+        at += used;
+    }
+}
+
+const NUL: u8 = 0;
+const LF: u8 = b'\n';
+const CR: u8 = b'\r';
+/// Telnet's escape: "interpret as command".
+const IAC: u8 = 255;
+/// The first of its commands.
+const COMMANDS: u8 = 240;
+/// The first and the last of those that an option follows.
+const WILL: u8 = 251;
+const DONT: u8 = 254;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything taken of `input` when it comes in pieces of `step`, and what is left of it.
+    fn taken(input: &[u8], step: usize) -> (Vec<Taken>, Vec<u8>) {
+        let (mut inbox, mut lines, mut all) = (Buffer::default(), Lines::default(), Vec::new());
+        for piece in input.chunks(step) {
+            inbox.room(64 * 1024)[..piece.len()].copy_from_slice(piece);
+            inbox.commit(piece.len());
+            loop {
+                let seen = lines.peek(&inbox);
+                let next = lines.take(&mut inbox);
+                assert_eq!(seen, if let Taken::Line(line) = &next { Some(line.clone()) } else { None });
+                match next {
+                    Taken::Nothing => break,
+                    next => all.push(next),
+                }
+            }
+        }
+        (all, inbox.filled().to_vec())
+    }
+
+    fn check(input: &[u8], expected: &[&[u8]], left: &[u8]) {
+        let expected: Vec<Taken> = expected.iter().map(|line| Taken::Line(line.to_vec())).collect();
+        for step in [1, 2, 3, 7, 64, usize::MAX] {
+            assert_eq!(taken(input, step), (expected.clone(), left.to_vec()), "{input:?} by {step}");
+        }
+    }
+
+    #[test]
+    fn lines_end_with_a_line_feed_with_or_without_its_carriage_return() {
+        check(b"NOOP\r\nPWD\nQUIT\r\nST", &[b"NOOP", b"PWD", b"QUIT"], b"ST");
+        check(b"\r\n\n\r\r\nNOOP \r\n\r\n", &[b"NOOP "], b"");
+        check("RETR grüße\r\n".as_bytes(), &["RETR grüße".as_bytes()], b"");
+        check(b"RETR \xe4\x80\r\n", &[b"RETR \xe4\x80"], b"");
+        check(b"NOOP\r", &[], b"NOOP\r");
+    }
+
+    #[test]
+    fn names_may_hold_a_carriage_return_as_rfc_2640_writes_it() {
+        check(b"RETR a\r\0b\r\0\r\n", &[b"RETR a\rb\r"], b"");
+        check(b"RETR a\rb\r\0\n", &[b"RETR a\rb\r"], b"");
+        check(b"RETR a\0b\r\n", &[b"RETR a\0b"], b"");
+    }
+
+    #[test]
+    fn telnet_is_taken_out_and_its_escape_is_a_byte() {
+        check(b"\xff\xf4\xff\xf2ABOR\r\n", &[b"ABOR"], b"");
+        check(b"\xff\xf4\xff\xf2\r\n\xff\xf4\nABOR\r\n", &[b"ABOR"], b"");
+        check(b"RETR \xff\xff\xf0\r\n", &[b"RETR \xff\xf0"], b"");
+        check(b"\xff\xf4RE\xff\xf2TR a\r\n", &[b"RETR a"], b"");
+        check(b"NO\xff\xfb\x0aOP\r\n\xff\xfe\r\r\n", &[b"NOOP"], b"");
+        check(&b"\xff\xf1".repeat(FTP_LINE_BYTES_MAX), &[], b"");
+        check(b"NOOP\xff\xf4", &[], b"NOOP\xff\xf4");
+        check(b"\xff\xfb", &[], b"\xff\xfb");
+    }
+
+    #[test]
+    fn a_byte_255_in_an_argument_is_one_unless_it_makes_a_telnet_command() {
+        check(b"MKD \xff\r\n", &[b"MKD \xff"], b"");
+        check(b"MKD \xffa\xff \xf0\xfa\xfe\n", &[b"MKD \xffa\xff \xf0\xfa\xfe"], b"");
+        check(b"MKD a\xff\xf1b\r\n", &[b"MKD a\0b"], b"");
+        check(b"MKD a\xff\xfb\x01b\r\n", &[b"MKD a\0b"], b"");
+    }
+
+    #[test]
+    fn an_urgent_byte_that_the_kernel_took_is_not_missed() {
+        for cut in 0..4 {
+            let mut sequence = b"\xff\xf4\xff\xf2ABOR\r\n".to_vec();
+            sequence.remove(cut);
+            check(&sequence, &[b"ABOR"], b"");
+        }
+    }
+
+    #[test]
+    fn a_line_too_long_is_said_once_and_the_next_is_taken() {
+        let longest = [&vec![b'a'; FTP_LINE_BYTES_MAX - 2][..], b"\r\n"].concat();
+        check(&longest, &[&longest[..longest.len() - 2]], b"");
+        for over in [1, 2, 3, 1 << 20] {
+            let input = [&vec![b'a'; FTP_LINE_BYTES_MAX - 2 + over][..], b"\r\nNOOP\r\n"].concat();
+            for step in if over < 9 { [1, 7, 64, 4096] } else { [4096; 4] } {
+                let expected = vec![Taken::TooLong, Taken::Line(b"NOOP".to_vec())];
+                assert_eq!(taken(&input, step), (expected, Vec::new()), "{over} by {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_held() {
+        let (all, left) = taken(&vec![b'a'; 1 << 20], 4096);
+        assert_eq!((all.len(), left.len()), (1, 0));
+    }
+}

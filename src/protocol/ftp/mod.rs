@@ -1,0 +1,536 @@
+//! FTP and FTPS (RFC 959, 1123, 2228, 2389, 2428, 2640, 3659, 4217) translated to the session's verbs.
+//! What only this protocol knows stays here: its lines, names, addresses and replies, and what one
+//! command says for the next.
+//!
+//! Commands are carried out one after the other, so replies come in order. While one is under way, the
+//! others wait in the inbox. An `ABOR` among them ends at once what is under way, and is answered in its
+//! turn; a `STAT` is answered at once.
+
+pub mod address;
+pub mod argument;
+pub mod command;
+pub mod command_row;
+mod commands;
+mod foreign;
+pub mod help;
+mod info_commands;
+pub mod line;
+pub mod listing;
+mod login;
+pub mod parse_error;
+pub mod permissions;
+pub mod port;
+pub mod queue;
+pub mod reply;
+pub mod site;
+pub mod table;
+pub mod time;
+mod transfer;
+
+use crate::base::buffers::{Budget, Lane};
+use crate::base::limits::{FTP_LINE_BYTES_MAX, REQUEST_COST};
+use crate::base::virtual_path::VPath;
+use crate::config;
+use crate::session::state::StateName;
+use crate::session::verb::Verb;
+use crate::session::{Phase, Refusal, Service, Session};
+use crate::store::syncer::Synced;
+use command::Command;
+use line::Taken;
+use listing::Facts;
+use port::{DataPort, Stage, Wish};
+use queue::{CommandQueue, Seen};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Instant;
+use transfer::{List, Transfer};
+
+/// One FTP session.
+pub struct Ftp {
+    session: Session,
+    settings: Rc<config::Ftp>,
+    /// Our address on the control connection; the peer's is the session's.
+    local: IpAddr,
+    control: Control,
+    queue: CommandQueue,
+    port: DataPort,
+    /// When the data connection of a transfer that was refused ends.
+    unused_data_until: Option<Instant>,
+    /// Where the peer wants to be connected to (`PORT`).
+    active: Option<SocketAddr>,
+    /// The name `USER` gave.
+    user: Option<String>,
+    folder: VPath,
+    facts: Facts,
+    data: DataRules,
+    reuse: Reuse,
+    next: ForNext,
+    /// Taken off the inbox, but not begun yet.
+    pending: Option<Command>,
+    doing: Doing,
+    /// The `ABOR` that ended what was under way has yet to be answered.
+    was_aborted: bool,
+    /// Grows with whatever is done for a transfer or with its bytes, but not with commands that wait.
+    progress: u64,
+    /// Bytes of an upload that waited when they were last looked at.
+    waiting: usize,
+    /// Steps that have begun since the peer's data ended.
+    ended_steps: u8,
+    /// How many downloads in a row the peer kept its side of the data connection open until told the end.
+    kept_open: u32,
+    /// The next command waits for this: more were asked than the rate allows.
+    held_until: Option<Instant>,
+    is_closing: bool,
+    /// The transfer under way is the last thing that is done.
+    is_leaving: bool,
+    requests: u64,
+    /// Lines before the login that were no command.
+    mistakes: u32,
+}
+
+/// The control connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Control {
+    /// Nothing was said yet; whether it is encrypted.
+    New { is_sealed: bool },
+    /// In the clear.
+    Plain,
+    /// The peer was told to begin with TLS.
+    Sealing,
+    /// Encrypted.
+    Sealed,
+}
+
+/// What was agreed on for data connections.
+#[derive(Default)]
+struct DataRules {
+    /// `PBSZ` was said.
+    has_buffer_size: bool,
+    /// `PROT P`: they are encrypted.
+    is_private: bool,
+    /// `EPSV ALL`: no other command makes one.
+    only_extended_passive: bool,
+}
+
+/// What the client has shown of resuming TLS sessions on data connections.
+#[derive(Default)]
+struct Reuse {
+    /// It has resumed one, so it will mostly do so again.
+    is_known: bool,
+    /// It can do so any number of times, so it has to from now on. A client of TLS 1.3 that uses each ticket
+    /// once may have none left.
+    is_due: bool,
+}
+
+/// What one command says for the next.
+#[derive(Default)]
+struct ForNext {
+    /// `REST`: the first byte of a transfer.
+    offset: u64,
+    /// `ALLO`: the bytes of an upload.
+    length: Option<u64>,
+    /// `RNFR`: what is to be moved.
+    from: Option<VPath>,
+}
+
+/// The command being carried out.
+enum Doing {
+    Nothing,
+    /// A password is being checked.
+    CheckingPassword,
+    /// The loop looks for a port, for this command.
+    OpeningPort(Passive),
+    /// A digest is being computed, for this command.
+    Hashing(Hashed, VPath),
+    /// A folder is being listed on the control connection.
+    ListingStatus(Box<List>),
+    Transfer(Box<Transfer>),
+}
+
+/// Which command made the server listen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passive {
+    Pasv,
+    Epsv,
+}
+
+/// Which command asked for a digest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hashed {
+    Hash,
+    Xsha256,
+}
+
+/// What a step works with.
+struct Turn<'a> {
+    lane: &'a mut Lane,
+    service: &'a mut Service,
+    budget: &'a mut Budget,
+    now: Instant,
+}
+
+impl Turn<'_> {
+    fn reply(&mut self, code: u16, text: impl AsRef<[u8]>) {
+        self.lane.outbox.append(|out| reply::put(out, code, text));
+    }
+
+    fn refuse(&mut self, refusal: Refusal, path: Option<&VPath>) {
+        let (code, text) = reply::refusal(refusal, path);
+        self.reply(code, text);
+    }
+
+    /// Whether more may be done and more may be answered.
+    fn may_go_on(&self) -> bool {
+        !self.budget.is_spent() && self.lane.outbox.has_room()
+    }
+}
+
+impl Ftp {
+    /// A front-end for `session` on a connection to our address `local`. With `is_sealed` it is
+    /// encrypted from its first byte, and so are its data connections unless the peer wants less.
+    pub fn new(session: Session, settings: Rc<config::Ftp>, local: IpAddr, is_sealed: bool) -> Self {
+        Self {
+            session,
+            settings,
+            local,
+            control: Control::New { is_sealed },
+            queue: CommandQueue::default(),
+            port: DataPort::default(),
+            unused_data_until: None,
+            active: None,
+            user: None,
+            folder: VPath::root(),
+            facts: Facts::default(),
+            // Where TLS is there from the beginning, many clients leave out PBSZ.
+            data: DataRules { has_buffer_size: is_sealed, is_private: is_sealed, ..DataRules::default() },
+            reuse: Reuse::default(),
+            next: ForNext::default(),
+            pending: None,
+            doing: Doing::Nothing,
+            was_aborted: false,
+            progress: 0,
+            waiting: 0,
+            ended_steps: 0,
+            kept_open: 0,
+            held_until: None,
+            is_closing: false,
+            is_leaving: false,
+            requests: 0,
+            mistakes: 0,
+        }
+    }
+
+    /// See [`super::Front::step`].
+    pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        let mut turn = Turn { lane, service, budget, now };
+        self.held_until = None;
+        self.port.undecided_until = self.port.undecided_until.filter(|until| *until > now);
+        let mut moved = self.greet(&mut turn);
+        if self.unused_data_until.is_some_and(|until| until <= now) {
+            self.end_unused_data_connection();
+            moved = true;
+        }
+        self.ended_steps = if self.port.lane.eof { self.ended_steps.saturating_add(1) } else { 0 };
+        // The whole queue is looked at first: an upload that was aborted there must not be stored.
+        while self.may_go_on(&turn) && (self.take_urgent(&mut turn) || self.advance(&mut turn)) {
+            moved = true;
+        }
+        if turn.lane.eof && !moved && self.may_go_on(&turn) && self.is_peer_gone() {
+            self.hang_up(now);
+        }
+        moved
+    }
+
+    /// Whether the end of the control connection is that of the session. Who reads what it asked for
+    /// is there; who uploads has said `QUIT`, or may have been cut off.
+    fn is_peer_gone(&self) -> bool {
+        match &self.doing {
+            Doing::Nothing => self.held_until.is_none(),
+            Doing::Transfer(transfer) if transfer.is_upload() => {
+                self.session.state_name() != StateName::Commit && !self.queue.has_quit()
+            }
+            Doing::Transfer(_) => self.port.lane.eof,
+            _ => true,
+        }
+    }
+
+    fn may_go_on(&self, turn: &Turn) -> bool {
+        !self.is_closing && !self.wants_tls() && !self.port.has_wish() && turn.may_go_on()
+    }
+
+    fn greet(&mut self, turn: &mut Turn) -> bool {
+        let Control::New { is_sealed } = self.control else { return false };
+        self.control = if is_sealed { Control::Sealed } else { Control::Plain };
+        turn.reply(220, "berthd ready");
+        true
+    }
+
+    /// Drives what is under way on, or begins the next command; whether anything was done.
+    fn advance(&mut self, turn: &mut Turn) -> bool {
+        let is_advanced = match &self.doing {
+            Doing::Nothing if self.is_leaving => {
+                self.hang_up(turn.now);
+                true
+            }
+            Doing::Nothing => self.begin_next(turn),
+            Doing::CheckingPassword => self.check_password(turn),
+            Doing::OpeningPort(passive) => self.answer_passive(*passive, turn),
+            Doing::Hashing(..) => self.hash(turn),
+            Doing::ListingStatus(_) => self.list_status(turn),
+            Doing::Transfer(_) => self.transfer(turn),
+        };
+        self.progress += u64::from(is_advanced);
+        is_advanced
+    }
+
+    /// `ABOR` and `STAT` do not wait for the end of what they are about, wherever they stand.
+    fn take_urgent(&mut self, turn: &mut Turn) -> bool {
+        if matches!(self.doing, Doing::Nothing | Doing::CheckingPassword | Doing::OpeningPort(_)) {
+            return false;
+        }
+        // Within a reply there is no room for another.
+        let takes_status = !matches!(self.doing, Doing::ListingStatus(_));
+        match self.queue.look_ahead(&mut turn.lane.inbox, takes_status) {
+            Some(Seen::Line) => turn.budget.spend(LOOK_COST),
+            Some(Seen::Status) => {
+                self.count_request(turn);
+                self.tell_status(turn);
+            }
+            None if self.queue.has_abort() && !self.session.is_stored() => self.abort_transfer(turn),
+            None => return false,
+        }
+        true
+    }
+
+    fn take_line(&mut self, turn: &mut Turn) -> Taken {
+        self.count_request(turn);
+        self.queue.take(&mut turn.lane.inbox)
+    }
+
+    fn count_request(&mut self, turn: &mut Turn) {
+        self.requests += 1;
+        turn.budget.spend(REQUEST_COST);
+        self.session.count_request(turn.service, turn.now);
+    }
+
+    fn begin_next(&mut self, turn: &mut Turn) -> bool {
+        if self.pending.is_none() && !self.receive(turn) {
+            return false;
+        }
+        let Some(command) = self.pending.take() else { return true };
+        self.end_unused_data_connection();
+        let (verb, is_transfer) = (command.verb(), command.is_transfer());
+        match verb.map_or(Ok(true), |verb| self.session.settle(verb, turn.budget)) {
+            // Its home is being counted.
+            Ok(false) => {
+                self.pending = Some(command);
+                return true;
+            }
+            Ok(true) => self.begin_command(command, turn),
+            Err(refusal) => turn.refuse(refusal, None),
+        }
+        // Even one that was refused was the next: else a later one would begin in the middle.
+        if is_transfer {
+            self.next.offset = 0;
+            self.give_up_data_connection(turn.now);
+        }
+        if verb == Some(Verb::BeginUpload) {
+            self.next.length = None;
+        }
+        true
+    }
+
+    /// Takes the next line off the inbox, and answers one that is no command; whether anything was
+    /// taken.
+    fn receive(&mut self, turn: &mut Turn) -> bool {
+        self.held_until = self.session.held_until(turn.service, turn.now);
+        if self.held_until.is_some() {
+            return false;
+        }
+        if !self.queue.has_line(&turn.lane.inbox) {
+            // The rest of a line that is too long goes all the same, and makes room for what waits.
+            let before = turn.lane.inbox.filled().len();
+            let is_foreign = before >= FTP_LINE_BYTES_MAX && foreign::is_foreign(turn.lane.inbox.filled());
+            if self.queue.take(&mut turn.lane.inbox) == Taken::TooLong {
+                // It may have been a transfer; only a path is so long.
+                self.forget_next(turn.now);
+                self.reject_line(
+                    is_foreign,
+                    (500, "That line is too long; nothing of it was carried out.".into()),
+                    turn,
+                );
+            }
+            return turn.lane.inbox.filled().len() < before;
+        }
+        if let Taken::Line(line) = self.take_line(turn) {
+            match table::parse(&line) {
+                Ok(command) => self.pending = Some(command),
+                Err(wrong) => {
+                    self.next.from = None;
+                    self.reject_line(foreign::is_foreign(&line), wrong.reply(), turn);
+                    if command::is_transfer_line(&line) {
+                        self.forget_next(turn.now);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Answers a line that is no command. One of another protocol ends the connection, and so do many of a
+    /// peer that has not logged in.
+    fn reject_line(&mut self, is_foreign: bool, (code, text): (u16, String), turn: &mut Turn) {
+        if self.session.account().is_none() {
+            self.mistakes += 1;
+        }
+        if is_foreign {
+            turn.reply(500, "This is an FTP server, and that is another protocol; the connection is closed.");
+        } else if self.mistakes >= MISTAKES_BEFORE_LOGIN_MAX {
+            turn.reply(REPLY_CLOSING, "Too many lines before the login that are no command; the connection is closed.");
+        } else {
+            return turn.reply(code, text);
+        }
+        self.hang_up(turn.now);
+    }
+
+    /// Forgets what was said for a transfer that was refused before it was understood.
+    fn forget_next(&mut self, now: Instant) {
+        self.next = ForNext::default();
+        self.give_up_data_connection(now);
+    }
+
+    /// See [`super::Front::synced`].
+    pub fn synced(&mut self, lane: &mut Lane, synced: Synced, now: Instant) {
+        if let Err(refusal) = self.session.synced(synced) {
+            self.fail_transfer(lane, refusal, now);
+        }
+    }
+
+    /// See [`super::Front::fail`].
+    pub fn fail(&mut self, lane: &mut Lane, why: Refusal, now: Instant) {
+        if let Doing::ListingStatus(_) = self.doing {
+            lane.outbox.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "The rest is left out."));
+        }
+        let (_, text) = reply::refusal(why, None);
+        lane.outbox.append(|out| reply::put(out, REPLY_CLOSING, text));
+        self.session.close(Some(why), now);
+        self.port.wish(Wish::Reset);
+        self.is_closing = true;
+    }
+
+    /// See [`super::Front::hang_up`].
+    pub fn hang_up(&mut self, now: Instant) {
+        if self.session.state_name() != StateName::Closing {
+            self.session.close(None, now);
+        }
+        self.is_closing = true;
+    }
+
+    /// See [`super::Front::ends_with_transfer`].
+    pub fn ends_with_transfer(&mut self, lane: &mut Lane) -> bool {
+        if !matches!(self.doing, Doing::Transfer(_)) {
+            return false;
+        }
+        while self.queue.look_ahead(&mut lane.inbox, false).is_some() {}
+        self.is_leaving = self.queue.has_quit() && !self.queue.has_abort();
+        self.is_leaving
+    }
+
+    // ---- What asks ------------------------------------------------------------------------
+
+    /// See [`super::Front::is_closing`].
+    pub fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
+    /// See [`super::Front::wants_tls`].
+    pub fn wants_tls(&self) -> bool {
+        self.control == Control::Sealing
+    }
+
+    /// See [`super::Front::set_sealed`].
+    pub fn set_sealed(&mut self) {
+        self.control = Control::Sealed;
+        self.queue = CommandQueue::default();
+        // RFC 4217, section 4.1: what was said in the clear may not have been the peer's.
+        (self.user, self.next) = (None, ForNext::default());
+    }
+
+    /// See [`super::Front::data_port`].
+    pub fn data_port(&mut self) -> &mut DataPort {
+        &mut self.port
+    }
+
+    /// The session behind the front-end.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// See [`super::Front::phase`].
+    pub fn phase(&self) -> Phase {
+        match (&self.doing, self.session.phase()) {
+            // A listing waits for memory, and not for its peer.
+            (Doing::Transfer(_), Phase::Working) if self.session.wakes_at().is_some() => Phase::Working,
+            (Doing::Transfer(transfer), phase) => transfer.phase(phase),
+            (Doing::OpeningPort(_) | Doing::Hashing(..) | Doing::ListingStatus(_), _) => Phase::Working,
+            (_, Phase::Idle) if self.pending.is_some() => Phase::Working,
+            (_, phase) => phase,
+        }
+    }
+
+    /// See [`super::Front::wakes_at`].
+    pub fn wakes_at(&self) -> Option<Instant> {
+        let deadline =
+            if let Doing::Transfer(transfer) = &self.doing { transfer.wakes_at(self.port.stage()) } else { None };
+        [self.session.wakes_at(), self.held_until, self.unused_data_until, deadline, self.port.undecided_until]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// See [`super::Front::awaits_connection`].
+    pub fn awaits_connection(&self) -> bool {
+        matches!(&self.doing, Doing::Transfer(transfer) if transfer.awaits_connection())
+    }
+
+    /// See [`super::Front::progress`].
+    pub fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    /// See [`super::Front::requests`].
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Whether the control connection is encrypted.
+    fn is_sealed(&self) -> bool {
+        self.control == Control::Sealed
+    }
+
+    /// Whether there is, or will be, a data connection to use.
+    fn has_data_connection(&self) -> bool {
+        let is_there = self.active.is_some() || matches!(self.port.stage(), Stage::Listening(_) | Stage::Connected);
+        is_there && self.unused_data_until.is_none()
+    }
+}
+
+/// What somebody is told for whom there is no session.
+pub fn too_many_sessions(bound: &str) -> Vec<u8> {
+    let mut words = Vec::new();
+    let text = format!("There are as many sessions as {bound} allows; close one, or try again later.");
+    reply::put(&mut words, REPLY_CLOSING, text);
+    words
+}
+
+/// What a line costs of a turn's budget that is examined ahead of its turn.
+const LOOK_COST: u64 = 256;
+
+/// The number of lines that are no command with which a peer that has not logged in is disconnected. Clients try
+/// a few commands that are not served here, such as `HOST` or `AUTH GSSAPI`.
+const MISTAKES_BEFORE_LOGIN_MAX: u32 = 10;
+
+/// "Service not available, closing control connection" (RFC 959, section 5.4).
+const REPLY_CLOSING: u16 = 421;
+/// "Directory status".
+const REPLY_FOLDER_STATUS: u16 = 212;

@@ -1,0 +1,170 @@
+//! Replies as RFC 959 section 4.2 writes them: a code and text on one line or on several, whatever a
+//! name in it holds. The one place where the session's refusals meet the protocol's codes.
+
+use crate::base::limits::FTP_SUBJECT_BYTES_MAX;
+use crate::base::text::shortened;
+use crate::base::virtual_path::VPath;
+use crate::session::Refusal;
+
+/// Appends a reply on one line.
+pub fn put(out: &mut Vec<u8>, code: u16, text: impl AsRef<[u8]>) {
+    put_line(out, &format!("{code} "), text.as_ref());
+}
+
+/// Appends a reply on several lines; those between the first and the last are indented, so that
+/// none begins with a code.
+pub fn put_lines<L: AsRef<[u8]>>(
+    out: &mut Vec<u8>,
+    code: u16,
+    first: impl AsRef<[u8]>,
+    lines: impl IntoIterator<Item = L>,
+    last: impl AsRef<[u8]>,
+) {
+    put_first(out, code, first);
+    for line in lines {
+        put_between(out, line);
+    }
+    put(out, code, last);
+}
+
+/// Appends the first line of a reply on several, whose others come later and end with [`put`].
+pub fn put_first(out: &mut Vec<u8>, code: u16, text: impl AsRef<[u8]>) {
+    put_line(out, &format!("{code}-"), text.as_ref());
+}
+
+/// Appends a line between the first and the last, such as an entry of a listing.
+pub fn put_between(out: &mut Vec<u8>, line: impl AsRef<[u8]>) {
+    put_line(out, " ", line.as_ref());
+}
+
+/// A path as RFC 959 appendix II has it in replies: in quotes, with its own doubled.
+pub fn quoted(path: &[u8]) -> Vec<u8> {
+    let mut quoted = vec![b'"'];
+    for &byte in path {
+        quoted.push(byte);
+        if byte == b'"' {
+            quoted.push(byte);
+        }
+    }
+    quoted.push(b'"');
+    quoted
+}
+
+/// Telnet (RFC 854) and RFC 2640 section 3.1: a carriage return of a name stands before a NUL, the byte
+/// that is Telnet's escape twice. A line feed cannot be written and becomes a question mark.
+fn put_line(out: &mut Vec<u8>, start: &str, text: &[u8]) {
+    out.extend_from_slice(start.as_bytes());
+    for &byte in text {
+        match byte {
+            b'\r' => out.extend_from_slice(b"\r\0"),
+            0xff => out.extend_from_slice(&[0xff, 0xff]),
+            b'\n' | 0 => out.push(b'?'),
+            byte => out.push(byte),
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The reply to a refused command about `path`. After 421 the connection is closed.
+pub fn refusal(refusal: Refusal, path: Option<&VPath>) -> (u16, String) {
+    let code = match refusal {
+        Refusal::LoginRequired | Refusal::LoginFailed | Refusal::TlsRequired => 530,
+        Refusal::WrongState => 503,
+        Refusal::LoginMalformed => 501,
+        Refusal::TooManyTries | Refusal::TooManySessions | Refusal::Displaced | Refusal::AccountClosed => 421,
+        Refusal::Kicked => 421,
+        Refusal::Timeout | Refusal::Defect | Refusal::ShuttingDown => 421,
+        Refusal::NotFound | Refusal::Exists | Refusal::NotAFile | Refusal::NotADirectory | Refusal::NotEmpty => 550,
+        Refusal::UploadHeld(_) | Refusal::OutsideHome | Refusal::LinkLoop => 550,
+        Refusal::OtherFileSystem => 550,
+        Refusal::Denied | Refusal::InUse | Refusal::ReadOnly | Refusal::TooLarge => 550,
+        Refusal::BadName | Refusal::IntoItself => 553,
+        Refusal::QuotaBytes | Refusal::QuotaFiles => 552,
+        Refusal::DiskFull => 452,
+        Refusal::Superseded | Refusal::Busy => 450,
+        Refusal::Changed | Refusal::Mismatch | Refusal::SizeMismatch => 451,
+        Refusal::Io | Refusal::Unwritten | Refusal::NoAnswer => 451,
+        Refusal::Cancelled | Refusal::Cut => 426,
+        Refusal::BadOffset => 554,
+    };
+    let said = match refusal {
+        // What the session says is for clients of the native protocol.
+        Refusal::LoginRequired => "log in first, with USER and PASS".into(),
+        Refusal::TlsRequired => "this server takes encrypted logins only; send AUTH TLS first, or use FTPS".into(),
+        refusal => refusal.to_string(),
+    };
+    (code, path.map_or_else(|| sentence(&said), |path| format!("{}: {said}.", subject(path))))
+}
+
+/// A path that a reply is about, no longer than clients read.
+pub fn subject(path: &VPath) -> String {
+    shortened(path.to_string(), FTP_SUBJECT_BYTES_MAX)
+}
+
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(characters).chain(['.']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(code: u16, text: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        put(&mut out, code, text);
+        out
+    }
+
+    #[test]
+    fn a_reply_is_one_line_whatever_is_in_it() {
+        assert_eq!(reply(226, b"Done."), b"226 Done.\r\n");
+        assert_eq!(reply(250, b"a\r\nb\0c\rd\xffe\x1b"), b"250 a\r\0?b?c\r\0d\xff\xffe\x1b\r\n");
+    }
+
+    #[test]
+    fn lines_between_never_look_like_the_last() {
+        let mut out = Vec::new();
+        put_lines(&mut out, 211, "Now:", ["211 x", "", "\n211 y"], "End.");
+        put_between(&mut out, b"a\xffb");
+        assert!(out.ends_with(b"211 End.\r\n a\xff\xffb\r\n"));
+        out.truncate(out.len() - b" a\xff\xffb\r\n".len());
+        assert_eq!(out, b"211-Now:\r\n 211 x\r\n \r\n ?211 y\r\n211 End.\r\n");
+    }
+
+    #[test]
+    fn paths_are_quoted_as_in_appendix_ii() {
+        assert_eq!(quoted(b"/"), b"\"/\"");
+        assert_eq!(quoted(b"/a \"b\""), b"\"/a \"\"b\"\"\"");
+        assert_eq!(quoted(b""), b"\"\"");
+    }
+
+    #[test]
+    fn refusals_say_what_happened_to_what() {
+        let path = VPath::parse("/gr\u{fc}\u{df}e\r\n.txt".as_bytes()).expect("valid");
+        let (code, text) = refusal(Refusal::NotFound, Some(&path));
+        assert_eq!((code, &text[..]), (550, "/gr\u{fc}\u{df}e\\r\\n.txt: there is no such file or folder."));
+        let longest = VPath::parse(&b"/\xff".repeat(2000)).expect("valid");
+        assert!(refusal(Refusal::NotFound, Some(&longest)).1.len() < 1200, "clients read lines of 2 KiB or so");
+        let (code, text) = refusal(Refusal::QuotaBytes, None);
+        assert_eq!((code, text.starts_with("Your disk quota") && text.ends_with('.')), (552, true));
+    }
+
+    #[test]
+    fn what_may_succeed_later_has_a_code_that_says_so() {
+        for later in [
+            Refusal::DiskFull,
+            Refusal::Changed,
+            Refusal::Io,
+            Refusal::Busy,
+            Refusal::ShuttingDown,
+            Refusal::TooManySessions,
+        ] {
+            assert_eq!(refusal(later, None).0 / 100, 4, "{later:?}");
+        }
+        for never in [Refusal::ReadOnly, Refusal::Denied, Refusal::BadName, Refusal::QuotaFiles, Refusal::LoginFailed] {
+            assert_eq!(refusal(never, None).0 / 100, 5, "{never:?}");
+        }
+    }
+}

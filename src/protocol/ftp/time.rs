@@ -1,0 +1,107 @@
+//! Times as RFC 3659 section 2.3 writes them: `YYYYMMDDHHMMSS`, in UTC, with a fraction or without.
+
+use crate::base::text::Utc;
+
+/// Such as `20261127123456`. Fractions are left out: some clients take a time only without.
+pub fn written(unix_ns: i64) -> String {
+    let Utc { year, month, day, hour, minute, second, .. } = Utc::from_unix_ns(unix_ns);
+    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
+}
+
+/// Reads `YYYYMMDDHHMMSS[.f…]`; nanoseconds since the epoch.
+pub fn read(text: &[u8]) -> Option<i64> {
+    let (whole, fraction) = match text.iter().position(|&byte| byte == b'.') {
+        Some(dot) => (&text[..dot], Some(&text[dot + 1..])),
+        None => (text, None),
+    };
+    if whole.len() != TIME_BYTES || !whole.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number =
+        |from: usize, to: usize| whole[from..to].iter().fold(0u16, |n, digit| n * 10 + u16::from(digit - b'0'));
+    let small = |from: usize| number(from, from + 2) as u8;
+    Utc {
+        year: i64::from(number(0, 4)),
+        month: small(4),
+        day: small(6),
+        hour: small(8),
+        minute: small(10),
+        second: small(12),
+        nanosecond: fraction.map_or(Some(0), nanoseconds)?,
+    }
+    .to_unix_ns()
+}
+
+/// A time at the beginning of `text`, and what follows behind one space.
+pub fn split(text: &[u8]) -> Option<(i64, &[u8])> {
+    let space = text.iter().position(|&byte| byte == b' ')?;
+    Some((read(&text[..space])?, &text[space + 1..]))
+}
+
+/// The digits behind a point; more than nine say nothing that a file system keeps.
+fn nanoseconds(digits: &[u8]) -> Option<u32> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digit = |at: usize| digits.get(at).map_or(0, |digit| u32::from(digit - b'0'));
+    Some((0..9).fold(0, |n, at| n * 10 + digit(at)))
+}
+
+const TIME_BYTES: usize = 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        for (ns, text) in [
+            (0, "19700101000000"),
+            (951_827_696_000_000_000, "20000229123456"),
+            (-1_000_000_000, "19691231235959"),
+            (4_102_444_799_000_000_000, "20991231235959"),
+        ] {
+            assert_eq!(written(ns), text);
+            assert_eq!(read(text.as_bytes()), Some(ns), "{text}");
+        }
+        assert_eq!(written(951_827_696_999_999_999), "20000229123456");
+    }
+
+    #[test]
+    fn fractions_are_read_to_the_nanosecond() {
+        for (text, ns) in [("19700101000000.5", 500_000_000), ("19700101000001.0000000019", 1_000_000_001)] {
+            assert_eq!(read(text.as_bytes()), Some(ns), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in [
+            "",
+            "1970010100000",
+            "197001010000000",
+            "19700101000000.",
+            "19700101000000.x",
+            "19700101000000.1.1",
+            "19701301000000",
+            "19700230000000",
+            "19700101240000",
+            "19700101006000",
+            "19700101000061",
+            "-9700101000000",
+            "1970010100000x",
+            " 9700101000000",
+            "99990101000000",
+        ] {
+            assert_eq!(read(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_split_from_the_path_behind_it() {
+        assert_eq!(split(b"19700101000001 a b"), Some((1_000_000_000, &b"a b"[..])));
+        assert_eq!(split(b"19700101000001  "), Some((1_000_000_000, &b" "[..])));
+        assert_eq!(split(b"19700101000001"), None);
+        assert_eq!(split(b"1970 a"), None);
+    }
+}

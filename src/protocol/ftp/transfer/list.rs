@@ -1,0 +1,378 @@
+//! Listings: what an argument asks for, of one folder or a whole tree, over a data connection or within
+//! a reply.
+
+use super::{Doing, Ftp, Kind, REPLY_FOLDER_STATUS, Turn};
+use crate::base::glob::Pattern;
+use crate::base::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX};
+use crate::base::memory::Charge;
+use crate::base::virtual_path::VPath;
+use crate::protocol::ftp::argument::list_options;
+use crate::protocol::ftp::listing::{self, Facts, OPTIONS, Options, split_pattern};
+use crate::protocol::ftp::parse_error::Wrong;
+use crate::protocol::ftp::reply::subject;
+use crate::session::Refusal;
+use crate::session::task::TaskStep;
+use crate::session::verb::Verb;
+use crate::store::listing::Listed;
+use crate::store::meta::{self, Meta, Seen};
+
+/// A listing: how its entries are written, and which it contains.
+pub(in crate::protocol::ftp) struct List {
+    form: Form,
+    options: Options,
+    /// What stands before each name.
+    prefix: Vec<u8>,
+    pattern: Option<Pattern>,
+    /// For a recursive listing.
+    tree: Option<Tree>,
+}
+
+/// How entries are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::protocol::ftp) enum Form {
+    /// `LIST`: as `ls -l` does.
+    Long,
+    /// `NLST`: names alone.
+    Names,
+    /// `MLSD`: facts (RFC 3659).
+    Facts,
+}
+
+/// The folders of a recursive listing, in the order of `ls -R`.
+#[derive(Default)]
+struct Tree {
+    /// The heading of the folder that is listed: its path as it stands above its entries.
+    heading: Vec<u8>,
+    /// Folders that are still to be listed, the next one last: the length of the parent's heading, and the
+    /// name.
+    pending: Vec<(usize, Box<[u8]>)>,
+    pending_bytes: usize,
+    charge: Charge,
+    /// The index in `pending` of the first folder that was found in the one that is listed.
+    own_start: usize,
+    /// Folders that could not be listed.
+    skipped: u64,
+}
+
+/// What a folder to come takes beside its name.
+const FOLDER_COST: usize = 64;
+
+impl Tree {
+    fn add(&mut self, name: &[u8]) -> Result<(), Refusal> {
+        self.pending_bytes += name.len();
+        if self.pending.len() >= LISTING_ENTRIES_MAX || self.pending_bytes > LISTING_BYTES_MAX {
+            return Err(Refusal::TooLarge);
+        }
+        if !self.charge.resize(self.charge.bytes() + name.len() + FOLDER_COST) {
+            return Err(Refusal::Busy);
+        }
+        self.pending.push((self.heading.len(), name.into()));
+        Ok(())
+    }
+
+    /// Makes the next folder the one that is listed; false once there are no more.
+    fn descend(&mut self) -> bool {
+        self.pending[self.own_start..].reverse();
+        let Some((parent_bytes, name)) = self.pending.pop() else { return false };
+        self.pending_bytes -= name.len();
+        self.charge.resize(self.charge.bytes() - name.len() - FOLDER_COST);
+        // What was listed last lies below the folder that holds this one, or is it.
+        self.heading.truncate(parent_bytes);
+        if !self.heading.ends_with(b"/") {
+            self.heading.push(b'/');
+        }
+        self.heading.extend_from_slice(&name);
+        self.own_start = self.pending.len();
+        true
+    }
+}
+
+impl List {
+    fn new(form: Form, options: Options, prefix: Vec<u8>, pattern: Option<Pattern>) -> Self {
+        Self { form, options, prefix, pattern, tree: None }
+    }
+
+    /// Whether the listing contains `entry`.
+    pub(in crate::protocol::ftp) fn has(&self, entry: &Listed) -> bool {
+        self.pattern.as_ref().is_none_or(|pattern| self.options.fits(pattern, &entry.name))
+    }
+
+    /// What comparing the names of entries costs of a turn's budget.
+    pub(in crate::protocol::ftp) fn cost(&self, entries: &[Listed]) -> u64 {
+        let letters: usize = entries.iter().map(|entry| entry.name.len()).sum();
+        self.pattern.as_ref().map_or(0, |pattern| (pattern.weight() * letters) as u64)
+    }
+
+    /// The only entry of a listing of what is at `path` itself: by its name, or by what was asked for.
+    fn only_entry(&self, path: &VPath, meta: Meta) -> Listed {
+        let asked = self.prefix.strip_suffix(b"/").filter(|asked| self.form == Form::Names && !asked.is_empty());
+        let name = asked.or(path.name()).unwrap_or(b"/").to_vec();
+        Listed { name, seen: Seen::Examined(meta), target: None }
+    }
+
+    /// Appends the line of an entry, without its end.
+    pub(in crate::protocol::ftp) fn put(
+        &self,
+        out: &mut Vec<u8>,
+        entry: &Listed,
+        now_ns: i64,
+        facts: Facts,
+        may_write: bool,
+    ) {
+        match self.form {
+            Form::Long => listing::put_long(out, entry, now_ns),
+            Form::Names => {
+                out.extend_from_slice(&self.prefix);
+                out.extend_from_slice(&entry.name);
+            }
+            Form::Facts => listing::put_facts(out, entry, facts, may_write),
+        }
+        if self.options.marks {
+            out.extend_from_slice(listing::mark(&entry.seen, self.form == Form::Long));
+        }
+    }
+
+    /// The text of the last reply.
+    pub(super) fn ending(&self) -> String {
+        match self.tree.as_ref().map_or(0, |tree| tree.skipped) {
+            0 => "Transfer complete.".into(),
+            1 => "Transfer complete, but 1 folder could not be listed.".into(),
+            skipped => format!("Transfer complete, but {skipped} folders could not be listed."),
+        }
+    }
+}
+
+/// How far a step of a listing came.
+enum Progress {
+    /// Nothing was done: there is no memory for it now.
+    Nothing,
+    Some,
+    All,
+}
+
+/// What stands before each name, so that it can be used as it is (RFC 1123, section 4.1.2.7).
+fn prefix(folder: &[u8]) -> Vec<u8> {
+    match folder {
+        b"" | b"." => Vec::new(),
+        folder if folder.ends_with(b"/") => folder.to_vec(),
+        folder => [folder, b"/"].concat(),
+    }
+}
+
+/// As `ls -R` has it above the entries of each folder.
+fn put_heading(out: &mut Vec<u8>, folder: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(folder);
+    out.push(b':');
+    listing::end_line(out, start);
+}
+
+/// What an argument of `LIST` and its like asks for.
+struct Request {
+    path: VPath,
+    list: List,
+}
+
+impl Ftp {
+    // ---- Beginning ------------------------------------------------------------------------
+
+    /// `LIST` and `NLST`.
+    pub(in crate::protocol::ftp) fn begin_listing(&mut self, form: Form, text: &[u8], turn: &mut Turn) {
+        let Some(Request { path, mut list }) = self.request(form, text, turn) else { return };
+        if list.options.itself && list.pattern.is_none() {
+            if self.may_transfer(turn) {
+                self.list_one(path, list, turn);
+            }
+            return;
+        }
+        if list.options.recursive {
+            let heading = if list.prefix.is_empty() { b".".to_vec() } else { std::mem::take(&mut list.prefix) };
+            let heading = heading.strip_suffix(b"/").filter(|rest| !rest.is_empty()).unwrap_or(&heading).to_vec();
+            let charge = self.session.memory().map(Charge::to).unwrap_or_default();
+            list.tree = Some(Tree { heading, charge, ..Tree::default() });
+        }
+        self.begin_list(path, list, turn);
+    }
+
+    /// `MLSD`.
+    pub(in crate::protocol::ftp) fn begin_facts(&mut self, path: VPath, turn: &mut Turn) {
+        self.begin_list(path, List::new(Form::Facts, Options::default(), Vec::new(), None), turn);
+    }
+
+    /// What `text` asks for: an entry of exactly that name, else options and an entry, else a pattern.
+    fn request(&self, form: Form, text: &[u8], turn: &mut Turn) -> Option<Request> {
+        let (options, text) = match list_options(text, |name| self.is_there(name)) {
+            Ok(read) => read,
+            Err(wrong) => {
+                turn.refuse_line(&wrong);
+                return None;
+            }
+        };
+        let form = if options.long { Form::Long } else { form };
+        let text = text.unwrap_or_default();
+        let (folder, pattern) = match split_pattern(&text) {
+            Some((folder, pattern)) if !self.is_there(&text) => (folder, Some(pattern)),
+            _ => (&text[..], None),
+        };
+        if pattern.as_ref().is_some_and(|pattern| pattern.weight() > NAME_BYTES_MAX) {
+            turn.reply(501, format!("This pattern is too long; use one of at most {NAME_BYTES_MAX} letters."));
+            return None;
+        }
+        let path = self.path_or_folder(Some(folder).filter(|folder| !folder.is_empty()), turn)?;
+        Some(Request { path, list: List::new(form, options, prefix(folder), pattern) })
+    }
+
+    /// Whether there is an entry that `text` names as it stands. Where the path climbs, its first component
+    /// must be there, too: else `-la ../..` would be the current folder.
+    pub(in crate::protocol::ftp) fn is_there(&self, text: &[u8]) -> bool {
+        let is_entry = |text: &[u8]| self.folder.join(text).is_ok_and(|path| self.session.has_entry(&path));
+        let mut components = text.split(|&byte| byte == b'/');
+        let first = components.next().filter(|first| !matches!(*first, b"" | b"." | b".."));
+        is_entry(text) && (first.is_none_or(is_entry) || !components.any(|component| component == b".."))
+    }
+
+    fn begin_list(&mut self, path: VPath, list: List, turn: &mut Turn) {
+        if !self.may_transfer(turn) {
+            return;
+        }
+        let begun = match self.begin_folder(&path, &list) {
+            Err(Refusal::NotADirectory) if list.form != Form::Facts => return self.list_one(path, list, turn),
+            Err(Refusal::NotFound) if list.form != Form::Facts && self.session.link_itself(&path).is_some() => {
+                return self.list_one(path, list, turn);
+            }
+            // RFC 3659, section 7.2.1.
+            Err(Refusal::NotADirectory) => {
+                return turn.reply(501, format!("{}: MLSD lists folders; MLST tells of files.", subject(&path)));
+            }
+            begun => begun,
+        };
+        if let (Ok(()), Some(tree)) = (&begun, &list.tree) {
+            self.port.lane.outbox.append(|out| put_heading(out, &tree.heading));
+        }
+        self.begin(begun, Kind::List(list), path, turn);
+    }
+
+    fn begin_folder(&mut self, path: &VPath, list: &List) -> Result<(), Refusal> {
+        let (order, depth) = (list.options.order, path.components().count());
+        let is_long = list.form == Form::Long;
+        self.session.begin_list_as(path, |listing| {
+            let listing = listing.ordered(order);
+            if is_long { listing.with_targets(depth) } else { listing }
+        })
+    }
+
+    /// Lists a single entry in one line: no folder, or a folder itself (`-d`).
+    fn list_one(&mut self, path: VPath, list: List, turn: &mut Turn) {
+        let found = self.stat_or_link(&path, turn);
+        let entry = found.as_ref().ok().map(|meta| list.only_entry(&path, *meta));
+        let list = List::new(list.form, list.options, Vec::new(), None);
+        self.put_entries(&list, entry.as_slice(), turn);
+        self.begin(found.map(|_| ()), Kind::List(list), path, turn);
+    }
+
+    fn stat_or_link(&self, path: &VPath, turn: &Turn) -> Result<Meta, Refusal> {
+        let found = self.session.stat(turn.service, path).map(|(meta, _)| meta);
+        found.or_else(|refusal| self.link_or(refusal, path))
+    }
+
+    // ---- Going on -------------------------------------------------------------------------
+
+    pub(super) fn list(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
+        self.check_port()?;
+        if !self.port.lane.outbox.has_room() {
+            return Ok(false);
+        }
+        let Doing::Transfer(mut transfer) = std::mem::replace(&mut self.doing, Doing::Nothing) else {
+            return Ok(false);
+        };
+        let listed = match &mut transfer.kind {
+            Kind::List(list) => self.list_on(list, turn),
+            _ => Ok(Progress::All),
+        };
+        self.doing = Doing::Transfer(transfer);
+        match listed? {
+            Progress::All => self.finish(),
+            Progress::Some => {}
+            Progress::Nothing => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Takes the next page, or goes to the next folder.
+    fn list_on(&mut self, list: &mut List, turn: &mut Turn) -> Result<Progress, Refusal> {
+        if self.session.check(Verb::RunTask).is_err() {
+            return Ok(if self.list_next_folder(list, turn) { Progress::Some } else { Progress::All });
+        }
+        let entries = match self.session.run_task(turn.service, turn.budget, turn.now)? {
+            TaskStep::Page(entries, _) => entries,
+            TaskStep::Waits => return Ok(Progress::Nothing),
+            _ => return Ok(Progress::Some),
+        };
+        turn.budget.spend(list.cost(&entries));
+        self.put_entries(list, &entries, turn);
+        let found = entries.iter().filter(|entry| entry.seen.kind() == Some(meta::Kind::Folder) && list.has(entry));
+        let found: Vec<&Listed> = found.collect();
+        if let Some(tree) = &mut list.tree {
+            found.iter().try_for_each(|entry| tree.add(&entry.name))?;
+        }
+        Ok(Progress::Some)
+    }
+
+    fn list_next_folder(&mut self, list: &mut List, turn: &mut Turn) -> bool {
+        let Some(tree) = &mut list.tree else { return false };
+        turn.budget.spend(ENTRY_COST);
+        if !tree.descend() {
+            return false;
+        }
+        self.port.lane.outbox.append(|out| {
+            out.extend_from_slice(b"\r\n");
+            put_heading(out, &tree.heading);
+        });
+        list.pattern = None;
+        let path = self.folder.join(&tree.heading).ok().inspect(|path| turn.charge_for(path));
+        let is_begun = path.is_some_and(|path| self.begin_folder(&path, list).is_ok());
+        if let Some(tree) = list.tree.as_mut().filter(|_| !is_begun) {
+            tree.skipped += 1;
+        }
+        true
+    }
+
+    fn put_entries(&mut self, list: &List, entries: &[Listed], turn: &Turn) {
+        let now_ns = turn.service.store.clock.now_ns();
+        let may_write = !self.session.is_read_only();
+        self.port.lane.outbox.append(|out| {
+            for entry in entries.iter().filter(|entry| list.has(entry)) {
+                let start = out.len();
+                list.put(out, entry, now_ns, self.facts, may_write);
+                listing::end_line(out, start);
+            }
+        });
+    }
+
+    // ---- Within a reply -------------------------------------------------------------------
+
+    /// `STAT` of a path lists on the control connection (RFC 959, section 4.1.3).
+    pub(in crate::protocol::ftp) fn begin_status_of(&mut self, text: &[u8], turn: &mut Turn) {
+        let Some(Request { path, list }) = self.request(Form::Long, text, turn) else { return };
+        if list.options.recursive {
+            return turn.refuse_line(&Wrong::Option(b'R', OPTIONS));
+        }
+        let is_one = list.options.itself && list.pattern.is_none();
+        let begun = if is_one { Err(Refusal::NotADirectory) } else { self.begin_folder(&path, &list) };
+        match begun {
+            Ok(()) => {
+                turn.begin_status(REPLY_FOLDER_STATUS);
+                self.doing = Doing::ListingStatus(Box::new(list));
+            }
+            Err(Refusal::NotADirectory | Refusal::NotFound) => match self.stat_or_link(&path, turn) {
+                Ok(meta) => {
+                    turn.begin_status(213);
+                    turn.add_status(&list, &[list.only_entry(&path, meta)]);
+                    turn.reply(213, "That is all.");
+                }
+                Err(refusal) => turn.refuse(refusal, Some(&path)),
+            },
+            Err(refusal) => turn.refuse(refusal, Some(&path)),
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The native front-end: frames in, frames out; `wire/PROTOCOL.md` specifies them.
+//!
+//! Requests are decoded ahead into a pipeline and carried out one after the other, so replies
+//! come in order. The data of an upload is not queued: it stays in the inbox until its upload
+//! runs, which is how a peer that sends too fast is held back.
+
+mod mapping;
+pub mod pipeline;
+mod receive;
+mod requests;
+
+use super::native::pipeline::{Asked, Pending, Pipeline};
+use crate::auth::scram::Binding;
+use crate::base::buffers::{Budget, Lane};
+use crate::base::limits::{DATA_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, PREFIX_COMPARED_PER_SECOND_MIN};
+use crate::base::text::shortened;
+use crate::base::virtual_path::VPath;
+use crate::session::download::{Fetched, Opened};
+use crate::session::state::StateName;
+use crate::session::verb::Verb;
+use crate::session::{Phase, Refusal, Service, Session};
+use crate::store::syncer::Synced;
+use crate::wire::frame::{self, FrameType, HEADER_BYTES};
+use crate::wire::message::{End, ErrorReply};
+use crate::wire::{ErrorCode, Reply, WireError};
+use mapping::{error_reply, malformed, put};
+use std::time::{Duration, Instant};
+
+/// One native connection.
+pub struct Native {
+    session: Session,
+    is_greeted: bool,
+    pipeline: Pipeline,
+    running: Option<Running>,
+    /// The next request waits for this: more were asked than the rate allows.
+    held_until: Option<Instant>,
+    payload: Option<Payload>,
+    /// Bytes of `payload` that waited when they were last looked at.
+    waiting: usize,
+    /// Until then the peer may compare what is held of its upload, during which it only pings.
+    compares_until: Option<Instant>,
+    /// Grows with whatever is done for a request and with the data of uploads, but not with pings.
+    progress: u64,
+    sends_ranges: bool,
+    is_closing: bool,
+    requests: u64,
+}
+
+/// The request being carried out.
+struct Running {
+    id: u32,
+    stage: Stage,
+    /// What it is about, for errors.
+    path: Option<VPath>,
+}
+
+/// How far the running request is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// A refused login, whose answer waits.
+    Login,
+    /// A listing, a digest, or many folders.
+    Task,
+    /// A resumed upload, reading its prefix again.
+    PrepareUpload,
+    /// An upload, taking data.
+    Receive,
+    /// A refused upload, whose data is thrown away until its end.
+    Discard,
+    /// An upload, about to appear.
+    Commit,
+    /// A download, finding where to begin.
+    PrepareDownload,
+    /// A download, sending data.
+    Send,
+}
+
+/// What a step works with.
+struct Turn<'a> {
+    lane: &'a mut Lane,
+    service: &'a mut Service,
+    budget: &'a mut Budget,
+    now: Instant,
+}
+
+impl Turn<'_> {
+    fn reply(&mut self, id: u32, reply: &Reply) {
+        put(self.lane, FrameType::Control, id, reply);
+    }
+
+    fn refuse(&mut self, id: u32, error: ErrorReply) {
+        self.reply(id, &Reply::Error(error));
+    }
+
+    /// Whether more may be done and more may be answered.
+    fn may_go_on(&self) -> bool {
+        !self.budget.is_spent() && self.lane.outbox.has_room()
+    }
+}
+
+/// The rest of a data frame.
+#[derive(Clone, Copy)]
+struct Payload {
+    left: usize,
+}
+
+/// The peer broke the protocol; it is told so, and the connection ends.
+struct Broken(String);
+
+impl From<WireError> for Broken {
+    fn from(error: WireError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Native {
+    /// A front-end for `session` on a connection that is not encrypted, unless
+    /// [`Native::set_binding`] says so. `sends_ranges` tells whether the transport can send from
+    /// files.
+    pub fn new(session: Session, sends_ranges: bool) -> Self {
+        Self {
+            session,
+            is_greeted: false,
+            pipeline: Pipeline::default(),
+            running: None,
+            held_until: None,
+            payload: None,
+            waiting: 0,
+            compares_until: None,
+            progress: 0,
+            sends_ranges,
+            is_closing: false,
+            requests: 0,
+        }
+    }
+
+    /// See [`super::Front::set_binding`].
+    pub fn set_binding(&mut self, binding: Binding) {
+        self.session.set_binding(binding);
+        self.sends_ranges = false;
+    }
+
+    /// See [`super::Front::step`].
+    pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        let mut turn = Turn { lane, service, budget, now };
+        self.held_until = None;
+        let mut moved = false;
+        while !self.is_closing && turn.may_go_on() {
+            let received = match self.receive(&mut turn) {
+                Ok(received) => received,
+                Err(Broken(message)) => {
+                    self.end(turn.lane, message, now);
+                    return true;
+                }
+            };
+            let advanced = self.advance(&mut turn);
+            self.progress += u64::from(advanced);
+            if !received && !advanced {
+                break;
+            }
+            moved = true;
+        }
+        // With a full outbox nothing was tried: there may be more in the inbox to be answered.
+        if turn.lane.eof && !moved && turn.may_go_on() && self.waits_for_peer() && !self.is_closing {
+            self.hang_up(now);
+        }
+        moved
+    }
+
+    /// See [`super::Front::synced`].
+    pub fn synced(&mut self, lane: &mut Lane, synced: Synced, now: Instant) {
+        if let Err(refusal) = self.session.synced(synced) {
+            self.refuse_running(lane, refusal, now);
+        }
+    }
+
+    /// See [`super::Front::fail`].
+    pub fn fail(&mut self, lane: &mut Lane, why: Refusal, now: Instant) {
+        let error = ErrorReply { fatal: true, ..error_reply(why, None) };
+        let id = self.running.as_ref().map_or(0, |running| running.id);
+        put(lane, FrameType::Control, id, &Reply::Error(error));
+        self.session.close(Some(why), now);
+        self.is_closing = true;
+    }
+
+    /// See [`super::Front::hang_up`].
+    pub fn hang_up(&mut self, now: Instant) {
+        if self.session.state_name() != StateName::Closing {
+            self.session.close(None, now);
+        }
+        self.is_closing = true;
+    }
+
+    fn end(&mut self, lane: &mut Lane, message: String, now: Instant) {
+        let error = ErrorReply { code: ErrorCode::BadRequest, message, retry: false, fatal: true };
+        put(lane, FrameType::Control, 0, &Reply::Error(error));
+        self.hang_up(now);
+    }
+
+    /// See [`super::Front::is_closing`].
+    pub fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
+    /// The session behind the front-end.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// See [`super::Front::phase`].
+    pub fn phase(&self) -> Phase {
+        match self.session.phase() {
+            // Done with in the session, but not on the wire. Before a login its deadline counts.
+            Phase::Idle if self.stage() == Some(Stage::Discard) => Phase::Transfer,
+            Phase::Idle if !self.pipeline.is_empty() => Phase::Working,
+            phase => phase,
+        }
+    }
+
+    /// See [`super::Front::wakes_at`].
+    pub fn wakes_at(&self) -> Option<Instant> {
+        [self.session.wakes_at(), self.held_until].into_iter().flatten().min()
+    }
+
+    /// See [`super::Front::progress`].
+    pub fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    /// Whether the peer's part is to send the data of an upload.
+    pub fn takes_upload(&self) -> bool {
+        matches!(self.stage(), Some(Stage::Receive | Stage::Discard))
+    }
+
+    /// See [`super::Front::requests`].
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    fn stage(&self) -> Option<Stage> {
+        self.running.as_ref().map(|running| running.stage)
+    }
+
+    fn running_id(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.id)
+    }
+
+    fn set_stage(&mut self, stage: Stage) {
+        if let Some(running) = &mut self.running {
+            running.stage = stage;
+        }
+    }
+
+    /// Whether nothing goes on without more from the peer.
+    fn waits_for_peer(&self) -> bool {
+        match self.stage() {
+            None => self.pipeline.is_empty(),
+            Some(Stage::Login | Stage::Discard) => true,
+            // Else the disk is behind, and what is in the inbox may be the rest of the upload.
+            Some(Stage::Receive) => self.session.phase() == Phase::Transfer,
+            Some(_) => false,
+        }
+    }
+
+    // ---- Carrying out ---------------------------------------------------------------------
+
+    /// Drives the running request on, or begins the next; whether anything was done.
+    fn advance(&mut self, turn: &mut Turn) -> bool {
+        let Some(Running { id, stage, .. }) = self.running else { return self.begin_next(turn) };
+        let done = match stage {
+            Stage::Login => Ok(self.advance_login(id, turn)),
+            Stage::Task => self.run_task(id, turn),
+            Stage::PrepareUpload => self.prepare_upload(id, turn),
+            Stage::Receive | Stage::Discard => Ok(false),
+            Stage::Commit => self.advance_commit(id, turn),
+            Stage::PrepareDownload => self.prepare_download(id, turn),
+            Stage::Send => self.send(id, turn),
+        };
+        done.unwrap_or_else(|refusal| {
+            self.refuse_running(turn.lane, refusal, turn.now);
+            true
+        })
+    }
+
+    /// Answers the running request with a refusal and ends it. What data of it is still to come
+    /// is thrown away.
+    fn refuse_running(&mut self, lane: &mut Lane, refusal: Refusal, now: Instant) {
+        // A verb that failed may have ended its state itself.
+        let _ = self.session.abort(refusal, now);
+        let Some(Running { id, stage, path }) = self.running.take() else { return };
+        let error = error_reply(refusal, path.as_ref());
+        match stage {
+            Stage::Login | Stage::Discard => {}
+            Stage::Send => put(lane, FrameType::Abort, id, &error),
+            Stage::Receive | Stage::PrepareUpload => {
+                put(lane, FrameType::Control, id, &Reply::Error(error));
+                self.running = Some(Running { id, stage: Stage::Discard, path });
+            }
+            Stage::Task | Stage::Commit | Stage::PrepareDownload => {
+                put(lane, FrameType::Control, id, &Reply::Error(error));
+            }
+        }
+    }
+
+    fn begin_next(&mut self, turn: &mut Turn) -> bool {
+        let Some(verb) = self.pipeline.front().map(|next| next.request.verb()) else { return false };
+        self.held_until = self.session.held_until(turn.service, turn.now);
+        if self.held_until.is_some() {
+            return false;
+        }
+        let settled = verb.map_or(Ok(true), |verb| self.session.settle(verb, turn.budget));
+        if settled == Ok(false) {
+            return true;
+        }
+        let Some(Pending { id, request, .. }) = self.pipeline.pop() else { return false };
+        turn.budget.spend(request.cost());
+        self.session.count_request(turn.service, turn.now);
+        let is_upload = request.is_upload();
+        let begun = match (settled, request) {
+            (Err(refusal), _) => Err(error_reply(refusal, None)),
+            (_, Asked::Cancelled) => Err(error_reply(Refusal::Cancelled, None)),
+            (_, Asked::Invalid(error) | Asked::InvalidUpload(error)) => Err(malformed(&error)),
+            (_, Asked::Request(request)) => self.begin(id, request, turn),
+        };
+        if let Err(mut error) = begun {
+            if self.session.account().is_none() {
+                error.message = shortened(error.message, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN);
+            }
+            let is_fatal = error.fatal;
+            turn.refuse(id, error);
+            self.running = is_upload.then_some(Running { id, stage: Stage::Discard, path: None });
+            if is_fatal {
+                self.hang_up(turn.now);
+            }
+        }
+        true
+    }
+
+    // ---- Transfers ------------------------------------------------------------------------
+
+    fn prepare_upload(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+        let Some((offset, digest)) = self.session.prepare_upload(turn.service, turn.budget)? else {
+            return Ok(!self.session.waits_for_sync());
+        };
+        let patience = Duration::from_secs(offset / PREFIX_COMPARED_PER_SECOND_MIN);
+        self.compares_until = turn.now.checked_add(patience);
+        turn.reply(id, &Reply::Ready { offset, prefix_sha256: digest.ok_or(Refusal::Defect)? });
+        self.set_stage(Stage::Receive);
+        Ok(true)
+    }
+
+    fn advance_commit(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+        if !self.session.settle(Verb::AdvanceCommit, turn.budget)? {
+            return Ok(true);
+        }
+        let Some(stored) = self.session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
+        turn.reply(id, &Reply::Stored { size: stored.size, sha256: stored.digest.ok_or(Refusal::Defect)? });
+        self.running = None;
+        Ok(true)
+    }
+
+    fn prepare_download(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+        if let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? {
+            let Opened { size, mtime_ns, etag, offset } = opened;
+            turn.reply(id, &Reply::File { size, mtime_ns, etag, offset });
+            self.set_stage(Stage::Send);
+        }
+        Ok(true)
+    }
+
+    fn send(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+        // Ranges leave the outbox before more is fetched, so that the check at the end of the
+        // file comes after its last byte was read.
+        if turn.lane.outbox.has_ranges() {
+            return Ok(false);
+        }
+        let (max, range_max) = (turn.lane.outbox.piece_bytes(), self.sends_ranges.then_some(DATA_BYTES_MAX));
+        let fetched = turn.lane.outbox.append(|out| {
+            let start = out.len();
+            out.extend_from_slice(&[0; HEADER_BYTES]);
+            let fetched = self.session.fetch(turn.service, out, max, range_max, turn.budget, turn.now);
+            let length = match &fetched {
+                Ok(Fetched::Bytes(count)) => Some(*count),
+                Ok(Fetched::Range(range)) => Some(range.length as usize),
+                Ok(Fetched::Later | Fetched::End(..)) | Err(_) => None,
+            };
+            match length {
+                Some(length) => {
+                    out[start..start + HEADER_BYTES].copy_from_slice(&frame::header(FrameType::Data, id, length));
+                }
+                None => out.truncate(start),
+            }
+            fetched
+        })?;
+        match fetched {
+            Fetched::Bytes(_) | Fetched::Later => {}
+            Fetched::Range(range) => turn.lane.outbox.push_range(range),
+            Fetched::End(size, digest) => {
+                let sha256 = digest.ok_or(Refusal::Defect)?;
+                put(turn.lane, FrameType::End, id, &End { size, sha256 });
+                self.running = None;
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What somebody is told for whom there is no session.
+pub fn too_many_sessions(bound: &str) -> Vec<u8> {
+    let message = format!("there are as many sessions as {bound} allows; close one, or try again later");
+    let error = ErrorReply { code: ErrorCode::TooMany, message, retry: true, fatal: true };
+    let mut words = Vec::new();
+    frame::put_json(&mut words, FrameType::Control, 0, &Reply::Error(error));
+    words
+}

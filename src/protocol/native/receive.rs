@@ -1,0 +1,178 @@
+//! Taking frames: what a peer sends, sorted to where it belongs.
+
+use super::mapping::{error_reply, malformed, put};
+use super::{Broken, Native, Payload, Running, Stage, Turn};
+use crate::base::json::read_object;
+use crate::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, STORE_BYTES_MIN};
+use crate::protocol::native::pipeline::{Asked, Bounds};
+use crate::session::Refusal;
+use crate::session::verb::Verb;
+use crate::wire::Reply;
+use crate::wire::frame::{self, Frame, FrameType};
+use crate::wire::message::{End, ErrorReply, MessageError};
+
+impl Native {
+    /// Takes one frame, or what is there of a data frame; whether anything was taken.
+    pub(super) fn receive(&mut self, turn: &mut Turn) -> Result<bool, Broken> {
+        if let Some(payload) = self.payload {
+            return Ok(self.take_payload(payload, turn));
+        }
+        let logged_in = self.session.account().is_some();
+        let limit = if logged_in { CONTROL_BYTES_MAX } else { CONTROL_BYTES_MAX_BEFORE_LOGIN };
+        let Some((frame, size)) = frame::decode(turn.lane.inbox.filled(), limit)? else { return Ok(false) };
+        let taken = match frame {
+            Frame::Control { .. } if self.pipeline.is_full(self.bounds(turn)) => self.waits_for_room()?,
+            Frame::Control { id, body } => self.take_request(id, body, size)?,
+            Frame::Data { id, length } => self.take_data(id, length)?,
+            Frame::End { id, body } => {
+                let end = read_object(body).map_err(|error| MessageError::Malformed(error.to_string()));
+                self.take_end(id, end, turn)?
+            }
+            Frame::Abort { id, .. } => self.take_abort(id, turn),
+            Frame::Ping { body } => {
+                let is_comparing = self.compares_until.is_some_and(|until| turn.now < until);
+                self.progress += u64::from(self.stage() == Some(Stage::Receive) && is_comparing);
+                turn.lane.outbox.append(|out| frame::put_bytes(out, FrameType::Pong, 0, body));
+                true
+            }
+            Frame::Pong { .. } => true,
+        };
+        if taken {
+            turn.lane.inbox.consume(size);
+        }
+        Ok(taken)
+    }
+
+    fn bounds(&self, turn: &Turn) -> Bounds {
+        match self.session.account() {
+            None => Bounds::BEFORE_LOGIN,
+            Some(_) if turn.lane.inbox.is_large() => Bounds::MAX,
+            Some(_) => Bounds::FIRST,
+        }
+    }
+
+    /// False: a request that has no room waits. An error if the data of the running upload is
+    /// behind it, because then both would wait for ever.
+    fn waits_for_room(&self) -> Result<bool, Broken> {
+        match self.stage() {
+            Some(Stage::Receive | Stage::Discard) if self.pipeline.is_full(Bounds::MAX) => {
+                Err(Broken("more requests than can wait stand before the data of an upload".into()))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn take_request(&mut self, id: u32, body: &[u8], size: usize) -> Result<bool, Broken> {
+        if id == 0 || self.running_id() == Some(id) || self.pipeline.contains(id) {
+            return Err(Broken(format!("request id {id} is 0 or in use")));
+        }
+        self.pipeline.push(id, Asked::decode(body), size);
+        self.requests += 1;
+        Ok(true)
+    }
+
+    fn take_data(&mut self, id: u32, length: u32) -> Result<bool, Broken> {
+        match &self.running {
+            Some(Running { id: running, stage: Stage::Receive | Stage::Discard, .. }) if *running == id => {
+                self.payload = (length > 0).then_some(Payload { left: length as usize });
+                Ok(true)
+            }
+            _ => self.waits_for_upload(id, "data"),
+        }
+    }
+
+    /// False while the upload `id` has not come to its turn; an error if there is none.
+    fn waits_for_upload(&self, id: u32, what: &str) -> Result<bool, Broken> {
+        let is_next = self.running_id() == Some(id) && self.stage() == Some(Stage::PrepareUpload);
+        if is_next || self.pipeline.is_upload(id) {
+            return Ok(false);
+        }
+        Err(Broken(format!("{what} for request {id}, which takes none")))
+    }
+
+    fn take_payload(&mut self, payload: Payload, turn: &mut Turn) -> bool {
+        let bytes = turn.lane.inbox.filled();
+        let bytes = &bytes[..bytes.len().min(payload.left)];
+        let is_rest = bytes.len() == payload.left;
+        self.compares_until = None;
+        if std::mem::replace(&mut self.waiting, bytes.len()) != bytes.len() {
+            self.progress += 1;
+        }
+        let is_worth_it = bytes.len() >= STORE_BYTES_MIN || is_rest || turn.lane.inbox.is_cramped();
+        if bytes.is_empty() || !is_worth_it {
+            return false;
+        }
+        let count = bytes.len();
+        let stored = match self.stage() {
+            Some(Stage::Receive) => match self.session.settle(Verb::Store, turn.budget) {
+                Ok(true) => self.session.store(turn.service, bytes),
+                settled => settled.map(|_| 0),
+            },
+            _ => Ok(count),
+        };
+        let taken = stored.unwrap_or_else(|refusal| {
+            self.refuse_running(turn.lane, refusal, turn.now);
+            count
+        });
+        turn.budget.spend(taken as u64);
+        turn.lane.inbox.consume(taken);
+        self.waiting = 0;
+        let left = payload.left - taken;
+        self.payload = (left > 0).then_some(Payload { left });
+        taken > 0 || turn.budget.is_spent()
+    }
+
+    fn take_end(&mut self, id: u32, end: Result<End, MessageError>, turn: &mut Turn) -> Result<bool, Broken> {
+        match self.stage() {
+            Some(Stage::Discard) if self.running_id() == Some(id) => self.running = None,
+            Some(Stage::Receive) if self.running_id() == Some(id) => match self.finish_upload(end, turn) {
+                Ok(()) => self.set_stage(Stage::Commit),
+                Err(error) => {
+                    turn.refuse(id, error);
+                    self.running = None;
+                }
+            },
+            _ => return self.waits_for_upload(id, "an end"),
+        }
+        Ok(true)
+    }
+
+    fn finish_upload(&mut self, end: Result<End, MessageError>, turn: &mut Turn) -> Result<(), ErrorReply> {
+        match end {
+            Ok(End { size, sha256 }) => self.session.finish_upload(size, sha256, turn.now).map_err(|refusal| {
+                let path = self.running.as_ref().and_then(|running| running.path.as_ref());
+                error_reply(refusal, path)
+            }),
+            Err(error) => {
+                // It could only be refused before it began, which it was not.
+                let _ = self.session.abort(Refusal::Cancelled, turn.now);
+                Err(malformed(&error))
+            }
+        }
+    }
+
+    /// Gives a request up. One that is not known has just been answered.
+    fn take_abort(&mut self, id: u32, turn: &mut Turn) -> bool {
+        if self.running_id() != Some(id) {
+            if self.pipeline.is_upload(id) {
+                return false;
+            }
+            self.pipeline.cancel(id);
+            return true;
+        }
+        let Some(Running { stage, path, .. }) = &self.running else { return true };
+        let error = error_reply(Refusal::Cancelled, path.as_ref());
+        match stage {
+            Stage::Discard => {}
+            Stage::Send => put(turn.lane, FrameType::Abort, id, &error),
+            Stage::Task | Stage::PrepareUpload | Stage::Receive | Stage::PrepareDownload => {
+                put(turn.lane, FrameType::Control, id, &Reply::Error(error));
+            }
+            // Past the point of no return; the answer is on its way.
+            Stage::Login | Stage::Commit => return true,
+        }
+        let _ = self.session.abort(Refusal::Cancelled, turn.now);
+        self.running = None;
+        true
+    }
+}

@@ -1,0 +1,264 @@
+//! Beginning requests: each translated to a verb of the session, each answer to a reply.
+
+use super::mapping::{at, entry, error_reply, listed_entry, malformed, partial, vpath};
+use super::{Native, Running, Stage, Turn};
+use crate::base::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PATH_COMPONENT_COST, REQUEST_COST};
+use crate::base::text::Escaped;
+use crate::base::virtual_path::VPath;
+use crate::protocol::native::pipeline::Asked;
+use crate::session::Refusal;
+use crate::session::download::{DownloadPlan, DownloadStart};
+use crate::session::login::LoginProgress;
+use crate::session::task::TaskStep;
+use crate::session::upload::{Length, UploadPlan, UploadStart};
+use crate::session::verb::Verb;
+use crate::wire::message::{ErrorReply, MessageError, Name, PutMode, QuotaReport, VERSION, WireLimits};
+use crate::wire::{ErrorCode, Reply, Request};
+
+impl Native {
+    /// Begins a request; answers it if it is carried out at once.
+    pub(super) fn begin(&mut self, id: u32, request: Request, turn: &mut Turn) -> Result<(), ErrorReply> {
+        let reply = match request {
+            Request::Hello { versions, client } => self.greet(&versions, &client)?,
+            Request::Auth { mechanism, message } => self.begin_login(&mechanism, &message, turn)?,
+            Request::AuthNext { message } => return self.finish_login(id, message),
+            Request::Quota {} => self.quota()?,
+            Request::Partials {} => {
+                self.session.begin_kept().map_err(|refusal| error_reply(refusal, None))?;
+                self.running = Some(Running { id, stage: Stage::Task, path: None });
+                return Ok(());
+            }
+            Request::DropPartial { upload_id } => {
+                self.session.drop_kept(&upload_id).map_err(|refusal| error_reply(refusal, None))?;
+                Reply::Done {}
+            }
+            Request::List { path } => return self.list(id, vpath(&path)?, turn),
+            Request::Stat { path } => self.stat(&vpath(&path)?, turn)?,
+            Request::Sha256 { path } => {
+                let path = vpath(&path)?;
+                self.session.begin_digest(&path).map_err(at(&path))?;
+                self.run(id, Stage::Task, path);
+                return Ok(());
+            }
+            Request::Mkdir { path, parents } => {
+                let path = vpath(&path)?;
+                if parents {
+                    self.session.begin_folders(&path).map_err(at(&path))?;
+                    self.run(id, Stage::Task, path);
+                    return Ok(());
+                }
+                self.session.make_folder(&path).map_err(at(&path))?;
+                Reply::Done {}
+            }
+            Request::Rm { path } => {
+                let path = vpath(&path)?;
+                self.session.remove_file(&path).map_err(at(&path))?;
+                Reply::Done {}
+            }
+            Request::Rmdir { path } => {
+                let path = vpath(&path)?;
+                self.session.remove_folder(&path).map_err(at(&path))?;
+                Reply::Done {}
+            }
+            Request::Mv { from, to, replace } => self.rename(&vpath(&from)?, &vpath(&to)?, replace)?,
+            Request::Get { path, offset, etag, prefix_sha256 } => {
+                let path = vpath(&path)?;
+                let start = DownloadStart::Proved { offset, etag, prefix: prefix_sha256 };
+                let plan = DownloadPlan { path: path.clone(), start, hash: true };
+                self.session.begin_download(turn.service, plan, turn.now).map_err(at(&path))?;
+                self.run(id, Stage::PrepareDownload, path);
+                return Ok(());
+            }
+            Request::Put { path, size, mtime_ns, mode, if_etag, upload_id, resume } => {
+                let path = vpath(&path)?;
+                let replace = mode == PutMode::Replace;
+                let length = size.map_or(Length::Unknown, Length::Exactly);
+                let start = if resume { UploadStart::Kept } else { UploadStart::Empty };
+                let plan = UploadPlan {
+                    path: path.clone(),
+                    length,
+                    mtime_ns,
+                    replace,
+                    if_etag,
+                    id: upload_id,
+                    start,
+                    hash: true,
+                };
+                self.session.begin_upload(turn.service, plan, turn.now).map_err(at(&path))?;
+                self.run(id, if resume { Stage::PrepareUpload } else { Stage::Receive }, path);
+                return Ok(());
+            }
+        };
+        turn.reply(id, &reply);
+        Ok(())
+    }
+
+    fn run(&mut self, id: u32, stage: Stage, path: VPath) {
+        self.running = Some(Running { id, stage, path: Some(path) });
+    }
+
+    // ---- Hello and login ------------------------------------------------------------------
+
+    fn greet(&mut self, versions: &[u32], client: &str) -> Result<Reply, ErrorReply> {
+        if !versions.contains(&VERSION) {
+            let message = format!("this server speaks version {VERSION} only; use a client that does");
+            return Err(ErrorReply { code: ErrorCode::Unsupported, message, retry: false, fatal: true });
+        }
+        log::debug!("client {}", Escaped(client.as_bytes()));
+        self.is_greeted = true;
+        let limits =
+            WireLimits { control_bytes: CONTROL_BYTES_MAX, data_bytes: DATA_BYTES_MAX, in_flight: IN_FLIGHT_MAX };
+        Ok(Reply::Hello {
+            version: VERSION,
+            server: concat!("berthd/", env!("CARGO_PKG_VERSION")).into(),
+            mechanisms: vec![self.session.binding().mechanism().into()],
+            features: Vec::new(),
+            limits,
+        })
+    }
+
+    fn begin_login(&mut self, mechanism: &str, message: &str, turn: &mut Turn) -> Result<Reply, ErrorReply> {
+        if !self.is_greeted {
+            return Err(malformed(&MessageError::Malformed("say hello before logging in".into())));
+        }
+        // With TLS only the one that is bound to it: a login without could have been relayed.
+        let offered = self.session.binding().mechanism();
+        if mechanism != offered {
+            let message = format!("this login mechanism is not offered here; use {offered}");
+            return Err(ErrorReply { code: ErrorCode::Unsupported, message, retry: false, fatal: false });
+        }
+        let challenge =
+            self.session.begin_login(turn.service, message, turn.now).map_err(|refusal| error_reply(refusal, None))?;
+        Ok(Reply::Challenge { message: challenge })
+    }
+
+    fn finish_login(&mut self, id: u32, message: String) -> Result<(), ErrorReply> {
+        self.session.finish_login(message).map_err(|refusal| error_reply(refusal, None))?;
+        self.running = Some(Running { id, stage: Stage::Login, path: None });
+        Ok(())
+    }
+
+    /// Drives a login on; whether anything was done.
+    pub(super) fn advance_login(&mut self, id: u32, turn: &mut Turn) -> bool {
+        match self.session.advance_login(turn.service, turn.budget, turn.now) {
+            Ok(LoginProgress::Later) => return true,
+            Ok(LoginProgress::Waiting) => return false,
+            Ok(LoginProgress::Welcome(proof)) => {
+                turn.reply(id, &Reply::Welcome { message: proof.unwrap_or_default() });
+            }
+            Err(refusal) => {
+                let error = error_reply(refusal, None);
+                let is_fatal = error.fatal;
+                turn.refuse(id, error);
+                if is_fatal {
+                    self.hang_up(turn.now);
+                }
+            }
+        }
+        self.running = None;
+        true
+    }
+
+    // ---- Answers --------------------------------------------------------------------------
+
+    fn stat(&mut self, path: &VPath, turn: &mut Turn) -> Result<Reply, ErrorReply> {
+        let (meta, etag) = self.session.stat(turn.service, path).map_err(at(path))?;
+        Ok(Reply::Stat { entry: entry(path.name().unwrap_or(b"/").to_vec(), &meta), etag })
+    }
+
+    fn rename(&mut self, from: &VPath, to: &VPath, replace: bool) -> Result<Reply, ErrorReply> {
+        let renamed = self.session.rename(from, to, replace);
+        renamed.map_err(|refusal| error_reply(refusal, Some(if refusal == Refusal::NotFound { from } else { to })))?;
+        Ok(Reply::Done {})
+    }
+
+    fn list(&mut self, id: u32, path: VPath, turn: &mut Turn) -> Result<(), ErrorReply> {
+        match self.session.begin_list(&path) {
+            Ok(()) => self.run(id, Stage::Task, path),
+            Err(Refusal::NotADirectory) => {
+                let (meta, _) = self.session.stat(turn.service, &path).map_err(at(&path))?;
+                let entries = vec![entry(path.name().unwrap_or_default().to_vec(), &meta)];
+                turn.reply(id, &Reply::Page { entries, last: true });
+            }
+            Err(refusal) => return Err(error_reply(refusal, Some(&path))),
+        }
+        Ok(())
+    }
+
+    fn quota(&mut self) -> Result<Reply, ErrorReply> {
+        let state = self.session.quota().map_err(|refusal| error_reply(refusal, None))?;
+        let disk_free_bytes = self.session.disk_free_bytes();
+        Ok(Reply::Quota(QuotaReport {
+            used_bytes: state.stored().bytes,
+            reserved_bytes: state.reserved.bytes,
+            limit_bytes: state.limits.bytes,
+            used_files: state.stored().files + state.reserved.files,
+            limit_files: state.limits.files,
+            disk_free_bytes,
+        }))
+    }
+
+    /// Drives a task on.
+    pub(super) fn run_task(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+        let (answer, is_last) = match self.session.run_task(turn.service, turn.budget, turn.now)? {
+            TaskStep::Later => return Ok(true),
+            TaskStep::Waits => return Ok(false),
+            TaskStep::Page(listed, last) => {
+                let entries = listed.into_iter().map(listed_entry).collect();
+                (Reply::Page { entries, last }, last)
+            }
+            TaskStep::Digest(sha256, size) => (Reply::Sha256 { sha256, size }, true),
+            TaskStep::FoldersMade => (Reply::Done {}, true),
+            TaskStep::Kept(kept, last) => {
+                let partials = kept.into_iter().map(partial).collect();
+                (Reply::Partials { partials, last }, last)
+            }
+        };
+        turn.reply(id, &answer);
+        if is_last {
+            self.running = None;
+        }
+        Ok(true)
+    }
+}
+
+impl Asked {
+    /// What it costs of a turn's budget, besides what it moves.
+    pub(super) fn cost(&self) -> u64 {
+        let Self::Request(request) = self else { return REQUEST_COST };
+        let depth = match request {
+            // They are charged for as they are made.
+            Request::Mkdir { parents: true, .. } => 0,
+            Request::List { path }
+            | Request::Stat { path }
+            | Request::Sha256 { path }
+            | Request::Mkdir { path, .. }
+            | Request::Rm { path }
+            | Request::Rmdir { path }
+            | Request::Get { path, .. }
+            | Request::Put { path, .. } => slashes(path),
+            Request::Mv { from, to, .. } => slashes(from) + slashes(to),
+            _ => 0,
+        };
+        REQUEST_COST + depth * PATH_COMPONENT_COST
+    }
+
+    /// The verb whose needs are met before the request begins.
+    pub(super) fn verb(&self) -> Option<Verb> {
+        let Self::Request(request) = self else { return None };
+        match request {
+            Request::Mkdir { .. } => Some(Verb::MakeFolder),
+            Request::Rm { .. } => Some(Verb::RemoveFile),
+            Request::Rmdir { .. } => Some(Verb::RemoveFolder),
+            Request::Mv { .. } => Some(Verb::Rename),
+            Request::Put { .. } => Some(Verb::BeginUpload),
+            Request::DropPartial { .. } => Some(Verb::DropKept),
+            Request::Quota {} => Some(Verb::Quota),
+            _ => None,
+        }
+    }
+}
+
+fn slashes(path: &Name) -> u64 {
+    path.0.iter().filter(|&&byte| byte == b'/').count() as u64
+}

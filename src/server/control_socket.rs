@@ -1,0 +1,110 @@
+//! Where a running server and `berthd`'s commands meet: a socket in a folder of the
+//! configuration's, for the server's user and root alone.
+
+use crate::base::atomic_file::SECRET_FILE;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::geteuid;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+const NAME: &str = "control.sock";
+
+/// Connects to the server whose socket is in `folder`; `None` if there is none.
+pub fn connect(folder: &Path) -> io::Result<Option<UnixStream>> {
+    let (_handle, path) = match short_path(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result?,
+    };
+    match UnixStream::connect(path) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Listens for the server whose socket is to be in `folder`. Fails with `AddrInUse` if
+/// there is one already; what one that was killed left behind is removed. `give` may give the new
+/// socket to the user the server will run as. To be called while there is one thread, because the mode
+/// comes from the umask.
+pub fn listen(folder: &Path, give: impl FnOnce(&File) -> io::Result<()>) -> io::Result<UnixListener> {
+    if connect(folder)?.is_some() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    remove(folder);
+    let (_handle, path) = short_path(folder)?;
+    // A user who may change the folder could put another file in its place before a mode is set by name.
+    let umask = rustix::process::umask(!Mode::from(SECRET_FILE) & Mode::from(0o777));
+    let bound = UnixListener::bind(&path);
+    rustix::process::umask(umask);
+    let listener = bound?;
+    give(&open_own_socket(&path)?)?;
+    Ok(listener)
+}
+
+/// A handle of the socket that was just made at `path`, by which nothing but its owner can be changed.
+fn open_own_socket(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::PATH | OFlags::NOFOLLOW).bits().cast_signed();
+    let handle = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let found = handle.metadata()?;
+    let is_own = found.file_type().is_socket() && found.uid() == geteuid().as_raw() && found.nlink() == 1;
+    if is_own { Ok(handle) } else { Err(io::Error::other("somebody else put another file in its place")) }
+}
+
+/// Removes the socket when the server ends, if it still may.
+pub fn remove(folder: &Path) {
+    // One that is left behind is in nobody's way: the next server removes it.
+    let _ = std::fs::remove_file(folder.join(NAME));
+}
+
+/// A socket's path is bounded to 107 bytes, that of a folder is not; by way of the folder's
+/// descriptor it is always short.
+fn short_path(folder: &Path) -> io::Result<(File, PathBuf)> {
+    let handle = File::open(folder)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/{NAME}", handle.as_raw_fd()));
+    Ok((handle, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_its_owners_from_the_beginning_and_nothing_in_its_place_is_given_away() {
+        let place = tempfile::tempdir().expect("temporary folder");
+        let path = place.path().join(NAME);
+        let _listener = listen(place.path(), |made| {
+            let mode = made.metadata()?.mode() & 0o7777;
+            assert_eq!((mode, path.symlink_metadata()?.mode() & 0o7777), (SECRET_FILE, SECRET_FILE));
+            Ok(())
+        })
+        .expect("listen");
+        assert_eq!(std::fs::metadata(&path).expect("there").mode() & 0o7777, SECRET_FILE);
+        let other = place.path().join("other");
+        std::fs::write(&other, "").expect("writable");
+        std::fs::hard_link(&path, place.path().join("link")).expect("writable");
+        open_own_socket(&path).expect_err("it has another name");
+        std::fs::remove_file(&path).expect("writable");
+        std::os::unix::fs::symlink(&other, &path).expect("writable");
+        open_own_socket(&path).expect_err("a link");
+        std::fs::rename(&other, &path).expect("writable");
+        open_own_socket(&path).expect_err("a file");
+    }
+
+    #[test]
+    fn one_server_at_a_time_and_what_a_killed_one_left_is_no_obstacle() {
+        let place = tempfile::tempdir().expect("temporary folder");
+        let folder = place.path().join("x".repeat(200));
+        std::fs::create_dir(&folder).expect("mkdir");
+        assert!(connect(&folder).expect("no server is no error").is_none());
+        let first = listen(&folder, |_| Ok(())).expect("listen");
+        assert!(connect(&folder).expect("connect").is_some());
+        assert_eq!(listen(&folder, |_| Ok(())).expect_err("taken").kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert!(connect(&folder).expect("no server is no error").is_none());
+        listen(&folder, |_| Ok(())).expect("listen again");
+    }
+}

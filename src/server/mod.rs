@@ -1,0 +1,222 @@
+//! The server put together: configuration, store and loop; signals, reload and drain.
+
+mod certificate;
+pub mod control_socket;
+pub mod privileges;
+pub mod service_manager;
+mod start;
+
+use crate::account::{AccountError, Accounts};
+use crate::config::{Config, ConfigError, Ftp};
+use crate::logging;
+use crate::net::event_loop::EventLoop;
+use crate::net::listeners::Spoken;
+use crate::server::service_manager::Supervisor;
+use crate::session::Policy;
+use crate::tls::Fingerprint;
+use certificate::Certificate;
+use signal_hook::consts::SIGHUP;
+use signal_hook_mio::v1_0::Signals;
+use start::Started;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Why the server cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The accounts cannot be read.
+    #[error(transparent)]
+    Accounts(#[from] AccountError),
+    /// The configuration, the certificate or its key cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A log file cannot be opened.
+    #[error(
+        "cannot open the log files: {source}; let the user the server runs as write there, or change `logs` in {}",
+        file.display()
+    )]
+    Logs {
+        /// Which, and what the system says.
+        source: io::Error,
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address}: {source}; stop what uses it, or change where it listens in the configuration")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Two servers would keep two ledgers of the same homes.
+    #[error("a server with the configuration in {} is running already; stop it first", folder.display())]
+    Running {
+        /// Where the configuration is.
+        folder: PathBuf,
+    },
+    /// Anything else the system refuses.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
+    move |source| ServerError::System { what, source }
+}
+
+/// Serves until told to stop. `on_ready` learns the addresses and what the server's key looks
+/// like once connections are accepted.
+pub fn run(config: Config, on_ready: impl FnOnce(&[(SocketAddr, Spoken)], Fingerprint)) -> Result<(), ServerError> {
+    let folder = config.control_folder.clone();
+    let Started { event_loop, certificate, signals, addresses, supervisor } = start::start(&config)?;
+    on_ready(&addresses, certificate.fingerprint());
+    supervisor.ready(addresses.iter().map(|(address, _)| *address));
+    let result = serve(config, certificate, event_loop, signals, supervisor);
+    control_socket::remove(&folder);
+    result
+}
+
+fn serve(
+    mut config: Config,
+    mut certificate: Certificate,
+    mut event_loop: EventLoop,
+    mut signals: Signals,
+    mut supervisor: Supervisor,
+) -> Result<(), ServerError> {
+    let mut events = EventLoop::events();
+    let mut is_draining = false;
+    let mut reload_by: Option<Instant> = None;
+    while !(is_draining && event_loop.is_empty()) {
+        let heard_at = supervisor.alive(Instant::now());
+        let look_again = reload_by.map(|_| Instant::now() + REOPEN_CHECK_INTERVAL);
+        let wakes_at = [heard_at, logging::due(), look_again].into_iter().flatten().min();
+        event_loop.wake_at(wakes_at.map_or(certificate.check_at(), |at| at.min(certificate.check_at())));
+        let round = event_loop.run_once(&mut events).map_err(system("wait for events"))?;
+        if Instant::now() >= certificate.check_at() {
+            reload_certificate(&config, &mut certificate, &mut event_loop);
+        }
+        if reload_by.is_some_and(|by| logging::is_reopened() || Instant::now() >= by) {
+            reload_by = None;
+            reload(&mut config, &mut event_loop);
+            reload_certificate(&config, &mut certificate, &mut event_loop);
+            supervisor.reloaded();
+        }
+        if !round.signals {
+            continue;
+        }
+        for signal in signals.pending() {
+            match signal {
+                SIGHUP => {
+                    supervisor.reloading();
+                    logging::reopen();
+                    // What is said of the reload is said once the logs are open again.
+                    reload_by = Some(Instant::now() + REOPEN_PATIENCE);
+                }
+                _ if is_draining => {
+                    log::info!("stopped at once, as told twice");
+                    return Ok(());
+                }
+                _ => {
+                    log::info!("stopping; running transfers may go on for {} s", config.timeouts.drain.as_secs());
+                    supervisor.stopping(config.timeouts.drain);
+                    let now = Instant::now();
+                    event_loop.drain(now + config.timeouts.drain);
+                    is_draining = true;
+                }
+            }
+        }
+    }
+    log::info!("stopped");
+    Ok(())
+}
+
+/// For whoever connects from now on. One that cannot be used changes nothing.
+fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop: &mut EventLoop) {
+    let now = Instant::now();
+    match Certificate::load_at_once(config, now) {
+        Ok(None) => {
+            if certificate.wait_for_lock(now) {
+                let key = config.tls.key.display();
+                log::warn!(
+                    "the certificate stays as it was until another program gives up its lock of the folder of {key}"
+                );
+            }
+        }
+        Ok(Some(new)) => {
+            if new.fingerprint() != certificate.fingerprint() {
+                log::warn!("the key is another one now, {}; clients will refuse it at first", new.fingerprint());
+            }
+            event_loop.set_entrance(new.entrance());
+            *certificate = new;
+        }
+        Err(error) => {
+            log::error!("the certificate stays as it was: {error}");
+            certificate.put_off(now);
+        }
+    }
+}
+
+/// SIGHUP, once the log files were opened again: the configuration is read again. One that cannot be
+/// read changes nothing.
+fn reload(config: &mut Config, event_loop: &mut EventLoop) {
+    let new = match Config::load(&config.file) {
+        Ok(new) => new,
+        Err(error) => return log::error!("the configuration stays as it was: {error}"),
+    };
+    for (key, differs) in [
+        ("listen", new.listen != config.listen),
+        ("ftp.listen", ftp_listen(&new) != ftp_listen(config)),
+        ("user", (&new.user, &new.group) != (&config.user, &config.group)),
+        ("home_roots", new.home_roots != config.home_roots),
+        ("root", new.root != config.root),
+        ("logs", new.logs != config.logs),
+        ("control_folder", new.control_folder != config.control_folder),
+        ("partial_expiry", new.partial_expiry != config.partial_expiry),
+    ] {
+        if differs {
+            log::warn!("a new value of `{key}` takes effect after a restart");
+        }
+    }
+    if new.tls.key.parent() != config.tls.key.parent()
+        || new.tls.certificate.parent() != config.tls.certificate.parent()
+    {
+        log::warn!("`tls` names files in another folder; a server that is confined can read them after a restart only");
+    }
+    let accounts = match Accounts::open_at_once(&new) {
+        Ok(accounts) => accounts,
+        Err(error) => return log::error!("the configuration stays as it was: {error}"),
+    };
+    let ftp = match (&config.ftp, new.ftp) {
+        (Some(old), Some(new)) => Some(Ftp { listen: old.listen.clone(), listen_tls: old.listen_tls.clone(), ..new }),
+        (old, _) => old.clone(),
+    };
+    *config = Config {
+        listen: config.listen.clone(),
+        ftp,
+        home_roots: config.home_roots.clone(),
+        user: config.user.clone(),
+        group: config.group.clone(),
+        ..new
+    };
+    let service = event_loop.service();
+    service.accounts = accounts;
+    service.set_policy(Policy::from(&*config));
+    event_loop.set_limits(config.limits, config.timeouts);
+    event_loop.set_ftp(config.ftp.clone());
+    log::info!("configuration read again from {}", config.file.display());
+}
+
+/// How long a reload waits for logs that cannot be opened again at once.
+const REOPEN_PATIENCE: Duration = Duration::from_secs(1);
+const REOPEN_CHECK_INTERVAL: Duration = Duration::from_millis(5);
+
+fn ftp_listen(config: &Config) -> Option<[&Vec<SocketAddr>; 2]> {
+    config.ftp.as_ref().map(|ftp| [&ftp.listen, &ftp.listen_tls])
+}

@@ -1,0 +1,263 @@
+//! Landlock: the kernel is asked to refuse this process all files but those below the places it
+//! needs, whatever its user may do and whatever goes wrong within it. It holds for the calling
+//! thread and those it starts, for good, and for everything opened from then on.
+
+use landlock::{
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
+};
+use std::fmt;
+use std::path::PathBuf;
+
+/// A folder that stays within reach, with all below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The folder; links are followed now and not later.
+    pub folder: PathBuf,
+    /// What may be done there.
+    pub access: Access,
+}
+
+/// What may be done in a [`Place`]. Devices can be made and programs run in none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Add to files, make new ones, and put one aside under another name, which needs the right to
+    /// remove one.
+    Append,
+    /// Read, and replace files.
+    Replace,
+    /// Whatever users may do in their homes.
+    Own,
+}
+
+/// Whether the process is confined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Confinement {
+    /// To its places.
+    Full,
+    /// To its places, but for what an older kernel does not check.
+    Partial,
+    /// Not at all, and why.
+    Off(String),
+}
+
+/// Confines the calling thread to `places`; those that are not there are left out.
+pub fn confine(places: &[Place]) -> Confinement {
+    restrict(places).unwrap_or_else(|error| Confinement::Off(error.to_string()))
+}
+
+fn restrict(places: &[Place]) -> Result<Confinement, RulesetError> {
+    let mut ruleset = Ruleset::default()
+        // A kernel that cannot do this would refuse every rename from one folder to another, and
+        // so every upload.
+        .set_compatibility(CompatLevel::SoftRequirement)
+        .handle_access(AccessFs::Refer)?
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(CHECKED))?
+        .scope(Scope::from_all(CHECKED))?
+        .create()?;
+    for Place { folder, access } in places {
+        match PathFd::new(folder) {
+            Ok(folder) => ruleset = ruleset.add_rule(PathBeneath::new(folder, access.rights()))?,
+            Err(error) => log::warn!("out of reach until the next start: {error}"),
+        }
+    }
+    let status = ruleset.restrict_self()?;
+    Ok(Confinement::of(&status.ruleset, &status.landlock))
+}
+
+/// What is asked for: all that Linux 6.12 can check. A later one is not asked for more than was
+/// tried here.
+const CHECKED: ABI = ABI::V6;
+
+impl Access {
+    fn rights(self) -> BitFlags<AccessFs> {
+        let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
+        let append = make_bitflags!(AccessFs::{WriteFile | MakeReg | RemoveFile});
+        let replace = read | append | AccessFs::RemoveFile;
+        // Whoever moves an entry needs the right to make its kind.
+        let kinds = make_bitflags!(AccessFs::{MakeDir | MakeSym | MakeFifo | MakeSock});
+        match self {
+            Self::Read => read,
+            Self::Append => append,
+            Self::Replace => replace,
+            Self::Own => replace | kinds | AccessFs::RemoveDir | AccessFs::Refer | AccessFs::Truncate,
+        }
+    }
+}
+
+impl Confinement {
+    fn of(ruleset: &RulesetStatus, landlock: &LandlockStatus) -> Self {
+        let reason = match (ruleset, landlock) {
+            (RulesetStatus::FullyEnforced, _) => return Self::Full,
+            (RulesetStatus::PartiallyEnforced, _) => return Self::Partial,
+            (_, LandlockStatus::NotImplemented) => "this kernel is built without it",
+            (_, LandlockStatus::NotEnabled) => "it is switched off; add it to `lsm=` of the kernel",
+            _ => "with this kernel it forbids moving files between folders; Linux 5.19 can do better",
+        };
+        Self::Off(reason.into())
+    }
+}
+
+impl fmt::Display for Confinement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("full"),
+            Self::Partial => f.write_str("partial, because this kernel is older than Linux 6.12"),
+            Self::Off(reason) => write!(f, "off: {reason}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{AtFlags, CWD, FileType, OFlags, linkat, mknodat};
+    use std::fs::{self, File, OpenOptions};
+    use std::io::{self, Write};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    /// Does something under confinement, in a thread of its own, for which alone it holds. `None`
+    /// where the kernel cannot do it, and then says so.
+    fn confined<T: Send>(places: &[(&Path, Access)], act: impl FnOnce() -> T + Send) -> Option<T> {
+        let places: Vec<_> =
+            places.iter().map(|(folder, access)| Place { folder: folder.to_path_buf(), access: *access }).collect();
+        let run = move || match confine(&places) {
+            Confinement::Off(reason) => {
+                // Past what the test harness keeps to itself.
+                let _ = writeln!(io::stderr(), "SKIPPED, because Landlock is off: {reason}");
+                None
+            }
+            _ => Some(act()),
+        };
+        std::thread::scope(|scope| scope.spawn(run).join().expect("no panic"))
+    }
+
+    fn is_denied<T>(result: io::Result<T>) -> bool {
+        result.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("file"), "content").expect("writable");
+        folder
+    }
+
+    #[test]
+    fn what_lies_in_no_place_is_out_of_reach_by_any_way() {
+        let (inside, outside) = (folder(), folder());
+        let (inside, outside) = (inside.path(), outside.path());
+        symlink(outside, inside.join("link")).expect("writable");
+        confined(&[(inside, Access::Own)], || {
+            assert_eq!(fs::read(inside.join("file")).expect("within reach"), b"content");
+            assert!(is_denied(fs::read(outside.join("file"))));
+            assert!(is_denied(fs::read(inside.join("link/file"))));
+            assert!(is_denied(fs::read(inside.join("..").join(outside.file_name().expect("a name")).join("file"))));
+            assert!(is_denied(fs::read_dir(outside)));
+            assert!(is_denied(fs::write(outside.join("new"), "")));
+            assert!(is_denied(fs::remove_file(outside.join("file"))));
+            assert!(fs::rename(inside.join("file"), outside.join("new")).is_err());
+            assert!(fs::rename(outside.join("file"), inside.join("new")).is_err());
+            assert!(fs::hard_link(outside.join("file"), inside.join("new")).is_err());
+            assert!(is_denied(fs::read("/proc/self/status")));
+        });
+        fs::read(outside.join("file")).expect("this thread is as free as before");
+    }
+
+    #[test]
+    fn a_home_made_later_can_be_used_like_any_other() {
+        let homes = folder();
+        let home = homes.path().join("new");
+        let file = home.join("file");
+        confined(&[(homes.path(), Access::Own)], || {
+            fs::create_dir_all(home.join("a/b")).expect("allowed");
+            fs::write(&file, "content").expect("allowed");
+            fs::rename(&file, home.join("a/b/moved")).expect("from one folder to another");
+            fs::write(home.join("a/b/moved"), "shorter").expect("allowed to truncate");
+            symlink("a", home.join("link")).expect("allowed");
+            fs::rename(home.join("link"), home.join("a/link")).expect("allowed");
+            fs::remove_dir_all(home.join("a")).expect("allowed");
+            let device = mknodat(CWD, &file, FileType::CharacterDevice, 0o600.into(), 0);
+            assert!(device.is_err() && !file.exists());
+        });
+    }
+
+    #[test]
+    fn an_upload_may_begin_without_a_name_and_get_one_in_any_folder_of_its_root() {
+        let homes = folder();
+        let homes = homes.path();
+        for name in ["home", "home/.berth", "other"] {
+            fs::create_dir(homes.join(name)).expect("writable");
+        }
+        confined(&[(homes, Access::Own)], || {
+            let unnamed = |folder: &str| {
+                let flags = OFlags::TMPFILE | OFlags::RDWR;
+                let file = rustix::fs::open(homes.join(folder), flags, 0o640.into()).expect("allowed");
+                let mut file = File::from(file);
+                file.write_all(b"content").expect("allowed");
+                file
+            };
+            for (made_in, named) in [("home", "home/a"), ("home", "home/.berth/a"), ("home/.berth", "home/b")] {
+                let file = unnamed(made_in);
+                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                linkat(CWD, path, CWD, homes.join(named), AtFlags::SYMLINK_FOLLOW).expect(named);
+                assert_eq!(fs::read(homes.join(named)).expect("there"), b"content");
+            }
+            fs::rename(homes.join("home/.berth/a"), homes.join("home/a")).expect("in its place");
+            fs::hard_link(homes.join("home/a"), homes.join("other/a")).expect("as rename between folders");
+        });
+    }
+
+    #[test]
+    fn each_place_allows_what_is_needed_there_and_no_more() {
+        let (readable, logs, keys) = (folder(), folder(), folder());
+        let (readable, logs, keys) = (readable.path(), logs.path(), keys.path());
+        let places = [(readable, Access::Read), (logs, Access::Append), (keys, Access::Replace)];
+        confined(&places, || {
+            let append = |path: &Path| OpenOptions::new().append(true).create(true).open(path);
+            fs::read(readable.join("file")).expect("allowed");
+            assert!(is_denied(append(&readable.join("file"))) && is_denied(File::create(readable.join("new"))));
+            assert!(is_denied(fs::remove_file(readable.join("file"))));
+
+            append(&logs.join("file")).expect("allowed");
+            append(&logs.join("new")).expect("allowed");
+            for old in ["file", "new"] {
+                assert!(is_denied(File::create(logs.join(old))), "cut to nothing");
+                assert!(fs::rename(logs.join(old), keys.join("moved")).is_err(), "moved away");
+                assert!(fs::hard_link(logs.join(old), keys.join("linked")).is_err(), "linked elsewhere");
+            }
+            let open = append(&logs.join("new")).expect("allowed");
+            assert!(is_denied(open.set_len(0)), "cut by who has it open");
+            assert!(is_denied(fs::read(logs.join("file"))) && is_denied(fs::create_dir(logs.join("folder"))));
+            fs::rename(logs.join("new"), logs.join("file")).expect("allowed: put aside when it is full");
+
+            fs::read(keys.join("file")).expect("allowed");
+            crate::base::atomic_file::replace(&keys.join("file"), b"new", 0o600).expect("allowed");
+            assert!(is_denied(fs::create_dir(keys.join("folder"))) && is_denied(symlink("x", keys.join("link"))));
+        });
+    }
+
+    #[test]
+    fn a_place_that_is_not_there_takes_nothing_from_the_others() {
+        let there = folder();
+        let missing = there.path().join("missing");
+        confined(&[(&missing, Access::Own), (there.path(), Access::Read)], || {
+            fs::read(there.path().join("file")).expect("within reach");
+        });
+    }
+
+    #[test]
+    fn the_log_says_why_there_is_no_confinement() {
+        let off = |landlock| Confinement::of(&RulesetStatus::NotEnforced, &landlock).to_string();
+        let first = LandlockStatus::Available { effective_abi: ABI::V1, kernel_abi: None };
+        assert!(off(LandlockStatus::NotImplemented).contains("off: this kernel is built without"));
+        assert!(off(LandlockStatus::NotEnabled).contains("off: it is switched off"));
+        assert!(off(first).contains("off: with this kernel it forbids moving"));
+        assert_eq!(Confinement::of(&RulesetStatus::FullyEnforced, &first), Confinement::Full);
+        assert_eq!(Confinement::of(&RulesetStatus::PartiallyEnforced, &first), Confinement::Partial);
+    }
+}

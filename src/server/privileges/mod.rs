@@ -1,0 +1,150 @@
+//! What the process may do: as whom it runs, and ([`confine`]) which files it can reach. Root
+//! hands over to the user of the configuration before anything of the server's is touched, so
+//! that what is made belongs to that user and root never follows a path that user could change.
+
+mod landlock;
+
+pub use landlock::{Access, Confinement, Place, confine};
+
+use crate::base::atomic_file::{self, GROUP_FOLDER, SECRET_FOLDER};
+use crate::config::{Config, ConfigError};
+use nix::unistd::{Gid, Group, Uid, User, setgroups, setresgid, setresuid};
+use rustix::fs::{AtFlags, chownat};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The user of the configuration, and the group it gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceUser {
+    name: String,
+    user: Uid,
+    group: Gid,
+}
+
+/// Whether this process may do anything.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+impl ServiceUser {
+    /// The user of the configuration; `None` if none is named.
+    pub fn find(config: &Config) -> Result<Option<Self>, ConfigError> {
+        let Some(name) = config.user.clone() else { return Ok(None) };
+        let wrong = |key, problem| ConfigError::new(&config.file, key, problem);
+        let user = known("user", "passwd", &name, User::from_name(&name)).map_err(|problem| wrong("user", problem))?;
+        if user.uid.is_root() {
+            let problem = format!("'{name}' is root; name a user with fewer rights, or none to run as root");
+            return Err(wrong("user", problem));
+        }
+        let group = match &config.group {
+            None => user.gid,
+            Some(name) => {
+                let group = known("group", "group", name, Group::from_name(name));
+                group.map_err(|problem| wrong("group", problem))?.gid
+            }
+        };
+        Ok(Some(Self { name, user: user.uid, group }))
+    }
+
+    /// Whether this process runs as this user.
+    pub fn is_current(&self) -> bool {
+        rustix::process::geteuid().as_raw() == self.user.as_raw()
+    }
+
+    /// Makes those of the server's own folders that only root can make, and gives them to the
+    /// user. Nothing is done unless root does it, nor below a folder that is somebody else's: what
+    /// is missing there the user can make without root.
+    pub fn make_folders(&self, config: &Config) -> Result<(), ConfigError> {
+        for (folder, mode) in own_folders(config) {
+            if is_root() && lies_in_roots_folders(&folder) {
+                let owner = Some((self.user.as_raw(), self.group.as_raw()));
+                atomic_file::make_folder_for(owner, &folder, mode)
+                    .map_err(|error| ConfigError::new(&folder, "", format!("cannot be made: {error}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what root made to the user. The handle may be one that opens nothing (`O_PATH`).
+    pub fn give(&self, made: &File) -> io::Result<()> {
+        if !is_root() {
+            return Ok(());
+        }
+        let (user, group) =
+            (rustix::fs::Uid::from_raw(self.user.as_raw()), rustix::fs::Gid::from_raw(self.group.as_raw()));
+        Ok(chownat(made, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?)
+    }
+
+    /// Becomes the user, for good and without any further group. Nothing is done unless root
+    /// does it.
+    pub fn assume(&self, config: &Config) -> Result<(), ConfigError> {
+        if !is_root() {
+            return Ok(());
+        }
+        let name = &self.name;
+        let failed = |problem| ConfigError::new(&config.file, "user", problem);
+        self.switch().map_err(|error| failed(format!("cannot become '{name}': {error}")))?;
+        // Said now rather than when the configuration is to be read again.
+        atomic_file::read(&config.file).map(drop).map_err(|error| {
+            failed(format!(
+                "'{name}' cannot read this file: {error}; let that user read it and enter the folders above it"
+            ))
+        })
+    }
+
+    /// Of all threads, of which there is one.
+    fn switch(&self) -> io::Result<()> {
+        setgroups(&[])?;
+        setresgid(self.group, self.group, self.group)?;
+        setresuid(self.user, self.user, self.user)?;
+        // The kernel has done so already unless it was told otherwise before this program began.
+        set_capabilities(None, NONE)?;
+        if setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok() {
+            return Err(io::Error::other("the way back to root is open"));
+        }
+        Ok(())
+    }
+}
+
+/// Gives up what a server that listens already never needs: capabilities, unless it runs as
+/// root, and rights by way of other programs.
+pub fn give_up_rights() -> io::Result<()> {
+    set_no_new_privs(true)?;
+    if is_root() { Ok(()) } else { Ok(set_capabilities(None, NONE)?) }
+}
+
+const NONE: CapabilitySets = CapabilitySets {
+    effective: CapabilitySet::empty(),
+    permitted: CapabilitySet::empty(),
+    inheritable: CapabilitySet::empty(),
+};
+
+/// What the system knows by a name.
+fn known<T>(what: &str, database: &str, name: &str, found: nix::Result<Option<T>>) -> Result<T, String> {
+    match found {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(format!("there is no {what} '{name}' on this machine; `getent {database}` lists all")),
+        Err(error) => Err(format!("the {what} '{name}' cannot be looked up: {error}")),
+    }
+}
+
+/// The folders the server keeps its own files and the homes in, with their modes.
+fn own_folders(config: &Config) -> Vec<(PathBuf, u32)> {
+    let mut folders = vec![(config.accounts_dir(), SECRET_FOLDER)];
+    let tls = config.tls.key.parent().filter(|_| config.tls.is_own);
+    folders.extend(tls.map(|folder| (folder.to_path_buf(), SECRET_FOLDER)));
+    let logs = [&config.logs.access, &config.logs.transactions].into_iter().filter_map(|log| log.parent());
+    folders.extend(logs.map(|folder| (folder.to_path_buf(), GROUP_FOLDER)));
+    folders.extend(config.home_roots.iter().map(|root| (root.clone(), GROUP_FOLDER)));
+    folders
+}
+
+/// Whether all folders above that exist are root's, so that nobody else can have put a link there
+/// or change what is made under our hands.
+fn lies_in_roots_folders(path: &Path) -> bool {
+    let is_roots = |found: io::Result<Metadata>| found.map_or(true, |found| found.uid() == 0);
+    path.ancestors().skip(1).all(|folder| is_roots(folder.symlink_metadata()) && is_roots(folder.metadata()))
+}

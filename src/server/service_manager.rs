@@ -1,0 +1,159 @@
+//! What whoever supervises this program wants to know of it: when it is ready, reads its
+//! configuration again, and ends, and, where a watchdog asks, that it is alive. The protocol is
+//! that of sd_notify(3), which systemd and others speak; where nobody asked, nothing is said.
+
+use crate::base::limits::SUPERVISOR_WAIT;
+use rustix::net::SendFlags;
+use rustix::time::{ClockId, clock_gettime};
+use std::env;
+use std::ffi::OsStr;
+use std::io;
+use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+
+/// Who started this program and listens to it, if anybody does.
+#[derive(Debug, Default)]
+pub struct Supervisor {
+    socket: Option<UnixDatagram>,
+    watchdog: Option<Watchdog>,
+    is_stopping: bool,
+}
+
+/// A supervisor that ends a program it does not hear from.
+#[derive(Debug, Clone, Copy)]
+struct Watchdog {
+    interval: Duration,
+    /// When it is told next; `None` before the first time.
+    next_at: Option<Instant>,
+}
+
+impl Supervisor {
+    /// The one whose address is in `$NOTIFY_SOCKET`. The socket is connected now, because a
+    /// confined process can no longer reach an abstract one.
+    pub fn of_environment() -> io::Result<Self> {
+        let Some(address) = env::var_os("NOTIFY_SOCKET") else { return Ok(Self::default()) };
+        let value = |name| env::var(name).ok();
+        let interval = watchdog_interval(value("WATCHDOG_USEC"), value("WATCHDOG_PID"));
+        let watchdog = interval.map(|interval| Watchdog { interval, next_at: None });
+        Ok(Self { socket: Some(Self::at(&address)?), watchdog, is_stopping: false })
+    }
+
+    fn at(address: &OsStr) -> io::Result<UnixDatagram> {
+        let address = match address.as_bytes() {
+            [b'@', name @ ..] => UnixAddr::from_abstract_name(name)?,
+            [b'/', ..] => UnixAddr::from_pathname(address)?,
+            _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "neither a path nor an abstract name")),
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.connect_addr(&address)?;
+        socket.set_write_timeout(Some(SUPERVISOR_WAIT))?;
+        Ok(socket)
+    }
+
+    /// The server listens.
+    pub fn ready(&self, addresses: impl Iterator<Item = SocketAddr>) {
+        let addresses: Vec<_> = addresses.map(|address| address.to_string()).collect();
+        self.tell(&format!("READY=1\nSTATUS=listening on {}", addresses.join(", ")));
+    }
+
+    /// Tells the watchdog that the program is alive, if it is time to. Returns when this must be called
+    /// again; `None` if there is no watchdog.
+    pub fn alive(&mut self, now: Instant) -> Option<Instant> {
+        let watchdog = self.watchdog.as_mut()?;
+        if watchdog.next_at.is_none_or(|at| now >= at) {
+            watchdog.next_at = Some(now + watchdog.interval);
+            self.tell_at_once("WATCHDOG=1");
+        }
+        self.watchdog.and_then(|watchdog| watchdog.next_at)
+    }
+
+    /// The configuration is being read again; [`Supervisor::reloaded`] is to follow.
+    pub fn reloading(&self) {
+        if self.is_stopping {
+            return;
+        }
+        let now = clock_gettime(ClockId::Monotonic);
+        self.tell_at_once(&format!("RELOADING=1\nMONOTONIC_USEC={}{:06}", now.tv_sec, now.tv_nsec / 1000));
+    }
+
+    /// The configuration has been read again, or stays as it was.
+    pub fn reloaded(&self) {
+        if !self.is_stopping {
+            self.tell_at_once("READY=1");
+        }
+    }
+
+    /// The end is near, after `within` at the latest; only a watchdog hears more.
+    pub fn stopping(&mut self, within: Duration) {
+        let patience = within.saturating_add(MARGIN).as_micros();
+        self.tell(&format!("STOPPING=1\nSTATUS=waiting for running transfers\nEXTEND_TIMEOUT_USEC={patience}"));
+        self.is_stopping = true;
+    }
+
+    fn tell(&self, what: &str) {
+        let Some(socket) = &self.socket else { return };
+        socket.send(what.as_bytes()).map_or_else(|error| warn(what, &error), drop);
+    }
+
+    /// The same without waiting for a supervisor that does not listen.
+    fn tell_at_once(&self, what: &str) {
+        let Some(socket) = &self.socket else { return };
+        let sent = rustix::net::send(socket, what.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        sent.map_or_else(|error| warn(what, &error.into()), drop);
+    }
+}
+
+fn warn(what: &str, error: &io::Error) {
+    let what = what.lines().next().unwrap_or_default();
+    log::warn!("the supervisor at $NOTIFY_SOCKET could not be told {what}: {error}");
+}
+
+/// The interval between two messages: half of the watchdog's timeout, so that one delay does not end the
+/// program. `None` if no watchdog waits for this process.
+fn watchdog_interval(patience_us: Option<String>, process: Option<String>) -> Option<Duration> {
+    if process.is_some_and(|process| process.parse() != Ok(std::process::id())) {
+        return None;
+    }
+    let patience = Duration::from_micros(patience_us?.parse().ok()?);
+    Some(patience / 2).filter(|interval| !interval.is_zero())
+}
+
+/// What ending takes besides waiting for transfers.
+const MARGIN: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_cannot_be_reached_are_errors() {
+        for address in ["", "relative", "vsock:2:1", "/nowhere/notify", "@berth-nobody-listens-here"] {
+            assert!(Supervisor::at(OsStr::new(address)).is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn where_nobody_asked_nothing_is_said() {
+        let mut supervisor = Supervisor::default();
+        supervisor.ready(std::iter::empty());
+        supervisor.stopping(Duration::MAX);
+        supervisor.reloading();
+        assert_eq!(supervisor.alive(Instant::now()), None);
+    }
+
+    #[test]
+    fn a_watchdog_is_served_twice_as_often_as_it_wants_and_only_if_it_waits_for_this_program() {
+        let interval = |patience: &str, process: Option<String>| watchdog_interval(Some(patience.into()), process);
+        let own = std::process::id().to_string();
+        assert_eq!(interval("3000000", None), Some(Duration::from_millis(1500)));
+        assert_eq!(interval("3000000", Some(own)), Some(Duration::from_millis(1500)));
+        assert_eq!(interval("3000000", Some("1".into())), None);
+        for patience in ["", "0", "1x", "-1", "99999999999999999999999"] {
+            assert_eq!(interval(patience, None), None, "{patience}");
+        }
+        assert_eq!(watchdog_interval(None, None), None);
+    }
+}

@@ -1,0 +1,170 @@
+//! What a session writes into the two logs: every command and refusal into one, every transfer
+//! into the other. One form for all front-ends; every foreign byte is escaped.
+
+use super::Session;
+use super::error::Refusal;
+use super::origin::Origin;
+use super::session_info::Transfer;
+use super::state::State;
+use super::task::Task;
+use crate::account::AccountName;
+use crate::base::digest::Digest;
+use crate::base::virtual_path::VPath;
+use crate::logging::{self, ACCESS, TRANSACTIONS, Value};
+use log::Level;
+use std::fmt::{self, Display, Formatter};
+use std::hash::Hash;
+use std::mem::discriminant;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+impl Session {
+    /// Logs that the peer has connected.
+    pub(super) fn log_connect(&mut self) {
+        self.is_connect_listed = Line::of_stranger(Some(self.id), self.peer, "connect", None).log_as_repeatable();
+    }
+
+    /// Sees to it that the connection of a session with a login is in the log, and not among those of
+    /// strangers.
+    fn list_connect(&mut self) {
+        let connect = Line::of_stranger(Some(self.id), self.peer, "connect", None);
+        let was_listed = std::mem::replace(&mut self.is_connect_listed, true);
+        logging::take_back(ACCESS, (&connect.group(), &connect.kind()), was_listed);
+        if !was_listed {
+            log::info!(target: ACCESS, "{connect}");
+        }
+    }
+
+    pub(super) fn log_path<T>(&self, verb: &'static str, path: &VPath, result: &Result<T, Refusal>) {
+        self.log_access(verb, &[("path", Value::path(path.as_bytes()))], result);
+    }
+
+    /// The name that was given, which is nobody's until the login has succeeded.
+    pub(super) fn log_login(&mut self, claimed: &str, result: &Result<(), Refusal>) {
+        if result.is_ok() {
+            self.list_connect();
+            self.log_access("login", &[], result);
+        } else {
+            self.log_access("login", &[("claimed", Value::name(claimed.as_bytes()))], result);
+        }
+    }
+
+    /// What succeeds is listed; of what is refused, and of the ends of connections without a login, there
+    /// may be as much as a peer likes.
+    pub(super) fn log_access<T>(&self, verb: &'static str, fields: &[(&str, Value<'_>)], result: &Result<T, Refusal>) {
+        self.warn_of_full_disk(result.as_ref().err());
+        let line = Line {
+            session: Some(self.id),
+            peer: self.peer,
+            account: self.account(),
+            verb,
+            fields,
+            refusal: result.as_ref().err(),
+        };
+        match (line.account, line.refusal) {
+            (Some(_), None) => log::info!(target: ACCESS, "{line}"),
+            (Some(_), Some(_)) if verb == "close" => log::info!(target: ACCESS, "{line}"),
+            _ => drop(line.log_as_repeatable()),
+        }
+    }
+
+    /// Every refusal of a request or a transfer passes one of the callers.
+    fn warn_of_full_disk(&self, refusal: Option<&Refusal>) {
+        if let (Some(Refusal::DiskFull), Some(member)) = (refusal, self.state.member()) {
+            member.home.warn_full();
+        }
+    }
+
+    pub(super) fn log_unfinished(&self, why: Refusal, now: Instant) {
+        if let Some(record) = self.transfer() {
+            self.log_transfer(&record, now, Err(why));
+        }
+        if let State::Command(_, Some(Task::Folders(folders))) = &self.state {
+            self.log_path::<()>("mkdir", folders.path(), &Err(why));
+        }
+    }
+
+    pub(super) fn log_transfer(&self, transfer: &Transfer, now: Instant, result: Result<Option<Digest>, Refusal>) {
+        if let Some(member) = self.state.member() {
+            member.seat.total.note(transfer.is_upload, transfer.bytes, result.is_ok());
+        }
+        self.warn_of_full_disk(result.as_ref().err());
+        let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
+        log::info!(
+            target: TRANSACTIONS,
+            "session={} peer={} user={} verb={} path={} bytes={} offset={} seconds={:.3} digest={digest} result={}",
+            self.id,
+            self.peer,
+            user(self.account()),
+            transfer.verb,
+            Value::path(transfer.path.as_bytes()),
+            transfer.bytes,
+            transfer.offset,
+            now.saturating_duration_since(transfer.started).as_secs_f64(),
+            outcome(result.as_ref().err())
+        );
+    }
+}
+
+/// Logs that a peer was not let in.
+pub fn log_refused_connection(peer: SocketAddr, why: Refusal) {
+    Line::of_stranger(None, peer, "connect", Some(&why)).log_as_repeatable();
+}
+
+/// A line of the access log.
+struct Line<'a> {
+    /// Absent for a connection that was refused before it had one.
+    session: Option<u64>,
+    peer: SocketAddr,
+    account: Option<&'a AccountName>,
+    verb: &'static str,
+    fields: &'a [(&'a str, Value<'a>)],
+    refusal: Option<&'a Refusal>,
+}
+
+impl<'a> Line<'a> {
+    fn of_stranger(session: Option<u64>, peer: SocketAddr, verb: &'static str, refusal: Option<&'a Refusal>) -> Self {
+        Self { session, peer, account: None, verb, fields: &[], refusal }
+    }
+
+    /// Returns whether the line was listed.
+    fn log_as_repeatable(&self) -> bool {
+        logging::log_repeatable(ACCESS, Level::Info, (&self.group(), &self.kind()), self)
+    }
+
+    /// What strangers do is one group for each outcome, and what an account is refused is another.
+    fn group(&self) -> impl Hash + use<'a> {
+        match self.account {
+            Some(account) => (Some(account.as_str()), None),
+            None => (None, Some((self.verb, self.refusal.map(discriminant)))),
+        }
+    }
+
+    /// Lines of one account or one origin count together. An origin in IPv6 is the widest network that
+    /// one customer may have, or a stranger could have as many origins as lines.
+    fn kind(&self) -> impl Hash + use<'a> {
+        let origin = if self.account.is_none() { Origin::of(self.peer.ip()).networks().next_back() } else { None };
+        (origin, self.verb, self.refusal.map(discriminant))
+    }
+}
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.session {
+            Some(session) => write!(f, "session={session} ")?,
+            None => f.write_str("session=- ")?,
+        }
+        write!(f, "peer={} user={} verb={}", self.peer, user(self.account), self.verb)?;
+        self.fields.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))?;
+        write!(f, " result={}", outcome(self.refusal))
+    }
+}
+
+fn user(account: Option<&AccountName>) -> &str {
+    account.map_or("-", AccountName::as_str)
+}
+
+/// One word for the logs, so that they can be searched.
+fn outcome(refusal: Option<&Refusal>) -> String {
+    refusal.map_or_else(|| "ok".to_string(), |refusal| format!("{refusal:?}"))
+}

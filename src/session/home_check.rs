@@ -1,0 +1,122 @@
+//! What accounts use, for an administrator: told from the ledgers, compared with the disk, or
+//! counted anew, in slices and while the accounts are in use.
+
+use super::Service;
+use crate::account::{Account, AccountError, AccountName};
+use crate::base::buffers::Budget;
+use crate::base::limits::REQUEST_COST;
+use crate::base::text::Escaped;
+use crate::store::StoreError;
+use crate::store::count::Unseen;
+use crate::store::home::Home;
+use crate::store::ledger::{QuotaLimits, QuotaState};
+use crate::store::usage::Usage;
+use std::collections::VecDeque;
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+/// What to do besides telling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing.
+    Ledger,
+    /// Count the disk; change nothing.
+    Verify,
+    /// Count the disk; believe it.
+    Repair,
+}
+
+/// A walk through accounts that has not ended yet.
+pub struct Audit {
+    names: VecDeque<AccountName>,
+    look: Look,
+    current: Option<(AccountName, Rc<Home>, QuotaState)>,
+}
+
+/// What an audit has come to.
+#[derive(Debug)]
+pub enum AuditStep {
+    /// Its budget is spent.
+    Later,
+    /// One account: the ledger before the look, what the look found, and what the last count
+    /// could not examine.
+    Account(AccountName, QuotaState, Option<Usage>, Unseen),
+    /// An account that cannot be looked at.
+    Failed(AccountName, String),
+    /// There are no more.
+    End,
+}
+
+impl Audit {
+    /// An audit of one account, or of all in order of their names.
+    pub fn begin(service: &Service, only: Option<AccountName>, look: Look) -> Result<Self, AccountError> {
+        let names = match only {
+            Some(name) => {
+                let account = service.accounts.load(&name)?;
+                VecDeque::from([account.ok_or(AccountError::Unknown(name))?.name])
+            }
+            None => service.accounts.names()?.into(),
+        };
+        Ok(Self { names, look, current: None })
+    }
+
+    /// Goes on within `budget`.
+    pub fn next(&mut self, service: &mut Service, budget: &mut Budget) -> AuditStep {
+        if self.current.is_none() {
+            let Some(name) = self.names.pop_front() else { return AuditStep::End };
+            budget.spend(REQUEST_COST);
+            match self.open(service, &name) {
+                Ok(Some(opened)) => self.current = Some(opened),
+                // Removed since the names were read.
+                Ok(None) => return AuditStep::Later,
+                Err(error) => return AuditStep::Failed(name, error),
+            }
+        }
+        let Some((name, home, before)) = self.current.take() else { return AuditStep::Later };
+        match home.settle(budget) {
+            Ok(true) => {
+                let unseen = home.ledger().unseen();
+                AuditStep::Account(name, self.ledger_state(&home, before), self.found(&home), unseen)
+            }
+            Ok(false) => {
+                self.current = Some((name, home, before));
+                AuditStep::Later
+            }
+            Err(error) => AuditStep::Failed(name, error.to_string()),
+        }
+    }
+
+    fn open(
+        &self,
+        service: &mut Service,
+        name: &AccountName,
+    ) -> Result<Option<(AccountName, Rc<Home>, QuotaState)>, String> {
+        let Some(account) = service.accounts.load(name).map_err(|error| error.to_string())? else { return Ok(None) };
+        let home = open_home(service, &account).map_err(|error| {
+            let path = Escaped(account.home.as_os_str().as_bytes());
+            format!("{path}: {error}")
+        })?;
+        let before = home.ledger().state();
+        match self.look {
+            Look::Ledger => {}
+            Look::Verify => home.ledger().begin_verify(),
+            Look::Repair => home.ledger().begin_recount(),
+        }
+        Ok(Some((account.name, home, before)))
+    }
+
+    /// What the ledger said before the look; of one that was never counted, what it says now.
+    fn ledger_state(&self, home: &Home, before: QuotaState) -> QuotaState {
+        if before.is_counted { before } else { home.ledger().state() }
+    }
+
+    fn found(&self, home: &Home) -> Option<Usage> {
+        if self.look == Look::Ledger { None } else { home.ledger().on_disk() }
+    }
+}
+
+/// The home of an account, with the limits its file says now.
+pub(super) fn open_home(service: &mut Service, account: &Account) -> Result<Rc<Home>, StoreError> {
+    let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
+    service.store.home(&account.home, limits)
+}

@@ -1,0 +1,419 @@
+//! The ledger of one home: what is used, what is promised, what is allowed. Bytes are the sizes
+//! of regular files, each inode once, interrupted uploads included; files are all entries,
+//! folders included. There is no usage file: the truth is the disk, counted in slices.
+//!
+//! ```text
+//!             begin_recount, begin_verify         count finished
+//!  Counted ────────────────────────────────► Counting ───────────► Counted
+//!  Until then nothing may change the home; whoever wants to drives the count on.
+//! ```
+//!
+//! A count sees only names. What open files without a name use is a separate figure. It counts against
+//! the limits like the others, and no count changes it.
+
+mod nameless;
+
+use super::StoreError;
+use super::count::{Count, Counted, Unseen};
+use super::usage::{InodeId, Usage};
+use crate::base::buffers::Budget;
+use crate::base::limits::RECOUNT_AFTER;
+use nameless::OpenFiles;
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+
+/// What an account may use; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QuotaLimits {
+    /// In bytes.
+    pub bytes: Option<u64>,
+    /// In entries.
+    pub files: Option<u64>,
+}
+
+/// The state of a quota at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QuotaState {
+    /// Whether the home was counted, so that `used` means anything.
+    pub is_counted: bool,
+    /// On disk, under a name.
+    pub used: Usage,
+    /// On disk without a name, until this server closes it: uploads before they get theirs, and
+    /// what was removed or replaced while it is sent.
+    pub nameless: Usage,
+    /// Promised to uploads and not yet on disk.
+    pub reserved: Usage,
+    /// Allowed.
+    pub limits: QuotaLimits,
+}
+
+impl QuotaState {
+    /// What is on disk, under a name or without one.
+    pub fn stored(&self) -> Usage {
+        self.used + self.nameless
+    }
+}
+
+/// Promises to all sessions. An account without a limit may be promised more bytes than 64 bits can hold.
+#[derive(Clone, Copy, Default)]
+struct Promised {
+    bytes: u128,
+    files: u64,
+}
+
+enum Counting {
+    Done,
+    Due(Purpose),
+    Running(Box<Count>, Purpose),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What the count finds is what is used.
+    Recount,
+    /// The ledger stays as it is.
+    Verify,
+}
+
+/// What [`Ledger::advance_count`] came to.
+pub(super) enum Advanced {
+    /// The ledger may be relied on, as before.
+    Counted,
+    /// The ledger may be relied on again. Contains what the count before could not examine.
+    Finished(Unseen),
+    /// The budget is spent.
+    Later,
+    /// The home was changed meanwhile; the count begins again.
+    Disturbed,
+}
+
+/// The account book of one home, shared by all its sessions.
+pub struct Ledger {
+    limits: Cell<QuotaLimits>,
+    used: Cell<Usage>,
+    open: OpenFiles,
+    reserved: Cell<Promised>,
+    counting: RefCell<Counting>,
+    /// What the last count found.
+    on_disk: Cell<Option<Usage>>,
+    /// What it could not examine.
+    unseen: RefCell<Unseen>,
+    /// When that was, in nanoseconds since the epoch.
+    counted_ns: Cell<i64>,
+    /// Something changed while a count ran, so it must run again.
+    disturbed: Cell<bool>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            limits: Cell::default(),
+            used: Cell::default(),
+            open: OpenFiles::default(),
+            reserved: Cell::default(),
+            counting: RefCell::new(Counting::Due(Purpose::Recount)),
+            on_disk: Cell::new(None),
+            unseen: RefCell::default(),
+            counted_ns: Cell::new(0),
+            disturbed: Cell::new(false),
+        }
+    }
+}
+
+impl Ledger {
+    /// Replaces the limits. What is used or promised above them stays; nothing is added.
+    pub fn set_limits(&self, limits: QuotaLimits) {
+        self.limits.set(limits);
+    }
+
+    /// Promises room, or says which limit it would exceed.
+    pub fn reserve(self: &Rc<Self>, bytes: u64, files: u64) -> Result<Reservation, StoreError> {
+        let reservation = Reservation { ledger: Rc::clone(self), rest: Cell::default() };
+        reservation.grow(bytes, files)?;
+        Ok(reservation)
+    }
+
+    /// Notes that `bytes` and `files` have left the disk.
+    pub fn credit(&self, bytes: u64, files: u64) {
+        self.disturbed.set(true);
+        let used = self.used.get();
+        if used.bytes < bytes || used.files < files {
+            // Somebody else worked on these files; the disk knows better.
+            self.begin_recount();
+        }
+        self.used.set(Usage { bytes: used.bytes.saturating_sub(bytes), files: used.files.saturating_sub(files) });
+    }
+
+    /// Notes that an inode has lost its last name. If the server has it open, it counts until it is
+    /// closed.
+    pub fn credit_inode(&self, id: InodeId, bytes: u64) {
+        let usage = Usage { bytes, files: 1 };
+        self.credit(usage.bytes, usage.files);
+        let files = self.open.of(id);
+        if !files.is_empty() {
+            self.open.grow(usage);
+            self.open.end_with(files, usage);
+        }
+    }
+
+    /// Notes that a file of this home is open.
+    pub(super) fn note_open(&self, id: InodeId, file: &Arc<File>) {
+        self.open.add(id, file);
+    }
+
+    /// Forgets the closed descriptors of this inode.
+    pub(super) fn note_closed(&self, id: InodeId) {
+        self.open.remove_closed(id);
+    }
+
+    /// Notes that a file without a name has got one.
+    pub(super) fn note_named(&self, usage: Usage) {
+        self.disturbed.set(true);
+        self.open.shrink(usage);
+        self.used.set(self.used.get() + usage);
+    }
+
+    /// Notes that a file without a name was given up; it counts until `file` is closed.
+    pub(super) fn give_up_nameless(&self, usage: Usage, file: Weak<File>) {
+        self.open.end_with(vec![file], usage);
+    }
+
+    /// Lets the next change wait for a fresh count.
+    pub fn begin_recount(&self) {
+        *self.counting.borrow_mut() = Counting::Due(Purpose::Recount);
+    }
+
+    /// Lets the next change wait for a fresh count if the last one was long ago, or, by a clock
+    /// that was set back, is to come: a home that nobody was logged in to is where an
+    /// administrator copies files to.
+    pub fn recount_if_old(&self, now_ns: i64) {
+        let age_ns = now_ns.abs_diff(self.counted_ns.get());
+        if self.is_counted() && u128::from(age_ns) >= RECOUNT_AFTER.as_nanos() {
+            self.begin_recount();
+        }
+    }
+
+    /// Lets the next change wait for a count that changes nothing; [`Ledger::on_disk`] tells
+    /// what it found. A ledger that was never counted is counted instead.
+    pub fn begin_verify(&self) {
+        let mut counting = self.counting.borrow_mut();
+        if let Counting::Done = *counting {
+            *counting = Counting::Due(Purpose::Verify);
+        }
+    }
+
+    /// What the last count found on disk.
+    pub fn on_disk(&self) -> Option<Usage> {
+        self.on_disk.get()
+    }
+
+    /// What the last count could not examine.
+    pub fn unseen(&self) -> Unseen {
+        self.unseen.borrow().clone()
+    }
+
+    /// Whether the next thing that [`Ledger::advance_count`] does is to begin a count that replaces what is used.
+    pub(super) fn is_recount_due(&self) -> bool {
+        matches!(*self.counting.borrow(), Counting::Due(Purpose::Recount))
+    }
+
+    /// Counts on within `budget` if a count is due. `open_root` opens the home, `now_ns` is the time of the
+    /// wall clock, in nanoseconds since the epoch.
+    pub(super) fn advance_count(
+        &self,
+        open_root: impl FnOnce() -> Result<OwnedFd, StoreError>,
+        now_ns: i64,
+        budget: &mut Budget,
+    ) -> Result<Advanced, StoreError> {
+        let mut counting = self.counting.borrow_mut();
+        if let Counting::Due(purpose) = *counting {
+            self.disturbed.set(false);
+            *counting = Counting::Running(Box::new(Count::new(open_root()?)?), purpose);
+        }
+        let Counting::Running(count, purpose) = &mut *counting else { return Ok(Advanced::Counted) };
+        let purpose = *purpose;
+        match count.advance(budget) {
+            Ok(None) => Ok(Advanced::Later),
+            Ok(Some(Counted { usage: found, unseen })) if !self.disturbed.get() => {
+                let before = self.unseen.replace(unseen);
+                self.on_disk.set(Some(found));
+                if purpose == Purpose::Recount {
+                    self.used.set(found);
+                }
+                self.counted_ns.set(now_ns);
+                *counting = Counting::Done;
+                Ok(Advanced::Finished(before))
+            }
+            Ok(Some(_)) => {
+                *counting = Counting::Due(purpose);
+                Ok(Advanced::Disturbed)
+            }
+            Err(error) => {
+                *counting = Counting::Due(purpose);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the ledger may be relied on.
+    pub fn is_counted(&self) -> bool {
+        matches!(*self.counting.borrow(), Counting::Done)
+    }
+
+    /// What is used, promised and allowed now.
+    pub fn state(&self) -> QuotaState {
+        QuotaState {
+            is_counted: self.is_counted(),
+            used: self.used.get(),
+            nameless: self.open.usage(),
+            reserved: Usage {
+                bytes: u64::try_from(self.reserved.get().bytes).unwrap_or(u64::MAX),
+                files: self.reserved.get().files,
+            },
+            limits: self.limits.get(),
+        }
+    }
+}
+
+/// A promise of room. What of it was not turned into use goes back when it is dropped.
+pub struct Reservation {
+    ledger: Rc<Ledger>,
+    rest: Cell<Usage>,
+}
+
+impl Reservation {
+    /// Promises more.
+    pub fn grow(&self, bytes: u64, files: u64) -> Result<(), StoreError> {
+        let QuotaState { used, nameless, limits, .. } = self.ledger.state();
+        let (stored, reserved) = (used + nameless, self.ledger.reserved.get());
+        let exceeds = |total: u128, more: u64, limit: Option<u64>| {
+            more > 0 && limit.is_some_and(|limit| total + u128::from(more) > u128::from(limit))
+        };
+        if exceeds(u128::from(stored.bytes) + reserved.bytes, bytes, limits.bytes) {
+            return Err(StoreError::QuotaBytes);
+        }
+        if exceeds(u128::from(stored.files) + u128::from(reserved.files), files, limits.files) {
+            return Err(StoreError::QuotaFiles);
+        }
+        // A reservation is for one file, which cannot be as large as the numbers that overflow here.
+        let rest = self.rest.get();
+        let bytes_after = rest.bytes.checked_add(bytes).ok_or(StoreError::DiskFull)?;
+        self.rest.set(Usage { bytes: bytes_after, files: rest.files + files });
+        self.ledger.reserved.set(Promised { bytes: reserved.bytes + u128::from(bytes), files: reserved.files + files });
+        Ok(())
+    }
+
+    /// Turns part of the promise into use: `bytes` and `files` are on disk now.
+    pub fn take(&self, bytes: u64, files: u64) {
+        self.ledger.disturbed.set(true);
+        self.fulfil(bytes, files);
+        self.ledger.used.set(self.ledger.used.get() + Usage { bytes, files });
+    }
+
+    /// Like [`Self::take`], for a file without a name.
+    pub fn take_nameless(&self, bytes: u64, files: u64) {
+        self.fulfil(bytes, files);
+        self.ledger.open.grow(Usage { bytes, files });
+    }
+
+    fn fulfil(&self, bytes: u64, files: u64) {
+        self.give_back(bytes.min(self.rest.get().bytes), files.min(self.rest.get().files));
+    }
+
+    /// Bytes promised and not yet used.
+    pub fn bytes(&self) -> u64 {
+        self.rest.get().bytes
+    }
+
+    /// Returns what is left of the promise.
+    pub fn release(&self) {
+        let rest = self.rest.get();
+        self.give_back(rest.bytes, rest.files);
+    }
+
+    fn give_back(&self, bytes: u64, files: u64) {
+        self.rest.set(self.rest.get() - Usage { bytes, files });
+        let Promised { bytes: all_bytes, files: all_files } = self.ledger.reserved.get();
+        self.ledger.reserved.set(Promised { bytes: all_bytes - u128::from(bytes), files: all_files - files });
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(bytes: u64, files: u64) -> Rc<Ledger> {
+        let ledger = Rc::new(Ledger::default());
+        ledger.set_limits(QuotaLimits { bytes: Some(bytes), files: Some(files) });
+        ledger
+    }
+
+    fn used_and_reserved(ledger: &Ledger) -> (u64, u64) {
+        (ledger.state().used.bytes, ledger.state().reserved.bytes)
+    }
+
+    #[test]
+    fn a_promise_never_exceeds_a_limit_and_returns_what_it_did_not_use() {
+        let ledger = ledger(100, 2);
+        let first = ledger.reserve(60, 1).expect("fits");
+        assert!(matches!(ledger.reserve(41, 1), Err(StoreError::QuotaBytes)));
+        assert!(matches!(ledger.reserve(1, 2), Err(StoreError::QuotaFiles)));
+        first.take(25, 1);
+        assert_eq!(used_and_reserved(&ledger), (25, 35));
+        drop(first);
+        assert_eq!(used_and_reserved(&ledger), (25, 0));
+        ledger.credit(25, 1);
+        assert_eq!(used_and_reserved(&ledger), (0, 0));
+        assert!(ledger.reserve(u64::MAX, 0).is_err());
+    }
+
+    #[test]
+    fn an_account_without_a_limit_is_not_blocked_by_what_others_announced() {
+        let ledger = Rc::new(Ledger::default());
+        let announced: Vec<_> = (0..9).map(|_| ledger.reserve(i64::MAX as u64, 1).expect("no limit")).collect();
+        assert_eq!(ledger.state().reserved.bytes, u64::MAX);
+        ledger.reserve(1, 1).expect("no limit").take(1, 1);
+        drop(announced);
+        assert_eq!(used_and_reserved(&ledger), (1, 0));
+    }
+
+    #[test]
+    fn what_has_no_name_counts_against_the_limit_until_it_is_closed() {
+        let ledger = ledger(100, 10);
+        let (file, id) = (Arc::new(tempfile::tempfile().expect("file")), (1, 1));
+        ledger.note_open(id, &file);
+        ledger.reserve(90, 1).expect("fits").take(90, 1);
+        ledger.credit_inode(id, 90);
+        assert_eq!((used_and_reserved(&ledger), ledger.state().nameless.bytes), ((0, 0), 90));
+        assert!(matches!(ledger.reserve(11, 0), Err(StoreError::QuotaBytes)));
+        drop(file);
+        assert!(ledger.reserve(100, 0).is_ok());
+    }
+
+    #[test]
+    fn an_account_over_a_lowered_limit_keeps_its_files_and_gets_no_more() {
+        let ledger = ledger(100, 10);
+        ledger.reserve(90, 1).expect("fits").take(90, 1);
+        ledger.set_limits(QuotaLimits { bytes: Some(50), files: None });
+        assert!(ledger.reserve(1, 0).is_err());
+        assert!(ledger.reserve(0, 1).is_ok());
+        assert_eq!(used_and_reserved(&ledger), (90, 0));
+    }
+
+    #[test]
+    fn a_credit_beyond_what_was_counted_asks_for_a_recount() {
+        let ledger = ledger(100, 10);
+        *ledger.counting.borrow_mut() = Counting::Done;
+        ledger.credit(1, 1);
+        assert!(!ledger.is_counted());
+    }
+}

@@ -1,0 +1,288 @@
+//! Listing a folder in slices: names are read and sorted in runs, the runs are merged as pages
+//! are produced, and each entry is looked at only when its page is. In an order that names do not tell,
+//! all are looked at before the first. What cannot be examined is listed by its name.
+
+mod order;
+
+pub use order::{Order, SortBy};
+
+use super::StoreError;
+use super::meta::{Kind, Seen};
+use super::names::STAGING;
+use crate::base::buffers::Budget;
+use crate::base::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, LISTING_RUN_ENTRIES};
+use crate::base::memory::Charge;
+use order::Head;
+use rustix::fs::{AtFlags, Dir, FileType};
+use std::collections::BinaryHeap;
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+/// A listing that has not ended yet.
+pub struct Listing {
+    dir: Dir,
+    hides_staging: bool,
+    /// The staging folder, which some file systems list under another spelling.
+    staging: Option<(u64, u64)>,
+    is_read: bool,
+    /// Names that were read, in runs; each is sorted.
+    runs: Vec<Run>,
+    /// The run that is being read.
+    new: Run,
+    names: usize,
+    name_bytes: usize,
+    /// The memory of the runs.
+    held_bytes: usize,
+    charge: Charge,
+    /// What is charged before the first name is read: more than there was room for the last time.
+    wanted_bytes: usize,
+    /// The first name left of each run, the next on top.
+    heads: BinaryHeap<Head>,
+    order: Order,
+    /// How many runs were looked at for what the order wants to know.
+    ranked_runs: usize,
+    /// How many folders lie between the home and what is listed, if targets of links are wanted.
+    depth: Option<usize>,
+}
+
+/// One entry of a folder.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// What the system says of it; a link is not followed.
+    pub seen: Seen,
+    /// What a link says, if that was wanted and leads to nothing outside of the home.
+    pub target: Option<Vec<u8>>,
+}
+
+/// Names packed one behind the other, so that a name costs little more than its bytes.
+#[derive(Default)]
+struct Run {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+    /// What names are ordered by, as far as entries were looked at; none if by name alone.
+    ranks: Vec<u64>,
+}
+
+/// Where a name lies. There are file systems with longer names than the 255 bytes of NAME_MAX.
+#[derive(Clone, Copy)]
+struct Span {
+    start: u32,
+    length: u16,
+    /// What the folder says that the entry is.
+    kind: Option<Kind>,
+}
+
+impl Run {
+    /// Adds a name; false if it is too long.
+    fn push(&mut self, name: &[u8], kind: Option<Kind>) -> bool {
+        let (Ok(start), Ok(length)) = (u32::try_from(self.bytes.len()), u16::try_from(name.len())) else {
+            return false;
+        };
+        self.bytes.extend_from_slice(name);
+        self.spans.push(Span { start, length, kind });
+        true
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        let Span { start, length, .. } = self.spans[index];
+        &self.bytes[start as usize..][..usize::from(length)]
+    }
+
+    /// The memory it takes, with its head and, if the order wants them, its ranks.
+    fn cost(&self, order: SortBy) -> usize {
+        let rank = if order == SortBy::Name { 0 } else { size_of::<u64>() };
+        let longest = self.spans.iter().map(|span| usize::from(span.length)).max().unwrap_or(0);
+        self.bytes.len() + self.spans.len() * (size_of::<Span>() + rank) + longest + size_of::<Head>()
+    }
+}
+
+impl Listing {
+    /// A listing of `folder`, open for reading, without the staging folder if it is a home's top. What it
+    /// holds is charged to `charge`.
+    pub fn new(folder: OwnedFd, hides_staging: bool, charge: Charge) -> Result<Self, StoreError> {
+        let dir = Dir::new(folder)?;
+        let staging = hides_staging.then(|| rustix::fs::statat(dir.fd()?, STAGING, AtFlags::SYMLINK_NOFOLLOW));
+        Ok(Self {
+            dir,
+            hides_staging,
+            staging: staging.and_then(Result::ok).map(|staging| (staging.st_dev, staging.st_ino)),
+            is_read: false,
+            runs: Vec::new(),
+            new: Run::default(),
+            names: 0,
+            name_bytes: 0,
+            held_bytes: 0,
+            charge,
+            wanted_bytes: 0,
+            heads: BinaryHeap::new(),
+            order: Order::default(),
+            ranked_runs: 0,
+            depth: None,
+        })
+    }
+
+    /// The next entry in order of bytes, as far as `budget` goes.
+    pub fn next(&mut self, budget: &mut Budget) -> Result<Step, StoreError> {
+        match self.read_names(budget)? {
+            Progress::Done if self.rank_names(budget)? => {}
+            Progress::Done | Progress::Later => return Ok(Step::Later),
+            Progress::NoRoom => return Ok(Step::NoRoom),
+        }
+        while !budget.is_spent() {
+            budget.spend(ENTRY_COST);
+            let Some(Head { name, index, run, .. }) = self.heads.pop() else { return Ok(Step::End) };
+            if index + 1 < self.runs[run].spans.len() {
+                self.push_head(index + 1, run);
+            }
+            let seen = match rustix::fs::statat(self.dir.fd()?, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if self.staging == Some((stat.st_dev, stat.st_ino)) => continue,
+                Ok(stat) => Seen::Examined(stat.into()),
+                // Removed since its name was read.
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(_) => Seen::Unexamined(self.runs[run].spans[index].kind),
+            };
+            let target = if seen.kind() == Some(Kind::Link) { self.target(&name) } else { None };
+            return Ok(Step::Entry(Listed { name: name.into(), seen, target }));
+        }
+        Ok(Step::Later)
+    }
+
+    /// Reads and sorts on, until all names are there.
+    fn read_names(&mut self, budget: &mut Budget) -> Result<Progress, StoreError> {
+        if self.runs.is_empty() && !self.is_read && !self.charge.resize(self.wanted_bytes) {
+            return Ok(Progress::NoRoom);
+        }
+        while !self.is_read {
+            if budget.is_spent() {
+                return Ok(Progress::Later);
+            }
+            while self.new.spans.len() < LISTING_RUN_ENTRIES && !self.is_read {
+                self.read_name()?;
+            }
+            budget.spend(ENTRY_COST * self.new.spans.len() as u64 / 4);
+            if !self.keep_run()? {
+                return Ok(Progress::NoRoom);
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    fn read_name(&mut self) -> Result<(), StoreError> {
+        let Some(entry) = self.dir.read() else {
+            self.is_read = true;
+            return Ok(());
+        };
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") || (self.hides_staging && name == STAGING.as_bytes()) {
+            return Ok(());
+        }
+        let kind = Some(entry.file_type()).filter(|kind| *kind != FileType::Unknown).map(Kind::from);
+        (self.names, self.name_bytes) = (self.names + 1, self.name_bytes + name.len());
+        let has_room = self.names <= LISTING_ENTRIES_MAX && self.name_bytes <= LISTING_BYTES_MAX;
+        if has_room && self.new.push(name, kind) { Ok(()) } else { Err(StoreError::TooLarge) }
+    }
+
+    /// Sorts the run that was read and keeps it, if there is memory. Else nothing is kept: who waits must
+    /// not hold what others wait for, and no entry was told of yet.
+    fn keep_run(&mut self) -> Result<bool, StoreError> {
+        let mut run = std::mem::take(&mut self.new);
+        let held_bytes = self.held_bytes + run.cost(self.order.by);
+        if held_bytes > self.charge.bytes_max() {
+            return Err(StoreError::TooLarge);
+        }
+        let charged_bytes = if self.is_read { held_bytes } else { held_bytes.max(self.charge.bytes()) };
+        if !self.charge.resize(charged_bytes) {
+            self.begin_again((2 * held_bytes).min(self.charge.bytes_max()));
+            return Ok(false);
+        }
+        self.held_bytes = held_bytes;
+        if !run.spans.is_empty() {
+            run.bytes.shrink_to_fit();
+            self.runs.push(run);
+            if self.order.by == SortBy::Name {
+                self.sort_run(self.runs.len() - 1);
+            }
+        }
+        Ok(true)
+    }
+
+    fn begin_again(&mut self, wanted_bytes: usize) {
+        self.charge.resize(0);
+        self.wanted_bytes = wanted_bytes;
+        (self.runs, self.heads) = (Vec::new(), BinaryHeap::new());
+        (self.names, self.name_bytes, self.held_bytes, self.is_read) = (0, 0, 0, false);
+        self.dir.rewind();
+    }
+}
+
+/// How far the names have been read.
+enum Progress {
+    Done,
+    Later,
+    NoRoom,
+}
+
+/// What [`Listing::next`] came to.
+pub enum Step {
+    /// The next entry.
+    Entry(Listed),
+    /// The budget is spent.
+    Later,
+    /// There is no memory for it now. Nothing is held, and it begins again with the next call.
+    NoRoom,
+    /// There are no more.
+    End,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_folder_comes_sorted_and_in_slices() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let count = LISTING_RUN_ENTRIES * 2 + 77;
+        for i in 0..count {
+            std::fs::write(folder.path().join(format!("f{}", (i * 7919) % count)), "").expect("write");
+        }
+        std::fs::create_dir(folder.path().join(STAGING)).expect("mkdir");
+        let fd = std::fs::File::open(folder.path()).expect("open");
+        let mut listing = Listing::new(fd.into(), true, Charge::default()).expect("listing");
+        let (mut names, mut slices) = (Vec::new(), 0);
+        loop {
+            let mut budget = Budget::new(ENTRY_COST * 100);
+            loop {
+                match listing.next(&mut budget).expect("next") {
+                    Step::Entry(entry) => names.push(entry.name),
+                    Step::Later => break,
+                    Step::NoRoom => panic!("nobody counts"),
+                    Step::End => {
+                        let mut sorted = names.clone();
+                        sorted.sort();
+                        sorted.dedup();
+                        assert_eq!((names.len(), slices > 20), (count, true));
+                        assert_eq!(names, sorted);
+                        return;
+                    }
+                }
+            }
+            slices += 1;
+        }
+    }
+
+    #[test]
+    fn names_of_any_length_are_kept_and_those_without_room_refused() {
+        let mut names = Run::default();
+        let lengths = [1, 255, 256, 1024, usize::from(u16::MAX)];
+        for length in lengths {
+            assert!(names.push(&vec![b'n'; length], None));
+        }
+        assert!(!names.push(&vec![b'n'; usize::from(u16::MAX) + 1], None));
+        let kept: Vec<usize> = (0..lengths.len()).map(|index| names.get(index).len()).collect();
+        assert_eq!(kept, lengths);
+    }
+}

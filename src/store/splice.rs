@@ -1,0 +1,156 @@
+//! Bytes from a socket to a file that this program has no use for: they pass through a pipe in the
+//! kernel, which copies them once instead of twice. One pipe serves all, since it is empty again
+//! before anybody else is served.
+
+use super::meta::meta_of;
+use crate::base::buffers::Incoming;
+use crate::base::limits::{FLUSH_BUDGET, PIECE_BYTES};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+
+/// See the module.
+#[derive(Default)]
+pub struct Pipe {
+    /// Where bytes go in and where they come out, once there were any.
+    ends: Option<(OwnedFd, OwnedFd)>,
+    /// Devices of the file systems that take nothing from a pipe.
+    refusing: Vec<u64>,
+    /// No socket gives anything to a pipe.
+    is_refused: bool,
+}
+
+impl Pipe {
+    /// Moves bytes for `file` from a socket into the pipe. Returns the number of bytes; if it is 0, they can
+    /// still be read from the socket. An error is that of the connection, which a later read would report
+    /// as an ordinary end.
+    pub(super) fn fill(&mut self, Incoming { socket, count }: Incoming<'_>, file: &File) -> io::Result<usize> {
+        if self.is_refused || self.is_refused_by(file) {
+            return Ok(0);
+        }
+        if self.ends.is_none() {
+            self.ends = open().ok();
+        }
+        let Some((entrance, _)) = &self.ends else { return Ok(0) };
+        match splice(socket, None, entrance, None, count, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
+            Err(Errno::AGAIN | Errno::INTR | Errno::NOMEM) => Ok(0),
+            Err(errno) if is_unsupported(errno) => {
+                self.is_refused = true;
+                Ok(0)
+            }
+            taken => Ok(taken?),
+        }
+    }
+
+    /// Writes to `file` at `offset` what is in the pipe, at most `most` bytes; how many. What an error
+    /// leaves behind is thrown away.
+    pub(super) fn drain(&mut self, file: &File, offset: u64, most: usize) -> io::Result<usize> {
+        let Some((_, exit)) = &self.ends else { return Ok(0) };
+        let written = match splice(exit, None, file, Some(&mut offset.clone()), most, SpliceFlags::MOVE) {
+            Err(errno) if is_unsupported(errno) => {
+                if let Ok(meta) = meta_of(file)
+                    && self.refusing.len() < REFUSING_MAX
+                {
+                    self.refusing.push(meta.identity.dev);
+                }
+                copy(exit, file, offset)
+            }
+            written => written.map_err(io::Error::from),
+        };
+        if written.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
+            self.ends = None;
+        }
+        written
+    }
+}
+
+impl Pipe {
+    fn is_refused_by(&self, file: &File) -> bool {
+        !self.refusing.is_empty() && meta_of(file).is_ok_and(|meta| self.refusing.contains(&meta.identity.dev))
+    }
+}
+
+/// Whether the system or a file system does not support splicing.
+fn is_unsupported(errno: Errno) -> bool {
+    matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::SPIPE)
+}
+
+/// The number of file systems that are remembered. Further ones are tried each time.
+const REFUSING_MAX: usize = 64;
+
+fn open() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    let (exit, entrance) = pipe_with(PipeFlags::CLOEXEC)?;
+    // A smaller one moves less at once.
+    let _ = fcntl_setpipe_size(&entrance, FLUSH_BUDGET);
+    Ok((entrance, exit))
+}
+
+fn copy(exit: &OwnedFd, file: &File, offset: u64) -> io::Result<usize> {
+    let mut bytes = Vec::with_capacity(PIECE_BYTES);
+    rustix::io::read(exit, spare_capacity(&mut bytes))?;
+    file.write_all_at(&bytes, offset)?;
+    Ok(bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    /// A socket that holds `bytes`.
+    fn socket_with(bytes: &[u8]) -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut sender = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (receiver, _) = listener.accept().expect("connected");
+        sender.write_all(bytes).expect("sent");
+        receiver.peek(&mut [0]).expect("arrived");
+        (sender, receiver)
+    }
+
+    fn four_of(receiver: &TcpStream) -> Incoming<'_> {
+        Incoming { socket: receiver.as_fd(), count: 4 }
+    }
+
+    #[test]
+    fn bytes_arrive_also_on_a_filesystem_that_takes_nothing_from_a_pipe_and_then_no_more_are_taken() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("file");
+        // To a file that is open for appending the kernel does not splice.
+        for (options, is_refused) in [(OpenOptions::new().write(true), false), (OpenOptions::new().append(true), true)]
+        {
+            std::fs::write(&path, b"01234567").expect("written");
+            let (_sender, receiver) = socket_with(b"abcdef");
+            let (mut pipe, file) = (Pipe::default(), options.open(&path).expect("opened"));
+            assert_eq!(pipe.fill(four_of(&receiver), &file).expect("filled"), 4);
+            assert_eq!(pipe.drain(&file, 8, 4).expect("drained"), 4);
+            assert_eq!(std::fs::read(&path).expect("read"), b"01234567abcd");
+            assert_eq!(pipe.fill(four_of(&receiver), &file).expect("filled"), if is_refused { 0 } else { 2 });
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_not_written_to_the_next_file() {
+        let (_sender, receiver) = socket_with(b"lost");
+        let mut pipe = Pipe::default();
+        let file = tempfile::tempfile().expect("file");
+        assert_eq!(pipe.fill(four_of(&receiver), &file).expect("filled"), 4);
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("file");
+        std::fs::write(&path, b"old").expect("written");
+        let unwritable = File::open(&path).expect("opened");
+        assert!(pipe.drain(&unwritable, 0, 4).is_err());
+        let (_sender, receiver) = socket_with(b"next");
+        assert_eq!(pipe.fill(four_of(&receiver), &file).expect("filled"), 4);
+        assert_eq!(pipe.drain(&file, 0, 4).expect("drained"), 4);
+        let mut bytes = [0; 4];
+        file.read_exact_at(&mut bytes, 0).expect("read");
+        assert_eq!(&bytes, b"next");
+    }
+}

@@ -1,0 +1,424 @@
+//! What would stall the loop, done beside it: threads sync the files they are handed, say so, and
+//! wake the loop; or they only close them, which for the last descriptor of a removed file means
+//! freeing what may be gigabytes. Each file system has a thread of its own, so a slow disk holds up
+//! the uploads that need it and nobody else; one that does not answer is not waited for.
+//!
+//! ```text
+//! sync ──► worker of the file system ──► answer ──► take_synced
+//!                        └─ silent for too long ──► NoAnswer, and so is every sync until it answers
+//! ```
+
+mod queue;
+mod unsynced;
+mod workers;
+
+pub use crate::base::disk_sync::Flush;
+pub use unsynced::{OnFailure, Unsynced};
+pub use workers::{Closer, Disk};
+
+use queue::{Errand, Job, Report};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use unsynced::{Holder, Holders};
+use workers::Workers;
+
+/// Names one job, so that an answer to an upload that has ended is not taken for another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// Why something is not on disk, or not known to be.
+#[derive(Debug)]
+pub enum SyncError {
+    /// The disk said so.
+    Failed(io::Error),
+    /// The disk has not said anything for too long. It may do so yet.
+    NoAnswer,
+}
+
+impl From<io::Error> for SyncError {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The answer to a job.
+#[derive(Debug)]
+pub struct Synced {
+    /// Who asked.
+    pub owner: u64,
+    /// Which job.
+    pub ticket: Ticket,
+    /// Whether what was written is on disk.
+    pub result: Result<(), SyncError>,
+}
+
+/// A job that was not answered yet.
+struct Pending {
+    owner: u64,
+    /// Which worker has it, if one does.
+    worker: Option<u64>,
+    /// What a failure means to others than those who asked, who may be gone when it is known.
+    on_failure: Option<OnFailure>,
+    /// Its owner was told that there is no answer.
+    is_given_up: bool,
+}
+
+/// The loop's side of the threads.
+pub struct Syncer {
+    workers: Option<(Rc<RefCell<Workers>>, Receiver<Report>)>,
+    /// Jobs that are carried out by [`Syncer::take_synced`] itself: all of them without threads.
+    inline: VecDeque<Job>,
+    pending: BTreeMap<Ticket, Pending>,
+    /// Jobs of disks that do not answer.
+    unanswered: VecDeque<Ticket>,
+    holders: Holders,
+    next_ticket: u64,
+    /// When the loop last looked.
+    now: Option<Instant>,
+}
+
+impl Syncer {
+    /// Without threads: [`Syncer::take_synced`] carries out the jobs.
+    pub fn inline() -> Self {
+        Self {
+            workers: None,
+            inline: VecDeque::new(),
+            pending: BTreeMap::new(),
+            unanswered: VecDeque::new(),
+            holders: Holders::default(),
+            next_ticket: 0,
+            now: None,
+        }
+    }
+
+    /// With threads that call `wake` after each job. They are started when there is something to do.
+    pub fn start(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        let (reports, inbox) = channel();
+        let workers = Rc::new(RefCell::new(Workers::new(reports, Arc::new(wake))));
+        Self { workers: Some((workers, inbox)), ..Self::inline() }
+    }
+
+    // ---- Asking ---------------------------------------------------------------------------
+
+    /// Asks for a flush. The answer comes through [`Syncer::take_synced`].
+    pub fn sync(&mut self, owner: u64, disk: &Disk, file: Arc<File>, flush: Flush) -> Ticket {
+        self.ask(owner, disk, file, flush, None)
+    }
+
+    /// The same, and if it fails `on_failure` is called before the answer is given, or when it is known.
+    pub fn sync_or(&mut self, owner: u64, disk: &Disk, file: Arc<File>, flush: Flush, on_failure: OnFailure) -> Ticket {
+        self.ask(owner, disk, file, flush, Some(on_failure))
+    }
+
+    fn ask(&mut self, owner: u64, disk: &Disk, file: Arc<File>, flush: Flush, on_failure: Option<OnFailure>) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        let mut pending = Pending { owner, worker: None, on_failure, is_given_up: false };
+        if self.is_silent(disk.device) {
+            // Nothing was tried, so nothing has failed.
+            pending.on_failure = None;
+            self.unanswered.push_back(ticket);
+        } else {
+            pending.worker = self.hand_over(disk, Job { ticket, file, flush });
+        }
+        self.pending.insert(ticket, pending);
+        ticket
+    }
+
+    /// Gives a job to its worker, or keeps it here.
+    fn hand_over(&mut self, disk: &Disk, job: Job) -> Option<u64> {
+        let errand = Errand::Sync(job);
+        let handed = match &self.workers {
+            Some((workers, _)) => workers.borrow_mut().push(disk, errand),
+            None => Err(errand),
+        };
+        match handed {
+            Ok(worker) => return Some(worker),
+            Err(Errand::Sync(job)) => self.inline.push_back(job),
+            Err(Errand::Close(..)) => {}
+        }
+        None
+    }
+
+    // ---- What is written and not yet synced -----------------------------------------------
+
+    /// An account of what an upload has written to `file` and not synced. A failed sync of it calls
+    /// `on_failure`.
+    pub fn hold(&mut self, owner: u64, disk: Disk, file: &Arc<File>, on_failure: OnFailure) -> Unsynced {
+        self.holders.add(owner, disk, file, on_failure)
+    }
+
+    /// Notes bytes written to a file that has `length` now, and begins the syncs that are due.
+    pub fn note_written(&mut self, unsynced: &Unsynced, bytes: u64, length: u64) {
+        for holder in self.holders.note_written(unsynced, bytes, length, self.now) {
+            self.sync_holder(&holder);
+        }
+    }
+
+    /// Syncs what an upload has written, unless that is under way.
+    pub fn request(&mut self, unsynced: &Unsynced) {
+        self.sync_holder(&unsynced.0);
+    }
+
+    fn sync_holder(&mut self, holder: &Rc<Holder>) {
+        if let Some(file) = holder.unsynced_file() {
+            let on_failure = Some(Rc::clone(&holder.on_failure));
+            let ticket = self.ask(holder.owner, &holder.disk, file, Flush::Data, on_failure);
+            holder.begin_sync(ticket);
+        }
+    }
+
+    // ---- Time -----------------------------------------------------------------------------
+
+    /// Does what is due: syncs uploads that have stopped, and answers in the place of disks
+    /// that have been silent for `patience`.
+    pub fn tick(&mut self, now: Instant, patience: Duration) {
+        self.now = Some(now);
+        for holder in self.holders.take_idle(now) {
+            self.sync_holder(&holder);
+        }
+        let Some((workers, _)) = &self.workers else { return };
+        for silence in workers.borrow_mut().find_silent(now, patience) {
+            let mut given_up: Vec<Ticket> = Vec::new();
+            for (ticket, pending) in &mut self.pending {
+                if pending.worker == Some(silence.worker) && !pending.is_given_up {
+                    given_up.push(*ticket);
+                    if silence.dropped.contains(ticket) {
+                        (pending.worker, pending.on_failure) = (None, None);
+                    }
+                }
+            }
+            self.unanswered.extend(given_up);
+        }
+    }
+
+    /// When [`Syncer::tick`] has something to do.
+    pub fn next_at(&self, patience: Duration) -> Option<Instant> {
+        let due = self.workers.as_ref().and_then(|(workers, _)| workers.borrow().next_due(patience));
+        due.into_iter().chain(self.holders.look_at()).min()
+    }
+
+    /// Whether the file system of this device was found not to answer and has not answered since.
+    pub fn is_silent(&self, device: u64) -> bool {
+        self.workers.as_ref().is_some_and(|(workers, _)| workers.borrow().is_silent(device))
+    }
+
+    /// What the file systems are called that do not answer.
+    pub fn silent(&self) -> Vec<Rc<Path>> {
+        self.workers.as_ref().map_or_else(Vec::new, |(workers, _)| workers.borrow().silent().map(Rc::clone).collect())
+    }
+
+    // ---- Answers --------------------------------------------------------------------------
+
+    /// The next answer, if there is one.
+    pub fn take_synced(&mut self) -> Option<Synced> {
+        if let Some(synced) = self.take_unanswered() {
+            return Some(synced);
+        }
+        while let Some((ticket, result)) = self.next_answer() {
+            let Some(Pending { owner, on_failure, is_given_up, .. }) = self.pending.remove(&ticket) else { continue };
+            if result.is_err()
+                && let Some(on_failure) = on_failure
+            {
+                on_failure();
+            }
+            if !is_given_up {
+                return Some(Synced { owner, ticket, result });
+            }
+        }
+        None
+    }
+
+    fn take_unanswered(&mut self) -> Option<Synced> {
+        while let Some(ticket) = self.unanswered.pop_front() {
+            let Some(pending) = self.pending.get_mut(&ticket) else { continue };
+            let owner = pending.owner;
+            pending.is_given_up = true;
+            // What its worker has begun may still fail.
+            if pending.worker.is_none() {
+                self.pending.remove(&ticket);
+            }
+            return Some(Synced { owner, ticket, result: Err(SyncError::NoAnswer) });
+        }
+        None
+    }
+
+    fn next_answer(&mut self) -> Option<(Ticket, Result<(), SyncError>)> {
+        if let Some((workers, reports)) = &self.workers {
+            while let Ok(report) = reports.try_recv() {
+                workers.borrow_mut().note(&report);
+                if report.answer.is_some() {
+                    return report.answer;
+                }
+            }
+        }
+        self.inline.pop_front().map(Job::run)
+    }
+
+    /// Whether there is something for [`Syncer::take_synced`] to do.
+    pub fn has_work(&self) -> bool {
+        !self.inline.is_empty() || !self.unanswered.is_empty()
+    }
+
+    /// Returns what closes large files of the home whose file system is `disk`.
+    pub fn closer(&self, disk: Disk) -> Closer {
+        Closer::new(self.workers.as_ref().map(|(workers, _)| Rc::clone(workers)), disk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::limits::{SYNC_STEP_BYTES, UNSYNCED_BYTES_MAX_TOTAL};
+    use std::sync::Mutex;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn disk(device: u64, account: u64) -> Disk {
+        let path: Rc<Path> = Path::new("/homes").into();
+        Disk { device, account, home: Rc::clone(&path), path }
+    }
+
+    fn file() -> Arc<File> {
+        Arc::new(tempfile::tempfile().expect("file"))
+    }
+
+    fn unsynced(syncer: &mut Syncer, owner: u64, account: u64, file: &Arc<File>) -> Unsynced {
+        syncer.hold(owner, disk(1, account), file, Rc::new(|| {}))
+    }
+
+    #[test]
+    fn answers_carry_their_owner_and_wake_the_loop() {
+        let (wakes, woken) = channel();
+        let mut syncer = Syncer::start(move || {
+            let _ = wakes.send(());
+        });
+        let ticket = syncer.sync(7, &disk(1, 1), file(), Flush::Data);
+        woken.recv().expect("woken");
+        let synced = syncer.take_synced().expect("answer");
+        assert_eq!((synced.owner, synced.ticket, synced.result.is_ok()), (7, ticket, true));
+        assert!(syncer.take_synced().is_none());
+    }
+
+    #[test]
+    fn without_a_helper_the_caller_does_the_work() {
+        let mut syncer = Syncer::inline();
+        syncer.sync(1, &disk(1, 1), file(), Flush::Folder);
+        assert!(syncer.has_work());
+        assert!(syncer.take_synced().is_some_and(|synced| synced.result.is_ok()));
+        assert!(!syncer.has_work());
+    }
+
+    #[test]
+    fn an_upload_that_ends_leaves_the_total() {
+        let (mut syncer, file) = (Syncer::inline(), file());
+        let (one, two) = (unsynced(&mut syncer, 1, 1, &file), unsynced(&mut syncer, 2, 1, &file));
+        syncer.note_written(&one, UNSYNCED_BYTES_MAX_TOTAL, 0);
+        syncer.note_written(&two, 5, 5);
+        two.subtract(2);
+        assert!(two.is_at_bound(), "the account has all there is");
+        drop(one);
+        assert!(!two.is_at_bound());
+    }
+
+    /// Each holds one byte less than it takes to be synced.
+    #[test]
+    fn idle_uploads_of_one_account_are_synced_and_do_not_hold_up_another_account() {
+        let (mut syncer, file) = (Syncer::inline(), file());
+        let idle: Vec<Unsynced> = (0..9).map(|owner| unsynced(&mut syncer, owner, 1, &file)).collect();
+        for one in &idle[..8] {
+            syncer.note_written(one, SYNC_STEP_BYTES - 1, SYNC_STEP_BYTES - 1);
+        }
+        assert!(!syncer.has_work());
+        syncer.note_written(&idle[8], SYNC_STEP_BYTES - 1, SYNC_STEP_BYTES - 1);
+        assert_eq!(syncer.inline.len(), 9, "the total is full, so those who hold it make room");
+        let other = unsynced(&mut syncer, 100, 2, &file);
+        syncer.note_written(&other, 1 << 20, 1 << 20);
+        assert!(idle[0].is_at_bound() && !other.is_at_bound());
+        while let Some(synced) = syncer.take_synced() {
+            let (bytes, _) = idle[synced.owner as usize].end_sync(synced.ticket).expect("its own");
+            idle[synced.owner as usize].subtract(bytes);
+        }
+        assert!(idle.iter().all(|one| !one.is_at_bound()));
+    }
+
+    #[test]
+    fn bytes_behind_which_nothing_comes_are_synced_after_a_while() {
+        let (mut syncer, file, began) = (Syncer::inline(), file(), Instant::now());
+        let one = unsynced(&mut syncer, 1, 1, &file);
+        let look = |syncer: &mut Syncer| {
+            let at = syncer.next_at(PATIENCE).expect("it is looked at");
+            syncer.tick(at, PATIENCE);
+            at
+        };
+        syncer.tick(began, PATIENCE);
+        assert_eq!(syncer.next_at(PATIENCE), None);
+        syncer.note_written(&one, 10, 10);
+        look(&mut syncer);
+        syncer.note_written(&one, 10, 20);
+        look(&mut syncer);
+        assert!(!syncer.has_work(), "bytes have come between");
+        let at = look(&mut syncer);
+        assert!(syncer.has_work() && at <= began + unsynced::IDLE_SYNC_INTERVAL * 3);
+        let synced = syncer.take_synced().expect("synced");
+        assert_eq!(one.end_sync(synced.ticket), Some((20, 20)));
+        one.subtract(20);
+        assert_eq!(syncer.next_at(PATIENCE), None, "nothing is to be looked at any more");
+    }
+
+    /// A syncer whose workers stand still after their first answer, until the sender is dropped.
+    fn stuck() -> (Syncer, std::sync::mpsc::Sender<()>, Receiver<()>) {
+        let (go, wait) = channel::<()>();
+        let (wakes, woken) = channel();
+        let wait = Mutex::new(wait);
+        let syncer = Syncer::start(move || {
+            let _ = wakes.send(());
+            let _ = wait.lock().map(|wait| wait.recv());
+        });
+        (syncer, go, woken)
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_is_given_up_until_it_does() {
+        let (mut syncer, go, woken) = stuck();
+        syncer.tick(Instant::now(), PATIENCE);
+        let failures = Rc::new(std::cell::Cell::new(0));
+        let count = Rc::clone(&failures);
+        syncer.sync(1, &disk(1, 1), file(), Flush::Data);
+        woken.recv().expect("it stands still from now on");
+        assert!(syncer.take_synced().is_some());
+        let on_failure: OnFailure = Rc::new(move || count.set(count.get() + 1));
+        let waits = syncer.sync_or(2, &disk(1, 1), file(), Flush::Data, on_failure);
+        let due = syncer.next_at(PATIENCE).expect("it is waited for");
+        syncer.tick(due - Duration::from_millis(1), PATIENCE);
+        assert!(syncer.take_synced().is_none() && syncer.silent().is_empty());
+        syncer.tick(due, PATIENCE);
+        let synced = syncer.take_synced().expect("an answer in its place");
+        assert_eq!((synced.owner, synced.ticket), (2, waits));
+        assert!(matches!(synced.result, Err(SyncError::NoAnswer)) && failures.get() == 0);
+        assert_eq!((syncer.next_at(PATIENCE), syncer.silent().len()), (None, 1));
+        // Nobody waits for what comes meanwhile, except on other disks.
+        syncer.sync(3, &disk(1, 1), file(), Flush::Data);
+        let synced = syncer.take_synced().expect("at once");
+        assert!(synced.owner == 3 && matches!(synced.result, Err(SyncError::NoAnswer)));
+        syncer.sync(4, &disk(2, 1), file(), Flush::Data);
+        woken.recv().expect("another disk");
+        assert!(syncer.take_synced().is_some_and(|synced| synced.owner == 4 && synced.result.is_ok()));
+        // Anything it does shows that it is back.
+        syncer.closer(disk(1, 1)).close(1, file());
+        drop(go);
+        woken.recv().expect("the worker has closed a file");
+        assert!(syncer.take_synced().is_none() && syncer.silent().is_empty());
+        syncer.sync(5, &disk(1, 1), file(), Flush::Data);
+        woken.recv().expect("it works again");
+        assert!(syncer.take_synced().is_some_and(|synced| synced.owner == 5 && synced.result.is_ok()));
+        assert!(syncer.pending.is_empty());
+    }
+}
