@@ -8,8 +8,8 @@ mod common;
 mod support;
 
 use berth::net::event_loop::EventLoop;
-use berth::net::listeners::Spoken;
-use berth::net::transport::Entrance;
+use berth::net::listeners::ProtocolKind;
+use berth::net::transport::TlsPolicy;
 use berth::store::clock::WallClock;
 use berth::tls::{Identity, ftp_server_config, server_config};
 use berth::wire::message::{Name, PutMode};
@@ -46,7 +46,7 @@ impl Broken {
             let mut event_loop = event_loop(&server.config, server.service);
             let socket = mio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
             told.send(socket.local_addr().expect("bound")).expect("waited for");
-            event_loop.listen(socket, Spoken::Native).expect("watched");
+            event_loop.listen(socket, ProtocolKind::Native).expect("watched");
             let mut events = EventLoop::events();
             while !is_over.load(Ordering::SeqCst) {
                 event_loop.wake_at(Instant::now() + Duration::from_millis(10));
@@ -71,7 +71,7 @@ impl Drop for Broken {
 
 fn event_loop(config: &berth::config::Config, service: berth::session::Service) -> EventLoop {
     let identity = Identity::establish(config, 0).expect("a certificate");
-    let entrance = Entrance {
+    let entrance = TlsPolicy {
         tls: server_config(&identity).expect("usable"),
         ftp_tls: ftp_server_config(&identity).expect("usable"),
         allows_plaintext: true,

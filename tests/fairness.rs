@@ -6,8 +6,8 @@ mod support;
 use berth::base::limits::{CONTROL_BYTES_MAX, FLUSH_BUDGET_MIN, MEMORY_SMALL_BYTES, MEMORY_WAIT_STEP};
 use berth::base::memory::{Charge, Share};
 use berth::base::upload_id::UploadId;
-use berth::net::connection::Turn;
-use berth::net::scheduler::{Owner, Turns};
+use berth::net::connection::AfterTurn;
+use berth::net::scheduler::{Owner, Scheduler};
 use berth::session::origin::Origin;
 use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::Name;
@@ -31,7 +31,7 @@ fn a_small_command_waits_one_round_behind_eight_greedy_downloads() {
     let mut modest = Pair::logged_in(&mut server);
     for round in 0..20 {
         for pair in &mut greedy {
-            assert_eq!(pair.turn(&mut server), Turn::Again, "a download always has more to send");
+            assert_eq!(pair.turn(&mut server), AfterTurn::Again, "a download always has more to send");
             pair.receive();
         }
         assert!(matches!(modest.ask(&mut server, &Request::Quota {}), Reply::Quota(_)), "round {round}");
@@ -84,16 +84,16 @@ fn a_turn_sends_no_more_than_its_part() {
 
 /// Connections that get their turns as in the loop; each of them always has a reason to wake up.
 struct Scene {
-    turns: Turns,
+    turns: Scheduler,
     pairs: Vec<Pair>,
     queued: Vec<bool>,
 }
 
 impl Scene {
     fn new(pairs: Vec<Pair>) -> Self {
-        let (mut turns, nowhere) = (Turns::default(), "127.0.0.1".parse().expect("an address"));
+        let (mut turns, nowhere) = (Scheduler::default(), "127.0.0.1".parse().expect("an address"));
         for (slot, pair) in pairs.iter().enumerate() {
-            let number = pair.connection.front().session().and_then(|session| session.seat_number());
+            let number = pair.connection.protocol().session().and_then(|session| session.seat_number());
             turns.assign(slot, number.map_or(Owner::Origin(Origin::of(nowhere)), Owner::Account));
         }
         Self { turns, queued: vec![false; pairs.len()], pairs }
@@ -110,7 +110,7 @@ impl Scene {
         let mut round = self.turns.begin_round();
         while let Some((slot, claim)) = self.turns.next(&mut round) {
             let pair = &mut self.pairs[slot];
-            self.queued[slot] = pair.turn(server) == Turn::Again;
+            self.queued[slot] = pair.turn(server) == AfterTurn::Again;
             if self.queued[slot] {
                 self.turns.push(slot, pair.connection.claim(false));
             }
@@ -130,7 +130,7 @@ impl Scene {
         while let Some((slot, claim)) = self.turns.next(&mut round) {
             turns += 1;
             found = if slot == number { turns } else { found };
-            self.queued[slot] = self.pairs[slot].turn(server) == Turn::Again;
+            self.queued[slot] = self.pairs[slot].turn(server) == AfterTurn::Again;
             if self.queued[slot] {
                 self.turns.push(slot, self.pairs[slot].connection.claim(false));
             }
@@ -144,7 +144,7 @@ impl Scene {
         let mut round = self.turns.begin_round();
         while let Some((slot, claim)) = self.turns.next(&mut round) {
             let pair = &mut self.pairs[slot];
-            let has_slept = pair.turn(server) != Turn::Again;
+            let has_slept = pair.turn(server) != AfterTurn::Again;
             pair.receive();
             respond(slot, pair);
             self.turns.push(slot, pair.connection.claim(has_slept));
@@ -528,7 +528,7 @@ fn a_thousand_sessions_that_ask_again_where_there_is_no_memory_delay_another_use
         _ => Request::Partials {},
     };
     let mut pairs: Vec<Pair> = (0..POLLING).map(|_| Pair::logged_in(&mut server)).collect();
-    let filled = fill(pairs[0].connection.front().memory().expect("logged in"));
+    let filled = fill(pairs[0].connection.protocol().memory().expect("logged in"));
     for (number, pair) in pairs.iter_mut().enumerate() {
         pair.request(&wanted(number));
     }

@@ -8,7 +8,7 @@ use berth::base::limits::{
     RESUME_BYTES_MIN,
 };
 use berth::config::SyncPolicy;
-use berth::protocol::ftp::port::Stage;
+use berth::protocol::ftp::port::ConnectionStage;
 use std::time::Duration;
 use support::ftp::FtpPeer;
 use support::*;
@@ -154,7 +154,7 @@ fn a_download_is_confirmed_when_its_client_has_ended_its_side_or_a_moment_after_
             assert_eq!(peer.received, content(1, size));
             assert_eq!(peer.front.wakes_at(), Some(server.now + FTP_REPLIES_APART));
             if leaves {
-                peer.front.data_port().set_stage(Stage::Left);
+                peer.front.data_port().set_stage(ConnectionStage::Left);
             } else {
                 server.advance(FTP_REPLIES_APART);
             }
@@ -177,7 +177,7 @@ fn a_client_that_keeps_its_data_connections_open_waits_less_for_each_further_fil
         if is_kept_open {
             server.advance(wait);
         } else {
-            peer.front.data_port().set_stage(Stage::Left);
+            peer.front.data_port().set_stage(ConnectionStage::Left);
         }
         assert!(peer.replies(&mut server).starts_with("226 "));
         waits.push(wait);

@@ -11,7 +11,7 @@ use berth::client::connection::link::Link;
 use berth::client::connection::login;
 use berth::client::connection::session::Session;
 use berth::client::connection::state::StateFolder;
-use berth::client::connection::stream::Pipe;
+use berth::client::connection::stream::Stream;
 use berth::client::error::Failure;
 use berth::client::shell::interrupt::Interrupt;
 use berth::client::shell::{command, lexer};
@@ -79,7 +79,7 @@ impl JoinedPipe {
     }
 }
 
-impl Pipe for JoinedPipe {
+impl Stream for JoinedPipe {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.pass(bytes.len()).ok_or(io::ErrorKind::BrokenPipe)?;
         let peer = self.peer.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;

@@ -4,7 +4,7 @@
 mod common;
 
 use berth::client::connection::link::Link;
-use berth::client::connection::stream::TcpPipe;
+use berth::client::connection::stream::PlainStream;
 use berth::client::error::LinkError;
 use berth::client::shell::interrupt::Interrupt;
 use berth::wire::frame::{self, FrameType};
@@ -563,7 +563,7 @@ fn what_may_have_been_done_is_not_called_undone_when_nobody_can_be_asked() {
 fn a_server_that_falls_silent_is_given_up_after_a_while() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let pipe = TcpPipe::connect("127.0.0.1", address.port(), &mut || false).expect("it listens");
+    let pipe = PlainStream::connect("127.0.0.1", address.port(), &mut || false).expect("it listens");
     let mut link = Link::new(Box::new(pipe), Interrupt::default());
     link.set_silence_max(Duration::from_millis(50));
     link.request(&Request::Quota {}).expect("there is room");

@@ -1,4 +1,4 @@
-//! The native front-end, driven as the loop would drive it: one conversation at every read
+//! The native protocol, driven as the loop would drive it: one conversation at every read
 //! size, broken framing, cut connections, peers that do not read.
 
 mod support;
@@ -6,7 +6,7 @@ mod support;
 use berth::base::buffers::Budget;
 use berth::base::digest::Digest;
 use berth::base::limits::{
-    CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INBOX_BYTES, OUTBOX_BYTES_HIGH, PIECE_BYTES,
+    CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES,
 };
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{ErrorReply, PutMode};
@@ -166,7 +166,7 @@ fn every_request_of_a_conversation_gets_its_answer_in_order() {
     let mut server = Server::new();
     let mut peer = server.connect();
     // Only to cut it into frames.
-    peer.lane.outbox.put(&conversation(usize::MAX));
+    peer.buffers.output.put(&conversation(usize::MAX));
     peer.drain(usize::MAX);
     let got: Vec<String> = peer.take_received().iter().map(describe).collect();
     let piece = PIECE_BYTES;
@@ -393,11 +393,11 @@ fn flood(server: &mut Server, count: u32, request: impl Fn(&mut Peer, u32)) -> V
     }
     let sent = peer.unsent();
     while peer.deliver(usize::MAX) | peer.step(server) {
-        assert!(peer.lane.inbox.filled().len() <= INBOX_BYTES);
-        assert!(peer.lane.outbox.held_bytes() <= OUTBOX_BYTES_HIGH + CONTROL_BYTES_MAX + PIECE_BYTES);
+        assert!(peer.buffers.input.filled().len() <= INPUT_BYTES);
+        assert!(peer.buffers.output.held_bytes() <= OUTPUT_BYTES_HIGH + CONTROL_BYTES_MAX + PIECE_BYTES);
     }
     assert!(peer.unsent() > sent / 3, "it stopped reading");
-    assert!(peer.lane.outbox.held_bytes() >= OUTBOX_BYTES_HIGH, "because nobody reads what it wrote");
+    assert!(peer.buffers.output.held_bytes() >= OUTPUT_BYTES_HIGH, "because nobody reads what it wrote");
     assert!(!peer.step(server), "and it does not spin");
     peer.exchange(server)
 }
@@ -898,7 +898,7 @@ fn a_turn_ends_when_its_budget_is_spent() {
     }
     peer.deliver(usize::MAX);
     let mut budget = Budget::new(10 * berth::base::limits::REQUEST_COST);
-    peer.front.step(&mut peer.lane, &mut server.service, &mut budget, server.now);
+    peer.front.step(&mut peer.buffers, &mut server.service, &mut budget, server.now);
     assert!(budget.is_spent());
     peer.drain(usize::MAX);
     assert_eq!(peer.take_received().len(), 10);

@@ -13,7 +13,7 @@ use berth::session::login::LoginProgress;
 use berth::session::state::StateName;
 use berth::session::upload::{Length, Stored, UploadPlan, UploadStart};
 use berth::session::verb::Verb;
-use berth::session::{Phase, Refusal, Session};
+use berth::session::{Phase, Session, SessionError};
 use berth::store::ledger::QuotaState;
 use berth::store::syncer::Synced;
 use std::fs;
@@ -40,18 +40,18 @@ fn plan(path: &str, start: UploadStart) -> UploadPlan {
     UploadPlan { path, length: Length::Unknown, mtime_ns: None, replace: true, if_etag: None, id, start, hash: false }
 }
 
-fn begin(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result<u64, Refusal> {
+fn begin(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result<u64, SessionError> {
     begin_unprepared(server, session, plan)?;
     prepare(server, session).map(|(offset, _)| offset)
 }
 
-fn begin_unprepared(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result<(), Refusal> {
+fn begin_unprepared(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result<(), SessionError> {
     while !session.settle(Verb::BeginUpload, &mut Budget::new(TURN_BUDGET))? {}
     session.begin_upload(&server.service, plan, server.now)
 }
 
-/// Turn after turn until bytes may come. Each turn keeps to its budget.
-fn prepare(server: &mut Server, session: &mut Session) -> Result<(u64, Option<Digest>), Refusal> {
+/// AfterTurn after turn until bytes may come. Each turn keeps to its budget.
+fn prepare(server: &mut Server, session: &mut Session) -> Result<(u64, Option<Digest>), SessionError> {
     loop {
         let before = server.staged_bytes();
         let ready = session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET))?;
@@ -70,7 +70,7 @@ fn deliver_syncs(server: &mut Server, session: &mut Session) {
     }
 }
 
-fn send(server: &mut Server, session: &mut Session, mut bytes: &[u8]) -> Result<(), Refusal> {
+fn send(server: &mut Server, session: &mut Session, mut bytes: &[u8]) -> Result<(), SessionError> {
     while !bytes.is_empty() {
         let count = session.store(&mut server.service, &bytes[..bytes.len().min(PIECE_BYTES)])?;
         if count == 0 {
@@ -81,7 +81,7 @@ fn send(server: &mut Server, session: &mut Session, mut bytes: &[u8]) -> Result<
     Ok(())
 }
 
-fn complete(server: &mut Server, session: &mut Session) -> Result<Stored, Refusal> {
+fn complete(server: &mut Server, session: &mut Session) -> Result<Stored, SessionError> {
     session.complete_upload(server.now)?;
     loop {
         if let Some(stored) = session.advance_commit(&mut server.service, server.now)? {
@@ -91,7 +91,7 @@ fn complete(server: &mut Server, session: &mut Session) -> Result<Stored, Refusa
     }
 }
 
-fn put(server: &mut Server, session: &mut Session, plan: UploadPlan, bytes: &[u8]) -> Result<Stored, Refusal> {
+fn put(server: &mut Server, session: &mut Session, plan: UploadPlan, bytes: &[u8]) -> Result<Stored, SessionError> {
     begin(server, session, plan)?;
     send(server, session, bytes)?;
     complete(server, session)
@@ -102,7 +102,7 @@ fn cut(server: &mut Server, path: &str, start: UploadStart, bytes: &[u8]) {
     let mut session = log_in(server);
     begin(server, &mut session, plan(path, start)).expect("begins");
     send(server, &mut session, bytes).expect("room");
-    session.abort(Refusal::Cut, server.now).expect("an upload is running");
+    session.abort(SessionError::Cut, server.now).expect("an upload is running");
     assert_eq!(session.state_name(), StateName::Command);
 }
 
@@ -152,7 +152,7 @@ fn write_older(server: &mut Server, path: &str, content: &[u8]) {
     }
 }
 
-fn size_told(session: &mut Session, path: &str) -> Result<u64, Refusal> {
+fn size_told(session: &mut Session, path: &str) -> Result<u64, SessionError> {
     session.stat_resumable(&vpath(path)).map(|meta| meta.size)
 }
 
@@ -207,7 +207,7 @@ fn room_that_is_reserved_is_no_promise_of_so_many_bytes() {
     assert!(complete(&mut server, &mut session).is_ok(), "more bytes are welcome");
     assert!(read(&server, "file") == more);
     let too_much = UploadPlan { length: Length::Reserved(20 * MIB as u64), ..plan("/new", UploadStart::Empty) };
-    assert_eq!(begin(&mut server, &mut session, too_much), Err(Refusal::QuotaBytes));
+    assert_eq!(begin(&mut server, &mut session, too_much), Err(SessionError::QuotaBytes));
     check_ledger(&mut server);
 }
 
@@ -223,7 +223,7 @@ fn an_upload_cut_off_is_told_of_and_goes_on_from_its_end_or_any_byte_before_it()
             check_ledger(&mut server);
             let mut session = log_in(&mut server);
             assert_eq!(size_told(&mut session, "/file"), Ok(2 * MIB as u64 + 3));
-            assert_eq!(session.stat(&server.service, &vpath("/file")).err(), Some(Refusal::NotFound));
+            assert_eq!(session.stat(&server.service, &vpath("/file")).err(), Some(SessionError::NotFound));
             let plan = UploadPlan { hash, ..plan("/file", start) };
             let offset = begin(&mut server, &mut session, plan).expect("begins");
             assert!(matches!(start, UploadStart::End) || start == UploadStart::At(offset), "{start:?} at {offset}");
@@ -263,7 +263,7 @@ fn beside_a_file_what_is_held_is_gone_on_with_from_its_end_only_by_a_client_that
                 complete(&mut server, &mut session).expect("stored");
                 assert!(server.is_staging_empty(), "{start:?}");
             }
-            false => assert_eq!(begun, Err(Refusal::UploadHeld(held)), "{start:?}"),
+            false => assert_eq!(begun, Err(SessionError::UploadHeld(held)), "{start:?}"),
         }
         assert!(read(&server, "file") == if replaces { &whole[..] } else { &old[..] }, "{start:?}");
         check_ledger(&mut server);
@@ -277,7 +277,7 @@ fn a_part_as_long_as_the_file_is_not_taken_for_the_file() {
     cut(&mut server, "/file", UploadStart::Empty, &content(5, 2 * MIB));
     let mut session = log_in(&mut server);
     let begun = begin(&mut server, &mut session, plan("/file", UploadStart::At(2 * MIB as u64)));
-    assert_eq!(begun, Err(Refusal::UploadHeld(2 * MIB as u64)));
+    assert_eq!(begun, Err(SessionError::UploadHeld(2 * MIB as u64)));
     check_ledger(&mut server);
 }
 
@@ -289,7 +289,7 @@ fn what_is_held_is_cut_back_to_the_byte_asked_for_and_only_worth_keeping_from_a_
         cut(&mut server, "/file", UploadStart::At(at as u64), b"");
         assert_eq!(server.is_staging_empty(), !is_kept, "at {at}");
         let told = size_told(&mut log_in(&mut server), "/file");
-        assert_eq!(told, if is_kept { Ok(at as u64) } else { Err(Refusal::NotFound) });
+        assert_eq!(told, if is_kept { Ok(at as u64) } else { Err(SessionError::NotFound) });
         check_ledger(&mut server);
     }
 }
@@ -311,7 +311,7 @@ fn much_is_cut_back_a_slice_a_turn_and_what_is_given_up_meanwhile_is_held_as_far
         let left = at.max(held.saturating_sub(turns * slice));
         assert_eq!((server.staged_bytes(), ready.is_some()), (left as u64, left == at), "after {turns} turns");
         assert_eq!(session.transfer().map(|transfer| (transfer.bytes, transfer.offset)), Some((0, at as u64)));
-        session.abort(Refusal::Cut, server.now).expect("running");
+        session.abort(SessionError::Cut, server.now).expect("running");
         assert_eq!(size_told(&mut session, "/file"), Ok(left as u64));
         // Whatever was cut, the rest goes on to the same file.
         begin(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
@@ -330,11 +330,11 @@ fn nothing_is_taken_before_all_beyond_it_is_cut_and_a_second_claim_ends_the_cutt
     first.begin_upload(&server.service, plan("/file", UploadStart::At(MIB as u64)), server.now).expect("begins");
     assert_eq!(first.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)), Ok(None));
     assert_eq!(first.phase(), Phase::Working);
-    assert_eq!(first.store(&mut server.service, b"early"), Err(Refusal::WrongState));
-    assert_eq!(first.complete_upload(server.now), Err(Refusal::WrongState));
+    assert_eq!(first.store(&mut server.service, b"early"), Err(SessionError::WrongState));
+    assert_eq!(first.complete_upload(server.now), Err(SessionError::WrongState));
     second.drop_kept(&UploadId::of_path(&vpath("/file"))).expect("there");
     assert!(first.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)).is_err());
-    first.abort(Refusal::Cut, server.now).expect("running");
+    first.abort(SessionError::Cut, server.now).expect("running");
     assert!(server.is_staging_empty());
     check_ledger(&mut server);
 }
@@ -385,7 +385,7 @@ fn bytes_written_anew_after_a_cut_back_are_not_trusted_as_synced() {
     begin(&mut server, &mut session, plan("/file", UploadStart::Empty)).expect("begins");
     send(&mut server, &mut session, &content(6, size)).expect("room");
     deliver_syncs(&mut server, &mut session);
-    session.abort(Refusal::Cut, server.now).expect("running");
+    session.abort(SessionError::Cut, server.now).expect("running");
     let record = record_of(&server, "/file");
     let synced = || read_record(&record)["synced"].as_u64().expect("a number");
     assert!(synced() >= 8 * MIB as u64);
@@ -441,9 +441,9 @@ fn what_is_held_expires_untold() {
     cut(&mut server, "/file", UploadStart::Empty, &content(10, 2 * MIB));
     server.let_pass(std::time::Duration::from_secs(8 * 24 * 3600));
     let mut session = log_in(&mut server);
-    assert_eq!(size_told(&mut session, "/file"), Err(Refusal::NotFound));
+    assert_eq!(size_told(&mut session, "/file"), Err(SessionError::NotFound));
     assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Ok(0));
-    session.abort(Refusal::Cut, server.now).expect("running");
+    session.abort(SessionError::Cut, server.now).expect("running");
     assert!(server.is_staging_empty());
 }
 
@@ -453,14 +453,14 @@ fn offsets_past_the_end_are_refused_and_change_nothing() {
     let mut session = log_in(&mut server);
     write_older(&mut server, "file", b"0123456789");
     let at = |path, offset| plan(path, UploadStart::At(offset));
-    assert_eq!(begin(&mut server, &mut session, at("/file", 11)), Err(Refusal::BadOffset));
-    assert_eq!(begin(&mut server, &mut session, at("/none", 1)), Err(Refusal::BadOffset));
+    assert_eq!(begin(&mut server, &mut session, at("/file", 11)), Err(SessionError::BadOffset));
+    assert_eq!(begin(&mut server, &mut session, at("/none", 1)), Err(SessionError::BadOffset));
     assert!(server.is_staging_empty());
     cut(&mut server, "/new", UploadStart::Empty, &content(11, 2 * MIB));
-    assert_eq!(begin(&mut server, &mut session, at("/new", 2 * MIB as u64 + 1)), Err(Refusal::BadOffset));
+    assert_eq!(begin(&mut server, &mut session, at("/new", 2 * MIB as u64 + 1)), Err(SessionError::BadOffset));
     assert_eq!(size_told(&mut session, "/new"), Ok(2 * MIB as u64));
     let announced = UploadPlan { length: Length::Exactly(5), ..at("/new", 6) };
-    assert_eq!(begin(&mut server, &mut session, announced), Err(Refusal::SizeMismatch));
+    assert_eq!(begin(&mut server, &mut session, announced), Err(SessionError::SizeMismatch));
     assert_eq!(session.state_name(), StateName::Command);
     check_ledger(&mut server);
 }
@@ -546,7 +546,7 @@ fn an_upload_is_not_complete_before_its_copy_is() {
     let mut session = log_in(&mut server);
     write(&server.at("file"), &content(14, MIB));
     begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
-    assert_eq!(session.complete_upload(server.now), Err(Refusal::WrongState));
+    assert_eq!(session.complete_upload(server.now), Err(SessionError::WrongState));
     assert_eq!(session.state_name(), StateName::Upload);
 }
 
@@ -559,8 +559,8 @@ fn a_file_that_changes_while_it_is_copied_is_not_gone_on_with() {
         begin_unprepared(&mut server, &mut session, plan("/file", UploadStart::End)).expect("begins");
         assert_eq!(session.prepare_upload(&mut server.service, &mut Budget::new(TURN_BUDGET)), Ok(None));
         write(&server.at("file"), &other);
-        assert_eq!(prepare(&mut server, &mut session), Err(Refusal::Changed));
-        session.abort(Refusal::Changed, server.now).expect("running");
+        assert_eq!(prepare(&mut server, &mut session), Err(SessionError::Changed));
+        session.abort(SessionError::Changed, server.now).expect("running");
         assert!(server.is_staging_empty());
         assert_eq!(server.capability().ledger().state().reserved.bytes, 0);
     }
@@ -571,11 +571,11 @@ fn a_copy_needs_room_beside_the_file_and_is_refused_at_once_without() {
     let mut server = Server::with_quota(5 * MIB as u64);
     let mut session = log_in(&mut server);
     write(&server.at("file"), &content(17, 3 * MIB));
-    assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Err(Refusal::QuotaBytes));
+    assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Err(SessionError::QuotaBytes));
     assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::At(MIB as u64))), Ok(MIB as u64));
     let stored = send(&mut server, &mut session, &content(18, 2 * MIB));
-    assert_eq!(stored, Err(Refusal::QuotaBytes));
-    session.abort(Refusal::QuotaBytes, server.now).expect("running");
+    assert_eq!(stored, Err(SessionError::QuotaBytes));
+    session.abort(SessionError::QuotaBytes, server.now).expect("running");
     assert!(read(&server, "file") == content(17, 3 * MIB));
     check_ledger(&mut server);
 }
@@ -632,8 +632,8 @@ fn who_comes_back_before_the_server_missed_him_goes_on_with_his_own_upload() {
     send(&mut server, &mut lost, &whole[..2 * MIB]).expect("room");
     assert_eq!(size_told(&mut back, "/file"), Ok(2 * MIB as u64));
     assert_eq!(begin(&mut server, &mut back, plan("/file", UploadStart::End)), Ok(2 * MIB as u64));
-    assert_eq!(send(&mut server, &mut lost, b"late"), Err(Refusal::Superseded));
-    lost.abort(Refusal::Superseded, server.now).expect("running");
+    assert_eq!(send(&mut server, &mut lost, b"late"), Err(SessionError::Superseded));
+    lost.abort(SessionError::Superseded, server.now).expect("running");
     send(&mut server, &mut back, &whole[2 * MIB..]).expect("room");
     complete(&mut server, &mut back).expect("stored");
     assert!(read(&server, "file") == whole);
@@ -651,7 +651,7 @@ fn of_two_that_append_to_a_small_file_at_once_the_second_is_refused_and_nothing_
     send(&mut server, &mut one, b"one").expect("room");
     send(&mut server, &mut two, b"two").expect("room");
     complete(&mut server, &mut one).expect("stored");
-    assert_eq!(complete(&mut server, &mut two), Err(Refusal::Changed));
+    assert_eq!(complete(&mut server, &mut two), Err(SessionError::Changed));
     assert_eq!(read(&server, "log"), b"log:one");
     assert!(server.is_staging_empty());
     assert_eq!(begin(&mut server, &mut two, plan("/log", UploadStart::End)), Ok(7));
@@ -688,7 +688,7 @@ fn whatever_uploads_of_a_few_names_do_to_each_other_the_ledger_is_the_disk() {
                     assert_eq!(counted, Ok(true), "nobody else works here");
                     session.begin_upload(&server.service, plan, server.now)
                 }
-                (StateName::Upload, 0) => session.abort(Refusal::Cut, server.now),
+                (StateName::Upload, 0) => session.abort(SessionError::Cut, server.now),
                 (StateName::Upload, 1) => session.complete_upload(server.now),
                 (StateName::Upload, 2..5) => {
                     let mut budget = Budget::new(random.below(MIB) as u64);
@@ -706,9 +706,9 @@ fn whatever_uploads_of_a_few_names_do_to_each_other_the_ledger_is_the_disk() {
                 (state, _) => panic!("{state:?}"),
             };
             // What failed is given up, as every protocol does; what came too early is not.
-            if result.is_err_and(|refusal| refusal != Refusal::WrongState) {
+            if result.is_err_and(|refusal| refusal != SessionError::WrongState) {
                 refused += 1;
-                let _ = session.abort(Refusal::Cut, server.now);
+                let _ = session.abort(SessionError::Cut, server.now);
             }
             while let Some(synced) = server.service.store.syncer.take_synced() {
                 let Synced { owner, ticket, .. } = synced;
@@ -741,7 +741,7 @@ fn download(
     path: &str,
     start: DownloadStart,
     hash: bool,
-) -> Result<(Vec<u8>, u64, Option<Digest>, u32), Refusal> {
+) -> Result<(Vec<u8>, u64, Option<Digest>, u32), SessionError> {
     let mut session = log_in(server);
     session.begin_download(&server.service, DownloadPlan { path: vpath(path), start, hash }, server.now)?;
     while session.prepare_download(&server.service, &mut Budget::new(TURN_BUDGET))?.is_none() {}
@@ -777,7 +777,7 @@ fn a_download_begins_at_the_byte_asked_for_and_is_hashed_only_on_request() {
         assert_eq!((got.1, got.2, got.3), (size, Some(Digest::of(&whole)), 0), "at {at}");
     }
     let past = download(&mut server, "/file", DownloadStart::At(whole.len() as u64 + 1), false);
-    assert_eq!(past.err(), Some(Refusal::BadOffset));
+    assert_eq!(past.err(), Some(SessionError::BadOffset));
 }
 
 #[test]
@@ -806,12 +806,12 @@ fn times_and_modes_are_set_of_what_is_in_the_home_and_of_nothing_else() {
     assert_eq!((mode("file"), mode("folder")), (0o400, 0o700), "the server can still read and count");
     session.set_mode(&vpath("/file"), 0o640).expect("set again");
     for (path, refusal) in [
-        ("/", Refusal::BadName),
-        ("/.berth", Refusal::BadName),
-        ("/out", Refusal::OutsideHome),
-        ("/pipe", Refusal::NotAFile),
-        ("/none", Refusal::NotFound),
-        ("/file/below", Refusal::NotADirectory),
+        ("/", SessionError::BadName),
+        ("/.berth", SessionError::BadName),
+        ("/out", SessionError::OutsideHome),
+        ("/pipe", SessionError::NotAFile),
+        ("/none", SessionError::NotFound),
+        ("/file/below", SessionError::NotADirectory),
     ] {
         assert_eq!(session.set_mode(&vpath(path), 0o600), Err(refusal), "{path}");
         assert_eq!(session.set_mtime(&vpath(path), 0), Err(refusal), "{path}");
@@ -819,6 +819,6 @@ fn times_and_modes_are_set_of_what_is_in_the_home_and_of_nothing_else() {
     let mut server = Server::with(Rights { read_only: true, ..Rights::default() });
     write(&server.at("file"), b"content");
     let session = log_in(&mut server);
-    assert_eq!(session.set_mode(&vpath("/file"), 0o600), Err(Refusal::ReadOnly));
-    assert_eq!(session.set_mtime(&vpath("/file"), 0), Err(Refusal::ReadOnly));
+    assert_eq!(session.set_mode(&vpath("/file"), 0o600), Err(SessionError::ReadOnly));
+    assert_eq!(session.set_mtime(&vpath("/file"), 0), Err(SessionError::ReadOnly));
 }

@@ -11,13 +11,13 @@ use berth::session::login::LoginProgress;
 use berth::session::login::LoginProgress::{Later, Waiting, Welcome};
 use berth::session::login_guard::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX};
 use berth::session::state::StateName;
-use berth::session::{Refusal, Session};
+use berth::session::{Session, SessionError};
 use std::time::Duration;
 use support::{PASSWORD, Rights, Server, USER};
 use zeroize::Zeroizing;
 
 /// What one turn of a login, or all of them, came to.
-type Outcome = Result<LoginProgress, Refusal>;
+type Outcome = Result<LoginProgress, SessionError>;
 
 /// Rounds of the account every server has.
 const ROUNDS: u64 = 4096;
@@ -40,7 +40,7 @@ fn turn(server: &mut Server, session: &mut Session, units: u64) -> (Outcome, u64
     (login, budget.left())
 }
 
-/// Turns until there is an outcome, and the units they took.
+/// Scheduler until there is an outcome, and the units they took.
 fn outcome(server: &mut Server, session: &mut Session) -> (Outcome, u64) {
     let mut spent = 0;
     loop {
@@ -66,7 +66,7 @@ fn account() -> AccountName {
 const WELCOME_AFTER_ALL_ROUNDS: (Outcome, u64) = (WELCOME, ROUNDS * PASSWORD_ROUND_COST);
 const WELCOME_AT_ONCE: (Outcome, u64) = (WELCOME, 0);
 const WELCOME: Outcome = Ok(Welcome(None));
-const FAILED: Outcome = Err(Refusal::LoginFailed);
+const FAILED: Outcome = Err(SessionError::LoginFailed);
 
 #[test]
 fn a_right_password_logs_in_whatever_the_budget_of_a_turn() {
@@ -88,7 +88,7 @@ fn a_wrong_password_is_answered_at_once_and_holds_the_next_try_of_its_origin_bac
     let mut server = Server::new();
     let mut session = server.new_session();
     let mut next_try = Duration::ZERO;
-    for refusal in [Refusal::LoginFailed, Refusal::LoginFailed, Refusal::TooManyTries] {
+    for refusal in [SessionError::LoginFailed, SessionError::LoginFailed, SessionError::TooManyTries] {
         let began = server.now;
         again(&mut server, &mut session, USER, "wrong");
         assert_eq!(outcome(&mut server, &mut session).0, Err(refusal));
@@ -229,7 +229,7 @@ fn nothing_else_begins_while_a_password_is_checked_or_waits_to_be() {
         assert_eq!(turn(&mut server, &mut session, 1).0, Ok(expected));
         let password = Zeroizing::new(PASSWORD.to_string());
         let second = session.begin_password_login(&mut server.service, USER, &password, server.now);
-        assert_eq!(second, Err(Refusal::WrongState));
+        assert_eq!(second, Err(SessionError::WrongState));
         assert!(session.begin_login(&mut server.service, "n,,n=alice,r=x", server.now).is_err());
         server.now = session.wakes_at().unwrap_or(server.now);
     }
@@ -244,7 +244,7 @@ fn an_account_without_a_free_session_refuses_a_right_password_and_can_be_asked_a
     let mut second = begin(&mut server, USER, PASSWORD);
     let mut budget = Budget::new(u64::MAX);
     let refused = second.advance_login(&mut server.service, &mut budget, server.now);
-    assert_eq!(refused, Err(Refusal::TooManySessions));
+    assert_eq!(refused, Err(SessionError::TooManySessions));
     first.close(None, server.now);
     again(&mut server, &mut second, USER, PASSWORD);
     assert_eq!(outcome(&mut server, &mut second), WELCOME_AT_ONCE);

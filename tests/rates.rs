@@ -8,8 +8,8 @@ use berth::base::limits::{LINGER, RATE_STEPS_PER_SECOND};
 use berth::base::token_bucket::Directions;
 use berth::base::upload_id::UploadId;
 use berth::config::{Rates, Timeouts};
-use berth::net::connection::Turn;
-use berth::session::Refusal;
+use berth::net::connection::AfterTurn;
+use berth::session::SessionError;
 use berth::wire::Request;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, PutMode};
@@ -67,10 +67,10 @@ impl Client {
         let sent = !self.unsent.is_empty() && self.send();
         let turn = self.pair.turn(server);
         let received = self.pair.receive() > 0;
-        sent || received || turn == Turn::Again
+        sent || received || turn == AfterTurn::Again
     }
 
-    /// Turns until nothing happens any more.
+    /// Scheduler until nothing happens any more.
     fn run(&mut self, server: &mut Server) {
         while self.turn(server) {}
         self.sleeps += 1;
@@ -258,7 +258,7 @@ fn a_peer_that_takes_nothing_is_late_even_where_rates_are_set() {
     let mut pair = Pair::logged_in(&mut server);
     pair.request(&get("/large"));
     for _ in 0..100 {
-        if pair.turn(&mut server) == Turn::Sleep {
+        if pair.turn(&mut server) == AfterTurn::Sleep {
             server.now = pair.connection.deadline(&TIMEOUTS).expect("it waits for the peer");
             if pair.connection.is_overdue(&TIMEOUTS, server.now) {
                 return;
@@ -276,18 +276,18 @@ fn a_session_that_ends_while_it_is_held_back_is_closed_without_spinning() {
     server.set_rates(Rates { session: Directions { up: None, down: rate(1024, 1024) }, ..Rates::default() });
     let mut pair = Pair::logged_in(&mut server);
     pair.request(&get("/large"));
-    while pair.turn(&mut server) == Turn::Again {
+    while pair.turn(&mut server) == AfterTurn::Again {
         pair.receive();
     }
     let ends = server.now;
-    pair.connection.fail(Refusal::ShuttingDown, server.now);
+    pair.connection.fail(SessionError::ShuttingDown, server.now);
     let mut turns = 0;
     while turns < 100 {
         turns += 1;
         match pair.turn(&mut server) {
-            Turn::Again => {}
-            Turn::Sleep => server.now = pair.connection.deadline(&TIMEOUTS).expect("an end"),
-            Turn::Close => break,
+            AfterTurn::Again => {}
+            AfterTurn::Sleep => server.now = pair.connection.deadline(&TIMEOUTS).expect("an end"),
+            AfterTurn::Close => break,
         }
         pair.receive();
     }
@@ -298,7 +298,7 @@ fn a_session_that_ends_while_it_is_held_back_is_closed_without_spinning() {
 
 /// Lets everything happen that can, and takes no byte that comes.
 fn run_unread(pair: &mut Pair, server: &mut Server) {
-    while pair.turn(server) == Turn::Again {}
+    while pair.turn(server) == AfterTurn::Again {}
 }
 
 fn ping() -> Vec<u8> {

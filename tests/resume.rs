@@ -615,7 +615,7 @@ fn a_file_of_known_digest_goes_out_as_ranges_and_is_the_same() {
     peer.log_in(&mut server, USER);
     let id = peer.request(&get("/file"));
     while peer.deliver(usize::MAX) | peer.step(&mut server) {}
-    assert!(peer.lane.outbox.has_ranges() && peer.lane.outbox.held_bytes() < 1000, "nothing was read");
+    assert!(peer.buffers.output.has_ranges() && peer.buffers.output.held_bytes() < 1000, "nothing was read");
     let got = peer.exchange(&mut server);
     assert!(matches!(&got[1], Got::Data(_, bytes) if bytes.len() == DATA_BYTES_MAX));
     assert!(downloaded(&got, id) == Ok(whole));

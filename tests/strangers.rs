@@ -6,7 +6,7 @@ mod support;
 
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::buffers::Budget;
-use berth::session::Refusal;
+use berth::session::SessionError;
 use berth::session::login_guard::LOGIN_DELAY_MAX;
 use berth::wire::{ErrorCode, Reply, Request};
 use rustix::time::{ClockId, clock_gettime};
@@ -125,7 +125,7 @@ fn costs(server: &mut Server, random: &mut Random) -> [Vec<i64>; KINDS.len()] {
         let began = thread_ns();
         session.finish_login(message).expect("in its place");
         let outcome = session.advance_login(&mut server.service, &mut Budget::new(u64::MAX), server.now);
-        assert_eq!(outcome, Err(Refusal::LoginFailed));
+        assert_eq!(outcome, Err(SessionError::LoginFailed));
         costs[kind].push(to_challenge + thread_ns() - began);
     }
     costs

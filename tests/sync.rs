@@ -3,7 +3,7 @@
 
 mod support;
 
-use berth::base::limits::{INBOX_BYTES, PIECE_BYTES, UNSYNCED_BYTES_MAX};
+use berth::base::limits::{INPUT_BYTES, PIECE_BYTES, UNSYNCED_BYTES_MAX};
 use berth::config::SyncPolicy;
 use berth::session::Phase;
 use berth::session::state::StateName;
@@ -16,7 +16,7 @@ use support::*;
 fn answer(server: &mut Server, peer: &mut Peer, result: io::Result<()>) {
     let synced = server.service.store.syncer.take_synced().expect("a job");
     assert_eq!(synced.owner, peer.id);
-    peer.front.synced(&mut peer.lane, Synced { result: result.map_err(Into::into), ..synced }, server.now);
+    peer.front.synced(&mut peer.buffers, Synced { result: result.map_err(Into::into), ..synced }, server.now);
 }
 
 fn begin(server: &mut Server, sync: SyncPolicy) -> (Peer, u32) {
@@ -125,7 +125,7 @@ fn an_answer_that_comes_after_its_upload_ended_changes_nothing() {
     peer.pump(&mut server);
     let synced = server.service.store.syncer.take_synced().expect("a job");
     let failed = Synced { result: Err(io::Error::from_raw_os_error(5).into()), ..synced };
-    peer.front.synced(&mut peer.lane, failed, server.now);
+    peer.front.synced(&mut peer.buffers, failed, server.now);
     assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::Io));
     // The next upload has a ticket of its own.
     let again = peer.request(&put("/file", Some(3)));
@@ -134,7 +134,7 @@ fn an_answer_that_comes_after_its_upload_ended_changes_nothing() {
     peer.end(again, b"two");
     assert_eq!(peer.exchange(&mut server), []);
     let late = Synced { owner: synced.owner, ticket: synced.ticket, result: Ok(()) };
-    peer.front.synced(&mut peer.lane, late, server.now);
+    peer.front.synced(&mut peer.buffers, late, server.now);
     assert_eq!(peer.exchange(&mut server), []);
     assert_eq!(file(&server), b"old");
     answer(&mut server, &mut peer, Ok(()));
@@ -187,7 +187,7 @@ fn an_upload_is_not_read_while_the_disk_is_behind_and_others_are() {
     let (mut peer, id, whole) = behind(&mut server);
     let written = server.staged_bytes();
     assert!((UNSYNCED_BYTES_MAX..UNSYNCED_BYTES_MAX + PIECE_BYTES as u64).contains(&written), "{written}");
-    assert!(peer.unsent() > MIB && peer.lane.inbox.filled().len() == INBOX_BYTES);
+    assert!(peer.unsent() > MIB && peer.buffers.input.filled().len() == INPUT_BYTES);
     assert_eq!(peer.front.session().phase(), Phase::Working, "the peer is not to blame");
     assert!(!peer.step(&mut server), "and nothing spins");
 
@@ -214,7 +214,7 @@ fn a_half_close_while_the_disk_is_behind_does_not_lose_the_upload() {
     peer.end(id, &whole);
     peer.half_close();
     peer.pump(&mut server);
-    assert!(peer.lane.eof && !peer.is_closing());
+    assert!(peer.buffers.eof && !peer.is_closing());
     peer.takes_syncs = true;
     let reply = peer.only_reply(&mut server, id);
     assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");

@@ -13,7 +13,7 @@ use berth::session::login::LoginProgress;
 use berth::session::state::StateName;
 use berth::session::upload::{Length, UploadPlan, UploadStart};
 use berth::session::verb::{Effect, Verb};
-use berth::session::{Refusal, Session};
+use berth::session::{Session, SessionError};
 use std::collections::HashSet;
 use support::{PASSWORD, Rights, Server, USER, keys, vpath, write};
 use zeroize::Zeroizing;
@@ -71,7 +71,7 @@ fn logged_in(server: &mut Server) -> Session {
     session
 }
 
-fn log_in(server: &mut Server, session: &mut Session) -> Result<(), Refusal> {
+fn log_in(server: &mut Server, session: &mut Session) -> Result<(), SessionError> {
     let (exchange, message) = ClientExchange::new(USER, keys(), Binding::None).expect("user name");
     let challenge = session.begin_login(&mut server.service, &message, server.now)?;
     let (_, message) = exchange.answer(&challenge).expect("challenge");
@@ -119,7 +119,7 @@ fn server(read_only: bool) -> Server {
 }
 
 /// Asks for the verb, in a way that succeeds where the verb is legal.
-fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Refusal> {
+fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), SessionError> {
     let mut budget = Budget::new(u64::MAX);
     let now = server.now;
     match verb {
@@ -138,7 +138,7 @@ fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Ref
         Verb::KeptUploads => session.begin_kept(),
         Verb::DropKept => match session.drop_kept(&UploadId([1; 16])) {
             // There is none, which was found out by asking.
-            Err(Refusal::NotFound) => Ok(()),
+            Err(SessionError::NotFound) => Ok(()),
             result => result,
         },
         Verb::BeginUpload => session.begin_upload(&server.service, upload("/another"), now),
@@ -147,7 +147,7 @@ fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Ref
         Verb::AdvanceCommit => session.advance_commit(&mut server.service, now).map(drop),
         Verb::BeginDownload => session.begin_download(&server.service, download("/file"), now),
         Verb::Fetch => session.fetch(&mut server.service, &mut Vec::new(), 4096, None, &mut budget, now).map(drop),
-        Verb::Abort => session.abort(Refusal::Cancelled, now),
+        Verb::Abort => session.abort(SessionError::Cancelled, now),
     }
 }
 
@@ -174,7 +174,8 @@ fn every_verb_in_every_state_happens_or_is_refused_as_the_table_says() {
             if verb.states().contains(&state) {
                 assert_eq!(result, Ok(()), "{verb:?} in {state:?}");
             } else {
-                let refusal = if state == StateName::Login { Refusal::LoginRequired } else { Refusal::WrongState };
+                let refusal =
+                    if state == StateName::Login { SessionError::LoginRequired } else { SessionError::WrongState };
                 assert_eq!(result, Err(refusal), "{verb:?} in {state:?}");
                 assert_eq!(session.state_name(), state, "{verb:?} changed {state:?}");
                 assert_eq!(server.usage_on_disk(), before, "{verb:?} in {state:?} changed the disk");
@@ -196,7 +197,7 @@ fn an_account_that_may_only_read_is_refused_every_change_and_nothing_else() {
         let before = server.usage_on_disk();
         let result = ask(&mut server, &mut session, verb);
         let changes = verb.effect() == Effect::Changes;
-        assert_eq!(result, if changes { Err(Refusal::ReadOnly) } else { Ok(()) }, "{verb:?}");
+        assert_eq!(result, if changes { Err(SessionError::ReadOnly) } else { Ok(()) }, "{verb:?}");
         if changes {
             assert_eq!(session.state_name(), StateName::Command, "{verb:?}");
             assert_eq!(server.usage_on_disk(), before, "{verb:?} changed the disk");
@@ -247,7 +248,7 @@ fn a_login_that_was_begun_twice_is_refused_and_the_first_still_counts() {
     let mut session = server.new_session();
     let (exchange, message) = ClientExchange::new(USER, keys(), Binding::None).expect("user name");
     let challenge = session.begin_login(&mut server.service, &message, server.now).expect("challenge");
-    assert_eq!(session.begin_login(&mut server.service, &message, server.now), Err(Refusal::WrongState));
+    assert_eq!(session.begin_login(&mut server.service, &message, server.now), Err(SessionError::WrongState));
     let (_, message) = exchange.answer(&challenge).expect("challenge");
     assert!(session.finish_login(message).is_ok());
     assert!(session.advance_login(&mut server.service, &mut Budget::new(u64::MAX), server.now).is_ok());
@@ -258,7 +259,7 @@ fn a_login_that_was_begun_twice_is_refused_and_the_first_still_counts() {
 fn a_proof_without_a_challenge_is_refused() {
     let mut server = server(false);
     let mut session = server.new_session();
-    assert_eq!(session.finish_login("c=biws,r=x,p=AAAA".into()), Err(Refusal::WrongState));
+    assert_eq!(session.finish_login("c=biws,r=x,p=AAAA".into()), Err(SessionError::WrongState));
     assert_eq!(session.state_name(), StateName::Login);
 }
 
@@ -269,10 +270,18 @@ fn preparing_what_was_not_begun_is_refused_in_every_other_state() {
         let mut session = in_state(&mut server, state);
         let mut budget = Budget::new(u64::MAX);
         if state != StateName::Upload {
-            assert_eq!(session.prepare_upload(&mut server.service, &mut budget), Err(Refusal::WrongState), "{state:?}");
+            assert_eq!(
+                session.prepare_upload(&mut server.service, &mut budget),
+                Err(SessionError::WrongState),
+                "{state:?}"
+            );
         }
         if state != StateName::Download {
-            assert_eq!(session.prepare_download(&server.service, &mut budget), Err(Refusal::WrongState), "{state:?}");
+            assert_eq!(
+                session.prepare_download(&server.service, &mut budget),
+                Err(SessionError::WrongState),
+                "{state:?}"
+            );
         }
         assert_eq!(session.state_name(), state);
     }
@@ -283,17 +292,17 @@ fn verbs_that_share_a_row_are_refused_where_it_says() {
     for state in STATES {
         let mut server = server(false);
         let mut session = in_state(&mut server, state);
-        let mut refused = Refusal::WrongState;
+        let mut refused = SessionError::WrongState;
         let password = || Zeroizing::new(PASSWORD.to_string());
         if state == StateName::Login {
-            refused = Refusal::LoginRequired;
+            refused = SessionError::LoginRequired;
         } else {
             let begun = session.begin_password_login(&mut server.service, USER, &password(), server.now);
-            assert_eq!(begun, Err(Refusal::WrongState), "{state:?}");
+            assert_eq!(begun, Err(SessionError::WrongState), "{state:?}");
         }
         let mut budget = Budget::new(u64::MAX);
         let advanced = session.advance_login(&mut server.service, &mut budget, server.now);
-        assert_eq!(advanced, Err(Refusal::WrongState), "{state:?}: none was begun");
+        assert_eq!(advanced, Err(SessionError::WrongState), "{state:?}: none was begun");
         if state != StateName::Command {
             assert_eq!(session.stat_resumable(&vpath("/file")).map(drop), Err(refused), "{state:?}");
         }
@@ -310,7 +319,7 @@ fn closing_ends_every_state_and_leaves_no_staged_file() {
     for state in STATES {
         let mut server = server(false);
         let mut session = in_state(&mut server, state);
-        session.close(Some(Refusal::Timeout), server.now);
+        session.close(Some(SessionError::Timeout), server.now);
         assert_eq!(session.state_name(), StateName::Closing);
         assert!(server.is_staging_empty(), "{state:?}");
         assert!(!server.at("new").exists(), "{state:?}");
@@ -324,7 +333,7 @@ fn an_account_has_only_so_many_sessions_and_a_closed_one_makes_room() {
     server.service.policy.sessions_per_account = 2;
     let (_first, mut second) = (logged_in(&mut server), logged_in(&mut server));
     let mut third = server.new_session();
-    assert_eq!(log_in(&mut server, &mut third), Err(Refusal::TooManySessions));
+    assert_eq!(log_in(&mut server, &mut third), Err(SessionError::TooManySessions));
     assert_eq!(third.state_name(), StateName::Login);
     second.close(None, server.now);
     assert_eq!(log_in(&mut server, &mut third), Ok(()));

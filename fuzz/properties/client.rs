@@ -12,7 +12,7 @@ use berth::client::connection::link::Link;
 use berth::client::connection::login;
 use berth::client::connection::session::Session;
 use berth::client::connection::state::StateFolder;
-use berth::client::connection::stream::Pipe;
+use berth::client::connection::stream::Stream;
 use berth::client::shell::command;
 use berth::client::shell::interrupt::Interrupt;
 use berth::client::shell::lexer::split;
@@ -279,7 +279,7 @@ impl HostilePipe {
     }
 }
 
-impl Pipe for HostilePipe {
+impl Stream for HostilePipe {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.received.extend_from_slice(bytes);
         self.listen();

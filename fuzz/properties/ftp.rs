@@ -1,7 +1,7 @@
-//! The FTP front-end's own text: command lines, replies, listings, times and addresses.
+//! The FTP protocol's own text: command lines, replies, listings, times and addresses.
 
 use super::assert_is_one_plain_line;
-use berth::base::buffers::Buffer;
+use berth::base::buffers::ReceiveBuffer;
 use berth::base::limits::FTP_LINE_BYTES_MAX;
 use berth::protocol::ftp::address::{self, Numbers};
 use berth::protocol::ftp::command::Command;
@@ -17,8 +17,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 /// Lines are the same however they come and never longer than they may be; whatever is in one, what
 /// is written of it is one line; what is written is read back.
-pub(super) fn ftp(input: &[u8]) {
-    let stream = stretched(input);
+pub(super) fn ftp(sent: &[u8]) {
+    let stream = stretched(sent);
     let lines = taken(&stream, stream.len().max(1));
     assert_eq!(lines, taken(&stream, 1), "byte by byte");
     assert_eq!(lines, taken(&stream, 7), "in pieces");
@@ -28,17 +28,17 @@ pub(super) fn ftp(input: &[u8]) {
             check_command(line);
         }
     }
-    check_command(input);
-    check_reply(input);
-    check_entry(input);
-    check_numbers(input);
-    check_facts(input);
+    check_command(sent);
+    check_reply(sent);
+    check_entry(sent);
+    check_numbers(sent);
+    check_facts(sent);
 }
 
 /// A bell stands for as many letters as make half a line, so that short inputs have long ones.
-fn stretched(input: &[u8]) -> Vec<u8> {
+fn stretched(sent: &[u8]) -> Vec<u8> {
     let (mut stream, mut bells) = (Vec::new(), 0);
-    for &byte in input {
+    for &byte in sent {
         if byte == 7 && bells < BELLS_MAX {
             bells += 1;
             stream.resize(stream.len() + FTP_LINE_BYTES_MAX / 2, b'a');
@@ -50,18 +50,18 @@ fn stretched(input: &[u8]) -> Vec<u8> {
 }
 
 const BELLS_MAX: usize = 4;
-/// More than any input, stretched, has.
+/// More than any sent, stretched, has.
 const STREAM_BYTES_MAX: usize = 1 << 16;
 
-/// All that is taken of `input` when it comes in pieces of `step`.
-fn taken(input: &[u8], step: usize) -> Vec<Taken> {
-    let (mut inbox, mut lines, mut all) = (Buffer::default(), Lines::default(), Vec::new());
-    for piece in input.chunks(step) {
-        inbox.room(STREAM_BYTES_MAX)[..piece.len()].copy_from_slice(piece);
-        inbox.commit(piece.len());
+/// All that is taken of `sent` when it comes in pieces of `step`.
+fn taken(sent: &[u8], step: usize) -> Vec<Taken> {
+    let (mut input, mut lines, mut all) = (ReceiveBuffer::default(), Lines::default(), Vec::new());
+    for piece in sent.chunks(step) {
+        input.room(STREAM_BYTES_MAX)[..piece.len()].copy_from_slice(piece);
+        input.commit(piece.len());
         loop {
-            let seen = (step > 1).then(|| lines.peek(&inbox));
-            let next = lines.take(&mut inbox);
+            let seen = (step > 1).then(|| lines.peek(&input));
+            let next = lines.take(&mut input);
             let line = if let Taken::Line(line) = &next { Some(line.clone()) } else { None };
             assert!(seen.is_none_or(|seen| seen == line), "what is seen is taken");
             match next {
@@ -69,7 +69,7 @@ fn taken(input: &[u8], step: usize) -> Vec<Taken> {
                 next => all.push(next),
             }
         }
-        assert!(inbox.filled().len() < FTP_LINE_BYTES_MAX, "what is no line yet is bounded");
+        assert!(input.filled().len() < FTP_LINE_BYTES_MAX, "what is no line yet is bounded");
     }
     all
 }
@@ -146,42 +146,42 @@ fn assert_is_line(line: &[u8]) {
 }
 
 /// An entry is one line in each form, the name at its end.
-fn check_entry(input: &[u8]) {
-    let number = |at: usize| input.iter().skip(at).take(8).fold(0u64, |n, &byte| n << 8 | u64::from(byte));
+fn check_entry(sent: &[u8]) {
+    let number = |at: usize| sent.iter().skip(at).take(8).fold(0u64, |n, &byte| n << 8 | u64::from(byte));
     let (mtime_ns, now_ns) = (number(0).cast_signed(), number(8).cast_signed());
     let kind = [Kind::File, Kind::Folder, Kind::Link, Kind::Other][number(0) as usize % 4];
     let identity = Identity { dev: number(3), ino: number(4), size: number(5), mtime_ns, ctime_ns: 0 };
     let meta = Meta { kind, size: number(5), mtime_ns, mode: number(6) as u32, links: number(7), identity };
     let seen =
         if number(2) % 8 == 0 { Seen::Unexamined((number(6) % 2 == 0).then_some(kind)) } else { Seen::Examined(meta) };
-    let listed = Listed { name: input.to_vec(), seen, target: None };
-    let mut name = input.to_vec();
+    let listed = Listed { name: sent.to_vec(), seen, target: None };
+    let mut name = sent.to_vec();
     let (mut long, mut facts) = (Vec::new(), Vec::new());
     put_long(&mut long, &listed, now_ns);
     put_facts(&mut facts, &listed, Facts::default(), number(0) % 8 < 4);
     for line in [&mut name, &mut long, &mut facts] {
         end_line(line, 0);
     }
-    let long_end = if long.starts_with(b"l") { [&name[..input.len()], b" -> ?\r\n"].concat() } else { name.clone() };
+    let long_end = if long.starts_with(b"l") { [&name[..sent.len()], b" -> ?\r\n"].concat() } else { name.clone() };
     for (line, end) in [(&name, &name), (&long, &long_end), (&facts, &name)] {
         assert!(line.ends_with(end) && line.ends_with(b"\r\n"));
         assert_eq!(line.iter().filter(|byte| b"\r\n\0".contains(byte)).count(), 2);
     }
-    assert_eq!(name.len(), input.len() + 2);
+    assert_eq!(name.len(), sent.len() + 2);
 }
 
 /// Times and addresses are read as they are written.
-fn check_numbers(input: &[u8]) {
+fn check_numbers(sent: &[u8]) {
     let mut bytes = [0; 24];
-    bytes.iter_mut().zip(input).for_each(|(to, &from)| *to = from);
+    bytes.iter_mut().zip(sent).for_each(|(to, &from)| *to = from);
     let ns = i64::from_be_bytes(bytes[..8].try_into().expect("eight bytes"));
     let read = time::read(time::written(ns).as_bytes());
     let is_read = (-9_214_560_000_000_000_000..9_214_646_400_000_000_000).contains(&ns);
     assert!(!is_read || read == Some(ns.div_euclid(1_000_000_000) * 1_000_000_000), "{ns}");
-    if let Some(ns) = time::read(input) {
+    if let Some(ns) = time::read(sent) {
         // Only a leap second is written in another way.
-        let is_leap = input.get(12..14) == Some(b"60");
-        assert!(is_leap || time::written(ns).as_bytes() == &input[..14]);
+        let is_leap = sent.get(12..14) == Some(b"60");
+        assert!(is_leap || time::written(ns).as_bytes() == &sent[..14]);
     }
     let port = u16::from_be_bytes([bytes[22], bytes[23]]);
     let ip: [u8; 16] = bytes[..16].try_into().expect("sixteen bytes");
@@ -191,14 +191,14 @@ fn check_numbers(input: &[u8]) {
         let text = format!("|{protocol}|{ip}|{port}|");
         assert_eq!(address::read_extended(text.as_bytes()), Ok(SocketAddr::new(ip, port)), "{text}");
     }
-    if let Some(address) = address::read_numbers(input) {
+    if let Some(address) = address::read_numbers(sent) {
         assert_eq!(address::read_numbers(Numbers(address).to_string().as_bytes()), Some(address));
     }
 }
 
 /// What was chosen is told back, and chosen again by it.
-fn check_facts(input: &[u8]) {
-    let facts = Facts::read(&String::from_utf8_lossy(input));
+fn check_facts(sent: &[u8]) {
+    let facts = Facts::read(&String::from_utf8_lossy(sent));
     assert_eq!(Facts::read(&facts.chosen()), facts);
     assert_eq!(facts.offered().matches('*').count(), facts.chosen().matches(';').count());
     help::features(facts).iter().for_each(|line| assert_is_one_plain_line(line));

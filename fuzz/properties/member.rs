@@ -6,7 +6,7 @@ use super::script::{Line, content};
 use super::server::{QUOTA_BYTES, QUOTA_FILES, new_server};
 use super::support::{Got, Peer, Server};
 use berth::base::digest::Digest;
-use berth::base::limits::{CONTROL_BYTES_MAX, INBOX_BYTES, OUTBOX_BYTES_HIGH, PARTIALS_PER_HOME_MAX, PIECE_BYTES};
+use berth::base::limits::{CONTROL_BYTES_MAX, INPUT_BYTES, OUTPUT_BYTES_HIGH, PARTIALS_PER_HOME_MAX, PIECE_BYTES};
 use berth::store::ledger::Ledger;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, ErrorCode};
@@ -34,13 +34,13 @@ const LINES_MAX: usize = 200;
 struct Meeting {
     server: Server,
     ledger: Rc<Ledger>,
-    seats: [Seat; 2],
+    seats: [ActiveAccount; 2],
     current: usize,
     /// The disk was made to fail.
     disk_failed: bool,
 }
 
-struct Seat {
+struct ActiveAccount {
     peer: Peer,
     conversation: Conversation,
     /// Whether what is owed is known: nothing was sent that is no frame.
@@ -60,7 +60,7 @@ impl Meeting {
     fn new() -> Self {
         let mut server = new_server();
         let ledger = Rc::clone(server.capability().ledger());
-        let seats = [Seat::new(&mut server), Seat::new(&mut server)];
+        let seats = [ActiveAccount::new(&mut server), ActiveAccount::new(&mut server)];
         Self { server, ledger, seats, current: 0, disk_failed: false }
     }
 
@@ -80,7 +80,7 @@ impl Meeting {
             Line::Act(b'v', _) => self.ledger.begin_verify(),
             Line::Act(b'c', _) => self.ledger.begin_recount(),
             Line::Act(b'x', _) => {
-                let fresh = Seat::new(server);
+                let fresh = ActiveAccount::new(server);
                 std::mem::replace(seat, fresh).peer.reset(server);
             }
             line => seat.send(line),
@@ -96,9 +96,9 @@ impl Meeting {
             assert!(state.used.bytes + state.reserved.bytes <= QUOTA_BYTES, "over the quota: {state:?}");
             assert!(state.used.files + state.reserved.files <= QUOTA_FILES, "over the quota: {state:?}");
         }
-        for Seat { peer, .. } in &self.seats {
-            assert!(peer.lane.inbox.filled().len() <= INBOX_BYTES);
-            assert!(peer.lane.outbox.held_bytes() <= OUTBOX_BYTES_HIGH + PIECE_BYTES + CONTROL_BYTES_MAX);
+        for ActiveAccount { peer, .. } in &self.seats {
+            assert!(peer.buffers.input.filled().len() <= INPUT_BYTES);
+            assert!(peer.buffers.output.held_bytes() <= OUTPUT_BYTES_HIGH + PIECE_BYTES + CONTROL_BYTES_MAX);
         }
         assert!(self.server.staged_names().len() <= 3 * (PARTIALS_PER_HOME_MAX + self.seats.len()));
     }
@@ -119,7 +119,7 @@ impl Meeting {
     }
 }
 
-impl Seat {
+impl ActiveAccount {
     fn new(server: &mut Server) -> Self {
         let peer = server.log_in();
         Self { peer, conversation: Conversation::default(), is_known: true, uploads: HashMap::new(), download: None }

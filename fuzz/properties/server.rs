@@ -1,13 +1,13 @@
-//! The server's front-ends, whole and in memory, fed with bytes as they are.
+//! The server's protocols, whole and in memory, fed with bytes as they are.
 
 use super::conversation::Sum;
 use super::script::content;
 use super::support::{Got, Peer, Rights, Server, write};
-use berth::base::buffers::{Budget, Lane, Piece};
-use berth::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INBOX_BYTES, TURN_BUDGET};
+use berth::base::buffers::{Budget, IoBuffers, Piece};
+use berth::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INPUT_BYTES, TURN_BUDGET};
 use berth::config::SyncPolicy;
 use berth::protocol::admin::Control;
-use berth::protocol::admin::query::Answer;
+use berth::protocol::admin::query::QueryResult;
 use berth::wire::Reply;
 use berth::wire::control::{ControlReply, ControlRequest};
 use berth::wire::frame::{self, Frame, FrameType};
@@ -35,7 +35,7 @@ pub(super) fn stranger(input: &[u8]) {
         |server, peer| {
             assert!(peer.front.session().account().is_none(), "somebody without a password is in");
             assert!(
-                peer.lane.inbox.filled().len() <= CONTROL_BYTES_MAX_BEFORE_LOGIN + frame::HEADER_BYTES
+                peer.buffers.input.filled().len() <= CONTROL_BYTES_MAX_BEFORE_LOGIN + frame::HEADER_BYTES
                     || peer.is_closing()
             );
             assert_eq!(server.usage_on_disk(), (1000, 3));
@@ -110,7 +110,7 @@ fn said(got: &[Got]) -> Vec<String> {
 /// The administrator's socket. Lines that begin with a brace are sent as control frames, others as they are.
 pub(super) fn control(input: &[u8]) {
     let mut server = new_server();
-    let (mut control, mut lane) = (Control::default(), Lane::roomy());
+    let (mut control, mut buffers) = (Control::default(), IoBuffers::roomy());
     let (mut asked, mut is_known) = (0, true);
     for line in input.split(|&byte| byte == b'\n').take(200) {
         let mut bytes = Vec::new();
@@ -125,28 +125,28 @@ pub(super) fn control(input: &[u8]) {
             is_known &= line.is_empty();
             bytes.extend_from_slice(line);
         }
-        let room = lane.inbox.room(INBOX_BYTES);
+        let room = buffers.input.room(INPUT_BYTES);
         let count = room.len().min(bytes.len());
         room[..count].copy_from_slice(&bytes[..count]);
-        lane.inbox.commit(count);
+        buffers.input.commit(count);
         loop {
-            while control.step(&mut lane, &mut server.service, &mut Budget::new(TURN_BUDGET), server.now) {}
+            while control.step(&mut buffers, &mut server.service, &mut Budget::new(TURN_BUDGET), server.now) {}
             let Some(question) = control.take_question() else { break };
             let next = (question.from < 2).then_some(question.from + 1);
             let (turns, uptime) = Default::default();
-            control.answer(Answer { seen: Vec::new(), kicked: 1, next, turns, uptime });
+            control.answer(QueryResult { seen: Vec::new(), kicked: 1, next, turns, uptime });
         }
     }
-    check_control_replies(&mut lane, is_known);
+    check_control_replies(&mut buffers, is_known);
     assert_eq!(server.usage_in_ledger(), server.usage_on_disk());
 }
 
-fn check_control_replies(lane: &mut Lane, is_known: bool) {
+fn check_control_replies(buffers: &mut IoBuffers, is_known: bool) {
     let mut said = Vec::new();
-    while let Some(Piece::Bytes(bytes)) = lane.outbox.front() {
+    while let Some(Piece::Bytes(bytes)) = buffers.output.front() {
         let count = bytes.len();
         said.extend_from_slice(bytes);
-        lane.outbox.advance(count);
+        buffers.output.advance(count);
     }
     let (mut rest, mut next) = (&said[..], 0);
     while let Some((frame, used)) = frame::decode(rest, CONTROL_BYTES_MAX).expect("frames of our own") {

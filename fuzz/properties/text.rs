@@ -7,7 +7,7 @@ use berth::base::limits::{ACCOUNT_NAME_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX
 use berth::base::text::{Escaped, Quoted, Size, Utc};
 use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::VPath;
-use berth::client::cli::args::Target;
+use berth::client::cli::args::LoginTarget;
 use berth::client::ui::listing::{date_text, mode_text};
 use berth::tls::Fingerprint;
 use berth::wire::message::EntryKind;
@@ -107,9 +107,9 @@ pub(super) fn values(input: &[u8]) {
         Ok(size) => check_size(size),
         Err(error) => assert_is_one_plain_line(&error.to_string()),
     }
-    if let Ok(Target { user, host, port }) = Target::parse(text) {
+    if let Ok(LoginTarget { user, host, port }) = LoginTarget::parse(text) {
         let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-        let again = Target::parse(&format!("{user}[{host}]:{port}"));
+        let again = LoginTarget::parse(&format!("{user}[{host}]:{port}"));
         assert!(host.contains(']') || again.is_ok_and(|again| again.host == host && again.port == port), "{text}");
     }
 }

@@ -1,7 +1,7 @@
 //! Asking the running server over its control socket.
 
 use super::AdminError;
-use crate::base::buffers::Buffer;
+use crate::base::buffers::ReceiveBuffer;
 use crate::base::limits::CONTROL_BYTES_MAX;
 use crate::config::Config;
 use crate::server::control_socket;
@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 /// A connection to the running server, for one request after the other.
 pub(super) struct Dialogue {
     socket: UnixStream,
-    inbox: Buffer,
+    input: ReceiveBuffer,
 }
 
 impl Dialogue {
@@ -24,7 +24,7 @@ impl Dialogue {
         let socket = control_socket::connect(&config.control_folder).map_err(|error| {
             AdminError::Failed(format!("cannot ask the running server: {error}; are you its user or root?"))
         })?;
-        Ok(socket.map(|socket| Self { socket, inbox: Buffer::default() }))
+        Ok(socket.map(|socket| Self { socket, input: ReceiveBuffer::default() }))
     }
 
     /// The same where nothing can be told without a server.
@@ -55,18 +55,18 @@ impl Dialogue {
 
     fn receive(&mut self) -> Result<ControlReply, AdminError> {
         loop {
-            match frame::decode(self.inbox.filled(), CONTROL_BYTES_MAX) {
+            match frame::decode(self.input.filled(), CONTROL_BYTES_MAX) {
                 Ok(Some((Frame::Control { body, .. }, size))) => {
                     let reply = serde_json::from_slice(body).map_err(|error| not_understood(&error.to_string()));
-                    self.inbox.consume(size);
+                    self.input.consume(size);
                     return reply;
                 }
                 Ok(Some(_)) | Err(_) => return Err(not_understood("a frame that is no answer")),
                 Ok(None) => {}
             }
-            match self.socket.read(self.inbox.room(HEADER_BYTES + CONTROL_BYTES_MAX)) {
+            match self.socket.read(self.input.room(HEADER_BYTES + CONTROL_BYTES_MAX)) {
                 Ok(0) => return Err(ended(io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => self.inbox.commit(count),
+                Ok(count) => self.input.commit(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(ended(error)),
             }

@@ -16,7 +16,7 @@ use crate::account::{AccountName, Accounts};
 use crate::base::text::{PrintableJson, Size};
 use crate::base::{atomic_file, refusals};
 use crate::config::Config;
-use crate::net::listeners::Spoken;
+use crate::net::listeners::ProtocolKind;
 use crate::server::ServerError;
 use crate::server::privileges::ServiceUser;
 use crate::tls::{Fingerprint, Identity};
@@ -314,13 +314,13 @@ fn become_user(config: &Config) -> Result<(), AdminError> {
 }
 
 /// Says on stdout where a server listens. If nobody reads this, it serves all the same.
-fn tell_where(addresses: &[(SocketAddr, Spoken)], fingerprint: Fingerprint) {
+fn tell_where(addresses: &[(SocketAddr, ProtocolKind)], fingerprint: Fingerprint) {
     let mut out = io::stdout().lock();
     for (address, spoken) in addresses {
         let _ = match spoken {
-            Spoken::Native => writeln!(out, "listening on {address}"),
-            Spoken::Ftp => writeln!(out, "listening on {address} (ftp)"),
-            Spoken::ImplicitFtps => writeln!(out, "listening on {address} (ftps)"),
+            ProtocolKind::Native => writeln!(out, "listening on {address}"),
+            ProtocolKind::Ftp => writeln!(out, "listening on {address} (ftp)"),
+            ProtocolKind::ImplicitFtps => writeln!(out, "listening on {address} (ftps)"),
         };
     }
     let _ = writeln!(out, "fingerprint {fingerprint}");
@@ -328,7 +328,7 @@ fn tell_where(addresses: &[(SocketAddr, Spoken)], fingerprint: Fingerprint) {
 }
 
 /// Serves; `on_ready` is called once it listens.
-fn serve(config: Config, on_ready: impl FnOnce(&[(SocketAddr, Spoken)], Fingerprint)) -> Result<(), AdminError> {
+fn serve(config: Config, on_ready: impl FnOnce(&[(SocketAddr, ProtocolKind)], Fingerprint)) -> Result<(), AdminError> {
     let file = config.file.clone();
     // Also when a panic ends this function.
     let _finish = FinishLogs;

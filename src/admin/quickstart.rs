@@ -5,7 +5,7 @@ use crate::account::{Account, AccountName, Accounts};
 use crate::auth::scram::Verifier;
 use crate::base::atomic_file;
 use crate::config::{Config, PORT_DEFAULT};
-use crate::net::listeners::Spoken;
+use crate::net::listeners::ProtocolKind;
 use crate::tls::Fingerprint;
 use std::cell::Cell;
 use std::env;
@@ -134,7 +134,7 @@ fn tell_how_to_reset(dir: &Path, file: &Path) -> Result<(), AdminError> {
     Ok(writeln!(io::stdout(), "{dir} was set up before. If the password is lost, set another:\n  {command}")?)
 }
 
-fn tell_how_to_connect(addresses: &[(SocketAddr, Spoken)], fingerprint: Fingerprint) -> io::Result<()> {
+fn tell_how_to_connect(addresses: &[(SocketAddr, ProtocolKind)], fingerprint: Fingerprint) -> io::Result<()> {
     let Some(&(address, _)) = addresses.first() else { return Ok(()) };
     let mut out = io::stdout().lock();
     writeln!(out, "Connect from another terminal with:")?;

@@ -8,7 +8,7 @@ use crate::base::limits::PATH_BYTES_MAX;
 use crate::base::text::{Escaped, Size, shortened};
 use crate::config::Config;
 use crate::protocol::admin;
-use crate::session::home_check::AuditStep;
+use crate::session::home_check::HomeCheckStep;
 use crate::session::{Policy, Service};
 use crate::store::count::{Count, Counted, Unseen};
 use crate::store::home::open_root;
@@ -58,14 +58,14 @@ fn count(
     let mut audit = admin::begin(&service, user, mode).map_err(AdminError::Failed)?;
     loop {
         match audit.next(&mut service, &mut Budget::new(u64::MAX)) {
-            AuditStep::Later => {}
-            AuditStep::Account(name, state, found, unseen) => take(admin::usage(&name, &state, found, &unseen))?,
-            AuditStep::Failed(name, error) => {
+            HomeCheckStep::Later => {}
+            HomeCheckStep::Account(name, state, found, unseen) => take(admin::usage(&name, &state, found, &unseen))?,
+            HomeCheckStep::Failed(name, error) => {
                 let nothing = QuotaState::default();
                 let nothing = admin::usage(&name, &nothing, None, &Unseen::default());
                 take(AccountUsage { error: Some(error), ..nothing })?;
             }
-            AuditStep::End => return Ok(()),
+            HomeCheckStep::End => return Ok(()),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What a front-end sees of a socket: bytes that came, bytes that go, and how much it may still
+//! What a protocol sees of a socket: bytes that came, bytes that go, and how much it may still
 //! do this turn. Nothing here performs network I/O.
 
 use crate::base::limits::{
-    DATA_BYTES_MAX, INBOX_BYTES, INBOX_BYTES_FIRST, OUTBOX_BYTES_FIRST, OUTBOX_BYTES_HIGH, PIECE_BYTES_FIRST,
+    DATA_BYTES_MAX, INPUT_BYTES, INPUT_BYTES_FIRST, OUTPUT_BYTES_FIRST, OUTPUT_BYTES_HIGH, PIECE_BYTES_FIRST,
 };
 use crate::base::memory::Charge;
 use std::collections::VecDeque;
@@ -10,9 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
 /// Bytes received and not yet understood. Memory is taken when bytes are expected and given back
-/// by [`Buffer::release`], so an idle session holds none.
+/// by [`ReceiveBuffer::release`], so an idle session holds none.
 #[derive(Default)]
-pub struct Buffer {
+pub struct ReceiveBuffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
@@ -20,7 +20,7 @@ pub struct Buffer {
     charge: Option<Charge>,
 }
 
-impl Buffer {
+impl ReceiveBuffer {
     /// May be large from now on, for as long as it holds anything.
     pub fn enlarge(&mut self, charge: Charge) {
         self.charge = Some(charge);
@@ -33,13 +33,13 @@ impl Buffer {
 
     /// How much it may hold.
     pub fn capacity(&self) -> usize {
-        if self.is_large() { INBOX_BYTES } else { INBOX_BYTES_FIRST }
+        if self.is_large() { INPUT_BYTES } else { INPUT_BYTES_FIRST }
     }
 
     /// Whether it is full and may be no larger: what is there has to be taken even if more would be
     /// better.
     pub fn is_cramped(&self) -> bool {
-        !self.is_large() && self.end - self.start >= INBOX_BYTES_FIRST
+        !self.is_large() && self.end - self.start >= INPUT_BYTES_FIRST
     }
 
     /// The received bytes, oldest first.
@@ -77,7 +77,7 @@ impl Buffer {
         &mut self.bytes[self.end..limit]
     }
 
-    /// Makes the first `count` bytes of the last [`Buffer::room`] part of the content.
+    /// Makes the first `count` bytes of the last [`ReceiveBuffer::room`] part of the content.
     pub fn commit(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
     }
@@ -108,7 +108,7 @@ pub struct FileRange {
 
 /// Bytes that wait in a socket, for a file that they go to without anybody's looking at them.
 #[derive(Clone, Copy)]
-pub struct Incoming<'a> {
+pub struct SpliceSource<'a> {
     /// Where they are.
     pub socket: BorrowedFd<'a>,
     /// How many of them may be taken; all are there.
@@ -128,10 +128,10 @@ pub enum Piece<'a> {
     Range(&'a FileRange),
 }
 
-/// Bytes to be sent, in order: memory and file ranges. The producer asks [`Outbox::has_room`]
-/// before it adds; the outbox itself refuses nothing, so a reply always fits.
+/// Bytes to be sent, in order: memory and file ranges. The producer asks [`SendBuffer::has_room`]
+/// before it adds; the output itself refuses nothing, so a reply always fits.
 #[derive(Default)]
-pub struct Outbox {
+pub struct SendBuffer {
     chunks: VecDeque<Chunk>,
     /// Bytes already sent of the first chunk.
     sent: usize,
@@ -143,7 +143,7 @@ pub struct Outbox {
     charge: Option<Charge>,
 }
 
-impl Outbox {
+impl SendBuffer {
     /// May be large from now on, until all is sent and it is released.
     pub fn enlarge(&mut self, charge: Charge) {
         self.charge = Some(charge);
@@ -176,7 +176,7 @@ impl Outbox {
         };
         let before = tail.len();
         let result = write(tail);
-        debug_assert!(tail.len() >= before, "an outbox only grows at its end");
+        debug_assert!(tail.len() >= before, "an output only grows at its end");
         self.held_bytes += tail.len() - before;
         if tail.is_empty() {
             self.spare = std::mem::take(tail);
@@ -185,7 +185,7 @@ impl Outbox {
         result
     }
 
-    /// Takes back what an [`Outbox::append`] that panicked left behind: a part of a frame, which
+    /// Takes back what an [`SendBuffer::append`] that panicked left behind: a part of a frame, which
     /// would spoil what comes after it.
     pub fn take_back_unfinished(&mut self) {
         let bytes = |chunk: &Chunk| if let Chunk::Bytes(bytes) = chunk { bytes.len() } else { 0 };
@@ -209,7 +209,7 @@ impl Outbox {
         }
     }
 
-    /// Notes that `count` bytes of the piece at the front were sent.
+    /// Notes that `count` bytes of the piece at the protocol were sent.
     pub fn advance(&mut self, count: usize) {
         match self.chunks.front_mut() {
             Some(Chunk::Bytes(bytes)) => {
@@ -236,7 +236,7 @@ impl Outbox {
         }
     }
 
-    /// Replaces the range at the front, whose file has become shorter, by as many zero bytes,
+    /// Replaces the range at the protocol, whose file has become shorter, by as many zero bytes,
     /// so that the peer's framing holds; at most `count` of them now. Whoever ends the transfer
     /// compares the file's identity again and so never calls it whole.
     pub fn pad_range(&mut self, count: usize) {
@@ -253,7 +253,7 @@ impl Outbox {
 
     /// Whether more may be produced for it.
     pub fn has_room(&self) -> bool {
-        self.held_bytes < if self.charge.is_some() { OUTBOX_BYTES_HIGH } else { OUTBOX_BYTES_FIRST }
+        self.held_bytes < if self.charge.is_some() { OUTPUT_BYTES_HIGH } else { OUTPUT_BYTES_FIRST }
     }
 
     /// Bytes of memory that wait to be sent; file ranges count nothing.
@@ -279,24 +279,24 @@ impl Outbox {
     }
 }
 
-/// The two directions of one socket as its front-end sees them.
+/// The two directions of one socket as its protocol sees them.
 #[derive(Default)]
-pub struct Lane {
+pub struct IoBuffers {
     /// Received bytes.
-    pub inbox: Buffer,
+    pub input: ReceiveBuffer,
     /// Bytes to send.
-    pub outbox: Outbox,
+    pub output: SendBuffer,
     /// The peer will send no more.
     pub eof: bool,
 }
 
-impl Lane {
-    /// A lane with large buffers that nobody counts, of a server that has memory.
+impl IoBuffers {
+    /// A buffers with large buffers that nobody counts, of a server that has memory.
     pub fn roomy() -> Self {
-        let mut lane = Self::default();
-        lane.inbox.enlarge(Charge::default());
-        lane.outbox.enlarge(Charge::default());
-        lane
+        let mut buffers = Self::default();
+        buffers.input.enlarge(Charge::default());
+        buffers.output.enlarge(Charge::default());
+        buffers
     }
 }
 
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn buffer_never_holds_more_than_its_capacity_and_keeps_order() {
-        let mut buffer = Buffer::default();
+        let mut buffer = ReceiveBuffer::default();
         let (mut written, mut read) = (0u8, 0u8);
         for step in 0..200usize {
             let room = buffer.room(16);
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn buffer_grows_and_gives_memory_back_only_when_empty() {
-        let mut buffer = Buffer::default();
+        let mut buffer = ReceiveBuffer::default();
         buffer.room(4)[..3].copy_from_slice(b"abc");
         buffer.commit(3);
         buffer.consume(1);
@@ -377,14 +377,14 @@ mod tests {
     }
 
     #[test]
-    fn outbox_keeps_the_order_of_bytes_and_ranges() {
-        let mut outbox = Outbox::default();
-        outbox.put(b"head");
-        outbox.push_range(FileRange { file: file_of(b"0123456789"), offset: 2, length: 5 });
-        outbox.put(b"tail");
-        assert_eq!(outbox.held_bytes(), 8);
+    fn output_keeps_the_order_of_bytes_and_ranges() {
+        let mut output = SendBuffer::default();
+        output.put(b"head");
+        output.push_range(FileRange { file: file_of(b"0123456789"), offset: 2, length: 5 });
+        output.put(b"tail");
+        assert_eq!(output.held_bytes(), 8);
         let mut seen = Vec::new();
-        while let Some(piece) = outbox.front() {
+        while let Some(piece) = output.front() {
             let count = match piece {
                 Piece::Bytes(bytes) => {
                     seen.extend_from_slice(&bytes[..1]);
@@ -395,43 +395,43 @@ mod tests {
                     range.length.min(3) as usize
                 }
             };
-            outbox.advance(count);
+            output.advance(count);
         }
         assert_eq!(seen, b"head[2+5][5+2]tail");
-        assert_eq!(outbox.held_bytes(), 0);
-        assert!(!outbox.has_ranges());
+        assert_eq!(output.held_bytes(), 0);
+        assert!(!output.has_ranges());
     }
 
     #[test]
     fn what_a_panic_left_of_a_frame_is_taken_back_and_nothing_else() {
         for whole in [&b""[..], b"whole"] {
-            let mut outbox = Outbox::default();
-            outbox.put(whole);
+            let mut output = SendBuffer::default();
+            output.put(whole);
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                outbox.append(|tail| {
+                output.append(|tail| {
                     tail.extend_from_slice(b"ha");
                     panic!("on purpose");
                 })
             }));
             assert!(result.is_err());
-            outbox.take_back_unfinished();
-            outbox.put(b" word");
-            assert_eq!(outbox.held_bytes(), whole.len() + 5);
-            let Some(Piece::Bytes(bytes)) = outbox.front() else { panic!("there are bytes") };
+            output.take_back_unfinished();
+            output.put(b" word");
+            assert_eq!(output.held_bytes(), whole.len() + 5);
+            let Some(Piece::Bytes(bytes)) = output.front() else { panic!("there are bytes") };
             assert_eq!(bytes, [whole, b" word"].concat());
         }
     }
 
     #[test]
     fn a_steady_producer_does_not_make_a_chunk_grow_for_ever() {
-        let mut outbox = Outbox::default();
-        outbox.put(&[0; 100]);
+        let mut output = SendBuffer::default();
+        output.put(&[0; 100]);
         for _ in 0..1000 {
-            outbox.advance(1);
-            outbox.put(&[0; 1]);
+            output.advance(1);
+            output.put(&[0; 1]);
         }
-        assert_eq!(outbox.held_bytes(), 100);
-        let longest = outbox.chunks.iter().map(|chunk| match chunk {
+        assert_eq!(output.held_bytes(), 100);
+        let longest = output.chunks.iter().map(|chunk| match chunk {
             Chunk::Bytes(bytes) => bytes.len(),
             Chunk::Range(_) => 0,
         });
@@ -440,16 +440,16 @@ mod tests {
 
     #[test]
     fn a_range_of_a_shrunk_file_is_padded_to_its_announced_length() {
-        let mut outbox = Outbox::default();
-        outbox.push_range(FileRange { file: file_of(b""), offset: 0, length: 10 });
-        outbox.put(b"!");
-        outbox.pad_range(4);
-        assert!(outbox.has_ranges());
-        outbox.advance(4);
-        outbox.pad_range(100);
-        assert!(!outbox.has_ranges());
-        assert_eq!(outbox.held_bytes(), 7);
-        outbox.advance(6);
-        assert!(matches!(outbox.front(), Some(Piece::Bytes(b"!"))));
+        let mut output = SendBuffer::default();
+        output.push_range(FileRange { file: file_of(b""), offset: 0, length: 10 });
+        output.put(b"!");
+        output.pad_range(4);
+        assert!(output.has_ranges());
+        output.advance(4);
+        output.pad_range(100);
+        assert!(!output.has_ranges());
+        assert_eq!(output.held_bytes(), 7);
+        output.advance(6);
+        assert!(matches!(output.front(), Some(Piece::Bytes(b"!"))));
     }
 }

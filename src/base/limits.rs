@@ -21,12 +21,12 @@ pub const ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN: usize = 512;
 /// Requests a client may have sent and not yet seen answered.
 pub const IN_FLIGHT_MAX: usize = 64;
 /// Requests decoded ahead of the running one, in bytes of their frames: bounds what a peer can
-/// park in a session beyond its inbox.
+/// park in a session beyond its input.
 pub const PIPELINE_BYTES_MAX: usize = 128 * 1024;
 /// The same before login: a login is one request at a time.
 pub const IN_FLIGHT_BEFORE_LOGIN: usize = 2;
-/// Requests decoded ahead by a session without memory for a large inbox, in bytes.
-pub const PIPELINE_BYTES_FIRST: usize = INBOX_BYTES_FIRST;
+/// Requests decoded ahead by a session without memory for a large input, in bytes.
+pub const PIPELINE_BYTES_FIRST: usize = INPUT_BYTES_FIRST;
 /// Entries in one page of a listing; the page also ends at [`PAGE_BYTES_TARGET`].
 pub const PAGE_ENTRIES_MAX: usize = 256;
 /// A page is closed once its names exceed this, so that its frame stays under
@@ -54,16 +54,16 @@ pub const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
 // ---- Lanes and turns ----------------------------------------------------------------------
 
 /// Inbox at first: a session that sends a request now and then needs no more.
-pub const INBOX_BYTES_FIRST: usize = 8 * 1024;
+pub const INPUT_BYTES_FIRST: usize = 8 * 1024;
 /// Inbox once a session has filled the first one: one read, one hash and one write of what
 /// still fits the L2 cache, and more than the largest control frame.
-pub const INBOX_BYTES: usize = 256 * 1024;
-/// Bytes of memory in an outbox above which no more is produced for it at first.
-pub const OUTBOX_BYTES_FIRST: usize = 2 * 1024;
+pub const INPUT_BYTES: usize = 256 * 1024;
+/// Bytes of memory in an output above which no more is produced for it at first.
+pub const OUTPUT_BYTES_FIRST: usize = 2 * 1024;
 /// The same once a session has produced so much and there is memory. One piece more than this is the
 /// most it holds.
-pub const OUTBOX_BYTES_HIGH: usize = 64 * 1024;
-/// A piece of a file that is read into an outbox that has no memory for a large one.
+pub const OUTPUT_BYTES_HIGH: usize = 64 * 1024;
+/// A piece of a file that is read into an output that has no memory for a large one.
 pub const PIECE_BYTES_FIRST: usize = 16 * 1024;
 /// What one turn may move and hash: one piece. At 1.7 GB/s of SHA-256 this is 0.15 ms, so that
 /// eight greedy transfers delay a small command by little more than 1 ms.
@@ -96,15 +96,15 @@ pub const PREFETCH_BYTES: u64 = 2 * 1024 * 1024;
 pub const ENTRY_COST: u64 = 2048;
 /// A piece of a file read or hashed in one go.
 pub const PIECE_BYTES: usize = 256 * 1024;
-/// Turns of connections with work left between two polls. A small request that comes meanwhile
+/// Scheduler of connections with work left between two polls. A small request that comes meanwhile
 /// waits for no more than these: 0.5 ms where each hashes a whole piece.
 pub const TURNS_PER_ROUND: usize = 2;
-/// Turns of connections that woke up to ask something between two polls; as many go to those
+/// Scheduler of connections that woke up to ask something between two polls; as many go to those
 /// with work left, so that a crowd that asks takes half of the turns at the most.
 pub const ASKING_PER_ROUND: usize = 16;
 /// No turn of a user begins later than this after a poll: somebody else may have become ready.
 pub const ROUND_TIME: Duration = Duration::from_micros(500);
-/// Turns of strangers between two polls when nobody else wants one; else it is one.
+/// Scheduler of strangers between two polls when nobody else wants one; else it is one.
 pub const STRANGERS_PER_ROUND: usize = 4;
 /// A user whose turns took far more than those of others is held back until they have had as much,
 /// but for no more than this of each of them: one that met a slow disk once is not shut out.
@@ -136,7 +136,7 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 // ---- Memory -------------------------------------------------------------------------------
 
-/// What one connection may hold before login, at the most: half of a ClientHello; or the first inbox,
+/// What one connection may hold before login, at the most: half of a ClientHello; or the first input,
 /// half of a record and a few answers. For all of `limits.strangers` it is set aside.
 pub const STRANGER_BYTES: usize = 40 * 1024;
 /// What all connections and requests may hold, unless the configuration says otherwise: what is set aside
@@ -152,13 +152,13 @@ pub const MEMORY_MEMBERS_MIN: usize = 8 * 1024 * 1024;
 pub const MEMORY_SMALL_BYTES: usize = 64 * 1024;
 /// What an account may hold even where others have taken all: a session at work and a short listing.
 pub const MEMORY_ALWAYS_BYTES: usize = 2 * MEMORY_SMALL_BYTES;
-/// What is charged for the small buffers of a session while it has anything in hand: the first inbox, what is
+/// What is charged for the small buffers of a session while it has anything in hand: the first input, what is
 /// decoded ahead of it, a record of TLS each way and a piece of a file.
 pub const SMALL_BUFFERS_CHARGE: usize = MEMORY_SMALL_BYTES;
-/// What is charged for a large inbox: itself, what is decoded ahead of it, and what TLS holds for it.
-pub const INBOX_CHARGE: usize = INBOX_BYTES + PIPELINE_BYTES_MAX + SEALED_BYTES + 16 * 1024;
-/// What is charged for a large outbox: itself, with one piece more, and what TLS holds of it.
-pub const OUTBOX_CHARGE: usize = OUTBOX_BYTES_HIGH + PIECE_BYTES + SEALED_OUT_BYTES;
+/// What is charged for a large input: itself, what is decoded ahead of it, and what TLS holds for it.
+pub const INPUT_CHARGE: usize = INPUT_BYTES + PIPELINE_BYTES_MAX + SEALED_BYTES + 16 * 1024;
+/// What is charged for a large output: itself, with one piece more, and what TLS holds of it.
+pub const OUTPUT_CHARGE: usize = OUTPUT_BYTES_HIGH + PIECE_BYTES + SEALED_OUT_BYTES;
 /// How long a session without room in memory waits until it looks again.
 pub const MEMORY_WAIT_STEP: Duration = Duration::from_millis(250);
 /// A listing that has found no room for this long is refused: its client knows better how to go on.
@@ -173,7 +173,7 @@ pub const LISTING_WAIT_MAX: Duration = Duration::from_secs(10);
 pub const COPY_BYTES: usize = 8 * 1024;
 /// Encrypted bytes received at once before login, when a record is hardly larger than a control frame.
 pub const SEALED_BYTES_BEFORE_LOGIN: usize = 4 * 1024;
-/// Encrypted bytes received at once at first, as [`INBOX_BYTES_FIRST`].
+/// Encrypted bytes received at once at first, as [`INPUT_BYTES_FIRST`].
 pub const SEALED_BYTES_FIRST: usize = 8 * 1024;
 /// The same once a session has much to receive: four records of the largest size that a peer may send.
 pub const SEALED_BYTES: usize = 64 * 1024;
@@ -271,7 +271,7 @@ pub const DATA_CONNECTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// … and nobody can allow more: while it is awaited no other deadline ends the session.
 pub const DATA_CONNECTION_TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
 /// A command line with its end: a command, its other arguments and the longest path, with room for a
-/// name in which Telnet doubles some bytes. It fits the first inbox, whatever is in it.
+/// name in which Telnet doubles some bytes. It fits the first input, whatever is in it.
 pub const FTP_LINE_BYTES_MAX: usize = PATH_BYTES_MAX + 1024;
 /// What a reply repeats of a word that is no command.
 pub const FTP_VERB_BYTES_MAX: usize = 32;
@@ -385,7 +385,7 @@ pub const COUNT_RESTARTS_MAX: u32 = 8;
 /// Entries that could not be examined and are named in the log and by `berthd usage`; the others
 /// are only counted.
 pub const UNSEEN_NAMED_MAX: usize = 8;
-/// Written and not yet synced bytes of one upload, above which its inbox is not read.
+/// Written and not yet synced bytes of one upload, above which its input is not read.
 pub const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The same for all uploads to one file system together; an account that has less than its part of it
 /// is not held back by those that have more.

@@ -28,7 +28,7 @@ use std::path::Path;
 use cli::args::Args;
 use cli::hosts::Destination;
 use commands::folders;
-use connection::endpoint::{Contact, Route};
+use connection::endpoint::{Endpoint, FirstConnection};
 use connection::link::Link;
 use connection::session::Session;
 use connection::state::StateFolder;
@@ -159,7 +159,7 @@ impl Work {
     }
 }
 
-fn session(args: &Args, output: Output, link: Link, route: Route) -> Session {
+fn session(args: &Args, output: Output, link: Link, route: Endpoint) -> Session {
     Session {
         link,
         folder: VPath::root(),
@@ -175,7 +175,7 @@ fn session(args: &Args, output: Output, link: Link, route: Route) -> Session {
 }
 
 /// Connects and logs in.
-fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Result<(Link, Route), Failure> {
+fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Result<(Link, Endpoint), Failure> {
     let target = destination.target.clone();
     let of_login = || ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
     let user = target.user.or_else(of_login).filter(|user| !user.is_empty());
@@ -193,7 +193,7 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
     };
     let remark = if destination.plaintext { "this connection is not encrypted\n" } else { "" };
     let source = connection::password::Source::choose(args, destination);
-    let contact = Contact { host, port, user: user.clone(), trust, tries: source.tries(), retries };
+    let contact = FirstConnection { host, port, user: user.clone(), trust, tries: source.tries(), retries };
     let ask = |interrupt: &Interrupt| connection::password::ask(source.clone(), &user, remark, interrupt);
     contact.connect(interrupt, args.accept_new, output, ask)
 }

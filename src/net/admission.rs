@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 
 /// The connections of the network.
 #[derive(Default)]
-pub(super) struct Crowd {
+pub(super) struct Admission {
     sessions: usize,
     per_origin: HashMap<Origin, usize>,
     strangers: usize,
@@ -30,7 +30,7 @@ pub(super) enum Room {
     None(&'static str),
 }
 
-impl Crowd {
+impl Admission {
     /// Whether there is room for one more from `origin`.
     pub(super) fn room(&self, origin: Origin, limits: &Limits, has_descriptors: bool) -> Room {
         let is_origin_full = self.from(origin) >= limits.sessions_per_address;
@@ -118,83 +118,87 @@ mod tests {
 
     #[test]
     fn who_floods_displaces_only_himself() {
-        let (mut crowd, limits) = (Crowd::default(), limits(100, 10, 100));
-        crowd.enter(origin(1), 0);
-        crowd.enter(origin(2), 1);
+        let (mut admission, limits) = (Admission::default(), limits(100, 10, 100));
+        admission.enter(origin(1), 0);
+        admission.enter(origin(2), 1);
         let mut next = 2;
         for _ in 0..50 {
-            match crowd.room(origin(3), &limits, true) {
+            match admission.room(origin(3), &limits, true) {
                 Room::Free => {}
                 Room::After(slot) => {
                     assert!(slot > 1, "somebody else's slot");
-                    crowd.leave(origin(3), slot);
+                    admission.leave(origin(3), slot);
                 }
                 Room::None(bound) => panic!("a stranger can always go: {bound}"),
             }
-            crowd.enter(origin(3), next);
+            admission.enter(origin(3), next);
             next += 1;
         }
-        assert_eq!((crowd.sessions, crowd.strangers), (10, 10));
-        assert_eq!(crowd.room(origin(4), &limits, true), Room::After(next - 8), "the longest waiting of the flood");
+        assert_eq!((admission.sessions, admission.strangers), (10, 10));
+        assert_eq!(admission.room(origin(4), &limits, true), Room::After(next - 8), "the longest waiting of the flood");
     }
 
     #[test]
     fn a_flood_from_many_links_of_one_network_displaces_only_its_own() {
-        let (mut crowd, limits) = (Crowd::default(), limits(1000, 100, 1000));
+        let (mut admission, limits) = (Admission::default(), limits(1000, 100, 1000));
         let link = |number: usize| Origin::of(format!("2001:db8:1:{number:x}::1").parse().expect("an address"));
-        (0..3).for_each(|slot| crowd.enter(origin(1), slot));
-        crowd.enter(Origin::of("2001:db8:2::1".parse().expect("an address")), 3);
+        (0..3).for_each(|slot| admission.enter(origin(1), slot));
+        admission.enter(Origin::of("2001:db8:2::1".parse().expect("an address")), 3);
         for number in 4..1000 {
-            if let Room::After(slot) = crowd.room(link(number), &limits, true) {
+            if let Room::After(slot) = admission.room(link(number), &limits, true) {
                 assert!(slot >= 4, "somebody else's slot");
-                crowd.leave(link(slot), slot);
+                admission.leave(link(slot), slot);
             }
-            crowd.enter(link(number), number);
+            admission.enter(link(number), number);
         }
     }
 
     #[test]
     fn who_is_logged_in_is_never_displaced() {
-        let (mut crowd, limits) = (Crowd::default(), limits(3, 3, 3));
+        let (mut admission, limits) = (Admission::default(), limits(3, 3, 3));
         for slot in 0..3 {
-            crowd.enter(origin(1), slot);
+            admission.enter(origin(1), slot);
         }
         for slot in 0..2 {
-            crowd.log_in(origin(1), slot);
+            admission.log_in(origin(1), slot);
         }
-        assert_eq!(crowd.room(origin(2), &limits, true), Room::After(2));
-        crowd.log_in(origin(1), 2);
-        assert_eq!(crowd.room(origin(2), &limits, true), Room::None("`limits.sessions`"));
-        crowd.leave(origin(1), 0);
-        assert_eq!(crowd.room(origin(2), &limits, true), Room::Free);
-        assert!(matches!(crowd.room(origin(2), &limits, false), Room::None(_)), "no descriptors are left");
+        assert_eq!(admission.room(origin(2), &limits, true), Room::After(2));
+        admission.log_in(origin(1), 2);
+        assert_eq!(admission.room(origin(2), &limits, true), Room::None("`limits.sessions`"));
+        admission.leave(origin(1), 0);
+        assert_eq!(admission.room(origin(2), &limits, true), Room::Free);
+        assert!(matches!(admission.room(origin(2), &limits, false), Room::None(_)), "no descriptors are left");
     }
 
     #[test]
     fn an_address_makes_room_for_its_own() {
-        let (mut crowd, limits) = (Crowd::default(), limits(10, 10, 2));
-        crowd.enter(origin(1), 0);
-        crowd.enter(origin(1), 1);
-        crowd.log_in(origin(1), 0);
-        crowd.enter(origin(2), 2);
-        assert_eq!(crowd.room(origin(1), &limits, true), Room::After(1));
-        crowd.log_in(origin(1), 1);
-        assert_eq!(crowd.room(origin(1), &limits, true), Room::None("`limits.sessions_per_address`"));
+        let (mut admission, limits) = (Admission::default(), limits(10, 10, 2));
+        admission.enter(origin(1), 0);
+        admission.enter(origin(1), 1);
+        admission.log_in(origin(1), 0);
+        admission.enter(origin(2), 2);
+        assert_eq!(admission.room(origin(1), &limits, true), Room::After(1));
+        admission.log_in(origin(1), 1);
+        assert_eq!(admission.room(origin(1), &limits, true), Room::None("`limits.sessions_per_address`"));
     }
 
     #[test]
     fn nothing_is_remembered_of_who_has_gone() {
-        let mut crowd = Crowd::default();
+        let mut admission = Admission::default();
         for slot in 0..100 {
-            crowd.enter(origin(slot as u8), slot);
+            admission.enter(origin(slot as u8), slot);
             if slot % 2 == 0 {
-                crowd.log_in(origin(slot as u8), slot);
+                admission.log_in(origin(slot as u8), slot);
             }
         }
         for slot in 0..100 {
-            crowd.leave(origin(slot as u8), slot);
+            admission.leave(origin(slot as u8), slot);
         }
-        assert_eq!((crowd.sessions, crowd.strangers), (0, 0));
-        assert!(crowd.per_origin.is_empty() && crowd.waiting.is_empty() && crowd.strangers_per_network.is_empty());
+        assert_eq!((admission.sessions, admission.strangers), (0, 0));
+        assert!(
+            admission.per_origin.is_empty()
+                && admission.waiting.is_empty()
+                && admission.strangers_per_network.is_empty()
+        );
     }
 }

@@ -1,12 +1,12 @@
 //! The second socket of a session: it listens or connects, is checked to be the peer's, and then
-//! carries bytes between the kernel and the front-end's [`DataPort`].
+//! carries bytes between the kernel and the protocol's [`DataPort`].
 
 use super::listeners::is_of_one_connection;
-use super::transport::{Moved, Secrecy, Transport};
-use crate::base::buffers::{Buffer, Incoming, Lane};
-use crate::base::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INBOX_BYTES_FIRST, STORE_BYTES_MIN};
+use super::transport::{FtpTlsSettings, Moved, Transport};
+use crate::base::buffers::{IoBuffers, ReceiveBuffer, SpliceSource};
+use crate::base::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INPUT_BYTES_FIRST, STORE_BYTES_MIN};
 use crate::logging::{self, STDERR};
-use crate::protocol::ftp::port::{DataPort, Failure, Security, Stage, Wish};
+use crate::protocol::ftp::port::{ConnectionStage, DataPort, Failure, Security, Wish};
 use crate::session::origin::Origin;
 use crate::tls::Resumption;
 use log::Level;
@@ -28,7 +28,7 @@ pub(super) struct DataSocket {
     /// The link that both are on, where their addresses mean nothing on another; else 0.
     scope: u32,
     /// How bytes are encrypted, on both connections.
-    secrecy: Secrecy,
+    ftp_tls: FtpTlsSettings,
     watch: Watch,
     state: State,
     is_readable: bool,
@@ -57,10 +57,10 @@ struct Open {
     needs: Resumption,
     needs_close_notify: bool,
     /// What came with the handshake of a connection that may not be the client's, and when.
-    withheld: Option<(Buffer, Instant)>,
+    withheld: Option<(ReceiveBuffer, Instant)>,
     /// Where others may have come, until TLS is agreed on.
     listener: Option<TcpListener>,
-    /// All that will ever be sent is in the outbox.
+    /// All that will ever be sent is in the output.
     is_finishing: bool,
 }
 
@@ -70,14 +70,14 @@ impl Open {
     /// longer.
     fn withhold(&mut self, port: &mut DataPort) -> bool {
         let now = Instant::now();
-        let (_, since) = self.withheld.get_or_insert_with(|| (std::mem::take(&mut port.lane.inbox), now));
+        let (_, since) = self.withheld.get_or_insert_with(|| (std::mem::take(&mut port.buffers.input), now));
         port.undecided_until = Some(now + LOGIN_WAIT_STEP);
         now.saturating_duration_since(*since) < LOGIN_WAIT_MAX
     }
 
     fn release_withheld(&mut self, port: &mut DataPort) {
-        if let Some((inbox, _)) = self.withheld.take() {
-            port.lane.inbox = inbox;
+        if let Some((input, _)) = self.withheld.take() {
+            port.buffers.input = input;
         }
     }
 }
@@ -90,12 +90,12 @@ pub(super) struct Watch {
 
 impl DataSocket {
     /// For a session between these two addresses.
-    pub(super) fn new(local: SocketAddr, peer: IpAddr, secrecy: Secrecy, watch: Watch) -> Self {
+    pub(super) fn new(local: SocketAddr, peer: IpAddr, ftp_tls: FtpTlsSettings, watch: Watch) -> Self {
         Self {
             local: local.ip().to_canonical(),
             peer,
             scope: if let SocketAddr::V6(local) = local { local.scope_id() } else { 0 },
-            secrecy,
+            ftp_tls,
             watch,
             state: State::Closed,
             is_readable: false,
@@ -107,8 +107,8 @@ impl DataSocket {
     }
 
     /// How bytes are encrypted.
-    pub(super) fn secrecy(&mut self) -> &mut Secrecy {
-        &mut self.secrecy
+    pub(super) fn ftp_tls(&mut self) -> &mut FtpTlsSettings {
+        &mut self.ftp_tls
     }
 
     /// Notes what an event said; does no I/O.
@@ -118,15 +118,15 @@ impl DataSocket {
         self.ended = self.ended.or(ended);
     }
 
-    /// Does what the front-end wishes; whether there was anything.
+    /// Does what the protocol wishes; whether there was anything.
     pub(super) fn see_to_wish(&mut self, port: &mut DataPort) -> bool {
         let Some(wish) = port.take_wish() else { return false };
         let done = match wish {
-            Wish::Listen(ports) => self.listen(ports).map(Stage::Listening).map_err(|error| {
+            Wish::Listen(ports) => self.listen(ports).map(ConnectionStage::Listening).map_err(|error| {
                 log::warn!("no port for a data connection: {error}");
                 Failure::NoPort
             }),
-            Wish::Connect(address) => self.connect(address).map(|()| Stage::Closed).map_err(|error| {
+            Wish::Connect(address) => self.connect(address).map(|()| ConnectionStage::Closed).map_err(|error| {
                 log::debug!("no data connection to {address}: {error}");
                 Failure::Unreachable
             }),
@@ -134,22 +134,22 @@ impl DataSocket {
             Wish::Finish => match &mut self.state {
                 State::Open(open) => {
                     open.is_finishing = true;
-                    Ok(Stage::Open)
+                    Ok(ConnectionStage::Open)
                 }
                 _ => Err(Failure::Cut),
             },
             Wish::Close => {
                 self.close();
-                Ok(Stage::Closed)
+                Ok(ConnectionStage::Closed)
             }
             Wish::Reset => {
                 self.reset();
-                Ok(Stage::Closed)
+                Ok(ConnectionStage::Closed)
             }
         };
         port.set_stage(done.unwrap_or_else(|failure| {
             self.state = State::Closed;
-            Stage::Failed(failure)
+            ConnectionStage::Failed(failure)
         }));
         true
     }
@@ -197,7 +197,7 @@ impl DataSocket {
         Ok(())
     }
 
-    fn open(&mut self, security: Security) -> Result<Stage, Failure> {
+    fn open(&mut self, security: Security) -> Result<ConnectionStage, Failure> {
         let State::Connected(stream, listener) = std::mem::replace(&mut self.state, State::Closed) else {
             return Err(Failure::Cut);
         };
@@ -215,11 +215,11 @@ impl DataSocket {
         self.state = State::Open(match security {
             Security::Plain => open(Transport::plain_data(stream)),
             Security::Sealed { is_upload, needs, needs_close_notify } => {
-                let sealed = Transport::sealed_data(stream, &mut self.secrecy, is_upload).map_err(|_| Failure::Cut)?;
+                let sealed = Transport::sealed_data(stream, &mut self.ftp_tls, is_upload).map_err(|_| Failure::Cut)?;
                 Open { is_upload, needs, needs_close_notify, listener, ..open(sealed) }
             }
         });
-        Ok(Stage::Open)
+        Ok(ConnectionStage::Open)
     }
 
     fn close(&mut self) {
@@ -276,7 +276,7 @@ impl DataSocket {
                         }
                         _ => State::Connected(stream, None),
                     };
-                    port.set_stage(Stage::Connected);
+                    port.set_stage(ConnectionStage::Connected);
                     return Ok(1);
                 }
                 Ok((_, from)) => {
@@ -335,7 +335,7 @@ impl DataSocket {
             return Err(Failure::Unreachable);
         }
         self.state = State::Connected(stream, None);
-        port.set_stage(Stage::Connected);
+        port.set_stage(ConnectionStage::Connected);
         Ok(1)
     }
 
@@ -344,11 +344,11 @@ impl DataSocket {
             return Ok(usize::from(self.is_foreign(port, false)? || !self.is_withheld()));
         }
         let State::Open(Open { transport, needs_close_notify, .. }) = &mut self.state else { return Ok(0) };
-        if !(self.is_readable || transport.holds_input()) || port.lane.eof {
+        if !(self.is_readable || transport.holds_input()) || port.buffers.eof {
             return Ok(0);
         }
-        let capacity = port.lane.inbox.capacity().min(port.lane.inbox.filled().len().saturating_add(allowance));
-        let moved = match transport.fill(&mut port.lane.inbox, capacity) {
+        let capacity = port.buffers.input.capacity().min(port.buffers.input.filled().len().saturating_add(allowance));
+        let moved = match transport.fill(&mut port.buffers.input, capacity) {
             // Before TLS is agreed on nothing can have come to its end.
             Err(error)
                 if error.kind() == io::ErrorKind::UnexpectedEof
@@ -362,12 +362,12 @@ impl DataSocket {
         if self.is_foreign(port, moved.is_err())? || self.is_withheld() {
             return Ok(1);
         }
-        self.is_busy |= port.lane.inbox.filled().len() >= INBOX_BYTES_FIRST;
+        self.is_busy |= port.buffers.input.filled().len() >= INPUT_BYTES_FIRST;
         match moved {
             Ok(Moved::Bytes(count)) => return Ok(count),
             Ok(Moved::Blocked) => self.is_readable = false,
             Ok(Moved::End) => {
-                port.lane.eof = true;
+                port.buffers.eof = true;
                 port.ended = self.ended;
             }
             Err(error) => {
@@ -375,7 +375,7 @@ impl DataSocket {
                 return Err(Failure::Cut);
             }
         }
-        Ok(usize::from(port.lane.eof))
+        Ok(usize::from(port.buffers.eof))
     }
 
     /// Once TLS is agreed on, or has failed: whether the connection was not the client's, because it does not
@@ -386,12 +386,12 @@ impl DataSocket {
             return Ok(false);
         }
         if !has_failed && open.transport.is_handshaking() {
-            self.secrecy.note_handshake(&open.transport);
+            self.ftp_tls.note_handshake(&open.transport);
             return Ok(false);
         }
         let resumption = match has_failed {
             true => Resumption::None,
-            false => self.secrecy.resumption(&open.transport),
+            false => self.ftp_tls.resumption(&open.transport),
         };
         let is_picky = open.needs > Resumption::None || open.listener.is_some();
         if resumption == Resumption::Undecided && is_picky && open.withhold(port) {
@@ -400,7 +400,7 @@ impl DataSocket {
         port.resumption = Some(resumption);
         let (listener, needs) = (open.listener.take(), open.needs);
         if resumption >= needs.max(Resumption::Unproved) {
-            port.shows_reuse = resumption >= Resumption::Account && self.secrecy.shows_reuse(&open.transport);
+            port.shows_reuse = resumption >= Resumption::Account && self.ftp_tls.shows_reuse(&open.transport);
             open.release_withheld(port);
             return Ok(false);
         }
@@ -411,7 +411,7 @@ impl DataSocket {
         }
         if resumption < needs && !has_failed {
             // What came with the end of its handshake is as foreign as the rest.
-            port.lane = Lane::default();
+            port.buffers = IoBuffers::default();
             return Err(Failure::NotResumed);
         }
         if let State::Open(open) = &mut self.state {
@@ -433,11 +433,11 @@ impl DataSocket {
         };
         let stream = self.watched(stream)?;
         let State::Open(open) = &mut self.state else { return Ok(false) };
-        let sealed = Transport::sealed_data(stream, &mut self.secrecy, open.is_upload).map_err(|_| Failure::Cut)?;
+        let sealed = Transport::sealed_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| Failure::Cut)?;
         open.needs = open.needs.max(Resumption::Unproved);
         (open.transport, open.withheld, open.listener) = (sealed, None, Some(listener));
-        let unread = port.lane.inbox.filled().len();
-        port.lane.inbox.consume(unread);
+        let unread = port.buffers.input.filled().len();
+        port.buffers.input.consume(unread);
         (port.resumption, port.ended) = (None, None);
         (self.is_readable, self.is_writable, self.is_busy, self.ended) = (true, true, false, None);
         Ok(true)
@@ -445,33 +445,33 @@ impl DataSocket {
 
     /// At most `most` of the bytes that wait, if they are many and travel as they are: they may be had
     /// from the socket itself, instead of by [`DataSocket::fill`].
-    pub(super) fn incoming(&self, most: usize) -> Option<Incoming<'_>> {
+    pub(super) fn incoming(&self, most: usize) -> Option<SpliceSource<'_>> {
         let State::Open(Open { transport, .. }) = &self.state else { return None };
         if !self.is_busy || !self.is_readable || !transport.is_plain() {
             return None;
         }
         let waiting = rustix::io::ioctl_fionread(transport).ok()?;
         let count = usize::try_from(waiting).unwrap_or(usize::MAX).min(most);
-        (count >= STORE_BYTES_MIN).then(|| Incoming { socket: transport.as_fd(), count })
+        (count >= STORE_BYTES_MIN).then(|| SpliceSource { socket: transport.as_fd(), count })
     }
 
     /// Throws away what a peer still says to whom has finished.
     fn linger(&mut self, port: &mut DataPort) -> usize {
         let State::Lingering(transport) = &mut self.state else { return 0 };
-        let mut inbox = Buffer::default();
-        match transport.fill(&mut inbox, INBOX_BYTES_FIRST) {
+        let mut input = ReceiveBuffer::default();
+        match transport.fill(&mut input, INPUT_BYTES_FIRST) {
             Ok(Moved::Bytes(count)) => return count,
             Ok(Moved::Blocked) => self.is_readable = false,
             Ok(Moved::End) | Err(_) => {
                 self.state = State::Closed;
-                port.set_stage(Stage::Left);
+                port.set_stage(ConnectionStage::Left);
                 return 1;
             }
         }
         0
     }
 
-    /// Sends what is in the port's outbox, at most about `allowance` bytes; how many.
+    /// Sends what is in the port's output, at most about `allowance` bytes; how many.
     pub(super) fn flush(&mut self, port: &mut DataPort, allowance: usize) -> usize {
         self.send(port, allowance).unwrap_or_else(|failure| self.fail(port, failure))
     }
@@ -482,8 +482,8 @@ impl DataSocket {
         }
         let State::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
         let mut sent = 0;
-        if !port.lane.outbox.is_empty() || transport.wants_flush() {
-            match transport.flush(&mut port.lane.outbox, allowance) {
+        if !port.buffers.output.is_empty() || transport.wants_flush() {
+            match transport.flush(&mut port.buffers.output, allowance) {
                 Ok(Moved::Bytes(count)) => sent = count,
                 Ok(Moved::Blocked | Moved::End) => self.is_writable = false,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Failure::Shorter),
@@ -499,7 +499,7 @@ impl DataSocket {
     /// Ends the stream, once all is sent that was to be.
     fn end(&mut self, port: &mut DataPort) -> usize {
         let State::Open(Open { transport, is_finishing: true, .. }) = &mut self.state else { return 0 };
-        if !port.lane.outbox.is_empty() || transport.is_handshaking() {
+        if !port.buffers.output.is_empty() || transport.is_handshaking() {
             return 0;
         }
         transport.shutdown();
@@ -511,13 +511,13 @@ impl DataSocket {
             State::Open(open) => State::Lingering(open.transport),
             other => other,
         };
-        port.set_stage(Stage::Ended);
+        port.set_stage(ConnectionStage::Ended);
         1
     }
 
     fn fail(&mut self, port: &mut DataPort, failure: Failure) -> usize {
         self.reset();
-        port.set_stage(Stage::Failed(failure));
+        port.set_stage(ConnectionStage::Failed(failure));
         1
     }
 

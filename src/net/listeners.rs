@@ -1,7 +1,7 @@
 //! Listening sockets: a bounded number of accepts per round, and a pause by timer after the
 //! system ran out of descriptors, because no new edge announces connections that already wait.
 
-use super::log_throttle::Seldom;
+use super::log_throttle::LogThrottle;
 use crate::base::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND};
 use crate::protocol::{ftp, native};
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -17,17 +17,17 @@ pub struct Listener {
     socket: Socket,
     is_ready: bool,
     retry_at: Option<Instant>,
-    failures: Seldom,
+    failures: LogThrottle,
 }
 
 enum Socket {
-    Network(TcpListener, Spoken),
+    Network(TcpListener, ProtocolKind),
     Local(UnixListener),
 }
 
 /// What is spoken with those who connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spoken {
+pub enum ProtocolKind {
     /// berth's own protocol.
     Native,
     /// FTP, in the clear until the client asks for TLS.
@@ -39,14 +39,19 @@ pub enum Spoken {
 /// A connection that was just accepted.
 pub enum Accepted {
     /// From the network.
-    Network(TcpStream, SocketAddr, Spoken),
+    Network(TcpStream, SocketAddr, ProtocolKind),
     /// From this machine.
     Local(UnixStream),
 }
 
 impl Listener {
     /// Listens on a socket of the network.
-    pub fn network(mut socket: TcpListener, spoken: Spoken, registry: &Registry, token: Token) -> io::Result<Self> {
+    pub fn network(
+        mut socket: TcpListener,
+        spoken: ProtocolKind,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
         registry.register(&mut socket, token, Interest::READABLE)?;
         Ok(Self::new(Socket::Network(socket, spoken)))
     }
@@ -60,7 +65,7 @@ impl Listener {
     }
 
     fn new(socket: Socket) -> Self {
-        Self { socket, is_ready: false, retry_at: None, failures: Seldom::default() }
+        Self { socket, is_ready: false, retry_at: None, failures: LogThrottle::default() }
     }
 
     /// Notes that connections wait.
@@ -127,11 +132,11 @@ pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Says why before closing, without TLS whatever the peer expects; one that cannot take it at
 /// once is not waited for.
-pub(super) fn refuse_connection(stream: impl AsFd, spoken: Spoken, bound: &str) {
+pub(super) fn refuse_connection(stream: impl AsFd, spoken: ProtocolKind, bound: &str) {
     let words = match spoken {
-        Spoken::Native => native::too_many_sessions(bound),
-        Spoken::Ftp => ftp::too_many_sessions(bound),
-        Spoken::ImplicitFtps => return,
+        ProtocolKind::Native => native::too_many_sessions(bound),
+        ProtocolKind::Ftp => ftp::too_many_sessions(bound),
+        ProtocolKind::ImplicitFtps => return,
     };
     let _ = rustix::net::send(stream, &words, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }

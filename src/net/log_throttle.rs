@@ -5,12 +5,12 @@ use std::time::Instant;
 
 /// Keeps one kind of line from filling the log.
 #[derive(Default)]
-pub(super) struct Seldom {
+pub(super) struct LogThrottle {
     silent_until: Option<Instant>,
     unsaid: u32,
 }
 
-impl Seldom {
+impl LogThrottle {
     /// Takes note of one more; if it is to be said, how many were not said before it.
     pub(super) fn note(&mut self, now: Instant) -> Option<u32> {
         if self.silent_until.is_some_and(|until| now < until) {
@@ -28,7 +28,7 @@ mod tests {
 
     #[test]
     fn one_is_said_and_the_rest_are_counted() {
-        let (mut seldom, now) = (Seldom::default(), Instant::now());
+        let (mut seldom, now) = (LogThrottle::default(), Instant::now());
         let said: Vec<_> = (0..5).map(|_| seldom.note(now)).collect();
         assert_eq!(said, [Some(0), None, None, None, None]);
         assert_eq!(seldom.note(now + WARN_INTERVAL), Some(4));

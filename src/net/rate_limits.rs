@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::time::Instant;
 
 /// Both directions of one session.
-pub(super) type Throttle = Directions<Gate>;
+pub(super) type RateLimiter = Directions<Gate>;
 
 /// What rules one direction of one session.
 #[derive(Clone, Copy)]

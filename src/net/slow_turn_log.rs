@@ -1,19 +1,19 @@
-//! Turns that took too long, in the log.
+//! Scheduler that took too long, in the log.
 
 use super::connection::Connection;
-use super::log_throttle::Seldom;
+use super::log_throttle::LogThrottle;
 use std::time::{Duration, Instant};
 
-/// Turns that took too long. A slow disk makes many, and one line now and then tells as much.
+/// Scheduler that took too long. A slow disk makes many, and one line now and then tells as much.
 #[derive(Default)]
-pub(super) struct SlowTurns(Seldom);
+pub(super) struct SlowTurnLog(LogThrottle);
 
-impl SlowTurns {
+impl SlowTurnLog {
     /// Takes note of one.
     pub(super) fn note(&mut self, connection: &Connection, took: Duration, now: Instant) {
         let Some(unsaid) = self.0.note(now) else { return };
-        let account = connection.front().account().map_or("-", |account| account.as_str());
-        let (activity, took) = (connection.front().activity(), took.as_millis());
+        let account = connection.protocol().account().map_or("-", |account| account.as_str());
+        let (activity, took) = (connection.protocol().activity(), took.as_millis());
         log::warn!(
             "a turn of {account}, now in state {activity}, took {took} ms; {unsaid} more since the last such line"
         );

@@ -1,4 +1,4 @@
-//! Bytes between a socket and a lane. What is above knows neither the socket nor whether the
+//! Bytes between a socket and a buffers. What is above knows neither the socket nor whether the
 //! bytes are encrypted on their way.
 //!
 //! One port takes both kinds of peers. The first byte tells them apart, without being taken off
@@ -6,7 +6,7 @@
 //! which is 0.
 
 use crate::auth::scram::Binding;
-use crate::base::buffers::{Buffer, FileRange, Outbox, Piece};
+use crate::base::buffers::{FileRange, Piece, ReceiveBuffer, SendBuffer};
 use crate::base::limits::{PIECE_BYTES, SEALED_FLUSH_BUDGET};
 use crate::tls::{Received, Resumption, Sealed, SessionConfig, TicketKeys};
 use mio::event::Source;
@@ -56,7 +56,7 @@ enum Socket {
 
 enum Layer {
     /// The first byte has not come yet.
-    Unknown(Entrance),
+    Unknown(TlsPolicy),
     /// As they are.
     Plain,
     /// As they are, which is not allowed: what comes is thrown away.
@@ -66,7 +66,7 @@ enum Layer {
 
 /// What the network's peers meet.
 #[derive(Clone)]
-pub struct Entrance {
+pub struct TlsPolicy {
     /// The server's certificate and how it is used.
     pub tls: Arc<ServerConfig>,
     /// The same for FTP clients.
@@ -77,14 +77,14 @@ pub struct Entrance {
 
 /// How the connections of one FTP session are encrypted. Each session has tickets of its own, which
 /// tell what a connection belongs to that resumes one.
-pub struct Secrecy {
+pub struct FtpTlsSettings {
     shared: Arc<ServerConfig>,
     keys: Arc<TicketKeys>,
     own: Option<SessionConfig>,
     account: Option<u64>,
 }
 
-impl Secrecy {
+impl FtpTlsSettings {
     /// With the server's certificate. Nothing is made until it is needed.
     pub fn new(shared: Arc<ServerConfig>, keys: Arc<TicketKeys>) -> Self {
         Self { shared, keys, own: None, account: None }
@@ -159,10 +159,10 @@ pub enum Moved {
 
 impl Transport {
     /// To a peer of the network, who has yet to choose.
-    pub fn network(stream: TcpStream, entrance: Entrance) -> Self {
+    pub fn network(stream: TcpStream, tls_policy: TlsPolicy) -> Self {
         Self {
             socket: Socket::Network(stream),
-            layer: Layer::Unknown(entrance),
+            layer: Layer::Unknown(tls_policy),
             pads: true,
             is_shut: false,
             unsendable: Unsendable::default(),
@@ -181,15 +181,15 @@ impl Transport {
     }
 
     /// The control connection of a peer that begins with TLS at once.
-    pub fn sealed_control(stream: TcpStream, secrecy: &mut Secrecy) -> io::Result<Self> {
+    pub fn sealed_control(stream: TcpStream, ftp_tls: &mut FtpTlsSettings) -> io::Result<Self> {
         let mut transport = Self::plain(stream);
-        transport.seal_control(secrecy)?;
+        transport.seal_control(ftp_tls)?;
         Ok(transport)
     }
 
     /// What comes from now on over this control connection is TLS.
-    pub fn seal_control(&mut self, secrecy: &mut Secrecy) -> io::Result<()> {
-        self.layer = Layer::Sealed(Box::new(Sealed::server(Arc::clone(&secrecy.own()?.control))?));
+    pub fn seal_control(&mut self, ftp_tls: &mut FtpTlsSettings) -> io::Result<()> {
+        self.layer = Layer::Sealed(Box::new(Sealed::server(Arc::clone(&ftp_tls.own()?.control))?));
         Ok(())
     }
 
@@ -200,8 +200,8 @@ impl Transport {
     }
 
     /// A data connection with TLS; of an upload the peer reads nothing.
-    pub fn sealed_data(stream: TcpStream, secrecy: &mut Secrecy, is_upload: bool) -> io::Result<Self> {
-        let own = secrecy.own()?.data();
+    pub fn sealed_data(stream: TcpStream, ftp_tls: &mut FtpTlsSettings, is_upload: bool) -> io::Result<Self> {
+        let own = ftp_tls.own()?.data();
         own.forget_ticket();
         let mut sealed = match is_upload {
             true => Sealed::server_of_upload(Arc::clone(&own.upload))?,
@@ -256,7 +256,7 @@ impl Transport {
         matches!(&self.layer, Layer::Sealed(sealed) if sealed.holds_input())
     }
 
-    /// Whether [`Transport::flush`] has bytes to send beyond those in the outbox.
+    /// Whether [`Transport::flush`] has bytes to send beyond those in the output.
     pub fn wants_flush(&self) -> bool {
         matches!(&self.layer, Layer::Sealed(sealed) if sealed.wants_flush())
     }
@@ -266,9 +266,9 @@ impl Transport {
         matches!(&self.layer, Layer::Sealed(sealed) if sealed.holds_bytes())
     }
 
-    /// Receives once, so that the inbox holds at most `capacity` bytes. Nothing is read when it
-    /// does already. The bytes counted need not all have reached the inbox.
-    pub fn fill(&mut self, inbox: &mut Buffer, capacity: usize) -> io::Result<Moved> {
+    /// Receives once, so that the input holds at most `capacity` bytes. Nothing is read when it
+    /// does already. The bytes counted need not all have reached the input.
+    pub fn fill(&mut self, input: &mut ReceiveBuffer, capacity: usize) -> io::Result<Moved> {
         if let Layer::Unknown(_) = self.layer {
             match self.choose()? {
                 Moved::Bytes(1..) => {}
@@ -276,15 +276,15 @@ impl Transport {
             }
         }
         match &mut self.layer {
-            Layer::Sealed(sealed) => fill_sealed(sealed, &mut self.socket, inbox, capacity),
+            Layer::Sealed(sealed) => fill_sealed(sealed, &mut self.socket, input, capacity),
             _ => {
-                let room = inbox.room(capacity);
+                let room = input.room(capacity);
                 if room.is_empty() {
                     return Ok(Moved::Bytes(0));
                 }
                 let moved = moved(self.socket.read(room))?;
                 if let Moved::Bytes(count) = moved {
-                    inbox.commit(count);
+                    input.commit(count);
                 }
                 Ok(moved)
             }
@@ -293,26 +293,26 @@ impl Transport {
 
     /// Looks at the first byte, which stays where it is.
     fn choose(&mut self) -> io::Result<Moved> {
-        let (Layer::Unknown(entrance), Socket::Network(stream)) = (&self.layer, &self.socket) else {
+        let (Layer::Unknown(tls_policy), Socket::Network(stream)) = (&self.layer, &self.socket) else {
             return Ok(Moved::Bytes(1));
         };
         let mut first = [0];
         let moved = moved(stream.peek(&mut first))?;
         if let Moved::Bytes(1..) = moved {
             self.layer = match first {
-                [TLS_HANDSHAKE] => Layer::Sealed(Box::new(Sealed::server(Arc::clone(&entrance.tls))?)),
-                _ if entrance.allows_plaintext => Layer::Plain,
+                [TLS_HANDSHAKE] => Layer::Sealed(Box::new(Sealed::server(Arc::clone(&tls_policy.tls))?)),
+                _ if tls_policy.allows_plaintext => Layer::Plain,
                 _ => Layer::Refused,
             };
         }
         Ok(moved)
     }
 
-    /// Sends what is in the outbox, at most about `allowance` bytes.
-    pub fn flush(&mut self, outbox: &mut Outbox, allowance: usize) -> io::Result<Moved> {
+    /// Sends what is in the output, at most about `allowance` bytes.
+    pub fn flush(&mut self, output: &mut SendBuffer, allowance: usize) -> io::Result<Moved> {
         match &mut self.layer {
-            Layer::Sealed(sealed) => flush_sealed(sealed, &mut self.socket, outbox, allowance.min(SEALED_FLUSH_BUDGET)),
-            _ => flush_plain(&mut self.socket, outbox, allowance, self.pads, &mut self.unsendable),
+            Layer::Sealed(sealed) => flush_sealed(sealed, &mut self.socket, output, allowance.min(SEALED_FLUSH_BUDGET)),
+            _ => flush_plain(&mut self.socket, output, allowance, self.pads, &mut self.unsendable),
         }
     }
 
@@ -350,14 +350,19 @@ impl Transport {
     }
 }
 
-fn fill_sealed(sealed: &mut Sealed, socket: &mut Socket, inbox: &mut Buffer, capacity: usize) -> io::Result<Moved> {
-    let room = inbox.room(capacity);
+fn fill_sealed(
+    sealed: &mut Sealed,
+    socket: &mut Socket,
+    input: &mut ReceiveBuffer,
+    capacity: usize,
+) -> io::Result<Moved> {
+    let room = input.room(capacity);
     if room.is_empty() {
         return Ok(Moved::Bytes(0));
     }
     match sealed.receive(socket, room) {
         Ok(Received::Bytes(count)) => {
-            inbox.commit(count);
+            input.commit(count);
             Ok(Moved::Bytes(count))
         }
         Ok(Received::Progress(count)) => Ok(Moved::Bytes(count)),
@@ -366,10 +371,15 @@ fn fill_sealed(sealed: &mut Sealed, socket: &mut Socket, inbox: &mut Buffer, cap
     }
 }
 
-fn flush_sealed(sealed: &mut Sealed, socket: &mut Socket, outbox: &mut Outbox, allowance: usize) -> io::Result<Moved> {
+fn flush_sealed(
+    sealed: &mut Sealed,
+    socket: &mut Socket,
+    output: &mut SendBuffer,
+    allowance: usize,
+) -> io::Result<Moved> {
     let mut sent = 0;
     while sealed.flush(socket)? {
-        let taken = match outbox.front() {
+        let taken = match output.front() {
             // Before TLS is agreed on it would only be kept elsewhere, where nobody sees that it waits.
             Some(Piece::Bytes(bytes)) if sent < allowance && !sealed.is_handshaking() => {
                 sealed.seal(&bytes[..bytes.len().min(allowance - sent)])?
@@ -381,7 +391,7 @@ fn flush_sealed(sealed: &mut Sealed, socket: &mut Socket, outbox: &mut Outbox, a
         if taken == 0 {
             return Ok(Moved::Bytes(sent));
         }
-        outbox.advance(taken);
+        output.advance(taken);
         sent += taken;
     }
     Ok(if sent == 0 { Moved::Blocked } else { Moved::Bytes(sent) })
@@ -389,14 +399,14 @@ fn flush_sealed(sealed: &mut Sealed, socket: &mut Socket, outbox: &mut Outbox, a
 
 fn flush_plain(
     socket: &mut Socket,
-    outbox: &mut Outbox,
+    output: &mut SendBuffer,
     allowance: usize,
     pads: bool,
     unsendable: &mut Unsendable,
 ) -> io::Result<Moved> {
     let mut sent = 0;
     while sent < allowance {
-        let moved = match outbox.front() {
+        let moved = match output.front() {
             None => break,
             Some(Piece::Bytes(bytes)) => moved(socket.write(&bytes[..bytes.len().min(allowance - sent)])),
             Some(Piece::Range(range)) => {
@@ -406,11 +416,11 @@ fn flush_plain(
         };
         match moved? {
             Moved::Bytes(count) => {
-                outbox.advance(count);
+                output.advance(count);
                 sent += count;
             }
             // A socket takes at least a byte or blocks, so the file has become shorter.
-            Moved::End if pads => outbox.pad_range(allowance - sent),
+            Moved::End if pads => output.pad_range(allowance - sent),
             Moved::End => return Err(io::ErrorKind::UnexpectedEof.into()),
             Moved::Blocked if sent == 0 => return Ok(Moved::Blocked),
             Moved::Blocked => break,

@@ -1,8 +1,8 @@
-//! Front-ends translate between a protocol and the session's verbs. All a front-end sees of a
-//! socket is a [`Lane`], and [`Incoming`] bytes that it hands on unseen; all it knows of time is `now`.
+//! Protocols translate between a protocol and the session's verbs. All a protocol sees of a
+//! socket is a [`IoBuffers`], and [`SpliceSource`] bytes that it hands on unseen; all it knows of time is `now`.
 //!
-//! Each turn the connection calls `step` once, after it filled the inbox and before it flushes
-//! the outbox. A front-end stops when its budget is spent or the outbox is full enough, and
+//! Each turn the connection calls `step` once, after it filled the input and before it flushes
+//! the output. A protocol stops when its budget is spent or the output is full enough, and
 //! says whether anything moved: only a turn in which nothing moved lets a connection sleep.
 
 pub mod admin;
@@ -11,13 +11,13 @@ pub mod native;
 
 use crate::account::AccountName;
 use crate::auth::scram::Binding;
-use crate::base::buffers::{Budget, Incoming, Lane};
+use crate::base::buffers::{Budget, IoBuffers, SpliceSource};
 use crate::base::memory::Share;
 use crate::session::active_accounts::Traffic;
-use crate::session::{Phase, Refusal, Service, Session};
+use crate::session::{Phase, Service, Session, SessionError};
 use crate::store::syncer::Synced;
 use admin::Control;
-use admin::query::{Answer, Question};
+use admin::query::{Query, QueryResult};
 use ftp::Ftp;
 use ftp::port::DataPort;
 use native::Native;
@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// The protocol spoken on a connection.
-pub enum Front {
+pub enum Protocol {
     /// berth's own.
     Native(Box<Native>),
     /// The one that existing clients speak.
@@ -34,7 +34,7 @@ pub enum Front {
     Control(Box<Control>),
 }
 
-impl Front {
+impl Protocol {
     /// The connection is encrypted, and this ties a login to it. Told before the first step in
     /// which there is anything to read.
     pub fn set_binding(&mut self, binding: Binding) {
@@ -64,42 +64,42 @@ impl Front {
         }
     }
 
-    /// Lets the front-end work; whether anything moved.
-    pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+    /// Lets the protocol work; whether anything moved.
+    pub fn step(&mut self, buffers: &mut IoBuffers, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         match self {
-            Self::Native(native) => native.step(lane, service, budget, now),
-            Self::Ftp(ftp) => ftp.step(lane, service, budget, now),
-            Self::Control(control) => control.step(lane, service, budget, now),
+            Self::Native(native) => native.step(buffers, service, budget, now),
+            Self::Ftp(ftp) => ftp.step(buffers, service, budget, now),
+            Self::Control(control) => control.step(buffers, service, budget, now),
         }
     }
 
-    /// Lets a front-end that would only store what comes by its second socket take it from there; how
-    /// many bytes it did. 0: they are to come by its lane.
+    /// Lets a protocol that would only store what comes by its second socket take it from there; how
+    /// many bytes it did. 0: they are to come by its buffers.
     pub fn store_from(
         &mut self,
-        incoming: Incoming<'_>,
-        lane: &mut Lane,
+        incoming: SpliceSource<'_>,
+        buffers: &mut IoBuffers,
         service: &mut Service,
         budget: &mut Budget,
         now: Instant,
     ) -> usize {
         match self {
-            Self::Ftp(ftp) => ftp.store_from(incoming, lane, service, budget, now),
+            Self::Ftp(ftp) => ftp.store_from(incoming, buffers, service, budget, now),
             Self::Native(_) | Self::Control(_) => 0,
         }
     }
 
     /// Hands over the answer to a sync.
-    pub fn synced(&mut self, lane: &mut Lane, synced: Synced, now: Instant) {
+    pub fn synced(&mut self, buffers: &mut IoBuffers, synced: Synced, now: Instant) {
         match self {
-            Self::Native(native) => native.synced(lane, synced, now),
-            Self::Ftp(ftp) => ftp.synced(lane, synced, now),
+            Self::Native(native) => native.synced(buffers, synced, now),
+            Self::Ftp(ftp) => ftp.synced(buffers, synced, now),
             Self::Control(_) => {}
         }
     }
 
     /// What the last step wants of all connections.
-    pub fn take_question(&mut self) -> Option<Question> {
+    pub fn take_question(&mut self) -> Option<Query> {
         match self {
             Self::Native(_) | Self::Ftp(_) => None,
             Self::Control(control) => control.take_question(),
@@ -107,7 +107,7 @@ impl Front {
     }
 
     /// Hands over the answer to a question.
-    pub fn answer(&mut self, answer: Answer) {
+    pub fn answer(&mut self, answer: QueryResult) {
         match self {
             Self::Native(_) | Self::Ftp(_) => {}
             Self::Control(control) => control.answer(answer),
@@ -115,10 +115,10 @@ impl Front {
     }
 
     /// Ends the session with a last word to the peer.
-    pub fn fail(&mut self, lane: &mut Lane, why: Refusal, now: Instant) {
+    pub fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant) {
         match self {
-            Self::Native(native) => native.fail(lane, why, now),
-            Self::Ftp(ftp) => ftp.fail(lane, why, now),
+            Self::Native(native) => native.fail(buffers, why, now),
+            Self::Ftp(ftp) => ftp.fail(buffers, why, now),
             Self::Control(control) => control.hang_up(),
         }
     }
@@ -132,7 +132,7 @@ impl Front {
         }
     }
 
-    /// Whether the connection can be closed once the outbox is empty.
+    /// Whether the connection can be closed once the output is empty.
     pub fn is_closing(&self) -> bool {
         match self {
             Self::Native(native) => native.is_closing(),
@@ -143,9 +143,9 @@ impl Front {
 
     /// The peer has gone and reads nothing any more: whether the transfer under way is still wanted, because
     /// the peer said goodbye behind it. What else it asked for is not done.
-    pub fn ends_with_transfer(&mut self, lane: &mut Lane) -> bool {
+    pub fn ends_with_transfer(&mut self, buffers: &mut IoBuffers) -> bool {
         match self {
-            Self::Ftp(ftp) => ftp.ends_with_transfer(lane),
+            Self::Ftp(ftp) => ftp.ends_with_transfer(buffers),
             Self::Native(_) | Self::Control(_) => false,
         }
     }

@@ -4,7 +4,7 @@
 use crate::base::limits::{CERTIFICATE_CHECK_INTERVAL, CERTIFICATE_WARN_S};
 use crate::base::text::{Utc, unix_ns};
 use crate::config::{Config, ConfigError};
-use crate::net::transport::Entrance;
+use crate::net::transport::TlsPolicy;
 use crate::tls::{Fingerprint, Identity, ftp_server_config, server_config};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// See the module.
 pub(super) struct Certificate {
     identity: Identity,
-    entrance: Entrance,
+    tls_policy: TlsPolicy,
     check_at: Instant,
     /// Another program held the lock at the last look.
     is_locked: bool,
@@ -36,12 +36,12 @@ impl Certificate {
         let unusable = |error| ConfigError::new(&config.tls.certificate, "", format!("cannot be used: {error}"));
         let tls = server_config(&identity).map_err(unusable)?;
         let ftp_tls = ftp_server_config(&identity).map_err(unusable)?;
-        let entrance = Entrance { tls, ftp_tls, allows_plaintext: config.plaintext };
-        Ok(Self { identity, entrance, check_at: now + CERTIFICATE_CHECK_INTERVAL, is_locked: false })
+        let tls_policy = TlsPolicy { tls, ftp_tls, allows_plaintext: config.plaintext };
+        Ok(Self { identity, tls_policy, check_at: now + CERTIFICATE_CHECK_INTERVAL, is_locked: false })
     }
 
-    pub(super) fn entrance(&self) -> Entrance {
-        self.entrance.clone()
+    pub(super) fn tls_policy(&self) -> TlsPolicy {
+        self.tls_policy.clone()
     }
 
     pub(super) fn fingerprint(&self) -> Fingerprint {

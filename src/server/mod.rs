@@ -10,7 +10,7 @@ use crate::account::{AccountError, Accounts};
 use crate::config::{Config, ConfigError, Ftp};
 use crate::logging;
 use crate::net::event_loop::EventLoop;
-use crate::net::listeners::Spoken;
+use crate::net::listeners::ProtocolKind;
 use crate::server::service_manager::Supervisor;
 use crate::session::Policy;
 use crate::tls::Fingerprint;
@@ -73,7 +73,10 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
 
 /// Serves until told to stop. `on_ready` learns the addresses and what the server's key looks
 /// like once connections are accepted.
-pub fn run(config: Config, on_ready: impl FnOnce(&[(SocketAddr, Spoken)], Fingerprint)) -> Result<(), ServerError> {
+pub fn run(
+    config: Config,
+    on_ready: impl FnOnce(&[(SocketAddr, ProtocolKind)], Fingerprint),
+) -> Result<(), ServerError> {
     let folder = config.control_folder.clone();
     let Started { event_loop, certificate, signals, addresses, supervisor } = start::start(&config)?;
     on_ready(&addresses, certificate.fingerprint());
@@ -153,7 +156,7 @@ fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop
             if new.fingerprint() != certificate.fingerprint() {
                 log::warn!("the key is another one now, {}; clients will refuse it at first", new.fingerprint());
             }
-            event_loop.set_entrance(new.entrance());
+            event_loop.set_entrance(new.tls_policy());
             *certificate = new;
         }
         Err(error) => {

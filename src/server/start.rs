@@ -10,7 +10,7 @@ use crate::base::refusals;
 use crate::config::{Config, ConfigError};
 use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
-use crate::net::listeners::Spoken;
+use crate::net::listeners::ProtocolKind;
 use crate::server::control_socket;
 use crate::server::privileges::{self, Access, Confinement, Place, ServiceUser};
 use crate::server::service_manager::Supervisor;
@@ -36,7 +36,7 @@ pub(super) struct Started {
     pub(super) event_loop: EventLoop,
     pub(super) certificate: Certificate,
     pub(super) signals: Signals,
-    pub(super) addresses: Vec<(SocketAddr, Spoken)>,
+    pub(super) addresses: Vec<(SocketAddr, ProtocolKind)>,
     pub(super) supervisor: Supervisor,
 }
 
@@ -57,7 +57,7 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("handle signals"))?;
     poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(system("handle signals"))?;
     let service = confined_service(config, &poll)?;
-    let mut event_loop = EventLoop::new(poll, service, config.limits, config.timeouts, certificate.entrance(), now)
+    let mut event_loop = EventLoop::new(poll, service, config.limits, config.timeouts, certificate.tls_policy(), now)
         .map_err(system("watch sockets"))?;
     event_loop.set_ftp(config.ftp.clone());
     let mut addresses = Vec::new();
@@ -83,7 +83,7 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
 /// What root may be needed for: ports below 1024, a key that only root can read, a socket in a
 /// folder that is root's, the one of a supervisor.
 struct Openings {
-    sockets: Vec<(TcpListener, Spoken)>,
+    sockets: Vec<(TcpListener, ProtocolKind)>,
     identity: Option<Identity>,
     control: io::Result<UnixListener>,
     supervisor: io::Result<Supervisor>,
@@ -122,12 +122,12 @@ impl Openings {
 }
 
 /// Where to listen, and what is spoken there.
-fn listening(config: &Config) -> impl Iterator<Item = (SocketAddr, Spoken)> {
+fn listening(config: &Config) -> impl Iterator<Item = (SocketAddr, ProtocolKind)> {
     let ftp = config.ftp.as_ref();
     let all = [
-        (Some(&config.listen), Spoken::Native),
-        (ftp.map(|ftp| &ftp.listen), Spoken::Ftp),
-        (ftp.map(|ftp| &ftp.listen_tls), Spoken::ImplicitFtps),
+        (Some(&config.listen), ProtocolKind::Native),
+        (ftp.map(|ftp| &ftp.listen), ProtocolKind::Ftp),
+        (ftp.map(|ftp| &ftp.listen_tls), ProtocolKind::ImplicitFtps),
     ];
     all.into_iter()
         .flat_map(|(addresses, spoken)| addresses.into_iter().flatten().map(move |&address| (address, spoken)))

@@ -1,8 +1,8 @@
 //! What a session writes into the two logs: every command and refusal into one, every transfer
-//! into the other. One form for all front-ends; every foreign byte is escaped.
+//! into the other. One form for all protocols; every foreign byte is escaped.
 
 use super::Session;
-use super::error::Refusal;
+use super::error::SessionError;
 use super::origin::Origin;
 use super::session_info::Transfer;
 use super::state::State;
@@ -35,12 +35,12 @@ impl Session {
         }
     }
 
-    pub(super) fn log_path<T>(&self, verb: &'static str, path: &VPath, result: &Result<T, Refusal>) {
+    pub(super) fn log_path<T>(&self, verb: &'static str, path: &VPath, result: &Result<T, SessionError>) {
         self.log_access(verb, &[("path", Value::path(path.as_bytes()))], result);
     }
 
     /// The name that was given, which is nobody's until the login has succeeded.
-    pub(super) fn log_login(&mut self, claimed: &str, result: &Result<(), Refusal>) {
+    pub(super) fn log_login(&mut self, claimed: &str, result: &Result<(), SessionError>) {
         if result.is_ok() {
             self.list_connect();
             self.log_access("login", &[], result);
@@ -51,7 +51,12 @@ impl Session {
 
     /// What succeeds is listed; of what is refused, and of the ends of connections without a login, there
     /// may be as much as a peer likes.
-    pub(super) fn log_access<T>(&self, verb: &'static str, fields: &[(&str, Value<'_>)], result: &Result<T, Refusal>) {
+    pub(super) fn log_access<T>(
+        &self,
+        verb: &'static str,
+        fields: &[(&str, Value<'_>)],
+        result: &Result<T, SessionError>,
+    ) {
         self.warn_of_full_disk(result.as_ref().err());
         let line = Line {
             session: Some(self.id),
@@ -69,13 +74,13 @@ impl Session {
     }
 
     /// Every refusal of a request or a transfer passes one of the callers.
-    fn warn_of_full_disk(&self, refusal: Option<&Refusal>) {
-        if let (Some(Refusal::DiskFull), Some(member)) = (refusal, self.state.member()) {
+    fn warn_of_full_disk(&self, refusal: Option<&SessionError>) {
+        if let (Some(SessionError::DiskFull), Some(member)) = (refusal, self.state.member()) {
             member.home.warn_full();
         }
     }
 
-    pub(super) fn log_unfinished(&self, why: Refusal, now: Instant) {
+    pub(super) fn log_unfinished(&self, why: SessionError, now: Instant) {
         if let Some(record) = self.transfer() {
             self.log_transfer(&record, now, Err(why));
         }
@@ -84,9 +89,9 @@ impl Session {
         }
     }
 
-    pub(super) fn log_transfer(&self, transfer: &Transfer, now: Instant, result: Result<Option<Digest>, Refusal>) {
+    pub(super) fn log_transfer(&self, transfer: &Transfer, now: Instant, result: Result<Option<Digest>, SessionError>) {
         if let Some(member) = self.state.member() {
-            member.seat.total.note(transfer.is_upload, transfer.bytes, result.is_ok());
+            member.active_account.total.note(transfer.is_upload, transfer.bytes, result.is_ok());
         }
         self.warn_of_full_disk(result.as_ref().err());
         let digest = result.ok().flatten().map_or_else(|| "-".to_string(), |digest| digest.to_string());
@@ -107,7 +112,7 @@ impl Session {
 }
 
 /// Logs that a peer was not let in.
-pub fn log_refused_connection(peer: SocketAddr, why: Refusal) {
+pub fn log_refused_connection(peer: SocketAddr, why: SessionError) {
     Line::of_stranger(None, peer, "connect", Some(&why)).log_as_repeatable();
 }
 
@@ -119,11 +124,16 @@ struct Line<'a> {
     account: Option<&'a AccountName>,
     verb: &'static str,
     fields: &'a [(&'a str, Value<'a>)],
-    refusal: Option<&'a Refusal>,
+    refusal: Option<&'a SessionError>,
 }
 
 impl<'a> Line<'a> {
-    fn of_stranger(session: Option<u64>, peer: SocketAddr, verb: &'static str, refusal: Option<&'a Refusal>) -> Self {
+    fn of_stranger(
+        session: Option<u64>,
+        peer: SocketAddr,
+        verb: &'static str,
+        refusal: Option<&'a SessionError>,
+    ) -> Self {
         Self { session, peer, account: None, verb, fields: &[], refusal }
     }
 
@@ -165,6 +175,6 @@ fn user(account: Option<&AccountName>) -> &str {
 }
 
 /// One word for the logs, so that they can be searched.
-fn outcome(refusal: Option<&Refusal>) -> String {
+fn outcome(refusal: Option<&SessionError>) -> String {
     refusal.map_or_else(|| "ok".to_string(), |refusal| format!("{refusal:?}"))
 }

@@ -1,6 +1,6 @@
 //! What the sessions of one account share: how many they are, and what they move together.
 
-use super::error::Refusal;
+use super::error::SessionError;
 use super::totals::Total;
 use crate::account::AccountName;
 use crate::base::limits::SEATS_REMEMBERED;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 /// Shared by the sessions of an account, and counts them by that. It outlives them for a while,
 /// so that leaving and coming back does not fill its buckets.
-pub struct Seat {
+pub struct ActiveAccount {
     /// No other account has this one while the server runs.
     pub number: u64,
     /// What the connections of all of them have moved; one that is being closed may hold on to it.
@@ -26,43 +26,52 @@ pub struct Seat {
 /// Bytes of many sessions, in each direction.
 pub type Traffic = Directions<Cell<TokenBucket>>;
 
-/// The seats of all accounts.
-pub(super) struct Seats {
-    seats: HashMap<AccountName, Rc<Seat>>,
+/// The active_accounts of all accounts.
+pub(super) struct ActiveAccounts {
+    active_accounts: HashMap<AccountName, Rc<ActiveAccount>>,
     last_number: u64,
     pub(super) total: Rc<Total>,
     /// What all accounts hold of memory.
     pub(super) memory: Rc<Memory>,
 }
 
-impl Seats {
-    /// No seats yet, of accounts that may hold `memory` bytes together.
+impl ActiveAccounts {
+    /// No active_accounts yet, of accounts that may hold `memory` bytes together.
     pub(super) fn new(memory: usize) -> Self {
-        Self { seats: HashMap::new(), last_number: 0, total: Rc::default(), memory: Rc::new(Memory::new(memory)) }
+        Self {
+            active_accounts: HashMap::new(),
+            last_number: 0,
+            total: Rc::default(),
+            memory: Rc::new(Memory::new(memory)),
+        }
     }
 
-    /// A seat for one more session of `account`, unless `most` are taken.
-    pub(super) fn take(&mut self, account: &AccountName, most: usize) -> Result<Rc<Seat>, Refusal> {
-        if self.seats.len() >= SEATS_REMEMBERED {
-            self.seats.retain(|_, seat| sessions(seat) > 0);
+    /// A active_account for one more session of `account`, unless `most` are taken.
+    pub(super) fn take(&mut self, account: &AccountName, most: usize) -> Result<Rc<ActiveAccount>, SessionError> {
+        if self.active_accounts.len() >= SEATS_REMEMBERED {
+            self.active_accounts.retain(|_, active_account| sessions(active_account) > 0);
         }
         let new = || {
             self.last_number += 1;
-            Rc::new(Seat {
+            Rc::new(ActiveAccount {
                 number: self.last_number,
                 traffic: Rc::default(),
                 memory: Rc::new(Share::of(&self.memory)),
                 total: Rc::clone(&self.total),
             })
         };
-        let seat = self.seats.entry(account.clone()).or_insert_with(new);
-        if sessions(seat) >= most { Err(Refusal::TooManySessions) } else { Ok(Rc::clone(seat)) }
+        let active_account = self.active_accounts.entry(account.clone()).or_insert_with(new);
+        if sessions(active_account) >= most {
+            Err(SessionError::TooManySessions)
+        } else {
+            Ok(Rc::clone(active_account))
+        }
     }
 }
 
-fn sessions(seat: &Rc<Seat>) -> usize {
+fn sessions(active_account: &Rc<ActiveAccount>) -> usize {
     // One is the map's own.
-    Rc::strong_count(seat) - 1
+    Rc::strong_count(active_account) - 1
 }
 
 #[cfg(test)]
@@ -78,37 +87,37 @@ mod tests {
 
     #[test]
     fn seats_are_counted_by_who_holds_them() {
-        let mut seats = Seats::new(0);
-        let (first, second) = (seats.take(&name(1), 2), seats.take(&name(1), 2));
+        let mut active_accounts = ActiveAccounts::new(0);
+        let (first, second) = (active_accounts.take(&name(1), 2), active_accounts.take(&name(1), 2));
         assert!(first.is_ok() && second.is_ok());
-        assert_eq!(seats.take(&name(1), 2).err(), Some(Refusal::TooManySessions));
-        assert!(seats.take(&name(2), 2).is_ok());
+        assert_eq!(active_accounts.take(&name(1), 2).err(), Some(SessionError::TooManySessions));
+        assert!(active_accounts.take(&name(2), 2).is_ok());
         drop(first);
-        assert!(seats.take(&name(1), 2).is_ok());
+        assert!(active_accounts.take(&name(1), 2).is_ok());
     }
 
     #[test]
     fn leaving_and_coming_back_pays_no_debt() {
-        let (mut seats, now) = (Seats::new(0), Instant::now());
+        let (mut active_accounts, now) = (ActiveAccounts::new(0), Instant::now());
         let rate = Rate::per_second(NonZeroU64::MIN);
-        let seat = seats.take(&name(1), 1).expect("free");
-        let mut bucket = seat.traffic.up.get();
+        let active_account = active_accounts.take(&name(1), 1).expect("free");
+        let mut bucket = active_account.traffic.up.get();
         let ready_at = bucket.take(1000, rate, now);
-        seat.traffic.up.set(bucket);
-        drop(seat);
-        let seat = seats.take(&name(1), 1).expect("free again");
-        assert_eq!(seat.traffic.up.get().ready_at(), Some(ready_at));
+        active_account.traffic.up.set(bucket);
+        drop(active_account);
+        let active_account = active_accounts.take(&name(1), 1).expect("free again");
+        assert_eq!(active_account.traffic.up.get().ready_at(), Some(ready_at));
     }
 
     #[test]
     fn memory_for_seats_without_sessions_is_bounded() {
-        let mut seats = Seats::new(0);
-        let held = seats.take(&name(0), 1).expect("free");
+        let mut active_accounts = ActiveAccounts::new(0);
+        let held = active_accounts.take(&name(0), 1).expect("free");
         for number in 1..SEATS_REMEMBERED * 2 {
-            assert!(seats.take(&name(number), 1).is_ok());
+            assert!(active_accounts.take(&name(number), 1).is_ok());
         }
-        assert!(seats.seats.len() <= SEATS_REMEMBERED);
-        assert_eq!(seats.take(&name(0), 1).err(), Some(Refusal::TooManySessions));
+        assert!(active_accounts.active_accounts.len() <= SEATS_REMEMBERED);
+        assert_eq!(active_accounts.take(&name(0), 1).err(), Some(SessionError::TooManySessions));
         drop(held);
     }
 }

@@ -1,6 +1,6 @@
 //! A download: a file that goes out piece by piece and is known by its digest at the end.
 
-use super::error::Refusal;
+use super::error::SessionError;
 use super::read_ahead::ReadAhead;
 use super::task::{SecondReading, hash_range};
 use crate::base::buffers::{Budget, FileRange};
@@ -150,16 +150,16 @@ impl Download {
 
     /// Decides where to begin; hashes what comes before it, where that is needed, as far as
     /// `budget` goes.
-    pub fn prepare(&mut self, store: &Store, budget: &mut Budget) -> Result<Option<Opened>, Refusal> {
+    pub fn prepare(&mut self, store: &Store, budget: &mut Budget) -> Result<Option<Opened>, SessionError> {
         let etag = store.etag(&self.meta.identity);
         let Some(offset) = self.find_offset(&etag, budget)? else { return Ok(None) };
         (self.offset, self.next) = (offset, offset);
         Ok(Some(Opened { size: self.meta.size, mtime_ns: self.meta.mtime_ns, etag, offset }))
     }
 
-    fn find_offset(&mut self, etag: &str, budget: &mut Budget) -> Result<Option<u64>, Refusal> {
+    fn find_offset(&mut self, etag: &str, budget: &mut Budget) -> Result<Option<u64>, SessionError> {
         let (may, offset, prefix) = match &self.plan.start {
-            DownloadStart::At(offset) if *offset > self.meta.size => return Err(Refusal::BadOffset),
+            DownloadStart::At(offset) if *offset > self.meta.size => return Err(SessionError::BadOffset),
             DownloadStart::At(offset) => (true, *offset, None),
             DownloadStart::Proved { offset, etag: claimed, prefix } => {
                 (prefix.is_some() || claimed.as_deref() == Some(etag), *offset, *prefix)
@@ -176,7 +176,7 @@ impl Download {
     }
 
     /// The offset, if the client's bytes are those before it; else 0.
-    fn check_prefix(&mut self, offset: u64, claimed: Digest, budget: &mut Budget) -> Result<Option<u64>, Refusal> {
+    fn check_prefix(&mut self, offset: u64, claimed: Digest, budget: &mut Budget) -> Result<Option<u64>, SessionError> {
         let hash = self.hash.get_or_insert_with(Sha256::new);
         if !hash_range(&self.file, hash, &mut self.next, offset, budget)? {
             return Ok(None);
@@ -197,7 +197,7 @@ impl Download {
         max: usize,
         range_max: Option<usize>,
         budget: &mut Budget,
-    ) -> Result<Fetched, Refusal> {
+    ) -> Result<Fetched, SessionError> {
         let left = self.meta.size - self.next;
         if left == 0 {
             return self.end(store, budget);
@@ -220,7 +220,7 @@ impl Download {
         let count = count.min(want);
         out.truncate(start + count);
         if count == 0 {
-            return Err(Refusal::Changed);
+            return Err(SessionError::Changed);
         }
         if count < want && matches!(self.steadiness, Steadiness::ReadAtOnce) {
             self.steadiness = Steadiness::Watched(None, Vec::new());
@@ -258,21 +258,21 @@ impl Download {
 
     /// Ends the download with the digest, or refuses with `Changed` if the bytes that were sent may be a
     /// mixture. The file may have been replaced, renamed, touched or appended to meanwhile.
-    fn end(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Fetched, Refusal> {
+    fn end(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Fetched, SessionError> {
         let (now, then) = (meta_of(&*self.file)?.identity, self.meta.identity);
         let digest = match (self.known, &self.hash) {
             (None, Some(hash)) if self.plan.hash => Some(Digest::finish(hash.clone())),
             (known, _) => known,
         };
         if now.size < then.size {
-            return Err(Refusal::Changed);
+            return Err(SessionError::Changed);
         }
         if !now.has_content_of(&then) {
             match digest {
                 Some(digest) if !self.second.finds(&self.file, then.size, digest, budget)? => {
                     return Ok(Fetched::Later);
                 }
-                None if self.was_rewritten(&now) => return Err(Refusal::Changed),
+                None if self.was_rewritten(&now) => return Err(SessionError::Changed),
                 _ => {}
             }
         }

@@ -1,11 +1,11 @@
 //! Why a session does not do what it was asked: a closed list without protocol codes. Each
-//! front-end maps it exhaustively.
+//! protocol maps it exhaustively.
 
 use crate::store::StoreError;
 
 /// A request is refused and the session goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Refusal {
+pub enum SessionError {
     /// A login must come first.
     #[error("log in first")]
     LoginRequired,
@@ -147,7 +147,7 @@ pub enum Refusal {
     ShuttingDown,
 }
 
-impl From<&StoreError> for Refusal {
+impl From<&StoreError> for SessionError {
     fn from(error: &StoreError) -> Self {
         match error {
             StoreError::NotFound => Self::NotFound,
@@ -175,7 +175,7 @@ impl From<&StoreError> for Refusal {
     }
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for SessionError {
     /// What the system itself said goes to the log; the peer learns only that it happened.
     fn from(error: StoreError) -> Self {
         if let StoreError::Io(error) = &error {

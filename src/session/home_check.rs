@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 /// What to do besides telling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum HomeCheckMode {
     /// Nothing.
     Ledger,
     /// Count the disk; change nothing.
@@ -27,15 +27,15 @@ pub enum Look {
 }
 
 /// A walk through accounts that has not ended yet.
-pub struct Audit {
+pub struct HomeCheck {
     names: VecDeque<AccountName>,
-    look: Look,
+    look: HomeCheckMode,
     current: Option<(AccountName, Rc<Home>, QuotaState)>,
 }
 
 /// What an audit has come to.
 #[derive(Debug)]
-pub enum AuditStep {
+pub enum HomeCheckStep {
     /// Its budget is spent.
     Later,
     /// One account: the ledger before the look, what the look found, and what the last count
@@ -47,9 +47,9 @@ pub enum AuditStep {
     End,
 }
 
-impl Audit {
+impl HomeCheck {
     /// An audit of one account, or of all in order of their names.
-    pub fn begin(service: &Service, only: Option<AccountName>, look: Look) -> Result<Self, AccountError> {
+    pub fn begin(service: &Service, only: Option<AccountName>, look: HomeCheckMode) -> Result<Self, AccountError> {
         let names = match only {
             Some(name) => {
                 let account = service.accounts.load(&name)?;
@@ -61,28 +61,28 @@ impl Audit {
     }
 
     /// Goes on within `budget`.
-    pub fn next(&mut self, service: &mut Service, budget: &mut Budget) -> AuditStep {
+    pub fn next(&mut self, service: &mut Service, budget: &mut Budget) -> HomeCheckStep {
         if self.current.is_none() {
-            let Some(name) = self.names.pop_front() else { return AuditStep::End };
+            let Some(name) = self.names.pop_front() else { return HomeCheckStep::End };
             budget.spend(REQUEST_COST);
             match self.open(service, &name) {
                 Ok(Some(opened)) => self.current = Some(opened),
                 // Removed since the names were read.
-                Ok(None) => return AuditStep::Later,
-                Err(error) => return AuditStep::Failed(name, error),
+                Ok(None) => return HomeCheckStep::Later,
+                Err(error) => return HomeCheckStep::Failed(name, error),
             }
         }
-        let Some((name, home, before)) = self.current.take() else { return AuditStep::Later };
+        let Some((name, home, before)) = self.current.take() else { return HomeCheckStep::Later };
         match home.settle(budget) {
             Ok(true) => {
                 let unseen = home.ledger().unseen();
-                AuditStep::Account(name, self.ledger_state(&home, before), self.found(&home), unseen)
+                HomeCheckStep::Account(name, self.ledger_state(&home, before), self.found(&home), unseen)
             }
             Ok(false) => {
                 self.current = Some((name, home, before));
-                AuditStep::Later
+                HomeCheckStep::Later
             }
-            Err(error) => AuditStep::Failed(name, error.to_string()),
+            Err(error) => HomeCheckStep::Failed(name, error.to_string()),
         }
     }
 
@@ -98,9 +98,9 @@ impl Audit {
         })?;
         let before = home.ledger().state();
         match self.look {
-            Look::Ledger => {}
-            Look::Verify => home.ledger().begin_verify(),
-            Look::Repair => home.ledger().begin_recount(),
+            HomeCheckMode::Ledger => {}
+            HomeCheckMode::Verify => home.ledger().begin_verify(),
+            HomeCheckMode::Repair => home.ledger().begin_recount(),
         }
         Ok(Some((account.name, home, before)))
     }
@@ -111,7 +111,7 @@ impl Audit {
     }
 
     fn found(&self, home: &Home) -> Option<Usage> {
-        if self.look == Look::Ledger { None } else { home.ledger().on_disk() }
+        if self.look == HomeCheckMode::Ledger { None } else { home.ledger().on_disk() }
     }
 }
 

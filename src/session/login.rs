@@ -1,7 +1,7 @@
 //! Logging in: SCRAM or a password, each checked only when the origin may try again. A failure is
 //! answered at once; what waits is the next try.
 
-use super::error::Refusal;
+use super::error::SessionError;
 use super::login_attempt::{Attempt, Challenged, Login};
 use super::origin::Origin;
 use super::password::{Checked, PasswordCheck};
@@ -30,12 +30,17 @@ pub enum LoginProgress {
 impl Session {
     /// Takes SCRAM's client-first-message and returns the challenge. The work is the same whether
     /// or not there is such an account.
-    pub fn begin_login(&mut self, service: &mut Service, client_first: &str, now: Instant) -> Result<String, Refusal> {
+    pub fn begin_login(
+        &mut self,
+        service: &mut Service,
+        client_first: &str,
+        now: Instant,
+    ) -> Result<String, SessionError> {
         self.check(Verb::Login)?;
         let State::Login(Login { attempt: attempt @ Attempt::None, .. }) = &mut self.state else {
-            return Err(Refusal::WrongState);
+            return Err(SessionError::WrongState);
         };
-        let first = ClientFirst::parse(client_first).map_err(|_| Refusal::LoginMalformed)?;
+        let first = ClientFirst::parse(client_first).map_err(|_| SessionError::LoginMalformed)?;
         let user = first.user().to_string();
         let candidate = candidate(service, &user, now)?;
         let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, self.binding);
@@ -44,9 +49,9 @@ impl Session {
     }
 
     /// Takes SCRAM's client-final-message; [`Session::advance_login`] checks it.
-    pub fn finish_login(&mut self, client_final: String) -> Result<(), Refusal> {
+    pub fn finish_login(&mut self, client_final: String) -> Result<(), SessionError> {
         self.check(Verb::Login)?;
-        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
+        let State::Login(login) = &mut self.state else { return Err(SessionError::WrongState) };
         match std::mem::take(&mut login.attempt) {
             Attempt::Challenged(challenged) => {
                 login.attempt = Attempt::Proved(challenged, client_final);
@@ -54,7 +59,7 @@ impl Session {
             }
             other => {
                 login.attempt = other;
-                Err(Refusal::WrongState)
+                Err(SessionError::WrongState)
             }
         }
     }
@@ -68,10 +73,10 @@ impl Session {
         user: &str,
         password: &Zeroizing<String>,
         now: Instant,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), SessionError> {
         self.check(Verb::Login)?;
         let State::Login(Login { attempt: attempt @ Attempt::None, .. }) = &mut self.state else {
-            return Err(Refusal::WrongState);
+            return Err(SessionError::WrongState);
         };
         let (candidate, origin) = (candidate(service, user, now)?, Origin::of(self.peer.ip()));
         let check = PasswordCheck::new(&service.passwords, origin, user.to_string(), candidate, password);
@@ -86,13 +91,13 @@ impl Session {
         service: &mut Service,
         budget: &mut Budget,
         now: Instant,
-    ) -> Result<LoginProgress, Refusal> {
+    ) -> Result<LoginProgress, SessionError> {
         self.check(Verb::Login)?;
         let origin = Origin::of(self.peer.ip());
-        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
+        let State::Login(login) = &mut self.state else { return Err(SessionError::WrongState) };
         login.waits_until = None;
         match &mut login.attempt {
-            Attempt::None | Attempt::Challenged(_) => Err(Refusal::WrongState),
+            Attempt::None | Attempt::Challenged(_) => Err(SessionError::WrongState),
             Attempt::Proved(..) => match service.guard.held_until(origin, now) {
                 Some(until) => {
                     login.waits_until = Some(until);
@@ -111,10 +116,10 @@ impl Session {
         }
     }
 
-    fn check_proof(&mut self, service: &mut Service, now: Instant) -> Result<LoginProgress, Refusal> {
-        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
+    fn check_proof(&mut self, service: &mut Service, now: Instant) -> Result<LoginProgress, SessionError> {
+        let State::Login(login) = &mut self.state else { return Err(SessionError::WrongState) };
         let Attempt::Proved(challenged, client_final) = std::mem::take(&mut login.attempt) else {
-            return Err(Refusal::WrongState);
+            return Err(SessionError::WrongState);
         };
         let Challenged { exchange, account, user } = *challenged;
         match exchange.finish(&client_final) {
@@ -122,7 +127,7 @@ impl Session {
                 self.enter_if_unchanged(service, account, &user, now)?;
                 Ok(LoginProgress::Welcome(Some(welcome)))
             }
-            Err(ScramError::Malformed(_)) => Err(Refusal::LoginMalformed),
+            Err(ScramError::Malformed(_)) => Err(SessionError::LoginMalformed),
             Err(_) => Err(self.refuse_login(service, &user, now)),
         }
     }
@@ -132,9 +137,9 @@ impl Session {
         service: &mut Service,
         account: Option<Account>,
         now: Instant,
-    ) -> Result<LoginProgress, Refusal> {
-        let State::Login(login) = &mut self.state else { return Err(Refusal::WrongState) };
-        let Attempt::Password(check) = std::mem::take(&mut login.attempt) else { return Err(Refusal::WrongState) };
+    ) -> Result<LoginProgress, SessionError> {
+        let State::Login(login) = &mut self.state else { return Err(SessionError::WrongState) };
+        let Attempt::Password(check) = std::mem::take(&mut login.attempt) else { return Err(SessionError::WrongState) };
         let name = self.enter_if_unchanged(service, account, check.user(), now)?;
         check.remember(&mut service.passwords, &name, now);
         Ok(LoginProgress::Welcome(None))
@@ -147,7 +152,7 @@ impl Session {
         account: Option<Account>,
         user: &str,
         now: Instant,
-    ) -> Result<AccountName, Refusal> {
+    ) -> Result<AccountName, SessionError> {
         let account = account.map_or(Ok(None), |account| service.accounts.still(account)).map_err(trouble(user))?;
         let Some(account) = account else { return Err(self.refuse_login(service, user, now)) };
         let result = self.enter(service, &account);
@@ -158,40 +163,44 @@ impl Session {
     }
 
     /// Counts a failed login, which holds back the next one of the same origin.
-    fn refuse_login(&mut self, service: &mut Service, user: &str, now: Instant) -> Refusal {
-        self.log_login(user, &Err(Refusal::LoginFailed));
+    fn refuse_login(&mut self, service: &mut Service, user: &str, now: Instant) -> SessionError {
+        self.log_login(user, &Err(SessionError::LoginFailed));
         service.guard.failed(Origin::of(self.peer.ip()), now);
-        let State::Login(login) = &mut self.state else { return Refusal::LoginFailed };
+        let State::Login(login) = &mut self.state else { return SessionError::LoginFailed };
         login.failures += 1;
-        if login.failures >= service.policy.login_tries { Refusal::TooManyTries } else { Refusal::LoginFailed }
+        if login.failures >= service.policy.login_tries {
+            SessionError::TooManyTries
+        } else {
+            SessionError::LoginFailed
+        }
     }
 
-    fn enter(&mut self, service: &mut Service, account: &Account) -> Result<(), Refusal> {
-        let seat = service.seat(&account.name)?;
+    fn enter(&mut self, service: &mut Service, account: &Account) -> Result<(), SessionError> {
+        let active_account = service.active_account(&account.name)?;
         service.accounts.check_home(account).map_err(|error| {
             log::error!("home of {}: {error}", account.name);
-            Refusal::Io
+            SessionError::Io
         })?;
         let home = home_check::open_home(service, account).map_err(|error| {
             log::error!("home {} of {}: {error}", account.home.display(), account.name);
-            Refusal::Io
+            SessionError::Io
         })?;
-        let member = Member { account: account.name.clone(), home, is_read_only: account.read_only, seat };
+        let member = Member { account: account.name.clone(), home, is_read_only: account.read_only, active_account };
         self.state = State::Command(member, None);
         Ok(())
     }
 }
 
 /// What a login by this name is checked against.
-fn candidate(service: &mut Service, user: &str, now: Instant) -> Result<Candidate, Refusal> {
+fn candidate(service: &mut Service, user: &str, now: Instant) -> Result<Candidate, SessionError> {
     service.accounts.candidate(user, now).map_err(trouble(user))
 }
 
 /// The system could not read any account, so the password may be right.
-fn trouble(user: &str) -> impl Fn(AccountError) -> Refusal {
+fn trouble(user: &str) -> impl Fn(AccountError) -> SessionError {
     move |error| {
         let user = Value::name(user.as_bytes());
         logging::log_repeatable(STDERR, Level::Error, (&"login", &()), &format_args!("login of {user}: {error}"));
-        Refusal::Io
+        SessionError::Io
     }
 }

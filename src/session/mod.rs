@@ -1,8 +1,8 @@
-//! The session core: what somebody connected may do, in verbs that know no protocol. Front-ends
+//! The session core: what somebody connected may do, in verbs that know no protocol. Protocols
 //! translate; storage is called directly, in slices bounded by a budget; sockets and clocks are
 //! not seen, only `now`.
 //!
-//! A verb either happens, or answers with a [`Refusal`] and leaves the session as it was. What
+//! A verb either happens, or answers with a [`SessionError`] and leaves the session as it was. What
 //! takes long is begun by one verb and driven by another: `finish_login` and
 //! `begin_password_login` by [`Session::advance_login`]; `begin_list`, `begin_digest`, `begin_folders` and
 //! `begin_kept` by [`Session::run_task`];
@@ -45,7 +45,7 @@ use crate::store::meta::{Kind, Meta};
 use crate::store::new_folders::NewFolders;
 use crate::store::staging::KeptListing;
 use active_accounts::Traffic;
-pub use error::Refusal;
+pub use error::SessionError;
 use login_attempt::Login;
 pub use service::{Policy, Service};
 use state::{Member, State, StateName};
@@ -134,17 +134,17 @@ impl Session {
 
     /// What the session's account has moved.
     pub fn traffic(&self) -> Option<&Rc<Traffic>> {
-        self.state.member().map(|member| &member.seat.traffic)
+        self.state.member().map(|member| &member.active_account.traffic)
     }
 
     /// The number that the sessions of the account share.
     pub fn seat_number(&self) -> Option<u64> {
-        self.state.member().map(|member| member.seat.number)
+        self.state.member().map(|member| member.active_account.number)
     }
 
     /// What the session's account holds of memory.
     pub fn memory(&self) -> Option<&Rc<Share>> {
-        self.state.member().map(|member| &member.seat.memory)
+        self.state.member().map(|member| &member.active_account.memory)
     }
 
     /// What the session is waiting for.
@@ -168,17 +168,17 @@ impl Session {
     }
 
     /// Whether `verb` may be asked now.
-    pub fn check(&self, verb: Verb) -> Result<(), Refusal> {
+    pub fn check(&self, verb: Verb) -> Result<(), SessionError> {
         verb.check(&self.state)
     }
 
-    fn member(&self, verb: Verb) -> Result<&Member, Refusal> {
+    fn member(&self, verb: Verb) -> Result<&Member, SessionError> {
         self.check(verb)?;
-        self.state.member().ok_or(Refusal::LoginRequired)
+        self.state.member().ok_or(SessionError::LoginRequired)
     }
 
     /// Counts the home on, if `verb` needs it counted; true once it is. Asked before each verb.
-    pub fn settle(&self, verb: Verb, budget: &mut Budget) -> Result<bool, Refusal> {
+    pub fn settle(&self, verb: Verb, budget: &mut Budget) -> Result<bool, SessionError> {
         match self.state.member() {
             Some(Member { home, .. }) if verb.effect() != Effect::Reads => Ok(home.settle(budget)?),
             _ => Ok(true),
@@ -216,8 +216,8 @@ impl Session {
     // ---- Verbs that answer at once --------------------------------------------------------
 
     /// What is at `path`, and the etag of a file.
-    pub fn stat(&self, service: &Service, path: &VPath) -> Result<(Meta, Option<String>), Refusal> {
-        let found = self.member(Verb::Stat)?.home.stat(path).map_err(Refusal::from);
+    pub fn stat(&self, service: &Service, path: &VPath) -> Result<(Meta, Option<String>), SessionError> {
+        let found = self.member(Verb::Stat)?.home.stat(path).map_err(SessionError::from);
         self.log_path("stat", path, &found);
         let meta = found?;
         let is_file = meta.kind == Kind::File;
@@ -226,13 +226,13 @@ impl Session {
 
     /// The metadata of what is at `path`. If nothing is there: the size and times of the interrupted upload
     /// to it, so that a client can resume that.
-    pub fn stat_resumable(&self, path: &VPath) -> Result<Meta, Refusal> {
+    pub fn stat_resumable(&self, path: &VPath) -> Result<Meta, SessionError> {
         let home = &self.member(Verb::Stat)?.home;
         let found = match home.stat(path) {
             Err(StoreError::NotFound) => home.held(path).and_then(|held| held.ok_or(StoreError::NotFound)),
             found => found,
         };
-        let found = found.map_err(Refusal::from);
+        let found = found.map_err(SessionError::from);
         self.log_path("stat", path, &found);
         found
     }
@@ -262,9 +262,9 @@ impl Session {
     }
 
     /// What is at `path` itself; a link is not followed.
-    pub fn entry(&self, path: &VPath) -> Result<Meta, Refusal> {
+    pub fn entry(&self, path: &VPath) -> Result<Meta, SessionError> {
         let home = &self.member(Verb::Stat)?.home;
-        let found = home.entry(path).and_then(|entry| entry.ok_or(StoreError::NotFound)).map_err(Refusal::from);
+        let found = home.entry(path).and_then(|entry| entry.ok_or(StoreError::NotFound)).map_err(SessionError::from);
         self.log_path("stat", path, &found);
         found
     }
@@ -276,49 +276,49 @@ impl Session {
     }
 
     /// Makes a folder.
-    pub fn make_folder(&self, path: &VPath) -> Result<(), Refusal> {
-        let result = self.member(Verb::MakeFolder)?.home.make_folder(path).map_err(Refusal::from);
+    pub fn make_folder(&self, path: &VPath) -> Result<(), SessionError> {
+        let result = self.member(Verb::MakeFolder)?.home.make_folder(path).map_err(SessionError::from);
         self.log_path("mkdir", path, &result);
         result
     }
 
     /// Removes a file or link.
-    pub fn remove_file(&self, path: &VPath) -> Result<(), Refusal> {
-        let result = self.member(Verb::RemoveFile)?.home.remove_file(path).map_err(Refusal::from);
+    pub fn remove_file(&self, path: &VPath) -> Result<(), SessionError> {
+        let result = self.member(Verb::RemoveFile)?.home.remove_file(path).map_err(SessionError::from);
         self.log_path("rm", path, &result);
         result
     }
 
     /// Removes an empty folder.
-    pub fn remove_folder(&self, path: &VPath) -> Result<(), Refusal> {
-        let result = self.member(Verb::RemoveFolder)?.home.remove_folder(path).map_err(Refusal::from);
+    pub fn remove_folder(&self, path: &VPath) -> Result<(), SessionError> {
+        let result = self.member(Verb::RemoveFolder)?.home.remove_folder(path).map_err(SessionError::from);
         self.log_path("rmdir", path, &result);
         result
     }
 
     /// Moves an entry.
-    pub fn rename(&self, from: &VPath, to: &VPath, replace: bool) -> Result<(), Refusal> {
-        let result = self.member(Verb::Rename)?.home.rename(from, to, replace).map_err(Refusal::from);
+    pub fn rename(&self, from: &VPath, to: &VPath, replace: bool) -> Result<(), SessionError> {
+        let result = self.member(Verb::Rename)?.home.rename(from, to, replace).map_err(SessionError::from);
         self.log_access("mv", &[("path", Value::path(from.as_bytes())), ("to", Value::path(to.as_bytes()))], &result);
         result
     }
 
     /// Gives a file or folder its modification time, nanoseconds since the epoch.
-    pub fn set_mtime(&self, path: &VPath, mtime_ns: i64) -> Result<(), Refusal> {
-        let result = self.member(Verb::SetMtime)?.home.set_mtime(path, mtime_ns).map_err(Refusal::from);
+    pub fn set_mtime(&self, path: &VPath, mtime_ns: i64) -> Result<(), SessionError> {
+        let result = self.member(Verb::SetMtime)?.home.set_mtime(path, mtime_ns).map_err(SessionError::from);
         self.log_path("mtime", path, &result);
         result
     }
 
     /// Gives a file or folder its permission bits; see [`crate::store::home::Home::set_mode`].
-    pub fn set_mode(&self, path: &VPath, mode: u32) -> Result<(), Refusal> {
-        let result = self.member(Verb::SetMode)?.home.set_mode(path, mode).map_err(Refusal::from);
+    pub fn set_mode(&self, path: &VPath, mode: u32) -> Result<(), SessionError> {
+        let result = self.member(Verb::SetMode)?.home.set_mode(path, mode).map_err(SessionError::from);
         self.log_path("chmod", path, &result);
         result
     }
 
     /// What the account uses and may use.
-    pub fn quota(&self) -> Result<QuotaState, Refusal> {
+    pub fn quota(&self) -> Result<QuotaState, SessionError> {
         let state = self.member(Verb::Quota)?.home.ledger().state();
         self.log_access("quota", &[], &Ok(()));
         Ok(state)
@@ -332,14 +332,14 @@ impl Session {
 
     /// The number of bytes that can still be stored: what the quota leaves, but no more than the disk has.
     /// If the file system does not report its free space, only the quota counts.
-    pub fn available_bytes(&self) -> Result<u64, Refusal> {
+    pub fn available_bytes(&self) -> Result<u64, SessionError> {
         let home = &self.member(Verb::Quota)?.home;
-        let free = home.free_bytes().map_err(Refusal::from);
+        let free = home.free_bytes().map_err(SessionError::from);
         self.log_access("available", &[], &free);
         let state = home.ledger().state();
         let taken = state.stored() + state.reserved;
         let left = state.limits.bytes.map(|limit| limit.saturating_sub(taken.bytes));
-        free?.into_iter().chain(left).min().ok_or(Refusal::Io)
+        free?.into_iter().chain(left).min().ok_or(SessionError::Io)
     }
 
     /// Whether there is an upload of this name that nobody is sending.
@@ -348,9 +348,9 @@ impl Session {
     }
 
     /// Drops an interrupted upload.
-    pub fn drop_kept(&self, id: &UploadId) -> Result<(), Refusal> {
-        let dropped = self.member(Verb::DropKept)?.home.drop_kept(id).map_err(Refusal::from);
-        let result = dropped.and_then(|was_there| if was_there { Ok(()) } else { Err(Refusal::NotFound) });
+    pub fn drop_kept(&self, id: &UploadId) -> Result<(), SessionError> {
+        let dropped = self.member(Verb::DropKept)?.home.drop_kept(id).map_err(SessionError::from);
+        let result = dropped.and_then(|was_there| if was_there { Ok(()) } else { Err(SessionError::NotFound) });
         self.log_access("drop_partial", &[("upload", Value::name(id.to_string().as_bytes()))], &result);
         result
     }
@@ -358,51 +358,57 @@ impl Session {
     // ---- Tasks ----------------------------------------------------------------------------
 
     /// Begins to make a folder and those above it, of which none need be missing.
-    pub fn begin_folders(&mut self, path: &VPath) -> Result<(), Refusal> {
+    pub fn begin_folders(&mut self, path: &VPath) -> Result<(), SessionError> {
         let folders = NewFolders::begin(Rc::clone(&self.member(Verb::MakeFolder)?.home), path)?;
         self.begin_task(Task::Folders(Box::new(folders)))
     }
 
     /// Begins to list the partial uploads of the account.
-    pub fn begin_kept(&mut self) -> Result<(), Refusal> {
+    pub fn begin_kept(&mut self) -> Result<(), SessionError> {
         let member = self.member(Verb::KeptUploads)?;
-        let kept = KeptListing::begin(Rc::clone(&member.home), Charge::to(&member.seat.memory)).map_err(Refusal::from);
+        let kept = KeptListing::begin(Rc::clone(&member.home), Charge::to(&member.active_account.memory))
+            .map_err(SessionError::from);
         self.log_access("partials", &[], &kept);
         self.begin_task(Task::Kept(Box::new(KeptList::new(kept?))))
     }
 
     /// Begins to list a folder by name.
-    pub fn begin_list(&mut self, path: &VPath) -> Result<(), Refusal> {
+    pub fn begin_list(&mut self, path: &VPath) -> Result<(), SessionError> {
         self.begin_list_as(path, |listing| listing)
     }
 
     /// Begins to list a folder. `choose` sets the order of the listing and what it contains.
-    pub fn begin_list_as(&mut self, path: &VPath, choose: impl FnOnce(Listing) -> Listing) -> Result<(), Refusal> {
+    pub fn begin_list_as(&mut self, path: &VPath, choose: impl FnOnce(Listing) -> Listing) -> Result<(), SessionError> {
         let member = self.member(Verb::List)?;
-        let listing = member.home.list(path, Charge::to(&member.seat.memory)).map_err(Refusal::from);
+        let listing = member.home.list(path, Charge::to(&member.active_account.memory)).map_err(SessionError::from);
         self.log_path("list", path, &listing);
         self.begin_task(Task::List(Box::new(FolderList::new(choose(listing?)))))
     }
 
     /// Begins to hash a file.
-    pub fn begin_digest(&mut self, path: &VPath) -> Result<(), Refusal> {
-        let opened = self.member(Verb::Digest)?.home.open(path).map_err(Refusal::from);
+    pub fn begin_digest(&mut self, path: &VPath) -> Result<(), SessionError> {
+        let opened = self.member(Verb::Digest)?.home.open(path).map_err(SessionError::from);
         self.log_path("sha256", path, &opened);
         let (file, meta) = opened?;
         self.begin_task(Task::Digest(Box::new(FileHash::new(file, meta))))
     }
 
-    fn begin_task(&mut self, task: Task) -> Result<(), Refusal> {
-        let State::Command(_, current @ None) = &mut self.state else { return Err(Refusal::WrongState) };
+    fn begin_task(&mut self, task: Task) -> Result<(), SessionError> {
+        let State::Command(_, current @ None) = &mut self.state else { return Err(SessionError::WrongState) };
         *current = Some(task);
         Ok(())
     }
 
     /// Drives the task on. It ends with its last page, its digest or a refusal.
-    pub fn run_task(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> Result<TaskStep, Refusal> {
+    pub fn run_task(
+        &mut self,
+        service: &mut Service,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> Result<TaskStep, SessionError> {
         self.check(Verb::RunTask)?;
-        let State::Command(_, current) = &mut self.state else { return Err(Refusal::WrongState) };
-        let Some(task) = current else { return Err(Refusal::WrongState) };
+        let State::Command(_, current) = &mut self.state else { return Err(SessionError::WrongState) };
+        let Some(task) = current else { return Err(SessionError::WrongState) };
         let step = task.run(&mut service.store, budget, now);
         if matches!(step, Ok(TaskStep::Later | TaskStep::Waits | TaskStep::Page(_, false) | TaskStep::Kept(_, false))) {
             return step;
@@ -416,7 +422,7 @@ impl Session {
     // ---- Ending ---------------------------------------------------------------------------
 
     /// Ends the task or transfer under way because of `why`. An upload with a name is kept.
-    pub fn abort(&mut self, why: Refusal, now: Instant) -> Result<(), Refusal> {
+    pub fn abort(&mut self, why: SessionError, now: Instant) -> Result<(), SessionError> {
         self.check(Verb::Abort)?;
         self.log_unfinished(why, now);
         self.return_to_command();
@@ -424,8 +430,8 @@ impl Session {
     }
 
     /// Ends the session because of `why`, if there was a reason beyond the peer's leaving.
-    pub fn close(&mut self, why: Option<Refusal>, now: Instant) {
-        self.log_unfinished(why.unwrap_or(Refusal::Cancelled), now);
+    pub fn close(&mut self, why: Option<SessionError>, now: Instant) {
+        self.log_unfinished(why.unwrap_or(SessionError::Cancelled), now);
         let result = why.map_or(Ok(()), Err);
         self.log_access("close", &[], &result);
         self.state = State::Closing;

@@ -88,7 +88,7 @@ impl PasswordCheck {
         &self.user
     }
 
-    /// Continues the computation within `budget`, if its origin may try and it is at the front of the queue.
+    /// Continues the computation within `budget`, if its origin may try and it is at the protocol of the queue.
     pub(super) fn advance(
         &mut self,
         passwords: &mut Passwords,

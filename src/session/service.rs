@@ -1,7 +1,7 @@
 //! What all sessions share: accounts, files, who failed to log in, what was decided.
 
-use super::active_accounts::{Seat, Seats};
-use super::error::Refusal;
+use super::active_accounts::{ActiveAccount, ActiveAccounts};
+use super::error::SessionError;
 use super::login_guard::LoginGuard;
 use super::password::Passwords;
 use super::totals::Total;
@@ -21,7 +21,7 @@ pub struct Service {
     /// What the administrator decided.
     pub policy: Policy,
     pub(super) passwords: Passwords,
-    seats: Seats,
+    active_accounts: ActiveAccounts,
 }
 
 /// What an administrator decides about sessions; can change while they run.
@@ -54,23 +54,24 @@ impl From<&Config> for Policy {
 impl Service {
     /// The shared part of all sessions.
     pub fn new(accounts: Accounts, store: Store, policy: Policy) -> Self {
-        let (guard, passwords, seats) = (LoginGuard::default(), Passwords::default(), Seats::new(policy.memory));
-        Self { accounts, store, guard, policy, passwords, seats }
+        let (guard, passwords, active_accounts) =
+            (LoginGuard::default(), Passwords::default(), ActiveAccounts::new(policy.memory));
+        Self { accounts, store, guard, policy, passwords, active_accounts }
     }
 
     /// Replaces what the administrator decided, for what comes.
     pub fn set_policy(&mut self, policy: Policy) {
-        self.seats.memory.set_bytes_max(policy.memory);
+        self.active_accounts.memory.set_bytes_max(policy.memory);
         self.policy = policy;
     }
 
     /// What the transfers that have ended were in all.
     pub fn total(&self) -> &Total {
-        &self.seats.total
+        &self.active_accounts.total
     }
 
-    /// A seat for one more session of `account`.
-    pub(super) fn seat(&mut self, account: &AccountName) -> Result<Rc<Seat>, Refusal> {
-        self.seats.take(account, self.policy.sessions_per_account)
+    /// A active_account for one more session of `account`.
+    pub(super) fn active_account(&mut self, account: &AccountName) -> Result<Rc<ActiveAccount>, SessionError> {
+        self.active_accounts.take(account, self.policy.sessions_per_account)
     }
 }

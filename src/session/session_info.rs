@@ -13,7 +13,7 @@ use std::time::Instant;
 
 /// A session at one moment.
 #[derive(Debug, Clone)]
-pub struct Overview {
+pub struct SessionInfo {
     /// Whose account is logged in, and what it uses.
     pub member: Option<(AccountName, QuotaState)>,
     /// Where it comes from.
@@ -45,9 +45,9 @@ pub struct Transfer {
 
 impl Session {
     /// What is told of this session.
-    pub fn overview(&self) -> Overview {
+    pub fn overview(&self) -> SessionInfo {
         let member = self.state.member();
-        Overview {
+        SessionInfo {
             member: member.map(|member| (member.account.clone(), member.home.ledger().state())),
             peer: self.peer,
             state: self.state.name(),

@@ -10,7 +10,7 @@
 //!  any ──close──► Closing
 //! ```
 
-use super::active_accounts::Seat;
+use super::active_accounts::ActiveAccount;
 use super::download::Download;
 use super::login_attempt::Login;
 use super::task::Task;
@@ -103,5 +103,5 @@ pub struct Member {
     /// Whether nothing may be changed.
     pub is_read_only: bool,
     /// What it shares with the account's other sessions.
-    pub seat: Rc<Seat>,
+    pub active_account: Rc<ActiveAccount>,
 }

@@ -1,10 +1,10 @@
 //! Work that takes many turns: listing a folder or partial uploads, hashing a file, making many folders.
 
-use super::error::Refusal;
+use super::error::SessionError;
 use crate::base::buffers::Budget;
 use crate::base::digest::Digest;
 use crate::base::limits::{LISTING_WAIT_MAX, MEMORY_WAIT_STEP, PAGE_BYTES_TARGET, PAGE_ENTRIES_MAX, PIECE_BYTES};
-use crate::store::listing::{Listed, Listing, Step};
+use crate::store::listing::{Listed, Listing, ListingStep};
 use crate::store::meta::{Meta, meta_of};
 use crate::store::new_folders::NewFolders;
 use crate::store::staging::{KeptListing, KeptStep, KeptUpload};
@@ -54,7 +54,7 @@ impl Task {
     }
 
     /// Works on within `budget`.
-    pub fn run(&mut self, store: &mut Store, budget: &mut Budget, now: Instant) -> Result<TaskStep, Refusal> {
+    pub fn run(&mut self, store: &mut Store, budget: &mut Budget, now: Instant) -> Result<TaskStep, SessionError> {
         match self {
             Self::List(list) => list.next_page(budget, now),
             Self::Digest(hash) => {
@@ -98,9 +98,9 @@ impl MemoryWait {
     }
 
     /// There is no memory; an error if there has been none for too long.
-    fn begin(&mut self, now: Instant) -> Result<TaskStep, Refusal> {
+    fn begin(&mut self, now: Instant) -> Result<TaskStep, SessionError> {
         if now >= *self.until.get_or_insert(now + LISTING_WAIT_MAX) {
-            return Err(Refusal::Busy);
+            return Err(SessionError::Busy);
         }
         self.wakes_at = Some(now + MEMORY_WAIT_STEP);
         Ok(TaskStep::Waits)
@@ -113,7 +113,7 @@ impl KeptList {
         Self { listing, wait: MemoryWait::default() }
     }
 
-    fn next_page(&mut self, budget: &mut Budget, now: Instant) -> Result<TaskStep, Refusal> {
+    fn next_page(&mut self, budget: &mut Budget, now: Instant) -> Result<TaskStep, SessionError> {
         if self.wait.lasts(now) {
             return Ok(TaskStep::Waits);
         }
@@ -131,7 +131,7 @@ impl FolderList {
         Self { listing, page: Vec::new(), wait: MemoryWait::default() }
     }
 
-    fn next_page(&mut self, budget: &mut Budget, now: Instant) -> Result<TaskStep, Refusal> {
+    fn next_page(&mut self, budget: &mut Budget, now: Instant) -> Result<TaskStep, SessionError> {
         if self.wait.lasts(now) {
             return Ok(TaskStep::Waits);
         }
@@ -150,10 +150,10 @@ fn fill_page(
 ) -> Result<Option<TaskStep>, StoreError> {
     loop {
         match listing.next(budget)? {
-            Step::Entry(entry) => page.push(entry),
-            Step::Later => return Ok(Some(TaskStep::Later)),
-            Step::NoRoom => return Ok(None),
-            Step::End => return Ok(Some(TaskStep::Page(std::mem::take(page), true))),
+            ListingStep::Entry(entry) => page.push(entry),
+            ListingStep::Later => return Ok(Some(TaskStep::Later)),
+            ListingStep::NoRoom => return Ok(None),
+            ListingStep::End => return Ok(Some(TaskStep::Page(std::mem::take(page), true))),
         }
         let bytes: usize = page.iter().map(|entry| entry.name.len() + entry.target.as_ref().map_or(0, Vec::len)).sum();
         if page.len() >= PAGE_ENTRIES_MAX || bytes >= PAGE_BYTES_TARGET {

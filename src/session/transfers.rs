@@ -3,13 +3,13 @@
 
 use super::Session;
 use super::download::{Download, DownloadPlan, Fetched, Opened};
-use super::error::Refusal;
+use super::error::SessionError;
 use super::service::Service;
 use super::session_info::Transfer;
 use super::state::State;
 use super::upload::{Commit, Stored, Upload, UploadPlan};
 use super::verb::Verb;
-use crate::base::buffers::{Budget, Incoming};
+use crate::base::buffers::{Budget, SpliceSource};
 use crate::base::digest::Digest;
 use crate::store::syncer::Synced;
 use std::time::Instant;
@@ -18,7 +18,7 @@ impl Session {
     // ---- Upload ---------------------------------------------------------------------------
 
     /// Begins an upload.
-    pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), Refusal> {
+    pub fn begin_upload(&mut self, service: &Service, plan: UploadPlan, now: Instant) -> Result<(), SessionError> {
         let home = &self.member(Verb::BeginUpload)?.home;
         let path = plan.path.clone();
         let begun = Upload::begin(home, &service.store, service.policy.sync, plan, now);
@@ -40,14 +40,14 @@ impl Session {
         &mut self,
         service: &mut Service,
         budget: &mut Budget,
-    ) -> Result<Option<(u64, Option<Digest>)>, Refusal> {
-        let State::Upload(_, upload) = &self.state else { return Err(Refusal::WrongState) };
+    ) -> Result<Option<(u64, Option<Digest>)>, SessionError> {
+        let State::Upload(_, upload) = &self.state else { return Err(SessionError::WrongState) };
         if upload.is_starting() && !self.settle(Verb::Store, budget)? {
             return Ok(None);
         }
         match &mut self.state {
             State::Upload(_, upload) => upload.prepare(&mut service.store, self.id, budget),
-            _ => Err(Refusal::WrongState),
+            _ => Err(SessionError::WrongState),
         }
     }
 
@@ -58,41 +58,45 @@ impl Session {
 
     /// Takes bytes of the upload; how many. 0 means that the disk is behind. A refusal does not
     /// end the upload: [`Session::abort`] does.
-    pub fn store(&mut self, service: &mut Service, bytes: &[u8]) -> Result<usize, Refusal> {
+    pub fn store(&mut self, service: &mut Service, bytes: &[u8]) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
         match &mut self.state {
             State::Upload(_, upload) => upload.store(&mut service.store, self.id, bytes),
-            _ => Err(Refusal::WrongState),
+            _ => Err(SessionError::WrongState),
         }
     }
 
     /// The same of bytes that have to go nowhere but to the file. 0 also if they have to be read.
-    pub fn store_from(&mut self, service: &mut Service, incoming: Incoming<'_>) -> Result<usize, Refusal> {
+    pub fn store_from(&mut self, service: &mut Service, incoming: SpliceSource<'_>) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
         match &mut self.state {
             State::Upload(_, upload) => upload.store_from(&mut service.store, self.id, incoming),
-            _ => Err(Refusal::WrongState),
+            _ => Err(SessionError::WrongState),
         }
     }
 
     /// All bytes came, says the peer. Verified, the upload goes on to its commit; otherwise it
     /// is dropped.
-    pub fn finish_upload(&mut self, size: u64, digest: Digest, now: Instant) -> Result<(), Refusal> {
+    pub fn finish_upload(&mut self, size: u64, digest: Digest, now: Instant) -> Result<(), SessionError> {
         self.end_upload(now, |upload| upload.finish(size, digest))
     }
 
     /// All bytes came, says the end of the peer's data; nobody claims a size or a digest. Fewer
     /// than were announced are refused and kept as an interrupted upload.
-    pub fn complete_upload(&mut self, now: Instant) -> Result<(), Refusal> {
+    pub fn complete_upload(&mut self, now: Instant) -> Result<(), SessionError> {
         match &self.state {
-            State::Upload(_, upload) if !upload.is_prepared() => Err(Refusal::WrongState),
+            State::Upload(_, upload) if !upload.is_prepared() => Err(SessionError::WrongState),
             _ => self.end_upload(now, Upload::complete),
         }
     }
 
-    fn end_upload(&mut self, now: Instant, end: impl FnOnce(Upload) -> Result<Commit, Refusal>) -> Result<(), Refusal> {
+    fn end_upload(
+        &mut self,
+        now: Instant,
+        end: impl FnOnce(Upload) -> Result<Commit, SessionError>,
+    ) -> Result<(), SessionError> {
         self.check(Verb::FinishUpload)?;
-        let State::Upload(member, upload) = self.state.take() else { return Err(Refusal::WrongState) };
+        let State::Upload(member, upload) = self.state.take() else { return Err(SessionError::WrongState) };
         let record = Transfer::of_upload(&upload);
         match end(*upload) {
             Ok(commit) => {
@@ -113,9 +117,9 @@ impl Session {
     }
 
     /// Drives the commit on; what was stored once it is.
-    pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, Refusal> {
+    pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, SessionError> {
         self.check(Verb::AdvanceCommit)?;
-        let State::Commit(member, commit) = &mut self.state else { return Err(Refusal::WrongState) };
+        let State::Commit(member, commit) = &mut self.state else { return Err(SessionError::WrongState) };
         let result = commit.advance(&member.home, &mut service.store, service.policy.sync, self.id);
         let record = Transfer::of_commit(commit);
         match result {
@@ -128,7 +132,7 @@ impl Session {
     }
 
     /// Takes the answer to a sync this session asked for.
-    pub fn synced(&mut self, synced: Synced) -> Result<(), Refusal> {
+    pub fn synced(&mut self, synced: Synced) -> Result<(), SessionError> {
         match &mut self.state {
             State::Upload(_, upload) => upload.synced(synced),
             State::Commit(_, commit) => commit.synced(synced),
@@ -139,10 +143,10 @@ impl Session {
     // ---- Download -------------------------------------------------------------------------
 
     /// Begins a download.
-    pub fn begin_download(&mut self, service: &Service, plan: DownloadPlan, now: Instant) -> Result<(), Refusal> {
+    pub fn begin_download(&mut self, service: &Service, plan: DownloadPlan, now: Instant) -> Result<(), SessionError> {
         let home = &self.member(Verb::BeginDownload)?.home;
         let path = plan.path.clone();
-        let begun = Download::begin(home, &service.store, plan, now).map_err(Refusal::from);
+        let begun = Download::begin(home, &service.store, plan, now).map_err(SessionError::from);
         if let Err(refusal) = &begun {
             self.log_path("get", &path, &Err::<(), _>(*refusal));
         }
@@ -155,10 +159,10 @@ impl Session {
     }
 
     /// Decides where the download begins; what the peer is told once that is known.
-    pub fn prepare_download(&mut self, service: &Service, budget: &mut Budget) -> Result<Option<Opened>, Refusal> {
+    pub fn prepare_download(&mut self, service: &Service, budget: &mut Budget) -> Result<Option<Opened>, SessionError> {
         match &mut self.state {
             State::Download(_, download) => download.prepare(&service.store, budget),
-            _ => Err(Refusal::WrongState),
+            _ => Err(SessionError::WrongState),
         }
     }
 
@@ -172,9 +176,9 @@ impl Session {
         range_max: Option<usize>,
         budget: &mut Budget,
         now: Instant,
-    ) -> Result<Fetched, Refusal> {
+    ) -> Result<Fetched, SessionError> {
         self.check(Verb::Fetch)?;
-        let State::Download(_, download) = &mut self.state else { return Err(Refusal::WrongState) };
+        let State::Download(_, download) = &mut self.state else { return Err(SessionError::WrongState) };
         let fetched = download.fetch(&mut service.store, out, max, range_max, budget)?;
         if let Fetched::End(_, digest) = fetched {
             let record = Transfer::of_download(download);

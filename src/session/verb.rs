@@ -1,6 +1,6 @@
 //! What a session can be asked to do, in which states, and what that has to do with the home.
 
-use super::error::Refusal;
+use super::error::SessionError;
 use super::state::{State, StateName};
 
 /// Everything a session can be asked to do.
@@ -100,14 +100,14 @@ impl Verb {
     }
 
     /// Refuses the verb unless `state` allows it.
-    pub fn check(self, state: &State) -> Result<(), Refusal> {
+    pub fn check(self, state: &State) -> Result<(), SessionError> {
         let name = state.name();
         if self.states().contains(&name) {
             return match state.member() {
-                Some(member) if member.is_read_only && self.effect() == Changes => Err(Refusal::ReadOnly),
+                Some(member) if member.is_read_only && self.effect() == Changes => Err(SessionError::ReadOnly),
                 _ => Ok(()),
             };
         }
-        Err(if name == Login { Refusal::LoginRequired } else { Refusal::WrongState })
+        Err(if name == Login { SessionError::LoginRequired } else { SessionError::WrongState })
     }
 }

@@ -477,13 +477,13 @@ impl Home {
     }
 
     /// A target for a staged file.
-    pub(super) fn target(&self, path: &VPath) -> Result<Target, StoreError> {
+    pub(super) fn target(&self, path: &VPath) -> Result<CommitTarget, StoreError> {
         let (parent, name) = self.parent(path)?;
         let folder = match parent {
             Parent::Root(dir) => dir.try_clone()?,
             Parent::Below(dir) => dir,
         };
-        Ok(Target { folder: folder.into_std_file(), name: name.to_vec() })
+        Ok(CommitTarget { folder: folder.into_std_file(), name: name.to_vec() })
     }
 
     fn parent<'a, 'p>(&'a self, path: &'p VPath) -> Result<(Parent<'a>, &'p [u8]), StoreError> {
@@ -609,7 +609,7 @@ fn check_disk(bytes: u64, on: impl AsFd) -> Result<(), StoreError> {
 const DISK_CHECK_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Where a staged file will go.
-pub(super) struct Target {
+pub(super) struct CommitTarget {
     /// The folder, open: also what policy `full` syncs.
     pub(super) folder: File,
     /// The name in it.
@@ -618,7 +618,7 @@ pub(super) struct Target {
 
 /// Where an upload will go, and what was there before its bytes came.
 pub struct UploadTarget {
-    pub(super) at: Target,
+    pub(super) at: CommitTarget,
     pub(super) there: Option<Stat>,
 }
 

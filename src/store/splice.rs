@@ -3,7 +3,7 @@
 //! before anybody else is served.
 
 use super::meta::meta_of;
-use crate::base::buffers::Incoming;
+use crate::base::buffers::SpliceSource;
 use crate::base::limits::{FLUSH_BUDGET, PIECE_BYTES};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -28,15 +28,15 @@ impl Pipe {
     /// Moves bytes for `file` from a socket into the pipe. Returns the number of bytes; if it is 0, they can
     /// still be read from the socket. An error is that of the connection, which a later read would report
     /// as an ordinary end.
-    pub(super) fn fill(&mut self, Incoming { socket, count }: Incoming<'_>, file: &File) -> io::Result<usize> {
+    pub(super) fn fill(&mut self, SpliceSource { socket, count }: SpliceSource<'_>, file: &File) -> io::Result<usize> {
         if self.is_refused || self.is_refused_by(file) {
             return Ok(0);
         }
         if self.ends.is_none() {
             self.ends = open().ok();
         }
-        let Some((entrance, _)) = &self.ends else { return Ok(0) };
-        match splice(socket, None, entrance, None, count, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
+        let Some((tls_policy, _)) = &self.ends else { return Ok(0) };
+        match splice(socket, None, tls_policy, None, count, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
             Err(Errno::AGAIN | Errno::INTR | Errno::NOMEM) => Ok(0),
             Err(errno) if is_unsupported(errno) => {
                 self.is_refused = true;
@@ -83,10 +83,10 @@ fn is_unsupported(errno: Errno) -> bool {
 const REFUSING_MAX: usize = 64;
 
 fn open() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
-    let (exit, entrance) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (exit, tls_policy) = pipe_with(PipeFlags::CLOEXEC)?;
     // A smaller one moves less at once.
-    let _ = fcntl_setpipe_size(&entrance, FLUSH_BUDGET);
-    Ok((entrance, exit))
+    let _ = fcntl_setpipe_size(&tls_policy, FLUSH_BUDGET);
+    Ok((tls_policy, exit))
 }
 
 fn copy(exit: &OwnedFd, file: &File, offset: u64) -> io::Result<usize> {
@@ -114,8 +114,8 @@ mod tests {
         (sender, receiver)
     }
 
-    fn four_of(receiver: &TcpStream) -> Incoming<'_> {
-        Incoming { socket: receiver.as_fd(), count: 4 }
+    fn four_of(receiver: &TcpStream) -> SpliceSource<'_> {
+        SpliceSource { socket: receiver.as_fd(), count: 4 }
     }
 
     #[test]

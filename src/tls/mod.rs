@@ -201,7 +201,7 @@ fn server_provider() -> CryptoProvider {
     CryptoProvider { signature_verification_algorithms, ..provider() }
 }
 
-/// What FTP clients of the last ten years know, with forward secrecy.
+/// What FTP clients of the last ten years know, with forward ftp_tls.
 fn ftp_provider() -> CryptoProvider {
     let mut provider = server_provider();
     provider.cipher_suites.extend([

@@ -3,7 +3,7 @@
 //! in large ones, and nothing is ever left inside rustls unnoticed: no event announces it.
 
 use crate::auth::scram::Binding;
-use crate::base::buffers::Buffer;
+use crate::base::buffers::ReceiveBuffer;
 use crate::base::limits::{
     COPY_BYTES, HANDSHAKE_BYTES_MAX, RECORD_BYTES_MAX_BEFORE_LOGIN, SEALED_BYTES, SEALED_BYTES_BEFORE_LOGIN,
     SEALED_BYTES_FIRST, SEALED_OUT_BYTES,
@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub struct Sealed {
     connection: Connection,
     /// Received, not yet decrypted.
-    ciphertext: Buffer,
+    ciphertext: ReceiveBuffer,
     /// Decrypted, still inside rustls.
     plaintext_bytes: usize,
     /// The peer has said that nothing more comes.
@@ -78,7 +78,7 @@ impl Sealed {
         connection.set_buffer_limit(Some(SEALED_OUT_BYTES));
         Self {
             connection,
-            ciphertext: Buffer::default(),
+            ciphertext: ReceiveBuffer::default(),
             plaintext_bytes: 0,
             has_ended: false,
             holds_tickets: false,

@@ -11,7 +11,7 @@ use berth::base::virtual_path::VPath;
 use berth::client::connection::link::Link;
 use berth::client::connection::session::Session;
 use berth::client::connection::state::StateFolder;
-use berth::client::connection::stream::Pipe;
+use berth::client::connection::stream::Stream;
 use berth::client::shell::interrupt::Interrupt;
 use berth::client::ui::output::Output;
 use berth::client::ui::progress::Style;
@@ -122,7 +122,7 @@ fn cut(bytes: &[u8]) -> Option<(Seen, usize)> {
     Some((seen, used))
 }
 
-impl Pipe for ScriptedPipe {
+impl Stream for ScriptedPipe {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.answers.is_deaf {
             return Err(io::ErrorKind::WouldBlock.into());

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// See the module.
 pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
-    inbox: Vec<u8>,
+    input: Vec<u8>,
     next_id: u32,
 }
 
@@ -71,7 +71,7 @@ impl Peer {
         stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_write_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_nodelay(true).expect("a TCP socket");
-        Self { stream, inbox: Vec::new(), next_id: 1 }
+        Self { stream, input: Vec::new(), next_id: 1 }
     }
 
     /// Ends the connection as a program that was killed does: with a reset, and without a word.
@@ -201,7 +201,7 @@ impl Peer {
             let mut room = [0; 64 * 1024];
             match self.stream.read(&mut room) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.inbox.extend_from_slice(&room[..count]),
+                Ok(count) => self.input.extend_from_slice(&room[..count]),
                 // A machine that was stopped and goes on interrupts reads that have a timeout.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -210,25 +210,25 @@ impl Peer {
     }
 
     fn take(&mut self) -> Option<Incoming> {
-        let (frame, mut used) = frame::decode(&self.inbox, CONTROL_BYTES_MAX).expect("a good frame")?;
+        let (frame, mut used) = frame::decode(&self.input, CONTROL_BYTES_MAX).expect("a good frame")?;
         let incoming = match frame {
             Frame::Control { id, body } => Incoming::Reply(id, serde_json::from_slice(body).expect("a reply")),
             Frame::End { id, body } => Incoming::End(id, serde_json::from_slice(body).expect("an end")),
             Frame::Abort { id, body } => Incoming::Aborted(id, serde_json::from_slice(body).expect("an error")),
             Frame::Data { id, length } => {
-                let bytes = self.inbox.get(used..used + length as usize)?;
+                let bytes = self.input.get(used..used + length as usize)?;
                 used += length as usize;
                 Incoming::Data(id, bytes.to_vec())
             }
             Frame::Ping { .. } | Frame::Pong { .. } => Incoming::Pong,
         };
-        self.inbox.drain(..used);
+        self.input.drain(..used);
         Some(incoming)
     }
 
     /// Everything until the server closes; whether it did so in good order.
     pub(crate) fn drain(&mut self) -> io::Result<Vec<u8>> {
-        let mut rest = std::mem::take(&mut self.inbox);
+        let mut rest = std::mem::take(&mut self.input);
         self.stream.read_to_end(&mut rest).map(|_| rest)
     }
 }

@@ -39,7 +39,7 @@ impl Reply {
 /// One session.
 pub(crate) struct Client {
     pub(crate) wire: Wire,
-    inbox: Vec<u8>,
+    input: Vec<u8>,
     address: SocketAddr,
     /// Whose sessions data connections resume, if they may.
     pub(crate) tls: Arc<ClientConfig>,
@@ -58,7 +58,7 @@ impl Client {
 
     /// A session over a stream that was connected, before its greeting.
     pub(crate) fn over(address: SocketAddr, stream: TcpStream) -> Self {
-        Self { wire: Wire::Plain(stream), inbox: Vec::new(), address, tls: config(&[13, 12], true), is_private: false }
+        Self { wire: Wire::Plain(stream), input: Vec::new(), address, tls: config(&[13, 12], true), is_private: false }
     }
 
     /// Connects, logs in with the one password, and asks for bytes as they are.
@@ -98,7 +98,7 @@ impl Client {
     /// The handshake on the control connection.
     #[track_caller]
     pub(crate) fn shake(&mut self, tls: Arc<ClientConfig>) {
-        assert!(self.inbox.is_empty(), "plain text behind the answer to AUTH");
+        assert!(self.input.is_empty(), "plain text behind the answer to AUTH");
         self.wire = Wire::sealed(self.wire.stream().try_clone().expect("descriptors"), &tls).expect("a handshake");
         self.tls = tls;
     }
@@ -172,8 +172,8 @@ impl Client {
 
     fn line(&mut self) -> io::Result<String> {
         loop {
-            if let Some(end) = self.inbox.iter().position(|&byte| byte == b'\n') {
-                let line: Vec<u8> = self.inbox.drain(..=end).collect();
+            if let Some(end) = self.input.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.input.drain(..=end).collect();
                 assert!(line.ends_with(b"\r\n"), "a line ends without CR: {line:?}");
                 let line = &line[..line.len() - 2];
                 // CR NUL is how a CR within a name is written (RFC 2640, 3.1).
@@ -184,7 +184,7 @@ impl Client {
             let mut room = [0; 8192];
             match self.wire.read(&mut room) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.inbox.extend_from_slice(&room[..count]),
+                Ok(count) => self.input.extend_from_slice(&room[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

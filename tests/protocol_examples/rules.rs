@@ -180,7 +180,7 @@ fn checking_a_long_prefix_is_not_a_stall() {
     while std::io::Read::read(&mut &client, &mut [0; 12]).is_err() {
         connection.mark(true, true);
         connection.turn(server.service(), FLUSH_BUDGET_MIN, now);
-        working += u32::from(connection.front().phase() == Phase::Transfer);
+        working += u32::from(connection.protocol().phase() == Phase::Transfer);
         now += second;
         assert!(working == 0 || !connection.is_overdue(&timeouts, now), "after {working} turns");
     }

@@ -2,10 +2,10 @@
 
 use berth::account::{Account, AccountName, Accounts};
 use berth::auth::scram::{Binding, ClientExchange, Verifier};
-use berth::base::buffers::{Budget, Lane, Piece};
-use berth::base::limits::{INBOX_BYTES, TURN_BUDGET};
+use berth::base::buffers::{Budget, IoBuffers, Piece};
+use berth::base::limits::{INPUT_BYTES, TURN_BUDGET};
 use berth::config::{Config, SyncPolicy};
-use berth::protocol::Front;
+use berth::protocol::Protocol;
 use berth::protocol::native::Native;
 use berth::session::{Phase, Policy, Service, Session};
 use berth::store::Store;
@@ -64,7 +64,12 @@ impl Server {
     pub(crate) fn connect(&mut self) -> Peer {
         self.sessions += 1;
         let session = Session::new(self.sessions, SocketAddr::from(([127, 0, 0, 1], 4000)));
-        Peer { front: Native::new(session, false), lane: Lane::roomy(), unread: Vec::new(), received: Vec::new() }
+        Peer {
+            front: Native::new(session, false),
+            buffers: IoBuffers::roomy(),
+            unread: Vec::new(),
+            received: Vec::new(),
+        }
     }
 
     /// Somebody who has said hello and logged in.
@@ -87,8 +92,8 @@ impl Server {
 /// A client's end of a connection.
 pub(crate) struct Peer {
     front: Native,
-    lane: Lane,
-    /// Sent, and not yet in the server's inbox.
+    buffers: IoBuffers,
+    /// Sent, and not yet in the server's input.
     unread: Vec<u8>,
     received: Vec<u8>,
 }
@@ -117,23 +122,23 @@ impl Peer {
 
     /// One turn of the server; whether anything moved.
     pub(crate) fn turn(&mut self, server: &mut Server) -> bool {
-        let room = self.lane.inbox.room(INBOX_BYTES);
+        let room = self.buffers.input.room(INPUT_BYTES);
         let count = room.len().min(self.unread.len());
         room[..count].copy_from_slice(&self.unread[..count]);
-        self.lane.inbox.commit(count);
+        self.buffers.input.commit(count);
         self.unread.drain(..count);
         let mut budget = Budget::new(TURN_BUDGET);
-        let stepped = self.front.step(&mut self.lane, &mut server.service, &mut budget, Instant::now());
+        let stepped = self.front.step(&mut self.buffers, &mut server.service, &mut budget, Instant::now());
         let held = self.received.len();
-        while let Some(Piece::Bytes(bytes)) = self.lane.outbox.front() {
+        while let Some(Piece::Bytes(bytes)) = self.buffers.output.front() {
             let count = bytes.len();
             self.received.extend_from_slice(bytes);
-            self.lane.outbox.advance(count);
+            self.buffers.output.advance(count);
         }
         count > 0 || stepped || self.received.len() > held
     }
 
-    /// Turns until nothing moves.
+    /// Scheduler until nothing moves.
     pub(crate) fn run(&mut self, server: &mut Server) {
         while !self.is_closed() && self.turn(server) {}
     }
@@ -159,8 +164,8 @@ impl Peer {
     }
 
     /// The server's end, to be driven otherwise.
-    pub(crate) fn into_front(self) -> Front {
-        Front::Native(Box::new(self.front))
+    pub(crate) fn into_front(self) -> Protocol {
+        Protocol::Native(Box::new(self.front))
     }
 
     /// Everything received and not yet taken.

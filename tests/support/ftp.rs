@@ -1,24 +1,24 @@
-//! An FTP session in memory: the real front-end, and a test in the place of the loop and of the client
+//! An FTP session in memory: the real protocol, and a test in the place of the loop and of the client
 //! at both sockets. Time stands still unless the server's is moved.
 
 use super::{PASSWORD, Server, USER};
-use berth::base::buffers::{Budget, Lane, Piece};
-use berth::base::limits::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS, FTP_END_GRACE_MAX, INBOX_BYTES, TURN_BUDGET};
+use berth::base::buffers::{Budget, IoBuffers, Piece};
+use berth::base::limits::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS, FTP_END_GRACE_MAX, INPUT_BYTES, TURN_BUDGET};
 use berth::config;
 use berth::protocol::ftp::Ftp;
-use berth::protocol::ftp::port::{Stage, Wish};
+use berth::protocol::ftp::port::{ConnectionStage, Wish};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 /// See the module.
 pub struct FtpPeer {
     pub front: Ftp,
-    lane: Lane,
+    buffers: IoBuffers,
     /// What came over data connections.
     pub received: Vec<u8>,
     /// It does not end its side of a data connection when the server has.
     pub stays: bool,
-    /// Turns it was given.
+    /// Scheduler it was given.
     pub turns: usize,
 }
 
@@ -38,7 +38,7 @@ impl FtpPeer {
             hashes_uploads: false,
         };
         let front = Ftp::new(server.new_session(), Rc::new(settings), IpAddr::from(Ipv4Addr::LOCALHOST), false);
-        let mut peer = Self { front, lane: Lane::roomy(), received: Vec::new(), stays: false, turns: 0 };
+        let mut peer = Self { front, buffers: IoBuffers::roomy(), received: Vec::new(), stays: false, turns: 0 };
         assert!(peer.replies(server).starts_with("220 "));
         assert!(peer.ask(server, &format!("USER {USER}")).starts_with("331 "));
         assert!(peer.ask(server, &format!("PASS {PASSWORD}")).starts_with("230 "));
@@ -48,8 +48,8 @@ impl FtpPeer {
     /// Sends a command; all that is answered without further ado.
     pub fn ask(&mut self, server: &mut Server, command: &str) -> String {
         let line = format!("{command}\r\n");
-        self.lane.inbox.room(INBOX_BYTES)[..line.len()].copy_from_slice(line.as_bytes());
-        self.lane.inbox.commit(line.len());
+        self.buffers.input.room(INPUT_BYTES)[..line.len()].copy_from_slice(line.as_bytes());
+        self.buffers.input.commit(line.len());
         self.replies(server)
     }
 
@@ -61,7 +61,7 @@ impl FtpPeer {
 
     /// Connects to where the server listens for data.
     pub fn connect(&mut self, server: &mut Server) -> String {
-        self.front.data_port().set_stage(Stage::Connected);
+        self.front.data_port().set_stage(ConnectionStage::Connected);
         self.replies(server)
     }
 
@@ -87,10 +87,10 @@ impl FtpPeer {
 
     /// Sends data, all of which is taken.
     pub fn send(&mut self, server: &mut Server, content: &[u8]) {
-        for piece in content.chunks(INBOX_BYTES / 2) {
-            let inbox = &mut self.front.data_port().lane.inbox;
-            inbox.room(INBOX_BYTES)[..piece.len()].copy_from_slice(piece);
-            inbox.commit(piece.len());
+        for piece in content.chunks(INPUT_BYTES / 2) {
+            let input = &mut self.front.data_port().buffers.input;
+            input.room(INPUT_BYTES)[..piece.len()].copy_from_slice(piece);
+            input.commit(piece.len());
             assert_eq!(self.replies(server), "");
         }
     }
@@ -104,26 +104,26 @@ impl FtpPeer {
 
     /// Ends the data; what is answered at once.
     pub fn end_data(&mut self, server: &mut Server) -> String {
-        self.front.data_port().lane.eof = true;
+        self.front.data_port().buffers.eof = true;
         self.replies(server)
     }
 
     /// Ends the control connection; what is still said.
     pub fn hang_up(&mut self, server: &mut Server) -> String {
-        self.lane.eof = true;
+        self.buffers.eof = true;
         self.replies(server)
     }
 
     /// Lets everything happen that can; what the server says.
     pub fn replies(&mut self, server: &mut Server) -> String {
         while self.step(server) | self.see_to_wish() | self.drain_data() {}
-        String::from_utf8(drained(&mut self.lane)).expect("UTF-8")
+        String::from_utf8(drained(&mut self.buffers)).expect("UTF-8")
     }
 
     fn step(&mut self, server: &mut Server) -> bool {
         let mut budget = Budget::new(TURN_BUDGET);
         self.turns += 1;
-        self.front.step(&mut self.lane, &mut server.service, &mut budget, server.now)
+        self.front.step(&mut self.buffers, &mut server.service, &mut budget, server.now)
             // An upload that has ended is looked at once more, as the loop does at its time.
             || self.front.wakes_at().is_some_and(|at| at <= server.now && !self.front.awaits_connection())
     }
@@ -132,30 +132,30 @@ impl FtpPeer {
         let port = self.front.data_port();
         let Some(wish) = port.take_wish() else { return false };
         let stage = match wish {
-            Wish::Listen(_) => Stage::Listening(SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000))),
-            Wish::Open(_) => Stage::Open,
+            Wish::Listen(_) => ConnectionStage::Listening(SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000))),
+            Wish::Open(_) => ConnectionStage::Open,
             Wish::Finish => {
                 self.drain_data();
-                if self.stays { Stage::Ended } else { Stage::Left }
+                if self.stays { ConnectionStage::Ended } else { ConnectionStage::Left }
             }
-            Wish::Connect(_) | Wish::Close | Wish::Reset => Stage::Closed,
+            Wish::Connect(_) | Wish::Close | Wish::Reset => ConnectionStage::Closed,
         };
         self.front.data_port().set_stage(stage);
         true
     }
 
     fn drain_data(&mut self) -> bool {
-        let data = drained(&mut self.front.data_port().lane);
-        let is_open = self.front.data_port().stage() == Stage::Open;
+        let data = drained(&mut self.front.data_port().buffers);
+        let is_open = self.front.data_port().stage() == ConnectionStage::Open;
         self.received.extend(&data);
         is_open && !data.is_empty()
     }
 }
 
 /// All that goes, from files as from memory.
-fn drained(lane: &mut Lane) -> Vec<u8> {
+fn drained(buffers: &mut IoBuffers) -> Vec<u8> {
     let mut all = Vec::new();
-    while let Some(piece) = lane.outbox.front() {
+    while let Some(piece) = buffers.output.front() {
         let piece = match piece {
             Piece::Bytes(bytes) => bytes.to_vec(),
             Piece::Range(range) => {
@@ -165,7 +165,7 @@ fn drained(lane: &mut Lane) -> Vec<u8> {
                 bytes
             }
         };
-        lane.outbox.advance(piece.len());
+        buffers.output.advance(piece.len());
         all.extend(piece);
     }
     all

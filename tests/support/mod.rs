@@ -1,5 +1,5 @@
 //! A server in memory for tests: real homes in a temporary folder, the real session core and
-//! front-end, and neither sockets nor threads. Time stands still unless a test moves it; the clock
+//! protocol, and neither sockets nor threads. Time stands still unless a test moves it; the clock
 //! on the wall goes on, because the kernel stamps files by it, and jumps when a test says so.
 
 // Every test program compiles its own copy and uses a part of it.
@@ -18,9 +18,9 @@ mod random;
 
 use berth::account::{Account, AccountName, Accounts};
 use berth::auth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
-use berth::base::buffers::{Budget, Lane, Piece};
+use berth::base::buffers::{Budget, IoBuffers, Piece};
 use berth::base::digest::Digest;
-use berth::base::limits::{INBOX_BYTES, TURN_BUDGET};
+use berth::base::limits::{INPUT_BYTES, TURN_BUDGET};
 use berth::base::token_bucket::Rate;
 use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::VPath;
@@ -238,7 +238,7 @@ impl Server {
         Peer {
             id: self.sessions,
             front: Native::new(session, sends_ranges),
-            lane: Lane::roomy(),
+            buffers: IoBuffers::roomy(),
             sending: Vec::new(),
             read: 0,
             received: Vec::new(),
@@ -367,7 +367,7 @@ pub struct Peer {
     /// Of its session.
     pub id: u64,
     pub front: Native,
-    pub lane: Lane,
+    pub buffers: IoBuffers,
     /// Bytes the client has sent; the server has read the first `read` of them.
     sending: Vec<u8>,
     read: usize,
@@ -459,41 +459,41 @@ impl Peer {
         self.sending.len() - self.read
     }
 
-    /// Whether there are bytes for the server that its inbox has room for, or the end of them.
+    /// Whether there are bytes for the server that its input has room for, or the end of them.
     pub fn has_input(&mut self) -> bool {
-        let has_room = self.lane.inbox.filled().len() < INBOX_BYTES;
-        (self.unsent() > 0 && has_room) || (self.unsent() == 0 && self.is_half_closed && !self.lane.eof)
+        let has_room = self.buffers.input.filled().len() < INPUT_BYTES;
+        (self.unsent() > 0 && has_room) || (self.unsent() == 0 && self.is_half_closed && !self.buffers.eof)
     }
 
     // ---- The loop -------------------------------------------------------------------------
 
-    /// Moves at most `most` bytes into the inbox; whether anything arrived.
+    /// Moves at most `most` bytes into the input; whether anything arrived.
     pub fn deliver(&mut self, most: usize) -> bool {
-        let room = self.lane.inbox.room(INBOX_BYTES);
+        let room = self.buffers.input.room(INPUT_BYTES);
         let unread = &self.sending[self.read..];
         let count = room.len().min(most).min(unread.len());
         room[..count].copy_from_slice(&unread[..count]);
-        self.lane.inbox.commit(count);
+        self.buffers.input.commit(count);
         self.read += count;
         if self.unsent() == 0 {
             (self.sending, self.read) = (Vec::new(), 0);
         }
-        let ended = self.is_half_closed && self.unsent() == 0 && !self.lane.eof;
-        self.lane.eof |= ended;
+        let ended = self.is_half_closed && self.unsent() == 0 && !self.buffers.eof;
+        self.buffers.eof |= ended;
         count > 0 || ended
     }
 
     /// One step with the budget of one turn.
     pub fn step(&mut self, server: &mut Server) -> bool {
         let mut budget = Budget::new(TURN_BUDGET);
-        self.front.step(&mut self.lane, &mut server.service, &mut budget, server.now)
+        self.front.step(&mut self.buffers, &mut server.service, &mut budget, server.now)
     }
 
-    /// Reads at most `most` bytes of the outbox, from files as from memory; how many.
+    /// Reads at most `most` bytes of the output, from files as from memory; how many.
     pub fn drain(&mut self, most: usize) -> usize {
         let mut drained = 0;
         while drained < most {
-            let count = match self.lane.outbox.front() {
+            let count = match self.buffers.output.front() {
                 None => break,
                 Some(Piece::Bytes(bytes)) => {
                     let count = bytes.len().min(most - drained);
@@ -504,14 +504,14 @@ impl Peer {
                     let mut piece = vec![0; (most - drained).min(range.length as usize).min(256 * KIB)];
                     let count = rustix::io::pread(&*range.file, &mut piece, range.offset).expect("readable");
                     if count == 0 {
-                        self.lane.outbox.pad_range(most - drained);
+                        self.buffers.output.pad_range(most - drained);
                         continue;
                     }
                     self.received.extend_from_slice(&piece[..count]);
                     count
                 }
             };
-            self.lane.outbox.advance(count);
+            self.buffers.output.advance(count);
             drained += count;
         }
         drained
@@ -520,7 +520,7 @@ impl Peer {
     /// Hands over an answer of the sync helper; whether there was one.
     pub fn sync(&mut self, server: &mut Server) -> bool {
         let Some(synced) = server.take_synced(self.id) else { return false };
-        self.front.synced(&mut self.lane, synced, server.now);
+        self.front.synced(&mut self.buffers, synced, server.now);
         true
     }
 
@@ -528,7 +528,7 @@ impl Peer {
     pub fn fail_sync(&mut self, server: &mut Server) -> bool {
         let Some(synced) = server.take_synced(self.id) else { return false };
         let result = Err(std::io::Error::from_raw_os_error(5).into());
-        self.front.synced(&mut self.lane, Synced { result, ..synced }, server.now);
+        self.front.synced(&mut self.buffers, Synced { result, ..synced }, server.now);
         true
     }
 

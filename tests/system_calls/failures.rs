@@ -100,7 +100,7 @@ fn try_operation(scene: &Scene, operation: &Operation, is_at_client: bool, choic
         let mut report = report.lock().expect("no panic");
         report.tried += 1;
         match result {
-            Some(Try::Wrong(told)) => {
+            Some(Try::ParseError(told)) => {
                 let _ = writeln!(io::stderr(), "{told}");
                 report.wrong.push(format!(
                     "{told}\n    again: BERTH_INJECT='{}' cargo test --test system_calls failures",

@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpStream};
 pub(crate) struct TlsPeer {
     pub(crate) stream: TcpStream,
     pub(crate) sealed: Sealed,
-    inbox: Vec<u8>,
+    input: Vec<u8>,
     next_id: u32,
 }
 
@@ -26,13 +26,13 @@ impl TlsPeer {
     pub(crate) fn over(stream: TcpStream, sealed: Sealed) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_write_timeout(Some(PATIENCE)).expect("a positive time");
-        let mut peer = Self { stream, sealed, inbox: Vec::new(), next_id: 1 };
+        let mut peer = Self { stream, sealed, input: Vec::new(), next_id: 1 };
         while peer.sealed.is_handshaking() || peer.sealed.wants_flush() {
             peer.sealed.flush(&mut peer.stream).expect("the peer reads");
             if peer.sealed.is_handshaking() {
                 let mut room = [0; 4096];
                 match peer.sealed.receive(&mut peer.stream, &mut room).expect("a handshake") {
-                    Received::Bytes(count) => peer.inbox.extend_from_slice(&room[..count]),
+                    Received::Bytes(count) => peer.input.extend_from_slice(&room[..count]),
                     Received::Progress(_) => {}
                     Received::End => panic!("an end within the handshake"),
                 }
@@ -68,13 +68,13 @@ impl TlsPeer {
         self.next_id += 1;
         self.write(&bytes);
         loop {
-            if let Some((Frame::Control { body, .. }, used)) = frame::decode(&self.inbox, 65_536).expect("a frame") {
+            if let Some((Frame::Control { body, .. }, used)) = frame::decode(&self.input, 65_536).expect("a frame") {
                 let reply = serde_json::from_slice(body).expect("a reply");
-                self.inbox.drain(..used);
+                self.input.drain(..used);
                 return reply;
             }
             let bytes = self.read_some().expect("an answer");
-            self.inbox.extend_from_slice(&bytes);
+            self.input.extend_from_slice(&bytes);
         }
     }
 
@@ -88,7 +88,7 @@ impl TlsPeer {
 
     /// What came with the end of the handshake, or else the next that comes.
     pub(crate) fn read_next(&mut self) -> Option<Vec<u8>> {
-        if self.inbox.is_empty() { self.read_some() } else { Some(std::mem::take(&mut self.inbox)) }
+        if self.input.is_empty() { self.read_some() } else { Some(std::mem::take(&mut self.input)) }
     }
 
     pub(crate) fn read_some(&mut self) -> Option<Vec<u8>> {

@@ -26,7 +26,7 @@ pub struct HiddenInput {
 }
 
 impl HiddenInput {
-    /// Turns the echo of the terminal off; an error if there is no terminal.
+    /// Scheduler the echo of the terminal off; an error if there is no terminal.
     pub fn open() -> io::Result<Self> {
         let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
         let nonblocking = OFlags::NONBLOCK.bits() as i32;

@@ -165,7 +165,7 @@ pub struct AddHostArgs {
 
 /// Where to log in, and as whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct LoginTarget {
     /// The account; `None`: the name of whoever runs the program.
     pub user: Option<String>,
     /// A name or an address, without brackets.
@@ -174,7 +174,7 @@ pub struct Target {
     pub port: u16,
 }
 
-impl Target {
+impl LoginTarget {
     /// Reads `[USER@]HOST[:PORT]`; an IPv6 address stands in brackets when a port follows.
     pub fn parse(text: &str) -> Result<Self, String> {
         refuse_url(text)?;
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn targets_are_read_as_people_write_them() {
         let target = |text: &str| {
-            Target::parse(text).map(|t| format!("{}|{}|{}", t.user.as_deref().unwrap_or("-"), t.host, t.port))
+            LoginTarget::parse(text).map(|t| format!("{}|{}|{}", t.user.as_deref().unwrap_or("-"), t.host, t.port))
         };
         for (text, read) in [
             ("localhost", "-|localhost|2121"),
@@ -263,7 +263,7 @@ mod tests {
             ("sftp://host", "write host"),
             ("berth://ann@host:99", "write ann@host:99"),
         ] {
-            let problem = Target::parse(text).expect_err(text);
+            let problem = LoginTarget::parse(text).expect_err(text);
             assert!(problem.ends_with(told) && !problem.contains("cret"), "{problem}");
         }
         for text in ["", "@host", "host:", "host:0", "host:70000", "host:x", "[::1", "[::1]x", "ann@"] {

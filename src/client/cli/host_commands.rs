@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::base::text::Escaped;
-use crate::client::cli::args::{AddHostArgs, HostArgs, HostCommand, Target};
+use crate::client::cli::args::{AddHostArgs, HostArgs, HostCommand, LoginTarget};
 use crate::client::cli::hosts::{self, Host, Hosts, address_of};
 use crate::client::error::{EXIT_DONE, Failure};
 use crate::client::give_up;
@@ -55,7 +55,7 @@ fn carry_out(args: &HostArgs, output: &mut Output) -> Result<(), Failure> {
 }
 
 fn described(new: &AddHostArgs) -> Result<Host, Failure> {
-    let target = Target::parse(&new.target).map_err(Failure::Usage)?;
+    let target = LoginTarget::parse(&new.target).map_err(Failure::Usage)?;
     let local_directory = new
         .local_directory
         .as_ref()

@@ -16,7 +16,7 @@ use crate::base::atomic_file::{self, SECRET_FOLDER};
 use crate::base::json::Object;
 use crate::base::limits::NAME_BYTES_MAX;
 use crate::base::text::Escaped;
-use crate::client::cli::args::{Args, HOST, Target};
+use crate::client::cli::args::{Args, HOST, LoginTarget};
 use crate::client::connection::state::{folder_of_user, lock_folder, replace};
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
@@ -51,10 +51,12 @@ pub struct Host {
 
 impl Host {
     /// Where it is and as whom to log in.
-    pub fn target(&self) -> Result<Target, String> {
-        match Target::parse(&self.address)? {
-            Target { user: Some(_), .. } => Err(format!("'{}' names a user, which stands in `user`", self.address)),
-            target => Ok(Target { user: self.user.clone(), ..target }),
+    pub fn target(&self) -> Result<LoginTarget, String> {
+        match LoginTarget::parse(&self.address)? {
+            LoginTarget { user: Some(_), .. } => {
+                Err(format!("'{}' names a user, which stands in `user`", self.address))
+            }
+            target => Ok(LoginTarget { user: self.user.clone(), ..target }),
         }
     }
 
@@ -180,7 +182,7 @@ fn check_name(name: &str) -> Result<(), String> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     /// The server and the account.
-    pub target: Target,
+    pub target: LoginTarget,
     /// The key that the server must have.
     pub fingerprint: Option<Fingerprint>,
     /// Without encryption.
@@ -196,7 +198,7 @@ pub struct Destination {
 impl Destination {
     /// What the command line says counts more than what stands under a name.
     pub fn of(args: &Args) -> Result<Self, Failure> {
-        let target = Target::parse(&args.target).map_err(Failure::Usage)?;
+        let target = LoginTarget::parse(&args.target).map_err(Failure::Usage)?;
         let mut destination = match named(&args.target)? {
             Some(host) => Self::named(host, target.user).map_err(Failure::Usage)?,
             None => Self::plain(target),
@@ -215,7 +217,7 @@ impl Destination {
         Ok(destination)
     }
 
-    fn plain(target: Target) -> Self {
+    fn plain(target: LoginTarget) -> Self {
         Self {
             target,
             fingerprint: None,
@@ -231,7 +233,7 @@ impl Destination {
         let target = host.target()?;
         let server = Self { fingerprint: host.fingerprint, plaintext: host.plaintext, ..Self::plain(target) };
         if user.is_some() && user != host.user {
-            return Ok(Self { target: Target { user, ..server.target }, ..server });
+            return Ok(Self { target: LoginTarget { user, ..server.target }, ..server });
         }
         let Host { directory, local_directory, password_command, .. } = host;
         Ok(Self { directory, local_directory, password_command, ..server })
@@ -263,7 +265,7 @@ impl From<ConfigError> for Failure {
 }
 
 /// `HOST:PORT` as it is kept: without the port where that is the usual one.
-pub fn address_of(target: &Target) -> String {
+pub fn address_of(target: &LoginTarget) -> String {
     let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
     if target.port == PORT_DEFAULT { host } else { format!("{host}:{}", target.port) }
 }

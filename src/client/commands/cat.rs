@@ -14,19 +14,19 @@ use crate::client::shell::lexer::Word;
 use crate::client::transfer::pipes::fetch;
 use crate::client::ui::output::Output;
 use crate::client::ui::progress::{Progress, Style};
-use crate::client::ui::summary::Tally;
+use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
 
 /// `cat PATH...`
 pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let operands = options("cat", "", words)?.1;
     let paths = paths(session, "cat", &operands)?;
-    let mut tally = Tally::new("cat", paths.len() == 1);
+    let mut summary = Summary::new("cat", paths.len() == 1);
     for path in &paths {
         let result = if session.output.is_json { show_object(session, path) } else { show(session, path) };
-        tally.count(session, result)?;
+        summary.count(session, result)?;
     }
-    tally.finish()
+    summary.finish()
 }
 
 fn show(session: &mut Session, path: &VPath) -> Result<(), Failure> {

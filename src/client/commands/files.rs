@@ -9,7 +9,7 @@ use crate::client::error::Failure;
 use crate::client::files::remote::TreeEntry;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
-use crate::client::ui::summary::{Tally, report};
+use crate::client::ui::summary::{Summary, report};
 use crate::wire::Request;
 use crate::wire::message::{EntryKind, ErrorCode, Name};
 
@@ -17,7 +17,7 @@ use crate::wire::message::{EntryKind, ErrorCode, Name};
 pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("rm", "fr", words)?;
     let paths = paths(session, "rm", &operands)?;
-    let mut tally = Tally::new("rm", paths.len() == 1);
+    let mut summary = Summary::new("rm", paths.len() == 1);
     for path in &paths {
         let result = remove(session, path, given.contains('r'));
         let result = match result {
@@ -27,9 +27,9 @@ pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         if result.is_ok() {
             session.output.json(&json!({"command": "rm", "ok": true, "path": Name::from(path)}))?;
         }
-        tally.count(session, result)?;
+        summary.count(session, result)?;
     }
-    tally.finish()
+    summary.finish()
 }
 
 fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(), Failure> {
@@ -88,12 +88,12 @@ pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     if !into_folder && (sources.len() > 1 || to.text.ends_with(b"/")) {
         return Err(Failure::Usage(format!("{target} is not a remote directory; create it with mkdir {target}")));
     }
-    let mut tally = Tally::new("mv", sources.len() == 1);
+    let mut summary = Summary::new("mv", sources.len() == 1);
     for source in sources {
         let result = move_one(session, &source, &target, into_folder, given.contains('f'));
-        tally.count(session, result)?;
+        summary.count(session, result)?;
     }
-    tally.finish()
+    summary.finish()
 }
 
 fn move_one(

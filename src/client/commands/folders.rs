@@ -8,7 +8,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
-use crate::client::ui::summary::Tally;
+use crate::client::ui::summary::Summary;
 use crate::wire::Request;
 use crate::wire::message::{EntryKind, Name};
 
@@ -67,7 +67,7 @@ fn ask_each(
     paths: &[VPath],
     request: impl Fn(&VPath) -> Request,
 ) -> Result<(), Failure> {
-    let mut tally = Tally::new(command, paths.len() == 1);
+    let mut summary = Summary::new(command, paths.len() == 1);
     let requests: Vec<Request> = paths.iter().map(request).collect();
     let mut results = Vec::with_capacity(paths.len());
     session.call_each(&requests, |_, at, result| results.push((at, result)))?;
@@ -75,7 +75,7 @@ fn ask_each(
         if result.is_ok() {
             session.output.json(&json!({"command": command, "ok": true, "path": Name::from(&paths[at])}))?;
         }
-        tally.count(session, result.map(|_| ()))?;
+        summary.count(session, result.map(|_| ()))?;
     }
-    tally.finish()
+    summary.finish()
 }

@@ -19,13 +19,13 @@ use crate::client::files::remote::not_examined;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{
-    Clash, Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
+    Conflict, Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
 };
 use crate::client::transfer::download::{DownloadJob, Fetched, fetch_all};
 use crate::client::transfer::part_names::remove_part;
 use crate::client::transfer::pipes::{Streamed, fetch as fetch_content};
 use crate::client::ui::progress::{Progress, Style};
-use crate::client::ui::summary::Tally;
+use crate::client::ui::summary::Summary;
 use crate::client::unfinished_tree::UnfinishedTree;
 use crate::wire::message::{Entry, EntryKind, ErrorCode};
 use crate::wire::{Reply, Request};
@@ -49,22 +49,22 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         };
     }
     let target = match target {
-        Some(word) => Target::named(session, words, word, &remotes, given.contains('r'))?,
-        None => Target::Folder(PathBuf::new()),
+        Some(word) => LocalTarget::named(session, words, word, &remotes, given.contains('r'))?,
+        None => LocalTarget::Folder(PathBuf::new()),
     };
     let force = given.contains('f');
     let result = match &remotes[..] {
         [remote] if !given.contains('r') => get_single(session, remote, &target, force),
         _ => get_many(session, &remotes, &target, force, given.contains('r')),
     };
-    if let (Ok(()), Target::Tree(_, tree)) = (&result, &target) {
+    if let (Ok(()), LocalTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
     }
     note_interruption(session, result)
 }
 
 /// Where files go here.
-enum Target {
+enum LocalTarget {
     /// Into this folder, under their own names.
     Folder(PathBuf),
     /// The one source gets this name.
@@ -73,7 +73,7 @@ enum Target {
     Tree(PathBuf, UnfinishedTree),
 }
 
-impl Target {
+impl LocalTarget {
     /// What `word` names, the last of `words`.
     fn named(
         session: &mut Session,
@@ -148,19 +148,19 @@ fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
     Done { command: "get", local, remote, size, sha256, resumed_from: 0, is_identical: false }.show(session, true)
 }
 
-fn get_single(session: &mut Session, remote: &VPath, target: &Target, force: bool) -> Result<(), Failure> {
+fn get_single(session: &mut Session, remote: &VPath, target: &LocalTarget, force: bool) -> Result<(), Failure> {
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
         return Err(Failure::Local(format!("{remote} is a folder; -r takes it whole")));
     }
     let job = DownloadJob { remote: remote.clone(), local: target.of(remote), size: entry.size, replace: false };
-    get_one(session, &mut Tally::new("get", true), job, entry.size, force, false)
+    get_one(session, &mut Summary::new("get", true), job, entry.size, force, false)
 }
 
 /// Gets one file, minding what is here already.
 fn get_one(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     mut job: DownloadJob,
     size: u64,
     force: bool,
@@ -171,7 +171,7 @@ fn get_one(
         if here.len() == size
             && let Some(sha256) = same_content(session, &job.local, &job.remote)?
         {
-            return clash.tell_identical(session, tally, sha256, is_brief);
+            return clash.tell_identical(session, summary, sha256, is_brief);
         }
         clash.may_replace(session, force)?;
         job.replace = true;
@@ -183,7 +183,7 @@ fn get_one(
         }
         result => result?,
     };
-    conclude(session, tally, &job, fetched, is_brief)
+    conclude(session, summary, &job, fetched, is_brief)
 }
 
 fn fetch(session: &mut Session, job: &DownloadJob, size: u64) -> Result<Fetched, Failure> {
@@ -202,13 +202,13 @@ fn label(remote: &VPath) -> String {
 
 fn conclude(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     job: &DownloadJob,
     fetched: Fetched,
     is_brief: bool,
 ) -> Result<(), Failure> {
     let Fetched { size, sha256, resumed_from } = fetched;
-    tally.moved(size - resumed_from.min(size));
+    summary.moved(size - resumed_from.min(size));
     let DownloadJob { local, remote, .. } = job;
     Done { command: "get", local, remote, size, sha256, resumed_from, is_identical: false }.show(session, is_brief)
 }
@@ -218,27 +218,27 @@ fn conclude(
 fn get_many(
     session: &mut Session,
     remotes: &[VPath],
-    target: &Target,
+    target: &LocalTarget,
     force: bool,
     with_folders: bool,
 ) -> Result<(), Failure> {
-    let mut tally = Tally::new("get", false);
-    let wanted = plan(session, &mut tally, remotes, target, with_folders)?;
-    let wanted = without_what_is_here(session, &mut tally, wanted, force)?;
+    let mut summary = Summary::new("get", false);
+    let wanted = plan(session, &mut summary, remotes, target, with_folders)?;
+    let wanted = without_what_is_here(session, &mut summary, wanted, force)?;
     let mut changed = Vec::new();
-    get_new(session, &mut tally, wanted, &mut changed)?;
+    get_new(session, &mut summary, wanted, &mut changed)?;
     for (job, size) in changed {
-        let result = get_one(session, &mut tally, job, size, force, true);
-        tally.count(session, result)?;
+        let result = get_one(session, &mut summary, job, size, force, true);
+        summary.count(session, result)?;
     }
-    tally.summarize(session)?;
-    tally.finish()
+    summary.summarize(session)?;
+    summary.finish()
 }
 
 /// What remains to be fetched of `wanted` after what is here already was looked at.
 fn without_what_is_here(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     wanted: Vec<(DownloadJob, u64)>,
     force: bool,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
@@ -247,19 +247,19 @@ fn without_what_is_here(
     let mut new_names: HashMap<PathBuf, VPath> = HashMap::new();
     for (job, size) in wanted {
         match what_is_here(&job.local) {
-            Err(failure) => tally.count(session, Err(failure))?,
+            Err(failure) => summary.count(session, Err(failure))?,
             Ok(None) => match new_names.insert(job.local.clone(), job.remote.clone()) {
-                Some(other) => tally.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
+                Some(other) => summary.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
                 None => remaining.push((job, size)),
             },
             Ok(Some(here)) => match names.insert(FileId::of(&here), job.remote.clone()).filter(|_| here.nlink() == 1) {
-                Some(other) => tally.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
+                Some(other) => summary.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
                 None => clashing.push((job, size, here.len())),
             },
         }
     }
     for (job, size, _) in
-        without_identical(session, tally, clashing, force, |(job, size, here)| clash(job, *size, *here))?
+        without_identical(session, summary, clashing, force, |(job, size, here)| clash(job, *size, *here))?
     {
         remaining.push((DownloadJob { replace: true, ..job }, size));
     }
@@ -287,13 +287,13 @@ fn same_name(one: &VPath, other: &VPath, local: &Path) -> Failure {
     Failure::Local(format!("{other} and {one} are both {} here; get one of them to another place", shown(local)))
 }
 
-fn clash(job: &DownloadJob, size: u64, old_size: u64) -> Clash<'_> {
-    Clash { command: "get", local: &job.local, remote: &job.remote, size, old_size }
+fn clash(job: &DownloadJob, size: u64, old_size: u64) -> Conflict<'_> {
+    Conflict { command: "get", local: &job.local, remote: &job.remote, size, old_size }
 }
 
 fn get_new(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     jobs: Vec<(DownloadJob, u64)>,
     changed: &mut Vec<(DownloadJob, u64)>,
 ) -> Result<(), Failure> {
@@ -306,8 +306,8 @@ fn get_new(
             Ok(())
         }
         result => {
-            let result = result.and_then(|fetched| conclude(session, tally, &job, fetched, true));
-            tally.count(session, result)
+            let result = result.and_then(|fetched| conclude(session, summary, &job, fetched, true));
+            summary.count(session, result)
         }
     })
 }
@@ -315,9 +315,9 @@ fn get_new(
 /// Every file there is to get, its size, and where it goes. Folders are made here on the way.
 fn plan(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     remotes: &[VPath],
-    target: &Target,
+    target: &LocalTarget,
     with_folders: bool,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
     let requests: Vec<Request> = remotes.iter().map(|remote| Request::Stat { path: remote.into() }).collect();
@@ -333,14 +333,14 @@ fn plan(
         let local = target.of(remote);
         match result {
             Ok(entry) if entry.kind == EntryKind::Dir && with_folders => {
-                wanted.extend(plan_tree(session, tally, remote, &local, target)?);
+                wanted.extend(plan_tree(session, summary, remote, &local, target)?);
             }
             Ok(entry) if entry.kind == EntryKind::Dir => {
                 let failure = Failure::Local(format!("{remote} is a folder; -r takes it whole"));
-                tally.count(session, Err(failure))?;
+                summary.count(session, Err(failure))?;
             }
             Ok(entry) => wanted.push(job(remote.clone(), local, &entry)),
-            Err(failure) => tally.count(session, Err(failure))?,
+            Err(failure) => summary.count(session, Err(failure))?,
         }
     }
     Ok(wanted)
@@ -348,23 +348,23 @@ fn plan(
 
 fn plan_tree(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     root: &VPath,
     local_root: &Path,
-    target: &Target,
+    target: &LocalTarget,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
     let mut unlisted = Vec::new();
     let tree = session.walk(root, |_, failure| unlisted.push(failure))?;
     for failure in unlisted {
-        tally.count(session, Err(failure))?;
+        summary.count(session, Err(failure))?;
     }
     if !(root.is_root() && local_root.is_dir())
         && let Err(failure) = make_folder(local_root)
     {
-        tally.count(session, Err(failure))?;
+        summary.count(session, Err(failure))?;
         return Ok(Vec::new());
     }
-    if let Target::Tree(_, tree) = target {
+    if let LocalTarget::Tree(_, tree) = target {
         tree.begin(session, Some(local_root));
     }
     let mut wanted = Vec::new();
@@ -379,12 +379,12 @@ fn plan_tree(
             _ if is_in_missing => {}
             EntryKind::Dir => {
                 if let Err(failure) = make_own_folder(&found.path, &local, &mut made) {
-                    tally.count(session, Err(failure))?;
+                    summary.count(session, Err(failure))?;
                     missing.insert(found.path);
                 }
             }
             EntryKind::File => wanted.push(job(found.path, local, &found.entry)),
-            EntryKind::Other if found.entry.unexamined => tally.count(session, Err(not_examined(&found.path)))?,
+            EntryKind::Other if found.entry.unexamined => summary.count(session, Err(not_examined(&found.path)))?,
             EntryKind::Link | EntryKind::Other => {
                 session.output.note(format_args!("{} is no regular file: left out", found.path));
             }
@@ -442,6 +442,6 @@ mod tests {
         let place = |root: &str, at: &str| below(&path(root), Path::new("t"), &path(at));
         assert_eq!(place("/a", "/a/b/c"), Path::new("t/b/c"));
         assert_eq!(place("/", "/b"), Path::new("t/b"));
-        assert_eq!(Target::Folder(PathBuf::new()).of(&path("/a/b")), Path::new("b"));
+        assert_eq!(LocalTarget::Folder(PathBuf::new()).of(&path("/a/b")), Path::new("b"));
     }
 }

@@ -10,7 +10,7 @@ use crate::client::error::{Failure, unexpected};
 use crate::client::shell::command::options;
 use crate::client::shell::lexer::Word;
 use crate::client::ui::listing::{entry_json, mode_text};
-use crate::client::ui::summary::Tally;
+use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name, QuotaReport};
 use crate::wire::{Reply, Request};
 
@@ -102,10 +102,10 @@ fn each(
 ) -> Result<(), Failure> {
     let operands = options(command, "", words)?.1;
     let paths = paths(session, command, &operands)?;
-    let mut tally = Tally::new(command, paths.len() == 1);
+    let mut summary = Summary::new(command, paths.len() == 1);
     for path in &paths {
         let result = act(session, path);
-        tally.count(session, result)?;
+        summary.count(session, result)?;
     }
-    tally.finish()
+    summary.finish()
 }

@@ -14,7 +14,7 @@ use crate::client::shell::command::options;
 use crate::client::shell::lexer::Word;
 use crate::client::ui::listing::{column_lines, entry_json, long_lines, shown_name};
 use crate::client::ui::output::Output;
-use crate::client::ui::summary::Tally;
+use crate::client::ui::summary::Summary;
 use crate::wire::message::{Entry, EntryKind, Name};
 
 /// `ls [-l] [-a] [-1] [-S] [-t] [-r] [PATH...]`
@@ -100,7 +100,7 @@ fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: 
     for word in operands {
         paths.extend(session.expand(word)?);
     }
-    let mut tally = Tally::new(command, paths.len() == 1);
+    let mut summary = Summary::new(command, paths.len() == 1);
     let (mut files, mut folders) = (Vec::new(), Vec::new());
     for path in &paths {
         let found = session.stat(path);
@@ -108,7 +108,7 @@ fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: 
             EntryKind::Dir => folders.push(path),
             _ => files.push(Entry { name: Name::from(path), ..entry }),
         });
-        tally.count(session, result)?;
+        summary.count(session, result)?;
     }
     let mut has_shown = !files.is_empty();
     if has_shown {
@@ -126,10 +126,10 @@ fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: 
             show(&mut session.output, command, json!(Name::from(path)), &view.visible(entries), view)
         });
         if result.is_err() {
-            tally.count(session, result)?;
+            summary.count(session, result)?;
         }
     }
-    tally.finish()
+    summary.finish()
 }
 
 /// The line above a folder's content where there are several.

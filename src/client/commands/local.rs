@@ -18,7 +18,7 @@ use crate::client::files::local::{name_of, shown};
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::completion::Named;
 use crate::client::shell::lexer::Word;
-use crate::client::ui::summary::Tally;
+use crate::client::ui::summary::Summary;
 use crate::wire::message::{Entry, EntryKind, Name};
 
 /// `lcd [PATH]`
@@ -48,14 +48,14 @@ pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     if paths.is_empty() {
         paths.push(PathBuf::from("."));
     }
-    let mut tally = Tally::new("lls", paths.len() == 1);
+    let mut summary = Summary::new("lls", paths.len() == 1);
     // Names of files go together, as `ls` does it; then each folder's content.
     let (folders, others): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.is_dir());
     let mut files = Vec::new();
     for path in others {
         let found = fs::metadata(path).map_err(|error| Failure::local(path, &error));
         let result = found.map(|metadata| files.push(entry(path.as_os_str().to_os_string(), &metadata)));
-        tally.count(session, result)?;
+        summary.count(session, result)?;
     }
     let mut has_shown = !files.is_empty();
     if has_shown {
@@ -69,9 +69,9 @@ pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
             has_shown = true;
             show(&mut session.output, "lls", json!(name_of(path)), &view.visible(entries), view)
         });
-        tally.count(session, result)?;
+        summary.count(session, result)?;
     }
-    tally.finish()
+    summary.finish()
 }
 
 /// The local path that `word` names. A `~` in front that was not quoted is the user's home, unless

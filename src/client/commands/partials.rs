@@ -10,7 +10,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError, unexpected};
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
-use crate::client::ui::summary::Tally;
+use crate::client::ui::summary::Summary;
 use crate::wire::message::Partial;
 use crate::wire::{Reply, Request};
 
@@ -105,7 +105,7 @@ fn chosen(session: &mut Session, words: &[&Word]) -> Result<Vec<Partial>, Failur
 }
 
 fn drop_each(session: &mut Session, partials: &[Partial]) -> Result<(), Failure> {
-    let mut tally = Tally::new("partials", partials.len() == 1);
+    let mut summary = Summary::new("partials", partials.len() == 1);
     let requests: Vec<Request> =
         partials.iter().map(|partial| Request::DropPartial { upload_id: partial.upload_id }).collect();
     let mut results = Vec::with_capacity(partials.len());
@@ -118,9 +118,9 @@ fn drop_each(session: &mut Session, partials: &[Partial]) -> Result<(), Failure>
                 "command": "partials", "ok": true, "dropped": partial.upload_id, "path": partial.path,
             }))?;
         }
-        tally.count(session, result.map(|_| ()))?;
+        summary.count(session, result.map(|_| ()))?;
     }
-    tally.finish()
+    summary.finish()
 }
 
 /// No server keeps so many uploads that they take more.

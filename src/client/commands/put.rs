@@ -15,13 +15,13 @@ use crate::client::files::local::shown;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{
-    Clash, Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
+    Conflict, Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
 };
 use crate::client::transfer::part_names::destination_of_part;
 use crate::client::transfer::pipes::{Streamed, send as send_content};
 use crate::client::transfer::upload::{Stored, UploadJob, Verdict, send_all};
 use crate::client::ui::progress::Progress;
-use crate::client::ui::summary::Tally;
+use crate::client::ui::summary::Summary;
 use crate::client::unfinished_tree::UnfinishedTree;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
 use crate::wire::{Reply, Request};
@@ -42,22 +42,22 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     }
     let locals: Vec<PathBuf> = sources.into_iter().flat_map(expand).collect();
     let target = match target {
-        Some(word) => Target::named(session, words, word, &locals, given.contains('r'))?,
-        None => Target::Folder(session.folder.clone()),
+        Some(word) => RemoteTarget::named(session, words, word, &locals, given.contains('r'))?,
+        None => RemoteTarget::Folder(session.folder.clone()),
     };
     let force = given.contains('f');
     let result = match &locals[..] {
         [local] if !given.contains('r') => put_single(session, local, &target, force),
         _ => put_many(session, &locals, &target, force, given.contains('r')),
     };
-    if let (Ok(()), Target::Tree(_, tree)) = (&result, &target) {
+    if let (Ok(()), RemoteTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
     }
     note_interruption(session, result)
 }
 
 /// Where files go there.
-enum Target {
+enum RemoteTarget {
     /// Into this folder, under their own names.
     Folder(VPath),
     /// The one source gets this path.
@@ -66,7 +66,7 @@ enum Target {
     Tree(VPath, UnfinishedTree),
 }
 
-impl Target {
+impl RemoteTarget {
     /// What `word` names, the last of `words`.
     fn named(
         session: &mut Session,
@@ -136,9 +136,9 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     if session.stdin_is_script {
         return Err(usage("put", "standard input has the commands; give those with -c or -f FILE"));
     }
-    let remote = match Target::look(session, target)? {
-        Target::Path(remote) | Target::Tree(remote, _) => remote,
-        Target::Folder(folder) => return Err(usage("put", &format!("{folder} is a folder; name a file"))),
+    let remote = match RemoteTarget::look(session, target)? {
+        RemoteTarget::Path(remote) | RemoteTarget::Tree(remote, _) => remote,
+        RemoteTarget::Folder(folder) => return Err(usage("put", &format!("{folder} is a folder; name a file"))),
     };
     let mode = if force { PutMode::Replace } else { PutMode::Create };
     let mut progress = Progress::of_file(session.progress, &label(&remote), None);
@@ -154,7 +154,7 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     Done { command: "put", local, remote, size, sha256, resumed_from: 0, is_identical: false }.show(session, false)
 }
 
-fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool) -> Result<(), Failure> {
+fn put_single(session: &mut Session, local: &Path, target: &RemoteTarget, force: bool) -> Result<(), Failure> {
     let metadata = fs::metadata(local).map_err(|error| Failure::missing_here(local, &error))?;
     if metadata.is_dir() {
         return Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))));
@@ -168,7 +168,7 @@ fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool)
     let (job, result) = send(session, job, metadata.len())?;
     match result {
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
-            put_over(session, &mut Tally::new("put", true), job, &failure, force)
+            put_over(session, &mut Summary::new("put", true), job, &failure, force)
         }
         Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Err(match job.remote.split() {
             Some((folder, _)) => {
@@ -176,7 +176,7 @@ fn put_single(session: &mut Session, local: &Path, target: &Target, force: bool)
             }
             None => failure,
         }),
-        result => conclude(session, &mut Tally::new("put", true), &job, result?, false),
+        result => conclude(session, &mut Summary::new("put", true), &job, result?, false),
     }
 }
 
@@ -199,7 +199,7 @@ fn label(remote: &VPath) -> String {
 /// replaced only by leave.
 fn put_over(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     mut job: UploadJob,
     refusal: &Failure,
     force: bool,
@@ -220,14 +220,14 @@ fn put_over(
             if there.size == size
                 && let Some(sha256) = same_content(session, &job.local, &job.remote)?
             {
-                return clash.tell_identical(session, tally, sha256, false);
+                return clash.tell_identical(session, summary, sha256, false);
             }
             clash.may_replace(session, force)?;
         }
     }
     job.mode = PutMode::Replace;
     let (job, result) = send(session, job, size)?;
-    conclude(session, tally, &job, result?, false)
+    conclude(session, summary, &job, result?, false)
 }
 
 /// Whether a link is in the way that leads to nothing in the home: an upload takes its place.
@@ -239,19 +239,19 @@ fn size_of(local: &Path) -> Result<u64, Failure> {
     fs::metadata(local).map(|metadata| metadata.len()).map_err(|error| Failure::local(local, &error))
 }
 
-fn clash(job: &UploadJob, size: u64, old_size: u64) -> Clash<'_> {
-    Clash { command: "put", local: &job.local, remote: &job.remote, size, old_size }
+fn clash(job: &UploadJob, size: u64, old_size: u64) -> Conflict<'_> {
+    Conflict { command: "put", local: &job.local, remote: &job.remote, size, old_size }
 }
 
 fn conclude(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     job: &UploadJob,
     stored: Stored,
     is_brief: bool,
 ) -> Result<(), Failure> {
     let Stored { size, sha256, resumed_from } = stored;
-    tally.moved(size - resumed_from.min(size));
+    summary.moved(size - resumed_from.min(size));
     let UploadJob { local, remote, .. } = job;
     Done { command: "put", local, remote, size, sha256, resumed_from, is_identical: false }.show(session, is_brief)
 }
@@ -261,30 +261,34 @@ fn conclude(
 fn put_many(
     session: &mut Session,
     locals: &[PathBuf],
-    target: &Target,
+    target: &RemoteTarget,
     force: bool,
     with_folders: bool,
 ) -> Result<(), Failure> {
-    let mut tally = Tally::new("put", false);
-    let plan = plan(session, &mut tally, locals, target, with_folders)?;
-    if let Target::Tree(_, tree) = target {
+    let mut summary = Summary::new("put", false);
+    let plan = plan(session, &mut summary, locals, target, with_folders)?;
+    if let RemoteTarget::Tree(_, tree) = target {
         tree.begin(session, None);
     }
-    make_folders(session, &mut tally, &plan.folders)?;
+    make_folders(session, &mut summary, &plan.folders)?;
     // Within one tree no name occurs twice.
     let may_meet = force && locals.len() > 1;
-    let files = if may_meet { without_doubles(session, &mut tally, plan.files)? } else { plan.files };
-    let occupied = put_new(session, &mut tally, files, plan.bytes)?;
-    let (again, bytes) = without_what_is_there(session, &mut tally, occupied, force)?;
-    for (_, failure) in put_new(session, &mut tally, again, bytes)? {
-        tally.count(session, Err(failure))?;
+    let files = if may_meet { without_doubles(session, &mut summary, plan.files)? } else { plan.files };
+    let occupied = put_new(session, &mut summary, files, plan.bytes)?;
+    let (again, bytes) = without_what_is_there(session, &mut summary, occupied, force)?;
+    for (_, failure) in put_new(session, &mut summary, again, bytes)? {
+        summary.count(session, Err(failure))?;
     }
-    tally.summarize(session)?;
-    tally.finish()
+    summary.summarize(session)?;
+    summary.finish()
 }
 
 /// The files without those that would replace another file of the same command.
-fn without_doubles(session: &mut Session, tally: &mut Tally, jobs: Vec<UploadJob>) -> Result<Vec<UploadJob>, Failure> {
+fn without_doubles(
+    session: &mut Session,
+    summary: &mut Summary,
+    jobs: Vec<UploadJob>,
+) -> Result<Vec<UploadJob>, Failure> {
     let mut sources: HashMap<VPath, PathBuf> = HashMap::new();
     let mut remaining = Vec::with_capacity(jobs.len());
     for job in jobs {
@@ -293,7 +297,7 @@ fn without_doubles(session: &mut Session, tally: &mut Tally, jobs: Vec<UploadJob
             Some(other) => {
                 let other = shown(other);
                 let told = format!("{here} and {other} are both {remote} there; put one of them to another place");
-                tally.count(session, Err(Failure::Local(told)))?;
+                summary.count(session, Err(Failure::Local(told)))?;
             }
             None => {
                 sources.insert(remote.clone(), job.local.clone());
@@ -307,7 +311,7 @@ fn without_doubles(session: &mut Session, tally: &mut Tally, jobs: Vec<UploadJob
 /// Sends files; those in whose place something is come back.
 fn put_new(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     jobs: Vec<UploadJob>,
     bytes: u64,
 ) -> Result<Vec<(UploadJob, Failure)>, Failure> {
@@ -319,8 +323,8 @@ fn put_new(
             Ok(())
         }
         result => {
-            let result = result.and_then(|stored| conclude(session, tally, &job, stored, true));
-            tally.count(session, result)
+            let result = result.and_then(|stored| conclude(session, summary, &job, stored, true));
+            summary.count(session, result)
         }
     })?;
     Ok(occupied)
@@ -329,7 +333,7 @@ fn put_new(
 /// What remains to be sent of `occupied` after what is there was looked at, and its bytes.
 fn without_what_is_there(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     occupied: Vec<(UploadJob, Failure)>,
     force: bool,
 ) -> Result<(Vec<UploadJob>, u64), Failure> {
@@ -344,24 +348,24 @@ fn without_what_is_there(
                 clashing.push((job, size, entry.size));
             }
             (Err(failure), Ok(size)) if force && leads_nowhere(&failure) => links.push((job, size, 0)),
-            (Ok(_), Ok(_)) => tally.count(session, Err(refusal))?,
-            (Err(failure), _) | (_, Err(failure)) => tally.count(session, Err(failure))?,
+            (Ok(_), Ok(_)) => summary.count(session, Err(refusal))?,
+            (Err(failure), _) | (_, Err(failure)) => summary.count(session, Err(failure))?,
         }
     }
     let mut remaining =
-        without_identical(session, tally, clashing, force, |(job, size, there)| clash(job, *size, *there))?;
+        without_identical(session, summary, clashing, force, |(job, size, there)| clash(job, *size, *there))?;
     remaining.append(&mut links);
     let bytes = remaining.iter().map(|(_, size, _)| size).sum();
     let again = remaining.into_iter().map(|(job, ..)| UploadJob { mode: PutMode::Replace, ..job });
     Ok((again.collect(), bytes))
 }
 
-fn make_folders(session: &mut Session, tally: &mut Tally, folders: &[VPath]) -> Result<(), Failure> {
+fn make_folders(session: &mut Session, summary: &mut Summary, folders: &[VPath]) -> Result<(), Failure> {
     let request = |folder: &VPath| Request::Mkdir { path: folder.into(), parents: true };
     let requests: Vec<Request> = folders.iter().map(request).collect();
     let mut failures = Vec::new();
     session.call_each(&requests, |_, _, result| failures.extend(result.err()))?;
-    failures.into_iter().try_for_each(|failure| tally.count(session, Err(failure)))
+    failures.into_iter().try_for_each(|failure| summary.count(session, Err(failure)))
 }
 
 /// What there is to put.
@@ -374,9 +378,9 @@ struct Plan {
 
 fn plan(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     locals: &[PathBuf],
-    target: &Target,
+    target: &RemoteTarget,
     with_folders: bool,
 ) -> Result<Plan, Failure> {
     let mut plan = Plan::default();
@@ -389,9 +393,9 @@ fn plan(
             Ok(metadata) => target.of(local).map(|remote| (remote, metadata)),
         };
         match planned {
-            Err(failure) => tally.count(session, Err(failure))?,
+            Err(failure) => summary.count(session, Err(failure))?,
             Ok((remote, metadata)) if metadata.is_dir() => {
-                plan_tree(session, tally, &mut plan, local.clone(), remote)?;
+                plan_tree(session, summary, &mut plan, local.clone(), remote)?;
             }
             Ok((remote, metadata)) => plan.add(local.clone(), remote, metadata.len()),
         }
@@ -410,7 +414,7 @@ impl Plan {
 /// left out: they may lead round in a circle.
 fn plan_tree(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     plan: &mut Plan,
     root: PathBuf,
     remote_root: VPath,
@@ -419,7 +423,7 @@ fn plan_tree(
     while let Some((folder, remote)) = to_visit.pop() {
         let (names, problem) = read_folder(&folder);
         if let Some(failure) = problem {
-            tally.count(session, Err(failure))?;
+            summary.count(session, Err(failure))?;
         }
         for name in names {
             let local = folder.join(&name);
@@ -430,7 +434,7 @@ fn plan_tree(
                 Ok(Found::Other(local)) => {
                     session.output.note(format_args!("{} is no regular file: left out", shown(&local)));
                 }
-                Err(failure) => tally.count(session, Err(failure))?,
+                Err(failure) => summary.count(session, Err(failure))?,
             }
         }
         plan.folders.push(remote);

@@ -13,7 +13,7 @@ use crate::client::error::Failure;
 use crate::client::files::remote::not_examined;
 use crate::client::shell::command::options;
 use crate::client::shell::lexer::Word;
-use crate::client::ui::summary::{Tally, report};
+use crate::client::ui::summary::{Summary, report};
 use crate::wire::message::{EntryKind, Name, QuotaReport};
 
 /// `du [-a] [-s] [PATH...]`
@@ -31,12 +31,12 @@ pub fn du(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         (false, true) => Depth::Files,
         (false, false) => Depth::Folders,
     };
-    let mut tally = Tally::new("du", paths.len() == 1);
+    let mut summary = Summary::new("du", paths.len() == 1);
     for path in &paths {
         let result = measure(session, path, depth);
-        tally.count(session, result)?;
+        summary.count(session, result)?;
     }
-    tally.finish()
+    summary.finish()
 }
 
 /// What is told of a tree.

@@ -10,8 +10,8 @@ use crate::base::limits::{RETRY_WAIT_FIRST, RETRY_WAIT_GROWTH, RETRY_WAIT_MAX, R
 use crate::base::text::Escaped;
 use crate::client::connection::link::Link;
 use crate::client::connection::login;
-use crate::client::connection::stream::{Pipe, TcpPipe};
-use crate::client::connection::tls_stream::TlsPipe;
+use crate::client::connection::stream::{PlainStream, Stream};
+use crate::client::connection::tls_stream::TlsStream;
 use crate::client::connection::trust::Trust;
 use crate::client::error::Failure;
 use crate::client::shell::interrupt::Interrupt;
@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 /// See the module. A copy leads there beside it.
 #[derive(Clone)]
-pub struct Route {
+pub struct Endpoint {
     host: String,
     port: u16,
     user: String,
@@ -40,7 +40,7 @@ pub struct Route {
 }
 
 /// A server to log in to for the first time.
-pub struct Contact {
+pub struct FirstConnection {
     /// A name or an address, without brackets.
     pub host: String,
     /// Its port.
@@ -55,7 +55,7 @@ pub struct Contact {
     pub retries: u32,
 }
 
-impl Contact {
+impl FirstConnection {
     /// Connects and logs in with what `password` returns, which is asked for when the server is known
     /// to be the right one. `accept_new` trusts a server never seen before.
     pub fn connect(
@@ -64,7 +64,7 @@ impl Contact {
         accept_new: bool,
         output: &mut Output,
         mut password: impl FnMut(&Interrupt) -> Result<Zeroizing<String>, Failure>,
-    ) -> Result<(Link, Route), Failure> {
+    ) -> Result<(Link, Endpoint), Failure> {
         let Self { host, port, user, trust, tries, retries } = self;
         let (pipe, binding) = open(&host, port, trust.as_ref(), &interrupt)?;
         if let Some(trust) = &trust {
@@ -88,11 +88,14 @@ impl Contact {
         if let Some(trust) = &trust {
             trust.remember(output);
         }
-        Ok((link, Route { host, port, user, trust, keys, retries, tried: 0, moved_bytes: 0, is_looking_back: false }))
+        Ok((
+            link,
+            Endpoint { host, port, user, trust, keys, retries, tried: 0, moved_bytes: 0, is_looking_back: false },
+        ))
     }
 }
 
-impl Route {
+impl Endpoint {
     /// `user@host:port`, which tells one server's records from another's.
     pub fn peer(&self) -> String {
         format!("{}@{}:{}", self.user, self.host, self.port)
@@ -160,8 +163,8 @@ fn open(
     port: u16,
     trust: Option<&Trust>,
     interrupt: &Interrupt,
-) -> Result<(Box<dyn Pipe>, Binding), Failure> {
-    let pipe = TcpPipe::connect(host, port, &mut || interrupt.is_set()).map_err(|error| {
+) -> Result<(Box<dyn Stream>, Binding), Failure> {
+    let pipe = PlainStream::connect(host, port, &mut || interrupt.is_set()).map_err(|error| {
         if interrupt.is_set() {
             return Failure::Interrupted;
         }
@@ -175,7 +178,7 @@ fn open(
     })?;
     let Some(trust) = trust else { return Ok((Box::new(pipe), Binding::None)) };
     let (pipe, binding) =
-        TlsPipe::connect(pipe, trust.pinning(), interrupt).map_err(|error| match trust.explain(error) {
+        TlsStream::connect(pipe, trust.pinning(), interrupt).map_err(|error| match trust.explain(error) {
             Failure::Connection(text) | Failure::Lost(text) if text.contains("InvalidContentType") => {
                 let host = Escaped(host.as_bytes());
                 let hint = if port == FTP_PORT { "2120 is usually its FTP port" } else { "is another service there?" };

@@ -3,14 +3,14 @@
 
 /// A queue of bytes.
 #[derive(Default)]
-pub struct Outgoing {
+pub struct SendBuffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl Outgoing {
-    /// Room for exactly `count` more bytes; [`Outgoing::commit`] makes them part of the queue.
+impl SendBuffer {
+    /// Room for exactly `count` more bytes; [`SendBuffer::commit`] makes them part of the queue.
     pub fn room(&mut self, count: usize) -> &mut [u8] {
         if self.end + count > self.bytes.len() && self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn room_is_always_as_large_as_asked_for_and_order_is_kept() {
-        let mut outgoing = Outgoing::default();
+        let mut outgoing = SendBuffer::default();
         let (mut queued, mut sent) = (Vec::new(), Vec::new());
         for step in 0..300usize {
             let piece: Vec<u8> = (0..step * 7 % 40).map(|i| (step + i) as u8).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
-use crate::client::connection::endpoint::Route;
+use crate::client::connection::endpoint::Endpoint;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
 use crate::client::connection::retry::{changes_once, settle};
@@ -37,7 +37,7 @@ pub struct Session {
     /// Standard input has the commands, so no file can come from there.
     pub stdin_is_script: bool,
     /// How to get here again; `None` where a lost connection is the end.
-    pub route: Option<Route>,
+    pub route: Option<Endpoint>,
     /// The connection is not the first one, and nobody was told that it works.
     pub was_lost: bool,
 }

@@ -14,7 +14,7 @@ use crate::base::limits::SILENCE_MAX;
 use crate::client::shell::interrupt::Stopped;
 
 /// One connection. `send` and `recv` fail with `WouldBlock` instead of waiting.
-pub trait Pipe {
+pub trait Stream {
     /// Sends some of `bytes`; how many. Bytes that were offered and not sent are to be offered
     /// again, first: a pipe may have begun with them.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
@@ -37,9 +37,9 @@ pub trait Pipe {
 }
 
 /// A plain TCP connection.
-pub struct TcpPipe(TcpStream);
+pub struct PlainStream(TcpStream);
 
-impl TcpPipe {
+impl PlainStream {
     /// Connects to the first address of `host` that answers, unless `is_stopped` meanwhile.
     pub fn connect(host: &str, port: u16, is_stopped: Stopped) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -68,7 +68,7 @@ impl TcpPipe {
     }
 }
 
-impl Pipe for TcpPipe {
+impl Stream for PlainStream {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::auth::scram::Binding;
 use crate::base::limits::{CONTROL_BYTES_MAX_BEFORE_LOGIN, HANDSHAKE_TIMEOUT};
 use crate::base::text::Escaped;
-use crate::client::connection::stream::Pipe;
+use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
 use crate::client::shell::interrupt::Interrupt;
 use crate::tls::{Pinning, Received, Sealed};
@@ -14,7 +14,7 @@ use crate::wire::Reply;
 use crate::wire::frame::{self, Frame};
 
 /// See the module.
-pub struct TlsPipe<P: Pipe> {
+pub struct TlsStream<P: Stream> {
     pipe: P,
     sealed: Sealed,
     /// Bytes of the last `send` that are sealed, but neither flushed nor reported yet: whoever
@@ -22,7 +22,7 @@ pub struct TlsPipe<P: Pipe> {
     unreported: usize,
 }
 
-impl<P: Pipe> TlsPipe<P> {
+impl<P: Stream> TlsStream<P> {
     /// Agrees on keys with a server whose own key `pinning` accepts. What ties a login to this
     /// connection comes with it.
     pub fn connect(
@@ -82,7 +82,7 @@ fn explain(heard: &[u8], error: &io::Error) -> LinkError {
     }
 }
 
-impl<P: Pipe> Pipe for TlsPipe<P> {
+impl<P: Stream> Stream for TlsStream<P> {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut socket = Raw { pipe: &mut self.pipe, heard: None };
         if !self.sealed.flush(&mut socket)? {
@@ -123,7 +123,7 @@ impl<P: Pipe> Pipe for TlsPipe<P> {
     }
 }
 
-impl<P: Pipe> Drop for TlsPipe<P> {
+impl<P: Stream> Drop for TlsStream<P> {
     fn drop(&mut self) {
         // So that the server can tell our leaving from a cut. It loses nothing either way.
         let _ = self.sealed.close(&mut Raw { pipe: &mut self.pipe, heard: None });
@@ -137,7 +137,7 @@ struct Raw<'a, P> {
     heard: Option<&'a mut Vec<u8>>,
 }
 
-impl<P: Pipe> Read for Raw<'_, P> {
+impl<P: Stream> Read for Raw<'_, P> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let count = self.pipe.recv(room)?;
         if let Some(heard) = &mut self.heard {
@@ -148,7 +148,7 @@ impl<P: Pipe> Read for Raw<'_, P> {
     }
 }
 
-impl<P: Pipe> Write for Raw<'_, P> {
+impl<P: Stream> Write for Raw<'_, P> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.pipe.send(bytes)
     }

@@ -29,7 +29,7 @@ use crate::client::transfer::download::{DownloadJob, fetch_all};
 use crate::client::transfer::part_names::{destination_of_part, remove_part};
 use crate::client::transfer::upload::{UploadJob, send_all};
 use crate::client::ui::progress::Progress;
-use crate::client::ui::summary::Tally;
+use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, ErrorCode, Name, PutMode};
 use crate::wire::{Reply, Request};
 
@@ -82,30 +82,30 @@ impl Order {
     }
 
     fn carry_out(&self, session: &mut Session) -> Result<(), Failure> {
-        let mut tally = Tally::new("mirror", false).with_removals();
+        let mut summary = Summary::new("mirror", false).with_removals();
         self.tell_direction(session);
-        let found = self.look_around(session, &mut tally)?;
+        let found = self.look_around(session, &mut summary)?;
         let (source, target) = if self.is_from { (&found.there, &found.here) } else { (&found.here, &found.there) };
-        let mut plan = self.plan(session, &mut tally, source, target)?;
+        let mut plan = self.plan(session, &mut summary, source, target)?;
         if !found.is_source_whole && !plan.extra.is_empty() {
             plan.extra.clear();
             session.output.note("nothing is removed, because not everything could be read");
         }
-        self.tell_what_stays(session, &mut tally, &plan)?;
+        self.tell_what_stays(session, &mut summary, &plan)?;
         if self.is_dry_run {
-            return self.tell_plan(session, tally, &plan);
+            return self.tell_plan(session, summary, &plan);
         }
         self.refuse_to_empty(source, &plan)?;
         self.make_root(session, &found)?;
         self.remove_useless_parts(&plan, &found.parts);
-        self.remove(session, &mut tally, target, &plan.in_the_way)?;
-        let missing = self.make_folders(session, &mut tally, &plan.folders)?;
+        self.remove(session, &mut summary, target, &plan.in_the_way)?;
+        let missing = self.make_folders(session, &mut summary, &plan.folders)?;
         plan.files.retain(|file| !missing.iter().any(|folder| folder.contains(&file.path)));
-        let occupied = self.move_files(session, &mut tally, &plan)?;
-        self.move_occupied(session, &mut tally, source, &occupied)?;
-        self.remove(session, &mut tally, target, &plan.extra)?;
-        tally.summarize(session)?;
-        tally.finish()
+        let occupied = self.move_files(session, &mut summary, &plan)?;
+        self.move_occupied(session, &mut summary, source, &occupied)?;
+        self.remove(session, &mut summary, target, &plan.extra)?;
+        summary.summarize(session)?;
+        summary.finish()
     }
 
     /// Other programs' `mirror` goes the other way, so people are told. Of a script nothing is expected on
@@ -152,14 +152,20 @@ impl Order {
         path.map_err(|error| Failure::Local(format!("{there}: {error}")))
     }
 
-    fn plan(&self, session: &mut Session, tally: &mut Tally, source: &Tree, target: &Tree) -> Result<Plan, Failure> {
+    fn plan(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        source: &Tree,
+        target: &Tree,
+    ) -> Result<Plan, Failure> {
         let mut plan = Plan::new(source, target, self.rules);
-        self.settle_alike(session, tally, &mut plan)?;
+        self.settle_alike(session, summary, &mut plan)?;
         Ok(plan)
     }
 
     /// Compares the files whose digests decide: they are the same or they move.
-    fn settle_alike(&self, session: &mut Session, tally: &mut Tally, plan: &mut Plan) -> Result<(), Failure> {
+    fn settle_alike(&self, session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
         let alike = std::mem::take(&mut plan.alike);
         let places: Vec<(PathBuf, VPath)> = alike
             .iter()
@@ -172,7 +178,7 @@ impl Order {
             match result {
                 Ok(Some(_)) => plan.same += 1,
                 Ok(None) => plan.files.push(file),
-                Err(failure) => tally.count(session, Err(failure))?,
+                Err(failure) => summary.count(session, Err(failure))?,
             }
         }
         Ok(())
@@ -191,7 +197,12 @@ impl Order {
     }
 
     /// Makes folders. Returns the local ones that could not be made.
-    fn make_folders(&self, session: &mut Session, tally: &mut Tally, folders: &[VPath]) -> Result<Vec<VPath>, Failure> {
+    fn make_folders(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        folders: &[VPath],
+    ) -> Result<Vec<VPath>, Failure> {
         let (mut requests, mut missing) = (Vec::new(), Vec::<VPath>::new());
         for path in folders {
             if self.is_from {
@@ -203,49 +214,55 @@ impl Order {
                 if made.is_err() {
                     missing.push(path.clone());
                 }
-                self.conclude(session, tally, "mkdir", path, made)?;
+                self.conclude(session, summary, "mkdir", path, made)?;
             } else {
                 // One that has come meanwhile is as good.
                 requests.push(Request::Mkdir { path: (&self.there(path)?).into(), parents: true });
             }
         }
-        self.ask_each(session, tally, "mkdir", folders, &requests)?;
+        self.ask_each(session, summary, "mkdir", folders, &requests)?;
         Ok(missing)
     }
 
-    fn remove(&self, session: &mut Session, tally: &mut Tally, tree: &Tree, paths: &[VPath]) -> Result<(), Failure> {
+    fn remove(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        tree: &Tree,
+        paths: &[VPath],
+    ) -> Result<(), Failure> {
         let mut requests = Vec::new();
         for path in paths {
             let is_folder = tree.get(path).is_some_and(|node| node.kind == EntryKind::Dir);
             if self.is_from {
                 let here = self.here(path);
                 let removed = if is_folder { fs::remove_dir(&here) } else { fs::remove_file(&here) };
-                self.conclude(session, tally, "rm", path, removed.map_err(|error| Failure::local(&here, &error)))?;
+                self.conclude(session, summary, "rm", path, removed.map_err(|error| Failure::local(&here, &error)))?;
             } else {
                 let path = Name::from(&self.there(path)?);
                 requests.push(if is_folder { Request::Rmdir { path } } else { Request::Rm { path } });
             }
         }
-        self.ask_each(session, tally, "rm", paths, &requests)
+        self.ask_each(session, summary, "rm", paths, &requests)
     }
 
     fn ask_each(
         &self,
         session: &mut Session,
-        tally: &mut Tally,
+        summary: &mut Summary,
         action: &str,
         paths: &[VPath],
         requests: &[Request],
     ) -> Result<(), Failure> {
         let mut results = Vec::with_capacity(requests.len());
         session.call_each(requests, |_, at, result| results.push((at, result.map(drop))))?;
-        results.into_iter().try_for_each(|(at, result)| self.conclude(session, tally, action, &paths[at], result))
+        results.into_iter().try_for_each(|(at, result)| self.conclude(session, summary, action, &paths[at], result))
     }
 
     fn conclude(
         &self,
         session: &mut Session,
-        tally: &mut Tally,
+        summary: &mut Summary,
         action: &str,
         path: &VPath,
         result: Result<(), Failure>,
@@ -253,8 +270,8 @@ impl Order {
         match result {
             // Somebody else was faster.
             Err(failure) if action == "rm" && failure.is_refusal(ErrorCode::NotFound) => return Ok(()),
-            Err(failure) => return tally.count(session, Err(failure)),
-            Ok(()) if action == "rm" => tally.removed(),
+            Err(failure) => return summary.count(session, Err(failure)),
+            Ok(()) if action == "rm" => summary.removed(),
             Ok(()) => {}
         }
         self.tell(session, action, path, None)
@@ -271,16 +288,16 @@ impl Order {
     }
 
     /// Moves what the plan says; files in whose place something has come meanwhile come back.
-    fn move_files(&self, session: &mut Session, tally: &mut Tally, plan: &Plan) -> Result<Vec<VPath>, Failure> {
+    fn move_files(&self, session: &mut Session, summary: &mut Summary, plan: &Plan) -> Result<Vec<VPath>, Failure> {
         let mut occupied = Vec::new();
-        tally.were_there(plan.same);
+        summary.were_there(plan.same);
         let bytes = plan.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
         let mut progress = Progress::of_files(session.progress, plan.files.len(), bytes);
         if self.is_from {
             let jobs = plan.files.iter().map(|file| self.download(file)).collect::<Result<_, _>>()?;
             fetch_all(session, jobs, &mut progress, |session, (job, result)| {
                 let result = result.map(|fetched| (fetched.size, fetched.sha256, fetched.resumed_from));
-                self.conclude_move(session, tally, &job.remote, result)
+                self.conclude_move(session, summary, &job.remote, result)
             })?;
             return Ok(occupied);
         }
@@ -292,7 +309,7 @@ impl Order {
             }
             result => {
                 let result = result.map(|stored| (stored.size, stored.sha256, stored.resumed_from));
-                self.conclude_move(session, tally, &job.remote, result)
+                self.conclude_move(session, summary, &job.remote, result)
             }
         })?;
         Ok(occupied)
@@ -303,7 +320,7 @@ impl Order {
     fn move_occupied(
         &self,
         session: &mut Session,
-        tally: &mut Tally,
+        summary: &mut Summary,
         source: &Tree,
         occupied: &[VPath],
     ) -> Result<(), Failure> {
@@ -321,11 +338,11 @@ impl Order {
                 there.add(occupied[at].clone(), Node::from(&entry));
             }
         })?;
-        let plan = self.plan(session, tally, &wanted, &there)?;
-        self.tell_what_stays(session, tally, &plan)?;
-        for path in self.move_files(session, tally, &plan)? {
+        let plan = self.plan(session, summary, &wanted, &there)?;
+        self.tell_what_stays(session, summary, &plan)?;
+        for path in self.move_files(session, summary, &plan)? {
             let text = format!("{} is being changed by somebody else; run the command again", relative(&path));
-            tally.count(session, Err(Failure::Local(text)))?;
+            summary.count(session, Err(Failure::Local(text)))?;
         }
         Ok(())
     }
@@ -347,15 +364,15 @@ impl Order {
     fn conclude_move(
         &self,
         session: &mut Session,
-        tally: &mut Tally,
+        summary: &mut Summary,
         there: &VPath,
         result: Result<(u64, Digest, u64), Failure>,
     ) -> Result<(), Failure> {
         let result = result.and_then(|(size, sha256, resumed_from)| {
-            tally.moved(size - resumed_from.min(size));
+            summary.moved(size - resumed_from.min(size));
             self.tell(session, self.verb(), &self.below(there)?, Some((size, Some((sha256, resumed_from)))))
         });
-        tally.count(session, result)
+        summary.count(session, result)
     }
 
     // ---- Telling --------------------------------------------------------------------------
@@ -384,36 +401,36 @@ impl Order {
         }))
     }
 
-    fn tell_what_stays(&self, session: &mut Session, tally: &mut Tally, plan: &Plan) -> Result<(), Failure> {
+    fn tell_what_stays(&self, session: &mut Session, summary: &mut Summary, plan: &Plan) -> Result<(), Failure> {
         for path in &plan.left_out {
             session.output.note(format_args!("{} is no regular file: left out", relative(path)));
         }
         for path in &plan.blocked {
             let text =
                 format!("{} is of another kind in the target; --delete puts the new one in its place", relative(path));
-            tally.count(session, Err(Failure::Local(text)))?;
+            summary.count(session, Err(Failure::Local(text)))?;
         }
         Ok(())
     }
 
-    fn tell_plan(&self, session: &mut Session, mut tally: Tally, plan: &Plan) -> Result<(), Failure> {
+    fn tell_plan(&self, session: &mut Session, mut summary: Summary, plan: &Plan) -> Result<(), Failure> {
         for path in &plan.in_the_way {
-            self.conclude(session, &mut tally, "rm", path, Ok(()))?;
+            self.conclude(session, &mut summary, "rm", path, Ok(()))?;
         }
         for path in &plan.folders {
-            self.conclude(session, &mut tally, "mkdir", path, Ok(()))?;
+            self.conclude(session, &mut summary, "mkdir", path, Ok(()))?;
         }
         for file in &plan.files {
-            tally.moved(file.size);
+            summary.moved(file.size);
             let told = self.tell(session, self.verb(), &file.path, Some((file.size, None)));
-            tally.count(session, told)?;
+            summary.count(session, told)?;
         }
         for path in &plan.extra {
-            self.conclude(session, &mut tally, "rm", path, Ok(()))?;
+            self.conclude(session, &mut summary, "rm", path, Ok(()))?;
         }
-        tally.were_there(plan.same);
-        tally.summarize_plan(session)?;
-        tally.finish()
+        summary.were_there(plan.same);
+        summary.summarize_plan(session)?;
+        summary.finish()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::client::files::local::shown;
 use crate::client::files::remote::not_examined;
 use crate::client::mirror::plan::{Node, Tree};
 use crate::client::transfer::part_names::destination_of_part;
-use crate::client::ui::summary::Tally;
+use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name};
 
 /// What was found.
@@ -29,13 +29,13 @@ pub(super) struct Found {
 }
 
 impl Order {
-    pub(super) fn look_around(&self, session: &mut Session, tally: &mut Tally) -> Result<Found, Failure> {
+    pub(super) fn look_around(&self, session: &mut Session, summary: &mut Summary) -> Result<Found, Failure> {
         let (is_here, is_there) = self.find_folders(session)?;
         let mut parts = Vec::new();
-        let here = if is_here { self.walk_local(session, tally, &mut parts)? } else { Tree::default() };
-        let failed_here = tally.failed();
-        let there = if is_there { self.walk_remote(session, tally)? } else { Tree::default() };
-        let failed_there = tally.failed() - failed_here;
+        let here = if is_here { self.walk_local(session, summary, &mut parts)? } else { Tree::default() };
+        let failed_here = summary.failed();
+        let there = if is_there { self.walk_remote(session, summary)? } else { Tree::default() };
+        let failed_there = summary.failed() - failed_here;
         let is_source_whole = if self.is_from { failed_there == 0 } else { failed_here == 0 };
         Ok(Found { here, there, is_there, parts, is_source_whole })
     }
@@ -68,7 +68,12 @@ impl Order {
 
     /// What is here. Links to files count as the files when they are sent; nothing else that is
     /// a link is followed. Parts of downloads are nobody's files.
-    fn walk_local(&self, session: &mut Session, tally: &mut Tally, parts: &mut Vec<PathBuf>) -> Result<Tree, Failure> {
+    fn walk_local(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        parts: &mut Vec<PathBuf>,
+    ) -> Result<Tree, Failure> {
         let (mut tree, mut to_visit) = (Tree::default(), vec![VPath::root()]);
         while let Some(folder) = to_visit.pop() {
             if session.link.works_apart() {
@@ -78,7 +83,7 @@ impl Order {
             let entries = match fs::read_dir(&here) {
                 Ok(entries) => entries,
                 Err(error) => {
-                    tally.count(session, Err(Failure::local(&here, &error)))?;
+                    summary.count(session, Err(Failure::local(&here, &error)))?;
                     continue;
                 }
             };
@@ -97,7 +102,7 @@ impl Order {
                         }
                         tree.add(path, node);
                     }
-                    Err(failure) => tally.count(session, Err(failure))?,
+                    Err(failure) => summary.count(session, Err(failure))?,
                 }
             }
         }
@@ -115,10 +120,10 @@ impl Order {
         Ok(node_of(&here))
     }
 
-    fn walk_remote(&self, session: &mut Session, tally: &mut Tally) -> Result<Tree, Failure> {
+    fn walk_remote(&self, session: &mut Session, summary: &mut Summary) -> Result<Tree, Failure> {
         let mut failures = Vec::new();
         let found = session.walk(&self.remote, |_, failure| failures.push(failure))?;
-        failures.into_iter().try_for_each(|failure| tally.count(session, Err(failure)))?;
+        failures.into_iter().try_for_each(|failure| summary.count(session, Err(failure)))?;
         let (mut tree, mut excluded) = (Tree::default(), HashSet::new());
         for found in found {
             let path = self.below(&found.path)?;
@@ -130,7 +135,7 @@ impl Order {
                 continue;
             }
             if found.entry.unexamined && !is_folder {
-                tally.count(session, Err(not_examined(&found.path)))?;
+                summary.count(session, Err(not_examined(&found.path)))?;
                 tree.keep(&path);
                 continue;
             }

@@ -13,7 +13,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::local::{digest_of, name_of, shown};
 use crate::client::shell::lexer::{Word, escape};
-use crate::client::ui::summary::Tally;
+use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
 use crate::wire::{Reply, Request};
 
@@ -114,7 +114,7 @@ fn compare_ahead(
 }
 
 /// A file to be transferred to a place where another one is.
-pub struct Clash<'a> {
+pub struct Conflict<'a> {
     /// `get` or `put`.
     pub command: &'static str,
     /// The file here.
@@ -127,16 +127,16 @@ pub struct Clash<'a> {
     pub old_size: u64,
 }
 
-impl Clash<'_> {
+impl Conflict<'_> {
     /// Tells that both are the same, which counts as done.
     pub fn tell_identical(
         &self,
         session: &mut Session,
-        tally: &mut Tally,
+        summary: &mut Summary,
         sha256: Digest,
         is_brief: bool,
     ) -> Result<(), Failure> {
-        tally.was_there();
+        summary.was_there();
         let Self { command, local, remote, size, .. } = *self;
         Done { command, local, remote, size, sha256, resumed_from: size, is_identical: true }.show(session, is_brief)
     }
@@ -160,10 +160,10 @@ impl Clash<'_> {
 /// reported as done, and what may not be replaced as failed. `clash` tells a job as a clash.
 pub fn without_identical<J>(
     session: &mut Session,
-    tally: &mut Tally,
+    summary: &mut Summary,
     jobs: Vec<J>,
     force: bool,
-    clash: impl Fn(&J) -> Clash<'_>,
+    clash: impl Fn(&J) -> Conflict<'_>,
 ) -> Result<Vec<J>, Failure> {
     let is_alike = |job: &J| clash(job).size == clash(job).old_size;
     let (alike, mut differing): (Vec<J>, Vec<J>) = jobs.into_iter().partition(is_alike);
@@ -174,17 +174,17 @@ pub fn without_identical<J>(
         match result {
             Ok(None) => differing.push(job),
             Ok(Some(sha256)) => {
-                let told = clash(&job).tell_identical(session, tally, sha256, true);
-                tally.count(session, told)?;
+                let told = clash(&job).tell_identical(session, summary, sha256, true);
+                summary.count(session, told)?;
             }
-            Err(failure) => tally.count(session, Err(failure))?,
+            Err(failure) => summary.count(session, Err(failure))?,
         }
     }
     let mut remaining = Vec::with_capacity(differing.len());
     for job in differing {
         match clash(&job).may_replace(session, force) {
             Ok(()) => remaining.push(job),
-            Err(failure) => tally.count(session, Err(failure))?,
+            Err(failure) => summary.count(session, Err(failure))?,
         }
     }
     Ok(remaining)

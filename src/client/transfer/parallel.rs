@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::base::limits::SECOND_CONNECTION_BYTES;
 use crate::base::virtual_path::VPath;
-use crate::client::connection::endpoint::Route;
+use crate::client::connection::endpoint::Endpoint;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
 use crate::client::connection::state::StateFolder;
@@ -145,7 +145,7 @@ fn move_beside<J, O>(
 
 /// What the second connection is made of.
 struct Second<J, O> {
-    route: Route,
+    route: Endpoint,
     interrupt: Interrupt,
     state: StateFolder,
     is_quiet: bool,
@@ -190,7 +190,7 @@ impl<J, O> Second<J, O> {
     }
 }
 
-fn connect(route: &mut Route, interrupt: &Interrupt) -> Result<Link, Failure> {
+fn connect(route: &mut Endpoint, interrupt: &Interrupt) -> Result<Link, Failure> {
     let mut link = route.connect(interrupt)?;
     link.await_proof()?;
     Ok(link)

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Bytes over time.
-pub struct Pace {
+pub struct RateMeter {
     started: Instant,
     moved_bytes: u64,
     /// When how much had moved, the oldest just outside of what counts.
     marks: VecDeque<(Instant, u64)>,
 }
 
-impl Pace {
+impl RateMeter {
     /// Nothing has moved.
     pub fn new(now: Instant) -> Self {
         Self { started: now, moved_bytes: 0, marks: VecDeque::from([(now, 0)]) }
@@ -60,7 +60,7 @@ mod tests {
     fn only_the_last_seconds_count() {
         let start = Instant::now();
         let at = |millis: u64| start + Duration::from_millis(millis);
-        let mut pace = Pace::new(start);
+        let mut pace = RateMeter::new(start);
         assert_eq!(pace.rate(start), 0);
         for step in 1..=100 {
             pace.add_at(1000, at(step * 100));

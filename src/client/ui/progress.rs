@@ -14,7 +14,7 @@ use pbr::ProgressBar;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::base::text::Size;
-use crate::client::ui::meter::Pace;
+use crate::client::ui::meter::RateMeter;
 use crate::client::ui::output::{self, COLUMNS_DEFAULT, terminal_columns};
 
 /// How progress is shown.
@@ -83,7 +83,7 @@ struct State {
     /// `None` where it turns out at the end.
     total_bytes: Option<u64>,
     moved: Arc<Moved>,
-    pace: Pace,
+    pace: RateMeter,
 }
 
 /// Of what.
@@ -116,7 +116,7 @@ impl Progress {
             (bar.show_bar, bar.show_percent) = (total_bytes.is_some(), total_bytes.is_some());
             bar
         });
-        let state = State { what, total_bytes, moved: Arc::default(), pace: Pace::new(now) };
+        let state = State { what, total_bytes, moved: Arc::default(), pace: RateMeter::new(now) };
         // What is over in a moment needs no picture.
         let picture = Picture { style, bar, state, last_shown: now, is_verifying: false, is_beside: false };
         Self(Rc::new(RefCell::new(picture)))
@@ -437,7 +437,7 @@ mod tests {
     /// One second in, and `moved` bytes further.
     fn state(what: What, total_bytes: Option<u64>, moved: u64) -> (State, Instant) {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
+        let mut pace = RateMeter::new(start);
         pace.add_at(moved, start + Duration::from_secs(1));
         let moved = Arc::new(Moved { done_bytes: moved.into(), ..Moved::default() });
         (State { what, total_bytes, moved, pace }, start + Duration::from_secs(1))

@@ -10,7 +10,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 
 /// The count of one command.
-pub struct Tally {
+pub struct Summary {
     command: &'static str,
     /// There is only one thing: its failure is the command's.
     is_single: bool,
@@ -23,7 +23,7 @@ pub struct Tally {
     started: Instant,
 }
 
-impl Tally {
+impl Summary {
     /// For `command`; with `is_single` the one failure there can be is handed on as it is.
     pub fn new(command: &'static str, is_single: bool) -> Self {
         Self { command, is_single, total: 0, failed: 0, bytes: 0, identical: 0, removed: None, started: Instant::now() }

@@ -2,7 +2,7 @@
 //! anything in hand; large ones are for sessions that have much to move, while there is memory.
 
 use super::{Connection, sooner};
-use crate::base::limits::{INBOX_CHARGE, MEMORY_WAIT_STEP, OUTBOX_CHARGE, SMALL_BUFFERS_CHARGE};
+use crate::base::limits::{INPUT_CHARGE, MEMORY_WAIT_STEP, OUTPUT_CHARGE, SMALL_BUFFERS_CHARGE};
 use crate::base::memory::Charge;
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ impl Connection {
     /// Charges the small buffers before anything is received. False if the account has no room for them: the
     /// session then reads nothing, and tries again after a while.
     pub(super) fn charge_small_buffers(&mut self, now: Instant) -> bool {
-        if self.small_buffers.bytes() > 0 || self.front.memory().is_none() {
+        if self.small_buffers.bytes() > 0 || self.protocol.memory().is_none() {
             return true;
         }
         match self.charge(SMALL_BUFFERS_CHARGE) {
@@ -25,50 +25,50 @@ impl Connection {
         }
     }
 
-    /// Makes a full inbox large. Where there is no memory for that, what is in it may be a part of
+    /// Makes a full input large. Where there is no memory for that, what is in it may be a part of
     /// something that fits no small one, so this is tried again after a while.
-    pub(super) fn enlarge_inbox(&mut self, now: Instant) {
-        if !self.lane.inbox.is_cramped() {
+    pub(super) fn enlarge_input(&mut self, now: Instant) {
+        if !self.buffers.input.is_cramped() {
             return;
         }
-        match self.charge(INBOX_CHARGE) {
-            Some(charge) => self.lane.inbox.enlarge(charge),
-            None if self.front.memory().is_some() => {
+        match self.charge(INPUT_CHARGE) {
+            Some(charge) => self.buffers.input.enlarge(charge),
+            None if self.protocol.memory().is_some() => {
                 self.held_until = sooner(self.held_until, now + MEMORY_WAIT_STEP);
             }
             None => {}
         }
     }
 
-    /// Makes full outboxes large, for what comes next.
-    pub(super) fn enlarge_outboxes(&mut self) {
-        if self.lane.outbox.is_cramped()
-            && let Some(charge) = self.charge(OUTBOX_CHARGE)
+    /// Makes full output large, for what comes next.
+    pub(super) fn enlarge_output(&mut self) {
+        if self.buffers.output.is_cramped()
+            && let Some(charge) = self.charge(OUTPUT_CHARGE)
         {
-            self.lane.outbox.enlarge(charge);
+            self.buffers.output.enlarge(charge);
         }
-        let is_cramped = self.front.data_port().is_some_and(|port| port.lane.outbox.is_cramped());
+        let is_cramped = self.protocol.data_port().is_some_and(|port| port.buffers.output.is_cramped());
         if is_cramped
-            && let Some(charge) = self.charge(OUTBOX_CHARGE)
-            && let Some(port) = self.front.data_port()
+            && let Some(charge) = self.charge(OUTPUT_CHARGE)
+            && let Some(port) = self.protocol.data_port()
         {
-            port.lane.outbox.enlarge(charge);
+            port.buffers.output.enlarge(charge);
         }
     }
 
-    /// Makes the full inbox of the second socket large.
-    pub(super) fn enlarge_data_inbox(&mut self) {
-        let is_cramped = self.front.data_port().is_some_and(|port| port.lane.inbox.is_cramped());
+    /// Makes the full input of the second socket large.
+    pub(super) fn enlarge_data_input(&mut self) {
+        let is_cramped = self.protocol.data_port().is_some_and(|port| port.buffers.input.is_cramped());
         if is_cramped
-            && let Some(charge) = self.charge(INBOX_CHARGE)
-            && let Some(port) = self.front.data_port()
+            && let Some(charge) = self.charge(INPUT_CHARGE)
+            && let Some(port) = self.protocol.data_port()
         {
-            port.lane.inbox.enlarge(charge);
+            port.buffers.input.enlarge(charge);
         }
     }
 
     /// A charge to the account that has logged in, if there is one and it has room.
     fn charge(&self, bytes: usize) -> Option<Charge> {
-        self.front.memory().and_then(|share| Charge::of(bytes, share))
+        self.protocol.memory().and_then(|share| Charge::of(bytes, share))
     }
 }

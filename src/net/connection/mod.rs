@@ -1,4 +1,4 @@
-//! One connection: its transport, its lane, its front-end, and what is known of its socket's
+//! One connection: its transport, its buffers, its protocol, and what is known of its socket's
 //! readiness. A turn is fill, step, flush, each with an allowance of its own.
 
 mod memory;
@@ -6,19 +6,19 @@ mod rates;
 mod second;
 
 use super::data_socket::DataSocket;
-use super::rate_limits::Throttle;
-use super::scheduler::Claim;
+use super::rate_limits::RateLimiter;
+use super::scheduler::Priority;
 use super::transport::{Channel, Moved, Transport};
-use crate::base::buffers::{Budget, Lane, Outbox};
+use crate::base::buffers::{Budget, IoBuffers, SendBuffer};
 use crate::base::limits::{
-    FLUSH_BUDGET_MIN, HALF_CLOSED_STALL, INBOX_BYTES_FIRST, LINGER, ROUNDS_PER_TURN, TURN_BUDGET,
+    FLUSH_BUDGET_MIN, HALF_CLOSED_STALL, INPUT_BYTES_FIRST, LINGER, ROUNDS_PER_TURN, TURN_BUDGET,
 };
 use crate::base::memory::Charge;
 use crate::config::Timeouts;
-use crate::protocol::Front;
-use crate::protocol::admin::query::{Answer, Question};
+use crate::protocol::Protocol;
+use crate::protocol::admin::query::{Query, QueryResult};
 use crate::session::active_accounts::Traffic;
-use crate::session::{Phase, Refusal, Service};
+use crate::session::{Phase, Service, SessionError};
 use crate::store::syncer::Synced;
 use std::io;
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ use std::time::Instant;
 
 /// What a connection wants after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum AfterTurn {
     /// Another turn: something moved.
     Again,
     /// An event, or its deadline.
@@ -39,14 +39,14 @@ pub enum Turn {
 /// A connected socket and all that belongs to it.
 pub struct Connection {
     transport: Transport,
-    lane: Lane,
-    front: Front,
+    buffers: IoBuffers,
+    protocol: Protocol,
     /// The second socket of protocols that have one.
     data: Option<Box<DataSocket>>,
     address: IpAddr,
     is_readable: bool,
     is_writable: bool,
-    /// The front-end knows what kind of connection this is.
+    /// The protocol knows what kind of connection this is.
     is_introduced: bool,
     /// The peer is gone, and so is whoever would read the answers to what it sent last.
     is_reset: bool,
@@ -56,9 +56,9 @@ pub struct Connection {
     /// When something other than waiting for a request was last under way.
     last_active: Instant,
     last_moved: Instant,
-    /// What the front-end had done of its work after the last turn.
+    /// What the protocol had done of its work after the last turn.
     progress: u64,
-    throttle: Throttle,
+    rate_limiter: RateLimiter,
     /// What its account has moved, once it is known.
     account: Option<Rc<Traffic>>,
     /// Bytes wait for this, because more have moved than the rates allow.
@@ -66,7 +66,7 @@ pub struct Connection {
     /// For the small buffers, while they hold anything.
     small_buffers: Charge,
     requests: u64,
-    /// The front-end is at work.
+    /// The protocol is at work.
     is_stepping: bool,
     closing_since: Option<Instant>,
 }
@@ -83,11 +83,11 @@ struct Worked {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub fn new(transport: Transport, front: Front, address: IpAddr, now: Instant) -> Self {
+    pub fn new(transport: Transport, protocol: Protocol, address: IpAddr, now: Instant) -> Self {
         Self {
             transport,
-            lane: Lane::default(),
-            front,
+            buffers: IoBuffers::default(),
+            protocol,
             data: None,
             address,
             is_readable: false,
@@ -99,7 +99,7 @@ impl Connection {
             last_active: now,
             last_moved: now,
             progress: 0,
-            throttle: Throttle::default(),
+            rate_limiter: RateLimiter::default(),
             account: None,
             held_until: None,
             small_buffers: Charge::default(),
@@ -135,15 +135,15 @@ impl Connection {
     }
 
     /// One bounded turn, which sends at most about `flush_budget` bytes.
-    pub fn turn(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> Turn {
+    pub fn turn(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> AfterTurn {
         match self.run(service, flush_budget, now) {
             Ok(turn) => turn,
-            Err(_) if self.outlives_reset() => Turn::Again,
+            Err(_) if self.outlives_reset() => AfterTurn::Again,
             Err(error) => {
                 // Reset by the peer, or its TLS is broken: nobody is left to be told.
                 log::debug!("a connection from {} ended: {error}", self.address);
-                self.front.hang_up(now);
-                Turn::Close
+                self.protocol.hang_up(now);
+                AfterTurn::Close
             }
         }
     }
@@ -151,23 +151,23 @@ impl Connection {
     /// A client that has said that it goes, and closed the connection before it read all replies, still wants
     /// the transfer that is under way. Nobody is told what becomes of it.
     fn outlives_reset(&mut self) -> bool {
-        if self.is_unheard || self.data.is_none() || self.front.is_closing() {
+        if self.is_unheard || self.data.is_none() || self.protocol.is_closing() {
             return false;
         }
         // The system still has what came before the reset.
-        let _ = self.transport.fill(&mut self.lane.inbox, INBOX_BYTES_FIRST);
-        self.is_unheard = self.front.ends_with_transfer(&mut self.lane);
-        self.lane.eof |= self.is_unheard;
+        let _ = self.transport.fill(&mut self.buffers.input, INPUT_BYTES_FIRST);
+        self.is_unheard = self.protocol.ends_with_transfer(&mut self.buffers);
+        self.buffers.eof |= self.is_unheard;
         self.is_unheard
     }
 
-    fn run(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> io::Result<Turn> {
+    fn run(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> io::Result<AfterTurn> {
         if self.is_reset && !self.is_unheard {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         self.held_until = None;
         if self.account.is_none() {
-            self.account = self.front.traffic().cloned();
+            self.account = self.protocol.traffic().cloned();
             if self.account.is_some() {
                 self.transport.allow_large_records();
             }
@@ -178,18 +178,18 @@ impl Connection {
         worked.told |= flushed;
         self.note_progress(worked, now);
         let worked = worked.anything;
-        if self.front.requests() != self.requests || self.front.phase() != Phase::Idle {
-            self.requests = self.front.requests();
+        if self.protocol.requests() != self.requests || self.protocol.phase() != Phase::Idle {
+            self.requests = self.protocol.requests();
             self.last_active = now;
         }
-        if self.front.is_closing() {
+        if self.protocol.is_closing() {
             return Ok(self.close_gently(flushed, now));
         }
         if (worked || flushed) && !self.is_answered(service, &mut budget, now)? {
-            return Ok(Turn::Again);
+            return Ok(AfterTurn::Again);
         }
         self.rest();
-        Ok(Turn::Sleep)
+        Ok(AfterTurn::Sleep)
     }
 
     /// Fills, steps, and sends over the second socket; again while hardly anything moves there: a
@@ -228,14 +228,14 @@ impl Connection {
     /// A peer that neither sends nor takes what its transfer is about is late, whatever else it says.
     /// Work counts, too: checking a long prefix, the server itself is what the peer waits for.
     fn note_progress(&mut self, worked: Worked, now: Instant) {
-        let progress = self.front.progress();
+        let progress = self.protocol.progress();
         let has_advanced = std::mem::replace(&mut self.progress, progress) != progress;
-        if has_advanced || worked.sent || (worked.told && self.front.sends_results()) {
+        if has_advanced || worked.sent || (worked.told && self.protocol.sends_results()) {
             self.last_moved = now;
         }
     }
 
-    /// Tells the front-end what kind of connection this is before it sees the first byte.
+    /// Tells the protocol what kind of connection this is before it sees the first byte.
     fn introduce(&mut self, now: Instant) -> io::Result<()> {
         if self.is_introduced {
             return Ok(());
@@ -244,8 +244,8 @@ impl Connection {
         self.is_introduced = true;
         match channel {
             Channel::Plain => {}
-            Channel::Sealed(binding) => self.front.set_binding(binding),
-            Channel::Refused => self.fail(Refusal::TlsRequired, now),
+            Channel::Sealed(binding) => self.protocol.set_binding(binding),
+            Channel::Refused => self.fail(SessionError::TlsRequired, now),
         }
         Ok(())
     }
@@ -253,25 +253,25 @@ impl Connection {
     /// Looks once more, now that the answer to what was asked is on its way, whether nothing has
     /// come meanwhile. A turn of its own for that would only delay the next request.
     fn is_answered(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> io::Result<bool> {
-        let is_quiet = !self.has_output() && !self.lane.eof && !budget.is_spent();
+        let is_quiet = !self.has_output() && !self.buffers.eof && !budget.is_spent();
         Ok(is_quiet && self.is_open_and_idle() && !self.fill(service, now)? && !self.step(service, budget, now))
     }
 
     fn step(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         self.is_stepping = true;
-        let moved = self.front.step(&mut self.lane, service, budget, now);
+        let moved = self.protocol.step(&mut self.buffers, service, budget, now);
         self.is_stepping = false;
-        self.enlarge_outboxes();
+        self.enlarge_output();
         moved
     }
 
     fn fill(&mut self, service: &Service, now: Instant) -> io::Result<bool> {
         let may_have_input = self.is_readable || self.transport.holds_input();
-        if !may_have_input || self.lane.eof || self.front.is_closing() || self.front.wants_tls() {
+        if !may_have_input || self.buffers.eof || self.protocol.is_closing() || self.protocol.wants_tls() {
             return Ok(false);
         }
         // Before login answers that are not read hold back what asks for more.
-        if self.has_output() && self.front.is_stranger() && !self.transport.is_handshaking() {
+        if self.has_output() && self.protocol.is_stranger() && !self.transport.is_handshaking() {
             return Ok(false);
         }
         if !self.charge_small_buffers(now) {
@@ -280,13 +280,13 @@ impl Connection {
         let allowance = match self.allowance_up(service, now) {
             Some(allowance) => allowance,
             // Whether the peer of an upload is still there, or aborts it, is always to be seen.
-            None if self.data.is_some() => INBOX_BYTES_FIRST,
+            None if self.data.is_some() => INPUT_BYTES_FIRST,
             None => return Ok(false),
         };
         // Before it is filled: nothing else tells of what then waits in the socket.
-        self.enlarge_inbox(now);
-        let capacity = self.lane.inbox.capacity().min(self.lane.inbox.filled().len().saturating_add(allowance));
-        let moved = match self.transport.fill(&mut self.lane.inbox, capacity) {
+        self.enlarge_input(now);
+        let capacity = self.buffers.input.capacity().min(self.buffers.input.filled().len().saturating_add(allowance));
+        let moved = match self.transport.fill(&mut self.buffers.input, capacity) {
             // Commands have ends of their own, so those of FTP lose nothing to an end that TLS was not told.
             Err(error)
                 if error.kind() == io::ErrorKind::UnexpectedEof
@@ -300,7 +300,7 @@ impl Connection {
         match moved {
             Moved::Bytes(count) => {
                 self.pay_up(service, count, now);
-                self.enlarge_inbox(now);
+                self.enlarge_input(now);
                 Ok(count > 0)
             }
             Moved::Blocked => {
@@ -308,7 +308,7 @@ impl Connection {
                 Ok(false)
             }
             Moved::End => {
-                self.lane.eof = true;
+                self.buffers.eof = true;
                 Ok(true)
             }
         }
@@ -316,13 +316,13 @@ impl Connection {
 
     fn flush(&mut self, service: &Service, budget: usize, now: Instant) -> io::Result<bool> {
         if self.is_unheard {
-            self.lane.outbox = Outbox::default();
+            self.buffers.output = SendBuffer::default();
         }
         if !self.is_writable || !self.has_output() {
             return Ok(false);
         }
-        let allowance = self.allowance_down(service, !self.lane.outbox.is_empty(), now).min(budget);
-        match self.transport.flush(&mut self.lane.outbox, allowance)? {
+        let allowance = self.allowance_down(service, !self.buffers.output.is_empty(), now).min(budget);
+        match self.transport.flush(&mut self.buffers.output, allowance)? {
             Moved::Bytes(count) => {
                 self.pay_down(service, count, now);
                 Ok(count > 0)
@@ -339,20 +339,20 @@ impl Connection {
     }
 
     fn has_words(&self) -> bool {
-        !self.lane.outbox.is_empty() || self.transport.wants_flush()
+        !self.buffers.output.is_empty() || self.transport.wants_flush()
     }
 
     /// Gives memory back before a sleep that may be long.
     fn rest(&mut self) {
-        if self.is_idle() || self.front.is_stranger() {
+        if self.is_idle() || self.protocol.is_stranger() {
             self.transport.release();
-            self.lane.inbox.release();
-            self.lane.outbox.release();
-            if let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) {
+            self.buffers.input.release();
+            self.buffers.output.release();
+            if let (Some(data), Some(port)) = (&mut self.data, self.protocol.data_port()) {
                 data.release();
                 port.release();
             }
-            if self.lane.inbox.is_empty() && !self.transport.holds_bytes() {
+            if self.buffers.input.is_empty() && !self.transport.holds_bytes() {
                 self.small_buffers = Charge::default();
             }
         }
@@ -360,30 +360,30 @@ impl Connection {
 
     /// Lets the last words out, then says goodbye and waits a moment for the peer's: closing
     /// with unread bytes would reset the connection and destroy the words on their way.
-    fn close_gently(&mut self, flushed: bool, now: Instant) -> Turn {
+    fn close_gently(&mut self, flushed: bool, now: Instant) -> AfterTurn {
         let since = *self.closing_since.get_or_insert(now);
         self.data = None;
         // Amid a handshake no last word can be sent, so nobody is waited for.
         if now.saturating_duration_since(since) >= LINGER || self.transport.is_handshaking() {
-            return Turn::Close;
+            return AfterTurn::Close;
         }
         if self.has_output() {
-            return if flushed { Turn::Again } else { Turn::Sleep };
+            return if flushed { AfterTurn::Again } else { AfterTurn::Sleep };
         }
         self.transport.shutdown();
-        if self.lane.eof {
-            return Turn::Close;
+        if self.buffers.eof {
+            return AfterTurn::Close;
         }
-        self.drain_inbox()
+        self.drain_input()
     }
 
-    fn drain_inbox(&mut self) -> Turn {
-        let unread = self.lane.inbox.filled().len();
-        self.lane.inbox.consume(unread);
-        match self.transport.fill(&mut self.lane.inbox, INBOX_BYTES_FIRST) {
-            Ok(Moved::Bytes(_)) => Turn::Again,
-            Ok(Moved::Blocked) => Turn::Sleep,
-            Ok(Moved::End) | Err(_) => Turn::Close,
+    fn drain_input(&mut self) -> AfterTurn {
+        let unread = self.buffers.input.filled().len();
+        self.buffers.input.consume(unread);
+        match self.transport.fill(&mut self.buffers.input, INPUT_BYTES_FIRST) {
+            Ok(Moved::Bytes(_)) => AfterTurn::Again,
+            Ok(Moved::Blocked) => AfterTurn::Sleep,
+            Ok(Moved::End) | Err(_) => AfterTurn::Close,
         }
     }
 
@@ -392,49 +392,49 @@ impl Connection {
         // While the disk was behind, nothing was expected of the peer.
         self.last_moved = now;
         self.is_stepping = true;
-        self.front.synced(&mut self.lane, synced, now);
+        self.protocol.synced(&mut self.buffers, synced, now);
         self.is_stepping = false;
     }
 
     /// What the last turn wants of all connections.
-    pub fn take_question(&mut self) -> Option<Question> {
-        self.front.take_question()
+    pub fn take_question(&mut self) -> Option<Query> {
+        self.protocol.take_question()
     }
 
     /// Hands over the answer to a question.
-    pub fn answer(&mut self, answer: Answer) {
-        self.front.answer(answer);
+    pub fn answer(&mut self, answer: QueryResult) {
+        self.protocol.answer(answer);
     }
 
     /// Ends the session with a last word to the peer.
-    pub fn fail(&mut self, why: Refusal, now: Instant) {
-        if !self.front.is_closing() {
-            self.front.fail(&mut self.lane, why, now);
+    pub fn fail(&mut self, why: SessionError, now: Instant) {
+        if !self.protocol.is_closing() {
+            self.protocol.fail(&mut self.buffers, why, now);
         }
     }
 
     /// Ends the session at once, with a last word if the socket takes it.
-    pub fn dismiss(&mut self, service: &Service, why: Refusal, now: Instant) {
+    pub fn dismiss(&mut self, service: &Service, why: SessionError, now: Instant) {
         self.fail(why, now);
         // Nobody waits for one that is not taken.
         let _ = self.flush(service, FLUSH_BUDGET_MIN, now);
     }
 
-    /// Ends the session after a panic in its turn. The peer gets a last word if the front-end is
+    /// Ends the session after a panic in its turn. The peer gets a last word if the protocol is
     /// what failed, not the way to the peer.
-    pub fn break_off(&mut self, now: Instant) -> Turn {
-        if !self.is_stepping || self.front.is_closing() {
-            return Turn::Close;
+    pub fn break_off(&mut self, now: Instant) -> AfterTurn {
+        if !self.is_stepping || self.protocol.is_closing() {
+            return AfterTurn::Close;
         }
-        self.lane.outbox.take_back_unfinished();
-        self.fail(Refusal::Defect, now);
-        Turn::Again
+        self.buffers.output.take_back_unfinished();
+        self.fail(SessionError::Defect, now);
+        AfterTurn::Again
     }
 
     /// Ends the session without a word.
     pub fn hang_up(&mut self, now: Instant) {
-        if !self.front.is_closing() {
-            self.front.hang_up(now);
+        if !self.protocol.is_closing() {
+            self.protocol.hang_up(now);
         }
     }
 
@@ -445,10 +445,13 @@ impl Connection {
         }
         // The peer cannot be late while it is held back.
         let since = |moment: Instant| self.held_until.map_or(moment, |until| until.max(moment));
-        let patience =
-            if self.lane.eof && self.data.is_some() { timeouts.stall.min(HALF_CLOSED_STALL) } else { timeouts.stall };
+        let patience = if self.buffers.eof && self.data.is_some() {
+            timeouts.stall.min(HALF_CLOSED_STALL)
+        } else {
+            timeouts.stall
+        };
         let stalled = since(self.last_moved) + patience;
-        let patience = match self.front.phase() {
+        let patience = match self.protocol.phase() {
             Phase::Login => Some(self.opened + timeouts.login),
             _ if self.has_output() => Some(stalled),
             Phase::Transfer => Some(stalled),
@@ -461,8 +464,8 @@ impl Connection {
     /// When the session wants a turn by itself. Where nobody reads what it has said, it says no more
     /// and so cannot use one: the turn would come again and again, and the peer would never be late.
     fn wakes_at(&self) -> Option<Instant> {
-        let may_speak = self.lane.outbox.has_room();
-        let own = self.front.wakes_at().filter(|_| may_speak);
+        let may_speak = self.buffers.output.has_room();
+        let own = self.protocol.wakes_at().filter(|_| may_speak);
         [self.held_until, own].into_iter().flatten().min()
     }
 
@@ -473,29 +476,29 @@ impl Connection {
     }
 
     /// Why it wants a turn, now that it has slept, or has not.
-    pub fn claim(&self, has_slept: bool) -> Claim {
-        if self.front.is_stranger() {
-            Claim::Stranger
-        } else if has_slept && (self.is_idle() || self.front.awaits_connection()) {
-            Claim::Asking
+    pub fn claim(&self, has_slept: bool) -> Priority {
+        if self.protocol.is_stranger() {
+            Priority::Stranger
+        } else if has_slept && (self.is_idle() || self.protocol.awaits_connection()) {
+            Priority::Asking
         } else {
-            Claim::Working
+            Priority::Working
         }
     }
 
     /// Whether nothing is under way, so that closing loses nothing.
     pub fn is_idle(&self) -> bool {
-        matches!(self.front.phase(), Phase::Idle | Phase::Login) && self.lane.outbox.is_empty()
+        matches!(self.protocol.phase(), Phase::Idle | Phase::Login) && self.buffers.output.is_empty()
     }
 
     /// The same, and its end has not begun.
     pub fn is_open_and_idle(&self) -> bool {
-        self.is_idle() && !self.front.is_closing()
+        self.is_idle() && !self.protocol.is_closing()
     }
 
-    /// The front-end, for what the loop wants to know of the session.
-    pub fn front(&self) -> &Front {
-        &self.front
+    /// The protocol, for what the loop wants to know of the session.
+    pub fn protocol(&self) -> &Protocol {
+        &self.protocol
     }
 
     /// Where the peer is.
@@ -525,10 +528,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let stream = mio::net::TcpStream::connect(address).expect("it listens");
-        let front = Front::Native(Box::new(Native::new(Session::new(1, address), true)));
-        let mut connection = Connection::new(Transport::plain(stream), front, address.ip(), Instant::now());
+        let protocol = Protocol::Native(Box::new(Native::new(Session::new(1, address), true)));
+        let mut connection = Connection::new(Transport::plain(stream), protocol, address.ip(), Instant::now());
         assert!(connection.is_idle());
-        connection.lane.outbox.put(b"the end of a file");
+        connection.buffers.output.put(b"the end of a file");
         assert!(!connection.is_idle(), "a drain would cut it off");
     }
 }

@@ -1,13 +1,13 @@
 //! What a turn does with the second socket of a connection that has one.
 
 use super::{Connection, DataSocket};
-use crate::base::buffers::{Budget, Buffer};
+use crate::base::buffers::{Budget, ReceiveBuffer};
 use crate::session::{Service, Session};
 use std::io;
 use std::time::{Duration, Instant};
 
 impl Connection {
-    /// How many bytes came, or 1 for anything else. Of those that the front-end takes from the socket
+    /// How many bytes came, or 1 for anything else. Of those that the protocol takes from the socket
     /// itself at most `most`: like what is sent from a file, they cost the loop little.
     pub(super) fn fill_data(&mut self, service: &mut Service, budget: &mut Budget, most: usize, now: Instant) -> usize {
         if self.data.is_none() {
@@ -16,15 +16,15 @@ impl Connection {
         let Some(allowance) = self.allowance_up(service, now) else { return 0 };
         let mut is_paid = true;
         let mut count = self.store_incoming(service, budget, allowance.min(most), now);
-        self.enlarge_data_inbox();
+        self.enlarge_data_input();
         if count == 0
-            && let (Some(data), Some(port)) = (&mut self.data, self.front.data_port())
+            && let (Some(data), Some(port)) = (&mut self.data, self.protocol.data_port())
         {
             // Until it is open no byte is the user's, and those who connect may be strangers.
             is_paid = data.is_open();
             count = data.fill(port, allowance);
             // Whoever is gone ends both, and the event of the other may not have come yet.
-            self.is_readable |= count > 0 && port.lane.eof;
+            self.is_readable |= count > 0 && port.buffers.eof;
         }
         if is_paid {
             self.pay_up(service, count, now);
@@ -35,7 +35,7 @@ impl Connection {
     fn store_incoming(&mut self, service: &mut Service, budget: &mut Budget, most: usize, now: Instant) -> usize {
         let Some(incoming) = self.data.as_ref().and_then(|data| data.incoming(most)) else { return 0 };
         self.is_stepping = true;
-        let count = self.front.store_from(incoming, &mut self.lane, service, budget, now);
+        let count = self.protocol.store_from(incoming, &mut self.buffers, service, budget, now);
         self.is_stepping = false;
         count
     }
@@ -46,10 +46,10 @@ impl Connection {
     }
 
     pub(super) fn see_to_wish(&mut self) -> bool {
-        if let (Some(data), Some(account)) = (&mut self.data, self.front.session().and_then(Session::seat_number)) {
-            data.secrecy().set_account(account);
+        if let (Some(data), Some(account)) = (&mut self.data, self.protocol.session().and_then(Session::seat_number)) {
+            data.ftp_tls().set_account(account);
         }
-        match (&mut self.data, self.front.data_port()) {
+        match (&mut self.data, self.protocol.data_port()) {
             (Some(data), Some(port)) => data.see_to_wish(port),
             _ => false,
         }
@@ -57,9 +57,9 @@ impl Connection {
 
     /// How many bytes went, or 1 for anything else.
     pub(super) fn flush_data(&mut self, service: &Service, budget: usize, now: Instant) -> usize {
-        let Some(has_bytes) = self.front.data_port().map(|port| !port.lane.outbox.is_empty()) else { return 0 };
+        let Some(has_bytes) = self.protocol.data_port().map(|port| !port.buffers.output.is_empty()) else { return 0 };
         let allowance = self.allowance_down(service, has_bytes, now).min(budget);
-        let (Some(data), Some(port)) = (&mut self.data, self.front.data_port()) else { return 0 };
+        let (Some(data), Some(port)) = (&mut self.data, self.protocol.data_port()) else { return 0 };
         let count = data.flush(port, allowance);
         self.pay_down(service, count, now);
         count
@@ -86,12 +86,13 @@ impl Connection {
     /// Begins TLS where the peer asked for it, once it has been told so. What came in the clear
     /// behind its question is not taken for something that came encrypted.
     pub(super) fn seal(&mut self) -> io::Result<bool> {
-        let Some(data) = self.data.as_mut().filter(|_| self.front.wants_tls() && self.lane.outbox.is_empty()) else {
+        let Some(data) = self.data.as_mut().filter(|_| self.protocol.wants_tls() && self.buffers.output.is_empty())
+        else {
             return Ok(false);
         };
-        self.transport.seal_control(data.secrecy())?;
-        self.lane.inbox = Buffer::default();
-        self.front.set_sealed();
+        self.transport.seal_control(data.ftp_tls())?;
+        self.buffers.input = ReceiveBuffer::default();
+        self.protocol.set_sealed();
         Ok(true)
     }
 }

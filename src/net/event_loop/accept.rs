@@ -1,19 +1,19 @@
-//! Letting newcomers in, or not; `crowd` has the rule.
+//! Letting newcomers in, or not; `admission` has the rule.
 
 use super::{EventLoop, Slot, owner, tokens};
 use crate::net::admission::Room;
 use crate::net::connection::Connection;
 use crate::net::data_socket::{DataSocket, Watch};
 use crate::net::descriptors;
-use crate::net::listeners::{Accepted, Spoken, refuse_connection};
-use crate::net::scheduler::{Claim, Owner};
-use crate::net::transport::{Secrecy, Transport};
-use crate::protocol::Front;
+use crate::net::listeners::{Accepted, ProtocolKind, refuse_connection};
+use crate::net::scheduler::{Owner, Priority};
+use crate::net::transport::{FtpTlsSettings, Transport};
+use crate::protocol::Protocol;
 use crate::protocol::ftp::Ftp as FtpFront;
 use crate::protocol::native::Native;
 use crate::session::access_log::log_refused_connection;
 use crate::session::origin::Origin;
-use crate::session::{Refusal, Session};
+use crate::session::{Session, SessionError};
 use mio::Interest;
 use mio::net::{TcpStream, UnixStream};
 use rustix::net::sockopt::set_socket_oobinline;
@@ -34,7 +34,7 @@ impl EventLoop {
             listener.accept(now, |accepted| self.admit(accepted, now));
         }
         self.listeners = listeners;
-        self.turns.spent(Claim::Stranger, began.elapsed());
+        self.turns.spent(Priority::Stranger, began.elapsed());
     }
 
     fn admit(&mut self, accepted: Accepted, now: Instant) {
@@ -44,11 +44,11 @@ impl EventLoop {
         }
     }
 
-    fn admit_peer(&mut self, mut stream: TcpStream, peer: SocketAddr, spoken: Spoken, now: Instant) {
+    fn admit_peer(&mut self, mut stream: TcpStream, peer: SocketAddr, spoken: ProtocolKind, now: Instant) {
         let address = peer.ip().to_canonical();
         let (peer, origin) = (SocketAddr::new(address, peer.port()), Origin::of(address));
         let is_reserved = descriptors::is_reserved(&stream);
-        match self.crowd.room(origin, &self.limits, !is_reserved) {
+        match self.admission.room(origin, &self.limits, !is_reserved) {
             Room::Free => {}
             Room::After(stranger) => self.displace(stranger, now),
             Room::None(bound) => return self.refuse(stream, peer, spoken, bound, now),
@@ -62,8 +62,8 @@ impl EventLoop {
         // Replies are whole when they are written; waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
         let admitted = match spoken {
-            Spoken::Native => self.admit_native(stream, peer, now),
-            Spoken::Ftp | Spoken::ImplicitFtps => match self.admit_ftp(stream, peer, spoken, now) {
+            ProtocolKind::Native => self.admit_native(stream, peer, now),
+            ProtocolKind::Ftp | ProtocolKind::ImplicitFtps => match self.admit_ftp(stream, peer, spoken, now) {
                 Some(admitted) => admitted,
                 None => return,
             },
@@ -71,7 +71,7 @@ impl EventLoop {
         match admitted {
             Err(unwatched) => refuse_connection(unwatched, spoken, "the system"),
             Ok(key) => {
-                self.crowd.enter(origin, key);
+                self.admission.enter(origin, key);
                 self.turns.assign(key, Owner::Origin(origin));
                 (self.slots[key].origin, self.slots[key].is_stranger) = (Some(origin), true);
             }
@@ -79,10 +79,10 @@ impl EventLoop {
     }
 
     fn admit_native(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) -> Result<usize, Transport> {
-        let transport = Transport::network(stream, self.entrance.clone());
+        let transport = Transport::network(stream, self.tls_policy.clone());
         self.insert(transport, now, |transport, _, owner| {
-            let front = Front::Native(Box::new(Native::new(Session::accept(owner, peer), true)));
-            Connection::new(transport, front, peer.ip(), now)
+            let protocol = Protocol::Native(Box::new(Native::new(Session::accept(owner, peer), true)));
+            Connection::new(transport, protocol, peer.ip(), now)
         })
     }
 
@@ -91,31 +91,31 @@ impl EventLoop {
         &mut self,
         stream: TcpStream,
         peer: SocketAddr,
-        spoken: Spoken,
+        spoken: ProtocolKind,
         now: Instant,
     ) -> Option<Result<usize, Transport>> {
         let local = stream.local_addr().ok()?;
         // ABOR comes with urgent data (RFC 959, section 4.1.3), which is to stay in its place.
         let _ = set_socket_oobinline(&stream, true);
-        let mut secrecy = Secrecy::new(Arc::clone(&self.entrance.ftp_tls), Arc::clone(&self.ticket_keys));
-        let is_sealed = spoken == Spoken::ImplicitFtps;
+        let mut ftp_tls = FtpTlsSettings::new(Arc::clone(&self.tls_policy.ftp_tls), Arc::clone(&self.ticket_keys));
+        let is_sealed = spoken == ProtocolKind::ImplicitFtps;
         let transport =
-            if is_sealed { Transport::sealed_control(stream, &mut secrecy).ok()? } else { Transport::plain(stream) };
+            if is_sealed { Transport::sealed_control(stream, &mut ftp_tls).ok()? } else { Transport::plain(stream) };
         let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
         Some(self.insert(transport, now, |transport, key, owner| {
-            let front = Front::Ftp(Box::new(FtpFront::new(
+            let protocol = Protocol::Ftp(Box::new(FtpFront::new(
                 Session::accept(owner, peer),
                 ftp,
                 local.ip().to_canonical(),
                 is_sealed,
             )));
-            let data = DataSocket::new(local, peer.ip(), secrecy, Watch { registry, token: tokens(key).1 });
-            Connection::new(transport, front, peer.ip(), now).with_data(data)
+            let data = DataSocket::new(local, peer.ip(), ftp_tls, Watch { registry, token: tokens(key).1 });
+            Connection::new(transport, protocol, peer.ip(), now).with_data(data)
         }))
     }
 
-    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, spoken: Spoken, bound: &str, now: Instant) {
-        log_refused_connection(peer, Refusal::TooManySessions);
+    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, spoken: ProtocolKind, bound: &str, now: Instant) {
+        log_refused_connection(peer, SessionError::TooManySessions);
         if let Some(unsaid) = self.refused.note(now) {
             log::warn!(
                 "{peer} was refused: there are as many sessions as {bound} allows, all of them logged in; raise it if \
@@ -127,7 +127,7 @@ impl EventLoop {
 
     /// Ends a connection that nobody has logged in to, to make room at once.
     fn displace(&mut self, key: usize, now: Instant) {
-        self.slots[key].connection.dismiss(&self.service, Refusal::Displaced, now);
+        self.slots[key].connection.dismiss(&self.service, SessionError::Displaced, now);
         self.remove(key);
     }
 
@@ -141,7 +141,7 @@ impl EventLoop {
         // An administrator who is not let in sees the end; why is logged.
         let _ = self.insert(Transport::local(stream), now, |transport, _, _| {
             let address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-            Connection::new(transport, Front::Control(Box::default()), address, now)
+            Connection::new(transport, Protocol::Control(Box::default()), address, now)
         });
     }
 

@@ -2,15 +2,15 @@
 
 use super::{EventLoop, Slot};
 use crate::base::limits::SURVEY_SLOTS_PER_TURN;
-use crate::protocol::admin::query::{Answer, Errand, Question, Seen, Which};
-use crate::session::{Refusal, Session};
+use crate::protocol::admin::query::{Query, QueryJob, QueryResult, Selector, SessionRow};
+use crate::session::{Session, SessionError};
 use std::time::Instant;
 
 impl EventLoop {
     /// One page: a bounded number of slots, taken or not. Those whose end has begun are not there
     /// any more.
-    pub(super) fn survey(&mut self, question: &Question, now: Instant) -> Answer {
-        let mut answer = Answer {
+    pub(super) fn survey(&mut self, question: &Query, now: Instant) -> QueryResult {
+        let mut answer = QueryResult {
             seen: Vec::new(),
             kicked: 0,
             next: None,
@@ -21,13 +21,13 @@ impl EventLoop {
         for key in question.from..end.min(self.slots.capacity()) {
             let Some((slot, session)) = self.slots.get(key).and_then(open_session) else { continue };
             match &question.errand {
-                Errand::Look => answer.seen.push(Seen { session: slot.serial, overview: session.overview() }),
-                Errand::Kick(which) if is_meant(which, slot, session) => {
+                QueryJob::Look => answer.seen.push(SessionRow { session: slot.serial, overview: session.overview() }),
+                QueryJob::Kick(which) if is_meant(which, slot, session) => {
                     answer.kicked += 1;
-                    self.slots[key].ends = Some(Refusal::Kicked);
+                    self.slots[key].ends = Some(SessionError::Kicked);
                     self.enqueue(key);
                 }
-                Errand::Kick(_) => {}
+                QueryJob::Kick(_) => {}
             }
         }
         answer.next = (end < self.slots.capacity()).then_some(end);
@@ -36,13 +36,13 @@ impl EventLoop {
 }
 
 fn open_session(slot: &Slot) -> Option<(&Slot, &Session)> {
-    let front = slot.connection.front();
-    front.session().filter(|_| !front.is_closing() && slot.ends.is_none()).map(|session| (slot, session))
+    let protocol = slot.connection.protocol();
+    protocol.session().filter(|_| !protocol.is_closing() && slot.ends.is_none()).map(|session| (slot, session))
 }
 
-fn is_meant(which: &Which, slot: &Slot, session: &Session) -> bool {
+fn is_meant(which: &Selector, slot: &Slot, session: &Session) -> bool {
     match which {
-        Which::Session(number) => slot.serial == *number,
-        Which::User(name) => session.account() == Some(name),
+        Selector::Session(number) => slot.serial == *number,
+        Selector::User(name) => session.account() == Some(name),
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! poll(wait)      zero if anyone is ready, else the nearest deadline
 //! mark(events)    set readable and writable, enqueue; no I/O
-//! accept          a bounded number per listener; `crowd` says who makes room for whom
+//! accept          a bounded number per listener; `admission` says who makes room for whom
 //! expire          lazy timers: ask each its real deadline, set again or close
 //! run_turns       turn about: who woke up to ask, who has work left, strangers
 //! reap            the only place a slot is freed
@@ -17,19 +17,19 @@ mod accept;
 mod admin_query;
 
 use super::account_watch::AccountWatch;
-use super::admission::Crowd;
-use super::connection::{Connection, Turn};
-use super::listeners::{Listener, Spoken};
-use super::log_throttle::Seldom;
-use super::scheduler::{Claim, Owner, Turns};
-use super::slow_turn_log::SlowTurns;
+use super::admission::Admission;
+use super::connection::{AfterTurn, Connection};
+use super::listeners::{Listener, ProtocolKind};
+use super::log_throttle::LogThrottle;
+use super::scheduler::{Owner, Priority, Scheduler};
+use super::slow_turn_log::SlowTurnLog;
 use super::timers::Timers;
-use super::transport::Entrance;
+use super::transport::TlsPolicy;
 use crate::base::histogram::Histogram;
 use crate::base::limits::{EVENTS_PER_POLL, FLUSH_BUDGET, FLUSH_BUDGET_MIN, TURN_WARN};
 use crate::config::{Ftp, Limits, Timeouts};
 use crate::session::origin::Origin;
-use crate::session::{Refusal, Service, Session};
+use crate::session::{Service, Session, SessionError};
 use crate::tls::TicketKeys;
 use mio::net::TcpListener;
 use mio::{Events, Poll, Registry, Token};
@@ -61,7 +61,7 @@ struct Slot {
     is_busy: bool,
     is_doomed: bool,
     /// Its next turn ends its session because of this: much may have to be put in order.
-    ends: Option<Refusal>,
+    ends: Option<SessionError>,
     alarm: Option<Instant>,
 }
 
@@ -73,15 +73,15 @@ pub struct EventLoop {
     service: Service,
     limits: Limits,
     timeouts: Timeouts,
-    entrance: Entrance,
+    tls_policy: TlsPolicy,
     /// Those of all FTP sessions. A new certificate leaves them as they are.
     ticket_keys: Arc<TicketKeys>,
     /// What holds for FTP, if it is spoken.
     ftp: Option<Rc<Ftp>>,
     listeners: Vec<Listener>,
     slots: Slab<Slot>,
-    crowd: Crowd,
-    turns: Turns,
+    admission: Admission,
+    turns: Scheduler,
     /// How many slots are busy.
     busy: usize,
     doomed: Vec<usize>,
@@ -90,10 +90,10 @@ pub struct EventLoop {
     accounts: AccountWatch,
     drain_until: Option<Instant>,
     wakes_at: Option<Instant>,
-    slow_turns: SlowTurns,
+    slow_turns: SlowTurnLog,
     turn_times: Histogram,
     began: Instant,
-    refused: Seldom,
+    refused: LogThrottle,
 }
 
 /// What a round of the loop saw besides connections.
@@ -110,7 +110,7 @@ impl EventLoop {
         service: Service,
         limits: Limits,
         timeouts: Timeouts,
-        entrance: Entrance,
+        tls_policy: TlsPolicy,
         now: Instant,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -119,13 +119,13 @@ impl EventLoop {
             service,
             limits,
             timeouts,
-            entrance,
+            tls_policy,
             ticket_keys: Arc::default(),
             ftp: None,
             listeners: Vec::new(),
             slots: Slab::new(),
-            crowd: Crowd::default(),
-            turns: Turns::default(),
+            admission: Admission::default(),
+            turns: Scheduler::default(),
             busy: 0,
             doomed: Vec::new(),
             timers: Timers::default(),
@@ -133,15 +133,15 @@ impl EventLoop {
             accounts: AccountWatch::new(now),
             drain_until: None,
             wakes_at: None,
-            slow_turns: SlowTurns::default(),
+            slow_turns: SlowTurnLog::default(),
             turn_times: Histogram::default(),
             began: now,
-            refused: Seldom::default(),
+            refused: LogThrottle::default(),
         })
     }
 
     /// Takes connections from one more socket of the network.
-    pub fn listen(&mut self, socket: TcpListener, spoken: Spoken) -> io::Result<()> {
+    pub fn listen(&mut self, socket: TcpListener, spoken: ProtocolKind) -> io::Result<()> {
         let listener = Listener::network(socket, spoken, self.poll.registry(), self.listener_token())?;
         self.listeners.push(listener);
         Ok(())
@@ -169,8 +169,8 @@ impl EventLoop {
     }
 
     /// Replaces the certificate, and whether TLS can be done without, for those who come.
-    pub fn set_entrance(&mut self, entrance: Entrance) {
-        self.entrance = entrance;
+    pub fn set_entrance(&mut self, tls_policy: TlsPolicy) {
+        self.tls_policy = tls_policy;
     }
 
     /// Replaces what holds for FTP, for those who come.
@@ -187,7 +187,7 @@ impl EventLoop {
     pub fn drain(&mut self, until: Instant) {
         self.listeners.clear();
         self.drain_until = Some(until);
-        self.fail_where(Refusal::ShuttingDown, Connection::is_idle);
+        self.fail_where(SessionError::ShuttingDown, Connection::is_idle);
     }
 
     /// Whether nobody is connected any more.
@@ -287,7 +287,7 @@ impl EventLoop {
                 && slot.serial & u64::from(u32::MAX) == serial
             {
                 match guarded(&mut slot.connection, now, |connection| connection.synced(synced, now)) {
-                    Ok(()) | Err(Turn::Again) => self.enqueue(key),
+                    Ok(()) | Err(AfterTurn::Again) => self.enqueue(key),
                     Err(_) => self.doom(key),
                 }
             }
@@ -296,11 +296,11 @@ impl EventLoop {
 
     /// Ends the sessions of accounts that were locked or removed since they logged in.
     fn watch_accounts(&mut self, now: Instant) {
-        let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.front().account());
+        let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.protocol().account());
         let closed = self.accounts.look(&self.service.accounts, members, now);
         if !closed.is_empty() {
-            self.fail_where(Refusal::AccountClosed, |connection| {
-                connection.front().account().is_some_and(|account| closed.contains(account))
+            self.fail_where(SessionError::AccountClosed, |connection| {
+                connection.protocol().account().is_some_and(|account| closed.contains(account))
             });
         }
     }
@@ -311,7 +311,7 @@ impl EventLoop {
             slot.alarm = None;
             let is_overdue = slot.connection.is_overdue(&self.timeouts, now);
             if is_overdue {
-                slot.ends = Some(Refusal::Timeout);
+                slot.ends = Some(SessionError::Timeout);
             }
             if is_overdue || slot.connection.deadline(&self.timeouts).is_some_and(|deadline| deadline <= now) {
                 self.enqueue(key);
@@ -321,7 +321,7 @@ impl EventLoop {
         }
         if self.drain_until.is_some_and(|until| now >= until) {
             self.drain_until = None;
-            self.fail_where(Refusal::ShuttingDown, |_| true);
+            self.fail_where(SessionError::ShuttingDown, |_| true);
         }
     }
 
@@ -331,20 +331,20 @@ impl EventLoop {
             let took = self.run_turn(key, claim, now);
             let for_strangers = self.slots[key].connection.take_strangers_time();
             if !for_strangers.is_zero() {
-                self.turns.spent(Claim::Stranger, for_strangers);
+                self.turns.spent(Priority::Stranger, for_strangers);
             }
             self.turns.spent(claim, took.saturating_sub(for_strangers));
         }
     }
 
     /// One turn; how long it took.
-    fn run_turn(&mut self, key: usize, claim: Claim, now: Instant) -> Duration {
+    fn run_turn(&mut self, key: usize, claim: Priority, now: Instant) -> Duration {
         let is_draining = self.listeners.is_empty();
         let flush_budget = self.flush_budget(claim);
         let slot = &mut self.slots[key];
         slot.is_queued = false;
         if is_draining && slot.connection.is_idle() {
-            slot.ends = Some(Refusal::ShuttingDown);
+            slot.ends = Some(SessionError::ShuttingDown);
         }
         let ends = slot.ends.take();
         let (turn, took) = guarded_turn(&mut slot.connection, &mut self.service, ends, flush_budget, now);
@@ -354,22 +354,22 @@ impl EventLoop {
         }
         let was_busy = std::mem::replace(&mut slot.is_busy, !slot.connection.is_idle());
         self.busy = self.busy + usize::from(slot.is_busy) - usize::from(was_busy);
-        if slot.is_stranger && !slot.connection.front().is_stranger() {
+        if slot.is_stranger && !slot.connection.protocol().is_stranger() {
             slot.is_stranger = false;
-            slot.origin.into_iter().for_each(|origin| self.crowd.log_in(origin, key));
-            if let Some(number) = slot.connection.front().session().and_then(Session::seat_number) {
+            slot.origin.into_iter().for_each(|origin| self.admission.log_in(origin, key));
+            if let Some(number) = slot.connection.protocol().session().and_then(Session::seat_number) {
                 self.turns.assign(key, Owner::Account(number));
             }
         }
         match turn {
-            Turn::Again => {
+            AfterTurn::Again => {
                 slot.is_queued = true;
                 self.turns.push(key, slot.connection.claim(false));
             }
             // Its transfer has just ended, and no event would tell.
-            Turn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
-            Turn::Sleep => self.set_alarm(key, now),
-            Turn::Close => self.doom(key),
+            AfterTurn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
+            AfterTurn::Sleep => self.set_alarm(key, now),
+            AfterTurn::Close => self.doom(key),
         }
         if let Some(question) = self.slots[key].connection.take_question() {
             let answer = self.survey(&question, now);
@@ -380,10 +380,10 @@ impl EventLoop {
 
     /// What one turn may send: the more is under way, the smaller the pieces. The first piece of a
     /// transfer is small in any case, since others may be asking, too.
-    fn flush_budget(&self, claim: Claim) -> usize {
+    fn flush_budget(&self, claim: Priority) -> usize {
         match claim {
-            Claim::Working => (FLUSH_BUDGET / self.busy.max(1)).max(FLUSH_BUDGET_MIN),
-            Claim::Asking | Claim::Stranger => FLUSH_BUDGET_MIN,
+            Priority::Working => (FLUSH_BUDGET / self.busy.max(1)).max(FLUSH_BUDGET_MIN),
+            Priority::Asking | Priority::Stranger => FLUSH_BUDGET_MIN,
         }
     }
 
@@ -405,7 +405,7 @@ impl EventLoop {
         let mut slot = self.slots.remove(key);
         self.turns.leave(key);
         self.busy -= usize::from(slot.is_busy);
-        slot.origin.into_iter().for_each(|origin| self.crowd.leave(origin, key));
+        slot.origin.into_iter().for_each(|origin| self.admission.leave(origin, key));
         slot.alarm.into_iter().for_each(|at| self.timers.cancel(at, key));
         // Closing the descriptor would do; this keeps mio's books too.
         let _ = self.poll.registry().deregister(slot.connection.transport().socket());
@@ -425,7 +425,7 @@ impl EventLoop {
     }
 
     /// Ends the sessions for which `applies` holds, each in its next turn.
-    fn fail_where(&mut self, why: Refusal, applies: impl Fn(&Connection) -> bool) {
+    fn fail_where(&mut self, why: SessionError, applies: impl Fn(&Connection) -> bool) {
         let keys: Vec<usize> =
             self.slots.iter().filter(|(_, slot)| applies(&slot.connection)).map(|(key, _)| key).collect();
         for key in keys {
@@ -439,10 +439,10 @@ impl EventLoop {
 fn guarded_turn(
     connection: &mut Connection,
     service: &mut Service,
-    ends: Option<Refusal>,
+    ends: Option<SessionError>,
     flush_budget: usize,
     now: Instant,
-) -> (Turn, Duration) {
+) -> (AfterTurn, Duration) {
     let began = Instant::now();
     let turn = guarded(connection, now, |connection| {
         ends.into_iter().for_each(|why| connection.fail(why, now));
@@ -453,11 +453,15 @@ fn guarded_turn(
 
 /// Does something that may panic with a connection. After a panic its session ends, and the error
 /// is the turn in which the peer can still be told, or the end.
-fn guarded<T>(connection: &mut Connection, now: Instant, act: impl FnOnce(&mut Connection) -> T) -> Result<T, Turn> {
+fn guarded<T>(
+    connection: &mut Connection,
+    now: Instant,
+    act: impl FnOnce(&mut Connection) -> T,
+) -> Result<T, AfterTurn> {
     catch_unwind(AssertUnwindSafe(|| act(connection))).map_err(|_| {
         log::error!("a defect ended a session");
         // What the panic left may be broken, too.
-        catch_unwind(AssertUnwindSafe(|| connection.break_off(now))).unwrap_or(Turn::Close)
+        catch_unwind(AssertUnwindSafe(|| connection.break_off(now))).unwrap_or(AfterTurn::Close)
     })
 }
 
@@ -466,7 +470,7 @@ fn tokens(key: usize) -> (Token, Token) {
     (Token(FIRST_CONNECTION + 2 * key), Token(FIRST_CONNECTION + 2 * key + 1))
 }
 
-/// Which slot a token is of, and whether it is that of the second socket.
+/// Selector slot a token is of, and whether it is that of the second socket.
 fn slot_of_token(token: usize) -> (usize, bool) {
     ((token - FIRST_CONNECTION) / 2, (token - FIRST_CONNECTION) % 2 == 1)
 }

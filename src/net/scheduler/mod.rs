@@ -1,6 +1,6 @@
 //! Whose turn it is. It knows slots by number, and nothing of what they do.
 //!
-//! Turns go round: one to somebody who asks, one to somebody with work left, one to a stranger; and
+//! Scheduler go round: one to somebody who asks, one to somebody with work left, one to a stranger; and
 //! those with work have no more of the time than those who ask. So however many ask, half of the
 //! time is left for those with work, and transfers that are asked for together begin together; and
 //! strangers have at most half of the turns, and of the time, while anybody who is logged in wants
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// Why somebody wants a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
+pub enum Priority {
     /// It had nothing under way when it woke up: a small request has come, perhaps. A turn of a
     /// transfer is long beside that of one, which would otherwise wait for one of everybody's.
     /// Nobody goes first twice without having slept.
@@ -31,11 +31,11 @@ pub enum Claim {
     Stranger,
 }
 
-const CLAIMS: [Claim; 3] = [Claim::Asking, Claim::Working, Claim::Stranger];
+const CLAIMS: [Priority; 3] = [Priority::Asking, Priority::Working, Priority::Stranger];
 
 /// Those who want a turn, each once.
 #[derive(Default)]
-pub struct Turns {
+pub struct Scheduler {
     sharing: Sharing,
     next: usize,
     /// Time that strangers took while others wanted a turn, less what those had since.
@@ -49,7 +49,7 @@ pub struct Turns {
 /// How many turns of each claim are left until the next poll.
 pub struct Round([usize; 3]);
 
-impl Turns {
+impl Scheduler {
     /// Says whose connection `slot` is. Connections without an owner share the time of one.
     pub fn assign(&mut self, slot: usize, owner: Owner) {
         self.sharing.assign(slot, owner);
@@ -61,7 +61,7 @@ impl Turns {
     }
 
     /// Puts `slot` behind the other connections of its owner.
-    pub fn push(&mut self, slot: usize, claim: Claim) {
+    pub fn push(&mut self, slot: usize, claim: Priority) {
         self.sharing.push(slot, claim);
     }
 
@@ -73,22 +73,22 @@ impl Turns {
     /// Begins a round.
     pub fn begin_round(&mut self) -> Round {
         self.round_took = Duration::ZERO;
-        let asking = self.sharing.waiting(Claim::Asking).min(ASKING_PER_ROUND);
+        let asking = self.sharing.waiting(Priority::Asking).min(ASKING_PER_ROUND);
         // Somebody else may be ready again after each stranger's turn, and only a poll tells.
         let strangers = if self.is_anybody_waiting() { 1 } else { STRANGERS_PER_ROUND };
         Round([asking, asking.max(TURNS_PER_ROUND), strangers])
     }
 
     /// Whose turn it is in this round, and why; `None` at its end.
-    pub fn next(&mut self, round: &mut Round) -> Option<(usize, Claim)> {
+    pub fn next(&mut self, round: &mut Round) -> Option<(usize, Priority)> {
         for _ in CLAIMS {
             let claim = CLAIMS[self.next];
             self.next = (self.next + 1) % CLAIMS.len();
             let may = round.0[claim as usize] > 0
                 && match claim {
-                    Claim::Asking => !self.is_poll_due(),
-                    Claim::Working => !self.is_poll_due() && self.has_time_for_work(),
-                    Claim::Stranger => self.has_time_for_strangers(),
+                    Priority::Asking => !self.is_poll_due(),
+                    Priority::Working => !self.is_poll_due() && self.has_time_for_work(),
+                    Priority::Stranger => self.has_time_for_strangers(),
                 };
             if may && let Some(slot) = self.sharing.take(claim) {
                 round.0[claim as usize] -= 1;
@@ -99,19 +99,19 @@ impl Turns {
     }
 
     /// Notes how long a turn took, or what else was done for strangers.
-    pub fn spent(&mut self, claim: Claim, took: Duration) {
+    pub fn spent(&mut self, claim: Priority, took: Duration) {
         self.sharing.charge(took);
         self.round_took += took;
         self.ahead = match claim {
             _ if self.is_nobody_asking() => Duration::ZERO,
-            Claim::Working => self.ahead + took,
-            Claim::Asking => self.ahead.saturating_sub(took),
-            Claim::Stranger => self.ahead,
+            Priority::Working => self.ahead + took,
+            Priority::Asking => self.ahead.saturating_sub(took),
+            Priority::Stranger => self.ahead,
         };
         self.owed = match claim {
             _ if !self.is_anybody_waiting() => Duration::ZERO,
-            Claim::Stranger => self.owed + took,
-            Claim::Asking | Claim::Working => self.owed.saturating_sub(took),
+            Priority::Stranger => self.owed + took,
+            Priority::Asking | Priority::Working => self.owed.saturating_sub(took),
         };
     }
 
@@ -130,7 +130,7 @@ impl Turns {
     }
 
     fn is_nobody_asking(&self) -> bool {
-        self.sharing.waiting(Claim::Asking) == 0
+        self.sharing.waiting(Priority::Asking) == 0
     }
 
     /// Whether nobody wants a turn.
@@ -139,6 +139,6 @@ impl Turns {
     }
 
     fn is_anybody_waiting(&self) -> bool {
-        !self.is_nobody_asking() || self.sharing.waiting(Claim::Working) > 0
+        !self.is_nobody_asking() || self.sharing.waiting(Priority::Working) > 0
     }
 }

@@ -7,7 +7,7 @@
 //! Connections of an owner are linked to each other through their slots, so that a turn allocates
 //! nothing.
 
-use super::{CLAIMS, Claim};
+use super::{CLAIMS, Priority};
 use crate::base::limits::OWNER_DEBT_MAX;
 use crate::session::origin::Origin;
 use slab::Slab;
@@ -21,7 +21,7 @@ pub enum Owner {
     /// Nobody in particular, such as administrators.
     #[default]
     Nobody,
-    /// An account, by the number of its seat.
+    /// An account, by the number of its active_account.
     Account(u64),
     /// Peers from one origin that have not logged in.
     Origin(Origin),
@@ -35,7 +35,7 @@ pub(super) struct Sharing {
     keys: HashMap<Owner, usize>,
     queues: [Queue; 3],
     /// The owner who has the turn, in which queue, and when it began by the owner's clock.
-    serving: Option<(usize, Claim, Duration)>,
+    serving: Option<(usize, Priority, Duration)>,
     /// Orders owners who have had the same time.
     pushes: u64,
 }
@@ -45,7 +45,7 @@ struct Link {
     owner: usize,
     /// The next connection of the owner that waits, or [`NONE`].
     next: usize,
-    waits: Option<Claim>,
+    waits: Option<Priority>,
 }
 
 struct Entry {
@@ -95,7 +95,7 @@ impl Entry {
 }
 
 impl Sharing {
-    pub(super) fn waiting(&self, claim: Claim) -> usize {
+    pub(super) fn waiting(&self, claim: Priority) -> usize {
         self.queues[claim as usize].waiting
     }
 
@@ -132,7 +132,7 @@ impl Sharing {
         &mut self.links[slot]
     }
 
-    pub(super) fn push(&mut self, slot: usize, claim: Claim) {
+    pub(super) fn push(&mut self, slot: usize, claim: Priority) {
         let link = self.link(slot);
         (link.next, link.waits) = (NONE, Some(claim));
         let owner = link.owner;
@@ -148,7 +148,7 @@ impl Sharing {
     }
 
     /// Queues an owner, unless it is queued already or has nothing that waits.
-    fn queue(&mut self, owner: usize, claim: Claim) {
+    fn queue(&mut self, owner: usize, claim: Priority) {
         let (share, queue) = (&mut self.owners[owner].shares[claim as usize], &mut self.queues[claim as usize]);
         if share.is_queued || share.first == NONE {
             return;
@@ -160,7 +160,7 @@ impl Sharing {
     }
 
     /// Takes the connection whose turn it is. [`Sharing::charge`] comes after its turn.
-    pub(super) fn take(&mut self, claim: Claim) -> Option<usize> {
+    pub(super) fn take(&mut self, claim: Priority) -> Option<usize> {
         self.charge(Duration::ZERO);
         let queue = &mut self.queues[claim as usize];
         let (owner, began) = loop {
@@ -193,13 +193,13 @@ impl Sharing {
         let Some((owner, claim, began)) = self.serving.take() else { return };
         let shares = &mut self.owners[owner].shares;
         let levels = CLAIMS.map(|claim| self.queues[claim as usize].level);
-        let add = |share: &mut Share, from: Duration, claim: Claim| {
+        let add = |share: &mut Share, from: Duration, claim: Priority| {
             share.had = (from + took).min(levels[claim as usize] + OWNER_DEBT_MAX);
         };
         add(&mut shares[claim as usize], began, claim);
-        let work = &mut shares[Claim::Working as usize];
-        if claim == Claim::Asking && work.is_queued {
-            add(work, work.had, Claim::Working);
+        let work = &mut shares[Priority::Working as usize];
+        if claim == Priority::Asking && work.is_queued {
+            add(work, work.had, Priority::Working);
         }
         self.queue(owner, claim);
     }

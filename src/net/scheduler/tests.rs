@@ -1,4 +1,4 @@
-//! Turns counted and timed by a clock that the tests set.
+//! Scheduler counted and timed by a clock that the tests set.
 
 use super::*;
 use crate::base::limits::{OWNER_DEBT_MAX, ROUND_TIME};
@@ -8,7 +8,7 @@ const SHORT: Duration = Duration::from_micros(10);
 const LONG: Duration = Duration::from_micros(300);
 
 /// Everybody wants turn after turn; how many each claim got, and how much time.
-fn run(turns: &mut Turns, rounds: usize, took: impl Fn(Claim) -> Duration) -> [(usize, Duration); 3] {
+fn run(turns: &mut Scheduler, rounds: usize, took: impl Fn(Priority) -> Duration) -> [(usize, Duration); 3] {
     let mut had = [(0, Duration::ZERO); 3];
     for _ in 0..rounds {
         let mut round = turns.begin_round();
@@ -21,30 +21,30 @@ fn run(turns: &mut Turns, rounds: usize, took: impl Fn(Claim) -> Duration) -> [(
     had
 }
 
-fn crowd(strangers: usize, working: usize) -> Turns {
-    let mut turns = Turns::default();
-    (0..strangers).for_each(|slot| turns.push(slot, Claim::Stranger));
-    (0..working).for_each(|slot| turns.push(strangers + slot, Claim::Working));
+fn admission(strangers: usize, working: usize) -> Scheduler {
+    let mut turns = Scheduler::default();
+    (0..strangers).for_each(|slot| turns.push(slot, Priority::Stranger));
+    (0..working).for_each(|slot| turns.push(strangers + slot, Priority::Working));
     turns
 }
 
 #[test]
 fn two_thousand_strangers_leave_a_transfer_half_of_the_turns() {
-    let [_, working, strangers] = run(&mut crowd(2000, 1), 1000, |_| SHORT);
+    let [_, working, strangers] = run(&mut admission(2000, 1), 1000, |_| SHORT);
     assert!(working.0 >= strangers.0 && strangers.0 >= 1000, "{working:?} {strangers:?}");
 }
 
 #[test]
 fn strangers_whose_turns_are_long_leave_half_of_the_time() {
-    let took = |claim| if claim == Claim::Stranger { LONG } else { SHORT };
-    let [_, working, strangers] = run(&mut crowd(2000, 3), 1000, took);
+    let took = |claim| if claim == Priority::Stranger { LONG } else { SHORT };
+    let [_, working, strangers] = run(&mut admission(2000, 3), 1000, took);
     assert!(strangers.1 <= working.1 + LONG, "{working:?} {strangers:?}");
     assert!(strangers.0 > 10, "they are not shut out: {strangers:?}");
 }
 
 #[test]
 fn strangers_have_all_turns_when_nobody_else_wants_one() {
-    let mut turns = crowd(10, 0);
+    let mut turns = admission(10, 0);
     let [_, _, strangers] = run(&mut turns, 100, |_| LONG);
     assert_eq!(strangers.0, 100 * STRANGERS_PER_ROUND);
     assert!(turns.has_time_for_strangers());
@@ -52,22 +52,22 @@ fn strangers_have_all_turns_when_nobody_else_wants_one() {
 
 #[test]
 fn a_crowd_that_asks_takes_half_of_the_turns() {
-    let mut turns = crowd(0, 1);
-    (1..1000).for_each(|slot| turns.push(slot, Claim::Asking));
+    let mut turns = admission(0, 1);
+    (1..1000).for_each(|slot| turns.push(slot, Priority::Asking));
     let [asking, working, _] = run(&mut turns, 100, |_| SHORT);
     assert_eq!((asking.0, working.0), (100 * ASKING_PER_ROUND, 100 * ASKING_PER_ROUND));
 }
 
 #[test]
 fn those_who_ask_little_are_through_before_long_work_goes_on() {
-    let mut turns = crowd(0, 10);
-    (10..110).for_each(|slot| turns.push(slot, Claim::Asking));
+    let mut turns = admission(0, 10);
+    (10..110).for_each(|slot| turns.push(slot, Priority::Asking));
     let (mut asked, mut worked) = (0, 0);
     while asked < 100 {
         let mut round = turns.begin_round();
         while let Some((slot, claim)) = turns.next(&mut round) {
             match claim {
-                Claim::Asking => {
+                Priority::Asking => {
                     asked += 1;
                     turns.spent(claim, SHORT);
                 }
@@ -84,7 +84,7 @@ fn those_who_ask_little_are_through_before_long_work_goes_on() {
 
 #[test]
 fn who_is_forgotten_gets_no_turn() {
-    let mut turns = crowd(2, 1);
+    let mut turns = admission(2, 1);
     turns.forget(0);
     let mut round = turns.begin_round();
     let slots: Vec<usize> = std::iter::from_fn(|| turns.next(&mut round)).map(|(slot, _)| slot).collect();
@@ -98,8 +98,8 @@ const ONE: Owner = Owner::Account(1);
 const OTHER: Owner = Owner::Account(2);
 
 /// Slots of owners, in the order of `parts`: whose, and how many.
-fn owned(parts: &[(Owner, usize)], claim: Claim) -> Turns {
-    let (mut turns, mut slot) = (Turns::default(), 0);
+fn owned(parts: &[(Owner, usize)], claim: Priority) -> Scheduler {
+    let (mut turns, mut slot) = (Scheduler::default(), 0);
     for &(owner, count) in parts {
         for _ in 0..count {
             turns.assign(slot, owner);
@@ -112,10 +112,10 @@ fn owned(parts: &[(Owner, usize)], claim: Claim) -> Turns {
 
 /// Everybody wants turn after turn until `count` were had; turns and time of the slots from `first` on.
 fn share(
-    turns: &mut Turns,
+    turns: &mut Scheduler,
     count: usize,
     first: usize,
-    took: impl Fn(usize, Claim) -> Duration,
+    took: impl Fn(usize, Priority) -> Duration,
 ) -> ((usize, Duration), (usize, Duration)) {
     let (mut one, mut other) = ((0, Duration::ZERO), (0, Duration::ZERO));
     while one.0 + other.0 < count {
@@ -132,7 +132,7 @@ fn share(
 
 #[test]
 fn fifty_connections_of_one_user_leave_another_user_half_of_the_turns() {
-    for claim in [Claim::Asking, Claim::Working] {
+    for claim in [Priority::Asking, Priority::Working] {
         let mut turns = owned(&[(ONE, 50), (OTHER, 1)], claim);
         let (one, other) = share(&mut turns, 1000, 50, |_, _| SHORT);
         assert!(one.0.abs_diff(other.0) <= 1, "{claim:?}: {one:?} {other:?}");
@@ -141,7 +141,7 @@ fn fifty_connections_of_one_user_leave_another_user_half_of_the_turns() {
 
 #[test]
 fn connections_of_one_user_have_their_turns_in_order() {
-    let mut turns = owned(&[(ONE, 5), (OTHER, 1)], Claim::Working);
+    let mut turns = owned(&[(ONE, 5), (OTHER, 1)], Priority::Working);
     let mut had = [0; 6];
     for _ in 0..100 {
         let mut round = turns.begin_round();
@@ -157,7 +157,7 @@ fn connections_of_one_user_have_their_turns_in_order() {
 
 #[test]
 fn a_user_whose_turns_are_long_has_no_more_of_the_time() {
-    for claim in [Claim::Asking, Claim::Working] {
+    for claim in [Priority::Asking, Priority::Working] {
         let mut turns = owned(&[(ONE, 50), (OTHER, 1)], claim);
         let (one, other) = share(&mut turns, 5000, 50, |slot, _| if slot < 50 { LONG } else { SHORT });
         assert!(one.1 <= other.1 + LONG, "{claim:?}: {one:?} {other:?}");
@@ -167,13 +167,13 @@ fn a_user_whose_turns_are_long_has_no_more_of_the_time() {
 
 #[test]
 fn who_asks_and_works_has_no_more_than_who_works() {
-    let mut turns = owned(&[(ONE, 25)], Claim::Asking);
+    let mut turns = owned(&[(ONE, 25)], Priority::Asking);
     for slot in 25..50 {
         turns.assign(slot, ONE);
-        turns.push(slot, Claim::Working);
+        turns.push(slot, Priority::Working);
     }
     turns.assign(50, OTHER);
-    turns.push(50, Claim::Working);
+    turns.push(50, Priority::Working);
     let (one, other) = share(&mut turns, 10_000, 50, |_, _| SHORT);
     assert!(other.1 * 11 >= one.1 * 10, "{one:?} {other:?}");
 }
@@ -181,17 +181,17 @@ fn who_asks_and_works_has_no_more_than_who_works() {
 #[test]
 fn strangers_share_between_origins_first() {
     let origin = |last: u8| Owner::Origin(Origin::of([10, 0, 0, last].into()));
-    let mut turns = owned(&[(origin(1), 1000), (origin(2), 1)], Claim::Stranger);
+    let mut turns = owned(&[(origin(1), 1000), (origin(2), 1)], Priority::Stranger);
     let (one, other) = share(&mut turns, 1000, 1000, |_, _| SHORT);
     assert!(one.0.abs_diff(other.0) <= 1, "{one:?} {other:?}");
 }
 
 #[test]
 fn who_slept_saves_no_time_up() {
-    let mut turns = owned(&[(ONE, 50)], Claim::Working);
+    let mut turns = owned(&[(ONE, 50)], Priority::Working);
     share(&mut turns, 10_000, 50, |_, _| LONG);
     turns.assign(50, OTHER);
-    turns.push(50, Claim::Working);
+    turns.push(50, Priority::Working);
     let (one, other) = share(&mut turns, 100, 50, |_, _| LONG);
     assert!(one.0.abs_diff(other.0) <= 2, "{one:?} {other:?}");
 }
@@ -199,11 +199,11 @@ fn who_slept_saves_no_time_up() {
 #[test]
 fn a_turn_that_met_a_slow_disk_holds_its_user_back_for_a_bounded_time() {
     const STALL: Duration = Duration::from_secs(3);
-    let mut turns = owned(&[(ONE, 1), (OTHER, 1)], Claim::Working);
+    let mut turns = owned(&[(ONE, 1), (OTHER, 1)], Priority::Working);
     let mut round = turns.begin_round();
-    assert_eq!(turns.next(&mut round), Some((0, Claim::Working)));
-    turns.push(0, Claim::Working);
-    turns.spent(Claim::Working, STALL);
+    assert_eq!(turns.next(&mut round), Some((0, Priority::Working)));
+    turns.push(0, Priority::Working);
+    turns.spent(Priority::Working, STALL);
     let mut waited = Duration::ZERO;
     loop {
         let mut round = turns.begin_round();
@@ -222,7 +222,7 @@ fn a_turn_that_met_a_slow_disk_holds_its_user_back_for_a_bounded_time() {
 
 #[test]
 fn slots_change_owners_and_leave_whatever_they_wait_for() {
-    let mut turns = owned(&[(ONE, 3), (OTHER, 2)], Claim::Working);
+    let mut turns = owned(&[(ONE, 3), (OTHER, 2)], Priority::Working);
     turns.assign(1, OTHER);
     turns.leave(0);
     turns.leave(4);
@@ -237,14 +237,14 @@ fn slots_change_owners_and_leave_whatever_they_wait_for() {
         turns.leave(slot);
     }
     turns.assign(0, ONE);
-    turns.push(0, Claim::Asking);
+    turns.push(0, Priority::Asking);
     let mut round = turns.begin_round();
-    assert_eq!(turns.next(&mut round), Some((0, Claim::Asking)), "a place that was left is taken again");
+    assert_eq!(turns.next(&mut round), Some((0, Priority::Asking)), "a place that was left is taken again");
 }
 
 #[test]
 fn a_crowd_whose_requests_take_long_is_interrupted_by_a_poll() {
-    for claim in [Claim::Asking, Claim::Working] {
+    for claim in [Priority::Asking, Priority::Working] {
         let mut turns = owned(&[(ONE, 50)], claim);
         let (mut round, mut took) = (turns.begin_round(), Duration::ZERO);
         while let Some((slot, claim)) = turns.next(&mut round) {

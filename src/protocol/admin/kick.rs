@@ -1,17 +1,17 @@
 //! `kick`: sessions that are ended, page by page.
 
-use super::Step;
-use crate::protocol::admin::query::{Answer, Errand, Question, Which};
+use super::Progress;
+use crate::protocol::admin::query::{Query, QueryJob, QueryResult, Selector};
 use crate::wire::control::{ControlReply, Whom};
 
 /// A request to end sessions.
 pub(super) struct Kick {
-    which: Which,
+    which: Selector,
     kicked: u64,
-    stage: Stage,
+    stage: KickStage,
 }
 
-enum Stage {
+enum KickStage {
     /// The page that begins here is to be asked for.
     Ask(usize),
     /// It is.
@@ -25,29 +25,29 @@ enum Stage {
 impl Kick {
     pub(super) fn begin(whom: Whom) -> Result<Self, String> {
         let which = match whom {
-            Whom::Session(number) => Which::Session(number),
-            Whom::User(name) => Which::User(name.parse().map_err(|error| format!("{error}"))?),
+            Whom::Session(number) => Selector::Session(number),
+            Whom::User(name) => Selector::User(name.parse().map_err(|error| format!("{error}"))?),
         };
-        Ok(Self { which, kicked: 0, stage: Stage::Ask(0) })
+        Ok(Self { which, kicked: 0, stage: KickStage::Ask(0) })
     }
 
-    pub(super) fn next(&mut self) -> Step {
+    pub(super) fn next(&mut self) -> Progress {
         match self.stage {
-            Stage::Ask(from) => {
-                self.stage = Stage::Asked;
-                Step::Asks(Question { errand: Errand::Kick(self.which.clone()), from })
+            KickStage::Ask(from) => {
+                self.stage = KickStage::Asked;
+                Progress::Asks(Query { errand: QueryJob::Kick(self.which.clone()), from })
             }
-            Stage::Asked => Step::Waits,
-            Stage::Told => {
-                self.stage = Stage::Done;
-                Step::Reply(ControlReply::Kicked { sessions: self.kicked })
+            KickStage::Asked => Progress::Waits,
+            KickStage::Told => {
+                self.stage = KickStage::Done;
+                Progress::Reply(ControlReply::Kicked { sessions: self.kicked })
             }
-            Stage::Done => Step::End,
+            KickStage::Done => Progress::End,
         }
     }
 
-    pub(super) fn answer(&mut self, answer: &Answer) {
+    pub(super) fn answer(&mut self, answer: &QueryResult) {
         self.kicked += answer.kicked;
-        self.stage = answer.next.map_or(Stage::Told, Stage::Ask);
+        self.stage = answer.next.map_or(KickStage::Told, KickStage::Ask);
     }
 }

@@ -1,17 +1,17 @@
-//! The administrator's front-end: one request at a time on the local socket. Whoever gets here
+//! The administrator's protocol: one request at a time on the local socket. Whoever gets here
 //! has been let in by the socket's mode and the peer's credentials.
 
 mod kick;
 pub mod query;
 mod status;
 
-use super::admin::query::{Answer, Question};
+use super::admin::query::{Query, QueryResult};
 use crate::account::AccountName;
-use crate::base::buffers::{Budget, Lane};
+use crate::base::buffers::{Budget, IoBuffers};
 use crate::base::json::read_object;
 use crate::base::limits::{CONTROL_BYTES_MAX, ENTRY_COST};
 use crate::base::text::{Escaped, shortened};
-use crate::session::home_check::{Audit, AuditStep, Look};
+use crate::session::home_check::{HomeCheck, HomeCheckMode, HomeCheckStep};
 use crate::session::{Phase, Service};
 use crate::store::count::{Unseen, UnseenEntry};
 use crate::store::ledger::{QuotaLimits, QuotaState};
@@ -28,24 +28,24 @@ use std::time::Instant;
 pub struct Control {
     running: Option<(u32, Running)>,
     /// What the loop is to answer before the running request goes on.
-    question: Option<Question>,
+    question: Option<Query>,
     is_closing: bool,
     requests: u64,
 }
 
 /// The request being carried out.
 enum Running {
-    Usage(Audit),
+    Usage(HomeCheck),
     Status(Box<Status>),
     Kick(Kick),
 }
 
 /// What a request has come to.
-enum Step {
+enum Progress {
     /// Its budget is spent.
     Later,
     /// It goes on with the answer to this.
-    Asks(Question),
+    Asks(Query),
     /// There is no answer yet.
     Waits,
     /// One reply of perhaps many.
@@ -55,25 +55,25 @@ enum Step {
 }
 
 impl Control {
-    /// See [`super::Front::step`].
-    pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+    /// See [`super::Protocol::step`].
+    pub fn step(&mut self, buffers: &mut IoBuffers, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         let mut moved = false;
-        while !self.is_closing && !budget.is_spent() && lane.outbox.has_room() {
+        while !self.is_closing && !budget.is_spent() && buffers.output.has_room() {
             let has_moved = match self.running.take() {
-                Some((id, running)) => self.run(id, running, lane, service, budget, now),
-                None => self.receive(lane, service),
+                Some((id, running)) => self.run(id, running, buffers, service, budget, now),
+                None => self.receive(buffers, service),
             };
             if !has_moved {
                 break;
             }
             moved = true;
         }
-        self.is_closing |= lane.eof && !moved && self.running.is_none();
+        self.is_closing |= buffers.eof && !moved && self.running.is_none();
         moved
     }
 
-    fn receive(&mut self, lane: &mut Lane, service: &Service) -> bool {
-        let (id, request, size) = match frame::decode(lane.inbox.filled(), CONTROL_BYTES_MAX) {
+    fn receive(&mut self, buffers: &mut IoBuffers, service: &Service) -> bool {
+        let (id, request, size) = match frame::decode(buffers.input.filled(), CONTROL_BYTES_MAX) {
             Ok(None) => return false,
             Ok(Some((Frame::Control { id, body }, size))) => (id, read_object(body), size),
             Ok(Some(_)) | Err(_) => {
@@ -81,7 +81,7 @@ impl Control {
                 return true;
             }
         };
-        lane.inbox.consume(size);
+        buffers.input.consume(size);
         self.requests += 1;
         let begun = match request {
             Ok(ControlRequest::Usage { user, mode }) => begin(service, user, mode).map(Running::Usage),
@@ -91,7 +91,7 @@ impl Control {
         };
         match begun {
             Ok(running) => self.running = Some((id, running)),
-            Err(message) => reply(lane, id, &ControlReply::Error { message }),
+            Err(message) => reply(buffers, id, &ControlReply::Error { message }),
         }
         true
     }
@@ -101,7 +101,7 @@ impl Control {
         &mut self,
         id: u32,
         mut running: Running,
-        lane: &mut Lane,
+        buffers: &mut IoBuffers,
         service: &mut Service,
         budget: &mut Budget,
         now: Instant,
@@ -111,16 +111,16 @@ impl Control {
             Running::Status(status) => status.next(service, budget, now),
             Running::Kick(kick) => kick.next(),
         };
-        let has_moved = !matches!(step, Step::Waits);
+        let has_moved = !matches!(step, Progress::Waits);
         match step {
-            Step::Later | Step::Waits => {}
-            Step::Asks(question) => self.question = Some(question),
-            Step::Reply(message) => {
+            Progress::Later | Progress::Waits => {}
+            Progress::Asks(question) => self.question = Some(question),
+            Progress::Reply(message) => {
                 budget.spend(ENTRY_COST);
-                reply(lane, id, &message);
+                reply(buffers, id, &message);
             }
-            Step::End => {
-                reply(lane, id, &ControlReply::End {});
+            Progress::End => {
+                reply(buffers, id, &ControlReply::End {});
                 return true;
             }
         }
@@ -128,13 +128,13 @@ impl Control {
         has_moved
     }
 
-    /// See [`super::Front::take_question`].
-    pub fn take_question(&mut self) -> Option<Question> {
+    /// See [`super::Protocol::take_question`].
+    pub fn take_question(&mut self) -> Option<Query> {
         self.question.take()
     }
 
-    /// See [`super::Front::answer`].
-    pub fn answer(&mut self, answer: Answer) {
+    /// See [`super::Protocol::answer`].
+    pub fn answer(&mut self, answer: QueryResult) {
         match &mut self.running {
             Some((_, Running::Status(status))) => status.answer(answer),
             Some((_, Running::Kick(kick))) => kick.answer(&answer),
@@ -142,50 +142,50 @@ impl Control {
         }
     }
 
-    /// See [`super::Front::hang_up`].
+    /// See [`super::Protocol::hang_up`].
     pub fn hang_up(&mut self) {
         self.is_closing = true;
     }
 
-    /// See [`super::Front::is_closing`].
+    /// See [`super::Protocol::is_closing`].
     pub fn is_closing(&self) -> bool {
         self.is_closing
     }
 
-    /// See [`super::Front::phase`].
+    /// See [`super::Protocol::phase`].
     pub fn phase(&self) -> Phase {
         if self.running.is_some() { Phase::Working } else { Phase::Idle }
     }
 
-    /// See [`super::Front::requests`].
+    /// See [`super::Protocol::requests`].
     pub fn requests(&self) -> u64 {
         self.requests
     }
 }
 
 /// Begins the audit that was asked for. Without a server `berthd` runs it by itself.
-pub fn begin(service: &Service, user: Option<String>, mode: AuditMode) -> Result<Audit, String> {
+pub fn begin(service: &Service, user: Option<String>, mode: AuditMode) -> Result<HomeCheck, String> {
     let look = match mode {
-        AuditMode::Show => Look::Ledger,
-        AuditMode::Verify => Look::Verify,
-        AuditMode::Repair => Look::Repair,
+        AuditMode::Show => HomeCheckMode::Ledger,
+        AuditMode::Verify => HomeCheckMode::Verify,
+        AuditMode::Repair => HomeCheckMode::Repair,
     };
     let only: Option<AccountName> = user.map(|user| user.parse()).transpose().map_err(|error| format!("{error}"))?;
-    Audit::begin(service, only, look).map_err(|error| error.to_string())
+    HomeCheck::begin(service, only, look).map_err(|error| error.to_string())
 }
 
-fn next_usage(audit: &mut Audit, service: &mut Service, budget: &mut Budget) -> Step {
+fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget) -> Progress {
     match audit.next(service, budget) {
-        AuditStep::Later => Step::Later,
-        AuditStep::Account(name, state, found, unseen) => {
-            Step::Reply(ControlReply::Usage(usage(&name, &state, found, &unseen)))
+        HomeCheckStep::Later => Progress::Later,
+        HomeCheckStep::Account(name, state, found, unseen) => {
+            Progress::Reply(ControlReply::Usage(usage(&name, &state, found, &unseen)))
         }
-        AuditStep::Failed(name, error) => {
+        HomeCheckStep::Failed(name, error) => {
             let nothing = QuotaState::default();
             let nothing = usage(&name, &nothing, None, &Unseen::default());
-            Step::Reply(ControlReply::Usage(AccountUsage { error: Some(error), ..nothing }))
+            Progress::Reply(ControlReply::Usage(AccountUsage { error: Some(error), ..nothing }))
         }
-        AuditStep::End => Step::End,
+        HomeCheckStep::End => Progress::End,
     }
 }
 
@@ -218,65 +218,65 @@ fn unexamined_entry(UnseenEntry { path, problem }: &UnseenEntry) -> UnexaminedEn
 /// The longest path of an entry in a reply, in bytes.
 const UNEXAMINED_PATH_BYTES_MAX: usize = 512;
 
-fn reply(lane: &mut Lane, id: u32, reply: &ControlReply) {
-    lane.outbox.append(|out| frame::put_json(out, FrameType::Control, id, reply));
+fn reply(buffers: &mut IoBuffers, id: u32, reply: &ControlReply) {
+    buffers.output.append(|out| frame::put_json(out, FrameType::Control, id, reply));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::account::Accounts;
-    use crate::base::limits::{OUTBOX_BYTES_HIGH, PATH_BYTES_MAX, SURVEY_SLOTS_PER_TURN, TURN_BUDGET};
+    use crate::base::limits::{OUTPUT_BYTES_HIGH, PATH_BYTES_MAX, SURVEY_SLOTS_PER_TURN, TURN_BUDGET};
     use crate::base::virtual_path::VPath;
     use crate::config::Config;
-    use crate::protocol::admin::query::{Errand, Seen};
+    use crate::protocol::admin::query::{QueryJob, SessionRow};
     use crate::session::Policy;
-    use crate::session::session_info::{Overview, Transfer};
+    use crate::session::session_info::{SessionInfo, Transfer};
     use crate::session::state::StateName;
     use crate::store::Store;
     use crate::store::syncer::Syncer;
 
     /// A page of sessions with the longest paths there are, each byte of which is escaped.
-    fn page(next: Option<usize>, now: Instant) -> Answer {
+    fn page(next: Option<usize>, now: Instant) -> QueryResult {
         let path = [b"/".as_slice(), &[1; PATH_BYTES_MAX - 1]].concat();
         let components: Vec<&[u8]> = path[1..].chunks(200).collect();
         let path = VPath::parse(&[b"/", components.join(&b'/').as_slice()].concat()[..PATH_BYTES_MAX]).expect("a path");
         let transfer = Transfer { verb: "put", is_upload: true, path, bytes: 1, offset: 0, size: None, started: now };
         let peer = ([127, 0, 0, 1], 1).into();
-        let overview = Overview { member: None, peer, state: StateName::Upload, transfer: Some(transfer) };
-        let seen = |session| Seen { session, overview: overview.clone() };
+        let overview = SessionInfo { member: None, peer, state: StateName::Upload, transfer: Some(transfer) };
+        let seen = |session| SessionRow { session, overview: overview.clone() };
         let seen = (0..SURVEY_SLOTS_PER_TURN as u64).map(seen).collect();
-        Answer { seen, kicked: 0, next, turns: Default::default(), uptime: Default::default() }
+        QueryResult { seen, kicked: 0, next, turns: Default::default(), uptime: Default::default() }
     }
 
     #[test]
-    fn a_status_is_told_in_pieces_that_the_outbox_holds_and_asks_for_no_page_before_there_is_room() {
+    fn a_status_is_told_in_pieces_that_the_output_holds_and_asks_for_no_page_before_there_is_room() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("valid");
         let store = Store::new(Vec::new(), config.partial_expiry, Syncer::inline()).expect("random numbers");
         let mut service = Service::new(Accounts::open(&config).expect("none"), store, Policy::from(&config));
-        let (mut control, mut lane, now) = (Control::default(), Lane::roomy(), Instant::now());
+        let (mut control, mut buffers, now) = (Control::default(), IoBuffers::roomy(), Instant::now());
         let mut bytes = Vec::new();
         frame::put_json(&mut bytes, FrameType::Control, 1, &ControlRequest::Status { all: false });
-        lane.inbox.room(bytes.len()).copy_from_slice(&bytes);
-        lane.inbox.commit(bytes.len());
+        buffers.input.room(bytes.len()).copy_from_slice(&bytes);
+        buffers.input.commit(bytes.len());
 
         let (mut said, mut asked) = (Vec::new(), Vec::new());
         while !said.ends_with(br#"{"end":{}}"#) {
-            let moved = control.step(&mut lane, &mut service, &mut Budget::new(TURN_BUDGET), now);
-            assert!(lane.outbox.held_bytes() <= OUTBOX_BYTES_HIGH + CONTROL_BYTES_MAX);
+            let moved = control.step(&mut buffers, &mut service, &mut Budget::new(TURN_BUDGET), now);
+            assert!(buffers.output.held_bytes() <= OUTPUT_BYTES_HIGH + CONTROL_BYTES_MAX);
             if let Some(question) = control.take_question() {
-                assert_eq!(question.errand, Errand::Look);
-                assert!(lane.outbox.has_room(), "asked while there is no room");
+                assert_eq!(question.errand, QueryJob::Look);
+                assert!(buffers.output.has_room(), "asked while there is no room");
                 asked.push(question.from);
                 control.answer(page((asked.len() < 3).then_some(asked.len() * SURVEY_SLOTS_PER_TURN), now));
             } else {
                 assert!(moved, "it waits for nothing");
             }
-            while let Some(crate::base::buffers::Piece::Bytes(bytes)) = lane.outbox.front() {
+            while let Some(crate::base::buffers::Piece::Bytes(bytes)) = buffers.output.front() {
                 let count = bytes.len();
                 said.extend_from_slice(bytes);
-                lane.outbox.advance(count);
+                buffers.output.advance(count);
             }
         }
         assert_eq!(asked, [0, SURVEY_SLOTS_PER_TURN, 2 * SURVEY_SLOTS_PER_TURN]);

@@ -1,36 +1,36 @@
-//! What a front-end asks about all connections. It sees its own alone, so a step leaves a question
+//! What a protocol asks about all connections. It sees its own alone, so a step leaves a question
 //! behind, and the loop, which has them all, answers it after the turn: one page for each turn of
 //! whoever asks.
 //!
-//! The other way would be for every session to keep an entry of a board that all front-ends can
+//! The other way would be for every session to keep an entry of a board that all protocols can
 //! read. That costs each turn something even when nobody asks, and two places would have to agree.
 
 use crate::account::AccountName;
 use crate::base::histogram::Histogram;
-use crate::session::session_info::Overview;
+use crate::session::session_info::SessionInfo;
 use std::time::Duration;
 
 /// One page of what is to be done.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct Query {
     /// What to do.
-    pub errand: Errand,
+    pub errand: QueryJob,
     /// Where to begin: 0, or what the page before says.
     pub from: usize,
 }
 
 /// What to do with connections of the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Errand {
+pub enum QueryJob {
     /// Tell what they do.
     Look,
     /// End these.
-    Kick(Which),
+    Kick(Selector),
 }
 
 /// Some sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
+pub enum Selector {
     /// The one with this number.
     Session(u64),
     /// Those of this account.
@@ -38,9 +38,9 @@ pub enum Which {
 }
 
 /// One page of an answer.
-pub struct Answer {
+pub struct QueryResult {
     /// What was found.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<SessionRow>,
     /// How many were ended.
     pub kicked: u64,
     /// Where the next page begins; `None`: this was the last.
@@ -52,9 +52,9 @@ pub struct Answer {
 }
 
 /// One session that was found.
-pub struct Seen {
+pub struct SessionRow {
     /// Its number.
     pub session: u64,
     /// What it does.
-    pub overview: Overview,
+    pub overview: SessionInfo,
 }

@@ -3,12 +3,12 @@
 //!
 //! [`SURVEY_SLOTS_PER_TURN`]: crate::base::limits::SURVEY_SLOTS_PER_TURN
 
-use super::Step;
+use super::Progress;
 use crate::account::AccountName;
 use crate::base::buffers::Budget;
-use crate::protocol::admin::query::{Answer, Errand, Question, Seen};
+use crate::protocol::admin::query::{Query, QueryJob, QueryResult, SessionRow};
 use crate::session::Service;
-use crate::session::home_check::{Audit, AuditStep, Look};
+use crate::session::home_check::{HomeCheck, HomeCheckMode, HomeCheckStep};
 use crate::session::session_info::Transfer;
 use crate::session::totals::Transferred;
 use crate::store::ledger::QuotaState;
@@ -21,7 +21,7 @@ use std::time::Instant;
 /// A request for the state of the server.
 pub(super) struct Status {
     all: bool,
-    stage: Stage,
+    stage: StatusStage,
     /// Who is logged in, how often, and what he uses.
     users: BTreeMap<AccountName, (u64, QuotaState)>,
     /// Transfers that had ended when the first page was asked for, and the bytes of running ones.
@@ -30,17 +30,17 @@ pub(super) struct Status {
     server: ServerReport,
 }
 
-enum Stage {
+enum StatusStage {
     /// The page that begins here is to be asked for.
     Ask(usize),
     /// It is.
     Asked,
     /// A page is being told, and the next begins here.
-    Tell(VecDeque<Seen>, Option<usize>),
+    Tell(VecDeque<SessionRow>, Option<usize>),
     /// The users who are logged in are being told.
     TellUsers,
     /// All users are.
-    TellAllUsers(Audit),
+    TellAllUsers(HomeCheck),
     /// The sums are to be told.
     TellServer,
     /// There is no more.
@@ -51,77 +51,77 @@ impl Status {
     pub(super) fn begin(service: &Service, all: bool) -> Self {
         let total = service.total();
         let (up, down) = (total.up.get(), total.down.get());
-        Self { all, stage: Stage::Ask(0), users: BTreeMap::new(), up, down, server: nothing_yet() }
+        Self { all, stage: StatusStage::Ask(0), users: BTreeMap::new(), up, down, server: nothing_yet() }
     }
 
-    pub(super) fn answer(&mut self, answer: Answer) {
+    pub(super) fn answer(&mut self, answer: QueryResult) {
         self.server.seconds = answer.uptime.as_secs();
         self.server.turns = answer.turns.steps().map(|(below_us, count)| TurnTimes { below_us, count }).collect();
-        self.stage = Stage::Tell(answer.seen.into(), answer.next);
+        self.stage = StatusStage::Tell(answer.seen.into(), answer.next);
     }
 
-    pub(super) fn next(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> Step {
+    pub(super) fn next(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> Progress {
         match &mut self.stage {
-            Stage::Ask(from) => {
-                let question = Question { errand: Errand::Look, from: *from };
-                self.stage = Stage::Asked;
-                Step::Asks(question)
+            StatusStage::Ask(from) => {
+                let question = Query { errand: QueryJob::Look, from: *from };
+                self.stage = StatusStage::Asked;
+                Progress::Asks(question)
             }
-            Stage::Asked => Step::Waits,
-            Stage::Tell(page, next) => match page.pop_front() {
+            StatusStage::Asked => Progress::Waits,
+            StatusStage::Tell(page, next) => match page.pop_front() {
                 Some(seen) => {
                     self.count(&seen);
-                    Step::Reply(ControlReply::Session(session_report(seen, now)))
+                    Progress::Reply(ControlReply::Session(session_report(seen, now)))
                 }
                 None => {
-                    self.stage = next.map_or(Stage::TellUsers, Stage::Ask);
-                    Step::Later
+                    self.stage = next.map_or(StatusStage::TellUsers, StatusStage::Ask);
+                    Progress::Later
                 }
             },
-            Stage::TellUsers if self.all => self.begin_all_users(service),
-            Stage::TellUsers => match self.users.pop_first() {
+            StatusStage::TellUsers if self.all => self.begin_all_users(service),
+            StatusStage::TellUsers => match self.users.pop_first() {
                 Some((name, (sessions, state))) => user(&name, sessions, &state, None),
                 None => {
-                    self.stage = Stage::TellServer;
-                    Step::Later
+                    self.stage = StatusStage::TellServer;
+                    Progress::Later
                 }
             },
-            Stage::TellAllUsers(audit) => match audit.next(service, budget) {
-                AuditStep::Later => Step::Later,
-                AuditStep::Account(name, state, _, _) => user(&name, self.sessions_of(&name), &state, None),
-                AuditStep::Failed(name, error) => {
+            StatusStage::TellAllUsers(audit) => match audit.next(service, budget) {
+                HomeCheckStep::Later => Progress::Later,
+                HomeCheckStep::Account(name, state, _, _) => user(&name, self.sessions_of(&name), &state, None),
+                HomeCheckStep::Failed(name, error) => {
                     user(&name, self.sessions_of(&name), &QuotaState::default(), Some(error))
                 }
-                AuditStep::End => {
-                    self.stage = Stage::TellServer;
-                    Step::Later
+                HomeCheckStep::End => {
+                    self.stage = StatusStage::TellServer;
+                    Progress::Later
                 }
             },
-            Stage::TellServer => {
-                self.stage = Stage::Done;
+            StatusStage::TellServer => {
+                self.stage = StatusStage::Done;
                 let silent = service.store.syncer.silent();
                 self.server.silent_disks =
                     silent.iter().map(|path| Name(path.as_os_str().as_bytes().to_vec())).collect();
-                Step::Reply(ControlReply::Server(self.server_report()))
+                Progress::Reply(ControlReply::Server(self.server_report()))
             }
-            Stage::Done => Step::End,
+            StatusStage::Done => Progress::End,
         }
     }
 
-    fn begin_all_users(&mut self, service: &Service) -> Step {
-        match Audit::begin(service, None, Look::Ledger) {
+    fn begin_all_users(&mut self, service: &Service) -> Progress {
+        match HomeCheck::begin(service, None, HomeCheckMode::Ledger) {
             Ok(audit) => {
-                self.stage = Stage::TellAllUsers(audit);
-                Step::Later
+                self.stage = StatusStage::TellAllUsers(audit);
+                Progress::Later
             }
             Err(error) => {
-                self.stage = Stage::Done;
-                Step::Reply(ControlReply::Error { message: error.to_string() })
+                self.stage = StatusStage::Done;
+                Progress::Reply(ControlReply::Error { message: error.to_string() })
             }
         }
     }
 
-    fn count(&mut self, seen: &Seen) {
+    fn count(&mut self, seen: &SessionRow) {
         let overview = &seen.overview;
         match &overview.member {
             Some((name, state)) => {
@@ -176,7 +176,7 @@ fn nothing_yet() -> ServerReport {
     }
 }
 
-fn session_report(seen: Seen, now: Instant) -> SessionReport {
+fn session_report(seen: SessionRow, now: Instant) -> SessionReport {
     let overview = seen.overview;
     let transfer = overview.transfer.as_ref();
     SessionReport {
@@ -197,9 +197,9 @@ fn rate(transfer: &Transfer, now: Instant) -> Option<u64> {
     transfer.bytes.saturating_mul(1000).checked_div(ms)
 }
 
-fn user(name: &AccountName, sessions: u64, state: &QuotaState, error: Option<String>) -> Step {
+fn user(name: &AccountName, sessions: u64, state: &QuotaState, error: Option<String>) -> Progress {
     let used = state.is_counted.then_some(state.stored());
-    Step::Reply(ControlReply::User(UserReport {
+    Progress::Reply(ControlReply::User(UserReport {
         user: name.to_string(),
         sessions,
         used_bytes: used.map(|used| used.bytes),

@@ -1,7 +1,7 @@
 //! What stands behind a command's name, read in the ways that commands need.
 
 use super::listing::Options;
-use super::parse_error::Wrong;
+use super::parse_error::ParseError;
 use super::time;
 
 /// All that follows the one space behind the name, and how the whole is written.
@@ -20,17 +20,17 @@ pub struct ExactOr<T> {
     /// The whole argument.
     pub exact: Vec<u8>,
     /// Its other reading, or why there is none.
-    pub otherwise: Result<T, Wrong>,
+    pub otherwise: Result<T, ParseError>,
 }
 
 impl<'a> Argument<'a> {
     /// What to say when it cannot be made out.
-    pub fn wrong<T>(self) -> Result<T, Wrong> {
-        Err(Wrong::Syntax(self.usage))
+    pub fn wrong<T>(self) -> Result<T, ParseError> {
+        Err(ParseError::Syntax(self.usage))
     }
 
     /// A path, spaces and all.
-    pub fn path(self) -> Result<Vec<u8>, Wrong> {
+    pub fn path(self) -> Result<Vec<u8>, ParseError> {
         if self.text.is_empty() { self.wrong() } else { Ok(self.text.to_vec()) }
     }
 
@@ -40,7 +40,7 @@ impl<'a> Argument<'a> {
     }
 
     /// Text in UTF-8 that is not empty, as it is.
-    pub fn text(self) -> Result<&'a str, Wrong> {
+    pub fn text(self) -> Result<&'a str, ParseError> {
         match std::str::from_utf8(self.text) {
             Ok(text) if !text.is_empty() => Ok(text),
             _ => self.wrong(),
@@ -54,7 +54,7 @@ impl<'a> Argument<'a> {
     }
 
     /// A number and nothing else.
-    pub fn number(self) -> Result<u64, Wrong> {
+    pub fn number(self) -> Result<u64, ParseError> {
         let text = self.text.trim_ascii();
         match std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) {
             // `parse` alone takes a sign.
@@ -64,7 +64,7 @@ impl<'a> Argument<'a> {
     }
 
     /// A time, one space and a path.
-    pub fn time_and_path(self) -> Result<(i64, Vec<u8>), Wrong> {
+    pub fn time_and_path(self) -> Result<(i64, Vec<u8>), ParseError> {
         match time::split(self.text) {
             Some((mtime_ns, path)) if !path.is_empty() => Ok((mtime_ns, path.to_vec())),
             _ => self.wrong(),
@@ -72,14 +72,17 @@ impl<'a> Argument<'a> {
     }
 
     /// A path, or a path in quotes with more behind it, which `check` accepts or refuses.
-    pub fn maybe_quoted_path(self, check: impl FnOnce(&[u8]) -> Result<(), Wrong>) -> Result<ExactOr<Vec<u8>>, Wrong> {
+    pub fn maybe_quoted_path(
+        self,
+        check: impl FnOnce(&[u8]) -> Result<(), ParseError>,
+    ) -> Result<ExactOr<Vec<u8>>, ParseError> {
         let exact = self.path()?;
         let otherwise = self.quoted_path().and_then(|(path, rest)| check(rest).map(|()| path));
         Ok(ExactOr { exact, otherwise })
     }
 
     /// A path, in quotes or not, and what follows the quotes. Within them `""` is one.
-    fn quoted_path(self) -> Result<(Vec<u8>, &'a [u8]), Wrong> {
+    fn quoted_path(self) -> Result<(Vec<u8>, &'a [u8]), ParseError> {
         let Some(mut rest) = self.text.strip_prefix(b"\"") else { return Ok((self.path()?, b"")) };
         let mut path = Vec::new();
         loop {
@@ -98,7 +101,7 @@ impl<'a> Argument<'a> {
 
 /// Reads options like those of `ls`, and the path behind them. The rest is a path as soon as `is_there` says
 /// that an entry has this name; until then a word that begins with a dash holds options, up to `--`.
-pub fn list_options(text: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Result<(Options, Option<Vec<u8>>), Wrong> {
+pub fn list_options(text: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Result<(Options, Option<Vec<u8>>), ParseError> {
     let mut options = Options::default();
     let mut rest = text;
     while let Some(word) = rest.strip_prefix(b"-").filter(|word| !word.is_empty() && word[0] != b' ') {
@@ -128,7 +131,7 @@ mod tests {
     #[test]
     fn paths_keep_their_spaces() {
         assert_eq!(argument(b" a  b ").path(), Ok(b" a  b ".to_vec()));
-        assert_eq!(argument(b"").path(), Err(Wrong::Syntax("usage")));
+        assert_eq!(argument(b"").path(), Err(ParseError::Syntax("usage")));
         assert_eq!(argument(b"").optional_path(), None);
     }
 
@@ -136,7 +139,7 @@ mod tests {
     fn numbers_have_digits_and_fit() {
         assert_eq!(argument(b"18446744073709551615 ").number(), Ok(u64::MAX));
         for text in ["", "-1", "+1", "1 2", "0x1", "18446744073709551616", "1.5", "\u{661}"] {
-            assert_eq!(argument(text.as_bytes()).number(), Err(Wrong::Syntax("usage")), "{text}");
+            assert_eq!(argument(text.as_bytes()).number(), Err(ParseError::Syntax("usage")), "{text}");
         }
     }
 
@@ -177,7 +180,7 @@ mod tests {
             assert_eq!(read(text, &[there]), Ok((letters.into(), Some(path.into()))), "{text}");
         }
         for (text, letter) in [("-old", b'o'), ("-lz", b'z'), ("-l --all", b'-'), ("-a\u{ff}", 0xc3)] {
-            assert_eq!(read(text, &["-la"]), Err(Wrong::Option(letter, OPTIONS)), "{text}");
+            assert_eq!(read(text, &["-la"]), Err(ParseError::Option(letter, OPTIONS)), "{text}");
         }
     }
 
@@ -195,7 +198,7 @@ mod tests {
             let expected = (path.as_bytes().to_vec(), rest.as_bytes());
             assert_eq!(argument(text.as_bytes()).quoted_path(), Ok(expected), "{text}");
         }
-        assert_eq!(argument(b"\"\"").quoted_path(), Err(Wrong::Syntax("usage")));
-        assert_eq!(argument(b"").quoted_path(), Err(Wrong::Syntax("usage")));
+        assert_eq!(argument(b"\"\"").quoted_path(), Err(ParseError::Syntax("usage")));
+        assert_eq!(argument(b"").quoted_path(), Err(ParseError::Syntax("usage")));
     }
 }

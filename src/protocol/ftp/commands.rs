@@ -5,22 +5,22 @@
 use super::address;
 use super::argument::ExactOr;
 use super::command::{Command, Epsv, Opts};
-use super::parse_error::Wrong;
+use super::parse_error::ParseError;
 use super::permissions::Permissions;
-use super::port::{Stage, Wish};
+use super::port::{ConnectionStage, Wish};
 use super::site::Site;
 use super::transfer::{Form, Upload};
-use super::{Doing, Ftp, Hashed, Passive, Turn, reply, time};
+use super::{Activity, Ftp, Hashed, Passive, StepContext, reply, time};
 use crate::base::limits::{FTP_DATA_PORT_MIN, PATH_COMPONENT_COST};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
-use crate::session::{Refusal, Unfinished};
+use crate::session::{SessionError, Unfinished};
 use crate::store::meta::Kind;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 impl Ftp {
     /// Begins a command; answers it if it is carried out at once.
-    pub(super) fn begin_command(&mut self, command: Command, turn: &mut Turn) {
+    pub(super) fn begin_command(&mut self, command: Command, turn: &mut StepContext) {
         // Only the command right behind RNFR may make use of what it said.
         let from = self.next.from.take();
         match command {
@@ -41,13 +41,13 @@ impl Ftp {
             Command::Feat => self.tell_features(turn),
             Command::Help(about) => self.tell_help(about.as_deref(), turn),
             Command::Opts(opts) => self.set_option(opts, turn),
-            _ if self.session.account().is_none() => turn.refuse(Refusal::LoginRequired, None),
+            _ if self.session.account().is_none() => turn.refuse(SessionError::LoginRequired, None),
             command => self.begin_of_member(command, from, turn),
         }
     }
 
     /// What needs somebody who is logged in.
-    fn begin_of_member(&mut self, command: Command, from: Option<VPath>, turn: &mut Turn) {
+    fn begin_of_member(&mut self, command: Command, from: Option<VPath>, turn: &mut StepContext) {
         match command {
             Command::Type(_) => turn.reply(200, "Files travel byte for byte in every type."),
             Command::Stru => turn.reply(200, "Files have no structure."),
@@ -105,7 +105,7 @@ impl Ftp {
     }
 
     /// What changes the home, and what asks about it.
-    fn begin_change(&mut self, command: Command, from: Option<VPath>, turn: &mut Turn) {
+    fn begin_change(&mut self, command: Command, from: Option<VPath>, turn: &mut StepContext) {
         match command {
             Command::Cwd(path) => {
                 if let Some(path) = self.path_or_folder(Some(&path), turn) {
@@ -134,7 +134,7 @@ impl Ftp {
         }
     }
 
-    fn begin_site(&mut self, site: Site, turn: &mut Turn) {
+    fn begin_site(&mut self, site: Site, turn: &mut StepContext) {
         match site {
             Site::Chmod { permissions, path } => {
                 self.on_path(&path, turn, |ftp, path, turn| ftp.set_permissions(&permissions, &path, turn));
@@ -149,7 +149,7 @@ impl Ftp {
         }
     }
 
-    fn set_option(&mut self, opts: Opts, turn: &mut Turn) {
+    fn set_option(&mut self, opts: Opts, turn: &mut StepContext) {
         match opts {
             Opts::Utf8 => turn.reply(200, "Names are always UTF-8."),
             Opts::Hash => turn.reply(200, "SHA-256"),
@@ -163,13 +163,13 @@ impl Ftp {
     // ---- Paths ----------------------------------------------------------------------------
 
     /// The path that `text` names from the current folder; else the peer is told why not.
-    pub(super) fn path(&self, text: &[u8], turn: &mut Turn) -> Option<VPath> {
+    pub(super) fn path(&self, text: &[u8], turn: &mut StepContext) -> Option<VPath> {
         let path = self.folder.join(text).map_err(|error| turn.reply(553, format!("This cannot be a path: {error}.")));
         path.ok().inspect(|path| turn.charge_for(path))
     }
 
     /// The same, or the current folder where nothing is named, or nothing but blanks that are no name.
-    pub(super) fn path_or_folder(&self, text: Option<&[u8]>, turn: &mut Turn) -> Option<VPath> {
+    pub(super) fn path_or_folder(&self, text: Option<&[u8]>, turn: &mut StepContext) -> Option<VPath> {
         let is_blank = |text: &[u8]| text.iter().all(|&byte| byte == b' ');
         match text {
             Some(text) if !is_blank(text) || self.is_there(text) => self.path(text, turn),
@@ -177,7 +177,12 @@ impl Ftp {
         }
     }
 
-    pub(super) fn on_path(&mut self, text: &[u8], turn: &mut Turn, act: impl FnOnce(&mut Self, VPath, &mut Turn)) {
+    pub(super) fn on_path(
+        &mut self,
+        text: &[u8],
+        turn: &mut StepContext,
+        act: impl FnOnce(&mut Self, VPath, &mut StepContext),
+    ) {
         if let Some(path) = self.path(text, turn) {
             act(self, path, turn);
         }
@@ -188,8 +193,8 @@ impl Ftp {
         &mut self,
         code: u16,
         text: &[u8],
-        turn: &mut Turn,
-        act: impl FnOnce(&mut Self, &VPath) -> Result<(), Refusal>,
+        turn: &mut StepContext,
+        act: impl FnOnce(&mut Self, &VPath) -> Result<(), SessionError>,
     ) {
         self.on_path(text, turn, |ftp, path, turn| match act(ftp, &path) {
             Ok(()) => turn.reply(code, "Done."),
@@ -199,14 +204,14 @@ impl Ftp {
 
     // ---- Folders and names ----------------------------------------------------------------
 
-    fn change_folder(&mut self, path: VPath, turn: &mut Turn) {
+    fn change_folder(&mut self, path: VPath, turn: &mut StepContext) {
         match self.session.stat(turn.service, &path) {
             Ok((meta, _)) if meta.kind == Kind::Folder => {
                 self.folder = path;
                 let folder = self.folder.clone();
                 turn.reply_quoted(250, &folder, "is the current folder now.");
             }
-            Ok(_) => turn.refuse(Refusal::NotADirectory, Some(&path)),
+            Ok(_) => turn.refuse(SessionError::NotADirectory, Some(&path)),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
         }
     }
@@ -214,11 +219,11 @@ impl Ftp {
     /// A name for which only an interrupted upload is held has a size, so it can be removed, too; and
     /// what is held for a file goes with it, or the next upload would go on with that. An upload that
     /// a session is sending stays.
-    fn remove(&mut self, path: VPath, turn: &mut Turn) {
+    fn remove(&mut self, path: VPath, turn: &mut StepContext) {
         let held = UploadId::of_path(&path);
         let is_interrupted = self.session.is_interrupted(&held);
         let removed = match self.session.remove_file(&path) {
-            Ok(()) | Err(Refusal::NotFound) if is_interrupted => self.session.drop_kept(&held),
+            Ok(()) | Err(SessionError::NotFound) if is_interrupted => self.session.drop_kept(&held),
             removed => removed,
         };
         match removed {
@@ -227,7 +232,7 @@ impl Ftp {
         }
     }
 
-    fn rename_from(&mut self, path: VPath, turn: &mut Turn) {
+    fn rename_from(&mut self, path: VPath, turn: &mut StepContext) {
         match self.session.entry(&path) {
             Ok(_) => {
                 self.next.from = Some(path);
@@ -239,8 +244,8 @@ impl Ftp {
 
     /// Refuses a command about a file. Where none is, the reply says what there is of an upload to it:
     /// SIZE tells a client of that.
-    pub(super) fn refuse_absent(&self, refusal: Refusal, path: &VPath, turn: &mut Turn) {
-        let unfinished = self.session.unfinished_upload(path).filter(|_| refusal == Refusal::NotFound);
+    pub(super) fn refuse_absent(&self, refusal: SessionError, path: &VPath, turn: &mut StepContext) {
+        let unfinished = self.session.unfinished_upload(path).filter(|_| refusal == SessionError::NotFound);
         let what = match unfinished {
             None => return turn.refuse(refusal, Some(path)),
             Some(Unfinished::Running) => "an upload of it is in progress".to_string(),
@@ -251,17 +256,17 @@ impl Ftp {
         turn.reply(550, format!("{}: there is no such file yet; {what}.", reply::subject(path)));
     }
 
-    fn rename_to(&mut self, from: Option<VPath>, to: VPath, turn: &mut Turn) {
+    fn rename_to(&mut self, from: Option<VPath>, to: VPath, turn: &mut StepContext) {
         let Some(from) = from else { return turn.reply(503, "Say RNFR right before RNTO.") };
         match self.session.rename(&from, &to, true) {
             Ok(()) => turn.reply(250, "Renamed."),
-            Err(Refusal::NotFound) => turn.refuse(Refusal::NotFound, Some(&from)),
+            Err(SessionError::NotFound) => turn.refuse(SessionError::NotFound, Some(&from)),
             Err(refusal) => turn.refuse(refusal, Some(&to)),
         }
     }
 
     /// The reply has the form of draft-somers-ftp-mfxx, section 3.1.
-    fn set_mtime(&mut self, mtime_ns: i64, text: &[u8], turn: &mut Turn) {
+    fn set_mtime(&mut self, mtime_ns: i64, text: &[u8], turn: &mut StepContext) {
         self.on_path(text, turn, |ftp, path, turn| {
             // The file system may not keep every time.
             let set = ftp.session.set_mtime(&path, mtime_ns).and_then(|()| ftp.session.stat(turn.service, &path));
@@ -275,7 +280,7 @@ impl Ftp {
         });
     }
 
-    fn set_permissions(&mut self, permissions: &Permissions, path: &VPath, turn: &mut Turn) {
+    fn set_permissions(&mut self, permissions: &Permissions, path: &VPath, turn: &mut StepContext) {
         let changed = self.session.stat(turn.service, path).and_then(|(meta, _)| {
             self.session.set_mode(path, permissions.apply(meta.mode, meta.kind == Kind::Folder))?;
             self.session.stat(turn.service, path)
@@ -291,7 +296,7 @@ impl Ftp {
 
     // ---- Data connections -----------------------------------------------------------------
 
-    fn connect_actively(&mut self, address: SocketAddr, turn: &mut Turn) {
+    fn connect_actively(&mut self, address: SocketAddr, turn: &mut StepContext) {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         if self.data.only_extended_passive {
             return turn.reply(503, "Only EPSV is taken, as you said.");
@@ -308,7 +313,7 @@ impl Ftp {
         turn.reply(200, "The server will connect there.");
     }
 
-    fn listen_extended(&mut self, network: Epsv, turn: &mut Turn) {
+    fn listen_extended(&mut self, network: Epsv, turn: &mut StepContext) {
         match (network, self.local) {
             (Epsv::V4, IpAddr::V6(_)) => turn.reply(522, "Network protocol not supported here, use (2)"),
             (Epsv::V6, IpAddr::V4(_)) => turn.reply(522, "Network protocol not supported here, use (1)"),
@@ -316,7 +321,7 @@ impl Ftp {
         }
     }
 
-    fn listen(&mut self, passive: Passive, turn: &mut Turn) {
+    fn listen(&mut self, passive: Passive, turn: &mut StepContext) {
         if passive == Passive::Pasv && self.data.only_extended_passive {
             return turn.reply(503, "Only EPSV is taken, as you said.");
         }
@@ -326,13 +331,13 @@ impl Ftp {
         self.active = None;
         self.port.expects_resumption = self.data.is_private && self.reuse.is_known;
         self.port.wish(Wish::Listen(self.settings.passive_ports.clone()));
-        self.doing = Doing::OpeningPort(passive);
+        self.doing = Activity::OpeningPort(passive);
     }
 
     /// Tells where the loop listens.
-    pub(super) fn answer_passive(&mut self, passive: Passive, turn: &mut Turn) -> bool {
-        self.doing = Doing::Nothing;
-        let Stage::Listening(address) = self.port.stage() else {
+    pub(super) fn answer_passive(&mut self, passive: Passive, turn: &mut StepContext) -> bool {
+        self.doing = Activity::Nothing;
+        let ConnectionStage::Listening(address) = self.port.stage() else {
             turn.reply(425, "No port is free for a data connection; try again later.");
             return true;
         };
@@ -349,29 +354,29 @@ impl Ftp {
 
     // ---- Uploads and digests --------------------------------------------------------------
 
-    fn store_unique(&mut self, turn: &mut Turn) {
-        let Ok(id) = UploadId::random() else { return turn.refuse(Refusal::Io, None) };
+    fn store_unique(&mut self, turn: &mut StepContext) {
+        let Ok(id) = UploadId::random() else { return turn.refuse(SessionError::Io, None) };
         self.on_path(format!("ftp-{id}").as_bytes(), turn, |ftp, path, turn| {
             ftp.begin_upload(path, Upload::Unique, turn)
         });
     }
 
-    fn begin_hash(&mut self, hashed: Hashed, text: &[u8], turn: &mut Turn) {
+    fn begin_hash(&mut self, hashed: Hashed, text: &[u8], turn: &mut StepContext) {
         self.on_path(text, turn, |ftp, path, turn| match ftp.session.begin_digest(&path) {
-            Ok(()) => ftp.doing = Doing::Hashing(hashed, path),
+            Ok(()) => ftp.doing = Activity::Hashing(hashed, path),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
         });
     }
 }
 
-impl Turn<'_> {
+impl StepContext<'_> {
     /// The longer a path is, the longer the system takes for it.
     pub(super) fn charge_for(&mut self, path: &VPath) {
         self.budget.spend(path.depth() as u64 * PATH_COMPONENT_COST);
     }
 
     /// The reply to a line that is wrong.
-    pub(super) fn refuse_line(&mut self, wrong: &Wrong) {
+    pub(super) fn refuse_line(&mut self, wrong: &ParseError) {
         let (code, text) = wrong.reply();
         self.reply(code, text);
     }

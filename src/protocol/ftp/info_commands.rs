@@ -4,10 +4,10 @@ use super::argument::ExactOr;
 use super::command::Command;
 use super::command_row::Row;
 use super::transfer::List;
-use super::{Doing, Ftp, Hashed, REPLY_FOLDER_STATUS, Turn, help, listing, reply, site, table, time};
+use super::{Activity, Ftp, Hashed, REPLY_FOLDER_STATUS, StepContext, help, listing, reply, site, table, time};
 use crate::base::text::Size;
 use crate::base::virtual_path::VPath;
-use crate::session::Refusal;
+use crate::session::SessionError;
 use crate::session::session_info::Transfer;
 use crate::session::task::TaskStep;
 use crate::store::listing::Listed;
@@ -15,7 +15,7 @@ use crate::store::meta::{Kind, Meta, Seen};
 
 impl Ftp {
     /// Answers a command that only asks.
-    pub(super) fn inquire(&mut self, command: Command, turn: &mut Turn) {
+    pub(super) fn inquire(&mut self, command: Command, turn: &mut StepContext) {
         match command {
             Command::Size(path) => self.on_path(&path, turn, |ftp, path, turn| {
                 ftp.tell(&path, turn, |meta| (meta.kind == Kind::File).then(|| meta.size.to_string()));
@@ -37,38 +37,38 @@ impl Ftp {
             }
             command => {
                 log::error!("{} has no answer", command.name());
-                turn.refuse(Refusal::WrongState, None);
+                turn.refuse(SessionError::WrongState, None);
             }
         }
     }
 
     /// What a client that wants to go on with an upload goes by, too.
-    fn tell(&mut self, path: &VPath, turn: &mut Turn, what: impl Fn(&Meta) -> Option<String>) {
+    fn tell(&mut self, path: &VPath, turn: &mut StepContext, what: impl Fn(&Meta) -> Option<String>) {
         match self.session.stat_resumable(path) {
             Ok(meta) => match what(&meta) {
                 Some(told) => turn.reply(213, told),
-                None => turn.refuse(Refusal::NotAFile, Some(path)),
+                None => turn.refuse(SessionError::NotAFile, Some(path)),
             },
             Err(refusal) => turn.refuse(refusal, Some(path)),
         }
     }
 
     /// A link that leads to nothing is told of itself.
-    pub(super) fn link_or(&self, refusal: Refusal, path: &VPath) -> Result<Meta, Refusal> {
+    pub(super) fn link_or(&self, refusal: SessionError, path: &VPath) -> Result<Meta, SessionError> {
         match refusal {
-            Refusal::NotFound => self.session.link_itself(path).ok_or(refusal),
+            SessionError::NotFound => self.session.link_itself(path).ok_or(refusal),
             refusal => Err(refusal),
         }
     }
 
-    fn tell_facts(&mut self, path: VPath, turn: &mut Turn) {
+    fn tell_facts(&mut self, path: VPath, turn: &mut StepContext) {
         let found = self.session.stat_resumable(&path).or_else(|refusal| self.link_or(refusal, &path));
         match found {
             Ok(meta) => {
                 let (name, mut line) = (path.as_bytes().to_vec(), Vec::new());
                 let listed = Listed { name, seen: Seen::Examined(meta), target: None };
                 listing::put_facts(&mut line, &listed, self.facts, !self.session.is_read_only());
-                turn.lane.outbox.append(|out| reply::put_lines(out, 250, "Facts:", [line], "That is all."));
+                turn.buffers.output.append(|out| reply::put_lines(out, 250, "Facts:", [line], "That is all."));
             }
             Err(refusal) => turn.refuse(refusal, Some(&path)),
         }
@@ -76,7 +76,7 @@ impl Ftp {
 
     // ---- Status ---------------------------------------------------------------------------
 
-    pub(super) fn tell_status(&mut self, turn: &mut Turn) {
+    pub(super) fn tell_status(&mut self, turn: &mut StepContext) {
         let user = self.session.account().map_or("Not logged in".into(), |name| format!("Logged in as {name}"));
         let protection = |is_sealed| if is_sealed { "TLS" } else { "in the clear" };
         let mut lines = vec![
@@ -85,20 +85,20 @@ impl Ftp {
             format!("Data connections: {}", protection(self.data.is_private)),
         ];
         lines.extend(match &self.doing {
-            Doing::Transfer(transfer) => Some(match self.session.transfer() {
+            Activity::Transfer(transfer) => Some(match self.session.transfer() {
                 Some(transfer) => progress(&transfer),
                 // A listing, or the last bytes of a file on their way.
                 None => format!("Sending {}", transfer.path()),
             }),
-            Doing::Hashing(_, path) => Some(format!("Computing the digest of {path}")),
+            Activity::Hashing(_, path) => Some(format!("Computing the digest of {path}")),
             _ => None,
         });
-        turn.lane.outbox.append(|out| reply::put_lines(out, 211, "berthd:", lines, "That is all."));
+        turn.buffers.output.append(|out| reply::put_lines(out, 211, "berthd:", lines, "That is all."));
     }
 
     /// Drives a listing by `STAT` on.
-    pub(super) fn list_status(&mut self, turn: &mut Turn) -> bool {
-        let Doing::ListingStatus(list) = &self.doing else { return false };
+    pub(super) fn list_status(&mut self, turn: &mut StepContext) -> bool {
+        let Activity::ListingStatus(list) = &self.doing else { return false };
         match self.session.run_task(turn.service, turn.budget, turn.now) {
             Ok(TaskStep::Page(entries, is_last)) => {
                 turn.add_status(list, &entries);
@@ -112,15 +112,15 @@ impl Ftp {
             // The reply has begun with this code.
             Err(refusal) => turn.reply(REPLY_FOLDER_STATUS, format!("The rest could not be read: {refusal}.")),
         }
-        self.doing = Doing::Nothing;
+        self.doing = Activity::Nothing;
         true
     }
 
     // ---- Digests and quota ----------------------------------------------------------------
 
     /// Drives a digest on.
-    pub(super) fn hash(&mut self, turn: &mut Turn) -> bool {
-        let Doing::Hashing(hashed, path) = &self.doing else { return false };
+    pub(super) fn hash(&mut self, turn: &mut StepContext) -> bool {
+        let Activity::Hashing(hashed, path) = &self.doing else { return false };
         match self.session.run_task(turn.service, turn.budget, turn.now) {
             Ok(TaskStep::Digest(digest, size)) => match hashed {
                 // draft-bryan-ftpext-hash, section 3.2.
@@ -132,12 +132,12 @@ impl Ftp {
             Ok(_) => return true,
             Err(refusal) => turn.refuse(refusal, Some(path)),
         }
-        self.doing = Doing::Nothing;
+        self.doing = Activity::Nothing;
         true
     }
 
     /// draft-peterson-streamlined-ftp-command-extensions, section 4.
-    fn tell_available(&mut self, path: &VPath, turn: &mut Turn) {
+    fn tell_available(&mut self, path: &VPath, turn: &mut StepContext) {
         let found = self.session.stat(turn.service, path);
         match found.and_then(|_| self.session.available_bytes()) {
             Ok(bytes) => turn.reply(213, bytes.to_string()),
@@ -145,7 +145,7 @@ impl Ftp {
         }
     }
 
-    pub(super) fn tell_quota(&mut self, turn: &mut Turn) {
+    pub(super) fn tell_quota(&mut self, turn: &mut StepContext) {
         let state = match self.session.quota() {
             Ok(state) => state,
             Err(refusal) => return turn.refuse(refusal, None),
@@ -159,32 +159,32 @@ impl Ftp {
             format!("files {}", state.stored().files + state.reserved.files),
             format!("limit of files {}", state.limits.files.map_or_else(unlimited, |files| files.to_string())),
         ];
-        turn.lane.outbox.append(|out| reply::put_lines(out, 200, "Quota:", lines, "That is all."));
+        turn.buffers.output.append(|out| reply::put_lines(out, 200, "Quota:", lines, "That is all."));
     }
 
     // ---- Help -----------------------------------------------------------------------------
 
-    pub(super) fn tell_features(&self, turn: &mut Turn) {
+    pub(super) fn tell_features(&self, turn: &mut StepContext) {
         let features = help::features(self.facts);
-        turn.lane.outbox.append(|out| reply::put_lines(out, 211, "Features:", features, "End"));
+        turn.buffers.output.append(|out| reply::put_lines(out, 211, "Features:", features, "End"));
     }
 
-    pub(super) fn tell_help(&self, about: Option<&str>, turn: &mut Turn) {
+    pub(super) fn tell_help(&self, about: Option<&str>, turn: &mut StepContext) {
         turn.tell_help(table::COMMANDS, about);
     }
 
-    pub(super) fn tell_site_help(&self, about: Option<&str>, turn: &mut Turn) {
+    pub(super) fn tell_site_help(&self, about: Option<&str>, turn: &mut StepContext) {
         turn.tell_help(site::COMMANDS, about.map(|name| format!("SITE {name}")).as_deref());
     }
 }
 
-impl Turn<'_> {
+impl StepContext<'_> {
     fn tell_help<R>(&mut self, rows: &'static [Row<R>], about: Option<&str>) {
         match about.map(help::explanation) {
             None => {
                 let names = help::columns(rows);
                 let last = "HELP and a name explains one.";
-                self.lane.outbox.append(|out| reply::put_lines(out, 214, "Commands:", names, last));
+                self.buffers.output.append(|out| reply::put_lines(out, 214, "Commands:", names, last));
             }
             Some(Some(explanation)) => self.reply(214, explanation),
             Some(None) => self.reply(504, "There is no such command; HELP lists those there are."),
@@ -192,13 +192,13 @@ impl Turn<'_> {
     }
 
     pub(super) fn begin_status(&mut self, code: u16) {
-        self.lane.outbox.append(|out| reply::put_first(out, code, "Listing:"));
+        self.buffers.output.append(|out| reply::put_first(out, code, "Listing:"));
     }
 
     pub(super) fn add_status(&mut self, list: &List, entries: &[Listed]) {
         let now_ns = self.service.store.clock.now_ns();
         self.budget.spend(list.cost(entries));
-        self.lane.outbox.append(|out| {
+        self.buffers.output.append(|out| {
             for entry in entries.iter().filter(|entry| list.has(entry)) {
                 let mut line = Vec::new();
                 list.put(&mut line, entry, now_ns, listing::Facts::NONE, false);

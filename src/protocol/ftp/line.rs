@@ -1,8 +1,8 @@
-//! Command lines off an inbox: Telnet's own bytes taken out (RFC 854, RFC 1123 4.1.2.10), names as
+//! Command lines off an input: Telnet's own bytes taken out (RFC 854, RFC 1123 4.1.2.10), names as
 //! RFC 2640 writes them, each line within its bound. It knows no command. A NUL in a line is a byte
 //! that no argument may hold: one that was sent, or a Telnet command within the argument.
 
-use crate::base::buffers::Buffer;
+use crate::base::buffers::ReceiveBuffer;
 use crate::base::limits::FTP_LINE_BYTES_MAX;
 
 /// What came of looking for a line.
@@ -16,7 +16,7 @@ pub enum Taken {
     TooLong,
 }
 
-/// Takes lines off an inbox; it remembers only whether it is within one that is too long.
+/// Takes lines off an input; it remembers only whether it is within one that is too long.
 #[derive(Default, Clone, Copy)]
 pub struct Lines {
     is_discarding: bool,
@@ -24,53 +24,53 @@ pub struct Lines {
 
 impl Lines {
     /// The next line, taken.
-    pub fn take(&mut self, inbox: &mut Buffer) -> Taken {
-        let step = self.look(inbox.filled());
+    pub fn take(&mut self, input: &mut ReceiveBuffer) -> Taken {
+        let step = self.look(input.filled());
         self.is_discarding = step.is_discarding;
-        inbox.consume(step.used);
+        input.consume(step.used);
         step.taken
     }
 
     /// The next line, not taken: whether it is one that must not wait behind a transfer.
-    pub fn peek(&self, inbox: &Buffer) -> Option<Vec<u8>> {
-        match self.look(inbox.filled()).taken {
+    pub fn peek(&self, input: &ReceiveBuffer) -> Option<Vec<u8>> {
+        match self.look(input.filled()).taken {
             Taken::Line(line) => Some(line),
             Taken::Nothing | Taken::TooLong => None,
         }
     }
 
     /// Reads the next line behind the first `skipped` bytes, without taking it. Returns it with the number of
-    /// bytes that it has in the inbox.
-    pub fn take_ahead(&mut self, inbox: &Buffer, skipped: usize) -> (Taken, usize) {
-        let step = self.look(&inbox.filled()[skipped..]);
+    /// bytes that it has in the input.
+    pub fn take_ahead(&mut self, input: &ReceiveBuffer, skipped: usize) -> (Taken, usize) {
+        let step = self.look(&input.filled()[skipped..]);
         if step.taken != Taken::Nothing {
             self.is_discarding = step.is_discarding;
         }
         (step.taken, step.used)
     }
 
-    fn look(&self, bytes: &[u8]) -> Step {
+    fn look(&self, bytes: &[u8]) -> LineScan {
         let mut used = 0;
         if self.is_discarding {
             match bytes.iter().position(|&byte| byte == LF) {
                 Some(end) => used = end + 1,
-                None => return Step { taken: Taken::Nothing, used: bytes.len(), is_discarding: true },
+                None => return LineScan { taken: Taken::Nothing, used: bytes.len(), is_discarding: true },
             }
         }
         used += between_lines(&bytes[used..]);
         let window = &bytes[used..bytes.len().min(used + FTP_LINE_BYTES_MAX)];
         match line(window) {
-            Some((line, length)) => Step { taken: Taken::Line(line), used: used + length, is_discarding: false },
+            Some((line, length)) => LineScan { taken: Taken::Line(line), used: used + length, is_discarding: false },
             None if window.len() == FTP_LINE_BYTES_MAX => {
-                Step { taken: Taken::TooLong, used: used + window.len(), is_discarding: true }
+                LineScan { taken: Taken::TooLong, used: used + window.len(), is_discarding: true }
             }
-            None => Step { taken: Taken::Nothing, used, is_discarding: false },
+            None => LineScan { taken: Taken::Nothing, used, is_discarding: false },
         }
     }
 }
 
-/// What looking for a line came to, and how much of the inbox it made out.
-struct Step {
+/// What looking for a line came to, and how much of the input it made out.
+struct LineScan {
     taken: Taken,
     used: usize,
     is_discarding: bool,
@@ -146,15 +146,15 @@ const DONT: u8 = 254;
 mod tests {
     use super::*;
 
-    /// Everything taken of `input` when it comes in pieces of `step`, and what is left of it.
-    fn taken(input: &[u8], step: usize) -> (Vec<Taken>, Vec<u8>) {
-        let (mut inbox, mut lines, mut all) = (Buffer::default(), Lines::default(), Vec::new());
-        for piece in input.chunks(step) {
-            inbox.room(64 * 1024)[..piece.len()].copy_from_slice(piece);
-            inbox.commit(piece.len());
+    /// Everything taken of `sent` when it comes in pieces of `step`, and what is left of it.
+    fn taken(sent: &[u8], step: usize) -> (Vec<Taken>, Vec<u8>) {
+        let (mut input, mut lines, mut all) = (ReceiveBuffer::default(), Lines::default(), Vec::new());
+        for piece in sent.chunks(step) {
+            input.room(64 * 1024)[..piece.len()].copy_from_slice(piece);
+            input.commit(piece.len());
             loop {
-                let seen = lines.peek(&inbox);
-                let next = lines.take(&mut inbox);
+                let seen = lines.peek(&input);
+                let next = lines.take(&mut input);
                 assert_eq!(seen, if let Taken::Line(line) = &next { Some(line.clone()) } else { None });
                 match next {
                     Taken::Nothing => break,
@@ -162,13 +162,13 @@ mod tests {
                 }
             }
         }
-        (all, inbox.filled().to_vec())
+        (all, input.filled().to_vec())
     }
 
-    fn check(input: &[u8], expected: &[&[u8]], left: &[u8]) {
+    fn check(sent: &[u8], expected: &[&[u8]], left: &[u8]) {
         let expected: Vec<Taken> = expected.iter().map(|line| Taken::Line(line.to_vec())).collect();
         for step in [1, 2, 3, 7, 64, usize::MAX] {
-            assert_eq!(taken(input, step), (expected.clone(), left.to_vec()), "{input:?} by {step}");
+            assert_eq!(taken(sent, step), (expected.clone(), left.to_vec()), "{sent:?} by {step}");
         }
     }
 
@@ -222,10 +222,10 @@ mod tests {
         let longest = [&vec![b'a'; FTP_LINE_BYTES_MAX - 2][..], b"\r\n"].concat();
         check(&longest, &[&longest[..longest.len() - 2]], b"");
         for over in [1, 2, 3, 1 << 20] {
-            let input = [&vec![b'a'; FTP_LINE_BYTES_MAX - 2 + over][..], b"\r\nNOOP\r\n"].concat();
+            let sent = [&vec![b'a'; FTP_LINE_BYTES_MAX - 2 + over][..], b"\r\nNOOP\r\n"].concat();
             for step in if over < 9 { [1, 7, 64, 4096] } else { [4096; 4] } {
                 let expected = vec![Taken::TooLong, Taken::Line(b"NOOP".to_vec())];
-                assert_eq!(taken(&input, step), (expected, Vec::new()), "{over} by {step}");
+                assert_eq!(taken(&sent, step), (expected, Vec::new()), "{over} by {step}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Entries of folders as `LIST`, `NLST` and `MLSx` write them: one line each, whatever a name holds.
 
-use super::parse_error::Wrong;
+use super::parse_error::ParseError;
 use super::time;
 use crate::base::glob::{Pattern, is_wild};
 use crate::base::limits::FTP_RECENT_S;
@@ -52,7 +52,7 @@ impl Options {
         letters.iter().filter(|(_, is_there)| *is_there).map(|(letter, _)| letter).collect()
     }
 
-    pub(super) fn add(&mut self, letter: u8) -> Result<(), Wrong> {
+    pub(super) fn add(&mut self, letter: u8) -> Result<(), ParseError> {
         match letter {
             b'a' | b'A' => self.all = true,
             b'd' => self.itself = true,
@@ -63,7 +63,7 @@ impl Options {
             b'r' => self.order.is_reversed = true,
             b'F' => self.marks = true,
             b'1' | b'C' => {}
-            letter => return Err(Wrong::Option(letter, OPTIONS)),
+            letter => return Err(ParseError::Option(letter, OPTIONS)),
         }
         Ok(())
     }

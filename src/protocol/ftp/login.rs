@@ -1,13 +1,13 @@
 //! Who is there: `AUTH`, `USER`, `PASS`, and what protects the connections.
 
 use super::command::Protection;
-use super::{Control, Doing, Ftp, REPLY_CLOSING, Turn, reply};
-use crate::session::Refusal;
+use super::{Activity, Control, Ftp, REPLY_CLOSING, StepContext, reply};
+use crate::session::SessionError;
 use crate::session::login::LoginProgress;
 use zeroize::Zeroizing;
 
 impl Ftp {
-    pub(super) fn auth(&mut self, turn: &mut Turn) {
+    pub(super) fn auth(&mut self, turn: &mut StepContext) {
         if self.is_sealed() {
             return turn.reply(503, "This connection is encrypted already.");
         }
@@ -18,7 +18,7 @@ impl Ftp {
         self.control = Control::Sealing;
     }
 
-    pub(super) fn protection_buffer(&mut self, turn: &mut Turn) {
+    pub(super) fn protection_buffer(&mut self, turn: &mut StepContext) {
         if !self.is_sealed() {
             return turn.reply(503, "Say AUTH TLS first.");
         }
@@ -26,7 +26,7 @@ impl Ftp {
         turn.reply(200, "PBSZ=0");
     }
 
-    pub(super) fn protect(&mut self, level: Protection, turn: &mut Turn) {
+    pub(super) fn protect(&mut self, level: Protection, turn: &mut StepContext) {
         match level {
             _ if !self.is_sealed() => turn.reply(503, "Say AUTH TLS first."),
             _ if !self.data.has_buffer_size => turn.reply(503, "Say PBSZ 0 first."),
@@ -42,7 +42,7 @@ impl Ftp {
         }
     }
 
-    pub(super) fn name_user(&mut self, name: String, turn: &mut Turn) {
+    pub(super) fn name_user(&mut self, name: String, turn: &mut StepContext) {
         if self.session.account().is_some() {
             return turn.reply(530, "Already logged in; connect again to be somebody else.");
         }
@@ -53,7 +53,7 @@ impl Ftp {
         turn.reply(331, "The password, please.");
     }
 
-    pub(super) fn pass(&mut self, password: Zeroizing<String>, turn: &mut Turn) {
+    pub(super) fn pass(&mut self, password: Zeroizing<String>, turn: &mut StepContext) {
         if self.session.account().is_some() {
             return turn.reply(503, "Already logged in.");
         }
@@ -62,12 +62,12 @@ impl Ftp {
         }
         let Some(user) = self.user.take() else { return turn.reply(503, "Say USER first.") };
         match self.session.begin_password_login(turn.service, &user, &password, turn.now) {
-            Ok(()) => self.doing = Doing::CheckingPassword,
+            Ok(()) => self.doing = Activity::CheckingPassword,
             Err(refusal) => turn.refuse(refusal, None),
         }
     }
 
-    fn may_log_in(&self, turn: &mut Turn) -> bool {
+    fn may_log_in(&self, turn: &mut StepContext) -> bool {
         let may = self.is_sealed() || self.settings.plaintext;
         if !may {
             turn.reply(530, "Passwords are taken over encrypted connections only; say AUTH TLS first.");
@@ -75,18 +75,18 @@ impl Ftp {
         may
     }
 
-    pub(super) fn check_password(&mut self, turn: &mut Turn) -> bool {
+    pub(super) fn check_password(&mut self, turn: &mut StepContext) -> bool {
         match self.session.advance_login(turn.service, turn.budget, turn.now) {
             Ok(LoginProgress::Later) => return true,
             Ok(LoginProgress::Waiting) => return false,
             Ok(LoginProgress::Welcome(_)) => turn.reply(230, "Logged in."),
             Err(refusal) => self.refuse_login(refusal, turn),
         }
-        self.doing = Doing::Nothing;
+        self.doing = Activity::Nothing;
         true
     }
 
-    fn refuse_login(&mut self, refusal: Refusal, turn: &mut Turn) {
+    fn refuse_login(&mut self, refusal: SessionError, turn: &mut StepContext) {
         turn.refuse(refusal, None);
         if reply::refusal(refusal, None).0 == REPLY_CLOSING {
             self.hang_up(turn.now);

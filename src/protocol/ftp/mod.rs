@@ -3,7 +3,7 @@
 //! command says for the next.
 //!
 //! Commands are carried out one after the other, so replies come in order. While one is under way, the
-//! others wait in the inbox. An `ABOR` among them ends at once what is under way, and is answered in its
+//! others wait in the input. An `ABOR` among them ends at once what is under way, and is answered in its
 //! turn; a `STAT` is answered at once.
 
 pub mod address;
@@ -27,19 +27,19 @@ pub mod table;
 pub mod time;
 mod transfer;
 
-use crate::base::buffers::{Budget, Lane};
+use crate::base::buffers::{Budget, IoBuffers};
 use crate::base::limits::{FTP_LINE_BYTES_MAX, REQUEST_COST};
 use crate::base::virtual_path::VPath;
 use crate::config;
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
-use crate::session::{Phase, Refusal, Service, Session};
+use crate::session::{Phase, Service, Session, SessionError};
 use crate::store::syncer::Synced;
 use command::Command;
 use line::Taken;
 use listing::Facts;
-use port::{DataPort, Stage, Wish};
-use queue::{CommandQueue, Seen};
+use port::{ConnectionStage, DataPort, Wish};
+use queue::{CommandQueue, LookAhead};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
@@ -64,10 +64,10 @@ pub struct Ftp {
     facts: Facts,
     data: DataRules,
     reuse: Reuse,
-    next: ForNext,
-    /// Taken off the inbox, but not begun yet.
+    next: PendingArguments,
+    /// Taken off the input, but not begun yet.
     pending: Option<Command>,
-    doing: Doing,
+    doing: Activity,
     /// The `ABOR` that ended what was under way has yet to be answered.
     was_aborted: bool,
     /// Grows with whatever is done for a transfer or with its bytes, but not with commands that wait.
@@ -124,7 +124,7 @@ struct Reuse {
 
 /// What one command says for the next.
 #[derive(Default)]
-struct ForNext {
+struct PendingArguments {
     /// `REST`: the first byte of a transfer.
     offset: u64,
     /// `ALLO`: the bytes of an upload.
@@ -134,7 +134,7 @@ struct ForNext {
 }
 
 /// The command being carried out.
-enum Doing {
+enum Activity {
     Nothing,
     /// A password is being checked.
     CheckingPassword,
@@ -162,31 +162,31 @@ enum Hashed {
 }
 
 /// What a step works with.
-struct Turn<'a> {
-    lane: &'a mut Lane,
+struct StepContext<'a> {
+    buffers: &'a mut IoBuffers,
     service: &'a mut Service,
     budget: &'a mut Budget,
     now: Instant,
 }
 
-impl Turn<'_> {
+impl StepContext<'_> {
     fn reply(&mut self, code: u16, text: impl AsRef<[u8]>) {
-        self.lane.outbox.append(|out| reply::put(out, code, text));
+        self.buffers.output.append(|out| reply::put(out, code, text));
     }
 
-    fn refuse(&mut self, refusal: Refusal, path: Option<&VPath>) {
+    fn refuse(&mut self, refusal: SessionError, path: Option<&VPath>) {
         let (code, text) = reply::refusal(refusal, path);
         self.reply(code, text);
     }
 
     /// Whether more may be done and more may be answered.
     fn may_go_on(&self) -> bool {
-        !self.budget.is_spent() && self.lane.outbox.has_room()
+        !self.budget.is_spent() && self.buffers.output.has_room()
     }
 }
 
 impl Ftp {
-    /// A front-end for `session` on a connection to our address `local`. With `is_sealed` it is
+    /// A protocol for `session` on a connection to our address `local`. With `is_sealed` it is
     /// encrypted from its first byte, and so are its data connections unless the peer wants less.
     pub fn new(session: Session, settings: Rc<config::Ftp>, local: IpAddr, is_sealed: bool) -> Self {
         Self {
@@ -204,9 +204,9 @@ impl Ftp {
             // Where TLS is there from the beginning, many clients leave out PBSZ.
             data: DataRules { has_buffer_size: is_sealed, is_private: is_sealed, ..DataRules::default() },
             reuse: Reuse::default(),
-            next: ForNext::default(),
+            next: PendingArguments::default(),
             pending: None,
-            doing: Doing::Nothing,
+            doing: Activity::Nothing,
             was_aborted: false,
             progress: 0,
             waiting: 0,
@@ -220,9 +220,9 @@ impl Ftp {
         }
     }
 
-    /// See [`super::Front::step`].
-    pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
-        let mut turn = Turn { lane, service, budget, now };
+    /// See [`super::Protocol::step`].
+    pub fn step(&mut self, buffers: &mut IoBuffers, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        let mut turn = StepContext { buffers, service, budget, now };
         self.held_until = None;
         self.port.undecided_until = self.port.undecided_until.filter(|until| *until > now);
         let mut moved = self.greet(&mut turn);
@@ -230,12 +230,12 @@ impl Ftp {
             self.end_unused_data_connection();
             moved = true;
         }
-        self.ended_steps = if self.port.lane.eof { self.ended_steps.saturating_add(1) } else { 0 };
+        self.ended_steps = if self.port.buffers.eof { self.ended_steps.saturating_add(1) } else { 0 };
         // The whole queue is looked at first: an upload that was aborted there must not be stored.
         while self.may_go_on(&turn) && (self.take_urgent(&mut turn) || self.advance(&mut turn)) {
             moved = true;
         }
-        if turn.lane.eof && !moved && self.may_go_on(&turn) && self.is_peer_gone() {
+        if turn.buffers.eof && !moved && self.may_go_on(&turn) && self.is_peer_gone() {
             self.hang_up(now);
         }
         moved
@@ -245,20 +245,20 @@ impl Ftp {
     /// is there; who uploads has said `QUIT`, or may have been cut off.
     fn is_peer_gone(&self) -> bool {
         match &self.doing {
-            Doing::Nothing => self.held_until.is_none(),
-            Doing::Transfer(transfer) if transfer.is_upload() => {
+            Activity::Nothing => self.held_until.is_none(),
+            Activity::Transfer(transfer) if transfer.is_upload() => {
                 self.session.state_name() != StateName::Commit && !self.queue.has_quit()
             }
-            Doing::Transfer(_) => self.port.lane.eof,
+            Activity::Transfer(_) => self.port.buffers.eof,
             _ => true,
         }
     }
 
-    fn may_go_on(&self, turn: &Turn) -> bool {
+    fn may_go_on(&self, turn: &StepContext) -> bool {
         !self.is_closing && !self.wants_tls() && !self.port.has_wish() && turn.may_go_on()
     }
 
-    fn greet(&mut self, turn: &mut Turn) -> bool {
+    fn greet(&mut self, turn: &mut StepContext) -> bool {
         let Control::New { is_sealed } = self.control else { return false };
         self.control = if is_sealed { Control::Sealed } else { Control::Plain };
         turn.reply(220, "berthd ready");
@@ -266,33 +266,33 @@ impl Ftp {
     }
 
     /// Drives what is under way on, or begins the next command; whether anything was done.
-    fn advance(&mut self, turn: &mut Turn) -> bool {
+    fn advance(&mut self, turn: &mut StepContext) -> bool {
         let is_advanced = match &self.doing {
-            Doing::Nothing if self.is_leaving => {
+            Activity::Nothing if self.is_leaving => {
                 self.hang_up(turn.now);
                 true
             }
-            Doing::Nothing => self.begin_next(turn),
-            Doing::CheckingPassword => self.check_password(turn),
-            Doing::OpeningPort(passive) => self.answer_passive(*passive, turn),
-            Doing::Hashing(..) => self.hash(turn),
-            Doing::ListingStatus(_) => self.list_status(turn),
-            Doing::Transfer(_) => self.transfer(turn),
+            Activity::Nothing => self.begin_next(turn),
+            Activity::CheckingPassword => self.check_password(turn),
+            Activity::OpeningPort(passive) => self.answer_passive(*passive, turn),
+            Activity::Hashing(..) => self.hash(turn),
+            Activity::ListingStatus(_) => self.list_status(turn),
+            Activity::Transfer(_) => self.transfer(turn),
         };
         self.progress += u64::from(is_advanced);
         is_advanced
     }
 
     /// `ABOR` and `STAT` do not wait for the end of what they are about, wherever they stand.
-    fn take_urgent(&mut self, turn: &mut Turn) -> bool {
-        if matches!(self.doing, Doing::Nothing | Doing::CheckingPassword | Doing::OpeningPort(_)) {
+    fn take_urgent(&mut self, turn: &mut StepContext) -> bool {
+        if matches!(self.doing, Activity::Nothing | Activity::CheckingPassword | Activity::OpeningPort(_)) {
             return false;
         }
         // Within a reply there is no room for another.
-        let takes_status = !matches!(self.doing, Doing::ListingStatus(_));
-        match self.queue.look_ahead(&mut turn.lane.inbox, takes_status) {
-            Some(Seen::Line) => turn.budget.spend(LOOK_COST),
-            Some(Seen::Status) => {
+        let takes_status = !matches!(self.doing, Activity::ListingStatus(_));
+        match self.queue.look_ahead(&mut turn.buffers.input, takes_status) {
+            Some(LookAhead::Line) => turn.budget.spend(LOOK_COST),
+            Some(LookAhead::Status) => {
                 self.count_request(turn);
                 self.tell_status(turn);
             }
@@ -302,18 +302,18 @@ impl Ftp {
         true
     }
 
-    fn take_line(&mut self, turn: &mut Turn) -> Taken {
+    fn take_line(&mut self, turn: &mut StepContext) -> Taken {
         self.count_request(turn);
-        self.queue.take(&mut turn.lane.inbox)
+        self.queue.take(&mut turn.buffers.input)
     }
 
-    fn count_request(&mut self, turn: &mut Turn) {
+    fn count_request(&mut self, turn: &mut StepContext) {
         self.requests += 1;
         turn.budget.spend(REQUEST_COST);
         self.session.count_request(turn.service, turn.now);
     }
 
-    fn begin_next(&mut self, turn: &mut Turn) -> bool {
+    fn begin_next(&mut self, turn: &mut StepContext) -> bool {
         if self.pending.is_none() && !self.receive(turn) {
             return false;
         }
@@ -340,18 +340,18 @@ impl Ftp {
         true
     }
 
-    /// Takes the next line off the inbox, and answers one that is no command; whether anything was
+    /// Takes the next line off the input, and answers one that is no command; whether anything was
     /// taken.
-    fn receive(&mut self, turn: &mut Turn) -> bool {
+    fn receive(&mut self, turn: &mut StepContext) -> bool {
         self.held_until = self.session.held_until(turn.service, turn.now);
         if self.held_until.is_some() {
             return false;
         }
-        if !self.queue.has_line(&turn.lane.inbox) {
+        if !self.queue.has_line(&turn.buffers.input) {
             // The rest of a line that is too long goes all the same, and makes room for what waits.
-            let before = turn.lane.inbox.filled().len();
-            let is_foreign = before >= FTP_LINE_BYTES_MAX && foreign::is_foreign(turn.lane.inbox.filled());
-            if self.queue.take(&mut turn.lane.inbox) == Taken::TooLong {
+            let before = turn.buffers.input.filled().len();
+            let is_foreign = before >= FTP_LINE_BYTES_MAX && foreign::is_foreign(turn.buffers.input.filled());
+            if self.queue.take(&mut turn.buffers.input) == Taken::TooLong {
                 // It may have been a transfer; only a path is so long.
                 self.forget_next(turn.now);
                 self.reject_line(
@@ -360,7 +360,7 @@ impl Ftp {
                     turn,
                 );
             }
-            return turn.lane.inbox.filled().len() < before;
+            return turn.buffers.input.filled().len() < before;
         }
         if let Taken::Line(line) = self.take_line(turn) {
             match table::parse(&line) {
@@ -379,7 +379,7 @@ impl Ftp {
 
     /// Answers a line that is no command. One of another protocol ends the connection, and so do many of a
     /// peer that has not logged in.
-    fn reject_line(&mut self, is_foreign: bool, (code, text): (u16, String), turn: &mut Turn) {
+    fn reject_line(&mut self, is_foreign: bool, (code, text): (u16, String), turn: &mut StepContext) {
         if self.session.account().is_none() {
             self.mistakes += 1;
         }
@@ -395,30 +395,30 @@ impl Ftp {
 
     /// Forgets what was said for a transfer that was refused before it was understood.
     fn forget_next(&mut self, now: Instant) {
-        self.next = ForNext::default();
+        self.next = PendingArguments::default();
         self.give_up_data_connection(now);
     }
 
-    /// See [`super::Front::synced`].
-    pub fn synced(&mut self, lane: &mut Lane, synced: Synced, now: Instant) {
+    /// See [`super::Protocol::synced`].
+    pub fn synced(&mut self, buffers: &mut IoBuffers, synced: Synced, now: Instant) {
         if let Err(refusal) = self.session.synced(synced) {
-            self.fail_transfer(lane, refusal, now);
+            self.fail_transfer(buffers, refusal, now);
         }
     }
 
-    /// See [`super::Front::fail`].
-    pub fn fail(&mut self, lane: &mut Lane, why: Refusal, now: Instant) {
-        if let Doing::ListingStatus(_) = self.doing {
-            lane.outbox.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "The rest is left out."));
+    /// See [`super::Protocol::fail`].
+    pub fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant) {
+        if let Activity::ListingStatus(_) = self.doing {
+            buffers.output.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "The rest is left out."));
         }
         let (_, text) = reply::refusal(why, None);
-        lane.outbox.append(|out| reply::put(out, REPLY_CLOSING, text));
+        buffers.output.append(|out| reply::put(out, REPLY_CLOSING, text));
         self.session.close(Some(why), now);
         self.port.wish(Wish::Reset);
         self.is_closing = true;
     }
 
-    /// See [`super::Front::hang_up`].
+    /// See [`super::Protocol::hang_up`].
     pub fn hang_up(&mut self, now: Instant) {
         if self.session.state_name() != StateName::Closing {
             self.session.close(None, now);
@@ -426,79 +426,79 @@ impl Ftp {
         self.is_closing = true;
     }
 
-    /// See [`super::Front::ends_with_transfer`].
-    pub fn ends_with_transfer(&mut self, lane: &mut Lane) -> bool {
-        if !matches!(self.doing, Doing::Transfer(_)) {
+    /// See [`super::Protocol::ends_with_transfer`].
+    pub fn ends_with_transfer(&mut self, buffers: &mut IoBuffers) -> bool {
+        if !matches!(self.doing, Activity::Transfer(_)) {
             return false;
         }
-        while self.queue.look_ahead(&mut lane.inbox, false).is_some() {}
+        while self.queue.look_ahead(&mut buffers.input, false).is_some() {}
         self.is_leaving = self.queue.has_quit() && !self.queue.has_abort();
         self.is_leaving
     }
 
     // ---- What asks ------------------------------------------------------------------------
 
-    /// See [`super::Front::is_closing`].
+    /// See [`super::Protocol::is_closing`].
     pub fn is_closing(&self) -> bool {
         self.is_closing
     }
 
-    /// See [`super::Front::wants_tls`].
+    /// See [`super::Protocol::wants_tls`].
     pub fn wants_tls(&self) -> bool {
         self.control == Control::Sealing
     }
 
-    /// See [`super::Front::set_sealed`].
+    /// See [`super::Protocol::set_sealed`].
     pub fn set_sealed(&mut self) {
         self.control = Control::Sealed;
         self.queue = CommandQueue::default();
         // RFC 4217, section 4.1: what was said in the clear may not have been the peer's.
-        (self.user, self.next) = (None, ForNext::default());
+        (self.user, self.next) = (None, PendingArguments::default());
     }
 
-    /// See [`super::Front::data_port`].
+    /// See [`super::Protocol::data_port`].
     pub fn data_port(&mut self) -> &mut DataPort {
         &mut self.port
     }
 
-    /// The session behind the front-end.
+    /// The session behind the protocol.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// See [`super::Front::phase`].
+    /// See [`super::Protocol::phase`].
     pub fn phase(&self) -> Phase {
         match (&self.doing, self.session.phase()) {
             // A listing waits for memory, and not for its peer.
-            (Doing::Transfer(_), Phase::Working) if self.session.wakes_at().is_some() => Phase::Working,
-            (Doing::Transfer(transfer), phase) => transfer.phase(phase),
-            (Doing::OpeningPort(_) | Doing::Hashing(..) | Doing::ListingStatus(_), _) => Phase::Working,
+            (Activity::Transfer(_), Phase::Working) if self.session.wakes_at().is_some() => Phase::Working,
+            (Activity::Transfer(transfer), phase) => transfer.phase(phase),
+            (Activity::OpeningPort(_) | Activity::Hashing(..) | Activity::ListingStatus(_), _) => Phase::Working,
             (_, Phase::Idle) if self.pending.is_some() => Phase::Working,
             (_, phase) => phase,
         }
     }
 
-    /// See [`super::Front::wakes_at`].
+    /// See [`super::Protocol::wakes_at`].
     pub fn wakes_at(&self) -> Option<Instant> {
         let deadline =
-            if let Doing::Transfer(transfer) = &self.doing { transfer.wakes_at(self.port.stage()) } else { None };
+            if let Activity::Transfer(transfer) = &self.doing { transfer.wakes_at(self.port.stage()) } else { None };
         [self.session.wakes_at(), self.held_until, self.unused_data_until, deadline, self.port.undecided_until]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// See [`super::Front::awaits_connection`].
+    /// See [`super::Protocol::awaits_connection`].
     pub fn awaits_connection(&self) -> bool {
-        matches!(&self.doing, Doing::Transfer(transfer) if transfer.awaits_connection())
+        matches!(&self.doing, Activity::Transfer(transfer) if transfer.awaits_connection())
     }
 
-    /// See [`super::Front::progress`].
+    /// See [`super::Protocol::progress`].
     pub fn progress(&self) -> u64 {
         self.progress
     }
 
-    /// See [`super::Front::requests`].
+    /// See [`super::Protocol::requests`].
     pub fn requests(&self) -> u64 {
         self.requests
     }
@@ -510,7 +510,8 @@ impl Ftp {
 
     /// Whether there is, or will be, a data connection to use.
     fn has_data_connection(&self) -> bool {
-        let is_there = self.active.is_some() || matches!(self.port.stage(), Stage::Listening(_) | Stage::Connected);
+        let is_there = self.active.is_some()
+            || matches!(self.port.stage(), ConnectionStage::Listening(_) | ConnectionStage::Connected);
         is_there && self.unused_data_until.is_none()
     }
 }

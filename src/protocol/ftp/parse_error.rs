@@ -5,7 +5,7 @@ use crate::base::text::{Escaped, shortened};
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wrong {
+pub enum ParseError {
     /// No such command; it begins with this word.
     Unknown(String),
     /// The arguments of a command that is written so.
@@ -24,7 +24,7 @@ pub enum Wrong {
     NetworkProtocol,
 }
 
-impl Wrong {
+impl ParseError {
     pub(super) fn unknown(word: &[u8]) -> Self {
         Self::Unknown(shortened(Escaped(word).to_string(), FTP_VERB_BYTES_MAX))
     }

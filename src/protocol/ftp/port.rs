@@ -1,4 +1,4 @@
-//! The second socket of a session, as its front-end sees it: a lane, what it wishes the loop to do
+//! The second socket of a session, as its protocol sees it: a buffers, what it wishes the loop to do
 //! with that socket, and how far the loop has come.
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //!        any ─► Failed
 //! ```
 
-use crate::base::buffers::Lane;
+use crate::base::buffers::IoBuffers;
 use crate::tls::Resumption;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -16,9 +16,9 @@ use std::time::Instant;
 /// A data connection (RFC 959, section 3.2).
 #[derive(Default)]
 pub struct DataPort {
-    /// Bytes that came, and bytes that go. Of use while it is [`Stage::Open`].
-    pub lane: Lane,
-    /// When the end had come that the lane's is, if that was noticed before it was read.
+    /// Bytes that came, and bytes that go. Of use while it is [`ConnectionStage::Open`].
+    pub buffers: IoBuffers,
+    /// When the end had come that the buffers's is, if that was noticed before it was read.
     pub ended: Option<Instant>,
     /// What it proves by resuming a TLS session, once that is known.
     pub resumption: Option<Resumption>,
@@ -29,13 +29,13 @@ pub struct DataPort {
     /// More than one connection is taken while it listens: the peer has resumed before, so one that does not
     /// may be somebody else's.
     pub expects_resumption: bool,
-    stage: Stage,
+    stage: ConnectionStage,
     wish: Option<Wish>,
 }
 
 /// How far the loop has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Stage {
+pub enum ConnectionStage {
     /// There is no socket.
     #[default]
     Closed,
@@ -106,15 +106,15 @@ impl DataPort {
     /// Wishes for something. One wish at a time: the loop sees to it before the next step.
     pub fn wish(&mut self, wish: Wish) {
         if matches!(wish, Wish::Close | Wish::Reset | Wish::Listen(_)) {
-            (self.lane, self.ended, self.resumption) = (Lane::default(), None, None);
+            (self.buffers, self.ended, self.resumption) = (IoBuffers::default(), None, None);
             (self.shows_reuse, self.undecided_until) = (false, None);
-            self.stage = Stage::Closed;
+            self.stage = ConnectionStage::Closed;
         }
         self.wish = Some(wish);
     }
 
     /// How far the loop has come.
-    pub fn stage(&self) -> Stage {
+    pub fn stage(&self) -> ConnectionStage {
         self.stage
     }
 
@@ -129,13 +129,13 @@ impl DataPort {
     }
 
     /// For the loop: what came of it.
-    pub fn set_stage(&mut self, stage: Stage) {
+    pub fn set_stage(&mut self, stage: ConnectionStage) {
         self.stage = stage;
     }
 
     /// Gives memory back before a sleep that may be long.
     pub fn release(&mut self) {
-        self.lane.inbox.release();
-        self.lane.outbox.release();
+        self.buffers.input.release();
+        self.buffers.output.release();
     }
 }

@@ -1,16 +1,16 @@
-//! The commands that wait in the inbox while another is carried out. They stay there, so that a full
-//! inbox holds back a peer that sends too fast. `ABOR`, `QUIT` and `STAT` are noticed wherever they stand.
+//! The commands that wait in the input while another is carried out. They stay there, so that a full
+//! input holds back a peer that sends too fast. `ABOR`, `QUIT` and `STAT` are noticed wherever they stand.
 
 use super::line::{Lines, Taken};
-use crate::base::buffers::Buffer;
+use crate::base::buffers::ReceiveBuffer;
 
-/// Takes commands from the inbox in their order, and looks ahead at those that wait.
+/// Takes commands from the input in their order, and looks ahead at those that wait.
 #[derive(Default)]
 pub struct CommandQueue {
     lines: Lines,
     /// Reads the lines behind the examined ones, without taking them.
     ahead: Lines,
-    /// The number of bytes of the inbox that were examined.
+    /// The number of bytes of the input that were examined.
     examined: usize,
     /// The number of examined lines that are `ABOR`.
     aborts: usize,
@@ -20,7 +20,7 @@ pub struct CommandQueue {
 
 /// What [`CommandQueue::look_ahead`] met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
+pub enum LookAhead {
     /// A line that waits for its turn.
     Line,
     /// `STAT` without a path, taken out of the queue.
@@ -29,10 +29,10 @@ pub enum Seen {
 
 impl CommandQueue {
     /// Takes the next line.
-    pub fn take(&mut self, inbox: &mut Buffer) -> Taken {
-        let before = inbox.filled().len();
-        let taken = self.lines.take(inbox);
-        let used = before - inbox.filled().len();
+    pub fn take(&mut self, input: &mut ReceiveBuffer) -> Taken {
+        let before = input.filled().len();
+        let taken = self.lines.take(input);
+        let used = before - input.filled().len();
         if used <= self.examined && self.examined > 0 {
             if let Taken::Line(line) = &taken {
                 self.aborts -= usize::from(is(line, b"ABOR"));
@@ -46,21 +46,21 @@ impl CommandQueue {
     }
 
     /// Whether a whole line waits.
-    pub fn has_line(&self, inbox: &Buffer) -> bool {
-        self.lines.peek(inbox).is_some()
+    pub fn has_line(&self, input: &ReceiveBuffer) -> bool {
+        self.lines.peek(input).is_some()
     }
 
     /// Examines the next line that was not examined before. Returns `None` if there is none. A `STAT`
     /// without a path is taken out of the queue if `takes_status`, since it need not wait.
-    pub fn look_ahead(&mut self, inbox: &mut Buffer, takes_status: bool) -> Option<Seen> {
+    pub fn look_ahead(&mut self, input: &mut ReceiveBuffer, takes_status: bool) -> Option<LookAhead> {
         if self.examined == 0 {
             self.forget_examined();
         }
-        let (taken, used) = self.ahead.take_ahead(inbox, self.examined);
+        let (taken, used) = self.ahead.take_ahead(input, self.examined);
         match taken {
             Taken::Line(line) if takes_status && is_status(&line) => {
-                inbox.remove(self.examined, used);
-                return Some(Seen::Status);
+                input.remove(self.examined, used);
+                return Some(LookAhead::Status);
             }
             Taken::Line(line) => {
                 self.aborts += usize::from(is(&line, b"ABOR"));
@@ -71,7 +71,7 @@ impl CommandQueue {
             Taken::Nothing => return None,
         }
         self.examined += used;
-        Some(Seen::Line)
+        Some(LookAhead::Line)
     }
 
     /// Whether one of the examined lines is `ABOR`.
@@ -104,13 +104,13 @@ fn is_status(line: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn put(inbox: &mut Buffer, bytes: &[u8]) {
-        inbox.room(64 * 1024)[..bytes.len()].copy_from_slice(bytes);
-        inbox.commit(bytes.len());
+    fn put(input: &mut ReceiveBuffer, bytes: &[u8]) {
+        input.room(64 * 1024)[..bytes.len()].copy_from_slice(bytes);
+        input.commit(bytes.len());
     }
 
-    fn taken(queue: &mut CommandQueue, inbox: &mut Buffer) -> Vec<Taken> {
-        std::iter::from_fn(|| Some(queue.take(inbox)).filter(|taken| *taken != Taken::Nothing)).collect()
+    fn taken(queue: &mut CommandQueue, input: &mut ReceiveBuffer) -> Vec<Taken> {
+        std::iter::from_fn(|| Some(queue.take(input)).filter(|taken| *taken != Taken::Nothing)).collect()
     }
 
     fn lines(lines: &[&[u8]]) -> Vec<Taken> {
@@ -119,51 +119,51 @@ mod tests {
 
     #[test]
     fn what_stands_behind_others_is_seen_and_stays_in_its_place_or_is_taken_out() {
-        let input = b"NOOP\r\n\xff\xf4\xff\xf2ABOR\r\nstat\r\nSTAT folder\r\nRETR a\r\nSTAT \r\nQUIT now\r\nABO";
+        let sent = b"NOOP\r\n\xff\xf4\xff\xf2ABOR\r\nstat\r\nSTAT folder\r\nRETR a\r\nSTAT \r\nQUIT now\r\nABO";
         for step in [1, 2, 5, 64] {
-            let (mut inbox, mut queue, mut statuses) = (Buffer::default(), CommandQueue::default(), 0);
-            for piece in input.chunks(step) {
-                put(&mut inbox, piece);
-                while let Some(seen) = queue.look_ahead(&mut inbox, true) {
-                    statuses += usize::from(seen == Seen::Status);
+            let (mut input, mut queue, mut statuses) = (ReceiveBuffer::default(), CommandQueue::default(), 0);
+            for piece in sent.chunks(step) {
+                put(&mut input, piece);
+                while let Some(seen) = queue.look_ahead(&mut input, true) {
+                    statuses += usize::from(seen == LookAhead::Status);
                 }
             }
             assert!(queue.has_abort() && queue.has_quit() && statuses == 2, "by {step}: {statuses}");
-            let left = taken(&mut queue, &mut inbox);
+            let left = taken(&mut queue, &mut input);
             assert_eq!(left, lines(&[b"NOOP", b"ABOR", b"STAT folder", b"RETR a", b"QUIT now"]), "by {step}");
             assert!(!queue.has_abort() && !queue.has_quit());
-            put(&mut inbox, b"R\r\n");
-            assert_eq!(queue.look_ahead(&mut inbox, true), Some(Seen::Line));
+            put(&mut input, b"R\r\n");
+            assert_eq!(queue.look_ahead(&mut input, true), Some(LookAhead::Line));
             assert!(queue.has_abort(), "by {step}");
         }
     }
 
     #[test]
     fn lines_taken_between_two_looks_are_counted_once() {
-        let (mut inbox, mut queue) = (Buffer::default(), CommandQueue::default());
-        put(&mut inbox, b"ABOR\r\nNOOP\r\n");
-        while queue.look_ahead(&mut inbox, true).is_some() {}
-        assert_eq!(queue.take(&mut inbox), Taken::Line(b"ABOR".to_vec()));
+        let (mut input, mut queue) = (ReceiveBuffer::default(), CommandQueue::default());
+        put(&mut input, b"ABOR\r\nNOOP\r\n");
+        while queue.look_ahead(&mut input, true).is_some() {}
+        assert_eq!(queue.take(&mut input), Taken::Line(b"ABOR".to_vec()));
         assert!(!queue.has_abort());
-        put(&mut inbox, b"ABOR\r\n");
-        assert_eq!(taken(&mut queue, &mut inbox), lines(&[b"NOOP", b"ABOR"]));
+        put(&mut input, b"ABOR\r\n");
+        assert_eq!(taken(&mut queue, &mut input), lines(&[b"NOOP", b"ABOR"]));
         assert!(!queue.has_abort());
-        put(&mut inbox, b"QUIT\r\n");
-        while queue.look_ahead(&mut inbox, true).is_some() {}
+        put(&mut input, b"QUIT\r\n");
+        while queue.look_ahead(&mut input, true).is_some() {}
         assert!(queue.has_quit() && !queue.has_abort());
     }
 
     #[test]
     fn a_word_within_a_line_that_is_too_long_is_no_command() {
-        let (mut inbox, mut queue) = (Buffer::default(), CommandQueue::default());
-        put(&mut inbox, b"NOOP\r\n");
-        put(&mut inbox, &vec![b'a'; crate::base::limits::FTP_LINE_BYTES_MAX + 3]);
-        while queue.look_ahead(&mut inbox, true).is_some() {}
-        put(&mut inbox, b"ABOR\r\nQUIT\r\n");
-        while queue.look_ahead(&mut inbox, true).is_some() {}
+        let (mut input, mut queue) = (ReceiveBuffer::default(), CommandQueue::default());
+        put(&mut input, b"NOOP\r\n");
+        put(&mut input, &vec![b'a'; crate::base::limits::FTP_LINE_BYTES_MAX + 3]);
+        while queue.look_ahead(&mut input, true).is_some() {}
+        put(&mut input, b"ABOR\r\nQUIT\r\n");
+        while queue.look_ahead(&mut input, true).is_some() {}
         assert!(!queue.has_abort() && queue.has_quit());
         assert_eq!(
-            taken(&mut queue, &mut inbox),
+            taken(&mut queue, &mut input),
             [&lines(&[b"NOOP"])[..], &[Taken::TooLong], &lines(&[b"QUIT"])].concat()
         );
     }

@@ -4,7 +4,7 @@
 use crate::base::limits::FTP_SUBJECT_BYTES_MAX;
 use crate::base::text::shortened;
 use crate::base::virtual_path::VPath;
-use crate::session::Refusal;
+use crate::session::SessionError;
 
 /// Appends a reply on one line.
 pub fn put(out: &mut Vec<u8>, code: u16, text: impl AsRef<[u8]>) {
@@ -66,31 +66,38 @@ fn put_line(out: &mut Vec<u8>, start: &str, text: &[u8]) {
 }
 
 /// The reply to a refused command about `path`. After 421 the connection is closed.
-pub fn refusal(refusal: Refusal, path: Option<&VPath>) -> (u16, String) {
+pub fn refusal(refusal: SessionError, path: Option<&VPath>) -> (u16, String) {
     let code = match refusal {
-        Refusal::LoginRequired | Refusal::LoginFailed | Refusal::TlsRequired => 530,
-        Refusal::WrongState => 503,
-        Refusal::LoginMalformed => 501,
-        Refusal::TooManyTries | Refusal::TooManySessions | Refusal::Displaced | Refusal::AccountClosed => 421,
-        Refusal::Kicked => 421,
-        Refusal::Timeout | Refusal::Defect | Refusal::ShuttingDown => 421,
-        Refusal::NotFound | Refusal::Exists | Refusal::NotAFile | Refusal::NotADirectory | Refusal::NotEmpty => 550,
-        Refusal::UploadHeld(_) | Refusal::OutsideHome | Refusal::LinkLoop => 550,
-        Refusal::OtherFileSystem => 550,
-        Refusal::Denied | Refusal::InUse | Refusal::ReadOnly | Refusal::TooLarge => 550,
-        Refusal::BadName | Refusal::IntoItself => 553,
-        Refusal::QuotaBytes | Refusal::QuotaFiles => 552,
-        Refusal::DiskFull => 452,
-        Refusal::Superseded | Refusal::Busy => 450,
-        Refusal::Changed | Refusal::Mismatch | Refusal::SizeMismatch => 451,
-        Refusal::Io | Refusal::Unwritten | Refusal::NoAnswer => 451,
-        Refusal::Cancelled | Refusal::Cut => 426,
-        Refusal::BadOffset => 554,
+        SessionError::LoginRequired | SessionError::LoginFailed | SessionError::TlsRequired => 530,
+        SessionError::WrongState => 503,
+        SessionError::LoginMalformed => 501,
+        SessionError::TooManyTries
+        | SessionError::TooManySessions
+        | SessionError::Displaced
+        | SessionError::AccountClosed => 421,
+        SessionError::Kicked => 421,
+        SessionError::Timeout | SessionError::Defect | SessionError::ShuttingDown => 421,
+        SessionError::NotFound
+        | SessionError::Exists
+        | SessionError::NotAFile
+        | SessionError::NotADirectory
+        | SessionError::NotEmpty => 550,
+        SessionError::UploadHeld(_) | SessionError::OutsideHome | SessionError::LinkLoop => 550,
+        SessionError::OtherFileSystem => 550,
+        SessionError::Denied | SessionError::InUse | SessionError::ReadOnly | SessionError::TooLarge => 550,
+        SessionError::BadName | SessionError::IntoItself => 553,
+        SessionError::QuotaBytes | SessionError::QuotaFiles => 552,
+        SessionError::DiskFull => 452,
+        SessionError::Superseded | SessionError::Busy => 450,
+        SessionError::Changed | SessionError::Mismatch | SessionError::SizeMismatch => 451,
+        SessionError::Io | SessionError::Unwritten | SessionError::NoAnswer => 451,
+        SessionError::Cancelled | SessionError::Cut => 426,
+        SessionError::BadOffset => 554,
     };
     let said = match refusal {
         // What the session says is for clients of the native protocol.
-        Refusal::LoginRequired => "log in first, with USER and PASS".into(),
-        Refusal::TlsRequired => "this server takes encrypted logins only; send AUTH TLS first, or use FTPS".into(),
+        SessionError::LoginRequired => "log in first, with USER and PASS".into(),
+        SessionError::TlsRequired => "this server takes encrypted logins only; send AUTH TLS first, or use FTPS".into(),
         refusal => refusal.to_string(),
     };
     (code, path.map_or_else(|| sentence(&said), |path| format!("{}: {said}.", subject(path))))
@@ -143,27 +150,33 @@ mod tests {
     #[test]
     fn refusals_say_what_happened_to_what() {
         let path = VPath::parse("/gr\u{fc}\u{df}e\r\n.txt".as_bytes()).expect("valid");
-        let (code, text) = refusal(Refusal::NotFound, Some(&path));
+        let (code, text) = refusal(SessionError::NotFound, Some(&path));
         assert_eq!((code, &text[..]), (550, "/gr\u{fc}\u{df}e\\r\\n.txt: there is no such file or folder."));
         let longest = VPath::parse(&b"/\xff".repeat(2000)).expect("valid");
-        assert!(refusal(Refusal::NotFound, Some(&longest)).1.len() < 1200, "clients read lines of 2 KiB or so");
-        let (code, text) = refusal(Refusal::QuotaBytes, None);
+        assert!(refusal(SessionError::NotFound, Some(&longest)).1.len() < 1200, "clients read lines of 2 KiB or so");
+        let (code, text) = refusal(SessionError::QuotaBytes, None);
         assert_eq!((code, text.starts_with("Your disk quota") && text.ends_with('.')), (552, true));
     }
 
     #[test]
     fn what_may_succeed_later_has_a_code_that_says_so() {
         for later in [
-            Refusal::DiskFull,
-            Refusal::Changed,
-            Refusal::Io,
-            Refusal::Busy,
-            Refusal::ShuttingDown,
-            Refusal::TooManySessions,
+            SessionError::DiskFull,
+            SessionError::Changed,
+            SessionError::Io,
+            SessionError::Busy,
+            SessionError::ShuttingDown,
+            SessionError::TooManySessions,
         ] {
             assert_eq!(refusal(later, None).0 / 100, 4, "{later:?}");
         }
-        for never in [Refusal::ReadOnly, Refusal::Denied, Refusal::BadName, Refusal::QuotaFiles, Refusal::LoginFailed] {
+        for never in [
+            SessionError::ReadOnly,
+            SessionError::Denied,
+            SessionError::BadName,
+            SessionError::QuotaFiles,
+            SessionError::LoginFailed,
+        ] {
             assert_eq!(refusal(never, None).0 / 100, 5, "{never:?}");
         }
     }

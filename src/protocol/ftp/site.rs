@@ -2,7 +2,7 @@
 
 use super::argument::Argument;
 use super::command_row::{Row, find};
-use super::parse_error::Wrong;
+use super::parse_error::ParseError;
 use super::permissions::Permissions;
 use super::time;
 
@@ -26,7 +26,7 @@ pub enum Site {
 }
 
 /// How an argument becomes a `SITE` command.
-pub type Read = fn(Argument<'_>) -> Result<Site, Wrong>;
+pub type Read = fn(Argument<'_>) -> Result<Site, ParseError>;
 
 /// The `SITE` commands.
 #[rustfmt::skip]
@@ -39,16 +39,16 @@ pub const COMMANDS: &[Row<Read>] = &[
     Row { names: &["UTIME"], usage: "SITE UTIME YYYYMMDDHHMMSS path", does: "sets when a file changed, in UTC", read: utime },
 ];
 
-pub(super) fn parse(argument: Argument<'_>) -> Result<Site, Wrong> {
+pub(super) fn parse(argument: Argument<'_>) -> Result<Site, ParseError> {
     let end = argument.text.iter().position(|&byte| byte == b' ').unwrap_or(argument.text.len());
     match find(COMMANDS, &argument.text[..end]) {
         Some(row) => (row.read)(row.argument(argument.text.get(end + 1..))),
         None if argument.text.is_empty() => argument.wrong(),
-        None => Err(Wrong::BadParameter("SITE HELP lists the SITE commands there are")),
+        None => Err(ParseError::BadParameter("SITE HELP lists the SITE commands there are")),
     }
 }
 
-fn chmod(argument: Argument<'_>) -> Result<Site, Wrong> {
+fn chmod(argument: Argument<'_>) -> Result<Site, ParseError> {
     let end = argument.text.iter().position(|&byte| byte == b' ').unwrap_or(argument.text.len());
     let (text, path) = (&argument.text[..end], argument.text.get(end + 1..).unwrap_or_default());
     match Permissions::read(text) {
@@ -58,7 +58,7 @@ fn chmod(argument: Argument<'_>) -> Result<Site, Wrong> {
 }
 
 /// `YYYYMMDDHHMM[SS] path`, or `path atime mtime ctime UTC` as older clients have it.
-fn utime(argument: Argument<'_>) -> Result<Site, Wrong> {
+fn utime(argument: Argument<'_>) -> Result<Site, ParseError> {
     let in_front = time::split(argument.text).or_else(|| to_the_minute(argument.text));
     let readings = in_front.into_iter().chain(behind(argument.text)).filter(|(_, path)| !path.is_empty());
     let readings: Vec<_> = readings.map(|(mtime_ns, path)| (mtime_ns, path.to_vec())).collect();
@@ -82,7 +82,7 @@ fn to_the_minute(text: &[u8]) -> Option<(i64, &[u8])> {
 mod tests {
     use super::*;
 
-    fn site(text: &str) -> Result<Site, Wrong> {
+    fn site(text: &str) -> Result<Site, ParseError> {
         parse(Argument { text: text.as_bytes(), has_space: true, usage: "SITE" })
     }
 
@@ -95,7 +95,7 @@ mod tests {
         }
         for text in ["CHMOD", "CHMOD 644", "CHMOD 644 ", "CHMOD 888 a", "CHMOD u+q a", "CHMOD 77777 a", "CHMOD  644 a"]
         {
-            assert!(matches!(site(text), Err(Wrong::Syntax(_))), "{text}");
+            assert!(matches!(site(text), Err(ParseError::Syntax(_))), "{text}");
         }
     }
 
@@ -116,7 +116,7 @@ mod tests {
             vec![(0, format!("a {times}").into_bytes()), (951_827_696_000_000_000, b"19700101000000 a".to_vec())];
         assert_eq!(site(&format!("UTIME 19700101000000 a {times}")), Ok(Site::Utime(both)));
         for text in ["UTIME", "UTIME a", "UTIME 20000229123456", "UTIME 20000229123456 ", "UTIME a 1 2 3 UTC"] {
-            assert!(matches!(site(text), Err(Wrong::Syntax(_))), "{text}");
+            assert!(matches!(site(text), Err(ParseError::Syntax(_))), "{text}");
         }
     }
 
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(site("quota"), Ok(Site::Quota));
         assert_eq!(site("HELP"), Ok(Site::Help(None)));
         assert_eq!(site("HELP chmod"), Ok(Site::Help(Some("CHMOD".into()))));
-        assert_eq!(site(""), Err(Wrong::Syntax("SITE")));
-        assert!(matches!(site("EXEC rm"), Err(Wrong::BadParameter(_))));
+        assert_eq!(site(""), Err(ParseError::Syntax("SITE")));
+        assert!(matches!(site("EXEC rm"), Err(ParseError::BadParameter(_))));
     }
 }

@@ -6,13 +6,13 @@ use super::argument::{Argument, ExactOr};
 use super::command::{Command, Epsv, Opts, Password, Protection, Type};
 use super::command_row::{Row, find};
 use super::listing::Facts;
-use super::parse_error::Wrong;
+use super::parse_error::ParseError;
 use super::site;
 use crate::base::limits::PASSWORD_BYTES_MAX;
 use zeroize::Zeroizing;
 
 /// How an argument becomes a command.
-pub type Read = fn(Argument<'_>) -> Result<Command, Wrong>;
+pub type Read = fn(Argument<'_>) -> Result<Command, ParseError>;
 
 const fn row(names: &'static [&'static str], usage: &'static str, does: &'static str, read: Read) -> Row<Read> {
     Row { names, usage, does, read }
@@ -81,14 +81,14 @@ pub const COMMANDS: &[Row<Read>] = &[
 ];
 
 /// Reads a line, as [`super::line::Lines`] takes it.
-pub fn parse(line: &[u8]) -> Result<Command, Wrong> {
+pub fn parse(line: &[u8]) -> Result<Command, ParseError> {
     let end = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
     let (word, argument) = (&line[..end], line.get(end + 1..));
     match find(COMMANDS, word) {
-        Some(_) if argument.is_some_and(|argument| argument.contains(&0)) => Err(Wrong::Nul),
+        Some(_) if argument.is_some_and(|argument| argument.contains(&0)) => Err(ParseError::Nul),
         Some(row) => (row.read)(row.argument(argument)),
-        None if is_known_elsewhere(word) => Err(Wrong::NotImplemented),
-        None => Err(Wrong::unknown(word)),
+        None if is_known_elsewhere(word) => Err(ParseError::NotImplemented),
+        None => Err(ParseError::unknown(word)),
     }
 }
 
@@ -103,11 +103,11 @@ fn is_known_elsewhere(word: &[u8]) -> bool {
 }
 
 /// Nothing behind the space is the folder one is in; nothing at all is a mistake.
-fn folder(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn folder(argument: Argument<'_>) -> Result<Command, ParseError> {
     if argument.has_space { Ok(Command::Cwd(argument.text.to_vec())) } else { argument.wrong() }
 }
 
-fn password(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn password(argument: Argument<'_>) -> Result<Command, ParseError> {
     match std::str::from_utf8(argument.text) {
         Ok(text) if text.len() <= PASSWORD_BYTES_MAX => Ok(Command::Pass(Password(Zeroizing::new(text.into())))),
         _ => argument.wrong(),
@@ -119,93 +119,93 @@ fn word(argument: Argument<'_>) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
-fn auth(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn auth(argument: Argument<'_>) -> Result<Command, ParseError> {
     match &argument.words().join(" ")[..] {
         // What RFC 4217 says, and what older clients say for it.
         "TLS" | "TLS-C" | "SSL" => Ok(Command::Auth),
         "" => argument.wrong(),
-        _ => Err(Wrong::BadParameter("use AUTH TLS")),
+        _ => Err(ParseError::BadParameter("use AUTH TLS")),
     }
 }
 
-fn protection(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn protection(argument: Argument<'_>) -> Result<Command, ParseError> {
     match &argument.words().join(" ")[..] {
         "P" => Ok(Command::Prot(Protection::Private)),
         "C" => Ok(Command::Prot(Protection::Clear)),
-        "S" | "E" => Err(Wrong::Protection),
+        "S" | "E" => Err(ParseError::Protection),
         "" => argument.wrong(),
-        _ => Err(Wrong::BadParameter("use PROT P or PROT C")),
+        _ => Err(ParseError::BadParameter("use PROT P or PROT C")),
     }
 }
 
-fn opts(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn opts(argument: Argument<'_>) -> Result<Command, ParseError> {
     let words = argument.words();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Ok(Command::Opts(match words[..] {
         ["UTF8" | "UTF-8"] | ["UTF8" | "UTF-8", "ON" | "NLST"] => Opts::Utf8,
-        ["UTF8" | "UTF-8", ..] => return Err(Wrong::BadParameter("names are always UTF-8")),
+        ["UTF8" | "UTF-8", ..] => return Err(ParseError::BadParameter("names are always UTF-8")),
         ["MLST"] => Opts::Mlst(Facts::NONE),
         ["MLST", facts] => Opts::Mlst(Facts::read(facts)),
         ["HASH"] | ["HASH", "SHA-256"] => Opts::Hash,
-        ["HASH", ..] => return Err(Wrong::BadParameter("digests are always SHA-256")),
+        ["HASH", ..] => return Err(ParseError::BadParameter("digests are always SHA-256")),
         _ => return argument.wrong(),
     }))
 }
 
-fn representation(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn representation(argument: Argument<'_>) -> Result<Command, ParseError> {
     match &argument.words().join(" ")[..] {
         "I" => Ok(Command::Type(Type::Image)),
         "A" | "A N" => Ok(Command::Type(Type::Ascii)),
         "L 8" | "L8" => Ok(Command::Type(Type::Local8)),
         "" => argument.wrong(),
-        _ => Err(Wrong::BadParameter("use TYPE I, TYPE A or TYPE L 8")),
+        _ => Err(ParseError::BadParameter("use TYPE I, TYPE A or TYPE L 8")),
     }
 }
 
-fn structure(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn structure(argument: Argument<'_>) -> Result<Command, ParseError> {
     match &argument.words().join(" ")[..] {
         "F" => Ok(Command::Stru),
         "" => argument.wrong(),
-        _ => Err(Wrong::BadParameter("use STRU F")),
+        _ => Err(ParseError::BadParameter("use STRU F")),
     }
 }
 
-fn mode(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn mode(argument: Argument<'_>) -> Result<Command, ParseError> {
     match &argument.words().join(" ")[..] {
         "S" => Ok(Command::Mode),
         "" => argument.wrong(),
-        _ => Err(Wrong::BadParameter("use MODE S")),
+        _ => Err(ParseError::BadParameter("use MODE S")),
     }
 }
 
-fn port(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn port(argument: Argument<'_>) -> Result<Command, ParseError> {
     match address::read_numbers(argument.text.trim_ascii()) {
         Some(address) => Ok(Command::Port(address)),
         None => argument.wrong(),
     }
 }
 
-fn extended_port(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn extended_port(argument: Argument<'_>) -> Result<Command, ParseError> {
     match address::read_extended(argument.text.trim_ascii()) {
         Ok(address) => Ok(Command::Eprt(address)),
         Err(AddressError::Malformed) => argument.wrong(),
-        Err(AddressError::Protocol) => Err(Wrong::NetworkProtocol),
+        Err(AddressError::Protocol) => Err(ParseError::NetworkProtocol),
     }
 }
 
-fn extended_passive(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn extended_passive(argument: Argument<'_>) -> Result<Command, ParseError> {
     Ok(Command::Epsv(match &argument.words().join(" ")[..] {
         "" => Epsv::Any,
         "1" => Epsv::V4,
         "2" => Epsv::V6,
         "ALL" => Epsv::All,
-        other if other.bytes().all(|byte| byte.is_ascii_digit()) => return Err(Wrong::NetworkProtocol),
+        other if other.bytes().all(|byte| byte.is_ascii_digit()) => return Err(ParseError::NetworkProtocol),
         _ => return argument.wrong(),
     }))
 }
 
 /// `ALLO bytes [R record]` (RFC 959 section 5.3.1).
-fn allocation(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn allocation(argument: Argument<'_>) -> Result<Command, ParseError> {
     let mut words = argument.text.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
     let bytes = bytes_of_file(Argument { text: words.next().unwrap_or_default(), ..argument })?;
     match (words.next(), words.next(), words.next()) {
@@ -216,27 +216,27 @@ fn allocation(argument: Argument<'_>) -> Result<Command, Wrong> {
     Ok(Command::Allo(bytes))
 }
 
-fn restart(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn restart(argument: Argument<'_>) -> Result<Command, ParseError> {
     bytes_of_file(argument).map(Command::Rest)
 }
 
 /// No file is longer than this, and no system call takes more.
-fn bytes_of_file(argument: Argument<'_>) -> Result<u64, Wrong> {
+fn bytes_of_file(argument: Argument<'_>) -> Result<u64, ParseError> {
     match argument.number()? {
         bytes if i64::try_from(bytes).is_ok() => Ok(bytes),
         _ => argument.wrong(),
     }
 }
 
-fn modification(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn modification(argument: Argument<'_>) -> Result<Command, ParseError> {
     let (exact, otherwise) = (argument.path()?, argument.time_and_path());
     Ok(Command::Mdtm(ExactOr { exact, otherwise }))
 }
 
-fn whole_digest(argument: Argument<'_>) -> Result<Command, Wrong> {
+fn whole_digest(argument: Argument<'_>) -> Result<Command, ParseError> {
     let has_no_range = |rest: &[u8]| match rest {
         b"" => Ok(()),
-        _ => Err(Wrong::BadParameter("the digest is that of the whole file; name no range")),
+        _ => Err(ParseError::BadParameter("the digest is that of the whole file; name no range")),
     };
     argument.maybe_quoted_path(has_no_range).map(Command::Xsha256)
 }

@@ -1,10 +1,10 @@
 //! The session's words in the wire's: entries, paths, refusals.
 
-use crate::base::buffers::Lane;
+use crate::base::buffers::IoBuffers;
 use crate::base::limits::ERROR_MESSAGE_BYTES_MAX;
 use crate::base::text::{Escaped, shortened};
 use crate::base::virtual_path::VPath;
-use crate::session::Refusal;
+use crate::session::SessionError;
 use crate::store::listing::Listed;
 use crate::store::meta::{Kind, Meta, Seen};
 use crate::store::staging::KeptUpload;
@@ -46,12 +46,12 @@ fn entry_kind(kind: Kind) -> EntryKind {
 }
 
 /// For `map_err`: the refusal of a request about `path`.
-pub(super) fn at(path: &VPath) -> impl Fn(Refusal) -> ErrorReply {
+pub(super) fn at(path: &VPath) -> impl Fn(SessionError) -> ErrorReply {
     move |refusal| error_reply(refusal, Some(path))
 }
 
-pub(super) fn put(lane: &mut Lane, kind: FrameType, id: u32, message: &impl serde::Serialize) {
-    lane.outbox.append(|out| frame::put_json(out, kind, id, message));
+pub(super) fn put(buffers: &mut IoBuffers, kind: FrameType, id: u32, message: &impl serde::Serialize) {
+    buffers.output.append(|out| frame::put_json(out, kind, id, message));
 }
 
 pub(super) fn malformed(error: &MessageError) -> ErrorReply {
@@ -78,40 +78,42 @@ fn subject(name: &[u8]) -> String {
 const SENTENCE_BYTES_MAX: usize = 512;
 
 /// A refusal on the wire: the one place where the session's list meets the wire's.
-pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply {
+pub(super) fn error_reply(refusal: SessionError, path: Option<&VPath>) -> ErrorReply {
     let (code, retry, fatal) = match refusal {
-        Refusal::LoginRequired => (ErrorCode::LoginRequired, false, false),
-        Refusal::WrongState | Refusal::LoginMalformed | Refusal::BadOffset => (ErrorCode::BadRequest, false, false),
-        Refusal::LoginFailed => (ErrorCode::LoginFailed, false, false),
-        Refusal::TooManyTries => (ErrorCode::LoginFailed, false, true),
-        Refusal::TooManySessions => (ErrorCode::TooMany, true, false),
-        Refusal::Displaced => (ErrorCode::TooMany, true, true),
-        Refusal::AccountClosed => (ErrorCode::AccountClosed, false, true),
-        Refusal::Kicked => (ErrorCode::Kicked, false, true),
-        Refusal::NotFound => (ErrorCode::NotFound, false, false),
-        Refusal::Exists | Refusal::UploadHeld(_) => (ErrorCode::Exists, false, false),
-        Refusal::NotAFile => (ErrorCode::NotAFile, false, false),
-        Refusal::NotADirectory => (ErrorCode::NotADirectory, false, false),
-        Refusal::NotEmpty => (ErrorCode::NotEmpty, false, false),
-        Refusal::BadName | Refusal::IntoItself => (ErrorCode::BadName, false, false),
-        Refusal::OutsideHome | Refusal::LinkLoop => (ErrorCode::OutsideHome, false, false),
-        Refusal::Denied | Refusal::InUse | Refusal::ReadOnly | Refusal::OtherFileSystem => {
+        SessionError::LoginRequired => (ErrorCode::LoginRequired, false, false),
+        SessionError::WrongState | SessionError::LoginMalformed | SessionError::BadOffset => {
+            (ErrorCode::BadRequest, false, false)
+        }
+        SessionError::LoginFailed => (ErrorCode::LoginFailed, false, false),
+        SessionError::TooManyTries => (ErrorCode::LoginFailed, false, true),
+        SessionError::TooManySessions => (ErrorCode::TooMany, true, false),
+        SessionError::Displaced => (ErrorCode::TooMany, true, true),
+        SessionError::AccountClosed => (ErrorCode::AccountClosed, false, true),
+        SessionError::Kicked => (ErrorCode::Kicked, false, true),
+        SessionError::NotFound => (ErrorCode::NotFound, false, false),
+        SessionError::Exists | SessionError::UploadHeld(_) => (ErrorCode::Exists, false, false),
+        SessionError::NotAFile => (ErrorCode::NotAFile, false, false),
+        SessionError::NotADirectory => (ErrorCode::NotADirectory, false, false),
+        SessionError::NotEmpty => (ErrorCode::NotEmpty, false, false),
+        SessionError::BadName | SessionError::IntoItself => (ErrorCode::BadName, false, false),
+        SessionError::OutsideHome | SessionError::LinkLoop => (ErrorCode::OutsideHome, false, false),
+        SessionError::Denied | SessionError::InUse | SessionError::ReadOnly | SessionError::OtherFileSystem => {
             (ErrorCode::Denied, false, false)
         }
-        Refusal::QuotaBytes => (ErrorCode::QuotaBytes, false, false),
-        Refusal::QuotaFiles => (ErrorCode::QuotaFiles, false, false),
-        Refusal::DiskFull => (ErrorCode::DiskFull, true, false),
-        Refusal::Changed => (ErrorCode::Changed, true, false),
-        Refusal::Mismatch | Refusal::SizeMismatch | Refusal::Cut => (ErrorCode::Mismatch, true, false),
-        Refusal::Cancelled => (ErrorCode::Cancelled, false, false),
-        Refusal::Superseded => (ErrorCode::Superseded, false, false),
-        Refusal::Busy => (ErrorCode::Busy, true, false),
-        Refusal::TooLarge => (ErrorCode::TooLarge, false, false),
-        Refusal::Io | Refusal::Unwritten | Refusal::NoAnswer => (ErrorCode::Io, true, false),
-        Refusal::Timeout => (ErrorCode::Timeout, true, true),
-        Refusal::TlsRequired => (ErrorCode::TlsRequired, false, true),
-        Refusal::Defect => (ErrorCode::Internal, false, true),
-        Refusal::ShuttingDown => (ErrorCode::ShuttingDown, true, true),
+        SessionError::QuotaBytes => (ErrorCode::QuotaBytes, false, false),
+        SessionError::QuotaFiles => (ErrorCode::QuotaFiles, false, false),
+        SessionError::DiskFull => (ErrorCode::DiskFull, true, false),
+        SessionError::Changed => (ErrorCode::Changed, true, false),
+        SessionError::Mismatch | SessionError::SizeMismatch | SessionError::Cut => (ErrorCode::Mismatch, true, false),
+        SessionError::Cancelled => (ErrorCode::Cancelled, false, false),
+        SessionError::Superseded => (ErrorCode::Superseded, false, false),
+        SessionError::Busy => (ErrorCode::Busy, true, false),
+        SessionError::TooLarge => (ErrorCode::TooLarge, false, false),
+        SessionError::Io | SessionError::Unwritten | SessionError::NoAnswer => (ErrorCode::Io, true, false),
+        SessionError::Timeout => (ErrorCode::Timeout, true, true),
+        SessionError::TlsRequired => (ErrorCode::TlsRequired, false, true),
+        SessionError::Defect => (ErrorCode::Internal, false, true),
+        SessionError::ShuttingDown => (ErrorCode::ShuttingDown, true, true),
     };
     let message = path.map_or_else(|| refusal.to_string(), |path| format!("{}: {refusal}", subject(path.as_bytes())));
     ErrorReply { code, message, retry, fatal }
@@ -121,54 +123,54 @@ pub(super) fn error_reply(refusal: Refusal, path: Option<&VPath>) -> ErrorReply 
 mod tests {
     use super::*;
 
-    const REFUSALS: [Refusal; 41] = [
-        Refusal::LoginRequired,
-        Refusal::WrongState,
-        Refusal::LoginMalformed,
-        Refusal::LoginFailed,
-        Refusal::TooManyTries,
-        Refusal::TooManySessions,
-        Refusal::Displaced,
-        Refusal::AccountClosed,
-        Refusal::Kicked,
-        Refusal::NotFound,
-        Refusal::Exists,
-        Refusal::NotAFile,
-        Refusal::NotADirectory,
-        Refusal::NotEmpty,
-        Refusal::BadName,
-        Refusal::OutsideHome,
-        Refusal::LinkLoop,
-        Refusal::OtherFileSystem,
-        Refusal::IntoItself,
-        Refusal::Denied,
-        Refusal::InUse,
-        Refusal::ReadOnly,
-        Refusal::QuotaBytes,
-        Refusal::QuotaFiles,
-        Refusal::DiskFull,
-        Refusal::Changed,
-        Refusal::Mismatch,
-        Refusal::SizeMismatch,
-        Refusal::BadOffset,
-        Refusal::UploadHeld(u64::MAX),
-        Refusal::Cut,
-        Refusal::Cancelled,
-        Refusal::Superseded,
-        Refusal::Busy,
-        Refusal::TooLarge,
-        Refusal::Io,
-        Refusal::Unwritten,
-        Refusal::NoAnswer,
-        Refusal::TlsRequired,
-        Refusal::Defect,
-        Refusal::ShuttingDown,
+    const REFUSALS: [SessionError; 41] = [
+        SessionError::LoginRequired,
+        SessionError::WrongState,
+        SessionError::LoginMalformed,
+        SessionError::LoginFailed,
+        SessionError::TooManyTries,
+        SessionError::TooManySessions,
+        SessionError::Displaced,
+        SessionError::AccountClosed,
+        SessionError::Kicked,
+        SessionError::NotFound,
+        SessionError::Exists,
+        SessionError::NotAFile,
+        SessionError::NotADirectory,
+        SessionError::NotEmpty,
+        SessionError::BadName,
+        SessionError::OutsideHome,
+        SessionError::LinkLoop,
+        SessionError::OtherFileSystem,
+        SessionError::IntoItself,
+        SessionError::Denied,
+        SessionError::InUse,
+        SessionError::ReadOnly,
+        SessionError::QuotaBytes,
+        SessionError::QuotaFiles,
+        SessionError::DiskFull,
+        SessionError::Changed,
+        SessionError::Mismatch,
+        SessionError::SizeMismatch,
+        SessionError::BadOffset,
+        SessionError::UploadHeld(u64::MAX),
+        SessionError::Cut,
+        SessionError::Cancelled,
+        SessionError::Superseded,
+        SessionError::Busy,
+        SessionError::TooLarge,
+        SessionError::Io,
+        SessionError::Unwritten,
+        SessionError::NoAnswer,
+        SessionError::TlsRequired,
+        SessionError::Defect,
+        SessionError::ShuttingDown,
     ];
 
     #[test]
     fn flags_of_errors_are_those_of_the_protocol_document() {
         let document = include_str!("../../wire/PROTOCOL.md");
-        for refusal in REFUSALS.into_iter().chain([Refusal::Timeout]) {
+        for refusal in REFUSALS.into_iter().chain([SessionError::Timeout]) {
             let error = error_reply(refusal, None);
             let code = serde_json::to_value(error.code).expect("JSON");
             let start = format!("| `{}` | ", code.as_str().expect("a word"));

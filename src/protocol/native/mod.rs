@@ -1,7 +1,7 @@
-//! The native front-end: frames in, frames out; `wire/PROTOCOL.md` specifies them.
+//! The native protocol: frames in, frames out; `wire/PROTOCOL.md` specifies them.
 //!
 //! Requests are decoded ahead into a pipeline and carried out one after the other, so replies
-//! come in order. The data of an upload is not queued: it stays in the inbox until its upload
+//! come in order. The data of an upload is not queued: it stays in the input until its upload
 //! runs, which is how a peer that sends too fast is held back.
 
 mod mapping;
@@ -11,14 +11,14 @@ mod requests;
 
 use super::native::pipeline::{Asked, Pending, Pipeline};
 use crate::auth::scram::Binding;
-use crate::base::buffers::{Budget, Lane};
+use crate::base::buffers::{Budget, IoBuffers};
 use crate::base::limits::{DATA_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, PREFIX_COMPARED_PER_SECOND_MIN};
 use crate::base::text::shortened;
 use crate::base::virtual_path::VPath;
 use crate::session::download::{Fetched, Opened};
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
-use crate::session::{Phase, Refusal, Service, Session};
+use crate::session::{Phase, Service, Session, SessionError};
 use crate::store::syncer::Synced;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorReply};
@@ -49,14 +49,14 @@ pub struct Native {
 /// The request being carried out.
 struct Running {
     id: u32,
-    stage: Stage,
+    stage: RequestStage,
     /// What it is about, for errors.
     path: Option<VPath>,
 }
 
 /// How far the running request is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum RequestStage {
     /// A refused login, whose answer waits.
     Login,
     /// A listing, a digest, or many folders.
@@ -76,16 +76,16 @@ enum Stage {
 }
 
 /// What a step works with.
-struct Turn<'a> {
-    lane: &'a mut Lane,
+struct StepContext<'a> {
+    buffers: &'a mut IoBuffers,
     service: &'a mut Service,
     budget: &'a mut Budget,
     now: Instant,
 }
 
-impl Turn<'_> {
+impl StepContext<'_> {
     fn reply(&mut self, id: u32, reply: &Reply) {
-        put(self.lane, FrameType::Control, id, reply);
+        put(self.buffers, FrameType::Control, id, reply);
     }
 
     fn refuse(&mut self, id: u32, error: ErrorReply) {
@@ -94,7 +94,7 @@ impl Turn<'_> {
 
     /// Whether more may be done and more may be answered.
     fn may_go_on(&self) -> bool {
-        !self.budget.is_spent() && self.lane.outbox.has_room()
+        !self.budget.is_spent() && self.buffers.output.has_room()
     }
 }
 
@@ -114,7 +114,7 @@ impl From<WireError> for Broken {
 }
 
 impl Native {
-    /// A front-end for `session` on a connection that is not encrypted, unless
+    /// A protocol for `session` on a connection that is not encrypted, unless
     /// [`Native::set_binding`] says so. `sends_ranges` tells whether the transport can send from
     /// files.
     pub fn new(session: Session, sends_ranges: bool) -> Self {
@@ -134,22 +134,22 @@ impl Native {
         }
     }
 
-    /// See [`super::Front::set_binding`].
+    /// See [`super::Protocol::set_binding`].
     pub fn set_binding(&mut self, binding: Binding) {
         self.session.set_binding(binding);
         self.sends_ranges = false;
     }
 
-    /// See [`super::Front::step`].
-    pub fn step(&mut self, lane: &mut Lane, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
-        let mut turn = Turn { lane, service, budget, now };
+    /// See [`super::Protocol::step`].
+    pub fn step(&mut self, buffers: &mut IoBuffers, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        let mut turn = StepContext { buffers, service, budget, now };
         self.held_until = None;
         let mut moved = false;
         while !self.is_closing && turn.may_go_on() {
             let received = match self.receive(&mut turn) {
                 Ok(received) => received,
                 Err(Broken(message)) => {
-                    self.end(turn.lane, message, now);
+                    self.end(turn.buffers, message, now);
                     return true;
                 }
             };
@@ -160,30 +160,30 @@ impl Native {
             }
             moved = true;
         }
-        // With a full outbox nothing was tried: there may be more in the inbox to be answered.
-        if turn.lane.eof && !moved && turn.may_go_on() && self.waits_for_peer() && !self.is_closing {
+        // With a full output nothing was tried: there may be more in the input to be answered.
+        if turn.buffers.eof && !moved && turn.may_go_on() && self.waits_for_peer() && !self.is_closing {
             self.hang_up(now);
         }
         moved
     }
 
-    /// See [`super::Front::synced`].
-    pub fn synced(&mut self, lane: &mut Lane, synced: Synced, now: Instant) {
+    /// See [`super::Protocol::synced`].
+    pub fn synced(&mut self, buffers: &mut IoBuffers, synced: Synced, now: Instant) {
         if let Err(refusal) = self.session.synced(synced) {
-            self.refuse_running(lane, refusal, now);
+            self.refuse_running(buffers, refusal, now);
         }
     }
 
-    /// See [`super::Front::fail`].
-    pub fn fail(&mut self, lane: &mut Lane, why: Refusal, now: Instant) {
+    /// See [`super::Protocol::fail`].
+    pub fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant) {
         let error = ErrorReply { fatal: true, ..error_reply(why, None) };
         let id = self.running.as_ref().map_or(0, |running| running.id);
-        put(lane, FrameType::Control, id, &Reply::Error(error));
+        put(buffers, FrameType::Control, id, &Reply::Error(error));
         self.session.close(Some(why), now);
         self.is_closing = true;
     }
 
-    /// See [`super::Front::hang_up`].
+    /// See [`super::Protocol::hang_up`].
     pub fn hang_up(&mut self, now: Instant) {
         if self.session.state_name() != StateName::Closing {
             self.session.close(None, now);
@@ -191,53 +191,53 @@ impl Native {
         self.is_closing = true;
     }
 
-    fn end(&mut self, lane: &mut Lane, message: String, now: Instant) {
+    fn end(&mut self, buffers: &mut IoBuffers, message: String, now: Instant) {
         let error = ErrorReply { code: ErrorCode::BadRequest, message, retry: false, fatal: true };
-        put(lane, FrameType::Control, 0, &Reply::Error(error));
+        put(buffers, FrameType::Control, 0, &Reply::Error(error));
         self.hang_up(now);
     }
 
-    /// See [`super::Front::is_closing`].
+    /// See [`super::Protocol::is_closing`].
     pub fn is_closing(&self) -> bool {
         self.is_closing
     }
 
-    /// The session behind the front-end.
+    /// The session behind the protocol.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// See [`super::Front::phase`].
+    /// See [`super::Protocol::phase`].
     pub fn phase(&self) -> Phase {
         match self.session.phase() {
             // Done with in the session, but not on the wire. Before a login its deadline counts.
-            Phase::Idle if self.stage() == Some(Stage::Discard) => Phase::Transfer,
+            Phase::Idle if self.stage() == Some(RequestStage::Discard) => Phase::Transfer,
             Phase::Idle if !self.pipeline.is_empty() => Phase::Working,
             phase => phase,
         }
     }
 
-    /// See [`super::Front::wakes_at`].
+    /// See [`super::Protocol::wakes_at`].
     pub fn wakes_at(&self) -> Option<Instant> {
         [self.session.wakes_at(), self.held_until].into_iter().flatten().min()
     }
 
-    /// See [`super::Front::progress`].
+    /// See [`super::Protocol::progress`].
     pub fn progress(&self) -> u64 {
         self.progress
     }
 
     /// Whether the peer's part is to send the data of an upload.
     pub fn takes_upload(&self) -> bool {
-        matches!(self.stage(), Some(Stage::Receive | Stage::Discard))
+        matches!(self.stage(), Some(RequestStage::Receive | RequestStage::Discard))
     }
 
-    /// See [`super::Front::requests`].
+    /// See [`super::Protocol::requests`].
     pub fn requests(&self) -> u64 {
         self.requests
     }
 
-    fn stage(&self) -> Option<Stage> {
+    fn stage(&self) -> Option<RequestStage> {
         self.running.as_ref().map(|running| running.stage)
     }
 
@@ -245,7 +245,7 @@ impl Native {
         self.running.as_ref().map(|running| running.id)
     }
 
-    fn set_stage(&mut self, stage: Stage) {
+    fn set_stage(&mut self, stage: RequestStage) {
         if let Some(running) = &mut self.running {
             running.stage = stage;
         }
@@ -255,9 +255,9 @@ impl Native {
     fn waits_for_peer(&self) -> bool {
         match self.stage() {
             None => self.pipeline.is_empty(),
-            Some(Stage::Login | Stage::Discard) => true,
-            // Else the disk is behind, and what is in the inbox may be the rest of the upload.
-            Some(Stage::Receive) => self.session.phase() == Phase::Transfer,
+            Some(RequestStage::Login | RequestStage::Discard) => true,
+            // Else the disk is behind, and what is in the input may be the rest of the upload.
+            Some(RequestStage::Receive) => self.session.phase() == Phase::Transfer,
             Some(_) => false,
         }
     }
@@ -265,44 +265,44 @@ impl Native {
     // ---- Carrying out ---------------------------------------------------------------------
 
     /// Drives the running request on, or begins the next; whether anything was done.
-    fn advance(&mut self, turn: &mut Turn) -> bool {
+    fn advance(&mut self, turn: &mut StepContext) -> bool {
         let Some(Running { id, stage, .. }) = self.running else { return self.begin_next(turn) };
         let done = match stage {
-            Stage::Login => Ok(self.advance_login(id, turn)),
-            Stage::Task => self.run_task(id, turn),
-            Stage::PrepareUpload => self.prepare_upload(id, turn),
-            Stage::Receive | Stage::Discard => Ok(false),
-            Stage::Commit => self.advance_commit(id, turn),
-            Stage::PrepareDownload => self.prepare_download(id, turn),
-            Stage::Send => self.send(id, turn),
+            RequestStage::Login => Ok(self.advance_login(id, turn)),
+            RequestStage::Task => self.run_task(id, turn),
+            RequestStage::PrepareUpload => self.prepare_upload(id, turn),
+            RequestStage::Receive | RequestStage::Discard => Ok(false),
+            RequestStage::Commit => self.advance_commit(id, turn),
+            RequestStage::PrepareDownload => self.prepare_download(id, turn),
+            RequestStage::Send => self.send(id, turn),
         };
         done.unwrap_or_else(|refusal| {
-            self.refuse_running(turn.lane, refusal, turn.now);
+            self.refuse_running(turn.buffers, refusal, turn.now);
             true
         })
     }
 
     /// Answers the running request with a refusal and ends it. What data of it is still to come
     /// is thrown away.
-    fn refuse_running(&mut self, lane: &mut Lane, refusal: Refusal, now: Instant) {
+    fn refuse_running(&mut self, buffers: &mut IoBuffers, refusal: SessionError, now: Instant) {
         // A verb that failed may have ended its state itself.
         let _ = self.session.abort(refusal, now);
         let Some(Running { id, stage, path }) = self.running.take() else { return };
         let error = error_reply(refusal, path.as_ref());
         match stage {
-            Stage::Login | Stage::Discard => {}
-            Stage::Send => put(lane, FrameType::Abort, id, &error),
-            Stage::Receive | Stage::PrepareUpload => {
-                put(lane, FrameType::Control, id, &Reply::Error(error));
-                self.running = Some(Running { id, stage: Stage::Discard, path });
+            RequestStage::Login | RequestStage::Discard => {}
+            RequestStage::Send => put(buffers, FrameType::Abort, id, &error),
+            RequestStage::Receive | RequestStage::PrepareUpload => {
+                put(buffers, FrameType::Control, id, &Reply::Error(error));
+                self.running = Some(Running { id, stage: RequestStage::Discard, path });
             }
-            Stage::Task | Stage::Commit | Stage::PrepareDownload => {
-                put(lane, FrameType::Control, id, &Reply::Error(error));
+            RequestStage::Task | RequestStage::Commit | RequestStage::PrepareDownload => {
+                put(buffers, FrameType::Control, id, &Reply::Error(error));
             }
         }
     }
 
-    fn begin_next(&mut self, turn: &mut Turn) -> bool {
+    fn begin_next(&mut self, turn: &mut StepContext) -> bool {
         let Some(verb) = self.pipeline.front().map(|next| next.request.verb()) else { return false };
         self.held_until = self.session.held_until(turn.service, turn.now);
         if self.held_until.is_some() {
@@ -318,7 +318,7 @@ impl Native {
         let is_upload = request.is_upload();
         let begun = match (settled, request) {
             (Err(refusal), _) => Err(error_reply(refusal, None)),
-            (_, Asked::Cancelled) => Err(error_reply(Refusal::Cancelled, None)),
+            (_, Asked::Cancelled) => Err(error_reply(SessionError::Cancelled, None)),
             (_, Asked::Invalid(error) | Asked::InvalidUpload(error)) => Err(malformed(&error)),
             (_, Asked::Request(request)) => self.begin(id, request, turn),
         };
@@ -328,7 +328,7 @@ impl Native {
             }
             let is_fatal = error.fatal;
             turn.refuse(id, error);
-            self.running = is_upload.then_some(Running { id, stage: Stage::Discard, path: None });
+            self.running = is_upload.then_some(Running { id, stage: RequestStage::Discard, path: None });
             if is_fatal {
                 self.hang_up(turn.now);
             }
@@ -338,44 +338,44 @@ impl Native {
 
     // ---- Transfers ------------------------------------------------------------------------
 
-    fn prepare_upload(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+    fn prepare_upload(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
         let Some((offset, digest)) = self.session.prepare_upload(turn.service, turn.budget)? else {
             return Ok(!self.session.waits_for_sync());
         };
         let patience = Duration::from_secs(offset / PREFIX_COMPARED_PER_SECOND_MIN);
         self.compares_until = turn.now.checked_add(patience);
-        turn.reply(id, &Reply::Ready { offset, prefix_sha256: digest.ok_or(Refusal::Defect)? });
-        self.set_stage(Stage::Receive);
+        turn.reply(id, &Reply::Ready { offset, prefix_sha256: digest.ok_or(SessionError::Defect)? });
+        self.set_stage(RequestStage::Receive);
         Ok(true)
     }
 
-    fn advance_commit(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+    fn advance_commit(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
         if !self.session.settle(Verb::AdvanceCommit, turn.budget)? {
             return Ok(true);
         }
         let Some(stored) = self.session.advance_commit(turn.service, turn.now)? else { return Ok(false) };
-        turn.reply(id, &Reply::Stored { size: stored.size, sha256: stored.digest.ok_or(Refusal::Defect)? });
+        turn.reply(id, &Reply::Stored { size: stored.size, sha256: stored.digest.ok_or(SessionError::Defect)? });
         self.running = None;
         Ok(true)
     }
 
-    fn prepare_download(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+    fn prepare_download(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
         if let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? {
             let Opened { size, mtime_ns, etag, offset } = opened;
             turn.reply(id, &Reply::File { size, mtime_ns, etag, offset });
-            self.set_stage(Stage::Send);
+            self.set_stage(RequestStage::Send);
         }
         Ok(true)
     }
 
-    fn send(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
-        // Ranges leave the outbox before more is fetched, so that the check at the end of the
+    fn send(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
+        // Ranges leave the output before more is fetched, so that the check at the end of the
         // file comes after its last byte was read.
-        if turn.lane.outbox.has_ranges() {
+        if turn.buffers.output.has_ranges() {
             return Ok(false);
         }
-        let (max, range_max) = (turn.lane.outbox.piece_bytes(), self.sends_ranges.then_some(DATA_BYTES_MAX));
-        let fetched = turn.lane.outbox.append(|out| {
+        let (max, range_max) = (turn.buffers.output.piece_bytes(), self.sends_ranges.then_some(DATA_BYTES_MAX));
+        let fetched = turn.buffers.output.append(|out| {
             let start = out.len();
             out.extend_from_slice(&[0; HEADER_BYTES]);
             let fetched = self.session.fetch(turn.service, out, max, range_max, turn.budget, turn.now);
@@ -394,10 +394,10 @@ impl Native {
         })?;
         match fetched {
             Fetched::Bytes(_) | Fetched::Later => {}
-            Fetched::Range(range) => turn.lane.outbox.push_range(range),
+            Fetched::Range(range) => turn.buffers.output.push_range(range),
             Fetched::End(size, digest) => {
-                let sha256 = digest.ok_or(Refusal::Defect)?;
-                put(turn.lane, FrameType::End, id, &End { size, sha256 });
+                let sha256 = digest.ok_or(SessionError::Defect)?;
+                put(turn.buffers, FrameType::End, id, &End { size, sha256 });
                 self.running = None;
             }
         }

@@ -49,7 +49,7 @@ pub(super) struct Bounds {
 
 impl Bounds {
     pub(super) const BEFORE_LOGIN: Self = Self { requests: IN_FLIGHT_BEFORE_LOGIN, bytes: PIPELINE_BYTES_FIRST };
-    /// For a session without memory for a large inbox.
+    /// For a session without memory for a large input.
     pub(super) const FIRST: Self = Self { requests: IN_FLIGHT_MAX, bytes: PIPELINE_BYTES_FIRST };
     pub(super) const MAX: Self = Self { requests: IN_FLIGHT_MAX, bytes: PIPELINE_BYTES_MAX };
 }

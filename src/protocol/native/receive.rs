@@ -1,11 +1,11 @@
 //! Taking frames: what a peer sends, sorted to where it belongs.
 
 use super::mapping::{error_reply, malformed, put};
-use super::{Broken, Native, Payload, Running, Stage, Turn};
+use super::{Broken, Native, Payload, RequestStage, Running, StepContext};
 use crate::base::json::read_object;
 use crate::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, STORE_BYTES_MIN};
 use crate::protocol::native::pipeline::{Asked, Bounds};
-use crate::session::Refusal;
+use crate::session::SessionError;
 use crate::session::verb::Verb;
 use crate::wire::Reply;
 use crate::wire::frame::{self, Frame, FrameType};
@@ -13,13 +13,13 @@ use crate::wire::message::{End, ErrorReply, MessageError};
 
 impl Native {
     /// Takes one frame, or what is there of a data frame; whether anything was taken.
-    pub(super) fn receive(&mut self, turn: &mut Turn) -> Result<bool, Broken> {
+    pub(super) fn receive(&mut self, turn: &mut StepContext) -> Result<bool, Broken> {
         if let Some(payload) = self.payload {
             return Ok(self.take_payload(payload, turn));
         }
         let logged_in = self.session.account().is_some();
         let limit = if logged_in { CONTROL_BYTES_MAX } else { CONTROL_BYTES_MAX_BEFORE_LOGIN };
-        let Some((frame, size)) = frame::decode(turn.lane.inbox.filled(), limit)? else { return Ok(false) };
+        let Some((frame, size)) = frame::decode(turn.buffers.input.filled(), limit)? else { return Ok(false) };
         let taken = match frame {
             Frame::Control { .. } if self.pipeline.is_full(self.bounds(turn)) => self.waits_for_room()?,
             Frame::Control { id, body } => self.take_request(id, body, size)?,
@@ -31,22 +31,22 @@ impl Native {
             Frame::Abort { id, .. } => self.take_abort(id, turn),
             Frame::Ping { body } => {
                 let is_comparing = self.compares_until.is_some_and(|until| turn.now < until);
-                self.progress += u64::from(self.stage() == Some(Stage::Receive) && is_comparing);
-                turn.lane.outbox.append(|out| frame::put_bytes(out, FrameType::Pong, 0, body));
+                self.progress += u64::from(self.stage() == Some(RequestStage::Receive) && is_comparing);
+                turn.buffers.output.append(|out| frame::put_bytes(out, FrameType::Pong, 0, body));
                 true
             }
             Frame::Pong { .. } => true,
         };
         if taken {
-            turn.lane.inbox.consume(size);
+            turn.buffers.input.consume(size);
         }
         Ok(taken)
     }
 
-    fn bounds(&self, turn: &Turn) -> Bounds {
+    fn bounds(&self, turn: &StepContext) -> Bounds {
         match self.session.account() {
             None => Bounds::BEFORE_LOGIN,
-            Some(_) if turn.lane.inbox.is_large() => Bounds::MAX,
+            Some(_) if turn.buffers.input.is_large() => Bounds::MAX,
             Some(_) => Bounds::FIRST,
         }
     }
@@ -55,7 +55,7 @@ impl Native {
     /// behind it, because then both would wait for ever.
     fn waits_for_room(&self) -> Result<bool, Broken> {
         match self.stage() {
-            Some(Stage::Receive | Stage::Discard) if self.pipeline.is_full(Bounds::MAX) => {
+            Some(RequestStage::Receive | RequestStage::Discard) if self.pipeline.is_full(Bounds::MAX) => {
                 Err(Broken("more requests than can wait stand before the data of an upload".into()))
             }
             _ => Ok(false),
@@ -73,7 +73,9 @@ impl Native {
 
     fn take_data(&mut self, id: u32, length: u32) -> Result<bool, Broken> {
         match &self.running {
-            Some(Running { id: running, stage: Stage::Receive | Stage::Discard, .. }) if *running == id => {
+            Some(Running { id: running, stage: RequestStage::Receive | RequestStage::Discard, .. })
+                if *running == id =>
+            {
                 self.payload = (length > 0).then_some(Payload { left: length as usize });
                 Ok(true)
             }
@@ -83,50 +85,50 @@ impl Native {
 
     /// False while the upload `id` has not come to its turn; an error if there is none.
     fn waits_for_upload(&self, id: u32, what: &str) -> Result<bool, Broken> {
-        let is_next = self.running_id() == Some(id) && self.stage() == Some(Stage::PrepareUpload);
+        let is_next = self.running_id() == Some(id) && self.stage() == Some(RequestStage::PrepareUpload);
         if is_next || self.pipeline.is_upload(id) {
             return Ok(false);
         }
         Err(Broken(format!("{what} for request {id}, which takes none")))
     }
 
-    fn take_payload(&mut self, payload: Payload, turn: &mut Turn) -> bool {
-        let bytes = turn.lane.inbox.filled();
+    fn take_payload(&mut self, payload: Payload, turn: &mut StepContext) -> bool {
+        let bytes = turn.buffers.input.filled();
         let bytes = &bytes[..bytes.len().min(payload.left)];
         let is_rest = bytes.len() == payload.left;
         self.compares_until = None;
         if std::mem::replace(&mut self.waiting, bytes.len()) != bytes.len() {
             self.progress += 1;
         }
-        let is_worth_it = bytes.len() >= STORE_BYTES_MIN || is_rest || turn.lane.inbox.is_cramped();
+        let is_worth_it = bytes.len() >= STORE_BYTES_MIN || is_rest || turn.buffers.input.is_cramped();
         if bytes.is_empty() || !is_worth_it {
             return false;
         }
         let count = bytes.len();
         let stored = match self.stage() {
-            Some(Stage::Receive) => match self.session.settle(Verb::Store, turn.budget) {
+            Some(RequestStage::Receive) => match self.session.settle(Verb::Store, turn.budget) {
                 Ok(true) => self.session.store(turn.service, bytes),
                 settled => settled.map(|_| 0),
             },
             _ => Ok(count),
         };
         let taken = stored.unwrap_or_else(|refusal| {
-            self.refuse_running(turn.lane, refusal, turn.now);
+            self.refuse_running(turn.buffers, refusal, turn.now);
             count
         });
         turn.budget.spend(taken as u64);
-        turn.lane.inbox.consume(taken);
+        turn.buffers.input.consume(taken);
         self.waiting = 0;
         let left = payload.left - taken;
         self.payload = (left > 0).then_some(Payload { left });
         taken > 0 || turn.budget.is_spent()
     }
 
-    fn take_end(&mut self, id: u32, end: Result<End, MessageError>, turn: &mut Turn) -> Result<bool, Broken> {
+    fn take_end(&mut self, id: u32, end: Result<End, MessageError>, turn: &mut StepContext) -> Result<bool, Broken> {
         match self.stage() {
-            Some(Stage::Discard) if self.running_id() == Some(id) => self.running = None,
-            Some(Stage::Receive) if self.running_id() == Some(id) => match self.finish_upload(end, turn) {
-                Ok(()) => self.set_stage(Stage::Commit),
+            Some(RequestStage::Discard) if self.running_id() == Some(id) => self.running = None,
+            Some(RequestStage::Receive) if self.running_id() == Some(id) => match self.finish_upload(end, turn) {
+                Ok(()) => self.set_stage(RequestStage::Commit),
                 Err(error) => {
                     turn.refuse(id, error);
                     self.running = None;
@@ -137,7 +139,7 @@ impl Native {
         Ok(true)
     }
 
-    fn finish_upload(&mut self, end: Result<End, MessageError>, turn: &mut Turn) -> Result<(), ErrorReply> {
+    fn finish_upload(&mut self, end: Result<End, MessageError>, turn: &mut StepContext) -> Result<(), ErrorReply> {
         match end {
             Ok(End { size, sha256 }) => self.session.finish_upload(size, sha256, turn.now).map_err(|refusal| {
                 let path = self.running.as_ref().and_then(|running| running.path.as_ref());
@@ -145,14 +147,14 @@ impl Native {
             }),
             Err(error) => {
                 // It could only be refused before it began, which it was not.
-                let _ = self.session.abort(Refusal::Cancelled, turn.now);
+                let _ = self.session.abort(SessionError::Cancelled, turn.now);
                 Err(malformed(&error))
             }
         }
     }
 
     /// Gives a request up. One that is not known has just been answered.
-    fn take_abort(&mut self, id: u32, turn: &mut Turn) -> bool {
+    fn take_abort(&mut self, id: u32, turn: &mut StepContext) -> bool {
         if self.running_id() != Some(id) {
             if self.pipeline.is_upload(id) {
                 return false;
@@ -161,17 +163,20 @@ impl Native {
             return true;
         }
         let Some(Running { stage, path, .. }) = &self.running else { return true };
-        let error = error_reply(Refusal::Cancelled, path.as_ref());
+        let error = error_reply(SessionError::Cancelled, path.as_ref());
         match stage {
-            Stage::Discard => {}
-            Stage::Send => put(turn.lane, FrameType::Abort, id, &error),
-            Stage::Task | Stage::PrepareUpload | Stage::Receive | Stage::PrepareDownload => {
-                put(turn.lane, FrameType::Control, id, &Reply::Error(error));
+            RequestStage::Discard => {}
+            RequestStage::Send => put(turn.buffers, FrameType::Abort, id, &error),
+            RequestStage::Task
+            | RequestStage::PrepareUpload
+            | RequestStage::Receive
+            | RequestStage::PrepareDownload => {
+                put(turn.buffers, FrameType::Control, id, &Reply::Error(error));
             }
             // Past the point of no return; the answer is on its way.
-            Stage::Login | Stage::Commit => return true,
+            RequestStage::Login | RequestStage::Commit => return true,
         }
-        let _ = self.session.abort(Refusal::Cancelled, turn.now);
+        let _ = self.session.abort(SessionError::Cancelled, turn.now);
         self.running = None;
         true
     }

@@ -1,12 +1,12 @@
 //! Beginning requests: each translated to a verb of the session, each answer to a reply.
 
 use super::mapping::{at, entry, error_reply, listed_entry, malformed, partial, vpath};
-use super::{Native, Running, Stage, Turn};
+use super::{Native, RequestStage, Running, StepContext};
 use crate::base::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PATH_COMPONENT_COST, REQUEST_COST};
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
 use crate::protocol::native::pipeline::Asked;
-use crate::session::Refusal;
+use crate::session::SessionError;
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::login::LoginProgress;
 use crate::session::task::TaskStep;
@@ -17,7 +17,7 @@ use crate::wire::{ErrorCode, Reply, Request};
 
 impl Native {
     /// Begins a request; answers it if it is carried out at once.
-    pub(super) fn begin(&mut self, id: u32, request: Request, turn: &mut Turn) -> Result<(), ErrorReply> {
+    pub(super) fn begin(&mut self, id: u32, request: Request, turn: &mut StepContext) -> Result<(), ErrorReply> {
         let reply = match request {
             Request::Hello { versions, client } => self.greet(&versions, &client)?,
             Request::Auth { mechanism, message } => self.begin_login(&mechanism, &message, turn)?,
@@ -25,7 +25,7 @@ impl Native {
             Request::Quota {} => self.quota()?,
             Request::Partials {} => {
                 self.session.begin_kept().map_err(|refusal| error_reply(refusal, None))?;
-                self.running = Some(Running { id, stage: Stage::Task, path: None });
+                self.running = Some(Running { id, stage: RequestStage::Task, path: None });
                 return Ok(());
             }
             Request::DropPartial { upload_id } => {
@@ -37,14 +37,14 @@ impl Native {
             Request::Sha256 { path } => {
                 let path = vpath(&path)?;
                 self.session.begin_digest(&path).map_err(at(&path))?;
-                self.run(id, Stage::Task, path);
+                self.run(id, RequestStage::Task, path);
                 return Ok(());
             }
             Request::Mkdir { path, parents } => {
                 let path = vpath(&path)?;
                 if parents {
                     self.session.begin_folders(&path).map_err(at(&path))?;
-                    self.run(id, Stage::Task, path);
+                    self.run(id, RequestStage::Task, path);
                     return Ok(());
                 }
                 self.session.make_folder(&path).map_err(at(&path))?;
@@ -66,7 +66,7 @@ impl Native {
                 let start = DownloadStart::Proved { offset, etag, prefix: prefix_sha256 };
                 let plan = DownloadPlan { path: path.clone(), start, hash: true };
                 self.session.begin_download(turn.service, plan, turn.now).map_err(at(&path))?;
-                self.run(id, Stage::PrepareDownload, path);
+                self.run(id, RequestStage::PrepareDownload, path);
                 return Ok(());
             }
             Request::Put { path, size, mtime_ns, mode, if_etag, upload_id, resume } => {
@@ -85,7 +85,7 @@ impl Native {
                     hash: true,
                 };
                 self.session.begin_upload(turn.service, plan, turn.now).map_err(at(&path))?;
-                self.run(id, if resume { Stage::PrepareUpload } else { Stage::Receive }, path);
+                self.run(id, if resume { RequestStage::PrepareUpload } else { RequestStage::Receive }, path);
                 return Ok(());
             }
         };
@@ -93,7 +93,7 @@ impl Native {
         Ok(())
     }
 
-    fn run(&mut self, id: u32, stage: Stage, path: VPath) {
+    fn run(&mut self, id: u32, stage: RequestStage, path: VPath) {
         self.running = Some(Running { id, stage, path: Some(path) });
     }
 
@@ -117,7 +117,7 @@ impl Native {
         })
     }
 
-    fn begin_login(&mut self, mechanism: &str, message: &str, turn: &mut Turn) -> Result<Reply, ErrorReply> {
+    fn begin_login(&mut self, mechanism: &str, message: &str, turn: &mut StepContext) -> Result<Reply, ErrorReply> {
         if !self.is_greeted {
             return Err(malformed(&MessageError::Malformed("say hello before logging in".into())));
         }
@@ -134,12 +134,12 @@ impl Native {
 
     fn finish_login(&mut self, id: u32, message: String) -> Result<(), ErrorReply> {
         self.session.finish_login(message).map_err(|refusal| error_reply(refusal, None))?;
-        self.running = Some(Running { id, stage: Stage::Login, path: None });
+        self.running = Some(Running { id, stage: RequestStage::Login, path: None });
         Ok(())
     }
 
     /// Drives a login on; whether anything was done.
-    pub(super) fn advance_login(&mut self, id: u32, turn: &mut Turn) -> bool {
+    pub(super) fn advance_login(&mut self, id: u32, turn: &mut StepContext) -> bool {
         match self.session.advance_login(turn.service, turn.budget, turn.now) {
             Ok(LoginProgress::Later) => return true,
             Ok(LoginProgress::Waiting) => return false,
@@ -161,21 +161,22 @@ impl Native {
 
     // ---- Answers --------------------------------------------------------------------------
 
-    fn stat(&mut self, path: &VPath, turn: &mut Turn) -> Result<Reply, ErrorReply> {
+    fn stat(&mut self, path: &VPath, turn: &mut StepContext) -> Result<Reply, ErrorReply> {
         let (meta, etag) = self.session.stat(turn.service, path).map_err(at(path))?;
         Ok(Reply::Stat { entry: entry(path.name().unwrap_or(b"/").to_vec(), &meta), etag })
     }
 
     fn rename(&mut self, from: &VPath, to: &VPath, replace: bool) -> Result<Reply, ErrorReply> {
         let renamed = self.session.rename(from, to, replace);
-        renamed.map_err(|refusal| error_reply(refusal, Some(if refusal == Refusal::NotFound { from } else { to })))?;
+        renamed
+            .map_err(|refusal| error_reply(refusal, Some(if refusal == SessionError::NotFound { from } else { to })))?;
         Ok(Reply::Done {})
     }
 
-    fn list(&mut self, id: u32, path: VPath, turn: &mut Turn) -> Result<(), ErrorReply> {
+    fn list(&mut self, id: u32, path: VPath, turn: &mut StepContext) -> Result<(), ErrorReply> {
         match self.session.begin_list(&path) {
-            Ok(()) => self.run(id, Stage::Task, path),
-            Err(Refusal::NotADirectory) => {
+            Ok(()) => self.run(id, RequestStage::Task, path),
+            Err(SessionError::NotADirectory) => {
                 let (meta, _) = self.session.stat(turn.service, &path).map_err(at(&path))?;
                 let entries = vec![entry(path.name().unwrap_or_default().to_vec(), &meta)];
                 turn.reply(id, &Reply::Page { entries, last: true });
@@ -199,7 +200,7 @@ impl Native {
     }
 
     /// Drives a task on.
-    pub(super) fn run_task(&mut self, id: u32, turn: &mut Turn) -> Result<bool, Refusal> {
+    pub(super) fn run_task(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
         let (answer, is_last) = match self.session.run_task(turn.service, turn.budget, turn.now)? {
             TaskStep::Later => return Ok(true),
             TaskStep::Waits => return Ok(false),

@@ -2,7 +2,7 @@
 //! will replace.
 
 use super::plan::{UploadPlan, UploadStart};
-use crate::session::error::Refusal;
+use crate::session::error::SessionError;
 use crate::session::read_ahead::ReadAhead;
 use crate::store::home::{Home, UploadTarget};
 use crate::store::meta::{Identity, Meta, meta_of};
@@ -11,7 +11,7 @@ use crate::store::{OpenFile, StoreError};
 use std::rc::Rc;
 
 /// A file whose beginning is being copied. The file itself stays as it is.
-pub(super) struct Base {
+pub(super) struct AppendBase {
     file: OpenFile,
     /// Bytes wanted of it.
     pub(super) length: u64,
@@ -19,7 +19,7 @@ pub(super) struct Base {
     ahead: ReadAhead,
 }
 
-impl Base {
+impl AppendBase {
     /// Refuses if it is no longer the file it was: a copy of two versions is one of neither.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         if meta_of(&self.file)?.identity == self.meta.identity { Ok(()) } else { Err(StoreError::Changed) }
@@ -36,7 +36,7 @@ impl Base {
 pub(super) struct Opened {
     pub(super) staged: Staged,
     /// The file to be copied first.
-    pub(super) base: Option<Base>,
+    pub(super) base: Option<AppendBase>,
     pub(super) replaces: Replaces,
 }
 
@@ -61,7 +61,7 @@ impl Replaces {
 }
 
 /// Opens the staged file of an upload, and what is to be copied into it first.
-pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget) -> Result<Opened, Refusal> {
+pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget) -> Result<Opened, SessionError> {
     match plan.start {
         UploadStart::Empty => {
             Ok(Opened { staged: create(home, plan, target, 0)?, base: None, replaces: Replaces::Anything })
@@ -77,7 +77,12 @@ pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget
 }
 
 /// Continues the file at the path, or the partial upload where there is none, at byte `at` or its end.
-fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget, at: Option<u64>) -> Result<Opened, Refusal> {
+fn go_on(
+    home: &Rc<Home>,
+    plan: &mut UploadPlan,
+    target: &UploadTarget,
+    at: Option<u64>,
+) -> Result<Opened, SessionError> {
     let there = match home.open(&plan.path) {
         Ok(there) => Some(there),
         Err(StoreError::NotFound) => None,
@@ -99,21 +104,21 @@ fn go_on(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget, at: Opti
     }
     let length = start_within(plan, at, there.as_ref().map_or(0, |(_, meta)| meta.size))?;
     let staged = create(home, plan, target, length)?;
-    let base = there.map(|(file, meta)| Base { file, length, meta, ahead: ReadAhead::default() });
+    let base = there.map(|(file, meta)| AppendBase { file, length, meta, ahead: ReadAhead::default() });
     Ok(Opened { staged, base, replaces })
 }
 
 /// A client goes by the size of the file. The rest of one version must not be appended to another, so
 /// where the part of a newer one is held, only a client that means that part may go on.
-fn refuse_other_version(at: Option<u64>, size: u64, held: u64) -> Result<(), Refusal> {
-    if at == Some(held) && held != size { Ok(()) } else { Err(Refusal::UploadHeld(held)) }
+fn refuse_other_version(at: Option<u64>, size: u64, held: u64) -> Result<(), SessionError> {
+    if at == Some(held) && held != size { Ok(()) } else { Err(SessionError::UploadHeld(held)) }
 }
 
 /// The byte to go on at, if there are so many and the client did not announce fewer.
-fn start_within(plan: &UploadPlan, at: Option<u64>, size: u64) -> Result<u64, Refusal> {
+fn start_within(plan: &UploadPlan, at: Option<u64>, size: u64) -> Result<u64, SessionError> {
     match at.unwrap_or(size) {
-        length if length > size => Err(Refusal::BadOffset),
-        length if plan.length.is_exceeded_by(length) => Err(Refusal::SizeMismatch),
+        length if length > size => Err(SessionError::BadOffset),
+        length if plan.length.is_exceeded_by(length) => Err(SessionError::SizeMismatch),
         length => Ok(length),
     }
 }

@@ -3,7 +3,7 @@
 use super::append_base::Replaces;
 use super::plan::{Stored, UploadPlan};
 use crate::config::SyncPolicy;
-use crate::session::error::Refusal;
+use crate::session::error::SessionError;
 use crate::store::home::{Home, reopen_folder};
 use crate::store::staging::Staged;
 use crate::store::syncer::{Disk, Flush, SyncError, Synced, Ticket};
@@ -51,7 +51,7 @@ impl Commit {
         store: &mut Store,
         sync: SyncPolicy,
         owner: u64,
-    ) -> Result<Option<Stored>, Refusal> {
+    ) -> Result<Option<Stored>, SessionError> {
         loop {
             self.step = match std::mem::replace(&mut self.step, CommitStep::Done) {
                 CommitStep::Verified(staged) => {
@@ -71,7 +71,7 @@ impl Commit {
                     {
                         // Gone on with, it would take the place of what came meanwhile.
                         staged.forget();
-                        return Err(Refusal::Changed);
+                        return Err(SessionError::Changed);
                     }
                     let disk = staged.disk()?;
                     let folder = self.rename(store, staged)?;
@@ -110,7 +110,7 @@ impl Commit {
     }
 
     /// Takes the answer to a sync.
-    pub fn synced(&mut self, synced: Synced) -> Result<(), Refusal> {
+    pub fn synced(&mut self, synced: Synced) -> Result<(), SessionError> {
         self.step = match std::mem::replace(&mut self.step, CommitStep::Done) {
             CommitStep::SyncingData(staged, ticket) if ticket == synced.ticket => {
                 synced.result.map_err(unwritten)?;

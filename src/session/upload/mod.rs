@@ -8,9 +8,9 @@ mod plan;
 pub use commit::Commit;
 pub use plan::{Length, Stored, UploadPlan, UploadStart};
 
-use super::error::Refusal;
+use super::error::SessionError;
 use super::task::hash_range;
-use crate::base::buffers::{Budget, Incoming};
+use crate::base::buffers::{Budget, SpliceSource};
 use crate::base::digest::Digest;
 use crate::base::limits::{PIECE_BYTES, RESUME_BYTES_MIN, UNCOUNTED_BYTES_MAX};
 use crate::config::SyncPolicy;
@@ -18,7 +18,7 @@ use crate::store::home::Home;
 use crate::store::staging::Staged;
 use crate::store::syncer::{Synced, Unsynced};
 use crate::store::{Store, StoreError};
-use append_base::{Base, Opened, Replaces};
+use append_base::{AppendBase, Opened, Replaces};
 use commit::CommitStep;
 use sha2::{Digest as _, Sha256};
 use std::rc::Rc;
@@ -32,7 +32,7 @@ pub struct Upload {
     pub started: Instant,
     staged: Staged,
     /// The file to be copied first, until it is.
-    base: Option<Base>,
+    base: Option<AppendBase>,
     replaces: Replaces,
     /// Absent if no digest is wanted.
     hash: Option<Sha256>,
@@ -58,7 +58,7 @@ impl Upload {
         sync: SyncPolicy,
         mut plan: UploadPlan,
         now: Instant,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, SessionError> {
         // What is kept under its name would be dropped in vain.
         home.check_answers()?;
         let target = plan.check_target(home, store)?;
@@ -87,9 +87,9 @@ impl Upload {
         store: &mut Store,
         owner: u64,
         budget: &mut Budget,
-    ) -> Result<Option<(u64, Option<Digest>)>, Refusal> {
+    ) -> Result<Option<(u64, Option<Digest>)>, SessionError> {
         if self.staged.length() > self.offset {
-            return Err(Refusal::WrongState);
+            return Err(SessionError::WrongState);
         }
         if !self.cut_surplus(budget)? || !self.copy_base(store, owner, budget)? {
             return Ok(None);
@@ -135,7 +135,7 @@ impl Upload {
     }
 
     /// Takes bytes; how many. 0: the disk is behind, and the answer to a sync will wake us.
-    pub fn store(&mut self, store: &mut Store, owner: u64, bytes: &[u8]) -> Result<usize, Refusal> {
+    pub fn store(&mut self, store: &mut Store, owner: u64, bytes: &[u8]) -> Result<usize, SessionError> {
         if !self.may_store(store, bytes.len() as u64)? {
             return Ok(0);
         }
@@ -148,7 +148,12 @@ impl Upload {
     }
 
     /// The same of bytes in a socket, if no digest is wanted of them. 0 also if they have to be read.
-    pub fn store_from(&mut self, store: &mut Store, owner: u64, incoming: Incoming<'_>) -> Result<usize, Refusal> {
+    pub fn store_from(
+        &mut self,
+        store: &mut Store,
+        owner: u64,
+        incoming: SpliceSource<'_>,
+    ) -> Result<usize, SessionError> {
         if self.hash.is_some() || !self.may_store(store, incoming.count as u64)? {
             return Ok(0);
         }
@@ -157,12 +162,12 @@ impl Upload {
     }
 
     /// Whether `count` bytes may come now. If not, the disk was asked for something.
-    fn may_store(&mut self, store: &mut Store, count: u64) -> Result<bool, Refusal> {
+    fn may_store(&mut self, store: &mut Store, count: u64) -> Result<bool, SessionError> {
         if !self.is_prepared() {
-            return Err(Refusal::WrongState);
+            return Err(SessionError::WrongState);
         }
         if self.plan.length.is_exceeded_by(self.staged.length() + count) {
-            return Err(Refusal::SizeMismatch);
+            return Err(SessionError::SizeMismatch);
         }
         let is_disk_behind = self.is_disk_behind();
         if is_disk_behind {
@@ -171,7 +176,7 @@ impl Upload {
         Ok(!is_disk_behind)
     }
 
-    fn note_stored(&mut self, store: &mut Store, owner: u64, count: usize) -> Result<usize, Refusal> {
+    fn note_stored(&mut self, store: &mut Store, owner: u64, count: usize) -> Result<usize, SessionError> {
         self.note_written(store, owner, count as u64)?;
         if self.outlives_session && self.staged.length() >= RESUME_BYTES_MIN {
             self.staged.keep(&self.plan.record())?;
@@ -209,7 +214,7 @@ impl Upload {
     }
 
     /// Takes the answer to a sync.
-    pub fn synced(&mut self, synced: Synced) -> Result<(), Refusal> {
+    pub fn synced(&mut self, synced: Synced) -> Result<(), SessionError> {
         let Some(unsynced) = &self.unsynced else { return Ok(()) };
         if let Some((bytes, length)) = unsynced.end_sync(synced.ticket) {
             synced.result.map_err(commit::unwritten)?;
@@ -221,12 +226,12 @@ impl Upload {
 
     /// All bytes are here, says the client: `size` of them, with this digest. What does not
     /// fit is dropped for good, since a resume would only meet it again.
-    pub fn finish(mut self, size: u64, digest: Digest) -> Result<Commit, Refusal> {
+    pub fn finish(mut self, size: u64, digest: Digest) -> Result<Commit, SessionError> {
         let actual = self.hash.take().map(Digest::finish);
         let refusal = if self.staged.length() != size || !self.plan.length.accepts(size) || self.is_starting() {
-            Refusal::SizeMismatch
+            SessionError::SizeMismatch
         } else if actual != Some(digest) {
-            Refusal::Mismatch
+            SessionError::Mismatch
         } else {
             return Ok(self.into_commit(actual));
         };
@@ -236,9 +241,9 @@ impl Upload {
 
     /// All bytes are here, says the end of the client's data, which tells nothing to verify them
     /// by. Others than were announced are an interrupted upload, and kept as one.
-    pub fn complete(mut self) -> Result<Commit, Refusal> {
+    pub fn complete(mut self) -> Result<Commit, SessionError> {
         if !self.plan.length.accepts(self.staged.length()) {
-            return Err(Refusal::SizeMismatch);
+            return Err(SessionError::SizeMismatch);
         }
         let digest = self.hash.take().map(Digest::finish);
         Ok(self.into_commit(digest))

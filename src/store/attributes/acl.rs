@@ -79,7 +79,7 @@ impl Acl {
         }
     }
 
-    /// Turns a default list into that of a file created with these permission bits, as the kernel does.
+    /// Scheduler a default list into that of a file created with these permission bits, as the kernel does.
     pub(super) fn mask(&mut self, mode: u32) {
         let bits = |shift: u32| (mode >> shift & 7) as u16;
         self.change(OWNER, |permissions| permissions & bits(6));

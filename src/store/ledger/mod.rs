@@ -306,7 +306,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// Turns part of the promise into use: `bytes` and `files` are on disk now.
+    /// Scheduler part of the promise into use: `bytes` and `files` are on disk now.
     pub fn take(&self, bytes: u64, files: u64) {
         self.ledger.disturbed.set(true);
         self.fulfil(bytes, files);

@@ -125,15 +125,15 @@ impl Listing {
     }
 
     /// The next entry in order of bytes, as far as `budget` goes.
-    pub fn next(&mut self, budget: &mut Budget) -> Result<Step, StoreError> {
+    pub fn next(&mut self, budget: &mut Budget) -> Result<ListingStep, StoreError> {
         match self.read_names(budget)? {
             Progress::Done if self.rank_names(budget)? => {}
-            Progress::Done | Progress::Later => return Ok(Step::Later),
-            Progress::NoRoom => return Ok(Step::NoRoom),
+            Progress::Done | Progress::Later => return Ok(ListingStep::Later),
+            Progress::NoRoom => return Ok(ListingStep::NoRoom),
         }
         while !budget.is_spent() {
             budget.spend(ENTRY_COST);
-            let Some(Head { name, index, run, .. }) = self.heads.pop() else { return Ok(Step::End) };
+            let Some(Head { name, index, run, .. }) = self.heads.pop() else { return Ok(ListingStep::End) };
             if index + 1 < self.runs[run].spans.len() {
                 self.push_head(index + 1, run);
             }
@@ -145,9 +145,9 @@ impl Listing {
                 Err(_) => Seen::Unexamined(self.runs[run].spans[index].kind),
             };
             let target = if seen.kind() == Some(Kind::Link) { self.target(&name) } else { None };
-            return Ok(Step::Entry(Listed { name: name.into(), seen, target }));
+            return Ok(ListingStep::Entry(Listed { name: name.into(), seen, target }));
         }
-        Ok(Step::Later)
+        Ok(ListingStep::Later)
     }
 
     /// Reads and sorts on, until all names are there.
@@ -227,7 +227,7 @@ enum Progress {
 }
 
 /// What [`Listing::next`] came to.
-pub enum Step {
+pub enum ListingStep {
     /// The next entry.
     Entry(Listed),
     /// The budget is spent.
@@ -257,10 +257,10 @@ mod tests {
             let mut budget = Budget::new(ENTRY_COST * 100);
             loop {
                 match listing.next(&mut budget).expect("next") {
-                    Step::Entry(entry) => names.push(entry.name),
-                    Step::Later => break,
-                    Step::NoRoom => panic!("nobody counts"),
-                    Step::End => {
+                    ListingStep::Entry(entry) => names.push(entry.name),
+                    ListingStep::Later => break,
+                    ListingStep::NoRoom => panic!("nobody counts"),
+                    ListingStep::End => {
                         let mut sorted = names.clone();
                         sorted.sort();
                         sorted.dedup();

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::base::limits::LISTING_RUN_ENTRIES;
     use crate::base::memory::Charge;
-    use crate::store::listing::Step;
+    use crate::store::listing::ListingStep;
     use std::fs::File;
     use std::time::{Duration, UNIX_EPOCH};
 
@@ -161,10 +161,10 @@ mod tests {
             slices += 1;
             loop {
                 match listing.next(&mut budget).expect("next") {
-                    Step::Entry(entry) => names.push(String::from_utf8(entry.name).expect("UTF-8")),
-                    Step::Later => break,
-                    Step::NoRoom => panic!("nobody counts"),
-                    Step::End => return (names, slices),
+                    ListingStep::Entry(entry) => names.push(String::from_utf8(entry.name).expect("UTF-8")),
+                    ListingStep::Later => break,
+                    ListingStep::NoRoom => panic!("nobody counts"),
+                    ListingStep::End => return (names, slices),
                 }
             }
         }

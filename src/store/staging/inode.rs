@@ -7,7 +7,7 @@ use crate::store::StoreError;
 use crate::store::access::{check_folder, check_replace, is_append_only};
 use crate::store::attributes::{NEW_FILE, mode_for_replacement};
 use crate::store::file_systems::is_refusal;
-use crate::store::home::{Home, Target, UploadTarget};
+use crate::store::home::{CommitTarget, Home, UploadTarget};
 use crate::store::ledger::Reservation;
 use crate::store::names::part_name;
 use crate::store::open_file::OpenFile;
@@ -73,7 +73,7 @@ pub(super) fn check_target(target: &UploadTarget) -> Result<(), StoreError> {
 // ---- Without a name -----------------------------------------------------------------------
 
 /// Creates a file without a name in the folder of `target`. Returns `None` where that is not possible.
-fn create_nameless(home: &Home, target: &Target, mode: Mode) -> Result<Option<OpenFile>, StoreError> {
+fn create_nameless(home: &Home, target: &CommitTarget, mode: Mode) -> Result<Option<OpenFile>, StoreError> {
     let systems = &home.systems;
     let device = || Ok::<u64, StoreError>(rustix::fs::fstat(&target.folder)?.st_dev);
     if systems.any_refuses_nameless() && systems.takes_nameless(device()?) == Some(false) {
@@ -110,7 +110,12 @@ fn open_nameless(folder: impl AsFd, mode: Mode) -> Result<File, Errno> {
 /// Chooses the place of a file without a name. Returns `None` if it can never get one. The first file on
 /// a file system gets its name at once, to try whether that is possible: in the staging folder, because
 /// no user sees what is left behind there.
-fn place_nameless(home: &Home, id: &UploadId, target: &Target, file: &OpenFile) -> Result<Option<Place>, StoreError> {
+fn place_nameless(
+    home: &Home,
+    id: &UploadId,
+    target: &CommitTarget,
+    file: &OpenFile,
+) -> Result<Option<Place>, StoreError> {
     let (systems, device) = (&home.systems, file.id().0);
     if systems.takes_nameless(device).is_none() {
         match link_part(home, id, file) {
@@ -170,7 +175,7 @@ pub(super) fn beside_name(id: &UploadId) -> String {
 
 /// Replaces `target` with a file without a name, by a temporary name in the same folder. This is for a
 /// folder on another file system than the staging folder.
-pub(super) fn replace_from_beside(file: &File, id: &UploadId, target: &Target) -> Result<(), Errno> {
+pub(super) fn replace_from_beside(file: &File, id: &UploadId, target: &CommitTarget) -> Result<(), Errno> {
     let beside = beside_name(id);
     link(file, &target.folder, beside.as_bytes())?;
     let renamed = rustix::fs::renameat(&target.folder, beside.as_str(), &target.folder, target.name.as_slice());
@@ -187,7 +192,7 @@ pub(super) fn replace_from_beside(file: &File, id: &UploadId, target: &Target) -
 fn create_part(
     home: &Home,
     id: &UploadId,
-    target: &Target,
+    target: &CommitTarget,
     mode: Mode,
 ) -> Result<Option<(Rc<OwnedFd>, File)>, StoreError> {
     let device = rustix::fs::fstat(&target.folder)?.st_dev;
@@ -207,7 +212,7 @@ fn create_part(
 }
 
 /// Creates a part in the folder of `target`. A server that is killed leaves it there.
-fn create_beside(id: &UploadId, target: &Target, mode: Mode) -> Result<File, StoreError> {
+fn create_beside(id: &UploadId, target: &CommitTarget, mode: Mode) -> Result<File, StoreError> {
     Ok(File::from(rustix::fs::openat(&target.folder, beside_name(id), NEW_PART, mode)?))
 }
 

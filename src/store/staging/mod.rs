@@ -22,7 +22,7 @@ mod resume;
 use super::StoreError;
 use super::attributes::{NewFile, acl};
 use super::file_systems::Operation;
-use super::home::{Home, StagingFolder, Target, UploadTarget, folder_id, hold_large, replace_check};
+use super::home::{CommitTarget, Home, StagingFolder, UploadTarget, folder_id, hold_large, replace_check};
 use super::ledger::Reservation;
 use super::meta::{Kind, Meta, meta_of, set_mtime};
 use super::names::{
@@ -32,7 +32,7 @@ use super::open_file::OpenFile;
 use super::splice::Pipe;
 use super::syncer::{Disk, Flush, OnFailure, Syncer, Ticket, Unsynced};
 use super::usage::InodeId;
-use crate::base::buffers::Incoming;
+use crate::base::buffers::SpliceSource;
 use crate::base::limits::SMALL_FILE_BYTES_MAX;
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
@@ -171,7 +171,7 @@ impl Staged {
     }
 
     /// The same of bytes in a socket; how many. Where it is none, they have to be read and written.
-    pub fn write_from(&mut self, incoming: Incoming<'_>, pipe: &mut Pipe) -> Result<usize, StoreError> {
+    pub fn write_from(&mut self, incoming: SpliceSource<'_>, pipe: &mut Pipe) -> Result<usize, StoreError> {
         self.promise_room(incoming.count as u64)?;
         let taken = pipe.fill(incoming, &*self.file()?)?;
         self.append(taken, |file, offset, left| pipe.drain(file, offset, left))?;
@@ -381,7 +381,7 @@ impl Staged {
     }
 
     /// Gives the file what the one that it replaces has, or what its folder gives to new ones.
-    fn take_attributes(&self, file: &File, target: &Target, old: Option<&Stat>) -> Result<(), StoreError> {
+    fn take_attributes(&self, file: &File, target: &CommitTarget, old: Option<&Stat>) -> Result<(), StoreError> {
         let new = NewFile { file, systems: &self.home.systems, home: &self.home.path };
         match old {
             Some(old) if Meta::from(*old).kind == Kind::File => new.take_over(&target.folder, &target.name, old),
@@ -391,7 +391,7 @@ impl Staged {
     }
 
     /// Gives the file its name.
-    fn appear(&mut self, file: &OpenFile, target: &Target, replaces: bool) -> Result<(), StoreError> {
+    fn appear(&mut self, file: &OpenFile, target: &CommitTarget, replaces: bool) -> Result<(), StoreError> {
         if file.is_nameless() && !replaces {
             inode::link_or_note(&self.home, file, &target.folder, &target.name)?;
             file.note_named();
@@ -416,7 +416,7 @@ impl Staged {
         &self,
         file: &OpenFile,
         folder: &File,
-        target: &Target,
+        target: &CommitTarget,
         replaces: bool,
     ) -> Result<(), StoreError> {
         let name = inode::beside_name(&self.id);
@@ -428,7 +428,13 @@ impl Staged {
         self.rename(folder.as_fd(), &name, target, replaces)
     }
 
-    fn rename(&self, from: BorrowedFd<'_>, name: &str, target: &Target, replaces: bool) -> Result<(), StoreError> {
+    fn rename(
+        &self,
+        from: BorrowedFd<'_>,
+        name: &str,
+        target: &CommitTarget,
+        replaces: bool,
+    ) -> Result<(), StoreError> {
         let renamed = self.home.rename_entry(from, name.as_bytes(), target.folder.as_fd(), &target.name, replaces);
         renamed.map_err(|errno| if errno == Errno::XDEV { StoreError::OtherFileSystem } else { errno.into() })
     }

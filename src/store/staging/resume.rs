@@ -20,7 +20,7 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 /// An interrupted upload, opened.
-struct TakenUp {
+struct ResumedUpload {
     staging: Rc<OwnedFd>,
     file: OpenFile,
     /// Bytes there are.
@@ -28,7 +28,7 @@ struct TakenUp {
     kept: KeptRecord,
 }
 
-impl TakenUp {
+impl ResumedUpload {
     /// What is kept under `id`, if its record `fits`. Whoever was writing it no longer is.
     fn open(home: &Home, id: UploadId, fits: impl Fn(&Record) -> bool) -> Result<Option<Self>, StoreError> {
         home.claims.supersede(&id);
@@ -70,7 +70,7 @@ impl Staged {
     /// Takes up what is kept under `id`; `None` if nothing is, or something else than `record`.
     /// [`Staged::cut`] comes next.
     pub fn resume(home: Rc<Home>, id: UploadId, record: &Record) -> Result<Option<Self>, StoreError> {
-        let Some(there) = TakenUp::open(&home, id, |kept| kept == record)? else { return Ok(None) };
+        let Some(there) = ResumedUpload::open(&home, id, |kept| kept == record)? else { return Ok(None) };
         let length = there.trusted_length(&home);
         if record.size.is_some_and(|size| length > size) {
             return Ok(None);
@@ -89,7 +89,7 @@ impl Staged {
         promised: u64,
     ) -> Result<Option<Self>, StoreError> {
         let id = UploadId::of_path(path);
-        let Some(mut there) = TakenUp::open(&home, id, |kept| kept.path == record.path)? else { return Ok(None) };
+        let Some(mut there) = ResumedUpload::open(&home, id, |kept| kept.path == record.path)? else { return Ok(None) };
         let trusted = there.trusted_length(&home);
         if trusted < length {
             return Ok(None);
@@ -105,7 +105,7 @@ impl Staged {
     fn take_up(
         home: Rc<Home>,
         id: UploadId,
-        there: TakenUp,
+        there: ResumedUpload,
         path: &VPath,
         length: u64,
         promised: u64,
@@ -114,7 +114,7 @@ impl Staged {
         // What does not fit is refused while everything is still there.
         let reservation = home.promise_more(promised.saturating_sub(there.length), &*there.file)?;
         let surplus = Surplus { bytes: there.length - length, promised };
-        let TakenUp { staging, file, kept, .. } = there;
+        let ResumedUpload { staging, file, kept, .. } = there;
         if meta_of(&*file)?.mtime_ns == FULL_DISK_MTIME_NS {
             // Or a file that needs no more bytes would appear with it.
             let _ = set_mtime(&*file, home.clock.now_ns());

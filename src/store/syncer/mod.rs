@@ -100,9 +100,9 @@ impl Syncer {
 
     /// With threads that call `wake` after each job. They are started when there is something to do.
     pub fn start(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        let (reports, inbox) = channel();
+        let (reports, input) = channel();
         let workers = Rc::new(RefCell::new(Workers::new(reports, Arc::new(wake))));
-        Self { workers: Some((workers, inbox)), ..Self::inline() }
+        Self { workers: Some((workers, input)), ..Self::inline() }
     }
 
     // ---- Asking ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 pub(super) struct Ftp {
     address: SocketAddr,
     control: TcpStream,
-    inbox: Vec<u8>,
+    input: Vec<u8>,
 }
 
 /// A final reply.
@@ -36,7 +36,7 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 impl Ftp {
     pub(super) fn connect(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { address, control: connect(address)?, inbox: Vec::new() })
+        Ok(Self { address, control: connect(address)?, input: Vec::new() })
     }
 
     /// Takes the greeting, logs in and asks for bytes as they are. The last reply.
@@ -73,14 +73,14 @@ impl Ftp {
 
     fn line(&mut self) -> io::Result<String> {
         loop {
-            if let Some(end) = self.inbox.windows(2).position(|pair| pair == b"\r\n") {
-                let line: Vec<u8> = self.inbox.drain(..end + 2).collect();
+            if let Some(end) = self.input.windows(2).position(|pair| pair == b"\r\n") {
+                let line: Vec<u8> = self.input.drain(..end + 2).collect();
                 return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
             }
             let mut room = [0; 4096];
             match self.control.read(&mut room)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => self.inbox.extend_from_slice(&room[..count]),
+                count => self.input.extend_from_slice(&room[..count]),
             }
         }
     }

@@ -113,7 +113,7 @@ pub(super) enum Try {
     Right,
     /// The call did not come: what is read from a socket comes in other pieces each time.
     Missed,
-    Wrong(String),
+    ParseError(String),
 }
 
 pub(super) fn attempt(stage: &Stage<'_>, case: &Case, right: &Found, descriptors: usize) -> Try {
@@ -147,5 +147,5 @@ pub(super) fn attempt(stage: &Stage<'_>, case: &Case, right: &Found, descriptors
         return Try::Right;
     }
     let words = found.outcome.words.trim_end();
-    Try::Wrong(format!("{} on {}: {}\n    told: {words}", case.name, case.path, problems.join("; ")))
+    Try::ParseError(format!("{} on {}: {}\n    told: {words}", case.name, case.path, problems.join("; ")))
 }

@@ -19,7 +19,7 @@ use crate::base::limits::{
     UNWANTED_BYTES_MAX, UNWANTED_FRAME_COST,
 };
 use crate::client::connection::incoming::{Decoded, Event, Incoming};
-use crate::client::connection::stream::Pipe;
+use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
 use crate::client::shell::interrupt::Interrupt;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
@@ -27,12 +27,12 @@ use crate::wire::message::{End, ErrorCode, ErrorReply, WireLimits};
 use crate::wire::{Reply, Request};
 
 use requests::Requests;
-use transport::Traffic;
+use transport::Transport;
 
 /// See the module.
 pub struct Link {
-    traffic: Traffic,
-    /// Bytes at the front of the inbox that the last [`Event::Data`] was about.
+    traffic: Transport,
+    /// Bytes at the front of the input that the last [`Event::Data`] was about.
     chunk_bytes: usize,
     /// Bytes of the current data frame beyond that chunk.
     frame_bytes_left: usize,
@@ -61,9 +61,9 @@ impl Drop for Link {
 
 impl Link {
     /// A conversation that has not begun.
-    pub fn new(pipe: Box<dyn Pipe>, interrupt: Interrupt) -> Self {
+    pub fn new(pipe: Box<dyn Stream>, interrupt: Interrupt) -> Self {
         Self {
-            traffic: Traffic::new(pipe, interrupt),
+            traffic: Transport::new(pipe, interrupt),
             chunk_bytes: 0,
             frame_bytes_left: 0,
             requests: Requests::default(),
@@ -243,7 +243,7 @@ impl Link {
     }
 
     /// Sends everything that is queued, so that the server can work while we do something else.
-    /// What comes meanwhile stays in the inbox.
+    /// What comes meanwhile stays in the input.
     pub fn send_all(&mut self) -> Result<(), LinkError> {
         while !self.traffic.outgoing.is_empty() {
             self.exchange(WAIT_MAX)?;
@@ -253,7 +253,7 @@ impl Link {
 
     /// The bytes of the last [`Event::Data`].
     pub fn chunk(&self) -> &[u8] {
-        &self.traffic.inbox.filled()[..self.chunk_bytes]
+        &self.traffic.input.filled()[..self.chunk_bytes]
     }
 
     /// Bytes queued and not yet handed to the system.
@@ -271,7 +271,7 @@ impl Link {
         &self.traffic.interrupt
     }
 
-    /// See [`Traffic::exchange`].
+    /// See [`Transport::exchange`].
     fn exchange(&mut self, patience: Duration) -> Result<(), LinkError> {
         self.traffic.exchange(patience, self.frame_bytes_left).map_err(|error| self.explain(error))
     }
@@ -312,7 +312,7 @@ impl Link {
         Ok(true)
     }
 
-    /// The next thing in the inbox that somebody waits for.
+    /// The next thing in the input that somebody waits for.
     fn take(&mut self) -> Result<Option<Incoming>, LinkError> {
         loop {
             match self.take_any()? {
@@ -326,7 +326,7 @@ impl Link {
         }
     }
 
-    /// The next thing in the inbox, and whether it was abandoned.
+    /// The next thing in the input, and whether it was abandoned.
     fn take_any(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
         let taken = std::mem::take(&mut self.chunk_bytes);
         self.consume(taken);
@@ -337,7 +337,7 @@ impl Link {
             if self.frame_bytes_left > 0 {
                 return self.take_chunk();
             }
-            let decoded = match frame::decode(self.traffic.inbox.filled(), CONTROL_BYTES_MAX)? {
+            let decoded = match frame::decode(self.traffic.input.filled(), CONTROL_BYTES_MAX)? {
                 Some((frame, used)) => (Decoded::of(frame)?, used),
                 None => return Ok(None),
             };
@@ -356,7 +356,7 @@ impl Link {
     }
 
     fn consume(&mut self, bytes: usize) {
-        self.traffic.inbox.consume(bytes);
+        self.traffic.input.consume(bytes);
         self.unwanted_bytes += bytes;
     }
 
@@ -374,7 +374,7 @@ impl Link {
         let Some((id, is_abandoned)) = self.requests.front() else {
             return Err(LinkError::Protocol("data that nobody asked for".into()));
         };
-        let bytes = self.traffic.inbox.filled().len().min(self.frame_bytes_left);
+        let bytes = self.traffic.input.filled().len().min(self.frame_bytes_left);
         if bytes == 0 {
             return Ok(None);
         }

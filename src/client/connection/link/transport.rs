@@ -4,19 +4,19 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::base::buffers::Buffer;
+use crate::base::buffers::ReceiveBuffer;
 use crate::base::limits::{PING_INTERVAL, SILENCE_MAX};
-use crate::client::connection::send_buffer::Outgoing;
-use crate::client::connection::stream::Pipe;
+use crate::client::connection::send_buffer::SendBuffer;
+use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
 use crate::client::shell::interrupt::Interrupt;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 
 /// See the module.
-pub(super) struct Traffic {
-    pipe: Box<dyn Pipe>,
-    pub(super) inbox: Buffer,
-    pub(super) outgoing: Outgoing,
+pub(super) struct Transport {
+    pipe: Box<dyn Stream>,
+    pub(super) input: ReceiveBuffer,
+    pub(super) outgoing: SendBuffer,
     last_sent: Instant,
     /// Time spent waiting since something was last sent or received.
     silence: Duration,
@@ -29,12 +29,12 @@ pub(super) struct Traffic {
     pub(super) is_mute: bool,
 }
 
-impl Traffic {
-    pub(super) fn new(pipe: Box<dyn Pipe>, interrupt: Interrupt) -> Self {
+impl Transport {
+    pub(super) fn new(pipe: Box<dyn Stream>, interrupt: Interrupt) -> Self {
         Self {
             pipe,
-            inbox: Buffer::default(),
-            outgoing: Outgoing::default(),
+            input: ReceiveBuffer::default(),
+            outgoing: SendBuffer::default(),
             last_sent: Instant::now(),
             silence: Duration::ZERO,
             silence_max: SILENCE_MAX,
@@ -71,7 +71,7 @@ impl Traffic {
         }
     }
 
-    /// See [`Pipe::end_with_reset`].
+    /// See [`Stream::end_with_reset`].
     pub(super) fn end_with_reset(&mut self) {
         self.pipe.end_with_reset();
     }
@@ -121,7 +121,7 @@ impl Traffic {
             return Ok(false);
         }
         if self.is_mute {
-            // Nobody will read this; the reason may still be in the inbox.
+            // Nobody will read this; the reason may still be in the input.
             self.outgoing.clear();
             return Ok(false);
         }
@@ -145,8 +145,8 @@ impl Traffic {
         // Amid a long data frame exactly its rest and the next header are taken, so that files
         // are written in large pieces at round offsets.
         let rest = frame_bytes_left + HEADER_BYTES;
-        let is_amid_data = frame_bytes_left >= LONG_FRAME_BYTES && self.inbox.is_empty();
-        let room = self.inbox.room(INBOX_BYTES);
+        let is_amid_data = frame_bytes_left >= LONG_FRAME_BYTES && self.input.is_empty();
+        let room = self.input.room(INPUT_BYTES);
         let room_bytes = if is_amid_data { room.len().min(rest) } else { room.len() };
         let room = &mut room[..room_bytes];
         if room.is_empty() {
@@ -155,7 +155,7 @@ impl Traffic {
         match self.pipe.recv(room) {
             Ok(0) => Err(LinkError::Lost("the server closed the connection".into())),
             Ok(count) => {
-                self.inbox.commit(count);
+                self.input.commit(count);
                 Ok(true)
             }
             Err(error) if is_transient(&error) => Ok(false),
@@ -174,6 +174,6 @@ fn lost(error: io::Error) -> LinkError {
 
 /// Received and not yet understood: what still fits in L2 cache between the socket, the hash and
 /// the file, and more than the largest control frame.
-const INBOX_BYTES: usize = 256 * 1024 + HEADER_BYTES;
+const INPUT_BYTES: usize = 256 * 1024 + HEADER_BYTES;
 /// From here on a data frame is worth a call of its own.
 const LONG_FRAME_BYTES: usize = 64 * 1024;

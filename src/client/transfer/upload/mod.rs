@@ -309,7 +309,7 @@ impl Uploader {
         self.settle(session, incoming)
     }
 
-    /// Turns the answer to the oldest upload into its verdict.
+    /// Scheduler the answer to the oldest upload into its verdict.
     fn settle(&mut self, session: &mut Session, incoming: Incoming) -> Result<(), LinkError> {
         let reply = match incoming.event {
             Event::Reply(reply @ (Reply::Stored { .. } | Reply::Error(_))) => reply,

@@ -1,7 +1,7 @@
 //! Lines that are commands, lines that are none, and the table.
 
 use super::super::argument::ExactOr;
-use super::super::parse_error::Wrong;
+use super::super::parse_error::ParseError;
 use super::super::table::{COMMANDS, parse};
 use super::*;
 
@@ -9,7 +9,7 @@ fn path(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
 }
 
-fn read(line: &str) -> Result<Command, Wrong> {
+fn read(line: &str) -> Result<Command, ParseError> {
     parse(line.as_bytes())
 }
 
@@ -41,7 +41,7 @@ fn paths_are_taken_as_they_are() {
     }
     let quoted = ExactOr { exact: path("\"a b\""), otherwise: Ok(path("a b")) };
     assert_eq!(read("XSHA256 \"a b\""), Ok(Command::Xsha256(quoted)));
-    let range = Err(Wrong::BadParameter("the digest is that of the whole file; name no range"));
+    let range = Err(ParseError::BadParameter("the digest is that of the whole file; name no range"));
     let with_range = ExactOr { exact: path("\"a\" 0 5"), otherwise: range };
     assert_eq!(read("XSHA256 \"a\" 0 5"), Ok(Command::Xsha256(with_range)));
     assert_eq!(parse(b"DELE \xff\xfe"), Ok(Command::Dele(b"\xff\xfe".to_vec())));
@@ -157,7 +157,7 @@ fn replies_to_wrong_lines_are_plain_and_short() {
         let (_, text) = parse(&line).expect_err("wrong").reply();
         assert!(text.len() < 240 && !text.contains(char::is_control), "{text}");
     }
-    assert_eq!(parse(&[0xff; 64]), Err(Wrong::Unknown(format!("{}\\\u{2026}", "\\xff".repeat(7)))));
+    assert_eq!(parse(&[0xff; 64]), Err(ParseError::Unknown(format!("{}\\\u{2026}", "\\xff".repeat(7)))));
 }
 
 #[test]

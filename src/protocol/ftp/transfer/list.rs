@@ -1,16 +1,16 @@
 //! Listings: what an argument asks for, of one folder or a whole tree, over a data connection or within
 //! a reply.
 
-use super::{Doing, Ftp, Kind, REPLY_FOLDER_STATUS, Turn};
+use super::{Activity, Ftp, Kind, REPLY_FOLDER_STATUS, StepContext};
 use crate::base::glob::Pattern;
 use crate::base::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX};
 use crate::base::memory::Charge;
 use crate::base::virtual_path::VPath;
 use crate::protocol::ftp::argument::list_options;
 use crate::protocol::ftp::listing::{self, Facts, OPTIONS, Options, split_pattern};
-use crate::protocol::ftp::parse_error::Wrong;
+use crate::protocol::ftp::parse_error::ParseError;
 use crate::protocol::ftp::reply::subject;
-use crate::session::Refusal;
+use crate::session::SessionError;
 use crate::session::task::TaskStep;
 use crate::session::verb::Verb;
 use crate::store::listing::Listed;
@@ -58,13 +58,13 @@ struct Tree {
 const FOLDER_COST: usize = 64;
 
 impl Tree {
-    fn add(&mut self, name: &[u8]) -> Result<(), Refusal> {
+    fn add(&mut self, name: &[u8]) -> Result<(), SessionError> {
         self.pending_bytes += name.len();
         if self.pending.len() >= LISTING_ENTRIES_MAX || self.pending_bytes > LISTING_BYTES_MAX {
-            return Err(Refusal::TooLarge);
+            return Err(SessionError::TooLarge);
         }
         if !self.charge.resize(self.charge.bytes() + name.len() + FOLDER_COST) {
-            return Err(Refusal::Busy);
+            return Err(SessionError::Busy);
         }
         self.pending.push((self.heading.len(), name.into()));
         Ok(())
@@ -177,7 +177,7 @@ impl Ftp {
     // ---- Beginning ------------------------------------------------------------------------
 
     /// `LIST` and `NLST`.
-    pub(in crate::protocol::ftp) fn begin_listing(&mut self, form: Form, text: &[u8], turn: &mut Turn) {
+    pub(in crate::protocol::ftp) fn begin_listing(&mut self, form: Form, text: &[u8], turn: &mut StepContext) {
         let Some(Request { path, mut list }) = self.request(form, text, turn) else { return };
         if list.options.itself && list.pattern.is_none() {
             if self.may_transfer(turn) {
@@ -195,12 +195,12 @@ impl Ftp {
     }
 
     /// `MLSD`.
-    pub(in crate::protocol::ftp) fn begin_facts(&mut self, path: VPath, turn: &mut Turn) {
+    pub(in crate::protocol::ftp) fn begin_facts(&mut self, path: VPath, turn: &mut StepContext) {
         self.begin_list(path, List::new(Form::Facts, Options::default(), Vec::new(), None), turn);
     }
 
     /// What `text` asks for: an entry of exactly that name, else options and an entry, else a pattern.
-    fn request(&self, form: Form, text: &[u8], turn: &mut Turn) -> Option<Request> {
+    fn request(&self, form: Form, text: &[u8], turn: &mut StepContext) -> Option<Request> {
         let (options, text) = match list_options(text, |name| self.is_there(name)) {
             Ok(read) => read,
             Err(wrong) => {
@@ -231,28 +231,28 @@ impl Ftp {
         is_entry(text) && (first.is_none_or(is_entry) || !components.any(|component| component == b".."))
     }
 
-    fn begin_list(&mut self, path: VPath, list: List, turn: &mut Turn) {
+    fn begin_list(&mut self, path: VPath, list: List, turn: &mut StepContext) {
         if !self.may_transfer(turn) {
             return;
         }
         let begun = match self.begin_folder(&path, &list) {
-            Err(Refusal::NotADirectory) if list.form != Form::Facts => return self.list_one(path, list, turn),
-            Err(Refusal::NotFound) if list.form != Form::Facts && self.session.link_itself(&path).is_some() => {
+            Err(SessionError::NotADirectory) if list.form != Form::Facts => return self.list_one(path, list, turn),
+            Err(SessionError::NotFound) if list.form != Form::Facts && self.session.link_itself(&path).is_some() => {
                 return self.list_one(path, list, turn);
             }
             // RFC 3659, section 7.2.1.
-            Err(Refusal::NotADirectory) => {
+            Err(SessionError::NotADirectory) => {
                 return turn.reply(501, format!("{}: MLSD lists folders; MLST tells of files.", subject(&path)));
             }
             begun => begun,
         };
         if let (Ok(()), Some(tree)) = (&begun, &list.tree) {
-            self.port.lane.outbox.append(|out| put_heading(out, &tree.heading));
+            self.port.buffers.output.append(|out| put_heading(out, &tree.heading));
         }
         self.begin(begun, Kind::List(list), path, turn);
     }
 
-    fn begin_folder(&mut self, path: &VPath, list: &List) -> Result<(), Refusal> {
+    fn begin_folder(&mut self, path: &VPath, list: &List) -> Result<(), SessionError> {
         let (order, depth) = (list.options.order, path.components().count());
         let is_long = list.form == Form::Long;
         self.session.begin_list_as(path, |listing| {
@@ -262,7 +262,7 @@ impl Ftp {
     }
 
     /// Lists a single entry in one line: no folder, or a folder itself (`-d`).
-    fn list_one(&mut self, path: VPath, list: List, turn: &mut Turn) {
+    fn list_one(&mut self, path: VPath, list: List, turn: &mut StepContext) {
         let found = self.stat_or_link(&path, turn);
         let entry = found.as_ref().ok().map(|meta| list.only_entry(&path, *meta));
         let list = List::new(list.form, list.options, Vec::new(), None);
@@ -270,26 +270,26 @@ impl Ftp {
         self.begin(found.map(|_| ()), Kind::List(list), path, turn);
     }
 
-    fn stat_or_link(&self, path: &VPath, turn: &Turn) -> Result<Meta, Refusal> {
+    fn stat_or_link(&self, path: &VPath, turn: &StepContext) -> Result<Meta, SessionError> {
         let found = self.session.stat(turn.service, path).map(|(meta, _)| meta);
         found.or_else(|refusal| self.link_or(refusal, path))
     }
 
     // ---- Going on -------------------------------------------------------------------------
 
-    pub(super) fn list(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
+    pub(super) fn list(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
         self.check_port()?;
-        if !self.port.lane.outbox.has_room() {
+        if !self.port.buffers.output.has_room() {
             return Ok(false);
         }
-        let Doing::Transfer(mut transfer) = std::mem::replace(&mut self.doing, Doing::Nothing) else {
+        let Activity::Transfer(mut transfer) = std::mem::replace(&mut self.doing, Activity::Nothing) else {
             return Ok(false);
         };
         let listed = match &mut transfer.kind {
             Kind::List(list) => self.list_on(list, turn),
             _ => Ok(Progress::All),
         };
-        self.doing = Doing::Transfer(transfer);
+        self.doing = Activity::Transfer(transfer);
         match listed? {
             Progress::All => self.finish(),
             Progress::Some => {}
@@ -299,7 +299,7 @@ impl Ftp {
     }
 
     /// Takes the next page, or goes to the next folder.
-    fn list_on(&mut self, list: &mut List, turn: &mut Turn) -> Result<Progress, Refusal> {
+    fn list_on(&mut self, list: &mut List, turn: &mut StepContext) -> Result<Progress, SessionError> {
         if self.session.check(Verb::RunTask).is_err() {
             return Ok(if self.list_next_folder(list, turn) { Progress::Some } else { Progress::All });
         }
@@ -318,13 +318,13 @@ impl Ftp {
         Ok(Progress::Some)
     }
 
-    fn list_next_folder(&mut self, list: &mut List, turn: &mut Turn) -> bool {
+    fn list_next_folder(&mut self, list: &mut List, turn: &mut StepContext) -> bool {
         let Some(tree) = &mut list.tree else { return false };
         turn.budget.spend(ENTRY_COST);
         if !tree.descend() {
             return false;
         }
-        self.port.lane.outbox.append(|out| {
+        self.port.buffers.output.append(|out| {
             out.extend_from_slice(b"\r\n");
             put_heading(out, &tree.heading);
         });
@@ -337,10 +337,10 @@ impl Ftp {
         true
     }
 
-    fn put_entries(&mut self, list: &List, entries: &[Listed], turn: &Turn) {
+    fn put_entries(&mut self, list: &List, entries: &[Listed], turn: &StepContext) {
         let now_ns = turn.service.store.clock.now_ns();
         let may_write = !self.session.is_read_only();
-        self.port.lane.outbox.append(|out| {
+        self.port.buffers.output.append(|out| {
             for entry in entries.iter().filter(|entry| list.has(entry)) {
                 let start = out.len();
                 list.put(out, entry, now_ns, self.facts, may_write);
@@ -352,19 +352,19 @@ impl Ftp {
     // ---- Within a reply -------------------------------------------------------------------
 
     /// `STAT` of a path lists on the control connection (RFC 959, section 4.1.3).
-    pub(in crate::protocol::ftp) fn begin_status_of(&mut self, text: &[u8], turn: &mut Turn) {
+    pub(in crate::protocol::ftp) fn begin_status_of(&mut self, text: &[u8], turn: &mut StepContext) {
         let Some(Request { path, list }) = self.request(Form::Long, text, turn) else { return };
         if list.options.recursive {
-            return turn.refuse_line(&Wrong::Option(b'R', OPTIONS));
+            return turn.refuse_line(&ParseError::Option(b'R', OPTIONS));
         }
         let is_one = list.options.itself && list.pattern.is_none();
-        let begun = if is_one { Err(Refusal::NotADirectory) } else { self.begin_folder(&path, &list) };
+        let begun = if is_one { Err(SessionError::NotADirectory) } else { self.begin_folder(&path, &list) };
         match begun {
             Ok(()) => {
                 turn.begin_status(REPLY_FOLDER_STATUS);
-                self.doing = Doing::ListingStatus(Box::new(list));
+                self.doing = Activity::ListingStatus(Box::new(list));
             }
-            Err(Refusal::NotADirectory | Refusal::NotFound) => match self.stat_or_link(&path, turn) {
+            Err(SessionError::NotADirectory | SessionError::NotFound) => match self.stat_or_link(&path, turn) {
                 Ok(meta) => {
                     turn.begin_status(213);
                     turn.add_status(&list, &[list.only_entry(&path, meta)]);

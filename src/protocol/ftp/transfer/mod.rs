@@ -11,9 +11,9 @@ mod send;
 
 pub(super) use list::{Form, List};
 
-use super::port::{Failure, Security, Stage, Wish};
-use super::{Doing, Ftp, REPLY_FOLDER_STATUS, Turn, reply};
-use crate::base::buffers::Lane;
+use super::port::{ConnectionStage, Failure, Security, Wish};
+use super::{Activity, Ftp, REPLY_FOLDER_STATUS, StepContext, reply};
+use crate::base::buffers::IoBuffers;
 use crate::base::limits::{
     FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
 };
@@ -21,14 +21,14 @@ use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::upload::{Length, UploadPlan, UploadStart};
-use crate::session::{Phase, Refusal};
+use crate::session::{Phase, SessionError};
 use crate::tls::Resumption;
 use std::time::{Duration, Instant};
 
 /// A transfer under way.
 pub(super) struct Transfer {
     kind: Kind,
-    step: Step,
+    step: TransferStep,
     path: VPath,
     /// What is to be said once the data connection is there.
     announcement: Option<Vec<u8>>,
@@ -63,7 +63,7 @@ pub(super) enum Upload {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum TransferStep {
     /// Finding where to begin.
     Prepare,
     /// Waiting for the data connection, until then.
@@ -84,8 +84,8 @@ impl Transfer {
     /// What it waits for, if the session waits for `session`.
     pub(super) fn phase(&self, session: Phase) -> Phase {
         match (&self.kind, self.step) {
-            (Kind::Upload { .. }, Step::Move) => session,
-            (_, Step::Move | Step::Finish) => Phase::Transfer,
+            (Kind::Upload { .. }, TransferStep::Move) => session,
+            (_, TransferStep::Move | TransferStep::Finish) => Phase::Transfer,
             _ => Phase::Working,
         }
     }
@@ -97,7 +97,7 @@ impl Transfer {
 
     /// Whether its data connection has yet to come.
     pub(super) fn awaits_connection(&self) -> bool {
-        matches!(self.step, Step::Await(_))
+        matches!(self.step, TransferStep::Await(_))
     }
 
     pub(super) fn is_upload(&self) -> bool {
@@ -109,11 +109,11 @@ impl Transfer {
     }
 
     /// When it goes on, or is given up, without anything from the peer.
-    pub(super) fn wakes_at(&self, stage: Stage) -> Option<Instant> {
+    pub(super) fn wakes_at(&self, stage: ConnectionStage) -> Option<Instant> {
         match self.step {
-            Step::Await(until) | Step::End(until) => Some(until),
-            Step::Finish if stage == Stage::Ended => Some(self.confirmed_from()?),
-            Step::Move => self.stores_at,
+            TransferStep::Await(until) | TransferStep::End(until) => Some(until),
+            TransferStep::Finish if stage == ConnectionStage::Ended => Some(self.confirmed_from()?),
+            TransferStep::Move => self.stores_at,
             _ => None,
         }
     }
@@ -134,7 +134,7 @@ fn replies_apart(kept_open: u32) -> Duration {
 impl Ftp {
     // ---- Beginning ------------------------------------------------------------------------
 
-    pub(super) fn begin_download(&mut self, path: VPath, turn: &mut Turn) {
+    pub(super) fn begin_download(&mut self, path: VPath, turn: &mut StepContext) {
         if !self.may_transfer(turn) {
             return;
         }
@@ -144,7 +144,7 @@ impl Ftp {
     }
 
     /// Begins an upload at the byte `REST` named, or at the end of what is there.
-    pub(super) fn begin_upload(&mut self, path: VPath, how: Upload, turn: &mut Turn) {
+    pub(super) fn begin_upload(&mut self, path: VPath, how: Upload, turn: &mut StepContext) {
         if !self.may_transfer(turn) {
             return;
         }
@@ -168,12 +168,12 @@ impl Ftp {
         self.begin(begun, Kind::Upload { is_named_here: how == Upload::Unique }, path, turn);
     }
 
-    fn begin(&mut self, begun: Result<(), Refusal>, kind: Kind, path: VPath, turn: &mut Turn) {
+    fn begin(&mut self, begun: Result<(), SessionError>, kind: Kind, path: VPath, turn: &mut StepContext) {
         match begun {
             Ok(()) => {
                 let transfer = Transfer {
                     kind,
-                    step: Step::Prepare,
+                    step: TransferStep::Prepare,
                     path,
                     announcement: None,
                     announced: None,
@@ -181,7 +181,7 @@ impl Ftp {
                     was_kept_open: false,
                     stores_at: None,
                 };
-                self.doing = Doing::Transfer(Box::new(transfer));
+                self.doing = Activity::Transfer(Box::new(transfer));
             }
             Err(refusal) => self.refuse_absent(refusal, &path, turn),
         }
@@ -191,7 +191,7 @@ impl Ftp {
     /// over it, or for it to end. It ends when the client has read the reply, or had time to: curl that
     /// sees an end amid a TLS handshake looks for another way to connect.
     pub(super) fn give_up_data_connection(&mut self, now: Instant) {
-        if !matches!(self.doing, Doing::Transfer(_)) && self.has_data_connection() {
+        if !matches!(self.doing, Activity::Transfer(_)) && self.has_data_connection() {
             self.active = None;
             let grace = if self.data.is_private { FTP_REFUSED_TLS_DATA_GRACE } else { FTP_REFUSED_DATA_GRACE };
             self.unused_data_until = Some(now + grace);
@@ -204,7 +204,7 @@ impl Ftp {
         }
     }
 
-    fn may_transfer(&self, turn: &mut Turn) -> bool {
+    fn may_transfer(&self, turn: &mut StepContext) -> bool {
         if !self.data.is_private && !self.settings.plaintext {
             turn.reply(521, "Data connections are encrypted here; say PBSZ 0 and PROT P first.");
         } else if !self.has_data_connection() {
@@ -218,45 +218,45 @@ impl Ftp {
     // ---- Going on -------------------------------------------------------------------------
 
     /// Drives the transfer on; whether anything was done.
-    pub(super) fn transfer(&mut self, turn: &mut Turn) -> bool {
-        let Doing::Transfer(transfer) = &self.doing else { return false };
+    pub(super) fn transfer(&mut self, turn: &mut StepContext) -> bool {
+        let Activity::Transfer(transfer) = &self.doing else { return false };
         let done = match (transfer.step, &transfer.kind) {
-            (Step::Prepare, Kind::Download) => self.prepare_download(turn),
-            (Step::Prepare, Kind::Upload { .. }) => self.prepare_upload(turn),
-            (Step::Prepare, Kind::List(_)) => {
+            (TransferStep::Prepare, Kind::Download) => self.prepare_download(turn),
+            (TransferStep::Prepare, Kind::Upload { .. }) => self.prepare_upload(turn),
+            (TransferStep::Prepare, Kind::List(_)) => {
                 self.announce_opening("the list", turn);
                 Ok(true)
             }
-            (Step::Await(until), _) => self.await_connection(until, turn),
-            (Step::Open, _) => self.await_open(),
-            (Step::Move, Kind::Download) => self.send(turn),
-            (Step::Move, Kind::Upload { .. }) => self.store(turn),
-            (Step::End(until), _) => self.complete(until, turn),
-            (Step::Move, Kind::List(_)) => self.list(turn),
-            (Step::Finish, _) => self.await_end(turn),
-            (Step::Commit, _) => self.commit(turn),
+            (TransferStep::Await(until), _) => self.await_connection(until, turn),
+            (TransferStep::Open, _) => self.await_open(),
+            (TransferStep::Move, Kind::Download) => self.send(turn),
+            (TransferStep::Move, Kind::Upload { .. }) => self.store(turn),
+            (TransferStep::End(until), _) => self.complete(until, turn),
+            (TransferStep::Move, Kind::List(_)) => self.list(turn),
+            (TransferStep::Finish, _) => self.await_end(turn),
+            (TransferStep::Commit, _) => self.commit(turn),
         };
         done.unwrap_or_else(|refusal| {
-            self.fail_transfer(turn.lane, refusal, turn.now);
+            self.fail_transfer(turn.buffers, refusal, turn.now);
             true
         })
     }
 
-    fn prepare_download(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
+    fn prepare_download(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
         let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? else { return Ok(true) };
         self.announce_opening(&format!("the file ({} bytes)", opened.size - opened.offset), turn);
         Ok(true)
     }
 
-    fn announce_opening(&mut self, what: &str, turn: &mut Turn) {
+    fn announce_opening(&mut self, what: &str, turn: &mut StepContext) {
         self.announce(format!("Opening the data connection for {what}.").into_bytes(), turn);
     }
 
     /// Says that the transfer begins. Where the server connects, clients expect that to be said of a
     /// connection they have seen.
-    fn announce(&mut self, what: Vec<u8>, turn: &mut Turn) {
-        let Doing::Transfer(transfer) = &mut self.doing else { return };
-        transfer.step = Step::Await(turn.now + self.settings.data_timeout);
+    fn announce(&mut self, what: Vec<u8>, turn: &mut StepContext) {
+        let Activity::Transfer(transfer) = &mut self.doing else { return };
+        transfer.step = TransferStep::Await(turn.now + self.settings.data_timeout);
         match self.active.take() {
             Some(address) => {
                 transfer.announcement = Some(what);
@@ -269,19 +269,19 @@ impl Ftp {
         }
     }
 
-    fn await_connection(&mut self, until: Instant, turn: &mut Turn) -> Result<bool, Refusal> {
+    fn await_connection(&mut self, until: Instant, turn: &mut StepContext) -> Result<bool, SessionError> {
         match self.port.stage() {
-            Stage::Connected => {
+            ConnectionStage::Connected => {
                 self.port.wish(Wish::Open(self.security()));
-                if let Doing::Transfer(transfer) = &mut self.doing {
-                    transfer.step = Step::Open;
+                if let Activity::Transfer(transfer) = &mut self.doing {
+                    transfer.step = TransferStep::Open;
                     if let Some(text) = transfer.announcement.take() {
                         transfer.announced = Some(turn.now);
                         turn.reply(150, text);
                     }
                 }
             }
-            Stage::Failed(_) => self.end_without_connection(turn),
+            ConnectionStage::Failed(_) => self.end_without_connection(turn),
             _ if turn.now >= until => self.end_without_connection(turn),
             _ => return Ok(false),
         }
@@ -292,7 +292,7 @@ impl Ftp {
         if !self.data.is_private {
             return Security::Plain;
         }
-        let is_upload = matches!(&self.doing, Doing::Transfer(transfer) if transfer.is_upload());
+        let is_upload = matches!(&self.doing, Activity::Transfer(transfer) if transfer.is_upload());
         Security::Sealed {
             is_upload,
             needs: match self.settings.requires_session_reuse {
@@ -305,30 +305,32 @@ impl Ftp {
         }
     }
 
-    fn end_without_connection(&mut self, turn: &mut Turn) {
+    fn end_without_connection(&mut self, turn: &mut StepContext) {
         // A listing of one file is no task of the session.
-        let _ = self.session.abort(Refusal::Cut, turn.now);
+        let _ = self.session.abort(SessionError::Cut, turn.now);
         let why = match self.port.stage() {
-            Stage::Failed(Failure::NoPort) => "The server has no room for a data connection; try again later.",
+            ConnectionStage::Failed(Failure::NoPort) => {
+                "The server has no room for a data connection; try again later."
+            }
             _ => "The data connection did not come; check firewalls, and EPSV, PASV or PORT.",
         };
         self.end_transfer(Wish::Close);
         turn.reply(425, why);
     }
 
-    fn await_open(&mut self) -> Result<bool, Refusal> {
+    fn await_open(&mut self) -> Result<bool, SessionError> {
         self.check_port()?;
-        let is_open = self.port.stage() == Stage::Open;
+        let is_open = self.port.stage() == ConnectionStage::Open;
         if is_open {
-            self.set_step(Step::Move);
+            self.set_step(TransferStep::Move);
         }
         Ok(is_open)
     }
 
-    fn check_port(&self) -> Result<(), Refusal> {
+    fn check_port(&self) -> Result<(), SessionError> {
         match self.port.stage() {
-            Stage::Failed(Failure::Shorter) => Err(Refusal::Changed),
-            Stage::Failed(_) => Err(Refusal::Cut),
+            ConnectionStage::Failed(Failure::Shorter) => Err(SessionError::Changed),
+            ConnectionStage::Failed(_) => Err(SessionError::Cut),
             _ => Ok(()),
         }
     }
@@ -337,31 +339,33 @@ impl Ftp {
 
     /// `ABOR`: gives up what is under way (RFC 959, section 4.1.3). The command itself is answered in
     /// its turn.
-    pub(super) fn abort_transfer(&mut self, turn: &mut Turn) {
+    pub(super) fn abort_transfer(&mut self, turn: &mut StepContext) {
         // What has ended in the session may still be on its way.
-        let _ = self.session.abort(Refusal::Cancelled, turn.now);
+        let _ = self.session.abort(SessionError::Cancelled, turn.now);
         let given_up = self.end_transfer(Wish::Reset);
         // A listing on the control connection has begun its reply, and ends it.
-        let code = if let Doing::ListingStatus(_) = given_up { REPLY_FOLDER_STATUS } else { 426 };
+        let code = if let Activity::ListingStatus(_) = given_up { REPLY_FOLDER_STATUS } else { 426 };
         turn.reply(code, "Given up, as asked.");
         self.was_aborted = true;
     }
 
     /// Answers the transfer with a refusal and ends it.
-    pub(super) fn fail_transfer(&mut self, lane: &mut Lane, refusal: Refusal, now: Instant) {
+    pub(super) fn fail_transfer(&mut self, buffers: &mut IoBuffers, refusal: SessionError, now: Instant) {
         // A verb that failed may have ended its state itself.
         let _ = self.session.abort(refusal, now);
         let failure = self.port.stage();
-        let Doing::Transfer(transfer) = self.end_transfer(Wish::Reset) else { return };
+        let Activity::Transfer(transfer) = self.end_transfer(Wish::Reset) else { return };
         let (code, text) = match failure {
-            Stage::Failed(Failure::NotResumed) => {
+            ConnectionStage::Failed(Failure::NotResumed) => {
                 let text = "The TLS session of the control connection must be reused on data connections.";
                 (522, text.to_string())
             }
-            Stage::Failed(_) if refusal == Refusal::Cut => (426, self.told_of_cut(&transfer).to_string()),
+            ConnectionStage::Failed(_) if refusal == SessionError::Cut => {
+                (426, self.told_of_cut(&transfer).to_string())
+            }
             _ => reply::refusal(refusal, Some(&transfer.path)),
         };
-        lane.outbox.append(|out| reply::put(out, code, &text));
+        buffers.output.append(|out| reply::put(out, code, &text));
     }
 
     fn told_of_cut(&self, transfer: &Transfer) -> &'static str {
@@ -380,15 +384,15 @@ impl Ftp {
         self.reuse.is_due |= self.port.shows_reuse;
     }
 
-    fn end_transfer(&mut self, wish: Wish) -> Doing {
+    fn end_transfer(&mut self, wish: Wish) -> Activity {
         self.note_reuse();
         self.port.wish(wish);
         self.active = None;
-        std::mem::replace(&mut self.doing, Doing::Nothing)
+        std::mem::replace(&mut self.doing, Activity::Nothing)
     }
 
-    fn set_step(&mut self, step: Step) {
-        if let Doing::Transfer(transfer) = &mut self.doing {
+    fn set_step(&mut self, step: TransferStep) {
+        if let Activity::Transfer(transfer) = &mut self.doing {
             transfer.step = step;
         }
     }

@@ -1,30 +1,30 @@
 //! What goes over a data connection: files, and the end of whatever goes.
 
-use super::{Doing, Ftp, Kind, Step, Turn};
+use super::{Activity, Ftp, Kind, StepContext, TransferStep};
 use crate::base::limits::DATA_BYTES_MAX;
-use crate::protocol::ftp::port::{Stage, Wish};
-use crate::session::Refusal;
+use crate::protocol::ftp::port::{ConnectionStage, Wish};
+use crate::session::SessionError;
 use crate::session::download::Fetched;
 
 impl Ftp {
-    pub(super) fn send(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
+    pub(super) fn send(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
         self.check_port()?;
-        let outbox = &mut self.port.lane.outbox;
+        let output = &mut self.port.buffers.output;
         // Ranges leave before more is fetched, so that the check at the end of the file comes
         // after its last byte was read.
-        if outbox.has_ranges() || !outbox.has_room() {
+        if output.has_ranges() || !output.has_room() {
             return Ok(false);
         }
         // The end is what is logged: not before the rest has left.
-        if !outbox.is_empty() && self.session.is_fetched() {
+        if !output.is_empty() && self.session.is_fetched() {
             return Ok(false);
         }
-        let (max, range_max) = (outbox.piece_bytes(), (!self.data.is_private).then_some(DATA_BYTES_MAX));
+        let (max, range_max) = (output.piece_bytes(), (!self.data.is_private).then_some(DATA_BYTES_MAX));
         let fetched =
-            outbox.append(|out| self.session.fetch(turn.service, out, max, range_max, turn.budget, turn.now))?;
+            output.append(|out| self.session.fetch(turn.service, out, max, range_max, turn.budget, turn.now))?;
         match fetched {
             Fetched::Bytes(_) | Fetched::Later => {}
-            Fetched::Range(range) => self.port.lane.outbox.push_range(range),
+            Fetched::Range(range) => self.port.buffers.output.push_range(range),
             Fetched::End(..) => self.finish(),
         }
         Ok(true)
@@ -33,24 +33,24 @@ impl Ftp {
     /// All is on its way.
     pub(super) fn finish(&mut self) {
         self.port.wish(Wish::Finish);
-        self.set_step(Step::Finish);
+        self.set_step(TransferStep::Finish);
     }
 
     /// Sends the last reply when the peer has closed its side of the data connection as well, or a moment
     /// after the first reply: a client that finds both replies at once may miss one.
-    pub(super) fn await_end(&mut self, turn: &mut Turn) -> Result<bool, Refusal> {
+    pub(super) fn await_end(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
         self.check_port()?;
-        let Doing::Transfer(transfer) = &mut self.doing else { return Ok(false) };
+        let Activity::Transfer(transfer) = &mut self.doing else { return Ok(false) };
         let has_ended = match self.port.stage() {
-            Stage::Left => {
+            ConnectionStage::Left => {
                 self.kept_open = 0;
                 true
             }
-            Stage::Ended if transfer.confirmed_from().is_some_and(|at| at > turn.now) => {
+            ConnectionStage::Ended if transfer.confirmed_from().is_some_and(|at| at > turn.now) => {
                 transfer.was_kept_open = true;
                 false
             }
-            Stage::Ended => {
+            ConnectionStage::Ended => {
                 // After a long transfer the server does not wait, so nothing is known about its peer.
                 self.kept_open = self.kept_open.saturating_add(u32::from(transfer.was_kept_open));
                 true
@@ -60,7 +60,7 @@ impl Ftp {
         if has_ended {
             self.note_reuse();
         }
-        if has_ended && let Doing::Transfer(transfer) = std::mem::replace(&mut self.doing, Doing::Nothing) {
+        if has_ended && let Activity::Transfer(transfer) = std::mem::replace(&mut self.doing, Activity::Nothing) {
             match &transfer.kind {
                 Kind::List(list) => turn.reply(226, list.ending()),
                 _ => turn.reply(226, "Transfer complete."),
