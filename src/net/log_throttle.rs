@@ -28,9 +28,9 @@ mod tests {
 
     #[test]
     fn one_is_said_and_the_rest_are_counted() {
-        let (mut seldom, now) = (LogThrottle::default(), Instant::now());
-        let said: Vec<_> = (0..5).map(|_| seldom.note(now)).collect();
+        let (mut throttle, now) = (LogThrottle::default(), Instant::now());
+        let said: Vec<_> = (0..5).map(|_| throttle.note(now)).collect();
         assert_eq!(said, [Some(0), None, None, None, None]);
-        assert_eq!(seldom.note(now + WARN_INTERVAL), Some(4));
+        assert_eq!(throttle.note(now + WARN_INTERVAL), Some(4));
     }
 }

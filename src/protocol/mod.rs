@@ -1,5 +1,5 @@
-//! Protocols translate between a protocol and the session's verbs. All a protocol sees of a
-//! socket is a [`IoBuffers`], and [`SpliceSource`] bytes that it hands on unseen; all it knows of time is `now`.
+//! Each protocol is translated to the session's verbs. All that it sees of a socket is an [`IoBuffers`], and
+//! [`SpliceSource`] bytes that it passes on unseen; all that it knows of time is `now`.
 //!
 //! Each turn the connection calls `step` once, after it filled the input and before it flushes
 //! the output. A protocol stops when its budget is spent or the output is full enough, and
