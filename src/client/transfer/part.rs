@@ -290,7 +290,7 @@ fn create_new(path: &Path, destination: &Path, is_resumable: bool) -> io::Result
     }
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create_new(true).mode(FILE_MODE).custom_flags(flags).open(path)?;
+    let file = options.read(true).write(true).create_new(true).mode(PART_MODE).custom_flags(flags).open(path)?;
     // Without metadata it could not be marked, and nobody would recognise it as a part.
     let metadata = file.metadata().inspect_err(|_| drop(fs::remove_file(path)))?;
     if is_resumable {
@@ -304,7 +304,7 @@ fn create_new(path: &Path, destination: &Path, is_resumable: bool) -> io::Result
 fn create_marked(path: &Path, destination: &Path) -> io::Result<Option<(File, Metadata)>> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    let Ok(nameless) = rustix::fs::open(folder, flags, Mode::from_raw_mode(FILE_MODE)) else { return Ok(None) };
+    let Ok(nameless) = rustix::fs::open(folder, flags, Mode::from_raw_mode(PART_MODE)) else { return Ok(None) };
     let file = File::from(nameless);
     let metadata = file.metadata()?;
     mark(&file, &metadata, destination);
@@ -356,6 +356,8 @@ fn umask() -> u32 {
     })
 }
 
+/// Permission bits of a part: it may become a file that only its owner reads.
+const PART_MODE: u32 = 0o600;
 /// Permission bits of downloaded files, before the umask.
 const FILE_MODE: u32 = 0o644;
 /// The number of paths that are tried for a part.
@@ -371,7 +373,8 @@ mod tests {
         let destination = folder.path().join("a");
         let mut part = Part::create(&destination, &Reserved::new(), true).expect("part");
         part.write(b"hello").expect("write");
-        assert!(!destination.exists() && folder.path().join(".a.berth-part").exists());
+        let metadata = fs::metadata(folder.path().join(".a.berth-part")).expect("it is there");
+        assert!(!destination.exists() && metadata.mode() & 0o077 == 0, "{:o}", metadata.mode());
         assert_eq!(part.digest(), Digest::of(b"hello"));
         part.finish(1_000_000_000, None).expect("finish");
         assert_eq!(fs::read(&destination).expect("read"), b"hello");
