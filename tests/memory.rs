@@ -509,30 +509,3 @@ fn sessions_of_one_account_that_stop_amid_uploads_hold_a_share_of_the_memory() {
     eprintln!("600 uploads that stopped: {grown} KiB");
     assert!(grown <= 64 * 1024, "{grown} KiB");
 }
-
-#[test]
-fn sessions_that_stop_amid_requests_hold_a_share_of_the_memory_and_others_are_served() {
-    let place = narrow_place();
-    place.add("bob", &[]);
-    let server = place.serve();
-    let begin = || {
-        let mut peer = Peer::login(server.address, "ann");
-        let (_, request) = peer.encode(&list("/large"));
-        peer.send(&request[..request.len() - 1]);
-        (peer, request)
-    };
-    let mut stopped: Vec<_> = (0..100).map(|_| begin()).collect();
-    wait_until_calm(&server);
-    let mut waiting = Peer::login(server.address, "ann");
-    waiting.request(&Request::Quota {});
-    let mut other = Peer::login(server.address, "bob");
-    for _ in 0..10 {
-        assert!(matches!(other.ask(&Request::Quota {}), Reply::Quota(_)));
-    }
-    assert!(!waiting.has_answer(), "all that its account may hold is in use");
-    stopped.truncate(1);
-    assert!(matches!(waiting.reply(), Reply::Quota(_)));
-    let (mut peer, request) = stopped.remove(0);
-    peer.send(&request[request.len() - 1..]);
-    assert_eq!(entries(&mut peer).expect("a listing"), MANY);
-}

@@ -150,11 +150,8 @@ pub const MEMORY_MEMBERS_MIN: usize = 8 * 1024 * 1024;
 /// Charges of this size are taken from what larger ones leave: a folder of a thousand names of usual
 /// length, or of 200 of the longest.
 pub const MEMORY_SMALL_BYTES: usize = 64 * 1024;
-/// What an account may hold even where others have taken all: a session at work and a short listing.
+/// What an account may hold even where others have taken all: two short listings.
 pub const MEMORY_ALWAYS_BYTES: usize = 2 * MEMORY_SMALL_BYTES;
-/// What is charged for the small buffers of a session while it has anything in hand: the first input, what is
-/// decoded ahead of it, a record of TLS each way and a piece of a file.
-pub const SMALL_BUFFERS_CHARGE: usize = MEMORY_SMALL_BYTES;
 /// What is charged for a large input: itself, what is decoded ahead of it, and what TLS holds for it.
 pub const INPUT_CHARGE: usize = INPUT_BYTES + PIPELINE_BYTES_MAX + SEALED_BYTES + 16 * 1024;
 /// What is charged for a large output: itself, with one piece more, and what TLS holds of it.

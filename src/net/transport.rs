@@ -261,11 +261,6 @@ impl Transport {
         matches!(&self.layer, Layer::Sealed(sealed) if sealed.wants_flush())
     }
 
-    /// Whether it holds bytes of either direction that have not been passed on.
-    pub fn holds_bytes(&self) -> bool {
-        matches!(&self.layer, Layer::Sealed(sealed) if sealed.holds_bytes())
-    }
-
     /// Receives once, so that the input holds at most `capacity` bytes. Nothing is read when it
     /// does already. The bytes counted need not all have reached the input.
     pub fn fill(&mut self, input: &mut ReceiveBuffer, capacity: usize) -> io::Result<Moved> {

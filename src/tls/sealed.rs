@@ -174,11 +174,6 @@ impl Sealed {
         self.plaintext_bytes > 0 || !self.ciphertext.is_empty() || self.has_ended
     }
 
-    /// Whether it holds bytes of either direction, such as a part of a record.
-    pub fn holds_bytes(&self) -> bool {
-        self.holds_input() || self.unfinished_bytes > 0 || self.wants_flush()
-    }
-
     /// Whether the two have yet to agree on keys.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()

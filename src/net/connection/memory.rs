@@ -1,30 +1,12 @@
-//! Memory for the buffers of a connection after login. Small ones are charged while the session has
-//! anything in hand; large ones are for sessions that have much to move, while there is memory.
+//! Large buffers, for sessions that have much to move and while there is memory. Before login there are
+//! none.
 
 use super::{Connection, sooner};
-use crate::base::limits::{INPUT_CHARGE, MEMORY_WAIT_STEP, OUTPUT_CHARGE, SMALL_BUFFERS_CHARGE};
+use crate::base::limits::{INPUT_CHARGE, MEMORY_WAIT_STEP, OUTPUT_CHARGE};
 use crate::base::memory::Charge;
 use std::time::Instant;
 
 impl Connection {
-    /// Charges the small buffers before anything is received. False if the account has no room for them: the
-    /// session then reads nothing, and tries again after a while.
-    pub(super) fn charge_small_buffers(&mut self, now: Instant) -> bool {
-        if self.small_buffers.bytes() > 0 || self.protocol.memory().is_none() {
-            return true;
-        }
-        match self.charge(SMALL_BUFFERS_CHARGE) {
-            Some(charge) => {
-                self.small_buffers = charge;
-                true
-            }
-            None => {
-                self.held_until = sooner(self.held_until, now + MEMORY_WAIT_STEP);
-                false
-            }
-        }
-    }
-
     /// Makes a full input large. Where there is no memory for that, what is in it may be a part of
     /// something that fits no small one, so this is tried again after a while.
     pub(super) fn enlarge_input(&mut self, now: Instant) {

@@ -13,7 +13,6 @@ use crate::base::buffers::{Budget, IoBuffers, SendBuffer};
 use crate::base::limits::{
     FLUSH_BUDGET_MIN, HALF_CLOSED_STALL, INPUT_BYTES_FIRST, LINGER, ROUNDS_PER_TURN, TURN_BUDGET,
 };
-use crate::base::memory::Charge;
 use crate::config::Timeouts;
 use crate::protocol::Protocol;
 use crate::protocol::admin::query::{Query, QueryResult};
@@ -63,8 +62,6 @@ pub struct Connection {
     account: Option<Rc<Traffic>>,
     /// Bytes wait for this, because more have moved than the rates allow.
     held_until: Option<Instant>,
-    /// For the small buffers, while they hold anything.
-    small_buffers: Charge,
     requests: u64,
     /// The protocol is at work.
     is_stepping: bool,
@@ -102,7 +99,6 @@ impl Connection {
             rate_limiter: RateLimiter::default(),
             account: None,
             held_until: None,
-            small_buffers: Charge::default(),
             requests: 0,
             is_stepping: false,
             closing_since: None,
@@ -274,9 +270,6 @@ impl Connection {
         if self.has_output() && self.protocol.is_stranger() && !self.transport.is_handshaking() {
             return Ok(false);
         }
-        if !self.charge_small_buffers(now) {
-            return Ok(false);
-        }
         let allowance = match self.allowance_up(service, now) {
             Some(allowance) => allowance,
             // Whether the peer of an upload is still there, or aborts it, is always to be seen.
@@ -351,9 +344,6 @@ impl Connection {
             if let (Some(data), Some(port)) = (&mut self.data, self.protocol.data_port()) {
                 data.release();
                 port.release();
-            }
-            if self.buffers.input.is_empty() && !self.transport.holds_bytes() {
-                self.small_buffers = Charge::default();
             }
         }
     }
