@@ -67,7 +67,9 @@ fn blank(value: &mut serde_json::Value) {
         serde_json::Value::Object(fields) => {
             let is_folder = fields.get("kind").is_some_and(|kind| kind == "dir");
             for (key, value) in fields {
-                if key == "etag" || (is_folder && matches!(key.as_str(), "mtime_ns" | "mode")) {
+                if matches!(key.as_str(), "etag" | "disk_free_bytes")
+                    || (is_folder && matches!(key.as_str(), "mtime_ns" | "mode"))
+                {
                     *value = "blanked".into();
                 }
                 blank(value);
