@@ -18,10 +18,8 @@ use zeroize::Zeroizing;
 /// Sets the folder up if it is new, then serves it.
 pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
     let file = args.dir.join("conf/berthd.json");
-    if file.exists() {
-        tell_how_to_reset(&args.dir, &file)?;
-    }
     let made = if file.exists() {
+        tell_how_to_reset(&args.dir, &file)?;
         None
     } else {
         let listen = args.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)));

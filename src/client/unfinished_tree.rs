@@ -1,4 +1,4 @@
-//! A tree whose transfer made a folder under a new name and is not finished. The same command goes on
+//! A tree whose transfer made a folder under a new name and is not finished. The same command continues
 //! in that folder; without a record of it the folder would be an old one, which the tree goes into.
 
 use std::fs;

@@ -1,6 +1,6 @@
 //! The keys of the tickets of all FTP sessions, and the account that each session has logged in to. A client
 //! with several sessions often keeps one ticket for all of them, so a data connection may resume another
-//! session of the same account: whoever began that one has proved the same password.
+//! session of the same account: its client has proved the same password.
 
 use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 /// The program's terminal; it does not show what is typed until this is dropped.
 pub struct HiddenInput {
     terminal: File,
-    /// Reads what is typed and never waits: a program that goes on in the foreground must turn the echo
+    /// Reads what is typed and never waits: a program that is continued in the foreground must turn the echo
     /// off before it reads.
     keys: File,
     before: Termios,
@@ -49,7 +49,7 @@ impl HiddenInput {
     }
 
     /// Asks only now that nothing is shown, so that nothing typed at once is overlooked. Asks again
-    /// when the program was stopped and goes on. `None` once `is_stopped`, which is asked several times
+    /// when the program was stopped and is continued. `None` once `is_stopped`, which is asked several times
     /// a second.
     pub fn read_line(
         &self,

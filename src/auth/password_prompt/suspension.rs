@@ -1,5 +1,5 @@
 //! Ctrl-Z and the like while a program asks at the terminal: the terminal is put right before the
-//! program stops or ends, and the question is shown again when it goes on. It knows no question.
+//! program stops or ends, and the question is shown again when it is continued. It knows no question.
 
 use signal_hook::consts::{SIGCONT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::{flag, low_level};
@@ -41,7 +41,7 @@ impl Suspension {
     }
 
     /// Stops or ends the program if it was told to, after `restore` has put the terminal right.
-    /// Returns whether the program was stopped and goes on, however it was stopped.
+    /// Returns whether the program was stopped and has been continued, however it was stopped.
     pub fn obey(&self, restore: impl FnOnce()) -> io::Result<bool> {
         let came = self.signals.came.iter().find(|(_, came)| came.swap(false, Ordering::Relaxed));
         if let Some((signal, _)) = came {

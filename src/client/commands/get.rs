@@ -118,7 +118,7 @@ fn is_place_here(path: &Path) -> bool {
     path.is_absolute() && path.parent().is_some_and(|folder| folder != Path::new("/") && folder.is_dir())
 }
 
-/// Refuses a name for what is here that is a name at the server, too: whoever lists files means all of
+/// Refuses a name for what is here that is a name at the server, too: a list of files means all of
 /// them.
 fn check_name(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPath]) -> Result<(), Failure> {
     let Ok(remote) = session.path(word) else { return Ok(()) };

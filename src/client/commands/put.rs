@@ -117,7 +117,7 @@ impl RemoteTarget {
     }
 }
 
-/// Refuses a path there that is the name of something here, too: whoever lists files, or lets a shell
+/// Refuses a path there that is the name of something here, too: a user who lists files, or lets a shell
 /// list them, means all of them.
 fn check_name(words: &[Word], word: &Word, locals: &[PathBuf]) -> Result<(), Failure> {
     let here = local_path(word);

@@ -16,7 +16,7 @@ pub fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Re
 }
 
 /// Asks a question on the terminal and returns what is typed, in small letters. It is asked again when
-/// the program was stopped and goes on. Ctrl-D is an empty answer.
+/// the program was stopped and is continued. Ctrl-D is an empty answer.
 fn answer(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<String, Failure> {
     let failure = |error: io::Error| Failure::Local(format!("the terminal: {error}"));
     let suspension = Suspension::begin().map_err(failure)?;
