@@ -509,3 +509,32 @@ fn sessions_of_one_account_that_stop_amid_uploads_hold_a_share_of_the_memory() {
     eprintln!("600 uploads that stopped: {grown} KiB");
     assert!(grown <= 64 * 1024, "{grown} KiB");
 }
+
+#[test]
+fn small_buffers_of_an_account_leave_less_room_for_its_own_listings_and_as_much_for_others() {
+    const NAMES: usize = 6_000;
+    raise_descriptors();
+    let limits = json!({"strangers": 10, "memory": "9M", "sessions_per_account": 1000, "sessions_per_address": 1000});
+    let place = Place::with(json!({"limits": limits, "timeouts": {"stall": DEADLINES, "idle": DEADLINES}}));
+    for account in ["ann", "bob"] {
+        place.add(account, &[]);
+        fill(&place, account, "large", NAMES);
+    }
+    let server = place.serve();
+    let mut ann = Peer::login(server.address, "ann");
+    assert_eq!(listed(&mut ann, "/large"), NAMES);
+
+    // A request that is not whole takes a buffer of 8 KiB, and nobody can do without that.
+    let mut half = frame::header(FrameType::Control, 1, 8000).to_vec();
+    half.resize(4000, b' ');
+    let mut asking: Vec<Peer> = (0..500).map(|_| Peer::login(server.address, "ann")).collect();
+    asking.iter_mut().for_each(|peer| peer.send(&half));
+    wait_until_calm(&server);
+    ann.request(&list("/large"));
+    let error = entries(&mut ann).expect_err("no room");
+    assert!(error.code == ErrorCode::Busy && error.retry, "{error:?}");
+    assert_eq!(listed(&mut Peer::login(server.address, "bob"), "/large"), NAMES, "another account");
+
+    drop(asking);
+    assert_eq!(listed(&mut ann, "/large"), NAMES, "they have gone");
+}

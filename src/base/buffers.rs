@@ -87,6 +87,11 @@ impl ReceiveBuffer {
         self.start == self.end
     }
 
+    /// Memory that no charge is for.
+    pub fn uncharged_bytes(&self) -> usize {
+        if self.is_large() { 0 } else { self.bytes.len() }
+    }
+
     /// Gives the memory back if nothing is held.
     pub fn release(&mut self) {
         if self.is_empty() {
@@ -147,6 +152,11 @@ impl SendBuffer {
     /// May be large from now on, until all is sent and it is released.
     pub fn enlarge(&mut self, charge: Charge) {
         self.charge = Some(charge);
+    }
+
+    /// Whether it may be large.
+    pub fn is_large(&self) -> bool {
+        self.charge.is_some()
     }
 
     /// Whether more could be produced if it could be large.
@@ -261,6 +271,11 @@ impl SendBuffer {
         self.held_bytes
     }
 
+    /// Memory that no charge is for.
+    pub fn uncharged_bytes(&self) -> usize {
+        if self.charge.is_some() { 0 } else { self.held_bytes + self.spare.capacity() }
+    }
+
     /// Whether a file range waits to be sent.
     pub fn has_ranges(&self) -> bool {
         self.ranges > 0
@@ -291,7 +306,7 @@ pub struct IoBuffers {
 }
 
 impl IoBuffers {
-    /// A buffers with large buffers that nobody counts, of a server that has memory.
+    /// Buffers with room for much that nobody counts, of a server that has memory.
     pub fn roomy() -> Self {
         let mut buffers = Self::default();
         buffers.input.enlarge(Charge::default());

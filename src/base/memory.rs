@@ -44,13 +44,15 @@ impl Default for Memory {
 #[derive(Default)]
 pub struct Share {
     all: Rc<Memory>,
-    held: Cell<usize>,
+    charged: Cell<usize>,
+    /// Beside that; see [`SmallBuffers`].
+    small_buffers: Cell<usize>,
 }
 
 impl Share {
     /// A share that holds nothing yet.
     pub fn of(all: &Rc<Memory>) -> Self {
-        Self { all: Rc::clone(all), held: Cell::new(0) }
+        Self { all: Rc::clone(all), charged: Cell::new(0), small_buffers: Cell::new(0) }
     }
 
     /// The most that a single charge can come to.
@@ -99,16 +101,17 @@ impl Charge {
         if let Some(share) = &self.share {
             let is_small = bytes <= MEMORY_SMALL_BYTES;
             let room = |bytes_max: usize| if is_small { bytes_max } else { without_reserve(bytes_max) };
-            let held = |held: &Cell<usize>| held.get() - self.bytes + bytes;
+            let charged = share.charged.get() - self.bytes + bytes;
+            let all = share.all.held.get() - self.bytes + bytes;
             // Others may have taken all there is; a little is left to each.
-            let fits = held(&share.held) <= MEMORY_ALWAYS_BYTES
-                || held(&share.held) <= room(share.all.share_bytes_max())
-                    && held(&share.all.held) <= room(share.all.bytes_max.get());
+            let fits = charged <= MEMORY_ALWAYS_BYTES
+                || charged + share.small_buffers.get() <= room(share.all.share_bytes_max())
+                    && all <= room(share.all.bytes_max.get());
             if bytes > self.bytes && !fits {
                 return false;
             }
-            share.held.set(held(&share.held));
-            share.all.held.set(held(&share.all.held));
+            share.charged.set(charged);
+            share.all.held.set(all);
         }
         self.bytes = bytes;
         true
@@ -118,6 +121,39 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.resize(0);
+    }
+}
+
+/// The small buffers of one session, without which it cannot go on: they are counted and never refused.
+/// What is charged besides has less room for them.
+pub struct SmallBuffers {
+    share: Rc<Share>,
+    bytes: usize,
+}
+
+impl SmallBuffers {
+    /// None yet.
+    pub fn of(share: &Rc<Share>) -> Self {
+        Self { share: Rc::clone(share), bytes: 0 }
+    }
+
+    /// Whether `share` counts them.
+    pub fn belong_to(&self, share: &Rc<Share>) -> bool {
+        Rc::ptr_eq(&self.share, share)
+    }
+
+    /// They hold `bytes` now.
+    pub fn set_bytes(&mut self, bytes: usize) {
+        for held in [&self.share.small_buffers, &self.share.all.held] {
+            held.set(held.get() - self.bytes + bytes);
+        }
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for SmallBuffers {
+    fn drop(&mut self) {
+        self.set_bytes(0);
     }
 }
 
@@ -171,6 +207,24 @@ mod tests {
         let fill = |share: &Rc<Share>| std::iter::from_fn(|| Charge::of(SMALL, share)).collect::<Vec<_>>();
         let filled: Vec<Vec<Charge>> = shares.iter().map(fill).collect();
         assert_eq!(filled.iter().map(Vec::len).collect::<Vec<_>>(), [80, 80, 2, 2]);
+    }
+
+    #[test]
+    fn small_buffers_leave_less_room_and_are_never_refused() {
+        let memory = memory();
+        let shares: Vec<_> = (0..2).map(|_| Rc::new(Share::of(&memory))).collect();
+        let mut buffers = SmallBuffers::of(&shares[0]);
+        buffers.set_bytes(60 * SMALL);
+        assert!(Charge::of(20 * SMALL, &shares[0]).is_none());
+        assert!(Charge::of(10 * SMALL, &shares[0]).is_some());
+        assert!(Charge::of(70 * SMALL, &shares[1]).is_some(), "the other account has its half");
+        buffers.set_bytes(200 * SMALL);
+        assert_eq!(memory.held(), 200 * SMALL);
+        let small: Vec<Charge> = std::iter::from_fn(|| Charge::of(SMALL, &shares[0])).collect();
+        assert_eq!(small.len(), 2, "the account goes on, a listing at a time");
+        drop((buffers, small));
+        assert_eq!(memory.held(), 0);
+        assert!(Charge::of(70 * SMALL, &shares[0]).is_some());
     }
 
     #[test]

@@ -521,6 +521,14 @@ impl DataSocket {
         1
     }
 
+    /// See [`Transport::uncharged_bytes`].
+    pub(super) fn uncharged_bytes(&self, buffers: &IoBuffers) -> usize {
+        match &self.state {
+            State::Open(Open { transport, .. }) | State::Lingering(transport) => transport.uncharged_bytes(buffers),
+            _ => buffers.input.uncharged_bytes() + buffers.output.uncharged_bytes(),
+        }
+    }
+
     /// Gives memory back before a sleep that may be long.
     pub(super) fn release(&mut self) {
         if let State::Open(Open { transport, .. }) | State::Lingering(transport) = &mut self.state {

@@ -6,7 +6,7 @@
 //! which is 0.
 
 use crate::auth::scram::Binding;
-use crate::base::buffers::{FileRange, Piece, ReceiveBuffer, SendBuffer};
+use crate::base::buffers::{FileRange, IoBuffers, Piece, ReceiveBuffer, SendBuffer};
 use crate::base::limits::{PIECE_BYTES, SEALED_FLUSH_BUDGET};
 use crate::tls::{Received, Resumption, Sealed, SessionConfig, TicketKeys};
 use mio::event::Source;
@@ -335,6 +335,18 @@ impl Transport {
         if let Layer::Sealed(sealed) = &mut self.layer {
             sealed.allow_large_records();
         }
+    }
+
+    /// Memory of `buffers`, and of what TLS holds for them, that no charge is for.
+    pub fn uncharged_bytes(&self, buffers: &IoBuffers) -> usize {
+        let (received, unsent) = match &self.layer {
+            Layer::Sealed(sealed) => (sealed.received_bytes(), sealed.unsent_bytes()),
+            _ => (0, 0),
+        };
+        let (input, output) = (&buffers.input, &buffers.output);
+        let received = if input.is_large() { 0 } else { input.uncharged_bytes() + received };
+        let unsent = if output.is_large() { 0 } else { output.uncharged_bytes() + unsent };
+        received + unsent
     }
 
     /// Gives memory back before a sleep that may be long.

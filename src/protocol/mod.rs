@@ -192,6 +192,14 @@ impl Protocol {
         self.session().and_then(Session::traffic)
     }
 
+    /// Memory of requests that were decoded ahead.
+    pub fn request_bytes(&self) -> usize {
+        match self {
+            Self::Native(native) => native.request_bytes(),
+            Self::Ftp(_) | Self::Control(_) => 0,
+        }
+    }
+
     /// What the session's account holds of memory.
     pub fn memory(&self) -> Option<&Rc<Share>> {
         self.session().and_then(Session::memory)

@@ -30,6 +30,8 @@ pub struct Sealed {
     trust: Trust,
     /// Received since something came of it last: part of a handshake, or of a record.
     unfinished_bytes: usize,
+    /// Plaintext that was sealed and is not on its way yet.
+    unsent_bytes: usize,
 }
 
 /// What a peer may make its other end hold.
@@ -84,6 +86,7 @@ impl Sealed {
             holds_tickets: false,
             trust,
             unfinished_bytes: 0,
+            unsent_bytes: 0,
         }
     }
 
@@ -130,7 +133,9 @@ impl Sealed {
         for (piece, bytes) in pieces.iter_mut().zip(bytes.chunks(COPY_BYTES)) {
             *piece = IoSlice::new(bytes);
         }
-        self.connection.writer().write_vectored(&pieces)
+        let count = self.connection.writer().write_vectored(&pieces)?;
+        self.unsent_bytes += count;
+        Ok(count)
     }
 
     /// Sends what is sealed; whether that was all.
@@ -144,7 +149,18 @@ impl Sealed {
                 Err(error) => return Err(error),
             }
         }
+        self.unsent_bytes = 0;
         Ok(true)
+    }
+
+    /// Memory that received bytes take here.
+    pub fn received_bytes(&self) -> usize {
+        self.ciphertext.uncharged_bytes() + self.plaintext_bytes
+    }
+
+    /// Memory that bytes to be sent take here, but for what TLS adds to them.
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes
     }
 
     /// Tells the peer that nothing more comes, and flushes; whether it is on its way.

@@ -1,9 +1,9 @@
-//! Large buffers, for sessions that have much to move and while there is memory. Before login there are
-//! none.
+//! Large buffers, for sessions that have much to move and while there is memory; and the count of the
+//! small ones. Before login there are no large ones.
 
 use super::{Connection, sooner};
 use crate::base::limits::{INPUT_CHARGE, MEMORY_WAIT_STEP, OUTPUT_CHARGE};
-use crate::base::memory::Charge;
+use crate::base::memory::{Charge, SmallBuffers};
 use std::time::Instant;
 
 impl Connection {
@@ -46,6 +46,27 @@ impl Connection {
             && let Some(port) = self.protocol.data_port()
         {
             port.buffers.input.enlarge(charge);
+        }
+    }
+
+    /// Counts the buffers that are not large, and the requests ahead, for the account that has logged in.
+    pub(super) fn count_small_buffers(&mut self) {
+        let mut bytes = self.transport.uncharged_bytes(&self.buffers);
+        if !self.buffers.input.is_large() {
+            bytes += self.protocol.request_bytes();
+        }
+        if let (Some(data), Some(port)) = (&self.data, self.protocol.data_port()) {
+            bytes += data.uncharged_bytes(&port.buffers);
+        }
+        let Some(share) = self.protocol.memory() else {
+            self.small_buffers = None;
+            return;
+        };
+        if !self.small_buffers.as_ref().is_some_and(|buffers| buffers.belong_to(share)) {
+            self.small_buffers = Some(SmallBuffers::of(share));
+        }
+        if let Some(buffers) = &mut self.small_buffers {
+            buffers.set_bytes(bytes);
         }
     }
 

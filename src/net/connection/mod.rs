@@ -13,6 +13,7 @@ use crate::base::buffers::{Budget, IoBuffers, SendBuffer};
 use crate::base::limits::{
     FLUSH_BUDGET_MIN, HALF_CLOSED_STALL, INPUT_BYTES_FIRST, LINGER, ROUNDS_PER_TURN, TURN_BUDGET,
 };
+use crate::base::memory::SmallBuffers;
 use crate::config::Timeouts;
 use crate::protocol::Protocol;
 use crate::protocol::admin::query::{Query, QueryResult};
@@ -60,6 +61,8 @@ pub struct Connection {
     rate_limiter: RateLimiter,
     /// What its account has moved, once it is known.
     account: Option<Rc<Traffic>>,
+    /// What it holds without a charge, once its account is known.
+    small_buffers: Option<SmallBuffers>,
     /// Bytes wait for this, because more have moved than the rates allow.
     held_until: Option<Instant>,
     requests: u64,
@@ -98,6 +101,7 @@ impl Connection {
             progress: 0,
             rate_limiter: RateLimiter::default(),
             account: None,
+            small_buffers: None,
             held_until: None,
             requests: 0,
             is_stepping: false,
@@ -132,7 +136,9 @@ impl Connection {
 
     /// One bounded turn, which sends at most about `flush_budget` bytes.
     pub fn turn(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> AfterTurn {
-        match self.run(service, flush_budget, now) {
+        let result = self.run(service, flush_budget, now);
+        self.count_small_buffers();
+        match result {
             Ok(turn) => turn,
             Err(_) if self.outlives_reset() => AfterTurn::Again,
             Err(error) => {

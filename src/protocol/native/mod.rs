@@ -207,6 +207,11 @@ impl Native {
         &self.session
     }
 
+    /// See [`super::Protocol::request_bytes`].
+    pub fn request_bytes(&self) -> usize {
+        self.pipeline.bytes()
+    }
+
     /// See [`super::Protocol::phase`].
     pub fn phase(&self) -> Phase {
         match self.session.phase() {

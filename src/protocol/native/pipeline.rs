@@ -86,6 +86,11 @@ impl Pipeline {
         self.queue.len() >= bounds.requests || self.bytes >= bounds.bytes
     }
 
+    /// How large the requests were together.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
