@@ -10,6 +10,7 @@ use berth::base::limits::{
     RESUME_BYTES_MIN,
 };
 use berth::base::upload_id::UploadId;
+use berth::protocol::Protocol;
 use berth::session::Phase;
 use berth::session::login_guard::LOGIN_DELAY_FIRST;
 use berth::store::clock::WallClock;
@@ -350,12 +351,12 @@ fn the_next_login_after_a_wrong_password_is_checked_neither_sooner_nor_later() {
         assert_eq!(guess(&mut server)[0].code(), Some(ErrorCode::LoginFailed), "{jump_s}");
         assert_eq!(guess(&mut server), [], "{jump_s}");
         server.set_clock(jump_s);
-        assert_eq!(peer.front.session().wakes_at(), Some(server.now + LOGIN_DELAY_FIRST));
+        assert_eq!(peer.front.wakes_at(), Some(server.now + LOGIN_DELAY_FIRST));
         server.advance(LOGIN_DELAY_FIRST - Duration::from_millis(1));
         assert_eq!(peer.exchange(&mut server), [], "{jump_s}");
         server.advance(Duration::from_millis(1));
         assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::LoginFailed), "{jump_s}");
-        assert_eq!(peer.front.session().phase(), Phase::Login);
+        assert_eq!(peer.front.phase(), Phase::Login);
     }
 }
 

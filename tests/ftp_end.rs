@@ -8,7 +8,8 @@ use berth::base::limits::{
     RESUME_BYTES_MIN,
 };
 use berth::config::SyncPolicy;
-use berth::protocol::ftp::port::ConnectionStage;
+use berth::protocol::Protocol;
+use berth::protocol::data_connection::ConnectionStage;
 use std::time::Duration;
 use support::ftp::FtpPeer;
 use support::*;
@@ -74,7 +75,7 @@ fn the_moment_begins_when_the_end_came_not_when_it_was_read() {
         let mut server = Server::new();
         let mut peer = end_after(&mut server, LARGE, Duration::ZERO);
         let came = server.now;
-        peer.front.data_port().ended = Some(came);
+        peer.data.ended_at = Some(came);
         server.advance(Duration::from_millis(read_after_ms));
         let said = peer.end_data(&mut server);
         assert_eq!(said.starts_with("226 "), is_believed, "{said}");
@@ -154,7 +155,7 @@ fn a_download_is_confirmed_when_its_client_has_ended_its_side_or_a_moment_after_
             assert_eq!(peer.received, content(1, size));
             assert_eq!(peer.front.wakes_at(), Some(server.now + FTP_REPLIES_APART));
             if leaves {
-                peer.front.data_port().set_stage(ConnectionStage::Left);
+                peer.data.stage = ConnectionStage::Left;
             } else {
                 server.advance(FTP_REPLIES_APART);
             }
@@ -177,7 +178,7 @@ fn a_client_that_keeps_its_data_connections_open_waits_less_for_each_further_fil
         if is_kept_open {
             server.advance(wait);
         } else {
-            peer.front.data_port().set_stage(ConnectionStage::Left);
+            peer.data.stage = ConnectionStage::Left;
         }
         assert!(peer.replies(&mut server).starts_with("226 "));
         waits.push(wait);

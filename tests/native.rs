@@ -8,6 +8,7 @@ use berth::base::digest::Digest;
 use berth::base::limits::{
     CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INPUT_BYTES, OUTPUT_BYTES_HIGH, PIECE_BYTES,
 };
+use berth::protocol::{Protocol, Sockets};
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{ErrorReply, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -278,7 +279,7 @@ fn a_wrong_proof_holds_the_next_back_and_the_connection_is_closed_after_three() 
         let id = peer.request(&Request::AuthNext { message });
         if attempt > 1 {
             assert_eq!(peer.exchange(&mut server), [], "it is not checked yet");
-            server.now = peer.front.session().wakes_at().expect("its time comes");
+            server.now = peer.front.wakes_at().expect("its time comes");
         }
         let reply = peer.only_reply(&mut server, id);
         let Reply::Error(error) = reply else { panic!("{reply:?}") };
@@ -900,7 +901,7 @@ fn a_turn_ends_when_its_budget_is_spent() {
     }
     peer.deliver(usize::MAX);
     let mut budget = Budget::new(10 * berth::base::limits::REQUEST_COST);
-    peer.front.step(&mut peer.buffers, &mut server.service, &mut budget, server.now);
+    peer.front.step(Sockets::single(&mut peer.buffers), &mut server.service, &mut budget, server.now);
     assert!(budget.is_spent());
     peer.drain(usize::MAX);
     assert_eq!(peer.take_received().len(), 10);

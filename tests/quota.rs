@@ -6,6 +6,7 @@ mod support;
 use berth::base::buffers::Budget;
 use berth::base::upload_id::UploadId;
 use berth::config::SyncPolicy;
+use berth::protocol::{Protocol, Sockets};
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};
 use support::*;
@@ -320,7 +321,7 @@ fn changes_wait_for_the_first_count_and_reading_does_not() {
     let id = writer.request(&mkdir("/new"));
     writer.deliver(usize::MAX);
     let mut budget = Budget::new(50 * berth::base::limits::ENTRY_COST);
-    assert!(writer.front.step(&mut writer.buffers, &mut server.service, &mut budget, server.now));
+    assert!(writer.front.step(Sockets::single(&mut writer.buffers), &mut server.service, &mut budget, server.now));
     assert!(budget.is_spent() && !server.at("new").exists(), "still counting");
     assert!(matches!(reader.ask(&mut server, &stat("/f1")), Reply::Stat { .. }));
     assert_eq!(reader.get(&mut server, "/f2"), Ok(b"x".to_vec()));

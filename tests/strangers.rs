@@ -6,6 +6,7 @@ mod support;
 
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::buffers::Budget;
+use berth::protocol::Protocol;
 use berth::session::SessionError;
 use berth::session::login_guard::LOGIN_DELAY_MAX;
 use berth::wire::{ErrorCode, Reply, Request};
@@ -151,7 +152,7 @@ fn challenge(peer: &mut Peer, server: &mut Server) -> String {
 fn answer(peer: &mut Peer, server: &mut Server, message: String) -> Reply {
     let id = peer.request(&Request::AuthNext { message });
     let mut got = peer.exchange(server);
-    if let (true, Some(due)) = (got.is_empty(), peer.front.session().wakes_at()) {
+    if let (true, Some(due)) = (got.is_empty(), peer.front.wakes_at()) {
         server.now = server.now.max(due);
         got = peer.exchange(server);
     }

@@ -5,6 +5,7 @@ mod support;
 
 use berth::base::limits::{INPUT_BYTES, PIECE_BYTES, UNSYNCED_BYTES_MAX};
 use berth::config::SyncPolicy;
+use berth::protocol::{Protocol, Sockets};
 use berth::session::Phase;
 use berth::session::state::StateName;
 use berth::store::syncer::Synced;
@@ -16,7 +17,11 @@ use support::*;
 fn answer(server: &mut Server, peer: &mut Peer, result: io::Result<()>) {
     let synced = server.service.store.syncer.take_synced().expect("a job");
     assert_eq!(synced.owner, peer.id);
-    peer.front.synced(&mut peer.buffers, Synced { result: result.map_err(Into::into), ..synced }, server.now);
+    peer.front.synced(
+        Sockets::single(&mut peer.buffers),
+        Synced { result: result.map_err(Into::into), ..synced },
+        server.now,
+    );
 }
 
 fn begin(server: &mut Server, sync: SyncPolicy) -> (Peer, u32) {
@@ -48,7 +53,13 @@ fn an_upload_appears_only_after_its_bytes_are_synced() {
     let mut server = Server::new();
     let (mut peer, _) = begin(&mut server, SyncPolicy::Data);
     assert_eq!(peer.exchange(&mut server), []);
-    assert_eq!((peer.front.session().state_name(), peer.front.session().phase()), (StateName::Commit, Phase::Working));
+    assert_eq!(
+        (
+            peer.front.session().expect("of the network").state_name(),
+            peer.front.session().expect("of the network").phase()
+        ),
+        (StateName::Commit, Phase::Working)
+    );
     assert_eq!(file(&server), b"old");
     answer(&mut server, &mut peer, Ok(()));
     assert!(matches!(peer.exchange(&mut server)[..], [Got::Reply(_, Reply::Stored { .. })]));
@@ -125,7 +136,7 @@ fn an_answer_that_comes_after_its_upload_ended_changes_nothing() {
     peer.pump(&mut server);
     let synced = server.service.store.syncer.take_synced().expect("a job");
     let failed = Synced { result: Err(io::Error::from_raw_os_error(5).into()), ..synced };
-    peer.front.synced(&mut peer.buffers, failed, server.now);
+    peer.front.synced(Sockets::single(&mut peer.buffers), failed, server.now);
     assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::Io));
     // The next upload has a ticket of its own.
     let again = peer.request(&put("/file", Some(3)));
@@ -134,7 +145,7 @@ fn an_answer_that_comes_after_its_upload_ended_changes_nothing() {
     peer.end(again, b"two");
     assert_eq!(peer.exchange(&mut server), []);
     let late = Synced { owner: synced.owner, ticket: synced.ticket, result: Ok(()) };
-    peer.front.synced(&mut peer.buffers, late, server.now);
+    peer.front.synced(Sockets::single(&mut peer.buffers), late, server.now);
     assert_eq!(peer.exchange(&mut server), []);
     assert_eq!(file(&server), b"old");
     answer(&mut server, &mut peer, Ok(()));
@@ -188,7 +199,7 @@ fn an_upload_is_not_read_while_the_disk_is_behind_and_others_are() {
     let written = server.staged_bytes();
     assert!((UNSYNCED_BYTES_MAX..UNSYNCED_BYTES_MAX + PIECE_BYTES as u64).contains(&written), "{written}");
     assert!(peer.unsent() > MIB && peer.buffers.input.filled().len() == INPUT_BYTES);
-    assert_eq!(peer.front.session().phase(), Phase::Working, "the peer is not to blame");
+    assert_eq!(peer.front.session().expect("of the network").phase(), Phase::Working, "the peer is not to blame");
     assert!(!peer.step(&mut server), "and nothing spins");
 
     let mut other = server.log_in();

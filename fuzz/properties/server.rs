@@ -8,6 +8,7 @@ use berth::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INP
 use berth::config::SyncPolicy;
 use berth::protocol::admin::Control;
 use berth::protocol::admin::query::QueryResult;
+use berth::protocol::{Protocol, Sockets};
 use berth::wire::Reply;
 use berth::wire::control::{ControlReply, ControlRequest};
 use berth::wire::frame::{self, Frame, FrameType};
@@ -33,7 +34,7 @@ pub(super) fn stranger(input: &[u8]) {
         input,
         |server| server.connect(),
         |server, peer| {
-            assert!(peer.front.session().account().is_none(), "somebody without a password is in");
+            assert!(peer.front.account().is_none(), "somebody without a password is in");
             assert!(
                 peer.buffers.input.filled().len() <= CONTROL_BYTES_MAX_BEFORE_LOGIN + frame::HEADER_BYTES
                     || peer.is_closing()
@@ -130,7 +131,12 @@ pub(super) fn control(input: &[u8]) {
         room[..count].copy_from_slice(&bytes[..count]);
         buffers.input.commit(count);
         loop {
-            while control.step(&mut buffers, &mut server.service, &mut Budget::new(TURN_BUDGET), server.now) {}
+            while control.step(
+                Sockets::single(&mut buffers),
+                &mut server.service,
+                &mut Budget::new(TURN_BUDGET),
+                server.now,
+            ) {}
             let Some(question) = control.take_question() else { break };
             let next = (question.from < 2).then_some(question.from + 1);
             let (turns, uptime) = Default::default();

@@ -1,12 +1,12 @@
 //! The second socket of a session: it listens or connects, is checked to be the peer's, and then
-//! carries bytes between the kernel and the protocol's [`DataPort`].
+//! carries bytes between the kernel and the protocol.
 
 use super::listeners::is_of_one_connection;
 use super::transport::{FtpTlsSettings, Moved, Transport};
 use crate::base::buffers::{IoBuffers, ReceiveBuffer, SpliceSource};
 use crate::base::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INPUT_BYTES_FIRST, STORE_BYTES_MIN};
 use crate::logging::{self, STDERR};
-use crate::protocol::ftp::port::{ConnectionStage, DataPort, Failure, Security, Wish};
+use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
 use crate::session::origin::Origin;
 use crate::tls::Resumption;
 use log::Level;
@@ -31,6 +31,19 @@ pub(super) struct DataSocket {
     ftp_tls: FtpTlsSettings,
     watch: Watch,
     state: State,
+    /// Bytes that came, and bytes that go.
+    buffers: IoBuffers,
+    /// When the end had come that the buffers' is, if that was noticed before it was read.
+    ended_at: Option<Instant>,
+    /// What it proves by resuming a TLS session, once that is known.
+    resumption: Option<Resumption>,
+    /// The client has shown by it that it can resume any number of times.
+    shows_reuse: bool,
+    /// A look then whether the session that it resumes has logged in.
+    undecided_until: Option<Instant>,
+    /// More than one connection is taken while it listens: the peer has resumed before, so one that does not
+    /// may be somebody else's.
+    expects_resumption: bool,
     is_readable: bool,
     is_writable: bool,
     is_busy: bool,
@@ -43,11 +56,14 @@ enum State {
     Closed,
     Listening(TcpListener),
     Connecting(TcpStream),
-    /// Others may come to the listener that is left, see [`DataPort::expects_resumption`].
+    /// Others may come to the listener that is left, see [`DataSocket::expects_resumption`].
     Connected(TcpStream, Option<TcpListener>),
     Open(Open),
     /// All is sent; what the peer still says on its way out is thrown away.
     Lingering(Transport),
+    /// The peer has ended its side as well.
+    Left,
+    Failed(Failure),
 }
 
 /// A data connection in use.
@@ -62,24 +78,6 @@ struct Open {
     listener: Option<TcpListener>,
     /// All that will ever be sent is in the output.
     is_finishing: bool,
-}
-
-impl Open {
-    /// Keeps what came to itself, until the session that the connection resumes has logged in: a client with
-    /// several sessions may have the newest ticket from one that has yet to. Returns whether it may do so any
-    /// longer.
-    fn withhold(&mut self, port: &mut DataPort) -> bool {
-        let now = Instant::now();
-        let (_, since) = self.withheld.get_or_insert_with(|| (std::mem::take(&mut port.buffers.input), now));
-        port.undecided_until = Some(now + LOGIN_WAIT_STEP);
-        now.saturating_duration_since(*since) < LOGIN_WAIT_MAX
-    }
-
-    fn release_withheld(&mut self, port: &mut DataPort) {
-        if let Some((input, _)) = self.withheld.take() {
-            port.buffers.input = input;
-        }
-    }
 }
 
 /// Where sockets are watched, and under which name the second one of a slot is.
@@ -98,6 +96,12 @@ impl DataSocket {
             ftp_tls,
             watch,
             state: State::Closed,
+            buffers: IoBuffers::default(),
+            ended_at: None,
+            resumption: None,
+            shows_reuse: false,
+            undecided_until: None,
+            expects_resumption: false,
             is_readable: false,
             is_writable: false,
             is_busy: false,
@@ -118,45 +122,30 @@ impl DataSocket {
         self.ended = self.ended.or(ended);
     }
 
-    /// Does what the protocol wishes; whether there was anything.
-    pub(super) fn see_to_wish(&mut self, port: &mut DataPort) -> bool {
-        let Some(wish) = port.take_wish() else { return false };
-        let done = match wish {
-            Wish::Listen(ports) => self.listen(ports).map(ConnectionStage::Listening).map_err(|error| {
-                log::warn!("no port for a data connection: {error}");
-                Failure::NoPort
-            }),
-            Wish::Connect(address) => self.connect(address).map(|()| ConnectionStage::Closed).map_err(|error| {
-                log::debug!("no data connection to {address}: {error}");
-                Failure::Unreachable
-            }),
-            Wish::Open(security) => self.open(security),
-            Wish::Finish => match &mut self.state {
-                State::Open(open) => {
-                    open.is_finishing = true;
-                    Ok(ConnectionStage::Open)
-                }
-                _ => Err(Failure::Cut),
-            },
-            Wish::Close => {
-                self.close();
-                Ok(ConnectionStage::Closed)
-            }
-            Wish::Reset => {
-                self.reset();
-                Ok(ConnectionStage::Closed)
-            }
-        };
-        port.set_stage(done.unwrap_or_else(|failure| {
-            self.state = State::Closed;
-            ConnectionStage::Failed(failure)
-        }));
-        true
+    /// Forgets what it wanted to look at again by now.
+    pub(super) fn begin_turn(&mut self, now: Instant) {
+        self.undecided_until = self.undecided_until.filter(|until| *until > now);
     }
 
-    fn listen(&mut self, ports: RangeInclusive<u16>) -> io::Result<SocketAddr> {
-        // The old one first: its port may be the only free one.
-        self.state = State::Closed;
+    /// Has a connection accepted whose event has yet to come. Returns whether it listens.
+    pub(super) fn expect_connection(&mut self) -> bool {
+        let is_listening = matches!(self.state, State::Listening(_));
+        self.is_readable |= is_listening;
+        is_listening
+    }
+
+    /// When it wants a turn without an event.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        self.undecided_until
+    }
+
+    /// Forgets all of the last transfer.
+    fn clear(&mut self) {
+        (self.buffers, self.ended_at, self.resumption) = (IoBuffers::default(), None, None);
+        (self.shows_reuse, self.undecided_until) = (false, None);
+    }
+
+    fn try_listen(&mut self, ports: RangeInclusive<u16>) -> io::Result<SocketAddr> {
         let mut listener = self.listen_within(&ports)?;
         self.watch.registry.register(&mut listener, self.watch.token, Interest::READABLE)?;
         let address = listener.local_addr()?;
@@ -189,7 +178,7 @@ impl DataSocket {
         }
     }
 
-    fn connect(&mut self, address: SocketAddr) -> io::Result<()> {
+    fn try_connect(&mut self, address: SocketAddr) -> io::Result<()> {
         let mut stream = TcpStream::connect(self.on_link(address.ip(), address.port()))?;
         self.watch.registry.register(&mut stream, self.watch.token, Interest::READABLE | Interest::WRITABLE)?;
         (self.is_readable, self.is_writable) = (false, false);
@@ -197,7 +186,7 @@ impl DataSocket {
         Ok(())
     }
 
-    fn open(&mut self, security: Security) -> Result<ConnectionStage, Failure> {
+    fn try_open(&mut self, security: Security) -> Result<(), Failure> {
         let State::Connected(stream, listener) = std::mem::replace(&mut self.state, State::Closed) else {
             return Err(Failure::Cut);
         };
@@ -219,10 +208,10 @@ impl DataSocket {
                 Open { is_upload, needs, needs_close_notify, listener, ..open(sealed) }
             }
         });
-        Ok(ConnectionStage::Open)
+        Ok(())
     }
 
-    fn close(&mut self) {
+    fn close_socket(&mut self) {
         match &mut self.state {
             // The peer of an upload over TLS may wait for a last word; one that cannot be sent at
             // once is not waited for.
@@ -237,7 +226,7 @@ impl DataSocket {
         self.state = State::Closed;
     }
 
-    fn reset(&mut self) {
+    fn reset_socket(&mut self) {
         if let State::Open(Open { transport, .. }) = &self.state {
             // A peer that cannot be told by a reset is told by an end, and by the reply.
             let _ = set_socket_linger(transport, Some(Duration::ZERO));
@@ -248,19 +237,19 @@ impl DataSocket {
     // ---- Moving bytes ---------------------------------------------------------------------
 
     /// Accepts, connects, or receives at most `allowance` bytes; how many, or 1 for anything else.
-    pub(super) fn fill(&mut self, port: &mut DataPort, allowance: usize) -> usize {
+    pub(super) fn fill(&mut self, allowance: usize) -> usize {
         let result = match &mut self.state {
-            State::Listening(_) => self.accept(port),
-            State::Connecting(_) => self.take_connection(port),
-            State::Open(_) => self.receive(port, allowance),
-            State::Lingering(_) => Ok(self.linger(port)),
-            State::Closed | State::Connected(..) => Ok(0),
+            State::Listening(_) => self.accept(),
+            State::Connecting(_) => self.take_connection(),
+            State::Open(_) => self.receive(allowance),
+            State::Lingering(_) => Ok(self.linger()),
+            State::Closed | State::Connected(..) | State::Left | State::Failed(_) => Ok(0),
         };
-        result.unwrap_or_else(|failure| self.fail(port, failure))
+        result.unwrap_or_else(|failure| self.fail(failure))
     }
 
     /// Takes the first connection that comes from the peer; others are turned away.
-    fn accept(&mut self, port: &mut DataPort) -> Result<usize, Failure> {
+    fn accept(&mut self) -> Result<usize, Failure> {
         let State::Listening(listener) = &self.state else { return Ok(0) };
         let mut began = Instant::now();
         for _ in 0..DATA_ACCEPTS_PER_TURN {
@@ -271,12 +260,11 @@ impl DataSocket {
                 Ok((stream, from)) if from.ip().to_canonical() == self.peer => {
                     let stream = self.watched(stream)?;
                     self.state = match std::mem::replace(&mut self.state, State::Closed) {
-                        State::Listening(listener) if port.expects_resumption => {
+                        State::Listening(listener) if self.expects_resumption => {
                             State::Connected(stream, Some(listener))
                         }
                         _ => State::Connected(stream, None),
                     };
-                    port.set_stage(ConnectionStage::Connected);
                     return Ok(1);
                 }
                 Ok((_, from)) => {
@@ -326,7 +314,7 @@ impl DataSocket {
         std::mem::take(&mut self.strangers_took)
     }
 
-    fn take_connection(&mut self, port: &mut DataPort) -> Result<usize, Failure> {
+    fn take_connection(&mut self) -> Result<usize, Failure> {
         if !self.is_writable {
             return Ok(0);
         }
@@ -335,20 +323,19 @@ impl DataSocket {
             return Err(Failure::Unreachable);
         }
         self.state = State::Connected(stream, None);
-        port.set_stage(ConnectionStage::Connected);
         Ok(1)
     }
 
-    fn receive(&mut self, port: &mut DataPort, allowance: usize) -> Result<usize, Failure> {
+    fn receive(&mut self, allowance: usize) -> Result<usize, Failure> {
         if self.is_withheld() {
-            return Ok(usize::from(self.is_foreign(port, false)? || !self.is_withheld()));
+            return Ok(usize::from(self.is_foreign(false)? || !self.is_withheld()));
         }
         let State::Open(Open { transport, needs_close_notify, .. }) = &mut self.state else { return Ok(0) };
-        if !(self.is_readable || transport.holds_input()) || port.buffers.eof {
+        if !(self.is_readable || transport.holds_input()) || self.buffers.eof {
             return Ok(0);
         }
-        let capacity = port.buffers.input.capacity().min(port.buffers.input.filled().len().saturating_add(allowance));
-        let moved = match transport.fill(&mut port.buffers.input, capacity) {
+        let capacity = self.buffers.input.capacity().min(self.buffers.input.filled().len().saturating_add(allowance));
+        let moved = match transport.fill(&mut self.buffers.input, capacity) {
             // Before TLS is agreed on nothing can have come to its end.
             Err(error)
                 if error.kind() == io::ErrorKind::UnexpectedEof
@@ -359,30 +346,30 @@ impl DataSocket {
             }
             moved => moved,
         };
-        if self.is_foreign(port, moved.is_err())? || self.is_withheld() {
+        if self.is_foreign(moved.is_err())? || self.is_withheld() {
             return Ok(1);
         }
-        self.is_busy |= port.buffers.input.filled().len() >= INPUT_BYTES_FIRST;
+        self.is_busy |= self.buffers.input.filled().len() >= INPUT_BYTES_FIRST;
         match moved {
             Ok(Moved::Bytes(count)) => return Ok(count),
             Ok(Moved::Blocked) => self.is_readable = false,
             Ok(Moved::End) => {
-                port.buffers.eof = true;
-                port.ended = self.ended;
+                self.buffers.eof = true;
+                self.ended_at = self.ended;
             }
             Err(error) => {
                 log::debug!("a data connection of {} ended: {error}", self.peer);
                 return Err(Failure::Cut);
             }
         }
-        Ok(usize::from(port.buffers.eof))
+        Ok(usize::from(self.buffers.eof))
     }
 
     /// Once TLS is agreed on, or has failed: whether the connection was not the client's, because it does not
     /// resume, and another one that waited has taken its place. Nothing was sent over it yet.
-    fn is_foreign(&mut self, port: &mut DataPort, has_failed: bool) -> Result<bool, Failure> {
+    fn is_foreign(&mut self, has_failed: bool) -> Result<bool, Failure> {
         let State::Open(open) = &mut self.state else { return Ok(false) };
-        if port.resumption.is_some() {
+        if self.resumption.is_some() {
             return Ok(false);
         }
         if !has_failed && open.transport.is_handshaking() {
@@ -394,30 +381,48 @@ impl DataSocket {
             false => self.ftp_tls.resumption(&open.transport),
         };
         let is_picky = open.needs > Resumption::None || open.listener.is_some();
-        if resumption == Resumption::Undecided && is_picky && open.withhold(port) {
+        if resumption == Resumption::Undecided && is_picky && self.withhold() {
             return Ok(false);
         }
-        port.resumption = Some(resumption);
+        let State::Open(open) = &mut self.state else { return Ok(false) };
+        self.resumption = Some(resumption);
         let (listener, needs) = (open.listener.take(), open.needs);
         if resumption >= needs.max(Resumption::Unproved) {
-            port.shows_reuse = resumption >= Resumption::Account && self.ftp_tls.shows_reuse(&open.transport);
-            open.release_withheld(port);
+            self.shows_reuse = resumption >= Resumption::Account && self.ftp_tls.shows_reuse(&open.transport);
+            self.release_withheld();
             return Ok(false);
         }
         if let Some(listener) = listener
-            && self.replace(port, listener)?
+            && self.replace(listener)?
         {
             return Ok(true);
         }
         if resumption < needs && !has_failed {
             // What came with the end of its handshake is as foreign as the rest.
-            port.buffers = IoBuffers::default();
+            self.buffers = IoBuffers::default();
             return Err(Failure::NotResumed);
         }
-        if let State::Open(open) = &mut self.state {
-            open.release_withheld(port);
-        }
+        self.release_withheld();
         Ok(false)
+    }
+
+    /// Keeps what came from the protocol, until the session that the connection resumes has logged in: a client
+    /// with several sessions may have the newest ticket from one that has yet to. Returns whether it may do so
+    /// any longer.
+    fn withhold(&mut self) -> bool {
+        let State::Open(open) = &mut self.state else { return false };
+        let now = Instant::now();
+        let (_, since) = open.withheld.get_or_insert_with(|| (std::mem::take(&mut self.buffers.input), now));
+        self.undecided_until = Some(now + LOGIN_WAIT_STEP);
+        now.saturating_duration_since(*since) < LOGIN_WAIT_MAX
+    }
+
+    fn release_withheld(&mut self) {
+        if let State::Open(open) = &mut self.state
+            && let Some((input, _)) = open.withheld.take()
+        {
+            self.buffers.input = input;
+        }
     }
 
     fn is_withheld(&self) -> bool {
@@ -426,7 +431,7 @@ impl DataSocket {
 
     /// Puts the next connection that waits in the place of one that may be somebody else's. At most one of
     /// them is the client's, who resumes.
-    fn replace(&mut self, port: &mut DataPort, listener: TcpListener) -> Result<bool, Failure> {
+    fn replace(&mut self, listener: TcpListener) -> Result<bool, Failure> {
         let mut waiting = (0..DATA_ACCEPTS_PER_TURN).map_while(|_| listener.accept().ok());
         let Some((stream, _)) = waiting.find(|(_, from)| from.ip().to_canonical() == self.peer) else {
             return Ok(false);
@@ -436,9 +441,9 @@ impl DataSocket {
         let sealed = Transport::sealed_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| Failure::Cut)?;
         open.needs = open.needs.max(Resumption::Unproved);
         (open.transport, open.withheld, open.listener) = (sealed, None, Some(listener));
-        let unread = port.buffers.input.filled().len();
-        port.buffers.input.consume(unread);
-        (port.resumption, port.ended) = (None, None);
+        let unread = self.buffers.input.filled().len();
+        self.buffers.input.consume(unread);
+        (self.resumption, self.ended_at) = (None, None);
         (self.is_readable, self.is_writable, self.is_busy, self.ended) = (true, true, false, None);
         Ok(true)
     }
@@ -456,34 +461,33 @@ impl DataSocket {
     }
 
     /// Throws away what a peer still says to whom has finished.
-    fn linger(&mut self, port: &mut DataPort) -> usize {
+    fn linger(&mut self) -> usize {
         let State::Lingering(transport) = &mut self.state else { return 0 };
         let mut input = ReceiveBuffer::default();
         match transport.fill(&mut input, INPUT_BYTES_FIRST) {
             Ok(Moved::Bytes(count)) => return count,
             Ok(Moved::Blocked) => self.is_readable = false,
             Ok(Moved::End) | Err(_) => {
-                self.state = State::Closed;
-                port.set_stage(ConnectionStage::Left);
+                self.state = State::Left;
                 return 1;
             }
         }
         0
     }
 
-    /// Sends what is in the port's output, at most about `allowance` bytes; how many.
-    pub(super) fn flush(&mut self, port: &mut DataPort, allowance: usize) -> usize {
-        self.send(port, allowance).unwrap_or_else(|failure| self.fail(port, failure))
+    /// Sends what is in its output, at most about `allowance` bytes; how many.
+    pub(super) fn flush(&mut self, allowance: usize) -> usize {
+        self.send(allowance).unwrap_or_else(|failure| self.fail(failure))
     }
 
-    fn send(&mut self, port: &mut DataPort, allowance: usize) -> Result<usize, Failure> {
+    fn send(&mut self, allowance: usize) -> Result<usize, Failure> {
         if !self.is_writable || self.is_withheld() {
             return Ok(0);
         }
         let State::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
         let mut sent = 0;
-        if !port.buffers.output.is_empty() || transport.wants_flush() {
-            match transport.flush(&mut port.buffers.output, allowance) {
+        if !self.buffers.output.is_empty() || transport.wants_flush() {
+            match transport.flush(&mut self.buffers.output, allowance) {
                 Ok(Moved::Bytes(count)) => sent = count,
                 Ok(Moved::Blocked | Moved::End) => self.is_writable = false,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Failure::Shorter),
@@ -493,13 +497,13 @@ impl DataSocket {
                 }
             }
         }
-        Ok(sent + self.end(port))
+        Ok(sent + self.end())
     }
 
     /// Ends the stream, once all is sent that was to be.
-    fn end(&mut self, port: &mut DataPort) -> usize {
+    fn end(&mut self) -> usize {
         let State::Open(Open { transport, is_finishing: true, .. }) = &mut self.state else { return 0 };
-        if !port.buffers.output.is_empty() || transport.is_handshaking() {
+        if !self.buffers.output.is_empty() || transport.is_handshaking() {
             return 0;
         }
         transport.shutdown();
@@ -511,21 +515,22 @@ impl DataSocket {
             State::Open(open) => State::Lingering(open.transport),
             other => other,
         };
-        port.set_stage(ConnectionStage::Ended);
         1
     }
 
-    fn fail(&mut self, port: &mut DataPort, failure: Failure) -> usize {
-        self.reset();
-        port.set_stage(ConnectionStage::Failed(failure));
+    fn fail(&mut self, failure: Failure) -> usize {
+        self.reset_socket();
+        self.state = State::Failed(failure);
         1
     }
 
     /// See [`Transport::uncharged_bytes`].
-    pub(super) fn uncharged_bytes(&self, buffers: &IoBuffers) -> usize {
+    pub(super) fn uncharged_bytes(&self) -> usize {
         match &self.state {
-            State::Open(Open { transport, .. }) | State::Lingering(transport) => transport.uncharged_bytes(buffers),
-            _ => buffers.input.uncharged_bytes() + buffers.output.uncharged_bytes(),
+            State::Open(Open { transport, .. }) | State::Lingering(transport) => {
+                transport.uncharged_bytes(&self.buffers)
+            }
+            _ => self.buffers.input.uncharged_bytes() + self.buffers.output.uncharged_bytes(),
         }
     }
 
@@ -534,13 +539,92 @@ impl DataSocket {
         if let State::Open(Open { transport, .. }) | State::Lingering(transport) = &mut self.state {
             transport.release();
         }
+        self.buffers.input.release();
+        self.buffers.output.release();
+    }
+}
+
+impl DataConnection for DataSocket {
+    fn listen(&mut self, ports: RangeInclusive<u16>, expects_resumption: bool) -> Result<SocketAddr, Failure> {
+        // The old one first: its port may be the only free one.
+        self.state = State::Closed;
+        self.clear();
+        self.expects_resumption = expects_resumption;
+        self.try_listen(ports).map_err(|error| {
+            log::warn!("no port for a data connection: {error}");
+            self.state = State::Failed(Failure::NoPort);
+            Failure::NoPort
+        })
+    }
+
+    fn connect(&mut self, address: SocketAddr) {
+        if let Err(error) = self.try_connect(address) {
+            log::debug!("no data connection to {address}: {error}");
+            self.state = State::Failed(Failure::Unreachable);
+        }
+    }
+
+    fn open(&mut self, security: Security) {
+        if let Err(failure) = self.try_open(security) {
+            self.state = State::Failed(failure);
+        }
+    }
+
+    fn finish(&mut self) {
+        match &mut self.state {
+            State::Open(open) => open.is_finishing = true,
+            _ => self.state = State::Failed(Failure::Cut),
+        }
+    }
+
+    fn close(&mut self) {
+        self.clear();
+        self.close_socket();
+    }
+
+    fn reset(&mut self) {
+        self.clear();
+        self.reset_socket();
+    }
+
+    fn stage(&self) -> ConnectionStage {
+        match self.state {
+            State::Closed => ConnectionStage::Closed,
+            State::Listening(_) => ConnectionStage::Listening,
+            State::Connecting(_) => ConnectionStage::Connecting,
+            State::Connected(..) => ConnectionStage::Connected,
+            State::Open(_) => ConnectionStage::Open,
+            State::Lingering(_) => ConnectionStage::Sent,
+            State::Left => ConnectionStage::Left,
+            State::Failed(failure) => ConnectionStage::Failed(failure),
+        }
+    }
+
+    fn buffers(&self) -> &IoBuffers {
+        &self.buffers
+    }
+
+    fn buffers_mut(&mut self) -> &mut IoBuffers {
+        &mut self.buffers
+    }
+
+    fn ended_at(&self) -> Option<Instant> {
+        self.ended_at
+    }
+
+    fn resumption(&self) -> Option<Resumption> {
+        self.resumption
+    }
+
+    fn shows_reuse(&self) -> bool {
+        self.shows_reuse
     }
 }
 
 impl Drop for DataSocket {
     /// A connection that is dropped amid a transfer must not look as if it had come to its end.
     fn drop(&mut self) {
-        self.reset();
+        self.reset_socket();
     }
 }
 

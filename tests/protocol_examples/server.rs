@@ -5,8 +5,8 @@ use berth::auth::scram::{Binding, ClientExchange, Verifier};
 use berth::base::buffers::{Budget, IoBuffers, Piece};
 use berth::base::limits::{INPUT_BYTES, TURN_BUDGET};
 use berth::config::{Config, SyncPolicy};
-use berth::protocol::Protocol;
 use berth::protocol::native::Native;
+use berth::protocol::{Protocol, Sockets};
 use berth::session::{Phase, Policy, Service, Session};
 use berth::store::Store;
 use berth::store::syncer::Syncer;
@@ -128,7 +128,8 @@ impl Peer {
         self.buffers.input.commit(count);
         self.unread.drain(..count);
         let mut budget = Budget::new(TURN_BUDGET);
-        let stepped = self.front.step(&mut self.buffers, &mut server.service, &mut budget, Instant::now());
+        let stepped =
+            self.front.step(Sockets::single(&mut self.buffers), &mut server.service, &mut budget, Instant::now());
         let held = self.received.len();
         while let Some(Piece::Bytes(bytes)) = self.buffers.output.front() {
             let count = bytes.len();
@@ -164,8 +165,8 @@ impl Peer {
     }
 
     /// The server's end, to be driven otherwise.
-    pub(crate) fn into_front(self) -> Protocol {
-        Protocol::Native(Box::new(self.front))
+    pub(crate) fn into_front(self) -> Box<dyn Protocol> {
+        Box::new(self.front)
     }
 
     /// Everything received and not yet taken.

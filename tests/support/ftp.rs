@@ -5,15 +5,20 @@ use super::{PASSWORD, Server, USER};
 use berth::base::buffers::{Budget, IoBuffers, Piece};
 use berth::base::limits::{DATA_CONNECTION_TIMEOUT_DEFAULT, DATA_PORTS, FTP_END_GRACE_MAX, INPUT_BYTES, TURN_BUDGET};
 use berth::config;
+use berth::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
 use berth::protocol::ftp::Ftp;
-use berth::protocol::ftp::port::{ConnectionStage, Wish};
+use berth::protocol::{Protocol, Sockets};
+use berth::tls::Resumption;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// See the module.
 pub struct FtpPeer {
     pub front: Ftp,
     buffers: IoBuffers,
+    pub data: Data,
     /// What came over data connections.
     pub received: Vec<u8>,
     /// It does not end its side of a data connection when the server has.
@@ -38,7 +43,14 @@ impl FtpPeer {
             hashes_uploads: false,
         };
         let front = Ftp::new(server.new_session(), Rc::new(settings), IpAddr::from(Ipv4Addr::LOCALHOST), false);
-        let mut peer = Self { front, buffers: IoBuffers::roomy(), received: Vec::new(), stays: false, turns: 0 };
+        let mut peer = Self {
+            front,
+            buffers: IoBuffers::roomy(),
+            data: Data::default(),
+            received: Vec::new(),
+            stays: false,
+            turns: 0,
+        };
         assert!(peer.replies(server).starts_with("220 "));
         assert!(peer.ask(server, &format!("USER {USER}")).starts_with("331 "));
         assert!(peer.ask(server, &format!("PASS {PASSWORD}")).starts_with("230 "));
@@ -61,7 +73,7 @@ impl FtpPeer {
 
     /// Connects to where the server listens for data.
     pub fn connect(&mut self, server: &mut Server) -> String {
-        self.front.data_port().set_stage(ConnectionStage::Connected);
+        self.data.stage = ConnectionStage::Connected;
         self.replies(server)
     }
 
@@ -88,7 +100,7 @@ impl FtpPeer {
     /// Sends data, all of which is taken.
     pub fn send(&mut self, server: &mut Server, content: &[u8]) {
         for piece in content.chunks(INPUT_BYTES / 2) {
-            let input = &mut self.front.data_port().buffers.input;
+            let input = &mut self.data.buffers.input;
             input.room(INPUT_BYTES)[..piece.len()].copy_from_slice(piece);
             input.commit(piece.len());
             assert_eq!(self.replies(server), "");
@@ -104,7 +116,7 @@ impl FtpPeer {
 
     /// Ends the data; what is answered at once.
     pub fn end_data(&mut self, server: &mut Server) -> String {
-        self.front.data_port().buffers.eof = true;
+        self.data.buffers.eof = true;
         self.replies(server)
     }
 
@@ -116,39 +128,88 @@ impl FtpPeer {
 
     /// Lets everything happen that can; what the server says.
     pub fn replies(&mut self, server: &mut Server) -> String {
-        while self.step(server) | self.see_to_wish() | self.drain_data() {}
+        while self.step(server) | self.drain_data() {}
         String::from_utf8(drained(&mut self.buffers)).expect("UTF-8")
     }
 
     fn step(&mut self, server: &mut Server) -> bool {
         let mut budget = Budget::new(TURN_BUDGET);
         self.turns += 1;
-        self.front.step(&mut self.buffers, &mut server.service, &mut budget, server.now)
+        let sockets = Sockets { buffers: &mut self.buffers, data: Some(&mut self.data) };
+        self.front.step(sockets, &mut server.service, &mut budget, server.now)
             // An upload that has ended is looked at once more, as the loop does at its time.
             || self.front.wakes_at().is_some_and(|at| at <= server.now && !self.front.awaits_connection())
     }
 
-    fn see_to_wish(&mut self) -> bool {
-        let port = self.front.data_port();
-        let Some(wish) = port.take_wish() else { return false };
-        let stage = match wish {
-            Wish::Listen(_) => ConnectionStage::Listening(SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000))),
-            Wish::Open(_) => ConnectionStage::Open,
-            Wish::Finish => {
-                self.drain_data();
-                if self.stays { ConnectionStage::Ended } else { ConnectionStage::Left }
-            }
-            Wish::Connect(_) | Wish::Close | Wish::Reset => ConnectionStage::Closed,
-        };
-        self.front.data_port().set_stage(stage);
-        true
+    fn drain_data(&mut self) -> bool {
+        let data = drained(&mut self.data.buffers);
+        self.received.extend(&data);
+        let is_finished = std::mem::take(&mut self.data.is_finishing);
+        if is_finished {
+            self.data.stage = if self.stays { ConnectionStage::Sent } else { ConnectionStage::Left };
+        }
+        is_finished || (self.data.stage == ConnectionStage::Open && !data.is_empty())
+    }
+}
+
+/// A data connection without a socket.
+#[derive(Default)]
+pub struct Data {
+    buffers: IoBuffers,
+    pub stage: ConnectionStage,
+    /// When the client's end came, if that was noticed before it was read.
+    pub ended_at: Option<Instant>,
+    is_finishing: bool,
+}
+
+impl DataConnection for Data {
+    fn listen(&mut self, _ports: RangeInclusive<u16>, _expects_resumption: bool) -> Result<SocketAddr, Failure> {
+        *self = Self { stage: ConnectionStage::Listening, ..Self::default() };
+        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)))
     }
 
-    fn drain_data(&mut self) -> bool {
-        let data = drained(&mut self.front.data_port().buffers);
-        let is_open = self.front.data_port().stage() == ConnectionStage::Open;
-        self.received.extend(&data);
-        is_open && !data.is_empty()
+    fn connect(&mut self, _address: SocketAddr) {
+        self.stage = ConnectionStage::Connecting;
+    }
+
+    fn open(&mut self, _security: Security) {
+        self.stage = ConnectionStage::Open;
+    }
+
+    fn finish(&mut self) {
+        self.is_finishing = true;
+    }
+
+    fn close(&mut self) {
+        *self = Self::default();
+    }
+
+    fn reset(&mut self) {
+        self.close();
+    }
+
+    fn stage(&self) -> ConnectionStage {
+        self.stage
+    }
+
+    fn buffers(&self) -> &IoBuffers {
+        &self.buffers
+    }
+
+    fn buffers_mut(&mut self) -> &mut IoBuffers {
+        &mut self.buffers
+    }
+
+    fn ended_at(&self) -> Option<Instant> {
+        self.ended_at
+    }
+
+    fn resumption(&self) -> Option<Resumption> {
+        None
+    }
+
+    fn shows_reuse(&self) -> bool {
+        false
     }
 }
 

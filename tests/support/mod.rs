@@ -26,6 +26,7 @@ use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::VPath;
 use berth::config::{Config, Rates, SyncPolicy};
 use berth::protocol::native::Native;
+use berth::protocol::{Protocol, Sockets};
 use berth::session::{Policy, Service, Session};
 use berth::store::Store;
 use berth::store::clock::WallClock;
@@ -486,7 +487,7 @@ impl Peer {
     /// One step with the budget of one turn.
     pub fn step(&mut self, server: &mut Server) -> bool {
         let mut budget = Budget::new(TURN_BUDGET);
-        self.front.step(&mut self.buffers, &mut server.service, &mut budget, server.now)
+        self.front.step(Sockets::single(&mut self.buffers), &mut server.service, &mut budget, server.now)
     }
 
     /// Reads at most `most` bytes of the output, from files as from memory; how many.
@@ -520,7 +521,7 @@ impl Peer {
     /// Hands over an answer of the sync helper; whether there was one.
     pub fn sync(&mut self, server: &mut Server) -> bool {
         let Some(synced) = server.take_synced(self.id) else { return false };
-        self.front.synced(&mut self.buffers, synced, server.now);
+        self.front.synced(Sockets::single(&mut self.buffers), synced, server.now);
         true
     }
 
@@ -528,7 +529,7 @@ impl Peer {
     pub fn fail_sync(&mut self, server: &mut Server) -> bool {
         let Some(synced) = server.take_synced(self.id) else { return false };
         let result = Err(std::io::Error::from_raw_os_error(5).into());
-        self.front.synced(&mut self.buffers, Synced { result, ..synced }, server.now);
+        self.front.synced(Sockets::single(&mut self.buffers), Synced { result, ..synced }, server.now);
         true
     }
 

@@ -5,7 +5,6 @@ use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::limits::{CONTROL_BYTES_MAX, FLUSH_BUDGET};
 use berth::net::connection::{AfterTurn, Connection};
 use berth::net::transport::Transport;
-use berth::protocol::Protocol;
 use berth::protocol::native::Native;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::VERSION;
@@ -40,7 +39,7 @@ impl Pair {
         let (ours, peer) = UnixStream::pair().expect("socket pair");
         ours.set_nonblocking(true).expect("non-blocking");
         peer.set_nonblocking(true).expect("non-blocking");
-        let front = Protocol::Native(Box::new(Native::new(server.new_session(), true)));
+        let front = Box::new(Native::new(server.new_session(), true));
         let transport = Transport::local(mio::net::UnixStream::from_std(ours));
         let address = "127.0.0.1".parse().expect("address");
         let connection = Connection::new(transport, front, address, server.now);

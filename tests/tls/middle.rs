@@ -253,7 +253,8 @@ fn handshakes_that_break_off_at_any_byte_or_are_garbage_cost_nothing() {
     for garbage in [&[0x16; 5000][..], b"\x16\x03\x01\x00\x05hello", b"\x16\x03\x01\xff\xff", b"\x16\x03\x03\0\0"] {
         let mut stream = TcpStream::connect(scene.server.address).expect("it listens");
         stream.write_all(garbage).expect("it reads");
-        stream.shutdown(Shutdown::Write).expect("open");
+        // The server may have ended it already.
+        let _ = stream.shutdown(Shutdown::Write);
         stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);

@@ -4,6 +4,7 @@
 use super::{Connection, sooner};
 use crate::base::limits::{INPUT_CHARGE, MEMORY_WAIT_STEP, OUTPUT_CHARGE};
 use crate::base::memory::{Charge, SmallBuffers};
+use crate::protocol::data_connection::DataConnection;
 use std::time::Instant;
 
 impl Connection {
@@ -29,23 +30,21 @@ impl Connection {
         {
             self.buffers.output.enlarge(charge);
         }
-        let is_cramped = self.protocol.data_port().is_some_and(|port| port.buffers.output.is_cramped());
-        if is_cramped
+        if self.data.as_ref().is_some_and(|data| data.buffers().output.is_cramped())
             && let Some(charge) = self.charge(OUTPUT_CHARGE)
-            && let Some(port) = self.protocol.data_port()
+            && let Some(data) = &mut self.data
         {
-            port.buffers.output.enlarge(charge);
+            data.buffers_mut().output.enlarge(charge);
         }
     }
 
     /// Makes the full input of the second socket large.
     pub(super) fn enlarge_data_input(&mut self) {
-        let is_cramped = self.protocol.data_port().is_some_and(|port| port.buffers.input.is_cramped());
-        if is_cramped
+        if self.data.as_ref().is_some_and(|data| data.buffers().input.is_cramped())
             && let Some(charge) = self.charge(INPUT_CHARGE)
-            && let Some(port) = self.protocol.data_port()
+            && let Some(data) = &mut self.data
         {
-            port.buffers.input.enlarge(charge);
+            data.buffers_mut().input.enlarge(charge);
         }
     }
 
@@ -55,9 +54,7 @@ impl Connection {
         if !self.buffers.input.is_large() {
             bytes += self.protocol.request_bytes();
         }
-        if let (Some(data), Some(port)) = (&self.data, self.protocol.data_port()) {
-            bytes += data.uncharged_bytes(&port.buffers);
-        }
+        bytes += self.data.as_ref().map_or(0, |data| data.uncharged_bytes());
         let Some(share) = self.protocol.memory() else {
             self.small_buffers = None;
             return;

@@ -15,8 +15,9 @@ use crate::base::limits::{
 };
 use crate::base::memory::SmallBuffers;
 use crate::config::Timeouts;
-use crate::protocol::Protocol;
 use crate::protocol::admin::query::{Query, QueryResult};
+use crate::protocol::data_connection::DataConnection;
+use crate::protocol::{Protocol, Sockets};
 use crate::session::active_accounts::Traffic;
 use crate::session::{Phase, Service, SessionError};
 use crate::store::syncer::Synced;
@@ -40,7 +41,7 @@ pub enum AfterTurn {
 pub struct Connection {
     transport: Transport,
     buffers: IoBuffers,
-    protocol: Protocol,
+    protocol: Box<dyn Protocol>,
     /// The second socket of protocols that have one.
     data: Option<Box<DataSocket>>,
     address: IpAddr,
@@ -83,7 +84,7 @@ struct Worked {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub fn new(transport: Transport, protocol: Protocol, address: IpAddr, now: Instant) -> Self {
+    pub fn new(transport: Transport, protocol: Box<dyn Protocol>, address: IpAddr, now: Instant) -> Self {
         Self {
             transport,
             buffers: IoBuffers::default(),
@@ -168,6 +169,9 @@ impl Connection {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         self.held_until = None;
+        if let Some(data) = &mut self.data {
+            data.begin_turn(now);
+        }
         if self.account.is_none() {
             self.account = self.protocol.traffic().cloned();
             if self.account.is_some() {
@@ -209,7 +213,8 @@ impl Connection {
             let filled = self.fill(service, now)?;
             let received = self.fill_data(service, budget, flush_budget, now);
             self.introduce(now)?;
-            let stepped = self.step(service, budget, now) | self.see_to_wish();
+            let stepped = self.step(service, budget, now);
+            self.tell_account();
             let received = received + self.advance_data_handshake(service, budget, flush_budget, now);
             // That a transfer begins is said before its first byte leaves, and that it has ended apart
             // from that.
@@ -261,7 +266,7 @@ impl Connection {
 
     fn step(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         self.is_stepping = true;
-        let moved = self.protocol.step(&mut self.buffers, service, budget, now);
+        let moved = self.protocol.step(sockets(&mut self.buffers, &mut self.data), service, budget, now);
         self.is_stepping = false;
         self.enlarge_output();
         moved
@@ -347,9 +352,8 @@ impl Connection {
             self.transport.release();
             self.buffers.input.release();
             self.buffers.output.release();
-            if let (Some(data), Some(port)) = (&mut self.data, self.protocol.data_port()) {
+            if let Some(data) = &mut self.data {
                 data.release();
-                port.release();
             }
         }
     }
@@ -388,7 +392,7 @@ impl Connection {
         // While the disk was behind, nothing was expected of the peer.
         self.last_moved = now;
         self.is_stepping = true;
-        self.protocol.synced(&mut self.buffers, synced, now);
+        self.protocol.synced(sockets(&mut self.buffers, &mut self.data), synced, now);
         self.is_stepping = false;
     }
 
@@ -406,6 +410,9 @@ impl Connection {
     pub fn fail(&mut self, why: SessionError, now: Instant) {
         if !self.protocol.is_closing() {
             self.protocol.fail(&mut self.buffers, why, now);
+            if let Some(data) = &mut self.data {
+                data.reset();
+            }
         }
     }
 
@@ -462,7 +469,8 @@ impl Connection {
     fn wakes_at(&self) -> Option<Instant> {
         let may_speak = self.buffers.output.has_room();
         let own = self.protocol.wakes_at().filter(|_| may_speak);
-        [self.held_until, own].into_iter().flatten().min()
+        let of_data = self.data.as_ref().and_then(|data| data.wakes_at()).filter(|_| may_speak);
+        [self.held_until, own, of_data].into_iter().flatten().min()
     }
 
     /// Whether a deadline that has passed means that the peer was too slow, rather than that
@@ -493,8 +501,8 @@ impl Connection {
     }
 
     /// The protocol, for what the loop wants to know of the session.
-    pub fn protocol(&self) -> &Protocol {
-        &self.protocol
+    pub fn protocol(&self) -> &dyn Protocol {
+        self.protocol.as_ref()
     }
 
     /// Where the peer is.
@@ -506,6 +514,11 @@ impl Connection {
     pub fn transport(&mut self) -> &mut Transport {
         &mut self.transport
     }
+}
+
+/// What the protocol sees of both sockets.
+fn sockets<'a>(buffers: &'a mut IoBuffers, data: &'a mut Option<Box<DataSocket>>) -> Sockets<'a> {
+    Sockets { buffers, data: data.as_mut().map(|data| &mut **data as &mut dyn DataConnection) }
 }
 
 fn sooner(one: Option<Instant>, other: Instant) -> Option<Instant> {
@@ -524,7 +537,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let stream = mio::net::TcpStream::connect(address).expect("it listens");
-        let protocol = Protocol::Native(Box::new(Native::new(Session::new(1, address), true)));
+        let protocol = Box::new(Native::new(Session::new(1, address), true));
         let mut connection = Connection::new(Transport::plain(stream), protocol, address.ip(), Instant::now());
         assert!(connection.is_idle());
         connection.buffers.output.put(b"the end of a file");

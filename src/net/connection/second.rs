@@ -1,7 +1,8 @@
 //! What a turn does with the second socket of a connection that has one.
 
-use super::{Connection, DataSocket};
+use super::{Connection, DataSocket, sockets};
 use crate::base::buffers::{Budget, ReceiveBuffer};
+use crate::protocol::data_connection::DataConnection;
 use crate::session::{Service, Session};
 use std::io;
 use std::time::{Duration, Instant};
@@ -18,13 +19,13 @@ impl Connection {
         let mut count = self.store_incoming(service, budget, allowance.min(most), now);
         self.enlarge_data_input();
         if count == 0
-            && let (Some(data), Some(port)) = (&mut self.data, self.protocol.data_port())
+            && let Some(data) = &mut self.data
         {
             // Until it is open no byte is the user's, and those who connect may be strangers.
             is_paid = data.is_open();
-            count = data.fill(port, allowance);
-            // Whoever is gone ends both, and the event of the other may not have come yet.
-            self.is_readable |= count > 0 && port.buffers.eof;
+            count = data.fill(allowance);
+            // A peer that is gone ends both, and the event of the other may not have come yet.
+            self.is_readable |= count > 0 && data.buffers().eof;
         }
         if is_paid {
             self.pay_up(service, count, now);
@@ -33,11 +34,18 @@ impl Connection {
     }
 
     fn store_incoming(&mut self, service: &mut Service, budget: &mut Budget, most: usize, now: Instant) -> usize {
-        let Some(incoming) = self.data.as_ref().and_then(|data| data.incoming(most)) else { return 0 };
+        // What came before has to be stored before.
+        let data = self.data.as_ref().filter(|data| data.buffers().input.is_empty());
+        let Some(incoming) = data.and_then(|data| data.incoming(most)) else { return 0 };
         self.is_stepping = true;
-        let count = self.protocol.store_from(incoming, &mut self.buffers, service, budget, now);
+        let count = incoming.count;
+        let stored = self.protocol.store_from(incoming, service, budget);
+        let stored = stored.unwrap_or_else(|refusal| {
+            self.protocol.fail_transfer(sockets(&mut self.buffers, &mut self.data), refusal, now);
+            count
+        });
         self.is_stepping = false;
-        count
+        stored
     }
 
     /// Takes the time of its last turn that was not spent for its user, but for strangers.
@@ -45,22 +53,19 @@ impl Connection {
         self.data.as_mut().map_or(Duration::ZERO, |data| data.take_strangers_time())
     }
 
-    pub(super) fn see_to_wish(&mut self) -> bool {
+    /// Tells the second socket whose it is, once that is known.
+    pub(super) fn tell_account(&mut self) {
         if let (Some(data), Some(account)) = (&mut self.data, self.protocol.session().and_then(Session::seat_number)) {
             data.ftp_tls().set_account(account);
-        }
-        match (&mut self.data, self.protocol.data_port()) {
-            (Some(data), Some(port)) => data.see_to_wish(port),
-            _ => false,
         }
     }
 
     /// How many bytes went, or 1 for anything else.
     pub(super) fn flush_data(&mut self, service: &Service, budget: usize, now: Instant) -> usize {
-        let Some(has_bytes) = self.protocol.data_port().map(|port| !port.buffers.output.is_empty()) else { return 0 };
+        let Some(has_bytes) = self.data.as_ref().map(|data| !data.buffers().output.is_empty()) else { return 0 };
         let allowance = self.allowance_down(service, has_bytes, now).min(budget);
-        let (Some(data), Some(port)) = (&mut self.data, self.protocol.data_port()) else { return 0 };
-        let count = data.flush(port, allowance);
+        let Some(data) = &mut self.data else { return 0 };
+        let count = data.flush(allowance);
         self.pay_down(service, count, now);
         count
     }
@@ -75,12 +80,26 @@ impl Connection {
         most: usize,
         now: Instant,
     ) -> usize {
-        let is_handshaking = |data: &Option<Box<DataSocket>>| data.as_ref().is_some_and(|data| data.is_handshaking());
-        if !self.has_output() || !is_handshaking(&self.data) {
+        if !self.has_output() {
             return 0;
         }
-        let received = self.fill_data(service, budget, most, now);
-        if is_handshaking(&self.data) { received + self.flush_data(service, most, now) } else { received }
+        // The event of the second socket may come after the command that is about it.
+        let mut received = 0;
+        if self.protocol.awaits_connection()
+            && !self.transport.is_plain()
+            && self.data.as_mut().is_some_and(|data| data.expect_connection())
+        {
+            received = self.fill_data(service, budget, most, now);
+            self.step(service, budget, now);
+        }
+        let is_handshaking = |data: &Option<Box<DataSocket>>| data.as_ref().is_some_and(|data| data.is_handshaking());
+        if is_handshaking(&self.data) {
+            received += self.fill_data(service, budget, most, now);
+        }
+        if is_handshaking(&self.data) {
+            received += self.flush_data(service, most, now);
+        }
+        received
     }
 
     /// Begins TLS where the peer asked for it, once it has been told so. What came in the clear

@@ -8,8 +8,8 @@ use crate::net::descriptors;
 use crate::net::listeners::{Accepted, ProtocolKind, refuse_connection};
 use crate::net::scheduler::{Owner, Priority};
 use crate::net::transport::{FtpTlsSettings, Transport};
-use crate::protocol::Protocol;
-use crate::protocol::ftp::Ftp as FtpFront;
+use crate::protocol::admin::Control;
+use crate::protocol::ftp::Ftp;
 use crate::protocol::native::Native;
 use crate::session::access_log::log_refused_connection;
 use crate::session::origin::Origin;
@@ -81,7 +81,7 @@ impl EventLoop {
     fn admit_native(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) -> Result<usize, Transport> {
         let transport = Transport::network(stream, self.tls_policy.clone());
         self.insert(transport, now, |transport, _, owner| {
-            let protocol = Protocol::Native(Box::new(Native::new(Session::accept(owner, peer), true)));
+            let protocol = Box::new(Native::new(Session::accept(owner, peer), true));
             Connection::new(transport, protocol, peer.ip(), now)
         })
     }
@@ -103,12 +103,7 @@ impl EventLoop {
             if is_sealed { Transport::sealed_control(stream, &mut ftp_tls).ok()? } else { Transport::plain(stream) };
         let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
         Some(self.insert(transport, now, |transport, key, owner| {
-            let protocol = Protocol::Ftp(Box::new(FtpFront::new(
-                Session::accept(owner, peer),
-                ftp,
-                local.ip().to_canonical(),
-                is_sealed,
-            )));
+            let protocol = Box::new(Ftp::new(Session::accept(owner, peer), ftp, local.ip().to_canonical(), is_sealed));
             let data = DataSocket::new(local, peer.ip(), ftp_tls, Watch { registry, token: tokens(key).1 });
             Connection::new(transport, protocol, peer.ip(), now).with_data(data)
         }))
@@ -141,7 +136,7 @@ impl EventLoop {
         // An administrator who is not let in sees the end; why is logged.
         let _ = self.insert(Transport::local(stream), now, |transport, _, _| {
             let address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-            Connection::new(transport, Protocol::Control(Box::default()), address, now)
+            Connection::new(transport, Box::<Control>::default(), address, now)
         });
     }
 

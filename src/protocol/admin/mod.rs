@@ -11,8 +11,9 @@ use crate::base::buffers::{Budget, IoBuffers};
 use crate::base::json::read_object;
 use crate::base::limits::{CONTROL_BYTES_MAX, ENTRY_COST};
 use crate::base::text::{Escaped, shortened};
+use crate::protocol::{Protocol, Sockets};
 use crate::session::home_check::{HomeCheck, HomeCheckMode, HomeCheckStep};
-use crate::session::{Phase, Service};
+use crate::session::{Phase, Service, SessionError};
 use crate::store::count::{Unseen, UnseenEntry};
 use crate::store::ledger::{QuotaLimits, QuotaState};
 use crate::store::usage::Usage;
@@ -54,9 +55,9 @@ enum Progress {
     End,
 }
 
-impl Control {
-    /// See [`super::Protocol::step`].
-    pub fn step(&mut self, buffers: &mut IoBuffers, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+impl Protocol for Control {
+    fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        let Sockets { buffers, .. } = sockets;
         let mut moved = false;
         while !self.is_closing && !budget.is_spent() && buffers.output.has_room() {
             let has_moved = match self.running.take() {
@@ -72,6 +73,40 @@ impl Control {
         moved
     }
 
+    fn take_question(&mut self) -> Option<Query> {
+        self.question.take()
+    }
+
+    fn answer(&mut self, answer: QueryResult) {
+        match &mut self.running {
+            Some((_, Running::Status(status))) => status.answer(answer),
+            Some((_, Running::Kick(kick))) => kick.answer(&answer),
+            Some((_, Running::Usage(_))) | None => {}
+        }
+    }
+
+    fn hang_up(&mut self, _now: Instant) {
+        self.is_closing = true;
+    }
+
+    fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
+    fn phase(&self) -> Phase {
+        if self.running.is_some() { Phase::Working } else { Phase::Idle }
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    fn fail(&mut self, _buffers: &mut IoBuffers, _why: SessionError, now: Instant) {
+        self.hang_up(now);
+    }
+}
+
+impl Control {
     fn receive(&mut self, buffers: &mut IoBuffers, service: &Service) -> bool {
         let (id, request, size) = match frame::decode(buffers.input.filled(), CONTROL_BYTES_MAX) {
             Ok(None) => return false,
@@ -126,40 +161,6 @@ impl Control {
         }
         self.running = Some((id, running));
         has_moved
-    }
-
-    /// See [`super::Protocol::take_question`].
-    pub fn take_question(&mut self) -> Option<Query> {
-        self.question.take()
-    }
-
-    /// See [`super::Protocol::answer`].
-    pub fn answer(&mut self, answer: QueryResult) {
-        match &mut self.running {
-            Some((_, Running::Status(status))) => status.answer(answer),
-            Some((_, Running::Kick(kick))) => kick.answer(&answer),
-            Some((_, Running::Usage(_))) | None => {}
-        }
-    }
-
-    /// See [`super::Protocol::hang_up`].
-    pub fn hang_up(&mut self) {
-        self.is_closing = true;
-    }
-
-    /// See [`super::Protocol::is_closing`].
-    pub fn is_closing(&self) -> bool {
-        self.is_closing
-    }
-
-    /// See [`super::Protocol::phase`].
-    pub fn phase(&self) -> Phase {
-        if self.running.is_some() { Phase::Working } else { Phase::Idle }
-    }
-
-    /// See [`super::Protocol::requests`].
-    pub fn requests(&self) -> u64 {
-        self.requests
     }
 }
 
@@ -263,7 +264,7 @@ mod tests {
 
         let (mut said, mut asked) = (Vec::new(), Vec::new());
         while !said.ends_with(br#"{"end":{}}"#) {
-            let moved = control.step(&mut buffers, &mut service, &mut Budget::new(TURN_BUDGET), now);
+            let moved = control.step(Sockets::single(&mut buffers), &mut service, &mut Budget::new(TURN_BUDGET), now);
             assert!(buffers.output.held_bytes() <= OUTPUT_BYTES_HIGH + CONTROL_BYTES_MAX);
             if let Some(question) = control.take_question() {
                 assert_eq!(question.errand, QueryJob::Look);

@@ -7,13 +7,13 @@ use super::argument::ExactOr;
 use super::command::{Command, Epsv, Opts};
 use super::parse_error::ParseError;
 use super::permissions::Permissions;
-use super::port::{ConnectionStage, Wish};
 use super::site::Site;
 use super::transfer::{Form, Upload};
 use super::{Activity, Ftp, Hashed, Passive, StepContext, reply, time};
 use crate::base::limits::{FTP_DATA_PORT_MIN, PATH_COMPONENT_COST};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
+use crate::protocol::Protocol;
 use crate::session::{SessionError, Unfinished};
 use crate::store::meta::Kind;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
@@ -62,7 +62,7 @@ impl Ftp {
             Command::Epsv(network) => self.listen_extended(network, turn),
             Command::Abor => {
                 self.active = None;
-                self.port.wish(Wish::Close);
+                turn.data.close();
                 turn.reply(
                     226,
                     match std::mem::take(&mut self.was_aborted) {
@@ -308,7 +308,7 @@ impl Ftp {
         if address.ip() != self.session.peer().ip() || address.port() < FTP_DATA_PORT_MIN {
             return turn.reply(504, format!("Name your own address and a port from {FTP_DATA_PORT_MIN} on."));
         }
-        self.port.wish(Wish::Close);
+        turn.data.close();
         self.active = Some(address);
         turn.reply(200, "The server will connect there.");
     }
@@ -329,17 +329,9 @@ impl Ftp {
             return turn.reply(425, "PASV is for IPv4; say EPSV.");
         }
         self.active = None;
-        self.port.expects_resumption = self.data.is_private && self.reuse.is_known;
-        self.port.wish(Wish::Listen(self.settings.passive_ports.clone()));
-        self.doing = Activity::OpeningPort(passive);
-    }
-
-    /// Tells where the loop listens.
-    pub(super) fn answer_passive(&mut self, passive: Passive, turn: &mut StepContext) -> bool {
-        self.doing = Activity::Nothing;
-        let ConnectionStage::Listening(address) = self.port.stage() else {
-            turn.reply(425, "No port is free for a data connection; try again later.");
-            return true;
+        let expects_resumption = self.data.is_private && self.reuse.is_known;
+        let Ok(address) = turn.data.listen(self.settings.passive_ports.clone(), expects_resumption) else {
+            return turn.reply(425, "No port is free for a data connection; try again later.");
         };
         match (passive, address.ip()) {
             (Passive::Pasv, IpAddr::V4(ip)) => {
@@ -349,7 +341,6 @@ impl Ftp {
             }
             _ => turn.reply(229, address::extended_passive(address.port())),
         }
-        true
     }
 
     // ---- Uploads and digests --------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 use super::command::Protection;
 use super::{Activity, Control, Ftp, REPLY_CLOSING, StepContext, reply};
+use crate::protocol::Protocol;
 use crate::session::SessionError;
 use crate::session::login::LoginProgress;
 use zeroize::Zeroizing;

@@ -19,7 +19,6 @@ pub mod listing;
 mod login;
 pub mod parse_error;
 pub mod permissions;
-pub mod port;
 pub mod queue;
 pub mod reply;
 pub mod site;
@@ -27,10 +26,12 @@ pub mod table;
 pub mod time;
 mod transfer;
 
-use crate::base::buffers::{Budget, IoBuffers};
+use crate::base::buffers::{Budget, IoBuffers, SpliceSource};
 use crate::base::limits::{FTP_LINE_BYTES_MAX, REQUEST_COST};
 use crate::base::virtual_path::VPath;
 use crate::config;
+use crate::protocol::data_connection::{ConnectionStage, DataConnection};
+use crate::protocol::{Protocol, Sockets};
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
 use crate::session::{Phase, Service, Session, SessionError};
@@ -38,7 +39,6 @@ use crate::store::syncer::Synced;
 use command::Command;
 use line::Taken;
 use listing::Facts;
-use port::{ConnectionStage, DataPort, Wish};
 use queue::{CommandQueue, LookAhead};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -53,7 +53,6 @@ pub struct Ftp {
     local: IpAddr,
     control: Control,
     queue: CommandQueue,
-    port: DataPort,
     /// When the data connection of a transfer that was refused ends.
     unused_data_until: Option<Instant>,
     /// Where the peer wants to be connected to (`PORT`).
@@ -138,8 +137,6 @@ enum Activity {
     Nothing,
     /// A password is being checked.
     CheckingPassword,
-    /// The loop looks for a port, for this command.
-    OpeningPort(Passive),
     /// A digest is being computed, for this command.
     Hashing(Hashed, VPath),
     /// A folder is being listed on the control connection.
@@ -164,6 +161,7 @@ enum Hashed {
 /// What a step works with.
 struct StepContext<'a> {
     buffers: &'a mut IoBuffers,
+    data: &'a mut dyn DataConnection,
     service: &'a mut Service,
     budget: &'a mut Budget,
     now: Instant,
@@ -185,6 +183,126 @@ impl StepContext<'_> {
     }
 }
 
+impl Protocol for Ftp {
+    fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        let Some(data) = sockets.data else { return false };
+        let mut turn = StepContext { buffers: sockets.buffers, data, service, budget, now };
+        self.held_until = None;
+        let mut moved = self.greet(&mut turn);
+        if self.unused_data_until.is_some_and(|until| until <= now) {
+            self.end_unused_data_connection(turn.data);
+            moved = true;
+        }
+        self.ended_steps = if turn.data.buffers().eof { self.ended_steps.saturating_add(1) } else { 0 };
+        // The whole queue is looked at first: an upload that was aborted there must not be stored.
+        while self.may_go_on(&turn) && (self.take_urgent(&mut turn) || self.advance(&mut turn)) {
+            moved = true;
+        }
+        if turn.buffers.eof && !moved && self.may_go_on(&turn) && self.is_peer_gone(&turn) {
+            self.hang_up(now);
+        }
+        moved
+    }
+
+    fn synced(&mut self, sockets: Sockets<'_>, synced: Synced, now: Instant) {
+        if let Err(refusal) = self.session.synced(synced) {
+            self.fail_transfer(sockets, refusal, now);
+        }
+    }
+
+    fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant) {
+        if let Activity::ListingStatus(_) = self.doing {
+            buffers.output.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "The rest is left out."));
+        }
+        let (_, text) = reply::refusal(why, None);
+        buffers.output.append(|out| reply::put(out, REPLY_CLOSING, text));
+        self.session.close(Some(why), now);
+        self.is_closing = true;
+    }
+
+    fn hang_up(&mut self, now: Instant) {
+        if self.session.state_name() != StateName::Closing {
+            self.session.close(None, now);
+        }
+        self.is_closing = true;
+    }
+
+    fn ends_with_transfer(&mut self, buffers: &mut IoBuffers) -> bool {
+        if !matches!(self.doing, Activity::Transfer(_)) {
+            return false;
+        }
+        while self.queue.look_ahead(&mut buffers.input, false).is_some() {}
+        self.is_leaving = self.queue.has_quit() && !self.queue.has_abort();
+        self.is_leaving
+    }
+
+    fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
+    fn wants_tls(&self) -> bool {
+        self.control == Control::Sealing
+    }
+
+    fn set_sealed(&mut self) {
+        self.control = Control::Sealed;
+        self.queue = CommandQueue::default();
+        // RFC 4217, section 4.1: what was said in the clear may not have been the peer's.
+        (self.user, self.next) = (None, PendingArguments::default());
+    }
+
+    fn session(&self) -> Option<&Session> {
+        Some(&self.session)
+    }
+
+    fn phase(&self) -> Phase {
+        match (&self.doing, self.session.phase()) {
+            // A listing waits for memory, and not for its peer.
+            (Activity::Transfer(_), Phase::Working) if self.session.wakes_at().is_some() => Phase::Working,
+            (Activity::Transfer(transfer), phase) => transfer.phase(phase),
+            (Activity::Hashing(..) | Activity::ListingStatus(_), _) => Phase::Working,
+            (_, Phase::Idle) if self.pending.is_some() => Phase::Working,
+            (_, phase) => phase,
+        }
+    }
+
+    fn wakes_at(&self) -> Option<Instant> {
+        let deadline = if let Activity::Transfer(transfer) = &self.doing { transfer.wakes_at() } else { None };
+        [self.session.wakes_at(), self.held_until, self.unused_data_until, deadline].into_iter().flatten().min()
+    }
+
+    fn awaits_connection(&self) -> bool {
+        matches!(&self.doing, Activity::Transfer(transfer) if transfer.awaits_connection())
+    }
+
+    fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    fn sends_results(&self) -> bool {
+        self.phase() != Phase::Transfer
+    }
+
+    fn store_from(
+        &mut self,
+        incoming: SpliceSource<'_>,
+        service: &mut Service,
+        budget: &mut Budget,
+    ) -> Result<usize, SessionError> {
+        self.store_from_socket(incoming, service, budget)
+    }
+
+    fn fail_transfer(&mut self, sockets: Sockets<'_>, refusal: SessionError, now: Instant) {
+        if let Some(data) = sockets.data {
+            self.end_failed_transfer(sockets.buffers, data, refusal, now);
+        }
+    }
+}
+
 impl Ftp {
     /// A protocol for `session` on a connection to our address `local`. With `is_sealed` it is
     /// encrypted from its first byte, and so are its data connections unless the peer wants less.
@@ -195,7 +313,6 @@ impl Ftp {
             local,
             control: Control::New { is_sealed },
             queue: CommandQueue::default(),
-            port: DataPort::default(),
             unused_data_until: None,
             active: None,
             user: None,
@@ -220,42 +337,21 @@ impl Ftp {
         }
     }
 
-    /// See [`super::Protocol::step`].
-    pub fn step(&mut self, buffers: &mut IoBuffers, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
-        let mut turn = StepContext { buffers, service, budget, now };
-        self.held_until = None;
-        self.port.undecided_until = self.port.undecided_until.filter(|until| *until > now);
-        let mut moved = self.greet(&mut turn);
-        if self.unused_data_until.is_some_and(|until| until <= now) {
-            self.end_unused_data_connection();
-            moved = true;
-        }
-        self.ended_steps = if self.port.buffers.eof { self.ended_steps.saturating_add(1) } else { 0 };
-        // The whole queue is looked at first: an upload that was aborted there must not be stored.
-        while self.may_go_on(&turn) && (self.take_urgent(&mut turn) || self.advance(&mut turn)) {
-            moved = true;
-        }
-        if turn.buffers.eof && !moved && self.may_go_on(&turn) && self.is_peer_gone() {
-            self.hang_up(now);
-        }
-        moved
-    }
-
     /// Whether the end of the control connection is that of the session. Who reads what it asked for
     /// is there; who uploads has said `QUIT`, or may have been cut off.
-    fn is_peer_gone(&self) -> bool {
+    fn is_peer_gone(&self, turn: &StepContext) -> bool {
         match &self.doing {
             Activity::Nothing => self.held_until.is_none(),
             Activity::Transfer(transfer) if transfer.is_upload() => {
                 self.session.state_name() != StateName::Commit && !self.queue.has_quit()
             }
-            Activity::Transfer(_) => self.port.buffers.eof,
+            Activity::Transfer(_) => turn.data.buffers().eof,
             _ => true,
         }
     }
 
     fn may_go_on(&self, turn: &StepContext) -> bool {
-        !self.is_closing && !self.wants_tls() && !self.port.has_wish() && turn.may_go_on()
+        !self.is_closing && !self.wants_tls() && turn.may_go_on()
     }
 
     fn greet(&mut self, turn: &mut StepContext) -> bool {
@@ -274,7 +370,6 @@ impl Ftp {
             }
             Activity::Nothing => self.begin_next(turn),
             Activity::CheckingPassword => self.check_password(turn),
-            Activity::OpeningPort(passive) => self.answer_passive(*passive, turn),
             Activity::Hashing(..) => self.hash(turn),
             Activity::ListingStatus(_) => self.list_status(turn),
             Activity::Transfer(_) => self.transfer(turn),
@@ -285,7 +380,7 @@ impl Ftp {
 
     /// `ABOR` and `STAT` do not wait for the end of what they are about, wherever they stand.
     fn take_urgent(&mut self, turn: &mut StepContext) -> bool {
-        if matches!(self.doing, Activity::Nothing | Activity::CheckingPassword | Activity::OpeningPort(_)) {
+        if matches!(self.doing, Activity::Nothing | Activity::CheckingPassword) {
             return false;
         }
         // Within a reply there is no room for another.
@@ -318,7 +413,7 @@ impl Ftp {
             return false;
         }
         let Some(command) = self.pending.take() else { return true };
-        self.end_unused_data_connection();
+        self.end_unused_data_connection(turn.data);
         let (verb, is_transfer) = (command.verb(), command.is_transfer());
         match verb.map_or(Ok(true), |verb| self.session.settle(verb, turn.budget)) {
             // Its home is being counted.
@@ -332,7 +427,7 @@ impl Ftp {
         // Even one that was refused was the next: else a later one would begin in the middle.
         if is_transfer {
             self.next.offset = 0;
-            self.give_up_data_connection(turn.now);
+            self.give_up_data_connection(turn);
         }
         if verb == Some(Verb::BeginUpload) {
             self.next.length = None;
@@ -353,7 +448,7 @@ impl Ftp {
             let is_foreign = before >= FTP_LINE_BYTES_MAX && foreign::is_foreign(turn.buffers.input.filled());
             if self.queue.take(&mut turn.buffers.input) == Taken::TooLong {
                 // It may have been a transfer; only a path is so long.
-                self.forget_next(turn.now);
+                self.forget_next(turn);
                 self.reject_line(
                     is_foreign,
                     (500, "That line is too long; nothing of it was carried out.".into()),
@@ -369,7 +464,7 @@ impl Ftp {
                     self.next.from = None;
                     self.reject_line(foreign::is_foreign(&line), wrong.reply(), turn);
                     if command::is_transfer_line(&line) {
-                        self.forget_next(turn.now);
+                        self.forget_next(turn);
                     }
                 }
             }
@@ -394,113 +489,9 @@ impl Ftp {
     }
 
     /// Forgets what was said for a transfer that was refused before it was understood.
-    fn forget_next(&mut self, now: Instant) {
+    fn forget_next(&mut self, turn: &StepContext) {
         self.next = PendingArguments::default();
-        self.give_up_data_connection(now);
-    }
-
-    /// See [`super::Protocol::synced`].
-    pub fn synced(&mut self, buffers: &mut IoBuffers, synced: Synced, now: Instant) {
-        if let Err(refusal) = self.session.synced(synced) {
-            self.fail_transfer(buffers, refusal, now);
-        }
-    }
-
-    /// See [`super::Protocol::fail`].
-    pub fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant) {
-        if let Activity::ListingStatus(_) = self.doing {
-            buffers.output.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "The rest is left out."));
-        }
-        let (_, text) = reply::refusal(why, None);
-        buffers.output.append(|out| reply::put(out, REPLY_CLOSING, text));
-        self.session.close(Some(why), now);
-        self.port.wish(Wish::Reset);
-        self.is_closing = true;
-    }
-
-    /// See [`super::Protocol::hang_up`].
-    pub fn hang_up(&mut self, now: Instant) {
-        if self.session.state_name() != StateName::Closing {
-            self.session.close(None, now);
-        }
-        self.is_closing = true;
-    }
-
-    /// See [`super::Protocol::ends_with_transfer`].
-    pub fn ends_with_transfer(&mut self, buffers: &mut IoBuffers) -> bool {
-        if !matches!(self.doing, Activity::Transfer(_)) {
-            return false;
-        }
-        while self.queue.look_ahead(&mut buffers.input, false).is_some() {}
-        self.is_leaving = self.queue.has_quit() && !self.queue.has_abort();
-        self.is_leaving
-    }
-
-    // ---- What asks ------------------------------------------------------------------------
-
-    /// See [`super::Protocol::is_closing`].
-    pub fn is_closing(&self) -> bool {
-        self.is_closing
-    }
-
-    /// See [`super::Protocol::wants_tls`].
-    pub fn wants_tls(&self) -> bool {
-        self.control == Control::Sealing
-    }
-
-    /// See [`super::Protocol::set_sealed`].
-    pub fn set_sealed(&mut self) {
-        self.control = Control::Sealed;
-        self.queue = CommandQueue::default();
-        // RFC 4217, section 4.1: what was said in the clear may not have been the peer's.
-        (self.user, self.next) = (None, PendingArguments::default());
-    }
-
-    /// See [`super::Protocol::data_port`].
-    pub fn data_port(&mut self) -> &mut DataPort {
-        &mut self.port
-    }
-
-    /// The session behind the protocol.
-    pub fn session(&self) -> &Session {
-        &self.session
-    }
-
-    /// See [`super::Protocol::phase`].
-    pub fn phase(&self) -> Phase {
-        match (&self.doing, self.session.phase()) {
-            // A listing waits for memory, and not for its peer.
-            (Activity::Transfer(_), Phase::Working) if self.session.wakes_at().is_some() => Phase::Working,
-            (Activity::Transfer(transfer), phase) => transfer.phase(phase),
-            (Activity::OpeningPort(_) | Activity::Hashing(..) | Activity::ListingStatus(_), _) => Phase::Working,
-            (_, Phase::Idle) if self.pending.is_some() => Phase::Working,
-            (_, phase) => phase,
-        }
-    }
-
-    /// See [`super::Protocol::wakes_at`].
-    pub fn wakes_at(&self) -> Option<Instant> {
-        let deadline =
-            if let Activity::Transfer(transfer) = &self.doing { transfer.wakes_at(self.port.stage()) } else { None };
-        [self.session.wakes_at(), self.held_until, self.unused_data_until, deadline, self.port.undecided_until]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// See [`super::Protocol::awaits_connection`].
-    pub fn awaits_connection(&self) -> bool {
-        matches!(&self.doing, Activity::Transfer(transfer) if transfer.awaits_connection())
-    }
-
-    /// See [`super::Protocol::progress`].
-    pub fn progress(&self) -> u64 {
-        self.progress
-    }
-
-    /// See [`super::Protocol::requests`].
-    pub fn requests(&self) -> u64 {
-        self.requests
+        self.give_up_data_connection(turn);
     }
 
     /// Whether the control connection is encrypted.
@@ -509,9 +500,9 @@ impl Ftp {
     }
 
     /// Whether there is, or will be, a data connection to use.
-    fn has_data_connection(&self) -> bool {
-        let is_there = self.active.is_some()
-            || matches!(self.port.stage(), ConnectionStage::Listening(_) | ConnectionStage::Connected);
+    fn has_data_connection(&self, data: &dyn DataConnection) -> bool {
+        let is_there =
+            self.active.is_some() || matches!(data.stage(), ConnectionStage::Listening | ConnectionStage::Connected);
         is_there && self.unused_data_until.is_none()
     }
 }

@@ -15,6 +15,7 @@ use crate::base::buffers::{Budget, IoBuffers};
 use crate::base::limits::{DATA_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, PREFIX_COMPARED_PER_SECOND_MIN};
 use crate::base::text::shortened;
 use crate::base::virtual_path::VPath;
+use crate::protocol::{Protocol, Sockets};
 use crate::session::download::{Fetched, Opened};
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
@@ -113,36 +114,14 @@ impl From<WireError> for Broken {
     }
 }
 
-impl Native {
-    /// A protocol for `session` on a connection that is not encrypted, unless
-    /// [`Native::set_binding`] says so. `sends_ranges` tells whether the transport can send from
-    /// files.
-    pub fn new(session: Session, sends_ranges: bool) -> Self {
-        Self {
-            session,
-            is_greeted: false,
-            pipeline: Pipeline::default(),
-            running: None,
-            held_until: None,
-            payload: None,
-            waiting: 0,
-            compares_until: None,
-            progress: 0,
-            sends_ranges,
-            is_closing: false,
-            requests: 0,
-        }
-    }
-
-    /// See [`super::Protocol::set_binding`].
-    pub fn set_binding(&mut self, binding: Binding) {
+impl Protocol for Native {
+    fn set_binding(&mut self, binding: Binding) {
         self.session.set_binding(binding);
         self.sends_ranges = false;
     }
 
-    /// See [`super::Protocol::step`].
-    pub fn step(&mut self, buffers: &mut IoBuffers, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
-        let mut turn = StepContext { buffers, service, budget, now };
+    fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
+        let mut turn = StepContext { buffers: sockets.buffers, service, budget, now };
         self.held_until = None;
         let mut moved = false;
         while !self.is_closing && turn.may_go_on() {
@@ -167,15 +146,13 @@ impl Native {
         moved
     }
 
-    /// See [`super::Protocol::synced`].
-    pub fn synced(&mut self, buffers: &mut IoBuffers, synced: Synced, now: Instant) {
+    fn synced(&mut self, sockets: Sockets<'_>, synced: Synced, now: Instant) {
         if let Err(refusal) = self.session.synced(synced) {
-            self.refuse_running(buffers, refusal, now);
+            self.refuse_running(sockets.buffers, refusal, now);
         }
     }
 
-    /// See [`super::Protocol::fail`].
-    pub fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant) {
+    fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant) {
         let error = ErrorReply { fatal: true, ..error_reply(why, None) };
         let id = self.running.as_ref().map_or(0, |running| running.id);
         put(buffers, FrameType::Control, id, &Reply::Error(error));
@@ -183,37 +160,26 @@ impl Native {
         self.is_closing = true;
     }
 
-    /// See [`super::Protocol::hang_up`].
-    pub fn hang_up(&mut self, now: Instant) {
+    fn hang_up(&mut self, now: Instant) {
         if self.session.state_name() != StateName::Closing {
             self.session.close(None, now);
         }
         self.is_closing = true;
     }
 
-    fn end(&mut self, buffers: &mut IoBuffers, message: String, now: Instant) {
-        let error = ErrorReply { code: ErrorCode::BadRequest, message, retry: false, fatal: true };
-        put(buffers, FrameType::Control, 0, &Reply::Error(error));
-        self.hang_up(now);
-    }
-
-    /// See [`super::Protocol::is_closing`].
-    pub fn is_closing(&self) -> bool {
+    fn is_closing(&self) -> bool {
         self.is_closing
     }
 
-    /// The session behind the protocol.
-    pub fn session(&self) -> &Session {
-        &self.session
+    fn session(&self) -> Option<&Session> {
+        Some(&self.session)
     }
 
-    /// See [`super::Protocol::request_bytes`].
-    pub fn request_bytes(&self) -> usize {
+    fn request_bytes(&self) -> usize {
         self.pipeline.bytes()
     }
 
-    /// See [`super::Protocol::phase`].
-    pub fn phase(&self) -> Phase {
+    fn phase(&self) -> Phase {
         match self.session.phase() {
             // Done with in the session, but not on the wire. Before a login its deadline counts.
             Phase::Idle if self.stage() == Some(RequestStage::Discard) => Phase::Transfer,
@@ -222,24 +188,48 @@ impl Native {
         }
     }
 
-    /// See [`super::Protocol::wakes_at`].
-    pub fn wakes_at(&self) -> Option<Instant> {
+    fn wakes_at(&self) -> Option<Instant> {
         [self.session.wakes_at(), self.held_until].into_iter().flatten().min()
     }
 
-    /// See [`super::Protocol::progress`].
-    pub fn progress(&self) -> u64 {
+    fn progress(&self) -> u64 {
         self.progress
     }
 
-    /// Whether the peer's part is to send the data of an upload.
-    pub fn takes_upload(&self) -> bool {
-        matches!(self.stage(), Some(RequestStage::Receive | RequestStage::Discard))
+    fn requests(&self) -> u64 {
+        self.requests
     }
 
-    /// See [`super::Protocol::requests`].
-    pub fn requests(&self) -> u64 {
-        self.requests
+    fn sends_results(&self) -> bool {
+        !matches!(self.stage(), Some(RequestStage::Receive | RequestStage::Discard))
+    }
+}
+
+impl Native {
+    /// A protocol for `session` on a connection that is not encrypted, unless
+    /// [`Protocol::set_binding`] says so. `sends_ranges` tells whether the transport can send from
+    /// files.
+    pub fn new(session: Session, sends_ranges: bool) -> Self {
+        Self {
+            session,
+            is_greeted: false,
+            pipeline: Pipeline::default(),
+            running: None,
+            held_until: None,
+            payload: None,
+            waiting: 0,
+            compares_until: None,
+            progress: 0,
+            sends_ranges,
+            is_closing: false,
+            requests: 0,
+        }
+    }
+
+    fn end(&mut self, buffers: &mut IoBuffers, message: String, now: Instant) {
+        let error = ErrorReply { code: ErrorCode::BadRequest, message, retry: false, fatal: true };
+        put(buffers, FrameType::Control, 0, &Reply::Error(error));
+        self.hang_up(now);
     }
 
     fn stage(&self) -> Option<RequestStage> {

@@ -5,6 +5,7 @@ use super::{Native, RequestStage, Running, StepContext};
 use crate::base::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PATH_COMPONENT_COST, REQUEST_COST};
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
+use crate::protocol::Protocol;
 use crate::protocol::native::pipeline::Asked;
 use crate::session::SessionError;
 use crate::session::download::{DownloadPlan, DownloadStart};

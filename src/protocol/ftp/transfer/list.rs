@@ -1,7 +1,7 @@
 //! Listings: what an argument asks for, of one folder or a whole tree, over a data connection or within
 //! a reply.
 
-use super::{Activity, Ftp, Kind, REPLY_FOLDER_STATUS, StepContext};
+use super::{Activity, Ftp, Kind, REPLY_FOLDER_STATUS, StepContext, check_connection};
 use crate::base::glob::Pattern;
 use crate::base::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX};
 use crate::base::memory::Charge;
@@ -247,7 +247,7 @@ impl Ftp {
             begun => begun,
         };
         if let (Ok(()), Some(tree)) = (&begun, &list.tree) {
-            self.port.buffers.output.append(|out| put_heading(out, &tree.heading));
+            turn.data.buffers_mut().output.append(|out| put_heading(out, &tree.heading));
         }
         self.begin(begun, Kind::List(list), path, turn);
     }
@@ -278,8 +278,8 @@ impl Ftp {
     // ---- Going on -------------------------------------------------------------------------
 
     pub(super) fn list(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
-        self.check_port()?;
-        if !self.port.buffers.output.has_room() {
+        check_connection(turn.data)?;
+        if !turn.data.buffers().output.has_room() {
             return Ok(false);
         }
         let Activity::Transfer(mut transfer) = std::mem::replace(&mut self.doing, Activity::Nothing) else {
@@ -291,7 +291,7 @@ impl Ftp {
         };
         self.doing = Activity::Transfer(transfer);
         match listed? {
-            Progress::All => self.finish(),
+            Progress::All => self.finish(turn.data),
             Progress::Some => {}
             Progress::Nothing => return Ok(false),
         }
@@ -324,7 +324,7 @@ impl Ftp {
         if !tree.descend() {
             return false;
         }
-        self.port.buffers.output.append(|out| {
+        turn.data.buffers_mut().output.append(|out| {
             out.extend_from_slice(b"\r\n");
             put_heading(out, &tree.heading);
         });
@@ -337,10 +337,10 @@ impl Ftp {
         true
     }
 
-    fn put_entries(&mut self, list: &List, entries: &[Listed], turn: &StepContext) {
+    fn put_entries(&mut self, list: &List, entries: &[Listed], turn: &mut StepContext) {
         let now_ns = turn.service.store.clock.now_ns();
         let may_write = !self.session.is_read_only();
-        self.port.buffers.output.append(|out| {
+        turn.data.buffers_mut().output.append(|out| {
             for entry in entries.iter().filter(|entry| list.has(entry)) {
                 let start = out.len();
                 list.put(out, entry, now_ns, self.facts, may_write);

@@ -1,8 +1,8 @@
 //! A transfer: what goes over a data connection, from the command to the last reply.
 //!
 //! ```text
-//! Prepare ─150─► Await ─connected─► Open ─► Move ─► Finish (down) ─226─►
-//!                                                 └─► End ─► Commit (up) ─226─►
+//! Prepare ─150─► Await ─connected─► Move ─► Finish ─► Confirm (down) ─226─►
+//!                                        └─► End ─► Commit (up) ─226─►
 //! ```
 
 mod list;
@@ -11,7 +11,6 @@ mod send;
 
 pub(super) use list::{Form, List};
 
-use super::port::{ConnectionStage, Failure, Security, Wish};
 use super::{Activity, Ftp, REPLY_FOLDER_STATUS, StepContext, reply};
 use crate::base::buffers::IoBuffers;
 use crate::base::limits::{
@@ -19,6 +18,7 @@ use crate::base::limits::{
 };
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
+use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
 use crate::session::download::{DownloadPlan, DownloadStart};
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::{Phase, SessionError};
@@ -68,12 +68,12 @@ enum TransferStep {
     Prepare,
     /// Waiting for the data connection, until then.
     Await(Instant),
-    /// The loop opens it.
-    Open,
     /// Bytes come or go.
     Move,
     /// The kernel has yet to take the last bytes.
     Finish,
+    /// It has; until then the peer of a download has to end its side, too, before it is told that all was sent.
+    Confirm(Instant),
     /// An upload whose data has ended: until then its peer must still be there.
     End(Instant),
     /// An upload, about to appear.
@@ -85,7 +85,7 @@ impl Transfer {
     pub(super) fn phase(&self, session: Phase) -> Phase {
         match (&self.kind, self.step) {
             (Kind::Upload { .. }, TransferStep::Move) => session,
-            (_, TransferStep::Move | TransferStep::Finish) => Phase::Transfer,
+            (_, TransferStep::Move | TransferStep::Finish | TransferStep::Confirm(_)) => Phase::Transfer,
             _ => Phase::Working,
         }
     }
@@ -109,18 +109,12 @@ impl Transfer {
     }
 
     /// When it goes on, or is given up, without anything from the peer.
-    pub(super) fn wakes_at(&self, stage: ConnectionStage) -> Option<Instant> {
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
         match self.step {
-            TransferStep::Await(until) | TransferStep::End(until) => Some(until),
-            TransferStep::Finish if stage == ConnectionStage::Ended => Some(self.confirmed_from()?),
+            TransferStep::Await(until) | TransferStep::End(until) | TransferStep::Confirm(until) => Some(until),
             TransferStep::Move => self.stores_at,
             _ => None,
         }
-    }
-
-    /// Until then the peer of a download has to end its side, too, before it is told that all was sent.
-    fn confirmed_from(&self) -> Option<Instant> {
-        self.announced.map(|announced| announced + self.replies_apart)
     }
 }
 
@@ -190,24 +184,24 @@ impl Ftp {
     /// A refused transfer leaves no data connection behind: its client would wait for something to come
     /// over it, or for it to end. It ends when the client has read the reply, or had time to: curl that
     /// sees an end amid a TLS handshake looks for another way to connect.
-    pub(super) fn give_up_data_connection(&mut self, now: Instant) {
-        if !matches!(self.doing, Activity::Transfer(_)) && self.has_data_connection() {
+    pub(super) fn give_up_data_connection(&mut self, turn: &StepContext) {
+        if !matches!(self.doing, Activity::Transfer(_)) && self.has_data_connection(turn.data) {
             self.active = None;
             let grace = if self.data.is_private { FTP_REFUSED_TLS_DATA_GRACE } else { FTP_REFUSED_DATA_GRACE };
-            self.unused_data_until = Some(now + grace);
+            self.unused_data_until = Some(turn.now + grace);
         }
     }
 
-    pub(super) fn end_unused_data_connection(&mut self) {
+    pub(super) fn end_unused_data_connection(&mut self, data: &mut dyn DataConnection) {
         if self.unused_data_until.take().is_some() {
-            self.port.wish(Wish::Close);
+            data.close();
         }
     }
 
     fn may_transfer(&self, turn: &mut StepContext) -> bool {
         if !self.data.is_private && !self.settings.plaintext {
             turn.reply(521, "Data connections are encrypted here; say PBSZ 0 and PROT P first.");
-        } else if !self.has_data_connection() {
+        } else if !self.has_data_connection(turn.data) {
             turn.reply(425, "There is no data connection; say EPSV or PASV first.");
         } else {
             return true;
@@ -228,16 +222,15 @@ impl Ftp {
                 Ok(true)
             }
             (TransferStep::Await(until), _) => self.await_connection(until, turn),
-            (TransferStep::Open, _) => self.await_open(),
             (TransferStep::Move, Kind::Download) => self.send(turn),
             (TransferStep::Move, Kind::Upload { .. }) => self.store(turn),
             (TransferStep::End(until), _) => self.complete(until, turn),
             (TransferStep::Move, Kind::List(_)) => self.list(turn),
-            (TransferStep::Finish, _) => self.await_end(turn),
+            (TransferStep::Finish | TransferStep::Confirm(_), _) => self.await_end(turn),
             (TransferStep::Commit, _) => self.commit(turn),
         };
         done.unwrap_or_else(|refusal| {
-            self.fail_transfer(turn.buffers, refusal, turn.now);
+            self.end_failed_transfer(turn.buffers, turn.data, refusal, turn.now);
             true
         })
     }
@@ -260,7 +253,7 @@ impl Ftp {
         match self.active.take() {
             Some(address) => {
                 transfer.announcement = Some(what);
-                self.port.wish(Wish::Connect(address));
+                turn.data.connect(address);
             }
             None => {
                 transfer.announced = Some(turn.now);
@@ -270,11 +263,11 @@ impl Ftp {
     }
 
     fn await_connection(&mut self, until: Instant, turn: &mut StepContext) -> Result<bool, SessionError> {
-        match self.port.stage() {
+        match turn.data.stage() {
             ConnectionStage::Connected => {
-                self.port.wish(Wish::Open(self.security()));
+                turn.data.open(self.security());
                 if let Activity::Transfer(transfer) = &mut self.doing {
-                    transfer.step = TransferStep::Open;
+                    transfer.step = TransferStep::Move;
                     if let Some(text) = transfer.announcement.take() {
                         transfer.announced = Some(turn.now);
                         turn.reply(150, text);
@@ -308,31 +301,15 @@ impl Ftp {
     fn end_without_connection(&mut self, turn: &mut StepContext) {
         // A listing of one file is no task of the session.
         let _ = self.session.abort(SessionError::Cut, turn.now);
-        let why = match self.port.stage() {
+        let why = match turn.data.stage() {
             ConnectionStage::Failed(Failure::NoPort) => {
                 "The server has no room for a data connection; try again later."
             }
             _ => "The data connection did not come; check firewalls, and EPSV, PASV or PORT.",
         };
-        self.end_transfer(Wish::Close);
+        self.forget_transfer(turn.data);
+        turn.data.close();
         turn.reply(425, why);
-    }
-
-    fn await_open(&mut self) -> Result<bool, SessionError> {
-        self.check_port()?;
-        let is_open = self.port.stage() == ConnectionStage::Open;
-        if is_open {
-            self.set_step(TransferStep::Move);
-        }
-        Ok(is_open)
-    }
-
-    fn check_port(&self) -> Result<(), SessionError> {
-        match self.port.stage() {
-            ConnectionStage::Failed(Failure::Shorter) => Err(SessionError::Changed),
-            ConnectionStage::Failed(_) => Err(SessionError::Cut),
-            _ => Ok(()),
-        }
     }
 
     // ---- Ending ---------------------------------------------------------------------------
@@ -342,7 +319,8 @@ impl Ftp {
     pub(super) fn abort_transfer(&mut self, turn: &mut StepContext) {
         // What has ended in the session may still be on its way.
         let _ = self.session.abort(SessionError::Cancelled, turn.now);
-        let given_up = self.end_transfer(Wish::Reset);
+        let given_up = self.forget_transfer(turn.data);
+        turn.data.reset();
         // A listing on the control connection has begun its reply, and ends it.
         let code = if let Activity::ListingStatus(_) = given_up { REPLY_FOLDER_STATUS } else { 426 };
         turn.reply(code, "Given up, as asked.");
@@ -350,11 +328,19 @@ impl Ftp {
     }
 
     /// Answers the transfer with a refusal and ends it.
-    pub(super) fn fail_transfer(&mut self, buffers: &mut IoBuffers, refusal: SessionError, now: Instant) {
+    pub(super) fn end_failed_transfer(
+        &mut self,
+        buffers: &mut IoBuffers,
+        data: &mut dyn DataConnection,
+        refusal: SessionError,
+        now: Instant,
+    ) {
         // A verb that failed may have ended its state itself.
         let _ = self.session.abort(refusal, now);
-        let failure = self.port.stage();
-        let Activity::Transfer(transfer) = self.end_transfer(Wish::Reset) else { return };
+        let failure = data.stage();
+        let given_up = self.forget_transfer(data);
+        data.reset();
+        let Activity::Transfer(transfer) = given_up else { return };
         let (code, text) = match failure {
             ConnectionStage::Failed(Failure::NotResumed) => {
                 let text = "The TLS session of the control connection must be reused on data connections.";
@@ -379,14 +365,13 @@ impl Ftp {
     }
 
     /// Notes what the data connection has shown, before it is forgotten.
-    fn note_reuse(&mut self) {
-        self.reuse.is_known |= self.port.resumption >= Some(Resumption::Unproved);
-        self.reuse.is_due |= self.port.shows_reuse;
+    fn note_reuse(&mut self, data: &dyn DataConnection) {
+        self.reuse.is_known |= data.resumption() >= Some(Resumption::Unproved);
+        self.reuse.is_due |= data.shows_reuse();
     }
 
-    fn end_transfer(&mut self, wish: Wish) -> Activity {
-        self.note_reuse();
-        self.port.wish(wish);
+    fn forget_transfer(&mut self, data: &dyn DataConnection) -> Activity {
+        self.note_reuse(data);
         self.active = None;
         std::mem::replace(&mut self.doing, Activity::Nothing)
     }
@@ -395,5 +380,13 @@ impl Ftp {
         if let Activity::Transfer(transfer) = &mut self.doing {
             transfer.step = step;
         }
+    }
+}
+
+fn check_connection(data: &dyn DataConnection) -> Result<(), SessionError> {
+    match data.stage() {
+        ConnectionStage::Failed(Failure::Shorter) => Err(SessionError::Changed),
+        ConnectionStage::Failed(_) => Err(SessionError::Cut),
+        _ => Ok(()),
     }
 }

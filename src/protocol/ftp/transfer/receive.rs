@@ -1,11 +1,10 @@
 //! What comes over a data connection, from what it goes on with to the name it appears under.
 
-use super::{Activity, Ftp, StepContext, TransferStep};
-use crate::base::buffers::{Budget, IoBuffers, SpliceSource};
+use super::{Activity, Ftp, StepContext, TransferStep, check_connection};
+use crate::base::buffers::{Budget, SpliceSource};
 use crate::base::limits::{
     FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_MIN, FTP_END_GRACE_SHARE, RESUME_BYTES_MIN, STORE_BYTES_MIN,
 };
-use crate::protocol::ftp::port::Wish;
 use crate::session::verb::Verb;
 use crate::session::{Service, SessionError};
 use std::time::{Duration, Instant};
@@ -30,8 +29,8 @@ impl Ftp {
     }
 
     pub(super) fn store(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
-        let buffers = &self.port.buffers;
-        let (has_failed, has_ended) = (self.check_port().is_err(), buffers.eof);
+        let buffers = turn.data.buffers();
+        let (has_failed, has_ended) = (check_connection(turn.data).is_err(), buffers.eof);
         let bytes = buffers.input.filled();
         if std::mem::replace(&mut self.waiting, bytes.len()) != bytes.len() {
             self.progress += 1;
@@ -57,7 +56,7 @@ impl Ftp {
         }
         let stored = self.session.store(turn.service, bytes)?;
         turn.budget.spend(stored as u64);
-        self.port.buffers.input.consume(stored);
+        turn.data.buffers_mut().input.consume(stored);
         if let Activity::Transfer(transfer) = &mut self.doing {
             transfer.stores_at = None;
         }
@@ -65,29 +64,21 @@ impl Ftp {
     }
 
     /// See [`crate::protocol::Protocol::store_from`].
-    pub fn store_from(
+    pub(in crate::protocol::ftp) fn store_from_socket(
         &mut self,
         incoming: SpliceSource<'_>,
-        buffers: &mut IoBuffers,
         service: &mut Service,
         budget: &mut Budget,
-        now: Instant,
-    ) -> usize {
-        let Activity::Transfer(transfer) = &self.doing else { return 0 };
-        // What came before has to be stored before.
-        if !transfer.is_upload() || transfer.step != TransferStep::Move || !self.port.buffers.input.is_empty() {
-            return 0;
+    ) -> Result<usize, SessionError> {
+        let Activity::Transfer(transfer) = &self.doing else { return Ok(0) };
+        if !transfer.is_upload() || transfer.step != TransferStep::Move {
+            return Ok(0);
         }
-        let stored = match self.session.settle(Verb::Store, budget) {
-            Ok(true) => self.session.store_from(service, incoming),
-            Ok(false) => Ok(0),
-            Err(refusal) => Err(refusal),
-        };
         self.progress += 1;
-        stored.unwrap_or_else(|refusal| {
-            self.fail_transfer(buffers, refusal, now);
-            incoming.count
-        })
+        match self.session.settle(Verb::Store, budget)? {
+            true => self.session.store_from(service, incoming),
+            false => Ok(0),
+        }
     }
 
     /// The peer's data has ended. That is all of it only if the peer is still there a moment later: one
@@ -101,7 +92,7 @@ impl Ftp {
         let grace = (took / FTP_END_GRACE_SHARE).clamp(least, FTP_END_GRACE_MAX);
         // For less than a millisecond the loop would sleep for one, and a short upload that long.
         let grace = if grace < FTP_END_GRACE_MIN { Duration::ZERO } else { grace };
-        self.set_step(TransferStep::End(self.port.ended.unwrap_or(turn.now) + grace));
+        self.set_step(TransferStep::End(turn.data.ended_at().unwrap_or(turn.now) + grace));
     }
 
     pub(super) fn complete(&mut self, until: Instant, turn: &mut StepContext) -> Result<bool, SessionError> {
@@ -115,8 +106,8 @@ impl Ftp {
             return Ok(false);
         }
         self.session.complete_upload(turn.now)?;
-        self.note_reuse();
-        self.port.wish(Wish::Close);
+        self.note_reuse(turn.data);
+        turn.data.close();
         self.set_step(TransferStep::Commit);
         Ok(true)
     }

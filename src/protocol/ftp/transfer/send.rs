@@ -1,15 +1,15 @@
 //! What goes over a data connection: files, and the end of whatever goes.
 
-use super::{Activity, Ftp, Kind, StepContext, TransferStep};
+use super::{Activity, Ftp, Kind, StepContext, TransferStep, check_connection};
 use crate::base::limits::DATA_BYTES_MAX;
-use crate::protocol::ftp::port::{ConnectionStage, Wish};
+use crate::protocol::data_connection::{ConnectionStage, DataConnection};
 use crate::session::SessionError;
 use crate::session::download::Fetched;
 
 impl Ftp {
     pub(super) fn send(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
-        self.check_port()?;
-        let output = &mut self.port.buffers.output;
+        check_connection(turn.data)?;
+        let output = &mut turn.data.buffers_mut().output;
         // Ranges leave before more is fetched, so that the check at the end of the file comes
         // after its last byte was read.
         if output.has_ranges() || !output.has_room() {
@@ -24,41 +24,47 @@ impl Ftp {
             output.append(|out| self.session.fetch(turn.service, out, max, range_max, turn.budget, turn.now))?;
         match fetched {
             Fetched::Bytes(_) | Fetched::Later => {}
-            Fetched::Range(range) => self.port.buffers.output.push_range(range),
-            Fetched::End(..) => self.finish(),
+            Fetched::Range(range) => output.push_range(range),
+            Fetched::End(..) => self.finish(turn.data),
         }
         Ok(true)
     }
 
     /// All is on its way.
-    pub(super) fn finish(&mut self) {
-        self.port.wish(Wish::Finish);
+    pub(super) fn finish(&mut self, data: &mut dyn DataConnection) {
+        data.finish();
         self.set_step(TransferStep::Finish);
     }
 
     /// Sends the last reply when the peer has closed its side of the data connection as well, or a moment
     /// after the first reply: a client that finds both replies at once may miss one.
     pub(super) fn await_end(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
-        self.check_port()?;
+        check_connection(turn.data)?;
         let Activity::Transfer(transfer) = &mut self.doing else { return Ok(false) };
-        let has_ended = match self.port.stage() {
-            ConnectionStage::Left => {
+        let has_ended = match (turn.data.stage(), transfer.step) {
+            (ConnectionStage::Left, _) => {
                 self.kept_open = 0;
                 true
             }
-            ConnectionStage::Ended if transfer.confirmed_from().is_some_and(|at| at > turn.now) => {
+            (ConnectionStage::Sent, TransferStep::Confirm(until)) if until > turn.now => {
                 transfer.was_kept_open = true;
                 false
             }
-            ConnectionStage::Ended => {
+            (ConnectionStage::Sent, TransferStep::Confirm(_)) => {
                 // After a long transfer the server does not wait, so nothing is known about its peer.
                 self.kept_open = self.kept_open.saturating_add(u32::from(transfer.was_kept_open));
                 true
             }
+            (ConnectionStage::Sent, _) => {
+                let confirmed_from =
+                    transfer.announced.map_or(turn.now, |announced| announced + transfer.replies_apart);
+                transfer.step = TransferStep::Confirm(confirmed_from);
+                return Ok(true);
+            }
             _ => false,
         };
         if has_ended {
-            self.note_reuse();
+            self.note_reuse(turn.data);
         }
         if has_ended && let Activity::Transfer(transfer) = std::mem::replace(&mut self.doing, Activity::Nothing) {
             match &transfer.kind {
