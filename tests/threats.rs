@@ -1,4 +1,4 @@
-//! The table in `SECURITY.md` is true: every threat has a row, and every test it names is there.
+//! The table in `docs/threats.md` is true: every threat has a row, and every test it names is there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ fn root() -> PathBuf {
 
 /// Each number, with the file and name of its tests.
 fn rows() -> BTreeMap<u32, Vec<(String, String)>> {
-    let text = fs::read_to_string(root().join("SECURITY.md")).expect("there");
+    let text = fs::read_to_string(root().join("docs/threats.md")).expect("there");
     let mut rows = BTreeMap::new();
     for line in text.lines() {
         let mut cells = line.split('|').skip(1).map(str::trim);

@@ -3,7 +3,7 @@
 use berth::wire::frame::HEADER_BYTES;
 
 /// The document as it is published.
-pub(crate) const TEXT: &str = include_str!("../../src/wire/PROTOCOL.md");
+pub(crate) const TEXT: &str = include_str!("../../docs/protocol.md");
 
 /// The text between a heading and the next one of the same or a higher level.
 pub(crate) fn section<'a>(text: &'a str, heading: &str) -> &'a str {

@@ -30,7 +30,7 @@ fn both_sides_reproduce_the_vector_of_rfc_7677() {
     let last = server.finish(&proof).expect("the right proof");
     assert_eq!(last, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
     // The same exchange is the example in the protocol's document, broken into lines there.
-    let document = include_str!("../../wire/PROTOCOL.md").replace("\n   ", "");
+    let document = include_str!("../../../docs/protocol.md").replace("\n   ", "");
     for message in ["n,,n=user,r=rOprNGfwEbeRWgbNEkqO", &challenge, &proof, &last] {
         assert!(document.contains(&format!("\"message\":\"{message}\"}}")), "{message}");
     }

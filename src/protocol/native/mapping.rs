@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn flags_of_errors_are_those_of_the_protocol_document() {
-        let document = include_str!("../../wire/PROTOCOL.md");
+        let document = include_str!("../../../docs/protocol.md");
         for refusal in REFUSALS.into_iter().chain([SessionError::Timeout]) {
             let error = error_reply(refusal, None);
             let code = serde_json::to_value(error.code).expect("JSON");

@@ -1,4 +1,4 @@
-//! The native protocol: frames in, frames out; `wire/PROTOCOL.md` specifies them.
+//! The native protocol: frames in, frames out; `docs/protocol.md` specifies them.
 //!
 //! Requests are decoded ahead into a pipeline and carried out one after the other, so replies
 //! come in order. The data of an upload is not queued: it stays in the input until its upload
