@@ -389,3 +389,74 @@ fn a_test_that_the_harness_of_its_binary_would_never_run_is_found() {
         assert!(!text.lines().any(|line| line.trim() == "#[test]"), "{}: list it in `tests!` instead", file.display());
     }
 }
+
+// ---- Documents ----------------------------------------------------------------------------
+
+/// Every document of the repository, with its path.
+fn documents() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    for folder in [root.to_path_buf(), root.join("docs")] {
+        let entries = std::fs::read_dir(folder).expect("readable");
+        paths.extend(entries.map(|entry| entry.expect("entry").path()));
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    assert!(paths.len() > 5, "the documents are not where they were");
+    paths.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).expect("UTF-8"))).collect()
+}
+
+/// The anchor of each heading: lower case, words joined by dashes.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let is_kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let anchor =
+        |heading: &str| heading.trim_start_matches('#').trim().to_lowercase().chars().filter(is_kept).collect();
+    let mut anchors = BTreeSet::new();
+    for anchor in headings.map(anchor).map(|text: String| text.replace(' ', "-")) {
+        let numbered = (1..).map(|number| format!("{anchor}-{number}"));
+        let free = std::iter::once(anchor.clone()).chain(numbered).find(|anchor| !anchors.contains(anchor));
+        anchors.extend(free);
+    }
+    anchors
+}
+
+#[test]
+fn documents_link_to_what_is_there() {
+    for (path, text) in documents() {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+            let target = if file.is_empty() { path.clone() } else { path.with_file_name("").join(file) };
+            assert!(target.exists(), "{}: {link} is not there", path.display());
+            if let Some(anchor) = anchor {
+                let text = std::fs::read_to_string(&target).expect("UTF-8");
+                assert!(anchors(&text).contains(anchor), "{}: {link} is no heading", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_word_of_the_glossary_is_the_name_of_one_type() {
+    let (_, text) = documents().into_iter().find(|(path, _)| path.ends_with("docs/architecture.md")).expect("there");
+    let (_, glossary) = text.split_once("## Glossary").expect("it has one");
+    let rows = glossary.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | `"));
+    let mut count = 0;
+    for (word, row) in rows {
+        let mut cells = row.split('`');
+        let (name, file) = (cells.next().expect("a type"), cells.nth(1).expect("a file"));
+        let defines = |source: &Source| {
+            ["struct", "enum", "trait"].iter().any(|kind| {
+                let definition = format!("{kind} {name}");
+                let after = source.code.split(definition.as_str()).skip(1);
+                after.filter_map(|rest| rest.chars().next()).any(|next| !next.is_alphanumeric() && next != '_')
+            })
+        };
+        let files: Vec<_> = sources().into_iter().filter(defines).map(|source| source.path).collect();
+        assert_eq!(files, [Path::new(file)], "{word}: {name}");
+        count += 1;
+    }
+    assert!(count > 15, "{count} words");
+}

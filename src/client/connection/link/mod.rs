@@ -8,8 +8,8 @@
 //!                └─(abandon)──> abandoned: its answer is read and thrown away
 //! ```
 
+mod duplex_stream;
 mod requests;
-mod transport;
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -26,12 +26,12 @@ use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorCode, ErrorReply, WireLimits};
 use crate::wire::{Reply, Request};
 
+use duplex_stream::DuplexStream;
 use requests::Requests;
-use transport::Transport;
 
 /// See the module.
 pub struct Link {
-    traffic: Transport,
+    traffic: DuplexStream,
     /// Bytes at the front of the input that the last [`Event::Data`] was about.
     chunk_bytes: usize,
     /// Bytes of the current data frame beyond that chunk.
@@ -63,7 +63,7 @@ impl Link {
     /// A conversation that has not begun.
     pub fn new(pipe: Box<dyn Stream>, interrupt: Interrupt) -> Self {
         Self {
-            traffic: Transport::new(pipe, interrupt),
+            traffic: DuplexStream::new(pipe, interrupt),
             chunk_bytes: 0,
             frame_bytes_left: 0,
             requests: Requests::default(),
@@ -271,7 +271,7 @@ impl Link {
         &self.traffic.interrupt
     }
 
-    /// See [`Transport::exchange`].
+    /// See [`DuplexStream::exchange`].
     fn exchange(&mut self, patience: Duration) -> Result<(), LinkError> {
         self.traffic.exchange(patience, self.frame_bytes_left).map_err(|error| self.explain(error))
     }

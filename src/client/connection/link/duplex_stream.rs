@@ -12,8 +12,8 @@ use crate::client::error::LinkError;
 use crate::client::shell::interrupt::Interrupt;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 
-/// See the module.
-pub(super) struct Transport {
+/// A stream that sends and receives at once.
+pub(super) struct DuplexStream {
     pipe: Box<dyn Stream>,
     pub(super) input: ReceiveBuffer,
     pub(super) outgoing: SendBuffer,
@@ -29,7 +29,7 @@ pub(super) struct Transport {
     pub(super) is_mute: bool,
 }
 
-impl Transport {
+impl DuplexStream {
     pub(super) fn new(pipe: Box<dyn Stream>, interrupt: Interrupt) -> Self {
         Self {
             pipe,
