@@ -1,0 +1,33 @@
+# Tasks of this repository; `.ci/run` uses them, too.
+
+SECONDS ?= 3
+
+.PHONY: help test lint deny fuzz package bench
+
+help:
+	@echo "make test      all tests"
+	@echo "make lint      rustfmt and clippy"
+	@echo "make deny      licences, sources and advisories of dependencies"
+	@echo "make fuzz      every fuzz target for SECONDS=$(SECONDS) seconds"
+	@echo "make package   the Debian packages, built and tried as root"
+	@echo "make bench     berth beside other servers"
+
+test:
+	cargo test
+
+lint:
+	cargo fmt --check
+	rustfmt --check --edition 2024 fuzz/src/main.rs
+	cargo clippy --all-targets -- -D warnings
+
+deny:
+	cargo deny --all-features check
+
+fuzz:
+	fuzz/run all $(SECONDS)
+
+package:
+	conf/package/try --debug
+
+bench:
+	benches/compare.py
