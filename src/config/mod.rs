@@ -5,6 +5,7 @@
 mod error;
 mod ftp;
 mod raw;
+pub mod schema;
 
 pub use error::ConfigError;
 pub use ftp::{FTP_PORT_DEFAULT, Ftp};

@@ -1,6 +1,7 @@
 //! Good files, bad files, and the file that is shipped.
 
 use super::*;
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 fn load(text: &str) -> Result<Config, String> {
@@ -23,6 +24,45 @@ fn the_shipped_file_spells_out_the_defaults() {
     assert_eq!(shipped, defaults);
     assert_eq!(defaults.home_roots, [Path::new(env!("CARGO_MANIFEST_DIR")).join("homes")]);
     assert_eq!(defaults.accounts_dir(), Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/users"));
+}
+
+#[test]
+fn the_shipped_file_is_made_of_the_schema() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/berthd.json");
+    assert_eq!(std::fs::read_to_string(file).expect("there"), schema::shipped_file());
+}
+
+#[test]
+fn the_documented_table_is_made_of_the_schema() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let text = std::fs::read_to_string(file).expect("there");
+    let (_, rest) = text.split_once("|---|---|---|---|\n").expect("a table");
+    let (rows, _) = rest.split_once("\n\n").expect("an end");
+    assert_eq!(format!("{rows}\n"), schema::markdown_rows());
+}
+
+/// The names that a mistake is told of: those that the file may have.
+fn known_names(error: &str) -> BTreeSet<String> {
+    let (_, names) = error.split_once("expected one of ").or(error.split_once("expected ")).expect("names are told");
+    names.split('`').skip(1).step_by(2).map(str::to_string).collect()
+}
+
+#[test]
+fn the_schema_has_every_key_and_no_other() {
+    let told = |text: &str| serde_json::from_str::<raw::RawConfig>(text).err().expect("a mistake").to_string();
+    let mut known = BTreeSet::new();
+    let objects: BTreeSet<&str> = schema::KEYS.iter().filter_map(|key| Some(key.name.split_once('.')?.0)).collect();
+    for name in known_names(&told(r#"{"nope": 0}"#)) {
+        match objects.contains(name.as_str()) {
+            true => {
+                let names = known_names(&told(&format!(r#"{{"{name}": {{"nope": 0}}}}"#)));
+                known.extend(names.into_iter().map(|inner| format!("{name}.{inner}")));
+            }
+            false => _ = known.insert(name),
+        }
+    }
+    assert_eq!(known, schema::KEYS.iter().map(|key| key.name.to_string()).collect());
+    assert_eq!(known.len(), schema::KEYS.len(), "none stands twice");
 }
 
 #[test]
