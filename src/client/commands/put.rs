@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::local::{expand, path as local_path};
@@ -12,6 +13,7 @@ use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::local::shown;
+use crate::client::files::modes::{ModePolicy, mode_policy};
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{
@@ -26,8 +28,10 @@ use crate::client::unfinished_tree::UnfinishedTree;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
 use crate::wire::{Reply, Request};
 
-/// `put [-f] [-r] LOCAL... [REMOTE]`
+/// `put [-f] [-r] [--no-perms] LOCAL... [REMOTE]`
 pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let (modes, words) = mode_policy(words);
+    let words = &words[..];
     let (given, operands) = options("put", "fr", words)?;
     let (sources, target) = match &operands[..] {
         [] => return Err(usage("put", "what to put is missing")),
@@ -47,8 +51,8 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     };
     let force = given.contains('f');
     let result = match &locals[..] {
-        [local] if !given.contains('r') => put_single(session, local, &target, force),
-        _ => put_many(session, &locals, &target, force, given.contains('r')),
+        [local] if !given.contains('r') => put_single(session, local, &target, force, modes),
+        _ => put_many(session, &locals, &target, force, given.contains('r'), modes),
     };
     if let (Ok(()), RemoteTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
@@ -154,7 +158,13 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     Done { command: "put", local, remote, size, sha256, resumed_from: 0, is_identical: false }.show(session, false)
 }
 
-fn put_single(session: &mut Session, local: &Path, target: &RemoteTarget, force: bool) -> Result<(), Failure> {
+fn put_single(
+    session: &mut Session,
+    local: &Path,
+    target: &RemoteTarget,
+    force: bool,
+    modes: ModePolicy,
+) -> Result<(), Failure> {
     let metadata = fs::metadata(local).map_err(|error| Failure::missing_here(local, &error))?;
     if metadata.is_dir() {
         return Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))));
@@ -164,6 +174,7 @@ fn put_single(session: &mut Session, local: &Path, target: &RemoteTarget, force:
         remote: target.of(local)?,
         size: metadata.len(),
         mode: PutMode::Create,
+        modes,
     };
     let (job, result) = send(session, job, metadata.len())?;
     match result {
@@ -264,9 +275,10 @@ fn put_many(
     target: &RemoteTarget,
     force: bool,
     with_folders: bool,
+    modes: ModePolicy,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("put", false);
-    let plan = plan(session, &mut summary, locals, target, with_folders)?;
+    let plan = plan(session, &mut summary, locals, target, with_folders, modes)?;
     if let RemoteTarget::Tree(_, tree) = target {
         tree.begin(session, None);
     }
@@ -360,18 +372,22 @@ fn without_what_is_there(
     Ok((again.collect(), bytes))
 }
 
-fn make_folders(session: &mut Session, summary: &mut Summary, folders: &[VPath]) -> Result<(), Failure> {
-    let request = |folder: &VPath| Request::Mkdir { path: folder.into(), parents: true };
+fn make_folders(session: &mut Session, summary: &mut Summary, folders: &[NewFolder]) -> Result<(), Failure> {
+    let request = |(path, bits): &NewFolder| Request::Mkdir { path: path.into(), parents: true, permissions: *bits };
     let requests: Vec<Request> = folders.iter().map(request).collect();
     let mut failures = Vec::new();
     session.call_each(&requests, |_, _, result| failures.extend(result.err()))?;
     failures.into_iter().try_for_each(|failure| summary.count(session, Err(failure)))
 }
 
+/// A folder to be made there, and its permission bits.
+type NewFolder = (VPath, Option<u32>);
+
 /// What there is to put.
 #[derive(Default)]
 struct Plan {
-    folders: Vec<VPath>,
+    modes: ModePolicy,
+    folders: Vec<NewFolder>,
     files: Vec<UploadJob>,
     bytes: u64,
 }
@@ -382,8 +398,9 @@ fn plan(
     locals: &[PathBuf],
     target: &RemoteTarget,
     with_folders: bool,
+    modes: ModePolicy,
 ) -> Result<Plan, Failure> {
-    let mut plan = Plan::default();
+    let mut plan = Plan { modes, ..Plan::default() };
     for local in locals {
         let planned = match fs::metadata(local) {
             Err(error) => Err(Failure::missing_here(local, &error)),
@@ -406,7 +423,7 @@ fn plan(
 impl Plan {
     fn add(&mut self, local: PathBuf, remote: VPath, size: u64) {
         self.bytes = self.bytes.saturating_add(size);
-        self.files.push(UploadJob { local, remote, size, mode: PutMode::Create });
+        self.files.push(UploadJob { local, remote, size, mode: PutMode::Create, modes: self.modes });
     }
 }
 
@@ -421,6 +438,7 @@ fn plan_tree(
 ) -> Result<(), Failure> {
     let mut to_visit = vec![(root, remote_root)];
     while let Some((folder, remote)) = to_visit.pop() {
+        let bits = fs::metadata(&folder).ok().and_then(|metadata| plan.modes.of_folder(metadata.mode()));
         let (names, problem) = read_folder(&folder);
         if let Some(failure) = problem {
             summary.count(session, Err(failure))?;
@@ -437,7 +455,7 @@ fn plan_tree(
                 Err(failure) => summary.count(session, Err(failure))?,
             }
         }
-        plan.folders.push(remote);
+        plan.folders.push((remote, bits));
     }
     Ok(())
 }

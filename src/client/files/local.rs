@@ -23,6 +23,7 @@ pub struct Source {
     file: File,
     path: PathBuf,
     mark: SourceMark,
+    mode: u32,
     hash: Sha256,
     read_bytes: u64,
 }
@@ -51,12 +52,24 @@ impl Source {
                 "{name} does not tell its size; put - NAME < {name} sends its content"
             )));
         }
-        Ok(Self { file, path: path.to_path_buf(), mark: mark_of(&metadata), hash: Sha256::new(), read_bytes: 0 })
+        Ok(Self {
+            file,
+            path: path.to_path_buf(),
+            mark: mark_of(&metadata),
+            mode: metadata.mode(),
+            hash: Sha256::new(),
+            read_bytes: 0,
+        })
     }
 
     /// Which file in which state this is.
     pub fn mark(&self) -> SourceMark {
         self.mark
+    }
+
+    /// Its permission bits, and those of its kind.
+    pub fn mode(&self) -> u32 {
+        self.mode
     }
 
     /// Bytes read so far.

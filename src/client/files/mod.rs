@@ -3,4 +3,5 @@
 pub mod exclusions;
 pub mod folder_cache;
 pub mod local;
+pub mod modes;
 pub mod remote;

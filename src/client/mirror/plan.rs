@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::base::attributes::{FILE_BITS_MIN, FOLDER_BITS_MIN, PERMISSIONS, mode_for_change, mode_of_new};
 use crate::base::virtual_path::VPath;
 use crate::wire::message::{Entry, EntryKind};
 
@@ -23,11 +24,22 @@ pub struct Node {
     pub size: u64,
     /// Modification time in nanoseconds since the epoch.
     pub mtime_ns: i64,
+    /// Permission bits, if they are known.
+    pub mode: Option<u32>,
 }
 
 impl From<&Entry> for Node {
     fn from(entry: &Entry) -> Self {
-        Self { kind: entry.kind, size: entry.size, mtime_ns: entry.mtime_ns }
+        let mode = (!entry.unexamined).then_some(entry.mode & PERMISSIONS);
+        Self { kind: entry.kind, size: entry.size, mtime_ns: entry.mtime_ns, mode }
+    }
+}
+
+impl Node {
+    /// The permission bits that an entry with those of this one must have.
+    fn wanted_bits(&self) -> Option<u32> {
+        let needed = if self.kind == EntryKind::Dir { FOLDER_BITS_MIN } else { FILE_BITS_MIN };
+        self.mode.map(|mode| mode | needed)
     }
 }
 
@@ -60,6 +72,8 @@ pub struct Rules {
     pub by_content: bool,
     /// What is only in the target goes.
     pub with_delete: bool,
+    /// Permission bits are compared, except those in this mask that the target lacks: it gives them to nothing new.
+    pub modes_but: Option<u32>,
 }
 
 /// A file that moves, or may have to.
@@ -71,6 +85,21 @@ pub struct Move {
     pub size: u64,
     /// There is a file in its place.
     pub replaces: bool,
+    /// Its permission bits in the source.
+    pub mode: Option<u32>,
+}
+
+/// An entry of the target that is to get the permission bits of the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModeChange {
+    /// Where it is in both trees.
+    pub path: VPath,
+    /// Whether it is a folder.
+    pub is_folder: bool,
+    /// Its permission bits in the source.
+    pub bits: u32,
+    /// Those in the target.
+    pub now: u32,
 }
 
 /// What there is to do, in this order.
@@ -84,6 +113,8 @@ pub struct Plan {
     pub left_out: Vec<VPath>,
     /// Folders to be made, outermost first.
     pub folders: Vec<VPath>,
+    /// What is in both, and has other permission bits in the target.
+    pub modes: Vec<ModeChange>,
     /// Files to be moved.
     pub files: Vec<Move>,
     /// Files of the same size whose digests decide.
@@ -118,8 +149,11 @@ impl Plan {
             }
             match node.kind {
                 EntryKind::Dir if there.is_none() => plan.folders.push(path.clone()),
-                EntryKind::Dir => {}
-                EntryKind::File => plan.add_file(path, node, there, rules),
+                EntryKind::Dir => plan.add_mode(path, node, there, rules),
+                EntryKind::File => {
+                    plan.add_mode(path, node, there, rules);
+                    plan.add_file(path, node, there, rules);
+                }
                 EntryKind::Link | EntryKind::Other => {
                     plan.left_out.push(path.clone());
                     skipped.insert(path.clone());
@@ -130,8 +164,18 @@ impl Plan {
         plan
     }
 
+    fn add_mode(&mut self, path: &VPath, node: &Node, there: Option<&Node>, rules: Rules) {
+        let bits = node.wanted_bits();
+        let Some(((bits, now), mask)) = bits.zip(there.and_then(|there| there.mode)).zip(rules.modes_but) else {
+            return;
+        };
+        if mode_for_change(bits, now, mode_of_new(bits, mask, None), false) != now {
+            self.modes.push(ModeChange { path: path.clone(), is_folder: node.kind == EntryKind::Dir, bits, now });
+        }
+    }
+
     fn add_file(&mut self, path: &VPath, node: &Node, there: Option<&Node>, rules: Rules) {
-        let file = Move { path: path.clone(), size: node.size, replaces: there.is_some() };
+        let file = Move { path: path.clone(), size: node.size, replaces: there.is_some(), mode: node.mode };
         match there.filter(|there| there.size == node.size) {
             Some(_) if rules.by_content => self.alike.push(file),
             Some(there) if is_same_time(there.mtime_ns, node.mtime_ns) => self.same += 1,
@@ -186,7 +230,8 @@ mod tests {
     fn tree(entries: &str) -> Tree {
         let mut tree = Tree::default();
         for entry in entries.split_whitespace() {
-            let node = |kind, size, seconds: i64| Node { kind, size, mtime_ns: seconds * 1_000_000_000 + 1 };
+            let node =
+                |kind, size, seconds: i64| Node { kind, size, mtime_ns: seconds * 1_000_000_000 + 1, mode: None };
             if let Some(name) = entry.strip_suffix('/') {
                 tree.add(path(name), node(EntryKind::Dir, 0, 0));
             } else if let Some(name) = entry.strip_suffix('@') {
@@ -224,7 +269,7 @@ mod tests {
         parts.join("; ")
     }
 
-    const DELETE: Rules = Rules { by_content: false, with_delete: true };
+    const DELETE: Rules = Rules { by_content: false, with_delete: true, modes_but: None };
 
     #[test]
     fn only_what_differs_moves() {
