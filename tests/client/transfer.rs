@@ -39,7 +39,7 @@ fn stat_of(bytes: &[u8]) -> Reply {
 }
 
 fn file_of(bytes: &[u8], offset: u64) -> Reply {
-    Reply::File { size: bytes.len() as u64, mtime_ns: MTIME_NS, etag: "e".into(), offset }
+    Reply::File { size: bytes.len() as u64, mtime_ns: MTIME_NS, etag: "e".into(), offset, mode: None }
 }
 
 fn names_in(folder: &Path) -> Vec<String> {
@@ -477,6 +477,34 @@ fn what_the_server_kept_of_another_file_is_not_continued() {
     stage.run(&line).expect("sent anew");
     assert!(stage.remarks.text().contains("starting over"));
     assert!(stage.requests().iter().any(|request| matches!(request, Request::DropPartial { .. })));
+}
+
+#[test]
+fn what_nobody_will_resume_is_dropped_at_the_server_unless_another_session_has_it() {
+    for (code, is_dropped) in [
+        (ErrorCode::Exists, true),
+        (ErrorCode::NotFound, true),
+        (ErrorCode::QuotaBytes, true),
+        (ErrorCode::Denied, true),
+        (ErrorCode::Superseded, false),
+        (ErrorCode::DiskFull, false),
+    ] {
+        let folder = folder();
+        let source = folder.path().join("f");
+        fs::write(&source, content(2_500_000)).expect("write");
+        let mut stage = Stage::new(folder.path(), move |seen, answers| match seen {
+            Seen::End(id, _) => answers.error(id, code),
+            Seen::Request(id, Request::DropPartial { .. }) => answers.error(id, ErrorCode::NotFound),
+            Seen::Request(id, Request::Put { resume: true, .. }) => answers.error(id, code),
+            Seen::Request(id, Request::Stat { .. } | Request::Sha256 { .. }) => answers.error(id, ErrorCode::NotAFile),
+            _ => {}
+        });
+        stage.run(&format!("put {}", source.display())).expect_err("refused");
+        let requests = stage.requests();
+        let Some(Request::Put { upload_id: Some(sent), .. }) = requests.first() else { panic!("{requests:?}") };
+        let drops = requests.iter().any(|request| *request == Request::DropPartial { upload_id: *sent });
+        assert_eq!(drops, is_dropped, "{code:?}: {requests:?}");
+    }
 }
 
 #[test]
