@@ -3,6 +3,7 @@
 
 pub mod plan;
 mod scan;
+pub mod times;
 
 use std::collections::HashSet;
 use std::fs;
@@ -410,7 +411,7 @@ impl Order {
         }
         if !self.is_from && !session.link.keeps_permissions() {
             session.output.note(format_args!(
-                "the server is older and keeps no permissions, so those of {} stay as they are; --no-perms says so",
+                "the server is an older version that keeps no permissions, so those of {} stay as they are; update it, or use --no-perms",
                 entries(changes.len())
             ));
             return Ok(());

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::base::attributes::{FILE_BITS_MIN, FOLDER_BITS_MIN, PERMISSIONS, mode_for_change, mode_of_new};
 use crate::base::virtual_path::VPath;
+use crate::client::mirror::times::{TimeMatch, compare_times};
 use crate::wire::message::{Entry, EntryKind};
 
 /// One side: what is below its root, by the path from there.
@@ -178,8 +179,13 @@ impl Plan {
         let file = Move { path: path.clone(), size: node.size, replaces: there.is_some(), mode: node.mode };
         match there.filter(|there| there.size == node.size) {
             Some(_) if rules.by_content => self.alike.push(file),
-            Some(there) if is_same_time(there.mtime_ns, node.mtime_ns) => self.same += 1,
-            _ => self.files.push(file),
+            Some(there) => match compare_times(there.mtime_ns, node.mtime_ns) {
+                TimeMatch::Same => self.same += 1,
+                TimeMatch::Near if node.size > COMPARED_BYTES_MAX => self.same += 1,
+                TimeMatch::Near | TimeMatch::Shifted => self.alike.push(file),
+                TimeMatch::Different => self.files.push(file),
+            },
+            None => self.files.push(file),
         }
     }
 
@@ -211,12 +217,9 @@ fn is_below(path: &VPath, folders: &HashSet<VPath>) -> bool {
     path.parent().is_some_and(|folder| folders.contains(&folder))
 }
 
-/// Whether two modification times are the same. A filesystem that keeps whole seconds only has a time with no fraction.
-pub fn is_same_time(a_ns: i64, b_ns: i64) -> bool {
-    const SECOND_NS: i64 = 1_000_000_000;
-    let is_coarse = a_ns % SECOND_NS == 0 || b_ns % SECOND_NS == 0;
-    a_ns == b_ns || (is_coarse && a_ns.div_euclid(SECOND_NS) == b_ns.div_euclid(SECOND_NS))
-}
+/// A file with nearly the same time on both sides is compared by its digest up to this size. To read a larger one
+/// each time would take longer than most changes are worth that a clock of two seconds hides.
+const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -307,16 +310,20 @@ mod tests {
     }
 
     #[test]
-    fn times_are_the_same_to_the_nanosecond_or_to_the_second_where_one_side_has_no_more() {
-        for (a, b, same) in [
-            (1_500_000_000, 1_500_000_000, true),
-            (1_500_000_000, 1_500_000_001, false),
-            (1_000_000_000, 1_999_999_999, true),
-            (1_000_000_000, 2_000_000_000, false),
-            (-1, -1_000_000_000, true),
-            (-1, 0, false),
-        ] {
-            assert_eq!(is_same_time(a, b), same, "{a} {b}");
-        }
+    fn a_small_file_with_nearly_the_same_time_and_any_with_a_shifted_one_are_compared() {
+        const SECOND_NS: i64 = 1_000_000_000;
+        let plan = |size, here_ns, there_ns| {
+            let tree = |mtime_ns| {
+                let mut tree = Tree::default();
+                tree.add(path("f"), Node { kind: EntryKind::File, size, mtime_ns, mode: None });
+                tree
+            };
+            shown(&Plan::new(&tree(here_ns), &tree(there_ns), Rules::default()))
+        };
+        let (fine, coarse) = (7 * SECOND_NS + 123, 6 * SECOND_NS);
+        assert_eq!(plan(COMPARED_BYTES_MAX, fine, coarse), "alike: /f; same: 0");
+        assert_eq!(plan(COMPARED_BYTES_MAX + 1, fine, coarse), "same: 1");
+        assert_eq!(plan(1 << 40, fine, coarse + 3600 * SECOND_NS), "alike: /f; same: 0");
+        assert_eq!(plan(1, fine, coarse + 2 * SECOND_NS + 1), "move: /f; same: 0");
     }
 }
