@@ -399,7 +399,8 @@ impl Home {
         let mode = self.mode_for_change(self.parent(path)?.0.as_fd(), &entry, bits | needed)?;
         let special = meta_of(&entry)?.mode & 0o7000;
         let kept = if kind == Kind::Folder { special } else { 0 };
-        rustix::fs::fchmod(&entry, Mode::from_raw_mode(mode | kept))?;
+        let changed = rustix::fs::fchmod(&entry, Mode::from_raw_mode(mode | kept));
+        changed.map_err(|errno| if is_refusal(errno) { StoreError::Denied } else { errno.into() })?;
         Ok(meta_of(&entry)?.mode & PERMISSIONS)
     }
 

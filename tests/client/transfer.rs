@@ -2,7 +2,8 @@
 //! is a script in memory.
 
 use std::cell::RefCell;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -505,6 +506,38 @@ fn what_nobody_will_resume_is_dropped_at_the_server_unless_another_session_has_i
         let drops = requests.iter().any(|request| *request == Request::DropPartial { upload_id: *sent });
         assert_eq!(drops, is_dropped, "{code:?}: {requests:?}");
     }
+}
+
+#[test]
+fn a_mirror_to_a_server_that_keeps_no_permissions_says_so_once_and_asks_for_none() {
+    let folder = folder();
+    let tree = folder.path().join("tree");
+    fs::create_dir(&tree).expect("folder");
+    let mut entries = Vec::new();
+    for name in ["a", "b"] {
+        fs::write(tree.join(name), name).expect("write");
+        fs::set_permissions(tree.join(name), Permissions::from_mode(0o755)).expect("ours");
+        let modified = fs::metadata(tree.join(name)).expect("there");
+        let mtime_ns = modified.mtime() * 1_000_000_000 + modified.mtime_nsec();
+        let (kind, size) = (EntryKind::File, 1);
+        entries.push(Entry { name: name.into(), kind, size, mtime_ns, mode: 0o644, unexamined: false });
+    }
+    let mut stage = Stage::new(folder.path(), move |seen, answers| match seen {
+        Seen::Request(id, Request::Stat { .. }) => {
+            let entry = Entry { name: "t".into(), kind: EntryKind::Dir, mode: 0o755, ..entries[0].clone() };
+            answers.reply(id, &Reply::Stat { entry, etag: None });
+        }
+        Seen::Request(id, Request::List { .. }) => {
+            answers.reply(id, &Reply::Page { entries: entries.clone(), last: true });
+        }
+        _ => {}
+    });
+    stage.run(&format!("mirror {} t", tree.display())).expect("nothing moves");
+    assert!(stage.results.text().contains("2 already there"), "{}", stage.results.text());
+    let remarks = stage.remarks.text();
+    assert_eq!(remarks.lines().count(), 1, "{remarks}");
+    assert!(remarks.contains("keeps no permissions, so those of 2 entries"), "{remarks}");
+    assert!(!stage.requests().iter().any(|request| matches!(request, Request::SetPermissions { .. })));
 }
 
 #[test]

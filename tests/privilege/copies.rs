@@ -2,7 +2,8 @@
 //! folders, and what a file that is replaced keeps.
 
 use crate::common::needs::{
-    ACCESS_LISTS, ATTRIBUTES, BINDFS, FUSE, GETFATTR, MOUNT, MOUNTS, ROOT, SETFACL, SETFATTR, tests,
+    ACCESS_LISTS, ATTRIBUTES, BINDFS, FUSE, FUSEFAT, GETFATTR, MKFS_VFAT, MOUNT, MOUNTS, ROOT, SETFACL, SETFATTR,
+    TIME_ZONES, tests,
 };
 use crate::common::peer::{Peer, put};
 use crate::common::process::Ended;
@@ -32,6 +33,11 @@ tests! {
         a_local_file_that_is_replaced_keeps_its_list_and_attributes;
     [BINDFS, MOUNT, ROOT, MOUNTS, FUSE]
         a_file_system_without_permissions_is_told_of_once_and_keeps_the_content;
+    [FUSEFAT, MKFS_VFAT, MOUNT, ROOT, MOUNTS, FUSE]
+        names_that_a_file_system_takes_for_one_never_replace_each_other,
+        a_mirror_with_delete_keeps_what_the_target_has_under_another_spelling;
+    [TIME_ZONES]
+        times_are_those_of_a_named_zone;
 }
 
 /// Files of a tree, the permission bits they have, and those that a copy has under the mask 022.
@@ -406,4 +412,101 @@ fn a_file_system_without_permissions_is_told_of_once_and_keeps_the_content() {
             .ask(&Request::SetPermissions { path: "/fat/t/secret".into(), permissions: 0o600 }),
         Reply::Error(_)
     ));
+}
+
+// ---- Names that are one --------------------------------------------------------------------
+
+/// A FAT file system, on which `a` is `A`, mounted until this is dropped.
+struct Fat(PathBuf);
+
+impl Fat {
+    fn new(place: &Place, at: PathBuf, image: &str) -> Self {
+        let image = place.path(image);
+        fs::File::create(&image).and_then(|file| file.set_len(16 << 20)).expect("disk space");
+        run("mkfs.vfat", &[], &image);
+        fs::create_dir_all(&at).expect("writable");
+        let output = Command::new("fusefat").args(["-o", "rw+"]).args([&image, &at]).output().expect("fusefat");
+        assert!(output.status.success(), "{output:?}");
+        Self(at)
+    }
+}
+
+impl Drop for Fat {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn names_that_a_file_system_takes_for_one_never_replace_each_other() {
+    let visit = Visit::new();
+    let _here = Fat::new(&visit.place, visit.here("fat"), "image1");
+    let _there = Fat::new(&visit.place, visit.there("fat"), "image2");
+    for root in [visit.here("t"), visit.there("t")] {
+        for (name, content) in [("A", "first"), ("a", "second"), ("b", "other"), ("D/x", "1"), ("d/y", "2")] {
+            write(&root.join(name), content.as_bytes(), 0o644);
+        }
+    }
+    let cases: [(&[&str], PathBuf); 8] = [
+        (&["get", "-r", "t", "fat/get"], visit.here("fat/get")),
+        (&["get", "-f", "-r", "t", "fat/get"], visit.here("fat/get")),
+        (&["mirror", "--from", "t", "fat/mirror"], visit.here("fat/mirror")),
+        (&["mirror", "--delete", "--from", "t", "fat/mirror"], visit.here("fat/mirror")),
+        (&["put", "-r", "t", "fat/put"], visit.there("fat/put")),
+        (&["put", "-f", "-r", "t", "fat/put"], visit.there("fat/put")),
+        (&["mirror", "t", "fat/mirror"], visit.there("fat/mirror")),
+        (&["mirror", "--delete", "t", "fat/mirror"], visit.there("fat/mirror")),
+    ];
+    for (arguments, root) in cases {
+        let ended = visit.berth_under("022", arguments).expect_code(1);
+        // Of files and of folders, the second of each is left out, with a line that names both.
+        let told =
+            ended.stderr.lines().filter(|line| line.contains("the same to the") || line.contains("another spelling"));
+        assert_eq!(told.count(), 2, "{arguments:?}: {ended:?}");
+        let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
+        let (file, other) = (read("a"), read("b"));
+        assert!(file == "first" || file == "second", "{arguments:?}: {file}");
+        assert_eq!(other, "other", "the rest moves: {arguments:?}");
+        let folder = fs::read_dir(root.join("d")).expect("one of them").count();
+        assert_eq!(folder, 1, "nothing is mixed: {arguments:?}");
+        let names = fs::read_dir(&root).expect("copied").map(|entry| entry.expect("readable").file_name());
+        let first = names.map(|name| name.into_string().expect("ASCII")).find(|name| name.eq_ignore_ascii_case("a"));
+        assert_eq!(first.as_deref() == Some("A"), file == "first", "{arguments:?}: it has the name of its content");
+    }
+}
+
+fn a_mirror_with_delete_keeps_what_the_target_has_under_another_spelling() {
+    for is_from in [false, true] {
+        let visit = Visit::new();
+        let (source, image) =
+            if is_from { (visit.there("t"), visit.here("fat")) } else { (visit.here("t"), visit.there("fat")) };
+        let _fat = Fat::new(&visit.place, image.clone(), "image");
+        write(&source.join("a"), b"new", 0o644);
+        fs::write(image.join("A"), b"older").expect("writable");
+        let arguments: &[&str] =
+            if is_from { &["mirror", "--delete", "--from", "t", "fat"] } else { &["mirror", "--delete", "t", "fat"] };
+        visit.berth(arguments);
+        assert_eq!(fs::read(image.join("a")).expect("kept"), b"new");
+    }
+}
+
+// ---- Times --------------------------------------------------------------------------------
+
+fn times_are_those_of_a_named_zone() {
+    let visit = Visit::new();
+    write(&visit.there("f"), b"12345", 0o644);
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(981_243_000);
+    fs::File::options().write(true).open(visit.there("f")).and_then(|file| file.set_modified(time)).expect("ours");
+    for (zone, day, time) in [
+        ("UTC", "Feb  3  2001", "2001-02-03 23:30:00.000 +0000"),
+        ("Asia/Shanghai", "Feb  4  2001", "2001-02-04 07:30:00.000 +0800"),
+        ("America/St_Johns", "Feb  3  2001", "2001-02-03 20:00:00.000 -0330"),
+        ("Unknown/Zone", "Feb  3  2001", "2001-02-03 23:30:00.000 +0000"),
+    ] {
+        for (words, shown) in [(["ls", "-l"], day), (["stat", "f"], time)] {
+            let mut command = visit.place.berth(&[&[visit.server.target("ann").as_str()], &words[..]].concat());
+            command.env("TZ", zone);
+            let ended = visit.place.run(command).expect_code(0);
+            assert!(ended.stdout.contains(shown), "{zone}: {ended:?}");
+        }
+    }
 }

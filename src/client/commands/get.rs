@@ -14,9 +14,10 @@ use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
-use crate::client::files::local::{destination, shown};
+use crate::client::files::local::{destination, names_in, shown};
 use crate::client::files::modes::{ModePolicy, create_folder, mode_policy};
 use crate::client::files::remote::not_examined;
+use crate::client::files::spellings::Spellings;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{
@@ -253,6 +254,7 @@ fn without_what_is_here(
     force: bool,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
     let (mut remaining, mut clashing) = (Vec::new(), Vec::new());
+    let spellings = Spellings::among(wanted.iter().map(|(job, _)| path_bytes(&job.local)));
     let mut names: HashMap<FileId, VPath> = HashMap::new();
     let mut new_names: HashMap<PathBuf, VPath> = HashMap::new();
     for (job, size) in wanted {
@@ -264,7 +266,10 @@ fn without_what_is_here(
             },
             Ok(Some(here)) => match names.insert(FileId::of(&here), job.remote.clone()).filter(|_| here.nlink() == 1) {
                 Some(other) => summary.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
-                None => clashing.push((job, size, here.len())),
+                None => match other_spelling(&spellings, &job.local) {
+                    Some(other) => summary.count(session, Err(same_here(&job.local, &other)))?,
+                    None => clashing.push((job, size, here.len())),
+                },
             },
         }
     }
@@ -291,6 +296,22 @@ impl FileId {
     fn of(metadata: &fs::Metadata) -> Self {
         Self(metadata.dev(), metadata.ino())
     }
+}
+
+/// The other local path that this machine takes for `local`, at which something is.
+fn other_spelling(spellings: &Spellings, local: &Path) -> Option<PathBuf> {
+    let found = spellings.listed_otherwise([path_bytes(local)], |folder| Ok::<_, Failure>(names_in(folder)));
+    let (_, other) = found.ok()?.into_iter().next()?;
+    Some(PathBuf::from(OsStr::from_bytes(&other)))
+}
+
+fn path_bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+fn same_here(local: &Path, other: &Path) -> Failure {
+    let (local, other) = (shown(local), shown(other));
+    Failure::Local(format!("{local} and {other} are the same to the local file system; get one to another place"))
 }
 
 fn same_name(one: &VPath, other: &VPath, local: &Path) -> Failure {
@@ -384,6 +405,12 @@ fn plan_tree(
     // Folders that could not be made here; what is in them is left out.
     let mut missing: HashSet<VPath> = HashSet::new();
     let mut made: HashMap<FileId, VPath> = HashMap::new();
+    let places: Vec<PathBuf> = tree
+        .iter()
+        .filter(|found| found.entry.kind == EntryKind::Dir)
+        .map(|found| below(root, local_root, &found.path))
+        .collect();
+    let spellings = Spellings::among(places.iter().map(|place| path_bytes(place)));
     for found in tree {
         let is_in_missing = found.path.split().is_some_and(|(folder, _)| missing.contains(&folder));
         let local = below(root, local_root, &found.path);
@@ -391,7 +418,8 @@ fn plan_tree(
             EntryKind::Dir if is_in_missing => drop(missing.insert(found.path)),
             _ if is_in_missing => {}
             EntryKind::Dir => {
-                if let Err(failure) = make_own_folder(&found.path, &local, modes.of_folder(found.entry.mode), &mut made)
+                if let Err(failure) =
+                    make_own_folder(&found.path, &local, modes.of_folder(found.entry.mode), &mut made, &spellings)
                 {
                     summary.count(session, Err(failure))?;
                     missing.insert(found.path);
@@ -425,8 +453,12 @@ fn make_own_folder(
     local: &Path,
     bits: Option<u32>,
     made: &mut HashMap<FileId, VPath>,
+    spellings: &Spellings,
 ) -> Result<(), Failure> {
     make_folder(local, bits)?;
+    if let Some(other) = other_spelling(spellings, local) {
+        return Err(same_here(local, &other));
+    }
     let here = fs::symlink_metadata(local).map_err(|error| Failure::local(local, &error))?;
     match made.insert(FileId::of(&here), remote.clone()) {
         Some(other) => Err(same_name(&other, remote, local)),

@@ -14,6 +14,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, mode_policy};
+use crate::client::files::spellings::Spellings;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{
@@ -278,15 +279,18 @@ fn put_many(
     modes: ModePolicy,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("put", false);
-    let plan = plan(session, &mut summary, locals, target, with_folders, modes)?;
+    let mut plan = plan(session, &mut summary, locals, target, with_folders, modes)?;
     if let RemoteTarget::Tree(_, tree) = target {
         tree.begin(session, None);
     }
     make_folders(session, &mut summary, &plan.folders)?;
+    without_doubled_folders(session, &mut summary, &mut plan)?;
     // Within one tree no name occurs twice.
     let may_meet = force && locals.len() > 1;
     let files = if may_meet { without_doubles(session, &mut summary, plan.files)? } else { plan.files };
+    let spellings = Spellings::among(files.iter().map(|job| job.remote.as_bytes()));
     let occupied = put_new(session, &mut summary, files, plan.bytes)?;
+    let occupied = without_doubled_files(session, &mut summary, &spellings, occupied)?;
     let (again, bytes) = without_what_is_there(session, &mut summary, occupied, force)?;
     for (_, failure) in put_new(session, &mut summary, again, bytes)? {
         summary.count(session, Err(failure))?;
@@ -318,6 +322,48 @@ fn without_doubles(
         }
     }
     Ok(remaining)
+}
+
+/// Leaves out folders that the server takes for others of the same command, and what is to go to them: it would be
+/// mixed with what is in those.
+fn without_doubled_folders(session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
+    let spellings = Spellings::among(plan.folders.iter().map(|(path, _)| path.as_bytes()));
+    let paths = plan.folders.iter().map(|(path, _)| path.as_bytes());
+    let doubled = spellings.listed_otherwise(paths, |folder| session.names(folder))?;
+    for (folder, other) in sorted(doubled) {
+        plan.files.retain(|job| !folder.contains(&job.remote));
+        summary.count(session, Err(same_there(&folder, &other)))?;
+    }
+    Ok(())
+}
+
+/// The same of files that are taken for others: they would replace them.
+fn without_doubled_files(
+    session: &mut Session,
+    summary: &mut Summary,
+    spellings: &Spellings,
+    mut occupied: Vec<(UploadJob, Failure)>,
+) -> Result<Vec<(UploadJob, Failure)>, Failure> {
+    let paths = occupied.iter().map(|(job, _)| job.remote.as_bytes());
+    let doubled = spellings.listed_otherwise(paths, |folder| session.names(folder))?;
+    for (path, other) in sorted(doubled) {
+        occupied.retain(|(job, _)| job.remote != path);
+        summary.count(session, Err(same_there(&path, &other)))?;
+    }
+    Ok(occupied)
+}
+
+fn sorted(doubled: HashMap<Vec<u8>, Vec<u8>>) -> Vec<(VPath, VPath)> {
+    let path = |bytes: Vec<u8>| VPath::parse(&bytes).ok();
+    let mut pairs: Vec<(VPath, VPath)> =
+        doubled.into_iter().filter_map(|(one, other)| path(one).zip(path(other))).collect();
+    pairs.sort();
+    pairs
+}
+
+/// The failure for a path that the server takes for another one.
+pub fn same_there(path: &VPath, other: &VPath) -> Failure {
+    Failure::Local(format!("{path} and {other} are the same to the server's file system; put one to another place"))
 }
 
 /// Sends files; those in whose place something is come back.

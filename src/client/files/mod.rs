@@ -5,3 +5,4 @@ pub mod folder_cache;
 pub mod local;
 pub mod modes;
 pub mod remote;
+pub mod spellings;

@@ -8,6 +8,7 @@ pub mod times;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -22,8 +23,9 @@ use crate::client::commands::local::path as local_path;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::exclusions::Exclusions;
-use crate::client::files::local::shown;
+use crate::client::files::local::{names_in, shown};
 use crate::client::files::modes::{self, ModePolicy, NO_PERMS, create_folder, umask};
+use crate::client::files::spellings::Spellings;
 use crate::client::mirror::plan::{ModeChange, Move, Node, Plan, Rules, Tree};
 use crate::client::shell::command::{no_option, usage};
 use crate::client::shell::lexer::Word;
@@ -107,9 +109,15 @@ impl Order {
         self.make_root(session, &found)?;
         self.remove_useless_parts(&plan, &found.parts);
         self.remove(session, &mut summary, target, &plan.in_the_way)?;
-        let missing = self.make_folders(session, &mut summary, source, &plan.folders)?;
+        let spellings = self.spellings(source, &plan);
+        let mut missing = self.make_folders(session, &mut summary, source, &plan.folders)?;
+        let folders = plan.folders.clone();
+        missing.extend(self.settle_spellings(session, &mut summary, &spellings, &mut plan, &folders)?.doubled);
         plan.files.retain(|file| !missing.iter().any(|folder| folder.contains(&file.path)));
-        let occupied = self.move_files(session, &mut summary, &plan)?;
+        self.settle_local_spellings(session, &mut summary, &spellings, &mut plan)?;
+        let mut occupied = self.move_files(session, &mut summary, &plan)?;
+        let settled = self.settle_spellings(session, &mut summary, &spellings, &mut plan, &occupied)?;
+        occupied.retain(|path| !settled.doubled.contains(path));
         self.move_occupied(session, &mut summary, source, &occupied)?;
         self.change_modes(session, &mut summary, &plan)?;
         self.remove(session, &mut summary, target, &plan.extra)?;
@@ -233,7 +241,10 @@ impl Order {
                     continue;
                 }
                 let here = self.here(path);
-                let made = create_folder(&here, permissions).map_err(|error| Failure::local(&here, &error));
+                let made = match create_folder(&here, permissions) {
+                    Err(_) if fs::symlink_metadata(&here).is_ok_and(|there| there.is_dir()) => Ok(()),
+                    made => made.map_err(|error| Failure::local(&here, &error)),
+                };
                 if made.is_err() {
                     missing.push(path.clone());
                 }
@@ -245,6 +256,71 @@ impl Order {
         }
         self.ask_each(session, summary, "mkdir", folders, &requests)?;
         Ok(missing)
+    }
+
+    /// Names in the source, and of what is to be removed from the target, that the target may take for one.
+    fn spellings(&self, source: &Tree, plan: &Plan) -> Spellings {
+        Spellings::among(source.paths().chain(&plan.extra).map(VPath::as_bytes))
+    }
+
+    /// The same of new files here: one that replaces another name's file must be told to.
+    fn settle_local_spellings(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        spellings: &Spellings,
+        plan: &mut Plan,
+    ) -> Result<(), Failure> {
+        if !self.is_from || spellings.is_empty() {
+            return Ok(());
+        }
+        let is_there = |file: &&Move| !file.replaces && fs::symlink_metadata(self.here(&file.path)).is_ok();
+        let paths: Vec<VPath> = plan.files.iter().filter(is_there).map(|file| file.path.clone()).collect();
+        let settled = self.settle_spellings(session, summary, spellings, plan, &paths)?;
+        plan.files.retain(|file| !settled.doubled.contains(&file.path));
+        for file in plan.files.iter_mut().filter(|file| settled.kept.contains(&file.path)) {
+            file.replaces = true;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the target lists `paths`, at which something is, by another name. What it was to lose under that
+    /// name it keeps; where that name is in the source, too, this is a failure.
+    fn settle_spellings(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        spellings: &Spellings,
+        plan: &mut Plan,
+        paths: &[VPath],
+    ) -> Result<Settled, Failure> {
+        let listed = spellings.listed_otherwise(paths.iter().map(VPath::as_bytes), |folder| {
+            let Ok(folder) = VPath::parse(if folder.is_empty() { b"/" } else { folder }) else { return Ok(None) };
+            if self.is_from {
+                return Ok(names_in(self.here(&folder).as_os_str().as_bytes()));
+            }
+            session.names(self.there(&folder)?.as_bytes())
+        })?;
+        let mut settled = Settled::default();
+        for path in paths {
+            let other = listed.get(path.as_bytes()).and_then(|other| VPath::parse(other).ok());
+            let Some(other) = other else { continue };
+            let before = plan.extra.len();
+            plan.extra.retain(|extra| !other.contains(extra));
+            if plan.extra.len() == before {
+                let side = if self.is_from { "local" } else { "server's" };
+                let told = format!(
+                    "{} and {} are the same to the {side} file system; give one another name",
+                    relative(path),
+                    relative(&other)
+                );
+                summary.count(session, Err(Failure::Local(told)))?;
+                settled.doubled.insert(path.clone());
+            } else {
+                settled.kept.insert(path.clone());
+            }
+        }
+        Ok(settled)
     }
 
     fn remove(
@@ -529,6 +605,15 @@ impl Order {
         summary.summarize_plan(session)?;
         summary.finish()
     }
+}
+
+/// Paths that the target lists by another name.
+#[derive(Default)]
+struct Settled {
+    /// That name is in the source, too.
+    doubled: HashSet<VPath>,
+    /// It is not, so what has it stays.
+    kept: HashSet<VPath>,
 }
 
 fn entries(count: usize) -> String {

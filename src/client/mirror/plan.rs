@@ -50,6 +50,11 @@ impl Tree {
         self.nodes.values().any(|node| node.kind == EntryKind::File)
     }
 
+    /// What is in it.
+    pub fn paths(&self) -> impl Iterator<Item = &VPath> + Clone {
+        self.nodes.keys()
+    }
+
     /// Adds what is at `path`.
     pub fn add(&mut self, path: VPath, node: Node) {
         self.nodes.insert(path, node);

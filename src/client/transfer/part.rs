@@ -220,7 +220,13 @@ impl Part {
         }
         match is_there {
             Some(_) => fs::rename(&self.path, &self.destination).map_err(failure)?,
-            None => rename_to_new(&self.path, &self.destination).map_err(failure)?,
+            None => rename_to_new(&self.path, &self.destination).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Failure::Local(format!(
+                    "{} is here now, perhaps by another spelling of the name, and is not replaced; get it to another place",
+                    shown(&self.destination)
+                )),
+                _ => failure(error),
+            })?,
         }
         self.is_settled = true;
         // Only after the rename: if that fails, the file is still a part.
