@@ -503,7 +503,7 @@ fn what_nobody_will_resume_is_dropped_at_the_server_unless_another_session_has_i
         stage.run(&format!("put {}", source.display())).expect_err("refused");
         let requests = stage.requests();
         let Some(Request::Put { upload_id: Some(sent), .. }) = requests.first() else { panic!("{requests:?}") };
-        let drops = requests.iter().any(|request| *request == Request::DropPartial { upload_id: *sent });
+        let drops = requests.contains(&Request::DropPartial { upload_id: *sent });
         assert_eq!(drops, is_dropped, "{code:?}: {requests:?}");
     }
 }
