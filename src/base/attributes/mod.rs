@@ -125,11 +125,10 @@ impl NewFile<'_> {
 
     /// Gives the file these permission bits. A file system that refuses them gives its own.
     pub fn set_mode(&self, mode: u32) -> Result<(), Errno> {
-        let new = rustix::fs::fstat(self.file)?;
-        if new.st_mode & 0o7777 == mode {
-            return Ok(());
+        match rustix::fs::fchmod(self.file, Mode::from_raw_mode(mode)) {
+            Ok(()) => Ok(()),
+            refused => self.tolerate(Operation::SetMode, rustix::fs::fstat(self.file)?.st_dev, refused),
         }
-        self.tolerate(Operation::SetMode, new.st_dev, rustix::fs::fchmod(self.file, Mode::from_raw_mode(mode)))
     }
 
     /// Gives the file the owner and group of `old` as far as the program's user may do that.
