@@ -152,7 +152,8 @@ fn requests() -> Vec<Request> {
         Request::List { path: name() },
         Request::Stat { path: name() },
         Request::Sha256 { path: name() },
-        Request::Mkdir { path: name(), parents: true },
+        Request::Mkdir { path: name(), parents: true, permissions: None },
+        Request::SetPermissions { path: name(), permissions: 0o755 },
         Request::Rm { path: name() },
         Request::Rmdir { path: name() },
         Request::Mv { from: name(), to: "/c".into(), replace: true },
@@ -167,6 +168,8 @@ fn requests() -> Vec<Request> {
             if_etag: None,
             upload_id: None,
             resume: false,
+            permissions: None,
+            set_permissions: false,
         },
         Request::Put {
             path: Name(b"/\xff".to_vec()),
@@ -176,6 +179,8 @@ fn requests() -> Vec<Request> {
             if_etag: Some("e".into()),
             upload_id: Some(upload_id()),
             resume: true,
+            permissions: Some(u32::MAX),
+            set_permissions: true,
         },
         Request::Partials {},
         Request::DropPartial { upload_id: upload_id() },
@@ -225,7 +230,9 @@ fn replies() -> Vec<Reply> {
             limit_files: Some(u64::MAX),
             disk_free_bytes: Some(0),
         }),
-        Reply::File { size: 1, mtime_ns: i64::MAX, etag: "e".into(), offset: 1 },
+        Reply::File { size: 1, mtime_ns: i64::MAX, etag: "e".into(), offset: 1, mode: None },
+        Reply::File { size: 1, mtime_ns: 0, etag: "e".into(), offset: 0, mode: Some(0o644) },
+        Reply::Permissions { permissions: u32::MAX },
         Reply::Ready { offset: 3, prefix_sha256: Digest::of(b"abc") },
         Reply::Stored { size: 3, sha256: Digest::of(b"abc") },
         Reply::Partials { partials: vec![], last: true },
@@ -250,7 +257,7 @@ fn every_request_comes_back_as_it_was() {
         let body = serde_json::to_vec(&request).expect("serializes");
         assert_eq!(Request::decode(&body), Ok(request));
     }
-    assert_eq!(requests().iter().map(discriminant).collect::<HashSet<_>>().len(), 15, "one of each is here");
+    assert_eq!(requests().iter().map(discriminant).collect::<HashSet<_>>().len(), 16, "one of each is here");
 }
 
 #[test]
@@ -260,7 +267,7 @@ fn every_reply_comes_back_as_it_was() {
         let read: Reply = serde_json::from_slice(&body).expect("reads back");
         assert_eq!(read, reply);
     }
-    assert_eq!(replies().iter().map(discriminant).collect::<HashSet<_>>().len(), 13, "one of each is here");
+    assert_eq!(replies().iter().map(discriminant).collect::<HashSet<_>>().len(), 14, "one of each is here");
 }
 
 #[test]
@@ -281,7 +288,7 @@ fn ends_and_errors_come_back_as_they_were() {
 fn optional_fields_may_be_missing() {
     for (body, request) in [
         (r#"{"op":"hello","versions":[1]}"#, Request::Hello { versions: vec![1], client: String::new() }),
-        (r#"{"op":"mkdir","path":"a"}"#, Request::Mkdir { path: "a".into(), parents: false }),
+        (r#"{"op":"mkdir","path":"a"}"#, Request::Mkdir { path: "a".into(), parents: false, permissions: None }),
         (r#"{"op":"mv","from":"a","to":"b"}"#, Request::Mv { from: "a".into(), to: "b".into(), replace: false }),
         (r#"{"op":"get","path":"a"}"#, Request::Get { path: "a".into(), offset: 0, etag: None, prefix_sha256: None }),
         (
@@ -294,6 +301,8 @@ fn optional_fields_may_be_missing() {
                 if_etag: None,
                 upload_id: None,
                 resume: false,
+                permissions: None,
+                set_permissions: false,
             },
         ),
     ] {

@@ -82,7 +82,7 @@ fn event_loop(config: &berth::config::Config, service: berth::session::Service) 
 }
 
 fn mkdir(path: &str) -> Request {
-    Request::Mkdir { path: Name::from(path), parents: false }
+    Request::Mkdir { path: Name::from(path), parents: false, permissions: None }
 }
 
 fn quota(peer: &mut Peer) -> (u64, u64) {

@@ -302,7 +302,7 @@ fn files_in_ledger(server: &mut Server) -> usize {
 }
 
 fn mkdir_with_parents(path: &str) -> Request {
-    Request::Mkdir { path: name(path), parents: true }
+    Request::Mkdir { path: name(path), parents: true, permissions: None }
 }
 
 /// Gives a peer its turns until it has all `answers`. Returns how many it took; `between` runs after each.

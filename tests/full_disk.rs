@@ -175,7 +175,7 @@ fn on_a_filesystem_without_room_every_change_is_refused_or_whole_and_removing_ma
     let mut refused = Vec::new();
     for number in 0..60 {
         let name = format!("/d{number}");
-        match peer.ask(&Request::Mkdir { path: Name::from(name.as_str()), parents: false }) {
+        match peer.ask(&Request::Mkdir { path: Name::from(name.as_str()), parents: false, permissions: None }) {
             Reply::Done {} => {}
             Reply::Error(error) => refused.push(error.code),
             other => panic!("{other:?}"),

@@ -114,7 +114,8 @@ fn before_login_only_hello_and_login_are_answered() {
         list("/"),
         Request::Stat { path: "/".into() },
         Request::Sha256 { path: "/a".into() },
-        Request::Mkdir { path: "/d".into(), parents: true },
+        Request::Mkdir { path: "/d".into(), parents: true, permissions: None },
+        Request::SetPermissions { path: "/a".into(), permissions: 0o777 },
         Request::Rm { path: "/a".into() },
         Request::Rmdir { path: "/d".into() },
         Request::Mv { from: "/a".into(), to: "/b".into(), replace: true },
@@ -322,6 +323,8 @@ fn put_of_unknown_size(path: &str) -> Request {
         if_etag: None,
         upload_id: None,
         resume: false,
+        permissions: None,
+        set_permissions: false,
     }
 }
 

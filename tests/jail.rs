@@ -72,9 +72,10 @@ fn every_request(path: &str) -> Vec<Request> {
         put_mode(path, Some(3), PutMode::Create),
         put_mode(path, None, PutMode::Replace),
         put_as(path, 3, UploadId([9; 16]), true),
+        Request::SetPermissions { path: path.into(), permissions: 0o777 },
         mkdir(path),
-        Request::Mkdir { path: path.into(), parents: true },
-        Request::Mkdir { path: format!("{path}/new").as_str().into(), parents: true },
+        Request::Mkdir { path: path.into(), parents: true, permissions: Some(0o777) },
+        Request::Mkdir { path: format!("{path}/new").as_str().into(), parents: true, permissions: None },
         mv(path, "/stolen"),
         replacing(path, "/stolen"),
         mv("/folder/file", path),
@@ -529,6 +530,8 @@ fn any_byte_but_nul_and_slash_can_be_in_a_name() {
             if_etag: None,
             upload_id: None,
             resume: false,
+            permissions: None,
+            set_permissions: false,
         };
         assert!(matches!(peer.put_with(&mut server, &request, b"x"), Reply::Stored { .. }), "{:?}", path(b"/"));
         let Reply::Page { entries, .. } = peer.ask(&mut server, &Request::List { path: "/".into() }) else {
@@ -611,7 +614,7 @@ fn a_thousand_levels_are_counted_listed_and_removed() {
 #[test]
 fn folders_above_are_made_down_to_the_longest_path_and_only_what_is_missing() {
     let mut server = server_with_links();
-    let parents = |path: &str| Request::Mkdir { path: path.into(), parents: true };
+    let parents = |path: &str| Request::Mkdir { path: path.into(), parents: true, permissions: None };
     let mut peer = server.log_in();
     assert_eq!(peer.ask(&mut server, &parents("/inside/deep/er/still")), Reply::Done {});
     assert!(server.at("folder/deep/er/still").is_dir());

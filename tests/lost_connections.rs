@@ -224,6 +224,8 @@ fn take_over(earlier: &mut Peer, local: &Path) {
         if_etag: None,
         upload_id: Some(upload.upload_id),
         resume: true,
+        permissions: None,
+        set_permissions: false,
     });
     let reply = earlier.reply();
     // Its client may take it back before the server has read what there is.

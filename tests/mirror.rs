@@ -146,6 +146,57 @@ fn only_files_of_another_size_or_time_move() {
 }
 
 #[test]
+fn clocks_that_are_coarse_or_in_another_zone_move_nothing_again_and_hide_no_change_of_a_small_file() {
+    const FAT_NS: i64 = 2_000_000_000;
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    let time_ns = |path: &Path| {
+        let metadata = fs::metadata(path).expect("there");
+        metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec()
+    };
+    let set_time_ns = |path: &Path, ns: i64| {
+        let time = UNIX_EPOCH + Duration::from_nanos(ns.unsigned_abs());
+        File::options().write(true).open(path).and_then(|file| file.set_modified(time)).expect("ours");
+    };
+    for is_from in [false, true] {
+        let visit = Visit::new();
+        let (source, image) =
+            if is_from { (visit.there("t"), visit.here("t")) } else { (visit.here("t"), visit.there("t")) };
+        let arguments = if is_from { &["--from", "t", "t"][..] } else { &["t", "t"] };
+        let names = ["small", "large"];
+        write(&source.join("small"), b"content");
+        write(&source.join("large"), &pattern(1, 3 << 20));
+        visit.mirror(arguments);
+        let exact_ns = names.map(|name| time_ns(&source.join(name)));
+        let inodes = || names.map(|name| fs::metadata(image.join(name)).expect("there").ino());
+        let mut before = inodes();
+        for (unit_ns, shift_ns) in [(100, 0), (1_000, 0), (10_000_000, 0), (1_000_000_000, 0), (FAT_NS, 0)]
+            .into_iter()
+            .chain([(FAT_NS, FAT_NS), (FAT_NS, HOUR_NS), (FAT_NS, -HOUR_NS), (FAT_NS, 11 * HOUR_NS / 2)])
+        {
+            for (name, ns) in names.into_iter().zip(exact_ns) {
+                set_time_ns(&image.join(name), ns.div_euclid(unit_ns) * unit_ns + shift_ns);
+            }
+            let what = format!("{is_from}: {unit_ns} ns, shifted by {shift_ns}");
+            assert_eq!(visit.mirror(arguments), "mirror: 2 files, 0, 2 already there", "{what}");
+            assert_eq!(inodes(), before, "{what}");
+            // The same size, and a time that a coarse clock takes for the same.
+            let is_hidden = unit_ns < 1_000_000_000;
+            if !is_hidden {
+                fs::write(image.join("small"), b"CONTENT").expect("writable");
+                set_time_ns(&image.join("small"), exact_ns[0].div_euclid(unit_ns) * unit_ns + shift_ns);
+                assert_eq!(visit.mirror(arguments), "mirror: 2 files, 7, 1 already there", "{what}");
+                assert_eq!(fs::read(image.join("small")).expect("there"), b"content", "{what}");
+                before = inodes();
+            }
+        }
+        for far_ns in [FAT_NS, HOUR_NS + 2 * FAT_NS, 27 * HOUR_NS] {
+            set_time_ns(&image.join("small"), exact_ns[0] + far_ns);
+            assert_eq!(visit.mirror(arguments), "mirror: 2 files, 7, 1 already there", "{is_from}: {far_ns} ns later");
+        }
+    }
+}
+
+#[test]
 fn delete_removes_what_the_source_does_not_have_and_nothing_else() {
     for is_from in [false, true] {
         let visit = Visit::new();

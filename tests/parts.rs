@@ -37,7 +37,17 @@ fn log_in(server: &mut Server) -> Session {
 fn plan(path: &str, start: UploadStart) -> UploadPlan {
     let path = vpath(path);
     let id = Some(UploadId::of_path(&path));
-    UploadPlan { path, length: Length::Unknown, mtime_ns: None, replace: true, if_etag: None, id, start, hash: false }
+    UploadPlan {
+        path,
+        length: Length::Unknown,
+        mtime_ns: None,
+        replace: true,
+        if_etag: None,
+        id,
+        start,
+        hash: false,
+        wanted_mode: None,
+    }
 }
 
 fn begin(server: &mut Server, session: &mut Session, plan: UploadPlan) -> Result<u64, SessionError> {

@@ -385,6 +385,44 @@ fn a_closed_pipe_ends_the_client_quietly() {
     }
 }
 
+#[test]
+fn results_that_cannot_be_written_are_one_line_about_this_side() {
+    let visit = Visit::new();
+    fs::write(visit.home("f"), pattern(1, 300_000)).expect("writable");
+    fs::write(visit.place.here("g"), b"content").expect("writable");
+    let full = "berth: standard output: no space left on device; free some space here, then run the command again\n";
+    let closed = "berth: standard output: is closed; give it a file or a pipe, or /dev/null for no results\n";
+    let cases: [(&[&str], &str, i32, &str); 12] = [
+        (&["ls"], ">/dev/full", 6, full),
+        (&["ls", "-l"], ">/dev/full", 6, full),
+        (&["cat", "f"], ">/dev/full", 6, full),
+        (&["get", "f", "-"], ">/dev/full", 6, full),
+        (&["--json", "quota"], ">/dev/full", 6, full),
+        (&["ls"], ">&-", 1, closed),
+        (&["stat", "f"], ">&-", 1, closed),
+        (&["cat", "f"], ">&-", 1, closed),
+        (&["get", "f", "-"], ">&-", 1, closed),
+        (&["--json", "quota"], ">&-", 1, closed),
+        // What does something needs nobody to read of it.
+        (&["put", "g"], ">&-", 0, ""),
+        (&["get", "f", "-"], "| head -c 1", 0, ""),
+    ];
+    for (arguments, redirection, code, told) in cases {
+        let command = visit.command(arguments);
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("\"$0\" \"$@\" {redirection}")).arg(command.get_program());
+        shell.args(command.get_args()).env_clear().current_dir(visit.place.here(""));
+        shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ended = visit.place.run(shell).expect_code(code);
+        let expected = match arguments {
+            ["--json", name, ..] | [name, ..] => told.replace("berth: ", &format!("berth: {name}: ")),
+            [] => told.into(),
+        };
+        assert_eq!(ended.stderr, expected, "{arguments:?} {redirection}");
+    }
+    assert_eq!(fs::read(visit.home("g")).expect("stored"), b"content");
+}
+
 // ---- Transfers ----------------------------------------------------------------------------
 
 #[test]

@@ -73,7 +73,7 @@ fn random_request(random: &mut Random, server: &mut Server, peer: &mut Peer) -> 
         }
         10 | 11 => {
             let parents = random.once_in(2);
-            let request = Request::Mkdir { path: path.as_str().into(), parents };
+            let request = Request::Mkdir { path: path.as_str().into(), parents, permissions: None };
             format!("mkdir {path}: {:?}", peer.ask(server, &request))
         }
         12 => format!("rmdir {path}: {:?}", peer.ask(server, &rmdir(&path))),
@@ -310,6 +310,81 @@ fn an_upload_without_a_name_counts_as_it_comes_and_leaves_nothing_when_it_is_cut
 }
 
 // ---- Counting -----------------------------------------------------------------------------
+
+/// Sends all of an upload that can be resumed, but not its end.
+fn send_all_but_the_end(peer: &mut Peer, server: &mut Server, request: &Request, content: &[u8]) -> u32 {
+    let id = peer.request(request);
+    peer.all_data(id, content);
+    assert_eq!(peer.exchange(server), []);
+    assert!(!server.is_staging_empty(), "it is worth a record");
+    id
+}
+
+fn named(path: &str, size: usize, number: u8, mode: PutMode) -> Request {
+    let mut request = put_as(path, size as u64, UploadId([number; 16]), false);
+    if let Request::Put { mode: of_request, .. } = &mut request {
+        *of_request = mode;
+    }
+    request
+}
+
+#[test]
+fn an_upload_that_loses_a_race_leaves_nothing_that_cannot_be_resumed() {
+    let content = content(1, 4 * MIB);
+    type Winner = fn(&mut Server, &mut Peer);
+    let new_file: Winner = |server, other| assert!(matches!(other.put(server, "/file", b"x"), Reply::Stored { .. }));
+    let new_folder: Winner = |server, other| assert_eq!(other.ask(server, &mkdir("/file")), Reply::Done {});
+    let cases: [(&str, PutMode, bool, Winner, ErrorCode); 4] = [
+        ("a new name is taken", PutMode::Create, false, new_file, ErrorCode::Exists),
+        ("a folder takes the name", PutMode::Create, false, new_folder, ErrorCode::Exists),
+        ("a folder takes a name that may be replaced", PutMode::Replace, false, new_folder, ErrorCode::Exists),
+        ("the file to replace is another", PutMode::Replace, true, new_file, ErrorCode::Changed),
+    ];
+    for (what, mode, is_by_etag, win, code) in cases {
+        let mut server = Server::with_quota(10 * MIB as u64);
+        let (mut peer, mut other) = (server.log_in(), server.log_in());
+        let mut request = named("/file", content.len(), 1, mode);
+        if is_by_etag {
+            peer.put(&mut server, "/file", b"old");
+            let Reply::Stat { etag, .. } = peer.ask(&mut server, &stat("/file")) else { panic!("it is there") };
+            if let Request::Put { if_etag, .. } = &mut request {
+                *if_etag = etag;
+            }
+        }
+        let id = send_all_but_the_end(&mut peer, &mut server, &request, &content);
+        win(&mut server, &mut other);
+        peer.end(id, &content);
+        let got = peer.exchange(&mut server);
+        assert_eq!(got.iter().filter_map(Got::code).collect::<Vec<_>>(), [code], "{what}: {got:?}");
+        assert!(server.is_staging_empty(), "{what}: {:?}", server.staged_names());
+        check(&mut server, what);
+        let Reply::Partials { partials, .. } = peer.ask(&mut server, &Request::Partials {}) else { panic!("a list") };
+        assert_eq!(partials, [], "{what}");
+    }
+}
+
+#[test]
+fn an_upload_that_loses_its_folder_is_kept_and_can_be_resumed_once_there_is_one() {
+    let content = content(2, 4 * MIB);
+    let mut server = Server::with_quota(10 * MIB as u64);
+    let (mut peer, mut other) = (server.log_in(), server.log_in());
+    assert_eq!(peer.ask(&mut server, &mkdir("/folder")), Reply::Done {});
+    let request = named("/folder/file", content.len(), 2, PutMode::Create);
+    let id = send_all_but_the_end(&mut peer, &mut server, &request, &content);
+    assert_eq!(other.ask(&mut server, &mv("/folder", "/elsewhere")), Reply::Done {});
+    peer.end(id, &content);
+    assert_eq!(peer.exchange(&mut server).iter().filter_map(Got::code).collect::<Vec<_>>(), [ErrorCode::NotFound]);
+    check(&mut server, "the folder was moved");
+    assert_eq!(other.ask(&mut server, &mkdir("/folder")), Reply::Done {});
+    let resumed = put_as("/folder/file", content.len() as u64, UploadId([2; 16]), true);
+    let id = peer.request(&resumed);
+    let Reply::Ready { offset, .. } = peer.only_reply(&mut server, id) else { panic!("it was kept") };
+    assert_eq!(offset, content.len() as u64);
+    peer.end(id, &content);
+    assert!(matches!(peer.only_reply(&mut server, id), Reply::Stored { .. }));
+    assert!(server.is_staging_empty());
+    check(&mut server, "resumed");
+}
 
 #[test]
 fn changes_wait_for_the_first_count_and_reading_does_not() {

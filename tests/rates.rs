@@ -350,6 +350,8 @@ fn a_client_that_compares_a_prefix_is_waited_for_while_it_pings_and_not_for_ever
         if_etag: None,
         upload_id: Some(upload_id),
         resume,
+        permissions: None,
+        set_permissions: false,
     };
     let mut cut = Client::new(Pair::logged_in(&mut server));
     cut.pair.request(&put(false));

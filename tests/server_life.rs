@@ -455,7 +455,10 @@ fn foreign_bytes_are_escaped_on_one_line_of_the_logs() {
     assert!(matches!(stranger.prove(name, "y"), Reply::Error(_)));
     let mut peer = Peer::login(server.address, "ann");
     let path = Name(b"/a\nuser=root\r\x1b[2J \"q\"\xff=\\".to_vec());
-    assert!(matches!(peer.ask(&Request::Mkdir { path: path.clone(), parents: false }), Reply::Done {}));
+    assert!(matches!(
+        peer.ask(&Request::Mkdir { path: path.clone(), parents: false, permissions: None }),
+        Reply::Done {}
+    ));
     let put = Request::Put {
         path: Name([&path.0[..], b"/f\n"].concat()),
         size: Some(0),
@@ -464,6 +467,8 @@ fn foreign_bytes_are_escaped_on_one_line_of_the_logs() {
         if_etag: None,
         upload_id: None,
         resume: false,
+        permissions: None,
+        set_permissions: false,
     };
     let id = peer.request(&put);
     let mut end = Vec::new();

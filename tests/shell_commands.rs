@@ -72,6 +72,33 @@ fn ls_sorts_by_name_size_or_time_and_backwards() {
 }
 
 #[test]
+fn times_are_shown_in_the_time_zone_of_the_user_and_told_to_programs_in_utc() {
+    let visit = Visit::new(&[]);
+    // 2001-02-03 23:30 UTC
+    visit.file("f", 5, 981_243_000);
+    for (zone, day, time) in [
+        ("UTC", "Feb  3  2001", "2001-02-03 23:30:00.000 +0000"),
+        ("CST-8", "Feb  4  2001", "2001-02-04 07:30:00.000 +0800"),
+        ("NST3:30NDT,M3.2.0,M11.1.0", "Feb  3  2001", "2001-02-03 20:00:00.000 -0330"),
+        ("No/Such_Zone", "Feb  3  2001", "2001-02-03 23:30:00.000 +0000"),
+        ("", "Feb  3  2001", "2001-02-03 23:30:00.000 +0000"),
+    ] {
+        let shown = |arguments: &[&str]| {
+            let mut command = visit.place.berth(&[&[&visit.server.target("ann")[..]], arguments].concat());
+            command.env("TZ", zone);
+            visit.place.run(command).expect_code(0).stdout
+        };
+        for arguments in [&["ls", "-l"][..], &["dir"], &["ll", "f"]] {
+            assert!(shown(arguments).ends_with(&format!(" 5 {day} f\n")), "{zone}: {}", shown(arguments));
+        }
+        let told = shown(&["stat", "f"]);
+        assert!(told.contains(&format!("  modified  {time}\n")), "{zone}: {told}");
+        let object: Value = serde_json::from_str(&shown(&["--json", "stat", "f"])).expect("JSON");
+        assert_eq!(object["mtime_ns"], json!(981_243_000_000_000_000_i64), "{zone}");
+    }
+}
+
+#[test]
 fn ls_of_several_folders_shows_files_first_and_titles_as_the_local_one() {
     let visit = Visit::new(&[]);
     for name in ["one/x", "two/y", "f.txt", "g.txt"] {

@@ -70,6 +70,8 @@ fn put(path: &str, size: u64, resume: bool) -> Request {
         if_etag: None,
         upload_id: Some(ID),
         resume,
+        permissions: None,
+        set_permissions: false,
     }
 }
 

@@ -103,7 +103,17 @@ fn in_state(server: &mut Server, state: StateName) -> Session {
 
 fn upload(path: &str) -> UploadPlan {
     let (length, start, hash) = (Length::Unknown, UploadStart::Empty, true);
-    UploadPlan { path: vpath(path), length, mtime_ns: None, replace: false, if_etag: None, id: None, start, hash }
+    UploadPlan {
+        path: vpath(path),
+        length,
+        mtime_ns: None,
+        replace: false,
+        if_etag: None,
+        id: None,
+        start,
+        hash,
+        wanted_mode: None,
+    }
 }
 
 fn download(path: &str) -> DownloadPlan {
@@ -128,7 +138,7 @@ fn ask(server: &mut Server, session: &mut Session, verb: Verb) -> Result<(), Ses
         Verb::List => session.begin_list(&vpath("/folder")),
         Verb::Digest => session.begin_digest(&vpath("/file")),
         Verb::RunTask => session.run_task(&mut server.service, &mut budget, now).map(drop),
-        Verb::MakeFolder => session.make_folder(&vpath("/another")),
+        Verb::MakeFolder => session.make_folder(&vpath("/another"), None),
         Verb::RemoveFile => session.remove_file(&vpath("/file")),
         Verb::RemoveFolder => session.remove_folder(&vpath("/folder")),
         Verb::Rename => session.rename(&vpath("/file"), &vpath("/folder/file"), false),

@@ -8,7 +8,8 @@ use berth::base::text::{Escaped, Quoted, Size, Utc};
 use berth::base::upload_id::UploadId;
 use berth::base::virtual_path::VPath;
 use berth::client::cli::args::LoginTarget;
-use berth::client::ui::listing::{date_text, mode_text};
+use berth::client::ui::listing::mode_text;
+use berth::client::ui::local_time;
 use berth::tls::Fingerprint;
 use berth::wire::message::EntryKind;
 use std::fmt::{Debug, Display};
@@ -133,7 +134,7 @@ fn check_number(number: u64) {
         + i64::from(time.second);
     assert_eq!(i128::from(seconds) * 1_000_000_000 + i128::from(time.nanosecond), i128::from(ns));
     assert_eq!(time.to_string().len(), 24);
-    assert!((12..=13).contains(&date_text(ns, ns.rotate_left(17)).len()));
+    assert!((12..=13).contains(&local_time::short(ns, ns.rotate_left(17)).len()));
     assert_eq!(mode_text(EntryKind::File, number as u32).len(), 10);
 }
 

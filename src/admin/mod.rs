@@ -13,6 +13,7 @@ mod usage;
 mod user;
 
 use crate::account::{AccountName, Accounts};
+use crate::base::attributes::UMASK;
 use crate::base::text::{PrintableJson, Size};
 use crate::base::{atomic_file, refusals};
 use crate::config::Config;
@@ -245,7 +246,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     // Modes are what the code says, whoever starts this.
-    rustix::process::umask(UMASK);
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
     let result = execute(command_line);
     for refusal in refusals::take() {
         let _ = writeln!(io::stderr(), "berthd: {refusal}");
@@ -260,8 +261,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// What no mode in the code asks for: others never write.
-const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 /// The configuration when none is named: that of this folder, or where packages install it.
 const CONFIG_DEFAULT: &str = if cfg!(feature = "system") { "/etc/berth/berthd.json" } else { "conf/berthd.json" };
 /// Where a quickstart keeps everything unless told.

@@ -3,6 +3,7 @@
 
 /// Configuration and account files: bounded reads, replacement as a whole or not at all.
 pub mod atomic_file;
+pub mod attributes;
 pub mod buffers;
 pub mod digest;
 pub mod disk_sync;

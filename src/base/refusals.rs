@@ -19,6 +19,40 @@ pub fn is_refusal(error: &io::Error) -> bool {
     errno.is_some_and(|errno| refusals.contains(&errno))
 }
 
+/// An operation that some file systems refuse and that files can be served without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// utimensat.
+    SetTimes,
+    /// fchmod.
+    SetMode,
+    /// fchown.
+    SetOwner,
+    /// setxattr of an access control list.
+    SetAcl,
+    /// setxattr of anything else.
+    SetAttribute,
+    /// renameat2 with RENAME_NOREPLACE.
+    RenameWithoutReplacing,
+    /// statvfs.
+    FreeSpace,
+}
+
+impl Operation {
+    /// What is left out: a noun in the plural, with its system call.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::SetTimes => "modification times (utimensat)",
+            Self::SetMode => "modes (fchmod)",
+            Self::SetOwner => "owners (fchown)",
+            Self::SetAcl => "access control lists of files that are replaced (setxattr)",
+            Self::SetAttribute => "extended attributes of files that are replaced (setxattr)",
+            Self::RenameWithoutReplacing => "renames without replacing (renameat2)",
+            Self::FreeSpace => "figures of free space (statvfs)",
+        }
+    }
+}
+
 /// Accepts that the file system of `path` refuses `what`, and notes it. Returns any other error.
 pub fn allow(what: &'static str, path: &Path, result: io::Result<()>) -> io::Result<()> {
     match result {

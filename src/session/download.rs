@@ -56,6 +56,8 @@ pub struct Opened {
     pub etag: String,
     /// First byte that will come.
     pub offset: u64,
+    /// Permission bits.
+    pub mode: u32,
 }
 
 /// What [`Download::fetch`] came to.
@@ -154,7 +156,7 @@ impl Download {
         let etag = store.etag(&self.meta.identity);
         let Some(offset) = self.find_offset(&etag, budget)? else { return Ok(None) };
         (self.offset, self.next) = (offset, offset);
-        Ok(Some(Opened { size: self.meta.size, mtime_ns: self.meta.mtime_ns, etag, offset }))
+        Ok(Some(Opened { size: self.meta.size, mtime_ns: self.meta.mtime_ns, etag, offset, mode: self.meta.mode }))
     }
 
     fn find_offset(&mut self, etag: &str, budget: &mut Budget) -> Result<Option<u64>, SessionError> {

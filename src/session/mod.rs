@@ -275,9 +275,9 @@ impl Session {
         path.is_root() || home.is_some_and(|home| matches!(home.entry(path), Ok(Some(_))))
     }
 
-    /// Makes a folder.
-    pub fn make_folder(&self, path: &VPath) -> Result<(), SessionError> {
-        let result = self.member(Verb::MakeFolder)?.home.make_folder(path).map_err(SessionError::from);
+    /// Makes a folder, with the permission bits of its source if there is one.
+    pub fn make_folder(&self, path: &VPath, bits: Option<u32>) -> Result<(), SessionError> {
+        let result = self.member(Verb::MakeFolder)?.home.make_folder(path, bits).map_err(SessionError::from);
         self.log_path("mkdir", path, &result);
         result
     }
@@ -313,6 +313,15 @@ impl Session {
     /// Gives a file or folder its permission bits; see [`crate::store::home::Home::set_mode`].
     pub fn set_mode(&self, path: &VPath, mode: u32) -> Result<(), SessionError> {
         let result = self.member(Verb::SetMode)?.home.set_mode(path, mode).map_err(SessionError::from);
+        self.log_path("chmod", path, &result);
+        result
+    }
+
+    /// Gives a file or folder the permission bits of its source; see
+    /// [`crate::store::home::Home::take_mode_of_source`].
+    pub fn take_mode_of_source(&self, path: &VPath, bits: u32) -> Result<u32, SessionError> {
+        let home = &self.member(Verb::SetMode)?.home;
+        let result = home.take_mode_of_source(path, bits).map_err(SessionError::from);
         self.log_path("chmod", path, &result);
         result
     }
@@ -358,8 +367,8 @@ impl Session {
     // ---- Tasks ----------------------------------------------------------------------------
 
     /// Begins to make a folder and those above it, of which none need be missing.
-    pub fn begin_folders(&mut self, path: &VPath) -> Result<(), SessionError> {
-        let folders = NewFolders::begin(Rc::clone(&self.member(Verb::MakeFolder)?.home), path)?;
+    pub fn begin_folders(&mut self, path: &VPath, bits: Option<u32>) -> Result<(), SessionError> {
+        let folders = NewFolders::begin(Rc::clone(&self.member(Verb::MakeFolder)?.home), path, bits)?;
         self.begin_task(Task::Folders(Box::new(folders)))
     }
 

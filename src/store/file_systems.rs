@@ -2,6 +2,7 @@
 //! the server does without the operation. It knows no files, and homes only as paths for messages.
 
 use super::StoreError;
+use crate::base::refusals::Operation;
 use crate::base::text::Escaped;
 use crate::base::{file_system_type, refusals};
 use rustix::io::Errno;
@@ -16,40 +17,6 @@ const FILE_SYSTEMS_MAX: usize = 256;
 
 /// A full disk is logged again after this.
 const FULL_LOGGED_AGAIN_NS: u64 = 60 * 60 * 1_000_000_000;
-
-/// An operation that some file systems refuse and that files can be served without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Operation {
-    /// utimensat.
-    SetTimes,
-    /// fchmod.
-    SetMode,
-    /// fchown.
-    SetOwner,
-    /// setxattr of an access control list.
-    SetAcl,
-    /// setxattr of anything else.
-    SetAttribute,
-    /// renameat2 with RENAME_NOREPLACE.
-    RenameWithoutReplacing,
-    /// statvfs.
-    FreeSpace,
-}
-
-impl Operation {
-    /// What is left out: a noun in the plural, with its system call.
-    fn noun(self) -> &'static str {
-        match self {
-            Self::SetTimes => "modification times (utimensat)",
-            Self::SetMode => "modes (fchmod)",
-            Self::SetOwner => "owners (fchown)",
-            Self::SetAcl => "access control lists of files that are replaced (setxattr)",
-            Self::SetAttribute => "extended attributes of files that are replaced (setxattr)",
-            Self::RenameWithoutReplacing => "renames without replacing (renameat2)",
-            Self::FreeSpace => "figures of free space (statvfs)",
-        }
-    }
-}
 
 /// Whether `errno` means that a file system does not support an operation, rather than that it failed.
 pub(super) fn is_refusal(errno: Errno) -> bool {

@@ -4,18 +4,23 @@
 use super::StoreError;
 use super::clock::WallClock;
 use super::count::Unseen;
-use super::file_systems::{FileSystems, Operation, is_refusal};
+use super::file_systems::{FileSystems, is_refusal};
 use super::ledger::{Advanced, Ledger, Reservation};
 use super::listing::Listing;
-use super::meta::{Kind, Meta, meta_of, set_mtime};
+use super::meta::{Kind, Meta, meta_of};
 use super::names::STAGING;
 use super::open_file::OpenFile;
 use super::staging::claims::Claims;
 use super::staging::partials::Partials;
 use super::syncer::{Closer, Disk};
+use crate::base::attributes::{
+    FILE_BITS_MIN, FOLDER_BITS_MIN, PERMISSIONS, UMASK, default_list, has_access_list, mode_for_change, mode_of_new,
+    path_of, set_mtime,
+};
 use crate::base::buffers::Budget;
 use crate::base::limits::SLOW_CLOSE_BYTES;
 use crate::base::memory::Charge;
+use crate::base::refusals::Operation;
 use crate::base::text::{Escaped, shortened};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
@@ -277,13 +282,13 @@ impl Home {
 
     // ---- What changes ---------------------------------------------------------------------
 
-    /// Makes a folder.
-    pub fn make_folder(&self, path: &VPath) -> Result<(), StoreError> {
+    /// Makes a folder, with these permission bits as far as the umask or its folder allows.
+    pub fn make_folder(&self, path: &VPath, bits: Option<u32>) -> Result<(), StoreError> {
         if path.is_root() {
             return Err(StoreError::Exists);
         }
         let (parent, name) = self.parent(path)?;
-        self.make_folder_in(&parent, name)
+        self.make_folder_in(&parent, name, bits)
     }
 
     /// Removes anything but a folder.
@@ -380,10 +385,35 @@ impl Home {
         let (entry, kind) = self.open_for_attributes(path)?;
         let (needed, kept) = match kind {
             // The owner of a shared folder chose its setgid and sticky bits.
-            Kind::Folder => (0o700, meta_of(&entry)?.mode & 0o7000),
-            _ => (0o400, 0),
+            Kind::Folder => (FOLDER_BITS_MIN, meta_of(&entry)?.mode & 0o7000),
+            _ => (FILE_BITS_MIN, 0),
         };
-        Ok(rustix::fs::fchmod(entry, Mode::from_raw_mode(mode & 0o777 | needed | kept))?)
+        Ok(rustix::fs::fchmod(entry, Mode::from_raw_mode(mode & PERMISSIONS | needed | kept))?)
+    }
+
+    /// Gives a file or folder the permission bits of its source, as far as a new one in its folder would get
+    /// them, and returns those that it has then. Links inside the home are followed.
+    pub fn take_mode_of_source(&self, path: &VPath, bits: u32) -> Result<u32, StoreError> {
+        let (entry, kind) = self.open_for_attributes(path)?;
+        let needed = if kind == Kind::Folder { FOLDER_BITS_MIN } else { FILE_BITS_MIN };
+        let mode = self.mode_for_change(self.parent(path)?.0.as_fd(), &entry, bits | needed)?;
+        let special = meta_of(&entry)?.mode & 0o7000;
+        let kept = if kind == Kind::Folder { special } else { 0 };
+        let changed = rustix::fs::fchmod(&entry, Mode::from_raw_mode(mode | kept));
+        changed.map_err(|errno| if is_refusal(errno) { StoreError::Denied } else { errno.into() })?;
+        Ok(meta_of(&entry)?.mode & PERMISSIONS)
+    }
+
+    /// See [`mode_for_change`]; `entry` is in `folder`, or is to be.
+    pub(super) fn mode_for_change(
+        &self,
+        folder: BorrowedFd<'_>,
+        entry: impl AsFd,
+        bits: u32,
+    ) -> Result<u32, StoreError> {
+        let of_new = mode_of_new(bits, UMASK, default_list(&path_of(folder, b"."))?);
+        let has_list = has_access_list(&entry);
+        Ok(mode_for_change(bits, meta_of(&entry)?.mode, of_new, has_list))
     }
 
     /// Opens a file or folder, so that nobody can put something else in its place before it is changed.

@@ -1,8 +1,7 @@
 //! Metadata of an entry, and what identifies the content of a file.
 
 use super::StoreError;
-use rustix::fs::{FileType, Stat, Timespec, Timestamps};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Stat};
 use std::os::fd::AsFd;
 
 /// What an entry is.
@@ -123,12 +122,4 @@ impl Seen {
 /// The metadata of an open file.
 pub fn meta_of(file: impl AsFd) -> Result<Meta, StoreError> {
     Ok(rustix::fs::fstat(file)?.into())
-}
-
-/// Gives an open file or folder its modification time.
-pub(super) fn set_mtime(entry: impl AsFd, mtime_ns: i64) -> Result<(), Errno> {
-    let time =
-        Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _ };
-    let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW as _ };
-    rustix::fs::futimens(entry, &Timestamps { last_access: now, last_modification: time })
 }

@@ -2,7 +2,6 @@
 //! staged beside what they will replace, quotas are ledgers. Knows no protocol and no session.
 
 mod access;
-mod attributes;
 pub mod clock;
 pub mod count;
 pub mod digest_cache;

@@ -2,8 +2,8 @@
 //! two thousand components, and the kernel looks at all folders above each new one.
 
 use super::StoreError;
-use super::attributes::NEW_FOLDER;
 use super::home::Home;
+use crate::base::attributes::{FOLDER_BITS_MIN, NEW_FOLDER, PERMISSIONS};
 use crate::base::buffers::Budget;
 use crate::base::limits::{FOLDER_COST, PATH_COMPONENT_COST};
 use crate::base::virtual_path::VPath;
@@ -22,16 +22,18 @@ pub struct NewFolders {
     /// So many names lead to none; one more than there are if that is not known of any.
     missing: usize,
     depth: usize,
+    /// Permission bits for the last of them.
+    bits: Option<u32>,
 }
 
 /// A handle that only names a folder. To open one for reading the kernel checks all folders above.
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl NewFolders {
-    /// The folder at `path`, and those above it.
-    pub fn begin(home: Rc<Home>, path: &VPath) -> Result<Self, StoreError> {
+    /// The folder at `path`, with these permission bits if it is new, and those above it.
+    pub fn begin(home: Rc<Home>, path: &VPath, bits: Option<u32>) -> Result<Self, StoreError> {
         let (at, depth) = (home.root_fd()?, path.depth());
-        Ok(Self { home, path: path.clone(), at, there: 0, missing: depth + 1, depth })
+        Ok(Self { home, path: path.clone(), at, there: 0, missing: depth + 1, depth, bits })
     }
 
     /// What was asked for.
@@ -74,7 +76,8 @@ impl NewFolders {
     fn make_next(&mut self, budget: &mut Budget) -> Result<(), StoreError> {
         budget.spend(FOLDER_COST + self.there as u64 * PATH_COMPONENT_COST);
         let Some(name) = self.path.components().nth(self.there) else { return Err(StoreError::BadName) };
-        let made = self.home.make_folder_in(&self.at, name);
+        let bits = self.bits.filter(|_| self.there + 1 == self.depth);
+        let made = self.home.make_folder_in(&self.at, name, bits);
         // Another session may have made it since the look.
         if !matches!(made, Err(StoreError::Exists)) {
             made?;
@@ -91,9 +94,10 @@ impl NewFolders {
 }
 
 impl Home {
-    pub(super) fn make_folder_in(&self, parent: impl AsFd, name: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn make_folder_in(&self, parent: impl AsFd, name: &[u8], bits: Option<u32>) -> Result<(), StoreError> {
         let promise = self.ledger().reserve(0, 1)?;
-        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(NEW_FOLDER))?;
+        let bits = bits.map_or(NEW_FOLDER, |bits| bits & PERMISSIONS | FOLDER_BITS_MIN);
+        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(bits))?;
         promise.take(0, 1);
         Ok(())
     }

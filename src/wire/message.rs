@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// The only version of the protocol so far.
 pub const VERSION: u32 = 1;
 
+/// The feature of a server that keeps the permission bits it is told, and tells those it has.
+pub const PERMISSIONS_FEATURE: &str = "permissions";
+
 /// What a client asks. `op` names the variant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -56,6 +59,16 @@ pub enum Request {
         /// Make missing folders above it too, and do not mind if it is there.
         #[serde(default)]
         parents: bool,
+        /// Its permission bits if it is new, as far as the server allows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        permissions: Option<u32>,
+    },
+    /// Gives a file or folder permission bits, as far as the server allows.
+    SetPermissions {
+        /// Which.
+        path: Name,
+        /// As a number; only the lower nine count.
+        permissions: u32,
     },
     /// Removes a file or a link.
     Rm {
@@ -116,6 +129,12 @@ pub enum Request {
         /// Go on with what the server kept of `upload_id`.
         #[serde(default, skip_serializing_if = "is_false")]
         resume: bool,
+        /// Its permission bits if it is new, as far as the server allows; else those of any new file.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        permissions: Option<u32>,
+        /// A file that is replaced gets them, too, instead of keeping its own.
+        #[serde(default, skip_serializing_if = "is_false")]
+        set_permissions: bool,
     },
     /// The uploads that can be resumed, running ones included; answered in pages.
     Partials {},
@@ -127,7 +146,7 @@ pub enum Request {
 }
 
 /// Every `op` there is; a request with another one is [`ErrorCode::Unsupported`].
-const OPS: [&str; 15] = [
+const OPS: [&str; 16] = [
     "hello",
     "auth",
     "auth_next",
@@ -135,6 +154,7 @@ const OPS: [&str; 15] = [
     "stat",
     "sha256",
     "mkdir",
+    "set_permissions",
     "rm",
     "rmdir",
     "mv",
@@ -205,7 +225,7 @@ pub enum Reply {
         server: String,
         /// Login mechanisms, best first.
         mechanisms: Vec<String>,
-        /// Extensions beyond the version; none so far.
+        /// Extensions beyond the version, such as [`PERMISSIONS_FEATURE`].
         #[serde(default)]
         features: Vec<String>,
         /// The server's bounds.
@@ -246,6 +266,11 @@ pub enum Reply {
     },
     /// The request is carried out and has no other answer.
     Done {},
+    /// To [`Request::SetPermissions`].
+    Permissions {
+        /// Those that the file or folder has now.
+        permissions: u32,
+    },
     /// To [`Request::Quota`].
     Quota(QuotaReport),
     /// To [`Request::Get`]; data frames and an end frame follow.
@@ -258,6 +283,9 @@ pub enum Reply {
         etag: String,
         /// First byte sent: the one asked for, or 0.
         offset: u64,
+        /// Permission bits, if the server tells them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mode: Option<u32>,
     },
     /// To [`Request::Put`] with `resume`: data may begin.
     Ready {

@@ -70,7 +70,7 @@ fn last_name(path: &Name) -> Vec<u8> {
 }
 
 fn send_file(id: u32, bytes: &[u8], answers: &mut Answers) {
-    answers.reply(id, &Reply::File { size: bytes.len() as u64, mtime_ns: 0, etag: "e".into(), offset: 0 });
+    answers.reply(id, &Reply::File { size: bytes.len() as u64, mtime_ns: 0, etag: "e".into(), offset: 0, mode: None });
     answers.data(id, bytes);
     answers.end(id, &End { size: bytes.len() as u64, sha256: Digest::of(bytes) });
 }
@@ -280,7 +280,7 @@ fn nasty_server(seen: Seen, answers: &mut Answers) {
             answers.reply(id, &Reply::Stat { entry: found, etag: Some(NASTY.into()) });
         }
         Seen::Request(id, Request::Get { path, .. }) if path.0.ends_with(b"File") => {
-            answers.reply(id, &Reply::File { size: 4, mtime_ns: 0, etag: NASTY.into(), offset: 0 });
+            answers.reply(id, &Reply::File { size: 4, mtime_ns: 0, etag: NASTY.into(), offset: 0, mode: None });
             answers.data(id, b"ev");
             frame_json(answers, FrameType::Abort, id, &nasty_error(ErrorCode::Io));
         }
@@ -455,7 +455,7 @@ fn endless(
 #[test]
 fn frames_without_end_that_bring_nothing_end_the_conversation() {
     let file = |id: u32, answers: &mut Answers| {
-        answers.reply(id, &Reply::File { size: 4, mtime_ns: 0, etag: "e".into(), offset: 0 });
+        answers.reply(id, &Reply::File { size: 4, mtime_ns: 0, etag: "e".into(), offset: 0, mode: None });
     };
     let pong = |_: u32, answers: &mut Answers| {
         let mut bytes = Vec::new();
@@ -566,7 +566,7 @@ fn a_file_that_is_said_to_change_for_ever_is_tried_twice() {
         let place = Place::new();
         let mut stage = place.stage(|seen, answers| match seen {
             Seen::Request(id, Request::Get { .. }) => {
-                answers.reply(id, &Reply::File { size: 4, mtime_ns: 0, etag: "e".into(), offset: 0 });
+                answers.reply(id, &Reply::File { size: 4, mtime_ns: 0, etag: "e".into(), offset: 0, mode: None });
                 answers.abort(id, ErrorCode::Changed);
             }
             other => lists(vec![])(other, answers),
@@ -628,7 +628,8 @@ fn the_largest_numbers_overflow_nothing() {
                     answers.reply(id, &Reply::Partials { partials: partials.into(), last: true });
                 }
                 Seen::Request(id, Request::Get { .. }) => {
-                    let file = Reply::File { size: u64::MAX, mtime_ns: i64::MIN, etag: String::new(), offset: 0 };
+                    let file =
+                        Reply::File { size: u64::MAX, mtime_ns: i64::MIN, etag: String::new(), offset: 0, mode: None };
                     answers.reply(id, &file);
                     answers.data(id, b"evil");
                     answers.end(id, &End { size: u64::MAX, sha256: Digest::of(b"evil") });

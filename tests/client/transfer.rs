@@ -2,7 +2,8 @@
 //! is a script in memory.
 
 use std::cell::RefCell;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -39,7 +40,7 @@ fn stat_of(bytes: &[u8]) -> Reply {
 }
 
 fn file_of(bytes: &[u8], offset: u64) -> Reply {
-    Reply::File { size: bytes.len() as u64, mtime_ns: MTIME_NS, etag: "e".into(), offset }
+    Reply::File { size: bytes.len() as u64, mtime_ns: MTIME_NS, etag: "e".into(), offset, mode: None }
 }
 
 fn names_in(folder: &Path) -> Vec<String> {
@@ -477,6 +478,66 @@ fn what_the_server_kept_of_another_file_is_not_continued() {
     stage.run(&line).expect("sent anew");
     assert!(stage.remarks.text().contains("starting over"));
     assert!(stage.requests().iter().any(|request| matches!(request, Request::DropPartial { .. })));
+}
+
+#[test]
+fn what_nobody_will_resume_is_dropped_at_the_server_unless_another_session_has_it() {
+    for (code, is_dropped) in [
+        (ErrorCode::Exists, true),
+        (ErrorCode::NotFound, true),
+        (ErrorCode::QuotaBytes, true),
+        (ErrorCode::Denied, true),
+        (ErrorCode::Superseded, false),
+        (ErrorCode::DiskFull, false),
+    ] {
+        let folder = folder();
+        let source = folder.path().join("f");
+        fs::write(&source, content(2_500_000)).expect("write");
+        let mut stage = Stage::new(folder.path(), move |seen, answers| match seen {
+            Seen::End(id, _) => answers.error(id, code),
+            Seen::Request(id, Request::DropPartial { .. }) => answers.error(id, ErrorCode::NotFound),
+            Seen::Request(id, Request::Put { resume: true, .. }) => answers.error(id, code),
+            Seen::Request(id, Request::Stat { .. } | Request::Sha256 { .. }) => answers.error(id, ErrorCode::NotAFile),
+            _ => {}
+        });
+        stage.run(&format!("put {}", source.display())).expect_err("refused");
+        let requests = stage.requests();
+        let Some(Request::Put { upload_id: Some(sent), .. }) = requests.first() else { panic!("{requests:?}") };
+        let drops = requests.contains(&Request::DropPartial { upload_id: *sent });
+        assert_eq!(drops, is_dropped, "{code:?}: {requests:?}");
+    }
+}
+
+#[test]
+fn a_mirror_to_a_server_that_keeps_no_permissions_says_so_once_and_asks_for_none() {
+    let folder = folder();
+    let tree = folder.path().join("tree");
+    fs::create_dir(&tree).expect("folder");
+    let mut entries = Vec::new();
+    for name in ["a", "b"] {
+        fs::write(tree.join(name), name).expect("write");
+        fs::set_permissions(tree.join(name), Permissions::from_mode(0o755)).expect("ours");
+        let modified = fs::metadata(tree.join(name)).expect("there");
+        let mtime_ns = modified.mtime() * 1_000_000_000 + modified.mtime_nsec();
+        let (kind, size) = (EntryKind::File, 1);
+        entries.push(Entry { name: name.into(), kind, size, mtime_ns, mode: 0o644, unexamined: false });
+    }
+    let mut stage = Stage::new(folder.path(), move |seen, answers| match seen {
+        Seen::Request(id, Request::Stat { .. }) => {
+            let entry = Entry { name: "t".into(), kind: EntryKind::Dir, mode: 0o755, ..entries[0].clone() };
+            answers.reply(id, &Reply::Stat { entry, etag: None });
+        }
+        Seen::Request(id, Request::List { .. }) => {
+            answers.reply(id, &Reply::Page { entries: entries.clone(), last: true });
+        }
+        _ => {}
+    });
+    stage.run(&format!("mirror {} t", tree.display())).expect("nothing moves");
+    assert!(stage.results.text().contains("2 already there"), "{}", stage.results.text());
+    let remarks = stage.remarks.text();
+    assert_eq!(remarks.lines().count(), 1, "{remarks}");
+    assert!(remarks.contains("keeps no permissions, so those of 2 entries"), "{remarks}");
+    assert!(!stage.requests().iter().any(|request| matches!(request, Request::SetPermissions { .. })));
 }
 
 #[test]

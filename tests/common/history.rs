@@ -125,7 +125,7 @@ impl History {
 
     fn make_folder(&mut self, peer: &mut Peer, path: String) {
         if !self.last().contains_key(&path) {
-            self.ask(peer, &Request::Mkdir { path: name(&path), parents: false });
+            self.ask(peer, &Request::Mkdir { path: name(&path), parents: false, permissions: None });
             self.change(|tree| drop(tree.insert(path, None)));
         }
     }
@@ -254,6 +254,8 @@ fn put_as(path: &str, size: usize, upload_id: UploadId, resume: bool) -> Request
         if_etag: None,
         upload_id: Some(upload_id),
         resume,
+        permissions: None,
+        set_permissions: false,
     }
 }
 

@@ -30,9 +30,11 @@ pub(crate) const BASH: Need = Need::Program("bash", "bash");
 pub(crate) const BINDFS: Need = Need::Program("bindfs", "bindfs");
 pub(crate) const CHATTR: Need = Need::Program("chattr", "e2fsprogs");
 pub(crate) const CURL: Need = Need::Program("curl", "curl");
+pub(crate) const FUSEFAT: Need = Need::Program("fusefat", "fusefat");
 pub(crate) const GETFATTR: Need = Need::Program("getfattr", "attr");
 pub(crate) const IP: Need = Need::Program("ip", "iproute2");
 pub(crate) const LFTP: Need = Need::Program("lftp", "lftp");
+pub(crate) const MKFS_VFAT: Need = Need::Program("mkfs.vfat", "dosfstools");
 pub(crate) const MOUNT: Need = Need::Program("mount", "mount");
 pub(crate) const NCFTP: Need = Need::Program("ncftpget", "ncftp");
 pub(crate) const PYTHON: Need = Need::Program("python3", "python3");
@@ -52,6 +54,7 @@ pub(crate) const MOUNTS: Need = Need::Right("the right to mount", may_mount);
 pub(crate) const OWN_MOUNTS: Need = Need::Right("a mount namespace", has_own_mounts);
 pub(crate) const OWN_NETWORK: Need = Need::Right("a network namespace", has_own_network);
 pub(crate) const ROOT: Need = Need::Right("root", is_root);
+pub(crate) const TIME_ZONES: Need = Need::Right("time zones (apt-get install tzdata)", has_time_zones);
 pub(crate) const TRACING: Need = Need::Right("the right to trace other programs", may_trace);
 
 /// A test and what it needs.
@@ -192,6 +195,10 @@ pub(crate) fn own_mounts() -> Command {
 
 fn has_own_network(_: &Path) -> bool {
     succeeds(Command::new("unshare").args(["--net", "ip", "link", "set", "lo", "up"]))
+}
+
+fn has_time_zones(_: &Path) -> bool {
+    ["Asia/Shanghai", "America/St_Johns"].iter().all(|zone| Path::new("/usr/share/zoneinfo").join(zone).exists())
 }
 
 fn is_root(_: &Path) -> bool {

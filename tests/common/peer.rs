@@ -243,5 +243,7 @@ pub(crate) fn put(path: &str, size: u64, mode: PutMode) -> Request {
         if_etag: None,
         upload_id: None,
         resume: false,
+        permissions: None,
+        set_permissions: false,
     }
 }

@@ -35,7 +35,7 @@ impl Scene {
         let server = place.serve();
         let mut peer = Peer::login(server.address, "ann");
         for folder in FOLDERS {
-            let made = peer.ask(&Request::Mkdir { path: Name::from(folder), parents: false });
+            let made = peer.ask(&Request::Mkdir { path: Name::from(folder), parents: false, permissions: None });
             assert!(matches!(made, Reply::Done {}), "{made:?}");
         }
         Self { place, server, random: Random::new(1), trees: [Tree::new(), Tree::new()], resumed: 0 }

@@ -147,7 +147,11 @@ fn new_files_and_folders_get_what_the_kernel_gives_in_their_folder() {
         let mut peer = Peer::login(server.address, "ann");
         expect_stored(&peer.put(&format!("/{folder}/small"), b"content", PutMode::Create));
         assert!(matches!(
-            peer.ask(&Request::Mkdir { path: Name::from(format!("/{folder}/a/b").as_str()), parents: true }),
+            peer.ask(&Request::Mkdir {
+                path: Name::from(format!("/{folder}/a/b").as_str()),
+                parents: true,
+                permissions: None
+            }),
             Reply::Done {}
         ));
         let large = format!("/{folder}/large");
@@ -292,7 +296,10 @@ fn what_the_server_may_not_write_is_refused_before_a_byte_is_taken() {
         assert!(matches!(announce(&server, path, PutMode::Replace), Reply::Ready { .. }), "{path}");
     }
     let mut peer = Peer::login(server.address, "ann");
-    expect_refused(&peer.ask(&Request::Mkdir { path: "/closed/d".into(), parents: false }), ErrorCode::Denied);
+    expect_refused(
+        &peer.ask(&Request::Mkdir { path: "/closed/d".into(), parents: false, permissions: None }),
+        ErrorCode::Denied,
+    );
     expect_refused(&peer.ask(&Request::Rm { path: "/closed/open".into() }), ErrorCode::Denied);
     expect_refused(&peer.ask(&Request::Rm { path: "/sticky/foreign".into() }), ErrorCode::Denied);
     for path in ["readonly", "foreign", "closed/open", "sticky/foreign"] {
@@ -458,7 +465,7 @@ fn the_staging_folder_is_refused_and_hidden_under_any_spelling() {
         Request::Rmdir { path: "/.BERTH".into() },
         Request::Rm { path: "/.BERTH/secret.part".into() },
         Request::Mv { from: "/.BERTH".into(), to: "/x".into(), replace: false },
-        Request::Mkdir { path: "/.BERTH/x".into(), parents: true },
+        Request::Mkdir { path: "/.BERTH/x".into(), parents: true, permissions: None },
     ] {
         let reply = peer.ask(&request);
         assert!(matches!(&reply, Reply::Error(error) if error.code == ErrorCode::BadName), "{request:?}: {reply:?}");

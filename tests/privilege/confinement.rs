@@ -112,7 +112,10 @@ fn homes_made_before_and_while_it_serves_can_be_used_alike() {
     place.add("bob", &["--home", "more/homes/bob"]);
     for account in ["ann", "bob"] {
         let mut peer = Peer::login(server.address, account);
-        assert!(matches!(peer.ask(&Request::Mkdir { path: "/d".into(), parents: false }), Reply::Done {}));
+        assert!(matches!(
+            peer.ask(&Request::Mkdir { path: "/d".into(), parents: false, permissions: None }),
+            Reply::Done {}
+        ));
         for (path, mode) in [("/d/a", PutMode::Create), ("/d/a", PutMode::Replace)] {
             assert!(matches!(peer.put(path, b"content", mode), Reply::Stored { .. }));
         }

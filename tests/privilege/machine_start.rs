@@ -42,6 +42,8 @@ fn put(resume: bool) -> Request {
         if_etag: None,
         upload_id: Some(ID),
         resume,
+        permissions: None,
+        set_permissions: false,
     }
 }
 

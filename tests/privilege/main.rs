@@ -6,6 +6,7 @@ mod attributes;
 #[path = "../common/mod.rs"]
 mod common;
 mod confinement;
+mod copies;
 mod guesses;
 mod machine_start;
 mod modes;
@@ -25,6 +26,7 @@ fn main() -> std::process::ExitCode {
     common::needs::run(&[
         attributes::TESTS,
         confinement::TESTS,
+        copies::TESTS,
         guesses::TESTS,
         machine_start::TESTS,
         modes::TESTS,

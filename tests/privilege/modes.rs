@@ -34,7 +34,17 @@ fn begin_upload(peer: &mut Peer) {
         unreachable!()
     };
     let upload_id = Some(UploadId([7; 16]));
-    let id = peer.request(&Request::Put { path, size, mtime_ns, mode, if_etag, resume, upload_id });
+    let id = peer.request(&Request::Put {
+        path,
+        size,
+        mtime_ns,
+        mode,
+        if_etag,
+        resume,
+        upload_id,
+        permissions: None,
+        set_permissions: false,
+    });
     let mut bytes = Vec::new();
     for _ in 0..8 {
         put_bytes(&mut bytes, FrameType::Data, id, &[7; 256 * 1024]);
@@ -51,7 +61,10 @@ fn a_hostile_umask_changes_no_mode() {
         place.run(add).expect_code(0);
         let server = place.serve_as(masked(&place, mask, &["serve"]));
         let mut peer = Peer::login(server.address, "ann");
-        assert!(matches!(peer.ask(&Request::Mkdir { path: "/d".into(), parents: false }), Reply::Done {}));
+        assert!(matches!(
+            peer.ask(&Request::Mkdir { path: "/d".into(), parents: false, permissions: None }),
+            Reply::Done {}
+        ));
         assert!(matches!(peer.put("/d/file", b"content", PutMode::Create), Reply::Stored { .. }));
         begin_upload(&mut peer);
         let staging = place.path("homes/team/ann/.berth");

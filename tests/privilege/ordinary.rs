@@ -51,7 +51,10 @@ pub(crate) fn assert_that_it_reloads(place: &Place, server: &Server) {
     let mut peer = Peer::login(server.address, "new");
     assert!(matches!(peer.put("/a", b"content", PutMode::Create), Reply::Stored { .. }));
     let moved = Request::Mv { from: "/a".into(), to: "/d/a".into(), replace: false };
-    assert!(matches!(peer.ask(&Request::Mkdir { path: "/d".into(), parents: false }), Reply::Done {}));
+    assert!(matches!(
+        peer.ask(&Request::Mkdir { path: "/d".into(), parents: false, permissions: None }),
+        Reply::Done {}
+    ));
     assert!(matches!(peer.ask(&moved), Reply::Done {}));
     wait_until("it logs under the old name", || place.log("access.log").contains("user=new verb=mv"));
     assert!(!stderr().contains("cannot be reopened") && !stderr().contains("stays as it was"), "{}", stderr());

@@ -189,7 +189,10 @@ fn a_home_its_user_cannot_make_or_use_is_named_with_what_to_do() {
     // That it lies in a folder of root's is no obstacle to serving it.
     let server = place.serve();
     let mut peer = Peer::login(server.address, "ann");
-    assert!(matches!(peer.ask(&Request::Mkdir { path: "/new".into(), parents: false }), Reply::Done {}));
+    assert!(matches!(
+        peer.ask(&Request::Mkdir { path: "/new".into(), parents: false, permissions: None }),
+        Reply::Done {}
+    ));
 }
 
 fn root_makes_nothing_behind_a_link_that_its_user_planted() {

@@ -27,6 +27,8 @@ fn put(path: &str) -> Request {
         if_etag: None,
         upload_id: None,
         resume: false,
+        permissions: None,
+        set_permissions: false,
     }
 }
 
@@ -104,7 +106,7 @@ fn partials_with_long_paths_come_in_pages_that_fit_a_frame() {
     let mut server = Server::new(QUOTA);
     let folder = format!("/{}", "\u{1}".repeat(NAME_BYTES_MAX)).repeat(PATH_BYTES_MAX / (NAME_BYTES_MAX + 1));
     let mut peer = server.log_in();
-    peer.request(10, &Request::Mkdir { path: folder.as_str().into(), parents: true });
+    peer.request(10, &Request::Mkdir { path: folder.as_str().into(), parents: true, permissions: None });
     peer.run(&mut server);
     assert_eq!(codes(&mut peer), [(10, None)]);
     for id in 0..5 {

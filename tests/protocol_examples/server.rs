@@ -31,6 +31,8 @@ pub(crate) struct Server {
 impl Server {
     /// A server with one account, whose home is empty.
     pub(crate) fn new(quota_bytes: u64) -> Self {
+        // The examples show permission bits of what is uploaded.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let folder = tempfile::tempdir().expect("temporary folder");
         let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("defaults are valid");
         let accounts = Accounts::open(&config).expect("accounts");

@@ -706,7 +706,17 @@ pub fn put(path: &str, size: Option<u64>) -> Request {
 
 pub fn put_mode(path: &str, size: Option<u64>, mode: PutMode) -> Request {
     let path: Name = path.into();
-    Request::Put { path, size, mtime_ns: None, mode, if_etag: None, upload_id: None, resume: false }
+    Request::Put {
+        path,
+        size,
+        mtime_ns: None,
+        mode,
+        if_etag: None,
+        upload_id: None,
+        resume: false,
+        permissions: None,
+        set_permissions: false,
+    }
 }
 
 /// An upload that can be resumed, or that is.
@@ -719,6 +729,8 @@ pub fn put_as(path: &str, size: u64, upload_id: UploadId, resume: bool) -> Reque
         if_etag: None,
         upload_id: Some(upload_id),
         resume,
+        permissions: None,
+        set_permissions: false,
     }
 }
 
@@ -735,7 +747,7 @@ pub fn rmdir(path: &str) -> Request {
 }
 
 pub fn mkdir(path: &str) -> Request {
-    Request::Mkdir { path: path.into(), parents: false }
+    Request::Mkdir { path: path.into(), parents: false, permissions: None }
 }
 
 pub fn mv(from: &str, to: &str) -> Request {

@@ -335,7 +335,7 @@ fn removing_a_file_or_folder_leaves_to_the_worker_what_takes_long() {
         store(&mut ann, name, b"content");
     }
     let done = |reply: Reply| assert!(matches!(reply, Reply::Done {}), "{reply:?}");
-    done(ann.ask(&Request::Mkdir { path: "/folder".into(), parents: false }));
+    done(ann.ask(&Request::Mkdir { path: "/folder".into(), parents: false, permissions: None }));
     done(ann.ask(&Request::Rm { path: "/file".into() }));
     done(ann.ask(&Request::Rmdir { path: "/folder".into() }));
     done(ann.ask(&Request::Mv { from: "/moved".into(), to: "/replaced".into(), replace: true }));

@@ -50,7 +50,7 @@ pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     }
     let paths = operands.iter().map(|word| session.path(word)).collect::<Result<Vec<VPath>, _>>()?;
     let parents = given.contains('p');
-    ask_each(session, "mkdir", &paths, |path| Request::Mkdir { path: path.into(), parents })
+    ask_each(session, "mkdir", &paths, |path| Request::Mkdir { path: path.into(), parents, permissions: None })
 }
 
 /// `rmdir PATH...`

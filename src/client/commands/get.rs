@@ -14,8 +14,10 @@ use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
-use crate::client::files::local::{destination, shown};
+use crate::client::files::local::{destination, names_in, shown};
+use crate::client::files::modes::{ModePolicy, create_folder, mode_policy};
 use crate::client::files::remote::not_examined;
+use crate::client::files::spellings::Spellings;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{
@@ -30,8 +32,10 @@ use crate::client::unfinished_tree::UnfinishedTree;
 use crate::wire::message::{Entry, EntryKind, ErrorCode};
 use crate::wire::{Reply, Request};
 
-/// `get [-f] [-r] REMOTE... [LOCAL]`
+/// `get [-f] [-r] [--no-perms] REMOTE... [LOCAL]`
 pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let (modes, words) = mode_policy(words);
+    let words = &words[..];
     let (given, operands) = options("get", "fr", words)?;
     let (sources, target) = match &operands[..] {
         [] => return Err(usage("get", "what to get is missing")),
@@ -54,8 +58,8 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     };
     let force = given.contains('f');
     let result = match &remotes[..] {
-        [remote] if !given.contains('r') => get_single(session, remote, &target, force),
-        _ => get_many(session, &remotes, &target, force, given.contains('r')),
+        [remote] if !given.contains('r') => get_single(session, remote, &target, force, modes),
+        _ => get_many(session, &remotes, &target, force, given.contains('r'), modes),
     };
     if let (Ok(()), LocalTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
@@ -148,12 +152,18 @@ fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
     Done { command: "get", local, remote, size, sha256, resumed_from: 0, is_identical: false }.show(session, true)
 }
 
-fn get_single(session: &mut Session, remote: &VPath, target: &LocalTarget, force: bool) -> Result<(), Failure> {
+fn get_single(
+    session: &mut Session,
+    remote: &VPath,
+    target: &LocalTarget,
+    force: bool,
+    modes: ModePolicy,
+) -> Result<(), Failure> {
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
         return Err(Failure::Local(format!("{remote} is a folder; -r takes it whole")));
     }
-    let job = DownloadJob { remote: remote.clone(), local: target.of(remote), size: entry.size, replace: false };
+    let (job, _) = job(remote.clone(), target.of(remote), &entry, modes);
     get_one(session, &mut Summary::new("get", true), job, entry.size, force, false)
 }
 
@@ -221,9 +231,10 @@ fn get_many(
     target: &LocalTarget,
     force: bool,
     with_folders: bool,
+    modes: ModePolicy,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("get", false);
-    let wanted = plan(session, &mut summary, remotes, target, with_folders)?;
+    let wanted = plan(session, &mut summary, remotes, target, with_folders, modes)?;
     let wanted = without_what_is_here(session, &mut summary, wanted, force)?;
     let mut changed = Vec::new();
     get_new(session, &mut summary, wanted, &mut changed)?;
@@ -243,6 +254,7 @@ fn without_what_is_here(
     force: bool,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
     let (mut remaining, mut clashing) = (Vec::new(), Vec::new());
+    let spellings = Spellings::among(wanted.iter().map(|(job, _)| path_bytes(&job.local)));
     let mut names: HashMap<FileId, VPath> = HashMap::new();
     let mut new_names: HashMap<PathBuf, VPath> = HashMap::new();
     for (job, size) in wanted {
@@ -254,7 +266,10 @@ fn without_what_is_here(
             },
             Ok(Some(here)) => match names.insert(FileId::of(&here), job.remote.clone()).filter(|_| here.nlink() == 1) {
                 Some(other) => summary.count(session, Err(same_name(&other, &job.remote, &job.local)))?,
-                None => clashing.push((job, size, here.len())),
+                None => match other_spelling(&spellings, &job.local) {
+                    Some(other) => summary.count(session, Err(same_here(&job.local, &other)))?,
+                    None => clashing.push((job, size, here.len())),
+                },
             },
         }
     }
@@ -281,6 +296,22 @@ impl FileId {
     fn of(metadata: &fs::Metadata) -> Self {
         Self(metadata.dev(), metadata.ino())
     }
+}
+
+/// The other local path that this machine takes for `local`, at which something is.
+fn other_spelling(spellings: &Spellings, local: &Path) -> Option<PathBuf> {
+    let found = spellings.listed_otherwise([path_bytes(local)], |folder| Ok::<_, Failure>(names_in(folder)));
+    let (_, other) = found.ok()?.into_iter().next()?;
+    Some(PathBuf::from(OsStr::from_bytes(&other)))
+}
+
+fn path_bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+fn same_here(local: &Path, other: &Path) -> Failure {
+    let (local, other) = (shown(local), shown(other));
+    Failure::Local(format!("{local} and {other} are the same to the local file system; get one to another place"))
 }
 
 fn same_name(one: &VPath, other: &VPath, local: &Path) -> Failure {
@@ -319,6 +350,7 @@ fn plan(
     remotes: &[VPath],
     target: &LocalTarget,
     with_folders: bool,
+    modes: ModePolicy,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
     let requests: Vec<Request> = remotes.iter().map(|remote| Request::Stat { path: remote.into() }).collect();
     let mut found = Vec::with_capacity(remotes.len());
@@ -333,13 +365,14 @@ fn plan(
         let local = target.of(remote);
         match result {
             Ok(entry) if entry.kind == EntryKind::Dir && with_folders => {
-                wanted.extend(plan_tree(session, summary, remote, &local, target)?);
+                let bits = modes.of_folder(entry.mode);
+                wanted.extend(plan_tree(session, summary, (remote, bits), &local, target, modes)?);
             }
             Ok(entry) if entry.kind == EntryKind::Dir => {
                 let failure = Failure::Local(format!("{remote} is a folder; -r takes it whole"));
                 summary.count(session, Err(failure))?;
             }
-            Ok(entry) => wanted.push(job(remote.clone(), local, &entry)),
+            Ok(entry) => wanted.push(job(remote.clone(), local, &entry, modes)),
             Err(failure) => summary.count(session, Err(failure))?,
         }
     }
@@ -349,9 +382,10 @@ fn plan(
 fn plan_tree(
     session: &mut Session,
     summary: &mut Summary,
-    root: &VPath,
+    (root, root_bits): (&VPath, Option<u32>),
     local_root: &Path,
     target: &LocalTarget,
+    modes: ModePolicy,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
     let mut unlisted = Vec::new();
     let tree = session.walk(root, |_, failure| unlisted.push(failure))?;
@@ -359,7 +393,7 @@ fn plan_tree(
         summary.count(session, Err(failure))?;
     }
     if !(root.is_root() && local_root.is_dir())
-        && let Err(failure) = make_folder(local_root)
+        && let Err(failure) = make_folder(local_root, root_bits)
     {
         summary.count(session, Err(failure))?;
         return Ok(Vec::new());
@@ -371,6 +405,12 @@ fn plan_tree(
     // Folders that could not be made here; what is in them is left out.
     let mut missing: HashSet<VPath> = HashSet::new();
     let mut made: HashMap<FileId, VPath> = HashMap::new();
+    let places: Vec<PathBuf> = tree
+        .iter()
+        .filter(|found| found.entry.kind == EntryKind::Dir)
+        .map(|found| below(root, local_root, &found.path))
+        .collect();
+    let spellings = Spellings::among(places.iter().map(|place| path_bytes(place)));
     for found in tree {
         let is_in_missing = found.path.split().is_some_and(|(folder, _)| missing.contains(&folder));
         let local = below(root, local_root, &found.path);
@@ -378,12 +418,14 @@ fn plan_tree(
             EntryKind::Dir if is_in_missing => drop(missing.insert(found.path)),
             _ if is_in_missing => {}
             EntryKind::Dir => {
-                if let Err(failure) = make_own_folder(&found.path, &local, &mut made) {
+                if let Err(failure) =
+                    make_own_folder(&found.path, &local, modes.of_folder(found.entry.mode), &mut made, &spellings)
+                {
                     summary.count(session, Err(failure))?;
                     missing.insert(found.path);
                 }
             }
-            EntryKind::File => wanted.push(job(found.path, local, &found.entry)),
+            EntryKind::File => wanted.push(job(found.path, local, &found.entry, modes)),
             EntryKind::Other if found.entry.unexamined => summary.count(session, Err(not_examined(&found.path)))?,
             EntryKind::Link | EntryKind::Other => {
                 session.output.note(format_args!("{} is no regular file: left out", found.path));
@@ -393,8 +435,9 @@ fn plan_tree(
     Ok(wanted)
 }
 
-fn job(remote: VPath, local: PathBuf, entry: &Entry) -> (DownloadJob, u64) {
-    (DownloadJob { remote, local, size: entry.size, replace: false }, entry.size)
+fn job(remote: VPath, local: PathBuf, entry: &Entry, modes: ModePolicy) -> (DownloadJob, u64) {
+    let Entry { size, mode: listed_mode, .. } = *entry;
+    (DownloadJob { remote, local, size, replace: false, modes, listed_mode }, size)
 }
 
 /// The place under `local_root` that corresponds to `path` under `root`. Paths consist of single
@@ -405,8 +448,17 @@ fn below(root: &VPath, local_root: &Path, path: &VPath) -> PathBuf {
 }
 
 /// Makes the local folder for `remote`. Fails if it is the folder of another remote one in `made`.
-fn make_own_folder(remote: &VPath, local: &Path, made: &mut HashMap<FileId, VPath>) -> Result<(), Failure> {
-    make_folder(local)?;
+fn make_own_folder(
+    remote: &VPath,
+    local: &Path,
+    bits: Option<u32>,
+    made: &mut HashMap<FileId, VPath>,
+    spellings: &Spellings,
+) -> Result<(), Failure> {
+    make_folder(local, bits)?;
+    if let Some(other) = other_spelling(spellings, local) {
+        return Err(same_here(local, &other));
+    }
     let here = fs::symlink_metadata(local).map_err(|error| Failure::local(local, &error))?;
     match made.insert(FileId::of(&here), remote.clone()) {
         Some(other) => Err(same_name(&other, remote, local)),
@@ -414,13 +466,14 @@ fn make_own_folder(remote: &VPath, local: &Path, made: &mut HashMap<FileId, VPat
     }
 }
 
-/// Makes a folder that the server named. A link in its place is not followed: it may lead anywhere.
-fn make_folder(path: &Path) -> Result<(), Failure> {
+/// Makes a folder that the server named, with these permission bits. A link in its place is not followed: it
+/// may lead anywhere.
+fn make_folder(path: &Path, bits: Option<u32>) -> Result<(), Failure> {
     if path.as_os_str().is_empty() {
         return Ok(());
     }
     let Ok(here) = fs::symlink_metadata(path) else {
-        return fs::create_dir(path).map_err(|error| Failure::local(path, &error));
+        return create_folder(path, bits).map_err(|error| Failure::local(path, &error));
     };
     let path = shown(path);
     match (here.is_dir(), here.is_symlink()) {

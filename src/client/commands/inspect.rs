@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 
 use super::{none, paths};
-use crate::base::text::{Size, Utc};
+use crate::base::text::Size;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::shell::command::options;
 use crate::client::shell::lexer::Word;
 use crate::client::ui::listing::{entry_json, mode_text};
+use crate::client::ui::local_time;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name, QuotaReport};
 use crate::wire::{Reply, Request};
@@ -28,7 +29,7 @@ pub fn stat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         session.output.line(format_args!("  kind      {kind}"))?;
         session.output.line(format_args!("  size      {} ({} bytes)", Size(entry.size), entry.size))?;
         session.output.line(format_args!("  mode      {}", mode_text(entry.kind, entry.mode)))?;
-        session.output.line(format_args!("  modified  {}", Utc::from_unix_ns(entry.mtime_ns)))?;
+        session.output.line(format_args!("  modified  {}", local_time::long(entry.mtime_ns)))?;
         let mut object = entry_json(&entry);
         object["command"] = json!("stat");
         object["ok"] = json!(true);

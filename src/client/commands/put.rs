@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::local::{expand, path as local_path};
@@ -12,6 +13,8 @@ use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::local::shown;
+use crate::client::files::modes::{ModePolicy, mode_policy};
+use crate::client::files::spellings::Spellings;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{
@@ -26,8 +29,10 @@ use crate::client::unfinished_tree::UnfinishedTree;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
 use crate::wire::{Reply, Request};
 
-/// `put [-f] [-r] LOCAL... [REMOTE]`
+/// `put [-f] [-r] [--no-perms] LOCAL... [REMOTE]`
 pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    let (modes, words) = mode_policy(words);
+    let words = &words[..];
     let (given, operands) = options("put", "fr", words)?;
     let (sources, target) = match &operands[..] {
         [] => return Err(usage("put", "what to put is missing")),
@@ -47,8 +52,8 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     };
     let force = given.contains('f');
     let result = match &locals[..] {
-        [local] if !given.contains('r') => put_single(session, local, &target, force),
-        _ => put_many(session, &locals, &target, force, given.contains('r')),
+        [local] if !given.contains('r') => put_single(session, local, &target, force, modes),
+        _ => put_many(session, &locals, &target, force, given.contains('r'), modes),
     };
     if let (Ok(()), RemoteTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
@@ -154,7 +159,13 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     Done { command: "put", local, remote, size, sha256, resumed_from: 0, is_identical: false }.show(session, false)
 }
 
-fn put_single(session: &mut Session, local: &Path, target: &RemoteTarget, force: bool) -> Result<(), Failure> {
+fn put_single(
+    session: &mut Session,
+    local: &Path,
+    target: &RemoteTarget,
+    force: bool,
+    modes: ModePolicy,
+) -> Result<(), Failure> {
     let metadata = fs::metadata(local).map_err(|error| Failure::missing_here(local, &error))?;
     if metadata.is_dir() {
         return Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))));
@@ -164,6 +175,7 @@ fn put_single(session: &mut Session, local: &Path, target: &RemoteTarget, force:
         remote: target.of(local)?,
         size: metadata.len(),
         mode: PutMode::Create,
+        modes,
     };
     let (job, result) = send(session, job, metadata.len())?;
     match result {
@@ -264,17 +276,21 @@ fn put_many(
     target: &RemoteTarget,
     force: bool,
     with_folders: bool,
+    modes: ModePolicy,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("put", false);
-    let plan = plan(session, &mut summary, locals, target, with_folders)?;
+    let mut plan = plan(session, &mut summary, locals, target, with_folders, modes)?;
     if let RemoteTarget::Tree(_, tree) = target {
         tree.begin(session, None);
     }
     make_folders(session, &mut summary, &plan.folders)?;
+    without_doubled_folders(session, &mut summary, &mut plan)?;
     // Within one tree no name occurs twice.
     let may_meet = force && locals.len() > 1;
     let files = if may_meet { without_doubles(session, &mut summary, plan.files)? } else { plan.files };
+    let spellings = Spellings::among(files.iter().map(|job| job.remote.as_bytes()));
     let occupied = put_new(session, &mut summary, files, plan.bytes)?;
+    let occupied = without_doubled_files(session, &mut summary, &spellings, occupied)?;
     let (again, bytes) = without_what_is_there(session, &mut summary, occupied, force)?;
     for (_, failure) in put_new(session, &mut summary, again, bytes)? {
         summary.count(session, Err(failure))?;
@@ -306,6 +322,48 @@ fn without_doubles(
         }
     }
     Ok(remaining)
+}
+
+/// Leaves out folders that the server takes for others of the same command, and what is to go to them: it would be
+/// mixed with what is in those.
+fn without_doubled_folders(session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
+    let spellings = Spellings::among(plan.folders.iter().map(|(path, _)| path.as_bytes()));
+    let paths = plan.folders.iter().map(|(path, _)| path.as_bytes());
+    let doubled = spellings.listed_otherwise(paths, |folder| session.names(folder))?;
+    for (folder, other) in sorted(doubled) {
+        plan.files.retain(|job| !folder.contains(&job.remote));
+        summary.count(session, Err(same_there(&folder, &other)))?;
+    }
+    Ok(())
+}
+
+/// The same of files that are taken for others: they would replace them.
+fn without_doubled_files(
+    session: &mut Session,
+    summary: &mut Summary,
+    spellings: &Spellings,
+    mut occupied: Vec<(UploadJob, Failure)>,
+) -> Result<Vec<(UploadJob, Failure)>, Failure> {
+    let paths = occupied.iter().map(|(job, _)| job.remote.as_bytes());
+    let doubled = spellings.listed_otherwise(paths, |folder| session.names(folder))?;
+    for (path, other) in sorted(doubled) {
+        occupied.retain(|(job, _)| job.remote != path);
+        summary.count(session, Err(same_there(&path, &other)))?;
+    }
+    Ok(occupied)
+}
+
+fn sorted(doubled: HashMap<Vec<u8>, Vec<u8>>) -> Vec<(VPath, VPath)> {
+    let path = |bytes: Vec<u8>| VPath::parse(&bytes).ok();
+    let mut pairs: Vec<(VPath, VPath)> =
+        doubled.into_iter().filter_map(|(one, other)| path(one).zip(path(other))).collect();
+    pairs.sort();
+    pairs
+}
+
+/// The failure for a path that the server takes for another one.
+pub fn same_there(path: &VPath, other: &VPath) -> Failure {
+    Failure::Local(format!("{path} and {other} are the same to the server's file system; put one to another place"))
 }
 
 /// Sends files; those in whose place something is come back.
@@ -360,18 +418,22 @@ fn without_what_is_there(
     Ok((again.collect(), bytes))
 }
 
-fn make_folders(session: &mut Session, summary: &mut Summary, folders: &[VPath]) -> Result<(), Failure> {
-    let request = |folder: &VPath| Request::Mkdir { path: folder.into(), parents: true };
+fn make_folders(session: &mut Session, summary: &mut Summary, folders: &[NewFolder]) -> Result<(), Failure> {
+    let request = |(path, bits): &NewFolder| Request::Mkdir { path: path.into(), parents: true, permissions: *bits };
     let requests: Vec<Request> = folders.iter().map(request).collect();
     let mut failures = Vec::new();
     session.call_each(&requests, |_, _, result| failures.extend(result.err()))?;
     failures.into_iter().try_for_each(|failure| summary.count(session, Err(failure)))
 }
 
+/// A folder to be made there, and its permission bits.
+type NewFolder = (VPath, Option<u32>);
+
 /// What there is to put.
 #[derive(Default)]
 struct Plan {
-    folders: Vec<VPath>,
+    modes: ModePolicy,
+    folders: Vec<NewFolder>,
     files: Vec<UploadJob>,
     bytes: u64,
 }
@@ -382,8 +444,9 @@ fn plan(
     locals: &[PathBuf],
     target: &RemoteTarget,
     with_folders: bool,
+    modes: ModePolicy,
 ) -> Result<Plan, Failure> {
-    let mut plan = Plan::default();
+    let mut plan = Plan { modes, ..Plan::default() };
     for local in locals {
         let planned = match fs::metadata(local) {
             Err(error) => Err(Failure::missing_here(local, &error)),
@@ -406,7 +469,7 @@ fn plan(
 impl Plan {
     fn add(&mut self, local: PathBuf, remote: VPath, size: u64) {
         self.bytes = self.bytes.saturating_add(size);
-        self.files.push(UploadJob { local, remote, size, mode: PutMode::Create });
+        self.files.push(UploadJob { local, remote, size, mode: PutMode::Create, modes: self.modes });
     }
 }
 
@@ -421,6 +484,7 @@ fn plan_tree(
 ) -> Result<(), Failure> {
     let mut to_visit = vec![(root, remote_root)];
     while let Some((folder, remote)) = to_visit.pop() {
+        let bits = fs::metadata(&folder).ok().and_then(|metadata| plan.modes.of_folder(metadata.mode()));
         let (names, problem) = read_folder(&folder);
         if let Some(failure) = problem {
             summary.count(session, Err(failure))?;
@@ -437,7 +501,7 @@ fn plan_tree(
                 Err(failure) => summary.count(session, Err(failure))?,
             }
         }
-        plan.folders.push(remote);
+        plan.folders.push((remote, bits));
     }
     Ok(())
 }

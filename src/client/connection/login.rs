@@ -21,7 +21,7 @@ fn hello() -> Request {
 }
 
 fn take_hello(link: &mut Link, binding: Binding, reply: Reply) -> Result<(), Failure> {
-    let Reply::Hello { version, mechanisms, limits, .. } = reply else { return Err(unexpected()) };
+    let Reply::Hello { version, mechanisms, features, limits, .. } = reply else { return Err(unexpected()) };
     if version != VERSION {
         let text = format!(
             "the server speaks version {version} of the protocol, this program {VERSION}; update the older one"
@@ -33,6 +33,7 @@ fn take_hello(link: &mut Link, binding: Binding, reply: Reply) -> Result<(), Fai
         return Err(Failure::Login(format!("the server offers no {needed} login; do not trust it")));
     }
     link.set_limits(limits);
+    link.set_features(&features);
     Ok(())
 }
 

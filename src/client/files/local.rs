@@ -1,6 +1,7 @@
 //! Files on this machine: those that are sent, and what is at the destination of a download. It knows
 //! no server.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +16,7 @@ use crate::base::limits::PIECE_BYTES;
 use crate::base::text::Escaped;
 use crate::client::connection::state::SourceMark;
 use crate::client::error::Failure;
+use crate::client::files::spellings::Names;
 use crate::client::shell::interrupt::Stopped;
 use crate::wire::message::Name;
 
@@ -23,6 +25,7 @@ pub struct Source {
     file: File,
     path: PathBuf,
     mark: SourceMark,
+    mode: u32,
     hash: Sha256,
     read_bytes: u64,
 }
@@ -51,12 +54,24 @@ impl Source {
                 "{name} does not tell its size; put - NAME < {name} sends its content"
             )));
         }
-        Ok(Self { file, path: path.to_path_buf(), mark: mark_of(&metadata), hash: Sha256::new(), read_bytes: 0 })
+        Ok(Self {
+            file,
+            path: path.to_path_buf(),
+            mark: mark_of(&metadata),
+            mode: metadata.mode(),
+            hash: Sha256::new(),
+            read_bytes: 0,
+        })
     }
 
     /// Which file in which state this is.
     pub fn mark(&self) -> SourceMark {
         self.mark
+    }
+
+    /// Its permission bits, and those of its kind.
+    pub fn mode(&self) -> u32 {
+        self.mode
     }
 
     /// Bytes read so far.
@@ -156,6 +171,13 @@ pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
         (_, true) => format!("{path} is a link here, which is not replaced; name the file it leads to"),
         _ => format!("{path} is no regular file here and is not replaced; choose another name"),
     }))
+}
+
+/// The names in the local folder at `path`; `None` if it cannot be listed.
+pub fn names_in(path: &[u8]) -> Option<Names> {
+    let folder = if path.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(path)) };
+    let entries = fs::read_dir(folder).ok()?;
+    Some(entries.flatten().map(|entry| entry.file_name().into_encoded_bytes()).collect())
 }
 
 /// The digest of a whole local file.

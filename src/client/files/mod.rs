@@ -3,4 +3,6 @@
 pub mod exclusions;
 pub mod folder_cache;
 pub mod local;
+pub mod modes;
 pub mod remote;
+pub mod spellings;

@@ -12,6 +12,7 @@ use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
+use crate::client::files::spellings::Names;
 use crate::client::shell::lexer::Word;
 use crate::client::ui::summary::report;
 use crate::wire::message::{Entry, EntryKind, Name};
@@ -35,6 +36,16 @@ impl Session {
         })?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
+    }
+
+    /// The names in the folder at `path`; `None` if the server refuses to list it.
+    pub fn names(&mut self, path: &[u8]) -> Result<Option<Names>, Failure> {
+        let Ok(folder) = VPath::parse(path) else { return Ok(None) };
+        match self.list(&folder) {
+            Ok(entries) => Ok(Some(entries.into_iter().map(|entry| entry.name.0).collect())),
+            Err(failure @ Failure::Refused(_)) if !failure.ends_session() => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// The same as far as it is known by `deadline`; what comes later is not waited for.

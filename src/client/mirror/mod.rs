@@ -3,25 +3,30 @@
 
 pub mod plan;
 mod scan;
+pub mod times;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use scan::Found;
 
+use crate::base::attributes::UMASK;
 use crate::base::digest::Digest;
 use crate::base::text::{Escaped, Size};
 use crate::base::virtual_path::VPath;
 use crate::client::commands::local::path as local_path;
 use crate::client::connection::session::Session;
-use crate::client::error::Failure;
+use crate::client::error::{Failure, unexpected};
 use crate::client::files::exclusions::Exclusions;
-use crate::client::files::local::shown;
-use crate::client::mirror::plan::{Move, Node, Plan, Rules, Tree};
+use crate::client::files::local::{names_in, shown};
+use crate::client::files::modes::{self, ModePolicy, NO_PERMS, create_folder, umask};
+use crate::client::files::spellings::Spellings;
+use crate::client::mirror::plan::{ModeChange, Move, Node, Plan, Rules, Tree};
 use crate::client::shell::command::{no_option, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{note_interruption, same_contents};
@@ -51,12 +56,14 @@ struct Order {
     may_empty: bool,
     rules: Rules,
     exclusions: Exclusions,
+    /// Whether the target gets the permission bits of the source.
+    modes: ModePolicy,
 }
 
 impl Order {
     fn read(session: &Session, words: &[Word]) -> Result<Self, Failure> {
         let (mut is_from, mut is_dry_run, mut may_empty) = (false, false, false);
-        let (mut rules, mut exclusions) = (Rules::default(), Exclusions::default());
+        let (mut rules, mut exclusions, mut modes) = (Rules::default(), Exclusions::default(), ModePolicy::AllFiles);
         let (mut operands, mut words) = (Vec::new(), words.iter());
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -66,6 +73,7 @@ impl Order {
                 "--checksum" => rules.by_content = true,
                 "--delete" => rules.with_delete = true,
                 "--dry-run" => is_dry_run = true,
+                NO_PERMS => modes = ModePolicy::Ignore,
                 "--exclude" => match words.next() {
                     Some(pattern) => exclusions.add(pattern),
                     None => return Err(usage("mirror", "--exclude needs a pattern")),
@@ -78,7 +86,9 @@ impl Order {
         let [from, to] = operands[..] else { return Err(usage("mirror", "it needs two folders")) };
         let (local, remote) = if is_from { (to, from) } else { (from, to) };
         let (local, remote) = (local_path(local), session.path(remote)?);
-        Ok(Self { local, remote, is_from, is_dry_run, may_empty, rules, exclusions })
+        let mask = if is_from { umask() } else { UMASK };
+        rules.modes_but = (modes != ModePolicy::Ignore).then_some(mask);
+        Ok(Self { local, remote, is_from, is_dry_run, may_empty, rules, exclusions, modes })
     }
 
     fn carry_out(&self, session: &mut Session) -> Result<(), Failure> {
@@ -99,10 +109,17 @@ impl Order {
         self.make_root(session, &found)?;
         self.remove_useless_parts(&plan, &found.parts);
         self.remove(session, &mut summary, target, &plan.in_the_way)?;
-        let missing = self.make_folders(session, &mut summary, &plan.folders)?;
+        let spellings = self.spellings(source, &plan);
+        let mut missing = self.make_folders(session, &mut summary, source, &plan.folders)?;
+        let folders = plan.folders.clone();
+        missing.extend(self.settle_spellings(session, &mut summary, &spellings, &mut plan, &folders)?.doubled);
         plan.files.retain(|file| !missing.iter().any(|folder| folder.contains(&file.path)));
-        let occupied = self.move_files(session, &mut summary, &plan)?;
+        self.settle_local_spellings(session, &mut summary, &spellings, &mut plan)?;
+        let mut occupied = self.move_files(session, &mut summary, &plan)?;
+        let settled = self.settle_spellings(session, &mut summary, &spellings, &mut plan, &occupied)?;
+        occupied.retain(|path| !settled.doubled.contains(path));
         self.move_occupied(session, &mut summary, source, &occupied)?;
+        self.change_modes(session, &mut summary, &plan)?;
         self.remove(session, &mut summary, target, &plan.extra)?;
         summary.summarize(session)?;
         summary.finish()
@@ -188,12 +205,23 @@ impl Order {
 
     fn make_root(&self, session: &mut Session, found: &Found) -> Result<(), Failure> {
         if self.is_from {
-            return fs::create_dir_all(&self.local).map_err(|error| Failure::local(&self.local, &error));
+            return self.make_local_root(found.root_mode).map_err(|error| Failure::local(&self.local, &error));
         }
         if found.is_there {
             return Ok(());
         }
-        session.call(&Request::Mkdir { path: (&self.remote).into(), parents: true }).map(drop)
+        let permissions = found.root_mode.and_then(|mode| self.modes.of_folder(mode));
+        session.call(&Request::Mkdir { path: (&self.remote).into(), parents: true, permissions }).map(drop)
+    }
+
+    fn make_local_root(&self, mode: Option<u32>) -> io::Result<()> {
+        if let Some(above) = self.local.parent() {
+            fs::create_dir_all(above)?;
+        }
+        match create_folder(&self.local, mode.and_then(|mode| self.modes.of_folder(mode))) {
+            Err(_) if self.local.is_dir() => Ok(()),
+            made => made,
+        }
     }
 
     /// Makes folders. Returns the local ones that could not be made.
@@ -201,27 +229,98 @@ impl Order {
         &self,
         session: &mut Session,
         summary: &mut Summary,
+        source: &Tree,
         folders: &[VPath],
     ) -> Result<Vec<VPath>, Failure> {
         let (mut requests, mut missing) = (Vec::new(), Vec::<VPath>::new());
         for path in folders {
+            let mode = source.get(path).and_then(|node| node.mode);
+            let permissions = mode.and_then(|mode| self.modes.of_folder(mode));
             if self.is_from {
                 if missing.iter().any(|folder| folder.contains(path)) {
                     continue;
                 }
                 let here = self.here(path);
-                let made = fs::create_dir(&here).map_err(|error| Failure::local(&here, &error));
+                let made = match create_folder(&here, permissions) {
+                    Err(_) if fs::symlink_metadata(&here).is_ok_and(|there| there.is_dir()) => Ok(()),
+                    made => made.map_err(|error| Failure::local(&here, &error)),
+                };
                 if made.is_err() {
                     missing.push(path.clone());
                 }
                 self.conclude(session, summary, "mkdir", path, made)?;
             } else {
                 // One that has come meanwhile is as good.
-                requests.push(Request::Mkdir { path: (&self.there(path)?).into(), parents: true });
+                requests.push(Request::Mkdir { path: (&self.there(path)?).into(), parents: true, permissions });
             }
         }
         self.ask_each(session, summary, "mkdir", folders, &requests)?;
         Ok(missing)
+    }
+
+    /// Names in the source, and of what is to be removed from the target, that the target may take for one.
+    fn spellings(&self, source: &Tree, plan: &Plan) -> Spellings {
+        Spellings::among(source.paths().chain(&plan.extra).map(VPath::as_bytes))
+    }
+
+    /// The same of new files here: one that replaces another name's file must be told to.
+    fn settle_local_spellings(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        spellings: &Spellings,
+        plan: &mut Plan,
+    ) -> Result<(), Failure> {
+        if !self.is_from || spellings.is_empty() {
+            return Ok(());
+        }
+        let is_there = |file: &&Move| !file.replaces && fs::symlink_metadata(self.here(&file.path)).is_ok();
+        let paths: Vec<VPath> = plan.files.iter().filter(is_there).map(|file| file.path.clone()).collect();
+        let settled = self.settle_spellings(session, summary, spellings, plan, &paths)?;
+        plan.files.retain(|file| !settled.doubled.contains(&file.path));
+        for file in plan.files.iter_mut().filter(|file| settled.kept.contains(&file.path)) {
+            file.replaces = true;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the target lists `paths`, at which something is, by another name. What it was to lose under that
+    /// name it keeps; where that name is in the source, too, this is a failure.
+    fn settle_spellings(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        spellings: &Spellings,
+        plan: &mut Plan,
+        paths: &[VPath],
+    ) -> Result<Settled, Failure> {
+        let listed = spellings.listed_otherwise(paths.iter().map(VPath::as_bytes), |folder| {
+            let Ok(folder) = VPath::parse(if folder.is_empty() { b"/" } else { folder }) else { return Ok(None) };
+            if self.is_from {
+                return Ok(names_in(self.here(&folder).as_os_str().as_bytes()));
+            }
+            session.names(self.there(&folder)?.as_bytes())
+        })?;
+        let mut settled = Settled::default();
+        for path in paths {
+            let other = listed.get(path.as_bytes()).and_then(|other| VPath::parse(other).ok());
+            let Some(other) = other else { continue };
+            let before = plan.extra.len();
+            plan.extra.retain(|extra| !other.contains(extra));
+            if plan.extra.len() == before {
+                let side = if self.is_from { "local" } else { "server's" };
+                let told = format!(
+                    "{} and {} are the same to the {side} file system; give one another name",
+                    relative(path),
+                    relative(&other)
+                );
+                summary.count(session, Err(Failure::Local(told)))?;
+                settled.doubled.insert(path.clone());
+            } else {
+                settled.kept.insert(path.clone());
+            }
+        }
+        Ok(settled)
     }
 
     fn remove(
@@ -353,12 +452,15 @@ impl Order {
             local: self.here(&file.path),
             size: file.size,
             replace: file.replaces,
+            modes: if file.mode.is_some() { self.modes } else { ModePolicy::Ignore },
+            listed_mode: file.mode.unwrap_or_default(),
         })
     }
 
     fn upload(&self, file: &Move) -> Result<UploadJob, Failure> {
         let mode = if file.replaces { PutMode::Replace } else { PutMode::Create };
-        Ok(UploadJob { local: self.here(&file.path), remote: self.there(&file.path)?, size: file.size, mode })
+        let (local, remote) = (self.here(&file.path), self.there(&file.path)?);
+        Ok(UploadJob { local, remote, size: file.size, mode, modes: self.modes })
     }
 
     fn conclude_move(
@@ -373,6 +475,72 @@ impl Order {
             self.tell(session, self.verb(), &self.below(there)?, Some((size, Some((sha256, resumed_from)))))
         });
         summary.count(session, result)
+    }
+
+    /// Gives what is in both trees the permission bits of the source. A target that cannot keep them is told of
+    /// once.
+    fn change_modes(&self, session: &mut Session, summary: &mut Summary, plan: &Plan) -> Result<(), Failure> {
+        let moved: HashSet<&VPath> = plan.files.iter().map(|file| &file.path).collect();
+        let changes: Vec<&ModeChange> = plan.modes.iter().filter(|change| !moved.contains(&change.path)).collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if !self.is_from && !session.link.keeps_permissions() {
+            session.output.note(format_args!(
+                "the server is an older version that keeps no permissions, so those of {} stay as they are; update it, or use --no-perms",
+                entries(changes.len())
+            ));
+            return Ok(());
+        }
+        let mut refused = Vec::new();
+        for (change, result) in changes.iter().zip(self.mode_results(session, &changes)?) {
+            match result {
+                Ok(mode) if mode == change.now => {}
+                Ok(_) => {
+                    summary.mode_changed();
+                    self.tell(session, "chmod", &change.path, None)?;
+                }
+                // Somebody has removed it.
+                Err(failure) if failure.is_refusal(ErrorCode::NotFound) => {}
+                Err(failure) if failure.ends_session() => return Err(failure),
+                Err(failure) => refused.push(failure),
+            }
+        }
+        if let Some(first) = refused.first() {
+            session.output.note(format_args!(
+                "the permissions of {} stay as they are: {first}; --no-perms leaves them out",
+                entries(refused.len())
+            ));
+        }
+        Ok(())
+    }
+
+    /// The permission bits that each of `changes` has after it was asked for.
+    fn mode_results(
+        &self,
+        session: &mut Session,
+        changes: &[&ModeChange],
+    ) -> Result<Vec<Result<u32, Failure>>, Failure> {
+        if self.is_from {
+            let change = |change: &&ModeChange| {
+                let here = self.here(&change.path);
+                let changed = modes::change(&here, change.bits, change.is_folder);
+                changed.map_err(|error| Failure::local(&here, &error))
+            };
+            return Ok(changes.iter().map(change).collect());
+        }
+        let request = |change: &&ModeChange| {
+            Ok(Request::SetPermissions { path: (&self.there(&change.path)?).into(), permissions: change.bits })
+        };
+        let requests = changes.iter().map(request).collect::<Result<Vec<_>, Failure>>()?;
+        let mut results = Vec::with_capacity(requests.len());
+        session.call_each(&requests, |_, _, result| {
+            results.push(result.and_then(|reply| match reply {
+                Reply::Permissions { permissions } => Ok(permissions),
+                _ => Err(unexpected()),
+            }));
+        })?;
+        Ok(results)
     }
 
     // ---- Telling --------------------------------------------------------------------------
@@ -425,6 +593,11 @@ impl Order {
             let told = self.tell(session, self.verb(), &file.path, Some((file.size, None)));
             summary.count(session, told)?;
         }
+        let moved: HashSet<&VPath> = plan.files.iter().map(|file| &file.path).collect();
+        for change in plan.modes.iter().filter(|change| !moved.contains(&change.path)) {
+            summary.mode_changed();
+            self.tell(session, "chmod", &change.path, None)?;
+        }
         for path in &plan.extra {
             self.conclude(session, &mut summary, "rm", path, Ok(()))?;
         }
@@ -432,6 +605,19 @@ impl Order {
         summary.summarize_plan(session)?;
         summary.finish()
     }
+}
+
+/// Paths that the target lists by another name.
+#[derive(Default)]
+struct Settled {
+    /// That name is in the source, too.
+    doubled: HashSet<VPath>,
+    /// It is not, so what has it stays.
+    kept: HashSet<VPath>,
+}
+
+fn entries(count: usize) -> String {
+    if count == 1 { "1 entry".into() } else { format!("{count} entries") }
 }
 
 /// A path as people see it from the root of the tree.

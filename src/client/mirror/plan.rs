@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::base::attributes::{FILE_BITS_MIN, FOLDER_BITS_MIN, PERMISSIONS, mode_for_change, mode_of_new};
 use crate::base::virtual_path::VPath;
+use crate::client::mirror::times::{TimeMatch, compare_times};
 use crate::wire::message::{Entry, EntryKind};
 
 /// One side: what is below its root, by the path from there.
@@ -23,11 +25,22 @@ pub struct Node {
     pub size: u64,
     /// Modification time in nanoseconds since the epoch.
     pub mtime_ns: i64,
+    /// Permission bits, if they are known.
+    pub mode: Option<u32>,
 }
 
 impl From<&Entry> for Node {
     fn from(entry: &Entry) -> Self {
-        Self { kind: entry.kind, size: entry.size, mtime_ns: entry.mtime_ns }
+        let mode = (!entry.unexamined).then_some(entry.mode & PERMISSIONS);
+        Self { kind: entry.kind, size: entry.size, mtime_ns: entry.mtime_ns, mode }
+    }
+}
+
+impl Node {
+    /// The permission bits that an entry with those of this one must have.
+    fn wanted_bits(&self) -> Option<u32> {
+        let needed = if self.kind == EntryKind::Dir { FOLDER_BITS_MIN } else { FILE_BITS_MIN };
+        self.mode.map(|mode| mode | needed)
     }
 }
 
@@ -35,6 +48,11 @@ impl Tree {
     /// Whether a file is anywhere in it.
     pub fn has_files(&self) -> bool {
         self.nodes.values().any(|node| node.kind == EntryKind::File)
+    }
+
+    /// What is in it.
+    pub fn paths(&self) -> impl Iterator<Item = &VPath> + Clone {
+        self.nodes.keys()
     }
 
     /// Adds what is at `path`.
@@ -60,6 +78,8 @@ pub struct Rules {
     pub by_content: bool,
     /// What is only in the target goes.
     pub with_delete: bool,
+    /// Permission bits are compared, except those in this mask that the target lacks: it gives them to nothing new.
+    pub modes_but: Option<u32>,
 }
 
 /// A file that moves, or may have to.
@@ -71,6 +91,21 @@ pub struct Move {
     pub size: u64,
     /// There is a file in its place.
     pub replaces: bool,
+    /// Its permission bits in the source.
+    pub mode: Option<u32>,
+}
+
+/// An entry of the target that is to get the permission bits of the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModeChange {
+    /// Where it is in both trees.
+    pub path: VPath,
+    /// Whether it is a folder.
+    pub is_folder: bool,
+    /// Its permission bits in the source.
+    pub bits: u32,
+    /// Those in the target.
+    pub now: u32,
 }
 
 /// What there is to do, in this order.
@@ -84,6 +119,8 @@ pub struct Plan {
     pub left_out: Vec<VPath>,
     /// Folders to be made, outermost first.
     pub folders: Vec<VPath>,
+    /// What is in both, and has other permission bits in the target.
+    pub modes: Vec<ModeChange>,
     /// Files to be moved.
     pub files: Vec<Move>,
     /// Files of the same size whose digests decide.
@@ -118,8 +155,11 @@ impl Plan {
             }
             match node.kind {
                 EntryKind::Dir if there.is_none() => plan.folders.push(path.clone()),
-                EntryKind::Dir => {}
-                EntryKind::File => plan.add_file(path, node, there, rules),
+                EntryKind::Dir => plan.add_mode(path, node, there, rules),
+                EntryKind::File => {
+                    plan.add_mode(path, node, there, rules);
+                    plan.add_file(path, node, there, rules);
+                }
                 EntryKind::Link | EntryKind::Other => {
                     plan.left_out.push(path.clone());
                     skipped.insert(path.clone());
@@ -130,12 +170,27 @@ impl Plan {
         plan
     }
 
+    fn add_mode(&mut self, path: &VPath, node: &Node, there: Option<&Node>, rules: Rules) {
+        let bits = node.wanted_bits();
+        let Some(((bits, now), mask)) = bits.zip(there.and_then(|there| there.mode)).zip(rules.modes_but) else {
+            return;
+        };
+        if mode_for_change(bits, now, mode_of_new(bits, mask, None), false) != now {
+            self.modes.push(ModeChange { path: path.clone(), is_folder: node.kind == EntryKind::Dir, bits, now });
+        }
+    }
+
     fn add_file(&mut self, path: &VPath, node: &Node, there: Option<&Node>, rules: Rules) {
-        let file = Move { path: path.clone(), size: node.size, replaces: there.is_some() };
+        let file = Move { path: path.clone(), size: node.size, replaces: there.is_some(), mode: node.mode };
         match there.filter(|there| there.size == node.size) {
             Some(_) if rules.by_content => self.alike.push(file),
-            Some(there) if is_same_time(there.mtime_ns, node.mtime_ns) => self.same += 1,
-            _ => self.files.push(file),
+            Some(there) => match compare_times(there.mtime_ns, node.mtime_ns) {
+                TimeMatch::Same => self.same += 1,
+                TimeMatch::Near if node.size > COMPARED_BYTES_MAX => self.same += 1,
+                TimeMatch::Near | TimeMatch::Shifted => self.alike.push(file),
+                TimeMatch::Different => self.files.push(file),
+            },
+            None => self.files.push(file),
         }
     }
 
@@ -167,12 +222,9 @@ fn is_below(path: &VPath, folders: &HashSet<VPath>) -> bool {
     path.parent().is_some_and(|folder| folders.contains(&folder))
 }
 
-/// Whether two modification times are the same. A filesystem that keeps whole seconds only has a time with no fraction.
-pub fn is_same_time(a_ns: i64, b_ns: i64) -> bool {
-    const SECOND_NS: i64 = 1_000_000_000;
-    let is_coarse = a_ns % SECOND_NS == 0 || b_ns % SECOND_NS == 0;
-    a_ns == b_ns || (is_coarse && a_ns.div_euclid(SECOND_NS) == b_ns.div_euclid(SECOND_NS))
-}
+/// A file with nearly the same time on both sides is compared by its digest up to this size. To read a larger one
+/// each time would take longer than most changes are worth that a clock of two seconds hides.
+const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -186,7 +238,8 @@ mod tests {
     fn tree(entries: &str) -> Tree {
         let mut tree = Tree::default();
         for entry in entries.split_whitespace() {
-            let node = |kind, size, seconds: i64| Node { kind, size, mtime_ns: seconds * 1_000_000_000 + 1 };
+            let node =
+                |kind, size, seconds: i64| Node { kind, size, mtime_ns: seconds * 1_000_000_000 + 1, mode: None };
             if let Some(name) = entry.strip_suffix('/') {
                 tree.add(path(name), node(EntryKind::Dir, 0, 0));
             } else if let Some(name) = entry.strip_suffix('@') {
@@ -224,7 +277,7 @@ mod tests {
         parts.join("; ")
     }
 
-    const DELETE: Rules = Rules { by_content: false, with_delete: true };
+    const DELETE: Rules = Rules { by_content: false, with_delete: true, modes_but: None };
 
     #[test]
     fn only_what_differs_moves() {
@@ -262,16 +315,20 @@ mod tests {
     }
 
     #[test]
-    fn times_are_the_same_to_the_nanosecond_or_to_the_second_where_one_side_has_no_more() {
-        for (a, b, same) in [
-            (1_500_000_000, 1_500_000_000, true),
-            (1_500_000_000, 1_500_000_001, false),
-            (1_000_000_000, 1_999_999_999, true),
-            (1_000_000_000, 2_000_000_000, false),
-            (-1, -1_000_000_000, true),
-            (-1, 0, false),
-        ] {
-            assert_eq!(is_same_time(a, b), same, "{a} {b}");
-        }
+    fn a_small_file_with_nearly_the_same_time_and_any_with_a_shifted_one_are_compared() {
+        const SECOND_NS: i64 = 1_000_000_000;
+        let plan = |size, here_ns, there_ns| {
+            let tree = |mtime_ns| {
+                let mut tree = Tree::default();
+                tree.add(path("f"), Node { kind: EntryKind::File, size, mtime_ns, mode: None });
+                tree
+            };
+            shown(&Plan::new(&tree(here_ns), &tree(there_ns), Rules::default()))
+        };
+        let (fine, coarse) = (7 * SECOND_NS + 123, 6 * SECOND_NS);
+        assert_eq!(plan(COMPARED_BYTES_MAX, fine, coarse), "alike: /f; same: 0");
+        assert_eq!(plan(COMPARED_BYTES_MAX + 1, fine, coarse), "same: 1");
+        assert_eq!(plan(1 << 40, fine, coarse + 3600 * SECOND_NS), "alike: /f; same: 0");
+        assert_eq!(plan(1, fine, coarse + 2 * SECOND_NS + 1), "move: /f; same: 0");
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Order;
+use crate::base::attributes::PERMISSIONS;
 use crate::base::text::unix_ns;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
@@ -22,6 +24,8 @@ pub(super) struct Found {
     pub(super) there: Tree,
     /// The folder at the server exists.
     pub(super) is_there: bool,
+    /// Permission bits of the source itself.
+    pub(super) root_mode: Option<u32>,
     /// Parts of downloads, here.
     pub(super) parts: Vec<PathBuf>,
     /// Everything in the source could be listed.
@@ -30,18 +34,19 @@ pub(super) struct Found {
 
 impl Order {
     pub(super) fn look_around(&self, session: &mut Session, summary: &mut Summary) -> Result<Found, Failure> {
-        let (is_here, is_there) = self.find_folders(session)?;
+        let (is_here, is_there, root_mode) = self.find_folders(session)?;
         let mut parts = Vec::new();
         let here = if is_here { self.walk_local(session, summary, &mut parts)? } else { Tree::default() };
         let failed_here = summary.failed();
         let there = if is_there { self.walk_remote(session, summary)? } else { Tree::default() };
         let failed_there = summary.failed() - failed_here;
         let is_source_whole = if self.is_from { failed_there == 0 } else { failed_here == 0 };
-        Ok(Found { here, there, is_there, parts, is_source_whole })
+        Ok(Found { here, there, is_there, root_mode, parts, is_source_whole })
     }
 
-    /// Whether the folders are here and there. The source must be one; the target is or is made.
-    fn find_folders(&self, session: &mut Session) -> Result<(bool, bool), Failure> {
+    /// Whether the folders are here and there, and the permission bits of the source. The source must be one;
+    /// the target is or is made.
+    fn find_folders(&self, session: &mut Session) -> Result<(bool, bool, Option<u32>), Failure> {
         let here = fs::metadata(&self.local);
         let there = session.find(&self.remote)?;
         let no_folder = |path: String| Err(Failure::Local(format!("{path} is no folder; a mirror is one of a folder")));
@@ -63,7 +68,9 @@ impl Order {
             (false, Err(error), _) => return Err(Failure::local(&self.local, error)),
             _ => {}
         }
-        Ok((here.is_ok(), there.is_some()))
+        let mode_there = there.as_ref().filter(|there| !there.unexamined).map(|there| there.mode);
+        let mode = if self.is_from { mode_there } else { here.as_ref().ok().map(Metadata::mode) };
+        Ok((here.is_ok(), there.is_some(), mode))
     }
 
     /// What is here. Links to files count as the files when they are sent; nothing else that is
@@ -115,7 +122,9 @@ impl Order {
         if here.is_symlink() && !self.is_from {
             // One that leads nowhere is left out like one to a folder.
             let leads_to = fs::metadata(path).ok().filter(Metadata::is_file);
-            return Ok(leads_to.as_ref().map_or(Node { kind: EntryKind::Link, size: 0, mtime_ns: 0 }, node_of));
+            return Ok(leads_to
+                .as_ref()
+                .map_or(Node { kind: EntryKind::Link, size: 0, mtime_ns: 0, mode: None }, node_of));
         }
         Ok(node_of(&here))
     }
@@ -152,5 +161,6 @@ fn node_of(metadata: &Metadata) -> Node {
         kind if kind.is_symlink() => EntryKind::Link,
         _ => EntryKind::Other,
     };
-    Node { kind, size: metadata.len(), mtime_ns: metadata.modified().map_or(0, unix_ns) }
+    let (mtime_ns, mode) = (metadata.modified().map_or(0, unix_ns), Some(metadata.mode() & PERMISSIONS));
+    Node { kind, size: metadata.len(), mtime_ns, mode }
 }

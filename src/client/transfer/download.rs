@@ -15,6 +15,7 @@ use crate::client::connection::session::Session;
 use crate::client::connection::state::SourceMark;
 use crate::client::error::{Failure, LinkError};
 use crate::client::files::local::{destination, mark_of};
+use crate::client::files::modes::ModePolicy;
 use crate::client::transfer::parallel::{Jobs, Tell, move_all};
 use crate::client::transfer::part::{Part, Reserved};
 use crate::client::transfer::part_names::{looks_like_part, remove_part};
@@ -33,6 +34,10 @@ pub struct DownloadJob {
     pub size: u64,
     /// Whether it takes the place of a file that is there.
     pub replace: bool,
+    /// Whether it gets the permission bits of the file there.
+    pub modes: ModePolicy,
+    /// These bits, when it was looked at. Older servers do not tell them with the content.
+    pub listed_mode: u32,
 }
 
 /// A file that is here now.
@@ -225,8 +230,8 @@ impl Wanted {
 
 /// Receives a file. When the connection is lost, what came stays in `wanted`.
 fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted: &mut Wanted) -> Result<Fetched, Stop> {
-    let (size, mtime_ns, offset) = match session.link.receive()?.event {
-        Event::Reply(Reply::File { size, mtime_ns, offset, .. }) => (size, mtime_ns, offset),
+    let (size, mtime_ns, offset, mode) = match session.link.receive()?.event {
+        Event::Reply(Reply::File { size, mtime_ns, offset, mode, .. }) => (size, mtime_ns, offset, mode),
         Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error).into()),
         _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
     };
@@ -267,7 +272,8 @@ fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted:
                 if (end.size, end.sha256) != (part.received_bytes(), sha256) || end.size != size {
                     return Err(discard_if_wrong(part, wrong_content(&wanted.job)).into());
                 }
-                part.finish(mtime_ns, wanted.replaced)?;
+                let mode = wanted.job.modes.wanted(mode.unwrap_or(wanted.job.listed_mode));
+                part.finish(mtime_ns, mode, wanted.replaced)?;
                 session.gets_on();
                 return Ok(Fetched { size, sha256, resumed_from });
             }

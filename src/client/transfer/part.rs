@@ -2,25 +2,24 @@
 //! complete. It knows no server.
 
 use std::collections::HashSet;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
+use crate::base::attributes::{WantedMode, set_mtime};
 use crate::base::digest::Digest;
 use crate::base::limits::PIECE_BYTES;
-use crate::base::refusals;
-use crate::base::refusals::is_refusal;
+use crate::base::refusals::{self, Operation, is_refusal};
 use crate::client::connection::state::SourceMark;
 use crate::client::error::Failure;
 use crate::client::files::local::{destination, hash_up_to, mark_of, shown};
+use crate::client::files::modes::{folder_of, take_attributes};
 use crate::client::shell::interrupt::Stopped;
 use crate::client::transfer::part_names::{Occupant, lock, mark, occupant, part_path, unmark};
 
@@ -30,8 +29,6 @@ pub type Reserved = HashSet<PathBuf>;
 /// A partial download, locked for this process.
 pub struct Part {
     file: File,
-    /// The permission bits that it was opened with.
-    mode: u32,
     path: PathBuf,
     destination: PathBuf,
     hash: Sha256,
@@ -60,8 +57,8 @@ impl Part {
             match occupant(&path, destination)? {
                 Occupant::Nothing | Occupant::Link => break,
                 Occupant::Ours(_, metadata) if metadata.len() == 0 => return Ok(None),
-                Occupant::Ours(file, metadata) => {
-                    let mut part = Self::of(file, metadata.permissions().mode(), path, destination)?;
+                Occupant::Ours(file, _) => {
+                    let mut part = Self::of(file, path, destination)?;
                     let hashed = hash_up_to(&mut part.file, u64::MAX, is_stopped);
                     (part.hash, part.received_bytes) = hashed.map_err(|error| error.about(&part.path))?;
                     return Ok(Some(part));
@@ -117,8 +114,8 @@ impl Part {
             let path = path?;
             let failure = |error: io::Error| Failure::local(&path, &error);
             match create_new(&path, destination, is_resumable) {
-                Ok((file, metadata)) => {
-                    let mut part = Self::of(file, metadata.permissions().mode(), path, destination)?;
+                Ok(file) => {
+                    let mut part = Self::of(file, path, destination)?;
                     part.is_resumable = is_resumable;
                     return Ok(part);
                 }
@@ -127,7 +124,7 @@ impl Part {
             }
             match occupant(&path, destination)? {
                 Occupant::Ours(file, metadata) => {
-                    let mut part = Self::of(file, metadata.permissions().mode(), path, destination)?;
+                    let mut part = Self::of(file, path, destination)?;
                     part.received_bytes = metadata.len();
                     part.restart()?;
                     return Ok(part);
@@ -150,14 +147,13 @@ impl Part {
     }
 
     /// Locks `file` as a part. Fails if another process has locked it. None of its bytes are hashed yet.
-    fn of(file: File, mode: u32, path: PathBuf, destination: &Path) -> Result<Self, Failure> {
+    fn of(file: File, path: PathBuf, destination: &Path) -> Result<Self, Failure> {
         if !lock(&file, &path) {
             return Err(Failure::Local(format!("another berth is downloading to {}", shown(destination))));
         }
-        let (mode, destination) = (mode & 0o7777, destination.to_path_buf());
+        let destination = destination.to_path_buf();
         Ok(Self {
             file,
-            mode,
             path,
             destination,
             hash: Sha256::new(),
@@ -198,10 +194,15 @@ impl Part {
         Digest::finish(self.hash.clone())
     }
 
-    /// Sets the file's mode and modification time (nanoseconds since the epoch), and renames it to its
+    /// Sets the file's attributes and modification time (nanoseconds since the epoch), and renames it to its
     /// destination. `replaced` is the file there that the user allowed to replace. If that has changed
     /// since, or another file is there, it is kept and this is an error.
-    pub fn finish(mut self, mtime_ns: i64, replaced: Option<SourceMark>) -> Result<(), Failure> {
+    pub fn finish(
+        mut self,
+        mtime_ns: i64,
+        mode: Option<WantedMode>,
+        replaced: Option<SourceMark>,
+    ) -> Result<(), Failure> {
         let failure = |error: io::Error| Failure::local(&self.destination, &error);
         let is_there = if replaced.is_some() { destination(&self.destination)? } else { None };
         if let Some((before, now)) = replaced.zip(is_there.as_ref().map(mark_of))
@@ -212,18 +213,20 @@ impl Part {
                 shown(&self.destination)
             )));
         }
-        let mode = is_there.as_ref().map_or(FILE_MODE & !umask(), |replaced| self.take_owner_of(replaced));
-        if self.mode != mode
-            && let Err(error) = self.file.set_permissions(fs::Permissions::from_mode(mode))
-        {
-            refusals::note("modes (fchmod)", &self.destination, &error);
-        }
-        if let Err(error) = self.file.set_modified(system_time(mtime_ns)) {
-            refusals::note("modification times (utimensat)", &self.destination, &error);
+        take_attributes(&self.file, &self.destination, is_there.is_some(), mode)
+            .map_err(|error| failure(error.into()))?;
+        if let Err(errno) = set_mtime(&self.file, mtime_ns) {
+            refusals::note(Operation::SetTimes.noun(), &self.destination, &errno.into());
         }
         match is_there {
             Some(_) => fs::rename(&self.path, &self.destination).map_err(failure)?,
-            None => rename_to_new(&self.path, &self.destination).map_err(failure)?,
+            None => rename_to_new(&self.path, &self.destination).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Failure::Local(format!(
+                    "{} is here now, perhaps by another spelling of the name, and is not replaced; get it to another place",
+                    shown(&self.destination)
+                )),
+                _ => failure(error),
+            })?,
         }
         self.is_settled = true;
         // Only after the rename: if that fails, the file is still a part.
@@ -234,22 +237,6 @@ impl Part {
             let _ = fs::remove_file(path);
         }
         Ok(())
-    }
-
-    /// Gives the part the owner of the file that it replaces. Returns the permission bits it is to have: those
-    /// of that file, but for a group that is another one no more than for everybody.
-    fn take_owner_of(&self, replaced: &Metadata) -> u32 {
-        let mode = replaced.mode() & 0o777;
-        let Ok(own) = self.file.metadata() else { return mode & 0o700 };
-        let is_same = (own.uid(), own.gid()) == (replaced.uid(), replaced.gid());
-        if is_same || fchown(&self.file, Some(replaced.uid()), Some(replaced.gid())).is_ok() {
-            return mode;
-        }
-        // The group alone may be one of the user's own.
-        if own.gid() == replaced.gid() || fchown(&self.file, None, Some(replaced.gid())).is_ok() {
-            return mode;
-        }
-        mode & 0o707 | (mode & 0o070 & (mode & 0o007) << 3)
     }
 
     /// Removes the part.
@@ -284,7 +271,7 @@ fn is_same_file(before: SourceMark, now: SourceMark) -> bool {
 }
 
 /// Creates the part at `path`. Fails if something is there.
-fn create_new(path: &Path, destination: &Path, is_resumable: bool) -> io::Result<(File, Metadata)> {
+fn create_new(path: &Path, destination: &Path, is_resumable: bool) -> io::Result<File> {
     if is_resumable && let Some(created) = create_marked(path, destination)? {
         return Ok(created);
     }
@@ -296,21 +283,22 @@ fn create_new(path: &Path, destination: &Path, is_resumable: bool) -> io::Result
     if is_resumable {
         mark(&file, &metadata, destination);
     }
-    Ok((file, metadata))
+    Ok(file)
 }
 
 /// Creates a part that is marked before it gets its name, so that a client that is killed leaves no part
 /// without a mark. Returns `None` where the file system cannot do that.
-fn create_marked(path: &Path, destination: &Path) -> io::Result<Option<(File, Metadata)>> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+fn create_marked(path: &Path, destination: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    let Ok(nameless) = rustix::fs::open(folder, flags, Mode::from_raw_mode(PART_MODE)) else { return Ok(None) };
+    let Ok(nameless) = rustix::fs::open(folder_of(path), flags, Mode::from_raw_mode(PART_MODE)) else {
+        return Ok(None);
+    };
     let file = File::from(nameless);
     let metadata = file.metadata()?;
     mark(&file, &metadata, destination);
     let own = format!("/proc/self/fd/{}", file.as_raw_fd());
     match rustix::fs::linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW) {
-        Ok(()) => Ok(Some((file, metadata))),
+        Ok(()) => Ok(Some(file)),
         Err(Errno::EXIST) => Err(io::ErrorKind::AlreadyExists.into()),
         Err(_) => Ok(None),
     }
@@ -340,32 +328,15 @@ fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-fn system_time(unix_ns: i64) -> SystemTime {
-    let distance = Duration::from_nanos(unix_ns.unsigned_abs());
-    let time = if unix_ns < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
-    time.unwrap_or(UNIX_EPOCH)
-}
-
-/// The file mode creation mask of the process. It can be read only by setting it, so it is read once.
-fn umask() -> u32 {
-    static UMASK: OnceLock<u32> = OnceLock::new();
-    *UMASK.get_or_init(|| {
-        let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-        rustix::process::umask(mask);
-        mask.as_raw_mode()
-    })
-}
-
 /// Permission bits of a part: it may become a file that only its owner reads.
 const PART_MODE: u32 = 0o600;
-/// Permission bits of downloaded files, before the umask.
-const FILE_MODE: u32 = 0o644;
 /// The number of paths that are tried for a part.
 const NAMES_MAX: usize = 100;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]
     fn a_part_becomes_the_file_only_when_it_is_finished() {
@@ -376,10 +347,10 @@ mod tests {
         let metadata = fs::metadata(folder.path().join(".a.berth-part")).expect("it is there");
         assert!(!destination.exists() && metadata.mode() & 0o077 == 0, "{:o}", metadata.mode());
         assert_eq!(part.digest(), Digest::of(b"hello"));
-        part.finish(1_000_000_000, None).expect("finish");
+        part.finish(1_000_000_000, None, None).expect("finish");
         assert_eq!(fs::read(&destination).expect("read"), b"hello");
         let metadata = fs::metadata(&destination).expect("metadata");
-        assert_eq!((metadata.mtime(), metadata.mode() & 0o777), (1, 0o644 & !umask()));
+        assert_eq!((metadata.mtime(), metadata.mode() & 0o777), (1, 0o644 & !crate::client::files::modes::umask()));
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 1);
     }
 
@@ -393,7 +364,7 @@ mod tests {
             let seen = mark_of(&fs::metadata(&destination).expect("there"));
             let mut part = Part::create(&destination, &Reserved::new(), true).expect("part");
             part.write(b"new").expect("write");
-            part.finish(0, Some(seen)).expect("finish");
+            part.finish(0, None, Some(seen)).expect("finish");
             assert_eq!(fs::metadata(&destination).expect("there").mode() & 0o7777, mode);
             fs::remove_file(&destination).expect("ours");
         }
@@ -411,7 +382,7 @@ mod tests {
         assert_eq!((part.received_bytes(), part.digest()), (4, Digest::of(b"half")));
         assert!(Part::find(&destination, &Reserved::new(), 1 << 20, &mut || false).is_err(), "locked");
         part.write(b"way").expect("write");
-        part.finish(0, None).expect("finish");
+        part.finish(0, None, None).expect("finish");
         assert_eq!(fs::read(&destination).expect("read"), b"halfway");
     }
 
@@ -421,7 +392,7 @@ mod tests {
         let destination = folder.path().join("a");
         let part = Part::create(&destination, &Reserved::new(), true).expect("part");
         fs::write(&destination, b"old").expect("write");
-        assert!(part.finish(0, None).is_err());
+        assert!(part.finish(0, None, None).is_err());
         assert_eq!(fs::read(&destination).expect("read"), b"old");
         let other = folder.path().join("other");
         fs::write(&other, b"safe").expect("write");
@@ -446,7 +417,7 @@ mod tests {
         let seen = mark_of(&fs::metadata(path("file")).expect("there"));
         let part = Part::create(&path("later"), &Reserved::new(), true).expect("part");
         std::os::unix::fs::symlink("file", path("later")).expect("link");
-        assert!(part.finish(0, Some(seen)).is_err());
+        assert!(part.finish(0, None, Some(seen)).is_err());
         assert_eq!(fs::read(path("file")).expect("read"), b"old");
     }
 
@@ -465,7 +436,7 @@ mod tests {
         assert_eq!(fs::read(&path).expect("read"), b"half");
         let part = find(10).expect("ours comes before what may be anybody's");
         assert_eq!(part.digest(), Digest::of(b"other"));
-        part.finish(0, None).expect("finish");
+        part.finish(0, None, None).expect("finish");
         assert_eq!(
             (fs::read(&destination).expect("read"), fs::read(&path).expect("read")),
             (b"other".to_vec(), b"half".to_vec())
@@ -486,14 +457,14 @@ mod tests {
         };
         let before = seen();
         fs::write(&destination, b"older").expect("write");
-        let failure = part().finish(0, Some(before)).expect_err("it grew");
+        let failure = part().finish(0, None, Some(before)).expect_err("it grew");
         assert!(failure.to_string().contains("was changed here"), "{failure}");
         assert_eq!(fs::read(&destination).expect("read"), b"older");
         let before = SourceMark { mtime_ns: 7, ..seen() };
-        part().finish(0, Some(before)).expect("touched");
+        part().finish(0, None, Some(before)).expect("touched");
         assert_eq!(fs::read(&destination).expect("read"), b"new");
         let before = seen();
         fs::remove_file(&destination).expect("ours");
-        part().finish(0, Some(before)).expect("it is gone");
+        part().finish(0, None, Some(before)).expect("it is gone");
     }
 }

@@ -3,12 +3,10 @@
 //! have been handed on. Between two runs it cannot be resumed.
 
 use std::io::{self, Read};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::fs::{FileType, OFlags};
 use sha2::{Digest as _, Sha256};
 
 use crate::base::digest::Digest;
@@ -20,7 +18,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
 use crate::client::ui::output::Output;
 use crate::client::ui::progress::Progress;
-use crate::client::ui::results::is_ready;
+use crate::client::ui::results::{is_closed, is_ready};
 use crate::wire::message::{End, PutMode};
 use crate::wire::{Reply, Request};
 
@@ -140,6 +138,8 @@ pub fn send(
         if_etag: None,
         upload_id: None,
         resume: false,
+        permissions: None,
+        set_permissions: false,
     };
     let mut sent = None;
     session.link.set_on_wait(progress.ticker());
@@ -183,15 +183,6 @@ fn send_once(
             Err(failure)
         }
     }
-}
-
-/// Whether a standard stream was closed when the program began: the runtime then opens `/dev/null` in its
-/// place, for reading and writing, which no shell does.
-fn is_closed(stream: impl AsFd) -> bool {
-    let is_null = rustix::fs::fstat(&stream).is_ok_and(|stat| {
-        FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == rustix::fs::makedev(1, 3)
-    });
-    is_null && rustix::fs::fcntl_getfl(stream).is_ok_and(|flags| flags.contains(OFlags::RDWR))
 }
 
 /// Sends all there is; its end, or what the server answered before that.

@@ -4,13 +4,14 @@
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use crate::base::text::{Escaped, Size, Utc};
+use crate::base::text::{Escaped, Size};
 use crate::client::ui::colors::Colors;
+use crate::client::ui::local_time;
 use crate::wire::message::{Entry, EntryKind};
 
-/// `drwxr-xr-x  1.5K Nov 22 18:54 name/`, one per entry, aligned. Times are UTC; the year stands
-/// in for the hour when an entry is older than half a year or from the future. What the server
-/// could not examine has question marks.
+/// `drwxr-xr-x  1.5K Nov 22 18:54 name/`, one per entry, aligned. Times are in the user's time
+/// zone; the year stands in for the hour when an entry is older than half a year or from the future. What the
+/// server could not examine has question marks.
 pub fn long_lines(entries: &[Entry], now_ns: i64, colors: Option<&Colors>) -> Vec<String> {
     let width = entries.iter().map(|entry| Size(entry.size).to_string().len()).max().unwrap_or(0);
     let line = |entry: &Entry| {
@@ -22,7 +23,7 @@ pub fn long_lines(entries: &[Entry], now_ns: i64, colors: Option<&Colors>) -> Ve
             "{} {:>width$} {} {}",
             mode_text(entry.kind, entry.mode),
             Size(entry.size),
-            date_text(entry.mtime_ns, now_ns),
+            local_time::short(entry.mtime_ns, now_ns),
             shown_name(entry, colors)
         )
     };
@@ -92,18 +93,6 @@ fn kind_letter(kind: EntryKind) -> char {
     }
 }
 
-/// `Nov 22 18:54` or `Nov 22  2019`.
-pub fn date_text(time_ns: i64, now_ns: i64) -> String {
-    let time = Utc::from_unix_ns(time_ns);
-    let month = MONTHS[usize::from(time.month.clamp(1, 12)) - 1];
-    let age_ns = now_ns.saturating_sub(time_ns);
-    if (-MINUTE_NS..HALF_YEAR_NS).contains(&age_ns) {
-        format!("{month} {:>2} {:02}:{:02}", time.day, time.hour, time.minute)
-    } else {
-        format!("{month} {:>2} {:>5}", time.day, time.year)
-    }
-}
-
 /// An entry for `--json`; what the server could not examine is null.
 pub fn entry_json(entry: &Entry) -> Value {
     let known = !entry.unexamined;
@@ -118,9 +107,6 @@ pub fn entry_json(entry: &Entry) -> Value {
 
 /// Between two columns, as `ls` does it.
 const COLUMN_GAP: usize = 2;
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-const MINUTE_NS: i64 = 60 * 1_000_000_000;
-const HALF_YEAR_NS: i64 = 182 * 24 * 3600 * 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -140,7 +126,10 @@ mod tests {
         ];
         assert_eq!(
             long_lines(&entries, NOW, None),
-            ["drwxr-xr-x    0 Nov 22 18:54 notes/", "-rw-r----- 1.5K Jan  1  1970 a\\x1b[2J"]
+            [
+                format!("drwxr-xr-x    0 {} notes/", local_time::short(entries[0].mtime_ns, NOW)),
+                format!("-rw-r----- 1.5K {} a\\x1b[2J", local_time::short(0, NOW)),
+            ]
         );
     }
 

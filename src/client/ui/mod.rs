@@ -3,6 +3,7 @@
 pub mod colors;
 pub mod confirm;
 pub mod listing;
+pub mod local_time;
 pub mod meter;
 pub mod output;
 pub mod progress;

@@ -4,9 +4,10 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, OFlags};
 
 use crate::base::limits::PIECE_BYTES;
 use crate::client::error::Failure;
@@ -19,6 +20,8 @@ pub struct Results {
     may_wait: bool,
     /// Nobody reads any longer.
     is_closed: bool,
+    /// There was no standard output when the program began.
+    is_missing: bool,
     /// The command that runs does more than show something, so it goes on when nobody reads.
     pub goes_on: bool,
 }
@@ -27,18 +30,19 @@ impl Results {
     /// To standard output.
     pub fn standard() -> Self {
         let stdout = io::stdout();
+        let is_missing = is_closed(&stdout);
         let is_file = rustix::fs::fstat(&stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
         // A descriptor of our own has no second buffer, which could hold back the end of a file.
         let writer: Box<dyn Write> = match stdout.as_fd().try_clone_to_owned() {
             Ok(own) => Box::new(File::from(own)),
             Err(_) => Box::new(stdout),
         };
-        Self { may_wait: !is_file, ..Self::to(writer) }
+        Self { may_wait: !is_file, is_missing, ..Self::to(writer) }
     }
 
     /// To a writer that never waits.
     pub fn to(writer: Box<dyn Write>) -> Self {
-        Self { writer: BufWriter::new(writer), may_wait: false, is_closed: false, goes_on: false }
+        Self { writer: BufWriter::new(writer), may_wait: false, is_closed: false, is_missing: false, goes_on: false }
     }
 
     /// Whether nobody reads any longer.
@@ -74,17 +78,28 @@ impl Results {
     }
 
     fn write(&mut self, write: impl FnOnce(&mut BufWriter<Box<dyn Write>>) -> io::Result<()>) -> Result<(), Failure> {
-        if !self.is_closed {
+        let failure = |error: &io::Error| Failure::local(Path::new("standard output"), error);
+        let closed = match self.is_missing {
+            true => failure(&io::Error::other("is closed; give it a file or a pipe, or /dev/null for no results")),
+            false => Failure::OutputClosed,
+        };
+        if !self.is_closed && !self.is_missing {
             match write(&mut self.writer) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.is_closed = true,
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    return Err(Failure::LocalFull(format!("standard output: {error}")));
-                }
-                written => return written.map_err(|error| Failure::Local(format!("standard output: {error}"))),
+                written => return written.map_err(|error| failure(&error)),
             }
         }
-        if self.goes_on { Ok(()) } else { Err(Failure::OutputClosed) }
+        if self.goes_on { Ok(()) } else { Err(closed) }
     }
+}
+
+/// Whether a standard stream was closed when the program began: the runtime then opens `/dev/null` in its
+/// place, for reading and writing, which no shell does.
+pub fn is_closed(stream: impl AsFd) -> bool {
+    let is_null = rustix::fs::fstat(&stream).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == rustix::fs::makedev(1, 3)
+    });
+    is_null && rustix::fs::fcntl_getfl(stream).is_ok_and(|flags| flags.contains(OFlags::RDWR))
 }
 
 /// Waits a moment until `file` can be read or written; whether it can, or never will be.

@@ -20,13 +20,25 @@ pub struct Summary {
     identical: usize,
     /// Of a command that removes things on the way.
     removed: Option<usize>,
+    /// Entries whose permission bits were changed.
+    modes: usize,
     started: Instant,
 }
 
 impl Summary {
     /// For `command`; with `is_single` the one failure there can be is handed on as it is.
     pub fn new(command: &'static str, is_single: bool) -> Self {
-        Self { command, is_single, total: 0, failed: 0, bytes: 0, identical: 0, removed: None, started: Instant::now() }
+        Self {
+            command,
+            is_single,
+            total: 0,
+            failed: 0,
+            bytes: 0,
+            identical: 0,
+            removed: None,
+            modes: 0,
+            started: Instant::now(),
+        }
     }
 
     /// The same for a command that removes things on the way.
@@ -68,6 +80,11 @@ impl Summary {
         self.removed = self.removed.map(|removed| removed + 1);
     }
 
+    /// Notes an entry whose permission bits were changed.
+    pub fn mode_changed(&mut self) {
+        self.modes += 1;
+    }
+
     /// How many things failed so far.
     pub fn failed(&self) -> usize {
         self.failed
@@ -77,24 +94,28 @@ impl Summary {
     pub fn summarize(&self, session: &mut Session) -> Result<(), Failure> {
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = Size((self.bytes as f64 / seconds.max(0.001)) as u64);
-        let counts = self.counts(&Size(self.bytes).to_string(), "removed");
+        let counts = self.counts(&Size(self.bytes).to_string(), "removed", "modes changed");
         session.output.line(format_args!("{}: {counts}, {seconds:.1}s, {rate}/s", self.command))?;
         session.output.json(&self.summary(seconds))
     }
 
     /// The same of what would be done.
     pub fn summarize_plan(&self, session: &mut Session) -> Result<(), Failure> {
-        let counts = self.counts(&format!("{} to move", Size(self.bytes)), "to remove");
+        let counts = self.counts(&format!("{} to move", Size(self.bytes)), "to remove", "modes to change");
         session.output.line(format_args!("{} --dry-run: {counts}", self.command))?;
         session.output.json(&self.summary(self.started.elapsed().as_secs_f64()))
     }
 
-    fn counts(&self, bytes: &str, removed: &str) -> String {
+    fn counts(&self, bytes: &str, removed: &str, modes: &str) -> String {
+        let one_mode = &modes.replacen("modes", "mode", 1)[..];
         let done = self.total - self.failed;
         let mut counts = format!("{done} {}, {bytes}", if done == 1 { "file" } else { "files" });
-        for (count, what) in
-            [(self.identical, "already there"), (self.removed.unwrap_or(0), removed), (self.failed, "failed")]
-        {
+        for (count, what) in [
+            (self.identical, "already there"),
+            (self.removed.unwrap_or(0), removed),
+            (self.modes, if self.modes == 1 { one_mode } else { modes }),
+            (self.failed, "failed"),
+        ] {
             if count > 0 {
                 counts.push_str(&format!(", {count} {what}"));
             }
@@ -109,6 +130,7 @@ impl Summary {
         });
         if let Some(removed) = self.removed {
             summary["removed"] = json!(removed);
+            summary["modes"] = json!(self.modes);
         }
         summary
     }

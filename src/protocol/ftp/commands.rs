@@ -117,10 +117,12 @@ impl Ftp {
                 let folder = self.folder.clone();
                 turn.reply_quoted(257, &folder, "is the current folder.");
             }
-            Command::Mkd(path) => self.on_path(&path, turn, |ftp, path, turn| match ftp.session.make_folder(&path) {
-                Ok(()) => turn.reply_quoted(257, &path, "was made."),
-                Err(refusal) => turn.refuse(refusal, Some(&path)),
-            }),
+            Command::Mkd(path) => {
+                self.on_path(&path, turn, |ftp, path, turn| match ftp.session.make_folder(&path, None) {
+                    Ok(()) => turn.reply_quoted(257, &path, "was made."),
+                    Err(refusal) => turn.refuse(refusal, Some(&path)),
+                })
+            }
             Command::Rmd(path) => self.change(250, &path, turn, |ftp, path| ftp.session.remove_folder(path)),
             Command::Dele(path) => self.on_path(&path, turn, Self::remove),
             Command::Rnfr(path) => self.on_path(&path, turn, Self::rename_from),

@@ -1,6 +1,8 @@
 //! Permission bits as `SITE CHMOD` takes them: octal, or in the letters of `chmod` (POSIX). Only the
 //! lower nine bits are ever changed.
 
+use crate::base::attributes::UMASK;
+
 /// A change of permission bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permissions {
@@ -62,7 +64,7 @@ impl Permissions {
             let is_everybody = whose == 0;
             let what = match what {
                 What::Bits { bits, executes_if_any } if is_everybody => {
-                    What::Bits { bits: bits & !CREATION_MASK, executes_if_any }
+                    What::Bits { bits: bits & !UMASK, executes_if_any }
                 }
                 what => what,
             };
@@ -127,8 +129,6 @@ fn class(letter: u8) -> Option<u32> {
 const OPERATORS: &[u8] = b"+-=";
 /// Read, write and execute of user, group and others.
 const ALL: u32 = 0o777;
-/// The file mode creation mask of most systems.
-const CREATION_MASK: u32 = 0o022;
 
 #[cfg(test)]
 mod tests {

@@ -356,8 +356,8 @@ impl Native {
 
     fn prepare_download(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
         if let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? {
-            let Opened { size, mtime_ns, etag, offset } = opened;
-            turn.reply(id, &Reply::File { size, mtime_ns, etag, offset });
+            let Opened { size, mtime_ns, etag, offset, mode } = opened;
+            turn.reply(id, &Reply::File { size, mtime_ns, etag, offset, mode: Some(mode) });
             self.set_stage(RequestStage::Send);
         }
         Ok(true)

@@ -2,6 +2,7 @@
 
 use super::mapping::{at, entry, error_reply, listed_entry, malformed, partial, vpath};
 use super::{Native, RequestStage, Running, StepContext};
+use crate::base::attributes::WantedMode;
 use crate::base::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PATH_COMPONENT_COST, REQUEST_COST};
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
@@ -13,7 +14,9 @@ use crate::session::login::LoginProgress;
 use crate::session::task::TaskStep;
 use crate::session::upload::{Length, UploadPlan, UploadStart};
 use crate::session::verb::Verb;
-use crate::wire::message::{ErrorReply, MessageError, Name, PutMode, QuotaReport, VERSION, WireLimits};
+use crate::wire::message::{
+    ErrorReply, MessageError, Name, PERMISSIONS_FEATURE, PutMode, QuotaReport, VERSION, WireLimits,
+};
 use crate::wire::{ErrorCode, Reply, Request};
 
 impl Native {
@@ -41,15 +44,20 @@ impl Native {
                 self.run(id, RequestStage::Task, path);
                 return Ok(());
             }
-            Request::Mkdir { path, parents } => {
+            Request::Mkdir { path, parents, permissions } => {
                 let path = vpath(&path)?;
                 if parents {
-                    self.session.begin_folders(&path).map_err(at(&path))?;
+                    self.session.begin_folders(&path, permissions).map_err(at(&path))?;
                     self.run(id, RequestStage::Task, path);
                     return Ok(());
                 }
-                self.session.make_folder(&path).map_err(at(&path))?;
+                self.session.make_folder(&path, permissions).map_err(at(&path))?;
                 Reply::Done {}
+            }
+            Request::SetPermissions { path, permissions } => {
+                let path = vpath(&path)?;
+                let permissions = self.session.take_mode_of_source(&path, permissions).map_err(at(&path))?;
+                Reply::Permissions { permissions }
             }
             Request::Rm { path } => {
                 let path = vpath(&path)?;
@@ -70,7 +78,7 @@ impl Native {
                 self.run(id, RequestStage::PrepareDownload, path);
                 return Ok(());
             }
-            Request::Put { path, size, mtime_ns, mode, if_etag, upload_id, resume } => {
+            Request::Put { path, size, mtime_ns, mode, if_etag, upload_id, resume, permissions, set_permissions } => {
                 let path = vpath(&path)?;
                 let replace = mode == PutMode::Replace;
                 let length = size.map_or(Length::Unknown, Length::Exactly);
@@ -84,6 +92,7 @@ impl Native {
                     id: upload_id,
                     start,
                     hash: true,
+                    wanted_mode: permissions.map(|bits| WantedMode { bits, also_of_replaced: set_permissions }),
                 };
                 self.session.begin_upload(turn.service, plan, turn.now).map_err(at(&path))?;
                 self.run(id, if resume { RequestStage::PrepareUpload } else { RequestStage::Receive }, path);
@@ -113,7 +122,7 @@ impl Native {
             version: VERSION,
             server: concat!("berthd/", env!("CARGO_PKG_VERSION")).into(),
             mechanisms: vec![self.session.binding().mechanism().into()],
-            features: Vec::new(),
+            features: vec![PERMISSIONS_FEATURE.into()],
             limits,
         })
     }
@@ -235,6 +244,7 @@ impl Asked {
             | Request::Stat { path }
             | Request::Sha256 { path }
             | Request::Mkdir { path, .. }
+            | Request::SetPermissions { path, .. }
             | Request::Rm { path }
             | Request::Rmdir { path }
             | Request::Get { path, .. }
@@ -250,6 +260,7 @@ impl Asked {
         let Self::Request(request) = self else { return None };
         match request {
             Request::Mkdir { .. } => Some(Verb::MakeFolder),
+            Request::SetPermissions { .. } => Some(Verb::SetMode),
             Request::Rm { .. } => Some(Verb::RemoveFile),
             Request::Rmdir { .. } => Some(Verb::RemoveFolder),
             Request::Mv { .. } => Some(Verb::Rename),

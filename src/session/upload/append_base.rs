@@ -130,5 +130,5 @@ fn create(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget, base: u
     if plan.is_named_by_path() {
         plan.id = plan.id.filter(|id| !home.is_uploading(id));
     }
-    Staged::create(Rc::clone(home), target, plan.id, plan.length.promised().max(base))
+    Staged::create(Rc::clone(home), target, plan.id, plan.wanted_mode, plan.length.promised().max(base))
 }

@@ -106,7 +106,8 @@ impl Commit {
     }
 
     fn rename(&self, store: &Store, staged: Staged) -> Result<File, StoreError> {
-        staged.commit(&self.plan.path, self.plan.replace, |replaced| self.plan.accepts(store, replaced))
+        let Self { plan, .. } = self;
+        staged.commit(&plan.path, plan.replace, plan.wanted_mode, |replaced| plan.accepts(store, replaced))
     }
 
     /// Takes the answer to a sync.

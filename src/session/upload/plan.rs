@@ -1,5 +1,6 @@
 //! What a client announces before the bytes of an upload, and the checks that need no bytes.
 
+use crate::base::attributes::WantedMode;
 use crate::base::digest::Digest;
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
@@ -79,6 +80,8 @@ pub struct UploadPlan {
     pub start: UploadStart,
     /// Whether a digest is computed as the bytes come.
     pub hash: bool,
+    /// The permission bits of the source; else those of any new file.
+    pub wanted_mode: Option<WantedMode>,
 }
 
 impl UploadPlan {

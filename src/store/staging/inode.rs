@@ -2,10 +2,10 @@
 //! kernel gives it the group and the access control list of a file created there. If the file system
 //! cannot do that, the inode is created in the staging folder, with a name.
 
+use crate::base::attributes::{NEW_FILE, PERMISSIONS, WantedMode, mode_for_replacement};
 use crate::base::upload_id::UploadId;
 use crate::store::StoreError;
 use crate::store::access::{check_folder, check_replace, is_append_only};
-use crate::store::attributes::{NEW_FILE, mode_for_replacement};
 use crate::store::file_systems::is_refusal;
 use crate::store::home::{CommitTarget, Home, UploadTarget};
 use crate::store::ledger::Reservation;
@@ -17,6 +17,9 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
+
+/// What the server itself needs of an upload that is not whole.
+pub(super) const PART_BITS: u32 = 0o600;
 
 /// The place of an upload's inode.
 pub(super) enum Place {
@@ -35,12 +38,15 @@ pub(super) fn create(
     home: &Home,
     id: &UploadId,
     target: &UploadTarget,
+    wanted: Option<WantedMode>,
     reservation: &Reservation,
 ) -> Result<(OpenFile, Place), StoreError> {
     check_target(target)?;
-    let mode = match target.there {
-        Some(old) if FileType::from_raw_mode(old.st_mode).is_file() => mode_for_replacement(&old),
-        _ => NEW_FILE,
+    let mode = match (target.there, wanted) {
+        (Some(old), _) if FileType::from_raw_mode(old.st_mode).is_file() => mode_for_replacement(&old),
+        // A part must be readable and writable after a restart. The commit takes away what is too much.
+        (_, Some(wanted)) => wanted.bits & PERMISSIONS | PART_BITS,
+        (_, None) => NEW_FILE,
     };
     let mode = Mode::from_raw_mode(mode);
     if let Some(file) = create_nameless(home, &target.at, mode)?

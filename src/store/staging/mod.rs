@@ -20,11 +20,9 @@ pub(super) mod partials;
 mod resume;
 
 use super::StoreError;
-use super::attributes::{NewFile, acl};
-use super::file_systems::Operation;
 use super::home::{CommitTarget, Home, StagingFolder, UploadTarget, folder_id, hold_large, replace_check};
 use super::ledger::Reservation;
-use super::meta::{Kind, Meta, meta_of, set_mtime};
+use super::meta::{Kind, Meta, meta_of};
 use super::names::{
     FULL_DISK_MTIME_NS, NEW_RECORD_SUFFIX, PART_SUFFIX, RECORD_SUFFIX, STAGING, part_name, record_name,
 };
@@ -32,8 +30,13 @@ use super::open_file::OpenFile;
 use super::splice::Pipe;
 use super::syncer::{Disk, Flush, OnFailure, Syncer, Ticket, Unsynced};
 use super::usage::InodeId;
+use crate::base::attributes::{
+    FILE_BITS_MIN, NEW_FILE, NewFile, PERMISSIONS, UMASK, WantedMode, acl, default_list, mode_of_new, path_of,
+    set_mtime,
+};
 use crate::base::buffers::SpliceSource;
 use crate::base::limits::SMALL_FILE_BYTES_MAX;
+use crate::base::refusals::Operation;
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
 use claims::Claim;
@@ -115,6 +118,7 @@ impl Staged {
         home: Rc<Home>,
         target: &UploadTarget,
         id: Option<UploadId>,
+        wanted: Option<WantedMode>,
         promised: u64,
     ) -> Result<Self, StoreError> {
         let id = match id {
@@ -125,7 +129,7 @@ impl Staged {
             None => UploadId::random()?,
         };
         let reservation = home.promise(promised, &target.at.folder)?;
-        let (file, place) = inode::create(&home, &id, target, &reservation)?;
+        let (file, place) = inode::create(&home, &id, target, wanted, &reservation)?;
         Ok(Self::claimed(home, place, id, reservation, file, 0, None))
     }
 
@@ -337,18 +341,33 @@ impl Staged {
         self.home.tolerate(Operation::SetTimes, file.id().0, set_mtime(&**file, mtime_ns))
     }
 
-    /// Makes the upload appear at `path`, instead of a file there if `replaces` accepts it.
-    /// Returns the folder that now holds it, for who wants to sync that.
+    /// Makes the upload appear at `path`, instead of a file there if `accepts` says so, with the permission
+    /// bits that are `wanted`. Returns the folder that now holds it, which can be synced.
     pub fn commit(
         mut self,
         path: &VPath,
         replace: bool,
+        wanted: Option<WantedMode>,
+        accepts: impl FnOnce(Option<&Meta>) -> bool,
+    ) -> Result<File, StoreError> {
+        let committed = self.try_commit(path, replace, wanted, accepts);
+        if let Err(StoreError::Exists | StoreError::Changed | StoreError::OtherFileSystem) = committed {
+            // Another upload was faster, or a resume would only meet the same again.
+            self.forget();
+        }
+        committed
+    }
+
+    fn try_commit(
+        &mut self,
+        path: &VPath,
+        replace: bool,
+        wanted: Option<WantedMode>,
         accepts: impl FnOnce(Option<&Meta>) -> bool,
     ) -> Result<File, StoreError> {
         self.check_claim()?;
         let file = self.open_file()?;
         if !self.is_as_written() {
-            self.forget();
             return Err(StoreError::Changed);
         }
         let target = self.home.target(path)?;
@@ -358,14 +377,9 @@ impl Staged {
         if !accepts(replaced.as_ref()) {
             return Err(StoreError::Changed);
         }
-        self.take_attributes(&file, &target, old.as_ref())?;
+        self.take_attributes(&file, &target, old.as_ref(), wanted)?;
         let held = replaced.and_then(|replaced| hold_large(&target.folder, &target.name, &replaced));
-        let appeared = self.appear(&file, &target, replaced.is_some());
-        if matches!(appeared, Err(StoreError::OtherFileSystem)) {
-            // A resume would only meet it again.
-            self.forget();
-        }
-        appeared?;
+        self.appear(&file, &target, replaced.is_some())?;
         self.is_committed = true;
         if let Some(replaced) = replaced {
             self.home.credit(&replaced, held);
@@ -381,11 +395,47 @@ impl Staged {
     }
 
     /// Gives the file what the one that it replaces has, or what its folder gives to new ones.
-    fn take_attributes(&self, file: &File, target: &CommitTarget, old: Option<&Stat>) -> Result<(), StoreError> {
-        let new = NewFile { file, systems: &self.home.systems, home: &self.home.path };
+    fn take_attributes(
+        &self,
+        file: &File,
+        target: &CommitTarget,
+        old: Option<&Stat>,
+        wanted: Option<WantedMode>,
+    ) -> Result<(), StoreError> {
+        let on_refusal = |operation, device, errno| self.home.systems.warn(operation, device, &self.home.path, errno);
+        let new = NewFile { file, on_refusal: &on_refusal };
         match old {
-            Some(old) if Meta::from(*old).kind == Kind::File => new.take_over(&target.folder, &target.name, old),
-            _ if matches!(self.place, Place::Staging { was_nameless: false, .. }) => new.inherit(&target.folder),
+            Some(old) if Meta::from(*old).kind == Kind::File => {
+                new.take_over(path_of(target.folder.as_fd(), &target.name), old)?;
+                match wanted {
+                    Some(WantedMode { bits, also_of_replaced: true }) => {
+                        let mode = self.home.mode_for_change(target.folder.as_fd(), file, bits | FILE_BITS_MIN)?;
+                        Ok(new.set_mode(mode)?)
+                    }
+                    _ => Ok(()),
+                }
+            }
+            _ => self.take_attributes_of_new(&new, target, wanted),
+        }
+    }
+
+    fn take_attributes_of_new(
+        &self,
+        new: &NewFile<'_>,
+        target: &CommitTarget,
+        wanted: Option<WantedMode>,
+    ) -> Result<(), StoreError> {
+        let is_from_elsewhere = matches!(self.place, Place::Staging { was_nameless: false, .. });
+        let bits = wanted.map(|wanted| wanted.bits & PERMISSIONS | FILE_BITS_MIN);
+        if is_from_elsewhere {
+            new.inherit(target.folder.as_fd(), bits.unwrap_or(NEW_FILE))?;
+        }
+        match bits {
+            // One that was resumed may have been begun with other bits.
+            Some(bits) if is_from_elsewhere || bits & inode::PART_BITS != inode::PART_BITS => {
+                let default = default_list(&path_of(target.folder.as_fd(), b"."))?;
+                Ok(new.set_mode(mode_of_new(bits, UMASK, default))?)
+            }
             _ => Ok(()),
         }
     }

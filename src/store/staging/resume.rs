@@ -3,13 +3,14 @@
 
 use super::inode::{Place, check_target};
 use super::{KeptRecord, Record, Staged, read_record};
+use crate::base::attributes::set_mtime;
 use crate::base::limits::{CUT_BYTES_PER_TURN, RESUME_BYTES_MIN};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
 use crate::store::StoreError;
 use crate::store::file_systems::is_refusal;
 use crate::store::home::Home;
-use crate::store::meta::{Kind, Meta, meta_of, set_mtime};
+use crate::store::meta::{Kind, Meta, meta_of};
 use crate::store::names::{FULL_DISK_MTIME_NS, part_name};
 use crate::store::open_file::OpenFile;
 use rustix::fs::{AtFlags, Mode, OFlags};

@@ -23,7 +23,7 @@ use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
 use crate::client::shell::interrupt::Interrupt;
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
-use crate::wire::message::{End, ErrorCode, ErrorReply, WireLimits};
+use crate::wire::message::{End, ErrorCode, ErrorReply, PERMISSIONS_FEATURE, WireLimits};
 use crate::wire::{Reply, Request};
 
 use duplex_stream::DuplexStream;
@@ -39,6 +39,7 @@ pub struct Link {
     requests: Requests,
     last_id: u32,
     limits: WireLimits,
+    keeps_permissions: bool,
     /// Bytes taken, and frames at their cost, since something came that somebody waits for.
     unwanted_bytes: usize,
     /// Why the server hung up, for whoever asks it something next.
@@ -73,6 +74,7 @@ impl Link {
                 data_bytes: DATA_BYTES_MAX,
                 in_flight: IN_FLIGHT_MAX,
             },
+            keeps_permissions: false,
             unwanted_bytes: 0,
             last_words: None,
             proof: None,
@@ -84,6 +86,16 @@ impl Link {
         self.limits.data_bytes = limits.data_bytes.clamp(1, DATA_BYTES_MAX);
         self.limits.in_flight = limits.in_flight.clamp(1, IN_FLIGHT_MAX);
         self.limits.control_bytes = limits.control_bytes.min(CONTROL_BYTES_MAX);
+    }
+
+    /// Notes which extensions the server has.
+    pub fn set_features(&mut self, features: &[String]) {
+        self.keeps_permissions = features.iter().any(|feature| feature == PERMISSIONS_FEATURE);
+    }
+
+    /// Whether the server sets permission bits that it is told.
+    pub fn keeps_permissions(&self) -> bool {
+        self.keeps_permissions
     }
 
     /// From now on a server that says nothing for so long is lost.

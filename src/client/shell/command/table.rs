@@ -63,11 +63,12 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "get",
         aliases: &[],
-        usage: "[-f] [-r] REMOTE... [LOCAL]",
+        usage: "[-f] [-r] [--no-perms] REMOTE... [LOCAL]",
         help: "fetch files, verified and resumed",
         options: &[
             ("-f", "replace what is here and differs"),
             ("-r", "whole folders"),
+            ("--no-perms", "new files get the usual permissions, not those of the source"),
             ("-", "as LOCAL is standard output"),
         ],
         example: "get -r photos backup",
@@ -77,11 +78,12 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "put",
         aliases: &[],
-        usage: "[-f] [-r] LOCAL... [REMOTE]",
+        usage: "[-f] [-r] [--no-perms] LOCAL... [REMOTE]",
         help: "send files, verified and resumed",
         options: &[
             ("-f", "replace what is there and differs"),
             ("-r", "whole folders"),
+            ("--no-perms", "new files get the usual permissions, not those of the source"),
             ("-", "as LOCAL is standard input"),
         ],
         example: "put report.pdf /letters/",
@@ -99,6 +101,7 @@ pub const COMMANDS: &[Command] = &[
             ("--delete", "remove what is not in the source"),
             ("--allow-empty", "let --delete empty the target if the source has no files"),
             ("--dry-run", "only show what would be done"),
+            ("--no-perms", "leave permissions alone; new files get the usual ones"),
             ("--exclude GLOB", "leave names alone, on both sides; as often as needed"),
         ],
         example: "mirror --delete --exclude *.tmp photos backup/photos",

@@ -149,6 +149,7 @@ impl Uploader {
 }
 
 fn put_request(job: &UploadJob, source: &Source, upload_id: Option<UploadId>, resume: bool) -> Request {
+    let mode = job.modes.wanted(source.mode());
     Request::Put {
         path: (&job.remote).into(),
         size: Some(source.mark().size),
@@ -157,6 +158,8 @@ fn put_request(job: &UploadJob, source: &Source, upload_id: Option<UploadId>, re
         if_etag: None,
         upload_id,
         resume,
+        permissions: mode.map(|mode| mode.bits),
+        set_permissions: mode.is_some_and(|mode| mode.also_of_replaced),
     }
 }
 

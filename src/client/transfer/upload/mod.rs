@@ -20,13 +20,14 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::base::digest::Digest;
-use crate::base::limits::{PIECE_BYTES, RECLAIMS_MAX};
+use crate::base::limits::{PIECE_BYTES, RECLAIMS_MAX, RESUME_BYTES_MIN};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::incoming::{Event, Incoming};
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
 use crate::client::files::local::{Reading, Source, shown};
+use crate::client::files::modes::ModePolicy;
 use crate::client::transfer::parallel::{Jobs, Tell, move_all};
 use crate::client::ui::progress::Progress;
 use crate::wire::message::{End, ErrorCode, ErrorReply, PutMode};
@@ -43,6 +44,8 @@ pub struct UploadJob {
     pub size: u64,
     /// Whether it takes the place of a file that is there.
     pub mode: PutMode,
+    /// Whether it gets the permission bits of the file here.
+    pub modes: ModePolicy,
 }
 
 /// A file the server has now.
@@ -220,10 +223,17 @@ impl Uploader {
     }
 
     fn drop_useless(&mut self, session: &mut Session) -> Result<(), LinkError> {
-        while let Some(upload_id) = self.useless.pop() {
-            session.link.request(&Request::DropPartial { upload_id })?;
+        let mut asked = 0;
+        while asked > 0 || !self.useless.is_empty() {
+            while session.link.has_room()
+                && let Some(upload_id) = self.useless.pop()
+            {
+                session.link.request(&Request::DropPartial { upload_id })?;
+                asked += 1;
+            }
             // It expires anyway, so whether it was still there does not matter.
             session.link.receive()?;
+            asked -= 1;
         }
         Ok(())
     }
@@ -342,7 +352,7 @@ impl Uploader {
             && !matches!(&result, Err(Failure::Refused(error)) if may_resume(error))
         {
             session.state.drop_upload(&key);
-            if matches!(&result, Err(Failure::Local(_) | Failure::LocalFull(_))) {
+            if is_useless(&result, unsent.shown_bytes) {
                 self.useless.push(upload_id);
             }
         }
@@ -369,6 +379,16 @@ impl From<UploadJob> for Unsent {
 
 fn changed(source: &Source) -> Failure {
     Failure::Local(format!("{} changed while it was read; run the command again", shown(source.path())))
+}
+
+/// Whether the server may keep something of an upload that nobody will resume.
+fn is_useless(result: &Result<Stored, Failure>, sent_bytes: u64) -> bool {
+    match result {
+        Err(Failure::Local(_) | Failure::LocalFull(_)) => true,
+        // Another session has it.
+        Err(Failure::Refused(error)) => error.code != ErrorCode::Superseded && sent_bytes >= RESUME_BYTES_MIN,
+        _ => false,
+    }
 }
 
 /// Whether the same upload may go on later.

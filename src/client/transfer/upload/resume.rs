@@ -7,7 +7,7 @@ use super::{Pending, Stored, Unsent, UploadJob, Uploader};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::Source;
-use crate::client::mirror::plan::is_same_time;
+use crate::client::mirror::times::{TimeMatch, compare_times};
 use crate::wire::message::{End, PutMode};
 use crate::wire::{Reply, Request};
 
@@ -97,9 +97,13 @@ fn which_are_stored(session: &mut Session, uploads: &[(&UploadJob, End)]) -> Res
     Ok(uploads.iter().zip(replies.chunks(2)).map(|((job, end), replies)| is_stored(job, *end, replies)).collect())
 }
 
+/// Whether a file can have got the time of its source.
+fn is_like(source_ns: i64, stored_ns: i64) -> bool {
+    matches!(compare_times(source_ns, stored_ns), TimeMatch::Same | TimeMatch::Near)
+}
+
 fn is_stored(job: &UploadJob, end: End, replies: &[Option<Reply>]) -> bool {
     let [Some(Reply::Stat { entry, .. }), Some(Reply::Sha256 { sha256, .. })] = replies else { return false };
-    let is_its_time =
-        || Source::open(&job.local).is_ok_and(|source| is_same_time(source.mark().mtime_ns, entry.mtime_ns));
+    let is_its_time = || Source::open(&job.local).is_ok_and(|source| is_like(source.mark().mtime_ns, entry.mtime_ns));
     entry.size == end.size && *sha256 == end.sha256 && (job.mode == PutMode::Create || is_its_time())
 }

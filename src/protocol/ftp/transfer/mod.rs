@@ -157,6 +157,7 @@ impl Ftp {
             id: Some(UploadId::of_path(&path)),
             start,
             hash: self.settings.hashes_uploads,
+            wanted_mode: None,
         };
         let begun = self.session.begin_upload(turn.service, plan, turn.now);
         self.begin(begun, Kind::Upload { is_named_here: how == Upload::Unique }, path, turn);

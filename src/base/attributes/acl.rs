@@ -1,12 +1,10 @@
 //! POSIX access control lists as the kernel keeps them in an extended attribute
 //! (include/uapi/linux/posix_acl_xattr.h).
 
-use super::Keeps;
-
 /// The attribute with the list of a file.
-pub(in crate::store) const ACCESS: &str = "system.posix_acl_access";
+pub const ACCESS: &str = "system.posix_acl_access";
 /// The attribute with the default list, which a folder gives to each entry that is created in it.
-pub(in crate::store) const DEFAULT: &str = "system.posix_acl_default";
+pub const DEFAULT: &str = "system.posix_acl_default";
 
 const VERSION: u32 = 2;
 const ENTRY_BYTES: usize = 8;
@@ -23,12 +21,21 @@ struct Entry {
     id: u32,
 }
 
+/// Whether a new file has the owner and the group of the one that it replaces.
+#[derive(Clone, Copy)]
+pub struct Keeps {
+    /// The owner.
+    pub owner: bool,
+    /// The group.
+    pub group: bool,
+}
+
 /// An access control list.
-pub(in crate::store) struct Acl(Vec<Entry>);
+pub struct Acl(Vec<Entry>);
 
 impl Acl {
     /// Reads the value of an attribute. Returns `None` if it is not a list of version 2.
-    pub(in crate::store) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (version, entries) = bytes.split_first_chunk::<4>()?;
         if u32::from_le_bytes(*version) != VERSION || entries.is_empty() || entries.len() % ENTRY_BYTES != 0 {
             return None;
@@ -45,7 +52,7 @@ impl Acl {
     }
 
     /// The value of the attribute.
-    pub(in crate::store) fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = VERSION.to_le_bytes().to_vec();
         for Entry { tag, permissions, id } in &self.0 {
             bytes.extend(tag.to_le_bytes());
@@ -67,7 +74,7 @@ impl Acl {
 
     /// Restricts the list of a file that could not keep its owner or group, so that no user gains a
     /// permission.
-    pub(super) fn restrict(&mut self, keeps: Keeps) {
+    pub fn restrict(&mut self, keeps: Keeps) {
         if !keeps.group {
             let mask = self.permissions(MASK).unwrap_or(7);
             let both = self.permissions(GROUP).unwrap_or(0) & mask & self.permissions(OTHER).unwrap_or(0);
@@ -79,8 +86,8 @@ impl Acl {
         }
     }
 
-    /// Scheduler a default list into that of a file created with these permission bits, as the kernel does.
-    pub(super) fn mask(&mut self, mode: u32) {
+    /// Turns a default list into that of a file created with these permission bits, as the kernel does.
+    pub fn mask(&mut self, mode: u32) {
         let bits = |shift: u32| (mode >> shift & 7) as u16;
         self.change(OWNER, |permissions| permissions & bits(6));
         self.change(OTHER, |permissions| permissions & bits(0));
@@ -89,9 +96,16 @@ impl Acl {
         }
     }
 
+    /// The permission bits that `stat` shows of a file with this list.
+    pub fn mode(&self) -> u32 {
+        let bits = |tag| u32::from(self.permissions(tag).unwrap_or(0) & 7);
+        let group = if self.permissions(MASK).is_some() { MASK } else { GROUP };
+        bits(OWNER) << 6 | bits(group) << 3 | bits(OTHER)
+    }
+
     /// Permission bits for a file whose file system refuses the list. Group and others get what the list
     /// allows to every user but the owner.
-    pub(super) fn mode_without(&self) -> u32 {
+    pub fn mode_without(&self) -> u32 {
         let mask = self.permissions(MASK).unwrap_or(7);
         let masked = |entry: &Entry| if entry.tag == OTHER { entry.permissions } else { entry.permissions & mask };
         let others = self.0.iter().filter(|entry| entry.tag != OWNER && entry.tag != MASK);
@@ -138,5 +152,7 @@ mod tests {
         list.mask(0o666);
         let permissions = [OWNER, USER, GROUP, MASK, OTHER].map(|tag| list.permissions(tag));
         assert_eq!(permissions, [Some(6), Some(7), Some(7), Some(6), Some(4)]);
+        assert_eq!(list.mode(), 0o664);
+        assert_eq!(acl(&[(OWNER, 7), (GROUP, 5), (OTHER, 0)]).mode(), 0o750);
     }
 }

@@ -1,8 +1,7 @@
-//! Extended attributes of an entry, read by its path below an open folder and never by opening it.
+//! Extended attributes of an entry, read by its path and never by opening it.
 
-use super::{acl, path_of};
-use crate::store::StoreError;
-use crate::store::file_systems::is_refusal;
+use super::acl;
+use crate::base::refusals;
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 use std::os::fd::AsFd;
@@ -13,6 +12,8 @@ const BYTES_MAX: usize = 64 * 1024;
 const ATTRIBUTES_MAX: usize = 256;
 /// The size of the first buffer for a list of names, on the stack. Few lists are longer.
 const LIST_BYTES_FIRST: usize = 512;
+/// The size of the first buffer for a value, on the stack. Few lists of permissions are longer.
+const VALUE_BYTES_FIRST: usize = 256;
 /// Attributes that the kernel itself removes or renews when a file is written to.
 const DROPPED: [&str; 3] = ["security.capability", "security.ima", "security.evm"];
 
@@ -23,9 +24,8 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
-    /// Reads the names of the attributes of the entry `name` in `folder`.
-    pub(super) fn of_entry(folder: impl AsFd, name: &[u8]) -> Result<Self, StoreError> {
-        let path = path_of(folder, name);
+    /// Reads the names of the attributes of the entry at `path`.
+    pub(super) fn of_entry(path: Vec<u8>) -> Result<Self, Errno> {
         let mut first = [0; LIST_BYTES_FIRST];
         let names = match rustix::fs::llistxattr(path.as_slice(), &mut first[..]) {
             Ok(count) => split(&first[..count]),
@@ -35,7 +35,7 @@ impl Attributes {
                 split(&list[..count])
             }
             Err(errno) if is_absent(errno) => Vec::new(),
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(errno),
         };
         Ok(Self { path, names })
     }
@@ -47,7 +47,7 @@ impl Attributes {
     }
 
     /// Reads one value. Returns `None` if there is none or it may not be read.
-    pub(super) fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(super) fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Errno> {
         if !self.names.iter().any(|there| there == name) {
             return Ok(None);
         }
@@ -58,8 +58,24 @@ impl Attributes {
                 Ok(Some(value))
             }
             Err(errno) if is_absent(errno) || matches!(errno, Errno::ACCESS | Errno::RANGE) => Ok(None),
-            Err(errno) => Err(errno.into()),
+            Err(errno) => Err(errno),
         }
+    }
+}
+
+/// The value of one attribute of the entry at `path`; a link is followed.
+pub(super) fn value_of(path: &[u8], name: &str) -> Result<Option<Vec<u8>>, Errno> {
+    let mut first = [0; VALUE_BYTES_FIRST];
+    match rustix::fs::getxattr(path, name, &mut first[..]) {
+        Ok(count) => Ok(Some(first[..count].to_vec())),
+        Err(Errno::RANGE) => {
+            let mut value = vec![0; BYTES_MAX];
+            let count = rustix::fs::getxattr(path, name, &mut value[..])?;
+            value.truncate(count);
+            Ok(Some(value))
+        }
+        Err(errno) if errno != Errno::NOENT && (is_absent(errno) || errno == Errno::ACCESS) => Ok(None),
+        Err(errno) => Err(errno),
     }
 }
 
@@ -69,7 +85,7 @@ fn split(list: &[u8]) -> Vec<String> {
 }
 
 fn is_absent(errno: Errno) -> bool {
-    is_refusal(errno) || matches!(errno, Errno::NODATA | Errno::NOENT)
+    refusals::is_refusal(&errno.into()) || matches!(errno, Errno::NODATA | Errno::NOENT)
 }
 
 /// Sets an attribute. A refusal is an error only for access control lists and names in `user.`: others
@@ -84,9 +100,9 @@ pub(super) fn set(file: impl AsFd, name: &str, value: &[u8]) -> Result<(), Errno
 }
 
 /// Removes an attribute, if the file has it.
-pub(super) fn remove(file: impl AsFd, name: &str) -> Result<(), StoreError> {
+pub(super) fn remove(file: impl AsFd, name: &str) -> Result<(), Errno> {
     match rustix::fs::fremovexattr(file, name) {
-        Err(errno) if !is_absent(errno) => Err(errno.into()),
+        Err(errno) if !is_absent(errno) => Err(errno),
         _ => Ok(()),
     }
 }

@@ -1,0 +1,134 @@
+//! Names that a file system may take for one: `a` and `A`, an accented letter in one character or in two, a dot
+//! at the end. Whether it does shows in its listing, which has only one of them. It touches neither disk nor server.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+
+/// The names in a folder.
+pub type Names = HashSet<Vec<u8>>;
+
+/// Paths of one command that could be one file or folder where they go, in groups.
+#[derive(Default)]
+pub struct Spellings(HashMap<Vec<u8>, Vec<Vec<u8>>>);
+
+impl Spellings {
+    /// Finds those among `paths`, which have no `/` at their end.
+    pub fn among<'a>(paths: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
+        let hasher = RandomState::new();
+        let mut counts: HashMap<u64, bool> = HashMap::new();
+        for path in paths.clone() {
+            counts.entry(hasher.hash_one(folded(path))).and_modify(|is_several| *is_several = true).or_default();
+        }
+        counts.retain(|_, is_several| *is_several);
+        let mut groups: HashMap<Vec<u8>, Vec<Vec<u8>>> = HashMap::new();
+        for path in paths.filter(|_| !counts.is_empty()) {
+            let folded = folded(path);
+            if counts.contains_key(&hasher.hash_one(&folded)) {
+                groups.entry(folded).or_default().push(path.to_vec());
+            }
+        }
+        Self(groups)
+    }
+
+    /// Whether no two of the paths are alike.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Of `paths`, at which something is, those that the folder lists by another of these names, and that name's path.
+    /// `list` returns the names in a folder, or nothing if it cannot be listed.
+    pub fn listed_otherwise<'a, E>(
+        &self,
+        paths: impl IntoIterator<Item = &'a [u8]>,
+        mut list: impl FnMut(&[u8]) -> Result<Option<Names>, E>,
+    ) -> Result<HashMap<Vec<u8>, Vec<u8>>, E> {
+        let mut listed: HashMap<Vec<u8>, Option<Names>> = HashMap::new();
+        let mut found = HashMap::new();
+        if self.0.is_empty() {
+            return Ok(found);
+        }
+        for path in paths {
+            let Some(group) = self.0.get(&folded(path)).filter(|group| group.len() > 1) else { continue };
+            let (folder, name) = split(path);
+            if !listed.contains_key(folder) {
+                listed.insert(folder.to_vec(), list(folder)?);
+            }
+            let Some(names) = listed.get(folder).and_then(Option::as_ref).filter(|names| !names.contains(name)) else {
+                continue;
+            };
+            let is_there = |other: &&Vec<u8>| split(other).0 == folder && names.contains(split(other).1);
+            if let Some(other) = group.iter().find(is_there) {
+                found.insert(path.to_vec(), other.clone());
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The folder of a path, and its name there.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let at = path.iter().rposition(|&byte| byte == b'/');
+    at.map_or((&[], path), |at| (&path[..at], &path[at + 1..]))
+}
+
+/// The same for all spellings that a file system may take for one, and sometimes for others. Letters beyond ASCII are
+/// left out, with the letter before a combining mark.
+fn folded(path: &[u8]) -> Vec<u8> {
+    let mut folded = Vec::with_capacity(path.len());
+    for name in path.split(|&byte| byte == b'/') {
+        let start = folded.len();
+        for c in String::from_utf8_lossy(name).chars() {
+            let ascii = c.to_lowercase().chain(c.to_uppercase()).find(char::is_ascii);
+            match ascii {
+                Some(letter) => folded.push(letter.to_ascii_lowercase() as u8),
+                None if is_combining(c) && folded.len() > start => drop(folded.pop()),
+                None => {}
+            }
+        }
+        while folded.len() > start && folded.last().is_some_and(|last| b". ".contains(last)) {
+            folded.pop();
+        }
+        folded.push(b'/');
+    }
+    folded
+}
+
+fn is_combining(c: char) -> bool {
+    matches!(c, '\u{300}'..='\u{36f}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which of `paths`, all of them there, a folder with these names lists otherwise.
+    fn otherwise(paths: &[&str], names: &[&str]) -> Vec<String> {
+        let spellings = Spellings::among(paths.iter().map(|path| path.as_bytes()));
+        let names: Names = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let found =
+            spellings.listed_otherwise(paths.iter().map(|path| path.as_bytes()), |_| Ok::<_, ()>(Some(names.clone())));
+        let shown = |(path, other): (Vec<u8>, Vec<u8>)| {
+            format!("{} is {}", String::from_utf8_lossy(&path), String::from_utf8_lossy(&other))
+        };
+        let mut found: Vec<String> = found.expect("listed").into_iter().map(shown).collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn a_name_that_a_folder_lists_by_another_spelling_is_found() {
+        assert_eq!(otherwise(&["/d/a", "/d/A", "/d/b"], &["A", "b"]), ["/d/a is /d/A"]);
+        assert_eq!(otherwise(&["/d/a", "/d/A", "/d/b"], &["A", "a", "b"]), [""; 0]);
+        assert_eq!(otherwise(&["/\u{e9}t\u{e9}", "/E\u{301}te\u{301}"], &["\u{e9}t\u{e9}"]).len(), 1);
+        assert_eq!(otherwise(&["a.", "a"], &["a"]), ["a. is a"]);
+        assert_eq!(otherwise(&["\u{212a}elvin", "kelvin", "stra\u{df}e", "STRASSE"], &["kelvin", "STRASSE"]).len(), 1);
+    }
+
+    #[test]
+    fn names_that_no_file_system_takes_for_one_are_not_asked_about() {
+        let paths = ["/d/a", "/d/b", "/e/a", "/d/ab", "/d/a/b"];
+        let spellings = Spellings::among(paths.iter().map(|path| path.as_bytes()));
+        let found = spellings.listed_otherwise(paths.iter().map(|path| path.as_bytes()), |_| Err("it is listed"));
+        assert_eq!(found, Ok(HashMap::new()));
+    }
+}

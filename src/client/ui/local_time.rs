@@ -1,0 +1,70 @@
+//! Times as `ls` and `stat` show them: in the time zone of the user, which `TZ` or the system names. A time zone that
+//! is not known counts as UTC, as it does for other programs.
+
+use jiff::Timestamp;
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
+
+/// `Nov 22 18:54`, or `Nov 22  2019` if that is older than half a year or in the future.
+pub fn short(time_ns: i64, now_ns: i64) -> String {
+    short_in(time_ns, now_ns, TimeZone::system())
+}
+
+/// `2026-11-22 18:54:57.123 +0100`.
+pub fn long(time_ns: i64) -> String {
+    long_in(time_ns, TimeZone::system())
+}
+
+fn short_in(time_ns: i64, now_ns: i64, zone: TimeZone) -> String {
+    let is_recent = (-MINUTE_NS..HALF_YEAR_NS).contains(&now_ns.saturating_sub(time_ns));
+    let form = if is_recent { "%b %e %H:%M" } else { "%b %e  %Y" };
+    shown(form, time_ns, zone)
+}
+
+fn long_in(time_ns: i64, zone: TimeZone) -> String {
+    shown("%Y-%m-%d %H:%M:%S.%3f %z", time_ns, zone)
+}
+
+fn shown(form: &str, time_ns: i64, zone: TimeZone) -> String {
+    let time = Timestamp::from_nanosecond(time_ns.into()).unwrap_or_default();
+    strtime::format(form, &time.to_zoned_datetime(zone)).unwrap_or_else(|_| time.to_string())
+}
+
+/// A clock may be a little behind that of the server.
+const MINUTE_NS: i64 = 60 * 1_000_000_000;
+/// Half of a mean year of the calendar, as for `ls`.
+const HALF_YEAR_NS: i64 = 31_556_952 / 2 * 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_763_838_000 * 1_000_000_000; // 2025-11-22 19:00 UTC
+
+    #[test]
+    fn the_year_stands_in_for_the_hour_of_times_that_are_old_or_in_the_future() {
+        let shown = |time_ns| short_in(time_ns, NOW, TimeZone::UTC);
+        assert_eq!(shown(NOW), "Nov 22 19:00");
+        assert_eq!(shown(NOW - HALF_YEAR_NS + 1), "May 24 04:05");
+        assert_eq!(shown(NOW - HALF_YEAR_NS), "May 24  2025");
+        assert_eq!(shown(NOW + MINUTE_NS), "Nov 22 19:01");
+        assert_eq!(shown(NOW + MINUTE_NS + 1), "Nov 22  2025");
+        assert_eq!(shown(0), "Jan  1  1970");
+        assert_eq!((shown(i64::MIN), shown(i64::MAX)), ("Sep 21  1677".into(), "Apr 11  2262".into()));
+    }
+
+    #[test]
+    fn times_are_those_of_the_zone_with_the_hour_that_counts_then() {
+        for (zone, short, long) in [
+            ("UTC0", "Nov 22 19:00", "2025-11-22 19:00:00.000 +0000"),
+            ("CST-8", "Nov 23 03:00", "2025-11-23 03:00:00.000 +0800"),
+            ("NST3:30NDT,M3.2.0,M11.1.0", "Nov 22 15:30", "2025-11-22 15:30:00.000 -0330"),
+            ("CET-1CEST,M3.5.0,M10.5.0/3", "Nov 22 20:00", "2025-11-22 20:00:00.000 +0100"),
+        ] {
+            let zone = || TimeZone::posix(zone).expect("a zone");
+            assert_eq!((short_in(NOW, NOW, zone()), long_in(NOW, zone())), (short.into(), long.into()));
+        }
+        let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a zone");
+        assert_eq!(long_in(NOW - 120 * 86_400 * 1_000_000_000, berlin), "2025-07-25 21:00:00.000 +0200");
+    }
+}
