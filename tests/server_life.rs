@@ -477,7 +477,7 @@ fn foreign_bytes_are_escaped_on_one_line_of_the_logs() {
     let (access, transactions) = (place.log("access.log"), place.log("transactions.log"));
     assert_eq!(access.lines().count(), 2 + 2 + 1 + 2, "{access}");
     assert!(access.contains(&format!("verb=mkdir path={escaped}\" result=ok\n")), "{access}");
-    assert!(access.contains(r#"claimed="x result=ok\"\xe2\x80\xa8" result=LoginFailed"#), "{access}");
+    assert!(access.contains(" claimed=- result=LoginFailed"), "{access}");
     assert_eq!(transactions.lines().count(), 1);
     assert!(transactions.contains(&format!("path={escaped}/f\\n\" ")), "{transactions}");
     for line in access.lines().chain(transactions.lines()) {

@@ -556,7 +556,7 @@ fn a_tree_has_one_bar_and_a_line_for_each_file_and_goes_on_behind_a_lost_connect
         terminal.expect(" %");
         proxy.cut();
         proxy.up.open();
-        terminal.expect("trying again in a moment (1 of 7)");
+        terminal.expect("reconnecting in a moment (1 of 7)");
         terminal.expect("resumed at ");
         terminal.expect(&format!("put: 3 files, {}M", 3 * mib));
         let shown = terminal.shown();

@@ -131,7 +131,7 @@ impl Endpoint {
             let wait = wait_before(self.tried, random_share());
             self.tried += 1;
             let (seconds, tried, retries) = (shown_seconds(wait), self.tried, self.retries);
-            output.note(format_args!("{}; trying again in {seconds} ({tried} of {retries})", reason(&why)));
+            output.note(format_args!("{}; reconnecting in {seconds} ({tried} of {retries})", reason(&why)));
             pause(wait, interrupt)?;
             match self.connect(interrupt) {
                 Ok(link) => return Ok(link),
@@ -204,7 +204,10 @@ fn unanswered(failure: Failure, host: &str) -> Failure {
 fn bare(failure: &Failure) -> String {
     match failure {
         Failure::Lost(why) => why.clone(),
-        Failure::Refused(reply) => Escaped(reply.message.as_bytes()).to_string(),
+        // What to do next is done by the program itself.
+        Failure::Refused(reply) => {
+            Escaped(reply.message.split(';').next().unwrap_or_default().as_bytes()).to_string()
+        }
         failure => failure.to_string().trim_end_matches("; does berthd listen there?").to_string(),
     }
 }

@@ -356,7 +356,7 @@ impl Ftp {
                 self.forget_next(turn.now);
                 self.reject_line(
                     is_foreign,
-                    (500, "That line is too long; nothing of it was carried out.".into()),
+                    (500, "Line too long; the command was ignored.".into()),
                     turn,
                 );
             }
@@ -384,9 +384,9 @@ impl Ftp {
             self.mistakes += 1;
         }
         if is_foreign {
-            turn.reply(500, "This is an FTP server, and that is another protocol; the connection is closed.");
+            turn.reply(500, "This is an FTP server; the client speaks another protocol. Connection closed.");
         } else if self.mistakes >= MISTAKES_BEFORE_LOGIN_MAX {
-            turn.reply(REPLY_CLOSING, "Too many lines before the login that are no command; the connection is closed.");
+            turn.reply(REPLY_CLOSING, "Too many invalid commands before login; connection closed.");
         } else {
             return turn.reply(code, text);
         }
@@ -409,7 +409,7 @@ impl Ftp {
     /// See [`super::Protocol::fail`].
     pub fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant) {
         if let Activity::ListingStatus(_) = self.doing {
-            buffers.output.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "The rest is left out."));
+            buffers.output.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "Listing incomplete."));
         }
         let (_, text) = reply::refusal(why, None);
         buffers.output.append(|out| reply::put(out, REPLY_CLOSING, text));
@@ -516,10 +516,10 @@ impl Ftp {
     }
 }
 
-/// What somebody is told for whom there is no session.
+/// Returns the reply to a client for which there is no session.
 pub fn too_many_sessions(bound: &str) -> Vec<u8> {
     let mut words = Vec::new();
-    let text = format!("There are as many sessions as {bound} allows; close one, or try again later.");
+    let text = format!("The server is full ({bound}); connection closed before login. Close a session, or try again later.");
     reply::put(&mut words, REPLY_CLOSING, text);
     words
 }

@@ -96,8 +96,8 @@ pub fn refusal(refusal: SessionError, path: Option<&VPath>) -> (u16, String) {
     };
     let said = match refusal {
         // What the session says is for clients of the native protocol.
-        SessionError::LoginRequired => "log in first, with USER and PASS".into(),
-        SessionError::TlsRequired => "this server takes encrypted logins only; send AUTH TLS first, or use FTPS".into(),
+        SessionError::LoginRequired => "log in with USER and PASS first".into(),
+        SessionError::TlsRequired => "TLS is required; send AUTH TLS before the login, or use implicit FTPS".into(),
         refusal => refusal.to_string(),
     };
     (code, path.map_or_else(|| sentence(&said), |path| format!("{}: {said}.", subject(path))))
@@ -151,11 +151,11 @@ mod tests {
     fn refusals_say_what_happened_to_what() {
         let path = VPath::parse("/gr\u{fc}\u{df}e\r\n.txt".as_bytes()).expect("valid");
         let (code, text) = refusal(SessionError::NotFound, Some(&path));
-        assert_eq!((code, &text[..]), (550, "/gr\u{fc}\u{df}e\\r\\n.txt: there is no such file or folder."));
+        assert_eq!((code, &text[..]), (550, "/gr\u{fc}\u{df}e\\r\\n.txt: no such file or directory."));
         let longest = VPath::parse(&b"/\xff".repeat(2000)).expect("valid");
         assert!(refusal(SessionError::NotFound, Some(&longest)).1.len() < 1200, "clients read lines of 2 KiB or so");
         let (code, text) = refusal(SessionError::QuotaBytes, None);
-        assert_eq!((code, text.starts_with("Your disk quota") && text.ends_with('.')), (552, true));
+        assert_eq!((code, text.starts_with("Disk quota") && text.ends_with('.')), (552, true));
     }
 
     #[test]
