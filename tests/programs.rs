@@ -247,7 +247,7 @@ fn commands_that_cannot_be_carried_out_exit_with_1_and_say_why() {
         (&["mv", "never-was", "x"], "no such file"),
         (&["mv", "folder", "folder/inner/x"], "into itself"),
         (&["stat", "never-was"], "no such file"),
-        (&["sha256", "folder"], "not a regular file"),
+        (&["sha256", "folder"], "is a directory"),
         (&["ls", "never-was"], "no such file"),
         (&["lcd", "never-was"], "never-was"),
         (&["ls", "file/x"], ""),

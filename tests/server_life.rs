@@ -376,7 +376,7 @@ fn transactions_have_one_line_each_with_every_field() {
     for line in &lines[..3] {
         assert_eq!(line["digest"], sha256(&content));
     }
-    assert!(place.log("access.log").contains("verb=put path=/too-much result=QuotaBytes"));
+    assert!(place.log("access.log").contains("verb=put path=/too-much result=QuotaBytes\n"));
 }
 
 #[test]

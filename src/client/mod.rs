@@ -26,6 +26,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cli::args::Args;
+use cli::command_line::HelpArgs;
 use cli::hosts::Destination;
 use commands::folders;
 use connection::endpoint::{Endpoint, FirstConnection};
@@ -67,6 +68,14 @@ pub fn run(args: &Args) -> u8 {
     }
 }
 
+/// Shows help without a server and returns the exit code.
+pub fn run_help(args: &HelpArgs) -> u8 {
+    let mut output = Output::standard(args.json, args.quiet);
+    let words: Vec<Word> = args.topics.iter().map(|topic| Word::plain(topic.as_bytes())).collect();
+    let shown = commands::help::show(&mut output, &words).and_then(|()| output.flush());
+    shown.map_or_else(|failure| give_up(&mut output, &failure), |()| EXIT_DONE)
+}
+
 /// Refuses a command where the server is to stand. One that is called so is reached by a port or with a
 /// command behind it.
 fn check_target(args: &Args) -> Result<(), Failure> {
@@ -79,7 +88,7 @@ fn check_target(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let name = &args.target;
-    let text = format!("'{name}' is a command, and the server is missing: berth [USER@]HOST {name} ...");
+    let text = format!("'{name}' is a command; name the server before it: berth [USER@]HOST {name} ...");
     Err(Failure::Usage(text))
 }
 
@@ -124,8 +133,8 @@ impl Work {
                 match entered {
                     Err(failure) if !failure.ends_session() => {
                         let text = format!(
-                            "{path}, the `directory` of this host, cannot be gone to: {failure}; \
-                             'berth host add --replace' sets another"
+                            "the `directory` of this host cannot be opened: {failure}; change it with \
+                             'berth host add NAME HOST --replace --directory DIR'"
                         );
                         if !matches!(self, Self::Shell) {
                             return Err(Failure::Local(text));

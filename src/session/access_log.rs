@@ -177,5 +177,9 @@ fn user(account: Option<&AccountName>) -> &str {
 
 /// One word for the logs, so that they can be searched.
 fn outcome(refusal: Option<&SessionError>) -> String {
-    refusal.map_or_else(|| "ok".to_string(), |refusal| format!("{refusal:?}"))
+    let Some(refusal) = refusal else { return "ok".into() };
+    let mut word = format!("{refusal:?}");
+    // Its numbers are in the reply.
+    word.truncate(word.find('(').unwrap_or(word.len()));
+    word
 }

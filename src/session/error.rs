@@ -2,6 +2,7 @@
 //! protocol maps it exhaustively.
 
 use crate::store::StoreError;
+use crate::store::ledger::Shortage;
 
 /// A request is refused and the session goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -22,9 +23,7 @@ pub enum SessionError {
     #[error("too many failed logins on this connection; connect again")]
     TooManyTries,
     /// As many sessions as the account may have.
-    #[error(
-        "too many sessions for this account (limits.sessions_per_account); close one and try again"
-    )]
+    #[error("too many sessions for this account (limits.sessions_per_account); close one and try again")]
     TooManySessions,
     /// Others need the connection.
     #[error("the server is full; connection closed before login; try again in a moment")]
@@ -60,9 +59,7 @@ pub enum SessionError {
     #[error("the symbolic links on this path form a loop; remove one of them")]
     LinkLoop,
     /// From one file system to another.
-    #[error(
-        "source and target are on different file systems of the server; copy the file, or ask the administrator"
-    )]
+    #[error("source and target are on different file systems of the server; copy the file, or ask the administrator")]
     OtherFileSystem,
     /// A folder into itself.
     #[error("a directory cannot be moved into itself")]
@@ -77,11 +74,11 @@ pub enum SessionError {
     #[error("this account is read-only")]
     ReadOnly,
     /// Bytes.
-    #[error("disk quota exceeded; remove files or ask for a larger quota")]
-    QuotaBytes,
+    #[error("disk quota exceeded: {}; remove files or ask for a larger quota", .0.in_bytes())]
+    QuotaBytes(Shortage),
     /// Number of files.
-    #[error("quota of files and directories exceeded; remove some or ask for a larger quota")]
-    QuotaFiles,
+    #[error("quota of files and directories exceeded: {}; remove some or ask for a larger quota", .0.in_files())]
+    QuotaFiles(Shortage),
     /// The server's disk.
     #[error("the server's disk is full; tell the administrator")]
     DiskFull,
@@ -164,8 +161,8 @@ impl From<&StoreError> for SessionError {
             StoreError::InUse => Self::InUse,
             StoreError::DiskFull => Self::DiskFull,
             StoreError::TooLarge => Self::TooLarge,
-            StoreError::QuotaBytes => Self::QuotaBytes,
-            StoreError::QuotaFiles => Self::QuotaFiles,
+            StoreError::QuotaBytes(shortage) => Self::QuotaBytes(*shortage),
+            StoreError::QuotaFiles(shortage) => Self::QuotaFiles(*shortage),
             StoreError::Changed => Self::Changed,
             StoreError::Superseded => Self::Superseded,
             StoreError::Unwritten => Self::Unwritten,

@@ -43,7 +43,8 @@ impl Session {
         let first = ClientFirst::parse(client_first).map_err(|_| SessionError::LoginMalformed)?;
         let candidate = candidate(service, first.user(), now)?;
         let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, self.binding);
-        *attempt = Attempt::Challenged(Box::new(Challenged { exchange, account: candidate.account, claimed: candidate.name }));
+        *attempt =
+            Attempt::Challenged(Box::new(Challenged { exchange, account: candidate.account, claimed: candidate.name }));
         Ok(challenge)
     }
 

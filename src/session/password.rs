@@ -70,13 +70,7 @@ impl Default for Passwords {
 impl PasswordCheck {
     /// A check that has no place in the queue yet. The work is the same whether or not the account
     /// exists.
-    pub(super) fn new(
-        passwords: &Passwords,
-        origin: Origin,
-        user: &str,
-        candidate: Candidate,
-        password: &str,
-    ) -> Self {
+    pub(super) fn new(passwords: &Passwords, origin: Origin, user: &str, candidate: Candidate, password: &str) -> Self {
         let Candidate { name: claimed, verifier, account } = candidate;
         let derivation = Derivation::new(password, &verifier.salt, verifier.rounds);
         let memo = passwords.memo(user, &verifier, password);

@@ -379,7 +379,7 @@ fn modes_are_taken_in_each_form_of_chmod_and_set_the_lower_nine_bits() {
         for (path, expected) in [("file", on_file), ("folder", on_folder)] {
             let reply = client.ask(&format!("SITE CHMOD {text} {path}")).expect(&[200]);
             assert_eq!(mode(path), expected, "{text} {path}: {:o}", mode(path));
-            let told = format!("The permission bits are {:03o} now", expected & 0o777);
+            let told = format!("Permissions set to {:03o}", expected & 0o777);
             assert!(reply.text().starts_with(&told), "{reply:?}");
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{none, paths};
+use super::{none, paths, refusal};
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -18,9 +18,9 @@ pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         [] => VPath::root(),
         [word] => match &session.expand(word)?[..] {
             [path] => path.clone(),
-            _ => return Err(usage("cd", "the pattern fits more than one folder")),
+            _ => return Err(usage("cd", "the pattern matches more than one path")),
         },
-        _ => return Err(usage("cd", "one folder at a time")),
+        _ => return Err(usage("cd", "give one directory")),
     };
     enter(session, folder)?;
     session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.folder)}))
@@ -29,7 +29,7 @@ pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 /// Makes `folder` the current one, if it is one.
 pub fn enter(session: &mut Session, folder: VPath) -> Result<(), Failure> {
     if !folder.is_root() && session.stat(&folder)?.kind == EntryKind::File {
-        return Err(Failure::Local(format!("{folder} is a file; 'cd' goes to folders")));
+        return Err(Failure::Local(format!("{folder} is a file, not a directory")));
     }
     session.folder = folder;
     Ok(())
@@ -50,14 +50,14 @@ pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     }
     let paths = operands.iter().map(|word| session.path(word)).collect::<Result<Vec<VPath>, _>>()?;
     let parents = given.contains('p');
-    ask_each(session, "mkdir", &paths, |path| Request::Mkdir { path: path.into(), parents })
+    ask_each(session, "mkdir", &paths, refusal::of_mkdir, |path| Request::Mkdir { path: path.into(), parents })
 }
 
 /// `rmdir PATH...`
 pub fn rmdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let operands = options("rmdir", "", words)?.1;
     let paths = paths(session, "rmdir", &operands)?;
-    ask_each(session, "rmdir", &paths, |path| Request::Rmdir { path: path.into() })
+    ask_each(session, "rmdir", &paths, refusal::of_rmdir, |path| Request::Rmdir { path: path.into() })
 }
 
 /// Asks the same of each path.
@@ -65,6 +65,7 @@ fn ask_each(
     session: &mut Session,
     command: &'static str,
     paths: &[VPath],
+    explain: fn(&mut Session, &VPath, Failure) -> Failure,
     request: impl Fn(&VPath) -> Request,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new(command, paths.len() == 1);
@@ -75,7 +76,8 @@ fn ask_each(
         if result.is_ok() {
             session.output.json(&json!({"command": command, "ok": true, "path": Name::from(&paths[at])}))?;
         }
-        summary.count(session, result.map(|_| ()))?;
+        let result = result.map(|_| ()).map_err(|failure| explain(session, &paths[at], failure));
+        summary.count(session, result)?;
     }
     summary.finish()
 }

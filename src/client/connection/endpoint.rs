@@ -13,10 +13,11 @@ use crate::client::connection::login;
 use crate::client::connection::stream::{PlainStream, Stream};
 use crate::client::connection::tls_stream::TlsStream;
 use crate::client::connection::trust::Trust;
-use crate::client::error::Failure;
+use crate::client::error::{Failure, IS_BERTH, plain};
 use crate::client::shell::interrupt::Interrupt;
 use crate::client::ui::confirm::terminal_can_answer;
 use crate::client::ui::output::Output;
+use crate::config::PORT_DEFAULT;
 use crate::wire::message::ErrorCode;
 use zeroize::Zeroizing;
 
@@ -71,7 +72,7 @@ impl FirstConnection {
             trust.meet(accept_new, terminal_can_answer(), output, &interrupt)?;
         }
         let mut link = Link::new(pipe, interrupt);
-        login::greet(&mut link, binding).map_err(|failure| unanswered(failure, &host))?;
+        login::greet(&mut link, binding).map_err(|failure| of_stranger(failure, &host, port))?;
         let mut tried = 1;
         let keys = loop {
             let password = password(link.interrupt())?;
@@ -168,10 +169,11 @@ fn open(
         if interrupt.is_set() {
             return Failure::Interrupted;
         }
-        let (host, error) = (Escaped(host.as_bytes()), error.to_string());
-        if error.starts_with("failed to lookup address information") {
+        let (host, error) = (Escaped(host.as_bytes()), plain(&error));
+        if let Some(why) = error.strip_prefix("failed to lookup address information: ") {
             return Failure::Connection(format!(
-                "host {host} not found; 'berth host list' shows the hosts that have a name"
+                "host {host} not found ({}); 'berth host list' shows the named hosts",
+                why.to_lowercase()
             ));
         }
         Failure::Connection(format!("cannot connect to {host} port {port}: {error}; does berthd listen there?"))
@@ -179,23 +181,31 @@ fn open(
     let Some(trust) = trust else { return Ok((Box::new(pipe), Binding::None)) };
     let (pipe, binding) =
         TlsStream::connect(pipe, trust.pinning(), interrupt).map_err(|error| match trust.explain(error) {
-            Failure::Connection(text) | Failure::Lost(text) if text.contains("InvalidContentType") => {
-                let host = Escaped(host.as_bytes());
-                let hint = if port == FTP_PORT { "2120 is usually its FTP port" } else { "is another service there?" };
-                Failure::Connection(format!("{host} does not speak berth's protocol at port {port}; {hint}"))
-            }
-            failure => unanswered(failure, host),
+            failure => of_stranger(failure, host, port),
         })?;
     Ok((Box::new(pipe), binding))
 }
 
-/// The failure of a connection that was made and then gave nothing.
-fn unanswered(failure: Failure, host: &str) -> Failure {
+/// The failure of a connection that was made, to a server that has not greeted us.
+fn of_stranger(failure: Failure, host: &str, port: u16) -> Failure {
+    let host = Escaped(host.as_bytes());
     match failure {
-        Failure::Lost(why) if why.contains("does not answer") => Failure::Connection(format!(
-            "{} accepted the connection but did not answer; is it a berth server?",
-            Escaped(host.as_bytes())
-        )),
+        Failure::Connection(why) if why.ends_with(IS_BERTH) => {
+            let hint = match port {
+                FTP_PORT => format!("{FTP_PORT} is usually its FTP port"),
+                _ => format!("its port is usually {PORT_DEFAULT}, and another service may use {port}"),
+            };
+            Failure::Connection(format!("{host} does not speak berth's protocol at port {port}; {hint}"))
+        }
+        Failure::Lost(why) => match why.strip_prefix("the server ") {
+            Some(what) if what.starts_with("did not answer") => {
+                Failure::Connection(format!("{host} accepted the connection but {what}; is it a berth server?"))
+            }
+            Some("closed the connection") => Failure::Connection(format!(
+                "{host} closed the connection to port {port} before login; is it a berth server?"
+            )),
+            _ => Failure::Lost(why),
+        },
         failure => failure,
     }
 }
@@ -205,9 +215,7 @@ fn bare(failure: &Failure) -> String {
     match failure {
         Failure::Lost(why) => why.clone(),
         // What to do next is done by the program itself.
-        Failure::Refused(reply) => {
-            Escaped(reply.message.split(';').next().unwrap_or_default().as_bytes()).to_string()
-        }
+        Failure::Refused(reply) => Escaped(reply.message.split(';').next().unwrap_or_default().as_bytes()).to_string(),
         failure => failure.to_string().trim_end_matches("; does berthd listen there?").to_string(),
     }
 }

@@ -72,12 +72,12 @@ impl Trust {
         let place = Escaped(self.place.as_bytes());
         match (self.told, self.known) {
             (Some(told), _) if told != seen => Failure::Login(format!(
-                "the key of {place} is {seen}, not {told} as told; \
-                 ask whoever runs the server what `berthd fingerprint` prints there"
+                "the key of {place} is {seen}, not {told} as given; \
+                 ask the administrator what `berthd fingerprint` prints on the server"
             )),
             (None, Some(known)) if known != seen => Failure::Login(format!(
                 "the key of {place} has changed: it was {known} and is {seen} now; somebody may be in between, or \
-                 the server was set up anew: ask whoever runs it what `berthd fingerprint` prints there, and if \
+                 the server was set up anew: ask its administrator what `berthd fingerprint` prints there, and if \
                  that is the new one, connect once with --fingerprint {seen}"
             )),
             _ => error.into(),

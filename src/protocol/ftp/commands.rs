@@ -121,7 +121,9 @@ impl Ftp {
                 Ok(()) => turn.reply_quoted(257, &path, "created."),
                 Err(refusal) => turn.refuse(refusal, Some(&path)),
             }),
-            Command::Rmd(path) => self.change((250, "Directory removed."), &path, turn, |ftp, path| ftp.session.remove_folder(path)),
+            Command::Rmd(path) => {
+                self.change((250, "Directory removed."), &path, turn, |ftp, path| ftp.session.remove_folder(path))
+            }
             Command::Dele(path) => self.on_path(&path, turn, Self::remove),
             Command::Rnfr(path) => self.on_path(&path, turn, Self::rename_from),
             Command::Rnto(path) => self.on_path(&path, turn, |ftp, path, turn| ftp.rename_to(from, path, turn)),
@@ -142,7 +144,9 @@ impl Ftp {
             Site::Utime(readings) => {
                 let there = readings.iter().find(|(_, path)| self.is_there(path)).or(readings.first());
                 let Some((mtime_ns, path)) = there else { return };
-                self.change((200, "Modification time set."), path, turn, |ftp, path| ftp.session.set_mtime(path, *mtime_ns));
+                self.change((200, "Modification time set."), path, turn, |ftp, path| {
+                    ftp.session.set_mtime(path, *mtime_ns)
+                });
             }
             Site::Help(about) => self.tell_site_help(about.as_deref(), turn),
             Site::Quota => self.tell_quota(turn),
@@ -250,7 +254,9 @@ impl Ftp {
             None => return turn.refuse(refusal, Some(path)),
             Some(Unfinished::Running) => "an upload to it is in progress".to_string(),
             Some(Unfinished::Held(bytes)) => {
-                format!("an interrupted upload to it is held ({bytes} bytes); resume it with REST and STOR, or remove it with DELE")
+                format!(
+                    "an interrupted upload to it is held ({bytes} bytes); resume it with REST and STOR, or remove it with DELE"
+                )
             }
         };
         turn.reply(550, format!("{}: no such file; {what}.", reply::subject(path)));
@@ -306,7 +312,8 @@ impl Ftp {
         }
         // Else the server could be used against others (RFC 2577, section 3).
         if address.ip() != self.session.peer().ip() || address.port() < FTP_DATA_PORT_MIN {
-            return turn.reply(504, format!("Address refused; use your own address and a port from {FTP_DATA_PORT_MIN}."));
+            return turn
+                .reply(504, format!("Address refused; use your own address and a port from {FTP_DATA_PORT_MIN}."));
         }
         self.port.wish(Wish::Close);
         self.active = Some(address);

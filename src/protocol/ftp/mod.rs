@@ -354,11 +354,7 @@ impl Ftp {
             if self.queue.take(&mut turn.buffers.input) == Taken::TooLong {
                 // It may have been a transfer; only a path is so long.
                 self.forget_next(turn.now);
-                self.reject_line(
-                    is_foreign,
-                    (500, "Line too long; the command was ignored.".into()),
-                    turn,
-                );
+                self.reject_line(is_foreign, (500, "Line too long; the command was ignored.".into()), turn);
             }
             return turn.buffers.input.filled().len() < before;
         }
@@ -519,7 +515,8 @@ impl Ftp {
 /// Returns the reply to a client for which there is no session.
 pub fn too_many_sessions(bound: &str) -> Vec<u8> {
     let mut words = Vec::new();
-    let text = format!("The server is full ({bound}); connection closed before login. Close a session, or try again later.");
+    let text =
+        format!("The server is full ({bound}); connection closed before login. Close a session, or try again later.");
     reply::put(&mut words, REPLY_CLOSING, text);
     words
 }

@@ -41,7 +41,9 @@ impl ParseError {
                 let letter = Escaped(std::slice::from_ref(letter)).to_string();
                 (504, format!("-{letter}: unknown option, and no file has this name; supported options: -{served}."))
             }
-            Self::Nul => (501, "NUL bytes and Telnet commands are not allowed in arguments; send byte 255 twice.".into()),
+            Self::Nul => {
+                (501, "NUL bytes and Telnet commands are not allowed in arguments; send byte 255 twice.".into())
+            }
             Self::NetworkProtocol => (522, "Network protocol not supported, use (1,2)".into()),
         }
     }

@@ -407,7 +407,8 @@ impl Native {
 
 /// Returns the reply to a client for which there is no session.
 pub fn too_many_sessions(bound: &str) -> Vec<u8> {
-    let message = format!("the server is full ({bound}); connection closed before login; close a session, or try again later");
+    let message =
+        format!("the server is full ({bound}); connection closed before login; close a session, or try again later");
     let error = ErrorReply { code: ErrorCode::TooMany, message, retry: true, fatal: true };
     let mut words = Vec::new();
     frame::put_json(&mut words, FrameType::Control, 0, &Reply::Error(error));

@@ -139,8 +139,7 @@ pub fn no_option(name: &str, word: &Word) -> Failure {
     let shown = Escaped(&word.text);
     match find(name) {
         Ok(command) => Failure::Usage(format!(
-            "{shown} is no option of '{name}', and a name that begins with a dash is written ./{shown}; \
-             usage: {name} {}",
+            "unknown option {shown}; usage: {name} {}; for a name that begins with a dash, write ./{shown}",
             command.usage
         )),
         Err(failure) => failure,
@@ -151,7 +150,7 @@ pub fn no_option(name: &str, word: &Word) -> Failure {
 pub fn usage(name: &str, problem: &str) -> Failure {
     let problem = Escaped(problem.as_bytes());
     match find(name) {
-        Ok(command) => Failure::Usage(format!("{problem}; usage: {name} {}", command.usage)),
+        Ok(command) => Failure::Usage(format!("{problem}; usage: {}", format!("{name} {}", command.usage).trim_end())),
         Err(_) => Failure::Usage(problem.to_string()),
     }
 }
@@ -221,7 +220,7 @@ mod tests {
         let texts: Vec<&str> = operands.iter().map(|word| word.as_str()).collect();
         assert_eq!((given.as_str(), texts), ("lar", vec!["x", "-r", "-y", "-"]));
         let failure = options("ls", "l", &words).expect_err("unknown");
-        assert!(failure.exit_code() == 2 && failure.to_string().contains("written ./-la"), "{failure}");
+        assert!(failure.exit_code() == 2 && failure.to_string().contains("write ./-la"), "{failure}");
         let words = [Word::plain(b"-\xff")];
         assert!(options("rm", "fr", &words).is_err(), "no other meaning for what is no text");
     }

@@ -312,7 +312,9 @@ impl Ftp {
             ConnectionStage::Failed(Failure::NoPort) => {
                 "Cannot open data connection: the server has no free port; try again later."
             }
-            _ => "Cannot open data connection: no connection was made in time; check firewalls, and EPSV, PASV or PORT.",
+            _ => {
+                "Cannot open data connection: no connection was made in time; check firewalls, and EPSV, PASV or PORT."
+            }
         };
         self.end_transfer(Wish::Close);
         turn.reply(425, why);
