@@ -242,7 +242,10 @@ fn a_target_that_is_none_is_refused_with_what_to_write_and_without_the_password(
         (&["put", "x"][..], "'put' is a command; name the server before it: berth [USER@]HOST put"),
         (&["ls"], "'ls' is a command"),
         (&["ann:secret@host", "ls"], "write ann@host"),
-        (&["ftp://ann:secret@host/a", "ls"], "'ftp://' is not supported here; write ann@host and the path /a in the command"),
+        (
+            &["ftp://ann:secret@host/a", "ls"],
+            "'ftp://' is not supported here; write ann@host and the path /a in the command",
+        ),
         (&["host", "add", "nas", "ann:secret@host"], "write ann@host"),
         (&["nas2", "ls"], "'nas2' is not a named host ('berth host list'); for a server write USER@nas2"),
     ] {
@@ -293,9 +296,10 @@ fn a_server_that_is_none_is_told_in_one_line() {
     let ended = run(&["ann@no-such-host.invalid", "ls"]).expect_code(3);
     assert!(ended.stderr.contains("host no-such-host.invalid not found"), "{ended:?}");
     // One speaks first, as FTP servers do; one answers nothing and closes.
-    for (greeting, told) in
-        [(&b"220 (vsFTPd 3.0.5) ready\r\n"[..], "does not speak berth's protocol at port"), (b"", "closed the connection to port")]
-    {
+    for (greeting, told) in [
+        (&b"220 (vsFTPd 3.0.5) ready\r\n"[..], "does not speak berth's protocol at port"),
+        (b"", "closed the connection to port"),
+    ] {
         for plaintext in [&["--plaintext"][..], &[]] {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
             let target = format!("ann@{}", listener.local_addr().expect("bound"));

@@ -217,9 +217,7 @@ impl From<LinkError> for Failure {
             LinkError::HungUp(reply) => Self::Refused(reply),
             LinkError::Lost(why) => Self::Lost(why),
             LinkError::Distrusted(why) => Self::Login(why),
-            LinkError::Protocol(why) => {
-                Self::Connection(format!("{}{IS_BERTH}", Escaped(why.as_bytes())))
-            }
+            LinkError::Protocol(why) => Self::Connection(format!("{}{IS_BERTH}", Escaped(why.as_bytes()))),
         }
     }
 }

@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> u8 {
         return give_up(&mut session.output, &failure);
     }
     crate::base::refusals::take().into_iter().for_each(|text| session.output.note(text));
-    match work.run(&mut session, args.keep_going) {
+    match work.run(&mut session, &cli::hosts::name_of(args, &destination), args.keep_going) {
         Some(failure) => failure.exit_code(),
         None => EXIT_DONE,
     }
@@ -149,7 +149,8 @@ impl Work {
         }
     }
 
-    fn run(self, session: &mut Session, keep_going: bool) -> Option<Failure> {
+    /// `server` is how the user named the server.
+    fn run(self, session: &mut Session, server: &str, keep_going: bool) -> Option<Failure> {
         match self {
             Self::Commands(commands) => Script::new(keep_going).run(session, &commands),
             Self::Script(input) => Script::new(keep_going).run_lines(session, input),
@@ -158,7 +159,7 @@ impl Work {
                 Script::new(keep_going).run_lines(session, std::io::stdin())
             }
             Self::Shell => {
-                let end = shell::prompt::run(session);
+                let end = shell::prompt::run(session, server);
                 if let Some(failure) = &end {
                     give_up(&mut session.output, failure);
                 }
@@ -180,6 +181,7 @@ fn session(args: &Args, output: Output, link: Link, route: Endpoint) -> Session 
         may_ask: terminal_can_answer(),
         stdin_is_script: false,
         was_lost: false,
+        previous_folder: None,
     }
 }
 

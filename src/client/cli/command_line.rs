@@ -60,9 +60,8 @@ impl CommandLine {
 }
 
 fn is_about_hosts(args: &Args) -> bool {
-    let is_word = |word: &OsString| {
-        word == "help" || HostArgs::command().get_subcommands().any(|known| word == known.get_name())
-    };
+    let is_word =
+        |word: &OsString| word == "help" || HostArgs::command().get_subcommands().any(|known| word == known.get_name());
     let is_host = args.target == HOST && args.commands.is_none() && args.script.is_none();
     is_host && args.command.first().is_none_or(is_word)
 }
@@ -133,7 +132,7 @@ mod tests {
     fn the_word_host_means_named_hosts_only_where_no_server_can_be_meant() {
         let is_hosts = |line: &str| match CommandLine::read(line.split(' ').map(Into::into)) {
             Ok(CommandLine::Hosts(_)) => true,
-            Ok(CommandLine::Session(_)) => false,
+            Ok(CommandLine::Session(_) | CommandLine::Help(_)) => false,
             // Help; `berth host` alone gives that.
             Err(error) => error.to_string().contains("berth host"),
         };

@@ -34,7 +34,9 @@ pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(), Failure> {
     if path.is_root() {
-        return Err(Failure::Usage("the home directory itself cannot be removed; 'rm -r *' removes its contents".into()));
+        return Err(Failure::Usage(
+            "the home directory itself cannot be removed; 'rm -r *' removes its contents".into(),
+        ));
     }
     // The server follows links when it tells what is there, but not when it removes something.
     match session.call(&Request::Rm { path: path.into() }) {

@@ -12,10 +12,11 @@ use crate::client::ui::summary::Summary;
 use crate::wire::Request;
 use crate::wire::message::{EntryKind, Name};
 
-/// `cd [PATH]`
+/// `cd [PATH|-]`
 pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let folder = match options("cd", "", words)?.1[..] {
         [] => VPath::root(),
+        [word] if word.is_bare(b"-") => return back(session),
         [word] => match &session.expand(word)?[..] {
             [path] => path.clone(),
             _ => return Err(usage("cd", "the pattern matches more than one path")),
@@ -26,12 +27,21 @@ pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.folder)}))
 }
 
+/// `cd -`, which shows where it leads, as shells do.
+fn back(session: &mut Session) -> Result<(), Failure> {
+    let none = || Failure::Usage("there is no previous directory yet; a directory called - is ./-".into());
+    let folder = session.previous_folder.clone().ok_or_else(none)?;
+    enter(session, folder)?;
+    session.output.line(&session.folder)?;
+    session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.folder)}))
+}
+
 /// Makes `folder` the current one, if it is one.
 pub fn enter(session: &mut Session, folder: VPath) -> Result<(), Failure> {
     if !folder.is_root() && session.stat(&folder)?.kind == EntryKind::File {
         return Err(Failure::Local(format!("{folder} is a file, not a directory")));
     }
-    session.folder = folder;
+    session.previous_folder = Some(std::mem::replace(&mut session.folder, folder));
     Ok(())
 }
 

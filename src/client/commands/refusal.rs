@@ -20,9 +20,7 @@ pub(super) fn of_file(session: &mut Session, path: &VPath, failure: Failure, adv
 pub(super) fn of_new(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
     let Some(parent) = path.parent().filter(|_| failure.is_refusal(ErrorCode::NotFound)) else { return failure };
     match session.find(&parent) {
-        Ok(None) => {
-            failure.reworded(format!("remote directory {parent} does not exist; mkdir -p {parent} creates it"))
-        }
+        Ok(None) => failure.reworded(format!("remote directory {parent} does not exist; mkdir -p {parent} creates it")),
         _ => failure,
     }
 }

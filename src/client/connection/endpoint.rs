@@ -197,15 +197,13 @@ fn of_stranger(failure: Failure, host: &str, port: u16) -> Failure {
             };
             Failure::Connection(format!("{host} does not speak berth's protocol at port {port}; {hint}"))
         }
-        Failure::Lost(why) => match why.strip_prefix("the server ") {
-            Some(what) if what.starts_with("did not answer") => {
-                Failure::Connection(format!("{host} accepted the connection but {what}; is it a berth server?"))
-            }
-            Some("closed the connection") => Failure::Connection(format!(
-                "{host} closed the connection to port {port} before login; is it a berth server?"
-            )),
-            _ => Failure::Lost(why),
-        },
+        Failure::Lost(why) if why.starts_with("the server did not answer") => {
+            let what = why.trim_start_matches("the server ");
+            Failure::Connection(format!("{host} accepted the connection but {what}{IS_BERTH}"))
+        }
+        Failure::Lost(why) if CLOSED.iter().any(|closed| why.contains(closed)) => {
+            Failure::Connection(format!("{host} closed the connection to port {port} before login{IS_BERTH}"))
+        }
         failure => failure,
     }
 }
@@ -267,6 +265,8 @@ fn pause(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
     Err(Failure::Interrupted)
 }
 
+/// What is reported of a connection that the other side has ended.
+const CLOSED: [&str; 3] = ["closed the connection", "connection was cut", "reset by peer"];
 /// Where berthd speaks FTP unless it is told otherwise.
 const FTP_PORT: u16 = 2120;
 /// Ctrl-C is noticed after this, even where a signal does not end the wait.
