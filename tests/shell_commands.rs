@@ -280,6 +280,42 @@ fn a_directory_of_a_host_that_is_gone_is_named_as_its_setting() {
 }
 
 #[test]
+fn cd_with_a_dash_goes_back_and_shows_where() {
+    let visit = Visit::new(&[]);
+    fs::create_dir_all(visit.place.home("ann", "a/b")).expect("writable");
+    fs::create_dir_all(visit.place.home("ann", "-")).expect("writable");
+    assert_eq!(visit.ok(&["-c", "cd a/b; cd /a; cd -; pwd; cd -; cd /; cd ./-; pwd"]), "/a/b\n/a/b\n/a\n/-\n");
+    let ended = visit.run(&["cd", "-"]).expect_code(2);
+    assert!(ended.stderr.contains("there is no previous directory yet"), "{ended:?}");
+}
+
+#[test]
+fn known_keys_that_cannot_be_read_trust_nobody_and_are_not_lost() {
+    let visit = Visit::new(&[]);
+    let target = visit.server.target("ann");
+    let file = visit.place.path("user/state/berth/known_hosts.json");
+    let run = || visit.place.run(visit.place.berth_over_tls(&["--accept-new", &target, "pwd"]));
+    run().expect_code(0);
+    let good = fs::read(&file).expect("the key is remembered");
+    let cut = &good[..good.len() / 2];
+    for damaged in [&b""[..], cut, b"[]", b"[{}]", b"5", b"{}", b"{\"hosts\":[]}", b"{\"hosts\":{}} x", b"\xff\xfe"] {
+        fs::write(&file, damaged).expect("writable");
+        let ended = run().expect_code(1);
+        assert!(ended.stderr.contains(&file.display().to_string()), "{ended:?}");
+        assert!(ended.stderr.contains("restore it from a backup, or remove it"), "{ended:?}");
+        assert!(ended.stderr.lines().count() == 1 && !ended.stderr.contains("struct"), "{ended:?}");
+        assert_eq!(fs::read(&file).expect("there"), damaged, "what may be repaired stays");
+    }
+    fs::remove_file(&file).expect("ours");
+    fs::create_dir(&file).expect("writable");
+    assert!(run().expect_code(1).stderr.contains("remove it"));
+    fs::remove_dir(&file).expect("ours");
+    std::os::unix::fs::symlink("elsewhere", &file).expect("writable");
+    assert!(run().expect_code(1).stderr.contains("remove it"));
+    assert!(file.is_symlink());
+}
+
+#[test]
 fn a_mirror_without_its_source_says_how_the_other_direction_is_written() {
     let visit = Visit::new(&[]);
     fs::create_dir(visit.place.here("photos")).expect("writable");
@@ -344,6 +380,19 @@ fn help_needs_no_server_and_lists_the_commands_in_short_lines() {
     assert!(run(&["host", "--help"]).contains("berth host"));
     let wrong = visit.place.run(visit.place.berth_over_tls(&["help", "frob"])).expect_code(2);
     assert!(wrong.stderr.contains("unknown command 'frob'"), "{wrong:?}");
+}
+
+#[test]
+fn a_quota_that_is_exceeded_says_how_much_is_needed_and_free() {
+    let visit = Visit::new(&["--quota", "5M", "--max-files", "2"]);
+    visit.file("some", 600_000, 1);
+    let large = File::create(visit.place.here("large")).expect("writable");
+    large.set_len(50 << 20).expect("writable");
+    let ended = visit.run(&["put", "large"]).expect_code(6);
+    assert!(ended.stderr.contains("disk quota exceeded: needs 50M, 4.4M of 5M are free;"), "{ended:?}");
+    visit.ok(&["mkdir", "one"]);
+    let ended = visit.run(&["mkdir", "two"]).expect_code(6);
+    assert!(ended.stderr.contains("needs 1, 0 of 2 are free;"), "{ended:?}");
 }
 
 #[test]

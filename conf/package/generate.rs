@@ -72,6 +72,8 @@ fn add(folder: &Path, shell: Shell, program: &mut Command, name: &str, more: &st
         Shell::Zsh => {
             let (own, end) = text.split_once("\nif [ \"$funcstack[1]\"").expect("it ends with a call");
             let own = own.replace(&format!("\n_{name}() {{"), &format!("\n_{name}_options() {{"));
+            // A colon ends a part of what zsh reads there.
+            let own = own.replace(":SHA256:...:", ":FINGERPRINT:");
             format!("{own}{more}\nif [ \"$funcstack[1]\"{end}")
         }
         _ => text + more,

@@ -267,7 +267,9 @@ fn named(text: &str) -> Result<Option<Host>, Failure> {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::Usage(error.to_string())
+        let text = error.to_string();
+        let remedy = if text.contains(';') { "" } else { "; correct it, or restore it from a backup" };
+        Self::Usage(text + remedy)
     }
 }
 
