@@ -277,6 +277,15 @@ fn a_directory_of_a_host_that_is_gone_is_named_as_its_setting() {
     let ended = run(&["nas", "pwd"]).expect_code(1);
     assert!(ended.stderr.contains("the `directory` of this host cannot be opened: /nope"), "{ended:?}");
     assert!(ended.stderr.contains("--replace --directory"), "{ended:?}");
+    fs::write(visit.place.here("file"), "content").expect("writable");
+    for relative in [&["ls"][..], &["put", "file"], &["get", "x", "/y"], &["mkdir", "nope"], &["rm", "-r", "x"]] {
+        assert!(run(&[&["nas"], relative].concat()).expect_code(1).stderr.contains("`directory`"), "{relative:?}");
+    }
+    // What names its paths from the root does not need the directory, and is told of it all the same.
+    for absolute in [&["ls", "/"][..], &["put", "file", "/file"], &["get", "/file", "copy"], &["mkdir", "/nope"]] {
+        assert!(run(&[&["nas"], absolute].concat()).expect_code(0).stderr.contains("`directory`"), "{absolute:?}");
+    }
+    assert_eq!(run(&["nas", "pwd"]).expect_code(0).stdout, "/nope\n");
 }
 
 #[test]

@@ -124,7 +124,13 @@ impl Work {
     fn begin(&self, session: &mut Session, destination: &Destination) -> Result<(), Failure> {
         if let Some(folder) = destination.local_directory.as_ref().filter(|_| matches!(self, Self::Shell)) {
             let folder = commands::local::at_home(folder);
-            std::env::set_current_dir(&folder).map_err(|error| Failure::local(&folder, &error))?;
+            if let Err(error) = std::env::set_current_dir(&folder) {
+                let failure = Failure::missing_folder_here(&folder, &error);
+                session.output.complain(format_args!(
+                    "berth: the `local_directory` of this host cannot be opened: {failure}; change it with \
+                     'berth host add NAME HOST --replace --local-directory DIR'"
+                ));
+            }
         }
         match &destination.directory {
             Some(folder) => {
@@ -136,7 +142,7 @@ impl Work {
                             "the `directory` of this host cannot be opened: {failure}; change it with \
                              'berth host add NAME HOST --replace --directory DIR'"
                         );
-                        if !matches!(self, Self::Shell) {
+                        if !self.needs_no_folder() {
                             return Err(Failure::Local(text));
                         }
                         session.output.complain(format_args!("berth: {text}"));
@@ -146,6 +152,16 @@ impl Work {
                 }
             }
             None => Ok(()),
+        }
+    }
+
+    /// Whether nothing goes to a wrong place if the directory to start in is missing: a person at the prompt sees
+    /// that, and other commands must name their paths from the root.
+    fn needs_no_folder(&self) -> bool {
+        match self {
+            Self::Shell => true,
+            Self::Commands(commands) => commands.iter().all(|words| shell::command::names_only_absolute_paths(words)),
+            Self::Script(_) | Self::Stdin => false,
         }
     }
 
