@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use berth::client;
-use berth::client::cli::args::CommandLine;
+use berth::client::cli::command_line::CommandLine;
 use berth::client::cli::host_commands;
 use berth::client::error::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
 
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     match CommandLine::read(std::env::args_os()) {
         Ok(CommandLine::Session(args)) => ExitCode::from(client::run(&args)),
         Ok(CommandLine::Hosts(args)) => ExitCode::from(host_commands::run(&args)),
+        Ok(CommandLine::Help(args)) => ExitCode::from(client::run_help(&args)),
         Err(error) => {
             // Help and version come this way too. That nobody reads them is no failure.
             let printed = error.print().and_then(|()| std::io::stdout().flush());

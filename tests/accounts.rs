@@ -59,7 +59,7 @@ impl Place {
     }
 
     fn add(&self, name: &str) {
-        self.ok(&["user", "add", name, "--password-stdin"], "secret\n");
+        self.ok(&["user", "add", name, "--password-stdin"], "correct horse\n");
     }
 
     fn show(&self, name: &str) -> Value {
@@ -95,7 +95,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn an_account_goes_through_its_life() {
     let place = Place::new();
-    let added = place.ok(&["user", "add", "bob", "--max-files", "100", "--password-stdin"], "secret\n");
+    let added = place.ok(&["user", "add", "bob", "--max-files", "100", "--password-stdin"], "correct horse\n");
     assert!(added.contains("bob is added") && added.contains("homes/bob"), "{added}");
     let home = place.path("homes/bob");
     assert_eq!(fs::metadata(&home).expect("made").permissions().mode() & 0o777, 0o750);
@@ -103,7 +103,7 @@ fn an_account_goes_through_its_life() {
                           "read_only": false, "locked": false});
     assert_eq!(place.show("bob"), expected);
     let record = place.record("bob");
-    assert!(!record.to_string().contains("secret"), "no password on disk");
+    assert!(!record.to_string().contains("horse"), "no password on disk");
 
     place.ok(&["user", "set", "bob", "--quota", "1.5K", "--max-files", "none", "--read-only"], "");
     assert_eq!(place.show("bob")["quota_bytes"], 1536);
@@ -115,7 +115,7 @@ fn an_account_goes_through_its_life() {
     place.ok(&["user", "set", "bob", "--read-write"], "");
     assert_eq!(place.show("bob")["read_only"], false);
 
-    place.ok(&["user", "passwd", "bob", "--password-stdin"], "other\n");
+    place.ok(&["user", "passwd", "bob", "--password-stdin"], "another horse\n");
     assert_ne!(place.record("bob")["verifier"], record["verifier"]);
 
     place.ok(&["user", "lock", "bob"], "");
@@ -134,7 +134,7 @@ fn a_list_is_a_table_for_people_and_an_array_for_programs() {
     let place = Place::new();
     assert_eq!(place.ok(&["user", "list", "--json"], ""), "[]\n");
     place.add("bob");
-    place.ok(&["user", "add", "alexandra", "--quota", "none", "--read-only", "--password-stdin"], "secret");
+    place.ok(&["user", "add", "alexandra", "--quota", "none", "--read-only", "--password-stdin"], "correct horse");
     let table = place.ok(&["user", "list"], "");
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 3, "{table}");
@@ -152,7 +152,7 @@ fn names_that_could_be_paths_are_refused() {
     let before = place.files();
     for name in ["../x", ".", "..", "a/b", "/etc/passwd", ".decoy", "", "a b", "é", &"a".repeat(300)] {
         for command in ["add", "show", "lock", "remove"] {
-            let error = place.fails(2, &["user", command, "--", name], "secret\n");
+            let error = place.fails(2, &["user", command, "--", name], "correct horse\n");
             assert!(error.contains("account name"), "{error}");
         }
     }
@@ -173,7 +173,7 @@ fn equal_nested_and_foreign_homes_are_refused() {
         ("homes/../conf", "homes lie below"),
         ("homes2", "homes lie below"),
     ] {
-        let error = place.fails(1, &["user", "add", "eve", "--home", home, "--password-stdin"], "secret\n");
+        let error = place.fails(1, &["user", "add", "eve", "--home", home, "--password-stdin"], "correct horse\n");
         assert!(error.contains(problem) && error.contains("eve"), "{home}: {error}");
     }
     assert_eq!(place.files(), before, "nothing half-written");
@@ -208,10 +208,26 @@ fn passwords_are_one_line_and_not_empty() {
 }
 
 #[test]
+fn a_password_that_is_easy_to_guess_is_taken_with_a_word_about_it() {
+    let place = Place::new();
+    for (name, password, told) in
+        [("a", "x", "short"), ("b", "aaaaaaaaaaaa", "simple"), ("cecil", "Cecil-2026", "guess")]
+    {
+        let added = place.berthd(&["user", "add", name, "--password-stdin"], password);
+        let stderr = text(&added.stderr);
+        assert_eq!(added.status.code(), Some(0), "{stderr}");
+        assert!(stderr.contains(told) && stderr.contains(&format!("berthd user passwd {name}")), "{stderr}");
+        assert!(stderr.lines().count() == 1 && !stderr.contains(&format!(" {password} ")), "{stderr}");
+    }
+    let changed = place.berthd(&["user", "passwd", "a", "--password-stdin"], "y\n");
+    assert!(text(&changed.stderr).contains("short") && changed.status.success());
+}
+
+#[test]
 fn adding_an_account_that_exists_says_what_to_use_instead() {
     let place = Place::new();
     place.add("bob");
-    let error = place.fails(1, &["user", "add", "bob", "--password-stdin"], "other\n");
+    let error = place.fails(1, &["user", "add", "bob", "--password-stdin"], "another horse\n");
     assert!(error.contains("exists already") && error.contains("user passwd bob"), "{error}");
     for command in ["lock", "unlock", "remove", "passwd"] {
         assert!(place.fails(1, &["user", command, "eve"], "").contains("no account eve"), "{command}");
@@ -255,7 +271,7 @@ fn a_wrong_configuration_is_named_by_file_and_key_and_nothing_is_written() {
         let place = Place::with_configuration(configuration);
         let before = place.files();
         for arguments in [&["check"][..], &["serve"], &["user", "list"], &["user", "add", "bob", "--password-stdin"]] {
-            let error = place.fails(2, arguments, "secret\n");
+            let error = place.fails(2, arguments, "correct horse\n");
             assert!(error.contains("conf/berthd.json: ") && error.contains(key), "{error}");
         }
         assert_eq!(place.files(), before);

@@ -185,6 +185,7 @@ impl World {
             stdin_is_script: false,
             route: None,
             was_lost: false,
+            previous_folder: None,
         };
         Ok(User { session, wire, results, remarks })
     }

@@ -119,7 +119,7 @@ fn a_download_goes_on_where_it_was_after_each_cut() {
     let passed = visit.proxy.down.passed();
     visit.proxy.cut_after(&visit.proxy.down, [1500, 2 * MIB as u64, 5 * MIB as u64, 7 * MIB as u64]);
     let ended = visit.start(&["get", "big"]).wait().expect_code(0);
-    expect_told(&ended, &["connection lost", "trying again in a moment (1 of 7)", "resumed at "]);
+    expect_told(&ended, &["connection lost", "reconnecting in a moment (1 of 7)", "resumed at "]);
     assert!(fs::read(visit.here("big")).expect("fetched") == content);
     assert!(visit.proxy.connections() >= 4, "{}", visit.proxy.connections());
     assert!(visit.proxy.down.passed() - passed < 36 * MIB as u64, "most is moved once: {}", visit.proxy.down.passed());
@@ -357,7 +357,7 @@ fn transfers_survive_a_server_that_is_killed_or_stopped_and_started_again() {
         visit.serve_again();
         valve.open();
         let ended = program.wait().expect_code(0);
-        expect_told(&ended, &["trying again in ", "resumed at "]);
+        expect_told(&ended, &["reconnecting in ", "resumed at "]);
         assert!(fs::read(image).expect("whole") == content, "{arguments:?}");
     }
 }
@@ -377,7 +377,7 @@ fn when_there_is_no_server_for_all_the_tries_the_exit_code_is_3() {
         &["(1 of 2)", "(2 of 2)", "gave up after 2 tries; run the same command again, transfers resume"],
     );
     assert!(
-        !ended.stderr.contains("of 2)\nconnected") && ended.stderr.matches("trying again").count() == 2,
+        !ended.stderr.contains("of 2)\nconnected") && ended.stderr.matches("reconnecting in").count() == 2,
         "{ended:?}"
     );
 }
@@ -477,7 +477,7 @@ fn a_login_that_is_refused_meanwhile_is_not_tried_again() {
     visit.place.admin(&["user", "lock", "ann"]);
     visit.proxy.down.open();
     let ended = program.wait().expect_code(4);
-    assert!(ended.stderr.matches("trying again").count() <= 1, "{ended:?}");
+    assert!(ended.stderr.matches("reconnecting in").count() <= 1, "{ended:?}");
 }
 
 #[test]
@@ -500,7 +500,7 @@ fn another_key_meanwhile_is_refused_although_the_first_was_never_written_down() 
     visit.proxy.down.open();
     let ended = program.wait().expect_code(4);
     expect_told(&ended, &["has changed"]);
-    assert_eq!(ended.stderr.matches("trying again").count(), 1, "{ended:?}");
+    assert_eq!(ended.stderr.matches("reconnecting in").count(), 1, "{ended:?}");
 }
 
 // ---- Commands -----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ use berth::session::state::StateName;
 use berth::session::upload::{Length, Stored, UploadPlan, UploadStart};
 use berth::session::verb::Verb;
 use berth::session::{Phase, Session, SessionError};
-use berth::store::ledger::QuotaState;
+use berth::store::ledger::{QuotaState, Shortage};
 use berth::store::syncer::Synced;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -217,7 +217,8 @@ fn room_that_is_reserved_is_no_promise_of_so_many_bytes() {
     assert!(complete(&mut server, &mut session).is_ok(), "more bytes are welcome");
     assert!(read(&server, "file") == more);
     let too_much = UploadPlan { length: Length::Reserved(20 * MIB as u64), ..plan("/new", UploadStart::Empty) };
-    assert_eq!(begin(&mut server, &mut session, too_much), Err(SessionError::QuotaBytes));
+    let refused = begin(&mut server, &mut session, too_much);
+    assert!(matches!(refused, Err(SessionError::QuotaBytes(_))), "{refused:?}");
     check_ledger(&mut server);
 }
 
@@ -581,11 +582,13 @@ fn a_copy_needs_room_beside_the_file_and_is_refused_at_once_without() {
     let mut server = Server::with_quota(5 * MIB as u64);
     let mut session = log_in(&mut server);
     write(&server.at("file"), &content(17, 3 * MIB));
-    assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::End)), Err(SessionError::QuotaBytes));
+    let refused = begin(&mut server, &mut session, plan("/file", UploadStart::End));
+    let shortage = Shortage { needed: 3 * MIB as u64, free: 2 * MIB as u64, limit: 5 * MIB as u64 };
+    assert_eq!(refused, Err(SessionError::QuotaBytes(shortage)));
     assert_eq!(begin(&mut server, &mut session, plan("/file", UploadStart::At(MIB as u64))), Ok(MIB as u64));
     let stored = send(&mut server, &mut session, &content(18, 2 * MIB));
-    assert_eq!(stored, Err(SessionError::QuotaBytes));
-    session.abort(SessionError::QuotaBytes, server.now).expect("running");
+    let Err(refusal @ SessionError::QuotaBytes(_)) = stored else { panic!("{stored:?}") };
+    session.abort(refusal, server.now).expect("running");
     assert!(read(&server, "file") == content(17, 3 * MIB));
     check_ledger(&mut server);
 }

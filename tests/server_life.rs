@@ -376,7 +376,7 @@ fn transactions_have_one_line_each_with_every_field() {
     for line in &lines[..3] {
         assert_eq!(line["digest"], sha256(&content));
     }
-    assert!(place.log("access.log").contains("verb=put path=/too-much result=QuotaBytes"));
+    assert!(place.log("access.log").contains("verb=put path=/too-much result=QuotaBytes\n"));
 }
 
 #[test]
@@ -482,7 +482,7 @@ fn foreign_bytes_are_escaped_on_one_line_of_the_logs() {
     let (access, transactions) = (place.log("access.log"), place.log("transactions.log"));
     assert_eq!(access.lines().count(), 2 + 2 + 1 + 2, "{access}");
     assert!(access.contains(&format!("verb=mkdir path={escaped}\" result=ok\n")), "{access}");
-    assert!(access.contains(r#"claimed="x result=ok\"\xe2\x80\xa8" result=LoginFailed"#), "{access}");
+    assert!(access.contains(" claimed=- result=LoginFailed"), "{access}");
     assert_eq!(transactions.lines().count(), 1);
     assert!(transactions.contains(&format!("path={escaped}/f\\n\" ")), "{transactions}");
     for line in access.lines().chain(transactions.lines()) {

@@ -7,6 +7,8 @@ use common::process::Ended;
 use common::{Place, Server};
 use serde_json::{Value, json};
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -137,7 +139,7 @@ fn cat_writes_the_bytes_of_each_file_and_nothing_else() {
     let ended = visit.run(&["cat", "b.txt", "nope", "empty", "b.txt"]).expect_code(1);
     assert_eq!(ended.stdout, "no line endno line end");
     assert!(ended.stderr.contains("/nope"), "{ended:?}");
-    assert!(visit.run(&["cat", "."]).expect_code(1).stderr.contains("not a regular file"));
+    assert!(visit.run(&["cat", "."]).expect_code(1).stderr.contains("is a directory"));
 }
 
 #[test]
@@ -264,10 +266,13 @@ fn a_missing_directory_is_named_with_the_command_that_makes_it() {
 fn a_target_that_is_none_is_refused_with_what_to_write_and_without_the_password() {
     let visit = Visit::new(&[]);
     for (arguments, told) in [
-        (&["put", "x"][..], "'put' is a command, and the server is missing: berth [USER@]HOST put"),
+        (&["put", "x"][..], "'put' is a command; name the server before it: berth [USER@]HOST put"),
         (&["ls"], "'ls' is a command"),
         (&["ann:secret@host", "ls"], "write ann@host"),
-        (&["ftp://ann:secret@host/a", "ls"], "'ftp://' is not written; write ann@host and the path /a in the command"),
+        (
+            &["ftp://ann:secret@host/a", "ls"],
+            "'ftp://' is not supported here; write ann@host and the path /a in the command",
+        ),
         (&["host", "add", "nas", "ann:secret@host"], "write ann@host"),
         (&["nas2", "ls"], "'nas2' is not a named host ('berth host list'); for a server write USER@nas2"),
     ] {
@@ -286,7 +291,7 @@ fn every_command_shows_its_help_and_names_an_unknown_option() {
     }
     for command in [&["ls", "--foo"][..], &["put", "--foo", "x"], &["mirror", "--foo", "a", "b"]] {
         let ended = visit.run(command).expect_code(2);
-        assert!(ended.stderr.contains("--foo is no option of"), "{ended:?}");
+        assert!(ended.stderr.contains("unknown option --foo"), "{ended:?}");
     }
 }
 
@@ -297,8 +302,53 @@ fn a_directory_of_a_host_that_is_gone_is_named_as_its_setting() {
     let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments));
     run(&["host", "add", "nas", &target, "--plaintext", "--directory", "nope"]).expect_code(0);
     let ended = run(&["nas", "pwd"]).expect_code(1);
-    assert!(ended.stderr.contains("/nope, the `directory` of this host, cannot be gone to"), "{ended:?}");
-    assert!(ended.stderr.contains("'berth host add --replace'"), "{ended:?}");
+    assert!(ended.stderr.contains("the `directory` of this host cannot be opened: /nope"), "{ended:?}");
+    assert!(ended.stderr.contains("--replace --directory"), "{ended:?}");
+    fs::write(visit.place.here("file"), "content").expect("writable");
+    for relative in [&["ls"][..], &["put", "file"], &["get", "x", "/y"], &["mkdir", "nope"], &["rm", "-r", "x"]] {
+        assert!(run(&[&["nas"], relative].concat()).expect_code(1).stderr.contains("`directory`"), "{relative:?}");
+    }
+    // What names its paths from the root does not need the directory, and is told of it all the same.
+    for absolute in [&["ls", "/"][..], &["put", "file", "/file"], &["get", "/file", "copy"], &["mkdir", "/nope"]] {
+        assert!(run(&[&["nas"], absolute].concat()).expect_code(0).stderr.contains("`directory`"), "{absolute:?}");
+    }
+    assert_eq!(run(&["nas", "pwd"]).expect_code(0).stdout, "/nope\n");
+}
+
+#[test]
+fn cd_with_a_dash_goes_back_and_shows_where() {
+    let visit = Visit::new(&[]);
+    fs::create_dir_all(visit.place.home("ann", "a/b")).expect("writable");
+    fs::create_dir_all(visit.place.home("ann", "-")).expect("writable");
+    assert_eq!(visit.ok(&["-c", "cd a/b; cd /a; cd -; pwd; cd -; cd /; cd ./-; pwd"]), "/a/b\n/a/b\n/a\n/-\n");
+    let ended = visit.run(&["cd", "-"]).expect_code(2);
+    assert!(ended.stderr.contains("there is no previous directory yet"), "{ended:?}");
+}
+
+#[test]
+fn known_keys_that_cannot_be_read_trust_nobody_and_are_not_lost() {
+    let visit = Visit::new(&[]);
+    let target = visit.server.target("ann");
+    let file = visit.place.path("user/state/berth/known_hosts.json");
+    let run = || visit.place.run(visit.place.berth_over_tls(&["--accept-new", &target, "pwd"]));
+    run().expect_code(0);
+    let good = fs::read(&file).expect("the key is remembered");
+    let cut = &good[..good.len() / 2];
+    for damaged in [&b""[..], cut, b"[]", b"[{}]", b"5", b"{}", b"{\"hosts\":[]}", b"{\"hosts\":{}} x", b"\xff\xfe"] {
+        fs::write(&file, damaged).expect("writable");
+        let ended = run().expect_code(1);
+        assert!(ended.stderr.contains(&file.display().to_string()), "{ended:?}");
+        assert!(ended.stderr.contains("restore it from a backup, or remove it"), "{ended:?}");
+        assert!(ended.stderr.lines().count() == 1 && !ended.stderr.contains("struct"), "{ended:?}");
+        assert_eq!(fs::read(&file).expect("there"), damaged, "what may be repaired stays");
+    }
+    fs::remove_file(&file).expect("ours");
+    fs::create_dir(&file).expect("writable");
+    assert!(run().expect_code(1).stderr.contains("remove it"));
+    fs::remove_dir(&file).expect("ours");
+    std::os::unix::fs::symlink("elsewhere", &file).expect("writable");
+    assert!(run().expect_code(1).stderr.contains("remove it"));
+    assert!(file.is_symlink());
 }
 
 #[test]
@@ -317,6 +367,68 @@ fn a_server_that_is_none_is_told_in_one_line() {
     let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments));
     let ended = run(&["ann@no-such-host.invalid", "ls"]).expect_code(3);
     assert!(ended.stderr.contains("host no-such-host.invalid not found"), "{ended:?}");
+    // One speaks first, as FTP servers do; one answers nothing and closes.
+    for (greeting, told) in [
+        (&b"220 (vsFTPd 3.0.5) ready\r\n"[..], "does not speak berth's protocol at port"),
+        (b"", "closed the connection to port"),
+    ] {
+        for plaintext in [&["--plaintext"][..], &[]] {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let target = format!("ann@{}", listener.local_addr().expect("bound"));
+            let peer = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().expect("it connects");
+                stream.write_all(greeting).expect("it reads");
+                let _ = stream.shutdown(Shutdown::Write);
+                let _ = stream.read_to_end(&mut Vec::new());
+            });
+            let ended = run(&[plaintext, &[&target, "ls"]].concat()).expect_code(3);
+            peer.join().expect("no panic");
+            assert!(ended.stderr.starts_with("berth: 127.0.0.1 ") && ended.stderr.contains(told), "{ended:?}");
+            assert!(!ended.stderr.contains("run the same command again"), "{ended:?}");
+            assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn help_needs_no_server_and_lists_the_commands_in_short_lines() {
+    let visit = Visit::new(&[]);
+    let run = |arguments: &[&str]| visit.place.run(visit.place.berth_over_tls(arguments)).expect_code(0).stdout;
+    let help = run(&["--help"]);
+    for command in ["ls", "get", "put", "mirror", "quit"] {
+        assert!(help.lines().any(|line| line.starts_with(&format!("  {command} "))), "{command}: {help}");
+    }
+    assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+    let of_session = visit.ok(&["help", "get"]);
+    let ways = [
+        &["help", "get"][..],
+        &["get", "--help"],
+        &["get", "x", "--help"],
+        &["no-such-host.invalid", "get", "--help"],
+        &["ann@no-such-host.invalid", "help", "get"],
+    ];
+    for arguments in ways {
+        assert_eq!(run(arguments), of_session, "{arguments:?}");
+    }
+    assert_eq!(run(&["help"]), visit.ok(&["help"]));
+    let object: Value = serde_json::from_str(&run(&["--json", "get", "--help"])).expect("JSON");
+    assert_eq!(object["name"], "get");
+    assert!(run(&["host", "--help"]).contains("berth host"));
+    let wrong = visit.place.run(visit.place.berth_over_tls(&["help", "frob"])).expect_code(2);
+    assert!(wrong.stderr.contains("unknown command 'frob'"), "{wrong:?}");
+}
+
+#[test]
+fn a_quota_that_is_exceeded_says_how_much_is_needed_and_free() {
+    let visit = Visit::new(&["--quota", "5M", "--max-files", "2"]);
+    visit.file("some", 600_000, 1);
+    let large = File::create(visit.place.here("large")).expect("writable");
+    large.set_len(50 << 20).expect("writable");
+    let ended = visit.run(&["put", "large"]).expect_code(6);
+    assert!(ended.stderr.contains("disk quota exceeded: needs 50M, 4.4M of 5M are free;"), "{ended:?}");
+    visit.ok(&["mkdir", "one"]);
+    let ended = visit.run(&["mkdir", "two"]).expect_code(6);
+    assert!(ended.stderr.contains("needs 1, 0 of 2 are free;"), "{ended:?}");
 }
 
 #[test]
@@ -333,6 +445,15 @@ fn a_refusal_says_on_which_side_and_what_to_write() {
         (&["mv", "a.dat", "b.dat"], "berth: mv: /b.dat exists; mv -f replaces it".into()),
         (&["put", "nope"], format!("berth: put: nope: no such local file (in {})", here.display())),
         (&["put", "/nope/x"], "berth: put: /nope/x: no such local file".into()),
+        (&["lcd", "nope"], format!("berth: lcd: nope: no such local directory (in {})", here.display())),
+        (&["cat", "t2"], "berth: cat: /t2 is a directory; ls lists it".into()),
+        (&["sha256", "t2"], "berth: sha256: /t2 is a directory; sha256 takes files".into()),
+        (&["mkdir", "t2"], "berth: mkdir: directory /t2 exists; mkdir -p accepts that".into()),
+        (&["mkdir", "a.dat"], "berth: mkdir: /a.dat exists and is not a directory; choose another name".into()),
+        (&["mkdir", "x/y"], "berth: mkdir: remote directory /x does not exist; mkdir -p /x creates it".into()),
+        (&["mv", "a.dat", "x/y"], "berth: mv: remote directory /x does not exist; mkdir -p /x creates it".into()),
+        (&["rmdir", "a.dat"], "berth: rmdir: /a.dat is not a directory; rm removes files".into()),
+        (&["get", "nope"], "berth: get: /nope: no such file or directory; 'ls' lists what is on the server".into()),
         (
             &["put", "a.dat", "/nosuchdir/x"],
             "berth: put: remote directory /nosuchdir does not exist; mkdir -p /nosuchdir creates it".into(),

@@ -85,7 +85,7 @@ impl Terminal {
     /// A client that has logged in and shows its prompt.
     fn logged_in(place: &Place, target: &str, columns: usize) -> Self {
         let mut terminal = Self::open(&place.berth(&["--plaintext", target]), columns);
-        terminal.expect("berth /> ");
+        terminal.expect(":/> ");
         terminal
     }
 
@@ -195,18 +195,18 @@ fn a_session_from_the_hidden_password_to_ctrl_d() {
     let mut terminal = Terminal::open(&berth, 80);
     terminal.expect("password for ann");
     terminal.enter(PASSWORD);
-    let shown = terminal.expect("berth /> ");
+    let shown = terminal.expect(":/> ");
     assert!(!shown.contains(PASSWORD), "{shown}");
     terminal.enter("ls");
     terminal.expect("notes.txt");
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     terminal.enter("mkdir sub; cd sub");
-    terminal.expect("berth /sub> ");
+    terminal.expect(":/sub> ");
     terminal.enter("gte x");
     terminal.expect("did you mean 'get'?");
-    terminal.expect("berth /sub> ");
+    terminal.expect(":/sub> ");
     terminal.enter("");
-    terminal.expect("berth /sub> ");
+    terminal.expect(":/sub> ");
     terminal.type_keys(CTRL_D);
     assert_eq!(terminal.ended().0, Some(0));
 }
@@ -432,10 +432,10 @@ fn ctrl_c_at_the_prompt_clears_the_line() {
     terminal.type_keys("mkdir unwanted");
     terminal.expect("unwanted");
     terminal.type_keys(CTRL_C);
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     terminal.enter("pwd");
     terminal.expect("\n/\r\n");
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     terminal.type_keys(CTRL_D);
     assert_eq!(terminal.ended().0, Some(0));
     assert!(!place.home("ann", "unwanted").exists());
@@ -457,18 +457,18 @@ fn tab_completes_names_there_and_here() {
     terminal.expect("summer\\ day.jpg ");
     terminal.enter("");
     terminal.expect("kind      file");
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     terminal.type_keys("put 'loc\t");
     terminal.expect("'local file' ");
     terminal.type_keys("my\t");
     terminal.expect("my\\ photos/");
     terminal.enter("");
     terminal.expect("-> /my photos/local file");
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     terminal.type_keys("ls my\\ photos/lo\t");
     terminal.expect("local\\ file ");
     terminal.type_keys(CTRL_C);
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     terminal.type_keys(CTRL_D);
     assert_eq!(terminal.ended().0, Some(0));
 }
@@ -486,7 +486,7 @@ fn completion_never_waits_long_for_the_server() {
     proxy.down.open();
     terminal.enter("");
     terminal.expect("file\r\n");
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     terminal.type_keys("ls f\t");
     terminal.expect("file ");
 }
@@ -498,7 +498,7 @@ fn lines_that_are_pasted_or_typed_ahead_are_all_carried_out() {
     let mut terminal = Terminal::logged_in(&place, &target, 80);
     terminal.type_keys("mkdir a\rcd a\rmkdir b\rcd b\rpwd\r");
     terminal.expect("\n/a/b\r\n");
-    terminal.expect("berth /a/b> ");
+    terminal.expect(":/a/b> ");
     proxy.down.hold_after(MIB as u64);
     terminal.enter("get /file");
     proxy.down.wait_held();
@@ -529,7 +529,7 @@ fn an_upload_shows_a_bar_and_then_that_it_is_verified() {
             shown.split(['\r', '\n']).map(without_escapes).filter(|line| line.contains(" %")).collect();
         let widest = bars.iter().map(|line| line.chars().count()).max();
         assert!((15..=columns).contains(&widest.expect("a bar")), "{widest:?} of {columns} columns: {bars:?}");
-        terminal.expect("berth /> ");
+        terminal.expect(":/> ");
         // If it were there still, the refusal would race with what is held back.
         fs::remove_file(place.home("ann", "big.bin")).expect("stored");
         fs::write(place.here("big.bin"), pattern(3, 8 * MIB)).expect("writable");
@@ -556,7 +556,7 @@ fn a_tree_has_one_bar_and_a_line_for_each_file_and_goes_on_behind_a_lost_connect
         terminal.expect(" %");
         proxy.cut();
         proxy.up.open();
-        terminal.expect("trying again in a moment (1 of 7)");
+        terminal.expect("reconnecting in a moment (1 of 7)");
         terminal.expect("resumed at ");
         terminal.expect(&format!("put: 3 files, {}M", 3 * mib));
         let shown = terminal.shown();
@@ -567,7 +567,7 @@ fn a_tree_has_one_bar_and_a_line_for_each_file_and_goes_on_behind_a_lost_connect
         let bars = shown.split(['\r', '\n']).map(without_escapes).filter(|line| line.contains(" %"));
         let widest = bars.map(|line| line.chars().count()).max().expect("a bar");
         assert!(widest < columns && !shown.contains("100.00 %"), "{widest}: {shown}");
-        terminal.expect("berth /> ");
+        terminal.expect(":/> ");
     }
 }
 
@@ -578,7 +578,7 @@ fn a_bar_follows_the_terminal_when_it_is_made_narrower() {
     let mut terminal = Terminal::logged_in(&place, &target, 80);
     proxy.up.hold_after(4 * MIB as u64);
     terminal.enter("!stty cols 50");
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     terminal.enter("put big.bin");
     proxy.up.wait_held();
     terminal.expect("\rbig.bin ");
@@ -609,14 +609,14 @@ fn ctrl_c_during_a_download_keeps_the_session_and_the_part_and_the_next_get_resu
     let pressed = Instant::now();
     terminal.type_keys(CTRL_C);
     terminal.expect("interrupted");
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     assert!(pressed.elapsed() < PROMPT_BACK, "{:?}", pressed.elapsed());
     assert!(part.exists());
     proxy.down.open();
     terminal.enter("get big.bin");
     terminal.expect("resuming at ");
     terminal.expect("-> big.bin  16M  sha256 ");
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     assert_eq!(fs::read(place.here("big.bin")).expect("there"), content);
     assert!(!part.exists());
     terminal.type_keys(CTRL_D);
@@ -636,7 +636,7 @@ fn ctrl_c_during_an_upload_keeps_the_session_and_the_partial_and_the_next_put_re
     let pressed = Instant::now();
     terminal.type_keys(CTRL_C);
     terminal.expect("interrupted");
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     assert!(pressed.elapsed() < PROMPT_BACK, "{:?}", pressed.elapsed());
     proxy.up.open();
     terminal.enter("partials");
@@ -645,7 +645,7 @@ fn ctrl_c_during_an_upload_keeps_the_session_and_the_partial_and_the_next_put_re
     terminal.enter("put big.bin");
     terminal.expect("resuming at ");
     terminal.expect("/big.bin  48M  sha256 ");
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     assert_eq!(fs::read(place.home("ann", "big.bin")).expect("there"), content);
     let records = fs::read_dir(place.path("user/state/berth")).expect("there").flatten();
     assert!(!records.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with("upload-")));
@@ -735,13 +735,13 @@ fn ctrl_c_is_for_the_command_that_runs_outside_and_the_shell_goes_on() {
         terminal.type_keys(CTRL_C);
         terminal.expect("caught");
         terminal.expect("the command exited with 7");
-        terminal.expect("berth /> ");
+        terminal.expect(":/> ");
     }
     terminal.enter("!echo ready; read -r answer; echo \"<$answer>\"");
     terminal.expect("ready\r\n");
     terminal.enter("for the program");
     terminal.expect("<for the program>");
-    terminal.expect("berth /> ");
+    terminal.expect(":/> ");
     terminal.type_keys(CTRL_D);
     assert_eq!(terminal.ended().0, Some(0));
 }

@@ -3,9 +3,9 @@
 //! configuration and the exit codes, is taken from its tables.
 
 use berth::admin::CommandLine;
+use berth::client;
 use berth::client::cli::args::{Args, HOST, HostArgs};
-use berth::client::shell::command::COMMANDS;
-use clap::builder::PossibleValuesParser;
+use berth::client::shell::command::{COMMANDS, Operands};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -27,52 +27,99 @@ pub(crate) fn generate(folder: &Path) -> io::Result<()> {
         fs::write(folder.join(name), page)?;
     }
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut CommandLine::command(), "berthd", folder)?;
-        let file = clap_complete::generate_to(shell, &mut berth_to_complete(shell), "berth", folder)?;
-        let commands = command_names().collect::<Vec<_>>().join(" ");
-        let more = match shell {
-            Shell::Bash => MORE_FOR_BASH.replace("COMMANDS", &commands),
-            Shell::Fish => MORE_FOR_FISH.replace("COMMANDS", &commands),
-            _ => continue,
-        };
-        fs::write(&file, fs::read_to_string(&file)? + &more)?;
+        complete_berth(folder, shell)?;
+        complete_berthd(folder, shell)?;
     }
     Ok(())
 }
 
-/// The word for named hosts is a subcommand to whoever completes it. What may stand behind a
-/// server clap can tell to zsh alone.
-fn berth_to_complete(shell: Shell) -> Command {
-    let command = Args::command().disable_help_subcommand(true).subcommand(HostArgs::command().name(HOST));
+// ---- Completion ---------------------------------------------------------------------------
+
+/// What clap knows of the options, and a function that knows hosts, commands, files and accounts.
+fn complete_berth(folder: &Path, shell: Shell) -> io::Result<()> {
+    // The word for named hosts is a subcommand to the shell.
+    let mut program = Args::command().disable_help_subcommand(true).subcommand(HostArgs::command().name(HOST));
+    let more = match shell {
+        Shell::Bash => include_str!("completions/berth.bash"),
+        Shell::Zsh => include_str!("completions/berth.zsh"),
+        _ => include_str!("completions/berth.fish"),
+    };
+    let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).filter(|name| *name != "!").collect();
+    let separator = if matches!(shell, Shell::Bash) { "\\n" } else { " " };
+    let commands: String = COMMANDS.iter().filter(|command| command.name != "!").map(|it| case(it, shell)).collect();
+    let more = more
+        .replace("@NAMES@", &names.join(separator))
+        .replace("@COMMANDS@", commands.trim_end())
+        .replace("@VALUES@", &with_value(&Args::command(), shell));
+    add(folder, shell, &mut program, "berth", &more)
+}
+
+fn complete_berthd(folder: &Path, shell: Shell) -> io::Result<()> {
+    let more = match shell {
+        Shell::Bash => include_str!("completions/berthd.bash"),
+        Shell::Zsh => include_str!("completions/berthd.zsh"),
+        _ => include_str!("completions/berthd.fish"),
+    };
+    let options = with_value(&CommandLine::command(), shell);
+    add(folder, shell, &mut CommandLine::command(), "berthd", &more.replace("@VALUES@", &options))
+}
+
+/// Writes the completion of a program. In zsh, a file has one function that is called, which is the one in `more`.
+fn add(folder: &Path, shell: Shell, program: &mut Command, name: &str, more: &str) -> io::Result<()> {
+    let file = clap_complete::generate_to(shell, program, name, folder)?;
+    let text = fs::read_to_string(&file)?;
+    let text = match shell {
+        Shell::Zsh => {
+            let (own, end) = text.split_once("\nif [ \"$funcstack[1]\"").expect("it ends with a call");
+            let own = own.replace(&format!("\n_{name}() {{"), &format!("\n_{name}_options() {{"));
+            // A colon ends a part of what zsh reads there.
+            let own = own.replace(":SHA256:...:", ":FINGERPRINT:");
+            format!("{own}{more}\nif [ \"$funcstack[1]\"{end}")
+        }
+        _ => text + more,
+    };
+    fs::write(&file, text)
+}
+
+/// The options that are followed by a value, as a pattern.
+fn with_value(program: &Command, shell: Shell) -> String {
+    let mut options: Vec<String> = Vec::new();
+    let mut programs = vec![program];
+    while let Some(program) = programs.pop() {
+        programs.extend(program.get_subcommands());
+        for arg in program.get_opts().filter(|arg| arg.get_action().takes_values()) {
+            options.extend(arg.get_short().map(|short| format!("-{short}")));
+            options.extend(arg.get_long().filter(|long| *long != "config").map(|long| format!("--{long}")));
+        }
+    }
+    options.sort();
+    options.dedup();
+    options.join(if matches!(shell, Shell::Fish) { " " } else { " | " })
+}
+
+/// The kind of a command's operands, and its options.
+fn case(command: &client::shell::command::Command, shell: Shell) -> String {
+    let kind = match command.operands {
+        Operands::None => "none",
+        Operands::Remote | Operands::RemoteFolders => "remote",
+        Operands::RemoteThenLocal => "remote-local",
+        Operands::Local => "local",
+        Operands::LocalFolders => "local-folders",
+        Operands::LocalThenRemote => "local-remote",
+        Operands::Commands => "commands",
+    };
+    let names: Vec<&str> = [command.name].iter().chain(command.aliases).filter(|name| **name != "?").copied().collect();
+    let options: Vec<&str> = command.options.iter().filter_map(|(option, _)| option.split(' ').next()).collect();
+    let options = options.into_iter().filter(|option| *option != "-").chain(["--help"]).collect::<Vec<_>>().join(" ");
     match shell {
-        Shell::Zsh => command.mut_arg("command", |arg| arg.value_parser(PossibleValuesParser::new(command_names()))),
-        _ => command,
+        Shell::Fish => format!(
+            "        case {}\n            set kind {kind}\n            set options {options}\n",
+            names.join(" ")
+        ),
+        Shell::Zsh => format!("        {}) kind={kind} options=({options}) ;;\n", names.join(" | ")),
+        _ => format!("        {}) kind={kind} options='{options}' ;;\n", names.join(" | ")),
     }
 }
-
-/// Those that are words.
-fn command_names() -> impl Iterator<Item = &'static str> {
-    COMMANDS.iter().map(|command| command.name).filter(|name| *name != "!")
-}
-
-/// Named hosts first, then a command.
-const MORE_FOR_BASH: &str = r#"
-_berth_words() {
-    _berth "$@"
-    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
-    case $word in -*) return ;; esac
-    if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY+=($(compgen -W "$(berth host list 2>/dev/null | cut -d ' ' -f 1)" -- "$word"))
-    elif [ "$COMP_CWORD" -eq 2 ] && [ "$before" != host ] && [ "${before#-}" = "$before" ]; then
-        COMPREPLY=($(compgen -W "COMMANDS" -- "$word"))
-    fi
-}
-complete -F _berth_words -o nosort -o bashdefault -o default berth
-"#;
-const MORE_FOR_FISH: &str = r#"
-complete -c berth -n "__fish_is_nth_token 1" -f -a "(berth host list 2>/dev/null | string split -f 1 ' ')"
-complete -c berth -n "__fish_is_nth_token 2; and not __fish_seen_subcommand_from host" -f -a "COMMANDS"
-"#;
 
 // ---- The pages ----------------------------------------------------------------------------
 

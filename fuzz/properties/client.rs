@@ -86,6 +86,7 @@ pub(super) fn hostile_server(input: &[u8]) {
         may_ask: false,
         stdin_is_script: false,
         was_lost: false,
+        previous_folder: None,
     };
     for letter in choice.iter().take(COMMANDS_MAX).filter(|letter| letter.is_ascii_lowercase()) {
         place.run(&mut session, COMMANDS[usize::from(letter - b'a') % COMMANDS.len()]);

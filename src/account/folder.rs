@@ -36,6 +36,9 @@ pub struct Accounts {
 /// Who tries to log in, as far as the login exchange may know.
 #[derive(Debug)]
 pub struct Candidate {
+    /// The name, if an account has it, also one that is locked or invalid. A name that no account has may be
+    /// a password, typed in the wrong place.
+    pub name: Option<AccountName>,
     /// Of the account, or one that no password satisfies.
     pub verifier: Verifier,
     /// The account to be logged in to when the proof is right; `None` for unknown, invalid and
@@ -143,7 +146,8 @@ impl Accounts {
         let name: Option<AccountName> = user.parse().ok();
         let none = self.folder.join(".none");
         let path = name.as_ref().map_or_else(|| none.clone(), |name| self.path(name));
-        let exists = path.exists();
+        let has_file = path.exists();
+        let exists = has_file;
         // Whoever asks, one file that is there is looked up, and one that is not.
         let _ = if exists { &none } else { &self.decoy_path }.exists();
         let (record, exists) = match self.read_record(if exists { &path } else { &self.decoy_path }) {
@@ -160,17 +164,18 @@ impl Accounts {
         // Everything is made before anything is chosen.
         let secret = if exists { &self.standby } else { &record.verifier }.salt.clone();
         let mut decoy = self.decoy(user, &secret);
+        let known_name = name.clone().filter(|_| has_file);
         let account = record.into_account(name.unwrap_or_else(AccountName::nobody), &self.config.root);
         let verifier = account.verifier.clone();
         if exists && !account.locked {
-            return Ok(Candidate { verifier, account: Some(account) });
+            return Ok(Candidate { name: Some(account.name.clone()), verifier, account: Some(account) });
         }
         if exists {
             // A locked account looks as before to those who saw its salt.
             decoy.rounds = verifier.rounds;
             decoy.salt.clone_from(&verifier.salt);
         }
-        Ok(Candidate { verifier: decoy, account: None })
+        Ok(Candidate { name: known_name, verifier: decoy, account: None })
     }
 
     /// The account of a login whose proof has come, as it is now: since its challenge it may have

@@ -17,6 +17,27 @@ pub(super) fn read_new(from_stdin: bool) -> Result<Zeroizing<String>, AdminError
     Ok(password)
 }
 
+/// What makes `password` easy to guess, if something does. It is told and not refused: the administrator may have
+/// a reason.
+pub(super) fn weakness(password: &str, account: &str) -> Option<&'static str> {
+    let distinct = password.chars().collect::<std::collections::BTreeSet<char>>().len();
+    let is_row = password.as_bytes().windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1));
+    if password.chars().count() < CHARACTERS_MIN {
+        Some("short")
+    } else if password.to_lowercase().contains(&account.to_lowercase()) || password.to_lowercase().contains("password")
+    {
+        Some("easy to guess")
+    } else if distinct < DISTINCT_MIN || is_row {
+        Some("simple")
+    } else {
+        None
+    }
+}
+
+/// What NIST SP 800-63B asks for at least.
+const CHARACTERS_MIN: usize = 8;
+const DISTINCT_MIN: usize = 5;
+
 /// Sixteen characters that are not mistaken for each other: 80 bits.
 pub(super) fn random() -> Zeroizing<String> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -85,6 +106,22 @@ mod tests {
         assert!(read_line(&b"\xff\n"[..]).is_err());
         let long = read_line(io::Cursor::new(vec![b'x'; 1 << 20])).expect("cut off");
         assert!(check_password(&long).is_err(), "and still too long to be one");
+    }
+
+    #[test]
+    fn a_password_that_is_easy_to_guess_is_called_so() {
+        for (password, told) in [
+            ("a", Some("short")),
+            ("sieben7", Some("short")),
+            ("aaaaaaaaaaaa", Some("simple")),
+            ("12345678", Some("simple")),
+            ("Password2026", Some("easy to guess")),
+            ("annANN2026", Some("easy to guess")),
+            ("correct horse", None),
+            ("größe-und-länge", None),
+        ] {
+            assert_eq!(weakness(password, "ann"), told, "{password}");
+        }
     }
 
     #[test]

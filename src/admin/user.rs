@@ -51,6 +51,7 @@ fn add(accounts: &Accounts, config: &Config, args: AddArgs) -> Result<(), AdminE
         locked: false,
     };
     accounts.add(&account)?;
+    warn_of_weakness(&password, &account.name);
     let (name, home) = (&account.name, path(&account.home));
     let quota = account.quota_bytes.map_or("no quota".into(), |bytes| format!("a quota of {}", Size(bytes)));
     done(format_args!("{name} is added, with the home {home} and {quota}"))
@@ -115,7 +116,16 @@ fn passwd(accounts: &Accounts, config: &Config, name: &AccountName, from_stdin: 
     let password = password::read_new(from_stdin)?;
     let verifier = Verifier::from_password(&password, config.scram_rounds)?;
     accounts.update(name, |account| account.verifier = verifier)?;
+    warn_of_weakness(&password, name);
     done(format_args!("{name} has a new password; it is asked for from the next login"))
+}
+
+fn warn_of_weakness(password: &str, name: &AccountName) {
+    if let Some(weakness) = password::weakness(password, name.as_str()) {
+        let remedy = format!("`berthd user passwd {name}` sets another, of 12 characters or more");
+        // Where nobody reads it, nobody is told.
+        let _ = writeln!(io::stderr(), "berthd: the password is {weakness}; {remedy}");
+    }
 }
 
 fn remove(accounts: &Accounts, name: &AccountName) -> Result<(), AdminError> {

@@ -34,6 +34,9 @@ pub fn explain(error: &serde_json::Error) -> String {
         _ if error.is_eof() => "a closing bracket or quote is missing",
         _ if problem.starts_with("expected `,`") => "a comma is missing; JSON has no comments",
         _ if error.is_syntax() => return format!("line {line}: {problem}"),
+        _ if problem.ends_with("expected a map") => {
+            return format!("{}an object with keys, in braces{place}", problem.trim_end_matches("a map"));
+        }
         _ => return text,
     };
     format!("line {line}: {problem}; {hint}")

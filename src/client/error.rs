@@ -86,6 +86,15 @@ impl Failure {
 
     /// A local file that cannot be looked at; of one that is missing it says where it was looked for.
     pub fn missing_here(path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::missing("file", path, error)
+    }
+
+    /// The same for a local directory.
+    pub fn missing_folder_here(path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::missing("directory", path, error)
+    }
+
+    fn missing(kind: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         use std::os::unix::ffi::OsStrExt;
         let folder = std::env::current_dir().ok().filter(|_| path.is_relative());
         if error.kind() != std::io::ErrorKind::NotFound {
@@ -93,7 +102,7 @@ impl Failure {
         }
         let folder = folder.map(|folder| format!(" (in {})", Escaped(folder.as_os_str().as_bytes())));
         Self::Local(format!(
-            "{}: no such local file{}",
+            "{}: no such local {kind}{}",
             Escaped(path.as_os_str().as_bytes()),
             folder.unwrap_or_default()
         ))
@@ -179,7 +188,7 @@ pub enum LinkError {
     #[error("{}", .0.message)]
     HungUp(ErrorReply),
     /// The server sent what it may not send.
-    #[error("the server does not keep to the protocol: {0}")]
+    #[error("the server violated the protocol: {0}")]
     Protocol(String),
     /// What the server says of itself is wrong; it may be another one.
     #[error("{0}")]
@@ -208,44 +217,45 @@ impl From<LinkError> for Failure {
             LinkError::HungUp(reply) => Self::Refused(reply),
             LinkError::Lost(why) => Self::Lost(why),
             LinkError::Distrusted(why) => Self::Login(why),
-            LinkError::Protocol(why) => {
-                Self::Connection(format!("{}; is this a berth server?", Escaped(why.as_bytes())))
-            }
+            LinkError::Protocol(why) => Self::Connection(format!("{}{IS_BERTH}", Escaped(why.as_bytes()))),
         }
     }
 }
+
+/// How the failure of a conversation ends that follows no rule of the protocol.
+pub(in crate::client) const IS_BERTH: &str = "; is this a berth server?";
 
 /// Each kind of refusal: the exit code, and what to do next where the message cannot know it.
 fn meaning(code: ErrorCode) -> (u8, &'static str) {
     match code {
         ErrorCode::BadRequest => (EXIT_FAILED, ""),
-        ErrorCode::Unsupported => (EXIT_FAILED, "this server does not know it; a newer one may"),
+        ErrorCode::Unsupported => (EXIT_FAILED, "this server does not support it; a newer one may"),
         ErrorCode::LoginRequired => (EXIT_LOGIN, ""),
         ErrorCode::LoginFailed => (EXIT_LOGIN, "check the user name and the password"),
-        ErrorCode::AccountClosed => (EXIT_LOGIN, "ask whoever runs the server"),
+        ErrorCode::AccountClosed => (EXIT_LOGIN, "ask the administrator of the server"),
         ErrorCode::Kicked => (EXIT_CONNECTION, ""),
         ErrorCode::TooMany => (EXIT_CONNECTION, "try again in a moment"),
-        ErrorCode::NotFound => (EXIT_FAILED, "'ls' shows what there is"),
+        ErrorCode::NotFound => (EXIT_FAILED, "'ls' lists what is on the server"),
         ErrorCode::Exists => (EXIT_FAILED, "-f replaces it"),
-        ErrorCode::NotAFile => (EXIT_FAILED, "-r takes whole folders"),
+        ErrorCode::NotAFile => (EXIT_FAILED, ""),
         ErrorCode::NotADirectory => (EXIT_FAILED, ""),
-        ErrorCode::NotEmpty => (EXIT_FAILED, "'rm -r' removes it with what is in it"),
+        ErrorCode::NotEmpty => (EXIT_FAILED, "'rm -r' removes it with its contents"),
         ErrorCode::BadName => (EXIT_FAILED, "choose another name"),
         ErrorCode::OutsideHome => (EXIT_FAILED, ""),
         ErrorCode::Denied => (EXIT_FAILED, ""),
         ErrorCode::QuotaBytes | ErrorCode::QuotaFiles => (EXIT_FULL, "'quota' shows what is used; 'rm' makes room"),
-        ErrorCode::DiskFull => (EXIT_FULL, "ask whoever runs the server"),
+        ErrorCode::DiskFull => (EXIT_FULL, "ask the administrator of the server"),
         ErrorCode::Changed => (EXIT_FAILED, "run the command again"),
         ErrorCode::Mismatch => (EXIT_VERIFICATION, "run the command again"),
         ErrorCode::Cancelled => (EXIT_INTERRUPTED, ""),
-        ErrorCode::Superseded => (EXIT_FAILED, "another session goes on with this upload"),
+        ErrorCode::Superseded => (EXIT_FAILED, "another session has resumed this upload"),
         ErrorCode::Busy => (EXIT_FAILED, "run the command again in a moment"),
         ErrorCode::TooLarge => (EXIT_FAILED, ""),
-        ErrorCode::Io => (EXIT_FAILED, "ask whoever runs the server"),
+        ErrorCode::Io => (EXIT_FAILED, "ask the administrator of the server"),
         ErrorCode::Timeout => (EXIT_CONNECTION, "connect again"),
         ErrorCode::ShuttingDown => (EXIT_CONNECTION, "connect again later; transfers resume"),
         ErrorCode::TlsRequired => (EXIT_CONNECTION, "leave out --plaintext"),
-        ErrorCode::Internal => (EXIT_FAILED, "the server's log says more"),
+        ErrorCode::Internal => (EXIT_FAILED, "the server's log has details"),
     }
 }
 
@@ -259,7 +269,7 @@ fn explain(reply: &ErrorReply) -> String {
 }
 
 /// What went wrong, without the number that Rust appends.
-fn plain(error: &std::io::Error) -> String {
+pub(in crate::client) fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
         Some((text, _)) => text.to_lowercase(),
@@ -311,7 +321,7 @@ mod tests {
     fn refusals_are_one_line_and_say_what_to_do() {
         assert_eq!(
             refused(ErrorCode::NotEmpty, "/a is not empty").to_string(),
-            "/a is not empty; 'rm -r' removes it with what is in it"
+            "/a is not empty; 'rm -r' removes it with its contents"
         );
         assert_eq!(refused(ErrorCode::Denied, "read\x1b[2Jonly\n").to_string(), "read\\x1b[2Jonly\\n");
         assert_eq!(refused(ErrorCode::QuotaBytes, "").word(), "quota_bytes");

@@ -26,6 +26,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cli::args::Args;
+use cli::command_line::HelpArgs;
 use cli::hosts::Destination;
 use commands::folders;
 use connection::endpoint::{Endpoint, FirstConnection};
@@ -61,10 +62,18 @@ pub fn run(args: &Args) -> u8 {
         return give_up(&mut session.output, &failure);
     }
     crate::base::refusals::take().into_iter().for_each(|text| session.output.note(text));
-    match work.run(&mut session, args.keep_going) {
+    match work.run(&mut session, &cli::hosts::name_of(args, &destination), args.keep_going) {
         Some(failure) => failure.exit_code(),
         None => EXIT_DONE,
     }
+}
+
+/// Shows help without a server and returns the exit code.
+pub fn run_help(args: &HelpArgs) -> u8 {
+    let mut output = Output::standard(args.json, args.quiet);
+    let words: Vec<Word> = args.topics.iter().map(|topic| Word::plain(topic.as_bytes())).collect();
+    let shown = commands::help::show(&mut output, &words).and_then(|()| output.flush());
+    shown.map_or_else(|failure| give_up(&mut output, &failure), |()| EXIT_DONE)
 }
 
 /// Refuses a command where the server is to stand. One that is called so is reached by a port or with a
@@ -79,7 +88,7 @@ fn check_target(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let name = &args.target;
-    let text = format!("'{name}' is a command, and the server is missing: berth [USER@]HOST {name} ...");
+    let text = format!("'{name}' is a command; name the server before it: berth [USER@]HOST {name} ...");
     Err(Failure::Usage(text))
 }
 
@@ -115,7 +124,13 @@ impl Work {
     fn begin(&self, session: &mut Session, destination: &Destination) -> Result<(), Failure> {
         if let Some(folder) = destination.local_directory.as_ref().filter(|_| matches!(self, Self::Shell)) {
             let folder = commands::local::at_home(folder);
-            std::env::set_current_dir(&folder).map_err(|error| Failure::local(&folder, &error))?;
+            if let Err(error) = std::env::set_current_dir(&folder) {
+                let failure = Failure::missing_folder_here(&folder, &error);
+                session.output.complain(format_args!(
+                    "berth: the `local_directory` of this host cannot be opened: {failure}; change it with \
+                     'berth host add NAME HOST --replace --local-directory DIR'"
+                ));
+            }
         }
         match &destination.directory {
             Some(folder) => {
@@ -124,10 +139,10 @@ impl Work {
                 match entered {
                     Err(failure) if !failure.ends_session() => {
                         let text = format!(
-                            "{path}, the `directory` of this host, cannot be gone to: {failure}; \
-                             'berth host add --replace' sets another"
+                            "the `directory` of this host cannot be opened: {failure}; change it with \
+                             'berth host add NAME HOST --replace --directory DIR'"
                         );
-                        if !matches!(self, Self::Shell) {
+                        if !self.needs_no_folder() {
                             return Err(Failure::Local(text));
                         }
                         session.output.complain(format_args!("berth: {text}"));
@@ -140,7 +155,18 @@ impl Work {
         }
     }
 
-    fn run(self, session: &mut Session, keep_going: bool) -> Option<Failure> {
+    /// Whether nothing goes to a wrong place if the directory to start in is missing: a person at the prompt sees
+    /// that, and other commands must name their paths from the root.
+    fn needs_no_folder(&self) -> bool {
+        match self {
+            Self::Shell => true,
+            Self::Commands(commands) => commands.iter().all(|words| shell::command::names_only_absolute_paths(words)),
+            Self::Script(_) | Self::Stdin => false,
+        }
+    }
+
+    /// `server` is how the user named the server.
+    fn run(self, session: &mut Session, server: &str, keep_going: bool) -> Option<Failure> {
         match self {
             Self::Commands(commands) => Script::new(keep_going).run(session, &commands),
             Self::Script(input) => Script::new(keep_going).run_lines(session, input),
@@ -149,7 +175,7 @@ impl Work {
                 Script::new(keep_going).run_lines(session, std::io::stdin())
             }
             Self::Shell => {
-                let end = shell::prompt::run(session);
+                let end = shell::prompt::run(session, server);
                 if let Some(failure) = &end {
                     give_up(&mut session.output, failure);
                 }
@@ -171,6 +197,7 @@ fn session(args: &Args, output: Output, link: Link, route: Endpoint) -> Session 
         may_ask: terminal_can_answer(),
         stdin_is_script: false,
         was_lost: false,
+        previous_folder: None,
     }
 }
 

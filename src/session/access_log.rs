@@ -39,13 +39,14 @@ impl Session {
         self.log_access(verb, &[("path", Value::path(path.as_bytes()))], result);
     }
 
-    /// The name that was given, which is nobody's until the login has succeeded.
-    pub(super) fn log_login(&mut self, claimed: &str, result: &Result<(), SessionError>) {
+    /// `claimed` is the name that was given, if an account has it. Any other name is left out: it may be a
+    /// password, typed in the wrong place.
+    pub(super) fn log_login(&mut self, claimed: Option<&AccountName>, result: &Result<(), SessionError>) {
         if result.is_ok() {
             self.list_connect();
             self.log_access("login", &[], result);
         } else {
-            self.log_access("login", &[("claimed", Value::name(claimed.as_bytes()))], result);
+            self.log_access("login", &[("claimed", Value::name(user(claimed).as_bytes()))], result);
         }
     }
 
@@ -176,5 +177,9 @@ fn user(account: Option<&AccountName>) -> &str {
 
 /// One word for the logs, so that they can be searched.
 fn outcome(refusal: Option<&SessionError>) -> String {
-    refusal.map_or_else(|| "ok".to_string(), |refusal| format!("{refusal:?}"))
+    let Some(refusal) = refusal else { return "ok".into() };
+    let mut word = format!("{refusal:?}");
+    // Its numbers are in the reply.
+    word.truncate(word.find('(').unwrap_or(word.len()));
+    word
 }

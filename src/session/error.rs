@@ -2,6 +2,7 @@
 //! protocol maps it exhaustively.
 
 use crate::store::StoreError;
+use crate::store::ledger::Shortage;
 
 /// A request is refused and the session goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -10,7 +11,7 @@ pub enum SessionError {
     #[error("log in first")]
     LoginRequired,
     /// This cannot be asked now.
-    #[error("this request does not fit what the session is doing")]
+    #[error("this request is not allowed in the present state of the session")]
     WrongState,
     /// The login message cannot be understood.
     #[error("the login message is malformed")]
@@ -22,108 +23,104 @@ pub enum SessionError {
     #[error("too many failed logins on this connection; connect again")]
     TooManyTries,
     /// As many sessions as the account may have.
-    #[error(
-        "this account has as many sessions as the server's `limits.sessions_per_account` allows; close one and try again"
-    )]
+    #[error("too many sessions for this account (limits.sessions_per_account); close one and try again")]
     TooManySessions,
-    /// Others had to be let in.
-    #[error("the server needed the place of this connection, which nobody had logged in to; connect again")]
+    /// Others need the connection.
+    #[error("the server is full; connection closed before login; try again in a moment")]
     Displaced,
     /// Locked or removed while logged in.
     #[error("this account was locked or removed by the administrator")]
     AccountClosed,
     /// Ended by the administrator, who lets others begin.
-    #[error("the administrator ended this session; ask why, and connect again to resume what was cut off")]
+    #[error("the administrator ended this session; connect again to resume interrupted transfers")]
     Kicked,
     /// Nothing at the path.
-    #[error("there is no such file or folder")]
+    #[error("no such file or directory")]
     NotFound,
     /// Something at the path.
-    #[error("this name is taken; choose another or ask to replace it")]
+    #[error("already exists")]
     Exists,
     /// Not a regular file.
     #[error("not a regular file")]
     NotAFile,
     /// Not a folder.
-    #[error("not a folder")]
+    #[error("not a directory")]
     NotADirectory,
     /// Something is in it.
-    #[error("the folder is not empty; remove what is in it first")]
+    #[error("directory not empty")]
     NotEmpty,
     /// Too long, reserved, or the home itself.
-    #[error("this name cannot be used")]
+    #[error("invalid name: too long, reserved, or the home directory itself")]
     BadName,
     /// A link that leads out.
-    #[error("this leads out of your home")]
+    #[error("the path leads outside your home directory")]
     OutsideHome,
     /// Links that lead to each other.
-    #[error("the links on this path lead in a circle; remove one of them")]
+    #[error("the symbolic links on this path form a loop; remove one of them")]
     LinkLoop,
     /// From one file system to another.
-    #[error(
-        "this would cross from one of the server's file systems to another; copy the file, or ask the administrator"
-    )]
+    #[error("source and target are on different file systems of the server; copy the file, or ask the administrator")]
     OtherFileSystem,
     /// A folder into itself.
-    #[error("a folder cannot be moved into itself")]
+    #[error("a directory cannot be moved into itself")]
     IntoItself,
     /// File permissions on the server.
-    #[error("the server's file permissions do not allow this; ask the administrator")]
+    #[error("permission denied by the server's file system; ask the administrator")]
     Denied,
     /// A mount point, for one.
-    #[error("the server's system is using this, for example as a mount point; ask the administrator")]
+    #[error("in use by the server's system, for example as a mount point; ask the administrator")]
     InUse,
     /// The account may only read.
-    #[error("this account may only read")]
+    #[error("this account is read-only")]
     ReadOnly,
     /// Bytes.
-    #[error("your disk quota would be exceeded; free some space or ask for more")]
-    QuotaBytes,
+    #[error("disk quota exceeded: {}; remove files or ask for a larger quota", .0.in_bytes())]
+    QuotaBytes(Shortage),
     /// Number of files.
-    #[error("your quota of files and folders would be exceeded; remove some or ask for more")]
-    QuotaFiles,
+    #[error("quota of files and directories exceeded: {}; remove some or ask for a larger quota", .0.in_files())]
+    QuotaFiles(Shortage),
     /// The server's disk.
     #[error("the server's disk is full; tell the administrator")]
     DiskFull,
     /// The file is not what it was.
-    #[error("the file changed meanwhile; try again")]
+    #[error("the file changed during the transfer; try again")]
     Changed,
     /// The digest differs.
-    #[error("what arrived is not what was sent: the SHA-256 differs; nothing was stored, try again")]
+    #[error("the SHA-256 of the received data differs from that of the sent data; nothing was stored, try again")]
     Mismatch,
     /// More or fewer bytes than announced.
-    #[error("more or fewer bytes came than were announced; nothing was stored")]
+    #[error("the client sent more or fewer bytes than it announced; nothing was stored")]
     SizeMismatch,
     /// The client would append to a file beside which a partial upload of this many bytes is held.
     #[error(
-        "an interrupted upload of this file is held ({0} bytes); send the file whole with STOR, or delete it \
-         first, which also deletes what is held"
+        "an interrupted upload of this file is held ({0} bytes); send the whole file with STOR, or delete it \
+         first, which also deletes the held part"
     )]
     UploadHeld(u64),
     /// Fewer bytes than the client wants to skip.
-    #[error("the offset lies past the end of the file; ask for its size first")]
+    #[error("the offset is past the end of the file; check its size first")]
     BadOffset,
     /// The bytes ended without their end.
-    #[error("the data was cut off before its end")]
+    #[error("the connection closed before the end of the data")]
     Cut,
     /// The client gave the transfer up.
     #[error("cancelled")]
     Cancelled,
     /// Another session goes on with this upload.
-    #[error("another session has taken this upload over")]
+    #[error("another session has resumed this upload")]
     Superseded,
     /// Others hold the memory for it.
-    #[error("the server has no memory for this now, because other requests hold it; try again in a moment")]
+    #[error("the server has no memory for this request now; try again in a moment")]
     Busy,
     /// More than is handled at once.
     #[error("too large for the server to handle at once")]
     TooLarge,
     /// The server's disk failed.
-    #[error("the server could not do this because its disk or system failed; its log says more")]
+    #[error("the server's disk or system failed; its log has details")]
     Io,
     /// The disk failed amid an upload.
     #[error(
-        "the server's disk failed while it stored this upload, of which nothing is kept; send it again from its \
+        "the server's disk failed while it stored this upload, and nothing is kept; send the file again from its \
          beginning, and tell the administrator if that fails too"
     )]
     Unwritten,
@@ -134,16 +131,16 @@ pub enum SessionError {
     )]
     NoAnswer,
     /// A deadline passed.
-    #[error("nothing happened for too long")]
+    #[error("timed out: no activity for too long")]
     Timeout,
     /// Encryption is not a choice here.
-    #[error("this server takes encrypted connections only; connect without --plaintext")]
+    #[error("this server requires encryption; connect without --plaintext")]
     TlsRequired,
     /// The server itself is at fault.
-    #[error("a defect of the server ended this session; its log says more, tell the administrator")]
+    #[error("an internal error of the server ended this session; its log has details, tell the administrator")]
     Defect,
     /// The server stops.
-    #[error("the server is being stopped; try again later")]
+    #[error("the server is stopping; try again later")]
     ShuttingDown,
 }
 
@@ -164,8 +161,8 @@ impl From<&StoreError> for SessionError {
             StoreError::InUse => Self::InUse,
             StoreError::DiskFull => Self::DiskFull,
             StoreError::TooLarge => Self::TooLarge,
-            StoreError::QuotaBytes => Self::QuotaBytes,
-            StoreError::QuotaFiles => Self::QuotaFiles,
+            StoreError::QuotaBytes(shortage) => Self::QuotaBytes(*shortage),
+            StoreError::QuotaFiles(shortage) => Self::QuotaFiles(*shortage),
             StoreError::Changed => Self::Changed,
             StoreError::Superseded => Self::Superseded,
             StoreError::Unwritten => Self::Unwritten,

@@ -11,7 +11,7 @@ use super::{Service, Session, home_check};
 use crate::account::{Account, AccountError, AccountName, Candidate};
 use crate::auth::scram::{ClientFirst, ScramError, ServerExchange};
 use crate::base::buffers::Budget;
-use crate::logging::{self, STDERR, Value};
+use crate::logging::{self, STDERR};
 use log::Level;
 use std::time::Instant;
 use zeroize::Zeroizing;
@@ -41,10 +41,10 @@ impl Session {
             return Err(SessionError::WrongState);
         };
         let first = ClientFirst::parse(client_first).map_err(|_| SessionError::LoginMalformed)?;
-        let user = first.user().to_string();
-        let candidate = candidate(service, &user, now)?;
+        let candidate = candidate(service, first.user(), now)?;
         let (exchange, challenge) = ServerExchange::begin(first, &candidate.verifier, self.binding);
-        *attempt = Attempt::Challenged(Box::new(Challenged { exchange, account: candidate.account, user }));
+        *attempt =
+            Attempt::Challenged(Box::new(Challenged { exchange, account: candidate.account, claimed: candidate.name }));
         Ok(challenge)
     }
 
@@ -79,7 +79,7 @@ impl Session {
             return Err(SessionError::WrongState);
         };
         let (candidate, origin) = (candidate(service, user, now)?, Origin::of(self.peer.ip()));
-        let check = PasswordCheck::new(&service.passwords, origin, user.to_string(), candidate, password);
+        let check = PasswordCheck::new(&service.passwords, origin, user, candidate, password);
         *attempt = Attempt::Password(Box::new(check));
         Ok(())
     }
@@ -121,14 +121,14 @@ impl Session {
         let Attempt::Proved(challenged, client_final) = std::mem::take(&mut login.attempt) else {
             return Err(SessionError::WrongState);
         };
-        let Challenged { exchange, account, user } = *challenged;
+        let Challenged { exchange, account, claimed } = *challenged;
         match exchange.finish(&client_final) {
             Ok(welcome) => {
-                self.enter_if_unchanged(service, account, &user, now)?;
+                self.enter_if_unchanged(service, account, claimed.as_ref(), now)?;
                 Ok(LoginProgress::Welcome(Some(welcome)))
             }
             Err(ScramError::Malformed(_)) => Err(SessionError::LoginMalformed),
-            Err(_) => Err(self.refuse_login(service, &user, now)),
+            Err(_) => Err(self.refuse_login(service, claimed.as_ref(), now)),
         }
     }
 
@@ -140,7 +140,7 @@ impl Session {
     ) -> Result<LoginProgress, SessionError> {
         let State::Login(login) = &mut self.state else { return Err(SessionError::WrongState) };
         let Attempt::Password(check) = std::mem::take(&mut login.attempt) else { return Err(SessionError::WrongState) };
-        let name = self.enter_if_unchanged(service, account, check.user(), now)?;
+        let name = self.enter_if_unchanged(service, account, check.claimed(), now)?;
         check.remember(&mut service.passwords, &name, now);
         Ok(LoginProgress::Welcome(None))
     }
@@ -150,21 +150,21 @@ impl Session {
         &mut self,
         service: &mut Service,
         account: Option<Account>,
-        user: &str,
+        claimed: Option<&AccountName>,
         now: Instant,
     ) -> Result<AccountName, SessionError> {
-        let account = account.map_or(Ok(None), |account| service.accounts.still(account)).map_err(trouble(user))?;
-        let Some(account) = account else { return Err(self.refuse_login(service, user, now)) };
+        let account = account.map_or(Ok(None), |account| service.accounts.still(account)).map_err(trouble)?;
+        let Some(account) = account else { return Err(self.refuse_login(service, claimed, now)) };
         let result = self.enter(service, &account);
-        self.log_login(user, &result);
+        self.log_login(claimed, &result);
         result?;
         service.guard.succeeded(Origin::of(self.peer.ip()), now);
         Ok(account.name)
     }
 
     /// Counts a failed login, which holds back the next one of the same origin.
-    fn refuse_login(&mut self, service: &mut Service, user: &str, now: Instant) -> SessionError {
-        self.log_login(user, &Err(SessionError::LoginFailed));
+    fn refuse_login(&mut self, service: &mut Service, claimed: Option<&AccountName>, now: Instant) -> SessionError {
+        self.log_login(claimed, &Err(SessionError::LoginFailed));
         service.guard.failed(Origin::of(self.peer.ip()), now);
         let State::Login(login) = &mut self.state else { return SessionError::LoginFailed };
         login.failures += 1;
@@ -193,14 +193,12 @@ impl Session {
 
 /// What a login by this name is checked against.
 fn candidate(service: &mut Service, user: &str, now: Instant) -> Result<Candidate, SessionError> {
-    service.accounts.candidate(user, now).map_err(trouble(user))
+    service.accounts.candidate(user, now).map_err(trouble)
 }
 
-/// The system could not read any account, so the password may be right.
-fn trouble(user: &str) -> impl Fn(AccountError) -> SessionError {
-    move |error| {
-        let user = Value::name(user.as_bytes());
-        logging::log_repeatable(STDERR, Level::Error, (&"login", &()), &format_args!("login of {user}: {error}"));
-        SessionError::Io
-    }
+/// The system could not read any account, so the password may be right. The error names the file of the
+/// account, if there is one.
+fn trouble(error: AccountError) -> SessionError {
+    logging::log_repeatable(STDERR, Level::Error, (&"login", &()), &format_args!("login: {error}"));
+    SessionError::Io
 }

@@ -1,7 +1,7 @@
 //! What a session knows before its login: the attempt that is under way, and how many have failed.
 
 use super::password::PasswordCheck;
-use crate::account::Account;
+use crate::account::{Account, AccountName};
 use crate::auth::scram::ServerExchange;
 use std::time::Instant;
 
@@ -34,8 +34,8 @@ pub(super) struct Challenged {
     pub(super) exchange: ServerExchange,
     /// The account, if there is one that may log in.
     pub(super) account: Option<Account>,
-    /// The name as it was given, for the log.
-    pub(super) user: String,
+    /// The name that was given, for the log; `None` if no account has it.
+    pub(super) claimed: Option<AccountName>,
 }
 
 impl Login {

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 /// A password that is being checked.
 pub struct PasswordCheck {
-    user: String,
+    claimed: Option<AccountName>,
     verifier: Verifier,
     account: Option<Account>,
     derivation: Derivation,
@@ -70,22 +70,16 @@ impl Default for Passwords {
 impl PasswordCheck {
     /// A check that has no place in the queue yet. The work is the same whether or not the account
     /// exists.
-    pub(super) fn new(
-        passwords: &Passwords,
-        origin: Origin,
-        user: String,
-        candidate: Candidate,
-        password: &str,
-    ) -> Self {
-        let Candidate { verifier, account } = candidate;
+    pub(super) fn new(passwords: &Passwords, origin: Origin, user: &str, candidate: Candidate, password: &str) -> Self {
+        let Candidate { name: claimed, verifier, account } = candidate;
         let derivation = Derivation::new(password, &verifier.salt, verifier.rounds);
-        let memo = passwords.memo(&user, &verifier, password);
-        Self { user, verifier, account, derivation, memo, origin, place: None }
+        let memo = passwords.memo(user, &verifier, password);
+        Self { claimed, verifier, account, derivation, memo, origin, place: None }
     }
 
-    /// The name as it was given.
-    pub(super) fn user(&self) -> &str {
-        &self.user
+    /// The name that was given, if an account has it.
+    pub(super) fn claimed(&self) -> Option<&AccountName> {
+        self.claimed.as_ref()
     }
 
     /// Continues the computation within `budget`, if its origin may try and it is at the protocol of the queue.

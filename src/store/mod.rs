@@ -26,7 +26,7 @@ use digest_cache::DigestCache;
 use file_systems::{FileSystems, is_refusal};
 use hmac::{Hmac, KeyInit, Mac};
 use home::{FolderId, Home, Shared};
-use ledger::{Ledger, QuotaLimits};
+use ledger::{Ledger, QuotaLimits, Shortage};
 use meta::Identity;
 pub use open_file::OpenFile;
 use rustix::fs::{AtFlags, StatxFlags};
@@ -88,10 +88,10 @@ pub enum StoreError {
     TooLarge,
     /// The account's bytes.
     #[error("byte quota exceeded")]
-    QuotaBytes,
+    QuotaBytes(Shortage),
     /// The account's number of files.
     #[error("file quota exceeded")]
-    QuotaFiles,
+    QuotaFiles(Shortage),
     /// The file is not the one it was.
     #[error("changed meanwhile")]
     Changed,

@@ -190,6 +190,7 @@ impl Stage {
             stdin_is_script: false,
             route: None,
             was_lost: false,
+            previous_folder: None,
         };
         Self { session, seen, results, remarks, interrupt }
     }

@@ -379,7 +379,7 @@ fn modes_are_taken_in_each_form_of_chmod_and_set_the_lower_nine_bits() {
         for (path, expected) in [("file", on_file), ("folder", on_folder)] {
             let reply = client.ask(&format!("SITE CHMOD {text} {path}")).expect(&[200]);
             assert_eq!(mode(path), expected, "{text} {path}: {:o}", mode(path));
-            let told = format!("The permission bits are {:03o} now", expected & 0o777);
+            let told = format!("Permissions set to {:03o}", expected & 0o777);
             assert!(reply.text().starts_with(&told), "{reply:?}");
         }
     }
@@ -473,6 +473,43 @@ fn the_rest_of_the_commands_is_answered_as_the_rfcs_say() {
     check(&mut client, &[("HELP NONE", &[501, 502, 504]), ("PWD", &[257])]);
     client.ask("QUIT").expect(&[221]);
     client.expect_end();
+}
+
+#[test]
+fn replies_have_the_words_that_other_servers_have() {
+    let scene = scene();
+    let mut client = scene.login();
+    for (command, reply) in [
+        ("TYPE I", "200 Type set to I."),
+        ("TYPE A N", "200 Type set to A."),
+        ("MODE S", "200 Mode set to S."),
+        ("STRU F", "200 Structure set to F."),
+        ("NOOP", "200 OK."),
+        ("CWD", "501 Syntax error; usage: CWD <path>"),
+        ("SITE CHMOD", "501 Syntax error; usage: SITE CHMOD <mode> <path>"),
+        ("XYZZY", "500 XYZZY: unknown command; HELP lists the commands."),
+        ("REIN", "502 Command not implemented; HELP lists the commands."),
+        ("TYPE E", "504 Parameter not supported; use TYPE I, TYPE A or TYPE L 8."),
+        ("RETR file", "425 No data connection; send EPSV or PASV first."),
+        ("RNTO new", "503 Send RNFR directly before RNTO."),
+        ("MKD new", "257 \"/new\" created."),
+        ("CWD new", "250 \"/new\" is the current directory."),
+        ("CDUP", "250 \"/\" is the current directory."),
+        ("MKD new", "550 /new: already exists."),
+        ("RMD new", "250 Directory removed."),
+        ("SIZE none", "550 /none: no such file or directory."),
+        ("REST 5", "350 Restart position accepted (5); send RETR or STOR."),
+    ] {
+        assert_eq!(client.ask(command).lines, [reply], "{command}");
+    }
+    client.ask("REST 0").expect(&[350]);
+    client.stores("stored", b"content");
+    assert_eq!(client.get("RETR stored"), b"content");
+    let mut data = client.open("STOR cut");
+    data.write(b"the beginning");
+    client.send(b"ABOR\r\n");
+    assert_eq!(client.reply().lines, ["426 Transfer aborted."]);
+    assert_eq!(client.reply().lines, ["226 Abort successful."]);
 }
 
 #[test]

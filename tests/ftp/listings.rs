@@ -270,7 +270,7 @@ fn a_link_that_leads_nowhere_is_told_of_itself_and_what_is_refused_is_told_why()
         assert!(lines.len() == 1 && lines[0].contains("dangling"), "{command}: {lines:?}");
     }
     client.ask("CWD dangling").expect(&[550]);
-    for (link, reason) in [("circle", "in a circle"), ("circle/x", "in a circle"), ("out", "out of your home")] {
+    for (link, reason) in [("circle", "form a loop"), ("circle/x", "form a loop"), ("out", "outside your home")] {
         for command in ["MLST", "STAT", "CWD", "SIZE", "MDTM", "LIST", "NLST", "MLSD", "RETR"] {
             let line = format!("{command} {link}");
             let refusal = match command {

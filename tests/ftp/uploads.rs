@@ -520,7 +520,7 @@ fn an_interrupted_upload_is_told_where_no_file_is_and_listed_to_nobody() {
     assert_eq!(client.list("NLST"), ["file"]);
     assert_eq!(client.get("RETR file"), b"old");
     let refused = client.try_open("RETR only").err().expect("nobody gets a part").expect(&[550]);
-    assert!(refused.text().contains(&format!("interrupted upload of it is held ({PART} bytes)")), "{refused:?}");
+    assert!(refused.text().contains(&format!("interrupted upload to it is held ({PART} bytes)")), "{refused:?}");
 }
 
 #[test]

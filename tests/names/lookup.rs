@@ -146,7 +146,7 @@ fn a_word_with_a_dash_is_an_option_or_an_error_and_never_another_file() {
         [["rm", "-old"], ["cat", "-old"], ["get", "-old"], ["mv", "-old"], ["put", "-new"], ["mirror", "-new"]]
     {
         let stderr = visit.run(&arguments).expect_code(2).stderr;
-        assert!(stderr.contains(&format!("is written ./{}", arguments[1])), "{stderr}");
+        assert!(stderr.contains(&format!("write ./{}", arguments[1])), "{stderr}");
     }
     assert_eq!(files(&visit.there("")).len(), 5);
     assert_eq!(visit.ok(&["cat", "./-old"]), "-old");

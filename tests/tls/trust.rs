@@ -128,5 +128,5 @@ fn a_server_that_is_full_says_so_to_an_encrypted_client_too() {
     let _first = Peer::login(scene.server.address, "ann");
     let ended = scene.berth(&["--accept-new"], &["pwd"]).expect_code(3);
     // The words may get lost, because the server closes at once.
-    assert!(["as many sessions", "connection lost"].iter().any(|text| ended.stderr.contains(text)), "{ended:?}");
+    assert!(["the server is full", "connection lost"].iter().any(|text| ended.stderr.contains(text)), "{ended:?}");
 }

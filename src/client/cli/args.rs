@@ -1,59 +1,20 @@
-//! The command line of `berth`. It knows no network and no command.
+//! The arguments of `berth`. They know no network and no command.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::base::limits::{RETRIES_DEFAULT, RETRIES_MAX};
 use crate::config::PORT_DEFAULT;
-
 use crate::tls::Fingerprint;
-
-/// One of the two things `berth` does.
-pub enum CommandLine {
-    /// Commands at a server.
-    Session(Args),
-    /// What is known of servers by name; nobody is connected to.
-    Hosts(HostArgs),
-}
-
-impl CommandLine {
-    /// Reads the arguments, of which the first is the program's name. `berth host` is about named
-    /// hosts where nothing follows, or one of the words there are for that; none of them is a
-    /// command at a server, so a server called `host` can be used all the same.
-    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let args = Args::try_parse_from(arguments)?;
-        let is_word = |word: &OsString| {
-            word == "help" || HostArgs::command().get_subcommands().any(|known| word == known.get_name())
-        };
-        if args.target != HOST || args.commands.is_some() || args.script.is_some() {
-            return Ok(Self::Session(args));
-        }
-        if !args.command.first().is_none_or(is_word) {
-            return Ok(Self::Session(args));
-        }
-        let mut hosts = HostArgs::try_parse_from([HOST.into()].into_iter().chain(args.command))?;
-        hosts.json |= args.json;
-        hosts.quiet = args.quiet;
-        Ok(Self::Hosts(hosts))
-    }
-}
 
 /// The word that stands for named hosts.
 pub const HOST: &str = "host";
 
 /// Files to and from a berth server, verified and resumable.
 #[derive(Debug, Parser)]
-#[command(
-    name = "berth",
-    version,
-    override_usage = "berth [OPTIONS] [USER@]HOST[:PORT] [COMMAND [ARG]...]",
-    after_help = "Without a command it opens a shell; 'help' there lists the commands.\n\
-                  'berth host add NAME ...' keeps a server under a name; 'berth host' says more.\n\
-                  Exit: 0 done, 1 a command failed, 2 usage, 3 connection, 4 login, 5 verification, \
-                  6 quota or disk full, 130 interrupted."
-)]
+#[command(name = "berth", version, override_usage = "berth [OPTIONS] [USER@]HOST[:PORT] [COMMAND [ARG]...]")]
 pub struct Args {
     /// Commands to carry out, separated by ';'
     #[arg(short = 'c', value_name = "CMD; CMD", conflicts_with = "command")]
@@ -194,7 +155,8 @@ impl LoginTarget {
         let port = match port {
             Some(port) => match port.parse() {
                 Ok(port) if port > 0 => port,
-                _ => return Err(format!("'{port}' is not a port; ports are 1 to 65535")),
+                // It may be a password, which is not repeated.
+                _ => return Err(format!("{host}: the port behind ':' is not a number from 1 to 65535")),
             },
             None => PORT_DEFAULT,
         };
@@ -217,7 +179,7 @@ fn refuse_url(text: &str) -> Result<(), String> {
     // The port of another protocol is none of berth's.
     let host = if scheme == "berth" { host } else { host.split(':').next().unwrap_or_default() };
     let path = if path.is_empty() { String::new() } else { format!(" and the path /{path} in the command") };
-    Err(format!("'{scheme}://' is not written; write {user}{host}{path}"))
+    Err(format!("'{scheme}://' is not supported here; write {user}{host}{path}"))
 }
 
 fn split_port(place: &str) -> Option<(&str, Option<&str>)> {
@@ -268,31 +230,6 @@ mod tests {
         }
         for text in ["", "@host", "host:", "host:0", "host:70000", "host:x", "[::1", "[::1]x", "ann@"] {
             assert!(target(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_word_host_means_named_hosts_only_where_no_server_can_be_meant() {
-        let is_hosts = |line: &str| match CommandLine::read(line.split(' ').map(Into::into)) {
-            Ok(CommandLine::Hosts(_)) => true,
-            Ok(CommandLine::Session(_)) => false,
-            // Help; `berth host` alone gives that.
-            Err(error) => error.to_string().contains("berth host"),
-        };
-        for line in
-            ["host", "host add nas ann@nas", "--json host list", "host list --json", "host remove a b", "host help"]
-        {
-            assert!(is_hosts(&format!("berth {line}")), "{line}");
-        }
-        for line in ["host ls", "host put add", "host -c add", "host:2121", "ann@host", "ann@host add", "nas host"] {
-            assert!(!is_hosts(&format!("berth {line}")), "{line}");
-        }
-        let words = HostArgs::command();
-        for word in words.get_subcommands().map(clap::Command::get_name) {
-            assert!(
-                crate::client::shell::command::find(word).is_err(),
-                "'{word}' would be a command at a server called host"
-            );
         }
     }
 

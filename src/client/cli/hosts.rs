@@ -240,6 +240,13 @@ impl Destination {
     }
 }
 
+/// How the user named the server: the name of a host, or the address without user and port.
+pub fn name_of(args: &Args, destination: &Destination) -> String {
+    let name = args.target.rsplit_once('@').map_or(&args.target[..], |(_, name)| name);
+    let name = if is_named(name) { name } else { &destination.target.host };
+    Escaped(name.as_bytes()).to_string()
+}
+
 /// Whether a host is kept under `name`.
 pub fn is_named(name: &str) -> bool {
     matches!(named(name), Ok(Some(_)))
@@ -260,7 +267,9 @@ fn named(text: &str) -> Result<Option<Host>, Failure> {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::Usage(error.to_string())
+        let text = error.to_string();
+        let remedy = if text.contains(';') { "" } else { "; correct it, or restore it from a backup" };
+        Self::Usage(text + remedy)
     }
 }
 
@@ -329,7 +338,7 @@ mod tests {
             (r#"{"hosts": {"a": {"adress": "x"}}}"#, "hosts.a.adress", "unknown field `adress`"),
             (r#"{"hosts": {"a": {"user": "x"}}}"#, "hosts.a", "missing field `address`"),
             (r#"{"hosts": {"a": ["x"]}}"#, "hosts.a", "an object"),
-            (r#"{"hosts": {"a": {"address": "x:0"}}}"#, "hosts.a.address", "not a port"),
+            (r#"{"hosts": {"a": {"address": "x:0"}}}"#, "hosts.a.address", "the port behind ':'"),
             (r#"{"hosts": {"a": {"address": "u@x"}}}"#, "hosts.a.address", "`user`"),
             (r#"{"hosts": {"a": {"address": "x", "fingerprint": "x"}}}"#, "hosts.a.fingerprint", "SHA256:"),
             (r#"{"hosts": {"a": {"address": "x", "local_directory": "y"}}}"#, "hosts.a.local_directory", "begins"),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::paths;
+use super::{paths, refusal};
 use crate::base::limits::JSON_CONTENT_BYTES_MAX;
 use crate::base::text::{Escaped, Size, is_unprintable};
 use crate::base::virtual_path::VPath;
@@ -24,6 +24,7 @@ pub fn cat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let mut summary = Summary::new("cat", paths.len() == 1);
     for path in &paths {
         let result = if session.output.is_json { show_object(session, path) } else { show(session, path) };
+        let result = result.map_err(|failure| refusal::of_file(session, path, failure, "ls lists it"));
         summary.count(session, result)?;
     }
     summary.finish()

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::paths;
+use super::{paths, refusal};
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -34,13 +34,15 @@ pub fn rm(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 
 fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(), Failure> {
     if path.is_root() {
-        return Err(Failure::Usage("the home itself stays; 'rm -r *' in it removes what it holds".into()));
+        return Err(Failure::Usage(
+            "the home directory itself cannot be removed; 'rm -r *' removes its contents".into(),
+        ));
     }
     // The server follows links when it tells what is there, but not when it removes something.
     match session.call(&Request::Rm { path: path.into() }) {
         Err(failure) if with_content && failure.is_refusal(ErrorCode::NotAFile) => remove_tree(session, path),
         Err(failure) if failure.is_refusal(ErrorCode::NotAFile) => {
-            Err(failure.reworded(format!("{path} is a directory; rm -r removes it")))
+            Err(refusal::of_file(session, path, failure, "rm -r removes it"))
         }
         result => result.map(|_| ()),
     }
@@ -80,7 +82,7 @@ fn remove_tree(session: &mut Session, root: &VPath) -> Result<(), Failure> {
 pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (given, operands) = options("mv", "f", words)?;
     let Some((to, from)) = operands.split_last().filter(|(_, from)| !from.is_empty()) else {
-        return Err(usage("mv", "it needs two paths"));
+        return Err(usage("mv", "two paths are needed"));
     };
     let target = session.path(to)?;
     let sources = paths(session, "mv", from)?;
@@ -110,7 +112,7 @@ fn move_one(
     let moved = session.call(&Request::Mv { from: from.into(), to: (&to).into(), replace });
     moved.map_err(|failure| match failure.is_refusal(ErrorCode::Exists) {
         true if !replace => failure.reworded(format!("{to} exists; mv -f replaces it")),
-        _ => failure,
+        _ => refusal::of_new(session, &to, failure),
     })?;
     session.output.json(&json!({"command": "mv", "ok": true, "from": Name::from(from), "to": Name::from(&to)}))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{none, paths};
+use super::{none, paths, refusal};
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -12,26 +12,36 @@ use crate::client::ui::summary::Summary;
 use crate::wire::Request;
 use crate::wire::message::{EntryKind, Name};
 
-/// `cd [PATH]`
+/// `cd [PATH|-]`
 pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let folder = match options("cd", "", words)?.1[..] {
         [] => VPath::root(),
+        [word] if word.is_bare(b"-") => return back(session),
         [word] => match &session.expand(word)?[..] {
             [path] => path.clone(),
-            _ => return Err(usage("cd", "the pattern fits more than one folder")),
+            _ => return Err(usage("cd", "the pattern matches more than one path")),
         },
-        _ => return Err(usage("cd", "one folder at a time")),
+        _ => return Err(usage("cd", "give one directory")),
     };
     enter(session, folder)?;
+    session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.folder)}))
+}
+
+/// `cd -`, which shows where it leads, as shells do.
+fn back(session: &mut Session) -> Result<(), Failure> {
+    let none = || Failure::Usage("there is no previous directory yet; a directory called - is ./-".into());
+    let folder = session.previous_folder.clone().ok_or_else(none)?;
+    enter(session, folder)?;
+    session.output.line(&session.folder)?;
     session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.folder)}))
 }
 
 /// Makes `folder` the current one, if it is one.
 pub fn enter(session: &mut Session, folder: VPath) -> Result<(), Failure> {
     if !folder.is_root() && session.stat(&folder)?.kind == EntryKind::File {
-        return Err(Failure::Local(format!("{folder} is a file; 'cd' goes to folders")));
+        return Err(Failure::Local(format!("{folder} is a file, not a directory")));
     }
-    session.folder = folder;
+    session.previous_folder = Some(std::mem::replace(&mut session.folder, folder));
     Ok(())
 }
 
@@ -50,14 +60,18 @@ pub fn mkdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     }
     let paths = operands.iter().map(|word| session.path(word)).collect::<Result<Vec<VPath>, _>>()?;
     let parents = given.contains('p');
-    ask_each(session, "mkdir", &paths, |path| Request::Mkdir { path: path.into(), parents, permissions: None })
+    ask_each(session, "mkdir", &paths, refusal::of_mkdir, |path| Request::Mkdir {
+        path: path.into(),
+        parents,
+        permissions: None,
+    })
 }
 
 /// `rmdir PATH...`
 pub fn rmdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let operands = options("rmdir", "", words)?.1;
     let paths = paths(session, "rmdir", &operands)?;
-    ask_each(session, "rmdir", &paths, |path| Request::Rmdir { path: path.into() })
+    ask_each(session, "rmdir", &paths, refusal::of_rmdir, |path| Request::Rmdir { path: path.into() })
 }
 
 /// Asks the same of each path.
@@ -65,6 +79,7 @@ fn ask_each(
     session: &mut Session,
     command: &'static str,
     paths: &[VPath],
+    explain: fn(&mut Session, &VPath, Failure) -> Failure,
     request: impl Fn(&VPath) -> Request,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new(command, paths.len() == 1);
@@ -75,7 +90,8 @@ fn ask_each(
         if result.is_ok() {
             session.output.json(&json!({"command": command, "ok": true, "path": Name::from(&paths[at])}))?;
         }
-        summary.count(session, result.map(|_| ()))?;
+        let result = result.map(|_| ()).map_err(|failure| explain(session, &paths[at], failure));
+        summary.count(session, result)?;
     }
     summary.finish()
 }

@@ -6,25 +6,42 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::command::{COMMANDS, Command, find, options, usage};
 use crate::client::shell::lexer::Word;
+use crate::client::ui::output::Output;
 
 /// `help [COMMAND]`
 pub fn help(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
+    show(&mut session.output, words)
+}
+
+/// The same without a session.
+pub fn show(output: &mut Output, words: &[Word]) -> Result<(), Failure> {
     match options("help", "", words)?.1[..] {
-        [] => COMMANDS.iter().try_for_each(|command| overview(session, command)),
-        [word] => detail(session, find(word.as_str())?),
-        _ => Err(usage("help", "one command at a time")),
+        [] => COMMANDS.iter().try_for_each(|command| {
+            output.line(folded(&overview_line(command), OVERVIEW_INDENT, columns(output)))?;
+            output.json(&as_json(command))
+        }),
+        [word] => detail(output, find(word.as_str())?),
+        _ => Err(usage("help", "name one command")),
     }
 }
 
-fn overview(session: &mut Session, command: &Command) -> Result<(), Failure> {
-    let columns = columns(session);
-    session.output.line(folded(&overview_line(command), 10, columns))?;
-    session.output.json(&as_json(command))
+/// All commands, each with what it does.
+pub fn overview(columns: usize) -> String {
+    let lines = COMMANDS.iter().map(|command| format!("  {}", overview_line(command)));
+    lines.map(|line| folded(&line, OVERVIEW_INDENT + 2, columns)).collect::<Vec<_>>().join("\n")
 }
 
-fn columns(session: &Session) -> usize {
-    session.output.columns().unwrap_or(usize::MAX)
+/// Each line of `text` cut between words where the terminal ends.
+pub fn folded_lines(text: &str, indent: usize, columns: usize) -> String {
+    text.lines().map(|line| folded(line, indent, columns)).collect::<Vec<_>>().join("\n")
 }
+
+fn columns(output: &Output) -> usize {
+    output.columns().unwrap_or(usize::MAX)
+}
+
+/// Where the text behind a name begins.
+const OVERVIEW_INDENT: usize = 10;
 
 /// `line` cut between words where the terminal ends; what follows stands `indent` deep.
 fn folded(line: &str, indent: usize, columns: usize) -> String {
@@ -46,12 +63,12 @@ fn overview_line(command: &Command) -> String {
     format!("{:<9} {}", command.name, command.help)
 }
 
-fn detail(session: &mut Session, command: &Command) -> Result<(), Failure> {
-    let columns = columns(session);
+fn detail(output: &mut Output, command: &Command) -> Result<(), Failure> {
+    let columns = columns(output);
     for line in detail_lines(command) {
-        session.output.line(folded(&line, 4, columns))?;
+        output.line(folded(&line, 4, columns))?;
     }
-    session.output.json(&as_json(command))
+    output.json(&as_json(command))
 }
 
 fn detail_lines(command: &Command) -> Vec<String> {

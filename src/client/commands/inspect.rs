@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{none, paths};
+use super::{none, paths, refusal};
 use crate::base::text::Size;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
@@ -41,7 +41,8 @@ pub fn stat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 /// `sha256 PATH...`
 pub fn sha256(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     each(session, "sha256", words, |session, path| {
-        let reply = session.call(&Request::Sha256 { path: path.into() })?;
+        let reply = session.call(&Request::Sha256 { path: path.into() });
+        let reply = reply.map_err(|failure| refusal::of_file(session, path, failure, "sha256 takes files"))?;
         let Reply::Sha256 { sha256, size } = reply else { return Err(unexpected()) };
         session.output.line(format_args!("{sha256}  {path}"))?;
         session.output.json(&json!({

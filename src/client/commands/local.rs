@@ -26,9 +26,9 @@ pub fn lcd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let folder = match options("lcd", "", words)?.1[..] {
         [] => path(&Word::plain(b"~")),
         [word] => path(word),
-        _ => return Err(usage("lcd", "one folder at a time")),
+        _ => return Err(usage("lcd", "give one directory")),
     };
-    std::env::set_current_dir(&folder).map_err(|error| Failure::local(&folder, &error))?;
+    std::env::set_current_dir(&folder).map_err(|error| Failure::missing_folder_here(&folder, &error))?;
     session.output.json(&json!({"command": "lcd", "ok": true, "path": name_of(&folder)}))
 }
 
@@ -53,7 +53,7 @@ pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (folders, others): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.is_dir());
     let mut files = Vec::new();
     for path in others {
-        let found = fs::metadata(path).map_err(|error| Failure::local(path, &error));
+        let found = fs::metadata(path).map_err(|error| Failure::missing_here(path, &error));
         let result = found.map(|metadata| files.push(entry(path.as_os_str().to_os_string(), &metadata)));
         summary.count(session, result)?;
     }

@@ -11,6 +11,7 @@ pub mod list;
 pub mod local;
 pub mod partials;
 pub mod put;
+mod refusal;
 pub mod shell_escape;
 pub mod usage;
 
@@ -35,5 +36,5 @@ fn paths(session: &mut Session, command: &str, operands: &[&Word]) -> Result<Vec
 /// Refuses operands of a command that takes none.
 fn none(command: &str, words: &[Word]) -> Result<(), Failure> {
     let is_empty = options(command, "", words)?.1.is_empty();
-    if is_empty { Ok(()) } else { Err(usage(command, &format!("'{command}' takes nothing"))) }
+    if is_empty { Ok(()) } else { Err(usage(command, &format!("'{command}' takes no arguments"))) }
 }

@@ -13,10 +13,11 @@ use crate::client::connection::login;
 use crate::client::connection::stream::{PlainStream, Stream};
 use crate::client::connection::tls_stream::TlsStream;
 use crate::client::connection::trust::Trust;
-use crate::client::error::Failure;
+use crate::client::error::{Failure, IS_BERTH, plain};
 use crate::client::shell::interrupt::Interrupt;
 use crate::client::ui::confirm::terminal_can_answer;
 use crate::client::ui::output::Output;
+use crate::config::PORT_DEFAULT;
 use crate::wire::message::ErrorCode;
 use zeroize::Zeroizing;
 
@@ -71,7 +72,7 @@ impl FirstConnection {
             trust.meet(accept_new, terminal_can_answer(), output, &interrupt)?;
         }
         let mut link = Link::new(pipe, interrupt);
-        login::greet(&mut link, binding).map_err(|failure| unanswered(failure, &host))?;
+        login::greet(&mut link, binding).map_err(|failure| of_stranger(failure, &host, port))?;
         let mut tried = 1;
         let keys = loop {
             let password = password(link.interrupt())?;
@@ -131,7 +132,7 @@ impl Endpoint {
             let wait = wait_before(self.tried, random_share());
             self.tried += 1;
             let (seconds, tried, retries) = (shown_seconds(wait), self.tried, self.retries);
-            output.note(format_args!("{}; trying again in {seconds} ({tried} of {retries})", reason(&why)));
+            output.note(format_args!("{}; reconnecting in {seconds} ({tried} of {retries})", reason(&why)));
             pause(wait, interrupt)?;
             match self.connect(interrupt) {
                 Ok(link) => return Ok(link),
@@ -168,10 +169,11 @@ fn open(
         if interrupt.is_set() {
             return Failure::Interrupted;
         }
-        let (host, error) = (Escaped(host.as_bytes()), error.to_string());
-        if error.starts_with("failed to lookup address information") {
+        let (host, error) = (Escaped(host.as_bytes()), plain(&error));
+        if let Some(why) = error.strip_prefix("failed to lookup address information: ") {
             return Failure::Connection(format!(
-                "host {host} not found; 'berth host list' shows the hosts that have a name"
+                "host {host} not found ({}); 'berth host list' shows the named hosts",
+                why.to_lowercase()
             ));
         }
         Failure::Connection(format!("cannot connect to {host} port {port}: {error}; does berthd listen there?"))
@@ -179,23 +181,29 @@ fn open(
     let Some(trust) = trust else { return Ok((Box::new(pipe), Binding::None)) };
     let (pipe, binding) =
         TlsStream::connect(pipe, trust.pinning(), interrupt).map_err(|error| match trust.explain(error) {
-            Failure::Connection(text) | Failure::Lost(text) if text.contains("InvalidContentType") => {
-                let host = Escaped(host.as_bytes());
-                let hint = if port == FTP_PORT { "2120 is usually its FTP port" } else { "is another service there?" };
-                Failure::Connection(format!("{host} does not speak berth's protocol at port {port}; {hint}"))
-            }
-            failure => unanswered(failure, host),
+            failure => of_stranger(failure, host, port),
         })?;
     Ok((Box::new(pipe), binding))
 }
 
-/// The failure of a connection that was made and then gave nothing.
-fn unanswered(failure: Failure, host: &str) -> Failure {
+/// The failure of a connection that was made, to a server that has not greeted us.
+fn of_stranger(failure: Failure, host: &str, port: u16) -> Failure {
+    let host = Escaped(host.as_bytes());
     match failure {
-        Failure::Lost(why) if why.contains("does not answer") => Failure::Connection(format!(
-            "{} accepted the connection but did not answer; is it a berth server?",
-            Escaped(host.as_bytes())
-        )),
+        Failure::Connection(why) if why.ends_with(IS_BERTH) => {
+            let hint = match port {
+                FTP_PORT => format!("{FTP_PORT} is usually its FTP port"),
+                _ => format!("its port is usually {PORT_DEFAULT}, and another service may use {port}"),
+            };
+            Failure::Connection(format!("{host} does not speak berth's protocol at port {port}; {hint}"))
+        }
+        Failure::Lost(why) if why.starts_with("the server did not answer") => {
+            let what = why.trim_start_matches("the server ");
+            Failure::Connection(format!("{host} accepted the connection but {what}{IS_BERTH}"))
+        }
+        Failure::Lost(why) if CLOSED.iter().any(|closed| why.contains(closed)) => {
+            Failure::Connection(format!("{host} closed the connection to port {port} before login{IS_BERTH}"))
+        }
         failure => failure,
     }
 }
@@ -204,7 +212,8 @@ fn unanswered(failure: Failure, host: &str) -> Failure {
 fn bare(failure: &Failure) -> String {
     match failure {
         Failure::Lost(why) => why.clone(),
-        Failure::Refused(reply) => Escaped(reply.message.as_bytes()).to_string(),
+        // What to do next is done by the program itself.
+        Failure::Refused(reply) => Escaped(reply.message.split(';').next().unwrap_or_default().as_bytes()).to_string(),
         failure => failure.to_string().trim_end_matches("; does berthd listen there?").to_string(),
     }
 }
@@ -256,6 +265,8 @@ fn pause(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
     Err(Failure::Interrupted)
 }
 
+/// What is reported of a connection that the other side has ended.
+const CLOSED: [&str; 3] = ["closed the connection", "connection was cut", "reset by peer"];
 /// Where berthd speaks FTP unless it is told otherwise.
 const FTP_PORT: u16 = 2120;
 /// Ctrl-C is noticed after this, even where a signal does not end the wait.

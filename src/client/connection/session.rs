@@ -24,6 +24,8 @@ pub struct Session {
     pub link: Link,
     /// The current folder at the server.
     pub folder: VPath,
+    /// The one before, for `cd -`.
+    pub previous_folder: Option<VPath>,
     /// Where results and remarks go.
     pub output: Output,
     /// What is remembered between runs.

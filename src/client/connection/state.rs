@@ -54,10 +54,15 @@ pub(in crate::client) fn folder_of_user(variable: &str, in_home: &str) -> Option
     folder(variable).or_else(|| folder("HOME").map(|home| home.join(in_home)))
 }
 
+/// Where the user's folder is, whether it can be used or not.
+pub(in crate::client) fn state_folder_of_user() -> Option<PathBuf> {
+    folder_of_user("XDG_STATE_HOME", ".local/state").map(|path| path.join("berth"))
+}
+
 impl StateFolder {
     /// The user's folder, made if it is missing.
     pub fn of_user() -> Self {
-        Self::at(folder_of_user("XDG_STATE_HOME", ".local/state").map(|path| path.join("berth")))
+        Self::at(state_folder_of_user())
     }
 
     /// A folder anywhere.

@@ -40,7 +40,10 @@ impl<P: Stream> TlsStream<P> {
                 return Err(LinkError::Interrupted);
             }
             if Instant::now() >= deadline {
-                return Err(LinkError::Lost("the server does not answer".into()));
+                return Err(LinkError::Lost(format!(
+                    "the server did not answer within {} s",
+                    HANDSHAKE_TIMEOUT.as_secs()
+                )));
             }
             pipe.shake_hands(&mut heard).map_err(|error| explain(&heard, &error))?;
         }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::atomic_file;
 use crate::base::text::Escaped;
-use crate::client::connection::state::{StateFolder, lock_folder, write_whole};
-use crate::client::error::{Failure, LinkError};
+use crate::base::{atomic_file, json};
+use crate::client::connection::state::{StateFolder, lock_folder, state_folder_of_user, write_whole};
+use crate::client::error::{Failure, LinkError, plain};
 use crate::client::files::local::shown;
 use crate::client::shell::interrupt::Interrupt;
 use crate::client::ui::confirm::confirm;
@@ -72,12 +72,12 @@ impl Trust {
         let place = Escaped(self.place.as_bytes());
         match (self.told, self.known) {
             (Some(told), _) if told != seen => Failure::Login(format!(
-                "the key of {place} is {seen}, not {told} as told; \
-                 ask whoever runs the server what `berthd fingerprint` prints there"
+                "the key of {place} is {seen}, not {told} as given; \
+                 ask the administrator what `berthd fingerprint` prints on the server"
             )),
             (None, Some(known)) if known != seen => Failure::Login(format!(
                 "the key of {place} has changed: it was {known} and is {seen} now; somebody may be in between, or \
-                 the server was set up anew: ask whoever runs it what `berthd fingerprint` prints there, and if \
+                 the server was set up anew: ask its administrator what `berthd fingerprint` prints there, and if \
                  that is the new one, connect once with --fingerprint {seen}"
             )),
             _ => error.into(),
@@ -121,7 +121,11 @@ impl Trust {
     pub fn remember(&self, output: &mut Output) {
         let Some(seen) = self.pinning.seen().filter(|seen| self.known != Some(*seen)) else { return };
         let Some(file) = &self.file else {
-            return output.note("there is no place to remember the server's key in; set HOME or XDG_STATE_HOME");
+            let text = match state_folder_of_user() {
+                Some(folder) => format!("{} cannot be used; make it a directory that you can write to", shown(&folder)),
+                None => "there is no directory for it; set HOME or XDG_STATE_HOME".into(),
+            };
+            return output.note(format_args!("the server's key is not remembered: {text}"));
         };
         if let Err(error) = KnownHosts::add(file, &self.place, seen) {
             output.note(format_args!("the server's key could not be remembered: {error}"));
@@ -131,21 +135,25 @@ impl Trust {
 
 impl KnownHosts {
     fn read(path: &Path) -> Result<Self, Failure> {
+        let unusable = |problem: String| {
+            Failure::Local(format!(
+                "{} {problem}, so no server can be recognized: restore it from a backup, or remove it and confirm \
+                 the key of each server again; --fingerprint SHA256:... works without it",
+                shown(path)
+            ))
+        };
         let bytes = match atomic_file::read_at_most(path, BYTES_MAX) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(Failure::local(path, &error)),
+            // A link that leads to nothing is not replaced: its target may be on a disk that is not mounted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => return Ok(Self::default()),
+            Err(error) => return Err(unusable(format!("cannot be read ({})", plain(&error)))),
         };
-        serde_json::from_slice(&bytes).map_err(|error| {
-            let (path, error) = (shown(path), error.to_string());
-            let problem = match bytes.trim_ascii() {
-                b"" => "is empty, as after a power loss".to_string(),
-                _ => format!("is damaged ({})", Escaped(error.as_bytes())),
-            };
-            Failure::Local(format!(
-                "{path} {problem}, so no server can be recognized: bring it back from a backup, or remove it and \
-                 confirm the key of each server again; --fingerprint SHA256:... works without it"
-            ))
+        if bytes.trim_ascii().is_empty() {
+            return Err(unusable("is empty, as after a power loss".into()));
+        }
+        json::read_object(&bytes).map_err(|error| {
+            let problem = json::explain(&error);
+            unusable(format!("is damaged ({})", Escaped(problem.as_bytes())))
         })
     }
 

@@ -14,6 +14,8 @@ use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 use crate::base::refusals;
 use crate::client::commands::local;
 use crate::client::connection::session::Session;
@@ -26,9 +28,9 @@ use crate::client::shell::lexer::{Word, split};
 use crate::client::ui::summary::report;
 use crate::wire::message::EntryKind;
 
-/// Reads and carries out commands until the user leaves. A failed command does not end the
+/// Reads and carries out commands until the user leaves. `server` is how the user named the server. A failed command does not end the
 /// shell; what comes back is what ended it against the user's will.
-pub fn run(session: &mut Session) -> Option<Failure> {
+pub fn run(session: &mut Session, server: &str) -> Option<Failure> {
     let history = session.state.history();
     let mut editor = match open_editor(session) {
         Ok(editor) => editor,
@@ -38,7 +40,7 @@ pub fn run(session: &mut Session) -> Option<Failure> {
         recall(&mut editor, path);
     }
     let mut typed = Vec::new();
-    let end = converse(&mut editor, &mut typed);
+    let end = converse(&mut editor, server, &mut typed);
     if let Some(path) = &history
         && let Err(error) = history::append(path, &typed, HISTORY_LINES_MAX)
         && let Some(place) = place_of(&mut editor)
@@ -84,9 +86,11 @@ fn open_editor(session: &mut Session) -> rustyline::Result<ShellEditor<'_>> {
     Ok(editor)
 }
 
-fn converse(editor: &mut ShellEditor<'_>, typed: &mut Vec<String>) -> Option<Failure> {
+fn converse(editor: &mut ShellEditor<'_>, server: &str, typed: &mut Vec<String>) -> Option<Failure> {
     loop {
-        let prompt = format!("berth {}> ", place_of(editor)?.session.folder);
+        let session = &place_of(editor)?.session;
+        let columns = session.output.columns().unwrap_or(usize::MAX);
+        let prompt = prompt_text(server, &session.folder.to_string(), columns / PROMPT_SHARE);
         let line = match editor.readline(&prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
@@ -104,6 +108,34 @@ fn converse(editor: &mut ShellEditor<'_>, typed: &mut Vec<String>) -> Option<Fai
             Err(failure) => return Some(failure),
         }
     }
+}
+
+/// `SERVER:FOLDER> `. Where that is wider than `width`, the folder loses its beginning, then the server its end.
+fn prompt_text(server: &str, folder: &str, width: usize) -> String {
+    let fits = |server: &str, folder: &str| server.width() + folder.width() + ":> ".len() <= width;
+    let last = format!("…/{}", folder.rsplit('/').next().unwrap_or_default());
+    let folder = if folder.len() <= last.len() || fits(server, folder) { folder.into() } else { last };
+    if fits(server, &folder) {
+        return format!("{server}:{folder}> ");
+    }
+    let server = cut(server, SERVER_COLUMNS_MIN.max(width.saturating_sub(folder.width() + ":> ".len())));
+    let folder = cut(&folder, width.saturating_sub(server.width() + ":> ".len()).max(FOLDER_COLUMNS_MIN));
+    format!("{server}:{folder}> ")
+}
+
+/// `text` with … in place of what does not fit into `width` columns.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.into();
+    }
+    let mut kept = String::new();
+    for letter in text.chars() {
+        if kept.width() + letter.width().unwrap_or(0) >= width {
+            break;
+        }
+        kept.push(letter);
+    }
+    kept + "…"
 }
 
 /// Carries out one line; the rest of it after a failed command is left out.
@@ -202,7 +234,36 @@ impl Validator for Assistant<'_> {}
 
 impl Helper for Assistant<'_> {}
 
+/// The prompt has at most this part of a line, so that commands have room.
+const PROMPT_SHARE: usize = 2;
+/// What a narrow prompt keeps of the server and of the folder.
+const SERVER_COLUMNS_MIN: usize = 6;
+const FOLDER_COLUMNS_MIN: usize = 6;
 /// Older lines are forgotten.
 const HISTORY_LINES_MAX: usize = 2000;
 /// So long a key may take; a listing that takes longer is no completion.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prompt_names_the_server_and_the_folder_and_leaves_room_in_narrow_terminals() {
+        for (server, folder, width, prompt) in [
+            ("nas", "/", 20, "nas:/> "),
+            ("nas", "/photos/2026", 20, "nas:/photos/2026> "),
+            ("nas", "/photos/2026/summer", 20, "nas:…/summer> "),
+            ("192.168.100.200", "/photos", 20, "192.168.1…:/photos> "),
+            ("files.example.org", "/photos/2026/a long name of a folder", 20, "files…:…/a long n…> "),
+            ("nas", "/写真/夏休み", 14, "nas:…/夏休み> "),
+            ("nas", "/", 2, "nas:/> "),
+        ] {
+            assert_eq!(prompt_text(server, folder, width), prompt);
+        }
+        for width in 16..60 {
+            let prompt = prompt_text("files.example.org", "/photos/2026/a long name of a folder", width);
+            assert!(prompt.width() <= width, "{width}: {prompt}");
+        }
+    }
+}

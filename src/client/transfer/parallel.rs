@@ -175,6 +175,7 @@ impl<J, O> Second<J, O> {
             may_ask: false,
             stdin_is_script: false,
             was_lost: false,
+            previous_folder: None,
         };
         let mut progress = Progress::beside(share);
         let moved = move_jobs(&mut session, &mut jobs, &mut progress, &mut |_, outcome| {

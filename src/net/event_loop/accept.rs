@@ -113,8 +113,8 @@ impl EventLoop {
         log_refused_connection(peer, SessionError::TooManySessions);
         if let Some(unsaid) = self.refused.note(now) {
             log::warn!(
-                "{peer} was refused: there are as many sessions as {bound} allows, all of them logged in; raise it if \
-                 there should be more; {unsaid} more since the last such line"
+                "{peer} was refused: {bound} is reached, and all sessions are logged in; raise it to allow more; \
+                 {unsaid} more since the last such line"
             );
         }
         refuse_connection(stream, spoken, bound);

@@ -29,15 +29,15 @@ impl Ftp {
             Command::Auth => self.auth(turn),
             Command::Pbsz => self.protection_buffer(turn),
             Command::Prot(level) => self.protect(level, turn),
-            Command::Ccc => turn.reply(533, "Commands stay encrypted here."),
-            Command::Acct => turn.reply(202, "No account beyond the user is needed."),
+            Command::Ccc => turn.reply(533, "CCC is not allowed; the control connection stays encrypted."),
+            Command::Acct => turn.reply(202, "ACCT is not needed."),
             Command::Quit => {
                 turn.reply(221, "Goodbye.");
                 self.hang_up(turn.now);
             }
-            Command::Noop => turn.reply(200, "Nothing was done, as asked."),
+            Command::Noop => turn.reply(200, "OK."),
             Command::Syst => turn.reply(215, "UNIX Type: L8"),
-            Command::Clnt => turn.reply(200, "Noted."),
+            Command::Clnt => turn.reply(200, "OK."),
             Command::Feat => self.tell_features(turn),
             Command::Help(about) => self.tell_help(about.as_deref(), turn),
             Command::Opts(opts) => self.set_option(opts, turn),
@@ -49,15 +49,15 @@ impl Ftp {
     /// What needs somebody who is logged in.
     fn begin_of_member(&mut self, command: Command, from: Option<VPath>, turn: &mut StepContext) {
         match command {
-            Command::Type(_) => turn.reply(200, "Files travel byte for byte in every type."),
-            Command::Stru => turn.reply(200, "Files have no structure."),
-            Command::Mode => turn.reply(200, "Files travel as streams."),
+            Command::Type(kind) => turn.reply(200, format!("Type set to {}.", kind.name())),
+            Command::Stru => turn.reply(200, "Structure set to F."),
+            Command::Mode => turn.reply(200, "Mode set to S."),
             Command::Port(address) => self.connect_actively(address.into(), turn),
             Command::Eprt(address) => self.connect_actively(address, turn),
             Command::Pasv => self.listen(Passive::Pasv, turn),
             Command::Epsv(Epsv::All) => {
                 self.data.only_extended_passive = true;
-                turn.reply(200, "Only EPSV is taken from now on.");
+                turn.reply(200, "EPSV ALL accepted; PASV, PORT and EPRT are disabled.");
             }
             Command::Epsv(network) => self.listen_extended(network, turn),
             Command::Abor => {
@@ -66,18 +66,18 @@ impl Ftp {
                 turn.reply(
                     226,
                     match std::mem::take(&mut self.was_aborted) {
-                        true => "ABOR is done.",
-                        false => "No transfer is under way; what was opened for one is closed.",
+                        true => "Abort successful.",
+                        false => "No transfer to abort; data connection closed.",
                     },
                 );
             }
             Command::Allo(bytes) => {
                 self.next.length = Some(bytes);
-                turn.reply(200, "Room is promised when the upload begins.");
+                turn.reply(200, "OK; space is reserved when the upload starts.");
             }
             Command::Rest(offset) => {
                 self.next.offset = offset;
-                turn.reply(350, format!("The next transfer begins at byte {offset}."));
+                turn.reply(350, format!("Restart position accepted ({offset}); send RETR or STOR."));
             }
             Command::Retr(path) => self.on_path(&path, turn, Self::begin_download),
             Command::Stor(path) => {
@@ -115,15 +115,17 @@ impl Ftp {
             Command::Cdup => self.on_path(b"..", turn, Self::change_folder),
             Command::Pwd => {
                 let folder = self.folder.clone();
-                turn.reply_quoted(257, &folder, "is the current folder.");
+                turn.reply_quoted(257, &folder, "is the current directory.");
             }
             Command::Mkd(path) => {
                 self.on_path(&path, turn, |ftp, path, turn| match ftp.session.make_folder(&path, None) {
-                    Ok(()) => turn.reply_quoted(257, &path, "was made."),
+                    Ok(()) => turn.reply_quoted(257, &path, "created."),
                     Err(refusal) => turn.refuse(refusal, Some(&path)),
                 })
             }
-            Command::Rmd(path) => self.change(250, &path, turn, |ftp, path| ftp.session.remove_folder(path)),
+            Command::Rmd(path) => {
+                self.change((250, "Directory removed."), &path, turn, |ftp, path| ftp.session.remove_folder(path))
+            }
             Command::Dele(path) => self.on_path(&path, turn, Self::remove),
             Command::Rnfr(path) => self.on_path(&path, turn, Self::rename_from),
             Command::Rnto(path) => self.on_path(&path, turn, |ftp, path, turn| ftp.rename_to(from, path, turn)),
@@ -144,7 +146,9 @@ impl Ftp {
             Site::Utime(readings) => {
                 let there = readings.iter().find(|(_, path)| self.is_there(path)).or(readings.first());
                 let Some((mtime_ns, path)) = there else { return };
-                self.change(200, path, turn, |ftp, path| ftp.session.set_mtime(path, *mtime_ns));
+                self.change((200, "Modification time set."), path, turn, |ftp, path| {
+                    ftp.session.set_mtime(path, *mtime_ns)
+                });
             }
             Site::Help(about) => self.tell_site_help(about.as_deref(), turn),
             Site::Quota => self.tell_quota(turn),
@@ -153,7 +157,7 @@ impl Ftp {
 
     fn set_option(&mut self, opts: Opts, turn: &mut StepContext) {
         match opts {
-            Opts::Utf8 => turn.reply(200, "Names are always UTF-8."),
+            Opts::Utf8 => turn.reply(200, "UTF8 is always on."),
             Opts::Hash => turn.reply(200, "SHA-256"),
             Opts::Mlst(facts) => {
                 self.facts = facts;
@@ -166,7 +170,7 @@ impl Ftp {
 
     /// The path that `text` names from the current folder; else the peer is told why not.
     pub(super) fn path(&self, text: &[u8], turn: &mut StepContext) -> Option<VPath> {
-        let path = self.folder.join(text).map_err(|error| turn.reply(553, format!("This cannot be a path: {error}.")));
+        let path = self.folder.join(text).map_err(|error| turn.reply(553, format!("Invalid path: {error}.")));
         path.ok().inspect(|path| turn.charge_for(path))
     }
 
@@ -190,16 +194,16 @@ impl Ftp {
         }
     }
 
-    /// Changes something at a path, which needs no more of an answer than that it was done, by `code`.
+    /// Changes something at a path, which needs no more of an answer than `done`.
     fn change(
         &mut self,
-        code: u16,
+        (code, done): (u16, &str),
         text: &[u8],
         turn: &mut StepContext,
         act: impl FnOnce(&mut Self, &VPath) -> Result<(), SessionError>,
     ) {
         self.on_path(text, turn, |ftp, path, turn| match act(ftp, &path) {
-            Ok(()) => turn.reply(code, "Done."),
+            Ok(()) => turn.reply(code, done),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
         });
     }
@@ -211,7 +215,7 @@ impl Ftp {
             Ok((meta, _)) if meta.kind == Kind::Folder => {
                 self.folder = path;
                 let folder = self.folder.clone();
-                turn.reply_quoted(250, &folder, "is the current folder now.");
+                turn.reply_quoted(250, &folder, "is the current directory.");
             }
             Ok(_) => turn.refuse(SessionError::NotADirectory, Some(&path)),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
@@ -229,7 +233,7 @@ impl Ftp {
             removed => removed,
         };
         match removed {
-            Ok(()) => turn.reply(250, "Done."),
+            Ok(()) => turn.reply(250, "File deleted."),
             Err(refusal) => self.refuse_absent(refusal, &path, turn),
         }
     }
@@ -238,7 +242,7 @@ impl Ftp {
         match self.session.entry(&path) {
             Ok(_) => {
                 self.next.from = Some(path);
-                turn.reply(350, "Say RNTO and the new name.");
+                turn.reply(350, "Ready for RNTO with the new name.");
             }
             Err(refusal) => self.refuse_absent(refusal, &path, turn),
         }
@@ -250,16 +254,18 @@ impl Ftp {
         let unfinished = self.session.unfinished_upload(path).filter(|_| refusal == SessionError::NotFound);
         let what = match unfinished {
             None => return turn.refuse(refusal, Some(path)),
-            Some(Unfinished::Running) => "an upload of it is in progress".to_string(),
+            Some(Unfinished::Running) => "an upload to it is in progress".to_string(),
             Some(Unfinished::Held(bytes)) => {
-                format!("an interrupted upload of it is held ({bytes} bytes); resume it with REST and STOR, or DELE it")
+                format!(
+                    "an interrupted upload to it is held ({bytes} bytes); resume it with REST and STOR, or remove it with DELE"
+                )
             }
         };
-        turn.reply(550, format!("{}: there is no such file yet; {what}.", reply::subject(path)));
+        turn.reply(550, format!("{}: no such file; {what}.", reply::subject(path)));
     }
 
     fn rename_to(&mut self, from: Option<VPath>, to: VPath, turn: &mut StepContext) {
-        let Some(from) = from else { return turn.reply(503, "Say RNFR right before RNTO.") };
+        let Some(from) = from else { return turn.reply(503, "Send RNFR directly before RNTO.") };
         match self.session.rename(&from, &to, true) {
             Ok(()) => turn.reply(250, "Renamed."),
             Err(SessionError::NotFound) => turn.refuse(SessionError::NotFound, Some(&from)),
@@ -289,8 +295,8 @@ impl Ftp {
         });
         match changed {
             Ok((meta, _)) => {
-                let rest = if permissions.names_special_bits { "; others cannot be set by FTP" } else { "" };
-                turn.reply(200, format!("The permission bits are {:03o} now{rest}.", meta.mode & 0o777));
+                let rest = if permissions.names_special_bits { "; other bits cannot be set by FTP" } else { "" };
+                turn.reply(200, format!("Permissions set to {:03o}{rest}.", meta.mode & 0o777));
             }
             Err(refusal) => turn.refuse(refusal, Some(path)),
         }
@@ -301,39 +307,40 @@ impl Ftp {
     fn connect_actively(&mut self, address: SocketAddr, turn: &mut StepContext) {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         if self.data.only_extended_passive {
-            return turn.reply(503, "Only EPSV is taken, as you said.");
+            return turn.reply(503, "Only EPSV is allowed after EPSV ALL.");
         }
         if !self.settings.is_active_allowed {
-            return turn.reply(502, "The server opens no connections; say EPSV or PASV.");
+            return turn.reply(502, "Active mode (PORT, EPRT) is disabled on this server; use EPSV or PASV.");
         }
         // Else the server could be used against others (RFC 2577, section 3).
         if address.ip() != self.session.peer().ip() || address.port() < FTP_DATA_PORT_MIN {
-            return turn.reply(504, format!("Name your own address and a port from {FTP_DATA_PORT_MIN} on."));
+            return turn
+                .reply(504, format!("Address refused; use your own address and a port from {FTP_DATA_PORT_MIN}."));
         }
         turn.data.close();
         self.active = Some(address);
-        turn.reply(200, "The server will connect there.");
+        turn.reply(200, "OK; the server connects there for the next transfer.");
     }
 
     fn listen_extended(&mut self, network: Epsv, turn: &mut StepContext) {
         match (network, self.local) {
-            (Epsv::V4, IpAddr::V6(_)) => turn.reply(522, "Network protocol not supported here, use (2)"),
-            (Epsv::V6, IpAddr::V4(_)) => turn.reply(522, "Network protocol not supported here, use (1)"),
+            (Epsv::V4, IpAddr::V6(_)) => turn.reply(522, "Network protocol not supported, use (2)"),
+            (Epsv::V6, IpAddr::V4(_)) => turn.reply(522, "Network protocol not supported, use (1)"),
             _ => self.listen(Passive::Epsv, turn),
         }
     }
 
     fn listen(&mut self, passive: Passive, turn: &mut StepContext) {
         if passive == Passive::Pasv && self.data.only_extended_passive {
-            return turn.reply(503, "Only EPSV is taken, as you said.");
+            return turn.reply(503, "Only EPSV is allowed after EPSV ALL.");
         }
         if passive == Passive::Pasv && self.local.is_ipv6() {
-            return turn.reply(425, "PASV is for IPv4; say EPSV.");
+            return turn.reply(425, "PASV supports IPv4 only; use EPSV.");
         }
         self.active = None;
         let expects_resumption = self.data.is_private && self.reuse.is_known;
         let Ok(address) = turn.data.listen(self.settings.passive_ports.clone(), expects_resumption) else {
-            return turn.reply(425, "No port is free for a data connection; try again later.");
+            return turn.reply(425, "Cannot open a data connection: no free port; try again later.");
         };
         match (passive, address.ip()) {
             (Passive::Pasv, IpAddr::V4(ip)) => {

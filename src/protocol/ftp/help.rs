@@ -92,8 +92,8 @@ mod tests {
     #[test]
     fn a_command_is_explained_in_a_sentence() {
         let explained = |topic| explanation(topic).unwrap_or_default();
-        assert_eq!(explained("RETR"), "RETR path: sends a file.");
-        assert_eq!(explained("SITE CHMOD"), "SITE CHMOD mode path: sets permission bits, such as 644 or u+x.");
+        assert_eq!(explained("RETR"), "RETR <path>: downloads a file.");
+        assert_eq!(explained("SITE CHMOD"), "SITE CHMOD <mode> <path>: sets permission bits, such as 644 or u+x.");
         assert_eq!((explanation("CHMOD"), explanation("SITE "), explanation("")), (None, None, None));
     }
 

@@ -68,7 +68,7 @@ impl Ftp {
                 let (name, mut line) = (path.as_bytes().to_vec(), Vec::new());
                 let listed = Listed { name, seen: Seen::Examined(meta), target: None };
                 listing::put_facts(&mut line, &listed, self.facts, !self.session.is_read_only());
-                turn.buffers.output.append(|out| reply::put_lines(out, 250, "Facts:", [line], "That is all."));
+                turn.buffers.output.append(|out| reply::put_lines(out, 250, "Facts:", [line], "End."));
             }
             Err(refusal) => turn.refuse(refusal, Some(&path)),
         }
@@ -78,7 +78,7 @@ impl Ftp {
 
     pub(super) fn tell_status(&mut self, turn: &mut StepContext) {
         let user = self.session.account().map_or("Not logged in".into(), |name| format!("Logged in as {name}"));
-        let protection = |is_sealed| if is_sealed { "TLS" } else { "in the clear" };
+        let protection = |is_sealed| if is_sealed { "TLS" } else { "not encrypted" };
         let mut lines = vec![
             user,
             format!("Commands: {}", protection(self.is_sealed())),
@@ -93,7 +93,7 @@ impl Ftp {
             Activity::Hashing(_, path) => Some(format!("Computing the digest of {path}")),
             _ => None,
         });
-        turn.buffers.output.append(|out| reply::put_lines(out, 211, "berthd:", lines, "That is all."));
+        turn.buffers.output.append(|out| reply::put_lines(out, 211, "berthd:", lines, "End of status."));
     }
 
     /// Drives a listing by `STAT` on.
@@ -105,12 +105,12 @@ impl Ftp {
                 if !is_last {
                     return true;
                 }
-                turn.reply(REPLY_FOLDER_STATUS, "That is all.");
+                turn.reply(REPLY_FOLDER_STATUS, "End of listing.");
             }
             Ok(TaskStep::Waits) => return false,
             Ok(_) => return true,
             // The reply has begun with this code.
-            Err(refusal) => turn.reply(REPLY_FOLDER_STATUS, format!("The rest could not be read: {refusal}.")),
+            Err(refusal) => turn.reply(REPLY_FOLDER_STATUS, format!("Listing incomplete: {refusal}.")),
         }
         self.doing = Activity::Nothing;
         true
@@ -151,15 +151,14 @@ impl Ftp {
             Err(refusal) => return turn.refuse(refusal, None),
         };
         let bytes = |bytes| format!("{} ({bytes} bytes)", Size(bytes));
-        let unlimited = || "no limit".to_string();
         let lines = [
             format!("used {}", bytes(state.stored().bytes)),
             format!("reserved {}", bytes(state.reserved.bytes)),
-            format!("limit {}", state.limits.bytes.map_or_else(unlimited, bytes)),
+            state.limits.bytes.map_or("no limit".into(), |limit| format!("limit {}", bytes(limit))),
             format!("files {}", state.stored().files + state.reserved.files),
-            format!("limit of files {}", state.limits.files.map_or_else(unlimited, |files| files.to_string())),
+            state.limits.files.map_or("no file limit".into(), |limit| format!("file limit {limit}")),
         ];
-        turn.buffers.output.append(|out| reply::put_lines(out, 200, "Quota:", lines, "That is all."));
+        turn.buffers.output.append(|out| reply::put_lines(out, 200, "Quota:", lines, "End."));
     }
 
     // ---- Help -----------------------------------------------------------------------------
@@ -183,11 +182,11 @@ impl StepContext<'_> {
         match about.map(help::explanation) {
             None => {
                 let names = help::columns(rows);
-                let last = "HELP and a name explains one.";
+                let last = "HELP <command> explains a command.";
                 self.buffers.output.append(|out| reply::put_lines(out, 214, "Commands:", names, last));
             }
             Some(Some(explanation)) => self.reply(214, explanation),
-            Some(None) => self.reply(504, "There is no such command; HELP lists those there are."),
+            Some(None) => self.reply(504, "Unknown command; HELP lists the commands."),
         }
     }
 

@@ -10,18 +10,18 @@ use zeroize::Zeroizing;
 impl Ftp {
     pub(super) fn auth(&mut self, turn: &mut StepContext) {
         if self.is_sealed() {
-            return turn.reply(503, "This connection is encrypted already.");
+            return turn.reply(503, "TLS is already active.");
         }
         if self.session.account().is_some() {
-            return turn.reply(503, "AUTH comes before the login; connect again.");
+            return turn.reply(503, "AUTH is not allowed after login; reconnect first.");
         }
-        turn.reply(234, "Begin with TLS now.");
+        turn.reply(234, "Proceed with TLS negotiation.");
         self.control = Control::Sealing;
     }
 
     pub(super) fn protection_buffer(&mut self, turn: &mut StepContext) {
         if !self.is_sealed() {
-            return turn.reply(503, "Say AUTH TLS first.");
+            return turn.reply(503, "Send AUTH TLS first.");
         }
         self.data.has_buffer_size = true;
         turn.reply(200, "PBSZ=0");
@@ -29,29 +29,29 @@ impl Ftp {
 
     pub(super) fn protect(&mut self, level: Protection, turn: &mut StepContext) {
         match level {
-            _ if !self.is_sealed() => turn.reply(503, "Say AUTH TLS first."),
-            _ if !self.data.has_buffer_size => turn.reply(503, "Say PBSZ 0 first."),
+            _ if !self.is_sealed() => turn.reply(503, "Send AUTH TLS first."),
+            _ if !self.data.has_buffer_size => turn.reply(503, "Send PBSZ 0 first."),
             Protection::Private => {
                 self.data.is_private = true;
-                turn.reply(200, "Data connections are encrypted.");
+                turn.reply(200, "Protection level set to P.");
             }
             Protection::Clear if self.settings.plaintext => {
                 self.data.is_private = false;
-                turn.reply(200, "Data connections are in the clear.");
+                turn.reply(200, "Protection level set to C; data is not encrypted.");
             }
-            Protection::Clear => turn.reply(534, "Data connections are encrypted here; say PROT P."),
+            Protection::Clear => turn.reply(534, "PROT C is disabled on this server; use PROT P."),
         }
     }
 
     pub(super) fn name_user(&mut self, name: String, turn: &mut StepContext) {
         if self.session.account().is_some() {
-            return turn.reply(530, "Already logged in; connect again to be somebody else.");
+            return turn.reply(530, "Already logged in; reconnect to log in as another user.");
         }
         if !self.may_log_in(turn) {
             return;
         }
         self.user = Some(name);
-        turn.reply(331, "The password, please.");
+        turn.reply(331, "Password required.");
     }
 
     pub(super) fn pass(&mut self, password: Zeroizing<String>, turn: &mut StepContext) {
@@ -61,7 +61,7 @@ impl Ftp {
         if !self.may_log_in(turn) {
             return;
         }
-        let Some(user) = self.user.take() else { return turn.reply(503, "Say USER first.") };
+        let Some(user) = self.user.take() else { return turn.reply(503, "Send USER first.") };
         match self.session.begin_password_login(turn.service, &user, &password, turn.now) {
             Ok(()) => self.doing = Activity::CheckingPassword,
             Err(refusal) => turn.refuse(refusal, None),
@@ -71,7 +71,7 @@ impl Ftp {
     fn may_log_in(&self, turn: &mut StepContext) -> bool {
         let may = self.is_sealed() || self.settings.plaintext;
         if !may {
-            turn.reply(530, "Passwords are taken over encrypted connections only; say AUTH TLS first.");
+            turn.reply(530, "TLS is required before login; send AUTH TLS first.");
         }
         may
     }
@@ -80,7 +80,7 @@ impl Ftp {
         match self.session.advance_login(turn.service, turn.budget, turn.now) {
             Ok(LoginProgress::Later) => return true,
             Ok(LoginProgress::Waiting) => return false,
-            Ok(LoginProgress::Welcome(_)) => turn.reply(230, "Logged in."),
+            Ok(LoginProgress::Welcome(_)) => turn.reply(230, "Login successful."),
             Err(refusal) => self.refuse_login(refusal, turn),
         }
         self.doing = Activity::Nothing;

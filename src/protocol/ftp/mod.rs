@@ -212,7 +212,7 @@ impl Protocol for Ftp {
 
     fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant) {
         if let Activity::ListingStatus(_) = self.doing {
-            buffers.output.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "The rest is left out."));
+            buffers.output.append(|out| reply::put(out, REPLY_FOLDER_STATUS, "Listing incomplete."));
         }
         let (_, text) = reply::refusal(why, None);
         buffers.output.append(|out| reply::put(out, REPLY_CLOSING, text));
@@ -449,11 +449,7 @@ impl Ftp {
             if self.queue.take(&mut turn.buffers.input) == Taken::TooLong {
                 // It may have been a transfer; only a path is so long.
                 self.forget_next(turn);
-                self.reject_line(
-                    is_foreign,
-                    (500, "That line is too long; nothing of it was carried out.".into()),
-                    turn,
-                );
+                self.reject_line(is_foreign, (500, "Line too long; the command was ignored.".into()), turn);
             }
             return turn.buffers.input.filled().len() < before;
         }
@@ -479,9 +475,9 @@ impl Ftp {
             self.mistakes += 1;
         }
         if is_foreign {
-            turn.reply(500, "This is an FTP server, and that is another protocol; the connection is closed.");
+            turn.reply(500, "This is an FTP server; the client speaks another protocol. Connection closed.");
         } else if self.mistakes >= MISTAKES_BEFORE_LOGIN_MAX {
-            turn.reply(REPLY_CLOSING, "Too many lines before the login that are no command; the connection is closed.");
+            turn.reply(REPLY_CLOSING, "Too many invalid commands before login; connection closed.");
         } else {
             return turn.reply(code, text);
         }
@@ -507,10 +503,11 @@ impl Ftp {
     }
 }
 
-/// What somebody is told for whom there is no session.
+/// Returns the reply to a client for which there is no session.
 pub fn too_many_sessions(bound: &str) -> Vec<u8> {
     let mut words = Vec::new();
-    let text = format!("There are as many sessions as {bound} allows; close one, or try again later.");
+    let text =
+        format!("The server is full ({bound}); connection closed before login. Close a session, or try again later.");
     reply::put(&mut words, REPLY_CLOSING, text);
     words
 }

@@ -32,17 +32,19 @@ impl ParseError {
     /// The code and text of the reply to it.
     pub fn reply(&self) -> (u16, String) {
         match self {
-            Self::Unknown(word) => (500, format!("{word}: no such command; HELP lists those there are.")),
-            Self::Syntax(usage) => (501, format!("This cannot be made out; it is written: {usage}")),
-            Self::NotImplemented => (502, "This command is not served; HELP lists those that are.".into()),
-            Self::BadParameter(served) => (504, format!("This is not served; {served}.")),
-            Self::Protection => (536, "TLS has no such protection; use PROT P or PROT C.".into()),
+            Self::Unknown(word) => (500, format!("{word}: unknown command; HELP lists the commands.")),
+            Self::Syntax(usage) => (501, format!("Syntax error; usage: {usage}")),
+            Self::NotImplemented => (502, "Command not implemented; HELP lists the commands.".into()),
+            Self::BadParameter(served) => (504, format!("Parameter not supported; {served}.")),
+            Self::Protection => (536, "Protection level not supported; use PROT P or PROT C.".into()),
             Self::Option(letter, served) => {
                 let letter = Escaped(std::slice::from_ref(letter)).to_string();
-                (504, format!("-{letter}: there is no such option, nor anything of that name; use -{served}."))
+                (504, format!("-{letter}: unknown option, and no file has this name; supported options: -{served}."))
             }
-            Self::Nul => (501, "No argument may hold a NUL byte or a Telnet command; send byte 255 twice.".into()),
-            Self::NetworkProtocol => (522, "This network protocol is not served, use (1,2)".into()),
+            Self::Nul => {
+                (501, "NUL bytes and Telnet commands are not allowed in arguments; send byte 255 twice.".into())
+            }
+            Self::NetworkProtocol => (522, "Network protocol not supported, use (1,2)".into()),
         }
     }
 }

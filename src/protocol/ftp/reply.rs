@@ -86,7 +86,7 @@ pub fn refusal(refusal: SessionError, path: Option<&VPath>) -> (u16, String) {
         SessionError::OtherFileSystem => 550,
         SessionError::Denied | SessionError::InUse | SessionError::ReadOnly | SessionError::TooLarge => 550,
         SessionError::BadName | SessionError::IntoItself => 553,
-        SessionError::QuotaBytes | SessionError::QuotaFiles => 552,
+        SessionError::QuotaBytes(_) | SessionError::QuotaFiles(_) => 552,
         SessionError::DiskFull => 452,
         SessionError::Superseded | SessionError::Busy => 450,
         SessionError::Changed | SessionError::Mismatch | SessionError::SizeMismatch => 451,
@@ -96,8 +96,8 @@ pub fn refusal(refusal: SessionError, path: Option<&VPath>) -> (u16, String) {
     };
     let said = match refusal {
         // What the session says is for clients of the native protocol.
-        SessionError::LoginRequired => "log in first, with USER and PASS".into(),
-        SessionError::TlsRequired => "this server takes encrypted logins only; send AUTH TLS first, or use FTPS".into(),
+        SessionError::LoginRequired => "log in with USER and PASS first".into(),
+        SessionError::TlsRequired => "TLS is required; send AUTH TLS before the login, or use implicit FTPS".into(),
         refusal => refusal.to_string(),
     };
     (code, path.map_or_else(|| sentence(&said), |path| format!("{}: {said}.", subject(path))))
@@ -117,6 +117,9 @@ fn sentence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ledger::Shortage;
+
+    const SHORTAGE: Shortage = Shortage { needed: 50 << 20, free: 4 << 20, limit: 5 << 20 };
 
     fn reply(code: u16, text: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -151,11 +154,12 @@ mod tests {
     fn refusals_say_what_happened_to_what() {
         let path = VPath::parse("/gr\u{fc}\u{df}e\r\n.txt".as_bytes()).expect("valid");
         let (code, text) = refusal(SessionError::NotFound, Some(&path));
-        assert_eq!((code, &text[..]), (550, "/gr\u{fc}\u{df}e\\r\\n.txt: there is no such file or folder."));
+        assert_eq!((code, &text[..]), (550, "/gr\u{fc}\u{df}e\\r\\n.txt: no such file or directory."));
         let longest = VPath::parse(&b"/\xff".repeat(2000)).expect("valid");
         assert!(refusal(SessionError::NotFound, Some(&longest)).1.len() < 1200, "clients read lines of 2 KiB or so");
-        let (code, text) = refusal(SessionError::QuotaBytes, None);
-        assert_eq!((code, text.starts_with("Your disk quota") && text.ends_with('.')), (552, true));
+        let (code, text) = refusal(SessionError::QuotaBytes(SHORTAGE), None);
+        assert!(code == 552 && text.starts_with("Disk quota exceeded: needs 50M, 4M of 5M are free"), "{text}");
+        assert!(text.ends_with('.'), "{text}");
     }
 
     #[test]
@@ -174,7 +178,7 @@ mod tests {
             SessionError::ReadOnly,
             SessionError::Denied,
             SessionError::BadName,
-            SessionError::QuotaFiles,
+            SessionError::QuotaFiles(SHORTAGE),
             SessionError::LoginFailed,
         ] {
             assert_eq!(refusal(never, None).0 / 100, 5, "{never:?}");

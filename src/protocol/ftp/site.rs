@@ -31,12 +31,12 @@ pub type Read = fn(Argument<'_>) -> Result<Site, ParseError>;
 /// The `SITE` commands.
 #[rustfmt::skip]
 pub const COMMANDS: &[Row<Read>] = &[
-    Row { names: &["CHMOD"], usage: "SITE CHMOD mode path", does: "sets permission bits, such as 644 or u+x", read: chmod },
-    Row { names: &["HELP"], usage: "SITE HELP [command]", does: "lists SITE commands, or explains one", read: |a| {
+    Row { names: &["CHMOD"], usage: "SITE CHMOD <mode> <path>", does: "sets permission bits, such as 644 or u+x", read: chmod },
+    Row { names: &["HELP"], usage: "SITE HELP [<command>]", does: "lists SITE commands, or explains one", read: |a| {
         Ok(Site::Help(a.words().into_iter().next()))
     } },
-    Row { names: &["QUOTA"], usage: "SITE QUOTA", does: "tells what is used and allowed", read: |_| Ok(Site::Quota) },
-    Row { names: &["UTIME"], usage: "SITE UTIME YYYYMMDDHHMMSS path", does: "sets when a file changed, in UTC", read: utime },
+    Row { names: &["QUOTA"], usage: "SITE QUOTA", does: "shows what is used and allowed", read: |_| Ok(Site::Quota) },
+    Row { names: &["UTIME"], usage: "SITE UTIME <YYYYMMDDHHMMSS> <path>", does: "sets the modification time, in UTC", read: utime },
 ];
 
 pub(super) fn parse(argument: Argument<'_>) -> Result<Site, ParseError> {
@@ -44,7 +44,7 @@ pub(super) fn parse(argument: Argument<'_>) -> Result<Site, ParseError> {
     match find(COMMANDS, &argument.text[..end]) {
         Some(row) => (row.read)(row.argument(argument.text.get(end + 1..))),
         None if argument.text.is_empty() => argument.wrong(),
-        None => Err(ParseError::BadParameter("SITE HELP lists the SITE commands there are")),
+        None => Err(ParseError::BadParameter("SITE HELP lists the SITE commands")),
     }
 }
 

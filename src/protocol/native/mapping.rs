@@ -100,8 +100,8 @@ pub(super) fn error_reply(refusal: SessionError, path: Option<&VPath>) -> ErrorR
         SessionError::Denied | SessionError::InUse | SessionError::ReadOnly | SessionError::OtherFileSystem => {
             (ErrorCode::Denied, false, false)
         }
-        SessionError::QuotaBytes => (ErrorCode::QuotaBytes, false, false),
-        SessionError::QuotaFiles => (ErrorCode::QuotaFiles, false, false),
+        SessionError::QuotaBytes(_) => (ErrorCode::QuotaBytes, false, false),
+        SessionError::QuotaFiles(_) => (ErrorCode::QuotaFiles, false, false),
         SessionError::DiskFull => (ErrorCode::DiskFull, true, false),
         SessionError::Changed => (ErrorCode::Changed, true, false),
         SessionError::Mismatch | SessionError::SizeMismatch | SessionError::Cut => (ErrorCode::Mismatch, true, false),
@@ -122,6 +122,7 @@ pub(super) fn error_reply(refusal: SessionError, path: Option<&VPath>) -> ErrorR
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ledger::Shortage;
 
     const REFUSALS: [SessionError; 41] = [
         SessionError::LoginRequired,
@@ -146,8 +147,8 @@ mod tests {
         SessionError::Denied,
         SessionError::InUse,
         SessionError::ReadOnly,
-        SessionError::QuotaBytes,
-        SessionError::QuotaFiles,
+        SessionError::QuotaBytes(Shortage { needed: u64::MAX, free: 0, limit: u64::MAX }),
+        SessionError::QuotaFiles(Shortage { needed: u64::MAX, free: 0, limit: u64::MAX }),
         SessionError::DiskFull,
         SessionError::Changed,
         SessionError::Mismatch,

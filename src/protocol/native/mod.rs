@@ -400,9 +400,10 @@ impl Native {
     }
 }
 
-/// What somebody is told for whom there is no session.
+/// Returns the reply to a client for which there is no session.
 pub fn too_many_sessions(bound: &str) -> Vec<u8> {
-    let message = format!("there are as many sessions as {bound} allows; close one, or try again later");
+    let message =
+        format!("the server is full ({bound}); connection closed before login; close a session, or try again later");
     let error = ErrorReply { code: ErrorCode::TooMany, message, retry: true, fatal: true };
     let mut words = Vec::new();
     frame::put_json(&mut words, FrameType::Control, 0, &Reply::Error(error));

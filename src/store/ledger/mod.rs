@@ -18,6 +18,7 @@ use super::count::{Count, Counted, Unseen};
 use super::usage::{InodeId, Usage};
 use crate::base::buffers::Budget;
 use crate::base::limits::RECOUNT_AFTER;
+use crate::base::text::Size;
 use nameless::OpenFiles;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -278,6 +279,38 @@ impl Ledger {
     }
 }
 
+/// Why a quota does not allow a request: it needs more than is free of the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shortage {
+    /// What the request needs.
+    pub needed: u64,
+    /// What is neither used nor reserved.
+    pub free: u64,
+    /// The limit of the account.
+    pub limit: u64,
+}
+
+impl Shortage {
+    fn of(needed: u64, taken: u128, limit: Option<u64>) -> Self {
+        let limit = limit.unwrap_or(u64::MAX);
+        Self { needed, free: limit.saturating_sub(u64::try_from(taken).unwrap_or(u64::MAX)), limit }
+    }
+
+    /// The numbers as sizes, or as bytes where sizes would not differ.
+    pub fn in_bytes(&self) -> String {
+        let [needed, free, limit] = [self.needed, self.free, self.limit].map(|bytes| Size(bytes).to_string());
+        match needed == free {
+            true => format!("needs {} bytes, {} of {} are free", self.needed, self.free, self.limit),
+            false => format!("needs {needed}, {free} of {limit} are free"),
+        }
+    }
+
+    /// The numbers as they are.
+    pub fn in_files(&self) -> String {
+        format!("needs {}, {} of {} are free", self.needed, self.free, self.limit)
+    }
+}
+
 /// A promise of room. What of it was not turned into use goes back when it is dropped.
 pub struct Reservation {
     ledger: Rc<Ledger>,
@@ -293,10 +326,12 @@ impl Reservation {
             more > 0 && limit.is_some_and(|limit| total + u128::from(more) > u128::from(limit))
         };
         if exceeds(u128::from(stored.bytes) + reserved.bytes, bytes, limits.bytes) {
-            return Err(StoreError::QuotaBytes);
+            let total = u128::from(stored.bytes) + reserved.bytes;
+            return Err(StoreError::QuotaBytes(Shortage::of(bytes, total, limits.bytes)));
         }
         if exceeds(u128::from(stored.files) + u128::from(reserved.files), files, limits.files) {
-            return Err(StoreError::QuotaFiles);
+            let total = u128::from(stored.files) + u128::from(reserved.files);
+            return Err(StoreError::QuotaFiles(Shortage::of(files, total, limits.files)));
         }
         // A reservation is for one file, which cannot be as large as the numbers that overflow here.
         let rest = self.rest.get();
@@ -365,8 +400,8 @@ mod tests {
     fn a_promise_never_exceeds_a_limit_and_returns_what_it_did_not_use() {
         let ledger = ledger(100, 2);
         let first = ledger.reserve(60, 1).expect("fits");
-        assert!(matches!(ledger.reserve(41, 1), Err(StoreError::QuotaBytes)));
-        assert!(matches!(ledger.reserve(1, 2), Err(StoreError::QuotaFiles)));
+        assert!(matches!(ledger.reserve(41, 1), Err(StoreError::QuotaBytes(_))));
+        assert!(matches!(ledger.reserve(1, 2), Err(StoreError::QuotaFiles(_))));
         first.take(25, 1);
         assert_eq!(used_and_reserved(&ledger), (25, 35));
         drop(first);
@@ -394,7 +429,7 @@ mod tests {
         ledger.reserve(90, 1).expect("fits").take(90, 1);
         ledger.credit_inode(id, 90);
         assert_eq!((used_and_reserved(&ledger), ledger.state().nameless.bytes), ((0, 0), 90));
-        assert!(matches!(ledger.reserve(11, 0), Err(StoreError::QuotaBytes)));
+        assert!(matches!(ledger.reserve(11, 0), Err(StoreError::QuotaBytes(_))));
         drop(file);
         assert!(ledger.reserve(100, 0).is_ok());
     }

@@ -7,14 +7,14 @@ use super::stage::Found;
 
 /// What is never so when a system call fails. Such a reason sends people to the wrong place.
 const FALSE_REASONS: &[&str] = &[
-    "no such file or folder",
+    "no such file or directory",
     "not a regular file",
-    "not a folder",
+    "not a directory",
     "not empty",
-    "this name is taken",
-    "leads out of your home",
-    "quota would be exceeded",
-    "a defect of the server",
+    "already exists",
+    "leads outside your home",
+    "quota exceeded",
+    "an internal error of the server",
 ];
 
 /// What is wrong with `found`, where `before` was there and `right` is what the operation makes.

@@ -101,7 +101,7 @@ impl DuplexStream {
     /// not keep it from answering; what keeps it from reading does, but never for so long.
     fn mind_silence(&mut self) -> Result<(), LinkError> {
         if self.silence >= self.silence_max {
-            return Err(LinkError::Lost(format!("nothing came for {} s", self.silence.as_secs())));
+            return Err(LinkError::Lost(format!("the server did not answer within {} s", self.silence_max.as_secs())));
         }
         if self.outgoing.is_empty() && self.last_sent.elapsed() >= PING_INTERVAL {
             self.queue_ping();

@@ -133,14 +133,31 @@ pub fn options<'a>(name: &str, letters: &str, words: &'a [Word]) -> Result<(Stri
     Ok((given, operands))
 }
 
+/// Whether the command means the same in whatever remote directory it is carried out.
+pub fn names_only_absolute_paths(words: &[Word]) -> bool {
+    let Some((name, words)) = words.split_first() else { return true };
+    let Ok(command) = find(name.as_str()) else { return false };
+    let operands: Vec<&Word> = words.iter().filter(|word| !word.is_option()).collect();
+    let are_absolute = |words: &[&Word]| !words.is_empty() && words.iter().all(|word| word.text.starts_with(b"/"));
+    let is_from = words.iter().any(|word| word.is_bare(b"--from"));
+    match command.operands {
+        Operands::None => command.name != "pwd",
+        Operands::Local | Operands::LocalFolders | Operands::Commands => true,
+        Operands::Remote | Operands::RemoteFolders => are_absolute(&operands),
+        Operands::LocalThenRemote if !is_from => operands.len() > 1 && are_absolute(&operands[operands.len() - 1..]),
+        Operands::RemoteThenLocal | Operands::LocalThenRemote => {
+            are_absolute(&operands[..operands.len().saturating_sub(1).max(1).min(operands.len())])
+        }
+    }
+}
+
 /// The failure for a word that begins with a dash and is no option of the command `name`. The user may
 /// have meant a name, so the message says how that is written.
 pub fn no_option(name: &str, word: &Word) -> Failure {
     let shown = Escaped(&word.text);
     match find(name) {
         Ok(command) => Failure::Usage(format!(
-            "{shown} is no option of '{name}', and a name that begins with a dash is written ./{shown}; \
-             usage: {name} {}",
+            "unknown option {shown}; usage: {name} {}; for a name that begins with a dash, write ./{shown}",
             command.usage
         )),
         Err(failure) => failure,
@@ -151,7 +168,7 @@ pub fn no_option(name: &str, word: &Word) -> Failure {
 pub fn usage(name: &str, problem: &str) -> Failure {
     let problem = Escaped(problem.as_bytes());
     match find(name) {
-        Ok(command) => Failure::Usage(format!("{problem}; usage: {name} {}", command.usage)),
+        Ok(command) => Failure::Usage(format!("{problem}; usage: {}", format!("{name} {}", command.usage).trim_end())),
         Err(_) => Failure::Usage(problem.to_string()),
     }
 }
@@ -221,7 +238,7 @@ mod tests {
         let texts: Vec<&str> = operands.iter().map(|word| word.as_str()).collect();
         assert_eq!((given.as_str(), texts), ("lar", vec!["x", "-r", "-y", "-"]));
         let failure = options("ls", "l", &words).expect_err("unknown");
-        assert!(failure.exit_code() == 2 && failure.to_string().contains("written ./-la"), "{failure}");
+        assert!(failure.exit_code() == 2 && failure.to_string().contains("write ./-la"), "{failure}");
         let words = [Word::plain(b"-\xff")];
         assert!(options("rm", "fr", &words).is_err(), "no other meaning for what is no text");
     }

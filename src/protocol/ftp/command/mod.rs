@@ -105,6 +105,17 @@ pub enum Type {
     Local8,
 }
 
+impl Type {
+    /// Returns the argument of `TYPE`, in its usual form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ascii => "A",
+            Self::Image => "I",
+            Self::Local8 => "L 8",
+        }
+    }
+}
+
 /// What `EPSV` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Epsv {

@@ -136,8 +136,8 @@ impl List {
     pub(super) fn ending(&self) -> String {
         match self.tree.as_ref().map_or(0, |tree| tree.skipped) {
             0 => "Transfer complete.".into(),
-            1 => "Transfer complete, but 1 folder could not be listed.".into(),
-            skipped => format!("Transfer complete, but {skipped} folders could not be listed."),
+            1 => "Transfer complete, but 1 directory could not be listed.".into(),
+            skipped => format!("Transfer complete, but {skipped} directories could not be listed."),
         }
     }
 }
@@ -215,7 +215,7 @@ impl Ftp {
             _ => (&text[..], None),
         };
         if pattern.as_ref().is_some_and(|pattern| pattern.weight() > NAME_BYTES_MAX) {
-            turn.reply(501, format!("This pattern is too long; use one of at most {NAME_BYTES_MAX} letters."));
+            turn.reply(501, format!("Pattern too long; the limit is {NAME_BYTES_MAX} bytes."));
             return None;
         }
         let path = self.path_or_folder(Some(folder).filter(|folder| !folder.is_empty()), turn)?;
@@ -242,7 +242,7 @@ impl Ftp {
             }
             // RFC 3659, section 7.2.1.
             Err(SessionError::NotADirectory) => {
-                return turn.reply(501, format!("{}: MLSD lists folders; MLST tells of files.", subject(&path)));
+                return turn.reply(501, format!("{}: not a directory; use MLST for a file.", subject(&path)));
             }
             begun => begun,
         };
@@ -368,7 +368,7 @@ impl Ftp {
                 Ok(meta) => {
                     turn.begin_status(213);
                     turn.add_status(&list, &[list.only_entry(&path, meta)]);
-                    turn.reply(213, "That is all.");
+                    turn.reply(213, "End of listing.");
                 }
                 Err(refusal) => turn.refuse(refusal, Some(&path)),
             },

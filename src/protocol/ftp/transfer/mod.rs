@@ -201,9 +201,9 @@ impl Ftp {
 
     fn may_transfer(&self, turn: &mut StepContext) -> bool {
         if !self.data.is_private && !self.settings.plaintext {
-            turn.reply(521, "Data connections are encrypted here; say PBSZ 0 and PROT P first.");
+            turn.reply(521, "Data connections must be encrypted; send PBSZ 0 and PROT P first.");
         } else if !self.has_data_connection(turn.data) {
-            turn.reply(425, "There is no data connection; say EPSV or PASV first.");
+            turn.reply(425, "No data connection; send EPSV or PASV first.");
         } else {
             return true;
         }
@@ -243,7 +243,7 @@ impl Ftp {
     }
 
     fn announce_opening(&mut self, what: &str, turn: &mut StepContext) {
-        self.announce(format!("Opening the data connection for {what}.").into_bytes(), turn);
+        self.announce(format!("Opening data connection for {what}.").into_bytes(), turn);
     }
 
     /// Says that the transfer begins. Where the server connects, clients expect that to be said of a
@@ -304,9 +304,11 @@ impl Ftp {
         let _ = self.session.abort(SessionError::Cut, turn.now);
         let why = match turn.data.stage() {
             ConnectionStage::Failed(Failure::NoPort) => {
-                "The server has no room for a data connection; try again later."
+                "Cannot open data connection: the server has no free port; try again later."
             }
-            _ => "The data connection did not come; check firewalls, and EPSV, PASV or PORT.",
+            _ => {
+                "Cannot open data connection: no connection was made in time; check firewalls, and EPSV, PASV or PORT."
+            }
         };
         self.forget_transfer(turn.data);
         turn.data.close();
@@ -324,7 +326,7 @@ impl Ftp {
         turn.data.reset();
         // A listing on the control connection has begun its reply, and ends it.
         let code = if let Activity::ListingStatus(_) = given_up { REPLY_FOLDER_STATUS } else { 426 };
-        turn.reply(code, "Given up, as asked.");
+        turn.reply(code, "Transfer aborted.");
         self.was_aborted = true;
     }
 
@@ -344,7 +346,7 @@ impl Ftp {
         let Activity::Transfer(transfer) = given_up else { return };
         let (code, text) = match failure {
             ConnectionStage::Failed(Failure::NotResumed) => {
-                let text = "The TLS session of the control connection must be reused on data connections.";
+                let text = "The data connection must reuse the TLS session of the control connection.";
                 (522, text.to_string())
             }
             ConnectionStage::Failed(_) if refusal == SessionError::Cut => {
@@ -357,11 +359,11 @@ impl Ftp {
 
     fn told_of_cut(&self, transfer: &Transfer) -> &'static str {
         match transfer.is_upload() {
-            false => "The data connection was cut before its end.",
+            false => "Data connection closed; the transfer is incomplete.",
             true if self.session.holds_upload(&transfer.path) => {
-                "The data connection was cut; what came is kept for a while, so the upload can go on from there."
+                "Data connection closed; the received part is kept for a while, so the upload can be resumed."
             }
-            true => "The data connection was cut; nothing is kept, so send the file again from its beginning.",
+            true => "Data connection closed; nothing is kept, so send the file again from its beginning.",
         }
     }
 

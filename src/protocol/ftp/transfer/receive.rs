@@ -121,9 +121,9 @@ impl Ftp {
             return Ok(true);
         };
         if transfer.is_named_here() {
-            turn.reply_quoted(226, &transfer.path, "is stored.");
+            turn.reply_quoted(226, &transfer.path, "stored; transfer complete.");
         } else {
-            turn.reply(226, format!("Stored; {} bytes.", stored.size));
+            turn.reply(226, format!("Transfer complete; {} bytes stored.", stored.size));
         }
         Ok(true)
     }

@@ -1,0 +1,155 @@
+//! What `berth` is asked to do: commands at a server, named hosts, or help, which needs neither. It knows no
+//! network.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use crate::client::cli::args::{Args, HOST, HostArgs};
+use crate::client::cli::hosts::is_named;
+use crate::client::commands::help;
+use crate::client::shell::command::find;
+use crate::client::ui::output::Output;
+
+/// One of the things `berth` does.
+pub enum CommandLine {
+    /// Commands at a server.
+    Session(Args),
+    /// What is known of servers by name; nobody is connected to.
+    Hosts(HostArgs),
+    /// Help for one command, or for all; nobody is connected to.
+    Help(HelpArgs),
+}
+
+/// What help is asked for.
+#[derive(Debug)]
+pub struct HelpArgs {
+    /// The words behind `help`.
+    pub topics: Vec<OsString>,
+    /// One JSON object a line
+    pub json: bool,
+    /// No remarks.
+    pub quiet: bool,
+}
+
+impl CommandLine {
+    /// Reads the arguments, of which the first is the program's name. `berth host` is about named
+    /// hosts where nothing follows, or one of the words there are for that; none of them is a
+    /// command at a server, so a server called `host` can be used all the same.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let args = match parse(&arguments) {
+            // `berth get --help`.
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+                return help_before_host(&arguments).map(Self::Help).ok_or(error);
+            }
+            parsed => parsed?,
+        };
+        if !is_about_hosts(&args) {
+            return Ok(match help_topics(&args) {
+                Some(topics) => Self::Help(HelpArgs { topics, json: args.json, quiet: args.quiet }),
+                None => Self::Session(args),
+            });
+        }
+        let mut hosts = HostArgs::try_parse_from([HOST.into()].into_iter().chain(args.command))?;
+        hosts.json |= args.json;
+        hosts.quiet = args.quiet;
+        Ok(Self::Hosts(hosts))
+    }
+}
+
+fn is_about_hosts(args: &Args) -> bool {
+    let is_word =
+        |word: &OsString| word == "help" || HostArgs::command().get_subcommands().any(|known| word == known.get_name());
+    let is_host = args.target == HOST && args.commands.is_none() && args.script.is_none();
+    is_host && args.command.first().is_none_or(is_word)
+}
+
+fn parse(arguments: &[OsString]) -> Result<Args, clap::Error> {
+    let columns = Output::standard(false, true).columns().unwrap_or(HELP_COLUMNS);
+    let more = format!("Commands:\n{}\n\n{}", help::overview(columns), help::folded_lines(AFTER_HELP, 0, columns));
+    let command = Args::command().after_help(more).term_width(columns);
+    Args::from_arg_matches(&command.try_get_matches_from(arguments)?)
+}
+
+/// The command that stands where the server should, in front of `--help`.
+fn help_before_host(arguments: &[OsString]) -> Option<HelpArgs> {
+    let (last, before) = arguments.get(1..)?.split_last()?;
+    let (word, options) = before.split_last()?;
+    let is_asked = last == "--help" && options.iter().all(|option| option == "--json" || option == "--quiet");
+    let given = |name: &str| options.iter().any(|option| option == name);
+    (is_asked && is_unnamed_command(word)).then(|| HelpArgs {
+        topics: vec![word.clone()],
+        json: given("--json"),
+        quiet: given("--quiet"),
+    })
+}
+
+/// Whether `word` is a command, and no host has this name.
+fn is_unnamed_command(word: &OsStr) -> bool {
+    word.to_str().is_some_and(|word| find(word).is_ok() && !is_named(word))
+}
+
+/// The width of help that goes to no terminal.
+const HELP_COLUMNS: usize = 80;
+
+const AFTER_HELP: &str = "'berth help COMMAND' explains a command. Without a command, berth opens a shell.\n\
+    'berth host add NAME ...' keeps a server under a name; 'berth host' says more.\n\
+    Exit: 0 done, 1 a command failed, 2 usage, 3 connection, 4 login, 5 verification, 6 quota or disk full, \
+    130 interrupted.";
+
+/// What help is asked for: `help` where the server should stand or as the command, or `--help` behind a
+/// command.
+fn help_topics(args: &Args) -> Option<Vec<OsString>> {
+    if args.commands.is_some() || args.script.is_some() {
+        return None;
+    }
+    let words: Vec<&OsStr> = match is_unnamed_command(OsStr::new(&args.target)) {
+        true => [OsStr::new(&args.target)].into_iter().chain(args.command.iter().map(OsString::as_os_str)).collect(),
+        false => args.command.iter().map(OsString::as_os_str).collect(),
+    };
+    let owned = |words: &[&OsStr]| words.iter().map(|word| word.to_os_string()).collect();
+    match words[..] {
+        [word, ref topics @ ..] if word.to_str().is_some_and(is_help) => Some(owned(topics)),
+        [word, ref rest @ .., last] if last == "--help" && word != "!" && !rest.contains(&OsStr::new("--")) => {
+            is_unnamed_command(word).then(|| owned(&[word]))
+        }
+        _ => None,
+    }
+}
+
+/// Whether this is the command `help`, under any of its names.
+fn is_help(word: &str) -> bool {
+    find(word).is_ok_and(|command| command.name == "help")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_host_means_named_hosts_only_where_no_server_can_be_meant() {
+        let is_hosts = |line: &str| match CommandLine::read(line.split(' ').map(Into::into)) {
+            Ok(CommandLine::Hosts(_)) => true,
+            Ok(CommandLine::Session(_) | CommandLine::Help(_)) => false,
+            // Help; `berth host` alone gives that.
+            Err(error) => error.to_string().contains("berth host"),
+        };
+        for line in
+            ["host", "host add nas ann@nas", "--json host list", "host list --json", "host remove a b", "host help"]
+        {
+            assert!(is_hosts(&format!("berth {line}")), "{line}");
+        }
+        for line in ["host ls", "host put add", "host -c add", "host:2121", "ann@host", "ann@host add", "nas host"] {
+            assert!(!is_hosts(&format!("berth {line}")), "{line}");
+        }
+        let words = HostArgs::command();
+        for word in words.get_subcommands().map(clap::Command::get_name) {
+            assert!(
+                crate::client::shell::command::find(word).is_err(),
+                "'{word}' would be a command at a server called host"
+            );
+        }
+    }
+}
