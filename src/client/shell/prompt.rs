@@ -23,7 +23,9 @@ use crate::client::shell::command::{self, Flow};
 use crate::client::shell::completion::{Named, Side, complete};
 use crate::client::shell::history;
 use crate::client::shell::lexer::{Word, split};
+use crate::client::ui::confirm;
 use crate::client::ui::summary::report;
+use crate::client::ui::terminal::{draws, has_colors};
 use crate::wire::message::EntryKind;
 
 /// Reads and carries out commands until the user leaves. A failed command does not end the
@@ -80,14 +82,18 @@ fn open_editor(session: &mut Session) -> rustyline::Result<ShellEditor<'_>> {
         .build();
     let mut editor = Editor::with_config(config)?;
     let place = Place { session, cache: FolderCache::default() };
-    editor.set_helper(Some(Assistant { hinter: HistoryHinter::new(), place: RefCell::new(place) }));
+    editor.set_helper(Some(Assistant {
+        hinter: HistoryHinter::new(),
+        has_colors: has_colors(),
+        place: RefCell::new(place),
+    }));
     Ok(editor)
 }
 
 fn converse(editor: &mut ShellEditor<'_>, typed: &mut Vec<String>) -> Option<Failure> {
     loop {
         let prompt = format!("berth {}> ", place_of(editor)?.session.folder);
-        let line = match editor.readline(&prompt) {
+        let line = match read_line(editor, &prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => return None,
@@ -103,6 +109,23 @@ fn converse(editor: &mut ShellEditor<'_>, typed: &mut Vec<String>) -> Option<Fai
             Ok(Flow::Leave) => return None,
             Err(failure) => return Some(failure),
         }
+    }
+}
+
+/// Reads a line with the editor, or without where the terminal does not understand what an editor draws.
+fn read_line(editor: &mut ShellEditor<'_>, prompt: &str) -> rustyline::Result<String> {
+    if draws() {
+        return editor.readline(prompt);
+    }
+    let session = &mut *place_of(editor).ok_or(ReadlineError::Eof)?.session;
+    let interrupt = session.link.interrupt().clone();
+    match confirm::line(&mut session.output, &interrupt, prompt) {
+        Ok(line) => line.ok_or(ReadlineError::Eof),
+        Err(Failure::Interrupted) => {
+            interrupt.clear();
+            Err(ReadlineError::Interrupted)
+        }
+        Err(failure) => Err(std::io::Error::other(failure.to_string()).into()),
     }
 }
 
@@ -140,6 +163,7 @@ pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
 /// though completing asks the server something.
 struct Assistant<'a> {
     hinter: HistoryHinter,
+    has_colors: bool,
     place: RefCell<Place<'a>>,
 }
 
@@ -188,6 +212,10 @@ impl Hinter for Assistant<'_> {
     type Hint = String;
 
     fn hint(&self, line: &str, position: usize, context: &Context<'_>) -> Option<String> {
+        // Without colours it would look like what was typed.
+        if !self.has_colors {
+            return None;
+        }
         self.hinter.hint(line, position, context)
     }
 }

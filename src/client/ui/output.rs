@@ -32,6 +32,14 @@ pub struct Output {
     has_content: bool,
 }
 
+/// Where results went before they were diverted.
+pub struct Usual {
+    results: Results,
+    is_terminal: bool,
+    colors: Option<Colors>,
+    has_content: bool,
+}
+
 impl Output {
     /// To the program's standard streams.
     pub fn standard(is_json: bool, is_quiet: bool) -> Self {
@@ -90,6 +98,22 @@ impl Output {
     /// From now on standard output is for content alone.
     pub fn make_way_for_content(&mut self) {
         self.has_content = true;
+    }
+
+    /// Lets results go elsewhere, where no terminal is, until [`Output::restore`].
+    pub fn divert(&mut self, results: Results) -> Usual {
+        Usual {
+            results: std::mem::replace(&mut self.results, results),
+            is_terminal: std::mem::take(&mut self.is_terminal),
+            colors: self.colors.take(),
+            has_content: std::mem::take(&mut self.has_content),
+        }
+    }
+
+    /// Ends what [`Output::divert`] began, which closes the pipe.
+    pub fn restore(&mut self, usual: Usual) {
+        let Usual { results, is_terminal, colors, has_content } = usual;
+        (self.results, self.is_terminal, self.colors, self.has_content) = (results, is_terminal, colors, has_content);
     }
 
     /// For work beside this, on a thread of its own: remarks to standard error, and no results.

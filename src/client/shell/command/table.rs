@@ -256,7 +256,7 @@ pub const COMMANDS: &[Command] = &[
         name: "!",
         aliases: &[],
         usage: "[COMMAND]",
-        help: "run a command of this machine, or a shell",
+        help: "run a command of this machine, or a shell; 'ls | less' lets one read what a command shows",
         options: &[],
         example: "!df -h .",
         operands: Operands::Local,
