@@ -572,6 +572,25 @@ fn a_tree_has_one_bar_and_a_line_for_each_file_and_goes_on_behind_a_lost_connect
 }
 
 #[test]
+fn a_client_in_the_background_draws_no_bar_over_what_is_typed() {
+    let (place, _server, proxy, target) = behind_a_proxy();
+    fs::write(place.home("ann", "big.bin"), pattern(3, 4 * MIB)).expect("writable");
+    proxy.down.hold_after(2 * MIB as u64);
+    let berth = place.berth(&["--plaintext", &target, "get", "big.bin"]);
+    let script = |line: &str| format!("set -m; {line} & read -r _; echo typed; wait $!");
+    let mut terminal = Terminal::open_in_shell(&berth, 80, script);
+    let part = part_of(&place.here("big.bin"));
+    wait_until("some of it is here", || fs::metadata(&part).is_ok_and(|part| part.len() > MIB as u64));
+    terminal.enter("echo");
+    terminal.expect("typed\r\n");
+    proxy.down.open();
+    let shown = terminal.shown();
+    let (code, rest) = terminal.ended();
+    assert!(code == Some(0) && !shown.contains('\x1b') && !rest.contains('\x1b'), "{shown:?}{rest:?}");
+    assert!(rest.contains("big.bin"), "{rest:?}");
+}
+
+#[test]
 fn a_bar_follows_the_terminal_when_it_is_made_narrower() {
     let (place, _server, proxy, target) = behind_a_proxy();
     fs::write(place.here("big.bin"), pattern(11, 16 * MIB)).expect("writable");

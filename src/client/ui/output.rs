@@ -12,6 +12,7 @@ use crate::base::text::PrintableJson;
 use crate::client::error::Failure;
 use crate::client::ui::colors::Colors;
 use crate::client::ui::results::Results;
+use crate::client::ui::terminal::is_in_foreground;
 
 /// Where results and remarks go, and in which form.
 pub struct Output {
@@ -165,10 +166,13 @@ impl Write for WholeLines {
     }
 }
 
-/// Shows `bar` in the last line of standard error, which is a terminal.
+/// Shows `bar` in the last line of standard error, which is a terminal; in the background that line is another's.
 pub(super) fn show_bar(bar: &str) {
     let mut is_bar_shown = screen();
-    *is_bar_shown = true;
+    *is_bar_shown = is_in_foreground();
+    if !*is_bar_shown {
+        return;
+    }
     // What stands there of a longer one goes.
     let _ = write!(io::stderr(), "\r{bar}\x1b[K");
 }
@@ -186,7 +190,7 @@ pub(super) fn line_over_bar(line: impl Display) {
 }
 
 fn take_bar_away(is_bar_shown: &mut bool) -> bool {
-    let was_shown = std::mem::take(is_bar_shown);
+    let was_shown = std::mem::take(is_bar_shown) && is_in_foreground();
     if was_shown {
         let _ = io::stderr().write_all(b"\r\x1b[K");
     }
