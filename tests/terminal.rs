@@ -797,15 +797,15 @@ fn without_colours_no_hint_looks_like_what_was_typed() {
         berth.env("NO_COLOR", no_color);
         let mut terminal = Terminal::open(&berth, 80);
         for line in ["ls", "pwd"] {
-            terminal.expect("berth /> ");
+            terminal.expect("/> ");
             terminal.enter(line);
         }
         terminal.expect("/\r\n");
-        terminal.expect("berth /> ");
+        terminal.expect("/> ");
         terminal.type_keys("p");
         terminal.expect(if no_color.is_empty() { "p\x1b[2mwd" } else { "p" });
         terminal.type_keys(CTRL_C);
-        let shown = terminal.expect("berth /> ");
+        let shown = terminal.expect("/> ");
         assert!(no_color.is_empty() || !shown.contains("wd"), "{shown:?}");
         assert_eq!(terminal.shown().contains("\x1b[01;"), no_color.is_empty(), "{}", terminal.shown());
     }
@@ -818,12 +818,12 @@ fn what_goes_through_a_pipe_has_no_colours_and_ctrl_c_ends_both() {
     let mut terminal = Terminal::logged_in(&place, &server.target("ann"), 80);
     terminal.enter("ls | sort -r");
     terminal.expect("\r\n日本語.txt\r\nx\\x1b[2Jy\r\nnaïve.md\r\nfolder/\r\n");
-    terminal.expect("berth /> ");
+    terminal.expect("/> ");
     terminal.enter("ls | { echo ready; exec sleep 1000; }");
     terminal.expect("\nready\r\n");
     terminal.type_keys(CTRL_C);
     terminal.expect("interrupted");
-    terminal.expect("berth /> ");
+    terminal.expect("/> ");
     terminal.type_keys(CTRL_D);
     assert_eq!(terminal.ended().0, Some(0));
 }
