@@ -297,20 +297,27 @@ def tell(terminal, address, password):
     terminal.run("quota", prompt)
 
 
+def start_server(programs, folder, environment):
+    """A quickstart in `folder`, and what it said until it served."""
+    server = subprocess.Popen([f"{programs}/berthd", "quickstart", "--listen", "127.0.0.1:0"], cwd=folder, env=environment,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = ""
+    while not re.search(r"demo@127\.0\.0\.1:\d+", said):
+        line = server.stdout.readline()
+        if not line:
+            sys.exit(f"berthd did not start:\n{said}")
+        said += line
+    return server, said
+
+
 def record(programs):
     with tempfile.TemporaryDirectory(prefix="berth-record-") as folder:
         write_files(folder)
         environment = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": folder, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PS1": "$ ",
                        "LS_COLORS": "di=1;34:*.jpg=35:*.mp4=35", "TZ": "UTC"}
-        server = subprocess.Popen([f"{programs}/berthd", "quickstart", "--listen", "127.0.0.1:0"], cwd=folder, env=environment,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        server, said = start_server(programs, folder, environment)
         try:
-            said = ""
-            while not (found := re.search(r"demo@(127\.0\.0\.1:\d+)", said)):
-                line = server.stdout.readline()
-                if not line:
-                    sys.exit(f"berthd did not start:\n{said}")
-                said += line
+            found = re.search(r"demo@(127\.0\.0\.1:\d+)", said)
             password = re.search(r"^password: (\S+)", said, re.MULTILINE)[1]
             terminal = Terminal(["bash", "--norc", "--noprofile", "-i"], folder, environment)
             try:

@@ -311,6 +311,40 @@ fn scripts_stop_at_the_first_failure_unless_told_to_go_on() {
 }
 
 #[test]
+fn a_byte_order_mark_at_the_beginning_of_a_file_is_no_part_of_it() {
+    let with_mark = |text: &str| format!("\u{feff}{text}").into_bytes();
+    let visit = Visit::new();
+    let (address, target) = (visit.server.address.to_string(), visit.server.target("ann"));
+    let script = visit.here("script", &with_mark("mkdir marked\r\nls\r\n"));
+    assert_eq!(visit.ok(&["-f", "script"]), "marked/\n");
+    visit.ok(&["rmdir", "marked"]);
+    let mut command = visit.command(&[]);
+    command.stdin(File::open(&script).expect("written"));
+    assert_eq!(visit.place.run(command).expect_code(0).stdout, "marked/\n");
+
+    let password = visit.here("password", &with_mark(&format!("{PASSWORD}\r\n")));
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).expect("ours");
+    let folder = visit.place.path("user/config/berth");
+    fs::create_dir_all(&folder).expect("writable");
+    let hosts = json!({"hosts": {"nas": {"address": address, "user": "ann", "plaintext": true}}});
+    fs::write(folder.join("berth.json"), with_mark(&hosts.to_string())).expect("writable");
+    for target in ["nas", &target] {
+        let mut command = visit.place.berth(&["--password-file", "password", target, "pwd"]);
+        command.env_remove("BERTH_PASSWORD");
+        assert_eq!(visit.place.run(command).expect_code(0).stdout, "/\n", "{target}");
+    }
+
+    for file in ["conf/berthd.json", "conf/users/ann.json"] {
+        let path = visit.place.path(file);
+        let text = fs::read_to_string(&path).expect("written");
+        fs::write(&path, with_mark(&text)).expect("writable");
+    }
+    visit.place.admin(&["check"]);
+    assert!(visit.place.admin(&["user", "list"]).stdout.contains("ann"));
+    assert_eq!(visit.ok(&["pwd"]), "/\n", "the account is read at each login");
+}
+
+#[test]
 fn rm_r_of_a_link_removes_the_link_and_nothing_that_it_leads_to() {
     let visit = Visit::new();
     fs::create_dir_all(visit.home("photos/sub")).expect("writable");

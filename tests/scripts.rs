@@ -255,6 +255,36 @@ fn content_that_changes_on_its_way_down_a_pipe_exits_with_5() {
     }
 }
 
+#[test]
+fn a_pipe_that_is_named_as_a_file_is_refused_with_how_it_is_sent() {
+    let visit = Visit::new(&[]);
+    let fifo = visit.place.here("tree/fifo");
+    fs::create_dir(visit.place.here("tree")).expect("writable");
+    visit.here("tree/file", b"x");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("ours");
+    let (reader, mut writer) = std::io::pipe().expect("descriptors are left");
+    writer.write_all(b"content").expect("room");
+    for source in ["tree/fifo", "/dev/fd/0", "/proc/self/fd/0", "/proc/self/status"] {
+        for target in [&[][..], &["n"]] {
+            let mut command = visit.command(&[&["put", source], target].concat());
+            command.stdin(reader.try_clone().expect("descriptors are left"));
+            let ended = visit.place.run(command).expect_code(1);
+            let told = ended.stderr.contains(source) && ended.stderr.contains("put - NAME");
+            assert!(told && ended.stdout.is_empty(), "{source}: {ended:?}");
+        }
+    }
+    assert_eq!(disk_usage(&visit.place.home("ann", "")), (0, 0));
+    let ended = visit.run(&["put", "-r", "tree"]).expect_code(0);
+    assert!(ended.stderr.contains("tree/fifo is no regular file: left out"), "{ended:?}");
+    assert_eq!(visit.there("tree/file").as_deref(), Some(&b"x"[..]));
+    assert!(!visit.place.home("ann", "tree/fifo").exists());
+    let mut command = visit.command(&["put", "-", "n"]);
+    command.stdin(reader);
+    drop(writer);
+    visit.place.run(command).expect_code(0);
+    assert_eq!(visit.there("n").as_deref(), Some(&b"content"[..]));
+}
+
 // ---- Pipes that close ---------------------------------------------------------------------
 
 #[test]

@@ -190,6 +190,34 @@ fn a_line_behind_an_exclamation_mark_is_run_by_the_users_shell() {
     assert_eq!((&object["line"], &ended.stderr[..]), (&json!("echo words"), "words\n"));
 }
 
+#[test]
+fn a_program_behind_a_bar_reads_what_a_command_shows() {
+    let visit = Visit::new(&[]);
+    for name in ["a", "b", "c"] {
+        visit.file(name, 100_000, 0);
+    }
+    fs::write(visit.place.here("local"), b"local").expect("writable");
+    assert_eq!(visit.ok(&["-c", "ls | sort -r | head -2; echo end\npwd | cat"]), "c\nb\nend\n/\n");
+    assert_eq!(visit.ok(&["-c", "cat a b c | head -c 3"]), "xxx", "a reader that leaves early is no failure");
+    assert_eq!(visit.ok(&["-c", "get a - | wc -c"]).trim(), "100000");
+    assert!(visit.ok(&["-c", "put local | head -c 0\nls local"]).ends_with("local\n"), "a change is made all the same");
+    let object: Value = serde_json::from_str(&visit.ok(&["--json", "-c", "pwd | cat"])).expect("one object");
+    assert_eq!(object["path"], json!("/"));
+    for (line, words) in [
+        ("ls | exit 3\npwd", &["ls", "'exit 3' exited with 3"][..]),
+        ("ls nope | cat\npwd", &["/nope"]),
+        ("pwd | printenv BERTH_PASSWORD\npwd", &["exited with 1"]),
+        ("nope | cat\npwd", &["unknown command 'nope'"]),
+    ] {
+        let code = if line.starts_with("nope") { 2 } else { 1 };
+        let ended = visit.run(&["-c", line]).expect_code(code);
+        assert!(ended.stdout.is_empty() && words.iter().all(|word| ended.stderr.contains(word)), "{line}: {ended:?}");
+    }
+    assert!(visit.run(&["-c", "ls |"]).expect_code(2).stderr.contains("no program behind the |"));
+    assert_eq!(visit.ok(&["ls", "local", "-1"]), "local\n");
+    assert!(visit.run(&["ls", "|", "cat"]).expect_code(1).stderr.contains("/|"), "another shell has read this line");
+}
+
 // ---- Where files go -------------------------------------------------------------------------
 
 #[test]

@@ -572,6 +572,25 @@ fn a_tree_has_one_bar_and_a_line_for_each_file_and_goes_on_behind_a_lost_connect
 }
 
 #[test]
+fn a_client_in_the_background_draws_no_bar_over_what_is_typed() {
+    let (place, _server, proxy, target) = behind_a_proxy();
+    fs::write(place.home("ann", "big.bin"), pattern(3, 4 * MIB)).expect("writable");
+    proxy.down.hold_after(2 * MIB as u64);
+    let berth = place.berth(&["--plaintext", &target, "get", "big.bin"]);
+    let script = |line: &str| format!("set -m; {line} & read -r _; echo typed; wait $!");
+    let mut terminal = Terminal::open_in_shell(&berth, 80, script);
+    let part = part_of(&place.here("big.bin"));
+    wait_until("some of it is here", || fs::metadata(&part).is_ok_and(|part| part.len() > MIB as u64));
+    terminal.enter("echo");
+    terminal.expect("typed\r\n");
+    proxy.down.open();
+    let shown = terminal.shown();
+    let (code, rest) = terminal.ended();
+    assert!(code == Some(0) && !shown.contains('\x1b') && !rest.contains('\x1b'), "{shown:?}{rest:?}");
+    assert!(rest.contains("big.bin"), "{rest:?}");
+}
+
+#[test]
 fn a_bar_follows_the_terminal_when_it_is_made_narrower() {
     let (place, _server, proxy, target) = behind_a_proxy();
     fs::write(place.here("big.bin"), pattern(11, 16 * MIB)).expect("writable");
@@ -715,6 +734,98 @@ fn ls_fills_the_terminal_with_columns_and_colours_as_the_local_one() {
     assert!(colourless.len() == 2 && !colourless.concat().contains('\x1b'), "{colourless:?}");
     let own = lines_of(ls(&["-1", "folder", "*.md"]), 80, &[("LS_COLORS", "di=35:*.md=33")]);
     assert_eq!(own[0], "\x1b[33mnaïve.md\x1b[0m");
+}
+
+/// A terminal, or a caller, that says it cannot draw: as a script of the shell that starts `berth`.
+const DRAWS_NOTHING: &[&str] = &["export TERM=dumb", "export TERM=", "unset TERM", "export CI=1"];
+
+#[test]
+fn a_terminal_that_cannot_draw_gets_nothing_but_text() {
+    let (place, server) = started();
+    with_names(&place);
+    fs::write(place.here("big.bin"), pattern(2, 3 * MIB)).expect("writable");
+    plant_tree(&place.here("tree"));
+    for setting in DRAWS_NOTHING {
+        let mut berth = place.berth(&["--plaintext", &server.target("ann")]);
+        berth.env_remove("BERTH_PASSWORD").env("LS_COLORS", "di=1");
+        let mut terminal = Terminal::open_in_shell(&berth, 80, |line| format!("{setting}; exec {line}"));
+        terminal.expect("password for ann: ");
+        terminal.enter(PASSWORD);
+        for line in [
+            "ls",
+            "put -f big.bin",
+            "get -f big.bin copy",
+            "put -r tree",
+            "mirror tree image",
+            "gte",
+            "rm -r tree image",
+        ] {
+            terminal.expect("/> ");
+            terminal.enter(line);
+        }
+        terminal.expect("/> ");
+        terminal.type_keys("pwd");
+        terminal.type_keys(CTRL_C);
+        terminal.expect("/> ");
+        terminal.enter("mkdir after");
+        terminal.expect("/> ");
+        terminal.enter("rmdir after");
+        terminal.expect("/> ");
+        terminal.type_keys(CTRL_D);
+        let text = terminal.shown().replace("\r\n", "\n");
+        let (code, rest) = terminal.ended();
+        assert_eq!(code, Some(0), "{setting}: {rest}");
+        assert!(text.contains("did you mean 'get'?") && text.contains("/big.bin"), "{setting}:\n{text}");
+        assert!(!text.contains(['\x1b', '\r', '\x07']) && !rest.contains('\x1b'), "{setting}: {text:?}{rest:?}");
+    }
+    for setting in DRAWS_NOTHING {
+        for arguments in [&["put", "-f", "big.bin"][..], &["get", "-f", "big.bin", "copy"], &["ls"], &["get", "nope"]] {
+            let berth = place.berth(&[&["--plaintext", &server.target("ann")], arguments].concat());
+            let terminal = Terminal::open_in_shell(&berth, 80, |line| format!("{setting}; exec {line}"));
+            let text = terminal.ended().1.replace("\r\n", "\n");
+            assert!(!text.is_empty() && !text.contains(['\x1b', '\r']), "{setting} {arguments:?}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn without_colours_no_hint_looks_like_what_was_typed() {
+    let (place, server) = started();
+    with_names(&place);
+    let mut berth = place.berth(&["--plaintext", &server.target("ann")]);
+    for no_color in ["", "1"] {
+        berth.env("NO_COLOR", no_color);
+        let mut terminal = Terminal::open(&berth, 80);
+        for line in ["ls", "pwd"] {
+            terminal.expect("/> ");
+            terminal.enter(line);
+        }
+        terminal.expect("/\r\n");
+        terminal.expect("/> ");
+        terminal.type_keys("p");
+        terminal.expect(if no_color.is_empty() { "p\x1b[2mwd" } else { "p" });
+        terminal.type_keys(CTRL_C);
+        let shown = terminal.expect("/> ");
+        assert!(no_color.is_empty() || !shown.contains("wd"), "{shown:?}");
+        assert_eq!(terminal.shown().contains("\x1b[01;"), no_color.is_empty(), "{}", terminal.shown());
+    }
+}
+
+#[test]
+fn what_goes_through_a_pipe_has_no_colours_and_ctrl_c_ends_both() {
+    let (place, server) = started();
+    with_names(&place);
+    let mut terminal = Terminal::logged_in(&place, &server.target("ann"), 80);
+    terminal.enter("ls | sort -r");
+    terminal.expect("\r\n日本語.txt\r\nx\\x1b[2Jy\r\nnaïve.md\r\nfolder/\r\n");
+    terminal.expect("/> ");
+    terminal.enter("ls | { echo ready; exec sleep 1000; }");
+    terminal.expect("\nready\r\n");
+    terminal.type_keys(CTRL_C);
+    terminal.expect("interrupted");
+    terminal.expect("/> ");
+    terminal.type_keys(CTRL_D);
+    assert_eq!(terminal.ended().0, Some(0));
 }
 
 #[test]

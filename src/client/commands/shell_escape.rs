@@ -1,4 +1,4 @@
-//! `!`: commands of this machine, run by the user's own shell.
+//! `!` and `|`: commands of this machine, run by the user's own shell.
 
 use std::ffi::OsStr;
 use std::io;
@@ -8,10 +8,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::json;
+use signal_hook::consts::SIGINT;
 
+use crate::base::text::Escaped;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::lexer::Word;
+use crate::client::ui::results::Results;
 use crate::wire::message::Name;
 
 /// `![COMMAND]`
@@ -31,6 +34,36 @@ pub fn outside(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     session.output.json(&json!({"command": "!", "ok": true, "line": Name(line)}))
 }
 
+/// Runs `command` while the `reader` reads its results. Returns what it returned; `None` if the reader left before
+/// the end, which is no failure.
+pub fn piped<T>(
+    session: &mut Session,
+    reader: &Word,
+    command: impl FnOnce(&mut Session) -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
+    session.output.flush()?;
+    let (pipe, results) = pipe().map_err(|error| Failure::Local(format!("a pipe: {error}")))?;
+    // Our copy of its end is closed with the statement, so that a reader that leaves is noticed.
+    let mut child = shell(&reader.text).stdin(pipe).spawn().map_err(|error| failure(&error))?;
+    let usual = session.output.divert(results);
+    let result = command(session).and_then(|result| session.output.flush().map(|()| result));
+    session.output.restore(usual);
+    let status = session.link.interrupt().unheard(|| child.wait()).map_err(|error| failure(&error))?;
+    match result {
+        Ok(_) | Err(Failure::OutputClosed) if is_interrupted(status) => Err(Failure::Interrupted),
+        Ok(_) | Err(Failure::OutputClosed) if !status.success() => {
+            Err(Failure::Local(format!("'{}' {}", Escaped(&reader.text), explained(status))))
+        }
+        Err(Failure::OutputClosed) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+fn pipe() -> io::Result<(io::PipeReader, Results)> {
+    let (theirs, ours) = io::pipe()?;
+    Ok((theirs, Results::to_program(ours.into())?))
+}
+
 fn shell(line: &[u8]) -> Command {
     let program = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let mut shell = Command::new(program.unwrap_or_else(|| "/bin/sh".into()));
@@ -48,6 +81,11 @@ fn stderr() -> io::Result<Stdio> {
 
 fn failure(error: &io::Error) -> Failure {
     Failure::Local(format!("the shell cannot be run: {error}; is $SHELL right?"))
+}
+
+/// Whether Ctrl-C ended it. A shell says so in its exit code.
+fn is_interrupted(status: ExitStatus) -> bool {
+    status.signal() == Some(SIGINT) || status.code() == Some(128 + SIGINT)
 }
 
 fn explained(status: ExitStatus) -> String {

@@ -42,8 +42,7 @@ impl Source {
         }
         if !metadata.is_file() {
             return Err(Failure::Local(format!(
-                "{} is no regular file; put - NAME < {} sends what comes out of it",
-                shown(path),
+                "{} is no regular file; to send what a program prints: PROGRAM | berth HOST put - NAME",
                 shown(path)
             )));
         }

@@ -9,6 +9,8 @@ pub struct Word {
     pub text: Vec<u8>,
     /// For each byte of the text, whether it was quoted, so that `*` is only a star.
     quoted: Vec<bool>,
+    /// It is the line for the shell of this machine that stood behind a `|`.
+    pub is_reader: bool,
 }
 
 /// A line that is no command line.
@@ -20,12 +22,15 @@ pub enum LineError {
     /// A backslash with nothing behind it.
     #[error("there is nothing behind the backslash")]
     OpenBackslash,
+    /// A `|` with nothing behind it.
+    #[error("there is no program behind the |")]
+    OpenPipe,
 }
 
 impl Word {
     /// A word from the program's own arguments, which a shell has already taken apart.
     pub fn plain(text: &[u8]) -> Self {
-        Self { text: text.to_vec(), quoted: vec![false; text.len()] }
+        Self { text: text.to_vec(), quoted: vec![false; text.len()], is_reader: false }
     }
 
     /// Whether it is a pattern: it has a `*`, `?` or `[` that was not quoted.
@@ -60,12 +65,13 @@ impl Word {
     /// The word up to its last slash, with that, and the name behind it.
     pub fn split_name(&self) -> (Self, &[u8]) {
         let at = self.text.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-        (Self { text: self.text[..at].to_vec(), quoted: self.quoted[..at].to_vec() }, &self.text[at..])
+        let folder = Self { text: self.text[..at].to_vec(), quoted: self.quoted[..at].to_vec(), is_reader: false };
+        (folder, &self.text[at..])
     }
 
     /// What is behind the first `bytes`.
     pub fn behind(&self, bytes: usize) -> Self {
-        Self { text: self.text[bytes..].to_vec(), quoted: self.quoted[bytes..].to_vec() }
+        Self { text: self.text[bytes..].to_vec(), quoted: self.quoted[bytes..].to_vec(), is_reader: false }
     }
 
     /// The bytes, each with whether it was quoted.
@@ -87,7 +93,8 @@ impl Word {
 /// The commands on a line, each as its words. Words are separated by spaces, commands by `;` or
 /// the end of a line; `#` at the beginning of a word starts a comment; `'…'` takes everything as
 /// it is, `"…"` everything but `\` and `"`, and a backslash takes the next byte as it is. Behind a
-/// `!` at the beginning of a command the rest of the line is one word, taken as it is.
+/// `!` at the beginning of a command, and a `|` at the beginning of another word, the rest of the line is one
+/// word, taken as it is.
 pub fn split(line: &[u8]) -> Result<Vec<Vec<Word>>, LineError> {
     let mut lexer = Lexer { takes_rest: true, ..Lexer::new(line) };
     lexer.read()?;
@@ -193,6 +200,7 @@ impl<'a> Lexer<'a> {
                 b' ' | b'\t' => self.end_word(),
                 b'#' if self.word.is_none() => self.skip_comment(),
                 b'!' if self.word.is_none() && self.words.is_empty() => self.read_outside(),
+                b'|' if self.word.is_none() && !self.words.is_empty() => self.read_reader()?,
                 byte => {
                     self.begin_word();
                     self.push(byte, false);
@@ -225,12 +233,31 @@ impl<'a> Lexer<'a> {
         if !self.takes_rest {
             return;
         }
-        let rest: Vec<u8> = std::iter::from_fn(|| self.next().filter(|byte| *byte != b'\n')).collect();
-        let rest = rest.trim_ascii();
-        if !rest.is_empty() {
-            self.words.push(Word { text: rest.to_vec(), quoted: vec![true; rest.len()] });
+        let text = self.rest_of_line();
+        if !text.is_empty() {
+            self.words.push(Word { quoted: vec![true; text.len()], text, is_reader: false });
         }
         self.end_command();
+    }
+
+    /// The same for what reads the results of this command.
+    fn read_reader(&mut self) -> Result<(), LineError> {
+        if !self.takes_rest {
+            self.words = vec![Word::plain(b"!")];
+            return Ok(());
+        }
+        let text = self.rest_of_line();
+        if text.is_empty() {
+            return Err(LineError::OpenPipe);
+        }
+        self.words.push(Word { quoted: vec![true; text.len()], text, is_reader: true });
+        self.end_command();
+        Ok(())
+    }
+
+    fn rest_of_line(&mut self) -> Vec<u8> {
+        let rest: Vec<u8> = std::iter::from_fn(|| self.next().filter(|byte| *byte != b'\n')).collect();
+        rest.trim_ascii().to_vec()
     }
 
     fn skip_comment(&mut self) {
@@ -303,6 +330,20 @@ mod tests {
         assert_eq!(texts("get !a a!"), [["get", "!a", "a!"]]);
         let typed = Typed::read(b"!cat 'my fi").expect("no comment");
         assert_eq!((typed.words.len(), typed.word.as_str(), typed.quote), (2, "my fi", None));
+    }
+
+    #[test]
+    fn behind_a_bar_the_line_is_for_a_program_that_reads_the_results() {
+        let commands = split(b"ls -l | sort -k 5 | less; x\npwd; get 'a|b' a|b '|'").expect("a good line");
+        let is_reader: Vec<bool> = commands[0].iter().map(|word| word.is_reader).collect();
+        assert_eq!(is_reader, [false, false, true]);
+        assert_eq!(commands[0][2].as_str(), "sort -k 5 | less; x");
+        assert!(commands[1..].iter().flatten().all(|word| !word.is_reader), "{commands:?}");
+        assert_eq!(commands[2][3].as_str(), "|");
+        assert_eq!(split(b"ls | "), Err(LineError::OpenPipe));
+        assert_eq!(texts("| x"), [["|", "x"]]);
+        let typed = Typed::read(b"ls sub | sort fi").expect("no comment");
+        assert_eq!((typed.words[0].as_str(), typed.word.as_str()), ("!", "fi"));
     }
 
     #[test]

@@ -25,7 +25,9 @@ use crate::client::shell::command::{self, Flow};
 use crate::client::shell::completion::{Named, Side, complete};
 use crate::client::shell::history;
 use crate::client::shell::lexer::{Word, split};
+use crate::client::ui::confirm;
 use crate::client::ui::summary::report;
+use crate::client::ui::terminal::{draws, has_colors};
 use crate::wire::message::EntryKind;
 
 /// Reads and carries out commands until the user leaves. `server` is how the user named the server. A failed command does not end the
@@ -82,7 +84,11 @@ fn open_editor(session: &mut Session) -> rustyline::Result<ShellEditor<'_>> {
         .build();
     let mut editor = Editor::with_config(config)?;
     let place = Place { session, cache: FolderCache::default() };
-    editor.set_helper(Some(Assistant { hinter: HistoryHinter::new(), place: RefCell::new(place) }));
+    editor.set_helper(Some(Assistant {
+        hinter: HistoryHinter::new(),
+        has_colors: has_colors(),
+        place: RefCell::new(place),
+    }));
     Ok(editor)
 }
 
@@ -91,7 +97,7 @@ fn converse(editor: &mut ShellEditor<'_>, server: &str, typed: &mut Vec<String>)
         let session = &place_of(editor)?.session;
         let columns = session.output.columns().unwrap_or(usize::MAX);
         let prompt = prompt_text(server, &session.folder.to_string(), columns / PROMPT_SHARE);
-        let line = match editor.readline(&prompt) {
+        let line = match read_line(editor, &prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => return None,
@@ -138,6 +144,23 @@ fn cut(text: &str, width: usize) -> String {
     kept + "…"
 }
 
+/// Reads a line with the editor, or without where the terminal does not understand what an editor draws.
+fn read_line(editor: &mut ShellEditor<'_>, prompt: &str) -> rustyline::Result<String> {
+    if draws() {
+        return editor.readline(prompt);
+    }
+    let session = &mut *place_of(editor).ok_or(ReadlineError::Eof)?.session;
+    let interrupt = session.link.interrupt().clone();
+    match confirm::line(&mut session.output, &interrupt, prompt) {
+        Ok(line) => line.ok_or(ReadlineError::Eof),
+        Err(Failure::Interrupted) => {
+            interrupt.clear();
+            Err(ReadlineError::Interrupted)
+        }
+        Err(failure) => Err(std::io::Error::other(failure.to_string()).into()),
+    }
+}
+
 /// Carries out one line; the rest of it after a failed command is left out.
 pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
     let commands = match split(line.as_bytes()) {
@@ -172,6 +195,7 @@ pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
 /// though completing asks the server something.
 struct Assistant<'a> {
     hinter: HistoryHinter,
+    has_colors: bool,
     place: RefCell<Place<'a>>,
 }
 
@@ -220,6 +244,10 @@ impl Hinter for Assistant<'_> {
     type Hint = String;
 
     fn hint(&self, line: &str, position: usize, context: &Context<'_>) -> Option<String> {
+        // Without colours it would look like what was typed.
+        if !self.has_colors {
+            return None;
+        }
         self.hinter.hint(line, position, context)
     }
 }

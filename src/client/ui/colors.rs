@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::client::ui::terminal::has_colors;
 use crate::wire::message::{Entry, EntryKind};
 
 /// Which kinds of entries and endings of names have which colour.
@@ -14,11 +15,9 @@ pub struct Colors {
 }
 
 impl Colors {
-    /// The user's: none where `NO_COLOR` is set or the terminal has none.
+    /// The user's: none where the terminal has none, or `NO_COLOR` is set.
     pub fn of_user() -> Option<Self> {
-        let variable = |name: &str| std::env::var(name).unwrap_or_default();
-        let has_colors = variable("NO_COLOR").is_empty() && !matches!(&variable("TERM")[..], "" | "dumb");
-        has_colors.then(|| Self::read(&variable("LS_COLORS")))
+        has_colors().then(|| Self::read(&std::env::var("LS_COLORS").unwrap_or_default()))
     }
 
     /// Reads `di=01;34:*.zip=31`. What could be anything but a colour is left out.

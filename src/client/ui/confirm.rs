@@ -15,9 +15,18 @@ pub fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Re
     Ok(matches!(answer.as_str(), "y" | "yes"))
 }
 
-/// Asks a question on the terminal and returns what is typed, in small letters. It is asked again when
-/// the program was stopped and is continued. Ctrl-D is an empty answer.
+/// Asks a question on the terminal and returns what is typed, in small letters. Ctrl-D is an empty answer.
 fn answer(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<String, Failure> {
+    let line = line(output, interrupt, question)?;
+    if line.is_none() {
+        output.ask("\n");
+    }
+    Ok(line.unwrap_or_default().trim().to_lowercase())
+}
+
+/// Shows `question` and returns the line that is typed; `None` for Ctrl-D. It is shown again when the program
+/// was stopped and is continued.
+pub fn line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Option<String>, Failure> {
     let failure = |error: io::Error| Failure::Local(format!("the terminal: {error}"));
     let suspension = Suspension::begin().map_err(failure)?;
     output.ask(question);
@@ -28,11 +37,9 @@ fn answer(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<
         if suspension.obey(|| {}).map_err(failure)? {
             output.ask(format_args!("\n{question}"));
         } else if matches!(ready, Ok(1..)) {
-            let mut answer = String::new();
-            if stdin.read_line(&mut answer).unwrap_or(0) == 0 {
-                output.ask("\n");
-            }
-            return Ok(answer.trim().to_lowercase());
+            let mut line = String::new();
+            let is_end = stdin.read_line(&mut line).unwrap_or(0) == 0;
+            return Ok((!is_end).then_some(line));
         }
     }
     output.ask("\n");

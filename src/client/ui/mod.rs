@@ -9,3 +9,4 @@ pub mod output;
 pub mod progress;
 pub mod results;
 pub mod summary;
+pub mod terminal;

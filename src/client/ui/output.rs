@@ -12,6 +12,7 @@ use crate::base::text::PrintableJson;
 use crate::client::error::Failure;
 use crate::client::ui::colors::Colors;
 use crate::client::ui::results::Results;
+use crate::client::ui::terminal::is_in_foreground;
 
 /// Where results and remarks go, and in which form.
 pub struct Output {
@@ -29,6 +30,14 @@ pub struct Output {
     /// Failures that were told.
     pub failures: usize,
     /// Standard output has a file's content, so objects go to standard error.
+    has_content: bool,
+}
+
+/// Where results went before they were diverted.
+pub struct Usual {
+    results: Results,
+    is_terminal: bool,
+    colors: Option<Colors>,
     has_content: bool,
 }
 
@@ -92,6 +101,22 @@ impl Output {
         self.has_content = true;
     }
 
+    /// Lets results go elsewhere, where no terminal is, until [`Output::restore`].
+    pub fn divert(&mut self, results: Results) -> Usual {
+        Usual {
+            results: std::mem::replace(&mut self.results, results),
+            is_terminal: std::mem::take(&mut self.is_terminal),
+            colors: self.colors.take(),
+            has_content: std::mem::take(&mut self.has_content),
+        }
+    }
+
+    /// Ends what [`Output::divert`] began, which closes the pipe.
+    pub fn restore(&mut self, usual: Usual) {
+        let Usual { results, is_terminal, colors, has_content } = usual;
+        (self.results, self.is_terminal, self.colors, self.has_content) = (results, is_terminal, colors, has_content);
+    }
+
     /// For work beside this, on a thread of its own: remarks to standard error, and no results.
     pub fn remarks_only(is_quiet: bool) -> Self {
         Self::to(Box::new(io::sink()), Box::new(WholeLines), false, is_quiet)
@@ -141,10 +166,13 @@ impl Write for WholeLines {
     }
 }
 
-/// Shows `bar` in the last line of standard error, which is a terminal.
+/// Shows `bar` in the last line of standard error, which is a terminal; in the background that line is another's.
 pub(super) fn show_bar(bar: &str) {
     let mut is_bar_shown = screen();
-    *is_bar_shown = true;
+    *is_bar_shown = is_in_foreground();
+    if !*is_bar_shown {
+        return;
+    }
     // What stands there of a longer one goes.
     let _ = write!(io::stderr(), "\r{bar}\x1b[K");
 }
@@ -162,7 +190,7 @@ pub(super) fn line_over_bar(line: impl Display) {
 }
 
 fn take_bar_away(is_bar_shown: &mut bool) -> bool {
-    let was_shown = std::mem::take(is_bar_shown);
+    let was_shown = std::mem::take(is_bar_shown) && is_in_foreground();
     if was_shown {
         let _ = io::stderr().write_all(b"\r\x1b[K");
     }

@@ -16,6 +16,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::base::text::Size;
 use crate::client::ui::meter::RateMeter;
 use crate::client::ui::output::{self, COLUMNS_DEFAULT, terminal_columns};
+use crate::client::ui::terminal::draws;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +38,6 @@ impl Style {
             (false, false) => Self::Lines,
         }
     }
-}
-
-/// Whether the terminal understands escapes, as far as the environment tells.
-fn draws() -> bool {
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    is_set("TERM") && std::env::var_os("TERM").is_none_or(|term| term != "dumb") && !is_set("CI")
 }
 
 /// The progress of one transfer, or of many files together. It disappears when dropped.

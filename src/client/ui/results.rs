@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,8 +16,8 @@ use crate::client::shell::interrupt::Stopped;
 /// Where results go.
 pub struct Results {
     writer: BufWriter<Box<dyn Write>>,
-    /// Writing can wait for whoever reads: it does not go to a file.
-    may_wait: bool,
+    /// What a slow reader keeps waiting; `None` where results go to a file.
+    pipe: Option<OwnedFd>,
     /// Nobody reads any longer.
     is_closed: bool,
     /// There was no standard output when the program began.
@@ -33,16 +33,24 @@ impl Results {
         let is_missing = is_closed(&stdout);
         let is_file = rustix::fs::fstat(&stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
         // A descriptor of our own has no second buffer, which could hold back the end of a file.
-        let writer: Box<dyn Write> = match stdout.as_fd().try_clone_to_owned() {
+        let own = || stdout.as_fd().try_clone_to_owned();
+        let pipe = if is_file { None } else { own().ok() };
+        let writer: Box<dyn Write> = match own() {
             Ok(own) => Box::new(File::from(own)),
-            Err(_) => Box::new(stdout),
+            Err(_) => Box::new(io::stdout()),
         };
-        Self { may_wait: !is_file, is_missing, ..Self::to(writer) }
+        Self { pipe, is_missing, ..Self::to(writer) }
+    }
+
+    /// To another program.
+    pub fn to_program(pipe: OwnedFd) -> io::Result<Self> {
+        let own = pipe.try_clone()?;
+        Ok(Self { pipe: Some(pipe), ..Self::to(Box::new(File::from(own))) })
     }
 
     /// To a writer that never waits.
     pub fn to(writer: Box<dyn Write>) -> Self {
-        Self { writer: BufWriter::new(writer), may_wait: false, is_closed: false, is_missing: false, goes_on: false }
+        Self { writer: BufWriter::new(writer), pipe: None, is_closed: false, is_missing: false, goes_on: false }
     }
 
     /// Whether nobody reads any longer.
@@ -65,9 +73,9 @@ impl Results {
     pub fn content(&mut self, bytes: &[u8], is_stopped: Stopped) -> Result<(), Failure> {
         self.goes_on = false;
         self.flush()?;
-        let piece_bytes = if self.may_wait { PIPE_BYTES } else { PIECE_BYTES };
+        let piece_bytes = if self.pipe.is_some() { PIPE_BYTES } else { PIECE_BYTES };
         for piece in bytes.chunks(piece_bytes) {
-            while self.may_wait && !is_ready(&io::stdout(), PollFlags::OUT) {
+            while self.pipe.as_ref().is_some_and(|pipe| !is_ready(pipe, PollFlags::OUT)) {
                 if is_stopped() {
                     return Err(Failure::Interrupted);
                 }

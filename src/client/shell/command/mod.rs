@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::base::refusals;
 use crate::base::text::Escaped;
+use crate::client::commands::shell_escape;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::lexer::Word;
@@ -87,6 +88,10 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
 
 /// Carries out one command line, which has at least one word.
 pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
+    if let Some((reader, words)) = words.split_last().filter(|(last, _)| last.is_reader) {
+        let flow = shell_escape::piped(session, reader, |session| run(session, words))?;
+        return Ok(flow.unwrap_or(Flow::Next));
+    }
     let Some((name, operands)) = words.split_first() else { return Ok(Flow::Next) };
     let command = find(name.as_str())?;
     if command.name != "!" && operands.first().is_some_and(|word| word.is_bare(b"--help")) {

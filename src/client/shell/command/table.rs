@@ -259,7 +259,7 @@ pub const COMMANDS: &[Command] = &[
         name: "!",
         aliases: &[],
         usage: "[COMMAND]",
-        help: "run a local command, or a shell",
+        help: "run a local command, or a shell; 'ls | less' pipes what a command shows into one",
         options: &[],
         example: "!df -h .",
         operands: Operands::Local,

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Runs the commands of the README's "Five minutes" and writes what they print in the place of what stands there.
+
+    benches/example.py                           # builds for release
+    benches/example.py --programs target/debug   # programs that are there
+
+The commands are those of the README. They meet a server of their own in a temporary folder, which is removed."""
+import argparse, os, pathlib, re, subprocess, sys, tempfile
+import record
+
+README = record.ROOT / "README.md"
+BLOCK = re.compile(r"(## Five minutes\n.*?```console\n)(.*?)(```\n)", re.S)
+BIG_BYTES = 52_428_800
+
+
+def write_files(folder):
+    pathlib.Path(folder, "holiday.mp4").write_bytes(os.urandom(BIG_BYTES))
+    for name, size in (("beach.jpg", 140_000), ("harbour.jpg", 212_000), ("storm.jpg", 262_400)):
+        path = pathlib.Path(folder, "photos", name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(os.urandom(size))
+
+
+def carried_out(commands, programs, folder):
+    """Each command with what it printed."""
+    environment = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": folder, "LANG": "C.UTF-8", "TZ": "UTC"}
+    server, said = record.start_server(programs, folder, environment)
+    try:
+        environment["BERTH_PASSWORD"] = re.search(r"^password: (\S+)", said, re.M)[1]
+        address = re.search(r"demo@(127\.0\.0\.1:\d+)", said)[1]
+        subprocess.run(["berth", "--accept-new", f"demo@{address}", "pwd"], env=environment, check=True, capture_output=True)
+        for command in commands:
+            script = f'b() {{ berth demo@{address} "$@"; }}\n{command}'
+            done = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, text=True,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            yield f"$ {command}\n{done.stdout}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", metavar="DIR", help="where berthd and berth are")
+    options = parser.parse_args()
+    programs = pathlib.Path(options.programs).resolve() if options.programs else record.build()
+    text = README.read_text()
+    commands = re.findall(r"^\$ (.*)$", BLOCK.search(text)[2], re.M)
+    with tempfile.TemporaryDirectory(prefix="berth-example-") as folder:
+        write_files(folder)
+        shown = "".join(carried_out(commands, programs, folder))
+    if folder in shown:
+        sys.exit(f"{folder} would be in the README:\n{shown}")
+    README.write_text(BLOCK.sub(lambda match: match[1] + shown + match[3], text, count=1))
+    print(shown, end="")
+
+
+if __name__ == "__main__":
+    main()
