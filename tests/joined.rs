@@ -261,9 +261,9 @@ fn a_thousand_files_cost_few_round_trips_and_none_when_they_are_the_same() {
     fs::create_dir(world.here("back")).expect("writable");
     for (line, summary) in [
         (&put, "put: 1000 files, 11K"),
-        (&put, "put: 1000 files, 0, 1000 already there"),
+        (&put, "put: 1000 files, all already there"),
         (&get, "get: 1000 files, 11K"),
-        (&get, "get: 1000 files, 0, 1000 already there"),
+        (&get, "get: 1000 files, all already there"),
     ] {
         let already = user.results.text().len();
         let waits = user.waits(|user| user.run(line).expect("done"));
@@ -294,7 +294,7 @@ fn differing_files_of_a_tree_are_replaced_only_with_f_and_few_round_trips() {
     fs::write(world.there("t/d7/f7"), "other again").expect("writable");
     user.run(&get).expect("fetched");
     assert_eq!(fs::read_to_string(world.here("t/d7/f7")).expect("here"), "other again");
-    assert!(user.results.text().contains("get: 200 files, 11, 199 already there"), "{}", user.results.text());
+    assert!(user.results.text().contains("get: 200 files, 11 bytes, 199 already there"), "{}", user.results.text());
 }
 
 #[test]

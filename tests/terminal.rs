@@ -296,6 +296,73 @@ fn read_lines(shown: &str, columns: usize) -> String {
     lines
 }
 
+/// `text` without what the terminal does with it.
+fn plain_lines(shown: &str, columns: usize) -> Vec<String> {
+    read_lines(shown, columns).lines().map(str::to_string).collect()
+}
+
+#[test]
+fn the_result_of_one_file_has_size_time_and_rate_and_a_digest_only_when_asked_for() {
+    let (place, server) = started();
+    let content = pattern(12, MIB);
+    fs::write(place.here("a.bin"), &content).expect("writable");
+    let target = server.target("ann");
+    let berth = |arguments: &[&str]| place.berth(&[&["--plaintext", &target], arguments].concat());
+    let digest = format!("  sha256 {}", common::sha256(&content));
+    let is_moved = |line: &str, names: &str| {
+        let parts: Vec<&str> = line.split("  ").collect();
+        let [first, "1M", time, rate, "verified"] = parts[..] else { return false };
+        let is_time = time.starts_with(|c: char| c.is_ascii_digit()) && time.ends_with('s');
+        first == names && is_time && rate.ends_with("/s")
+    };
+    for columns in [40, 80, 120] {
+        for (options, end) in [(&[][..], ""), (&["-v"], &digest[..])] {
+            let put = [&["put", "-f"], options, &["a.bin", "/b.bin"]].concat();
+            let get = [&["get"], options, &["b.bin", "c.bin"]].concat();
+            for (arguments, names) in [(&put, "put a.bin -> /b.bin"), (&get, "get /b.bin -> c.bin")] {
+                let (code, shown) = Terminal::open(&berth(arguments), columns).ended();
+                let lines = plain_lines(&shown, columns);
+                let line = lines.last().and_then(|line| line.strip_suffix(end)).unwrap_or_default();
+                assert!(code == Some(0) && lines.len() == 1 && is_moved(line, names), "{columns}: {lines:?}");
+                let (code, shown) = Terminal::open(&berth(arguments), columns).ended();
+                let again = format!("{names}  1M  already there, identical{end}\r\n");
+                assert!(code == Some(0) && shown.ends_with(&again), "{columns}: {shown}");
+            }
+            fs::remove_file(place.home("ann", "b.bin")).expect("stored");
+            fs::remove_file(place.here("c.bin")).expect("fetched");
+        }
+    }
+    // What a script reads is the same line; the program's option stands for that of each command.
+    let ended = place.run(berth(&["put", "a.bin"])).expect_code(0);
+    assert!(is_moved(ended.stdout.trim_end(), "put a.bin -> /a.bin"), "{ended:?}");
+    let ended = place.run(berth(&["-v", "get", "a.bin"])).expect_code(0);
+    assert_eq!(ended.stdout, format!("get /a.bin -> a.bin  1M  already there, identical{digest}\n"));
+}
+
+#[test]
+fn the_summary_of_a_tree_leaves_out_what_is_zero() {
+    let (place, server) = started();
+    fs::create_dir(place.here("tree")).expect("writable");
+    fs::write(place.here("tree/a"), b"hello").expect("writable");
+    let target = server.target("ann");
+    let run = |arguments: &[&str], summary: &str| {
+        let arguments = [&["--plaintext", "--no-progress", &target], arguments].concat();
+        let (code, shown) = Terminal::open(&place.berth(&arguments), 80).ended();
+        let line = shown.trim_end().rsplit("\r\n").next().unwrap_or_default().to_string();
+        assert!(code == Some(0) && line.starts_with(summary), "{shown}");
+        assert!(!line.contains(", 0") && !line.contains("0/s"), "{line}");
+    };
+    run(&["put", "-r", "tree"], "put: 1 file, 5 bytes, ");
+    run(&["put", "-r", "tree"], "put: 1 file, already there, ");
+    fs::write(place.here("tree/b"), b"").expect("writable");
+    run(&["put", "-r", "tree"], "put: 2 files, 1 already there, ");
+    run(&["get", "-r", "tree", "."], "get: 2 files, all already there, ");
+    run(&["mirror", "tree", "tree"], "mirror: 2 files, all already there, ");
+    run(&["mirror", "--dry-run", "tree", "other"], "mirror --dry-run: 2 files, 5 bytes to move");
+    fs::create_dir(place.here("empty")).expect("writable");
+    run(&["put", "-r", "empty"], "put: no files, ");
+}
+
 #[test]
 fn a_server_never_seen_before_is_asked_about_and_remembered_after_the_login() {
     let place = Place::with(json!({"plaintext": false}));
@@ -522,7 +589,7 @@ fn an_upload_shows_a_bar_and_then_that_it_is_verified() {
         proxy.up.open();
         terminal.expect("verifying");
         proxy.down.open();
-        terminal.expect("/big.bin  8M  sha256 ");
+        terminal.expect("/big.bin  8M  ");
         let shown = terminal.shown();
         assert!(!shown.contains("100.00 %"), "{shown}");
         let bars: Vec<String> =
@@ -585,7 +652,7 @@ fn a_bar_follows_the_terminal_when_it_is_made_narrower() {
     let shown = terminal.expect(" %");
     assert!(shown.chars().count() + "big.bin  %".len() < 50, "{shown}");
     proxy.up.open();
-    terminal.expect("sha256");
+    terminal.expect("  verified\r\n");
 }
 
 fn without_escapes(line: &str) -> String {
@@ -615,7 +682,7 @@ fn ctrl_c_during_a_download_keeps_the_session_and_the_part_and_the_next_get_resu
     proxy.down.open();
     terminal.enter("get big.bin");
     terminal.expect("resuming at ");
-    terminal.expect("-> big.bin  16M  sha256 ");
+    terminal.expect("-> big.bin  16M  ");
     terminal.expect("berth /> ");
     assert_eq!(fs::read(place.here("big.bin")).expect("there"), content);
     assert!(!part.exists());
@@ -644,7 +711,7 @@ fn ctrl_c_during_an_upload_keeps_the_session_and_the_partial_and_the_next_put_re
     terminal.expect(" of 48M  expires in ");
     terminal.enter("put big.bin");
     terminal.expect("resuming at ");
-    terminal.expect("/big.bin  48M  sha256 ");
+    terminal.expect("/big.bin  48M  ");
     terminal.expect("berth /> ");
     assert_eq!(fs::read(place.home("ann", "big.bin")).expect("there"), content);
     let records = fs::read_dir(place.path("user/state/berth")).expect("there").flatten();
@@ -668,6 +735,28 @@ fn ctrl_c_at_a_command_that_was_given_as_arguments_exits_with_130_and_keeps_the_
     let again: Program = place.start(place.berth(&["--plaintext", &target, "get", "big.bin"]));
     let ended = { again }.wait().expect_code(0);
     assert!(ended.stderr.contains("resuming at "), "{ended:?}");
+}
+
+#[test]
+fn a_command_after_ctrl_c_while_reconnecting_is_tried_at_once() {
+    let (place, server, proxy, target) = behind_a_proxy();
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    for columns in [40, 80, 120] {
+        let mut terminal = Terminal::logged_in(&place, &target, columns);
+        proxy.redirect(gone);
+        proxy.cut();
+        terminal.enter("mkdir -p new");
+        terminal.expect("(3 of 7)");
+        terminal.type_keys(CTRL_C);
+        terminal.expect("/> ");
+        proxy.redirect(server.address);
+        terminal.enter("pwd; ls");
+        terminal.expect("trying again in a moment (1 of 7)");
+        terminal.expect("connected again");
+        terminal.expect("/> ");
+        terminal.type_keys(CTRL_D);
+        assert_eq!(terminal.ended().0, Some(0));
+    }
 }
 
 // ---- What commands show -------------------------------------------------------------------

@@ -330,7 +330,7 @@ fn many_files_are_asked_for_ahead() {
     assert_eq!(arrived.len(), 149);
     assert_eq!(fs::read(folder.path().join("d/f042")).expect("read"), b"f042");
     stage.session.output.flush().expect("memory");
-    assert!(stage.results.text().contains("get: 149 files, 596, 1 failed"), "{}", stage.results.text());
+    assert!(stage.results.text().contains("get: 149 files, 596 bytes, 1 failed"), "{}", stage.results.text());
 }
 
 /// A server that takes files and says what it got.
@@ -360,10 +360,11 @@ fn a_file_is_sent_whole_with_its_digest() {
             }
             _ => {}
         });
-        stage.run(&format!("put {}", source.display())).expect("sent");
+        stage.run(&format!("put -v {}", source.display())).expect("sent");
         assert!(taken.borrow().bytes == bytes && taken.borrow().mode == PutMode::Create);
         let result = stage.results.text();
-        assert!(result.ends_with(&format!(" -> /f  684K  sha256 {}\n", Digest::of(&bytes))), "{result}");
+        let digest = format!("  verified  sha256 {}\n", Digest::of(&bytes));
+        assert!(result.contains(" -> /f  684K  ") && result.ends_with(&digest), "{result}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::cat::Shown;
 use super::local::path as local_path;
@@ -32,7 +33,8 @@ use crate::wire::{Reply, Request};
 
 /// `get [-f] [-r] REMOTE... [LOCAL]`
 pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("get", "fr", words)?;
+    let (given, operands) = options("get", "frv", words)?;
+    session.output.shows_digests = session.output.is_verbose || given.contains('v');
     let (sources, target) = match &operands[..] {
         [] => return Err(usage("get", "what to get is missing")),
         [source] => (vec![*source], None),
@@ -144,8 +146,11 @@ fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
     drop(progress);
     let Streamed { size, sha256 } = fetched?;
     shown.finish(&mut session.output)?;
-    let local = Path::new("-");
-    Done { command: "get", local, remote, size, sha256, resumed_from: 0, is_identical: false }.show(session, true)
+    // The content has standard output.
+    session.output.shows_digests = false;
+    let (local, elapsed) = (Path::new("-"), None);
+    Done { command: "get", local, remote, size, sha256, resumed_from: 0, is_identical: false, elapsed }
+        .show(session, true)
 }
 
 fn get_single(session: &mut Session, remote: &VPath, target: &LocalTarget, force: bool) -> Result<(), Failure> {
@@ -176,6 +181,7 @@ fn get_one(
         clash.may_replace(session, force)?;
         job.replace = true;
     }
+    let started = Instant::now();
     let fetched = match fetch(session, &job, size) {
         Err(failure) if failure.is_refusal(ErrorCode::Changed) => {
             session.output.note(format_args!("{} changed meanwhile: starting again", job.remote));
@@ -183,7 +189,8 @@ fn get_one(
         }
         result => result?,
     };
-    conclude(session, summary, &job, fetched, is_brief)
+    let elapsed = (!is_brief).then(|| started.elapsed());
+    conclude(session, summary, &job, fetched, elapsed)
 }
 
 fn fetch(session: &mut Session, job: &DownloadJob, size: u64) -> Result<Fetched, Failure> {
@@ -205,12 +212,13 @@ fn conclude(
     summary: &mut Summary,
     job: &DownloadJob,
     fetched: Fetched,
-    is_brief: bool,
+    elapsed: Option<Duration>,
 ) -> Result<(), Failure> {
     let Fetched { size, sha256, resumed_from } = fetched;
     summary.moved(size - resumed_from.min(size));
     let DownloadJob { local, remote, .. } = job;
-    Done { command: "get", local, remote, size, sha256, resumed_from, is_identical: false }.show(session, is_brief)
+    Done { command: "get", local, remote, size, sha256, resumed_from, is_identical: false, elapsed }
+        .show(session, elapsed.is_none())
 }
 
 /// Gets many files, as many ahead as the server allows. Those that are here already are compared
@@ -306,7 +314,7 @@ fn get_new(
             Ok(())
         }
         result => {
-            let result = result.and_then(|fetched| conclude(session, summary, &job, fetched, true));
+            let result = result.and_then(|fetched| conclude(session, summary, &job, fetched, None));
             summary.count(session, result)
         }
     })

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::local::{expand, path as local_path};
 use crate::base::text::Escaped;
@@ -28,7 +29,8 @@ use crate::wire::{Reply, Request};
 
 /// `put [-f] [-r] LOCAL... [REMOTE]`
 pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    let (given, operands) = options("put", "fr", words)?;
+    let (given, operands) = options("put", "frv", words)?;
+    session.output.shows_digests = session.output.is_verbose || given.contains('v');
     let (sources, target) = match &operands[..] {
         [] => return Err(usage("put", "what to put is missing")),
         [source] => (vec![*source], None),
@@ -142,6 +144,7 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     };
     let mode = if force { PutMode::Replace } else { PutMode::Create };
     let mut progress = Progress::of_file(session.progress, &label(&remote), None);
+    let started = Instant::now();
     let sent = send_content(session, &remote, mode, &mut progress);
     drop(progress);
     let Streamed { size, sha256 } = sent.map_err(|failure| match failure {
@@ -150,8 +153,9 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         }
         failure => failure,
     })?;
-    let (local, remote) = (Path::new("-"), &remote);
-    Done { command: "put", local, remote, size, sha256, resumed_from: 0, is_identical: false }.show(session, false)
+    let (local, remote, elapsed) = (Path::new("-"), &remote, Some(started.elapsed()));
+    Done { command: "put", local, remote, size, sha256, resumed_from: 0, is_identical: false, elapsed }
+        .show(session, false)
 }
 
 fn put_single(session: &mut Session, local: &Path, target: &RemoteTarget, force: bool) -> Result<(), Failure> {
@@ -165,6 +169,7 @@ fn put_single(session: &mut Session, local: &Path, target: &RemoteTarget, force:
         size: metadata.len(),
         mode: PutMode::Create,
     };
+    let started = Instant::now();
     let (job, result) = send(session, job, metadata.len())?;
     match result {
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
@@ -176,7 +181,7 @@ fn put_single(session: &mut Session, local: &Path, target: &RemoteTarget, force:
             }
             None => failure,
         }),
-        result => conclude(session, &mut Summary::new("put", true), &job, result?, false),
+        result => conclude(session, &mut Summary::new("put", true), &job, result?, Some(started.elapsed())),
     }
 }
 
@@ -226,8 +231,9 @@ fn put_over(
         }
     }
     job.mode = PutMode::Replace;
+    let started = Instant::now();
     let (job, result) = send(session, job, size)?;
-    conclude(session, summary, &job, result?, false)
+    conclude(session, summary, &job, result?, Some(started.elapsed()))
 }
 
 /// Whether a link is in the way that leads to nothing in the home: an upload takes its place.
@@ -248,12 +254,13 @@ fn conclude(
     summary: &mut Summary,
     job: &UploadJob,
     stored: Stored,
-    is_brief: bool,
+    elapsed: Option<Duration>,
 ) -> Result<(), Failure> {
     let Stored { size, sha256, resumed_from } = stored;
     summary.moved(size - resumed_from.min(size));
     let UploadJob { local, remote, .. } = job;
-    Done { command: "put", local, remote, size, sha256, resumed_from, is_identical: false }.show(session, is_brief)
+    Done { command: "put", local, remote, size, sha256, resumed_from, is_identical: false, elapsed }
+        .show(session, elapsed.is_none())
 }
 
 /// Sends many files back to back. Where something is in their place there, it is compared
@@ -323,7 +330,7 @@ fn put_new(
             Ok(())
         }
         result => {
-            let result = result.and_then(|stored| conclude(session, summary, &job, stored, true));
+            let result = result.and_then(|stored| conclude(session, summary, &job, stored, None));
             summary.count(session, result)
         }
     })?;

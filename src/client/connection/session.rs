@@ -232,8 +232,12 @@ impl Session {
     }
 
     /// After a command that failed: nobody waits for the rest of its answers, running transfers
-    /// are cancelled, and the session is ready for the next command.
+    /// are cancelled, and the session is ready for the next command. That one connects without a pause, however
+    /// often this one had tried: its user gave up, and may know that the server is back.
     pub fn recover(&mut self) {
+        if let Some(route) = &mut self.route {
+            route.gets_on();
+        }
         self.link.interrupt().clear();
         self.link.abandon_all();
         self.link.flush_briefly(Duration::from_millis(500));

@@ -2,6 +2,7 @@
 //! became of a transfer.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -13,6 +14,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::local::{digest_of, name_of, shown};
 use crate::client::shell::lexer::{Word, escape};
+use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
 use crate::wire::{Reply, Request};
@@ -33,26 +35,46 @@ pub struct Done<'a> {
     pub resumed_from: u64,
     /// Nothing was moved, because both sides had the same.
     pub is_identical: bool,
+    /// How long it took; `None` for one of many and where nothing was moved.
+    pub elapsed: Option<Duration>,
 }
 
 impl Done<'_> {
-    /// Shows it; one of many (`is_brief`) only to programs.
+    /// Shows it; one of many (`is_brief`) only to programs and to users who want digests.
     pub fn show(&self, session: &mut Session, is_brief: bool) -> Result<(), Failure> {
         let Self { command, local, remote, size, sha256, .. } = self;
-        if !is_brief {
-            let local = shown(local);
-            let names = match *command {
-                "get" => format!("get {remote} -> {local}"),
-                _ => format!("{command} {local} -> {remote}"),
-            };
-            let remark = if self.is_identical { "  already there, identical" } else { "" };
-            session.output.line(format_args!("{names}  {}  sha256 {sha256}{remark}", Size(*size)))?;
+        if !is_brief || session.output.shows_digests {
+            session.output.line(self.line(session.output.shows_digests))?;
         }
         session.output.json(&json!({
             "command": command, "ok": true, "remote": Name::from(*remote), "local": name_of(local),
             "size": size, "sha256": sha256, "resumed_from": self.resumed_from,
             "status": if self.is_identical { "identical" } else { "done" },
         }))
+    }
+}
+
+impl Done<'_> {
+    /// `put a -> /a  8M  0.5s  16M/s  verified`: what matters most stands before what a narrow terminal breaks.
+    fn line(&self, with_digest: bool) -> String {
+        let (local, remote) = (shown(self.local), self.remote);
+        let mut line = match self.command {
+            "get" => format!("get {remote} -> {local}"),
+            command => format!("{command} {local} -> {remote}"),
+        };
+        line += &format!("  {}", Bytes(self.size));
+        if let Some(elapsed) = self.elapsed {
+            line += &format!("  {}", Elapsed(elapsed));
+            let moved_bytes = self.size - self.resumed_from.min(self.size);
+            if moved_bytes > 0 {
+                line += &format!("  {}", Rate(moved_bytes, elapsed));
+            }
+        }
+        line += if self.is_identical { "  already there, identical" } else { "  verified" };
+        if with_digest {
+            line += &format!("  sha256 {}", self.sha256);
+        }
+        line
     }
 }
 
@@ -138,7 +160,8 @@ impl Conflict<'_> {
     ) -> Result<(), Failure> {
         summary.was_there();
         let Self { command, local, remote, size, .. } = *self;
-        Done { command, local, remote, size, sha256, resumed_from: size, is_identical: true }.show(session, is_brief)
+        Done { command, local, remote, size, sha256, resumed_from: size, is_identical: true, elapsed: None }
+            .show(session, is_brief)
     }
 
     /// Refuses to replace the file in its place, unless that is forced or confirmed.

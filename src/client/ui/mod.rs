@@ -1,5 +1,6 @@
 //! What a person sees: results, progress, listings, colours.
 
+pub mod amounts;
 pub mod colors;
 pub mod confirm;
 pub mod listing;

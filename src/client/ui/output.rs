@@ -22,6 +22,10 @@ pub struct Output {
     pub is_json: bool,
     /// No remarks.
     pub is_quiet: bool,
+    /// Results have digests.
+    pub is_verbose: bool,
+    /// The same of the command that runs, which may have been asked for them by itself.
+    pub shows_digests: bool,
     /// Results are shown on a terminal.
     pub is_terminal: bool,
     /// Colours for names, where they are wanted.
@@ -48,6 +52,8 @@ impl Output {
             remarks,
             is_json,
             is_quiet,
+            is_verbose: false,
+            shows_digests: false,
             is_terminal: false,
             colors: None,
             failures: 0,

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::base::text::{Escaped, Size};
+use crate::base::text::Escaped;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
+use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
 
 /// The count of one command.
 pub struct Summary {
@@ -73,30 +74,44 @@ impl Summary {
         self.failed
     }
 
-    /// `12 files, 1.5G, 2 already there, 1 failed, 3.0s, 512M/s`.
+    /// `12 files, 1.5G, 2 already there, 1 failed, 3.0s, 512M/s`: what is zero is left out.
     pub fn summarize(&self, session: &mut Session) -> Result<(), Failure> {
-        let seconds = self.started.elapsed().as_secs_f64();
-        let rate = Size((self.bytes as f64 / seconds.max(0.001)) as u64);
-        let counts = self.counts(&Size(self.bytes).to_string(), "removed");
-        session.output.line(format_args!("{}: {counts}, {seconds:.1}s, {rate}/s", self.command))?;
-        session.output.json(&self.summary(seconds))
+        let elapsed = self.started.elapsed();
+        let mut counts = self.counts("", "removed");
+        counts += &format!(", {}", Elapsed(elapsed));
+        if self.bytes > 0 {
+            counts += &format!(", {}", Rate(self.bytes, elapsed));
+        }
+        session.output.line(format_args!("{}: {counts}", self.command))?;
+        session.output.json(&self.summary(elapsed.as_secs_f64()))
     }
 
     /// The same of what would be done.
     pub fn summarize_plan(&self, session: &mut Session) -> Result<(), Failure> {
-        let counts = self.counts(&format!("{} to move", Size(self.bytes)), "to remove");
-        session.output.line(format_args!("{} --dry-run: {counts}", self.command))?;
+        session.output.line(format_args!("{} --dry-run: {}", self.command, self.counts(" to move", "to remove")))?;
         session.output.json(&self.summary(self.started.elapsed().as_secs_f64()))
     }
 
-    fn counts(&self, bytes: &str, removed: &str) -> String {
+    /// `to_move` stands behind the bytes, `removed` behind the number of things removed.
+    fn counts(&self, to_move: &str, removed: &str) -> String {
         let done = self.total - self.failed;
-        let mut counts = format!("{done} {}, {bytes}", if done == 1 { "file" } else { "files" });
-        for (count, what) in
-            [(self.identical, "already there"), (self.removed.unwrap_or(0), removed), (self.failed, "failed")]
-        {
+        let mut counts = match done {
+            0 => "no files".to_string(),
+            1 => "1 file".to_string(),
+            done => format!("{done} files"),
+        };
+        if self.bytes > 0 {
+            counts += &format!(", {}{to_move}", Bytes(self.bytes));
+        }
+        match self.identical {
+            0 => {}
+            identical if identical < done => counts += &format!(", {identical} already there"),
+            1 => counts += ", already there",
+            _ => counts += ", all already there",
+        }
+        for (count, what) in [(self.removed.unwrap_or(0), removed), (self.failed, "failed")] {
             if count > 0 {
-                counts.push_str(&format!(", {count} {what}"));
+                counts += &format!(", {count} {what}");
             }
         }
         counts

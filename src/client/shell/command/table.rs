@@ -63,11 +63,12 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "get",
         aliases: &[],
-        usage: "[-f] [-r] REMOTE... [LOCAL]",
+        usage: "[-f] [-r] [-v] REMOTE... [LOCAL]",
         help: "fetch files, verified and resumed",
         options: &[
             ("-f", "replace what is here and differs"),
             ("-r", "whole folders"),
+            ("-v", "show digests"),
             ("-", "as LOCAL is standard output"),
         ],
         example: "get -r photos backup",
@@ -77,11 +78,12 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "put",
         aliases: &[],
-        usage: "[-f] [-r] LOCAL... [REMOTE]",
+        usage: "[-f] [-r] [-v] LOCAL... [REMOTE]",
         help: "send files, verified and resumed",
         options: &[
             ("-f", "replace what is there and differs"),
             ("-r", "whole folders"),
+            ("-v", "show digests"),
             ("-", "as LOCAL is standard input"),
         ],
         example: "put report.pdf /letters/",
