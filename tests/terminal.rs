@@ -862,6 +862,67 @@ fn a_watched_status_fits_the_terminal_and_ends_with_ctrl_c() {
     }
 }
 
+// ---- Hashing ----------------------------------------------------------------------------------
+
+/// A file without content that takes no machine less than minutes to hash.
+fn plant_endless(path: &Path, bytes: u64) {
+    fs::File::create(path).and_then(|file| file.set_len(bytes)).expect("the file system has sparse files");
+}
+
+#[test]
+fn hashing_is_shown_with_its_side_and_ctrl_c_ends_it_on_both() {
+    let (place, server) = started();
+    let bytes = 1 << 40;
+    plant_endless(&place.here("big.bin"), bytes);
+    plant_endless(&place.home("ann", "big.bin"), bytes);
+    let part = part_of(&place.here("resumed"));
+    plant_endless(&part, bytes);
+    let file = fs::File::open(&part).expect("ours");
+    let mark = format!("{} resumed", std::os::unix::fs::MetadataExt::ino(&file.metadata().expect("ours")));
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::fsetxattr(&file, "user.berth.part", mark.as_bytes(), flags).expect("extended attributes");
+    drop(file);
+    for columns in [40, 80, 120] {
+        let mut terminal = Terminal::logged_in(&place, &server.target("ann"), columns);
+        for (command, shown) in [
+            ("put big.bin", "checking local big.bin  0 %"),
+            ("get big.bin", "checking local big.bin  0 %"),
+            ("get big.bin resumed", "checking local resumed  0 %"),
+            ("sha256 big.bin", "checking remote big.bin  1s"),
+        ] {
+            terminal.enter(command);
+            terminal.expect(&format!("\r{shown}"));
+            let pressed = Instant::now();
+            terminal.type_keys(CTRL_C);
+            terminal.expect("interrupted");
+            terminal.expect("/> ");
+            assert!(pressed.elapsed() < PROMPT_BACK, "{command}: {:?}", pressed.elapsed());
+            // The server does not go on with it, or the next answer would take as long.
+            terminal.enter("ls");
+            terminal.expect("big.bin\r\n");
+            terminal.expect("/> ");
+        }
+        let shown = terminal.shown();
+        let lines = shown.split(['\r', '\n']).map(without_escapes).filter(|line| line.contains("checking"));
+        assert!(lines.clone().all(|line| line.chars().count() < columns && !line.ends_with(' ')), "{shown}");
+        terminal.type_keys(CTRL_D);
+        assert_eq!(terminal.ended().0, Some(0));
+    }
+}
+
+#[test]
+fn hashing_says_nothing_where_no_terminal_is() {
+    let (place, server) = started();
+    for path in [place.here("a"), place.home("ann", "a")] {
+        plant_endless(&path, 300 << 20);
+    }
+    let target = server.target("ann");
+    for (command, shown) in [("put", "already there, identical"), ("sha256", "  /a")] {
+        let ended = place.run(place.berth(&["--plaintext", &target, command, "a"])).expect_code(0);
+        assert!(ended.stdout.trim_end().ends_with(shown) && ended.stderr.is_empty(), "{ended:?}");
+    }
+}
+
 // ---- A tree that was interrupted --------------------------------------------------------------
 
 /// A tree of three files, two of them large enough to be cut.

@@ -82,7 +82,7 @@ fn a_file_arrives_whole_however_the_bytes_are_cut() {
         let folder = folder();
         let mut stage = Stage::with_calls_of(bytes_per_call, folder.path(), sends(bytes.clone()));
         let target = folder.path().join("f");
-        stage.run(&format!("get f {}", target.display())).expect("fetched");
+        stage.run(&format!("get -v f {}", target.display())).expect("fetched");
         assert_eq!(fs::read(&target).expect("read"), bytes);
         let modified = fs::metadata(&target).expect("metadata").modified().expect("time");
         assert_eq!(berth::base::text::unix_ns(modified), MTIME_NS);

@@ -149,7 +149,9 @@ impl Session {
     pub fn reconnect(&mut self, failure: Failure) -> Result<(), Failure> {
         let Some(route) = self.route.as_mut().filter(|_| failure.is_lost()) else { return Err(failure) };
         let interrupt = self.link.interrupt().clone();
-        self.link = route.again(failure, &interrupt, &mut self.output)?;
+        let mut link = route.again(failure, &interrupt, &mut self.output)?;
+        link.inherit_on_wait(&mut self.link);
+        self.link = link;
         self.was_lost = true;
         Ok(())
     }

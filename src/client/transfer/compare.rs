@@ -1,6 +1,7 @@
 //! What `get` and `put` have in common: comparing a file here with one there, and telling what
 //! became of a transfer.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::client::error::{Failure, unexpected};
 use crate::client::files::local::{digest_of, name_of, shown};
 use crate::client::shell::lexer::{Word, escape};
 use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
+use crate::client::ui::hashing::Hashing;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
 use crate::wire::{Reply, Request};
@@ -96,13 +98,19 @@ pub fn same_contents(
         return Ok(());
     }
     session.check_link()?;
+    let hashing = Hashing::of(session.progress, pairs.len());
+    session.link.set_on_wait(hashing.ticker());
+    hashing.next_remote(pairs[0].1);
     let (mut asked, mut compared, mut here) = (0, 0, None);
     while compared < pairs.len() {
-        match compare_ahead(session, &pairs[compared..], &mut asked, &mut here) {
+        match compare_ahead(session, &pairs[compared..], &mut asked, &mut here, &hashing) {
             Ok(same) => {
                 session.gets_on();
                 on_result(same);
                 (asked, compared, here) = (asked - 1, compared + 1, None);
+                if let Some((_, remote)) = pairs.get(compared) {
+                    hashing.next_remote(remote);
+                }
             }
             Err(failure) => {
                 session.reconnect(failure)?;
@@ -120,19 +128,32 @@ fn compare_ahead(
     pairs: &[(&Path, &VPath)],
     asked: &mut usize,
     here: &mut Option<Result<Digest, Failure>>,
+    hashing: &Hashing,
 ) -> Result<Result<Option<Digest>, Failure>, Failure> {
     while *asked < pairs.len() && session.link.has_room() {
         session.link.request(&Request::Sha256 { path: pairs[*asked].1.into() })?;
         *asked += 1;
     }
     session.link.send_all()?;
-    let here = here.get_or_insert_with(|| digest_of(pairs[0].0, &mut || session.link.works_apart())).clone();
+    let here = here.get_or_insert_with(|| digest_here(session, pairs[0].0, hashing)).clone();
     let there = match session.link.receive()?.event {
         Event::Reply(Reply::Sha256 { sha256, .. }) => Ok(sha256),
         Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
         _ => return Err(unexpected()),
     };
     Ok(there.and_then(|there| Ok(Some(here?).filter(|here| *here == there))))
+}
+
+/// The digest of a local file, shown as it is computed.
+fn digest_here(session: &mut Session, local: &Path, hashing: &Hashing) -> Result<Digest, Failure> {
+    let bytes = fs::metadata(local).map_or(0, |metadata| metadata.len());
+    hashing.begin_local(local, bytes);
+    let digest = digest_of(local, &mut |bytes| {
+        hashing.reach(bytes);
+        session.link.works_apart()
+    });
+    hashing.finish_local();
+    digest
 }
 
 /// A file to be transferred to a place where another one is.

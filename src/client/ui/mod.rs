@@ -3,6 +3,7 @@
 pub mod amounts;
 pub mod colors;
 pub mod confirm;
+pub mod hashing;
 pub mod listing;
 pub mod meter;
 pub mod output;

@@ -28,6 +28,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
 use crate::client::files::local::{Reading, Source, shown};
 use crate::client::transfer::parallel::{Jobs, Tell, move_all};
+use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
 use crate::wire::message::{End, ErrorCode, ErrorReply, PutMode};
 use crate::wire::{Reply, Request};
@@ -261,7 +262,12 @@ impl Uploader {
             }
         }
         if failure.is_none() {
-            failure = match source.look_again(&mut || session.link.works_apart()) {
+            let (style, path, size) = (session.progress, source.path().to_path_buf(), source.mark().size);
+            let mut hashing = None;
+            failure = match source.look_again(&mut |bytes| {
+                hashing.get_or_insert_with(|| Hashing::of_local(style, &path, size)).reach(bytes);
+                session.link.works_apart()
+            }) {
                 Ok(Reading::Whole { appended: 0 }) => None,
                 Ok(Reading::Whole { appended }) => {
                     session.output.note(format_args!(
