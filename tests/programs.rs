@@ -421,7 +421,7 @@ fn a_huge_sparse_file_arrives_whole() {
     let size: u64 = if std::env::var_os("BERTH_HUGE").is_some() { 5 << 30 } else { 1 << 30 };
     let visit = Visit::new();
     File::create(visit.place.here("huge")).and_then(|file| file.set_len(size)).expect("a sparse file");
-    let said = visit.ok(&["--quiet", "put", "huge"]);
+    let said = visit.ok(&["--quiet", "put", "-v", "huge"]);
     assert!(said.starts_with("put huge -> /huge  "), "{said}");
     assert_eq!(fs::metadata(visit.home("huge")).expect("stored").len(), size);
     let digest = said.trim_end().rsplit_once(' ').expect("a digest").1;

@@ -215,7 +215,7 @@ fn conclude(
     elapsed: Option<Duration>,
 ) -> Result<(), Failure> {
     let Fetched { size, sha256, resumed_from } = fetched;
-    summary.moved(size - resumed_from.min(size));
+    summary.moved(size - resumed_from.min(size), size);
     let DownloadJob { local, remote, .. } = job;
     Done { command: "get", local, remote, size, sha256, resumed_from, is_identical: false, elapsed }
         .show(session, elapsed.is_none())
@@ -232,15 +232,29 @@ fn get_many(
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("get", false);
     let wanted = plan(session, &mut summary, remotes, target, with_folders)?;
-    let wanted = without_what_is_here(session, &mut summary, wanted, force)?;
+    summary.plan(wanted.len(), total_of(&wanted));
+    let result = get_wanted(session, &mut summary, wanted, force);
+    summary.conclude(session, result)
+}
+
+fn get_wanted(
+    session: &mut Session,
+    summary: &mut Summary,
+    wanted: Vec<(DownloadJob, u64)>,
+    force: bool,
+) -> Result<(), Failure> {
+    let wanted = without_what_is_here(session, summary, wanted, force)?;
     let mut changed = Vec::new();
-    get_new(session, &mut summary, wanted, &mut changed)?;
+    get_new(session, summary, wanted, &mut changed)?;
     for (job, size) in changed {
-        let result = get_one(session, &mut summary, job, size, force, true);
+        let result = get_one(session, summary, job, size, force, true);
         summary.count(session, result)?;
     }
-    summary.summarize(session)?;
-    summary.finish()
+    Ok(())
+}
+
+fn total_of(jobs: &[(DownloadJob, u64)]) -> u64 {
+    jobs.iter().fold(0, |total: u64, (_, size)| total.saturating_add(*size))
 }
 
 /// What remains to be fetched of `wanted` after what is here already was looked at.
@@ -305,14 +319,16 @@ fn get_new(
     jobs: Vec<(DownloadJob, u64)>,
     changed: &mut Vec<(DownloadJob, u64)>,
 ) -> Result<(), Failure> {
-    let total = jobs.iter().fold(0, |total: u64, (_, size)| total.saturating_add(*size));
-    let mut progress = Progress::of_files(session.progress, jobs.len(), total);
+    let mut progress = Progress::of_files(session.progress, jobs.len(), total_of(&jobs));
+    let folder = common_local_folder(jobs.iter().map(|(job, _)| &job.local));
     let jobs = jobs.into_iter().map(|(job, _)| job).collect();
     fetch_all(session, jobs, &mut progress, |session, (job, result)| match result {
         Err(failure) if failure.is_refusal(ErrorCode::Changed) => {
             changed.push((job, 0));
             Ok(())
         }
+        // No other file may be where all of them go.
+        Err(failure @ Failure::LocalDenied(_)) if job.local.parent() == folder.as_deref() => Err(summary.stop(failure)),
         result => {
             let result = result.and_then(|fetched| conclude(session, summary, &job, fetched, None));
             summary.count(session, result)
@@ -369,6 +385,9 @@ fn plan_tree(
     if !(root.is_root() && local_root.is_dir())
         && let Err(failure) = make_folder(local_root)
     {
+        if failure.is_denial() {
+            return Err(failure);
+        }
         summary.count(session, Err(failure))?;
         return Ok(Vec::new());
     }
@@ -387,6 +406,9 @@ fn plan_tree(
             _ if is_in_missing => {}
             EntryKind::Dir => {
                 if let Err(failure) = make_own_folder(&found.path, &local, &mut made) {
+                    if failure.is_denial() && local.parent() == Some(local_root) {
+                        return Err(failure);
+                    }
                     summary.count(session, Err(failure))?;
                     missing.insert(found.path);
                 }
@@ -399,6 +421,12 @@ fn plan_tree(
         }
     }
     Ok(wanted)
+}
+
+/// The innermost folder that all of `paths` are in.
+fn common_local_folder<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Option<PathBuf> {
+    let both = |one: &'a Path, other: &'a Path| one.ancestors().find(|folder| other.starts_with(folder)).unwrap_or(one);
+    paths.filter_map(|path| path.parent()).reduce(both).map(Path::to_path_buf)
 }
 
 fn job(remote: VPath, local: PathBuf, entry: &Entry) -> (DownloadJob, u64) {

@@ -1,8 +1,9 @@
 //! `put`: which files go where, what happens to those that are there already, and what is told.
 //! The bytes themselves are `upload`'s.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::iter::successors;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ use crate::client::files::local::shown;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{
-    Conflict, Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
+    Conflict, Done, common_folder, is_marked_as_target, listed_as_target, note_interruption, same_content,
+    without_identical,
 };
 use crate::client::transfer::part_names::destination_of_part;
 use crate::client::transfer::pipes::{Streamed, send as send_content};
@@ -257,7 +259,7 @@ fn conclude(
     elapsed: Option<Duration>,
 ) -> Result<(), Failure> {
     let Stored { size, sha256, resumed_from } = stored;
-    summary.moved(size - resumed_from.min(size));
+    summary.moved(size - resumed_from.min(size), size);
     let UploadJob { local, remote, .. } = job;
     Done { command: "put", local, remote, size, sha256, resumed_from, is_identical: false, elapsed }
         .show(session, elapsed.is_none())
@@ -274,20 +276,42 @@ fn put_many(
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("put", false);
     let plan = plan(session, &mut summary, locals, target, with_folders)?;
+    summary.plan(plan.files.len(), plan.bytes);
     if let RemoteTarget::Tree(_, tree) = target {
         tree.begin(session, None);
     }
-    make_folders(session, &mut summary, &plan.folders)?;
     // Within one tree no name occurs twice.
     let may_meet = force && locals.len() > 1;
-    let files = if may_meet { without_doubles(session, &mut summary, plan.files)? } else { plan.files };
-    let occupied = put_new(session, &mut summary, files, plan.bytes)?;
-    let (again, bytes) = without_what_is_there(session, &mut summary, occupied, force)?;
-    for (_, failure) in put_new(session, &mut summary, again, bytes)? {
-        summary.count(session, Err(failure))?;
+    let result = put_plan(session, &mut summary, plan, may_meet, force);
+    summary.conclude(session, result)
+}
+
+fn put_plan(
+    session: &mut Session,
+    summary: &mut Summary,
+    plan: Plan,
+    may_meet: bool,
+    force: bool,
+) -> Result<(), Failure> {
+    let missing = make_folders(session, summary, &plan.folders)?;
+    let is_missing = |job: &UploadJob| successors(job.remote.parent(), VPath::parent).any(|of| missing.contains(&of));
+    let mut files = if may_meet { without_doubles(session, summary, plan.files)? } else { plan.files };
+    if !missing.is_empty() {
+        files.retain(|job| !is_missing(job));
     }
-    summary.summarize(session)?;
-    summary.finish()
+    let mut occupied = Vec::new();
+    let sent = put_new(session, summary, files, plan.bytes, &mut occupied);
+    if let Err(failure) = &sent
+        && !(failure.is_full() || failure.is_denial())
+    {
+        return sent;
+    }
+    // Also where no more is sent: what is there already is not left.
+    let (again, bytes) = without_what_is_there(session, summary, occupied, force)?;
+    sent?;
+    let mut refused = Vec::new();
+    put_new(session, summary, again, bytes, &mut refused)?;
+    refused.into_iter().try_for_each(|(_, failure)| summary.count(session, Err(failure)))
 }
 
 /// The files without those that would replace another file of the same command.
@@ -315,26 +339,30 @@ fn without_doubles(
     Ok(remaining)
 }
 
-/// Sends files; those in whose place something is come back.
+/// Sends files; those in whose place something is go to `occupied`.
 fn put_new(
     session: &mut Session,
     summary: &mut Summary,
     jobs: Vec<UploadJob>,
     bytes: u64,
-) -> Result<Vec<(UploadJob, Failure)>, Failure> {
-    let mut occupied = Vec::new();
+    occupied: &mut Vec<(UploadJob, Failure)>,
+) -> Result<(), Failure> {
     let mut progress = Progress::of_files(session.progress, jobs.len(), bytes);
+    let folder = common_folder(jobs.iter().map(|job| &job.remote));
     send_all(session, jobs, &mut progress, |session, (job, result)| match result {
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
             occupied.push((job, failure));
             Ok(())
         }
+        // No other new file may be where all of them go.
+        Err(failure) if failure.is_denial() && job.mode == PutMode::Create && job.remote.parent() == folder => {
+            Err(summary.stop(failure))
+        }
         result => {
             let result = result.and_then(|stored| conclude(session, summary, &job, stored, None));
             summary.count(session, result)
         }
-    })?;
-    Ok(occupied)
+    })
 }
 
 /// What remains to be sent of `occupied` after what is there was looked at, and its bytes.
@@ -367,12 +395,23 @@ fn without_what_is_there(
     Ok((again.collect(), bytes))
 }
 
-fn make_folders(session: &mut Session, summary: &mut Summary, folders: &[VPath]) -> Result<(), Failure> {
+/// Makes folders, of which the first is above all others or beside them. Returns those that could not be made.
+fn make_folders(session: &mut Session, summary: &mut Summary, folders: &[VPath]) -> Result<HashSet<VPath>, Failure> {
     let request = |folder: &VPath| Request::Mkdir { path: folder.into(), parents: true };
     let requests: Vec<Request> = folders.iter().map(request).collect();
-    let mut failures = Vec::new();
-    session.call_each(&requests, |_, _, result| failures.extend(result.err()))?;
-    failures.into_iter().try_for_each(|failure| summary.count(session, Err(failure)))
+    let (mut failures, mut missing) = (Vec::new(), HashSet::new());
+    session.call_each(&requests, |_, at, result| failures.extend(result.err().map(|failure| (at, failure))))?;
+    for (at, failure) in failures {
+        if at == 0 && failure.is_denial() {
+            return Err(summary.stop(failure));
+        }
+        let is_below_missing = folders[at].parent().is_some_and(|folder| missing.contains(&folder));
+        missing.insert(folders[at].clone());
+        if !is_below_missing {
+            summary.count(session, Err(failure))?;
+        }
+    }
+    Ok(missing)
 }
 
 /// What there is to put.

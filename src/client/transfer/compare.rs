@@ -179,7 +179,7 @@ impl Conflict<'_> {
         sha256: Digest,
         is_brief: bool,
     ) -> Result<(), Failure> {
-        summary.was_there();
+        summary.was_there(self.size);
         let Self { command, local, remote, size, .. } = *self;
         Done { command, local, remote, size, sha256, resumed_from: size, is_identical: true, elapsed: None }
             .show(session, is_brief)
@@ -225,6 +225,8 @@ pub fn without_identical<J>(
         }
     }
     let mut remaining = Vec::with_capacity(differing.len());
+    // Where no more is moved, nobody is asked.
+    differing.retain(|_| !summary.is_stopped());
     for job in differing {
         match clash(&job).may_replace(session, force) {
             Ok(()) => remaining.push(job),
@@ -232,6 +234,14 @@ pub fn without_identical<J>(
         }
     }
     Ok(remaining)
+}
+
+/// The innermost folder that all of `paths` are in.
+pub fn common_folder<'a>(paths: impl Iterator<Item = &'a VPath>) -> Option<VPath> {
+    let both = |one: VPath, other: VPath| {
+        std::iter::successors(Some(one), VPath::parent).find(|folder| folder.contains(&other)).unwrap_or(VPath::root())
+    };
+    paths.filter_map(VPath::parent).reduce(both)
 }
 
 /// Whether `--` stands before the last of `words`, so that it is where to and not one more of the sources.

@@ -1,5 +1,5 @@
-//! Counting what became of many things: each failure is reported as it happens and the rest
-//! goes on. It knows no command.
+//! Counting what became of many things: each failure is reported as it happens and the rest goes on, unless all
+//! of it would fail alike. It knows no command.
 
 use std::time::Instant;
 
@@ -21,13 +21,31 @@ pub struct Summary {
     identical: usize,
     /// Of a command that removes things on the way.
     removed: Option<usize>,
+    /// Files that were to be moved, and their bytes, once that is known.
+    planned: Option<(usize, u64)>,
+    /// Those of them that are at their place, and their bytes.
+    done: (usize, u64),
+    /// Why nothing more is done.
+    stop: Option<Failure>,
     started: Instant,
 }
 
 impl Summary {
     /// For `command`; with `is_single` the one failure there can be is handed on as it is.
     pub fn new(command: &'static str, is_single: bool) -> Self {
-        Self { command, is_single, total: 0, failed: 0, bytes: 0, identical: 0, removed: None, started: Instant::now() }
+        Self {
+            command,
+            is_single,
+            total: 0,
+            failed: 0,
+            bytes: 0,
+            identical: 0,
+            removed: None,
+            planned: None,
+            done: (0, 0),
+            stop: None,
+            started: Instant::now(),
+        }
     }
 
     /// The same for a command that removes things on the way.
@@ -35,27 +53,49 @@ impl Summary {
         Self { removed: Some(0), ..self }
     }
 
-    /// Counts one thing. What ends the session, Ctrl-C, and a single thing's failure come back.
+    /// So many files are to be moved, of so many bytes.
+    pub fn plan(&mut self, files: usize, bytes: u64) {
+        self.planned = Some((files, bytes));
+    }
+
+    /// Counts one thing. What ends the session, Ctrl-C, a lack of room, and a single thing's failure come back.
     pub fn count(&mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
-        self.total += 1;
-        match result {
-            Ok(()) => Ok(()),
-            Err(failure) if self.is_single || failure.ends_session() || failure == Failure::Interrupted => Err(failure),
-            Err(failure) => {
-                self.failed += 1;
-                report(session, self.command, &failure)
+        let failure = match result {
+            Err(failure) if self.is_single => return Err(failure),
+            // What was under way fails for the same reason, which is told once.
+            Err(failure) if self.stop.is_some() => return Err(self.stop(failure)),
+            Err(failure) if failure.ends_session() || failure.is_full() || failure == Failure::Interrupted => {
+                return Err(self.stop(failure));
             }
-        }
+            result => {
+                self.total += 1;
+                result.err()
+            }
+        };
+        self.failed += usize::from(failure.is_some());
+        failure.map_or(Ok(()), |failure| report(session, self.command, &failure))
     }
 
-    /// Notes how much a transfer moved.
-    pub fn moved(&mut self, bytes: u64) {
+    /// Because of `failure` nothing more is done. Returns why that is: the first such failure.
+    pub fn stop(&mut self, failure: Failure) -> Failure {
+        self.stop.get_or_insert(failure).clone()
+    }
+
+    /// Whether nothing more is done.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// Notes how much the transfer of a file of `size` moved.
+    pub fn moved(&mut self, bytes: u64, size: u64) {
         self.bytes += bytes;
+        self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
-    /// Notes a file that needed no transfer.
-    pub fn was_there(&mut self) {
+    /// Notes a file of `size` that needed no transfer.
+    pub fn was_there(&mut self, size: u64) {
         self.identical += 1;
+        self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
     /// Counts files that needed no transfer and are not told one by one.
@@ -82,8 +122,27 @@ impl Summary {
         if self.bytes > 0 {
             counts += &format!(", {}", Rate(self.bytes, elapsed));
         }
+        if let Some(left) = self.shown_left() {
+            counts += &format!("; left: {left}");
+        }
         session.output.line(format_args!("{}: {counts}", self.command))?;
         session.output.json(&self.summary(elapsed.as_secs_f64()))
+    }
+
+    /// Files that are not at their place because the rest was not done, and their bytes.
+    fn left(&self) -> (usize, u64) {
+        match self.planned.filter(|_| self.stop.is_some()) {
+            Some((files, bytes)) => (files.saturating_sub(self.done.0), bytes.saturating_sub(self.done.1)),
+            None => (0, 0),
+        }
+    }
+
+    fn shown_left(&self) -> Option<String> {
+        match self.left() {
+            (0, _) => None,
+            (files, 0) => Some(shown_files(files)),
+            (files, bytes) => Some(format!("{}, {}", shown_files(files), Bytes(bytes))),
+        }
     }
 
     /// The same of what would be done.
@@ -95,11 +154,7 @@ impl Summary {
     /// `to_move` stands behind the bytes, `removed` behind the number of things removed.
     fn counts(&self, to_move: &str, removed: &str) -> String {
         let done = self.total - self.failed;
-        let mut counts = match done {
-            0 => "no files".to_string(),
-            1 => "1 file".to_string(),
-            done => format!("{done} files"),
-        };
+        let mut counts = shown_files(done);
         if self.bytes > 0 {
             counts += &format!(", {}{to_move}", Bytes(self.bytes));
         }
@@ -119,13 +174,32 @@ impl Summary {
 
     fn summary(&self, seconds: f64) -> Value {
         let mut summary = json!({
-            "command": self.command, "ok": self.failed == 0, "files": self.total - self.failed, "bytes": self.bytes,
-            "already_there": self.identical, "failed": self.failed, "seconds": seconds,
+            "command": self.command, "ok": self.failed == 0 && self.stop.is_none(),
+            "files": self.total - self.failed, "bytes": self.bytes, "already_there": self.identical,
+            "failed": self.failed, "left_files": self.left().0, "left_bytes": self.left().1, "seconds": seconds,
         });
         if let Some(removed) = self.removed {
             summary["removed"] = json!(removed);
         }
         summary
+    }
+
+    /// Tells what became of all of it, and returns the command's own result: `result`, where that ended it.
+    pub fn conclude(mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
+        let Err(failure) = result else {
+            self.summarize(session)?;
+            return self.finish();
+        };
+        // Of what was interrupted the user knows why it is not done.
+        if self.planned.is_none() || matches!(failure, Failure::Interrupted | Failure::OutputClosed) {
+            return Err(failure);
+        }
+        let failure = self.stop(failure);
+        self.summarize(session)?;
+        if matches!(failure, Failure::Refused(_)) && failure.is_full() {
+            session.output.note("once there is room, the same command goes on from there");
+        }
+        Err(failure)
     }
 
     /// The command's own result.
@@ -134,6 +208,14 @@ impl Summary {
             0 => Ok(()),
             failed => Err(Failure::Some { failed, total: self.total }),
         }
+    }
+}
+
+fn shown_files(files: usize) -> String {
+    match files {
+        0 => "no files".to_string(),
+        1 => "1 file".to_string(),
+        files => format!("{files} files"),
     }
 }
 

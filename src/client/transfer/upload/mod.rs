@@ -134,10 +134,14 @@ fn send_jobs(
             progress.go_on();
             uploader.take_up_again(session)
         });
-        if again.is_err() {
+        if let Err(failure) = &again {
+            if !failure.ends_session() && *failure != Failure::Interrupted {
+                // What was sent whole before the command stopped is stored or refused in a moment.
+                while !uploader.pending.is_empty() && uploader.settle_next(session).is_ok() {}
+            }
             jobs.give_back(uploader.unfinished());
             // What is known is told, whatever the end.
-            let _ = uploader.tell(session, progress, on_verdict);
+            while uploader.tell(session, progress, on_verdict).is_err() {}
             return again;
         }
     }
@@ -348,7 +352,7 @@ impl Uploader {
             && !matches!(&result, Err(Failure::Refused(error)) if may_resume(error))
         {
             session.state.drop_upload(&key);
-            if matches!(&result, Err(Failure::Local(_) | Failure::LocalFull(_))) {
+            if matches!(&result, Err(Failure::Local(_) | Failure::LocalDenied(_) | Failure::LocalFull(_))) {
                 self.useless.push(upload_id);
             }
         }
