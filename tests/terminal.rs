@@ -862,6 +862,127 @@ fn a_watched_status_fits_the_terminal_and_ends_with_ctrl_c() {
     }
 }
 
+// ---- Files that are in the way ---------------------------------------------------------------
+
+/// Five files to move; three of them are at the target already, and differ.
+fn plant_differing(place: &Place, command: &str) -> std::path::PathBuf {
+    let (here, there) = (place.here("tree"), place.home("ann", "tree"));
+    let (source, target) = if command == "put" { (here, there) } else { (there, here) };
+    let write = |folder: &Path, name: &str, content: &str, seconds: u64| {
+        fs::create_dir_all(folder).expect("writable");
+        let path = folder.join(name);
+        fs::write(&path, content).expect("writable");
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+        fs::File::options().write(true).open(path).and_then(|file| file.set_modified(time)).expect("ours");
+    };
+    let _ = fs::remove_dir_all(&target);
+    for name in ["a", "b", "c", "d", "e"] {
+        write(&source, name, &format!("new {name}"), 1_500_000_000);
+    }
+    for name in ["a", "b", "c"] {
+        write(&target, name, &format!("older {name}{}", "x".repeat(2000)), 1_400_000_000);
+    }
+    target
+}
+
+/// For each of the files `n` if it is the new one, `o` for the old one, `-` for none.
+fn states(target: &Path) -> String {
+    let state = |name| match fs::read_to_string(target.join(name)) {
+        Ok(content) if content.starts_with("new") => 'n',
+        Ok(_) => 'o',
+        Err(_) => '-',
+    };
+    ["a", "b", "c", "d", "e"].into_iter().map(state).collect()
+}
+
+#[test]
+fn the_question_about_a_file_in_the_way_takes_all_none_and_quit_and_shows_both_sides() {
+    let (place, server) = started();
+    let target = server.target("ann");
+    for command in ["put", "get"] {
+        let new_files = if command == "put" { "nn" } else { "--" };
+        for (columns, keys, code, after) in [
+            (40, &["y", "n", "yes"][..], 1, "nonnn".to_string()),
+            (80, &["a"], 0, "nnnnn".into()),
+            (120, &["n", "ALL"], 1, "onnnn".into()),
+            (40, &["o"], 1, "ooonn".into()),
+            (80, &["y", "none"], 1, "noonn".into()),
+            (120, &["", "what", "", "y"], 1, "oonnn".into()),
+            (40, &["y", "q"], 1, format!("noo{new_files}")),
+            (80, &["y", CTRL_D], 1, format!("noo{new_files}")),
+            (80, &["y", CTRL_C], 130, format!("ooo{new_files}")),
+        ] {
+            let folder = plant_differing(&place, command);
+            let arguments = ["--plaintext", "--no-progress", &target, command, "-r", "tree", "."];
+            let mut terminal = Terminal::open(&place.berth(&arguments), columns);
+            for key in keys {
+                let shown = terminal.expect(": ");
+                let (old, new) = if command == "put" { ("remote", "local ") } else { ("local ", "remote") };
+                let facts = format!("\n  {old}  2K  May 13  2014\r\n  {new}  5 bytes  Jul 14  2017  newer\r\n");
+                assert!(shown.contains(&facts) || shown.ends_with("please answer y, n, a, o or q"), "{shown}");
+                match *key {
+                    CTRL_C | CTRL_D => terminal.type_keys(key),
+                    word => terminal.enter(word),
+                }
+            }
+            let (ended, rest) = terminal.ended();
+            assert_eq!((ended, states(&folder)), (Some(code), after), "{command} {keys:?}: {rest}");
+            // What follows an answer stands on a line of its own.
+            let lines: Vec<&str> = rest.split("\r\n").collect();
+            let is_own_line = |text: &str| lines.iter().any(|line| line.starts_with(text));
+            assert!(!rest.contains("\r\n\r\n"), "{rest}");
+            match code {
+                0 => assert!(!rest.contains("berth: "), "{rest}"),
+                _ => assert!(is_own_line("berth: ") && rest.matches("berth: ").count() == 1, "{keys:?}: {rest}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_single_file_in_the_way_is_asked_about_with_yes_or_no() {
+    let (place, server) = started();
+    for (columns, keys, replaced, end) in [
+        (40, &["y"][..], true, "verified"),
+        (80, &["all", "yes"], true, "verified"),
+        (80, &[""], false, "berth: put: /tree/a was not replaced"),
+        (120, &["n"], false, "berth: put: /tree/a was not replaced"),
+        (80, &[CTRL_D], false, "berth: put: /tree/a was not replaced"),
+    ] {
+        let folder = plant_differing(&place, "put");
+        let arguments = ["--plaintext", "--no-progress", &server.target("ann"), "put", "tree/a", "tree"];
+        let mut terminal = Terminal::open(&place.berth(&arguments), columns);
+        terminal.expect("replace remote /tree/a by local tree/a?\r\n");
+        terminal.expect("Replace it? [y/N] ");
+        for (at, key) in keys.iter().enumerate() {
+            if at > 0 {
+                terminal.expect("please answer yes or no: ");
+            }
+            match *key {
+                CTRL_D => terminal.type_keys(key),
+                word => terminal.enter(word),
+            }
+        }
+        let (code, rest) = terminal.ended();
+        assert_eq!((code, states(&folder).starts_with('n')), (Some(i32::from(!replaced)), replaced), "{rest}");
+        assert!(rest.trim_end().lines().any(|line| line.ends_with(end)), "{rest}");
+    }
+}
+
+#[test]
+fn nothing_is_glued_to_the_question_about_a_key() {
+    let place = Place::with(json!({"plaintext": false}));
+    place.add("ann", &[]);
+    let server = place.serve();
+    for (columns, keys, code) in [(40, CTRL_D, 4), (80, CTRL_C, 130), (120, "ab\x04\x04", 4)] {
+        let mut terminal = Terminal::open(&place.berth_over_tls(&[&server.target("ann"), "pwd"]), columns);
+        terminal.expect("[y/N] ");
+        terminal.type_keys(keys);
+        let (ended, rest) = terminal.ended();
+        assert!(ended == Some(code) && rest.contains("\nberth: "), "{columns}: {rest}");
+    }
+}
+
 // ---- Hashing ----------------------------------------------------------------------------------
 
 /// A file without content that takes no machine less than minutes to hash.

@@ -20,9 +20,10 @@ use crate::client::files::remote::not_examined;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{
-    Conflict, Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
+    Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
 };
 use crate::client::transfer::download::{DownloadJob, Fetched, fetch_all};
+use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
 use crate::client::transfer::part_names::remove_part;
 use crate::client::transfer::pipes::{Streamed, fetch as fetch_content};
 use crate::client::ui::progress::{Progress, Style};
@@ -56,8 +57,8 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     };
     let force = given.contains('f');
     let result = match &remotes[..] {
-        [remote] if !given.contains('r') => get_single(session, remote, &target, force),
-        _ => get_many(session, &remotes, &target, force, given.contains('r')),
+        [remote] if !given.contains('r') => get_single(session, remote, &target, Overwrite::new(force, false)),
+        _ => get_many(session, &remotes, &target, Overwrite::new(force, true), given.contains('r')),
     };
     if let (Ok(()), LocalTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
@@ -153,13 +154,18 @@ fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
         .show(session, true)
 }
 
-fn get_single(session: &mut Session, remote: &VPath, target: &LocalTarget, force: bool) -> Result<(), Failure> {
+fn get_single(
+    session: &mut Session,
+    remote: &VPath,
+    target: &LocalTarget,
+    mut overwrite: Overwrite,
+) -> Result<(), Failure> {
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
         return Err(Failure::Local(format!("{remote} is a folder; -r takes it whole")));
     }
     let job = DownloadJob { remote: remote.clone(), local: target.of(remote), size: entry.size, replace: false };
-    get_one(session, &mut Summary::new("get", true), job, entry.size, force, false)
+    get_one(session, &mut Summary::new("get", true), job, entry.size, &mut overwrite, false)
 }
 
 /// Gets one file, minding what is here already.
@@ -168,7 +174,7 @@ fn get_one(
     summary: &mut Summary,
     mut job: DownloadJob,
     size: u64,
-    force: bool,
+    overwrite: &mut Overwrite,
     is_brief: bool,
 ) -> Result<(), Failure> {
     if let Some(here) = what_is_here(&job.local)? {
@@ -178,7 +184,9 @@ fn get_one(
         {
             return clash.tell_identical(session, summary, sha256, is_brief);
         }
-        clash.may_replace(session, force)?;
+        if overwrite.decide(session, &clash)? != Decision::Replace {
+            return Err(Failure::Local(format!("{} was not replaced", shown(&job.local))));
+        }
         job.replace = true;
     }
     let started = Instant::now();
@@ -227,13 +235,13 @@ fn get_many(
     session: &mut Session,
     remotes: &[VPath],
     target: &LocalTarget,
-    force: bool,
+    mut overwrite: Overwrite,
     with_folders: bool,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("get", false);
     let wanted = plan(session, &mut summary, remotes, target, with_folders)?;
     summary.plan(wanted.len(), total_of(&wanted));
-    let result = get_wanted(session, &mut summary, wanted, force);
+    let result = get_wanted(session, &mut summary, wanted, &mut overwrite);
     summary.conclude(session, result)
 }
 
@@ -241,16 +249,16 @@ fn get_wanted(
     session: &mut Session,
     summary: &mut Summary,
     wanted: Vec<(DownloadJob, u64)>,
-    force: bool,
+    overwrite: &mut Overwrite,
 ) -> Result<(), Failure> {
-    let wanted = without_what_is_here(session, summary, wanted, force)?;
+    let wanted = without_what_is_here(session, summary, wanted, overwrite)?;
     let mut changed = Vec::new();
     get_new(session, summary, wanted, &mut changed)?;
     for (job, size) in changed {
-        let result = get_one(session, summary, job, size, force, true);
+        let result = get_one(session, summary, job, size, overwrite, true);
         summary.count(session, result)?;
     }
-    Ok(())
+    overwrite.result()
 }
 
 fn total_of(jobs: &[(DownloadJob, u64)]) -> u64 {
@@ -262,7 +270,7 @@ fn without_what_is_here(
     session: &mut Session,
     summary: &mut Summary,
     wanted: Vec<(DownloadJob, u64)>,
-    force: bool,
+    overwrite: &mut Overwrite,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
     let (mut remaining, mut clashing) = (Vec::new(), Vec::new());
     let mut names: HashMap<FileId, VPath> = HashMap::new();
@@ -280,9 +288,12 @@ fn without_what_is_here(
             },
         }
     }
-    for (job, size, _) in
-        without_identical(session, summary, clashing, force, |(job, size, here)| clash(job, *size, *here))?
-    {
+    let replacing =
+        without_identical(session, summary, clashing, overwrite, |(job, size, here)| clash(job, *size, *here))?;
+    if overwrite.has_quit() {
+        remaining.clear();
+    }
+    for (job, size, _) in replacing {
         remaining.push((DownloadJob { replace: true, ..job }, size));
     }
     Ok(remaining)

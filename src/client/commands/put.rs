@@ -17,9 +17,9 @@ use crate::client::files::local::shown;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{
-    Conflict, Done, common_folder, is_marked_as_target, listed_as_target, note_interruption, same_content,
-    without_identical,
+    Done, common_folder, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
 };
+use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
 use crate::client::transfer::part_names::destination_of_part;
 use crate::client::transfer::pipes::{Streamed, send as send_content};
 use crate::client::transfer::upload::{Stored, UploadJob, Verdict, send_all};
@@ -51,8 +51,8 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     };
     let force = given.contains('f');
     let result = match &locals[..] {
-        [local] if !given.contains('r') => put_single(session, local, &target, force),
-        _ => put_many(session, &locals, &target, force, given.contains('r')),
+        [local] if !given.contains('r') => put_single(session, local, &target, &mut Overwrite::new(force, false)),
+        _ => put_many(session, &locals, &target, Overwrite::new(force, true), given.contains('r')),
     };
     if let (Ok(()), RemoteTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
@@ -160,7 +160,12 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         .show(session, false)
 }
 
-fn put_single(session: &mut Session, local: &Path, target: &RemoteTarget, force: bool) -> Result<(), Failure> {
+fn put_single(
+    session: &mut Session,
+    local: &Path,
+    target: &RemoteTarget,
+    overwrite: &mut Overwrite,
+) -> Result<(), Failure> {
     let metadata = fs::metadata(local).map_err(|error| Failure::missing_here(local, &error))?;
     if metadata.is_dir() {
         return Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))));
@@ -175,7 +180,7 @@ fn put_single(session: &mut Session, local: &Path, target: &RemoteTarget, force:
     let (job, result) = send(session, job, metadata.len())?;
     match result {
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
-            put_over(session, &mut Summary::new("put", true), job, &failure, force)
+            put_over(session, &mut Summary::new("put", true), job, &failure, overwrite)
         }
         Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Err(match job.remote.split() {
             Some((folder, _)) => {
@@ -209,12 +214,12 @@ fn put_over(
     summary: &mut Summary,
     mut job: UploadJob,
     refusal: &Failure,
-    force: bool,
+    overwrite: &mut Overwrite,
 ) -> Result<(), Failure> {
     let size = size_of(&job.local)?;
     match session.stat(&job.remote) {
         Err(failure) if leads_nowhere(&failure) => {
-            if !force {
+            if !overwrite.is_forced() {
                 return Err(refusal.clone());
             }
         }
@@ -229,7 +234,9 @@ fn put_over(
             {
                 return clash.tell_identical(session, summary, sha256, false);
             }
-            clash.may_replace(session, force)?;
+            if overwrite.decide(session, &clash)? != Decision::Replace {
+                return Err(Failure::Local(format!("{} was not replaced", job.remote)));
+            }
         }
     }
     job.mode = PutMode::Replace;
@@ -271,7 +278,7 @@ fn put_many(
     session: &mut Session,
     locals: &[PathBuf],
     target: &RemoteTarget,
-    force: bool,
+    mut overwrite: Overwrite,
     with_folders: bool,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("put", false);
@@ -281,8 +288,8 @@ fn put_many(
         tree.begin(session, None);
     }
     // Within one tree no name occurs twice.
-    let may_meet = force && locals.len() > 1;
-    let result = put_plan(session, &mut summary, plan, may_meet, force);
+    let may_meet = overwrite.is_forced() && locals.len() > 1;
+    let result = put_plan(session, &mut summary, plan, may_meet, &mut overwrite);
     summary.conclude(session, result)
 }
 
@@ -291,7 +298,7 @@ fn put_plan(
     summary: &mut Summary,
     plan: Plan,
     may_meet: bool,
-    force: bool,
+    overwrite: &mut Overwrite,
 ) -> Result<(), Failure> {
     let missing = make_folders(session, summary, &plan.folders)?;
     let is_missing = |job: &UploadJob| successors(job.remote.parent(), VPath::parent).any(|of| missing.contains(&of));
@@ -307,11 +314,12 @@ fn put_plan(
         return sent;
     }
     // Also where no more is sent: what is there already is not left.
-    let (again, bytes) = without_what_is_there(session, summary, occupied, force)?;
+    let (again, bytes) = without_what_is_there(session, summary, occupied, overwrite)?;
     sent?;
     let mut refused = Vec::new();
     put_new(session, summary, again, bytes, &mut refused)?;
-    refused.into_iter().try_for_each(|(_, failure)| summary.count(session, Err(failure)))
+    refused.into_iter().try_for_each(|(_, failure)| summary.count(session, Err(failure)))?;
+    overwrite.result()
 }
 
 /// The files without those that would replace another file of the same command.
@@ -370,7 +378,7 @@ fn without_what_is_there(
     session: &mut Session,
     summary: &mut Summary,
     occupied: Vec<(UploadJob, Failure)>,
-    force: bool,
+    overwrite: &mut Overwrite,
 ) -> Result<(Vec<UploadJob>, u64), Failure> {
     let requests: Vec<_> = occupied.iter().map(|(job, _)| Request::Stat { path: (&job.remote).into() }).collect();
     let mut found = Vec::with_capacity(requests.len());
@@ -382,13 +390,13 @@ fn without_what_is_there(
             (Ok(Reply::Stat { entry, .. }), Ok(size)) if entry.kind == EntryKind::File => {
                 clashing.push((job, size, entry.size));
             }
-            (Err(failure), Ok(size)) if force && leads_nowhere(&failure) => links.push((job, size, 0)),
+            (Err(failure), Ok(size)) if overwrite.is_forced() && leads_nowhere(&failure) => links.push((job, size, 0)),
             (Ok(_), Ok(_)) => summary.count(session, Err(refusal))?,
             (Err(failure), _) | (_, Err(failure)) => summary.count(session, Err(failure))?,
         }
     }
     let mut remaining =
-        without_identical(session, summary, clashing, force, |(job, size, there)| clash(job, *size, *there))?;
+        without_identical(session, summary, clashing, overwrite, |(job, size, there)| clash(job, *size, *there))?;
     remaining.append(&mut links);
     let bytes = remaining.iter().map(|(_, size, _)| size).sum();
     let again = remaining.into_iter().map(|(job, ..)| UploadJob { mode: PutMode::Replace, ..job });

@@ -12,7 +12,7 @@ use crate::client::connection::retry::{changes_once, settle};
 use crate::client::connection::state::StateFolder;
 use crate::client::error::{Failure, unexpected};
 use crate::client::shell::lexer::Word;
-use crate::client::ui::confirm::confirm;
+use crate::client::ui::confirm::{Choice, choose, confirm};
 use crate::client::ui::output::Output;
 use crate::client::ui::progress::Style;
 use crate::wire::message::{Entry, ErrorCode, Name};
@@ -225,12 +225,14 @@ impl Session {
         self.folder.join(&word.text).map_err(|error| Failure::Usage(format!("'{}': {error}", Escaped(&word.text))))
     }
 
-    /// Asks a question whose answer is yes or no; no where there is nobody to ask.
-    pub fn confirm(&mut self, question: &str) -> Result<bool, Failure> {
-        if !self.may_ask {
-            return Ok(false);
+    /// Asks a question whose answer is yes or no, or one about one of many things. There is somebody to ask.
+    pub fn ask(&mut self, question: &str, is_one_of_many: bool) -> Result<Choice, Failure> {
+        let interrupt = self.link.interrupt();
+        match is_one_of_many {
+            true => choose(&mut self.output, interrupt, question),
+            false if confirm(&mut self.output, interrupt, question)? => Ok(Choice::Yes),
+            false => Ok(Choice::No),
         }
-        confirm(&mut self.output, self.link.interrupt(), question)
     }
 
     /// After a command that failed: nobody waits for the rest of its answers, running transfers

@@ -8,13 +8,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::base::digest::Digest;
-use crate::base::text::{Escaped, Size};
+use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::local::{digest_of, name_of, shown};
 use crate::client::shell::lexer::{Word, escape};
+use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
 use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
 use crate::client::ui::hashing::Hashing;
 use crate::client::ui::summary::Summary;
@@ -156,20 +157,6 @@ fn digest_here(session: &mut Session, local: &Path, hashing: &Hashing) -> Result
     digest
 }
 
-/// A file to be transferred to a place where another one is.
-pub struct Conflict<'a> {
-    /// `get` or `put`.
-    pub command: &'static str,
-    /// The file here.
-    pub local: &'a Path,
-    /// The file there.
-    pub remote: &'a VPath,
-    /// Bytes of the one that is to be transferred.
-    pub size: u64,
-    /// Bytes of the one in its place.
-    pub old_size: u64,
-}
-
 impl Conflict<'_> {
     /// Tells that both are the same, which counts as done.
     pub fn tell_identical(
@@ -184,20 +171,6 @@ impl Conflict<'_> {
         Done { command, local, remote, size, sha256, resumed_from: size, is_identical: true, elapsed: None }
             .show(session, is_brief)
     }
-
-    /// Refuses to replace the file in its place, unless that is forced or confirmed.
-    pub fn may_replace(&self, session: &mut Session, force: bool) -> Result<(), Failure> {
-        let (local, remote) = (shown(self.local).to_string(), self.remote.to_string());
-        let (old, side, new) = match self.command {
-            "get" => (local, "here", remote),
-            _ => (remote, "there", local),
-        };
-        let question = format!("replace {old} {side} ({}) by {new} ({})?", Size(self.old_size), Size(self.size));
-        if force || session.confirm(&question)? {
-            return Ok(());
-        }
-        Err(Failure::Local(format!("{old} is {side} already and differs; -f replaces it")))
-    }
 }
 
 /// Which of `jobs` remain to be done, in whose places there are files: the same content is
@@ -206,7 +179,7 @@ pub fn without_identical<J>(
     session: &mut Session,
     summary: &mut Summary,
     jobs: Vec<J>,
-    force: bool,
+    overwrite: &mut Overwrite,
     clash: impl Fn(&J) -> Conflict<'_>,
 ) -> Result<Vec<J>, Failure> {
     let is_alike = |job: &J| clash(job).size == clash(job).old_size;
@@ -228,8 +201,10 @@ pub fn without_identical<J>(
     // Where no more is moved, nobody is asked.
     differing.retain(|_| !summary.is_stopped());
     for job in differing {
-        match clash(&job).may_replace(session, force) {
-            Ok(()) => remaining.push(job),
+        match overwrite.decide(session, &clash(&job)) {
+            Ok(Decision::Replace) => remaining.push(job),
+            Ok(Decision::Keep) => summary.keep(clash(&job).size),
+            Ok(Decision::Quit) => break,
             Err(failure) => summary.count(session, Err(failure))?,
         }
     }
@@ -275,7 +250,8 @@ const NAMES_SHOWN_MAX: usize = 4;
 /// Says what an interrupted transfer left.
 pub fn note_interruption(session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
     if result == Err(Failure::Interrupted) {
-        session.output.note("\nwhat was transferred is kept; the same command goes on from there");
+        session.output.end_line();
+        session.output.note("what was transferred is kept; the same command goes on from there");
     }
     result
 }

@@ -19,11 +19,13 @@ pub struct Summary {
     failed: usize,
     bytes: u64,
     identical: usize,
+    /// Files that are in the way and differ, and that the user did not want to be replaced.
+    kept: usize,
     /// Of a command that removes things on the way.
     removed: Option<usize>,
     /// Files that were to be moved, and their bytes, once that is known.
     planned: Option<(usize, u64)>,
-    /// Those of them that are at their place, and their bytes.
+    /// Those of them that are at their place, or not wanted there, and their bytes.
     done: (usize, u64),
     /// Why nothing more is done.
     stop: Option<Failure>,
@@ -40,6 +42,7 @@ impl Summary {
             failed: 0,
             bytes: 0,
             identical: 0,
+            kept: 0,
             removed: None,
             planned: None,
             done: (0, 0),
@@ -95,6 +98,12 @@ impl Summary {
     /// Notes a file of `size` that needed no transfer.
     pub fn was_there(&mut self, size: u64) {
         self.identical += 1;
+        self.done = (self.done.0 + 1, self.done.1 + size);
+    }
+
+    /// Counts a file that is not replaced by one of `size` because the user said so.
+    pub fn keep(&mut self, size: u64) {
+        self.kept += 1;
         self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
@@ -164,7 +173,7 @@ impl Summary {
             1 => counts += ", already there",
             _ => counts += ", all already there",
         }
-        for (count, what) in [(self.removed.unwrap_or(0), removed), (self.failed, "failed")] {
+        for (count, what) in [(self.kept, "kept"), (self.removed.unwrap_or(0), removed), (self.failed, "failed")] {
             if count > 0 {
                 counts += &format!(", {count} {what}");
             }
@@ -174,9 +183,9 @@ impl Summary {
 
     fn summary(&self, seconds: f64) -> Value {
         let mut summary = json!({
-            "command": self.command, "ok": self.failed == 0 && self.stop.is_none(),
+            "command": self.command, "ok": self.failed + self.kept == 0 && self.stop.is_none(),
             "files": self.total - self.failed, "bytes": self.bytes, "already_there": self.identical,
-            "failed": self.failed, "left_files": self.left().0, "left_bytes": self.left().1, "seconds": seconds,
+            "failed": self.failed + self.kept, "left_files": self.left().0, "left_bytes": self.left().1, "seconds": seconds,
         });
         if let Some(removed) = self.removed {
             summary["removed"] = json!(removed);
@@ -205,7 +214,9 @@ impl Summary {
     /// The command's own result.
     pub fn finish(self) -> Result<(), Failure> {
         match self.failed {
-            0 => Ok(()),
+            0 if self.kept == 0 => Ok(()),
+            0 if self.kept == 1 => Err(Failure::Local("1 file that differs was not replaced".into())),
+            0 => Err(Failure::Local(format!("{} files that differ were not replaced", self.kept))),
             failed => Err(Failure::Some { failed, total: self.total }),
         }
     }
