@@ -317,6 +317,8 @@ fn one_file_that_fails_is_reported_and_the_rest_goes_on() {
     write(&visit.there("dst/extra"), b"x");
     let forbid = |path: PathBuf| fs::set_permissions(path, fs::Permissions::from_mode(0o000)).expect("ours");
     forbid(visit.here("src/b/c"));
+    write(&visit.here("src/0"), b"the first, in the root");
+    forbid(visit.here("src/0"));
     symlink("nowhere", visit.here("src/dangling")).expect("writable");
     symlink("b", visit.here("src/link-to-folder")).expect("writable");
     symlink("a", visit.here("src/link-to-file")).expect("writable");
@@ -324,9 +326,9 @@ fn one_file_that_fails_is_reported_and_the_rest_goes_on() {
     let mut command = visit.command(&["--delete", "src", "dst"]);
     without_rights(&mut command, &visit.place.path(""));
     let ended = visit.place.run(command).expect_code(1);
-    assert!(ended.stderr.contains("src/b/c: permission denied") && ended.stderr.contains("1 of 7 failed"), "{ended:?}");
+    assert!(ended.stderr.contains("src/b/c: permission denied") && ended.stderr.contains("2 of 8 failed"), "{ended:?}");
     assert!(ended.stderr.contains("dangling is no regular file: left out"), "{ended:?}");
-    assert!(ended.stdout.contains("6 files, 68K, 1 removed, 1 failed"), "{ended:?}");
+    assert!(ended.stdout.contains("6 files, 68K, 1 removed, 2 failed"), "{ended:?}");
     assert!(visit.there("dst/b/d/e").exists() && visit.there("dst/link-to-file").exists());
     assert!(visit.there("dst/link-to-folder/stays").exists() && !visit.there("dst/extra").exists());
 }

@@ -113,11 +113,6 @@ impl Failure {
         self.exit_code() == EXIT_FULL
     }
 
-    /// Whether the side that was to be changed allows it not.
-    pub fn is_denial(&self) -> bool {
-        matches!(self, Self::LocalDenied(_)) || self.is_refusal(ErrorCode::Denied)
-    }
-
     /// What the program exits with when this was its end.
     pub fn exit_code(&self) -> u8 {
         match self {

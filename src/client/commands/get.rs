@@ -396,7 +396,7 @@ fn plan_tree(
     if !(root.is_root() && local_root.is_dir())
         && let Err(failure) = make_folder(local_root)
     {
-        if failure.is_denial() {
+        if matches!(failure, Failure::LocalDenied(_)) {
             return Err(failure);
         }
         summary.count(session, Err(failure))?;
@@ -417,7 +417,7 @@ fn plan_tree(
             _ if is_in_missing => {}
             EntryKind::Dir => {
                 if let Err(failure) = make_own_folder(&found.path, &local, &mut made) {
-                    if failure.is_denial() && local.parent() == Some(local_root) {
+                    if matches!(failure, Failure::LocalDenied(_)) && local.parent() == Some(local_root) {
                         return Err(failure);
                     }
                     summary.count(session, Err(failure))?;

@@ -309,7 +309,7 @@ fn put_plan(
     let mut occupied = Vec::new();
     let sent = put_new(session, summary, files, plan.bytes, &mut occupied);
     if let Err(failure) = &sent
-        && !(failure.is_full() || failure.is_denial())
+        && !(failure.is_full() || failure.is_refusal(ErrorCode::Denied))
     {
         return sent;
     }
@@ -363,7 +363,11 @@ fn put_new(
             Ok(())
         }
         // No other new file may be where all of them go.
-        Err(failure) if failure.is_denial() && job.mode == PutMode::Create && job.remote.parent() == folder => {
+        Err(failure)
+            if failure.is_refusal(ErrorCode::Denied)
+                && job.mode == PutMode::Create
+                && job.remote.parent() == folder =>
+        {
             Err(summary.stop(failure))
         }
         result => {
@@ -410,7 +414,7 @@ fn make_folders(session: &mut Session, summary: &mut Summary, folders: &[VPath])
     let (mut failures, mut missing) = (Vec::new(), HashSet::new());
     session.call_each(&requests, |_, at, result| failures.extend(result.err().map(|failure| (at, failure))))?;
     for (at, failure) in failures {
-        if at == 0 && failure.is_denial() {
+        if at == 0 && failure.is_refusal(ErrorCode::Denied) {
             return Err(summary.stop(failure));
         }
         let is_below_missing = folders[at].parent().is_some_and(|folder| missing.contains(&folder));

@@ -283,12 +283,20 @@ impl Order {
             // Somebody else was faster.
             Err(failure) if action == "rm" && failure.is_refusal(ErrorCode::NotFound) => return Ok(()),
             // Nothing else may be changed there either.
-            Err(failure) if failure.is_denial() && is_top(path) => return Err(summary.stop(failure)),
+            Err(failure) if self.is_denied_at_target(&failure) && is_top(path) => return Err(summary.stop(failure)),
             Err(failure) => return summary.count(session, Err(failure)),
             Ok(()) if action == "rm" => summary.removed(),
             Ok(()) => {}
         }
         self.tell(session, action, path, None)
+    }
+
+    /// Whether the side that is changed allows it not; what cannot be read of the other is that file's failure.
+    fn is_denied_at_target(&self, failure: &Failure) -> bool {
+        match self.is_from {
+            true => matches!(failure, Failure::LocalDenied(_)),
+            false => failure.is_refusal(ErrorCode::Denied),
+        }
     }
 
     /// What an interrupted mirror left and this one will not resume is nobody's file.
@@ -383,7 +391,7 @@ impl Order {
         result: Result<(u64, Digest, u64), Failure>,
     ) -> Result<(), Failure> {
         if let Err(failure) = &result
-            && failure.is_denial()
+            && self.is_denied_at_target(failure)
             && is_new
             && is_top(&self.below(there)?)
         {
