@@ -1009,7 +1009,7 @@ fn hashing_is_shown_with_its_side_and_ctrl_c_ends_it_on_both() {
             ("put big.bin", "checking local big.bin  0 %"),
             ("get big.bin", "checking local big.bin  0 %"),
             ("get big.bin resumed", "checking local resumed  0 %"),
-            ("sha256 big.bin", "checking remote big.bin  1s"),
+            ("sha256 big.bin", "checking remote big.bin  "),
         ] {
             terminal.enter(command);
             terminal.expect(&format!("\r{shown}"));
@@ -1029,6 +1029,20 @@ fn hashing_is_shown_with_its_side_and_ctrl_c_ends_it_on_both() {
         terminal.type_keys(CTRL_D);
         assert_eq!(terminal.ended().0, Some(0));
     }
+}
+
+#[test]
+fn hashing_has_a_line_now_and_then_on_a_terminal_that_draws_no_bars() {
+    let (place, server) = started();
+    plant_endless(&place.home("ann", "big.bin"), 1 << 40);
+    let mut berth = place.berth(&["--plaintext", &server.target("ann"), "sha256", "big.bin"]);
+    berth.env("CI", "true");
+    let mut terminal = Terminal::open(&berth, 80);
+    let before = terminal.expect("checking remote big.bin  ");
+    assert_eq!(before, "");
+    terminal.expect("s\r\n");
+    terminal.type_keys(CTRL_C);
+    assert_eq!(terminal.ended().0, Some(130));
 }
 
 #[test]

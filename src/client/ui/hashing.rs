@@ -1,8 +1,9 @@
 //! How far hashing is. Nothing moves meanwhile, so it has a line in the place of the bar: which file is hashed
 //! on which side, how far that is here, and since when it is waited for at the server. It is shown on a
-//! terminal that draws bars, and only of what takes some time.
+//! terminal, and only of what takes some time; one that draws no bars gets a line now and then.
 
 use std::cell::RefCell;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -15,13 +16,13 @@ use crate::client::files::local::shown;
 use crate::client::ui::amounts::Elapsed;
 use crate::client::ui::meter::RateMeter;
 use crate::client::ui::output;
-use crate::client::ui::progress::{Line, REFRESH, Style, fitting, short, time_left};
+use crate::client::ui::progress::{LINE_INTERVAL, Line, REFRESH, Style, fitting, short, time_left};
 
 /// The hashing of one file or of several, one after the other. Its line disappears when this is dropped.
 pub struct Hashing(Rc<RefCell<Picture>>);
 
 struct Picture {
-    is_visible: bool,
+    style: Style,
     /// Files, and which of them is hashed, from 1.
     files: usize,
     number: usize,
@@ -45,14 +46,19 @@ impl Hashing {
     /// Of so many files.
     pub fn of(style: Style, files: usize) -> Self {
         let now = Instant::now();
+        let (style, shown_after) = match style {
+            Style::Bar => (Style::Bar, SHOWN_AFTER),
+            Style::Lines if io::stderr().is_terminal() => (Style::Lines, LINE_INTERVAL),
+            Style::Lines | Style::Silent => (Style::Silent, Duration::ZERO),
+        };
         Self(Rc::new(RefCell::new(Picture {
-            is_visible: style == Style::Bar,
+            style,
             files,
             number: 0,
             local: None,
             remote: String::new(),
             since: now,
-            next_shown: now + SHOWN_AFTER,
+            next_shown: now + shown_after,
             is_shown: false,
         })))
     }
@@ -117,13 +123,18 @@ impl Hashing {
 
 impl Picture {
     fn show(&mut self, now: Instant) {
-        if !self.is_visible || now < self.next_shown {
+        if self.style == Style::Silent || now < self.next_shown {
             return;
+        }
+        let columns = Line::columns();
+        let line = self.line(columns, now);
+        if self.style == Style::Lines {
+            self.next_shown = now + LINE_INTERVAL;
+            return output::line_over_bar(line);
         }
         self.next_shown = now + REFRESH;
         self.is_shown = true;
-        let columns = Line::columns();
-        output::show_bar(fitting(&self.line(columns, now), columns));
+        output::show_bar(fitting(&line, columns));
     }
 
     /// `checking 3/12 local big.bin  45 %  9s left  1.2G/s` or `checking remote big.bin  12s`.

@@ -424,7 +424,7 @@ pub(super) fn fitting(line: &str, columns: usize) -> &str {
 /// Ten pictures a second are enough.
 pub(super) const REFRESH: Duration = Duration::from_millis(100);
 /// Between two lines where there is no bar.
-const LINE_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// A name, two sizes, a rate, a time, a bar and a share fit.
 const COLUMNS_FOR_COUNTER: usize = 75;
 /// A name, a rate, a time, a bar and a share fit.
