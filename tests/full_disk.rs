@@ -7,6 +7,8 @@
 mod common;
 
 use crate::common::needs::{MOUNT, OWN_MOUNTS, UNSHARE, tests};
+use crate::common::process::{Ended, without_rights};
+use crate::common::proxy::Proxy;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
@@ -14,6 +16,7 @@ use common::peer::{Incoming, Peer, put};
 use common::{Place, Server, disk_usage, pattern, target, wait_until};
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -25,8 +28,13 @@ tests! {
         a_full_log_disk_stops_nobody_and_is_told_on_stderr,
         a_log_disk_that_has_room_again_is_told_which_lines_are_missing,
         an_account_that_cannot_be_written_stays_as_it_was,
-        a_download_that_finds_no_room_is_an_error_and_what_came_is_kept;
+        a_download_that_finds_no_room_is_an_error_and_what_came_is_kept,
+        a_tree_into_a_full_quota_ends_with_one_error_and_goes_on_once_there_is_room,
+        a_tree_of_an_account_that_may_only_read_ends_with_one_error,
+        a_tree_into_a_local_folder_that_cannot_be_written_ends_with_one_error,
+        a_tree_whose_server_is_gone_ends_with_one_error_and_says_what_is_left;
     [MOUNT, UNSHARE, OWN_MOUNTS]
+        a_tree_into_a_full_disk_of_either_side_ends_with_one_error_and_goes_on_once_there_is_room,
         on_a_filesystem_without_room_every_change_is_refused_or_whole_and_removing_makes_room,
         a_partial_whose_record_finds_no_room_is_not_kept_and_leaves_nothing;
 }
@@ -301,4 +309,198 @@ fn a_download_that_finds_no_room_is_an_error_and_what_came_is_kept() {
     let ended = place.run(get()).expect_code(0);
     assert!(ended.stderr.contains("resuming at "), "{ended:?}");
     assert!(fs::read(place.here("file")).expect("fetched") == content);
+}
+
+// ---- Trees --------------------------------------------------------------------------------
+
+/// A tree of so many files of `bytes` each, in its root and in a folder.
+fn plant_tree(root: &Path, files: usize, bytes: usize) {
+    fs::create_dir_all(root.join("sub")).expect("writable");
+    for at in 0..files {
+        let folder = if at % 2 == 0 { root.to_path_buf() } else { root.join("sub") };
+        fs::write(folder.join(format!("f{at}")), pattern(at as u64, bytes)).expect("writable");
+    }
+}
+
+fn files_below(root: &Path) -> usize {
+    let is_file = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with('f');
+    let count = |folder: PathBuf| fs::read_dir(folder).map_or(0, |all| all.flatten().filter(is_file).count());
+    count(root.to_path_buf()) + count(root.join("sub"))
+}
+
+/// Checks that a command ended with one error that contains `why`, and with a summary of the files that are at
+/// `target` and of those that are left. Returns the number of those that are there.
+#[track_caller]
+fn check_stopped(ended: Ended, code: i32, why: &str, target: &Path, files: usize) -> usize {
+    let there = files_below(target);
+    assert_eq!(told_as_done(ended, code, why, files), there);
+    there
+}
+
+/// The same where a second connection may have done, or found done, what nobody waits for any more. Returns
+/// the number of files that the summary tells of.
+#[track_caller]
+fn told_as_done(ended: Ended, code: i32, why: &str, files: usize) -> usize {
+    let ended = ended.expect_code(code);
+    let errors: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("berth: ")).collect();
+    assert!(matches!(errors[..], [error] if error.contains(why)), "{why}: {ended:?}");
+    assert!(!ended.stderr.contains(" failed"), "{ended:?}");
+    let summary = ended.stdout.trim_end();
+    let (done, left) = summary.split_once("; left: ").unwrap_or_else(|| panic!("nothing is left: {ended:?}"));
+    let count = |text: &str| text.split(' ').next().map(|word| word.parse().unwrap_or(0)).expect("a word");
+    let (done, left) = (done.split_once(": ").map_or(0, |(_, done)| count(done)), count(left));
+    assert!(summary.lines().count() == 1 && done + left == files, "{ended:?}");
+    done
+}
+
+fn a_tree_into_a_full_quota_ends_with_one_error_and_goes_on_once_there_is_room() {
+    // The last ones are large enough for a second connection.
+    for (limit, value, more, files, bytes, why) in [
+        ("--quota", "1M", "100M", 30, 100_000, "disk quota"),
+        ("--max-files", "12", "100", 30, 100, "quota of files"),
+        ("--quota", "25M", "1G", 8, 5 << 20, "disk quota"),
+    ] {
+        let place = Place::new();
+        place.add("ann", &[limit, value]);
+        let server = place.serve();
+        plant_tree(&place.here("tree"), files, bytes);
+        let many: Vec<String> = (0..files).step_by(2).map(|at| format!("tree/f{at}")).collect();
+        let many: Vec<&str> = ["put"].into_iter().chain(many.iter().map(String::as_str)).chain(["."]).collect();
+        for (command, target, files) in [
+            (&["put", "-r", "tree"][..], "tree", files),
+            (&["put", "-r", "tree", "new"], "new", files),
+            (&["mirror", "tree", "image"], "image", files),
+            (&many, "", files / 2),
+        ] {
+            let target = place.home("ann", target);
+            let run = || place.run(place.berth(&[&["--no-progress", &server.target("ann")], command].concat()));
+            place.admin(&["user", "set", "ann", limit, value]);
+            if target == place.home("ann", "") && files < 10 {
+                // All of them find room.
+                continue;
+            }
+            for _ in 0..2 {
+                // Another try changes nothing.
+                let done = match bytes > 4 << 20 {
+                    true => told_as_done(run(), 6, why, files),
+                    false => check_stopped(run(), 6, why, &target, files),
+                };
+                assert!(
+                    done <= files_below(&target) && (1..files).contains(&files_below(&target)),
+                    "{command:?}: {done}"
+                );
+            }
+            place.admin(&["user", "set", "ann", limit, more]);
+            let ended = run().expect_code(0);
+            assert!(ended.stdout.contains(&format!(": {files} files, ")), "{ended:?}");
+            assert_eq!(files_below(&target), files, "{command:?}");
+            place.run(place.berth(&[&server.target("ann"), "rm", "-r", "*"])).expect_code(0);
+        }
+    }
+}
+
+fn a_tree_of_an_account_that_may_only_read_ends_with_one_error() {
+    let place = Place::new();
+    place.add("ann", &["--read-only"]);
+    let server = place.serve();
+    plant_tree(&place.here("tree"), 10, 100);
+    let run = |command: &[&str]| place.run(place.berth(&[&["--no-progress", &server.target("ann")], command].concat()));
+    let why = "may only read";
+    check_stopped(run(&["put", "-r", "tree"]), 1, why, &place.home("ann", "tree"), 10);
+    let files = ["put", "tree/f0", "tree/f2", "tree/f4", "."];
+    check_stopped(run(&files), 1, why, &place.home("ann", "tree"), 3);
+    // What is there already, and differs.
+    let target = place.home("ann", "tree");
+    plant_tree(&target, 10, 10);
+    let mirror = |arguments: &[&str]| run(&[&["mirror"], arguments].concat()).expect_code(1).stderr;
+    for stderr in [mirror(&["tree", "new"]), mirror(&["tree", "tree"]), mirror(&["--delete", "tree/sub", "tree"])] {
+        assert!(stderr.matches("berth: ").count() == 1 && stderr.contains(why), "{stderr}");
+    }
+    let stderr = run(&["put", "-f", "-r", "tree"]).expect_code(1).stderr;
+    assert!(stderr.matches("berth: ").count() == 1 && stderr.contains(why), "{stderr}");
+    assert_eq!(files_below(&target), 10);
+    assert!(fs::read(target.join("f0")).expect("there") == pattern(0, 10));
+}
+
+fn a_tree_into_a_local_folder_that_cannot_be_written_ends_with_one_error() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    plant_tree(&place.home("ann", "tree"), 10, 100);
+    let server = place.serve();
+    for (folder, command) in [
+        ("a", &["get", "-r", "tree", "a"][..]),
+        ("b/tree", &["get", "-r", "tree", "b"]),
+        ("c", &["get", "tree/f0", "tree/f2", "tree/f4", "c"]),
+        ("d", &["mirror", "--from", "tree", "d"]),
+    ] {
+        fs::create_dir_all(place.here(folder).join("sub")).expect("writable");
+        let closed = place.here(folder);
+        let mut berth = place.berth(&[&["--no-progress", &server.target("ann")], command].concat());
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).expect("ours");
+        without_rights(&mut berth, &place.path(""));
+        let ended = place.run(berth).expect_code(1);
+        let errors = ended.stderr.matches("berth: ").count();
+        assert!(errors == 1 && ended.stderr.contains("permission denied"), "{command:?}: {ended:?}");
+        assert!(!ended.stderr.contains(" failed"), "{ended:?}");
+    }
+}
+
+fn a_tree_whose_server_is_gone_ends_with_one_error_and_says_what_is_left() {
+    for command in [&["put", "-r", "tree"][..], &["get", "-r", "tree"], &["mirror", "tree", "image"]] {
+        let place = Place::new();
+        place.add("ann", &[]);
+        let (is_get, files, bytes) = (command[0] == "get", 6, 300_000);
+        plant_tree(&if is_get { place.home("ann", "tree") } else { place.here("tree") }, files, bytes);
+        let server = place.serve();
+        let proxy = Proxy::to(server.address);
+        let way = if is_get { &proxy.down } else { &proxy.up };
+        proxy.cut_after(way, [(bytes * 5 / 2) as u64]);
+        let (direct, cut) = (server.target("ann"), target("ann", proxy.address));
+        let arguments = [&["--no-progress", "--retries", "0", &cut], command].concat();
+        let ended = place.run(place.berth(&arguments)).expect_code(3);
+        let errors = ended.stderr.matches("berth: ").count();
+        assert!(errors == 1 && ended.stderr.contains("connection lost"), "{ended:?}");
+        assert!(ended.stdout.lines().count() == 1 && ended.stdout.contains("; left: "), "{ended:?}");
+        let ended = place.run(place.berth(&[&[&*direct], command].concat())).expect_code(0);
+        assert!(ended.stdout.contains(": 6 files, "), "{ended:?}");
+    }
+}
+
+fn a_tree_into_a_full_disk_of_either_side_ends_with_one_error_and_goes_on_once_there_is_room() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = serve_on_tiny_filesystem(&place);
+    plant_tree(&place.here("tree"), 10, 200_000);
+    let berth = |command: &[&str]| place.berth(&[&["--no-progress", &server.target("ann")], command].concat());
+    let home = home_seen_by(&server, &place);
+    for (command, target) in [(&["put", "-r", "tree"][..], "tree"), (&["mirror", "tree", "image"], "image")] {
+        let there = check_stopped(place.run(berth(command)), 6, "disk is full", &home.join(target), 10);
+        assert!((1..10).contains(&there), "{there}");
+        place.run(berth(&["rm", "-r", target])).expect_code(0);
+    }
+    // The same here: the target is mounted for the client alone, and grows for its second run.
+    plant_tree(&home.join("fetched"), 3, 200_000);
+    for (at, command) in ["get -r fetched small", "mirror --from fetched small/image"].into_iter().enumerate() {
+        let small = place.here(format!("small{at}"));
+        fs::create_dir(&small).expect("writable");
+        let mount = format!("mount -t tmpfs -o size=500k small {}", small.display());
+        let twice = format!(
+            "{mount}; \"$0\" \"$@\"; echo \"exit $?\"; mount -o remount,size=5m {}; \"$0\" \"$@\"",
+            small.display()
+        );
+        let arguments: Vec<String> =
+            command.split(' ').map(|word| word.replace("small", &format!("small{at}"))).collect();
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let client = berth(&words);
+        let mut command = common::needs::own_mounts();
+        command.args(["sh", "-c", &twice]).arg(client.get_program()).args(client.get_args());
+        command.env_clear().stdin(Stdio::null()).current_dir(place.here(""));
+        command.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ended = place.run(command).expect_code(0);
+        let (first, second) = ended.stdout.split_once("exit 6\n").expect("no room at first");
+        assert!(first.lines().count() == 1 && first.contains("; left: "), "{ended:?}");
+        assert_eq!(ended.stderr.matches("berth: ").count(), 1, "{ended:?}");
+        assert!(ended.stderr.contains("no storage space") || ended.stderr.contains("no space"), "{ended:?}");
+        assert!(second.contains(": 3 files, ") && second.contains(" already there"), "{ended:?}");
+    }
 }

@@ -158,7 +158,7 @@ fn content_of_any_length_goes_through_pipes_both_ways_with_its_digest() {
     for size in [0, 1, 65_535, 65_536, mib, 5 * mib + 1] {
         let content = pattern(size as u64, size);
         let digest = sha256(&content);
-        let ended = visit.put(&content, &["put", "-", "f"]).expect_code(0);
+        let ended = visit.put(&content, &["put", "-v", "-", "f"]).expect_code(0);
         let said = ended.stdout.trim_end();
         assert!(said.starts_with("put - -> /f  ") && said.ends_with(&format!("sha256 {digest}")), "{ended:?}");
         assert!(visit.there("f").as_deref() == Some(&content[..]), "{size} bytes up");

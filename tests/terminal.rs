@@ -296,6 +296,73 @@ fn read_lines(shown: &str, columns: usize) -> String {
     lines
 }
 
+/// `text` without what the terminal does with it.
+fn plain_lines(shown: &str, columns: usize) -> Vec<String> {
+    read_lines(shown, columns).lines().map(str::to_string).collect()
+}
+
+#[test]
+fn the_result_of_one_file_has_size_time_and_rate_and_a_digest_only_when_asked_for() {
+    let (place, server) = started();
+    let content = pattern(12, MIB);
+    fs::write(place.here("a.bin"), &content).expect("writable");
+    let target = server.target("ann");
+    let berth = |arguments: &[&str]| place.berth(&[&["--plaintext", &target], arguments].concat());
+    let digest = format!("  sha256 {}", common::sha256(&content));
+    let is_moved = |line: &str, names: &str| {
+        let parts: Vec<&str> = line.split("  ").collect();
+        let [first, "1M", time, rate, "verified"] = parts[..] else { return false };
+        let is_time = time.starts_with(|c: char| c.is_ascii_digit()) && time.ends_with('s');
+        first == names && is_time && rate.ends_with("/s")
+    };
+    for columns in [40, 80, 120] {
+        for (options, end) in [(&[][..], ""), (&["-v"], &digest[..])] {
+            let put = [&["put", "-f"], options, &["a.bin", "/b.bin"]].concat();
+            let get = [&["get"], options, &["b.bin", "c.bin"]].concat();
+            for (arguments, names) in [(&put, "put a.bin -> /b.bin"), (&get, "get /b.bin -> c.bin")] {
+                let (code, shown) = Terminal::open(&berth(arguments), columns).ended();
+                let lines = plain_lines(&shown, columns);
+                let line = lines.last().and_then(|line| line.strip_suffix(end)).unwrap_or_default();
+                assert!(code == Some(0) && lines.len() == 1 && is_moved(line, names), "{columns}: {lines:?}");
+                let (code, shown) = Terminal::open(&berth(arguments), columns).ended();
+                let again = format!("{names}  1M  already there, identical{end}\r\n");
+                assert!(code == Some(0) && shown.ends_with(&again), "{columns}: {shown}");
+            }
+            fs::remove_file(place.home("ann", "b.bin")).expect("stored");
+            fs::remove_file(place.here("c.bin")).expect("fetched");
+        }
+    }
+    // What a script reads is the same line; the program's option stands for that of each command.
+    let ended = place.run(berth(&["put", "a.bin"])).expect_code(0);
+    assert!(is_moved(ended.stdout.trim_end(), "put a.bin -> /a.bin"), "{ended:?}");
+    let ended = place.run(berth(&["-v", "get", "a.bin"])).expect_code(0);
+    assert_eq!(ended.stdout, format!("get /a.bin -> a.bin  1M  already there, identical{digest}\n"));
+}
+
+#[test]
+fn the_summary_of_a_tree_leaves_out_what_is_zero() {
+    let (place, server) = started();
+    fs::create_dir(place.here("tree")).expect("writable");
+    fs::write(place.here("tree/a"), b"hello").expect("writable");
+    let target = server.target("ann");
+    let run = |arguments: &[&str], summary: &str| {
+        let arguments = [&["--plaintext", "--no-progress", &target], arguments].concat();
+        let (code, shown) = Terminal::open(&place.berth(&arguments), 80).ended();
+        let line = shown.trim_end().rsplit("\r\n").next().unwrap_or_default().to_string();
+        assert!(code == Some(0) && line.starts_with(summary), "{shown}");
+        assert!(!line.contains(", 0") && !line.contains("0/s"), "{line}");
+    };
+    run(&["put", "-r", "tree"], "put: 1 file, 5 bytes, ");
+    run(&["put", "-r", "tree"], "put: 1 file, already there, ");
+    fs::write(place.here("tree/b"), b"").expect("writable");
+    run(&["put", "-r", "tree"], "put: 2 files, 1 already there, ");
+    run(&["get", "-r", "tree", "."], "get: 2 files, all already there, ");
+    run(&["mirror", "tree", "tree"], "mirror: 2 files, all already there, ");
+    run(&["mirror", "--dry-run", "tree", "other"], "mirror --dry-run: 2 files, 5 bytes to move");
+    fs::create_dir(place.here("empty")).expect("writable");
+    run(&["put", "-r", "empty"], "put: no files, ");
+}
+
 #[test]
 fn a_server_never_seen_before_is_asked_about_and_remembered_after_the_login() {
     let place = Place::with(json!({"plaintext": false}));
@@ -522,7 +589,7 @@ fn an_upload_shows_a_bar_and_then_that_it_is_verified() {
         proxy.up.open();
         terminal.expect("verifying");
         proxy.down.open();
-        terminal.expect("/big.bin  8M  sha256 ");
+        terminal.expect("/big.bin  8M  ");
         let shown = terminal.shown();
         assert!(!shown.contains("100.00 %"), "{shown}");
         let bars: Vec<String> =
@@ -604,7 +671,7 @@ fn a_bar_follows_the_terminal_when_it_is_made_narrower() {
     let shown = terminal.expect(" %");
     assert!(shown.chars().count() + "big.bin  %".len() < 50, "{shown}");
     proxy.up.open();
-    terminal.expect("sha256");
+    terminal.expect("  verified\r\n");
 }
 
 fn without_escapes(line: &str) -> String {
@@ -634,7 +701,7 @@ fn ctrl_c_during_a_download_keeps_the_session_and_the_part_and_the_next_get_resu
     proxy.down.open();
     terminal.enter("get big.bin");
     terminal.expect("resuming at ");
-    terminal.expect("-> big.bin  16M  sha256 ");
+    terminal.expect("-> big.bin  16M  ");
     terminal.expect(":/> ");
     assert_eq!(fs::read(place.here("big.bin")).expect("there"), content);
     assert!(!part.exists());
@@ -663,7 +730,7 @@ fn ctrl_c_during_an_upload_keeps_the_session_and_the_partial_and_the_next_put_re
     terminal.expect(" of 48M  expires in ");
     terminal.enter("put big.bin");
     terminal.expect("resuming at ");
-    terminal.expect("/big.bin  48M  sha256 ");
+    terminal.expect("/big.bin  48M  ");
     terminal.expect(":/> ");
     assert_eq!(fs::read(place.home("ann", "big.bin")).expect("there"), content);
     let records = fs::read_dir(place.path("user/state/berth")).expect("there").flatten();
@@ -687,6 +754,28 @@ fn ctrl_c_at_a_command_that_was_given_as_arguments_exits_with_130_and_keeps_the_
     let again: Program = place.start(place.berth(&["--plaintext", &target, "get", "big.bin"]));
     let ended = { again }.wait().expect_code(0);
     assert!(ended.stderr.contains("resuming at "), "{ended:?}");
+}
+
+#[test]
+fn a_command_after_ctrl_c_while_reconnecting_is_tried_at_once() {
+    let (place, server, proxy, target) = behind_a_proxy();
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    for columns in [40, 80, 120] {
+        let mut terminal = Terminal::logged_in(&place, &target, columns);
+        proxy.redirect(gone);
+        proxy.cut();
+        terminal.enter("mkdir -p new");
+        terminal.expect("(3 of 7)");
+        terminal.type_keys(CTRL_C);
+        terminal.expect("/> ");
+        proxy.redirect(server.address);
+        terminal.enter("pwd; ls");
+        terminal.expect("trying again in a moment (1 of 7)");
+        terminal.expect("connected again");
+        terminal.expect("/> ");
+        terminal.type_keys(CTRL_D);
+        assert_eq!(terminal.ended().0, Some(0));
+    }
 }
 
 // ---- What commands show -------------------------------------------------------------------
@@ -881,6 +970,202 @@ fn a_watched_status_fits_the_terminal_and_ends_with_ctrl_c() {
         terminal.type_keys(CTRL_C);
         let (code, _) = terminal.ended();
         assert_eq!(code, Some(0));
+    }
+}
+
+// ---- Files that are in the way ---------------------------------------------------------------
+
+/// Five files to move; three of them are at the target already, and differ.
+fn plant_differing(place: &Place, command: &str) -> std::path::PathBuf {
+    let (here, there) = (place.here("tree"), place.home("ann", "tree"));
+    let (source, target) = if command == "put" { (here, there) } else { (there, here) };
+    let write = |folder: &Path, name: &str, content: &str, seconds: u64| {
+        fs::create_dir_all(folder).expect("writable");
+        let path = folder.join(name);
+        fs::write(&path, content).expect("writable");
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+        fs::File::options().write(true).open(path).and_then(|file| file.set_modified(time)).expect("ours");
+    };
+    let _ = fs::remove_dir_all(&target);
+    for name in ["a", "b", "c", "d", "e"] {
+        write(&source, name, &format!("new {name}"), 1_500_000_000);
+    }
+    for name in ["a", "b", "c"] {
+        write(&target, name, &format!("older {name}{}", "x".repeat(2000)), 1_400_000_000);
+    }
+    target
+}
+
+/// For each of the files `n` if it is the new one, `o` for the old one, `-` for none.
+fn states(target: &Path) -> String {
+    let state = |name| match fs::read_to_string(target.join(name)) {
+        Ok(content) if content.starts_with("new") => 'n',
+        Ok(_) => 'o',
+        Err(_) => '-',
+    };
+    ["a", "b", "c", "d", "e"].into_iter().map(state).collect()
+}
+
+#[test]
+fn the_question_about_a_file_in_the_way_takes_all_none_and_quit_and_shows_both_sides() {
+    let (place, server) = started();
+    let target = server.target("ann");
+    for command in ["put", "get"] {
+        let new_files = if command == "put" { "nn" } else { "--" };
+        for (columns, keys, code, after) in [
+            (40, &["y", "n", "yes"][..], 1, "nonnn".to_string()),
+            (80, &["a"], 0, "nnnnn".into()),
+            (120, &["n", "ALL"], 1, "onnnn".into()),
+            (40, &["o"], 1, "ooonn".into()),
+            (80, &["y", "none"], 1, "noonn".into()),
+            (120, &["", "what", "", "y"], 1, "oonnn".into()),
+            (40, &["y", "q"], 1, format!("noo{new_files}")),
+            (80, &["y", CTRL_D], 1, format!("noo{new_files}")),
+            (80, &["y", CTRL_C], 130, format!("ooo{new_files}")),
+        ] {
+            let folder = plant_differing(&place, command);
+            let arguments = ["--plaintext", "--no-progress", &target, command, "-r", "tree", "."];
+            let mut terminal = Terminal::open(&place.berth(&arguments), columns);
+            for key in keys {
+                let shown = terminal.expect(": ");
+                let (old, new) = if command == "put" { ("remote", "local ") } else { ("local ", "remote") };
+                let facts = format!("\n  {old}  2K  May 13  2014\r\n  {new}  5 bytes  Jul 14  2017  newer\r\n");
+                assert!(shown.contains(&facts) || shown.ends_with("please answer y, n, a, o or q"), "{shown}");
+                match *key {
+                    CTRL_C | CTRL_D => terminal.type_keys(key),
+                    word => terminal.enter(word),
+                }
+            }
+            let (ended, rest) = terminal.ended();
+            assert_eq!((ended, states(&folder)), (Some(code), after), "{command} {keys:?}: {rest}");
+            // What follows an answer stands on a line of its own.
+            let lines: Vec<&str> = rest.split("\r\n").collect();
+            let is_own_line = |text: &str| lines.iter().any(|line| line.starts_with(text));
+            assert!(!rest.contains("\r\n\r\n"), "{rest}");
+            match code {
+                0 => assert!(!rest.contains("berth: "), "{rest}"),
+                _ => assert!(is_own_line("berth: ") && rest.matches("berth: ").count() == 1, "{keys:?}: {rest}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_single_file_in_the_way_is_asked_about_with_yes_or_no() {
+    let (place, server) = started();
+    for (columns, keys, replaced, end) in [
+        (40, &["y"][..], true, "verified"),
+        (80, &["all", "yes"], true, "verified"),
+        (80, &[""], false, "berth: put: /tree/a was not replaced"),
+        (120, &["n"], false, "berth: put: /tree/a was not replaced"),
+        (80, &[CTRL_D], false, "berth: put: /tree/a was not replaced"),
+    ] {
+        let folder = plant_differing(&place, "put");
+        let arguments = ["--plaintext", "--no-progress", &server.target("ann"), "put", "tree/a", "tree"];
+        let mut terminal = Terminal::open(&place.berth(&arguments), columns);
+        terminal.expect("replace remote /tree/a by local tree/a?\r\n");
+        terminal.expect("Replace it? [y/N] ");
+        for (at, key) in keys.iter().enumerate() {
+            if at > 0 {
+                terminal.expect("please answer yes or no: ");
+            }
+            match *key {
+                CTRL_D => terminal.type_keys(key),
+                word => terminal.enter(word),
+            }
+        }
+        let (code, rest) = terminal.ended();
+        assert_eq!((code, states(&folder).starts_with('n')), (Some(i32::from(!replaced)), replaced), "{rest}");
+        assert!(rest.trim_end().lines().any(|line| line.ends_with(end)), "{rest}");
+    }
+}
+
+#[test]
+fn nothing_is_glued_to_the_question_about_a_key() {
+    let place = Place::with(json!({"plaintext": false}));
+    place.add("ann", &[]);
+    let server = place.serve();
+    for (columns, keys, code) in [(40, CTRL_D, 4), (80, CTRL_C, 130), (120, "ab\x04\x04", 4)] {
+        let mut terminal = Terminal::open(&place.berth_over_tls(&[&server.target("ann"), "pwd"]), columns);
+        terminal.expect("[y/N] ");
+        terminal.type_keys(keys);
+        let (ended, rest) = terminal.ended();
+        assert!(ended == Some(code) && rest.contains("\nberth: "), "{columns}: {rest}");
+    }
+}
+
+// ---- Hashing ----------------------------------------------------------------------------------
+
+/// A file without content that takes no machine less than minutes to hash.
+fn plant_endless(path: &Path, bytes: u64) {
+    fs::File::create(path).and_then(|file| file.set_len(bytes)).expect("the file system has sparse files");
+}
+
+#[test]
+fn hashing_is_shown_with_its_side_and_ctrl_c_ends_it_on_both() {
+    let (place, server) = started();
+    let bytes = 1 << 40;
+    plant_endless(&place.here("big.bin"), bytes);
+    plant_endless(&place.home("ann", "big.bin"), bytes);
+    let part = part_of(&place.here("resumed"));
+    plant_endless(&part, bytes);
+    let file = fs::File::open(&part).expect("ours");
+    let mark = format!("{} resumed", std::os::unix::fs::MetadataExt::ino(&file.metadata().expect("ours")));
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::fsetxattr(&file, "user.berth.part", mark.as_bytes(), flags).expect("extended attributes");
+    drop(file);
+    for columns in [40, 80, 120] {
+        let mut terminal = Terminal::logged_in(&place, &server.target("ann"), columns);
+        for (command, shown) in [
+            ("put big.bin", "checking local big.bin  0 %"),
+            ("get big.bin", "checking local big.bin  0 %"),
+            ("get big.bin resumed", "checking local resumed  0 %"),
+            ("sha256 big.bin", "checking remote big.bin  "),
+        ] {
+            terminal.enter(command);
+            terminal.expect(&format!("\r{shown}"));
+            let pressed = Instant::now();
+            terminal.type_keys(CTRL_C);
+            terminal.expect("interrupted");
+            terminal.expect("/> ");
+            assert!(pressed.elapsed() < PROMPT_BACK, "{command}: {:?}", pressed.elapsed());
+            // The server does not go on with it, or the next answer would take as long.
+            terminal.enter("ls");
+            terminal.expect("big.bin\r\n");
+            terminal.expect("/> ");
+        }
+        let shown = terminal.shown();
+        let lines = shown.split(['\r', '\n']).map(without_escapes).filter(|line| line.contains("checking"));
+        assert!(lines.clone().all(|line| line.chars().count() < columns && !line.ends_with(' ')), "{shown}");
+        terminal.type_keys(CTRL_D);
+        assert_eq!(terminal.ended().0, Some(0));
+    }
+}
+
+#[test]
+fn hashing_has_a_line_now_and_then_on_a_terminal_that_draws_no_bars() {
+    let (place, server) = started();
+    plant_endless(&place.home("ann", "big.bin"), 1 << 40);
+    let mut berth = place.berth(&["--plaintext", &server.target("ann"), "sha256", "big.bin"]);
+    berth.env("CI", "true");
+    let mut terminal = Terminal::open(&berth, 80);
+    let before = terminal.expect("checking remote big.bin  ");
+    assert_eq!(before, "");
+    terminal.expect("s\r\n");
+    terminal.type_keys(CTRL_C);
+    assert_eq!(terminal.ended().0, Some(130));
+}
+
+#[test]
+fn hashing_says_nothing_where_no_terminal_is() {
+    let (place, server) = started();
+    for path in [place.here("a"), place.home("ann", "a")] {
+        plant_endless(&path, 300 << 20);
+    }
+    let target = server.target("ann");
+    for (command, shown) in [("put", "already there, identical"), ("sha256", "  /a")] {
+        let ended = place.run(place.berth(&["--plaintext", &target, command, "a"])).expect_code(0);
+        assert!(ended.stdout.trim_end().ends_with(shown) && ended.stderr.is_empty(), "{ended:?}");
     }
 }
 

@@ -31,6 +31,9 @@ pub enum Failure {
     /// Something on this machine: a file, a folder, the terminal.
     #[error("{0}")]
     Local(String),
+    /// This machine allows it not, or has it read-only.
+    #[error("{0}")]
+    LocalDenied(String),
     /// This machine's disk is full.
     #[error("{0}; free some space here, then run the command again")]
     LocalFull(String),
@@ -72,6 +75,7 @@ impl Failure {
         let text = format!("{}: {}", Escaped(subject.as_os_str().as_bytes()), plain(error));
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::LocalFull(text),
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Self::LocalDenied(text),
             _ => Self::Local(text),
         }
     }
@@ -113,11 +117,16 @@ impl Failure {
         matches!(self, Self::Refused(reply) if reply.code == code)
     }
 
+    /// Whether there is no room, so that the next file will not find any either.
+    pub fn is_full(&self) -> bool {
+        self.exit_code() == EXIT_FULL
+    }
+
     /// What the program exits with when this was its end.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => EXIT_USAGE,
-            Self::Local(_) | Self::Some { .. } => EXIT_FAILED,
+            Self::Local(_) | Self::LocalDenied(_) | Self::Some { .. } => EXIT_FAILED,
             Self::LocalFull(_) => EXIT_FULL,
             Self::Connection(_) | Self::Lost(_) => EXIT_CONNECTION,
             Self::Login(_) => EXIT_LOGIN,
@@ -159,7 +168,7 @@ impl Failure {
     pub fn word(&self) -> String {
         let word = match self {
             Self::Usage(_) => "usage",
-            Self::Local(_) => "local",
+            Self::Local(_) | Self::LocalDenied(_) => "local",
             Self::LocalFull(_) => "local_full",
             Self::Connection(_) | Self::Lost(_) => "connection",
             Self::Login(_) => "login_failed",

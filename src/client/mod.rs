@@ -49,6 +49,7 @@ use crate::base::virtual_path::VPath;
 /// Does what the command line asks for and returns the exit code.
 pub fn run(args: &Args) -> u8 {
     let mut output = Output::standard(args.json, args.quiet);
+    output.is_verbose = args.verbose;
     let work = match check_target(args).and_then(|()| Work::new(args)) {
         Ok(work) => work,
         Err(failure) => return give_up(&mut output, &failure),

@@ -83,7 +83,7 @@ fn a_file_arrives_whole_however_the_bytes_are_cut() {
         let folder = folder();
         let mut stage = Stage::with_calls_of(bytes_per_call, folder.path(), sends(bytes.clone()));
         let target = folder.path().join("f");
-        stage.run(&format!("get f {}", target.display())).expect("fetched");
+        stage.run(&format!("get -v f {}", target.display())).expect("fetched");
         assert_eq!(fs::read(&target).expect("read"), bytes);
         let modified = fs::metadata(&target).expect("metadata").modified().expect("time");
         assert_eq!(berth::base::text::unix_ns(modified), MTIME_NS);
@@ -331,7 +331,7 @@ fn many_files_are_asked_for_ahead() {
     assert_eq!(arrived.len(), 149);
     assert_eq!(fs::read(folder.path().join("d/f042")).expect("read"), b"f042");
     stage.session.output.flush().expect("memory");
-    assert!(stage.results.text().contains("get: 149 files, 596, 1 failed"), "{}", stage.results.text());
+    assert!(stage.results.text().contains("get: 149 files, 596 bytes, 1 failed"), "{}", stage.results.text());
 }
 
 /// A server that takes files and says what it got.
@@ -361,10 +361,11 @@ fn a_file_is_sent_whole_with_its_digest() {
             }
             _ => {}
         });
-        stage.run(&format!("put {}", source.display())).expect("sent");
+        stage.run(&format!("put -v {}", source.display())).expect("sent");
         assert!(taken.borrow().bytes == bytes && taken.borrow().mode == PutMode::Create);
         let result = stage.results.text();
-        assert!(result.ends_with(&format!(" -> /f  684K  sha256 {}\n", Digest::of(&bytes))), "{result}");
+        let digest = format!("  verified  sha256 {}\n", Digest::of(&bytes));
+        assert!(result.contains(" -> /f  684K  ") && result.ends_with(&digest), "{result}");
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Args {
     /// Nothing on the terminal but results and errors
     #[arg(long)]
     pub quiet: bool,
+    /// Show the digests of files that were moved, too
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
     /// No progress bar
     #[arg(long)]
     pub no_progress: bool,

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::cat::Shown;
 use super::local::path as local_path;
@@ -21,9 +22,10 @@ use crate::client::files::spellings::Spellings;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{
-    Conflict, Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
+    Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
 };
 use crate::client::transfer::download::{DownloadJob, Fetched, fetch_all};
+use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
 use crate::client::transfer::part_names::remove_part;
 use crate::client::transfer::pipes::{Streamed, fetch as fetch_content};
 use crate::client::ui::progress::{Progress, Style};
@@ -36,7 +38,8 @@ use crate::wire::{Reply, Request};
 pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (modes, words) = mode_policy(words);
     let words = &words[..];
-    let (given, operands) = options("get", "fr", words)?;
+    let (given, operands) = options("get", "frv", words)?;
+    session.output.shows_digests = session.output.is_verbose || given.contains('v');
     let (sources, target) = match &operands[..] {
         [] => return Err(usage("get", "what to get is missing")),
         [source] => (vec![*source], None),
@@ -58,8 +61,8 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     };
     let force = given.contains('f');
     let result = match &remotes[..] {
-        [remote] if !given.contains('r') => get_single(session, remote, &target, force, modes),
-        _ => get_many(session, &remotes, &target, force, given.contains('r'), modes),
+        [remote] if !given.contains('r') => get_single(session, remote, &target, Overwrite::new(force, false), modes),
+        _ => get_many(session, &remotes, &target, Overwrite::new(force, true), given.contains('r'), modes),
     };
     if let (Ok(()), LocalTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
@@ -148,15 +151,18 @@ fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
     drop(progress);
     let Streamed { size, sha256 } = fetched?;
     shown.finish(&mut session.output)?;
-    let local = Path::new("-");
-    Done { command: "get", local, remote, size, sha256, resumed_from: 0, is_identical: false }.show(session, true)
+    // The content has standard output.
+    session.output.shows_digests = false;
+    let (local, elapsed) = (Path::new("-"), None);
+    Done { command: "get", local, remote, size, sha256, resumed_from: 0, is_identical: false, elapsed }
+        .show(session, true)
 }
 
 fn get_single(
     session: &mut Session,
     remote: &VPath,
     target: &LocalTarget,
-    force: bool,
+    mut overwrite: Overwrite,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
     let entry = session.stat(remote)?;
@@ -164,7 +170,7 @@ fn get_single(
         return Err(Failure::Local(format!("{remote} is a folder; -r takes it whole")));
     }
     let (job, _) = job(remote.clone(), target.of(remote), &entry, modes);
-    get_one(session, &mut Summary::new("get", true), job, entry.size, force, false)
+    get_one(session, &mut Summary::new("get", true), job, entry.size, &mut overwrite, false)
 }
 
 /// Gets one file, minding what is here already.
@@ -173,7 +179,7 @@ fn get_one(
     summary: &mut Summary,
     mut job: DownloadJob,
     size: u64,
-    force: bool,
+    overwrite: &mut Overwrite,
     is_brief: bool,
 ) -> Result<(), Failure> {
     if let Some(here) = what_is_here(&job.local)? {
@@ -183,9 +189,12 @@ fn get_one(
         {
             return clash.tell_identical(session, summary, sha256, is_brief);
         }
-        clash.may_replace(session, force)?;
+        if overwrite.decide(session, &clash)? != Decision::Replace {
+            return Err(Failure::Local(format!("{} was not replaced", shown(&job.local))));
+        }
         job.replace = true;
     }
+    let started = Instant::now();
     let fetched = match fetch(session, &job, size) {
         Err(failure) if failure.is_refusal(ErrorCode::Changed) => {
             session.output.note(format_args!("{} changed meanwhile: starting again", job.remote));
@@ -193,7 +202,8 @@ fn get_one(
         }
         result => result?,
     };
-    conclude(session, summary, &job, fetched, is_brief)
+    let elapsed = (!is_brief).then(|| started.elapsed());
+    conclude(session, summary, &job, fetched, elapsed)
 }
 
 fn fetch(session: &mut Session, job: &DownloadJob, size: u64) -> Result<Fetched, Failure> {
@@ -215,12 +225,13 @@ fn conclude(
     summary: &mut Summary,
     job: &DownloadJob,
     fetched: Fetched,
-    is_brief: bool,
+    elapsed: Option<Duration>,
 ) -> Result<(), Failure> {
     let Fetched { size, sha256, resumed_from } = fetched;
-    summary.moved(size - resumed_from.min(size));
+    summary.moved(size - resumed_from.min(size), size);
     let DownloadJob { local, remote, .. } = job;
-    Done { command: "get", local, remote, size, sha256, resumed_from, is_identical: false }.show(session, is_brief)
+    Done { command: "get", local, remote, size, sha256, resumed_from, is_identical: false, elapsed }
+        .show(session, elapsed.is_none())
 }
 
 /// Gets many files, as many ahead as the server allows. Those that are here already are compared
@@ -229,21 +240,35 @@ fn get_many(
     session: &mut Session,
     remotes: &[VPath],
     target: &LocalTarget,
-    force: bool,
+    mut overwrite: Overwrite,
     with_folders: bool,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("get", false);
     let wanted = plan(session, &mut summary, remotes, target, with_folders, modes)?;
-    let wanted = without_what_is_here(session, &mut summary, wanted, force)?;
+    summary.plan(wanted.len(), total_of(&wanted));
+    let result = get_wanted(session, &mut summary, wanted, &mut overwrite);
+    summary.conclude(session, result)
+}
+
+fn get_wanted(
+    session: &mut Session,
+    summary: &mut Summary,
+    wanted: Vec<(DownloadJob, u64)>,
+    overwrite: &mut Overwrite,
+) -> Result<(), Failure> {
+    let wanted = without_what_is_here(session, summary, wanted, overwrite)?;
     let mut changed = Vec::new();
-    get_new(session, &mut summary, wanted, &mut changed)?;
+    get_new(session, summary, wanted, &mut changed)?;
     for (job, size) in changed {
-        let result = get_one(session, &mut summary, job, size, force, true);
+        let result = get_one(session, summary, job, size, overwrite, true);
         summary.count(session, result)?;
     }
-    summary.summarize(session)?;
-    summary.finish()
+    overwrite.result()
+}
+
+fn total_of(jobs: &[(DownloadJob, u64)]) -> u64 {
+    jobs.iter().fold(0, |total: u64, (_, size)| total.saturating_add(*size))
 }
 
 /// What remains to be fetched of `wanted` after what is here already was looked at.
@@ -251,7 +276,7 @@ fn without_what_is_here(
     session: &mut Session,
     summary: &mut Summary,
     wanted: Vec<(DownloadJob, u64)>,
-    force: bool,
+    overwrite: &mut Overwrite,
 ) -> Result<Vec<(DownloadJob, u64)>, Failure> {
     let (mut remaining, mut clashing) = (Vec::new(), Vec::new());
     let spellings = Spellings::among(wanted.iter().map(|(job, _)| path_bytes(&job.local)));
@@ -273,9 +298,12 @@ fn without_what_is_here(
             },
         }
     }
-    for (job, size, _) in
-        without_identical(session, summary, clashing, force, |(job, size, here)| clash(job, *size, *here))?
-    {
+    let replacing =
+        without_identical(session, summary, clashing, overwrite, |(job, size, here)| clash(job, *size, *here))?;
+    if overwrite.has_quit() {
+        remaining.clear();
+    }
+    for (job, size, _) in replacing {
         remaining.push((DownloadJob { replace: true, ..job }, size));
     }
     Ok(remaining)
@@ -328,16 +356,18 @@ fn get_new(
     jobs: Vec<(DownloadJob, u64)>,
     changed: &mut Vec<(DownloadJob, u64)>,
 ) -> Result<(), Failure> {
-    let total = jobs.iter().fold(0, |total: u64, (_, size)| total.saturating_add(*size));
-    let mut progress = Progress::of_files(session.progress, jobs.len(), total);
+    let mut progress = Progress::of_files(session.progress, jobs.len(), total_of(&jobs));
+    let folder = common_local_folder(jobs.iter().map(|(job, _)| &job.local));
     let jobs = jobs.into_iter().map(|(job, _)| job).collect();
     fetch_all(session, jobs, &mut progress, |session, (job, result)| match result {
         Err(failure) if failure.is_refusal(ErrorCode::Changed) => {
             changed.push((job, 0));
             Ok(())
         }
+        // No other file may be where all of them go.
+        Err(failure @ Failure::LocalDenied(_)) if job.local.parent() == folder.as_deref() => Err(summary.stop(failure)),
         result => {
-            let result = result.and_then(|fetched| conclude(session, summary, &job, fetched, true));
+            let result = result.and_then(|fetched| conclude(session, summary, &job, fetched, None));
             summary.count(session, result)
         }
     })
@@ -395,6 +425,9 @@ fn plan_tree(
     if !(root.is_root() && local_root.is_dir())
         && let Err(failure) = make_folder(local_root, root_bits)
     {
+        if matches!(failure, Failure::LocalDenied(_)) {
+            return Err(failure);
+        }
         summary.count(session, Err(failure))?;
         return Ok(Vec::new());
     }
@@ -421,6 +454,9 @@ fn plan_tree(
                 if let Err(failure) =
                     make_own_folder(&found.path, &local, modes.of_folder(found.entry.mode), &mut made, &spellings)
                 {
+                    if matches!(failure, Failure::LocalDenied(_)) && local.parent() == Some(local_root) {
+                        return Err(failure);
+                    }
                     summary.count(session, Err(failure))?;
                     missing.insert(found.path);
                 }
@@ -433,6 +469,12 @@ fn plan_tree(
         }
     }
     Ok(wanted)
+}
+
+/// The innermost folder that all of `paths` are in.
+fn common_local_folder<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Option<PathBuf> {
+    let both = |one: &'a Path, other: &'a Path| one.ancestors().find(|folder| other.starts_with(folder)).unwrap_or(one);
+    paths.filter_map(|path| path.parent()).reduce(both).map(Path::to_path_buf)
 }
 
 fn job(remote: VPath, local: PathBuf, entry: &Entry, modes: ModePolicy) -> (DownloadJob, u64) {

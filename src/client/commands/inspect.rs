@@ -9,6 +9,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::shell::command::options;
 use crate::client::shell::lexer::Word;
+use crate::client::ui::hashing::Hashing;
 use crate::client::ui::listing::{entry_json, mode_text};
 use crate::client::ui::local_time;
 use crate::client::ui::summary::Summary;
@@ -41,6 +42,8 @@ pub fn stat(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
 /// `sha256 PATH...`
 pub fn sha256(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     each(session, "sha256", words, |session, path| {
+        let hashing = Hashing::of_remote(session.progress, path);
+        session.link.set_on_wait(hashing.ticker());
         let reply = session.call(&Request::Sha256 { path: path.into() });
         let reply = reply.map_err(|failure| refusal::of_file(session, path, failure, "sha256 takes files"))?;
         let Reply::Sha256 { sha256, size } = reply else { return Err(unexpected()) };

@@ -1,11 +1,13 @@
 //! `put`: which files go where, what happens to those that are there already, and what is told.
 //! The bytes themselves are `upload`'s.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::iter::successors;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::local::{expand, path as local_path};
 use crate::base::text::Escaped;
@@ -18,8 +20,9 @@ use crate::client::files::spellings::Spellings;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{
-    Conflict, Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
+    Done, common_folder, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
 };
+use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
 use crate::client::transfer::part_names::destination_of_part;
 use crate::client::transfer::pipes::{Streamed, send as send_content};
 use crate::client::transfer::upload::{Stored, UploadJob, Verdict, send_all};
@@ -33,7 +36,8 @@ use crate::wire::{Reply, Request};
 pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let (modes, words) = mode_policy(words);
     let words = &words[..];
-    let (given, operands) = options("put", "fr", words)?;
+    let (given, operands) = options("put", "frv", words)?;
+    session.output.shows_digests = session.output.is_verbose || given.contains('v');
     let (sources, target) = match &operands[..] {
         [] => return Err(usage("put", "what to put is missing")),
         [source] => (vec![*source], None),
@@ -52,8 +56,10 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     };
     let force = given.contains('f');
     let result = match &locals[..] {
-        [local] if !given.contains('r') => put_single(session, local, &target, force, modes),
-        _ => put_many(session, &locals, &target, force, given.contains('r'), modes),
+        [local] if !given.contains('r') => {
+            put_single(session, local, &target, &mut Overwrite::new(force, false), modes)
+        }
+        _ => put_many(session, &locals, &target, Overwrite::new(force, true), given.contains('r'), modes),
     };
     if let (Ok(()), RemoteTarget::Tree(_, tree)) = (&result, &target) {
         tree.finish(session);
@@ -147,6 +153,7 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     };
     let mode = if force { PutMode::Replace } else { PutMode::Create };
     let mut progress = Progress::of_file(session.progress, &label(&remote), None);
+    let started = Instant::now();
     let sent = send_content(session, &remote, mode, &mut progress);
     drop(progress);
     let Streamed { size, sha256 } = sent.map_err(|failure| match failure {
@@ -155,15 +162,16 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         }
         failure => failure,
     })?;
-    let (local, remote) = (Path::new("-"), &remote);
-    Done { command: "put", local, remote, size, sha256, resumed_from: 0, is_identical: false }.show(session, false)
+    let (local, remote, elapsed) = (Path::new("-"), &remote, Some(started.elapsed()));
+    Done { command: "put", local, remote, size, sha256, resumed_from: 0, is_identical: false, elapsed }
+        .show(session, false)
 }
 
 fn put_single(
     session: &mut Session,
     local: &Path,
     target: &RemoteTarget,
-    force: bool,
+    overwrite: &mut Overwrite,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
     let metadata = fs::metadata(local).map_err(|error| Failure::missing_here(local, &error))?;
@@ -177,10 +185,11 @@ fn put_single(
         mode: PutMode::Create,
         modes,
     };
+    let started = Instant::now();
     let (job, result) = send(session, job, metadata.len())?;
     match result {
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
-            put_over(session, &mut Summary::new("put", true), job, &failure, force)
+            put_over(session, &mut Summary::new("put", true), job, &failure, overwrite)
         }
         Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Err(match job.remote.split() {
             Some((folder, _)) => {
@@ -188,7 +197,7 @@ fn put_single(
             }
             None => failure,
         }),
-        result => conclude(session, &mut Summary::new("put", true), &job, result?, false),
+        result => conclude(session, &mut Summary::new("put", true), &job, result?, Some(started.elapsed())),
     }
 }
 
@@ -214,12 +223,12 @@ fn put_over(
     summary: &mut Summary,
     mut job: UploadJob,
     refusal: &Failure,
-    force: bool,
+    overwrite: &mut Overwrite,
 ) -> Result<(), Failure> {
     let size = size_of(&job.local)?;
     match session.stat(&job.remote) {
         Err(failure) if leads_nowhere(&failure) => {
-            if !force {
+            if !overwrite.is_forced() {
                 return Err(refusal.clone());
             }
         }
@@ -234,12 +243,15 @@ fn put_over(
             {
                 return clash.tell_identical(session, summary, sha256, false);
             }
-            clash.may_replace(session, force)?;
+            if overwrite.decide(session, &clash)? != Decision::Replace {
+                return Err(Failure::Local(format!("{} was not replaced", job.remote)));
+            }
         }
     }
     job.mode = PutMode::Replace;
+    let started = Instant::now();
     let (job, result) = send(session, job, size)?;
-    conclude(session, summary, &job, result?, false)
+    conclude(session, summary, &job, result?, Some(started.elapsed()))
 }
 
 /// Whether a link is in the way that leads to nothing in the home: an upload takes its place.
@@ -260,12 +272,13 @@ fn conclude(
     summary: &mut Summary,
     job: &UploadJob,
     stored: Stored,
-    is_brief: bool,
+    elapsed: Option<Duration>,
 ) -> Result<(), Failure> {
     let Stored { size, sha256, resumed_from } = stored;
-    summary.moved(size - resumed_from.min(size));
+    summary.moved(size - resumed_from.min(size), size);
     let UploadJob { local, remote, .. } = job;
-    Done { command: "put", local, remote, size, sha256, resumed_from, is_identical: false }.show(session, is_brief)
+    Done { command: "put", local, remote, size, sha256, resumed_from, is_identical: false, elapsed }
+        .show(session, elapsed.is_none())
 }
 
 /// Sends many files back to back. Where something is in their place there, it is compared
@@ -274,29 +287,52 @@ fn put_many(
     session: &mut Session,
     locals: &[PathBuf],
     target: &RemoteTarget,
-    force: bool,
+    mut overwrite: Overwrite,
     with_folders: bool,
     modes: ModePolicy,
 ) -> Result<(), Failure> {
     let mut summary = Summary::new("put", false);
-    let mut plan = plan(session, &mut summary, locals, target, with_folders, modes)?;
+    let plan = plan(session, &mut summary, locals, target, with_folders, modes)?;
+    summary.plan(plan.files.len(), plan.bytes);
     if let RemoteTarget::Tree(_, tree) = target {
         tree.begin(session, None);
     }
-    make_folders(session, &mut summary, &plan.folders)?;
-    without_doubled_folders(session, &mut summary, &mut plan)?;
     // Within one tree no name occurs twice.
-    let may_meet = force && locals.len() > 1;
-    let files = if may_meet { without_doubles(session, &mut summary, plan.files)? } else { plan.files };
-    let spellings = Spellings::among(files.iter().map(|job| job.remote.as_bytes()));
-    let occupied = put_new(session, &mut summary, files, plan.bytes)?;
-    let occupied = without_doubled_files(session, &mut summary, &spellings, occupied)?;
-    let (again, bytes) = without_what_is_there(session, &mut summary, occupied, force)?;
-    for (_, failure) in put_new(session, &mut summary, again, bytes)? {
-        summary.count(session, Err(failure))?;
+    let may_meet = overwrite.is_forced() && locals.len() > 1;
+    let result = put_plan(session, &mut summary, plan, may_meet, &mut overwrite);
+    summary.conclude(session, result)
+}
+
+fn put_plan(
+    session: &mut Session,
+    summary: &mut Summary,
+    mut plan: Plan,
+    may_meet: bool,
+    overwrite: &mut Overwrite,
+) -> Result<(), Failure> {
+    let missing = make_folders(session, summary, &plan.folders)?;
+    without_doubled_folders(session, summary, &mut plan)?;
+    let is_missing = |job: &UploadJob| successors(job.remote.parent(), VPath::parent).any(|of| missing.contains(&of));
+    let mut files = if may_meet { without_doubles(session, summary, plan.files)? } else { plan.files };
+    if !missing.is_empty() {
+        files.retain(|job| !is_missing(job));
     }
-    summary.summarize(session)?;
-    summary.finish()
+    let spellings = Spellings::among(files.iter().map(|job| job.remote.as_bytes()));
+    let mut occupied = Vec::new();
+    let sent = put_new(session, summary, files, plan.bytes, &mut occupied);
+    if let Err(failure) = &sent
+        && !(failure.is_full() || failure.is_refusal(ErrorCode::Denied))
+    {
+        return sent;
+    }
+    // Also where no more is sent: what is there already is not left.
+    let occupied = without_doubled_files(session, summary, &spellings, occupied)?;
+    let (again, bytes) = without_what_is_there(session, summary, occupied, overwrite)?;
+    sent?;
+    let mut refused = Vec::new();
+    put_new(session, summary, again, bytes, &mut refused)?;
+    refused.into_iter().try_for_each(|(_, failure)| summary.count(session, Err(failure)))?;
+    overwrite.result()
 }
 
 /// The files without those that would replace another file of the same command.
@@ -366,26 +402,34 @@ pub fn same_there(path: &VPath, other: &VPath) -> Failure {
     Failure::Local(format!("{path} and {other} are the same to the server's file system; put one to another place"))
 }
 
-/// Sends files; those in whose place something is come back.
+/// Sends files; those in whose place something is go to `occupied`.
 fn put_new(
     session: &mut Session,
     summary: &mut Summary,
     jobs: Vec<UploadJob>,
     bytes: u64,
-) -> Result<Vec<(UploadJob, Failure)>, Failure> {
-    let mut occupied = Vec::new();
+    occupied: &mut Vec<(UploadJob, Failure)>,
+) -> Result<(), Failure> {
     let mut progress = Progress::of_files(session.progress, jobs.len(), bytes);
+    let folder = common_folder(jobs.iter().map(|job| &job.remote));
     send_all(session, jobs, &mut progress, |session, (job, result)| match result {
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
             occupied.push((job, failure));
             Ok(())
         }
+        // No other new file may be where all of them go.
+        Err(failure)
+            if failure.is_refusal(ErrorCode::Denied)
+                && job.mode == PutMode::Create
+                && job.remote.parent() == folder =>
+        {
+            Err(summary.stop(failure))
+        }
         result => {
-            let result = result.and_then(|stored| conclude(session, summary, &job, stored, true));
+            let result = result.and_then(|stored| conclude(session, summary, &job, stored, None));
             summary.count(session, result)
         }
-    })?;
-    Ok(occupied)
+    })
 }
 
 /// What remains to be sent of `occupied` after what is there was looked at, and its bytes.
@@ -393,7 +437,7 @@ fn without_what_is_there(
     session: &mut Session,
     summary: &mut Summary,
     occupied: Vec<(UploadJob, Failure)>,
-    force: bool,
+    overwrite: &mut Overwrite,
 ) -> Result<(Vec<UploadJob>, u64), Failure> {
     let requests: Vec<_> = occupied.iter().map(|(job, _)| Request::Stat { path: (&job.remote).into() }).collect();
     let mut found = Vec::with_capacity(requests.len());
@@ -405,25 +449,41 @@ fn without_what_is_there(
             (Ok(Reply::Stat { entry, .. }), Ok(size)) if entry.kind == EntryKind::File => {
                 clashing.push((job, size, entry.size));
             }
-            (Err(failure), Ok(size)) if force && leads_nowhere(&failure) => links.push((job, size, 0)),
+            (Err(failure), Ok(size)) if overwrite.is_forced() && leads_nowhere(&failure) => links.push((job, size, 0)),
             (Ok(_), Ok(_)) => summary.count(session, Err(refusal))?,
             (Err(failure), _) | (_, Err(failure)) => summary.count(session, Err(failure))?,
         }
     }
     let mut remaining =
-        without_identical(session, summary, clashing, force, |(job, size, there)| clash(job, *size, *there))?;
+        without_identical(session, summary, clashing, overwrite, |(job, size, there)| clash(job, *size, *there))?;
     remaining.append(&mut links);
     let bytes = remaining.iter().map(|(_, size, _)| size).sum();
     let again = remaining.into_iter().map(|(job, ..)| UploadJob { mode: PutMode::Replace, ..job });
     Ok((again.collect(), bytes))
 }
 
-fn make_folders(session: &mut Session, summary: &mut Summary, folders: &[NewFolder]) -> Result<(), Failure> {
+/// Makes folders, of which the first is above all others or beside them. Returns those that could not be made.
+fn make_folders(
+    session: &mut Session,
+    summary: &mut Summary,
+    folders: &[NewFolder],
+) -> Result<HashSet<VPath>, Failure> {
     let request = |(path, bits): &NewFolder| Request::Mkdir { path: path.into(), parents: true, permissions: *bits };
     let requests: Vec<Request> = folders.iter().map(request).collect();
-    let mut failures = Vec::new();
-    session.call_each(&requests, |_, _, result| failures.extend(result.err()))?;
-    failures.into_iter().try_for_each(|failure| summary.count(session, Err(failure)))
+    let (mut failures, mut missing) = (Vec::new(), HashSet::new());
+    session.call_each(&requests, |_, at, result| failures.extend(result.err().map(|failure| (at, failure))))?;
+    for (at, failure) in failures {
+        if at == 0 && failure.is_refusal(ErrorCode::Denied) {
+            return Err(summary.stop(failure));
+        }
+        let path = &folders[at].0;
+        let is_below_missing = path.parent().is_some_and(|folder| missing.contains(&folder));
+        missing.insert(path.clone());
+        if !is_below_missing {
+            summary.count(session, Err(failure))?;
+        }
+    }
+    Ok(missing)
 }
 
 /// A folder to be made there, and its permission bits.

@@ -12,7 +12,7 @@ use crate::client::connection::retry::{changes_once, settle};
 use crate::client::connection::state::StateFolder;
 use crate::client::error::{Failure, unexpected};
 use crate::client::shell::lexer::Word;
-use crate::client::ui::confirm::confirm;
+use crate::client::ui::confirm::{Choice, choose, confirm};
 use crate::client::ui::output::Output;
 use crate::client::ui::progress::Style;
 use crate::wire::message::{Entry, ErrorCode, Name};
@@ -151,7 +151,9 @@ impl Session {
     pub fn reconnect(&mut self, failure: Failure) -> Result<(), Failure> {
         let Some(route) = self.route.as_mut().filter(|_| failure.is_lost()) else { return Err(failure) };
         let interrupt = self.link.interrupt().clone();
-        self.link = route.again(failure, &interrupt, &mut self.output)?;
+        let mut link = route.again(failure, &interrupt, &mut self.output)?;
+        link.inherit_on_wait(&mut self.link);
+        self.link = link;
         self.was_lost = true;
         Ok(())
     }
@@ -225,17 +227,23 @@ impl Session {
         self.folder.join(&word.text).map_err(|error| Failure::Usage(format!("'{}': {error}", Escaped(&word.text))))
     }
 
-    /// Asks a question whose answer is yes or no; no where there is nobody to ask.
-    pub fn confirm(&mut self, question: &str) -> Result<bool, Failure> {
-        if !self.may_ask {
-            return Ok(false);
+    /// Asks a question whose answer is yes or no, or one about one of many things. There is somebody to ask.
+    pub fn ask(&mut self, question: &str, is_one_of_many: bool) -> Result<Choice, Failure> {
+        let interrupt = self.link.interrupt();
+        match is_one_of_many {
+            true => choose(&mut self.output, interrupt, question),
+            false if confirm(&mut self.output, interrupt, question)? => Ok(Choice::Yes),
+            false => Ok(Choice::No),
         }
-        confirm(&mut self.output, self.link.interrupt(), question)
     }
 
     /// After a command that failed: nobody waits for the rest of its answers, running transfers
-    /// are cancelled, and the session is ready for the next command.
+    /// are cancelled, and the session is ready for the next command. That one connects without a pause, however
+    /// often this one had tried: its user gave up, and may know that the server is back.
     pub fn recover(&mut self) {
+        if let Some(route) = &mut self.route {
+            route.gets_on();
+        }
         self.link.interrupt().clear();
         self.link.abandon_all();
         self.link.flush_briefly(Duration::from_millis(500));

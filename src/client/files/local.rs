@@ -17,7 +17,7 @@ use crate::base::text::Escaped;
 use crate::client::connection::state::SourceMark;
 use crate::client::error::Failure;
 use crate::client::files::spellings::Names;
-use crate::client::shell::interrupt::Stopped;
+use crate::client::shell::interrupt::Watch;
 use crate::wire::message::Name;
 
 /// A local file that is being sent, and the digest of what was read of it.
@@ -97,8 +97,8 @@ impl Source {
     }
 
     /// Reads the first `bytes` and returns their digest.
-    pub fn skip(&mut self, bytes: u64, is_stopped: Stopped) -> Result<Digest, Failure> {
-        let hash = hash_up_to(&mut self.file, bytes, is_stopped).map_err(|error| self.failure(error))?;
+    pub fn skip(&mut self, bytes: u64, watch: Watch) -> Result<Digest, Failure> {
+        let hash = hash_up_to(&mut self.file, bytes, watch).map_err(|error| self.failure(error))?;
         self.hash = hash.0.clone();
         self.read_bytes = hash.1;
         Ok(Digest::finish(hash.0))
@@ -119,7 +119,7 @@ impl Source {
 
     /// Checks whether the file changed while it was read. If its time or size differs, it is read again,
     /// because it may only have been touched or appended to.
-    pub fn look_again(&mut self, is_stopped: Stopped) -> Result<Reading, Failure> {
+    pub fn look_again(&mut self, watch: Watch) -> Result<Reading, Failure> {
         let metadata = self.file.metadata().map_err(|error| Failure::local(&self.path, &error))?;
         let now = mark_of(&metadata);
         if !self.is_at_end() || now.size < self.mark.size {
@@ -129,8 +129,7 @@ impl Source {
             return Ok(Reading::Whole { appended: 0 });
         }
         io::Seek::rewind(&mut self.file).map_err(|error| Failure::local(&self.path, &error))?;
-        let (hash, bytes) =
-            hash_up_to(&mut self.file, self.mark.size, is_stopped).map_err(|error| self.failure(error))?;
+        let (hash, bytes) = hash_up_to(&mut self.file, self.mark.size, watch).map_err(|error| self.failure(error))?;
         let is_same = bytes == self.read_bytes && Digest::finish(hash) == Digest::finish(self.hash.clone());
         Ok(if is_same { Reading::Whole { appended: now.size - self.mark.size } } else { Reading::Torn })
     }
@@ -180,9 +179,9 @@ pub fn names_in(path: &[u8]) -> Option<Names> {
 }
 
 /// The digest of a whole local file.
-pub fn digest_of(path: &Path, is_stopped: Stopped) -> Result<Digest, Failure> {
+pub fn digest_of(path: &Path, watch: Watch) -> Result<Digest, Failure> {
     let mut source = Source::open(path)?;
-    source.skip(u64::MAX, is_stopped)
+    source.skip(u64::MAX, watch)
 }
 
 /// A path as a terminal may see it.
@@ -211,16 +210,12 @@ impl HashError {
 }
 
 /// Hashes from where `file` stands, at most `bytes_max`; the hash and how many bytes it took.
-pub(in crate::client) fn hash_up_to(
-    file: &mut File,
-    bytes_max: u64,
-    is_stopped: Stopped,
-) -> Result<(Sha256, u64), HashError> {
+pub(in crate::client) fn hash_up_to(file: &mut File, bytes_max: u64, watch: Watch) -> Result<(Sha256, u64), HashError> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; PIECE_BYTES];
     let mut done = 0;
     while done < bytes_max {
-        if is_stopped() {
+        if watch(done) {
             return Err(HashError::Interrupted);
         }
         let wanted = usize::try_from(bytes_max - done).unwrap_or(usize::MAX).min(buffer.len());
@@ -254,8 +249,8 @@ mod tests {
         let path = folder.path().join("a");
         fs::write(&path, b"hello").expect("write");
         let mut source = Source::open(&path).expect("open");
-        source.skip(5, &mut || false).expect("read");
-        let mut look_again = || source.look_again(&mut || false).expect("readable");
+        source.skip(5, &mut |_| false).expect("read");
+        let mut look_again = || source.look_again(&mut |_| false).expect("readable");
         assert_eq!(look_again(), Reading::Whole { appended: 0 });
         File::open(&path).and_then(|file| file.set_modified(UNIX_EPOCH)).expect("ours");
         assert_eq!(look_again(), Reading::Whole { appended: 0 });

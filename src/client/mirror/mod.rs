@@ -106,23 +106,37 @@ impl Order {
             return self.tell_plan(session, summary, &plan);
         }
         self.refuse_to_empty(source, &plan)?;
-        self.make_root(session, &found)?;
+        if !plan.is_empty() || self.is_from || !found.is_there {
+            self.make_root(session, found.root_mode)?;
+        }
+        summary.were_there(plan.same);
+        summary.plan(plan.files.len(), plan.bytes());
+        let result = self.carry_out_plan(session, &mut summary, &found, plan);
+        summary.conclude(session, result)
+    }
+
+    fn carry_out_plan(
+        &self,
+        session: &mut Session,
+        summary: &mut Summary,
+        found: &Found,
+        mut plan: Plan,
+    ) -> Result<(), Failure> {
+        let (source, target) = if self.is_from { (&found.there, &found.here) } else { (&found.here, &found.there) };
         self.remove_useless_parts(&plan, &found.parts);
-        self.remove(session, &mut summary, target, &plan.in_the_way)?;
+        self.remove(session, summary, target, &plan.in_the_way)?;
         let spellings = self.spellings(source, &plan);
-        let mut missing = self.make_folders(session, &mut summary, source, &plan.folders)?;
+        let mut missing = self.make_folders(session, summary, source, &plan.folders)?;
         let folders = plan.folders.clone();
-        missing.extend(self.settle_spellings(session, &mut summary, &spellings, &mut plan, &folders)?.doubled);
+        missing.extend(self.settle_spellings(session, summary, &spellings, &mut plan, &folders)?.doubled);
         plan.files.retain(|file| !missing.iter().any(|folder| folder.contains(&file.path)));
-        self.settle_local_spellings(session, &mut summary, &spellings, &mut plan)?;
-        let mut occupied = self.move_files(session, &mut summary, &plan)?;
-        let settled = self.settle_spellings(session, &mut summary, &spellings, &mut plan, &occupied)?;
+        self.settle_local_spellings(session, summary, &spellings, &mut plan)?;
+        let mut occupied = self.move_files(session, summary, &plan)?;
+        let settled = self.settle_spellings(session, summary, &spellings, &mut plan, &occupied)?;
         occupied.retain(|path| !settled.doubled.contains(path));
-        self.move_occupied(session, &mut summary, source, &occupied)?;
-        self.change_modes(session, &mut summary, &plan)?;
-        self.remove(session, &mut summary, target, &plan.extra)?;
-        summary.summarize(session)?;
-        summary.finish()
+        self.move_occupied(session, summary, source, &occupied)?;
+        self.change_modes(session, summary, &plan)?;
+        self.remove(session, summary, target, &plan.extra)
     }
 
     /// Other programs' `mirror` goes the other way, so people are told. Of a script nothing is expected on
@@ -203,14 +217,12 @@ impl Order {
 
     // ---- Doing ----------------------------------------------------------------------------
 
-    fn make_root(&self, session: &mut Session, found: &Found) -> Result<(), Failure> {
+    /// Also where it is there: an account that may only read is told so once, and not of each file.
+    fn make_root(&self, session: &mut Session, mode: Option<u32>) -> Result<(), Failure> {
         if self.is_from {
-            return self.make_local_root(found.root_mode).map_err(|error| Failure::local(&self.local, &error));
+            return self.make_local_root(mode).map_err(|error| Failure::local(&self.local, &error));
         }
-        if found.is_there {
-            return Ok(());
-        }
-        let permissions = found.root_mode.and_then(|mode| self.modes.of_folder(mode));
+        let permissions = mode.and_then(|mode| self.modes.of_folder(mode));
         session.call(&Request::Mkdir { path: (&self.remote).into(), parents: true, permissions }).map(drop)
     }
 
@@ -369,11 +381,21 @@ impl Order {
         match result {
             // Somebody else was faster.
             Err(failure) if action == "rm" && failure.is_refusal(ErrorCode::NotFound) => return Ok(()),
+            // Nothing else may be changed there either.
+            Err(failure) if self.is_denied_at_target(&failure) && is_top(path) => return Err(summary.stop(failure)),
             Err(failure) => return summary.count(session, Err(failure)),
             Ok(()) if action == "rm" => summary.removed(),
             Ok(()) => {}
         }
         self.tell(session, action, path, None)
+    }
+
+    /// Whether the side that is changed allows it not; what cannot be read of the other is that file's failure.
+    fn is_denied_at_target(&self, failure: &Failure) -> bool {
+        match self.is_from {
+            true => matches!(failure, Failure::LocalDenied(_)),
+            false => failure.is_refusal(ErrorCode::Denied),
+        }
     }
 
     /// What an interrupted mirror left and this one will not resume is nobody's file.
@@ -389,14 +411,12 @@ impl Order {
     /// Moves what the plan says; files in whose place something has come meanwhile come back.
     fn move_files(&self, session: &mut Session, summary: &mut Summary, plan: &Plan) -> Result<Vec<VPath>, Failure> {
         let mut occupied = Vec::new();
-        summary.were_there(plan.same);
-        let bytes = plan.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
-        let mut progress = Progress::of_files(session.progress, plan.files.len(), bytes);
+        let mut progress = Progress::of_files(session.progress, plan.files.len(), plan.bytes());
         if self.is_from {
             let jobs = plan.files.iter().map(|file| self.download(file)).collect::<Result<_, _>>()?;
             fetch_all(session, jobs, &mut progress, |session, (job, result)| {
                 let result = result.map(|fetched| (fetched.size, fetched.sha256, fetched.resumed_from));
-                self.conclude_move(session, summary, &job.remote, result)
+                self.conclude_move(session, summary, &job.remote, !job.replace, result)
             })?;
             return Ok(occupied);
         }
@@ -408,7 +428,7 @@ impl Order {
             }
             result => {
                 let result = result.map(|stored| (stored.size, stored.sha256, stored.resumed_from));
-                self.conclude_move(session, summary, &job.remote, result)
+                self.conclude_move(session, summary, &job.remote, job.mode == PutMode::Create, result)
             }
         })?;
         Ok(occupied)
@@ -439,6 +459,7 @@ impl Order {
         })?;
         let plan = self.plan(session, summary, &wanted, &there)?;
         self.tell_what_stays(session, summary, &plan)?;
+        summary.were_there(plan.same);
         for path in self.move_files(session, summary, &plan)? {
             let text = format!("{} is being changed by somebody else; run the command again", relative(&path));
             summary.count(session, Err(Failure::Local(text)))?;
@@ -468,10 +489,18 @@ impl Order {
         session: &mut Session,
         summary: &mut Summary,
         there: &VPath,
+        is_new: bool,
         result: Result<(u64, Digest, u64), Failure>,
     ) -> Result<(), Failure> {
+        if let Err(failure) = &result
+            && self.is_denied_at_target(failure)
+            && is_new
+            && is_top(&self.below(there)?)
+        {
+            return Err(summary.stop(failure.clone()));
+        }
         let result = result.and_then(|(size, sha256, resumed_from)| {
-            summary.moved(size - resumed_from.min(size));
+            summary.moved(size - resumed_from.min(size), size);
             self.tell(session, self.verb(), &self.below(there)?, Some((size, Some((sha256, resumed_from)))))
         });
         summary.count(session, result)
@@ -589,7 +618,7 @@ impl Order {
             self.conclude(session, &mut summary, "mkdir", path, Ok(()))?;
         }
         for file in &plan.files {
-            summary.moved(file.size);
+            summary.moved(file.size, file.size);
             let told = self.tell(session, self.verb(), &file.path, Some((file.size, None)));
             summary.count(session, told)?;
         }
@@ -618,6 +647,11 @@ struct Settled {
 
 fn entries(count: usize) -> String {
     if count == 1 { "1 entry".into() } else { format!("{count} entries") }
+}
+
+/// Whether `path` is directly in the root of the tree.
+fn is_top(path: &VPath) -> bool {
+    path.depth() == 1
 }
 
 /// A path as people see it from the root of the tree.

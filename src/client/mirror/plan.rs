@@ -132,6 +132,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        [&self.in_the_way, &self.folders, &self.extra].into_iter().all(Vec::is_empty) && self.files.is_empty()
+    }
+
+    /// Bytes of the files to be moved.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size))
+    }
+
     /// What makes `target` the image of `source`.
     pub fn new(source: &Tree, target: &Tree, rules: Rules) -> Self {
         let mut plan = Self::default();

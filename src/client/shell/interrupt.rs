@@ -12,6 +12,9 @@ use crate::client::error::EXIT_INTERRUPTED;
 /// Asked after each piece of work that takes long; true ends it.
 pub type Stopped<'a> = &'a mut dyn FnMut() -> bool;
 
+/// The same of work that is measured in bytes: told how many are done.
+pub type Watch<'a> = &'a mut dyn FnMut(u64) -> bool;
+
 /// Whether Ctrl-C was pressed and nobody has reacted yet. Clones share one flag.
 #[derive(Clone, Default)]
 pub struct Interrupt {

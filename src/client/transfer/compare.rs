@@ -1,18 +1,23 @@
 //! What `get` and `put` have in common: comparing a file here with one there, and telling what
 //! became of a transfer.
 
+use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::base::digest::Digest;
-use crate::base::text::{Escaped, Size};
+use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
 use crate::client::files::local::{digest_of, name_of, shown};
 use crate::client::shell::lexer::{Word, escape};
+use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
+use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
+use crate::client::ui::hashing::Hashing;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
 use crate::wire::{Reply, Request};
@@ -33,26 +38,46 @@ pub struct Done<'a> {
     pub resumed_from: u64,
     /// Nothing was moved, because both sides had the same.
     pub is_identical: bool,
+    /// How long it took; `None` for one of many and where nothing was moved.
+    pub elapsed: Option<Duration>,
 }
 
 impl Done<'_> {
-    /// Shows it; one of many (`is_brief`) only to programs.
+    /// Shows it; one of many (`is_brief`) only to programs and to users who want digests.
     pub fn show(&self, session: &mut Session, is_brief: bool) -> Result<(), Failure> {
         let Self { command, local, remote, size, sha256, .. } = self;
-        if !is_brief {
-            let local = shown(local);
-            let names = match *command {
-                "get" => format!("get {remote} -> {local}"),
-                _ => format!("{command} {local} -> {remote}"),
-            };
-            let remark = if self.is_identical { "  already there, identical" } else { "" };
-            session.output.line(format_args!("{names}  {}  sha256 {sha256}{remark}", Size(*size)))?;
+        if !is_brief || session.output.shows_digests {
+            session.output.line(self.line(session.output.shows_digests))?;
         }
         session.output.json(&json!({
             "command": command, "ok": true, "remote": Name::from(*remote), "local": name_of(local),
             "size": size, "sha256": sha256, "resumed_from": self.resumed_from,
             "status": if self.is_identical { "identical" } else { "done" },
         }))
+    }
+}
+
+impl Done<'_> {
+    /// `put a -> /a  8M  0.5s  16M/s  verified`: what matters most stands before what a narrow terminal breaks.
+    fn line(&self, with_digest: bool) -> String {
+        let (local, remote) = (shown(self.local), self.remote);
+        let mut line = match self.command {
+            "get" => format!("get {remote} -> {local}"),
+            command => format!("{command} {local} -> {remote}"),
+        };
+        line += &format!("  {}", Bytes(self.size));
+        if let Some(elapsed) = self.elapsed {
+            line += &format!("  {}", Elapsed(elapsed));
+            let moved_bytes = self.size - self.resumed_from.min(self.size);
+            if moved_bytes > 0 {
+                line += &format!("  {}", Rate(moved_bytes, elapsed));
+            }
+        }
+        line += if self.is_identical { "  already there, identical" } else { "  verified" };
+        if with_digest {
+            line += &format!("  sha256 {}", self.sha256);
+        }
+        line
     }
 }
 
@@ -74,13 +99,19 @@ pub fn same_contents(
         return Ok(());
     }
     session.check_link()?;
+    let hashing = Hashing::of(session.progress, pairs.len());
+    session.link.set_on_wait(hashing.ticker());
+    hashing.next_remote(pairs[0].1);
     let (mut asked, mut compared, mut here) = (0, 0, None);
     while compared < pairs.len() {
-        match compare_ahead(session, &pairs[compared..], &mut asked, &mut here) {
+        match compare_ahead(session, &pairs[compared..], &mut asked, &mut here, &hashing) {
             Ok(same) => {
                 session.gets_on();
                 on_result(same);
                 (asked, compared, here) = (asked - 1, compared + 1, None);
+                if let Some((_, remote)) = pairs.get(compared) {
+                    hashing.next_remote(remote);
+                }
             }
             Err(failure) => {
                 session.reconnect(failure)?;
@@ -98,13 +129,14 @@ fn compare_ahead(
     pairs: &[(&Path, &VPath)],
     asked: &mut usize,
     here: &mut Option<Result<Digest, Failure>>,
+    hashing: &Hashing,
 ) -> Result<Result<Option<Digest>, Failure>, Failure> {
     while *asked < pairs.len() && session.link.has_room() {
         session.link.request(&Request::Sha256 { path: pairs[*asked].1.into() })?;
         *asked += 1;
     }
     session.link.send_all()?;
-    let here = here.get_or_insert_with(|| digest_of(pairs[0].0, &mut || session.link.works_apart())).clone();
+    let here = here.get_or_insert_with(|| digest_here(session, pairs[0].0, hashing)).clone();
     let there = match session.link.receive()?.event {
         Event::Reply(Reply::Sha256 { sha256, .. }) => Ok(sha256),
         Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
@@ -113,18 +145,16 @@ fn compare_ahead(
     Ok(there.and_then(|there| Ok(Some(here?).filter(|here| *here == there))))
 }
 
-/// A file to be transferred to a place where another one is.
-pub struct Conflict<'a> {
-    /// `get` or `put`.
-    pub command: &'static str,
-    /// The file here.
-    pub local: &'a Path,
-    /// The file there.
-    pub remote: &'a VPath,
-    /// Bytes of the one that is to be transferred.
-    pub size: u64,
-    /// Bytes of the one in its place.
-    pub old_size: u64,
+/// The digest of a local file, shown as it is computed.
+fn digest_here(session: &mut Session, local: &Path, hashing: &Hashing) -> Result<Digest, Failure> {
+    let bytes = fs::metadata(local).map_or(0, |metadata| metadata.len());
+    hashing.begin_local(local, bytes);
+    let digest = digest_of(local, &mut |bytes| {
+        hashing.reach(bytes);
+        session.link.works_apart()
+    });
+    hashing.finish_local();
+    digest
 }
 
 impl Conflict<'_> {
@@ -136,23 +166,10 @@ impl Conflict<'_> {
         sha256: Digest,
         is_brief: bool,
     ) -> Result<(), Failure> {
-        summary.was_there();
+        summary.was_there(self.size);
         let Self { command, local, remote, size, .. } = *self;
-        Done { command, local, remote, size, sha256, resumed_from: size, is_identical: true }.show(session, is_brief)
-    }
-
-    /// Refuses to replace the file in its place, unless that is forced or confirmed.
-    pub fn may_replace(&self, session: &mut Session, force: bool) -> Result<(), Failure> {
-        let (local, remote) = (shown(self.local).to_string(), self.remote.to_string());
-        let (old, side, new) = match self.command {
-            "get" => (local, "here", remote),
-            _ => (remote, "there", local),
-        };
-        let question = format!("replace {old} {side} ({}) by {new} ({})?", Size(self.old_size), Size(self.size));
-        if force || session.confirm(&question)? {
-            return Ok(());
-        }
-        Err(Failure::Local(format!("{old} is {side} already and differs; -f replaces it")))
+        Done { command, local, remote, size, sha256, resumed_from: size, is_identical: true, elapsed: None }
+            .show(session, is_brief)
     }
 }
 
@@ -162,7 +179,7 @@ pub fn without_identical<J>(
     session: &mut Session,
     summary: &mut Summary,
     jobs: Vec<J>,
-    force: bool,
+    overwrite: &mut Overwrite,
     clash: impl Fn(&J) -> Conflict<'_>,
 ) -> Result<Vec<J>, Failure> {
     let is_alike = |job: &J| clash(job).size == clash(job).old_size;
@@ -181,13 +198,25 @@ pub fn without_identical<J>(
         }
     }
     let mut remaining = Vec::with_capacity(differing.len());
+    // Where no more is moved, nobody is asked.
+    differing.retain(|_| !summary.is_stopped());
     for job in differing {
-        match clash(&job).may_replace(session, force) {
-            Ok(()) => remaining.push(job),
+        match overwrite.decide(session, &clash(&job)) {
+            Ok(Decision::Replace) => remaining.push(job),
+            Ok(Decision::Keep) => summary.keep(clash(&job).size),
+            Ok(Decision::Quit) => break,
             Err(failure) => summary.count(session, Err(failure))?,
         }
     }
     Ok(remaining)
+}
+
+/// The innermost folder that all of `paths` are in.
+pub fn common_folder<'a>(paths: impl Iterator<Item = &'a VPath>) -> Option<VPath> {
+    let both = |one: VPath, other: VPath| {
+        std::iter::successors(Some(one), VPath::parent).find(|folder| folder.contains(&other)).unwrap_or(VPath::root())
+    };
+    paths.filter_map(VPath::parent).reduce(both)
 }
 
 /// Whether `--` stands before the last of `words`, so that it is where to and not one more of the sources.
@@ -221,7 +250,8 @@ const NAMES_SHOWN_MAX: usize = 4;
 /// Says what an interrupted transfer left.
 pub fn note_interruption(session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
     if result == Err(Failure::Interrupted) {
-        session.output.note("\nwhat was transferred is kept; the same command goes on from there");
+        session.output.end_line();
+        session.output.note("what was transferred is kept; the same command goes on from there");
     }
     result
 }

@@ -3,6 +3,7 @@
 //! questions and decides nothing about files that are there already; `commands::get` does.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ use crate::client::files::local::{destination, mark_of};
 use crate::client::files::modes::ModePolicy;
 use crate::client::transfer::parallel::{Jobs, Tell, move_all};
 use crate::client::transfer::part::{Part, Reserved};
-use crate::client::transfer::part_names::{looks_like_part, remove_part};
+use crate::client::transfer::part_names::{looks_like_part, part_path, remove_part};
+use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
 use crate::wire::message::ErrorCode;
 use crate::wire::{Reply, Request};
@@ -200,7 +202,13 @@ impl Wanted {
     fn look_for_part(&mut self, session: &mut Session) -> Result<(), Failure> {
         if self.part.is_none() && self.job.size >= PART_BYTES_MIN {
             let (local, size) = (&self.job.local, self.job.size);
-            self.part = Part::find(local, &self.reserved, size, &mut || session.link.works_apart())?;
+            let part_bytes = part_path(local, 0).ok().and_then(|path| fs::metadata(path).ok());
+            let part_bytes = part_bytes.map_or(size, |metadata| metadata.len());
+            let hashing = Hashing::of_local(session.progress, local, part_bytes);
+            self.part = Part::find(local, &self.reserved, size, &mut |bytes| {
+                hashing.reach(bytes);
+                session.link.works_apart()
+            })?;
         }
         Ok(())
     }
@@ -230,7 +238,7 @@ impl Wanted {
 
 /// Receives a file. When the connection is lost, what came stays in `wanted`.
 fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted: &mut Wanted) -> Result<Fetched, Stop> {
-    let (size, mtime_ns, offset, mode) = match session.link.receive()?.event {
+    let (size, mtime_ns, offset, mode) = match receive_answer(session, progress, wanted)? {
         Event::Reply(Reply::File { size, mtime_ns, offset, mode, .. }) => (size, mtime_ns, offset, mode),
         Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error).into()),
         _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
@@ -286,6 +294,20 @@ fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted:
             Event::Reply(_) => return Err(LinkError::Protocol("a reply amid a download".into()).into()),
         }
     }
+}
+
+/// The answer to the request for a file. Where a part is here the server compares it with its file first.
+fn receive_answer(session: &mut Session, progress: &Progress, wanted: &Wanted) -> Result<Event, LinkError> {
+    let has_part = wanted.part.as_ref().is_some_and(|part| part.received_bytes() > 0);
+    let hashing = has_part.then(|| Hashing::of_remote(session.progress, &wanted.job.remote));
+    if let Some(hashing) = &hashing {
+        session.link.set_on_wait(hashing.ticker());
+    }
+    let answer = session.link.receive();
+    if hashing.is_some() {
+        session.link.set_on_wait(progress.ticker());
+    }
+    Ok(answer?.event)
 }
 
 /// The part that the file's bytes from `offset` go to.

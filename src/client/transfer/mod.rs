@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod download;
+pub mod overwrite;
 pub mod parallel;
 pub mod part;
 pub mod part_names;

@@ -20,7 +20,7 @@ use crate::client::connection::state::SourceMark;
 use crate::client::error::Failure;
 use crate::client::files::local::{destination, hash_up_to, mark_of, shown};
 use crate::client::files::modes::{folder_of, take_attributes};
-use crate::client::shell::interrupt::Stopped;
+use crate::client::shell::interrupt::Watch;
 use crate::client::transfer::part_names::{Occupant, lock, mark, occupant, part_path, unmark};
 
 /// Destinations of the same download, which no part may have as its path.
@@ -49,7 +49,7 @@ impl Part {
         destination: &Path,
         reserved: &Reserved,
         bytes_max: u64,
-        is_stopped: Stopped,
+        watch: Watch,
     ) -> Result<Option<Self>, Failure> {
         let mut unmarked = None;
         for (at, path) in names(destination, reserved).enumerate() {
@@ -57,9 +57,11 @@ impl Part {
             match occupant(&path, destination)? {
                 Occupant::Nothing | Occupant::Link => break,
                 Occupant::Ours(_, metadata) if metadata.len() == 0 => return Ok(None),
-                Occupant::Ours(file, _) => {
+                Occupant::Ours(file, metadata) => {
                     let mut part = Self::of(file, path, destination)?;
-                    let hashed = hash_up_to(&mut part.file, u64::MAX, is_stopped);
+                    // What is there is kept, also when hashing is interrupted.
+                    part.received_bytes = metadata.len();
+                    let hashed = hash_up_to(&mut part.file, u64::MAX, watch);
                     (part.hash, part.received_bytes) = hashed.map_err(|error| error.about(&part.path))?;
                     return Ok(Some(part));
                 }
@@ -70,7 +72,7 @@ impl Part {
             }
         }
         match unmarked {
-            Some((file, path, cannot_tell)) => Self::copy(file, path, cannot_tell, destination, reserved, is_stopped),
+            Some((file, path, cannot_tell)) => Self::copy(file, path, cannot_tell, destination, reserved, watch),
             None => Ok(None),
         }
     }
@@ -83,12 +85,12 @@ impl Part {
         removes_original: bool,
         destination: &Path,
         reserved: &Reserved,
-        is_stopped: Stopped,
+        watch: Watch,
     ) -> Result<Option<Self>, Failure> {
         let mut part = Self::create(destination, reserved, true)?;
         let mut piece = vec![0; PIECE_BYTES];
         loop {
-            if is_stopped() {
+            if watch(part.received_bytes) {
                 part.discard();
                 return Err(Failure::Interrupted);
             }
@@ -378,9 +380,9 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).expect("list").count(), 0);
         Part::create(&destination, &Reserved::new(), true).expect("part").write(b"half").expect("write");
         let mut part =
-            Part::find(&destination, &Reserved::new(), 1 << 20, &mut || false).expect("look").expect("there");
+            Part::find(&destination, &Reserved::new(), 1 << 20, &mut |_| false).expect("look").expect("there");
         assert_eq!((part.received_bytes(), part.digest()), (4, Digest::of(b"half")));
-        assert!(Part::find(&destination, &Reserved::new(), 1 << 20, &mut || false).is_err(), "locked");
+        assert!(Part::find(&destination, &Reserved::new(), 1 << 20, &mut |_| false).is_err(), "locked");
         part.write(b"way").expect("write");
         part.finish(0, None, None).expect("finish");
         assert_eq!(fs::read(&destination).expect("read"), b"halfway");
@@ -426,7 +428,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let (destination, path) = (folder.path().join("a"), folder.path().join(".a.berth-part"));
         fs::write(&path, b"half").expect("write");
-        let find = |bytes_max| Part::find(&destination, &Reserved::new(), bytes_max, &mut || false).expect("look");
+        let find = |bytes_max| Part::find(&destination, &Reserved::new(), bytes_max, &mut |_| false).expect("look");
         assert!(find(3).is_none(), "longer than the file");
         let mut part = find(10).expect("copied");
         assert_eq!((part.received_bytes(), part.digest()), (4, Digest::of(b"half")));

@@ -9,23 +9,81 @@ use crate::client::error::Failure;
 use crate::client::shell::interrupt::Interrupt;
 use crate::client::ui::output::Output;
 
+/// What a user says to something that may be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// It is done.
+    Yes,
+    /// It is left out.
+    No,
+    /// It is done, and so is everything else that would be asked about.
+    All,
+    /// It is left out, and so is everything else that would be asked about.
+    None,
+    /// It is left out, and the command ends.
+    Quit,
+}
+
 /// Asks a question on the terminal whose answer is yes or no.
 pub fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<bool, Failure> {
-    let answer = answer(output, interrupt, &format!("{question} [y/N] "))?;
-    Ok(matches!(answer.as_str(), "y" | "yes"))
+    let answer = ask_until_clear(
+        output,
+        interrupt,
+        &format!("{question}{}[y/N] ", space_behind(question)),
+        "yes or no",
+        |text| match text {
+            "y" | "yes" => Some(true),
+            "" | "n" | "no" => Some(false),
+            _ => None,
+        },
+    )?;
+    Ok(answer.unwrap_or(false))
 }
 
-/// Asks a question on the terminal and returns what is typed, in small letters. Ctrl-D is an empty answer.
-fn answer(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<String, Failure> {
-    let line = line(output, interrupt, question)?;
-    if line.is_none() {
-        output.ask("\n");
+/// Asks about one of many things. Ctrl-D is a user who does not want to be asked any more.
+pub fn choose(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Choice, Failure> {
+    let question = format!("{question}{}[y]es [n]o [a]ll n[o]ne [q]uit: ", space_behind(question));
+    let answer = ask_until_clear(output, interrupt, &question, "y, n, a, o or q", |text| match text {
+        "y" | "yes" => Some(Choice::Yes),
+        "" | "n" | "no" => Some(Choice::No),
+        "a" | "all" => Some(Choice::All),
+        "o" | "none" => Some(Choice::None),
+        "q" | "quit" => Some(Choice::Quit),
+        _ => None,
+    })?;
+    Ok(answer.unwrap_or(Choice::Quit))
+}
+
+/// Between a question and its answers, unless these stand on a line of their own.
+fn space_behind(question: &str) -> &'static str {
+    if question.ends_with('\n') { "" } else { " " }
+}
+
+/// Asks until `read` understands the answer. `None` is Ctrl-D.
+fn ask_until_clear<T>(
+    output: &mut Output,
+    interrupt: &Interrupt,
+    question: &str,
+    answers: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, Failure> {
+    let mut typed = answer(output, interrupt, question)?;
+    while let Some(text) = typed {
+        if let Some(clear) = read(&text) {
+            return Ok(Some(clear));
+        }
+        typed = answer(output, interrupt, &format!("please answer {answers}: "))?;
     }
-    Ok(line.unwrap_or_default().trim().to_lowercase())
+    Ok(None)
 }
 
-/// Shows `question` and returns the line that is typed; `None` for Ctrl-D. It is shown again when the program
-/// was stopped and is continued.
+/// Asks a question on the terminal and returns what is typed, in small letters; `None` if that ends with Ctrl-D.
+fn answer(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Option<String>, Failure> {
+    Ok(line(output, interrupt, question)?.map(|line| line.trim().to_lowercase()))
+}
+
+/// Shows `question` and returns the line that is typed; `None` if that ends with Ctrl-D. It is shown again when
+/// the program was stopped and is continued. What follows stands on a new line.
 pub fn line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Option<String>, Failure> {
     let failure = |error: io::Error| Failure::Local(format!("the terminal: {error}"));
     let suspension = Suspension::begin().map_err(failure)?;
@@ -37,9 +95,14 @@ pub fn line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Resul
         if suspension.obey(|| {}).map_err(failure)? {
             output.ask(format_args!("\n{question}"));
         } else if matches!(ready, Ok(1..)) {
-            let mut line = String::new();
-            let is_end = stdin.read_line(&mut line).unwrap_or(0) == 0;
-            return Ok((!is_end).then_some(line));
+            let mut answer = String::new();
+            // What is no text is no answer either.
+            let is_read = stdin.read_line(&mut answer).is_ok();
+            if is_read && !answer.ends_with('\n') {
+                output.ask("\n");
+                return Ok(None);
+            }
+            return Ok(Some(if is_read { answer } else { "?".into() }));
         }
     }
     output.ask("\n");

@@ -1,7 +1,9 @@
 //! What a person sees: results, progress, listings, colours.
 
+pub mod amounts;
 pub mod colors;
 pub mod confirm;
+pub mod hashing;
 pub mod listing;
 pub mod local_time;
 pub mod meter;

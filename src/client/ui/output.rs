@@ -23,12 +23,18 @@ pub struct Output {
     pub is_json: bool,
     /// No remarks.
     pub is_quiet: bool,
+    /// Results have digests.
+    pub is_verbose: bool,
+    /// The same of the command that runs, which may have been asked for them by itself.
+    pub shows_digests: bool,
     /// Results are shown on a terminal.
     pub is_terminal: bool,
     /// Colours for names, where they are wanted.
     pub colors: Option<Colors>,
     /// Failures that were told.
     pub failures: usize,
+    /// The last remark was a question whose line has ended.
+    is_line_ended: bool,
     /// Standard output has a file's content, so objects go to standard error.
     has_content: bool,
 }
@@ -57,9 +63,12 @@ impl Output {
             remarks,
             is_json,
             is_quiet,
+            is_verbose: false,
+            shows_digests: false,
             is_terminal: false,
             colors: None,
             failures: 0,
+            is_line_ended: false,
             has_content: false,
         }
     }
@@ -140,14 +149,25 @@ impl Output {
     pub fn complain(&mut self, text: impl Display) {
         make_way();
         let _ = self.results.flush();
+        self.is_line_ended = false;
         let _ = self.remarks.write_all(format!("{text}\n").as_bytes());
+    }
+
+    /// After Ctrl-C, which the terminal shows as `^C`: ends that line, unless a question has. Nothing with
+    /// `--quiet`.
+    pub fn end_line(&mut self) {
+        if !self.is_quiet && !std::mem::take(&mut self.is_line_ended) {
+            self.ask("\n");
+        }
     }
 
     /// Part of a line, for a question.
     pub fn ask(&mut self, question: impl Display) {
         make_way();
         let _ = self.results.flush();
-        let _ = write!(self.remarks, "{question}");
+        let question = question.to_string();
+        self.is_line_ended = question.ends_with('\n');
+        let _ = self.remarks.write_all(question.as_bytes());
         let _ = self.remarks.flush();
     }
 }

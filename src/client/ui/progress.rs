@@ -338,15 +338,7 @@ impl State {
 
     /// `1m40s left`; nothing where it cannot be told.
     fn time_left(&self, rate: u64) -> Option<String> {
-        let left = self.total_bytes?.saturating_sub(self.done_bytes());
-        let seconds = left.div_ceil(rate.max(1));
-        match (rate, seconds) {
-            (0, _) => None,
-            (_, 0..60) => Some(format!("{seconds}s left")),
-            (_, 60..3600) => Some(format!("{}m{:02}s left", seconds / 60, seconds % 60)),
-            (_, 3600..360_000) => Some(format!("{}h{:02}m left", seconds / 3600, seconds % 3600 / 60)),
-            _ => None,
-        }
+        time_left(self.total_bytes?.saturating_sub(self.done_bytes()), rate)
     }
 
     /// `big.bin: 45 %, 450M of 1G, 200M/s, 3s left`.
@@ -361,13 +353,25 @@ impl State {
     }
 }
 
+/// `1m40s left` for so many bytes at so many per second; nothing where it cannot be told.
+pub(super) fn time_left(bytes: u64, rate: u64) -> Option<String> {
+    let seconds = bytes.div_ceil(rate.max(1));
+    match (rate, seconds) {
+        (0, _) => None,
+        (_, 0..60) => Some(format!("{seconds}s left")),
+        (_, 60..3600) => Some(format!("{}m{:02}s left", seconds / 60, seconds % 60)),
+        (_, 3600..360_000) => Some(format!("{}h{:02}m left", seconds / 3600, seconds % 3600 / 60)),
+        _ => None,
+    }
+}
+
 /// What a bar may claim before the transfer is confirmed: at most 99.9 %.
 fn shown_bytes(done: u64, total: u64) -> u64 {
     done.min(total - total.div_ceil(1000))
 }
 
 /// A label that leaves room for the bar.
-fn short(label: &str, columns: usize) -> String {
+pub(super) fn short(label: &str, columns: usize) -> String {
     if label.width() <= columns {
         return label.to_string();
     }
@@ -376,11 +380,11 @@ fn short(label: &str, columns: usize) -> String {
 
 /// The last line of standard error; where that is closed, nobody is looking. pbr panics when its writer
 /// fails, and does not mind whether what it draws fits the terminal.
-struct Line;
+pub(super) struct Line;
 
 impl Line {
     /// Columns that can be filled without the terminal going on in the next line.
-    fn columns() -> usize {
+    pub(super) fn columns() -> usize {
         terminal_columns(&io::stderr()).unwrap_or(COLUMNS_DEFAULT).saturating_sub(1)
     }
 }
@@ -403,7 +407,7 @@ impl Write for Line {
 }
 
 /// As much of `line` as fits `columns`.
-fn fitting(line: &str, columns: usize) -> &str {
+pub(super) fn fitting(line: &str, columns: usize) -> &str {
     let mut used = 0;
     let end = line.char_indices().find(|(_, c)| {
         used += c.width().unwrap_or(0);
@@ -413,9 +417,9 @@ fn fitting(line: &str, columns: usize) -> &str {
 }
 
 /// Ten pictures a second are enough.
-const REFRESH: Duration = Duration::from_millis(100);
+pub(super) const REFRESH: Duration = Duration::from_millis(100);
 /// Between two lines where there is no bar.
-const LINE_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// A name, two sizes, a rate, a time, a bar and a share fit.
 const COLUMNS_FOR_COUNTER: usize = 75;
 /// A name, a rate, a time, a bar and a share fit.

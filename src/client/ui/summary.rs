@@ -1,13 +1,14 @@
-//! Counting what became of many things: each failure is reported as it happens and the rest
-//! goes on. It knows no command.
+//! Counting what became of many things: each failure is reported as it happens and the rest goes on, unless all
+//! of it would fail alike. It knows no command.
 
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::base::text::{Escaped, Size};
+use crate::base::text::Escaped;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
+use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
 
 /// The count of one command.
 pub struct Summary {
@@ -18,10 +19,18 @@ pub struct Summary {
     failed: usize,
     bytes: u64,
     identical: usize,
+    /// Files that are in the way and differ, and that the user did not want to be replaced.
+    kept: usize,
     /// Of a command that removes things on the way.
     removed: Option<usize>,
     /// Entries whose permission bits were changed.
     modes: usize,
+    /// Files that were to be moved, and their bytes, once that is known.
+    planned: Option<(usize, u64)>,
+    /// Those of them that are at their place, or not wanted there, and their bytes.
+    done: (usize, u64),
+    /// Why nothing more is done.
+    stop: Option<Failure>,
     started: Instant,
 }
 
@@ -35,8 +44,12 @@ impl Summary {
             failed: 0,
             bytes: 0,
             identical: 0,
+            kept: 0,
             removed: None,
             modes: 0,
+            planned: None,
+            done: (0, 0),
+            stop: None,
             started: Instant::now(),
         }
     }
@@ -46,27 +59,55 @@ impl Summary {
         Self { removed: Some(0), ..self }
     }
 
-    /// Counts one thing. What ends the session, Ctrl-C, and a single thing's failure come back.
+    /// So many files are to be moved, of so many bytes.
+    pub fn plan(&mut self, files: usize, bytes: u64) {
+        self.planned = Some((files, bytes));
+    }
+
+    /// Counts one thing. What ends the session, Ctrl-C, a lack of room, and a single thing's failure come back.
     pub fn count(&mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
-        self.total += 1;
-        match result {
-            Ok(()) => Ok(()),
-            Err(failure) if self.is_single || failure.ends_session() || failure == Failure::Interrupted => Err(failure),
-            Err(failure) => {
-                self.failed += 1;
-                report(session, self.command, &failure)
+        let failure = match result {
+            Err(failure) if self.is_single => return Err(failure),
+            // What was under way fails for the same reason, which is told once.
+            Err(failure) if self.stop.is_some() => return Err(self.stop(failure)),
+            Err(failure) if failure.ends_session() || failure.is_full() || failure == Failure::Interrupted => {
+                return Err(self.stop(failure));
             }
-        }
+            result => {
+                self.total += 1;
+                result.err()
+            }
+        };
+        self.failed += usize::from(failure.is_some());
+        failure.map_or(Ok(()), |failure| report(session, self.command, &failure))
     }
 
-    /// Notes how much a transfer moved.
-    pub fn moved(&mut self, bytes: u64) {
+    /// Because of `failure` nothing more is done. Returns why that is: the first such failure.
+    pub fn stop(&mut self, failure: Failure) -> Failure {
+        self.stop.get_or_insert(failure).clone()
+    }
+
+    /// Whether nothing more is done.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// Notes how much the transfer of a file of `size` moved.
+    pub fn moved(&mut self, bytes: u64, size: u64) {
         self.bytes += bytes;
+        self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
-    /// Notes a file that needed no transfer.
-    pub fn was_there(&mut self) {
+    /// Notes a file of `size` that needed no transfer.
+    pub fn was_there(&mut self, size: u64) {
         self.identical += 1;
+        self.done = (self.done.0 + 1, self.done.1 + size);
+    }
+
+    /// Counts a file that is not replaced by one of `size` because the user said so.
+    pub fn keep(&mut self, size: u64) {
+        self.kept += 1;
+        self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
     /// Counts files that needed no transfer and are not told one by one.
@@ -90,34 +131,63 @@ impl Summary {
         self.failed
     }
 
-    /// `12 files, 1.5G, 2 already there, 1 failed, 3.0s, 512M/s`.
+    /// `12 files, 1.5G, 2 already there, 1 failed, 3.0s, 512M/s`: what is zero is left out.
     pub fn summarize(&self, session: &mut Session) -> Result<(), Failure> {
-        let seconds = self.started.elapsed().as_secs_f64();
-        let rate = Size((self.bytes as f64 / seconds.max(0.001)) as u64);
-        let counts = self.counts(&Size(self.bytes).to_string(), "removed", "modes changed");
-        session.output.line(format_args!("{}: {counts}, {seconds:.1}s, {rate}/s", self.command))?;
-        session.output.json(&self.summary(seconds))
+        let elapsed = self.started.elapsed();
+        let mut counts = self.counts("", "removed", "changed");
+        counts += &format!(", {}", Elapsed(elapsed));
+        if self.bytes > 0 {
+            counts += &format!(", {}", Rate(self.bytes, elapsed));
+        }
+        if let Some(left) = self.shown_left() {
+            counts += &format!("; left: {left}");
+        }
+        session.output.line(format_args!("{}: {counts}", self.command))?;
+        session.output.json(&self.summary(elapsed.as_secs_f64()))
+    }
+
+    /// Files that are not at their place because the rest was not done, and their bytes.
+    fn left(&self) -> (usize, u64) {
+        match self.planned.filter(|_| self.stop.is_some()) {
+            Some((files, bytes)) => (files.saturating_sub(self.done.0), bytes.saturating_sub(self.done.1)),
+            None => (0, 0),
+        }
+    }
+
+    fn shown_left(&self) -> Option<String> {
+        match self.left() {
+            (0, _) => None,
+            (files, 0) => Some(shown_files(files)),
+            (files, bytes) => Some(format!("{}, {}", shown_files(files), Bytes(bytes))),
+        }
     }
 
     /// The same of what would be done.
     pub fn summarize_plan(&self, session: &mut Session) -> Result<(), Failure> {
-        let counts = self.counts(&format!("{} to move", Size(self.bytes)), "to remove", "modes to change");
+        let counts = self.counts(" to move", "to remove", "to change");
         session.output.line(format_args!("{} --dry-run: {counts}", self.command))?;
         session.output.json(&self.summary(self.started.elapsed().as_secs_f64()))
     }
 
-    fn counts(&self, bytes: &str, removed: &str, modes: &str) -> String {
-        let one_mode = &modes.replacen("modes", "mode", 1)[..];
+    /// `to_move` stands behind the bytes, `removed` behind the number of things removed, `changed` behind the modes.
+    fn counts(&self, to_move: &str, removed: &str, changed: &str) -> String {
         let done = self.total - self.failed;
-        let mut counts = format!("{done} {}, {bytes}", if done == 1 { "file" } else { "files" });
-        for (count, what) in [
-            (self.identical, "already there"),
-            (self.removed.unwrap_or(0), removed),
-            (self.modes, if self.modes == 1 { one_mode } else { modes }),
-            (self.failed, "failed"),
-        ] {
+        let mut counts = shown_files(done);
+        if self.bytes > 0 {
+            counts += &format!(", {}{to_move}", Bytes(self.bytes));
+        }
+        match self.identical {
+            0 => {}
+            identical if identical < done => counts += &format!(", {identical} already there"),
+            1 => counts += ", already there",
+            _ => counts += ", all already there",
+        }
+        let modes = format!("{} {changed}", if self.modes == 1 { "mode" } else { "modes" });
+        for (count, what) in
+            [(self.kept, "kept"), (self.removed.unwrap_or(0), removed), (self.modes, &modes), (self.failed, "failed")]
+        {
             if count > 0 {
-                counts.push_str(&format!(", {count} {what}"));
+                counts += &format!(", {count} {what}");
             }
         }
         counts
@@ -125,8 +195,9 @@ impl Summary {
 
     fn summary(&self, seconds: f64) -> Value {
         let mut summary = json!({
-            "command": self.command, "ok": self.failed == 0, "files": self.total - self.failed, "bytes": self.bytes,
-            "already_there": self.identical, "failed": self.failed, "seconds": seconds,
+            "command": self.command, "ok": self.failed + self.kept == 0 && self.stop.is_none(),
+            "files": self.total - self.failed, "bytes": self.bytes, "already_there": self.identical,
+            "failed": self.failed + self.kept, "left_files": self.left().0, "left_bytes": self.left().1, "seconds": seconds,
         });
         if let Some(removed) = self.removed {
             summary["removed"] = json!(removed);
@@ -135,12 +206,40 @@ impl Summary {
         summary
     }
 
+    /// Tells what became of all of it, and returns the command's own result: `result`, where that ended it.
+    pub fn conclude(mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
+        let Err(failure) = result else {
+            self.summarize(session)?;
+            return self.finish();
+        };
+        // Of what was interrupted the user knows why it is not done.
+        if self.planned.is_none() || matches!(failure, Failure::Interrupted | Failure::OutputClosed) {
+            return Err(failure);
+        }
+        let failure = self.stop(failure);
+        self.summarize(session)?;
+        if matches!(failure, Failure::Refused(_)) && failure.is_full() {
+            session.output.note("once there is room, the same command goes on from there");
+        }
+        Err(failure)
+    }
+
     /// The command's own result.
     pub fn finish(self) -> Result<(), Failure> {
         match self.failed {
-            0 => Ok(()),
+            0 if self.kept == 0 => Ok(()),
+            0 if self.kept == 1 => Err(Failure::Local("1 file that differs was not replaced".into())),
+            0 => Err(Failure::Local(format!("{} files that differ were not replaced", self.kept))),
             failed => Err(Failure::Some { failed, total: self.total }),
         }
+    }
+}
+
+fn shown_files(files: usize) -> String {
+    match files {
+        0 => "no files".to_string(),
+        1 => "1 file".to_string(),
+        files => format!("{files} files"),
     }
 }
 

@@ -108,6 +108,11 @@ impl Link {
         self.traffic.on_wait = Some(on_wait);
     }
 
+    /// What `before`, which was lost, did while nothing moved, this one does from now on.
+    pub fn inherit_on_wait(&mut self, before: &mut Self) {
+        self.traffic.on_wait = before.traffic.on_wait.take();
+    }
+
     /// Queues a request and returns its id. It leaves with the next call that waits.
     pub fn request(&mut self, request: &Request) -> Result<u32, LinkError> {
         self.make_room()?;

@@ -22,6 +22,8 @@ struct Waiting {
 enum Answer {
     /// One reply.
     Single,
+    /// One reply, for which the server reads a whole file.
+    Digest,
     /// Pages up to the last.
     Pages,
     /// An error, or a file's data up to its end.
@@ -50,7 +52,10 @@ impl Requests {
     pub(super) fn abandon(&mut self, id: u32) -> bool {
         let Some(waiting) = self.0.iter_mut().find(|waiting| waiting.id == id) else { return false };
         let was_abandoned = std::mem::replace(&mut waiting.is_abandoned, true);
-        let is_long = matches!(waiting.answer, Answer::Pages | Answer::Download | Answer::Upload { is_sent: false });
+        let is_long = matches!(
+            waiting.answer,
+            Answer::Digest | Answer::Pages | Answer::Download | Answer::Upload { is_sent: false }
+        );
         is_long && !was_abandoned
     }
 
@@ -109,6 +114,7 @@ impl Requests {
 fn answer_to(request: &Request) -> Answer {
     match request {
         Request::List { .. } | Request::Partials {} => Answer::Pages,
+        Request::Sha256 { .. } => Answer::Digest,
         Request::Get { .. } => Answer::Download,
         Request::Put { .. } => Answer::Upload { is_sent: false },
         _ => Answer::Single,

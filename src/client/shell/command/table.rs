@@ -63,11 +63,12 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "get",
         aliases: &[],
-        usage: "[-f] [-r] [--no-perms] REMOTE... [LOCAL]",
+        usage: "[-f] [-r] [-v] [--no-perms] REMOTE... [LOCAL]",
         help: "download files, verified and resumed",
         options: &[
             ("-f", "replace local files that differ"),
             ("-r", "whole directories"),
+            ("-v", "show digests"),
             ("--no-perms", "new files get the usual permissions, not those of the source"),
             ("-", "as LOCAL: standard output"),
         ],
@@ -78,11 +79,12 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "put",
         aliases: &[],
-        usage: "[-f] [-r] [--no-perms] LOCAL... [REMOTE]",
+        usage: "[-f] [-r] [-v] [--no-perms] LOCAL... [REMOTE]",
         help: "upload files, verified and resumed",
         options: &[
             ("-f", "replace remote files that differ"),
             ("-r", "whole directories"),
+            ("-v", "show digests"),
             ("--no-perms", "new files get the usual permissions, not those of the source"),
             ("-", "as LOCAL: standard input"),
         ],

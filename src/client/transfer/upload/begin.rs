@@ -11,6 +11,7 @@ use crate::client::connection::session::Session;
 use crate::client::connection::state::UploadRecord;
 use crate::client::error::{Failure, LinkError};
 use crate::client::files::local::{Source, shown};
+use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
 use crate::wire::message::{ErrorCode, ErrorReply};
 use crate::wire::{Reply, Request};
@@ -40,9 +41,12 @@ impl Uploader {
         }
         let key = record_key(session, &job);
         if let Some(record) = session.state.find_upload(&key) {
-            match self.offer(session, source, &job, &record)? {
+            let hashing = Hashing::of(session.progress, 1);
+            let offer = self.offer(session, source, &job, &record, &hashing);
+            session.link.set_on_wait(progress.ticker());
+            match offer? {
                 Offer::Kept { id, offset, prefix_sha256 } => {
-                    if has_prefix(session, source, offset, prefix_sha256)? {
+                    if has_prefix(session, source, offset, prefix_sha256, &hashing)? {
                         if !is_begun {
                             session.output.note(resume_note(&job, offset));
                         }
@@ -74,6 +78,7 @@ impl Uploader {
         source: &Source,
         job: &UploadJob,
         record: &UploadRecord,
+        hashing: &Hashing,
     ) -> Result<Offer, LinkError> {
         if record.source != source.mark() {
             session.output.note(format_args!("{} changed since the last try: starting over", shown(source.path())));
@@ -81,6 +86,8 @@ impl Uploader {
             return Ok(Offer::Nothing);
         }
         let id = session.link.request(&put_request(job, source, Some(record.upload_id), true))?;
+        hashing.next_remote(&job.remote);
+        session.link.set_on_wait(hashing.ticker());
         loop {
             match session.link.receive()? {
                 Incoming { id: of, event: Event::Reply(Reply::Ready { offset, prefix_sha256 }) } if of == id => {
@@ -164,11 +171,22 @@ fn put_request(job: &UploadJob, source: &Source, upload_id: Option<UploadId>, re
 }
 
 /// Whether the first `offset` bytes of the file are those that the server has.
-fn has_prefix(session: &mut Session, source: &mut Source, offset: u64, sha256: Digest) -> Result<bool, LinkError> {
+fn has_prefix(
+    session: &mut Session,
+    source: &mut Source,
+    offset: u64,
+    sha256: Digest,
+    hashing: &Hashing,
+) -> Result<bool, LinkError> {
     if offset > source.mark().size {
         return Ok(false);
     }
-    match source.skip(offset, &mut || session.link.works_apart()) {
+    hashing.begin_local(source.path(), offset);
+    let mut watch = |bytes| {
+        hashing.reach(bytes);
+        session.link.works_apart()
+    };
+    match source.skip(offset, &mut watch) {
         Ok(digest) => Ok(digest == sha256 && source.read_bytes() == offset),
         Err(Failure::Interrupted) => Err(LinkError::Interrupted),
         Err(_) => Ok(false),

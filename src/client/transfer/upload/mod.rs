@@ -29,6 +29,7 @@ use crate::client::error::{Failure, LinkError};
 use crate::client::files::local::{Reading, Source, shown};
 use crate::client::files::modes::ModePolicy;
 use crate::client::transfer::parallel::{Jobs, Tell, move_all};
+use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
 use crate::wire::message::{End, ErrorCode, ErrorReply, PutMode};
 use crate::wire::{Reply, Request};
@@ -136,10 +137,14 @@ fn send_jobs(
             progress.go_on();
             uploader.take_up_again(session)
         });
-        if again.is_err() {
+        if let Err(failure) = &again {
+            if !failure.ends_session() && *failure != Failure::Interrupted {
+                // What was sent whole before the command stopped is stored or refused in a moment.
+                while !uploader.pending.is_empty() && uploader.settle_next(session).is_ok() {}
+            }
             jobs.give_back(uploader.unfinished());
             // What is known is told, whatever the end.
-            let _ = uploader.tell(session, progress, on_verdict);
+            while uploader.tell(session, progress, on_verdict).is_err() {}
             return again;
         }
     }
@@ -271,7 +276,12 @@ impl Uploader {
             }
         }
         if failure.is_none() {
-            failure = match source.look_again(&mut || session.link.works_apart()) {
+            let (style, path, size) = (session.progress, source.path().to_path_buf(), source.mark().size);
+            let mut hashing = None;
+            failure = match source.look_again(&mut |bytes| {
+                hashing.get_or_insert_with(|| Hashing::of_local(style, &path, size)).reach(bytes);
+                session.link.works_apart()
+            }) {
                 Ok(Reading::Whole { appended: 0 }) => None,
                 Ok(Reading::Whole { appended }) => {
                     session.output.note(format_args!(
@@ -384,7 +394,7 @@ fn changed(source: &Source) -> Failure {
 /// Whether the server may keep something of an upload that nobody will resume.
 fn is_useless(result: &Result<Stored, Failure>, sent_bytes: u64) -> bool {
     match result {
-        Err(Failure::Local(_) | Failure::LocalFull(_)) => true,
+        Err(Failure::Local(_) | Failure::LocalDenied(_) | Failure::LocalFull(_)) => true,
         // Another session has it.
         Err(Failure::Refused(error)) => error.code != ErrorCode::Superseded && sent_bytes >= RESUME_BYTES_MIN,
         _ => false,

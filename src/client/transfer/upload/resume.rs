@@ -8,6 +8,7 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::Source;
 use crate::client::mirror::times::{TimeMatch, compare_times};
+use crate::client::ui::hashing::Hashing;
 use crate::wire::message::{End, PutMode};
 use crate::wire::{Reply, Request};
 
@@ -91,6 +92,10 @@ fn which_are_stored(session: &mut Session, uploads: &[(&UploadJob, End)]) -> Res
     for (job, _) in uploads {
         requests.push(Request::Stat { path: (&job.remote).into() });
         requests.push(Request::Sha256 { path: (&job.remote).into() });
+    }
+    let hashing = uploads.first().map(|(job, _)| Hashing::of_remote(session.progress, &job.remote));
+    if let Some(hashing) = &hashing {
+        session.link.set_on_wait(hashing.ticker());
     }
     let mut replies = Vec::with_capacity(requests.len());
     session.call_each(&requests, |_, _, result| replies.push(result.ok()))?;

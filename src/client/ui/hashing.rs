@@ -1,0 +1,206 @@
+//! How far hashing is. Nothing moves meanwhile, so it has a line in the place of the bar: which file is hashed
+//! on which side, how far that is here, and since when it is waited for at the server. It is shown on a
+//! terminal, and only of what takes some time; one that draws no bars gets a line now and then.
+
+use std::cell::RefCell;
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use unicode_width::UnicodeWidthStr;
+
+use crate::base::text::{Escaped, Size};
+use crate::base::virtual_path::VPath;
+use crate::client::files::local::shown;
+use crate::client::ui::amounts::Elapsed;
+use crate::client::ui::meter::RateMeter;
+use crate::client::ui::output;
+use crate::client::ui::progress::{LINE_INTERVAL, Line, REFRESH, Style, fitting, short, time_left};
+
+/// The hashing of one file or of several, one after the other. Its line disappears when this is dropped.
+pub struct Hashing(Rc<RefCell<Picture>>);
+
+struct Picture {
+    style: Style,
+    /// Files, and which of them is hashed, from 1.
+    files: usize,
+    number: usize,
+    local: Option<Local>,
+    remote: String,
+    /// When hashing of the current file began.
+    since: Instant,
+    next_shown: Instant,
+    is_shown: bool,
+}
+
+/// The file here.
+struct Local {
+    name: String,
+    bytes: u64,
+    done_bytes: u64,
+    pace: RateMeter,
+}
+
+impl Hashing {
+    /// Of so many files.
+    pub fn of(style: Style, files: usize) -> Self {
+        let now = Instant::now();
+        let (style, shown_after) = match style {
+            Style::Bar => (Style::Bar, SHOWN_AFTER),
+            Style::Lines if io::stderr().is_terminal() => (Style::Lines, LINE_INTERVAL),
+            Style::Lines | Style::Silent => (Style::Silent, Duration::ZERO),
+        };
+        Self(Rc::new(RefCell::new(Picture {
+            style,
+            files,
+            number: 0,
+            local: None,
+            remote: String::new(),
+            since: now,
+            next_shown: now + shown_after,
+            is_shown: false,
+        })))
+    }
+
+    /// Of one local file of so many bytes.
+    pub fn of_local(style: Style, path: &Path, bytes: u64) -> Self {
+        let hashing = Self::of(style, 1);
+        hashing.begin_local(path, bytes);
+        hashing
+    }
+
+    /// Of one file at the server.
+    pub fn of_remote(style: Style, path: &VPath) -> Self {
+        let hashing = Self::of(style, 1);
+        hashing.next_remote(path);
+        hashing
+    }
+
+    /// The next file, which the server hashes under this path.
+    pub fn next_remote(&self, path: &VPath) {
+        let mut picture = self.0.borrow_mut();
+        let name = Escaped(path.name().unwrap_or(b"/")).to_string();
+        (picture.local, picture.remote, picture.since) = (None, name, Instant::now());
+        picture.number += 1;
+    }
+
+    /// The current file is hashed here too, where it has this path and so many bytes.
+    pub fn begin_local(&self, path: &Path, bytes: u64) {
+        let pace = RateMeter::new(Instant::now());
+        let name = shown(Path::new(path.file_name().unwrap_or(path.as_os_str()))).to_string();
+        self.0.borrow_mut().local = Some(Local { name, bytes, done_bytes: 0, pace });
+    }
+
+    /// So many bytes of the local file are hashed.
+    pub fn reach(&self, bytes: u64) {
+        let mut picture = self.0.borrow_mut();
+        let now = Instant::now();
+        if let Some(local) = &mut picture.local {
+            local.done_bytes = bytes;
+            local.pace.reach(bytes, now);
+        }
+        picture.show(now);
+    }
+
+    /// The local file is hashed; the server is waited for.
+    pub fn finish_local(&self) {
+        self.0.borrow_mut().local = None;
+    }
+
+    /// To be called now and then while the server is waited for.
+    pub fn ticker(&self) -> Box<dyn Fn()> {
+        let picture = Rc::downgrade(&self.0);
+        Box::new(move || {
+            if let Some(picture) = picture.upgrade()
+                && let Ok(mut picture) = picture.try_borrow_mut()
+            {
+                picture.show(Instant::now());
+            }
+        })
+    }
+}
+
+impl Picture {
+    fn show(&mut self, now: Instant) {
+        if self.style == Style::Silent || now < self.next_shown {
+            return;
+        }
+        let columns = Line::columns();
+        let line = self.line(columns, now);
+        if self.style == Style::Lines {
+            self.next_shown = now + LINE_INTERVAL;
+            return output::line_over_bar(line);
+        }
+        self.next_shown = now + REFRESH;
+        self.is_shown = true;
+        output::show_bar(fitting(&line, columns));
+    }
+
+    /// `checking 3/12 local big.bin  45 %  9s left  1.2G/s` or `checking remote big.bin  12s`.
+    fn line(&self, columns: usize, now: Instant) -> String {
+        let number = if self.files > 1 { format!("{}/{} ", self.number, self.files) } else { String::new() };
+        let Some(local) = &self.local else {
+            let waited = match now.duration_since(self.since) {
+                waited if waited.as_secs() < 60 => format!("{}s", waited.as_secs().max(1)),
+                waited => Elapsed(waited).to_string(),
+            };
+            return format!("checking {number}remote {}  {waited}", short(&self.remote, columns / 3));
+        };
+        let percent = local.done_bytes.min(local.bytes) as f64 / local.bytes.max(1) as f64 * 100.0;
+        let rate = local.pace.rate(now);
+        let left = time_left(local.bytes.saturating_sub(local.done_bytes), rate);
+        let mut line = format!("checking {number}local {}  {percent:.0} %", short(&local.name, columns / 3));
+        // What there is no room for is left out.
+        for part in left.into_iter().chain([format!("{}/s", Size(rate))]) {
+            if line.width() + part.width() + 2 < columns {
+                line += &format!("  {part}");
+            }
+        }
+        line
+    }
+}
+
+impl Drop for Picture {
+    fn drop(&mut self) {
+        if self.is_shown {
+            output::make_way();
+        }
+    }
+}
+
+/// What is over sooner needs no line.
+const SHOWN_AFTER: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_names_the_side_the_share_and_the_time() {
+        let path = |text: &str| VPath::parse(text.as_bytes()).expect("valid");
+        let hashing = Hashing::of_remote(Style::Bar, &path("/a/big.bin"));
+        let line = |columns, seconds| {
+            let picture = hashing.0.borrow();
+            picture.line(columns, picture.since + Duration::from_secs(seconds))
+        };
+        assert_eq!(line(80, 12), "checking remote big.bin  12s");
+        assert_eq!(line(80, 75), "checking remote big.bin  1m15s");
+        hashing.begin_local(Path::new("b/copy.bin"), 4 << 20);
+        assert_eq!(line(80, 1), "checking local copy.bin  0 %  0/s");
+        if let Some(local) = &mut hashing.0.borrow_mut().local {
+            let at = Instant::now();
+            local.pace = RateMeter::new(at - Duration::from_secs(1));
+            local.done_bytes = 1 << 20;
+            local.pace.reach(1 << 20, at);
+        }
+        assert!(line(80, 1).starts_with("checking local copy.bin  25 %  "), "{}", line(80, 1));
+        hashing.finish_local();
+        assert_eq!(line(80, 2), "checking remote big.bin  2s");
+        let many = Hashing::of(Style::Bar, 12);
+        many.next_remote(&path("/a"));
+        many.next_remote(&path(&format!("/{}", "日本語".repeat(9))));
+        let picture = many.0.borrow();
+        assert_eq!(picture.line(40, picture.since), "checking 2/12 remote 日本語日本語…  1s");
+    }
+}
