@@ -104,7 +104,7 @@ fn what_the_command_line_says_counts_more_than_what_is_kept() {
     let other_key = format!("SHA256:{}A", "a".repeat(42));
     visit.add(&["--fingerprint", &other_key]);
     let refused = visit.run(&["nas", "pwd"]).expect_code(4);
-    assert!(refused.stderr.contains("as told"), "{refused:?}");
+    assert!(refused.stderr.contains("as given"), "{refused:?}");
     visit.run(&["--fingerprint", &visit.fingerprint(), "nas", "pwd"]).expect_code(0);
     assert!(visit.run(&["--plaintext", "nas", "pwd"]).expect_code(2).stderr.contains("--plaintext"));
 

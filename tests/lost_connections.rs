@@ -273,7 +273,7 @@ fn an_upload_that_others_take_over_again_and_again_is_left_to_them() {
         program.is_over()
     });
     let ended = program.wait().expect_code(1);
-    expect_told(&ended, &["another session goes on with this upload"]);
+    expect_told(&ended, &["another session has resumed this upload"]);
     assert!(!visit.there("big").exists());
 }
 
@@ -556,7 +556,7 @@ fn what_may_have_been_done_is_not_called_undone_when_nobody_can_be_asked() {
     visit.proxy.cut();
     visit.proxy.down.open();
     let ended = program.wait().expect_code(3);
-    expect_told(&ended, &["whether what was asked last was done is not known"]);
+    expect_told(&ended, &["the result of the last request is not known"]);
 }
 
 // ---- Silence ------------------------------------------------------------------------------
@@ -570,7 +570,7 @@ fn a_server_that_falls_silent_is_given_up_after_a_while() {
     link.set_silence_max(Duration::from_millis(50));
     link.request(&Request::Quota {}).expect("there is room");
     match link.receive() {
-        Err(LinkError::Lost(why)) => assert!(why.contains("nothing came"), "{why}"),
+        Err(LinkError::Lost(why)) => assert!(why.contains("did not answer"), "{why}"),
         other => panic!("{other:?}"),
     }
 }

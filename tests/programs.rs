@@ -246,8 +246,8 @@ fn commands_that_cannot_be_carried_out_exit_with_1_and_say_why() {
         (&["rm", "folder"], "folder"),
         (&["rmdir", "folder"], "not empty"),
         (&["rmdir", "file"], "not a directory"),
-        (&["mkdir", "folder"], "taken"),
-        (&["mkdir", "no/folder"], "no such"),
+        (&["mkdir", "folder"], "exists"),
+        (&["mkdir", "no/folder"], "does not exist"),
         (&["cd", "file"], "is a file"),
         (&["cd", "never-was"], "no such"),
         (&["mv", "never-was", "x"], "no such file"),
@@ -660,7 +660,7 @@ fn a_file_the_server_cannot_read_is_reported_and_the_rest_of_the_tree_goes_on() 
     let server = place.serve_as(command);
     fs::create_dir_all(place.here("tree/in-the-way")).expect("writable");
     let ended = place.run(place.berth(&[&server.target("ann"), "--quiet", "get", "-r", "tree"])).expect_code(1);
-    assert!(ended.stderr.contains("/tree/secret: the server's file permissions"), "{ended:?}");
+    assert!(ended.stderr.contains("/tree/secret: permission denied by the server's file system"), "{ended:?}");
     assert!(ended.stderr.contains("in-the-way is a folder here"), "{ended:?}");
     assert!(ended.stdout.starts_with("get: 2 files, ") && ended.stdout.contains("2 failed"), "{ended:?}");
     assert_eq!(fs::read(place.here("tree/z")).expect("fetched"), b"z");

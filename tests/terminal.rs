@@ -187,6 +187,26 @@ const CTRL_Z: &str = "\x1a";
 const MIB: usize = 1024 * 1024;
 
 #[test]
+fn the_prompt_names_the_server_and_leaves_room_in_a_narrow_terminal() {
+    let (place, server) = started();
+    let target = server.target("ann");
+    let add = ["host", "add", "nas", &target, "--plaintext", "--local-directory", "/no/such"];
+    place.run(place.berth_over_tls(&add)).expect_code(0);
+    for (columns, prompt) in [(40, "nas:…/summer-in-t…> "), (80, "nas:…/summer-in-the-mountains> ")] {
+        let mut terminal = Terminal::open(&place.berth_over_tls(&["nas"]), columns);
+        terminal.expect("the `local_directory` of this host");
+        terminal.expect("nas:/> ");
+        terminal.enter("mkdir -p photos/of/2026/summer-in-the-mountains; cd photos/of/2026/summer-in-the-mountains");
+        terminal.expect(prompt);
+        terminal.enter("cd -");
+        terminal.expect("nas:/> ");
+        terminal.enter("cd -; pwd");
+        terminal.expect("/photos/of/2026/summer-in-the-mountains\r\n");
+        terminal.expect(prompt);
+    }
+}
+
+#[test]
 fn a_session_from_the_hidden_password_to_ctrl_d() {
     let (place, server) = started();
     fs::write(place.home("ann", "notes.txt"), b"hello").expect("writable");

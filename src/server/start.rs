@@ -94,7 +94,8 @@ impl Openings {
     fn take(config: &Config) -> Result<Self, ServerError> {
         let user = ServiceUser::find(config)?;
         if user.as_ref().is_some_and(|user| !privileges::is_root() && !user.is_current()) {
-            let problem = "is not who starts this server; start it as root or as that user, or leave the key out";
+            let problem =
+                "is not the user that starts this server; start it as root or as that user, or leave the key out";
             return Err(ConfigError::new(&config.file, "user", problem).into());
         }
         let bind = |(address, spoken)| match TcpListener::bind(address) {
@@ -195,7 +196,9 @@ fn warn_of_rights(config: &Config, began_as_root: bool) {
     }
     let can = |path: &Path, what| rustix::fs::access(path, what).is_ok();
     if began_as_root && (can(&config.file, FileAccess::WRITE_OK) || can(config.folder(), FileAccess::WRITE_OK)) {
-        log::warn!("the user of this server can change {file}, and with it who runs the next one: give it to root");
+        log::warn!(
+            "the user of this server can change {file}, and with it the user of the next start; make root its owner"
+        );
     }
     for path in [&config.tls.certificate, &config.tls.key] {
         if !config.tls.is_own && !can(path, FileAccess::READ_OK) {

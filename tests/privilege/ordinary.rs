@@ -252,7 +252,10 @@ fn a_server_of_another_user_is_not_started() {
     let mut command = place.berthd(&["serve"]);
     without_rights(&mut command, &place.path(""));
     let ended = place.run(command).expect_code(2);
-    assert!(ended.stderr.contains("berthd.json: user: is not who starts this server; start it as root"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("berthd.json: user: is not the user that starts this server; start it as root"),
+        "{ended:?}"
+    );
     assert!(!place.path("logs").exists());
 }
 

@@ -105,7 +105,7 @@ fn a_damaged_list_of_keys_trusts_nobody() {
 fn plaintext_is_refused_with_one_clear_message_where_it_is_not_allowed() {
     let scene = Scene::new();
     let ended = scene.berth(&["--plaintext"], &["pwd"]).expect_code(3);
-    assert!(ended.stderr.contains("encrypted connections only"), "{ended:?}");
+    assert!(ended.stderr.contains("requires encryption"), "{ended:?}");
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 12], &[0xff; 5000]] {
         let mut peer = Peer::connect(scene.server.address);
         peer.send(bytes);

@@ -179,10 +179,8 @@ fn open(
         Failure::Connection(format!("cannot connect to {host} port {port}: {error}; does berthd listen there?"))
     })?;
     let Some(trust) = trust else { return Ok((Box::new(pipe), Binding::None)) };
-    let (pipe, binding) =
-        TlsStream::connect(pipe, trust.pinning(), interrupt).map_err(|error| match trust.explain(error) {
-            failure => of_stranger(failure, host, port),
-        })?;
+    let (pipe, binding) = TlsStream::connect(pipe, trust.pinning(), interrupt)
+        .map_err(|error| of_stranger(trust.explain(error), host, port))?;
     Ok((Box::new(pipe), binding))
 }
 

@@ -142,7 +142,7 @@ fn output_of(child: &mut Child) -> Result<Zeroizing<Vec<u8>>, Failure> {
     }
     match output.len() {
         0..=PASSWORD_OUTPUT_BYTES_MAX => Ok(output),
-        _ => Err(Failure::Usage("the password command prints too much; its first line is to be the password".into())),
+        _ => Err(Failure::Usage("the password command prints too much; only its first line is the password".into())),
     }
 }
 

@@ -120,7 +120,7 @@ impl Session {
 
     /// The same failure of something that may have been carried out.
     fn call_unknown(&mut self, failure: Failure) -> Failure {
-        let text = "whether what was asked last was done is not known, so look before you ask again";
+        let text = "the result of the last request is not known; check before you repeat it";
         match failure {
             Failure::Lost(why) => Failure::Connection(format!("connection lost: {why}; {text}")),
             failure => {

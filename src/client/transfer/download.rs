@@ -351,7 +351,7 @@ fn discard_if_wrong(part: Part, failure: Failure) -> Failure {
 }
 
 fn wrong_content(job: &DownloadJob) -> Failure {
-    Failure::Verification(format!("{}: what came is not what the server has; get it again", job.remote))
+    Failure::Verification(format!("{}: the received content differs from the server's; get it again", job.remote))
 }
 
 /// The mark of the file at the destination; `None` if there is none. If it cannot be examined, replacing

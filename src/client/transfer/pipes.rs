@@ -223,7 +223,7 @@ fn conclude(remote: &VPath, end: End, answer: Event) -> Result<Streamed, Failure
     match answer {
         Event::Reply(Reply::Stored { size, sha256 }) if end == (End { size, sha256 }) => Ok(Streamed { size, sha256 }),
         Event::Reply(Reply::Stored { .. }) => {
-            let text = format!("{remote}: the server stored something else than was sent; put it again with -f");
+            let text = format!("{remote}: the stored content differs from what was sent; put it again with -f");
             Err(Failure::Verification(text))
         }
         Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
@@ -232,7 +232,9 @@ fn conclude(remote: &VPath, end: End, answer: Event) -> Result<Streamed, Failure
 }
 
 fn wrong(remote: &VPath) -> Failure {
-    Failure::Verification(format!("{remote}: what came is not what the server has; do not use it, get it again"))
+    Failure::Verification(format!(
+        "{remote}: the received content differs from the server's; do not use it, get it again"
+    ))
 }
 
 /// Enough to look whether something came.

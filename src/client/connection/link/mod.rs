@@ -220,7 +220,7 @@ impl Link {
     pub fn look(&mut self) -> Result<(), LinkError> {
         while self.requests.is_empty() && self.receive_some()? {
             if self.take()?.is_some() {
-                return Err(LinkError::Protocol("an answer that nobody asked for".into()));
+                return Err(LinkError::Protocol("an unexpected answer".into()));
             }
         }
         Ok(())
@@ -349,7 +349,7 @@ impl Link {
         self.consume(taken);
         loop {
             if self.unwanted_bytes > UNWANTED_BYTES_MAX {
-                return Err(LinkError::Protocol("it keeps sending what nobody asked for".into()));
+                return Err(LinkError::Protocol("it keeps sending unexpected data".into()));
             }
             if self.frame_bytes_left > 0 {
                 return self.take_chunk();
@@ -379,7 +379,7 @@ impl Link {
 
     fn answer_ping(&mut self, body: &[u8]) -> Result<(), LinkError> {
         if self.traffic.queued_bytes() > PING_QUEUE_MAX {
-            return Err(LinkError::Protocol("it pings and does not read the answers".into()));
+            return Err(LinkError::Protocol("it sends pings and does not read the answers".into()));
         }
         let mut bytes = Vec::new();
         frame::put_bytes(&mut bytes, FrameType::Pong, 0, body);
@@ -389,7 +389,7 @@ impl Link {
 
     fn take_chunk(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
         let Some((id, is_abandoned)) = self.requests.front() else {
-            return Err(LinkError::Protocol("data that nobody asked for".into()));
+            return Err(LinkError::Protocol("unexpected data".into()));
         };
         let bytes = self.traffic.input.filled().len().min(self.frame_bytes_left);
         if bytes == 0 {

@@ -348,7 +348,7 @@ impl Uploader {
             }
             (Reply::Error(error), _) => Err(Failure::Refused(error)),
             (_, _) => Err(Failure::Verification(format!(
-                "{}: the server stored something else than was sent; put it again with -f",
+                "{}: the stored content differs from what was sent; put it again with -f",
                 unsent.job.remote
             ))),
         };
