@@ -790,7 +790,7 @@ fn a_command_after_ctrl_c_while_reconnecting_is_tried_at_once() {
         terminal.expect("/> ");
         proxy.redirect(server.address);
         terminal.enter("pwd; ls");
-        terminal.expect("trying again in a moment (1 of 7)");
+        terminal.expect("reconnecting in a moment (1 of 7)");
         terminal.expect("connected again");
         terminal.expect("/> ");
         terminal.type_keys(CTRL_D);
