@@ -1,37 +1,37 @@
-//! Who is connected from where, and who makes room for whom. It knows slots by number.
+//! Counts connections by origin and decides which one is evicted. It knows slots by number.
 //!
-//! Where there is no room for a newcomer, a stranger has to go: the one who has waited longest
-//! for a login, of the origin with the most of them, of the network with the most. So a flood of
-//! silent connections evicts only its own, and nobody who is logged in ever has to go.
+//! If a new connection exceeds a limit, an unauthenticated one is closed: the longest waiting one of
+//! the origin with the most of them, in the network with the most. So a flood of silent connections
+//! evicts only its own, and logged-in sessions are never evicted.
 
 use crate::config::Limits;
 use crate::session::origin::{Network, Origin};
 use std::collections::{HashMap, VecDeque};
 
-/// The connections of the network.
+/// The connections of the network listeners.
 #[derive(Default)]
 pub(super) struct Admission {
     sessions: usize,
     per_origin: HashMap<Origin, usize>,
     strangers: usize,
     strangers_per_network: HashMap<Network, usize>,
-    /// Slots that nobody has logged in to, the longest waiting first; no empty queues.
+    /// Unauthenticated slots, the longest waiting first. No queue is empty.
     waiting: HashMap<Origin, VecDeque<usize>>,
 }
 
-/// What a newcomer finds.
+/// The decision for a new connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Room {
-    /// There is room.
+    /// It may enter.
     Free,
-    /// There is once this stranger has gone.
+    /// It may enter once this unauthenticated slot is closed.
     After(usize),
-    /// There is none, and everybody is logged in; what bounds it, in words.
+    /// It must be refused, because all others are logged in. Holds the limit's description.
     None(&'static str),
 }
 
 impl Admission {
-    /// Whether there is room for one more from `origin`.
+    /// Decides whether one more connection from `origin` may enter.
     pub(super) fn room(&self, origin: Origin, limits: &Limits, has_descriptors: bool) -> Room {
         let is_origin_full = self.from(origin) >= limits.sessions_per_address;
         let bound = if self.sessions >= limits.sessions {
@@ -52,7 +52,7 @@ impl Admission {
         waiting.and_then(VecDeque::front).map_or(Room::None(bound), |&slot| Room::After(slot))
     }
 
-    /// A stranger has come.
+    /// Records a new unauthenticated connection.
     pub(super) fn enter(&mut self, origin: Origin, slot: usize) {
         self.sessions += 1;
         *self.per_origin.entry(origin).or_default() += 1;
@@ -61,7 +61,7 @@ impl Admission {
         self.waiting.entry(origin).or_default().push_back(slot);
     }
 
-    /// A stranger is none any more.
+    /// Records that a connection has logged in.
     pub(super) fn log_in(&mut self, origin: Origin, slot: usize) {
         let Some(waiting) = self.waiting.get_mut(&origin) else { return };
         let before = waiting.len();
@@ -81,13 +81,13 @@ impl Admission {
         }
     }
 
-    /// Strangers of the networks around `origin`, the widest first.
+    /// Returns the number of unauthenticated connections in each network around `origin`, the widest first.
     fn crowdedness(&self, origin: Origin) -> Vec<usize> {
         let networks = origin.networks().rev();
         networks.map(|network| self.strangers_per_network.get(&network).copied().unwrap_or(0)).collect()
     }
 
-    /// Somebody has gone, stranger or not.
+    /// Records that a connection is closed.
     pub(super) fn leave(&mut self, origin: Origin, slot: usize) {
         self.log_in(origin, slot);
         self.sessions -= 1;

@@ -1,4 +1,4 @@
-//! Letting newcomers in, or not; `admission` has the rule.
+//! Accepts or refuses new connections; `admission` has the rule.
 
 use super::{EventLoop, Slot, owner, tokens};
 use crate::net::admission::Room;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl EventLoop {
-    /// Newcomers cost time too, of which strangers have their part.
+    /// Accepting costs time, which counts as time of unauthenticated connections.
     pub(super) fn accept(&mut self, now: Instant) {
         if !self.turns.has_time_for_strangers() {
             return;
@@ -59,7 +59,7 @@ impl EventLoop {
                 Err(error) => return log::warn!("cannot take in {peer}: {error}"),
             }
         }
-        // Replies are whole when they are written; waiting for more to send only delays them.
+        // Replies are complete when they are written, so waiting for more only delays them.
         let _ = stream.set_nodelay(true);
         let admitted = match spoken {
             ProtocolKind::Native => self.admit_native(stream, peer, now),
@@ -86,7 +86,7 @@ impl EventLoop {
         })
     }
 
-    /// `None` if the connection has ended before it began.
+    /// Returns `None` if the connection has already ended.
     fn admit_ftp(
         &mut self,
         stream: TcpStream,
@@ -95,7 +95,7 @@ impl EventLoop {
         now: Instant,
     ) -> Option<Result<usize, Transport>> {
         let local = stream.local_addr().ok()?;
-        // ABOR comes with urgent data (RFC 959, section 4.1.3), which is to stay in its place.
+        // ABOR may come as urgent data (RFC 959, section 4.1.3), which must stay in order.
         let _ = set_socket_oobinline(&stream, true);
         let mut ftp_tls = FtpTlsSettings::new(Arc::clone(&self.tls_policy.ftp_tls), Arc::clone(&self.ticket_keys));
         let is_sealed = spoken == ProtocolKind::ImplicitFtps;
@@ -120,27 +120,27 @@ impl EventLoop {
         refuse_connection(stream, spoken, bound);
     }
 
-    /// Ends a connection that nobody has logged in to, to make room at once.
+    /// Closes an unauthenticated connection at once, to make room.
     fn displace(&mut self, key: usize, now: Instant) {
         self.slots[key].connection.dismiss(&self.service, SessionError::Displaced, now);
         self.remove(key);
     }
 
-    /// The socket's mode keeps others out; this is the second lock.
+    /// The socket's mode excludes other users; this check is a second barrier.
     fn admit_administrator(&mut self, stream: UnixStream, now: Instant) {
         let peer = rustix::net::sockopt::socket_peercred(&stream);
         let may = peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());
         if !may {
             return log::warn!("a connection to the control socket from another user was refused");
         }
-        // An administrator who is not let in sees the end; why is logged.
+        // A refused administrator sees the connection close; the log has the reason.
         let _ = self.insert(Transport::local(stream), now, |transport, _, _| {
             let address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
             Connection::new(transport, Box::<Control>::default(), address, now)
         });
     }
 
-    /// Gives a connection its slot and has its socket watched. Returns it if the system refuses.
+    /// Puts a connection into a slot and registers its socket. Returns it if the kernel refuses.
     fn insert(
         &mut self,
         mut transport: Transport,
