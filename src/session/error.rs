@@ -1,44 +1,44 @@
-//! Why a session does not do what it was asked: a closed list without protocol codes. Each
-//! protocol maps it exhaustively.
+//! Why a session refuses a request: a closed list without protocol codes. Each protocol maps it
+//! exhaustively.
 
 use crate::store::StoreError;
 
-/// A request is refused and the session goes on.
+/// A request is refused; the session continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum SessionError {
-    /// A login must come first.
+    /// A login is required first.
     #[error("log in first")]
     LoginRequired,
-    /// This cannot be asked now.
+    /// The request is not allowed in this state.
     #[error("this request does not fit what the session is doing")]
     WrongState,
-    /// The login message cannot be understood.
+    /// The login message cannot be parsed.
     #[error("the login message is malformed")]
     LoginMalformed,
-    /// Wrong user or password, or a locked account; deliberately not told apart.
+    /// Wrong user or password, or a locked account; deliberately not distinguished.
     #[error("login refused: wrong user or password, or the account is locked; ask the administrator if this persists")]
     LoginFailed,
-    /// Too many failures on one connection.
+    /// Too many failed logins on one connection.
     #[error("too many failed logins on this connection; connect again")]
     TooManyTries,
-    /// As many sessions as the account may have.
+    /// The account has reached its number of sessions.
     #[error(
         "this account has as many sessions as the server's `limits.sessions_per_account` allows; close one and try again"
     )]
     TooManySessions,
-    /// Others had to be let in.
+    /// Evicted to admit another connection.
     #[error("the server needed the place of this connection, which nobody had logged in to; connect again")]
     Displaced,
-    /// Locked or removed while logged in.
+    /// The account was locked or removed while logged in.
     #[error("this account was locked or removed by the administrator")]
     AccountClosed,
-    /// Ended by the administrator, who lets others begin.
+    /// Ended by the administrator.
     #[error("the administrator ended this session; ask why, and connect again to resume what was cut off")]
     Kicked,
     /// Nothing at the path.
     #[error("there is no such file or folder")]
     NotFound,
-    /// Something at the path.
+    /// The path exists already.
     #[error("this name is taken; choose another or ask to replace it")]
     Exists,
     /// Not a regular file.
@@ -47,16 +47,16 @@ pub enum SessionError {
     /// Not a folder.
     #[error("not a folder")]
     NotADirectory,
-    /// Something is in it.
+    /// The folder is not empty.
     #[error("the folder is not empty; remove what is in it first")]
     NotEmpty,
-    /// Too long, reserved, or the home itself.
+    /// The name is too long, reserved, or the home itself.
     #[error("this name cannot be used")]
     BadName,
-    /// A link that leads out.
+    /// A symlink that leads out of the home.
     #[error("this leads out of your home")]
     OutsideHome,
-    /// Links that lead to each other.
+    /// A loop of symlinks.
     #[error("the links on this path lead in a circle; remove one of them")]
     LinkLoop,
     /// From one file system to another.
@@ -70,22 +70,22 @@ pub enum SessionError {
     /// File permissions on the server.
     #[error("the server's file permissions do not allow this; ask the administrator")]
     Denied,
-    /// A mount point, for one.
+    /// The path is in use, for example a mount point.
     #[error("the server's system is using this, for example as a mount point; ask the administrator")]
     InUse,
-    /// The account may only read.
+    /// The account is read-only.
     #[error("this account may only read")]
     ReadOnly,
-    /// Bytes.
+    /// The quota of bytes is exceeded.
     #[error("your disk quota would be exceeded; free some space or ask for more")]
     QuotaBytes,
-    /// Number of files.
+    /// The quota of files is exceeded.
     #[error("your quota of files and folders would be exceeded; remove some or ask for more")]
     QuotaFiles,
-    /// The server's disk.
+    /// The server's disk is full.
     #[error("the server's disk is full; tell the administrator")]
     DiskFull,
-    /// The file is not what it was.
+    /// The file has changed.
     #[error("the file changed meanwhile; try again")]
     Changed,
     /// The digest differs.
@@ -94,40 +94,40 @@ pub enum SessionError {
     /// More or fewer bytes than announced.
     #[error("more or fewer bytes came than were announced; nothing was stored")]
     SizeMismatch,
-    /// The client would append to a file beside which a partial upload of this many bytes is held.
+    /// The client would append to a file with a newer partial upload of this many bytes.
     #[error(
         "an interrupted upload of this file is held ({0} bytes); send the file whole with STOR, or delete it \
          first, which also deletes what is held"
     )]
     UploadHeld(u64),
-    /// Fewer bytes than the client wants to skip.
+    /// The file has fewer bytes than the client wants to skip.
     #[error("the offset lies past the end of the file; ask for its size first")]
     BadOffset,
-    /// The bytes ended without their end.
+    /// The data ended before the end of the transfer.
     #[error("the data was cut off before its end")]
     Cut,
-    /// The client gave the transfer up.
+    /// The client cancelled the transfer.
     #[error("cancelled")]
     Cancelled,
-    /// Another session goes on with this upload.
+    /// Another session has resumed this upload.
     #[error("another session has taken this upload over")]
     Superseded,
-    /// Others hold the memory for it.
+    /// No memory is available.
     #[error("the server has no memory for this now, because other requests hold it; try again in a moment")]
     Busy,
-    /// More than is handled at once.
+    /// The request exceeds a bound.
     #[error("too large for the server to handle at once")]
     TooLarge,
     /// The server's disk failed.
     #[error("the server could not do this because its disk or system failed; its log says more")]
     Io,
-    /// The disk failed amid an upload.
+    /// The disk failed during an upload.
     #[error(
         "the server's disk failed while it stored this upload, of which nothing is kept; send it again from its \
          beginning, and tell the administrator if that fails too"
     )]
     Unwritten,
-    /// The disk does not answer. What has come of an upload is kept as if it had been cut.
+    /// The disk does not answer. The received part of an upload is kept as after a lost connection.
     #[error(
         "the server's disk does not answer, so this is not confirmed; try again later, and tell the administrator \
          if that does not help"
@@ -136,13 +136,13 @@ pub enum SessionError {
     /// A deadline passed.
     #[error("nothing happened for too long")]
     Timeout,
-    /// Encryption is not a choice here.
+    /// TLS is required.
     #[error("this server takes encrypted connections only; connect without --plaintext")]
     TlsRequired,
-    /// The server itself is at fault.
+    /// An error in the server itself.
     #[error("a defect of the server ended this session; its log says more, tell the administrator")]
     Defect,
-    /// The server stops.
+    /// The server is stopping.
     #[error("the server is being stopped; try again later")]
     ShuttingDown,
 }
@@ -176,7 +176,7 @@ impl From<&StoreError> for SessionError {
 }
 
 impl From<StoreError> for SessionError {
-    /// What the system itself said goes to the log; the peer learns only that it happened.
+    /// The system's error text goes to the log only; the peer gets its kind.
     fn from(error: StoreError) -> Self {
         if let StoreError::Io(error) = &error {
             log::error!("storage: {error}");

@@ -1,5 +1,5 @@
-//! What is told of a session to somebody who watches: who it is, what it does, how far its
-//! transfer has come. Asking changes and logs nothing.
+//! A snapshot of a session for an administrator: its account, its state, and the progress of its
+//! transfer. Taking it changes and logs nothing.
 
 use super::Session;
 use super::download::Download;
@@ -14,37 +14,33 @@ use std::time::Instant;
 /// A session at one moment.
 #[derive(Debug, Clone)]
 pub struct SessionInfo {
-    /// Whose account is logged in, and what it uses.
+    /// The account that is logged in, and its usage.
     pub member: Option<(AccountName, QuotaState)>,
-    /// Where it comes from.
+    /// The peer's address.
     pub peer: SocketAddr,
-    /// What it does.
     pub state: StateName,
-    /// Its transfer, if one is under way.
+    /// Its running transfer.
     pub transfer: Option<Transfer>,
 }
 
-/// A transfer at one moment, for those who watch and, at its end, for the log.
+/// A transfer at one moment, for status and, at its end, for the log.
 #[derive(Debug, Clone)]
 pub struct Transfer {
-    /// As the log names it.
+    /// The verb in the log.
     pub verb: &'static str,
-    /// To the server.
     pub is_upload: bool,
-    /// Of what.
     pub path: VPath,
     /// Bytes moved in this session.
     pub bytes: u64,
-    /// Bytes that were there before.
+    /// The first byte that this session moved.
     pub offset: u64,
-    /// The whole file's bytes, if they are known.
+    /// The size of the whole file, if known.
     pub size: Option<u64>,
-    /// When it began.
     pub started: Instant,
 }
 
 impl Session {
-    /// What is told of this session.
+    /// Returns a snapshot of this session.
     pub fn overview(&self) -> SessionInfo {
         let member = self.state.member();
         SessionInfo {
@@ -55,7 +51,7 @@ impl Session {
         }
     }
 
-    /// How far the transfer has come, if one is under way.
+    /// Returns the progress of the running transfer.
     pub fn transfer(&self) -> Option<Transfer> {
         match &self.state {
             State::Upload(_, upload) => Some(Transfer::of_upload(upload)),
