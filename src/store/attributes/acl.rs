@@ -1,11 +1,11 @@
-//! POSIX access control lists as the kernel keeps them in an extended attribute
+//! POSIX access control lists in the format of the kernel's extended attribute
 //! (include/uapi/linux/posix_acl_xattr.h).
 
 use super::Keeps;
 
-/// The attribute with the list of a file.
+/// The attribute with the access control list of an entry.
 pub(in crate::store) const ACCESS: &str = "system.posix_acl_access";
-/// The attribute with the default list, which a folder gives to each entry that is created in it.
+/// The attribute with the default list of a folder, which each entry that is created in it inherits.
 pub(in crate::store) const DEFAULT: &str = "system.posix_acl_default";
 
 const VERSION: u32 = 2;
@@ -27,7 +27,7 @@ struct Entry {
 pub(in crate::store) struct Acl(Vec<Entry>);
 
 impl Acl {
-    /// Reads the value of an attribute. Returns `None` if it is not a list of version 2.
+    /// Parses the value of an attribute. Returns `None` if it is not a list of version 2.
     pub(in crate::store) fn parse(bytes: &[u8]) -> Option<Self> {
         let (version, entries) = bytes.split_first_chunk::<4>()?;
         if u32::from_le_bytes(*version) != VERSION || entries.is_empty() || entries.len() % ENTRY_BYTES != 0 {
@@ -44,7 +44,7 @@ impl Acl {
         entries.chunks_exact(ENTRY_BYTES).map(entry).collect::<Option<_>>().map(Self)
     }
 
-    /// The value of the attribute.
+    /// Returns the value of the attribute.
     pub(in crate::store) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = VERSION.to_le_bytes().to_vec();
         for Entry { tag, permissions, id } in &self.0 {
@@ -79,7 +79,7 @@ impl Acl {
         }
     }
 
-    /// Scheduler a default list into that of a file created with these permission bits, as the kernel does.
+    /// Turns a default list into that of a file created with these permission bits, as the kernel does.
     pub(super) fn mask(&mut self, mode: u32) {
         let bits = |shift: u32| (mode >> shift & 7) as u16;
         self.change(OWNER, |permissions| permissions & bits(6));
@@ -89,8 +89,8 @@ impl Acl {
         }
     }
 
-    /// Permission bits for a file whose file system refuses the list. Group and others get what the list
-    /// allows to every user but the owner.
+    /// Returns permission bits for a file whose file system refuses the list. Group and others get what the
+    /// list allows to every user but the owner.
     pub(super) fn mode_without(&self) -> u32 {
         let mask = self.permissions(MASK).unwrap_or(7);
         let masked = |entry: &Entry| if entry.tag == OTHER { entry.permissions } else { entry.permissions & mask };
@@ -128,7 +128,7 @@ mod tests {
         list.restrict(Keeps { owner: true, group: false });
         assert_eq!((list.permissions(GROUP), list.permissions(OTHER)), (Some(0), Some(0)));
         assert_eq!(list.permissions(USER), Some(6));
-        // A user that is kept out is not let in as one of the others.
+        // A user without access must not get it as one of the others.
         assert_eq!(acl(&[(OWNER, 6), (USER, 0), (GROUP, 4), (MASK, 4), (OTHER, 4)]).mode_without(), 0o600);
     }
 

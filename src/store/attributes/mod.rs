@@ -1,7 +1,7 @@
 //! Attributes of a file: owner, group, permission bits, access control list, extended attributes. A
-//! file that replaces another takes them over. A file that was created in the staging folder gets what
-//! a file created in its own folder would get. Attributes that a file system refuses are left out, but
-//! never in a way that lets a user read the new file who could not read the old one.
+//! file that replaces another takes them over. A file that was created in the staging folder gets the
+//! attributes of a file created in its target folder. Attributes that a file system refuses are left
+//! out, but never so that a user who could not read the old file can read the new one.
 
 pub(super) mod acl;
 mod extended;
@@ -16,22 +16,22 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-/// Permission bits of a new file. The umask or the folder's default list takes some away.
+/// Permission bits of a new file. The umask or the folder's default list clears some.
 pub(super) const NEW_FILE: u32 = 0o666;
-/// Permission bits of a new folder, of which the umask or the default list takes some away, too.
+/// Permission bits of a new folder. The umask or the default list clears some.
 pub(super) const NEW_FOLDER: u32 = 0o777;
 /// Bits that a replaced file keeps. The kernel clears the others when an ordinary user writes to it.
 const KEPT: u32 = 0o777;
 
-/// A new file, the known limits of file systems, and the home that a warning names.
+/// A new file, the known limits of file systems, and the home for warnings.
 pub(super) struct NewFile<'a> {
     pub(super) file: &'a File,
     pub(super) systems: &'a FileSystems,
     pub(super) home: &'a Path,
 }
 
-/// Permission bits to create the replacement of `old` with: no more than `old` has, but the server's
-/// user can read and write it.
+/// Returns the permission bits to create the replacement of `old` with: no more than `old` has, but the
+/// server's user can read and write it.
 pub(super) fn mode_for_replacement(old: &Stat) -> u32 {
     (old.st_mode & KEPT) | 0o600
 }
@@ -78,7 +78,7 @@ impl NewFile<'_> {
         }
     }
 
-    /// Gives the file the owner and group of `old` as far as the server's user may do that.
+    /// Gives the file the owner and group of `old`, as far as the server's user may do that.
     fn take_owner(&self, new: &Stat, old: &Stat) -> Result<Keeps, StoreError> {
         let owner = (new.st_uid != old.st_uid).then(|| Uid::from_raw(old.st_uid));
         let group = (new.st_gid != old.st_gid).then(|| Gid::from_raw(old.st_gid));
@@ -90,11 +90,11 @@ impl NewFile<'_> {
         if result.is_ok() {
             return Ok(Keeps { owner: true, group: true });
         }
-        // An ordinary user may give a file to a group that it is in, but to nobody else.
+        // An ordinary user may give a file to a group of its own, but not to another user.
         if owner.is_some() && group.is_some() {
             keeps.group = rustix::fs::fchown(self.file, None, group).is_ok();
         }
-        // The server's user may not do this on any file system, so there is nothing to warn about.
+        // The server's user may not do this on any file system, so a warning would be useless.
         if !rustix::process::geteuid().is_root() && result == Err(Errno::PERM) {
             result = Ok(());
         }
@@ -102,8 +102,8 @@ impl NewFile<'_> {
         Ok(keeps)
     }
 
-    /// Gives the file this list, or removes the one it has. Returns whether a list was set, which also
-    /// sets the permission bits.
+    /// Sets this list on the file, or removes its list. Returns whether a list was set, which also sets the
+    /// permission bits.
     fn take_acl(&self, acl: Option<&Acl>) -> Result<bool, StoreError> {
         let result = match acl {
             Some(acl) => extended::set(self.file, acl::ACCESS, &acl.to_bytes()),
@@ -139,21 +139,22 @@ pub(super) struct Keeps {
     pub(super) group: bool,
 }
 
-/// Permission bits for a file that could not keep its owner or group. Members of the old group now count
-/// as others, and members of the new group counted as others before. Neither gains a permission.
+/// Returns permission bits for a file that could not keep its owner or group. Members of the old group
+/// now count as others, and members of the new group counted as others before. Neither gains a
+/// permission.
 fn restricted(mode: u32, keeps: Keeps) -> u32 {
     let (mut owner, mut group, mut other) = (mode >> 6 & 7, mode >> 3 & 7, mode & 7);
     if !keeps.group {
         (group, other) = (group & other, group & other);
     }
     if !keeps.owner {
-        // The owner is the server's user now, which needs both.
+        // The owner is now the server's user, which needs both.
         owner |= 6;
     }
     owner << 6 | group << 3 | other
 }
 
-/// The path of an entry, for system calls that take no descriptor.
+/// Returns the path of an entry, for system calls that take no descriptor.
 fn path_of(folder: impl AsFd, name: &[u8]) -> Vec<u8> {
     [format!("/proc/self/fd/{}/", folder.as_fd().as_raw_fd()).as_bytes(), name].concat()
 }

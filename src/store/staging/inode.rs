@@ -18,7 +18,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-/// The place of an upload's inode.
+/// The location of an upload's inode.
 pub(super) enum Place {
     /// It has no name.
     Nameless,
@@ -65,14 +65,14 @@ pub(super) fn create(
     Ok((file, place))
 }
 
-/// Refuses if what is at `target` may not be replaced.
+/// Refuses if the entry at `target` may not be replaced.
 pub(super) fn check_target(target: &UploadTarget) -> Result<(), StoreError> {
     target.there.map_or(Ok(()), |old| check_replace(&target.at.folder, &target.at.name, &old))
 }
 
 // ---- Without a name -----------------------------------------------------------------------
 
-/// Creates a file without a name in the folder of `target`. Returns `None` where that is not possible.
+/// Creates a file without a name in the folder of `target`. Returns `None` if that is not possible.
 fn create_nameless(home: &Home, target: &CommitTarget, mode: Mode) -> Result<Option<OpenFile>, StoreError> {
     let systems = &home.systems;
     let device = || Ok::<u64, StoreError>(rustix::fs::fstat(&target.folder)?.st_dev);
@@ -81,8 +81,8 @@ fn create_nameless(home: &Home, target: &CommitTarget, mode: Mode) -> Result<Opt
     }
     match open_nameless(&target.folder, mode) {
         Ok(file) => {
-            // Requests are checked against the identity of the staging folder, so it is made now. If it cannot
-            // be made, small files are still stored.
+            // Requests are checked against the identity of the staging folder, so it is made now. If it cannot be
+            // made, small files are still stored.
             let _ = home.staging(true);
             Ok(Some(home.charge(file)?))
         }
@@ -107,9 +107,9 @@ fn open_nameless(folder: impl AsFd, mode: Mode) -> Result<File, Errno> {
     rustix::fs::openat(folder, c".", flags, mode).map(File::from)
 }
 
-/// Chooses the place of a file without a name. Returns `None` if it can never get one. The first file on
-/// a file system gets its name at once, to try whether that is possible: in the staging folder, because
-/// no user sees what is left behind there.
+/// Chooses the location of a file without a name. Returns `None` if it can never get one. The first
+/// file on a file system gets its name at once, as a test: in the staging folder, where a leftover is
+/// invisible to users.
 fn place_nameless(
     home: &Home,
     id: &UploadId,
@@ -123,7 +123,7 @@ fn place_nameless(
                 systems.note_nameless(device, true);
                 return Ok(Some(Place::Staging { folder, was_nameless: true }));
             }
-            // In an append-only folder the name of a try could not be removed.
+            // In an append-only folder the name of the test could not be removed.
             Err(StoreError::OtherFileSystem) if is_append_only(&target.folder, b"", AtFlags::EMPTY_PATH) => {}
             Err(StoreError::OtherFileSystem) => systems.note_nameless(device, can_be_named(&target.folder)),
             Err(error) if systems.takes_nameless(device).is_none() => return Err(error),
@@ -133,8 +133,8 @@ fn place_nameless(
     Ok((systems.takes_nameless(device) == Some(true)).then_some(Place::Nameless))
 }
 
-/// Whether a file without a name can get one in `folder`. This is tried with another file, because a file
-/// that has lost its last name cannot get a new one.
+/// Returns whether a file without a name can get one in `folder`. Tests it with another file, because a
+/// file that has lost its last name cannot get a new one.
 fn can_be_named(folder: &File) -> bool {
     let Ok(id) = UploadId::random() else { return false };
     let name = beside_name(&id);
@@ -160,7 +160,7 @@ pub(super) fn link(file: &File, folder: impl AsFd, name: &[u8]) -> Result<(), Er
 /// Like [`link`]. A refusal is remembered, so that the next upload is created in the staging folder.
 pub(super) fn link_or_note(home: &Home, file: &OpenFile, folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     let linked = link(file, &folder, name);
-    // What a folder that is immutable refuses, its file system does not.
+    // The file system is not at fault if the folder is immutable.
     if linked.is_err_and(is_refusal) && check_folder(folder).is_ok() {
         home.systems.note_nameless(file.id().0, false);
     }
@@ -203,7 +203,7 @@ fn create_part(
         }
         match rustix::fs::openat(&*staging, part_name(id), NEW_PART, mode) {
             Ok(fd) => return Ok(Some((staging, File::from(fd)))),
-            // Somebody has removed the folder; it is made again.
+            // Another program has removed the folder; it is made again.
             Err(Errno::NOENT) => *home.staging.borrow_mut() = None,
             Err(errno) => return Err(errno.into()),
         }
