@@ -1,4 +1,4 @@
-//! `kick`: sessions that are ended, page by page.
+//! `kick`: ends sessions, page by page.
 
 use super::Progress;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, Selector};
@@ -12,13 +12,13 @@ pub(super) struct Kick {
 }
 
 enum KickStage {
-    /// The page that begins here is to be asked for.
+    /// The page that begins here is to be requested.
     Ask(usize),
-    /// It is.
+    /// It was requested.
     Asked,
-    /// There are no more.
+    /// All pages were received; the reply is to be sent.
     Told,
-    /// And that was said.
+    /// The reply was sent.
     Done,
 }
 

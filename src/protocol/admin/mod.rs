@@ -1,5 +1,5 @@
-//! The administrator's protocol: one request at a time on the local socket. Whoever gets here
-//! has been let in by the socket's mode and the peer's credentials.
+//! The admin protocol: one request at a time on the local socket. The socket's mode and the peer's
+//! credentials have authorised the peer.
 
 mod kick;
 pub mod query;
@@ -28,30 +28,30 @@ use std::time::Instant;
 #[derive(Default)]
 pub struct Control {
     running: Option<(u32, Running)>,
-    /// What the loop is to answer before the running request goes on.
+    /// The query that the loop must answer before the running request continues.
     question: Option<Query>,
     is_closing: bool,
     requests: u64,
 }
 
-/// The request being carried out.
+/// The running request.
 enum Running {
     Usage(HomeCheck),
     Status(Box<Status>),
     Kick(Kick),
 }
 
-/// What a request has come to.
+/// The result of a step of a request.
 enum Progress {
-    /// Its budget is spent.
+    /// The budget is spent.
     Later,
-    /// It goes on with the answer to this.
+    /// It continues with the result of this query.
     Asks(Query),
-    /// There is no answer yet.
+    /// The query has no result yet.
     Waits,
-    /// One reply of perhaps many.
+    /// One reply; more may follow.
     Reply(ControlReply),
-    /// There are no more.
+    /// There are no more replies.
     End,
 }
 
@@ -131,7 +131,7 @@ impl Control {
         true
     }
 
-    /// Drives the running request on; whether anything was done.
+    /// Continues the running request. Returns whether anything was done.
     fn run(
         &mut self,
         id: u32,
@@ -164,7 +164,7 @@ impl Control {
     }
 }
 
-/// Begins the audit that was asked for. Without a server `berthd` runs it by itself.
+/// Begins the requested check. Without a server `berthd` runs it itself.
 pub fn begin(service: &Service, user: Option<String>, mode: AuditMode) -> Result<HomeCheck, String> {
     let look = match mode {
         AuditMode::Show => HomeCheckMode::Ledger,
@@ -190,7 +190,7 @@ fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget)
     }
 }
 
-/// The report of one account's usage.
+/// Returns the report of one account's usage.
 pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>, unseen: &Unseen) -> AccountUsage {
     let QuotaLimits { bytes: limit_bytes, files: limit_files } = state.limits;
     // A count sees only files with names.
@@ -237,7 +237,7 @@ mod tests {
     use crate::store::Store;
     use crate::store::syncer::Syncer;
 
-    /// A page of sessions with the longest paths there are, each byte of which is escaped.
+    /// A page of sessions with the longest paths, each byte of which is escaped.
     fn page(next: Option<usize>, now: Instant) -> QueryResult {
         let path = [b"/".as_slice(), &[1; PATH_BYTES_MAX - 1]].concat();
         let components: Vec<&[u8]> = path[1..].chunks(200).collect();

@@ -1,5 +1,5 @@
-//! `status`: what all sessions do, page by page; then what their users use; then the sums. The
-//! pages are of different moments, but those of up to [`SURVEY_SLOTS_PER_TURN`] connections of one.
+//! `status`: all sessions, page by page; then the usage of their accounts; then the totals. The pages
+//! are of different moments; up to [`SURVEY_SLOTS_PER_TURN`] connections are of the same one.
 //!
 //! [`SURVEY_SLOTS_PER_TURN`]: crate::base::limits::SURVEY_SLOTS_PER_TURN
 
@@ -22,28 +22,28 @@ use std::time::Instant;
 pub(super) struct Status {
     all: bool,
     stage: StatusStage,
-    /// Who is logged in, how often, and what he uses.
+    /// Logged-in accounts with their number of sessions and their usage.
     users: BTreeMap<AccountName, (u64, QuotaState)>,
-    /// Transfers that had ended when the first page was asked for, and the bytes of running ones.
+    /// Transfers that had ended when the first page was requested, and the bytes of running ones.
     up: Transferred,
     down: Transferred,
     server: ServerReport,
 }
 
 enum StatusStage {
-    /// The page that begins here is to be asked for.
+    /// The page that begins here is to be requested.
     Ask(usize),
-    /// It is.
+    /// It was requested.
     Asked,
-    /// A page is being told, and the next begins here.
+    /// A page is being sent. Holds the first slot of the next one.
     Tell(VecDeque<SessionRow>, Option<usize>),
-    /// The users who are logged in are being told.
+    /// The logged-in accounts are being sent.
     TellUsers,
-    /// All users are.
+    /// All accounts are being sent.
     TellAllUsers(HomeCheck),
-    /// The sums are to be told.
+    /// The totals are to be sent.
     TellServer,
-    /// There is no more.
+    /// All is sent.
     Done,
 }
 
@@ -191,7 +191,7 @@ fn session_report(seen: SessionRow, now: Instant) -> SessionReport {
     }
 }
 
-/// Of a transfer that has only just begun there is none.
+/// Returns the rate, or `None` for a transfer that has only just begun.
 fn rate(transfer: &Transfer, now: Instant) -> Option<u64> {
     let ms = u64::try_from(now.saturating_duration_since(transfer.started).as_millis()).ok()?;
     transfer.bytes.saturating_mul(1000).checked_div(ms)

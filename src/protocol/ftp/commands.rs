@@ -1,6 +1,5 @@
-//! Beginning commands: each translated to a verb of the session, each answer to a reply. Those that
-//! need a data connection go on in `transfer`, those of the login in `login`, what is only told in
-//! `inquiry`.
+//! Begins commands: each becomes a session verb, and each result a reply. Commands with a data
+//! connection continue in `transfer`, login commands in `login`, queries in `info_commands`.
 
 use super::address;
 use super::argument::ExactOr;
@@ -19,9 +18,9 @@ use crate::store::meta::Kind;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 impl Ftp {
-    /// Begins a command; answers it if it is carried out at once.
+    /// Begins a command, and replies if it completes at once.
     pub(super) fn begin_command(&mut self, command: Command, turn: &mut StepContext) {
-        // Only the command right behind RNFR may make use of what it said.
+        // Only the command right after RNFR may use its path.
         let from = self.next.from.take();
         match command {
             Command::User(name) => self.name_user(name, turn),
@@ -46,7 +45,7 @@ impl Ftp {
         }
     }
 
-    /// What needs somebody who is logged in.
+    /// Begins a command that requires a login.
     fn begin_of_member(&mut self, command: Command, from: Option<VPath>, turn: &mut StepContext) {
         match command {
             Command::Type(_) => turn.reply(200, "Files travel byte for byte in every type."),
@@ -104,7 +103,7 @@ impl Ftp {
         }
     }
 
-    /// What changes the home, and what asks about it.
+    /// Begins a command that changes the home, and queries about it.
     fn begin_change(&mut self, command: Command, from: Option<VPath>, turn: &mut StepContext) {
         match command {
             Command::Cwd(path) => {
@@ -162,13 +161,13 @@ impl Ftp {
 
     // ---- Paths ----------------------------------------------------------------------------
 
-    /// The path that `text` names from the current folder; else the peer is told why not.
+    /// Resolves `text` from the current folder, or refuses the command.
     pub(super) fn path(&self, text: &[u8], turn: &mut StepContext) -> Option<VPath> {
         let path = self.folder.join(text).map_err(|error| turn.reply(553, format!("This cannot be a path: {error}.")));
         path.ok().inspect(|path| turn.charge_for(path))
     }
 
-    /// The same, or the current folder where nothing is named, or nothing but blanks that are no name.
+    /// Like `path`, but empty or blank text that names no entry is the current folder.
     pub(super) fn path_or_folder(&self, text: Option<&[u8]>, turn: &mut StepContext) -> Option<VPath> {
         let is_blank = |text: &[u8]| text.iter().all(|&byte| byte == b' ');
         match text {
@@ -188,7 +187,7 @@ impl Ftp {
         }
     }
 
-    /// Changes something at a path, which needs no more of an answer than that it was done, by `code`.
+    /// Changes an entry, and replies with `code`.
     fn change(
         &mut self,
         code: u16,
@@ -216,9 +215,8 @@ impl Ftp {
         }
     }
 
-    /// A name for which only an interrupted upload is held has a size, so it can be removed, too; and
-    /// what is held for a file goes with it, or the next upload would go on with that. An upload that
-    /// a session is sending stays.
+    /// Removes a file and its partial upload, which the next upload would otherwise resume. A path with
+    /// only a partial upload has a size, so it can be removed, too. A running upload stays.
     fn remove(&mut self, path: VPath, turn: &mut StepContext) {
         let held = UploadId::of_path(&path);
         let is_interrupted = self.session.is_interrupted(&held);
@@ -242,8 +240,8 @@ impl Ftp {
         }
     }
 
-    /// Refuses a command about a file. Where none is, the reply says what there is of an upload to it:
-    /// SIZE tells a client of that.
+    /// Refuses a command about a file. If there is no file but a partial upload, the reply says so, because
+    /// SIZE reports it.
     pub(super) fn refuse_absent(&self, refusal: SessionError, path: &VPath, turn: &mut StepContext) {
         let unfinished = self.session.unfinished_upload(path).filter(|_| refusal == SessionError::NotFound);
         let what = match unfinished {
@@ -265,10 +263,10 @@ impl Ftp {
         }
     }
 
-    /// The reply has the form of draft-somers-ftp-mfxx, section 3.1.
+    /// The reply follows draft-somers-ftp-mfxx, section 3.1.
     fn set_mtime(&mut self, mtime_ns: i64, text: &[u8], turn: &mut StepContext) {
         self.on_path(text, turn, |ftp, path, turn| {
-            // The file system may not keep every time.
+            // The file system may not store every time.
             let set = ftp.session.set_mtime(&path, mtime_ns).and_then(|()| ftp.session.stat(turn.service, &path));
             match set {
                 Ok((meta, _)) => {
@@ -304,7 +302,7 @@ impl Ftp {
         if !self.settings.is_active_allowed {
             return turn.reply(502, "The server opens no connections; say EPSV or PASV.");
         }
-        // Else the server could be used against others (RFC 2577, section 3).
+        // Otherwise the server could be used to attack others (RFC 2577, section 3).
         if address.ip() != self.session.peer().ip() || address.port() < FTP_DATA_PORT_MIN {
             return turn.reply(504, format!("Name your own address and a port from {FTP_DATA_PORT_MIN} on."));
         }
@@ -361,18 +359,18 @@ impl Ftp {
 }
 
 impl StepContext<'_> {
-    /// The longer a path is, the longer the system takes for it.
+    /// Charges the budget for a path: longer paths cost the kernel more.
     pub(super) fn charge_for(&mut self, path: &VPath) {
         self.budget.spend(path.depth() as u64 * PATH_COMPONENT_COST);
     }
 
-    /// The reply to a line that is wrong.
+    /// Replies to a malformed line.
     pub(super) fn refuse_line(&mut self, wrong: &ParseError) {
         let (code, text) = wrong.reply();
         self.reply(code, text);
     }
 
-    /// A reply about a path, as RFC 959 appendix II wants it.
+    /// Replies about a path, in the form of RFC 959 appendix II.
     pub(super) fn reply_quoted(&mut self, code: u16, path: &VPath, what: &str) {
         self.reply(code, [&reply::quoted(path.as_bytes())[..], b" ", what.as_bytes()].concat());
     }

@@ -1,4 +1,4 @@
-//! What is only told: sizes, times, facts, digests, the quota, help, and how the session is.
+//! Commands that only query: sizes, times, facts, digests, the quota, help, and the session's status.
 
 use super::argument::ExactOr;
 use super::command::Command;
@@ -14,7 +14,7 @@ use crate::store::listing::Listed;
 use crate::store::meta::{Kind, Meta, Seen};
 
 impl Ftp {
-    /// Answers a command that only asks.
+    /// Begins a query.
     pub(super) fn inquire(&mut self, command: Command, turn: &mut StepContext) {
         match command {
             Command::Size(path) => self.on_path(&path, turn, |ftp, path, turn| {
@@ -42,7 +42,8 @@ impl Ftp {
         }
     }
 
-    /// What a client that wants to go on with an upload goes by, too.
+    /// Replies with a property of `path`. For a partial upload it describes the stored bytes, by which a
+    /// client resumes.
     fn tell(&mut self, path: &VPath, turn: &mut StepContext, what: impl Fn(&Meta) -> Option<String>) {
         match self.session.stat_resumable(path) {
             Ok(meta) => match what(&meta) {
@@ -53,7 +54,7 @@ impl Ftp {
         }
     }
 
-    /// A link that leads to nothing is told of itself.
+    /// Returns the metadata of a dangling symlink itself, or the refusal.
     pub(super) fn link_or(&self, refusal: SessionError, path: &VPath) -> Result<Meta, SessionError> {
         match refusal {
             SessionError::NotFound => self.session.link_itself(path).ok_or(refusal),
@@ -87,7 +88,7 @@ impl Ftp {
         lines.extend(match &self.doing {
             Activity::Transfer(transfer) => Some(match self.session.transfer() {
                 Some(transfer) => progress(&transfer),
-                // A listing, or the last bytes of a file on their way.
+                // A listing, or the last bytes of a file that are being sent.
                 None => format!("Sending {}", transfer.path()),
             }),
             Activity::Hashing(_, path) => Some(format!("Computing the digest of {path}")),
@@ -96,7 +97,7 @@ impl Ftp {
         turn.buffers.output.append(|out| reply::put_lines(out, 211, "berthd:", lines, "That is all."));
     }
 
-    /// Drives a listing by `STAT` on.
+    /// Continues a listing by `STAT`.
     pub(super) fn list_status(&mut self, turn: &mut StepContext) -> bool {
         let Activity::ListingStatus(list) = &self.doing else { return false };
         match self.session.run_task(turn.service, turn.budget, turn.now) {
@@ -118,7 +119,7 @@ impl Ftp {
 
     // ---- Digests and quota ----------------------------------------------------------------
 
-    /// Drives a digest on.
+    /// Continues a digest.
     pub(super) fn hash(&mut self, turn: &mut StepContext) -> bool {
         let Activity::Hashing(hashed, path) = &self.doing else { return false };
         match self.session.run_task(turn.service, turn.budget, turn.now) {

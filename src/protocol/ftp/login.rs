@@ -1,4 +1,4 @@
-//! Who is there: `AUTH`, `USER`, `PASS`, and what protects the connections.
+//! Login and TLS commands: `AUTH`, `USER`, `PASS`, `PBSZ`, `PROT`.
 
 use super::command::Protection;
 use super::{Activity, Control, Ftp, REPLY_CLOSING, StepContext, reply};

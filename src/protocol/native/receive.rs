@@ -1,4 +1,4 @@
-//! Taking frames: what a peer sends, sorted to where it belongs.
+//! Receives frames and routes them.
 
 use super::mapping::{error_reply, malformed, put};
 use super::{Broken, Native, Payload, RequestStage, Running, StepContext};
@@ -12,7 +12,7 @@ use crate::wire::frame::{self, Frame, FrameType};
 use crate::wire::message::{End, ErrorReply, MessageError};
 
 impl Native {
-    /// Takes one frame, or what is there of a data frame; whether anything was taken.
+    /// Takes one frame, or the received part of a data frame. Returns whether anything was taken.
     pub(super) fn receive(&mut self, turn: &mut StepContext) -> Result<bool, Broken> {
         if let Some(payload) = self.payload {
             return Ok(self.take_payload(payload, turn));
@@ -51,8 +51,8 @@ impl Native {
         }
     }
 
-    /// False: a request that has no room waits. An error if the data of the running upload is
-    /// behind it, because then both would wait for ever.
+    /// Returns false while a request must wait for space in the queue. An error if the data of the running
+    /// upload follows it, because then both would wait for ever.
     fn waits_for_room(&self) -> Result<bool, Broken> {
         match self.stage() {
             Some(RequestStage::Receive | RequestStage::Discard) if self.pipeline.is_full(Bounds::MAX) => {
@@ -83,7 +83,7 @@ impl Native {
         }
     }
 
-    /// False while the upload `id` has not come to its turn; an error if there is none.
+    /// Returns false while the upload `id` waits for its turn. An error if there is none.
     fn waits_for_upload(&self, id: u32, what: &str) -> Result<bool, Broken> {
         let is_next = self.running_id() == Some(id) && self.stage() == Some(RequestStage::PrepareUpload);
         if is_next || self.pipeline.is_upload(id) {
@@ -146,14 +146,14 @@ impl Native {
                 error_reply(refusal, path)
             }),
             Err(error) => {
-                // It could only be refused before it began, which it was not.
+                // It could only be refused before it began.
                 let _ = self.session.abort(SessionError::Cancelled, turn.now);
                 Err(malformed(&error))
             }
         }
     }
 
-    /// Gives a request up. One that is not known has just been answered.
+    /// Cancels a request. An unknown one has just been answered.
     fn take_abort(&mut self, id: u32, turn: &mut StepContext) -> bool {
         if self.running_id() != Some(id) {
             if self.pipeline.is_upload(id) {
@@ -173,7 +173,7 @@ impl Native {
             | RequestStage::PrepareDownload => {
                 put(turn.buffers, FrameType::Control, id, &Reply::Error(error));
             }
-            // Past the point of no return; the answer is on its way.
+            // Too late to cancel; the reply is on its way.
             RequestStage::Login | RequestStage::Commit => return true,
         }
         let _ = self.session.abort(SessionError::Cancelled, turn.now);

@@ -1,4 +1,4 @@
-//! Beginning requests: each translated to a verb of the session, each answer to a reply.
+//! Begins requests: each becomes a session verb, and each result a reply.
 
 use super::mapping::{at, entry, error_reply, listed_entry, malformed, partial, vpath};
 use super::{Native, RequestStage, Running, StepContext};
@@ -17,7 +17,7 @@ use crate::wire::message::{ErrorReply, MessageError, Name, PutMode, QuotaReport,
 use crate::wire::{ErrorCode, Reply, Request};
 
 impl Native {
-    /// Begins a request; answers it if it is carried out at once.
+    /// Begins a request, and replies if it completes at once.
     pub(super) fn begin(&mut self, id: u32, request: Request, turn: &mut StepContext) -> Result<(), ErrorReply> {
         let reply = match request {
             Request::Hello { versions, client } => self.greet(&versions, &client)?,
@@ -122,7 +122,7 @@ impl Native {
         if !self.is_greeted {
             return Err(malformed(&MessageError::Malformed("say hello before logging in".into())));
         }
-        // With TLS only the one that is bound to it: a login without could have been relayed.
+        // With TLS only the mechanism with channel binding: a login without could be relayed.
         let offered = self.session.binding().mechanism();
         if mechanism != offered {
             let message = format!("this login mechanism is not offered here; use {offered}");
@@ -139,7 +139,7 @@ impl Native {
         Ok(())
     }
 
-    /// Drives a login on; whether anything was done.
+    /// Continues a login. Returns whether anything was done.
     pub(super) fn advance_login(&mut self, id: u32, turn: &mut StepContext) -> bool {
         match self.session.advance_login(turn.service, turn.budget, turn.now) {
             Ok(LoginProgress::Later) => return true,
@@ -160,7 +160,7 @@ impl Native {
         true
     }
 
-    // ---- Answers --------------------------------------------------------------------------
+    // ---- Replies --------------------------------------------------------------------------
 
     fn stat(&mut self, path: &VPath, turn: &mut StepContext) -> Result<Reply, ErrorReply> {
         let (meta, etag) = self.session.stat(turn.service, path).map_err(at(path))?;
@@ -200,7 +200,7 @@ impl Native {
         }))
     }
 
-    /// Drives a task on.
+    /// Continues a task.
     pub(super) fn run_task(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
         let (answer, is_last) = match self.session.run_task(turn.service, turn.budget, turn.now)? {
             TaskStep::Later => return Ok(true),
@@ -225,11 +225,11 @@ impl Native {
 }
 
 impl Asked {
-    /// What it costs of a turn's budget, besides what it moves.
+    /// Returns its fixed cost, besides what it moves.
     pub(super) fn cost(&self) -> u64 {
         let Self::Request(request) = self else { return REQUEST_COST };
         let depth = match request {
-            // They are charged for as they are made.
+            // They are charged as they are made.
             Request::Mkdir { parents: true, .. } => 0,
             Request::List { path }
             | Request::Stat { path }
@@ -245,7 +245,7 @@ impl Asked {
         REQUEST_COST + depth * PATH_COMPONENT_COST
     }
 
-    /// The verb whose needs are met before the request begins.
+    /// Returns the verb whose conditions are checked before the request begins.
     pub(super) fn verb(&self) -> Option<Verb> {
         let Self::Request(request) = self else { return None };
         match request {

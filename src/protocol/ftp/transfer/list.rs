@@ -1,5 +1,4 @@
-//! Listings: what an argument asks for, of one folder or a whole tree, over a data connection or within
-//! a reply.
+//! Listings of one folder or a whole tree, over a data connection or within a reply.
 
 use super::{Activity, Ftp, Kind, REPLY_FOLDER_STATUS, StepContext, check_connection};
 use crate::base::glob::Pattern;
@@ -16,23 +15,23 @@ use crate::session::verb::Verb;
 use crate::store::listing::Listed;
 use crate::store::meta::{self, Meta, Seen};
 
-/// A listing: how its entries are written, and which it contains.
+/// A listing: its format, and the entries it contains.
 pub(in crate::protocol::ftp) struct List {
     form: Form,
     options: Options,
-    /// What stands before each name.
+    /// The prefix of each name.
     prefix: Vec<u8>,
     pattern: Option<Pattern>,
-    /// For a recursive listing.
+    /// Present in a recursive listing.
     tree: Option<Tree>,
 }
 
-/// How entries are written.
+/// The format of entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::protocol::ftp) enum Form {
-    /// `LIST`: as `ls -l` does.
+    /// `LIST`: like `ls -l`.
     Long,
-    /// `NLST`: names alone.
+    /// `NLST`: only names.
     Names,
     /// `MLSD`: facts (RFC 3659).
     Facts,
@@ -41,20 +40,19 @@ pub(in crate::protocol::ftp) enum Form {
 /// The folders of a recursive listing, in the order of `ls -R`.
 #[derive(Default)]
 struct Tree {
-    /// The heading of the folder that is listed: its path as it stands above its entries.
+    /// The heading of the listed folder: its path above its entries.
     heading: Vec<u8>,
-    /// Folders that are still to be listed, the next one last: the length of the parent's heading, and the
-    /// name.
+    /// Folders to list, the next one last: the length of the parent's heading, and the name.
     pending: Vec<(usize, Box<[u8]>)>,
     pending_bytes: usize,
     charge: Charge,
-    /// The index in `pending` of the first folder that was found in the one that is listed.
+    /// The index in `pending` of the first subfolder of the listed folder.
     own_start: usize,
     /// Folders that could not be listed.
     skipped: u64,
 }
 
-/// What a folder to come takes beside its name.
+/// Memory of a pending folder besides its name.
 const FOLDER_COST: usize = 64;
 
 impl Tree {
@@ -70,13 +68,13 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes the next folder the one that is listed; false once there are no more.
+    /// Makes the next folder the listed one. Returns false at the end.
     fn descend(&mut self) -> bool {
         self.pending[self.own_start..].reverse();
         let Some((parent_bytes, name)) = self.pending.pop() else { return false };
         self.pending_bytes -= name.len();
         self.charge.resize(self.charge.bytes() - name.len() - FOLDER_COST);
-        // What was listed last lies below the folder that holds this one, or is it.
+        // The last listed folder is the parent of this one, or lies below it.
         self.heading.truncate(parent_bytes);
         if !self.heading.ends_with(b"/") {
             self.heading.push(b'/');
@@ -92,18 +90,18 @@ impl List {
         Self { form, options, prefix, pattern, tree: None }
     }
 
-    /// Whether the listing contains `entry`.
+    /// Returns whether the listing contains `entry`.
     pub(in crate::protocol::ftp) fn has(&self, entry: &Listed) -> bool {
         self.pattern.as_ref().is_none_or(|pattern| self.options.fits(pattern, &entry.name))
     }
 
-    /// What comparing the names of entries costs of a turn's budget.
+    /// Returns the cost of comparing the names of entries.
     pub(in crate::protocol::ftp) fn cost(&self, entries: &[Listed]) -> u64 {
         let letters: usize = entries.iter().map(|entry| entry.name.len()).sum();
         self.pattern.as_ref().map_or(0, |pattern| (pattern.weight() * letters) as u64)
     }
 
-    /// The only entry of a listing of what is at `path` itself: by its name, or by what was asked for.
+    /// Returns the only entry of a listing of `path` itself: by its name, or by the requested text.
     fn only_entry(&self, path: &VPath, meta: Meta) -> Listed {
         let asked = self.prefix.strip_suffix(b"/").filter(|asked| self.form == Form::Names && !asked.is_empty());
         let name = asked.or(path.name()).unwrap_or(b"/").to_vec();
@@ -132,7 +130,7 @@ impl List {
         }
     }
 
-    /// The text of the last reply.
+    /// Returns the text of the last reply.
     pub(super) fn ending(&self) -> String {
         match self.tree.as_ref().map_or(0, |tree| tree.skipped) {
             0 => "Transfer complete.".into(),
@@ -142,15 +140,15 @@ impl List {
     }
 }
 
-/// How far a step of a listing came.
+/// The result of a step of a listing.
 enum Progress {
-    /// Nothing was done: there is no memory for it now.
+    /// Nothing was done, because no memory is available.
     Nothing,
     Some,
     All,
 }
 
-/// What stands before each name, so that it can be used as it is (RFC 1123, section 4.1.2.7).
+/// Returns the prefix of each name, so that the name can be used as it is (RFC 1123, section 4.1.2.7).
 fn prefix(folder: &[u8]) -> Vec<u8> {
     match folder {
         b"" | b"." => Vec::new(),
@@ -159,7 +157,7 @@ fn prefix(folder: &[u8]) -> Vec<u8> {
     }
 }
 
-/// As `ls -R` has it above the entries of each folder.
+/// Appends the heading of a folder, like `ls -R`.
 fn put_heading(out: &mut Vec<u8>, folder: &[u8]) {
     let start = out.len();
     out.extend_from_slice(folder);
@@ -167,7 +165,7 @@ fn put_heading(out: &mut Vec<u8>, folder: &[u8]) {
     listing::end_line(out, start);
 }
 
-/// What an argument of `LIST` and its like asks for.
+/// The parsed argument of `LIST` and similar.
 struct Request {
     path: VPath,
     list: List,
@@ -199,7 +197,7 @@ impl Ftp {
         self.begin_list(path, List::new(Form::Facts, Options::default(), Vec::new(), None), turn);
     }
 
-    /// What `text` asks for: an entry of exactly that name, else options and an entry, else a pattern.
+    /// Parses `text`: an entry of exactly that name, else options and an entry, else a pattern.
     fn request(&self, form: Form, text: &[u8], turn: &mut StepContext) -> Option<Request> {
         let (options, text) = match list_options(text, |name| self.is_there(name)) {
             Ok(read) => read,
@@ -222,8 +220,8 @@ impl Ftp {
         Some(Request { path, list: List::new(form, options, prefix(folder), pattern) })
     }
 
-    /// Whether there is an entry that `text` names as it stands. Where the path climbs, its first component
-    /// must be there, too: else `-la ../..` would be the current folder.
+    /// Returns whether an entry has exactly the name `text`. If the path goes up, its first component must
+    /// exist, too: otherwise `-la ../..` would be the current folder.
     pub(in crate::protocol::ftp) fn is_there(&self, text: &[u8]) -> bool {
         let is_entry = |text: &[u8]| self.folder.join(text).is_ok_and(|path| self.session.has_entry(&path));
         let mut components = text.split(|&byte| byte == b'/');
@@ -261,7 +259,7 @@ impl Ftp {
         })
     }
 
-    /// Lists a single entry in one line: no folder, or a folder itself (`-d`).
+    /// Lists a single entry in one line: a file, or a folder itself (`-d`).
     fn list_one(&mut self, path: VPath, list: List, turn: &mut StepContext) {
         let found = self.stat_or_link(&path, turn);
         let entry = found.as_ref().ok().map(|meta| list.only_entry(&path, *meta));
@@ -275,7 +273,7 @@ impl Ftp {
         found.or_else(|refusal| self.link_or(refusal, path))
     }
 
-    // ---- Going on -------------------------------------------------------------------------
+    // ---- Continuing -----------------------------------------------------------------------
 
     pub(super) fn list(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
         check_connection(turn.data)?;
@@ -298,7 +296,7 @@ impl Ftp {
         Ok(true)
     }
 
-    /// Takes the next page, or goes to the next folder.
+    /// Takes the next page, or continues with the next folder.
     fn list_on(&mut self, list: &mut List, turn: &mut StepContext) -> Result<Progress, SessionError> {
         if self.session.check(Verb::RunTask).is_err() {
             return Ok(if self.list_next_folder(list, turn) { Progress::Some } else { Progress::All });

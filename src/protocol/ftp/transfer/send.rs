@@ -1,4 +1,4 @@
-//! What goes over a data connection: files, and the end of whatever goes.
+//! Downloads and listings over a data connection, and their end.
 
 use super::{Activity, Ftp, Kind, StepContext, TransferStep, check_connection};
 use crate::base::limits::DATA_BYTES_MAX;
@@ -10,12 +10,12 @@ impl Ftp {
     pub(super) fn send(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
         check_connection(turn.data)?;
         let output = &mut turn.data.buffers_mut().output;
-        // Ranges leave before more is fetched, so that the check at the end of the file comes
-        // after its last byte was read.
+        // Ranges must leave before more is fetched, so that the check at the end of the file comes after its
+        // last byte was read.
         if output.has_ranges() || !output.has_room() {
             return Ok(false);
         }
-        // The end is what is logged: not before the rest has left.
+        // The end is logged, so it must not be fetched before the rest has left.
         if !output.is_empty() && self.session.is_fetched() {
             return Ok(false);
         }
@@ -30,14 +30,14 @@ impl Ftp {
         Ok(true)
     }
 
-    /// All is on its way.
+    /// Ends the data.
     pub(super) fn finish(&mut self, data: &mut dyn DataConnection) {
         data.finish();
         self.set_step(TransferStep::Finish);
     }
 
-    /// Sends the last reply when the peer has closed its side of the data connection as well, or a moment
-    /// after the first reply: a client that finds both replies at once may miss one.
+    /// Sends the last reply when the peer has closed its side of the data connection, or some time after
+    /// the first reply: a client that finds both replies at once may miss one.
     pub(super) fn await_end(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
         check_connection(turn.data)?;
         let Activity::Transfer(transfer) = &mut self.doing else { return Ok(false) };
@@ -51,7 +51,7 @@ impl Ftp {
                 false
             }
             (ConnectionStage::Sent, TransferStep::Confirm(_)) => {
-                // After a long transfer the server does not wait, so nothing is known about its peer.
+                // After a long transfer the server does not wait, so it learns nothing about the client.
                 self.kept_open = self.kept_open.saturating_add(u32::from(transfer.was_kept_open));
                 true
             }
