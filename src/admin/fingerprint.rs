@@ -1,5 +1,5 @@
-//! `berthd fingerprint`: what a client shows at first contact, from the server's own files. Where
-//! the server has not been started yet, its key is made now.
+//! `berthd fingerprint`: prints what a client shows at first contact, from the server's files. If the
+//! server was never started, its key is made now.
 
 use super::{AdminError, QUICKSTART_DIR, become_user, print_json};
 use crate::base::text::{Utc, unix_ns};
@@ -10,8 +10,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// The configuration to tell of: where no file is named and the usual one has never been used, the one
-/// that `berthd quickstart` has made here.
+/// Returns the configuration to use: without a named file, and if the default one was never used, the
+/// one that `berthd quickstart` made here.
 pub(super) fn choose(named: Option<PathBuf>, file: &Path) -> Result<Config, AdminError> {
     let tried = Path::new(QUICKSTART_DIR).join("conf/berthd.json");
     if named.is_none() && !cfg!(feature = "system") && tried.exists() {
@@ -26,7 +26,7 @@ pub(super) fn choose(named: Option<PathBuf>, file: &Path) -> Result<Config, Admi
 }
 
 pub(super) fn run(config: &Config, json: bool) -> Result<(), AdminError> {
-    // A named key may be one that only root can read.
+    // A configured key may be readable by root only.
     if config.tls.is_own {
         become_user(config)?;
     }

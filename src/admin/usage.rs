@@ -1,4 +1,4 @@
-//! `berthd usage`: asks the running server, or counts the disk where none runs.
+//! `berthd usage`: asks the running server, or counts the disk if none runs.
 
 use super::dialogue::{self, Dialogue};
 use super::{AdminError, UsageArgs, print_json};
@@ -44,7 +44,7 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
     }
 }
 
-/// Without a server the disk is all there is, so it is always counted.
+/// Without a server there is no ledger, so the disk is always counted.
 fn count(
     config: &Config,
     user: Option<String>,
@@ -70,7 +70,7 @@ fn count(
     }
 }
 
-/// Prints accounts as they come, and counts those that are not as they should be.
+/// Prints accounts as they come, and counts those with problems.
 struct Table {
     json: bool,
     repairs: bool,
@@ -126,11 +126,11 @@ impl Table {
     }
 }
 
-/// Names what the server could not examine in the homes. It serves all else, so this is no fault.
+/// Warns about unreadable entries of homes. The server serves all others, so this is no error.
 pub(super) fn warn_of_unseen(config: &Config, accounts: &Accounts) {
     let homes = accounts.names().unwrap_or_default().into_iter().filter_map(|name| accounts.load(&name).ok()?);
     for home in homes.map(|account| account.home) {
-        // A home that cannot be opened is one of the problems already.
+        // A home that cannot be opened was already reported.
         let Ok(unseen) = count_home(config, &home).map(|counted| counted.unseen) else { continue };
         for entry in &unseen.named {
             let path = home.join(OsStr::from_bytes(&entry.path));

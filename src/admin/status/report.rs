@@ -1,4 +1,4 @@
-//! A report on the server as lines for people.
+//! Formats a report on the server for people.
 
 use crate::admin::table::{Column, Table, start_of};
 use crate::base::text::{Escaped, Size};
@@ -6,7 +6,7 @@ use crate::wire::control::{ServerReport, SessionReport, TurnTimes, UserReport};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// What the server told.
+/// The server's replies.
 #[derive(Default)]
 pub(super) struct Report {
     pub(super) sessions: Vec<SessionReport>,
@@ -14,7 +14,7 @@ pub(super) struct Report {
     pub(super) server: Option<ServerReport>,
 }
 
-/// What fits a terminal.
+/// The size of a terminal.
 #[derive(Clone, Copy)]
 pub(super) struct Room {
     pub(super) columns: usize,
@@ -22,7 +22,7 @@ pub(super) struct Room {
 }
 
 impl Report {
-    /// Who moves something stands first.
+    /// Sorts sessions; those with transfers come first.
     pub(super) fn sort(&mut self) {
         let rank = |session: &SessionReport| match session.state.as_str() {
             _ if session.path.is_some() => 0,
@@ -33,7 +33,7 @@ impl Report {
         self.sessions.sort_by_key(|session| (rank(session), session.session));
     }
 
-    /// Replaces rates since the beginning of transfers by those since an `earlier` report.
+    /// Replaces average rates by the rates since an `earlier` report.
     pub(super) fn rate_since(&mut self, earlier: &Self, time: Duration) {
         let before: HashMap<_, _> = earlier.sessions.iter().map(|session| (session.session, session)).collect();
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -41,7 +41,7 @@ impl Report {
             let Some(before) = before.get(&session.session).filter(|before| before.path == session.path) else {
                 continue;
             };
-            // Where it is less, the same file is being transferred again.
+            // A lower position means that the file is being transferred again.
             if let (Some(now), Some(before)) = (session.position, before.position)
                 && let Some(moved) = now.checked_sub(before)
             {
@@ -50,8 +50,8 @@ impl Report {
         }
     }
 
-    /// All of it, or what of it fits. The times of turns come last, and only if they are wanted: they are
-    /// the longest part, behind which the sessions would scroll away.
+    /// Returns all lines, or those that fit. The times of turns come last, and only if requested: they are
+    /// the longest part, and the sessions would scroll away.
     pub(super) fn lines(&self, room: Option<Room>, with_turns: bool) -> Vec<String> {
         let columns = room.map(|room| room.columns);
         let mut lines: Vec<String> = self.server.iter().flat_map(head).collect();
@@ -116,7 +116,7 @@ impl Report {
     }
 }
 
-/// Appends a section behind an empty line.
+/// Appends a section after an empty line.
 fn add(lines: &mut Vec<String>, section: Vec<String>) {
     if !section.is_empty() {
         lines.push(String::new());
@@ -124,7 +124,7 @@ fn add(lines: &mut Vec<String>, section: Vec<String>) {
     }
 }
 
-/// As many lines as fit, of which the last says how many do not.
+/// Returns the lines that fit. The last one gives the number of the others.
 fn fitting(mut lines: Vec<String>, columns: usize, rows: usize) -> Vec<String> {
     if lines.len() > rows {
         let left_out = lines.len() + 1 - rows;
@@ -149,7 +149,7 @@ fn head(server: &ServerReport) -> Vec<String> {
     lines
 }
 
-/// In its two largest units.
+/// Formats a duration in its two largest units.
 fn time(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
@@ -160,7 +160,7 @@ fn time(seconds: u64) -> String {
     }
 }
 
-/// How much of a file is there, rounded down: what is not whole is never 100 %.
+/// Formats the percentage of a transfer, rounded down: an incomplete one is never 100 %.
 fn done(position: u64, size: Option<u64>) -> String {
     match size {
         Some(0) => "100%".into(),
