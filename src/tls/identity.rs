@@ -1,6 +1,6 @@
-//! A server's certificate and key: read from the files the administrator names, or made here and
-//! kept beside the configuration. A certificate made here is renewed with its key before it
-//! ends, so that nobody who pinned it notices.
+//! A server's certificate and key: read from configured files, or made here and stored beside the
+//! configuration. A self-signed certificate is renewed with the same key before it ends, so that pins
+//! stay valid.
 
 use super::certificate::{new_key, self_signed};
 use super::validity::not_after;
@@ -15,18 +15,18 @@ use std::io;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Who a server is.
+/// A server's certificate and key.
 pub struct Identity {
     /// The server's certificate, then those of its issuers.
     pub(super) certificates: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
-    /// Tells the key from all others.
+    /// Identifies the key.
     pub fingerprint: Fingerprint,
     /// When the certificate ends, in seconds since 1970.
     pub ends_s: i64,
 }
 
-/// Which of the two files is wrong, and how.
+/// A wrong file and its problem.
 type Problem = (Part, String);
 
 #[derive(Clone, Copy)]
@@ -36,8 +36,8 @@ enum Part {
 }
 
 impl Identity {
-    /// Reads what is there, without making or renewing anything. `None` if the server makes its
-    /// own and has not been started yet.
+    /// Reads the files, without making or renewing anything. Returns `None` if the server makes its own and
+    /// has not been started yet.
     pub fn read(config: &Config) -> Result<Option<Self>, ConfigError> {
         let files = &config.tls;
         if files.is_own && !files.key.exists() && !files.certificate.exists() {
@@ -46,14 +46,15 @@ impl Identity {
         Self::from_files(files).map(Some).map_err(|problem| blame(config, problem))
     }
 
-    /// Reads what is there. One's own is made if it is missing, and renewed if at `now_s`, in
-    /// seconds since 1970, it is about to end.
+    /// Reads the files. A self-signed certificate is made if it is missing, and renewed if it is about to
+    /// end at `now_s`, in seconds since 1970.
     pub fn establish(config: &Config, now_s: i64) -> Result<Self, ConfigError> {
         let locked = if config.tls.is_own { lock(&config.tls, atomic_file::lock) } else { Ok(None) };
         Self::establish_locked(config, now_s, locked)
     }
 
-    /// The same, but `None` while another program holds the lock of one's own files.
+    /// Like [`Identity::establish`], but returns `None` while another program holds the lock of the
+    /// server's own files.
     pub fn establish_at_once(config: &Config, now_s: i64) -> Result<Option<Self>, ConfigError> {
         match if config.tls.is_own { lock(&config.tls, atomic_file::try_lock) } else { Ok(None) } {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -95,14 +96,14 @@ fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), Problem> {
         (true, true) => {
             let is_ending = Identity::from_files(files)?.ends_s - now_s < CERTIFICATE_RENEW_S;
             if is_ending && let Err((_, problem)) = own_key(files).and_then(|key| certify(files, &key, now_s)) {
-                // It may serve for a while yet.
+                // The old one may still be valid for a while.
                 log::warn!("the certificate is about to end, and a new one {problem}");
             }
             Ok(())
         }
         (true, false) => certify(files, &own_key(files)?, now_s),
         (false, false) => certify(files, &make_key(files)?, now_s),
-        // A new key would be a stranger to every client.
+        // Clients would not recognise a new key.
         (false, true) => {
             let problem = "is missing, but its certificate is there; restore it, or remove the certificate, too, \
                            for a new key, which clients will ask their users about";
@@ -115,7 +116,7 @@ fn unusable(config: &Config, error: &io::Error) -> Problem {
     (Part::Key, format!("the folder cannot be used: {error}; {}", config.folder_remedy()))
 }
 
-/// Two servers must not make two keys.
+/// Locks the files, because two servers must not make two keys.
 fn lock(files: &TlsFiles, lock: fn(&File, &Path) -> io::Result<()>) -> io::Result<Option<File>> {
     let Some(folder) = files.key.parent() else { return Ok(None) };
     atomic_file::make_folder(folder, atomic_file::SECRET_FOLDER)?;
@@ -148,7 +149,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     atomic_file::read(path).map(Zeroizing::new).map_err(|error| format!("cannot be read: {error}"))
 }
 
-/// The file and key that an administrator has to look at.
+/// Names the file and configuration key in the error.
 fn blame(config: &Config, (which, problem): Problem) -> ConfigError {
     let (path, key) = match which {
         Part::Certificate => (&config.tls.certificate, "tls.certificate"),

@@ -6,20 +6,20 @@ use ring::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 use rustls::server::{ProducesTickets, StoresServerSessions};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Makes the tickets of one session with a key of its own, and opens them. The key lives at least as long as
-/// the control connection and never changes, so that a ticket of any age is valid until then. If it were
+/// Makes and opens the tickets of one session with its own key. The key lives at least as long as the
+/// control connection and never changes, so that a ticket of any age is valid until then. If it were
 /// rotated, the data connections of a long session would be refused.
 pub(super) struct Tickets {
     session: Arc<SessionKey>,
-    /// Of the data connection that is beginning; `None` for the control connection.
+    /// The tickets of data connections; `None` for the control connection.
     opened: Option<Mutex<Opened>>,
 }
 
-/// What the data connection that is beginning, and those before it, have shown.
+/// The tickets that the present data connection and earlier ones have used.
 #[derive(Default)]
 struct Opened {
     current: Option<Ticket>,
-    /// The one that the data connection before resumed with.
+    /// The ticket of the data connection before.
     previous: Option<Nonced>,
 }
 
@@ -44,14 +44,14 @@ impl Tickets {
         self.opened.as_ref().map(|opened| opened.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A data connection begins, or a handshake turns out to resume nothing.
+    /// A data connection begins, or its handshake resumes nothing.
     pub(super) fn forget(&self) {
         if let Some(mut opened) = self.opened() {
             opened.current = None;
         }
     }
 
-    /// Returns what the ticket proves that was opened last.
+    /// Returns what the last opened ticket proves.
     pub(super) fn standing(&self) -> Option<Resumption> {
         let Head { session, proof } = self.opened()?.current?.head;
         let given_to = self.session.standing(session);
@@ -62,8 +62,8 @@ impl Tickets {
         })
     }
 
-    /// Returns what a ticket says that is made now. Somebody else's connection, taken for the client's, must not
-    /// get what the next one proves itself with.
+    /// Returns the proof for a ticket that is issued now. A connection that may be another peer's must not
+    /// get one that proves more.
     fn proof(&self) -> u64 {
         let Some(opened) = self.opened() else { return self.session.number };
         let Some(Ticket { head, .. }) = opened.current else { return 0 };
@@ -73,7 +73,8 @@ impl Tickets {
         }
     }
 
-    /// Whether the data connection before resumed with the same ticket. Notes the ticket for the next one.
+    /// Returns whether the data connection before used the same ticket. Remembers the ticket for the next
+    /// one.
     pub(super) fn is_used_again(&self) -> bool {
         let Some(mut opened) = self.opened() else { return false };
         let nonce = opened.current.map(|ticket| ticket.nonce);
@@ -87,7 +88,7 @@ impl ProducesTickets for Tickets {
         true
     }
 
-    /// Clients forget a ticket after this time, and get new ones with each connection.
+    /// Clients drop a ticket after this time, and get new ones with each connection.
     fn lifetime(&self) -> u32 {
         LIFETIME_SECONDS
     }
@@ -147,8 +148,8 @@ impl std::fmt::Debug for Tickets {
     }
 }
 
-/// For clients that know sessions of TLS 1.2 but not their tickets, such as curl: what would be in a ticket
-/// stays here.
+/// For clients that know sessions of TLS 1.2 but not their tickets, such as curl: the state is stored
+/// here.
 impl StoresServerSessions for Tickets {
     fn put(&self, id: Vec<u8>, value: Vec<u8>) -> bool {
         self.session.store(id, Stored { head: Head { session: self.session.number, proof: self.proof() }, value })
@@ -161,7 +162,7 @@ impl StoresServerSessions for Tickets {
         Some(value)
     }
 
-    /// For TLS 1.3 alone, which has tickets here.
+    /// Only for TLS 1.3, which uses tickets here.
     fn take(&self, _: &[u8]) -> Option<Vec<u8>> {
         None
     }
@@ -207,7 +208,7 @@ mod tests {
         }
     }
 
-    /// A clock of a test, in hours since some day.
+    /// The clock of a test, in hours.
     #[derive(Debug, Default)]
     struct Clock(AtomicU64);
 
@@ -218,7 +219,8 @@ mod tests {
         }
     }
 
-    /// Runs a connection in which the client sends and then reads to the end. Returns whether it was resumed.
+    /// Runs a connection in which the client sends and then reads to the end. Returns whether it was
+    /// resumed.
     fn upload(server: Sealed, client: &Arc<ClientConfig>) -> bool {
         let (mut here, mut there) = std::os::unix::net::UnixStream::pair().expect("sockets");
         let (mut server, mut client) = (server, Sealed::client(Arc::clone(client)).expect("usable"));
@@ -263,7 +265,7 @@ mod tests {
     #[test]
     fn a_session_can_upload_as_long_as_it_lives_whatever_the_clocks_say() {
         const HOURS: [u64; 8] = [0, 12, 13, 100, 260, 420, 580, 24 * 30];
-        // The client's clock may stand still: then only the server's decides.
+        // If the client's clock stands still, only the server's decides.
         for (version, moves) in [(&TLS13, true), (&TLS13, false), (&TLS12, true), (&TLS12, false)] {
             let (here, there) = (Arc::<Clock>::default(), Arc::<Clock>::default());
             let (mut session, client) = (session(&there), client(version, &here));
