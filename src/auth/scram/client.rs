@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use subtle::ConstantTimeEq;
 
-/// What a client logs in with.
+/// The secret that a client logs in with.
 #[derive(Clone, Copy)]
 pub enum Secret<'a> {
-    /// As it was typed.
+    /// As typed.
     Password(&'a str),
     /// Derived at an earlier login.
     Keys(&'a ClientKeys),
@@ -40,7 +40,7 @@ pub struct ClientExchange<'a> {
 }
 
 impl<'a> ClientExchange<'a> {
-    /// Begins with the client-first-message.
+    /// Begins a login. Returns the client-first-message.
     pub fn new(user: &str, secret: impl Into<Secret<'a>>, binding: Binding) -> Result<(Self, String), ScramError> {
         Self::with_nonce(user, secret.into(), binding, random_nonce())
     }
@@ -62,8 +62,8 @@ impl<'a> ClientExchange<'a> {
         Ok((Self { secret, bare, nonce, binding }, message))
     }
 
-    /// Answers the server-first-message with the client-final-message. With a password this
-    /// takes as long as its rounds take, which are bounded.
+    /// Answers the server-first-message with the client-final-message. With a password this computes the
+    /// rounds, which are bounded.
     pub fn answer(self, server_first: &str) -> Result<(ClientProved, String), ScramError> {
         let mut attributes = Attributes::of(server_first);
         let nonce = attributes.take("r", "nonce")?;
@@ -103,14 +103,14 @@ impl fmt::Debug for ClientExchange<'_> {
     }
 }
 
-/// A login whose proof is sent; the server has yet to prove itself.
+/// A login whose proof is sent; the server has not proved itself yet.
 pub struct ClientProved {
     keys: ClientKeys,
     signature: [u8; 32],
 }
 
 impl ClientProved {
-    /// Checks the server-final-message. Unless this succeeds, the peer is not the server.
+    /// Checks the server-final-message. An error means that the peer does not know the verifier.
     pub fn verify(&self, server_final: &str) -> Result<(), ScramError> {
         if server_final.starts_with("e=") {
             return Err(ScramError::Refused);
@@ -121,7 +121,7 @@ impl ClientProved {
         if signature.ct_eq(&self.signature).into() { Ok(()) } else { Err(ScramError::WrongServer) }
     }
 
-    /// The derived keys, for reconnects.
+    /// Returns the derived keys, for reconnects.
     pub fn into_keys(self) -> ClientKeys {
         self.keys
     }
@@ -133,7 +133,7 @@ impl fmt::Debug for ClientProved {
     }
 }
 
-/// Digits only: `+1` and leading zeros are not what RFC 5802 calls a number.
+/// Only digits: RFC 5802 allows neither `+1` nor leading zeros.
 fn parse_rounds(text: &str) -> Result<u32, ScramError> {
     if text.starts_with('0') || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(ScramError::Malformed("rounds"));
