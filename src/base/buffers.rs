@@ -81,6 +81,7 @@ impl ReceiveBuffer {
         self.end = (self.end + count).min(self.bytes.len());
     }
 
+    /// Returns whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
@@ -101,7 +102,9 @@ impl ReceiveBuffer {
 /// A range of a file, which sendfile(2) can send without a copy.
 #[derive(Clone)]
 pub struct FileRange {
+    /// The file, open for reading.
     pub file: Rc<dyn AsFd>,
+    /// The first byte.
     pub offset: u64,
     /// Length in bytes, more than 0.
     pub length: u64,
@@ -110,6 +113,7 @@ pub struct FileRange {
 /// Readable bytes in a socket that may be spliced into a file.
 #[derive(Clone, Copy)]
 pub struct SpliceSource<'a> {
+    /// The socket.
     pub socket: BorrowedFd<'a>,
     /// The number of bytes that may be spliced. All of them are readable.
     pub count: usize,
@@ -122,7 +126,9 @@ enum Chunk {
 
 /// What to send next.
 pub enum Piece<'a> {
+    /// From memory.
     Bytes(&'a [u8]),
+    /// From a file.
     Range(&'a FileRange),
 }
 
@@ -268,6 +274,7 @@ impl SendBuffer {
         if self.charge.is_some() { 0 } else { self.held_bytes + self.spare.capacity() }
     }
 
+    /// Returns whether a file range waits to be sent.
     pub fn has_ranges(&self) -> bool {
         self.ranges > 0
     }
@@ -288,7 +295,9 @@ impl SendBuffer {
 /// The two directions of one socket, as its protocol sees them.
 #[derive(Default)]
 pub struct IoBuffers {
+    /// Received bytes.
     pub input: ReceiveBuffer,
+    /// Bytes to send.
     pub output: SendBuffer,
     /// The peer will send no more.
     pub eof: bool,
@@ -309,6 +318,7 @@ impl IoBuffers {
 pub struct Budget(u64);
 
 impl Budget {
+    /// Makes a budget of `units`.
     pub fn new(units: u64) -> Self {
         Self(units)
     }
@@ -323,6 +333,7 @@ impl Budget {
         self.0
     }
 
+    /// Returns whether nothing is left.
     pub fn is_spent(&self) -> bool {
         self.0 == 0
     }

@@ -86,6 +86,7 @@ impl Charge {
         charge.resize(bytes).then_some(charge)
     }
 
+    /// Returns the charged bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -154,6 +154,7 @@ impl std::str::FromStr for Size {
 /// Calendar time in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Utc {
+    /// Such as 2026.
     pub year: i64,
     /// 1 to 12.
     pub month: u8,

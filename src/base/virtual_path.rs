@@ -16,6 +16,7 @@ pub struct VPath(Vec<u8>);
 /// Why text is not a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
+    /// The text is empty.
     #[error("the path is empty")]
     Empty,
     /// A NUL byte, which no file name can hold.
@@ -30,6 +31,7 @@ pub enum PathError {
 }
 
 impl VPath {
+    /// Returns the home itself.
     pub fn root() -> Self {
         Self(b"/".to_vec())
     }
@@ -82,6 +84,7 @@ impl VPath {
         self.0.truncate(slash.max(1));
     }
 
+    /// Returns whether this is the home itself.
     pub fn is_root(&self) -> bool {
         self.0 == b"/"
     }

@@ -28,6 +28,7 @@ enum Socket {
 /// The protocol of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProtocolKind {
+    /// The native protocol.
     Native,
     /// FTP, in plaintext until the client requests TLS.
     Ftp,

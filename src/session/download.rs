@@ -37,7 +37,9 @@ pub enum DownloadStart {
 /// A client's request for a download.
 #[derive(Debug, Clone)]
 pub struct DownloadPlan {
+    /// The path of the file.
     pub path: VPath,
+    /// Where it starts.
     pub start: DownloadStart,
     /// Whether the client gets the digest. If not, the file need not be hashed.
     pub hash: bool,
@@ -70,7 +72,9 @@ pub enum Fetched {
 
 /// A running download.
 pub struct Download {
+    /// The client's request.
     pub plan: DownloadPlan,
+    /// When it started.
     pub started: Instant,
     file: Rc<OpenFile>,
     meta: Meta,

@@ -275,6 +275,7 @@ impl Session {
         path.is_root() || home.is_some_and(|home| matches!(home.entry(path), Ok(Some(_))))
     }
 
+    /// Makes a folder.
     pub fn make_folder(&self, path: &VPath) -> Result<(), SessionError> {
         let result = self.member(Verb::MakeFolder)?.home.make_folder(path).map_err(SessionError::from);
         self.log_path("mkdir", path, &result);
@@ -288,6 +289,7 @@ impl Session {
         result
     }
 
+    /// Removes an empty folder.
     pub fn remove_folder(&self, path: &VPath) -> Result<(), SessionError> {
         let result = self.member(Verb::RemoveFolder)?.home.remove_folder(path).map_err(SessionError::from);
         self.log_path("rmdir", path, &result);

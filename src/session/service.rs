@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 /// State shared by all sessions.
 pub struct Service {
+    /// The accounts.
     pub accounts: Accounts,
     /// The files of accounts.
     pub store: Store,

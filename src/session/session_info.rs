@@ -18,6 +18,7 @@ pub struct SessionInfo {
     pub member: Option<(AccountName, QuotaState)>,
     /// The peer's address.
     pub peer: SocketAddr,
+    /// The state of the session.
     pub state: StateName,
     /// Its running transfer.
     pub transfer: Option<Transfer>,
@@ -28,7 +29,9 @@ pub struct SessionInfo {
 pub struct Transfer {
     /// The verb in the log.
     pub verb: &'static str,
+    /// Whether it is an upload.
     pub is_upload: bool,
+    /// The path of the file.
     pub path: VPath,
     /// Bytes moved in this session.
     pub bytes: u64,
@@ -36,6 +39,7 @@ pub struct Transfer {
     pub offset: u64,
     /// The size of the whole file, if known.
     pub size: Option<u64>,
+    /// When it started.
     pub started: Instant,
 }
 

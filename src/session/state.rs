@@ -96,6 +96,7 @@ impl State {
 
 /// A logged-in user.
 pub struct Member {
+    /// The account.
     pub account: AccountName,
     /// The account's home.
     pub home: Rc<Home>,

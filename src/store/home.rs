@@ -277,6 +277,7 @@ impl Home {
 
     // ---- Changes --------------------------------------------------------------------------
 
+    /// Makes a folder.
     pub fn make_folder(&self, path: &VPath) -> Result<(), StoreError> {
         if path.is_root() {
             return Err(StoreError::Exists);
@@ -299,6 +300,7 @@ impl Home {
         Ok(())
     }
 
+    /// Removes an empty folder.
     pub fn remove_folder(&self, path: &VPath) -> Result<(), StoreError> {
         self.check_answers()?;
         let (parent, name) = self.parent(path)?;

@@ -21,7 +21,9 @@ pub enum Kind {
 /// Identifies one content of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
+    /// Device number.
     pub dev: u64,
+    /// Inode number.
     pub ino: u64,
     /// Size in bytes.
     pub size: u64,
@@ -52,6 +54,7 @@ impl Identity {
 /// Metadata of an entry.
 #[derive(Debug, Clone, Copy)]
 pub struct Meta {
+    /// The kind of the entry.
     pub kind: Kind,
     /// Size of a file; 0 for others.
     pub size: u64,

@@ -53,6 +53,7 @@ pub struct QueryResult {
 
 /// One session of a page.
 pub struct SessionRow {
+    /// The number of the session.
     pub session: u64,
     /// Its state.
     pub overview: SessionInfo,

@@ -13,6 +13,7 @@ pub enum Site {
     Chmod {
         /// How the bits change.
         permissions: Permissions,
+        /// The file or folder.
         path: Vec<u8>,
     },
     /// Help about one command, or about all.

@@ -14,7 +14,9 @@ use std::time::Instant;
 
 /// An upload with all its bytes, verified if the client sent a digest.
 pub struct Commit {
+    /// The client's announcement.
     pub plan: UploadPlan,
+    /// When it started.
     pub started: Instant,
     /// First byte that came in this session.
     pub offset: u64,

@@ -25,7 +25,9 @@ use std::time::Instant;
 
 /// An upload that is being received.
 pub struct Upload {
+    /// The client's announcement.
     pub plan: UploadPlan,
+    /// When it started.
     pub started: Instant,
     staged: Staged,
     /// The file to copy first, until that is done.

@@ -63,6 +63,7 @@ pub enum UploadStart {
 /// A client's announcement.
 #[derive(Debug, Clone)]
 pub struct UploadPlan {
+    /// The path of the file.
     pub path: VPath,
     /// The size of the whole file.
     pub length: Length,
@@ -74,6 +75,7 @@ pub struct UploadPlan {
     pub if_etag: Option<String>,
     /// The name under which the upload can be resumed. Without one nothing is kept.
     pub id: Option<UploadId>,
+    /// Where it starts.
     pub start: UploadStart,
     /// Whether a digest is computed as the bytes come.
     pub hash: bool,
@@ -116,6 +118,7 @@ impl UploadPlan {
 /// A finished upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
+    /// Size in bytes.
     pub size: u64,
     /// The digest, if it was requested. Equal to the announced one, if there was one.
     pub digest: Option<Digest>,

@@ -49,6 +49,7 @@ pub struct Listing {
 /// One entry of a folder.
 #[derive(Debug, Clone)]
 pub struct Listed {
+    /// The name of the entry.
     pub name: Vec<u8>,
     /// Its metadata. A symlink is not followed.
     pub seen: Seen,

@@ -78,6 +78,7 @@ struct KeptRecord {
 /// An interrupted upload.
 #[derive(Debug, Clone)]
 pub struct KeptUpload {
+    /// The name of the upload.
     pub id: UploadId,
     /// Its announced properties.
     pub record: Record,

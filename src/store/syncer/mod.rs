@@ -53,6 +53,7 @@ impl From<io::Error> for SyncError {
 pub struct Synced {
     /// The session that requested it.
     pub owner: u64,
+    /// The job.
     pub ticket: Ticket,
     /// Whether the written bytes are on disk.
     pub result: Result<(), SyncError>,

@@ -30,6 +30,7 @@ const SHARED: u64 = u64::MAX;
 /// A file system, as one home sees it.
 #[derive(Debug, Clone)]
 pub struct Disk {
+    /// The device number.
     pub device: u64,
     /// A number of the account: queued work is served round robin between accounts.
     pub account: u64,
