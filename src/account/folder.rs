@@ -1,7 +1,7 @@
 //! The folder of account files: reads them, changes them one at a time, and provides decoys that hide
 //! which names exist.
 
-use super::{Account, AccountError, AccountName, Record, home};
+use super::{Account, AccountError, AccountName, AccountRecord, home};
 use crate::auth::scram::{Verifier, fill_random, hmac_sha256};
 use crate::base::atomic_file;
 use crate::base::json::{Object, explain};
@@ -285,21 +285,21 @@ impl Accounts {
     }
 
     fn write(&self, account: &Account) -> Result<(), AccountError> {
-        self.write_record(&self.path(&account.name), &Record::of(account, &self.config.root))
+        self.write_record(&self.path(&account.name), &AccountRecord::of(account, &self.config.root))
     }
 
-    fn write_record(&self, path: &Path, record: &Record) -> Result<(), AccountError> {
+    fn write_record(&self, path: &Path, record: &AccountRecord) -> Result<(), AccountError> {
         let corrupt = |e: serde_json::Error| AccountError::Corrupt { path: path.into(), problem: explain(&e) };
         let mut content = serde_json::to_vec_pretty(record).map_err(corrupt)?;
         content.push(b'\n');
         atomic_file::replace(path, &content, atomic_file::SECRET_FILE).map_err(at(path))
     }
 
-    fn read_record(&self, path: &Path) -> Result<Record, AccountError> {
+    fn read_record(&self, path: &Path) -> Result<AccountRecord, AccountError> {
         let corrupt = |problem: String| AccountError::Corrupt { path: path.to_path_buf(), problem };
         let content = Zeroizing::new(atomic_file::read(path).map_err(at(path))?);
         let mut reader = serde_json::Deserializer::from_slice(&content);
-        let Object(record): Object<Record> =
+        let Object(record): Object<AccountRecord> =
             serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
         reader.end().map_err(|e| corrupt(e.to_string()))?;
         if record.format != super::FORMAT {
@@ -348,15 +348,15 @@ impl Accounts {
         }
     }
 
-    fn read_decoy(&self) -> Result<Record, AccountError> {
+    fn read_decoy(&self) -> Result<AccountRecord, AccountError> {
         self.read_record(&self.decoy_path).or_else(|error| self.or_standby(error))
     }
 
     /// If the folder itself is gone, the names in it are not unknown.
-    fn or_standby(&self, error: AccountError) -> Result<Record, AccountError> {
+    fn or_standby(&self, error: AccountError) -> Result<AccountRecord, AccountError> {
         match error {
             AccountError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound && self.folder.is_dir() => {
-                Ok(Record::of_decoy(self.standby.clone()))
+                Ok(AccountRecord::of_decoy(self.standby.clone()))
             }
             error => Err(error),
         }
@@ -395,7 +395,7 @@ impl Accounts {
         if self.decoy_path.exists() {
             return Ok(());
         }
-        self.write_record(&self.decoy_path, &Record::of_decoy(self.standby.clone()))
+        self.write_record(&self.decoy_path, &AccountRecord::of_decoy(self.standby.clone()))
     }
 }
 

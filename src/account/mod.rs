@@ -37,7 +37,7 @@ pub struct Account {
 /// The content of an account's file. The account's name is the file's, so that the two cannot disagree.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct AccountRecord {
     format: u32,
     verifier: Verifier,
     #[serde(default)]
@@ -55,7 +55,7 @@ struct Record {
 /// The only format so far.
 const FORMAT: u32 = 1;
 
-impl Record {
+impl AccountRecord {
     fn of(account: &Account, root: &Path) -> Self {
         Self {
             format: FORMAT,

@@ -37,13 +37,13 @@ use std::sync::Arc;
 #[command(name = "berthd", version)]
 pub struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: AdminCommand,
     #[arg(long, global = true, value_name = "FILE", help = format!("The configuration; its accounts are in users/ beside it [default: {CONFIG_DEFAULT}]"))]
     config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum AdminCommand {
     /// Try it: set up DIR with an account if it is new, serve it, and say how to connect
     Quickstart(QuickstartArgs),
     /// Serve until SIGTERM or SIGINT
@@ -273,17 +273,17 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
     let named = command_line.config;
     let file = named.clone().unwrap_or_else(|| CONFIG_DEFAULT.into());
     match command_line.command {
-        Command::Quickstart(_) if named.is_some() => Err(AdminError::Usage(
+        AdminCommand::Quickstart(_) if named.is_some() => Err(AdminError::Usage(
             "quickstart makes its own configuration; use --dir, or `berthd serve --config`".into(),
         )),
-        Command::Quickstart(args) => quickstart::run(&args),
-        Command::Serve => serve(read(&file)?, tell_where),
-        Command::Check => check(&read(&file)?),
-        Command::Fingerprint { json } => fingerprint::run(&fingerprint::choose(named, &file)?, json),
-        Command::Usage(args) => usage::run(&args, &load(&file)?),
-        Command::Status(args) => status::run(&args, &load(&file)?),
-        Command::Kick(args) => kick::run(&args, &load(&file)?),
-        Command::User(command) => user::run(command, &load(&file)?),
+        AdminCommand::Quickstart(args) => quickstart::run(&args),
+        AdminCommand::Serve => serve(read(&file)?, tell_where),
+        AdminCommand::Check => check(&read(&file)?),
+        AdminCommand::Fingerprint { json } => fingerprint::run(&fingerprint::choose(named, &file)?, json),
+        AdminCommand::Usage(args) => usage::run(&args, &load(&file)?),
+        AdminCommand::Status(args) => status::run(&args, &load(&file)?),
+        AdminCommand::Kick(args) => kick::run(&args, &load(&file)?),
+        AdminCommand::User(command) => user::run(command, &load(&file)?),
     }
 }
 

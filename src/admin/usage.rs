@@ -28,7 +28,7 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
         _ => AuditMode::Show,
     };
     let user = args.name.as_ref().map(ToString::to_string);
-    let mut table = Table { json: args.json, repairs: args.repair, has_header: false, faults: 0 };
+    let mut table = UsageTable { json: args.json, repairs: args.repair, has_header: false, faults: 0 };
     match Dialogue::begin(config)? {
         Some(mut dialogue) => dialogue.ask(&ControlRequest::Usage { user, mode }, |reply| match reply {
             ControlReply::Usage(usage) => table.print(&usage),
@@ -71,14 +71,14 @@ fn count(
 }
 
 /// Prints accounts as they come, and counts those with problems.
-struct Table {
+struct UsageTable {
     json: bool,
     repairs: bool,
     has_header: bool,
     faults: usize,
 }
 
-impl Table {
+impl UsageTable {
     fn print(&mut self, usage: &AccountUsage) -> Result<(), AdminError> {
         let differs = usage.disk_bytes.is_some_and(|bytes| bytes != usage.used_bytes)
             || usage.disk_files.is_some_and(|files| files != usage.used_files);

@@ -339,8 +339,8 @@ pub(super) struct OneOrMore(Vec<String>);
 
 impl<'de> Deserialize<'de> for OneOrMore {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
+        struct OneOrMoreVisitor;
+        impl<'de> de::Visitor<'de> for OneOrMoreVisitor {
             type Value = OneOrMore;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -359,7 +359,7 @@ impl<'de> Deserialize<'de> for OneOrMore {
                 Ok(OneOrMore(texts))
             }
         }
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(OneOrMoreVisitor)
     }
 }
 

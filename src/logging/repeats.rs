@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// The state of all kinds of lines.
 pub(super) struct Repeats {
     hasher: RandomState,
-    kinds: HashMap<u64, Kind>,
+    kinds: HashMap<u64, LineKind>,
     /// The number of new kinds of a group, and since when they are counted.
     groups: HashMap<u64, (Instant, u32)>,
     /// When a count is due.
@@ -20,7 +20,7 @@ pub(super) struct Repeats {
     swept: Option<Instant>,
 }
 
-struct Kind {
+struct LineKind {
     target: &'static str,
     level: Level,
     /// Lines that were written one by one.
@@ -70,7 +70,7 @@ impl Repeats {
         if !self.kinds.contains_key(&key) && !self.has_room(group, now) {
             key = group;
         }
-        let kind = self.kinds.entry(key).or_insert_with(|| Kind::new(target, level, now));
+        let kind = self.kinds.entry(key).or_insert_with(|| LineKind::new(target, level, now));
         kind.seen = now;
         if kind.listed < LISTED_MAX {
             kind.listed += 1;
@@ -149,7 +149,7 @@ impl Repeats {
     }
 }
 
-impl Kind {
+impl LineKind {
     fn new(target: &'static str, level: Level, now: Instant) -> Self {
         let interval = INTERVAL_MIN;
         Self { target, level, listed: 0, counted: 0, last: String::new(), seen: now, due: now + interval, interval }

@@ -21,7 +21,7 @@ pub(super) struct Admission {
 
 /// The decision for a new connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Room {
+pub(super) enum AdmissionDecision {
     /// It may enter.
     Free,
     /// It may enter once this unauthenticated slot is closed.
@@ -32,7 +32,7 @@ pub(super) enum Room {
 
 impl Admission {
     /// Decides whether one more connection from `origin` may enter.
-    pub(super) fn room(&self, origin: Origin, limits: &Limits, has_descriptors: bool) -> Room {
+    pub(super) fn room(&self, origin: Origin, limits: &Limits, has_descriptors: bool) -> AdmissionDecision {
         let is_origin_full = self.from(origin) >= limits.sessions_per_address;
         let bound = if self.sessions >= limits.sessions {
             "`limits.sessions`"
@@ -43,13 +43,13 @@ impl Admission {
         } else if !has_descriptors {
             "the system's limit of open files (ulimit -n, LimitNOFILE=)"
         } else {
-            return Room::Free;
+            return AdmissionDecision::Free;
         };
         let waiting = match is_origin_full {
             true => self.waiting.get(&origin),
             false => self.waiting.iter().max_by_key(|(origin, _)| self.crowdedness(**origin)).map(|(_, slots)| slots),
         };
-        waiting.and_then(VecDeque::front).map_or(Room::None(bound), |&slot| Room::After(slot))
+        waiting.and_then(VecDeque::front).map_or(AdmissionDecision::None(bound), |&slot| AdmissionDecision::After(slot))
     }
 
     /// Records a new unauthenticated connection.
@@ -124,18 +124,22 @@ mod tests {
         let mut next = 2;
         for _ in 0..50 {
             match admission.room(origin(3), &limits, true) {
-                Room::Free => {}
-                Room::After(slot) => {
+                AdmissionDecision::Free => {}
+                AdmissionDecision::After(slot) => {
                     assert!(slot > 1, "somebody else's slot");
                     admission.leave(origin(3), slot);
                 }
-                Room::None(bound) => panic!("a stranger can always go: {bound}"),
+                AdmissionDecision::None(bound) => panic!("a stranger can always go: {bound}"),
             }
             admission.enter(origin(3), next);
             next += 1;
         }
         assert_eq!((admission.sessions, admission.strangers), (10, 10));
-        assert_eq!(admission.room(origin(4), &limits, true), Room::After(next - 8), "the longest waiting of the flood");
+        assert_eq!(
+            admission.room(origin(4), &limits, true),
+            AdmissionDecision::After(next - 8),
+            "the longest waiting of the flood"
+        );
     }
 
     #[test]
@@ -145,7 +149,7 @@ mod tests {
         (0..3).for_each(|slot| admission.enter(origin(1), slot));
         admission.enter(Origin::of("2001:db8:2::1".parse().expect("an address")), 3);
         for number in 4..1000 {
-            if let Room::After(slot) = admission.room(link(number), &limits, true) {
+            if let AdmissionDecision::After(slot) = admission.room(link(number), &limits, true) {
                 assert!(slot >= 4, "somebody else's slot");
                 admission.leave(link(slot), slot);
             }
@@ -162,12 +166,15 @@ mod tests {
         for slot in 0..2 {
             admission.log_in(origin(1), slot);
         }
-        assert_eq!(admission.room(origin(2), &limits, true), Room::After(2));
+        assert_eq!(admission.room(origin(2), &limits, true), AdmissionDecision::After(2));
         admission.log_in(origin(1), 2);
-        assert_eq!(admission.room(origin(2), &limits, true), Room::None("`limits.sessions`"));
+        assert_eq!(admission.room(origin(2), &limits, true), AdmissionDecision::None("`limits.sessions`"));
         admission.leave(origin(1), 0);
-        assert_eq!(admission.room(origin(2), &limits, true), Room::Free);
-        assert!(matches!(admission.room(origin(2), &limits, false), Room::None(_)), "no descriptors are left");
+        assert_eq!(admission.room(origin(2), &limits, true), AdmissionDecision::Free);
+        assert!(
+            matches!(admission.room(origin(2), &limits, false), AdmissionDecision::None(_)),
+            "no descriptors are left"
+        );
     }
 
     #[test]
@@ -177,9 +184,9 @@ mod tests {
         admission.enter(origin(1), 1);
         admission.log_in(origin(1), 0);
         admission.enter(origin(2), 2);
-        assert_eq!(admission.room(origin(1), &limits, true), Room::After(1));
+        assert_eq!(admission.room(origin(1), &limits, true), AdmissionDecision::After(1));
         admission.log_in(origin(1), 1);
-        assert_eq!(admission.room(origin(1), &limits, true), Room::None("`limits.sessions_per_address`"));
+        assert_eq!(admission.room(origin(1), &limits, true), AdmissionDecision::None("`limits.sessions_per_address`"));
     }
 
     #[test]

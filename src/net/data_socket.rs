@@ -29,8 +29,8 @@ pub(super) struct DataSocket {
     scope: u32,
     /// The TLS settings of both connections.
     ftp_tls: FtpTlsSettings,
-    watch: Watch,
-    state: State,
+    watch: SocketWatch,
+    state: SocketState,
     /// Received bytes and bytes to send.
     buffers: IoBuffers,
     /// When the peer's end arrived, if that was noticed before it was read.
@@ -52,7 +52,7 @@ pub(super) struct DataSocket {
     strangers_took: Duration,
 }
 
-enum State {
+enum SocketState {
     Closed,
     Listening(TcpListener),
     Connecting(TcpStream),
@@ -81,21 +81,21 @@ struct Open {
 }
 
 /// The registry, and the token of a slot's data connection.
-pub(super) struct Watch {
+pub(super) struct SocketWatch {
     pub(super) registry: Rc<Registry>,
     pub(super) token: Token,
 }
 
 impl DataSocket {
     /// Makes a closed data connection for a session between these addresses.
-    pub(super) fn new(local: SocketAddr, peer: IpAddr, ftp_tls: FtpTlsSettings, watch: Watch) -> Self {
+    pub(super) fn new(local: SocketAddr, peer: IpAddr, ftp_tls: FtpTlsSettings, watch: SocketWatch) -> Self {
         Self {
             local: local.ip().to_canonical(),
             peer,
             scope: if let SocketAddr::V6(local) = local { local.scope_id() } else { 0 },
             ftp_tls,
             watch,
-            state: State::Closed,
+            state: SocketState::Closed,
             buffers: IoBuffers::default(),
             ended_at: None,
             resumption: None,
@@ -129,7 +129,7 @@ impl DataSocket {
 
     /// Marks the listener as ready before its event arrives. Returns whether it listens.
     pub(super) fn expect_connection(&mut self) -> bool {
-        let is_listening = matches!(self.state, State::Listening(_));
+        let is_listening = matches!(self.state, SocketState::Listening(_));
         self.is_readable |= is_listening;
         is_listening
     }
@@ -150,7 +150,7 @@ impl DataSocket {
         self.watch.registry.register(&mut listener, self.watch.token, Interest::READABLE)?;
         let address = listener.local_addr()?;
         (self.is_readable, self.is_writable) = (false, false);
-        self.state = State::Listening(listener);
+        self.state = SocketState::Listening(listener);
         Ok(address)
     }
 
@@ -182,12 +182,12 @@ impl DataSocket {
         let mut stream = TcpStream::connect(self.on_link(address.ip(), address.port()))?;
         self.watch.registry.register(&mut stream, self.watch.token, Interest::READABLE | Interest::WRITABLE)?;
         (self.is_readable, self.is_writable) = (false, false);
-        self.state = State::Connecting(stream);
+        self.state = SocketState::Connecting(stream);
         Ok(())
     }
 
     fn try_open(&mut self, security: Security) -> Result<(), Failure> {
-        let State::Connected(stream, listener) = std::mem::replace(&mut self.state, State::Closed) else {
+        let SocketState::Connected(stream, listener) = std::mem::replace(&mut self.state, SocketState::Closed) else {
             return Err(Failure::Cut);
         };
         let _ = stream.set_nodelay(true);
@@ -201,7 +201,7 @@ impl DataSocket {
             listener: None,
             is_finishing: false,
         };
-        self.state = State::Open(match security {
+        self.state = SocketState::Open(match security {
             Security::Plain => open(Transport::plain_data(stream)),
             Security::Sealed { is_upload, needs, needs_close_notify } => {
                 let sealed = Transport::sealed_data(stream, &mut self.ftp_tls, is_upload).map_err(|_| Failure::Cut)?;
@@ -215,23 +215,23 @@ impl DataSocket {
         match &mut self.state {
             // The peer of a TLS upload may wait for close_notify. If it cannot be sent at once, the server does not
             // wait.
-            State::Open(Open { transport, .. }) => transport.shutdown(),
+            SocketState::Open(Open { transport, .. }) => transport.shutdown(),
             // Connections that have come are closed in order. Closing the listener alone would reset them, and some
             // clients would then try another way to connect instead of reading the reply.
-            State::Listening(listener) => {
+            SocketState::Listening(listener) => {
                 (0..DATA_ACCEPTS_PER_TURN).map_while(|_| listener.accept().ok()).for_each(drop);
             }
             _ => {}
         }
-        self.state = State::Closed;
+        self.state = SocketState::Closed;
     }
 
     fn reset_socket(&mut self) {
-        if let State::Open(Open { transport, .. }) = &self.state {
+        if let SocketState::Open(Open { transport, .. }) = &self.state {
             // If the reset cannot be sent, the peer still gets the end and the reply.
             let _ = set_socket_linger(transport, Some(Duration::ZERO));
         }
-        self.state = State::Closed;
+        self.state = SocketState::Closed;
     }
 
     // ---- Moving bytes ---------------------------------------------------------------------
@@ -240,18 +240,18 @@ impl DataSocket {
     /// other progress.
     pub(super) fn fill(&mut self, allowance: usize) -> usize {
         let result = match &mut self.state {
-            State::Listening(_) => self.accept(),
-            State::Connecting(_) => self.take_connection(),
-            State::Open(_) => self.receive(allowance),
-            State::Lingering(_) => Ok(self.linger()),
-            State::Closed | State::Connected(..) | State::Left | State::Failed(_) => Ok(0),
+            SocketState::Listening(_) => self.accept(),
+            SocketState::Connecting(_) => self.take_connection(),
+            SocketState::Open(_) => self.receive(allowance),
+            SocketState::Lingering(_) => Ok(self.linger()),
+            SocketState::Closed | SocketState::Connected(..) | SocketState::Left | SocketState::Failed(_) => Ok(0),
         };
         result.unwrap_or_else(|failure| self.fail(failure))
     }
 
     /// Accepts the first connection from the client's address and closes others.
     fn accept(&mut self) -> Result<usize, Failure> {
-        let State::Listening(listener) = &self.state else { return Ok(0) };
+        let SocketState::Listening(listener) = &self.state else { return Ok(0) };
         let mut began = Instant::now();
         for _ in 0..DATA_ACCEPTS_PER_TURN {
             if !self.is_readable {
@@ -260,11 +260,11 @@ impl DataSocket {
             match listener.accept() {
                 Ok((stream, from)) if from.ip().to_canonical() == self.peer => {
                     let stream = self.watched(stream)?;
-                    self.state = match std::mem::replace(&mut self.state, State::Closed) {
-                        State::Listening(listener) if self.expects_resumption => {
-                            State::Connected(stream, Some(listener))
+                    self.state = match std::mem::replace(&mut self.state, SocketState::Closed) {
+                        SocketState::Listening(listener) if self.expects_resumption => {
+                            SocketState::Connected(stream, Some(listener))
                         }
-                        _ => State::Connected(stream, None),
+                        _ => SocketState::Connected(stream, None),
                     };
                     return Ok(1);
                 }
@@ -302,12 +302,12 @@ impl DataSocket {
 
     /// Returns whether the user's bytes can move.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open(_))
+        matches!(self.state, SocketState::Open(_))
     }
 
     /// Returns whether the TLS handshake is incomplete.
     pub(super) fn is_handshaking(&self) -> bool {
-        matches!(&self.state, State::Open(Open { transport, .. }) if transport.is_handshaking())
+        matches!(&self.state, SocketState::Open(Open { transport, .. }) if transport.is_handshaking())
     }
 
     /// Takes the time spent on unauthenticated peers.
@@ -319,11 +319,13 @@ impl DataSocket {
         if !self.is_writable {
             return Ok(0);
         }
-        let State::Connecting(stream) = std::mem::replace(&mut self.state, State::Closed) else { return Ok(0) };
+        let SocketState::Connecting(stream) = std::mem::replace(&mut self.state, SocketState::Closed) else {
+            return Ok(0);
+        };
         if !matches!(stream.take_error(), Ok(None)) || stream.peer_addr().is_err() {
             return Err(Failure::Unreachable);
         }
-        self.state = State::Connected(stream, None);
+        self.state = SocketState::Connected(stream, None);
         Ok(1)
     }
 
@@ -331,7 +333,7 @@ impl DataSocket {
         if self.is_withheld() {
             return Ok(usize::from(self.is_foreign(false)? || !self.is_withheld()));
         }
-        let State::Open(Open { transport, needs_close_notify, .. }) = &mut self.state else { return Ok(0) };
+        let SocketState::Open(Open { transport, needs_close_notify, .. }) = &mut self.state else { return Ok(0) };
         if !(self.is_readable || transport.holds_input()) || self.buffers.eof {
             return Ok(0);
         }
@@ -369,7 +371,7 @@ impl DataSocket {
     /// Checks a connection when its handshake is complete or has failed. Returns true if it does not resume
     /// the client's session and another waiting connection has replaced it. Nothing was sent over it yet.
     fn is_foreign(&mut self, has_failed: bool) -> Result<bool, Failure> {
-        let State::Open(open) = &mut self.state else { return Ok(false) };
+        let SocketState::Open(open) = &mut self.state else { return Ok(false) };
         if self.resumption.is_some() {
             return Ok(false);
         }
@@ -385,7 +387,7 @@ impl DataSocket {
         if resumption == Resumption::Undecided && is_picky && self.withhold() {
             return Ok(false);
         }
-        let State::Open(open) = &mut self.state else { return Ok(false) };
+        let SocketState::Open(open) = &mut self.state else { return Ok(false) };
         self.resumption = Some(resumption);
         let (listener, needs) = (open.listener.take(), open.needs);
         if resumption >= needs.max(Resumption::Unproved) {
@@ -411,7 +413,7 @@ impl DataSocket {
     /// several sessions may use the newest ticket of one that has not. Returns whether the wait may
     /// continue.
     fn withhold(&mut self) -> bool {
-        let State::Open(open) = &mut self.state else { return false };
+        let SocketState::Open(open) = &mut self.state else { return false };
         let now = Instant::now();
         let (_, since) = open.withheld.get_or_insert_with(|| (std::mem::take(&mut self.buffers.input), now));
         self.undecided_until = Some(now + LOGIN_WAIT_STEP);
@@ -419,7 +421,7 @@ impl DataSocket {
     }
 
     fn release_withheld(&mut self) {
-        if let State::Open(open) = &mut self.state
+        if let SocketState::Open(open) = &mut self.state
             && let Some((input, _)) = open.withheld.take()
         {
             self.buffers.input = input;
@@ -427,7 +429,7 @@ impl DataSocket {
     }
 
     fn is_withheld(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.withheld.is_some())
+        matches!(&self.state, SocketState::Open(open) if open.withheld.is_some())
     }
 
     /// Replaces a connection that may be another peer's by the next waiting one. At most one of them is the
@@ -438,7 +440,7 @@ impl DataSocket {
             return Ok(false);
         };
         let stream = self.watched(stream)?;
-        let State::Open(open) = &mut self.state else { return Ok(false) };
+        let SocketState::Open(open) = &mut self.state else { return Ok(false) };
         let sealed = Transport::sealed_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| Failure::Cut)?;
         open.needs = open.needs.max(Resumption::Unproved);
         (open.transport, open.withheld, open.listener) = (sealed, None, Some(listener));
@@ -452,7 +454,7 @@ impl DataSocket {
     /// Returns readable bytes that may be spliced into a file, at most `most`. `None` if they are few or
     /// encrypted.
     pub(super) fn incoming(&self, most: usize) -> Option<SpliceSource<'_>> {
-        let State::Open(Open { transport, .. }) = &self.state else { return None };
+        let SocketState::Open(Open { transport, .. }) = &self.state else { return None };
         if !self.is_busy || !self.is_readable || !transport.is_plain() {
             return None;
         }
@@ -463,13 +465,13 @@ impl DataSocket {
 
     /// Drops input that arrives after the end of the transfer.
     fn linger(&mut self) -> usize {
-        let State::Lingering(transport) = &mut self.state else { return 0 };
+        let SocketState::Lingering(transport) = &mut self.state else { return 0 };
         let mut input = ReceiveBuffer::default();
         match transport.fill(&mut input, INPUT_BYTES_FIRST) {
             Ok(Moved::Bytes(count)) => return count,
             Ok(Moved::Blocked) => self.is_readable = false,
             Ok(Moved::End) | Err(_) => {
-                self.state = State::Left;
+                self.state = SocketState::Left;
                 return 1;
             }
         }
@@ -485,7 +487,7 @@ impl DataSocket {
         if !self.is_writable || self.is_withheld() {
             return Ok(0);
         }
-        let State::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
+        let SocketState::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
         let mut sent = 0;
         if !self.buffers.output.is_empty() || transport.wants_flush() {
             match transport.flush(&mut self.buffers.output, allowance) {
@@ -503,7 +505,7 @@ impl DataSocket {
 
     /// Closes the stream once all is sent.
     fn end(&mut self) -> usize {
-        let State::Open(Open { transport, is_finishing: true, .. }) = &mut self.state else { return 0 };
+        let SocketState::Open(Open { transport, is_finishing: true, .. }) = &mut self.state else { return 0 };
         if !self.buffers.output.is_empty() || transport.is_handshaking() {
             return 0;
         }
@@ -512,8 +514,8 @@ impl DataSocket {
             self.is_writable = false;
             return 0;
         }
-        self.state = match std::mem::replace(&mut self.state, State::Closed) {
-            State::Open(open) => State::Lingering(open.transport),
+        self.state = match std::mem::replace(&mut self.state, SocketState::Closed) {
+            SocketState::Open(open) => SocketState::Lingering(open.transport),
             other => other,
         };
         1
@@ -521,14 +523,14 @@ impl DataSocket {
 
     fn fail(&mut self, failure: Failure) -> usize {
         self.reset_socket();
-        self.state = State::Failed(failure);
+        self.state = SocketState::Failed(failure);
         1
     }
 
     /// Returns the bytes of memory that no charge covers, see [`Transport::uncharged_bytes`].
     pub(super) fn uncharged_bytes(&self) -> usize {
         match &self.state {
-            State::Open(Open { transport, .. }) | State::Lingering(transport) => {
+            SocketState::Open(Open { transport, .. }) | SocketState::Lingering(transport) => {
                 transport.uncharged_bytes(&self.buffers)
             }
             _ => self.buffers.input.uncharged_bytes() + self.buffers.output.uncharged_bytes(),
@@ -537,7 +539,7 @@ impl DataSocket {
 
     /// Frees memory before a sleep that may be long.
     pub(super) fn release(&mut self) {
-        if let State::Open(Open { transport, .. }) | State::Lingering(transport) = &mut self.state {
+        if let SocketState::Open(Open { transport, .. }) | SocketState::Lingering(transport) = &mut self.state {
             transport.release();
         }
         self.buffers.input.release();
@@ -548,12 +550,12 @@ impl DataSocket {
 impl DataConnection for DataSocket {
     fn listen(&mut self, ports: RangeInclusive<u16>, expects_resumption: bool) -> Result<SocketAddr, Failure> {
         // Close the old listener first: its port may be the only free one.
-        self.state = State::Closed;
+        self.state = SocketState::Closed;
         self.clear();
         self.expects_resumption = expects_resumption;
         self.try_listen(ports).map_err(|error| {
             log::warn!("no port for a data connection: {error}");
-            self.state = State::Failed(Failure::NoPort);
+            self.state = SocketState::Failed(Failure::NoPort);
             Failure::NoPort
         })
     }
@@ -561,20 +563,20 @@ impl DataConnection for DataSocket {
     fn connect(&mut self, address: SocketAddr) {
         if let Err(error) = self.try_connect(address) {
             log::debug!("no data connection to {address}: {error}");
-            self.state = State::Failed(Failure::Unreachable);
+            self.state = SocketState::Failed(Failure::Unreachable);
         }
     }
 
     fn open(&mut self, security: Security) {
         if let Err(failure) = self.try_open(security) {
-            self.state = State::Failed(failure);
+            self.state = SocketState::Failed(failure);
         }
     }
 
     fn finish(&mut self) {
         match &mut self.state {
-            State::Open(open) => open.is_finishing = true,
-            _ => self.state = State::Failed(Failure::Cut),
+            SocketState::Open(open) => open.is_finishing = true,
+            _ => self.state = SocketState::Failed(Failure::Cut),
         }
     }
 
@@ -590,14 +592,14 @@ impl DataConnection for DataSocket {
 
     fn stage(&self) -> ConnectionStage {
         match self.state {
-            State::Closed => ConnectionStage::Closed,
-            State::Listening(_) => ConnectionStage::Listening,
-            State::Connecting(_) => ConnectionStage::Connecting,
-            State::Connected(..) => ConnectionStage::Connected,
-            State::Open(_) => ConnectionStage::Open,
-            State::Lingering(_) => ConnectionStage::Sent,
-            State::Left => ConnectionStage::Left,
-            State::Failed(failure) => ConnectionStage::Failed(failure),
+            SocketState::Closed => ConnectionStage::Closed,
+            SocketState::Listening(_) => ConnectionStage::Listening,
+            SocketState::Connecting(_) => ConnectionStage::Connecting,
+            SocketState::Connected(..) => ConnectionStage::Connected,
+            SocketState::Open(_) => ConnectionStage::Open,
+            SocketState::Lingering(_) => ConnectionStage::Sent,
+            SocketState::Left => ConnectionStage::Left,
+            SocketState::Failed(failure) => ConnectionStage::Failed(failure),
         }
     }
 

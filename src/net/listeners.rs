@@ -14,13 +14,13 @@ use std::time::Instant;
 
 /// One listening socket.
 pub struct Listener {
-    socket: Socket,
+    socket: ListenSocket,
     is_ready: bool,
     retry_at: Option<Instant>,
     failures: LogThrottle,
 }
 
-enum Socket {
+enum ListenSocket {
     Network(TcpListener, ProtocolKind),
     Local(UnixListener),
 }
@@ -53,7 +53,7 @@ impl Listener {
         token: Token,
     ) -> io::Result<Self> {
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self::new(Socket::Network(socket, spoken)))
+        Ok(Self::new(ListenSocket::Network(socket, spoken)))
     }
 
     /// Adds a Unix socket listener.
@@ -61,10 +61,10 @@ impl Listener {
         socket.set_nonblocking(true)?;
         let mut socket = UnixListener::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self::new(Socket::Local(socket)))
+        Ok(Self::new(ListenSocket::Local(socket)))
     }
 
-    fn new(socket: Socket) -> Self {
+    fn new(socket: ListenSocket) -> Self {
         Self { socket, is_ready: false, retry_at: None, failures: LogThrottle::default() }
     }
 
@@ -94,10 +94,10 @@ impl Listener {
                 return;
             }
             let accepted = match &self.socket {
-                Socket::Network(socket, spoken) => {
+                ListenSocket::Network(socket, spoken) => {
                     socket.accept().map(|(stream, peer)| Accepted::Network(stream, peer, *spoken))
                 }
-                Socket::Local(socket) => socket.accept().map(|(stream, _)| Accepted::Local(stream)),
+                ListenSocket::Local(socket) => socket.accept().map(|(stream, _)| Accepted::Local(stream)),
             };
             match accepted {
                 Ok(accepted) => take(accepted),

@@ -156,7 +156,7 @@ fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop
             if new.fingerprint() != certificate.fingerprint() {
                 log::warn!("the key is another one now, {}; clients will refuse it at first", new.fingerprint());
             }
-            event_loop.set_entrance(new.tls_policy());
+            event_loop.set_tls_policy(new.tls_policy());
             *certificate = new;
         }
         Err(error) => {

@@ -12,7 +12,7 @@ use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::net::listeners::ProtocolKind;
 use crate::server::control_socket;
-use crate::server::privileges::{self, Access, Confinement, Place, ServiceUser};
+use crate::server::privileges::{self, Access, AllowedFolder, Confinement, ServiceUser};
 use crate::server::service_manager::Supervisor;
 use crate::session::{Policy, Service};
 use crate::store::Store;
@@ -162,10 +162,10 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
 
 /// Returns all folders in which a running server opens files by name. Folders and not files, because
 /// files are replaced: logs by rotation, certificates by renewal.
-fn places(config: &Config) -> Vec<Place> {
+fn places(config: &Config) -> Vec<AllowedFolder> {
     let mut places = Vec::new();
     let mut add = |folders: Vec<PathBuf>, access| {
-        places.extend(folders.into_iter().map(|folder| Place { folder, access }));
+        places.extend(folders.into_iter().map(|folder| AllowedFolder { folder, access }));
     };
     add(config.home_roots.clone(), Access::Own);
     add(vec![config.folder().to_path_buf(), config.accounts_dir()], Access::Read);

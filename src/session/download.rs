@@ -47,7 +47,7 @@ pub struct DownloadPlan {
 
 /// What a client gets before the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opened {
+pub struct DownloadHeader {
     /// The size of the whole file.
     pub size: u64,
     /// Nanoseconds since the epoch.
@@ -149,11 +149,11 @@ impl Download {
     }
 
     /// Decides where to begin. Hashes the bytes before that, if needed, within `budget`.
-    pub fn prepare(&mut self, store: &Store, budget: &mut Budget) -> Result<Option<Opened>, SessionError> {
+    pub fn prepare(&mut self, store: &Store, budget: &mut Budget) -> Result<Option<DownloadHeader>, SessionError> {
         let etag = store.etag(&self.meta.identity);
         let Some(offset) = self.find_offset(&etag, budget)? else { return Ok(None) };
         (self.offset, self.next) = (offset, offset);
-        Ok(Some(Opened { size: self.meta.size, mtime_ns: self.meta.mtime_ns, etag, offset }))
+        Ok(Some(DownloadHeader { size: self.meta.size, mtime_ns: self.meta.mtime_ns, etag, offset }))
     }
 
     fn find_offset(&mut self, etag: &str, budget: &mut Budget) -> Result<Option<u64>, SessionError> {

@@ -27,7 +27,7 @@ pub struct PasswordCheck {
     memo: [u8; 32],
     origin: Origin,
     /// Taken when its origin may try.
-    place: Option<Rc<Place>>,
+    place: Option<Rc<QueuePlace>>,
 }
 
 /// The result of a check.
@@ -39,7 +39,7 @@ pub(super) enum Checked {
 }
 
 /// A place in the queue. Dropping it leaves the queue.
-struct Place {
+struct QueuePlace {
     origin: Origin,
     /// The number of earlier rounds of the queue.
     round: u64,
@@ -48,13 +48,13 @@ struct Place {
 /// State shared by all checks.
 pub(super) struct Passwords {
     /// By round, then by arrival.
-    queue: VecDeque<Weak<Place>>,
-    known: HashMap<AccountName, Known>,
+    queue: VecDeque<Weak<QueuePlace>>,
+    known: HashMap<AccountName, KnownPassword>,
     /// A random key of this process, so that a leaked memo reveals nothing.
     key: Zeroizing<[u8; 32]>,
 }
 
-struct Known {
+struct KnownPassword {
     memo: [u8; 32],
     since: Instant,
 }
@@ -130,7 +130,7 @@ impl PasswordCheck {
 
 impl Passwords {
     /// Returns a place after all origins whose networks have fewer places than this one's.
-    fn enqueue(&mut self, origin: Origin) -> Rc<Place> {
+    fn enqueue(&mut self, origin: Origin) -> Rc<QueuePlace> {
         // Abandoned places are removed when their turn comes, and here, so that reconnecting cannot make the
         // queue long.
         if self.queue.len() >= self.queue.capacity() {
@@ -143,19 +143,19 @@ impl Passwords {
             there as u64 / u64::from(network.links())
         });
         let round = first + rounds.max().unwrap_or(0);
-        let is_later = |place: &Weak<Place>| place.upgrade().is_some_and(|place| place.round > round);
+        let is_later = |place: &Weak<QueuePlace>| place.upgrade().is_some_and(|place| place.round > round);
         let at = self.queue.iter().position(is_later).unwrap_or(self.queue.len());
-        let place = Rc::new(Place { origin, round });
+        let place = Rc::new(QueuePlace { origin, round });
         self.queue.insert(at, Rc::downgrade(&place));
         place
     }
 
-    fn places(&self) -> impl Iterator<Item = Rc<Place>> {
+    fn places(&self) -> impl Iterator<Item = Rc<QueuePlace>> {
         self.queue.iter().filter_map(Weak::upgrade)
     }
 
     /// Returns how long `place` waits before it checks again; `None` if it is its turn.
-    fn wait(&mut self, place: &Rc<Place>) -> Option<Duration> {
+    fn wait(&mut self, place: &Rc<QueuePlace>) -> Option<Duration> {
         while self.queue.front().is_some_and(|place| place.strong_count() == 0) {
             self.queue.pop_front();
         }
@@ -198,7 +198,7 @@ impl Passwords {
                 self.known.remove(&oldest);
             }
         }
-        self.known.insert(account.clone(), Known { memo, since: now });
+        self.known.insert(account.clone(), KnownPassword { memo, since: now });
     }
 }
 

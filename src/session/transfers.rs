@@ -2,7 +2,7 @@
 //! [`Download`].
 
 use super::Session;
-use super::download::{Download, DownloadPlan, Fetched, Opened};
+use super::download::{Download, DownloadHeader, DownloadPlan, Fetched};
 use super::error::SessionError;
 use super::service::Service;
 use super::session_info::Transfer;
@@ -159,7 +159,11 @@ impl Session {
     }
 
     /// Decides where the download begins. Returns what the peer is told, once that is known.
-    pub fn prepare_download(&mut self, service: &Service, budget: &mut Budget) -> Result<Option<Opened>, SessionError> {
+    pub fn prepare_download(
+        &mut self,
+        service: &Service,
+        budget: &mut Budget,
+    ) -> Result<Option<DownloadHeader>, SessionError> {
         match &mut self.state {
             State::Download(_, download) => download.prepare(&service.store, budget),
             _ => Err(SessionError::WrongState),

@@ -60,7 +60,7 @@ pub(super) fn is_refusal(errno: Errno) -> bool {
 
 /// The known limits of one file system.
 #[derive(Default)]
-struct Known {
+struct FileSystemLimits {
     /// Whether a file can be created without a name and linked later; `None` before the first try.
     takes_nameless: Option<bool>,
     frees_slowly: Option<bool>,
@@ -71,7 +71,7 @@ struct Known {
 
 /// The remembered file systems, by device number.
 #[derive(Default)]
-pub(super) struct FileSystems(RefCell<HashMap<u64, Known>>);
+pub(super) struct FileSystems(RefCell<HashMap<u64, FileSystemLimits>>);
 
 impl FileSystems {
     /// Returns whether files without a name can be created on `device`; `None` before the first try.
@@ -147,7 +147,7 @@ impl FileSystems {
         }
     }
 
-    fn with<T>(&self, device: u64, act: impl FnOnce(&mut Known) -> T) -> T {
+    fn with<T>(&self, device: u64, act: impl FnOnce(&mut FileSystemLimits) -> T) -> T {
         let mut known = self.0.borrow_mut();
         if known.len() >= FILE_SYSTEMS_MAX && !known.contains_key(&device) {
             known.clear();

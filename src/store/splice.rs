@@ -33,8 +33,8 @@ impl Pipe {
         if self.ends.is_none() {
             self.ends = open().ok();
         }
-        let Some((tls_policy, _)) = &self.ends else { return Ok(0) };
-        match splice(socket, None, tls_policy, None, count, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
+        let Some((write_end, _)) = &self.ends else { return Ok(0) };
+        match splice(socket, None, write_end, None, count, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
             Err(Errno::AGAIN | Errno::INTR | Errno::NOMEM) => Ok(0),
             Err(errno) if is_unsupported(errno) => {
                 self.is_refused = true;
@@ -81,10 +81,10 @@ fn is_unsupported(errno: Errno) -> bool {
 const REFUSING_MAX: usize = 64;
 
 fn open() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
-    let (exit, tls_policy) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (exit, write_end) = pipe_with(PipeFlags::CLOEXEC)?;
     // A smaller one moves less at once.
-    let _ = fcntl_setpipe_size(&tls_policy, FLUSH_BUDGET);
-    Ok((tls_policy, exit))
+    let _ = fcntl_setpipe_size(&write_end, FLUSH_BUDGET);
+    Ok((write_end, exit))
 }
 
 fn copy(exit: &OwnedFd, file: &File, offset: u64) -> io::Result<usize> {

@@ -27,7 +27,7 @@ pub struct Identity {
 }
 
 /// A wrong file and its problem.
-type Problem = (Part, String);
+type IdentityProblem = (Part, String);
 
 #[derive(Clone, Copy)]
 enum Part {
@@ -69,7 +69,7 @@ impl Identity {
         made.and_then(|()| Self::from_files(files)).map_err(|problem| blame(config, problem))
     }
 
-    fn from_files(files: &TlsFiles) -> Result<Self, Problem> {
+    fn from_files(files: &TlsFiles) -> Result<Self, IdentityProblem> {
         let certificate = |problem: String| (Part::Certificate, problem);
         let key = |problem: String| (Part::Key, problem);
         let text = read(&files.certificate).map_err(certificate)?;
@@ -91,7 +91,7 @@ impl Identity {
     }
 }
 
-fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), Problem> {
+fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), IdentityProblem> {
     match (files.key.exists(), files.certificate.exists()) {
         (true, true) => {
             let is_ending = Identity::from_files(files)?.ends_s - now_s < CERTIFICATE_RENEW_S;
@@ -112,7 +112,7 @@ fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), Problem> {
     }
 }
 
-fn unusable(config: &Config, error: &io::Error) -> Problem {
+fn unusable(config: &Config, error: &io::Error) -> IdentityProblem {
     (Part::Key, format!("the folder cannot be used: {error}; {}", config.folder_remedy()))
 }
 
@@ -125,21 +125,21 @@ fn lock(files: &TlsFiles, lock: fn(&File, &Path) -> io::Result<()>) -> io::Resul
     Ok(Some(handle))
 }
 
-fn make_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, Problem> {
+fn make_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, IdentityProblem> {
     let problem = |error: &dyn std::fmt::Display| (Part::Key, format!("cannot be made: {error}"));
     let text = new_key().map_err(|error| problem(&error))?;
     atomic_file::replace(&files.key, text.as_bytes(), atomic_file::SECRET_FILE).map_err(|error| problem(&error))?;
     own_key(files)
 }
 
-fn own_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, Problem> {
+fn own_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, IdentityProblem> {
     let bytes = read(&files.key).map_err(|problem| (Part::Key, problem))?;
     PrivateKeyDer::from_pem_slice(&bytes)
         .map_err(|error| (Part::Key, format!("holds no key that can be used: {error}")))
 }
 
 /// Writes a certificate of `key`, signed with the key itself.
-fn certify(files: &TlsFiles, key: &PrivateKeyDer<'_>, now_s: i64) -> Result<(), Problem> {
+fn certify(files: &TlsFiles, key: &PrivateKeyDer<'_>, now_s: i64) -> Result<(), IdentityProblem> {
     let problem = |error: &dyn std::fmt::Display| (Part::Certificate, format!("cannot be made: {error}"));
     let text = self_signed(key, now_s - DAY_S, now_s + CERTIFICATE_LIFE_S).map_err(|error| problem(&error))?;
     atomic_file::replace(&files.certificate, text.as_bytes(), 0o644).map_err(|error| problem(&error))
@@ -150,7 +150,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
 }
 
 /// Names the file and configuration key in the error.
-fn blame(config: &Config, (which, problem): Problem) -> ConfigError {
+fn blame(config: &Config, (which, problem): IdentityProblem) -> ConfigError {
     let (path, key) = match which {
         Part::Certificate => (&config.tls.certificate, "tls.certificate"),
         Part::Key => (&config.tls.key, "tls.key"),

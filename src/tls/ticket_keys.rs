@@ -24,7 +24,7 @@ pub enum Resumption {
 
 /// The encrypted content of a ticket about the connection it was issued to.
 #[derive(Clone, Copy)]
-pub(super) struct Head {
+pub(super) struct TicketHead {
     /// The number of its session.
     pub(super) session: u64,
     /// The session that its connection resumed, usually the same, or 0.
@@ -33,8 +33,8 @@ pub(super) struct Head {
 
 /// The stored state of a TLS 1.2 session without a ticket.
 #[derive(Clone)]
-pub(super) struct Stored {
-    pub(super) head: Head,
+pub(super) struct StoredSession {
+    pub(super) head: TicketHead,
     pub(super) value: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ pub struct TicketKeys(Mutex<Sessions>);
 struct Sessions {
     last_number: u64,
     by_number: BTreeMap<u64, Held>,
-    stored: HashMap<Vec<u8>, Stored>,
+    stored: HashMap<Vec<u8>, StoredSession>,
     accounts: BTreeMap<u64, AccountSessions>,
 }
 
@@ -119,7 +119,7 @@ impl SessionKey {
     }
 
     /// Stores the state that a client may request by its session ID.
-    pub(super) fn store(&self, id: Vec<u8>, value: Stored) -> bool {
+    pub(super) fn store(&self, id: Vec<u8>, value: StoredSession) -> bool {
         let mut sessions = self.keys.lock();
         let sessions = &mut *sessions;
         let Some(held) = sessions.by_number.get_mut(&self.number) else { return false };
@@ -135,7 +135,7 @@ impl SessionKey {
     }
 
     /// Returns the stored state of this or another session of the account.
-    pub(super) fn stored(&self, id: &[u8]) -> Option<Stored> {
+    pub(super) fn stored(&self, id: &[u8]) -> Option<StoredSession> {
         let stored = self.keys.lock().stored.get(id).cloned()?;
         (stored.head.session == self.number || self.key_of(stored.head.session).is_some()).then_some(stored)
     }

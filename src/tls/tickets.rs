@@ -1,7 +1,7 @@
 //! Tickets with which the data connections of an FTP session resume its control connection, or that of
 //! another session of the same account.
 
-use super::ticket_keys::{Head, Resumption, SessionKey, Stored};
+use super::ticket_keys::{Resumption, SessionKey, StoredSession, TicketHead};
 use ring::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 use rustls::server::{ProducesTickets, StoresServerSessions};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,21 +12,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(super) struct Tickets {
     session: Arc<SessionKey>,
     /// The tickets of data connections; `None` for the control connection.
-    opened: Option<Mutex<Opened>>,
+    opened: Option<Mutex<OpenedTickets>>,
 }
 
 /// The tickets that the present data connection and earlier ones have used.
 #[derive(Default)]
-struct Opened {
-    current: Option<Ticket>,
+struct OpenedTickets {
+    current: Option<OpenedTicket>,
     /// The ticket of the data connection before.
     previous: Option<Nonced>,
 }
 
 #[derive(Clone, Copy)]
-struct Ticket {
+struct OpenedTicket {
     nonce: Nonced,
-    head: Head,
+    head: TicketHead,
 }
 
 type Nonced = [u8; NONCE_LEN];
@@ -40,7 +40,7 @@ impl Tickets {
         Self { session: Arc::clone(session), opened: Some(Mutex::default()) }
     }
 
-    fn opened(&self) -> Option<MutexGuard<'_, Opened>> {
+    fn opened(&self) -> Option<MutexGuard<'_, OpenedTickets>> {
         self.opened.as_ref().map(|opened| opened.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -53,7 +53,7 @@ impl Tickets {
 
     /// Returns what the last opened ticket proves.
     pub(super) fn standing(&self) -> Option<Resumption> {
-        let Head { session, proof } = self.opened()?.current?.head;
+        let TicketHead { session, proof } = self.opened()?.current?.head;
         let given_to = self.session.standing(session);
         Some(match proof {
             _ if given_to == Resumption::None => Resumption::None,
@@ -66,7 +66,7 @@ impl Tickets {
     /// get one that proves more.
     fn proof(&self) -> u64 {
         let Some(opened) = self.opened() else { return self.session.number };
-        let Some(Ticket { head, .. }) = opened.current else { return 0 };
+        let Some(OpenedTicket { head, .. }) = opened.current else { return 0 };
         match head.proof {
             0 => 0,
             _ => [head.session, head.proof].into_iter().min_by_key(|it| self.session.standing(*it)).unwrap_or_default(),
@@ -97,7 +97,7 @@ impl ProducesTickets for Tickets {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).ok()?;
         let mut sealed = plain.to_vec();
-        let head = Head { session: self.session.number, proof: self.proof() }.to_bytes();
+        let head = TicketHead { session: self.session.number, proof: self.proof() }.to_bytes();
         let tag = self.session.key.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
             Aad::from(head),
@@ -109,20 +109,20 @@ impl ProducesTickets for Tickets {
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (head, rest) = ticket.split_first_chunk::<HEAD_BYTES>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
-        let fields = Head::of(head);
+        let fields = TicketHead::of(head);
         let plain = match fields.session == self.session.number {
             true => open(&self.session.key, head, nonce, sealed),
             false if self.opened.is_none() => None,
             false => open(&*self.session.key_of(fields.session)?, head, nonce, sealed),
         }?;
         if let Some(mut opened) = self.opened() {
-            opened.current = Some(Ticket { nonce: *nonce, head: fields });
+            opened.current = Some(OpenedTicket { nonce: *nonce, head: fields });
         }
         Some(plain)
     }
 }
 
-impl Head {
+impl TicketHead {
     fn of(bytes: &[u8; HEAD_BYTES]) -> Self {
         let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
         Self { session: number(&bytes[..HEAD_BYTES / 2]), proof: number(&bytes[HEAD_BYTES / 2..]) }
@@ -152,13 +152,14 @@ impl std::fmt::Debug for Tickets {
 /// here.
 impl StoresServerSessions for Tickets {
     fn put(&self, id: Vec<u8>, value: Vec<u8>) -> bool {
-        self.session.store(id, Stored { head: Head { session: self.session.number, proof: self.proof() }, value })
+        self.session
+            .store(id, StoredSession { head: TicketHead { session: self.session.number, proof: self.proof() }, value })
     }
 
     fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
-        let Stored { head, value } = self.session.stored(id)?;
+        let StoredSession { head, value } = self.session.stored(id)?;
         let mut opened = self.opened()?;
-        opened.current = Some(Ticket { nonce: *id.first_chunk()?, head });
+        opened.current = Some(OpenedTicket { nonce: *id.first_chunk()?, head });
         Some(value)
     }
 
@@ -172,7 +173,7 @@ impl StoresServerSessions for Tickets {
     }
 }
 
-/// The two numbers of a [`Head`].
+/// The two numbers of a [`TicketHead`].
 const HEAD_BYTES: usize = 16;
 /// The most that TLS 1.3 allows (RFC 8446, section 4.6.1): 7 days.
 const LIFETIME_SECONDS: u32 = 7 * 24 * 60 * 60;

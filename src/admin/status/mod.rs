@@ -7,7 +7,7 @@ use super::{AdminError, StatusArgs, print_json};
 use crate::base::limits::WATCH_INTERVAL;
 use crate::config::Config;
 use crate::wire::control::{ControlReply, ControlRequest};
-use report::{Report, Room};
+use report::{StatusReport, TerminalSize};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGWINCH};
@@ -26,8 +26,8 @@ pub(super) fn run(args: &StatusArgs, config: &Config) -> Result<(), AdminError> 
 }
 
 /// Requests a report.
-fn ask(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<Report, AdminError> {
-    let mut report = Report::default();
+fn ask(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<StatusReport, AdminError> {
+    let mut report = StatusReport::default();
     dialogue.ask(&ControlRequest::Status { all: args.all }, |reply| {
         match reply {
             ControlReply::Session(session) => report.sessions.push(session),
@@ -66,7 +66,7 @@ fn print_lines(lines: &[String]) -> Result<(), AdminError> {
 fn watch(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<(), AdminError> {
     let is_over = listen().map_err(|error| AdminError::Failed(format!("cannot handle signals: {error}")))?;
     let is_drawn = io::stdout().is_terminal() && !args.json;
-    let mut last: Option<(Report, Instant)> = None;
+    let mut last: Option<(StatusReport, Instant)> = None;
     loop {
         let began = Instant::now();
         if args.json {
@@ -109,10 +109,10 @@ fn wait_until(at: Instant, dialogue: &Dialogue) {
 
 /// Returns the size of the terminal, without the last column and line, where writing makes some
 /// terminals scroll; `None` if it is unknown.
-fn room() -> Option<Room> {
+fn room() -> Option<TerminalSize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     let less = |cells: u16| usize::from(cells).checked_sub(1).filter(|cells| *cells > 0);
-    Some(Room { columns: less(size.ws_col)?, rows: less(size.ws_row)? })
+    Some(TerminalSize { columns: less(size.ws_col)?, rows: less(size.ws_row)? })
 }
 
 /// Replaces the terminal's content in one write, without flicker.

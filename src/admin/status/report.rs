@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// The server's replies.
 #[derive(Default)]
-pub(super) struct Report {
+pub(super) struct StatusReport {
     pub(super) sessions: Vec<SessionReport>,
     pub(super) users: Vec<UserReport>,
     pub(super) server: Option<ServerReport>,
@@ -16,12 +16,12 @@ pub(super) struct Report {
 
 /// The size of a terminal.
 #[derive(Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct TerminalSize {
     pub(super) columns: usize,
     pub(super) rows: usize,
 }
 
-impl Report {
+impl StatusReport {
     /// Sorts sessions; those with transfers come first.
     pub(super) fn sort(&mut self) {
         let rank = |session: &SessionReport| match session.state.as_str() {
@@ -52,7 +52,7 @@ impl Report {
 
     /// Returns all lines, or those that fit. The times of turns come last, and only if requested: they are
     /// the longest part, and the sessions would scroll away.
-    pub(super) fn lines(&self, room: Option<Room>, with_turns: bool) -> Vec<String> {
+    pub(super) fn lines(&self, room: Option<TerminalSize>, with_turns: bool) -> Vec<String> {
         let columns = room.map(|room| room.columns);
         let mut lines: Vec<String> = self.server.iter().flat_map(head).collect();
         if let Some(columns) = columns {
@@ -61,7 +61,7 @@ impl Report {
         let (sessions, users) = (self.session_lines(columns), self.user_lines(columns));
         let server = self.server.iter().filter(|_| with_turns);
         let turns: Vec<String> = server.flat_map(|server| turn_lines(&server.turns, columns)).collect();
-        let Some(Room { rows, columns }) = room else {
+        let Some(TerminalSize { rows, columns }) = room else {
             [sessions, users, turns].into_iter().for_each(|section| add(&mut lines, section));
             return lines;
         };
@@ -260,7 +260,7 @@ mod tests {
         }
     }
 
-    fn report() -> Report {
+    fn report() -> StatusReport {
         let turns = (0..20).map(|step| TurnTimes { below_us: Some(1 << step), count: 40 >> step }).collect();
         let user = UserReport {
             user: "ann".into(),
@@ -287,7 +287,7 @@ mod tests {
         };
         let mut sessions: Vec<_> = (1..=40).map(|number| session(number, None, 0)).collect();
         sessions.push(session(41, Some(b"/\x1b[2J\xff\xe2\x80\xae/file"), 999));
-        let mut report = Report { sessions, users: vec![user; 30], server: Some(server) };
+        let mut report = StatusReport { sessions, users: vec![user; 30], server: Some(server) };
         report.sort();
         report
     }
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn a_report_fits_any_terminal_and_shows_no_foreign_control_characters() {
         for (columns, rows) in (1..100).flat_map(|columns| [1, 2, 5, 10, 23, 60, 200].map(|rows| (columns, rows))) {
-            let lines = report().lines(Some(Room { columns, rows }), true);
+            let lines = report().lines(Some(TerminalSize { columns, rows }), true);
             assert!(lines.len() <= rows, "{columns}, {rows}: {lines:?}");
             for line in &lines {
                 assert!(
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn what_moves_stands_first_and_what_does_not_fit_is_counted() {
-        let lines = report().lines(Some(Room { columns: 79, rows: 23 }), true);
+        let lines = report().lines(Some(TerminalSize { columns: 79, rows: 23 }), true);
         assert_eq!(lines[0], "running 1d 2h  sessions 41  strangers 0");
         let sessions = lines.iter().position(|line| line.contains("SESSION ")).expect("a title");
         assert!(lines[sessions + 1].contains(" 41 ann") && lines[sessions + 1].contains("99%"), "{lines:#?}");
@@ -319,8 +319,10 @@ mod tests {
 
     #[test]
     fn the_rate_between_two_reports_is_that_of_the_same_transfer() {
-        let at =
-            |path: &[u8], position| Report { sessions: vec![session(1, Some(path), position)], ..Report::default() };
+        let at = |path: &[u8], position| StatusReport {
+            sessions: vec![session(1, Some(path), position)],
+            ..StatusReport::default()
+        };
         for (earlier, now, rate) in [
             (at(b"/a", 100), at(b"/a", 400), Some(150)),
             (at(b"/a", 400), at(b"/a", 400), Some(0)),

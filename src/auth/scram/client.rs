@@ -1,7 +1,7 @@
 //! The client's side of SCRAM.
 
 use super::{
-    Attributes, BASE64, Binding, ClientKeys, SALT_BYTES, ScramError, check_nonce, check_password, decode_key,
+    BASE64, Binding, ClientKeys, MessageAttributes, SALT_BYTES, ScramError, check_nonce, check_password, decode_key,
     hmac_sha256, random_nonce, xor,
 };
 use crate::base::limits::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
@@ -65,7 +65,7 @@ impl<'a> ClientExchange<'a> {
     /// Answers the server-first-message with the client-final-message. With a password this computes the
     /// rounds, which are bounded.
     pub fn answer(self, server_first: &str) -> Result<(ClientProved, String), ScramError> {
-        let mut attributes = Attributes::of(server_first);
+        let mut attributes = MessageAttributes::of(server_first);
         let nonce = attributes.take("r", "nonce")?;
         check_nonce(nonce)?;
         if nonce.strip_prefix(&self.nonce[..]).is_none_or(str::is_empty) {
@@ -115,7 +115,7 @@ impl ClientProved {
         if server_final.starts_with("e=") {
             return Err(ScramError::Refused);
         }
-        let mut attributes = Attributes::of(server_final);
+        let mut attributes = MessageAttributes::of(server_final);
         let signature = decode_key(attributes.take("v", "signature")?, "signature")?;
         attributes.finish()?;
         if signature.ct_eq(&self.signature).into() { Ok(()) } else { Err(ScramError::WrongServer) }

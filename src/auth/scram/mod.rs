@@ -222,9 +222,9 @@ fn random_nonce() -> String {
 }
 
 /// The attributes of a message, `a=…,b=…`, taken in order.
-struct Attributes<'a>(std::str::Split<'a, char>);
+struct MessageAttributes<'a>(std::str::Split<'a, char>);
 
-impl<'a> Attributes<'a> {
+impl<'a> MessageAttributes<'a> {
     fn of(message: &'a str) -> Self {
         Self(message.split(','))
     }

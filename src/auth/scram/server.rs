@@ -1,7 +1,7 @@
 //! The server's side of SCRAM.
 
 use super::{
-    Attributes, BASE64, Binding, ScramError, Verifier, check_nonce, decode_key, hmac_sha256, random_nonce, xor,
+    BASE64, Binding, MessageAttributes, ScramError, Verifier, check_nonce, decode_key, hmac_sha256, random_nonce, xor,
 };
 use base64::Engine;
 use sha2::{Digest, Sha256};
@@ -29,7 +29,7 @@ impl ClientFirst {
         if !authorize_as.is_empty() {
             return Err(ScramError::Malformed("logging in as somebody else"));
         }
-        let mut attributes = Attributes::of(bare);
+        let mut attributes = MessageAttributes::of(bare);
         let user = decode_name(attributes.take("n", "user name")?)?;
         let nonce = attributes.take("r", "nonce")?;
         check_nonce(nonce)?;
@@ -88,7 +88,7 @@ impl ServerExchange {
     /// the client. Consumes the exchange: a nonce serves one proof.
     pub fn finish(self, client_final: &str) -> Result<String, ScramError> {
         let (unproved, proof) = client_final.rsplit_once(",p=").ok_or(ScramError::Malformed("proof"))?;
-        let mut attributes = Attributes::of(unproved);
+        let mut attributes = MessageAttributes::of(unproved);
         let binding_input = attributes.take("c", "channel binding")?;
         let binding_input = BASE64.decode(binding_input).map_err(|_| ScramError::Malformed("channel binding"))?;
         let nonce = attributes.take("r", "nonce")?;

@@ -1,9 +1,9 @@
 //! Accepts or refuses new connections; `admission` has the rule.
 
 use super::{EventLoop, Slot, owner, tokens};
-use crate::net::admission::Room;
+use crate::net::admission::AdmissionDecision;
 use crate::net::connection::Connection;
-use crate::net::data_socket::{DataSocket, Watch};
+use crate::net::data_socket::{DataSocket, SocketWatch};
 use crate::net::descriptors;
 use crate::net::listeners::{Accepted, ProtocolKind, refuse_connection};
 use crate::net::scheduler::{Owner, Priority};
@@ -25,7 +25,7 @@ use std::time::Instant;
 impl EventLoop {
     /// Accepting costs time, which counts as time of unauthenticated connections.
     pub(super) fn accept(&mut self, now: Instant) {
-        if !self.turns.has_time_for_strangers() {
+        if !self.scheduler.has_time_for_strangers() {
             return;
         }
         let began = Instant::now();
@@ -34,7 +34,7 @@ impl EventLoop {
             listener.accept(now, |accepted| self.admit(accepted, now));
         }
         self.listeners = listeners;
-        self.turns.spent(Priority::Stranger, began.elapsed());
+        self.scheduler.spent(Priority::Stranger, began.elapsed());
     }
 
     fn admit(&mut self, accepted: Accepted, now: Instant) {
@@ -49,9 +49,9 @@ impl EventLoop {
         let (peer, origin) = (SocketAddr::new(address, peer.port()), Origin::of(address));
         let is_reserved = descriptors::is_reserved(&stream);
         match self.admission.room(origin, &self.limits, !is_reserved) {
-            Room::Free => {}
-            Room::After(stranger) => self.displace(stranger, now),
-            Room::None(bound) => return self.refuse(stream, peer, spoken, bound, now),
+            AdmissionDecision::Free => {}
+            AdmissionDecision::After(stranger) => self.displace(stranger, now),
+            AdmissionDecision::None(bound) => return self.refuse(stream, peer, spoken, bound, now),
         }
         if is_reserved {
             match descriptors::renumber(stream) {
@@ -72,7 +72,7 @@ impl EventLoop {
             Err(unwatched) => refuse_connection(unwatched, spoken, "the system"),
             Ok(key) => {
                 self.admission.enter(origin, key);
-                self.turns.assign(key, Owner::Origin(origin));
+                self.scheduler.assign(key, Owner::Origin(origin));
                 (self.slots[key].origin, self.slots[key].is_stranger) = (Some(origin), true);
             }
         }
@@ -104,7 +104,7 @@ impl EventLoop {
         let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
         Some(self.insert(transport, now, |transport, key, owner| {
             let protocol = Box::new(Ftp::new(Session::accept(owner, peer), ftp, local.ip().to_canonical(), is_sealed));
-            let data = DataSocket::new(local, peer.ip(), ftp_tls, Watch { registry, token: tokens(key).1 });
+            let data = DataSocket::new(local, peer.ip(), ftp_tls, SocketWatch { registry, token: tokens(key).1 });
             Connection::new(transport, protocol, peer.ip(), now).with_data(data)
         }))
     }

@@ -81,10 +81,10 @@ pub struct EventLoop {
     listeners: Vec<Listener>,
     slots: Slab<Slot>,
     admission: Admission,
-    turns: Scheduler,
+    scheduler: Scheduler,
     /// The number of busy slots.
     busy: usize,
-    doomed: Vec<usize>,
+    closing: Vec<usize>,
     timers: Timers,
     next_serial: u64,
     accounts: AccountWatch,
@@ -125,9 +125,9 @@ impl EventLoop {
             listeners: Vec::new(),
             slots: Slab::new(),
             admission: Admission::default(),
-            turns: Scheduler::default(),
+            scheduler: Scheduler::default(),
             busy: 0,
-            doomed: Vec::new(),
+            closing: Vec::new(),
             timers: Timers::default(),
             next_serial: 1,
             accounts: AccountWatch::new(now),
@@ -169,7 +169,7 @@ impl EventLoop {
     }
 
     /// Replaces the TLS policy for new connections.
-    pub fn set_entrance(&mut self, tls_policy: TlsPolicy) {
+    pub fn set_tls_policy(&mut self, tls_policy: TlsPolicy) {
         self.tls_policy = tls_policy;
     }
 
@@ -223,7 +223,7 @@ impl EventLoop {
 
     fn wait(&self, now: Instant) -> Option<Duration> {
         let accepts = self.listeners.iter().any(|listener| listener.is_ready() && listener.retry_at().is_none());
-        if !self.turns.is_empty() || accepts || self.accounts.is_at_work() || self.service.store.syncer.has_work() {
+        if !self.scheduler.is_empty() || accepts || self.accounts.is_at_work() || self.service.store.syncer.has_work() {
             return Some(Duration::ZERO);
         }
         let watch = (!self.slots.is_empty()).then(|| self.accounts.next_at());
@@ -275,7 +275,7 @@ impl EventLoop {
         let slot = &mut self.slots[key];
         if !slot.is_queued && !slot.is_doomed {
             slot.is_queued = true;
-            self.turns.push(key, slot.connection.claim(true));
+            self.scheduler.push(key, slot.connection.claim(true));
         }
     }
 
@@ -326,14 +326,14 @@ impl EventLoop {
     }
 
     fn run_turns(&mut self, now: Instant) {
-        let mut round = self.turns.begin_round();
-        while let Some((key, claim)) = self.turns.next(&mut round) {
+        let mut round = self.scheduler.begin_round();
+        while let Some((key, claim)) = self.scheduler.next(&mut round) {
             let took = self.run_turn(key, claim, now);
             let for_strangers = self.slots[key].connection.take_strangers_time();
             if !for_strangers.is_zero() {
-                self.turns.spent(Priority::Stranger, for_strangers);
+                self.scheduler.spent(Priority::Stranger, for_strangers);
             }
-            self.turns.spent(claim, took.saturating_sub(for_strangers));
+            self.scheduler.spent(claim, took.saturating_sub(for_strangers));
         }
     }
 
@@ -358,13 +358,13 @@ impl EventLoop {
             slot.is_stranger = false;
             slot.origin.into_iter().for_each(|origin| self.admission.log_in(origin, key));
             if let Some(number) = slot.connection.protocol().session().and_then(Session::seat_number) {
-                self.turns.assign(key, Owner::Account(number));
+                self.scheduler.assign(key, Owner::Account(number));
             }
         }
         match turn {
             AfterTurn::Again => {
                 slot.is_queued = true;
-                self.turns.push(key, slot.connection.claim(false));
+                self.scheduler.push(key, slot.connection.claim(false));
             }
             // Its transfer has just ended, and no event will announce that.
             AfterTurn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
@@ -391,19 +391,19 @@ impl EventLoop {
         let slot = &mut self.slots[key];
         if !slot.is_doomed {
             slot.is_doomed = true;
-            self.doomed.push(key);
+            self.closing.push(key);
         }
     }
 
     fn reap(&mut self) {
-        for key in std::mem::take(&mut self.doomed) {
+        for key in std::mem::take(&mut self.closing) {
             self.remove(key);
         }
     }
 
     fn remove(&mut self, key: usize) {
         let mut slot = self.slots.remove(key);
-        self.turns.leave(key);
+        self.scheduler.leave(key);
         self.busy -= usize::from(slot.is_busy);
         slot.origin.into_iter().for_each(|origin| self.admission.leave(origin, key));
         slot.alarm.into_iter().for_each(|at| self.timers.cancel(at, key));

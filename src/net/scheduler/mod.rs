@@ -45,7 +45,7 @@ pub struct Scheduler {
 }
 
 /// The turns of each priority that are left until the next poll.
-pub struct Round([usize; 3]);
+pub struct RoundTurns([usize; 3]);
 
 impl Scheduler {
     /// Sets the owner of `slot`. Connections without an owner share one owner's time.
@@ -69,16 +69,16 @@ impl Scheduler {
     }
 
     /// Begins a round.
-    pub fn begin_round(&mut self) -> Round {
+    pub fn begin_round(&mut self) -> RoundTurns {
         self.round_took = Duration::ZERO;
         let asking = self.sharing.waiting(Priority::Asking).min(ASKING_PER_ROUND);
         // After each turn of an unauthenticated connection others may be ready, and only a poll tells.
         let strangers = if self.is_anybody_waiting() { 1 } else { STRANGERS_PER_ROUND };
-        Round([asking, asking.max(TURNS_PER_ROUND), strangers])
+        RoundTurns([asking, asking.max(TURNS_PER_ROUND), strangers])
     }
 
     /// Returns the next slot of this round and its priority; `None` at its end.
-    pub fn next(&mut self, round: &mut Round) -> Option<(usize, Priority)> {
+    pub fn next(&mut self, round: &mut RoundTurns) -> Option<(usize, Priority)> {
         for _ in CLAIMS {
             let claim = CLAIMS[self.next];
             self.next = (self.next + 1) % CLAIMS.len();

@@ -29,9 +29,9 @@ pub enum Owner {
 pub(super) struct Sharing {
     /// By slot.
     links: Vec<Link>,
-    owners: Slab<Entry>,
+    owners: Slab<OwnerEntry>,
     keys: HashMap<Owner, usize>,
-    queues: [Queue; 3],
+    queues: [OwnerQueue; 3],
     /// The owner whose turn it is, its queue, and the owner's clock at the beginning.
     serving: Option<(usize, Priority, Duration)>,
     /// Orders owners with equal clocks.
@@ -46,15 +46,15 @@ struct Link {
     waits: Option<Priority>,
 }
 
-struct Entry {
+struct OwnerEntry {
     key: Owner,
     connections: usize,
-    shares: [Share; 3],
+    shares: [QueueShare; 3],
 }
 
 /// An owner's part of one queue.
 #[derive(Clone, Copy)]
-struct Share {
+struct QueueShare {
     first: usize,
     last: usize,
     /// The owner's clock.
@@ -64,7 +64,7 @@ struct Share {
 
 /// Owners with waiting connections, the one furthest behind first.
 #[derive(Default)]
-struct Queue {
+struct OwnerQueue {
     owners: BinaryHeap<Reverse<(Duration, u64, usize)>>,
     /// The clock of the owner that was served last.
     level: Duration,
@@ -80,14 +80,14 @@ const UNASSIGNED: Link = Link { owner: NOBODY, next: NONE, waits: None };
 impl Default for Sharing {
     fn default() -> Self {
         let (mut owners, queues) = (Slab::new(), Default::default());
-        owners.insert(Entry::new(Owner::Nobody));
+        owners.insert(OwnerEntry::new(Owner::Nobody));
         Self { links: Vec::new(), owners, keys: HashMap::new(), queues, serving: None, pushes: 0 }
     }
 }
 
-impl Entry {
+impl OwnerEntry {
     fn new(key: Owner) -> Self {
-        let share = Share { first: NONE, last: NONE, had: Duration::ZERO, is_queued: false };
+        let share = QueueShare { first: NONE, last: NONE, had: Duration::ZERO, is_queued: false };
         Self { key, connections: 0, shares: [share; 3] }
     }
 }
@@ -102,7 +102,7 @@ impl Sharing {
         self.leave(slot);
         let owner = match key {
             Owner::Nobody => NOBODY,
-            key => *self.keys.entry(key).or_insert_with(|| self.owners.insert(Entry::new(key))),
+            key => *self.keys.entry(key).or_insert_with(|| self.owners.insert(OwnerEntry::new(key))),
         };
         self.owners[owner].connections += 1;
         self.link(slot).owner = owner;
@@ -191,7 +191,7 @@ impl Sharing {
         let Some((owner, claim, began)) = self.serving.take() else { return };
         let shares = &mut self.owners[owner].shares;
         let levels = CLAIMS.map(|claim| self.queues[claim as usize].level);
-        let add = |share: &mut Share, from: Duration, claim: Priority| {
+        let add = |share: &mut QueueShare, from: Duration, claim: Priority| {
             share.had = (from + took).min(levels[claim as usize] + OWNER_DEBT_MAX);
         };
         add(&mut shares[claim as usize], began, claim);

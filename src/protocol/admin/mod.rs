@@ -27,7 +27,7 @@ use std::time::Instant;
 /// One connection of an administrator.
 #[derive(Default)]
 pub struct Control {
-    running: Option<(u32, Running)>,
+    running: Option<(u32, AdminRequest)>,
     /// The query that the loop must answer before the running request continues.
     question: Option<Query>,
     is_closing: bool,
@@ -35,14 +35,14 @@ pub struct Control {
 }
 
 /// The running request.
-enum Running {
+enum AdminRequest {
     Usage(HomeCheck),
     Status(Box<Status>),
     Kick(Kick),
 }
 
 /// The result of a step of a request.
-enum Progress {
+enum RequestStep {
     /// The budget is spent.
     Later,
     /// It continues with the result of this query.
@@ -79,9 +79,9 @@ impl Protocol for Control {
 
     fn answer(&mut self, answer: QueryResult) {
         match &mut self.running {
-            Some((_, Running::Status(status))) => status.answer(answer),
-            Some((_, Running::Kick(kick))) => kick.answer(&answer),
-            Some((_, Running::Usage(_))) | None => {}
+            Some((_, AdminRequest::Status(status))) => status.answer(answer),
+            Some((_, AdminRequest::Kick(kick))) => kick.answer(&answer),
+            Some((_, AdminRequest::Usage(_))) | None => {}
         }
     }
 
@@ -119,9 +119,9 @@ impl Control {
         buffers.input.consume(size);
         self.requests += 1;
         let begun = match request {
-            Ok(ControlRequest::Usage { user, mode }) => begin(service, user, mode).map(Running::Usage),
-            Ok(ControlRequest::Status { all }) => Ok(Running::Status(Box::new(Status::begin(service, all)))),
-            Ok(ControlRequest::Kick { whom }) => Kick::begin(whom).map(Running::Kick),
+            Ok(ControlRequest::Usage { user, mode }) => begin(service, user, mode).map(AdminRequest::Usage),
+            Ok(ControlRequest::Status { all }) => Ok(AdminRequest::Status(Box::new(Status::begin(service, all)))),
+            Ok(ControlRequest::Kick { whom }) => Kick::begin(whom).map(AdminRequest::Kick),
             Err(error) => Err(format!("not understood: {error}")),
         };
         match begun {
@@ -135,26 +135,26 @@ impl Control {
     fn run(
         &mut self,
         id: u32,
-        mut running: Running,
+        mut running: AdminRequest,
         buffers: &mut IoBuffers,
         service: &mut Service,
         budget: &mut Budget,
         now: Instant,
     ) -> bool {
         let step = match &mut running {
-            Running::Usage(audit) => next_usage(audit, service, budget),
-            Running::Status(status) => status.next(service, budget, now),
-            Running::Kick(kick) => kick.next(),
+            AdminRequest::Usage(audit) => next_usage(audit, service, budget),
+            AdminRequest::Status(status) => status.next(service, budget, now),
+            AdminRequest::Kick(kick) => kick.next(),
         };
-        let has_moved = !matches!(step, Progress::Waits);
+        let has_moved = !matches!(step, RequestStep::Waits);
         match step {
-            Progress::Later | Progress::Waits => {}
-            Progress::Asks(question) => self.question = Some(question),
-            Progress::Reply(message) => {
+            RequestStep::Later | RequestStep::Waits => {}
+            RequestStep::Asks(question) => self.question = Some(question),
+            RequestStep::Reply(message) => {
                 budget.spend(ENTRY_COST);
                 reply(buffers, id, &message);
             }
-            Progress::End => {
+            RequestStep::End => {
                 reply(buffers, id, &ControlReply::End {});
                 return true;
             }
@@ -175,18 +175,18 @@ pub fn begin(service: &Service, user: Option<String>, mode: AuditMode) -> Result
     HomeCheck::begin(service, only, look).map_err(|error| error.to_string())
 }
 
-fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget) -> Progress {
+fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget) -> RequestStep {
     match audit.next(service, budget) {
-        HomeCheckStep::Later => Progress::Later,
+        HomeCheckStep::Later => RequestStep::Later,
         HomeCheckStep::Account(name, state, found, unseen) => {
-            Progress::Reply(ControlReply::Usage(usage(&name, &state, found, &unseen)))
+            RequestStep::Reply(ControlReply::Usage(usage(&name, &state, found, &unseen)))
         }
         HomeCheckStep::Failed(name, error) => {
             let nothing = QuotaState::default();
             let nothing = usage(&name, &nothing, None, &Unseen::default());
-            Progress::Reply(ControlReply::Usage(AccountUsage { error: Some(error), ..nothing }))
+            RequestStep::Reply(ControlReply::Usage(AccountUsage { error: Some(error), ..nothing }))
         }
-        HomeCheckStep::End => Progress::End,
+        HomeCheckStep::End => RequestStep::End,
     }
 }
 

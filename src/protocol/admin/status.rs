@@ -3,7 +3,7 @@
 //!
 //! [`SURVEY_SLOTS_PER_TURN`]: crate::base::limits::SURVEY_SLOTS_PER_TURN
 
-use super::Progress;
+use super::RequestStep;
 use crate::account::AccountName;
 use crate::base::buffers::Budget;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, SessionRow};
@@ -60,22 +60,22 @@ impl Status {
         self.stage = StatusStage::Tell(answer.seen.into(), answer.next);
     }
 
-    pub(super) fn next(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> Progress {
+    pub(super) fn next(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> RequestStep {
         match &mut self.stage {
             StatusStage::Ask(from) => {
                 let question = Query { errand: QueryJob::Look, from: *from };
                 self.stage = StatusStage::Asked;
-                Progress::Asks(question)
+                RequestStep::Asks(question)
             }
-            StatusStage::Asked => Progress::Waits,
+            StatusStage::Asked => RequestStep::Waits,
             StatusStage::Tell(page, next) => match page.pop_front() {
                 Some(seen) => {
                     self.count(&seen);
-                    Progress::Reply(ControlReply::Session(session_report(seen, now)))
+                    RequestStep::Reply(ControlReply::Session(session_report(seen, now)))
                 }
                 None => {
                     self.stage = next.map_or(StatusStage::TellUsers, StatusStage::Ask);
-                    Progress::Later
+                    RequestStep::Later
                 }
             },
             StatusStage::TellUsers if self.all => self.begin_all_users(service),
@@ -83,18 +83,18 @@ impl Status {
                 Some((name, (sessions, state))) => user(&name, sessions, &state, None),
                 None => {
                     self.stage = StatusStage::TellServer;
-                    Progress::Later
+                    RequestStep::Later
                 }
             },
             StatusStage::TellAllUsers(audit) => match audit.next(service, budget) {
-                HomeCheckStep::Later => Progress::Later,
+                HomeCheckStep::Later => RequestStep::Later,
                 HomeCheckStep::Account(name, state, _, _) => user(&name, self.sessions_of(&name), &state, None),
                 HomeCheckStep::Failed(name, error) => {
                     user(&name, self.sessions_of(&name), &QuotaState::default(), Some(error))
                 }
                 HomeCheckStep::End => {
                     self.stage = StatusStage::TellServer;
-                    Progress::Later
+                    RequestStep::Later
                 }
             },
             StatusStage::TellServer => {
@@ -102,21 +102,21 @@ impl Status {
                 let silent = service.store.syncer.silent();
                 self.server.silent_disks =
                     silent.iter().map(|path| Name(path.as_os_str().as_bytes().to_vec())).collect();
-                Progress::Reply(ControlReply::Server(self.server_report()))
+                RequestStep::Reply(ControlReply::Server(self.server_report()))
             }
-            StatusStage::Done => Progress::End,
+            StatusStage::Done => RequestStep::End,
         }
     }
 
-    fn begin_all_users(&mut self, service: &Service) -> Progress {
+    fn begin_all_users(&mut self, service: &Service) -> RequestStep {
         match HomeCheck::begin(service, None, HomeCheckMode::Ledger) {
             Ok(audit) => {
                 self.stage = StatusStage::TellAllUsers(audit);
-                Progress::Later
+                RequestStep::Later
             }
             Err(error) => {
                 self.stage = StatusStage::Done;
-                Progress::Reply(ControlReply::Error { message: error.to_string() })
+                RequestStep::Reply(ControlReply::Error { message: error.to_string() })
             }
         }
     }
@@ -197,9 +197,9 @@ fn rate(transfer: &Transfer, now: Instant) -> Option<u64> {
     transfer.bytes.saturating_mul(1000).checked_div(ms)
 }
 
-fn user(name: &AccountName, sessions: u64, state: &QuotaState, error: Option<String>) -> Progress {
+fn user(name: &AccountName, sessions: u64, state: &QuotaState, error: Option<String>) -> RequestStep {
     let used = state.is_counted.then_some(state.stored());
-    Progress::Reply(ControlReply::User(UserReport {
+    RequestStep::Reply(ControlReply::User(UserReport {
         user: name.to_string(),
         sessions,
         used_bytes: used.map(|used| used.bytes),

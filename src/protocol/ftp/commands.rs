@@ -7,8 +7,8 @@ use super::command::{Command, Epsv, Opts};
 use super::parse_error::ParseError;
 use super::permissions::Permissions;
 use super::site::Site;
-use super::transfer::{Form, Upload};
-use super::{Activity, Ftp, Hashed, Passive, StepContext, reply, time};
+use super::transfer::{Form, UploadCommand};
+use super::{Activity, Ftp, FtpContext, Hashed, Passive, reply, time};
 use crate::base::limits::{FTP_DATA_PORT_MIN, PATH_COMPONENT_COST};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 impl Ftp {
     /// Begins a command, and replies if it completes at once.
-    pub(super) fn begin_command(&mut self, command: Command, turn: &mut StepContext) {
+    pub(super) fn begin_command(&mut self, command: Command, turn: &mut FtpContext) {
         // Only the command right after RNFR may use its path.
         let from = self.next.from.take();
         match command {
@@ -46,7 +46,7 @@ impl Ftp {
     }
 
     /// Begins a command that requires a login.
-    fn begin_of_member(&mut self, command: Command, from: Option<VPath>, turn: &mut StepContext) {
+    fn begin_of_member(&mut self, command: Command, from: Option<VPath>, turn: &mut FtpContext) {
         match command {
             Command::Type(_) => turn.reply(200, "Files travel byte for byte in every type."),
             Command::Stru => turn.reply(200, "Files have no structure."),
@@ -80,10 +80,10 @@ impl Ftp {
             }
             Command::Retr(path) => self.on_path(&path, turn, Self::begin_download),
             Command::Stor(path) => {
-                self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, Upload::Store, turn))
+                self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, UploadCommand::Store, turn))
             }
             Command::Appe(path) => {
-                self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, Upload::Append, turn))
+                self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, UploadCommand::Append, turn))
             }
             Command::Stou => self.store_unique(turn),
             Command::List(text) => self.begin_listing(Form::Long, &text, turn),
@@ -104,7 +104,7 @@ impl Ftp {
     }
 
     /// Begins a command that changes the home, and queries about it.
-    fn begin_change(&mut self, command: Command, from: Option<VPath>, turn: &mut StepContext) {
+    fn begin_change(&mut self, command: Command, from: Option<VPath>, turn: &mut FtpContext) {
         match command {
             Command::Cwd(path) => {
                 if let Some(path) = self.path_or_folder(Some(&path), turn) {
@@ -133,7 +133,7 @@ impl Ftp {
         }
     }
 
-    fn begin_site(&mut self, site: Site, turn: &mut StepContext) {
+    fn begin_site(&mut self, site: Site, turn: &mut FtpContext) {
         match site {
             Site::Chmod { permissions, path } => {
                 self.on_path(&path, turn, |ftp, path, turn| ftp.set_permissions(&permissions, &path, turn));
@@ -148,7 +148,7 @@ impl Ftp {
         }
     }
 
-    fn set_option(&mut self, opts: Opts, turn: &mut StepContext) {
+    fn set_option(&mut self, opts: Opts, turn: &mut FtpContext) {
         match opts {
             Opts::Utf8 => turn.reply(200, "Names are always UTF-8."),
             Opts::Hash => turn.reply(200, "SHA-256"),
@@ -162,13 +162,13 @@ impl Ftp {
     // ---- Paths ----------------------------------------------------------------------------
 
     /// Resolves `text` from the current folder, or refuses the command.
-    pub(super) fn path(&self, text: &[u8], turn: &mut StepContext) -> Option<VPath> {
+    pub(super) fn path(&self, text: &[u8], turn: &mut FtpContext) -> Option<VPath> {
         let path = self.folder.join(text).map_err(|error| turn.reply(553, format!("This cannot be a path: {error}.")));
         path.ok().inspect(|path| turn.charge_for(path))
     }
 
     /// Like `path`, but empty or blank text that names no entry is the current folder.
-    pub(super) fn path_or_folder(&self, text: Option<&[u8]>, turn: &mut StepContext) -> Option<VPath> {
+    pub(super) fn path_or_folder(&self, text: Option<&[u8]>, turn: &mut FtpContext) -> Option<VPath> {
         let is_blank = |text: &[u8]| text.iter().all(|&byte| byte == b' ');
         match text {
             Some(text) if !is_blank(text) || self.is_there(text) => self.path(text, turn),
@@ -179,8 +179,8 @@ impl Ftp {
     pub(super) fn on_path(
         &mut self,
         text: &[u8],
-        turn: &mut StepContext,
-        act: impl FnOnce(&mut Self, VPath, &mut StepContext),
+        turn: &mut FtpContext,
+        act: impl FnOnce(&mut Self, VPath, &mut FtpContext),
     ) {
         if let Some(path) = self.path(text, turn) {
             act(self, path, turn);
@@ -192,7 +192,7 @@ impl Ftp {
         &mut self,
         code: u16,
         text: &[u8],
-        turn: &mut StepContext,
+        turn: &mut FtpContext,
         act: impl FnOnce(&mut Self, &VPath) -> Result<(), SessionError>,
     ) {
         self.on_path(text, turn, |ftp, path, turn| match act(ftp, &path) {
@@ -203,7 +203,7 @@ impl Ftp {
 
     // ---- Folders and names ----------------------------------------------------------------
 
-    fn change_folder(&mut self, path: VPath, turn: &mut StepContext) {
+    fn change_folder(&mut self, path: VPath, turn: &mut FtpContext) {
         match self.session.stat(turn.service, &path) {
             Ok((meta, _)) if meta.kind == Kind::Folder => {
                 self.folder = path;
@@ -217,7 +217,7 @@ impl Ftp {
 
     /// Removes a file and its partial upload, which the next upload would otherwise resume. A path with
     /// only a partial upload has a size, so it can be removed, too. A running upload stays.
-    fn remove(&mut self, path: VPath, turn: &mut StepContext) {
+    fn remove(&mut self, path: VPath, turn: &mut FtpContext) {
         let held = UploadId::of_path(&path);
         let is_interrupted = self.session.is_interrupted(&held);
         let removed = match self.session.remove_file(&path) {
@@ -230,7 +230,7 @@ impl Ftp {
         }
     }
 
-    fn rename_from(&mut self, path: VPath, turn: &mut StepContext) {
+    fn rename_from(&mut self, path: VPath, turn: &mut FtpContext) {
         match self.session.entry(&path) {
             Ok(_) => {
                 self.next.from = Some(path);
@@ -242,7 +242,7 @@ impl Ftp {
 
     /// Refuses a command about a file. If there is no file but a partial upload, the reply says so, because
     /// SIZE reports it.
-    pub(super) fn refuse_absent(&self, refusal: SessionError, path: &VPath, turn: &mut StepContext) {
+    pub(super) fn refuse_absent(&self, refusal: SessionError, path: &VPath, turn: &mut FtpContext) {
         let unfinished = self.session.unfinished_upload(path).filter(|_| refusal == SessionError::NotFound);
         let what = match unfinished {
             None => return turn.refuse(refusal, Some(path)),
@@ -254,7 +254,7 @@ impl Ftp {
         turn.reply(550, format!("{}: there is no such file yet; {what}.", reply::subject(path)));
     }
 
-    fn rename_to(&mut self, from: Option<VPath>, to: VPath, turn: &mut StepContext) {
+    fn rename_to(&mut self, from: Option<VPath>, to: VPath, turn: &mut FtpContext) {
         let Some(from) = from else { return turn.reply(503, "Say RNFR right before RNTO.") };
         match self.session.rename(&from, &to, true) {
             Ok(()) => turn.reply(250, "Renamed."),
@@ -264,7 +264,7 @@ impl Ftp {
     }
 
     /// The reply follows draft-somers-ftp-mfxx, section 3.1.
-    fn set_mtime(&mut self, mtime_ns: i64, text: &[u8], turn: &mut StepContext) {
+    fn set_mtime(&mut self, mtime_ns: i64, text: &[u8], turn: &mut FtpContext) {
         self.on_path(text, turn, |ftp, path, turn| {
             // The file system may not store every time.
             let set = ftp.session.set_mtime(&path, mtime_ns).and_then(|()| ftp.session.stat(turn.service, &path));
@@ -278,7 +278,7 @@ impl Ftp {
         });
     }
 
-    fn set_permissions(&mut self, permissions: &Permissions, path: &VPath, turn: &mut StepContext) {
+    fn set_permissions(&mut self, permissions: &Permissions, path: &VPath, turn: &mut FtpContext) {
         let changed = self.session.stat(turn.service, path).and_then(|(meta, _)| {
             self.session.set_mode(path, permissions.apply(meta.mode, meta.kind == Kind::Folder))?;
             self.session.stat(turn.service, path)
@@ -294,7 +294,7 @@ impl Ftp {
 
     // ---- Data connections -----------------------------------------------------------------
 
-    fn connect_actively(&mut self, address: SocketAddr, turn: &mut StepContext) {
+    fn connect_actively(&mut self, address: SocketAddr, turn: &mut FtpContext) {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         if self.data.only_extended_passive {
             return turn.reply(503, "Only EPSV is taken, as you said.");
@@ -311,7 +311,7 @@ impl Ftp {
         turn.reply(200, "The server will connect there.");
     }
 
-    fn listen_extended(&mut self, network: Epsv, turn: &mut StepContext) {
+    fn listen_extended(&mut self, network: Epsv, turn: &mut FtpContext) {
         match (network, self.local) {
             (Epsv::V4, IpAddr::V6(_)) => turn.reply(522, "Network protocol not supported here, use (2)"),
             (Epsv::V6, IpAddr::V4(_)) => turn.reply(522, "Network protocol not supported here, use (1)"),
@@ -319,7 +319,7 @@ impl Ftp {
         }
     }
 
-    fn listen(&mut self, passive: Passive, turn: &mut StepContext) {
+    fn listen(&mut self, passive: Passive, turn: &mut FtpContext) {
         if passive == Passive::Pasv && self.data.only_extended_passive {
             return turn.reply(503, "Only EPSV is taken, as you said.");
         }
@@ -343,14 +343,14 @@ impl Ftp {
 
     // ---- Uploads and digests --------------------------------------------------------------
 
-    fn store_unique(&mut self, turn: &mut StepContext) {
+    fn store_unique(&mut self, turn: &mut FtpContext) {
         let Ok(id) = UploadId::random() else { return turn.refuse(SessionError::Io, None) };
         self.on_path(format!("ftp-{id}").as_bytes(), turn, |ftp, path, turn| {
-            ftp.begin_upload(path, Upload::Unique, turn)
+            ftp.begin_upload(path, UploadCommand::Unique, turn)
         });
     }
 
-    fn begin_hash(&mut self, hashed: Hashed, text: &[u8], turn: &mut StepContext) {
+    fn begin_hash(&mut self, hashed: Hashed, text: &[u8], turn: &mut FtpContext) {
         self.on_path(text, turn, |ftp, path, turn| match ftp.session.begin_digest(&path) {
             Ok(()) => ftp.doing = Activity::Hashing(hashed, path),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
@@ -358,7 +358,7 @@ impl Ftp {
     }
 }
 
-impl StepContext<'_> {
+impl FtpContext<'_> {
     /// Charges the budget for a path: longer paths cost the kernel more.
     pub(super) fn charge_for(&mut self, path: &VPath) {
         self.budget.spend(path.depth() as u64 * PATH_COMPONENT_COST);

@@ -50,7 +50,7 @@ pub struct Ftp {
     settings: Rc<config::Ftp>,
     /// The local address of the control connection; the session has the peer's.
     local: IpAddr,
-    control: Control,
+    control: ControlState,
     queue: CommandQueue,
     /// When the data connection of a refused transfer is closed.
     unused_data_until: Option<Instant>,
@@ -89,7 +89,7 @@ pub struct Ftp {
 
 /// The state of the control connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Control {
+enum ControlState {
     /// The greeting is not sent yet.
     New { is_sealed: bool },
     /// Plaintext.
@@ -159,7 +159,7 @@ enum Hashed {
 }
 
 /// The context of a step.
-struct StepContext<'a> {
+struct FtpContext<'a> {
     buffers: &'a mut IoBuffers,
     data: &'a mut dyn DataConnection,
     service: &'a mut Service,
@@ -167,7 +167,7 @@ struct StepContext<'a> {
     now: Instant,
 }
 
-impl StepContext<'_> {
+impl FtpContext<'_> {
     fn reply(&mut self, code: u16, text: impl AsRef<[u8]>) {
         self.buffers.output.append(|out| reply::put(out, code, text));
     }
@@ -186,7 +186,7 @@ impl StepContext<'_> {
 impl Protocol for Ftp {
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         let Some(data) = sockets.data else { return false };
-        let mut turn = StepContext { buffers: sockets.buffers, data, service, budget, now };
+        let mut turn = FtpContext { buffers: sockets.buffers, data, service, budget, now };
         self.held_until = None;
         let mut moved = self.greet(&mut turn);
         if self.unused_data_until.is_some_and(|until| until <= now) {
@@ -241,11 +241,11 @@ impl Protocol for Ftp {
     }
 
     fn wants_tls(&self) -> bool {
-        self.control == Control::Sealing
+        self.control == ControlState::Sealing
     }
 
     fn set_sealed(&mut self) {
-        self.control = Control::Sealed;
+        self.control = ControlState::Sealed;
         self.queue = CommandQueue::default();
         // RFC 4217, section 4.1: plaintext may have come from an attacker.
         (self.user, self.next) = (None, PendingArguments::default());
@@ -311,7 +311,7 @@ impl Ftp {
             session,
             settings,
             local,
-            control: Control::New { is_sealed },
+            control: ControlState::New { is_sealed },
             queue: CommandQueue::default(),
             unused_data_until: None,
             active: None,
@@ -339,7 +339,7 @@ impl Ftp {
 
     /// Returns whether the end of the control connection ends the session. A client that receives data is
     /// alive; one that uploads has sent `QUIT`, or may have been disconnected.
-    fn is_peer_gone(&self, turn: &StepContext) -> bool {
+    fn is_peer_gone(&self, turn: &FtpContext) -> bool {
         match &self.doing {
             Activity::Nothing => self.held_until.is_none(),
             Activity::Transfer(transfer) if transfer.is_upload() => {
@@ -350,19 +350,19 @@ impl Ftp {
         }
     }
 
-    fn may_go_on(&self, turn: &StepContext) -> bool {
+    fn may_go_on(&self, turn: &FtpContext) -> bool {
         !self.is_closing && !self.wants_tls() && turn.may_go_on()
     }
 
-    fn greet(&mut self, turn: &mut StepContext) -> bool {
-        let Control::New { is_sealed } = self.control else { return false };
-        self.control = if is_sealed { Control::Sealed } else { Control::Plain };
+    fn greet(&mut self, turn: &mut FtpContext) -> bool {
+        let ControlState::New { is_sealed } = self.control else { return false };
+        self.control = if is_sealed { ControlState::Sealed } else { ControlState::Plain };
         turn.reply(220, "berthd ready");
         true
     }
 
     /// Continues the running command, or begins the next. Returns whether anything was done.
-    fn advance(&mut self, turn: &mut StepContext) -> bool {
+    fn advance(&mut self, turn: &mut FtpContext) -> bool {
         let is_advanced = match &self.doing {
             Activity::Nothing if self.is_leaving => {
                 self.hang_up(turn.now);
@@ -379,7 +379,7 @@ impl Ftp {
     }
 
     /// Takes `ABOR` and `STAT` out of order, wherever they are in the queue.
-    fn take_urgent(&mut self, turn: &mut StepContext) -> bool {
+    fn take_urgent(&mut self, turn: &mut FtpContext) -> bool {
         if matches!(self.doing, Activity::Nothing | Activity::CheckingPassword) {
             return false;
         }
@@ -397,18 +397,18 @@ impl Ftp {
         true
     }
 
-    fn take_line(&mut self, turn: &mut StepContext) -> Taken {
+    fn take_line(&mut self, turn: &mut FtpContext) -> Taken {
         self.count_request(turn);
         self.queue.take(&mut turn.buffers.input)
     }
 
-    fn count_request(&mut self, turn: &mut StepContext) {
+    fn count_request(&mut self, turn: &mut FtpContext) {
         self.requests += 1;
         turn.budget.spend(REQUEST_COST);
         self.session.count_request(turn.service, turn.now);
     }
 
-    fn begin_next(&mut self, turn: &mut StepContext) -> bool {
+    fn begin_next(&mut self, turn: &mut FtpContext) -> bool {
         if self.pending.is_none() && !self.receive(turn) {
             return false;
         }
@@ -436,7 +436,7 @@ impl Ftp {
     }
 
     /// Takes the next line, and replies if it is malformed. Returns whether anything was taken.
-    fn receive(&mut self, turn: &mut StepContext) -> bool {
+    fn receive(&mut self, turn: &mut FtpContext) -> bool {
         self.held_until = self.session.held_until(turn.service, turn.now);
         if self.held_until.is_some() {
             return false;
@@ -473,7 +473,7 @@ impl Ftp {
 
     /// Replies to a malformed line. A line of another protocol ends the connection, and so do many
     /// malformed lines before login.
-    fn reject_line(&mut self, is_foreign: bool, (code, text): (u16, String), turn: &mut StepContext) {
+    fn reject_line(&mut self, is_foreign: bool, (code, text): (u16, String), turn: &mut FtpContext) {
         if self.session.account().is_none() {
             self.mistakes += 1;
         }
@@ -488,14 +488,14 @@ impl Ftp {
     }
 
     /// Drops the arguments for a transfer that could not be parsed.
-    fn forget_next(&mut self, turn: &StepContext) {
+    fn forget_next(&mut self, turn: &FtpContext) {
         self.next = PendingArguments::default();
         self.give_up_data_connection(turn);
     }
 
     /// Returns whether the control connection uses TLS.
     fn is_sealed(&self) -> bool {
-        self.control == Control::Sealed
+        self.control == ControlState::Sealed
     }
 
     /// Returns whether a data connection is or can be set up.

@@ -26,11 +26,11 @@ pub enum Site {
 }
 
 /// A parser of a `SITE` command.
-pub type Read = fn(Argument<'_>) -> Result<Site, ParseError>;
+pub type SiteParser = fn(Argument<'_>) -> Result<Site, ParseError>;
 
 /// The `SITE` commands.
 #[rustfmt::skip]
-pub const COMMANDS: &[Row<Read>] = &[
+pub const COMMANDS: &[Row<SiteParser>] = &[
     Row { names: &["CHMOD"], usage: "SITE CHMOD mode path", does: "sets permission bits, such as 644 or u+x", read: chmod },
     Row { names: &["HELP"], usage: "SITE HELP [command]", does: "lists SITE commands, or explains one", read: |a| {
         Ok(Site::Help(a.words().into_iter().next()))

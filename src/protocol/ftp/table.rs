@@ -11,15 +11,20 @@ use crate::base::limits::PASSWORD_BYTES_MAX;
 use zeroize::Zeroizing;
 
 /// A parser of a command.
-pub type Read = fn(Argument<'_>) -> Result<Command, ParseError>;
+pub type CommandParser = fn(Argument<'_>) -> Result<Command, ParseError>;
 
-const fn row(names: &'static [&'static str], usage: &'static str, does: &'static str, read: Read) -> Row<Read> {
+const fn row(
+    names: &'static [&'static str],
+    usage: &'static str,
+    does: &'static str,
+    read: CommandParser,
+) -> Row<CommandParser> {
     Row { names, usage, does, read }
 }
 
 /// The commands, in the order of `HELP`.
 #[rustfmt::skip]
-pub const COMMANDS: &[Row<Read>] = &[
+pub const COMMANDS: &[Row<CommandParser>] = &[
     row(&["USER"], "USER name", "says who logs in", |a| Ok(Command::User(a.text()?.into()))),
     row(&["PASS"], "PASS password", "logs in; the password is UTF-8", password),
     row(&["ACCT"], "ACCT account", "is not needed", |_| Ok(Command::Acct)),

@@ -9,14 +9,14 @@ pub mod pipeline;
 mod receive;
 mod requests;
 
-use super::native::pipeline::{Asked, Pending, Pipeline};
+use super::native::pipeline::{Asked, PendingRequest, Pipeline};
 use crate::auth::scram::Binding;
 use crate::base::buffers::{Budget, IoBuffers};
 use crate::base::limits::{DATA_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, PREFIX_COMPARED_PER_SECOND_MIN};
 use crate::base::text::shortened;
 use crate::base::virtual_path::VPath;
 use crate::protocol::{Protocol, Sockets};
-use crate::session::download::{Fetched, Opened};
+use crate::session::download::{DownloadHeader, Fetched};
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
 use crate::session::{Phase, Service, Session, SessionError};
@@ -77,14 +77,14 @@ enum RequestStage {
 }
 
 /// The context of a step.
-struct StepContext<'a> {
+struct NativeContext<'a> {
     buffers: &'a mut IoBuffers,
     service: &'a mut Service,
     budget: &'a mut Budget,
     now: Instant,
 }
 
-impl StepContext<'_> {
+impl NativeContext<'_> {
     fn reply(&mut self, id: u32, reply: &Reply) {
         put(self.buffers, FrameType::Control, id, reply);
     }
@@ -121,7 +121,7 @@ impl Protocol for Native {
     }
 
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
-        let mut turn = StepContext { buffers: sockets.buffers, service, budget, now };
+        let mut turn = NativeContext { buffers: sockets.buffers, service, budget, now };
         self.held_until = None;
         let mut moved = false;
         while !self.is_closing && turn.may_go_on() {
@@ -259,7 +259,7 @@ impl Native {
     // ---- Running requests -----------------------------------------------------------------
 
     /// Continues the running request, or begins the next. Returns whether anything was done.
-    fn advance(&mut self, turn: &mut StepContext) -> bool {
+    fn advance(&mut self, turn: &mut NativeContext) -> bool {
         let Some(Running { id, stage, .. }) = self.running else { return self.begin_next(turn) };
         let done = match stage {
             RequestStage::Login => Ok(self.advance_login(id, turn)),
@@ -295,7 +295,7 @@ impl Native {
         }
     }
 
-    fn begin_next(&mut self, turn: &mut StepContext) -> bool {
+    fn begin_next(&mut self, turn: &mut NativeContext) -> bool {
         let Some(verb) = self.pipeline.front().map(|next| next.request.verb()) else { return false };
         self.held_until = self.session.held_until(turn.service, turn.now);
         if self.held_until.is_some() {
@@ -305,7 +305,7 @@ impl Native {
         if settled == Ok(false) {
             return true;
         }
-        let Some(Pending { id, request, .. }) = self.pipeline.pop() else { return false };
+        let Some(PendingRequest { id, request, .. }) = self.pipeline.pop() else { return false };
         turn.budget.spend(request.cost());
         self.session.count_request(turn.service, turn.now);
         let is_upload = request.is_upload();
@@ -331,7 +331,7 @@ impl Native {
 
     // ---- Transfers ------------------------------------------------------------------------
 
-    fn prepare_upload(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
+    fn prepare_upload(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
         let Some((offset, digest)) = self.session.prepare_upload(turn.service, turn.budget)? else {
             return Ok(!self.session.waits_for_sync());
         };
@@ -342,7 +342,7 @@ impl Native {
         Ok(true)
     }
 
-    fn advance_commit(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
+    fn advance_commit(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
         if !self.session.settle(Verb::AdvanceCommit, turn.budget)? {
             return Ok(true);
         }
@@ -352,16 +352,16 @@ impl Native {
         Ok(true)
     }
 
-    fn prepare_download(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
+    fn prepare_download(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
         if let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? {
-            let Opened { size, mtime_ns, etag, offset } = opened;
+            let DownloadHeader { size, mtime_ns, etag, offset } = opened;
             turn.reply(id, &Reply::File { size, mtime_ns, etag, offset });
             self.set_stage(RequestStage::Send);
         }
         Ok(true)
     }
 
-    fn send(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
+    fn send(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
         // Ranges must leave before more is fetched, so that the check at the end of the file comes after its
         // last byte was read.
         if turn.buffers.output.has_ranges() {

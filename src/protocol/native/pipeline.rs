@@ -7,7 +7,7 @@ use crate::wire::message::MessageError;
 use std::collections::VecDeque;
 
 /// A request in the queue.
-pub(super) struct Pending {
+pub(super) struct PendingRequest {
     pub(super) id: u32,
     pub(super) request: Asked,
     bytes: usize,
@@ -57,7 +57,7 @@ impl Bounds {
 /// The queue, in order of arrival.
 #[derive(Default)]
 pub(super) struct Pipeline {
-    queue: VecDeque<Pending>,
+    queue: VecDeque<PendingRequest>,
     bytes: usize,
 }
 
@@ -65,10 +65,10 @@ impl Pipeline {
     /// Appends a request whose frame had `bytes` bytes.
     pub(super) fn push(&mut self, id: u32, request: Asked, bytes: usize) {
         self.bytes += bytes;
-        self.queue.push_back(Pending { id, request, bytes });
+        self.queue.push_back(PendingRequest { id, request, bytes });
     }
 
-    pub(super) fn pop(&mut self) -> Option<Pending> {
+    pub(super) fn pop(&mut self) -> Option<PendingRequest> {
         let pending = self.queue.pop_front()?;
         self.bytes -= pending.bytes;
         if self.queue.is_empty() {
@@ -77,7 +77,7 @@ impl Pipeline {
         Some(pending)
     }
 
-    pub(super) fn front(&self) -> Option<&Pending> {
+    pub(super) fn front(&self) -> Option<&PendingRequest> {
         self.queue.front()
     }
 

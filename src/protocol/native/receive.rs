@@ -1,7 +1,7 @@
 //! Receives frames and routes them.
 
 use super::mapping::{error_reply, malformed, put};
-use super::{Broken, Native, Payload, RequestStage, Running, StepContext};
+use super::{Broken, Native, NativeContext, Payload, RequestStage, Running};
 use crate::base::json::read_object;
 use crate::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, STORE_BYTES_MIN};
 use crate::protocol::native::pipeline::{Asked, Bounds};
@@ -13,7 +13,7 @@ use crate::wire::message::{End, ErrorReply, MessageError};
 
 impl Native {
     /// Takes one frame, or the received part of a data frame. Returns whether anything was taken.
-    pub(super) fn receive(&mut self, turn: &mut StepContext) -> Result<bool, Broken> {
+    pub(super) fn receive(&mut self, turn: &mut NativeContext) -> Result<bool, Broken> {
         if let Some(payload) = self.payload {
             return Ok(self.take_payload(payload, turn));
         }
@@ -43,7 +43,7 @@ impl Native {
         Ok(taken)
     }
 
-    fn bounds(&self, turn: &StepContext) -> Bounds {
+    fn bounds(&self, turn: &NativeContext) -> Bounds {
         match self.session.account() {
             None => Bounds::BEFORE_LOGIN,
             Some(_) if turn.buffers.input.is_large() => Bounds::MAX,
@@ -92,7 +92,7 @@ impl Native {
         Err(Broken(format!("{what} for request {id}, which takes none")))
     }
 
-    fn take_payload(&mut self, payload: Payload, turn: &mut StepContext) -> bool {
+    fn take_payload(&mut self, payload: Payload, turn: &mut NativeContext) -> bool {
         let bytes = turn.buffers.input.filled();
         let bytes = &bytes[..bytes.len().min(payload.left)];
         let is_rest = bytes.len() == payload.left;
@@ -124,7 +124,7 @@ impl Native {
         taken > 0 || turn.budget.is_spent()
     }
 
-    fn take_end(&mut self, id: u32, end: Result<End, MessageError>, turn: &mut StepContext) -> Result<bool, Broken> {
+    fn take_end(&mut self, id: u32, end: Result<End, MessageError>, turn: &mut NativeContext) -> Result<bool, Broken> {
         match self.stage() {
             Some(RequestStage::Discard) if self.running_id() == Some(id) => self.running = None,
             Some(RequestStage::Receive) if self.running_id() == Some(id) => match self.finish_upload(end, turn) {
@@ -139,7 +139,7 @@ impl Native {
         Ok(true)
     }
 
-    fn finish_upload(&mut self, end: Result<End, MessageError>, turn: &mut StepContext) -> Result<(), ErrorReply> {
+    fn finish_upload(&mut self, end: Result<End, MessageError>, turn: &mut NativeContext) -> Result<(), ErrorReply> {
         match end {
             Ok(End { size, sha256 }) => self.session.finish_upload(size, sha256, turn.now).map_err(|refusal| {
                 let path = self.running.as_ref().and_then(|running| running.path.as_ref());
@@ -154,7 +154,7 @@ impl Native {
     }
 
     /// Cancels a request. An unknown one has just been answered.
-    fn take_abort(&mut self, id: u32, turn: &mut StepContext) -> bool {
+    fn take_abort(&mut self, id: u32, turn: &mut NativeContext) -> bool {
         if self.running_id() != Some(id) {
             if self.pipeline.is_upload(id) {
                 return false;

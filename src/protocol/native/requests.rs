@@ -1,7 +1,7 @@
 //! Begins requests: each becomes a session verb, and each result a reply.
 
 use super::mapping::{at, entry, error_reply, listed_entry, malformed, partial, vpath};
-use super::{Native, RequestStage, Running, StepContext};
+use super::{Native, NativeContext, RequestStage, Running};
 use crate::base::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PATH_COMPONENT_COST, REQUEST_COST};
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
@@ -18,7 +18,7 @@ use crate::wire::{ErrorCode, Reply, Request};
 
 impl Native {
     /// Begins a request, and replies if it completes at once.
-    pub(super) fn begin(&mut self, id: u32, request: Request, turn: &mut StepContext) -> Result<(), ErrorReply> {
+    pub(super) fn begin(&mut self, id: u32, request: Request, turn: &mut NativeContext) -> Result<(), ErrorReply> {
         let reply = match request {
             Request::Hello { versions, client } => self.greet(&versions, &client)?,
             Request::Auth { mechanism, message } => self.begin_login(&mechanism, &message, turn)?,
@@ -118,7 +118,7 @@ impl Native {
         })
     }
 
-    fn begin_login(&mut self, mechanism: &str, message: &str, turn: &mut StepContext) -> Result<Reply, ErrorReply> {
+    fn begin_login(&mut self, mechanism: &str, message: &str, turn: &mut NativeContext) -> Result<Reply, ErrorReply> {
         if !self.is_greeted {
             return Err(malformed(&MessageError::Malformed("say hello before logging in".into())));
         }
@@ -140,7 +140,7 @@ impl Native {
     }
 
     /// Continues a login. Returns whether anything was done.
-    pub(super) fn advance_login(&mut self, id: u32, turn: &mut StepContext) -> bool {
+    pub(super) fn advance_login(&mut self, id: u32, turn: &mut NativeContext) -> bool {
         match self.session.advance_login(turn.service, turn.budget, turn.now) {
             Ok(LoginProgress::Later) => return true,
             Ok(LoginProgress::Waiting) => return false,
@@ -162,7 +162,7 @@ impl Native {
 
     // ---- Replies --------------------------------------------------------------------------
 
-    fn stat(&mut self, path: &VPath, turn: &mut StepContext) -> Result<Reply, ErrorReply> {
+    fn stat(&mut self, path: &VPath, turn: &mut NativeContext) -> Result<Reply, ErrorReply> {
         let (meta, etag) = self.session.stat(turn.service, path).map_err(at(path))?;
         Ok(Reply::Stat { entry: entry(path.name().unwrap_or(b"/").to_vec(), &meta), etag })
     }
@@ -174,7 +174,7 @@ impl Native {
         Ok(Reply::Done {})
     }
 
-    fn list(&mut self, id: u32, path: VPath, turn: &mut StepContext) -> Result<(), ErrorReply> {
+    fn list(&mut self, id: u32, path: VPath, turn: &mut NativeContext) -> Result<(), ErrorReply> {
         match self.session.begin_list(&path) {
             Ok(()) => self.run(id, RequestStage::Task, path),
             Err(SessionError::NotADirectory) => {
@@ -201,7 +201,7 @@ impl Native {
     }
 
     /// Continues a task.
-    pub(super) fn run_task(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn run_task(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
         let (answer, is_last) = match self.session.run_task(turn.service, turn.budget, turn.now)? {
             TaskStep::Later => return Ok(true),
             TaskStep::Waits => return Ok(false),

@@ -11,14 +11,14 @@ use std::path::PathBuf;
 
 /// A folder that stays accessible, with all below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct AllowedFolder {
     /// The folder; symlinks are resolved now and not later.
     pub folder: PathBuf,
     /// The allowed access.
     pub access: Access,
 }
 
-/// The access to a [`Place`]. It never includes making devices or running programs.
+/// The access to a [`AllowedFolder`]. It never includes making devices or running programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Read.
@@ -43,11 +43,11 @@ pub enum Confinement {
 }
 
 /// Confines the calling thread to `places`. Folders that do not exist are left out.
-pub fn confine(places: &[Place]) -> Confinement {
+pub fn confine(places: &[AllowedFolder]) -> Confinement {
     restrict(places).unwrap_or_else(|error| Confinement::Off(error.to_string()))
 }
 
-fn restrict(places: &[Place]) -> Result<Confinement, RulesetError> {
+fn restrict(places: &[AllowedFolder]) -> Result<Confinement, RulesetError> {
     let mut ruleset = Ruleset::default()
         // A kernel without this right would refuse every rename from one folder to another, and so every
         // upload.
@@ -57,7 +57,7 @@ fn restrict(places: &[Place]) -> Result<Confinement, RulesetError> {
         .handle_access(AccessFs::from_all(CHECKED))?
         .scope(Scope::from_all(CHECKED))?
         .create()?;
-    for Place { folder, access } in places {
+    for AllowedFolder { folder, access } in places {
         match PathFd::new(folder) {
             Ok(folder) => ruleset = ruleset.add_rule(PathBeneath::new(folder, access.rights()))?,
             Err(error) => log::warn!("out of reach until the next start: {error}"),
@@ -122,8 +122,10 @@ mod tests {
 
     /// Runs `act` in a confined thread. Returns `None`, with a message, if the kernel does not support it.
     fn confined<T: Send>(places: &[(&Path, Access)], act: impl FnOnce() -> T + Send) -> Option<T> {
-        let places: Vec<_> =
-            places.iter().map(|(folder, access)| Place { folder: folder.to_path_buf(), access: *access }).collect();
+        let places: Vec<_> = places
+            .iter()
+            .map(|(folder, access)| AllowedFolder { folder: folder.to_path_buf(), access: *access })
+            .collect();
         let run = move || match confine(&places) {
             Confinement::Off(reason) => {
                 // Written directly, because the test harness captures prints.

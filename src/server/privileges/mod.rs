@@ -4,7 +4,7 @@
 
 mod landlock;
 
-pub use landlock::{Access, Confinement, Place, confine};
+pub use landlock::{Access, AllowedFolder, Confinement, confine};
 
 use crate::base::atomic_file::{self, GROUP_FOLDER, SECRET_FOLDER};
 use crate::config::{Config, ConfigError};

@@ -33,7 +33,7 @@ impl AppendBase {
 }
 
 /// The initial content of an upload.
-pub(super) struct Opened {
+pub(super) struct OpenedUpload {
     pub(super) staged: Staged,
     /// The file to copy first.
     pub(super) base: Option<AppendBase>,
@@ -61,15 +61,19 @@ impl Replaces {
 }
 
 /// Opens the staged file of an upload, and the file to copy into it first.
-pub(super) fn open(home: &Rc<Home>, plan: &mut UploadPlan, target: &UploadTarget) -> Result<Opened, SessionError> {
+pub(super) fn open(
+    home: &Rc<Home>,
+    plan: &mut UploadPlan,
+    target: &UploadTarget,
+) -> Result<OpenedUpload, SessionError> {
     match plan.start {
         UploadStart::Empty => {
-            Ok(Opened { staged: create(home, plan, target, 0)?, base: None, replaces: Replaces::Anything })
+            Ok(OpenedUpload { staged: create(home, plan, target, 0)?, base: None, replaces: Replaces::Anything })
         }
         UploadStart::Kept => {
             let kept = plan.id.map(|id| Staged::resume(Rc::clone(home), id, &plan.record())).transpose()?.flatten();
             let staged = kept.map_or_else(|| create(home, plan, target, 0), Ok)?;
-            Ok(Opened { staged, base: None, replaces: Replaces::Anything })
+            Ok(OpenedUpload { staged, base: None, replaces: Replaces::Anything })
         }
         UploadStart::At(offset) => go_on(home, plan, target, Some(offset)),
         UploadStart::End => go_on(home, plan, target, None),
@@ -83,7 +87,7 @@ fn go_on(
     plan: &mut UploadPlan,
     target: &UploadTarget,
     at: Option<u64>,
-) -> Result<Opened, SessionError> {
+) -> Result<OpenedUpload, SessionError> {
     let there = match home.open(&plan.path) {
         Ok(there) => Some(there),
         Err(StoreError::NotFound) => None,
@@ -100,13 +104,13 @@ fn go_on(
         let length = start_within(plan, at, held.size)?;
         let resumed = Staged::resume_at(Rc::clone(home), &plan.record(), &plan.path, length, plan.length.promised())?;
         if let Some(staged) = resumed {
-            return Ok(Opened { staged, base: None, replaces });
+            return Ok(OpenedUpload { staged, base: None, replaces });
         }
     }
     let length = start_within(plan, at, there.as_ref().map_or(0, |(_, meta)| meta.size))?;
     let staged = create(home, plan, target, length)?;
     let base = there.map(|(file, meta)| AppendBase { file, length, meta, ahead: ReadAhead::default() });
-    Ok(Opened { staged, base, replaces })
+    Ok(OpenedUpload { staged, base, replaces })
 }
 
 /// A client resumes by the size of the file. The rest of one version must not be appended to another,

@@ -17,7 +17,7 @@ use crate::store::home::Home;
 use crate::store::staging::Staged;
 use crate::store::syncer::{Synced, Unsynced};
 use crate::store::{Store, StoreError};
-use append_base::{AppendBase, Opened, Replaces};
+use append_base::{AppendBase, OpenedUpload, Replaces};
 use commit::CommitStep;
 use sha2::{Digest as _, Sha256};
 use std::rc::Rc;
@@ -61,7 +61,7 @@ impl Upload {
         // If the disk does not answer, the partial upload of that name must not be dropped.
         home.check_answers()?;
         let target = plan.check_target(home, store)?;
-        let Opened { staged, base, replaces } = append_base::open(home, &mut plan, &target)?;
+        let OpenedUpload { staged, base, replaces } = append_base::open(home, &mut plan, &target)?;
         Ok(Self {
             offset: base.as_ref().map_or(staged.length(), |base| base.length),
             outlives_session: plan.id.is_some() && base.is_none(),

@@ -17,14 +17,14 @@ const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct AclEntry {
     tag: u16,
     permissions: u16,
     id: u32,
 }
 
 /// An access control list.
-pub(in crate::store) struct Acl(Vec<Entry>);
+pub(in crate::store) struct Acl(Vec<AclEntry>);
 
 impl Acl {
     /// Parses the value of an attribute. Returns `None` if it is not a list of version 2.
@@ -35,7 +35,7 @@ impl Acl {
         }
         let entry = |bytes: &[u8]| {
             let [t0, t1, p0, p1, i0, i1, i2, i3] = *bytes.first_chunk::<ENTRY_BYTES>()?;
-            Some(Entry {
+            Some(AclEntry {
                 tag: u16::from_le_bytes([t0, t1]),
                 permissions: u16::from_le_bytes([p0, p1]),
                 id: u32::from_le_bytes([i0, i1, i2, i3]),
@@ -47,7 +47,7 @@ impl Acl {
     /// Returns the value of the attribute.
     pub(in crate::store) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = VERSION.to_le_bytes().to_vec();
-        for Entry { tag, permissions, id } in &self.0 {
+        for AclEntry { tag, permissions, id } in &self.0 {
             bytes.extend(tag.to_le_bytes());
             bytes.extend(permissions.to_le_bytes());
             bytes.extend(id.to_le_bytes());
@@ -93,7 +93,7 @@ impl Acl {
     /// list allows to every user but the owner.
     pub(super) fn mode_without(&self) -> u32 {
         let mask = self.permissions(MASK).unwrap_or(7);
-        let masked = |entry: &Entry| if entry.tag == OTHER { entry.permissions } else { entry.permissions & mask };
+        let masked = |entry: &AclEntry| if entry.tag == OTHER { entry.permissions } else { entry.permissions & mask };
         let others = self.0.iter().filter(|entry| entry.tag != OWNER && entry.tag != MASK);
         let least = u32::from(others.map(masked).fold(7, |least, permissions| least & permissions));
         u32::from(self.permissions(OWNER).unwrap_or(6) & 7) << 6 | least << 3 | least
@@ -107,7 +107,7 @@ mod tests {
     const USER: u16 = 0x02;
 
     fn acl(entries: &[(u16, u16)]) -> Acl {
-        Acl(entries.iter().map(|&(tag, permissions)| Entry { tag, permissions, id: u32::MAX }).collect())
+        Acl(entries.iter().map(|&(tag, permissions)| AclEntry { tag, permissions, id: u32::MAX }).collect())
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::names::STAGING;
 use crate::base::buffers::Budget;
 use crate::base::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, LISTING_RUN_ENTRIES};
 use crate::base::memory::Charge;
-use order::Head;
+use order::RunHead;
 use rustix::fs::{AtFlags, Dir, FileType};
 use std::collections::BinaryHeap;
 use std::ffi::OsStr;
@@ -38,7 +38,7 @@ pub struct Listing {
     /// The charge before the first name is read: more than there was room for the last time.
     wanted_bytes: usize,
     /// The first remaining name of each run, the next on top.
-    heads: BinaryHeap<Head>,
+    heads: BinaryHeap<RunHead>,
     order: Order,
     /// The number of runs whose ranks were read.
     ranked_runs: usize,
@@ -95,7 +95,7 @@ impl Run {
     fn cost(&self, order: SortBy) -> usize {
         let rank = if order == SortBy::Name { 0 } else { size_of::<u64>() };
         let longest = self.spans.iter().map(|span| usize::from(span.length)).max().unwrap_or(0);
-        self.bytes.len() + self.spans.len() * (size_of::<Span>() + rank) + longest + size_of::<Head>()
+        self.bytes.len() + self.spans.len() * (size_of::<Span>() + rank) + longest + size_of::<RunHead>()
     }
 }
 
@@ -133,7 +133,7 @@ impl Listing {
         }
         while !budget.is_spent() {
             budget.spend(ENTRY_COST);
-            let Some(Head { name, index, run, .. }) = self.heads.pop() else { return Ok(ListingStep::End) };
+            let Some(RunHead { name, index, run, .. }) = self.heads.pop() else { return Ok(ListingStep::End) };
             if index + 1 < self.runs[run].spans.len() {
                 self.push_head(index + 1, run);
             }

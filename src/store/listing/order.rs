@@ -44,7 +44,7 @@ impl SortBy {
 
 /// The first remaining name of a run. The greatest comes next.
 #[derive(PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct RunHead {
     pub(super) name: Box<[u8]>,
     pub(super) index: usize,
     pub(super) run: usize,
@@ -52,14 +52,14 @@ pub(super) struct Head {
     is_reversed: bool,
 }
 
-impl Ord for Head {
+impl Ord for RunHead {
     fn cmp(&self, other: &Self) -> Ordering {
         let order = (self.rank, &self.name).cmp(&(other.rank, &other.name));
         if self.is_reversed { order } else { order.reverse() }
     }
 }
 
-impl PartialOrd for Head {
+impl PartialOrd for RunHead {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -125,7 +125,13 @@ impl Listing {
 
     pub(super) fn push_head(&mut self, index: usize, number: usize) {
         let (is_reversed, run) = (self.order.is_reversed, &self.runs[number]);
-        self.heads.push(Head { name: run.get(index).into(), index, run: number, rank: run.rank(index), is_reversed });
+        self.heads.push(RunHead {
+            name: run.get(index).into(),
+            index,
+            run: number,
+            rank: run.rank(index),
+            is_reversed,
+        });
     }
 
     /// Returns the target of the symlink `name`, if requested and inside the home.

@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 /// The location of an upload's inode.
-pub(super) enum Place {
+pub(super) enum InodeLocation {
     /// It has no name.
     Nameless,
     /// It has a name in the staging folder. If it `was_nameless`, it was created in the folder of its target
@@ -36,7 +36,7 @@ pub(super) fn create(
     id: &UploadId,
     target: &UploadTarget,
     reservation: &Reservation,
-) -> Result<(OpenFile, Place), StoreError> {
+) -> Result<(OpenFile, InodeLocation), StoreError> {
     check_target(target)?;
     let mode = match target.there {
         Some(old) if FileType::from_raw_mode(old.st_mode).is_file() => mode_for_replacement(&old),
@@ -47,18 +47,18 @@ pub(super) fn create(
         && let Some(place) = place_nameless(home, id, &target.at, &file)?
     {
         match place {
-            Place::Nameless => {
+            InodeLocation::Nameless => {
                 file.charge_as(Usage { bytes: 0, files: 1 });
                 reservation.take_nameless(0, 1);
             }
-            Place::Staging { .. } | Place::Beside(_) => reservation.take(0, 1),
+            InodeLocation::Staging { .. } | InodeLocation::Beside(_) => reservation.take(0, 1),
         }
         return Ok((file, place));
     }
     check_folder(&target.at.folder)?;
     let (place, file) = match create_part(home, id, &target.at, mode)? {
-        Some((folder, file)) => (Place::Staging { folder, was_nameless: false }, file),
-        None => (Place::Beside(target.at.folder.try_clone()?), create_beside(id, &target.at, mode)?),
+        Some((folder, file)) => (InodeLocation::Staging { folder, was_nameless: false }, file),
+        None => (InodeLocation::Beside(target.at.folder.try_clone()?), create_beside(id, &target.at, mode)?),
     };
     let file = home.charge(file)?;
     reservation.take(0, 1);
@@ -115,13 +115,13 @@ fn place_nameless(
     id: &UploadId,
     target: &CommitTarget,
     file: &OpenFile,
-) -> Result<Option<Place>, StoreError> {
+) -> Result<Option<InodeLocation>, StoreError> {
     let (systems, device) = (&home.systems, file.id().0);
     if systems.takes_nameless(device).is_none() {
         match link_part(home, id, file) {
             Ok(folder) => {
                 systems.note_nameless(device, true);
-                return Ok(Some(Place::Staging { folder, was_nameless: true }));
+                return Ok(Some(InodeLocation::Staging { folder, was_nameless: true }));
             }
             // In an append-only folder the name of the test could not be removed.
             Err(StoreError::OtherFileSystem) if is_append_only(&target.folder, b"", AtFlags::EMPTY_PATH) => {}
@@ -130,7 +130,7 @@ fn place_nameless(
             Err(_) => {}
         }
     }
-    Ok((systems.takes_nameless(device) == Some(true)).then_some(Place::Nameless))
+    Ok((systems.takes_nameless(device) == Some(true)).then_some(InodeLocation::Nameless))
 }
 
 /// Returns whether a file without a name can get one in `folder`. Tests it with another file, because a

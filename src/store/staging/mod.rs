@@ -37,7 +37,7 @@ use crate::base::limits::SMALL_FILE_BYTES_MAX;
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
 use claims::Claim;
-use inode::Place;
+use inode::InodeLocation;
 pub use kept::{KeptListing, KeptStep};
 use partials::RecordSlot;
 use resume::Surplus;
@@ -91,7 +91,7 @@ pub struct KeptUpload {
 /// A growing file of an upload. Dropping it removes the file, unless it has a record.
 pub struct Staged {
     home: Rc<Home>,
-    place: Place,
+    place: InodeLocation,
     id: UploadId,
     claim: Rc<Claim>,
     /// Valid bytes; the file has more while `surplus` is being truncated.
@@ -132,7 +132,7 @@ impl Staged {
 
     fn claimed(
         home: Rc<Home>,
-        place: Place,
+        place: InodeLocation,
         id: UploadId,
         reservation: Reservation,
         file: OpenFile,
@@ -263,19 +263,19 @@ impl Staged {
     /// Names the part in the staging folder. Returns that folder.
     fn name_part(&mut self) -> Result<Rc<OwnedFd>, StoreError> {
         match &self.place {
-            Place::Staging { folder, .. } => return Ok(Rc::clone(folder)),
-            Place::Beside(_) => return Err(StoreError::OtherFileSystem),
-            Place::Nameless => {}
+            InodeLocation::Staging { folder, .. } => return Ok(Rc::clone(folder)),
+            InodeLocation::Beside(_) => return Err(StoreError::OtherFileSystem),
+            InodeLocation::Nameless => {}
         }
         let file = self.open_file()?;
         let folder = inode::link_part(&self.home, &self.id, &file)?;
         file.note_named();
-        self.place = Place::Staging { folder: Rc::clone(&folder), was_nameless: true };
+        self.place = InodeLocation::Staging { folder: Rc::clone(&folder), was_nameless: true };
         Ok(folder)
     }
 
     fn staging(&self) -> Option<&OwnedFd> {
-        if let Place::Staging { folder, .. } = &self.place { Some(folder) } else { None }
+        if let InodeLocation::Staging { folder, .. } = &self.place { Some(folder) } else { None }
     }
 
     /// Records that the first `length` bytes are on disk.
@@ -387,7 +387,9 @@ impl Staged {
         let new = NewFile { file, systems: &self.home.systems, home: &self.home.path };
         match old {
             Some(old) if Meta::from(*old).kind == Kind::File => new.take_over(&target.folder, &target.name, old),
-            _ if matches!(self.place, Place::Staging { was_nameless: false, .. }) => new.inherit(&target.folder),
+            _ if matches!(self.place, InodeLocation::Staging { was_nameless: false, .. }) => {
+                new.inherit(&target.folder)
+            }
             _ => Ok(()),
         }
     }
@@ -399,7 +401,7 @@ impl Staged {
             file.note_named();
             return Ok(());
         }
-        if let Place::Beside(folder) = &self.place {
+        if let InodeLocation::Beside(folder) = &self.place {
             return self.appear_from_beside(file, folder, target, replaces);
         }
         let staging = self.name_part();
@@ -497,9 +499,9 @@ impl Drop for Staged {
             return self.home.note_interrupted(self.id, part.identity.ctime_ns);
         }
         let is_removed = match &self.place {
-            Place::Nameless => false,
-            Place::Staging { folder, .. } => remove(folder, &part_name(&self.id)),
-            Place::Beside(folder) => remove(folder, &inode::beside_name(&self.id)),
+            InodeLocation::Nameless => false,
+            InodeLocation::Staging { folder, .. } => remove(folder, &part_name(&self.id)),
+            InodeLocation::Beside(folder) => remove(folder, &inode::beside_name(&self.id)),
         };
         if is_removed {
             self.home.ledger().credit_inode(file.id(), self.bytes_on_disk());

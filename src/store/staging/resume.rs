@@ -1,7 +1,7 @@
 //! Continues with existing bytes: those of a partial upload, or those of a file, which are copied so
 //! that the file stays intact until the upload is complete.
 
-use super::inode::{Place, check_target};
+use super::inode::{InodeLocation, check_target};
 use super::{KeptRecord, Record, Staged, read_record};
 use crate::base::limits::{CUT_BYTES_PER_TURN, RESUME_BYTES_MIN};
 use crate::base::upload_id::UploadId;
@@ -119,7 +119,7 @@ impl Staged {
             // Otherwise a file that needs no more bytes would get that time.
             let _ = set_mtime(&*file, home.clock.now_ns());
         }
-        let place = Place::Staging { folder: staging, was_nameless: false };
+        let place = InodeLocation::Staging { folder: staging, was_nameless: false };
         let mut staged = Self::claimed(home, place, id, reservation, file, length, Some(kept));
         staged.surplus = Some(surplus);
         Ok(staged)

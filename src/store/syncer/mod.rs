@@ -16,7 +16,7 @@ pub use crate::base::disk_sync::Flush;
 pub use unsynced::{OnFailure, Unsynced};
 pub use workers::{Closer, Disk};
 
-use queue::{Errand, Job, Report};
+use queue::{Errand, Job, WorkerReport};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -72,7 +72,7 @@ struct Pending {
 
 /// The loop's side of the threads.
 pub struct Syncer {
-    workers: Option<(Rc<RefCell<Workers>>, Receiver<Report>)>,
+    workers: Option<(Rc<RefCell<Workers>>, Receiver<WorkerReport>)>,
     /// Jobs that [`Syncer::take_synced`] runs itself: all of them in a syncer without threads.
     inline: VecDeque<Job>,
     pending: BTreeMap<Ticket, Pending>,

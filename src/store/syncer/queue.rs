@@ -36,7 +36,7 @@ pub(super) enum Errand {
 }
 
 /// The result of a worker.
-pub(super) struct Report {
+pub(super) struct WorkerReport {
     pub(super) worker: u64,
     pub(super) answer: Option<(Ticket, Result<(), SyncError>)>,
 }
@@ -97,7 +97,7 @@ impl Queue {
 }
 
 #[derive(Default)]
-pub(super) struct Shared {
+pub(super) struct WorkerShared {
     queue: Mutex<Queue>,
     /// Signalled when work was pushed or the queue closed.
     pub(super) is_changed: Condvar,
@@ -107,7 +107,7 @@ pub(super) struct Shared {
     pub(super) done: AtomicU64,
 }
 
-impl Shared {
+impl WorkerShared {
     pub(super) fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

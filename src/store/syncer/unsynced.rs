@@ -27,12 +27,12 @@ struct System {
 }
 
 /// One account's part.
-struct Share {
+struct AccountShare {
     system: Rc<System>,
     bytes: Cell<u64>,
 }
 
-impl Share {
+impl AccountShare {
     fn set(&self, bytes: u64) {
         let before = self.bytes.replace(bytes);
         self.system.bytes.set(self.system.bytes.get() - before + bytes);
@@ -60,7 +60,7 @@ pub(super) struct Holder {
     pub(super) disk: Disk,
     file: WeakFile<File>,
     pub(super) on_failure: OnFailure,
-    share: Rc<Share>,
+    share: Rc<AccountShare>,
     bytes: Cell<u64>,
     /// The size of the file.
     length: Cell<u64>,
@@ -123,7 +123,7 @@ pub(super) struct Holders {
     all: Vec<Weak<Holder>>,
     systems: HashMap<u64, Weak<System>>,
     /// By device and account.
-    shares: HashMap<(u64, u64), Weak<Share>>,
+    shares: HashMap<(u64, u64), Weak<AccountShare>>,
     look_at: Option<Instant>,
 }
 
@@ -146,7 +146,7 @@ impl Holders {
         Unsynced(holder)
     }
 
-    fn share(&mut self, disk: &Disk) -> Rc<Share> {
+    fn share(&mut self, disk: &Disk) -> Rc<AccountShare> {
         let key = (disk.device, disk.account);
         if let Some(share) = self.shares.get(&key).and_then(Weak::upgrade) {
             return share;
@@ -156,7 +156,7 @@ impl Holders {
             self.systems.insert(disk.device, Rc::downgrade(&system));
             system
         });
-        let share = Rc::new(Share { system, bytes: Cell::new(0) });
+        let share = Rc::new(AccountShare { system, bytes: Cell::new(0) });
         self.shares.insert(key, Rc::downgrade(&share));
         share
     }

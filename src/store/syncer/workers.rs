@@ -2,7 +2,7 @@
 //! A slow or silent disk delays its own file system only.
 
 use super::Ticket;
-use super::queue::{Errand, Report, Shared};
+use super::queue::{Errand, WorkerReport, WorkerShared};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -49,7 +49,7 @@ impl Disk {
 }
 
 struct Worker {
-    shared: Arc<Shared>,
+    shared: Arc<WorkerShared>,
     /// The name of its file system.
     path: Rc<Path>,
     /// When it last finished work, as far as known here, or when the first pending work was requested.
@@ -81,7 +81,7 @@ pub(super) struct Silence {
 /// All workers.
 pub(super) struct Workers {
     by_device: BTreeMap<u64, Worker>,
-    reports: Sender<Report>,
+    reports: Sender<WorkerReport>,
     wake: Arc<dyn Fn() + Send + Sync>,
     silent: usize,
     /// The time of the last check.
@@ -89,7 +89,7 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn new(reports: Sender<Report>, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+    pub(super) fn new(reports: Sender<WorkerReport>, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
         Self { by_device: BTreeMap::new(), reports, wake, silent: 0, now: None }
     }
 
@@ -136,7 +136,7 @@ impl Workers {
     }
 
     /// Records the result of a worker.
-    pub(super) fn note(&mut self, report: &Report) {
+    pub(super) fn note(&mut self, report: &WorkerReport) {
         let Some(worker) = self.by_device.get_mut(&report.worker) else { return };
         (worker.since, worker.done) = (self.now, worker.shared.done.load(Relaxed));
         if std::mem::replace(&mut worker.is_silent, false) {
@@ -206,8 +206,8 @@ impl Drop for Workers {
 
 fn start(
     key: u64,
-    shared: &Arc<Shared>,
-    reports: &Sender<Report>,
+    shared: &Arc<WorkerShared>,
+    reports: &Sender<WorkerReport>,
     wake: &Arc<dyn Fn() + Send + Sync>,
 ) -> io::Result<()> {
     let (shared, reports, wake) = (Arc::clone(shared), reports.clone(), Arc::clone(wake));
@@ -223,7 +223,7 @@ fn start(
             };
             let is_watched = shared.note_done();
             if answer.is_some() || is_watched {
-                if reports.send(Report { worker: key, answer }).is_err() {
+                if reports.send(WorkerReport { worker: key, answer }).is_err() {
                     return;
                 }
                 wake();

@@ -1,6 +1,6 @@
 //! Listings of one folder or a whole tree, over a data connection or within a reply.
 
-use super::{Activity, Ftp, Kind, REPLY_FOLDER_STATUS, StepContext, check_connection};
+use super::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS, TransferKind, check_connection};
 use crate::base::glob::Pattern;
 use crate::base::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX};
 use crate::base::memory::Charge;
@@ -141,7 +141,7 @@ impl List {
 }
 
 /// The result of a step of a listing.
-enum Progress {
+enum ListStep {
     /// Nothing was done, because no memory is available.
     Nothing,
     Some,
@@ -166,7 +166,7 @@ fn put_heading(out: &mut Vec<u8>, folder: &[u8]) {
 }
 
 /// The parsed argument of `LIST` and similar.
-struct Request {
+struct ListRequest {
     path: VPath,
     list: List,
 }
@@ -175,8 +175,8 @@ impl Ftp {
     // ---- Beginning ------------------------------------------------------------------------
 
     /// `LIST` and `NLST`.
-    pub(in crate::protocol::ftp) fn begin_listing(&mut self, form: Form, text: &[u8], turn: &mut StepContext) {
-        let Some(Request { path, mut list }) = self.request(form, text, turn) else { return };
+    pub(in crate::protocol::ftp) fn begin_listing(&mut self, form: Form, text: &[u8], turn: &mut FtpContext) {
+        let Some(ListRequest { path, mut list }) = self.request(form, text, turn) else { return };
         if list.options.itself && list.pattern.is_none() {
             if self.may_transfer(turn) {
                 self.list_one(path, list, turn);
@@ -193,12 +193,12 @@ impl Ftp {
     }
 
     /// `MLSD`.
-    pub(in crate::protocol::ftp) fn begin_facts(&mut self, path: VPath, turn: &mut StepContext) {
+    pub(in crate::protocol::ftp) fn begin_facts(&mut self, path: VPath, turn: &mut FtpContext) {
         self.begin_list(path, List::new(Form::Facts, Options::default(), Vec::new(), None), turn);
     }
 
     /// Parses `text`: an entry of exactly that name, else options and an entry, else a pattern.
-    fn request(&self, form: Form, text: &[u8], turn: &mut StepContext) -> Option<Request> {
+    fn request(&self, form: Form, text: &[u8], turn: &mut FtpContext) -> Option<ListRequest> {
         let (options, text) = match list_options(text, |name| self.is_there(name)) {
             Ok(read) => read,
             Err(wrong) => {
@@ -217,7 +217,7 @@ impl Ftp {
             return None;
         }
         let path = self.path_or_folder(Some(folder).filter(|folder| !folder.is_empty()), turn)?;
-        Some(Request { path, list: List::new(form, options, prefix(folder), pattern) })
+        Some(ListRequest { path, list: List::new(form, options, prefix(folder), pattern) })
     }
 
     /// Returns whether an entry has exactly the name `text`. If the path goes up, its first component must
@@ -229,7 +229,7 @@ impl Ftp {
         is_entry(text) && (first.is_none_or(is_entry) || !components.any(|component| component == b".."))
     }
 
-    fn begin_list(&mut self, path: VPath, list: List, turn: &mut StepContext) {
+    fn begin_list(&mut self, path: VPath, list: List, turn: &mut FtpContext) {
         if !self.may_transfer(turn) {
             return;
         }
@@ -247,7 +247,7 @@ impl Ftp {
         if let (Ok(()), Some(tree)) = (&begun, &list.tree) {
             turn.data.buffers_mut().output.append(|out| put_heading(out, &tree.heading));
         }
-        self.begin(begun, Kind::List(list), path, turn);
+        self.begin(begun, TransferKind::List(list), path, turn);
     }
 
     fn begin_folder(&mut self, path: &VPath, list: &List) -> Result<(), SessionError> {
@@ -260,22 +260,22 @@ impl Ftp {
     }
 
     /// Lists a single entry in one line: a file, or a folder itself (`-d`).
-    fn list_one(&mut self, path: VPath, list: List, turn: &mut StepContext) {
+    fn list_one(&mut self, path: VPath, list: List, turn: &mut FtpContext) {
         let found = self.stat_or_link(&path, turn);
         let entry = found.as_ref().ok().map(|meta| list.only_entry(&path, *meta));
         let list = List::new(list.form, list.options, Vec::new(), None);
         self.put_entries(&list, entry.as_slice(), turn);
-        self.begin(found.map(|_| ()), Kind::List(list), path, turn);
+        self.begin(found.map(|_| ()), TransferKind::List(list), path, turn);
     }
 
-    fn stat_or_link(&self, path: &VPath, turn: &StepContext) -> Result<Meta, SessionError> {
+    fn stat_or_link(&self, path: &VPath, turn: &FtpContext) -> Result<Meta, SessionError> {
         let found = self.session.stat(turn.service, path).map(|(meta, _)| meta);
         found.or_else(|refusal| self.link_or(refusal, path))
     }
 
     // ---- Continuing -----------------------------------------------------------------------
 
-    pub(super) fn list(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn list(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         check_connection(turn.data)?;
         if !turn.data.buffers().output.has_room() {
             return Ok(false);
@@ -284,27 +284,27 @@ impl Ftp {
             return Ok(false);
         };
         let listed = match &mut transfer.kind {
-            Kind::List(list) => self.list_on(list, turn),
-            _ => Ok(Progress::All),
+            TransferKind::List(list) => self.list_on(list, turn),
+            _ => Ok(ListStep::All),
         };
         self.doing = Activity::Transfer(transfer);
         match listed? {
-            Progress::All => self.finish(turn.data),
-            Progress::Some => {}
-            Progress::Nothing => return Ok(false),
+            ListStep::All => self.finish(turn.data),
+            ListStep::Some => {}
+            ListStep::Nothing => return Ok(false),
         }
         Ok(true)
     }
 
     /// Takes the next page, or continues with the next folder.
-    fn list_on(&mut self, list: &mut List, turn: &mut StepContext) -> Result<Progress, SessionError> {
+    fn list_on(&mut self, list: &mut List, turn: &mut FtpContext) -> Result<ListStep, SessionError> {
         if self.session.check(Verb::RunTask).is_err() {
-            return Ok(if self.list_next_folder(list, turn) { Progress::Some } else { Progress::All });
+            return Ok(if self.list_next_folder(list, turn) { ListStep::Some } else { ListStep::All });
         }
         let entries = match self.session.run_task(turn.service, turn.budget, turn.now)? {
             TaskStep::Page(entries, _) => entries,
-            TaskStep::Waits => return Ok(Progress::Nothing),
-            _ => return Ok(Progress::Some),
+            TaskStep::Waits => return Ok(ListStep::Nothing),
+            _ => return Ok(ListStep::Some),
         };
         turn.budget.spend(list.cost(&entries));
         self.put_entries(list, &entries, turn);
@@ -313,10 +313,10 @@ impl Ftp {
         if let Some(tree) = &mut list.tree {
             found.iter().try_for_each(|entry| tree.add(&entry.name))?;
         }
-        Ok(Progress::Some)
+        Ok(ListStep::Some)
     }
 
-    fn list_next_folder(&mut self, list: &mut List, turn: &mut StepContext) -> bool {
+    fn list_next_folder(&mut self, list: &mut List, turn: &mut FtpContext) -> bool {
         let Some(tree) = &mut list.tree else { return false };
         turn.budget.spend(ENTRY_COST);
         if !tree.descend() {
@@ -335,7 +335,7 @@ impl Ftp {
         true
     }
 
-    fn put_entries(&mut self, list: &List, entries: &[Listed], turn: &mut StepContext) {
+    fn put_entries(&mut self, list: &List, entries: &[Listed], turn: &mut FtpContext) {
         let now_ns = turn.service.store.clock.now_ns();
         let may_write = !self.session.is_read_only();
         turn.data.buffers_mut().output.append(|out| {
@@ -350,8 +350,8 @@ impl Ftp {
     // ---- Within a reply -------------------------------------------------------------------
 
     /// `STAT` of a path lists on the control connection (RFC 959, section 4.1.3).
-    pub(in crate::protocol::ftp) fn begin_status_of(&mut self, text: &[u8], turn: &mut StepContext) {
-        let Some(Request { path, list }) = self.request(Form::Long, text, turn) else { return };
+    pub(in crate::protocol::ftp) fn begin_status_of(&mut self, text: &[u8], turn: &mut FtpContext) {
+        let Some(ListRequest { path, list }) = self.request(Form::Long, text, turn) else { return };
         if list.options.recursive {
             return turn.refuse_line(&ParseError::Option(b'R', OPTIONS));
         }

@@ -11,7 +11,7 @@ mod send;
 
 pub(super) use list::{Form, List};
 
-use super::{Activity, Ftp, REPLY_FOLDER_STATUS, StepContext, reply};
+use super::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS, reply};
 use crate::base::buffers::IoBuffers;
 use crate::base::limits::{
     FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 /// A running transfer.
 pub(super) struct Transfer {
-    kind: Kind,
+    kind: TransferKind,
     step: TransferStep,
     path: VPath,
     /// The first reply, sent once the data connection exists.
@@ -42,7 +42,7 @@ pub(super) struct Transfer {
     stores_at: Option<Instant>,
 }
 
-enum Kind {
+enum TransferKind {
     Download,
     /// The server chose the name, and reports it.
     Upload {
@@ -53,7 +53,7 @@ enum Kind {
 
 /// The command of an upload.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Upload {
+pub(super) enum UploadCommand {
     /// `STOR`.
     Store,
     /// `APPE`.
@@ -85,7 +85,7 @@ impl Transfer {
     /// Returns what it waits for, if the session waits for `session`.
     pub(super) fn phase(&self, session: Phase) -> Phase {
         match (&self.kind, self.step) {
-            (Kind::Upload { .. }, TransferStep::Move) => session,
+            (TransferKind::Upload { .. }, TransferStep::Move) => session,
             (_, TransferStep::Move | TransferStep::Finish | TransferStep::Confirm(_)) => Phase::Transfer,
             _ => Phase::Working,
         }
@@ -102,11 +102,11 @@ impl Transfer {
     }
 
     pub(super) fn is_upload(&self) -> bool {
-        matches!(self.kind, Kind::Upload { .. })
+        matches!(self.kind, TransferKind::Upload { .. })
     }
 
     fn is_named_here(&self) -> bool {
-        matches!(self.kind, Kind::Upload { is_named_here: true })
+        matches!(self.kind, TransferKind::Upload { is_named_here: true })
     }
 
     /// Returns when it continues, or is aborted, without input from the peer.
@@ -129,22 +129,22 @@ fn replies_apart(kept_open: u32) -> Duration {
 impl Ftp {
     // ---- Beginning ------------------------------------------------------------------------
 
-    pub(super) fn begin_download(&mut self, path: VPath, turn: &mut StepContext) {
+    pub(super) fn begin_download(&mut self, path: VPath, turn: &mut FtpContext) {
         if !self.may_transfer(turn) {
             return;
         }
         let plan = DownloadPlan { path: path.clone(), start: DownloadStart::At(self.next.offset), hash: false };
         let begun = self.session.begin_download(turn.service, plan, turn.now);
-        self.begin(begun, Kind::Download, path, turn);
+        self.begin(begun, TransferKind::Download, path, turn);
     }
 
     /// Begins an upload at the byte of `REST`, or at the end of the file.
-    pub(super) fn begin_upload(&mut self, path: VPath, how: Upload, turn: &mut StepContext) {
+    pub(super) fn begin_upload(&mut self, path: VPath, how: UploadCommand, turn: &mut FtpContext) {
         if !self.may_transfer(turn) {
             return;
         }
         let start = match self.next.offset {
-            _ if how == Upload::Append => UploadStart::End,
+            _ if how == UploadCommand::Append => UploadStart::End,
             0 => UploadStart::Empty,
             offset => UploadStart::At(offset),
         };
@@ -160,10 +160,10 @@ impl Ftp {
             hash: self.settings.hashes_uploads,
         };
         let begun = self.session.begin_upload(turn.service, plan, turn.now);
-        self.begin(begun, Kind::Upload { is_named_here: how == Upload::Unique }, path, turn);
+        self.begin(begun, TransferKind::Upload { is_named_here: how == UploadCommand::Unique }, path, turn);
     }
 
-    fn begin(&mut self, begun: Result<(), SessionError>, kind: Kind, path: VPath, turn: &mut StepContext) {
+    fn begin(&mut self, begun: Result<(), SessionError>, kind: TransferKind, path: VPath, turn: &mut FtpContext) {
         match begun {
             Ok(()) => {
                 let transfer = Transfer {
@@ -185,7 +185,7 @@ impl Ftp {
     /// Closes the data connection of a refused transfer, because its client may wait for data or an end. It
     /// is closed when the client has had time to read the reply: if curl sees the end during a TLS
     /// handshake, it tries another way to connect.
-    pub(super) fn give_up_data_connection(&mut self, turn: &StepContext) {
+    pub(super) fn give_up_data_connection(&mut self, turn: &FtpContext) {
         if !matches!(self.doing, Activity::Transfer(_)) && self.has_data_connection(turn.data) {
             self.active = None;
             let grace = if self.data.is_private { FTP_REFUSED_TLS_DATA_GRACE } else { FTP_REFUSED_DATA_GRACE };
@@ -199,7 +199,7 @@ impl Ftp {
         }
     }
 
-    fn may_transfer(&self, turn: &mut StepContext) -> bool {
+    fn may_transfer(&self, turn: &mut FtpContext) -> bool {
         if !self.data.is_private && !self.settings.plaintext {
             turn.reply(521, "Data connections are encrypted here; say PBSZ 0 and PROT P first.");
         } else if !self.has_data_connection(turn.data) {
@@ -213,20 +213,20 @@ impl Ftp {
     // ---- Continuing -----------------------------------------------------------------------
 
     /// Continues the transfer. Returns whether anything was done.
-    pub(super) fn transfer(&mut self, turn: &mut StepContext) -> bool {
+    pub(super) fn transfer(&mut self, turn: &mut FtpContext) -> bool {
         let Activity::Transfer(transfer) = &self.doing else { return false };
         let done = match (transfer.step, &transfer.kind) {
-            (TransferStep::Prepare, Kind::Download) => self.prepare_download(turn),
-            (TransferStep::Prepare, Kind::Upload { .. }) => self.prepare_upload(turn),
-            (TransferStep::Prepare, Kind::List(_)) => {
+            (TransferStep::Prepare, TransferKind::Download) => self.prepare_download(turn),
+            (TransferStep::Prepare, TransferKind::Upload { .. }) => self.prepare_upload(turn),
+            (TransferStep::Prepare, TransferKind::List(_)) => {
                 self.announce_opening("the list", turn);
                 Ok(true)
             }
             (TransferStep::Await(until), _) => self.await_connection(until, turn),
-            (TransferStep::Move, Kind::Download) => self.send(turn),
-            (TransferStep::Move, Kind::Upload { .. }) => self.store(turn),
+            (TransferStep::Move, TransferKind::Download) => self.send(turn),
+            (TransferStep::Move, TransferKind::Upload { .. }) => self.store(turn),
             (TransferStep::End(until), _) => self.complete(until, turn),
-            (TransferStep::Move, Kind::List(_)) => self.list(turn),
+            (TransferStep::Move, TransferKind::List(_)) => self.list(turn),
             (TransferStep::Finish | TransferStep::Confirm(_), _) => self.await_end(turn),
             (TransferStep::Commit, _) => self.commit(turn),
         };
@@ -236,18 +236,18 @@ impl Ftp {
         })
     }
 
-    fn prepare_download(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    fn prepare_download(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? else { return Ok(true) };
         self.announce_opening(&format!("the file ({} bytes)", opened.size - opened.offset), turn);
         Ok(true)
     }
 
-    fn announce_opening(&mut self, what: &str, turn: &mut StepContext) {
+    fn announce_opening(&mut self, what: &str, turn: &mut FtpContext) {
         self.announce(format!("Opening the data connection for {what}.").into_bytes(), turn);
     }
 
     /// Sends the first reply. In active mode clients expect it only after the connection.
-    fn announce(&mut self, what: Vec<u8>, turn: &mut StepContext) {
+    fn announce(&mut self, what: Vec<u8>, turn: &mut FtpContext) {
         let Activity::Transfer(transfer) = &mut self.doing else { return };
         transfer.step = TransferStep::Await(turn.now + self.settings.data_timeout);
         match self.active.take() {
@@ -262,7 +262,7 @@ impl Ftp {
         }
     }
 
-    fn await_connection(&mut self, until: Instant, turn: &mut StepContext) -> Result<bool, SessionError> {
+    fn await_connection(&mut self, until: Instant, turn: &mut FtpContext) -> Result<bool, SessionError> {
         match turn.data.stage() {
             ConnectionStage::Connected => {
                 turn.data.open(self.security());
@@ -298,7 +298,7 @@ impl Ftp {
         }
     }
 
-    fn end_without_connection(&mut self, turn: &mut StepContext) {
+    fn end_without_connection(&mut self, turn: &mut FtpContext) {
         // A listing of one file is not a task of the session.
         let _ = self.session.abort(SessionError::Cut, turn.now);
         let why = match turn.data.stage() {
@@ -315,7 +315,7 @@ impl Ftp {
     // ---- Ending ---------------------------------------------------------------------------
 
     /// `ABOR`: aborts the running command (RFC 959, section 4.1.3). `ABOR` itself is answered in its turn.
-    pub(super) fn abort_transfer(&mut self, turn: &mut StepContext) {
+    pub(super) fn abort_transfer(&mut self, turn: &mut FtpContext) {
         // The session may have finished while bytes are still being sent.
         let _ = self.session.abort(SessionError::Cancelled, turn.now);
         let given_up = self.forget_transfer(turn.data);

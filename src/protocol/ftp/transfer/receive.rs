@@ -1,6 +1,6 @@
 //! Uploads over a data connection, from the initial content to the final name.
 
-use super::{Activity, Ftp, StepContext, TransferStep, check_connection};
+use super::{Activity, Ftp, FtpContext, TransferStep, check_connection};
 use crate::base::buffers::{Budget, SpliceSource};
 use crate::base::limits::{
     FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_MIN, FTP_END_GRACE_SHARE, RESUME_BYTES_MIN, STORE_BYTES_MIN,
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const STORE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Ftp {
-    pub(super) fn prepare_upload(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn prepare_upload(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         if self.session.prepare_upload(turn.service, turn.budget)?.is_none() {
             return Ok(!self.session.waits_for_sync());
         }
@@ -28,7 +28,7 @@ impl Ftp {
         Ok(true)
     }
 
-    pub(super) fn store(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn store(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         let buffers = turn.data.buffers();
         let (has_failed, has_ended) = (check_connection(turn.data).is_err(), buffers.eof);
         let bytes = buffers.input.filled();
@@ -84,7 +84,7 @@ impl Ftp {
     /// Waits after the end of the data whether the client is still there. A killed client closes both
     /// connections, in any order, and its upload is incomplete. The wait grows with the duration of the
     /// upload, and starts when the end arrived.
-    pub(super) fn await_sign_of_life(&mut self, turn: &StepContext) {
+    pub(super) fn await_sign_of_life(&mut self, turn: &FtpContext) {
         let transfer = self.session.transfer();
         let took = transfer.as_ref().map_or(Duration::ZERO, |transfer| turn.now - transfer.started);
         let is_large = transfer.is_some_and(|transfer| transfer.bytes >= RESUME_BYTES_MIN);
@@ -95,7 +95,7 @@ impl Ftp {
         self.set_step(TransferStep::End(turn.data.ended_at().unwrap_or(turn.now) + grace));
     }
 
-    pub(super) fn complete(&mut self, until: Instant, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn complete(&mut self, until: Instant, turn: &mut FtpContext) -> Result<bool, SessionError> {
         // A client sends QUIT only after all its data.
         let has_quit = self.queue.has_quit();
         if turn.buffers.eof && !has_quit {
@@ -112,7 +112,7 @@ impl Ftp {
         Ok(true)
     }
 
-    pub(super) fn commit(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn commit(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         if !self.session.settle(Verb::AdvanceCommit, turn.budget)? {
             return Ok(true);
         }

@@ -1,13 +1,13 @@
 //! Downloads and listings over a data connection, and their end.
 
-use super::{Activity, Ftp, Kind, StepContext, TransferStep, check_connection};
+use super::{Activity, Ftp, FtpContext, TransferKind, TransferStep, check_connection};
 use crate::base::limits::DATA_BYTES_MAX;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection};
 use crate::session::SessionError;
 use crate::session::download::Fetched;
 
 impl Ftp {
-    pub(super) fn send(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn send(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         check_connection(turn.data)?;
         let output = &mut turn.data.buffers_mut().output;
         // Ranges must leave before more is fetched, so that the check at the end of the file comes after its
@@ -38,7 +38,7 @@ impl Ftp {
 
     /// Sends the last reply when the peer has closed its side of the data connection, or some time after
     /// the first reply: a client that finds both replies at once may miss one.
-    pub(super) fn await_end(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn await_end(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         check_connection(turn.data)?;
         let Activity::Transfer(transfer) = &mut self.doing else { return Ok(false) };
         let has_ended = match (turn.data.stage(), transfer.step) {
@@ -68,7 +68,7 @@ impl Ftp {
         }
         if has_ended && let Activity::Transfer(transfer) = std::mem::replace(&mut self.doing, Activity::Nothing) {
             match &transfer.kind {
-                Kind::List(list) => turn.reply(226, list.ending()),
+                TransferKind::List(list) => turn.reply(226, list.ending()),
                 _ => turn.reply(226, "Transfer complete."),
             }
         }
