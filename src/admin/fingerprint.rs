@@ -4,7 +4,7 @@
 use super::{AdminError, QUICKSTART_DIR, become_user, print_json};
 use crate::base::text::{Utc, unix_ns};
 use crate::config::Config;
-use crate::tls::Identity;
+use crate::tls::ServerIdentity;
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::time::SystemTime;
 pub(super) fn choose(named: Option<PathBuf>, file: &Path) -> Result<Config, AdminError> {
     let tried = Path::new(QUICKSTART_DIR).join("conf/berthd.json");
     if named.is_none() && !cfg!(feature = "system") && tried.exists() {
-        let is_used = Config::load(file).is_ok_and(|config| !matches!(Identity::read(&config), Ok(None)));
+        let is_used = Config::load(file).is_ok_and(|config| !matches!(ServerIdentity::read(&config), Ok(None)));
         if !is_used {
             let _ =
                 writeln!(io::stderr(), "berthd: this is the server of {}; name another with --config", tried.display());
@@ -31,11 +31,11 @@ pub(super) fn run(config: &Config, json: bool) -> Result<(), AdminError> {
         become_user(config)?;
     }
     let now_s = unix_ns(SystemTime::now()) / 1_000_000_000;
-    let identity = match Identity::read(config)? {
+    let identity = match ServerIdentity::read(config)? {
         Some(identity) => identity,
-        None => Identity::establish(config, now_s)?,
+        None => ServerIdentity::establish(config, now_s)?,
     };
-    let Identity { fingerprint, ends_s, .. } = identity;
+    let ServerIdentity { fingerprint, ends_s, .. } = identity;
     if json {
         let ends = Utc::from_unix_ns(ends_s.saturating_mul(1_000_000_000)).to_string();
         return print_json(&json!({"fingerprint": fingerprint, "certificate_ends": ends}));

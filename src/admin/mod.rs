@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::net::listeners::ProtocolKind;
 use crate::server::ServerError;
 use crate::server::privileges::ServiceUser;
-use crate::tls::{Fingerprint, Identity};
+use crate::tls::{Fingerprint, ServerIdentity};
 use crate::{logging, server};
 use clap::{Args, Parser, Subcommand};
 use error::AdminError;
@@ -353,13 +353,13 @@ fn check(config: &Config) -> Result<(), AdminError> {
     // As at a start: configured files are read by the user that starts the server, all others by the
     // server's user.
     if !config.tls.is_own {
-        Identity::read(config)?;
+        ServerIdentity::read(config)?;
     }
     if let Some(user) = ServiceUser::find(config)? {
         user.assume(config)?;
     }
     if config.tls.is_own {
-        Identity::read(config)?;
+        ServerIdentity::read(config)?;
     }
     if !config.accounts_dir().is_dir() {
         return Ok(writeln!(io::stdout(), "{file}: valid; no accounts yet, add one with `berthd user add NAME`")?);

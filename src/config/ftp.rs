@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// The FTP configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ftp {
+pub struct FtpConfig {
     /// Addresses for FTP, and for FTPS by `AUTH TLS`. Port 0 is any free one.
     pub listen: Vec<SocketAddr>,
     /// Addresses for implicit FTPS. There is at least one address here or in `listen`.
@@ -35,7 +35,7 @@ pub struct Ftp {
 
 impl RawFtp {
     /// `native` are the addresses of the native protocol, `plaintext` is its setting.
-    pub(super) fn check(self, native: &[SocketAddr], plaintext: bool) -> Result<Option<Ftp>, Problem> {
+    pub(super) fn check(self, native: &[SocketAddr], plaintext: bool) -> Result<Option<FtpConfig>, Problem> {
         let addresses = |key, listen: Option<OneOrMore>, port, taken: &[SocketAddr]| {
             let Some(listen) = listen else { return Ok(Vec::new()) };
             let addresses = listen_addresses(listen, port).map_err(|problem| (key, problem))?;
@@ -55,7 +55,7 @@ impl RawFtp {
             return Err(("ftp.public_address", format!("{address} is not the address of one machine")));
         }
         let data_timeout = data_timeout(self.data_timeout).map_err(|problem| ("ftp.data_timeout", problem))?;
-        let ftp = Ftp {
+        let ftp = FtpConfig {
             listen,
             listen_tls,
             plaintext: self.plaintext.unwrap_or(plaintext),

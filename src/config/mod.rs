@@ -7,7 +7,7 @@ mod ftp;
 mod raw;
 
 pub use error::ConfigError;
-pub use ftp::{FTP_PORT_DEFAULT, Ftp};
+pub use ftp::{FTP_PORT_DEFAULT, FtpConfig};
 
 use crate::base::atomic_file;
 use crate::base::json::Object;
@@ -37,7 +37,7 @@ pub struct Config {
     /// The files of the certificate and its key.
     pub tls: TlsFiles,
     /// The FTP configuration, if FTP is enabled.
-    pub ftp: Option<Ftp>,
+    pub ftp: Option<FtpConfig>,
     /// Folders that contain homes; at least one. New homes go to the first.
     pub home_roots: Vec<PathBuf>,
     /// The quota of bytes for accounts that are added without one.

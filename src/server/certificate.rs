@@ -4,13 +4,13 @@ use crate::base::limits::{CERTIFICATE_CHECK_INTERVAL, CERTIFICATE_WARN_S};
 use crate::base::text::{Utc, unix_ns};
 use crate::config::{Config, ConfigError};
 use crate::net::transport::TlsPolicy;
-use crate::tls::{Fingerprint, Identity, ftp_server_config, server_config};
+use crate::tls::{Fingerprint, ServerIdentity, ftp_server_config, server_config};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
 
 /// The certificate and the time of its next check.
 pub(super) struct Certificate {
-    identity: Identity,
+    identity: ServerIdentity,
     tls_policy: TlsPolicy,
     check_at: Instant,
     /// Another program held the lock at the last check.
@@ -20,17 +20,17 @@ pub(super) struct Certificate {
 impl Certificate {
     /// Reads the certificate, or makes one.
     pub(super) fn load(config: &Config, now: Instant) -> Result<Self, ConfigError> {
-        Self::of(Identity::establish(config, now_s())?, config, now)
+        Self::of(ServerIdentity::establish(config, now_s())?, config, now)
     }
 
     /// Like [`Certificate::load`], without waiting: `None` while another program holds the lock of the
     /// files.
     pub(super) fn load_at_once(config: &Config, now: Instant) -> Result<Option<Self>, ConfigError> {
-        Identity::establish_at_once(config, now_s())?.map(|identity| Self::of(identity, config, now)).transpose()
+        ServerIdentity::establish_at_once(config, now_s())?.map(|identity| Self::of(identity, config, now)).transpose()
     }
 
     /// Makes it from an identity that was already read.
-    pub(super) fn of(identity: Identity, config: &Config, now: Instant) -> Result<Self, ConfigError> {
+    pub(super) fn of(identity: ServerIdentity, config: &Config, now: Instant) -> Result<Self, ConfigError> {
         warn_of_end(&identity, now_s());
         warn_of_mode(config);
         let unusable = |error| ConfigError::new(&config.tls.certificate, "", format!("cannot be used: {error}"));
@@ -73,7 +73,7 @@ fn now_s() -> i64 {
     unix_ns(SystemTime::now()) / 1_000_000_000
 }
 
-fn warn_of_end(identity: &Identity, now_s: i64) {
+fn warn_of_end(identity: &ServerIdentity, now_s: i64) {
     let left_s = identity.ends_s - now_s;
     if left_s < CERTIFICATE_WARN_S {
         let end = Utc::from_unix_ns(identity.ends_s.saturating_mul(1_000_000_000));

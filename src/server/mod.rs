@@ -7,7 +7,7 @@ pub mod service_manager;
 mod start;
 
 use crate::account::{AccountError, Accounts};
-use crate::config::{Config, ConfigError, Ftp};
+use crate::config::{Config, ConfigError, FtpConfig};
 use crate::logging;
 use crate::net::event_loop::EventLoop;
 use crate::net::listeners::ProtocolKind;
@@ -197,7 +197,9 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         Err(error) => return log::error!("the configuration stays as it was: {error}"),
     };
     let ftp = match (&config.ftp, new.ftp) {
-        (Some(old), Some(new)) => Some(Ftp { listen: old.listen.clone(), listen_tls: old.listen_tls.clone(), ..new }),
+        (Some(old), Some(new)) => {
+            Some(FtpConfig { listen: old.listen.clone(), listen_tls: old.listen_tls.clone(), ..new })
+        }
         (old, _) => old.clone(),
     };
     *config = Config {

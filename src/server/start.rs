@@ -17,7 +17,7 @@ use crate::server::service_manager::Supervisor;
 use crate::session::{Policy, Service};
 use crate::store::Store;
 use crate::store::syncer::Syncer;
-use crate::tls::Identity;
+use crate::tls::ServerIdentity;
 use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
 use rustix::fs::Access as FileAccess;
@@ -84,7 +84,7 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
 /// the service manager's socket.
 struct Openings {
     sockets: Vec<(TcpListener, ProtocolKind)>,
-    identity: Option<Identity>,
+    identity: Option<ServerIdentity>,
     control: io::Result<UnixListener>,
     supervisor: io::Result<Supervisor>,
 }
@@ -102,7 +102,7 @@ impl Openings {
             Err(source) => Err(ServerError::Listen { address, source }),
         };
         let sockets = listening(config).map(bind).collect::<Result<_, _>>()?;
-        let identity = if config.tls.is_own { None } else { Identity::read(config)? };
+        let identity = if config.tls.is_own { None } else { ServerIdentity::read(config)? };
         let folder = &config.control_folder;
         if folder != config.folder() {
             // A folder in /run, for example, is lost at a reboot. If it cannot be made, there is no socket.

@@ -4,7 +4,7 @@
 use super::Session;
 use super::error::SessionError;
 use super::origin::Origin;
-use super::session_info::Transfer;
+use super::session_info::TransferInfo;
 use super::state::State;
 use super::task::Task;
 use crate::account::AccountName;
@@ -89,7 +89,12 @@ impl Session {
         }
     }
 
-    pub(super) fn log_transfer(&self, transfer: &Transfer, now: Instant, result: Result<Option<Digest>, SessionError>) {
+    pub(super) fn log_transfer(
+        &self,
+        transfer: &TransferInfo,
+        now: Instant,
+        result: Result<Option<Digest>, SessionError>,
+    ) {
         if let Some(member) = self.state.member() {
             member.active_account.total.note(transfer.is_upload, transfer.bytes, result.is_ok());
         }

@@ -21,12 +21,12 @@ pub struct SessionInfo {
     /// The state of the session.
     pub state: StateName,
     /// Its running transfer.
-    pub transfer: Option<Transfer>,
+    pub transfer: Option<TransferInfo>,
 }
 
 /// A transfer at one moment, for status and, at its end, for the log.
 #[derive(Debug, Clone)]
-pub struct Transfer {
+pub struct TransferInfo {
     /// The verb in the log.
     pub verb: &'static str,
     /// Whether it is an upload.
@@ -56,17 +56,17 @@ impl Session {
     }
 
     /// Returns the progress of the running transfer.
-    pub fn transfer(&self) -> Option<Transfer> {
+    pub fn transfer(&self) -> Option<TransferInfo> {
         match &self.state {
-            State::Upload(_, upload) => Some(Transfer::of_upload(upload)),
-            State::Commit(_, commit) => Some(Transfer::of_commit(commit)),
-            State::Download(_, download) => Some(Transfer::of_download(download)),
+            State::Upload(_, upload) => Some(TransferInfo::of_upload(upload)),
+            State::Commit(_, commit) => Some(TransferInfo::of_commit(commit)),
+            State::Download(_, download) => Some(TransferInfo::of_download(download)),
             State::Login(_) | State::Command(..) | State::Closing => None,
         }
     }
 }
 
-impl Transfer {
+impl TransferInfo {
     pub(super) fn of_upload(upload: &Upload) -> Self {
         Self {
             verb: "put",

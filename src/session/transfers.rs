@@ -5,7 +5,7 @@ use super::Session;
 use super::download::{Download, DownloadHeader, DownloadPlan, Fetched};
 use super::error::SessionError;
 use super::service::Service;
-use super::session_info::Transfer;
+use super::session_info::TransferInfo;
 use super::state::State;
 use super::upload::{Commit, Stored, Upload, UploadPlan};
 use super::verb::Verb;
@@ -97,7 +97,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         self.check(Verb::FinishUpload)?;
         let State::Upload(member, upload) = self.state.take() else { return Err(SessionError::WrongState) };
-        let record = Transfer::of_upload(&upload);
+        let record = TransferInfo::of_upload(&upload);
         match end(*upload) {
             Ok(commit) => {
                 self.state = State::Commit(member, Box::new(commit));
@@ -121,7 +121,7 @@ impl Session {
         self.check(Verb::AdvanceCommit)?;
         let State::Commit(member, commit) = &mut self.state else { return Err(SessionError::WrongState) };
         let result = commit.advance(&member.home, &mut service.store, service.policy.sync, self.id);
-        let record = Transfer::of_commit(commit);
+        let record = TransferInfo::of_commit(commit);
         match result {
             Ok(None) => return Ok(None),
             Ok(Some(stored)) => self.log_transfer(&record, now, Ok(stored.digest)),
@@ -185,7 +185,7 @@ impl Session {
         let State::Download(_, download) = &mut self.state else { return Err(SessionError::WrongState) };
         let fetched = download.fetch(&mut service.store, out, max, range_max, budget)?;
         if let Fetched::End(_, digest) = fetched {
-            let record = Transfer::of_download(download);
+            let record = TransferInfo::of_download(download);
             self.log_transfer(&record, now, Ok(digest));
             self.return_to_command();
         }

@@ -16,7 +16,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 /// A server's certificate and key.
-pub struct Identity {
+pub struct ServerIdentity {
     /// The server's certificate, then those of its issuers.
     pub(super) certificates: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
@@ -35,7 +35,7 @@ enum Part {
     Key,
 }
 
-impl Identity {
+impl ServerIdentity {
     /// Reads the files, without making or renewing anything. Returns `None` if the server makes its own and
     /// has not been started yet.
     pub fn read(config: &Config) -> Result<Option<Self>, ConfigError> {
@@ -53,7 +53,7 @@ impl Identity {
         Self::establish_locked(config, now_s, locked)
     }
 
-    /// Like [`Identity::establish`], but returns `None` while another program holds the lock of the
+    /// Like [`ServerIdentity::establish`], but returns `None` while another program holds the lock of the
     /// server's own files.
     pub fn establish_at_once(config: &Config, now_s: i64) -> Result<Option<Self>, ConfigError> {
         match if config.tls.is_own { lock(&config.tls, atomic_file::try_lock) } else { Ok(None) } {
@@ -94,7 +94,7 @@ impl Identity {
 fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), IdentityProblem> {
     match (files.key.exists(), files.certificate.exists()) {
         (true, true) => {
-            let is_ending = Identity::from_files(files)?.ends_s - now_s < CERTIFICATE_RENEW_S;
+            let is_ending = ServerIdentity::from_files(files)?.ends_s - now_s < CERTIFICATE_RENEW_S;
             if is_ending && let Err((_, problem)) = own_key(files).and_then(|key| certify(files, &key, now_s)) {
                 // The old one may still be valid for a while.
                 log::warn!("the certificate is about to end, and a new one {problem}");

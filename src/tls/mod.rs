@@ -1,5 +1,5 @@
 //! TLS for both programs, 1.3 between them, without a certificate authority: a server's certificate and
-//! key ([`Identity`]), how a client recognises it ([`Fingerprint`], [`Pinning`]), and encrypted streams
+//! key ([`ServerIdentity`]), how a client recognises it ([`Fingerprint`], [`Pinning`]), and encrypted streams
 //! ([`Sealed`]). Clients pin the public key, so a renewed certificate is the same server. This module
 //! knows no sockets, no clock and no accounts.
 
@@ -11,7 +11,7 @@ mod ticket_keys;
 mod tickets;
 mod validity;
 
-pub use identity::Identity;
+pub use identity::ServerIdentity;
 pub use pinning::Pinning;
 pub use sealed::{Received, Sealed};
 pub use ticket_keys::{Resumption, TicketKeys};
@@ -90,7 +90,7 @@ impl TryFrom<String> for Fingerprint {
 
 /// The TLS configuration of a server for native clients. No tickets and no early data: a session begins
 /// with a full handshake, and nothing can be replayed.
-pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
+pub fn server_config(identity: &ServerIdentity) -> Result<Arc<ServerConfig>, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(server_provider())).with_protocol_versions(VERSIONS)?;
     let mut config =
         builder.with_no_client_auth().with_single_cert(identity.certificates.clone(), identity.key.clone_key())?;
@@ -104,7 +104,7 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::E
 /// accepted. One that offers other protocols is another program, such as a browser that was directed
 /// here (CVE-2021-3618), and gets the alert `no_application_protocol` (RFC 7301). [`SessionConfig`]
 /// derives the configuration of one session from it.
-pub fn ftp_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
+pub fn ftp_server_config(identity: &ServerIdentity) -> Result<Arc<ServerConfig>, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(ftp_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
     let mut config =

@@ -276,7 +276,7 @@ impl Sealed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::{Identity, Pinning, server_config};
+    use crate::tls::{Pinning, ServerIdentity, server_config};
     use std::collections::VecDeque;
 
     /// The maximum size of a record (RFC 8446, section 5.1).
@@ -343,7 +343,7 @@ mod tests {
     fn pair(step: usize) -> (End, End) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = crate::config::Config::default_for(&folder.path().join("berthd.json")).expect("valid");
-        let identity = Identity::establish(&config, 1_800_000_000).expect("made");
+        let identity = ServerIdentity::establish(&config, 1_800_000_000).expect("made");
         let mut server = Sealed::server(server_config(&identity).expect("usable")).expect("usable");
         server.allow_large_records();
         let pinning = Pinning::new(Some(identity.fingerprint));

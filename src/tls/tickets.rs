@@ -182,7 +182,7 @@ const LIFETIME_SECONDS: u32 = 7 * 24 * 60 * 60;
 mod tests {
     use super::*;
     use crate::tls::ticket_keys::TicketKeys;
-    use crate::tls::{Identity, Pinning, Received, Sealed, SessionConfig, ftp_server_config};
+    use crate::tls::{Pinning, Received, Sealed, ServerIdentity, SessionConfig, ftp_server_config};
     use rustls::client::{Resumption, Tls12Resumption};
     use rustls::pki_types::UnixTime;
     use rustls::time_provider::TimeProvider;
@@ -257,7 +257,7 @@ mod tests {
     fn session(clock: &Arc<Clock>) -> SessionConfig {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = crate::config::Config::default_for(&folder.path().join("berthd.json")).expect("valid");
-        let identity = Identity::establish(&config, 1_800_000_000).expect("made");
+        let identity = ServerIdentity::establish(&config, 1_800_000_000).expect("made");
         let mut shared = Arc::unwrap_or_clone(ftp_server_config(&identity).expect("usable"));
         shared.time_provider = Arc::<Clock>::clone(clock);
         SessionConfig::new(&shared, &Arc::default()).expect("usable")

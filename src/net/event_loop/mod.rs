@@ -27,7 +27,7 @@ use super::timers::Timers;
 use super::transport::TlsPolicy;
 use crate::base::histogram::Histogram;
 use crate::base::limits::{EVENTS_PER_POLL, FLUSH_BUDGET, FLUSH_BUDGET_MIN, TURN_WARN};
-use crate::config::{Ftp, Limits, Timeouts};
+use crate::config::{FtpConfig, Limits, Timeouts};
 use crate::session::origin::Origin;
 use crate::session::{Service, Session, SessionError};
 use crate::tls::TicketKeys;
@@ -77,7 +77,7 @@ pub struct EventLoop {
     /// Ticket keys of all FTP sessions. They survive a new certificate.
     ticket_keys: Arc<TicketKeys>,
     /// The FTP configuration, if FTP is enabled.
-    ftp: Option<Rc<Ftp>>,
+    ftp: Option<Rc<FtpConfig>>,
     listeners: Vec<Listener>,
     slots: Slab<Slot>,
     admission: Admission,
@@ -174,7 +174,7 @@ impl EventLoop {
     }
 
     /// Replaces the FTP configuration for new connections.
-    pub fn set_ftp(&mut self, ftp: Option<Ftp>) {
+    pub fn set_ftp(&mut self, ftp: Option<FtpConfig>) {
         self.ftp = ftp.map(Rc::new);
     }
 

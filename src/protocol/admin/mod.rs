@@ -232,7 +232,7 @@ mod tests {
     use crate::config::Config;
     use crate::protocol::admin::query::{QueryJob, SessionRow};
     use crate::session::Policy;
-    use crate::session::session_info::{SessionInfo, Transfer};
+    use crate::session::session_info::{SessionInfo, TransferInfo};
     use crate::session::state::StateName;
     use crate::store::Store;
     use crate::store::syncer::Syncer;
@@ -242,7 +242,8 @@ mod tests {
         let path = [b"/".as_slice(), &[1; PATH_BYTES_MAX - 1]].concat();
         let components: Vec<&[u8]> = path[1..].chunks(200).collect();
         let path = VPath::parse(&[b"/", components.join(&b'/').as_slice()].concat()[..PATH_BYTES_MAX]).expect("a path");
-        let transfer = Transfer { verb: "put", is_upload: true, path, bytes: 1, offset: 0, size: None, started: now };
+        let transfer =
+            TransferInfo { verb: "put", is_upload: true, path, bytes: 1, offset: 0, size: None, started: now };
         let peer = ([127, 0, 0, 1], 1).into();
         let overview = SessionInfo { member: None, peer, state: StateName::Upload, transfer: Some(transfer) };
         let seen = |session| SessionRow { session, overview: overview.clone() };

@@ -9,7 +9,7 @@ use crate::base::buffers::Budget;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, SessionRow};
 use crate::session::Service;
 use crate::session::home_check::{HomeCheck, HomeCheckMode, HomeCheckStep};
-use crate::session::session_info::Transfer;
+use crate::session::session_info::TransferInfo;
 use crate::session::totals::Transferred;
 use crate::store::ledger::QuotaState;
 use crate::wire::control::{ControlReply, ServerReport, SessionReport, TurnTimes, UserReport};
@@ -192,7 +192,7 @@ fn session_report(seen: SessionRow, now: Instant) -> SessionReport {
 }
 
 /// Returns the rate, or `None` for a transfer that has only just begun.
-fn rate(transfer: &Transfer, now: Instant) -> Option<u64> {
+fn rate(transfer: &TransferInfo, now: Instant) -> Option<u64> {
     let ms = u64::try_from(now.saturating_duration_since(transfer.started).as_millis()).ok()?;
     transfer.bytes.saturating_mul(1000).checked_div(ms)
 }

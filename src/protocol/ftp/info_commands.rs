@@ -8,7 +8,7 @@ use super::{Activity, Ftp, FtpContext, Hashed, REPLY_FOLDER_STATUS, help, listin
 use crate::base::text::Size;
 use crate::base::virtual_path::VPath;
 use crate::session::SessionError;
-use crate::session::session_info::Transfer;
+use crate::session::session_info::TransferInfo;
 use crate::session::task::TaskStep;
 use crate::store::listing::Listed;
 use crate::store::meta::{Kind, Meta, Seen};
@@ -209,7 +209,7 @@ impl FtpContext<'_> {
     }
 }
 
-fn progress(Transfer { is_upload, path, bytes, offset, size, .. }: &Transfer) -> String {
+fn progress(TransferInfo { is_upload, path, bytes, offset, size, .. }: &TransferInfo) -> String {
     let (verb, at) = (if *is_upload { "Receiving" } else { "Sending" }, offset + bytes);
     match size {
         Some(size) => format!("{verb} {path}: {at} of {size} bytes"),

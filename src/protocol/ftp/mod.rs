@@ -47,7 +47,7 @@ use transfer::{List, Transfer};
 /// One FTP session.
 pub struct Ftp {
     session: Session,
-    settings: Rc<config::Ftp>,
+    settings: Rc<config::FtpConfig>,
     /// The local address of the control connection; the session has the peer's.
     local: IpAddr,
     control: ControlState,
@@ -306,7 +306,7 @@ impl Protocol for Ftp {
 impl Ftp {
     /// Makes the protocol of `session` on a connection with this local address. `is_sealed` means implicit
     /// TLS: both connections are encrypted unless the peer chooses `PROT C`.
-    pub fn new(session: Session, settings: Rc<config::Ftp>, local: IpAddr, is_sealed: bool) -> Self {
+    pub fn new(session: Session, settings: Rc<config::FtpConfig>, local: IpAddr, is_sealed: bool) -> Self {
         Self {
             session,
             settings,
