@@ -14,7 +14,7 @@ use berth::protocol::Protocol;
 use berth::session::Phase;
 use berth::session::login_guard::LOGIN_DELAY_FIRST;
 use berth::store::clock::WallClock;
-use berth::tls::Identity;
+use berth::tls::ServerIdentity;
 use berth::wire::message::VERSION;
 use berth::wire::{ErrorCode, Reply, Request};
 use std::cell::Cell;
@@ -317,17 +317,17 @@ fn a_file_from_a_client_whose_clock_is_ahead_is_remembered_all_the_same() {
 fn a_certificate_made_by_a_clock_a_day_off_is_neither_renewed_nor_refused_and_its_key_always_stays() {
     let server = Server::new();
     let now_s = WallClock::default().now_ns() / 1_000_000_000;
-    let made = Identity::establish(&server.config, now_s).expect("made");
+    let made = ServerIdentity::establish(&server.config, now_s).expect("made");
     let certificate = std::fs::read(&server.config.tls.certificate).expect("written");
     for jump_s in [DAY_S, -DAY_S, -20_000 * DAY_S] {
-        let identity = Identity::establish(&server.config, now_s + jump_s).expect("usable");
+        let identity = ServerIdentity::establish(&server.config, now_s + jump_s).expect("usable");
         assert_eq!(identity.fingerprint, made.fingerprint);
         assert!(std::fs::read(&server.config.tls.certificate).expect("there") == certificate, "{jump_s}");
     }
     // A machine that thought it was 1970 when it made its certificate finds it ended.
     std::fs::remove_file(&server.config.tls.certificate).expect("ours");
-    let early = Identity::establish(&server.config, 0).expect("made");
-    let renewed = Identity::establish(&server.config, now_s).expect("renewed");
+    let early = ServerIdentity::establish(&server.config, 0).expect("made");
+    let renewed = ServerIdentity::establish(&server.config, now_s).expect("renewed");
     assert_eq!([early.fingerprint, renewed.fingerprint], [made.fingerprint; 2]);
     assert!(early.ends_s < now_s && now_s < renewed.ends_s);
 }

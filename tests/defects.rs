@@ -11,7 +11,7 @@ use berth::net::event_loop::EventLoop;
 use berth::net::listeners::ProtocolKind;
 use berth::net::transport::TlsPolicy;
 use berth::store::clock::WallClock;
-use berth::tls::{Identity, ftp_server_config, server_config};
+use berth::tls::{ServerIdentity, ftp_server_config, server_config};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use common::peer::{Incoming, Peer, put};
@@ -70,7 +70,7 @@ impl Drop for Broken {
 }
 
 fn event_loop(config: &berth::config::Config, service: berth::session::Service) -> EventLoop {
-    let identity = Identity::establish(config, 0).expect("a certificate");
+    let identity = ServerIdentity::establish(config, 0).expect("a certificate");
     let entrance = TlsPolicy {
         tls: server_config(&identity).expect("usable"),
         ftp_tls: ftp_server_config(&identity).expect("usable"),

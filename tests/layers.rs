@@ -298,6 +298,37 @@ fn paths_are_taken_apart_and_followed() {
     );
 }
 
+/// The types that code defines outside of functions and `impl` blocks: structs, enums, traits and aliases.
+fn defined_types(code: &str) -> Vec<String> {
+    let lines = code.lines().map(|line| match line.strip_prefix("pub") {
+        Some(scoped) if scoped.starts_with('(') => scoped.split_once(") ").map_or(scoped, |(_, rest)| rest),
+        Some(rest) => rest.trim_start(),
+        None => line,
+    });
+    let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
+    lines.filter_map(|line| identifier(kinds.iter().find_map(|kind| line.strip_prefix(kind))?)).collect()
+}
+
+#[test]
+fn types_are_found_however_visible_they_are() {
+    let code =
+        "struct A;\npub enum B {\npub(in crate::x) trait C {\npub(super) type D<T> = T;\n    type Err = E;\nfn f()";
+    assert_eq!(defined_types(code), ["A", "B", "C", "D"]);
+}
+
+#[test]
+fn no_two_types_of_the_server_share_a_name() {
+    let mut files: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for source in sources().into_iter().filter(|source| source.module != "client") {
+        for name in defined_types(&source.code) {
+            files.entry(name).or_default().push(source.path.clone());
+        }
+    }
+    assert!(files.len() > 200, "types are no longer found: {}", files.len());
+    files.retain(|_, files| files.len() > 1);
+    assert!(files.is_empty(), "one name has one meaning: {files:#?}");
+}
+
 #[test]
 fn the_map_in_lib_names_every_module_and_no_other() {
     let modules: BTreeSet<String> =

@@ -11,7 +11,7 @@ use berth::client::connection::state::StateFolder;
 use berth::client::connection::trust::Trust;
 use berth::config::{Config, TlsFiles};
 use berth::store::staging::Staged;
-use berth::tls::{Fingerprint, Identity};
+use berth::tls::{Fingerprint, ServerIdentity};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
@@ -92,7 +92,7 @@ fn identity() -> &'static (String, String) {
     PAIR.get_or_init(|| {
         let folder = temporary_folder();
         let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("defaults are valid");
-        Identity::establish(&config, 1_800_000_000).expect("a new one");
+        ServerIdentity::establish(&config, 1_800_000_000).expect("a new one");
         let read = |path: &Path| fs::read_to_string(path).expect("just made");
         (read(&config.tls.certificate), read(&config.tls.key))
     })
@@ -115,7 +115,7 @@ pub(super) fn certificate(input: &[u8]) {
         fs::write(&files[0], certificate).and_then(|()| fs::write(&files[1], key)).expect("writable");
         let [certificate, key] = files;
         config.tls = TlsFiles { certificate, key, is_own: false };
-        match Identity::read(&config) {
+        match ServerIdentity::read(&config) {
             Ok(identity) => assert!(identity.is_some(), "the files are there"),
             Err(error) => assert_is_one_plain_line(&error.to_string()),
         }

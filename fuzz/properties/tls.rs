@@ -2,7 +2,7 @@
 
 use super::script::content;
 use berth::config::Config;
-use berth::tls::{Identity, Pinning, Received, Sealed, server_config};
+use berth::tls::{Pinning, Received, Sealed, ServerIdentity, server_config};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, OnceLock};
@@ -83,7 +83,7 @@ fn configs() -> &'static (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) 
     CONFIGS.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = Config::default_for(&folder.path().join("conf/berthd.json")).expect("defaults are valid");
-        let identity = Identity::establish(&config, 1_800_000_000).expect("a new one");
+        let identity = ServerIdentity::establish(&config, 1_800_000_000).expect("a new one");
         let pinning = Pinning::new(Some(identity.fingerprint));
         (server_config(&identity).expect("usable"), pinning.client_config().expect("usable"))
     })

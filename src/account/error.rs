@@ -1,4 +1,4 @@
-//! What goes wrong with accounts. Each message says to which one, and names the file or folder.
+//! Errors of accounts. Each message names the account, file or folder.
 
 use super::AccountName;
 use crate::base::text::Escaped;
@@ -13,54 +13,54 @@ pub enum AccountError {
     /// The file or folder cannot be read or written.
     #[error("{}: {source}", shown(path))]
     Io {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// The folder of the accounts is not there and cannot be made.
+    /// The folder of the accounts does not exist and cannot be made.
     #[error("{} cannot be made: {source}; {remedy}", shown(path))]
     NoFolder {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
-        /// What to do.
+        /// Advice for the administrator.
         remedy: String,
     },
-    /// The file is there and is not an account. Whoever it belongs to is not let in.
+    /// The file is not a valid account. Its logins are refused.
     #[error(
         "{}: not a valid account file: {}; restore it, or remove the account and add it again",
         shown(path),
         Escaped(problem.as_bytes())
     )]
     Corrupt {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Where and why.
+        /// The position and the problem.
         problem: String,
     },
-    /// There is one already.
+    /// The account exists already.
     #[error("account {0} exists already; change it with `berthd user set {0}` or `berthd user passwd {0}`")]
     Exists(AccountName),
-    /// There is none.
+    /// The account does not exist.
     #[error("there is no account {0}; `berthd user list` shows all")]
     Unknown(AccountName),
-    /// The home cannot be this account's.
+    /// The folder cannot be this account's home.
     #[error("{} cannot be the home of {name}: {problem}", shown(home))]
     Home {
-        /// Whose.
+        /// The account.
         name: AccountName,
-        /// Which.
+        /// The home.
         home: PathBuf,
-        /// Why not.
+        /// The reason.
         problem: HomeError,
     },
 }
 
 impl AccountError {
-    /// Whether the whole server is out of descriptors or memory, so that this says nothing about
-    /// the account.
+    /// Returns whether the server is out of descriptors or memory, so that this says nothing about the
+    /// account.
     pub fn is_exhaustion(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };
         let errno = source.raw_os_error().map(Errno::from_raw_os_error);
@@ -71,38 +71,38 @@ impl AccountError {
 /// Why a folder cannot be a home.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
-    /// It lies elsewhere.
+    /// It lies outside of the home roots.
     #[error("homes lie below {roots} (home_roots in {})", shown(config))]
     OutsideRoots {
-        /// All of them.
+        /// All home roots.
         roots: String,
-        /// Where they are configured.
+        /// The configuration file that sets them.
         config: PathBuf,
     },
-    /// Two users would see the same files, and each quota would count them.
+    /// It overlaps another home: two users would see the same files, and each quota would count them.
     #[error("it is the home of {0}, contains it or lies in it; quotas are exact only for separate homes")]
     Overlaps(AccountName),
-    /// The user could read or replace verifiers and keys.
+    /// It contains the configuration: the user could read or replace verifiers and keys.
     #[error("it contains or lies in {}, where configuration and accounts are kept", shown(.0))]
     HoldsConfiguration(PathBuf),
-    /// A file is in the way.
+    /// A file has this name.
     #[error("something that is not a folder is there")]
     NotAFolder,
-    /// Nothing is there, though the account has been added.
+    /// It does not exist, though the account was added before.
     #[error("there is no such folder; make it, or name another with `berthd user set {0} --home`")]
     Missing(AccountName),
-    /// It cannot be made, mostly because the folder above it belongs to somebody else.
+    /// It cannot be made, usually because its parent belongs to another user.
     #[error("it cannot be made: {0}; make it yourself, give it to the user the server runs as, and try again")]
     NotMade(io::Error),
-    /// It is there, but of no use.
+    /// It exists, but the server's user cannot use it.
     #[error("this user may not use it: {0}; give it to the user the server runs as")]
     NotOurs(io::Error),
-    /// It cannot be looked at.
+    /// It cannot be examined.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// A home comes from an account's file, which may hold anything.
+/// A home comes from an account's file, which may hold any bytes.
 fn shown(path: &Path) -> Escaped<'_> {
     Escaped(path.as_os_str().as_bytes())
 }

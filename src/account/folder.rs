@@ -1,7 +1,7 @@
-//! The folder of account files: reading them, changing them one at a time, and the decoys that
-//! keep strangers from finding out which names exist.
+//! The folder of account files: reads them, changes them one at a time, and provides decoys that hide
+//! which names exist.
 
-use super::{Account, AccountError, AccountName, Record, home};
+use super::{Account, AccountError, AccountName, AccountRecord, home};
 use crate::auth::scram::{Verifier, fill_random, hmac_sha256};
 use crate::base::atomic_file;
 use crate::base::json::{Object, explain};
@@ -22,18 +22,18 @@ pub struct Accounts {
     folder: PathBuf,
     pub(super) config: Config,
     decoy_path: PathBuf,
-    /// Stands in for the decoy on disk until there is one, and is the secret of names that exist.
+    /// Replaces the decoy on disk until there is one, and is the salt secret of existing names.
     standby: Verifier,
-    /// Rounds of existing accounts. A decoy has one of them: other rounds would tell that the name has no
+    /// Rounds of existing accounts. A decoy has one of them: other rounds would reveal that the name has no
     /// account.
     rounds_in_use: BTreeSet<u32>,
-    /// What [`Accounts::stamp`] was when the rounds were read.
+    /// The value of [`Accounts::stamp`] when the rounds were read.
     rounds_seen: Option<Stamp>,
     /// When a damaged account was last logged.
     complained: Option<Instant>,
 }
 
-/// Who tries to log in, as far as the login exchange may know.
+/// What a login is checked against.
 #[derive(Debug)]
 pub struct Candidate {
     /// The name, if an account has it, also one that is locked or invalid. A name that no account has may be
@@ -41,30 +41,30 @@ pub struct Candidate {
     pub name: Option<AccountName>,
     /// Of the account, or one that no password satisfies.
     pub verifier: Verifier,
-    /// The account to be logged in to when the proof is right; `None` for unknown, invalid and
-    /// locked names, for whom no proof is.
+    /// The account for a correct proof; `None` for unknown, invalid and locked names, for which no proof is
+    /// correct.
     pub account: Option<Account>,
 }
 
-/// Differs from an earlier one whenever an account changed in between.
+/// Changes whenever an account changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
     inode: u64,
     changed_ns: i128,
-    /// False as long as another change could still get the same time. So a change is looked at
-    /// twice: at once and when its time is past.
+    /// False while another change could still get the same time. So a change is read twice: at once and
+    /// when its time is past.
     settled: bool,
 }
 
 impl Accounts {
-    /// Opens the accounts of a configuration. What is missing of their folder is made where that is
-    /// allowed; to read accounts, as a server does, no right to write there is needed.
+    /// Opens the accounts of a configuration. Missing folders are made if permitted; to read accounts, as a
+    /// server does, no write permission is needed.
     pub fn open(config: &Config) -> Result<Self, AccountError> {
         Self::open_by(config, atomic_file::lock)
     }
 
-    /// The same, without waiting for an administrator who is changing accounts.
+    /// Like [`Accounts::open`], without waiting for another process that is changing accounts.
     pub fn open_at_once(config: &Config) -> Result<Self, AccountError> {
         Self::open_by(config, atomic_file::try_lock)
     }
@@ -96,8 +96,8 @@ impl Accounts {
         Ok(accounts)
     }
 
-    /// Without a decoy on disk names are answered with one in memory, until an administrator's
-    /// command makes one that lasts. Before there is an account, no name can be found out.
+    /// Without a decoy on disk, unknown names get one from memory, until an administrator's command stores
+    /// one. Before there is an account, no name can be found out.
     fn do_without(&self, error: &AccountError) -> Result<(), AccountError> {
         if !self.names()?.is_empty() {
             let remedy = self.config.folder_remedy();
@@ -110,7 +110,7 @@ impl Accounts {
 
     // ---- Reading --------------------------------------------------------------------------
 
-    /// The account called `name`; `None` if there is none.
+    /// Returns the account `name`, or `None` if there is none.
     pub fn load(&self, name: &AccountName) -> Result<Option<Account>, AccountError> {
         match self.read_record(&self.path(name)) {
             Ok(record) => Ok(Some(record.into_account(name.clone(), &self.config.root))),
@@ -119,7 +119,7 @@ impl Accounts {
         }
     }
 
-    /// The names of all accounts, sorted. Their files may still be corrupt.
+    /// Returns the names of all accounts, sorted. Their files may still be corrupt.
     pub fn names(&self) -> Result<Vec<AccountName>, AccountError> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(at(&self.folder))? {
@@ -133,15 +133,15 @@ impl Accounts {
         Ok(names)
     }
 
-    /// All accounts, sorted by name; fails at the first that cannot be read.
+    /// Returns all accounts, sorted by name. Fails at the first that cannot be read.
     pub fn list(&self) -> Result<Vec<Account>, AccountError> {
-        // One that was removed since the names were read is no error.
+        // An account that was removed since the names were read is no error.
         self.names()?.iter().filter_map(|name| self.load(name).transpose()).collect()
     }
 
-    /// What a login by this name is checked against. Answers for strangers like for users, and
-    /// after the same work, so that neither text nor time tells who exists. An account that
-    /// cannot be read is answered like an unknown name. An error means that no account can be read now.
+    /// Returns what a login by this name is checked against. Unknown names take the same work and get the
+    /// same kind of answer, so that neither text nor time reveals which exist. An account that cannot be
+    /// read is treated like an unknown name. An error means that no account can be read now.
     pub fn candidate(&mut self, user: &str, now: Instant) -> Result<Candidate, AccountError> {
         let name: Option<AccountName> = user.parse().ok();
         let none = self.folder.join(".none");
@@ -161,7 +161,7 @@ impl Accounts {
         if exists {
             self.note_rounds(record.verifier.rounds);
         }
-        // Everything is made before anything is chosen.
+        // Everything is computed before anything is chosen.
         let secret = if exists { &self.standby } else { &record.verifier }.salt.clone();
         let mut decoy = self.decoy(user, &secret);
         let known_name = name.clone().filter(|_| has_file);
@@ -171,29 +171,29 @@ impl Accounts {
             return Ok(Candidate { name: Some(account.name.clone()), verifier, account: Some(account) });
         }
         if exists {
-            // A locked account looks as before to those who saw its salt.
+            // A locked account must look the same to a client that saw its salt before.
             decoy.rounds = verifier.rounds;
             decoy.salt.clone_from(&verifier.salt);
         }
         Ok(Candidate { name: known_name, verifier: decoy, account: None })
     }
 
-    /// The account of a login whose proof has come, as it is now: since its challenge it may have
-    /// been changed, and if it was locked, removed or given another password, there is none.
+    /// Returns the account of a login whose proof has come, as it is now. `None` if it was locked, removed
+    /// or given another password since its challenge.
     pub fn still(&self, challenged: Account) -> Result<Option<Account>, AccountError> {
         let now =
             self.load(&challenged.name).or_else(|error| if error.is_exhaustion() { Err(error) } else { Ok(None) })?;
         Ok(now.filter(|now| !now.locked && now.verifier == challenged.verifier))
     }
 
-    /// Whether the account's home lies where homes may lie, links followed: to be asked when a
-    /// login has succeeded, because files and links can be changed by other means than ours.
-    /// That homes do not overlap is checked when they are given away, and by [`Accounts::check`].
+    /// Checks that the account's home lies below a home root, with symlinks resolved. Called after each
+    /// login, because files and symlinks may be changed without this program. Overlaps of homes are checked
+    /// when accounts are changed, and by [`Accounts::check`].
     pub fn check_home(&self, account: &Account) -> Result<(), AccountError> {
         home::check(self, account, &[])
     }
 
-    /// Changes whenever an account is added, changed or removed: the folder's own time, because
+    /// Changes whenever an account is added, changed or removed: the folder's modification time, because
     /// each of these renames or removes an entry of it.
     pub fn stamp(&self) -> io::Result<Stamp> {
         let folder = fs::metadata(&self.folder)?;
@@ -205,7 +205,7 @@ impl Accounts {
 
     // ---- Changing -------------------------------------------------------------------------
 
-    /// Adds an account and makes its home. A home that is there already is used as it is.
+    /// Adds an account and makes its home. An existing home is used as it is.
     pub fn add(&self, account: &Account) -> Result<(), AccountError> {
         let _changing = self.lock()?;
         if self.path(&account.name).exists() {
@@ -220,8 +220,8 @@ impl Accounts {
         })
     }
 
-    /// Applies `change` to an account as it is now, and gives the new one. A home that `change`
-    /// names is made if it is not there; files are not moved.
+    /// Applies `change` to an account and returns the new one. A new home is made if it does not exist;
+    /// files are not moved.
     pub fn update(&self, name: &AccountName, change: impl FnOnce(&mut Account)) -> Result<Account, AccountError> {
         let _changing = self.lock()?;
         let old = self.load(name)?.ok_or_else(|| AccountError::Unknown(name.clone()))?;
@@ -236,8 +236,8 @@ impl Accounts {
         Ok(new)
     }
 
-    /// Removes an account, even one whose file is corrupt; its home stays. Gives the account if
-    /// it could be read.
+    /// Removes an account, even one whose file is corrupt. Its home stays. Returns the account if it could
+    /// be read.
     pub fn remove(&self, name: &AccountName) -> Result<Option<Account>, AccountError> {
         let _changing = self.lock()?;
         let account = self.load(name);
@@ -250,7 +250,7 @@ impl Accounts {
         Ok(account.ok().flatten())
     }
 
-    /// Checks every account and every home against the rules; gives all that is wrong.
+    /// Checks every account and every home. Returns all problems.
     pub fn check(&self) -> Result<Vec<AccountError>, AccountError> {
         let mut accounts = Vec::new();
         let mut errors = Vec::new();
@@ -266,12 +266,12 @@ impl Accounts {
         Ok(errors)
     }
 
-    /// Where a home lies unless told otherwise.
+    /// Returns the default home of an account.
     pub fn default_home(&self, name: &AccountName) -> PathBuf {
         self.config.home_roots[0].join(name.as_str())
     }
 
-    /// The file of an account, whether it exists or not.
+    /// Returns the file of an account, whether it exists or not.
     pub fn path(&self, name: &AccountName) -> PathBuf {
         self.folder.join(format!("{name}.json"))
     }
@@ -284,27 +284,27 @@ impl Accounts {
         &self.config.file
     }
 
-    /// The folder of configuration, accounts and keys.
+    /// Returns the folder of configuration, accounts and keys.
     pub(super) fn configuration(&self) -> &Path {
         self.config.folder()
     }
 
     fn write(&self, account: &Account) -> Result<(), AccountError> {
-        self.write_record(&self.path(&account.name), &Record::of(account, &self.config.root))
+        self.write_record(&self.path(&account.name), &AccountRecord::of(account, &self.config.root))
     }
 
-    fn write_record(&self, path: &Path, record: &Record) -> Result<(), AccountError> {
+    fn write_record(&self, path: &Path, record: &AccountRecord) -> Result<(), AccountError> {
         let corrupt = |e: serde_json::Error| AccountError::Corrupt { path: path.into(), problem: explain(&e) };
         let mut content = serde_json::to_vec_pretty(record).map_err(corrupt)?;
         content.push(b'\n');
         atomic_file::replace(path, &content, atomic_file::SECRET_FILE).map_err(at(path))
     }
 
-    fn read_record(&self, path: &Path) -> Result<Record, AccountError> {
+    fn read_record(&self, path: &Path) -> Result<AccountRecord, AccountError> {
         let corrupt = |problem: String| AccountError::Corrupt { path: path.to_path_buf(), problem };
         let content = Zeroizing::new(atomic_file::read(path).map_err(at(path))?);
         let mut reader = serde_json::Deserializer::from_slice(&content);
-        let Object(record): Object<Record> =
+        let Object(record): Object<AccountRecord> =
             serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
         reader.end().map_err(|e| corrupt(e.to_string()))?;
         if record.format != super::FORMAT {
@@ -313,8 +313,8 @@ impl Accounts {
         Ok(record)
     }
 
-    /// Held while accounts are changed, so that two administrators cannot both give away one
-    /// home, or one undo what the other did.
+    /// Locks the accounts, so that two administrators cannot assign one home twice or overwrite each
+    /// other's changes.
     fn lock(&self) -> Result<File, AccountError> {
         self.lock_by(atomic_file::lock)
     }
@@ -336,11 +336,10 @@ impl Accounts {
 
     // ---- Decoys ---------------------------------------------------------------------------
 
-    /// A verifier for a name that has none: the salt a stranger sees is always the same for the
-    /// same name, and the keys are such that nobody knows a password for them.
+    /// Returns a verifier for an unknown name: the same salt each time, and keys without a known password.
     ///
-    /// Each of the rounds in use has a rank of its own for each name, so that a change of accounts changes
-    /// the rounds of few names; those have another salt then, as behind a change of the password.
+    /// Each of the rounds in use has a rank for each name, so that a change of accounts changes the rounds
+    /// of few names; those get another salt then, as after a change of the password.
     fn decoy(&mut self, user: &str, secret: &[u8]) -> Verifier {
         self.look_at_rounds();
         let derive = |purpose: &str| hmac_sha256(secret, format!("{purpose}:{user}").as_bytes());
@@ -354,21 +353,21 @@ impl Accounts {
         }
     }
 
-    fn read_decoy(&self) -> Result<Record, AccountError> {
+    fn read_decoy(&self) -> Result<AccountRecord, AccountError> {
         self.read_record(&self.decoy_path).or_else(|error| self.or_standby(error))
     }
 
-    /// Where the folder itself is gone, the names in it are not unknown.
-    fn or_standby(&self, error: AccountError) -> Result<Record, AccountError> {
+    /// If the folder itself is gone, the names in it are not unknown.
+    fn or_standby(&self, error: AccountError) -> Result<AccountRecord, AccountError> {
         match error {
             AccountError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound && self.folder.is_dir() => {
-                Ok(Record::of_decoy(self.standby.clone()))
+                Ok(AccountRecord::of_decoy(self.standby.clone()))
             }
             error => Err(error),
         }
     }
 
-    /// Looks again at what accounts have after one of them was changed.
+    /// Reads the rounds of accounts again after a change.
     fn look_at_rounds(&mut self) {
         let stamp = self.stamp().ok();
         if self.rounds_seen == stamp && stamp.is_some() {
@@ -401,14 +400,14 @@ impl Accounts {
         if self.decoy_path.exists() {
             return Ok(());
         }
-        self.write_record(&self.decoy_path, &Record::of_decoy(self.standby.clone()))
+        self.write_record(&self.decoy_path, &AccountRecord::of_decoy(self.standby.clone()))
     }
 }
 
-/// How the lock of the folder is taken.
+/// A function that locks the folder.
 type Lock = fn(&File, &Path) -> io::Result<()>;
 
-/// A verifier of random bytes. Its salt is the secret that decoys are derived from.
+/// A verifier of random bytes. Decoys are derived from its salt.
 fn new_decoy() -> Verifier {
     let mut secret = [0; limits::SCRAM_RANDOM_BYTES + 64];
     fill_random(&mut secret);
@@ -426,7 +425,7 @@ fn new_decoy() -> Verifier {
 
 /// The number of accounts whose rounds are read for decoys, and of different rounds that are kept.
 const ROUNDS_SAMPLE: usize = 64;
-/// Longer than the clock that stamps files takes from one time to the next, with ample room.
+/// Longer than the resolution of file times, with a margin.
 const SETTLE_NS: i128 = 100_000_000;
 
 fn at(path: &Path) -> impl Fn(io::Error) -> AccountError + '_ {

@@ -1,5 +1,5 @@
-//! Where homes may lie: below a configured root, apart from each other and from the server's own
-//! files. Checked on real paths, so that a link above a home cannot lead it elsewhere.
+//! The rules for homes: below a home root, apart from each other and from the server's own files.
+//! Checked on resolved paths, so that a symlink above a home cannot lead elsewhere.
 
 use super::{Account, AccountError, Accounts, HomeError};
 use crate::base::atomic_file::{self, GROUP_FOLDER};
@@ -8,13 +8,13 @@ use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Checks `account`'s home against the rules and all `others`, among whom it may be itself.
+/// Checks `account`'s home against the rules and all `others`, which may include the account itself.
 pub(super) fn check(accounts: &Accounts, account: &Account, others: &[Account]) -> Result<(), AccountError> {
     check_rules(accounts, account, others).map_err(|problem| refuse(account, problem))
 }
 
-/// Checks that the home of an account that was added before is there, and that this process may
-/// do in it what the account may.
+/// Checks that the home of an existing account exists, and that this process has the permissions there
+/// that the account needs.
 pub(super) fn check_usable(account: &Account) -> Result<(), AccountError> {
     let looking = Access::READ_OK | Access::EXEC_OK;
     let needed = if account.read_only { looking } else { looking | Access::WRITE_OK };
@@ -45,9 +45,9 @@ fn check_rules(accounts: &Accounts, account: &Account, others: &[Account]) -> Re
     if home.exists() && !home.is_dir() { Err(HomeError::NotAFolder) } else { Ok(()) }
 }
 
-/// Below a root, and not a root itself: in that, other homes lie.
+/// Checks that it lies below a root and is not a root itself, which holds other homes.
 fn check_place(accounts: &Accounts, home: &Path) -> Result<(), HomeError> {
-    // One that cannot be followed now holds no home, and the others hold theirs.
+    // A root that cannot be resolved now contains no home.
     for root in accounts.home_roots().iter().filter_map(|root| real_path(root).ok()) {
         if home != root && home.starts_with(&root) {
             return Ok(());
@@ -57,7 +57,7 @@ fn check_place(accounts: &Accounts, home: &Path) -> Result<(), HomeError> {
     Err(HomeError::OutsideRoots { roots: roots.join(" or "), config: accounts.config_file().to_path_buf() })
 }
 
-/// Makes the home if it is not there. True if it was made.
+/// Makes the home if it does not exist. Returns true if it was made.
 pub(super) fn make(account: &Account) -> Result<bool, AccountError> {
     atomic_file::make_folder(&account.home, GROUP_FOLDER).map_err(|error| refuse(account, HomeError::NotMade(error)))
 }
@@ -66,11 +66,11 @@ fn overlap(a: &Path, b: &Path) -> bool {
     a.starts_with(b) || b.starts_with(a)
 }
 
-/// The path with its links followed as far as it exists.
+/// Returns the path with its symlinks resolved as far as it exists.
 fn real_path(path: &Path) -> io::Result<PathBuf> {
     match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match (path.parent(), path.file_name()) {
-            // A link that leads nowhere is not a place for a folder to be made.
+            // A dangling symlink cannot become a folder.
             _ if path.is_symlink() => Err(error),
             (Some(parent), Some(name)) => Ok(real_path(parent)?.join(name)),
             _ => Err(error),

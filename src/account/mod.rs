@@ -1,6 +1,6 @@
-//! Accounts: who may log in, with which verifier, into which home, with which quota. One JSON
-//! file each, `users/NAME.json` beside the configuration file, read at every login, so that
-//! administration needs no restart. Nothing here knows sessions, sockets or what is in a home.
+//! Accounts: a name, a verifier, a home and limits. One JSON file each, `users/NAME.json` beside the
+//! configuration file, read at every login, so that changes need no restart. Knows no sessions, no
+//! sockets and no content of homes.
 
 mod error;
 mod folder;
@@ -18,33 +18,33 @@ use std::path::{Path, PathBuf};
 /// One user of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// What the user logs in as; it is the name of the file too.
+    /// The login name, and the name of the file.
     pub name: AccountName,
-    /// Checks the password.
+    /// Verifies the password.
     pub verifier: Verifier,
-    /// Bytes that the home may hold; `None` is as many as the disk has.
+    /// The quota of bytes; `None` is no limit.
     pub quota_bytes: Option<u64>,
-    /// Files and folders that the home may hold; `None` is as many as the disk has.
+    /// The quota of files and folders; `None` is no limit.
     pub quota_files: Option<u64>,
-    /// The folder that is `/` to the user; absolute.
+    /// The folder that the user sees as `/`; absolute.
     pub home: PathBuf,
-    /// Whether whatever would change the home is refused.
+    /// Whether changes to the home are refused.
     pub read_only: bool,
     /// Whether logins are refused.
     pub locked: bool,
 }
 
-/// The content of an account's file. Its name is the file's, so that the two cannot disagree.
+/// The content of an account's file. The account's name is the file's, so that the two cannot disagree.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct AccountRecord {
     format: u32,
     verifier: Verifier,
     #[serde(default)]
     quota_bytes: Option<u64>,
     #[serde(default)]
     quota_files: Option<u64>,
-    /// Relative to the root where it lies below it, so that a whole server can be moved.
+    /// Relative to the root if it lies below, so that a server can be moved as a whole.
     home: PathBuf,
     #[serde(default)]
     read_only: bool,
@@ -55,7 +55,7 @@ struct Record {
 /// The only format so far.
 const FORMAT: u32 = 1;
 
-impl Record {
+impl AccountRecord {
     fn of(account: &Account, root: &Path) -> Self {
         Self {
             format: FORMAT,
@@ -68,7 +68,7 @@ impl Record {
         }
     }
 
-    /// Shaped as an account, so that reading it takes as long.
+    /// A decoy in the form of an account, so that reading it takes as long.
     fn of_decoy(verifier: Verifier) -> Self {
         Self {
             format: FORMAT,

@@ -1,19 +1,18 @@
-//! The one place that decides which text can name an account.
+//! The rules for account names.
 
 use crate::base::limits::ACCOUNT_NAME_BYTES_MAX;
 use std::fmt;
 use std::str::FromStr;
 
-/// 1 to [`ACCOUNT_NAME_BYTES_MAX`] ASCII letters, digits, `.`, `_` and `-`, of which the first is
-/// a letter or digit: whatever else happens to it, it is a file name and never a path, a hidden
-/// file or an option.
+/// 1 to [`ACCOUNT_NAME_BYTES_MAX`] ASCII letters, digits, `.`, `_` and `-`, beginning with a letter or
+/// digit. So it is always a file name and never a path, a hidden file or an option.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountName(String);
 
-/// Text that cannot name an account.
+/// Why text is not an account name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AccountNameError {
-    /// No text at all.
+    /// The text is empty.
     #[error("an account name cannot be empty")]
     Empty,
     /// Over [`ACCOUNT_NAME_BYTES_MAX`].
@@ -22,7 +21,7 @@ pub enum AccountNameError {
     /// It starts with `.`, `_` or `-`.
     #[error("an account name starts with a letter or digit")]
     Start,
-    /// A slash, a space, a letter beyond ASCII or the like.
+    /// A slash, a space, a character beyond ASCII or similar.
     #[error("an account name is made of ASCII letters, digits, '.', '_' and '-' only; it names a file, so no paths")]
     Character,
 }
@@ -33,7 +32,7 @@ impl AccountName {
         &self.0
     }
 
-    /// Stands where no valid name was given, in what is never shown or kept.
+    /// A placeholder where no valid name was given, never shown or stored.
     pub(super) fn nobody() -> Self {
         Self("nobody".into())
     }

@@ -1,4 +1,4 @@
-//! Asking the running server over its control socket.
+//! Requests to the running server over its control socket.
 
 use super::AdminError;
 use crate::base::buffers::ReceiveBuffer;
@@ -19,7 +19,7 @@ pub(super) struct Dialogue {
 }
 
 impl Dialogue {
-    /// With the server that uses `config`; `None` if there is none.
+    /// Connects to the server that uses `config`. Returns `None` if there is none.
     pub(super) fn begin(config: &Config) -> Result<Option<Self>, AdminError> {
         let socket = control_socket::connect(&config.control_folder).map_err(|error| {
             AdminError::Failed(format!("cannot ask the running server: {error}; are you its user or root?"))
@@ -27,7 +27,7 @@ impl Dialogue {
         Ok(socket.map(|socket| Self { socket, input: ReceiveBuffer::default() }))
     }
 
-    /// The same where nothing can be told without a server.
+    /// Like [`Dialogue::begin`], for commands that need a running server.
     pub(super) fn demand(config: &Config) -> Result<Self, AdminError> {
         Self::begin(config)?.ok_or_else(|| {
             let file = config.file.display();
@@ -35,7 +35,7 @@ impl Dialogue {
         })
     }
 
-    /// Sends one request and hands on its answers up to the last.
+    /// Sends one request and passes each reply on.
     pub(super) fn ask(
         &mut self,
         request: &ControlRequest,
@@ -73,13 +73,13 @@ impl Dialogue {
         }
     }
 
-    /// Readable between two requests only when the server ends.
+    /// Returns the socket. Between two requests it becomes readable only when the server ends.
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-/// An answer to another question than was asked.
+/// The error for a reply that does not belong to the request.
 pub(super) fn unexpected(reply: &ControlReply) -> AdminError {
     not_understood(&format!("{reply:?}"))
 }

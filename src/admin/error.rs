@@ -1,4 +1,4 @@
-//! How a command of `berthd` fails, and with which exit code.
+//! The errors of `berthd`'s commands, and their exit codes.
 
 use super::{EXIT_FAILED, EXIT_USAGE};
 use crate::account::AccountError;
@@ -9,29 +9,29 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{fmt, io};
 
-/// What `berthd` could not do.
+/// Why a command failed.
 #[derive(Debug)]
 pub(super) enum AdminError {
     /// The arguments contradict each other.
     Usage(String),
     /// The configuration cannot be used.
     Config(ConfigError),
-    /// So many problems, each told already.
+    /// This many problems, which were already printed.
     Invalid(usize),
     /// An account cannot be read or changed.
     Account(AccountError),
-    /// The password that was given cannot be one.
+    /// The text cannot be a password.
     Password(PasswordError),
-    /// The server could not start or go on.
+    /// The server could not start or continue.
     Server {
-        /// Why.
+        /// The reason.
         source: ServerError,
-        /// Its configuration, if it is still there.
+        /// Its configuration file, if it still exists.
         file: Option<PathBuf>,
     },
-    /// Nobody reads what is printed, or it cannot be written.
+    /// The output cannot be written.
     Output(io::Error),
-    /// Anything else.
+    /// Any other error.
     Failed(String),
 }
 
@@ -43,7 +43,7 @@ impl AdminError {
         }
     }
 
-    /// The same of a server whose configuration is gone again.
+    /// Drops the file of a server error, because the configuration was removed again.
     pub(super) fn without_file(self) -> Self {
         match self {
             Self::Server { source, .. } => Self::Server { source, file: None },
@@ -51,7 +51,7 @@ impl AdminError {
         }
     }
 
-    /// Whoever reads the output has seen enough.
+    /// Returns whether the reader of the output has closed it.
     pub(super) fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
@@ -86,7 +86,7 @@ fn is_denied(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
 }
 
-/// Looks for the operating system's answer below whatever the server made of it.
+/// Returns whether the cause is an address in use.
 fn is_address_in_use(error: &ServerError) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -116,7 +116,7 @@ impl From<PasswordError> for AdminError {
     }
 }
 
-/// Only printing gives bare I/O errors here; all others say what they concern.
+/// Only printing causes bare I/O errors here; all others name their subject.
 impl From<io::Error> for AdminError {
     fn from(error: io::Error) -> Self {
         Self::Output(error)

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::net::listeners::ProtocolKind;
 use crate::server::ServerError;
 use crate::server::privileges::ServiceUser;
-use crate::tls::{Fingerprint, Identity};
+use crate::tls::{Fingerprint, ServerIdentity};
 use crate::{logging, server};
 use clap::{Args, Parser, Subcommand};
 use error::AdminError;
@@ -38,13 +38,13 @@ use std::sync::Arc;
 #[command(name = "berthd", version)]
 pub struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: AdminCommand,
     #[arg(long, global = true, value_name = "FILE", help = format!("The configuration; its accounts are in users/ beside it [default: {CONFIG_DEFAULT}]"))]
     config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum AdminCommand {
     /// Try it: set up DIR with an account if it is new, serve it, and say how to connect
     Quickstart(QuickstartArgs),
     /// Serve until SIGTERM or SIGINT
@@ -214,7 +214,7 @@ struct Change {
     read_write: bool,
 }
 
-/// A bound on the command line; `none` is no bound.
+/// A limit on the command line; `none` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Quota(Option<u64>);
 
@@ -232,15 +232,15 @@ fn parse_count(text: &str) -> Result<Quota, String> {
     }
 }
 
-/// Runs `berthd` with these arguments, of which the first is the program's name.
+/// Runs `berthd` with these arguments. The first is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // Caught, so that a limit on the size of files is an error of one write, as a full disk is, and
-    // not the end of the program.
+    // Caught, so that a limit on the size of files causes an error of one write, like a full disk, and does
+    // not end the program.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let command_line = match CommandLine::try_parse_from(arguments) {
         Ok(command_line) => command_line,
         Err(error) => {
-            // Help goes to stdout and is no failure. A closed pipe is nobody to tell.
+            // Help goes to stdout and is no failure. A closed pipe is ignored.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
@@ -263,7 +263,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// The configuration when none is named: that of this folder, or where packages install it.
 const CONFIG_DEFAULT: &str = if cfg!(feature = "system") { "/etc/berth/berthd.json" } else { "conf/berthd.json" };
-/// Where a quickstart keeps everything unless told.
+/// The default folder of a quickstart.
 const QUICKSTART_DIR: &str = "demo";
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
@@ -272,28 +272,28 @@ fn execute(command_line: CommandLine) -> Result<(), AdminError> {
     let named = command_line.config;
     let file = named.clone().unwrap_or_else(|| CONFIG_DEFAULT.into());
     match command_line.command {
-        Command::Quickstart(_) if named.is_some() => Err(AdminError::Usage(
+        AdminCommand::Quickstart(_) if named.is_some() => Err(AdminError::Usage(
             "quickstart makes its own configuration; use --dir, or `berthd serve --config`".into(),
         )),
-        Command::Quickstart(args) => quickstart::run(&args),
-        Command::Serve => serve(read(&file)?, tell_where),
-        Command::Check => check(&read(&file)?),
-        Command::Fingerprint { json } => fingerprint::run(&fingerprint::choose(named, &file)?, json),
-        Command::Usage(args) => usage::run(&args, &load(&file)?),
-        Command::Status(args) => status::run(&args, &load(&file)?),
-        Command::Kick(args) => kick::run(&args, &load(&file)?),
-        Command::User(command) => user::run(command, &load(&file)?),
+        AdminCommand::Quickstart(args) => quickstart::run(&args),
+        AdminCommand::Serve => serve(read(&file)?, tell_where),
+        AdminCommand::Check => check(&read(&file)?),
+        AdminCommand::Fingerprint { json } => fingerprint::run(&fingerprint::choose(named, &file)?, json),
+        AdminCommand::Usage(args) => usage::run(&args, &load(&file)?),
+        AdminCommand::Status(args) => status::run(&args, &load(&file)?),
+        AdminCommand::Kick(args) => kick::run(&args, &load(&file)?),
+        AdminCommand::User(command) => user::run(command, &load(&file)?),
     }
 }
 
-/// A configuration whose folders are there.
+/// Reads a configuration whose folders exist.
 fn read(file: &Path) -> Result<Config, AdminError> {
     let config = Config::load(file)?;
     config.check_folders()?;
     Ok(config)
 }
 
-/// A configuration, and its user from now on if root is to run as one.
+/// Reads a configuration, and switches to its user if root runs this.
 fn load(file: &Path) -> Result<Config, AdminError> {
     let config = Config::load(file)?;
     if config.user.is_none() {
@@ -303,7 +303,7 @@ fn load(file: &Path) -> Result<Config, AdminError> {
     Ok(config)
 }
 
-/// What root makes from now on belongs to the server's user.
+/// Switches to the server's user, so that new files belong to it.
 fn become_user(config: &Config) -> Result<(), AdminError> {
     if let Some(user) = ServiceUser::find(config)? {
         user.make_folders(config)?;
@@ -312,7 +312,7 @@ fn become_user(config: &Config) -> Result<(), AdminError> {
     Ok(())
 }
 
-/// Says on stdout where a server listens. If nobody reads this, it serves all the same.
+/// Prints the addresses of the server. If stdout is closed, it serves all the same.
 fn tell_where(addresses: &[(SocketAddr, ProtocolKind)], fingerprint: Fingerprint) {
     let mut out = io::stdout().lock();
     for (address, spoken) in addresses {
@@ -326,10 +326,10 @@ fn tell_where(addresses: &[(SocketAddr, ProtocolKind)], fingerprint: Fingerprint
     let _ = out.flush();
 }
 
-/// Serves; `on_ready` is called once it listens.
+/// Serves. Calls `on_ready` once it listens.
 fn serve(config: Config, on_ready: impl FnOnce(&[(SocketAddr, ProtocolKind)], Fingerprint)) -> Result<(), AdminError> {
     let file = config.file.clone();
-    // Also when a panic ends this function.
+    // Also runs when a panic ends this function.
     let _finish = FinishLogs;
     server::run(config, on_ready).map_err(|source| match source {
         ServerError::Config(error) => AdminError::Config(error),
@@ -337,7 +337,7 @@ fn serve(config: Config, on_ready: impl FnOnce(&[(SocketAddr, ProtocolKind)], Fi
     })
 }
 
-/// Writes out what was logged when it is dropped.
+/// Writes out the logs when dropped.
 struct FinishLogs;
 
 impl Drop for FinishLogs {
@@ -346,18 +346,19 @@ impl Drop for FinishLogs {
     }
 }
 
-/// `berthd check`: tells everything that is wrong, not just the first.
+/// `berthd check`: prints every problem, not just the first.
 fn check(config: &Config) -> Result<(), AdminError> {
     let file = config.file.display();
-    // As at a start: what is named is read by whoever starts the server, all else by its user.
+    // As at a start: configured files are read by the user that starts the server, all others by the
+    // server's user.
     if !config.tls.is_own {
-        Identity::read(config)?;
+        ServerIdentity::read(config)?;
     }
     if let Some(user) = ServiceUser::find(config)? {
         user.assume(config)?;
     }
     if config.tls.is_own {
-        Identity::read(config)?;
+        ServerIdentity::read(config)?;
     }
     if !config.accounts_dir().is_dir() {
         return Ok(writeln!(io::stdout(), "{file}: valid; no accounts yet, add one with `berthd user add NAME`")?);
@@ -377,13 +378,13 @@ fn check(config: &Config) -> Result<(), AdminError> {
     }
 }
 
-/// Writes one JSON value on one line.
+/// Prints one JSON value on one line.
 fn print_json(value: &serde_json::Value) -> Result<(), AdminError> {
     Ok(writeln!(io::stdout(), "{}", PrintableJson(value))?)
 }
 
-/// The configuration that is shipped, with `listen` set and FTP beside it: without TLS only where
-/// nobody else can listen in.
+/// Writes the shipped configuration with `listen` set and FTP enabled: without TLS only on a loopback
+/// address.
 fn write_configuration(file: &Path, listen: SocketAddr) -> io::Result<()> {
     let ftp = ftp_beside(listen);
     let mut text = include_str!("../../conf/berthd.json").to_string();
@@ -397,8 +398,8 @@ fn write_configuration(file: &Path, listen: SocketAddr) -> io::Result<()> {
     atomic_file::replace(file, text.as_bytes(), 0o644)
 }
 
-/// Where a quickstart that listens at `native` serves FTP: at the same address, the port below; any
-/// free one where the native protocol takes any.
+/// Returns the FTP address of a quickstart that listens at `native`: the same address, the port below;
+/// port 0 if the native port is 0.
 fn ftp_beside(native: SocketAddr) -> SocketAddr {
     SocketAddr::new(native.ip(), native.port().saturating_sub(1))
 }

@@ -1,4 +1,4 @@
-//! Where passwords come from: twice from the terminal, once from stdin, or from chance.
+//! Reads passwords, twice from the terminal or once from stdin, or makes random ones.
 
 use super::AdminError;
 use crate::auth::password_prompt::HiddenInput;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroizing;
 
-/// A new password, fit to be one.
+/// Reads a valid new password.
 pub(super) fn read_new(from_stdin: bool) -> Result<Zeroizing<String>, AdminError> {
     let password = if from_stdin { read_line(io::stdin().lock())? } else { prompt_twice()? };
     check_password(&password)?;
@@ -57,7 +57,7 @@ fn prompt_twice() -> Result<Zeroizing<String>, AdminError> {
     let no_terminal = |error: io::Error| {
         AdminError::Failed(format!("cannot ask for a password ({error}); give it with --password-stdin"))
     };
-    // Ctrl-C is noticed rather than obeyed, so that the terminal is put right first.
+    // Ctrl-C sets a flag, so that the terminal is restored first.
     let interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGINT, Arc::clone(&interrupted)).map_err(no_terminal)?;
     let hidden = HiddenInput::open().map_err(no_terminal)?;
@@ -74,9 +74,9 @@ fn prompt_twice() -> Result<Zeroizing<String>, AdminError> {
     }
 }
 
-/// The first line without its end.
+/// Reads the first line without its end.
 fn read_line(input: impl BufRead) -> Result<Zeroizing<String>, AdminError> {
-    // Allocated in full at once, so that no piece of it stays behind where it grew.
+    // Allocated in full at once, so that growing leaves no copies behind.
     let mut line = Zeroizing::new(Vec::with_capacity(PASSWORD_BYTES_MAX + 3));
     input
         .take(PASSWORD_BYTES_MAX as u64 + 2)

@@ -1,4 +1,4 @@
-//! `berthd quickstart`: from nothing to a server and the line that connects to it.
+//! `berthd quickstart`: sets up a server and prints the command that connects to it.
 
 use super::{AdminError, QuickstartArgs, ftp_beside, password, serve, tell_where, write_configuration};
 use crate::account::{Account, AccountName, Accounts};
@@ -36,7 +36,7 @@ pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
     let is_ready = Cell::new(false);
     let served = serve(config, |addresses, fingerprint| {
         is_ready.set(true);
-        // If nobody reads this, the server serves all the same.
+        // If stdout is closed, the server serves all the same.
         if let Some(SetUp { password, .. }) = &made {
             let _ = tell_password(&args.dir, password);
         }
@@ -44,7 +44,7 @@ pub(super) fn run(args: &QuickstartArgs) -> Result<(), AdminError> {
         let _ = tell_how_to_connect(addresses, fingerprint);
     });
     match (served, made) {
-        // The password was shown to nobody: the next try makes another account.
+        // The password was never printed: the next run makes another account.
         (Err(error), Some(made)) if !is_ready.get() => {
             made.undo(&args.dir);
             Err(error.without_file())
@@ -66,7 +66,7 @@ impl SetUp {
     }
 }
 
-/// Empties a folder that was empty before, and removes it too if it was made.
+/// Empties a folder that was empty before, and removes it if it was made.
 fn remove(dir: &Path, made_folder: bool) {
     for name in ["conf", "homes", "logs"] {
         let _ = fs::remove_dir_all(dir.join(name));
@@ -76,7 +76,7 @@ fn remove(dir: &Path, made_folder: bool) {
     }
 }
 
-/// Makes everything, the configuration last: where that is, the rest is complete.
+/// Makes everything, the configuration last: if that exists, the rest is complete.
 fn set_up(dir: &Path, file: &Path, listen: SocketAddr) -> Result<SetUp, AdminError> {
     let failed = |error: io::Error| AdminError::Failed(format!("cannot set up {}: {error}", dir.display()));
     let made_folder = atomic_file::make_folder(dir, 0o755).map_err(failed)?;
@@ -140,7 +140,7 @@ fn tell_how_to_connect(addresses: &[(SocketAddr, ProtocolKind)], fingerprint: Fi
     out.flush()
 }
 
-/// An address that listens everywhere is not one to connect to.
+/// Returns an address to connect to, for one that listens on all interfaces.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -150,7 +150,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// What to type for `berth` in the folder where this was started.
+/// Returns the command for `berth` in the current folder.
 fn client_command() -> String {
     if let Some(profile) = started_by_cargo() {
         return format!("cargo run {profile}--bin berth --");
@@ -162,7 +162,7 @@ fn client_command() -> String {
     }
 }
 
-/// The profile's flag, if `cargo run` started this in the folder of its package.
+/// Returns the profile's flag, if `cargo run` started this in the folder of its package.
 fn started_by_cargo() -> Option<&'static str> {
     let package = env::var_os("CARGO_MANIFEST_DIR").filter(|_| env::var_os("CARGO").is_some())?;
     let here = env::current_dir().ok().filter(|here| here.starts_with(&package));
@@ -175,7 +175,7 @@ fn is_in_path(program: &Path) -> bool {
     env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|entry| Some(entry.as_path()) == folder))
 }
 
-/// As it is where that is safe, else in single quotes.
+/// Quotes a word for the shell where necessary.
 fn shell_word(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);

@@ -1,18 +1,18 @@
-//! Tables for people: as wide as what is in them, or as a terminal allows. Where it does not,
-//! columns that matter least go first, and the last one is cut.
+//! Tables for people, as wide as their content or as a terminal allows. If that is too narrow, the
+//! least important columns are left out first, and the last one is cut.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// What a column is like.
+/// The format of a column.
 pub(super) struct Column {
     pub(super) title: &'static str,
-    /// Numbers stand to the right.
+    /// Numbers are right-aligned.
     pub(super) is_right: bool,
-    /// Columns with a higher rank go first where there is little room; those of rank 0 never.
+    /// Columns with a higher rank are left out first; those of rank 0 never.
     pub(super) rank: u8,
 }
 
-/// Rows below a title. The last column may be of any width.
+/// A table with a title row. The last column may have any width.
 pub(super) struct Table {
     columns: &'static [Column],
     rows: Vec<Vec<String>>,
@@ -28,7 +28,7 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// Its lines, the title first, none of them wider than `room`.
+    /// Returns its lines, the title first, none wider than `room`.
     pub(super) fn lines(&self, room: Option<usize>) -> Vec<String> {
         let mut widths = self.widths(room.map(|_| CELL_WIDTH_MAX));
         let last = self.columns.len() - 1;
@@ -43,7 +43,7 @@ impl Table {
         std::iter::once(&titles).chain(&self.rows).map(|cells| self.line(cells, &widths, room)).collect()
     }
 
-    /// How wide each column is; the last one without a bound.
+    /// Returns the width of each column; the last one is unbounded.
     fn widths(&self, most: Option<usize>) -> Vec<Option<usize>> {
         let width = |(index, column): (usize, &Column)| {
             let cells = self.rows.iter().map(|row| row[index].width());
@@ -91,7 +91,7 @@ fn total(widths: &[Option<usize>]) -> usize {
     (shown().sum::<usize>() + shown().count()).saturating_sub(1)
 }
 
-/// The beginning of `text`, as far as it fits.
+/// Returns the beginning of `text`, as far as it fits.
 pub(super) fn start_of(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.into();
@@ -108,7 +108,7 @@ pub(super) fn start_of(text: &str, width: usize) -> String {
     start
 }
 
-/// The end of `text`, as far as it fits: of a path the part that tells more.
+/// Returns the end of `text`, as far as it fits: the more useful part of a path.
 fn end_of(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.into();
@@ -117,9 +117,9 @@ fn end_of(text: &str, width: usize) -> String {
     turned.chars().rev().collect()
 }
 
-/// Cells but the last are cut here on a terminal: a name may be much longer.
+/// On a terminal all cells but the last are cut to this: a name may be much longer.
 const CELL_WIDTH_MAX: usize = 24;
-/// For less than this of the last column others make room.
+/// If the last column has less, other columns are left out.
 const LAST_WIDTH_MIN: usize = 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `berthd usage`: asks the running server, or counts the disk where none runs.
+//! `berthd usage`: asks the running server, or counts the disk if none runs.
 
 use super::dialogue::{self, Dialogue};
 use super::{AdminError, UsageArgs, print_json};
@@ -28,7 +28,7 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
         _ => AuditMode::Show,
     };
     let user = args.name.as_ref().map(ToString::to_string);
-    let mut table = Table { json: args.json, repairs: args.repair, has_header: false, faults: 0 };
+    let mut table = UsageTable { json: args.json, repairs: args.repair, has_header: false, faults: 0 };
     match Dialogue::begin(config)? {
         Some(mut dialogue) => dialogue.ask(&ControlRequest::Usage { user, mode }, |reply| match reply {
             ControlReply::Usage(usage) => table.print(&usage),
@@ -44,7 +44,7 @@ pub(super) fn run(args: &UsageArgs, config: &Config) -> Result<(), AdminError> {
     }
 }
 
-/// Without a server the disk is all there is, so it is always counted.
+/// Without a server there is no ledger, so the disk is always counted.
 fn count(
     config: &Config,
     user: Option<String>,
@@ -70,15 +70,15 @@ fn count(
     }
 }
 
-/// Prints accounts as they come, and counts those that are not as they should be.
-struct Table {
+/// Prints accounts as they come, and counts those with problems.
+struct UsageTable {
     json: bool,
     repairs: bool,
     has_header: bool,
     faults: usize,
 }
 
-impl Table {
+impl UsageTable {
     fn print(&mut self, usage: &AccountUsage) -> Result<(), AdminError> {
         let differs = usage.disk_bytes.is_some_and(|bytes| bytes != usage.used_bytes)
             || usage.disk_files.is_some_and(|files| files != usage.used_files);
@@ -126,11 +126,11 @@ impl Table {
     }
 }
 
-/// Names what the server could not examine in the homes. It serves all else, so this is no fault.
+/// Warns about unreadable entries of homes. The server serves all others, so this is no error.
 pub(super) fn warn_of_unseen(config: &Config, accounts: &Accounts) {
     let homes = accounts.names().unwrap_or_default().into_iter().filter_map(|name| accounts.load(&name).ok()?);
     for home in homes.map(|account| account.home) {
-        // A home that cannot be opened is one of the problems already.
+        // A home that cannot be opened was already reported.
         let Ok(unseen) = count_home(config, &home).map(|counted| counted.unseen) else { continue };
         for entry in &unseen.named {
             let path = home.join(OsStr::from_bytes(&entry.path));

@@ -1,4 +1,4 @@
-//! `berthd user …`.
+//! `berthd user …`: adds, shows, changes and removes accounts.
 
 use super::{AddArgs, AdminError, Change, Named, UserCommand, password, print_json};
 use crate::account::{Account, AccountError, AccountName, Accounts};
@@ -32,7 +32,7 @@ pub(super) fn run(command: UserCommand, config: &Config) -> Result<(), AdminErro
 }
 
 fn add(accounts: &Accounts, config: &Config, args: AddArgs) -> Result<(), AdminError> {
-    // Before anybody types a password in vain; asked again when it is added.
+    // Checked before the password is typed, and again when the account is added.
     if accounts.load(&args.name)?.is_some() {
         return Err(AccountError::Exists(args.name).into());
     }
@@ -143,7 +143,7 @@ fn done(message: std::fmt::Arguments<'_>) -> Result<(), AdminError> {
     Ok(writeln!(io::stdout(), "{message}")?)
 }
 
-// ---- How an account is shown --------------------------------------------------------------
+// ---- Printing accounts --------------------------------------------------------------------
 
 fn to_json(account: &Account) -> Value {
     json!({

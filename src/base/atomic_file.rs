@@ -1,5 +1,5 @@
-//! Configuration and account files: read within a bound, and replaced as a whole or not at all.
-//! Knows nothing of what stands in them.
+//! Configuration and account files: reads are bounded, and a file is replaced as a whole or not at all.
+//! Knows nothing of their content.
 
 use crate::base::disk_sync::{self, Flush};
 use crate::base::limits::SMALL_FILE_BYTES_MAX;
@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
-/// What some editors write before text in UTF-8. It is no part of the text.
+/// The byte order mark that some editors write before UTF-8 text. It is not part of the text.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Mode of files with secrets.
 pub const SECRET_FILE: u32 = 0o600;
@@ -19,16 +19,16 @@ pub const SECRET_FILE: u32 = 0o600;
 pub const SECRET_FOLDER: u32 = 0o700;
 /// Mode of folders that everybody may enter.
 pub const PUBLIC_FOLDER: u32 = 0o755;
-/// Mode of folders for logs and homes: the server's group may look.
+/// Mode of folders for logs and homes: the server's group may read them.
 pub const GROUP_FOLDER: u32 = 0o750;
 
-/// The content of a regular file of at most [`SMALL_FILE_BYTES_MAX`] bytes. A FIFO or device of
-/// that name is an error, and does not block.
+/// Returns the content of a regular file of at most [`SMALL_FILE_BYTES_MAX`] bytes. A FIFO or device is
+/// an error and does not block.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_at_most(path, SMALL_FILE_BYTES_MAX)
 }
 
-/// The same of one of at most `bytes_max`.
+/// Like [`read`], with another bound.
 pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
@@ -40,7 +40,7 @@ pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         return Err(too_large(bytes_max));
     }
     let mut content = Vec::with_capacity(metadata.len() as usize + 1);
-    // It may grow while it is read.
+    // The file may grow while it is read.
     file.take(bytes_max + 1).read_to_end(&mut content)?;
     if content.len() as u64 > bytes_max {
         return Err(too_large(bytes_max));
@@ -51,9 +51,9 @@ pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Puts `content` at `path` with `mode`: after a crash the name holds the old content or the new.
-/// Writers of the same path must exclude each other, because they share the temporary name. What the
-/// file system refuses and the content can do without is left out.
+/// Replaces the content of `path`: after a crash the file has the old content or the new. Writers of
+/// the same path must exclude each other, because they share the temporary name. Owner, mode and sync
+/// are optional: a file system that refuses them is no error.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"));
@@ -62,7 +62,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     temporary.push(name);
     temporary.push(".tmp");
     let temporary = folder.join(temporary);
-    // A crash may have left one, and with another mode than the one wanted now.
+    // A crash may have left a temporary file with another mode.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -75,20 +75,18 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     sync_folder(folder)
 }
 
-/// Makes what was renamed or removed in `folder` survive a power loss.
+/// Syncs `folder`, so that renames and removals in it survive a power loss.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     disk_sync::flush(&File::open(folder)?, Flush::Folder)
 }
 
-/// Waits until nobody else holds the lock of `file`, which is at `path`. It is given up when the file
-/// is closed.
+/// Waits for an exclusive lock on `file`, which is at `path`. Closing the file releases the lock.
 pub fn lock(file: &File, path: &Path) -> io::Result<()> {
     let locked = rustix::fs::flock(file, FlockOperation::LockExclusive);
     refusals::allow("locks (flock)", path, locked.map_err(io::Error::from))
 }
 
-/// The same, but fails with `WouldBlock` while somebody else holds the lock, for callers that must not
-/// wait.
+/// Like [`lock`], but fails with `WouldBlock` instead of waiting.
 pub fn try_lock(file: &File, path: &Path) -> io::Result<()> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Err(io::Error::new(io::ErrorKind::WouldBlock, "another program holds its lock")),
@@ -96,13 +94,13 @@ pub fn try_lock(file: &File, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes `path` and what is missing above it, with `mode`, to survive a power loss; a folder that
-/// is there stays as it is. True if `path` itself was made.
+/// Makes `path` and its missing parents with `mode`, and syncs them. A folder that exists stays as it
+/// is. Returns true if `path` itself was made.
 pub fn make_folder(path: &Path, mode: u32) -> io::Result<bool> {
     make_folder_for(None, path, mode)
 }
 
-/// The same, but what is made goes to `owner`, a user and a group, where one is named.
+/// Like [`make_folder`], but gives new folders to `owner`, a user and a group, if it is set.
 pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io::Result<bool> {
     if path.is_dir() {
         return Ok(false);
@@ -114,14 +112,14 @@ pub fn make_folder_for(owner: Option<(u32, u32)>, path: &Path, mode: u32) -> io:
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
         result => result?,
     }
-    // A user who may write to the folder above could have put a link there, or another folder of root's, which
-    // must not be given away.
+    // A user with write access to the parent could have put a symlink here, or another folder of root,
+    // which must not be given away.
     let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits().cast_signed();
     let folder = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if rustix::process::geteuid().is_root() && fs::metadata(folder_of(path))?.uid() != 0 && !is_empty(&folder)? {
         return Err(io::Error::other("somebody else put another folder in its place"));
     }
-    // Not left to the umask.
+    // The mode must not depend on the umask.
     set_mode(path, &folder, mode)?;
     match owner {
         Some((user, group)) => give(path, &folder, user, group)?,
@@ -142,14 +140,14 @@ fn is_empty(folder: &File) -> io::Result<bool> {
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    // It has no more than `mode` already; the umask may have taken something away.
+    // The file has no more than `mode` already; the umask may have removed bits.
     set_mode(path, &file, mode)?;
     give_to_owner_of_folder(path, &file)?;
     file.write_all(content)?;
     sync_file(&file)
 }
 
-/// Makes a file that was written survive a power loss.
+/// Syncs a file, so that it survives a power loss.
 pub fn sync_file(file: &File) -> io::Result<()> {
     disk_sync::flush(file, Flush::File)
 }
@@ -162,13 +160,13 @@ fn give(path: &Path, file: &File, user: u32, group: u32) -> io::Result<()> {
     refusals::allow("owners (fchown)", path, fchown(file, Some(user), Some(group)))
 }
 
-/// What root makes must be readable by the user the server runs as, who owns the folder.
+/// Files that root makes must be readable by the user the server runs as, the owner of the folder.
 fn give_to_owner_of_folder(path: &Path, file: &File) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
     let (owner, own) = (fs::metadata(folder_of(path))?, file.metadata()?);
-    // Where every file has one owner, nothing can be given away, and need not.
+    // On a file system with one owner for all files, nothing can or need be given away.
     let is_given = owner.uid() == 0 || (owner.uid(), owner.gid()) == (own.uid(), own.gid());
     if is_given { Ok(()) } else { give(path, file, owner.uid(), owner.gid()) }
 }

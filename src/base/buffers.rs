@@ -1,5 +1,4 @@
-//! What a protocol sees of a socket: bytes that came, bytes that go, and how much it may still
-//! do this turn. Nothing here performs network I/O.
+//! The buffers between a socket and its protocol, and the budget of a turn. Performs no network I/O.
 
 use crate::base::limits::{
     DATA_BYTES_MAX, INPUT_BYTES, INPUT_BYTES_FIRST, OUTPUT_BYTES_FIRST, OUTPUT_BYTES_HIGH, PIECE_BYTES_FIRST,
@@ -9,35 +8,35 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
-/// Bytes received and not yet understood. Memory is taken when bytes are expected and given back
-/// by [`ReceiveBuffer::release`], so an idle session holds none.
+/// Bytes received and not yet parsed. Memory is allocated when bytes are expected and freed by
+/// [`ReceiveBuffer::release`], so an idle session holds none.
 #[derive(Default)]
 pub struct ReceiveBuffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
-    /// For a large one.
+    /// Present while the buffer may be large.
     charge: Option<Charge>,
 }
 
 impl ReceiveBuffer {
-    /// May be large from now on, for as long as it holds anything.
+    /// Lets the buffer be large for as long as it holds anything.
     pub fn enlarge(&mut self, charge: Charge) {
         self.charge = Some(charge);
     }
 
-    /// Whether it may be large.
+    /// Returns whether the buffer may be large.
     pub fn is_large(&self) -> bool {
         self.charge.is_some()
     }
 
-    /// How much it may hold.
+    /// Returns the number of bytes it may hold.
     pub fn capacity(&self) -> usize {
         if self.is_large() { INPUT_BYTES } else { INPUT_BYTES_FIRST }
     }
 
-    /// Whether it is full and may be no larger: what is there has to be taken even if more would be
-    /// better.
+    /// Returns whether the buffer is full and cannot grow: its content must be processed even if more input
+    /// would be better.
     pub fn is_cramped(&self) -> bool {
         !self.is_large() && self.end - self.start >= INPUT_BYTES_FIRST
     }
@@ -47,7 +46,7 @@ impl ReceiveBuffer {
         &self.bytes[self.start..self.end]
     }
 
-    /// Forgets the oldest `count` bytes; never more than are there.
+    /// Drops the oldest `count` bytes, or all if there are fewer.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
         if self.start == self.end {
@@ -55,7 +54,7 @@ impl ReceiveBuffer {
         }
     }
 
-    /// Takes `count` bytes out that stand behind `skipped` others; never more than are there.
+    /// Removes up to `count` bytes after the first `skipped` bytes.
     pub fn remove(&mut self, skipped: usize, count: usize) {
         let from = (self.start + skipped).min(self.end);
         let to = (from + count).min(self.end);
@@ -63,7 +62,7 @@ impl ReceiveBuffer {
         self.end -= to - from;
     }
 
-    /// Room to receive into, so that at most `capacity` bytes are held; empty when that many are.
+    /// Returns free space to receive into, so that at most `capacity` bytes are held. Empty at that size.
     pub fn room(&mut self, capacity: usize) -> &mut [u8] {
         if self.start > 0 && (self.end == self.bytes.len() || self.bytes.len() < capacity) {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -82,17 +81,17 @@ impl ReceiveBuffer {
         self.end = (self.end + count).min(self.bytes.len());
     }
 
-    /// Whether nothing is held.
+    /// Returns whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Memory that no charge is for.
+    /// Returns the bytes of memory that no charge covers.
     pub fn uncharged_bytes(&self) -> usize {
         if self.is_large() { 0 } else { self.bytes.len() }
     }
 
-    /// Gives the memory back if nothing is held.
+    /// Frees the memory if the buffer is empty.
     pub fn release(&mut self) {
         if self.is_empty() {
             *self = Self::default();
@@ -100,23 +99,23 @@ impl ReceiveBuffer {
     }
 }
 
-/// A stretch of a file that the kernel can send without a copy.
+/// A range of a file, which sendfile(2) can send without a copy.
 #[derive(Clone)]
 pub struct FileRange {
-    /// Open for reading.
+    /// The file, open for reading.
     pub file: Rc<dyn AsFd>,
-    /// First byte.
+    /// The first byte.
     pub offset: u64,
-    /// Number of bytes, more than 0.
+    /// Length in bytes, more than 0.
     pub length: u64,
 }
 
-/// Bytes that wait in a socket, for a file that they go to without anybody's looking at them.
+/// Readable bytes in a socket that may be spliced into a file.
 #[derive(Clone, Copy)]
 pub struct SpliceSource<'a> {
-    /// Where they are.
+    /// The socket.
     pub socket: BorrowedFd<'a>,
-    /// How many of them may be taken; all are there.
+    /// The number of bytes that may be spliced. All of them are readable.
     pub count: usize,
 }
 
@@ -133,38 +132,38 @@ pub enum Piece<'a> {
     Range(&'a FileRange),
 }
 
-/// Bytes to be sent, in order: memory and file ranges. The producer asks [`SendBuffer::has_room`]
-/// before it adds; the output itself refuses nothing, so a reply always fits.
+/// Bytes to send, in order: memory and file ranges. The producer calls [`SendBuffer::has_room`] before
+/// it adds. The buffer itself refuses nothing, so a reply always fits.
 #[derive(Default)]
 pub struct SendBuffer {
     chunks: VecDeque<Chunk>,
-    /// Bytes already sent of the first chunk.
+    /// Bytes of the first chunk that are already sent.
     sent: usize,
-    /// Memory of the last sent chunk, used for the next one.
+    /// Memory of the last sent chunk, reused for the next one.
     spare: Vec<u8>,
     held_bytes: usize,
     ranges: usize,
-    /// For a large one.
+    /// Present while the buffer may be large.
     charge: Option<Charge>,
 }
 
 impl SendBuffer {
-    /// May be large from now on, until all is sent and it is released.
+    /// Lets the buffer be large until all is sent and it is released.
     pub fn enlarge(&mut self, charge: Charge) {
         self.charge = Some(charge);
     }
 
-    /// Whether it may be large.
+    /// Returns whether the buffer may be large.
     pub fn is_large(&self) -> bool {
         self.charge.is_some()
     }
 
-    /// Whether more could be produced if it could be large.
+    /// Returns whether a large buffer could take more than this one.
     pub fn is_cramped(&self) -> bool {
         self.charge.is_none() && !self.has_room()
     }
 
-    /// How much of a file may be read into it at once.
+    /// Returns the bytes of a file that may be read into it at once.
     pub fn piece_bytes(&self) -> usize {
         if self.charge.is_some() { DATA_BYTES_MAX } else { PIECE_BYTES_FIRST }
     }
@@ -174,8 +173,8 @@ impl SendBuffer {
         self.append(|tail| tail.extend_from_slice(bytes));
     }
 
-    /// Lets `write` append to the last chunk of memory and returns what it returned. A chunk
-    /// that is being sent gets no longer: a steady producer would never let it end.
+    /// Lets `write` append to the last chunk of memory and returns its result. A chunk that is being sent
+    /// does not grow, because a steady producer would never let it end.
     pub fn append<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let is_being_sent = self.sent > 0 && self.chunks.len() == 1;
         if is_being_sent || !matches!(self.chunks.back(), Some(Chunk::Bytes(_))) {
@@ -195,8 +194,7 @@ impl SendBuffer {
         result
     }
 
-    /// Takes back what an [`SendBuffer::append`] that panicked left behind: a part of a frame, which
-    /// would spoil what comes after it.
+    /// Removes the partial frame that an [`SendBuffer::append`] that panicked left behind.
     pub fn take_back_unfinished(&mut self) {
         let bytes = |chunk: &Chunk| if let Chunk::Bytes(bytes) = chunk { bytes.len() } else { 0 };
         let unfinished = self.chunks.iter().map(bytes).sum::<usize>() - self.sent - self.held_bytes;
@@ -205,13 +203,13 @@ impl SendBuffer {
         }
     }
 
-    /// Appends a stretch of a file.
+    /// Appends a file range.
     pub fn push_range(&mut self, range: FileRange) {
         self.ranges += 1;
         self.chunks.push_back(Chunk::Range(range));
     }
 
-    /// What to send next; `None` when all is sent.
+    /// Returns the next piece to send; `None` when all is sent.
     pub fn front(&self) -> Option<Piece<'_>> {
         match self.chunks.front()? {
             Chunk::Bytes(bytes) => Some(Piece::Bytes(&bytes[self.sent..])),
@@ -219,7 +217,7 @@ impl SendBuffer {
         }
     }
 
-    /// Notes that `count` bytes of the piece at the protocol were sent.
+    /// Records that `count` bytes of the first piece were sent.
     pub fn advance(&mut self, count: usize) {
         match self.chunks.front_mut() {
             Some(Chunk::Bytes(bytes)) => {
@@ -246,9 +244,9 @@ impl SendBuffer {
         }
     }
 
-    /// Replaces the range at the protocol, whose file has become shorter, by as many zero bytes,
-    /// so that the peer's framing holds; at most `count` of them now. Whoever ends the transfer
-    /// compares the file's identity again and so never calls it whole.
+    /// Replaces up to `count` bytes of the first range, whose file was truncated, by zero bytes, so that
+    /// the peer's framing holds. The end of the transfer compares the file's identity again and reports the
+    /// failure.
     pub fn pad_range(&mut self, count: usize) {
         let Some(Chunk::Range(range)) = self.chunks.front_mut() else { return };
         let zeros = range.length.min(count as u64);
@@ -261,32 +259,32 @@ impl SendBuffer {
         self.chunks.push_front(Chunk::Bytes(vec![0; zeros as usize]));
     }
 
-    /// Whether more may be produced for it.
+    /// Returns whether more may be produced.
     pub fn has_room(&self) -> bool {
         self.held_bytes < if self.charge.is_some() { OUTPUT_BYTES_HIGH } else { OUTPUT_BYTES_FIRST }
     }
 
-    /// Bytes of memory that wait to be sent; file ranges count nothing.
+    /// Returns the bytes of memory that wait to be sent. File ranges do not count.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
     }
 
-    /// Memory that no charge is for.
+    /// Returns the bytes of memory that no charge covers.
     pub fn uncharged_bytes(&self) -> usize {
         if self.charge.is_some() { 0 } else { self.held_bytes + self.spare.capacity() }
     }
 
-    /// Whether a file range waits to be sent.
+    /// Returns whether a file range waits to be sent.
     pub fn has_ranges(&self) -> bool {
         self.ranges > 0
     }
 
-    /// Whether all is sent.
+    /// Returns whether all is sent.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
-    /// Gives memory back if all is sent.
+    /// Frees memory if all is sent.
     pub fn release(&mut self) {
         if self.is_empty() {
             *self = Self::default();
@@ -294,7 +292,7 @@ impl SendBuffer {
     }
 }
 
-/// The two directions of one socket as its protocol sees them.
+/// The two directions of one socket, as its protocol sees them.
 #[derive(Default)]
 pub struct IoBuffers {
     /// Received bytes.
@@ -306,7 +304,7 @@ pub struct IoBuffers {
 }
 
 impl IoBuffers {
-    /// Buffers with room for much that nobody counts, of a server that has memory.
+    /// Large buffers that are not charged, for a server with enough memory.
     pub fn roomy() -> Self {
         let mut buffers = Self::default();
         buffers.input.enlarge(Charge::default());
@@ -315,27 +313,27 @@ impl IoBuffers {
     }
 }
 
-/// What a turn may still spend. A byte moved or hashed costs one; see `limits` for the rest.
+/// The remaining budget of a turn. A byte moved or hashed costs one unit; `limits` has the other costs.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget(u64);
 
 impl Budget {
-    /// A budget of `units`.
+    /// Makes a budget of `units`.
     pub fn new(units: u64) -> Self {
         Self(units)
     }
 
-    /// Takes `units`, or what is left of them.
+    /// Subtracts `units`, down to 0.
     pub fn spend(&mut self, units: u64) {
         self.0 = self.0.saturating_sub(units);
     }
 
-    /// Units left.
+    /// Returns the remaining units.
     pub fn left(&self) -> u64 {
         self.0
     }
 
-    /// Whether nothing is left.
+    /// Returns whether nothing is left.
     pub fn is_spent(&self) -> bool {
         self.0 == 0
     }

@@ -9,12 +9,12 @@ use std::str::FromStr;
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// Finishes a running hash.
+    /// Finishes a hash.
     pub fn finish(hash: sha2::Sha256) -> Self {
         Self(sha2::Digest::finalize(hash).into())
     }
 
-    /// The digest of `bytes`.
+    /// Returns the digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(<sha2::Sha256 as sha2::Digest>::digest(bytes).into())
     }
@@ -34,7 +34,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Not 64 hexadecimal digits.
+/// The text is not 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a SHA-256 digest is 64 hexadecimal digits")]
 pub struct DigestError;
@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Writes two lower-case digits per byte; `text` is twice as long as `bytes`.
+/// Writes two lower-case digits per byte. `text` is twice as long as `bytes`.
 pub fn hex_encode(bytes: &[u8], text: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
@@ -73,7 +73,7 @@ pub fn hex_encode(bytes: &[u8], text: &mut [u8]) {
     }
 }
 
-/// Reads two digits per byte; `None` unless `text` is exactly that many digits.
+/// Reads two digits per byte. Returns `None` unless `text` has exactly that many digits.
 pub fn hex_decode(text: &[u8], bytes: &mut [u8]) -> Option<()> {
     if text.len() != bytes.len() * 2 {
         return None;

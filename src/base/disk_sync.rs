@@ -1,6 +1,6 @@
-//! Syncs what was written to disk. If a file system refuses one kind of sync, the next larger one is tried.
-//! If it refuses all of them, that is no error and `refusals` reports it: a power loss may then cost what
-//! was stored last. An error of the disk is always returned.
+//! Syncs files and folders to disk. If a file system refuses one kind of sync, the next larger one is
+//! tried. If it refuses all of them, that is not an error: `refusals` reports it, and a power loss may
+//! cost the newest data. Errors of the disk are always returned.
 
 use crate::base::refusals;
 use rustix::fs::{fdatasync, fsync, syncfs};
@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// What is to be synced.
+/// The kind of sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
     /// A file's content: fdatasync.
@@ -22,7 +22,7 @@ pub enum Flush {
 
 type Way = fn(&File) -> Result<(), Errno>;
 
-/// Syncs `file`. An error means that what was written since the last flush may be lost.
+/// Syncs `file`. An error means that data written since the last sync may be lost.
 pub fn flush(file: &File, flush: Flush) -> io::Result<()> {
     let ways: &[Way] = match flush {
         Flush::Data => &[|file| fdatasync(file), |file| fsync(file), |file| syncfs(file)],
@@ -46,8 +46,8 @@ fn retrying(way: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
     }
 }
 
-/// Whether the file system does not support this kind of sync. Some refuse it for folders, which are open
-/// for reading only.
+/// Returns whether the file system does not support this kind of sync. Some refuse it for folders,
+/// which are open for reading only.
 fn is_refused(result: Result<(), Errno>, flush: Flush) -> bool {
     match result {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOTTY) => true,
@@ -56,7 +56,7 @@ fn is_refused(result: Result<(), Errno>, flush: Flush) -> bool {
     }
 }
 
-/// Reports the refusal by the folder that lies on the file system.
+/// Reports the refusal with the path of the folder, which lies on the same file system.
 fn note_refusal(file: &File, flush: Flush) {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
     let (what, folder) = match flush {

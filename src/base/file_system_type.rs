@@ -1,4 +1,4 @@
-//! What a file system is, by the number that statfs(2) gives its type.
+//! Properties of a file system, by the type number that statfs(2) returns.
 
 use rustix::fs::fstatfs;
 use std::os::fd::AsFd;
@@ -13,19 +13,19 @@ const TMPFS: u32 = 0x0102_1994;
 const RAMFS: u32 = 0x8584_58f6;
 const OVERLAYFS: u32 = 0x794c_7630;
 
-/// Returns whether only this machine writes to the file system of `on`, which asks neither a network nor
-/// another program. An unknown type is not local.
+/// Returns whether the file system of `on` is local: it needs neither a network nor another program,
+/// and only this machine writes to it. An unknown type is not local.
 pub fn is_local(on: impl AsFd) -> bool {
     is_one_of(on, &[EXT, XFS, BTRFS, F2FS, ZFS, TMPFS, RAMFS, OVERLAYFS])
 }
 
-/// Returns whether the file system of `on` changes its disk to free a file, which takes much longer than to
-/// remove a name.
+/// Returns whether the file system of `on` writes to its disk to free a file, which takes much longer
+/// than removing a name.
 pub fn frees_slowly(on: impl AsFd) -> bool {
     is_one_of(on, &[EXT, XFS, BTRFS, F2FS, ZFS, BCACHEFS])
 }
 
 fn is_one_of(on: impl AsFd, types: &[u32]) -> bool {
-    // The number has 32 bits, in a word that is signed and as wide as the machine's.
+    // The number has 32 bits, in a signed word of the machine's width.
     fstatfs(on).is_ok_and(|stat| types.contains(&(stat.f_type as u32)))
 }

@@ -1,5 +1,5 @@
-//! Matching names against `*`, `?` and `[…]`, in time at most pattern × name: only the last star
-//! is ever tried again. It knows no folder and no command line.
+//! Matches names against `*`, `?` and `[…]` in at most pattern × name steps: only the last star is
+//! tried again.
 
 /// A pattern for one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,9 +8,9 @@ pub struct Pattern(Vec<Token>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
     Letter(Letter),
-    /// `?`: one letter.
+    /// `?`: one character.
     One,
-    /// `*`: any number of letters.
+    /// `*`: any number of characters.
     Any,
     /// `[a-z]`, `[!a-z]`.
     Class {
@@ -19,12 +19,12 @@ enum Token {
     },
 }
 
-/// Whether an unquoted `byte` makes a pattern of the text it stands in.
+/// Returns whether an unquoted `byte` makes its text a pattern.
 pub fn is_wild(byte: u8) -> bool {
     b"*?[".contains(&byte)
 }
 
-/// What a name consists of: characters, and bytes that are part of none.
+/// An element of a name: a character, or a byte that is not part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Letter {
     Char(char),
@@ -34,8 +34,8 @@ enum Letter {
 use Letter::Char;
 
 impl Pattern {
-    /// Reads a pattern from bytes, each with whether it was quoted; what was stands for itself, and
-    /// so does a `[` without its `]`.
+    /// Parses a pattern from bytes, each with a flag for quoted. Quoted bytes are literal, and so is a `[`
+    /// without its `]`.
     pub fn new(bytes: impl Iterator<Item = (u8, bool)>) -> Self {
         let (text, quoted): (Vec<u8>, Vec<bool>) = bytes.unzip();
         let letters = quoted_letters(&text, &quoted);
@@ -60,29 +60,30 @@ impl Pattern {
         Self(tokens)
     }
 
-    /// Reads a pattern in which nothing is quoted.
+    /// Parses a pattern without quoting.
     pub fn plain(text: &[u8]) -> Self {
         Self::new(text.iter().map(|&byte| (byte, false)))
     }
 
-    /// How much there is to compare: a name takes at most this for each of its letters.
+    /// Returns the cost per character: matching a name takes at most this many steps for each of its
+    /// characters.
     pub fn weight(&self) -> usize {
         let weight = |token: &Token| if let Token::Class { ranges, .. } = token { 1 + ranges.len() } else { 1 };
         self.0.iter().map(weight).sum()
     }
 
-    /// Whether `name` fits. A leading dot must be in the pattern.
+    /// Returns whether `name` matches. A leading dot must be explicit in the pattern.
     pub fn matches(&self, name: &[u8]) -> bool {
         let is_hidden = name.first() == Some(&b'.') && self.0.first() != Some(&Token::Letter(Char('.')));
         !is_hidden && self.fits(name)
     }
 
-    /// The same with leading dots like any other byte.
+    /// Like [`Pattern::matches`], but a leading dot is like any other byte.
     pub fn fits(&self, name: &[u8]) -> bool {
         self.fits_after(name).0
     }
 
-    /// Whether all of `name` fits, and how many steps it took to find out.
+    /// Returns whether all of `name` matches, and the number of steps it took.
     fn fits_after(&self, name: &[u8]) -> (bool, usize) {
         let name: Vec<Letter> = letters(name).collect();
         let (mut token, mut at) = (0, 0);
@@ -115,7 +116,7 @@ impl Pattern {
 }
 
 impl Token {
-    /// Whether this token can stand for `letter`.
+    /// Returns whether this token matches `letter`.
     fn fits(&self, letter: Letter) -> bool {
         match self {
             Self::Letter(own) => *own == letter,
@@ -134,7 +135,7 @@ fn letters(bytes: &[u8]) -> impl Iterator<Item = Letter> {
         .flat_map(|chunk| chunk.valid().chars().map(Char).chain(chunk.invalid().iter().map(|&byte| Letter::Byte(byte))))
 }
 
-/// The letters of `text`, each with whether it was quoted.
+/// Returns the letters of `text`, each with a flag for quoted.
 fn quoted_letters(text: &[u8], quoted: &[bool]) -> Vec<(Letter, bool)> {
     let mut quoted = quoted.iter().copied();
     let with_quoted = |letter| {
@@ -144,7 +145,7 @@ fn quoted_letters(text: &[u8], quoted: &[bool]) -> Vec<(Letter, bool)> {
     letters(text).map(with_quoted).collect()
 }
 
-/// The class that begins behind a `[`, and how many letters it took with its `]`.
+/// Returns the class that begins after a `[`, and the number of letters it took with its `]`.
 fn class(letters: &[(Letter, bool)]) -> Option<(Token, usize)> {
     let negated = matches!(letters.first(), Some((Char('!' | '^'), false)));
     let mut at = usize::from(negated);

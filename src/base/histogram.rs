@@ -1,23 +1,22 @@
-//! How many things took how long, counted in steps of which each is twice the last. Of fixed size,
-//! and one addition for each thing.
+//! Counts durations in steps, each twice as long as the one before. Fixed size; one addition per
+//! duration.
 
 use crate::base::limits::HISTOGRAM_STEPS;
 use std::time::Duration;
 
-/// See the module.
+/// A histogram of durations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Histogram([u64; HISTOGRAM_STEPS]);
 
 impl Histogram {
-    /// Counts one that took so long.
+    /// Counts one duration.
     pub fn note(&mut self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let step = (u64::BITS - us.leading_zeros()) as usize;
         self.0[step.min(HISTOGRAM_STEPS - 1)] += 1;
     }
 
-    /// How many took less than so many microseconds, and not less than the step before; the last
-    /// step is all the rest.
+    /// Returns each step as its upper bound in microseconds and its count. The last step has no bound.
     pub fn steps(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let below_us = |step| (step + 1 < HISTOGRAM_STEPS).then(|| 1_u64 << step);
         self.0.iter().enumerate().map(move |(step, &count)| (below_us(step), count))

@@ -1,5 +1,4 @@
-//! JSON objects that are nothing else: what serde derives for a struct would take a list, too, as
-//! the values of its fields in their order.
+//! JSON objects only: what serde derives for a struct also accepts a list of the field values in order.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
@@ -7,16 +6,16 @@ use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// A `T` that was written in braces.
+/// A `T` that must be written in braces.
 #[derive(Default)]
 pub struct Object<T>(pub T);
 
-/// Reads the one object that `text` is.
+/// Parses `text`, which must be one object.
 pub fn read_object<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(text).map(|Object(value)| value)
 }
 
-/// What is wrong with a file that a person wrote, and what would be right.
+/// Explains a syntax or type error in a file that a person wrote.
 pub fn explain(error: &serde_json::Error) -> String {
     let (text, line) = (error.to_string(), error.line());
     let place = format!(" at line {line} column {}", error.column());
@@ -42,7 +41,7 @@ pub fn explain(error: &serde_json::Error) -> String {
     format!("line {line}: {problem}; {hint}")
 }
 
-/// How serde calls them.
+/// The names of integer types in serde's messages.
 const WHOLE_NUMBERS: [&str; 9] = ["u8", "u16", "u32", "u64", "usize", "i32", "i64", "i128", "u128"];
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

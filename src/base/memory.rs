@@ -1,12 +1,12 @@
-//! Memory that sessions hold for a while, in a ledger: so much in all, and of that so much of each
-//! account. Whatever grows with what a peer asks for is charged before it grows. Where there is no room
-//! the one who asks waits, goes on with less, or is refused; nobody else.
+//! A ledger of memory that sessions hold, bounded in total and for each account. Memory that grows with
+//! a peer's requests is charged before it grows. A session without room waits, continues with less, or
+//! is refused; other sessions are not affected.
 
 use crate::base::limits::{MEMORY_ALWAYS_BYTES, MEMORY_MEMBERS_DEFAULT, MEMORY_SMALL_BYTES};
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// What all accounts may hold together, and do.
+/// The bound for all accounts together, and what they hold.
 pub struct Memory {
     bytes_max: Cell<usize>,
     held: Cell<usize>,
@@ -18,12 +18,12 @@ impl Memory {
         Self { bytes_max: Cell::new(bytes_max), held: Cell::new(0) }
     }
 
-    /// Changes the bound. What is held beyond it stays until it is given back.
+    /// Changes the bound. Memory held beyond it stays until it is freed.
     pub fn set_bytes_max(&self, bytes_max: usize) {
         self.bytes_max.set(bytes_max);
     }
 
-    /// What is held now.
+    /// Returns the bytes held now.
     pub fn held(&self) -> usize {
         self.held.get()
     }
@@ -39,13 +39,13 @@ impl Default for Memory {
     }
 }
 
-/// What the sessions of one account hold together: at most half of all, so that one account never
-/// leaves another without.
+/// What the sessions of one account hold together: at most half of the total, so that no account leaves
+/// another without memory.
 #[derive(Default)]
 pub struct Share {
     all: Rc<Memory>,
     charged: Cell<usize>,
-    /// Beside that; see [`SmallBuffers`].
+    /// Held besides; see [`SmallBuffers`].
     small_buffers: Cell<usize>,
 }
 
@@ -55,55 +55,55 @@ impl Share {
         Self { all: Rc::clone(all), charged: Cell::new(0), small_buffers: Cell::new(0) }
     }
 
-    /// The most that a single charge can come to.
+    /// Returns the largest size of a single charge.
     pub fn charge_bytes_max(&self) -> usize {
         without_reserve(self.all.share_bytes_max())
     }
 }
 
-/// The last eighth is kept for those who need little: they are served beside those who took the rest.
+/// The last eighth is reserved for small charges, which succeed when others have taken the rest.
 fn without_reserve(bytes_max: usize) -> usize {
     bytes_max - bytes_max / 8
 }
 
-/// Bytes that are charged to an account, and to all. Dropping it gives them back.
+/// Bytes that are charged to an account and to the total. Dropping it frees them.
 #[derive(Default)]
 pub struct Charge {
-    /// `None`: nobody counts.
+    /// `None`: not counted.
     share: Option<Rc<Share>>,
     bytes: usize,
 }
 
 impl Charge {
-    /// A charge of nothing yet.
+    /// Makes an empty charge.
     pub fn to(share: &Rc<Share>) -> Self {
         Self { share: Some(Rc::clone(share)), bytes: 0 }
     }
 
-    /// A charge of `bytes` to `share`; `None` if there is no room.
+    /// Charges `bytes` to `share`. Returns `None` if there is no room.
     pub fn of(bytes: usize, share: &Rc<Share>) -> Option<Self> {
         let mut charge = Self::to(share);
         charge.resize(bytes).then_some(charge)
     }
 
-    /// What is charged.
+    /// Returns the charged bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The most that this charge can come to.
+    /// Returns the largest size of this charge.
     pub fn bytes_max(&self) -> usize {
         self.share.as_ref().map_or(usize::MAX, |share| share.charge_bytes_max())
     }
 
-    /// Makes it a charge of `bytes`. False, and nothing is changed, if there is no room for that.
+    /// Changes the charge to `bytes`. Returns false and changes nothing if there is no room.
     pub fn resize(&mut self, bytes: usize) -> bool {
         if let Some(share) = &self.share {
             let is_small = bytes <= MEMORY_SMALL_BYTES;
             let room = |bytes_max: usize| if is_small { bytes_max } else { without_reserve(bytes_max) };
             let charged = share.charged.get() - self.bytes + bytes;
             let all = share.all.held.get() - self.bytes + bytes;
-            // Others may have taken all there is; a little is left to each.
+            // Others may have taken all; each account keeps a minimum.
             let fits = charged <= MEMORY_ALWAYS_BYTES
                 || charged + share.small_buffers.get() <= room(share.all.share_bytes_max())
                     && all <= room(share.all.bytes_max.get());
@@ -124,25 +124,25 @@ impl Drop for Charge {
     }
 }
 
-/// The small buffers of one session, without which it cannot go on: they are counted and never refused.
-/// What is charged besides has less room for them.
+/// The small buffers of one session, which it cannot work without. They are counted and never refused,
+/// and leave less room for charges.
 pub struct SmallBuffers {
     share: Rc<Share>,
     bytes: usize,
 }
 
 impl SmallBuffers {
-    /// None yet.
+    /// An empty count for `share`.
     pub fn of(share: &Rc<Share>) -> Self {
         Self { share: Rc::clone(share), bytes: 0 }
     }
 
-    /// Whether `share` counts them.
+    /// Returns whether `share` counts them.
     pub fn belong_to(&self, share: &Rc<Share>) -> bool {
         Rc::ptr_eq(&self.share, share)
     }
 
-    /// They hold `bytes` now.
+    /// Sets their size to `bytes`.
     pub fn set_bytes(&mut self, bytes: usize) {
         for held in [&self.share.small_buffers, &self.share.all.held] {
             held.set(held.get() - self.bytes + bytes);
@@ -163,7 +163,7 @@ mod tests {
 
     const SMALL: usize = MEMORY_SMALL_BYTES;
 
-    /// A ledger in which an account may hold 80 small charges, of which the last 10 stay for small ones.
+    /// A ledger in which an account may hold 80 small charges. The last 10 are reserved for small ones.
     fn memory() -> Rc<Memory> {
         Rc::new(Memory::new(160 * SMALL))
     }

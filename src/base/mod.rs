@@ -1,5 +1,5 @@
-//! What every layer builds on, without a network: paths, text, numbers, buffers, files that are replaced as a
-//! whole.
+//! What every layer uses, without network: paths, text, numbers, buffers, and files that are replaced
+//! as a whole.
 
 /// Configuration and account files: bounded reads, replacement as a whole or not at all.
 pub mod atomic_file;

@@ -1,6 +1,6 @@
-//! Operations that file systems refuse and that both programs can do without: SMB, exFAT and some FUSE
-//! file systems know no owners, modes, locks or syncs. Each is left out, and reported once for each file
-//! system. The record is global, because refusals are met on several threads and in code without a log.
+//! Optional operations that some file systems refuse: SMB, exFAT and some FUSE file systems have no
+//! owners, modes, locks or syncs. A refused operation is left out and reported once for each file
+//! system. The record is global, because refusals arise on several threads and in code without a log.
 
 use crate::base::text::Escaped;
 use rustix::io::Errno;
@@ -11,8 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-/// Whether a file system does not support an operation, or not for this user, rather than that the
-/// operation failed.
+/// Returns whether the file system does not support the operation, or not for this user. Other errors
+/// are failures.
 pub fn is_refusal(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     let refusals = [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOLCK, Errno::NOTTY];
@@ -64,8 +64,8 @@ pub fn allow(what: &'static str, path: &Path, result: io::Result<()>) -> io::Res
     }
 }
 
-/// Notes that the file system of `path` refuses `what`, a noun in the plural: in the log, or for
-/// [`take`] where a program keeps none.
+/// Records that the file system of `path` refuses `what`, a noun in the plural: in the log, or for
+/// [`take`] in a program without a log.
 pub fn note(what: &'static str, path: &Path, error: &io::Error) {
     let device = std::fs::metadata(path).or_else(|_| std::fs::metadata(path.parent().unwrap_or(path)));
     note_on(device.map_or(0, |metadata| metadata.dev()), what, path, error);

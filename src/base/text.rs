@@ -1,12 +1,11 @@
-//! How things are written for people and logs: escaped names, sizes, times. The one place for
-//! each, so that the wire's peers, the log files and the terminal agree.
+//! The text form of names, sizes and times, for people, logs and the wire.
 
 use std::fmt::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Shows bytes from outside on one line without control characters: valid, printable UTF-8 as
-/// it is, everything else as `\n`, `\t`, `\\` or `\xHH`. Bidirectional overrides count as
-/// control characters, because they reorder what a person reads.
+/// Shows foreign bytes on one line without control characters: valid, printable UTF-8 as it is, all
+/// else as `\n`, `\t`, `\\` or `\xHH`. Bidirectional overrides count as control characters, because
+/// they reorder the visible text.
 #[derive(Clone, Copy)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
@@ -36,8 +35,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// A value of a `key=value` log line: [`Escaped`], in quotes when it is empty or holds a space,
-/// a quote or an equals sign, so that a line can be split without guessing.
+/// A value of a `key=value` log line: [`Escaped`], in quotes if it is empty or holds a space, a quote
+/// or an equals sign, so that a line can be split without guessing.
 #[derive(Clone, Copy)]
 pub struct Quoted<'a>(pub &'a [u8]);
 
@@ -58,15 +57,15 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Whether a character may not reach a terminal as it is: it is a control character, separates
-/// lines or paragraphs, or changes the order of what follows.
+/// Returns whether a terminal must not receive the character as it is: a control character, a separator
+/// of lines or paragraphs, or a character that changes the text direction.
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// No more than `bytes_max` of `text`, at least as many as the mark has that says there was more. What
-/// repeats a peer's text is as long as the peer likes, but the answer to it must not be.
+/// Returns at most `bytes_max` of `text`, with a mark if it was cut, and at least the mark. Bounds
+/// replies that repeat a peer's text.
 pub fn shortened(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
         let end = (0..=bytes_max - '…'.len_utf8()).rev().find(|&end| text.is_char_boundary(end));
@@ -76,15 +75,15 @@ pub fn shortened(mut text: String, bytes_max: usize) -> String {
     text
 }
 
-/// JSON on one line that a terminal shows as it is: unprintable characters stand as `\uHHHH`,
-/// which means the same to whoever reads it.
+/// JSON on one line that is safe for a terminal: unprintable characters become `\uHHHH`, which parsers
+/// read as the same character.
 pub struct PrintableJson<'a>(pub &'a serde_json::Value);
 
 impl fmt::Display for PrintableJson<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.to_string().chars() {
             match c {
-                // Beyond ASCII they can only stand within strings, and all lie in the first plane.
+                // Beyond ASCII, unprintable characters occur only within strings and lie in the first plane.
                 c if is_unprintable(c) => write!(f, "\\u{:04x}", u32::from(c))?,
                 c => f.write_char(c)?,
             }
@@ -124,7 +123,7 @@ pub struct SizeError(String);
 impl std::str::FromStr for Size {
     type Err = SizeError;
 
-    /// Reads `10G`, `1.5M`, `4096`, `2KiB`; case does not matter.
+    /// Parses `10G`, `1.5M`, `4096`, `2KiB`, in any case.
     fn from_str(text: &str) -> Result<Self, SizeError> {
         let error = || SizeError(Escaped(text.as_bytes()).to_string());
         let upper = text.trim().to_ascii_uppercase();
@@ -172,7 +171,7 @@ pub struct Utc {
 }
 
 impl Utc {
-    /// The time `unix_ns` nanoseconds after the epoch (negative: before it). Howard Hinnant's
+    /// Returns the time `unix_ns` nanoseconds after the epoch (negative: before it). Howard Hinnant's
     /// `civil_from_days`.
     pub fn from_unix_ns(unix_ns: i64) -> Self {
         let seconds = unix_ns.div_euclid(1_000_000_000);
@@ -195,8 +194,8 @@ impl Utc {
         }
     }
 
-    /// Nanoseconds since the epoch; `None` where the calendar has no such time, or outside of the
-    /// years 1678 to 2261. A leap second is the first of the next minute.
+    /// Returns nanoseconds since the epoch; `None` for a date that does not exist or lies outside of 1678
+    /// to 2261. A leap second counts as the first second of the next minute.
     pub fn to_unix_ns(self) -> Option<i64> {
         let is_time = self.hour < 24 && self.minute < 60 && self.second <= 60 && self.nanosecond < 1_000_000_000;
         if !is_time || !(1..=12).contains(&self.month) || !(1678..=2261).contains(&self.year) {
@@ -213,7 +212,7 @@ impl Utc {
         is_date.then_some(midnight_ns + seconds * 1_000_000_000 + i64::from(self.nanosecond))
     }
 
-    /// The time of the system's clock.
+    /// Returns the system's time.
     pub fn now() -> Self {
         Self::from_unix_ns(unix_ns(SystemTime::now()))
     }
@@ -236,7 +235,7 @@ impl fmt::Display for Utc {
     }
 }
 
-/// Nanoseconds since the epoch, negative before it, saturating in the years 1677 and 2262.
+/// Returns nanoseconds since the epoch, negative before it, saturating in the years 1677 and 2262.
 pub fn unix_ns(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),

@@ -1,45 +1,45 @@
-//! Rates, and the token bucket that holds somebody to one. It has no clock: the time is told, and
-//! all it remembers is one instant, so that every session can have several.
+//! Rates and token buckets. A bucket has no clock, the caller passes the time; its state is one
+//! instant, so every session can have several.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-/// So many tokens a second on average, and so many at once after a pause.
+/// An average rate of tokens, and a burst after a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Tokens that flow in each second.
+    /// Tokens added each second.
     pub per_second: NonZeroU64,
-    /// Tokens that a full bucket holds.
+    /// Tokens in a full bucket.
     pub burst: NonZeroU64,
 }
 
 impl Rate {
-    /// A rate of which a second's worth may be taken at once.
+    /// A rate whose burst is one second's tokens.
     pub fn per_second(tokens: NonZeroU64) -> Self {
         Self { per_second: tokens, burst: tokens }
     }
 
-    /// How long `tokens` take to flow in.
+    /// Returns the time in which `tokens` are added.
     fn time_for(self, tokens: u64) -> Duration {
         let nanoseconds = (u128::from(tokens) * 1_000_000_000).div_ceil(u128::from(self.per_second.get()));
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 }
 
-/// A bucket that tokens flow into until it is full. More can be taken than it holds: that is a
-/// debt, and until it is paid nothing should be taken. A bucket never used is full.
+/// A token bucket. A caller may take more tokens than it holds; nothing should be taken until that debt
+/// is paid. A new bucket is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TokenBucket {
     ready_at: Option<Instant>,
 }
 
 impl TokenBucket {
-    /// When there is a token again, or since when there is one; `None`: since ever.
+    /// Returns when the next token is available, or since when one is. `None`: always.
     pub fn ready_at(self) -> Option<Instant> {
         self.ready_at
     }
 
-    /// Takes `tokens` at `now`; when there is a token again.
+    /// Takes `tokens` at `now`. Returns when the next token is available.
     pub fn take(&mut self, tokens: u64, rate: Rate, now: Instant) -> Instant {
         let full = now.checked_sub(rate.time_for(rate.burst.get() - 1)).unwrap_or(now);
         let ready_at = self.ready_at.map_or(full, |at| at.max(full)) + rate.time_for(tokens);
@@ -48,12 +48,12 @@ impl TokenBucket {
     }
 }
 
-/// One for each direction of the bytes.
+/// One value for each direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Directions<T> {
-    /// To the server.
+    /// To the server (uploads).
     pub up: T,
-    /// From the server.
+    /// From the server (downloads).
     pub down: T,
 }
 
@@ -66,7 +66,8 @@ mod tests {
         Rate { per_second: positive(per_second), burst: positive(burst) }
     }
 
-    /// How many single tokens can be taken within a while, looking each millisecond.
+    /// Returns the number of single tokens that can be taken in `milliseconds`, with one try each
+    /// millisecond.
     fn taken(bucket: &mut TokenBucket, rate: Rate, start: Instant, milliseconds: u64) -> u64 {
         let mut taken = 0;
         for now in (0..=milliseconds).map(|ms| start + Duration::from_millis(ms)) {

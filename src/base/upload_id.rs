@@ -1,11 +1,11 @@
-//! The name under which an interrupted upload can be taken up again.
+//! The name under which an interrupted upload can be resumed.
 
 use crate::base::digest::{Digest, hex_decode, hex_encode};
 use crate::base::virtual_path::VPath;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
-/// 128 bits that name an upload, random unless they stand for its path: 32 lower-case hexadecimal
+/// A 128-bit name of an upload, random or derived from its path, written as 32 lower-case hexadecimal
 /// digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UploadId(pub [u8; 16]);
@@ -47,14 +47,14 @@ impl<'de> Deserialize<'de> for UploadId {
 }
 
 impl UploadId {
-    /// A name that nobody can guess.
+    /// Returns a name that cannot be guessed.
     pub fn random() -> std::io::Result<Self> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
     }
 
-    /// The name shared by all uploads to `path` whose clients know no names.
+    /// Returns the common name of all uploads to `path` by clients that send no names.
     pub fn of_path(path: &VPath) -> Self {
         let Digest(digest) = Digest::of(&[b"upload to ", path.as_bytes()].concat());
         let mut bytes = [0; 16];

@@ -1,5 +1,5 @@
-//! Virtual paths: what a peer calls `/photos/a.jpg`, parsed once, unable to escape by spelling.
-//! This module knows no filesystem; links and races are the home's concern.
+//! Virtual paths such as `/photos/a.jpg`, parsed once, so that spelling cannot lead out of the home.
+//! This module does not access the file system; symlinks and races are the home's concern.
 
 use crate::base::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX};
 use crate::base::text::Escaped;
@@ -8,41 +8,41 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// An absolute, normalized path inside a home: `/` or `/a/b`, with no empty, `.` or `..`
-/// component, no NUL, and no component or whole longer than the filesystem takes.
+/// An absolute, normalized path inside a home: `/` or `/a/b`. No empty, `.` or `..` component and no
+/// NUL; components and the whole are no longer than the file system allows.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VPath(Vec<u8>);
 
 /// Why text is not a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// No text at all.
+    /// The text is empty.
     #[error("the path is empty")]
     Empty,
-    /// A zero byte, which no file name can hold.
+    /// A NUL byte, which no file name can hold.
     #[error("the path holds a NUL byte")]
     Nul,
     /// A component over [`NAME_BYTES_MAX`].
     #[error("a name in the path is longer than {NAME_BYTES_MAX} bytes")]
     NameTooLong,
-    /// The whole over [`PATH_BYTES_MAX`].
+    /// The whole path is over [`PATH_BYTES_MAX`].
     #[error("the path is longer than {PATH_BYTES_MAX} bytes")]
     TooLong,
 }
 
 impl VPath {
-    /// The home itself.
+    /// Returns the home itself.
     pub fn root() -> Self {
         Self(b"/".to_vec())
     }
 
-    /// Reads a path that starts at the home, with or without its first slash.
+    /// Parses a path relative to the home, with or without its first slash.
     pub fn parse(text: &[u8]) -> Result<Self, PathError> {
         Self::root().join(text)
     }
 
-    /// Follows `text` from here as a shell's `cd` does: absolute text starts at the home, `..`
-    /// goes up by spelling and stops at the home, repeated slashes count once.
+    /// Resolves `text` from here as a shell's `cd` does: absolute text starts at the home, `..` goes up and
+    /// stops at the home, repeated slashes count once.
     pub fn join(&self, text: &[u8]) -> Result<Self, PathError> {
         if text.is_empty() {
             return Err(PathError::Empty);
@@ -58,7 +58,7 @@ impl VPath {
         Ok(path)
     }
 
-    /// This path with one more component; `name` is a single name, not a path.
+    /// Returns this path with one more component. `name` is a single name, not a path.
     pub fn child(&self, name: &[u8]) -> Result<Self, PathError> {
         let mut path = self.clone();
         path.descend(name)?;
@@ -84,12 +84,12 @@ impl VPath {
         self.0.truncate(slash.max(1));
     }
 
-    /// Whether this is the home itself.
+    /// Returns whether this is the home itself.
     pub fn is_root(&self) -> bool {
         self.0 == b"/"
     }
 
-    /// The folder that holds this path and its name there; `None` for the home itself.
+    /// Returns the parent and the name; `None` for the home itself.
     pub fn split(&self) -> Option<(VPath, &[u8])> {
         let name = self.name()?;
         let mut parent = self.clone();
@@ -97,12 +97,12 @@ impl VPath {
         Some((parent, name))
     }
 
-    /// The folder that holds this path; `None` for the home itself.
+    /// Returns the parent; `None` for the home itself.
     pub fn parent(&self) -> Option<VPath> {
         self.split().map(|(parent, _)| parent)
     }
 
-    /// The last component; `None` for the home itself.
+    /// Returns the last component; `None` for the home itself.
     pub fn name(&self) -> Option<&[u8]> {
         if self.is_root() {
             return None;
@@ -110,17 +110,17 @@ impl VPath {
         self.0.rsplit(|&b| b == b'/').next()
     }
 
-    /// The components from the home downwards.
+    /// Returns the components from the home downwards.
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split(|&b| b == b'/').filter(|name| !name.is_empty())
     }
 
-    /// The number of components; none of the home itself.
+    /// Returns the number of components, 0 for the home itself.
     pub fn depth(&self) -> usize {
         if self.is_root() { 0 } else { self.0.iter().filter(|&&byte| byte == b'/').count() }
     }
 
-    /// The path of the first `depth` components.
+    /// Returns the path of the first `depth` components.
     pub fn first(&self, depth: usize) -> Self {
         let slashes = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         match slashes.map(|(at, _)| at).nth(depth) {
@@ -130,7 +130,7 @@ impl VPath {
         }
     }
 
-    /// Whether `other` is this path or lies below it.
+    /// Returns whether `other` is this path or lies below it.
     pub fn contains(&self, other: &VPath) -> bool {
         self.is_root() || other.0.strip_prefix(&self.0[..]).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     }
@@ -140,7 +140,8 @@ impl VPath {
         &self.0
     }
 
-    /// The path relative to the home, for calls that take a directory and a path: `.` or `a/b`.
+    /// Returns the path relative to the home, for system calls that take a directory and a path: `.` or
+    /// `a/b`.
     pub fn relative(&self) -> &Path {
         let bytes: &[u8] = if self.is_root() { b"." } else { &self.0[1..] };
         Path::new(OsStr::from_bytes(bytes))

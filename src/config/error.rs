@@ -1,4 +1,4 @@
-//! What is wrong with a configuration file: always which file, and where one is to blame, the key.
+//! Errors of a configuration file, with the file and, if one is wrong, the key.
 
 use crate::base::json::explain;
 use crate::base::text::Escaped;
@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 pub struct ConfigError {
     /// The file.
     pub file: PathBuf,
-    /// Such as `limits.sessions`; empty when it is the file as a whole.
+    /// A key such as `limits.sessions`; empty if the whole file is wrong.
     pub key: String,
-    /// What is wrong, and what would be right.
+    /// The problem and the accepted values.
     pub problem: String,
 }
 
@@ -41,7 +41,7 @@ impl ConfigError {
 
     pub(crate) fn unparsable(file: &Path, error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
         let path = error.path().to_string();
-        // A key that cannot be read has no name: `?`.
+        // serde names a key that it cannot read `?`.
         let key = path.strip_suffix('?').unwrap_or(&path).trim_end_matches('.');
         Self::new(file, key, explain(error.inner()))
     }

@@ -1,5 +1,4 @@
-//! The `ftp` object of the file, checked. Without an address to listen on there is no FTP, whatever else it
-//! says.
+//! The checked `ftp` object of the file. Without an address to listen on FTP is disabled.
 
 use super::raw::{CloseNotify, OneOrMore, Period, Problem, RawFtp, SessionReuse, listen_addresses, positive};
 use crate::base::limits::{
@@ -9,34 +8,34 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// How FTP is served.
+/// The FTP configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ftp {
-    /// Where to listen for FTP, and FTPS by `AUTH TLS`. Port 0 is any free one.
+pub struct FtpConfig {
+    /// Addresses for FTP, and for FTPS by `AUTH TLS`. Port 0 is any free one.
     pub listen: Vec<SocketAddr>,
-    /// Where to listen for FTPS that begins with TLS; with `listen` at least one address.
+    /// Addresses for implicit FTPS. There is at least one address here or in `listen`.
     pub listen_tls: Vec<SocketAddr>,
-    /// Whether passwords and data may travel without TLS.
+    /// Whether passwords and data may be sent without TLS.
     pub plaintext: bool,
     /// Ports of passive data connections.
     pub passive_ports: RangeInclusive<u16>,
-    /// What the reply to `PASV` announces instead of the local address.
+    /// The address in the reply to `PASV`, instead of the local one.
     pub public_address: Option<Ipv4Addr>,
-    /// Whether the server may connect to clients for data.
+    /// Whether the server may connect to clients (active mode).
     pub is_active_allowed: bool,
-    /// From a command to the data connection it needs.
+    /// The timeout for a data connection after its command.
     pub data_timeout: Duration,
     /// Whether TLS of a data connection must resume the session of its control connection.
     pub requires_session_reuse: bool,
-    /// Whether an upload over TLS that ends without close_notify is cut off.
+    /// Whether an upload over TLS that ends without close_notify is refused as truncated.
     pub requires_close_notify: bool,
     /// Whether uploads are hashed as they come.
     pub hashes_uploads: bool,
 }
 
 impl RawFtp {
-    /// `native` is where the native protocol listens, `plaintext` what it allows.
-    pub(super) fn check(self, native: &[SocketAddr], plaintext: bool) -> Result<Option<Ftp>, Problem> {
+    /// `native` are the addresses of the native protocol, `plaintext` is its setting.
+    pub(super) fn check(self, native: &[SocketAddr], plaintext: bool) -> Result<Option<FtpConfig>, Problem> {
         let addresses = |key, listen: Option<OneOrMore>, port, taken: &[SocketAddr]| {
             let Some(listen) = listen else { return Ok(Vec::new()) };
             let addresses = listen_addresses(listen, port).map_err(|problem| (key, problem))?;
@@ -56,7 +55,7 @@ impl RawFtp {
             return Err(("ftp.public_address", format!("{address} is not the address of one machine")));
         }
         let data_timeout = data_timeout(self.data_timeout).map_err(|problem| ("ftp.data_timeout", problem))?;
-        let ftp = Ftp {
+        let ftp = FtpConfig {
             listen,
             listen_tls,
             plaintext: self.plaintext.unwrap_or(plaintext),
@@ -93,7 +92,7 @@ fn data_timeout(period: Option<Period>) -> Result<Duration, String> {
     }
 }
 
-/// The port of FTP that is suggested, one below that of the native protocol.
+/// The suggested FTP port, one below that of the native protocol.
 pub const FTP_PORT_DEFAULT: u16 = 2120;
-/// The port of FTPS that begins with TLS, as registered.
+/// The registered port of implicit FTPS.
 const FTPS_PORT: u16 = 990;

@@ -1,6 +1,6 @@
-//! `conf/berthd.json`: every key optional, an unknown one an error, and every error names the
-//! file and the key. What stands here is final: paths are absolute, sizes are bytes, times are
-//! durations. Nothing here opens sockets or looks at users' files.
+//! `conf/berthd.json`: every key is optional, an unknown one is an error, and every error names the
+//! file and the key. The values are final: paths are absolute, sizes are bytes, times are durations.
+//! Opens no sockets and reads no users' files.
 
 mod error;
 mod ftp;
@@ -8,7 +8,7 @@ mod raw;
 pub mod schema;
 
 pub use error::ConfigError;
-pub use ftp::{FTP_PORT_DEFAULT, Ftp};
+pub use ftp::{FTP_PORT_DEFAULT, FtpConfig};
 
 use crate::base::atomic_file;
 use crate::base::json::Object;
@@ -20,64 +20,64 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-/// Everything an administrator decides.
+/// The configuration of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The file this was read from.
+    /// The file it was read from.
     pub file: PathBuf,
-    /// Where relative paths start: the parent of the folder that holds the file, unless told.
+    /// The base of relative paths: by default the parent of the folder that holds the file.
     pub root: PathBuf,
-    /// The user that a server started by root becomes; its name is not looked up here.
+    /// The user that a server started by root becomes. The name is not looked up here.
     pub user: Option<String>,
-    /// The group it gets instead of the user's own; only with a user.
+    /// The group instead of the user's own; only with a user.
     pub group: Option<String>,
-    /// Where to listen; at least one address, none twice. Port 0 is any free one.
+    /// Addresses of the native protocol: at least one, none twice. Port 0 is any free one.
     pub listen: Vec<SocketAddr>,
     /// Whether connections without TLS are allowed.
     pub plaintext: bool,
-    /// Where the certificate and its key are.
+    /// The files of the certificate and its key.
     pub tls: TlsFiles,
-    /// How FTP is served, if it is.
-    pub ftp: Option<Ftp>,
-    /// Folders below which homes lie; at least one. New homes go to the first.
+    /// The FTP configuration, if FTP is enabled.
+    pub ftp: Option<FtpConfig>,
+    /// Folders that contain homes; at least one. New homes go to the first.
     pub home_roots: Vec<PathBuf>,
-    /// Bytes that an account gets which is added without a quota of its own.
+    /// The quota of bytes for accounts that are added without one.
     pub default_quota: Option<u64>,
-    /// How much at once.
+    /// Limits on concurrent use.
     pub limits: Limits,
     /// How much each second.
     pub rates: Rates,
     /// How long to wait.
     pub timeouts: Timeouts,
-    /// When an upload counts as stored.
+    /// When an upload is confirmed.
     pub sync: SyncPolicy,
-    /// How long an interrupted upload is kept.
+    /// How long a partial upload is kept.
     pub partial_expiry: Duration,
     /// PBKDF2 rounds of new passwords.
     pub scram_rounds: u32,
-    /// Where the log files are.
+    /// The log files.
     pub logs: Logs,
     /// The folder of the control socket.
     pub control_folder: PathBuf,
 }
 
-/// Where the certificate and its key are, both in PEM.
+/// The files of the certificate and its key, both in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate, followed by those of its issuers.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// The administrator named none: the server makes and renews its own.
+    /// None is configured: the server makes and renews its own.
     pub is_own: bool,
 }
 
-/// How much at once.
+/// Limits on concurrent use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Sessions in all.
+    /// All sessions.
     pub sessions: usize,
-    /// Connections that nobody has logged in to, in all.
+    /// Unauthenticated connections.
     pub strangers: usize,
     /// Sessions of one account.
     pub sessions_per_account: usize,
@@ -90,20 +90,20 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What is left of the memory for those who have logged in.
+    /// Returns the memory that is left for logged-in sessions.
     pub fn memory_of_members(&self) -> usize {
         self.memory.saturating_sub(self.strangers * STRANGER_BYTES)
     }
 }
 
-/// How much of what each second; `None`: as much as there is.
+/// Rate limits; `None`: unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rates {
     /// Requests of one session.
     pub requests: Option<Rate>,
-    /// Bytes of one session, the protocol's own included, TLS's not.
+    /// Bytes of one session, with protocol overhead but without TLS overhead.
     pub session: Directions<Option<Rate>>,
-    /// The same of all sessions of one account together.
+    /// Bytes of all sessions of one account together.
     pub account: Directions<Option<Rate>>,
 }
 
@@ -116,33 +116,33 @@ pub struct Timeouts {
     pub idle: Duration,
     /// From the last byte of a transfer to the next.
     pub stall: Duration,
-    /// From SIGTERM to the end of transfers that still run.
+    /// From SIGTERM to the end of running transfers.
     pub drain: Duration,
-    /// From the last answer of a disk to the end of the patience with it.
+    /// From the last result of a disk until it counts as not answering.
     pub storage: Duration,
 }
 
-/// When an upload counts as stored.
+/// When an upload is confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SyncPolicy {
-    /// When its name is in place; the kernel writes it out at its leisure.
+    /// When it has its name; the kernel writes it to disk later.
     None,
-    /// When its data is on disk and its name in place: after a power loss the name holds the
-    /// old bytes or the new, whole.
+    /// When its data is on disk and it has its name: after a power loss the name holds the complete old
+    /// file or the complete new one.
     Data,
     /// When its data and its name are on disk.
     Full,
 }
 
-/// Where the log files are.
+/// The log files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logs {
     /// Connections, logins, commands, refusals.
     pub access: PathBuf,
     /// One line per transfer.
     pub transactions: PathBuf,
-    /// How large each of the two may grow before it begins again; one old one of each is kept.
+    /// The size at which each of the two is rotated; one old file of each is kept.
     pub bytes_max: u64,
 }
 
@@ -157,13 +157,13 @@ impl Config {
         raw.into_config(path)
     }
 
-    /// What a file without any key at `path` means; the file need not exist.
+    /// Returns the defaults for a file at `path`, which need not exist.
     pub fn default_for(path: &Path) -> Result<Self, ConfigError> {
         raw::RawConfig::default().into_config(path)
     }
 
-    /// Checks that the root is there, and what lies elsewhere by a path of its own: a server makes what is
-    /// missing below its root, and nothing that may be a disk that is not mounted, or misspelt.
+    /// Checks that the root exists, and folders that are configured outside of it: a server makes missing
+    /// folders only below its root, because others may be misspelt or on a disk that is not mounted.
     pub fn check_folders(&self) -> Result<(), ConfigError> {
         let missing = |key: String, folder: &Path| {
             let problem = if folder.exists() { "is no directory" } else { "does not exist" };
@@ -184,17 +184,17 @@ impl Config {
         }
     }
 
-    /// Where the accounts are: `users/` beside the configuration file.
+    /// Returns the folder of the accounts: `users/` beside the configuration file.
     pub fn accounts_dir(&self) -> PathBuf {
         self.folder().join("users")
     }
 
-    /// The folder that holds the configuration file, its accounts and its keys.
+    /// Returns the folder of the configuration file, its accounts and its keys.
     pub fn folder(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new("/"))
     }
 
-    /// What to do about a folder of the server's own that is missing or cannot be written to.
+    /// Returns advice about a missing or unwritable folder of the server.
     pub fn folder_remedy(&self) -> String {
         match &self.user {
             Some(user) => format!("run `berthd user list` as root, which makes what is missing for the user '{user}'"),
@@ -202,13 +202,13 @@ impl Config {
         }
     }
 
-    /// `path` as an absolute one: relative paths start at [`Config::root`].
+    /// Returns `path` as an absolute one: relative paths start at [`Config::root`].
     pub fn resolve(&self, path: &Path) -> PathBuf {
         tidy(&self.root.join(path))
     }
 }
 
-/// Drops `.` and doubled slashes, and takes `..` by spelling.
+/// Removes `.` and doubled slashes, and resolves `..` lexically.
 pub(crate) fn tidy(path: &Path) -> PathBuf {
     let mut tidied = PathBuf::new();
     for component in path.components() {
@@ -223,7 +223,7 @@ pub(crate) fn tidy(path: &Path) -> PathBuf {
     tidied
 }
 
-/// `[::]` is every address of both families; where the kernel has no IPv6, that is `0.0.0.0`.
+/// `[::]` means every address of both families; if the kernel has no IPv6, it becomes `0.0.0.0`.
 fn every_address(address: SocketAddr) -> SocketAddr {
     let wants_every_v6 = address.is_ipv6() && address.ip().is_unspecified();
     if wants_every_v6 && UdpSocket::bind("[::]:0").is_err() {
@@ -232,7 +232,7 @@ fn every_address(address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// The port of both programs when none is named.
+/// The default port of both programs.
 pub const PORT_DEFAULT: u16 = 2121;
 
 #[cfg(test)]

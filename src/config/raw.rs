@@ -1,5 +1,5 @@
-//! The file as it is written, and its way into a [`Config`]: defaults filled in, ranges and
-//! contradictions checked.
+//! The configuration file as serde reads it, and its conversion into a [`Config`]: fills in defaults,
+//! checks ranges and contradictions.
 
 use super::{
     Config, ConfigError, Limits, Logs, PORT_DEFAULT, Rates, SyncPolicy, Timeouts, TlsFiles, every_address, tidy,
@@ -165,7 +165,7 @@ fn native_addresses(listen: Option<OneOrMore>) -> Result<Vec<SocketAddr>, String
     }
 }
 
-/// Addresses with a port, such as `usual_port`; at least one, none twice.
+/// Parses addresses with a port, by default `usual_port`; at least one, none twice.
 pub(super) fn listen_addresses(OneOrMore(texts): OneOrMore, usual_port: u16) -> Result<Vec<SocketAddr>, String> {
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for text in texts {
@@ -248,7 +248,7 @@ impl RawLimits {
     }
 }
 
-/// Strangers have theirs set aside, so that what is said of the others holds whatever those do.
+/// Unauthenticated connections have a reserve, so that they cannot use the memory of others.
 fn memory(memory: Option<RawSize>, strangers: usize) -> Result<usize, String> {
     let for_strangers = strangers.saturating_mul(STRANGER_BYTES);
     let least = for_strangers.saturating_add(MEMORY_MEMBERS_MIN);
@@ -300,7 +300,7 @@ impl RawTimeouts {
             idle: named("timeouts.idle", self.idle, IDLE_TIMEOUT_DEFAULT)?,
             stall: named("timeouts.stall", self.stall, STALL_TIMEOUT_DEFAULT)?,
             storage: named("timeouts.storage", self.storage, STORAGE_TIMEOUT_DEFAULT)?,
-            // Zero is a choice here: stop at once.
+            // Zero is allowed here: stop at once.
             drain: self.drain.map_or(DRAIN_TIMEOUT_DEFAULT, |period| period.0),
         })
     }
@@ -329,9 +329,9 @@ impl RawLogs {
     }
 }
 
-/// With both files and their old ones that is 64 MiB, which a small device has.
+/// With both files and their old ones this is 64 MiB, which fits a small device.
 const LOG_BYTES_MAX_DEFAULT: u64 = 16 << 20;
-/// As many lines as are written at once.
+/// As many lines as one write may have.
 const LOG_BYTES_MAX_MIN: u64 = 64 << 10;
 
 /// A list of strings, or one string for a list of one.
@@ -339,8 +339,8 @@ pub(super) struct OneOrMore(Vec<String>);
 
 impl<'de> Deserialize<'de> for OneOrMore {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
+        struct OneOrMoreVisitor;
+        impl<'de> de::Visitor<'de> for OneOrMoreVisitor {
             type Value = OneOrMore;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -359,7 +359,7 @@ impl<'de> Deserialize<'de> for OneOrMore {
                 Ok(OneOrMore(texts))
             }
         }
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(OneOrMoreVisitor)
     }
 }
 

@@ -123,7 +123,7 @@ fn ftp_is_off_until_it_is_told_where_to_listen() {
         assert_eq!(ftp(text), None, "{text}");
     }
     let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
-    let defaults = Ftp {
+    let defaults = FtpConfig {
         listen: vec![address("127.0.0.1:2120")],
         listen_tls: Vec::new(),
         plaintext: false,
@@ -137,13 +137,17 @@ fn ftp_is_off_until_it_is_told_where_to_listen() {
     };
     assert_eq!(ftp(r#"{"ftp": {"listen": "127.0.0.1:2120"}}"#), Some(defaults.clone()));
     let plain = ftp(r#"{"plaintext": true, "ftp": {"listen": ["127.0.0.1:2120"]}}"#);
-    assert_eq!(plain, Some(Ftp { plaintext: true, ..defaults.clone() }), "it follows what the native protocol allows");
+    assert_eq!(
+        plain,
+        Some(FtpConfig { plaintext: true, ..defaults.clone() }),
+        "it follows what the native protocol allows"
+    );
     let own = ftp(r#"{"plaintext": true, "ftp": {"listen": "127.0.0.1:2120", "plaintext": false}}"#);
     assert_eq!(own, Some(defaults));
     let all = ftp(r#"{"listen": "127.0.0.1:0", "ftp": {"listen_tls": ["127.0.0.1:0", "[::1]:990"], "plaintext": true,
             "passive_ports": "1024-65535", "public_address": "192.0.2.1", "active": true, "data_timeout": "10m",
             "session_reuse": "required", "close_notify": "optional", "hash_uploads": true}}"#);
-    let expected = Ftp {
+    let expected = FtpConfig {
         listen: Vec::new(),
         listen_tls: vec![address("127.0.0.1:0"), address("[::1]:990")],
         plaintext: true,

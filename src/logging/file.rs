@@ -1,5 +1,5 @@
-//! One log file, whose descriptor may fail at any time and whose size is bounded: a file that is full
-//! is renamed to `….old`, in place of the one before it.
+//! One log file. Writing may fail at any time, and its size is bounded: a full file is renamed to
+//! `….old`, which replaces the one before.
 
 use super::writer::Sink;
 use crate::base::text::Utc;
@@ -10,27 +10,26 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Lines on their way to a file. What goes wrong is told on stderr, at most once in
-/// [`WARN_INTERVAL`]; once lines can be written again, the file itself tells how many are missing,
-/// where they are, and so does stderr.
+/// Writes lines to a file. Failures are reported on stderr, at most once in [`WARN_INTERVAL`]. Once
+/// lines can be written again, the file and stderr report the number of missing lines.
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     bytes_max: u64,
-    /// What the file holds; `None` for one that does not, such as a terminal.
+    /// The size of the file; `None` if it has none, such as a terminal.
     size: Option<u64>,
     /// It is a file of a local disk.
     is_local: bool,
     /// The disk took a part of a line; the rest of it is lost.
     torn: bool,
-    /// Lines that are missing at the end of the file, which does not tell so yet.
+    /// Lines missing at the end of the file that are not reported there yet.
     lost: u64,
     warned: Option<Instant>,
 }
 
 impl LogFile {
-    /// Opens for appending; makes the file and its folder if need be. It holds no more than about
-    /// `bytes_max` bytes.
+    /// Opens for appending. Makes the file and its folder if necessary. Its size stays at about
+    /// `bytes_max`.
     pub(super) fn open(path: PathBuf, bytes_max: u64) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let file = open(&path).map_err(named)?;
@@ -38,8 +37,8 @@ impl LogFile {
         Ok(Self { path, file, bytes_max, size, is_local, torn: false, lost: 0, warned: None })
     }
 
-    /// Writes whole lines, after which `lost` others are missing. Those that the disk does not take are
-    /// dropped: a log must not grow in memory. Returns what stderr is to tell.
+    /// Writes whole lines, after which `lost` others are missing. Lines that the disk does not take are
+    /// dropped: a log must not grow in memory. Returns a message for stderr.
     fn put(&mut self, lines: &[u8], lost: u64) -> Option<String> {
         let (count, result) = match self.close_gap() {
             Ok(recovery) => {
@@ -57,7 +56,8 @@ impl LogFile {
         result.unwrap_or_else(|error| self.complain(&error))
     }
 
-    /// Writes line after line into as many files as it takes. Returns how many bytes, and what ended it.
+    /// Writes line after line, into as many files as necessary. Returns the number of bytes, and the
+    /// result.
     fn write_lines(&mut self, lines: &[u8]) -> (usize, io::Result<()>) {
         let mut written = 0;
         while written < lines.len() {
@@ -84,11 +84,11 @@ impl LogFile {
         (written, Ok(()))
     }
 
-    /// Begins a new file in place of one that is full.
+    /// Replaces a full file by a new one.
     fn rotate(&mut self) -> io::Result<()> {
-        // A link stays, and leads to the new file as it led to the old one.
+        // A symlink stays, and leads to the new file as it led to the old one.
         let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
-        // It may have been moved away by somebody else already.
+        // Another program may have moved it away already.
         if is_at(&self.file, &path) {
             let mut old = path.clone().into_os_string();
             old.push(".old");
@@ -109,7 +109,7 @@ impl LogFile {
         self.file = file;
     }
 
-    /// Ends a torn line, and tells of lost ones before the next is written.
+    /// Ends a torn line, and reports lost ones before the next is written.
     fn close_gap(&mut self) -> io::Result<Option<String>> {
         if self.torn {
             self.write(b"\n").1?;
@@ -123,7 +123,7 @@ impl LogFile {
         Ok(Some(format!("{}: goes on; {lost} lines are missing", self.path.display())))
     }
 
-    /// Writes as much as the disk takes; how much that was.
+    /// Writes as much as the disk takes. Returns the number of bytes and the result.
     fn write(&mut self, bytes: &[u8]) -> (usize, io::Result<()>) {
         let (count, result) = write_all(&mut self.file, bytes);
         if count > 0 {
@@ -142,8 +142,8 @@ impl LogFile {
         Some(format!("{}: {} lines lost so far: {error}", self.path.display(), self.lost))
     }
 
-    /// Opens the file again by name. If that fails, the open file stays in use. Returns what stderr
-    /// is to tell.
+    /// Opens the file again by name. If that fails, the open file stays in use. Returns a message for
+    /// stderr.
     fn open_again(&mut self) -> Option<String> {
         match open(&self.path) {
             Ok(file) => {
@@ -175,7 +175,7 @@ fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         atomic_file::make_folder(folder, atomic_file::GROUP_FOLDER)?;
     }
-    // Not blocking, so that a FIFO in its place fails instead of stopping the program.
+    // O_NONBLOCK, so that a FIFO in its place fails instead of stopping the program.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(nonblocking).open(path)
 }
@@ -184,12 +184,12 @@ fn size(file: &File) -> Option<u64> {
     file.metadata().ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len())
 }
 
-/// Whether `file` is a regular one on a local file system.
+/// Returns whether `file` is a regular one on a local file system.
 pub(super) fn is_local(file: &File) -> bool {
     size(file).is_some() && file_system_type::is_local(file)
 }
 
-/// Whether `file` is what `path` names, itself and not by a link.
+/// Returns whether `path` names `file` itself, and not a symlink to it.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.symlink_metadata()) {
         (Ok(file), Ok(named)) => (file.dev(), file.ino()) == (named.dev(), named.ino()),
@@ -201,7 +201,7 @@ pub(super) fn count_lines(lines: &[u8]) -> u64 {
     lines.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
-/// As `Write::write_all`, but tells how much was written before an error.
+/// Like `Write::write_all`, but returns the number of bytes written before an error.
 fn write_all(file: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while written < bytes.len() {
@@ -215,7 +215,7 @@ fn write_all(file: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     (written, Ok(()))
 }
 
-/// How often a failing log may say so.
+/// The interval of messages about a failing log.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -326,7 +326,7 @@ mod tests {
         assert!(log.write(b"tw").1.is_ok() && log.torn);
         assert!(log.put(b"four\n", 0).is_some_and(|trouble| trouble.ends_with(": goes on; 2 lines are missing")));
         assert_eq!(log.put(b"five\n", 0), None);
-        // Those for which there was no room in memory.
+        // Lines that memory had no room for.
         assert!(log.put(b"six\n", 3).is_some_and(|trouble| trouble.ends_with(": goes on; 3 lines are missing")));
         let text = text(&path);
         let ends: Vec<_> = text.lines().map(|line| line.rsplit(' ').next().unwrap_or_default()).collect();

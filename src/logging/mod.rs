@@ -1,8 +1,7 @@
-//! One logger for everything: records with the target `access` or `transactions` go to the log
-//! file of that name, all others to stderr. Each of the three has a thread that writes what does
-//! not go to a local disk, so that the server never waits for it. Lines that cannot be written are
-//! dropped and counted. The caller decides what a line says; this module makes sure that it is one
-//! line, and that lines that repeat themselves do not fill the disk.
+//! The program's logger. Records with the target `access` or `transactions` go to the log file of that
+//! name, all others to stderr. Each of the three has a thread for slow writes, so that the server never
+//! waits. Lines that cannot be written are dropped and counted. The caller chooses the text; this
+//! module makes sure that it is one line, and that repeated lines do not fill the disk.
 
 mod file;
 mod repeats;
@@ -32,8 +31,7 @@ pub const TRANSACTIONS: &str = "transactions";
 /// Target of all other records.
 pub const STDERR: &str = "berth";
 
-/// Opens the log files and makes this the program's logger, once. `RUST_LOG` filters what goes
-/// to stderr.
+/// Opens the log files and installs the logger, once. `RUST_LOG` filters what goes to stderr.
 pub fn init(config: &Config) -> io::Result<()> {
     let file = |path: &std::path::Path| -> io::Result<Writer> {
         Ok(Writer::new(
@@ -62,9 +60,9 @@ pub fn init(config: &Config) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts the threads that write; before that, lines wait or are written by [`flush`]. To be called
-/// once the process has no more rights than it needs, because threads have those of their start.
-/// Waits a moment until what was logged so far is written.
+/// Starts the writer threads; before that, lines wait or are written by [`flush`]. Call this once the
+/// process has dropped its rights, because threads keep those of their start. Waits briefly until
+/// earlier lines are written.
 pub fn start() -> io::Result<()> {
     let Some(logger) = LOGGER.get() else { return Ok(()) };
     logger.stderr.start("log-stderr")?;
@@ -74,7 +72,7 @@ pub fn start() -> io::Result<()> {
     Ok(())
 }
 
-/// Has what was logged written soon; to be called before the program sleeps.
+/// Starts writing of waiting lines. Call this before the program sleeps.
 pub fn flush() {
     let Some(logger) = LOGGER.get() else { return };
     if due().is_some_and(|due| due <= Instant::now()) {
@@ -83,7 +81,7 @@ pub fn flush() {
     logger.writers().for_each(Writer::flush);
 }
 
-/// Writes out what was logged, before the program ends; does not wait long for what takes nothing.
+/// Writes all lines before the program ends. Bounded by a timeout.
 pub fn finish() {
     let Some(logger) = LOGGER.get() else { return };
     tell_repeats(true);
@@ -91,8 +89,8 @@ pub fn finish() {
     logger.writers().for_each(|writer| writer.finish(deadline));
 }
 
-/// Opens the files again by name, after another program has renamed them.
-/// [`is_reopened`] tells when that was done.
+/// Opens the files again by name, after another program has renamed them. [`is_reopened`] tells when
+/// that is done.
 pub fn reopen() {
     if let Some(logger) = LOGGER.get() {
         logger.access.reopen();
@@ -100,14 +98,14 @@ pub fn reopen() {
     }
 }
 
-/// Whether all that was logged, or was to be reopened, is.
+/// Returns whether all writes and reopens are done.
 pub fn is_reopened() -> bool {
     LOGGER.get().is_none_or(|logger| logger.access.is_done() && logger.transactions.is_done())
 }
 
-/// Logs a line of a kind that a peer can cause as often as it likes. The first few of the kind are listed,
-/// unless too many kinds of its group are new. Later ones are counted, and a line now and then, which ends
-/// in ` repeated=N`, stands for `N` of them. Returns whether this one was listed.
+/// Logs a line of a kind that a peer can cause any number of times. The first few of the kind are
+/// written, unless too many kinds of its group are new. Later ones are counted, and an occasional line
+/// that ends in ` repeated=N` stands for `N` of them. Returns whether this one was written.
 pub fn log_repeatable(
     target: &'static str,
     level: Level,
@@ -121,12 +119,12 @@ pub fn log_repeatable(
     is_listed
 }
 
-/// Takes back a line of [`log_repeatable`] that turned out to be of no such kind.
+/// Takes back a line of [`log_repeatable`] that turned out to be of another kind.
 pub fn take_back(target: &'static str, (group, kind): (&impl Hash, &impl Hash), was_listed: bool) {
     repeats().take_back(target, group, kind, was_listed);
 }
 
-/// When [`flush`] has to be called at the latest.
+/// Returns when [`flush`] must be called at the latest.
 pub fn due() -> Option<Instant> {
     repeats().due()
 }
@@ -147,7 +145,7 @@ struct Logger {
     access: Writer,
     transactions: Writer,
     stderr: Writer,
-    /// Says what goes to stderr; it writes nothing itself.
+    /// Filters and formats records for stderr; it writes nothing itself.
     filter: env_logger::Logger,
 }
 
@@ -161,7 +159,7 @@ impl Logger {
     }
 
     fn writers(&self) -> impl Iterator<Item = &Writer> {
-        // What goes wrong with the files is told on stderr.
+        // Failures of the files are reported on stderr.
         [&self.access, &self.transactions, &self.stderr].into_iter()
     }
 }
@@ -191,12 +189,12 @@ impl Log for Logger {
     }
 }
 
-/// A disk may be busy for a moment while users' requests are logged; what goes to stderr is rare.
+/// A disk may be busy for a moment while users' requests are logged; lines on stderr are rare.
 const FILE_WAITING_BYTES_MAX: usize = 1 << 20;
 const STDERR_WAITING_BYTES_MAX: usize = 64 * 1024;
-/// How long lines for a file wait for others: the thread writes at once, but then no more often.
+/// How long lines for a file wait for others. The thread writes at once, but no more often than this.
 const LINGER: Duration = Duration::from_millis(1);
-/// How long a start waits for stderr, so that its remarks stand before what comes next.
+/// How long a start waits for stderr, so that its warnings come before later output.
 const START_PATIENCE: Duration = Duration::from_millis(500);
-/// How long the end waits for all that was logged.
+/// How long the end waits for all lines.
 const END_PATIENCE: Duration = Duration::from_secs(2);

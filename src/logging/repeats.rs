@@ -1,7 +1,7 @@
-//! Lines that repeat themselves: the first few of a kind are listed, the others are counted, and one
-//! line now and then says how many it stands for. What a kind is, is up to the caller. Kinds that a
-//! crowd can cause, such as one of each address, form a group: when too many of a group are new, they
-//! count as one. So memory and lines are bounded however many kinds there are.
+//! Repeated lines: the first few of a kind are written, the others are counted, and an occasional line
+//! gives the count. The caller defines the kinds. Kinds that many peers can cause, such as one for each
+//! address, form a group: when too many of a group are new, they count as one. So memory and lines are
+//! bounded however many kinds there are.
 
 use log::{Level, Record};
 use std::collections::HashMap;
@@ -9,23 +9,23 @@ use std::fmt::{self, Write};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::{Duration, Instant};
 
-/// What is remembered of kinds of lines.
+/// The state of all kinds of lines.
 pub(super) struct Repeats {
     hasher: RandomState,
-    kinds: HashMap<u64, Kind>,
-    /// How many kinds of a group are new, and since when that was counted.
+    kinds: HashMap<u64, LineKind>,
+    /// The number of new kinds of a group, and since when they are counted.
     groups: HashMap<u64, (Instant, u32)>,
-    /// When a count is to be told next.
+    /// When a count is due.
     due: Option<Instant>,
     swept: Option<Instant>,
 }
 
-struct Kind {
+struct LineKind {
     target: &'static str,
     level: Level,
-    /// Lines that were listed one by one.
+    /// Lines that were written one by one.
     listed: u32,
-    /// Lines that were not, since one last told of them.
+    /// Lines that were not written since the last count.
     counted: u64,
     /// The last of those.
     last: String,
@@ -34,7 +34,7 @@ struct Kind {
     interval: Duration,
 }
 
-/// A count that is to be written.
+/// A count to be written.
 pub(super) struct Told {
     pub(super) target: &'static str,
     pub(super) level: Level,
@@ -42,7 +42,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Writes it by way of the program's logger.
+    /// Writes it through the program's logger.
     pub(super) fn log(&self) {
         let mut record = Record::builder();
         record.target(self.target).level(self.level);
@@ -57,7 +57,7 @@ impl Default for Repeats {
 }
 
 impl Repeats {
-    /// Takes note of one more line of a kind in its group. Returns true if it is to be listed.
+    /// Counts one more line of a kind in its group. Returns true if it must be written.
     pub(super) fn note(
         &mut self,
         target: &'static str,
@@ -70,7 +70,7 @@ impl Repeats {
         if !self.kinds.contains_key(&key) && !self.has_room(group, now) {
             key = group;
         }
-        let kind = self.kinds.entry(key).or_insert_with(|| Kind::new(target, level, now));
+        let kind = self.kinds.entry(key).or_insert_with(|| LineKind::new(target, level, now));
         kind.seen = now;
         if kind.listed < LISTED_MAX {
             kind.listed += 1;
@@ -87,7 +87,7 @@ impl Repeats {
         false
     }
 
-    /// Takes back a line that turned out to be of no such kind.
+    /// Takes back a line that turned out to be of another kind.
     pub(super) fn take_back(&mut self, target: &'static str, group: &impl Hash, kind: &impl Hash, was_listed: bool) {
         let (group, key) = self.keys(target, group, kind);
         let key = if self.kinds.contains_key(&key) { key } else { group };
@@ -100,12 +100,12 @@ impl Repeats {
         }
     }
 
-    /// When [`Repeats::tell`] has something to tell.
+    /// Returns when [`Repeats::tell`] has work.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// The counts whose time has come; with `all`, those that wait for it as well.
+    /// Returns the counts that are due, or with `all` every count.
     pub(super) fn tell(&mut self, now: Instant, all: bool) -> Vec<Told> {
         let mut told = Vec::new();
         self.due = None;
@@ -116,17 +116,17 @@ impl Repeats {
                 self.due = Some(self.due.map_or(kind.due, |due| due.min(kind.due)));
             }
         }
-        // Many kinds are not looked at for each of them.
+        // The kinds are not scanned for every single one.
         self.due = self.due.map(|due| due.max(now + SWEEP_INTERVAL));
         told
     }
 
-    /// What a group and a kind of it are remembered by.
+    /// Returns the keys of a group and a kind of it.
     fn keys(&self, target: &'static str, group: &impl Hash, kind: &impl Hash) -> (u64, u64) {
         (self.hasher.hash_one((target, group)), self.hasher.hash_one((target, group, kind)))
     }
 
-    /// Whether one more kind of a group can be told from the others; counts it if so.
+    /// Returns whether one more kind of a group can be told apart, and counts it.
     fn has_room(&mut self, group: u64, now: Instant) -> bool {
         if self.kinds.len() >= KINDS_MAX || self.groups.len() >= KINDS_MAX {
             self.forget_quiet(now);
@@ -149,7 +149,7 @@ impl Repeats {
     }
 }
 
-impl Kind {
+impl LineKind {
     fn new(target: &'static str, level: Level, now: Instant) -> Self {
         let interval = INTERVAL_MIN;
         Self { target, level, listed: 0, counted: 0, last: String::new(), seen: now, due: now + interval, interval }
@@ -165,20 +165,20 @@ impl Kind {
     }
 }
 
-/// Lines of a kind that are listed one by one.
+/// Lines of a kind that are written one by one.
 const LISTED_MAX: u32 = 5;
-/// The time between two lines with a count of the same kind, which doubles from the one to the other.
+/// The time between two counts of the same kind. It doubles each time.
 const INTERVAL_MIN: Duration = Duration::from_secs(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(640);
-/// A kind is forgotten when it had no line for this time.
+/// A kind is forgotten after this long without a line.
 const QUIET: Duration = Duration::from_secs(1800);
 /// Kinds of a group that may be new in a period.
 const NEW_KINDS_MAX: u32 = 64;
 const GROUP_PERIOD: Duration = Duration::from_secs(10);
-/// Kinds that are told from each other; further ones of a group count as one. With the last line of each that is
+/// Kinds that are told apart; further ones of a group count as one. With the last line of each this is
 /// about half a MiB.
 const KINDS_MAX: usize = 1024;
-/// The least time between two looks at all kinds.
+/// The least time between two scans of all kinds.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The end of the way to stderr, which may be a pipe that nobody reads or a terminal that was stopped.
+//! Writes to stderr, which may be a pipe without a reader or a stopped terminal.
 
 use super::file::{count_lines, is_local};
 use super::writer::Sink;
@@ -8,11 +8,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
-/// Writes to a descriptor of its own, so that nothing else that writes to stderr waits behind it. The
-/// descriptor is left as it is: it is shared with other programs.
+/// Writes to its own descriptor, so that nothing else that writes to stderr waits. The flags of the
+/// descriptor stay as they are: it is shared with other programs.
 pub(super) struct Stderr {
     file: File,
-    /// Lines that are missing and not told of yet.
+    /// Missing lines that are not reported yet.
     lost: u64,
     /// It is a file of a local disk.
     is_local: bool,

@@ -1,11 +1,10 @@
-//! Text from outside as the value of a `key=value` field: escaped, quoted where need be, and never
-//! longer than its kind may be, however it is escaped. The one place for these bounds.
+//! Foreign text as the value of a `key=value` field: escaped, quoted where necessary, and bounded after
+//! escaping. The only place for these bounds.
 
 use crate::base::text::Quoted;
 use std::fmt;
 
-/// A foreign value of a log line. One that is too long loses its middle or its end, where the line then
-/// has `…`.
+/// A foreign value of a log line. If it is too long, `…` replaces its middle or its end.
 #[derive(Clone, Copy)]
 pub struct Value<'a> {
     bytes: &'a [u8],
@@ -14,7 +13,7 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// A name that a stranger gave; its beginning tells enough.
+    /// A name that a peer claims; its beginning suffices.
     pub fn name(bytes: &'a [u8]) -> Self {
         Self { bytes, head_bytes_max: NAME_BYTES_MAX, tail_bytes_max: 0 }
     }
@@ -28,7 +27,7 @@ impl<'a> Value<'a> {
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes_max = self.head_bytes_max + self.tail_bytes_max;
-        // Escaping and quotes make at most four of one byte, and two more.
+        // Escaping makes at most four bytes of one, and quotes add two.
         if 4 * self.bytes.len() + 2 <= bytes_max {
             return Quoted(self.bytes).fmt(f);
         }
@@ -53,7 +52,7 @@ impl fmt::Display for Value<'_> {
     }
 }
 
-/// Where each character or escape of escaped text begins and ends.
+/// Returns the ranges of the characters or escapes of escaped text.
 fn units(text: &str) -> impl Iterator<Item = (usize, usize)> {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -70,9 +69,9 @@ fn units(text: &str) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// As long as an account's name can be.
+/// The maximum length of an account name.
 const NAME_BYTES_MAX: usize = 64;
-/// Most paths fit, and the longest one that is allowed makes no line that is much longer.
+/// Most paths fit, and the longest one does not make a line much longer.
 const PATH_BYTES_MAX: usize = 256;
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
-//! A thread that writes lines, so that nobody else waits for a file or terminal that takes none. What a
-//! local disk takes at once is written without it, which is cheaper:
+//! A thread that writes lines, so that no other thread waits for a slow file or terminal. Lines for a
+//! local disk are written without it, which is cheaper:
 //!
 //! ```text
 //! append (any thread) ──> lines waiting, bounded ──> sink (its thread) ──> file, pipe or terminal
 //! ```
 //!
-//! Lines that find no room are dropped and counted; the sink tells how many there were, where they are
-//! missing.
+//! Lines without room are dropped and counted; the sink reports their number where they are missing.
 
 use crate::base::text::Utc;
 use std::fmt;
@@ -15,26 +14,26 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Takes lines for good; may wait.
+/// Writes lines; may block.
 pub(super) trait Sink: Send {
     /// Writes whole lines, after which `lost` others are missing.
     fn write(&mut self, lines: &[u8], lost: u64);
 
-    /// Opens what it writes to again, by name.
+    /// Reopens its file by name.
     fn reopen(&mut self) {}
 
-    /// Whether a write does not wait for anything, such as one to a file of a local disk.
+    /// Returns whether a write does not block, such as one to a file of a local disk.
     fn is_quick(&self) -> bool;
 }
 
 /// The lines of one sink.
 pub(super) struct Writer {
     waiting: Mutex<Waiting>,
-    /// Tells the thread that there is something to do.
+    /// Wakes the thread for work.
     wanted: Condvar,
-    /// Tells that all was done.
+    /// Signals that all work is done.
     done: Condvar,
-    /// How much may wait for a sink that takes nothing.
+    /// The bound on waiting lines.
     waiting_bytes_max: usize,
     /// How long lines may wait for others that are written with them.
     linger: Duration,
@@ -48,23 +47,23 @@ struct Waiting {
     lost: u64,
     wants_reopen: bool,
     thread: Thread,
-    /// Somebody waits for all to be written.
+    /// A caller waits for all lines to be written.
     is_hurried: bool,
-    /// The thread has not kept up, and nobody waits for it until then.
+    /// The thread was slow, and callers do not wait for it until then.
     is_slow_until: Option<Instant>,
 }
 
-/// What the thread does.
+/// The state of the thread.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Thread {
-    /// It does not exist yet. [`Writer::flush`] writes.
+    /// Not started. [`Writer::flush`] writes.
     #[default]
     Missing,
-    /// It waits for lines.
+    /// Waits for lines.
     Asleep,
-    /// It waits for more lines.
+    /// Waits for more lines.
     Lingering,
-    /// It writes.
+    /// Writes.
     Writing,
 }
 
@@ -73,12 +72,12 @@ impl Waiting {
         self.lines.is_empty() && self.lost == 0 && !self.wants_reopen && self.thread != Thread::Writing
     }
 
-    /// Takes the number of lost lines, and whether the sink is to be opened again.
+    /// Takes the number of lost lines, and whether the sink must be reopened.
     fn take_rest(&mut self) -> (u64, bool) {
         (std::mem::take(&mut self.lost), std::mem::take(&mut self.wants_reopen))
     }
 
-    /// Whether nobody minds if lines wait for others.
+    /// Returns whether lines may wait for others.
     fn may_wait(&self) -> bool {
         !self.is_hurried && !self.wants_reopen && self.lost == 0 && self.lines.len() < HURRY_BYTES
     }
@@ -96,10 +95,10 @@ impl Writer {
         }
     }
 
-    /// Adds a line, or counts it where there is no room.
+    /// Adds a line, or counts it if there is no room.
     pub(super) fn append(&self, time: Utc, message: fmt::Arguments<'_>) {
         let mut waiting = lock(&self.waiting);
-        // Once one is lost the next ones are, too, so that the gap is in one place.
+        // After a lost line the next ones are dropped, too, so that the gap is in one place.
         if waiting.lost > 0 || waiting.lines.len() >= self.waiting_bytes_max {
             waiting.lost += 1;
             return;
@@ -110,7 +109,7 @@ impl Writer {
         }
     }
 
-    /// Sees to it that the lines are written soon: here, if that takes no time or there is no thread.
+    /// Makes sure that the lines are written soon: at once, if that is quick or there is no thread.
     pub(super) fn flush(&self) {
         let waiting = lock(&self.waiting);
         match waiting.thread {
@@ -120,9 +119,8 @@ impl Writer {
         }
     }
 
-    /// Like [`Writer::flush`], but writes here only what takes no time, and waits a moment for the thread, so
-    /// that a line is there before anything that follows from it. If the moment was too short, no caller waits
-    /// again for a while.
+    /// Like [`Writer::flush`], but writes only if that is quick, and waits briefly for the thread, so that
+    /// a line appears before its consequences. After a timeout no caller waits again for a while.
     pub(super) fn flush_and_settle(&self) {
         let waiting = lock(&self.waiting);
         if matches!(waiting.thread, Thread::Missing | Thread::Asleep) && !waiting.is_done() {
@@ -143,11 +141,11 @@ impl Writer {
         waiting.is_slow_until = result.timed_out().then(|| Instant::now() + SLOW_PERIOD);
     }
 
-    /// Writes here what takes less time than to hand it over, unless the last such write took long.
+    /// Writes at once if that is quicker than the thread, unless the last such write was slow.
     fn write_if_quick(&self, mut waiting: MutexGuard<'_, Waiting>) {
         let began = Instant::now();
         let may = !waiting.wants_reopen && waiting.is_slow_until.is_none_or(|until| began >= until);
-        // Nobody else writes while the thread sleeps, but for another thread that does the same.
+        // While the thread sleeps, only another thread in this function writes.
         let sink = if may { self.sink.try_lock().ok().filter(|sink| sink.is_quick()) } else { None };
         let Some(mut sink) = sink else { return self.wanted.notify_one() };
         let (mut lines, rest) = (std::mem::take(&mut waiting.lines), waiting.take_rest());
@@ -155,13 +153,13 @@ impl Writer {
         write(&mut **sink, &mut lines, rest);
         let mut waiting = lock(&self.waiting);
         waiting.is_slow_until = (began.elapsed() > QUICK).then(|| Instant::now() + SLOW_PERIOD);
-        // Its memory is used again.
+        // Its memory is reused.
         if waiting.lines.is_empty() {
             waiting.lines = lines;
         }
     }
 
-    /// Has the sink opened again.
+    /// Requests a reopen of the sink.
     pub(super) fn reopen(&self) {
         let mut waiting = lock(&self.waiting);
         waiting.wants_reopen = true;
@@ -171,12 +169,12 @@ impl Writer {
         }
     }
 
-    /// Whether nothing is left to be done.
+    /// Returns whether all work is done.
     pub(super) fn is_done(&self) -> bool {
         lock(&self.waiting).is_done()
     }
 
-    /// Waits until all is written, but not beyond `deadline`.
+    /// Waits until all is written, or until `deadline`.
     pub(super) fn finish(&self, deadline: Instant) {
         self.flush();
         let mut waiting = lock(&self.waiting);
@@ -188,7 +186,7 @@ impl Writer {
         result.unwrap_or_else(PoisonError::into_inner).0.is_hurried = false;
     }
 
-    /// Starts the thread. It has the rights of the moment it begins in.
+    /// Starts the thread. It keeps the rights of this moment.
     pub(super) fn start(&'static self, name: &str) -> io::Result<()> {
         lock(&self.waiting).thread = Thread::Writing;
         let thread = thread::Builder::new().name(name.into()).stack_size(STACK_BYTES);
@@ -208,7 +206,7 @@ impl Writer {
             waiting.thread = Thread::Writing;
             std::mem::swap(&mut lines, &mut waiting.lines);
             let rest = waiting.take_rest();
-            // A write by another thread, while this one slept, is short and needs the lock of `waiting` again.
+            // Another thread's write is short and needs the lock of `waiting` again.
             drop(waiting);
             write(&mut **lock(&self.sink), &mut lines, rest);
             let waiting = self.now(Thread::Lingering);
@@ -216,7 +214,7 @@ impl Writer {
         }
     }
 
-    /// Notes what the thread does now.
+    /// Sets the state of the thread.
     fn now(&self, thread: Thread) -> MutexGuard<'_, Waiting> {
         let mut waiting = lock(&self.waiting);
         waiting.thread = thread;
@@ -247,11 +245,11 @@ fn write(sink: &mut dyn Sink, lines: &mut Vec<u8>, (lost, reopen): (u64, bool)) 
         sink.reopen();
     }
     lines.clear();
-    // One burst must not hold its memory for ever.
+    // A burst must not keep its memory.
     lines.shrink_to(HURRY_BYTES);
 }
 
-/// Adds one line, whatever is in the message; the end of one that is too long is cut off.
+/// Adds one line, whatever bytes the message has. A line that is too long is cut.
 fn put_line(lines: &mut Vec<u8>, time: Utc, message: fmt::Arguments<'_>) {
     let start = lines.len();
     // Writing to a vector does not fail; a `Display` that does leaves what it wrote so far.
@@ -274,16 +272,15 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A stderr that takes lines has them by then, and one that does not delays the loop no more than this
-/// once in the period.
+/// Enough for a working stderr. A blocked one delays the loop only once in a period.
 const SETTLE_PATIENCE: Duration = Duration::from_millis(20);
-/// A write of a local disk that takes longer is waiting for something.
+/// A slower write to a local disk is waiting for something.
 const QUICK: Duration = Duration::from_millis(20);
 const SLOW_PERIOD: Duration = Duration::from_secs(60);
-/// Lines of this length are written at once: a write costs a system call, and what is lost in a crash
-/// is bounded.
+/// Waiting lines of this size are written at once: a write costs a system call, and a crash must not
+/// lose more.
 const HURRY_BYTES: usize = 64 * 1024;
-/// No caller's line is as long; text of the system might be.
+/// No line of a caller is as long; a system's text might be.
 const LINE_BYTES_MAX: usize = 4096;
 const STACK_BYTES: usize = 64 * 1024;
 
@@ -292,7 +289,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    /// Hands over what is written, once it may.
+    /// Passes on what is written, once allowed.
     struct Slow {
         may: Receiver<()>,
         written: Sender<(String, u64)>,

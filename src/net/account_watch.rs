@@ -1,12 +1,12 @@
-//! Notices accounts that were locked or removed while somebody is logged in to them, a few per
-//! round. It looks at files; it must not know connections.
+//! Detects accounts that were locked or removed while they have sessions, a few per round. Reads
+//! account files; must not know connections.
 
 use crate::account::{AccountName, Accounts, Stamp};
 use crate::base::limits::{ACCOUNTS_CHECK_INTERVAL, ACCOUNTS_PER_ROUND};
 use std::collections::HashSet;
 use std::time::Instant;
 
-/// What is known of the accounts in use.
+/// The state of the check.
 pub(super) struct AccountWatch {
     stamp: Option<Stamp>,
     next_at: Instant,
@@ -19,7 +19,7 @@ impl AccountWatch {
         Self { stamp: None, next_at: now, unchecked: Vec::new(), closed: HashSet::new() }
     }
 
-    /// One step; the accounts whose sessions must end, once all of `members` are looked at.
+    /// Checks a few of `members`. Returns the accounts whose sessions must end, once all are checked.
     pub(super) fn look<'a>(
         &mut self,
         accounts: &Accounts,
@@ -35,7 +35,7 @@ impl AccountWatch {
             match accounts.load(&name) {
                 Ok(Some(account)) if !account.locked => {}
                 Ok(_) => drop(self.closed.insert(name)),
-                // A damaged file lets nobody in, but ends nobody's work either.
+                // A damaged file allows no login, but ends no session either.
                 Err(error) => log::error!("{error}"),
             }
         }
@@ -53,12 +53,12 @@ impl AccountWatch {
         }
     }
 
-    /// Whether it wants another round at once.
+    /// Returns whether it needs another round at once.
     pub(super) fn is_at_work(&self) -> bool {
         !self.unchecked.is_empty()
     }
 
-    /// When it looks at the folder again.
+    /// Returns when it checks the folder again.
     pub(super) fn next_at(&self) -> Instant {
         self.next_at
     }

@@ -1,38 +1,38 @@
-//! Who is connected from where, and who makes room for whom. It knows slots by number.
+//! Counts connections by origin and decides which one is evicted. It knows slots by number.
 //!
-//! Where there is no room for a newcomer, a stranger has to go: the one who has waited longest
-//! for a login, of the origin with the most of them, of the network with the most. So a flood of
-//! silent connections evicts only its own, and nobody who is logged in ever has to go.
+//! If a new connection exceeds a limit, an unauthenticated one is closed: the longest waiting one of
+//! the origin with the most of them, in the network with the most. So a flood of silent connections
+//! evicts only its own, and logged-in sessions are never evicted.
 
 use crate::config::Limits;
 use crate::session::origin::{Network, Origin};
 use std::collections::{HashMap, VecDeque};
 
-/// The connections of the network.
+/// The connections of the network listeners.
 #[derive(Default)]
 pub(super) struct Admission {
     sessions: usize,
     per_origin: HashMap<Origin, usize>,
     strangers: usize,
     strangers_per_network: HashMap<Network, usize>,
-    /// Slots that nobody has logged in to, the longest waiting first; no empty queues.
+    /// Unauthenticated slots, the longest waiting first. No queue is empty.
     waiting: HashMap<Origin, VecDeque<usize>>,
 }
 
-/// What a newcomer finds.
+/// The decision for a new connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    /// There is room.
+pub(super) enum AdmissionDecision {
+    /// It may enter.
     Free,
-    /// There is once this stranger has gone.
+    /// It may enter once this unauthenticated slot is closed.
     After(usize),
-    /// There is none, and everybody is logged in; what bounds it, in words.
+    /// It must be refused, because all others are logged in. Holds the limit's description.
     None(&'static str),
 }
 
 impl Admission {
-    /// Whether there is room for one more from `origin`.
-    pub(super) fn room(&self, origin: Origin, limits: &Limits, has_descriptors: bool) -> Room {
+    /// Decides whether one more connection from `origin` may enter.
+    pub(super) fn room(&self, origin: Origin, limits: &Limits, has_descriptors: bool) -> AdmissionDecision {
         let is_origin_full = self.from(origin) >= limits.sessions_per_address;
         let bound = if self.sessions >= limits.sessions {
             "`limits.sessions`"
@@ -43,16 +43,16 @@ impl Admission {
         } else if !has_descriptors {
             "the system's limit of open files (ulimit -n, LimitNOFILE=)"
         } else {
-            return Room::Free;
+            return AdmissionDecision::Free;
         };
         let waiting = match is_origin_full {
             true => self.waiting.get(&origin),
             false => self.waiting.iter().max_by_key(|(origin, _)| self.crowdedness(**origin)).map(|(_, slots)| slots),
         };
-        waiting.and_then(VecDeque::front).map_or(Room::None(bound), |&slot| Room::After(slot))
+        waiting.and_then(VecDeque::front).map_or(AdmissionDecision::None(bound), |&slot| AdmissionDecision::After(slot))
     }
 
-    /// A stranger has come.
+    /// Records a new unauthenticated connection.
     pub(super) fn enter(&mut self, origin: Origin, slot: usize) {
         self.sessions += 1;
         *self.per_origin.entry(origin).or_default() += 1;
@@ -61,7 +61,7 @@ impl Admission {
         self.waiting.entry(origin).or_default().push_back(slot);
     }
 
-    /// A stranger is none any more.
+    /// Records that a connection has logged in.
     pub(super) fn log_in(&mut self, origin: Origin, slot: usize) {
         let Some(waiting) = self.waiting.get_mut(&origin) else { return };
         let before = waiting.len();
@@ -81,13 +81,13 @@ impl Admission {
         }
     }
 
-    /// Strangers of the networks around `origin`, the widest first.
+    /// Returns the number of unauthenticated connections in each network around `origin`, the widest first.
     fn crowdedness(&self, origin: Origin) -> Vec<usize> {
         let networks = origin.networks().rev();
         networks.map(|network| self.strangers_per_network.get(&network).copied().unwrap_or(0)).collect()
     }
 
-    /// Somebody has gone, stranger or not.
+    /// Records that a connection is closed.
     pub(super) fn leave(&mut self, origin: Origin, slot: usize) {
         self.log_in(origin, slot);
         self.sessions -= 1;
@@ -124,18 +124,22 @@ mod tests {
         let mut next = 2;
         for _ in 0..50 {
             match admission.room(origin(3), &limits, true) {
-                Room::Free => {}
-                Room::After(slot) => {
+                AdmissionDecision::Free => {}
+                AdmissionDecision::After(slot) => {
                     assert!(slot > 1, "somebody else's slot");
                     admission.leave(origin(3), slot);
                 }
-                Room::None(bound) => panic!("a stranger can always go: {bound}"),
+                AdmissionDecision::None(bound) => panic!("a stranger can always go: {bound}"),
             }
             admission.enter(origin(3), next);
             next += 1;
         }
         assert_eq!((admission.sessions, admission.strangers), (10, 10));
-        assert_eq!(admission.room(origin(4), &limits, true), Room::After(next - 8), "the longest waiting of the flood");
+        assert_eq!(
+            admission.room(origin(4), &limits, true),
+            AdmissionDecision::After(next - 8),
+            "the longest waiting of the flood"
+        );
     }
 
     #[test]
@@ -145,7 +149,7 @@ mod tests {
         (0..3).for_each(|slot| admission.enter(origin(1), slot));
         admission.enter(Origin::of("2001:db8:2::1".parse().expect("an address")), 3);
         for number in 4..1000 {
-            if let Room::After(slot) = admission.room(link(number), &limits, true) {
+            if let AdmissionDecision::After(slot) = admission.room(link(number), &limits, true) {
                 assert!(slot >= 4, "somebody else's slot");
                 admission.leave(link(slot), slot);
             }
@@ -162,12 +166,15 @@ mod tests {
         for slot in 0..2 {
             admission.log_in(origin(1), slot);
         }
-        assert_eq!(admission.room(origin(2), &limits, true), Room::After(2));
+        assert_eq!(admission.room(origin(2), &limits, true), AdmissionDecision::After(2));
         admission.log_in(origin(1), 2);
-        assert_eq!(admission.room(origin(2), &limits, true), Room::None("`limits.sessions`"));
+        assert_eq!(admission.room(origin(2), &limits, true), AdmissionDecision::None("`limits.sessions`"));
         admission.leave(origin(1), 0);
-        assert_eq!(admission.room(origin(2), &limits, true), Room::Free);
-        assert!(matches!(admission.room(origin(2), &limits, false), Room::None(_)), "no descriptors are left");
+        assert_eq!(admission.room(origin(2), &limits, true), AdmissionDecision::Free);
+        assert!(
+            matches!(admission.room(origin(2), &limits, false), AdmissionDecision::None(_)),
+            "no descriptors are left"
+        );
     }
 
     #[test]
@@ -177,9 +184,9 @@ mod tests {
         admission.enter(origin(1), 1);
         admission.log_in(origin(1), 0);
         admission.enter(origin(2), 2);
-        assert_eq!(admission.room(origin(1), &limits, true), Room::After(1));
+        assert_eq!(admission.room(origin(1), &limits, true), AdmissionDecision::After(1));
         admission.log_in(origin(1), 1);
-        assert_eq!(admission.room(origin(1), &limits, true), Room::None("`limits.sessions_per_address`"));
+        assert_eq!(admission.room(origin(1), &limits, true), AdmissionDecision::None("`limits.sessions_per_address`"));
     }
 
     #[test]

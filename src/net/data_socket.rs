@@ -1,5 +1,5 @@
-//! The second socket of a session: it listens or connects, is checked to be the peer's, and then
-//! carries bytes between the kernel and the protocol.
+//! The data connection of an FTP session: it listens or connects, verifies that the peer is the
+//! session's client, and moves bytes between the kernel and the protocol.
 
 use super::listeners::is_of_one_connection;
 use super::transport::{FtpTlsSettings, Moved, Transport};
@@ -20,82 +20,82 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// See the module.
+/// The state machine of a data connection.
 pub(super) struct DataSocket {
-    /// Where the control connection is, here and there.
+    /// The addresses of the control connection, local and remote.
     local: IpAddr,
     peer: IpAddr,
-    /// The link that both are on, where their addresses mean nothing on another; else 0.
+    /// The interface of both connections if their addresses are link-local; else 0.
     scope: u32,
-    /// How bytes are encrypted, on both connections.
+    /// The TLS settings of both connections.
     ftp_tls: FtpTlsSettings,
-    watch: Watch,
-    state: State,
-    /// Bytes that came, and bytes that go.
+    watch: SocketWatch,
+    state: SocketState,
+    /// Received bytes and bytes to send.
     buffers: IoBuffers,
-    /// When the end had come that the buffers' is, if that was noticed before it was read.
+    /// When the peer's end arrived, if that was noticed before it was read.
     ended_at: Option<Instant>,
-    /// What it proves by resuming a TLS session, once that is known.
+    /// What the data connection proves by resuming a TLS session, once known.
     resumption: Option<Resumption>,
-    /// The client has shown by it that it can resume any number of times.
+    /// The client has shown that it can resume sessions any number of times.
     shows_reuse: bool,
-    /// A look then whether the session that it resumes has logged in.
+    /// When to check again whether the resumed session has logged in.
     undecided_until: Option<Instant>,
-    /// More than one connection is taken while it listens: the peer has resumed before, so one that does not
-    /// may be somebody else's.
+    /// Several connections are accepted while it listens: the client has resumed a session before, so one
+    /// that does not may be another peer's.
     expects_resumption: bool,
     is_readable: bool,
     is_writable: bool,
     is_busy: bool,
-    /// When the peer's end had come, which is read when all before it is.
+    /// When the peer's end arrived. It is read after all bytes before it.
     ended: Option<Instant>,
     strangers_took: Duration,
 }
 
-enum State {
+enum SocketState {
     Closed,
     Listening(TcpListener),
     Connecting(TcpStream),
-    /// Others may come to the listener that is left, see [`DataSocket::expects_resumption`].
+    /// The listener stays open for further connections, see [`DataSocket::expects_resumption`].
     Connected(TcpStream, Option<TcpListener>),
     Open(Open),
-    /// All is sent; what the peer still says on its way out is thrown away.
+    /// All is sent. Remaining input is dropped until the peer closes.
     Lingering(Transport),
-    /// The peer has ended its side as well.
+    /// The peer has closed its side as well.
     Left,
     Failed(Failure),
 }
 
-/// A data connection in use.
+/// An open data connection.
 struct Open {
     transport: Transport,
     is_upload: bool,
     needs: Resumption,
     needs_close_notify: bool,
-    /// What came with the handshake of a connection that may not be the client's, and when.
+    /// Bytes that came during the handshake of a connection that may be another peer's, and their time.
     withheld: Option<(ReceiveBuffer, Instant)>,
-    /// Where others may have come, until TLS is agreed on.
+    /// The listener for further connections, until the handshake is complete.
     listener: Option<TcpListener>,
-    /// All that will ever be sent is in the output.
+    /// The output holds all that will be sent.
     is_finishing: bool,
 }
 
-/// Where sockets are watched, and under which name the second one of a slot is.
-pub(super) struct Watch {
+/// The registry, and the token of a slot's data connection.
+pub(super) struct SocketWatch {
     pub(super) registry: Rc<Registry>,
     pub(super) token: Token,
 }
 
 impl DataSocket {
-    /// For a session between these two addresses.
-    pub(super) fn new(local: SocketAddr, peer: IpAddr, ftp_tls: FtpTlsSettings, watch: Watch) -> Self {
+    /// Makes a closed data connection for a session between these addresses.
+    pub(super) fn new(local: SocketAddr, peer: IpAddr, ftp_tls: FtpTlsSettings, watch: SocketWatch) -> Self {
         Self {
             local: local.ip().to_canonical(),
             peer,
             scope: if let SocketAddr::V6(local) = local { local.scope_id() } else { 0 },
             ftp_tls,
             watch,
-            state: State::Closed,
+            state: SocketState::Closed,
             buffers: IoBuffers::default(),
             ended_at: None,
             resumption: None,
@@ -110,36 +110,36 @@ impl DataSocket {
         }
     }
 
-    /// How bytes are encrypted.
+    /// Returns the TLS settings.
     pub(super) fn ftp_tls(&mut self) -> &mut FtpTlsSettings {
         &mut self.ftp_tls
     }
 
-    /// Notes what an event said; does no I/O.
+    /// Records an event; does no I/O.
     pub(super) fn mark(&mut self, readable: bool, writable: bool, ended: Option<Instant>) {
         self.is_readable |= readable;
         self.is_writable |= writable;
         self.ended = self.ended.or(ended);
     }
 
-    /// Forgets what it wanted to look at again by now.
+    /// Clears a timer that has expired.
     pub(super) fn begin_turn(&mut self, now: Instant) {
         self.undecided_until = self.undecided_until.filter(|until| *until > now);
     }
 
-    /// Has a connection accepted whose event has yet to come. Returns whether it listens.
+    /// Marks the listener as ready before its event arrives. Returns whether it listens.
     pub(super) fn expect_connection(&mut self) -> bool {
-        let is_listening = matches!(self.state, State::Listening(_));
+        let is_listening = matches!(self.state, SocketState::Listening(_));
         self.is_readable |= is_listening;
         is_listening
     }
 
-    /// When it wants a turn without an event.
+    /// Returns when it needs a turn without an event.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         self.undecided_until
     }
 
-    /// Forgets all of the last transfer.
+    /// Resets the state of the last transfer.
     fn clear(&mut self) {
         (self.buffers, self.ended_at, self.resumption) = (IoBuffers::default(), None, None);
         (self.shows_reuse, self.undecided_until) = (false, None);
@@ -150,12 +150,12 @@ impl DataSocket {
         self.watch.registry.register(&mut listener, self.watch.token, Interest::READABLE)?;
         let address = listener.local_addr()?;
         (self.is_readable, self.is_writable) = (false, false);
-        self.state = State::Listening(listener);
+        self.state = SocketState::Listening(listener);
         Ok(address)
     }
 
-    /// Tries a bounded number of the ports, so that a full range does not hold up the loop: one that
-    /// nobody can guess, then others far from it, since those that are taken often stand in a row.
+    /// Tries a bounded number of ports, so that a full range does not stall the loop: a random one, then
+    /// distant ones, because ports in use are often adjacent.
     fn listen_within(&self, ports: &RangeInclusive<u16>) -> io::Result<TcpListener> {
         let count = u32::from(*ports.end() - *ports.start()) + 1;
         let first = getrandom::u32()? % count;
@@ -182,12 +182,12 @@ impl DataSocket {
         let mut stream = TcpStream::connect(self.on_link(address.ip(), address.port()))?;
         self.watch.registry.register(&mut stream, self.watch.token, Interest::READABLE | Interest::WRITABLE)?;
         (self.is_readable, self.is_writable) = (false, false);
-        self.state = State::Connecting(stream);
+        self.state = SocketState::Connecting(stream);
         Ok(())
     }
 
     fn try_open(&mut self, security: Security) -> Result<(), Failure> {
-        let State::Connected(stream, listener) = std::mem::replace(&mut self.state, State::Closed) else {
+        let SocketState::Connected(stream, listener) = std::mem::replace(&mut self.state, SocketState::Closed) else {
             return Err(Failure::Cut);
         };
         let _ = stream.set_nodelay(true);
@@ -201,7 +201,7 @@ impl DataSocket {
             listener: None,
             is_finishing: false,
         };
-        self.state = State::Open(match security {
+        self.state = SocketState::Open(match security {
             Security::Plain => open(Transport::plain_data(stream)),
             Security::Sealed { is_upload, needs, needs_close_notify } => {
                 let sealed = Transport::sealed_data(stream, &mut self.ftp_tls, is_upload).map_err(|_| Failure::Cut)?;
@@ -213,44 +213,45 @@ impl DataSocket {
 
     fn close_socket(&mut self) {
         match &mut self.state {
-            // The peer of an upload over TLS may wait for a last word; one that cannot be sent at
-            // once is not waited for.
-            State::Open(Open { transport, .. }) => transport.shutdown(),
-            // Connections that have come end; with the listener alone they would be reset, and some
-            // clients would look for another way to connect instead of reading the reply.
-            State::Listening(listener) => {
+            // The peer of a TLS upload may wait for close_notify. If it cannot be sent at once, the server does not
+            // wait.
+            SocketState::Open(Open { transport, .. }) => transport.shutdown(),
+            // Connections that have come are closed in order. Closing the listener alone would reset them, and some
+            // clients would then try another way to connect instead of reading the reply.
+            SocketState::Listening(listener) => {
                 (0..DATA_ACCEPTS_PER_TURN).map_while(|_| listener.accept().ok()).for_each(drop);
             }
             _ => {}
         }
-        self.state = State::Closed;
+        self.state = SocketState::Closed;
     }
 
     fn reset_socket(&mut self) {
-        if let State::Open(Open { transport, .. }) = &self.state {
-            // A peer that cannot be told by a reset is told by an end, and by the reply.
+        if let SocketState::Open(Open { transport, .. }) = &self.state {
+            // If the reset cannot be sent, the peer still gets the end and the reply.
             let _ = set_socket_linger(transport, Some(Duration::ZERO));
         }
-        self.state = State::Closed;
+        self.state = SocketState::Closed;
     }
 
     // ---- Moving bytes ---------------------------------------------------------------------
 
-    /// Accepts, connects, or receives at most `allowance` bytes; how many, or 1 for anything else.
+    /// Accepts, connects, or receives at most `allowance` bytes. Returns the number of bytes, or 1 for any
+    /// other progress.
     pub(super) fn fill(&mut self, allowance: usize) -> usize {
         let result = match &mut self.state {
-            State::Listening(_) => self.accept(),
-            State::Connecting(_) => self.take_connection(),
-            State::Open(_) => self.receive(allowance),
-            State::Lingering(_) => Ok(self.linger()),
-            State::Closed | State::Connected(..) | State::Left | State::Failed(_) => Ok(0),
+            SocketState::Listening(_) => self.accept(),
+            SocketState::Connecting(_) => self.take_connection(),
+            SocketState::Open(_) => self.receive(allowance),
+            SocketState::Lingering(_) => Ok(self.linger()),
+            SocketState::Closed | SocketState::Connected(..) | SocketState::Left | SocketState::Failed(_) => Ok(0),
         };
         result.unwrap_or_else(|failure| self.fail(failure))
     }
 
-    /// Takes the first connection that comes from the peer; others are turned away.
+    /// Accepts the first connection from the client's address and closes others.
     fn accept(&mut self) -> Result<usize, Failure> {
-        let State::Listening(listener) = &self.state else { return Ok(0) };
+        let SocketState::Listening(listener) = &self.state else { return Ok(0) };
         let mut began = Instant::now();
         for _ in 0..DATA_ACCEPTS_PER_TURN {
             if !self.is_readable {
@@ -259,11 +260,11 @@ impl DataSocket {
             match listener.accept() {
                 Ok((stream, from)) if from.ip().to_canonical() == self.peer => {
                     let stream = self.watched(stream)?;
-                    self.state = match std::mem::replace(&mut self.state, State::Closed) {
-                        State::Listening(listener) if self.expects_resumption => {
-                            State::Connected(stream, Some(listener))
+                    self.state = match std::mem::replace(&mut self.state, SocketState::Closed) {
+                        SocketState::Listening(listener) if self.expects_resumption => {
+                            SocketState::Connected(stream, Some(listener))
                         }
-                        _ => State::Connected(stream, None),
+                        _ => SocketState::Connected(stream, None),
                     };
                     return Ok(1);
                 }
@@ -276,7 +277,7 @@ impl DataSocket {
                 Err(error) if is_of_one_connection(&error) => {
                     log::debug!("a data connection of {} failed: {error}", self.peer);
                 }
-                // No descriptor, or no memory: it would be tried again at once, and for ever.
+                // Without descriptors or memory a retry would fail at once, for ever.
                 Err(error) => {
                     log::warn!("cannot accept a data connection of {}: {error}", self.peer);
                     return Err(Failure::NoPort);
@@ -292,24 +293,24 @@ impl DataSocket {
         Ok(stream)
     }
 
-    /// Strangers can cause as many of these lines as they like.
+    /// Limited, because any peer can cause these lines.
     fn refuse(&self, from: SocketAddr) {
         let origin = Origin::of(from.ip()).networks().next_back();
         let line = format!("a data connection of {} from {from} was refused", self.peer);
         logging::log_repeatable(STDERR, Level::Warn, (&"data connection", &origin), &line);
     }
 
-    /// Whether bytes of the user's can move.
+    /// Returns whether the user's bytes can move.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open(_))
+        matches!(self.state, SocketState::Open(_))
     }
 
-    /// Whether TLS has yet to be agreed on.
+    /// Returns whether the TLS handshake is incomplete.
     pub(super) fn is_handshaking(&self) -> bool {
-        matches!(&self.state, State::Open(Open { transport, .. }) if transport.is_handshaking())
+        matches!(&self.state, SocketState::Open(Open { transport, .. }) if transport.is_handshaking())
     }
 
-    /// Takes the time that connections of strangers took, which is not the user's.
+    /// Takes the time spent on unauthenticated peers.
     pub(super) fn take_strangers_time(&mut self) -> Duration {
         std::mem::take(&mut self.strangers_took)
     }
@@ -318,11 +319,13 @@ impl DataSocket {
         if !self.is_writable {
             return Ok(0);
         }
-        let State::Connecting(stream) = std::mem::replace(&mut self.state, State::Closed) else { return Ok(0) };
+        let SocketState::Connecting(stream) = std::mem::replace(&mut self.state, SocketState::Closed) else {
+            return Ok(0);
+        };
         if !matches!(stream.take_error(), Ok(None)) || stream.peer_addr().is_err() {
             return Err(Failure::Unreachable);
         }
-        self.state = State::Connected(stream, None);
+        self.state = SocketState::Connected(stream, None);
         Ok(1)
     }
 
@@ -330,13 +333,13 @@ impl DataSocket {
         if self.is_withheld() {
             return Ok(usize::from(self.is_foreign(false)? || !self.is_withheld()));
         }
-        let State::Open(Open { transport, needs_close_notify, .. }) = &mut self.state else { return Ok(0) };
+        let SocketState::Open(Open { transport, needs_close_notify, .. }) = &mut self.state else { return Ok(0) };
         if !(self.is_readable || transport.holds_input()) || self.buffers.eof {
             return Ok(0);
         }
         let capacity = self.buffers.input.capacity().min(self.buffers.input.filled().len().saturating_add(allowance));
         let moved = match transport.fill(&mut self.buffers.input, capacity) {
-            // Before TLS is agreed on nothing can have come to its end.
+            // During the handshake no end of data can have come.
             Err(error)
                 if error.kind() == io::ErrorKind::UnexpectedEof
                     && !*needs_close_notify
@@ -365,10 +368,10 @@ impl DataSocket {
         Ok(usize::from(self.buffers.eof))
     }
 
-    /// Once TLS is agreed on, or has failed: whether the connection was not the client's, because it does not
-    /// resume, and another one that waited has taken its place. Nothing was sent over it yet.
+    /// Checks a connection when its handshake is complete or has failed. Returns true if it does not resume
+    /// the client's session and another waiting connection has replaced it. Nothing was sent over it yet.
     fn is_foreign(&mut self, has_failed: bool) -> Result<bool, Failure> {
-        let State::Open(open) = &mut self.state else { return Ok(false) };
+        let SocketState::Open(open) = &mut self.state else { return Ok(false) };
         if self.resumption.is_some() {
             return Ok(false);
         }
@@ -384,7 +387,7 @@ impl DataSocket {
         if resumption == Resumption::Undecided && is_picky && self.withhold() {
             return Ok(false);
         }
-        let State::Open(open) = &mut self.state else { return Ok(false) };
+        let SocketState::Open(open) = &mut self.state else { return Ok(false) };
         self.resumption = Some(resumption);
         let (listener, needs) = (open.listener.take(), open.needs);
         if resumption >= needs.max(Resumption::Unproved) {
@@ -398,7 +401,7 @@ impl DataSocket {
             return Ok(true);
         }
         if resumption < needs && !has_failed {
-            // What came with the end of its handshake is as foreign as the rest.
+            // Bytes that came with the handshake are dropped with it.
             self.buffers = IoBuffers::default();
             return Err(Failure::NotResumed);
         }
@@ -406,11 +409,11 @@ impl DataSocket {
         Ok(false)
     }
 
-    /// Keeps what came from the protocol, until the session that the connection resumes has logged in: a client
-    /// with several sessions may have the newest ticket from one that has yet to. Returns whether it may do so
-    /// any longer.
+    /// Withholds received bytes from the protocol until the resumed session has logged in: a client with
+    /// several sessions may use the newest ticket of one that has not. Returns whether the wait may
+    /// continue.
     fn withhold(&mut self) -> bool {
-        let State::Open(open) = &mut self.state else { return false };
+        let SocketState::Open(open) = &mut self.state else { return false };
         let now = Instant::now();
         let (_, since) = open.withheld.get_or_insert_with(|| (std::mem::take(&mut self.buffers.input), now));
         self.undecided_until = Some(now + LOGIN_WAIT_STEP);
@@ -418,7 +421,7 @@ impl DataSocket {
     }
 
     fn release_withheld(&mut self) {
-        if let State::Open(open) = &mut self.state
+        if let SocketState::Open(open) = &mut self.state
             && let Some((input, _)) = open.withheld.take()
         {
             self.buffers.input = input;
@@ -426,18 +429,18 @@ impl DataSocket {
     }
 
     fn is_withheld(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.withheld.is_some())
+        matches!(&self.state, SocketState::Open(open) if open.withheld.is_some())
     }
 
-    /// Puts the next connection that waits in the place of one that may be somebody else's. At most one of
-    /// them is the client's, who resumes.
+    /// Replaces a connection that may be another peer's by the next waiting one. At most one of them is the
+    /// client's, which resumes a session.
     fn replace(&mut self, listener: TcpListener) -> Result<bool, Failure> {
         let mut waiting = (0..DATA_ACCEPTS_PER_TURN).map_while(|_| listener.accept().ok());
         let Some((stream, _)) = waiting.find(|(_, from)| from.ip().to_canonical() == self.peer) else {
             return Ok(false);
         };
         let stream = self.watched(stream)?;
-        let State::Open(open) = &mut self.state else { return Ok(false) };
+        let SocketState::Open(open) = &mut self.state else { return Ok(false) };
         let sealed = Transport::sealed_data(stream, &mut self.ftp_tls, open.is_upload).map_err(|_| Failure::Cut)?;
         open.needs = open.needs.max(Resumption::Unproved);
         (open.transport, open.withheld, open.listener) = (sealed, None, Some(listener));
@@ -448,10 +451,10 @@ impl DataSocket {
         Ok(true)
     }
 
-    /// At most `most` of the bytes that wait, if they are many and travel as they are: they may be had
-    /// from the socket itself, instead of by [`DataSocket::fill`].
+    /// Returns readable bytes that may be spliced into a file, at most `most`. `None` if they are few or
+    /// encrypted.
     pub(super) fn incoming(&self, most: usize) -> Option<SpliceSource<'_>> {
-        let State::Open(Open { transport, .. }) = &self.state else { return None };
+        let SocketState::Open(Open { transport, .. }) = &self.state else { return None };
         if !self.is_busy || !self.is_readable || !transport.is_plain() {
             return None;
         }
@@ -460,22 +463,22 @@ impl DataSocket {
         (count >= STORE_BYTES_MIN).then(|| SpliceSource { socket: transport.as_fd(), count })
     }
 
-    /// Throws away what a peer still says to whom has finished.
+    /// Drops input that arrives after the end of the transfer.
     fn linger(&mut self) -> usize {
-        let State::Lingering(transport) = &mut self.state else { return 0 };
+        let SocketState::Lingering(transport) = &mut self.state else { return 0 };
         let mut input = ReceiveBuffer::default();
         match transport.fill(&mut input, INPUT_BYTES_FIRST) {
             Ok(Moved::Bytes(count)) => return count,
             Ok(Moved::Blocked) => self.is_readable = false,
             Ok(Moved::End) | Err(_) => {
-                self.state = State::Left;
+                self.state = SocketState::Left;
                 return 1;
             }
         }
         0
     }
 
-    /// Sends what is in its output, at most about `allowance` bytes; how many.
+    /// Sends output, about `allowance` bytes at most. Returns the number of bytes.
     pub(super) fn flush(&mut self, allowance: usize) -> usize {
         self.send(allowance).unwrap_or_else(|failure| self.fail(failure))
     }
@@ -484,7 +487,7 @@ impl DataSocket {
         if !self.is_writable || self.is_withheld() {
             return Ok(0);
         }
-        let State::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
+        let SocketState::Open(Open { transport, .. }) = &mut self.state else { return Ok(0) };
         let mut sent = 0;
         if !self.buffers.output.is_empty() || transport.wants_flush() {
             match transport.flush(&mut self.buffers.output, allowance) {
@@ -500,9 +503,9 @@ impl DataSocket {
         Ok(sent + self.end())
     }
 
-    /// Ends the stream, once all is sent that was to be.
+    /// Closes the stream once all is sent.
     fn end(&mut self) -> usize {
-        let State::Open(Open { transport, is_finishing: true, .. }) = &mut self.state else { return 0 };
+        let SocketState::Open(Open { transport, is_finishing: true, .. }) = &mut self.state else { return 0 };
         if !self.buffers.output.is_empty() || transport.is_handshaking() {
             return 0;
         }
@@ -511,8 +514,8 @@ impl DataSocket {
             self.is_writable = false;
             return 0;
         }
-        self.state = match std::mem::replace(&mut self.state, State::Closed) {
-            State::Open(open) => State::Lingering(open.transport),
+        self.state = match std::mem::replace(&mut self.state, SocketState::Closed) {
+            SocketState::Open(open) => SocketState::Lingering(open.transport),
             other => other,
         };
         1
@@ -520,23 +523,23 @@ impl DataSocket {
 
     fn fail(&mut self, failure: Failure) -> usize {
         self.reset_socket();
-        self.state = State::Failed(failure);
+        self.state = SocketState::Failed(failure);
         1
     }
 
-    /// See [`Transport::uncharged_bytes`].
+    /// Returns the bytes of memory that no charge covers, see [`Transport::uncharged_bytes`].
     pub(super) fn uncharged_bytes(&self) -> usize {
         match &self.state {
-            State::Open(Open { transport, .. }) | State::Lingering(transport) => {
+            SocketState::Open(Open { transport, .. }) | SocketState::Lingering(transport) => {
                 transport.uncharged_bytes(&self.buffers)
             }
             _ => self.buffers.input.uncharged_bytes() + self.buffers.output.uncharged_bytes(),
         }
     }
 
-    /// Gives memory back before a sleep that may be long.
+    /// Frees memory before a sleep that may be long.
     pub(super) fn release(&mut self) {
-        if let State::Open(Open { transport, .. }) | State::Lingering(transport) = &mut self.state {
+        if let SocketState::Open(Open { transport, .. }) | SocketState::Lingering(transport) = &mut self.state {
             transport.release();
         }
         self.buffers.input.release();
@@ -546,13 +549,13 @@ impl DataSocket {
 
 impl DataConnection for DataSocket {
     fn listen(&mut self, ports: RangeInclusive<u16>, expects_resumption: bool) -> Result<SocketAddr, Failure> {
-        // The old one first: its port may be the only free one.
-        self.state = State::Closed;
+        // Close the old listener first: its port may be the only free one.
+        self.state = SocketState::Closed;
         self.clear();
         self.expects_resumption = expects_resumption;
         self.try_listen(ports).map_err(|error| {
             log::warn!("no port for a data connection: {error}");
-            self.state = State::Failed(Failure::NoPort);
+            self.state = SocketState::Failed(Failure::NoPort);
             Failure::NoPort
         })
     }
@@ -560,20 +563,20 @@ impl DataConnection for DataSocket {
     fn connect(&mut self, address: SocketAddr) {
         if let Err(error) = self.try_connect(address) {
             log::debug!("no data connection to {address}: {error}");
-            self.state = State::Failed(Failure::Unreachable);
+            self.state = SocketState::Failed(Failure::Unreachable);
         }
     }
 
     fn open(&mut self, security: Security) {
         if let Err(failure) = self.try_open(security) {
-            self.state = State::Failed(failure);
+            self.state = SocketState::Failed(failure);
         }
     }
 
     fn finish(&mut self) {
         match &mut self.state {
-            State::Open(open) => open.is_finishing = true,
-            _ => self.state = State::Failed(Failure::Cut),
+            SocketState::Open(open) => open.is_finishing = true,
+            _ => self.state = SocketState::Failed(Failure::Cut),
         }
     }
 
@@ -589,14 +592,14 @@ impl DataConnection for DataSocket {
 
     fn stage(&self) -> ConnectionStage {
         match self.state {
-            State::Closed => ConnectionStage::Closed,
-            State::Listening(_) => ConnectionStage::Listening,
-            State::Connecting(_) => ConnectionStage::Connecting,
-            State::Connected(..) => ConnectionStage::Connected,
-            State::Open(_) => ConnectionStage::Open,
-            State::Lingering(_) => ConnectionStage::Sent,
-            State::Left => ConnectionStage::Left,
-            State::Failed(failure) => ConnectionStage::Failed(failure),
+            SocketState::Closed => ConnectionStage::Closed,
+            SocketState::Listening(_) => ConnectionStage::Listening,
+            SocketState::Connecting(_) => ConnectionStage::Connecting,
+            SocketState::Connected(..) => ConnectionStage::Connected,
+            SocketState::Open(_) => ConnectionStage::Open,
+            SocketState::Lingering(_) => ConnectionStage::Sent,
+            SocketState::Left => ConnectionStage::Left,
+            SocketState::Failed(failure) => ConnectionStage::Failed(failure),
         }
     }
 
@@ -622,14 +625,13 @@ impl DataConnection for DataSocket {
 }
 
 impl Drop for DataSocket {
-    /// A connection that is dropped amid a transfer must not look as if it had come to its end.
+    /// A connection that is dropped during a transfer must be reset, or its data would look complete.
     fn drop(&mut self) {
         self.reset_socket();
     }
 }
 
-/// How long a data connection waits whose ticket is of a session that has yet to log in, and how often it
-/// looks.
+/// How long a data connection waits for a resumed session to log in, and the interval of the checks.
 const LOGIN_WAIT_MAX: Duration = Duration::from_secs(5);
 const LOGIN_WAIT_STEP: Duration = Duration::from_millis(20);
 /// A prime, so that every port of a short range is tried.

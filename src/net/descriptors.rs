@@ -1,6 +1,5 @@
-//! Descriptors kept free for the homes and files of those who are in. The system gives the lowest
-//! number that is free; so where no newcomer's socket keeps a number above a mark, sockets never
-//! have more than those below it, whatever else is open.
+//! Reserves descriptors for the homes and files of logged-in users. The kernel assigns the lowest free
+//! number. If new sockets above a mark are refused, sockets never use more than the numbers below it.
 
 use crate::base::limits::DESCRIPTORS_FOR_SOCKETS_PERCENT;
 use mio::net::TcpStream;
@@ -8,7 +7,7 @@ use rustix::process::{Resource, getrlimit};
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Whether a newcomer's socket has a number that is kept for files.
+/// Returns whether a new socket has a number that is reserved for files.
 pub(super) fn is_reserved(newcomer: &TcpStream) -> bool {
     let most = u128::from(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
     u128::try_from(newcomer.as_raw_fd()).is_ok_and(|number| is_kept_for_files(number, most))
@@ -18,7 +17,7 @@ fn is_kept_for_files(number: u128, most: u128) -> bool {
     number * 100 >= most * u128::from(DESCRIPTORS_FOR_SOCKETS_PERCENT)
 }
 
-/// The same socket under the lowest number, after somebody has made room.
+/// Returns the socket under the lowest free number, after an eviction.
 pub(super) fn renumber(newcomer: TcpStream) -> io::Result<TcpStream> {
     let lowest = rustix::io::fcntl_dupfd_cloexec(&newcomer, 0)?;
     Ok(TcpStream::from_std(lowest.into()))

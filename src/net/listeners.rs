@@ -1,5 +1,5 @@
-//! Listening sockets: a bounded number of accepts per round, and a pause by timer after the
-//! system ran out of descriptors, because no new edge announces connections that already wait.
+//! Listening sockets: a bounded number of accepts per round, and a timed pause after the system ran out
+//! of descriptors, because no new edge announces connections that already wait.
 
 use super::log_throttle::LogThrottle;
 use crate::base::limits::{ACCEPT_RETRY, ACCEPTS_PER_ROUND};
@@ -14,23 +14,23 @@ use std::time::Instant;
 
 /// One listening socket.
 pub struct Listener {
-    socket: Socket,
+    socket: ListenSocket,
     is_ready: bool,
     retry_at: Option<Instant>,
     failures: LogThrottle,
 }
 
-enum Socket {
+enum ListenSocket {
     Network(TcpListener, ProtocolKind),
     Local(UnixListener),
 }
 
-/// What is spoken with those who connect.
+/// The protocol of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProtocolKind {
-    /// berth's own protocol.
+    /// The native protocol.
     Native,
-    /// FTP, in the clear until the client asks for TLS.
+    /// FTP, in plaintext until the client requests TLS.
     Ftp,
     /// FTP within TLS from the first byte.
     ImplicitFtps,
@@ -45,7 +45,7 @@ pub enum Accepted {
 }
 
 impl Listener {
-    /// Listens on a socket of the network.
+    /// Adds a network listener.
     pub fn network(
         mut socket: TcpListener,
         spoken: ProtocolKind,
@@ -53,37 +53,37 @@ impl Listener {
         token: Token,
     ) -> io::Result<Self> {
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self::new(Socket::Network(socket, spoken)))
+        Ok(Self::new(ListenSocket::Network(socket, spoken)))
     }
 
-    /// Listens on a socket of this machine.
+    /// Adds a Unix socket listener.
     pub fn local(socket: std::os::unix::net::UnixListener, registry: &Registry, token: Token) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let mut socket = UnixListener::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self::new(Socket::Local(socket)))
+        Ok(Self::new(ListenSocket::Local(socket)))
     }
 
-    fn new(socket: Socket) -> Self {
+    fn new(socket: ListenSocket) -> Self {
         Self { socket, is_ready: false, retry_at: None, failures: LogThrottle::default() }
     }
 
-    /// Notes that connections wait.
+    /// Records that connections wait.
     pub fn set_ready(&mut self) {
         self.is_ready = true;
     }
 
-    /// When accepting is to be tried again without an event.
+    /// Returns when to accept again without an event.
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
-    /// Whether connections may wait.
+    /// Returns whether connections may wait.
     pub fn is_ready(&self) -> bool {
         self.is_ready
     }
 
-    /// Hands up to [`ACCEPTS_PER_ROUND`] waiting connections to `take`.
+    /// Passes up to [`ACCEPTS_PER_ROUND`] waiting connections to `take`.
     pub fn accept(&mut self, now: Instant, mut take: impl FnMut(Accepted)) {
         if self.retry_at.is_some_and(|at| now >= at) {
             self.retry_at = None;
@@ -94,10 +94,10 @@ impl Listener {
                 return;
             }
             let accepted = match &self.socket {
-                Socket::Network(socket, spoken) => {
+                ListenSocket::Network(socket, spoken) => {
                     socket.accept().map(|(stream, peer)| Accepted::Network(stream, peer, *spoken))
                 }
-                Socket::Local(socket) => socket.accept().map(|(stream, _)| Accepted::Local(stream)),
+                ListenSocket::Local(socket) => socket.accept().map(|(stream, _)| Accepted::Local(stream)),
             };
             match accepted {
                 Ok(accepted) => take(accepted),
@@ -116,7 +116,7 @@ impl Listener {
     }
 }
 
-/// Errors that belong to the connection that was about to be accepted (accept(2)).
+/// Returns whether an error belongs to the connection that was about to be accepted (accept(2)).
 pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -130,8 +130,8 @@ pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Says why before closing, without TLS whatever the peer expects; one that cannot take it at
-/// once is not waited for.
+/// Sends the reason before closing, always in plaintext. If it cannot be sent at once, the server does
+/// not wait.
 pub(super) fn refuse_connection(stream: impl AsFd, spoken: ProtocolKind, bound: &str) {
     let words = match spoken {
         ProtocolKind::Native => native::too_many_sessions(bound),

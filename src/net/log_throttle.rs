@@ -1,9 +1,9 @@
-//! What happens often is worth a line in the log now and then.
+//! Limits the rate of repeated log lines.
 
 use crate::base::limits::WARN_INTERVAL;
 use std::time::Instant;
 
-/// Keeps one kind of line from filling the log.
+/// Limits one kind of log line.
 #[derive(Default)]
 pub(super) struct LogThrottle {
     silent_until: Option<Instant>,
@@ -11,7 +11,8 @@ pub(super) struct LogThrottle {
 }
 
 impl LogThrottle {
-    /// Takes note of one more; if it is to be said, how many were not said before it.
+    /// Counts an event. If it should be logged now, returns the number of events that were not logged
+    /// before it.
     pub(super) fn note(&mut self, now: Instant) -> Option<u32> {
         if self.silent_until.is_some_and(|until| now < until) {
             self.unsaid = self.unsaid.saturating_add(1);

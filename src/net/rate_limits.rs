@@ -1,6 +1,6 @@
-//! Holds a session to the rates of bytes, its own and its account's. Whoever has moved something
-//! pays for it and waits until his place in the account's row comes again, so that the sessions
-//! of an account take turns however many they are.
+//! Holds a session to its own rate and its account's. A session that has moved bytes pays for them and
+//! waits for its next place in the account's order, so that the sessions of an account take turns,
+//! however many there are.
 
 use crate::base::limits::{RATE_STEP_BYTES_MIN, RATE_STEPS_PER_SECOND};
 use crate::base::token_bucket::{Directions, Rate, TokenBucket};
@@ -12,7 +12,7 @@ use std::time::Instant;
 /// Both directions of one session.
 pub(super) type RateLimiter = Directions<Gate>;
 
-/// What rules one direction of one session.
+/// The limits of one direction of one session.
 #[derive(Clone, Copy)]
 pub(super) struct Rule<'a> {
     session: Option<Rate>,
@@ -20,17 +20,17 @@ pub(super) struct Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
-    /// To the server.
+    /// Uploads.
     pub(super) fn up(rates: &Rates, account: Option<&'a Traffic>) -> Self {
         Self { session: rates.session.up, account: rates.account.up.zip(account.map(|account| &account.up)) }
     }
 
-    /// From the server.
+    /// Downloads.
     pub(super) fn down(rates: &Rates, account: Option<&'a Traffic>) -> Self {
         Self { session: rates.session.down, account: rates.account.down.zip(account.map(|account| &account.down)) }
     }
 
-    /// The most that may move at once.
+    /// Returns the bytes that may move at once.
     fn step(&self) -> usize {
         let rates = self.session.into_iter().chain(self.account.map(|(rate, _)| rate));
         let step = |rate: Rate| usize::try_from(rate.per_second.get() / RATE_STEPS_PER_SECOND).unwrap_or(usize::MAX);
@@ -42,13 +42,13 @@ impl<'a> Rule<'a> {
 #[derive(Default)]
 pub(super) struct Gate {
     own: TokenBucket,
-    /// Its place in the row of the account's sessions, taken when it first wants to move
-    /// something: who has just come does not overtake those who wait.
+    /// Its place in the account's order, taken when it first wants to move bytes: a new session does not
+    /// overtake waiting ones.
     account_at: Option<Instant>,
 }
 
 impl Gate {
-    /// How many bytes may move now; if none, from when on some may.
+    /// Returns the bytes that may move now, or the time from which some may.
     pub(super) fn allowance(&mut self, rule: Rule, now: Instant) -> Result<usize, Instant> {
         let own = rule.session.and(self.own.ready_at());
         let account = rule
@@ -60,7 +60,7 @@ impl Gate {
         }
     }
 
-    /// Pays for bytes that have moved.
+    /// Pays for moved bytes.
     pub(super) fn pay(&mut self, rule: Rule, bytes: usize, now: Instant) {
         if bytes == 0 {
             return;
@@ -89,7 +89,7 @@ mod tests {
         Rates { account: Directions { up: rate, down: rate }, ..Rates::default() }
     }
 
-    /// Lets each of `gates` move whenever it may within `milliseconds`; what each has moved.
+    /// Lets each of `gates` move whenever it may within `milliseconds`. Returns the bytes each has moved.
     fn run(gates: &mut [Gate], account: &Traffic, now: &mut Instant, milliseconds: u64) -> Vec<u64> {
         let (rates, mut moved) = (rates(), vec![0; gates.len()]);
         for _ in 0..milliseconds {

@@ -1,15 +1,15 @@
-//! Scheduler that took too long, in the log.
+//! Logs turns that took too long.
 
 use super::connection::Connection;
 use super::log_throttle::LogThrottle;
 use std::time::{Duration, Instant};
 
-/// Scheduler that took too long. A slow disk makes many, and one line now and then tells as much.
+/// Logs slow turns. A slow disk causes many, so their rate is limited.
 #[derive(Default)]
 pub(super) struct SlowTurnLog(LogThrottle);
 
 impl SlowTurnLog {
-    /// Takes note of one.
+    /// Counts a slow turn.
     pub(super) fn note(&mut self, connection: &Connection, took: Duration, now: Instant) {
         let Some(unsaid) = self.0.note(now) else { return };
         let account = connection.protocol().account().map_or("-", |account| account.as_str());

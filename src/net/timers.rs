@@ -1,11 +1,10 @@
-//! Lazy timers: alarms that activity never touches. When one rings, the loop asks the connection
-//! for its real deadline and sets another or acts. A connection has at most one alarm at a time,
-//! so that however often it is held back or replaced by another, memory does not grow.
+//! Lazy timers: activity does not move an alarm. When one rings, the loop asks the connection for its
+//! real deadline and sets another or acts. A connection has at most one alarm, so memory is bounded.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// The alarms, earliest first, and the slot each is for.
+/// The alarms with their slots, earliest first.
 #[derive(Default)]
 pub struct Timers(BTreeSet<(Instant, usize)>);
 
@@ -15,12 +14,12 @@ impl Timers {
         self.0.insert((at, slot));
     }
 
-    /// Takes an alarm back.
+    /// Cancels an alarm.
     pub fn cancel(&mut self, at: Instant, slot: usize) {
         self.0.remove(&(at, slot));
     }
 
-    /// The next slot whose alarm is due.
+    /// Returns the next slot whose alarm is due.
     pub fn pop_due(&mut self, now: Instant) -> Option<usize> {
         let (at, _) = self.0.first()?;
         if *at > now {
@@ -29,7 +28,7 @@ impl Timers {
         self.0.pop_first().map(|(_, slot)| slot)
     }
 
-    /// When the next alarm rings.
+    /// Returns when the next alarm rings.
     pub fn next_at(&self) -> Option<Instant> {
         self.0.first().map(|(at, _)| *at)
     }

@@ -1,9 +1,8 @@
-//! Bytes between a socket and a buffers. What is above knows neither the socket nor whether the
-//! bytes are encrypted on their way.
+//! Moves bytes between a socket and its buffers. Higher layers know neither the socket nor whether it
+//! is encrypted.
 //!
-//! One port takes both kinds of peers. The first byte tells them apart, without being taken off
-//! the socket: a TLS handshake begins with 0x16, a frame with the highest byte of its length,
-//! which is 0.
+//! One port serves TLS and plaintext. The first byte decides, and is only peeked at: a TLS handshake
+//! begins with 0x16, a frame with the highest byte of its length, which is 0.
 
 use crate::auth::scram::Binding;
 use crate::base::buffers::{FileRange, IoBuffers, Piece, ReceiveBuffer, SendBuffer};
@@ -20,26 +19,25 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-/// How bytes travel on a connection.
+/// The transport of a connection.
 pub struct Transport {
     socket: Socket,
     layer: Layer,
-    /// Whether what is missing of a file that has become shorter is made up for, because its length
-    /// was announced.
+    /// Whether missing bytes of a truncated file are replaced by zeros, because its length was announced.
     pads: bool,
-    /// The socket was told that nothing more comes.
+    /// The write side is shut down.
     is_shut: bool,
-    /// The last file that the kernel could not send by itself.
+    /// The last file that sendfile(2) refused.
     unsendable: Unsendable,
 }
 
-/// A file whose filesystem does not let the kernel send it, so that it is read and written instead.
+/// A file whose file system does not support sendfile(2), so that it is read and written instead.
 #[derive(Default)]
 struct Unsendable(Option<Weak<dyn AsFd>>);
 
 impl Unsendable {
     fn is(&self, file: &Rc<dyn AsFd>) -> bool {
-        // While the memory is held no other file lies there.
+        // While the weak reference exists, no other file can have this address.
         self.0.as_ref().is_some_and(|known| std::ptr::addr_eq(known.as_ptr(), Rc::as_ptr(file)))
     }
 
@@ -50,33 +48,33 @@ impl Unsendable {
 
 enum Socket {
     Network(TcpStream),
-    /// Between programs on this machine.
+    /// From a program on this machine.
     Local(UnixStream),
 }
 
 enum Layer {
     /// The first byte has not come yet.
     Unknown(TlsPolicy),
-    /// As they are.
+    /// Plaintext.
     Plain,
-    /// As they are, which is not allowed: what comes is thrown away.
+    /// Plaintext, which the policy refuses: input is dropped.
     Refused,
     Sealed(Box<Sealed>),
 }
 
-/// What the network's peers meet.
+/// The TLS policy of network listeners.
 #[derive(Clone)]
 pub struct TlsPolicy {
-    /// The server's certificate and how it is used.
+    /// The TLS configuration with the server's certificate.
     pub tls: Arc<ServerConfig>,
     /// The same for FTP clients.
     pub ftp_tls: Arc<ServerConfig>,
-    /// Whether TLS can be done without.
+    /// Whether plaintext is allowed.
     pub allows_plaintext: bool,
 }
 
-/// How the connections of one FTP session are encrypted. Each session has tickets of its own, which
-/// tell what a connection belongs to that resumes one.
+/// The TLS settings of one FTP session. Each session has its own tickets, which identify the session of
+/// a resumed connection.
 pub struct FtpTlsSettings {
     shared: Arc<ServerConfig>,
     keys: Arc<TicketKeys>,
@@ -85,12 +83,12 @@ pub struct FtpTlsSettings {
 }
 
 impl FtpTlsSettings {
-    /// With the server's certificate. Nothing is made until it is needed.
+    /// Settings with the server's certificate. The session's configuration is built on first use.
     pub fn new(shared: Arc<ServerConfig>, keys: Arc<TicketKeys>) -> Self {
         Self { shared, keys, own: None, account: None }
     }
 
-    /// Notes the account that the session has logged in to, by a number that no other account has.
+    /// Records the account of the session, by its unique number.
     pub fn set_account(&mut self, account: u64) {
         if self.account != Some(account)
             && let Some(own) = &self.own
@@ -100,7 +98,7 @@ impl FtpTlsSettings {
         }
     }
 
-    /// Notes what is known of a data connection amid its handshake.
+    /// Records what a handshake on a data connection has shown so far.
     pub fn note_handshake(&mut self, transport: &Transport) {
         if let (Layer::Sealed(sealed), Some(own)) = (&transport.layer, &mut self.own)
             && sealed.is_full_handshake()
@@ -109,7 +107,7 @@ impl FtpTlsSettings {
         }
     }
 
-    /// Returns what a data connection proves whose TLS is agreed on.
+    /// Returns what a data connection proves after its handshake.
     pub fn resumption(&mut self, transport: &Transport) -> Resumption {
         match (&transport.layer, &mut self.own) {
             (Layer::Sealed(sealed), Some(own)) => own.data().resumption(sealed),
@@ -117,8 +115,8 @@ impl FtpTlsSettings {
         }
     }
 
-    /// Whether the client has shown by this data connection that it can resume any number of times. To be
-    /// asked once for each that was resumed.
+    /// Returns whether this data connection shows that the client can resume any number of times. Call once
+    /// for each resumed connection.
     pub fn shows_reuse(&mut self, transport: &Transport) -> bool {
         match (&transport.layer, &mut self.own) {
             (Layer::Sealed(sealed), Some(own)) => own.data().shows_reuse(sealed),
@@ -135,30 +133,30 @@ impl FtpTlsSettings {
     }
 }
 
-/// What a peer has chosen.
+/// The channel that a peer has chosen.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
-    /// Bytes as they are.
+    /// Plaintext.
     Plain,
-    /// TLS; a login is tied to it by this.
+    /// TLS; a login is bound to it.
     Sealed(Binding),
-    /// Bytes as they are, which is not allowed.
+    /// Plaintext, which the policy refuses.
     Refused,
 }
 
-/// What came of one attempt to move bytes.
+/// The result of one attempt to move bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moved {
-    /// So many bytes moved; more may.
+    /// This many bytes moved; more may follow.
     Bytes(usize),
-    /// The socket has to become ready first.
+    /// The socket is not ready.
     Blocked,
-    /// The peer sends no more.
+    /// The peer has closed its side.
     End,
 }
 
 impl Transport {
-    /// To a peer of the network, who has yet to choose.
+    /// A network peer that has yet to choose.
     pub fn network(stream: TcpStream, tls_policy: TlsPolicy) -> Self {
         Self {
             socket: Socket::Network(stream),
@@ -169,7 +167,7 @@ impl Transport {
         }
     }
 
-    /// To a peer that has chosen to be without TLS.
+    /// A peer that has chosen plaintext.
     pub fn plain(stream: TcpStream) -> Self {
         Self {
             socket: Socket::Network(stream),
@@ -180,26 +178,26 @@ impl Transport {
         }
     }
 
-    /// The control connection of a peer that begins with TLS at once.
+    /// A control connection that begins with TLS.
     pub fn sealed_control(stream: TcpStream, ftp_tls: &mut FtpTlsSettings) -> io::Result<Self> {
         let mut transport = Self::plain(stream);
         transport.seal_control(ftp_tls)?;
         Ok(transport)
     }
 
-    /// What comes from now on over this control connection is TLS.
+    /// Switches this control connection to TLS.
     pub fn seal_control(&mut self, ftp_tls: &mut FtpTlsSettings) -> io::Result<()> {
         self.layer = Layer::Sealed(Box::new(Sealed::server(Arc::clone(&ftp_tls.own()?.control))?));
         Ok(())
     }
 
-    /// A data connection without TLS. Its end is all that tells how long a file is, so one that
-    /// becomes shorter is an error, `UnexpectedEof`.
+    /// A data connection without TLS. Only its end marks the end of the file, so a truncated file is an
+    /// error, `UnexpectedEof`.
     pub fn plain_data(stream: TcpStream) -> Self {
         Self { pads: false, ..Self::plain(stream) }
     }
 
-    /// A data connection with TLS; of an upload the peer reads nothing.
+    /// A data connection with TLS. During an upload the peer reads nothing.
     pub fn sealed_data(stream: TcpStream, ftp_tls: &mut FtpTlsSettings, is_upload: bool) -> io::Result<Self> {
         let own = ftp_tls.own()?.data();
         own.forget_ticket();
@@ -211,7 +209,7 @@ impl Transport {
         Ok(Self { layer: Layer::Sealed(Box::new(sealed)), ..Self::plain_data(stream) })
     }
 
-    /// To a program on this machine.
+    /// A program on this machine.
     pub fn local(stream: UnixStream) -> Self {
         Self {
             socket: Socket::Local(stream),
@@ -222,7 +220,7 @@ impl Transport {
         }
     }
 
-    /// The socket, for registration.
+    /// Returns the socket, for registration.
     pub fn socket(&mut self) -> &mut dyn Source {
         match &mut self.socket {
             Socket::Network(stream) => stream,
@@ -230,7 +228,7 @@ impl Transport {
         }
     }
 
-    /// What the peer has chosen, once it is known and TLS is agreed on.
+    /// Returns the peer's choice, once it is known and the handshake is complete.
     pub fn channel(&self) -> io::Result<Option<Channel>> {
         match &self.layer {
             Layer::Unknown(_) => Ok(None),
@@ -241,28 +239,28 @@ impl Transport {
         }
     }
 
-    /// Whether TLS has yet to be agreed on.
+    /// Returns whether the handshake is incomplete.
     pub fn is_handshaking(&self) -> bool {
         matches!(&self.layer, Layer::Sealed(sealed) if sealed.is_handshaking())
     }
 
-    /// Whether bytes travel as they are.
+    /// Returns whether the connection is plaintext.
     pub fn is_plain(&self) -> bool {
         matches!(self.layer, Layer::Plain)
     }
 
-    /// Whether [`Transport::fill`] has bytes that no event will announce.
+    /// Returns whether [`Transport::fill`] has bytes that no event will announce.
     pub fn holds_input(&self) -> bool {
         matches!(&self.layer, Layer::Sealed(sealed) if sealed.holds_input())
     }
 
-    /// Whether [`Transport::flush`] has bytes to send beyond those in the output.
+    /// Returns whether [`Transport::flush`] has bytes to send besides the output.
     pub fn wants_flush(&self) -> bool {
         matches!(&self.layer, Layer::Sealed(sealed) if sealed.wants_flush())
     }
 
-    /// Receives once, so that the input holds at most `capacity` bytes. Nothing is read when it
-    /// does already. The bytes counted need not all have reached the input.
+    /// Receives once, so that the input holds at most `capacity` bytes. Reads nothing at that size. Some of
+    /// the counted bytes may still be inside TLS.
     pub fn fill(&mut self, input: &mut ReceiveBuffer, capacity: usize) -> io::Result<Moved> {
         if let Layer::Unknown(_) = self.layer {
             match self.choose()? {
@@ -286,7 +284,7 @@ impl Transport {
         }
     }
 
-    /// Looks at the first byte, which stays where it is.
+    /// Peeks at the first byte.
     fn choose(&mut self) -> io::Result<Moved> {
         let (Layer::Unknown(tls_policy), Socket::Network(stream)) = (&self.layer, &self.socket) else {
             return Ok(Moved::Bytes(1));
@@ -303,7 +301,7 @@ impl Transport {
         Ok(moved)
     }
 
-    /// Sends what is in the output, at most about `allowance` bytes.
+    /// Sends output, about `allowance` bytes at most.
     pub fn flush(&mut self, output: &mut SendBuffer, allowance: usize) -> io::Result<Moved> {
         match &mut self.layer {
             Layer::Sealed(sealed) => flush_sealed(sealed, &mut self.socket, output, allowance.min(SEALED_FLUSH_BUDGET)),
@@ -311,16 +309,15 @@ impl Transport {
         }
     }
 
-    /// Tells the peer that nothing more comes. What of that cannot be sent at once,
-    /// [`Transport::wants_flush`] says; then this is to be called again.
+    /// Shuts down the write side. While [`Transport::wants_flush`] returns true, call it again.
     pub fn shutdown(&mut self) {
-        // A peer that is gone already need not be told.
+        // The peer may be gone already.
         if let Layer::Sealed(sealed) = &mut self.layer
             && !sealed.close(&mut self.socket).unwrap_or(true)
         {
             return;
         }
-        // Each time makes an event, even if nothing is left to be told: it would go round for ever.
+        // Each call causes an event, even when there is nothing to send: the loop would spin.
         if std::mem::replace(&mut self.is_shut, true) {
             return;
         }
@@ -330,14 +327,14 @@ impl Transport {
         };
     }
 
-    /// Somebody has logged in on this connection.
+    /// Allows large records after login.
     pub fn allow_large_records(&mut self) {
         if let Layer::Sealed(sealed) = &mut self.layer {
             sealed.allow_large_records();
         }
     }
 
-    /// Memory of `buffers`, and of what TLS holds for them, that no charge is for.
+    /// Returns the memory of `buffers` and of TLS that no charge covers.
     pub fn uncharged_bytes(&self, buffers: &IoBuffers) -> usize {
         let (received, unsent) = match &self.layer {
             Layer::Sealed(sealed) => (sealed.received_bytes(), sealed.unsent_bytes()),
@@ -349,7 +346,7 @@ impl Transport {
         received + unsent
     }
 
-    /// Gives memory back before a sleep that may be long.
+    /// Frees memory before a sleep that may be long.
     pub fn release(&mut self) {
         if let Layer::Sealed(sealed) = &mut self.layer {
             sealed.release();
@@ -387,11 +384,11 @@ fn flush_sealed(
     let mut sent = 0;
     while sealed.flush(socket)? {
         let taken = match output.front() {
-            // Before TLS is agreed on it would only be kept elsewhere, where nobody sees that it waits.
+            // During the handshake TLS would only buffer it where it is not counted.
             Some(Piece::Bytes(bytes)) if sent < allowance && !sealed.is_handshaking() => {
                 sealed.seal(&bytes[..bytes.len().min(allowance - sent)])?
             }
-            // Nobody puts ranges here, because an encrypted connection says that it sends none.
+            // An encrypted connection accepts no ranges.
             Some(Piece::Range(_)) => return Err(io::ErrorKind::Unsupported.into()),
             _ => 0,
         };
@@ -426,7 +423,7 @@ fn flush_plain(
                 output.advance(count);
                 sent += count;
             }
-            // A socket takes at least a byte or blocks, so the file has become shorter.
+            // A socket accepts at least a byte or blocks, so the file was truncated.
             Moved::End if pads => output.pad_range(allowance - sent),
             Moved::End => return Err(io::ErrorKind::UnexpectedEof.into()),
             Moved::Blocked if sent == 0 => return Ok(Moved::Blocked),
@@ -436,7 +433,7 @@ fn flush_plain(
     Ok(Moved::Bytes(sent))
 }
 
-/// Sends the first `count` bytes of a range, or fewer; 0 where the file has become shorter.
+/// Sends up to `count` bytes of a range. Returns 0 if the file was truncated.
 fn send_range(socket: &mut Socket, range: &FileRange, count: usize, unsendable: &mut Unsendable) -> io::Result<usize> {
     if !unsendable.is(&range.file) {
         let mut offset = range.offset;
@@ -451,7 +448,7 @@ fn send_range(socket: &mut Socket, range: &FileRange, count: usize, unsendable: 
     if rustix::io::pread(&*range.file, spare_capacity(&mut bytes), range.offset)? == 0 {
         return Ok(0);
     }
-    // There may be more memory than was asked for.
+    // The buffer may be larger than requested.
     socket.write(&bytes[..bytes.len().min(count)])
 }
 
@@ -509,5 +506,5 @@ fn moved(result: io::Result<usize>) -> io::Result<Moved> {
     }
 }
 
-/// The type of the record that begins a TLS connection (RFC 8446, section 5.1).
+/// The record type that begins a TLS connection (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;

@@ -1,4 +1,4 @@
-//! The second socket of a session, as its protocol uses it. The event loop has the socket.
+//! The data connection of a session, as its protocol uses it. The event loop owns the socket.
 //!
 //! ```text
 //! Closed ─listen─► Listening ─► Connected ─open─► Open ─finish─► Sent ─► Left
@@ -14,9 +14,9 @@ use std::time::Instant;
 
 /// A data connection (RFC 959, section 3.2).
 pub trait DataConnection {
-    /// Listens on one of these ports at the control connection's own address, and returns where. What was there
-    /// before is closed. Where the peer is expected to resume a TLS session, several connections are taken: the
-    /// one that does not may be somebody else's.
+    /// Closes the present connection, listens on one of these ports at the control connection's local
+    /// address, and returns the address. If the peer is expected to resume a TLS session, several
+    /// connections are accepted: one that does not resume may be another peer's.
     fn listen(&mut self, ports: RangeInclusive<u16>, expects_resumption: bool) -> Result<SocketAddr, Failure>;
 
     /// Connects to the peer.
@@ -25,35 +25,35 @@ pub trait DataConnection {
     /// Begins to read and write.
     fn open(&mut self, security: Security);
 
-    /// Says that nothing more comes, once all of the output was sent.
+    /// Shuts down the write side once all output is sent.
     fn finish(&mut self);
 
-    /// Lets the socket go. What was sent may still arrive.
+    /// Closes the socket. Sent bytes may still arrive.
     fn close(&mut self);
 
-    /// Lets the socket go in a way that nobody takes for an end in good order.
+    /// Resets the connection, so that the peer sees a failure.
     fn reset(&mut self);
 
-    /// How far it has come.
+    /// Returns its state.
     fn stage(&self) -> ConnectionStage;
 
-    /// Bytes that came, and bytes that go, once it is open.
+    /// Returns its buffers, once it is open.
     fn buffers(&self) -> &IoBuffers;
 
-    /// The same, to take from and to add to.
+    /// Returns its buffers for changes.
     fn buffers_mut(&mut self) -> &mut IoBuffers;
 
-    /// When the peer's end came, if that was noticed before it was read.
+    /// Returns when the peer's end arrived, if that was noticed before it was read.
     fn ended_at(&self) -> Option<Instant>;
 
-    /// What it proves by resuming a TLS session, once that is known.
+    /// Returns what it proves by resuming a TLS session, once known.
     fn resumption(&self) -> Option<Resumption>;
 
-    /// Whether the client has shown by it that it can resume any number of times.
+    /// Returns whether the client has shown that it can resume any number of times.
     fn shows_reuse(&self) -> bool;
 }
 
-/// How far a data connection has come.
+/// The state of a data connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ConnectionStage {
     /// There is no socket.
@@ -61,48 +61,48 @@ pub enum ConnectionStage {
     Closed,
     /// The peer may connect.
     Listening,
-    /// The peer has yet to answer.
+    /// The peer has not answered yet.
     Connecting,
-    /// The peer is connected; nothing was read or written yet.
+    /// The peer is connected. Nothing was read or written yet.
     Connected,
-    /// Bytes come and go.
+    /// Bytes are transferred.
     Open,
     /// The kernel has taken the last byte and the end of the stream.
     Sent,
-    /// The same, and the peer has closed its side as well.
+    /// As `Sent`, and the peer has closed its side as well.
     Left,
-    /// It cannot go on.
+    /// It has failed.
     Failed(Failure),
 }
 
-/// Why a data connection cannot go on.
+/// Why a data connection has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// No port to listen on, or none that can be watched.
+    /// No port is free to listen on.
     NoPort,
-    /// The peer takes no connection.
+    /// The peer refuses the connection.
     Unreachable,
-    /// Reset, or ended in a way that its content may not be whole.
+    /// Reset, or ended so that the content may be incomplete.
     Cut,
-    /// The file that is sent has become shorter.
+    /// The file that is being sent was truncated.
     Shorter,
-    /// Its TLS does not resume that of the control connection, or of another session of the account, though it
-    /// has to.
+    /// TLS had to resume a session of the control connection, or of another session of the account, and did
+    /// not.
     NotResumed,
 }
 
-/// How the bytes of a data connection travel.
+/// The security of a data connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Security {
-    /// As they are.
+    /// Plaintext.
     Plain,
     /// Within TLS.
     Sealed {
         /// The peer only sends.
         is_upload: bool,
-        /// What it has to prove by resuming a session.
+        /// What it must prove by resuming a session.
         needs: Resumption,
-        /// An end without a word for it is a cut.
+        /// An end without close_notify counts as a truncation.
         needs_close_notify: bool,
     },
 }

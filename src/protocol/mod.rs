@@ -1,9 +1,9 @@
-//! Each protocol is translated to the session's verbs. All that it sees of its sockets is [`Sockets`], and
-//! [`SpliceSource`] bytes that it passes on unseen; all that it knows of time is `now`.
+//! Protocols, each translated to session verbs. A protocol sees its sockets only as [`Sockets`] and
+//! [`SpliceSource`], and time only as `now`.
 //!
-//! Each turn the connection calls `step` once, after it filled the input and before it flushes
-//! the output. A protocol stops when its budget is spent or the output is full enough, and
-//! says whether anything moved: only a turn in which nothing moved lets a connection sleep.
+//! Each turn the connection calls `step` once, after it filled the input and before it flushes the
+//! output. A protocol stops when its budget is spent or the output is full enough, and returns whether
+//! anything moved: only after a turn in which nothing moved may a connection sleep.
 
 pub mod admin;
 pub mod data_connection;
@@ -22,67 +22,66 @@ use data_connection::DataConnection;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// What a protocol sees of its sockets.
+/// The sockets of a protocol.
 pub struct Sockets<'a> {
-    /// What comes and goes on the connection itself.
+    /// The buffers of the control connection, or of the only one.
     pub buffers: &'a mut IoBuffers,
-    /// The second socket, of protocols that use one.
+    /// The data connection of protocols that use one.
     pub data: Option<&'a mut dyn DataConnection>,
 }
 
 impl<'a> Sockets<'a> {
-    /// Of a protocol with one socket.
+    /// The sockets of a protocol without a data connection.
     pub fn single(buffers: &'a mut IoBuffers) -> Self {
         Self { buffers, data: None }
     }
 }
 
-/// The protocol spoken on a connection.
+/// The protocol of a connection.
 pub trait Protocol {
     /// Lets the protocol work. Returns whether anything moved.
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool;
 
-    /// Ends the session with a last word to the peer.
+    /// Ends the session with a reply to the peer.
     fn fail(&mut self, buffers: &mut IoBuffers, why: SessionError, now: Instant);
 
-    /// The peer has gone without a word.
+    /// Ends the session of a peer that is gone.
     fn hang_up(&mut self, now: Instant);
 
-    /// Whether the connection can be closed once the output is empty.
+    /// Returns whether the connection can be closed once the output is empty.
     fn is_closing(&self) -> bool;
 
-    /// What the session is waiting for.
+    /// Returns what the session is waiting for.
     fn phase(&self) -> Phase;
 
-    /// The number of requests taken so far; a session that takes none is idle.
+    /// Returns the number of requests taken so far. A session that takes none is idle.
     fn requests(&self) -> u64;
 
-    /// A number that changes with all work on requests and their data, but not with what a peer may send
-    /// during a transfer, such as pings and `NOOP`.
+    /// Returns a number that changes with all work on requests and their data, but not with messages that a
+    /// peer may send during a transfer, such as pings and `NOOP`.
     fn progress(&self) -> u64 {
         self.requests()
     }
 
-    /// The session, if the peer is one of the network.
+    /// Returns the session of a network peer.
     fn session(&self) -> Option<&Session> {
         None
     }
 
-    /// The connection is encrypted, and this ties a login to it. Told before the first step in
-    /// which there is anything to read.
+    /// Tells that the connection uses TLS, with the channel binding for a login. Called before the first
+    /// step with input.
     fn set_binding(&mut self, _binding: Binding) {}
 
-    /// Whether the peer was told to begin with TLS. Until it has, nothing is read.
+    /// Returns whether the peer must begin TLS now. Until it has, nothing is read.
     fn wants_tls(&self) -> bool {
         false
     }
 
-    /// What comes from now on is encrypted.
+    /// Tells that all further input is encrypted.
     fn set_sealed(&mut self) {}
 
-    /// Lets a protocol that would only store what comes by its second socket take it from there. Returns the
-    /// number of bytes that it took; with 0 they are to come by the buffers. After an error
-    /// [`Protocol::fail_transfer`] is to be called.
+    /// Splices bytes of the data connection into an upload. Returns the number of bytes; with 0 they must
+    /// come through the buffers. After an error [`Protocol::fail_transfer`] must be called.
     fn store_from(
         &mut self,
         _incoming: SpliceSource<'_>,
@@ -92,68 +91,68 @@ pub trait Protocol {
         Ok(0)
     }
 
-    /// Answers the transfer under way with a refusal and ends it.
+    /// Answers the running transfer with a refusal and ends it.
     fn fail_transfer(&mut self, _sockets: Sockets<'_>, _refusal: SessionError, _now: Instant) {}
 
-    /// Takes the result of a sync.
+    /// Passes the result of a sync on.
     fn synced(&mut self, _sockets: Sockets<'_>, _synced: Synced, _now: Instant) {}
 
-    /// What the last step wants to know of all connections.
+    /// Takes the last step's query about all connections.
     fn take_question(&mut self) -> Option<Query> {
         None
     }
 
-    /// Takes the answer to a question.
+    /// Passes the result of a query on.
     fn answer(&mut self, _answer: QueryResult) {}
 
-    /// The peer has gone and reads nothing any more. Returns whether the transfer under way is still wanted,
-    /// because the peer said goodbye behind it. What else it asked for is not done.
+    /// Tells that the peer is gone and reads nothing more. Returns whether the running transfer must still
+    /// finish, because the peer sent QUIT after it. Other waiting requests are dropped.
     fn ends_with_transfer(&mut self, _buffers: &mut IoBuffers) -> bool {
         false
     }
 
-    /// Whether a transfer waits for its second socket, so that nothing of it has moved yet.
+    /// Returns whether a transfer waits for its data connection, so that none of its bytes has moved yet.
     fn awaits_connection(&self) -> bool {
         false
     }
 
-    /// When the session wants a turn by itself.
+    /// Returns when the session needs a turn without an event.
     fn wakes_at(&self) -> Option<Instant> {
         None
     }
 
-    /// Whether bytes that the peer takes from this connection are progress. During an upload and during
-    /// every FTP transfer they are only replies, and the data itself must make progress.
+    /// Returns whether bytes that the peer takes from this connection are progress. During an upload and
+    /// during every FTP transfer they are only replies, and the data itself must make progress.
     fn sends_results(&self) -> bool {
         true
     }
 
-    /// Memory of requests that were decoded ahead.
+    /// Returns the memory of requests that were decoded ahead.
     fn request_bytes(&self) -> usize {
         0
     }
 
-    /// Whether nobody has logged in, or has left: a peer of the network that is owed little.
+    /// Returns whether the peer is of the network and not logged in, or has logged out.
     fn is_stranger(&self) -> bool {
         self.session().is_some_and(|session| session.account().is_none())
     }
 
-    /// What the session's account has moved.
+    /// Returns the account's traffic.
     fn traffic(&self) -> Option<&Rc<Traffic>> {
         self.session().and_then(Session::traffic)
     }
 
-    /// What the session's account holds of memory.
+    /// Returns the account's share of memory.
     fn memory(&self) -> Option<&Rc<Share>> {
         self.session().and_then(Session::memory)
     }
 
-    /// Whose account is logged in.
+    /// Returns the account that is logged in.
     fn account(&self) -> Option<&AccountName> {
         self.session().and_then(Session::account)
     }
 
-    /// What the session is doing, in a word for the log.
+    /// Returns the session's activity as a word for the log.
     fn activity(&self) -> String {
         self.session().map_or_else(|| "Control".into(), |session| format!("{:?}", session.state_name()))
     }

@@ -1,36 +1,36 @@
-//! The server's certificate while it runs: read again when told to, renewed or warned about when
-//! it is about to end.
+//! The certificate of a running server: reloaded on SIGHUP, and renewed or warned about before it ends.
 
 use crate::base::limits::{CERTIFICATE_CHECK_INTERVAL, CERTIFICATE_WARN_S};
 use crate::base::text::{Utc, unix_ns};
 use crate::config::{Config, ConfigError};
 use crate::net::transport::TlsPolicy;
-use crate::tls::{Fingerprint, Identity, ftp_server_config, server_config};
+use crate::tls::{Fingerprint, ServerIdentity, ftp_server_config, server_config};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
 
-/// See the module.
+/// The certificate and the time of its next check.
 pub(super) struct Certificate {
-    identity: Identity,
+    identity: ServerIdentity,
     tls_policy: TlsPolicy,
     check_at: Instant,
-    /// Another program held the lock at the last look.
+    /// Another program held the lock at the last check.
     is_locked: bool,
 }
 
 impl Certificate {
     /// Reads the certificate, or makes one.
     pub(super) fn load(config: &Config, now: Instant) -> Result<Self, ConfigError> {
-        Self::of(Identity::establish(config, now_s())?, config, now)
+        Self::of(ServerIdentity::establish(config, now_s())?, config, now)
     }
 
-    /// The same without waiting: `None` while another program holds the lock of the files.
+    /// Like [`Certificate::load`], without waiting: `None` while another program holds the lock of the
+    /// files.
     pub(super) fn load_at_once(config: &Config, now: Instant) -> Result<Option<Self>, ConfigError> {
-        Identity::establish_at_once(config, now_s())?.map(|identity| Self::of(identity, config, now)).transpose()
+        ServerIdentity::establish_at_once(config, now_s())?.map(|identity| Self::of(identity, config, now)).transpose()
     }
 
-    /// The same with what was read before.
-    pub(super) fn of(identity: Identity, config: &Config, now: Instant) -> Result<Self, ConfigError> {
+    /// Makes it from an identity that was already read.
+    pub(super) fn of(identity: ServerIdentity, config: &Config, now: Instant) -> Result<Self, ConfigError> {
         warn_of_end(&identity, now_s());
         warn_of_mode(config);
         let unusable = |error| ConfigError::new(&config.tls.certificate, "", format!("cannot be used: {error}"));
@@ -48,32 +48,32 @@ impl Certificate {
         self.identity.fingerprint
     }
 
-    /// When the certificate is to be loaded again, to see whether it is about to end.
+    /// Returns when to load the certificate again, to check whether it is about to end.
     pub(super) fn check_at(&self) -> Instant {
         self.check_at
     }
 
-    /// Puts the next look off: the last one failed.
+    /// Postpones the next check after a failure.
     pub(super) fn put_off(&mut self, now: Instant) {
         self.check_at = now + CERTIFICATE_CHECK_INTERVAL;
         self.is_locked = false;
     }
 
-    /// Looks again soon: another program holds the lock. Returns whether it did not before.
+    /// Checks again soon, because another program holds the lock. Returns whether this is new.
     pub(super) fn wait_for_lock(&mut self, now: Instant) -> bool {
         self.check_at = now + LOCK_CHECK_INTERVAL;
         !std::mem::replace(&mut self.is_locked, true)
     }
 }
 
-/// How often a certificate is looked at while another program holds the lock of its files.
+/// The interval of the checks while another program holds the lock.
 const LOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 fn now_s() -> i64 {
     unix_ns(SystemTime::now()) / 1_000_000_000
 }
 
-fn warn_of_end(identity: &Identity, now_s: i64) {
+fn warn_of_end(identity: &ServerIdentity, now_s: i64) {
     let left_s = identity.ends_s - now_s;
     if left_s < CERTIFICATE_WARN_S {
         let end = Utc::from_unix_ns(identity.ends_s.saturating_mul(1_000_000_000));

@@ -1,5 +1,5 @@
-//! Where a running server and `berthd`'s commands meet: a socket in a folder of the
-//! configuration's, for the server's user and root alone.
+//! The admin socket of a running server, in a folder of the configuration, accessible to the server's
+//! user and root only.
 
 use crate::base::atomic_file::SECRET_FILE;
 use rustix::fs::{Mode, OFlags};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "control.sock";
 
-/// Connects to the server whose socket is in `folder`; `None` if there is none.
+/// Connects to the server whose socket is in `folder`. Returns `None` if there is none.
 pub fn connect(folder: &Path) -> io::Result<Option<UnixStream>> {
     let (_handle, path) = match short_path(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -26,17 +26,16 @@ pub fn connect(folder: &Path) -> io::Result<Option<UnixStream>> {
     }
 }
 
-/// Listens for the server whose socket is to be in `folder`. Fails with `AddrInUse` if
-/// there is one already; what one that was killed left behind is removed. `give` may give the new
-/// socket to the user the server will run as. To be called while there is one thread, because the mode
-/// comes from the umask.
+/// Listens on the socket in `folder`. Fails with `AddrInUse` if another server does; the leftover of a
+/// killed server is removed. `give` may give the new socket to the user the server will run as. Call
+/// this while the process has one thread, because the mode comes from the umask.
 pub fn listen(folder: &Path, give: impl FnOnce(&File) -> io::Result<()>) -> io::Result<UnixListener> {
     if connect(folder)?.is_some() {
         return Err(io::ErrorKind::AddrInUse.into());
     }
     remove(folder);
     let (_handle, path) = short_path(folder)?;
-    // A user who may change the folder could put another file in its place before a mode is set by name.
+    // A user with write access to the folder could replace the file before a mode is set by name.
     let umask = rustix::process::umask(!Mode::from(SECRET_FILE) & Mode::from(0o777));
     let bound = UnixListener::bind(&path);
     rustix::process::umask(umask);
@@ -45,7 +44,7 @@ pub fn listen(folder: &Path, give: impl FnOnce(&File) -> io::Result<()>) -> io::
     Ok(listener)
 }
 
-/// A handle of the socket that was just made at `path`, by which nothing but its owner can be changed.
+/// Opens the new socket at `path` with a handle that can only change its owner.
 fn open_own_socket(path: &Path) -> io::Result<File> {
     let flags = (OFlags::PATH | OFlags::NOFOLLOW).bits().cast_signed();
     let handle = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -54,14 +53,14 @@ fn open_own_socket(path: &Path) -> io::Result<File> {
     if is_own { Ok(handle) } else { Err(io::Error::other("somebody else put another file in its place")) }
 }
 
-/// Removes the socket when the server ends, if it still may.
+/// Removes the socket when the server ends, if it may.
 pub fn remove(folder: &Path) {
-    // One that is left behind is in nobody's way: the next server removes it.
+    // A leftover does no harm: the next server removes it.
     let _ = std::fs::remove_file(folder.join(NAME));
 }
 
-/// A socket's path is bounded to 107 bytes, that of a folder is not; by way of the folder's
-/// descriptor it is always short.
+/// Returns a short path by way of the folder's descriptor: a socket's path is limited to 107 bytes, a
+/// folder's is not.
 fn short_path(folder: &Path) -> io::Result<(File, PathBuf)> {
     let handle = File::open(folder)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}/{NAME}", handle.as_raw_fd()));

@@ -1,4 +1,4 @@
-//! The server put together: configuration, store and loop; signals, reload and drain.
+//! Runs the server: configuration, store and loop; signals, reload and drain.
 
 mod certificate;
 pub mod control_socket;
@@ -7,7 +7,7 @@ pub mod service_manager;
 mod start;
 
 use crate::account::{AccountError, Accounts};
-use crate::config::{Config, ConfigError, Ftp};
+use crate::config::{Config, ConfigError, FtpConfig};
 use crate::logging;
 use crate::net::event_loop::EventLoop;
 use crate::net::listeners::ProtocolKind;
@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Why the server cannot start or go on.
+/// Why the server cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The accounts cannot be read.
@@ -38,31 +38,31 @@ pub enum ServerError {
         file.display()
     )]
     Logs {
-        /// Which, and what the system says.
+        /// The file and the system's error.
         source: io::Error,
         /// The configuration.
         file: PathBuf,
     },
-    /// An address is taken or not ours.
+    /// An address is in use or not local.
     #[error("cannot listen on {address}: {source}; stop what uses it, or change where it listens in the configuration")]
     Listen {
-        /// As configured.
+        /// The configured address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Two servers would keep two ledgers of the same homes.
+    /// Another server is running: two would keep two ledgers of the same homes.
     #[error("a server with the configuration in {} is running already; stop it first", folder.display())]
     Running {
-        /// Where the configuration is.
+        /// The folder of the configuration.
         folder: PathBuf,
     },
-    /// Anything else the system refuses.
+    /// Any other error of the system.
     #[error("cannot {what}: {source}")]
     System {
-        /// What was tried.
+        /// The failed operation.
         what: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -71,8 +71,8 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> ServerError {
     move |source| ServerError::System { what, source }
 }
 
-/// Serves until told to stop. `on_ready` learns the addresses and what the server's key looks
-/// like once connections are accepted.
+/// Serves until a signal ends it. Calls `on_ready` with the addresses and the fingerprint once
+/// connections are accepted.
 pub fn run(
     config: Config,
     on_ready: impl FnOnce(&[(SocketAddr, ProtocolKind)], Fingerprint),
@@ -119,7 +119,7 @@ fn serve(
                 SIGHUP => {
                     supervisor.reloading();
                     logging::reopen();
-                    // What is said of the reload is said once the logs are open again.
+                    // The reload is logged once the logs are open again.
                     reload_by = Some(Instant::now() + REOPEN_PATIENCE);
                 }
                 _ if is_draining => {
@@ -140,7 +140,7 @@ fn serve(
     Ok(())
 }
 
-/// For whoever connects from now on. One that cannot be used changes nothing.
+/// Reloads the certificate for new connections. If it cannot be used, nothing changes.
 fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop: &mut EventLoop) {
     let now = Instant::now();
     match Certificate::load_at_once(config, now) {
@@ -156,7 +156,7 @@ fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop
             if new.fingerprint() != certificate.fingerprint() {
                 log::warn!("the key is another one now, {}; clients will refuse it at first", new.fingerprint());
             }
-            event_loop.set_entrance(new.tls_policy());
+            event_loop.set_tls_policy(new.tls_policy());
             *certificate = new;
         }
         Err(error) => {
@@ -166,8 +166,8 @@ fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop
     }
 }
 
-/// SIGHUP, once the log files were opened again: the configuration is read again. One that cannot be
-/// read changes nothing.
+/// Reads the configuration again on SIGHUP, once the log files were opened again. If it cannot be read,
+/// nothing changes.
 fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     let new = match Config::load(&config.file) {
         Ok(new) => new,
@@ -197,7 +197,9 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         Err(error) => return log::error!("the configuration stays as it was: {error}"),
     };
     let ftp = match (&config.ftp, new.ftp) {
-        (Some(old), Some(new)) => Some(Ftp { listen: old.listen.clone(), listen_tls: old.listen_tls.clone(), ..new }),
+        (Some(old), Some(new)) => {
+            Some(FtpConfig { listen: old.listen.clone(), listen_tls: old.listen_tls.clone(), ..new })
+        }
         (old, _) => old.clone(),
     };
     *config = Config {
@@ -216,7 +218,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     log::info!("configuration read again from {}", config.file.display());
 }
 
-/// How long a reload waits for logs that cannot be opened again at once.
+/// How long a reload waits for logs that cannot be opened at once.
 const REOPEN_PATIENCE: Duration = Duration::from_secs(1);
 const REOPEN_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 

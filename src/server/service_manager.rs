@@ -1,6 +1,5 @@
-//! What whoever supervises this program wants to know of it: when it is ready, reads its
-//! configuration again, and ends, and, where a watchdog asks, that it is alive. The protocol is
-//! that of sd_notify(3), which systemd and others speak; where nobody asked, nothing is said.
+//! Notifies the service manager (sd_notify(3)): READY, RELOADING, STOPPING, and WATCHDOG if it has one.
+//! systemd and others speak this protocol. Without a service manager nothing is sent.
 
 use crate::base::limits::SUPERVISOR_WAIT;
 use rustix::net::SendFlags;
@@ -14,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-/// Who started this program and listens to it, if anybody does.
+/// The service manager, if there is one.
 #[derive(Debug, Default)]
 pub struct Supervisor {
     socket: Option<UnixDatagram>,
@@ -22,17 +21,17 @@ pub struct Supervisor {
     is_stopping: bool,
 }
 
-/// A supervisor that ends a program it does not hear from.
+/// The watchdog of the service manager.
 #[derive(Debug, Clone, Copy)]
 struct Watchdog {
     interval: Duration,
-    /// When it is told next; `None` before the first time.
+    /// The time of the next message; `None` before the first.
     next_at: Option<Instant>,
 }
 
 impl Supervisor {
-    /// The one whose address is in `$NOTIFY_SOCKET`. The socket is connected now, because a
-    /// confined process can no longer reach an abstract one.
+    /// Connects to the service manager of `$NOTIFY_SOCKET`. The socket is connected now, because a confined
+    /// process can no longer reach an abstract one.
     pub fn of_environment() -> io::Result<Self> {
         let Some(address) = env::var_os("NOTIFY_SOCKET") else { return Ok(Self::default()) };
         let value = |name| env::var(name).ok();
@@ -53,14 +52,14 @@ impl Supervisor {
         Ok(socket)
     }
 
-    /// The server listens.
+    /// Reports that the server listens.
     pub fn ready(&self, addresses: impl Iterator<Item = SocketAddr>) {
         let addresses: Vec<_> = addresses.map(|address| address.to_string()).collect();
         self.tell(&format!("READY=1\nSTATUS=listening on {}", addresses.join(", ")));
     }
 
-    /// Tells the watchdog that the program is alive, if it is time to. Returns when this must be called
-    /// again; `None` if there is no watchdog.
+    /// Sends the watchdog message if it is due. Returns when this must be called again; `None` without a
+    /// watchdog.
     pub fn alive(&mut self, now: Instant) -> Option<Instant> {
         let watchdog = self.watchdog.as_mut()?;
         if watchdog.next_at.is_none_or(|at| now >= at) {
@@ -70,7 +69,7 @@ impl Supervisor {
         self.watchdog.and_then(|watchdog| watchdog.next_at)
     }
 
-    /// The configuration is being read again; [`Supervisor::reloaded`] is to follow.
+    /// Reports that the configuration is being read again; [`Supervisor::reloaded`] must follow.
     pub fn reloading(&self) {
         if self.is_stopping {
             return;
@@ -79,14 +78,14 @@ impl Supervisor {
         self.tell_at_once(&format!("RELOADING=1\nMONOTONIC_USEC={}{:06}", now.tv_sec, now.tv_nsec / 1000));
     }
 
-    /// The configuration has been read again, or stays as it was.
+    /// Reports that the configuration has been read again, or is unchanged.
     pub fn reloaded(&self) {
         if !self.is_stopping {
             self.tell_at_once("READY=1");
         }
     }
 
-    /// The end is near, after `within` at the latest; only a watchdog hears more.
+    /// Reports that the server ends within `within`. Afterwards only watchdog messages are sent.
     pub fn stopping(&mut self, within: Duration) {
         let patience = within.saturating_add(MARGIN).as_micros();
         self.tell(&format!("STOPPING=1\nSTATUS=waiting for running transfers\nEXTEND_TIMEOUT_USEC={patience}"));
@@ -98,7 +97,7 @@ impl Supervisor {
         socket.send(what.as_bytes()).map_or_else(|error| warn(what, &error), drop);
     }
 
-    /// The same without waiting for a supervisor that does not listen.
+    /// Sends a message, without waiting for a full queue.
     fn tell_at_once(&self, what: &str) {
         let Some(socket) = &self.socket else { return };
         let sent = rustix::net::send(socket, what.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
@@ -111,8 +110,8 @@ fn warn(what: &str, error: &io::Error) {
     log::warn!("the supervisor at $NOTIFY_SOCKET could not be told {what}: {error}");
 }
 
-/// The interval between two messages: half of the watchdog's timeout, so that one delay does not end the
-/// program. `None` if no watchdog waits for this process.
+/// Returns the interval of watchdog messages: half of the timeout, so that one delay does not end the
+/// program. `None` if no watchdog is set for this process.
 fn watchdog_interval(patience_us: Option<String>, process: Option<String>) -> Option<Duration> {
     if process.is_some_and(|process| process.parse() != Ok(std::process::id())) {
         return None;
@@ -121,7 +120,7 @@ fn watchdog_interval(patience_us: Option<String>, process: Option<String>) -> Op
     Some(patience / 2).filter(|interval| !interval.is_zero())
 }
 
-/// What ending takes besides waiting for transfers.
+/// The time that shutdown takes besides waiting for transfers.
 const MARGIN: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

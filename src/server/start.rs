@@ -1,6 +1,6 @@
-//! The start of a server, in the order in which its rights go away: first what may need those of
-//! root, then all else as the user it runs as, then only what it is confined to. Threads come
-//! last, because they have the rights of the moment they begin in.
+//! Starts a server in the order in which its rights are dropped: first what may need root, then all
+//! else as the configured user, then the confinement. Threads start last, because they inherit the
+//! rights of that moment.
 
 use super::certificate::Certificate;
 use super::{ServerError, system};
@@ -12,12 +12,12 @@ use crate::logging;
 use crate::net::event_loop::{EventLoop, SIGNALS, WAKER};
 use crate::net::listeners::ProtocolKind;
 use crate::server::control_socket;
-use crate::server::privileges::{self, Access, Confinement, Place, ServiceUser};
+use crate::server::privileges::{self, Access, AllowedFolder, Confinement, ServiceUser};
 use crate::server::service_manager::Supervisor;
 use crate::session::{Policy, Service};
 use crate::store::Store;
 use crate::store::syncer::Syncer;
-use crate::tls::Identity;
+use crate::tls::ServerIdentity;
 use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
 use rustix::fs::Access as FileAccess;
@@ -31,7 +31,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// What serves.
+/// A started server.
 pub(super) struct Started {
     pub(super) event_loop: EventLoop,
     pub(super) certificate: Certificate,
@@ -40,7 +40,7 @@ pub(super) struct Started {
     pub(super) supervisor: Supervisor,
 }
 
-/// See the module.
+/// Starts the server.
 pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     let began_as_root = privileges::is_root();
     let openings = Openings::take(config)?;
@@ -67,7 +67,7 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     }
     match openings.control {
         Ok(socket) => event_loop.listen_locally(socket).map_err(system("listen on the control socket"))?,
-        // `berthd usage` then counts the disk; that is all that is lost.
+        // Without the socket only the admin commands fail; `berthd usage` then counts the disk.
         Err(error) => log::warn!("no control socket in {}: {error}", config.control_folder.display()),
     }
     let supervisor = openings.supervisor.unwrap_or_else(|error| {
@@ -80,17 +80,17 @@ pub(super) fn start(config: &Config) -> Result<Started, ServerError> {
     Ok(Started { event_loop, certificate, signals, addresses, supervisor })
 }
 
-/// What root may be needed for: ports below 1024, a key that only root can read, a socket in a
-/// folder that is root's, the one of a supervisor.
+/// What may need root: ports below 1024, a key that only root can read, a socket in root's folder, and
+/// the service manager's socket.
 struct Openings {
     sockets: Vec<(TcpListener, ProtocolKind)>,
-    identity: Option<Identity>,
+    identity: Option<ServerIdentity>,
     control: io::Result<UnixListener>,
     supervisor: io::Result<Supervisor>,
 }
 
 impl Openings {
-    /// Opens it all; afterwards this process is the user of the configuration.
+    /// Opens all of it. Afterwards this process is the configured user.
     fn take(config: &Config) -> Result<Self, ServerError> {
         let user = ServiceUser::find(config)?;
         if user.as_ref().is_some_and(|user| !privileges::is_root() && !user.is_current()) {
@@ -103,10 +103,10 @@ impl Openings {
             Err(source) => Err(ServerError::Listen { address, source }),
         };
         let sockets = listening(config).map(bind).collect::<Result<_, _>>()?;
-        let identity = if config.tls.is_own { None } else { Identity::read(config)? };
+        let identity = if config.tls.is_own { None } else { ServerIdentity::read(config)? };
         let folder = &config.control_folder;
         if folder != config.folder() {
-            // Such as one in /run, where nothing stays. Where it cannot be made, there is no socket.
+            // A folder in /run, for example, is lost at a reboot. If it cannot be made, there is no socket.
             let _ = atomic_file::make_folder(folder, PUBLIC_FOLDER);
         }
         let control = control_socket::listen(folder, |made| user.as_ref().map_or(Ok(()), |user| user.give(made)));
@@ -122,7 +122,7 @@ impl Openings {
     }
 }
 
-/// Where to listen, and what is spoken there.
+/// Returns the addresses with their protocols.
 fn listening(config: &Config) -> impl Iterator<Item = (SocketAddr, ProtocolKind)> {
     let ftp = config.ftp.as_ref();
     let all = [
@@ -134,8 +134,7 @@ fn listening(config: &Config) -> impl Iterator<Item = (SocketAddr, ProtocolKind)
         .flat_map(|(addresses, spoken)| addresses.into_iter().flatten().map(move |&address| (address, spoken)))
 }
 
-/// All that opens files by name, then the confinement. Threads come later, when there is something
-/// for them to do.
+/// Opens all files by name, then confines the process. Threads start later, when needed.
 fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError> {
     let store = Store::new(config.home_roots.clone(), config.partial_expiry, Syncer::inline())
         .map_err(system("get random numbers"))?;
@@ -157,17 +156,17 @@ fn confined_service(config: &Config, poll: &Poll) -> Result<Service, ServerError
     }
     logging::start().map_err(system("start the threads that write logs"))?;
     let waker = Waker::new(poll.registry(), WAKER).map_err(system("create a waker"))?;
-    // A waker fails only when the loop is gone, and then nobody waits.
+    // A waker fails only when the loop has ended, and then no wake-up is needed.
     service.store.syncer = Syncer::start(move || drop(waker.wake()));
     Ok(service)
 }
 
-/// All that a running server opens by name. Folders and not files, because files are replaced:
-/// logs when they are rotated, certificates when they are renewed.
-fn places(config: &Config) -> Vec<Place> {
+/// Returns all folders in which a running server opens files by name. Folders and not files, because
+/// files are replaced: logs by rotation, certificates by renewal.
+fn places(config: &Config) -> Vec<AllowedFolder> {
     let mut places = Vec::new();
     let mut add = |folders: Vec<PathBuf>, access| {
-        places.extend(folders.into_iter().map(|folder| Place { folder, access }));
+        places.extend(folders.into_iter().map(|folder| AllowedFolder { folder, access }));
     };
     add(config.home_roots.clone(), Access::Own);
     add(vec![config.folder().to_path_buf(), config.accounts_dir()], Access::Read);
@@ -180,7 +179,7 @@ fn places(config: &Config) -> Vec<Place> {
     places
 }
 
-/// Where a file is, and where the one is that it may be a link to.
+/// Returns the folder of a file, and of the file it may be a symlink to.
 fn folders_of(file: &Path) -> Vec<PathBuf> {
     let real = file.canonicalize().ok();
     let mut folders: Vec<_> = [Some(file), real.as_deref()].into_iter().flatten().filter_map(Path::parent).collect();
@@ -188,7 +187,7 @@ fn folders_of(file: &Path) -> Vec<PathBuf> {
     folders.into_iter().map(Path::to_path_buf).collect()
 }
 
-/// Tells what an administrator would want to change about the rights of this server.
+/// Warns about rights of this server that an administrator should change.
 fn warn_of_rights(config: &Config, began_as_root: bool) {
     let file = config.file.display();
     if privileges::is_root() {
@@ -208,7 +207,7 @@ fn warn_of_rights(config: &Config, began_as_root: bool) {
     }
 }
 
-/// Each session is a descriptor, and the soft limit is often 1,024.
+/// Raises the soft limit of descriptors, which is often 1,024: each session needs one.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {

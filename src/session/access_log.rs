@@ -1,10 +1,10 @@
-//! What a session writes into the two logs: every command and refusal into one, every transfer
-//! into the other. One form for all protocols; every foreign byte is escaped.
+//! What a session writes to the two logs: every command and refusal to the access log, every transfer
+//! to the transfer log. All protocols share one format; foreign bytes are escaped.
 
 use super::Session;
 use super::error::SessionError;
 use super::origin::Origin;
-use super::session_info::Transfer;
+use super::session_info::TransferInfo;
 use super::state::State;
 use super::task::Task;
 use crate::account::AccountName;
@@ -24,8 +24,8 @@ impl Session {
         self.is_connect_listed = Line::of_stranger(Some(self.id), self.peer, "connect", None).log_as_repeatable();
     }
 
-    /// Sees to it that the connection of a session with a login is in the log, and not among those of
-    /// strangers.
+    /// Makes sure that the connection of a logged-in session is in the log, outside of the limit for
+    /// unauthenticated ones.
     fn list_connect(&mut self) {
         let connect = Line::of_stranger(Some(self.id), self.peer, "connect", None);
         let was_listed = std::mem::replace(&mut self.is_connect_listed, true);
@@ -50,8 +50,8 @@ impl Session {
         }
     }
 
-    /// What succeeds is listed; of what is refused, and of the ends of connections without a login, there
-    /// may be as much as a peer likes.
+    /// Successes are always logged. Refusals, and the ends of connections without a login, are limited,
+    /// because a peer can cause any number of them.
     pub(super) fn log_access<T>(
         &self,
         verb: &'static str,
@@ -90,7 +90,12 @@ impl Session {
         }
     }
 
-    pub(super) fn log_transfer(&self, transfer: &Transfer, now: Instant, result: Result<Option<Digest>, SessionError>) {
+    pub(super) fn log_transfer(
+        &self,
+        transfer: &TransferInfo,
+        now: Instant,
+        result: Result<Option<Digest>, SessionError>,
+    ) {
         if let Some(member) = self.state.member() {
             member.active_account.total.note(transfer.is_upload, transfer.bytes, result.is_ok());
         }
@@ -112,14 +117,14 @@ impl Session {
     }
 }
 
-/// Logs that a peer was not let in.
+/// Logs a refused connection.
 pub fn log_refused_connection(peer: SocketAddr, why: SessionError) {
     Line::of_stranger(None, peer, "connect", Some(&why)).log_as_repeatable();
 }
 
 /// A line of the access log.
 struct Line<'a> {
-    /// Absent for a connection that was refused before it had one.
+    /// Absent for a connection that was refused before it had a session.
     session: Option<u64>,
     peer: SocketAddr,
     account: Option<&'a AccountName>,
@@ -138,12 +143,12 @@ impl<'a> Line<'a> {
         Self { session, peer, account: None, verb, fields: &[], refusal }
     }
 
-    /// Returns whether the line was listed.
+    /// Logs the line within the limit. Returns whether it was written.
     fn log_as_repeatable(&self) -> bool {
         logging::log_repeatable(ACCESS, Level::Info, (&self.group(), &self.kind()), self)
     }
 
-    /// What strangers do is one group for each outcome, and what an account is refused is another.
+    /// Lines of unauthenticated peers are one group for each outcome; refusals of an account are another.
     fn group(&self) -> impl Hash + use<'a> {
         match self.account {
             Some(account) => (Some(account.as_str()), None),
@@ -151,8 +156,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Lines of one account or one origin count together. An origin in IPv6 is the widest network that
-    /// one customer may have, or a stranger could have as many origins as lines.
+    /// Returns the key under which lines are counted: the account or the origin. For IPv6 it is the widest
+    /// network that one customer may have; otherwise one peer could use a new origin for each line.
     fn kind(&self) -> impl Hash + use<'a> {
         let origin = if self.account.is_none() { Origin::of(self.peer.ip()).networks().next_back() } else { None };
         (origin, self.verb, self.refusal.map(discriminant))
@@ -175,7 +180,7 @@ fn user(account: Option<&AccountName>) -> &str {
     account.map_or("-", AccountName::as_str)
 }
 
-/// One word for the logs, so that they can be searched.
+/// Returns one word for the log, to search for.
 fn outcome(refusal: Option<&SessionError>) -> String {
     let Some(refusal) = refusal else { return "ok".into() };
     let mut word = format!("{refusal:?}");

@@ -1,4 +1,4 @@
-//! What the sessions of one account share: how many they are, and what they move together.
+//! What the sessions of one account share: their number, their rate and their memory.
 
 use super::error::SessionError;
 use super::totals::Total;
@@ -10,33 +10,33 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Shared by the sessions of an account, and counts them by that. It outlives them for a while,
-/// so that leaving and coming back does not fill its buckets.
+/// Shared by the sessions of an account; its reference count is their number. It outlives them for a
+/// while, so that a new login does not refill the rate limits.
 pub struct ActiveAccount {
-    /// No other account has this one while the server runs.
+    /// Unique to the account while the server runs.
     pub number: u64,
-    /// What the connections of all of them have moved; one that is being closed may hold on to it.
+    /// Traffic of all sessions. A closing connection may still hold it.
     pub traffic: Rc<Traffic>,
-    /// What all of them hold of memory.
+    /// Memory that all sessions hold.
     pub memory: Rc<Share>,
-    /// What all accounts have transferred.
+    /// Transfers of all accounts.
     pub(super) total: Rc<Total>,
 }
 
 /// Bytes of many sessions, in each direction.
 pub type Traffic = Directions<Cell<TokenBucket>>;
 
-/// The active_accounts of all accounts.
+/// All active accounts.
 pub(super) struct ActiveAccounts {
     active_accounts: HashMap<AccountName, Rc<ActiveAccount>>,
     last_number: u64,
     pub(super) total: Rc<Total>,
-    /// What all accounts hold of memory.
+    /// Memory that all accounts hold.
     pub(super) memory: Rc<Memory>,
 }
 
 impl ActiveAccounts {
-    /// No active_accounts yet, of accounts that may hold `memory` bytes together.
+    /// Makes an empty map for accounts that may hold `memory` bytes together.
     pub(super) fn new(memory: usize) -> Self {
         Self {
             active_accounts: HashMap::new(),
@@ -46,7 +46,7 @@ impl ActiveAccounts {
         }
     }
 
-    /// A active_account for one more session of `account`, unless `most` are taken.
+    /// Adds a session of `account`, unless it has `most` already.
     pub(super) fn take(&mut self, account: &AccountName, most: usize) -> Result<Rc<ActiveAccount>, SessionError> {
         if self.active_accounts.len() >= SEATS_REMEMBERED {
             self.active_accounts.retain(|_, active_account| sessions(active_account) > 0);
@@ -70,7 +70,7 @@ impl ActiveAccounts {
 }
 
 fn sessions(active_account: &Rc<ActiveAccount>) -> usize {
-    // One is the map's own.
+    // The map itself holds one reference.
     Rc::strong_count(active_account) - 1
 }
 

@@ -1,4 +1,4 @@
-//! A download: a file that goes out piece by piece and is known by its digest at the end.
+//! A download: a file that is sent in pieces, with its digest at the end.
 
 use super::error::SessionError;
 use super::read_ahead::ReadAhead;
@@ -21,71 +21,71 @@ use std::time::Instant;
 /// Where a download begins.
 #[derive(Debug, Clone)]
 pub enum DownloadStart {
-    /// At `offset`, if `etag` or `prefix` fits; else at the beginning.
+    /// At `offset`, if `etag` or `prefix` matches; else at the beginning.
     Proved {
         /// First byte wanted.
         offset: u64,
-        /// The etag the client's bytes came with.
+        /// The etag that came with the client's bytes.
         etag: Option<String>,
         /// The digest of the client's bytes.
         prefix: Option<Digest>,
     },
-    /// At this byte, on the client's own responsibility. Past the end it is refused.
+    /// At this byte, unverified. An offset past the end is refused.
     At(u64),
 }
 
-/// What a client asks for.
+/// A client's request for a download.
 #[derive(Debug, Clone)]
 pub struct DownloadPlan {
-    /// Which file.
+    /// The path of the file.
     pub path: VPath,
-    /// From where.
+    /// Where it starts.
     pub start: DownloadStart,
-    /// Whether the client is to be told the digest; else the file need not be read for it.
+    /// Whether the client gets the digest. If not, the file need not be hashed.
     pub hash: bool,
 }
 
-/// What a client is told before the bytes.
+/// What a client gets before the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opened {
-    /// The whole file's bytes.
+pub struct DownloadHeader {
+    /// The size of the whole file.
     pub size: u64,
     /// Nanoseconds since the epoch.
     pub mtime_ns: i64,
-    /// Names this content.
+    /// Identifies this content.
     pub etag: String,
-    /// First byte that will come.
+    /// The first byte that is sent.
     pub offset: u64,
     /// Permission bits.
     pub mode: u32,
 }
 
-/// What [`Download::fetch`] came to.
+/// The result of [`Download::fetch`].
 pub enum Fetched {
-    /// So many bytes were appended.
+    /// This many bytes were appended.
     Bytes(usize),
-    /// This stretch of the file is to be sent.
+    /// This range of the file is to be sent.
     Range(FileRange),
     /// Nothing can be sent yet, because the file is still being read again.
     Later,
-    /// All was fetched; the whole file's size, and its digest if it was wanted or is known.
+    /// All was fetched. Holds the file's size, and its digest if it was requested or is known.
     End(u64, Option<Digest>),
 }
 
 /// A running download.
 pub struct Download {
-    /// What was asked.
+    /// The client's request.
     pub plan: DownloadPlan,
-    /// When.
+    /// When it started.
     pub started: Instant,
     file: Rc<OpenFile>,
     meta: Meta,
     /// First byte sent; known once prepared.
     offset: u64,
     next: u64,
-    /// The whole file's digest, if it was computed before; then nothing more is hashed.
+    /// The file's digest, if it is in the cache. Then nothing is hashed.
     known: Option<Digest>,
-    /// Otherwise everything before `next` is in here, if the digest is wanted.
+    /// Otherwise the hash of all bytes before `next`, if the digest is requested.
     hash: Option<Sha256>,
     ahead: ReadAhead,
     second: SecondReading,
@@ -97,20 +97,20 @@ pub struct Download {
 enum Steadiness {
     /// Nothing was fetched yet.
     Unknown,
-    /// All of it was read in one system call, so no write can come in between.
+    /// The file was read in one system call, so no write can come in between.
     ReadAtOnce,
-    /// By the kernel's watch, if there is one, and by samples of the bytes that were sent.
+    /// By inotify, if available, and by samples of the bytes that were sent.
     Watched(Option<Watch>, Vec<Sample>),
 }
 
-/// Bytes that were sent, and where they are in the file.
+/// Some sent bytes and their position in the file.
 struct Sample {
     offset: u64,
     bytes: Vec<u8>,
 }
 
 impl Sample {
-    /// The last bytes before `end`.
+    /// Samples the last bytes before `end`.
     fn before(file: &File, end: u64) -> Option<Self> {
         let offset = end.saturating_sub(SAMPLE_BYTES);
         let mut bytes = vec![0; usize::try_from(end - offset).ok()?];
@@ -126,7 +126,7 @@ impl Sample {
 
 /// Longer samples do not detect a rewritten file any better.
 const SAMPLE_BYTES: u64 = 256;
-/// Files of at most this many bytes are read at once instead of watched.
+/// Files of at most this size are read at once instead of watched.
 const READ_AT_ONCE_BYTES: u64 = 16 * 1024;
 
 impl Download {
@@ -150,13 +150,18 @@ impl Download {
         })
     }
 
-    /// Decides where to begin; hashes what comes before it, where that is needed, as far as
-    /// `budget` goes.
-    pub fn prepare(&mut self, store: &Store, budget: &mut Budget) -> Result<Option<Opened>, SessionError> {
+    /// Decides where to begin. Hashes the bytes before that, if needed, within `budget`.
+    pub fn prepare(&mut self, store: &Store, budget: &mut Budget) -> Result<Option<DownloadHeader>, SessionError> {
         let etag = store.etag(&self.meta.identity);
         let Some(offset) = self.find_offset(&etag, budget)? else { return Ok(None) };
         (self.offset, self.next) = (offset, offset);
-        Ok(Some(Opened { size: self.meta.size, mtime_ns: self.meta.mtime_ns, etag, offset, mode: self.meta.mode }))
+        Ok(Some(DownloadHeader {
+            size: self.meta.size,
+            mtime_ns: self.meta.mtime_ns,
+            etag,
+            offset,
+            mode: self.meta.mode,
+        }))
     }
 
     fn find_offset(&mut self, etag: &str, budget: &mut Budget) -> Result<Option<u64>, SessionError> {
@@ -177,7 +182,7 @@ impl Download {
         Ok(hash_range(&self.file, hash, &mut self.next, offset, budget)?.then_some(offset))
     }
 
-    /// The offset, if the client's bytes are those before it; else 0.
+    /// Returns the offset if the client's bytes match the file; else 0.
     fn check_prefix(&mut self, offset: u64, claimed: Digest, budget: &mut Budget) -> Result<Option<u64>, SessionError> {
         let hash = self.hash.get_or_insert_with(Sha256::new);
         if !hash_range(&self.file, hash, &mut self.next, offset, budget)? {
@@ -190,8 +195,8 @@ impl Download {
         Ok(Some(0))
     }
 
-    /// The next piece: at most `max` bytes appended to `out`, or, where nothing need be hashed and ranges
-    /// can be sent, a stretch of the file of at most `range_max`.
+    /// Fetches the next piece: at most `max` bytes appended to `out`, or, if nothing need be hashed and
+    /// ranges can be sent, a file range of at most `range_max`.
     pub fn fetch(
         &mut self,
         store: &mut Store,
@@ -248,7 +253,7 @@ impl Download {
                 });
                 self.steadiness = Steadiness::Watched(watch, Vec::new());
             }
-            // Their distance doubles, so that the largest file has few samples.
+            // Their distance doubles, so that even the largest file has few samples.
             Steadiness::Watched(_, samples)
                 if samples.last().is_none_or(|last| self.next - self.offset >= 2 * (last.offset - self.offset)) =>
             {
@@ -258,8 +263,8 @@ impl Download {
         }
     }
 
-    /// Ends the download with the digest, or refuses with `Changed` if the bytes that were sent may be a
-    /// mixture. The file may have been replaced, renamed, touched or appended to meanwhile.
+    /// Ends the download with the digest, or refuses with `Changed` if the sent bytes may be a mixture of
+    /// versions. The file may have been replaced, renamed, touched or appended to meanwhile.
     fn end(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Fetched, SessionError> {
         let (now, then) = (meta_of(&*self.file)?.identity, self.meta.identity);
         let digest = match (self.known, &self.hash) {
@@ -284,8 +289,8 @@ impl Download {
         Ok(Fetched::End(self.meta.size, digest))
     }
 
-    /// Whether the content may have changed while it was sent. A file that has grown was only appended to,
-    /// as long as the samples are still in it.
+    /// Returns whether the content may have changed while it was sent. A longer file was only appended to
+    /// if the samples still match.
     fn was_rewritten(&self, now: &Identity) -> bool {
         let has_grown = now.size > self.meta.size;
         match &self.steadiness {
@@ -298,27 +303,27 @@ impl Download {
         }
     }
 
-    /// Whether the bytes sent must be hashed.
+    /// Returns whether the sent bytes must be hashed.
     fn hashes(&self) -> bool {
         self.plan.hash && self.known.is_none()
     }
 
-    /// Whether only the end is left to be fetched.
+    /// Returns whether only the end is left to be fetched.
     pub fn is_fetched(&self) -> bool {
         self.next == self.meta.size
     }
 
-    /// Bytes fetched so far, the skipped ones not counted.
+    /// Returns the bytes fetched so far, without skipped ones.
     pub fn fetched_bytes(&self) -> u64 {
         self.next.saturating_sub(self.offset)
     }
 
-    /// The whole file's bytes.
+    /// Returns the size of the whole file.
     pub fn size(&self) -> u64 {
         self.meta.size
     }
 
-    /// First byte sent.
+    /// Returns the first byte sent.
     pub fn offset(&self) -> u64 {
         self.offset
     }

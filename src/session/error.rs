@@ -1,25 +1,25 @@
-//! Why a session does not do what it was asked: a closed list without protocol codes. Each
-//! protocol maps it exhaustively.
+//! Why a session refuses a request: a closed list without protocol codes. Each protocol maps it
+//! exhaustively.
 
 use crate::store::StoreError;
 use crate::store::ledger::Shortage;
 
-/// A request is refused and the session goes on.
+/// A request is refused; the session continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum SessionError {
-    /// A login must come first.
+    /// A login is required first.
     #[error("log in first")]
     LoginRequired,
     /// This cannot be asked now.
     #[error("this request is not allowed in the present state of the session")]
     WrongState,
-    /// The login message cannot be understood.
+    /// The login message cannot be parsed.
     #[error("the login message is malformed")]
     LoginMalformed,
-    /// Wrong user or password, or a locked account; deliberately not told apart.
+    /// Wrong user or password, or a locked account; deliberately not distinguished.
     #[error("login refused: wrong user or password, or the account is locked; ask the administrator if this persists")]
     LoginFailed,
-    /// Too many failures on one connection.
+    /// Too many failed logins on one connection.
     #[error("too many failed logins on this connection; connect again")]
     TooManyTries,
     /// As many sessions as the account may have.
@@ -28,7 +28,7 @@ pub enum SessionError {
     /// Others need the connection.
     #[error("the server is full; connection closed before login; try again in a moment")]
     Displaced,
-    /// Locked or removed while logged in.
+    /// The account was locked or removed while logged in.
     #[error("this account was locked or removed by the administrator")]
     AccountClosed,
     /// Ended by the administrator, who lets others begin.
@@ -91,7 +91,7 @@ pub enum SessionError {
     /// More or fewer bytes than announced.
     #[error("the client sent more or fewer bytes than it announced; nothing was stored")]
     SizeMismatch,
-    /// The client would append to a file beside which a partial upload of this many bytes is held.
+    /// The client would append to a file with a newer partial upload of this many bytes.
     #[error(
         "an interrupted upload of this file is held ({0} bytes); send the whole file with STOR, or delete it \
          first, which also deletes the held part"
@@ -103,7 +103,7 @@ pub enum SessionError {
     /// The bytes ended without their end.
     #[error("the connection closed before the end of the data")]
     Cut,
-    /// The client gave the transfer up.
+    /// The client cancelled the transfer.
     #[error("cancelled")]
     Cancelled,
     /// Another session goes on with this upload.
@@ -112,19 +112,19 @@ pub enum SessionError {
     /// Others hold the memory for it.
     #[error("the server has no memory for this request now; try again in a moment")]
     Busy,
-    /// More than is handled at once.
+    /// The request exceeds a bound.
     #[error("too large for the server to handle at once")]
     TooLarge,
     /// The server's disk failed.
     #[error("the server's disk or system failed; its log has details")]
     Io,
-    /// The disk failed amid an upload.
+    /// The disk failed during an upload.
     #[error(
         "the server's disk failed while it stored this upload, and nothing is kept; send the file again from its \
          beginning, and tell the administrator if that fails too"
     )]
     Unwritten,
-    /// The disk does not answer. What has come of an upload is kept as if it had been cut.
+    /// The disk does not answer. The received part of an upload is kept as after a lost connection.
     #[error(
         "the server's disk does not answer, so this is not confirmed; try again later, and tell the administrator \
          if that does not help"
@@ -173,7 +173,7 @@ impl From<&StoreError> for SessionError {
 }
 
 impl From<StoreError> for SessionError {
-    /// What the system itself said goes to the log; the peer learns only that it happened.
+    /// The system's error text goes to the log only; the peer gets its kind.
     fn from(error: StoreError) -> Self {
         if let StoreError::Io(error) = &error {
             log::error!("storage: {error}");

@@ -1,5 +1,5 @@
-//! What accounts use, for an administrator: told from the ledgers, compared with the disk, or
-//! counted anew, in slices and while the accounts are in use.
+//! Checks the usage of accounts for an administrator: reported from the ledgers, compared with the
+//! disk, or counted anew, in slices and while the accounts are in use.
 
 use super::Service;
 use crate::account::{Account, AccountError, AccountName};
@@ -15,40 +15,39 @@ use std::collections::VecDeque;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-/// What to do besides telling.
+/// What the check does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HomeCheckMode {
-    /// Nothing.
+    /// Reports the ledger.
     Ledger,
-    /// Count the disk; change nothing.
+    /// Counts the disk; changes nothing.
     Verify,
-    /// Count the disk; believe it.
+    /// Counts the disk; replaces the ledger's values.
     Repair,
 }
 
-/// A walk through accounts that has not ended yet.
+/// A running check of one or all accounts.
 pub struct HomeCheck {
     names: VecDeque<AccountName>,
     look: HomeCheckMode,
     current: Option<(AccountName, Rc<Home>, QuotaState)>,
 }
 
-/// What an audit has come to.
+/// The result of a step.
 #[derive(Debug)]
 pub enum HomeCheckStep {
-    /// Its budget is spent.
+    /// The budget is spent.
     Later,
-    /// One account: the ledger before the look, what the look found, and what the last count
-    /// could not examine.
+    /// One account: the ledger before the count, the result of the count, and what could not be read.
     Account(AccountName, QuotaState, Option<Usage>, Unseen),
-    /// An account that cannot be looked at.
+    /// An account that cannot be checked.
     Failed(AccountName, String),
-    /// There are no more.
+    /// All accounts are checked.
     End,
 }
 
 impl HomeCheck {
-    /// An audit of one account, or of all in order of their names.
+    /// Begins a check of one account, or of all in order of their names.
     pub fn begin(service: &Service, only: Option<AccountName>, look: HomeCheckMode) -> Result<Self, AccountError> {
         let names = match only {
             Some(name) => {
@@ -60,7 +59,7 @@ impl HomeCheck {
         Ok(Self { names, look, current: None })
     }
 
-    /// Goes on within `budget`.
+    /// Continues the check within `budget`.
     pub fn next(&mut self, service: &mut Service, budget: &mut Budget) -> HomeCheckStep {
         if self.current.is_none() {
             let Some(name) = self.names.pop_front() else { return HomeCheckStep::End };
@@ -105,7 +104,7 @@ impl HomeCheck {
         Ok(Some((account.name, home, before)))
     }
 
-    /// What the ledger said before the look; of one that was never counted, what it says now.
+    /// Returns the ledger's value before the count, or its present value if it was never counted.
     fn ledger_state(&self, home: &Home, before: QuotaState) -> QuotaState {
         if before.is_counted { before } else { home.ledger().state() }
     }
@@ -115,7 +114,7 @@ impl HomeCheck {
     }
 }
 
-/// The home of an account, with the limits its file says now.
+/// Opens the home of an account, with the limits of its file.
 pub(super) fn open_home(service: &mut Service, account: &Account) -> Result<Rc<Home>, StoreError> {
     let limits = QuotaLimits { bytes: account.quota_bytes, files: account.quota_files };
     service.store.home(&account.home, limits)

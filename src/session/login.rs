@@ -1,5 +1,5 @@
-//! Logging in: SCRAM or a password, each checked only when the origin may try again. A failure is
-//! answered at once; what waits is the next try.
+//! Logging in by SCRAM or password. Each attempt is checked only when its origin may try again. A
+//! failure is answered at once; the next attempt waits.
 
 use super::error::SessionError;
 use super::login_attempt::{Attempt, Challenged, Login};
@@ -16,20 +16,20 @@ use log::Level;
 use std::time::Instant;
 use zeroize::Zeroizing;
 
-/// What became of a login.
+/// The state of a login.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LoginProgress {
-    /// The budget is spent; it wants another turn.
+    /// The budget is spent; another turn is needed.
     Later,
-    /// Other logins, or the wait after a failure of the same origin, come first. The session wakes for it.
+    /// Other logins, or the delay after a failure of the same origin, come first. The session sets a timer.
     Waiting,
-    /// Logged in; the server's proof if the client proved itself by SCRAM.
+    /// Logged in. Holds the server's proof if the client used SCRAM.
     Welcome(Option<String>),
 }
 
 impl Session {
-    /// Takes SCRAM's client-first-message and returns the challenge. The work is the same whether
-    /// or not there is such an account.
+    /// Takes SCRAM's client-first-message and returns the challenge. The work is the same whether or not
+    /// the account exists.
     pub fn begin_login(
         &mut self,
         service: &mut Service,
@@ -64,9 +64,8 @@ impl Session {
         }
     }
 
-    /// Takes a name and a password as they are, for protocols that send them so;
-    /// [`Session::advance_login`] checks them. The work is the same whether or not there is such
-    /// an account.
+    /// Takes a name and a plaintext password; [`Session::advance_login`] checks them. The work is the same
+    /// whether or not the account exists.
     pub fn begin_password_login(
         &mut self,
         service: &mut Service,
@@ -84,8 +83,7 @@ impl Session {
         Ok(())
     }
 
-    /// Checks the proof or password within `budget`, once its origin may try. A refusal ends the
-    /// attempt.
+    /// Checks the proof or password within `budget`, once its origin may try. A refusal ends the attempt.
     pub fn advance_login(
         &mut self,
         service: &mut Service,
@@ -145,7 +143,7 @@ impl Session {
         Ok(LoginProgress::Welcome(None))
     }
 
-    /// Logs in to the account that was proved, if it is still as it was when the attempt began.
+    /// Logs in to the proved account, if its file has not changed since the attempt began.
     fn enter_if_unchanged(
         &mut self,
         service: &mut Service,
@@ -191,7 +189,7 @@ impl Session {
     }
 }
 
-/// What a login by this name is checked against.
+/// Returns the verifier for a login by this name.
 fn candidate(service: &mut Service, user: &str, now: Instant) -> Result<Candidate, SessionError> {
     service.accounts.candidate(user, now).map_err(trouble)
 }

@@ -1,4 +1,4 @@
-//! What a session knows before its login: the attempt that is under way, and how many have failed.
+//! The state of a session before its login: the current attempt and the number of failures.
 
 use super::password::PasswordCheck;
 use crate::account::{Account, AccountName};
@@ -8,38 +8,38 @@ use std::time::Instant;
 /// A session before its login.
 #[derive(Default)]
 pub struct Login {
-    /// Failures on this connection.
+    /// Failed logins on this connection.
     pub(super) failures: u32,
     pub(super) attempt: Attempt,
-    /// When to look again whether the attempt may be checked.
+    /// When to check again whether the attempt may proceed.
     pub(super) waits_until: Option<Instant>,
 }
 
-/// How far an attempt has come.
+/// The state of an attempt.
 #[derive(Default)]
 pub(super) enum Attempt {
-    /// Nothing yet.
+    /// No attempt.
     #[default]
     None,
     /// The client has its challenge.
     Challenged(Box<Challenged>),
-    /// The client has given this proof.
+    /// The client has sent this proof.
     Proved(Box<Challenged>, String),
-    /// A password is to be checked.
+    /// A password is being checked.
     Password(Box<PasswordCheck>),
 }
 
-/// A SCRAM login whose proof is awaited.
+/// A SCRAM login that waits for the proof.
 pub(super) struct Challenged {
     pub(super) exchange: ServerExchange,
-    /// The account, if there is one that may log in.
+    /// The account, if it exists and may log in.
     pub(super) account: Option<Account>,
     /// The name that was given, for the log; `None` if no account has it.
     pub(super) claimed: Option<AccountName>,
 }
 
 impl Login {
-    /// When a login that waits looks again whether it may be checked.
+    /// Returns when a waiting login checks again whether it may proceed.
     pub fn wakes_at(&self) -> Option<Instant> {
         self.waits_until
     }

@@ -1,17 +1,17 @@
-//! Holds back password guesses. After a failed login the next try of the same origin is not
-//! checked before a while has passed, longer each time, whether or not the peer waited for the
-//! answer. Accounts are never held back, so a stranger cannot lock a user out.
+//! Delays password guesses. After a failed login the next attempt of the same origin is checked only
+//! after a delay, which grows with each failure, whether or not the peer waited for the reply. Accounts
+//! are never delayed, so another peer cannot lock a user out.
 
 use super::origin::{Network, Origin};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// After the first failure the next try waits this long; each further failure doubles it.
+/// The delay after the first failure; each further failure doubles it.
 pub const LOGIN_DELAY_FIRST: Duration = Duration::from_millis(250);
-/// The longest wait.
+/// The longest delay.
 pub const LOGIN_DELAY_MAX: Duration = Duration::from_secs(8);
-/// The wait after each failure from an origin that logged in lately: 10 guesses a second.
+/// The delay after each failure of an origin that logged in recently: 10 guesses a second.
 pub const LOGIN_DELAY_TRUSTED: Duration = Duration::from_millis(100);
 /// A failure is forgotten after this long without another.
 pub const LOGIN_FAILURE_MEMORY: Duration = Duration::from_secs(15 * 60);
@@ -20,8 +20,8 @@ pub const LOGIN_TRUST: Duration = Duration::from_secs(24 * 3600);
 /// The number of networks whose failures, and of origins whose logins, are remembered. Beyond it the
 /// older half is forgotten.
 pub const ORIGINS_REMEMBERED: usize = 4096;
-/// The number of failures in a wider network, for each of its links, before the whole network waits: its
-/// other customers mistype now and then, too.
+/// The number of failures in a wider network, for each of its links, before the whole network is
+/// delayed: its other customers mistype sometimes, too.
 const FREE_FAILURES_PER_LINK: u32 = 2;
 
 /// Remembers which origins failed to log in, and which succeeded.
@@ -38,7 +38,7 @@ struct Failures {
 }
 
 impl LoginGuard {
-    /// When the next try from `origin` may be checked; `None` if that is now.
+    /// Returns when the next attempt from `origin` may be checked; `None` if it may be now.
     pub fn held_until(&self, origin: Origin, now: Instant) -> Option<Instant> {
         let networks = origin.networks().take(self.networks_counted(origin, now));
         let held = networks.filter_map(|network| self.failures.get(&network, LOGIN_FAILURE_MEMORY, now)?.next_try);
@@ -70,14 +70,14 @@ impl LoginGuard {
         self.trusted.get(&origin, LOGIN_TRUST, now).is_some()
     }
 
-    /// The number of networks of `origin` that count. For a trusted origin only the narrowest does: it does
-    /// not wait for its neighbours' failures, nor they for its own.
+    /// Returns the number of networks of `origin` that count. For a trusted origin only the narrowest
+    /// counts: it does not wait for its neighbours' failures, nor they for its own.
     fn networks_counted(&self, origin: Origin, now: Instant) -> usize {
         if self.is_trusted(origin, now) { 1 } else { usize::MAX }
     }
 }
 
-/// Values by key, each forgotten some time after it was last touched, in bounded memory.
+/// Values by key, each forgotten some time after its last use, in bounded memory.
 struct Recent<K, V>(HashMap<K, (V, Instant)>);
 
 impl<K, V> Default for Recent<K, V> {
@@ -92,7 +92,7 @@ impl<K: Eq + Hash, V: Default> Recent<K, V> {
         (now.saturating_duration_since(*touched) <= memory).then_some(value)
     }
 
-    /// The value of `key`, a new one if it was forgotten.
+    /// Returns the value of `key`, a new one if it was forgotten.
     fn touch(&mut self, key: K, memory: Duration, now: Instant) -> &mut V {
         if self.0.len() >= ORIGINS_REMEMBERED && !self.0.contains_key(&key) {
             self.make_room(memory, now);
@@ -105,7 +105,7 @@ impl<K: Eq + Hash, V: Default> Recent<K, V> {
         value
     }
 
-    /// Forgets what has expired, and the older half if that is not enough.
+    /// Drops expired values, and the older half if that is not enough.
     fn make_room(&mut self, memory: Duration, now: Instant) {
         self.0.retain(|_, (_, touched)| now.saturating_duration_since(*touched) <= memory);
         if self.0.len() >= ORIGINS_REMEMBERED {
@@ -130,7 +130,7 @@ mod tests {
         Origin::of(address.parse().expect("an address"))
     }
 
-    /// Fails as often as `origins` may within `seconds`; returns the number of failures.
+    /// Fails as often as `origins` may within `seconds`. Returns the number of failures.
     fn guesses(guard: &mut LoginGuard, origins: &[Origin], start: Instant, seconds: u64) -> usize {
         let mut count = 0;
         for now in (0..seconds * 100).map(|step| start + Duration::from_millis(10 * step)) {

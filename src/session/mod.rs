@@ -1,14 +1,13 @@
-//! The session core: what somebody connected may do, in verbs that know no protocol. Protocols
-//! translate; storage is called directly, in slices bounded by a budget; sockets and clocks are
-//! not seen, only `now`.
+//! The session core: what a connected peer may do, as calls that know no protocol. Protocols translate
+//! to them. Storage is called directly, in slices bounded by a budget. The core sees no sockets or
+//! clocks, only `now`.
 //!
-//! A verb either happens, or answers with a [`SessionError`] and leaves the session as it was. What
-//! takes long is begun by one verb and driven by another: `finish_login` and
-//! `begin_password_login` by [`Session::advance_login`]; `begin_list`, `begin_digest`, `begin_folders` and
-//! `begin_kept` by [`Session::run_task`];
-//! `begin_upload` by [`Session::prepare_upload`], [`Session::store`], [`Session::finish_upload`] or
-//! [`Session::complete_upload`], and [`Session::advance_commit`]; `begin_download` by
-//! [`Session::prepare_download`] and [`Session::fetch`].
+//! A call either succeeds, or returns a [`SessionError`] and leaves the session as it was. Long work is
+//! begun by one call and driven by another: `finish_login` and `begin_password_login` by
+//! [`Session::advance_login`]; `begin_list`, `begin_digest`, `begin_folders` and `begin_kept` by
+//! [`Session::run_task`]; `begin_upload` by [`Session::prepare_upload`], [`Session::store`],
+//! [`Session::finish_upload`] or [`Session::complete_upload`], and [`Session::advance_commit`];
+//! `begin_download` by [`Session::prepare_download`] and [`Session::fetch`].
 
 pub mod access_log;
 pub mod active_accounts;
@@ -55,17 +54,17 @@ use std::time::{Duration, Instant};
 use task::{FileHash, FolderList, KeptList, Task, TaskStep};
 use verb::{Effect, Verb};
 
-/// How long the next request waits before it is looked again whether the disk has caught up.
+/// The interval at which a waiting request checks whether the disk has caught up.
 const BACKLOG_WAIT: Duration = Duration::from_millis(2);
 
-/// What a session is waiting for; decides which deadline applies.
+/// What a session is waiting for. Decides which deadline applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// A login, for which there is an absolute deadline.
+    /// A login, with an absolute deadline.
     Login,
     /// A command.
     Idle,
-    /// The peer, which has bytes to send or to take.
+    /// The peer, which has bytes to send or to receive.
     Transfer,
     /// The server itself: work or the disk. No deadline.
     Working,
@@ -80,7 +79,7 @@ pub enum Unfinished {
     Held(u64),
 }
 
-/// One connected peer.
+/// The session of one connected peer.
 pub struct Session {
     id: u64,
     peer: SocketAddr,
@@ -91,14 +90,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session with a peer that has just connected; it is logged.
+    /// Makes and logs a session with a peer that has just connected.
     pub fn accept(id: u64, peer: SocketAddr) -> Self {
         let mut session = Self::new(id, peer);
         session.log_connect();
         session
     }
 
-    /// A session that nobody has logged in to. `id` tells it from all others.
+    /// Makes a session before its login. `id` is unique.
     pub fn new(id: u64, peer: SocketAddr) -> Self {
         Self {
             id,
@@ -110,44 +109,44 @@ impl Session {
         }
     }
 
-    // ---- What asks ------------------------------------------------------------------------
+    // ---- Queries --------------------------------------------------------------------------
 
-    /// Which state the session is in.
+    /// Returns the name of the state.
     pub fn state_name(&self) -> StateName {
         self.state.name()
     }
 
-    /// Where the peer is.
+    /// Returns the peer's address.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// Whether somebody is logged in who may change nothing.
+    /// Returns whether a read-only account is logged in.
     pub fn is_read_only(&self) -> bool {
         self.state.member().is_some_and(|member| member.is_read_only)
     }
 
-    /// Whose account is logged in.
+    /// Returns the account that is logged in.
     pub fn account(&self) -> Option<&AccountName> {
         self.state.member().map(|member| &member.account)
     }
 
-    /// What the session's account has moved.
+    /// Returns the account's traffic.
     pub fn traffic(&self) -> Option<&Rc<Traffic>> {
         self.state.member().map(|member| &member.active_account.traffic)
     }
 
-    /// The number that the sessions of the account share.
+    /// Returns the unique number of the active account.
     pub fn seat_number(&self) -> Option<u64> {
         self.state.member().map(|member| member.active_account.number)
     }
 
-    /// What the session's account holds of memory.
+    /// Returns the account's share of memory.
     pub fn memory(&self) -> Option<&Rc<Share>> {
         self.state.member().map(|member| &member.active_account.memory)
     }
 
-    /// What the session is waiting for.
+    /// Returns what the session is waiting for.
     pub fn phase(&self) -> Phase {
         match &self.state {
             State::Login(_) => Phase::Login,
@@ -158,7 +157,7 @@ impl Session {
         }
     }
 
-    /// When the session wants a turn by itself.
+    /// Returns when the session needs a turn without an event.
     pub fn wakes_at(&self) -> Option<Instant> {
         match &self.state {
             State::Login(login) => login.wakes_at(),
@@ -167,7 +166,7 @@ impl Session {
         }
     }
 
-    /// Whether `verb` may be asked now.
+    /// Returns whether `verb` is allowed now.
     pub fn check(&self, verb: Verb) -> Result<(), SessionError> {
         verb.check(&self.state)
     }
@@ -177,7 +176,8 @@ impl Session {
         self.state.member().ok_or(SessionError::LoginRequired)
     }
 
-    /// Counts the home on, if `verb` needs it counted; true once it is. Asked before each verb.
+    /// Continues the count of the home, if `verb` needs it. Returns true once it is complete. Called before
+    /// each verb.
     pub fn settle(&self, verb: Verb, budget: &mut Budget) -> Result<bool, SessionError> {
         match self.state.member() {
             Some(Member { home, .. }) if verb.effect() != Effect::Reads => Ok(home.settle(budget)?),
@@ -185,21 +185,21 @@ impl Session {
         }
     }
 
-    /// What a login is tied to.
+    /// Returns the channel binding of logins.
     pub fn binding(&self) -> Binding {
         self.binding
     }
 
-    /// Ties logins from now on to the connection they run on.
+    /// Binds later logins to the connection.
     pub fn set_binding(&mut self, binding: Binding) {
         self.binding = binding;
     }
 
     // ---- Requests -------------------------------------------------------------------------
 
-    /// Until when the next request has to wait, if it has to.
+    /// Returns until when the next request must wait, if it must.
     pub fn held_until(&self, service: &Service, now: Instant) -> Option<Instant> {
-        // A session that removes faster than the disk frees waits for it.
+        // A session that removes files faster than the disk frees them waits.
         if self.state.member().is_some_and(|member| member.home.has_backlog()) {
             return Some(now + BACKLOG_WAIT);
         }
@@ -213,9 +213,9 @@ impl Session {
         }
     }
 
-    // ---- Verbs that answer at once --------------------------------------------------------
+    // ---- Verbs with an immediate result ----------------------------------------------------
 
-    /// What is at `path`, and the etag of a file.
+    /// Returns the metadata of `path`, and the etag of a file.
     pub fn stat(&self, service: &Service, path: &VPath) -> Result<(Meta, Option<String>), SessionError> {
         let found = self.member(Verb::Stat)?.home.stat(path).map_err(SessionError::from);
         self.log_path("stat", path, &found);
@@ -224,8 +224,8 @@ impl Session {
         Ok((meta, is_file.then(|| service.store.etag(&meta.identity))))
     }
 
-    /// The metadata of what is at `path`. If nothing is there: the size and times of the interrupted upload
-    /// to it, so that a client can resume that.
+    /// Returns the metadata of `path`. If nothing is there, returns the size and times of its partial
+    /// upload, so that a client can resume it.
     pub fn stat_resumable(&self, path: &VPath) -> Result<Meta, SessionError> {
         let home = &self.member(Verb::Stat)?.home;
         let found = match home.stat(path) {
@@ -237,18 +237,18 @@ impl Session {
         found
     }
 
-    /// Whether a part of an interrupted upload to `path` is kept.
+    /// Returns whether a partial upload to `path` is kept.
     pub fn holds_upload(&self, path: &VPath) -> bool {
         self.state.member().is_some_and(|member| matches!(member.home.held(path), Ok(Some(_))))
     }
 
-    /// The link at `path`, for one that leads to nothing.
+    /// Returns the metadata of the dangling symlink at `path`.
     pub fn link_itself(&self, path: &VPath) -> Option<Meta> {
         let entry = self.state.member()?.home.entry(path).ok()??;
         (entry.kind == Kind::Link).then_some(entry)
     }
 
-    /// The upload to `path` that is running or interrupted, if no file is there. `None` if there is no such
+    /// Returns the running or interrupted upload to `path`, if no file is there. `None` if there is no such
     /// upload or it cannot be read.
     pub fn unfinished_upload(&self, path: &VPath) -> Option<Unfinished> {
         let home = &self.state.member()?.home;
@@ -261,7 +261,7 @@ impl Session {
         home.held(path).ok().flatten().map(|held| Unfinished::Held(held.size))
     }
 
-    /// What is at `path` itself; a link is not followed.
+    /// Returns the metadata of `path`; a symlink is not followed.
     pub fn entry(&self, path: &VPath) -> Result<Meta, SessionError> {
         let home = &self.member(Verb::Stat)?.home;
         let found = home.entry(path).and_then(|entry| entry.ok_or(StoreError::NotFound)).map_err(SessionError::from);
@@ -269,7 +269,7 @@ impl Session {
         found
     }
 
-    /// Whether something is at `path` itself. This is asked to interpret an argument, and not logged.
+    /// Returns whether something is at `path` itself. Used to interpret an argument, and not logged.
     pub fn has_entry(&self, path: &VPath) -> bool {
         let home = self.state.member().map(|member| &member.home);
         path.is_root() || home.is_some_and(|home| matches!(home.entry(path), Ok(Some(_))))
@@ -282,7 +282,7 @@ impl Session {
         result
     }
 
-    /// Removes a file or link.
+    /// Removes a file or symlink.
     pub fn remove_file(&self, path: &VPath) -> Result<(), SessionError> {
         let result = self.member(Verb::RemoveFile)?.home.remove_file(path).map_err(SessionError::from);
         self.log_path("rm", path, &result);
@@ -296,21 +296,21 @@ impl Session {
         result
     }
 
-    /// Moves an entry.
+    /// Renames an entry.
     pub fn rename(&self, from: &VPath, to: &VPath, replace: bool) -> Result<(), SessionError> {
         let result = self.member(Verb::Rename)?.home.rename(from, to, replace).map_err(SessionError::from);
         self.log_access("mv", &[("path", Value::path(from.as_bytes())), ("to", Value::path(to.as_bytes()))], &result);
         result
     }
 
-    /// Gives a file or folder its modification time, nanoseconds since the epoch.
+    /// Sets the modification time of a file or folder, nanoseconds since the epoch.
     pub fn set_mtime(&self, path: &VPath, mtime_ns: i64) -> Result<(), SessionError> {
         let result = self.member(Verb::SetMtime)?.home.set_mtime(path, mtime_ns).map_err(SessionError::from);
         self.log_path("mtime", path, &result);
         result
     }
 
-    /// Gives a file or folder its permission bits; see [`crate::store::home::Home::set_mode`].
+    /// Sets the permission bits of a file or folder; see [`crate::store::home::Home::set_mode`].
     pub fn set_mode(&self, path: &VPath, mode: u32) -> Result<(), SessionError> {
         let result = self.member(Verb::SetMode)?.home.set_mode(path, mode).map_err(SessionError::from);
         self.log_path("chmod", path, &result);
@@ -333,14 +333,14 @@ impl Session {
         Ok(state)
     }
 
-    /// The bytes that the disk of the home has for users, if it tells and answers.
+    /// Returns the free bytes on the home's disk, if the file system reports them.
     pub fn disk_free_bytes(&self) -> Option<u64> {
         let home = &self.state.member()?.home;
         home.check_answers().and_then(|()| home.free_bytes()).ok().flatten()
     }
 
-    /// The number of bytes that can still be stored: what the quota leaves, but no more than the disk has.
-    /// If the file system does not report its free space, only the quota counts.
+    /// Returns the number of bytes that can still be stored: what the quota leaves, but no more than the
+    /// disk has. If the file system does not report its free space, only the quota counts.
     pub fn available_bytes(&self) -> Result<u64, SessionError> {
         let home = &self.member(Verb::Quota)?.home;
         let free = home.free_bytes().map_err(SessionError::from);
@@ -351,12 +351,12 @@ impl Session {
         free?.into_iter().chain(left).min().ok_or(SessionError::Io)
     }
 
-    /// Whether there is an upload of this name that nobody is sending.
+    /// Returns whether a partial upload of this name exists that no session is sending.
     pub fn is_interrupted(&self, id: &UploadId) -> bool {
         self.state.member().is_some_and(|Member { home, .. }| home.is_interrupted(id))
     }
 
-    /// Drops an interrupted upload.
+    /// Drops a partial upload.
     pub fn drop_kept(&self, id: &UploadId) -> Result<(), SessionError> {
         let dropped = self.member(Verb::DropKept)?.home.drop_kept(id).map_err(SessionError::from);
         let result = dropped.and_then(|was_there| if was_there { Ok(()) } else { Err(SessionError::NotFound) });
@@ -408,7 +408,7 @@ impl Session {
         Ok(())
     }
 
-    /// Drives the task on. It ends with its last page, its digest or a refusal.
+    /// Continues the task. It ends with its last page, its digest or a refusal.
     pub fn run_task(
         &mut self,
         service: &mut Service,
@@ -430,7 +430,7 @@ impl Session {
 
     // ---- Ending ---------------------------------------------------------------------------
 
-    /// Ends the task or transfer under way because of `why`. An upload with a name is kept.
+    /// Ends the running task or transfer because of `why`. An upload with a name is kept.
     pub fn abort(&mut self, why: SessionError, now: Instant) -> Result<(), SessionError> {
         self.check(Verb::Abort)?;
         self.log_unfinished(why, now);
@@ -438,7 +438,7 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the session because of `why`, if there was a reason beyond the peer's leaving.
+    /// Ends the session because of `why`, if there was a reason besides the peer's leaving.
     pub fn close(&mut self, why: Option<SessionError>, now: Instant) {
         self.log_unfinished(why.unwrap_or(SessionError::Cancelled), now);
         let result = why.map_or(Ok(()), Err);

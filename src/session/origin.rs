@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// One host, as far as its address tells: an IPv4 address, or the first 64 bits of an IPv6 address, which
-/// are the same for one link.
+/// One host, as far as its address tells: an IPv4 address, or the first 64 bits of an IPv6 address,
+/// which all addresses on one link share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin(IpAddr);
 
@@ -15,7 +15,7 @@ pub struct Network {
 }
 
 impl Origin {
-    /// The origin of a peer at `address`.
+    /// Returns the origin of a peer at `address`.
     pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(address) => masked(address, 64),
@@ -23,8 +23,8 @@ impl Origin {
         })
     }
 
-    /// The networks that this origin belongs to, the narrowest first: the address itself in IPv4;
-    /// /64, /56 and /48 in IPv6.
+    /// Returns the networks of this origin, the narrowest first: the address itself in IPv4; /64, /56 and
+    /// /48 in IPv6.
     pub fn networks(self) -> impl DoubleEndedIterator<Item = Network> {
         let bits: &[u8] = if self.0.is_ipv4() { &[32] } else { &[64, 56, 48] };
         bits.iter().map(move |&bits| Network {
@@ -38,7 +38,7 @@ impl Origin {
 }
 
 impl Network {
-    /// The number of links (/64) that it is treated as, a power of two. It may hold more of them.
+    /// Returns the number of links (/64) that it is treated as, a power of two. It may hold more of them.
     pub fn links(self) -> u32 {
         match self.bits {
             48 => 16,

@@ -1,6 +1,6 @@
-//! Checking passwords that are sent as they are: their rounds are computed in slices, a few
-//! passwords at once and each origin in its turn, so that who sends many waits for himself; one
-//! that was right a short while ago is known again without them.
+//! Checks plaintext passwords. Their PBKDF2 rounds are computed in slices, a few passwords at once and
+//! each origin in turn, so that an origin that sends many delays only itself. A recently verified
+//! password is recognised without the rounds.
 
 use super::login_guard::LoginGuard;
 use super::origin::Origin;
@@ -23,38 +23,38 @@ pub struct PasswordCheck {
     verifier: Verifier,
     account: Option<Account>,
     derivation: Derivation,
-    /// Names this account with this password and verifier.
+    /// A keyed digest of this account, password and verifier.
     memo: [u8; 32],
     origin: Origin,
     /// Taken when its origin may try.
-    place: Option<Rc<Place>>,
+    place: Option<Rc<QueuePlace>>,
 }
 
-/// What a check came to.
+/// The result of a check.
 pub(super) enum Checked {
     Later,
     WaitsUntil(Instant),
-    /// The account, if the password is its own.
+    /// The account, if the password is correct.
     Done(Option<Account>),
 }
 
-/// A place in the queue, left by dropping it.
-struct Place {
+/// A place in the queue. Dropping it leaves the queue.
+struct QueuePlace {
     origin: Origin,
-    /// How many times everybody there has had a turn before.
+    /// The number of earlier rounds of the queue.
     round: u64,
 }
 
-/// What all checks share.
+/// State shared by all checks.
 pub(super) struct Passwords {
-    /// By rounds, and within one by arrival.
-    queue: VecDeque<Weak<Place>>,
-    known: HashMap<AccountName, Known>,
-    /// Of this process alone, so that a memo tells nothing to who finds one.
+    /// By round, then by arrival.
+    queue: VecDeque<Weak<QueuePlace>>,
+    known: HashMap<AccountName, KnownPassword>,
+    /// A random key of this process, so that a leaked memo reveals nothing.
     key: Zeroizing<[u8; 32]>,
 }
 
-struct Known {
+struct KnownPassword {
     memo: [u8; 32],
     since: Instant,
 }
@@ -82,7 +82,7 @@ impl PasswordCheck {
         self.claimed.as_ref()
     }
 
-    /// Continues the computation within `budget`, if its origin may try and it is at the protocol of the queue.
+    /// Continues the computation within `budget`, if its origin may try and it is at the head of the queue.
     pub(super) fn advance(
         &mut self,
         passwords: &mut Passwords,
@@ -96,7 +96,7 @@ impl PasswordCheck {
         if !self.has_begun()
             && let Some(until) = guard.held_until(self.origin, now)
         {
-            // While it waits, it must not hold up other origins.
+            // While it waits, it must not delay other origins.
             self.place = None;
             return Checked::WaitsUntil(until);
         }
@@ -115,8 +115,7 @@ impl PasswordCheck {
         self.derivation.rounds_left() < self.verifier.rounds
     }
 
-    /// From now on the password is known again. That does not last the longer for being used:
-    /// now and then it is computed.
+    /// Remembers the password. Use does not extend that time, so the rounds are computed now and then.
     pub(super) fn remember(&self, passwords: &mut Passwords, account: &AccountName, now: Instant) {
         if self.derivation.rounds_left() == 0 {
             passwords.remember(account, self.memo, now);
@@ -125,46 +124,46 @@ impl PasswordCheck {
 }
 
 impl Passwords {
-    /// A place behind all whose networks have fewer places than this origin's.
-    fn enqueue(&mut self, origin: Origin) -> Rc<Place> {
-        // Places that were left go when their turn comes; that nobody can make it long by coming
-        // and going is seen to here.
+    /// Returns a place after all origins whose networks have fewer places than this one's.
+    fn enqueue(&mut self, origin: Origin) -> Rc<QueuePlace> {
+        // Abandoned places are removed when their turn comes, and here, so that reconnecting cannot make the
+        // queue long.
         if self.queue.len() >= self.queue.capacity() {
             self.queue.retain(|place| place.strong_count() > 0);
         }
         let first = self.places().next().map_or(0, |place| place.round);
-        // Each network takes turns with the others, a wider one several in a round.
+        // Each network takes turns with the others; a wider one gets several in a round.
         let rounds = origin.networks().map(|network| {
             let there = self.places().filter(|place| place.origin.networks().any(|other| other == network)).count();
             there as u64 / u64::from(network.links())
         });
         let round = first + rounds.max().unwrap_or(0);
-        let is_later = |place: &Weak<Place>| place.upgrade().is_some_and(|place| place.round > round);
+        let is_later = |place: &Weak<QueuePlace>| place.upgrade().is_some_and(|place| place.round > round);
         let at = self.queue.iter().position(is_later).unwrap_or(self.queue.len());
-        let place = Rc::new(Place { origin, round });
+        let place = Rc::new(QueuePlace { origin, round });
         self.queue.insert(at, Rc::downgrade(&place));
         place
     }
 
-    fn places(&self) -> impl Iterator<Item = Rc<Place>> {
+    fn places(&self) -> impl Iterator<Item = Rc<QueuePlace>> {
         self.queue.iter().filter_map(Weak::upgrade)
     }
 
-    /// How long `place` waits before it looks again; `None` if it is its turn.
-    fn wait(&mut self, place: &Rc<Place>) -> Option<Duration> {
+    /// Returns how long `place` waits before it checks again; `None` if it is its turn.
+    fn wait(&mut self, place: &Rc<QueuePlace>) -> Option<Duration> {
         while self.queue.front().is_some_and(|place| place.strong_count() == 0) {
             self.queue.pop_front();
         }
         let ahead = self.places().position(|there| Rc::ptr_eq(&there, place)).unwrap_or(0);
         let rows = u32::try_from(ahead / PASSWORD_CHECKS_AT_ONCE).unwrap_or(u32::MAX);
-        // An origin has one password checked at a time: if it is wrong, the next one is held back.
+        // An origin has one password checked at a time: if it is wrong, the next one is delayed.
         let is_origin_busy = self.places().take(ahead).any(|there| there.origin == place.origin);
         let rows = rows.max(u32::from(is_origin_busy));
         (rows > 0).then(|| PASSWORD_WAIT_STEP.saturating_mul(rows).min(PASSWORD_WAIT_MAX))
     }
 
     fn memo(&self, user: &str, verifier: &Verifier, password: &str) -> [u8; 32] {
-        // Each part but the last has a fixed length, or its own written before it.
+        // Each part but the last has a fixed length or a length prefix.
         let mut parts = Zeroizing::new(Vec::with_capacity(MEMO_BYTES_USUAL + user.len() + password.len()));
         for part in [user.as_bytes(), &verifier.salt] {
             parts.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -179,7 +178,7 @@ impl Passwords {
     fn knows(&self, account: Option<&Account>, memo: &[u8; 32], now: Instant) -> bool {
         let known = account.and_then(|account| self.known.get(&account.name));
         let fresh = known.filter(|known| now.saturating_duration_since(known.since) < LOGIN_MEMORY);
-        // Who is not known is compared as well.
+        // An unknown account is compared as well, for constant time.
         let is_equal = fresh.map_or(&[0; 32], |known| &known.memo).ct_eq(memo);
         fresh.is_some() && bool::from(is_equal)
     }
@@ -194,11 +193,11 @@ impl Passwords {
                 self.known.remove(&oldest);
             }
         }
-        self.known.insert(account.clone(), Known { memo, since: now });
+        self.known.insert(account.clone(), KnownPassword { memo, since: now });
     }
 }
 
-/// Room for what a memo is made of besides name and password.
+/// Bytes of a memo besides name and password.
 const MEMO_BYTES_USUAL: usize = 128;
 
 #[cfg(test)]

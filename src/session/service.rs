@@ -1,4 +1,4 @@
-//! What all sessions share: accounts, files, who failed to log in, what was decided.
+//! What all sessions share: accounts, files, failed logins and the policy.
 
 use super::active_accounts::{ActiveAccount, ActiveAccounts};
 use super::error::SessionError;
@@ -10,32 +10,32 @@ use crate::config::{Config, Rates, SyncPolicy};
 use crate::store::Store;
 use std::rc::Rc;
 
-/// What all sessions share.
+/// State shared by all sessions.
 pub struct Service {
-    /// Who may log in.
+    /// The accounts.
     pub accounts: Accounts,
-    /// Their files.
+    /// The files of accounts.
     pub store: Store,
-    /// Who failed to log in.
+    /// Failed logins by origin.
     pub guard: LoginGuard,
-    /// What the administrator decided.
+    /// Settings of the administrator.
     pub policy: Policy,
     pub(super) passwords: Passwords,
     active_accounts: ActiveAccounts,
 }
 
-/// What an administrator decides about sessions; can change while they run.
+/// Settings of the administrator about sessions. They can change while sessions run.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// When uploads are flushed.
+    /// When uploads are synced.
     pub sync: SyncPolicy,
-    /// Failed logins on one connection.
+    /// Failed logins on one connection before it is closed.
     pub login_tries: u32,
     /// Sessions of one account.
     pub sessions_per_account: usize,
     /// Bytes of memory that all accounts may hold together.
     pub memory: usize,
-    /// How much of what each second.
+    /// Rate limits.
     pub rates: Rates,
 }
 
@@ -52,25 +52,25 @@ impl From<&Config> for Policy {
 }
 
 impl Service {
-    /// The shared part of all sessions.
+    /// Makes the shared state.
     pub fn new(accounts: Accounts, store: Store, policy: Policy) -> Self {
         let (guard, passwords, active_accounts) =
             (LoginGuard::default(), Passwords::default(), ActiveAccounts::new(policy.memory));
         Self { accounts, store, guard, policy, passwords, active_accounts }
     }
 
-    /// Replaces what the administrator decided, for what comes.
+    /// Replaces the settings for future requests.
     pub fn set_policy(&mut self, policy: Policy) {
         self.active_accounts.memory.set_bytes_max(policy.memory);
         self.policy = policy;
     }
 
-    /// What the transfers that have ended were in all.
+    /// Returns the totals of finished transfers.
     pub fn total(&self) -> &Total {
         &self.active_accounts.total
     }
 
-    /// A active_account for one more session of `account`.
+    /// Adds a session of `account` to its active account.
     pub(super) fn active_account(&mut self, account: &AccountName) -> Result<Rc<ActiveAccount>, SessionError> {
         self.active_accounts.take(account, self.policy.sessions_per_account)
     }

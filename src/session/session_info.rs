@@ -1,5 +1,5 @@
-//! What is told of a session to somebody who watches: who it is, what it does, how far its
-//! transfer has come. Asking changes and logs nothing.
+//! A snapshot of a session for an administrator: its account, its state, and the progress of its
+//! transfer. Taking it changes and logs nothing.
 
 use super::Session;
 use super::download::Download;
@@ -14,37 +14,37 @@ use std::time::Instant;
 /// A session at one moment.
 #[derive(Debug, Clone)]
 pub struct SessionInfo {
-    /// Whose account is logged in, and what it uses.
+    /// The account that is logged in, and its usage.
     pub member: Option<(AccountName, QuotaState)>,
-    /// Where it comes from.
+    /// The peer's address.
     pub peer: SocketAddr,
-    /// What it does.
+    /// The state of the session.
     pub state: StateName,
-    /// Its transfer, if one is under way.
-    pub transfer: Option<Transfer>,
+    /// Its running transfer.
+    pub transfer: Option<TransferInfo>,
 }
 
-/// A transfer at one moment, for those who watch and, at its end, for the log.
+/// A transfer at one moment, for status and, at its end, for the log.
 #[derive(Debug, Clone)]
-pub struct Transfer {
-    /// As the log names it.
+pub struct TransferInfo {
+    /// The verb in the log.
     pub verb: &'static str,
-    /// To the server.
+    /// Whether it is an upload.
     pub is_upload: bool,
-    /// Of what.
+    /// The path of the file.
     pub path: VPath,
     /// Bytes moved in this session.
     pub bytes: u64,
-    /// Bytes that were there before.
+    /// The first byte that this session moved.
     pub offset: u64,
-    /// The whole file's bytes, if they are known.
+    /// The size of the whole file, if known.
     pub size: Option<u64>,
-    /// When it began.
+    /// When it started.
     pub started: Instant,
 }
 
 impl Session {
-    /// What is told of this session.
+    /// Returns a snapshot of this session.
     pub fn overview(&self) -> SessionInfo {
         let member = self.state.member();
         SessionInfo {
@@ -55,18 +55,18 @@ impl Session {
         }
     }
 
-    /// How far the transfer has come, if one is under way.
-    pub fn transfer(&self) -> Option<Transfer> {
+    /// Returns the progress of the running transfer.
+    pub fn transfer(&self) -> Option<TransferInfo> {
         match &self.state {
-            State::Upload(_, upload) => Some(Transfer::of_upload(upload)),
-            State::Commit(_, commit) => Some(Transfer::of_commit(commit)),
-            State::Download(_, download) => Some(Transfer::of_download(download)),
+            State::Upload(_, upload) => Some(TransferInfo::of_upload(upload)),
+            State::Commit(_, commit) => Some(TransferInfo::of_commit(commit)),
+            State::Download(_, download) => Some(TransferInfo::of_download(download)),
             State::Login(_) | State::Command(..) | State::Closing => None,
         }
     }
 }
 
-impl Transfer {
+impl TransferInfo {
     pub(super) fn of_upload(upload: &Upload) -> Self {
         Self {
             verb: "put",

@@ -1,5 +1,5 @@
-//! The states of a session. Each owns its data and is consumed by the step to the next, so no
-//! field exists that is meaningless now.
+//! The states of a session. Each owns its data and is consumed by the transition to the next, so no
+//! field exists that is meaningless in the current state.
 //!
 //! ```text
 //!  Login ──welcome──► Command ──begin_upload──► Upload ──finish_upload──► Commit
@@ -19,23 +19,23 @@ use crate::account::AccountName;
 use crate::store::home::Home;
 use std::rc::Rc;
 
-/// What a session is doing.
+/// The state of a session.
 pub enum State {
-    /// Nobody is known yet.
+    /// Before login.
     Login(Login),
-    /// A member may ask for something; a task may be at work.
+    /// A logged-in user may send a command; a task may be running.
     Command(Member, Option<Task>),
-    /// Bytes are coming.
+    /// An upload is being received.
     Upload(Member, Box<Upload>),
-    /// All bytes are there; the file is about to appear.
+    /// All bytes are received; the file is about to get its name.
     Commit(Member, Box<Commit>),
-    /// Bytes are going.
+    /// A download is being sent.
     Download(Member, Box<Download>),
     /// Nothing more will be done.
     Closing,
 }
 
-/// The states by name, for the table of verbs, the log and tests.
+/// The states by name, for the verb table, the log and tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum StateName {
@@ -49,7 +49,7 @@ pub enum StateName {
 }
 
 impl StateName {
-    /// What an administrator reads.
+    /// Returns the word that an administrator reads.
     pub fn word(self) -> &'static str {
         match self {
             Self::Login => "login",
@@ -64,7 +64,7 @@ impl StateName {
 }
 
 impl State {
-    /// Which state this is.
+    /// Returns the name of this state.
     pub fn name(&self) -> StateName {
         match self {
             Self::Login(_) => StateName::Login,
@@ -77,7 +77,7 @@ impl State {
         }
     }
 
-    /// Who is logged in.
+    /// Returns the logged-in user.
     pub fn member(&self) -> Option<&Member> {
         match self {
             Self::Login(_) | Self::Closing => None,
@@ -88,20 +88,20 @@ impl State {
         }
     }
 
-    /// Leaves this state for good and returns it with what it owned.
+    /// Leaves this state for good and returns it with its data.
     pub fn take(&mut self) -> Self {
         std::mem::replace(self, Self::Closing)
     }
 }
 
-/// Somebody who has logged in.
+/// A logged-in user.
 pub struct Member {
-    /// Whose account it is.
+    /// The account.
     pub account: AccountName,
     /// The account's home.
     pub home: Rc<Home>,
-    /// Whether nothing may be changed.
+    /// Whether the account may change nothing.
     pub is_read_only: bool,
-    /// What it shares with the account's other sessions.
+    /// What the account's sessions share.
     pub active_account: Rc<ActiveAccount>,
 }

@@ -1,4 +1,5 @@
-//! Work that takes many turns: listing a folder or partial uploads, hashing a file, making many folders.
+//! Work that takes many turns: listing a folder or partial uploads, hashing a file, making many
+//! folders.
 
 use super::error::SessionError;
 use crate::base::buffers::Budget;
@@ -20,31 +21,31 @@ pub enum Task {
     List(Box<FolderList>),
     /// Hashing a whole file.
     Digest(Box<FileHash>),
-    /// Making a folder and those above it.
+    /// Making a folder and its parents.
     Folders(Box<NewFolders>),
     /// Listing partial uploads.
     Kept(Box<KeptList>),
 }
 
-/// How far a task has come.
+/// The result of a step of a task.
 #[derive(Debug)]
 pub enum TaskStep {
-    /// Its budget is spent.
+    /// The budget is spent.
     Later,
-    /// There is no memory for it; it looks again by itself.
+    /// No memory is available; the task retries by timer.
     Waits,
-    /// Entries of a listing; whether they are the last.
+    /// Entries of a listing, and whether they are the last.
     Page(Vec<Listed>, bool),
     /// The digest and size of a file.
     Digest(Digest, u64),
-    /// The folders are there.
+    /// The folders exist.
     FoldersMade,
-    /// Partial uploads; whether they are the last.
+    /// Partial uploads, and whether they are the last.
     Kept(Vec<KeptUpload>, bool),
 }
 
 impl Task {
-    /// When it goes on by itself.
+    /// Returns when it continues by timer.
     pub fn wakes_at(&self) -> Option<Instant> {
         match self {
             Self::List(list) => list.wait.wakes_at,
@@ -53,7 +54,7 @@ impl Task {
         }
     }
 
-    /// Works on within `budget`.
+    /// Continues within `budget`.
     pub fn run(&mut self, store: &mut Store, budget: &mut Budget, now: Instant) -> Result<TaskStep, SessionError> {
         match self {
             Self::List(list) => list.next_page(budget, now),
@@ -84,20 +85,20 @@ pub struct KeptList {
 /// How a listing waits for memory.
 #[derive(Default)]
 struct MemoryWait {
-    /// Until then it may wait, from the first time that there was none.
+    /// The end of the wait, set when memory was first missing.
     until: Option<Instant>,
-    /// When it looks again whether there is some.
+    /// When it tries again.
     wakes_at: Option<Instant>,
 }
 
 impl MemoryWait {
-    /// Whether it is too early to look again.
+    /// Returns whether it is too early to try again.
     fn lasts(&mut self, now: Instant) -> bool {
         self.wakes_at = self.wakes_at.filter(|at| *at > now);
         self.wakes_at.is_some()
     }
 
-    /// There is no memory; an error if there has been none for too long.
+    /// Waits for memory. An error if it has waited for too long.
     fn begin(&mut self, now: Instant) -> Result<TaskStep, SessionError> {
         if now >= *self.until.get_or_insert(now + LISTING_WAIT_MAX) {
             return Err(SessionError::Busy);
@@ -108,7 +109,7 @@ impl MemoryWait {
 }
 
 impl KeptList {
-    /// The list of what `listing` finds.
+    /// Lists what `listing` finds.
     pub fn new(listing: KeptListing) -> Self {
         Self { listing, wait: MemoryWait::default() }
     }
@@ -126,7 +127,7 @@ impl KeptList {
 }
 
 impl FolderList {
-    /// The list of what `listing` finds.
+    /// Lists what `listing` finds.
     pub fn new(listing: Listing) -> Self {
         Self { listing, page: Vec::new(), wait: MemoryWait::default() }
     }
@@ -142,7 +143,7 @@ impl FolderList {
     }
 }
 
-/// `None`: there is no memory.
+/// Returns `None` without memory.
 fn fill_page(
     listing: &mut Listing,
     page: &mut Vec<Listed>,
@@ -177,7 +178,7 @@ impl FileHash {
         Self { file, meta, hash: Sha256::new(), next: 0, second: SecondReading::default() }
     }
 
-    /// Works on; the digest and size at the end.
+    /// Continues. Returns the digest and size at the end.
     fn finish(&mut self, store: &mut Store, budget: &mut Budget) -> Result<Option<(Digest, u64)>, StoreError> {
         if let Some(digest) = store.digests.get(&self.meta.identity) {
             return Ok(Some((digest, self.meta.size)));
@@ -196,8 +197,8 @@ impl FileHash {
     }
 }
 
-/// Reads a file once more whose times or size have changed while it was read: if it was only touched or
-/// appended to, the bytes that were there are there still.
+/// Reads a file once more whose times or size changed while it was read: if it was only touched or
+/// appended to, its first bytes are the same.
 #[derive(Default)]
 pub struct SecondReading {
     hash: Sha256,
@@ -205,8 +206,8 @@ pub struct SecondReading {
 }
 
 impl SecondReading {
-    /// Works on; true once the first `size` bytes have proved to be those that were read. Others are an
-    /// error, `Changed`.
+    /// Continues. Returns true once the first `size` bytes have proved unchanged; otherwise the error
+    /// `Changed`.
     pub fn finds(&mut self, file: &File, size: u64, digest: Digest, budget: &mut Budget) -> Result<bool, StoreError> {
         if !hash_range(file, &mut self.hash, &mut self.next, size, budget)? {
             return Ok(false);
@@ -215,7 +216,7 @@ impl SecondReading {
     }
 }
 
-/// Hashes `file` from `next` up to `end` as far as `budget` goes; true when there.
+/// Hashes `file` from `next` up to `end` within `budget`. Returns true at the end.
 pub fn hash_range(
     file: &File,
     hash: &mut Sha256,

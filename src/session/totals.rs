@@ -1,23 +1,22 @@
-//! How many files and bytes all sessions have transferred.
+//! The number of files and bytes that all sessions have transferred.
 
 use crate::base::token_bucket::Directions;
 use std::cell::Cell;
 
-/// What the transfers of all sessions were, since the server began. Counted once for each, when it
-/// ends.
+/// All transfers since the server started. Each is counted once, when it ends.
 pub type Total = Directions<Cell<Transferred>>;
 
 /// Transfers in one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Transferred {
-    /// Files that were transferred to their end.
+    /// Completed transfers.
     pub files: u64,
-    /// Bytes, those of transfers that failed included.
+    /// Bytes, including those of failed transfers.
     pub bytes: u64,
 }
 
 impl Transferred {
-    /// Counts one transfer more.
+    /// Counts one more transfer.
     pub fn add(&mut self, bytes: u64, is_whole: bool) {
         self.files += u64::from(is_whole);
         self.bytes = self.bytes.saturating_add(bytes);

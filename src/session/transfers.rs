@@ -1,11 +1,11 @@
-//! The verbs that move a file: each upload and download from its beginning, through its turns, to
-//! its end. What the turns do is the [`Upload`]'s and the [`Download`]'s own.
+//! The verbs of uploads and downloads, from beginning to end. The work of a turn is in [`Upload`] and
+//! [`Download`].
 
 use super::Session;
-use super::download::{Download, DownloadPlan, Fetched, Opened};
+use super::download::{Download, DownloadHeader, DownloadPlan, Fetched};
 use super::error::SessionError;
 use super::service::Service;
-use super::session_info::Transfer;
+use super::session_info::TransferInfo;
 use super::state::State;
 use super::upload::{Commit, Stored, Upload, UploadPlan};
 use super::verb::Verb;
@@ -33,9 +33,8 @@ impl Session {
         Ok(())
     }
 
-    /// Gets what the upload starts with: first byte wanted, and the digest of those before it if
-    /// one was asked for, once done. Not done, it wants another turn, at once unless
-    /// [`Session::waits_for_sync`].
+    /// Prepares the upload. When done, returns the first byte wanted, and the digest of the bytes before it
+    /// if one was requested. `None`: it needs another turn, at once unless [`Session::waits_for_sync`].
     pub fn prepare_upload(
         &mut self,
         service: &mut Service,
@@ -51,13 +50,13 @@ impl Session {
         }
     }
 
-    /// Whether the upload goes on only when the disk has answered.
+    /// Returns whether the upload continues only when the disk has answered.
     pub fn waits_for_sync(&self) -> bool {
         matches!(&self.state, State::Upload(_, upload) if upload.waits_for_sync())
     }
 
-    /// Takes bytes of the upload; how many. 0 means that the disk is behind. A refusal does not
-    /// end the upload: [`Session::abort`] does.
+    /// Stores bytes of the upload. Returns the number of bytes; 0 means that the disk is behind. A refusal
+    /// does not end the upload: [`Session::abort`] does.
     pub fn store(&mut self, service: &mut Service, bytes: &[u8]) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
         match &mut self.state {
@@ -66,7 +65,8 @@ impl Session {
         }
     }
 
-    /// The same of bytes that have to go nowhere but to the file. 0 also if they have to be read.
+    /// Splices bytes from a socket into the upload. Returns the number of bytes; 0 also if they must be
+    /// read.
     pub fn store_from(&mut self, service: &mut Service, incoming: SpliceSource<'_>) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
         match &mut self.state {
@@ -75,14 +75,14 @@ impl Session {
         }
     }
 
-    /// All bytes came, says the peer. Verified, the upload goes on to its commit; otherwise it
-    /// is dropped.
+    /// Ends the upload: the client has sent all bytes. If they match `size` and `digest`, it is committed,
+    /// otherwise dropped.
     pub fn finish_upload(&mut self, size: u64, digest: Digest, now: Instant) -> Result<(), SessionError> {
         self.end_upload(now, |upload| upload.finish(size, digest))
     }
 
-    /// All bytes came, says the end of the peer's data; nobody claims a size or a digest. Fewer
-    /// than were announced are refused and kept as an interrupted upload.
+    /// Ends the upload at the end of the data connection, without a size or digest. Fewer bytes than
+    /// announced are refused and kept as a partial upload.
     pub fn complete_upload(&mut self, now: Instant) -> Result<(), SessionError> {
         match &self.state {
             State::Upload(_, upload) if !upload.is_prepared() => Err(SessionError::WrongState),
@@ -97,7 +97,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         self.check(Verb::FinishUpload)?;
         let State::Upload(member, upload) = self.state.take() else { return Err(SessionError::WrongState) };
-        let record = Transfer::of_upload(&upload);
+        let record = TransferInfo::of_upload(&upload);
         match end(*upload) {
             Ok(commit) => {
                 self.state = State::Commit(member, Box::new(commit));
@@ -111,17 +111,17 @@ impl Session {
         }
     }
 
-    /// Whether the upload has its name already, so that giving it up comes too late.
+    /// Returns whether the file has its name already, so that it is too late to cancel.
     pub fn is_stored(&self) -> bool {
         matches!(&self.state, State::Commit(_, commit) if commit.has_name())
     }
 
-    /// Drives the commit on; what was stored once it is.
+    /// Continues the commit. Returns the result once it is complete.
     pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, SessionError> {
         self.check(Verb::AdvanceCommit)?;
         let State::Commit(member, commit) = &mut self.state else { return Err(SessionError::WrongState) };
         let result = commit.advance(&member.home, &mut service.store, service.policy.sync, self.id);
-        let record = Transfer::of_commit(commit);
+        let record = TransferInfo::of_commit(commit);
         match result {
             Ok(None) => return Ok(None),
             Ok(Some(stored)) => self.log_transfer(&record, now, Ok(stored.digest)),
@@ -131,7 +131,7 @@ impl Session {
         result
     }
 
-    /// Takes the answer to a sync this session asked for.
+    /// Takes the result of a sync that this session requested.
     pub fn synced(&mut self, synced: Synced) -> Result<(), SessionError> {
         match &mut self.state {
             State::Upload(_, upload) => upload.synced(synced),
@@ -158,16 +158,20 @@ impl Session {
         Ok(())
     }
 
-    /// Decides where the download begins; what the peer is told once that is known.
-    pub fn prepare_download(&mut self, service: &Service, budget: &mut Budget) -> Result<Option<Opened>, SessionError> {
+    /// Decides where the download begins. Returns what the peer is told, once that is known.
+    pub fn prepare_download(
+        &mut self,
+        service: &Service,
+        budget: &mut Budget,
+    ) -> Result<Option<DownloadHeader>, SessionError> {
         match &mut self.state {
             State::Download(_, download) => download.prepare(&service.store, budget),
             _ => Err(SessionError::WrongState),
         }
     }
 
-    /// The next piece of the download, at most `max` bytes; see [`Download::fetch`]. Its end
-    /// ends the download; a refusal does not: [`Session::abort`] does.
+    /// Fetches the next piece of the download, at most `max` bytes; see [`Download::fetch`]. Its end ends
+    /// the download; a refusal does not: [`Session::abort`] does.
     pub fn fetch(
         &mut self,
         service: &mut Service,
@@ -181,14 +185,14 @@ impl Session {
         let State::Download(_, download) = &mut self.state else { return Err(SessionError::WrongState) };
         let fetched = download.fetch(&mut service.store, out, max, range_max, budget)?;
         if let Fetched::End(_, digest) = fetched {
-            let record = Transfer::of_download(download);
+            let record = TransferInfo::of_download(download);
             self.log_transfer(&record, now, Ok(digest));
             self.return_to_command();
         }
         Ok(fetched)
     }
 
-    /// Whether of the download only its end is left to be fetched.
+    /// Returns whether only the end of the download is left to be fetched.
     pub fn is_fetched(&self) -> bool {
         matches!(&self.state, State::Download(_, download) if download.is_fetched())
     }

@@ -1,9 +1,9 @@
-//! What a session can be asked to do, in which states, and what that has to do with the home.
+//! The calls to a session, the states in which each is allowed, and its effect on the home.
 
 use super::error::SessionError;
 use super::state::{State, StateName};
 
-/// Everything a session can be asked to do.
+/// A call to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Verb {
@@ -32,21 +32,21 @@ pub enum Verb {
 
 use StateName::{Command, Commit, Download, Login, Task, Upload};
 
-/// What a verb has to do with the home.
+/// The effect of a verb on the home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing changes.
+    /// Changes nothing.
     Reads,
-    /// Nothing changes, but the home must be counted.
+    /// Changes nothing, but the home must be counted.
     Counts,
-    /// The home changes: the account must be allowed to write, and the home must be counted.
+    /// Changes the home: the account must be allowed to write, and the home must be counted.
     Changes,
 }
 
 use Effect::{Changes, Counts, Reads};
 
 impl Verb {
-    /// The states in which it may be asked.
+    /// Returns the states in which it is allowed.
     pub fn states(self) -> &'static [StateName] {
         match self {
             Self::Login => &[Login],
@@ -72,7 +72,7 @@ impl Verb {
         }
     }
 
-    /// What it has to do with the home.
+    /// Returns its effect on the home.
     pub fn effect(self) -> Effect {
         match self {
             Self::Login

@@ -1,13 +1,13 @@
-//! Whether the server's user may change an entry, checked before bytes are taken for it. Nothing is
-//! opened for that: programs that watch the file would notice, and a running program cannot be opened for
-//! writing.
+//! Checks whether the server's user may change an entry, before bytes are accepted for it. Nothing is
+//! opened for that: programs that watch the file would notice, and a running program cannot be opened
+//! for writing.
 
 use super::StoreError;
 use rustix::fs::{Access, AtFlags, FileType, Mode, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 
-/// Refuses if no entry can be made in `folder`.
+/// Refuses if no entry can be created in `folder`.
 pub(super) fn check_folder(folder: impl AsFd) -> Result<(), StoreError> {
     check(folder, b".", Access::WRITE_OK | Access::EXEC_OK)
 }
@@ -33,7 +33,7 @@ pub(super) fn check_replace(folder: impl AsFd, name: &[u8], found: &Stat) -> Res
     }
 }
 
-/// Whether the entry is append-only (`chattr +a`). An append-only folder never loses a name.
+/// Returns whether the entry is append-only (`chattr +a`). An append-only folder never loses a name.
 pub(super) fn is_append_only(folder: impl AsFd, name: &[u8], flags: AtFlags) -> bool {
     rustix::fs::statx(folder, name, flags, StatxFlags::empty())
         .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::APPEND))

@@ -1,6 +1,6 @@
-//! Counting what a home holds, in slices, without recursion and with two open folders at a time:
-//! the way down is by name, the way up by `..`, checked to be the folder that was left. What
-//! cannot be examined counts as one entry and is named; it never ends the count.
+//! Counts the content of a home in slices, without recursion and with two open folders at a time: it
+//! descends by name and ascends by `..`, which must be the folder it came from. An entry that cannot be
+//! read counts as one and is reported; it never ends the count.
 
 use super::StoreError;
 use super::names::{PART_SUFFIX, STAGING};
@@ -16,49 +16,49 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A walk through a home that has not ended yet.
+/// A running count of a home.
 pub struct Count {
     root: OwnedFd,
     at: Folder,
-    /// The folders above `at`, outermost first. Only the last may be open.
+    /// The parents of `at`, outermost first. Only the last may be open.
     above: Vec<Level>,
     usage: Usage,
     unseen: Unseen,
-    /// Files with several names, so that each counts once.
+    /// Files with several names, so that each is counted once.
     linked: HashSet<(u64, u64)>,
     restarts: u32,
     depth_max: usize,
-    /// A folder was not where it had been; what was added up may be wrong.
+    /// A folder had moved, so the sum may be wrong.
     has_moved: bool,
     /// The disk failed once. It may not fail in the next walk.
     has_failed: bool,
     way_back: Option<WayBack>,
 }
 
-/// What a walk has found.
+/// The result of a count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
-    /// What is used.
+    /// Usage on disk.
     pub usage: Usage,
-    /// What could not be examined. Each entry of it counts as one, whatever is in it.
+    /// Entries that could not be read. Each counts as one, whatever is in it.
     pub unseen: Unseen,
 }
 
-/// Entries that could not be examined.
+/// Entries that could not be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unseen {
-    /// The number of them. A folder whose entries all refuse to be examined counts once.
+    /// Their number. A folder whose entries are all unreadable counts once.
     pub count: u64,
-    /// The first of them, at most [`UNSEEN_NAMED_MAX`].
+    /// The first ones, at most [`UNSEEN_NAMED_MAX`].
     pub named: Vec<UnseenEntry>,
 }
 
-/// One entry that could not be examined.
+/// An entry that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnseenEntry {
     /// Its path in the home, without a leading slash; empty for the home itself.
     pub path: Vec<u8>,
-    /// What the system said.
+    /// The system's error text.
     pub problem: String,
 }
 
@@ -68,7 +68,7 @@ struct Folder {
     name: CString,
     is_read: bool,
     is_staging: bool,
-    /// It is among the unseen already.
+    /// It is already counted as unreadable.
     is_unseen: bool,
     pending: Vec<CString>,
 }
@@ -76,26 +76,25 @@ struct Folder {
 struct Level {
     id: (u64, u64),
     name: CString,
-    /// Open until a folder further down is entered: a folder that cannot be searched has no way
-    /// up by `..`.
+    /// Open until a deeper folder is entered: a folder that cannot be searched has no `..` to ascend by.
     dir: Option<Dir>,
     pending: Vec<CString>,
 }
 
-/// The way down from the root again.
+/// The way down from the root after a folder has moved.
 struct WayBack {
     at: OwnedFd,
-    /// The folder that holds it, unless it is the root.
+    /// The parent, unless this is the root.
     parent: Option<OwnedFd>,
     depth: usize,
 }
 
-/// A handle that only names a folder; nothing above it is checked for that.
+/// An O_PATH handle. Opening it does not check the parents.
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Count {
-    /// A count of everything below `root`, which itself does not count.
+    /// Begins to count everything below `root`, which does not count itself.
     pub fn new(root: OwnedFd) -> Result<Self, StoreError> {
         let at = Folder::open(root.as_fd(), c".")?;
         Ok(Self {
@@ -113,8 +112,8 @@ impl Count {
         })
     }
 
-    /// Continues within `budget`. Returns what the home holds once the walk has ended. An error says nothing
-    /// about the home: the system had no room for the count.
+    /// Continues within `budget`. Returns the result once the walk has ended. An error means that the
+    /// system had no resources for the count; it says nothing about the home.
     pub fn advance(&mut self, budget: &mut Budget) -> Result<Option<Counted>, StoreError> {
         while !budget.is_spent() {
             budget.spend(ENTRY_COST);
@@ -166,7 +165,7 @@ impl Count {
             Err(errno) => {
                 self.usage.files += 1;
                 match errno {
-                    // The folder may not be searched, so that no entry of it can be examined.
+                    // The folder may not be searched, so none of its entries can be read.
                     Errno::ACCESS => self.note_folder(errno)?,
                     _ => self.note(Some(name), errno)?,
                 }
@@ -197,7 +196,7 @@ impl Count {
         }
         let mut below = match Folder::open(self.at.dir.fd()?, name) {
             Ok(folder) => folder,
-            // Gone, or something else by now.
+            // Removed or replaced meanwhile.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
             Err(errno) => return self.note(Some(name), errno),
         };
@@ -210,12 +209,12 @@ impl Count {
         Ok(())
     }
 
-    /// To open a folder takes the longer the deeper it lies: the kernel checks all those above it.
+    /// Opening a folder takes longer the deeper it lies, because the kernel checks all its parents.
     fn charge_for_depth(&self, budget: &mut Budget) {
         budget.spend(self.above.len() as u64 * PATH_COMPONENT_COST);
     }
 
-    /// Back to the folder above; false at the top.
+    /// Ascends to the parent. Returns false at the top.
     fn ascend(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
         self.charge_for_depth(budget);
         let Some(Level { id, name, dir, pending }) = self.above.pop() else { return Ok(false) };
@@ -232,7 +231,7 @@ impl Count {
         Ok(true)
     }
 
-    /// The folder above if it is still the one that was left.
+    /// Opens the parent, if it is still the folder that was left.
     fn open_above(&self, id: (u64, u64), left: Option<Dir>) -> Result<Option<Dir>, StoreError> {
         let at = self.at.dir.fd()?;
         let Some(left) = left else {
@@ -246,8 +245,8 @@ impl Count {
         Ok(is_there.then_some(left))
     }
 
-    /// Somebody moved or removed folders meanwhile: takes a step down towards the deepest one that is still
-    /// where it was, and goes on there.
+    /// Another program moved or removed folders: descends one step towards the deepest one that has not
+    /// moved, and continues there.
     fn find_way_back(&mut self) -> Result<(), StoreError> {
         let Some(WayBack { at, parent, depth }) = self.way_back.take() else { return Ok(()) };
         if let Some(level) = self.above.get(depth + 1)
@@ -263,7 +262,7 @@ impl Count {
             }
             _ => None,
         };
-        // One that cannot be read any more is counted again from the top.
+        // A folder that has become unreadable is counted again from the top.
         let (at, depth) = match found {
             Some(folder) => (folder, depth),
             None => (Folder::open(self.root.as_fd(), c".")?, 0),
@@ -275,8 +274,8 @@ impl Count {
         Ok(())
     }
 
-    /// Begins again if folders were moved, or the disk failed the first time; false if the walk has come
-    /// to its end. Where they keep moving, the last walk is as good as the next.
+    /// Starts again if folders were moved, or the disk failed the first time. Returns false at the end of
+    /// the walk. If folders keep moving, the last walk counts.
     fn restart(&mut self) -> Result<bool, StoreError> {
         let is_in_vain = !self.has_moved && (!self.has_failed || self.restarts > 0);
         if is_in_vain || self.restarts >= COUNT_RESTARTS_MAX {
@@ -287,13 +286,13 @@ impl Count {
         Ok(true)
     }
 
-    // ---- What cannot be examined ----------------------------------------------------------
+    // ---- Unreadable entries ---------------------------------------------------------------
 
     fn note_folder(&mut self, errno: Errno) -> Result<(), StoreError> {
         if std::mem::replace(&mut self.at.is_unseen, true) { Ok(()) } else { self.note(None, errno) }
     }
 
-    /// Notes that `name`, or the folder itself, could not be examined. It is an error if the system was out
+    /// Records that `name`, or the folder itself, could not be read. It is an error if the system was out
     /// of descriptors or memory, which says nothing about the entry.
     fn note(&mut self, name: Option<&CStr>, errno: Errno) -> Result<(), StoreError> {
         if matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) {
@@ -308,7 +307,7 @@ impl Count {
         Ok(())
     }
 
-    /// The path of the entry in the home, cut if it is longer than a path can be.
+    /// Returns the path of the entry in the home, cut to the maximum length of a path.
     fn path_of(&self, name: Option<&CStr>) -> Vec<u8> {
         let folders = self.above.iter().map(|level| &*level.name).chain([&*self.at.name]);
         let mut path = Vec::new();
@@ -414,7 +413,7 @@ mod tests {
             while running.above.len() < 4 {
                 assert_eq!(running.advance(&mut Budget::new(1)).expect("advance"), None);
             }
-            // What was counted before it vanished may stay counted.
+            // Entries counted before they vanished may stay counted.
             let files = if change == "moves" {
                 fs::rename(at("a/b/c"), at("c")).expect("rename");
                 6..=6

@@ -1,12 +1,12 @@
-//! Digests of files that have not changed since they were computed, so that a file asked for
-//! again need not be read again.
+//! Digests of files that have not changed since they were computed, so that they need not be read
+//! again.
 
 use super::meta::Identity;
 use crate::base::digest::Digest;
 use crate::base::limits::{DIGEST_SETTLE, DIGESTS_REMEMBERED};
 use std::collections::{HashMap, VecDeque};
 
-/// Identity → digest, bounded; the oldest entry goes first.
+/// Digests by identity, bounded. The oldest entry is dropped first.
 #[derive(Default)]
 pub struct DigestCache {
     digests: HashMap<Identity, Digest>,
@@ -14,13 +14,13 @@ pub struct DigestCache {
 }
 
 impl DigestCache {
-    /// The digest of the file that has this identity.
+    /// Returns the digest of the file with this identity.
     pub fn get(&self, identity: &Identity) -> Option<Digest> {
         self.digests.get(identity).copied()
     }
 
-    /// Remembers a digest, unless the file changed so recently that it could change again
-    /// without its change time telling. Its modification time is whatever a user says it is.
+    /// Remembers a digest, unless the file changed so recently that another change could have the same
+    /// change time. Users can set the modification time, so it proves nothing.
     pub fn insert(&mut self, identity: Identity, digest: Digest, now_ns: i64) {
         let settled = now_ns.saturating_sub(i64::try_from(DIGEST_SETTLE.as_nanos()).unwrap_or(i64::MAX));
         if identity.ctime_ns > settled {

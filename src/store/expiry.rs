@@ -1,9 +1,9 @@
-//! Removes interrupted uploads that nobody has resumed in time, and what a killed server left in the
+//! Removes partial uploads that were not resumed in time, and leftovers of a killed server in the
 //! staging folder.
 //!
-//! The age of a part is measured by the wall clock, which may be years off after a boot: the machine may
-//! have no clock battery, or no time server may have answered yet. So nothing expires before the wall
-//! clock has run without a jump for [`EXPIRY_STEADY_CLOCK`].
+//! The age of a part is measured by the wall clock, which may be years off after a boot: the machine
+//! may have no clock battery, or no time server may have answered yet. So nothing expires before the
+//! wall clock has run without a jump for [`EXPIRY_STEADY_CLOCK`].
 
 use super::StoreError;
 use super::home::{Home, hold_large};
@@ -15,7 +15,7 @@ use crate::base::upload_id::UploadId;
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
 
 impl Home {
-    /// When an interrupted upload with this part expires, in nanoseconds since the epoch.
+    /// Returns when a partial upload with this part expires, in nanoseconds since the epoch.
     pub(super) fn expires_ns(&self, part: &Meta) -> i64 {
         let has_met_full_disk = part.mtime_ns == FULL_DISK_MTIME_NS;
         let lifetime_ns = self.lifetime_ns();
@@ -27,7 +27,7 @@ impl Home {
         i64::try_from(self.partial_expiry.as_nanos()).unwrap_or(i64::MAX)
     }
 
-    /// Whether the clock can be relied on when it says that something has expired.
+    /// Returns whether the clock is reliable enough to expire uploads.
     fn can_expire(&self) -> bool {
         self.clock.has_run_steadily_for(EXPIRY_STEADY_CLOCK.min(self.partial_expiry))
     }
@@ -36,19 +36,19 @@ impl Home {
         self.can_expire() && expires_ns <= now_ns
     }
 
-    /// Notes that an interrupted upload expires at `expires_ns`, in nanoseconds since the epoch.
+    /// Records that a partial upload expires at `expires_ns`, in nanoseconds since the epoch.
     pub(super) fn note_expiry(&self, expires_ns: i64) {
         self.next_expiry_ns.set(self.next_expiry_ns.get().min(expires_ns));
     }
 
-    /// Drops the interrupted uploads that have expired.
+    /// Drops the partial uploads that have expired.
     pub(super) fn drop_expired(&self) {
         let now_ns = self.clock.now_ns();
-        // The clock is checked on every call, so that a jump is seen soon.
+        // The clock is checked on every call, so that a jump is detected soon.
         if !self.can_expire() || now_ns < self.next_expiry_ns.get() {
             return;
         }
-        // What cannot be read or removed now is swept before the next count.
+        // The sweep before the next count retries what cannot be read or removed now.
         self.next_expiry_ns.set(i64::MAX);
         for upload in self.recorded_uploads().unwrap_or_default() {
             match upload.expires_ns {
@@ -60,9 +60,9 @@ impl Home {
         }
     }
 
-    /// Begins the lifetime of a part now if its time lies in the future. Such a part was written while the
-    /// clock was ahead, and would be kept too long. Returns when the part expires, in nanoseconds since
-    /// the epoch.
+    /// Restarts the lifetime of a part whose time lies in the future. Such a part was written while the
+    /// clock was ahead, and would be kept too long. Returns when the part expires, in nanoseconds since the
+    /// epoch.
     fn restart_lifetime_if_in_future(&self, id: &UploadId, expires_ns: i64, now_ns: i64) -> i64 {
         let latest_ns = now_ns.saturating_add(self.lifetime_ns());
         let Ok(Some(staging)) = self.staging(false) else { return expires_ns };
@@ -76,15 +76,15 @@ impl Home {
         if stamped.is_ok() { latest_ns } else { expires_ns }
     }
 
-    /// Removes staged files that cannot be resumed: expired ones, parts without a record, records
-    /// without a part. The ledger is not changed, because a count follows.
+    /// Removes staged files that cannot be resumed: expired ones, parts without a record, records without a
+    /// part. The ledger is not changed, because a count follows.
     pub(super) fn sweep_staging(&self) -> Result<(), StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(()) };
         let kept = self.kept_uploads()?;
-        // The next call of `drop_expired` looks at the time of each upload again.
+        // The next call of `drop_expired` examines each upload again.
         self.next_expiry_ns.set(i64::MIN);
         let (running, idle): (Vec<_>, Vec<_>) = kept.iter().partition(|upload| self.claims.is_running(&upload.id));
-        // A killed server may have left more than are kept.
+        // A killed server may have left more than the maximum.
         let surplus = idle.len().saturating_sub(PARTIALS_PER_HOME_MAX);
         let live: Vec<UploadId> = running.iter().chain(&idle[surplus..]).map(|upload| upload.id).collect();
         self.partials.forget_all();
@@ -100,7 +100,7 @@ impl Home {
         Ok(())
     }
 }
-/// Such a part is kept for a shorter time, because what it takes is missing to everybody.
+/// A part that met a full disk is kept for a shorter time, because it takes space that all users need.
 const FULL_DISK_LIFETIME_NS: i64 = 60 * 60 * 1_000_000_000;
 /// The clock of a network file system may be ahead of this machine's by this much.
 const AHEAD_NS: i64 = 60 * 60 * 1_000_000_000;

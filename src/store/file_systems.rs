@@ -1,5 +1,6 @@
-//! Operations that the file systems of homes refuse. The first refusal on a file system is logged, and
-//! the server does without the operation. It knows no files, and homes only as paths for messages.
+//! Optional operations that the file systems of homes refuse. The first refusal on a file system is
+//! logged, and the server leaves the operation out. It knows no files, and homes only as paths for
+//! messages.
 
 use super::StoreError;
 use crate::base::refusals::Operation;
@@ -15,7 +16,7 @@ use std::path::Path;
 /// The number of file systems that are remembered. Beyond it all are forgotten and tried again.
 const FILE_SYSTEMS_MAX: usize = 256;
 
-/// A full disk is logged again after this.
+/// The interval of warnings about a full disk.
 const FULL_LOGGED_AGAIN_NS: u64 = 60 * 60 * 1_000_000_000;
 
 /// Whether `errno` means that a file system does not support an operation, rather than that it failed.
@@ -23,35 +24,35 @@ pub(super) fn is_refusal(errno: Errno) -> bool {
     matches!(errno, Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY)
 }
 
-/// What is known of one file system.
+/// The known limits of one file system.
 #[derive(Default)]
-struct Known {
-    /// Whether a file can be created without a name and get one later; `None` before the first try.
+struct FileSystemLimits {
+    /// Whether a file can be created without a name and linked later; `None` before the first try.
     takes_nameless: Option<bool>,
     frees_slowly: Option<bool>,
     warned: Vec<Operation>,
-    /// When it was last logged that it is full, nanoseconds since the epoch.
+    /// When a full disk was last logged, nanoseconds since the epoch.
     full_logged_ns: Option<i64>,
 }
 
-/// The file systems that are remembered, by device number.
+/// The remembered file systems, by device number.
 #[derive(Default)]
-pub(super) struct FileSystems(RefCell<HashMap<u64, Known>>);
+pub(super) struct FileSystems(RefCell<HashMap<u64, FileSystemLimits>>);
 
 impl FileSystems {
-    /// Whether files without a name can be created on `device`; `None` before the first try.
+    /// Returns whether files without a name can be created on `device`; `None` before the first try.
     pub(super) fn takes_nameless(&self, device: u64) -> Option<bool> {
         self.0.borrow().get(&device).and_then(|known| known.takes_nameless)
     }
 
-    /// Whether any file system is known to refuse files without a name.
+    /// Returns whether any file system is known to refuse files without a name.
     pub(super) fn any_refuses_nameless(&self) -> bool {
         self.0.borrow().values().any(|known| known.takes_nameless == Some(false))
     }
 
-    /// Whether freeing a file on `device` changes the disk, as far as its type tells; `on` is a
-    /// descriptor there. A network file system is none of these: there a file that is open when it loses
-    /// its name gets another one, and its folder cannot be removed.
+    /// Returns whether freeing a file on `device` writes to the disk, by the type of the file system; `on`
+    /// is a descriptor there. Network file systems are not among these: there an open file that loses its
+    /// name gets another one, and its folder cannot be removed.
     pub(super) fn frees_slowly(&self, device: u64, on: impl AsFd) -> bool {
         if let Some(known) = self.0.borrow().get(&device).and_then(|known| known.frees_slowly) {
             return known;
@@ -66,7 +67,7 @@ impl FileSystems {
         self.with(device, |known| known.takes_nameless = Some(takes));
     }
 
-    /// Accepts a refusal, and logs the first of its kind on this file system. Other errors are returned.
+    /// Accepts a refusal, and logs the first of its kind on this file system. Returns other errors.
     pub(super) fn tolerate(
         &self,
         operation: Operation,
@@ -97,7 +98,7 @@ impl FileSystems {
         }
     }
 
-    /// Logs that the file system of `home` is full, unless that was logged within the last hour.
+    /// Logs that the file system of `home` is full, at most once an hour.
     pub(super) fn warn_full(&self, device: u64, home: &Path, now_ns: i64) {
         let is_new = self.with(device, |known| {
             let is_new = known.full_logged_ns.is_none_or(|at| now_ns.abs_diff(at) >= FULL_LOGGED_AGAIN_NS);
@@ -112,7 +113,7 @@ impl FileSystems {
         }
     }
 
-    fn with<T>(&self, device: u64, act: impl FnOnce(&mut Known) -> T) -> T {
+    fn with<T>(&self, device: u64, act: impl FnOnce(&mut FileSystemLimits) -> T) -> T {
         let mut known = self.0.borrow_mut();
         if known.len() >= FILE_SYSTEMS_MAX && !known.contains_key(&device) {
             known.clear();

@@ -1,5 +1,5 @@
-//! A home as a directory capability. Every path is followed below the home's own descriptor, so
-//! no spelling, link or race leads out; links that stay inside work.
+//! A home as a directory capability. Every path is resolved below the home's own descriptor, so no
+//! spelling, symlink or race leads out. Symlinks that stay inside work.
 
 use super::StoreError;
 use super::clock::WallClock;
@@ -38,12 +38,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// O_NONBLOCK keeps the open of a pipe from waiting for its other end.
+/// O_NONBLOCK keeps the open of a FIFO from waiting for its other end.
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Opens the home at `path` below the one of `roots` that holds it. From the root down no link
-/// is followed, so nobody who can write above a home can redirect it.
+/// Opens the home at `path` below the entry of `roots` that contains it. No symlink is followed below
+/// the root, so a user with write access above a home cannot redirect it.
 pub fn open_root(roots: &[PathBuf], path: &Path) -> Result<Dir, StoreError> {
     let (root, below) = roots
         .iter()
@@ -57,15 +57,15 @@ pub fn open_root(roots: &[PathBuf], path: &Path) -> Result<Dir, StoreError> {
     Ok(Dir::from_std_file(at.into()))
 }
 
-/// Opens a folder once more, for reading: cap-std's handles of folders only name them.
+/// Opens a folder again, for reading: cap-std's handles of folders are O_PATH.
 pub fn reopen_folder(folder: impl AsFd) -> Result<OwnedFd, StoreError> {
     Ok(rustix::fs::openat(folder, c".", FOLDER, Mode::empty())?)
 }
 
-/// One account's files.
+/// The home of one account.
 pub struct Home {
     root: Dir,
-    /// Where it was opened, for messages only: what is there may be something else by now.
+    /// The path at which it was opened, for messages only: another folder may be there by now.
     pub(super) path: Rc<Path>,
     pub(super) systems: Rc<FileSystems>,
     ledger: Rc<Ledger>,
@@ -73,15 +73,15 @@ pub struct Home {
     pub(super) claims: Claims,
     pub(super) partials: Partials,
     pub(super) partial_expiry: Duration,
-    /// Which start of the machine this is.
+    /// The boot ID of the machine.
     pub(super) boot: Rc<str>,
-    /// No interrupted upload expires before this, in nanoseconds since the epoch.
+    /// No partial upload expires before this, in nanoseconds since the epoch.
     pub(super) next_expiry_ns: Cell<i64>,
     pub(super) closer: Closer,
     pub(super) clock: WallClock,
 }
 
-/// What all homes have alike.
+/// What all homes share.
 pub(super) struct Shared {
     pub(super) systems: Rc<FileSystems>,
     pub(super) partial_expiry: Duration,
@@ -90,7 +90,7 @@ pub(super) struct Shared {
     pub(super) clock: WallClock,
 }
 
-/// The folder where uploads wait, once it was needed.
+/// The staging folder, once it was needed.
 pub(super) struct StagingFolder {
     pub(super) handle: Rc<OwnedFd>,
     pub(super) id: FolderId,
@@ -99,7 +99,7 @@ pub(super) struct StagingFolder {
 /// Device and inode.
 pub(super) type FolderId = (u64, u64);
 
-/// The folder that holds an entry.
+/// The parent folder of an entry.
 enum Parent<'a> {
     Root(&'a Dir),
     Below(Dir),
@@ -115,11 +115,11 @@ impl AsFd for Parent<'_> {
 }
 
 impl Home {
-    /// The home whose folder is `root`, found at `path`.
+    /// Makes the home whose folder is `root`, found at `path`.
     pub(super) fn new(root: Dir, path: Rc<Path>, ledger: Rc<Ledger>, shared: Shared) -> Self {
         let (staging, claims, partials) = (RefCell::default(), Claims::default(), Partials::default());
         let Shared { systems, partial_expiry, boot, closer, clock } = shared;
-        // Nobody has looked yet.
+        // Unknown until the first check.
         let next_expiry_ns = Cell::new(i64::MIN);
         Self {
             root,
@@ -137,7 +137,7 @@ impl Home {
         }
     }
 
-    /// The home's account book.
+    /// Returns the home's ledger.
     pub fn ledger(&self) -> &Rc<Ledger> {
         &self.ledger
     }
@@ -146,16 +146,16 @@ impl Home {
         Ok(self.root.as_fd().try_clone_to_owned()?)
     }
 
-    // ---- What asks ------------------------------------------------------------------------
+    // ---- Queries --------------------------------------------------------------------------
 
-    /// Opens a regular file for reading. Anything else is refused without being opened, so
-    /// that no pipe or device blocks or acts.
+    /// Opens a regular file for reading. Anything else is refused without being opened, so that no FIFO or
+    /// device blocks or acts.
     pub fn open(&self, path: &VPath) -> Result<(OpenFile, Meta), StoreError> {
         let (file, meta) = self.open_regular(path)?;
         Ok((OpenFile::new(file, &meta, &self.ledger, &self.closer), meta))
     }
 
-    /// Wraps a file of an upload. It counts against the quota while it is open.
+    /// Wraps the file of an upload. It counts against the quota while it is open.
     pub(super) fn charge(&self, file: File) -> Result<OpenFile, StoreError> {
         let meta = meta_of(&file)?;
         Ok(OpenFile::new(file, &meta, &self.ledger, &self.closer))
@@ -187,8 +187,8 @@ impl Home {
         }
     }
 
-    /// Opens what a link leads to: followed by cap-std, and only inside the home. Where it ends
-    /// is looked up apart from that, because only somebody outside of berth can make links.
+    /// Opens the target of a symlink: resolved by cap-std, inside the home only. A separate look-up is
+    /// enough, because users cannot create symlinks through the server.
     fn open_link(&self, path: &VPath) -> Result<File, StoreError> {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OPEN.bits().cast_signed());
@@ -197,7 +197,7 @@ impl Home {
         if end.starts_with(STAGING) { Err(StoreError::BadName) } else { Ok(file) }
     }
 
-    /// What is at `path`; links inside the home are followed.
+    /// Returns the metadata of `path`. Symlinks inside the home are followed.
     pub fn stat(&self, path: &VPath) -> Result<Meta, StoreError> {
         if path.is_root() {
             return meta_of(&self.root);
@@ -212,8 +212,8 @@ impl Home {
         }
     }
 
-    /// What is at `path` itself, if anything is; a link is not followed. An error if there is no
-    /// folder to hold it.
+    /// Returns the metadata of `path` itself, or `None` if nothing is there. A symlink is not followed. An
+    /// error if the parent folder does not exist.
     pub fn entry(&self, path: &VPath) -> Result<Option<Meta>, StoreError> {
         let (parent, name) = self.parent(path)?;
         match rustix::fs::statat(&parent, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW) {
@@ -223,7 +223,7 @@ impl Home {
         }
     }
 
-    /// Bytes that the file system still has for users; `None` if it does not tell.
+    /// Returns the bytes that the file system has for users; `None` if it does not report them.
     pub fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         match rustix::fs::fstatvfs(&self.root) {
             Ok(stat) => Ok(Some(stat.f_bavail.saturating_mul(stat.f_frsize))),
@@ -235,14 +235,14 @@ impl Home {
         }
     }
 
-    /// Logs that this home's file system is full, not more than once an hour.
+    /// Logs that this home's file system is full, at most once an hour.
     pub fn warn_full(&self) {
         if let Ok((device, _)) = folder_id(&self.root) {
             self.systems.warn_full(device, &self.path, self.clock.now_ns());
         }
     }
 
-    /// Accepts that a file system refuses `operation`, and logs the first refusal. Other errors are returned.
+    /// Accepts that a file system refuses `operation`, and logs the first refusal. Returns other errors.
     pub(super) fn tolerate(
         &self,
         operation: Operation,
@@ -252,14 +252,14 @@ impl Home {
         self.systems.tolerate(operation, device, &self.path, result)
     }
 
-    /// Begins to list a folder. Its names are charged to `charge`, which is of nothing yet.
+    /// Begins to list a folder. Its names are charged to `charge`, which must be empty.
     pub fn list(&self, path: &VPath, charge: Charge) -> Result<Listing, StoreError> {
         let folder = self.open_for_listing(path)?;
         let is_root = self.is_root(&folder)?;
         Listing::new(folder, is_root, charge)
     }
 
-    /// Opens a folder by its path. Opening it from its handle would need the right to search the folder.
+    /// Opens a folder by its path. Opening it by its handle would need the right to search the folder.
     fn open_for_listing(&self, path: &VPath) -> Result<OwnedFd, StoreError> {
         let handle = self.open_folder(path)?;
         if path.is_root() {
@@ -268,7 +268,7 @@ impl Home {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(OPEN.union(OFlags::DIRECTORY).bits().cast_signed());
         let folder = self.root.open_with(path.relative(), &options).map_err(StoreError::from_open)?.into_std();
-        // Another program may have put another folder in its place.
+        // Another program may have replaced the folder.
         self.refuse_staging_folder(&folder)?;
         Ok(folder.into())
     }
@@ -280,7 +280,7 @@ impl Home {
         Ok(dir)
     }
 
-    // ---- What changes ---------------------------------------------------------------------
+    // ---- Changes --------------------------------------------------------------------------
 
     /// Makes a folder, with these permission bits as far as the umask or its folder allows.
     pub fn make_folder(&self, path: &VPath, bits: Option<u32>) -> Result<(), StoreError> {
@@ -291,7 +291,7 @@ impl Home {
         self.make_folder_in(&parent, name, bits)
     }
 
-    /// Removes anything but a folder.
+    /// Removes an entry that is not a folder.
     pub fn remove_file(&self, path: &VPath) -> Result<(), StoreError> {
         self.check_answers()?;
         let (parent, name) = self.parent(path)?;
@@ -318,7 +318,7 @@ impl Home {
         Ok(())
     }
 
-    /// Moves an entry. A file at `to` is replaced only if `replace`; a folder never is.
+    /// Renames an entry. A file at `to` is replaced only if `replace` is set; a folder never is.
     pub fn rename(&self, from: &VPath, to: &VPath, replace: bool) -> Result<(), StoreError> {
         if from != to && from.contains(to) {
             return Err(StoreError::IntoItself);
@@ -337,7 +337,7 @@ impl Home {
             },
         )?;
         match replaced {
-            // To the system, a file that has both names is where it is to be already.
+            // The kernel treats a rename between two hard links of one file as done.
             Some(_) if same && moved.links > 1 && !may_be_one(from_name, to_name, (&from_parent, &to_parent))? => {
                 rustix::fs::unlinkat(&from_parent, from_name, AtFlags::empty())?;
                 self.credit(&moved, held);
@@ -351,7 +351,7 @@ impl Home {
         Ok(())
     }
 
-    /// Renames, refusing to replace anything unless `replace`.
+    /// Renames, and refuses to replace anything unless `replace` is set.
     pub(super) fn rename_entry(
         &self,
         from: BorrowedFd<'_>,
@@ -374,13 +374,13 @@ impl Home {
         }
     }
 
-    /// Gives a file or folder its modification time; links inside the home are followed.
+    /// Sets the modification time of a file or folder. Symlinks inside the home are followed.
     pub fn set_mtime(&self, path: &VPath, mtime_ns: i64) -> Result<(), StoreError> {
         Ok(set_mtime(self.open_for_attributes(path)?.0, mtime_ns)?)
     }
 
-    /// Gives a file or folder its permission bits; links inside the home are followed. What the
-    /// server itself needs to read the file and to count what is in the folder stays allowed.
+    /// Sets the permission bits of a file or folder. Symlinks inside the home are followed. The bits that
+    /// the server needs to read the file and to count the folder stay set.
     pub fn set_mode(&self, path: &VPath, mode: u32) -> Result<(), StoreError> {
         let (entry, kind) = self.open_for_attributes(path)?;
         let (needed, kept) = match kind {
@@ -416,7 +416,7 @@ impl Home {
         Ok(mode_for_change(bits, meta_of(&entry)?.mode, of_new, has_list))
     }
 
-    /// Opens a file or folder, so that nobody can put something else in its place before it is changed.
+    /// Opens a file or folder, so that it cannot be replaced before it is changed.
     fn open_for_attributes(&self, path: &VPath) -> Result<(OwnedFd, Kind), StoreError> {
         if path.is_root() {
             return Err(StoreError::BadName);
@@ -427,16 +427,15 @@ impl Home {
         }
     }
 
-    /// A descriptor of a file that is about to lose its name, so that what it fills is freed when that is
-    /// closed and not within the loop. On a disk that takes a hundred times as long as to remove the
-    /// name, once the content is there.
+    /// Opens a file that is about to lose its name, so that its space is freed when a worker closes it and
+    /// not within the loop. On a disk that can take a hundred times as long as removing the name.
     pub(super) fn hold(&self, parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<OwnedFd> {
         let is_last_name = meta.kind == Kind::File && meta.links == 1;
         let is_slow = is_last_name && self.systems.frees_slowly(meta.identity.dev, &parent);
         if is_slow && self.closer.has_room() { open_path(&parent, name) } else { hold_large(parent, name, meta) }
     }
 
-    /// The same of a folder, and its file system.
+    /// Like [`Home::hold`], for a folder. Returns its file system too.
     fn hold_folder(&self, parent: impl AsFd, name: &[u8]) -> Option<(u64, OwnedFd)> {
         if !self.closer.has_room() {
             return None;
@@ -446,12 +445,12 @@ impl Home {
         self.systems.frees_slowly(device, &held).then_some((device, held))
     }
 
-    /// Whether more has lost its name than the disk has freed of late.
+    /// Returns whether more was removed recently than the disk has freed.
     pub fn has_backlog(&self) -> bool {
         self.closer.is_behind()
     }
 
-    /// Refuses what would wait for a disk that does not answer.
+    /// Refuses operations that would wait for a disk that does not answer.
     pub fn check_answers(&self) -> Result<(), StoreError> {
         if self.closer.is_silent() { Err(StoreError::NoAnswer) } else { Ok(()) }
     }
@@ -463,18 +462,18 @@ impl Home {
         }
     }
 
-    /// The file system with this device number.
+    /// Returns the file system with this device number.
     pub(super) fn disk_on(&self, device: u64) -> Disk {
         self.closer.disk_on(device)
     }
 
-    /// Gives back what an entry that has just lost a name used, and closes its descriptor `held`.
+    /// Credits the usage of an entry that has just lost a name, and closes its descriptor `held`.
     pub(super) fn credit(&self, removed: &Meta, held: Option<OwnedFd>) {
         self.let_go(removed.identity.dev, held);
         match removed.links {
             0 | 1 => self.ledger.credit_inode(removed.identity.inode(), removed.size),
             _ => {
-                // Whether another name of it lies in this home only a count can tell.
+                // Only a count can find another name of it in this home.
                 self.ledger.credit(0, 1);
                 if removed.kind == Kind::File {
                     self.ledger.begin_recount();
@@ -483,8 +482,8 @@ impl Home {
         }
     }
 
-    /// The folder that holds `folder`, and its file system; `None` above the home itself, and where
-    /// somebody else has moved it out of the home.
+    /// Returns the parent of `folder` and its file system. `None` above the home itself, or if another
+    /// program has moved it out of the home.
     pub fn folder_above(&self, folder: impl AsFd) -> Result<Option<(OwnedFd, Disk)>, StoreError> {
         let id = folder_id(&folder)?;
         if id == folder_id(&self.root)? {
@@ -492,11 +491,11 @@ impl Home {
         }
         let above = rustix::fs::openat(folder, c"..", FOLDER, Mode::empty())?;
         let above_id = folder_id(&above)?;
-        // Only the root of the filesystem lies in itself.
+        // Only the root of the file system is its own parent.
         Ok(if above_id == id { None } else { Some((above, self.disk_on(above_id.0))) })
     }
 
-    /// A target for an upload, and what is there now.
+    /// Returns the target of an upload, and the entry that is there now.
     pub fn upload_target(&self, path: &VPath) -> Result<UploadTarget, StoreError> {
         let at = self.target(path)?;
         match rustix::fs::statat(&at.folder, at.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
@@ -506,7 +505,7 @@ impl Home {
         }
     }
 
-    /// A target for a staged file.
+    /// Returns the target of a staged file.
     pub(super) fn target(&self, path: &VPath) -> Result<CommitTarget, StoreError> {
         let (parent, name) = self.parent(path)?;
         let folder = match parent {
@@ -530,7 +529,7 @@ impl Home {
         Ok((Parent::Below(dir), name))
     }
 
-    /// Refuses the staging folder by its identity, because a link inside the home may lead to it.
+    /// Refuses the staging folder by its identity, because a symlink inside the home may lead to it.
     fn refuse_staging_folder(&self, dir: impl AsFd) -> Result<(), StoreError> {
         match self.staging_id()? {
             Some(id) if id == folder_id(dir)? => Err(StoreError::BadName),
@@ -538,8 +537,8 @@ impl Home {
         }
     }
 
-    /// Refuses the staging folder by a name in `folder`: another spelling that the file system takes for the
-    /// same, or a path through a link that leads to the top of the home.
+    /// Refuses the staging folder by a name in `folder`: another spelling that the file system treats as
+    /// equal, or a path through a symlink to the top of the home.
     fn refuse_other_spelling(&self, folder: impl AsFd, name: &[u8]) -> Result<(), StoreError> {
         if !may_be_staging(name) {
             return Ok(());
@@ -564,20 +563,20 @@ impl Home {
         }
         match rustix::fs::statat(&self.root, STAGING, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(staging) => Ok(Some((staging.st_dev, staging.st_ino))),
-            // There is none, or nobody can get into it.
+            // It does not exist, or nobody can open it.
             Err(_) => Ok(None),
         }
     }
 
-    /// Drops what has expired and counts on within `budget` if a count is due. True once the ledger may be
-    /// relied on.
+    /// Drops expired partial uploads, and continues a due count within `budget`. Returns true once the
+    /// ledger is reliable.
     pub fn settle(&self, budget: &mut Budget) -> Result<bool, StoreError> {
         if self.ledger.is_counted() {
             self.drop_expired();
         }
         loop {
             if self.ledger.is_recount_due() {
-                // A staging folder that cannot be read is named by the count.
+                // The count reports a staging folder that cannot be read.
                 let _ = self.sweep_staging();
             }
             match self.ledger.advance_count(|| self.root_fd(), self.clock.now_ns(), budget)? {
@@ -592,7 +591,7 @@ impl Home {
         }
     }
 
-    /// Names what a count could not examine, unless the count before said the same.
+    /// Logs what a count could not read, unless the previous count reported the same.
     fn warn_of_unseen(&self, before: &Unseen, unseen: &Unseen) {
         if unseen == before {
             return;
@@ -608,14 +607,14 @@ impl Home {
         }
     }
 
-    /// Promises room for one more file in `folder`.
+    /// Reserves quota for one more file in `folder`.
     pub(super) fn promise(&self, bytes: u64, folder: impl AsFd) -> Result<Reservation, StoreError> {
         let reservation = self.ledger.reserve(bytes, 1)?;
         check_disk(bytes, folder)?;
         Ok(reservation)
     }
 
-    /// Promises room for `bytes` more of an open file.
+    /// Reserves quota for `bytes` more of an open file.
     pub(super) fn promise_more(&self, bytes: u64, file: impl AsFd) -> Result<Reservation, StoreError> {
         let reservation = self.ledger.reserve(bytes, 0)?;
         check_disk(bytes, file)?;
@@ -623,8 +622,8 @@ impl Home {
     }
 }
 
-/// Refuses a file that is larger than the whole disk. The free space is not compared, because it changes
-/// while the bytes come.
+/// Refuses a file that is larger than the whole disk. The free space is not compared, because it
+/// changes while the bytes come.
 fn check_disk(bytes: u64, on: impl AsFd) -> Result<(), StoreError> {
     if bytes < DISK_CHECK_BYTES {
         return Ok(());
@@ -638,47 +637,46 @@ fn check_disk(bytes: u64, on: impl AsFd) -> Result<(), StoreError> {
 /// Smaller files are not worth a system call: if one does not fit, writing it fails soon.
 const DISK_CHECK_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Where a staged file will go.
+/// The target of a staged file.
 pub(super) struct CommitTarget {
-    /// The folder, open: also what policy `full` syncs.
+    /// The folder, open. Policy `full` syncs it.
     pub(super) folder: File,
-    /// The name in it.
     pub(super) name: Vec<u8>,
 }
 
-/// Where an upload will go, and what was there before its bytes came.
+/// The target of an upload, and the entry that was there before its bytes came.
 pub struct UploadTarget {
     pub(super) at: CommitTarget,
     pub(super) there: Option<Stat>,
 }
 
 impl UploadTarget {
-    /// What is there.
+    /// Returns the metadata of the existing entry.
     pub fn there(&self) -> Option<Meta> {
         self.there.map(Meta::from)
     }
 }
 
 impl StoreError {
-    /// Errors of opening: a socket or a device without a driver is there, but no file.
+    /// Maps errors of opening: a socket or a device without a driver exists, but is not a file.
     fn from_open(error: io::Error) -> Self {
         match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
             Some(rustix::io::Errno::NXIO | rustix::io::Errno::NODEV) => Self::NotAFile,
-            // Links are followed here, but for the last of a path, whose are met before.
+            // Only the parents of a path are resolved here; a symlink as its last component was handled before.
             Some(rustix::io::Errno::LOOP) => Self::LinkLoop,
             _ => error.into(),
         }
     }
 }
 
-/// A descriptor that only names an entry: it needs no rights, and nothing waits for it to be opened.
+/// Opens an O_PATH descriptor, which needs no rights and never blocks.
 fn open_path(parent: impl AsFd, name: &[u8]) -> Option<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, OsStr::from_bytes(name), flags, Mode::empty()).ok()
 }
 
-/// A descriptor of a large file that is about to lose its name, so that the kernel frees its
-/// pages when that is closed and not within the loop.
+/// Opens a large file that is about to lose its name, so that the kernel frees its pages when a worker
+/// closes it and not within the loop.
 pub(super) fn hold_large(parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let is_large = meta.kind == Kind::File && meta.size >= SLOW_CLOSE_BYTES;
@@ -688,7 +686,8 @@ pub(super) fn hold_large(parent: impl AsFd, name: &[u8], meta: &Meta) -> Option<
 /// The longest path in one message, in bytes.
 const LOGGED_PATH_BYTES_MAX: usize = 1024;
 
-/// Whether two names in these folders may be one entry, on a file system that takes some names for the same.
+/// Returns whether two names in these folders may be one entry, on a file system that treats some names
+/// as equal.
 fn may_be_one(one: &[u8], other: &[u8], folders: (impl AsFd, impl AsFd)) -> Result<bool, StoreError> {
     let is_alike = one.eq_ignore_ascii_case(other) || !one.is_ascii() || !other.is_ascii();
     Ok(is_alike && folder_id(folders.0)? == folder_id(folders.1)?)
@@ -698,8 +697,8 @@ fn refuse_staging(path: &VPath) -> Result<(), StoreError> {
     if path.components().next() == Some(STAGING.as_bytes()) { Err(StoreError::BadName) } else { Ok(()) }
 }
 
-/// Whether a file system that takes some names for equal, or cuts them, might take this one for the
-/// staging folder's: by its case, its last dots and blanks, its short form, or what Unicode ignores.
+/// Returns whether a file system might treat this name as the staging folder's: by its case, trailing
+/// dots and blanks, its short form, or characters that Unicode ignores.
 fn may_be_staging(name: &[u8]) -> bool {
     let end = name.iter().rposition(|byte| !b". ".contains(byte)).map_or(0, |last| last + 1);
     let is_alike = name[..end].eq_ignore_ascii_case(STAGING.as_bytes());
@@ -711,7 +710,7 @@ pub(super) fn folder_id(folder: impl AsFd) -> Result<FolderId, StoreError> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// What a rename to `name` would replace, or why it may not.
+/// Returns the entry that a rename to `name` would replace, or refuses.
 pub(super) fn replace_check(parent: impl AsFd, name: &[u8], replace: bool) -> Result<Option<Stat>, StoreError> {
     match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if replace && Meta::from(stat).kind != Kind::Folder => Ok(Some(stat)),
@@ -722,8 +721,8 @@ pub(super) fn replace_check(parent: impl AsFd, name: &[u8], replace: bool) -> Re
 }
 
 /// Renames without replacing, on a file system without `RENAME_NOREPLACE`. A file is linked to its new
-/// name, which fails if that is taken, and then loses the old one. For what cannot be linked, the new name
-/// is looked up first; another program may take it before the rename.
+/// name, which fails if that is taken, and then loses the old one. For entries that cannot be linked,
+/// the new name is looked up first; another program may take it before the rename.
 fn rename_by_hand(from: BorrowedFd<'_>, from_name: &[u8], to: BorrowedFd<'_>, to_name: &[u8]) -> Result<(), Errno> {
     let moved = rustix::fs::statat(from, from_name, AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(moved.st_mode).is_file() {

@@ -1,10 +1,10 @@
-//! Metadata of an entry, and what identifies the content of a file.
+//! Metadata of an entry, and the identity of a file's content.
 
 use super::StoreError;
 use rustix::fs::{FileType, Stat};
 use std::os::fd::AsFd;
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -20,11 +20,11 @@ pub enum Kind {
 /// Identifies one content of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
-    /// Device.
+    /// Device number.
     pub dev: u64,
-    /// Inode.
+    /// Inode number.
     pub ino: u64,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// Modification time, nanoseconds since the epoch.
     pub mtime_ns: i64,
@@ -33,29 +33,29 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Device and inode.
+    /// Returns device and inode.
     pub fn inode(&self) -> (u64, u64) {
         (self.dev, self.ino)
     }
 
-    /// Whether the file still has the content that it had at `earlier`. Its names and its mode may have
-    /// changed. Both identities are of the same file.
+    /// Returns whether the file still has the content that it had at `earlier`. Its names and its mode may
+    /// have changed. Both identities must be of the same file.
     pub fn has_content_of(&self, earlier: &Self) -> bool {
         (self.size, self.mtime_ns) == (earlier.size, earlier.mtime_ns)
     }
 
-    /// All fields as numbers, in a fixed order.
+    /// Returns all fields as numbers, in a fixed order.
     pub fn parts(&self) -> [u64; 5] {
         [self.dev, self.ino, self.size, self.mtime_ns.cast_unsigned(), self.ctime_ns.cast_unsigned()]
     }
 }
 
-/// What the system says of an entry.
+/// Metadata of an entry.
 #[derive(Debug, Clone, Copy)]
 pub struct Meta {
-    /// File, folder, …
+    /// The kind of the entry.
     pub kind: Kind,
-    /// Bytes of a file's content; 0 for others.
+    /// Size of a file; 0 for others.
     pub size: u64,
     /// Modification time, nanoseconds since the epoch.
     pub mtime_ns: i64,
@@ -63,7 +63,7 @@ pub struct Meta {
     pub mode: u32,
     /// The number of its names (hard links).
     pub links: u64,
-    /// Identifies its content.
+    /// Identifies the content.
     pub identity: Identity,
 }
 
@@ -92,17 +92,17 @@ impl From<FileType> for Kind {
     }
 }
 
-/// What a listing knows about an entry.
+/// The metadata of a listed entry.
 #[derive(Debug, Clone, Copy)]
 pub enum Seen {
-    /// All its metadata.
+    /// All of it.
     Examined(Meta),
-    /// The system refuses to examine the entry. The folder that holds it may still know its kind.
+    /// The entry could not be read. The directory entry may still tell its kind.
     Unexamined(Option<Kind>),
 }
 
 impl Seen {
-    /// The metadata, if the entry could be examined.
+    /// Returns the metadata, if the entry could be read.
     pub fn meta(&self) -> Option<&Meta> {
         match self {
             Self::Examined(meta) => Some(meta),
@@ -110,7 +110,7 @@ impl Seen {
         }
     }
 
-    /// What the entry is, if that is known.
+    /// Returns the kind, if known.
     pub fn kind(&self) -> Option<Kind> {
         match self {
             Self::Examined(meta) => Some(meta.kind),
@@ -119,7 +119,7 @@ impl Seen {
     }
 }
 
-/// The metadata of an open file.
+/// Returns the metadata of an open file.
 pub fn meta_of(file: impl AsFd) -> Result<Meta, StoreError> {
     Ok(rustix::fs::fstat(file)?.into())
 }

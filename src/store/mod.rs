@@ -1,5 +1,5 @@
-//! Users' files: the only code that touches them. Homes are directory capabilities, uploads are
-//! staged beside what they will replace, quotas are ledgers. Knows no protocol and no session.
+//! The only code that touches users' files. Homes are directory capabilities, uploads are staged on the
+//! file system of their target, quotas are ledgers. Knows no protocol and no session.
 
 mod access;
 pub mod clock;
@@ -41,13 +41,13 @@ use std::time::Duration;
 use syncer::{Disk, Syncer};
 use watch::Watcher;
 
-/// Why the store did not do what it was asked.
+/// Why the store refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Nothing at the path.
     #[error("not found")]
     NotFound,
-    /// Something at the path already.
+    /// The path exists already.
     #[error("already there")]
     Exists,
     /// Not a regular file.
@@ -56,37 +56,37 @@ pub enum StoreError {
     /// Not a folder.
     #[error("not a folder")]
     NotADirectory,
-    /// A folder with something in it.
+    /// The folder is not empty.
     #[error("folder not empty")]
     NotEmpty,
-    /// A name that cannot be used here.
+    /// The name cannot be used here.
     #[error("name cannot be used")]
     BadName,
-    /// A link that leads out of the home.
+    /// A symlink that leads out of the home.
     #[error("leads out of the home")]
     OutsideHome,
-    /// Two places on different file systems, or under different project quotas.
+    /// The paths are on different file systems or under different project quotas.
     #[error("on another file system")]
     OtherFileSystem,
     /// A folder cannot be moved into itself.
     #[error("a folder cannot be moved into itself")]
     IntoItself,
-    /// The file's permissions or a read-only filesystem.
+    /// The file's permissions forbid it, or the file system is read-only.
     #[error("permission denied")]
     Denied,
-    /// A mount point, or something else that the system holds.
+    /// The path is in use, for example a mount point.
     #[error("in use")]
     InUse,
-    /// No space, or the filesystem's own quota.
+    /// The disk is full, or the file system's own quota is exceeded.
     #[error("disk full")]
     DiskFull,
-    /// Links that lead to each other.
+    /// A loop of symlinks.
     #[error("links lead in a circle")]
     LinkLoop,
     /// More entries than a listing may hold.
     #[error("too many entries")]
     TooLarge,
-    /// The account's bytes.
+    /// The account's quota of bytes is exceeded.
     #[error("byte quota exceeded")]
     QuotaBytes(Shortage),
     /// The account's number of files.
@@ -95,16 +95,16 @@ pub enum StoreError {
     /// The file is not the one it was.
     #[error("changed meanwhile")]
     Changed,
-    /// A newer claim on the same upload.
+    /// Another session has claimed the same upload.
     #[error("taken over by another session")]
     Superseded,
-    /// The disk did not take what was written of an upload.
+    /// The disk did not store written bytes of an upload.
     #[error("the disk lost what was written")]
     Unwritten,
-    /// The disk has not answered in time, or not for a while.
+    /// The disk does not answer.
     #[error("the disk does not answer")]
     NoAnswer,
-    /// Anything else the system says.
+    /// Any other error of the system.
     #[error("{0}")]
     Io(io::Error),
 }
@@ -113,7 +113,7 @@ impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
         use rustix::io::Errno;
         let Some(errno) = error.raw_os_error().map(Errno::from_raw_os_error) else {
-            // cap-std's own verdict on a path that escapes has no system error behind it.
+            // cap-std refuses an escaping path without a system error.
             return if error.kind() == io::ErrorKind::PermissionDenied { Self::OutsideHome } else { Self::Io(error) };
         };
         match errno {
@@ -147,7 +147,7 @@ impl From<rustix::io::Errno> for StoreError {
     }
 }
 
-/// What all homes share.
+/// State shared by all homes.
 pub struct Store {
     roots: Vec<PathBuf>,
     /// By the identity of their folders, because a path may lead to another folder while a session is open.
@@ -155,24 +155,24 @@ pub struct Store {
     ledgers: HashMap<Birth, Rc<Ledger>>,
     systems: Rc<FileSystems>,
     partial_expiry: Duration,
-    /// Read once: a confined server cannot look again.
+    /// Read at start, because Landlock forbids it later.
     boot: Rc<str>,
     etag_key: [u8; 32],
-    /// Digests of files that have not changed since.
+    /// Digests of unchanged files.
     pub digests: DigestCache,
     /// Detects writes to files while they are sent.
     pub watcher: Watcher,
-    /// For uploads that are not hashed.
+    /// Splices uploads that are not hashed.
     pub pipe: Pipe,
-    /// Flushes files to disk beside the loop.
+    /// Syncs files on worker threads.
     pub syncer: Syncer,
     /// The system's clock; tests set one that jumps.
     pub clock: WallClock,
 }
 
 impl Store {
-    /// A store of the homes below `roots`. Etags are made under a random key, so they do not
-    /// outlive the store.
+    /// Makes a store of the homes below `roots`. Etags are keyed by a random key, so they do not outlive
+    /// the store.
     pub fn new(roots: Vec<PathBuf>, partial_expiry: Duration, syncer: Syncer) -> io::Result<Self> {
         let mut etag_key = [0; 32];
         getrandom::fill(&mut etag_key).map_err(io::Error::other)?;
@@ -192,7 +192,7 @@ impl Store {
         })
     }
 
-    /// The home at `path`, shared by all sessions in that folder, under `limits` from now on.
+    /// Returns the home at `path`, shared by all sessions of that folder, and sets its limits.
     pub fn home(&mut self, path: &Path, limits: QuotaLimits) -> Result<Rc<Home>, StoreError> {
         let root = home::open_root(&self.roots, path)?;
         let id = home::folder_id(&root)?;
@@ -202,7 +202,7 @@ impl Store {
         }
         let ledger = self.ledger(Birth::of(&root, id)?);
         ledger.set_limits(limits);
-        // Nobody was using it, so whatever changed it went past the ledger.
+        // Without sessions, changes to it bypassed the ledger.
         ledger.recount_if_old(self.clock.now_ns());
         let home: Rc<Path> = path.into();
         let disk =
@@ -219,7 +219,8 @@ impl Store {
         Ok(home)
     }
 
-    /// What the file system of a home is called: the home root, unless the home has one of its own.
+    /// Returns the name of a home's file system in messages: the home root, unless the home has its own
+    /// file system.
     fn disk_path(&self, home: &Rc<Path>, device: u64) -> Rc<Path> {
         let root = self.roots.iter().find(|root| home.starts_with(root));
         let root = root.filter(|root| std::fs::metadata(root).is_ok_and(|root| root.dev() == device));
@@ -234,7 +235,7 @@ impl Store {
         Rc::clone(self.ledgers.entry(folder).or_default())
     }
 
-    /// An opaque name for the content a file has now.
+    /// Returns an opaque name for the file's present content.
     pub fn etag(&self, identity: &Identity) -> String {
         let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&self.etag_key).expect("HMAC takes a key of any length");
         for part in identity.parts() {
@@ -246,8 +247,8 @@ impl Store {
     }
 }
 
-/// A folder and its time of birth, if the file system has one: the inode of a removed folder is soon used
-/// for another.
+/// A folder and its birth time, if the file system has one: the inode of a removed folder is soon
+/// reused.
 #[derive(PartialEq, Eq, Hash)]
 struct Birth {
     folder: FolderId,
@@ -255,7 +256,7 @@ struct Birth {
 }
 
 impl Birth {
-    /// A failure of the disk is an error and not an unknown time: else one folder would have two ledgers.
+    /// A failing disk is an error and not an unknown time: otherwise one folder could have two ledgers.
     fn of(root: impl AsFd, folder: FolderId) -> Result<Self, StoreError> {
         let told = match rustix::fs::statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME) {
             Err(errno) if !is_refusal(errno) => return Err(errno.into()),

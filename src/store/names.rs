@@ -2,17 +2,17 @@
 
 use crate::base::upload_id::UploadId;
 
-/// The folder at the top of a home where uploads wait until they are whole. No command reaches
-/// it, no listing shows it.
+/// The folder at the top of a home that holds partial uploads. No command reaches it, no listing shows
+/// it.
 pub const STAGING: &str = ".berth";
-/// Ends the name of a file that holds an upload's bytes.
+/// The suffix of a file with an upload's bytes.
 pub(super) const PART_SUFFIX: &str = ".part";
-/// Ends the name of a file that holds an upload's record.
+/// The suffix of a file with an upload's record.
 pub(super) const RECORD_SUFFIX: &str = ".json";
-/// Ends the name of a record that is being written.
+/// The suffix of a record that is being written.
 pub(super) const NEW_RECORD_SUFFIX: &str = ".new";
-/// The modification time of a part that the disk had no room for the rest of: a mark that needs no room
-/// itself. The next byte that is written takes it away.
+/// The modification time of a part that met a full disk: a mark that needs no space itself. The next
+/// written byte clears it.
 pub(super) const FULL_DISK_MTIME_NS: i64 = 0;
 
 pub(super) fn part_name(id: &UploadId) -> String {

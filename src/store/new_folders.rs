@@ -1,5 +1,5 @@
-//! A folder that is made with those above it that are missing, in slices: of legal length a path has
-//! two thousand components, and the kernel looks at all folders above each new one.
+//! Makes a folder and its missing parents, in slices: a legal path can have two thousand components,
+//! and the kernel looks up all parents of each new folder.
 
 use super::StoreError;
 use super::home::Home;
@@ -12,21 +12,21 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-/// Folders that are being made. Those that are made stay, however this ends.
+/// Folders that are being made. Those already made stay, even after a failure.
 pub struct NewFolders {
     home: Rc<Home>,
     path: VPath,
-    /// The deepest folder that is known to be there, and how many names of the path lead to it.
+    /// The deepest existing folder found so far, and its depth in the path.
     at: OwnedFd,
     there: usize,
-    /// So many names lead to none; one more than there are if that is not known of any.
+    /// The smallest depth known not to exist; one more than the path's if unknown.
     missing: usize,
     depth: usize,
     /// Permission bits for the last of them.
     bits: Option<u32>,
 }
 
-/// A handle that only names a folder. To open one for reading the kernel checks all folders above.
+/// An O_PATH handle. To open a folder for reading the kernel checks all its parents.
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl NewFolders {
@@ -36,14 +36,14 @@ impl NewFolders {
         Ok(Self { home, path: path.clone(), at, there: 0, missing: depth + 1, depth, bits })
     }
 
-    /// What was asked for.
+    /// Returns the requested path.
     pub fn path(&self) -> &VPath {
         &self.path
     }
 
-    /// Works on within `budget`; true once the folder is there.
+    /// Continues within `budget`. Returns true once the folder exists.
     pub fn advance(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
-        // A count must not be overtaken.
+        // A count must finish first.
         if !self.home.settle(budget)? {
             return Ok(false);
         }
@@ -60,13 +60,13 @@ impl NewFolders {
         Ok(true)
     }
 
-    /// Finds what is there by halving: however long the path is, it is walked a few times only.
+    /// Finds the deepest existing folder by binary search, so that a long path is walked only a few times.
     fn look(&mut self, budget: &mut Budget) -> Result<(), StoreError> {
         let middle = usize::midpoint(self.there, self.missing);
         budget.spend(FOLDER_COST + middle as u64 * PATH_COMPONENT_COST);
         match self.home.open_folder(&self.path.first(middle)) {
             Ok(folder) => (self.at, self.there) = (folder.into_std_file().into(), middle),
-            // What is no folder shows when one is to be made in its place.
+            // An entry that is not a folder causes the error when one is to be made in its place.
             Err(StoreError::NotFound | StoreError::NotADirectory) => self.missing = middle,
             Err(error) => return Err(error),
         }

@@ -1,5 +1,5 @@
-//! A user's file, open. Removed meanwhile, a file is freed when its last descriptor is closed, which
-//! may be this one, and must not hold up the loop. Until then it counts as used.
+//! An open file of a user. A removed file is freed when its last descriptor is closed, which may be
+//! this one, and must not stall the loop. Until then it counts as used.
 
 use super::ledger::Ledger;
 use super::meta::{Meta, meta_of};
@@ -13,14 +13,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// An open file that is closed where it holds nobody up, and is charged for while it is open.
+/// An open file that is closed by a worker if that may take long, and counts as used while it is open.
 pub struct OpenFile {
-    /// Taken only to be closed.
+    /// `None` only while it is being closed.
     file: Option<Arc<File>>,
     id: InodeId,
-    /// Bytes it has, as far as they are known here.
+    /// Its size, as far as known here.
     bytes: Cell<u64>,
-    /// What it uses while it has no name.
+    /// Its usage while it has no name.
     nameless: Cell<Option<Usage>>,
     ledger: Rc<Ledger>,
     closer: Closer,
@@ -34,12 +34,12 @@ impl OpenFile {
         Self { file: Some(file), id, bytes: Cell::new(meta.size), nameless: Cell::new(None), ledger, closer }
     }
 
-    /// Notes that the file has no name and uses `usage`.
+    /// Records that the file has no name and uses `usage`.
     pub(super) fn charge_as(&self, usage: Usage) {
         self.nameless.set(Some(usage));
     }
 
-    /// Notes that the file has `bytes` more.
+    /// Records that the file has grown by `bytes`.
     pub(super) fn grow(&self, bytes: u64) {
         self.bytes.set(self.bytes.get() + bytes);
         if let Some(usage) = self.nameless.get() {
@@ -47,24 +47,24 @@ impl OpenFile {
         }
     }
 
-    /// Notes that the file has got a name.
+    /// Records that the file has got a name.
     pub(super) fn note_named(&self) {
         if let Some(usage) = self.nameless.take() {
             self.ledger.note_named(usage);
         }
     }
 
-    /// Whether it has no name yet.
+    /// Returns whether it has no name yet.
     pub(super) fn is_nameless(&self) -> bool {
         self.nameless.get().is_some()
     }
 
-    /// Its device and inode.
+    /// Returns its device and inode.
     pub(super) fn id(&self) -> InodeId {
         self.id
     }
 
-    /// The file itself, for a thread that is to flush it.
+    /// Returns the file itself, for a worker that syncs it.
     pub(super) fn shared(&self) -> &Arc<File> {
         self.file.as_ref().expect("it is there until this is dropped")
     }
@@ -120,7 +120,7 @@ mod tests {
         let device = fs::metadata(folder.path()).expect("there").dev();
         let path: Rc<Path> = folder.path().into();
         let disk = Disk { device, account: 1, home: Rc::clone(&path), path };
-        // From its first answer on the helper stands still.
+        // The worker stands still after its first answer.
         syncer.sync(1, &disk, Arc::new(tempfile::tempfile().expect("file")), Flush::Data);
         for (bytes, is_removed) in [(SLOW_CLOSE_BYTES, true), (SLOW_CLOSE_BYTES, false), (SLOW_CLOSE_BYTES - 1, true)] {
             let path = folder.path().join("file");

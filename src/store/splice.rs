@@ -1,6 +1,5 @@
-//! Bytes from a socket to a file that this program has no use for: they pass through a pipe in the
-//! kernel, which copies them once instead of twice. One pipe serves all, since it is empty again
-//! before anybody else is served.
+//! Moves bytes from a socket to a file through a kernel pipe, without copying them through this
+//! program. One pipe serves all sessions, because it is empty after each use.
 
 use super::meta::meta_of;
 use crate::base::buffers::SpliceSource;
@@ -13,21 +12,20 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
-/// See the module.
+/// A pipe for splicing.
 #[derive(Default)]
 pub struct Pipe {
-    /// Where bytes go in and where they come out, once there were any.
+    /// The write end and the read end, once opened.
     ends: Option<(OwnedFd, OwnedFd)>,
-    /// Devices of the file systems that take nothing from a pipe.
+    /// Devices of file systems that do not support splicing.
     refusing: Vec<u64>,
-    /// No socket gives anything to a pipe.
+    /// Sockets do not support splicing.
     is_refused: bool,
 }
 
 impl Pipe {
-    /// Moves bytes for `file` from a socket into the pipe. Returns the number of bytes; if it is 0, they can
-    /// still be read from the socket. An error is that of the connection, which a later read would report
-    /// as an ordinary end.
+    /// Splices bytes for `file` from a socket into the pipe. Returns the number of bytes; 0 leaves them
+    /// readable. An error is that of the connection, which a later read would report as an ordinary end.
     pub(super) fn fill(&mut self, SpliceSource { socket, count }: SpliceSource<'_>, file: &File) -> io::Result<usize> {
         if self.is_refused || self.is_refused_by(file) {
             return Ok(0);
@@ -35,8 +33,8 @@ impl Pipe {
         if self.ends.is_none() {
             self.ends = open().ok();
         }
-        let Some((tls_policy, _)) = &self.ends else { return Ok(0) };
-        match splice(socket, None, tls_policy, None, count, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
+        let Some((write_end, _)) = &self.ends else { return Ok(0) };
+        match splice(socket, None, write_end, None, count, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
             Err(Errno::AGAIN | Errno::INTR | Errno::NOMEM) => Ok(0),
             Err(errno) if is_unsupported(errno) => {
                 self.is_refused = true;
@@ -46,8 +44,8 @@ impl Pipe {
         }
     }
 
-    /// Writes to `file` at `offset` what is in the pipe, at most `most` bytes; how many. What an error
-    /// leaves behind is thrown away.
+    /// Writes up to `most` bytes of the pipe to `file` at `offset`. Returns the number of bytes. After an
+    /// error the rest is dropped.
     pub(super) fn drain(&mut self, file: &File, offset: u64, most: usize) -> io::Result<usize> {
         let Some((_, exit)) = &self.ends else { return Ok(0) };
         let written = match splice(exit, None, file, Some(&mut offset.clone()), most, SpliceFlags::MOVE) {
@@ -74,7 +72,7 @@ impl Pipe {
     }
 }
 
-/// Whether the system or a file system does not support splicing.
+/// Returns whether the system or a file system does not support splicing.
 fn is_unsupported(errno: Errno) -> bool {
     matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::SPIPE)
 }
@@ -83,10 +81,10 @@ fn is_unsupported(errno: Errno) -> bool {
 const REFUSING_MAX: usize = 64;
 
 fn open() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
-    let (exit, tls_policy) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (exit, write_end) = pipe_with(PipeFlags::CLOEXEC)?;
     // A smaller one moves less at once.
-    let _ = fcntl_setpipe_size(&tls_policy, FLUSH_BUDGET);
-    Ok((tls_policy, exit))
+    let _ = fcntl_setpipe_size(&write_end, FLUSH_BUDGET);
+    Ok((write_end, exit))
 }
 
 fn copy(exit: &OwnedFd, file: &File, offset: u64) -> io::Result<usize> {
@@ -104,7 +102,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
 
-    /// A socket that holds `bytes`.
+    /// Returns a socket that holds `bytes`.
     fn socket_with(bytes: &[u8]) -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let mut sender = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
@@ -122,7 +120,7 @@ mod tests {
     fn bytes_arrive_also_on_a_filesystem_that_takes_nothing_from_a_pipe_and_then_no_more_are_taken() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("file");
-        // To a file that is open for appending the kernel does not splice.
+        // The kernel does not splice to a file that is open for appending.
         for (options, is_refused) in [(OpenOptions::new().write(true), false), (OpenOptions::new().append(true), true)]
         {
             std::fs::write(&path, b"01234567").expect("written");

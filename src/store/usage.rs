@@ -1,4 +1,4 @@
-//! What files use of a quota.
+//! Usage of a quota.
 
 use std::ops::{Add, Sub};
 

@@ -1,5 +1,5 @@
 //! Detects writes to a file while it is sent. The modification time does not prove a write: backup
-//! programs and `touch` change it, too, and leave the content as it was.
+//! programs and `touch` change it, too, without changing the content.
 
 use super::meta::Identity;
 use crate::base::file_system_type;
@@ -19,7 +19,7 @@ struct WatchedFiles {
     /// Kept open, because the kernel takes milliseconds to close it; `None` if it could not be opened.
     inotify: Option<OwnedFd>,
     files: HashMap<i32, Watched>,
-    /// The number of times that the kernel has dropped events, because its queue was full.
+    /// The number of overflows of the kernel's event queue.
     losses: u64,
 }
 
@@ -38,7 +38,7 @@ struct Changes {
     closes: u64,
 }
 
-/// A file that is watched until this is dropped.
+/// A watch on a file, until dropped.
 pub struct Watch {
     watcher: Watcher,
     file: i32,
@@ -72,7 +72,7 @@ impl Watcher {
 }
 
 impl WatchedFiles {
-    /// Reads the events that have come.
+    /// Reads all pending events.
     fn read_events(&mut self) {
         let Some(inotify) = &self.inotify else { return };
         let mut memory = [MaybeUninit::uninit(); EVENT_BYTES];
@@ -89,9 +89,9 @@ impl WatchedFiles {
 }
 
 impl Watch {
-    /// Whether the file, whose identity is `now`, may have been written to or truncated since the watch
-    /// began. Setting the modification time alone causes the same event as a write. But a write leaves the
-    /// modification time equal to the change time, and its descriptor is closed at some time.
+    /// Returns whether the file, whose identity is `now`, may have been written to or truncated since the
+    /// watch began. Setting the modification time alone causes the same event as a write. But a write
+    /// leaves the modification time equal to the change time, and its descriptor is closed at some time.
     pub fn may_be_written(&self, now: &Identity) -> bool {
         let mut watched_files = self.watcher.0.borrow_mut();
         watched_files.read_events();

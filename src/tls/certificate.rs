@@ -1,6 +1,5 @@
-//! The certificate that a server makes of its own key: just enough of X.509 (RFC 5280, section
-//! 4.1) for one that names and signs itself. Nobody here reads more of it than the key and the
-//! end; to others it is well-formed.
+//! Makes a self-signed certificate of the server's key: just enough of X.509 (RFC 5280, section 4.1).
+//! The client reads only the key and the end of it; for others it is well-formed.
 
 use super::validity::{GENERALIZED_TIME, UTC_TIME, VERSION};
 use crate::base::text::Utc;
@@ -12,13 +11,14 @@ use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::{AlgorithmIdentifier, PrivateKeyDer, alg_id};
 use zeroize::Zeroizing;
 
-/// A new key for ECDSA on P-256, as PKCS #8 in PEM.
+/// Makes a new key for ECDSA on P-256, as PKCS #8 in PEM.
 pub(super) fn new_key() -> Result<Zeroizing<String>, String> {
     let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new());
     key.map(|key| Zeroizing::new(pem("PRIVATE KEY", key.as_ref()))).map_err(|_| "there are no random numbers".into())
 }
 
-/// A certificate of `key` in PEM, signed by it and valid between two times in seconds since 1970.
+/// Returns a certificate of `key` in PEM, signed by it and valid between two times in seconds since
+/// 1970.
 pub(super) fn self_signed(key: &PrivateKeyDer<'_>, from_s: i64, until_s: i64) -> Result<String, String> {
     let key = any_supported_type(key).map_err(|error| error.to_string())?;
     let public = key.public_key().ok_or("its public key is not known")?;
@@ -48,7 +48,7 @@ pub(super) fn self_signed(key: &PrivateKeyDer<'_>, from_s: i64, until_s: i64) ->
     Ok(pem("CERTIFICATE", &certificate))
 }
 
-/// No two of them are the same; positive, and no shorter than it is.
+/// Returns a unique serial number: positive, in its shortest encoding.
 fn serial() -> Result<[u8; 16], String> {
     let mut serial = [0; 16];
     getrandom::fill(&mut serial).map_err(|error| error.to_string())?;
@@ -60,7 +60,7 @@ fn name() -> Vec<u8> {
     der(SEQUENCE, &[&der(SET, &[&der(SEQUENCE, &[COMMON_NAME, &der(UTF8_STRING, &[NAME])])])])
 }
 
-/// Midnight before `at_s`, with two digits of the year as long as they are enough.
+/// Encodes midnight before `at_s`, with two digits of the year as long as they suffice.
 fn time(at_s: i64) -> Vec<u8> {
     let day = Utc::from_unix_ns(at_s.saturating_mul(1_000_000_000));
     let text = format!("{:04}{:02}{:02}000000Z", day.year, day.month, day.day);
@@ -70,7 +70,7 @@ fn time(at_s: i64) -> Vec<u8> {
     }
 }
 
-/// One element of DER around others.
+/// Encodes one element of DER around others.
 fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let length = content.len().to_be_bytes();
@@ -79,7 +79,7 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     match content.len() {
         0..0x80 => element.push(length[length.len() - 1]),
         _ => {
-            // There are no more than eight digits.
+            // There are at most eight digits.
             element.push(0x80 | digits.len() as u8);
             element.extend(digits);
         }
@@ -100,7 +100,7 @@ fn pem(label: &str, content: &[u8]) -> String {
     pem
 }
 
-/// How keys of each kind sign.
+/// The signature algorithm of each kind of key.
 const ALGORITHMS: [(SignatureScheme, AlgorithmIdentifier); 4] = [
     (SignatureScheme::ECDSA_NISTP256_SHA256, alg_id::ECDSA_SHA256),
     (SignatureScheme::ECDSA_NISTP384_SHA384, alg_id::ECDSA_SHA384),
@@ -110,7 +110,7 @@ const ALGORITHMS: [(SignatureScheme, AlgorithmIdentifier); 4] = [
 const NAME: &[u8] = b"berth";
 /// 2.5.4.3, with its tag and length.
 const COMMON_NAME: &[u8] = &[6, 3, 85, 4, 3];
-/// 2.5.29.17, likewise.
+/// 2.5.29.17, with its tag and length.
 const ALTERNATIVE_NAMES: &[u8] = &[6, 3, 85, 29, 17];
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
@@ -140,7 +140,7 @@ mod tests {
         (CertificateDer::from_pem_slice(text.as_bytes()).expect("PEM"), key)
     }
 
-    /// Whether the certificate is signed by its own key, by the opinion of another program's code.
+    /// Checks with another program's code that the certificate is signed by its own key.
     fn assert_signs_itself(certificate: &CertificateDer<'_>) {
         let of = |certificate: &CertificateDer<'_>| ParsedCertificate::try_from(certificate).map(|_| ());
         of(certificate).expect("well-formed");

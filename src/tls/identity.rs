@@ -1,6 +1,6 @@
-//! A server's certificate and key: read from the files the administrator names, or made here and
-//! kept beside the configuration. A certificate made here is renewed with its key before it
-//! ends, so that nobody who pinned it notices.
+//! A server's certificate and key: read from configured files, or made here and stored beside the
+//! configuration. A self-signed certificate is renewed with the same key before it ends, so that pins
+//! stay valid.
 
 use super::certificate::{new_key, self_signed};
 use super::validity::not_after;
@@ -15,19 +15,19 @@ use std::io;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Who a server is.
-pub struct Identity {
+/// A server's certificate and key.
+pub struct ServerIdentity {
     /// The server's certificate, then those of its issuers.
     pub(super) certificates: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
-    /// Tells the key from all others.
+    /// Identifies the key.
     pub fingerprint: Fingerprint,
     /// When the certificate ends, in seconds since 1970.
     pub ends_s: i64,
 }
 
-/// Which of the two files is wrong, and how.
-type Problem = (Part, String);
+/// A wrong file and its problem.
+type IdentityProblem = (Part, String);
 
 #[derive(Clone, Copy)]
 enum Part {
@@ -35,9 +35,9 @@ enum Part {
     Key,
 }
 
-impl Identity {
-    /// Reads what is there, without making or renewing anything. `None` if the server makes its
-    /// own and has not been started yet.
+impl ServerIdentity {
+    /// Reads the files, without making or renewing anything. Returns `None` if the server makes its own and
+    /// has not been started yet.
     pub fn read(config: &Config) -> Result<Option<Self>, ConfigError> {
         let files = &config.tls;
         if files.is_own && !files.key.exists() && !files.certificate.exists() {
@@ -46,14 +46,15 @@ impl Identity {
         Self::from_files(files).map(Some).map_err(|problem| blame(config, problem))
     }
 
-    /// Reads what is there. One's own is made if it is missing, and renewed if at `now_s`, in
-    /// seconds since 1970, it is about to end.
+    /// Reads the files. A self-signed certificate is made if it is missing, and renewed if it is about to
+    /// end at `now_s`, in seconds since 1970.
     pub fn establish(config: &Config, now_s: i64) -> Result<Self, ConfigError> {
         let locked = if config.tls.is_own { lock(&config.tls, atomic_file::lock) } else { Ok(None) };
         Self::establish_locked(config, now_s, locked)
     }
 
-    /// The same, but `None` while another program holds the lock of one's own files.
+    /// Like [`ServerIdentity::establish`], but returns `None` while another program holds the lock of the
+    /// server's own files.
     pub fn establish_at_once(config: &Config, now_s: i64) -> Result<Option<Self>, ConfigError> {
         match if config.tls.is_own { lock(&config.tls, atomic_file::try_lock) } else { Ok(None) } {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -68,7 +69,7 @@ impl Identity {
         made.and_then(|()| Self::from_files(files)).map_err(|problem| blame(config, problem))
     }
 
-    fn from_files(files: &TlsFiles) -> Result<Self, Problem> {
+    fn from_files(files: &TlsFiles) -> Result<Self, IdentityProblem> {
         let certificate = |problem: String| (Part::Certificate, problem);
         let key = |problem: String| (Part::Key, problem);
         let text = read(&files.certificate).map_err(certificate)?;
@@ -90,19 +91,19 @@ impl Identity {
     }
 }
 
-fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), Problem> {
+fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), IdentityProblem> {
     match (files.key.exists(), files.certificate.exists()) {
         (true, true) => {
-            let is_ending = Identity::from_files(files)?.ends_s - now_s < CERTIFICATE_RENEW_S;
+            let is_ending = ServerIdentity::from_files(files)?.ends_s - now_s < CERTIFICATE_RENEW_S;
             if is_ending && let Err((_, problem)) = own_key(files).and_then(|key| certify(files, &key, now_s)) {
-                // It may serve for a while yet.
+                // The old one may still be valid for a while.
                 log::warn!("the certificate is about to end, and a new one {problem}");
             }
             Ok(())
         }
         (true, false) => certify(files, &own_key(files)?, now_s),
         (false, false) => certify(files, &make_key(files)?, now_s),
-        // A new key would be a stranger to every client.
+        // Clients would not recognise a new key.
         (false, true) => {
             let problem = "is missing, but its certificate is there; restore it, or remove the certificate, too, \
                            for a new key, which clients will ask their users about";
@@ -111,11 +112,11 @@ fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), Problem> {
     }
 }
 
-fn unusable(config: &Config, error: &io::Error) -> Problem {
+fn unusable(config: &Config, error: &io::Error) -> IdentityProblem {
     (Part::Key, format!("the folder cannot be used: {error}; {}", config.folder_remedy()))
 }
 
-/// Two servers must not make two keys.
+/// Locks the files, because two servers must not make two keys.
 fn lock(files: &TlsFiles, lock: fn(&File, &Path) -> io::Result<()>) -> io::Result<Option<File>> {
     let Some(folder) = files.key.parent() else { return Ok(None) };
     atomic_file::make_folder(folder, atomic_file::SECRET_FOLDER)?;
@@ -124,21 +125,21 @@ fn lock(files: &TlsFiles, lock: fn(&File, &Path) -> io::Result<()>) -> io::Resul
     Ok(Some(handle))
 }
 
-fn make_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, Problem> {
+fn make_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, IdentityProblem> {
     let problem = |error: &dyn std::fmt::Display| (Part::Key, format!("cannot be made: {error}"));
     let text = new_key().map_err(|error| problem(&error))?;
     atomic_file::replace(&files.key, text.as_bytes(), atomic_file::SECRET_FILE).map_err(|error| problem(&error))?;
     own_key(files)
 }
 
-fn own_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, Problem> {
+fn own_key(files: &TlsFiles) -> Result<PrivateKeyDer<'static>, IdentityProblem> {
     let bytes = read(&files.key).map_err(|problem| (Part::Key, problem))?;
     PrivateKeyDer::from_pem_slice(&bytes)
         .map_err(|error| (Part::Key, format!("holds no key that can be used: {error}")))
 }
 
 /// Writes a certificate of `key`, signed with the key itself.
-fn certify(files: &TlsFiles, key: &PrivateKeyDer<'_>, now_s: i64) -> Result<(), Problem> {
+fn certify(files: &TlsFiles, key: &PrivateKeyDer<'_>, now_s: i64) -> Result<(), IdentityProblem> {
     let problem = |error: &dyn std::fmt::Display| (Part::Certificate, format!("cannot be made: {error}"));
     let text = self_signed(key, now_s - DAY_S, now_s + CERTIFICATE_LIFE_S).map_err(|error| problem(&error))?;
     atomic_file::replace(&files.certificate, text.as_bytes(), 0o644).map_err(|error| problem(&error))
@@ -148,8 +149,8 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     atomic_file::read(path).map(Zeroizing::new).map_err(|error| format!("cannot be read: {error}"))
 }
 
-/// The file and key that an administrator has to look at.
-fn blame(config: &Config, (which, problem): Problem) -> ConfigError {
+/// Names the file and configuration key in the error.
+fn blame(config: &Config, (which, problem): IdentityProblem) -> ConfigError {
     let (path, key) = match which {
         Part::Certificate => (&config.tls.certificate, "tls.certificate"),
         Part::Key => (&config.tls.key, "tls.key"),

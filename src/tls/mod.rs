@@ -1,7 +1,7 @@
-//! TLS for both programs, 1.3 between them, without a certificate authority: who a server is ([`Identity`]),
-//! how a client knows it again ([`Fingerprint`], [`Pinning`]), and bytes on their way
-//! ([`Sealed`]). What is pinned is the public key, so a renewed certificate is the same server.
-//! This module knows no sockets, no clock and no accounts.
+//! TLS for both programs, 1.3 between them, without a certificate authority: a server's certificate and
+//! key ([`ServerIdentity`]), how a client recognises it ([`Fingerprint`], [`Pinning`]), and encrypted streams
+//! ([`Sealed`]). Clients pin the public key, so a renewed certificate is the same server. This module
+//! knows no sockets, no clock and no accounts.
 
 mod certificate;
 mod identity;
@@ -11,7 +11,7 @@ mod ticket_keys;
 mod tickets;
 mod validity;
 
-pub use identity::Identity;
+pub use identity::ServerIdentity;
 pub use pinning::Pinning;
 pub use sealed::{Received, Sealed};
 pub use ticket_keys::{Resumption, TicketKeys};
@@ -33,14 +33,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// What tells one server's key from all others: the SHA-256 of its public key
-/// (SubjectPublicKeyInfo, RFC 5280). Written `SHA256:` and base64 without padding, as ssh does.
+/// Identifies a server's key: the SHA-256 of its public key (SubjectPublicKeyInfo, RFC 5280). Written
+/// as `SHA256:` and base64 without padding, like ssh.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Of the key in a certificate.
+    /// Returns the fingerprint of the key in a certificate.
     pub fn of(certificate: &CertificateDer<'_>) -> Result<Self, rustls::Error> {
         let key = ParsedCertificate::try_from(certificate)?.subject_public_key_info();
         Ok(Self(Sha256::digest(&key).into()))
@@ -65,7 +65,7 @@ impl From<Fingerprint> for String {
     }
 }
 
-/// Text that is not a fingerprint.
+/// The text is not a fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a fingerprint is {PREFIX} and 43 letters and digits, as `berthd fingerprint` prints it")]
 pub struct FingerprintError;
@@ -88,9 +88,9 @@ impl TryFrom<String> for Fingerprint {
     }
 }
 
-/// What a server presents itself with. No tickets and no early data: a session begins with a
-/// whole handshake, and nothing can be replayed.
-pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
+/// The TLS configuration of a server for native clients. No tickets and no early data: a session begins
+/// with a full handshake, and nothing can be replayed.
+pub fn server_config(identity: &ServerIdentity) -> Result<Arc<ServerConfig>, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(server_provider())).with_protocol_versions(VERSIONS)?;
     let mut config =
         builder.with_no_client_auth().with_single_cert(identity.certificates.clone(), identity.key.clone_key())?;
@@ -100,11 +100,11 @@ pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::E
     Ok(Arc::new(config))
 }
 
-/// What a server presents itself with to FTP clients: TLS 1.2 too. A client that names no protocol
-/// is served; one that names others is another program, such as a browser that was led here
-/// (CVE-2021-3618), and gets the alert `no_application_protocol` (RFC 7301). [`SessionConfig`] makes
-/// of it what one session has.
-pub fn ftp_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustls::Error> {
+/// The TLS configuration of a server for FTP clients, with TLS 1.2 too. A client without ALPN is
+/// accepted. One that offers other protocols is another program, such as a browser that was directed
+/// here (CVE-2021-3618), and gets the alert `no_application_protocol` (RFC 7301). [`SessionConfig`]
+/// derives the configuration of one session from it.
+pub fn ftp_server_config(identity: &ServerIdentity) -> Result<Arc<ServerConfig>, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(ftp_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
     let mut config =
@@ -114,29 +114,29 @@ pub fn ftp_server_config(identity: &Identity) -> Result<Arc<ServerConfig>, rustl
     Ok(Arc::new(config))
 }
 
-/// The same for one session, with tickets of its own, so that a data connection that resumes one
-/// resumes its control connection (RFC 4217, section 10.2).
+/// The TLS configuration of one FTP session, with its own tickets, so that a resumption proves that a
+/// data connection belongs to its control connection (RFC 4217, section 10.2).
 pub struct SessionConfig {
-    /// Of the control connection. It gives tickets out, with which some clients begin one data
-    /// connection each.
+    /// For the control connection. It issues tickets, because some clients use one for each data
+    /// connection.
     pub control: Arc<ServerConfig>,
     session: Arc<ticket_keys::SessionKey>,
     /// Made for the first data connection, so that connections without a login need no memory for it.
     data: Option<DataConfig>,
 }
 
-/// The same for the data connections of one session.
+/// The TLS configuration of the data connections of one session.
 pub struct DataConfig {
-    /// Of downloads and listings, with tickets as well.
+    /// For downloads and listings; it issues tickets as well.
     pub download: Arc<ServerConfig>,
-    /// Of uploads. Its tickets are for the client's next ones; [`Sealed::server_of_upload`] says when
-    /// they are sent.
+    /// For uploads. Its tickets are for later data connections; [`Sealed::server_of_upload`] says when they
+    /// are sent.
     pub upload: Arc<ServerConfig>,
     tickets: Arc<tickets::Tickets>,
 }
 
 impl SessionConfig {
-    /// Of what all sessions share.
+    /// Derives it from the shared configuration.
     pub fn new(shared: &ServerConfig, keys: &Arc<TicketKeys>) -> Result<Self, rustls::Error> {
         let session = Arc::new(keys.begin()?);
         let mut control = shared.clone();
@@ -147,12 +147,12 @@ impl SessionConfig {
         Ok(Self { control: Arc::new(control), session, data: None })
     }
 
-    /// Notes the account that the session has logged in to, by a number that no other account has.
+    /// Records the account of the session, by its unique number.
     pub fn set_account(&self, account: u64) {
         self.session.set_account(account);
     }
 
-    /// What the data connections use. There is one at a time.
+    /// Returns the configuration of data connections, one at a time.
     pub fn data(&mut self) -> &DataConfig {
         self.data.get_or_insert_with(|| {
             let tickets = Arc::new(tickets::Tickets::of_data(&self.session));
@@ -168,12 +168,12 @@ impl SessionConfig {
 }
 
 impl DataConfig {
-    /// Forgets the ticket of another data connection: one begins, or one does a full handshake.
+    /// Forgets the ticket of the last data connection: a new one begins, or does a full handshake.
     pub fn forget_ticket(&self) {
         self.tickets.forget();
     }
 
-    /// Returns what the data connection that has just been agreed on proves.
+    /// Returns what a data connection proves, after its handshake.
     pub fn resumption(&self, connection: &Sealed) -> Resumption {
         match connection.is_resumed() {
             Some(true) => self.tickets.standing().unwrap_or(Resumption::None),
@@ -181,27 +181,27 @@ impl DataConfig {
         }
     }
 
-    /// Whether the client has shown by this data connection that it can resume any number of times: with TLS
-    /// 1.2, or with a ticket that it has used before. To be asked once for each that was resumed.
+    /// Returns whether this data connection shows that the client can resume any number of times: with TLS
+    /// 1.2, or with a ticket that it has used before. Call once for each resumed connection.
     pub fn shows_reuse(&self, connection: &Sealed) -> bool {
         self.tickets.is_used_again() || !connection.is_tls13()
     }
 }
 
-/// AES-128 comes first: it is as far out of reach as AES-256, and faster.
+/// AES-128 comes first: it is secure enough, and faster than AES-256.
 fn provider() -> CryptoProvider {
     let mut provider = rustls::crypto::ring::default_provider();
     provider.cipher_suites = vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
     provider
 }
 
-/// Clients have no certificates, and what would verify them is no part of the server.
+/// Clients have no certificates, so the server needs no code to verify them.
 fn server_provider() -> CryptoProvider {
     let signature_verification_algorithms = WebPkiSupportedAlgorithms { all: &[], mapping: &[] };
     CryptoProvider { signature_verification_algorithms, ..provider() }
 }
 
-/// What FTP clients of the last ten years know, with forward ftp_tls.
+/// Cipher suites of FTP clients of the last ten years, with forward secrecy.
 fn ftp_provider() -> CryptoProvider {
     let mut provider = server_provider();
     provider.cipher_suites.extend([
@@ -215,18 +215,19 @@ fn ftp_provider() -> CryptoProvider {
     provider
 }
 
-/// The number of tickets that are sent at a time. A client that uses each ticket once then has some left
-/// if a transfer fails before it brings new ones. More would make the beginning of a session longer.
+/// The number of tickets that are sent at a time. A client that uses each ticket once then has some
+/// left if a transfer fails before it brings new ones. More would make the beginning of a session
+/// longer.
 const TICKETS: usize = 4;
 /// The number of tickets that are sent at the end of an upload: one for the ticket that it used, and one
 /// for an earlier upload that was cut off.
 const UPLOAD_TICKETS: usize = 2;
 const PREFIX: &str = "SHA256:";
-/// The protocol within (RFC 7301): who expects another one is told at once.
+/// The ALPN protocol (RFC 7301). A client of another protocol is refused in the handshake.
 const ALPN: &[u8] = b"berth/1";
-/// The same of FTP, as IANA has registered it.
+/// The ALPN protocol of FTP, as registered by IANA.
 const FTP_ALPN: &[u8] = b"ftp";
-/// What some FTP clients call their data connections.
+/// The ALPN protocol of some FTP clients on data connections.
 const FTP_DATA_ALPN: &[u8] = b"ftp-data";
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 

@@ -1,5 +1,5 @@
-//! A client's judgement of a server's key. Names, dates and issuers in the certificate mean
-//! nothing here; that the server has the key of the certificate is verified all the same.
+//! A client's check of a server's key. Names, dates and issuers in the certificate are ignored; that
+//! the server has the key of the certificate is verified.
 
 use super::{ALPN, Fingerprint, VERSIONS, provider};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use std::sync::{Arc, OnceLock};
 
-/// Accepts one key, or where none is known yet any, and tells which it was.
+/// Accepts one key, or any if none is known yet, and records it.
 #[derive(Debug)]
 pub struct Pinning {
     expected: Option<Fingerprint>,
@@ -18,17 +18,17 @@ pub struct Pinning {
 }
 
 impl Pinning {
-    /// For one connection.
+    /// A check for one connection.
     pub fn new(expected: Option<Fingerprint>) -> Arc<Self> {
         Arc::new(Self { expected, seen: OnceLock::new(), provider: Arc::new(provider()) })
     }
 
-    /// The key the server showed, whether or not it was accepted.
+    /// Returns the key the server presented, accepted or not.
     pub fn seen(&self) -> Option<Fingerprint> {
         self.seen.get().copied()
     }
 
-    /// A client's settings with this judgement.
+    /// Returns a client configuration with this check.
     pub fn client_config(self: &Arc<Self>) -> Result<Arc<ClientConfig>, Error> {
         let builder =
             ClientConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(VERSIONS)?;
@@ -58,7 +58,7 @@ impl ServerCertVerifier for Pinning {
         }
     }
 
-    /// The client offers no TLS 1.2; FTP clients of the same judgement may.
+    /// The native client offers no TLS 1.2, but FTP clients in tests use this check too.
     fn verify_tls12_signature(
         &self,
         message: &[u8],

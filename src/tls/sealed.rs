@@ -1,6 +1,6 @@
-//! Encrypted bytes over anything that reads and writes. rustls takes them in and gives them out
-//! in small portions; this holds what was received and not yet taken, so that the socket is read
-//! in large ones, and nothing is ever left inside rustls unnoticed: no event announces it.
+//! An encrypted stream over any reader and writer. rustls accepts and returns small portions; this
+//! buffers received bytes, so that the socket is read in large ones. Decrypted bytes inside rustls are
+//! tracked, because no event announces them.
 
 use crate::auth::scram::Binding;
 use crate::base::buffers::ReceiveBuffer;
@@ -22,37 +22,37 @@ pub struct Sealed {
     ciphertext: ReceiveBuffer,
     /// Decrypted, still inside rustls.
     plaintext_bytes: usize,
-    /// The peer has said that nothing more comes.
+    /// The peer has sent close_notify.
     has_ended: bool,
-    /// What TLS 1.3 sends after the handshake by itself (tickets) waits until this end closes.
+    /// TLS 1.3 tickets are held back until this end closes.
     holds_tickets: bool,
-    /// How far the peer is trusted not to make this end hold more than it needs.
+    /// The peer's trust level, which bounds the memory it may use here.
     trust: Trust,
-    /// Received since something came of it last: part of a handshake, or of a record.
+    /// Bytes received since the last complete message: part of a handshake, or of a record.
     unfinished_bytes: usize,
-    /// Plaintext that was sealed and is not on its way yet.
+    /// Encrypted plaintext bytes that were not sent yet.
     unsent_bytes: usize,
 }
 
-/// What a peer may make its other end hold.
+/// How much memory a peer may use at the other end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trust {
-    /// It has yet to log in.
+    /// Not logged in.
     None,
-    /// It belongs to a session that somebody has logged in to, but the handshake is still that of anybody.
+    /// The session is logged in, but this connection's handshake is not complete.
     Session,
-    /// It is the server.
+    /// The peer is the server.
     Server,
 }
 
-/// What came of one attempt to receive.
+/// The result of one attempt to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// So many bytes of plaintext.
+    /// This many bytes of plaintext.
     Bytes(usize),
-    /// So many bytes that were for TLS itself, or are only part of a record.
+    /// This many bytes of TLS messages or of an incomplete record.
     Progress(usize),
-    /// The peer sends no more, and said so.
+    /// The peer has closed with close_notify.
     End,
 }
 
@@ -62,16 +62,16 @@ impl Sealed {
         Ok(Self::new(ServerConnection::new(config).map_err(io::Error::other)?.into(), Trust::None))
     }
 
-    /// The server's end of an upload. Its tickets are sent only when it closes: a client that sends
-    /// a file and reads nothing back would leave them unread, and closing a socket with unread
-    /// bytes resets the connection, before the last bytes of the file have left.
+    /// The server's end of an upload. Its tickets are sent only when it closes: a client that sends a file
+    /// and reads nothing back would leave them unread, and closing a socket with unread bytes resets the
+    /// connection, before the last bytes of the file have left.
     pub fn server_of_upload(config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self { holds_tickets: true, ..Self::server(config)? })
     }
 
     /// The client's end.
     pub fn client(config: Arc<ClientConfig>) -> io::Result<Self> {
-        // Not sent and not compared: what a server is called says nothing, its key does.
+        // Neither sent nor compared: a server is identified by its key, not its name.
         let name = ServerName::try_from("berth").map_err(io::Error::other)?;
         Ok(Self::new(ClientConnection::new(config, name).map_err(io::Error::other)?.into(), Trust::Server))
     }
@@ -90,14 +90,14 @@ impl Sealed {
         }
     }
 
-    /// Somebody has logged in: records may be as large as TLS has them.
+    /// Allows full-size records after login.
     pub fn allow_large_records(&mut self) {
         self.trust = Trust::Session;
     }
 
-    /// Receives once, into `room`, which is not empty. An end without the peer's word for it is
-    /// an error, `UnexpectedEof`: somebody may have cut the connection. So is everything that
-    /// breaks TLS; the peer has been told then.
+    /// Receives once, into `room`, which is not empty. An end without close_notify is the error
+    /// `UnexpectedEof`, because it may be a truncation. A TLS violation is an error too, and the peer has
+    /// been sent an alert.
     pub fn receive(&mut self, socket: &mut (impl Read + Write), room: &mut [u8]) -> io::Result<Received> {
         let count = self.decrypt(socket, room)?;
         if count > 0 {
@@ -123,7 +123,7 @@ impl Sealed {
         }
     }
 
-    /// Takes bytes to be sent by [`Sealed::flush`]: how many. None while others still wait to be
+    /// Encrypts bytes for [`Sealed::flush`]. Returns the number of bytes: 0 while others wait to be
     /// flushed, else at most [`SEALED_OUT_BYTES`].
     pub fn seal(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.connection.wants_write() {
@@ -138,7 +138,7 @@ impl Sealed {
         Ok(count)
     }
 
-    /// Sends what is sealed; whether that was all.
+    /// Sends encrypted bytes. Returns whether all were sent.
     pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<bool> {
         while self.wants_flush() {
             match self.connection.write_tls(socket) {
@@ -153,59 +153,59 @@ impl Sealed {
         Ok(true)
     }
 
-    /// Memory that received bytes take here.
+    /// Returns the memory of received bytes.
     pub fn received_bytes(&self) -> usize {
         self.ciphertext.uncharged_bytes() + self.plaintext_bytes
     }
 
-    /// Memory that bytes to be sent take here, but for what TLS adds to them.
+    /// Returns the memory of bytes to be sent, without TLS overhead.
     pub fn unsent_bytes(&self) -> usize {
         self.unsent_bytes
     }
 
-    /// Tells the peer that nothing more comes, and flushes; whether it is on its way.
+    /// Sends close_notify and flushes. Returns whether it was sent.
     pub fn close(&mut self, socket: &mut impl Write) -> io::Result<bool> {
         self.holds_tickets = false;
         self.connection.send_close_notify();
         self.flush(socket)
     }
 
-    /// Whether there is something to flush.
+    /// Returns whether encrypted bytes wait to be sent.
     pub fn wants_flush(&self) -> bool {
         self.connection.wants_write() && !self.is_holding()
     }
 
-    /// Whether tickets are held back. Only TLS 1.3 sends them after the handshake.
+    /// Returns whether tickets are held back. Only TLS 1.3 sends them after the handshake.
     fn is_holding(&self) -> bool {
         self.holds_tickets && !self.connection.is_handshaking() && self.is_tls13()
     }
 
-    /// Whether TLS 1.3 was agreed on.
+    /// Returns whether the connection uses TLS 1.3.
     pub fn is_tls13(&self) -> bool {
         self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
-    /// Whether [`Sealed::receive`] has something to give that no socket will announce.
+    /// Returns whether [`Sealed::receive`] has bytes that no event will announce.
     pub fn holds_input(&self) -> bool {
         self.plaintext_bytes > 0 || !self.ciphertext.is_empty() || self.has_ended
     }
 
-    /// Whether the two have yet to agree on keys.
+    /// Returns whether the handshake is incomplete.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
 
-    /// Whether it resumes an earlier connection, once the handshake is done.
+    /// Returns whether it resumes an earlier connection, once the handshake is complete.
     pub fn is_resumed(&self) -> Option<bool> {
         (!self.is_handshaking()).then(|| self.connection.handshake_kind() == Some(HandshakeKind::Resumed))
     }
 
-    /// Whether the handshake, which need not be over, resumes nothing.
+    /// Returns whether the handshake, complete or not, resumes nothing.
     pub fn is_full_handshake(&self) -> bool {
         self.connection.handshake_kind().is_some_and(|kind| kind != HandshakeKind::Resumed)
     }
 
-    /// What ties a login to this connection (RFC 9266), once the handshake is done.
+    /// Returns the channel binding (RFC 9266), once the handshake is complete.
     pub fn binding(&self) -> io::Result<Binding> {
         if self.connection.alpn_protocol() != Some(super::ALPN) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer speaks another protocol within TLS"));
@@ -214,7 +214,7 @@ impl Sealed {
         material.map(Binding::Exporter).map_err(io::Error::other)
     }
 
-    /// Gives memory back that is not in use.
+    /// Frees unused memory.
     pub fn release(&mut self) {
         self.ciphertext.release();
     }
@@ -235,7 +235,7 @@ impl Sealed {
         Ok(filled)
     }
 
-    /// What nothing comes of is held inside rustls, up to 64 KiB of a handshake.
+    /// Bounds incomplete messages, which rustls buffers, up to 64 KiB of a handshake.
     fn check_unfinished(&mut self, taken: usize, was_handshaking: bool) -> io::Result<()> {
         let is_handshaking = self.connection.is_handshaking();
         let is_finished = self.plaintext_bytes > 0 || was_handshaking != is_handshaking;
@@ -252,13 +252,13 @@ impl Sealed {
         }
     }
 
-    /// Lets rustls take some of what was received and make of it what it can.
+    /// Passes received bytes to rustls and processes them.
     fn feed(&mut self, socket: &mut impl Write) -> io::Result<()> {
         let was_handshaking = self.connection.is_handshaking();
         let taken = self.connection.read_tls(&mut self.ciphertext.filled())?;
         self.ciphertext.consume(taken);
         let state = self.connection.process_new_packets().map_err(|error| {
-            // The peer learns why; if it cannot be told at once, it is not.
+            // Sends the alert, if the socket accepts it at once.
             self.holds_tickets = false;
             let _ = self.flush(socket);
             io::Error::new(io::ErrorKind::InvalidData, error)
@@ -276,13 +276,13 @@ impl Sealed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::{Identity, Pinning, server_config};
+    use crate::tls::{Pinning, ServerIdentity, server_config};
     use std::collections::VecDeque;
 
-    /// The most that a record may hold (RFC 8446, section 5.1).
+    /// The maximum size of a record (RFC 8446, section 5.1).
     const RECORD_BYTES: usize = 1 << 14;
 
-    /// A socket whose peer is this test: it gives and takes at most `step` bytes at a time.
+    /// A socket whose peer is the test: it transfers at most `step` bytes at a time.
     struct Wire {
         step: usize,
         incoming: VecDeque<u8>,
@@ -343,7 +343,7 @@ mod tests {
     fn pair(step: usize) -> (End, End) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = crate::config::Config::default_for(&folder.path().join("berthd.json")).expect("valid");
-        let identity = Identity::establish(&config, 1_800_000_000).expect("made");
+        let identity = ServerIdentity::establish(&config, 1_800_000_000).expect("made");
         let mut server = Sealed::server(server_config(&identity).expect("usable")).expect("usable");
         server.allow_large_records();
         let pinning = Pinning::new(Some(identity.fingerprint));
@@ -403,7 +403,7 @@ mod tests {
             let mut left = &end.wire.outgoing[..];
             for _ in 0..3 {
                 let length = usize::from(u16::from_be_bytes([left[3], left[4]]));
-                // The type of the content and the tag are in the record, too (RFC 8446, 5.2).
+                // The content type and the tag are in the record, too (RFC 8446, 5.2).
                 assert_eq!(length, RECORD_BYTES + 1 + 16);
                 left = &left[5 + length..];
             }

@@ -1,20 +1,20 @@
-//! The keys of the tickets of all FTP sessions, and the account that each session has logged in to. A client
-//! with several sessions often keeps one ticket for all of them, so a data connection may resume another
-//! session of the same account: its client has proved the same password.
+//! The keys of the tickets of all FTP sessions, and the account of each session. A client with several
+//! sessions often keeps one ticket for all of them, so a data connection may resume another session of
+//! the same account: its client has proved the same password.
 
 use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
-/// What a data connection proves by resuming a session. The greater, the more.
+/// What a data connection proves by resuming a session, in increasing order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resumption {
     /// Nothing: it does not resume, or resumes a session of another account.
     None,
-    /// It resumes a session that has yet to log in.
+    /// It resumes a session that has not logged in yet.
     Undecided,
-    /// Its ticket was given to a data connection of the account that had proved nothing itself.
+    /// Its ticket was issued to a data connection of the account that had proved nothing itself.
     Unproved,
     /// It resumes a session of the same account.
     Account,
@@ -22,23 +22,23 @@ pub enum Resumption {
     Session,
 }
 
-/// What a ticket says, sealed with it, of the connection that it was given to.
+/// The encrypted content of a ticket about the connection it was issued to.
 #[derive(Clone, Copy)]
-pub(super) struct Head {
+pub(super) struct TicketHead {
     /// The number of its session.
     pub(super) session: u64,
-    /// The session that its connection resumed, which is mostly the same, or 0.
+    /// The session that its connection resumed, usually the same, or 0.
     pub(super) proof: u64,
 }
 
-/// What is kept of a session of TLS 1.2 instead of a ticket.
+/// The stored state of a TLS 1.2 session without a ticket.
 #[derive(Clone)]
-pub(super) struct Stored {
-    pub(super) head: Head,
+pub(super) struct StoredSession {
+    pub(super) head: TicketHead,
     pub(super) value: Vec<u8>,
 }
 
-/// The keys of the sessions of a server.
+/// The ticket keys of all sessions of a server.
 #[derive(Default)]
 pub struct TicketKeys(Mutex<Sessions>);
 
@@ -46,14 +46,14 @@ pub struct TicketKeys(Mutex<Sessions>);
 struct Sessions {
     last_number: u64,
     by_number: BTreeMap<u64, Held>,
-    stored: HashMap<Vec<u8>, Stored>,
+    stored: HashMap<Vec<u8>, StoredSession>,
     accounts: BTreeMap<u64, AccountSessions>,
 }
 
 struct Held {
     key: Arc<LessSafeKey>,
     account: Option<u64>,
-    /// What it has stored, the oldest first.
+    /// Its stored states, the oldest first.
     stored: VecDeque<Vec<u8>>,
 }
 
@@ -65,7 +65,7 @@ impl Sessions {
     }
 }
 
-/// The sessions of one account. What has ended is forgotten with the last that has not.
+/// The sessions of one account. Ended ones are dropped with the last running one.
 #[derive(Default)]
 struct AccountSessions {
     open: usize,
@@ -99,7 +99,7 @@ impl TicketKeys {
 }
 
 impl SessionKey {
-    /// Notes the account that the session has logged in to.
+    /// Records the account of the session.
     pub(super) fn set_account(&self, account: u64) {
         let mut sessions = self.keys.lock();
         if let Some(held) = sessions.by_number.get_mut(&self.number)
@@ -110,7 +110,7 @@ impl SessionKey {
         }
     }
 
-    /// Returns the key of another session, if this one could be of the same account.
+    /// Returns the key of another session, if it may belong to the same account.
     pub(super) fn key_of(&self, number: u64) -> Option<Arc<LessSafeKey>> {
         let sessions = self.keys.lock();
         let own = sessions.by_number.get(&self.number)?.account?;
@@ -118,12 +118,12 @@ impl SessionKey {
         (held.account.is_none_or(|account| account == own)).then(|| Arc::clone(&held.key))
     }
 
-    /// Keeps what a client may ask for by its id, instead of a ticket.
-    pub(super) fn store(&self, id: Vec<u8>, value: Stored) -> bool {
+    /// Stores the state that a client may request by its session ID.
+    pub(super) fn store(&self, id: Vec<u8>, value: StoredSession) -> bool {
         let mut sessions = self.keys.lock();
         let sessions = &mut *sessions;
         let Some(held) = sessions.by_number.get_mut(&self.number) else { return false };
-        // The control connection's is the first, and stays.
+        // The first is the control connection's, and stays.
         if held.stored.len() >= STORED_MAX
             && let Some(oldest) = held.stored.remove(1)
         {
@@ -134,8 +134,8 @@ impl SessionKey {
         true
     }
 
-    /// Returns what this or another session of the account keeps.
-    pub(super) fn stored(&self, id: &[u8]) -> Option<Stored> {
+    /// Returns the stored state of this or another session of the account.
+    pub(super) fn stored(&self, id: &[u8]) -> Option<StoredSession> {
         let stored = self.keys.lock().stored.get(id).cloned()?;
         (stored.head.session == self.number || self.key_of(stored.head.session).is_some()).then_some(stored)
     }
@@ -181,9 +181,9 @@ impl Drop for SessionKey {
     }
 }
 
-/// A client that opens and closes connections keeps the newest tickets it got.
+/// Bounds the ended sessions of a client that reconnects often; it keeps the newest tickets it got.
 const ENDED_SESSIONS_MAX: usize = 32;
-/// One session has a control connection, and data connections one after the other.
+/// One session has a control connection, and one data connection at a time.
 const STORED_MAX: usize = 4;
 
 #[cfg(test)]

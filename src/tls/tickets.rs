@@ -1,32 +1,32 @@
 //! Tickets with which the data connections of an FTP session resume its control connection, or that of
 //! another session of the same account.
 
-use super::ticket_keys::{Head, Resumption, SessionKey, Stored};
+use super::ticket_keys::{Resumption, SessionKey, StoredSession, TicketHead};
 use ring::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 use rustls::server::{ProducesTickets, StoresServerSessions};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Makes the tickets of one session with a key of its own, and opens them. The key lives at least as long as
-/// the control connection and never changes, so that a ticket of any age is valid until then. If it were
+/// Makes and opens the tickets of one session with its own key. The key lives at least as long as the
+/// control connection and never changes, so that a ticket of any age is valid until then. If it were
 /// rotated, the data connections of a long session would be refused.
 pub(super) struct Tickets {
     session: Arc<SessionKey>,
-    /// Of the data connection that is beginning; `None` for the control connection.
-    opened: Option<Mutex<Opened>>,
+    /// The tickets of data connections; `None` for the control connection.
+    opened: Option<Mutex<OpenedTickets>>,
 }
 
-/// What the data connection that is beginning, and those before it, have shown.
+/// The tickets that the present data connection and earlier ones have used.
 #[derive(Default)]
-struct Opened {
-    current: Option<Ticket>,
-    /// The one that the data connection before resumed with.
+struct OpenedTickets {
+    current: Option<OpenedTicket>,
+    /// The ticket of the data connection before.
     previous: Option<Nonced>,
 }
 
 #[derive(Clone, Copy)]
-struct Ticket {
+struct OpenedTicket {
     nonce: Nonced,
-    head: Head,
+    head: TicketHead,
 }
 
 type Nonced = [u8; NONCE_LEN];
@@ -40,20 +40,20 @@ impl Tickets {
         Self { session: Arc::clone(session), opened: Some(Mutex::default()) }
     }
 
-    fn opened(&self) -> Option<MutexGuard<'_, Opened>> {
+    fn opened(&self) -> Option<MutexGuard<'_, OpenedTickets>> {
         self.opened.as_ref().map(|opened| opened.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A data connection begins, or a handshake turns out to resume nothing.
+    /// A data connection begins, or its handshake resumes nothing.
     pub(super) fn forget(&self) {
         if let Some(mut opened) = self.opened() {
             opened.current = None;
         }
     }
 
-    /// Returns what the ticket proves that was opened last.
+    /// Returns what the last opened ticket proves.
     pub(super) fn standing(&self) -> Option<Resumption> {
-        let Head { session, proof } = self.opened()?.current?.head;
+        let TicketHead { session, proof } = self.opened()?.current?.head;
         let given_to = self.session.standing(session);
         Some(match proof {
             _ if given_to == Resumption::None => Resumption::None,
@@ -62,18 +62,19 @@ impl Tickets {
         })
     }
 
-    /// Returns what a ticket says that is made now. Somebody else's connection, taken for the client's, must not
-    /// get what the next one proves itself with.
+    /// Returns the proof for a ticket that is issued now. A connection that may be another peer's must not
+    /// get one that proves more.
     fn proof(&self) -> u64 {
         let Some(opened) = self.opened() else { return self.session.number };
-        let Some(Ticket { head, .. }) = opened.current else { return 0 };
+        let Some(OpenedTicket { head, .. }) = opened.current else { return 0 };
         match head.proof {
             0 => 0,
             _ => [head.session, head.proof].into_iter().min_by_key(|it| self.session.standing(*it)).unwrap_or_default(),
         }
     }
 
-    /// Whether the data connection before resumed with the same ticket. Notes the ticket for the next one.
+    /// Returns whether the data connection before used the same ticket. Remembers the ticket for the next
+    /// one.
     pub(super) fn is_used_again(&self) -> bool {
         let Some(mut opened) = self.opened() else { return false };
         let nonce = opened.current.map(|ticket| ticket.nonce);
@@ -87,7 +88,7 @@ impl ProducesTickets for Tickets {
         true
     }
 
-    /// Clients forget a ticket after this time, and get new ones with each connection.
+    /// Clients drop a ticket after this time, and get new ones with each connection.
     fn lifetime(&self) -> u32 {
         LIFETIME_SECONDS
     }
@@ -96,7 +97,7 @@ impl ProducesTickets for Tickets {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).ok()?;
         let mut sealed = plain.to_vec();
-        let head = Head { session: self.session.number, proof: self.proof() }.to_bytes();
+        let head = TicketHead { session: self.session.number, proof: self.proof() }.to_bytes();
         let tag = self.session.key.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
             Aad::from(head),
@@ -108,20 +109,20 @@ impl ProducesTickets for Tickets {
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (head, rest) = ticket.split_first_chunk::<HEAD_BYTES>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
-        let fields = Head::of(head);
+        let fields = TicketHead::of(head);
         let plain = match fields.session == self.session.number {
             true => open(&self.session.key, head, nonce, sealed),
             false if self.opened.is_none() => None,
             false => open(&*self.session.key_of(fields.session)?, head, nonce, sealed),
         }?;
         if let Some(mut opened) = self.opened() {
-            opened.current = Some(Ticket { nonce: *nonce, head: fields });
+            opened.current = Some(OpenedTicket { nonce: *nonce, head: fields });
         }
         Some(plain)
     }
 }
 
-impl Head {
+impl TicketHead {
     fn of(bytes: &[u8; HEAD_BYTES]) -> Self {
         let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
         Self { session: number(&bytes[..HEAD_BYTES / 2]), proof: number(&bytes[HEAD_BYTES / 2..]) }
@@ -147,21 +148,22 @@ impl std::fmt::Debug for Tickets {
     }
 }
 
-/// For clients that know sessions of TLS 1.2 but not their tickets, such as curl: what would be in a ticket
-/// stays here.
+/// For clients that know sessions of TLS 1.2 but not their tickets, such as curl: the state is stored
+/// here.
 impl StoresServerSessions for Tickets {
     fn put(&self, id: Vec<u8>, value: Vec<u8>) -> bool {
-        self.session.store(id, Stored { head: Head { session: self.session.number, proof: self.proof() }, value })
+        self.session
+            .store(id, StoredSession { head: TicketHead { session: self.session.number, proof: self.proof() }, value })
     }
 
     fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
-        let Stored { head, value } = self.session.stored(id)?;
+        let StoredSession { head, value } = self.session.stored(id)?;
         let mut opened = self.opened()?;
-        opened.current = Some(Ticket { nonce: *id.first_chunk()?, head });
+        opened.current = Some(OpenedTicket { nonce: *id.first_chunk()?, head });
         Some(value)
     }
 
-    /// For TLS 1.3 alone, which has tickets here.
+    /// Only for TLS 1.3, which uses tickets here.
     fn take(&self, _: &[u8]) -> Option<Vec<u8>> {
         None
     }
@@ -171,7 +173,7 @@ impl StoresServerSessions for Tickets {
     }
 }
 
-/// The two numbers of a [`Head`].
+/// The two numbers of a [`TicketHead`].
 const HEAD_BYTES: usize = 16;
 /// The most that TLS 1.3 allows (RFC 8446, section 4.6.1): 7 days.
 const LIFETIME_SECONDS: u32 = 7 * 24 * 60 * 60;
@@ -180,7 +182,7 @@ const LIFETIME_SECONDS: u32 = 7 * 24 * 60 * 60;
 mod tests {
     use super::*;
     use crate::tls::ticket_keys::TicketKeys;
-    use crate::tls::{Identity, Pinning, Received, Sealed, SessionConfig, ftp_server_config};
+    use crate::tls::{Pinning, Received, Sealed, ServerIdentity, SessionConfig, ftp_server_config};
     use rustls::client::{Resumption, Tls12Resumption};
     use rustls::pki_types::UnixTime;
     use rustls::time_provider::TimeProvider;
@@ -207,7 +209,7 @@ mod tests {
         }
     }
 
-    /// A clock of a test, in hours since some day.
+    /// The clock of a test, in hours.
     #[derive(Debug, Default)]
     struct Clock(AtomicU64);
 
@@ -218,7 +220,8 @@ mod tests {
         }
     }
 
-    /// Runs a connection in which the client sends and then reads to the end. Returns whether it was resumed.
+    /// Runs a connection in which the client sends and then reads to the end. Returns whether it was
+    /// resumed.
     fn upload(server: Sealed, client: &Arc<ClientConfig>) -> bool {
         let (mut here, mut there) = std::os::unix::net::UnixStream::pair().expect("sockets");
         let (mut server, mut client) = (server, Sealed::client(Arc::clone(client)).expect("usable"));
@@ -254,7 +257,7 @@ mod tests {
     fn session(clock: &Arc<Clock>) -> SessionConfig {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = crate::config::Config::default_for(&folder.path().join("berthd.json")).expect("valid");
-        let identity = Identity::establish(&config, 1_800_000_000).expect("made");
+        let identity = ServerIdentity::establish(&config, 1_800_000_000).expect("made");
         let mut shared = Arc::unwrap_or_clone(ftp_server_config(&identity).expect("usable"));
         shared.time_provider = Arc::<Clock>::clone(clock);
         SessionConfig::new(&shared, &Arc::default()).expect("usable")
@@ -263,7 +266,7 @@ mod tests {
     #[test]
     fn a_session_can_upload_as_long_as_it_lives_whatever_the_clocks_say() {
         const HOURS: [u64; 8] = [0, 12, 13, 100, 260, 420, 580, 24 * 30];
-        // The client's clock may stand still: then only the server's decides.
+        // If the client's clock stands still, only the server's decides.
         for (version, moves) in [(&TLS13, true), (&TLS13, false), (&TLS12, true), (&TLS12, false)] {
             let (here, there) = (Arc::<Clock>::default(), Arc::<Clock>::default());
             let (mut session, client) = (session(&there), client(version, &here));

@@ -1,13 +1,12 @@
-//! Until when a certificate is valid: the one date in it that nobody here verifies, because the
-//! key is what is pinned, but that an administrator wants to be told of. It reads just enough of
-//! X.509 (RFC 5280, section 4.1) to find it.
+//! Finds the end of a certificate's validity. The client does not check it, because it pins the key,
+//! but an administrator must be warned. Parses just enough of X.509 (RFC 5280, section 4.1).
 
-/// When the certificate ends, in seconds since 1970; `None` if it is none.
+/// Returns when the certificate ends, in seconds since 1970; `None` if it is malformed.
 pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
     let (_, certificate, _) = element(certificate)?;
     let (_, mut fields, _) = element(certificate)?;
-    // Before the validity stand: a version if it is not the first, the serial number, the
-    // algorithm, the issuer.
+    // Before the validity come a version if it is not the first, the serial number, the algorithm and the
+    // issuer.
     if let Some((VERSION, _, rest)) = element(fields) {
         fields = rest;
     }
@@ -20,7 +19,7 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
     seconds(tag, std::str::from_utf8(time).ok()?)
 }
 
-/// The first element of DER: its tag, its content, and what follows it.
+/// Returns the first element of DER: its tag, its content, and the rest.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -36,7 +35,7 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// `YYMMDDhhmmssZ`, where the year is of 1950 to 2049, or `YYYYMMDDhhmmssZ`.
+/// Parses `YYMMDDhhmmssZ`, with a year from 1950 to 2049, or `YYYYMMDDhhmmssZ`.
 fn seconds(tag: u8, text: &str) -> Option<i64> {
     let text = match tag {
         UTC_TIME if text < "50" => format!("20{text}"),

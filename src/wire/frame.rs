@@ -1,5 +1,5 @@
-//! Frames: a 12-byte header, big-endian, and a body of as many bytes as the header says.
-//! The bound on a body is checked as soon as its header is there, before anything is allocated.
+//! Frames: a 12-byte header, big-endian, and a body of the length in the header. The length is checked
+//! as soon as the header is complete, before anything is allocated.
 
 use crate::base::limits::DATA_BYTES_MAX;
 
@@ -16,62 +16,62 @@ pub enum FrameType {
     Data = 2,
     /// The end of a file's bytes, in JSON.
     End = 3,
-    /// The sender gives the transfer up, in JSON.
+    /// The sender cancels the transfer, in JSON.
     Abort = 4,
-    /// Asks for a pong with the same body. Puts a stall off, but not the end of an idle session.
+    /// Requests a pong with the same body. Extends the stall timeout, but not the idle timeout.
     Ping = 5,
     /// The answer to a ping.
     Pong = 6,
 }
 
-/// One frame as it stands in a buffer.
+/// A frame in a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// See [`FrameType::Control`].
+    /// A request or a reply.
     Control {
         /// The request this belongs to.
         id: u32,
         /// JSON.
         body: &'a [u8],
     },
-    /// The header of a data frame. Its `length` bytes follow and are taken as they arrive, so
-    /// that nobody needs memory for a whole data frame.
+    /// The header of a data frame. Its `length` bytes follow and are taken as they arrive, so that a whole
+    /// data frame need not be buffered.
     Data {
         /// The request this belongs to.
         id: u32,
         /// Bytes that follow, at most [`DATA_BYTES_MAX`].
         length: u32,
     },
-    /// See [`FrameType::End`].
+    /// The end of a file's bytes.
     End {
         /// The request this belongs to.
         id: u32,
         /// JSON.
         body: &'a [u8],
     },
-    /// See [`FrameType::Abort`].
+    /// The sender cancels the transfer.
     Abort {
         /// The request this belongs to.
         id: u32,
         /// JSON.
         body: &'a [u8],
     },
-    /// See [`FrameType::Ping`].
+    /// Requests a pong.
     Ping {
-        /// To be sent back.
+        /// The body to send back.
         body: &'a [u8],
     },
-    /// See [`FrameType::Pong`].
+    /// The answer to a ping.
     Pong {
-        /// What the ping held.
+        /// The body of the ping.
         body: &'a [u8],
     },
 }
 
-/// The peer broke the framing; nothing after this can be understood.
+/// A violation of the framing. Later bytes cannot be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// A type byte that does not exist.
+    /// An unknown type byte.
     #[error("unknown frame type {0}")]
     UnknownType(u8),
     /// Flags or reserved bytes that are not 0.
@@ -80,9 +80,9 @@ pub enum WireError {
     /// A body over the bound for its type.
     #[error("a frame of {length} bytes is longer than the {limit} allowed here")]
     TooLong {
-        /// What the header says.
+        /// The length in the header.
         length: u32,
-        /// What is allowed.
+        /// The bound.
         limit: usize,
     },
 }
@@ -90,9 +90,9 @@ pub enum WireError {
 /// Body of a ping or pong: enough for a time stamp.
 pub const PING_BYTES_MAX: usize = 64;
 
-/// Cuts the first frame off `bytes`: the frame and how many bytes it took (for a data frame
-/// only its header), or `None` while it is not whole. `control_bytes_max` bounds the body of
-/// control, end and abort frames.
+/// Decodes the first frame of `bytes`. Returns it with its length (for a data frame that of the
+/// header), or `None` while it is incomplete. `control_bytes_max` bounds the body of control, end and
+/// abort frames.
 pub fn decode(bytes: &[u8], control_bytes_max: usize) -> Result<Option<(Frame<'_>, usize)>, WireError> {
     let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
     let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
@@ -125,7 +125,7 @@ pub fn decode(bytes: &[u8], control_bytes_max: usize) -> Result<Option<(Frame<'_
     Ok(Some((frame, size)))
 }
 
-/// The header of a frame whose body has `length` bytes.
+/// Returns the header of a frame whose body has `length` bytes.
 pub fn header(kind: FrameType, id: u32, length: usize) -> [u8; HEADER_BYTES] {
     let length = u32::try_from(length).expect("every body is bounded far below 4 GiB");
     let mut header = [0; HEADER_BYTES];

@@ -1,5 +1,5 @@
-//! The bodies of control, end and abort frames. Fields not known here are ignored, so that a
-//! newer peer can add some; a request not known here is answered `unsupported`.
+//! The bodies of control, end and abort frames. Unknown fields are ignored, so that a newer peer can
+//! add some; an unknown request is answered `unsupported`.
 
 use crate::base::digest::Digest;
 use crate::base::json::read_object;
@@ -17,7 +17,7 @@ pub const PERMISSIONS_FEATURE: &str = "permissions";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Request {
-    /// The first request: which versions the client speaks.
+    /// The first request: the versions of the client.
     Hello {
         /// In order of preference.
         versions: Vec<u32>,
@@ -27,36 +27,36 @@ pub enum Request {
     },
     /// Begins a login.
     Auth {
-        /// One that the server's hello offered.
+        /// A mechanism of the server's hello.
         mechanism: String,
         /// SCRAM's client-first-message.
         message: String,
     },
-    /// Goes on with a login.
+    /// Continues a login.
     AuthNext {
         /// SCRAM's client-final-message.
         message: String,
     },
-    /// The entries of a folder, or the one entry that a file is; answered in pages.
+    /// Lists the entries of a folder, or a file as its only entry. Answered in pages.
     List {
-        /// What to list.
+        /// The folder or file.
         path: Name,
     },
-    /// Kind, size, time and etag of one entry.
+    /// Returns kind, size, time and etag of one entry.
     Stat {
-        /// Of what.
+        /// The entry.
         path: Name,
     },
-    /// The digest of a file's content.
+    /// Computes the digest of a file's content.
     Sha256 {
-        /// Of what.
+        /// The file.
         path: Name,
     },
     /// Makes a folder.
     Mkdir {
-        /// Which.
+        /// The folder.
         path: Name,
-        /// Make missing folders above it too, and do not mind if it is there.
+        /// Make missing parents too, and accept an existing folder.
         #[serde(default)]
         parents: bool,
         /// Its permission bits if it is new, as far as the server allows.
@@ -70,39 +70,39 @@ pub enum Request {
         /// As a number; only the lower nine count.
         permissions: u32,
     },
-    /// Removes a file or a link.
+    /// Removes a file or a symlink.
     Rm {
-        /// Which.
+        /// The file or symlink.
         path: Name,
     },
     /// Removes an empty folder.
     Rmdir {
-        /// Which.
+        /// The folder.
         path: Name,
     },
     /// Renames a file or folder.
     Mv {
-        /// What.
+        /// The present path.
         from: Name,
-        /// Its new path, whole.
+        /// The new path, including the name.
         to: Name,
-        /// Replace a file that is there.
+        /// Replace an existing file.
         #[serde(default)]
         replace: bool,
     },
-    /// What the account uses and may use.
+    /// Returns usage and limits of the account.
     Quota {},
     /// Downloads a file. Answered by [`Reply::File`], data frames and an end frame.
     Get {
-        /// Which.
+        /// The file.
         path: Name,
-        /// First byte wanted; honoured only when `etag` or `prefix_sha256` fits.
+        /// First byte wanted; honoured only if `etag` or `prefix_sha256` matches.
         #[serde(default, skip_serializing_if = "is_zero")]
         offset: u64,
-        /// The etag the client's first bytes came with.
+        /// The etag that came with the client's first bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         etag: Option<String>,
-        /// The digest of the `offset` bytes the client has.
+        /// The digest of the client's first `offset` bytes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prefix_sha256: Option<Digest>,
     },
@@ -111,22 +111,22 @@ pub enum Request {
     Put {
         /// Its path.
         path: Name,
-        /// Its size, if known: then so much quota is reserved, and exactly so much must come.
+        /// Its size, if known: then this much quota is reserved, and exactly this many bytes must come.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         size: Option<u64>,
-        /// Its modification time, in nanoseconds since the epoch; else the time of the upload.
+        /// Its modification time, in nanoseconds since the epoch. Default: the time of the upload.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mtime_ns: Option<i64>,
-        /// Whether a file that is there may be replaced.
+        /// Whether an existing file may be replaced.
         #[serde(default)]
         mode: PutMode,
         /// Replace only the file that has this etag.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         if_etag: Option<String>,
-        /// A name for the upload, chosen by the client, under which it can be resumed.
+        /// The client's name for the upload, by which it can be resumed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         upload_id: Option<UploadId>,
-        /// Go on with what the server kept of `upload_id`.
+        /// Continue the partial upload `upload_id`.
         #[serde(default, skip_serializing_if = "is_false")]
         resume: bool,
         /// Its permission bits if it is new, as far as the server allows; else those of any new file.
@@ -136,11 +136,11 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "is_false")]
         set_permissions: bool,
     },
-    /// The uploads that can be resumed, running ones included; answered in pages.
+    /// Lists the uploads that can be resumed, including running ones. Answered in pages.
     Partials {},
-    /// Drops an interrupted upload.
+    /// Drops a partial upload.
     DropPartial {
-        /// Which.
+        /// Its name.
         upload_id: UploadId,
     },
 }
@@ -165,19 +165,19 @@ const OPS: [&str; 16] = [
     "drop_partial",
 ];
 
-/// Why a control frame's body is no request.
+/// Why a control frame's body is not a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// No JSON, or fields of the wrong type, or one missing.
+    /// Invalid JSON, a field of the wrong type, or a missing field.
     #[error("{0}")]
     Malformed(String),
-    /// A request this version does not know.
+    /// A request that this version does not know.
     #[error("unknown request '{0}'")]
     Unsupported(String),
 }
 
 impl Request {
-    /// Reads the body of a control frame.
+    /// Parses the body of a control frame.
     pub fn decode(body: &[u8]) -> Result<Self, MessageError> {
         read_object(body).map_err(|error| match op_of(body) {
             Some(op) if !OPS.contains(&op.as_str()) => {
@@ -187,7 +187,7 @@ impl Request {
         })
     }
 
-    /// Whether `body`, which may be malformed otherwise, asks for an upload, so that its data
+    /// Returns whether `body`, which may be malformed otherwise, requests an upload, so that its data
     /// follows.
     pub fn is_put(body: &[u8]) -> bool {
         op_of(body).as_deref() == Some("put")
@@ -202,24 +202,24 @@ fn op_of(body: &[u8]) -> Option<String> {
     read_object::<Op>(body).ok().map(|Op { op }| op)
 }
 
-/// Whether an upload may replace what is there.
+/// Whether an upload may replace a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PutMode {
-    /// Only a new name.
+    /// Only create a new file.
     #[default]
     Create,
-    /// A new name, or instead of a file that is there.
+    /// Create or replace a file.
     Replace,
 }
 
-/// What a server answers. `re` names the variant.
+/// A server's reply. `re` names the variant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "re", rename_all = "snake_case")]
 pub enum Reply {
     /// To [`Request::Hello`].
     Hello {
-        /// The version spoken from now on.
+        /// The version in use from now on.
         version: u32,
         /// Name and version of the program.
         server: String,
@@ -243,28 +243,28 @@ pub enum Reply {
     },
     /// Some entries of a listing, sorted by name; more pages follow unless it is the last.
     Page {
-        /// In order.
+        /// The entries, in order.
         entries: Vec<Entry>,
-        /// Whether the listing is complete.
+        /// Whether this is the last page.
         last: bool,
     },
     /// To [`Request::Stat`].
     Stat {
-        /// What is there.
+        /// The entry.
         #[serde(flatten)]
         entry: Entry,
-        /// Names this content of this file; opaque. Files only.
+        /// Identifies this content of this file; opaque. Files only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         etag: Option<String>,
     },
     /// To [`Request::Sha256`].
     Sha256 {
-        /// Of the whole file.
+        /// The digest of the whole file.
         sha256: Digest,
         /// Its size in bytes.
         size: u64,
     },
-    /// The request is carried out and has no other answer.
+    /// The request is done and has no other result.
     Done {},
     /// To [`Request::SetPermissions`].
     Permissions {
@@ -275,13 +275,13 @@ pub enum Reply {
     Quota(QuotaReport),
     /// To [`Request::Get`]; data frames and an end frame follow.
     File {
-        /// The whole file's bytes.
+        /// The size of the whole file.
         size: u64,
         /// Modification time in nanoseconds since the epoch.
         mtime_ns: i64,
-        /// To be given when the download is resumed.
+        /// For resuming the download.
         etag: String,
-        /// First byte sent: the one asked for, or 0.
+        /// First byte sent: the requested one, or 0.
         offset: u64,
         /// Permission bits, if the server tells them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -289,23 +289,23 @@ pub enum Reply {
     },
     /// To [`Request::Put`] with `resume`: data may begin.
     Ready {
-        /// First byte wanted; 0 when nothing was kept.
+        /// First byte wanted; 0 if nothing was kept.
         offset: u64,
-        /// The digest of the `offset` bytes the server has.
+        /// The digest of the server's first `offset` bytes.
         prefix_sha256: Digest,
     },
-    /// To [`Request::Put`]: the file is in place.
+    /// To [`Request::Put`]: the file is stored.
     Stored {
-        /// Its bytes.
+        /// Its size.
         size: u64,
         /// Its digest, computed by the server.
         sha256: Digest,
     },
-    /// To [`Request::Partials`]; more follow unless it is the last.
+    /// To [`Request::Partials`]; more pages follow unless it is the last.
     Partials {
-        /// Oldest first.
+        /// The uploads, oldest first.
         partials: Vec<Partial>,
-        /// Whether that was all.
+        /// Whether this is the last page.
         last: bool,
     },
     /// The request is refused.
@@ -319,7 +319,7 @@ pub struct WireLimits {
     pub control_bytes: usize,
     /// Body of a data frame, in bytes.
     pub data_bytes: usize,
-    /// Requests sent and not yet answered.
+    /// Requests in flight.
     pub in_flight: usize,
 }
 
@@ -328,21 +328,21 @@ pub struct WireLimits {
 pub struct Entry {
     /// Its name, without folders.
     pub name: Name,
-    /// What it is; a link is not followed.
+    /// Its kind; a symlink is not followed.
     pub kind: EntryKind,
-    /// Bytes of a file's content; 0 for others.
+    /// Size of a file; 0 for others.
     pub size: u64,
     /// Modification time in nanoseconds since the epoch.
     pub mtime_ns: i64,
     /// Permission bits, such as 0o644 (420).
     pub mode: u32,
-    /// The server's system refuses to examine it: only its name is known and, unless it is
-    /// [`EntryKind::Other`], its kind. The other fields are 0.
+    /// The server could not read it: only its name is known and, unless it is [`EntryKind::Other`], its
+    /// kind. The other fields are 0.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unexamined: bool,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
@@ -352,37 +352,38 @@ pub enum EntryKind {
     Dir,
     /// A symbolic link.
     Link,
-    /// A device, pipe or socket; not served.
+    /// A device, FIFO or socket; not served.
     Other,
 }
 
-/// What an account uses. Nothing is taken that would bring `used + reserved` over a limit.
+/// Usage and limits of an account. Requests that would bring `used + reserved` over a limit are
+/// refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaReport {
-    /// Bytes on disk, interrupted uploads included.
+    /// Bytes on disk, including partial uploads.
     pub used_bytes: u64,
-    /// Bytes promised to running uploads and not yet written.
+    /// Bytes reserved for running uploads and not yet written.
     pub reserved_bytes: u64,
-    /// Bytes allowed; absent: no limit.
+    /// The limit in bytes; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_bytes: Option<u64>,
-    /// Files and folders there are, interrupted uploads included.
+    /// Files and folders, including partial uploads.
     pub used_files: u64,
-    /// Files and folders allowed; absent: no limit.
+    /// The limit in files and folders; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_files: Option<u64>,
-    /// Bytes that the server's disk has for users; absent: not known.
+    /// Free bytes on the server's disk; absent: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_free_bytes: Option<u64>,
 }
 
 impl QuotaReport {
-    /// Bytes that can still be stored, by the quota and by the disk; `None` if neither is known.
+    /// Returns the bytes that can still be stored, by quota and disk; `None` if neither is known.
     pub fn available_bytes(&self) -> Option<u64> {
         self.free_bytes().into_iter().chain(self.disk_free_bytes).min()
     }
 
-    /// Bytes that can still be reserved; `None` without a limit.
+    /// Returns the bytes that can still be reserved; `None` without a limit.
     pub fn free_bytes(&self) -> Option<u64> {
         Some(self.limit_bytes?.saturating_sub(self.used_bytes).saturating_sub(self.reserved_bytes))
     }
@@ -393,32 +394,32 @@ impl QuotaReport {
 pub struct Partial {
     /// Its name.
     pub upload_id: UploadId,
-    /// Where it will go.
+    /// The path of the file.
     pub path: Name,
-    /// Bytes kept.
+    /// Stored bytes.
     pub offset: u64,
-    /// Bytes announced, if they were.
+    /// The announced size, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// When it is dropped, in seconds since the epoch.
+    /// When it expires, in seconds since the epoch.
     pub expires_s: i64,
 }
 
 /// Body of an end frame: all bytes were sent, and this is their digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
-    /// Of the whole file, in bytes.
+    /// The size of the whole file.
     pub size: u64,
-    /// Of the whole file.
+    /// The digest of the whole file.
     pub sha256: Digest,
 }
 
 /// Body of an abort frame and of [`Reply::Error`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorReply {
-    /// What kind of failure; programs decide by this.
+    /// The kind of failure, for programs.
     pub code: ErrorCode,
-    /// For people: what happened, to what, what to do next.
+    /// Text for people: what happened, to what, what to do next.
     pub message: String,
     /// The same request may succeed later.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -428,15 +429,15 @@ pub struct ErrorReply {
     pub fatal: bool,
 }
 
-/// Every kind of failure there is on the wire.
+/// The kinds of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// The frame or message is malformed, or came where it cannot.
+    /// The frame or message is malformed, or not allowed in this state.
     BadRequest,
-    /// The request, version or mechanism is not known here.
+    /// The request, version or mechanism is not known.
     Unsupported,
-    /// A login must come first.
+    /// A login is required first.
     LoginRequired,
     /// The user or the password is wrong, or the account is locked.
     LoginFailed,
@@ -444,51 +445,51 @@ pub enum ErrorCode {
     AccountClosed,
     /// The administrator ended the session.
     Kicked,
-    /// As many sessions as the server, the address or the account may have.
+    /// The server, the address or the account has reached its number of sessions.
     TooMany,
     /// There is nothing at the path.
     NotFound,
-    /// There is something at the path.
+    /// The path exists already.
     Exists,
-    /// A file was needed.
+    /// The path is not a file.
     NotAFile,
-    /// A folder was needed.
+    /// The path is not a folder.
     NotADirectory,
     /// The folder is not empty.
     NotEmpty,
-    /// The path cannot be a name here: too long, reserved, or with a NUL.
+    /// The path is not a valid name: too long, reserved, or with a NUL.
     BadName,
     /// The path leads out of the home.
     OutsideHome,
     /// The account or the file's mode does not allow it.
     Denied,
-    /// The account's bytes are used up.
+    /// The account's quota of bytes is exceeded.
     QuotaBytes,
-    /// The account's number of files is used up.
+    /// The account's quota of files is exceeded.
     QuotaFiles,
     /// The server's disk is full.
     DiskFull,
     /// The file changed while it was transferred, or has another etag.
     Changed,
-    /// The digest or size of what arrived is not what was announced.
+    /// The digest or size of the received bytes is not as announced.
     Mismatch,
-    /// The transfer was cancelled by the client.
+    /// The client cancelled the transfer.
     Cancelled,
-    /// Another session took the upload over.
+    /// Another session has resumed the upload.
     Superseded,
     /// Other requests hold the memory that this one needs.
     Busy,
-    /// More than the server handles at once.
+    /// The request exceeds a bound.
     TooLarge,
     /// The server's disk failed.
     Io,
     /// A deadline passed.
     Timeout,
-    /// The server is being stopped.
+    /// The server is stopping.
     ShuttingDown,
-    /// The server takes no connection without TLS.
+    /// The server requires TLS.
     TlsRequired,
-    /// A defect of the server; its log says more.
+    /// An error in the server; its log has the details.
     Internal,
 }
 

@@ -1,4 +1,4 @@
-//! Names and paths on the wire: any bytes, as JSON that people can read where that is possible.
+//! Names and paths on the wire: any bytes, as readable JSON where possible.
 
 use crate::base::virtual_path::{PathError, VPath};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -12,7 +12,7 @@ use std::fmt;
 pub struct Name(pub Vec<u8>);
 
 impl Name {
-    /// The path this names, from the home.
+    /// Returns the path, relative to the home.
     pub fn to_vpath(&self) -> Result<VPath, PathError> {
         VPath::parse(&self.0)
     }

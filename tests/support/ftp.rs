@@ -30,7 +30,7 @@ pub struct FtpPeer {
 impl FtpPeer {
     /// Somebody who has logged in without encryption.
     pub fn log_in(server: &mut Server) -> Self {
-        let settings = config::Ftp {
+        let settings = config::FtpConfig {
             listen: Vec::new(),
             listen_tls: Vec::new(),
             plaintext: true,

@@ -1,4 +1,4 @@
-//! `berthd status`: what the running server does, once or again and again.
+//! `berthd status`: the state of the running server, once or repeatedly.
 
 mod report;
 
@@ -7,7 +7,7 @@ use super::{AdminError, StatusArgs, print_json};
 use crate::base::limits::WATCH_INTERVAL;
 use crate::config::Config;
 use crate::wire::control::{ControlReply, ControlRequest};
-use report::{Report, Room};
+use report::{StatusReport, TerminalSize};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGWINCH};
@@ -25,9 +25,9 @@ pub(super) fn run(args: &StatusArgs, config: &Config) -> Result<(), AdminError> 
     }
 }
 
-/// Asks for a report.
-fn ask(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<Report, AdminError> {
-    let mut report = Report::default();
+/// Requests a report.
+fn ask(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<StatusReport, AdminError> {
+    let mut report = StatusReport::default();
     dialogue.ask(&ControlRequest::Status { all: args.all }, |reply| {
         match reply {
             ControlReply::Session(session) => report.sessions.push(session),
@@ -41,7 +41,7 @@ fn ask(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<Report, AdminError>
     Ok(report)
 }
 
-/// Asks for a report and prints its objects as they come.
+/// Requests a report and prints its objects as they come.
 fn print_objects(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<(), AdminError> {
     dialogue.ask(&ControlRequest::Status { all: args.all }, |reply| {
         let (report, object) = match &reply {
@@ -62,11 +62,11 @@ fn print_lines(lines: &[String]) -> Result<(), AdminError> {
     Ok(out.flush()?)
 }
 
-/// One report after the other until Ctrl-C; on a terminal each in the place of the last.
+/// Prints reports until Ctrl-C; on a terminal each replaces the one before.
 fn watch(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<(), AdminError> {
     let is_over = listen().map_err(|error| AdminError::Failed(format!("cannot handle signals: {error}")))?;
     let is_drawn = io::stdout().is_terminal() && !args.json;
-    let mut last: Option<(Report, Instant)> = None;
+    let mut last: Option<(StatusReport, Instant)> = None;
     loop {
         let began = Instant::now();
         if args.json {
@@ -84,13 +84,13 @@ fn watch(dialogue: &mut Dialogue, args: &StatusArgs) -> Result<(), AdminError> {
         }
         wait_until(began + WATCH_INTERVAL, dialogue);
         if is_over.load(Ordering::Relaxed) {
-            // The shell goes on below what is shown, and below its `^C`.
+            // The shell continues below the report, and below its `^C`.
             return if is_drawn { Ok(writeln!(io::stdout())?) } else { Ok(()) };
         }
     }
 }
 
-/// Listens to Ctrl-C, which a second one makes an end at once, and to changes of the terminal.
+/// Handles Ctrl-C, where a second one ends the program at once, and resizes of the terminal.
 fn listen() -> io::Result<Arc<AtomicBool>> {
     let is_over = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register_conditional_shutdown(SIGINT, 0, Arc::clone(&is_over))?;
@@ -99,7 +99,7 @@ fn listen() -> io::Result<Arc<AtomicBool>> {
     Ok(is_over)
 }
 
-/// Waits for the time, a signal, or the end of the server, which the next question will tell of.
+/// Waits for the time, a signal, or the end of the server, which the next request reports.
 fn wait_until(at: Instant, dialogue: &Dialogue) {
     let left = at.saturating_duration_since(Instant::now());
     let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
@@ -107,15 +107,15 @@ fn wait_until(at: Instant, dialogue: &Dialogue) {
     let _ = poll(&mut [PollFd::from_borrowed_fd(dialogue.socket(), PollFlags::IN)], Some(&timeout));
 }
 
-/// The size of the terminal, but for the last column and line, where writing makes some of them
-/// scroll; `None` when it does not tell.
-fn room() -> Option<Room> {
+/// Returns the size of the terminal, without the last column and line, where writing makes some
+/// terminals scroll; `None` if it is unknown.
+fn room() -> Option<TerminalSize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     let less = |cells: u16| usize::from(cells).checked_sub(1).filter(|cells| *cells > 0);
-    Some(Room { columns: less(size.ws_col)?, rows: less(size.ws_row)? })
+    Some(TerminalSize { columns: less(size.ws_col)?, rows: less(size.ws_row)? })
 }
 
-/// Replaces what the terminal shows, in one write and without a blank moment.
+/// Replaces the terminal's content in one write, without flicker.
 fn draw(lines: &[String], is_first: bool) -> Result<(), AdminError> {
     let mut screen = String::from(if is_first { CLEAR } else { TOP });
     for line in lines {

@@ -1,4 +1,4 @@
-//! A report on the server as lines for people.
+//! Formats a report on the server for people.
 
 use crate::admin::table::{Column, Table, start_of};
 use crate::base::text::{Escaped, Size};
@@ -6,23 +6,23 @@ use crate::wire::control::{ServerReport, SessionReport, TurnTimes, UserReport};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// What the server told.
+/// The server's replies.
 #[derive(Default)]
-pub(super) struct Report {
+pub(super) struct StatusReport {
     pub(super) sessions: Vec<SessionReport>,
     pub(super) users: Vec<UserReport>,
     pub(super) server: Option<ServerReport>,
 }
 
-/// What fits a terminal.
+/// The size of a terminal.
 #[derive(Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct TerminalSize {
     pub(super) columns: usize,
     pub(super) rows: usize,
 }
 
-impl Report {
-    /// Who moves something stands first.
+impl StatusReport {
+    /// Sorts sessions; those with transfers come first.
     pub(super) fn sort(&mut self) {
         let rank = |session: &SessionReport| match session.state.as_str() {
             _ if session.path.is_some() => 0,
@@ -33,7 +33,7 @@ impl Report {
         self.sessions.sort_by_key(|session| (rank(session), session.session));
     }
 
-    /// Replaces rates since the beginning of transfers by those since an `earlier` report.
+    /// Replaces average rates by the rates since an `earlier` report.
     pub(super) fn rate_since(&mut self, earlier: &Self, time: Duration) {
         let before: HashMap<_, _> = earlier.sessions.iter().map(|session| (session.session, session)).collect();
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -41,7 +41,7 @@ impl Report {
             let Some(before) = before.get(&session.session).filter(|before| before.path == session.path) else {
                 continue;
             };
-            // Where it is less, the same file is being transferred again.
+            // A lower position means that the file is being transferred again.
             if let (Some(now), Some(before)) = (session.position, before.position)
                 && let Some(moved) = now.checked_sub(before)
             {
@@ -50,9 +50,9 @@ impl Report {
         }
     }
 
-    /// All of it, or what of it fits. The times of turns come last, and only if they are wanted: they are
-    /// the longest part, behind which the sessions would scroll away.
-    pub(super) fn lines(&self, room: Option<Room>, with_turns: bool) -> Vec<String> {
+    /// Returns all lines, or those that fit. The times of turns come last, and only if requested: they are
+    /// the longest part, and the sessions would scroll away.
+    pub(super) fn lines(&self, room: Option<TerminalSize>, with_turns: bool) -> Vec<String> {
         let columns = room.map(|room| room.columns);
         let mut lines: Vec<String> = self.server.iter().flat_map(head).collect();
         if let Some(columns) = columns {
@@ -61,7 +61,7 @@ impl Report {
         let (sessions, users) = (self.session_lines(columns), self.user_lines(columns));
         let server = self.server.iter().filter(|_| with_turns);
         let turns: Vec<String> = server.flat_map(|server| turn_lines(&server.turns, columns)).collect();
-        let Some(Room { rows, columns }) = room else {
+        let Some(TerminalSize { rows, columns }) = room else {
             [sessions, users, turns].into_iter().for_each(|section| add(&mut lines, section));
             return lines;
         };
@@ -116,7 +116,7 @@ impl Report {
     }
 }
 
-/// Appends a section behind an empty line.
+/// Appends a section after an empty line.
 fn add(lines: &mut Vec<String>, section: Vec<String>) {
     if !section.is_empty() {
         lines.push(String::new());
@@ -124,7 +124,7 @@ fn add(lines: &mut Vec<String>, section: Vec<String>) {
     }
 }
 
-/// As many lines as fit, of which the last says how many do not.
+/// Returns the lines that fit. The last one gives the number of the others.
 fn fitting(mut lines: Vec<String>, columns: usize, rows: usize) -> Vec<String> {
     if lines.len() > rows {
         let left_out = lines.len() + 1 - rows;
@@ -149,7 +149,7 @@ fn head(server: &ServerReport) -> Vec<String> {
     lines
 }
 
-/// In its two largest units.
+/// Formats a duration in its two largest units.
 fn time(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
@@ -160,7 +160,7 @@ fn time(seconds: u64) -> String {
     }
 }
 
-/// How much of a file is there, rounded down: what is not whole is never 100 %.
+/// Formats the percentage of a transfer, rounded down: an incomplete one is never 100 %.
 fn done(position: u64, size: Option<u64>) -> String {
     match size {
         Some(0) => "100%".into(),
@@ -260,7 +260,7 @@ mod tests {
         }
     }
 
-    fn report() -> Report {
+    fn report() -> StatusReport {
         let turns = (0..20).map(|step| TurnTimes { below_us: Some(1 << step), count: 40 >> step }).collect();
         let user = UserReport {
             user: "ann".into(),
@@ -287,7 +287,7 @@ mod tests {
         };
         let mut sessions: Vec<_> = (1..=40).map(|number| session(number, None, 0)).collect();
         sessions.push(session(41, Some(b"/\x1b[2J\xff\xe2\x80\xae/file"), 999));
-        let mut report = Report { sessions, users: vec![user; 30], server: Some(server) };
+        let mut report = StatusReport { sessions, users: vec![user; 30], server: Some(server) };
         report.sort();
         report
     }
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn a_report_fits_any_terminal_and_shows_no_foreign_control_characters() {
         for (columns, rows) in (1..100).flat_map(|columns| [1, 2, 5, 10, 23, 60, 200].map(|rows| (columns, rows))) {
-            let lines = report().lines(Some(Room { columns, rows }), true);
+            let lines = report().lines(Some(TerminalSize { columns, rows }), true);
             assert!(lines.len() <= rows, "{columns}, {rows}: {lines:?}");
             for line in &lines {
                 assert!(
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn what_moves_stands_first_and_what_does_not_fit_is_counted() {
-        let lines = report().lines(Some(Room { columns: 79, rows: 23 }), true);
+        let lines = report().lines(Some(TerminalSize { columns: 79, rows: 23 }), true);
         assert_eq!(lines[0], "running 1d 2h  sessions 41  strangers 0");
         let sessions = lines.iter().position(|line| line.contains("SESSION ")).expect("a title");
         assert!(lines[sessions + 1].contains(" 41 ann") && lines[sessions + 1].contains("99%"), "{lines:#?}");
@@ -319,8 +319,10 @@ mod tests {
 
     #[test]
     fn the_rate_between_two_reports_is_that_of_the_same_transfer() {
-        let at =
-            |path: &[u8], position| Report { sessions: vec![session(1, Some(path), position)], ..Report::default() };
+        let at = |path: &[u8], position| StatusReport {
+            sessions: vec![session(1, Some(path), position)],
+            ..StatusReport::default()
+        };
         for (earlier, now, rate) in [
             (at(b"/a", 100), at(b"/a", 400), Some(150)),
             (at(b"/a", 400), at(b"/a", 400), Some(0)),

@@ -1,5 +1,5 @@
-//! Asking for a password at the terminal, for both programs: nothing is shown of what is typed,
-//! and the terminal is as before whatever happens.
+//! Prompts for a password at the terminal, for both programs. Input is not echoed, and the terminal is
+//! restored in every case.
 
 mod suspension;
 
@@ -15,18 +15,18 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use zeroize::Zeroizing;
 
-/// The program's terminal; it does not show what is typed until this is dropped.
+/// The program's terminal, without echo until this is dropped.
 pub struct HiddenInput {
     terminal: File,
-    /// Reads what is typed and never waits: a program that is continued in the foreground must turn the echo
-    /// off before it reads.
+    /// Reads without blocking: a program that is continued in the foreground must turn the echo off before
+    /// it reads.
     keys: File,
     before: Termios,
     suspension: Suspension,
 }
 
 impl HiddenInput {
-    /// Scheduler the echo of the terminal off; an error if there is no terminal.
+    /// Turns the echo of the terminal off. An error if there is no terminal.
     pub fn open() -> io::Result<Self> {
         let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
         let nonblocking = OFlags::NONBLOCK.bits() as i32;
@@ -48,8 +48,8 @@ impl HiddenInput {
         let _ = set_modes(&self.terminal, &self.before);
     }
 
-    /// Asks only now that nothing is shown, so that nothing typed at once is overlooked. Asks again
-    /// when the program was stopped and is continued. `None` once `is_stopped`, which is asked several times
+    /// Prompts only after the echo is off, so that no early input is shown. Prompts again when the program
+    /// was stopped and continued. Returns `None` once `is_stopped` returns true; it is polled several times
     /// a second.
     pub fn read_line(
         &self,
@@ -58,7 +58,7 @@ impl HiddenInput {
     ) -> io::Result<Option<Zeroizing<String>>> {
         let (mut terminal, mut keys) = (&self.terminal, &self.keys);
         terminal.write_all(prompt.as_bytes())?;
-        // The terminal hands a line over in one piece.
+        // The terminal delivers a line in one piece.
         let mut line = Zeroizing::new(vec![0; PASSWORD_BYTES_MAX + 2]);
         while !is_stopped() {
             let timeout = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
@@ -85,7 +85,7 @@ impl HiddenInput {
     }
 }
 
-/// Tried again if a signal ends it: one stops a program in the background that changes the terminal.
+/// Retried after a signal: SIGTTOU stops a background program that changes the terminal.
 fn set_modes(terminal: &File, modes: &Termios) -> rustix::io::Result<()> {
     loop {
         match tcsetattr(terminal, OptionalActions::Now, modes) {

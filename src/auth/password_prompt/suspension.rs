@@ -1,5 +1,5 @@
-//! Ctrl-Z and the like while a program asks at the terminal: the terminal is put right before the
-//! program stops or ends, and the question is shown again when it is continued. It knows no question.
+//! Handles Ctrl-Z and similar signals during a prompt: the terminal is restored before the program
+//! stops or ends, and the prompt is repeated when it is continued. It knows no prompt.
 
 use signal_hook::consts::{SIGCONT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::{flag, low_level};
@@ -7,16 +7,16 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Notices the signals that stop or end the program, for as long as somebody asks.
+/// Records the signals that stop or end the program, for the time of a prompt.
 pub struct Suspension {
     signals: &'static Signals,
 }
 
 /// Signal handlers stay once they are set: without one the library would ignore the signal.
 struct Signals {
-    /// Nobody asks, so each signal does what it does by default.
+    /// Without a prompt, each signal has its default effect.
     is_default: Arc<AtomicBool>,
-    /// Those that came while somebody asked.
+    /// Signals received during a prompt.
     came: [(i32, Arc<AtomicBool>); 3],
     continued: Arc<AtomicBool>,
 }
@@ -33,15 +33,15 @@ impl Suspension {
                 SIGNALS.get_or_init(|| signals)
             }
         };
-        // What came before was obeyed at once.
+        // Earlier signals took effect at once.
         signals.came.iter().for_each(|(_, came)| came.store(false, Ordering::Relaxed));
         signals.continued.store(false, Ordering::Relaxed);
         signals.is_default.store(false, Ordering::Relaxed);
         Ok(Self { signals })
     }
 
-    /// Stops or ends the program if it was told to, after `restore` has put the terminal right.
-    /// Returns whether the program was stopped and has been continued, however it was stopped.
+    /// Stops or ends the program if a signal asked for it, after `restore` has restored the terminal.
+    /// Returns whether the program was stopped, by any signal, and has been continued.
     pub fn obey(&self, restore: impl FnOnce()) -> io::Result<bool> {
         let came = self.signals.came.iter().find(|(_, came)| came.swap(false, Ordering::Relaxed));
         if let Some((signal, _)) = came {
@@ -55,7 +55,7 @@ impl Suspension {
 impl Drop for Suspension {
     fn drop(&mut self) {
         self.signals.is_default.store(true, Ordering::Relaxed);
-        // One that came last of all is not lost.
+        // A signal that came at the very end is not lost.
         for (signal, came) in &self.signals.came {
             if came.swap(false, Ordering::Relaxed) {
                 let _ = low_level::emulate_default_handler(*signal);

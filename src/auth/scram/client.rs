@@ -1,7 +1,7 @@
 //! The client's side of SCRAM.
 
 use super::{
-    Attributes, BASE64, Binding, ClientKeys, SALT_BYTES, ScramError, check_nonce, check_password, decode_key,
+    BASE64, Binding, ClientKeys, MessageAttributes, SALT_BYTES, ScramError, check_nonce, check_password, decode_key,
     hmac_sha256, random_nonce, xor,
 };
 use crate::base::limits::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use subtle::ConstantTimeEq;
 
-/// What a client logs in with.
+/// The secret that a client logs in with.
 #[derive(Clone, Copy)]
 pub enum Secret<'a> {
-    /// As it was typed.
+    /// As typed.
     Password(&'a str),
     /// Derived at an earlier login.
     Keys(&'a ClientKeys),
@@ -40,7 +40,7 @@ pub struct ClientExchange<'a> {
 }
 
 impl<'a> ClientExchange<'a> {
-    /// Begins with the client-first-message.
+    /// Begins a login. Returns the client-first-message.
     pub fn new(user: &str, secret: impl Into<Secret<'a>>, binding: Binding) -> Result<(Self, String), ScramError> {
         Self::with_nonce(user, secret.into(), binding, random_nonce())
     }
@@ -62,10 +62,10 @@ impl<'a> ClientExchange<'a> {
         Ok((Self { secret, bare, nonce, binding }, message))
     }
 
-    /// Answers the server-first-message with the client-final-message. With a password this
-    /// takes as long as its rounds take, which are bounded.
+    /// Answers the server-first-message with the client-final-message. With a password this computes the
+    /// rounds, which are bounded.
     pub fn answer(self, server_first: &str) -> Result<(ClientProved, String), ScramError> {
-        let mut attributes = Attributes::of(server_first);
+        let mut attributes = MessageAttributes::of(server_first);
         let nonce = attributes.take("r", "nonce")?;
         check_nonce(nonce)?;
         if nonce.strip_prefix(&self.nonce[..]).is_none_or(str::is_empty) {
@@ -103,25 +103,25 @@ impl fmt::Debug for ClientExchange<'_> {
     }
 }
 
-/// A login whose proof is sent; the server has yet to prove itself.
+/// A login whose proof is sent; the server has not proved itself yet.
 pub struct ClientProved {
     keys: ClientKeys,
     signature: [u8; 32],
 }
 
 impl ClientProved {
-    /// Checks the server-final-message. Unless this succeeds, the peer is not the server.
+    /// Checks the server-final-message. An error means that the peer does not know the verifier.
     pub fn verify(&self, server_final: &str) -> Result<(), ScramError> {
         if server_final.starts_with("e=") {
             return Err(ScramError::Refused);
         }
-        let mut attributes = Attributes::of(server_final);
+        let mut attributes = MessageAttributes::of(server_final);
         let signature = decode_key(attributes.take("v", "signature")?, "signature")?;
         attributes.finish()?;
         if signature.ct_eq(&self.signature).into() { Ok(()) } else { Err(ScramError::WrongServer) }
     }
 
-    /// The derived keys, for reconnects.
+    /// Returns the derived keys, for reconnects.
     pub fn into_keys(self) -> ClientKeys {
         self.keys
     }
@@ -133,7 +133,7 @@ impl fmt::Debug for ClientProved {
     }
 }
 
-/// Digits only: `+1` and leading zeros are not what RFC 5802 calls a number.
+/// Only digits: RFC 5802 allows neither `+1` nor leading zeros.
 fn parse_rounds(text: &str) -> Result<u32, ScramError> {
     if text.starts_with('0') || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(ScramError::Malformed("rounds"));

@@ -1,24 +1,24 @@
-//! The costly step of a login, in slices: for a server that is sent passwords as they are and
-//! has others to serve meanwhile.
+//! Computes the rounds of a login in slices, for a server that receives plaintext passwords and serves
+//! others meanwhile.
 
 use super::{ClientKeys, hmac_sha256};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// PBKDF2 (RFC 8018, section 5.2) with HMAC-SHA-256 and one block of output, under way.
+/// A running PBKDF2 (RFC 8018, section 5.2) with HMAC-SHA-256 and one block of output.
 pub struct Derivation {
     mac: Hmac<Sha256>,
     salt: Vec<u8>,
     rounds: u32,
     done: u32,
-    /// U of the last round, and all of them together.
+    /// U of the last round, and the XOR of all.
     last: Zeroizing<[u8; 32]>,
     sum: Zeroizing<[u8; 32]>,
 }
 
 impl Derivation {
-    /// Begins; nothing is computed yet.
+    /// Begins. Nothing is computed yet.
     pub fn new(password: &str, salt: &[u8], rounds: u32) -> Self {
         let mac =
             <Hmac<Sha256> as KeyInit>::new_from_slice(password.as_bytes()).expect("HMAC takes a key of any length");
@@ -26,7 +26,7 @@ impl Derivation {
         Self { mac, salt: salt.to_vec(), rounds, done: 0, last, sum }
     }
 
-    /// Computes at most `rounds` more; the keys once there are none left.
+    /// Computes at most `rounds` more. Returns the keys after the last one.
     pub fn advance(&mut self, rounds: u32) -> Option<ClientKeys> {
         for _ in 0..rounds.min(self.rounds_left()) {
             let mut mac = self.mac.clone();
@@ -44,14 +44,14 @@ impl Derivation {
         (self.rounds_left() == 0).then(|| ClientKeys::from_salted(&self.sum, &self.salt, self.rounds))
     }
 
-    /// Rounds to be computed yet.
+    /// Returns the number of remaining rounds.
     pub fn rounds_left(&self) -> u32 {
         self.rounds - self.done
     }
 }
 
 impl ClientKeys {
-    /// RFC 5802, section 3, from the salted password on.
+    /// The part of RFC 5802, section 3, after the salted password.
     pub(super) fn from_salted(salted: &[u8; 32], salt: &[u8], rounds: u32) -> Self {
         Self {
             rounds,
@@ -62,5 +62,5 @@ impl ClientKeys {
     }
 }
 
-/// The number of the only block there is.
+/// The number of the only block.
 const FIRST_BLOCK: [u8; 4] = 1u32.to_be_bytes();

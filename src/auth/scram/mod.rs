@@ -1,6 +1,6 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677), both sides: the server learns that the client knows the
-//! password without seeing it, and the client that the server has the verifier. Messages in,
-//! messages out; this module knows no accounts, no sockets and no clock.
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677), both sides: the client proves that it knows the password without
+//! sending it, and the server proves that it has the verifier. Messages in, messages out; this module
+//! knows no accounts, no sockets and no clock.
 //!
 //! ```text
 //! client  n,,n=USER,r=NONCE            ─►  ClientFirst::parse, ServerExchange::begin
@@ -9,10 +9,10 @@
 //! ClientProved::verify                 ◄─  v=SIGNATURE
 //! ```
 //!
-//! User names and passwords are compared as the UTF-8 bytes that were typed. SASLprep (RFC 4013)
-//! is the identity for printable ASCII; beyond ASCII its tables would unify different spellings
-//! of the same letters, which no client of this server needs. Control characters, which SASLprep
-//! prohibits, are refused here too.
+//! User names and passwords are compared as the UTF-8 bytes that were typed. SASLprep (RFC 4013) is the
+//! identity for printable ASCII; beyond ASCII its tables would unify different spellings of the same
+//! letters, which no client of this server needs. Control characters, which SASLprep prohibits, are
+//! refused here too.
 
 mod client;
 mod derivation;
@@ -31,17 +31,17 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// What ties a login to the connection it runs on, so that it cannot be relayed.
+/// The channel binding of a login, so that it cannot be relayed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Binding {
-    /// Nothing: a connection without TLS.
+    /// None: a connection without TLS.
     None,
     /// The connection's `tls-exporter` keying material (RFC 9266).
     Exporter([u8; 32]),
 }
 
 impl Binding {
-    /// The SASL mechanism that offers this binding.
+    /// Returns the SASL mechanism that offers this binding.
     pub fn mechanism(&self) -> &'static str {
         match self {
             Self::None => "SCRAM-SHA-256",
@@ -49,7 +49,7 @@ impl Binding {
         }
     }
 
-    /// The GS2 header a client with this binding sends (RFC 5802, section 7).
+    /// Returns the GS2 header of a client with this binding (RFC 5802, section 7).
     fn gs2_header(&self) -> &'static str {
         match self {
             Self::None => "n,,",
@@ -57,7 +57,7 @@ impl Binding {
         }
     }
 
-    /// What the attribute `c` must decode to, after this header.
+    /// Returns the content of the attribute `c` after this header.
     fn input(&self, gs2_header: &str) -> Vec<u8> {
         let mut input = gs2_header.as_bytes().to_vec();
         if let Self::Exporter(material) = self {
@@ -67,13 +67,13 @@ impl Binding {
     }
 }
 
-/// Why a login by SCRAM ends.
+/// Why a SCRAM login fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScramError {
     /// The peer's message is not SCRAM; names the part.
     #[error("malformed login message: {0}")]
     Malformed(&'static str),
-    /// Server: the password, the nonce or the channel binding is wrong; which one is not told.
+    /// Server: the password, the nonce or the channel binding is wrong; deliberately not distinguished.
     #[error("the proof is wrong")]
     WrongProof,
     /// Client: the server could not prove that it knows this account.
@@ -82,17 +82,17 @@ pub enum ScramError {
     /// Client: the server ended the login.
     #[error("the server refused the login")]
     Refused,
-    /// Client: the server asked for a number of rounds outside of
+    /// Client: the server requested a number of rounds outside of
     /// [`SCRAM_ROUNDS_MIN`]..=[`SCRAM_ROUNDS_MAX`].
     #[error("the server asks for {0} password rounds; {SCRAM_ROUNDS_MIN} to {SCRAM_ROUNDS_MAX} are accepted")]
     Rounds(u32),
-    /// Client: remembered keys are of another salt or number of rounds; the password is needed.
+    /// Client: remembered keys belong to another salt or number of rounds; the password is needed.
     #[error("the account's password was changed; it must be typed again")]
     KeysOutdated,
     /// Client: the user name is empty or holds control characters.
     #[error("a user name cannot be empty or hold control characters")]
     UserName,
-    /// Client: the password cannot be one.
+    /// Client: the text cannot be a password.
     #[error(transparent)]
     Password(#[from] PasswordError),
 }
@@ -100,10 +100,10 @@ pub enum ScramError {
 /// Why text cannot be a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
-    /// No text at all.
+    /// The text is empty.
     #[error("the password is empty")]
     Empty,
-    /// A tab, a line break, a NUL or the like.
+    /// A control character such as a tab, a line break or a NUL.
     #[error("the password holds a control character")]
     Control,
     /// Over [`PASSWORD_BYTES_MAX`].
@@ -111,7 +111,7 @@ pub enum PasswordError {
     TooLong,
 }
 
-/// Whether `password` may be one.
+/// Checks whether `password` is allowed.
 pub fn check_password(password: &str) -> Result<(), PasswordError> {
     match password {
         "" => Err(PasswordError::Empty),
@@ -121,14 +121,14 @@ pub fn check_password(password: &str) -> Result<(), PasswordError> {
     }
 }
 
-/// What a server stores instead of a password. It checks proofs; it cannot make one.
+/// What a server stores instead of a password. It verifies proofs; it cannot make one.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 pub struct Verifier {
     /// PBKDF2 rounds.
     #[serde(deserialize_with = "rounds_within_bounds")]
     pub rounds: u32,
-    /// Public; sent to whoever begins a login.
+    /// Public; sent to any client that begins a login.
     #[serde(serialize_with = "to_base64", deserialize_with = "salt_from_base64")]
     pub salt: Vec<u8>,
     /// The hash of the client's key.
@@ -140,7 +140,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A verifier of `password` under a new random salt.
+    /// Makes a verifier of `password` with a new random salt.
     pub fn from_password(password: &str, rounds: u32) -> Result<Self, PasswordError> {
         check_password(password)?;
         let mut salt = vec![0; SCRAM_RANDOM_BYTES];
@@ -148,14 +148,14 @@ impl Verifier {
         Ok(ClientKeys::derive(password, &salt, rounds).to_verifier())
     }
 
-    /// Whether this verifies `password`: for protocols that send passwords as they are. Costs
-    /// all the rounds; takes the same time for every answer.
+    /// Returns whether the plaintext `password` is correct. Computes all the rounds; takes the same time
+    /// for every result.
     pub fn matches(&self, password: &str) -> bool {
         self.matches_keys(&ClientKeys::derive(password, &self.salt, self.rounds))
     }
 
-    /// Whether this verifies the password that `keys` were derived from, with this salt and
-    /// number of rounds. Takes the same time for every answer.
+    /// Returns whether `keys` were derived from this verifier's password, with this salt and number of
+    /// rounds. Takes the same time for every result.
     pub fn matches_keys(&self, keys: &ClientKeys) -> bool {
         let other = keys.to_verifier();
         (self.stored_key.ct_eq(&other.stored_key) & self.server_key.ct_eq(&other.server_key)).into()
@@ -168,8 +168,8 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// What a client derives from a password; worth the password for this one salt, so that it can
-/// be kept in memory for reconnects, and must not be kept anywhere else.
+/// Keys that a client derives from a password. For this one salt they are equivalent to the password,
+/// so they may be kept in memory for reconnects, and nowhere else.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct ClientKeys {
     rounds: u32,
@@ -202,19 +202,19 @@ impl fmt::Debug for ClientKeys {
     }
 }
 
-/// HMAC-SHA-256 of `message` under `key`.
+/// Returns HMAC-SHA-256 of `message` under `key`.
 pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(message);
     mac.finalize().into_bytes().into()
 }
 
-/// Fills `bytes` from the kernel.
+/// Fills `bytes` with random bytes from the kernel.
 pub(crate) fn fill_random(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("getrandom(2) does not fail once the machine has started");
 }
 
-/// A nonce of [`SCRAM_RANDOM_BYTES`]; base64 has no comma, so it needs no escaping.
+/// Returns a nonce of [`SCRAM_RANDOM_BYTES`]; base64 has no comma, so it needs no escaping.
 fn random_nonce() -> String {
     let mut bytes = [0; SCRAM_RANDOM_BYTES];
     fill_random(&mut bytes);
@@ -222,20 +222,20 @@ fn random_nonce() -> String {
 }
 
 /// The attributes of a message, `a=…,b=…`, taken in order.
-struct Attributes<'a>(std::str::Split<'a, char>);
+struct MessageAttributes<'a>(std::str::Split<'a, char>);
 
-impl<'a> Attributes<'a> {
+impl<'a> MessageAttributes<'a> {
     fn of(message: &'a str) -> Self {
         Self(message.split(','))
     }
 
-    /// The next attribute's value, if it is called `name`; `part` names it in the error.
+    /// Returns the next attribute's value, if it has this `name`. `part` names it in the error.
     fn take(&mut self, name: &str, part: &'static str) -> Result<&'a str, ScramError> {
         let value = self.0.next().and_then(|text| text.strip_prefix(name)).and_then(|text| text.strip_prefix('='));
         value.filter(|value| !value.is_empty()).ok_or(ScramError::Malformed(part))
     }
 
-    /// What is left is optional extensions, which RFC 5802 tells to ignore.
+    /// The rest is optional extensions, which RFC 5802 says to ignore.
     fn finish(mut self) -> Result<(), ScramError> {
         let is_extension = |text: &str| {
             let mut bytes = text.bytes();
@@ -245,7 +245,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// A nonce as RFC 5802 wants it: printable ASCII without commas, of bounded length.
+/// Checks a nonce by RFC 5802: printable ASCII without commas, of bounded length.
 fn check_nonce(nonce: &str) -> Result<(), ScramError> {
     let printable = nonce.bytes().all(|b| b.is_ascii_graphic() && b != b',');
     if printable && nonce.len() <= NONCE_BYTES_MAX { Ok(()) } else { Err(ScramError::Malformed("nonce")) }
@@ -262,9 +262,9 @@ fn xor(a: [u8; 32], b: &[u8; 32]) -> [u8; 32] {
     result
 }
 
-/// Both nonces together; the ones made here are 24 characters each.
+/// Both nonces together; those made here have 24 characters each.
 const NONCE_BYTES_MAX: usize = 512;
-/// Salts outside of this come from a mistake, not from a server's choice.
+/// Salts outside of this range come from a mistake.
 const SALT_BYTES: std::ops::RangeInclusive<usize> = 8..=256;
 
 fn to_base64<S: serde::Serializer>(bytes: &impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,13 +1,13 @@
 //! The server's side of SCRAM.
 
 use super::{
-    Attributes, BASE64, Binding, ScramError, Verifier, check_nonce, decode_key, hmac_sha256, random_nonce, xor,
+    BASE64, Binding, MessageAttributes, ScramError, Verifier, check_nonce, decode_key, hmac_sha256, random_nonce, xor,
 };
 use base64::Engine;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// A client's first message, read.
+/// A parsed client-first-message.
 #[derive(Debug)]
 pub struct ClientFirst {
     gs2_header: String,
@@ -17,7 +17,7 @@ pub struct ClientFirst {
 }
 
 impl ClientFirst {
-    /// Reads `n,,n=USER,r=NONCE` with any GS2 header.
+    /// Parses `n,,n=USER,r=NONCE` with any GS2 header.
     pub fn parse(message: &str) -> Result<Self, ScramError> {
         let mut parts = message.splitn(3, ',');
         let (Some(flag), Some(authorize_as), Some(bare)) = (parts.next(), parts.next(), parts.next()) else {
@@ -29,7 +29,7 @@ impl ClientFirst {
         if !authorize_as.is_empty() {
             return Err(ScramError::Malformed("logging in as somebody else"));
         }
-        let mut attributes = Attributes::of(bare);
+        let mut attributes = MessageAttributes::of(bare);
         let user = decode_name(attributes.take("n", "user name")?)?;
         let nonce = attributes.take("r", "nonce")?;
         check_nonce(nonce)?;
@@ -37,7 +37,7 @@ impl ClientFirst {
         Ok(Self { gs2_header: format!("{flag},,"), bare: bare.to_string(), user, nonce: nonce.to_string() })
     }
 
-    /// Who wants to log in; any text but the empty one and control characters.
+    /// Returns the claimed user name: any non-empty text without control characters.
     pub fn user(&self) -> &str {
         &self.user
     }
@@ -50,14 +50,13 @@ pub struct ServerExchange {
     /// The first two messages, as both sides sign them.
     signed: String,
     nonce: String,
-    /// What the client must repeat under `c`; `None` where its first message already asked for
-    /// another binding than this connection has. That is told only together with the proof's
-    /// failure.
+    /// What the client must repeat in `c`; `None` if its first message requested another binding than this
+    /// connection has. That is reported only as a failed proof.
     binding_input: Option<Vec<u8>>,
 }
 
 impl ServerExchange {
-    /// Answers a first message with the server-first-message.
+    /// Answers a client-first-message with the server-first-message.
     pub fn begin(first: ClientFirst, verifier: &Verifier, binding: Binding) -> (Self, String) {
         Self::begin_with_nonce(first, verifier, binding, &random_nonce())
     }
@@ -68,8 +67,8 @@ impl ServerExchange {
         binding: Binding,
         server_nonce: &str,
     ) -> (Self, String) {
-        // Where there is TLS, a client must bind to it: `n` would allow a relay, and `y` says
-        // that somebody removed the -PLUS mechanism from our offer (RFC 5802, section 6).
+        // With TLS a client must bind to it: `n` would allow a relay, and `y` means that an attacker removed
+        // the -PLUS mechanism from our offer (RFC 5802, section 6).
         let agreed = match binding {
             Binding::None => matches!(&first.gs2_header[..], "n,," | "y,,"),
             Binding::Exporter(_) => first.gs2_header == binding.gs2_header(),
@@ -85,11 +84,11 @@ impl ServerExchange {
         (exchange, message)
     }
 
-    /// Checks the client-final-message and gives the server-final-message, which proves this
-    /// server to the client. Consumes the exchange: a nonce serves one proof.
+    /// Checks the client-final-message and returns the server-final-message, which proves this server to
+    /// the client. Consumes the exchange: a nonce serves one proof.
     pub fn finish(self, client_final: &str) -> Result<String, ScramError> {
         let (unproved, proof) = client_final.rsplit_once(",p=").ok_or(ScramError::Malformed("proof"))?;
-        let mut attributes = Attributes::of(unproved);
+        let mut attributes = MessageAttributes::of(unproved);
         let binding_input = attributes.take("c", "channel binding")?;
         let binding_input = BASE64.decode(binding_input).map_err(|_| ScramError::Malformed("channel binding"))?;
         let nonce = attributes.take("r", "nonce")?;
@@ -108,7 +107,7 @@ impl ServerExchange {
     }
 }
 
-/// A user name with `=2C` and `=3D` for comma and equals sign; any other `=` is an error.
+/// Decodes a user name with `=2C` and `=3D` for comma and equals sign; any other `=` is an error.
 fn decode_name(text: &str) -> Result<String, ScramError> {
     let mut parts = text.split('=');
     let mut name = parts.next().unwrap_or_default().to_string();

@@ -1,4 +1,4 @@
-//! POSIX access control lists as the kernel keeps them in an extended attribute
+//! POSIX access control lists in the format of the kernel's extended attribute
 //! (include/uapi/linux/posix_acl_xattr.h).
 
 /// The attribute with the list of a file.
@@ -15,7 +15,7 @@ const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct AclEntry {
     tag: u16,
     permissions: u16,
     id: u32,
@@ -31,7 +31,7 @@ pub struct Keeps {
 }
 
 /// An access control list.
-pub struct Acl(Vec<Entry>);
+pub struct Acl(Vec<AclEntry>);
 
 impl Acl {
     /// Reads the value of an attribute. Returns `None` if it is not a list of version 2.
@@ -42,7 +42,7 @@ impl Acl {
         }
         let entry = |bytes: &[u8]| {
             let [t0, t1, p0, p1, i0, i1, i2, i3] = *bytes.first_chunk::<ENTRY_BYTES>()?;
-            Some(Entry {
+            Some(AclEntry {
                 tag: u16::from_le_bytes([t0, t1]),
                 permissions: u16::from_le_bytes([p0, p1]),
                 id: u32::from_le_bytes([i0, i1, i2, i3]),
@@ -54,7 +54,7 @@ impl Acl {
     /// The value of the attribute.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = VERSION.to_le_bytes().to_vec();
-        for Entry { tag, permissions, id } in &self.0 {
+        for AclEntry { tag, permissions, id } in &self.0 {
             bytes.extend(tag.to_le_bytes());
             bytes.extend(permissions.to_le_bytes());
             bytes.extend(id.to_le_bytes());
@@ -107,7 +107,7 @@ impl Acl {
     /// allows to every user but the owner.
     pub fn mode_without(&self) -> u32 {
         let mask = self.permissions(MASK).unwrap_or(7);
-        let masked = |entry: &Entry| if entry.tag == OTHER { entry.permissions } else { entry.permissions & mask };
+        let masked = |entry: &AclEntry| if entry.tag == OTHER { entry.permissions } else { entry.permissions & mask };
         let others = self.0.iter().filter(|entry| entry.tag != OWNER && entry.tag != MASK);
         let least = u32::from(others.map(masked).fold(7, |least, permissions| least & permissions));
         u32::from(self.permissions(OWNER).unwrap_or(6) & 7) << 6 | least << 3 | least
@@ -121,7 +121,7 @@ mod tests {
     const USER: u16 = 0x02;
 
     fn acl(entries: &[(u16, u16)]) -> Acl {
-        Acl(entries.iter().map(|&(tag, permissions)| Entry { tag, permissions, id: u32::MAX }).collect())
+        Acl(entries.iter().map(|&(tag, permissions)| AclEntry { tag, permissions, id: u32::MAX }).collect())
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
         list.restrict(Keeps { owner: true, group: false });
         assert_eq!((list.permissions(GROUP), list.permissions(OTHER)), (Some(0), Some(0)));
         assert_eq!(list.permissions(USER), Some(6));
-        // A user that is kept out is not let in as one of the others.
+        // A user without access must not get it as one of the others.
         assert_eq!(acl(&[(OWNER, 6), (USER, 0), (GROUP, 4), (MASK, 4), (OTHER, 4)]).mode_without(), 0o600);
     }
 

@@ -40,7 +40,8 @@ impl Attributes {
         Ok(Self { path, names })
     }
 
-    /// The names of the attributes that are copied unchanged: all but access control lists and [`DROPPED`].
+    /// Returns the names of the attributes that are copied unchanged: all but access control lists and
+    /// [`DROPPED`].
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let is_copied = |name: &&str| *name != acl::ACCESS && *name != acl::DEFAULT && !DROPPED.contains(name);
         self.names.iter().map(String::as_str).filter(is_copied).take(ATTRIBUTES_MAX)

@@ -1,5 +1,5 @@
-//! Large buffers, for sessions that have much to move and while there is memory; and the count of the
-//! small ones. Before login there are no large ones.
+//! Charges large buffers of busy sessions to their account, and counts the small ones. Before login all
+//! buffers are small.
 
 use super::{Connection, sooner};
 use crate::base::limits::{INPUT_CHARGE, MEMORY_WAIT_STEP, OUTPUT_CHARGE};
@@ -8,8 +8,8 @@ use crate::protocol::data_connection::DataConnection;
 use std::time::Instant;
 
 impl Connection {
-    /// Makes a full input large. Where there is no memory for that, what is in it may be a part of
-    /// something that fits no small one, so this is tried again after a while.
+    /// Enlarges a full receive buffer. Without memory this is tried again later, because its content may be
+    /// part of a request that fits no small buffer.
     pub(super) fn enlarge_input(&mut self, now: Instant) {
         if !self.buffers.input.is_cramped() {
             return;
@@ -23,7 +23,7 @@ impl Connection {
         }
     }
 
-    /// Makes full output large, for what comes next.
+    /// Enlarges a full send buffer for further output.
     pub(super) fn enlarge_output(&mut self) {
         if self.buffers.output.is_cramped()
             && let Some(charge) = self.charge(OUTPUT_CHARGE)
@@ -38,7 +38,7 @@ impl Connection {
         }
     }
 
-    /// Makes the full input of the second socket large.
+    /// Enlarges the full receive buffer of the data connection.
     pub(super) fn enlarge_data_input(&mut self) {
         if self.data.as_ref().is_some_and(|data| data.buffers().input.is_cramped())
             && let Some(charge) = self.charge(INPUT_CHARGE)
@@ -48,7 +48,7 @@ impl Connection {
         }
     }
 
-    /// Counts the buffers that are not large, and the requests ahead, for the account that has logged in.
+    /// Counts small buffers and queued requests for the account that has logged in.
     pub(super) fn count_small_buffers(&mut self) {
         let mut bytes = self.transport.uncharged_bytes(&self.buffers);
         if !self.buffers.input.is_large() {
@@ -67,7 +67,7 @@ impl Connection {
         }
     }
 
-    /// A charge to the account that has logged in, if there is one and it has room.
+    /// Charges the account that has logged in. Returns `None` if there is none or it has no room.
     fn charge(&self, bytes: usize) -> Option<Charge> {
         self.protocol.memory().and_then(|share| Charge::of(bytes, share))
     }

@@ -1,5 +1,5 @@
-//! One connection: its transport, its buffers, its protocol, and what is known of its socket's
-//! readiness. A turn is fill, step, flush, each with an allowance of its own.
+//! One connection: its transport, buffers, protocol and readiness. A turn fills, steps and flushes,
+//! each within its own limit.
 
 mod memory;
 mod rates;
@@ -26,64 +26,64 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// What a connection wants after a turn.
+/// What a connection needs after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterTurn {
     /// Another turn: something moved.
     Again,
-    /// An event, or its deadline.
+    /// An event or its deadline.
     Sleep,
     /// To be closed.
     Close,
 }
 
-/// A connected socket and all that belongs to it.
+/// A connected socket with its protocol.
 pub struct Connection {
     transport: Transport,
     buffers: IoBuffers,
     protocol: Box<dyn Protocol>,
-    /// The second socket of protocols that have one.
+    /// The data connection of protocols that have one.
     data: Option<Box<DataSocket>>,
     address: IpAddr,
     is_readable: bool,
     is_writable: bool,
-    /// The protocol knows what kind of connection this is.
+    /// The protocol has been told whether TLS is in use.
     is_introduced: bool,
-    /// The peer is gone, and so is whoever would read the answers to what it sent last.
+    /// The peer has reset the connection and cannot read replies.
     is_reset: bool,
-    /// The same, and its last transfer is still under way.
+    /// The peer has reset the connection, but its last transfer is still running.
     is_unheard: bool,
     opened: Instant,
-    /// When something other than waiting for a request was last under way.
+    /// When the session last did something other than wait for a request.
     last_active: Instant,
     last_moved: Instant,
-    /// What the protocol had done of its work after the last turn.
+    /// The protocol's progress counter after the last turn.
     progress: u64,
     rate_limiter: RateLimiter,
-    /// What its account has moved, once it is known.
+    /// The account's traffic, once logged in.
     account: Option<Rc<Traffic>>,
-    /// What it holds without a charge, once its account is known.
+    /// Buffers without a charge, once logged in.
     small_buffers: Option<SmallBuffers>,
-    /// Bytes wait for this, because more have moved than the rates allow.
+    /// Transfers pause until then, because the rate limit is exceeded.
     held_until: Option<Instant>,
     requests: u64,
-    /// The protocol is at work.
+    /// The protocol is being called.
     is_stepping: bool,
     closing_since: Option<Instant>,
 }
 
-/// What came of a turn.
+/// The result of a turn.
 #[derive(Debug, Clone, Copy, Default)]
 struct Worked {
     anything: bool,
-    /// The peer took something of the connection itself.
+    /// The peer took bytes of the control connection.
     told: bool,
-    /// It took something of the second socket.
+    /// The peer took bytes of the data connection.
     sent: bool,
 }
 
 impl Connection {
-    /// A connection that was just accepted.
+    /// Makes a connection that was just accepted.
     pub fn new(transport: Transport, protocol: Box<dyn Protocol>, address: IpAddr, now: Instant) -> Self {
         Self {
             transport,
@@ -110,32 +110,31 @@ impl Connection {
         }
     }
 
-    /// The same of a protocol that has a second socket, and that knows without being told whether
-    /// it is encrypted.
+    /// Adds a data connection, for a protocol that knows by itself whether TLS is in use.
     pub(super) fn with_data(self, data: DataSocket) -> Self {
         Self { data: Some(Box::new(data)), is_introduced: true, ..self }
     }
 
-    /// Notes what an event said; does no I/O.
+    /// Records an event; does no I/O.
     pub fn mark(&mut self, readable: bool, writable: bool) {
         self.is_readable |= readable;
         self.is_writable |= writable;
     }
 
-    /// The same of an event that says that the connection failed. What the peer sent before, and was
-    /// not taken up, would be done amid whatever its user does next on another connection.
+    /// Records that the connection failed. Unprocessed input is dropped: it could run concurrently with the
+    /// user's next connection.
     pub fn mark_reset(&mut self) {
         self.is_reset = true;
     }
 
-    /// The same as [`Connection::mark`] of the second socket, and when its peer's end came.
+    /// Like [`Connection::mark`], for the data connection, with the time at which its peer closed it.
     pub fn mark_data(&mut self, readable: bool, writable: bool, ended: Option<Instant>) {
         if let Some(data) = &mut self.data {
             data.mark(readable, writable, ended);
         }
     }
 
-    /// One bounded turn, which sends at most about `flush_budget` bytes.
+    /// Runs one bounded turn, which sends about `flush_budget` bytes at most.
     pub fn turn(&mut self, service: &mut Service, flush_budget: usize, now: Instant) -> AfterTurn {
         let result = self.run(service, flush_budget, now);
         self.count_small_buffers();
@@ -143,7 +142,7 @@ impl Connection {
             Ok(turn) => turn,
             Err(_) if self.outlives_reset() => AfterTurn::Again,
             Err(error) => {
-                // Reset by the peer, or its TLS is broken: nobody is left to be told.
+                // The peer has reset the connection, or its TLS failed: no reply can reach it.
                 log::debug!("a connection from {} ended: {error}", self.address);
                 self.protocol.hang_up(now);
                 AfterTurn::Close
@@ -151,13 +150,13 @@ impl Connection {
         }
     }
 
-    /// A client that has said that it goes, and closed the connection before it read all replies, still wants
-    /// the transfer that is under way. Nobody is told what becomes of it.
+    /// Returns whether the running transfer outlives a reset: a client that sent QUIT and closed the
+    /// connection before it read all replies still wants its transfer. No reply reports the result.
     fn outlives_reset(&mut self) -> bool {
         if self.is_unheard || self.data.is_none() || self.protocol.is_closing() {
             return false;
         }
-        // The system still has what came before the reset.
+        // The kernel still has the bytes that came before the reset.
         let _ = self.transport.fill(&mut self.buffers.input, INPUT_BYTES_FIRST);
         self.is_unheard = self.protocol.ends_with_transfer(&mut self.buffers);
         self.buffers.eof |= self.is_unheard;
@@ -198,8 +197,8 @@ impl Connection {
         Ok(AfterTurn::Sleep)
     }
 
-    /// Fills, steps, and sends over the second socket; again while hardly anything moves there: a
-    /// small file that goes out with its end and all its replies wakes its peer once.
+    /// Fills, steps and sends on the data connection. Repeats while little moves there, so that a small
+    /// file, its end and its replies wake the peer once.
     fn work(
         &mut self,
         service: &mut Service,
@@ -209,15 +208,15 @@ impl Connection {
     ) -> io::Result<Worked> {
         let (mut worked, mut data_bytes) = (Worked::default(), 0);
         for _ in 0..ROUNDS_PER_TURN {
-            // The control connection first: an upload whose peer is gone is not whole.
+            // The control connection first: an upload whose client is gone is not complete.
             let filled = self.fill(service, now)?;
             let received = self.fill_data(service, budget, flush_budget, now);
             self.introduce(now)?;
             let stepped = self.step(service, budget, now);
             self.tell_account();
             let received = received + self.advance_data_handshake(service, budget, flush_budget, now);
-            // That a transfer begins is said before its first byte leaves, and that it has ended apart
-            // from that.
+            // The reply that a transfer begins leaves before its first byte, and the reply that it has ended in
+            // another segment.
             let told = self.data.is_some() && self.flush(service, flush_budget, now)?;
             let sent = if self.has_output() { 0 } else { self.flush_data(service, flush_budget, now) };
             data_bytes += received + sent;
@@ -232,8 +231,9 @@ impl Connection {
         Ok(worked)
     }
 
-    /// A peer that neither sends nor takes what its transfer is about is late, whatever else it says.
-    /// Work counts, too: checking a long prefix, the server itself is what the peer waits for.
+    /// Updates the stall deadline. A peer that moves no bytes of its transfer is late, whatever else it
+    /// sends. The server's own work counts as progress: while it checks a long prefix, the peer waits for
+    /// it.
     fn note_progress(&mut self, worked: Worked, now: Instant) {
         let progress = self.protocol.progress();
         let has_advanced = std::mem::replace(&mut self.progress, progress) != progress;
@@ -242,7 +242,7 @@ impl Connection {
         }
     }
 
-    /// Tells the protocol what kind of connection this is before it sees the first byte.
+    /// Tells the protocol before the first byte whether TLS is in use.
     fn introduce(&mut self, now: Instant) -> io::Result<()> {
         if self.is_introduced {
             return Ok(());
@@ -257,8 +257,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Looks once more, now that the answer to what was asked is on its way, whether nothing has
-    /// come meanwhile. A turn of its own for that would only delay the next request.
+    /// Checks once more whether the socket is empty, now that the replies are sent. A separate turn for
+    /// that would delay the next request.
     fn is_answered(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> io::Result<bool> {
         let is_quiet = !self.has_output() && !self.buffers.eof && !budget.is_spent();
         Ok(is_quiet && self.is_open_and_idle() && !self.fill(service, now)? && !self.step(service, budget, now))
@@ -277,21 +277,21 @@ impl Connection {
         if !may_have_input || self.buffers.eof || self.protocol.is_closing() || self.protocol.wants_tls() {
             return Ok(false);
         }
-        // Before login answers that are not read hold back what asks for more.
+        // Before login, unread replies stop further requests.
         if self.has_output() && self.protocol.is_stranger() && !self.transport.is_handshaking() {
             return Ok(false);
         }
         let allowance = match self.allowance_up(service, now) {
             Some(allowance) => allowance,
-            // Whether the peer of an upload is still there, or aborts it, is always to be seen.
+            // Input is always read during an upload, because the client may abort it or be gone.
             None if self.data.is_some() => INPUT_BYTES_FIRST,
             None => return Ok(false),
         };
-        // Before it is filled: nothing else tells of what then waits in the socket.
+        // Enlarged before it is filled, because no event announces the bytes that then remain in the socket.
         self.enlarge_input(now);
         let capacity = self.buffers.input.capacity().min(self.buffers.input.filled().len().saturating_add(allowance));
         let moved = match self.transport.fill(&mut self.buffers.input, capacity) {
-            // Commands have ends of their own, so those of FTP lose nothing to an end that TLS was not told.
+            // FTP commands end with a line break, so a missing close_notify loses nothing.
             Err(error)
                 if error.kind() == io::ErrorKind::UnexpectedEof
                     && self.data.is_some()
@@ -346,7 +346,7 @@ impl Connection {
         !self.buffers.output.is_empty() || self.transport.wants_flush()
     }
 
-    /// Gives memory back before a sleep that may be long.
+    /// Frees memory before a sleep that may be long.
     fn rest(&mut self) {
         if self.is_idle() || self.protocol.is_stranger() {
             self.transport.release();
@@ -358,12 +358,12 @@ impl Connection {
         }
     }
 
-    /// Lets the last words out, then says goodbye and waits a moment for the peer's: closing
-    /// with unread bytes would reset the connection and destroy the words on their way.
+    /// Sends the last replies, then shuts down and waits briefly for the peer to close. Closing with unread
+    /// bytes would reset the connection and destroy replies on their way.
     fn close_gently(&mut self, flushed: bool, now: Instant) -> AfterTurn {
         let since = *self.closing_since.get_or_insert(now);
         self.data = None;
-        // Amid a handshake no last word can be sent, so nobody is waited for.
+        // During a handshake no reply can be sent, so there is nothing to wait for.
         if now.saturating_duration_since(since) >= LINGER || self.transport.is_handshaking() {
             return AfterTurn::Close;
         }
@@ -387,26 +387,26 @@ impl Connection {
         }
     }
 
-    /// Hands over the answer to a sync.
+    /// Passes the result of a sync on.
     pub fn synced(&mut self, synced: Synced, now: Instant) {
-        // While the disk was behind, nothing was expected of the peer.
+        // While the disk was behind, the peer was not expected to send.
         self.last_moved = now;
         self.is_stepping = true;
         self.protocol.synced(sockets(&mut self.buffers, &mut self.data), synced, now);
         self.is_stepping = false;
     }
 
-    /// What the last turn wants of all connections.
+    /// Takes the admin query of the last turn.
     pub fn take_question(&mut self) -> Option<Query> {
         self.protocol.take_question()
     }
 
-    /// Hands over the answer to a question.
+    /// Passes the result of an admin query on.
     pub fn answer(&mut self, answer: QueryResult) {
         self.protocol.answer(answer);
     }
 
-    /// Ends the session with a last word to the peer.
+    /// Ends the session with a reply to the peer.
     pub fn fail(&mut self, why: SessionError, now: Instant) {
         if !self.protocol.is_closing() {
             self.protocol.fail(&mut self.buffers, why, now);
@@ -416,15 +416,15 @@ impl Connection {
         }
     }
 
-    /// Ends the session at once, with a last word if the socket takes it.
+    /// Ends the session at once, with a reply if the socket accepts it.
     pub fn dismiss(&mut self, service: &Service, why: SessionError, now: Instant) {
         self.fail(why, now);
-        // Nobody waits for one that is not taken.
+        // There is no wait for a reply that the socket does not accept.
         let _ = self.flush(service, FLUSH_BUDGET_MIN, now);
     }
 
-    /// Ends the session after a panic in its turn. The peer gets a last word if the protocol is
-    /// what failed, not the way to the peer.
+    /// Ends the session after a panic in its turn. The peer gets a reply if the protocol panicked and not
+    /// the transport.
     pub fn break_off(&mut self, now: Instant) -> AfterTurn {
         if !self.is_stepping || self.protocol.is_closing() {
             return AfterTurn::Close;
@@ -434,19 +434,19 @@ impl Connection {
         AfterTurn::Again
     }
 
-    /// Ends the session without a word.
+    /// Ends the session without a reply.
     pub fn hang_up(&mut self, now: Instant) {
         if !self.protocol.is_closing() {
             self.protocol.hang_up(now);
         }
     }
 
-    /// When something must happen even if no event comes.
+    /// Returns when the connection needs a turn even without an event.
     pub fn deadline(&self, timeouts: &Timeouts) -> Option<Instant> {
         if let Some(since) = self.closing_since {
             return self.held_until.into_iter().chain([since + LINGER]).min();
         }
-        // The peer cannot be late while it is held back.
+        // Pauses by the rate limit do not count against the peer.
         let since = |moment: Instant| self.held_until.map_or(moment, |until| until.max(moment));
         let patience = if self.buffers.eof && self.data.is_some() {
             timeouts.stall.min(HALF_CLOSED_STALL)
@@ -464,8 +464,8 @@ impl Connection {
         [patience, self.wakes_at()].into_iter().flatten().min()
     }
 
-    /// When the session wants a turn by itself. Where nobody reads what it has said, it says no more
-    /// and so cannot use one: the turn would come again and again, and the peer would never be late.
+    /// Returns when the session needs a turn without an event. With unsent output it can do nothing: the
+    /// turns would repeat for ever, and the peer would never be late.
     fn wakes_at(&self) -> Option<Instant> {
         let may_speak = self.buffers.output.has_room();
         let own = self.protocol.wakes_at().filter(|_| may_speak);
@@ -473,13 +473,13 @@ impl Connection {
         [self.held_until, own, of_data].into_iter().flatten().min()
     }
 
-    /// Whether a deadline that has passed means that the peer was too slow, rather than that
-    /// the session wants a turn.
+    /// Returns whether a passed deadline means that the peer was too slow, rather than that the session
+    /// needs a turn.
     pub fn is_overdue(&self, timeouts: &Timeouts, now: Instant) -> bool {
         self.wakes_at().is_none_or(|at| at > now) && self.deadline(timeouts).is_some_and(|at| at <= now)
     }
 
-    /// Why it wants a turn, now that it has slept, or has not.
+    /// Returns the priority of its next turn.
     pub fn claim(&self, has_slept: bool) -> Priority {
         if self.protocol.is_stranger() {
             Priority::Stranger
@@ -490,33 +490,33 @@ impl Connection {
         }
     }
 
-    /// Whether nothing is under way, so that closing loses nothing.
+    /// Returns whether nothing is running, so that closing loses nothing.
     pub fn is_idle(&self) -> bool {
         matches!(self.protocol.phase(), Phase::Idle | Phase::Login) && self.buffers.output.is_empty()
     }
 
-    /// The same, and its end has not begun.
+    /// Like [`Connection::is_idle`], and not closing.
     pub fn is_open_and_idle(&self) -> bool {
         self.is_idle() && !self.protocol.is_closing()
     }
 
-    /// The protocol, for what the loop wants to know of the session.
+    /// Returns the protocol, for queries about the session.
     pub fn protocol(&self) -> &dyn Protocol {
         self.protocol.as_ref()
     }
 
-    /// Where the peer is.
+    /// Returns the peer's address.
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// The transport, for deregistration.
+    /// Returns the transport, for deregistration.
     pub fn transport(&mut self) -> &mut Transport {
         &mut self.transport
     }
 }
 
-/// What the protocol sees of both sockets.
+/// Returns both sockets as the protocol sees them.
 fn sockets<'a>(buffers: &'a mut IoBuffers, data: &'a mut Option<Box<DataSocket>>) -> Sockets<'a> {
     Sockets { buffers, data: data.as_mut().map(|data| &mut **data as &mut dyn DataConnection) }
 }

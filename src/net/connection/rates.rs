@@ -1,4 +1,4 @@
-//! How much may move now by the rates of the session and its account.
+//! Applies the rate limits of the session and its account.
 
 use super::{Connection, sooner};
 use crate::net::rate_limits::Rule;
@@ -6,20 +6,20 @@ use crate::session::Service;
 use std::time::Instant;
 
 impl Connection {
-    /// Bytes that may come; `None` if they are held back for a while.
+    /// Returns the number of bytes that may be received, or `None` during a pause.
     pub(super) fn allowance_up(&mut self, service: &Service, now: Instant) -> Option<usize> {
         let rule = Rule::up(&service.policy.rates, self.account.as_deref());
         let allowance = self.rate_limiter.up.allowance(rule, now);
         allowance.map_err(|at| self.held_until = sooner(self.held_until, at)).ok()
     }
 
-    /// Pays for bytes that have come.
+    /// Records received bytes.
     pub(super) fn pay_up(&mut self, service: &Service, count: usize, now: Instant) {
         self.rate_limiter.up.pay(Rule::up(&service.policy.rates, self.account.as_deref()), count, now);
     }
 
-    /// Bytes that may go. What TLS itself has to say is paid for or costs nothing, so without any others
-    /// nothing is held back.
+    /// Returns the number of bytes that may be sent. TLS messages are not limited, so without other bytes
+    /// nothing is delayed.
     pub(super) fn allowance_down(&mut self, service: &Service, has_bytes: bool, now: Instant) -> usize {
         let rule = Rule::down(&service.policy.rates, self.account.as_deref());
         match self.rate_limiter.down.allowance(rule, now) {
@@ -33,7 +33,7 @@ impl Connection {
         }
     }
 
-    /// Pays for bytes that have gone.
+    /// Records sent bytes.
     pub(super) fn pay_down(&mut self, service: &Service, count: usize, now: Instant) {
         self.rate_limiter.down.pay(Rule::down(&service.policy.rates, self.account.as_deref()), count, now);
     }

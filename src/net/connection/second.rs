@@ -1,4 +1,4 @@
-//! What a turn does with the second socket of a connection that has one.
+//! The data connection's part of a turn.
 
 use super::{Connection, DataSocket, sockets};
 use crate::base::buffers::{Budget, ReceiveBuffer};
@@ -8,8 +8,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 impl Connection {
-    /// How many bytes came, or 1 for anything else. Of those that the protocol takes from the socket
-    /// itself at most `most`: like what is sent from a file, they cost the loop little.
+    /// Returns the number of bytes received, or 1 for any other progress. At most `most` bytes are spliced
+    /// from the socket: like sent file ranges, they cost the loop little.
     pub(super) fn fill_data(&mut self, service: &mut Service, budget: &mut Budget, most: usize, now: Instant) -> usize {
         if self.data.is_none() {
             return 0;
@@ -21,10 +21,10 @@ impl Connection {
         if count == 0
             && let Some(data) = &mut self.data
         {
-            // Until it is open no byte is the user's, and those who connect may be strangers.
+            // Until it is open, no byte belongs to the user, and the peer may be unauthenticated.
             is_paid = data.is_open();
             count = data.fill(allowance);
-            // A peer that is gone ends both, and the event of the other may not have come yet.
+            // A peer that is gone closes both sockets, and the event of the other may not have come yet.
             self.is_readable |= count > 0 && data.buffers().eof;
         }
         if is_paid {
@@ -34,7 +34,7 @@ impl Connection {
     }
 
     fn store_incoming(&mut self, service: &mut Service, budget: &mut Budget, most: usize, now: Instant) -> usize {
-        // What came before has to be stored before.
+        // Earlier bytes must be stored first.
         let data = self.data.as_ref().filter(|data| data.buffers().input.is_empty());
         let Some(incoming) = data.and_then(|data| data.incoming(most)) else { return 0 };
         self.is_stepping = true;
@@ -48,19 +48,19 @@ impl Connection {
         stored
     }
 
-    /// Takes the time of its last turn that was not spent for its user, but for strangers.
+    /// Takes the time of the last turn that was spent on unauthenticated peers instead of its user.
     pub fn take_strangers_time(&mut self) -> Duration {
         self.data.as_mut().map_or(Duration::ZERO, |data| data.take_strangers_time())
     }
 
-    /// Tells the second socket whose it is, once that is known.
+    /// Tells the data connection its account, once that is known.
     pub(super) fn tell_account(&mut self) {
         if let (Some(data), Some(account)) = (&mut self.data, self.protocol.session().and_then(Session::seat_number)) {
             data.ftp_tls().set_account(account);
         }
     }
 
-    /// How many bytes went, or 1 for anything else.
+    /// Returns the number of bytes sent, or 1 for any other progress.
     pub(super) fn flush_data(&mut self, service: &Service, budget: usize, now: Instant) -> usize {
         let Some(has_bytes) = self.data.as_ref().map(|data| !data.buffers().output.is_empty()) else { return 0 };
         let allowance = self.allowance_down(service, has_bytes, now).min(budget);
@@ -70,9 +70,9 @@ impl Connection {
         count
     }
 
-    /// Answers a client that has begun TLS on the second socket before a reply leaves. basic-ftp ends an empty
-    /// upload with the first reply, if its TLS resumes a session, and without close_notify if that is not agreed
-    /// on by then. No byte of a file leaves here.
+    /// Continues the TLS handshake of the data connection before a reply leaves. basic-ftp ends an empty
+    /// upload at the first reply if its TLS resumes a session, without close_notify if the handshake is not
+    /// complete by then. Sends no byte of a file.
     pub(super) fn advance_data_handshake(
         &mut self,
         service: &mut Service,
@@ -83,7 +83,7 @@ impl Connection {
         if !self.has_output() {
             return 0;
         }
-        // The event of the second socket may come after the command that is about it.
+        // The event of the data connection may come after the command that needs it.
         let mut received = 0;
         if self.protocol.awaits_connection()
             && !self.transport.is_plain()
@@ -102,8 +102,8 @@ impl Connection {
         received
     }
 
-    /// Begins TLS where the peer asked for it, once it has been told so. What came in the clear
-    /// behind its question is not taken for something that came encrypted.
+    /// Starts TLS once the reply to AUTH is sent. Plaintext received after the command is dropped: it must
+    /// not count as encrypted.
     pub(super) fn seal(&mut self) -> io::Result<bool> {
         let Some(data) = self.data.as_mut().filter(|_| self.protocol.wants_tls() && self.buffers.output.is_empty())
         else {

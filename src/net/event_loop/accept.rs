@@ -1,9 +1,9 @@
-//! Letting newcomers in, or not; `admission` has the rule.
+//! Accepts or refuses new connections; `admission` has the rule.
 
 use super::{EventLoop, Slot, owner, tokens};
-use crate::net::admission::Room;
+use crate::net::admission::AdmissionDecision;
 use crate::net::connection::Connection;
-use crate::net::data_socket::{DataSocket, Watch};
+use crate::net::data_socket::{DataSocket, SocketWatch};
 use crate::net::descriptors;
 use crate::net::listeners::{Accepted, ProtocolKind, refuse_connection};
 use crate::net::scheduler::{Owner, Priority};
@@ -23,9 +23,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl EventLoop {
-    /// Newcomers cost time too, of which strangers have their part.
+    /// Accepting costs time, which counts as time of unauthenticated connections.
     pub(super) fn accept(&mut self, now: Instant) {
-        if !self.turns.has_time_for_strangers() {
+        if !self.scheduler.has_time_for_strangers() {
             return;
         }
         let began = Instant::now();
@@ -34,7 +34,7 @@ impl EventLoop {
             listener.accept(now, |accepted| self.admit(accepted, now));
         }
         self.listeners = listeners;
-        self.turns.spent(Priority::Stranger, began.elapsed());
+        self.scheduler.spent(Priority::Stranger, began.elapsed());
     }
 
     fn admit(&mut self, accepted: Accepted, now: Instant) {
@@ -49,9 +49,9 @@ impl EventLoop {
         let (peer, origin) = (SocketAddr::new(address, peer.port()), Origin::of(address));
         let is_reserved = descriptors::is_reserved(&stream);
         match self.admission.room(origin, &self.limits, !is_reserved) {
-            Room::Free => {}
-            Room::After(stranger) => self.displace(stranger, now),
-            Room::None(bound) => return self.refuse(stream, peer, spoken, bound, now),
+            AdmissionDecision::Free => {}
+            AdmissionDecision::After(stranger) => self.displace(stranger, now),
+            AdmissionDecision::None(bound) => return self.refuse(stream, peer, spoken, bound, now),
         }
         if is_reserved {
             match descriptors::renumber(stream) {
@@ -59,7 +59,7 @@ impl EventLoop {
                 Err(error) => return log::warn!("cannot take in {peer}: {error}"),
             }
         }
-        // Replies are whole when they are written; waiting for more to send only delays them.
+        // Replies are complete when they are written, so waiting for more only delays them.
         let _ = stream.set_nodelay(true);
         let admitted = match spoken {
             ProtocolKind::Native => self.admit_native(stream, peer, now),
@@ -72,7 +72,7 @@ impl EventLoop {
             Err(unwatched) => refuse_connection(unwatched, spoken, "the system"),
             Ok(key) => {
                 self.admission.enter(origin, key);
-                self.turns.assign(key, Owner::Origin(origin));
+                self.scheduler.assign(key, Owner::Origin(origin));
                 (self.slots[key].origin, self.slots[key].is_stranger) = (Some(origin), true);
             }
         }
@@ -86,7 +86,7 @@ impl EventLoop {
         })
     }
 
-    /// `None` if the connection has ended before it began.
+    /// Returns `None` if the connection has already ended.
     fn admit_ftp(
         &mut self,
         stream: TcpStream,
@@ -95,7 +95,7 @@ impl EventLoop {
         now: Instant,
     ) -> Option<Result<usize, Transport>> {
         let local = stream.local_addr().ok()?;
-        // ABOR comes with urgent data (RFC 959, section 4.1.3), which is to stay in its place.
+        // ABOR may come as urgent data (RFC 959, section 4.1.3), which must stay in order.
         let _ = set_socket_oobinline(&stream, true);
         let mut ftp_tls = FtpTlsSettings::new(Arc::clone(&self.tls_policy.ftp_tls), Arc::clone(&self.ticket_keys));
         let is_sealed = spoken == ProtocolKind::ImplicitFtps;
@@ -104,7 +104,7 @@ impl EventLoop {
         let (ftp, registry) = (Rc::clone(self.ftp.as_ref()?), Rc::clone(&self.registry));
         Some(self.insert(transport, now, |transport, key, owner| {
             let protocol = Box::new(Ftp::new(Session::accept(owner, peer), ftp, local.ip().to_canonical(), is_sealed));
-            let data = DataSocket::new(local, peer.ip(), ftp_tls, Watch { registry, token: tokens(key).1 });
+            let data = DataSocket::new(local, peer.ip(), ftp_tls, SocketWatch { registry, token: tokens(key).1 });
             Connection::new(transport, protocol, peer.ip(), now).with_data(data)
         }))
     }
@@ -120,27 +120,27 @@ impl EventLoop {
         refuse_connection(stream, spoken, bound);
     }
 
-    /// Ends a connection that nobody has logged in to, to make room at once.
+    /// Closes an unauthenticated connection at once, to make room.
     fn displace(&mut self, key: usize, now: Instant) {
         self.slots[key].connection.dismiss(&self.service, SessionError::Displaced, now);
         self.remove(key);
     }
 
-    /// The socket's mode keeps others out; this is the second lock.
+    /// The socket's mode excludes other users; this check is a second barrier.
     fn admit_administrator(&mut self, stream: UnixStream, now: Instant) {
         let peer = rustix::net::sockopt::socket_peercred(&stream);
         let may = peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());
         if !may {
             return log::warn!("a connection to the control socket from another user was refused");
         }
-        // An administrator who is not let in sees the end; why is logged.
+        // A refused administrator sees the connection close; the log has the reason.
         let _ = self.insert(Transport::local(stream), now, |transport, _, _| {
             let address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
             Connection::new(transport, Box::<Control>::default(), address, now)
         });
     }
 
-    /// Gives a connection its slot and has its socket watched. Returns it if the system refuses.
+    /// Puts a connection into a slot and registers its socket. Returns it if the kernel refuses.
     fn insert(
         &mut self,
         mut transport: Transport,

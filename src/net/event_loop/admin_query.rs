@@ -1,4 +1,4 @@
-//! Answers to what the administrator asks about all connections of the network.
+//! Answers admin queries about all connections of the network.
 
 use super::{EventLoop, Slot};
 use crate::base::limits::SURVEY_SLOTS_PER_TURN;
@@ -7,8 +7,7 @@ use crate::session::{Session, SessionError};
 use std::time::Instant;
 
 impl EventLoop {
-    /// One page: a bounded number of slots, taken or not. Those whose end has begun are not there
-    /// any more.
+    /// Returns one page: a bounded number of slots, used or not. Sessions that are closing are left out.
     pub(super) fn survey(&mut self, question: &Query, now: Instant) -> QueryResult {
         let mut answer = QueryResult {
             seen: Vec::new(),

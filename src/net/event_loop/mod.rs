@@ -1,17 +1,17 @@
-//! The loop: one thread, one poll, edge-triggered. Events only mark; work runs afterwards, one
-//! bounded turn per ready connection; `scheduler` says whose it is.
+//! The loop: one thread, one poll, edge-triggered. Events only mark connections; work runs afterwards
+//! in one bounded turn per ready connection, in the order of `scheduler`.
 //!
 //! ```text
-//! poll(wait)      zero if anyone is ready, else the nearest deadline
+//! poll(wait)      zero if a connection is ready, else the nearest deadline
 //! mark(events)    set readable and writable, enqueue; no I/O
-//! accept          a bounded number per listener; `admission` says who makes room for whom
-//! expire          lazy timers: ask each its real deadline, set again or close
-//! run_turns       turn about: who woke up to ask, who has work left, strangers
-//! reap            the only place a slot is freed
+//! accept          a bounded number per listener; `admission` decides about evictions
+//! expire          lazy timers: ask each connection for its deadline, set again or close
+//! run_turns       round robin: woken connections, busy ones, then unauthenticated ones
+//! reap            the only place that frees a slot
 //! ```
 //!
-//! A slot is freed only after the batch of events that may still name it was marked, so no event
-//! of a closed connection ever reaches a newcomer.
+//! A slot is freed only after the batch of events that may name it was marked, so no event of a closed
+//! connection reaches a new one.
 
 mod accept;
 mod admin_query;
@@ -27,7 +27,7 @@ use super::timers::Timers;
 use super::transport::TlsPolicy;
 use crate::base::histogram::Histogram;
 use crate::base::limits::{EVENTS_PER_POLL, FLUSH_BUDGET, FLUSH_BUDGET_MIN, TURN_WARN};
-use crate::config::{Ftp, Limits, Timeouts};
+use crate::config::{FtpConfig, Limits, Timeouts};
 use crate::session::origin::Origin;
 use crate::session::{Service, Session, SessionError};
 use crate::tls::TicketKeys;
@@ -40,51 +40,51 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The waker of the workers that sync.
+/// The waker of the sync workers.
 pub const WAKER: Token = Token(0);
 /// Signals.
 pub const SIGNALS: Token = Token(1);
-/// The first listener; the others follow.
+/// The first listener; the others have the next numbers.
 const FIRST_LISTENER: usize = 2;
-/// The first connection. Below it there is room for as many listeners as anybody configures. From it
-/// on each slot has two tokens: an even one for its connection, the next for its second socket.
+/// The first connection. The numbers below it suffice for any configuration of listeners. From it on
+/// each slot has two tokens: an even one for its connection, the next for its data connection.
 const FIRST_CONNECTION: usize = 1024;
 
 struct Slot {
     connection: Connection,
     serial: u64,
-    /// Where it comes from, if from the network.
+    /// The peer's origin, if it comes from the network.
     origin: Option<Origin>,
     is_stranger: bool,
     is_queued: bool,
-    /// Something was under way after its last turn.
+    /// A transfer or task was running after its last turn.
     is_busy: bool,
     is_doomed: bool,
-    /// Its next turn ends its session because of this: much may have to be put in order.
+    /// The reason to end its session in its next turn. Deferred, because ending may take long.
     ends: Option<SessionError>,
     alarm: Option<Instant>,
 }
 
-/// All connections and what they share.
+/// All connections and their shared state.
 pub struct EventLoop {
     poll: Poll,
-    /// Where second sockets are watched, too.
+    /// Data connections are registered here too.
     registry: Rc<Registry>,
     service: Service,
     limits: Limits,
     timeouts: Timeouts,
     tls_policy: TlsPolicy,
-    /// Those of all FTP sessions. A new certificate leaves them as they are.
+    /// Ticket keys of all FTP sessions. They survive a new certificate.
     ticket_keys: Arc<TicketKeys>,
-    /// What holds for FTP, if it is spoken.
-    ftp: Option<Rc<Ftp>>,
+    /// The FTP configuration, if FTP is enabled.
+    ftp: Option<Rc<FtpConfig>>,
     listeners: Vec<Listener>,
     slots: Slab<Slot>,
     admission: Admission,
-    turns: Scheduler,
-    /// How many slots are busy.
+    scheduler: Scheduler,
+    /// The number of busy slots.
     busy: usize,
-    doomed: Vec<usize>,
+    closing: Vec<usize>,
     timers: Timers,
     next_serial: u64,
     accounts: AccountWatch,
@@ -96,7 +96,7 @@ pub struct EventLoop {
     refused: LogThrottle,
 }
 
-/// What a round of the loop saw besides connections.
+/// Events of a round other than connections.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Round {
     /// Signals have arrived.
@@ -104,7 +104,7 @@ pub struct Round {
 }
 
 impl EventLoop {
-    /// A loop around `poll`, without listeners yet.
+    /// Makes a loop around `poll`, without listeners.
     pub fn new(
         poll: Poll,
         service: Service,
@@ -125,9 +125,9 @@ impl EventLoop {
             listeners: Vec::new(),
             slots: Slab::new(),
             admission: Admission::default(),
-            turns: Scheduler::default(),
+            scheduler: Scheduler::default(),
             busy: 0,
-            doomed: Vec::new(),
+            closing: Vec::new(),
             timers: Timers::default(),
             next_serial: 1,
             accounts: AccountWatch::new(now),
@@ -140,14 +140,14 @@ impl EventLoop {
         })
     }
 
-    /// Takes connections from one more socket of the network.
+    /// Adds a network listener.
     pub fn listen(&mut self, socket: TcpListener, spoken: ProtocolKind) -> io::Result<()> {
         let listener = Listener::network(socket, spoken, self.poll.registry(), self.listener_token())?;
         self.listeners.push(listener);
         Ok(())
     }
 
-    /// Takes the administrator's connections from a socket of this machine.
+    /// Adds the listener of the admin socket.
     pub fn listen_locally(&mut self, socket: std::os::unix::net::UnixListener) -> io::Result<()> {
         let listener = Listener::local(socket, self.poll.registry(), self.listener_token())?;
         self.listeners.push(listener);
@@ -158,44 +158,44 @@ impl EventLoop {
         Token(FIRST_LISTENER + self.listeners.len())
     }
 
-    /// What the sessions share, to be changed when the configuration is.
+    /// Returns the state that sessions share, to be changed on reload.
     pub fn service(&mut self) -> &mut Service {
         &mut self.service
     }
 
-    /// Replaces the limits for what comes.
+    /// Replaces the limits for future checks.
     pub fn set_limits(&mut self, limits: Limits, timeouts: Timeouts) {
         (self.limits, self.timeouts) = (limits, timeouts);
     }
 
-    /// Replaces the certificate, and whether TLS can be done without, for those who come.
-    pub fn set_entrance(&mut self, tls_policy: TlsPolicy) {
+    /// Replaces the TLS policy for new connections.
+    pub fn set_tls_policy(&mut self, tls_policy: TlsPolicy) {
         self.tls_policy = tls_policy;
     }
 
-    /// Replaces what holds for FTP, for those who come.
-    pub fn set_ftp(&mut self, ftp: Option<Ftp>) {
+    /// Replaces the FTP configuration for new connections.
+    pub fn set_ftp(&mut self, ftp: Option<FtpConfig>) {
         self.ftp = ftp.map(Rc::new);
     }
 
-    /// Ends a round at this time even if nothing happens.
+    /// Ends a round at this time even without an event.
     pub fn wake_at(&mut self, at: Instant) {
         self.wakes_at = Some(at);
     }
 
-    /// Closes the listeners and idle sessions; transfers may go on until `until`.
+    /// Closes the listeners and idle sessions. Transfers may run until `until`.
     pub fn drain(&mut self, until: Instant) {
         self.listeners.clear();
         self.drain_until = Some(until);
         self.fail_where(SessionError::ShuttingDown, Connection::is_idle);
     }
 
-    /// Whether nobody is connected any more.
+    /// Returns whether no connection is left.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    /// One round.
+    /// Runs one round.
     pub fn run_once(&mut self, events: &mut Events) -> io::Result<Round> {
         crate::logging::flush();
         let wait = self.wait(Instant::now());
@@ -214,7 +214,7 @@ impl EventLoop {
         Ok(round)
     }
 
-    /// A fitting buffer for [`EventLoop::run_once`].
+    /// Returns an event buffer for [`EventLoop::run_once`].
     pub fn events() -> Events {
         Events::with_capacity(EVENTS_PER_POLL)
     }
@@ -223,7 +223,7 @@ impl EventLoop {
 
     fn wait(&self, now: Instant) -> Option<Duration> {
         let accepts = self.listeners.iter().any(|listener| listener.is_ready() && listener.retry_at().is_none());
-        if !self.turns.is_empty() || accepts || self.accounts.is_at_work() || self.service.store.syncer.has_work() {
+        if !self.scheduler.is_empty() || accepts || self.accounts.is_at_work() || self.service.store.syncer.has_work() {
             return Some(Duration::ZERO);
         }
         let watch = (!self.slots.is_empty()).then(|| self.accounts.next_at());
@@ -275,7 +275,7 @@ impl EventLoop {
         let slot = &mut self.slots[key];
         if !slot.is_queued && !slot.is_doomed {
             slot.is_queued = true;
-            self.turns.push(key, slot.connection.claim(true));
+            self.scheduler.push(key, slot.connection.claim(true));
         }
     }
 
@@ -294,7 +294,7 @@ impl EventLoop {
         }
     }
 
-    /// Ends the sessions of accounts that were locked or removed since they logged in.
+    /// Ends the sessions of accounts that were locked or removed.
     fn watch_accounts(&mut self, now: Instant) {
         let members = self.slots.iter().filter_map(|(_, slot)| slot.connection.protocol().account());
         let closed = self.accounts.look(&self.service.accounts, members, now);
@@ -326,18 +326,18 @@ impl EventLoop {
     }
 
     fn run_turns(&mut self, now: Instant) {
-        let mut round = self.turns.begin_round();
-        while let Some((key, claim)) = self.turns.next(&mut round) {
+        let mut round = self.scheduler.begin_round();
+        while let Some((key, claim)) = self.scheduler.next(&mut round) {
             let took = self.run_turn(key, claim, now);
             let for_strangers = self.slots[key].connection.take_strangers_time();
             if !for_strangers.is_zero() {
-                self.turns.spent(Priority::Stranger, for_strangers);
+                self.scheduler.spent(Priority::Stranger, for_strangers);
             }
-            self.turns.spent(claim, took.saturating_sub(for_strangers));
+            self.scheduler.spent(claim, took.saturating_sub(for_strangers));
         }
     }
 
-    /// One turn; how long it took.
+    /// Runs one turn. Returns its duration.
     fn run_turn(&mut self, key: usize, claim: Priority, now: Instant) -> Duration {
         let is_draining = self.listeners.is_empty();
         let flush_budget = self.flush_budget(claim);
@@ -358,15 +358,15 @@ impl EventLoop {
             slot.is_stranger = false;
             slot.origin.into_iter().for_each(|origin| self.admission.log_in(origin, key));
             if let Some(number) = slot.connection.protocol().session().and_then(Session::seat_number) {
-                self.turns.assign(key, Owner::Account(number));
+                self.scheduler.assign(key, Owner::Account(number));
             }
         }
         match turn {
             AfterTurn::Again => {
                 slot.is_queued = true;
-                self.turns.push(key, slot.connection.claim(false));
+                self.scheduler.push(key, slot.connection.claim(false));
             }
-            // Its transfer has just ended, and no event would tell.
+            // Its transfer has just ended, and no event will announce that.
             AfterTurn::Sleep if is_draining && slot.connection.is_open_and_idle() => self.enqueue(key),
             AfterTurn::Sleep => self.set_alarm(key, now),
             AfterTurn::Close => self.doom(key),
@@ -378,8 +378,8 @@ impl EventLoop {
         took
     }
 
-    /// What one turn may send: the more is under way, the smaller the pieces. The first piece of a
-    /// transfer is small in any case, since others may be asking, too.
+    /// Returns the bytes one turn may send: the more connections are busy, the smaller the pieces. The
+    /// first piece of a transfer is always small, because small requests may be waiting.
     fn flush_budget(&self, claim: Priority) -> usize {
         match claim {
             Priority::Working => (FLUSH_BUDGET / self.busy.max(1)).max(FLUSH_BUDGET_MIN),
@@ -391,29 +391,29 @@ impl EventLoop {
         let slot = &mut self.slots[key];
         if !slot.is_doomed {
             slot.is_doomed = true;
-            self.doomed.push(key);
+            self.closing.push(key);
         }
     }
 
     fn reap(&mut self) {
-        for key in std::mem::take(&mut self.doomed) {
+        for key in std::mem::take(&mut self.closing) {
             self.remove(key);
         }
     }
 
     fn remove(&mut self, key: usize) {
         let mut slot = self.slots.remove(key);
-        self.turns.leave(key);
+        self.scheduler.leave(key);
         self.busy -= usize::from(slot.is_busy);
         slot.origin.into_iter().for_each(|origin| self.admission.leave(origin, key));
         slot.alarm.into_iter().for_each(|at| self.timers.cancel(at, key));
-        // Closing the descriptor would do; this keeps mio's books too.
+        // Closing the descriptor would suffice; this also updates mio's state.
         let _ = self.poll.registry().deregister(slot.connection.transport().socket());
     }
 
     // ---- Deadlines ------------------------------------------------------------------------
 
-    /// Sets an alarm for the connection's deadline, unless one rings earlier anyway.
+    /// Sets an alarm for the connection's deadline, unless an earlier one is set.
     fn set_alarm(&mut self, key: usize, now: Instant) {
         let slot = &mut self.slots[key];
         let Some(deadline) = slot.connection.deadline(&self.timeouts) else { return };
@@ -424,7 +424,7 @@ impl EventLoop {
         }
     }
 
-    /// Ends the sessions for which `applies` holds, each in its next turn.
+    /// Ends the sessions for which `applies` returns true, each in its next turn.
     fn fail_where(&mut self, why: SessionError, applies: impl Fn(&Connection) -> bool) {
         let keys: Vec<usize> =
             self.slots.iter().filter(|(_, slot)| applies(&slot.connection)).map(|(key, _)| key).collect();
@@ -435,7 +435,7 @@ impl EventLoop {
     }
 }
 
-/// A turn that cannot take the server down, and how long it took.
+/// Runs a turn that survives a panic. Returns its duration.
 fn guarded_turn(
     connection: &mut Connection,
     service: &mut Service,
@@ -451,8 +451,8 @@ fn guarded_turn(
     (turn.unwrap_or_else(|turn| turn), began.elapsed())
 }
 
-/// Does something that may panic with a connection. After a panic its session ends, and the error
-/// is the turn in which the peer can still be told, or the end.
+/// Runs code on a connection that may panic. After a panic the session ends. The error tells whether
+/// another turn must send the reply.
 fn guarded<T>(
     connection: &mut Connection,
     now: Instant,
@@ -460,22 +460,22 @@ fn guarded<T>(
 ) -> Result<T, AfterTurn> {
     catch_unwind(AssertUnwindSafe(|| act(connection))).map_err(|_| {
         log::error!("a defect ended a session");
-        // What the panic left may be broken, too.
+        // The panic may have left a broken state, so this may panic too.
         catch_unwind(AssertUnwindSafe(|| connection.break_off(now))).unwrap_or(AfterTurn::Close)
     })
 }
 
-/// The tokens of a slot's connection and of its second socket.
+/// Returns the tokens of a slot's connection and data connection.
 fn tokens(key: usize) -> (Token, Token) {
     (Token(FIRST_CONNECTION + 2 * key), Token(FIRST_CONNECTION + 2 * key + 1))
 }
 
-/// Selector slot a token is of, and whether it is that of the second socket.
+/// Returns the slot of a token, and whether it is the data connection's.
 fn slot_of_token(token: usize) -> (usize, bool) {
     ((token - FIRST_CONNECTION) / 2, (token - FIRST_CONNECTION) % 2 == 1)
 }
 
-/// Slot and serial in one number, by which a sync finds back to who asked.
+/// Returns slot and serial in one number, which routes a sync result to its session.
 fn owner(key: usize, serial: u64) -> u64 {
     (key as u64) << 32 | (serial & u64::from(u32::MAX))
 }

@@ -1,13 +1,12 @@
-//! Whose turn it is. It knows slots by number, and nothing of what they do.
+//! Decides which connection runs next. It knows slots by number, and nothing of their work.
 //!
-//! Scheduler go round: one to somebody who asks, one to somebody with work left, one to a stranger; and
-//! those with work have no more of the time than those who ask. So however many ask, half of the
-//! time is left for those with work, and transfers that are asked for together begin together; and
-//! strangers have at most half of the turns, and of the time, while anybody who is logged in wants
-//! one.
+//! Turns go round: one to a woken connection, one to a busy one, one to an unauthenticated one. Busy
+//! connections get no more time than woken ones, so that transfers requested together begin together;
+//! and woken ones leave them half of the time, however many there are. Unauthenticated connections get
+//! at most half of the turns, and of the time, while any logged-in connection waits.
 //!
 //! Within each of the three, time is shared between owners first: accounts, and origins of
-//! strangers. Then the owner's connections take turns. `sharing` has the rule.
+//! unauthenticated connections. Then the owner's connections take turns. `sharing` has the rule.
 
 mod sharing;
 #[cfg(test)]
@@ -18,69 +17,68 @@ pub use sharing::Owner;
 use sharing::Sharing;
 use std::time::Duration;
 
-/// Why somebody wants a turn.
+/// Why a connection wants a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
-    /// It had nothing under way when it woke up: a small request has come, perhaps. A turn of a
-    /// transfer is long beside that of one, which would otherwise wait for one of everybody's.
-    /// Nobody goes first twice without having slept.
+    /// It was idle when it woke up: probably a small request. A transfer's turn is long, and the request
+    /// would otherwise wait for one of every transfer. No connection gets this twice without having slept.
     Asking,
-    /// It has work left.
+    /// It is busy.
     Working,
-    /// Nobody has logged in to it.
+    /// It is unauthenticated.
     Stranger,
 }
 
 const CLAIMS: [Priority; 3] = [Priority::Asking, Priority::Working, Priority::Stranger];
 
-/// Those who want a turn, each once.
+/// The connections that want a turn, each once.
 #[derive(Default)]
 pub struct Scheduler {
     sharing: Sharing,
     next: usize,
-    /// Time that strangers took while others wanted a turn, less what those had since.
+    /// Time of unauthenticated connections while others waited, less the others' time since.
     owed: Duration,
-    /// Time that those with work took while others asked, less what those had since.
+    /// Time of busy connections while woken ones waited, less the woken ones' time since.
     ahead: Duration,
-    /// Time that the turns of this round took.
+    /// Time of this round's turns.
     round_took: Duration,
 }
 
-/// How many turns of each claim are left until the next poll.
-pub struct Round([usize; 3]);
+/// The turns of each priority that are left until the next poll.
+pub struct RoundTurns([usize; 3]);
 
 impl Scheduler {
-    /// Says whose connection `slot` is. Connections without an owner share the time of one.
+    /// Sets the owner of `slot`. Connections without an owner share one owner's time.
     pub fn assign(&mut self, slot: usize, owner: Owner) {
         self.sharing.assign(slot, owner);
     }
 
-    /// The connection in `slot` is gone.
+    /// Removes the connection in `slot`.
     pub fn leave(&mut self, slot: usize) {
         self.sharing.leave(slot);
     }
 
-    /// Puts `slot` behind the other connections of its owner.
+    /// Queues `slot` after the other connections of its owner.
     pub fn push(&mut self, slot: usize, claim: Priority) {
         self.sharing.push(slot, claim);
     }
 
-    /// Takes a slot out that will not want its turn any more.
+    /// Removes a slot from the queue.
     pub fn forget(&mut self, slot: usize) {
         self.sharing.forget(slot);
     }
 
     /// Begins a round.
-    pub fn begin_round(&mut self) -> Round {
+    pub fn begin_round(&mut self) -> RoundTurns {
         self.round_took = Duration::ZERO;
         let asking = self.sharing.waiting(Priority::Asking).min(ASKING_PER_ROUND);
-        // Somebody else may be ready again after each stranger's turn, and only a poll tells.
+        // After each turn of an unauthenticated connection others may be ready, and only a poll tells.
         let strangers = if self.is_anybody_waiting() { 1 } else { STRANGERS_PER_ROUND };
-        Round([asking, asking.max(TURNS_PER_ROUND), strangers])
+        RoundTurns([asking, asking.max(TURNS_PER_ROUND), strangers])
     }
 
-    /// Whose turn it is in this round, and why; `None` at its end.
-    pub fn next(&mut self, round: &mut Round) -> Option<(usize, Priority)> {
+    /// Returns the next slot of this round and its priority; `None` at its end.
+    pub fn next(&mut self, round: &mut RoundTurns) -> Option<(usize, Priority)> {
         for _ in CLAIMS {
             let claim = CLAIMS[self.next];
             self.next = (self.next + 1) % CLAIMS.len();
@@ -98,7 +96,7 @@ impl Scheduler {
         None
     }
 
-    /// Notes how long a turn took, or what else was done for strangers.
+    /// Adds the duration of a turn, or of other work for unauthenticated connections.
     pub fn spent(&mut self, claim: Priority, took: Duration) {
         self.sharing.charge(took);
         self.round_took += took;
@@ -115,7 +113,7 @@ impl Scheduler {
         };
     }
 
-    /// Whether strangers have had no more than their half of the time.
+    /// Returns whether unauthenticated connections have used no more than their half of the time.
     pub fn has_time_for_strangers(&self) -> bool {
         self.owed.is_zero() || !self.is_anybody_waiting()
     }
@@ -124,7 +122,7 @@ impl Scheduler {
         self.ahead.is_zero() || self.is_nobody_asking()
     }
 
-    /// Whether somebody who has become ready meanwhile would wait too long.
+    /// Returns whether a connection that became ready meanwhile would wait too long.
     fn is_poll_due(&self) -> bool {
         self.round_took >= ROUND_TIME
     }
@@ -133,7 +131,7 @@ impl Scheduler {
         self.sharing.waiting(Priority::Asking) == 0
     }
 
-    /// Whether nobody wants a turn.
+    /// Returns whether no connection wants a turn.
     pub fn is_empty(&self) -> bool {
         CLAIMS.iter().all(|&claim| self.sharing.waiting(claim) == 0)
     }

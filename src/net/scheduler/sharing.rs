@@ -1,11 +1,9 @@
-//! How owners of connections share the time of one claim: the turn goes to the owner who has had the
-//! least of it (start-time fair queueing: each owner has a clock that runs while its connections have
-//! their turns, and the one that is furthest behind goes next). An owner that wanted nothing for a
-//! while is put level with the others, so nobody saves time up; and one whose turn was very long is
-//! held back for a bounded time.
+//! Shares the time of one priority between owners by start-time fair queueing: each owner has a clock
+//! that runs during its turns, and the owner whose clock is furthest behind goes next. An owner that
+//! was idle is set level with the others, so time cannot be saved up. An owner whose turn was very long
+//! is held back for a bounded time.
 //!
-//! Connections of an owner are linked to each other through their slots, so that a turn allocates
-//! nothing.
+//! The connections of an owner are a linked list through their slots, so a turn allocates nothing.
 
 use super::{CLAIMS, Priority};
 use crate::base::limits::OWNER_DEBT_MAX;
@@ -15,15 +13,15 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-/// Whose connections share a part of the time.
+/// The owner of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Owner {
-    /// Nobody in particular, such as administrators.
+    /// No account or origin, such as an administrator's connection.
     #[default]
     Nobody,
-    /// An account, by the number of its active_account.
+    /// An account, by the number of its active account.
     Account(u64),
-    /// Peers from one origin that have not logged in.
+    /// Unauthenticated peers of one origin.
     Origin(Origin),
 }
 
@@ -31,32 +29,32 @@ pub enum Owner {
 pub(super) struct Sharing {
     /// By slot.
     links: Vec<Link>,
-    owners: Slab<Entry>,
+    owners: Slab<OwnerEntry>,
     keys: HashMap<Owner, usize>,
-    queues: [Queue; 3],
-    /// The owner who has the turn, in which queue, and when it began by the owner's clock.
+    queues: [OwnerQueue; 3],
+    /// The owner whose turn it is, its queue, and the owner's clock at the beginning.
     serving: Option<(usize, Priority, Duration)>,
-    /// Orders owners who have had the same time.
+    /// Orders owners with equal clocks.
     pushes: u64,
 }
 
 #[derive(Clone, Copy)]
 struct Link {
     owner: usize,
-    /// The next connection of the owner that waits, or [`NONE`].
+    /// The owner's next waiting connection, or [`NONE`].
     next: usize,
     waits: Option<Priority>,
 }
 
-struct Entry {
+struct OwnerEntry {
     key: Owner,
     connections: usize,
-    shares: [Share; 3],
+    shares: [QueueShare; 3],
 }
 
-/// What an owner has of one queue.
+/// An owner's part of one queue.
 #[derive(Clone, Copy)]
-struct Share {
+struct QueueShare {
     first: usize,
     last: usize,
     /// The owner's clock.
@@ -64,13 +62,13 @@ struct Share {
     is_queued: bool,
 }
 
-/// Owners with connections that wait, the one who has had least first.
+/// Owners with waiting connections, the one furthest behind first.
 #[derive(Default)]
-struct Queue {
+struct OwnerQueue {
     owners: BinaryHeap<Reverse<(Duration, u64, usize)>>,
-    /// The clock of the owner who was served last.
+    /// The clock of the owner that was served last.
     level: Duration,
-    /// Connections that wait.
+    /// Waiting connections.
     waiting: usize,
 }
 
@@ -82,14 +80,14 @@ const UNASSIGNED: Link = Link { owner: NOBODY, next: NONE, waits: None };
 impl Default for Sharing {
     fn default() -> Self {
         let (mut owners, queues) = (Slab::new(), Default::default());
-        owners.insert(Entry::new(Owner::Nobody));
+        owners.insert(OwnerEntry::new(Owner::Nobody));
         Self { links: Vec::new(), owners, keys: HashMap::new(), queues, serving: None, pushes: 0 }
     }
 }
 
-impl Entry {
+impl OwnerEntry {
     fn new(key: Owner) -> Self {
-        let share = Share { first: NONE, last: NONE, had: Duration::ZERO, is_queued: false };
+        let share = QueueShare { first: NONE, last: NONE, had: Duration::ZERO, is_queued: false };
         Self { key, connections: 0, shares: [share; 3] }
     }
 }
@@ -104,7 +102,7 @@ impl Sharing {
         self.leave(slot);
         let owner = match key {
             Owner::Nobody => NOBODY,
-            key => *self.keys.entry(key).or_insert_with(|| self.owners.insert(Entry::new(key))),
+            key => *self.keys.entry(key).or_insert_with(|| self.owners.insert(OwnerEntry::new(key))),
         };
         self.owners[owner].connections += 1;
         self.link(slot).owner = owner;
@@ -147,7 +145,7 @@ impl Sharing {
         }
     }
 
-    /// Queues an owner, unless it is queued already or has nothing that waits.
+    /// Queues an owner, unless it is queued already or has no waiting connection.
     fn queue(&mut self, owner: usize, claim: Priority) {
         let (share, queue) = (&mut self.owners[owner].shares[claim as usize], &mut self.queues[claim as usize]);
         if share.is_queued || share.first == NONE {
@@ -159,7 +157,7 @@ impl Sharing {
         queue.owners.push(Reverse((share.had, self.pushes, owner)));
     }
 
-    /// Takes the connection whose turn it is. [`Sharing::charge`] comes after its turn.
+    /// Takes the next connection. [`Sharing::charge`] must follow its turn.
     pub(super) fn take(&mut self, claim: Priority) -> Option<usize> {
         self.charge(Duration::ZERO);
         let queue = &mut self.queues[claim as usize];
@@ -169,7 +167,7 @@ impl Sharing {
             if share.had <= began {
                 break (owner, began);
             }
-            // It has had time elsewhere since it was queued.
+            // Its clock has run in another queue since it was queued.
             queue.owners.push(Reverse((share.had, order, owner)));
         };
         queue.level = queue.level.max(began);
@@ -187,13 +185,13 @@ impl Sharing {
         Some(slot)
     }
 
-    /// Ends the turn of the owner who has it, and adds to its clock what the turn took. Time in which
-    /// an owner asked counts where it has work left, too: else it would have part of both.
+    /// Ends the current turn and adds its duration to the owner's clock. Time of woken connections counts
+    /// in the busy queue too, or an owner would get a share of both.
     pub(super) fn charge(&mut self, took: Duration) {
         let Some((owner, claim, began)) = self.serving.take() else { return };
         let shares = &mut self.owners[owner].shares;
         let levels = CLAIMS.map(|claim| self.queues[claim as usize].level);
-        let add = |share: &mut Share, from: Duration, claim: Priority| {
+        let add = |share: &mut QueueShare, from: Duration, claim: Priority| {
             share.had = (from + took).min(levels[claim as usize] + OWNER_DEBT_MAX);
         };
         add(&mut shares[claim as usize], began, claim);
@@ -204,7 +202,7 @@ impl Sharing {
         self.queue(owner, claim);
     }
 
-    /// Rare: it looks at all that wait with the slot.
+    /// Slow, because it walks the owner's waiting connections; rarely called.
     pub(super) fn forget(&mut self, slot: usize) {
         let Link { owner, next, waits: Some(claim) } = *self.link(slot) else { return };
         self.links[slot] = Link { owner, next: NONE, waits: None };

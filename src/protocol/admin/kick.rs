@@ -1,6 +1,6 @@
-//! `kick`: sessions that are ended, page by page.
+//! `kick`: ends sessions, page by page.
 
-use super::Progress;
+use super::RequestStep;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, Selector};
 use crate::wire::control::{ControlReply, Whom};
 
@@ -12,13 +12,13 @@ pub(super) struct Kick {
 }
 
 enum KickStage {
-    /// The page that begins here is to be asked for.
+    /// The page that begins here is to be requested.
     Ask(usize),
-    /// It is.
+    /// It was requested.
     Asked,
-    /// There are no more.
+    /// All pages were received; the reply is to be sent.
     Told,
-    /// And that was said.
+    /// The reply was sent.
     Done,
 }
 
@@ -31,18 +31,18 @@ impl Kick {
         Ok(Self { which, kicked: 0, stage: KickStage::Ask(0) })
     }
 
-    pub(super) fn next(&mut self) -> Progress {
+    pub(super) fn next(&mut self) -> RequestStep {
         match self.stage {
             KickStage::Ask(from) => {
                 self.stage = KickStage::Asked;
-                Progress::Asks(Query { errand: QueryJob::Kick(self.which.clone()), from })
+                RequestStep::Asks(Query { errand: QueryJob::Kick(self.which.clone()), from })
             }
-            KickStage::Asked => Progress::Waits,
+            KickStage::Asked => RequestStep::Waits,
             KickStage::Told => {
                 self.stage = KickStage::Done;
-                Progress::Reply(ControlReply::Kicked { sessions: self.kicked })
+                RequestStep::Reply(ControlReply::Kicked { sessions: self.kicked })
             }
-            KickStage::Done => Progress::End,
+            KickStage::Done => RequestStep::End,
         }
     }
 

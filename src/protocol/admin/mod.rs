@@ -1,5 +1,5 @@
-//! The administrator's protocol: one request at a time on the local socket. Whoever gets here
-//! has been let in by the socket's mode and the peer's credentials.
+//! The admin protocol: one request at a time on the local socket. The socket's mode and the peer's
+//! credentials have authorised the peer.
 
 mod kick;
 pub mod query;
@@ -27,31 +27,31 @@ use std::time::Instant;
 /// One connection of an administrator.
 #[derive(Default)]
 pub struct Control {
-    running: Option<(u32, Running)>,
-    /// What the loop is to answer before the running request goes on.
+    running: Option<(u32, AdminRequest)>,
+    /// The query that the loop must answer before the running request continues.
     question: Option<Query>,
     is_closing: bool,
     requests: u64,
 }
 
-/// The request being carried out.
-enum Running {
+/// The running request.
+enum AdminRequest {
     Usage(HomeCheck),
     Status(Box<Status>),
     Kick(Kick),
 }
 
-/// What a request has come to.
-enum Progress {
-    /// Its budget is spent.
+/// The result of a step of a request.
+enum RequestStep {
+    /// The budget is spent.
     Later,
-    /// It goes on with the answer to this.
+    /// It continues with the result of this query.
     Asks(Query),
-    /// There is no answer yet.
+    /// The query has no result yet.
     Waits,
-    /// One reply of perhaps many.
+    /// One reply; more may follow.
     Reply(ControlReply),
-    /// There are no more.
+    /// There are no more replies.
     End,
 }
 
@@ -79,9 +79,9 @@ impl Protocol for Control {
 
     fn answer(&mut self, answer: QueryResult) {
         match &mut self.running {
-            Some((_, Running::Status(status))) => status.answer(answer),
-            Some((_, Running::Kick(kick))) => kick.answer(&answer),
-            Some((_, Running::Usage(_))) | None => {}
+            Some((_, AdminRequest::Status(status))) => status.answer(answer),
+            Some((_, AdminRequest::Kick(kick))) => kick.answer(&answer),
+            Some((_, AdminRequest::Usage(_))) | None => {}
         }
     }
 
@@ -119,9 +119,9 @@ impl Control {
         buffers.input.consume(size);
         self.requests += 1;
         let begun = match request {
-            Ok(ControlRequest::Usage { user, mode }) => begin(service, user, mode).map(Running::Usage),
-            Ok(ControlRequest::Status { all }) => Ok(Running::Status(Box::new(Status::begin(service, all)))),
-            Ok(ControlRequest::Kick { whom }) => Kick::begin(whom).map(Running::Kick),
+            Ok(ControlRequest::Usage { user, mode }) => begin(service, user, mode).map(AdminRequest::Usage),
+            Ok(ControlRequest::Status { all }) => Ok(AdminRequest::Status(Box::new(Status::begin(service, all)))),
+            Ok(ControlRequest::Kick { whom }) => Kick::begin(whom).map(AdminRequest::Kick),
             Err(error) => Err(format!("not understood: {error}")),
         };
         match begun {
@@ -131,30 +131,30 @@ impl Control {
         true
     }
 
-    /// Drives the running request on; whether anything was done.
+    /// Continues the running request. Returns whether anything was done.
     fn run(
         &mut self,
         id: u32,
-        mut running: Running,
+        mut running: AdminRequest,
         buffers: &mut IoBuffers,
         service: &mut Service,
         budget: &mut Budget,
         now: Instant,
     ) -> bool {
         let step = match &mut running {
-            Running::Usage(audit) => next_usage(audit, service, budget),
-            Running::Status(status) => status.next(service, budget, now),
-            Running::Kick(kick) => kick.next(),
+            AdminRequest::Usage(audit) => next_usage(audit, service, budget),
+            AdminRequest::Status(status) => status.next(service, budget, now),
+            AdminRequest::Kick(kick) => kick.next(),
         };
-        let has_moved = !matches!(step, Progress::Waits);
+        let has_moved = !matches!(step, RequestStep::Waits);
         match step {
-            Progress::Later | Progress::Waits => {}
-            Progress::Asks(question) => self.question = Some(question),
-            Progress::Reply(message) => {
+            RequestStep::Later | RequestStep::Waits => {}
+            RequestStep::Asks(question) => self.question = Some(question),
+            RequestStep::Reply(message) => {
                 budget.spend(ENTRY_COST);
                 reply(buffers, id, &message);
             }
-            Progress::End => {
+            RequestStep::End => {
                 reply(buffers, id, &ControlReply::End {});
                 return true;
             }
@@ -164,7 +164,7 @@ impl Control {
     }
 }
 
-/// Begins the audit that was asked for. Without a server `berthd` runs it by itself.
+/// Begins the requested check. Without a server `berthd` runs it itself.
 pub fn begin(service: &Service, user: Option<String>, mode: AuditMode) -> Result<HomeCheck, String> {
     let look = match mode {
         AuditMode::Show => HomeCheckMode::Ledger,
@@ -175,22 +175,22 @@ pub fn begin(service: &Service, user: Option<String>, mode: AuditMode) -> Result
     HomeCheck::begin(service, only, look).map_err(|error| error.to_string())
 }
 
-fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget) -> Progress {
+fn next_usage(audit: &mut HomeCheck, service: &mut Service, budget: &mut Budget) -> RequestStep {
     match audit.next(service, budget) {
-        HomeCheckStep::Later => Progress::Later,
+        HomeCheckStep::Later => RequestStep::Later,
         HomeCheckStep::Account(name, state, found, unseen) => {
-            Progress::Reply(ControlReply::Usage(usage(&name, &state, found, &unseen)))
+            RequestStep::Reply(ControlReply::Usage(usage(&name, &state, found, &unseen)))
         }
         HomeCheckStep::Failed(name, error) => {
             let nothing = QuotaState::default();
             let nothing = usage(&name, &nothing, None, &Unseen::default());
-            Progress::Reply(ControlReply::Usage(AccountUsage { error: Some(error), ..nothing }))
+            RequestStep::Reply(ControlReply::Usage(AccountUsage { error: Some(error), ..nothing }))
         }
-        HomeCheckStep::End => Progress::End,
+        HomeCheckStep::End => RequestStep::End,
     }
 }
 
-/// The report of one account's usage.
+/// Returns the report of one account's usage.
 pub fn usage(name: &AccountName, state: &QuotaState, found: Option<Usage>, unseen: &Unseen) -> AccountUsage {
     let QuotaLimits { bytes: limit_bytes, files: limit_files } = state.limits;
     // A count sees only files with names.
@@ -232,17 +232,18 @@ mod tests {
     use crate::config::Config;
     use crate::protocol::admin::query::{QueryJob, SessionRow};
     use crate::session::Policy;
-    use crate::session::session_info::{SessionInfo, Transfer};
+    use crate::session::session_info::{SessionInfo, TransferInfo};
     use crate::session::state::StateName;
     use crate::store::Store;
     use crate::store::syncer::Syncer;
 
-    /// A page of sessions with the longest paths there are, each byte of which is escaped.
+    /// A page of sessions with the longest paths, each byte of which is escaped.
     fn page(next: Option<usize>, now: Instant) -> QueryResult {
         let path = [b"/".as_slice(), &[1; PATH_BYTES_MAX - 1]].concat();
         let components: Vec<&[u8]> = path[1..].chunks(200).collect();
         let path = VPath::parse(&[b"/", components.join(&b'/').as_slice()].concat()[..PATH_BYTES_MAX]).expect("a path");
-        let transfer = Transfer { verb: "put", is_upload: true, path, bytes: 1, offset: 0, size: None, started: now };
+        let transfer =
+            TransferInfo { verb: "put", is_upload: true, path, bytes: 1, offset: 0, size: None, started: now };
         let peer = ([127, 0, 0, 1], 1).into();
         let overview = SessionInfo { member: None, peer, state: StateName::Upload, transfer: Some(transfer) };
         let seen = |session| SessionRow { session, overview: overview.clone() };

@@ -1,60 +1,60 @@
-//! What a protocol asks about all connections. It sees its own alone, so a step leaves a question
-//! behind, and the loop, which has them all, answers it after the turn: one page for each turn of
-//! whoever asks.
+//! Queries of a protocol about all connections. A protocol sees only its own connection, so a step
+//! leaves a query behind, and the loop answers it after the turn: one page per turn of the
+//! administrator's connection.
 //!
-//! The other way would be for every session to keep an entry of a board that all protocols can
-//! read. That costs each turn something even when nobody asks, and two places would have to agree.
+//! The alternative, a shared table that every session updates, would cost each turn something even
+//! without queries, and two places would have to agree.
 
 use crate::account::AccountName;
 use crate::base::histogram::Histogram;
 use crate::session::session_info::SessionInfo;
 use std::time::Duration;
 
-/// One page of what is to be done.
+/// A query for one page.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Query {
-    /// What to do.
+    /// The job.
     pub errand: QueryJob,
-    /// Where to begin: 0, or what the page before says.
+    /// The first slot: 0, or the `next` of the page before.
     pub from: usize,
 }
 
 /// What to do with connections of the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueryJob {
-    /// Tell what they do.
+    /// Report their state.
     Look,
-    /// End these.
+    /// End the selected ones.
     Kick(Selector),
 }
 
-/// Some sessions.
+/// A selection of sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
-    /// The one with this number.
+    /// The session with this number.
     Session(u64),
-    /// Those of this account.
+    /// The sessions of this account.
     User(AccountName),
 }
 
-/// One page of an answer.
+/// One page of results.
 pub struct QueryResult {
-    /// What was found.
+    /// The sessions found.
     pub seen: Vec<SessionRow>,
-    /// How many were ended.
+    /// The number of ended sessions.
     pub kicked: u64,
-    /// Where the next page begins; `None`: this was the last.
+    /// The first slot of the next page; `None` on the last page.
     pub next: Option<usize>,
-    /// How long turns took.
+    /// A histogram of turn durations.
     pub turns: Histogram,
-    /// How long the server runs.
+    /// The server's uptime.
     pub uptime: Duration,
 }
 
-/// One session that was found.
+/// One session of a page.
 pub struct SessionRow {
-    /// Its number.
+    /// The number of the session.
     pub session: u64,
-    /// What it does.
+    /// Its state.
     pub overview: SessionInfo,
 }

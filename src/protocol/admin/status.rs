@@ -1,15 +1,15 @@
-//! `status`: what all sessions do, page by page; then what their users use; then the sums. The
-//! pages are of different moments, but those of up to [`SURVEY_SLOTS_PER_TURN`] connections of one.
+//! `status`: all sessions, page by page; then the usage of their accounts; then the totals. The pages
+//! are of different moments; up to [`SURVEY_SLOTS_PER_TURN`] connections are of the same one.
 //!
 //! [`SURVEY_SLOTS_PER_TURN`]: crate::base::limits::SURVEY_SLOTS_PER_TURN
 
-use super::Progress;
+use super::RequestStep;
 use crate::account::AccountName;
 use crate::base::buffers::Budget;
 use crate::protocol::admin::query::{Query, QueryJob, QueryResult, SessionRow};
 use crate::session::Service;
 use crate::session::home_check::{HomeCheck, HomeCheckMode, HomeCheckStep};
-use crate::session::session_info::Transfer;
+use crate::session::session_info::TransferInfo;
 use crate::session::totals::Transferred;
 use crate::store::ledger::QuotaState;
 use crate::wire::control::{ControlReply, ServerReport, SessionReport, TurnTimes, UserReport};
@@ -22,28 +22,28 @@ use std::time::Instant;
 pub(super) struct Status {
     all: bool,
     stage: StatusStage,
-    /// Who is logged in, how often, and what he uses.
+    /// Logged-in accounts with their number of sessions and their usage.
     users: BTreeMap<AccountName, (u64, QuotaState)>,
-    /// Transfers that had ended when the first page was asked for, and the bytes of running ones.
+    /// Transfers that had ended when the first page was requested, and the bytes of running ones.
     up: Transferred,
     down: Transferred,
     server: ServerReport,
 }
 
 enum StatusStage {
-    /// The page that begins here is to be asked for.
+    /// The page that begins here is to be requested.
     Ask(usize),
-    /// It is.
+    /// It was requested.
     Asked,
-    /// A page is being told, and the next begins here.
+    /// A page is being sent. Holds the first slot of the next one.
     Tell(VecDeque<SessionRow>, Option<usize>),
-    /// The users who are logged in are being told.
+    /// The logged-in accounts are being sent.
     TellUsers,
-    /// All users are.
+    /// All accounts are being sent.
     TellAllUsers(HomeCheck),
-    /// The sums are to be told.
+    /// The totals are to be sent.
     TellServer,
-    /// There is no more.
+    /// All is sent.
     Done,
 }
 
@@ -60,22 +60,22 @@ impl Status {
         self.stage = StatusStage::Tell(answer.seen.into(), answer.next);
     }
 
-    pub(super) fn next(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> Progress {
+    pub(super) fn next(&mut self, service: &mut Service, budget: &mut Budget, now: Instant) -> RequestStep {
         match &mut self.stage {
             StatusStage::Ask(from) => {
                 let question = Query { errand: QueryJob::Look, from: *from };
                 self.stage = StatusStage::Asked;
-                Progress::Asks(question)
+                RequestStep::Asks(question)
             }
-            StatusStage::Asked => Progress::Waits,
+            StatusStage::Asked => RequestStep::Waits,
             StatusStage::Tell(page, next) => match page.pop_front() {
                 Some(seen) => {
                     self.count(&seen);
-                    Progress::Reply(ControlReply::Session(session_report(seen, now)))
+                    RequestStep::Reply(ControlReply::Session(session_report(seen, now)))
                 }
                 None => {
                     self.stage = next.map_or(StatusStage::TellUsers, StatusStage::Ask);
-                    Progress::Later
+                    RequestStep::Later
                 }
             },
             StatusStage::TellUsers if self.all => self.begin_all_users(service),
@@ -83,18 +83,18 @@ impl Status {
                 Some((name, (sessions, state))) => user(&name, sessions, &state, None),
                 None => {
                     self.stage = StatusStage::TellServer;
-                    Progress::Later
+                    RequestStep::Later
                 }
             },
             StatusStage::TellAllUsers(audit) => match audit.next(service, budget) {
-                HomeCheckStep::Later => Progress::Later,
+                HomeCheckStep::Later => RequestStep::Later,
                 HomeCheckStep::Account(name, state, _, _) => user(&name, self.sessions_of(&name), &state, None),
                 HomeCheckStep::Failed(name, error) => {
                     user(&name, self.sessions_of(&name), &QuotaState::default(), Some(error))
                 }
                 HomeCheckStep::End => {
                     self.stage = StatusStage::TellServer;
-                    Progress::Later
+                    RequestStep::Later
                 }
             },
             StatusStage::TellServer => {
@@ -102,21 +102,21 @@ impl Status {
                 let silent = service.store.syncer.silent();
                 self.server.silent_disks =
                     silent.iter().map(|path| Name(path.as_os_str().as_bytes().to_vec())).collect();
-                Progress::Reply(ControlReply::Server(self.server_report()))
+                RequestStep::Reply(ControlReply::Server(self.server_report()))
             }
-            StatusStage::Done => Progress::End,
+            StatusStage::Done => RequestStep::End,
         }
     }
 
-    fn begin_all_users(&mut self, service: &Service) -> Progress {
+    fn begin_all_users(&mut self, service: &Service) -> RequestStep {
         match HomeCheck::begin(service, None, HomeCheckMode::Ledger) {
             Ok(audit) => {
                 self.stage = StatusStage::TellAllUsers(audit);
-                Progress::Later
+                RequestStep::Later
             }
             Err(error) => {
                 self.stage = StatusStage::Done;
-                Progress::Reply(ControlReply::Error { message: error.to_string() })
+                RequestStep::Reply(ControlReply::Error { message: error.to_string() })
             }
         }
     }
@@ -191,15 +191,15 @@ fn session_report(seen: SessionRow, now: Instant) -> SessionReport {
     }
 }
 
-/// Of a transfer that has only just begun there is none.
-fn rate(transfer: &Transfer, now: Instant) -> Option<u64> {
+/// Returns the rate, or `None` for a transfer that has only just begun.
+fn rate(transfer: &TransferInfo, now: Instant) -> Option<u64> {
     let ms = u64::try_from(now.saturating_duration_since(transfer.started).as_millis()).ok()?;
     transfer.bytes.saturating_mul(1000).checked_div(ms)
 }
 
-fn user(name: &AccountName, sessions: u64, state: &QuotaState, error: Option<String>) -> Progress {
+fn user(name: &AccountName, sessions: u64, state: &QuotaState, error: Option<String>) -> RequestStep {
     let used = state.is_counted.then_some(state.stored());
-    Progress::Reply(ControlReply::User(UserReport {
+    RequestStep::Reply(ControlReply::User(UserReport {
         user: name.to_string(),
         sessions,
         used_bytes: used.map(|used| used.bytes),

@@ -1,10 +1,10 @@
-//! Addresses of data connections as commands and replies write them: six numbers (RFC 959), or
-//! between delimiters (RFC 2428). Whether one may be used is decided elsewhere.
+//! Addresses of data connections in commands and replies: six numbers (RFC 959), or between delimiters
+//! (RFC 2428). The callers decide whether an address may be used.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
-/// `h1,h2,h3,h4,p1,p2`: what `PORT` takes and the reply to `PASV` has in parentheses.
+/// `h1,h2,h3,h4,p1,p2`: the argument of `PORT`, and the address in the reply to `PASV`.
 pub struct Numbers(pub SocketAddrV4);
 
 impl fmt::Display for Numbers {
@@ -15,18 +15,18 @@ impl fmt::Display for Numbers {
     }
 }
 
-/// The text of the reply 227 to `PASV`.
+/// Returns the text of the reply 227 to `PASV`.
 pub fn passive(address: SocketAddrV4) -> String {
     format!("Entering Passive Mode ({}).", Numbers(address))
 }
 
-/// The address that `PASV` announces: the `public` one if it is configured, but the local one `own` if
-/// both ends are in a private network, where the public one may not be reachable.
+/// Returns the address that `PASV` announces: `public` if it is configured, but the local address `own`
+/// if both ends are in a private network, where the public one may not be reachable.
 pub fn announced(own: Ipv4Addr, peer: IpAddr, public: Option<Ipv4Addr>) -> Ipv4Addr {
     public.filter(|_| !(is_private(own.into()) && is_private(peer.to_canonical()))).unwrap_or(own)
 }
 
-/// Loopback, RFC 1918, link-local and unique local addresses.
+/// Returns whether `ip` is a loopback, RFC 1918, link-local or unique local address.
 fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
@@ -34,12 +34,12 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// The text of the reply 229 to `EPSV`.
+/// Returns the text of the reply 229 to `EPSV`.
 pub fn extended_passive(port: u16) -> String {
     format!("Entering Extended Passive Mode (|||{port}|)")
 }
 
-/// What `PORT` says.
+/// Parses the argument of `PORT`.
 pub fn read_numbers(text: &[u8]) -> Option<SocketAddrV4> {
     let mut numbers = [0; 6];
     let mut parts = text.split(|&byte| byte == b',');
@@ -51,7 +51,7 @@ pub fn read_numbers(text: &[u8]) -> Option<SocketAddrV4> {
     parts.next().is_none().then_some(address)
 }
 
-/// Why `EPRT` cannot be followed.
+/// Why the argument of `EPRT` is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressError {
     /// It is not `|1|a.b.c.d|port|` or `|2|address|port|`.
@@ -60,7 +60,7 @@ pub enum AddressError {
     Protocol,
 }
 
-/// What `EPRT` says; any printable character may delimit (RFC 2428 section 2).
+/// Parses the argument of `EPRT`; any printable character may be the delimiter (RFC 2428 section 2).
 pub fn read_extended(text: &[u8]) -> Result<SocketAddr, AddressError> {
     let text = std::str::from_utf8(text).map_err(|_| AddressError::Malformed)?;
     let delimiter = text.chars().next().filter(char::is_ascii_graphic).ok_or(AddressError::Malformed)?;
@@ -75,7 +75,7 @@ pub fn read_extended(text: &[u8]) -> Result<SocketAddr, AddressError> {
         _ => return Err(AddressError::Malformed),
     };
     let ip = ip.map_err(|_| AddressError::Malformed)?;
-    // `parse` alone takes a sign.
+    // `parse` alone accepts a sign.
     let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
     let port = port.parse().ok().filter(|_| is_number).ok_or(AddressError::Malformed)?;
     Ok(SocketAddr::new(ip, port))

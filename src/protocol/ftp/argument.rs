@@ -1,45 +1,45 @@
-//! What stands behind a command's name, read in the ways that commands need.
+//! Parses the arguments of commands.
 
 use super::listing::Options;
 use super::parse_error::ParseError;
 use super::time;
 
-/// All that follows the one space behind the name, and how the whole is written.
+/// The text after a command's name, and the command's usage.
 #[derive(Clone, Copy)]
 pub struct Argument<'a> {
     pub(super) text: &'a [u8],
-    /// Whether that space is there, even with nothing behind it.
+    /// Whether a space follows the name, even with nothing after it.
     pub(super) has_space: bool,
     pub(super) usage: &'static str,
 }
 
-/// An argument that is first taken for a name exactly as it stands. If no entry has that name, its other
-/// reading counts.
+/// An argument that is first taken literally as a name. If no entry has that name, its other reading
+/// counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExactOr<T> {
     /// The whole argument.
     pub exact: Vec<u8>,
-    /// Its other reading, or why there is none.
+    /// Its other reading, or the error.
     pub otherwise: Result<T, ParseError>,
 }
 
 impl<'a> Argument<'a> {
-    /// What to say when it cannot be made out.
+    /// Returns the error for a malformed argument.
     pub fn wrong<T>(self) -> Result<T, ParseError> {
         Err(ParseError::Syntax(self.usage))
     }
 
-    /// A path, spaces and all.
+    /// Parses a path, including spaces.
     pub fn path(self) -> Result<Vec<u8>, ParseError> {
         if self.text.is_empty() { self.wrong() } else { Ok(self.text.to_vec()) }
     }
 
-    /// A path, or none.
+    /// Parses a path, if there is one.
     pub fn optional_path(self) -> Option<Vec<u8>> {
         (!self.text.is_empty()).then(|| self.text.to_vec())
     }
 
-    /// Text in UTF-8 that is not empty, as it is.
+    /// Parses non-empty UTF-8 text.
     pub fn text(self) -> Result<&'a str, ParseError> {
         match std::str::from_utf8(self.text) {
             Ok(text) if !text.is_empty() => Ok(text),
@@ -47,23 +47,23 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// Words for a machine, in capitals; bytes beyond ASCII are none.
+    /// Parses ASCII words, in capitals.
     pub fn words(self) -> Vec<String> {
         let words = self.text.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
         words.map(|word| String::from_utf8_lossy(word).to_ascii_uppercase()).collect()
     }
 
-    /// A number and nothing else.
+    /// Parses a number and nothing else.
     pub fn number(self) -> Result<u64, ParseError> {
         let text = self.text.trim_ascii();
         match std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) {
-            // `parse` alone takes a sign.
+            // `parse` alone accepts a sign.
             Some(number) if text.iter().all(u8::is_ascii_digit) => Ok(number),
             _ => self.wrong(),
         }
     }
 
-    /// A time, one space and a path.
+    /// Parses a time, one space and a path.
     pub fn time_and_path(self) -> Result<(i64, Vec<u8>), ParseError> {
         match time::split(self.text) {
             Some((mtime_ns, path)) if !path.is_empty() => Ok((mtime_ns, path.to_vec())),
@@ -71,7 +71,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// A path, or a path in quotes with more behind it, which `check` accepts or refuses.
+    /// Parses a path, or a path in quotes with further text, which `check` accepts or refuses.
     pub fn maybe_quoted_path(
         self,
         check: impl FnOnce(&[u8]) -> Result<(), ParseError>,
@@ -81,7 +81,8 @@ impl<'a> Argument<'a> {
         Ok(ExactOr { exact, otherwise })
     }
 
-    /// A path, in quotes or not, and what follows the quotes. Within them `""` is one.
+    /// Parses a path, in quotes or not. Returns it with the text after the quotes. Within them `""` is a
+    /// quote.
     fn quoted_path(self) -> Result<(Vec<u8>, &'a [u8]), ParseError> {
         let Some(mut rest) = self.text.strip_prefix(b"\"") else { return Ok((self.path()?, b"")) };
         let mut path = Vec::new();
@@ -99,8 +100,9 @@ impl<'a> Argument<'a> {
     }
 }
 
-/// Reads options like those of `ls`, and the path behind them. The rest is a path as soon as `is_there` says
-/// that an entry has this name; until then a word that begins with a dash holds options, up to `--`.
+/// Parses options like those of `ls`, and the path after them. The rest is a path as soon as `is_there`
+/// returns that an entry has this name; until then a word that begins with a dash holds options, up to
+/// `--`.
 pub fn list_options(text: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Result<(Options, Option<Vec<u8>>), ParseError> {
     let mut options = Options::default();
     let mut rest = text;

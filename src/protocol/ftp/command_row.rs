@@ -1,26 +1,26 @@
-//! A command as it stands in a table: its names, how it is written, what it does, how it is read.
+//! A row of a command table: names, usage, description, parser.
 
 use super::argument::Argument;
 
-/// A command, or a `SITE` command, and how it is read into a `C`.
+/// A command or a `SITE` command, with a parser `R`.
 pub struct Row<R: 'static> {
-    /// Its names, the first of which is its own; the others mean the same.
+    /// Its names. The first is its own, the others are aliases.
     pub names: &'static [&'static str],
-    /// How it is written.
+    /// Its syntax.
     pub usage: &'static str,
-    /// What it does.
+    /// Its description.
     pub does: &'static str,
-    /// How its arguments are read.
+    /// Its parser.
     pub read: R,
 }
 
-/// The row of a command by one of its names, in any case.
+/// Returns the row of a command by one of its names, in any case.
 pub fn find<R>(rows: &'static [Row<R>], word: &[u8]) -> Option<&'static Row<R>> {
     rows.iter().find(|row| row.names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word)))
 }
 
 impl<R> Row<R> {
-    /// What stands behind its name, if that is followed by a space.
+    /// Returns the argument after its name. The text is `None` if no space follows the name.
     pub fn argument<'a>(&self, text: Option<&'a [u8]>) -> Argument<'a> {
         Argument { text: text.unwrap_or_default(), has_space: text.is_some(), usage: self.usage }
     }

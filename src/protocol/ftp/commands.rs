@@ -1,6 +1,5 @@
-//! Beginning commands: each translated to a verb of the session, each answer to a reply. Those that
-//! need a data connection go on in `transfer`, those of the login in `login`, what is only told in
-//! `inquiry`.
+//! Begins commands: each becomes a session verb, and each result a reply. Commands with a data
+//! connection continue in `transfer`, login commands in `login`, queries in `info_commands`.
 
 use super::address;
 use super::argument::ExactOr;
@@ -8,8 +7,8 @@ use super::command::{Command, Epsv, Opts};
 use super::parse_error::ParseError;
 use super::permissions::Permissions;
 use super::site::Site;
-use super::transfer::{Form, Upload};
-use super::{Activity, Ftp, Hashed, Passive, StepContext, reply, time};
+use super::transfer::{Form, UploadCommand};
+use super::{Activity, Ftp, FtpContext, Hashed, Passive, reply, time};
 use crate::base::limits::{FTP_DATA_PORT_MIN, PATH_COMPONENT_COST};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
@@ -19,9 +18,9 @@ use crate::store::meta::Kind;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 impl Ftp {
-    /// Begins a command; answers it if it is carried out at once.
-    pub(super) fn begin_command(&mut self, command: Command, turn: &mut StepContext) {
-        // Only the command right behind RNFR may make use of what it said.
+    /// Begins a command, and replies if it completes at once.
+    pub(super) fn begin_command(&mut self, command: Command, turn: &mut FtpContext) {
+        // Only the command right after RNFR may use its path.
         let from = self.next.from.take();
         match command {
             Command::User(name) => self.name_user(name, turn),
@@ -46,8 +45,8 @@ impl Ftp {
         }
     }
 
-    /// What needs somebody who is logged in.
-    fn begin_of_member(&mut self, command: Command, from: Option<VPath>, turn: &mut StepContext) {
+    /// Begins a command that requires a login.
+    fn begin_of_member(&mut self, command: Command, from: Option<VPath>, turn: &mut FtpContext) {
         match command {
             Command::Type(kind) => turn.reply(200, format!("Type set to {}.", kind.name())),
             Command::Stru => turn.reply(200, "Structure set to F."),
@@ -81,10 +80,10 @@ impl Ftp {
             }
             Command::Retr(path) => self.on_path(&path, turn, Self::begin_download),
             Command::Stor(path) => {
-                self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, Upload::Store, turn))
+                self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, UploadCommand::Store, turn))
             }
             Command::Appe(path) => {
-                self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, Upload::Append, turn))
+                self.on_path(&path, turn, |ftp, path, turn| ftp.begin_upload(path, UploadCommand::Append, turn))
             }
             Command::Stou => self.store_unique(turn),
             Command::List(text) => self.begin_listing(Form::Long, &text, turn),
@@ -104,8 +103,8 @@ impl Ftp {
         }
     }
 
-    /// What changes the home, and what asks about it.
-    fn begin_change(&mut self, command: Command, from: Option<VPath>, turn: &mut StepContext) {
+    /// Begins a command that changes the home, and queries about it.
+    fn begin_change(&mut self, command: Command, from: Option<VPath>, turn: &mut FtpContext) {
         match command {
             Command::Cwd(path) => {
                 if let Some(path) = self.path_or_folder(Some(&path), turn) {
@@ -138,7 +137,7 @@ impl Ftp {
         }
     }
 
-    fn begin_site(&mut self, site: Site, turn: &mut StepContext) {
+    fn begin_site(&mut self, site: Site, turn: &mut FtpContext) {
         match site {
             Site::Chmod { permissions, path } => {
                 self.on_path(&path, turn, |ftp, path, turn| ftp.set_permissions(&permissions, &path, turn));
@@ -155,7 +154,7 @@ impl Ftp {
         }
     }
 
-    fn set_option(&mut self, opts: Opts, turn: &mut StepContext) {
+    fn set_option(&mut self, opts: Opts, turn: &mut FtpContext) {
         match opts {
             Opts::Utf8 => turn.reply(200, "UTF8 is always on."),
             Opts::Hash => turn.reply(200, "SHA-256"),
@@ -169,13 +168,13 @@ impl Ftp {
     // ---- Paths ----------------------------------------------------------------------------
 
     /// The path that `text` names from the current folder; else the peer is told why not.
-    pub(super) fn path(&self, text: &[u8], turn: &mut StepContext) -> Option<VPath> {
+    pub(super) fn path(&self, text: &[u8], turn: &mut FtpContext) -> Option<VPath> {
         let path = self.folder.join(text).map_err(|error| turn.reply(553, format!("Invalid path: {error}.")));
         path.ok().inspect(|path| turn.charge_for(path))
     }
 
-    /// The same, or the current folder where nothing is named, or nothing but blanks that are no name.
-    pub(super) fn path_or_folder(&self, text: Option<&[u8]>, turn: &mut StepContext) -> Option<VPath> {
+    /// Like `path`, but empty or blank text that names no entry is the current folder.
+    pub(super) fn path_or_folder(&self, text: Option<&[u8]>, turn: &mut FtpContext) -> Option<VPath> {
         let is_blank = |text: &[u8]| text.iter().all(|&byte| byte == b' ');
         match text {
             Some(text) if !is_blank(text) || self.is_there(text) => self.path(text, turn),
@@ -186,8 +185,8 @@ impl Ftp {
     pub(super) fn on_path(
         &mut self,
         text: &[u8],
-        turn: &mut StepContext,
-        act: impl FnOnce(&mut Self, VPath, &mut StepContext),
+        turn: &mut FtpContext,
+        act: impl FnOnce(&mut Self, VPath, &mut FtpContext),
     ) {
         if let Some(path) = self.path(text, turn) {
             act(self, path, turn);
@@ -199,7 +198,7 @@ impl Ftp {
         &mut self,
         (code, done): (u16, &str),
         text: &[u8],
-        turn: &mut StepContext,
+        turn: &mut FtpContext,
         act: impl FnOnce(&mut Self, &VPath) -> Result<(), SessionError>,
     ) {
         self.on_path(text, turn, |ftp, path, turn| match act(ftp, &path) {
@@ -210,7 +209,7 @@ impl Ftp {
 
     // ---- Folders and names ----------------------------------------------------------------
 
-    fn change_folder(&mut self, path: VPath, turn: &mut StepContext) {
+    fn change_folder(&mut self, path: VPath, turn: &mut FtpContext) {
         match self.session.stat(turn.service, &path) {
             Ok((meta, _)) if meta.kind == Kind::Folder => {
                 self.folder = path;
@@ -222,10 +221,9 @@ impl Ftp {
         }
     }
 
-    /// A name for which only an interrupted upload is held has a size, so it can be removed, too; and
-    /// what is held for a file goes with it, or the next upload would go on with that. An upload that
-    /// a session is sending stays.
-    fn remove(&mut self, path: VPath, turn: &mut StepContext) {
+    /// Removes a file and its partial upload, which the next upload would otherwise resume. A path with
+    /// only a partial upload has a size, so it can be removed, too. A running upload stays.
+    fn remove(&mut self, path: VPath, turn: &mut FtpContext) {
         let held = UploadId::of_path(&path);
         let is_interrupted = self.session.is_interrupted(&held);
         let removed = match self.session.remove_file(&path) {
@@ -238,7 +236,7 @@ impl Ftp {
         }
     }
 
-    fn rename_from(&mut self, path: VPath, turn: &mut StepContext) {
+    fn rename_from(&mut self, path: VPath, turn: &mut FtpContext) {
         match self.session.entry(&path) {
             Ok(_) => {
                 self.next.from = Some(path);
@@ -248,9 +246,9 @@ impl Ftp {
         }
     }
 
-    /// Refuses a command about a file. Where none is, the reply says what there is of an upload to it:
-    /// SIZE tells a client of that.
-    pub(super) fn refuse_absent(&self, refusal: SessionError, path: &VPath, turn: &mut StepContext) {
+    /// Refuses a command about a file. If there is no file but a partial upload, the reply says so, because
+    /// SIZE reports it.
+    pub(super) fn refuse_absent(&self, refusal: SessionError, path: &VPath, turn: &mut FtpContext) {
         let unfinished = self.session.unfinished_upload(path).filter(|_| refusal == SessionError::NotFound);
         let what = match unfinished {
             None => return turn.refuse(refusal, Some(path)),
@@ -264,7 +262,7 @@ impl Ftp {
         turn.reply(550, format!("{}: no such file; {what}.", reply::subject(path)));
     }
 
-    fn rename_to(&mut self, from: Option<VPath>, to: VPath, turn: &mut StepContext) {
+    fn rename_to(&mut self, from: Option<VPath>, to: VPath, turn: &mut FtpContext) {
         let Some(from) = from else { return turn.reply(503, "Send RNFR directly before RNTO.") };
         match self.session.rename(&from, &to, true) {
             Ok(()) => turn.reply(250, "Renamed."),
@@ -273,10 +271,10 @@ impl Ftp {
         }
     }
 
-    /// The reply has the form of draft-somers-ftp-mfxx, section 3.1.
-    fn set_mtime(&mut self, mtime_ns: i64, text: &[u8], turn: &mut StepContext) {
+    /// The reply follows draft-somers-ftp-mfxx, section 3.1.
+    fn set_mtime(&mut self, mtime_ns: i64, text: &[u8], turn: &mut FtpContext) {
         self.on_path(text, turn, |ftp, path, turn| {
-            // The file system may not keep every time.
+            // The file system may not store every time.
             let set = ftp.session.set_mtime(&path, mtime_ns).and_then(|()| ftp.session.stat(turn.service, &path));
             match set {
                 Ok((meta, _)) => {
@@ -288,7 +286,7 @@ impl Ftp {
         });
     }
 
-    fn set_permissions(&mut self, permissions: &Permissions, path: &VPath, turn: &mut StepContext) {
+    fn set_permissions(&mut self, permissions: &Permissions, path: &VPath, turn: &mut FtpContext) {
         let changed = self.session.stat(turn.service, path).and_then(|(meta, _)| {
             self.session.set_mode(path, permissions.apply(meta.mode, meta.kind == Kind::Folder))?;
             self.session.stat(turn.service, path)
@@ -304,7 +302,7 @@ impl Ftp {
 
     // ---- Data connections -----------------------------------------------------------------
 
-    fn connect_actively(&mut self, address: SocketAddr, turn: &mut StepContext) {
+    fn connect_actively(&mut self, address: SocketAddr, turn: &mut FtpContext) {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         if self.data.only_extended_passive {
             return turn.reply(503, "Only EPSV is allowed after EPSV ALL.");
@@ -312,7 +310,7 @@ impl Ftp {
         if !self.settings.is_active_allowed {
             return turn.reply(502, "Active mode (PORT, EPRT) is disabled on this server; use EPSV or PASV.");
         }
-        // Else the server could be used against others (RFC 2577, section 3).
+        // Otherwise the server could be used to attack others (RFC 2577, section 3).
         if address.ip() != self.session.peer().ip() || address.port() < FTP_DATA_PORT_MIN {
             return turn
                 .reply(504, format!("Address refused; use your own address and a port from {FTP_DATA_PORT_MIN}."));
@@ -322,7 +320,7 @@ impl Ftp {
         turn.reply(200, "OK; the server connects there for the next transfer.");
     }
 
-    fn listen_extended(&mut self, network: Epsv, turn: &mut StepContext) {
+    fn listen_extended(&mut self, network: Epsv, turn: &mut FtpContext) {
         match (network, self.local) {
             (Epsv::V4, IpAddr::V6(_)) => turn.reply(522, "Network protocol not supported, use (2)"),
             (Epsv::V6, IpAddr::V4(_)) => turn.reply(522, "Network protocol not supported, use (1)"),
@@ -330,7 +328,7 @@ impl Ftp {
         }
     }
 
-    fn listen(&mut self, passive: Passive, turn: &mut StepContext) {
+    fn listen(&mut self, passive: Passive, turn: &mut FtpContext) {
         if passive == Passive::Pasv && self.data.only_extended_passive {
             return turn.reply(503, "Only EPSV is allowed after EPSV ALL.");
         }
@@ -354,14 +352,14 @@ impl Ftp {
 
     // ---- Uploads and digests --------------------------------------------------------------
 
-    fn store_unique(&mut self, turn: &mut StepContext) {
+    fn store_unique(&mut self, turn: &mut FtpContext) {
         let Ok(id) = UploadId::random() else { return turn.refuse(SessionError::Io, None) };
         self.on_path(format!("ftp-{id}").as_bytes(), turn, |ftp, path, turn| {
-            ftp.begin_upload(path, Upload::Unique, turn)
+            ftp.begin_upload(path, UploadCommand::Unique, turn)
         });
     }
 
-    fn begin_hash(&mut self, hashed: Hashed, text: &[u8], turn: &mut StepContext) {
+    fn begin_hash(&mut self, hashed: Hashed, text: &[u8], turn: &mut FtpContext) {
         self.on_path(text, turn, |ftp, path, turn| match ftp.session.begin_digest(&path) {
             Ok(()) => ftp.doing = Activity::Hashing(hashed, path),
             Err(refusal) => turn.refuse(refusal, Some(&path)),
@@ -369,19 +367,19 @@ impl Ftp {
     }
 }
 
-impl StepContext<'_> {
-    /// The longer a path is, the longer the system takes for it.
+impl FtpContext<'_> {
+    /// Charges the budget for a path: longer paths cost the kernel more.
     pub(super) fn charge_for(&mut self, path: &VPath) {
         self.budget.spend(path.depth() as u64 * PATH_COMPONENT_COST);
     }
 
-    /// The reply to a line that is wrong.
+    /// Replies to a malformed line.
     pub(super) fn refuse_line(&mut self, wrong: &ParseError) {
         let (code, text) = wrong.reply();
         self.reply(code, text);
     }
 
-    /// A reply about a path, as RFC 959 appendix II wants it.
+    /// Replies about a path, in the form of RFC 959 appendix II.
     pub(super) fn reply_quoted(&mut self, code: u16, path: &VPath, what: &str) {
         self.reply(code, [&reply::quoted(path.as_bytes())[..], b" ", what.as_bytes()].concat());
     }

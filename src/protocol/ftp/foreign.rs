@@ -1,9 +1,10 @@
-//! Peers that speak something other than FTP. A browser that is led here sends an HTTP request, whose body
-//! may hold FTP commands; its user would carry them out, and read what comes of them as a web page
-//! (ALPACA, CVE-2021-3618). So the first line of another protocol ends the connection.
+//! Detects peers that speak another protocol. A browser that is directed here sends an HTTP request
+//! whose body may hold FTP commands. The server would execute them for the browser's user, and the
+//! browser would show the replies as a web page (ALPACA, CVE-2021-3618). So the first line of another
+//! protocol ends the connection.
 
-/// Whether a line, or the beginning of one that is too long, belongs to another protocol. No word here is
-/// an FTP command: `DELETE` is not `DELE`, nor `OPTIONS` `OPTS`.
+/// Returns whether a line, or the beginning of one that is too long, belongs to another protocol. No
+/// word here is an FTP command: `DELETE` is not `DELE`, nor `OPTIONS` `OPTS`.
 pub(super) fn is_foreign(line: &[u8]) -> bool {
     let mut words = line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
     let first = words.next().unwrap_or_default();
@@ -13,16 +14,16 @@ pub(super) fn is_foreign(line: &[u8]) -> bool {
         || is_request_word(first) && words.nth(1).is_some_and(is_version)
 }
 
-/// Whether it could be a method that HTTP has gained since, and that FTP does not have.
+/// Returns whether it could be a newer HTTP method that FTP does not have.
 fn is_request_word(word: &[u8]) -> bool {
     super::command_row::find(super::table::COMMANDS, word).is_none()
 }
 
-/// The methods of RFC 9110 and RFC 5789, and how HTTP/2 begins.
+/// The methods of RFC 9110 and RFC 5789, and the preface of HTTP/2.
 const HTTP: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI"];
-/// The commands of RFC 5321 and RFC 3207. `HELP`, `NOOP` and `QUIT` are FTP's, too.
+/// The commands of RFC 5321 and RFC 3207. `HELP`, `NOOP` and `QUIT` belong to FTP, too.
 const SMTP: [&str; 9] = ["HELO", "EHLO", "MAIL", "RCPT", "DATA", "RSET", "VRFY", "EXPN", "STARTTLS"];
-/// How the third word of a request of HTTP and what came of it begins.
+/// The prefixes of the third word of a request in HTTP and its descendants.
 const VERSIONS: [&[u8]; 3] = [b"HTTP/", b"RTSP/", b"SIP/"];
 
 #[cfg(test)]

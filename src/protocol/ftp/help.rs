@@ -1,11 +1,10 @@
-//! What is written of commands for people: their names in columns, one in a sentence; and what
-//! the server can do beyond RFC 959, for clients.
+//! Help texts: command names in columns, one command in a sentence; and the features beyond RFC 959.
 
 use super::command_row::{Row, find};
 use super::listing::Facts;
 use super::{site, table};
 
-/// All names in columns, for the reply 214 to `HELP`.
+/// Returns all names in columns, for the reply 214 to `HELP`.
 pub fn columns<R>(rows: &'static [Row<R>]) -> Vec<String> {
     let names: Vec<&str> = rows.iter().flat_map(|row| row.names).copied().collect();
     let line = |names: &[&str]| {
@@ -15,7 +14,7 @@ pub fn columns<R>(rows: &'static [Row<R>]) -> Vec<String> {
     names.chunks(COLUMNS).map(line).collect()
 }
 
-/// What the command called `topic` does, in a sentence; of `SITE CHMOD` and its like too.
+/// Returns a sentence about the command `topic`, such as `SITE CHMOD`.
 pub fn explanation(topic: &str) -> Option<String> {
     match topic.strip_prefix("SITE ") {
         Some(name) => find(site::COMMANDS, name.as_bytes()).map(sentence),
@@ -27,7 +26,7 @@ fn sentence<R>(row: &Row<R>) -> String {
     format!("{}: {}.", row.usage, row.does)
 }
 
-/// The lines of the reply 211 to `FEAT` (RFC 2389); an asterisk marks what is chosen.
+/// Returns the lines of the reply 211 to `FEAT` (RFC 2389). An asterisk marks selected facts.
 pub fn features(facts: Facts) -> Vec<String> {
     let mut lines: Vec<String> = FEATURES.iter().map(|&line| line.into()).collect();
     lines.push(format!("MLST {}", facts.offered()));
@@ -53,7 +52,7 @@ const FEATURES: [&str; 17] = [
     "UTF8",
     "XSHA256",
 ];
-/// Eight columns stay within 80 cells beside the code, or an indent.
+/// Eight columns fit 80 cells after the code or an indent.
 const COLUMNS: usize = 8;
 const COLUMN_WIDTH: usize = 9;
 

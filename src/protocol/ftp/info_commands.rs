@@ -1,21 +1,21 @@
-//! What is only told: sizes, times, facts, digests, the quota, help, and how the session is.
+//! Commands that only query: sizes, times, facts, digests, the quota, help, and the session's status.
 
 use super::argument::ExactOr;
 use super::command::Command;
 use super::command_row::Row;
 use super::transfer::List;
-use super::{Activity, Ftp, Hashed, REPLY_FOLDER_STATUS, StepContext, help, listing, reply, site, table, time};
+use super::{Activity, Ftp, FtpContext, Hashed, REPLY_FOLDER_STATUS, help, listing, reply, site, table, time};
 use crate::base::text::Size;
 use crate::base::virtual_path::VPath;
 use crate::session::SessionError;
-use crate::session::session_info::Transfer;
+use crate::session::session_info::TransferInfo;
 use crate::session::task::TaskStep;
 use crate::store::listing::Listed;
 use crate::store::meta::{Kind, Meta, Seen};
 
 impl Ftp {
-    /// Answers a command that only asks.
-    pub(super) fn inquire(&mut self, command: Command, turn: &mut StepContext) {
+    /// Begins a query.
+    pub(super) fn inquire(&mut self, command: Command, turn: &mut FtpContext) {
         match command {
             Command::Size(path) => self.on_path(&path, turn, |ftp, path, turn| {
                 ftp.tell(&path, turn, |meta| (meta.kind == Kind::File).then(|| meta.size.to_string()));
@@ -42,8 +42,9 @@ impl Ftp {
         }
     }
 
-    /// What a client that wants to go on with an upload goes by, too.
-    fn tell(&mut self, path: &VPath, turn: &mut StepContext, what: impl Fn(&Meta) -> Option<String>) {
+    /// Replies with a property of `path`. For a partial upload it describes the stored bytes, by which a
+    /// client resumes.
+    fn tell(&mut self, path: &VPath, turn: &mut FtpContext, what: impl Fn(&Meta) -> Option<String>) {
         match self.session.stat_resumable(path) {
             Ok(meta) => match what(&meta) {
                 Some(told) => turn.reply(213, told),
@@ -53,7 +54,7 @@ impl Ftp {
         }
     }
 
-    /// A link that leads to nothing is told of itself.
+    /// Returns the metadata of a dangling symlink itself, or the refusal.
     pub(super) fn link_or(&self, refusal: SessionError, path: &VPath) -> Result<Meta, SessionError> {
         match refusal {
             SessionError::NotFound => self.session.link_itself(path).ok_or(refusal),
@@ -61,7 +62,7 @@ impl Ftp {
         }
     }
 
-    fn tell_facts(&mut self, path: VPath, turn: &mut StepContext) {
+    fn tell_facts(&mut self, path: VPath, turn: &mut FtpContext) {
         let found = self.session.stat_resumable(&path).or_else(|refusal| self.link_or(refusal, &path));
         match found {
             Ok(meta) => {
@@ -76,7 +77,7 @@ impl Ftp {
 
     // ---- Status ---------------------------------------------------------------------------
 
-    pub(super) fn tell_status(&mut self, turn: &mut StepContext) {
+    pub(super) fn tell_status(&mut self, turn: &mut FtpContext) {
         let user = self.session.account().map_or("Not logged in".into(), |name| format!("Logged in as {name}"));
         let protection = |is_sealed| if is_sealed { "TLS" } else { "not encrypted" };
         let mut lines = vec![
@@ -87,7 +88,7 @@ impl Ftp {
         lines.extend(match &self.doing {
             Activity::Transfer(transfer) => Some(match self.session.transfer() {
                 Some(transfer) => progress(&transfer),
-                // A listing, or the last bytes of a file on their way.
+                // A listing, or the last bytes of a file that are being sent.
                 None => format!("Sending {}", transfer.path()),
             }),
             Activity::Hashing(_, path) => Some(format!("Computing the digest of {path}")),
@@ -96,8 +97,8 @@ impl Ftp {
         turn.buffers.output.append(|out| reply::put_lines(out, 211, "berthd:", lines, "End of status."));
     }
 
-    /// Drives a listing by `STAT` on.
-    pub(super) fn list_status(&mut self, turn: &mut StepContext) -> bool {
+    /// Continues a listing by `STAT`.
+    pub(super) fn list_status(&mut self, turn: &mut FtpContext) -> bool {
         let Activity::ListingStatus(list) = &self.doing else { return false };
         match self.session.run_task(turn.service, turn.budget, turn.now) {
             Ok(TaskStep::Page(entries, is_last)) => {
@@ -118,8 +119,8 @@ impl Ftp {
 
     // ---- Digests and quota ----------------------------------------------------------------
 
-    /// Drives a digest on.
-    pub(super) fn hash(&mut self, turn: &mut StepContext) -> bool {
+    /// Continues a digest.
+    pub(super) fn hash(&mut self, turn: &mut FtpContext) -> bool {
         let Activity::Hashing(hashed, path) = &self.doing else { return false };
         match self.session.run_task(turn.service, turn.budget, turn.now) {
             Ok(TaskStep::Digest(digest, size)) => match hashed {
@@ -137,7 +138,7 @@ impl Ftp {
     }
 
     /// draft-peterson-streamlined-ftp-command-extensions, section 4.
-    fn tell_available(&mut self, path: &VPath, turn: &mut StepContext) {
+    fn tell_available(&mut self, path: &VPath, turn: &mut FtpContext) {
         let found = self.session.stat(turn.service, path);
         match found.and_then(|_| self.session.available_bytes()) {
             Ok(bytes) => turn.reply(213, bytes.to_string()),
@@ -145,7 +146,7 @@ impl Ftp {
         }
     }
 
-    pub(super) fn tell_quota(&mut self, turn: &mut StepContext) {
+    pub(super) fn tell_quota(&mut self, turn: &mut FtpContext) {
         let state = match self.session.quota() {
             Ok(state) => state,
             Err(refusal) => return turn.refuse(refusal, None),
@@ -163,21 +164,21 @@ impl Ftp {
 
     // ---- Help -----------------------------------------------------------------------------
 
-    pub(super) fn tell_features(&self, turn: &mut StepContext) {
+    pub(super) fn tell_features(&self, turn: &mut FtpContext) {
         let features = help::features(self.facts);
         turn.buffers.output.append(|out| reply::put_lines(out, 211, "Features:", features, "End"));
     }
 
-    pub(super) fn tell_help(&self, about: Option<&str>, turn: &mut StepContext) {
+    pub(super) fn tell_help(&self, about: Option<&str>, turn: &mut FtpContext) {
         turn.tell_help(table::COMMANDS, about);
     }
 
-    pub(super) fn tell_site_help(&self, about: Option<&str>, turn: &mut StepContext) {
+    pub(super) fn tell_site_help(&self, about: Option<&str>, turn: &mut FtpContext) {
         turn.tell_help(site::COMMANDS, about.map(|name| format!("SITE {name}")).as_deref());
     }
 }
 
-impl StepContext<'_> {
+impl FtpContext<'_> {
     fn tell_help<R>(&mut self, rows: &'static [Row<R>], about: Option<&str>) {
         match about.map(help::explanation) {
             None => {
@@ -207,7 +208,7 @@ impl StepContext<'_> {
     }
 }
 
-fn progress(Transfer { is_upload, path, bytes, offset, size, .. }: &Transfer) -> String {
+fn progress(TransferInfo { is_upload, path, bytes, offset, size, .. }: &TransferInfo) -> String {
     let (verb, at) = (if *is_upload { "Receiving" } else { "Sending" }, offset + bytes);
     match size {
         Some(size) => format!("{verb} {path}: {at} of {size} bytes"),

@@ -1,29 +1,29 @@
-//! Command lines off an input: Telnet's own bytes taken out (RFC 854, RFC 1123 4.1.2.10), names as
-//! RFC 2640 writes them, each line within its bound. It knows no command. A NUL in a line is a byte
-//! that no argument may hold: one that was sent, or a Telnet command within the argument.
+//! Splits input into command lines: removes Telnet bytes (RFC 854, RFC 1123 4.1.2.10), decodes names by
+//! RFC 2640, and bounds each line. It knows no command. A NUL in a line is a byte that no argument may
+//! hold: one that was sent, or a Telnet command within the argument.
 
 use crate::base::buffers::ReceiveBuffer;
 use crate::base::limits::FTP_LINE_BYTES_MAX;
 
-/// What came of looking for a line.
+/// The result of looking for a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    /// No whole line is there.
+    /// No whole line is in the input.
     Nothing,
-    /// A line, never empty, without its end and without Telnet.
+    /// A non-empty line, without its end and Telnet bytes.
     Line(Vec<u8>),
-    /// A line over [`FTP_LINE_BYTES_MAX`]; said once, the rest of it is thrown away.
+    /// A line over [`FTP_LINE_BYTES_MAX`]. Returned once; the rest of the line is dropped.
     TooLong,
 }
 
-/// Takes lines off an input; it remembers only whether it is within one that is too long.
+/// Takes lines from an input. Its only state is whether it is within a line that is too long.
 #[derive(Default, Clone, Copy)]
 pub struct Lines {
     is_discarding: bool,
 }
 
 impl Lines {
-    /// The next line, taken.
+    /// Takes the next line.
     pub fn take(&mut self, input: &mut ReceiveBuffer) -> Taken {
         let step = self.look(input.filled());
         self.is_discarding = step.is_discarding;
@@ -31,7 +31,7 @@ impl Lines {
         step.taken
     }
 
-    /// The next line, not taken: whether it is one that must not wait behind a transfer.
+    /// Returns the next line without taking it, to see whether it must be processed during a transfer.
     pub fn peek(&self, input: &ReceiveBuffer) -> Option<Vec<u8>> {
         match self.look(input.filled()).taken {
             Taken::Line(line) => Some(line),
@@ -39,8 +39,8 @@ impl Lines {
         }
     }
 
-    /// Reads the next line behind the first `skipped` bytes, without taking it. Returns it with the number of
-    /// bytes that it has in the input.
+    /// Reads the line after the first `skipped` bytes, without taking it. Returns it with the number of its
+    /// bytes in the input.
     pub fn take_ahead(&mut self, input: &ReceiveBuffer, skipped: usize) -> (Taken, usize) {
         let step = self.look(&input.filled()[skipped..]);
         if step.taken != Taken::Nothing {
@@ -69,14 +69,14 @@ impl Lines {
     }
 }
 
-/// What looking for a line came to, and how much of the input it made out.
+/// The result of a scan, and the number of scanned bytes.
 struct LineScan {
     taken: Taken,
     used: usize,
     is_discarding: bool,
 }
 
-/// How many of `bytes` come before a line: ends of lines, Telnet, and what is left of Telnet where
+/// Returns the number of bytes before the next line: line ends, Telnet, and the rest of Telnet where
 /// the kernel took an urgent byte out of it. No command begins with any of these.
 fn between_lines(bytes: &[u8]) -> usize {
     let mut at = 0;
@@ -92,9 +92,10 @@ fn between_lines(bytes: &[u8]) -> usize {
     at
 }
 
-/// The line that `bytes` begin with, cleaned, and how many of them are its own; `None` without its end.
+/// Returns the first line of `bytes`, without Telnet, and its length in `bytes`; `None` without a line
+/// end.
 fn line(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
-    // Without any there is none, however often a peer that sends byte by byte makes this look.
+    // A quick check, for peers that send single bytes.
     if !bytes.contains(&LF) {
         return None;
     }
@@ -115,11 +116,12 @@ fn line(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
                 2
             }
             (IAC, Some(command @ COMMANDS..)) => {
-                // If the command were left out, the argument would be another one. A NUL makes it refused.
+                // Without the NUL, the argument would be a different, valid one. The NUL makes it refused.
                 line.extend(is_in_argument.then_some(NUL));
                 if (WILL..=DONT).contains(&command) { 3 } else { 2 }
             }
-            // In an argument, it belongs to a name that is not UTF-8. Else the kernel took the urgent byte behind it.
+            // In an argument, it belongs to a name that is not UTF-8. Otherwise the kernel took the urgent byte
+            // after it.
             (IAC, Some(_)) if !is_in_argument => 1,
             (byte, _) => {
                 is_in_argument |= byte == b' ';
@@ -136,9 +138,9 @@ const LF: u8 = b'\n';
 const CR: u8 = b'\r';
 /// Telnet's escape: "interpret as command".
 const IAC: u8 = 255;
-/// The first of its commands.
+/// The lowest of its commands.
 const COMMANDS: u8 = 240;
-/// The first and the last of those that an option follows.
+/// The lowest command that an option follows.
 const WILL: u8 = 251;
 const DONT: u8 = 254;
 
@@ -146,7 +148,7 @@ const DONT: u8 = 254;
 mod tests {
     use super::*;
 
-    /// Everything taken of `sent` when it comes in pieces of `step`, and what is left of it.
+    /// Returns all that is taken of `sent` when it comes in pieces of `step`, and the remaining input.
     fn taken(sent: &[u8], step: usize) -> (Vec<Taken>, Vec<u8>) {
         let (mut input, mut lines, mut all) = (ReceiveBuffer::default(), Lines::default(), Vec::new());
         for piece in sent.chunks(step) {

@@ -1,4 +1,4 @@
-//! Entries of folders as `LIST`, `NLST` and `MLSx` write them: one line each, whatever a name holds.
+//! Formats entries for `LIST`, `NLST` and `MLSx`: one line each, whatever bytes a name holds.
 
 use super::parse_error::ParseError;
 use super::time;
@@ -8,34 +8,34 @@ use crate::base::text::Utc;
 use crate::store::listing::{Listed, Order, SortBy};
 use crate::store::meta::{Kind, Seen};
 
-/// The options that `LIST`, `NLST` and `STAT` take of those of `ls`.
+/// The options of `ls` that `LIST`, `NLST` and `STAT` accept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// `a`, `A`: names with a leading dot too, where a pattern would leave them out.
+    /// `a`, `A`: also names with a leading dot, which a pattern otherwise leaves out.
     pub all: bool,
-    /// `d`: the folder itself, not what is in it.
+    /// `d`: the folder itself, not its content.
     pub itself: bool,
-    /// `l`: the long form, also by `NLST`.
+    /// `l`: the long form, also for `NLST`.
     pub long: bool,
-    /// `R`: the folders in it, too.
+    /// `R`: its subfolders, too.
     pub recursive: bool,
-    /// `F`: a mark behind each name says what it is.
+    /// `F`: a mark after each name for its kind.
     pub marks: bool,
     /// `S`, `t`, `r`: the order.
     pub order: Order,
 }
 
-/// The letters of [`Options`]. `1` and `C` are about columns and change nothing, because a listing always
+/// The letters of [`Options`]. `1` and `C` concern columns and are ignored, because a listing always
 /// has one name a line.
 pub const OPTIONS: &str = "1AaCdFlRrSt";
 
 impl Options {
-    /// Whether a name is one that `pattern` means.
+    /// Returns whether `pattern` matches a name.
     pub fn fits(self, pattern: &Pattern, name: &[u8]) -> bool {
         if self.all { pattern.fits(name) } else { pattern.matches(name) }
     }
 
-    /// The letters that it was read from, without those that change nothing; for tests.
+    /// Returns its letters, without those that change nothing; for tests.
     #[cfg(test)]
     pub(super) fn letters(self) -> String {
         let by = |by| self.order.by == by;
@@ -69,8 +69,8 @@ impl Options {
     }
 }
 
-/// The folder and the pattern that `path` is, if its last component is one: what clients send for
-/// `mget`. A name that is really spelled so comes first; that is for whoever asks to see.
+/// Splits `path` into folder and pattern, if its last component is a pattern: clients send these for
+/// `mget`. An entry with exactly that name takes precedence; the caller checks that.
 pub fn split_pattern(path: &[u8]) -> Option<(&[u8], Pattern)> {
     let name_at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
     let (folder, name) = path.split_at(name_at);
@@ -78,10 +78,10 @@ pub fn split_pattern(path: &[u8]) -> Option<(&[u8], Pattern)> {
     name.iter().any(|&byte| is_wild(byte)).then(|| (folder, Pattern::plain(name)))
 }
 
-/// Appends a line in the form of `ls -l`, without its end; times are in UTC. A link is shown with its
-/// target, because many clients do not recognise it otherwise; a target outside of the home is hidden. An
-/// entry that could not be examined has no permissions, 0 bytes and the year 1970, because clients accept
-/// no other form.
+/// Appends a line in the form of `ls -l`, without its end. Times are in UTC. A symlink is shown with
+/// its target, because many clients do not recognise it otherwise; a target outside of the home is
+/// hidden. An entry that could not be read has no permissions, 0 bytes and the year 1970, because
+/// clients accept no other form.
 pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
     let (meta, kind) = (listed.seen.meta(), listed.seen.kind());
     let is_link = kind == Some(Kind::Link) && !hides_arrow(&listed.name);
@@ -101,7 +101,8 @@ pub fn put_long(out: &mut Vec<u8>, listed: &Listed, now_ns: i64) {
     }
 }
 
-/// Whether clients would not find the arrow behind a link of this name. Such a link is listed as a file.
+/// Returns whether clients would miss the arrow after a symlink of this name. Such a symlink is listed
+/// as a file.
 fn hides_arrow(name: &[u8]) -> bool {
     name.ends_with(b" ") || name.windows(2).any(|pair| pair == b" -")
 }
@@ -116,14 +117,16 @@ pub fn end_line(out: &mut Vec<u8>, start: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a line of facts (RFC 3659 section 7), which has yet to be ended; `may_write` is the account's.
+/// Appends a line of facts (RFC 3659 section 7), without its end. `may_write` is the account's
+/// permission.
 pub fn put_facts(out: &mut Vec<u8>, listed: &Listed, facts: Facts, may_write: bool) {
     out.extend_from_slice(facts.of(&listed.seen, may_write).as_bytes());
     out.push(b' ');
     out.extend_from_slice(&listed.name);
 }
 
-/// The mark of `ls -F` behind a name. A link in the long form has none, because its arrow follows.
+/// Returns the mark of `ls -F` after a name. A symlink in the long form has none, because its arrow
+/// follows.
 pub fn mark(seen: &Seen, is_long: bool) -> &'static [u8] {
     match seen.kind() {
         Some(Kind::Folder) => b"/",
@@ -131,7 +134,7 @@ pub fn mark(seen: &Seen, is_long: bool) -> &'static [u8] {
         Some(Kind::Link) => b"@",
         Some(Kind::File) if seen.meta().is_some_and(|meta| meta.mode & 0o111 != 0) => b"*",
         Some(Kind::File) | None => b"",
-        // As for a pipe.
+        // As for a FIFO.
         Some(Kind::Other) => b"|",
     }
 }
@@ -140,7 +143,7 @@ fn letter(kind: Kind) -> char {
     match kind {
         Kind::File | Kind::Link => '-',
         Kind::Folder => 'd',
-        // A pipe, a socket or a device; parsers know this letter for all of them.
+        // A FIFO, a socket or a device; clients accept this letter for all of them.
         Kind::Other => 'p',
     }
 }
@@ -150,7 +153,7 @@ fn permissions(mode: u32) -> String {
     (0..9).rev().zip("rwxrwxrwx".chars()).map(|(at, letter)| bit(at, letter)).collect()
 }
 
-/// With the hour if it is recent, else with the year, as `ls` has it.
+/// Formats the date with the time if it is recent, else with the year, as `ls` does.
 fn date(mtime_ns: i64, now_ns: i64) -> String {
     let Utc { year, month, day, hour, minute, .. } = Utc::from_unix_ns(mtime_ns);
     let month = MONTHS[usize::from(month - 1) % MONTHS.len()];
@@ -164,14 +167,14 @@ fn date(mtime_ns: i64, now_ns: i64) -> String {
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// Which facts `MLST` and `MLSD` tell, as `OPTS MLST` chooses them.
+/// The facts that `MLST` and `MLSD` list, as selected by `OPTS MLST`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts([bool; FACTS.len()]);
 
-/// Returns a fact's value if the entry has it and it is known. The flag says whether the account may write.
+/// Returns a fact's value if the entry has it and it is known. The flag is the permission to write.
 type Tell = fn(&Seen, bool) -> Option<String>;
 
-/// All that there are, in the order in which they are told.
+/// All facts, in the order of the listing.
 const FACTS: [(&str, Tell); 6] = [
     ("type", |seen, _| seen.kind().map(|is| kind(is).into())),
     ("size", |seen, _| seen.meta().filter(|meta| meta.kind == Kind::File).map(|meta| meta.size.to_string())),
@@ -188,21 +191,21 @@ impl Default for Facts {
 }
 
 impl Facts {
-    /// No fact but the name.
+    /// No fact; only the name.
     pub const NONE: Self = Self([false; FACTS.len()]);
 
-    /// Those of `type;size;…` that there are, in any case; others are passed over (RFC 3659 7.9).
+    /// Parses `type;size;…`, in any case. Unknown facts are ignored (RFC 3659 7.9).
     pub fn read(list: &str) -> Self {
         Self(FACTS.map(|(name, _)| list.split(';').any(|wanted| wanted.eq_ignore_ascii_case(name))))
     }
 
-    /// The chosen ones, `type;size;`, for the reply to `OPTS MLST`.
+    /// Returns the selected ones, `type;size;`, for the reply to `OPTS MLST`.
     pub fn chosen(self) -> String {
         let named = FACTS.iter().zip(self.0).filter(|(_, is_chosen)| *is_chosen);
         named.map(|((name, _), _)| format!("{name};")).collect()
     }
 
-    /// All, with an asterisk behind the chosen ones, for `FEAT`.
+    /// Returns all, with an asterisk after the selected ones, for `FEAT`.
     pub fn offered(self) -> String {
         let mark = |is_chosen| if is_chosen { "*" } else { "" };
         FACTS.iter().zip(self.0).map(|((name, _), is_chosen)| format!("{name}{};", mark(is_chosen))).collect()
@@ -223,7 +226,7 @@ fn kind(kind: Kind) -> &'static str {
     }
 }
 
-/// RFC 3659 section 7.5.5. What the file's own bits say is in `UNIX.mode`.
+/// RFC 3659 section 7.5.5. The file's own permission bits are in `UNIX.mode`.
 fn allowed(kind: Kind, may_write: bool) -> &'static str {
     match (kind, may_write) {
         (Kind::File, true) => "adfrw",

@@ -1,14 +1,14 @@
-//! Who is there: `AUTH`, `USER`, `PASS`, and what protects the connections.
+//! Login and TLS commands: `AUTH`, `USER`, `PASS`, `PBSZ`, `PROT`.
 
 use super::command::Protection;
-use super::{Activity, Control, Ftp, REPLY_CLOSING, StepContext, reply};
+use super::{Activity, ControlState, Ftp, FtpContext, REPLY_CLOSING, reply};
 use crate::protocol::Protocol;
 use crate::session::SessionError;
 use crate::session::login::LoginProgress;
 use zeroize::Zeroizing;
 
 impl Ftp {
-    pub(super) fn auth(&mut self, turn: &mut StepContext) {
+    pub(super) fn auth(&mut self, turn: &mut FtpContext) {
         if self.is_sealed() {
             return turn.reply(503, "TLS is already active.");
         }
@@ -16,10 +16,10 @@ impl Ftp {
             return turn.reply(503, "AUTH is not allowed after login; reconnect first.");
         }
         turn.reply(234, "Proceed with TLS negotiation.");
-        self.control = Control::Sealing;
+        self.control = ControlState::Sealing;
     }
 
-    pub(super) fn protection_buffer(&mut self, turn: &mut StepContext) {
+    pub(super) fn protection_buffer(&mut self, turn: &mut FtpContext) {
         if !self.is_sealed() {
             return turn.reply(503, "Send AUTH TLS first.");
         }
@@ -27,7 +27,7 @@ impl Ftp {
         turn.reply(200, "PBSZ=0");
     }
 
-    pub(super) fn protect(&mut self, level: Protection, turn: &mut StepContext) {
+    pub(super) fn protect(&mut self, level: Protection, turn: &mut FtpContext) {
         match level {
             _ if !self.is_sealed() => turn.reply(503, "Send AUTH TLS first."),
             _ if !self.data.has_buffer_size => turn.reply(503, "Send PBSZ 0 first."),
@@ -43,7 +43,7 @@ impl Ftp {
         }
     }
 
-    pub(super) fn name_user(&mut self, name: String, turn: &mut StepContext) {
+    pub(super) fn name_user(&mut self, name: String, turn: &mut FtpContext) {
         if self.session.account().is_some() {
             return turn.reply(530, "Already logged in; reconnect to log in as another user.");
         }
@@ -54,7 +54,7 @@ impl Ftp {
         turn.reply(331, "Password required.");
     }
 
-    pub(super) fn pass(&mut self, password: Zeroizing<String>, turn: &mut StepContext) {
+    pub(super) fn pass(&mut self, password: Zeroizing<String>, turn: &mut FtpContext) {
         if self.session.account().is_some() {
             return turn.reply(503, "Already logged in.");
         }
@@ -68,7 +68,7 @@ impl Ftp {
         }
     }
 
-    fn may_log_in(&self, turn: &mut StepContext) -> bool {
+    fn may_log_in(&self, turn: &mut FtpContext) -> bool {
         let may = self.is_sealed() || self.settings.plaintext;
         if !may {
             turn.reply(530, "TLS is required before login; send AUTH TLS first.");
@@ -76,7 +76,7 @@ impl Ftp {
         may
     }
 
-    pub(super) fn check_password(&mut self, turn: &mut StepContext) -> bool {
+    pub(super) fn check_password(&mut self, turn: &mut FtpContext) -> bool {
         match self.session.advance_login(turn.service, turn.budget, turn.now) {
             Ok(LoginProgress::Later) => return true,
             Ok(LoginProgress::Waiting) => return false,
@@ -87,7 +87,7 @@ impl Ftp {
         true
     }
 
-    fn refuse_login(&mut self, refusal: SessionError, turn: &mut StepContext) {
+    fn refuse_login(&mut self, refusal: SessionError, turn: &mut FtpContext) {
         turn.refuse(refusal, None);
         if reply::refusal(refusal, None).0 == REPLY_CLOSING {
             self.hang_up(turn.now);

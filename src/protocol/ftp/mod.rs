@@ -1,10 +1,9 @@
-//! FTP and FTPS (RFC 959, 1123, 2228, 2389, 2428, 2640, 3659, 4217) translated to the session's verbs.
-//! What only this protocol knows stays here: its lines, names, addresses and replies, and what one
-//! command says for the next.
+//! FTP and FTPS (RFC 959, 1123, 2228, 2389, 2428, 2640, 3659, 4217), translated to session verbs.
+//! Lines, names, addresses, replies, and arguments for the next command are known only here.
 //!
-//! Commands are carried out one after the other, so replies come in order. While one is under way, the
-//! others wait in the input. An `ABOR` among them ends at once what is under way, and is answered in its
-//! turn; a `STAT` is answered at once.
+//! Commands run one after the other, so replies come in order. Further commands wait in the input. An
+//! `ABOR` among them ends the running command at once and is answered in its turn; a `STAT` is answered
+//! at once.
 
 pub mod address;
 pub mod argument;
@@ -48,118 +47,119 @@ use transfer::{List, Transfer};
 /// One FTP session.
 pub struct Ftp {
     session: Session,
-    settings: Rc<config::Ftp>,
-    /// Our address on the control connection; the peer's is the session's.
+    settings: Rc<config::FtpConfig>,
+    /// The local address of the control connection; the session has the peer's.
     local: IpAddr,
-    control: Control,
+    control: ControlState,
     queue: CommandQueue,
-    /// When the data connection of a transfer that was refused ends.
+    /// When the data connection of a refused transfer is closed.
     unused_data_until: Option<Instant>,
-    /// Where the peer wants to be connected to (`PORT`).
+    /// The address to connect to (`PORT`).
     active: Option<SocketAddr>,
-    /// The name `USER` gave.
+    /// The name of `USER`.
     user: Option<String>,
     folder: VPath,
     facts: Facts,
     data: DataRules,
     reuse: Reuse,
     next: PendingArguments,
-    /// Taken off the input, but not begun yet.
+    /// Taken from the input, but not begun yet.
     pending: Option<Command>,
     doing: Activity,
-    /// The `ABOR` that ended what was under way has yet to be answered.
+    /// The `ABOR` that ended the last command is not answered yet.
     was_aborted: bool,
-    /// Grows with whatever is done for a transfer or with its bytes, but not with commands that wait.
+    /// Grows with all work on a transfer and with its bytes, but not with waiting commands.
     progress: u64,
-    /// Bytes of an upload that waited when they were last looked at.
+    /// Bytes of an upload that waited at the last check.
     waiting: usize,
-    /// Steps that have begun since the peer's data ended.
+    /// Steps begun since the end of the peer's data.
     ended_steps: u8,
-    /// How many downloads in a row the peer kept its side of the data connection open until told the end.
+    /// The number of downloads in a row for which the peer kept its side of the data connection open until
+    /// the last reply.
     kept_open: u32,
-    /// The next command waits for this: more were asked than the rate allows.
+    /// The next command waits until then, because of the request rate limit.
     held_until: Option<Instant>,
     is_closing: bool,
-    /// The transfer under way is the last thing that is done.
+    /// The session ends after the running transfer.
     is_leaving: bool,
     requests: u64,
-    /// Lines before the login that were no command.
+    /// Unknown lines before the login.
     mistakes: u32,
 }
 
-/// The control connection.
+/// The state of the control connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Control {
-    /// Nothing was said yet; whether it is encrypted.
+enum ControlState {
+    /// The greeting is not sent yet.
     New { is_sealed: bool },
-    /// In the clear.
+    /// Plaintext.
     Plain,
-    /// The peer was told to begin with TLS.
+    /// The reply to AUTH is sent; the peer must begin TLS.
     Sealing,
-    /// Encrypted.
+    /// TLS.
     Sealed,
 }
 
-/// What was agreed on for data connections.
+/// The settings of data connections.
 #[derive(Default)]
 struct DataRules {
-    /// `PBSZ` was said.
+    /// `PBSZ` was sent.
     has_buffer_size: bool,
-    /// `PROT P`: they are encrypted.
+    /// `PROT P`: they use TLS.
     is_private: bool,
-    /// `EPSV ALL`: no other command makes one.
+    /// `EPSV ALL`: no other command may set one up.
     only_extended_passive: bool,
 }
 
-/// What the client has shown of resuming TLS sessions on data connections.
+/// What the client has shown about resuming TLS sessions on data connections.
 #[derive(Default)]
 struct Reuse {
-    /// It has resumed one, so it will mostly do so again.
+    /// It has resumed one, so it probably will again.
     is_known: bool,
-    /// It can do so any number of times, so it has to from now on. A client of TLS 1.3 that uses each ticket
+    /// It can resume any number of times, so it must from now on. A TLS 1.3 client that uses each ticket
     /// once may have none left.
     is_due: bool,
 }
 
-/// What one command says for the next.
+/// Arguments that one command sets for the next.
 #[derive(Default)]
 struct PendingArguments {
     /// `REST`: the first byte of a transfer.
     offset: u64,
     /// `ALLO`: the bytes of an upload.
     length: Option<u64>,
-    /// `RNFR`: what is to be moved.
+    /// `RNFR`: the path to rename.
     from: Option<VPath>,
 }
 
-/// The command being carried out.
+/// The running command.
 enum Activity {
     Nothing,
     /// A password is being checked.
     CheckingPassword,
-    /// A digest is being computed, for this command.
+    /// A digest is being computed for this command.
     Hashing(Hashed, VPath),
     /// A folder is being listed on the control connection.
     ListingStatus(Box<List>),
     Transfer(Box<Transfer>),
 }
 
-/// Which command made the server listen.
+/// The command that made the server listen.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Passive {
     Pasv,
     Epsv,
 }
 
-/// Which command asked for a digest.
+/// The command that requested a digest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hashed {
     Hash,
     Xsha256,
 }
 
-/// What a step works with.
-struct StepContext<'a> {
+/// The context of a step.
+struct FtpContext<'a> {
     buffers: &'a mut IoBuffers,
     data: &'a mut dyn DataConnection,
     service: &'a mut Service,
@@ -167,7 +167,7 @@ struct StepContext<'a> {
     now: Instant,
 }
 
-impl StepContext<'_> {
+impl FtpContext<'_> {
     fn reply(&mut self, code: u16, text: impl AsRef<[u8]>) {
         self.buffers.output.append(|out| reply::put(out, code, text));
     }
@@ -177,7 +177,7 @@ impl StepContext<'_> {
         self.reply(code, text);
     }
 
-    /// Whether more may be done and more may be answered.
+    /// Returns whether budget and space for replies are left.
     fn may_go_on(&self) -> bool {
         !self.budget.is_spent() && self.buffers.output.has_room()
     }
@@ -186,7 +186,7 @@ impl StepContext<'_> {
 impl Protocol for Ftp {
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
         let Some(data) = sockets.data else { return false };
-        let mut turn = StepContext { buffers: sockets.buffers, data, service, budget, now };
+        let mut turn = FtpContext { buffers: sockets.buffers, data, service, budget, now };
         self.held_until = None;
         let mut moved = self.greet(&mut turn);
         if self.unused_data_until.is_some_and(|until| until <= now) {
@@ -194,7 +194,7 @@ impl Protocol for Ftp {
             moved = true;
         }
         self.ended_steps = if turn.data.buffers().eof { self.ended_steps.saturating_add(1) } else { 0 };
-        // The whole queue is looked at first: an upload that was aborted there must not be stored.
+        // The whole queue is examined first: an upload that an `ABOR` cancels must not be stored.
         while self.may_go_on(&turn) && (self.take_urgent(&mut turn) || self.advance(&mut turn)) {
             moved = true;
         }
@@ -241,13 +241,13 @@ impl Protocol for Ftp {
     }
 
     fn wants_tls(&self) -> bool {
-        self.control == Control::Sealing
+        self.control == ControlState::Sealing
     }
 
     fn set_sealed(&mut self) {
-        self.control = Control::Sealed;
+        self.control = ControlState::Sealed;
         self.queue = CommandQueue::default();
-        // RFC 4217, section 4.1: what was said in the clear may not have been the peer's.
+        // RFC 4217, section 4.1: plaintext may have come from an attacker.
         (self.user, self.next) = (None, PendingArguments::default());
     }
 
@@ -257,7 +257,7 @@ impl Protocol for Ftp {
 
     fn phase(&self) -> Phase {
         match (&self.doing, self.session.phase()) {
-            // A listing waits for memory, and not for its peer.
+            // A listing without memory does not wait for its peer.
             (Activity::Transfer(_), Phase::Working) if self.session.wakes_at().is_some() => Phase::Working,
             (Activity::Transfer(transfer), phase) => transfer.phase(phase),
             (Activity::Hashing(..) | Activity::ListingStatus(_), _) => Phase::Working,
@@ -304,21 +304,21 @@ impl Protocol for Ftp {
 }
 
 impl Ftp {
-    /// A protocol for `session` on a connection to our address `local`. With `is_sealed` it is
-    /// encrypted from its first byte, and so are its data connections unless the peer wants less.
-    pub fn new(session: Session, settings: Rc<config::Ftp>, local: IpAddr, is_sealed: bool) -> Self {
+    /// Makes the protocol of `session` on a connection with this local address. `is_sealed` means implicit
+    /// TLS: both connections are encrypted unless the peer chooses `PROT C`.
+    pub fn new(session: Session, settings: Rc<config::FtpConfig>, local: IpAddr, is_sealed: bool) -> Self {
         Self {
             session,
             settings,
             local,
-            control: Control::New { is_sealed },
+            control: ControlState::New { is_sealed },
             queue: CommandQueue::default(),
             unused_data_until: None,
             active: None,
             user: None,
             folder: VPath::root(),
             facts: Facts::default(),
-            // Where TLS is there from the beginning, many clients leave out PBSZ.
+            // With implicit TLS many clients leave out PBSZ.
             data: DataRules { has_buffer_size: is_sealed, is_private: is_sealed, ..DataRules::default() },
             reuse: Reuse::default(),
             next: PendingArguments::default(),
@@ -337,9 +337,9 @@ impl Ftp {
         }
     }
 
-    /// Whether the end of the control connection is that of the session. Who reads what it asked for
-    /// is there; who uploads has said `QUIT`, or may have been cut off.
-    fn is_peer_gone(&self, turn: &StepContext) -> bool {
+    /// Returns whether the end of the control connection ends the session. A client that receives data is
+    /// alive; one that uploads has sent `QUIT`, or may have been disconnected.
+    fn is_peer_gone(&self, turn: &FtpContext) -> bool {
         match &self.doing {
             Activity::Nothing => self.held_until.is_none(),
             Activity::Transfer(transfer) if transfer.is_upload() => {
@@ -350,19 +350,19 @@ impl Ftp {
         }
     }
 
-    fn may_go_on(&self, turn: &StepContext) -> bool {
+    fn may_go_on(&self, turn: &FtpContext) -> bool {
         !self.is_closing && !self.wants_tls() && turn.may_go_on()
     }
 
-    fn greet(&mut self, turn: &mut StepContext) -> bool {
-        let Control::New { is_sealed } = self.control else { return false };
-        self.control = if is_sealed { Control::Sealed } else { Control::Plain };
+    fn greet(&mut self, turn: &mut FtpContext) -> bool {
+        let ControlState::New { is_sealed } = self.control else { return false };
+        self.control = if is_sealed { ControlState::Sealed } else { ControlState::Plain };
         turn.reply(220, "berthd ready");
         true
     }
 
-    /// Drives what is under way on, or begins the next command; whether anything was done.
-    fn advance(&mut self, turn: &mut StepContext) -> bool {
+    /// Continues the running command, or begins the next. Returns whether anything was done.
+    fn advance(&mut self, turn: &mut FtpContext) -> bool {
         let is_advanced = match &self.doing {
             Activity::Nothing if self.is_leaving => {
                 self.hang_up(turn.now);
@@ -378,12 +378,12 @@ impl Ftp {
         is_advanced
     }
 
-    /// `ABOR` and `STAT` do not wait for the end of what they are about, wherever they stand.
-    fn take_urgent(&mut self, turn: &mut StepContext) -> bool {
+    /// Takes `ABOR` and `STAT` out of order, wherever they are in the queue.
+    fn take_urgent(&mut self, turn: &mut FtpContext) -> bool {
         if matches!(self.doing, Activity::Nothing | Activity::CheckingPassword) {
             return false;
         }
-        // Within a reply there is no room for another.
+        // A reply must not be sent within another one.
         let takes_status = !matches!(self.doing, Activity::ListingStatus(_));
         match self.queue.look_ahead(&mut turn.buffers.input, takes_status) {
             Some(LookAhead::Line) => turn.budget.spend(LOOK_COST),
@@ -397,18 +397,18 @@ impl Ftp {
         true
     }
 
-    fn take_line(&mut self, turn: &mut StepContext) -> Taken {
+    fn take_line(&mut self, turn: &mut FtpContext) -> Taken {
         self.count_request(turn);
         self.queue.take(&mut turn.buffers.input)
     }
 
-    fn count_request(&mut self, turn: &mut StepContext) {
+    fn count_request(&mut self, turn: &mut FtpContext) {
         self.requests += 1;
         turn.budget.spend(REQUEST_COST);
         self.session.count_request(turn.service, turn.now);
     }
 
-    fn begin_next(&mut self, turn: &mut StepContext) -> bool {
+    fn begin_next(&mut self, turn: &mut FtpContext) -> bool {
         if self.pending.is_none() && !self.receive(turn) {
             return false;
         }
@@ -416,7 +416,7 @@ impl Ftp {
         self.end_unused_data_connection(turn.data);
         let (verb, is_transfer) = (command.verb(), command.is_transfer());
         match verb.map_or(Ok(true), |verb| self.session.settle(verb, turn.budget)) {
-            // Its home is being counted.
+            // The home is being counted.
             Ok(false) => {
                 self.pending = Some(command);
                 return true;
@@ -424,7 +424,7 @@ impl Ftp {
             Ok(true) => self.begin_command(command, turn),
             Err(refusal) => turn.refuse(refusal, None),
         }
-        // Even one that was refused was the next: else a later one would begin in the middle.
+        // A refused transfer also uses up `REST`, or a later one would begin in the middle.
         if is_transfer {
             self.next.offset = 0;
             self.give_up_data_connection(turn);
@@ -435,15 +435,14 @@ impl Ftp {
         true
     }
 
-    /// Takes the next line off the input, and answers one that is no command; whether anything was
-    /// taken.
-    fn receive(&mut self, turn: &mut StepContext) -> bool {
+    /// Takes the next line, and replies if it is malformed. Returns whether anything was taken.
+    fn receive(&mut self, turn: &mut FtpContext) -> bool {
         self.held_until = self.session.held_until(turn.service, turn.now);
         if self.held_until.is_some() {
             return false;
         }
         if !self.queue.has_line(&turn.buffers.input) {
-            // The rest of a line that is too long goes all the same, and makes room for what waits.
+            // The rest of a line that is too long is dropped all the same, and makes space for waiting input.
             let before = turn.buffers.input.filled().len();
             let is_foreign = before >= FTP_LINE_BYTES_MAX && foreign::is_foreign(turn.buffers.input.filled());
             if self.queue.take(&mut turn.buffers.input) == Taken::TooLong {
@@ -468,9 +467,9 @@ impl Ftp {
         true
     }
 
-    /// Answers a line that is no command. One of another protocol ends the connection, and so do many of a
-    /// peer that has not logged in.
-    fn reject_line(&mut self, is_foreign: bool, (code, text): (u16, String), turn: &mut StepContext) {
+    /// Replies to a malformed line. A line of another protocol ends the connection, and so do many
+    /// malformed lines before login.
+    fn reject_line(&mut self, is_foreign: bool, (code, text): (u16, String), turn: &mut FtpContext) {
         if self.session.account().is_none() {
             self.mistakes += 1;
         }
@@ -484,18 +483,18 @@ impl Ftp {
         self.hang_up(turn.now);
     }
 
-    /// Forgets what was said for a transfer that was refused before it was understood.
-    fn forget_next(&mut self, turn: &StepContext) {
+    /// Drops the arguments for a transfer that could not be parsed.
+    fn forget_next(&mut self, turn: &FtpContext) {
         self.next = PendingArguments::default();
         self.give_up_data_connection(turn);
     }
 
-    /// Whether the control connection is encrypted.
+    /// Returns whether the control connection uses TLS.
     fn is_sealed(&self) -> bool {
-        self.control == Control::Sealed
+        self.control == ControlState::Sealed
     }
 
-    /// Whether there is, or will be, a data connection to use.
+    /// Returns whether a data connection is or can be set up.
     fn has_data_connection(&self, data: &dyn DataConnection) -> bool {
         let is_there =
             self.active.is_some() || matches!(data.stage(), ConnectionStage::Listening | ConnectionStage::Connected);
@@ -512,11 +511,11 @@ pub fn too_many_sessions(bound: &str) -> Vec<u8> {
     words
 }
 
-/// What a line costs of a turn's budget that is examined ahead of its turn.
+/// Cost of a line that is examined ahead of its turn.
 const LOOK_COST: u64 = 256;
 
-/// The number of lines that are no command with which a peer that has not logged in is disconnected. Clients try
-/// a few commands that are not served here, such as `HOST` or `AUTH GSSAPI`.
+/// The number of malformed lines after which a peer without login is disconnected. Clients try a few
+/// commands that are not served here, such as `HOST` or `AUTH GSSAPI`.
 const MISTAKES_BEFORE_LOGIN_MAX: u32 = 10;
 
 /// "Service not available, closing control connection" (RFC 959, section 5.4).

@@ -1,24 +1,24 @@
-//! What is wrong with a line that is no command, and the reply to it.
+//! The errors of a malformed line, and the replies to them.
 
 use crate::base::limits::FTP_VERB_BYTES_MAX;
 use crate::base::text::{Escaped, shortened};
 
-/// What is wrong with a line.
+/// Why a line is malformed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParseError {
-    /// No such command; it begins with this word.
+    /// Unknown command; holds its word.
     Unknown(String),
-    /// The arguments of a command that is written so.
+    /// Wrong arguments; holds the command's usage.
     Syntax(&'static str),
     /// A command that is not served.
     NotImplemented,
-    /// An argument that is not served; what is.
+    /// An argument that is not served; holds the accepted ones.
     BadParameter(&'static str),
-    /// A level of protection that TLS does not have (RFC 2228).
+    /// A protection level that TLS does not have (RFC 2228).
     Protection,
-    /// An option that `LIST` and its like do not know, and those that they know.
+    /// An unknown option of `LIST` and similar, and the known ones.
     Option(u8, &'static str),
-    /// A byte that no argument may hold, see [`super::line`].
+    /// A NUL in the argument, see [`super::line`].
     Nul,
     /// A network protocol other than IPv4 and IPv6 (RFC 2428).
     NetworkProtocol,
@@ -29,7 +29,7 @@ impl ParseError {
         Self::Unknown(shortened(Escaped(word).to_string(), FTP_VERB_BYTES_MAX))
     }
 
-    /// The code and text of the reply to it.
+    /// Returns the code and text of the reply.
     pub fn reply(&self) -> (u16, String) {
         match self {
             Self::Unknown(word) => (500, format!("{word}: unknown command; HELP lists the commands.")),

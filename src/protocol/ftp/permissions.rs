@@ -1,5 +1,5 @@
-//! Permission bits as `SITE CHMOD` takes them: octal, or in the letters of `chmod` (POSIX). Only the
-//! lower nine bits are ever changed.
+//! Permission bits for `SITE CHMOD`: octal, or in the symbolic form of `chmod` (POSIX). Only the lower
+//! nine bits ever change.
 
 use crate::base::attributes::UMASK;
 
@@ -7,7 +7,7 @@ use crate::base::attributes::UMASK;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permissions {
     clauses: Vec<Clause>,
-    /// Whether setuid, setgid or sticky bits were asked for.
+    /// Whether setuid, setgid or sticky bits were requested.
     pub names_special_bits: bool,
 }
 
@@ -28,7 +28,7 @@ enum What {
 }
 
 impl Permissions {
-    /// Reads `644`, `02775` or `u=rw,g-w,o=`.
+    /// Parses `644`, `02775` or `u=rw,g-w,o=`.
     pub fn read(text: &[u8]) -> Option<Self> {
         if text.iter().all(u8::is_ascii_digit) { Self::read_octal(text) } else { Self::read_letters(text) }
     }
@@ -49,7 +49,7 @@ impl Permissions {
         Some(permissions)
     }
 
-    /// Reads `[ugoa]…` and one or more of `+rwx`, `-w`, `=u`.
+    /// Parses `[ugoa]…` and one or more of `+rwx`, `-w`, `=u`.
     fn read_part(&mut self, part: &[u8]) -> Option<()> {
         let operator_at = part.iter().position(|byte| OPERATORS.contains(byte))?;
         let (letters, mut rest) = part.split_at(operator_at);
@@ -60,7 +60,7 @@ impl Permissions {
         while let Some((&operator, actions)) = rest.split_first() {
             let end = actions.iter().position(|byte| OPERATORS.contains(byte)).unwrap_or(actions.len());
             let what = self.read_actions(&actions[..end])?;
-            // Without a class, `chmod` leaves out the bits of the file mode creation mask.
+            // Without a class, `chmod` ignores the bits of the file mode creation mask.
             let is_everybody = whose == 0;
             let what = match what {
                 What::Bits { bits, executes_if_any } if is_everybody => {
@@ -95,7 +95,7 @@ impl Permissions {
         Some(What::Bits { bits, executes_if_any })
     }
 
-    /// The permission bits that this makes of `mode`.
+    /// Returns `mode` with the change applied.
     pub fn apply(&self, mode: u32, is_folder: bool) -> u32 {
         self.clauses.iter().fold(mode & ALL, |mode, clause| clause.apply(mode, is_folder))
     }

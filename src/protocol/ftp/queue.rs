@@ -1,16 +1,16 @@
-//! The commands that wait in the input while another is carried out. They stay there, so that a full
-//! input holds back a peer that sends too fast. `ABOR`, `QUIT` and `STAT` are noticed wherever they stand.
+//! Commands that wait in the input while another runs. They stay there, so that a full input causes
+//! back-pressure. `ABOR`, `QUIT` and `STAT` are noticed wherever they are.
 
 use super::line::{Lines, Taken};
 use crate::base::buffers::ReceiveBuffer;
 
-/// Takes commands from the input in their order, and looks ahead at those that wait.
+/// Takes commands from the input in order, and looks ahead at waiting ones.
 #[derive(Default)]
 pub struct CommandQueue {
     lines: Lines,
-    /// Reads the lines behind the examined ones, without taking them.
+    /// Reads the lines after the examined ones, without taking them.
     ahead: Lines,
-    /// The number of bytes of the input that were examined.
+    /// The number of examined bytes of the input.
     examined: usize,
     /// The number of examined lines that are `ABOR`.
     aborts: usize,
@@ -18,7 +18,7 @@ pub struct CommandQueue {
     quits: usize,
 }
 
-/// What [`CommandQueue::look_ahead`] met.
+/// The result of [`CommandQueue::look_ahead`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookAhead {
     /// A line that waits for its turn.
@@ -45,13 +45,13 @@ impl CommandQueue {
         taken
     }
 
-    /// Whether a whole line waits.
+    /// Returns whether a whole line waits.
     pub fn has_line(&self, input: &ReceiveBuffer) -> bool {
         self.lines.peek(input).is_some()
     }
 
-    /// Examines the next line that was not examined before. Returns `None` if there is none. A `STAT`
-    /// without a path is taken out of the queue if `takes_status`, since it need not wait.
+    /// Examines the next line. Returns `None` if there is none. A `STAT` without a path is taken out of the
+    /// queue if `takes_status` is set, since it need not wait.
     pub fn look_ahead(&mut self, input: &mut ReceiveBuffer, takes_status: bool) -> Option<LookAhead> {
         if self.examined == 0 {
             self.forget_examined();
@@ -74,12 +74,12 @@ impl CommandQueue {
         Some(LookAhead::Line)
     }
 
-    /// Whether one of the examined lines is `ABOR`.
+    /// Returns whether one of the examined lines is `ABOR`.
     pub fn has_abort(&self) -> bool {
         self.aborts > 0
     }
 
-    /// Whether one of the examined lines is `QUIT`.
+    /// Returns whether one of the examined lines is `QUIT`.
     pub fn has_quit(&self) -> bool {
         self.quits > 0
     }
@@ -90,12 +90,12 @@ impl CommandQueue {
     }
 }
 
-/// Whether `line` is the command `name`, however it is written. What stands behind it is ignored.
+/// Returns whether `line` is the command `name`, in any case. Arguments are ignored.
 fn is(line: &[u8], name: &[u8]) -> bool {
     line.split(|&byte| byte == b' ').next().is_some_and(|word| word.eq_ignore_ascii_case(name))
 }
 
-/// Whether `line` is `STAT` without a path.
+/// Returns whether `line` is `STAT` without a path.
 fn is_status(line: &[u8]) -> bool {
     line.trim_ascii_end().eq_ignore_ascii_case(b"STAT")
 }

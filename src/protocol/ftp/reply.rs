@@ -1,5 +1,5 @@
-//! Replies as RFC 959 section 4.2 writes them: a code and text on one line or on several, whatever a
-//! name in it holds. The one place where the session's refusals meet the protocol's codes.
+//! Replies in the form of RFC 959 section 4.2: a code and text on one line or several, whatever bytes a
+//! name holds. The only mapping from session errors to FTP codes.
 
 use crate::base::limits::FTP_SUBJECT_BYTES_MAX;
 use crate::base::text::shortened;
@@ -11,8 +11,8 @@ pub fn put(out: &mut Vec<u8>, code: u16, text: impl AsRef<[u8]>) {
     put_line(out, &format!("{code} "), text.as_ref());
 }
 
-/// Appends a reply on several lines; those between the first and the last are indented, so that
-/// none begins with a code.
+/// Appends a reply of several lines. Those between the first and the last are indented, so that none
+/// begins with a code.
 pub fn put_lines<L: AsRef<[u8]>>(
     out: &mut Vec<u8>,
     code: u16,
@@ -27,7 +27,7 @@ pub fn put_lines<L: AsRef<[u8]>>(
     put(out, code, last);
 }
 
-/// Appends the first line of a reply on several, whose others come later and end with [`put`].
+/// Appends the first line of a reply whose other lines come later and end with [`put`].
 pub fn put_first(out: &mut Vec<u8>, code: u16, text: impl AsRef<[u8]>) {
     put_line(out, &format!("{code}-"), text.as_ref());
 }
@@ -37,7 +37,7 @@ pub fn put_between(out: &mut Vec<u8>, line: impl AsRef<[u8]>) {
     put_line(out, " ", line.as_ref());
 }
 
-/// A path as RFC 959 appendix II has it in replies: in quotes, with its own doubled.
+/// Quotes a path by RFC 959 appendix II: in quotes, with its own doubled.
 pub fn quoted(path: &[u8]) -> Vec<u8> {
     let mut quoted = vec![b'"'];
     for &byte in path {
@@ -50,8 +50,8 @@ pub fn quoted(path: &[u8]) -> Vec<u8> {
     quoted
 }
 
-/// Telnet (RFC 854) and RFC 2640 section 3.1: a carriage return of a name stands before a NUL, the byte
-/// that is Telnet's escape twice. A line feed cannot be written and becomes a question mark.
+/// Encodes by Telnet (RFC 854) and RFC 2640 section 3.1: a NUL follows a carriage return in a name, and
+/// the Telnet escape byte is doubled. A line feed cannot be encoded and becomes a question mark.
 fn put_line(out: &mut Vec<u8>, start: &str, text: &[u8]) {
     out.extend_from_slice(start.as_bytes());
     for &byte in text {
@@ -65,7 +65,7 @@ fn put_line(out: &mut Vec<u8>, start: &str, text: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The reply to a refused command about `path`. After 421 the connection is closed.
+/// Returns the reply to a refused command about `path`. After 421 the connection is closed.
 pub fn refusal(refusal: SessionError, path: Option<&VPath>) -> (u16, String) {
     let code = match refusal {
         SessionError::LoginRequired | SessionError::LoginFailed | SessionError::TlsRequired => 530,
@@ -103,7 +103,7 @@ pub fn refusal(refusal: SessionError, path: Option<&VPath>) -> (u16, String) {
     (code, path.map_or_else(|| sentence(&said), |path| format!("{}: {said}.", subject(path))))
 }
 
-/// A path that a reply is about, no longer than clients read.
+/// Returns a path for a reply, shortened to what clients accept.
 pub fn subject(path: &VPath) -> String {
     shortened(path.to_string(), FTP_SUBJECT_BYTES_MAX)
 }

@@ -1,4 +1,4 @@
-//! `SITE`: what FTP itself has no command for.
+//! `SITE` commands, for functions that FTP has no command for.
 
 use super::argument::Argument;
 use super::command_row::{Row, find};
@@ -13,24 +13,24 @@ pub enum Site {
     Chmod {
         /// How the bits change.
         permissions: Permissions,
-        /// Of what.
+        /// The file or folder.
         path: Vec<u8>,
     },
-    /// Of a command by its name, or of all.
+    /// Help about one command, or about all.
     Help(Option<String>),
-    /// What is used and allowed.
+    /// Usage and limits.
     Quota,
-    /// A modification time, in nanoseconds since the epoch, and a path. If the argument can be read in two
-    /// ways, the first reading whose path exists counts.
+    /// A modification time, in nanoseconds since the epoch, and a path. If the argument has two readings,
+    /// the first one whose path exists counts.
     Utime(Vec<(i64, Vec<u8>)>),
 }
 
-/// How an argument becomes a `SITE` command.
-pub type Read = fn(Argument<'_>) -> Result<Site, ParseError>;
+/// A parser of a `SITE` command.
+pub type SiteParser = fn(Argument<'_>) -> Result<Site, ParseError>;
 
 /// The `SITE` commands.
 #[rustfmt::skip]
-pub const COMMANDS: &[Row<Read>] = &[
+pub const COMMANDS: &[Row<SiteParser>] = &[
     Row { names: &["CHMOD"], usage: "SITE CHMOD <mode> <path>", does: "sets permission bits, such as 644 or u+x", read: chmod },
     Row { names: &["HELP"], usage: "SITE HELP [<command>]", does: "lists SITE commands, or explains one", read: |a| {
         Ok(Site::Help(a.words().into_iter().next()))
@@ -57,7 +57,7 @@ fn chmod(argument: Argument<'_>) -> Result<Site, ParseError> {
     }
 }
 
-/// `YYYYMMDDHHMM[SS] path`, or `path atime mtime ctime UTC` as older clients have it.
+/// `YYYYMMDDHHMM[SS] path`, or `path atime mtime ctime UTC` from older clients.
 fn utime(argument: Argument<'_>) -> Result<Site, ParseError> {
     let in_front = time::split(argument.text).or_else(|| to_the_minute(argument.text));
     let readings = in_front.into_iter().chain(behind(argument.text)).filter(|(_, path)| !path.is_empty());
@@ -65,7 +65,7 @@ fn utime(argument: Argument<'_>) -> Result<Site, ParseError> {
     if readings.is_empty() { argument.wrong() } else { Ok(Site::Utime(readings)) }
 }
 
-/// The form with three times behind the path.
+/// Parses the form with three times after the path.
 fn behind(text: &[u8]) -> Option<(i64, &[u8])> {
     let mut words = text.rsplitn(5, |&byte| byte == b' ');
     let is_utc = words.next()?.eq_ignore_ascii_case(b"UTC");

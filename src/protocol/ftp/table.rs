@@ -1,5 +1,4 @@
-//! Every command: its names, how it is written, what it does, how it is read. Replies, help and the
-//! parser take all of it from here.
+//! The table of commands: names, usage, description, parser. Replies, help and the parser use it.
 
 use super::address::{self, AddressError};
 use super::argument::{Argument, ExactOr};
@@ -11,16 +10,21 @@ use super::site;
 use crate::base::limits::PASSWORD_BYTES_MAX;
 use zeroize::Zeroizing;
 
-/// How an argument becomes a command.
-pub type Read = fn(Argument<'_>) -> Result<Command, ParseError>;
+/// A parser of a command.
+pub type CommandParser = fn(Argument<'_>) -> Result<Command, ParseError>;
 
-const fn row(names: &'static [&'static str], usage: &'static str, does: &'static str, read: Read) -> Row<Read> {
+const fn row(
+    names: &'static [&'static str],
+    usage: &'static str,
+    does: &'static str,
+    read: CommandParser,
+) -> Row<CommandParser> {
     Row { names, usage, does, read }
 }
 
-/// The commands, in the order in which `HELP` has them.
+/// The commands, in the order of `HELP`.
 #[rustfmt::skip]
-pub const COMMANDS: &[Row<Read>] = &[
+pub const COMMANDS: &[Row<CommandParser>] = &[
     row(&["USER"], "USER <name>", "names the account", |a| Ok(Command::User(a.text()?.into()))),
     row(&["PASS"], "PASS <password>", "logs in; the password is UTF-8", password),
     row(&["ACCT"], "ACCT <account>", "is accepted and ignored", |_| Ok(Command::Acct)),
@@ -80,7 +84,7 @@ pub const COMMANDS: &[Row<Read>] = &[
     }),
 ];
 
-/// Reads a line, as [`super::line::Lines`] takes it.
+/// Parses a line of [`super::line::Lines`].
 pub fn parse(line: &[u8]) -> Result<Command, ParseError> {
     let end = line.iter().position(|&byte| byte == b' ').unwrap_or(line.len());
     let (word, argument) = (&line[..end], line.get(end + 1..));
@@ -92,7 +96,7 @@ pub fn parse(line: &[u8]) -> Result<Command, ParseError> {
     }
 }
 
-/// Commands of the RFCs, and common ones, that are not served.
+/// Commands of RFCs, and other common ones, that are not served.
 const ELSEWHERE: [&str; 20] = [
     "REIN", "SMNT", "HOST", "LANG", "ADAT", "MIC", "CONF", "ENC", "LPRT", "LPSV", "MFCT", "MFF", "XSEN", "XSEM",
     "XRSQ", "XRCP", "XCRC", "XMD5", "XSHA1", "XSHA512",
@@ -102,7 +106,7 @@ fn is_known_elsewhere(word: &[u8]) -> bool {
     ELSEWHERE.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word))
 }
 
-/// Nothing behind the space is the folder one is in; nothing at all is a mistake.
+/// A space without text is the current folder; no space is an error.
 fn folder(argument: Argument<'_>) -> Result<Command, ParseError> {
     if argument.has_space { Ok(Command::Cwd(argument.text.to_vec())) } else { argument.wrong() }
 }
@@ -121,7 +125,7 @@ fn word(argument: Argument<'_>) -> Option<String> {
 
 fn auth(argument: Argument<'_>) -> Result<Command, ParseError> {
     match &argument.words().join(" ")[..] {
-        // What RFC 4217 says, and what older clients say for it.
+        // The word of RFC 4217, and those of older clients.
         "TLS" | "TLS-C" | "SSL" => Ok(Command::Auth),
         "" => argument.wrong(),
         _ => Err(ParseError::BadParameter("use AUTH TLS")),
@@ -220,7 +224,7 @@ fn restart(argument: Argument<'_>) -> Result<Command, ParseError> {
     bytes_of_file(argument).map(Command::Rest)
 }
 
-/// No file is longer than this, and no system call takes more.
+/// Parses a file size: no system call accepts more.
 fn bytes_of_file(argument: Argument<'_>) -> Result<u64, ParseError> {
     match argument.number()? {
         bytes if i64::try_from(bytes).is_ok() => Ok(bytes),

@@ -1,14 +1,14 @@
-//! Times as RFC 3659 section 2.3 writes them: `YYYYMMDDHHMMSS`, in UTC, with a fraction or without.
+//! Times in the form of RFC 3659 section 2.3: `YYYYMMDDHHMMSS`, in UTC, with or without a fraction.
 
 use crate::base::text::Utc;
 
-/// Such as `20261127123456`. Fractions are left out: some clients take a time only without.
+/// Formats a time such as `20261127123456`. Fractions are left out, because some clients reject them.
 pub fn written(unix_ns: i64) -> String {
     let Utc { year, month, day, hour, minute, second, .. } = Utc::from_unix_ns(unix_ns);
     format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
 }
 
-/// Reads `YYYYMMDDHHMMSS[.f…]`; nanoseconds since the epoch.
+/// Parses `YYYYMMDDHHMMSS[.f…]`. Returns nanoseconds since the epoch.
 pub fn read(text: &[u8]) -> Option<i64> {
     let (whole, fraction) = match text.iter().position(|&byte| byte == b'.') {
         Some(dot) => (&text[..dot], Some(&text[dot + 1..])),
@@ -32,13 +32,13 @@ pub fn read(text: &[u8]) -> Option<i64> {
     .to_unix_ns()
 }
 
-/// A time at the beginning of `text`, and what follows behind one space.
+/// Parses a time at the beginning of `text`. Returns it with the text after one space.
 pub fn split(text: &[u8]) -> Option<(i64, &[u8])> {
     let space = text.iter().position(|&byte| byte == b' ')?;
     Some((read(&text[..space])?, &text[space + 1..]))
 }
 
-/// The digits behind a point; more than nine say nothing that a file system keeps.
+/// Parses the digits after a point. More than nine are ignored.
 fn nanoseconds(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;

@@ -1,4 +1,4 @@
-//! The session's words in the wire's: entries, paths, refusals.
+//! Maps session types to wire types: entries, paths, errors.
 
 use crate::base::buffers::IoBuffers;
 use crate::base::limits::ERROR_MESSAGE_BYTES_MAX;
@@ -45,7 +45,7 @@ fn entry_kind(kind: Kind) -> EntryKind {
     }
 }
 
-/// For `map_err`: the refusal of a request about `path`.
+/// For `map_err`: returns the error reply for a request about `path`.
 pub(super) fn at(path: &VPath) -> impl Fn(SessionError) -> ErrorReply {
     move |refusal| error_reply(refusal, Some(path))
 }
@@ -62,22 +62,22 @@ pub(super) fn malformed(error: &MessageError) -> ErrorReply {
     ErrorReply { code, message: shortened(error.to_string(), ERROR_MESSAGE_BYTES_MAX), retry: false, fatal: false }
 }
 
-/// A partial upload as the wire has it.
+/// Maps a partial upload.
 pub(super) fn partial(kept: KeptUpload) -> Partial {
     let KeptUpload { id: upload_id, record, length: offset, expires_ns } = kept;
     let (path, size, expires_s) = (Name(record.path), record.size, expires_ns / 1_000_000_000);
     Partial { upload_id, path, offset, size, expires_s }
 }
 
-/// What an error is about.
+/// Formats the subject of an error message.
 fn subject(name: &[u8]) -> String {
     shortened(Escaped(name).to_string(), ERROR_MESSAGE_BYTES_MAX - SENTENCE_BYTES_MAX)
 }
 
-/// More than any sentence about a subject here has.
+/// The longest text of an error message besides its subject.
 const SENTENCE_BYTES_MAX: usize = 512;
 
-/// A refusal on the wire: the one place where the session's list meets the wire's.
+/// Maps a session error. The only mapping of these two lists.
 pub(super) fn error_reply(refusal: SessionError, path: Option<&VPath>) -> ErrorReply {
     let (code, retry, fatal) = match refusal {
         SessionError::LoginRequired => (ErrorCode::LoginRequired, false, false),
@@ -181,7 +181,7 @@ mod tests {
             match cells[4] {
                 "yes" => assert!(error.fatal, "{refusal:?}"),
                 "no" => assert!(!error.fatal, "{refusal:?}"),
-                // It depends on where it happens.
+                // These depend on the caller.
                 _ => {}
             }
             assert!(error.message.len() < SENTENCE_BYTES_MAX);

@@ -1,22 +1,22 @@
-//! The native protocol: frames in, frames out; `docs/protocol.md` specifies them.
+//! The native protocol: frames in, frames out. `docs/protocol.md` specifies them.
 //!
-//! Requests are decoded ahead into a pipeline and carried out one after the other, so replies
-//! come in order. The data of an upload is not queued: it stays in the input until its upload
-//! runs, which is how a peer that sends too fast is held back.
+//! Requests are decoded ahead into a pipeline and run one after the other, so replies come in order.
+//! The data of an upload is not queued: it stays in the input until its upload runs, which causes
+//! back-pressure.
 
 mod mapping;
 pub mod pipeline;
 mod receive;
 mod requests;
 
-use super::native::pipeline::{Asked, Pending, Pipeline};
+use super::native::pipeline::{Asked, PendingRequest, Pipeline};
 use crate::auth::scram::Binding;
 use crate::base::buffers::{Budget, IoBuffers};
 use crate::base::limits::{DATA_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX_BEFORE_LOGIN, PREFIX_COMPARED_PER_SECOND_MIN};
 use crate::base::text::shortened;
 use crate::base::virtual_path::VPath;
 use crate::protocol::{Protocol, Sockets};
-use crate::session::download::{Fetched, Opened};
+use crate::session::download::{DownloadHeader, Fetched};
 use crate::session::state::StateName;
 use crate::session::verb::Verb;
 use crate::session::{Phase, Service, Session, SessionError};
@@ -33,58 +33,58 @@ pub struct Native {
     is_greeted: bool,
     pipeline: Pipeline,
     running: Option<Running>,
-    /// The next request waits for this: more were asked than the rate allows.
+    /// The next request waits until then, because of the request rate limit.
     held_until: Option<Instant>,
     payload: Option<Payload>,
-    /// Bytes of `payload` that waited when they were last looked at.
+    /// Bytes of `payload` that waited at the last check.
     waiting: usize,
-    /// Until then the peer may compare what is held of its upload, during which it only pings.
+    /// Until then the peer may compare the stored part of its upload, during which it only pings.
     compares_until: Option<Instant>,
-    /// Grows with whatever is done for a request and with the data of uploads, but not with pings.
+    /// Grows with all work on requests and with the data of uploads, but not with pings.
     progress: u64,
     sends_ranges: bool,
     is_closing: bool,
     requests: u64,
 }
 
-/// The request being carried out.
+/// The running request.
 struct Running {
     id: u32,
     stage: RequestStage,
-    /// What it is about, for errors.
+    /// Its path, for errors.
     path: Option<VPath>,
 }
 
-/// How far the running request is.
+/// The stage of the running request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RequestStage {
-    /// A refused login, whose answer waits.
+    /// A refused login whose reply is delayed.
     Login,
     /// A listing, a digest, or many folders.
     Task,
     /// A resumed upload, reading its prefix again.
     PrepareUpload,
-    /// An upload, taking data.
+    /// An upload that receives data.
     Receive,
-    /// A refused upload, whose data is thrown away until its end.
+    /// A refused upload whose data is dropped until its end.
     Discard,
-    /// An upload, about to appear.
+    /// An upload that is being committed.
     Commit,
-    /// A download, finding where to begin.
+    /// A download, finding the first byte.
     PrepareDownload,
     /// A download, sending data.
     Send,
 }
 
-/// What a step works with.
-struct StepContext<'a> {
+/// The context of a step.
+struct NativeContext<'a> {
     buffers: &'a mut IoBuffers,
     service: &'a mut Service,
     budget: &'a mut Budget,
     now: Instant,
 }
 
-impl StepContext<'_> {
+impl NativeContext<'_> {
     fn reply(&mut self, id: u32, reply: &Reply) {
         put(self.buffers, FrameType::Control, id, reply);
     }
@@ -93,7 +93,7 @@ impl StepContext<'_> {
         self.reply(id, &Reply::Error(error));
     }
 
-    /// Whether more may be done and more may be answered.
+    /// Returns whether budget and space for replies are left.
     fn may_go_on(&self) -> bool {
         !self.budget.is_spent() && self.buffers.output.has_room()
     }
@@ -105,7 +105,7 @@ struct Payload {
     left: usize,
 }
 
-/// The peer broke the protocol; it is told so, and the connection ends.
+/// The peer violated the protocol. It gets an error, and the connection ends.
 struct Broken(String);
 
 impl From<WireError> for Broken {
@@ -121,7 +121,7 @@ impl Protocol for Native {
     }
 
     fn step(&mut self, sockets: Sockets<'_>, service: &mut Service, budget: &mut Budget, now: Instant) -> bool {
-        let mut turn = StepContext { buffers: sockets.buffers, service, budget, now };
+        let mut turn = NativeContext { buffers: sockets.buffers, service, budget, now };
         self.held_until = None;
         let mut moved = false;
         while !self.is_closing && turn.may_go_on() {
@@ -139,7 +139,7 @@ impl Protocol for Native {
             }
             moved = true;
         }
-        // With a full output nothing was tried: there may be more in the input to be answered.
+        // With a full output nothing was tried: the input may hold more requests.
         if turn.buffers.eof && !moved && turn.may_go_on() && self.waits_for_peer() && !self.is_closing {
             self.hang_up(now);
         }
@@ -181,7 +181,7 @@ impl Protocol for Native {
 
     fn phase(&self) -> Phase {
         match self.session.phase() {
-            // Done with in the session, but not on the wire. Before a login its deadline counts.
+            // The session has finished it, but its data still comes. Before a login the login deadline counts.
             Phase::Idle if self.stage() == Some(RequestStage::Discard) => Phase::Transfer,
             Phase::Idle if !self.pipeline.is_empty() => Phase::Working,
             phase => phase,
@@ -206,9 +206,8 @@ impl Protocol for Native {
 }
 
 impl Native {
-    /// A protocol for `session` on a connection that is not encrypted, unless
-    /// [`Protocol::set_binding`] says so. `sends_ranges` tells whether the transport can send from
-    /// files.
+    /// Makes the protocol of `session`, without encryption unless [`Protocol::set_binding`] is called.
+    /// `sends_ranges` tells whether the transport can send file ranges.
     pub fn new(session: Session, sends_ranges: bool) -> Self {
         Self {
             session,
@@ -246,21 +245,21 @@ impl Native {
         }
     }
 
-    /// Whether nothing goes on without more from the peer.
+    /// Returns whether it can continue only with more input.
     fn waits_for_peer(&self) -> bool {
         match self.stage() {
             None => self.pipeline.is_empty(),
             Some(RequestStage::Login | RequestStage::Discard) => true,
-            // Else the disk is behind, and what is in the input may be the rest of the upload.
+            // Otherwise the disk is behind, and the input may hold the rest of the upload.
             Some(RequestStage::Receive) => self.session.phase() == Phase::Transfer,
             Some(_) => false,
         }
     }
 
-    // ---- Carrying out ---------------------------------------------------------------------
+    // ---- Running requests -----------------------------------------------------------------
 
-    /// Drives the running request on, or begins the next; whether anything was done.
-    fn advance(&mut self, turn: &mut StepContext) -> bool {
+    /// Continues the running request, or begins the next. Returns whether anything was done.
+    fn advance(&mut self, turn: &mut NativeContext) -> bool {
         let Some(Running { id, stage, .. }) = self.running else { return self.begin_next(turn) };
         let done = match stage {
             RequestStage::Login => Ok(self.advance_login(id, turn)),
@@ -277,10 +276,9 @@ impl Native {
         })
     }
 
-    /// Answers the running request with a refusal and ends it. What data of it is still to come
-    /// is thrown away.
+    /// Answers the running request with a refusal and ends it. Its remaining data is dropped.
     fn refuse_running(&mut self, buffers: &mut IoBuffers, refusal: SessionError, now: Instant) {
-        // A verb that failed may have ended its state itself.
+        // A failed call may have ended its state itself.
         let _ = self.session.abort(refusal, now);
         let Some(Running { id, stage, path }) = self.running.take() else { return };
         let error = error_reply(refusal, path.as_ref());
@@ -297,7 +295,7 @@ impl Native {
         }
     }
 
-    fn begin_next(&mut self, turn: &mut StepContext) -> bool {
+    fn begin_next(&mut self, turn: &mut NativeContext) -> bool {
         let Some(verb) = self.pipeline.front().map(|next| next.request.verb()) else { return false };
         self.held_until = self.session.held_until(turn.service, turn.now);
         if self.held_until.is_some() {
@@ -307,7 +305,7 @@ impl Native {
         if settled == Ok(false) {
             return true;
         }
-        let Some(Pending { id, request, .. }) = self.pipeline.pop() else { return false };
+        let Some(PendingRequest { id, request, .. }) = self.pipeline.pop() else { return false };
         turn.budget.spend(request.cost());
         self.session.count_request(turn.service, turn.now);
         let is_upload = request.is_upload();
@@ -333,7 +331,7 @@ impl Native {
 
     // ---- Transfers ------------------------------------------------------------------------
 
-    fn prepare_upload(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
+    fn prepare_upload(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
         let Some((offset, digest)) = self.session.prepare_upload(turn.service, turn.budget)? else {
             return Ok(!self.session.waits_for_sync());
         };
@@ -344,7 +342,7 @@ impl Native {
         Ok(true)
     }
 
-    fn advance_commit(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
+    fn advance_commit(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
         if !self.session.settle(Verb::AdvanceCommit, turn.budget)? {
             return Ok(true);
         }
@@ -354,18 +352,18 @@ impl Native {
         Ok(true)
     }
 
-    fn prepare_download(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
+    fn prepare_download(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
         if let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? {
-            let Opened { size, mtime_ns, etag, offset, mode } = opened;
+            let DownloadHeader { size, mtime_ns, etag, offset, mode } = opened;
             turn.reply(id, &Reply::File { size, mtime_ns, etag, offset, mode: Some(mode) });
             self.set_stage(RequestStage::Send);
         }
         Ok(true)
     }
 
-    fn send(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
-        // Ranges leave the output before more is fetched, so that the check at the end of the
-        // file comes after its last byte was read.
+    fn send(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
+        // Ranges must leave before more is fetched, so that the check at the end of the file comes after its
+        // last byte was read.
         if turn.buffers.output.has_ranges() {
             return Ok(false);
         }

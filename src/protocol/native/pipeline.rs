@@ -1,5 +1,5 @@
-//! Requests that were decoded and wait for their turn. Looking ahead lets a cancel overtake
-//! them; the bounds keep a peer from parking memory here.
+//! Decoded requests that wait for their turn. Looking ahead lets a cancel overtake them; the bounds
+//! limit the memory of a peer's queue.
 
 use crate::base::limits::{IN_FLIGHT_BEFORE_LOGIN, IN_FLIGHT_MAX, PIPELINE_BYTES_FIRST, PIPELINE_BYTES_MAX};
 use crate::wire::Request;
@@ -7,20 +7,20 @@ use crate::wire::message::MessageError;
 use std::collections::VecDeque;
 
 /// A request in the queue.
-pub(super) struct Pending {
+pub(super) struct PendingRequest {
     pub(super) id: u32,
     pub(super) request: Asked,
     bytes: usize,
 }
 
-/// What was asked.
+/// A decoded request.
 pub(super) enum Asked {
     Request(Request),
-    /// Not a request; the answer says why.
+    /// A malformed request; holds the error.
     Invalid(MessageError),
-    /// An upload whose request cannot be understood; its data comes all the same.
+    /// A malformed request for an upload; its data follows all the same.
     InvalidUpload(MessageError),
-    /// Given up by the client before its turn came.
+    /// Cancelled by the client before its turn.
     Cancelled,
 }
 
@@ -34,13 +34,13 @@ impl Asked {
         }
     }
 
-    /// Whether data follows.
+    /// Returns whether data follows.
     pub(super) fn is_upload(&self) -> bool {
         matches!(self, Self::Request(Request::Put { .. }) | Self::InvalidUpload(_))
     }
 }
 
-/// How many requests may wait, and how large they may be together.
+/// The bounds of the queue, in requests and bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     requests: usize,
@@ -57,7 +57,7 @@ impl Bounds {
 /// The queue, in order of arrival.
 #[derive(Default)]
 pub(super) struct Pipeline {
-    queue: VecDeque<Pending>,
+    queue: VecDeque<PendingRequest>,
     bytes: usize,
 }
 
@@ -65,10 +65,10 @@ impl Pipeline {
     /// Appends a request whose frame had `bytes` bytes.
     pub(super) fn push(&mut self, id: u32, request: Asked, bytes: usize) {
         self.bytes += bytes;
-        self.queue.push_back(Pending { id, request, bytes });
+        self.queue.push_back(PendingRequest { id, request, bytes });
     }
 
-    pub(super) fn pop(&mut self) -> Option<Pending> {
+    pub(super) fn pop(&mut self) -> Option<PendingRequest> {
         let pending = self.queue.pop_front()?;
         self.bytes -= pending.bytes;
         if self.queue.is_empty() {
@@ -77,16 +77,16 @@ impl Pipeline {
         Some(pending)
     }
 
-    pub(super) fn front(&self) -> Option<&Pending> {
+    pub(super) fn front(&self) -> Option<&PendingRequest> {
         self.queue.front()
     }
 
-    /// No more fits; a single request always does.
+    /// Returns whether no more fits. A single request always fits.
     pub(super) fn is_full(&self, bounds: Bounds) -> bool {
         self.queue.len() >= bounds.requests || self.bytes >= bounds.bytes
     }
 
-    /// How large the requests were together.
+    /// Returns the size of the queued requests.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -99,12 +99,12 @@ impl Pipeline {
         self.queue.iter().any(|pending| pending.id == id)
     }
 
-    /// Whether `id` is an upload, so that its data stands behind it.
+    /// Returns whether `id` is an upload, so that its data follows.
     pub(super) fn is_upload(&self, id: u32) -> bool {
         self.queue.iter().any(|pending| pending.id == id && pending.request.is_upload())
     }
 
-    /// Marks `id` as given up; its answer still comes in order.
+    /// Cancels `id`. Its reply still comes in order.
     pub(super) fn cancel(&mut self, id: u32) {
         if let Some(pending) = self.queue.iter_mut().find(|pending| pending.id == id) {
             pending.request = Asked::Cancelled;

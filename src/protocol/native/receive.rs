@@ -1,7 +1,7 @@
-//! Taking frames: what a peer sends, sorted to where it belongs.
+//! Receives frames and routes them.
 
 use super::mapping::{error_reply, malformed, put};
-use super::{Broken, Native, Payload, RequestStage, Running, StepContext};
+use super::{Broken, Native, NativeContext, Payload, RequestStage, Running};
 use crate::base::json::read_object;
 use crate::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, STORE_BYTES_MIN};
 use crate::protocol::native::pipeline::{Asked, Bounds};
@@ -12,8 +12,8 @@ use crate::wire::frame::{self, Frame, FrameType};
 use crate::wire::message::{End, ErrorReply, MessageError};
 
 impl Native {
-    /// Takes one frame, or what is there of a data frame; whether anything was taken.
-    pub(super) fn receive(&mut self, turn: &mut StepContext) -> Result<bool, Broken> {
+    /// Takes one frame, or the received part of a data frame. Returns whether anything was taken.
+    pub(super) fn receive(&mut self, turn: &mut NativeContext) -> Result<bool, Broken> {
         if let Some(payload) = self.payload {
             return Ok(self.take_payload(payload, turn));
         }
@@ -43,7 +43,7 @@ impl Native {
         Ok(taken)
     }
 
-    fn bounds(&self, turn: &StepContext) -> Bounds {
+    fn bounds(&self, turn: &NativeContext) -> Bounds {
         match self.session.account() {
             None => Bounds::BEFORE_LOGIN,
             Some(_) if turn.buffers.input.is_large() => Bounds::MAX,
@@ -51,8 +51,8 @@ impl Native {
         }
     }
 
-    /// False: a request that has no room waits. An error if the data of the running upload is
-    /// behind it, because then both would wait for ever.
+    /// Returns false while a request must wait for space in the queue. An error if the data of the running
+    /// upload follows it, because then both would wait for ever.
     fn waits_for_room(&self) -> Result<bool, Broken> {
         match self.stage() {
             Some(RequestStage::Receive | RequestStage::Discard) if self.pipeline.is_full(Bounds::MAX) => {
@@ -83,7 +83,7 @@ impl Native {
         }
     }
 
-    /// False while the upload `id` has not come to its turn; an error if there is none.
+    /// Returns false while the upload `id` waits for its turn. An error if there is none.
     fn waits_for_upload(&self, id: u32, what: &str) -> Result<bool, Broken> {
         let is_next = self.running_id() == Some(id) && self.stage() == Some(RequestStage::PrepareUpload);
         if is_next || self.pipeline.is_upload(id) {
@@ -92,7 +92,7 @@ impl Native {
         Err(Broken(format!("{what} for request {id}, which takes none")))
     }
 
-    fn take_payload(&mut self, payload: Payload, turn: &mut StepContext) -> bool {
+    fn take_payload(&mut self, payload: Payload, turn: &mut NativeContext) -> bool {
         let bytes = turn.buffers.input.filled();
         let bytes = &bytes[..bytes.len().min(payload.left)];
         let is_rest = bytes.len() == payload.left;
@@ -124,7 +124,7 @@ impl Native {
         taken > 0 || turn.budget.is_spent()
     }
 
-    fn take_end(&mut self, id: u32, end: Result<End, MessageError>, turn: &mut StepContext) -> Result<bool, Broken> {
+    fn take_end(&mut self, id: u32, end: Result<End, MessageError>, turn: &mut NativeContext) -> Result<bool, Broken> {
         match self.stage() {
             Some(RequestStage::Discard) if self.running_id() == Some(id) => self.running = None,
             Some(RequestStage::Receive) if self.running_id() == Some(id) => match self.finish_upload(end, turn) {
@@ -139,22 +139,22 @@ impl Native {
         Ok(true)
     }
 
-    fn finish_upload(&mut self, end: Result<End, MessageError>, turn: &mut StepContext) -> Result<(), ErrorReply> {
+    fn finish_upload(&mut self, end: Result<End, MessageError>, turn: &mut NativeContext) -> Result<(), ErrorReply> {
         match end {
             Ok(End { size, sha256 }) => self.session.finish_upload(size, sha256, turn.now).map_err(|refusal| {
                 let path = self.running.as_ref().and_then(|running| running.path.as_ref());
                 error_reply(refusal, path)
             }),
             Err(error) => {
-                // It could only be refused before it began, which it was not.
+                // It could only be refused before it began.
                 let _ = self.session.abort(SessionError::Cancelled, turn.now);
                 Err(malformed(&error))
             }
         }
     }
 
-    /// Gives a request up. One that is not known has just been answered.
-    fn take_abort(&mut self, id: u32, turn: &mut StepContext) -> bool {
+    /// Cancels a request. An unknown one has just been answered.
+    fn take_abort(&mut self, id: u32, turn: &mut NativeContext) -> bool {
         if self.running_id() != Some(id) {
             if self.pipeline.is_upload(id) {
                 return false;
@@ -173,7 +173,7 @@ impl Native {
             | RequestStage::PrepareDownload => {
                 put(turn.buffers, FrameType::Control, id, &Reply::Error(error));
             }
-            // Past the point of no return; the answer is on its way.
+            // Too late to cancel; the reply is on its way.
             RequestStage::Login | RequestStage::Commit => return true,
         }
         let _ = self.session.abort(SessionError::Cancelled, turn.now);

@@ -1,7 +1,7 @@
-//! Beginning requests: each translated to a verb of the session, each answer to a reply.
+//! Begins requests: each becomes a session verb, and each result a reply.
 
 use super::mapping::{at, entry, error_reply, listed_entry, malformed, partial, vpath};
-use super::{Native, RequestStage, Running, StepContext};
+use super::{Native, NativeContext, RequestStage, Running};
 use crate::base::attributes::WantedMode;
 use crate::base::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX, IN_FLIGHT_MAX, PATH_COMPONENT_COST, REQUEST_COST};
 use crate::base::text::Escaped;
@@ -20,8 +20,8 @@ use crate::wire::message::{
 use crate::wire::{ErrorCode, Reply, Request};
 
 impl Native {
-    /// Begins a request; answers it if it is carried out at once.
-    pub(super) fn begin(&mut self, id: u32, request: Request, turn: &mut StepContext) -> Result<(), ErrorReply> {
+    /// Begins a request, and replies if it completes at once.
+    pub(super) fn begin(&mut self, id: u32, request: Request, turn: &mut NativeContext) -> Result<(), ErrorReply> {
         let reply = match request {
             Request::Hello { versions, client } => self.greet(&versions, &client)?,
             Request::Auth { mechanism, message } => self.begin_login(&mechanism, &message, turn)?,
@@ -127,11 +127,11 @@ impl Native {
         })
     }
 
-    fn begin_login(&mut self, mechanism: &str, message: &str, turn: &mut StepContext) -> Result<Reply, ErrorReply> {
+    fn begin_login(&mut self, mechanism: &str, message: &str, turn: &mut NativeContext) -> Result<Reply, ErrorReply> {
         if !self.is_greeted {
             return Err(malformed(&MessageError::Malformed("say hello before logging in".into())));
         }
-        // With TLS only the one that is bound to it: a login without could have been relayed.
+        // With TLS only the mechanism with channel binding: a login without could be relayed.
         let offered = self.session.binding().mechanism();
         if mechanism != offered {
             let message = format!("this login mechanism is not offered here; use {offered}");
@@ -148,8 +148,8 @@ impl Native {
         Ok(())
     }
 
-    /// Drives a login on; whether anything was done.
-    pub(super) fn advance_login(&mut self, id: u32, turn: &mut StepContext) -> bool {
+    /// Continues a login. Returns whether anything was done.
+    pub(super) fn advance_login(&mut self, id: u32, turn: &mut NativeContext) -> bool {
         match self.session.advance_login(turn.service, turn.budget, turn.now) {
             Ok(LoginProgress::Later) => return true,
             Ok(LoginProgress::Waiting) => return false,
@@ -169,9 +169,9 @@ impl Native {
         true
     }
 
-    // ---- Answers --------------------------------------------------------------------------
+    // ---- Replies --------------------------------------------------------------------------
 
-    fn stat(&mut self, path: &VPath, turn: &mut StepContext) -> Result<Reply, ErrorReply> {
+    fn stat(&mut self, path: &VPath, turn: &mut NativeContext) -> Result<Reply, ErrorReply> {
         let (meta, etag) = self.session.stat(turn.service, path).map_err(at(path))?;
         Ok(Reply::Stat { entry: entry(path.name().unwrap_or(b"/").to_vec(), &meta), etag })
     }
@@ -183,7 +183,7 @@ impl Native {
         Ok(Reply::Done {})
     }
 
-    fn list(&mut self, id: u32, path: VPath, turn: &mut StepContext) -> Result<(), ErrorReply> {
+    fn list(&mut self, id: u32, path: VPath, turn: &mut NativeContext) -> Result<(), ErrorReply> {
         match self.session.begin_list(&path) {
             Ok(()) => self.run(id, RequestStage::Task, path),
             Err(SessionError::NotADirectory) => {
@@ -209,8 +209,8 @@ impl Native {
         }))
     }
 
-    /// Drives a task on.
-    pub(super) fn run_task(&mut self, id: u32, turn: &mut StepContext) -> Result<bool, SessionError> {
+    /// Continues a task.
+    pub(super) fn run_task(&mut self, id: u32, turn: &mut NativeContext) -> Result<bool, SessionError> {
         let (answer, is_last) = match self.session.run_task(turn.service, turn.budget, turn.now)? {
             TaskStep::Later => return Ok(true),
             TaskStep::Waits => return Ok(false),
@@ -234,11 +234,11 @@ impl Native {
 }
 
 impl Asked {
-    /// What it costs of a turn's budget, besides what it moves.
+    /// Returns its fixed cost, besides what it moves.
     pub(super) fn cost(&self) -> u64 {
         let Self::Request(request) = self else { return REQUEST_COST };
         let depth = match request {
-            // They are charged for as they are made.
+            // They are charged as they are made.
             Request::Mkdir { parents: true, .. } => 0,
             Request::List { path }
             | Request::Stat { path }
@@ -255,7 +255,7 @@ impl Asked {
         REQUEST_COST + depth * PATH_COMPONENT_COST
     }
 
-    /// The verb whose needs are met before the request begins.
+    /// Returns the verb whose conditions are checked before the request begins.
     pub(super) fn verb(&self) -> Option<Verb> {
         let Self::Request(request) = self else { return None };
         match request {

@@ -1,6 +1,6 @@
-//! Landlock: the kernel is asked to refuse this process all files but those below the places it
-//! needs, whatever its user may do and whatever goes wrong within it. It holds for the calling
-//! thread and those it starts, for good, and for everything opened from then on.
+//! Landlock: restricts this process to the files below the folders it needs, whatever its user may do
+//! and whatever fails within it. It applies to the calling thread and the threads it starts, for good,
+//! and to files opened afterwards.
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd, Ruleset,
@@ -9,56 +9,55 @@ use landlock::{
 use std::fmt;
 use std::path::PathBuf;
 
-/// A folder that stays within reach, with all below it.
+/// A folder that stays accessible, with all below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The folder; links are followed now and not later.
+pub struct AllowedFolder {
+    /// The folder; symlinks are resolved now and not later.
     pub folder: PathBuf,
-    /// What may be done there.
+    /// The allowed access.
     pub access: Access,
 }
 
-/// What may be done in a [`Place`]. Devices can be made and programs run in none.
+/// The access to a [`AllowedFolder`]. It never includes making devices or running programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Read.
     Read,
-    /// Add to files, make new ones, and put one aside under another name, which needs the right to
-    /// remove one.
+    /// Append to files, make new ones, and rename one, which needs the right to remove.
     Append,
     /// Read, and replace files.
     Replace,
-    /// Whatever users may do in their homes.
+    /// All that users may do in their homes.
     Own,
 }
 
 /// Whether the process is confined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confinement {
-    /// To its places.
+    /// Confined to its folders.
     Full,
-    /// To its places, but for what an older kernel does not check.
+    /// Confined to its folders, except for access that an older kernel does not check.
     Partial,
-    /// Not at all, and why.
+    /// Not confined; holds the reason.
     Off(String),
 }
 
-/// Confines the calling thread to `places`; those that are not there are left out.
-pub fn confine(places: &[Place]) -> Confinement {
+/// Confines the calling thread to `places`. Folders that do not exist are left out.
+pub fn confine(places: &[AllowedFolder]) -> Confinement {
     restrict(places).unwrap_or_else(|error| Confinement::Off(error.to_string()))
 }
 
-fn restrict(places: &[Place]) -> Result<Confinement, RulesetError> {
+fn restrict(places: &[AllowedFolder]) -> Result<Confinement, RulesetError> {
     let mut ruleset = Ruleset::default()
-        // A kernel that cannot do this would refuse every rename from one folder to another, and
-        // so every upload.
+        // A kernel without this right would refuse every rename from one folder to another, and so every
+        // upload.
         .set_compatibility(CompatLevel::SoftRequirement)
         .handle_access(AccessFs::Refer)?
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(CHECKED))?
         .scope(Scope::from_all(CHECKED))?
         .create()?;
-    for Place { folder, access } in places {
+    for AllowedFolder { folder, access } in places {
         match PathFd::new(folder) {
             Ok(folder) => ruleset = ruleset.add_rule(PathBeneath::new(folder, access.rights()))?,
             Err(error) => log::warn!("out of reach until the next start: {error}"),
@@ -68,8 +67,8 @@ fn restrict(places: &[Place]) -> Result<Confinement, RulesetError> {
     Ok(Confinement::of(&status.ruleset, &status.landlock))
 }
 
-/// What is asked for: all that Linux 6.12 can check. A later one is not asked for more than was
-/// tried here.
+/// The requested rights: all that Linux 6.12 can check. Rights of later versions are not requested,
+/// because they were not tested.
 const CHECKED: ABI = ABI::V6;
 
 impl Access {
@@ -77,7 +76,7 @@ impl Access {
         let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
         let append = make_bitflags!(AccessFs::{WriteFile | MakeReg | RemoveFile});
         let replace = read | append | AccessFs::RemoveFile;
-        // Whoever moves an entry needs the right to make its kind.
+        // Moving an entry needs the right to make its kind.
         let kinds = make_bitflags!(AccessFs::{MakeDir | MakeSym | MakeFifo | MakeSock});
         match self {
             Self::Read => read,
@@ -121,14 +120,15 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
-    /// Does something under confinement, in a thread of its own, for which alone it holds. `None`
-    /// where the kernel cannot do it, and then says so.
+    /// Runs `act` in a confined thread. Returns `None`, with a message, if the kernel does not support it.
     fn confined<T: Send>(places: &[(&Path, Access)], act: impl FnOnce() -> T + Send) -> Option<T> {
-        let places: Vec<_> =
-            places.iter().map(|(folder, access)| Place { folder: folder.to_path_buf(), access: *access }).collect();
+        let places: Vec<_> = places
+            .iter()
+            .map(|(folder, access)| AllowedFolder { folder: folder.to_path_buf(), access: *access })
+            .collect();
         let run = move || match confine(&places) {
             Confinement::Off(reason) => {
-                // Past what the test harness keeps to itself.
+                // Written directly, because the test harness captures prints.
                 let _ = writeln!(io::stderr(), "SKIPPED, because Landlock is off: {reason}");
                 None
             }

@@ -1,10 +1,10 @@
-//! What the process may do: as whom it runs, and ([`confine`]) which files it can reach. Root
-//! hands over to the user of the configuration before anything of the server's is touched, so
-//! that what is made belongs to that user and root never follows a path that user could change.
+//! The rights of the process: its user, and ([`confine`]) the files it can access. Root switches to the
+//! configured user before it touches the server's files, so that new files belong to that user and root
+//! never follows a path that this user could change.
 
 mod landlock;
 
-pub use landlock::{Access, Confinement, Place, confine};
+pub use landlock::{Access, AllowedFolder, Confinement, confine};
 
 use crate::base::atomic_file::{self, GROUP_FOLDER, SECRET_FOLDER};
 use crate::config::{Config, ConfigError};
@@ -16,7 +16,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The user of the configuration, and the group it gets.
+/// The configured user and its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceUser {
     name: String,
@@ -24,13 +24,13 @@ pub struct ServiceUser {
     group: Gid,
 }
 
-/// Whether this process may do anything.
+/// Returns whether this process is root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 impl ServiceUser {
-    /// The user of the configuration; `None` if none is named.
+    /// Returns the configured user, or `None` if none is configured.
     pub fn find(config: &Config) -> Result<Option<Self>, ConfigError> {
         let Some(name) = config.user.clone() else { return Ok(None) };
         let wrong = |key, problem| ConfigError::new(&config.file, key, problem);
@@ -49,14 +49,14 @@ impl ServiceUser {
         Ok(Some(Self { name, user: user.uid, group }))
     }
 
-    /// Whether this process runs as this user.
+    /// Returns whether this process runs as this user.
     pub fn is_current(&self) -> bool {
         rustix::process::geteuid().as_raw() == self.user.as_raw()
     }
 
-    /// Makes those of the server's own folders that only root can make, and gives them to the
-    /// user. Nothing is done unless root does it, nor below a folder that is somebody else's: what
-    /// is missing there the user can make without root.
+    /// Makes those of the server's folders that only root can make, and gives them to the user. Does
+    /// nothing unless root calls it, nor below another user's folder: what is missing there the user can
+    /// make without root.
     pub fn make_folders(&self, config: &Config) -> Result<(), ConfigError> {
         for (folder, mode) in own_folders(config) {
             if is_root() && lies_in_roots_folders(&folder) {
@@ -68,7 +68,7 @@ impl ServiceUser {
         Ok(())
     }
 
-    /// Gives what root made to the user. The handle may be one that opens nothing (`O_PATH`).
+    /// Gives a file or folder that root made to the user. The handle may be `O_PATH`.
     pub fn give(&self, made: &File) -> io::Result<()> {
         if !is_root() {
             return Ok(());
@@ -78,8 +78,7 @@ impl ServiceUser {
         Ok(chownat(made, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?)
     }
 
-    /// Becomes the user, for good and without any further group. Nothing is done unless root
-    /// does it.
+    /// Switches to the user, for good and without supplementary groups. Does nothing unless root calls it.
     pub fn assume(&self, config: &Config) -> Result<(), ConfigError> {
         if !is_root() {
             return Ok(());
@@ -87,7 +86,7 @@ impl ServiceUser {
         let name = &self.name;
         let failed = |problem| ConfigError::new(&config.file, "user", problem);
         self.switch().map_err(|error| failed(format!("cannot become '{name}': {error}")))?;
-        // Said now rather than when the configuration is to be read again.
+        // Checked now rather than at the first reload.
         atomic_file::read(&config.file).map(drop).map_err(|error| {
             failed(format!(
                 "'{name}' cannot read this file: {error}; let that user read it and enter the folders above it"
@@ -95,12 +94,12 @@ impl ServiceUser {
         })
     }
 
-    /// Of all threads, of which there is one.
+    /// Switches all threads; there is one.
     fn switch(&self) -> io::Result<()> {
         setgroups(&[])?;
         setresgid(self.group, self.group, self.group)?;
         setresuid(self.user, self.user, self.user)?;
-        // The kernel has done so already unless it was told otherwise before this program began.
+        // The kernel has done so already, unless a setting from before this program prevented it.
         set_capabilities(None, NONE)?;
         if setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok() {
             return Err(io::Error::other("the way back to root is open"));
@@ -109,8 +108,8 @@ impl ServiceUser {
     }
 }
 
-/// Gives up what a server that listens already never needs: capabilities, unless it runs as
-/// root, and rights by way of other programs.
+/// Drops rights that a listening server never needs: capabilities, unless it runs as root, and rights
+/// gained by executing other programs.
 pub fn give_up_rights() -> io::Result<()> {
     set_no_new_privs(true)?;
     if is_root() { Ok(()) } else { Ok(set_capabilities(None, NONE)?) }
@@ -122,7 +121,7 @@ const NONE: CapabilitySets = CapabilitySets {
     inheritable: CapabilitySet::empty(),
 };
 
-/// What the system knows by a name.
+/// Returns the entry of a system database.
 fn known<T>(what: &str, database: &str, name: &str, found: nix::Result<Option<T>>) -> Result<T, String> {
     match found {
         Ok(Some(found)) => Ok(found),
@@ -131,7 +130,7 @@ fn known<T>(what: &str, database: &str, name: &str, found: nix::Result<Option<T>
     }
 }
 
-/// The folders the server keeps its own files and the homes in, with their modes.
+/// Returns the server's folders and home roots, with their modes.
 fn own_folders(config: &Config) -> Vec<(PathBuf, u32)> {
     let mut folders = vec![(config.accounts_dir(), SECRET_FOLDER)];
     let tls = config.tls.key.parent().filter(|_| config.tls.is_own);
@@ -142,8 +141,8 @@ fn own_folders(config: &Config) -> Vec<(PathBuf, u32)> {
     folders
 }
 
-/// Whether all folders above that exist are root's, so that nobody else can have put a link there
-/// or change what is made under our hands.
+/// Returns whether all existing parents belong to root, so that no other user can have put a symlink
+/// there or can change them now.
 fn lies_in_roots_folders(path: &Path) -> bool {
     let is_roots = |found: io::Result<Metadata>| found.map_or(true, |found| found.uid() == 0);
     path.ancestors().skip(1).all(|folder| is_roots(folder.symlink_metadata()) && is_roots(folder.metadata()))

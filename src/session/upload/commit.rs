@@ -1,4 +1,4 @@
-//! The end of an upload: synced as the policy says, and made to appear by one rename.
+//! The end of an upload: synced by the policy, then renamed.
 
 use super::append_base::Replaces;
 use super::plan::{Stored, UploadPlan};
@@ -12,15 +12,15 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// An upload whose bytes are all there, and verified if there was something to verify them by.
+/// An upload with all its bytes, verified if the client sent a digest.
 pub struct Commit {
-    /// What was announced.
+    /// The client's announcement.
     pub plan: UploadPlan,
-    /// When the upload began.
+    /// When it started.
     pub started: Instant,
     /// First byte that came in this session.
     pub offset: u64,
-    /// What will have been stored.
+    /// The result of the upload.
     pub stored: Stored,
     pub(super) replaces: Replaces,
     pub(super) step: CommitStep,
@@ -29,22 +29,21 @@ pub struct Commit {
 pub(super) enum CommitStep {
     /// To be synced, or renamed.
     Verified(Staged),
-    /// Content on its way to the disk.
+    /// The content is being synced.
     SyncingData(Staged, Ticket),
-    /// Content on disk.
+    /// The content is on disk.
     Synced(Staged),
-    /// Renamed; the folder is to be synced, and then those above it.
+    /// Renamed. The folder is to be synced, then its parents.
     Renamed(File, Disk),
-    /// The folder is on its way to the disk.
+    /// The folder is being synced.
     SyncingFolder(Arc<File>, Ticket),
     /// The folder is on disk.
     FolderSynced(Arc<File>),
-    /// Done.
     Done,
 }
 
 impl Commit {
-    /// Goes on as far as possible without waiting; what was stored once it is.
+    /// Continues as far as possible without waiting. Returns the result once it is complete.
     pub fn advance(
         &mut self,
         home: &Home,
@@ -69,7 +68,7 @@ impl Commit {
                     if let Replaces::Only(_) = self.replaces
                         && !self.replaces.accepts(home.entry(&self.plan.path)?.as_ref())
                     {
-                        // Gone on with, it would take the place of what came meanwhile.
+                        // Resumed later, it would replace what was stored meanwhile.
                         staged.forget();
                         return Err(SessionError::Changed);
                     }
@@ -86,7 +85,7 @@ impl Commit {
                     let ticket = store.syncer.sync(owner, &disk, Arc::clone(&folder), Flush::Folder);
                     CommitStep::SyncingFolder(folder, ticket)
                 }
-                // The name is on disk only if the folders on the way to it are; they may be new.
+                // The name is on disk only if its parent folders are; they may be new.
                 CommitStep::FolderSynced(folder) => match home.folder_above(&folder)? {
                     Some((above, disk)) => CommitStep::Renamed(above.into(), disk),
                     None => CommitStep::Done,
@@ -100,7 +99,7 @@ impl Commit {
         }
     }
 
-    /// Whether the upload has appeared.
+    /// Returns whether the file has its name.
     pub fn has_name(&self) -> bool {
         !matches!(self.step, CommitStep::Verified(_) | CommitStep::SyncingData(..) | CommitStep::Synced(_))
     }
@@ -110,7 +109,7 @@ impl Commit {
         staged.commit(&plan.path, plan.replace, plan.wanted_mode, |replaced| plan.accepts(store, replaced))
     }
 
-    /// Takes the answer to a sync.
+    /// Takes the result of a sync.
     pub fn synced(&mut self, synced: Synced) -> Result<(), SessionError> {
         self.step = match std::mem::replace(&mut self.step, CommitStep::Done) {
             CommitStep::SyncingData(staged, ticket) if ticket == synced.ticket => {
@@ -127,8 +126,8 @@ impl Commit {
     }
 }
 
-/// What a failed sync of an upload's bytes means. Those before it are in memory at best, from where
-/// the system writes them no more, so that another try could not be told from a good one.
+/// Maps a failed sync of an upload's bytes. The unsynced bytes are only in memory, and the kernel does
+/// not write them again, so a later sync would succeed wrongly.
 pub(super) fn unwritten(error: SyncError) -> StoreError {
     if let SyncError::Failed(error) = &error {
         log::error!("an upload could not be brought to disk and is dropped: {error}");

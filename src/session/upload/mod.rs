@@ -1,5 +1,4 @@
-//! An upload: bytes that are staged as they come, then verified, synced as the policy says, and
-//! made to appear by one rename.
+//! An upload: bytes are staged as they arrive, then verified, synced by the policy, and renamed.
 
 mod append_base;
 mod commit;
@@ -18,40 +17,40 @@ use crate::store::home::Home;
 use crate::store::staging::Staged;
 use crate::store::syncer::{Synced, Unsynced};
 use crate::store::{Store, StoreError};
-use append_base::{AppendBase, Opened, Replaces};
+use append_base::{AppendBase, OpenedUpload, Replaces};
 use commit::CommitStep;
 use sha2::{Digest as _, Sha256};
 use std::rc::Rc;
 use std::time::Instant;
 
-/// An upload whose bytes are coming.
+/// An upload that is being received.
 pub struct Upload {
-    /// What was announced.
+    /// The client's announcement.
     pub plan: UploadPlan,
-    /// When.
+    /// When it started.
     pub started: Instant,
     staged: Staged,
-    /// The file to be copied first, until it is.
+    /// The file to copy first, until that is done.
     base: Option<AppendBase>,
     replaces: Replaces,
-    /// Absent if no digest is wanted.
+    /// Absent if no digest is requested.
     hash: Option<Sha256>,
     /// Bytes in `hash`; fewer than are staged while a prefix is read again.
     hashed: u64,
     offset: u64,
-    /// Whether it can be resumed. One that goes on with a file is sent again: its client is told of
-    /// that file alone.
+    /// Whether it can be resumed. An upload that appends to a file is not kept, because its client sees
+    /// only that file.
     outlives_session: bool,
-    /// Whether it is flushed as the bytes come, so that the last flush is short.
+    /// Whether it is synced as the bytes come, so that the last sync is short.
     is_synced: bool,
-    /// Once there is something worth being flushed before the end.
+    /// Present once there are enough bytes to sync before the end.
     unsynced: Option<Unsynced>,
-    /// Bytes written before.
+    /// Bytes written before that.
     uncounted: u64,
 }
 
 impl Upload {
-    /// Checks the target, promises the room and opens the staged file.
+    /// Checks the target, reserves quota and opens the staged file.
     pub fn begin(
         home: &Rc<Home>,
         store: &Store,
@@ -59,10 +58,10 @@ impl Upload {
         mut plan: UploadPlan,
         now: Instant,
     ) -> Result<Self, SessionError> {
-        // What is kept under its name would be dropped in vain.
+        // If the disk does not answer, the partial upload of that name must not be dropped.
         home.check_answers()?;
         let target = plan.check_target(home, store)?;
-        let Opened { staged, base, replaces } = append_base::open(home, &mut plan, &target)?;
+        let OpenedUpload { staged, base, replaces } = append_base::open(home, &mut plan, &target)?;
         Ok(Self {
             offset: base.as_ref().map_or(staged.length(), |base| base.length),
             outlives_session: plan.id.is_some() && base.is_none(),
@@ -79,9 +78,8 @@ impl Upload {
         })
     }
 
-    /// Cuts or copies what the upload starts with and reads it again for its digest, if one is wanted;
-    /// its length and digest once that is done. Not done, it goes on at once, unless
-    /// [`Upload::waits_for_sync`].
+    /// Truncates or copies the initial content and reads it again if a digest is requested. Returns its
+    /// length and digest once done. `None`: it continues at once, unless [`Upload::waits_for_sync`].
     pub fn prepare(
         &mut self,
         store: &mut Store,
@@ -99,7 +97,7 @@ impl Upload {
         Ok(done.then(|| (self.offset, Some(Digest::finish(hash.clone())))))
     }
 
-    /// Cuts off what lies beyond the byte to go on at, as far as `budget` goes; true once nothing does.
+    /// Truncates to the byte to continue at, within `budget`. Returns true once done.
     fn cut_surplus(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
         while self.staged.has_surplus() {
             if budget.is_spent() {
@@ -110,15 +108,15 @@ impl Upload {
         Ok(true)
     }
 
-    /// Copies as far as `budget` and the disk go; true once there is nothing left to copy. There
-    /// is no record until the client's own bytes come, so a copy cut off leaves nothing behind.
+    /// Copies the base within `budget` and as fast as the disk allows. Returns true once done. A record is
+    /// written only when the client's own bytes come, so an interrupted copy leaves nothing behind.
     fn copy_base(&mut self, store: &mut Store, owner: u64, budget: &mut Budget) -> Result<bool, StoreError> {
         while let Some(left) = self.base.as_ref().map(|base| base.length - self.staged.length()) {
             if left == 0 {
                 self.base.take().map_or(Ok(()), |base| base.check())?;
                 return Ok(true);
             }
-            // Asked first, so that whoever waits for the disk has asked it for something.
+            // Checked first, so that a waiting upload always has a sync running.
             if self.is_disk_behind() {
                 self.request_sync(store)?;
                 return Ok(false);
@@ -134,7 +132,8 @@ impl Upload {
         Ok(true)
     }
 
-    /// Takes bytes; how many. 0: the disk is behind, and the answer to a sync will wake us.
+    /// Stores bytes. Returns the number of bytes; 0: the disk is behind, and the result of a sync wakes the
+    /// session.
     pub fn store(&mut self, store: &mut Store, owner: u64, bytes: &[u8]) -> Result<usize, SessionError> {
         if !self.may_store(store, bytes.len() as u64)? {
             return Ok(0);
@@ -147,7 +146,7 @@ impl Upload {
         self.note_stored(store, owner, bytes.len())
     }
 
-    /// The same of bytes in a socket, if no digest is wanted of them. 0 also if they have to be read.
+    /// Splices bytes from a socket, if no digest is requested. Returns 0 also if they must be read.
     pub fn store_from(
         &mut self,
         store: &mut Store,
@@ -161,7 +160,7 @@ impl Upload {
         self.note_stored(store, owner, count)
     }
 
-    /// Whether `count` bytes may come now. If not, the disk was asked for something.
+    /// Returns whether `count` bytes may be stored now. If not, a sync was requested.
     fn may_store(&mut self, store: &mut Store, count: u64) -> Result<bool, SessionError> {
         if !self.is_prepared() {
             return Err(SessionError::WrongState);
@@ -199,13 +198,13 @@ impl Upload {
         Ok(())
     }
 
-    /// Whether as much is written and not yet synced as may be.
+    /// Returns whether the bound of unsynced bytes is reached.
     fn is_disk_behind(&self) -> bool {
         self.unsynced.as_ref().is_some_and(Unsynced::is_at_bound)
     }
 
     fn request_sync(&mut self, store: &mut Store) -> Result<(), StoreError> {
-        // Another session may have it by now.
+        // Another session may have resumed it.
         self.staged.disk()?;
         if let Some(unsynced) = &self.unsynced {
             store.syncer.request(unsynced);
@@ -213,7 +212,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Takes the answer to a sync.
+    /// Takes the result of a sync.
     pub fn synced(&mut self, synced: Synced) -> Result<(), SessionError> {
         let Some(unsynced) = &self.unsynced else { return Ok(()) };
         if let Some((bytes, length)) = unsynced.end_sync(synced.ticket) {
@@ -224,8 +223,8 @@ impl Upload {
         Ok(())
     }
 
-    /// All bytes are here, says the client: `size` of them, with this digest. What does not
-    /// fit is dropped for good, since a resume would only meet it again.
+    /// Ends the upload: the client has sent `size` bytes with this digest. A mismatch drops the upload,
+    /// because a resume would fail again.
     pub fn finish(mut self, size: u64, digest: Digest) -> Result<Commit, SessionError> {
         let actual = self.hash.take().map(Digest::finish);
         let refusal = if self.staged.length() != size || !self.plan.length.accepts(size) || self.is_starting() {
@@ -239,8 +238,8 @@ impl Upload {
         Err(refusal)
     }
 
-    /// All bytes are here, says the end of the client's data, which tells nothing to verify them
-    /// by. Others than were announced are an interrupted upload, and kept as one.
+    /// Ends the upload at the end of the data connection, without verification. Fewer or more bytes than
+    /// announced are kept as a partial upload.
     pub fn complete(mut self) -> Result<Commit, SessionError> {
         if !self.plan.length.accepts(self.staged.length()) {
             return Err(SessionError::SizeMismatch);
@@ -260,27 +259,27 @@ impl Upload {
         }
     }
 
-    /// Whether bytes may come: what the upload starts with is there, and in the digest.
+    /// Returns whether bytes may come: the initial content is in the file and in the digest.
     pub fn is_prepared(&self) -> bool {
         !self.is_starting() && (self.hash.is_none() || self.hashed == self.staged.length())
     }
 
-    /// Whether what it starts with has yet to be cut or copied.
+    /// Returns whether the initial content is still being truncated or copied.
     pub fn is_starting(&self) -> bool {
         self.base.is_some() || self.staged.has_surplus()
     }
 
-    /// Whether this is waiting for the disk.
+    /// Returns whether it is waiting for the disk.
     pub fn waits_for_sync(&self) -> bool {
         self.is_disk_behind()
     }
 
-    /// First byte that came in this session.
+    /// Returns the first byte that came in this session.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Bytes that came in this session.
+    /// Returns the bytes that came in this session.
     pub fn stored_bytes(&self) -> u64 {
         self.staged.length().saturating_sub(self.offset)
     }

@@ -9,19 +9,19 @@ use crate::store::meta::{Kind, Meta};
 use crate::store::staging::Record;
 use crate::store::{Store, StoreError};
 
-/// How many bytes the whole file will have, as far as the client tells.
+/// The size of the whole file, as far as the client announces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// It does not tell; room is promised as the bytes come.
+    /// Not announced; quota is reserved as the bytes come.
     Unknown,
-    /// So many, no fewer and no more.
+    /// Exactly this many bytes.
     Exactly(u64),
-    /// It asks for room for this many; more or fewer may come.
+    /// The client reserves this many bytes; more or fewer may come.
     Reserved(u64),
 }
 
 impl Length {
-    /// Bytes to promise room for at once.
+    /// Returns the bytes to reserve at once.
     pub(super) fn promised(self) -> u64 {
         match self {
             Self::Unknown => 0,
@@ -29,52 +29,52 @@ impl Length {
         }
     }
 
-    /// Bytes announced, if that is all that may come.
+    /// Returns the announced size, if only that is accepted.
     pub fn exact(self) -> Option<u64> {
         if let Self::Exactly(bytes) = self { Some(bytes) } else { None }
     }
 
-    /// Whether a file may not have so many bytes yet or at all.
+    /// Returns whether a file of this size is larger than announced.
     pub(super) fn is_exceeded_by(self, bytes: u64) -> bool {
         self.exact().is_some_and(|exact| bytes > exact)
     }
 
-    /// Whether a file of so many bytes is whole.
+    /// Returns whether a file of this size is complete.
     pub(super) fn accepts(self, bytes: u64) -> bool {
         self.exact().is_none_or(|exact| bytes == exact)
     }
 }
 
-/// What the bytes that come are appended to.
+/// What the bytes are appended to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadStart {
-    /// Nothing. What was kept under the upload's name is dropped.
+    /// An empty file. A partial upload of this name is dropped.
     Empty,
-    /// What is kept under the upload's name, if it was announced as this one is; else nothing.
+    /// The partial upload of this name, if it was announced with the same properties; else an empty file.
     Kept,
-    /// So many bytes of what the client knows to be there: what is held for the path, if that is newer
-    /// than the file there and the client was told of it or there is no file; else the file. A
-    /// listing tells of the file alone, and whoever goes by that would spoil what is held. Where
-    /// there are fewer bytes, this is refused.
+    /// The first bytes, this many, of what the client knows. That is the partial upload of the path, if it
+    /// is newer than the file and the client was told of it, or if there is no file; else the file. A
+    /// listing shows only the file, and a client that relies on it would damage the partial upload. Refused
+    /// if there are fewer bytes.
     At(u64),
-    /// All of the same; nothing if there is neither.
+    /// The whole of that; an empty file if there is neither.
     End,
 }
 
-/// What a client announces.
+/// A client's announcement.
 #[derive(Debug, Clone)]
 pub struct UploadPlan {
-    /// Where the file goes.
+    /// The path of the file.
     pub path: VPath,
-    /// Its bytes, those it starts with included.
+    /// The size of the whole file.
     pub length: Length,
-    /// Its modification time, nanoseconds since the epoch; else that of the upload.
+    /// The modification time, nanoseconds since the epoch. Default: the time of the upload.
     pub mtime_ns: Option<i64>,
-    /// Whether a file that is there may be replaced.
+    /// Whether an existing file may be replaced.
     pub replace: bool,
     /// Only the file with this etag may be replaced.
     pub if_etag: Option<String>,
-    /// The name under which the upload can be resumed; without one nothing is kept.
+    /// The name under which the upload can be resumed. Without one nothing is kept.
     pub id: Option<UploadId>,
     /// Where it starts.
     pub start: UploadStart,
@@ -89,12 +89,12 @@ impl UploadPlan {
         Record { path: self.path.as_bytes().to_vec(), size: self.length.exact(), mtime_ns: self.mtime_ns }
     }
 
-    /// Whether the upload goes by the name that all uploads to its path share.
+    /// Returns whether the upload uses the name that all uploads to its path share.
     pub(super) fn is_named_by_path(&self) -> bool {
         self.id == Some(UploadId::of_path(&self.path))
     }
 
-    /// Whether what would be replaced is what the client wants to replace.
+    /// Returns whether the existing file is the one that the client wants to replace.
     pub(super) fn accepts(&self, store: &Store, replaced: Option<&Meta>) -> bool {
         match (&self.if_etag, replaced) {
             (None, _) => true,
@@ -103,7 +103,7 @@ impl UploadPlan {
         }
     }
 
-    /// Refuses at once what the commit would refuse in the end.
+    /// Refuses at once what the commit would refuse.
     pub(super) fn check_target(&self, home: &Home, store: &Store) -> Result<UploadTarget, StoreError> {
         if self.path.is_root() {
             return Err(StoreError::NotAFile);
@@ -121,8 +121,8 @@ impl UploadPlan {
 /// A finished upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Computed here, if that was asked for; equal to the one announced, if one was.
+    /// The digest, if it was requested. Equal to the announced one, if there was one.
     pub digest: Option<Digest>,
 }

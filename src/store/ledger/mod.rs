@@ -1,15 +1,15 @@
-//! The ledger of one home: what is used, what is promised, what is allowed. Bytes are the sizes
-//! of regular files, each inode once, interrupted uploads included; files are all entries,
-//! folders included. There is no usage file: the truth is the disk, counted in slices.
+//! The ledger of one home: used, reserved and allowed. Bytes are the sizes of regular files, each inode
+//! once, including partial uploads. Files are all entries, including folders. There is no usage file:
+//! the ledger starts from a count of the disk, in slices.
 //!
 //! ```text
 //!             begin_recount, begin_verify         count finished
 //!  Counted ────────────────────────────────► Counting ───────────► Counted
-//!  Until then nothing may change the home; whoever wants to drives the count on.
+//!  Until then nothing may change the home; a session that needs a change drives the count.
 //! ```
 //!
-//! A count sees only names. What open files without a name use is a separate figure. It counts against
-//! the limits like the others, and no count changes it.
+//! A count sees only names. The space of open files without a name is a separate figure. It counts
+//! against the limits like the others, and no count changes it.
 
 mod nameless;
 
@@ -26,7 +26,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
-/// What an account may use; `None` is no limit.
+/// The limits of an account; `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QuotaLimits {
     /// In bytes.
@@ -38,27 +38,27 @@ pub struct QuotaLimits {
 /// The state of a quota at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QuotaState {
-    /// Whether the home was counted, so that `used` means anything.
+    /// Whether the home was counted. Without that, `used` means nothing.
     pub is_counted: bool,
-    /// On disk, under a name.
+    /// On disk, with a name.
     pub used: Usage,
-    /// On disk without a name, until this server closes it: uploads before they get theirs, and
-    /// what was removed or replaced while it is sent.
+    /// On disk without a name, until this server closes it: uploads before they get theirs, and files
+    /// removed or replaced while they are sent.
     pub nameless: Usage,
-    /// Promised to uploads and not yet on disk.
+    /// Reserved for uploads and not yet on disk.
     pub reserved: Usage,
     /// Allowed.
     pub limits: QuotaLimits,
 }
 
 impl QuotaState {
-    /// What is on disk, under a name or without one.
+    /// Returns what is on disk, with a name or without one.
     pub fn stored(&self) -> Usage {
         self.used + self.nameless
     }
 }
 
-/// Promises to all sessions. An account without a limit may be promised more bytes than 64 bits can hold.
+/// Reservations of all sessions. Without a limit they may exceed 64 bits.
 #[derive(Clone, Copy, Default)]
 struct Promised {
     bytes: u128,
@@ -73,38 +73,38 @@ enum Counting {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// What the count finds is what is used.
+    /// The count replaces the ledger's usage.
     Recount,
     /// The ledger stays as it is.
     Verify,
 }
 
-/// What [`Ledger::advance_count`] came to.
+/// The result of [`Ledger::advance_count`].
 pub(super) enum Advanced {
-    /// The ledger may be relied on, as before.
+    /// The ledger is reliable, as before.
     Counted,
-    /// The ledger may be relied on again. Contains what the count before could not examine.
+    /// The ledger is reliable again. Holds what the previous count could not read.
     Finished(Unseen),
     /// The budget is spent.
     Later,
-    /// The home was changed meanwhile; the count begins again.
+    /// The home was changed meanwhile; the count starts again.
     Disturbed,
 }
 
-/// The account book of one home, shared by all its sessions.
+/// The ledger of one home, shared by all its sessions.
 pub struct Ledger {
     limits: Cell<QuotaLimits>,
     used: Cell<Usage>,
     open: OpenFiles,
     reserved: Cell<Promised>,
     counting: RefCell<Counting>,
-    /// What the last count found.
+    /// The usage that the last count found.
     on_disk: Cell<Option<Usage>>,
-    /// What it could not examine.
+    /// Entries that it could not read.
     unseen: RefCell<Unseen>,
-    /// When that was, in nanoseconds since the epoch.
+    /// The time of the last count, in nanoseconds since the epoch.
     counted_ns: Cell<i64>,
-    /// Something changed while a count ran, so it must run again.
+    /// The home was changed during a count, so it must run again.
     disturbed: Cell<bool>,
 }
 
@@ -125,30 +125,30 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Replaces the limits. What is used or promised above them stays; nothing is added.
+    /// Replaces the limits. Usage and reservations above them stay; nothing is added.
     pub fn set_limits(&self, limits: QuotaLimits) {
         self.limits.set(limits);
     }
 
-    /// Promises room, or says which limit it would exceed.
+    /// Reserves quota, or returns which limit it would exceed.
     pub fn reserve(self: &Rc<Self>, bytes: u64, files: u64) -> Result<Reservation, StoreError> {
         let reservation = Reservation { ledger: Rc::clone(self), rest: Cell::default() };
         reservation.grow(bytes, files)?;
         Ok(reservation)
     }
 
-    /// Notes that `bytes` and `files` have left the disk.
+    /// Records that `bytes` and `files` have left the disk.
     pub fn credit(&self, bytes: u64, files: u64) {
         self.disturbed.set(true);
         let used = self.used.get();
         if used.bytes < bytes || used.files < files {
-            // Somebody else worked on these files; the disk knows better.
+            // Another program changed these files, so the ledger is wrong.
             self.begin_recount();
         }
         self.used.set(Usage { bytes: used.bytes.saturating_sub(bytes), files: used.files.saturating_sub(files) });
     }
 
-    /// Notes that an inode has lost its last name. If the server has it open, it counts until it is
+    /// Records that an inode has lost its last name. If the server has it open, it counts until it is
     /// closed.
     pub fn credit_inode(&self, id: InodeId, bytes: u64) {
         let usage = Usage { bytes, files: 1 };
@@ -160,36 +160,35 @@ impl Ledger {
         }
     }
 
-    /// Notes that a file of this home is open.
+    /// Records that a file of this home is open.
     pub(super) fn note_open(&self, id: InodeId, file: &Arc<File>) {
         self.open.add(id, file);
     }
 
-    /// Forgets the closed descriptors of this inode.
+    /// Drops the closed descriptors of this inode.
     pub(super) fn note_closed(&self, id: InodeId) {
         self.open.remove_closed(id);
     }
 
-    /// Notes that a file without a name has got one.
+    /// Records that a file without a name has got one.
     pub(super) fn note_named(&self, usage: Usage) {
         self.disturbed.set(true);
         self.open.shrink(usage);
         self.used.set(self.used.get() + usage);
     }
 
-    /// Notes that a file without a name was given up; it counts until `file` is closed.
+    /// Records that a file without a name was dropped; it counts until `file` is closed.
     pub(super) fn give_up_nameless(&self, usage: Usage, file: Weak<File>) {
         self.open.end_with(vec![file], usage);
     }
 
-    /// Lets the next change wait for a fresh count.
+    /// Requires a new count before the next change.
     pub fn begin_recount(&self) {
         *self.counting.borrow_mut() = Counting::Due(Purpose::Recount);
     }
 
-    /// Lets the next change wait for a fresh count if the last one was long ago, or, by a clock
-    /// that was set back, is to come: a home that nobody was logged in to is where an
-    /// administrator copies files to.
+    /// Requires a new count before the next change if the last one is old, or lies in the future because
+    /// the clock was set back: an administrator may have copied files into a home without sessions.
     pub fn recount_if_old(&self, now_ns: i64) {
         let age_ns = now_ns.abs_diff(self.counted_ns.get());
         if self.is_counted() && u128::from(age_ns) >= RECOUNT_AFTER.as_nanos() {
@@ -197,8 +196,8 @@ impl Ledger {
         }
     }
 
-    /// Lets the next change wait for a count that changes nothing; [`Ledger::on_disk`] tells
-    /// what it found. A ledger that was never counted is counted instead.
+    /// Requires a count that changes nothing before the next change; [`Ledger::on_disk`] returns its
+    /// result. A ledger that was never counted is counted instead.
     pub fn begin_verify(&self) {
         let mut counting = self.counting.borrow_mut();
         if let Counting::Done = *counting {
@@ -206,23 +205,23 @@ impl Ledger {
         }
     }
 
-    /// What the last count found on disk.
+    /// Returns the usage that the last count found on disk.
     pub fn on_disk(&self) -> Option<Usage> {
         self.on_disk.get()
     }
 
-    /// What the last count could not examine.
+    /// Returns what the last count could not read.
     pub fn unseen(&self) -> Unseen {
         self.unseen.borrow().clone()
     }
 
-    /// Whether the next thing that [`Ledger::advance_count`] does is to begin a count that replaces what is used.
+    /// Returns whether [`Ledger::advance_count`] will begin a count that replaces the usage.
     pub(super) fn is_recount_due(&self) -> bool {
         matches!(*self.counting.borrow(), Counting::Due(Purpose::Recount))
     }
 
-    /// Counts on within `budget` if a count is due. `open_root` opens the home, `now_ns` is the time of the
-    /// wall clock, in nanoseconds since the epoch.
+    /// Continues a due count within `budget`. `open_root` opens the home, `now_ns` is the time of the wall
+    /// clock, in nanoseconds since the epoch.
     pub(super) fn advance_count(
         &self,
         open_root: impl FnOnce() -> Result<OwnedFd, StoreError>,
@@ -259,12 +258,12 @@ impl Ledger {
         }
     }
 
-    /// Whether the ledger may be relied on.
+    /// Returns whether the ledger is reliable.
     pub fn is_counted(&self) -> bool {
         matches!(*self.counting.borrow(), Counting::Done)
     }
 
-    /// What is used, promised and allowed now.
+    /// Returns usage, reservations and limits.
     pub fn state(&self) -> QuotaState {
         QuotaState {
             is_counted: self.is_counted(),
@@ -318,7 +317,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Promises more.
+    /// Reserves more.
     pub fn grow(&self, bytes: u64, files: u64) -> Result<(), StoreError> {
         let QuotaState { used, nameless, limits, .. } = self.ledger.state();
         let (stored, reserved) = (used + nameless, self.ledger.reserved.get());
@@ -341,7 +340,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// Scheduler part of the promise into use: `bytes` and `files` are on disk now.
+    /// Turns part of the reservation into usage: `bytes` and `files` are on disk now.
     pub fn take(&self, bytes: u64, files: u64) {
         self.ledger.disturbed.set(true);
         self.fulfil(bytes, files);
@@ -358,12 +357,12 @@ impl Reservation {
         self.give_back(bytes.min(self.rest.get().bytes), files.min(self.rest.get().files));
     }
 
-    /// Bytes promised and not yet used.
+    /// Returns the reserved and unused bytes.
     pub fn bytes(&self) -> u64 {
         self.rest.get().bytes
     }
 
-    /// Returns what is left of the promise.
+    /// Returns the unused rest to the quota.
     pub fn release(&self) {
         let rest = self.rest.get();
         self.give_back(rest.bytes, rest.files);

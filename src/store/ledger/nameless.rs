@@ -1,5 +1,5 @@
-//! Open files of a home, and the disk space of those without a name. Such a file never had a name or has
-//! lost it. It uses the disk until its last descriptor is closed, by the loop or by the helper thread.
+//! Open files of a home, and the disk space of those without a name. Such a file never had a name or
+//! has lost it. It uses the disk until its last descriptor is closed, by the loop or by a worker.
 
 use crate::store::usage::{InodeId, Usage};
 use std::cell::{Cell, RefCell};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 /// The number of entries below which closed files are not searched for.
 const STALE_MAX: usize = 64;
 
-/// The open files of a home, and what those without a name use.
+/// The open files of a home, and the usage of those without a name.
 #[derive(Default)]
 pub(super) struct OpenFiles {
     open: RefCell<HashMap<InodeId, Vec<Weak<File>>>>,
@@ -31,7 +31,7 @@ impl OpenFiles {
         open.entry(id).or_default().push(Arc::downgrade(file));
     }
 
-    /// Forgets the closed descriptors of this inode.
+    /// Drops the closed descriptors of this inode.
     pub(super) fn remove_closed(&self, id: InodeId) {
         let mut open = self.open.borrow_mut();
         if let Some(files) = open.get_mut(&id) {
@@ -42,28 +42,28 @@ impl OpenFiles {
         }
     }
 
-    /// The descriptors that are open on this inode.
+    /// Returns the open descriptors of this inode.
     pub(super) fn of(&self, id: InodeId) -> Vec<Weak<File>> {
         let open = self.open.borrow();
         open.get(&id).map_or_else(Vec::new, |files| files.iter().filter(|file| is_open(file)).cloned().collect())
     }
 
-    /// Adds what a file without a name uses.
+    /// Adds the usage of a file without a name.
     pub(super) fn grow(&self, usage: Usage) {
         self.usage.set(self.usage.get() + usage);
     }
 
-    /// Subtracts what a file used that has got a name or is gone.
+    /// Subtracts the usage of a file that has got a name or is gone.
     pub(super) fn shrink(&self, usage: Usage) {
         self.usage.set(self.usage.get() - usage);
     }
 
-    /// Subtracts `usage` as soon as all of `files` are closed.
+    /// Subtracts `usage` once all of `files` are closed.
     pub(super) fn end_with(&self, files: Vec<Weak<File>>, usage: Usage) {
         self.ending.borrow_mut().push((files, usage));
     }
 
-    /// What files without a name use now.
+    /// Returns the usage of files without a name.
     pub(super) fn usage(&self) -> Usage {
         self.ending.borrow_mut().retain(|(files, usage)| {
             let is_held = files.iter().any(is_open);

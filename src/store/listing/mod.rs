@@ -1,6 +1,6 @@
-//! Listing a folder in slices: names are read and sorted in runs, the runs are merged as pages
-//! are produced, and each entry is looked at only when its page is. In an order that names do not tell,
-//! all are looked at before the first. What cannot be examined is listed by its name.
+//! Lists a folder in slices: names are read and sorted in runs, the runs are merged as pages are
+//! produced, and an entry's metadata is read only for its page. If the order depends on metadata, it is
+//! read for all entries first. An entry that cannot be read is listed by its name.
 
 mod order;
 
@@ -12,21 +12,21 @@ use super::names::STAGING;
 use crate::base::buffers::Budget;
 use crate::base::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, LISTING_RUN_ENTRIES};
 use crate::base::memory::Charge;
-use order::Head;
+use order::RunHead;
 use rustix::fs::{AtFlags, Dir, FileType};
 use std::collections::BinaryHeap;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-/// A listing that has not ended yet.
+/// A running listing.
 pub struct Listing {
     dir: Dir,
     hides_staging: bool,
     /// The staging folder, which some file systems list under another spelling.
     staging: Option<(u64, u64)>,
     is_read: bool,
-    /// Names that were read, in runs; each is sorted.
+    /// Names that were read, in sorted runs.
     runs: Vec<Run>,
     /// The run that is being read.
     new: Run,
@@ -35,48 +35,48 @@ pub struct Listing {
     /// The memory of the runs.
     held_bytes: usize,
     charge: Charge,
-    /// What is charged before the first name is read: more than there was room for the last time.
+    /// The charge before the first name is read: more than there was room for the last time.
     wanted_bytes: usize,
-    /// The first name left of each run, the next on top.
-    heads: BinaryHeap<Head>,
+    /// The first remaining name of each run, the next on top.
+    heads: BinaryHeap<RunHead>,
     order: Order,
-    /// How many runs were looked at for what the order wants to know.
+    /// The number of runs whose ranks were read.
     ranked_runs: usize,
-    /// How many folders lie between the home and what is listed, if targets of links are wanted.
+    /// The number of folders between the home and the listed one, if targets of symlinks are requested.
     depth: Option<usize>,
 }
 
 /// One entry of a folder.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// Its name.
+    /// The name of the entry.
     pub name: Vec<u8>,
-    /// What the system says of it; a link is not followed.
+    /// Its metadata. A symlink is not followed.
     pub seen: Seen,
-    /// What a link says, if that was wanted and leads to nothing outside of the home.
+    /// The target of a symlink, if requested and inside the home.
     pub target: Option<Vec<u8>>,
 }
 
-/// Names packed one behind the other, so that a name costs little more than its bytes.
+/// Names packed one after the other, so that a name costs little more than its bytes.
 #[derive(Default)]
 struct Run {
     bytes: Vec<u8>,
     spans: Vec<Span>,
-    /// What names are ordered by, as far as entries were looked at; none if by name alone.
+    /// The ranks of the names, as far as they were read; empty if ordered by name alone.
     ranks: Vec<u64>,
 }
 
-/// Where a name lies. There are file systems with longer names than the 255 bytes of NAME_MAX.
+/// The position of a name. Some file systems have names longer than the 255 bytes of NAME_MAX.
 #[derive(Clone, Copy)]
 struct Span {
     start: u32,
     length: u16,
-    /// What the folder says that the entry is.
+    /// The kind by the directory entry.
     kind: Option<Kind>,
 }
 
 impl Run {
-    /// Adds a name; false if it is too long.
+    /// Adds a name. Returns false if it is too long.
     fn push(&mut self, name: &[u8], kind: Option<Kind>) -> bool {
         let (Ok(start), Ok(length)) = (u32::try_from(self.bytes.len()), u16::try_from(name.len())) else {
             return false;
@@ -91,17 +91,17 @@ impl Run {
         &self.bytes[start as usize..][..usize::from(length)]
     }
 
-    /// The memory it takes, with its head and, if the order wants them, its ranks.
+    /// Returns the memory it takes, with its head and, if the order needs them, its ranks.
     fn cost(&self, order: SortBy) -> usize {
         let rank = if order == SortBy::Name { 0 } else { size_of::<u64>() };
         let longest = self.spans.iter().map(|span| usize::from(span.length)).max().unwrap_or(0);
-        self.bytes.len() + self.spans.len() * (size_of::<Span>() + rank) + longest + size_of::<Head>()
+        self.bytes.len() + self.spans.len() * (size_of::<Span>() + rank) + longest + size_of::<RunHead>()
     }
 }
 
 impl Listing {
-    /// A listing of `folder`, open for reading, without the staging folder if it is a home's top. What it
-    /// holds is charged to `charge`.
+    /// Lists `folder`, open for reading, without the staging folder if it is the top of a home. Its memory
+    /// is charged to `charge`.
     pub fn new(folder: OwnedFd, hides_staging: bool, charge: Charge) -> Result<Self, StoreError> {
         let dir = Dir::new(folder)?;
         let staging = hides_staging.then(|| rustix::fs::statat(dir.fd()?, STAGING, AtFlags::SYMLINK_NOFOLLOW));
@@ -124,7 +124,7 @@ impl Listing {
         })
     }
 
-    /// The next entry in order of bytes, as far as `budget` goes.
+    /// Returns the next entry in order, within `budget`.
     pub fn next(&mut self, budget: &mut Budget) -> Result<ListingStep, StoreError> {
         match self.read_names(budget)? {
             Progress::Done if self.rank_names(budget)? => {}
@@ -133,7 +133,7 @@ impl Listing {
         }
         while !budget.is_spent() {
             budget.spend(ENTRY_COST);
-            let Some(Head { name, index, run, .. }) = self.heads.pop() else { return Ok(ListingStep::End) };
+            let Some(RunHead { name, index, run, .. }) = self.heads.pop() else { return Ok(ListingStep::End) };
             if index + 1 < self.runs[run].spans.len() {
                 self.push_head(index + 1, run);
             }
@@ -150,7 +150,7 @@ impl Listing {
         Ok(ListingStep::Later)
     }
 
-    /// Reads and sorts on, until all names are there.
+    /// Continues to read and sort until all names are read.
     fn read_names(&mut self, budget: &mut Budget) -> Result<Progress, StoreError> {
         if self.runs.is_empty() && !self.is_read && !self.charge.resize(self.wanted_bytes) {
             return Ok(Progress::NoRoom);
@@ -186,8 +186,9 @@ impl Listing {
         if has_room && self.new.push(name, kind) { Ok(()) } else { Err(StoreError::TooLarge) }
     }
 
-    /// Sorts the run that was read and keeps it, if there is memory. Else nothing is kept: who waits must
-    /// not hold what others wait for, and no entry was told of yet.
+    /// Sorts the run that was read and keeps it, if there is memory. Otherwise the listing drops
+    /// everything: a waiting listing must not hold memory that others wait for, and no entry was returned
+    /// yet.
     fn keep_run(&mut self) -> Result<bool, StoreError> {
         let mut run = std::mem::take(&mut self.new);
         let held_bytes = self.held_bytes + run.cost(self.order.by);
@@ -219,22 +220,22 @@ impl Listing {
     }
 }
 
-/// How far the names have been read.
+/// How far the names were read.
 enum Progress {
     Done,
     Later,
     NoRoom,
 }
 
-/// What [`Listing::next`] came to.
+/// The result of [`Listing::next`].
 pub enum ListingStep {
     /// The next entry.
     Entry(Listed),
     /// The budget is spent.
     Later,
-    /// There is no memory for it now. Nothing is held, and it begins again with the next call.
+    /// No memory is available. Nothing is held, and the next call starts again.
     NoRoom,
-    /// There are no more.
+    /// There are no more entries.
     End,
 }
 

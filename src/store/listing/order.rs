@@ -1,4 +1,4 @@
-//! In which order a listing comes, and what is looked at for that beforehand.
+//! The order of a listing, and the metadata it needs.
 
 use super::{Listing, Run, StoreError};
 use crate::base::buffers::Budget;
@@ -9,42 +9,42 @@ use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// In which order the entries of a folder come.
+/// The order of the entries of a folder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Order {
-    /// What comes first.
+    /// The first criterion.
     pub by: SortBy,
-    /// Whether that comes last.
+    /// Whether the order is reversed.
     pub is_reversed: bool,
 }
 
-/// What comes first; among equals the name decides.
+/// The criterion; equal entries are ordered by name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SortBy {
-    /// The smallest name, byte by byte.
+    /// By name, byte by byte.
     #[default]
     Name,
-    /// What changed last.
+    /// Newest modification time first.
     Time,
-    /// What has the most bytes.
+    /// Largest size first.
     Size,
 }
 
 impl SortBy {
-    /// A number that is smaller for what comes first.
+    /// Returns a number that is smaller for earlier entries.
     fn rank(self, meta: &Meta) -> u64 {
         match self {
             Self::Name => 0,
-            // The sign bit inverted, negative times are the smaller numbers.
+            // With the sign bit inverted, negative times are the smaller numbers.
             Self::Time => !(meta.mtime_ns.cast_unsigned() ^ 1 << 63),
             Self::Size => !meta.size,
         }
     }
 }
 
-/// The first name of a run that was not produced yet. The greatest comes next.
+/// The first remaining name of a run. The greatest comes next.
 #[derive(PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct RunHead {
     pub(super) name: Box<[u8]>,
     pub(super) index: usize,
     pub(super) run: usize,
@@ -52,40 +52,41 @@ pub(super) struct Head {
     is_reversed: bool,
 }
 
-impl Ord for Head {
+impl Ord for RunHead {
     fn cmp(&self, other: &Self) -> Ordering {
         let order = (self.rank, &self.name).cmp(&(other.rank, &other.name));
         if self.is_reversed { order } else { order.reverse() }
     }
 }
 
-impl PartialOrd for Head {
+impl PartialOrd for RunHead {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Run {
-    /// What the name at `index` is ordered by before itself.
+    /// Returns the rank of the name at `index`.
     fn rank(&self, index: usize) -> u64 {
         self.ranks.get(index).copied().unwrap_or(0)
     }
 }
 
 impl Listing {
-    /// The same listing in this order.
+    /// Sets the order of the listing.
     pub fn ordered(mut self, order: Order) -> Self {
         self.order = order;
         self
     }
 
-    /// The same listing with what links say; `depth` folders lie between the home and what is listed.
+    /// Makes the listing return targets of symlinks. `depth` folders lie between the home and the listed
+    /// one.
     pub fn with_targets(mut self, depth: usize) -> Self {
         self.depth = Some(depth);
         self
     }
 
-    /// Looks at entries and sorts on; true once all are sorted.
+    /// Continues to read ranks and to sort. Returns true once all are sorted.
     pub(super) fn rank_names(&mut self, budget: &mut Budget) -> Result<bool, StoreError> {
         if self.order.by == SortBy::Name {
             return Ok(true);
@@ -96,7 +97,7 @@ impl Listing {
             }
             budget.spend(ENTRY_COST);
             let name = OsStr::from_bytes(run.get(run.ranks.len()));
-            // What cannot be examined, or is gone, shows when it is to be listed.
+            // An entry that cannot be read, or is gone, is handled when it is listed.
             let found = rustix::fs::statat(self.dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW);
             run.ranks.push(found.map_or(u64::MAX, |stat| self.order.by.rank(&stat.into())));
             if run.ranks.len() == run.spans.len() {
@@ -107,7 +108,7 @@ impl Listing {
         Ok(true)
     }
 
-    /// Sorts the names of a run that was read, or looked at.
+    /// Sorts the names of a run.
     pub(super) fn sort_run(&mut self, number: usize) {
         let (is_reversed, run) = (self.order.is_reversed, &mut self.runs[number]);
         let mut sorted: Vec<_> = (0..run.spans.len()).map(|index| (run.rank(index), index)).collect();
@@ -124,10 +125,16 @@ impl Listing {
 
     pub(super) fn push_head(&mut self, index: usize, number: usize) {
         let (is_reversed, run) = (self.order.is_reversed, &self.runs[number]);
-        self.heads.push(Head { name: run.get(index).into(), index, run: number, rank: run.rank(index), is_reversed });
+        self.heads.push(RunHead {
+            name: run.get(index).into(),
+            index,
+            run: number,
+            rank: run.rank(index),
+            is_reversed,
+        });
     }
 
-    /// What the link `name` says, if that is wanted and stays in the home.
+    /// Returns the target of the symlink `name`, if requested and inside the home.
     pub(super) fn target(&self, name: &[u8]) -> Option<Vec<u8>> {
         let depth = self.depth?;
         let target = rustix::fs::readlinkat(self.dir.fd().ok()?, OsStr::from_bytes(name), Vec::new()).ok()?;
@@ -135,7 +142,8 @@ impl Listing {
     }
 }
 
-/// Whether `target`, from a folder with `depth` others above it in the home, never leaves the home.
+/// Returns whether `target`, seen from a folder with `depth` parents in the home, never leaves the
+/// home.
 fn stays_inside(depth: usize, target: &[u8]) -> bool {
     let below = target.split(|&byte| byte == b'/').try_fold(depth, |depth, name| match name {
         b"" | b"." => Some(depth),

@@ -1,4 +1,4 @@
-//! The uploads of a home that are running, by name. One name is uploaded by one session at a time.
+//! The running uploads of a home, by name. One session at a time may send an upload of one name.
 
 use crate::base::upload_id::UploadId;
 use crate::store::ledger::Reservation;
@@ -8,16 +8,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
-/// The running uploads of a home by name, so that a second claim on one ends the first.
+/// The running uploads of a home by name. A second claim on a name ends the first.
 #[derive(Default)]
 pub(in crate::store) struct Claims(RefCell<HashMap<UploadId, Weak<Claim>>>);
 
-/// One upload that is running.
+/// One running upload.
 pub(super) struct Claim {
     pub(super) reservation: Reservation,
-    /// The bytes; gone once another session has the upload.
+    /// The bytes; gone once another session has claimed the upload.
     pub(super) file: RefCell<Option<Rc<OpenFile>>>,
-    /// The disk did not take what was written, by this upload or by an earlier try of it.
+    /// The disk did not store written bytes of this upload or of an earlier attempt.
     pub(super) is_unwritten: Cell<bool>,
 }
 
@@ -30,16 +30,15 @@ impl Claims {
         self.0.borrow().get(id).is_some_and(|claim| claim.strong_count() > 0)
     }
 
-    /// Ends the claim there is: its promise is free and its file closed at once, its next write fails.
-    /// False if there is none.
+    /// Ends the present claim: its reservation is released and its file closed at once, and its next write
+    /// fails. Returns false if there is none.
     pub(super) fn supersede(&self, id: &UploadId) -> bool {
         let Some(claim) = self.0.borrow_mut().remove(id).and_then(|claim| claim.upgrade()) else { return false };
         claim.reservation.release();
         claim.file.take().is_some()
     }
 
-    /// The upload that is running can no longer be stored, if its bytes are in this file; whether they
-    /// are.
+    /// Marks the running upload as impossible to store, if this file has its bytes. Returns whether it has.
     pub(super) fn distrust(&self, id: &UploadId, file: InodeId) -> bool {
         let running = self.0.borrow().get(id).and_then(Weak::upgrade);
         let is_in = |claim: &Rc<Claim>| claim.file.borrow().as_ref().is_some_and(|open| open.id() == file);

@@ -22,7 +22,7 @@ use std::rc::Rc;
 pub(super) const PART_BITS: u32 = 0o600;
 
 /// The place of an upload's inode.
-pub(super) enum Place {
+pub(super) enum InodeLocation {
     /// It has no name.
     Nameless,
     /// It has a name in the staging folder. If it `was_nameless`, it was created in the folder of its target
@@ -40,7 +40,7 @@ pub(super) fn create(
     target: &UploadTarget,
     wanted: Option<WantedMode>,
     reservation: &Reservation,
-) -> Result<(OpenFile, Place), StoreError> {
+) -> Result<(OpenFile, InodeLocation), StoreError> {
     check_target(target)?;
     let mode = match (target.there, wanted) {
         (Some(old), _) if FileType::from_raw_mode(old.st_mode).is_file() => mode_for_replacement(&old),
@@ -53,32 +53,32 @@ pub(super) fn create(
         && let Some(place) = place_nameless(home, id, &target.at, &file)?
     {
         match place {
-            Place::Nameless => {
+            InodeLocation::Nameless => {
                 file.charge_as(Usage { bytes: 0, files: 1 });
                 reservation.take_nameless(0, 1);
             }
-            Place::Staging { .. } | Place::Beside(_) => reservation.take(0, 1),
+            InodeLocation::Staging { .. } | InodeLocation::Beside(_) => reservation.take(0, 1),
         }
         return Ok((file, place));
     }
     check_folder(&target.at.folder)?;
     let (place, file) = match create_part(home, id, &target.at, mode)? {
-        Some((folder, file)) => (Place::Staging { folder, was_nameless: false }, file),
-        None => (Place::Beside(target.at.folder.try_clone()?), create_beside(id, &target.at, mode)?),
+        Some((folder, file)) => (InodeLocation::Staging { folder, was_nameless: false }, file),
+        None => (InodeLocation::Beside(target.at.folder.try_clone()?), create_beside(id, &target.at, mode)?),
     };
     let file = home.charge(file)?;
     reservation.take(0, 1);
     Ok((file, place))
 }
 
-/// Refuses if what is at `target` may not be replaced.
+/// Refuses if the entry at `target` may not be replaced.
 pub(super) fn check_target(target: &UploadTarget) -> Result<(), StoreError> {
     target.there.map_or(Ok(()), |old| check_replace(&target.at.folder, &target.at.name, &old))
 }
 
 // ---- Without a name -----------------------------------------------------------------------
 
-/// Creates a file without a name in the folder of `target`. Returns `None` where that is not possible.
+/// Creates a file without a name in the folder of `target`. Returns `None` if that is not possible.
 fn create_nameless(home: &Home, target: &CommitTarget, mode: Mode) -> Result<Option<OpenFile>, StoreError> {
     let systems = &home.systems;
     let device = || Ok::<u64, StoreError>(rustix::fs::fstat(&target.folder)?.st_dev);
@@ -87,8 +87,8 @@ fn create_nameless(home: &Home, target: &CommitTarget, mode: Mode) -> Result<Opt
     }
     match open_nameless(&target.folder, mode) {
         Ok(file) => {
-            // Requests are checked against the identity of the staging folder, so it is made now. If it cannot
-            // be made, small files are still stored.
+            // Requests are checked against the identity of the staging folder, so it is made now. If it cannot be
+            // made, small files are still stored.
             let _ = home.staging(true);
             Ok(Some(home.charge(file)?))
         }
@@ -113,34 +113,34 @@ fn open_nameless(folder: impl AsFd, mode: Mode) -> Result<File, Errno> {
     rustix::fs::openat(folder, c".", flags, mode).map(File::from)
 }
 
-/// Chooses the place of a file without a name. Returns `None` if it can never get one. The first file on
-/// a file system gets its name at once, to try whether that is possible: in the staging folder, because
-/// no user sees what is left behind there.
+/// Chooses the location of a file without a name. Returns `None` if it can never get one. The first
+/// file on a file system gets its name at once, as a test: in the staging folder, where a leftover is
+/// invisible to users.
 fn place_nameless(
     home: &Home,
     id: &UploadId,
     target: &CommitTarget,
     file: &OpenFile,
-) -> Result<Option<Place>, StoreError> {
+) -> Result<Option<InodeLocation>, StoreError> {
     let (systems, device) = (&home.systems, file.id().0);
     if systems.takes_nameless(device).is_none() {
         match link_part(home, id, file) {
             Ok(folder) => {
                 systems.note_nameless(device, true);
-                return Ok(Some(Place::Staging { folder, was_nameless: true }));
+                return Ok(Some(InodeLocation::Staging { folder, was_nameless: true }));
             }
-            // In an append-only folder the name of a try could not be removed.
+            // In an append-only folder the name of the test could not be removed.
             Err(StoreError::OtherFileSystem) if is_append_only(&target.folder, b"", AtFlags::EMPTY_PATH) => {}
             Err(StoreError::OtherFileSystem) => systems.note_nameless(device, can_be_named(&target.folder)),
             Err(error) if systems.takes_nameless(device).is_none() => return Err(error),
             Err(_) => {}
         }
     }
-    Ok((systems.takes_nameless(device) == Some(true)).then_some(Place::Nameless))
+    Ok((systems.takes_nameless(device) == Some(true)).then_some(InodeLocation::Nameless))
 }
 
-/// Whether a file without a name can get one in `folder`. This is tried with another file, because a file
-/// that has lost its last name cannot get a new one.
+/// Returns whether a file without a name can get one in `folder`. Tests it with another file, because a
+/// file that has lost its last name cannot get a new one.
 fn can_be_named(folder: &File) -> bool {
     let Ok(id) = UploadId::random() else { return false };
     let name = beside_name(&id);
@@ -166,7 +166,7 @@ pub(super) fn link(file: &File, folder: impl AsFd, name: &[u8]) -> Result<(), Er
 /// Like [`link`]. A refusal is remembered, so that the next upload is created in the staging folder.
 pub(super) fn link_or_note(home: &Home, file: &OpenFile, folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     let linked = link(file, &folder, name);
-    // What a folder that is immutable refuses, its file system does not.
+    // The file system is not at fault if the folder is immutable.
     if linked.is_err_and(is_refusal) && check_folder(folder).is_ok() {
         home.systems.note_nameless(file.id().0, false);
     }
@@ -209,7 +209,7 @@ fn create_part(
         }
         match rustix::fs::openat(&*staging, part_name(id), NEW_PART, mode) {
             Ok(fd) => return Ok(Some((staging, File::from(fd)))),
-            // Somebody has removed the folder; it is made again.
+            // Another program has removed the folder; it is made again.
             Err(Errno::NOENT) => *home.staging.borrow_mut() = None,
             Err(errno) => return Err(errno.into()),
         }

@@ -1,9 +1,8 @@
-//! The partial uploads of a home: which are interrupted, how many running ones have a record, and what
-//! there is in all.
+//! The partial uploads of a home: which are interrupted, and how many running ones have a record.
 //!
-//! A home keeps at most [`PARTIALS_PER_HOME_MAX`] interrupted uploads. When one more is interrupted, the
-//! one goes that was written to longest ago. As many running ones have a record, by which they outlive a
-//! crash of the server; others get theirs when they are interrupted.
+//! A home keeps at most [`PARTIALS_PER_HOME_MAX`] interrupted uploads. When one more is interrupted,
+//! the one with the oldest write is dropped. As many running ones have a record, which preserves them
+//! through a crash of the server; others get a record when they are interrupted.
 
 use super::{KeptUpload, Record, UploadId, read_record};
 use crate::base::buffers::Budget;
@@ -18,8 +17,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 impl Home {
-    /// Notes that an upload was interrupted whose part was last written to then. If that is one too many,
-    /// the oldest goes.
+    /// Records that an upload was interrupted, whose part has this change time. Above the maximum the
+    /// oldest is dropped.
     pub(super) fn note_interrupted(&self, id: UploadId, ctime_ns: i64) {
         self.partials.forget(&id);
         if let Some(interrupted) = &mut *self.partials.interrupted.borrow_mut() {
@@ -55,38 +54,38 @@ fn part_meta(staging: &OwnedFd, id: &UploadId) -> Option<Meta> {
     rustix::fs::statat(staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW).ok().map(Meta::from)
 }
 
-/// The partial uploads that have a record, in slices: oldest first.
+/// Lists the partial uploads that have a record, in slices, oldest first.
 pub struct KeptListing {
     home: Rc<Home>,
     staging: Option<Rc<OwnedFd>>,
     names: Option<Dir>,
     recorded: Vec<UploadId>,
-    /// The next at the end, once all were read.
+    /// All uploads, once read; the next one is last.
     found: Vec<KeptUpload>,
     is_sorted: bool,
-    /// For what was found.
+    /// The charge for `found`.
     charge: Charge,
 }
 
-/// What comes next of a [`KeptListing`].
+/// The result of [`KeptListing::next`].
 pub enum KeptStep {
-    /// Some of them; whether they are the last.
+    /// Some uploads, and whether they are the last.
     Page(Vec<KeptUpload>, bool),
     /// The budget is spent.
     Later,
-    /// There is no memory for the next one.
+    /// No memory is available for the next one.
     NoRoom,
 }
 
 impl KeptListing {
-    /// All of them in `home`. Their memory is charged to `charge`.
+    /// Lists those of `home`. Their memory is charged to `charge`.
     pub fn begin(home: Rc<Home>, charge: Charge) -> Result<Self, StoreError> {
         let staging = home.staging(false)?;
         let names = staging.as_ref().map(Dir::read_from).transpose()?;
         Ok(Self { home, staging, names, recorded: Vec::new(), found: Vec::new(), is_sorted: false, charge })
     }
 
-    /// The next page.
+    /// Returns the next page.
     pub fn next(&mut self, budget: &mut Budget) -> Result<KeptStep, StoreError> {
         if !self.read_names(budget)? {
             return Ok(KeptStep::Later);
@@ -123,7 +122,7 @@ impl KeptListing {
         Ok(true)
     }
 
-    /// `None` once all are read.
+    /// Returns `None` once all are read.
     fn read_records(&mut self, budget: &mut Budget) -> Option<KeptStep> {
         while let (Some(id), Some(staging)) = (self.recorded.pop(), &self.staging) {
             if budget.is_spent() {
@@ -136,7 +135,7 @@ impl KeptListing {
                 && !self.charge.resize(self.charge.bytes() + held_bytes(upload))
             {
                 self.recorded.push(id);
-                // Else two that wait would wait for each other.
+                // Otherwise two waiting listings would wait for each other.
                 self.recorded.extend(self.found.drain(..).map(|upload| upload.id));
                 self.charge.resize(0);
                 return Some(KeptStep::NoRoom);
@@ -160,14 +159,14 @@ fn path_bytes(upload: &KeptUpload) -> usize {
 }
 
 impl Home {
-    /// What is kept under `id`, if it has a record and a part.
+    /// Returns the partial upload `id`, if it has a record and a part.
     pub(super) fn kept_upload(&self, staging: &OwnedFd, id: UploadId) -> Option<KeptUpload> {
         let record: Record = read_record(staging, &id)?.record;
         let meta = part_meta(staging, &id)?;
         Some(KeptUpload { id, record, length: meta.size, expires_ns: self.expires_ns(&meta) })
     }
 
-    /// An expired one is only while it is running.
+    /// An expired one is listed only while it is running.
     pub(super) fn is_listed(&self, upload: &KeptUpload) -> bool {
         !self.has_expired(upload.expires_ns, self.clock.now_ns()) || self.claims.is_running(&upload.id)
     }

@@ -1,6 +1,6 @@
-//! Uploads that are not whole yet. The bytes come into a file without a name, made in the folder
-//! where it will appear by one link. One that is worth resuming, or replaces a file, gets a name in
-//! a hidden folder at the top of the home first, and appears by one rename.
+//! Incomplete uploads. The bytes go to a file without a name, created in the folder of the target,
+//! which gets its name by one link. An upload that is worth resuming, or replaces a file, gets a name
+//! in a hidden folder at the top of the home first, and its final name by one rename.
 //!
 //! ```text
 //!               keep, or a file is to be replaced
@@ -9,9 +9,9 @@
 //!      └──────────────────► the target ◄─────────────────┘
 //! ```
 //!
-//! `ID.part` holds the bytes. `ID.json`, the record, exists once an upload is worth resuming;
-//! a part without a record is swept away when the home is counted. A killed server loses none
-//! of the bytes; after a crash of the machine only those are trusted that were synced before.
+//! `ID.part` holds the bytes. `ID.json`, the record, exists once an upload is worth resuming. A part
+//! without a record is removed when the home is counted. A killed server loses none of the bytes; after
+//! a crash of the machine only synced bytes are trusted.
 
 pub(super) mod claims;
 mod inode;
@@ -40,7 +40,7 @@ use crate::base::refusals::Operation;
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
 use claims::Claim;
-use inode::Place;
+use inode::InodeLocation;
 pub use kept::{KeptListing, KeptStep};
 use partials::RecordSlot;
 use resume::Surplus;
@@ -55,65 +55,66 @@ use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What is remembered of an upload besides its bytes.
+/// The announced properties of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Where it goes, from the home.
+    /// Its path in the home.
     #[serde(with = "bytes_as_base64")]
     pub path: Vec<u8>,
-    /// Bytes announced, if they were.
+    /// The announced size, if there is one.
     pub size: Option<u64>,
-    /// Modification time of the source, nanoseconds since the epoch, if it was told.
+    /// Modification time of the source, nanoseconds since the epoch, if announced.
     pub mtime_ns: Option<i64>,
 }
 
-/// A record as it lies in its file.
+/// A record as it is stored in its file.
 #[derive(Serialize, Deserialize)]
 struct KeptRecord {
     #[serde(flatten)]
     record: Record,
     /// Bytes known to be on disk.
     synced: u64,
-    /// Since which start of the machine the others are at least in its memory.
+    /// The boot ID of the machine when the other bytes were written; they are valid until it reboots.
     boot: String,
 }
 
 /// An interrupted upload.
 #[derive(Debug, Clone)]
 pub struct KeptUpload {
-    /// Its name.
+    /// The name of the upload.
     pub id: UploadId,
-    /// What is known of it.
+    /// Its announced properties.
     pub record: Record,
-    /// Bytes there are.
+    /// Number of stored bytes.
     pub length: u64,
-    /// When it is dropped, nanoseconds since the epoch.
+    /// When it expires, nanoseconds since the epoch.
     pub expires_ns: i64,
 }
 
-/// A file that grows in the staging folder. Dropped, it vanishes, unless it has a record.
+/// A growing file of an upload. Dropping it removes the file, unless it has a record.
 pub struct Staged {
     home: Rc<Home>,
-    place: Place,
+    place: InodeLocation,
     id: UploadId,
     claim: Rc<Claim>,
-    /// Bytes that stay; there are more while `surplus` is cut off.
+    /// Valid bytes; the file has more while `surplus` is being truncated.
     length: u64,
     surplus: Option<Surplus>,
-    /// What is, or at its interruption will be, in the record's file; none while it is not worth that.
+    /// The content of the record's file, now or after an interruption; `None` while the upload is not worth
+    /// resuming.
     kept: Option<KeptRecord>,
-    /// Held while there is that file.
+    /// Held while the record's file exists.
     slot: Option<RecordSlot>,
-    /// It cannot be named where it would outlive the server.
+    /// It cannot get a name that would outlive the server.
     is_fleeting: bool,
-    /// The disk had no room for more of it.
+    /// The disk was full.
     met_full_disk: bool,
     is_committed: bool,
 }
 
 impl Staged {
-    /// Begins an upload to `target` after reserving `promised` bytes for it.
-    /// What there was under `id` is dropped; without one it gets a name that nobody knows.
+    /// Begins an upload to `target` after reserving `promised` bytes. A partial upload `id` is dropped;
+    /// without an id the upload gets a random one.
     pub fn create(
         home: Rc<Home>,
         target: &UploadTarget,
@@ -135,7 +136,7 @@ impl Staged {
 
     fn claimed(
         home: Rc<Home>,
-        place: Place,
+        place: InodeLocation,
         id: UploadId,
         reservation: Reservation,
         file: OpenFile,
@@ -168,13 +169,14 @@ impl Staged {
         staged
     }
 
-    /// Appends. What was written before an error stays written and counted.
+    /// Appends bytes. Bytes written before an error stay written and counted.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.promise_room(bytes.len() as u64)?;
         self.append(bytes.len(), |file, offset, left| file.write_at(&bytes[bytes.len() - left..], offset))
     }
 
-    /// The same of bytes in a socket; how many. Where it is none, they have to be read and written.
+    /// Splices bytes from a socket. Returns the number of bytes; 0 means that they must be read and
+    /// written.
     pub fn write_from(&mut self, incoming: SpliceSource<'_>, pipe: &mut Pipe) -> Result<usize, StoreError> {
         self.promise_room(incoming.count as u64)?;
         let taken = pipe.fill(incoming, &*self.file()?)?;
@@ -182,7 +184,7 @@ impl Staged {
         Ok(taken)
     }
 
-    /// Calls `write` with the file, its length and the bytes that are left until none are.
+    /// Calls `write` with the file, its length and the remaining bytes until all are written.
     fn append(
         &mut self,
         mut left: usize,
@@ -220,7 +222,7 @@ impl Staged {
         }
     }
 
-    /// Promises room for `bytes` more, as far as that was not done before.
+    /// Reserves quota for `bytes` more, unless it is reserved already.
     fn promise_room(&self, bytes: u64) -> Result<(), StoreError> {
         debug_assert!(self.surplus.is_none(), "what comes now would be cut off again");
         self.check_claim()?;
@@ -236,9 +238,9 @@ impl Staged {
         self.claim.file.borrow().as_ref().map(Rc::clone).ok_or(StoreError::Superseded)
     }
 
-    /// From now on the upload outlives its session and can be resumed. So it is after a crash of the
-    /// server, too, unless as many others as may have their records by now. If its folder lies on
-    /// another file system than the staging folder, it cannot be resumed.
+    /// Makes the upload resumable after its session ends. It also survives a crash of the server, unless
+    /// the maximum number of records exists. If its folder lies on another file system than the staging
+    /// folder, it cannot be resumed.
     pub fn keep(&mut self, record: &Record) -> Result<(), StoreError> {
         if self.is_fleeting || self.slot.is_some() {
             return Ok(());
@@ -262,25 +264,25 @@ impl Staged {
         written
     }
 
-    /// The staging folder, with the upload in it from now on.
+    /// Names the part in the staging folder. Returns that folder.
     fn name_part(&mut self) -> Result<Rc<OwnedFd>, StoreError> {
         match &self.place {
-            Place::Staging { folder, .. } => return Ok(Rc::clone(folder)),
-            Place::Beside(_) => return Err(StoreError::OtherFileSystem),
-            Place::Nameless => {}
+            InodeLocation::Staging { folder, .. } => return Ok(Rc::clone(folder)),
+            InodeLocation::Beside(_) => return Err(StoreError::OtherFileSystem),
+            InodeLocation::Nameless => {}
         }
         let file = self.open_file()?;
         let folder = inode::link_part(&self.home, &self.id, &file)?;
         file.note_named();
-        self.place = Place::Staging { folder: Rc::clone(&folder), was_nameless: true };
+        self.place = InodeLocation::Staging { folder: Rc::clone(&folder), was_nameless: true };
         Ok(folder)
     }
 
     fn staging(&self) -> Option<&OwnedFd> {
-        if let Place::Staging { folder, .. } = &self.place { Some(folder) } else { None }
+        if let InodeLocation::Staging { folder, .. } = &self.place { Some(folder) } else { None }
     }
 
-    /// Notes that the first `length` bytes are on disk.
+    /// Records that the first `length` bytes are on disk.
     pub fn note_synced(&mut self, length: u64) -> Result<(), StoreError> {
         if self.check_claim().is_err() {
             return Ok(());
@@ -291,7 +293,7 @@ impl Staged {
         self.write_record()
     }
 
-    /// Brings the record's file up to date, if there is one.
+    /// Updates the record's file, if there is one.
     fn write_record(&self) -> Result<(), StoreError> {
         match (&self.kept, self.staging(), &self.slot) {
             (Some(kept), Some(staging), Some(_)) => write_record(staging, &self.id, kept),
@@ -305,16 +307,16 @@ impl Staged {
         }
     }
 
-    /// Asks for a flush. If it fails, nothing that was written so far is ever trusted again, whoever goes
-    /// on with it by then: the system does not write those bytes a second time, and the next flush
-    /// says nothing of them.
+    /// Requests a sync. If it fails, none of the bytes written so far is trusted again, even by a session
+    /// that resumes the upload: the kernel does not write those bytes again, and the next sync does not
+    /// report them.
     pub fn sync(&self, syncer: &mut Syncer, owner: u64) -> Result<Ticket, StoreError> {
         let file = self.open_file()?;
         let forget = self.forgetting(&file);
         Ok(syncer.sync_or(owner, &self.home.disk_on(file.id().0), Arc::clone(file.shared()), Flush::Data, forget))
     }
 
-    /// An account of what is written and not yet synced. Its syncs fail as [`Staged::sync`] does.
+    /// Registers the upload's unsynced bytes. Their syncs fail as [`Staged::sync`] does.
     pub fn hold(&self, syncer: &mut Syncer, owner: u64) -> Result<Unsynced, StoreError> {
         let file = self.open_file()?;
         Ok(syncer.hold(owner, self.home.disk_on(file.id().0), file.shared(), self.forgetting(&file)))
@@ -325,17 +327,17 @@ impl Staged {
         Rc::new(move || home.forget_unwritten(&id, part))
     }
 
-    /// The file system that it is on.
+    /// Returns the file system of the file.
     pub fn disk(&self) -> Result<Disk, StoreError> {
         Ok(self.home.disk_on(self.open_file()?.id().0))
     }
 
-    /// Drops bytes and record when this is dropped, whatever was decided before.
+    /// Makes sure that dropping this removes bytes and record.
     pub fn forget(&mut self) {
         self.kept = None;
     }
 
-    /// Gives the file its modification time, before it is synced.
+    /// Sets the modification time, before the file is synced.
     pub fn set_mtime(&self, mtime_ns: i64) -> Result<(), StoreError> {
         let file = self.open_file()?;
         self.home.tolerate(Operation::SetTimes, file.id().0, set_mtime(&**file, mtime_ns))
@@ -371,7 +373,7 @@ impl Staged {
             return Err(StoreError::Changed);
         }
         let target = self.home.target(path)?;
-        // If nothing may be replaced, the link or rename itself sees to it.
+        // If nothing may be replaced, the link or rename itself fails.
         let old = if replace { replace_check(&target.folder, &target.name, replace)? } else { None };
         let replaced = old.map(Meta::from);
         if !accepts(replaced.as_ref()) {
@@ -425,7 +427,7 @@ impl Staged {
         target: &CommitTarget,
         wanted: Option<WantedMode>,
     ) -> Result<(), StoreError> {
-        let is_from_elsewhere = matches!(self.place, Place::Staging { was_nameless: false, .. });
+        let is_from_elsewhere = matches!(self.place, InodeLocation::Staging { was_nameless: false, .. });
         let bits = wanted.map(|wanted| wanted.bits & PERMISSIONS | FILE_BITS_MIN);
         if is_from_elsewhere {
             new.inherit(target.folder.as_fd(), bits.unwrap_or(NEW_FILE))?;
@@ -447,7 +449,7 @@ impl Staged {
             file.note_named();
             return Ok(());
         }
-        if let Place::Beside(folder) = &self.place {
+        if let InodeLocation::Beside(folder) = &self.place {
             return self.appear_from_beside(file, folder, target, replaces);
         }
         let staging = self.name_part();
@@ -471,7 +473,7 @@ impl Staged {
     ) -> Result<(), StoreError> {
         let name = inode::beside_name(&self.id);
         let there = rustix::fs::statat(folder, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
-        // Anybody who may write to the folder can put something else in its place.
+        // Another user with write access to the folder can replace the file.
         if Meta::from(there).identity.inode() != file.id() {
             return Err(StoreError::Changed);
         }
@@ -489,19 +491,18 @@ impl Staged {
         renamed.map_err(|errno| if errno == Errno::XDEV { StoreError::OtherFileSystem } else { errno.into() })
     }
 
-    /// The bytes, for reading a prefix again and for syncing.
+    /// Returns the file, for reading a prefix again and for syncing.
     pub fn file(&self) -> Result<Arc<File>, StoreError> {
         Ok(Arc::clone(self.open_file()?.shared()))
     }
 
-    /// Whether the file has the size that was written: else somebody else was at it, and its bytes
-    /// are not those that came.
+    /// Returns whether the file has the size that was written. If not, another program changed it.
     fn is_as_written(&self) -> bool {
         let file = self.open_file();
         file.and_then(|file| meta_of(&**file)).is_ok_and(|meta| meta.size == self.bytes_on_disk())
     }
 
-    /// Bytes written so far, those that [`Staged::cut`] takes off not counted.
+    /// Returns the bytes written so far, without those that [`Staged::cut`] removes.
     pub fn length(&self) -> u64 {
         self.length
     }
@@ -512,8 +513,8 @@ impl Staged {
 }
 
 impl Staged {
-    /// Makes an upload that is interrupted one that can be resumed, and returns what its part is. `None`
-    /// if that cannot be, or it is not worth it.
+    /// Makes an interrupted upload resumable, and returns the metadata of its part. `None` if that is
+    /// impossible or not worth it.
     fn interrupt(&mut self) -> Option<Meta> {
         if self.is_committed || self.claim.is_unwritten.get() || !self.is_as_written() {
             return None;
@@ -526,7 +527,7 @@ impl Staged {
         }
         let file = self.open_file().ok()?;
         if self.met_full_disk {
-            // Where that is refused it only stays longer.
+            // If that is refused, it is only kept longer.
             let _ = set_mtime(&**file, FULL_DISK_MTIME_NS);
         }
         meta_of(&**file).ok()
@@ -546,9 +547,9 @@ impl Drop for Staged {
             return self.home.note_interrupted(self.id, part.identity.ctime_ns);
         }
         let is_removed = match &self.place {
-            Place::Nameless => false,
-            Place::Staging { folder, .. } => remove(folder, &part_name(&self.id)),
-            Place::Beside(folder) => remove(folder, &inode::beside_name(&self.id)),
+            InodeLocation::Nameless => false,
+            InodeLocation::Staging { folder, .. } => remove(folder, &part_name(&self.id)),
+            InodeLocation::Beside(folder) => remove(folder, &inode::beside_name(&self.id)),
         };
         if is_removed {
             self.home.ledger().credit_inode(file.id(), self.bytes_on_disk());
@@ -558,7 +559,7 @@ impl Drop for Staged {
 }
 
 impl Home {
-    /// The staging folder; made if `create`, else `None` when there is none.
+    /// Returns the staging folder. If it does not exist, it is made if `create` is set, else `None`.
     pub(super) fn staging(&self, create: bool) -> Result<Option<Rc<OwnedFd>>, StoreError> {
         if let Some(staging) = &*self.staging.borrow() {
             return Ok(Some(Rc::clone(&staging.handle)));
@@ -581,14 +582,14 @@ impl Home {
         Ok(Some(handle))
     }
 
-    /// The uploads that can be resumed, oldest first; an expired one only while it is running.
+    /// Returns the uploads that can be resumed, oldest first; an expired one only while it is running.
     pub fn kept_uploads(&self) -> Result<Vec<KeptUpload>, StoreError> {
         let mut kept = self.recorded_uploads()?;
         kept.retain(|upload| self.is_listed(upload));
         Ok(kept)
     }
 
-    /// The same with expired ones.
+    /// Like [`Home::kept_uploads`], with expired ones.
     pub(super) fn recorded_uploads(&self) -> Result<Vec<KeptUpload>, StoreError> {
         let Some(staging) = self.staging(false)? else { return Ok(Vec::new()) };
         let names = staged_names(&staging)?.into_iter().filter(|(_, suffix)| *suffix == RECORD_SUFFIX);
@@ -597,8 +598,8 @@ impl Home {
         Ok(kept)
     }
 
-    /// Drops what is kept under `id`, and ends the session that is writing it. False if there
-    /// was nothing.
+    /// Drops the partial upload `id`, and ends the session that is writing it. Returns false if there was
+    /// none.
     pub fn drop_kept(&self, id: &UploadId) -> Result<bool, StoreError> {
         let was_running = self.claims.supersede(id);
         self.partials.forget(id);
@@ -615,8 +616,8 @@ impl Home {
         Ok(true)
     }
 
-    /// Drops what is held of an interrupted upload under the name that the uploads to one path share, because
-    /// a newer file has taken its place. An upload that is running stays, and replaces that file at its end.
+    /// Drops the partial upload under the shared name of a path, because a newer file was stored there. A
+    /// running upload stays, and replaces that file at its end.
     pub(super) fn drop_superseded(&self, shared: &UploadId) {
         if !self.claims.is_running(shared)
             && let Err(error) = self.drop_kept(shared)
@@ -625,8 +626,8 @@ impl Home {
         }
     }
 
-    /// Drops what is kept under `id`, if it is still that file: the disk did not take it. A session
-    /// that is writing it is refused with its next bytes, or at its end.
+    /// Drops the partial upload `id`, if `part` is still its file: the disk did not store it. A session
+    /// that is writing it fails with its next bytes, or at its end.
     fn forget_unwritten(&self, id: &UploadId, part: InodeId) {
         // It may have no name yet.
         let is_running = self.claims.distrust(id, part);
@@ -643,20 +644,20 @@ impl Home {
     }
 }
 
-/// What the home's own rules gave to the staging folder is not for the files in it.
+/// Removes inherited rules of the home from the staging folder, so that its files do not get them.
 fn close_to_others(staging: &OwnedFd) {
-    // A file system that has no such rules refuses.
+    // A file system without such rules refuses.
     let _ = rustix::fs::fremovexattr(staging, acl::DEFAULT);
     let _ = rustix::fs::fremovexattr(staging, acl::ACCESS);
     let _ = rustix::fs::fchmod(staging, Mode::RWXU);
 }
 
-/// True unless there was nothing to remove; failures show in the next count.
+/// Removes a file. Returns false if it did not exist; the next count reports failures.
 pub(super) fn remove(staging: impl AsFd, name: &str) -> bool {
     rustix::fs::unlinkat(staging, name, AtFlags::empty()).is_ok()
 }
 
-/// Everything in the staging folder that is named like an upload.
+/// Returns all names in the staging folder that belong to uploads.
 pub(super) fn staged_names(staging: &OwnedFd) -> Result<Vec<(UploadId, &'static str)>, StoreError> {
     let mut names = Vec::new();
     for entry in Dir::read_from(staging)? {
@@ -679,8 +680,8 @@ fn read_record(staging: &OwnedFd, id: &UploadId) -> Option<KeptRecord> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Replaced as a whole, but not synced: a record lost with the machine's power costs one
-/// transfer from its start, and a damaged one is no record.
+/// The record is replaced as a whole, but not synced: if it is lost at a power failure, the transfer
+/// starts again, and a damaged one is ignored.
 fn write_record(staging: &OwnedFd, id: &UploadId, kept: &KeptRecord) -> Result<(), StoreError> {
     write_record_text(staging, id, &kept_text(kept)?)
 }
@@ -701,9 +702,9 @@ fn write_record_text(staging: &OwnedFd, id: &UploadId, text: &[u8]) -> Result<()
     Ok(replaced?)
 }
 
-/// Changes whenever the machine starts: what the kernel says or, where a sandbox hides that, the
-/// service manager in the environment. Where neither tells, one that belongs to this process
-/// alone: then only what was synced is trusted after a restart.
+/// Returns an ID that changes at each boot: the kernel's or, where a sandbox hides that, the service
+/// manager's in the environment. Without either, a random one of this process: then only synced bytes
+/// are trusted after a restart.
 pub(super) fn boot_id() -> io::Result<String> {
     let of_kernel = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     let of_environment = || std::env::var(BOOT_ID_VARIABLE).ok();
@@ -719,7 +720,7 @@ pub(super) fn boot_id() -> io::Result<String> {
 /// Set by a service manager: `Environment=BERTH_BOOT_ID=%b` in a unit of systemd.
 const BOOT_ID_VARIABLE: &str = "BERTH_BOOT_ID";
 
-/// The form of the kernel, 8-4-4-4-12 hexadecimal digits, whichever of the two forms `text` has.
+/// Returns the kernel's form, 8-4-4-4-12 hexadecimal digits, for both forms of `text`.
 fn read_boot_id(text: &str) -> Option<String> {
     let digits: String = text.trim().chars().filter(|&letter| letter != '-').collect();
     let is_id = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());

@@ -1,16 +1,16 @@
-//! What a home knows of its partial uploads without reading them.
+//! The state of a home's partial uploads that is kept in memory.
 
 use crate::base::limits::PARTIALS_PER_HOME_MAX;
 use crate::base::upload_id::UploadId;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// What a home knows of its partial uploads without reading them.
+/// The state of a home's partial uploads that is kept in memory.
 #[derive(Default)]
 pub(in crate::store) struct Partials {
-    /// The interrupted ones and when they were last written to, once somebody has looked.
+    /// The interrupted ones and the times of their last writes, once read.
     pub(super) interrupted: RefCell<Option<Vec<(i64, UploadId)>>>,
-    /// How many that are running have a record.
+    /// The number of running ones with a record.
     recorded: Rc<Cell<usize>>,
 }
 
@@ -24,7 +24,7 @@ impl Drop for RecordSlot {
 }
 
 impl Partials {
-    /// A slot for one more, if there is one.
+    /// Returns a slot for one more, if there is one.
     pub(super) fn take_slot(&self) -> Option<RecordSlot> {
         let taken = self.recorded.get();
         (taken < PARTIALS_PER_HOME_MAX).then(|| {
@@ -33,14 +33,14 @@ impl Partials {
         })
     }
 
-    /// An upload is running, or gone.
+    /// Removes an upload that is running or gone.
     pub(super) fn forget(&self, id: &UploadId) {
         if let Some(interrupted) = &mut *self.interrupted.borrow_mut() {
             interrupted.retain(|(_, other)| other != id);
         }
     }
 
-    /// Lets the next interruption look at what is there.
+    /// Makes the next interruption read the staging folder again.
     pub(in crate::store) fn forget_all(&self) {
         *self.interrupted.borrow_mut() = None;
     }

@@ -1,7 +1,7 @@
-//! Going on with bytes that are there already: those of an interrupted upload, or those of a
-//! file, which are copied so that the file stays whole until the upload is.
+//! Continues with existing bytes: those of a partial upload, or those of a file, which are copied so
+//! that the file stays intact until the upload is complete.
 
-use super::inode::{Place, check_target};
+use super::inode::{InodeLocation, check_target};
 use super::{KeptRecord, Record, Staged, read_record};
 use crate::base::attributes::set_mtime;
 use crate::base::limits::{CUT_BYTES_PER_TURN, RESUME_BYTES_MIN};
@@ -20,17 +20,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-/// An interrupted upload, opened.
+/// A partial upload, opened.
 struct ResumedUpload {
     staging: Rc<OwnedFd>,
     file: OpenFile,
-    /// Bytes there are.
+    /// Number of stored bytes.
     length: u64,
     kept: KeptRecord,
 }
 
 impl ResumedUpload {
-    /// What is kept under `id`, if its record `fits`. Whoever was writing it no longer is.
+    /// Opens the partial upload `id`, if its record `fits`. Ends a session that is still writing it.
     fn open(home: &Home, id: UploadId, fits: impl Fn(&Record) -> bool) -> Result<Option<Self>, StoreError> {
         home.claims.supersede(&id);
         let Some(staging) = home.staging(false)? else { return Ok(None) };
@@ -45,31 +45,31 @@ impl ResumedUpload {
         Ok(Some(Self { staging, file: home.charge(file)?, length, kept }))
     }
 
-    /// How many bytes are what was sent.
+    /// Returns the number of bytes that can be trusted.
     fn trusted_length(&self, home: &Home) -> u64 {
         self.kept.trusted_of(self.length, home)
     }
 }
 
 impl KeptRecord {
-    /// How many of a part's `length` bytes are what was sent: all, unless the machine went down
+    /// Returns how many of a part's `length` bytes can be trusted: all, unless the machine was rebooted
     /// since.
     fn trusted_of(&self, length: u64, home: &Home) -> u64 {
         if self.boot == *home.boot { length } else { length.min(self.synced) }
     }
 }
 
-/// What lies beyond the byte that an upload goes on at.
+/// The bytes beyond the one that an upload continues at.
 #[derive(Clone, Copy)]
 pub(super) struct Surplus {
     pub(super) bytes: u64,
-    /// The file's bytes that room is promised for, as soon as this makes it.
+    /// The size of the file to reserve, as soon as truncating makes room.
     promised: u64,
 }
 
 impl Staged {
-    /// Takes up what is kept under `id`; `None` if nothing is, or something else than `record`.
-    /// [`Staged::cut`] comes next.
+    /// Resumes the partial upload `id`; `None` if there is none with this `record`. [`Staged::cut`] must
+    /// follow.
     pub fn resume(home: Rc<Home>, id: UploadId, record: &Record) -> Result<Option<Self>, StoreError> {
         let Some(there) = ResumedUpload::open(&home, id, |kept| kept == record)? else { return Ok(None) };
         let length = there.trusted_length(&home);
@@ -80,8 +80,8 @@ impl Staged {
         Self::take_up(home, id, there, &path, length, record.size.unwrap_or(0)).map(Some)
     }
 
-    /// Takes up the first `length` bytes of what is held for `path`; `None` if there are not so
-    /// many. Promises room for a file of `promised` bytes. [`Staged::cut`] comes next.
+    /// Resumes at the first `length` bytes of the partial upload of `path`; `None` if there are fewer.
+    /// Reserves quota for a file of `promised` bytes. [`Staged::cut`] must follow.
     pub fn resume_at(
         home: Rc<Home>,
         record: &Record,
@@ -112,22 +112,22 @@ impl Staged {
         promised: u64,
     ) -> Result<Self, StoreError> {
         check_target(&home.upload_target(path)?)?;
-        // What does not fit is refused while everything is still there.
+        // A refusal must come while everything is still there.
         let reservation = home.promise_more(promised.saturating_sub(there.length), &*there.file)?;
         let surplus = Surplus { bytes: there.length - length, promised };
         let ResumedUpload { staging, file, kept, .. } = there;
         if meta_of(&*file)?.mtime_ns == FULL_DISK_MTIME_NS {
-            // Or a file that needs no more bytes would appear with it.
+            // Otherwise a file that needs no more bytes would get that time.
             let _ = set_mtime(&*file, home.clock.now_ns());
         }
-        let place = Place::Staging { folder: staging, was_nameless: false };
+        let place = InodeLocation::Staging { folder: staging, was_nameless: false };
         let mut staged = Self::claimed(home, place, id, reservation, file, length, Some(kept));
         staged.surplus = Some(surplus);
         Ok(staged)
     }
 
-    /// Changes the record before the bytes: it must never trust those that are about to be written
-    /// anew. What is left is kept only if it is worth it.
+    /// Changes the record before the bytes: it must never trust those that are about to be overwritten. The
+    /// rest is kept only if it is worth it.
     fn distrust_surplus(&mut self) -> Result<(), StoreError> {
         if self.length < RESUME_BYTES_MIN {
             self.kept = None;
@@ -141,12 +141,12 @@ impl Staged {
         self.write_record()
     }
 
-    /// Whether something lies beyond the byte to go on at.
+    /// Returns whether bytes remain to be truncated.
     pub fn has_surplus(&self) -> bool {
         self.surplus.is_some()
     }
 
-    /// Drops some of what lies beyond the byte to go on at, the last bytes first; how many.
+    /// Truncates some bytes at the end. Returns the number of bytes.
     pub fn cut(&mut self) -> Result<u64, StoreError> {
         self.check_claim()?;
         let Some(Surplus { bytes, promised }) = self.surplus else { return Ok(0) };
@@ -157,7 +157,7 @@ impl Staged {
             self.surplus = Some(Surplus { bytes: bytes - count, promised });
             self.home.ledger().credit(count, 0);
         }
-        // At once, before somebody else takes the room that was made.
+        // At once, before another session takes the freed quota.
         let missing = promised.saturating_sub(left).saturating_sub(self.claim.reservation.bytes());
         self.claim.reservation.grow(missing, 0)?;
         if left == self.length {
@@ -167,8 +167,8 @@ impl Staged {
         Ok(count)
     }
 
-    /// All that is left was synced, or came since the machine started; what comes now is trusted until
-    /// its next start.
+    /// All remaining bytes were synced, or written since the boot; new bytes are trusted until the next
+    /// boot.
     fn trust_all(&mut self) -> Result<(), StoreError> {
         if let Some(kept) = &mut self.kept
             && kept.boot != *self.home.boot
@@ -179,8 +179,8 @@ impl Staged {
         Ok(())
     }
 
-    /// Appends up to `most` bytes of `source`, from the byte at which this ends; how many, which
-    /// is at least one. The kernel shares or copies them where it can.
+    /// Appends up to `most` bytes of `source`, from the end of this file on. Returns the number of bytes,
+    /// at least one. The kernel shares or copies them if it can.
     pub fn copy_from(&mut self, source: &File, most: u64) -> Result<u64, StoreError> {
         self.promise_room(most)?;
         let file = self.open_file()?;
@@ -194,7 +194,7 @@ fn copy_piece(source: &File, to: &File, at: u64, most: usize) -> Result<usize, S
     let (mut from_at, mut to_at) = (at, at);
     match rustix::fs::copy_file_range(source, Some(&mut from_at), to, Some(&mut to_at), most) {
         Ok(count) if count > 0 => Ok(count),
-        // Two filesystems, or one that cannot; some say so by copying nothing.
+        // Two file systems, or one without support; some report that by copying nothing.
         Ok(_) | Err(Errno::XDEV | Errno::INTR) => copy_through_memory(source, to, at, most),
         Err(errno) if is_refusal(errno) => copy_through_memory(source, to, at, most),
         Err(errno) => Err(errno.into()),
@@ -212,28 +212,28 @@ fn copy_through_memory(source: &File, to: &File, at: u64, most: usize) -> Result
     }
 }
 
-/// What is copied through memory at once.
+/// Bytes that are copied through memory at once.
 const MEMORY_PIECE_BYTES: usize = crate::base::limits::PIECE_BYTES;
 
 impl Home {
-    /// Whether an upload that goes by `id` is running.
+    /// Returns whether the upload `id` is running.
     pub fn is_uploading(&self, id: &UploadId) -> bool {
         self.claims.is_running(id)
     }
 
-    /// Whether there is something of an upload that goes by `id`, and nobody who sends it.
+    /// Returns whether the upload `id` is interrupted.
     pub fn is_interrupted(&self, id: &UploadId) -> bool {
         let Ok(Some(staging)) = self.staging(false) else { return false };
         !self.is_uploading(id) && rustix::fs::statat(&*staging, part_name(id), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// What is held of an upload to `path` by the name that its uploads share, if that is newer
-    /// than the file there: as a file of the bytes that can be relied on. When the file got its
-    /// content or its name tells its change time; its modification time is whatever a user says.
+    /// Returns the partial upload under the shared name of `path`, if it is newer than the file there, as
+    /// metadata of its trusted bytes. The comparison uses the file's change time, because users can set the
+    /// modification time.
     pub fn held(&self, path: &VPath) -> Result<Option<Meta>, StoreError> {
         let Some(held) = self.held_part(path)? else { return Ok(None) };
         match self.stat(path) {
-            // The folder may be gone, or moved, and the path of the upload with it.
+            // The folder may be gone, or was moved, and the path of the upload with it.
             Err(StoreError::NotFound) => self.entry(path).map(|_| Some(held)),
             there => {
                 let there = there?;

@@ -1,11 +1,11 @@
-//! What would stall the loop, done beside it: threads sync the files they are handed, say so, and
-//! wake the loop; or they only close them, which for the last descriptor of a removed file means
-//! freeing what may be gigabytes. Each file system has a thread of its own, so a slow disk holds up
-//! the uploads that need it and nobody else; one that does not answer is not waited for.
+//! Slow work on worker threads: they sync files, send the result and wake the loop; or they close
+//! files, which for the last descriptor of a removed file may free gigabytes. Each file system has its
+//! own thread, so a slow disk delays only the uploads that use it. The server does not wait for a disk
+//! that does not answer.
 //!
 //! ```text
-//! sync ──► worker of the file system ──► answer ──► take_synced
-//!                        └─ silent for too long ──► NoAnswer, and so is every sync until it answers
+//! sync ──► worker of the file system ──► result ──► take_synced
+//!                        └─ silent for too long ──► NoAnswer, as for every sync until it answers
 //! ```
 
 mod queue;
@@ -16,7 +16,7 @@ pub use crate::base::disk_sync::Flush;
 pub use unsynced::{OnFailure, Unsynced};
 pub use workers::{Closer, Disk};
 
-use queue::{Errand, Job, Report};
+use queue::{Errand, Job, WorkerReport};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -29,16 +29,16 @@ use std::time::{Duration, Instant};
 use unsynced::{Holder, Holders};
 use workers::Workers;
 
-/// Names one job, so that an answer to an upload that has ended is not taken for another's.
+/// Names one job, so that the result for an upload that has ended is not taken for another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
-/// Why something is not on disk, or not known to be.
+/// Why data is not on disk, or not known to be.
 #[derive(Debug)]
 pub enum SyncError {
-    /// The disk said so.
+    /// The disk reported an error.
     Failed(io::Error),
-    /// The disk has not said anything for too long. It may do so yet.
+    /// The disk has not answered in time. It may still do so.
     NoAnswer,
 }
 
@@ -48,44 +48,44 @@ impl From<io::Error> for SyncError {
     }
 }
 
-/// The answer to a job.
+/// The result of a job.
 #[derive(Debug)]
 pub struct Synced {
-    /// Who asked.
+    /// The session that requested it.
     pub owner: u64,
-    /// Which job.
+    /// The job.
     pub ticket: Ticket,
-    /// Whether what was written is on disk.
+    /// Whether the written bytes are on disk.
     pub result: Result<(), SyncError>,
 }
 
-/// A job that was not answered yet.
+/// A job without a result.
 struct Pending {
     owner: u64,
-    /// Which worker has it, if one does.
+    /// The worker that has it, if any.
     worker: Option<u64>,
-    /// What a failure means to others than those who asked, who may be gone when it is known.
+    /// Called on failure, because the session may have ended by then.
     on_failure: Option<OnFailure>,
-    /// Its owner was told that there is no answer.
+    /// Its owner was told that the disk does not answer.
     is_given_up: bool,
 }
 
 /// The loop's side of the threads.
 pub struct Syncer {
-    workers: Option<(Rc<RefCell<Workers>>, Receiver<Report>)>,
-    /// Jobs that are carried out by [`Syncer::take_synced`] itself: all of them without threads.
+    workers: Option<(Rc<RefCell<Workers>>, Receiver<WorkerReport>)>,
+    /// Jobs that [`Syncer::take_synced`] runs itself: all of them in a syncer without threads.
     inline: VecDeque<Job>,
     pending: BTreeMap<Ticket, Pending>,
     /// Jobs of disks that do not answer.
     unanswered: VecDeque<Ticket>,
     holders: Holders,
     next_ticket: u64,
-    /// When the loop last looked.
+    /// The time of the last tick.
     now: Option<Instant>,
 }
 
 impl Syncer {
-    /// Without threads: [`Syncer::take_synced`] carries out the jobs.
+    /// Without threads: [`Syncer::take_synced`] runs the jobs.
     pub fn inline() -> Self {
         Self {
             workers: None,
@@ -98,21 +98,22 @@ impl Syncer {
         }
     }
 
-    /// With threads that call `wake` after each job. They are started when there is something to do.
+    /// With threads that call `wake` after each job. They are started when needed.
     pub fn start(wake: impl Fn() + Send + Sync + 'static) -> Self {
         let (reports, input) = channel();
         let workers = Rc::new(RefCell::new(Workers::new(reports, Arc::new(wake))));
         Self { workers: Some((workers, input)), ..Self::inline() }
     }
 
-    // ---- Asking ---------------------------------------------------------------------------
+    // ---- Requests -------------------------------------------------------------------------
 
-    /// Asks for a flush. The answer comes through [`Syncer::take_synced`].
+    /// Requests a sync. [`Syncer::take_synced`] returns the result.
     pub fn sync(&mut self, owner: u64, disk: &Disk, file: Arc<File>, flush: Flush) -> Ticket {
         self.ask(owner, disk, file, flush, None)
     }
 
-    /// The same, and if it fails `on_failure` is called before the answer is given, or when it is known.
+    /// Like [`Syncer::sync`]. If it fails, `on_failure` is called before the result is returned, or when it
+    /// is known.
     pub fn sync_or(&mut self, owner: u64, disk: &Disk, file: Arc<File>, flush: Flush, on_failure: OnFailure) -> Ticket {
         self.ask(owner, disk, file, flush, Some(on_failure))
     }
@@ -132,7 +133,7 @@ impl Syncer {
         ticket
     }
 
-    /// Gives a job to its worker, or keeps it here.
+    /// Passes a job to its worker, or keeps it here.
     fn hand_over(&mut self, disk: &Disk, job: Job) -> Option<u64> {
         let errand = Errand::Sync(job);
         let handed = match &self.workers {
@@ -147,22 +148,21 @@ impl Syncer {
         None
     }
 
-    // ---- What is written and not yet synced -----------------------------------------------
+    // ---- Unsynced bytes -------------------------------------------------------------------
 
-    /// An account of what an upload has written to `file` and not synced. A failed sync of it calls
-    /// `on_failure`.
+    /// Registers the unsynced bytes of an upload to `file`. A failed sync of them calls `on_failure`.
     pub fn hold(&mut self, owner: u64, disk: Disk, file: &Arc<File>, on_failure: OnFailure) -> Unsynced {
         self.holders.add(owner, disk, file, on_failure)
     }
 
-    /// Notes bytes written to a file that has `length` now, and begins the syncs that are due.
+    /// Records bytes written to a file of size `length`, and begins the syncs that are due.
     pub fn note_written(&mut self, unsynced: &Unsynced, bytes: u64, length: u64) {
         for holder in self.holders.note_written(unsynced, bytes, length, self.now) {
             self.sync_holder(&holder);
         }
     }
 
-    /// Syncs what an upload has written, unless that is under way.
+    /// Syncs the written bytes of an upload, unless a sync is running.
     pub fn request(&mut self, unsynced: &Unsynced) {
         self.sync_holder(&unsynced.0);
     }
@@ -177,8 +177,8 @@ impl Syncer {
 
     // ---- Time -----------------------------------------------------------------------------
 
-    /// Does what is due: syncs uploads that have stopped, and answers in the place of disks
-    /// that have been silent for `patience`.
+    /// Runs timed work: syncs paused uploads, and returns `NoAnswer` for disks that have been silent for
+    /// `patience`.
     pub fn tick(&mut self, now: Instant, patience: Duration) {
         self.now = Some(now);
         for holder in self.holders.take_idle(now) {
@@ -199,25 +199,25 @@ impl Syncer {
         }
     }
 
-    /// When [`Syncer::tick`] has something to do.
+    /// Returns when [`Syncer::tick`] has work.
     pub fn next_at(&self, patience: Duration) -> Option<Instant> {
         let due = self.workers.as_ref().and_then(|(workers, _)| workers.borrow().next_due(patience));
         due.into_iter().chain(self.holders.look_at()).min()
     }
 
-    /// Whether the file system of this device was found not to answer and has not answered since.
+    /// Returns whether the file system of this device does not answer.
     pub fn is_silent(&self, device: u64) -> bool {
         self.workers.as_ref().is_some_and(|(workers, _)| workers.borrow().is_silent(device))
     }
 
-    /// What the file systems are called that do not answer.
+    /// Returns the names of the file systems that do not answer.
     pub fn silent(&self) -> Vec<Rc<Path>> {
         self.workers.as_ref().map_or_else(Vec::new, |(workers, _)| workers.borrow().silent().map(Rc::clone).collect())
     }
 
-    // ---- Answers --------------------------------------------------------------------------
+    // ---- Results --------------------------------------------------------------------------
 
-    /// The next answer, if there is one.
+    /// Returns the next result, if there is one.
     pub fn take_synced(&mut self) -> Option<Synced> {
         if let Some(synced) = self.take_unanswered() {
             return Some(synced);
@@ -241,7 +241,7 @@ impl Syncer {
             let Some(pending) = self.pending.get_mut(&ticket) else { continue };
             let owner = pending.owner;
             pending.is_given_up = true;
-            // What its worker has begun may still fail.
+            // A job that its worker has begun may still fail.
             if pending.worker.is_none() {
                 self.pending.remove(&ticket);
             }
@@ -262,12 +262,12 @@ impl Syncer {
         self.inline.pop_front().map(Job::run)
     }
 
-    /// Whether there is something for [`Syncer::take_synced`] to do.
+    /// Returns whether [`Syncer::take_synced`] has work.
     pub fn has_work(&self) -> bool {
         !self.inline.is_empty() || !self.unanswered.is_empty()
     }
 
-    /// Returns what closes large files of the home whose file system is `disk`.
+    /// Returns a closer for large files of the home whose file system is `disk`.
     pub fn closer(&self, disk: Disk) -> Closer {
         Closer::new(self.workers.as_ref().map(|(workers, _)| Rc::clone(workers)), disk)
     }
@@ -328,7 +328,7 @@ mod tests {
         assert!(!two.is_at_bound());
     }
 
-    /// Each holds one byte less than it takes to be synced.
+    /// Each holds one byte less than the size that triggers a sync.
     #[test]
     fn idle_uploads_of_one_account_are_synced_and_do_not_hold_up_another_account() {
         let (mut syncer, file) = (Syncer::inline(), file());
@@ -373,7 +373,7 @@ mod tests {
         assert_eq!(syncer.next_at(PATIENCE), None, "nothing is to be looked at any more");
     }
 
-    /// A syncer whose workers stand still after their first answer, until the sender is dropped.
+    /// A syncer whose workers stop after their first result, until the sender is dropped.
     fn stuck() -> (Syncer, std::sync::mpsc::Sender<()>, Receiver<()>) {
         let (go, wait) = channel::<()>();
         let (wakes, woken) = channel();
@@ -404,14 +404,14 @@ mod tests {
         assert_eq!((synced.owner, synced.ticket), (2, waits));
         assert!(matches!(synced.result, Err(SyncError::NoAnswer)) && failures.get() == 0);
         assert_eq!((syncer.next_at(PATIENCE), syncer.silent().len()), (None, 1));
-        // Nobody waits for what comes meanwhile, except on other disks.
+        // Later jobs do not wait, except on other disks.
         syncer.sync(3, &disk(1, 1), file(), Flush::Data);
         let synced = syncer.take_synced().expect("at once");
         assert!(synced.owner == 3 && matches!(synced.result, Err(SyncError::NoAnswer)));
         syncer.sync(4, &disk(2, 1), file(), Flush::Data);
         woken.recv().expect("another disk");
         assert!(syncer.take_synced().is_some_and(|synced| synced.owner == 4 && synced.result.is_ok()));
-        // Anything it does shows that it is back.
+        // Any result shows that the disk answers again.
         syncer.closer(disk(1, 1)).close(1, file());
         drop(go);
         woken.recv().expect("the worker has closed a file");

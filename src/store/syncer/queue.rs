@@ -1,4 +1,4 @@
-//! What a worker has to do, turn about between homes, and how it waits for it.
+//! The queue of a worker, served round robin between homes.
 
 use super::{Flush, SyncError, Ticket};
 use crate::base::disk_sync::flush;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// A worker without work ends after this.
 const WORKER_IDLE: Duration = Duration::from_secs(60);
 
-/// A flush of one file.
+/// A sync of one file.
 pub(super) struct Job {
     pub(super) ticket: Ticket,
     pub(super) file: Arc<File>,
@@ -31,27 +31,27 @@ impl Job {
 
 pub(super) enum Errand {
     Sync(Job),
-    /// And one less that its home has to be closed.
+    /// Also decrements the home's number of pending closes.
     Close(Arc<File>, Arc<AtomicUsize>),
 }
 
-/// A worker has done something.
-pub(super) struct Report {
+/// The result of a worker.
+pub(super) struct WorkerReport {
     pub(super) worker: u64,
     pub(super) answer: Option<(Ticket, Result<(), SyncError>)>,
 }
 
-/// What one worker has to do, by account.
+/// The queue of one worker, by account.
 #[derive(Default)]
 pub(super) struct Queue {
     accounts: BTreeMap<u64, VecDeque<Errand>>,
-    /// The accounts that have something, by whose turn it is.
+    /// The accounts with queued work, in order of their turns.
     turns: VecDeque<u64>,
     pub(super) closes: usize,
     pub(super) is_running: bool,
-    /// Nobody hands over anything any more.
+    /// No more work will come.
     pub(super) is_closed: bool,
-    /// The next errand that is done is reported, whatever it is.
+    /// The next completed piece of work is reported, whatever it is.
     pub(super) is_watched: bool,
 }
 
@@ -78,7 +78,7 @@ impl Queue {
         errand
     }
 
-    /// Takes out all syncs, and nothing else.
+    /// Removes all syncs, and nothing else.
     pub(super) fn take_syncs(&mut self) -> Vec<Ticket> {
         let mut taken = Vec::new();
         self.accounts.retain(|_, errands| {
@@ -97,22 +97,22 @@ impl Queue {
 }
 
 #[derive(Default)]
-pub(super) struct Shared {
+pub(super) struct WorkerShared {
     queue: Mutex<Queue>,
-    /// Something was pushed, or nothing will be.
+    /// Signalled when work was pushed or the queue closed.
     pub(super) is_changed: Condvar,
-    /// Errands that were handed over and not done yet.
+    /// Work handed over and not finished.
     pub(super) left: AtomicUsize,
-    /// Errands that were done, ever.
+    /// Work finished since the start.
     pub(super) done: AtomicU64,
 }
 
-impl Shared {
+impl WorkerShared {
     pub(super) fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that an errand is done. Returns whether that is to be reported.
+    /// Records that a piece of work is finished. Returns whether to report it.
     pub(super) fn note_done(&self) -> bool {
         let mut queue = self.lock();
         self.done.fetch_add(1, Relaxed);
@@ -120,7 +120,7 @@ impl Shared {
         std::mem::take(&mut queue.is_watched)
     }
 
-    /// Waits for the next errand. `None` ends the worker.
+    /// Waits for work. `None` ends the worker.
     pub(super) fn next(&self) -> Option<Errand> {
         let mut queue = self.lock();
         loop {

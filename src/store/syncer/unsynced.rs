@@ -1,5 +1,5 @@
-//! What is written and not yet synced: how much each upload, each account and each file system has
-//! of it, and which uploads are to be synced without having asked for it.
+//! Written and unsynced bytes of each upload, account and file system, and the uploads that are due for
+//! a sync.
 
 use super::Ticket;
 use super::workers::Disk;
@@ -11,28 +11,28 @@ use std::rc::{Rc, Weak};
 use std::sync::{Arc, Weak as WeakFile};
 use std::time::{Duration, Instant};
 
-/// How often uploads that have stopped are looked for. Their bytes are synced after one to two of these
+/// The interval at which paused uploads are looked for. Their bytes are synced after one to two
 /// intervals.
 pub(super) const IDLE_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is done when a sync of an upload fails, also if its session has ended by then.
+/// Called when a sync of an upload fails, even after its session has ended.
 pub type OnFailure = Rc<dyn Fn()>;
 
 /// All uploads to one file system.
 #[derive(Default)]
 struct System {
     bytes: Cell<u64>,
-    /// Accounts that have some of these.
+    /// The number of accounts with unsynced bytes.
     accounts: Cell<u64>,
 }
 
-/// What one account has of it.
-struct Share {
+/// One account's part.
+struct AccountShare {
     system: Rc<System>,
     bytes: Cell<u64>,
 }
 
-impl Share {
+impl AccountShare {
     fn set(&self, bytes: u64) {
         let before = self.bytes.replace(bytes);
         self.system.bytes.set(self.system.bytes.get() - before + bytes);
@@ -47,31 +47,31 @@ impl Share {
         self.system.bytes.get() >= UNSYNCED_BYTES_MAX_TOTAL
     }
 
-    /// Whether all together are at their bound, and this account has its part of it or more. All are
-    /// thereby held to less than twice the bound.
+    /// Returns whether the total is at its bound and this account has its part of it or more. This keeps
+    /// the total below twice the bound.
     fn is_exhausted(&self) -> bool {
         self.is_full() && self.bytes.get() >= UNSYNCED_BYTES_MAX_TOTAL / self.system.accounts.get().max(1)
     }
 }
 
-/// One upload's bytes, and how they are synced.
+/// The bytes of one upload, and its sync.
 pub(super) struct Holder {
     pub(super) owner: u64,
     pub(super) disk: Disk,
     file: WeakFile<File>,
     pub(super) on_failure: OnFailure,
-    share: Rc<Share>,
+    share: Rc<AccountShare>,
     bytes: Cell<u64>,
-    /// Bytes the file has.
+    /// The size of the file.
     length: Cell<u64>,
-    /// The sync under way, the unsynced bytes it covers and the length it reaches to.
+    /// The running sync, the unsynced bytes it covers and the length it reaches to.
     job: Cell<Option<(Ticket, u64, u64)>>,
-    /// Bytes have come since it was last looked at.
+    /// Bytes were written since the last check.
     is_fresh: Cell<bool>,
 }
 
 impl Holder {
-    /// What is to be synced, if a sync would do something and none is under way.
+    /// Returns the file to sync, if it has unsynced bytes and no sync is running.
     pub(super) fn unsynced_file(&self) -> Option<Arc<File>> {
         if self.bytes.get() == 0 || self.job.get().is_some() { None } else { self.file.upgrade() }
     }
@@ -86,12 +86,12 @@ impl Holder {
     }
 }
 
-/// One upload's account of what is written and not yet synced; leaves the total when dropped.
+/// The registration of one upload's unsynced bytes. Dropping it subtracts them from the total.
 pub struct Unsynced(pub(super) Rc<Holder>);
 
 impl Unsynced {
-    /// Whether as much is written and not yet synced as may be. An upload without any such bytes may
-    /// always go on, so that the bound for all together cannot stop one for ever.
+    /// Returns whether the bound of unsynced bytes is reached. An upload without such bytes may always
+    /// continue, so that the common bound cannot stop one for ever.
     pub fn is_at_bound(&self) -> bool {
         let own = self.0.bytes.get();
         own >= UNSYNCED_BYTES_MAX || (own > 0 && self.0.share.is_exhausted())
@@ -105,7 +105,7 @@ impl Unsynced {
         Some((bytes, length))
     }
 
-    /// Notes that this many bytes are on disk.
+    /// Records that this many bytes are on disk.
     pub fn subtract(&self, bytes: u64) {
         self.0.set(self.0.bytes.get().saturating_sub(bytes));
     }
@@ -123,12 +123,12 @@ pub(super) struct Holders {
     all: Vec<Weak<Holder>>,
     systems: HashMap<u64, Weak<System>>,
     /// By device and account.
-    shares: HashMap<(u64, u64), Weak<Share>>,
+    shares: HashMap<(u64, u64), Weak<AccountShare>>,
     look_at: Option<Instant>,
 }
 
 impl Holders {
-    /// An account of a new upload.
+    /// Registers a new upload.
     pub(super) fn add(&mut self, owner: u64, disk: Disk, file: &Arc<File>, on_failure: OnFailure) -> Unsynced {
         let holder = Holder {
             owner,
@@ -146,7 +146,7 @@ impl Holders {
         Unsynced(holder)
     }
 
-    fn share(&mut self, disk: &Disk) -> Rc<Share> {
+    fn share(&mut self, disk: &Disk) -> Rc<AccountShare> {
         let key = (disk.device, disk.account);
         if let Some(share) = self.shares.get(&key).and_then(Weak::upgrade) {
             return share;
@@ -156,12 +156,12 @@ impl Holders {
             self.systems.insert(disk.device, Rc::downgrade(&system));
             system
         });
-        let share = Rc::new(Share { system, bytes: Cell::new(0) });
+        let share = Rc::new(AccountShare { system, bytes: Cell::new(0) });
         self.shares.insert(key, Rc::downgrade(&share));
         share
     }
 
-    /// Notes bytes written to a file that has `length` now. Returns the uploads that are to be synced
+    /// Records bytes written to a file of size `length`. Returns the uploads that are due for a sync
     /// because of them.
     pub(super) fn note_written(
         &mut self,
@@ -177,7 +177,7 @@ impl Holders {
         holder.is_fresh.set(true);
         self.look_at = self.look_at.or_else(|| Some(now? + IDLE_SYNC_INTERVAL));
         if share.is_full() && !was_full {
-            // Those who hold the most make room, and not those who come now.
+            // The uploads with the most bytes are synced, and not the new ones.
             let is_asked =
                 |other: &Rc<Holder>| Rc::ptr_eq(&other.share.system, &share.system) && other.share.is_exhausted();
             return self.all.iter().filter_map(Weak::upgrade).filter(is_asked).collect();
@@ -185,12 +185,12 @@ impl Holders {
         if holder.bytes.get() >= SYNC_STEP_BYTES { vec![Rc::clone(holder)] } else { Vec::new() }
     }
 
-    /// When [`Holders::take_idle`] has something to do.
+    /// Returns when [`Holders::take_idle`] has work.
     pub(super) fn look_at(&self) -> Option<Instant> {
         self.look_at
     }
 
-    /// Returns the uploads that have got no bytes since they were last looked at.
+    /// Returns the uploads without new bytes since the last check.
     pub(super) fn take_idle(&mut self, now: Instant) -> Vec<Rc<Holder>> {
         if self.look_at.is_none_or(|at| at > now) {
             return Vec::new();
@@ -206,7 +206,7 @@ impl Holders {
                 idle.push(holder);
             }
         }
-        // What is synced now is looked at again when more comes.
+        // An upload that is synced now is checked again when more bytes come.
         self.look_at = is_any_fresh.then(|| now + IDLE_SYNC_INTERVAL);
         idle
     }

@@ -1,9 +1,8 @@
-//! The threads that wait for disks: one for each file system, started when it is needed and ended
-//! when it has had nothing to do for a while. A disk that is slow or does not answer thereby holds
-//! up its own file system only.
+//! The threads that wait for disks: one for each file system, started when needed and ended when idle.
+//! A slow or silent disk delays its own file system only.
 
 use super::Ticket;
-use super::queue::{Errand, Report, Shared};
+use super::queue::{Errand, WorkerReport, WorkerShared};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,33 +15,33 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-/// Threads at once. Where there are more file systems, the last thread serves all the others.
+/// Threads at once. With more file systems, the last thread serves all the others.
 const WORKERS_MAX: usize = 16;
-/// Closes that wait for one worker; further files are closed by the loop. Syncs are bounded by the
-/// number of sessions, each of which has one.
+/// Closes that may wait for one worker; the loop closes further files. Syncs are bounded by the number
+/// of sessions, each of which has one.
 const CLOSES_MAX: usize = 4096;
-/// Closes of one home that wait; its next requests wait for some of them.
+/// Closes of one home that may wait; its further requests wait for them.
 const CLOSES_PER_HOME: usize = 64;
-/// A sync needs little of it.
+/// A sync needs little stack.
 const STACK_BYTES: usize = 128 * 1024;
-/// The worker of file systems that have none of their own; no device has this number.
+/// The worker of file systems without their own; no device has this number.
 const SHARED: u64 = u64::MAX;
 
 /// A file system, as one home sees it.
 #[derive(Debug, Clone)]
 pub struct Disk {
-    /// Its device number.
+    /// The device number.
     pub device: u64,
-    /// Stands for the account: what waits is served turn about between accounts.
+    /// A number of the account: queued work is served round robin between accounts.
     pub account: u64,
-    /// What a message calls it: the home root, or the home with a file system of its own.
+    /// Its name in messages: the home root, or the home if that has its own file system.
     pub path: Rc<Path>,
-    /// The home, which may have other file systems in it.
+    /// The home, which may contain other file systems.
     pub home: Rc<Path>,
 }
 
 impl Disk {
-    /// The file system with this device number, seen from the same home.
+    /// Returns the file system with this device number, seen from the same home.
     pub fn on(&self, device: u64) -> Self {
         let path = if device == self.device { &self.path } else { &self.home };
         Self { device, path: Rc::clone(path), home: Rc::clone(&self.home), ..*self }
@@ -50,12 +49,12 @@ impl Disk {
 }
 
 struct Worker {
-    shared: Arc<Shared>,
-    /// What its file system is called.
+    shared: Arc<WorkerShared>,
+    /// The name of its file system.
     path: Rc<Path>,
-    /// When it last did something, as far as is known here, or was asked by the first who waits.
+    /// When it last finished work, as far as known here, or when the first pending work was requested.
     since: Option<Instant>,
-    /// What it had done by then.
+    /// Its work counter at that time.
     done: u64,
     is_silent: bool,
 }
@@ -65,36 +64,36 @@ impl Worker {
         !self.shared.lock().is_running
     }
 
-    /// When it will have been silent for too long.
+    /// Returns when it will have been silent for too long.
     fn due(&self, patience: Duration) -> Option<Instant> {
         let waits = self.shared.left.load(Relaxed) > 0 && !self.is_silent;
         self.since.filter(|_| waits).map(|since| since + patience)
     }
 }
 
-/// A worker that has just been found silent.
+/// A worker that was found silent.
 pub(super) struct Silence {
     pub(super) worker: u64,
-    /// What it had not begun, and will not.
+    /// Work that it had not begun, and will not.
     pub(super) dropped: Vec<Ticket>,
 }
 
 /// All workers.
 pub(super) struct Workers {
     by_device: BTreeMap<u64, Worker>,
-    reports: Sender<Report>,
+    reports: Sender<WorkerReport>,
     wake: Arc<dyn Fn() + Send + Sync>,
     silent: usize,
-    /// When the loop last looked.
+    /// The time of the last check.
     now: Option<Instant>,
 }
 
 impl Workers {
-    pub(super) fn new(reports: Sender<Report>, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+    pub(super) fn new(reports: Sender<WorkerReport>, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
         Self { by_device: BTreeMap::new(), reports, wake, silent: 0, now: None }
     }
 
-    /// Hands an errand over; which worker has it. Without a thread the errand comes back.
+    /// Passes work on. Returns the worker that has it. Without a thread the work is returned.
     pub(super) fn push(&mut self, disk: &Disk, errand: Errand) -> Result<u64, Errand> {
         let key = self.key(disk.device);
         let worker = self.by_device.entry(key).or_insert_with(|| Worker {
@@ -127,7 +126,7 @@ impl Workers {
         Ok(key)
     }
 
-    /// Whose worker serves this device.
+    /// Returns the key of the worker that serves this device.
     fn key(&mut self, device: u64) -> u64 {
         if !self.by_device.contains_key(&device) && self.by_device.len() >= WORKERS_MAX - 1 {
             self.by_device.retain(|_, worker| worker.is_silent || !worker.is_idle());
@@ -136,8 +135,8 @@ impl Workers {
         if has_own { device } else { SHARED }
     }
 
-    /// Notes that a worker has done something.
-    pub(super) fn note(&mut self, report: &Report) {
+    /// Records the result of a worker.
+    pub(super) fn note(&mut self, report: &WorkerReport) {
         let Some(worker) = self.by_device.get_mut(&report.worker) else { return };
         (worker.since, worker.done) = (self.now, worker.shared.done.load(Relaxed));
         if std::mem::replace(&mut worker.is_silent, false) {
@@ -146,8 +145,8 @@ impl Workers {
         }
     }
 
-    /// The workers that have answered nothing for `patience`. What they had not begun is taken from
-    /// them; what they had will be answered some day, or never.
+    /// Returns the workers that have finished nothing for `patience`, and takes the work from them that
+    /// they had not begun. Begun work may finish later, or never.
     pub(super) fn find_silent(&mut self, now: Instant, patience: Duration) -> Vec<Silence> {
         self.now = Some(now);
         let mut found = Vec::new();
@@ -178,19 +177,19 @@ impl Workers {
         found
     }
 
-    /// Whether the file system was found silent and has not answered since.
+    /// Returns whether the file system does not answer.
     pub(super) fn is_silent(&self, device: u64) -> bool {
-        // A file system without a worker of its own is served by the shared one only while there are too many.
+        // A file system without its own worker is served by the shared one only while there are too many.
         let find = |key| self.by_device.get(&key);
         self.silent > 0 && find(device).or_else(|| find(SHARED)).is_some_and(|worker| worker.is_silent)
     }
 
-    /// What those are called that do not answer.
+    /// Returns the names of file systems that do not answer.
     pub(super) fn silent(&self) -> impl Iterator<Item = &Rc<Path>> {
         self.by_device.values().filter(|worker| worker.is_silent).map(|worker| &worker.path)
     }
 
-    /// When the next worker will have been silent for too long.
+    /// Returns when the next worker will have been silent for too long.
     pub(super) fn next_due(&self, patience: Duration) -> Option<Instant> {
         self.by_device.values().filter_map(|worker| worker.due(patience)).min()
     }
@@ -207,8 +206,8 @@ impl Drop for Workers {
 
 fn start(
     key: u64,
-    shared: &Arc<Shared>,
-    reports: &Sender<Report>,
+    shared: &Arc<WorkerShared>,
+    reports: &Sender<WorkerReport>,
     wake: &Arc<dyn Fn() + Send + Sync>,
 ) -> io::Result<()> {
     let (shared, reports, wake) = (Arc::clone(shared), reports.clone(), Arc::clone(wake));
@@ -224,7 +223,7 @@ fn start(
             };
             let is_watched = shared.note_done();
             if answer.is_some() || is_watched {
-                if reports.send(Report { worker: key, answer }).is_err() {
+                if reports.send(WorkerReport { worker: key, answer }).is_err() {
                     return;
                 }
                 wake();
@@ -234,12 +233,12 @@ fn start(
     std::thread::Builder::new().name("sync".into()).stack_size(STACK_BYTES).spawn(work).map(drop)
 }
 
-/// Closes files of one home where it holds nobody up.
+/// Closes files of one home on worker threads.
 #[derive(Clone)]
 pub struct Closer {
     workers: Option<Rc<RefCell<Workers>>>,
     disk: Disk,
-    /// Closes that wait.
+    /// Pending closes.
     waiting: Arc<AtomicUsize>,
 }
 
@@ -248,32 +247,32 @@ impl Closer {
         Self { workers, disk, waiting: Arc::default() }
     }
 
-    /// Whether another file can be closed beside the loop.
+    /// Returns whether a worker can take another file.
     pub fn has_room(&self) -> bool {
         self.workers.is_some() && self.waiting.load(Relaxed) < CLOSES_PER_HOME
     }
 
-    /// Whether so many files wait to be closed that the home has to wait for its disk.
+    /// Returns whether so many files wait to be closed that the home must wait for its disk.
     pub fn is_behind(&self) -> bool {
         self.workers.is_some() && !self.has_room() && !self.is_silent()
     }
 
-    /// Whether the home's file system does not answer.
+    /// Returns whether the home's file system does not answer.
     pub fn is_silent(&self) -> bool {
         self.workers.as_ref().is_some_and(|workers| workers.borrow().is_silent(self.disk.device))
     }
 
-    /// The file system of this device, as the home sees it.
+    /// Returns the file system of this device, as the home sees it.
     pub fn disk_on(&self, device: u64) -> Disk {
         self.disk.on(device)
     }
 
-    /// Closes a `file` of this device beside the loop, or here and now if that cannot be.
+    /// Closes a `file` of this device on a worker thread, or at once if that is impossible.
     pub fn close(&self, device: u64, file: Arc<File>) {
         if let Some(workers) = &self.workers {
             self.waiting.fetch_add(1, Relaxed);
             let errand = Errand::Close(file, Arc::clone(&self.waiting));
-            // What comes back is closed by being dropped.
+            // A returned file is closed by being dropped.
             if workers.borrow_mut().push(&self.disk.on(device), errand).is_err() {
                 self.waiting.fetch_sub(1, Relaxed);
             }

@@ -1,5 +1,4 @@
-//! Commands as they are understood, and what the session is asked by each. The table of how they are written
-//! is in [`super::table`].
+//! Parsed commands, and the session verb of each. The syntax is in [`super::table`].
 
 use super::argument::ExactOr;
 use super::listing::Facts;
@@ -9,7 +8,7 @@ use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
 use zeroize::Zeroizing;
 
-/// A line understood. Paths are bytes as they came, to be followed from the current folder.
+/// A parsed line. Paths are raw bytes, relative to the current folder.
 #[derive(Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Command {
@@ -25,13 +24,13 @@ pub enum Command {
     Opts(Opts),
     Clnt,
     Syst,
-    /// Of a command by its name, or of all.
+    /// Help about one command, or about all.
     Help(Option<String>),
     Noop,
     Type(Type),
-    /// F; no other is taken.
+    /// F; other structures are refused.
     Stru,
-    /// S; no other is taken.
+    /// S; other modes are refused.
     Mode,
     Port(SocketAddrV4),
     Eprt(SocketAddr),
@@ -50,20 +49,20 @@ pub enum Command {
     Stor(Vec<u8>),
     Stou,
     Appe(Vec<u8>),
-    /// Bytes that will come; fits an `i64`.
+    /// The bytes of the next upload; fits an `i64`.
     Allo(u64),
     /// The first byte of the next transfer; fits an `i64`.
     Rest(u64),
-    /// Options, a path or a pattern: which of them only the home can tell.
+    /// Options, a path or a pattern: which of them depends on the entries of the home.
     List(Vec<u8>),
-    /// The same.
+    /// As for `LIST`.
     Nlst(Vec<u8>),
-    /// Of the session, or like `LIST` on the control connection.
+    /// The status of the session, or a listing on the control connection.
     Stat(Option<Vec<u8>>),
     Mlst(Option<Vec<u8>>),
     Mlsd(Option<Vec<u8>>),
     Size(Vec<u8>),
-    /// To be told, or to be set by a time before the path, as old clients do.
+    /// Queries the time of a path, or sets it by a time before the path, as old clients do.
     Mdtm(ExactOr<(i64, Vec<u8>)>),
     Mfmt {
         mtime_ns: i64,
@@ -85,16 +84,16 @@ impl fmt::Debug for Password {
     }
 }
 
-/// How data connections are protected (RFC 2228 section 3).
+/// The protection of data connections (RFC 2228 section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
-    /// `C`: not at all.
+    /// `C`: none.
     Clear,
     /// `P`: by TLS.
     Private,
 }
 
-/// How content is represented. Files travel as they are in each, so it changes no more than replies.
+/// The representation type. Files are never converted, so it changes only replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
     /// `A`, `A N`.
@@ -125,32 +124,32 @@ pub enum Epsv {
     V4,
     /// `2`.
     V6,
-    /// `ALL`: no other command will set up data connections from here on.
+    /// `ALL`: no other command may set up data connections from now on.
     All,
 }
 
-/// What `OPTS` sets.
+/// An option of `OPTS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opts {
-    /// `UTF8 ON`, which it always is.
+    /// `UTF8 ON`, which is always on.
     Utf8,
     /// The facts of `MLST` and `MLSD`.
     Mlst(Facts),
-    /// `HASH SHA-256`, which it always is.
+    /// `HASH SHA-256`, which is always selected.
     Hash,
 }
 
-/// Whether a line that is no command would have been a transfer.
+/// Returns whether a malformed line was meant as a transfer.
 pub fn is_transfer_line(line: &[u8]) -> bool {
     let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
     TRANSFERS.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(word))
 }
 
-/// The commands about a data connection.
+/// The commands that use a data connection.
 const TRANSFERS: [&str; 7] = ["RETR", "STOR", "STOU", "APPE", "LIST", "NLST", "MLSD"];
 
 impl Command {
-    /// Its name as the table has it, for replies and the log.
+    /// Returns its name in the table, for replies and the log.
     pub fn name(&self) -> &'static str {
         match self {
             Self::User(_) => "USER",
@@ -204,12 +203,12 @@ impl Command {
         }
     }
 
-    /// Whether it is about a data connection, and what `REST` said is for it.
+    /// Returns whether it uses a data connection and `REST`.
     pub fn is_transfer(&self) -> bool {
         TRANSFERS.contains(&self.name())
     }
 
-    /// What the session is asked by it, whose needs are met first; `None` where it is not asked.
+    /// Returns its session verb, whose conditions are checked first; `None` if it needs no session call.
     pub fn verb(&self) -> Option<Verb> {
         Some(match self {
             Self::Cwd(_) | Self::Cdup | Self::Rnfr(_) | Self::Mlst(_) | Self::Size(_) => Verb::Stat,

@@ -1,7 +1,6 @@
-//! Listings: what an argument asks for, of one folder or a whole tree, over a data connection or within
-//! a reply.
+//! Listings of one folder or a whole tree, over a data connection or within a reply.
 
-use super::{Activity, Ftp, Kind, REPLY_FOLDER_STATUS, StepContext, check_connection};
+use super::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS, TransferKind, check_connection};
 use crate::base::glob::Pattern;
 use crate::base::limits::{ENTRY_COST, LISTING_BYTES_MAX, LISTING_ENTRIES_MAX, NAME_BYTES_MAX};
 use crate::base::memory::Charge;
@@ -16,23 +15,23 @@ use crate::session::verb::Verb;
 use crate::store::listing::Listed;
 use crate::store::meta::{self, Meta, Seen};
 
-/// A listing: how its entries are written, and which it contains.
+/// A listing: its format, and the entries it contains.
 pub(in crate::protocol::ftp) struct List {
     form: Form,
     options: Options,
-    /// What stands before each name.
+    /// The prefix of each name.
     prefix: Vec<u8>,
     pattern: Option<Pattern>,
-    /// For a recursive listing.
+    /// Present in a recursive listing.
     tree: Option<Tree>,
 }
 
-/// How entries are written.
+/// The format of entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::protocol::ftp) enum Form {
-    /// `LIST`: as `ls -l` does.
+    /// `LIST`: like `ls -l`.
     Long,
-    /// `NLST`: names alone.
+    /// `NLST`: only names.
     Names,
     /// `MLSD`: facts (RFC 3659).
     Facts,
@@ -41,20 +40,19 @@ pub(in crate::protocol::ftp) enum Form {
 /// The folders of a recursive listing, in the order of `ls -R`.
 #[derive(Default)]
 struct Tree {
-    /// The heading of the folder that is listed: its path as it stands above its entries.
+    /// The heading of the listed folder: its path above its entries.
     heading: Vec<u8>,
-    /// Folders that are still to be listed, the next one last: the length of the parent's heading, and the
-    /// name.
+    /// Folders to list, the next one last: the length of the parent's heading, and the name.
     pending: Vec<(usize, Box<[u8]>)>,
     pending_bytes: usize,
     charge: Charge,
-    /// The index in `pending` of the first folder that was found in the one that is listed.
+    /// The index in `pending` of the first subfolder of the listed folder.
     own_start: usize,
     /// Folders that could not be listed.
     skipped: u64,
 }
 
-/// What a folder to come takes beside its name.
+/// Memory of a pending folder besides its name.
 const FOLDER_COST: usize = 64;
 
 impl Tree {
@@ -70,13 +68,13 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes the next folder the one that is listed; false once there are no more.
+    /// Makes the next folder the listed one. Returns false at the end.
     fn descend(&mut self) -> bool {
         self.pending[self.own_start..].reverse();
         let Some((parent_bytes, name)) = self.pending.pop() else { return false };
         self.pending_bytes -= name.len();
         self.charge.resize(self.charge.bytes() - name.len() - FOLDER_COST);
-        // What was listed last lies below the folder that holds this one, or is it.
+        // The last listed folder is the parent of this one, or lies below it.
         self.heading.truncate(parent_bytes);
         if !self.heading.ends_with(b"/") {
             self.heading.push(b'/');
@@ -92,18 +90,18 @@ impl List {
         Self { form, options, prefix, pattern, tree: None }
     }
 
-    /// Whether the listing contains `entry`.
+    /// Returns whether the listing contains `entry`.
     pub(in crate::protocol::ftp) fn has(&self, entry: &Listed) -> bool {
         self.pattern.as_ref().is_none_or(|pattern| self.options.fits(pattern, &entry.name))
     }
 
-    /// What comparing the names of entries costs of a turn's budget.
+    /// Returns the cost of comparing the names of entries.
     pub(in crate::protocol::ftp) fn cost(&self, entries: &[Listed]) -> u64 {
         let letters: usize = entries.iter().map(|entry| entry.name.len()).sum();
         self.pattern.as_ref().map_or(0, |pattern| (pattern.weight() * letters) as u64)
     }
 
-    /// The only entry of a listing of what is at `path` itself: by its name, or by what was asked for.
+    /// Returns the only entry of a listing of `path` itself: by its name, or by the requested text.
     fn only_entry(&self, path: &VPath, meta: Meta) -> Listed {
         let asked = self.prefix.strip_suffix(b"/").filter(|asked| self.form == Form::Names && !asked.is_empty());
         let name = asked.or(path.name()).unwrap_or(b"/").to_vec();
@@ -132,7 +130,7 @@ impl List {
         }
     }
 
-    /// The text of the last reply.
+    /// Returns the text of the last reply.
     pub(super) fn ending(&self) -> String {
         match self.tree.as_ref().map_or(0, |tree| tree.skipped) {
             0 => "Transfer complete.".into(),
@@ -142,15 +140,15 @@ impl List {
     }
 }
 
-/// How far a step of a listing came.
-enum Progress {
-    /// Nothing was done: there is no memory for it now.
+/// The result of a step of a listing.
+enum ListStep {
+    /// Nothing was done, because no memory is available.
     Nothing,
     Some,
     All,
 }
 
-/// What stands before each name, so that it can be used as it is (RFC 1123, section 4.1.2.7).
+/// Returns the prefix of each name, so that the name can be used as it is (RFC 1123, section 4.1.2.7).
 fn prefix(folder: &[u8]) -> Vec<u8> {
     match folder {
         b"" | b"." => Vec::new(),
@@ -159,7 +157,7 @@ fn prefix(folder: &[u8]) -> Vec<u8> {
     }
 }
 
-/// As `ls -R` has it above the entries of each folder.
+/// Appends the heading of a folder, like `ls -R`.
 fn put_heading(out: &mut Vec<u8>, folder: &[u8]) {
     let start = out.len();
     out.extend_from_slice(folder);
@@ -167,8 +165,8 @@ fn put_heading(out: &mut Vec<u8>, folder: &[u8]) {
     listing::end_line(out, start);
 }
 
-/// What an argument of `LIST` and its like asks for.
-struct Request {
+/// The parsed argument of `LIST` and similar.
+struct ListRequest {
     path: VPath,
     list: List,
 }
@@ -177,8 +175,8 @@ impl Ftp {
     // ---- Beginning ------------------------------------------------------------------------
 
     /// `LIST` and `NLST`.
-    pub(in crate::protocol::ftp) fn begin_listing(&mut self, form: Form, text: &[u8], turn: &mut StepContext) {
-        let Some(Request { path, mut list }) = self.request(form, text, turn) else { return };
+    pub(in crate::protocol::ftp) fn begin_listing(&mut self, form: Form, text: &[u8], turn: &mut FtpContext) {
+        let Some(ListRequest { path, mut list }) = self.request(form, text, turn) else { return };
         if list.options.itself && list.pattern.is_none() {
             if self.may_transfer(turn) {
                 self.list_one(path, list, turn);
@@ -195,12 +193,12 @@ impl Ftp {
     }
 
     /// `MLSD`.
-    pub(in crate::protocol::ftp) fn begin_facts(&mut self, path: VPath, turn: &mut StepContext) {
+    pub(in crate::protocol::ftp) fn begin_facts(&mut self, path: VPath, turn: &mut FtpContext) {
         self.begin_list(path, List::new(Form::Facts, Options::default(), Vec::new(), None), turn);
     }
 
-    /// What `text` asks for: an entry of exactly that name, else options and an entry, else a pattern.
-    fn request(&self, form: Form, text: &[u8], turn: &mut StepContext) -> Option<Request> {
+    /// Parses `text`: an entry of exactly that name, else options and an entry, else a pattern.
+    fn request(&self, form: Form, text: &[u8], turn: &mut FtpContext) -> Option<ListRequest> {
         let (options, text) = match list_options(text, |name| self.is_there(name)) {
             Ok(read) => read,
             Err(wrong) => {
@@ -219,11 +217,11 @@ impl Ftp {
             return None;
         }
         let path = self.path_or_folder(Some(folder).filter(|folder| !folder.is_empty()), turn)?;
-        Some(Request { path, list: List::new(form, options, prefix(folder), pattern) })
+        Some(ListRequest { path, list: List::new(form, options, prefix(folder), pattern) })
     }
 
-    /// Whether there is an entry that `text` names as it stands. Where the path climbs, its first component
-    /// must be there, too: else `-la ../..` would be the current folder.
+    /// Returns whether an entry has exactly the name `text`. If the path goes up, its first component must
+    /// exist, too: otherwise `-la ../..` would be the current folder.
     pub(in crate::protocol::ftp) fn is_there(&self, text: &[u8]) -> bool {
         let is_entry = |text: &[u8]| self.folder.join(text).is_ok_and(|path| self.session.has_entry(&path));
         let mut components = text.split(|&byte| byte == b'/');
@@ -231,7 +229,7 @@ impl Ftp {
         is_entry(text) && (first.is_none_or(is_entry) || !components.any(|component| component == b".."))
     }
 
-    fn begin_list(&mut self, path: VPath, list: List, turn: &mut StepContext) {
+    fn begin_list(&mut self, path: VPath, list: List, turn: &mut FtpContext) {
         if !self.may_transfer(turn) {
             return;
         }
@@ -249,7 +247,7 @@ impl Ftp {
         if let (Ok(()), Some(tree)) = (&begun, &list.tree) {
             turn.data.buffers_mut().output.append(|out| put_heading(out, &tree.heading));
         }
-        self.begin(begun, Kind::List(list), path, turn);
+        self.begin(begun, TransferKind::List(list), path, turn);
     }
 
     fn begin_folder(&mut self, path: &VPath, list: &List) -> Result<(), SessionError> {
@@ -261,23 +259,23 @@ impl Ftp {
         })
     }
 
-    /// Lists a single entry in one line: no folder, or a folder itself (`-d`).
-    fn list_one(&mut self, path: VPath, list: List, turn: &mut StepContext) {
+    /// Lists a single entry in one line: a file, or a folder itself (`-d`).
+    fn list_one(&mut self, path: VPath, list: List, turn: &mut FtpContext) {
         let found = self.stat_or_link(&path, turn);
         let entry = found.as_ref().ok().map(|meta| list.only_entry(&path, *meta));
         let list = List::new(list.form, list.options, Vec::new(), None);
         self.put_entries(&list, entry.as_slice(), turn);
-        self.begin(found.map(|_| ()), Kind::List(list), path, turn);
+        self.begin(found.map(|_| ()), TransferKind::List(list), path, turn);
     }
 
-    fn stat_or_link(&self, path: &VPath, turn: &StepContext) -> Result<Meta, SessionError> {
+    fn stat_or_link(&self, path: &VPath, turn: &FtpContext) -> Result<Meta, SessionError> {
         let found = self.session.stat(turn.service, path).map(|(meta, _)| meta);
         found.or_else(|refusal| self.link_or(refusal, path))
     }
 
-    // ---- Going on -------------------------------------------------------------------------
+    // ---- Continuing -----------------------------------------------------------------------
 
-    pub(super) fn list(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn list(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         check_connection(turn.data)?;
         if !turn.data.buffers().output.has_room() {
             return Ok(false);
@@ -286,27 +284,27 @@ impl Ftp {
             return Ok(false);
         };
         let listed = match &mut transfer.kind {
-            Kind::List(list) => self.list_on(list, turn),
-            _ => Ok(Progress::All),
+            TransferKind::List(list) => self.list_on(list, turn),
+            _ => Ok(ListStep::All),
         };
         self.doing = Activity::Transfer(transfer);
         match listed? {
-            Progress::All => self.finish(turn.data),
-            Progress::Some => {}
-            Progress::Nothing => return Ok(false),
+            ListStep::All => self.finish(turn.data),
+            ListStep::Some => {}
+            ListStep::Nothing => return Ok(false),
         }
         Ok(true)
     }
 
-    /// Takes the next page, or goes to the next folder.
-    fn list_on(&mut self, list: &mut List, turn: &mut StepContext) -> Result<Progress, SessionError> {
+    /// Takes the next page, or continues with the next folder.
+    fn list_on(&mut self, list: &mut List, turn: &mut FtpContext) -> Result<ListStep, SessionError> {
         if self.session.check(Verb::RunTask).is_err() {
-            return Ok(if self.list_next_folder(list, turn) { Progress::Some } else { Progress::All });
+            return Ok(if self.list_next_folder(list, turn) { ListStep::Some } else { ListStep::All });
         }
         let entries = match self.session.run_task(turn.service, turn.budget, turn.now)? {
             TaskStep::Page(entries, _) => entries,
-            TaskStep::Waits => return Ok(Progress::Nothing),
-            _ => return Ok(Progress::Some),
+            TaskStep::Waits => return Ok(ListStep::Nothing),
+            _ => return Ok(ListStep::Some),
         };
         turn.budget.spend(list.cost(&entries));
         self.put_entries(list, &entries, turn);
@@ -315,10 +313,10 @@ impl Ftp {
         if let Some(tree) = &mut list.tree {
             found.iter().try_for_each(|entry| tree.add(&entry.name))?;
         }
-        Ok(Progress::Some)
+        Ok(ListStep::Some)
     }
 
-    fn list_next_folder(&mut self, list: &mut List, turn: &mut StepContext) -> bool {
+    fn list_next_folder(&mut self, list: &mut List, turn: &mut FtpContext) -> bool {
         let Some(tree) = &mut list.tree else { return false };
         turn.budget.spend(ENTRY_COST);
         if !tree.descend() {
@@ -337,7 +335,7 @@ impl Ftp {
         true
     }
 
-    fn put_entries(&mut self, list: &List, entries: &[Listed], turn: &mut StepContext) {
+    fn put_entries(&mut self, list: &List, entries: &[Listed], turn: &mut FtpContext) {
         let now_ns = turn.service.store.clock.now_ns();
         let may_write = !self.session.is_read_only();
         turn.data.buffers_mut().output.append(|out| {
@@ -352,8 +350,8 @@ impl Ftp {
     // ---- Within a reply -------------------------------------------------------------------
 
     /// `STAT` of a path lists on the control connection (RFC 959, section 4.1.3).
-    pub(in crate::protocol::ftp) fn begin_status_of(&mut self, text: &[u8], turn: &mut StepContext) {
-        let Some(Request { path, list }) = self.request(Form::Long, text, turn) else { return };
+    pub(in crate::protocol::ftp) fn begin_status_of(&mut self, text: &[u8], turn: &mut FtpContext) {
+        let Some(ListRequest { path, list }) = self.request(Form::Long, text, turn) else { return };
         if list.options.recursive {
             return turn.refuse_line(&ParseError::Option(b'R', OPTIONS));
         }

@@ -1,4 +1,4 @@
-//! A transfer: what goes over a data connection, from the command to the last reply.
+//! A transfer over a data connection, from the command to the last reply.
 //!
 //! ```text
 //! Prepare ─150─► Await ─connected─► Move ─► Finish ─► Confirm (down) ─226─►
@@ -11,7 +11,7 @@ mod send;
 
 pub(super) use list::{Form, List};
 
-use super::{Activity, Ftp, REPLY_FOLDER_STATUS, StepContext, reply};
+use super::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS, reply};
 use crate::base::buffers::IoBuffers;
 use crate::base::limits::{
     FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
@@ -25,35 +25,35 @@ use crate::session::{Phase, SessionError};
 use crate::tls::Resumption;
 use std::time::{Duration, Instant};
 
-/// A transfer under way.
+/// A running transfer.
 pub(super) struct Transfer {
-    kind: Kind,
+    kind: TransferKind,
     step: TransferStep,
     path: VPath,
-    /// What is to be said once the data connection is there.
+    /// The first reply, sent once the data connection exists.
     announcement: Option<Vec<u8>>,
-    /// When it was said that the transfer begins.
+    /// When the first reply was sent.
     announced: Option<Instant>,
-    /// How long after that its end is said at the earliest, while its peer keeps its side open.
+    /// The least time from then to the last reply, while the peer keeps its side open.
     replies_apart: Duration,
     /// The peer kept its side open after all was sent.
     was_kept_open: bool,
-    /// When the few bytes that wait are stored, even if no more come.
+    /// When a few waiting bytes are stored even if no more come.
     stores_at: Option<Instant>,
 }
 
-enum Kind {
+enum TransferKind {
     Download,
-    /// Whether the server chose its name, which the peer is to be told.
+    /// The server chose the name, and reports it.
     Upload {
         is_named_here: bool,
     },
     List(List),
 }
 
-/// How an upload was asked for.
+/// The command of an upload.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Upload {
+pub(super) enum UploadCommand {
     /// `STOR`.
     Store,
     /// `APPE`.
@@ -64,51 +64,52 @@ pub(super) enum Upload {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TransferStep {
-    /// Finding where to begin.
+    /// Finding the first byte.
     Prepare,
-    /// Waiting for the data connection, until then.
+    /// Waiting for the data connection until then.
     Await(Instant),
-    /// Bytes come or go.
+    /// Bytes are transferred.
     Move,
     /// The kernel has yet to take the last bytes.
     Finish,
-    /// It has; until then the peer of a download has to end its side, too, before it is told that all was sent.
+    /// All is sent. Until then the server waits for the client to close its side before it sends the last
+    /// reply.
     Confirm(Instant),
-    /// An upload whose data has ended: until then its peer must still be there.
+    /// The data of an upload has ended. Until then its client must prove to be alive.
     End(Instant),
-    /// An upload, about to appear.
+    /// An upload is being committed.
     Commit,
 }
 
 impl Transfer {
-    /// What it waits for, if the session waits for `session`.
+    /// Returns what it waits for, if the session waits for `session`.
     pub(super) fn phase(&self, session: Phase) -> Phase {
         match (&self.kind, self.step) {
-            (Kind::Upload { .. }, TransferStep::Move) => session,
+            (TransferKind::Upload { .. }, TransferStep::Move) => session,
             (_, TransferStep::Move | TransferStep::Finish | TransferStep::Confirm(_)) => Phase::Transfer,
             _ => Phase::Working,
         }
     }
 
-    /// What is transferred.
+    /// Returns the path.
     pub(super) fn path(&self) -> &VPath {
         &self.path
     }
 
-    /// Whether its data connection has yet to come.
+    /// Returns whether its data connection is not open yet.
     pub(super) fn awaits_connection(&self) -> bool {
         matches!(self.step, TransferStep::Await(_))
     }
 
     pub(super) fn is_upload(&self) -> bool {
-        matches!(self.kind, Kind::Upload { .. })
+        matches!(self.kind, TransferKind::Upload { .. })
     }
 
     fn is_named_here(&self) -> bool {
-        matches!(self.kind, Kind::Upload { is_named_here: true })
+        matches!(self.kind, TransferKind::Upload { is_named_here: true })
     }
 
-    /// When it goes on, or is given up, without anything from the peer.
+    /// Returns when it continues, or is aborted, without input from the peer.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         match self.step {
             TransferStep::Await(until) | TransferStep::End(until) | TransferStep::Confirm(until) => Some(until),
@@ -118,8 +119,8 @@ impl Transfer {
     }
 }
 
-/// The wait for a peer that kept its side of that many data connections in a row open until its end was
-/// said. A single one may just have been slow.
+/// Returns the wait for a peer that kept its side of that many data connections in a row open until the
+/// last reply. A single one may just have been slow.
 fn replies_apart(kept_open: u32) -> Duration {
     let halvings = kept_open.saturating_sub(1).min(8);
     (FTP_REPLIES_APART / 2_u32.pow(halvings)).max(FTP_REPLIES_APART_MIN)
@@ -128,28 +129,28 @@ fn replies_apart(kept_open: u32) -> Duration {
 impl Ftp {
     // ---- Beginning ------------------------------------------------------------------------
 
-    pub(super) fn begin_download(&mut self, path: VPath, turn: &mut StepContext) {
+    pub(super) fn begin_download(&mut self, path: VPath, turn: &mut FtpContext) {
         if !self.may_transfer(turn) {
             return;
         }
         let plan = DownloadPlan { path: path.clone(), start: DownloadStart::At(self.next.offset), hash: false };
         let begun = self.session.begin_download(turn.service, plan, turn.now);
-        self.begin(begun, Kind::Download, path, turn);
+        self.begin(begun, TransferKind::Download, path, turn);
     }
 
-    /// Begins an upload at the byte `REST` named, or at the end of what is there.
-    pub(super) fn begin_upload(&mut self, path: VPath, how: Upload, turn: &mut StepContext) {
+    /// Begins an upload at the byte of `REST`, or at the end of the file.
+    pub(super) fn begin_upload(&mut self, path: VPath, how: UploadCommand, turn: &mut FtpContext) {
         if !self.may_transfer(turn) {
             return;
         }
         let start = match self.next.offset {
-            _ if how == Upload::Append => UploadStart::End,
+            _ if how == UploadCommand::Append => UploadStart::End,
             0 => UploadStart::Empty,
             offset => UploadStart::At(offset),
         };
         let plan = UploadPlan {
             path: path.clone(),
-            // What is reserved for an appended or resumed upload may be the rest or the whole.
+            // `ALLO` before an appended or resumed upload may mean the rest or the whole.
             length: self.next.length.map_or(Length::Unknown, Length::Reserved),
             mtime_ns: None,
             replace: true,
@@ -160,10 +161,10 @@ impl Ftp {
             wanted_mode: None,
         };
         let begun = self.session.begin_upload(turn.service, plan, turn.now);
-        self.begin(begun, Kind::Upload { is_named_here: how == Upload::Unique }, path, turn);
+        self.begin(begun, TransferKind::Upload { is_named_here: how == UploadCommand::Unique }, path, turn);
     }
 
-    fn begin(&mut self, begun: Result<(), SessionError>, kind: Kind, path: VPath, turn: &mut StepContext) {
+    fn begin(&mut self, begun: Result<(), SessionError>, kind: TransferKind, path: VPath, turn: &mut FtpContext) {
         match begun {
             Ok(()) => {
                 let transfer = Transfer {
@@ -182,10 +183,10 @@ impl Ftp {
         }
     }
 
-    /// A refused transfer leaves no data connection behind: its client would wait for something to come
-    /// over it, or for it to end. It ends when the client has read the reply, or had time to: curl that
-    /// sees an end amid a TLS handshake looks for another way to connect.
-    pub(super) fn give_up_data_connection(&mut self, turn: &StepContext) {
+    /// Closes the data connection of a refused transfer, because its client may wait for data or an end. It
+    /// is closed when the client has had time to read the reply: if curl sees the end during a TLS
+    /// handshake, it tries another way to connect.
+    pub(super) fn give_up_data_connection(&mut self, turn: &FtpContext) {
         if !matches!(self.doing, Activity::Transfer(_)) && self.has_data_connection(turn.data) {
             self.active = None;
             let grace = if self.data.is_private { FTP_REFUSED_TLS_DATA_GRACE } else { FTP_REFUSED_DATA_GRACE };
@@ -199,7 +200,7 @@ impl Ftp {
         }
     }
 
-    fn may_transfer(&self, turn: &mut StepContext) -> bool {
+    fn may_transfer(&self, turn: &mut FtpContext) -> bool {
         if !self.data.is_private && !self.settings.plaintext {
             turn.reply(521, "Data connections must be encrypted; send PBSZ 0 and PROT P first.");
         } else if !self.has_data_connection(turn.data) {
@@ -210,23 +211,23 @@ impl Ftp {
         false
     }
 
-    // ---- Going on -------------------------------------------------------------------------
+    // ---- Continuing -----------------------------------------------------------------------
 
-    /// Drives the transfer on; whether anything was done.
-    pub(super) fn transfer(&mut self, turn: &mut StepContext) -> bool {
+    /// Continues the transfer. Returns whether anything was done.
+    pub(super) fn transfer(&mut self, turn: &mut FtpContext) -> bool {
         let Activity::Transfer(transfer) = &self.doing else { return false };
         let done = match (transfer.step, &transfer.kind) {
-            (TransferStep::Prepare, Kind::Download) => self.prepare_download(turn),
-            (TransferStep::Prepare, Kind::Upload { .. }) => self.prepare_upload(turn),
-            (TransferStep::Prepare, Kind::List(_)) => {
+            (TransferStep::Prepare, TransferKind::Download) => self.prepare_download(turn),
+            (TransferStep::Prepare, TransferKind::Upload { .. }) => self.prepare_upload(turn),
+            (TransferStep::Prepare, TransferKind::List(_)) => {
                 self.announce_opening("the list", turn);
                 Ok(true)
             }
             (TransferStep::Await(until), _) => self.await_connection(until, turn),
-            (TransferStep::Move, Kind::Download) => self.send(turn),
-            (TransferStep::Move, Kind::Upload { .. }) => self.store(turn),
+            (TransferStep::Move, TransferKind::Download) => self.send(turn),
+            (TransferStep::Move, TransferKind::Upload { .. }) => self.store(turn),
             (TransferStep::End(until), _) => self.complete(until, turn),
-            (TransferStep::Move, Kind::List(_)) => self.list(turn),
+            (TransferStep::Move, TransferKind::List(_)) => self.list(turn),
             (TransferStep::Finish | TransferStep::Confirm(_), _) => self.await_end(turn),
             (TransferStep::Commit, _) => self.commit(turn),
         };
@@ -236,19 +237,18 @@ impl Ftp {
         })
     }
 
-    fn prepare_download(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    fn prepare_download(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         let Some(opened) = self.session.prepare_download(turn.service, turn.budget)? else { return Ok(true) };
         self.announce_opening(&format!("the file ({} bytes)", opened.size - opened.offset), turn);
         Ok(true)
     }
 
-    fn announce_opening(&mut self, what: &str, turn: &mut StepContext) {
+    fn announce_opening(&mut self, what: &str, turn: &mut FtpContext) {
         self.announce(format!("Opening data connection for {what}.").into_bytes(), turn);
     }
 
-    /// Says that the transfer begins. Where the server connects, clients expect that to be said of a
-    /// connection they have seen.
-    fn announce(&mut self, what: Vec<u8>, turn: &mut StepContext) {
+    /// Sends the first reply. In active mode clients expect it only after the connection.
+    fn announce(&mut self, what: Vec<u8>, turn: &mut FtpContext) {
         let Activity::Transfer(transfer) = &mut self.doing else { return };
         transfer.step = TransferStep::Await(turn.now + self.settings.data_timeout);
         match self.active.take() {
@@ -263,7 +263,7 @@ impl Ftp {
         }
     }
 
-    fn await_connection(&mut self, until: Instant, turn: &mut StepContext) -> Result<bool, SessionError> {
+    fn await_connection(&mut self, until: Instant, turn: &mut FtpContext) -> Result<bool, SessionError> {
         match turn.data.stage() {
             ConnectionStage::Connected => {
                 turn.data.open(self.security());
@@ -294,13 +294,13 @@ impl Ftp {
                 false if self.reuse.is_due => Resumption::Account,
                 false => Resumption::None,
             },
-            // How a client ends that has nothing to send makes nothing less whole.
+            // A client that receives data has nothing to send, so its close_notify does not matter.
             needs_close_notify: is_upload && self.settings.requires_close_notify,
         }
     }
 
-    fn end_without_connection(&mut self, turn: &mut StepContext) {
-        // A listing of one file is no task of the session.
+    fn end_without_connection(&mut self, turn: &mut FtpContext) {
+        // A listing of one file is not a task of the session.
         let _ = self.session.abort(SessionError::Cut, turn.now);
         let why = match turn.data.stage() {
             ConnectionStage::Failed(Failure::NoPort) => {
@@ -317,14 +317,13 @@ impl Ftp {
 
     // ---- Ending ---------------------------------------------------------------------------
 
-    /// `ABOR`: gives up what is under way (RFC 959, section 4.1.3). The command itself is answered in
-    /// its turn.
-    pub(super) fn abort_transfer(&mut self, turn: &mut StepContext) {
-        // What has ended in the session may still be on its way.
+    /// `ABOR`: aborts the running command (RFC 959, section 4.1.3). `ABOR` itself is answered in its turn.
+    pub(super) fn abort_transfer(&mut self, turn: &mut FtpContext) {
+        // The session may have finished while bytes are still being sent.
         let _ = self.session.abort(SessionError::Cancelled, turn.now);
         let given_up = self.forget_transfer(turn.data);
         turn.data.reset();
-        // A listing on the control connection has begun its reply, and ends it.
+        // A listing on the control connection has begun its reply, and must end it.
         let code = if let Activity::ListingStatus(_) = given_up { REPLY_FOLDER_STATUS } else { 426 };
         turn.reply(code, "Transfer aborted.");
         self.was_aborted = true;
@@ -338,7 +337,7 @@ impl Ftp {
         refusal: SessionError,
         now: Instant,
     ) {
-        // A verb that failed may have ended its state itself.
+        // A failed call may have ended its state itself.
         let _ = self.session.abort(refusal, now);
         let failure = data.stage();
         let given_up = self.forget_transfer(data);
@@ -367,7 +366,7 @@ impl Ftp {
         }
     }
 
-    /// Notes what the data connection has shown, before it is forgotten.
+    /// Records what the data connection has shown about resumption, before it is closed.
     fn note_reuse(&mut self, data: &dyn DataConnection) {
         self.reuse.is_known |= data.resumption() >= Some(Resumption::Unproved);
         self.reuse.is_due |= data.shows_reuse();

@@ -1,6 +1,6 @@
-//! What comes over a data connection, from what it goes on with to the name it appears under.
+//! Uploads over a data connection, from the initial content to the final name.
 
-use super::{Activity, Ftp, StepContext, TransferStep, check_connection};
+use super::{Activity, Ftp, FtpContext, TransferStep, check_connection};
 use crate::base::buffers::{Budget, SpliceSource};
 use crate::base::limits::{
     FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_MIN, FTP_END_GRACE_SHARE, RESUME_BYTES_MIN, STORE_BYTES_MIN,
@@ -9,11 +9,11 @@ use crate::session::verb::Verb;
 use crate::session::{Service, SessionError};
 use std::time::{Duration, Instant};
 
-/// How long fewer bytes than a piece wait for more to be stored with.
+/// How long less than a piece waits for more bytes before it is stored.
 const STORE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Ftp {
-    pub(super) fn prepare_upload(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn prepare_upload(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         if self.session.prepare_upload(turn.service, turn.budget)?.is_none() {
             return Ok(!self.session.waits_for_sync());
         }
@@ -28,7 +28,7 @@ impl Ftp {
         Ok(true)
     }
 
-    pub(super) fn store(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn store(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         let buffers = turn.data.buffers();
         let (has_failed, has_ended) = (check_connection(turn.data).is_err(), buffers.eof);
         let bytes = buffers.input.filled();
@@ -63,7 +63,7 @@ impl Ftp {
         Ok(stored > 0 || turn.budget.is_spent())
     }
 
-    /// See [`crate::protocol::Protocol::store_from`].
+    /// Splices an upload, as [`crate::protocol::Protocol::store_from`] says.
     pub(in crate::protocol::ftp) fn store_from_socket(
         &mut self,
         incoming: SpliceSource<'_>,
@@ -81,27 +81,27 @@ impl Ftp {
         }
     }
 
-    /// The peer's data has ended. That is all of it only if the peer is still there a moment later: one
-    /// that is killed ends both connections, in any order. The longer it took, the likelier that is.
-    /// The moment begins when the end came, and may be over when what came before it has been stored.
-    pub(super) fn await_sign_of_life(&mut self, turn: &StepContext) {
+    /// Waits after the end of the data whether the client is still there. A killed client closes both
+    /// connections, in any order, and its upload is incomplete. The wait grows with the duration of the
+    /// upload, and starts when the end arrived.
+    pub(super) fn await_sign_of_life(&mut self, turn: &FtpContext) {
         let transfer = self.session.transfer();
         let took = transfer.as_ref().map_or(Duration::ZERO, |transfer| turn.now - transfer.started);
         let is_large = transfer.is_some_and(|transfer| transfer.bytes >= RESUME_BYTES_MIN);
         let least = if is_large { FTP_END_GRACE_LARGE } else { Duration::ZERO };
         let grace = (took / FTP_END_GRACE_SHARE).clamp(least, FTP_END_GRACE_MAX);
-        // For less than a millisecond the loop would sleep for one, and a short upload that long.
+        // The loop's timers have millisecond resolution, which would delay a short upload too long.
         let grace = if grace < FTP_END_GRACE_MIN { Duration::ZERO } else { grace };
         self.set_step(TransferStep::End(turn.data.ended_at().unwrap_or(turn.now) + grace));
     }
 
-    pub(super) fn complete(&mut self, until: Instant, turn: &mut StepContext) -> Result<bool, SessionError> {
-        // QUIT is said by a client that has sent all it had.
+    pub(super) fn complete(&mut self, until: Instant, turn: &mut FtpContext) -> Result<bool, SessionError> {
+        // A client sends QUIT only after all its data.
         let has_quit = self.queue.has_quit();
         if turn.buffers.eof && !has_quit {
             return Err(SessionError::Cut);
         }
-        // A step later the control connection was looked at once more.
+        // Two steps later the control connection was checked once more.
         if (turn.now < until && !has_quit) || self.ended_steps < 2 {
             return Ok(false);
         }
@@ -112,7 +112,7 @@ impl Ftp {
         Ok(true)
     }
 
-    pub(super) fn commit(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn commit(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         if !self.session.settle(Verb::AdvanceCommit, turn.budget)? {
             return Ok(true);
         }

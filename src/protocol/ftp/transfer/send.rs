@@ -1,21 +1,21 @@
-//! What goes over a data connection: files, and the end of whatever goes.
+//! Downloads and listings over a data connection, and their end.
 
-use super::{Activity, Ftp, Kind, StepContext, TransferStep, check_connection};
+use super::{Activity, Ftp, FtpContext, TransferKind, TransferStep, check_connection};
 use crate::base::limits::DATA_BYTES_MAX;
 use crate::protocol::data_connection::{ConnectionStage, DataConnection};
 use crate::session::SessionError;
 use crate::session::download::Fetched;
 
 impl Ftp {
-    pub(super) fn send(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    pub(super) fn send(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         check_connection(turn.data)?;
         let output = &mut turn.data.buffers_mut().output;
-        // Ranges leave before more is fetched, so that the check at the end of the file comes
-        // after its last byte was read.
+        // Ranges must leave before more is fetched, so that the check at the end of the file comes after its
+        // last byte was read.
         if output.has_ranges() || !output.has_room() {
             return Ok(false);
         }
-        // The end is what is logged: not before the rest has left.
+        // The end is logged, so it must not be fetched before the rest has left.
         if !output.is_empty() && self.session.is_fetched() {
             return Ok(false);
         }
@@ -30,15 +30,15 @@ impl Ftp {
         Ok(true)
     }
 
-    /// All is on its way.
+    /// Ends the data.
     pub(super) fn finish(&mut self, data: &mut dyn DataConnection) {
         data.finish();
         self.set_step(TransferStep::Finish);
     }
 
-    /// Sends the last reply when the peer has closed its side of the data connection as well, or a moment
-    /// after the first reply: a client that finds both replies at once may miss one.
-    pub(super) fn await_end(&mut self, turn: &mut StepContext) -> Result<bool, SessionError> {
+    /// Sends the last reply when the peer has closed its side of the data connection, or some time after
+    /// the first reply: a client that finds both replies at once may miss one.
+    pub(super) fn await_end(&mut self, turn: &mut FtpContext) -> Result<bool, SessionError> {
         check_connection(turn.data)?;
         let Activity::Transfer(transfer) = &mut self.doing else { return Ok(false) };
         let has_ended = match (turn.data.stage(), transfer.step) {
@@ -51,7 +51,7 @@ impl Ftp {
                 false
             }
             (ConnectionStage::Sent, TransferStep::Confirm(_)) => {
-                // After a long transfer the server does not wait, so nothing is known about its peer.
+                // After a long transfer the server does not wait, so it learns nothing about the client.
                 self.kept_open = self.kept_open.saturating_add(u32::from(transfer.was_kept_open));
                 true
             }
@@ -68,7 +68,7 @@ impl Ftp {
         }
         if has_ended && let Activity::Transfer(transfer) = std::mem::replace(&mut self.doing, Activity::Nothing) {
             match &transfer.kind {
-                Kind::List(list) => turn.reply(226, list.ending()),
+                TransferKind::List(list) => turn.reply(226, list.ending()),
                 _ => turn.reply(226, "Transfer complete."),
             }
         }
