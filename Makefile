@@ -2,7 +2,7 @@
 
 SECONDS ?= 3
 
-.PHONY: help test lint deny fuzz package bench
+.PHONY: help test lint deny fuzz package release bench
 
 help:
 	@echo "make test      all tests"
@@ -10,6 +10,7 @@ help:
 	@echo "make deny      licences, sources and advisories of dependencies"
 	@echo "make fuzz      every fuzz target for SECONDS=$(SECONDS) seconds"
 	@echo "make package   the Debian packages, built and tried as root"
+	@echo "make release   programs for x86_64, aarch64 and armv7, built and tried"
 	@echo "make bench     berth beside other servers"
 
 test:
@@ -28,6 +29,10 @@ fuzz:
 
 package:
 	conf/package/try --debug
+
+release:
+	conf/package/build-release
+	conf/package/try-release
 
 bench:
 	benches/compare.py

@@ -5,7 +5,7 @@ the server with all its processes on one core and the client on another.
 
     benches/compare.py                          # all of it, five rounds; some peers need root
     benches/compare.py --quick --only download,login
-    benches/compare.py --write-readme           # and benches/figures.json, figures.svg
+    benches/compare.py --write           # and benches/figures.json, figures.svg
 
 On Debian, apt-get install nginx rsync openssh-server curl lftp has what can be installed. The packages of FTP
 servers exclude each other, so they are unpacked aside, and found by --peers peers --peers peers/venv:
@@ -63,10 +63,10 @@ def swap(setting, value):
     return was
 
 
-def write_readme(text):
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text().split(BEGIN)
-    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+def write_document(text):
+    page = ROOT / "docs/benchmarks.md"
+    before, rest = page.read_text().split(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
 
 
 def main():
@@ -79,7 +79,7 @@ def main():
     parser.add_argument("--disk", help="where large files lie and a disk is measured (default: the folder for temporary files)")
     parser.add_argument("--congestion", default="cubic", help="TCP congestion control while measuring (root; put back afterwards)")
     parser.add_argument("--json", metavar="FILE", help="write every value there")
-    parser.add_argument("--write-readme", action="store_true", help="put the tables into README.md, the values into benches/figures.json and a chart of them beside it")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md, the values into benches/figures.json and a chart of them beside it")
     options = parser.parse_args()
     chosen = options.only.split(",") if options.only else list(WORKLOADS)
     if unknown := [name for name in chosen if name not in WORKLOADS]:
@@ -111,11 +111,11 @@ def main():
         shutil.rmtree(disk, ignore_errors=True)
     how = f"Median (least–most) of {runs} rounds by `benches/compare.py`{' --quick' if options.quick else ''} on {where}, TCP {used}. *Of berth's*: the first column beside berth's of the same round."
     values = {table.title: dict(rows=table.measured(), notes=table.notes) for table in tables}
-    for path in {pathlib.Path(path).resolve() for path in (options.json, options.write_readme and FIGURES) if path}:
+    for path in {pathlib.Path(path).resolve() for path in (options.json, options.write and FIGURES) if path}:
         path.write_text(json.dumps(dict(how=how, tables=values), indent=1))
-    if options.write_readme:
+    if options.write:
         chart.draw(FIGURES, FIGURES.with_suffix(".svg"))
-        write_readme("\n".join([how, "", *(table.markdown() for table in tables)]))
+        write_document("\n".join([how, "", *(table.markdown() for table in tables)]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A table of the README: rows of values of several rounds."""
+"""A table of docs/benchmarks.md: rows of values of several rounds."""
 
 
 class Table:

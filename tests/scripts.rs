@@ -1,4 +1,4 @@
-//! What scripts rely on: exit codes, objects with the fields that the README lists, content
+//! What scripts rely on: exit codes, objects with the fields that docs/scripting.md lists, content
 //! through pipes, and pipes that close.
 
 mod common;
@@ -69,10 +69,10 @@ fn objects(text: &str) -> Vec<Value> {
 
 // ---- Objects ------------------------------------------------------------------------------
 
-/// The fields of each kind of object, from the README's table.
+/// The fields of each kind of object, from the table of docs/scripting.md.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("there");
-    let table = readme.split("<!-- json:begin -->").nth(1).and_then(|rest| rest.split("<!-- json:end -->").next());
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/scripting.md")).expect("there");
+    let table = page.split("<!-- json:begin -->").nth(1).and_then(|rest| rest.split("<!-- json:end -->").next());
     let rows = table.expect("the table").lines().skip(3).filter(|line| line.starts_with('|'));
     let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_string).collect::<Vec<_>>();
     let mut kinds = BTreeMap::new();
@@ -99,7 +99,7 @@ fn kind_of(object: &Value) -> String {
 }
 
 #[test]
-fn every_command_prints_objects_with_exactly_the_fields_the_readme_lists() {
+fn every_command_prints_objects_with_exactly_the_fields_that_are_documented() {
     let visit = Visit::new(&["--quota", "100M"]);
     visit.here("a", b"hello");
     fs::create_dir(visit.place.here("tree")).expect("writable");
@@ -124,12 +124,12 @@ fn every_command_prints_objects_with_exactly_the_fields_the_readme_lists() {
     let mut seen = BTreeSet::new();
     for object in objects(&(ended.stdout + &host.stdout)) {
         let kind = kind_of(&object);
-        let fields = documented.get(&kind).unwrap_or_else(|| panic!("the README has no '{kind}': {object}"));
+        let fields = documented.get(&kind).unwrap_or_else(|| panic!("docs/scripting.md has no '{kind}': {object}"));
         let own = object.as_object().expect("an object").keys().filter(|key| !matches!(&key[..], "command" | "ok"));
         assert_eq!(&own.cloned().collect::<BTreeSet<_>>(), fields, "{object}");
         seen.insert(kind);
     }
-    assert_eq!(seen, documented.into_keys().collect(), "each row of the README's table is a kind of object");
+    assert_eq!(seen, documented.into_keys().collect(), "each row of the table is a kind of object");
 }
 
 #[test]

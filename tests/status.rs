@@ -431,12 +431,12 @@ fn a_peer_that_does_not_leave_after_its_last_word_costs_no_turns() {
     drop(ann);
 }
 
-// ---- The README ---------------------------------------------------------------------------
+// ---- The document ---------------------------------------------------------------------------
 
 #[test]
-fn every_object_has_exactly_the_fields_the_readme_lists() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("it is there");
-    let table = readme.split("<!-- status:begin -->").nth(1).and_then(|rest| rest.split("<!-- status:end -->").next());
+fn every_object_has_exactly_the_fields_that_are_documented() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/server.md")).expect("it is there");
+    let table = page.split("<!-- status:begin -->").nth(1).and_then(|rest| rest.split("<!-- status:end -->").next());
     let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_string).collect::<BTreeSet<_>>();
     let rows = table.expect("the table").lines().skip(3).filter(|line| line.starts_with('|'));
     let listed: BTreeMap<String, BTreeSet<String>> = rows

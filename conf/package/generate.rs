@@ -1,5 +1,5 @@
 //! Writes the man pages and the shells' completions into a folder, from the definitions that the
-//! programs themselves use: `cargo run --example generate -- DIR`. What only the README knows, the
+//! programs themselves use: `cargo run --example generate -- DIR`. What only documents know, the
 //! configuration and the exit codes, is taken from its tables.
 
 use berth::admin::CommandLine;
@@ -143,7 +143,7 @@ fn berth_1() -> io::Result<String> {
     page.section("NAMED HOSTS");
     page.subcommands(&HostArgs::command().name("berth host"), "berth host");
     page.section("EXIT STATUS");
-    page.table(&README.table("| exit | means |"), 1);
+    page.table(&table_of(SCRIPTING, "| exit | means |"), 1);
     page.section("ENVIRONMENT");
     for (name, text) in [
         ("BERTH_PASSWORD", "The password, unless an option says where it is."),
@@ -202,11 +202,12 @@ fn berthd_json_5() -> String {
     page.section("NAME");
     page.text("berthd.json - configuration of the file server berthd");
     page.section("DESCRIPTION");
-    let section = README.section("### Configuration");
-    for paragraph in section.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
-        match paragraph.trim_start().starts_with('|') {
-            true => page.table(&rows(paragraph), 2),
-            false => page.paragraph(&paragraph.replace('\n', " ")),
+    // Without the title, and what it is for.
+    for paragraph in CONFIGURATION.split("\n\n").skip(2).filter(|paragraph| !paragraph.trim().is_empty()) {
+        match paragraph.trim() {
+            table if table.starts_with('|') => page.table(&rows(table), 2),
+            heading if heading.starts_with("## ") => page.section(&heading[3..].to_uppercase()),
+            text => page.paragraph(&text.replace('\n', " ")),
         }
     }
     page.section("SEE ALSO");
@@ -271,8 +272,8 @@ impl Page {
             match cells {
                 1 => self.text(&row[1]),
                 _ => {
-                    self.text(&format!("Default: {}.", row[1]));
-                    self.line(&row[2]);
+                    self.text(&format!("Default: {}. A new value takes effect on {}.", row[1], row[2]));
+                    self.line(&row[3]);
                 }
             }
         }
@@ -322,24 +323,15 @@ fn escaped(text: &str) -> String {
     roff
 }
 
-// ---- The README ---------------------------------------------------------------------------
+// ---- The documents ------------------------------------------------------------------------
 
-struct Readme(&'static str);
+const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
+const SCRIPTING: &str = include_str!("../../docs/scripting.md");
 
-const README: Readme = Readme(include_str!("../../README.md"));
-
-impl Readme {
-    /// The text below a heading, up to the next one.
-    fn section(&self, heading: &str) -> &'static str {
-        let (_, below) = self.0.split_once(&format!("\n{heading}\n")).expect("the README has this section");
-        below.split("\n#").next().unwrap_or_default()
-    }
-
-    /// The rows of the table that begins with `head`.
-    fn table(&self, head: &str) -> Vec<Vec<String>> {
-        let (_, below) = self.0.split_once(head).expect("the README has this table");
-        rows(&format!("{head}{}", below.split("\n\n").next().unwrap_or_default()))
-    }
+/// The rows of the table in `document` that begins with `head`.
+fn table_of(document: &str, head: &str) -> Vec<Vec<String>> {
+    let (_, below) = document.split_once(head).expect("the document has this table");
+    rows(&format!("{head}{}", below.split("\n\n").next().unwrap_or_default()))
 }
 
 /// The cells of a Markdown table, without its head.
