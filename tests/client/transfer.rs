@@ -534,7 +534,7 @@ fn a_mirror_to_a_server_that_keeps_no_permissions_says_so_once_and_asks_for_none
         _ => {}
     });
     stage.run(&format!("mirror {} t", tree.display())).expect("nothing moves");
-    assert!(stage.results.text().contains("2 already there"), "{}", stage.results.text());
+    assert!(stage.results.text().contains("2 files, all already there"), "{}", stage.results.text());
     let remarks = stage.remarks.text();
     assert_eq!(remarks.lines().count(), 1, "{remarks}");
     assert!(remarks.contains("keeps no permissions, so those of 2 entries"), "{remarks}");

@@ -261,7 +261,7 @@ pub const COMMANDS: &[Command] = &[
         name: "!",
         aliases: &[],
         usage: "[COMMAND]",
-        help: "run a local command, or a shell; 'ls | less' pipes what a command shows into one",
+        help: "run a local command or shell; 'ls | less' pipes a result into one",
         options: &[],
         example: "!df -h .",
         operands: Operands::Local,
