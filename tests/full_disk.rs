@@ -405,7 +405,7 @@ fn a_tree_of_an_account_that_may_only_read_ends_with_one_error() {
     let server = place.serve();
     plant_tree(&place.here("tree"), 10, 100);
     let run = |command: &[&str]| place.run(place.berth(&[&["--no-progress", &server.target("ann")], command].concat()));
-    let why = "may only read";
+    let why = "this account is read-only";
     check_stopped(run(&["put", "-r", "tree"]), 1, why, &place.home("ann", "tree"), 10);
     let files = ["put", "tree/f0", "tree/f2", "tree/f4", "."];
     check_stopped(run(&files), 1, why, &place.home("ann", "tree"), 3);
