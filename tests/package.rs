@@ -190,7 +190,7 @@ fn bash_completes_the_arguments_of_a_command() {
     assert_eq!(complete("berth nas put paper.txt ph"), ["photos/"]);
     assert_eq!(complete("berth nas mirror --d"), ["--delete", "--dry-run"]);
     assert_eq!(complete("berth nas mirror --from ph"), ["photos/"]);
-    assert_eq!(complete("berth nas get --"), ["--help"]);
+    assert_eq!(complete("berth nas get --"), ["--no-perms", "--help"]);
     assert!(complete("berth nas get -").contains(&"-r".to_string()));
     assert_eq!(complete("berth nas help mkd"), ["mkdir"]);
     assert_eq!(complete("berth nas pwd "), [""; 0]);
