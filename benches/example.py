@@ -3,9 +3,10 @@
 
     benches/example.py                           # builds for release
     benches/example.py --programs target/debug   # programs that are there
+    benches/example.py --check                   # fails if the README shows something else, numbers aside
 
 The commands are those of the README. They meet a server of their own in a temporary folder, which is removed."""
-import argparse, os, pathlib, re, subprocess, sys, tempfile
+import argparse, itertools, os, pathlib, re, subprocess, sys, tempfile
 import record
 
 README = record.ROOT / "README.md"
@@ -39,9 +40,16 @@ def carried_out(commands, programs, folder):
         server.wait()
 
 
+def masked(shown):
+    """Its lines, without what differs from run to run: words with digits, and how many spaces are beside them."""
+    return [" ".join("#" if re.search(r"[0-9]", word) else word for word in re.sub(r"([A-Z][a-z]{2}) +(?=[0-9])", "#", line).split())
+            for line in shown.splitlines()]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", metavar="DIR", help="where berthd and berth are")
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     options = parser.parse_args()
     programs = pathlib.Path(options.programs).resolve() if options.programs else record.build()
     text = README.read_text()
@@ -51,6 +59,12 @@ def main():
         shown = "".join(carried_out(commands, programs, folder))
     if folder in shown:
         sys.exit(f"{folder} would be in the README:\n{shown}")
+    if options.check:
+        there = BLOCK.search(text)[2]
+        differing = [pair for pair in itertools.zip_longest(masked(there), masked(shown)) if pair[0] != pair[1]]
+        for old, new in differing:
+            print(f"README: {old}\nprinted: {new}", file=sys.stderr)
+        sys.exit(bool(differing))
     README.write_text(BLOCK.sub(lambda match: match[1] + shown + match[3], text, count=1))
     print(shown, end="")
 

@@ -469,6 +469,23 @@ fn documents_link_to_what_is_there() {
     }
 }
 
+/// The code blocks of a document, without the comments in them.
+fn code_blocks(text: &str) -> Vec<String> {
+    let lines = |block: &str| {
+        block.lines().map(|line| line.split(" # ").next().unwrap_or_default().trim_end()).collect::<Vec<_>>()
+    };
+    text.split("```").skip(1).step_by(2).map(|block| lines(block).join("\n")).collect()
+}
+
+#[test]
+fn the_readme_shows_the_same_in_both_languages() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("UTF-8");
+    let (english, chinese) = (code_blocks(&read("README.md")), code_blocks(&read("docs/README.zh-CN.md")));
+    assert!(english.len() > 5);
+    assert_eq!(english, chinese);
+}
+
 #[test]
 fn a_word_of_the_glossary_is_the_name_of_one_type() {
     let (_, text) = documents().into_iter().find(|(path, _)| path.ends_with("docs/architecture.md")).expect("there");
