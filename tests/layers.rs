@@ -471,10 +471,9 @@ fn documents_link_to_what_is_there() {
 
 /// The code blocks of a document, without the comments in them.
 fn code_blocks(text: &str) -> Vec<String> {
-    let lines = |block: &str| {
-        block.lines().map(|line| line.split(" # ").next().unwrap_or_default().trim_end()).collect::<Vec<_>>()
-    };
-    text.split("```").skip(1).step_by(2).map(|block| lines(block).join("\n")).collect()
+    let code = |line: &str| line.split(" # ").next().unwrap_or_default().trim_end().to_string();
+    let blocks = text.split("```").skip(1).step_by(2);
+    blocks.map(|block| block.lines().map(code).collect::<Vec<_>>().join("\n")).collect()
 }
 
 #[test]
