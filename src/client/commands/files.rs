@@ -88,7 +88,7 @@ pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let sources = paths(session, "mv", from)?;
     let into_folder = target.is_root() || session.find(&target)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
     if !into_folder && (sources.len() > 1 || to.text.ends_with(b"/")) {
-        return Err(Failure::Usage(format!("{target} is not a remote directory; create it with mkdir {target}")));
+        return Err(refusal::of_target(session, &target));
     }
     let mut summary = Summary::new("mv", sources.len() == 1);
     for source in sources {

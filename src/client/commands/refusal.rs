@@ -25,6 +25,20 @@ pub(super) fn of_new(session: &mut Session, path: &VPath, failure: Failure) -> F
     }
 }
 
+/// The refusal of an upload to `path`.
+pub(super) fn of_upload(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
+    let failure = of_file(session, path, failure, &format!("put FILE {path}/NAME stores the file in it"));
+    of_new(session, path, failure)
+}
+
+/// The failure of a command whose target `path` must be a directory and is none.
+pub(super) fn of_target(session: &mut Session, path: &VPath) -> Failure {
+    Failure::Usage(match session.find(path) {
+        Ok(Some(_)) => format!("remote {path} is a file, not a directory; choose another place"),
+        _ => format!("{path} is not a remote directory; create it with mkdir {path}"),
+    })
+}
+
 /// The refusal of `mkdir`.
 pub(super) fn of_mkdir(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
     if !failure.is_refusal(ErrorCode::Exists) {
@@ -38,6 +52,9 @@ pub(super) fn of_mkdir(session: &mut Session, path: &VPath, failure: Failure) ->
 
 /// The refusal of `rmdir`.
 pub(super) fn of_rmdir(_: &mut Session, path: &VPath, failure: Failure) -> Failure {
+    if path.is_root() {
+        return failure.reworded("the home directory itself cannot be removed; 'rm -r *' removes its contents");
+    }
     match failure.is_refusal(ErrorCode::NotADirectory) {
         true => failure.reworded(format!("{path} is not a directory; rm removes files")),
         false => failure,
