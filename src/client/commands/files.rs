@@ -44,7 +44,8 @@ fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(),
         Err(failure) if failure.is_refusal(ErrorCode::NotAFile) => {
             Err(refusal::of_file(session, path, failure, "rm -r removes it"))
         }
-        result => result.map(|_| ()),
+        Err(failure) => Err(refusal::of_path(session, path, failure)),
+        Ok(_) => Ok(()),
     }
 }
 
