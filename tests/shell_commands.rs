@@ -321,6 +321,7 @@ fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
         (1, &["put", "-r", "up/file", "/"], "/file exists and is not a directory; choose another name"),
         (1, &["mirror", "--from", "folder", "here/x"], "a directory above local here/x is a file; choose another path"),
         (1, &["mirror", "--from", "folder", "here/x/y"], "a directory above local here/x/y is a file"),
+        (1, &["get", "file", "no/x"], "local directory no does not exist; !mkdir -p no creates it"),
         (1, &["get", "folder", "-"], "/folder is a directory; only a file goes to standard output"),
         (1, &["rmdir", "/"], "the home directory itself cannot be removed"),
         (2, &["put", ""], "'': the path is empty"),

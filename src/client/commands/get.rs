@@ -173,6 +173,12 @@ fn get_single(
         return Err(Failure::Local(format!("{remote} is a folder; -r takes it whole")));
     }
     let (job, _) = job(remote.clone(), target.of(remote), &entry, modes);
+    if let Some(folder) = job.local.parent().filter(|folder| !folder.as_os_str().is_empty())
+        && matches!(fs::metadata(folder), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+    {
+        let folder = shown(folder);
+        return Err(Failure::Local(format!("local directory {folder} does not exist; !mkdir -p {folder} creates it")));
+    }
     get_one(session, &mut Summary::new("get", true), job, entry.size, &mut overwrite, false)
 }
 
