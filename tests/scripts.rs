@@ -274,8 +274,13 @@ fn a_pipe_that_is_named_as_a_file_is_refused_with_how_it_is_sent() {
         }
     }
     assert_eq!(disk_usage(&visit.place.home("ann", "")), (0, 0));
+    for (link, target) in [("tree/dangling", "nowhere"), ("tree/loop", "loop")] {
+        std::os::unix::fs::symlink(target, visit.place.here(link)).expect("writable");
+    }
     let ended = visit.run(&["put", "-r", "tree"]).expect_code(0);
-    assert!(ended.stderr.contains("tree/fifo is no regular file: left out"), "{ended:?}");
+    for left_out in ["tree/dangling", "tree/fifo", "tree/loop"] {
+        assert!(ended.stderr.contains(&format!("{left_out} is no regular file: left out")), "{ended:?}");
+    }
     assert_eq!(visit.there("tree/file").as_deref(), Some(&b"x"[..]));
     assert!(!visit.place.home("ann", "tree/fifo").exists());
     let mut command = visit.command(&["put", "-", "n"]);

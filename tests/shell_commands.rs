@@ -288,6 +288,52 @@ fn a_missing_directory_is_named_with_the_command_that_makes_it() {
     }
 }
 
+#[test]
+fn a_target_of_the_wrong_kind_is_told_without_advice_that_cannot_be_followed() {
+    let visit = Visit::new(&[]);
+    visit.file("file", 1, 0);
+    visit.file("other", 2, 0);
+    visit.file("folder/inside", 3, 0);
+    fs::create_dir_all(visit.place.here("up/file")).expect("writable");
+    for name in ["a", "here", "folder"] {
+        fs::write(visit.place.here(name), "a").expect("writable");
+    }
+    let in_way = "local here/ is a file, not a directory; choose another place";
+    let no_folder = "remote /file is a file, not a directory; choose another place";
+    for (code, command, told) in [
+        (2, &["get", "file", "here/"][..], in_way),
+        (2, &["get", "file", "other", "here/"], in_way),
+        (2, &["put", "a", "file/"], no_folder),
+        (2, &["put", "a", "here", "file"], no_folder),
+        (2, &["mv", "other", "file/"], no_folder),
+        (2, &["mv", "other", "folder", "file"], no_folder),
+        (1, &["put", "a", "file/x"], "a directory above remote /file/x is a file; choose another path"),
+        (1, &["mv", "other", "file/x"], "a directory above remote /file/x is a file"),
+        (1, &["stat", "file/x"], "a directory above remote /file/x is a file"),
+        (1, &["cat", "file/x"], "a directory above remote /file/x is a file"),
+        (1, &["rm", "file/x"], "a directory above remote /file/x is a file"),
+        (1, &["rmdir", "file/x"], "a directory above remote /file/x is a file"),
+        (1, &["mkdir", "file/x"], "a directory above remote /file/x is a file"),
+        (1, &["mkdir", "-p", "file/x"], "a directory above remote /file/x is a file"),
+        (1, &["sha256", "file/x"], "a directory above remote /file/x is a file"),
+        (1, &["put", "folder"], "/folder is a directory; put FILE /folder/NAME stores the file in it"),
+        (1, &["put", "a", "folder", "/"], "/folder is a directory; put FILE /folder/NAME stores the file in it"),
+        (1, &["put", "-r", "up/file", "/"], "/file exists and is not a directory; choose another name"),
+        (1, &["mirror", "--from", "folder", "here/x"], "a directory above local here/x is a file; choose another path"),
+        (1, &["mirror", "--from", "folder", "here/x/y"], "a directory above local here/x/y is a file"),
+        (1, &["get", "file", "no/x"], "local directory no does not exist; !mkdir -p no creates it"),
+        (1, &["get", "folder", "-"], "/folder is a directory; only a file goes to standard output"),
+        (1, &["rmdir", "/"], "the home directory itself cannot be removed"),
+        (2, &["put", ""], "'': the path is empty"),
+        (2, &["lcd", ""], "'': the path is empty"),
+        (2, &["lls", ""], "'': the path is empty"),
+    ] {
+        let ended = visit.run(command).expect_code(code);
+        assert!(ended.stderr.contains(told), "{command:?}: {ended:?}");
+    }
+    assert_eq!(fs::read(visit.place.here("here")).expect("kept"), b"a");
+}
+
 // ---- What was meant -------------------------------------------------------------------------
 
 #[test]

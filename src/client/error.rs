@@ -104,6 +104,9 @@ impl Failure {
         if error.kind() != std::io::ErrorKind::NotFound {
             return Self::local(path, error);
         }
+        if path.as_os_str().is_empty() {
+            return Self::Usage("'': the path is empty".into());
+        }
         let folder = folder.map(|folder| format!(" (in {})", Escaped(folder.as_os_str().as_bytes())));
         Self::Local(format!(
             "{}: no such local {kind}{}",

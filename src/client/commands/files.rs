@@ -44,7 +44,8 @@ fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(),
         Err(failure) if failure.is_refusal(ErrorCode::NotAFile) => {
             Err(refusal::of_file(session, path, failure, "rm -r removes it"))
         }
-        result => result.map(|_| ()),
+        Err(failure) => Err(refusal::of_path(session, path, failure)),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -88,7 +89,7 @@ pub fn mv(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     let sources = paths(session, "mv", from)?;
     let into_folder = target.is_root() || session.find(&target)?.is_some_and(|entry| entry.kind == EntryKind::Dir);
     if !into_folder && (sources.len() > 1 || to.text.ends_with(b"/")) {
-        return Err(Failure::Usage(format!("{target} is not a remote directory; create it with mkdir {target}")));
+        return Err(refusal::of_target(session, &target));
     }
     let mut summary = Summary::new("mv", sources.len() == 1);
     for source in sources {

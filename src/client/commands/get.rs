@@ -102,8 +102,7 @@ impl LocalTarget {
         }
         check_name(session, words, word, remotes)?;
         if remotes.len() != 1 || word.text.ends_with(b"/") {
-            let path = shown(&path);
-            return Err(Failure::Usage(format!("{path} is not a local directory; create it with !mkdir {path}")));
+            return Err(not_a_folder(&path));
         }
         Ok(match tree {
             Some(tree) => Self::Tree(path, tree),
@@ -144,7 +143,11 @@ fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
     session.output.make_way_for_content();
     // A bar would stand in the text.
     let style = if session.output.is_terminal { Style::Silent } else { session.progress };
-    let size = session.stat(remote)?.size;
+    let entry = session.stat(remote)?;
+    if entry.kind == EntryKind::Dir {
+        return Err(Failure::Local(format!("{remote} is a directory; only a file goes to standard output")));
+    }
+    let size = entry.size;
     let mut progress = Progress::of_file(style, &label(remote), Some(size));
     let mut shown = Shown::default();
     let fetched = fetch_content(session, remote, &mut progress, |output, link, bytes| shown.write(output, link, bytes));
@@ -170,6 +173,12 @@ fn get_single(
         return Err(Failure::Local(format!("{remote} is a folder; -r takes it whole")));
     }
     let (job, _) = job(remote.clone(), target.of(remote), &entry, modes);
+    if let Some(folder) = job.local.parent().filter(|folder| !folder.as_os_str().is_empty())
+        && matches!(fs::metadata(folder), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+    {
+        let folder = shown(folder);
+        return Err(Failure::Local(format!("local directory {folder} does not exist; !mkdir -p {folder} creates it")));
+    }
     get_one(session, &mut Summary::new("get", true), job, entry.size, &mut overwrite, false)
 }
 
@@ -506,6 +515,17 @@ fn make_own_folder(
         Some(other) => Err(same_name(&other, remote, local)),
         None => Ok(()),
     }
+}
+
+/// The failure of a command whose target here must be a directory and is none.
+fn not_a_folder(path: &Path) -> Failure {
+    // Without the slash at the end, which the system follows only to a directory.
+    let exists = fs::metadata(path.components().as_path()).is_ok();
+    let path = shown(path);
+    Failure::Usage(match exists {
+        true => format!("local {path} is a file, not a directory; choose another place"),
+        false => format!("{path} is not a local directory; create it with !mkdir {path}"),
+    })
 }
 
 /// Makes a folder that the server named, with these permission bits. A link in its place is not followed: it

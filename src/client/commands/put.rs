@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::local::{expand, path as local_path};
+use super::refusal;
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
@@ -98,8 +99,7 @@ impl RemoteTarget {
             (Self::Path(path), tree) => {
                 check_name(words, word, locals)?;
                 if locals.len() != 1 || word.text.ends_with(b"/") {
-                    let told = format!("{path} is not a remote directory; create it with mkdir {path}");
-                    return Err(Failure::Usage(told));
+                    return Err(refusal::of_target(session, &path));
                 }
                 Ok(tree.map_or(Self::Path(path.clone()), |tree| Self::Tree(path, tree)))
             }
@@ -160,7 +160,7 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         failure if failure.is_refusal(ErrorCode::Exists) => {
             Failure::Local(format!("{remote} is there already; -f replaces it"))
         }
-        failure => failure,
+        failure => refusal::of_upload(session, &remote, failure),
     })?;
     let (local, remote, elapsed) = (Path::new("-"), &remote, Some(started.elapsed()));
     Done { command: "put", local, remote, size, sha256, resumed_from: 0, is_identical: false, elapsed }
@@ -191,13 +191,8 @@ fn put_single(
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
             put_over(session, &mut Summary::new("put", true), job, &failure, overwrite)
         }
-        Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Err(match job.remote.split() {
-            Some((folder, _)) => {
-                failure.reworded(format!("remote directory {folder} does not exist; mkdir -p {folder} creates it"))
-            }
-            None => failure,
-        }),
-        result => conclude(session, &mut Summary::new("put", true), &job, result?, Some(started.elapsed())),
+        Err(failure) => Err(refusal::of_upload(session, &job.remote, failure)),
+        Ok(stored) => conclude(session, &mut Summary::new("put", true), &job, stored, Some(started.elapsed())),
     }
 }
 
@@ -413,7 +408,7 @@ fn put_new(
     let mut progress = Progress::of_files(session.progress, jobs.len(), bytes);
     let folder = common_folder(jobs.iter().map(|job| &job.remote));
     send_all(session, jobs, &mut progress, |session, (job, result)| match result {
-        Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
+        Err(failure) if failure.is_refusal(ErrorCode::Exists) || failure.is_refusal(ErrorCode::NotAFile) => {
             occupied.push((job, failure));
             Ok(())
         }
@@ -444,13 +439,16 @@ fn without_what_is_there(
     session.call_each(&requests, |_, _, result| found.push(result))?;
     let mut clashing = Vec::with_capacity(occupied.len());
     let mut links = Vec::new();
-    for ((job, refusal), result) in occupied.into_iter().zip(found) {
+    for ((job, refused), result) in occupied.into_iter().zip(found) {
         match (result, size_of(&job.local)) {
             (Ok(Reply::Stat { entry, .. }), Ok(size)) if entry.kind == EntryKind::File => {
                 clashing.push((job, size, entry.size));
             }
             (Err(failure), Ok(size)) if overwrite.is_forced() && leads_nowhere(&failure) => links.push((job, size, 0)),
-            (Ok(_), Ok(_)) => summary.count(session, Err(refusal))?,
+            (Ok(_), Ok(_)) => {
+                let told = refusal::of_upload(session, &job.remote, refused);
+                summary.count(session, Err(told))?;
+            }
             (Err(failure), _) | (_, Err(failure)) => summary.count(session, Err(failure))?,
         }
     }
@@ -480,6 +478,7 @@ fn make_folders(
         let is_below_missing = path.parent().is_some_and(|folder| missing.contains(&folder));
         missing.insert(path.clone());
         if !is_below_missing {
+            let failure = refusal::of_mkdir(session, path, failure);
             summary.count(session, Err(failure))?;
         }
     }
@@ -578,9 +577,12 @@ fn look(local: PathBuf, remote: VPath) -> Result<Found, Failure> {
     if metadata.is_dir() {
         return Ok(Found::Folder(local, remote));
     }
-    let is_link = metadata.is_symlink();
-    let metadata = if is_link { fs::metadata(&local).map_err(failure)? } else { metadata };
-    Ok(if metadata.is_file() { Found::File(local, remote, metadata.len()) } else { Found::Other(local) })
+    // A link that leads nowhere is left out like one to a folder.
+    let metadata = if metadata.is_symlink() { fs::metadata(&local).ok() } else { Some(metadata) };
+    Ok(match metadata.filter(fs::Metadata::is_file) {
+        Some(metadata) => Found::File(local, remote, metadata.len()),
+        None => Found::Other(local),
+    })
 }
 
 /// The sorted names in a folder, and a failure if not all of them could be read. Partial downloads are left

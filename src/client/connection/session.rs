@@ -207,9 +207,14 @@ impl Session {
 
     /// What is at `path`.
     pub fn stat(&mut self, path: &VPath) -> Result<Entry, Failure> {
-        match self.call(&Request::Stat { path: path.into() })? {
-            Reply::Stat { entry, .. } => Ok(entry),
-            _ => Err(unexpected()),
+        match self.call(&Request::Stat { path: path.into() }) {
+            Ok(Reply::Stat { entry, .. }) => Ok(entry),
+            Ok(_) => Err(unexpected()),
+            // A question about any entry demands directories only above it.
+            Err(failure) if failure.is_refusal(ErrorCode::NotADirectory) => {
+                Err(failure.reworded(format!("a directory above remote {path} is a file; choose another path")))
+            }
+            Err(failure) => Err(failure),
         }
     }
 

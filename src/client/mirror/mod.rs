@@ -220,7 +220,13 @@ impl Order {
     /// Also where it is there: an account that may only read is told so once, and not of each file.
     fn make_root(&self, session: &mut Session, mode: Option<u32>) -> Result<(), Failure> {
         if self.is_from {
-            return self.make_local_root(mode).map_err(|error| Failure::local(&self.local, &error));
+            return self.make_local_root(mode).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Failure::Local(format!(
+                    "a directory above local {} is a file; choose another path",
+                    shown(&self.local)
+                )),
+                _ => Failure::local(&self.local, &error),
+            });
         }
         let permissions = mode.and_then(|mode| self.modes.of_folder(mode));
         session.call(&Request::Mkdir { path: (&self.remote).into(), parents: true, permissions }).map(drop)
