@@ -15,7 +15,11 @@ fn main() -> ExitCode {
         Ok(CommandLine::Help(args)) => ExitCode::from(client::run_help(&args)),
         Err(error) => {
             // Help and version come this way too. That nobody reads them is no failure.
-            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            let mut printed = error.print();
+            if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+                printed = printed.and_then(|()| writeln!(std::io::stdout(), "{}", client::usage_object(&error)));
+            }
+            let printed = printed.and_then(|()| std::io::stdout().flush());
             let is_lost = printed.is_err_and(|error| error.kind() != ErrorKind::BrokenPipe);
             ExitCode::from(match error.use_stderr() {
                 true => EXIT_USAGE,

@@ -192,7 +192,11 @@ fn clocks_that_are_coarse_or_in_another_zone_move_nothing_again_and_hide_no_chan
         }
         for far_ns in [FAT_NS, HOUR_NS + 2 * FAT_NS, 27 * HOUR_NS] {
             set_time_ns(&image.join("small"), exact_ns[0] + far_ns);
-            assert_eq!(visit.mirror(arguments), "mirror: 2 files, 7 bytes, 1 already there", "{is_from}: {far_ns} ns later");
+            assert_eq!(
+                visit.mirror(arguments),
+                "mirror: 2 files, 7 bytes, 1 already there",
+                "{is_from}: {far_ns} ns later"
+            );
         }
     }
 }

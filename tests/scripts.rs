@@ -383,6 +383,20 @@ fn exit_1_a_command_failed_also_if_others_did_not() {
 }
 
 #[test]
+fn with_json_arguments_that_make_no_sense_are_one_object_too() {
+    let place = Place::new();
+    for arguments in
+        [&["--json"][..], &["--json", "--nonsense", "ann@host"], &["--json", "--fingerprint", "x", "ann@host"]]
+    {
+        let ended = place.run(place.berth_over_tls(arguments)).expect_code(2);
+        let objects = objects(&ended.stdout);
+        assert_eq!(objects.len(), 1, "{arguments:?}: {ended:?}");
+        assert_eq!((&objects[0]["ok"], &objects[0]["code"]), (&false.into(), &"usage".into()), "{ended:?}");
+        assert!(objects[0]["message"].as_str().is_some_and(|text| text.len() > 10), "{ended:?}");
+    }
+}
+
+#[test]
 fn exit_2_usage_also_in_the_middle_of_a_script() {
     let visit = Visit::new(&[]);
     visit.run(&["get"]).expect_code(2);

@@ -226,6 +226,13 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
     contact.connect(interrupt, args.accept_new, output, ask)
 }
 
+/// The object that `--json` shows for arguments that make no sense.
+pub fn usage_object(error: &clap::Error) -> serde_json::Value {
+    let text = error.to_string();
+    let problem = text.lines().next().unwrap_or_default();
+    failure_object("berth", &Failure::Usage(problem.trim_start_matches("error: ").into()))
+}
+
 fn give_up(output: &mut Output, failure: &Failure) -> u8 {
     let _ = output.flush();
     if *failure != Failure::OutputClosed {

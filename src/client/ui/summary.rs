@@ -230,7 +230,7 @@ impl Summary {
             0 if self.kept == 0 => Ok(()),
             0 if self.kept == 1 => Err(Failure::Local("1 file that differs was not replaced".into())),
             0 => Err(Failure::Local(format!("{} files that differ were not replaced", self.kept))),
-            failed => Err(Failure::Some { failed, total: self.total }),
+            failed => Err(Failure::Some { failed, total: self.total + self.kept }),
         }
     }
 }
