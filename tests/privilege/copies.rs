@@ -326,7 +326,7 @@ fn a_mirror_gives_the_target_the_permissions_of_the_source_and_moves_nothing_for
         assert!(ended.stdout.contains("chmod secret\n") && ended.stdout.contains("3 modes to change"), "{ended:?}");
         assert_eq!(mode(&image.join("secret")), 0o600);
         let ended = visit.berth(&arguments(&[]));
-        assert!(ended.stdout.contains("8 already there, 3 modes changed"), "{ended:?}");
+        assert!(ended.stdout.contains("8 files, all already there, 3 modes changed"), "{ended:?}");
         assert_eq!(ended.stderr, "");
         for (name, expected) in [("secret", 0o644), ("run.sh", 0o700), ("in", 0o710)] {
             assert_eq!(mode(&image.join(name)), expected, "{name}");
@@ -403,7 +403,7 @@ fn a_file_system_without_permissions_is_told_of_once_and_keeps_the_content() {
         let ended = visit.berth(&arguments);
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
         assert!(ended.stderr.contains("permissions") && ended.stderr.contains("--no-perms"), "{ended:?}");
-        assert!(ended.stdout.contains("8 already there"), "{ended:?}");
+        assert!(ended.stdout.contains("8 files, all already there"), "{ended:?}");
         let quiet: Vec<&str> = [&["mirror", "--no-perms"], &arguments[1..]].concat();
         assert_eq!(visit.berth(&quiet).stderr, "");
     }

@@ -77,7 +77,7 @@ fn expect_io(reply: &Reply) {
     match reply {
         Reply::Error(error) => {
             assert_eq!(error.code, ErrorCode::Io, "{error:?}");
-            assert!(error.message.contains("send it again from its beginning"), "{error:?}");
+            assert!(error.message.contains("send the file again from its beginning"), "{error:?}");
         }
         other => panic!("an error, not {other:?}"),
     }
