@@ -1,5 +1,5 @@
-//! What `get` and `put` have in common: comparing a file here with one there, and telling what
-//! became of a transfer.
+//! Functions that `get` and `put` share: they compare a local file with a remote one and report the result of a
+//! transfer.
 
 use std::fs;
 use std::path::Path;
@@ -22,28 +22,29 @@ use crate::client::ui::summary::Summary;
 use crate::wire::message::Name;
 use crate::wire::{Reply, Request};
 
-/// A transfer that is done.
+/// A completed transfer.
 pub struct Done<'a> {
     /// `get` or `put`.
     pub command: &'static str,
-    /// The file here.
+    /// The local file.
     pub local: &'a Path,
-    /// The file there.
+    /// The remote file.
     pub remote: &'a VPath,
-    /// Its bytes.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// Its digest.
+    /// The SHA-256 digest of the file.
     pub sha256: Digest,
-    /// Bytes that were there already; all of them when nothing was moved.
+    /// The number of bytes that the destination had before; equal to `size` if nothing was transferred.
     pub resumed_from: u64,
-    /// Nothing was moved, because both sides had the same.
+    /// Nothing was transferred, because both sides had the same content.
     pub is_identical: bool,
-    /// How long it took; `None` for one of many and where nothing was moved.
+    /// The duration; `None` for one of many files and where nothing was transferred.
     pub elapsed: Option<Duration>,
 }
 
 impl Done<'_> {
-    /// Shows it; one of many (`is_brief`) only to programs and to users who want digests.
+    /// Reports the transfer. One of many (`is_brief`) is shown only in JSON output and to users who want
+    /// digests.
     pub fn show(&self, session: &mut Session, is_brief: bool) -> Result<(), Failure> {
         let Self { command, local, remote, size, sha256, .. } = self;
         if !is_brief || session.output.shows_digests {
@@ -58,7 +59,8 @@ impl Done<'_> {
 }
 
 impl Done<'_> {
-    /// `put a -> /a  8M  0.5s  16M/s  verified`: what matters most stands before what a narrow terminal breaks.
+    /// Formats `put a -> /a  8M  0.5s  16M/s  verified`. The most important part comes first, because a narrow
+    /// terminal wraps the rest.
     fn line(&self, with_digest: bool) -> String {
         let (local, remote) = (shown(self.local), self.remote);
         let mut line = match self.command {
@@ -81,14 +83,14 @@ impl Done<'_> {
     }
 }
 
-/// The digest of a file here and there, if they are the same. Both sides compute at once.
+/// Returns the digest of a local and a remote file if both have the same content. Both sides compute at once.
 pub fn same_content(session: &mut Session, local: &Path, remote: &VPath) -> Result<Option<Digest>, Failure> {
     let mut same = Err(unexpected());
     same_contents(session, &[(local, remote)], |result| same = result)?;
     same
 }
 
-/// The same for many files: the server is asked ahead, so they cost no round trip each.
+/// Compares many pairs of files. The requests are pipelined, so a pair costs no round trip of its own.
 /// `on_result` gets the results in order.
 pub fn same_contents(
     session: &mut Session,
@@ -122,8 +124,8 @@ pub fn same_contents(
     Ok(())
 }
 
-/// Compares the first of `pairs` and asks ahead for more than the `asked` first. The digest of what
-/// is `here` outlives a connection.
+/// Compares the first of `pairs` and sends further requests ahead; the first `asked` have been sent already.
+/// The local digest in `here` survives a lost connection.
 fn compare_ahead(
     session: &mut Session,
     pairs: &[(&Path, &VPath)],
@@ -145,7 +147,7 @@ fn compare_ahead(
     Ok(there.and_then(|there| Ok(Some(here?).filter(|here| *here == there))))
 }
 
-/// The digest of a local file, shown as it is computed.
+/// Computes the digest of a local file and shows the progress.
 fn digest_here(session: &mut Session, local: &Path, hashing: &Hashing) -> Result<Digest, Failure> {
     let bytes = fs::metadata(local).map_or(0, |metadata| metadata.len());
     hashing.begin_local(local, bytes);
@@ -158,7 +160,7 @@ fn digest_here(session: &mut Session, local: &Path, hashing: &Hashing) -> Result
 }
 
 impl Conflict<'_> {
-    /// Tells that both are the same, which counts as done.
+    /// Reports that both files are identical, which counts as a success.
     pub fn tell_identical(
         &self,
         session: &mut Session,
@@ -173,8 +175,9 @@ impl Conflict<'_> {
     }
 }
 
-/// Which of `jobs` remain to be done, in whose places there are files: the same content is
-/// reported as done, and what may not be replaced as failed. `clash` tells a job as a clash.
+/// Compares `jobs` whose destinations exist, and returns those that remain to be transferred. A job with
+/// identical content is reported as done, and one that may not replace its destination as failed. `clash`
+/// converts a job to a conflict.
 pub fn without_identical<J>(
     session: &mut Session,
     summary: &mut Summary,
@@ -198,7 +201,7 @@ pub fn without_identical<J>(
         }
     }
     let mut remaining = Vec::with_capacity(differing.len());
-    // Where no more is moved, nobody is asked.
+    // A stopped command transfers nothing more, so it asks no more questions.
     differing.retain(|_| !summary.is_stopped());
     for job in differing {
         match overwrite.decide(session, &clash(&job)) {
@@ -211,7 +214,7 @@ pub fn without_identical<J>(
     Ok(remaining)
 }
 
-/// The innermost folder that all of `paths` are in.
+/// Returns the innermost directory that contains all of `paths`.
 pub fn common_folder<'a>(paths: impl Iterator<Item = &'a VPath>) -> Option<VPath> {
     let both = |one: VPath, other: VPath| {
         std::iter::successors(Some(one), VPath::parent).find(|folder| folder.contains(&other)).unwrap_or(VPath::root())
@@ -219,13 +222,14 @@ pub fn common_folder<'a>(paths: impl Iterator<Item = &'a VPath>) -> Option<VPath
     paths.filter_map(VPath::parent).reduce(both)
 }
 
-/// Whether `--` stands before the last of `words`, so that it is where to and not one more of the sources.
+/// Returns whether `--` stands before the last of `words`, which makes that word the target and not another
+/// source.
 pub fn is_marked_as_target(words: &[Word]) -> bool {
     matches!(words, [_, .., mark, _] if mark.is_bare(b"--"))
 }
 
-/// Refuses the last of `words` as where to: it looks like one more of the sources, as where a shell made
-/// names of a pattern.
+/// Refuses the last of `words` as the target, because it looks like another source. This happens when a shell
+/// expands a pattern into names.
 pub fn listed_as_target(command: &str, words: &[Word], problem: &str) -> Failure {
     let written = |word: &Word| match Escaped(&word.text).to_string() {
         text if word.is_option() || word.is_pattern() => text,
@@ -244,10 +248,10 @@ pub fn listed_as_target(command: &str, words: &[Word], problem: &str) -> Failure
     Failure::Usage(format!("{problem}; {text}"))
 }
 
-/// More names than this are not repeated in a message.
+/// A message repeats the names only up to this number.
 const NAMES_SHOWN_MAX: usize = 4;
 
-/// Says what an interrupted transfer left.
+/// Tells the user that an interrupted transfer can be resumed.
 pub fn note_interruption(session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
     if result == Err(Failure::Interrupted) {
         session.output.end_line();

@@ -1,6 +1,6 @@
-//! Fetching files. Many may be asked for ahead; they come one after the other, each into a part
-//! beside its destination that takes the name only when digest and size are proved. It asks no
-//! questions and decides nothing about files that are there already; `commands::get` does.
+//! Downloads of files. Requests are pipelined, and the files arrive one after the other. Each goes to a partial
+//! file beside its destination, which is renamed only when digest and size are verified. This module asks no
+//! questions and does not decide about existing files; `commands::get` does.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -25,63 +25,63 @@ use crate::client::ui::progress::Progress;
 use crate::wire::message::ErrorCode;
 use crate::wire::{Reply, Request};
 
-/// A file to be fetched.
+/// A file to download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownloadJob {
-    /// Its path there.
+    /// The remote path.
     pub remote: VPath,
-    /// Where it goes here.
+    /// The local destination.
     pub local: PathBuf,
-    /// Its bytes, when it was looked at.
+    /// The size in bytes at the time of the listing.
     pub size: u64,
-    /// Whether it takes the place of a file that is there.
+    /// Whether the download may replace an existing file.
     pub replace: bool,
-    /// Whether it gets the permission bits of the file there.
+    /// Whether the local file gets the permission bits of the remote file.
     pub modes: ModePolicy,
-    /// These bits, when it was looked at. Older servers do not tell them with the content.
+    /// The permission bits at the time of the listing. Older servers do not send them with the content.
     pub listed_mode: u32,
 }
 
-/// A file that is here now.
+/// A completed download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fetched {
-    /// Its bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Its digest, computed on both sides.
+    /// The digest, computed on both sides.
     pub sha256: Digest,
-    /// Bytes that were here from an earlier try.
+    /// The number of bytes that an earlier attempt had received.
     pub resumed_from: u64,
 }
 
-/// What became of one download.
+/// A job and its result.
 pub type Outcome = (DownloadJob, Result<Fetched, Failure>);
 
-/// Downloads, one after the other.
+/// The downloads of one connection, in order.
 #[derive(Default)]
 struct Downloader {
-    /// Taken from the jobs, and not asked for on this connection.
+    /// Taken from the jobs, but not yet requested on this connection.
     wanted: VecDeque<Wanted>,
     asked: VecDeque<(u32, Wanted)>,
 }
 
-/// A file to be fetched, and how far that is.
+/// A file to download and its progress.
 struct Wanted {
     job: DownloadJob,
-    /// Destinations of this download that no part may have as its path.
+    /// Destinations of the same download; no part may use one as its path.
     reserved: Arc<Reserved>,
-    /// The file at the destination that may be replaced, as it was when the download was planned.
+    /// The file that the download may replace, as it was at planning time.
     replaced: Option<SourceMark>,
-    /// What is here, from an earlier try or an earlier connection.
+    /// What an earlier attempt or an earlier connection received.
     part: Option<Part>,
-    /// Bytes of it that the progress counts.
+    /// The bytes of this file that the progress display counts.
     shown_bytes: u64,
-    /// The most of them that were ever here.
+    /// The highest number of bytes received so far.
     furthest_byte: u64,
-    /// Bytes of it that were here from an earlier run, once that is known.
+    /// The number of bytes that an earlier run had received, once it is known.
     resumed_from: Option<u64>,
 }
 
-/// Why a file did not come: the file's own failure, or the end of the conversation.
+/// Why a download stopped: the file itself failed, or the connection did.
 enum Stop {
     File(Failure),
     Link(LinkError),
@@ -99,15 +99,15 @@ impl From<LinkError> for Stop {
     }
 }
 
-/// Fetches files, as many ahead as the server allows, and goes on where it was when the connection
-/// is lost. `on_outcome` gets what became of each.
+/// Downloads files with as many requests ahead as the server allows, and resumes after a lost connection.
+/// `on_outcome` gets the result of each job.
 pub fn fetch_all(
     session: &mut Session,
     jobs: Vec<DownloadJob>,
     progress: &mut Progress,
     mut on_outcome: impl FnMut(&mut Session, Outcome) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    // Files of the server may have names of parts.
+    // Remote files may have names that look like parts.
     let like_parts: Reserved =
         jobs.iter().map(|job| &job.local).filter(|local| looks_like_part(local)).cloned().collect();
     like_parts.iter().for_each(|path| remove_part(path));
@@ -116,7 +116,7 @@ pub fn fetch_all(
     move_all(session, wanted, |wanted| wanted.job.size, progress, fetch_jobs, &mut on_outcome)
 }
 
-/// The same on one connection, until no job is left.
+/// Downloads on one connection until no job is left.
 fn fetch_jobs(
     session: &mut Session,
     jobs: &mut Jobs<Wanted>,
@@ -147,7 +147,7 @@ fn fetch_jobs(
 }
 
 impl Downloader {
-    /// Asks ahead, and receives the file that was asked for first; `None` when there is none left.
+    /// Sends requests ahead and receives the oldest requested file. Returns `None` when no file is left.
     fn next(
         &mut self,
         session: &mut Session,
@@ -160,7 +160,7 @@ impl Downloader {
             if let Err(failure) = wanted.look_for_part(session) {
                 return Ok(Some((wanted.job, Err(failure))));
             }
-            // It is not forgotten if it cannot be asked for.
+            // If the request cannot be sent, the file stays in the queue.
             match session.link.request(&wanted.request()) {
                 Ok(id) => self.asked.push_back((id, wanted)),
                 Err(error) => {
@@ -178,14 +178,15 @@ impl Downloader {
         Ok(self.asked.pop_front().map(|(_, wanted)| (wanted.job, result)))
     }
 
-    /// One file that another connection would take else is asked for ahead, and no more.
+    /// Takes the next file. From the shared queue it takes only one ahead, because another connection could
+    /// take the rest.
     fn next_wanted(&mut self, jobs: &mut Jobs<Wanted>) -> Option<Wanted> {
         let has_one_ahead = self.asked.len() > 1;
         let shared = |jobs: &mut Jobs<_>| if has_one_ahead { None } else { jobs.take_shared() };
         self.wanted.pop_front().or_else(|| jobs.take_own()).or_else(|| shared(jobs))
     }
 
-    /// Nothing that was asked for comes any more.
+    /// Puts all requested files back in the queue, because their responses are lost.
     fn ask_again(&mut self) {
         while let Some((_, wanted)) = self.asked.pop_back() {
             self.wanted.push_front(wanted);
@@ -213,8 +214,8 @@ impl Wanted {
         Ok(())
     }
 
-    /// What is left of an earlier try is offered with its digest; the server goes on from there only
-    /// if its file begins with the same bytes.
+    /// Offers the partial file with its digest. The server resumes there only if its file begins with the same
+    /// bytes.
     fn request(&self) -> Request {
         let part = self.part.as_ref().filter(|part| part.received_bytes() > 0);
         Request::Get {
@@ -225,7 +226,7 @@ impl Wanted {
         }
     }
 
-    /// It stands at `bytes`, wherever it stood before.
+    /// Moves the progress display of this file to `bytes`, forwards or backwards.
     fn show_at(&mut self, progress: &mut Progress, bytes: u64) {
         progress.redo(self.shown_bytes.saturating_sub(bytes));
         progress.found(bytes.saturating_sub(self.shown_bytes));
@@ -236,7 +237,7 @@ impl Wanted {
     }
 }
 
-/// Receives a file. When the connection is lost, what came stays in `wanted`.
+/// Receives a file. If the connection is lost, the received part stays in `wanted`.
 fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted: &mut Wanted) -> Result<Fetched, Stop> {
     let (size, mtime_ns, offset, mode) = match receive_answer(session, progress, wanted)? {
         Event::Reply(Reply::File { size, mtime_ns, offset, mode, .. }) => (size, mtime_ns, offset, mode),
@@ -296,7 +297,8 @@ fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted:
     }
 }
 
-/// The answer to the request for a file. Where a part is here the server compares it with its file first.
+/// Receives the response to the request for a file. If a part was offered, the server first hashes the same
+/// range of its file, so the wait shows a hashing display.
 fn receive_answer(session: &mut Session, progress: &Progress, wanted: &Wanted) -> Result<Event, LinkError> {
     let has_part = wanted.part.as_ref().is_some_and(|part| part.received_bytes() > 0);
     let hashing = has_part.then(|| Hashing::of_remote(session.progress, &wanted.job.remote));
@@ -310,7 +312,7 @@ fn receive_answer(session: &mut Session, progress: &Progress, wanted: &Wanted) -
     Ok(answer?.event)
 }
 
-/// The part that the file's bytes from `offset` go to.
+/// Returns the part that takes the file's bytes from `offset`.
 fn prepare(session: &mut Session, wanted: &mut Wanted, offset: u64) -> Result<Part, Failure> {
     let (part, job) = (wanted.part.take(), &wanted.job);
     let Some(mut part) = part else {
@@ -320,7 +322,7 @@ fn prepare(session: &mut Session, wanted: &mut Wanted, offset: u64) -> Result<Pa
         };
     };
     if offset == part.received_bytes() {
-        // After a lost connection it is told how far all of it is.
+        // After a lost connection, the session reports the overall progress instead.
         if offset > 0 && !session.was_lost {
             session.output.note(format_args!("{}: resuming at {}", job.remote, Size(offset)));
         }
@@ -342,7 +344,7 @@ fn take_chunk(session: &Session, part: &mut Part, size: u64) -> Result<(), Failu
     part.write(chunk)
 }
 
-/// Bytes that are wrong must not be resumed.
+/// Discards the part if its bytes are wrong, because they must not be resumed.
 fn discard_if_wrong(part: Part, failure: Failure) -> Failure {
     if matches!(failure, Failure::Verification(_)) {
         part.discard();
@@ -354,8 +356,8 @@ fn wrong_content(job: &DownloadJob) -> Failure {
     Failure::Verification(format!("{}: the received content differs from the server's; get it again", job.remote))
 }
 
-/// The mark of the file at the destination; `None` if there is none. If it cannot be examined, replacing
-/// it is refused later.
+/// Returns the mark of the file at the destination, or `None` if no file exists. If the file cannot be
+/// examined, a later step refuses to replace it.
 fn mark_of_destination(local: &Path) -> Option<SourceMark> {
     destination(local).ok().flatten().as_ref().map(mark_of)
 }

@@ -1,5 +1,5 @@
-//! Whether a file takes the place of one that differs: as `-f` says, or as the user answers. Without `-f` and
-//! without anybody to ask it does not.
+//! Decides whether a transfer replaces an existing file that differs. `-f` or the user's answer allows it.
+//! Without `-f` and without a terminal to ask on, the file stays.
 
 use std::fs;
 use std::path::Path;
@@ -14,57 +14,58 @@ use crate::client::ui::amounts::Bytes;
 use crate::client::ui::confirm::Choice;
 use crate::client::ui::local_time;
 
-/// A file to be transferred to a place where another one is.
+/// A file to transfer whose destination exists already.
 pub struct Conflict<'a> {
     /// `get` or `put`.
     pub command: &'static str,
-    /// The file here.
+    /// The local file.
     pub local: &'a Path,
-    /// The file there.
+    /// The remote file.
     pub remote: &'a VPath,
-    /// Bytes of the one that is to be transferred.
+    /// The size in bytes of the file to transfer.
     pub size: u64,
-    /// Bytes of the one in its place.
+    /// The size in bytes of the file at the destination.
     pub old_size: u64,
 }
 
-/// What one command does with all files that are in the way.
+/// How one command treats existing files.
 pub struct Overwrite {
-    /// Nobody is asked: all are replaced, or none.
+    /// The decision for all further files, without a question: replace or keep.
     settled: Option<bool>,
-    /// The command moves many files.
+    /// Whether the command transfers many files.
     is_of_many: bool,
     has_quit: bool,
 }
 
-/// What happens to one of them.
+/// The decision about one existing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// It is replaced.
+    /// Replace the file.
     Replace,
-    /// It stays.
+    /// Keep the file.
     Keep,
-    /// It stays, and nobody is asked about another one.
+    /// Keep the file and ask no more questions.
     Quit,
 }
 
 impl Overwrite {
-    /// With `force` all are replaced.
+    /// Creates the policy of one command. With `force`, every existing file is replaced.
     pub fn new(force: bool, is_of_many: bool) -> Self {
         Self { settled: force.then_some(true), is_of_many, has_quit: false }
     }
 
-    /// Whether all are replaced without a question.
+    /// Returns whether every file is replaced without a question.
     pub fn is_forced(&self) -> bool {
         self.settled == Some(true)
     }
 
-    /// Whether the user ended the command: what was agreed to before is done, and nothing else.
+    /// Returns whether the user chose to quit. The command still transfers what the user agreed to before, and
+    /// nothing else.
     pub fn has_quit(&self) -> bool {
         self.has_quit
     }
 
-    /// The result of a command that did what was agreed to.
+    /// Returns the result of a command after its agreed transfers.
     pub fn result(&self) -> Result<(), Failure> {
         if self.has_quit {
             Err(Failure::Local("stopped at your answer; the rest is left as it is".into()))
@@ -73,7 +74,7 @@ impl Overwrite {
         }
     }
 
-    /// What happens to the file in the way of `conflict`.
+    /// Decides about the existing file of `conflict`.
     pub fn decide(&mut self, session: &mut Session, conflict: &Conflict<'_>) -> Result<Decision, Failure> {
         if let Some(replaces) = self.settled {
             return Ok(if replaces { Decision::Replace } else { Decision::Keep });
@@ -132,6 +133,6 @@ fn question(session: &mut Session, conflict: &Conflict<'_>, is_of_many: bool) ->
             rows += &format!("\n  {side}  {}  {}{newer}", Bytes(size), local_time::short(mtime_ns, now_ns));
         }
     }
-    // Of many, the answers say what is asked.
+    // For many files, the list of answers already says what the question is.
     Ok(format!("{question}{rows}\n{}", if is_of_many { "" } else { "Replace it?" }))
 }

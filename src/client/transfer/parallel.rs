@@ -1,6 +1,6 @@
-//! Two connections for the large files of a tree. When one of them is cut, the other goes on and
-//! takes the whole of the link, so that the round trips and the slow beginning of a new connection
-//! cost next to nothing. Small files need no second one: they follow each other without a pause.
+//! A second connection for the large files of a tree. When one connection is lost, the other one continues and
+//! uses the full bandwidth, so round trips and TCP slow start of a new connection cost next to nothing. Small
+//! files need no second connection, because they follow each other without a pause.
 //!
 //! ```text
 //!  jobs ─┬─ small ───────────> first connection ──────────> outcomes ──> the command
@@ -8,7 +8,7 @@
 //!                   └────────> second, on a thread ───(told)────┘
 //! ```
 //!
-//! It knows neither direction: what moves files on one connection is handed to it.
+//! This module does not know the direction; the caller passes the function that moves files on one connection.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -27,24 +27,24 @@ use crate::client::shell::interrupt::Interrupt;
 use crate::client::ui::output::Output;
 use crate::client::ui::progress::{Progress, Share, Style};
 
-/// Files that wait to be moved on one connection: its own, and those that whichever is free takes.
+/// Files that wait on one connection: its own, and those that it shares with the other connection.
 pub struct Jobs<J> {
     own: VecDeque<J>,
     shared: Arc<Mutex<VecDeque<J>>>,
 }
 
 impl<J> Jobs<J> {
-    /// The next file that no other connection takes.
+    /// Takes the next file that only this connection may take.
     pub fn take_own(&mut self) -> Option<J> {
         self.own.pop_front()
     }
 
-    /// The next that another one would take else.
+    /// Takes the next file that the other connection could also take.
     pub fn take_shared(&mut self) -> Option<J> {
         self.shared().pop_front()
     }
 
-    /// Leaves what was taken to the other connection, because this one is at its end.
+    /// Returns files to the shared queue for the other connection, because this connection has failed.
     pub fn give_back(&mut self, jobs: impl IntoIterator<Item = J>) {
         self.shared().extend(jobs);
     }
@@ -58,13 +58,13 @@ impl<J> Jobs<J> {
     }
 }
 
-/// Gets what became of each file.
+/// A callback that gets the result of each file.
 pub type Tell<'a, O> = &'a mut dyn FnMut(&mut Session, O) -> Result<(), Failure>;
 
-/// Moves files on one connection until none is left, and gives back what it took when it fails.
+/// A function that moves files on one connection until none is left. If it fails, it gives its files back.
 pub type Move<J, O> = fn(&mut Session, &mut Jobs<J>, &mut Progress, Tell<'_, O>) -> Result<(), Failure>;
 
-/// Moves files on one connection, or on two if several of them are large. `bytes` are those of a job.
+/// Moves files on one connection, or on two if several files are large. `bytes` returns the size of a job.
 pub fn move_all<J: Send, O: Send>(
     session: &mut Session,
     jobs: Vec<J>,
@@ -103,16 +103,16 @@ pub fn move_all<J: Send, O: Send>(
         interrupt.stop();
         result
     });
-    // What the other one moved until it was stopped is moved, whatever the end.
+    // Reports what the second connection moved before it was stopped, even if the first one failed.
     for outcome in told.try_iter() {
         let _ = tell(session, outcome);
     }
-    // The other one's last file was done behind this one's last look.
+    // The second connection may have finished its last file after the last tick.
     progress.tick();
     result
 }
 
-/// The first connection's share, and what is told of the second's.
+/// Moves the first connection's files and reports the results of the second connection.
 fn move_beside<J, O>(
     session: &mut Session,
     jobs: &mut Jobs<J>,
@@ -126,7 +126,7 @@ fn move_beside<J, O>(
             tell(session, outcome)?;
             told.try_iter().try_for_each(|outcome| tell(session, outcome))
         })?;
-        // The other one may be at its last file still.
+        // The second connection may still be moving its last file.
         loop {
             match told.recv_timeout(A_MOMENT) {
                 Ok(outcome) => tell(session, outcome)?,
@@ -136,14 +136,14 @@ fn move_beside<J, O>(
             }
             progress.tick();
         }
-        // It may have failed and given something back.
+        // The second connection may have failed and given files back.
         if jobs.is_empty() {
             return Ok(());
         }
     }
 }
 
-/// What the second connection is made of.
+/// What the second connection needs.
 struct Second<J, O> {
     route: Endpoint,
     interrupt: Interrupt,
@@ -161,7 +161,7 @@ impl<J, O> Second<J, O> {
         let link = match connect(&mut route, &interrupt) {
             Ok(link) => link,
             Err(failure) if failure.exit_code() == EXIT_LOGIN => return output.note(left_alone(&failure)),
-            // Where there is no second connection to be had, one is enough.
+            // If no second connection can be made, one is enough.
             Err(_) => return,
         };
         let mut session = Session {
@@ -179,10 +179,10 @@ impl<J, O> Second<J, O> {
         };
         let mut progress = Progress::beside(share);
         let moved = move_jobs(&mut session, &mut jobs, &mut progress, &mut |_, outcome| {
-            // Nobody listens any more only when the first connection failed.
+            // Sending fails only after the first connection has failed.
             outcomes.send(outcome).map_err(|_| Failure::Interrupted)
         });
-        // If it concerns the first connection too, that one will meet it.
+        // If the failure also concerns the first connection, the first connection will meet it.
         if let Err(failure) = moved
             && failure != Failure::Interrupted
         {
@@ -201,5 +201,5 @@ fn left_alone(failure: &Failure) -> String {
     format!("going on with one connection: {failure}")
 }
 
-/// Often enough for a picture that moves.
+/// Short enough for a smooth progress display.
 const A_MOMENT: Duration = Duration::from_millis(100);

@@ -1,5 +1,5 @@
-//! A download on its way to a file: it is hidden beside its destination, and renamed to it when it is
-//! complete. It knows no server.
+//! A partial download. It is a hidden file beside its destination, and it is renamed to the destination when it
+//! is complete. This module knows no server.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -59,7 +59,7 @@ impl Part {
                 Occupant::Ours(_, metadata) if metadata.len() == 0 => return Ok(None),
                 Occupant::Ours(file, metadata) => {
                     let mut part = Self::of(file, path, destination)?;
-                    // What is there is kept, also when hashing is interrupted.
+                    // The bytes are kept even if hashing is interrupted.
                     part.received_bytes = metadata.len();
                     let hashed = hash_up_to(&mut part.file, u64::MAX, watch);
                     (part.hash, part.received_bytes) = hashed.map_err(|error| error.about(&part.path))?;
@@ -166,7 +166,7 @@ impl Part {
         })
     }
 
-    /// Discards the bytes that are there.
+    /// Discards all received bytes.
     pub fn restart(&mut self) -> Result<(), Failure> {
         if self.received_bytes > 0 {
             let emptied = self.file.set_len(0).and_then(|()| io::Seek::rewind(&mut self.file));
@@ -186,19 +186,19 @@ impl Part {
         Ok(())
     }
 
-    /// The number of bytes that are there.
+    /// Returns the number of received bytes.
     pub fn received_bytes(&self) -> u64 {
         self.received_bytes
     }
 
-    /// The digest of the bytes that are there.
+    /// Returns the digest of the received bytes.
     pub fn digest(&self) -> Digest {
         Digest::finish(self.hash.clone())
     }
 
     /// Sets the file's attributes and modification time (nanoseconds since the epoch), and renames it to its
-    /// destination. `replaced` is the file there that the user allowed to replace. If that has changed
-    /// since, or another file is there, it is kept and this is an error.
+    /// destination. `replaced` is the file that the user allowed to replace. If that file has changed since, or
+    /// another file exists, the existing file is kept and this returns an error.
     pub fn finish(
         mut self,
         mtime_ns: i64,
@@ -249,7 +249,7 @@ impl Part {
 }
 
 impl Drop for Part {
-    /// Keeps what can be resumed.
+    /// Removes the file unless it can be resumed.
     fn drop(&mut self) {
         if !self.is_settled && (self.received_bytes == 0 || !self.is_resumable) {
             let _ = fs::remove_file(&self.path);
@@ -280,7 +280,7 @@ fn create_new(path: &Path, destination: &Path, is_resumable: bool) -> io::Result
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create_new(true).mode(PART_MODE).custom_flags(flags).open(path)?;
-    // Without metadata it could not be marked, and nobody would recognise it as a part.
+    // Without metadata it could not be marked, and no later run would recognise it as a part.
     let metadata = file.metadata().inspect_err(|_| drop(fs::remove_file(path)))?;
     if is_resumable {
         mark(&file, &metadata, destination);
@@ -306,8 +306,8 @@ fn create_marked(path: &Path, destination: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Renames without replacing anything: by `RENAME_NOREPLACE`, else by a hard link, else after a look at
-/// the new name, which another program may take before the rename.
+/// Renames without replacing anything: with `RENAME_NOREPLACE`, else with a hard link, else after a check of
+/// the new name. In the last case another program may still take the name before the rename.
 fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
     let refusal = match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => return Ok(()),

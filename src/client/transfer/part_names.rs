@@ -19,25 +19,24 @@ use crate::base::limits::NAME_BYTES_MAX;
 use crate::client::error::Failure;
 use crate::client::files::local::shown;
 
-/// What is at the path of a part.
+/// What exists at the path of a part.
 pub(super) enum Occupant {
-    /// Nothing.
+    /// No file exists.
     Nothing,
     /// A part of the same destination, open for reading and, if permitted, for writing.
     Ours(File, Metadata),
-    /// A file of this user without a mark, open for reading. Where marks are not possible
-    /// (`cannot_tell`) it may be a part.
+    /// A file of this user without a mark, open for reading. It may be a part if `cannot_tell`: the file system
+    /// supports no marks.
     Unmarked { file: File, bytes: u64, cannot_tell: bool },
-    /// The part of another destination, another user's file, a file with several hard links, or no regular
+    /// The part of another destination, another user's file, a file with several hard links, or not a regular
     /// file. It is never written to.
     Foreign,
     /// A symlink. It is not followed, because another user may have put it there.
     Link,
 }
 
-/// The path number `number` for a part of `destination`: `.NAME.berth-part` beside it for 0, else
-/// `.NAME.NUMBER.berth-part`. A name that is too long for that is cut, and a part of its digest tells it
-/// from others.
+/// Returns the path of the part of `destination` with this `number`: `.NAME.berth-part` beside it for 0, else
+/// `.NAME.NUMBER.berth-part`. A name that is too long is cut, and 16 digits of its digest make it unique.
 pub fn part_path(destination: &Path, number: u32) -> Result<PathBuf, Failure> {
     let name = name_of_file(destination)?;
     let number = if number == 0 { String::new() } else { format!(".{number}") };
@@ -58,13 +57,13 @@ fn name_of_file(destination: &Path) -> Result<&[u8], Failure> {
     name.ok_or_else(|| Failure::Usage(format!("{} names no file", shown(destination))))
 }
 
-/// Whether `path` has the form of a part's name.
+/// Returns whether `path` has the form of a part's name.
 pub fn looks_like_part(path: &Path) -> bool {
     let name = path.file_name().map_or(&[][..], OsStrExt::as_bytes);
     name.starts_with(b".") && name.ends_with(SUFFIX)
 }
 
-/// The destination of the part at `path`; `None` if no part is there.
+/// Returns the destination of the part at `path`, or `None` if no part exists there.
 pub fn destination_of_part(path: &Path) -> Option<PathBuf> {
     if !looks_like_part(path) {
         return None;
@@ -81,12 +80,12 @@ pub fn remove_part(path: &Path) {
     let Some(destination) = destination_of_part(path) else { return };
     let Ok(Occupant::Ours(file, _)) = occupant(path, &destination) else { return };
     if lock(&file, path) {
-        // If it cannot be removed, removing its folder fails as well, and that is reported.
+        // If this fails, removing the directory fails as well, and that is reported.
         let _ = fs::remove_file(path);
     }
 }
 
-/// Examines what is at the `path` of a part of `destination`.
+/// Examines the `path` of a part of `destination`.
 pub(super) fn occupant(path: &Path, destination: &Path) -> Result<Occupant, Failure> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let open = |writes| OpenOptions::new().read(true).write(writes).custom_flags(flags).open(path);
@@ -113,8 +112,8 @@ pub(super) fn occupant(path: &Path, destination: &Path) -> Result<Occupant, Fail
     })
 }
 
-/// Marks a new file as the part of `destination`. On a file system without extended attributes it has no
-/// mark, and [`occupant`] says that it cannot tell.
+/// Marks a new file as the part of `destination`. A file system without extended attributes stores no mark;
+/// [`occupant`] then reports `cannot_tell`.
 pub(super) fn mark(file: &File, metadata: &Metadata, destination: &Path) {
     if let Ok(name) = name_of_file(destination) {
         let _ = fsetxattr(file, MARK, &mark_value(metadata, name), XattrFlags::empty());
@@ -143,7 +142,7 @@ fn mark_value(metadata: &Metadata, name: &[u8]) -> Vec<u8> {
     [format!("{} ", metadata.ino()).as_bytes(), name].concat()
 }
 
-/// What a part's name ends with.
+/// The suffix of a part's name.
 const SUFFIX: &[u8] = b".berth-part";
 /// The extended attribute that holds the mark.
 const MARK: &str = "user.berth.part";

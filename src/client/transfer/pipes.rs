@@ -1,6 +1,6 @@
-//! Content that is in no file here: fetched into whatever takes its bytes, sent from standard
-//! input. It is proved as every transfer is, but what is fetched only at its end, when the bytes
-//! have been handed on. Between two runs it cannot be resumed.
+//! Transfers without a local file: a download whose bytes go to a callback, and an upload from standard input.
+//! Both are verified like every transfer, but a download only at its end, after the bytes have been handed on.
+//! A later run cannot resume such a transfer.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -22,18 +22,18 @@ use crate::client::ui::results::{is_closed, is_ready};
 use crate::wire::message::{End, PutMode};
 use crate::wire::{Reply, Request};
 
-/// Content that was moved, whole and proved.
+/// The result of a complete and verified transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Streamed {
-    /// Its bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Its digest, computed on both sides.
+    /// The digest, computed on both sides.
     pub sha256: Digest,
 }
 
-/// Fetches the content of the file `remote`. `take` gets the bytes as they come; what it refuses
-/// ends the transfer. When the connection is lost it goes on behind the bytes that were taken, if the
-/// file still begins with them.
+/// Downloads the content of the file `remote`. `take` gets the bytes as they arrive; an error from it ends the
+/// transfer. After a lost connection, the download resumes behind the bytes that were taken, if the file still
+/// begins with them.
 pub fn fetch(
     session: &mut Session,
     remote: &VPath,
@@ -51,7 +51,7 @@ pub fn fetch(
     }
 }
 
-/// What was fetched and handed on.
+/// The bytes that were received and handed on.
 struct Taken {
     hash: Sha256,
     bytes: u64,
@@ -101,7 +101,7 @@ impl Taken {
         }
     }
 
-    /// Hands the link's chunk on; `None` if there are more bytes than the file has.
+    /// Hands the link's chunk on. Returns `None` if the server sends more bytes than the file has.
     fn take(
         &mut self,
         session: &mut Session,
@@ -116,9 +116,9 @@ impl Taken {
     }
 }
 
-/// Sends what comes through standard input as the file `remote`; how much that is turns out at
-/// its end. What was sent is not here any more, so a lost connection is the end of it, unless all had
-/// been sent: then the server is asked whether it has it.
+/// Uploads standard input as the file `remote`. The size is known only at the end. The bytes that were sent
+/// cannot be read again, so a lost connection ends the upload. If all bytes had been sent, the client asks the
+/// server whether it stored them.
 pub fn send(
     session: &mut Session,
     remote: &VPath,
@@ -159,7 +159,7 @@ pub fn send(
     }
 }
 
-/// `sent` is what was sent once all of it is.
+/// Sends the content once. Sets `sent` when all bytes have been sent.
 fn send_once(
     session: &mut Session,
     request: &Request,
@@ -185,7 +185,7 @@ fn send_once(
     }
 }
 
-/// Sends all there is; its end, or what the server answered before that.
+/// Sends standard input to its end. Returns the `End` that was sent, or the server's early response.
 fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Result<End, Event>, Failure> {
     let (stdin, mut hash, mut size) = (io::stdin(), Sha256::new(), 0);
     link.await_proof()?;
@@ -197,7 +197,7 @@ fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Resul
             if link.works_apart() {
                 return Err(Failure::Interrupted);
             }
-            // Whoever fills the pipe may take hours; a refusal is told at once.
+            // The writer of the pipe may take hours, but a refusal must be reported at once.
             if let Some(incoming) = link.receive_until(Instant::now() + A_MOMENT)? {
                 return Ok(Err(incoming.event));
             }
@@ -237,5 +237,5 @@ fn wrong(remote: &VPath) -> Failure {
     ))
 }
 
-/// Enough to look whether something came.
+/// Long enough to see whether a response has arrived.
 const A_MOMENT: Duration = Duration::from_millis(1);

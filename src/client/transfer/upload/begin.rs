@@ -1,5 +1,5 @@
-//! How an upload begins: from its first byte, or where the server has it from an earlier try, if what
-//! it has is how the file here begins.
+//! The start of an upload: at its first byte, or where an earlier attempt stopped. It resumes only if the bytes
+//! that the server kept are the beginning of the local file.
 
 use super::{Pending, UploadJob, Uploader};
 use crate::base::digest::Digest;
@@ -16,18 +16,18 @@ use crate::client::ui::progress::Progress;
 use crate::wire::message::{ErrorCode, ErrorReply};
 use crate::wire::{Reply, Request};
 
-/// What the server says to resuming.
+/// The server's response to a resume request.
 enum Offer {
-    /// It has this much.
+    /// The server kept the first `offset` bytes.
     Kept { id: u32, offset: u64, prefix_sha256: Digest },
-    /// It does not know the upload.
+    /// The server does not know the upload.
     Nothing,
-    /// It would not take the file at all.
+    /// The server refuses the file.
     Refused(ErrorReply),
 }
 
 impl Uploader {
-    /// Sends the request for the current upload, which is pending then, unless it was refused.
+    /// Sends the request for the current upload. The upload is then pending, unless the server refused it.
     pub(super) fn begin(
         &mut self,
         session: &mut Session,
@@ -71,7 +71,7 @@ impl Uploader {
         self.begin_anew(session, progress, source, Some(key))
     }
 
-    /// Asks what the server kept of the upload in `record`.
+    /// Asks the server what it kept of the upload in `record`.
     fn offer(
         &mut self,
         session: &mut Session,
@@ -102,16 +102,15 @@ impl Uploader {
         }
     }
 
-    /// Gives up what the server offered to resume.
+    /// Declines to resume what the server kept.
     fn refuse_offer(&mut self, session: &mut Session, id: u32, upload_id: UploadId) -> Result<(), LinkError> {
         session.link.queue_abort(id);
         self.useless.push(upload_id);
         session.link.receive().map(|_| ())
     }
 
-    /// Begins the current upload from its first byte. With a `key` it can be resumed; its record is
-    /// kept first, because an upload without a record would be lost while a record without an upload
-    /// costs one question.
+    /// Starts the current upload at its first byte. With a `key` it can be resumed later. The record is written
+    /// first: an upload without a record would be lost, while a record without an upload costs one request.
     fn begin_anew(
         &mut self,
         session: &mut Session,
@@ -132,7 +131,7 @@ impl Uploader {
         Ok(())
     }
 
-    /// The current upload is pending from now on, and stands at `offset`.
+    /// Moves the current upload to the pending ones, with `offset` as its position.
     fn push(
         &mut self,
         session: &mut Session,
@@ -146,7 +145,7 @@ impl Uploader {
         progress.found(offset.saturating_sub(unsent.shown_bytes));
         unsent.shown_bytes = offset;
         session.resumes(progress.percent());
-        // The server may have more than it ever had.
+        // Only bytes beyond the earlier maximum count as progress.
         session.gets_on_by(offset.saturating_sub(unsent.kept_bytes));
         unsent.kept_bytes = unsent.kept_bytes.max(offset);
         let resumed_from = unsent.resumed_from.map_or(offset, |first| first.min(offset));
@@ -170,7 +169,7 @@ fn put_request(job: &UploadJob, source: &Source, upload_id: Option<UploadId>, re
     }
 }
 
-/// Whether the first `offset` bytes of the file are those that the server has.
+/// Returns whether the server's bytes are the first `offset` bytes of the file.
 fn has_prefix(
     session: &mut Session,
     source: &mut Source,
@@ -193,7 +192,7 @@ fn has_prefix(
     }
 }
 
-/// Tells the uploads of one file to one place from all others.
+/// Returns the key of the upload record for one local file and one destination.
 fn record_key(session: &Session, job: &UploadJob) -> String {
     let local = std::path::absolute(&job.local).unwrap_or_else(|_| job.local.clone());
     format!("{}\n{}\n{}", session.peer, job.remote, shown(&local))
@@ -206,7 +205,7 @@ fn resume_note(job: &UploadJob, offset: u64) -> String {
     }
 }
 
-/// Answers to resuming that mean: put it anew.
+/// Returns whether an error response to a resume request means that the upload must start over.
 fn is_unknown_upload(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::NotFound | ErrorCode::Changed | ErrorCode::Unsupported | ErrorCode::BadRequest)
 }

@@ -1,6 +1,6 @@
-//! Sending files. Many may be on their way: each is sent whole behind the other, and their
-//! verdicts come back in order, so small files cost no round trip each. It asks no questions
-//! and decides nothing about files that are there already; `commands::put` does.
+//! Uploads of files. They are pipelined: files are sent one after the other, and the responses arrive in the
+//! same order, so small files cost no round trip each. This module asks no questions and does not decide about
+//! existing files; `commands::put` does.
 //!
 //! ```text
 //! put ─┬─(small, or nothing kept)──────────> data … end ──> pending ──> verdict
@@ -8,9 +8,10 @@
 //!                            └─(other bytes)── abort, drop, put anew
 //! ```
 //!
-//! One that another session takes over is claimed again: it may be what an earlier run had sent.
+//! If another session takes over an upload, this session claims it again, because the bytes may be from an
+//! earlier run of this client.
 //!
-//! How one begins is `begin`'s, what becomes of those whose connection was lost `again`'s.
+//! `begin` starts an upload; `resume` handles uploads whose connection was lost.
 
 mod begin;
 mod resume;
@@ -34,81 +35,82 @@ use crate::client::ui::progress::Progress;
 use crate::wire::message::{End, ErrorCode, ErrorReply, PutMode};
 use crate::wire::{Reply, Request};
 
-/// A file to be sent.
+/// A file to upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadJob {
-    /// The file here.
+    /// The local file.
     pub local: PathBuf,
-    /// Its path there.
+    /// The remote path.
     pub remote: VPath,
-    /// Its bytes, when it was looked at.
+    /// The size in bytes at the time of planning.
     pub size: u64,
-    /// Whether it takes the place of a file that is there.
+    /// Whether the upload may replace an existing file.
     pub mode: PutMode,
-    /// Whether it gets the permission bits of the file here.
+    /// Whether the remote file gets the permission bits of the local file.
     pub modes: ModePolicy,
 }
 
-/// A file the server has now.
+/// A file that the server has stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// Its bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Its digest, computed on both sides.
+    /// The digest, computed on both sides.
     pub sha256: Digest,
-    /// Bytes the server had kept of an earlier try.
+    /// The number of bytes that the server had kept from an earlier attempt.
     pub resumed_from: u64,
 }
 
-/// What became of one upload.
+/// A job and its result.
 pub type Verdict = (UploadJob, Result<Stored, Failure>);
 
-/// Uploads, back to back.
+/// The uploads of one connection, in order.
 #[derive(Default)]
 struct Uploader {
-    /// Taken from the jobs, and not begun on this connection.
+    /// Taken from the jobs, but not yet started on this connection.
     unsent: VecDeque<Unsent>,
-    /// Being begun.
+    /// The upload whose request is being sent.
     current: Option<Unsent>,
     pending: VecDeque<Pending>,
     verdicts: VecDeque<Verdict>,
-    /// So many of them the progress shows.
+    /// The number of verdicts that the progress display has counted.
     shown_verdicts: usize,
-    /// Refused because something is there, which may be what was sent before a connection was lost.
+    /// Refused because the destination exists. The existing file may be the one that was sent before the
+    /// connection was lost.
     doubtful: Vec<(UploadJob, End, Failure)>,
-    /// Uploads of which the server keeps something that nobody will resume.
+    /// Partial uploads that the server may keep, but that no run will resume.
     useless: Vec<UploadId>,
 }
 
-/// A file to be sent, and how far that was before.
+/// A file to upload and its progress on earlier connections.
 struct Unsent {
     job: UploadJob,
-    /// Bytes of it that the progress counts.
+    /// The bytes of this file that the progress display counts.
     shown_bytes: u64,
-    /// The most bytes of it that the server has said it has.
+    /// The highest number of bytes that the server has reported as kept.
     kept_bytes: u64,
-    /// Bytes of it that an earlier run had sent, once that is known.
+    /// The number of bytes that an earlier run had sent, once it is known.
     resumed_from: Option<u64>,
-    /// It was begun on a connection that was lost.
+    /// The upload was started on a connection that was lost.
     is_begun: bool,
-    /// All of it was sent once, and the answer was lost.
+    /// All bytes were sent once, but the response was lost.
     sent_before: Option<End>,
-    /// How often it was claimed again after another session had taken it over.
+    /// How often this session claimed the upload again after another session had taken it over.
     reclaims: u32,
 }
 
 struct Pending {
     id: u32,
     unsent: Unsent,
-    /// Under which the upload is remembered, and its name at the server.
+    /// The key of the upload record and the upload's id on the server.
     record: Option<(String, UploadId)>,
     resumed_from: u64,
-    /// What was sent, or why it was given up; `None` while it is being sent.
+    /// What was sent, or why the upload was aborted; `None` while the bytes are being sent.
     sent: Option<Result<End, Failure>>,
 }
 
-/// Sends files back to back, and goes on where it was when the connection is lost. `on_verdict` gets
-/// what became of each.
+/// Uploads files one after the other, and resumes after a lost connection. `on_verdict` gets the result of each
+/// job.
 pub fn send_all(
     session: &mut Session,
     jobs: Vec<UploadJob>,
@@ -119,7 +121,7 @@ pub fn send_all(
     move_all(session, unsent, |unsent| unsent.job.size, progress, send_jobs, &mut on_verdict)
 }
 
-/// The same on one connection, until no job is left.
+/// Uploads on one connection until no job is left.
 fn send_jobs(
     session: &mut Session,
     jobs: &mut Jobs<Unsent>,
@@ -139,11 +141,12 @@ fn send_jobs(
         });
         if let Err(failure) = &again {
             if !failure.ends_session() && *failure != Failure::Interrupted {
-                // What was sent whole before the command stopped is stored or refused in a moment.
+                // The server stores or refuses completely sent files within a moment, so wait for its
+                // responses.
                 while !uploader.pending.is_empty() && uploader.settle_next(session).is_ok() {}
             }
             jobs.give_back(uploader.unfinished());
-            // What is known is told, whatever the end.
+            // Report all known verdicts, even after a failure.
             while uploader.tell(session, progress, on_verdict).is_err() {}
             return again;
         }
@@ -180,7 +183,7 @@ impl Uploader {
         self.unsent.pop_front().or_else(|| jobs.take_own()).or_else(|| jobs.take_shared())
     }
 
-    /// Tells the verdicts that have come.
+    /// Reports the verdicts that have arrived.
     fn tell(
         &mut self,
         session: &mut Session,
@@ -195,7 +198,7 @@ impl Uploader {
         Ok(())
     }
 
-    /// Shows which files are done, also while a long one is being sent.
+    /// Shows which files are done, even while a long file is being sent.
     fn show_verdicts(&mut self, progress: &mut Progress) {
         for (job, result) in self.verdicts.iter().skip(self.shown_verdicts) {
             if let Ok(stored) = result {
@@ -205,7 +208,7 @@ impl Uploader {
         self.shown_verdicts = self.verdicts.len();
     }
 
-    /// Sends one file. Its verdict, and those of files before it, can be taken once they came.
+    /// Sends one file. Its verdict, and those of earlier files, become available when the responses arrive.
     fn send(&mut self, session: &mut Session, progress: &mut Progress, unsent: Unsent) -> Result<(), LinkError> {
         let mut source = match Source::open(&unsent.job.local) {
             Ok(source) => source,
@@ -214,14 +217,14 @@ impl Uploader {
                 return Ok(());
             }
         };
-        // Whatever fails from here on, it is not forgotten.
+        // From here on a failure cannot lose the file, because it stays in `current`.
         self.current = Some(unsent);
         while !session.link.has_room() && !self.pending.is_empty() {
             self.settle_next(session)?;
         }
         self.begin(session, progress, &mut source)?;
         match self.current.take() {
-            // It was refused.
+            // The server refused it.
             Some(_) => Ok(()),
             None => self.stream(session, progress, source),
         }
@@ -236,19 +239,19 @@ impl Uploader {
                 session.link.request(&Request::DropPartial { upload_id })?;
                 asked += 1;
             }
-            // It expires anyway, so whether it was still there does not matter.
+            // The server lets it expire anyway, so the response does not matter.
             session.link.receive()?;
             asked -= 1;
         }
         Ok(())
     }
 
-    /// Sends the bytes of the newest upload, unless the server refuses it meanwhile.
+    /// Sends the bytes of the newest upload, unless the server refuses the upload meanwhile.
     fn stream(&mut self, session: &mut Session, progress: &mut Progress, mut source: Source) -> Result<(), LinkError> {
         let Some(id) = self.pending.back().map(|pending| pending.id) else { return Ok(()) };
         session.link.await_proof()?;
-        // Pieces of a large file leave one by one, so that no byte is moved within the queue;
-        // small files gather there, so that many leave in one call.
+        // Pieces of a large file are sent one by one, so that the queue never copies bytes. Small files collect
+        // in the queue, so that one call sends many of them.
         let queued_max = if source.mark().size > PIECE_BYTES as u64 { 0 } else { QUEUED_BYTES_MAX };
         let mut failure = None;
         while !source.is_at_end() && failure.is_none() {
@@ -315,7 +318,7 @@ impl Uploader {
         });
     }
 
-    /// Takes the verdicts that have come while what is queued leaves, but does not wait for any.
+    /// Sends queued bytes and takes the responses that have arrived. Does not wait for a response.
     fn settle_while_sending(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), LinkError> {
         while let Some(incoming) = session.link.drain(QUEUED_BYTES_MAX)? {
             self.settle(session, incoming)?;
@@ -329,7 +332,7 @@ impl Uploader {
         self.settle(session, incoming)
     }
 
-    /// Scheduler the answer to the oldest upload into its verdict.
+    /// Turns the response to the oldest upload into its verdict.
     fn settle(&mut self, session: &mut Session, incoming: Incoming) -> Result<(), LinkError> {
         let reply = match incoming.event {
             Event::Reply(reply @ (Reply::Stored { .. } | Reply::Error(_))) => reply,
@@ -370,7 +373,8 @@ impl Uploader {
         Ok(())
     }
 
-    /// The verdict, unless what is in the file's place may be what was sent before.
+    /// Records the verdict. If the destination exists and may be the file that was sent before, the verdict
+    /// stays open.
     fn conclude(&mut self, job: UploadJob, sent_before: Option<End>, result: Result<Stored, Failure>) {
         match (result, sent_before) {
             (Err(failure), Some(end)) if failure.is_refusal(ErrorCode::Exists) => {
@@ -391,17 +395,17 @@ fn changed(source: &Source) -> Failure {
     Failure::Local(format!("{} changed while it was read; run the command again", shown(source.path())))
 }
 
-/// Whether the server may keep something of an upload that nobody will resume.
+/// Returns whether the server may keep part of an upload that no run will resume.
 fn is_useless(result: &Result<Stored, Failure>, sent_bytes: u64) -> bool {
     match result {
         Err(Failure::Local(_) | Failure::LocalDenied(_) | Failure::LocalFull(_)) => true,
-        // Another session has it.
+        // Another session owns it.
         Err(Failure::Refused(error)) => error.code != ErrorCode::Superseded && sent_bytes >= RESUME_BYTES_MIN,
         _ => false,
     }
 }
 
-/// Whether the same upload may go on later.
+/// Returns whether a later attempt may resume the same upload.
 fn may_resume(error: &ErrorReply) -> bool {
     error.retry
         || matches!(
@@ -414,5 +418,5 @@ fn may_resume(error: &ErrorReply) -> bool {
         )
 }
 
-/// Queued above this, nothing more is read from files, so that a cancel has little to wait for.
+/// If more bytes than this are queued, no more are read from files, so that a cancel takes effect quickly.
 const QUEUED_BYTES_MAX: usize = 128 * 1024;

@@ -1,5 +1,5 @@
-//! Uploads after their connection was lost: what the server has whole counts as moved, what it
-//! refuses because that is there too, and the rest is sent again.
+//! Uploads whose connection was lost. A file that the server has completely counts as sent, even if the server
+//! refuses it because it exists. Everything else is sent again.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use crate::wire::message::{End, PutMode};
 use crate::wire::{Reply, Request};
 
 impl Uploader {
-    /// What was under way is sent again, but for what the server has whole.
+    /// Queues the pending uploads again, except those that the server has completely.
     pub(super) fn take_up_again(&mut self, session: &mut Session) -> Result<(), Failure> {
         let (mut unsure, mut again) = (Vec::new(), VecDeque::new());
         for Pending { unsent, record, sent, .. } in self.pending.drain(..) {
@@ -25,9 +25,9 @@ impl Uploader {
         }
         again.extend(self.current.take());
         let asked: Vec<(&UploadJob, End)> = unsure.iter().map(|(unsent, _, end)| (&unsent.job, *end)).collect();
-        // How far all of it is, is told once it goes on.
+        // The overall progress is reported when the transfer resumes, not here.
         let was_lost = std::mem::take(&mut session.was_lost);
-        // Where nobody answers, all of it is as unsure as before.
+        // If the server does not answer, every upload remains uncertain.
         let (stored, asked) = match session.look_back(|session| which_are_stored(session, &asked)) {
             Ok(stored) => (stored, Ok(())),
             Err(failure) => (vec![false; asked.len()], Err(failure)),
@@ -52,7 +52,7 @@ impl Uploader {
         asked
     }
 
-    /// What this connection will not finish, for another one.
+    /// Returns the uploads that this connection will not finish, for another connection.
     pub(super) fn unfinished(&mut self) -> Vec<Unsent> {
         let pending = self.pending.drain(..).map(|Pending { unsent, sent, .. }| Unsent {
             is_begun: true,
@@ -67,7 +67,8 @@ impl Uploader {
         pending.chain(doubtful).chain(self.current.take()).chain(self.unsent.drain(..)).collect()
     }
 
-    /// What was refused because something is there is stored if that is what was sent before.
+    /// Checks uploads that were refused because the destination exists. If the existing file is the one that
+    /// was sent before, the upload counts as stored.
     pub(super) fn settle_doubtful(&mut self, session: &mut Session) -> Result<(), Failure> {
         let asked: Vec<(&UploadJob, End)> = self.doubtful.iter().map(|(job, end, _)| (job, *end)).collect();
         let stored = which_are_stored(session, &asked)?;
@@ -79,14 +80,15 @@ impl Uploader {
 }
 
 impl From<End> for Stored {
-    /// What was sent on a connection that was lost, and is there.
+    /// Converts an upload whose connection was lost and that the server has stored.
     fn from(end: End) -> Self {
         Self { size: end.size, sha256: end.sha256, resumed_from: 0 }
     }
 }
 
-/// Of uploads that were sent to their end, and not answered: which of them the server has. One that
-/// replaces another file is there when its time is too, as the same content may have been before.
+/// Returns which of the `uploads` the server has stored. All of them were sent completely, but not answered. An
+/// upload that replaces a file counts as stored only if the modification time matches too, because the old file
+/// may have had the same content.
 fn which_are_stored(session: &mut Session, uploads: &[(&UploadJob, End)]) -> Result<Vec<bool>, Failure> {
     let mut requests = Vec::with_capacity(uploads.len() * 2);
     for (job, _) in uploads {
@@ -102,7 +104,7 @@ fn which_are_stored(session: &mut Session, uploads: &[(&UploadJob, End)]) -> Res
     Ok(uploads.iter().zip(replies.chunks(2)).map(|((job, end), replies)| is_stored(job, *end, replies)).collect())
 }
 
-/// Whether a file can have got the time of its source.
+/// Returns whether the stored time can be the time of the source.
 fn is_like(source_ns: i64, stored_ns: i64) -> bool {
     matches!(compare_times(source_ns, stored_ns), TimeMatch::Same | TimeMatch::Near)
 }
