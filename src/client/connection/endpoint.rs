@@ -1,5 +1,5 @@
-//! How the server is reached and as whom: what a first connection needs, and what is kept of it so
-//! that a later one asks nobody anything. It knows no command and no transfer.
+//! The address, the account and the credentials of a server. The first connection may ask the user questions;
+//! the module keeps what later connections need, so that they ask nothing. It knows no command and no transfer.
 
 use std::time::Duration;
 
@@ -21,44 +21,44 @@ use crate::config::PORT_DEFAULT;
 use crate::wire::message::ErrorCode;
 use zeroize::Zeroizing;
 
-/// See the module. A copy leads there beside it.
+/// A server, an account and the keys to log in again. A clone makes a second connection to the same server.
 #[derive(Clone)]
 pub struct Endpoint {
     host: String,
     port: u16,
     user: String,
-    /// By what the server is recognized; `None` without encryption.
+    /// How the server is authenticated; `None` without encryption.
     trust: Option<Trust>,
-    /// Derived at the first login. The password itself is not kept.
+    /// Keys derived at the first login. The password itself is not kept.
     keys: ClientKeys,
     retries: u32,
-    /// Tries since something last came of a connection.
+    /// Connection attempts since the last progress.
     tried: u32,
-    /// Bytes that have moved since then.
+    /// Bytes transferred since the last progress.
     moved_bytes: u64,
-    /// What is asked now is only what became of a connection that was lost.
+    /// The session only checks what happened on the lost connection, so replies are no progress.
     is_looking_back: bool,
 }
 
-/// A server to log in to for the first time.
+/// A server for the first login.
 pub struct FirstConnection {
-    /// A name or an address, without brackets.
+    /// A host name or an address, without brackets.
     pub host: String,
-    /// Its port.
+    /// The TCP port.
     pub port: u16,
-    /// The account.
+    /// The account name.
     pub user: String,
-    /// By what the server is recognized; `None` without encryption.
+    /// How the server is authenticated; `None` without encryption.
     pub trust: Option<Trust>,
-    /// How many passwords are asked for until one is right.
+    /// The maximum number of password attempts.
     pub tries: u32,
-    /// How often a lost connection is tried again before something came of it; 0 is never.
+    /// The maximum number of reconnect attempts without progress; 0 disables reconnecting.
     pub retries: u32,
 }
 
 impl FirstConnection {
-    /// Connects and logs in with what `password` returns, which is asked for when the server is known
-    /// to be the right one. `accept_new` trusts a server never seen before.
+    /// Connects and logs in. `password` is called only when the server's key is trusted. With `accept_new`, the
+    /// key of a new server is trusted without a question.
     pub fn connect(
         self,
         interrupt: Interrupt,
@@ -97,20 +97,20 @@ impl FirstConnection {
 }
 
 impl Endpoint {
-    /// `user@host:port`, which tells one server's records from another's.
+    /// Returns `user@host:port`, which separates the records of different servers.
     pub fn peer(&self) -> String {
         format!("{}@{}:{}", self.user, self.host, self.port)
     }
 
-    /// Something came of the connection, so the next loss is the first again.
+    /// Notes progress on this connection, so the next loss starts with a fresh count of attempts.
     pub fn gets_on(&mut self) {
         if !self.is_looking_back {
             (self.tried, self.moved_bytes) = (0, 0);
         }
     }
 
-    /// Bytes have moved that never did before. Only many of them are worth a connection: else a server that
-    /// sends one over each would be asked for ever.
+    /// Notes bytes that were never transferred before. Only many of them count as progress: a server that sends
+    /// one byte for each connection would otherwise be retried for ever.
     pub fn gets_on_by(&mut self, bytes: u64) {
         self.moved_bytes = self.moved_bytes.saturating_add(bytes);
         if self.moved_bytes >= WORTHWHILE_BYTES {
@@ -118,14 +118,14 @@ impl Endpoint {
         }
     }
 
-    /// While `is_looking_back`, answers bring nothing nearer.
+    /// While `is_looking_back` is true, replies do not count as progress.
     pub fn look_back(&mut self, is_looking_back: bool) {
         self.is_looking_back = is_looking_back;
     }
 
-    /// Connects and logs in again, after a pause, until it works or there were tries enough: then
-    /// `failure`, or what came of the last try, comes back. What another try cannot change comes
-    /// back at once.
+    /// Connects and logs in again, with a pause before each attempt. When the attempts are used up, it returns
+    /// `failure` or the failure of the last attempt. A failure that another attempt cannot change is returned
+    /// at once.
     pub fn again(&mut self, failure: Failure, interrupt: &Interrupt, output: &mut Output) -> Result<Link, Failure> {
         let mut why = failure;
         while self.tried < self.retries {
@@ -146,7 +146,7 @@ impl Endpoint {
         })
     }
 
-    /// Connects and logs in again, once. The server has yet to prove itself: [`Link::await_proof`].
+    /// Connects and logs in again, once. The server may not have proved itself yet: see [`Link::await_proof`].
     pub fn connect(&mut self, interrupt: &Interrupt) -> Result<Link, Failure> {
         if let Some(trust) = &mut self.trust {
             trust.renew();
@@ -158,7 +158,7 @@ impl Endpoint {
     }
 }
 
-/// An open connection, encrypted if there is `trust`, and what ties a login to it.
+/// Opens a connection, encrypted if there is `trust`. Returns it with the binding that ties a login to it.
 fn open(
     host: &str,
     port: u16,
@@ -184,7 +184,7 @@ fn open(
     Ok((Box::new(pipe), binding))
 }
 
-/// The failure of a connection that was made, to a server that has not greeted us.
+/// Explains the failure of a TCP connection whose server has not completed the greeting.
 fn of_stranger(failure: Failure, host: &str, port: u16) -> Failure {
     let host = Escaped(host.as_bytes());
     match failure {
@@ -206,11 +206,11 @@ fn of_stranger(failure: Failure, host: &str, port: u16) -> Failure {
     }
 }
 
-/// What happened, without advice for after the end of the program.
+/// Returns what happened, without the advice for a program that ends.
 fn bare(failure: &Failure) -> String {
     match failure {
         Failure::Lost(why) => why.clone(),
-        // What to do next is done by the program itself.
+        // The program itself does what the server's advice says.
         Failure::Refused(reply) => Escaped(reply.message.split(';').next().unwrap_or_default().as_bytes()).to_string(),
         failure => failure.to_string().trim_end_matches("; does berthd listen there?").to_string(),
     }
@@ -223,8 +223,9 @@ fn reason(failure: &Failure) -> String {
     }
 }
 
-/// The pause before a try when `tried` failed: it grows, and `share`, of 0 to 255, spreads it over
-/// its upper half, so that the clients of a server that comes back do not all come at once.
+/// Returns the pause before the next attempt, after `tried` attempts have failed. The pause grows. `share` (0
+/// to 255) spreads it over its upper half, so that the clients of a restarted server do not all connect at
+/// once.
 fn wait_before(tried: u32, share: u8) -> Duration {
     let longest = match tried.checked_sub(1) {
         None => RETRY_WAIT_FIRST,
@@ -235,7 +236,7 @@ fn wait_before(tried: u32, share: u8) -> Duration {
 
 fn random_share() -> u8 {
     let mut bytes = [0];
-    // Without it the pause is only less random.
+    // Without random bytes the pause is only less random.
     let _ = getrandom::fill(&mut bytes);
     bytes[0]
 }
@@ -248,7 +249,7 @@ fn shown_seconds(wait: Duration) -> String {
     }
 }
 
-/// Waits, unless Ctrl-C is pressed.
+/// Waits, unless the user presses Ctrl-C.
 fn pause(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
     let end = std::time::Instant::now() + wait;
     while !interrupt.is_set() {
@@ -257,19 +258,19 @@ fn pause(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
             return Ok(());
         }
         let timeout = Timespec::try_from(left.min(WAIT_MAX)).ok();
-        // A signal ends it early, which is what it is for.
+        // A signal ends the wait early, so that Ctrl-C takes effect at once.
         let _ = poll(&mut [], timeout.as_ref());
     }
     Err(Failure::Interrupted)
 }
 
-/// What is reported of a connection that the other side has ended.
+/// Texts of failures where the other side has ended the connection.
 const CLOSED: [&str; 3] = ["closed the connection", "connection was cut", "reset by peer"];
-/// Where berthd speaks FTP unless it is told otherwise.
+/// The default port of berthd's FTP listener.
 const FTP_PORT: u16 = 2120;
-/// Ctrl-C is noticed after this, even where a signal does not end the wait.
+/// The longest single wait, so that Ctrl-C is noticed even where a signal does not end the wait.
 const WAIT_MAX: Duration = Duration::from_millis(200);
-/// What a few connections have to move together for the next loss to be the first again.
+/// The number of bytes that counts as progress. Several connections may add up to it.
 const WORTHWHILE_BYTES: u64 = 64 * 1024;
 
 #[cfg(test)]

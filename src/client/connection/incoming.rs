@@ -1,29 +1,29 @@
-//! What comes from a server: frames, parsed and owned. It knows no conversation, so not whether
-//! anybody waits for what came.
+//! Frames from a server, parsed and owned. This module does not know requests, so it cannot tell whether a
+//! caller waits for a frame.
 
 use crate::base::json::read_object;
 use crate::wire::message::{End, ErrorReply};
 use crate::wire::{Frame, Reply};
 
-/// What came from the server, for the request `id`.
+/// A frame that the server sent for the request `id`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Incoming {
-    /// The request it belongs to.
+    /// The request that the frame belongs to.
     pub id: u32,
-    /// What it is.
+    /// The content of the frame.
     pub event: Event,
 }
 
-/// One thing that came.
+/// The content of one frame.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A control frame.
+    /// A reply, from a control frame.
     Reply(Reply),
-    /// Bytes of a file: [`crate::client::connection::link::Link::chunk`], until the next call.
+    /// Bytes of a file. [`crate::client::connection::link::Link::chunk`] holds them until the next call.
     Data,
     /// The end of a file's bytes.
     End(End),
-    /// The end of a download that failed.
+    /// The end of a failed download.
     Aborted(ErrorReply),
 }
 

@@ -1,5 +1,5 @@
-//! From an open connection to a login: hello, then SCRAM, in which the password itself is never
-//! sent and the server proves that it knows the account too. It knows no terminal.
+//! The login on an open connection: hello, then SCRAM. The password itself is never sent, and the server also
+//! proves that it knows the account. This module knows no terminal.
 
 use crate::auth::scram::{Binding, ClientExchange, ClientKeys, ClientProved, ScramError, Secret};
 use crate::base::text::Escaped;
@@ -9,8 +9,8 @@ use crate::client::error::{Failure, LinkError, unexpected};
 use crate::wire::message::VERSION;
 use crate::wire::{Reply, Request};
 
-/// Agrees on a version and takes the server's bounds. A server that offers no login with
-/// `binding` is not logged in to: over TLS, one without could be relayed.
+/// Agrees on a protocol version and takes the server's limits. Fails if the server offers no login with
+/// `binding`, because over TLS a login without binding could be relayed.
 pub fn greet(link: &mut Link, binding: Binding) -> Result<(), Failure> {
     let reply = call(link, &hello())?;
     take_hello(link, binding, reply)
@@ -37,8 +37,8 @@ fn take_hello(link: &mut Link, binding: Binding, reply: Reply) -> Result<(), Fai
     Ok(())
 }
 
-/// Logs in, by a proof that is worth nothing on another connection than that of `binding`. The keys
-/// that come back log in again without the password.
+/// Logs in with a proof that is valid only on the connection of `binding`. The returned keys log in again
+/// without the password.
 pub fn log_in<'a>(
     link: &mut Link,
     user: &str,
@@ -53,10 +53,10 @@ pub fn log_in<'a>(
     Ok(proved.into_keys())
 }
 
-/// Greets and logs in to a server that was logged in to before: that it offers what it offered then
-/// is not waited for, which saves a round trip. Nor is its answer to our proof where it is encrypted,
-/// with the key that is known to be the server's: `link` judges it when it comes, and until then sends
-/// requests, but no content. So what is asked first costs no round trip of its own.
+/// Greets a known server and logs in again. The login request is sent before the hello reply arrives, which
+/// saves a round trip. On an encrypted connection, whose key is known to be the server's, the reply to the
+/// client's proof is not awaited either: `link` verifies it on arrival, and until then sends requests but no
+/// content. The first request therefore costs no extra round trip.
 pub fn log_in_again(link: &mut Link, user: &str, keys: &ClientKeys, binding: Binding) -> Result<(), Failure> {
     let (exchange, auth) = begin(user, Secret::Keys(keys), binding)?;
     link.request(&hello())?;
@@ -79,7 +79,7 @@ fn begin<'a>(user: &str, secret: Secret<'a>, binding: Binding) -> Result<(Client
     Ok((exchange, Request::Auth { mechanism: binding.mechanism().into(), message }))
 }
 
-/// Our proof, in answer to the server's challenge.
+/// Computes the client's proof for the server's challenge.
 fn answer(exchange: ClientExchange<'_>, reply: Reply) -> Result<(ClientProved, Request), Failure> {
     let Reply::Challenge { message: challenge } = reply else { return Err(unexpected()) };
     let (proved, message) = exchange.answer(&challenge).map_err(|error| match error {
@@ -93,7 +93,7 @@ fn verify(proved: &ClientProved, proof: &str) -> Result<(), Failure> {
     proved.verify(proof).map_err(|error| distrust(&error.to_string()))
 }
 
-/// What the server's answer to our proof means while other requests wait behind it.
+/// Returns the function that verifies the server's reply to the client's proof.
 fn judge(proved: ClientProved) -> Judge {
     Box::new(move |reply| match reply {
         Reply::Welcome { message } => match verify(&proved, &message) {
@@ -119,7 +119,7 @@ fn receive(link: &mut Link) -> Result<Reply, Failure> {
     }
 }
 
-/// The server answered the login in a way that no honest server does.
+/// Reports a login reply that no honest server sends.
 fn distrust(why: &str) -> Failure {
     Failure::Login(format!("the server's side of the login is wrong: {}; do not trust it", Escaped(why.as_bytes())))
 }

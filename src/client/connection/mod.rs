@@ -1,4 +1,4 @@
-//! The way to a server: where it is, TLS and trust, login, requests and answers, retries.
+//! The connection to a server: address, TLS, trust, login, requests, replies and retries.
 
 pub mod endpoint;
 pub mod incoming;

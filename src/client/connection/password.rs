@@ -1,5 +1,5 @@
-//! Where the password comes from: a file, the environment, a command or a prompt; never the command
-//! line, which others can read. It knows no server.
+//! The source of the password: a file, the environment, a command or a prompt. It is never the command line,
+//! which other users can read. This module knows no server.
 
 use std::fs::{File, Metadata};
 use std::io::{IsTerminal, Read};
@@ -19,27 +19,27 @@ use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::shell::interrupt::Interrupt;
 
-/// The one place where the password is looked for.
+/// Where the password comes from.
 #[derive(Clone)]
 pub enum Source<'a> {
-    /// A file that nobody else can read.
+    /// A file that other users cannot read.
     File(&'a Path),
-    /// `$BERTH_PASSWORD`.
+    /// The variable `$BERTH_PASSWORD`.
     Environment(Zeroizing<String>),
-    /// The first line of what this prints, which `/bin/sh` runs.
+    /// The first line that this `/bin/sh` command prints.
     Command(&'a str),
-    /// Whoever sits at the terminal.
+    /// The user at the terminal.
     Prompt,
 }
 
 impl<'a> Source<'a> {
-    /// How many passwords may come from it: only at a prompt another one may be typed.
+    /// Returns the maximum number of passwords. Only a prompt can give more than one.
     pub fn tries(&self) -> u32 {
         if matches!(self, Self::Prompt) { PROMPTS_MAX } else { 1 }
     }
 
-    /// What stands on the command line, else `$BERTH_PASSWORD`, else what the host's name stands
-    /// for, else a prompt.
+    /// Chooses the source: an option on the command line, else `$BERTH_PASSWORD`, else the settings of the
+    /// named host, else a prompt.
     pub fn choose(args: &'a Args, destination: &'a Destination) -> Self {
         let Args { password_file, password_command, .. } = args;
         match (password_file, password_command, std::env::var("BERTH_PASSWORD"), &destination.password_command) {
@@ -52,7 +52,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The password for `user`; before a prompt stands the `remark`.
+/// Returns the password for `user`. A prompt begins with `remark`.
 pub fn ask(source: Source, user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
     match source {
         Source::File(path) => from_file(path),
@@ -62,7 +62,7 @@ pub fn ask(source: Source, user: &str, remark: &str, interrupt: &Interrupt) -> R
     }
 }
 
-/// As many as ssh and the server allow.
+/// The number of prompts that ssh and the server also allow.
 const PROMPTS_MAX: u32 = 3;
 
 fn from_prompt(user: &str, remark: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
@@ -94,16 +94,17 @@ fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
     check(Zeroizing::new(line.to_string()), &format!("the password file {}", shown(path)))
 }
 
-/// Containers mount secrets as files of root that nobody can write; their reader cannot change the mode.
+/// Returns whether the file is a secret that a container mounted: owned by root and not writable. Its reader
+/// cannot change the mode.
 fn is_mounted_secret(metadata: &Metadata) -> bool {
     let written_by = if rustix::process::geteuid().is_root() { 0o222 } else { 0o022 };
     metadata.uid() == 0 && metadata.mode() & written_by == 0
 }
 
-/// What the command says to people goes to standard error. The command itself is never shown: who
-/// writes a password into it should not find it in a log.
+/// Runs the command. Its messages for the user go to standard error. The command itself is never shown, because
+/// a user may write a password into it, which must not reach a log.
 fn from_command(command: &str, interrupt: &Interrupt) -> Result<Zeroizing<String>, Failure> {
-    // Standard input may be a script or content, which is not for it.
+    // Standard input may hold a script or content, which the command must not read.
     let stdin = if std::io::stdin().is_terminal() { Stdio::inherit() } else { Stdio::null() };
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command).env_remove("BERTH_PASSWORD").stdin(stdin).stdout(Stdio::piped());
@@ -111,7 +112,7 @@ fn from_command(command: &str, interrupt: &Interrupt) -> Result<Zeroizing<String
     let mut child = shell.spawn().map_err(failure)?;
     let output = output_of(&mut child);
     if output.is_err() {
-        // It may print for ever.
+        // The command may print for ever.
         let _ = child.kill();
     }
     let status = child.wait().map_err(failure)?;
@@ -132,9 +133,9 @@ fn from_command(command: &str, interrupt: &Interrupt) -> Result<Zeroizing<String
     check(Zeroizing::new(line.to_string()), "what the password command printed")
 }
 
-/// All of it, so that a command that prints more than one line is not ended by a closed pipe.
+/// Reads all output, so that a command that prints several lines is not killed by a closed pipe.
 fn output_of(child: &mut Child) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    // Never moved to a larger place, which would leave copies behind.
+    // The buffer must never be reallocated, because that leaves copies of the password in memory.
     let mut output = Zeroizing::new(Vec::with_capacity(PASSWORD_OUTPUT_BYTES_MAX + 1));
     if let Some(stdout) = child.stdout.take() {
         let read = stdout.take(PASSWORD_OUTPUT_BYTES_MAX as u64 + 1).read_to_end(&mut output);

@@ -1,13 +1,13 @@
-//! Asking again on another connection what was asked before and not answered. What only looks is
-//! asked as if for the first time. What changes something may have been carried out: then the second
-//! answer is a refusal that means success, which is looked into and said.
+//! Requests that are repeated because the connection was lost before the reply. A request that only reads is
+//! simply repeated. A request that changes something may have been carried out: the second reply is then a
+//! refusal that means success. `settle` checks that and tells the user.
 
 use crate::base::text::Escaped;
 use crate::client::error::Failure;
 use crate::wire::message::{EntryKind, ErrorCode, Name};
 use crate::wire::{Reply, Request};
 
-/// Whether it makes a difference that a request is carried out twice.
+/// Returns whether carrying out the request twice differs from carrying it out once.
 pub fn changes_once(request: &Request) -> bool {
     match request {
         Request::Rm { .. } | Request::Rmdir { .. } | Request::Mv { .. } | Request::DropPartial { .. } => true,
@@ -16,8 +16,8 @@ pub fn changes_once(request: &Request) -> bool {
     }
 }
 
-/// What the `answer` to a request means that had been sent before, on a connection that was lost, and what to
-/// say of it. `find` returns what is at a path now.
+/// Interprets the `answer` to a request that had been sent before, on a connection that was lost. Returns the
+/// reply and a remark for the user. `find` returns what exists at a path now.
 pub fn settle(
     request: &Request,
     answer: Result<Reply, Failure>,

@@ -1,5 +1,5 @@
-//! Bytes that wait to be sent: one block of memory, reused, into which a file is read directly
-//! behind its frame's header. It knows no frames.
+//! Bytes to be sent, in one reused block of memory. A file is read directly behind its frame's header. This
+//! module knows no frames.
 
 /// A queue of bytes.
 #[derive(Default)]
@@ -10,7 +10,7 @@ pub struct SendBuffer {
 }
 
 impl SendBuffer {
-    /// Room for exactly `count` more bytes; [`SendBuffer::commit`] makes them part of the queue.
+    /// Returns room for exactly `count` more bytes. [`SendBuffer::commit`] adds them to the queue.
     pub fn room(&mut self, count: usize) -> &mut [u8] {
         if self.end + count > self.bytes.len() && self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -33,12 +33,12 @@ impl SendBuffer {
         self.commit(bytes.len());
     }
 
-    /// What is queued, oldest first.
+    /// Returns the queued bytes, oldest first.
     pub fn queued(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
 
-    /// Forgets the oldest `count` bytes, because they were sent.
+    /// Removes the oldest `count` bytes, because they were sent.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
         if self.start == self.end {
@@ -46,12 +46,12 @@ impl SendBuffer {
         }
     }
 
-    /// Forgets everything.
+    /// Removes all bytes.
     pub fn clear(&mut self) {
         (self.start, self.end) = (0, 0);
     }
 
-    /// Whether all was sent.
+    /// Returns whether all bytes were sent.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }

@@ -1,5 +1,5 @@
-//! A login and what belongs to it: the link, the current folder, where results go. Commands ask
-//! the server through it. It knows no command.
+//! A logged-in session: the link, the current directory and the output. Commands send their requests through
+//! it. It knows no command.
 
 use std::time::Duration;
 
@@ -18,43 +18,42 @@ use crate::client::ui::progress::Style;
 use crate::wire::message::{Entry, ErrorCode, Name};
 use crate::wire::{Reply, Request};
 
-/// See the module.
+/// A logged-in session that survives lost connections.
 pub struct Session {
-    /// The conversation, logged in.
+    /// The connection, logged in.
     pub link: Link,
-    /// The current folder at the server.
+    /// The current remote directory.
     pub folder: VPath,
-    /// The one before, for `cd -`.
+    /// The previous remote directory, for `cd -`.
     pub previous_folder: Option<VPath>,
-    /// Where results and remarks go.
+    /// Takes results and remarks.
     pub output: Output,
-    /// What is remembered between runs.
+    /// What the client remembers between runs.
     pub state: StateFolder,
-    /// How transfers show how far they are.
+    /// How transfers show their progress.
     pub progress: Style,
-    /// `user@host:port`, which tells one server's records from another's.
+    /// `user@host:port`, which separates the records of different servers.
     pub peer: String,
-    /// Whether there is somebody to ask.
+    /// Whether the user can answer questions.
     pub may_ask: bool,
-    /// Standard input has the commands, so no file can come from there.
+    /// Standard input holds the commands, so it cannot be the content of a file.
     pub stdin_is_script: bool,
-    /// How to get here again; `None` where a lost connection is the end.
+    /// How to reconnect; `None` if a lost connection ends the session.
     pub route: Option<Endpoint>,
-    /// The connection is not the first one, and nobody was told that it works.
+    /// The session has reconnected, and the user has not been told yet that the new connection works.
     pub was_lost: bool,
 }
 
 impl Session {
-    /// Asks one thing and waits for the one reply.
+    /// Sends one request and waits for its reply.
     pub fn call(&mut self, request: &Request) -> Result<Reply, Failure> {
         let mut reply = None;
         self.call_each(std::slice::from_ref(request), |_, _, result| reply = Some(result))?;
         reply.unwrap_or_else(|| Err(unexpected()))
     }
 
-    /// Asks many things that have one reply each, as many at a time as the server allows.
-    /// `on_reply` gets each request's position and what became of it, in order. It must not ask
-    /// anything itself.
+    /// Sends requests that have one reply each, with as many in flight as the server allows. `on_reply` gets
+    /// each request's position and its result, in order. It must not send requests itself.
     pub fn call_each(
         &mut self,
         requests: &[Request],
@@ -64,10 +63,10 @@ impl Session {
             return Ok(());
         }
         self.check_link()?;
-        // Those before `repeated` were sent before, on connections that were lost.
+        // Requests before `repeated` were sent before, on connections that were lost.
         let (mut asked, mut answered, mut repeated) = (0, 0, 0);
         while let Some(request) = requests.get(answered) {
-            // What may have been carried out is asked by itself, so that it can be looked into.
+            // A request that may have been carried out is sent alone, so that its effect can be checked.
             let is_doubtful = answered < repeated && changes_once(request);
             let next_doubtful = || (answered..repeated).find(|at| changes_once(&requests[*at]));
             let ahead = if is_doubtful { answered + 1 } else { next_doubtful().unwrap_or(requests.len()) };
@@ -90,7 +89,7 @@ impl Session {
         Ok(())
     }
 
-    /// What an answer means to a request that may have been carried out before.
+    /// Interprets the reply to a request that may have been carried out before.
     fn settle(&mut self, request: &Request, answer: Result<Reply, Failure>) -> Result<Reply, Failure> {
         let kind_at = |path: &Name| match self.call(&Request::Stat { path: path.clone() }) {
             Ok(Reply::Stat { entry, .. }) => Ok(Some(entry.kind)),
@@ -105,7 +104,7 @@ impl Session {
         Ok(reply)
     }
 
-    /// Sends what there is room for of `requests` after the `asked` first, and takes the next answer.
+    /// Sends as many of `requests` as fit, after the first `asked`, and receives the next reply.
     fn exchange(&mut self, requests: &[Request], asked: &mut usize) -> Result<Result<Reply, Failure>, Failure> {
         while *asked < requests.len() && self.link.has_room() {
             self.link.request(&requests[*asked])?;
@@ -118,7 +117,7 @@ impl Session {
         }
     }
 
-    /// The same failure of something that may have been carried out.
+    /// Adds to `failure` that the last request may have been carried out.
     fn call_unknown(&mut self, failure: Failure) -> Failure {
         let text = "the result of the last request is not known; check before you repeat it";
         match failure {
@@ -132,7 +131,8 @@ impl Session {
 
     // ---- Lost connections -----------------------------------------------------------------
 
-    /// Does `work` that can be begun again, on another connection if one is lost on the way.
+    /// Does `work`, and starts it again on another connection if a connection is lost. `work` must be
+    /// repeatable.
     pub fn persist<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
         self.check_link()?;
         loop {
@@ -146,8 +146,8 @@ impl Session {
         }
     }
 
-    /// After `failure`: another connection, if it was only that which failed; else the failure comes
-    /// back. Nothing that was asked before is answered any more.
+    /// Reconnects if `failure` is a lost connection; otherwise returns `failure`. The replies to all earlier
+    /// requests are lost.
     pub fn reconnect(&mut self, failure: Failure) -> Result<(), Failure> {
         let Some(route) = self.route.as_mut().filter(|_| failure.is_lost()) else { return Err(failure) };
         let interrupt = self.link.interrupt().clone();
@@ -158,8 +158,8 @@ impl Session {
         Ok(())
     }
 
-    /// Before something is asked that would have to be explained if it was asked twice: a connection
-    /// that ended while nobody looked, because nobody asked anything for long, is noticed first.
+    /// Detects a connection that ended while the session was idle, and reconnects. Called before requests whose
+    /// repetition would have to be explained to the user.
     pub fn check_link(&mut self) -> Result<(), Failure> {
         match self.link.look() {
             Ok(()) => Ok(()),
@@ -167,7 +167,7 @@ impl Session {
         }
     }
 
-    /// Something came of this connection that another one need not do again.
+    /// Notes progress that another connection need not repeat.
     pub fn gets_on(&mut self) {
         if let Some(route) = &mut self.route {
             route.gets_on();
@@ -175,7 +175,7 @@ impl Session {
         self.note_connected();
     }
 
-    /// The same of bytes that lie beyond the furthest that have moved so far.
+    /// Notes the transfer of `bytes` beyond the furthest position so far.
     pub fn gets_on_by(&mut self, bytes: u64) {
         if let Some(route) = &mut self.route {
             route.gets_on_by(bytes);
@@ -189,8 +189,8 @@ impl Session {
         }
     }
 
-    /// Asks what became of a connection that was lost. The answers are no progress: a server that answers
-    /// these and nothing else would be asked for ever.
+    /// Runs requests that check what happened on a lost connection. Their replies are no progress: a server
+    /// that answers only these would be retried for ever.
     pub fn look_back<T>(&mut self, ask: impl FnOnce(&mut Self) -> T) -> T {
         self.route.iter_mut().for_each(|route| route.look_back(true));
         let answer = ask(self);
@@ -198,19 +198,19 @@ impl Session {
         answer
     }
 
-    /// The same of a transfer that goes on at `percent` of it.
+    /// Tells the user that a transfer resumes at `percent` after a lost connection.
     pub fn resumes(&mut self, percent: u64) {
         if std::mem::take(&mut self.was_lost) {
             self.output.note(format_args!("resumed at {percent}%"));
         }
     }
 
-    /// What is at `path`.
+    /// Returns the entry at `path`.
     pub fn stat(&mut self, path: &VPath) -> Result<Entry, Failure> {
         match self.call(&Request::Stat { path: path.into() }) {
             Ok(Reply::Stat { entry, .. }) => Ok(entry),
             Ok(_) => Err(unexpected()),
-            // A question about any entry demands directories only above it.
+            // A request about an entry requires directories only above it.
             Err(failure) if failure.is_refusal(ErrorCode::NotADirectory) => {
                 Err(failure.reworded(format!("a directory above remote {path} is a file; choose another path")))
             }
@@ -218,7 +218,7 @@ impl Session {
         }
     }
 
-    /// What is at `path`, or `None` if nothing is.
+    /// Returns the entry at `path`, or `None` if nothing exists there.
     pub fn find(&mut self, path: &VPath) -> Result<Option<Entry>, Failure> {
         match self.stat(path) {
             Ok(entry) => Ok(Some(entry)),
@@ -227,12 +227,13 @@ impl Session {
         }
     }
 
-    /// The path that `word` names from the current folder.
+    /// Resolves `word` against the current directory.
     pub fn path(&self, word: &Word) -> Result<VPath, Failure> {
         self.folder.join(&word.text).map_err(|error| Failure::Usage(format!("'{}': {error}", Escaped(&word.text))))
     }
 
-    /// Asks a question whose answer is yes or no, or one about one of many things. There is somebody to ask.
+    /// Asks the user a yes-or-no question, or a question about one of many files. The caller has checked
+    /// `may_ask`.
     pub fn ask(&mut self, question: &str, is_one_of_many: bool) -> Result<Choice, Failure> {
         let interrupt = self.link.interrupt();
         match is_one_of_many {
@@ -242,9 +243,9 @@ impl Session {
         }
     }
 
-    /// After a command that failed: nobody waits for the rest of its answers, running transfers
-    /// are cancelled, and the session is ready for the next command. That one connects without a pause, however
-    /// often this one had tried: its user gave up, and may know that the server is back.
+    /// Prepares the session for the next command after one that failed: pending replies are abandoned and
+    /// running transfers are cancelled. The next command reconnects without a pause, however many attempts this
+    /// one made, because its user gave up and may know that the server is back.
     pub fn recover(&mut self) {
         if let Some(route) = &mut self.route {
             route.gets_on();

@@ -1,5 +1,5 @@
-//! Bytes to and from the server, without blocking. Nothing else in the client touches the
-//! socket, so that a test or TLS can stand in for it. This module knows no frames.
+//! A byte stream to the server, without blocking. Nothing else in the client touches the socket, so a test or
+//! TLS can replace it. This module knows no frames.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -15,24 +15,25 @@ use crate::client::shell::interrupt::Stopped;
 
 /// One connection. `send` and `recv` fail with `WouldBlock` instead of waiting.
 pub trait Stream {
-    /// Sends some of `bytes`; how many. Bytes that were offered and not sent are to be offered
-    /// again, first: a pipe may have begun with them.
+    /// Sends some of `bytes`. Returns the number of bytes sent. The caller must offer the rest again, first,
+    /// because a stream may have begun with it.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Sends some of what `parts` hold, in their order; how many bytes.
+    /// Sends some of the bytes in `parts`, in order. Returns the number of bytes sent.
     fn send_parts(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.send(parts.iter().find(|part| !part.is_empty()).map_or(&[], |part| part))
     }
 
-    /// Receives into `room`, which is not empty; 0 means that the server will send no more.
+    /// Receives into `room`, which is not empty. Returns the number of bytes; 0 means that the server sends no
+    /// more.
     fn recv(&mut self, room: &mut [u8]) -> io::Result<usize>;
 
-    /// Waits until bytes came, or with `for_write` until some can be sent, or the time is over,
-    /// or a signal arrived. It may return early for no reason.
+    /// Waits until bytes arrive, or with `for_write` until bytes can be sent. Also returns on a timeout or a
+    /// signal, and may return early for no reason.
     fn wait(&mut self, for_write: bool, timeout: Duration) -> io::Result<()>;
 
-    /// Once this is dropped, what was sent and has not arrived is thrown away, and the server learns
-    /// that nobody is left to be answered.
+    /// Makes the later drop discard all undelivered bytes and reset the connection, which tells the server that
+    /// it has no client to answer.
     fn end_with_reset(&mut self) {}
 }
 
@@ -40,7 +41,7 @@ pub trait Stream {
 pub struct PlainStream(TcpStream);
 
 impl PlainStream {
-    /// Connects to the first address of `host` that answers, unless `is_stopped` meanwhile.
+    /// Connects to the first address of `host` that answers. `is_stopped` cancels the attempt.
     pub fn connect(host: &str, port: u16, is_stopped: Stopped) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in (host, port).to_socket_addrs()? {
@@ -54,11 +55,11 @@ impl PlainStream {
 
     fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        // What a cancelled upload still has to send is little, however large the kernel would
-        // make the buffer of a slow connection.
+        // A cancelled upload then has few bytes left to send, however large the kernel makes the send buffer of
+        // a slow connection.
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
-        // A peer that vanished is noticed by the kernel, without any traffic of ours. Where a
-        // socket does not know one of these the connection works all the same.
+        // The kernel detects a peer that vanished, without any traffic of the client. The connection also works
+        // without these options, so errors are ignored.
         let _ = sockopt::set_socket_keepalive(&stream, true);
         let _ = sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE);
         let _ = sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL);
@@ -95,7 +96,7 @@ impl Stream for PlainStream {
     }
 }
 
-/// A socket that is connected and does not block.
+/// Opens a connected socket in non-blocking mode.
 fn connect_to(address: SocketAddr, is_stopped: Stopped) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -118,15 +119,15 @@ fn connect_to(address: SocketAddr, is_stopped: Stopped) -> io::Result<TcpStream>
     }
 }
 
-/// Bytes taken by the kernel and not yet on their way, above which it takes no more.
+/// The kernel accepts no more bytes while more than this are unsent.
 const UNSENT_BYTES_MAX: u32 = 256 * 1024;
-/// For one address; a name may have several.
+/// The timeout for one address. A name may have several addresses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Silence after which the kernel asks whether the server is still there …
+/// The idle time after which the kernel sends keepalive probes …
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// … how often it asks …
+/// … the interval between the probes …
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// … and after how many questions without answer the connection is lost.
+/// … and the number of unanswered probes after which the connection is lost.
 const KEEPALIVE_PROBES: u32 = 3;
-/// How long what was sent may stay without an acknowledgement. It bounds the questions too.
+/// The maximum time without an acknowledgement of sent bytes. It bounds the keepalive probes too.
 const UNACKED_MAX: Duration = SILENCE_MAX;

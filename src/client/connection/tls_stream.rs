@@ -1,4 +1,4 @@
-//! Encryption over another pipe. It knows no keys but what a [`Pinning`] says of them.
+//! TLS over another stream. It knows no keys except those that a [`Pinning`] accepts.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::time::{Duration, Instant};
@@ -13,18 +13,18 @@ use crate::tls::{Pinning, Received, Sealed};
 use crate::wire::Reply;
 use crate::wire::frame::{self, Frame};
 
-/// See the module.
+/// A TLS client connection over the stream `P`.
 pub struct TlsStream<P: Stream> {
     pipe: P,
     sealed: Sealed,
-    /// Bytes of the last `send` that are sealed, but neither flushed nor reported yet: whoever
-    /// sends again offers them again.
+    /// Bytes of the last `send` that are encrypted but not flushed or reported yet. The next `send` gets the
+    /// same bytes again.
     unreported: usize,
 }
 
 impl<P: Stream> TlsStream<P> {
-    /// Agrees on keys with a server whose own key `pinning` accepts. What ties a login to this
-    /// connection comes with it.
+    /// Does the TLS handshake with a server whose key `pinning` accepts. Also returns the binding that ties a
+    /// login to this connection.
     pub fn connect(
         pipe: P,
         pinning: &std::sync::Arc<Pinning>,
@@ -51,7 +51,7 @@ impl<P: Stream> TlsStream<P> {
         Ok((pipe, binding))
     }
 
-    /// One step of the handshake.
+    /// Does one round of the handshake.
     fn shake_hands(&mut self, heard: &mut Vec<u8>) -> io::Result<()> {
         let mut socket = Raw { pipe: &mut self.pipe, heard: Some(heard) };
         self.sealed.flush(&mut socket)?;
@@ -71,8 +71,8 @@ impl<P: Stream> TlsStream<P> {
     }
 }
 
-/// Why the handshake failed. A server that has no room says so without encryption: that is told,
-/// but as no more than what it is.
+/// Explains why the handshake failed. A server without a free connection slot says so without encryption. That
+/// text is reported, but only as a lost connection, because it is not authenticated.
 fn explain(heard: &[u8], error: &io::Error) -> LinkError {
     if let Ok(Some((Frame::Control { body, .. }, _))) = frame::decode(heard, CONTROL_BYTES_MAX_BEFORE_LOGIN)
         && let Ok(Reply::Error(error)) = serde_json::from_slice(body)
@@ -105,7 +105,7 @@ impl<P: Stream> Stream for TlsStream<P> {
 
     fn recv(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let mut socket = Raw { pipe: &mut self.pipe, heard: None };
-        // What TLS itself has to say. A failure is met again by whoever sends.
+        // Send what TLS itself has queued. If this fails, the next `send` reports the error.
         let _ = self.sealed.flush(&mut socket);
         match self.sealed.receive(&mut socket, room)? {
             Received::Bytes(count) => Ok(count),
@@ -128,15 +128,16 @@ impl<P: Stream> Stream for TlsStream<P> {
 
 impl<P: Stream> Drop for TlsStream<P> {
     fn drop(&mut self) {
-        // So that the server can tell our leaving from a cut. It loses nothing either way.
+        // A close notification lets the server tell a normal end from a cut. If it fails, the server loses
+        // nothing.
         let _ = self.sealed.close(&mut Raw { pipe: &mut self.pipe, heard: None });
     }
 }
 
-/// A pipe as rustls wants it.
+/// Adapts a stream to rustls.
 struct Raw<'a, P> {
     pipe: &'a mut P,
-    /// The first bytes that came, if anybody wants to see them.
+    /// Collects the first bytes that arrive, if set.
     heard: Option<&'a mut Vec<u8>>,
 }
 
@@ -165,7 +166,7 @@ impl<P: Stream> Write for Raw<'_, P> {
     }
 }
 
-/// Ctrl-C is noticed after this, even where a signal does not end the wait.
+/// The longest single wait, so that Ctrl-C is noticed even where a signal does not end the wait.
 const WAIT_MAX: Duration = Duration::from_millis(200);
-/// Sealed and sent in one call, before it is looked whether something came.
+/// The maximum number of bytes encrypted and sent in one call, before the input is checked.
 const SEND_BYTES_MAX: usize = 256 * 1024;

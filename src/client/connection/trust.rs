@@ -1,6 +1,6 @@
-//! Which server is trusted: the keys known from earlier logins, by host and port, and what is
-//! done about one that is new or another than before. A key is remembered only when its server
-//! has proved that it knows the account, over this very connection.
+//! The server keys that the client trusts. It knows keys from earlier logins by host and port, and handles a
+//! key that is new or has changed. It stores a key only when its server has proved over this very connection
+//! that it knows the account.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,34 +19,34 @@ use crate::client::ui::confirm::confirm;
 use crate::client::ui::output::Output;
 use crate::tls::{Fingerprint, Pinning};
 
-/// How one server is to be recognized.
+/// How one server is authenticated.
 #[derive(Clone)]
 pub struct Trust {
-    /// `host:port`, as it stands in the file.
+    /// `host:port`, as in `known_hosts.json`.
     place: String,
     file: Option<PathBuf>,
     known: Option<Fingerprint>,
-    /// What the user says it is, which counts more than what is known.
+    /// The fingerprint that the user gave. It takes precedence over `known`.
     told: Option<Fingerprint>,
     pinning: Arc<Pinning>,
 }
 
-/// `known_hosts.json`.
+/// The content of `known_hosts.json`.
 #[derive(Default, Serialize, Deserialize)]
 struct KnownHosts {
     hosts: BTreeMap<String, Fingerprint>,
 }
 
 impl Trust {
-    /// What is known of the server at `host` and `port`; `told` is its fingerprint, where the
-    /// user gave one. Keys that cannot be read are no reason to trust anybody.
+    /// Looks up the key of the server at `host` and `port`. `told` is the fingerprint that the user gave. If
+    /// the known keys cannot be read, the server is not trusted.
     pub fn of(state: &StateFolder, host: &str, port: u16, told: Option<Fingerprint>) -> Result<Self, Failure> {
         let host = host.to_lowercase();
         let place = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let file = state.known_hosts();
         let known = match file.as_deref().map(KnownHosts::read) {
             Some(Ok(known)) => known.hosts.get(&place).copied(),
-            // A user who names the key needs no file for it.
+            // A user who gives the fingerprint needs no file.
             Some(Err(_)) if told.is_some() => None,
             Some(Err(failure)) => return Err(failure),
             None => None,
@@ -54,19 +54,19 @@ impl Trust {
         Ok(Self { place, file, known, told, pinning: Pinning::new(told.or(known)) })
     }
 
-    /// For another connection, to the server that has proved itself on this one and to no other,
-    /// whatever is written down meanwhile.
+    /// Prepares for another connection. Only the server that proved itself on this connection is accepted, even
+    /// if the file changes meanwhile.
     pub fn renew(&mut self) {
         self.known = self.known.or(self.pinning.seen());
         self.pinning = Pinning::new(self.told.or(self.known));
     }
 
-    /// What the connection is to be made with.
+    /// Returns the key check for the TLS handshake.
     pub fn pinning(&self) -> &Arc<Pinning> {
         &self.pinning
     }
 
-    /// Why no connection came about: the server's key may be the reason.
+    /// Explains a failed connection. The server's key may be the reason.
     pub fn explain(&self, error: LinkError) -> Failure {
         let Some(seen) = self.pinning.seen() else { return error.into() };
         let place = Escaped(self.place.as_bytes());
@@ -84,7 +84,7 @@ impl Trust {
         }
     }
 
-    /// Asks about a key never seen before, unless whoever runs this has decided.
+    /// Asks the user about a new key, unless an option has decided that.
     pub fn meet(
         &self,
         accept_new: bool,
@@ -116,8 +116,8 @@ impl Trust {
         Err(Failure::Login(format!("{place} is not trusted; nothing was sent")))
     }
 
-    /// Remembers the key of a server that has proved itself. Where that is not possible, the
-    /// user is told: they will be asked again.
+    /// Stores the key of a server that has proved itself. If that fails, the user is told, because the next
+    /// connection asks again.
     pub fn remember(&self, output: &mut Output) {
         let Some(seen) = self.pinning.seen().filter(|seen| self.known != Some(*seen)) else { return };
         let Some(file) = &self.file else {
@@ -144,7 +144,7 @@ impl KnownHosts {
         };
         let bytes = match atomic_file::read_at_most(path, BYTES_MAX) {
             Ok(bytes) => bytes,
-            // A link that leads to nothing is not replaced: its target may be on a disk that is not mounted.
+            // A dangling symlink is not replaced: its target may be on a disk that is not mounted.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => return Ok(Self::default()),
             Err(error) => return Err(unusable(format!("cannot be read ({})", plain(&error)))),
         };
@@ -157,7 +157,7 @@ impl KnownHosts {
         })
     }
 
-    /// Others may add theirs at the same time.
+    /// Adds one key under a lock, because other clients may add keys at the same time.
     fn add(path: &Path, place: &str, fingerprint: Fingerprint) -> Result<(), Failure> {
         let failure = |error: io::Error| Failure::local(path, &error);
         let _lock = lock_folder(path.parent().unwrap_or(Path::new("."))).map_err(failure)?;
@@ -167,7 +167,7 @@ impl KnownHosts {
     }
 }
 
-/// Some ten thousand servers.
+/// Enough for about ten thousand servers.
 const BYTES_MAX: u64 = 1024 * 1024;
 
 #[cfg(test)]

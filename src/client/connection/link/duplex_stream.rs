@@ -1,5 +1,5 @@
-//! Bytes to the server and from it, both ways at once: what is queued leaves, what comes is kept, and
-//! while nothing moves the server is asked whether it is there. It knows no requests.
+//! Sends queued bytes and receives bytes at the same time. While nothing moves, it pings the server. It knows
+//! no requests.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -18,14 +18,13 @@ pub(super) struct DuplexStream {
     pub(super) input: ReceiveBuffer,
     pub(super) outgoing: SendBuffer,
     last_sent: Instant,
-    /// Time spent waiting since something was last sent or received.
+    /// The time spent waiting since bytes were last sent or received.
     silence: Duration,
     pub(super) silence_max: Duration,
-    /// Told whenever nothing moves.
+    /// Called whenever nothing moves.
     pub(super) on_wait: Option<Box<dyn Fn()>>,
     pub(super) interrupt: Interrupt,
-    /// Sending failed, or nothing is to be said any more; what the server said before may still be
-    /// there to read.
+    /// Sending has failed or must stop. The input may still hold what the server sent before.
     pub(super) is_mute: bool,
 }
 
@@ -44,24 +43,24 @@ impl DuplexStream {
         }
     }
 
-    /// Bytes queued and not yet handed to the system.
+    /// Returns the number of queued bytes that the kernel has not taken yet.
     pub(super) fn queued_bytes(&self) -> usize {
         self.outgoing.queued().len()
     }
 
-    /// For whoever works for long without asking the server anything: lets it know now and then
-    /// that we are still there. True if Ctrl-C was pressed.
+    /// Pings the server when a ping is due. A caller that works for a long time without a request calls this
+    /// repeatedly. Returns true if Ctrl-C was pressed.
     pub(super) fn works_apart(&mut self) -> bool {
         if self.last_sent.elapsed() >= PING_INTERVAL {
             self.queue_ping();
-            // If this fails, so will the next request, and that one is told why.
+            // If this fails, the next request fails too and reports the error.
             let _ = self.send_some();
         }
         self.interrupt.is_set()
     }
 
-    /// Sends what is queued for at most about `patience`, and says nothing when that fails: the
-    /// next request will. For the moment after a transfer was cancelled.
+    /// Sends queued bytes for at most about `patience`. Errors are ignored, because the next request reports
+    /// them. Used after a transfer was cancelled.
     pub(super) fn flush_briefly(&mut self, patience: Duration) {
         let deadline = Instant::now() + patience;
         while !self.outgoing.is_empty() && Instant::now() < deadline && !self.interrupt.is_set() {
@@ -71,12 +70,12 @@ impl DuplexStream {
         }
     }
 
-    /// See [`Stream::end_with_reset`].
+    /// Ends the connection with a reset when it is dropped: [`Stream::end_with_reset`].
     pub(super) fn end_with_reset(&mut self) {
         self.pipe.end_with_reset();
     }
 
-    /// Sends and receives once, whatever is possible, and waits up to `patience` if nothing was.
+    /// Sends and receives once as far as possible. If nothing moved, waits up to `patience`.
     pub(super) fn exchange(&mut self, patience: Duration, frame_bytes_left: usize) -> Result<(), LinkError> {
         if self.interrupt.is_set() {
             return Err(LinkError::Interrupted);
@@ -97,8 +96,8 @@ impl DuplexStream {
         Ok(())
     }
 
-    /// While nothing moves the server is asked whether it is there. What it works on for long does
-    /// not keep it from answering; what keeps it from reading does, but never for so long.
+    /// Pings the server while nothing moves. The server answers a ping even during a long computation. While it
+    /// does not read its input it cannot answer, but that never lasts `silence_max`.
     fn mind_silence(&mut self) -> Result<(), LinkError> {
         if self.silence >= self.silence_max {
             return Err(LinkError::Lost(format!("the server did not answer within {} s", self.silence_max.as_secs())));
@@ -121,7 +120,7 @@ impl DuplexStream {
             return Ok(false);
         }
         if self.is_mute {
-            // Nobody will read this; the reason may still be in the input.
+            // The server will not read these bytes. The input may still hold its reason.
             self.outgoing.clear();
             return Ok(false);
         }
@@ -139,11 +138,11 @@ impl DuplexStream {
         }
     }
 
-    /// Receives what has come; whether anything has. `frame_bytes_left` of the current data frame are to
-    /// come.
+    /// Receives bytes that have arrived. Returns whether there were any. `frame_bytes_left` is the rest of the
+    /// current data frame.
     pub(super) fn receive_some(&mut self, frame_bytes_left: usize) -> Result<bool, LinkError> {
-        // Amid a long data frame exactly its rest and the next header are taken, so that files
-        // are written in large pieces at round offsets.
+        // Within a long data frame, read exactly its rest and the next header. Files are then written in large
+        // pieces at round offsets.
         let rest = frame_bytes_left + HEADER_BYTES;
         let is_amid_data = frame_bytes_left >= LONG_FRAME_BYTES && self.input.is_empty();
         let room = self.input.room(INPUT_BYTES);
@@ -172,8 +171,8 @@ fn lost(error: io::Error) -> LinkError {
     LinkError::Lost(error.to_string())
 }
 
-/// Received and not yet understood: what still fits in L2 cache between the socket, the hash and
-/// the file, and more than the largest control frame.
+/// The size of the input buffer. It still fits in the L2 cache between the socket, the hash and the file, and
+/// it exceeds the largest control frame.
 const INPUT_BYTES: usize = 256 * 1024 + HEADER_BYTES;
-/// From here on a data frame is worth a call of its own.
+/// The rest of a data frame that is long enough for a system call of its own.
 const LONG_FRAME_BYTES: usize = 64 * 1024;

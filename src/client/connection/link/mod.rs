@@ -1,7 +1,6 @@
-//! A conversation with a server: requests out, replies in, in order. `requests` knows which wait for
-//! an answer, `traffic` moves the bytes; it reads while it writes, always, because both sides would
-//! wait for ever if neither read. The link makes frames of one and bytes of the other. It knows no
-//! files and no terminal.
+//! Requests to a server and replies from it, in order. `requests` holds the requests that wait for a reply.
+//! `duplex_stream` moves the bytes; it always reads while it writes, because both sides would block for ever if
+//! neither read. The link converts between frames and bytes. It knows no files and no terminal.
 //!
 //! ```text
 //! request ──> waiting ──(reply that ends it)──> forgotten
@@ -29,30 +28,31 @@ use crate::wire::{Reply, Request};
 use duplex_stream::DuplexStream;
 use requests::Requests;
 
-/// See the module.
+/// A connection to a server that sends requests and receives their replies in order.
 pub struct Link {
     traffic: DuplexStream,
-    /// Bytes at the front of the input that the last [`Event::Data`] was about.
+    /// The bytes at the front of the input that belong to the last [`Event::Data`].
     chunk_bytes: usize,
-    /// Bytes of the current data frame beyond that chunk.
+    /// The bytes of the current data frame beyond that chunk.
     frame_bytes_left: usize,
     requests: Requests,
     last_id: u32,
     limits: WireLimits,
     keeps_permissions: bool,
-    /// Bytes taken, and frames at their cost, since something came that somebody waits for.
+    /// The bytes and frame costs that were consumed since the last frame that a caller waited for.
     unwanted_bytes: usize,
-    /// Why the server hung up, for whoever asks it something next.
+    /// Why the server closed the connection; the next request reports it.
     last_words: Option<ErrorReply>,
-    /// The answer by which the server has yet to prove itself.
+    /// The request whose reply must prove the server's identity, and its judge.
     proof: Option<(u32, Judge)>,
 }
 
-/// Judges the reply by which a server proves itself.
+/// A function that verifies the reply by which a server proves itself.
 pub type Judge = Box<dyn FnOnce(Reply) -> Result<(), LinkError>>;
 
 impl Drop for Link {
-    /// What was asked and is not answered must not be carried out amid what its user does next.
+    /// Resets the connection if requests are unanswered. The server must not carry them out while the user's
+    /// next connection is at work.
     fn drop(&mut self) {
         if !self.requests.is_empty() {
             self.traffic.end_with_reset();
@@ -61,7 +61,7 @@ impl Drop for Link {
 }
 
 impl Link {
-    /// A conversation that has not begun.
+    /// Creates a link that has sent nothing yet.
     pub fn new(pipe: Box<dyn Stream>, interrupt: Interrupt) -> Self {
         Self {
             traffic: DuplexStream::new(pipe, interrupt),
@@ -81,39 +81,39 @@ impl Link {
         }
     }
 
-    /// Keeps the server's bounds from now on, where they are narrower than ours.
+    /// Applies the server's limits from now on, where they are narrower than the client's.
     pub fn set_limits(&mut self, limits: WireLimits) {
         self.limits.data_bytes = limits.data_bytes.clamp(1, DATA_BYTES_MAX);
         self.limits.in_flight = limits.in_flight.clamp(1, IN_FLIGHT_MAX);
         self.limits.control_bytes = limits.control_bytes.min(CONTROL_BYTES_MAX);
     }
 
-    /// Notes which extensions the server has.
+    /// Records the server's protocol extensions.
     pub fn set_features(&mut self, features: &[String]) {
         self.keeps_permissions = features.iter().any(|feature| feature == PERMISSIONS_FEATURE);
     }
 
-    /// Whether the server sets permission bits that it is told.
+    /// Returns whether the server supports setting permission bits.
     pub fn keeps_permissions(&self) -> bool {
         self.keeps_permissions
     }
 
-    /// From now on a server that says nothing for so long is lost.
+    /// Sets the silence after which the server counts as lost.
     pub fn set_silence_max(&mut self, silence_max: Duration) {
         self.traffic.silence_max = silence_max;
     }
 
-    /// From now on `on_wait` is called several times a second while nothing moves.
+    /// Sets a function that is called several times a second while nothing moves.
     pub fn set_on_wait(&mut self, on_wait: Box<dyn Fn()>) {
         self.traffic.on_wait = Some(on_wait);
     }
 
-    /// What `before`, which was lost, did while nothing moved, this one does from now on.
+    /// Takes the `on_wait` function of `before`, a lost connection.
     pub fn inherit_on_wait(&mut self, before: &mut Self) {
         self.traffic.on_wait = before.traffic.on_wait.take();
     }
 
-    /// Queues a request and returns its id. It leaves with the next call that waits.
+    /// Queues a request and returns its id. The next call that waits sends it.
     pub fn request(&mut self, request: &Request) -> Result<u32, LinkError> {
         self.make_room()?;
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
@@ -131,16 +131,16 @@ impl Link {
         Ok(id)
     }
 
-    /// The answer to the request `id` is for `judge`. Requests may be sent before it came, as answers
-    /// come in order and none is handed out before the server is proved; content may not.
+    /// Lets `judge` verify the reply to the request `id`. Requests may be sent before that reply arrives:
+    /// replies come in order, and none is handed out before the server is proved. Content may not be sent.
     pub fn expect_proof(&mut self, id: u32, judge: Judge) {
         self.proof = Some((id, judge));
     }
 
-    /// Waits until the server has proved itself, if it has yet to.
+    /// Waits until the server has proved itself, if the proof is outstanding.
     pub fn await_proof(&mut self) -> Result<(), LinkError> {
         while self.proof.is_some() {
-            // The proof is the first thing that comes.
+            // The proof is the first reply that arrives.
             if self.take_any()?.is_none() {
                 self.exchange(WAIT_MAX)?;
             }
@@ -148,9 +148,9 @@ impl Link {
         Ok(())
     }
 
-    /// Queues a data frame of the upload `id` whose payload, at most `bytes_max`, `read` fills
-    /// in; returns the payload. No frame is queued when `read` fails or finds nothing, nor before
-    /// the server is proved: [`Link::await_proof`].
+    /// Queues a data frame of the upload `id`. `read` fills in the payload of at most `bytes_max` bytes.
+    /// Returns the payload. No frame is queued if `read` fails or returns 0, or before the server is proved:
+    /// [`Link::await_proof`].
     pub fn queue_data(
         &mut self,
         id: u32,
@@ -177,7 +177,7 @@ impl Link {
         self.close_upload(id, FrameType::End, end);
     }
 
-    /// Gives the upload or download `id` up. Its answer still comes.
+    /// Aborts the upload or download `id`. Its reply still arrives.
     pub fn queue_abort(&mut self, id: u32) {
         self.close_upload(id, FrameType::Abort, &cancelled());
     }
@@ -189,34 +189,34 @@ impl Link {
         self.requests.close_upload(id);
     }
 
-    /// Nobody cares any longer for the answers to what was asked so far: they are thrown away as
-    /// they come, and running transfers are cancelled.
+    /// Abandons all requests that were sent so far. Their replies are discarded on arrival, and running
+    /// transfers are cancelled.
     pub fn abandon_all(&mut self) {
         for id in self.requests.ids() {
             self.abandon(id);
         }
     }
 
-    /// The same for one request.
+    /// Abandons one request.
     pub fn abandon(&mut self, id: u32) {
         if self.requests.abandon(id) {
             self.queue_abort(id);
         }
     }
 
-    /// For whoever works for long without asking the server anything: lets it know now and then
-    /// that we are still there. True if Ctrl-C was pressed.
+    /// Pings the server when a ping is due. A caller that works for a long time without a request calls this
+    /// repeatedly. Returns true if Ctrl-C was pressed.
     pub fn works_apart(&mut self) -> bool {
         self.traffic.works_apart()
     }
 
-    /// Sends what is queued for at most about `patience`, and says nothing when that fails: the
-    /// next request will. For the moment after a transfer was cancelled.
+    /// Sends queued bytes for at most about `patience`. Errors are ignored, because the next request reports
+    /// them. Used after a transfer was cancelled.
     pub fn flush_briefly(&mut self, patience: Duration) {
         self.traffic.flush_briefly(patience);
     }
 
-    /// Before anything is asked: whether the connection has ended meanwhile, without waiting.
+    /// Checks without waiting whether the connection has ended. Called before a request is sent.
     pub fn look(&mut self) -> Result<(), LinkError> {
         while self.requests.is_empty() && self.receive_some()? {
             if self.take()?.is_some() {
@@ -226,7 +226,7 @@ impl Link {
         Ok(())
     }
 
-    /// Waits for the next thing that comes.
+    /// Waits for the next frame.
     pub fn receive(&mut self) -> Result<Incoming, LinkError> {
         loop {
             if let Some(incoming) = self.take()? {
@@ -236,7 +236,7 @@ impl Link {
         }
     }
 
-    /// Waits for the next thing that comes, until `deadline`.
+    /// Waits for the next frame, until `deadline`.
     pub fn receive_until(&mut self, deadline: Instant) -> Result<Option<Incoming>, LinkError> {
         loop {
             let incoming = self.take()?;
@@ -248,7 +248,7 @@ impl Link {
         }
     }
 
-    /// Sends until at most `held_max` bytes are still queued, or until something came: that.
+    /// Sends until at most `held_max` bytes are queued or a frame arrives. Returns that frame.
     pub fn drain(&mut self, held_max: usize) -> Result<Option<Incoming>, LinkError> {
         loop {
             let incoming = self.take()?;
@@ -259,8 +259,8 @@ impl Link {
         }
     }
 
-    /// Sends everything that is queued, so that the server can work while we do something else.
-    /// What comes meanwhile stays in the input.
+    /// Sends all queued bytes, so that the server can work at the same time as the client. Frames that arrive
+    /// meanwhile stay in the input.
     pub fn send_all(&mut self) -> Result<(), LinkError> {
         while !self.traffic.outgoing.is_empty() {
             self.exchange(WAIT_MAX)?;
@@ -268,27 +268,27 @@ impl Link {
         Ok(())
     }
 
-    /// The bytes of the last [`Event::Data`].
+    /// Returns the bytes of the last [`Event::Data`].
     pub fn chunk(&self) -> &[u8] {
         &self.traffic.input.filled()[..self.chunk_bytes]
     }
 
-    /// Bytes queued and not yet handed to the system.
+    /// Returns the number of queued bytes that the kernel has not taken yet.
     pub fn queued_bytes(&self) -> usize {
         self.traffic.queued_bytes()
     }
 
-    /// Whether one more request may be sent before an answer came.
+    /// Returns whether another request may be sent before a reply arrives.
     pub fn has_room(&self) -> bool {
         self.requests.len() < self.limits.in_flight
     }
 
-    /// Whether Ctrl-C was pressed.
+    /// Returns the flag that Ctrl-C sets.
     pub fn interrupt(&self) -> &Interrupt {
         &self.traffic.interrupt
     }
 
-    /// See [`DuplexStream::exchange`].
+    /// Sends and receives once: [`DuplexStream::exchange`].
     fn exchange(&mut self, patience: Duration) -> Result<(), LinkError> {
         self.traffic.exchange(patience, self.frame_bytes_left).map_err(|error| self.explain(error))
     }
@@ -297,7 +297,7 @@ impl Link {
         self.traffic.receive_some(self.frame_bytes_left).map_err(|error| self.explain(error))
     }
 
-    /// The end of a connection means what the server said last.
+    /// If the server gave a reason before the connection ended, that reason replaces `error`.
     fn explain(&self, error: LinkError) -> LinkError {
         match (&self.last_words, error) {
             (Some(words), LinkError::Lost(_)) => LinkError::HungUp(words.clone()),
@@ -305,7 +305,7 @@ impl Link {
         }
     }
 
-    /// Reads the answers to abandoned requests until another one may be sent.
+    /// Reads the replies to abandoned requests until another request may be sent.
     fn make_room(&mut self) -> Result<(), LinkError> {
         while !self.has_room() {
             if self.requests.front().is_some_and(|(_, is_abandoned)| !is_abandoned) {
@@ -329,7 +329,7 @@ impl Link {
         Ok(true)
     }
 
-    /// The next thing in the input that somebody waits for.
+    /// Returns the next frame in the input that a caller waits for.
     fn take(&mut self) -> Result<Option<Incoming>, LinkError> {
         loop {
             match self.take_any()? {
@@ -343,7 +343,7 @@ impl Link {
         }
     }
 
-    /// The next thing in the input, and whether it was abandoned.
+    /// Returns the next frame in the input, and whether its request was abandoned.
     fn take_any(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
         let taken = std::mem::take(&mut self.chunk_bytes);
         self.consume(taken);
@@ -401,7 +401,7 @@ impl Link {
         Ok(Some((incoming, is_abandoned)))
     }
 
-    /// What `incoming` means to those who wait, and whether they still do: false if not.
+    /// Matches `incoming` with its request. Returns it, and true if no caller waits for it.
     fn settle(&mut self, incoming: Incoming) -> Result<(Incoming, bool), LinkError> {
         if let Event::Reply(Reply::Error(error)) = &incoming.event
             && error.fatal
@@ -413,11 +413,11 @@ impl Link {
         match (self.proof.take(), incoming) {
             (Some((id, judge)), Incoming { id: of, event: Event::Reply(reply) }) if of == id => {
                 if let Err(error) = judge(reply.clone()) {
-                    // Nothing more is said to whoever this is.
+                    // Send nothing more to an unproved peer.
                     self.traffic.is_mute = true;
                     return Err(error);
                 }
-                // It is nobody else's.
+                // No caller waits for the proof.
                 Ok((Incoming { id, event: Event::Reply(reply) }, true))
             }
             (proof, incoming) => {
@@ -432,5 +432,5 @@ fn cancelled() -> ErrorReply {
     ErrorReply { code: ErrorCode::Cancelled, message: "cancelled by the client".into(), retry: false, fatal: false }
 }
 
-/// Ctrl-C is noticed after this, even where a signal does not end the wait.
+/// The longest single wait, so that Ctrl-C is noticed even where a signal does not end the wait.
 const WAIT_MAX: Duration = Duration::from_millis(200);

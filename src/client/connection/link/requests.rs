@@ -1,5 +1,5 @@
-//! Requests that wait for their answers, which come in the order of the requests: which frames make
-//! an answer, and which one ends it. It knows no connection.
+//! Requests that wait for their replies. Replies arrive in the order of the requests. This module knows which
+//! frames belong to a reply and which one ends it. It knows no connection.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use crate::client::connection::incoming::{Event, Incoming};
 use crate::client::error::LinkError;
 use crate::wire::{Reply, Request};
 
-/// The oldest first.
+/// The waiting requests, the oldest first.
 #[derive(Default)]
 pub(super) struct Requests(VecDeque<Waiting>);
 
@@ -17,28 +17,28 @@ struct Waiting {
     is_abandoned: bool,
 }
 
-/// What ends the answer to a request.
+/// What ends the reply to a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// One reply.
+    /// One reply frame.
     Single,
-    /// One reply, for which the server reads a whole file.
+    /// One reply frame, for which the server reads a whole file.
     Digest,
-    /// Pages up to the last.
+    /// Pages up to the last one.
     Pages,
     /// An error, or a file's data up to its end.
     Download,
-    /// One reply, perhaps after `Ready`; `is_sent`: our end or abort frame is on its way.
+    /// One reply frame, perhaps after `Ready`. `is_sent` means that the end or abort frame has been queued.
     Upload { is_sent: bool },
 }
 
 impl Requests {
-    /// `request` was sent as `id`.
+    /// Adds `request`, which was sent as `id`.
     pub(super) fn push(&mut self, id: u32, request: &Request) {
         self.0.push_back(Waiting { id, answer: answer_to(request), is_abandoned: false });
     }
 
-    /// Nothing more is sent of the upload `id`.
+    /// Notes that the upload `id` sends nothing more.
     pub(super) fn close_upload(&mut self, id: u32) {
         for waiting in self.0.iter_mut().filter(|waiting| waiting.id == id) {
             if let Answer::Upload { is_sent } = &mut waiting.answer {
@@ -47,8 +47,8 @@ impl Requests {
         }
     }
 
-    /// Nobody cares any longer for the answer to `id`; whether it would take long, so that the server
-    /// should be told.
+    /// Discards the reply to `id` on arrival. Returns whether the server should be told to cancel, because the
+    /// reply would take long.
     pub(super) fn abandon(&mut self, id: u32) -> bool {
         let Some(waiting) = self.0.iter_mut().find(|waiting| waiting.id == id) else { return false };
         let was_abandoned = std::mem::replace(&mut waiting.is_abandoned, true);
@@ -71,7 +71,7 @@ impl Requests {
         self.0.is_empty()
     }
 
-    /// The oldest, and whether it was abandoned.
+    /// Returns the id of the oldest request, and whether it was abandoned.
     pub(super) fn front(&self) -> Option<(u32, bool)> {
         self.0.front().map(|waiting| (waiting.id, waiting.is_abandoned))
     }
@@ -81,8 +81,8 @@ impl Requests {
         self.check_turn(id, |answer| answer == Answer::Download).map(drop)
     }
 
-    /// Checks that `incoming` answers the oldest request, and forgets that if it is the end; whether
-    /// it was abandoned.
+    /// Checks that `incoming` answers the oldest request, and removes that request if this ends the reply.
+    /// Returns whether the request was abandoned.
     pub(super) fn settle(&mut self, incoming: &Incoming) -> Result<bool, LinkError> {
         let is_transfer_end = matches!(incoming.event, Event::End(_) | Event::Aborted(_));
         let front = self.check_turn(incoming.id, |answer| !is_transfer_end || answer == Answer::Download)?;
