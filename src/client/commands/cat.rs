@@ -1,4 +1,4 @@
-//! `cat`: the content of files, on the terminal or down a pipe.
+//! `cat`: shows the content of files on the terminal or writes it to a pipe.
 
 use serde_json::json;
 
@@ -37,16 +37,16 @@ fn show(session: &mut Session, path: &VPath) -> Result<(), Failure> {
     shown.finish(&mut session.output)
 }
 
-/// Content on its way to people or programs: a terminal shows its control characters and does
-/// not obey them, since whoever wrote the file must not write on the user's screen.
+/// Content for a terminal or a pipe. On a terminal, control characters are escaped, because the author of the
+/// file must not control the user's screen.
 #[derive(Default)]
 pub struct Shown {
-    /// The beginning of a character or of a line end whose rest has not come.
+    /// The incomplete character or line end at the end of the bytes so far.
     held: Vec<u8>,
 }
 
 impl Shown {
-    /// Writes what has come.
+    /// Writes the received bytes.
     pub fn write(&mut self, output: &mut Output, link: &mut Link, bytes: &[u8]) -> Result<(), Failure> {
         if !output.is_terminal {
             return output.results.content(bytes, &mut || link.works_apart());
@@ -58,7 +58,7 @@ impl Shown {
         output.results.content(text.as_bytes(), &mut || link.works_apart())
     }
 
-    /// Writes what will not be finished.
+    /// Writes the bytes of an incomplete character at the end of the content.
     pub fn finish(self, output: &mut Output) -> Result<(), Failure> {
         if self.held.is_empty() {
             Ok(())
@@ -68,7 +68,7 @@ impl Shown {
     }
 }
 
-/// Bytes at the end that may be the beginning of a character or of a line end.
+/// Returns the number of bytes at the end that may begin a character or a line end.
 fn unfinished(bytes: &[u8]) -> usize {
     if bytes.ends_with(b"\r") {
         return 1;
@@ -78,7 +78,7 @@ fn unfinished(bytes: &[u8]) -> usize {
     if could_go_on { last.len() } else { 0 }
 }
 
-/// Text as it is, with everything but its characters, line ends and tabs escaped.
+/// Returns the text with everything escaped except printable characters, line ends and tabs.
 fn visible(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -86,7 +86,7 @@ fn visible(bytes: &[u8]) -> String {
         while let Some(c) = characters.next() {
             match c {
                 '\n' | '\t' => text.push(c),
-                // How lines end on other systems.
+                // Other systems end lines with CR LF.
                 '\r' if characters.peek() == Some(&'\n') => {}
                 c if !is_unprintable(c) => text.push(c),
                 c => text.push_str(&Escaped(c.encode_utf8(&mut [0; 4]).as_bytes()).to_string()),
@@ -97,7 +97,7 @@ fn visible(bytes: &[u8]) -> String {
     text
 }
 
-/// One object holds one content, so what is too long for that is refused.
+/// Shows the content as one JSON object. Content that is too long for one object is refused.
 fn show_object(session: &mut Session, path: &VPath) -> Result<(), Failure> {
     let mut content = Vec::new();
     let mut progress = Progress::of_file(Style::Silent, "", None);

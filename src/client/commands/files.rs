@@ -38,7 +38,7 @@ fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(),
             "the home directory itself cannot be removed; 'rm -r *' removes its contents".into(),
         ));
     }
-    // The server follows links when it tells what is there, but not when it removes something.
+    // `stat` follows links on the server, but `rm` does not.
     match session.call(&Request::Rm { path: path.into() }) {
         Err(failure) if with_content && failure.is_refusal(ErrorCode::NotAFile) => remove_tree(session, path),
         Err(failure) if failure.is_refusal(ErrorCode::NotAFile) => {
@@ -49,7 +49,7 @@ fn remove(session: &mut Session, path: &VPath, with_content: bool) -> Result<(),
     }
 }
 
-/// Removes what is in a folder, then the folders from the innermost out.
+/// Removes the content of a directory, then the directories from the innermost outwards.
 fn remove_tree(session: &mut Session, root: &VPath) -> Result<(), Failure> {
     let mut unlisted = 0;
     let tree = session.walk(root, |session, failure| {
@@ -65,7 +65,7 @@ fn remove_tree(session: &mut Session, root: &VPath) -> Result<(), Failure> {
     requests.push(Request::Rmdir { path: root.into() });
     let mut failed = unlisted;
     session.call_each(&requests, |session, _, result| {
-        // Why a folder is not empty has been told: something in it was not removed.
+        // The earlier failure already explains why a directory is not empty.
         if let Err(failure) = result
             && !(failed > 0 && failure.is_refusal(ErrorCode::NotEmpty))
         {

@@ -27,7 +27,7 @@ pub fn cd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.folder)}))
 }
 
-/// `cd -`, which shows where it leads, as shells do.
+/// `cd -`. It shows the new directory, as shells do.
 fn back(session: &mut Session) -> Result<(), Failure> {
     let none = || Failure::Usage("there is no previous directory yet; a directory called - is ./-".into());
     let folder = session.previous_folder.clone().ok_or_else(none)?;
@@ -36,7 +36,7 @@ fn back(session: &mut Session) -> Result<(), Failure> {
     session.output.json(&json!({"command": "cd", "ok": true, "path": Name::from(&session.folder)}))
 }
 
-/// Makes `folder` the current one, if it is one.
+/// Makes `folder` the current directory, if it is a directory.
 pub fn enter(session: &mut Session, folder: VPath) -> Result<(), Failure> {
     if !folder.is_root() && session.stat(&folder)?.kind == EntryKind::File {
         return Err(Failure::Local(format!("{folder} is a file, not a directory")));
@@ -74,7 +74,7 @@ pub fn rmdir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     ask_each(session, "rmdir", &paths, refusal::of_rmdir, |path| Request::Rmdir { path: path.into() })
 }
 
-/// Asks the same of each path.
+/// Sends one request for each path.
 fn ask_each(
     session: &mut Session,
     command: &'static str,

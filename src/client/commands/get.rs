@@ -1,5 +1,5 @@
-//! `get`: which files go where, what happens to those that are here already, and what is told.
-//! The bytes themselves are `download`'s.
+//! `get`: chooses the destinations, handles existing files and reports the results. `transfer::download` moves
+//! the bytes.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -70,18 +70,18 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     note_interruption(session, result)
 }
 
-/// Where files go here.
+/// The local destination of the files.
 enum LocalTarget {
-    /// Into this folder, under their own names.
+    /// Into this directory, under their own names.
     Folder(PathBuf),
-    /// The one source gets this name.
+    /// The single source gets this path.
     Path(PathBuf),
-    /// The same of a folder with what is in it.
+    /// The single source directory gets this path, with its content.
     Tree(PathBuf, UnfinishedTree),
 }
 
 impl LocalTarget {
-    /// What `word` names, the last of `words`.
+    /// Returns the target that `word` names. It is the last of `words`.
     fn named(
         session: &mut Session,
         words: &[Word],
@@ -110,7 +110,8 @@ impl LocalTarget {
         })
     }
 
-    /// The place of `remote`; the home itself, which has no name, is the folder.
+    /// Returns the destination of `remote`. The home directory has no name, so its destination is the target
+    /// directory itself.
     fn of(&self, remote: &VPath) -> PathBuf {
         match (self, remote.name()) {
             (Self::Folder(folder), Some(name)) => folder.join(OsStr::from_bytes(name)),
@@ -119,13 +120,12 @@ impl LocalTarget {
     }
 }
 
-/// Whether a path leads into a folder of this machine, as `/tmp/name` does.
+/// Returns whether the path leads into an existing local directory, as `/tmp/name` does.
 fn is_place_here(path: &Path) -> bool {
     path.is_absolute() && path.parent().is_some_and(|folder| folder != Path::new("/") && folder.is_dir())
 }
 
-/// Refuses a name for what is here that is a name at the server, too: a list of files means all of
-/// them.
+/// Refuses a local target name that also exists on the server: a user who lists remote files wants all of them.
 fn check_name(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPath]) -> Result<(), Failure> {
     let Ok(remote) = session.path(word) else { return Ok(()) };
     if is_marked_as_target(words) || is_place_here(&local_path(word)) || remotes == std::slice::from_ref(&remote) {
@@ -138,10 +138,10 @@ fn check_name(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPa
     }
 }
 
-/// `get FILE -`: the content and nothing else on standard output.
+/// `get FILE -`: writes only the content to standard output.
 fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
     session.output.make_way_for_content();
-    // A bar would stand in the text.
+    // A progress bar would mix with the text.
     let style = if session.output.is_terminal { Style::Silent } else { session.progress };
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
@@ -154,7 +154,7 @@ fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
     drop(progress);
     let Streamed { size, sha256 } = fetched?;
     shown.finish(&mut session.output)?;
-    // The content has standard output.
+    // Standard output holds the content, so no digest is shown.
     session.output.shows_digests = false;
     let (local, elapsed) = (Path::new("-"), None);
     Done { command: "get", local, remote, size, sha256, resumed_from: 0, is_identical: false, elapsed }
@@ -182,7 +182,7 @@ fn get_single(
     get_one(session, &mut Summary::new("get", true), job, entry.size, &mut overwrite, false)
 }
 
-/// Gets one file, minding what is here already.
+/// Downloads one file and handles an existing local file.
 fn get_one(
     session: &mut Session,
     summary: &mut Summary,
@@ -243,8 +243,8 @@ fn conclude(
         .show(session, elapsed.is_none())
 }
 
-/// Gets many files, as many ahead as the server allows. Those that are here already are compared
-/// first; those that change meanwhile come last, one by one.
+/// Downloads many files with pipelined requests. Files whose destination exists are compared first. Files that
+/// change meanwhile are downloaded last, one by one.
 fn get_many(
     session: &mut Session,
     remotes: &[VPath],
@@ -280,7 +280,7 @@ fn total_of(jobs: &[(DownloadJob, u64)]) -> u64 {
     jobs.iter().fold(0, |total: u64, (_, size)| total.saturating_add(*size))
 }
 
-/// What remains to be fetched of `wanted` after what is here already was looked at.
+/// Compares `wanted` with the existing local files and returns what remains to be downloaded.
 fn without_what_is_here(
     session: &mut Session,
     summary: &mut Summary,
@@ -318,14 +318,15 @@ fn without_what_is_here(
     Ok(remaining)
 }
 
-/// The metadata of what is at the destination of a download. A part of another download is removed first.
+/// Returns the metadata of the file at the destination of a download. A part of another download is removed
+/// first.
 fn what_is_here(local: &Path) -> Result<Option<fs::Metadata>, Failure> {
     remove_part(local);
     destination(local)
 }
 
-/// Device and inode of a local file or folder. The name alone is not enough: a file system may take two of
-/// the server's names for one, such as `a` and `A`.
+/// The device and inode of a local file or directory. A name does not identify a file: a file system may treat
+/// two remote names, such as `a` and `A`, as one.
 #[derive(PartialEq, Eq, Hash)]
 struct FileId(u64, u64);
 
@@ -335,7 +336,7 @@ impl FileId {
     }
 }
 
-/// The other local path that this machine takes for `local`, at which something is.
+/// Returns the existing local path that the file system treats as the same name as `local`.
 fn other_spelling(spellings: &Spellings, local: &Path) -> Option<PathBuf> {
     let found = spellings.listed_otherwise([path_bytes(local)], |folder| Ok::<_, Failure>(names_in(folder)));
     let (_, other) = found.ok()?.into_iter().next()?;
@@ -373,7 +374,7 @@ fn get_new(
             changed.push((job, 0));
             Ok(())
         }
-        // No other file may be where all of them go.
+        // All files go to this directory, so every other file would fail in the same way.
         Err(failure @ Failure::LocalDenied(_)) if job.local.parent() == folder.as_deref() => Err(summary.stop(failure)),
         result => {
             let result = result.and_then(|fetched| conclude(session, summary, &job, fetched, None));
@@ -382,7 +383,7 @@ fn get_new(
     })
 }
 
-/// Every file there is to get, its size, and where it goes. Folders are made here on the way.
+/// Returns every file to download with its size and destination. Creates the local directories on the way.
 fn plan(
     session: &mut Session,
     summary: &mut Summary,
@@ -444,7 +445,7 @@ fn plan_tree(
         tree.begin(session, Some(local_root));
     }
     let mut wanted = Vec::new();
-    // Folders that could not be made here; what is in them is left out.
+    // Directories that could not be created. Their content is left out.
     let mut missing: HashSet<VPath> = HashSet::new();
     let mut made: HashMap<FileId, VPath> = HashMap::new();
     let places: Vec<PathBuf> = tree
@@ -480,7 +481,7 @@ fn plan_tree(
     Ok(wanted)
 }
 
-/// The innermost folder that all of `paths` are in.
+/// Returns the innermost directory that contains all of `paths`.
 fn common_local_folder<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Option<PathBuf> {
     let both = |one: &'a Path, other: &'a Path| one.ancestors().find(|folder| other.starts_with(folder)).unwrap_or(one);
     paths.filter_map(|path| path.parent()).reduce(both).map(Path::to_path_buf)
@@ -491,14 +492,14 @@ fn job(remote: VPath, local: PathBuf, entry: &Entry, modes: ModePolicy) -> (Down
     (DownloadJob { remote, local, size, replace: false, modes, listed_mode }, size)
 }
 
-/// The place under `local_root` that corresponds to `path` under `root`. Paths consist of single
-/// names that the listing has checked, so this cannot lead out.
+/// Maps `path` below `root` to the path below `local_root`. The listing has checked that paths consist of
+/// single names, so the result cannot leave `local_root`.
 fn below(root: &VPath, local_root: &Path, path: &VPath) -> PathBuf {
     let names = path.components().skip(root.components().count());
     local_root.join(names.map(OsStr::from_bytes).collect::<PathBuf>())
 }
 
-/// Makes the local folder for `remote`. Fails if it is the folder of another remote one in `made`.
+/// Creates the local directory for `remote`. Fails if it already belongs to another remote directory in `made`.
 fn make_own_folder(
     remote: &VPath,
     local: &Path,
@@ -517,9 +518,9 @@ fn make_own_folder(
     }
 }
 
-/// The failure of a command whose target here must be a directory and is none.
+/// Returns the failure of a command whose local target must be a directory but is not.
 fn not_a_folder(path: &Path) -> Failure {
-    // Without the slash at the end, which the system follows only to a directory.
+    // The trailing slash is dropped, because the system resolves it only for a directory.
     let exists = fs::metadata(path.components().as_path()).is_ok();
     let path = shown(path);
     Failure::Usage(match exists {
@@ -528,8 +529,8 @@ fn not_a_folder(path: &Path) -> Failure {
     })
 }
 
-/// Makes a folder that the server named, with these permission bits. A link in its place is not followed: it
-/// may lead anywhere.
+/// Creates a directory whose name comes from the server, with these permission bits. A symlink in its place is
+/// not followed, because it may lead anywhere.
 fn make_folder(path: &Path, bits: Option<u32>) -> Result<(), Failure> {
     if path.as_os_str().is_empty() {
         return Ok(());

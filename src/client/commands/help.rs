@@ -1,4 +1,4 @@
-//! `help`.
+//! `help`: shows the commands and their options.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ pub fn help(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     show(&mut session.output, words)
 }
 
-/// The same without a session.
+/// Shows help without a session.
 pub fn show(output: &mut Output, words: &[Word]) -> Result<(), Failure> {
     match options("help", "", words)?.1[..] {
         [] => COMMANDS.iter().try_for_each(|command| {
@@ -25,13 +25,13 @@ pub fn show(output: &mut Output, words: &[Word]) -> Result<(), Failure> {
     }
 }
 
-/// All commands, each with what it does.
+/// Lists all commands with a summary of each.
 pub fn overview(columns: usize) -> String {
     let lines = COMMANDS.iter().map(|command| format!("  {}", overview_line(command)));
     lines.map(|line| folded(&line, OVERVIEW_INDENT + 2, columns)).collect::<Vec<_>>().join("\n")
 }
 
-/// Each line of `text` cut between words where the terminal ends.
+/// Wraps each line of `text` between words at the width of the terminal.
 pub fn folded_lines(text: &str, indent: usize, columns: usize) -> String {
     text.lines().map(|line| folded(line, indent, columns)).collect::<Vec<_>>().join("\n")
 }
@@ -40,10 +40,10 @@ fn columns(output: &Output) -> usize {
     output.columns().unwrap_or(usize::MAX)
 }
 
-/// Where the text behind a name begins.
+/// The column where the summaries begin.
 const OVERVIEW_INDENT: usize = 10;
 
-/// `line` cut between words where the terminal ends; what follows stands `indent` deep.
+/// Wraps `line` between words at the width of the terminal. The following lines are indented by `indent`.
 fn folded(line: &str, indent: usize, columns: usize) -> String {
     let (mut text, mut used) = (String::new(), 0);
     for word in line.split_inclusive(' ') {

@@ -64,7 +64,7 @@ pub fn quota(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     session.output.json(&quota_object("quota", &report))
 }
 
-/// What the account uses and may use.
+/// Returns the account's usage and limits.
 pub fn quota_report(session: &mut Session) -> Result<QuotaReport, Failure> {
     match session.call(&Request::Quota {})? {
         Reply::Quota(report) => Ok(report),
@@ -72,7 +72,7 @@ pub fn quota_report(session: &mut Session) -> Result<QuotaReport, Failure> {
     }
 }
 
-/// The same for programs; without a limit its fields are null.
+/// Formats the report for `--json`. A missing limit is null.
 pub fn quota_object(command: &str, report: &QuotaReport) -> Value {
     json!({
         "command": command, "ok": true, "used_bytes": report.used_bytes, "reserved_bytes": report.reserved_bytes,

@@ -29,10 +29,11 @@ pub fn dir(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     list(session, "dir", &operands, View { is_long: true, ..View::of(&given) })
 }
 
-/// The options of `ls`. Sizes are always for people, so `-h`, which fingers type, changes nothing.
+/// The option letters of `ls`. Sizes are always human-readable, so `-h`, which users type by habit, changes
+/// nothing.
 pub const LETTERS: &str = "la1Strh";
 
-/// Which entries are shown, in which order and form.
+/// The entries that a listing shows, their order and their format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
     is_long: bool,
@@ -50,7 +51,7 @@ enum Order {
 }
 
 impl View {
-    /// As the option letters ask; of two orders the last counts.
+    /// Reads the option letters. Of two sort orders, the last one counts.
     pub fn of(letters: &str) -> Self {
         let order = match letters.rfind(['S', 't']).map(|at| &letters[at..=at]) {
             Some("S") => Order::LargestFirst,
@@ -67,13 +68,13 @@ impl View {
         }
     }
 
-    /// What of a folder's content is shown.
+    /// Returns the entries that the listing shows.
     pub fn visible(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
         entries.retain(|entry| self.with_hidden || !entry.name.0.starts_with(b"."));
         self.sorted(entries)
     }
 
-    /// In the order that was asked for.
+    /// Returns the entries in the order that the options request.
     pub fn sorted(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
         entries.sort_by(|a, b| {
             let by_order = match self.order {
@@ -132,7 +133,7 @@ fn list(session: &mut Session, command: &'static str, operands: &[&Word], view: 
     summary.finish()
 }
 
-/// The line above a folder's content where there are several.
+/// Writes the title line of a directory. A listing of several directories needs one for each.
 pub fn title(output: &mut Output, folder: &impl Display, has_shown: bool) -> Result<(), Failure> {
     if has_shown {
         output.line("")?;
@@ -140,7 +141,7 @@ pub fn title(output: &mut Output, folder: &impl Display, has_shown: bool) -> Res
     output.line(format_args!("{folder}:"))
 }
 
-/// Files are shown by the path that leads to them from the current folder, where it is below.
+/// Gives files below the directory `folder` their path relative to it.
 fn named_from(folder: &VPath, mut files: Vec<Entry>) -> Vec<Entry> {
     let base = if folder.is_root() { b"/".to_vec() } else { [folder.as_bytes(), b"/"].concat() };
     for file in &mut files {
@@ -151,7 +152,7 @@ fn named_from(folder: &VPath, mut files: Vec<Entry>) -> Vec<Entry> {
     files
 }
 
-/// Shows entries of this machine or of the server, which are in the folder `path`.
+/// Shows local or remote entries of the directory `path`.
 pub fn show(output: &mut Output, command: &str, path: Value, entries: &[Entry], view: View) -> Result<(), Failure> {
     if output.is_json {
         let entries: Vec<_> = entries.iter().map(entry_json).collect();

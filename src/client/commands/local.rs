@@ -1,4 +1,4 @@
-//! `lcd`, `lpwd` and `lls`: this machine's side, and the local paths that words name.
+//! `lcd`, `lpwd` and `lls`, and the expansion of local paths.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
@@ -49,7 +49,7 @@ pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
         paths.push(PathBuf::from("."));
     }
     let mut summary = Summary::new("lls", paths.len() == 1);
-    // Names of files go together, as `ls` does it; then each folder's content.
+    // Files come first in one listing, as in `ls`. Then the content of each directory follows.
     let (folders, others): (Vec<_>, Vec<_>) = paths.iter().partition(|path| path.is_dir());
     let mut files = Vec::new();
     for path in others {
@@ -74,15 +74,15 @@ pub fn lls(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     summary.finish()
 }
 
-/// The local path that `word` names. A `~` in front that was not quoted is the user's home, unless
-/// something here is called `~`.
+/// Returns the local path that `word` names. An unquoted `~` at the beginning is the user's home directory,
+/// unless an entry called `~` exists.
 pub fn path(word: &Word) -> PathBuf {
     let text = Path::new(OsStr::from_bytes(&word.text));
     let is_tilde = matches!(word.bytes().next(), Some((b'~', false)));
     if is_tilde && fs::symlink_metadata("~").is_err() { at_home(text) } else { text.to_path_buf() }
 }
 
-/// Expands a `~` in front of a path to the user's home, whatever is in the current folder.
+/// Expands a `~` at the beginning of a path to the user's home directory, whatever the current directory holds.
 pub fn at_home(path: &Path) -> PathBuf {
     match (std::env::var_os("HOME"), path.strip_prefix("~")) {
         (Some(home), Ok(rest)) if rest.as_os_str().is_empty() => PathBuf::from(home),
@@ -91,8 +91,8 @@ pub fn at_home(path: &Path) -> PathBuf {
     }
 }
 
-/// The local paths that `word` names: the entry of exactly that name, else the entries that match it as a
-/// pattern, else the path as it is written.
+/// Returns the local paths that `word` names: the entry of exactly that name, else the entries that match the
+/// pattern, else the path as written.
 pub fn expand(word: &Word) -> Vec<PathBuf> {
     if !word.is_pattern() {
         return vec![path(word)];
@@ -108,7 +108,7 @@ pub fn expand(word: &Word) -> Vec<PathBuf> {
 }
 
 fn expand_component(base: &Path, component: &Word, is_last: bool) -> Vec<PathBuf> {
-    // Only at the beginning of a path a tilde is more than a letter.
+    // A tilde is special only at the beginning of a path.
     let name = OsStr::from_bytes(&component.text);
     let exactly = if base.as_os_str().is_empty() { path(component) } else { base.join(name) };
     let is_there = match component.is_pattern() && !is_last {
@@ -130,13 +130,13 @@ fn expand_component(base: &Path, component: &Word, is_last: bool) -> Vec<PathBuf
     names.into_iter().map(|name| base.join(name)).collect()
 }
 
-/// What is in the folder that `word` names, for completion; nothing where there is none. An
-/// empty word is the current folder.
+/// Returns the names in the directory that `word` names, for completion. Returns nothing if there is no such
+/// directory. An empty word is the current directory.
 pub fn names_in(word: &Word) -> Vec<Named> {
     let folder = if word.text.is_empty() { PathBuf::from(".") } else { path(word) };
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let named = |entry: fs::DirEntry| Named {
-        // Of a link it matters where it leads.
+        // For a symlink, the type of its target counts.
         is_folder: fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_dir()),
         name: entry.file_name().into_vec(),
     };
@@ -150,7 +150,7 @@ fn list(folder: &Path) -> Result<Vec<Entry>, Failure> {
     let mut entries = Vec::new();
     for found in fs::read_dir(folder).map_err(failure)? {
         let found = found.map_err(failure)?;
-        // What vanishes between the two calls is not listed.
+        // An entry that vanishes between the two calls is not listed.
         if let Ok(metadata) = found.metadata() {
             entries.push(entry(found.file_name(), &metadata));
         }
@@ -175,7 +175,7 @@ fn entry(name: OsString, metadata: &Metadata) -> Entry {
     }
 }
 
-/// Names looked at for one completion; nobody reads more.
+/// The maximum number of names read for one completion. No user reads more.
 const COMPLETIONS_MAX: usize = 10_000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What each command does: one file per command or small family. They see the session, never a
+//! The implementations of the commands, one file for a command or a small family. They use the session, never a
 //! socket.
 
 pub mod cat;
@@ -21,7 +21,7 @@ use crate::client::error::Failure;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
 
-/// The paths that all the operands name, patterns expanded; at least one operand is needed.
+/// Returns the paths that all operands name, with patterns expanded. At least one operand is required.
 fn paths(session: &mut Session, command: &str, operands: &[&Word]) -> Result<Vec<VPath>, Failure> {
     if operands.is_empty() {
         return Err(usage(command, "a path is missing"));
@@ -33,7 +33,7 @@ fn paths(session: &mut Session, command: &str, operands: &[&Word]) -> Result<Vec
     Ok(paths)
 }
 
-/// Refuses operands of a command that takes none.
+/// Refuses operands for a command that takes none.
 fn none(command: &str, words: &[Word]) -> Result<(), Failure> {
     let is_empty = options(command, "", words)?.1.is_empty();
     if is_empty { Ok(()) } else { Err(usage(command, &format!("'{command}' takes no arguments"))) }

@@ -1,4 +1,4 @@
-//! `partials`: the uploads that were interrupted and wait at the server to be resumed.
+//! `partials`: the interrupted uploads that the server keeps for a resume.
 
 use std::time::SystemTime;
 
@@ -44,7 +44,7 @@ fn list(session: &mut Session) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `/big.iso  40M of 1.2G  expires in 6 days  0123…`
+/// Formats `/big.iso  40M of 1.2G  expires in 6 days  0123…`.
 fn shown(partial: &Partial, now_s: i64) -> String {
     let of = partial.size.map(|size| format!(" of {}", Size(size))).unwrap_or_default();
     let (path, kept, left) =
@@ -83,8 +83,8 @@ fn kept_now(session: &mut Session) -> Result<Vec<Partial>, Failure> {
     Err(LinkError::Protocol("a list of partials without end".into()).into())
 }
 
-/// Those that the words name by id or by path; a word that names none is a failure before
-/// anything is dropped.
+/// Returns the uploads that the words name by id or by path. A word that names none is a failure, before any
+/// upload is dropped.
 fn chosen(session: &mut Session, words: &[&Word]) -> Result<Vec<Partial>, Failure> {
     let kept = kept(session)?;
     let mut chosen: Vec<Partial> = Vec::new();
@@ -123,7 +123,7 @@ fn drop_each(session: &mut Session, partials: &[Partial]) -> Result<(), Failure>
     summary.finish()
 }
 
-/// No server keeps so many uploads that they take more.
+/// The maximum number of pages. No server keeps enough uploads to need more.
 const PAGES_MAX: usize = 1000;
 
 #[cfg(test)]

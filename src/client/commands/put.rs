@@ -1,5 +1,5 @@
-//! `put`: which files go where, what happens to those that are there already, and what is told.
-//! The bytes themselves are `upload`'s.
+//! `put`: chooses the destinations, handles existing files and reports the results. `transfer::upload` moves
+//! the bytes.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -68,18 +68,18 @@ pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     note_interruption(session, result)
 }
 
-/// Where files go there.
+/// The remote destination of the files.
 enum RemoteTarget {
-    /// Into this folder, under their own names.
+    /// Into this directory, under their own names.
     Folder(VPath),
-    /// The one source gets this path.
+    /// The single source gets this path.
     Path(VPath),
-    /// The same of a folder with what is in it.
+    /// The single source directory gets this path, with its content.
     Tree(VPath, UnfinishedTree),
 }
 
 impl RemoteTarget {
-    /// What `word` names, the last of `words`.
+    /// Returns the target that `word` names. It is the last of `words`.
     fn named(
         session: &mut Session,
         words: &[Word],
@@ -107,7 +107,7 @@ impl RemoteTarget {
         }
     }
 
-    /// Whether `word` names a folder there or anything else.
+    /// Asks the server whether `word` names a directory.
     fn look(session: &mut Session, word: &Word) -> Result<Self, Failure> {
         let path = session.path(word)?;
         let there = if path.is_root() { Ok(None) } else { session.find(&path) };
@@ -119,7 +119,8 @@ impl RemoteTarget {
         Ok(if is_folder { Self::Folder(path) } else { Self::Path(path) })
     }
 
-    /// The path of `local` there; `.` and the like, which have no name, are the folder.
+    /// Returns the remote path of `local`. Paths without a name, such as `.`, map to the target directory
+    /// itself.
     fn of(&self, local: &Path) -> Result<VPath, Failure> {
         match (self, local.file_name()) {
             (Self::Folder(folder), Some(name)) => child(folder, name, local),
@@ -128,8 +129,8 @@ impl RemoteTarget {
     }
 }
 
-/// Refuses a path there that is the name of something here, too: a user who lists files, or lets a shell
-/// list them, means all of them.
+/// Refuses a remote target name that also exists locally: a user who lists local files, or lets a shell list
+/// them, wants to send all of them.
 fn check_name(words: &[Word], word: &Word, locals: &[PathBuf]) -> Result<(), Failure> {
     let here = local_path(word);
     if is_marked_as_target(words) || locals == std::slice::from_ref(&here) || fs::symlink_metadata(&here).is_err() {
@@ -142,7 +143,7 @@ fn child(folder: &VPath, name: &std::ffi::OsStr, local: &Path) -> Result<VPath, 
     folder.child(name.as_bytes()).map_err(|error| Failure::Local(format!("{}: {error}", shown(local))))
 }
 
-/// `put - FILE`: what comes through standard input.
+/// `put - FILE`: uploads standard input.
 fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), Failure> {
     if session.stdin_is_script {
         return Err(usage("put", "standard input has the commands; give those with -c or -f FILE"));
@@ -196,7 +197,7 @@ fn put_single(
     }
 }
 
-/// Sends one file and waits for its verdict.
+/// Uploads one file and waits for its verdict.
 fn send(session: &mut Session, job: UploadJob, size: u64) -> Result<Verdict, Failure> {
     let mut progress = Progress::of_file(session.progress, &label(&job.remote), Some(size));
     let mut verdict = None;
@@ -211,8 +212,8 @@ fn label(remote: &VPath) -> String {
     Escaped(remote.name().unwrap_or(b"/")).to_string()
 }
 
-/// Minds what is in the file's place already: the same content is no work, other content is
-/// replaced only by leave.
+/// Uploads a file whose destination exists. Identical content needs no transfer. Different content is replaced
+/// only if the user allows it.
 fn put_over(
     session: &mut Session,
     summary: &mut Summary,
@@ -249,7 +250,8 @@ fn put_over(
     conclude(session, summary, &job, result?, Some(started.elapsed()))
 }
 
-/// Whether a link is in the way that leads to nothing in the home: an upload takes its place.
+/// Returns whether the destination is a symlink that leads to nothing in the home directory. An upload replaces
+/// it.
 fn leads_nowhere(failure: &Failure) -> bool {
     [ErrorCode::NotFound, ErrorCode::OutsideHome].into_iter().any(|code| failure.is_refusal(code))
 }
@@ -276,8 +278,8 @@ fn conclude(
         .show(session, elapsed.is_none())
 }
 
-/// Sends many files back to back. Where something is in their place there, it is compared
-/// afterwards, and what may be replaced is sent in a second round.
+/// Uploads many files, pipelined. Files whose destination exists are compared afterwards, and those that may be
+/// replaced are sent in a second round.
 fn put_many(
     session: &mut Session,
     locals: &[PathBuf],
@@ -292,7 +294,7 @@ fn put_many(
     if let RemoteTarget::Tree(_, tree) = target {
         tree.begin(session, None);
     }
-    // Within one tree no name occurs twice.
+    // Within one tree, every name is unique.
     let may_meet = overwrite.is_forced() && locals.len() > 1;
     let result = put_plan(session, &mut summary, plan, may_meet, &mut overwrite);
     summary.conclude(session, result)
@@ -320,7 +322,7 @@ fn put_plan(
     {
         return sent;
     }
-    // Also where no more is sent: what is there already is not left.
+    // Existing files are compared even if nothing more is sent, so that identical ones still count as done.
     let occupied = without_doubled_files(session, summary, &spellings, occupied)?;
     let (again, bytes) = without_what_is_there(session, summary, occupied, overwrite)?;
     sent?;
@@ -330,7 +332,7 @@ fn put_plan(
     overwrite.result()
 }
 
-/// The files without those that would replace another file of the same command.
+/// Removes files that would replace another file of the same command.
 fn without_doubles(
     session: &mut Session,
     summary: &mut Summary,
@@ -355,8 +357,8 @@ fn without_doubles(
     Ok(remaining)
 }
 
-/// Leaves out folders that the server takes for others of the same command, and what is to go to them: it would be
-/// mixed with what is in those.
+/// Removes directories that the server treats as the same as another directory of this command, with the files
+/// below them. Their content would be mixed.
 fn without_doubled_folders(session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
     let spellings = Spellings::among(plan.folders.iter().map(|(path, _)| path.as_bytes()));
     let paths = plan.folders.iter().map(|(path, _)| path.as_bytes());
@@ -368,7 +370,8 @@ fn without_doubled_folders(session: &mut Session, summary: &mut Summary, plan: &
     Ok(())
 }
 
-/// The same of files that are taken for others: they would replace them.
+/// Removes files that the server treats as the same as another file of this command. They would replace each
+/// other.
 fn without_doubled_files(
     session: &mut Session,
     summary: &mut Summary,
@@ -392,12 +395,12 @@ fn sorted(doubled: HashMap<Vec<u8>, Vec<u8>>) -> Vec<(VPath, VPath)> {
     pairs
 }
 
-/// The failure for a path that the server takes for another one.
+/// Returns the failure for a path that the server treats as the same as another one.
 pub fn same_there(path: &VPath, other: &VPath) -> Failure {
     Failure::Local(format!("{path} and {other} are the same to the server's file system; put one to another place"))
 }
 
-/// Sends files; those in whose place something is go to `occupied`.
+/// Uploads files. Files whose destination exists go to `occupied`.
 fn put_new(
     session: &mut Session,
     summary: &mut Summary,
@@ -412,7 +415,7 @@ fn put_new(
             occupied.push((job, failure));
             Ok(())
         }
-        // No other new file may be where all of them go.
+        // All files go to this directory, so every other new file would fail in the same way.
         Err(failure)
             if failure.is_refusal(ErrorCode::Denied)
                 && job.mode == PutMode::Create
@@ -427,7 +430,8 @@ fn put_new(
     })
 }
 
-/// What remains to be sent of `occupied` after what is there was looked at, and its bytes.
+/// Compares `occupied` with the existing remote files. Returns the files that remain to be sent, and their
+/// total size.
 fn without_what_is_there(
     session: &mut Session,
     summary: &mut Summary,
@@ -460,7 +464,8 @@ fn without_what_is_there(
     Ok((again.collect(), bytes))
 }
 
-/// Makes folders, of which the first is above all others or beside them. Returns those that could not be made.
+/// Creates directories. The first one is above all others or beside them. Returns those that could not be
+/// created.
 fn make_folders(
     session: &mut Session,
     summary: &mut Summary,
@@ -485,10 +490,10 @@ fn make_folders(
     Ok(missing)
 }
 
-/// A folder to be made there, and its permission bits.
+/// A remote directory to create, and its permission bits.
 type NewFolder = (VPath, Option<u32>);
 
-/// What there is to put.
+/// The files and directories to upload.
 #[derive(Default)]
 struct Plan {
     modes: ModePolicy,
@@ -532,8 +537,8 @@ impl Plan {
     }
 }
 
-/// Walks a folder here, without recursion. Links to files are followed, links to folders are
-/// left out: they may lead round in a circle.
+/// Walks a local directory without recursion. Symlinks to files are followed. Symlinks to directories are left
+/// out, because they may form a cycle.
 fn plan_tree(
     session: &mut Session,
     summary: &mut Summary,
@@ -577,7 +582,7 @@ fn look(local: PathBuf, remote: VPath) -> Result<Found, Failure> {
     if metadata.is_dir() {
         return Ok(Found::Folder(local, remote));
     }
-    // A link that leads nowhere is left out like one to a folder.
+    // A dangling symlink is left out, like one to a directory.
     let metadata = if metadata.is_symlink() { fs::metadata(&local).ok() } else { Some(metadata) };
     Ok(match metadata.filter(fs::Metadata::is_file) {
         Some(metadata) => Found::File(local, remote, metadata.len()),
@@ -585,8 +590,8 @@ fn look(local: PathBuf, remote: VPath) -> Result<Found, Failure> {
     })
 }
 
-/// The sorted names in a folder, and a failure if not all of them could be read. Partial downloads are left
-/// out.
+/// Returns the sorted names in a directory, and a failure if some of them could not be read. Partial downloads
+/// are left out.
 fn read_folder(folder: &Path) -> (Vec<std::ffi::OsString>, Option<Failure>) {
     let failure = |error: std::io::Error| Failure::local(folder, &error);
     let entries = match fs::read_dir(folder) {

@@ -1,11 +1,11 @@
-//! Says more about a refusal than the server did: which command was given, and what is at the path.
+//! Adds to a server's refusal what the user needs to know: the command, and what exists at the path.
 
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::wire::message::{EntryKind, ErrorCode};
 
-/// The refusal of a command that takes files, where something else is at `path`. `advice` is for a directory.
+/// Explains the refusal of a command for files. `advice` applies if `path` is a directory.
 pub(super) fn of_file(session: &mut Session, path: &VPath, failure: Failure, advice: &str) -> Failure {
     if !failure.is_refusal(ErrorCode::NotAFile) {
         return of_path(session, path, failure);
@@ -16,7 +16,7 @@ pub(super) fn of_file(session: &mut Session, path: &VPath, failure: Failure, adv
     }
 }
 
-/// The refusal of a command where a directory above `path` may be a file.
+/// Explains the refusal of a command if a directory above `path` is a file.
 pub(super) fn of_path(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
     if !failure.is_refusal(ErrorCode::NotADirectory) {
         return failure;
@@ -27,7 +27,7 @@ pub(super) fn of_path(session: &mut Session, path: &VPath, failure: Failure) -> 
     }
 }
 
-/// The refusal of a command that makes something at `path`, where the directory above it is missing.
+/// Explains the refusal of a command that creates `path` if its parent directory is missing.
 pub(super) fn of_new(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
     let failure = of_path(session, path, failure);
     let Some(parent) = path.parent().filter(|_| failure.is_refusal(ErrorCode::NotFound)) else { return failure };
@@ -37,13 +37,13 @@ pub(super) fn of_new(session: &mut Session, path: &VPath, failure: Failure) -> F
     }
 }
 
-/// The refusal of an upload to `path`.
+/// Explains the refusal of an upload to `path`.
 pub(super) fn of_upload(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
     let failure = of_file(session, path, failure, &format!("put FILE {path}/NAME stores the file in it"));
     of_new(session, path, failure)
 }
 
-/// The failure of a command whose target `path` must be a directory and is none.
+/// Returns the failure of a command whose target `path` must be a directory but is not.
 pub(super) fn of_target(session: &mut Session, path: &VPath) -> Failure {
     Failure::Usage(match session.find(path) {
         Ok(Some(_)) => format!("remote {path} is a file, not a directory; choose another place"),
@@ -51,7 +51,7 @@ pub(super) fn of_target(session: &mut Session, path: &VPath) -> Failure {
     })
 }
 
-/// The refusal of `mkdir`.
+/// Explains the refusal of `mkdir`.
 pub(super) fn of_mkdir(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
     if !failure.is_refusal(ErrorCode::Exists) {
         return of_new(session, path, failure);
@@ -63,7 +63,7 @@ pub(super) fn of_mkdir(session: &mut Session, path: &VPath, failure: Failure) ->
     }
 }
 
-/// The refusal of `rmdir`.
+/// Explains the refusal of `rmdir`.
 pub(super) fn of_rmdir(session: &mut Session, path: &VPath, failure: Failure) -> Failure {
     if path.is_root() {
         return failure.reworded("the home directory itself cannot be removed; 'rm -r *' removes its contents");

@@ -1,4 +1,4 @@
-//! `!` and `|`: commands of this machine, run by the user's own shell.
+//! `!` and `|`: local commands, run by the user's own shell.
 
 use std::ffi::OsStr;
 use std::io;
@@ -23,19 +23,19 @@ pub fn outside(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     session.output.flush()?;
     let mut shell = shell(&line);
     if session.output.is_json {
-        // Standard output is for objects only.
+        // With `--json`, standard output carries only JSON objects.
         shell.stdout(stderr().map_err(|error| failure(&error))?);
     }
     let status = session.link.interrupt().unheard(|| shell.status()).map_err(|error| failure(&error))?;
-    // What a shell that was left returns is the status of whatever ran in it last.
+    // An interactive shell exits with the status of its last command, so only a given command is checked.
     if !line.is_empty() && !status.success() {
         return Err(Failure::Local(format!("the command {}", explained(status))));
     }
     session.output.json(&json!({"command": "!", "ok": true, "line": Name(line)}))
 }
 
-/// Runs `command` while the `reader` reads its results. Returns what it returned; `None` if the reader left before
-/// the end, which is no failure.
+/// Runs `command` while the local program `reader` reads its results. Returns the result of `command`; `None`
+/// if the reader exited early, which is no failure.
 pub fn piped<T>(
     session: &mut Session,
     reader: &Word,
@@ -43,7 +43,7 @@ pub fn piped<T>(
 ) -> Result<Option<T>, Failure> {
     session.output.flush()?;
     let (pipe, results) = pipe().map_err(|error| Failure::Local(format!("a pipe: {error}")))?;
-    // Our copy of its end is closed with the statement, so that a reader that leaves is noticed.
+    // The statement drops this process's copy of the read end, so that an early exit of the reader is detected.
     let mut child = shell(&reader.text).stdin(pipe).spawn().map_err(|error| failure(&error))?;
     let usual = session.output.divert(results);
     let result = command(session).and_then(|result| session.output.flush().map(|()| result));
@@ -67,7 +67,7 @@ fn pipe() -> io::Result<(io::PipeReader, Results)> {
 fn shell(line: &[u8]) -> Command {
     let program = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let mut shell = Command::new(program.unwrap_or_else(|| "/bin/sh".into()));
-    // What it starts may show or keep its surroundings.
+    // The child may show or store its environment.
     shell.env_remove("BERTH_PASSWORD");
     if !line.is_empty() {
         shell.arg("-c").arg(OsStr::from_bytes(line));
@@ -83,7 +83,7 @@ fn failure(error: &io::Error) -> Failure {
     Failure::Local(format!("the shell cannot be run: {error}; is $SHELL right?"))
 }
 
-/// Whether Ctrl-C ended it. A shell says so in its exit code.
+/// Returns whether Ctrl-C ended the child. A shell reports that in its exit code.
 fn is_interrupted(status: ExitStatus) -> bool {
     status.signal() == Some(SIGINT) || status.code() == Some(128 + SIGINT)
 }

@@ -1,4 +1,4 @@
-//! `du` and `df`: what takes how much room, and what room there is.
+//! `du` and `df`: disk usage and free space.
 
 use std::collections::HashMap;
 
@@ -39,7 +39,7 @@ pub fn du(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     summary.finish()
 }
 
-/// What is told of a tree.
+/// Which entries of a tree `du` reports.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Depth {
     Total,
@@ -47,7 +47,7 @@ enum Depth {
     Files,
 }
 
-/// The content of a file, or of all files below a folder.
+/// The size of a file, or of all files below a directory.
 #[derive(Clone, Copy, Default)]
 struct Usage {
     bytes: u64,
@@ -101,8 +101,8 @@ fn measure(session: &mut Session, root: &VPath, depth: Depth) -> Result<(), Fail
     }
 }
 
-/// Sorts what is in a folder before the folder: a slash counts less than any other byte, the end
-/// of a path more.
+/// Returns a sort key that puts the content of a directory before the directory: a slash sorts below any other
+/// byte, and the end of a path above them.
 fn innermost_first(path: &VPath) -> Vec<u16> {
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) };
     let names = if path.is_root() { &[] } else { path.as_bytes() };
@@ -126,7 +126,7 @@ pub fn df(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     session.output.json(&quota_object("df", &report))
 }
 
-/// As the local `df` writes it; what is reserved counts as used.
+/// Formats the report as the local `df` does. Reserved bytes count as used.
 fn df_lines(report: &QuotaReport) -> [String; 2] {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
     let sized = |bytes: Option<u64>| or_none(bytes.map(|bytes| Size(bytes).to_string()));
