@@ -1,4 +1,4 @@
-//! Amounts in the units that people read: bytes, times and rates.
+//! Amounts in human-readable units: bytes, times and rates.
 
 use std::fmt;
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl fmt::Display for Elapsed {
     }
 }
 
-/// `12M/s`: bytes that moved within a time.
+/// `12M/s`: a number of bytes and the time that their transfer took.
 pub struct Rate(pub u64, pub Duration);
 
 impl fmt::Display for Rate {

@@ -1,26 +1,26 @@
-//! Colours for names, as `ls` on this machine gives them: those of `LS_COLORS`, else the ones
-//! `ls` is born with. It knows no terminal; whoever wants colours has looked for one.
+//! Colours for names, as the local `ls` uses them: from `LS_COLORS`, else the defaults of `ls`. This module
+//! knows no terminal; the caller checks for one.
 
 use std::collections::HashMap;
 
 use crate::client::ui::terminal::has_colors;
 use crate::wire::message::{Entry, EntryKind};
 
-/// Which kinds of entries and endings of names have which colour.
+/// The colours of entry kinds and of name suffixes.
 pub struct Colors {
-    /// By the two letters that `dircolors` has for a kind.
+    /// Maps the two letters that `dircolors` uses for a kind to its colour.
     kinds: HashMap<String, String>,
-    /// Endings of names; the last that fits counts.
+    /// Name suffixes and their colours. The last one that matches counts.
     endings: Vec<(String, String)>,
 }
 
 impl Colors {
-    /// The user's: none where the terminal has none, or `NO_COLOR` is set.
+    /// Returns the user's colours. Returns `None` if the terminal has none or `NO_COLOR` is set.
     pub fn of_user() -> Option<Self> {
         has_colors().then(|| Self::read(&std::env::var("LS_COLORS").unwrap_or_default()))
     }
 
-    /// Reads `di=01;34:*.zip=31`. What could be anything but a colour is left out.
+    /// Reads `di=01;34:*.zip=31`. A value that is not clearly a colour is left out.
     pub fn read(ls_colors: &str) -> Self {
         let own = |(kind, color): &(&str, &str)| (kind.to_string(), color.to_string());
         let mut colors = Self { kinds: KINDS.iter().map(own).collect(), endings: Vec::new() };
@@ -34,7 +34,7 @@ impl Colors {
         colors
     }
 
-    /// `name` in the colour of `entry`.
+    /// Returns `name` in the colour of `entry`.
     pub fn paint(&self, entry: &Entry, name: &str) -> String {
         match self.color(entry) {
             Some(color) => format!("\x1b[{color}m{name}\x1b[0m"),
@@ -76,12 +76,12 @@ impl Colors {
     }
 }
 
-/// Whether it is one at all: `0` is how `LS_COLORS` says none.
+/// Returns whether the value is a colour at all: in `LS_COLORS`, `0` means none.
 fn is_color(color: &&str) -> bool {
     !matches!(*color, "" | "0" | "00")
 }
 
-/// What `ls` does without `LS_COLORS`.
+/// The defaults of `ls` without `LS_COLORS`.
 const KINDS: [(&str, &str); 8] = [
     ("di", "01;34"),
     ("ln", "01;36"),

@@ -9,22 +9,22 @@ use crate::client::error::Failure;
 use crate::client::shell::interrupt::Interrupt;
 use crate::client::ui::output::Output;
 
-/// What a user says to something that may be done.
+/// The user's answer to a question about one action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// It is done.
+    /// Do it.
     Yes,
-    /// It is left out.
+    /// Skip it.
     No,
-    /// It is done, and so is everything else that would be asked about.
+    /// Do it, and everything else without a question.
     All,
-    /// It is left out, and so is everything else that would be asked about.
+    /// Skip it, and everything else without a question.
     None,
-    /// It is left out, and the command ends.
+    /// Skip it and end the command.
     Quit,
 }
 
-/// Asks a question on the terminal whose answer is yes or no.
+/// Asks a yes-or-no question on the terminal.
 pub fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<bool, Failure> {
     let answer = ask_until_clear(
         output,
@@ -40,7 +40,7 @@ pub fn confirm(output: &mut Output, interrupt: &Interrupt, question: &str) -> Re
     Ok(answer.unwrap_or(false))
 }
 
-/// Asks about one of many things. Ctrl-D is a user who does not want to be asked any more.
+/// Asks about one of many things. Ctrl-D means that the user wants no more questions.
 pub fn choose(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Choice, Failure> {
     let question = format!("{question}{}[y]es [n]o [a]ll n[o]ne [q]uit: ", space_behind(question));
     let answer = ask_until_clear(output, interrupt, &question, "y, n, a, o or q", |text| match text {
@@ -54,12 +54,12 @@ pub fn choose(output: &mut Output, interrupt: &Interrupt, question: &str) -> Res
     Ok(answer.unwrap_or(Choice::Quit))
 }
 
-/// Between a question and its answers, unless these stand on a line of their own.
+/// Returns the space between a question and its answers, unless the answers stand on a line of their own.
 fn space_behind(question: &str) -> &'static str {
     if question.ends_with('\n') { "" } else { " " }
 }
 
-/// Asks until `read` understands the answer. `None` is Ctrl-D.
+/// Asks until `read` understands the answer. `None` means Ctrl-D.
 fn ask_until_clear<T>(
     output: &mut Output,
     interrupt: &Interrupt,
@@ -77,13 +77,13 @@ fn ask_until_clear<T>(
     Ok(None)
 }
 
-/// Asks a question on the terminal and returns what is typed, in small letters; `None` if that ends with Ctrl-D.
+/// Asks a question on the terminal and returns the typed answer in lower case; `None` if it ends with Ctrl-D.
 fn answer(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Option<String>, Failure> {
     Ok(line(output, interrupt, question)?.map(|line| line.trim().to_lowercase()))
 }
 
-/// Shows `question` and returns the line that is typed; `None` if that ends with Ctrl-D. It is shown again when
-/// the program was stopped and is continued. What follows stands on a new line.
+/// Shows `question` and returns the typed line; `None` if it ends with Ctrl-D. The question is shown again
+/// after the program was stopped and continued. Later output begins on a new line.
 pub fn line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Result<Option<String>, Failure> {
     let failure = |error: io::Error| Failure::Local(format!("the terminal: {error}"));
     let suspension = Suspension::begin().map_err(failure)?;
@@ -96,7 +96,7 @@ pub fn line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Resul
             output.ask(format_args!("\n{question}"));
         } else if matches!(ready, Ok(1..)) {
             let mut answer = String::new();
-            // What is no text is no answer either.
+            // Input that is not text is not an answer.
             let is_read = stdin.read_line(&mut answer).is_ok();
             if is_read && !answer.ends_with('\n') {
                 output.ask("\n");
@@ -109,7 +109,7 @@ pub fn line(output: &mut Output, interrupt: &Interrupt, question: &str) -> Resul
     Err(Failure::Interrupted)
 }
 
-/// Whether a question can be asked: both the answers and the questions have a terminal.
+/// Returns whether the program can ask: standard input and the questions' output are terminals.
 pub fn terminal_can_answer() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }

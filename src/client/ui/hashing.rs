@@ -1,6 +1,6 @@
-//! How far hashing is. Nothing moves meanwhile, so it has a line in the place of the bar: which file is hashed
-//! on which side, how far that is here, and since when it is waited for at the server. It is shown on a
-//! terminal, and only of what takes some time; one that draws no bars gets a line now and then.
+//! The progress of hashing. No bytes are transferred meanwhile, so a status line replaces the bar. It names the
+//! file and the side, and shows the local progress and how long the server has been hashing. It appears only on
+//! a terminal and only after a delay; a terminal without bars gets a line now and then.
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal};
@@ -18,23 +18,23 @@ use crate::client::ui::meter::RateMeter;
 use crate::client::ui::output;
 use crate::client::ui::progress::{LINE_INTERVAL, Line, REFRESH, Style, fitting, short, time_left};
 
-/// The hashing of one file or of several, one after the other. Its line disappears when this is dropped.
+/// The progress of hashing one or more files in order. Its line disappears when this is dropped.
 pub struct Hashing(Rc<RefCell<Picture>>);
 
 struct Picture {
     style: Style,
-    /// Files, and which of them is hashed, from 1.
+    /// The number of files, and the number of the current one, from 1.
     files: usize,
     number: usize,
     local: Option<Local>,
     remote: String,
-    /// When hashing of the current file began.
+    /// The time when hashing of the current file began.
     since: Instant,
     next_shown: Instant,
     is_shown: bool,
 }
 
-/// The file here.
+/// The local file.
 struct Local {
     name: String,
     bytes: u64,
@@ -43,7 +43,7 @@ struct Local {
 }
 
 impl Hashing {
-    /// Of so many files.
+    /// Shows the hashing of `files` files.
     pub fn of(style: Style, files: usize) -> Self {
         let now = Instant::now();
         let (style, shown_after) = match style {
@@ -63,21 +63,21 @@ impl Hashing {
         })))
     }
 
-    /// Of one local file of so many bytes.
+    /// Shows the hashing of one local file of `bytes` bytes.
     pub fn of_local(style: Style, path: &Path, bytes: u64) -> Self {
         let hashing = Self::of(style, 1);
         hashing.begin_local(path, bytes);
         hashing
     }
 
-    /// Of one file at the server.
+    /// Shows the hashing of one remote file.
     pub fn of_remote(style: Style, path: &VPath) -> Self {
         let hashing = Self::of(style, 1);
         hashing.next_remote(path);
         hashing
     }
 
-    /// The next file, which the server hashes under this path.
+    /// Moves on to the next file, which the server hashes under this path.
     pub fn next_remote(&self, path: &VPath) {
         let mut picture = self.0.borrow_mut();
         let name = Escaped(path.name().unwrap_or(b"/")).to_string();
@@ -85,14 +85,14 @@ impl Hashing {
         picture.number += 1;
     }
 
-    /// The current file is hashed here too, where it has this path and so many bytes.
+    /// Notes that the current file is also hashed locally, under this path and with `bytes` bytes.
     pub fn begin_local(&self, path: &Path, bytes: u64) {
         let pace = RateMeter::new(Instant::now());
         let name = shown(Path::new(path.file_name().unwrap_or(path.as_os_str()))).to_string();
         self.0.borrow_mut().local = Some(Local { name, bytes, done_bytes: 0, pace });
     }
 
-    /// So many bytes of the local file are hashed.
+    /// Notes that `bytes` bytes of the local file are hashed.
     pub fn reach(&self, bytes: u64) {
         let mut picture = self.0.borrow_mut();
         let now = Instant::now();
@@ -103,12 +103,12 @@ impl Hashing {
         picture.show(now);
     }
 
-    /// The local file is hashed; the server is waited for.
+    /// Notes that the local file is hashed and only the server's digest is missing.
     pub fn finish_local(&self) {
         self.0.borrow_mut().local = None;
     }
 
-    /// To be called now and then while the server is waited for.
+    /// Returns a function that refreshes the line. The caller calls it regularly while it waits for the server.
     pub fn ticker(&self) -> Box<dyn Fn()> {
         let picture = Rc::downgrade(&self.0);
         Box::new(move || {
@@ -137,7 +137,7 @@ impl Picture {
         output::show_bar(fitting(&line, columns));
     }
 
-    /// `checking 3/12 local big.bin  45 %  9s left  1.2G/s` or `checking remote big.bin  12s`.
+    /// Formats `checking 3/12 local big.bin  45 %  9s left  1.2G/s` or `checking remote big.bin  12s`.
     fn line(&self, columns: usize, now: Instant) -> String {
         let number = if self.files > 1 { format!("{}/{} ", self.number, self.files) } else { String::new() };
         let Some(local) = &self.local else {
@@ -151,7 +151,7 @@ impl Picture {
         let rate = local.pace.rate(now);
         let left = time_left(local.bytes.saturating_sub(local.done_bytes), rate);
         let mut line = format!("checking {number}local {}  {percent:.0} %", short(&local.name, columns / 3));
-        // What there is no room for is left out.
+        // Parts that do not fit are left out.
         for part in left.into_iter().chain([format!("{}/s", Size(rate))]) {
             if line.width() + part.width() + 2 < columns {
                 line += &format!("  {part}");
@@ -169,7 +169,7 @@ impl Drop for Picture {
     }
 }
 
-/// What is over sooner needs no line.
+/// A shorter operation needs no status line.
 const SHOWN_AFTER: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! What a listing looks like. Entries come from a server or from this machine's disk; this
-//! module asks neither.
+//! The format of listings. Entries come from a server or from the local disk; this module reads neither.
 
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
@@ -9,9 +8,9 @@ use crate::client::ui::colors::Colors;
 use crate::client::ui::local_time;
 use crate::wire::message::{Entry, EntryKind};
 
-/// `drwxr-xr-x  1.5K Nov 22 18:54 name/`, one per entry, aligned. Times are in the user's time
-/// zone; the year stands in for the hour when an entry is older than half a year or from the future. What the
-/// server could not examine has question marks.
+/// Formats `drwxr-xr-x  1.5K Nov 22 18:54 name/`, one line for each entry, aligned. Times are in the user's
+/// time zone. The year replaces the hour if an entry is older than half a year or from the future. Values that
+/// the server could not determine are question marks.
 pub fn long_lines(entries: &[Entry], now_ns: i64, colors: Option<&Colors>) -> Vec<String> {
     let width = entries.iter().map(|entry| Size(entry.size).to_string().len()).max().unwrap_or(0);
     let line = |entry: &Entry| {
@@ -30,8 +29,8 @@ pub fn long_lines(entries: &[Entry], now_ns: i64, colors: Option<&Colors>) -> Ve
     entries.iter().map(line).collect()
 }
 
-/// The names, folders with a slash, downwards in as many columns as the terminal's `columns` have
-/// room for; each is as wide as its widest name.
+/// Formats the names, directories with a slash, top to bottom in as many columns as fit into `columns`. Each
+/// column is as wide as its widest name.
 pub fn column_lines(entries: &[Entry], columns: usize, colors: Option<&Colors>) -> Vec<String> {
     let widths: Vec<usize> = entries.iter().map(|entry| shown_name(entry, None).width()).collect();
     let rows = rows_that_fit(&widths, columns);
@@ -49,8 +48,8 @@ pub fn column_lines(entries: &[Entry], columns: usize, colors: Option<&Colors>) 
     (0..rows.min(entries.len())).map(line).collect()
 }
 
-/// The fewest rows with which names of these widths fit side by side. The terminal's last column
-/// stays free: some go on in the next line when it is filled.
+/// Returns the smallest number of rows with which names of these widths fit side by side. The last column of
+/// the terminal stays free, because some terminals wrap when it is filled.
 fn rows_that_fit(widths: &[usize], columns: usize) -> usize {
     let fits = |rows: &usize| {
         let total: usize = widths.chunks(*rows).map(|column| widest(column) + COLUMN_GAP).sum();
@@ -65,7 +64,7 @@ fn widest(widths: &[usize]) -> usize {
     widths.iter().copied().max().unwrap_or(0)
 }
 
-/// The name as a terminal may see it; a folder ends with a slash.
+/// Returns the name with control characters escaped. A directory ends with a slash.
 pub fn shown_name(entry: &Entry, colors: Option<&Colors>) -> String {
     let slash = if entry.kind == EntryKind::Dir { "/" } else { "" };
     let name = Escaped(&entry.name.0).to_string();
@@ -73,7 +72,7 @@ pub fn shown_name(entry: &Entry, colors: Option<&Colors>) -> String {
     format!("{name}{slash}")
 }
 
-/// `-rw-r--r--`.
+/// Formats permission bits as `-rw-r--r--`.
 pub fn mode_text(kind: EntryKind, mode: u32) -> String {
     let mut text = String::with_capacity(10);
     text.push(kind_letter(kind));
@@ -93,7 +92,7 @@ fn kind_letter(kind: EntryKind) -> char {
     }
 }
 
-/// An entry for `--json`; what the server could not examine is null.
+/// Returns an entry for `--json`. Values that the server could not determine are null.
 pub fn entry_json(entry: &Entry) -> Value {
     let known = !entry.unexamined;
     json!({
@@ -105,7 +104,7 @@ pub fn entry_json(entry: &Entry) -> Value {
     })
 }
 
-/// Between two columns, as `ls` does it.
+/// The gap between two columns, as in `ls`.
 const COLUMN_GAP: usize = 2;
 
 #[cfg(test)]

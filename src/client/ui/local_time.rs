@@ -1,16 +1,16 @@
-//! Times as `ls` and `stat` show them: in the time zone of the user, which `TZ` or the system names. A time zone that
-//! is not known counts as UTC, as it does for other programs.
+//! Times in the format of `ls` and `stat`, in the user's time zone, which `TZ` or the system sets. An unknown
+//! time zone counts as UTC, as in other programs.
 
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
-/// `Nov 22 18:54`, or `Nov 22  2019` if that is older than half a year or in the future.
+/// Formats `Nov 22 18:54`, or `Nov 22  2019` for a time that is older than half a year or in the future.
 pub fn short(time_ns: i64, now_ns: i64) -> String {
     short_in(time_ns, now_ns, TimeZone::system())
 }
 
-/// `2026-11-22 18:54:57.123 +0100`.
+/// Formats `2026-11-22 18:54:57.123 +0100`.
 pub fn long(time_ns: i64) -> String {
     long_in(time_ns, TimeZone::system())
 }
@@ -30,9 +30,9 @@ fn shown(form: &str, time_ns: i64, zone: TimeZone) -> String {
     strtime::format(form, &time.to_zoned_datetime(zone)).unwrap_or_else(|_| time.to_string())
 }
 
-/// A clock may be a little behind that of the server.
+/// The local clock may be slightly behind the server's clock.
 const MINUTE_NS: i64 = 60 * 1_000_000_000;
-/// Half of a mean year of the calendar, as for `ls`.
+/// Half a mean calendar year, as in `ls`.
 const HALF_YEAR_NS: i64 = 31_556_952 / 2 * 1_000_000_000;
 
 #[cfg(test)]

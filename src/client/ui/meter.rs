@@ -1,28 +1,28 @@
-//! How fast something moved in the last seconds. It knows what time it is only from whoever asks.
+//! The transfer rate over the last seconds. The caller passes the current time.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Bytes over time.
+/// Measures bytes over time.
 pub struct RateMeter {
     started: Instant,
     moved_bytes: u64,
-    /// When how much had moved, the oldest just outside of what counts.
+    /// Times and byte counts. The oldest mark is just outside the window.
     marks: VecDeque<(Instant, u64)>,
 }
 
 impl RateMeter {
-    /// Nothing has moved.
+    /// Creates a meter that has counted no bytes.
     pub fn new(now: Instant) -> Self {
         Self { started: now, moved_bytes: 0, marks: VecDeque::from([(now, 0)]) }
     }
 
-    /// `bytes` have moved in all.
+    /// Sets the total to `bytes`.
     pub fn reach(&mut self, bytes: u64, now: Instant) {
         self.add_at(bytes.saturating_sub(self.moved_bytes), now);
     }
 
-    /// The same at `now`.
+    /// Adds `bytes` at the time `now`.
     pub fn add_at(&mut self, bytes: u64, now: Instant) {
         self.moved_bytes = self.moved_bytes.saturating_add(bytes);
         if self.marks.back().is_none_or(|(at, _)| now.duration_since(*at) >= STEP) {
@@ -33,7 +33,7 @@ impl RateMeter {
         }
     }
 
-    /// Bytes per second over the last seconds.
+    /// Returns the bytes per second over the last seconds.
     pub fn rate(&self, now: Instant) -> u64 {
         let counts = |mark: &&(Instant, u64)| now.duration_since(mark.0) <= WINDOW + STEP;
         let (since, before) = self.marks.iter().find(counts).copied().unwrap_or((now, self.moved_bytes));
@@ -41,15 +41,15 @@ impl RateMeter {
         if seconds < 0.001 { 0 } else { ((self.moved_bytes - before) as f64 / seconds) as u64 }
     }
 
-    /// Time since the beginning.
+    /// Returns the time since the meter was created.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 }
 
-/// What counts as the last seconds.
+/// The period over which the rate is measured.
 const WINDOW: Duration = Duration::from_secs(5);
-/// How finely.
+/// The resolution of the measurement.
 const STEP: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a person sees: results, progress, listings, colours.
+//! The user interface: results, progress, listings and colours.
 
 pub mod amounts;
 pub mod colors;

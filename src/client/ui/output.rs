@@ -1,5 +1,5 @@
-//! What people and programs read: results on standard output, remarks on standard error. A
-//! closed pipe ends the program quietly; nothing here panics on it as `println!` would.
+//! The output: results on standard output, remarks on standard error. A closed pipe ends the program quietly,
+//! while `println!` would panic.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -14,32 +14,32 @@ use crate::client::ui::colors::Colors;
 use crate::client::ui::results::Results;
 use crate::client::ui::terminal::is_in_foreground;
 
-/// Where results and remarks go, and in which form.
+/// The destination and the format of results and remarks.
 pub struct Output {
     /// Standard output.
     pub results: Results,
     remarks: Box<dyn Write>,
-    /// Results are JSON objects, one per line.
+    /// Results are JSON objects, one on each line.
     pub is_json: bool,
-    /// No remarks.
+    /// Remarks are suppressed.
     pub is_quiet: bool,
-    /// Results have digests.
+    /// Results include digests.
     pub is_verbose: bool,
-    /// The same of the command that runs, which may have been asked for them by itself.
+    /// Results of the current command include digests; one command may request them for itself.
     pub shows_digests: bool,
     /// Results are shown on a terminal.
     pub is_terminal: bool,
-    /// Colours for names, where they are wanted.
+    /// The colours for names, if they are wanted.
     pub colors: Option<Colors>,
-    /// Failures that were told.
+    /// The number of reported failures.
     pub failures: usize,
-    /// The last remark was a question whose line has ended.
+    /// The last remark was a question, and its line has ended.
     is_line_ended: bool,
-    /// Standard output has a file's content, so objects go to standard error.
+    /// Standard output carries the content of a file, so JSON objects go to standard error.
     has_content: bool,
 }
 
-/// Where results went before they were diverted.
+/// The former destination of diverted results.
 pub struct Usual {
     results: Results,
     is_terminal: bool,
@@ -48,7 +48,7 @@ pub struct Usual {
 }
 
 impl Output {
-    /// To the program's standard streams.
+    /// Creates the output on the program's standard streams.
     pub fn standard(is_json: bool, is_quiet: bool) -> Self {
         let is_terminal = io::stdout().is_terminal();
         let colors = Colors::of_user().filter(|_| is_terminal);
@@ -56,7 +56,7 @@ impl Output {
         Self { results: Results::standard(), is_terminal, colors, ..to_anything }
     }
 
-    /// To any two writers, as if no terminal were there.
+    /// Creates an output on any two writers, as if no terminal existed.
     pub fn to(results: Box<dyn Write>, remarks: Box<dyn Write>, is_json: bool, is_quiet: bool) -> Self {
         Self {
             results: Results::to(results),
@@ -73,44 +73,43 @@ impl Output {
         }
     }
 
-    /// Columns of the terminal that shows the results, as many as it has now; `None` when there is
-    /// none.
+    /// Returns the current width in columns of the terminal that shows the results; `None` if there is none.
     pub fn columns(&self) -> Option<usize> {
         self.is_terminal.then(|| terminal_columns(&io::stdout()).unwrap_or(COLUMNS_DEFAULT))
     }
 
-    /// A line for people; nothing with `--json`.
+    /// Writes a line for people. Does nothing with `--json`.
     pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
         if self.is_json { Ok(()) } else { self.write(line) }
     }
 
-    /// An object for programs; nothing without `--json`.
+    /// Writes an object for programs. Does nothing without `--json`.
     pub fn json(&mut self, value: &Value) -> Result<(), Failure> {
         if !self.is_json {
             return Ok(());
         }
         let line = PrintableJson(value).to_string();
         if self.has_content {
-            // As with remarks: where standard error is closed there is nobody to tell.
+            // If standard error is closed, no reader misses the line.
             let _ = writeln!(self.remarks, "{line}");
             return Ok(());
         }
         self.write(line)
     }
 
-    /// A result. Among the pictures of a bar it is not kept back.
+    /// Writes a result. While a bar is shown, the result is flushed at once.
     fn write(&mut self, line: impl Display) -> Result<(), Failure> {
         let is_amid_bar = self.is_terminal && make_way();
         self.results.line(line)?;
         if is_amid_bar { self.results.flush() } else { Ok(()) }
     }
 
-    /// From now on standard output is for content alone.
+    /// Reserves standard output for the content of a file.
     pub fn make_way_for_content(&mut self) {
         self.has_content = true;
     }
 
-    /// Lets results go elsewhere, where no terminal is, until [`Output::restore`].
+    /// Redirects results to a destination without a terminal, until [`Output::restore`].
     pub fn divert(&mut self, results: Results) -> Usual {
         Usual {
             results: std::mem::replace(&mut self.results, results),
@@ -120,32 +119,31 @@ impl Output {
         }
     }
 
-    /// Ends what [`Output::divert`] began, which closes the pipe.
+    /// Ends a redirection by [`Output::divert`], which closes the pipe.
     pub fn restore(&mut self, usual: Usual) {
         let Usual { results, is_terminal, colors, has_content } = usual;
         (self.results, self.is_terminal, self.colors, self.has_content) = (results, is_terminal, colors, has_content);
     }
 
-    /// For work beside this, on a thread of its own: remarks to standard error, and no results.
+    /// Creates an output for a worker thread: remarks go to standard error, and results are dropped.
     pub fn remarks_only(is_quiet: bool) -> Self {
         Self::to(Box::new(io::sink()), Box::new(WholeLines), false, is_quiet)
     }
 
-    /// Makes what was written visible.
+    /// Flushes the written results.
     pub fn flush(&mut self) -> Result<(), Failure> {
         make_way();
         self.results.flush()
     }
 
-    /// A remark about what is going on, unless `--quiet`.
+    /// Writes a remark about progress, unless `--quiet` is set.
     pub fn note(&mut self, text: impl Display) {
         if !self.is_quiet {
             self.complain(text);
         }
     }
 
-    /// A line about something that failed. Where standard error is closed there is nobody to
-    /// tell, and the exit code still tells it.
+    /// Writes a line about a failure. If standard error is closed, the exit code still reports the failure.
     pub fn complain(&mut self, text: impl Display) {
         make_way();
         let _ = self.results.flush();
@@ -153,7 +151,7 @@ impl Output {
         let _ = self.remarks.write_all(format!("{text}\n").as_bytes());
     }
 
-    /// After Ctrl-C, which the terminal shows as `^C`: ends that line, unless a question has. Nothing with
+    /// Ends the line on which the terminal shows `^C`, unless a question has ended it. Does nothing with
     /// `--quiet`.
     pub fn end_line(&mut self) {
         if !self.is_quiet && !std::mem::take(&mut self.is_line_ended) {
@@ -161,7 +159,7 @@ impl Output {
         }
     }
 
-    /// Part of a line, for a question.
+    /// Writes a question, which leaves its line open.
     pub fn ask(&mut self, question: impl Display) {
         make_way();
         let _ = self.results.flush();
@@ -172,7 +170,7 @@ impl Output {
     }
 }
 
-/// Standard error, a line at a time, whatever others show there meanwhile.
+/// Standard error that writes whole lines, even if other threads write to it.
 struct WholeLines;
 
 impl Write for WholeLines {
@@ -186,23 +184,24 @@ impl Write for WholeLines {
     }
 }
 
-/// Shows `bar` in the last line of standard error, which is a terminal; in the background that line is another's.
+/// Shows `bar` in the last line of standard error, which is a terminal. In the background, that line belongs to
+/// another program.
 pub(super) fn show_bar(bar: &str) {
     let mut is_bar_shown = screen();
     *is_bar_shown = is_in_foreground();
     if !*is_bar_shown {
         return;
     }
-    // What stands there of a longer one goes.
+    // Erase the rest of a longer bar.
     let _ = write!(io::stderr(), "\r{bar}\x1b[K");
 }
 
-/// Takes the bar away, if there is one, so that a line can stand where it was; whether there was one.
+/// Erases the bar, so that a line can replace it. Returns whether there was one.
 pub(super) fn make_way() -> bool {
     take_bar_away(&mut screen())
 }
 
-/// A whole line on standard error, in the place of the bar.
+/// Writes a whole line to standard error in place of the bar.
 pub(super) fn line_over_bar(line: impl Display) {
     let mut is_bar_shown = screen();
     take_bar_away(&mut is_bar_shown);
@@ -217,20 +216,19 @@ fn take_bar_away(is_bar_shown: &mut bool) -> bool {
     was_shown
 }
 
-/// Whoever writes to the terminal holds it: two connections at work must not write into each other's
-/// lines.
+/// Locks the terminal. Two connections at work must not write into each other's lines.
 fn screen() -> MutexGuard<'static, bool> {
     BAR_IS_SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Like the terminal, there is one of it.
+/// Whether the bar is shown. It is a static because there is only one terminal.
 static BAR_IS_SHOWN: Mutex<bool> = Mutex::new(false);
 
-/// How wide a terminal is; `None` when it is none or does not tell.
+/// Returns the width of a terminal; `None` if it is not a terminal or reports no width.
 pub fn terminal_columns(terminal: &impl AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(terminal).ok()?;
     (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }
 
-/// Where a terminal does not tell.
+/// The width if the terminal reports none.
 pub const COLUMNS_DEFAULT: usize = 80;

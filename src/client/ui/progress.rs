@@ -1,6 +1,6 @@
-//! How far a transfer is: a bar on a terminal, now and then a line elsewhere. It shows bytes
-//! that really moved, how fast they did in the last seconds, and never the whole before the other
-//! side or the digest confirmed it. Of many files there is one bar, and a line for each that is done.
+//! The progress of a transfer: a bar on a terminal, otherwise a line now and then. It shows the bytes that were
+//! really transferred and their rate over the last seconds. It never shows 100 % before the other side or the
+//! digest has confirmed the transfer. Many files share one bar, with a line for each completed file.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -25,12 +25,12 @@ pub enum Style {
     Bar,
     /// A line on standard error every few seconds.
     Lines,
-    /// Not at all.
+    /// Nothing is shown.
     Silent,
 }
 
 impl Style {
-    /// A bar where there is a terminal that can draw it.
+    /// Chooses a bar if the terminal can draw it.
     pub fn choose(is_quiet: bool, no_progress: bool) -> Self {
         match (is_quiet || no_progress, io::stderr().is_terminal() && draws()) {
             (true, _) => Self::Silent,
@@ -40,63 +40,63 @@ impl Style {
     }
 }
 
-/// The progress of one transfer, or of many files together. It disappears when dropped.
+/// The progress of one transfer, or of many files together. The display disappears when this is dropped.
 pub struct Progress(Rc<RefCell<Picture>>);
 
-/// What connections that move files at the same time have in common. One of them draws it.
+/// The progress that simultaneous connections share. One of them draws it.
 #[derive(Clone)]
 pub struct Share {
     moved: Arc<Moved>,
     total_bytes: Option<u64>,
 }
 
-/// How far all connections are together.
+/// The counters of all connections together.
 #[derive(Default)]
 struct Moved {
-    /// Bytes that need not move any more.
+    /// Bytes that need no further transfer.
     done_bytes: AtomicU64,
-    /// Bytes that moved, once or again.
+    /// Bytes that were transferred, including repeated ones.
     moved_bytes: AtomicU64,
-    /// Files that are done and not shown: their names and sizes.
+    /// Completed files that are not shown yet: their names and sizes.
     finished: Mutex<Vec<(String, u64)>>,
 }
 
-/// What is drawn, and how.
+/// The display and its state.
 struct Picture {
     style: Style,
     bar: Option<ProgressBar<Line>>,
     state: State,
     last_shown: Instant,
     is_verifying: bool,
-    /// Another one draws it.
+    /// Another connection draws the display.
     is_beside: bool,
 }
 
-/// What there is to show.
+/// The values to show.
 struct State {
     what: What,
-    /// `None` where it turns out at the end.
+    /// The total size; `None` if only the end of the transfer tells it.
     total_bytes: Option<u64>,
     moved: Arc<Moved>,
     pace: RateMeter,
 }
 
-/// Of what.
+/// The files of the transfer.
 enum What {
-    /// One file; its name, fit for a terminal.
+    /// One file, with its name in printable form.
     File(String),
-    /// So many files, and how many are done.
+    /// Many files: how many are done, and how many there are.
     Files { done: usize, total: usize },
 }
 
 impl Progress {
-    /// Of one file; `name` is shown beside it and must be fit for a terminal. Where the size is
-    /// not known, only what moved is shown.
+    /// Creates the progress of one file. `name` is shown and must be printable. Without a known size, only the
+    /// number of transferred bytes is shown.
     pub fn of_file(style: Style, name: &str, total_bytes: Option<u64>) -> Self {
         Self::new(style, What::File(name.to_string()), total_bytes)
     }
 
-    /// Of many files together.
+    /// Creates the progress of many files together.
     pub fn of_files(style: Style, files: usize, total_bytes: u64) -> Self {
         Self::new(style, What::Files { done: 0, total: files }, Some(total_bytes))
     }
@@ -106,24 +106,24 @@ impl Progress {
         let is_empty = total_bytes == Some(0) && matches!(what, What::File(_));
         let bar = (style == Style::Bar && !is_empty).then(|| {
             let mut bar = ProgressBar::on(Line, total_bytes.unwrap_or(u64::MAX));
-            // What pbr tells beside bar and share counts from the beginning, not the last seconds.
+            // pbr computes its own figures from the beginning, not over the last seconds.
             (bar.show_counter, bar.show_speed, bar.show_time_left) = (false, false, false);
             (bar.show_bar, bar.show_percent) = (total_bytes.is_some(), total_bytes.is_some());
             bar
         });
         let state = State { what, total_bytes, moved: Arc::default(), pace: RateMeter::new(now) };
-        // What is over in a moment needs no picture.
+        // A short operation needs no display, so the first one comes after an interval.
         let picture = Picture { style, bar, state, last_shown: now, is_verifying: false, is_beside: false };
         Self(Rc::new(RefCell::new(picture)))
     }
 
-    /// For [`Progress::beside`], on another thread.
+    /// Returns the shared part for [`Progress::beside`] on another thread.
     pub fn share(&self) -> Share {
         let state = &self.0.borrow().state;
         Share { moved: Arc::clone(&state.moved), total_bytes: state.total_bytes }
     }
 
-    /// Counts what another one shows.
+    /// Creates a progress that counts and that another connection shows.
     pub fn beside(share: Share) -> Self {
         let progress = Self::new(Style::Silent, What::Files { done: 0, total: usize::MAX }, share.total_bytes);
         {
@@ -134,12 +134,12 @@ impl Progress {
         progress
     }
 
-    /// `bytes` need not be moved, because they are there from an earlier try.
+    /// Notes `bytes` that need no transfer, because an earlier attempt transferred them.
     pub fn found(&mut self, bytes: u64) {
         self.0.borrow_mut().change(|moved| add(&moved.done_bytes, bytes));
     }
 
-    /// `bytes` more have moved.
+    /// Notes the transfer of `bytes` more.
     pub fn advance(&mut self, bytes: u64) {
         self.0.borrow_mut().change(|moved| {
             add(&moved.done_bytes, bytes);
@@ -147,24 +147,25 @@ impl Progress {
         });
     }
 
-    /// `bytes` that moved were lost on the way and must move again.
+    /// Notes that `bytes` were lost and must be transferred again.
     pub fn redo(&mut self, bytes: u64) {
         self.0.borrow_mut().change(|moved| subtract(&moved.done_bytes, bytes));
     }
 
-    /// One of many files is done.
+    /// Notes that one of many files is done.
     pub fn finish_file(&mut self, name: impl Display, size: u64) {
         let mut picture = self.0.borrow_mut();
         picture.state.moved.finished().push((name.to_string(), size));
         picture.show(Instant::now());
     }
 
-    /// How much is done, of 100.
+    /// Returns the completed percentage, from 0 to 100.
     pub fn percent(&self) -> u64 {
         self.0.borrow().state.percent()
     }
 
-    /// All bytes have moved; what remains is the proof. Of many files this is said of the last.
+    /// Notes that all bytes are transferred and only the verification remains. With many files, this applies to
+    /// the last one.
     pub fn verify(&mut self) {
         let is_last = match self.0.borrow().state.what {
             What::File(_) => true,
@@ -175,7 +176,7 @@ impl Progress {
         }
     }
 
-    /// All bytes of all files have moved, unless another connection is at it still.
+    /// Notes that all bytes of all files are transferred, unless another connection is still transferring.
     pub fn verify_all(&mut self) {
         let mut picture = self.0.borrow_mut();
         let is_whole = picture.state.total_bytes.is_none_or(|total| picture.state.done_bytes() >= total);
@@ -184,12 +185,12 @@ impl Progress {
         }
     }
 
-    /// Not all bytes have moved after all.
+    /// Notes that some bytes must still be transferred.
     pub fn go_on(&mut self) {
         self.0.borrow_mut().is_verifying = false;
     }
 
-    /// For whoever waits: to be called now and then, so that what stands still is seen to.
+    /// Returns a function that refreshes the display. The caller calls it regularly while it waits.
     pub fn ticker(&self) -> Box<dyn Fn()> {
         let picture = Rc::downgrade(&self.0);
         Box::new(move || {
@@ -202,7 +203,7 @@ impl Progress {
         })
     }
 
-    /// Shows what another connection moved meanwhile.
+    /// Shows what another connection has transferred.
     pub fn tick(&mut self) {
         self.0.borrow_mut().change(|_| ());
     }
@@ -235,7 +236,7 @@ impl Picture {
         self.last_shown = now;
     }
 
-    /// A line for each file that is done.
+    /// Writes a line for each completed file.
     fn tell_finished(&mut self) {
         let finished = std::mem::take(&mut *self.state.moved.finished());
         let What::Files { done, .. } = &mut self.state.what else { return };
@@ -255,12 +256,12 @@ impl Picture {
         }
     }
 
-    /// Draws the bar into the terminal as wide as it is now.
+    /// Draws the bar at the current width of the terminal.
     fn draw(&mut self, now: Instant) {
         let Some(bar) = &mut self.bar else { return };
         let columns = Line::columns();
         let message = self.state.message(columns, self.is_verifying, now);
-        // pbr counts characters, of which some are two columns wide.
+        // pbr counts characters, but some characters are two columns wide.
         let surplus = message.width().saturating_sub(message.chars().count());
         bar.set_width(Some(columns.saturating_sub(surplus)));
         bar.message(&message);
@@ -295,7 +296,7 @@ impl State {
         self.moved.done_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether another connection moves files too.
+    /// Returns whether another connection transfers files too.
     fn is_shared(&self) -> bool {
         Arc::strong_count(&self.moved) > 1
     }
@@ -305,12 +306,12 @@ impl State {
         (shown_bytes(self.done_bytes(), total) as f64 / total.max(1) as f64 * 100.0) as u64
     }
 
-    /// What stands before the bar: as much of it as leaves room for one, the most telling last.
+    /// Returns the text before the bar, as much as leaves room for the bar. The most important part comes last.
     fn message(&self, columns: usize, is_verifying: bool, now: Instant) -> String {
         let mut message = self.label(columns / 3);
         let rate = self.pace.rate(now);
         if is_verifying {
-            // Nothing moves any more, so there is no rate to tell.
+            // No bytes are transferred any more, so there is no rate.
             return message + " verifying ";
         }
         if columns >= COLUMNS_FOR_COUNTER || self.total_bytes.is_none() {
@@ -328,7 +329,7 @@ impl State {
         message + " "
     }
 
-    /// `big.bin` or `12/340 files`, of at most so many columns.
+    /// Formats `big.bin` or `12/340 files` in at most `columns` columns.
     fn label(&self, columns: usize) -> String {
         match &self.what {
             What::File(name) => short(name, columns.min(LABEL_COLUMNS_MAX)),
@@ -336,12 +337,12 @@ impl State {
         }
     }
 
-    /// `1m40s left`; nothing where it cannot be told.
+    /// Formats `1m40s left`; `None` if the time is unknown.
     fn time_left(&self, rate: u64) -> Option<String> {
         time_left(self.total_bytes?.saturating_sub(self.done_bytes()), rate)
     }
 
-    /// `big.bin: 45 %, 450M of 1G, 200M/s, 3s left`.
+    /// Formats `big.bin: 45 %, 450M of 1G, 200M/s, 3s left`.
     fn line(&self, now: Instant) -> String {
         let (label, rate) = (self.label(usize::MAX), self.pace.rate(now));
         let Some(total) = self.total_bytes else {
@@ -353,7 +354,7 @@ impl State {
     }
 }
 
-/// `1m40s left` for so many bytes at so many per second; nothing where it cannot be told.
+/// Formats `1m40s left` for `bytes` at `rate` bytes per second; `None` if the time is unknown.
 pub(super) fn time_left(bytes: u64, rate: u64) -> Option<String> {
     let seconds = bytes.div_ceil(rate.max(1));
     match (rate, seconds) {
@@ -365,12 +366,12 @@ pub(super) fn time_left(bytes: u64, rate: u64) -> Option<String> {
     }
 }
 
-/// What a bar may claim before the transfer is confirmed: at most 99.9 %.
+/// Returns the bytes that a bar shows before the transfer is confirmed: at most 99.9 %.
 fn shown_bytes(done: u64, total: u64) -> u64 {
     done.min(total - total.div_ceil(1000))
 }
 
-/// A label that leaves room for the bar.
+/// Shortens a label so that it leaves room for the bar.
 pub(super) fn short(label: &str, columns: usize) -> String {
     if label.width() <= columns {
         return label.to_string();
@@ -378,19 +379,19 @@ pub(super) fn short(label: &str, columns: usize) -> String {
     format!("{}…", fitting(label, columns.saturating_sub(1)))
 }
 
-/// The last line of standard error; where that is closed, nobody is looking. pbr panics when its writer
-/// fails, and does not mind whether what it draws fits the terminal.
+/// The last line of standard error. Errors are ignored, because pbr panics when its writer fails. pbr does not
+/// fit its output to the terminal's width, so this writer does.
 pub(super) struct Line;
 
 impl Line {
-    /// Columns that can be filled without the terminal going on in the next line.
+    /// Returns the number of columns that can be filled without a line wrap.
     pub(super) fn columns() -> usize {
         terminal_columns(&io::stderr()).unwrap_or(COLUMNS_DEFAULT).saturating_sub(1)
     }
 }
 
 impl Write for Line {
-    /// pbr hands a whole bar over in one call, behind its carriage return in another.
+    /// pbr writes a whole bar in one call, after its carriage return in another.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bar = String::from_utf8_lossy(bytes);
         let bar = bar.trim_matches(['\r', ' ']);
@@ -406,7 +407,7 @@ impl Write for Line {
     }
 }
 
-/// As much of `line` as fits `columns`.
+/// Returns as much of `line` as fits into `columns`.
 pub(super) fn fitting(line: &str, columns: usize) -> &str {
     let mut used = 0;
     let end = line.char_indices().find(|(_, c)| {
@@ -416,24 +417,24 @@ pub(super) fn fitting(line: &str, columns: usize) -> &str {
     end.map_or(line, |(at, _)| &line[..at])
 }
 
-/// Ten pictures a second are enough.
+/// The display is redrawn ten times a second.
 pub(super) const REFRESH: Duration = Duration::from_millis(100);
-/// Between two lines where there is no bar.
+/// The interval between two lines where there is no bar.
 pub(super) const LINE_INTERVAL: Duration = Duration::from_secs(5);
-/// A name, two sizes, a rate, a time, a bar and a share fit.
+/// The width at which a name, two sizes, a rate, a time, a bar and a percentage fit.
 const COLUMNS_FOR_COUNTER: usize = 75;
-/// A name, a rate, a time, a bar and a share fit.
+/// The width at which a name, a rate, a time, a bar and a percentage fit.
 const COLUMNS_FOR_TIME: usize = 55;
-/// A name, a rate, a bar and a share fit.
+/// The width at which a name, a rate, a bar and a percentage fit.
 const COLUMNS_FOR_SPEED: usize = 38;
-/// Longer names are cut.
+/// Longer names are shortened.
 const LABEL_COLUMNS_MAX: usize = 24;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// One second in, and `moved` bytes further.
+    /// Returns a state after one second, with `moved` bytes transferred.
     fn state(what: What, total_bytes: Option<u64>, moved: u64) -> (State, Instant) {
         let start = Instant::now();
         let mut pace = RateMeter::new(start);

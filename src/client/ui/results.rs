@@ -1,4 +1,4 @@
-//! Standard output and whoever reads it, who may be slow or leave. It knows no form of results.
+//! Standard output and its reader, which may be slow or may exit. This module knows no result formats.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -13,26 +13,26 @@ use crate::base::limits::PIECE_BYTES;
 use crate::client::error::Failure;
 use crate::client::shell::interrupt::Stopped;
 
-/// Where results go.
+/// The destination of results.
 pub struct Results {
     writer: BufWriter<Box<dyn Write>>,
-    /// What a slow reader keeps waiting; `None` where results go to a file.
+    /// The pipe that a slow reader can block; `None` if results go to a file.
     pipe: Option<OwnedFd>,
-    /// Nobody reads any longer.
+    /// The reader has closed the pipe.
     is_closed: bool,
-    /// There was no standard output when the program began.
+    /// Standard output was closed when the program began.
     is_missing: bool,
-    /// The command that runs does more than show something, so it goes on when nobody reads.
+    /// The current command does more than show results, so it continues without a reader.
     pub goes_on: bool,
 }
 
 impl Results {
-    /// To standard output.
+    /// Writes to standard output.
     pub fn standard() -> Self {
         let stdout = io::stdout();
         let is_missing = is_closed(&stdout);
         let is_file = rustix::fs::fstat(&stdout).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-        // A descriptor of our own has no second buffer, which could hold back the end of a file.
+        // A duplicate descriptor avoids a second buffer, which could hold back the end of a file.
         let own = || stdout.as_fd().try_clone_to_owned();
         let pipe = if is_file { None } else { own().ok() };
         let writer: Box<dyn Write> = match own() {
@@ -42,34 +42,34 @@ impl Results {
         Self { pipe, is_missing, ..Self::to(writer) }
     }
 
-    /// To another program.
+    /// Writes to another program.
     pub fn to_program(pipe: OwnedFd) -> io::Result<Self> {
         let own = pipe.try_clone()?;
         Ok(Self { pipe: Some(pipe), ..Self::to(Box::new(File::from(own))) })
     }
 
-    /// To a writer that never waits.
+    /// Writes to a writer that never blocks.
     pub fn to(writer: Box<dyn Write>) -> Self {
         Self { writer: BufWriter::new(writer), pipe: None, is_closed: false, is_missing: false, goes_on: false }
     }
 
-    /// Whether nobody reads any longer.
+    /// Returns whether the reader has closed the pipe.
     pub fn is_closed(&self) -> bool {
         self.is_closed
     }
 
-    /// A line.
+    /// Writes a line.
     pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
         self.write(|writer| writeln!(writer, "{line}"))
     }
 
-    /// Makes what was written visible.
+    /// Flushes the written results.
     pub fn flush(&mut self) -> Result<(), Failure> {
         self.write(BufWriter::flush)
     }
 
-    /// Bytes of a file, as they are. Whoever reads them may take their time; meanwhile
-    /// `is_stopped` is asked now and then, and true ends it. Without a reader nothing goes on.
+    /// Writes bytes of a file unchanged. If the reader is slow, `is_stopped` is called regularly, and true ends
+    /// the write. Without a reader, this is a failure.
     pub fn content(&mut self, bytes: &[u8], is_stopped: Stopped) -> Result<(), Failure> {
         self.goes_on = false;
         self.flush()?;
@@ -101,8 +101,8 @@ impl Results {
     }
 }
 
-/// Whether a standard stream was closed when the program began: the runtime then opens `/dev/null` in its
-/// place, for reading and writing, which no shell does.
+/// Returns whether a standard stream was closed when the program began. The runtime then opens `/dev/null` in
+/// its place for reading and writing, which no shell does.
 pub fn is_closed(stream: impl AsFd) -> bool {
     let is_null = rustix::fs::fstat(&stream).is_ok_and(|stat| {
         FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == rustix::fs::makedev(1, 3)
@@ -110,11 +110,11 @@ pub fn is_closed(stream: impl AsFd) -> bool {
     is_null && rustix::fs::fcntl_getfl(stream).is_ok_and(|flags| flags.contains(OFlags::RDWR))
 }
 
-/// Waits a moment until `file` can be read or written; whether it can, or never will be.
+/// Waits a moment until `file` can be read or written. Returns true if it can, or if it never will be.
 pub fn is_ready(file: &impl AsFd, what: PollFlags) -> bool {
     let timeout = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
     matches!(poll(&mut [PollFd::new(file, what)], Some(&timeout)), Ok(1..))
 }
 
-/// A pipe that is ready takes so much without making us wait (pipe(7), PIPE_BUF).
+/// A pipe that is ready takes this many bytes without blocking (pipe(7), PIPE_BUF).
 const PIPE_BYTES: usize = 4096;

@@ -1,5 +1,5 @@
-//! Counting what became of many things: each failure is reported as it happens and the rest goes on, unless all
-//! of it would fail alike. It knows no command.
+//! Counts the results of a command on many files. Each failure is reported when it happens and the rest
+//! continues, unless everything else would fail in the same way. This module knows no command.
 
 use std::time::Instant;
 
@@ -10,32 +10,33 @@ use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
 
-/// The count of one command.
+/// The counters of one command.
 pub struct Summary {
     command: &'static str,
-    /// There is only one thing: its failure is the command's.
+    /// There is only one item, so its failure is the failure of the command.
     is_single: bool,
     total: usize,
     failed: usize,
     bytes: u64,
     identical: usize,
-    /// Files that are in the way and differ, and that the user did not want to be replaced.
+    /// Existing files that differ and that the user did not want to replace.
     kept: usize,
-    /// Of a command that removes things on the way.
+    /// The number of removals; `None` for a command that removes nothing.
     removed: Option<usize>,
     /// Entries whose permission bits were changed.
     modes: usize,
-    /// Files that were to be moved, and their bytes, once that is known.
+    /// The number and total size of the files to transfer, once it is known.
     planned: Option<(usize, u64)>,
-    /// Those of them that are at their place, or not wanted there, and their bytes.
+    /// The number and total size of the planned files that are transferred or were kept by choice.
     done: (usize, u64),
-    /// Why nothing more is done.
+    /// Why the command stopped early.
     stop: Option<Failure>,
     started: Instant,
 }
 
 impl Summary {
-    /// For `command`; with `is_single` the one failure there can be is handed on as it is.
+    /// Creates the counters for `command`. With `is_single`, the failure of the only item is returned
+    /// unchanged.
     pub fn new(command: &'static str, is_single: bool) -> Self {
         Self {
             command,
@@ -54,21 +55,22 @@ impl Summary {
         }
     }
 
-    /// The same for a command that removes things on the way.
+    /// Returns the counters for a command that also removes files.
     pub fn with_removals(self) -> Self {
         Self { removed: Some(0), ..self }
     }
 
-    /// So many files are to be moved, of so many bytes.
+    /// Sets the number and total size of the files to transfer.
     pub fn plan(&mut self, files: usize, bytes: u64) {
         self.planned = Some((files, bytes));
     }
 
-    /// Counts one thing. What ends the session, Ctrl-C, a lack of room, and a single thing's failure come back.
+    /// Counts one item. Returns the failure if it ends the session, comes from Ctrl-C or a full disk, or
+    /// concerns a single item.
     pub fn count(&mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
         let failure = match result {
             Err(failure) if self.is_single => return Err(failure),
-            // What was under way fails for the same reason, which is told once.
+            // Pending items fail for the same reason, which is reported once.
             Err(failure) if self.stop.is_some() => return Err(self.stop(failure)),
             Err(failure) if failure.ends_session() || failure.is_full() || failure == Failure::Interrupted => {
                 return Err(self.stop(failure));
@@ -82,41 +84,41 @@ impl Summary {
         failure.map_or(Ok(()), |failure| report(session, self.command, &failure))
     }
 
-    /// Because of `failure` nothing more is done. Returns why that is: the first such failure.
+    /// Stops the command because of `failure`. Returns the first failure that stopped it.
     pub fn stop(&mut self, failure: Failure) -> Failure {
         self.stop.get_or_insert(failure).clone()
     }
 
-    /// Whether nothing more is done.
+    /// Returns whether the command has stopped.
     pub fn is_stopped(&self) -> bool {
         self.stop.is_some()
     }
 
-    /// Notes how much the transfer of a file of `size` moved.
+    /// Notes the transfer of `bytes` for a file of `size` bytes.
     pub fn moved(&mut self, bytes: u64, size: u64) {
         self.bytes += bytes;
         self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
-    /// Notes a file of `size` that needed no transfer.
+    /// Notes a file of `size` bytes that needed no transfer.
     pub fn was_there(&mut self, size: u64) {
         self.identical += 1;
         self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
-    /// Counts a file that is not replaced by one of `size` because the user said so.
+    /// Counts an existing file that the user did not replace with one of `size` bytes.
     pub fn keep(&mut self, size: u64) {
         self.kept += 1;
         self.done = (self.done.0 + 1, self.done.1 + size);
     }
 
-    /// Counts files that needed no transfer and are not told one by one.
+    /// Counts files that needed no transfer and are not reported one by one.
     pub fn were_there(&mut self, files: usize) {
         self.total += files;
         self.identical += files;
     }
 
-    /// Notes something that was removed.
+    /// Notes a removal.
     pub fn removed(&mut self) {
         self.removed = self.removed.map(|removed| removed + 1);
     }
@@ -126,12 +128,12 @@ impl Summary {
         self.modes += 1;
     }
 
-    /// How many things failed so far.
+    /// Returns the number of failures so far.
     pub fn failed(&self) -> usize {
         self.failed
     }
 
-    /// `12 files, 1.5G, 2 already there, 1 failed, 3.0s, 512M/s`: what is zero is left out.
+    /// Shows `12 files, 1.5G, 2 already there, 1 failed, 3.0s, 512M/s`. Zeros are left out.
     pub fn summarize(&self, session: &mut Session) -> Result<(), Failure> {
         let elapsed = self.started.elapsed();
         let mut counts = self.counts("", "removed", "changed");
@@ -146,7 +148,7 @@ impl Summary {
         session.output.json(&self.summary(elapsed.as_secs_f64()))
     }
 
-    /// Files that are not at their place because the rest was not done, and their bytes.
+    /// Returns the number and total size of the files that remain because the command stopped.
     fn left(&self) -> (usize, u64) {
         match self.planned.filter(|_| self.stop.is_some()) {
             Some((files, bytes)) => (files.saturating_sub(self.done.0), bytes.saturating_sub(self.done.1)),
@@ -162,14 +164,14 @@ impl Summary {
         }
     }
 
-    /// The same of what would be done.
+    /// Shows the counters of a dry run.
     pub fn summarize_plan(&self, session: &mut Session) -> Result<(), Failure> {
         let counts = self.counts(" to move", "to remove", "to change");
         session.output.line(format_args!("{} --dry-run: {counts}", self.command))?;
         session.output.json(&self.summary(self.started.elapsed().as_secs_f64()))
     }
 
-    /// `to_move` stands behind the bytes, `removed` behind the number of things removed, `changed` behind the modes.
+    /// `to_move` follows the bytes, `removed` the number of removals, and `changed` the modes.
     fn counts(&self, to_move: &str, removed: &str, changed: &str) -> String {
         let done = self.total - self.failed;
         let mut counts = shown_files(done);
@@ -206,13 +208,13 @@ impl Summary {
         summary
     }
 
-    /// Tells what became of all of it, and returns the command's own result: `result`, where that ended it.
+    /// Shows the summary and returns the result of the command: `result` if that stopped it.
     pub fn conclude(mut self, session: &mut Session, result: Result<(), Failure>) -> Result<(), Failure> {
         let Err(failure) = result else {
             self.summarize(session)?;
             return self.finish();
         };
-        // Of what was interrupted the user knows why it is not done.
+        // After Ctrl-C or a closed pipe, the user knows why the rest is missing.
         if self.planned.is_none() || matches!(failure, Failure::Interrupted | Failure::OutputClosed) {
             return Err(failure);
         }
@@ -224,7 +226,7 @@ impl Summary {
         Err(failure)
     }
 
-    /// The command's own result.
+    /// Returns the result of the command.
     pub fn finish(self) -> Result<(), Failure> {
         match self.failed {
             0 if self.kept == 0 => Ok(()),
@@ -243,8 +245,8 @@ fn shown_files(files: usize) -> String {
     }
 }
 
-/// Tells people on standard error, and programs with `--json`, that a command or a part of it
-/// failed. That nobody reads the results is no reason to leave the rest undone.
+/// Reports that a command or a part of it failed: on standard error, and with `--json` as an object. If the
+/// results have no reader, the rest of the command still continues.
 pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result<(), Failure> {
     if *failure == Failure::OutputClosed {
         return Ok(());
@@ -257,7 +259,7 @@ pub fn report(session: &mut Session, command: &str, failure: &Failure) -> Result
     }
 }
 
-/// A failure for programs.
+/// Formats a failure for `--json`.
 pub fn failure_object(command: &str, failure: &Failure) -> Value {
     json!({"command": command, "ok": false, "code": failure.word(), "message": failure.to_string()})
 }
