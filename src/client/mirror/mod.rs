@@ -1,5 +1,5 @@
-//! `mirror`: makes a tree there the image of one here, or the other way round. What to do is
-//! `client::mirror`'s; how bytes move `upload`'s and `download`'s.
+//! `mirror`: makes a remote tree the image of a local one, or the other way round. `plan` decides what to do;
+//! `transfer::upload` and `transfer::download` move the bytes.
 
 pub mod plan;
 mod scan;
@@ -45,11 +45,11 @@ pub fn mirror(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     note_interruption(session, result)
 }
 
-/// What was asked for.
+/// The options and operands of the command.
 struct Order {
     local: PathBuf,
     remote: VPath,
-    /// The tree here becomes the image of the one there.
+    /// The local tree becomes the image of the remote one.
     is_from: bool,
     is_dry_run: bool,
     /// A source without files may empty the target.
@@ -139,8 +139,8 @@ impl Order {
         self.remove(session, summary, target, &plan.extra)
     }
 
-    /// Other programs' `mirror` goes the other way, so people are told. Of a script nothing is expected on
-    /// standard error that is no problem.
+    /// Tells the user the direction, because `mirror` of other programs goes the other way. In a script,
+    /// standard error carries only problems, so nothing is written.
     fn tell_direction(&self, session: &mut Session) {
         if !std::io::stderr().is_terminal() {
             return;
@@ -152,7 +152,8 @@ impl Order {
         }
     }
 
-    /// A source without files is more often a mistake (a mount that is missing, a wrong name) than meant.
+    /// Refuses to empty the target for a source without files. That is usually a mistake, such as a missing
+    /// mount or a wrong name.
     fn refuse_to_empty(&self, source: &Tree, plan: &Plan) -> Result<(), Failure> {
         let removed = plan.extra.len() + plan.in_the_way.len();
         if self.may_empty || removed == 0 || source.has_files() {
@@ -176,7 +177,7 @@ impl Order {
         whole.map_err(|error| Failure::Local(format!("{}: {error}", relative(path))))
     }
 
-    /// The path from the tree's root of what is `there`.
+    /// Converts the remote path `there` to a path below the root of the tree.
     fn below(&self, there: &VPath) -> Result<VPath, Failure> {
         let mut names = there.components().skip(self.remote.components().count());
         let path = names.try_fold(VPath::root(), |path, name| path.child(name));
@@ -195,7 +196,7 @@ impl Order {
         Ok(plan)
     }
 
-    /// Compares the files whose digests decide: they are the same or they move.
+    /// Compares the files whose digests decide: identical files are done, the others are transferred.
     fn settle_alike(&self, session: &mut Session, summary: &mut Summary, plan: &mut Plan) -> Result<(), Failure> {
         let alike = std::mem::take(&mut plan.alike);
         let places: Vec<(PathBuf, VPath)> = alike
@@ -217,7 +218,8 @@ impl Order {
 
     // ---- Doing ----------------------------------------------------------------------------
 
-    /// Also where it is there: an account that may only read is told so once, and not of each file.
+    /// Creates the root even if it exists: an account that may only read then gets one failure, and not one for
+    /// each file.
     fn make_root(&self, session: &mut Session, mode: Option<u32>) -> Result<(), Failure> {
         if self.is_from {
             return self.make_local_root(mode).map_err(|error| match error.kind() {
@@ -242,7 +244,7 @@ impl Order {
         }
     }
 
-    /// Makes folders. Returns the local ones that could not be made.
+    /// Creates directories. Returns the local ones that could not be created.
     fn make_folders(
         &self,
         session: &mut Session,
@@ -268,7 +270,7 @@ impl Order {
                 }
                 self.conclude(session, summary, "mkdir", path, made)?;
             } else {
-                // One that has come meanwhile is as good.
+                // `parents` accepts a directory that was created meanwhile.
                 requests.push(Request::Mkdir { path: (&self.there(path)?).into(), parents: true, permissions });
             }
         }
@@ -276,12 +278,14 @@ impl Order {
         Ok(missing)
     }
 
-    /// Names in the source, and of what is to be removed from the target, that the target may take for one.
+    /// Collects the names in the source, and those to be removed from the target, that the target may treat as
+    /// the same name.
     fn spellings(&self, source: &Tree, plan: &Plan) -> Spellings {
         Spellings::among(source.paths().chain(&plan.extra).map(VPath::as_bytes))
     }
 
-    /// The same of new files here: one that replaces another name's file must be told to.
+    /// Checks new local files in the same way. A file that replaces one with another spelling of its name must
+    /// be allowed to replace it.
     fn settle_local_spellings(
         &self,
         session: &mut Session,
@@ -302,8 +306,8 @@ impl Order {
         Ok(())
     }
 
-    /// Looks whether the target lists `paths`, at which something is, by another name. What it was to lose under that
-    /// name it keeps; where that name is in the source, too, this is a failure.
+    /// Checks whether the target lists the existing `paths` under other names. If such a name was to be removed
+    /// from the target, it stays. If it is also in the source, this is a failure.
     fn settle_spellings(
         &self,
         session: &mut Session,
@@ -385,9 +389,9 @@ impl Order {
         result: Result<(), Failure>,
     ) -> Result<(), Failure> {
         match result {
-            // Somebody else was faster.
+            // Another program removed it first.
             Err(failure) if action == "rm" && failure.is_refusal(ErrorCode::NotFound) => return Ok(()),
-            // Nothing else may be changed there either.
+            // The target directory refuses changes, so every other change would fail too.
             Err(failure) if self.is_denied_at_target(&failure) && is_top(path) => return Err(summary.stop(failure)),
             Err(failure) => return summary.count(session, Err(failure)),
             Ok(()) if action == "rm" => summary.removed(),
@@ -396,7 +400,7 @@ impl Order {
         self.tell(session, action, path, None)
     }
 
-    /// Whether the side that is changed allows it not; what cannot be read of the other is that file's failure.
+    /// Returns whether the changed side denied access. A failure to read the other side concerns only one file.
     fn is_denied_at_target(&self, failure: &Failure) -> bool {
         match self.is_from {
             true => matches!(failure, Failure::LocalDenied(_)),
@@ -404,7 +408,7 @@ impl Order {
         }
     }
 
-    /// What an interrupted mirror left and this one will not resume is nobody's file.
+    /// Removes parts of an interrupted mirror that this one will not resume.
     fn remove_useless_parts(&self, plan: &Plan, parts: &[PathBuf]) {
         if !(self.is_from && self.rules.with_delete) {
             return;
@@ -414,7 +418,7 @@ impl Order {
         parts.iter().filter(is_useless).for_each(|part| remove_part(part));
     }
 
-    /// Moves what the plan says; files in whose place something has come meanwhile come back.
+    /// Transfers the files of the plan. Returns those whose destination was created meanwhile.
     fn move_files(&self, session: &mut Session, summary: &mut Summary, plan: &Plan) -> Result<Vec<VPath>, Failure> {
         let mut occupied = Vec::new();
         let mut progress = Progress::of_files(session.progress, plan.files.len(), plan.bytes());
@@ -440,8 +444,8 @@ impl Order {
         Ok(occupied)
     }
 
-    /// Compares files once more in whose place something has come since the first look, as what an
-    /// interrupted mirror had sent may, and moves what differs.
+    /// Compares files whose destination was created since the scan, and transfers those that differ. An
+    /// interrupted mirror may have sent such files.
     fn move_occupied(
         &self,
         session: &mut Session,
@@ -458,7 +462,7 @@ impl Order {
             requests.push(Request::Stat { path: (&self.there(path)?).into() });
         }
         session.call_each(&requests, |_, at, result| {
-            // What cannot be looked at is sent, and refused again.
+            // If the entry cannot be examined, the file is sent and refused again.
             if let Ok(Reply::Stat { entry, .. }) = result {
                 there.add(occupied[at].clone(), Node::from(&entry));
             }
@@ -512,8 +516,8 @@ impl Order {
         summary.count(session, result)
     }
 
-    /// Gives what is in both trees the permission bits of the source. A target that cannot keep them is told of
-    /// once.
+    /// Gives entries that exist in both trees the permission bits of the source. If the target cannot store
+    /// them, one remark says so.
     fn change_modes(&self, session: &mut Session, summary: &mut Summary, plan: &Plan) -> Result<(), Failure> {
         let moved: HashSet<&VPath> = plan.files.iter().map(|file| &file.path).collect();
         let changes: Vec<&ModeChange> = plan.modes.iter().filter(|change| !moved.contains(&change.path)).collect();
@@ -535,7 +539,7 @@ impl Order {
                     summary.mode_changed();
                     self.tell(session, "chmod", &change.path, None)?;
                 }
-                // Somebody has removed it.
+                // Another program has removed the entry.
                 Err(failure) if failure.is_refusal(ErrorCode::NotFound) => {}
                 Err(failure) if failure.ends_session() => return Err(failure),
                 Err(failure) => refused.push(failure),
@@ -550,7 +554,7 @@ impl Order {
         Ok(())
     }
 
-    /// The permission bits that each of `changes` has after it was asked for.
+    /// Requests each of `changes` and returns the permission bits that each entry has afterwards.
     fn mode_results(
         &self,
         session: &mut Session,
@@ -584,7 +588,8 @@ impl Order {
         if self.is_from { "get" } else { "put" }
     }
 
-    /// One thing that was or would be done; of a file its size, and its digest once it moved.
+    /// Reports one action that was done or is planned. For a file it includes the size, and the digest after
+    /// the transfer.
     fn tell(
         &self,
         session: &mut Session,
@@ -642,12 +647,12 @@ impl Order {
     }
 }
 
-/// Paths that the target lists by another name.
+/// Paths that the target lists under another name.
 #[derive(Default)]
 struct Settled {
-    /// That name is in the source, too.
+    /// The other name is also in the source.
     doubled: HashSet<VPath>,
-    /// It is not, so what has it stays.
+    /// The other name is not in the source, so its file stays.
     kept: HashSet<VPath>,
 }
 
@@ -655,12 +660,12 @@ fn entries(count: usize) -> String {
     if count == 1 { "1 entry".into() } else { format!("{count} entries") }
 }
 
-/// Whether `path` is directly in the root of the tree.
+/// Returns whether `path` is directly in the root of the tree.
 fn is_top(path: &VPath) -> bool {
     path.depth() == 1
 }
 
-/// A path as people see it from the root of the tree.
+/// Formats a path relative to the root of the tree.
 fn relative(path: &VPath) -> Escaped<'_> {
     Escaped(&path.as_bytes()[1..])
 }

@@ -1,5 +1,4 @@
-//! What must happen so that one tree becomes the image of another. It compares lists of what is
-//! there and touches neither disk nor server.
+//! Plans what makes one tree the image of another. It compares listings and touches neither disk nor server.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -8,24 +7,24 @@ use crate::base::virtual_path::VPath;
 use crate::client::mirror::times::{TimeMatch, compare_times};
 use crate::wire::message::{Entry, EntryKind};
 
-/// One side: what is below its root, by the path from there.
+/// The entries of one side, by their path below the root.
 #[derive(Default)]
 pub struct Tree {
     nodes: BTreeMap<VPath, Node>,
-    /// Folders in which something is that a mirror leaves alone.
+    /// Directories that contain something that the mirror must not touch.
     kept: HashSet<VPath>,
 }
 
-/// What is at a path.
+/// An entry of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Node {
-    /// Its kind; links are not followed.
+    /// The kind. Symlinks are not followed.
     pub kind: EntryKind,
-    /// Bytes of a file.
+    /// The size of a file in bytes.
     pub size: u64,
-    /// Modification time in nanoseconds since the epoch.
+    /// The modification time in nanoseconds since the epoch.
     pub mtime_ns: i64,
-    /// Permission bits, if they are known.
+    /// The permission bits, if they are known.
     pub mode: Option<u32>,
 }
 
@@ -37,7 +36,7 @@ impl From<&Entry> for Node {
 }
 
 impl Node {
-    /// The permission bits that an entry with those of this one must have.
+    /// Returns the permission bits that a copy of this entry must have.
     fn wanted_bits(&self) -> Option<u32> {
         let needed = if self.kind == EntryKind::Dir { FOLDER_BITS_MIN } else { FILE_BITS_MIN };
         self.mode.map(|mode| mode | needed)
@@ -45,104 +44,106 @@ impl Node {
 }
 
 impl Tree {
-    /// Whether a file is anywhere in it.
+    /// Returns whether the tree contains a file.
     pub fn has_files(&self) -> bool {
         self.nodes.values().any(|node| node.kind == EntryKind::File)
     }
 
-    /// What is in it.
+    /// Returns the paths of all entries.
     pub fn paths(&self) -> impl Iterator<Item = &VPath> + Clone {
         self.nodes.keys()
     }
 
-    /// Adds what is at `path`.
+    /// Adds an entry at `path`.
     pub fn add(&mut self, path: VPath, node: Node) {
         self.nodes.insert(path, node);
     }
 
-    /// Something at `path` is left alone, so the folders above it stay.
+    /// Notes that something at `path` is left alone, so the directories above it stay.
     pub fn keep(&mut self, path: &VPath) {
         self.kept.extend(std::iter::successors(path.parent(), VPath::parent));
     }
 
-    /// What is at `path`.
+    /// Returns the entry at `path`.
     pub fn get(&self, path: &VPath) -> Option<&Node> {
         self.nodes.get(path)
     }
 }
 
-/// How trees are compared and how far a mirror goes.
+/// How trees are compared and what a mirror may change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// Files of the same size are the same if their digests are, whatever their times.
+    /// Files of the same size are compared by digest, whatever their times.
     pub by_content: bool,
-    /// What is only in the target goes.
+    /// Entries that exist only in the target are removed.
     pub with_delete: bool,
-    /// Permission bits are compared, except those in this mask that the target lacks: it gives them to nothing new.
+    /// Permission bits are compared, except bits in this mask that the target lacks: the target does not set
+    /// these on new entries.
     pub modes_but: Option<u32>,
 }
 
-/// A file that moves, or may have to.
+/// A file to transfer, or to compare by digest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
-    /// Where it is in both trees.
+    /// The path in both trees.
     pub path: VPath,
-    /// Its bytes in the source.
+    /// The size in the source in bytes.
     pub size: u64,
-    /// There is a file in its place.
+    /// The target has a file at this path.
     pub replaces: bool,
-    /// Its permission bits in the source.
+    /// The permission bits in the source.
     pub mode: Option<u32>,
 }
 
-/// An entry of the target that is to get the permission bits of the source.
+/// An entry of the target that gets the permission bits of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModeChange {
-    /// Where it is in both trees.
+    /// The path in both trees.
     pub path: VPath,
-    /// Whether it is a folder.
+    /// Whether the entry is a directory.
     pub is_folder: bool,
-    /// Its permission bits in the source.
+    /// The permission bits in the source.
     pub bits: u32,
-    /// Those in the target.
+    /// The permission bits in the target.
     pub now: u32,
 }
 
-/// What there is to do, in this order.
+/// The actions of a mirror, in this order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// In the target and of another kind than in the source, innermost first.
+    /// Target entries of another kind than in the source, innermost first.
     pub in_the_way: Vec<VPath>,
-    /// The same where nothing may be deleted: they and what is below them stay as they are.
+    /// Entries of another kind that must not be deleted. They and their content stay as they are.
     pub blocked: Vec<VPath>,
-    /// Neither files nor folders in the source: left out, and left alone in the target.
+    /// Source entries that are neither files nor directories. They are not copied, and the target's entries
+    /// stay.
     pub left_out: Vec<VPath>,
-    /// Folders to be made, outermost first.
+    /// Directories to create, outermost first.
     pub folders: Vec<VPath>,
-    /// What is in both, and has other permission bits in the target.
+    /// Entries in both trees whose permission bits differ.
     pub modes: Vec<ModeChange>,
-    /// Files to be moved.
+    /// Files to transfer.
     pub files: Vec<Move>,
     /// Files of the same size whose digests decide.
     pub alike: Vec<Move>,
-    /// How many files are the same already.
+    /// The number of files that are already identical.
     pub same: usize,
-    /// Only in the target, innermost first.
+    /// Entries that exist only in the target, innermost first.
     pub extra: Vec<VPath>,
 }
 
 impl Plan {
-    /// Whether nothing is to be done.
+    /// Returns whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         [&self.in_the_way, &self.folders, &self.extra].into_iter().all(Vec::is_empty) && self.files.is_empty()
     }
 
-    /// Bytes of the files to be moved.
+    /// Returns the total size of the files to transfer in bytes.
     pub fn bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size))
     }
 
-    /// What makes `target` the image of `source`.
+    /// Plans what makes `target` the image of `source`.
     pub fn new(source: &Tree, target: &Tree, rules: Rules) -> Self {
         let mut plan = Self::default();
         let (mut skipped, mut in_the_way) = (HashSet::new(), HashSet::new());
@@ -222,7 +223,7 @@ impl Plan {
                 self.extra.push(path.clone());
             }
         }
-        // Folders stand before what is in them.
+        // Directories precede their content, so the reversed order is innermost first.
         self.in_the_way.reverse();
         self.extra.reverse();
     }
@@ -232,8 +233,8 @@ fn is_below(path: &VPath, folders: &HashSet<VPath>) -> bool {
     path.parent().is_some_and(|folder| folders.contains(&folder))
 }
 
-/// A file with nearly the same time on both sides is compared by its digest up to this size. To read a larger one
-/// each time would take longer than most changes are worth that a clock of two seconds hides.
+/// Up to this size, a file with nearly the same time on both sides is compared by digest. A two-second clock
+/// can hide a change, but reading a larger file each time would cost more than finding such a change is worth.
 const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
 
 #[cfg(test)]
@@ -244,7 +245,7 @@ mod tests {
         VPath::parse(text.as_bytes()).expect("valid")
     }
 
-    /// `a/` is a folder, `a@` a link, `a=3,5` a file of 3 bytes and the time 5 s.
+    /// `a/` is a directory, `a@` a symlink, `a=3,5` a file of 3 bytes with the time 5 s.
     fn tree(entries: &str) -> Tree {
         let mut tree = Tree::default();
         for entry in entries.split_whitespace() {

@@ -1,4 +1,4 @@
-//! What is in both folders of a mirror, without what is excluded.
+//! Lists both trees of a mirror, without excluded entries.
 
 use std::collections::HashSet;
 use std::fs::{self, Metadata};
@@ -18,17 +18,17 @@ use crate::client::transfer::part_names::destination_of_part;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name};
 
-/// What was found.
+/// The result of the scan.
 pub(super) struct Found {
     pub(super) here: Tree,
     pub(super) there: Tree,
-    /// The folder at the server exists.
+    /// Whether the remote directory exists.
     pub(super) is_there: bool,
-    /// Permission bits of the source itself.
+    /// The permission bits of the source root.
     pub(super) root_mode: Option<u32>,
-    /// Parts of downloads, here.
+    /// Local partial downloads.
     pub(super) parts: Vec<PathBuf>,
-    /// Everything in the source could be listed.
+    /// Whether everything in the source could be listed.
     pub(super) is_source_whole: bool,
 }
 
@@ -44,8 +44,8 @@ impl Order {
         Ok(Found { here, there, is_there, root_mode, parts, is_source_whole })
     }
 
-    /// Whether the folders are here and there, and the permission bits of the source. The source must be one;
-    /// the target is or is made.
+    /// Returns whether the local and the remote root exist, and the permission bits of the source root. The
+    /// source must be a directory. The target must be one or be missing.
     fn find_folders(&self, session: &mut Session) -> Result<(bool, bool, Option<u32>), Failure> {
         let here = fs::metadata(&self.local);
         let there = session.find(&self.remote)?;
@@ -73,8 +73,8 @@ impl Order {
         Ok((here.is_ok(), there.is_some(), mode))
     }
 
-    /// What is here. Links to files count as the files when they are sent; nothing else that is
-    /// a link is followed. Parts of downloads are nobody's files.
+    /// Walks the local tree. In a source, symlinks to files count as files; other symlinks are not followed.
+    /// Partial downloads are not part of the tree.
     fn walk_local(
         &self,
         session: &mut Session,
@@ -120,7 +120,7 @@ impl Order {
         let failure = |error: std::io::Error| Failure::local(path, &error);
         let here = fs::symlink_metadata(path).map_err(failure)?;
         if here.is_symlink() && !self.is_from {
-            // One that leads nowhere is left out like one to a folder.
+            // A dangling symlink is left out, like one to a directory.
             let leads_to = fs::metadata(path).ok().filter(Metadata::is_file);
             return Ok(leads_to
                 .as_ref()

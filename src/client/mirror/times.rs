@@ -1,16 +1,16 @@
-//! Whether two modification times can be those of the same content. File systems keep times in units of their own,
-//! and FAT keeps them without a time zone.
+//! Compares modification times of files whose content may be the same. File systems store times in different
+//! units, and FAT stores them without a time zone.
 
-/// What two times say of files of the same size.
+/// What two times say about files of the same size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeMatch {
-    /// They are the same, as far as both file systems keep them.
+    /// The times are equal, as far as both file systems store them.
     Same,
-    /// They are within the two seconds that one of the file systems may keep.
+    /// The times are within the two-second unit that one of the file systems may use.
     Near,
-    /// They are so far apart as a time zone, or the time of summer, moves the times of FAT.
+    /// The times differ by a possible time zone or daylight saving shift of FAT times.
     Shifted,
-    /// The content is another, or was written again.
+    /// The content differs, or was written again.
     Different,
 }
 
@@ -38,11 +38,11 @@ pub fn compare_times(a_ns: i64, b_ns: i64) -> TimeMatch {
 /// Units shorter than a second: NTFS and SMB, UDF, JavaScript, exFAT.
 const FINE_UNITS_NS: [i64; 4] = [100, 1_000, 1_000_000, 10_000_000];
 const SECOND_NS: u64 = 1_000_000_000;
-/// The unit of FAT.
+/// The unit of FAT times.
 const FAT_UNIT_NS: u64 = 2 * SECOND_NS;
 /// Time zones differ by multiples of this.
 const ZONE_UNIT_NS: u64 = 15 * 60 * SECOND_NS;
-/// The distance of the two time zones that are farthest apart.
+/// The difference between the two time zones that are farthest apart.
 const ZONES_MAX_NS: u64 = 26 * 3600 * SECOND_NS;
 
 #[cfg(test)]
