@@ -1,4 +1,5 @@
-//! What a mirror leaves alone on both sides. It knows paths below a tree's root and no disk.
+//! The entries that a mirror leaves alone on both sides. This module knows paths below the root of a tree, but
+//! no disk.
 
 use crate::base::glob::Pattern;
 use crate::base::virtual_path::VPath;
@@ -9,17 +10,17 @@ use crate::client::shell::lexer::Word;
 pub struct Exclusions(Vec<Exclusion>);
 
 struct Exclusion {
-    /// As they are spelled, and as patterns.
+    /// The components, each as written and as a pattern.
     names: Vec<(Vec<u8>, Pattern)>,
-    /// It had a slash: it fits whole paths, not names anywhere.
+    /// The pattern had a slash: it matches whole paths, not names anywhere.
     is_path: bool,
-    /// It ended with a slash.
+    /// The pattern ended with a slash, so it matches only directories.
     only_folders: bool,
 }
 
 impl Exclusions {
-    /// Adds `*.tmp` for names anywhere, `/build/*.o` or `build/*.o` for paths from the root of the
-    /// tree; with a slash at the end it fits folders only.
+    /// Adds a pattern. `*.tmp` matches names anywhere; `/build/*.o` and `build/*.o` match paths from the root
+    /// of the tree. A pattern with a slash at the end matches only directories.
     pub fn add(&mut self, pattern: &Word) {
         let components = pattern.pattern_components();
         let names = components.iter().filter(|name| !name.text.is_empty());
@@ -29,7 +30,8 @@ impl Exclusions {
         self.0.push(Exclusion { names, is_path, only_folders });
     }
 
-    /// Whether `path` itself is excluded; what lies in an excluded folder is not asked about.
+    /// Returns whether `path` itself is excluded. The caller does not ask about the content of an excluded
+    /// directory.
     pub fn has(&self, path: &VPath, is_folder: bool) -> bool {
         self.0.iter().any(|exclusion| (is_folder || !exclusion.only_folders) && exclusion.fits(path))
     }
@@ -37,7 +39,7 @@ impl Exclusions {
 
 impl Exclusion {
     fn fits(&self, path: &VPath) -> bool {
-        // A name that is spelled like the pattern is meant as well.
+        // A name that is spelled exactly like the pattern matches too.
         let fits = |(text, pattern): &(Vec<u8>, Pattern), name: &[u8]| text == name || pattern.fits(name);
         match (&self.names[..], path.name()) {
             ([pattern], Some(name)) if !self.is_path => fits(pattern, name),

@@ -1,5 +1,5 @@
-//! Folders at the server as they were a moment ago, so that completion need not ask for each key.
-//! It asks nobody itself.
+//! Recent listings of remote directories, so that completion sends no request for each key. This module sends
+//! no requests itself.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use crate::base::virtual_path::VPath;
 use crate::client::shell::completion::Named;
 
-/// See the module.
+/// A bounded cache of recent remote directory listings.
 #[derive(Default)]
 pub struct FolderCache {
-    /// Oldest first.
+    /// The cached directories, oldest first.
     folders: VecDeque<CachedFolder>,
 }
 
@@ -21,7 +21,7 @@ struct CachedFolder {
 }
 
 impl FolderCache {
-    /// Keeps what is in `path`, unless it is too much.
+    /// Stores the names in `path`, unless there are too many.
     pub fn keep(&mut self, path: VPath, names: Vec<Named>, now: Instant) {
         self.folders.retain(|folder| folder.path != path);
         if names.len() > NAMES_MAX {
@@ -33,23 +33,23 @@ impl FolderCache {
         self.folders.push_back(CachedFolder { path, names, since: now });
     }
 
-    /// Forgets everything, because a command may have changed it.
+    /// Drops all listings, because a command may have changed a directory.
     pub fn clear(&mut self) {
         self.folders.clear();
     }
 
-    /// What is in `path`, if that is known and not old.
+    /// Returns the names in `path`, if they are cached and not too old.
     pub fn find(&self, path: &VPath, now: Instant) -> Option<&[Named]> {
         let is_fresh = |folder: &&CachedFolder| now.saturating_duration_since(folder.since) < AGE_MAX;
         self.folders.iter().find(|folder| folder.path == *path).filter(is_fresh).map(|folder| &folder.names[..])
     }
 }
 
-/// More are forgotten, the oldest first.
+/// The maximum number of cached directories. The oldest is dropped first.
 const FOLDERS_MAX: usize = 8;
-/// A folder of more names is asked for anew: it is not worth its memory.
+/// A directory with more names is not cached, because it is not worth the memory.
 const NAMES_MAX: usize = 10_000;
-/// Others may change a folder too.
+/// The maximum age, because other clients may change a directory too.
 const AGE_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Files on this machine: those that are sent, and what is at the destination of a download. It knows
+//! Local files: the sources of uploads, and existing files at the destination of a download. This module knows
 //! no server.
 
 use std::ffi::OsStr;
@@ -20,7 +20,7 @@ use crate::client::files::spellings::Names;
 use crate::client::shell::interrupt::Watch;
 use crate::wire::message::Name;
 
-/// A local file that is being sent, and the digest of what was read of it.
+/// A local file that is being uploaded, and the digest of the bytes read so far.
 pub struct Source {
     file: File,
     path: PathBuf,
@@ -46,7 +46,7 @@ impl Source {
                 shown(path)
             )));
         }
-        // Files of /proc tell no size.
+        // Files of /proc report a size of 0.
         if metadata.len() == 0 && file.read_at(&mut [0], 0).map_err(failure)? > 0 {
             let name = shown(path);
             return Err(Failure::Local(format!(
@@ -63,34 +63,34 @@ impl Source {
         })
     }
 
-    /// Which file in which state this is.
+    /// Returns the mark of the file's state when it was opened.
     pub fn mark(&self) -> SourceMark {
         self.mark
     }
 
-    /// Its permission bits, and those of its kind.
+    /// Returns the file's mode: permission bits and file type.
     pub fn mode(&self) -> u32 {
         self.mode
     }
 
-    /// Bytes read so far.
+    /// Returns the number of bytes read so far.
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes
     }
 
-    /// Whether all the bytes there were at first have been read.
+    /// Returns whether all bytes of the initial size have been read.
     pub fn is_at_end(&self) -> bool {
         self.read_bytes >= self.mark.size
     }
 
-    /// Reads on into `room`; [`Source::took`] must follow with what was read.
+    /// Reads the next bytes into `room`. The caller must then pass the bytes read to [`Source::took`].
     pub fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.mark.size - self.read_bytes).unwrap_or(usize::MAX);
         let room_bytes = room.len().min(left);
         self.file.read(&mut room[..room_bytes])
     }
 
-    /// Adds what was just read to the digest.
+    /// Adds the bytes that were just read to the digest.
     pub fn took(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
         self.read_bytes += bytes.len() as u64;
@@ -112,7 +112,7 @@ impl Source {
         Ok(())
     }
 
-    /// The file's path.
+    /// Returns the file's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -134,7 +134,7 @@ impl Source {
         Ok(if is_same { Reading::Whole { appended: now.size - self.mark.size } } else { Reading::Torn })
     }
 
-    /// The digest of everything that was read.
+    /// Returns the digest of all bytes that were read.
     pub fn finish(self) -> Digest {
         Digest::finish(self.hash)
     }
@@ -144,20 +144,21 @@ impl Source {
     }
 }
 
-/// The state of a file that was read while others may have written to it.
+/// The result of checking a file that other programs may have written to during the read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// All that was there when it was opened. `appended` bytes came after it since.
+    /// The read returned the complete content from the time of opening. `appended` bytes have been added since.
     Whole {
         /// Bytes that were not read.
         appended: u64,
     },
-    /// What was read may be a mixture of two contents.
+    /// The read may have returned a mixture of old and new content.
     Torn,
 }
 
-/// What is where a download is to go; `None` if nothing is. Only a regular file may be replaced:
-/// a device would be lost to the whole machine, a link is more than what it leads to.
+/// Returns the metadata of the file at the destination of a download; `None` if there is none. Only a regular
+/// file may be replaced: replacing a device would remove it for the whole machine, and replacing a symlink
+/// would not replace its target.
 pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
     let Ok(here) = fs::symlink_metadata(path) else { return Ok(None) };
     let path = shown(path);
@@ -171,30 +172,30 @@ pub fn destination(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
     }))
 }
 
-/// The names in the local folder at `path`; `None` if it cannot be listed.
+/// Returns the names in the local directory at `path`; `None` if it cannot be listed.
 pub fn names_in(path: &[u8]) -> Option<Names> {
     let folder = if path.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(path)) };
     let entries = fs::read_dir(folder).ok()?;
     Some(entries.flatten().map(|entry| entry.file_name().into_encoded_bytes()).collect())
 }
 
-/// The digest of a whole local file.
+/// Returns the digest of a whole local file.
 pub fn digest_of(path: &Path, watch: Watch) -> Result<Digest, Failure> {
     let mut source = Source::open(path)?;
     source.skip(u64::MAX, watch)
 }
 
-/// A path as a terminal may see it.
+/// Formats a path for a terminal, with control characters escaped.
 pub fn shown(path: &Path) -> Escaped<'_> {
     Escaped(path.as_os_str().as_bytes())
 }
 
-/// A path for programs, every byte of it.
+/// Returns a path for JSON output, with every byte preserved.
 pub fn name_of(path: &Path) -> Name {
     Name(path.as_os_str().as_bytes().to_vec())
 }
 
-/// Hashing stopped.
+/// Why hashing stopped.
 pub(in crate::client) enum HashError {
     Io(io::Error),
     Interrupted,
@@ -209,7 +210,8 @@ impl HashError {
     }
 }
 
-/// Hashes from where `file` stands, at most `bytes_max`; the hash and how many bytes it took.
+/// Hashes at most `bytes_max` bytes from the current position of `file`. Returns the hash and the number of
+/// bytes.
 pub(in crate::client) fn hash_up_to(file: &mut File, bytes_max: u64, watch: Watch) -> Result<(Sha256, u64), HashError> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; PIECE_BYTES];
@@ -232,7 +234,7 @@ pub(in crate::client) fn hash_up_to(file: &mut File, bytes_max: u64, watch: Watc
     Ok((hash, done))
 }
 
-/// Identifies the state of a file, as far as its metadata tells.
+/// Returns a mark that identifies the state of a file, as far as metadata can.
 pub fn mark_of(metadata: &fs::Metadata) -> SourceMark {
     let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
     SourceMark { device: metadata.dev(), inode: metadata.ino(), size: metadata.len(), mtime_ns }

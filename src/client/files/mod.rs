@@ -1,4 +1,4 @@
-//! Files on both sides, by name.
+//! Local and remote files: names, listings and permission bits.
 
 pub mod exclusions;
 pub mod folder_cache;

@@ -1,5 +1,5 @@
-//! Permission bits of local files: what a new one gets of those of its source, and how those of one that is
-//! there are changed.
+//! Permission bits of local files: which bits of its source a new file gets, and how the bits of an existing
+//! file are changed.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -23,35 +23,35 @@ use crate::client::shell::lexer::Word;
 /// Which files get the permission bits of their source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ModePolicy {
-    /// None.
+    /// No files.
     Ignore,
-    /// New ones. Those that are replaced keep their own.
+    /// New files. A replaced file keeps its own bits.
     #[default]
     NewFiles,
-    /// All.
+    /// New and replaced files.
     AllFiles,
 }
 
 impl ModePolicy {
-    /// What the copy of a file with these bits is to have.
+    /// Returns the mode for the copy of a file with these bits.
     pub fn wanted(self, bits: u32) -> Option<WantedMode> {
         let bits = bits & PERMISSIONS;
         (self != Self::Ignore).then_some(WantedMode { bits, also_of_replaced: self == Self::AllFiles })
     }
 
-    /// The bits for a new folder whose source has these.
+    /// Returns the bits for a new directory whose source has these bits.
     pub fn of_folder(self, bits: u32) -> Option<u32> {
         self.wanted(bits).map(|wanted| wanted.bits | FOLDER_BITS_MIN)
     }
 }
 
-/// Makes a folder. The umask, or the default list of the folder above, takes some of its bits away.
+/// Creates a directory. The umask, or the default ACL of the parent directory, removes some of the bits.
 pub fn create_folder(path: &Path, bits: Option<u32>) -> io::Result<()> {
     DirBuilder::new().mode(bits.map_or(NEW_FOLDER, |bits| bits | FOLDER_BITS_MIN)).create(path)
 }
 
-/// Gives a complete download its attributes, before it appears at `destination`: those of the file it replaces,
-/// or those of a new file there.
+/// Sets the attributes of a complete download before it appears at `destination`: those of the file that it
+/// replaces, or those of a new file.
 pub fn take_attributes(
     file: &File,
     destination: &Path,
@@ -80,8 +80,8 @@ pub fn take_attributes(
     }
 }
 
-/// Gives a local file or folder the permission bits of its source, as far as a new one there would get
-/// them. Returns those that it has then.
+/// Gives a local file or directory the permission bits of its source, as far as a new entry would get them.
+/// Returns the resulting bits.
 pub fn change(path: &Path, bits: u32, is_folder: bool) -> io::Result<u32> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let entry = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -98,7 +98,7 @@ fn changed(entry: impl AsFd, bits: u32, of_new: u32) -> Result<u32, Errno> {
     Ok(mode_for_change(bits, rustix::fs::fstat(&entry)?.st_mode, of_new, has_access_list(entry)))
 }
 
-/// The folder that holds `path`.
+/// Returns the directory that contains `path`.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -107,7 +107,7 @@ fn path_bytes(path: &Path) -> Vec<u8> {
     OsStr::as_bytes(path.as_os_str()).to_vec()
 }
 
-/// What `words` say of permission bits by `--no-perms`, and the other words.
+/// Removes `--no-perms` from `words`. Returns the policy that follows from it and the other words.
 pub fn mode_policy(words: &[Word]) -> (ModePolicy, Vec<Word>) {
     let end = words.iter().position(|word| word.is_bare(b"--")).unwrap_or(words.len());
     let is_flag = |at: usize, word: &Word| at < end && word.is_option() && word.as_str() == NO_PERMS;
@@ -116,7 +116,7 @@ pub fn mode_policy(words: &[Word]) -> (ModePolicy, Vec<Word>) {
     (if others.len() < words.len() { ModePolicy::Ignore } else { ModePolicy::NewFiles }, others)
 }
 
-/// The file mode creation mask of the process. It can be read only by setting it, so it is read once.
+/// Returns the process's file mode creation mask. It can be read only by setting it, so it is read once.
 pub fn umask() -> u32 {
     static UMASK: OnceLock<u32> = OnceLock::new();
     *UMASK.get_or_init(|| {
@@ -126,7 +126,7 @@ pub fn umask() -> u32 {
     })
 }
 
-/// The option that leaves permission bits as they are.
+/// The option that leaves permission bits unchanged.
 pub const NO_PERMS: &str = "--no-perms";
-/// Permission bits of downloaded files whose source's are not used, before the umask.
+/// The permission bits of a downloaded file whose source bits are not used, before the umask.
 const FILE_MODE: u32 = 0o644;

@@ -1,5 +1,5 @@
-//! Finding things at the server: listings, trees, patterns. Only single names are taken from a
-//! server, and never more than fits here, however much it lists.
+//! Remote listings, trees and patterns. The client accepts only single names from a server, and limits the
+//! memory for a listing, however long it is.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -18,17 +18,17 @@ use crate::client::ui::summary::report;
 use crate::wire::message::{Entry, EntryKind, Name};
 use crate::wire::{Reply, Request};
 
-/// One entry of a tree at the server.
+/// An entry of a remote tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
-    /// Its whole path.
+    /// The absolute path.
     pub path: VPath,
-    /// What is there.
+    /// The entry as the server describes it.
     pub entry: Entry,
 }
 
 impl Session {
-    /// The entries of a folder, sorted by name.
+    /// Returns the entries of a directory, sorted by name.
     pub fn list(&mut self, path: &VPath) -> Result<Vec<Entry>, Failure> {
         let mut entries = self.persist(|session| {
             session.link.request(&Request::List { path: path.into() })?;
@@ -38,7 +38,7 @@ impl Session {
         Ok(entries)
     }
 
-    /// The names in the folder at `path`; `None` if the server refuses to list it.
+    /// Returns the names in the directory at `path`; `None` if the server refuses to list it.
     pub fn names(&mut self, path: &[u8]) -> Result<Option<Names>, Failure> {
         let Ok(folder) = VPath::parse(path) else { return Ok(None) };
         match self.list(&folder) {
@@ -48,7 +48,7 @@ impl Session {
         }
     }
 
-    /// The same as far as it is known by `deadline`; what comes later is not waited for.
+    /// Returns the entries of a directory if they arrive by `deadline`. A later response is discarded.
     pub fn list_until(&mut self, path: &VPath, deadline: Instant) -> Option<Vec<Entry>> {
         if !self.link.has_room() {
             return None;
@@ -56,7 +56,7 @@ impl Session {
         let id = self.link.request(&Request::List { path: path.into() }).ok()?;
         let mut listing = Listing::default();
         let entries = loop {
-            // A failed connection is told by the next command.
+            // The next command reports a failed connection.
             let Ok(Some(incoming)) = self.link.receive_until(deadline) else { break None };
             match listing.take(incoming.event) {
                 Ok(Ok(true)) => break Some(listing.entries),
@@ -70,8 +70,8 @@ impl Session {
         entries
     }
 
-    /// Everything below the folder `root`, folders before what is in them. What cannot be listed
-    /// is given to `on_failure` and the rest goes on.
+    /// Returns all entries below the directory `root`, each directory before its content. `on_failure` gets the
+    /// failure of each directory that cannot be listed, and the walk continues.
     pub fn walk(
         &mut self,
         root: &VPath,
@@ -116,7 +116,7 @@ impl Session {
         Ok(found)
     }
 
-    /// Asks for as many folders as the server allows, and takes the listing of the first.
+    /// Requests as many listings as the server allows, and receives the oldest one.
     fn list_ahead(
         &mut self,
         to_ask: &mut VecDeque<VPath>,
@@ -131,8 +131,8 @@ impl Session {
         Listing::receive_all(&mut self.link)
     }
 
-    /// The paths that `word` names: the entry of exactly that name, else the entries that match it as a
-    /// pattern, else the path as it is written.
+    /// Returns the paths that `word` names: the entry of exactly that name, else the entries that match the
+    /// pattern, else the path as written.
     pub fn expand(&mut self, word: &Word) -> Result<Vec<VPath>, Failure> {
         if !word.is_pattern() {
             return Ok(vec![self.path(word)?]);
@@ -144,7 +144,7 @@ impl Session {
             let is_last = components[at + 1..].iter().all(|rest| rest.text.is_empty());
             bases = self.expand_component(&bases, component, is_last)?;
         }
-        // If nothing matches, the command itself refuses the path as it was typed.
+        // If nothing matches, the command itself refuses the path as the user typed it.
         if bases.is_empty() { Ok(vec![self.path(word)?]) } else { Ok(bases) }
     }
 
@@ -170,7 +170,7 @@ impl Session {
                     entries.retain(|entry| is_last || entry.kind != EntryKind::File);
                     self.add_fitting(base, entries_meant(entries, component, &pattern), &mut room, &mut fitting)?;
                 }
-                // A folder that cannot be listed may still hold an entry of exactly that name.
+                // A directory that cannot be listed may still contain an entry of exactly that name.
                 Err(Failure::Refused(_)) => {
                     if let Ok(path) = base.child(&component.text)
                         && self.is_there(&path)?
@@ -211,7 +211,7 @@ impl Session {
     }
 }
 
-/// The entry that is called exactly `component`, else those that match it as a pattern.
+/// Returns the entry that is called exactly `component`, else the entries that match the pattern.
 fn entries_meant(mut entries: Vec<Entry>, component: &Word, pattern: &Pattern) -> Vec<Entry> {
     let is_exactly = |entry: &Entry| entry.name.0 == component.text;
     let has_exactly = entries.iter().any(is_exactly);
@@ -219,7 +219,7 @@ fn entries_meant(mut entries: Vec<Entry>, component: &Word, pattern: &Pattern) -
     entries
 }
 
-/// A listing that comes in pages, and what it may cost.
+/// A listing that arrives in pages, with counters for its limits.
 #[derive(Default)]
 struct Listing {
     entries: Vec<Entry>,
@@ -228,7 +228,7 @@ struct Listing {
 }
 
 impl Listing {
-    /// Takes pages up to the last. The outer error ends the conversation.
+    /// Receives all pages up to the last. The outer error ends the connection.
     fn receive_all(link: &mut Link) -> Result<Result<Vec<Entry>, Failure>, LinkError> {
         let mut listing = Self::default();
         loop {
@@ -240,7 +240,7 @@ impl Listing {
         }
     }
 
-    /// Takes the next page; whether it was the last.
+    /// Receives the next page. Returns whether it is the last one.
     fn receive(&mut self, link: &mut Link) -> Result<Result<bool, Failure>, LinkError> {
         self.take(link.receive()?.event)
     }
@@ -264,7 +264,7 @@ impl Listing {
     }
 }
 
-/// How much of a tree, or of what fits a pattern, is kept here.
+/// The remaining room for the paths of a tree or of a pattern's matches.
 struct Room<'a> {
     of: &'a [u8],
     entries: usize,
@@ -290,8 +290,8 @@ impl<'a> Room<'a> {
     }
 }
 
-/// The entries of `folder` with their paths, and a failure for those whose path is too long for a
-/// server.
+/// Returns the entries of `folder` with their paths, and a failure if some paths are longer than a server
+/// accepts.
 fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Failure>) {
     let mut reached = Vec::with_capacity(entries.len());
     let mut first = None;
@@ -313,13 +313,14 @@ fn with_paths(folder: &VPath, entries: Vec<Entry>) -> (Vec<TreeEntry>, Option<Fa
     (reached, failure)
 }
 
-/// The failure for an entry that the server lists and cannot examine.
+/// Returns the failure for an entry that the server lists but cannot examine.
 pub fn not_examined(path: &VPath) -> Failure {
     Failure::Local(format!("{path}: the server cannot examine it, so it is left out; its administrator can see why"))
 }
 
-/// A server must not choose where its files go: only single names are taken from it. Its file system
-/// may have longer ones than any here; those are told, and cannot be asked for.
+/// Checks a name from the server. Only single names are accepted, because a server must not choose where files
+/// are written. The server's file system may allow longer names than the local one; these are listed but cannot
+/// be requested.
 fn check_name(name: &Name) -> Result<(), LinkError> {
     let bytes = &name.0[..];
     let is_single = !bytes.is_empty()

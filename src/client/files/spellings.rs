@@ -1,18 +1,19 @@
-//! Names that a file system may take for one: `a` and `A`, an accented letter in one character or in two, a dot
-//! at the end. Whether it does shows in its listing, which has only one of them. It touches neither disk nor server.
+//! Names that a file system may treat as the same: `a` and `A`, a precomposed and a decomposed accented letter,
+//! a dot at the end. The listing of a directory then shows only one of them. This module touches neither disk
+//! nor server.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
-/// The names in a folder.
+/// The names in a directory.
 pub type Names = HashSet<Vec<u8>>;
 
-/// Paths of one command that could be one file or folder where they go, in groups.
+/// Groups of paths of one command that may be the same file or directory at the destination.
 #[derive(Default)]
 pub struct Spellings(HashMap<Vec<u8>, Vec<Vec<u8>>>);
 
 impl Spellings {
-    /// Finds those among `paths`, which have no `/` at their end.
+    /// Finds such groups among `paths`, which have no `/` at their end.
     pub fn among<'a>(paths: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
         let hasher = RandomState::new();
         let mut counts: HashMap<u64, bool> = HashMap::new();
@@ -30,13 +31,13 @@ impl Spellings {
         Self(groups)
     }
 
-    /// Whether no two of the paths are alike.
+    /// Returns whether there are no such groups.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Of `paths`, at which something is, those that the folder lists by another of these names, and that name's path.
-    /// `list` returns the names in a folder, or nothing if it cannot be listed.
+    /// Returns those existing `paths` that their directory lists under another name of the group, each with
+    /// that other path. `list` returns the names in a directory, or nothing if it cannot be listed.
     pub fn listed_otherwise<'a, E>(
         &self,
         paths: impl IntoIterator<Item = &'a [u8]>,
@@ -65,14 +66,14 @@ impl Spellings {
     }
 }
 
-/// The folder of a path, and its name there.
+/// Splits a path into its directory and its name.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     let at = path.iter().rposition(|&byte| byte == b'/');
     at.map_or((&[], path), |at| (&path[..at], &path[at + 1..]))
 }
 
-/// The same for all spellings that a file system may take for one, and sometimes for others. Letters beyond ASCII are
-/// left out, with the letter before a combining mark.
+/// Returns a key that is equal for all spellings that a file system may treat as the same, and sometimes for
+/// other names. The key omits letters beyond ASCII, and the letter before a combining mark.
 fn folded(path: &[u8]) -> Vec<u8> {
     let mut folded = Vec::with_capacity(path.len());
     for name in path.split(|&byte| byte == b'/') {
@@ -101,7 +102,7 @@ fn is_combining(c: char) -> bool {
 mod tests {
     use super::*;
 
-    /// Which of `paths`, all of them there, a folder with these names lists otherwise.
+    /// Returns the existing `paths` that a directory with these names lists under another name.
     fn otherwise(paths: &[&str], names: &[&str]) -> Vec<String> {
         let spellings = Spellings::among(paths.iter().map(|path| path.as_bytes()));
         let names: Names = names.iter().map(|name| name.as_bytes().to_vec()).collect();
