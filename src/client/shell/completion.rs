@@ -1,5 +1,5 @@
-//! What can go on the line that is being typed: names of commands, paths there and here. It knows
-//! no server and no disk; whoever asks it can list folders.
+//! Completion of a partly typed line: command names, remote and local paths. This module knows no server and no
+//! disk; the caller lists directories.
 
 use rustyline::completion::Pair;
 
@@ -7,26 +7,26 @@ use crate::base::text::{Escaped, is_unprintable};
 use crate::client::shell::command::{COMMANDS, Command, Operands, find};
 use crate::client::shell::lexer::{Typed, Word, escape};
 
-/// A name in a folder.
+/// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// Its bytes.
+    /// The bytes of the name.
     pub name: Vec<u8>,
-    /// Whether more can follow behind a slash.
+    /// Whether the name is a directory, so a slash and another name may follow.
     pub is_folder: bool,
 }
 
-/// On which machine a path is.
+/// The machine that a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// At the server.
+    /// The server.
     Remote,
-    /// Here.
+    /// The local machine.
     Local,
 }
 
-/// Where in `line`, which ends at the cursor, the completions go, and what they are. `names_in`
-/// lists the folder that a word names; an empty word is the current one.
+/// Returns the completions and the position in `line` where they belong. `line` ends at the cursor. `names_in`
+/// lists the directory that a word names; an empty word is the current directory.
 pub fn complete(line: &str, mut names_in: impl FnMut(Side, &Word) -> Vec<Named>) -> (usize, Vec<Pair>) {
     let Some(typed) = Typed::read(line.as_bytes()) else { return (line.len(), Vec::new()) };
     let Some((command, words)) = typed.words.split_first() else {
@@ -59,7 +59,7 @@ fn commands(typed: &Typed) -> Vec<Pair> {
     fitting.map(|command| Pair { display: command.name.into(), replacement: format!("{} ", command.name) }).collect()
 }
 
-/// The long options; their values are typed.
+/// Returns the matching long options. Option values are not completed.
 fn long_options(command: &Command, typed: &Typed) -> Vec<Pair> {
     let names = command.options.iter().filter_map(|(option, _)| option.split(' ').next());
     let fitting = names.filter(|name| name.as_bytes().starts_with(&typed.word.text));
@@ -78,7 +78,7 @@ fn paths(typed: &Typed, only_folders: bool, names_in: impl FnOnce(&Word) -> Vec<
     names_in(&folder).iter().filter(|named| fits(named)).filter_map(|named| pair(typed, named)).collect()
 }
 
-/// A name that can be typed: with a slash behind a folder, a space behind anything else.
+/// Formats a name for insertion: followed by a slash for a directory, otherwise by a space.
 fn pair(typed: &Typed, named: &Named) -> Option<Pair> {
     let name = std::str::from_utf8(&named.name).ok().filter(|name| !name.contains(is_unprintable))?;
     let opened = typed.name_quote.map(char::from).map(String::from).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The history of the shell: one file with a line for each entry. Its first line says that backslashes and
-//! line ends are escaped. A line that is not UTF-8 does not cost the others.
+//! The history of the shell: one file with a line for each entry. The first line says that backslashes and line
+//! ends are escaped. A line that is not UTF-8 is skipped and does not affect the others.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -10,10 +10,10 @@ use rustix::fs::OFlags;
 
 use crate::client::connection::state::{lock_folder, replace};
 
-/// The lines of `file`, oldest first; none where there is no file.
+/// Returns the lines of `file`, oldest first. Returns none if the file does not exist.
 pub fn read(file: &Path) -> io::Result<Vec<String>> {
     let mut bytes = Vec::new();
-    // So that a FIFO of that name does not block.
+    // `NONBLOCK`, so that opening a FIFO of that name does not block.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     match OpenOptions::new().read(true).custom_flags(flags).open(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -25,7 +25,8 @@ pub fn read(file: &Path) -> io::Result<Vec<String>> {
     Ok(lines.map(|line| if escaped.is_some() { unescaped(line) } else { line.to_string() }).collect())
 }
 
-/// Appends `lines` to what other shells have added meanwhile, and keeps the last `count_max` of all.
+/// Appends `lines` to the current file, which other shells may have extended, and keeps the last `count_max`
+/// lines.
 pub fn append(file: &Path, lines: &[String], count_max: usize) -> io::Result<()> {
     if lines.is_empty() {
         return Ok(());
@@ -58,7 +59,7 @@ fn unescaped(line: &str) -> String {
 }
 
 const FIRST_LINE: &str = "#V2\n";
-/// The number of bytes that are read. No history that was typed is longer.
+/// The maximum number of bytes that are read. No typed history is longer.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Ctrl-C as a question that waiting code asks. This module knows nothing of what is running.
+//! The Ctrl-C flag that waiting code checks. This module does not know what is running.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,26 +9,26 @@ use signal_hook::consts::{SIGINT, SIGXFSZ};
 
 use crate::client::error::EXIT_INTERRUPTED;
 
-/// Asked after each piece of work that takes long; true ends it.
+/// A function that long work calls after each piece. If it returns true, the work stops.
 pub type Stopped<'a> = &'a mut dyn FnMut() -> bool;
 
-/// The same of work that is measured in bytes: told how many are done.
+/// The same for work measured in bytes: it gets the number of bytes that are done.
 pub type Watch<'a> = &'a mut dyn FnMut(u64) -> bool;
 
-/// Whether Ctrl-C was pressed and nobody has reacted yet. Clones share one flag.
+/// Whether the user pressed Ctrl-C and no code has reacted yet. Clones share one flag.
 #[derive(Clone, Default)]
 pub struct Interrupt {
     flag: Arc<AtomicBool>,
-    /// Work that is done beside other work is stopped by itself, too.
+    /// Stops work on another thread alone, without Ctrl-C.
     stop: Arc<AtomicBool>,
-    /// What listens to the signals.
+    /// The registered signal handlers.
     listeners: Arc<Mutex<Vec<SigId>>>,
 }
 
 impl Interrupt {
-    /// From now on SIGINT sets the flag instead of ending the program. Where the flag is set
-    /// still, because whatever runs did not come to ask, it ends the program as before. A limit on
-    /// the size of files becomes an error of the one write, as a full disk is.
+    /// Makes SIGINT set the flag from now on instead of ending the program. If the flag is still set at the
+    /// next SIGINT, because the running code did not check it, the program ends. SIGXFSZ is caught, so a file
+    /// size limit becomes an error of one write, like a full disk.
     pub fn listen(&self) -> io::Result<()> {
         let too_large = signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let exit_code = i32::from(EXIT_INTERRUPTED);
@@ -38,7 +38,7 @@ impl Interrupt {
         Ok(())
     }
 
-    /// Lets `work` run while Ctrl-C is meant for another program and means nothing to this one.
+    /// Runs `work` while Ctrl-C is meant for another program, so this program ignores it.
     pub fn unheard<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let listeners = std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
         let was_listening = !listeners.is_empty();
@@ -52,17 +52,18 @@ impl Interrupt {
         result
     }
 
-    /// For work beside this: Ctrl-C is meant for both, [`Interrupt::stop`] for that alone.
+    /// Returns an interrupt for work on another thread. Ctrl-C stops both, but [`Interrupt::stop`] only that
+    /// work.
     pub fn beside(&self) -> Self {
         Self { stop: Arc::default(), ..self.clone() }
     }
 
-    /// Stops whoever asks this and its clones, for good.
+    /// Stops all work that checks this interrupt or its clones, permanently.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody wants to stop.
+    /// Returns whether the work must stop.
     pub fn is_set(&self) -> bool {
         self.flag.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed)
     }
@@ -72,7 +73,7 @@ impl Interrupt {
         self.flag.store(true, Ordering::Relaxed);
     }
 
-    /// Forgets the request to stop, because it was obeyed.
+    /// Clears the flag after the work has stopped.
     pub fn clear(&self) {
         self.flag.store(false, Ordering::Relaxed);
     }

@@ -1,54 +1,54 @@
-//! Command lines: words, quotes and `;`. It knows no command.
+//! The lexer of command lines: words, quotes and `;`. It knows no commands.
 
 use crate::base::glob::is_wild;
 
 /// One word of a command line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Word {
-    /// Without quotes and backslashes.
+    /// The text without quotes and backslashes.
     pub text: Vec<u8>,
-    /// For each byte of the text, whether it was quoted, so that `*` is only a star.
+    /// Whether each byte of the text was quoted. A quoted `*` is not a wildcard.
     quoted: Vec<bool>,
-    /// It is the line for the shell of this machine that stood behind a `|`.
+    /// The word is the shell command after a `|`, which reads the results.
     pub is_reader: bool,
 }
 
-/// A line that is no command line.
+/// Why a line is not a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    /// A quote without its partner.
+    /// A quote is not closed.
     #[error("a quotation mark is not closed")]
     OpenQuote,
-    /// A backslash with nothing behind it.
+    /// A backslash ends the line.
     #[error("there is nothing behind the backslash")]
     OpenBackslash,
-    /// A `|` with nothing behind it.
+    /// No command follows a `|`.
     #[error("there is no program behind the |")]
     OpenPipe,
 }
 
 impl Word {
-    /// A word from the program's own arguments, which a shell has already taken apart.
+    /// Creates a word from an argument of the program. A shell has already removed its quotes.
     pub fn plain(text: &[u8]) -> Self {
         Self { text: text.to_vec(), quoted: vec![false; text.len()], is_reader: false }
     }
 
-    /// Whether it is a pattern: it has a `*`, `?` or `[` that was not quoted.
+    /// Returns whether the word is a pattern: it has an unquoted `*`, `?` or `[`.
     pub fn is_pattern(&self) -> bool {
         self.text.iter().zip(&self.quoted).any(|(&byte, quoted)| !quoted && is_wild(byte))
     }
 
-    /// Whether it can be an option: it begins with a dash that was not quoted, and is longer than that.
+    /// Returns whether the word can be an option: it begins with an unquoted dash and is longer than that.
     pub fn is_option(&self) -> bool {
         self.text.len() > 1 && self.bytes().next() == Some((b'-', false))
     }
 
-    /// Whether it is exactly `text`, none of it quoted, so that it can mean something else than a name.
+    /// Returns whether the word is exactly `text` and unquoted, so that it can be a keyword.
     pub fn is_bare(&self, text: &[u8]) -> bool {
         self.text == text && !self.quoted.contains(&true)
     }
 
-    /// The pieces between slashes, each as a pattern whose quoted bytes stand for themselves
+    /// Splits the word at slashes. Each piece is a pattern in which quoted bytes are literal
     /// ([`crate::base::glob::Pattern`]).
     pub fn pattern_components(&self) -> Vec<Word> {
         let mut components = vec![Self::default()];
@@ -62,24 +62,24 @@ impl Word {
         components
     }
 
-    /// The word up to its last slash, with that, and the name behind it.
+    /// Splits the word into its part up to the last slash, inclusive, and the name after it.
     pub fn split_name(&self) -> (Self, &[u8]) {
         let at = self.text.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
         let folder = Self { text: self.text[..at].to_vec(), quoted: self.quoted[..at].to_vec(), is_reader: false };
         (folder, &self.text[at..])
     }
 
-    /// What is behind the first `bytes`.
+    /// Returns the word without its first `bytes` bytes.
     pub fn behind(&self, bytes: usize) -> Self {
         Self { text: self.text[bytes..].to_vec(), quoted: self.quoted[bytes..].to_vec(), is_reader: false }
     }
 
-    /// The bytes, each with whether it was quoted.
+    /// Returns the bytes, each with whether it was quoted.
     pub fn bytes(&self) -> impl Iterator<Item = (u8, bool)> + '_ {
         self.text.iter().copied().zip(self.quoted.iter().copied())
     }
 
-    /// The text, for comparing with names of commands; empty if it is not UTF-8.
+    /// Returns the text for a comparison with command names. It is empty if the text is not UTF-8.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.text).unwrap_or_default()
     }
@@ -90,11 +90,10 @@ impl Word {
     }
 }
 
-/// The commands on a line, each as its words. Words are separated by spaces, commands by `;` or
-/// the end of a line; `#` at the beginning of a word starts a comment; `'…'` takes everything as
-/// it is, `"…"` everything but `\` and `"`, and a backslash takes the next byte as it is. Behind a
-/// `!` at the beginning of a command, and a `|` at the beginning of another word, the rest of the line is one
-/// word, taken as it is.
+/// Splits a line into commands, each a list of words. Spaces separate words; `;` or the end of a line separates
+/// commands. `#` at the beginning of a word starts a comment. `'…'` quotes everything, `"…"` everything except
+/// `\` and `"`, and a backslash quotes the next byte. After a `!` at the beginning of a command, and after a
+/// `|` at the beginning of another word, the rest of the line is one word, taken literally.
 pub fn split(line: &[u8]) -> Result<Vec<Vec<Word>>, LineError> {
     let mut lexer = Lexer { takes_rest: true, ..Lexer::new(line) };
     lexer.read()?;
@@ -102,26 +101,26 @@ pub fn split(line: &[u8]) -> Result<Vec<Vec<Word>>, LineError> {
     Ok(lexer.commands)
 }
 
-/// The end of a line that is still being typed.
+/// The command and the word at the end of an unfinished line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Typed {
-    /// The words of the command in front of the one that is being typed.
+    /// The complete words of the command before the last word.
     pub words: Vec<Word>,
-    /// What the word that is being typed says so far.
+    /// The part of the last word that is typed so far.
     pub word: Word,
-    /// Where in the line that word's last name begins: behind its last slash.
+    /// The position in the line where the last name of the word begins, after its last slash.
     pub name_start: usize,
-    /// The quotation mark that is open there.
+    /// The quotation mark that is open at that position.
     pub quote: Option<u8>,
-    /// The quotation mark that was opened in the name.
+    /// The quotation mark that was opened within the name.
     pub name_quote: Option<u8>,
 }
 
 impl Typed {
-    /// Reads `line`, in which quotes may be open; `None` within a comment.
+    /// Reads `line`, in which quotes may be open. Returns `None` within a comment.
     pub fn read(line: &[u8]) -> Option<Self> {
         let mut lexer = Lexer::new(line);
-        // What is not finished is what is being typed.
+        // An error only means that the line is unfinished.
         let _ = lexer.read();
         if lexer.is_comment {
             return None;
@@ -137,7 +136,7 @@ impl Typed {
     }
 }
 
-/// Writes `name` so that it goes on a word in which the quotation mark `quote` is open, or none.
+/// Writes `name` so that it continues a word in which the quotation mark `quote` is open, if any.
 pub fn escape(name: &str, quote: Option<u8>) -> String {
     let mut text = String::with_capacity(name.len() + 8);
     for (at, c) in name.char_indices() {
@@ -163,12 +162,12 @@ struct Lexer<'a> {
     commands: Vec<Vec<Word>>,
     words: Vec<Word>,
     word: Option<Word>,
-    /// Where the word's last name begins, and the quotation mark open there.
+    /// Where the last name of the word begins, and the quotation mark that is open there.
     name: Option<(usize, Option<u8>)>,
-    /// The quotation mark that is open.
+    /// The quotation mark that is open at the current position.
     quote: Option<u8>,
     is_comment: bool,
-    /// What is behind a `!` is not taken apart.
+    /// The text after a `!` or `|` is one word.
     takes_rest: bool,
 }
 
@@ -227,7 +226,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// A line for the shell of this machine, which has its own quotes.
+    /// Reads a line for the local shell, which has its own quotes.
     fn read_outside(&mut self) {
         self.words.push(Word::plain(b"!"));
         if !self.takes_rest {
@@ -240,7 +239,7 @@ impl<'a> Lexer<'a> {
         self.end_command();
     }
 
-    /// The same for what reads the results of this command.
+    /// Reads the local shell command that reads the results of this command.
     fn read_reader(&mut self) -> Result<(), LineError> {
         if !self.takes_rest {
             self.words = vec![Word::plain(b"!")];
@@ -271,7 +270,7 @@ impl<'a> Lexer<'a> {
         byte
     }
 
-    /// The byte that was just read begins a word, if it is not within one.
+    /// Starts a word with the byte that was just read, unless a word has begun.
     fn begin_word(&mut self) {
         if self.word.is_none() {
             self.word = Some(Word::default());

@@ -1,4 +1,4 @@
-//! Commands: how they are typed, completed, parsed and interrupted.
+//! The shell: reading, completing, parsing and interrupting commands.
 
 pub mod command;
 pub mod completion;

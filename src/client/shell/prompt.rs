@@ -1,5 +1,5 @@
-//! The prompt: editing, history, completion. Ctrl-C clears the line, Ctrl-D leaves. It knows
-//! what commands are called, not what they do.
+//! The prompt: editing, history and completion. Ctrl-C clears the line; Ctrl-D leaves. This module knows the
+//! names of commands, but not what they do.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -30,8 +30,8 @@ use crate::client::ui::summary::report;
 use crate::client::ui::terminal::{draws, has_colors};
 use crate::wire::message::EntryKind;
 
-/// Reads and carries out commands until the user leaves. `server` is how the user named the server. A failed command does not end the
-/// shell; what comes back is what ended it against the user's will.
+/// Reads and runs commands until the user leaves. `server` is the user's name for the server. A failed command
+/// does not end the shell. Returns the failure that ended the shell against the user's will.
 pub fn run(session: &mut Session, server: &str) -> Option<Failure> {
     let history = session.state.history();
     let mut editor = match open_editor(session) {
@@ -55,7 +55,7 @@ pub fn run(session: &mut Session, server: &str) -> Option<Failure> {
     end
 }
 
-/// Gives the editor what was typed in earlier shells.
+/// Loads the history of earlier shells into the editor.
 fn recall(editor: &mut ShellEditor<'_>, path: &Path) {
     match history::read(path) {
         Ok(lines) => lines.into_iter().for_each(|line| drop(editor.add_history_entry(line))),
@@ -72,7 +72,7 @@ fn place_of<'a, 'b>(editor: &'a mut ShellEditor<'b>) -> Option<&'a mut Place<'b>
     editor.helper_mut().map(|assistant| assistant.place.get_mut())
 }
 
-/// One editor for the whole session: it keeps what was typed ahead.
+/// The type of the editor. One editor serves the whole session, because it keeps typed-ahead input.
 type ShellEditor<'a> = Editor<Assistant<'a>, FileHistory>;
 
 fn open_editor(session: &mut Session) -> rustyline::Result<ShellEditor<'_>> {
@@ -116,7 +116,8 @@ fn converse(editor: &mut ShellEditor<'_>, server: &str, typed: &mut Vec<String>)
     }
 }
 
-/// `SERVER:FOLDER> `. Where that is wider than `width`, the folder loses its beginning, then the server its end.
+/// Formats `SERVER:FOLDER> `. If it is wider than `width`, the beginning of the directory is cut first, then
+/// the end of the server.
 fn prompt_text(server: &str, folder: &str, width: usize) -> String {
     let fits = |server: &str, folder: &str| server.width() + folder.width() + ":> ".len() <= width;
     let last = format!("…/{}", folder.rsplit('/').next().unwrap_or_default());
@@ -129,7 +130,7 @@ fn prompt_text(server: &str, folder: &str, width: usize) -> String {
     format!("{server}:{folder}> ")
 }
 
-/// `text` with … in place of what does not fit into `width` columns.
+/// Shortens `text` to `width` columns, with … for the removed part.
 fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.into();
@@ -144,7 +145,7 @@ fn cut(text: &str, width: usize) -> String {
     kept + "…"
 }
 
-/// Reads a line with the editor, or without where the terminal does not understand what an editor draws.
+/// Reads a line with the editor, or plainly if the terminal does not understand the editor's output.
 fn read_line(editor: &mut ShellEditor<'_>, prompt: &str) -> rustyline::Result<String> {
     if draws() {
         return editor.readline(prompt);
@@ -161,7 +162,7 @@ fn read_line(editor: &mut ShellEditor<'_>, prompt: &str) -> rustyline::Result<St
     }
 }
 
-/// Carries out one line; the rest of it after a failed command is left out.
+/// Runs one line. After a failed command, the rest of the line is skipped.
 pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
     let commands = match split(line.as_bytes()) {
         Ok(commands) => commands,
@@ -182,7 +183,7 @@ pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
                 let name = words.first().map(|word| word.as_str().to_string()).unwrap_or_default();
                 report(session, &name, &failure)?;
                 session.output.flush()?;
-                // Who presses Ctrl-C again while a command is being given up wants to leave.
+                // A second Ctrl-C while a command is being cancelled means that the user wants to leave.
                 let is_impatient = session.link.interrupt().is_set();
                 return if is_impatient { Err(Failure::Interrupted) } else { Ok(Flow::Next) };
             }
@@ -191,15 +192,15 @@ pub fn run_line(session: &mut Session, line: &str) -> Result<Flow, Failure> {
     Ok(Flow::Next)
 }
 
-/// Completes what is typed and hints at what was typed before. The editor lends it out shared,
-/// though completing asks the server something.
+/// Completes the typed text and gives hints from the history. The editor borrows it immutably, although
+/// completion sends requests; hence the `RefCell`.
 struct Assistant<'a> {
     hinter: HistoryHinter,
     has_colors: bool,
     place: RefCell<Place<'a>>,
 }
 
-/// Where paths begin, and what is known of the folders there.
+/// The session that resolves paths, and the cached directory listings.
 struct Place<'a> {
     session: &'a mut Session,
     cache: FolderCache,
@@ -244,7 +245,7 @@ impl Hinter for Assistant<'_> {
     type Hint = String;
 
     fn hint(&self, line: &str, position: usize, context: &Context<'_>) -> Option<String> {
-        // Without colours it would look like what was typed.
+        // Without colours, a hint would look like typed text.
         if !self.has_colors {
             return None;
         }
@@ -262,14 +263,14 @@ impl Validator for Assistant<'_> {}
 
 impl Helper for Assistant<'_> {}
 
-/// The prompt has at most this part of a line, so that commands have room.
+/// The prompt takes at most one part in this many of a line, so that commands have room.
 const PROMPT_SHARE: usize = 2;
-/// What a narrow prompt keeps of the server and of the folder.
+/// The minimum width of the server and of the directory in a narrow prompt.
 const SERVER_COLUMNS_MIN: usize = 6;
 const FOLDER_COLUMNS_MIN: usize = 6;
-/// Older lines are forgotten.
+/// The maximum number of lines in the history. Older lines are dropped.
 const HISTORY_LINES_MAX: usize = 2000;
-/// So long a key may take; a listing that takes longer is no completion.
+/// The maximum time for a completion. A slower listing gives no completion.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

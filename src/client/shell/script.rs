@@ -1,5 +1,5 @@
-//! Commands without a prompt: from the program's arguments, `-c`, a file or a pipe. It stops at
-//! the first failure unless it is told to go on.
+//! Commands without a prompt: from the program's arguments, `-c`, a file or a pipe. The first failure stops a
+//! script, unless the user chose to keep going.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -12,19 +12,19 @@ use crate::client::shell::command::{self, Flow};
 use crate::client::shell::lexer::{Word, split};
 use crate::client::ui::summary::report;
 
-/// Carries commands out and remembers the first failure.
+/// Runs commands and remembers the first failure.
 pub struct Script {
     keep_going: bool,
     first_failure: Option<Failure>,
 }
 
 impl Script {
-    /// With `keep_going` a failure does not keep the next command from being carried out.
+    /// Creates a script. With `keep_going`, the next command runs even after a failure.
     pub fn new(keep_going: bool) -> Self {
         Self { keep_going, first_failure: None }
     }
 
-    /// Carries out commands that have been read already.
+    /// Runs commands that have already been parsed.
     pub fn run(mut self, session: &mut Session, commands: &[Vec<Word>]) -> Option<Failure> {
         for words in commands {
             if self.run_one(session, words) == Flow::Leave {
@@ -34,7 +34,7 @@ impl Script {
         self.first_failure
     }
 
-    /// Carries out the lines of `input` as they come.
+    /// Runs the lines of `input` as they arrive.
     pub fn run_lines(mut self, session: &mut Session, input: impl Read) -> Option<Failure> {
         for (at, line) in BufReader::new(input.take(SCRIPT_BYTES_MAX)).split(b'\n').enumerate() {
             let text = |line: &[u8]| split(line.strip_prefix(BYTE_ORDER_MARK).filter(|_| at == 0).unwrap_or(line));
@@ -71,7 +71,7 @@ impl Script {
         session.recover();
         let failed = session.output.failures - told_before;
         match failure {
-            // Nobody reads what it shows, which is all right; what comes next may do more.
+            // A command without a reader for its output has not failed; the next command may do more than show.
             Failure::OutputClosed if failed == 0 => Flow::Next,
             Failure::OutputClosed => self.remember(Failure::Some { failed, total: failed }),
             failure => {
@@ -81,7 +81,7 @@ impl Script {
         }
     }
 
-    /// Reports a failure and says whether to go on.
+    /// Reports a failure. Returns whether the script continues.
     fn note(&mut self, command: &str, session: &mut Session, failure: Failure) -> Flow {
         let told = report(session, command, &failure).and_then(|()| session.output.flush());
         let is_told = matches!(told, Ok(()) | Err(Failure::OutputClosed));
@@ -90,7 +90,7 @@ impl Script {
         if must_end { Flow::Leave } else { flow }
     }
 
-    /// The first failure is the script's.
+    /// Remembers the first failure as the result of the script.
     fn remember(&mut self, failure: Failure) -> Flow {
         self.first_failure.get_or_insert(failure);
         if self.keep_going { Flow::Next } else { Flow::Leave }
@@ -103,10 +103,10 @@ pub fn open(path: &Path) -> Result<std::fs::File, Failure> {
         .map_err(|error| Failure::Usage(format!("cannot read the commands in {}: {error}", shown(path))))
 }
 
-/// Refuses commands that do not exist before anybody connects.
+/// Refuses unknown commands before the client connects.
 pub fn check(commands: &[Vec<Word>]) -> Result<(), Failure> {
     commands.iter().filter_map(|words| words.first()).try_for_each(|word| command::find(word.as_str()).map(|_| ()))
 }
 
-/// A script longer than this is not one.
+/// The maximum size of a script. A longer input is not a script.
 const SCRIPT_BYTES_MAX: u64 = 64 * 1024 * 1024;

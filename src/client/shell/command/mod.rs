@@ -1,5 +1,5 @@
-//! The commands: one table that the shell, scripts, one-shot use, completion and help share.
-//! It knows what commands are called, not how they work.
+//! The command table that the shell, scripts, one-shot commands, completion and help share. This module knows
+//! the names of commands, not how they work.
 
 mod table;
 
@@ -16,64 +16,64 @@ use crate::client::shell::lexer::Word;
 
 /// One command.
 pub struct Command {
-    /// What it is called.
+    /// The name.
     pub name: &'static str,
-    /// What it is called too.
+    /// Other names.
     pub aliases: &'static [&'static str],
-    /// Its operands.
+    /// The operands, as `help` shows them.
     pub usage: &'static str,
-    /// What it does, in one line.
+    /// A summary in one line.
     pub help: &'static str,
-    /// Its options, each with what it does.
+    /// The options, each with its description.
     pub options: &'static [(&'static str, &'static str)],
-    /// One use of it.
+    /// An example.
     pub example: &'static str,
-    /// What its operands are, for completion.
+    /// The kind of operands, for completion.
     pub operands: Operands,
     action: Action,
 }
 
-/// What kind of words a command takes.
+/// The kind of words that a command takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operands {
-    /// None.
+    /// No operands.
     None,
-    /// Paths at the server.
+    /// Remote paths.
     Remote,
-    /// Folders at the server.
+    /// Remote directories.
     RemoteFolders,
-    /// Paths at the server, then perhaps one here.
+    /// Remote paths, then optionally a local path.
     RemoteThenLocal,
-    /// Paths here.
+    /// Local paths.
     Local,
-    /// Folders here.
+    /// Local directories.
     LocalFolders,
-    /// Paths here, then perhaps one at the server.
+    /// Local paths, then optionally a remote path.
     LocalThenRemote,
-    /// Names of commands.
+    /// Command names.
     Commands,
 }
 
 enum Action {
-    /// It only shows something: without a reader there is nothing to do.
+    /// The command only shows something, so without a reader there is nothing to do.
     Show(Run),
-    /// It changes something, here or there, whether anybody reads its results or not.
+    /// The command changes something, locally or remotely, even without a reader of its results.
     Change(Run),
     Leave,
 }
 
 type Run = fn(&mut Session, &[Word]) -> Result<(), Failure>;
 
-/// What happens after a command.
+/// What follows a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// The next command.
+    /// The next command runs.
     Next,
-    /// The end.
+    /// The session ends.
     Leave,
 }
 
-/// The command called `name`, or a failure that names the nearest.
+/// Returns the command called `name`, or a failure that suggests the nearest name.
 pub fn find(name: &str) -> Result<&'static Command, Failure> {
     let called = |command: &&Command| command.name == name || command.aliases.contains(&name);
     COMMANDS.iter().find(called).ok_or_else(|| {
@@ -86,7 +86,7 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
     })
 }
 
-/// Carries out one command line, which has at least one word.
+/// Runs one command line, which has at least one word.
 pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     if let Some((reader, words)) = words.split_last().filter(|(last, _)| last.is_reader) {
         let flow = shell_escape::piped(session, reader, |session| run(session, words))?;
@@ -102,7 +102,7 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     let result = act(session, command, operands);
     refusals::take().into_iter().for_each(|text| session.output.note(text));
     match session.output.failures - told_before {
-        // Some of the entries could not be reached, which was reported.
+        // The command reported entries that it could not reach.
         failed @ 1.. if result.is_ok() => Err(Failure::Some { failed, total: failed }),
         _ => result,
     }
@@ -119,8 +119,8 @@ fn act(session: &mut Session, command: &Command, operands: &[Word]) -> Result<Fl
     }
 }
 
-/// The letters of the options in front and the operands behind them. `letters` are the options
-/// that the command `name` knows; `--` ends them, and a dash that was quoted begins none.
+/// Splits `words` into option letters and operands. `letters` are the options of the command `name`. `--` ends
+/// the options, and a quoted dash begins none.
 pub fn options<'a>(name: &str, letters: &str, words: &'a [Word]) -> Result<(String, Vec<&'a Word>), Failure> {
     let (mut given, mut operands, mut may_be_option) = (String::new(), Vec::new(), true);
     for word in words {
@@ -138,7 +138,7 @@ pub fn options<'a>(name: &str, letters: &str, words: &'a [Word]) -> Result<(Stri
     Ok((given, operands))
 }
 
-/// Whether the command means the same in whatever remote directory it is carried out.
+/// Returns whether the command means the same in every remote directory.
 pub fn names_only_absolute_paths(words: &[Word]) -> bool {
     let Some((name, words)) = words.split_first() else { return true };
     let Ok(command) = find(name.as_str()) else { return false };
@@ -156,8 +156,8 @@ pub fn names_only_absolute_paths(words: &[Word]) -> bool {
     }
 }
 
-/// The failure for a word that begins with a dash and is no option of the command `name`. The user may
-/// have meant a name, so the message says how that is written.
+/// Returns the failure for a word that begins with a dash but is not an option of the command `name`. The user
+/// may have meant a file name, so the message says how to write one.
 pub fn no_option(name: &str, word: &Word) -> Failure {
     let shown = Escaped(&word.text);
     match find(name) {
@@ -169,7 +169,7 @@ pub fn no_option(name: &str, word: &Word) -> Failure {
     }
 }
 
-/// A failure that shows how `name` is used.
+/// Returns a failure that shows the usage of `name`.
 pub fn usage(name: &str, problem: &str) -> Failure {
     let problem = Escaped(problem.as_bytes());
     match find(name) {
@@ -178,7 +178,7 @@ pub fn usage(name: &str, problem: &str) -> Failure {
     }
 }
 
-/// The name within two typing errors, an alias only where no name is as near.
+/// Returns the command name within two typing errors. An alias counts only if no name is as near.
 fn nearest(name: &str) -> Option<&'static str> {
     let names = COMMANDS.iter().map(|command| (false, command.name));
     let aliases = COMMANDS.iter().flat_map(|command| command.aliases).map(|alias| (true, *alias));
@@ -187,8 +187,8 @@ fn nearest(name: &str) -> Option<&'static str> {
     (errors <= 2 && errors < name.chars().count()).then_some(near)
 }
 
-/// How many letters must be changed, added, left out or exchanged with their neighbour to make
-/// `b` of `a`; `a` counts up to 32 letters.
+/// Returns the number of letters to change, insert, delete or swap with a neighbour to turn `a` into `b`. Only
+/// the first 32 letters of `a` count.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().take(32).collect();
     let b: Vec<char> = b.chars().collect();

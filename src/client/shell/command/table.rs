@@ -1,4 +1,4 @@
-//! The table itself.
+//! The table of commands.
 
 use super::{Action, Command, Operands};
 use crate::client::commands::{
@@ -6,7 +6,7 @@ use crate::client::commands::{
 };
 use crate::client::mirror;
 
-/// Every command, in the order in which `help` shows them.
+/// All commands, in the order of `help`.
 pub const COMMANDS: &[Command] = &[
     Command {
         name: "ls",
