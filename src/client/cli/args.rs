@@ -1,4 +1,4 @@
-//! The arguments of `berth`. They know no network and no command.
+//! The arguments of `berth`. This module knows no network and no commands.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::base::limits::{RETRIES_DEFAULT, RETRIES_MAX};
 use crate::config::PORT_DEFAULT;
 use crate::tls::Fingerprint;
 
-/// The word that stands for named hosts.
+/// The word in place of the server that manages named hosts.
 pub const HOST: &str = "host";
 
 /// Files to and from a berth server, verified and resumable.
@@ -127,23 +127,23 @@ pub struct AddHostArgs {
     pub replace: bool,
 }
 
-/// Where to log in, and as whom.
+/// The server and the account of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginTarget {
-    /// The account; `None`: the name of whoever runs the program.
+    /// The account; `None` means the name of the local user.
     pub user: Option<String>,
-    /// A name or an address, without brackets.
+    /// A host name or an address, without brackets.
     pub host: String,
-    /// The port.
+    /// The TCP port.
     pub port: u16,
 }
 
 impl LoginTarget {
-    /// Reads `[USER@]HOST[:PORT]`; an IPv6 address stands in brackets when a port follows.
+    /// Parses `[USER@]HOST[:PORT]`. An IPv6 address needs brackets if a port follows.
     pub fn parse(text: &str) -> Result<Self, String> {
         refuse_url(text)?;
         let (user, place) = match text.rsplit_once('@') {
-            // What stands there is not repeated: it may be a password.
+            // The message does not repeat this part, because it may be a password.
             Some((user, place)) if user.contains(':') => {
                 let user = user.split(':').next().unwrap_or_default();
                 return Err(format!(
@@ -158,7 +158,7 @@ impl LoginTarget {
         let port = match port {
             Some(port) => match port.parse() {
                 Ok(port) if port > 0 => port,
-                // It may be a password, which is not repeated.
+                // The message does not repeat the port, because it may be a password.
                 _ => return Err(format!("{host}: the port behind ':' is not a number from 1 to 65535")),
             },
             None => PORT_DEFAULT,
@@ -170,7 +170,7 @@ impl LoginTarget {
     }
 }
 
-/// Says how a URL is written, without the password that may stand in it.
+/// Refuses a URL and says what to write instead, without a password that the URL may contain.
 fn refuse_url(text: &str) -> Result<(), String> {
     let Some((scheme, rest)) = text.split_once("://") else { return Ok(()) };
     let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -179,7 +179,7 @@ fn refuse_url(text: &str) -> Result<(), String> {
         "" => String::new(),
         user => format!("{user}@"),
     };
-    // The port of another protocol is none of berth's.
+    // The port of another protocol is not a port of berth.
     let host = if scheme == "berth" { host } else { host.split(':').next().unwrap_or_default() };
     let path = if path.is_empty() { String::new() } else { format!(" and the path /{path} in the command") };
     Err(format!("'{scheme}://' is not supported here; write {user}{host}{path}"))
@@ -194,7 +194,7 @@ fn split_port(place: &str) -> Option<(&str, Option<&str>)> {
         };
     }
     match place.split_once(':') {
-        // More than one colon and no brackets: an IPv6 address alone.
+        // More than one colon without brackets is an IPv6 address without a port.
         Some((_, rest)) if rest.contains(':') => Some((place, None)),
         Some((host, port)) => Some((host, Some(port))),
         None => Some((place, None)),

@@ -1,5 +1,5 @@
-//! What `berth` is asked to do: commands at a server, named hosts, or help, which needs neither. It knows no
-//! network.
+//! The task of one `berth` run: commands on a server, named hosts, or help, which needs neither. This module
+//! knows no network.
 
 use std::ffi::{OsStr, OsString};
 
@@ -12,31 +12,31 @@ use crate::client::commands::help;
 use crate::client::shell::command::find;
 use crate::client::ui::output::Output;
 
-/// One of the things `berth` does.
+/// What one run of `berth` does.
 pub enum CommandLine {
-    /// Commands at a server.
+    /// Run commands on a server.
     Session(Args),
-    /// What is known of servers by name; nobody is connected to.
+    /// Show or change named hosts, without a connection.
     Hosts(HostArgs),
-    /// Help for one command, or for all; nobody is connected to.
+    /// Show help for one command or for all, without a connection.
     Help(HelpArgs),
 }
 
-/// What help is asked for.
+/// The topics and the output options of a help request.
 #[derive(Debug)]
 pub struct HelpArgs {
-    /// The words behind `help`.
+    /// The words after `help`.
     pub topics: Vec<OsString>,
-    /// One JSON object a line
+    /// Whether the output is one JSON object on each line.
     pub json: bool,
-    /// No remarks.
+    /// Whether remarks are suppressed.
     pub quiet: bool,
 }
 
 impl CommandLine {
-    /// Reads the arguments, of which the first is the program's name. `berth host` is about named
-    /// hosts where nothing follows, or one of the words there are for that; none of them is a
-    /// command at a server, so a server called `host` can be used all the same.
+    /// Reads the arguments; the first is the program's name. `berth host` manages named hosts if nothing or one
+    /// of its subcommands follows. No subcommand is also a session command, so a server called `host` can still
+    /// be used.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         let args = match parse(&arguments) {
@@ -73,7 +73,7 @@ fn parse(arguments: &[OsString]) -> Result<Args, clap::Error> {
     Args::from_arg_matches(&command.try_get_matches_from(arguments)?)
 }
 
-/// The command that stands where the server should, in front of `--help`.
+/// Returns the command in place of the server before `--help`.
 fn help_before_host(arguments: &[OsString]) -> Option<HelpArgs> {
     let (last, before) = arguments.get(1..)?.split_last()?;
     let (word, options) = before.split_last()?;
@@ -86,12 +86,12 @@ fn help_before_host(arguments: &[OsString]) -> Option<HelpArgs> {
     })
 }
 
-/// Whether `word` is a command, and no host has this name.
+/// Returns whether `word` is a command and no host has this name.
 fn is_unnamed_command(word: &OsStr) -> bool {
     word.to_str().is_some_and(|word| find(word).is_ok() && !is_named(word))
 }
 
-/// The width of help that goes to no terminal.
+/// The width of help that does not go to a terminal.
 const HELP_COLUMNS: usize = 80;
 
 const AFTER_HELP: &str = "'berth help COMMAND' explains a command. Without a command, berth opens a shell.\n\
@@ -99,7 +99,7 @@ const AFTER_HELP: &str = "'berth help COMMAND' explains a command. Without a com
     Exit: 0 done, 1 a command failed, 2 usage, 3 connection, 4 login, 5 verification, 6 quota or disk full, \
     130 interrupted.";
 
-/// What help is asked for: `help` where the server should stand or as the command, or `--help` behind a
+/// Returns the topics of a help request: `help` in place of the server or as the command, or `--help` after a
 /// command.
 fn help_topics(args: &Args) -> Option<Vec<OsString>> {
     if args.commands.is_some() || args.script.is_some() {
@@ -119,7 +119,7 @@ fn help_topics(args: &Args) -> Option<Vec<OsString>> {
     }
 }
 
-/// Whether this is the command `help`, under any of its names.
+/// Returns whether `word` is the command `help`, under any of its names.
 fn is_help(word: &str) -> bool {
     find(word).is_ok_and(|command| command.name == "help")
 }

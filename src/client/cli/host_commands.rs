@@ -1,4 +1,4 @@
-//! `berth host`: adding, showing and removing names of servers. It connects to nobody.
+//! `berth host`: adds, shows and removes named hosts. It opens no connection.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::client::error::{EXIT_DONE, Failure};
 use crate::client::give_up;
 use crate::client::ui::output::Output;
 
-/// Does what the command line asks for and returns the exit code.
+/// Runs the subcommand and returns the exit code.
 pub fn run(args: &HostArgs) -> u8 {
     let mut output = Output::standard(args.json, args.quiet);
     match carry_out(args, &mut output).and_then(|()| output.flush()) {
@@ -71,7 +71,7 @@ fn described(new: &AddHostArgs) -> Result<Host, Failure> {
     })
 }
 
-/// `nas  ann@192.168.1.2:2121  /backup`
+/// Formats `nas  ann@192.168.1.2:2121  /backup`.
 fn line(name: &str, host: &Host, width: usize) -> String {
     let user = host.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
     let directory = host.directory.as_ref().map(|directory| format!("  {directory}")).unwrap_or_default();

@@ -1,8 +1,7 @@
-//! Servers under names of the user's own, in `berth.json` in the XDG configuration folder, and
-//! what the command line and such a name together say about where to go. It knows no network.
+//! Named hosts in `berth.json` in the XDG configuration directory, and the destination that results from such a
+//! name and the command line. This module knows no network.
 //!
-//! What stands there is a program to run (`password_command`), so a file that others can write to
-//! is refused.
+//! A host may name a program to run (`password_command`), so a file that other users can write to is refused.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,34 +22,34 @@ use crate::client::files::local::shown;
 use crate::config::{ConfigError, PORT_DEFAULT};
 use crate::tls::Fingerprint;
 
-/// What is known of one server.
+/// The settings of one named host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// `HOST[:PORT]`.
     pub address: String,
-    /// The account.
+    /// The account name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Its key.
+    /// The fingerprint of the server's key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
-    /// The folder there to start in.
+    /// The remote directory to start in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
-    /// The folder here that the shell starts in.
+    /// The local directory that the shell starts in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_directory: Option<PathBuf>,
-    /// What prints the password.
+    /// The command that prints the password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_command: Option<String>,
-    /// It is connected to without encryption.
+    /// The connection is not encrypted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plaintext: bool,
 }
 
 impl Host {
-    /// Where it is and as whom to log in.
+    /// Returns the address and the account for the login.
     pub fn target(&self) -> Result<LoginTarget, String> {
         match LoginTarget::parse(&self.address)? {
             LoginTarget { user: Some(_), .. } => {
@@ -60,7 +59,7 @@ impl Host {
         }
     }
 
-    /// The key that is wrong, and why.
+    /// Returns the key with an invalid value, and the problem.
     fn problem(&self) -> Option<(&'static str, String)> {
         let is_empty = |text: &Option<String>| text.as_ref().is_some_and(|text| text.trim().is_empty());
         if let Err(problem) = self.target() {
@@ -83,7 +82,7 @@ impl Host {
     }
 }
 
-/// All that have a name.
+/// All named hosts.
 #[derive(Default)]
 pub struct Hosts(pub BTreeMap<String, Host>);
 
@@ -94,7 +93,7 @@ struct RawHosts {
 }
 
 impl Hosts {
-    /// What stands in the file; none where there is none.
+    /// Reads the file. Returns no hosts if it does not exist.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let unreadable = |error: &io::Error| ConfigError::new(file, "", format!("cannot be read: {error}"));
         let metadata = match fs::metadata(file) {
@@ -130,10 +129,10 @@ impl Hosts {
         Ok(Self(hosts))
     }
 
-    /// Lets `change` change what stands in the file, while nobody else does.
+    /// Changes the content of the file with `change`, under a lock against other processes.
     pub fn update(file: &Path, change: impl FnOnce(&mut Self) -> Result<(), Failure>) -> Result<(), Failure> {
         let failure = |error: io::Error| Failure::local(file, &error);
-        // It may be a link into somebody's collection of such files.
+        // The file may be a symlink into a directory of configuration files, which must stay.
         let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
         let folder = real.parent().unwrap_or(Path::new("/"));
         fs::DirBuilder::new().recursive(true).mode(SECRET_FOLDER).create(folder).map_err(failure)?;
@@ -145,7 +144,7 @@ impl Hosts {
         replace(&real, (text + "\n").as_bytes()).map_err(failure)
     }
 
-    /// Keeps a host; one of this name is there already only if it is to be replaced.
+    /// Adds a host. Fails if the name exists, unless `is_to_replace` is true.
     pub fn add(&mut self, name: &str, host: Host, is_to_replace: bool) -> Result<(), Failure> {
         check_name(name).map_err(Failure::Usage)?;
         if let Some((key, problem)) = host.problem() {
@@ -159,12 +158,12 @@ impl Hosts {
     }
 }
 
-/// Where hosts are kept; `None` when there is no place.
+/// Returns the path of the hosts file; `None` if the user has no configuration directory.
 pub fn file() -> Option<PathBuf> {
     folder_of_user("XDG_CONFIG_HOME", ".config").map(|path| path.join("berth/berth.json"))
 }
 
-/// A name cannot be mistaken for an option, a path, a user or a port.
+/// Checks that a name cannot be mistaken for an option, a path, a user or a port.
 fn check_name(name: &str) -> Result<(), String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     let begins_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -178,25 +177,25 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Where to go, and all that was said about it.
+/// The server of a session and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// The server and the account.
+    /// The address and the account.
     pub target: LoginTarget,
-    /// The key that the server must have.
+    /// The fingerprint that the server's key must have.
     pub fingerprint: Option<Fingerprint>,
-    /// Without encryption.
+    /// The connection is not encrypted.
     pub plaintext: bool,
-    /// The folder there to start in.
+    /// The remote directory to start in.
     pub directory: Option<String>,
-    /// The folder here that a shell starts in.
+    /// The local directory that a shell starts in.
     pub local_directory: Option<PathBuf>,
-    /// What prints the password.
+    /// The command that prints the password.
     pub password_command: Option<String>,
 }
 
 impl Destination {
-    /// What the command line says counts more than what stands under a name.
+    /// Determines the destination. The command line takes precedence over the settings of a named host.
     pub fn of(args: &Args) -> Result<Self, Failure> {
         let target = LoginTarget::parse(&args.target).map_err(Failure::Usage)?;
         let mut destination = match named(&args.target)? {
@@ -228,7 +227,8 @@ impl Destination {
         }
     }
 
-    /// Another account than the one that is kept has other folders and another password.
+    /// Applies a named host. If the user gives another account, the host's directories and password do not
+    /// apply.
     fn named(host: Host, user: Option<String>) -> Result<Self, String> {
         let target = host.target()?;
         let server = Self { fingerprint: host.fingerprint, plaintext: host.plaintext, ..Self::plain(target) };
@@ -240,20 +240,20 @@ impl Destination {
     }
 }
 
-/// How the user named the server: the name of a host, or the address without user and port.
+/// Returns the user's name for the server: the name of a host, or the address without user and port.
 pub fn name_of(args: &Args, destination: &Destination) -> String {
     let name = args.target.rsplit_once('@').map_or(&args.target[..], |(_, name)| name);
     let name = if is_named(name) { name } else { &destination.target.host };
     Escaped(name.as_bytes()).to_string()
 }
 
-/// Whether a host is kept under `name`.
+/// Returns whether a host called `name` exists.
 pub fn is_named(name: &str) -> bool {
     matches!(named(name), Ok(Some(_)))
 }
 
-/// The host that `text` names, with or without a user. What has a port, or cannot be a name, is an
-/// address.
+/// Returns the host that `text` names, with or without a user. Text with a port, or that cannot be a name, is
+/// an address.
 fn named(text: &str) -> Result<Option<Host>, Failure> {
     let name = text.rsplit_once('@').map_or(text, |(_, name)| name);
     match file().filter(|_| check_name(name).is_ok()) {
@@ -273,7 +273,7 @@ impl From<ConfigError> for Failure {
     }
 }
 
-/// `HOST:PORT` as it is kept: without the port where that is the usual one.
+/// Formats `HOST:PORT` for the hosts file, without a default port.
 pub fn address_of(target: &LoginTarget) -> String {
     let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
     if target.port == PORT_DEFAULT { host } else { format!("{host}:{}", target.port) }

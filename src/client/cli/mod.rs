@@ -1,4 +1,4 @@
-//! The command line of `berth`, and the servers that have a name.
+//! The command line of `berth` and the named hosts.
 
 pub mod args;
 pub mod command_line;
