@@ -1,75 +1,75 @@
-//! How a command ends: failures, what they tell people to do next, and the exit codes that
-//! scripts rely on. It knows no command.
+//! Failures of commands, their advice for the user, and the exit codes that scripts rely on. This module knows
+//! no commands.
 
 use crate::base::text::Escaped;
 use crate::wire::WireError;
 use crate::wire::message::{ErrorCode, ErrorReply};
 
-/// Everything was done.
+/// Everything succeeded.
 pub const EXIT_DONE: u8 = 0;
 /// A command failed.
 pub const EXIT_FAILED: u8 = 1;
-/// The command line makes no sense.
+/// The command line is invalid.
 pub const EXIT_USAGE: u8 = 2;
-/// No connection, or it was lost.
+/// The connection failed or was lost.
 pub const EXIT_CONNECTION: u8 = 3;
 /// The login or the server's fingerprint was refused.
 pub const EXIT_LOGIN: u8 = 4;
-/// What arrived is not what was sent.
+/// The received content differs from the sent content.
 pub const EXIT_VERIFICATION: u8 = 5;
 /// The quota is used up or a disk is full.
 pub const EXIT_FULL: u8 = 6;
-/// Ctrl-C.
+/// The user pressed Ctrl-C.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// Why a command was not carried out. Each text is one line that says what to do next.
+/// Why a command failed. Each text is one line that says what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The command line makes no sense.
+    /// The command line is invalid.
     #[error("{0}")]
     Usage(String),
-    /// Something on this machine: a file, a folder, the terminal.
+    /// A local error: a file, a directory or the terminal.
     #[error("{0}")]
     Local(String),
-    /// This machine allows it not, or has it read-only.
+    /// The local system denies access, or the file system is read-only.
     #[error("{0}")]
     LocalDenied(String),
-    /// This machine's disk is full.
+    /// The local disk is full.
     #[error("{0}; free some space here, then run the command again")]
     LocalFull(String),
-    /// No connection, and another one would not help.
+    /// The connection failed, and another one would not help.
     #[error("{0}")]
     Connection(String),
-    /// The connection there was is lost; another one may come about.
+    /// The connection was lost; another one may succeed.
     #[error("connection lost: {0}; run the same command again, transfers resume")]
     Lost(String),
     /// The login failed for a reason that the server did not give.
     #[error("{0}")]
     Login(String),
-    /// The content is not what it should be.
+    /// The content failed verification.
     #[error("{0}")]
     Verification(String),
-    /// The server refused.
+    /// The server refused the request.
     #[error("{}", explain(.0))]
     Refused(ErrorReply),
-    /// Several things were done, and some failed; each was reported.
+    /// Some of several items failed; each failure was reported.
     #[error("{failed} of {total} failed")]
     Some {
-        /// How many failed.
+        /// The number of failed items.
         failed: usize,
-        /// Of how many.
+        /// The total number of items.
         total: usize,
     },
-    /// Ctrl-C.
+    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
-    /// Nobody reads our output any more: not worth a word.
+    /// The reader of the output has exited, which needs no message.
     #[error("the output was closed")]
     OutputClosed,
 }
 
 impl Failure {
-    /// A failure of this machine's filesystem, about `subject`.
+    /// Creates a failure of the local file system that concerns `subject`.
     pub fn local(subject: &std::path::Path, error: &std::io::Error) -> Self {
         use std::os::unix::ffi::OsStrExt;
         let text = format!("{}: {}", Escaped(subject.as_os_str().as_bytes()), plain(error));
@@ -80,7 +80,7 @@ impl Failure {
         }
     }
 
-    /// The same refusal with a message of this program, which knows what was asked.
+    /// Replaces the message of a refusal with one of this program, which knows the command.
     pub fn reworded(self, message: impl Into<String>) -> Self {
         match self {
             Self::Refused(reply) => Self::Refused(ErrorReply { message: message.into(), ..reply }),
@@ -88,12 +88,13 @@ impl Failure {
         }
     }
 
-    /// A local file that cannot be looked at; of one that is missing it says where it was looked for.
+    /// Creates the failure for a local file that cannot be examined. If it is missing, the text names the
+    /// directory of the search.
     pub fn missing_here(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::missing("file", path, error)
     }
 
-    /// The same for a local directory.
+    /// Creates the same failure for a local directory.
     pub fn missing_folder_here(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::missing("directory", path, error)
     }
@@ -115,17 +116,17 @@ impl Failure {
         ))
     }
 
-    /// Whether the server refused with this code.
+    /// Returns whether the server refused with this code.
     pub fn is_refusal(&self, code: ErrorCode) -> bool {
         matches!(self, Self::Refused(reply) if reply.code == code)
     }
 
-    /// Whether there is no room, so that the next file will not find any either.
+    /// Returns whether the disk or the quota is full, so that the next file would fail too.
     pub fn is_full(&self) -> bool {
         self.exit_code() == EXIT_FULL
     }
 
-    /// What the program exits with when this was its end.
+    /// Returns the program's exit code for this failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => EXIT_USAGE,
@@ -140,7 +141,7 @@ impl Failure {
         }
     }
 
-    /// Whether no further command can be carried out on this connection.
+    /// Returns whether no further command can run on this connection.
     pub fn ends_session(&self) -> bool {
         match self {
             Self::Connection(_) | Self::Lost(_) | Self::Login(_) | Self::OutputClosed => true,
@@ -149,7 +150,7 @@ impl Failure {
         }
     }
 
-    /// Whether only the connection failed, so that the same may succeed on another one.
+    /// Returns whether only the connection failed, so that another connection may succeed.
     pub fn is_lost(&self) -> bool {
         match self {
             Self::Lost(_) => true,
@@ -161,13 +162,13 @@ impl Failure {
         }
     }
 
-    /// Whether no other try to log in can end otherwise: the server was found, and the login or its
-    /// key refused.
+    /// Returns whether another login attempt would end in the same way: the server was reached, and the login
+    /// or the server's key was refused.
     pub fn forbids_retry(&self) -> bool {
         matches!(self, Self::Interrupted) || self.exit_code() == EXIT_LOGIN
     }
 
-    /// A word for programs, for `--json`.
+    /// Returns the code of the failure for `--json`.
     pub fn word(&self) -> String {
         let word = match self {
             Self::Usage(_) => "usage",
@@ -190,22 +191,22 @@ impl Failure {
     }
 }
 
-/// Why the conversation cannot go on, or was left.
+/// Why a connection cannot continue or was left.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The connection ended or failed.
     #[error("{0}")]
     Lost(String),
-    /// The server said why it hangs up.
+    /// The server closed the connection and gave a reason.
     #[error("{}", .0.message)]
     HungUp(ErrorReply),
-    /// The server sent what it may not send.
+    /// The server violated the protocol.
     #[error("the server violated the protocol: {0}")]
     Protocol(String),
-    /// What the server says of itself is wrong; it may be another one.
+    /// The server's proof of its identity is wrong; it may be another server.
     #[error("{0}")]
     Distrusted(String),
-    /// Ctrl-C. The conversation itself is whole.
+    /// The user pressed Ctrl-C. The connection itself is intact.
     #[error("interrupted")]
     Interrupted,
 }
@@ -234,10 +235,10 @@ impl From<LinkError> for Failure {
     }
 }
 
-/// How the failure of a conversation ends that follows no rule of the protocol.
+/// The end of a message about a peer that does not follow the protocol.
 pub(in crate::client) const IS_BERTH: &str = "; is this a berth server?";
 
-/// Each kind of refusal: the exit code, and what to do next where the message cannot know it.
+/// Returns the exit code of a refusal, and the advice where the server's message cannot give it.
 fn meaning(code: ErrorCode) -> (u8, &'static str) {
     match code {
         ErrorCode::BadRequest => (EXIT_FAILED, ""),
@@ -280,7 +281,7 @@ fn explain(reply: &ErrorReply) -> String {
     }
 }
 
-/// What went wrong, without the number that Rust appends.
+/// Formats an error without the number that Rust appends.
 pub(in crate::client) fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
@@ -289,7 +290,7 @@ pub(in crate::client) fn plain(error: &std::io::Error) -> String {
     }
 }
 
-/// The server answered with something else than it was asked for.
+/// Returns the failure for a reply of the wrong type.
 pub fn unexpected() -> Failure {
     LinkError::Protocol("an answer of the wrong kind".into()).into()
 }

@@ -1,14 +1,14 @@
 //! The client, `berth`:
 //!
-//! - `connection` leads to a server: where it is, TLS and trust in its key, login, requests and their answers,
-//!   retries on another connection.
-//! - `files` finds files on both sides; `transfer` moves them, resumes and verifies; `mirror` makes trees equal;
-//!   `unfinished_tree` remembers trees that were interrupted.
-//! - `commands` are what users ask for; `shell` reads, completes and runs them; `cli` is the command line and the
-//!   servers that have a name.
-//! - `ui` is what a person sees; `error` turns failures into exit codes.
+//! - `connection` connects to a server: address, TLS, trust in its key, login, requests and replies, and reconnecting
+//!   after a lost connection.
+//! - `files` finds local and remote files; `transfer` transfers, resumes and verifies them; `mirror` makes trees equal;
+//!   `unfinished_tree` records interrupted transfers of trees.
+//! - `commands` implements the commands; `shell` reads, completes and runs them; `cli` is the command line and the
+//!   named hosts.
+//! - `ui` is the user interface; `error` maps failures to exit codes.
 //!
-//! Nothing here knows how a server works; tests talk to it through a [`connection::stream::Stream`] in memory.
+//! The client does not know how a server works; tests connect to it through a [`connection::stream::Stream`] in memory.
 
 pub mod cli;
 pub mod commands;
@@ -46,7 +46,7 @@ use ui::summary::failure_object;
 use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
 
-/// Does what the command line asks for and returns the exit code.
+/// Runs the command line and returns the exit code.
 pub fn run(args: &Args) -> u8 {
     let mut output = Output::standard(args.json, args.quiet);
     output.is_verbose = args.verbose;
@@ -77,8 +77,8 @@ pub fn run_help(args: &HelpArgs) -> u8 {
     shown.map_or_else(|failure| give_up(&mut output, &failure), |()| EXIT_DONE)
 }
 
-/// Refuses a command where the server is to stand. One that is called so is reached by a port or with a
-/// command behind it.
+/// Refuses a command in place of the server. A server with the name of a command needs a port, or a command
+/// after it.
 fn check_target(args: &Args) -> Result<(), Failure> {
     let is_command = |word: &str| shell::command::find(word).is_ok();
     let has_command = args.command.first().and_then(|word| word.to_str()).is_some_and(is_command);
@@ -93,17 +93,17 @@ fn check_target(args: &Args) -> Result<(), Failure> {
     Err(Failure::Usage(text))
 }
 
-/// What is to be done once we are logged in.
+/// The work of a session after the login.
 enum Work {
     Commands(Vec<Vec<Word>>),
     Script(std::fs::File),
-    /// A script from standard input.
+    /// Commands from standard input.
     Stdin,
     Shell,
 }
 
 impl Work {
-    /// Refuses what cannot be done before anybody connects.
+    /// Reads the commands. Refuses invalid ones before the client connects.
     fn new(args: &Args) -> Result<Self, Failure> {
         let commands = if let Some(text) = &args.commands {
             shell::lexer::split(text.as_bytes()).map_err(|error| Failure::Usage(format!("-c: {error}")))?
@@ -120,8 +120,8 @@ impl Work {
         Ok(Self::Commands(commands))
     }
 
-    /// Goes where the destination says. What is named on the command line is looked for where the
-    /// user is, so that only the shell goes elsewhere here.
+    /// Enters the directories of the destination. The local directory applies only to the shell, because paths
+    /// on the command line are relative to the user's current directory.
     fn begin(&self, session: &mut Session, destination: &Destination) -> Result<(), Failure> {
         if let Some(folder) = destination.local_directory.as_ref().filter(|_| matches!(self, Self::Shell)) {
             let folder = commands::local::at_home(folder);
@@ -156,8 +156,8 @@ impl Work {
         }
     }
 
-    /// Whether nothing goes to a wrong place if the directory to start in is missing: a person at the prompt sees
-    /// that, and other commands must name their paths from the root.
+    /// Returns whether a missing start directory is harmless. A user at the prompt notices it. Other commands
+    /// are safe only if all their paths are absolute.
     fn needs_no_folder(&self) -> bool {
         match self {
             Self::Shell => true,
@@ -166,7 +166,7 @@ impl Work {
         }
     }
 
-    /// `server` is how the user named the server.
+    /// Runs the commands. `server` is the user's name for the server.
     fn run(self, session: &mut Session, server: &str, keep_going: bool) -> Option<Failure> {
         match self {
             Self::Commands(commands) => Script::new(keep_going).run(session, &commands),
@@ -226,7 +226,7 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
     contact.connect(interrupt, args.accept_new, output, ask)
 }
 
-/// The object that `--json` shows for arguments that make no sense.
+/// Returns the JSON object for invalid arguments.
 pub fn usage_object(error: &clap::Error) -> serde_json::Value {
     let text = error.to_string();
     let problem = text.lines().next().unwrap_or_default();
@@ -237,7 +237,7 @@ fn give_up(output: &mut Output, failure: &Failure) -> u8 {
     let _ = output.flush();
     if *failure != Failure::OutputClosed {
         output.complain(format_args!("berth: {failure}"));
-        // The exit code tells it too.
+        // The exit code reports the failure too, so errors are ignored.
         let _ = output.json(&failure_object("berth", failure)).and_then(|()| output.flush());
     }
     failure.exit_code()
