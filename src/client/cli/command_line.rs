@@ -35,8 +35,8 @@ pub struct HelpArgs {
 
 impl CommandLine {
     /// Reads the arguments; the first is the program's name. `berth host` manages named hosts if nothing or one
-    /// of its subcommands follows. No subcommand is also a session command, so a server called `host` can still
-    /// be used.
+    /// of its subcommands follows. None of them is also a command on a server, so a server called `host`
+    /// can still be used.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         let args = match parse(&arguments) {
@@ -133,7 +133,7 @@ mod tests {
         let is_hosts = |line: &str| match CommandLine::read(line.split(' ').map(Into::into)) {
             Ok(CommandLine::Hosts(_)) => true,
             Ok(CommandLine::Session(_) | CommandLine::Help(_)) => false,
-            // Help; `berth host` alone gives that.
+            // The help that `berth host` alone shows.
             Err(error) => error.to_string().contains("berth host"),
         };
         for line in

@@ -104,7 +104,7 @@ impl Source {
         Ok(Digest::finish(hash.0))
     }
 
-    /// Goes back to the beginning.
+    /// Returns to the beginning of the file and resets the digest.
     pub fn rewind(&mut self) -> Result<(), Failure> {
         io::Seek::rewind(&mut self.file).map_err(|error| Failure::local(&self.path, &error))?;
         self.hash = Sha256::new();

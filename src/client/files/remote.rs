@@ -70,8 +70,8 @@ impl Session {
         entries
     }
 
-    /// Returns all entries below the directory `root`, each directory before its content. `on_failure` gets the
-    /// failure of each directory that cannot be listed, and the walk continues.
+    /// Returns all entries below the directory `root`, each directory before its content. `on_failure` gets each
+    /// failure, such as a directory that cannot be listed, and the walk continues.
     pub fn walk(
         &mut self,
         root: &VPath,

@@ -216,7 +216,7 @@ impl Order {
         Ok(())
     }
 
-    // ---- Doing ----------------------------------------------------------------------------
+    // ---- Actions ----------------------------------------------------------------------------
 
     /// Creates the root even if it exists: an account that may only read then gets one failure, and not one for
     /// each file.
@@ -582,7 +582,7 @@ impl Order {
         Ok(results)
     }
 
-    // ---- Telling --------------------------------------------------------------------------
+    // ---- Reports --------------------------------------------------------------------------
 
     fn verb(&self) -> &'static str {
         if self.is_from { "get" } else { "put" }

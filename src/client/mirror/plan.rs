@@ -124,7 +124,7 @@ pub struct Plan {
     pub modes: Vec<ModeChange>,
     /// Files to transfer.
     pub files: Vec<Move>,
-    /// Files of the same size whose digests decide.
+    /// Files of the same size; their digests decide whether they are transferred.
     pub alike: Vec<Move>,
     /// The number of files that are already identical.
     pub same: usize,

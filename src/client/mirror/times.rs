@@ -22,7 +22,7 @@ pub fn compare_times(a_ns: i64, b_ns: i64) -> TimeMatch {
     if distance_ns == 0 || FINE_UNITS_NS.into_iter().any(is_same_in) {
         return TimeMatch::Same;
     }
-    // Some programs round to the nearest unit, or up.
+    // Some programs round to the nearest unit or up, so the difference may have either sign.
     let is_fat = is_kept_in(FAT_UNIT_NS.cast_signed());
     if is_same_in(SECOND_NS.cast_signed()) || is_fat && distance_ns < FAT_UNIT_NS {
         return TimeMatch::Near;

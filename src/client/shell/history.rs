@@ -1,5 +1,5 @@
 //! The history of the shell: one file with a line for each entry. The first line says that backslashes and line
-//! ends are escaped. A line that is not UTF-8 is skipped and does not affect the others.
+//! ends are escaped. Invalid UTF-8 affects only its own line.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! Files in both directions: begun, resumed, verified.
+//! File transfers in both directions: starting, resuming and verifying them.
 
 pub mod compare;
 pub mod download;

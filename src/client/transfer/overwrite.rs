@@ -106,6 +106,8 @@ impl Overwrite {
     }
 }
 
+/// Formats the question about a conflict, the existing file first:
+///
 /// ```text
 /// replace remote /a by local a?
 ///   remote  4.8M  Nov 30 08:20

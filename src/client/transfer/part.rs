@@ -33,11 +33,11 @@ pub struct Part {
     destination: PathBuf,
     hash: Sha256,
     received_bytes: u64,
-    /// It was finished or discarded, so that nothing is left to remove.
+    /// The part was finished or discarded, so the drop removes nothing.
     is_settled: bool,
-    /// A later run can resume it.
+    /// Whether a later run can resume the part.
     is_resumable: bool,
-    /// The file that it was copied from, which is removed when this one is complete.
+    /// The file that the part was copied from. It is removed when the part is complete.
     copied_from: Option<PathBuf>,
 }
 
@@ -109,7 +109,7 @@ impl Part {
     }
 
     /// Creates an empty part for `destination`, at the first of its paths that is not `reserved` and that no
-    /// other file has. A part that is there is emptied. The part is marked only if `is_resumable`, because
+    /// other file has. An existing part is emptied. The part is marked only if `is_resumable`, because
     /// the mark takes a quarter of the time of a small file.
     pub fn create(destination: &Path, reserved: &Reserved, is_resumable: bool) -> Result<Self, Failure> {
         for path in names(destination, reserved) {
@@ -257,7 +257,7 @@ impl Drop for Part {
     }
 }
 
-/// The paths to try for a part of `destination`.
+/// Returns the paths to try for a part of `destination`.
 fn names<'a>(
     destination: &'a Path,
     reserved: &'a Reserved,
@@ -266,13 +266,13 @@ fn names<'a>(
     (0..).map(|number| part_path(destination, number)).filter(is_free).take(NAMES_MAX)
 }
 
-/// Whether a file is the same as before and has the same size. Another modification time alone does not
-/// matter.
+/// Returns whether a file is the same as before and has the same size. A different modification time alone does
+/// not matter.
 fn is_same_file(before: SourceMark, now: SourceMark) -> bool {
     (before.device, before.inode, before.size) == (now.device, now.inode, now.size)
 }
 
-/// Creates the part at `path`. Fails if something is there.
+/// Creates the part at `path`. Fails if something exists there.
 fn create_new(path: &Path, destination: &Path, is_resumable: bool) -> io::Result<File> {
     if is_resumable && let Some(created) = create_marked(path, destination)? {
         return Ok(created);
