@@ -313,7 +313,7 @@ fn a_download_that_finds_no_room_is_an_error_and_what_came_is_kept() {
 
 // ---- Trees --------------------------------------------------------------------------------
 
-/// A tree of so many files of `bytes` each, in its root and in a folder.
+/// Makes `files` files of `bytes` bytes each, in the root of a tree and in a directory below it.
 fn plant_tree(root: &Path, files: usize, bytes: usize) {
     fs::create_dir_all(root.join("sub")).expect("writable");
     for at in 0..files {

@@ -187,27 +187,25 @@ pub const KEYS: &[Key] = &[
     )),
 ];
 
+impl Key {
+    /// The object around it and its name there.
+    fn parts(&self) -> (Option<&'static str>, &'static str) {
+        self.name.split_once('.').map_or((None, self.name), |(object, name)| (Some(object), name))
+    }
+}
+
 /// The shipped file: every key with its default.
 pub fn shipped_file() -> String {
-    let mut text = String::from("{\n");
-    let mut object = "";
-    for (at, key) in KEYS.iter().enumerate() {
-        let (parent, name) = key.name.split_once('.').unwrap_or(("", key.name));
-        if parent != object && !parent.is_empty() {
-            text.push_str(&format!("  \"{parent}\": {{\n"));
-        }
-        object = parent;
-        let next = KEYS.get(at + 1).map(|next| next.name.split_once('.').map_or("", |(parent, _)| parent));
-        let indent = if parent.is_empty() { "  " } else { "    " };
-        let is_last_of_object = next != Some(parent);
-        let comma = if is_last_of_object && (next.is_none() || !parent.is_empty()) { "" } else { "," };
-        text.push_str(&format!("{indent}\"{name}\": {}{comma}\n", key.shipped));
-        if is_last_of_object && !parent.is_empty() {
-            text.push_str(if next.is_none() { "  }\n" } else { "  },\n" });
-        }
-    }
-    text.push_str("}\n");
-    text
+    let lines = |keys: &[Key], indent: &str| {
+        let lines = keys.iter().map(|key| format!("{indent}\"{}\": {}", key.parts().1, key.shipped));
+        lines.collect::<Vec<_>>().join(",\n")
+    };
+    let groups = KEYS.chunk_by(|one, next| one.parts().0 == next.parts().0);
+    let entries = groups.map(|keys| match keys[0].parts().0 {
+        None => lines(keys, "  "),
+        Some(object) => format!("  \"{object}\": {{\n{}\n  }}", lines(keys, "    ")),
+    });
+    format!("{{\n{}\n}}\n", entries.collect::<Vec<_>>().join(",\n"))
 }
 
 /// The rows of the table of `docs/configuration.md`, in Markdown.

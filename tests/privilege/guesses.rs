@@ -44,8 +44,8 @@ const ELSEWHERE: u16 = 0x600d;
 /// So many failures are free in a /56 and in a /48; the first one beyond them is checked at once, too.
 const IN_56: u8 = 8;
 const IN_48: u8 = 32;
-/// After each one beyond the free ones the others wait twice as long, up to eight seconds: no run of this test
-/// takes as long as so many need.
+/// A bound on further checks: after each one the others wait twice as long, up to eight seconds, and the test ends
+/// before ten of them are over.
 const WAITED_FOR: usize = 10;
 
 /// One protocol.

@@ -490,7 +490,7 @@ impl Peer {
         self.front.step(Sockets::single(&mut self.buffers), &mut server.service, &mut budget, server.now)
     }
 
-    /// Reads at most `most` bytes of the output, from files as from memory; how many.
+    /// Reads at most `most` bytes of the output, also from files. Returns the number of bytes.
     pub fn drain(&mut self, most: usize) -> usize {
         let mut drained = 0;
         while drained < most {

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Permission bits of a new file. The umask or the folder's default list takes some away.
 pub const NEW_FILE: u32 = 0o666;
-/// Permission bits of a new folder, of which the umask or the default list takes some away, too.
+/// Permission bits of a new directory, before the umask or the default list takes some of them away.
 pub const NEW_FOLDER: u32 = 0o777;
 /// The mask of the server: bits that it gives to nothing new, unless a folder's default list does.
 pub const UMASK: u32 = 0o022;

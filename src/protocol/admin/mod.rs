@@ -237,7 +237,7 @@ mod tests {
     use crate::store::Store;
     use crate::store::syncer::Syncer;
 
-    /// A page of sessions with the longest paths, each byte of which is escaped.
+    /// A page of sessions with the longest paths; each of their bytes is escaped.
     fn page(next: Option<usize>, now: Instant) -> QueryResult {
         let path = [b"/".as_slice(), &[1; PATH_BYTES_MAX - 1]].concat();
         let components: Vec<&[u8]> = path[1..].chunks(200).collect();

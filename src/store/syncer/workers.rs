@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// Threads at once. With more file systems, the last thread serves all the others.
 const WORKERS_MAX: usize = 16;
 /// Closes that may wait for one worker; the loop closes further files. Syncs are bounded by the number
-/// of sessions, each of which has one.
+/// of sessions; each session has one.
 const CLOSES_MAX: usize = 4096;
 /// Closes of one home that may wait; its further requests wait for them.
 const CLOSES_PER_HOME: usize = 64;
@@ -252,7 +252,7 @@ impl Closer {
         self.workers.is_some() && self.waiting.load(Relaxed) < CLOSES_PER_HOME
     }
 
-    /// Returns whether so many files wait to be closed that the home must wait for its disk.
+    /// Returns whether the queue of files to close is full, so that the home must wait for its disk.
     pub fn is_behind(&self) -> bool {
         self.workers.is_some() && !self.has_room() && !self.is_silent()
     }
