@@ -96,7 +96,8 @@ fn check_target(args: &Args) -> Result<(), Failure> {
 /// The work of a session after the login.
 enum Work {
     Commands(Vec<Vec<Word>>),
-    Script(std::fs::File),
+    /// Commands from a file, and its name.
+    Script(std::fs::File, String),
     /// Commands from standard input.
     Stdin,
     Shell,
@@ -111,7 +112,9 @@ impl Work {
             vec![args.command.iter().map(|word| Word::plain(word.as_bytes())).collect()]
         } else {
             return match &args.script {
-                Some(path) if path != Path::new("-") => Ok(Self::Script(shell::script::open(path)?)),
+                Some(path) if path != Path::new("-") => {
+                    Ok(Self::Script(shell::script::open(path)?, files::local::shown(path).to_string()))
+                }
                 None if std::io::stdin().is_terminal() => Ok(Self::Shell),
                 _ => Ok(Self::Stdin),
             };
@@ -162,7 +165,7 @@ impl Work {
         match self {
             Self::Shell => true,
             Self::Commands(commands) => commands.iter().all(|words| shell::command::names_only_absolute_paths(words)),
-            Self::Script(_) | Self::Stdin => false,
+            Self::Script(..) | Self::Stdin => false,
         }
     }
 
@@ -170,10 +173,10 @@ impl Work {
     fn run(self, session: &mut Session, server: &str, keep_going: bool) -> Option<Failure> {
         match self {
             Self::Commands(commands) => Script::new(keep_going).run(session, &commands),
-            Self::Script(input) => Script::new(keep_going).run_lines(session, input),
+            Self::Script(input, name) => Script::new(keep_going).run_lines(session, &name, input),
             Self::Stdin => {
                 session.stdin_is_script = true;
-                Script::new(keep_going).run_lines(session, std::io::stdin())
+                Script::new(keep_going).run_lines(session, "", std::io::stdin())
             }
             Self::Shell => {
                 let end = shell::prompt::run(session, server);
@@ -205,8 +208,8 @@ fn session(args: &Args, output: Output, link: Link, route: Endpoint) -> Session 
 /// Connects and logs in.
 fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Result<(Link, Endpoint), Failure> {
     let target = destination.target.clone();
-    let of_login = || ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-    let user = target.user.or_else(of_login).filter(|user| !user.is_empty());
+    let of_login = || ["USER", "LOGNAME"].iter().filter_map(|name| std::env::var(name).ok()).find(|it| !it.is_empty());
+    let user = target.user.filter(|user| !user.is_empty()).or_else(of_login);
     let user = user.ok_or_else(|| {
         let name = Escaped(args.target.as_bytes());
         let text = format!("'{name}' is not a named host ('berth host list'); for a server write USER@{name}");

@@ -2,8 +2,7 @@
 //! configuration. A self-signed certificate is renewed with the same key before it ends, so that pins
 //! stay valid.
 
-use super::certificate::{new_key, self_signed};
-use super::validity::not_after;
+use super::certificate::{new_key, not_after, self_signed};
 use super::{Fingerprint, server_config};
 use crate::base::atomic_file;
 use crate::base::limits::{CERTIFICATE_LIFE_S, CERTIFICATE_RENEW_S};

@@ -38,8 +38,8 @@ fn back(session: &mut Session) -> Result<(), Failure> {
 
 /// Makes `folder` the current directory, if it is a directory.
 pub fn enter(session: &mut Session, folder: VPath) -> Result<(), Failure> {
-    if !folder.is_root() && session.stat(&folder)?.kind == EntryKind::File {
-        return Err(Failure::Local(format!("{folder} is a file, not a directory")));
+    if !folder.is_root() && session.stat(&folder)?.kind != EntryKind::Dir {
+        return Err(Failure::Local(format!("{folder} is not a directory")));
     }
     session.previous_folder = Some(std::mem::replace(&mut session.folder, folder));
     Ok(())

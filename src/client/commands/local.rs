@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::list::{LETTERS, View, show, title};
 use super::none;
+use crate::base::calendar::unix_ns;
 use crate::base::glob::Pattern;
-use crate::base::text::unix_ns;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::{name_of, shown};

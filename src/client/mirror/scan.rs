@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Order;
 use crate::base::attributes::PERMISSIONS;
-use crate::base::text::unix_ns;
+use crate::base::calendar::unix_ns;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
