@@ -2,6 +2,7 @@
 //! file system of their target, quotas are ledgers. Knows no protocol and no session.
 
 mod access;
+mod boot_id;
 pub mod clock;
 pub mod count;
 pub mod digest_cache;
@@ -182,7 +183,7 @@ impl Store {
             ledgers: HashMap::new(),
             systems: Rc::default(),
             partial_expiry,
-            boot: staging::boot_id()?.into(),
+            boot: boot_id::boot_id()?.into(),
             etag_key,
             digests: DigestCache::default(),
             watcher: Watcher::open(),
