@@ -171,7 +171,7 @@ struct AddArgs {
     /// How much the home may hold, such as 10G, or none [default: default_quota]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     quota: Option<Quota>,
-    /// How many files and folders the home may hold, or none [default: none]
+    /// How many files and directories the home may hold, or none [default: none]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     max_files: Option<Quota>,
     /// The home, below one of home_roots; relative to root [default: the first of home_roots/NAME]
@@ -200,7 +200,7 @@ struct Change {
     /// How much the home may hold, such as 10G, or none
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     quota: Option<Quota>,
-    /// How many files and folders the home may hold, or none
+    /// How many files and directories the home may hold, or none
     #[arg(long, value_name = "N", value_parser = parse_count)]
     max_files: Option<Quota>,
     /// Another home, below one of home_roots; relative to root. Files are not moved

@@ -50,6 +50,7 @@ use crate::base::virtual_path::VPath;
 pub fn run(args: &Args) -> u8 {
     let mut output = Output::standard(args.json, args.quiet);
     output.is_verbose = args.verbose;
+    output.is_one_shot = !args.command.is_empty();
     let work = match check_target(args).and_then(|()| Work::new(args)) {
         Ok(work) => work,
         Err(failure) => return give_up(&mut output, &failure),

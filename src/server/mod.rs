@@ -148,7 +148,7 @@ fn reload_certificate(config: &Config, certificate: &mut Certificate, event_loop
             if certificate.wait_for_lock(now) {
                 let key = config.tls.key.display();
                 log::warn!(
-                    "the certificate stays as it was until another program gives up its lock of the folder of {key}"
+                    "the certificate stays as it was until another program gives up its lock of the directory of {key}"
                 );
             }
         }
@@ -190,7 +190,9 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     if new.tls.key.parent() != config.tls.key.parent()
         || new.tls.certificate.parent() != config.tls.certificate.parent()
     {
-        log::warn!("`tls` names files in another folder; a server that is confined can read them after a restart only");
+        log::warn!(
+            "`tls` names files in another directory; a server that is confined can read them after a restart only"
+        );
     }
     let accounts = match Accounts::open_at_once(&new) {
         Ok(accounts) => accounts,

@@ -18,7 +18,7 @@ use crate::base::text::Escaped;
 use crate::client::cli::args::{Args, HOST, LoginTarget};
 use crate::client::connection::state::{folder_of_user, lock_folder, replace};
 use crate::client::error::Failure;
-use crate::client::files::local::shown;
+use crate::client::shell::advice;
 use crate::config::{ConfigError, PORT_DEFAULT};
 use crate::tls::Fingerprint;
 
@@ -102,7 +102,7 @@ impl Hosts {
         };
         let is_foreign = metadata.uid() != 0 && metadata.uid() != rustix::process::geteuid().as_raw();
         if is_foreign || metadata.mode() & 0o022 != 0 {
-            let name = shown(file);
+            let name = advice::local_operand(file).unwrap_or_else(|| "FILE".into());
             let problem = format!("others can write to it, and so choose what is run; run: chmod go-w {name}");
             let problem = if is_foreign { "belongs to somebody else".into() } else { problem };
             return Err(ConfigError::new(file, "", problem));

@@ -31,6 +31,8 @@ pub struct Output {
     pub is_terminal: bool,
     /// The colours for names, if they are wanted.
     pub colors: Option<Colors>,
+    /// The command is an argument of the program, so the user types at a shell and not at the prompt.
+    pub is_one_shot: bool,
     /// The number of reported failures.
     pub failures: usize,
     /// The last remark was a question, and its line has ended.
@@ -67,6 +69,7 @@ impl Output {
             shows_digests: false,
             is_terminal: false,
             colors: None,
+            is_one_shot: false,
             failures: 0,
             is_line_ended: false,
             has_content: false,

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -136,11 +136,13 @@ impl Progress {
 
     /// Notes `bytes` that need no transfer, because an earlier attempt transferred them.
     pub fn found(&mut self, bytes: u64) {
+        note_kept(bytes);
         self.0.borrow_mut().change(|moved| add(&moved.done_bytes, bytes));
     }
 
     /// Notes the transfer of `bytes` more.
     pub fn advance(&mut self, bytes: u64) {
+        note_kept(bytes);
         self.0.borrow_mut().change(|moved| {
             add(&moved.done_bytes, bytes);
             add(&moved.moved_bytes, bytes);
@@ -154,6 +156,7 @@ impl Progress {
 
     /// Notes that one of many files is done.
     pub fn finish_file(&mut self, name: impl Display, size: u64) {
+        note_kept(1);
         let mut picture = self.0.borrow_mut();
         picture.state.moved.finished().push((name.to_string(), size));
         picture.show(Instant::now());
@@ -429,6 +432,20 @@ const COLUMNS_FOR_TIME: usize = 55;
 const COLUMNS_FOR_SPEED: usize = 38;
 /// Longer names are shortened.
 const LABEL_COLUMNS_MAX: usize = 24;
+
+/// Returns whether a transfer has moved or finished anything since the last call.
+pub fn take_has_moved() -> bool {
+    HAS_MOVED.swap(false, Ordering::Relaxed)
+}
+
+fn note_kept(bytes: u64) {
+    if bytes > 0 {
+        HAS_MOVED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether a transfer has moved or finished anything. It is a static because two connections work for one command.
+static HAS_MOVED: AtomicBool = AtomicBool::new(false);
 
 #[cfg(test)]
 mod tests {

@@ -82,7 +82,7 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
             Some(near) => format!("unknown command '{shown}'; did you mean '{near}'?"),
             None => format!("unknown command '{shown}'; 'help' lists the commands"),
         };
-        Failure::Usage(text)
+        Failure::UnknownCommand(text)
     })
 }
 
@@ -109,6 +109,9 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
 }
 
 fn act(session: &mut Session, command: &Command, operands: &[Word]) -> Result<Flow, Failure> {
+    if command.operands == Operands::None && !options(command.name, "", operands)?.1.is_empty() {
+        return Err(usage(command.name, "it takes no arguments"));
+    }
     match command.action {
         Action::Show(_) if session.output.results.is_closed() => Err(Failure::OutputClosed),
         Action::Show(run) | Action::Change(run) => run(session, operands).map(|()| Flow::Next),
