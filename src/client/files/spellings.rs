@@ -57,7 +57,8 @@ impl Spellings {
             let Some(names) = listed.get(folder).and_then(Option::as_ref).filter(|names| !names.contains(name)) else {
                 continue;
             };
-            let is_there = |other: &&Vec<u8>| split(other).0 == folder && names.contains(split(other).1);
+            // The other path may also spell its directories otherwise.
+            let is_there = |other: &&Vec<u8>| other[..] != *path && names.contains(split(other).1);
             if let Some(other) = group.iter().find(is_there) {
                 found.insert(path.to_vec(), other.clone());
             }

@@ -129,9 +129,10 @@ impl Order {
         let spellings = self.spellings(source, target);
         let mut missing = self.make_folders(session, summary, source, &plan.folders)?;
         let folders = plan.folders.clone();
-        missing.extend(self.settle_spellings(session, summary, &spellings, source, &mut plan, &folders)?.doubled);
+        let settled = self.settle_spellings(session, summary, &spellings, source, &mut plan, &folders)?;
+        missing.extend(settled.doubled);
         plan.files.retain(|file| !missing.iter().any(|folder| folder.contains(&file.path)));
-        self.settle_local_spellings(session, summary, &spellings, source, &mut plan)?;
+        self.settle_local_spellings(session, summary, &spellings, source, &mut plan, &settled.kept)?;
         let mut occupied = self.move_files(session, summary, &plan)?;
         let settled = self.settle_spellings(session, summary, &spellings, source, &mut plan, &occupied)?;
         occupied.retain(|path| !settled.doubled.contains(path));
@@ -286,8 +287,8 @@ impl Order {
         Spellings::among(source.paths().chain(removable.filter(|path| source.get(path).is_none())).map(VPath::as_bytes))
     }
 
-    /// Checks new local files in the same way. A file that replaces one with another spelling of its name must
-    /// be allowed to replace it.
+    /// Checks new local files in the same way. A file that replaces one with another spelling of its name, or of
+    /// one of the directories in `respelled`, must be allowed to replace it.
     fn settle_local_spellings(
         &self,
         session: &mut Session,
@@ -295,6 +296,7 @@ impl Order {
         spellings: &Spellings,
         source: &Tree,
         plan: &mut Plan,
+        respelled: &HashSet<VPath>,
     ) -> Result<(), Failure> {
         if !self.is_from || spellings.is_empty() {
             return Ok(());
@@ -303,8 +305,10 @@ impl Order {
         let paths: Vec<VPath> = plan.files.iter().filter(is_there).map(|file| file.path.clone()).collect();
         let settled = self.settle_spellings(session, summary, spellings, source, plan, &paths)?;
         plan.files.retain(|file| !settled.doubled.contains(&file.path));
-        for file in plan.files.iter_mut().filter(|file| settled.kept.contains(&file.path)) {
-            file.replaces = true;
+        let is_respelled =
+            |path: &VPath| std::iter::successors(path.parent(), VPath::parent).any(|of| respelled.contains(&of));
+        for file in &mut plan.files {
+            file.replaces |= settled.kept.contains(&file.path) || is_respelled(&file.path);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -433,19 +433,23 @@ const COLUMNS_FOR_SPEED: usize = 38;
 /// Longer names are shortened.
 const LABEL_COLUMNS_MAX: usize = 24;
 
-/// Returns whether a transfer has moved or finished anything since the last call.
+/// Returns whether transfers have moved anything since the last call that was kept.
 pub fn take_has_moved() -> bool {
-    HAS_MOVED.swap(false, Ordering::Relaxed)
+    KEPT_BYTES.swap(0, Ordering::Relaxed) > 0
+}
+
+/// Notes that the server dropped `bytes` that were sent, because it refused the file.
+pub fn note_dropped(bytes: u64) {
+    subtract(&KEPT_BYTES, bytes);
 }
 
 fn note_kept(bytes: u64) {
-    if bytes > 0 {
-        HAS_MOVED.store(true, Ordering::Relaxed);
-    }
+    add(&KEPT_BYTES, bytes);
 }
 
-/// Whether a transfer has moved or finished anything. It is a static because two connections work for one command.
-static HAS_MOVED: AtomicBool = AtomicBool::new(false);
+/// The number of bytes that the transfers of a command have moved. It is a static because two connections work for
+/// one command.
+static KEPT_BYTES: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,7 @@ use crate::client::commands::shell_escape;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::lexer::Word;
+use crate::client::ui::progress::take_has_moved;
 
 /// One command.
 pub struct Command {
@@ -99,6 +100,7 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     }
     session.output.results.goes_on = !matches!(command.action, Action::Show(_));
     let told_before = session.output.failures;
+    take_has_moved();
     let result = act(session, command, operands);
     refusals::take().into_iter().for_each(|text| session.output.note(text));
     match session.output.failures - told_before {
