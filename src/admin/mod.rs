@@ -239,7 +239,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     let command_line = match CommandLine::try_parse_from(arguments) {
         Ok(command_line) => command_line,
-        Err(error) => {
+        Err(mut error) => {
+            // It advises a name that begins with a dash, which no account has.
+            error.remove(clap::error::ContextKind::Suggested);
             // Help goes to stdout and is no failure. A closed pipe is ignored.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
@@ -359,6 +361,9 @@ fn check(config: &Config) -> Result<(), AdminError> {
     }
     if config.tls.is_own {
         ServerIdentity::read(config)?;
+    }
+    for warning in config.warnings() {
+        let _ = writeln!(io::stderr(), "berthd: {file}: {warning}");
     }
     if !config.accounts_dir().is_dir() {
         return Ok(writeln!(io::stdout(), "{file}: valid; no accounts yet, add one with `berthd user add NAME`")?);

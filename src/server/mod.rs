@@ -204,6 +204,7 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
         }
         (old, _) => old.clone(),
     };
+    let known = config.warnings();
     *config = Config {
         listen: config.listen.clone(),
         ftp,
@@ -217,6 +218,9 @@ fn reload(config: &mut Config, event_loop: &mut EventLoop) {
     service.set_policy(Policy::from(&*config));
     event_loop.set_limits(config.limits, config.timeouts);
     event_loop.set_ftp(config.ftp.clone());
+    for warning in config.warnings().into_iter().filter(|warning| !known.contains(warning)) {
+        log::warn!("{warning}");
+    }
     log::info!("configuration read again from {}", config.file.display());
 }
 

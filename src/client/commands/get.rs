@@ -73,6 +73,11 @@ pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
     note_interruption(session, result)
 }
 
+/// Returns whether the command writes the content of a file to standard output.
+pub fn is_to_stdout(words: &[Word]) -> bool {
+    matches!(words, [name, .., last] if name.is_bare(b"get") && last.is_bare(b"-"))
+}
+
 /// The local destination of the files.
 enum LocalTarget {
     /// Into this directory, under their own names.
@@ -148,8 +153,9 @@ fn check_name(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPa
 /// `get FILE -`: writes only the content to standard output.
 fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
     session.output.make_way_for_content();
-    // A progress bar would mix with the text.
-    let style = if session.output.is_terminal { Style::Silent } else { session.progress };
+    // Progress would mix with the text, or with the objects.
+    let is_silent = session.output.is_terminal || session.output.is_json;
+    let style = if is_silent { Style::Silent } else { session.progress };
     let entry = session.stat(remote)?;
     if entry.kind == EntryKind::Dir {
         return Err(Failure::Local(format!("{remote} is a directory; only a file goes to standard output")));

@@ -27,7 +27,7 @@ use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
 use crate::client::transfer::part_names::destination_of_part;
 use crate::client::transfer::pipes::{Streamed, send as send_content};
 use crate::client::transfer::upload::{Stored, UploadJob, Verdict, send_all};
-use crate::client::ui::progress::Progress;
+use crate::client::ui::progress::{Progress, Style};
 use crate::client::ui::stopwatch::Stopwatch;
 use crate::client::ui::summary::Summary;
 use crate::client::unfinished_tree::UnfinishedTree;
@@ -163,7 +163,8 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
         RemoteTarget::Folder(folder) => return Err(usage("put", &format!("{folder} is a directory; name a file"))),
     };
     let mode = if force { PutMode::Replace } else { PutMode::Create };
-    let mut progress = Progress::of_file(session.progress, &label(&remote), None);
+    let style = if session.output.is_json { Style::Silent } else { session.progress };
+    let mut progress = Progress::of_file(style, &label(&remote), None);
     let started = Stopwatch::start();
     let sent = send_content(session, &remote, mode, &mut progress);
     drop(progress);
