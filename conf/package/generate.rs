@@ -190,7 +190,7 @@ fn berthd_8() -> io::Result<String> {
         page.text(text);
     }
     page.section("EXIT STATUS");
-    page.text("0: done. 1: it failed. 2: the arguments or the configuration are wrong.");
+    page.table(&table_of(SERVER, "| exit | means |"), 1);
     page.section("SEE ALSO");
     page.text("berthd.json(5), berth(1)");
     Ok(page.roff)
@@ -327,6 +327,7 @@ fn escaped(text: &str) -> String {
 
 const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 const SCRIPTING: &str = include_str!("../../docs/scripting.md");
+const SERVER: &str = include_str!("../../docs/server.md");
 
 /// The rows of the table in `document` that begins with `head`.
 fn table_of(document: &str, head: &str) -> Vec<Vec<String>> {

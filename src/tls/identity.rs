@@ -112,7 +112,7 @@ fn make_or_renew(files: &TlsFiles, now_s: i64) -> Result<(), IdentityProblem> {
 }
 
 fn unusable(config: &Config, error: &io::Error) -> IdentityProblem {
-    (Part::Key, format!("the folder cannot be used: {error}; {}", config.folder_remedy()))
+    (Part::Key, format!("the directory cannot be used: {error}; {}", config.folder_remedy()))
 }
 
 /// Locks the files, because two servers must not make two keys.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{none, paths, refusal};
+use super::{paths, refusal};
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
@@ -46,8 +46,7 @@ pub fn enter(session: &mut Session, folder: VPath) -> Result<(), Failure> {
 }
 
 /// `pwd`
-pub fn pwd(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
-    none("pwd", words)?;
+pub fn pwd(session: &mut Session, _: &[Word]) -> Result<(), Failure> {
     session.output.line(&session.folder)?;
     session.output.json(&json!({"command": "pwd", "ok": true, "path": Name::from(&session.folder)}))
 }

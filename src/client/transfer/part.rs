@@ -62,7 +62,7 @@ impl Part {
                     // The bytes are kept even if hashing is interrupted.
                     part.received_bytes = metadata.len();
                     let hashed = hash_up_to(&mut part.file, u64::MAX, watch);
-                    (part.hash, part.received_bytes) = hashed.map_err(|error| error.about(&part.path))?;
+                    (part.hash, part.received_bytes) = hashed.map_err(|error| error.about(&part.destination))?;
                     return Ok(Some(part));
                 }
                 Occupant::Unmarked { file, bytes, cannot_tell } if at == 0 && bytes > 0 && bytes <= bytes_max => {
@@ -114,7 +114,6 @@ impl Part {
     pub fn create(destination: &Path, reserved: &Reserved, is_resumable: bool) -> Result<Self, Failure> {
         for path in names(destination, reserved) {
             let path = path?;
-            let failure = |error: io::Error| Failure::local(&path, &error);
             match create_new(&path, destination, is_resumable) {
                 Ok(file) => {
                     let mut part = Self::of(file, path, destination)?;
@@ -122,7 +121,8 @@ impl Part {
                     return Ok(part);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(failure(error)),
+                // The user knows the destination, not the part.
+                Err(error) => return Err(Failure::local(destination, &error)),
             }
             match occupant(&path, destination)? {
                 Occupant::Ours(file, metadata) => {
@@ -170,7 +170,7 @@ impl Part {
     pub fn restart(&mut self) -> Result<(), Failure> {
         if self.received_bytes > 0 {
             let emptied = self.file.set_len(0).and_then(|()| io::Seek::rewind(&mut self.file));
-            emptied.map_err(|error| Failure::local(&self.path, &error))?;
+            emptied.map_err(|error| Failure::local(&self.destination, &error))?;
         }
         self.hash = Sha256::new();
         self.received_bytes = 0;
@@ -181,7 +181,7 @@ impl Part {
     /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.hash.update(bytes);
-        self.file.write_all(bytes).map_err(|error| Failure::local(&self.path, &error))?;
+        self.file.write_all(bytes).map_err(|error| Failure::local(&self.destination, &error))?;
         self.received_bytes += bytes.len() as u64;
         Ok(())
     }

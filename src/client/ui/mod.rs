@@ -10,5 +10,6 @@ pub mod meter;
 pub mod output;
 pub mod progress;
 pub mod results;
+pub mod stopwatch;
 pub mod summary;
 pub mod terminal;

@@ -136,11 +136,13 @@ impl Progress {
 
     /// Notes `bytes` that need no transfer, because an earlier attempt transferred them.
     pub fn found(&mut self, bytes: u64) {
+        note_kept(bytes);
         self.0.borrow_mut().change(|moved| add(&moved.done_bytes, bytes));
     }
 
     /// Notes the transfer of `bytes` more.
     pub fn advance(&mut self, bytes: u64) {
+        note_kept(bytes);
         self.0.borrow_mut().change(|moved| {
             add(&moved.done_bytes, bytes);
             add(&moved.moved_bytes, bytes);
@@ -154,6 +156,7 @@ impl Progress {
 
     /// Notes that one of many files is done.
     pub fn finish_file(&mut self, name: impl Display, size: u64) {
+        note_kept(1);
         let mut picture = self.0.borrow_mut();
         picture.state.moved.finished().push((name.to_string(), size));
         picture.show(Instant::now());
@@ -429,6 +432,24 @@ const COLUMNS_FOR_TIME: usize = 55;
 const COLUMNS_FOR_SPEED: usize = 38;
 /// Longer names are shortened.
 const LABEL_COLUMNS_MAX: usize = 24;
+
+/// Returns whether transfers have moved anything since the last call that was kept.
+pub fn take_has_moved() -> bool {
+    KEPT_BYTES.swap(0, Ordering::Relaxed) > 0
+}
+
+/// Notes that the server dropped `bytes` that were sent, because it refused the file.
+pub fn note_dropped(bytes: u64) {
+    subtract(&KEPT_BYTES, bytes);
+}
+
+fn note_kept(bytes: u64) {
+    add(&KEPT_BYTES, bytes);
+}
+
+/// The number of bytes that the transfers of a command have moved. It is a static because two connections work for
+/// one command.
+static KEPT_BYTES: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use crate::client::commands::shell_escape;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::shell::lexer::Word;
+use crate::client::ui::progress::take_has_moved;
 
 /// One command.
 pub struct Command {
@@ -83,7 +84,7 @@ pub fn find(name: &str) -> Result<&'static Command, Failure> {
             Some(near) => format!("unknown command '{shown}'; did you mean '{near}'?"),
             None => format!("unknown command '{shown}'; 'help' lists the commands"),
         };
-        Failure::Usage(text)
+        Failure::UnknownCommand(text)
     })
 }
 
@@ -100,6 +101,7 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     }
     session.output.results.goes_on = !matches!(command.action, Action::Show(_));
     let told_before = session.output.failures;
+    take_has_moved();
     let result = act(session, command, operands);
     refusals::take().into_iter().for_each(|text| session.output.note(text));
     match session.output.failures - told_before {
@@ -110,6 +112,9 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
 }
 
 fn act(session: &mut Session, command: &Command, operands: &[Word]) -> Result<Flow, Failure> {
+    if command.operands == Operands::None && !options(command.name, "", operands)?.1.is_empty() {
+        return Err(usage(command.name, "it takes no arguments"));
+    }
     match command.action {
         Action::Show(_) if session.output.results.is_closed() => Err(Failure::OutputClosed),
         Action::Show(run) | Action::Change(run) => run(session, operands).map(|()| Flow::Next),

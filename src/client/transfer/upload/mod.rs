@@ -31,7 +31,7 @@ use crate::client::files::local::{Reading, Source, shown};
 use crate::client::files::modes::ModePolicy;
 use crate::client::transfer::parallel::{Jobs, Tell, move_all};
 use crate::client::ui::hashing::Hashing;
-use crate::client::ui::progress::Progress;
+use crate::client::ui::progress::{Progress, note_dropped};
 use crate::wire::message::{End, ErrorCode, ErrorReply, PutMode};
 use crate::wire::{Reply, Request};
 
@@ -360,6 +360,9 @@ impl Uploader {
             let (reclaims, sent_before) = (unsent.reclaims + 1, end.or(unsent.sent_before));
             self.unsent.push_front(Unsent { is_begun: true, reclaims, sent_before, ..unsent });
             return Ok(());
+        }
+        if matches!(&result, Err(Failure::Refused(error)) if !may_resume(error)) {
+            note_dropped(unsent.shown_bytes);
         }
         if let Some((key, upload_id)) = record
             && !matches!(&result, Err(Failure::Refused(error)) if may_resume(error))
