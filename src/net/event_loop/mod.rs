@@ -357,7 +357,7 @@ impl EventLoop {
         if slot.is_stranger && !slot.connection.protocol().is_stranger() {
             slot.is_stranger = false;
             slot.origin.into_iter().for_each(|origin| self.admission.log_in(origin, key));
-            if let Some(number) = slot.connection.protocol().session().and_then(Session::seat_number) {
+            if let Some(number) = slot.connection.protocol().session().and_then(Session::active_account_number) {
                 self.scheduler.assign(key, Owner::Account(number));
             }
         }

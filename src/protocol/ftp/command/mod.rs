@@ -1,9 +1,8 @@
-//! Parsed commands, and the session verb of each. The syntax is in [`super::table`].
+//! Parsed commands. The syntax is in [`super::table`].
 
 use super::argument::ExactOr;
 use super::listing::Facts;
 use super::site::Site;
-use crate::session::verb::Verb;
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
 use zeroize::Zeroizing;
@@ -208,24 +207,30 @@ impl Command {
         TRANSFERS.contains(&self.name())
     }
 
-    /// Returns its session verb, whose conditions are checked first; `None` if it needs no session call.
-    pub fn verb(&self) -> Option<Verb> {
-        Some(match self {
-            Self::Cwd(_) | Self::Cdup | Self::Rnfr(_) | Self::Mlst(_) | Self::Size(_) => Verb::Stat,
-            Self::List(_) | Self::Nlst(_) | Self::Mlsd(_) | Self::Stat(Some(_)) => Verb::List,
-            Self::Mkd(_) => Verb::MakeFolder,
-            Self::Rmd(_) => Verb::RemoveFolder,
-            Self::Dele(_) => Verb::RemoveFile,
-            Self::Rnto(_) => Verb::Rename,
-            Self::Retr(_) => Verb::BeginDownload,
-            Self::Stor(_) | Self::Stou | Self::Appe(_) => Verb::BeginUpload,
-            Self::Hash(_) | Self::Xsha256(_) => Verb::Digest,
-            Self::Avbl(_) | Self::Site(Site::Quota) => Verb::Quota,
-            Self::Mdtm(ExactOr { otherwise: Err(_), .. }) => Verb::Stat,
-            Self::Mdtm(_) | Self::Mfmt { .. } | Self::Site(Site::Utime(_)) => Verb::SetMtime,
-            Self::Site(Site::Chmod { .. }) => Verb::SetMode,
-            _ => return None,
-        })
+    /// Returns whether it uploads.
+    pub fn is_upload(&self) -> bool {
+        matches!(self, Self::Stor(_) | Self::Stou | Self::Appe(_))
+    }
+
+    /// Returns whether it is refused before login.
+    pub fn requires_login(&self) -> bool {
+        !matches!(
+            self,
+            Self::User(_)
+                | Self::Pass(_)
+                | Self::Auth
+                | Self::Pbsz
+                | Self::Prot(_)
+                | Self::Ccc
+                | Self::Acct
+                | Self::Quit
+                | Self::Noop
+                | Self::Syst
+                | Self::Clnt
+                | Self::Feat
+                | Self::Help(_)
+                | Self::Opts(_)
+        )
     }
 }
 
