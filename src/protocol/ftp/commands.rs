@@ -4,7 +4,6 @@
 use super::argument::ExactOr;
 use super::command::{Command, Epsv, Opts};
 use super::parse_error::ParseError;
-use super::site::Site;
 use super::transfer::{Form, UploadCommand};
 use super::{Ftp, FtpContext, Hashed, Passive, reply};
 use crate::base::limits::PATH_COMPONENT_COST;
@@ -45,7 +44,7 @@ impl Ftp {
             Command::Noop | Command::Clnt => turn.reply(200, "OK."),
             Command::Syst => turn.reply(215, "UNIX Type: L8"),
             Command::Feat => self.tell_features(turn),
-            Command::Help(topic) => self.tell_help(topic.as_deref(), turn),
+            Command::Help(name) => turn.tell_help(name.as_deref()),
             Command::Opts(option) => self.set_option(*option, turn),
             Command::Type(kind) => turn.reply(200, format!("Type set to {}.", kind.name())),
             Command::Stru => turn.reply(200, "Structure set to F."),
@@ -95,10 +94,10 @@ impl Ftp {
             Command::Dele(path) => return self.remove_file(path, turn),
             Command::Rnfr(path) => self.on_path(path, turn, Self::rename_from),
             Command::Rnto(path) => return self.rename_to(from, path, turn),
-            Command::Site(Site::Chmod { permissions, path }) => return self.set_permissions(permissions, path, turn),
-            Command::Site(Site::Utime(readings)) => return self.set_mtime_of_first(readings, turn),
-            Command::Site(Site::Help(topic)) => self.tell_site_help(topic.as_deref(), turn),
-            Command::Site(Site::Quota) => return self.tell_quota(turn),
+            Command::SiteChmod { permissions, path } => return self.set_permissions(permissions, path, turn),
+            Command::SiteUtime(readings) => return self.set_mtime_of_first(readings, turn),
+            Command::SiteHelp(name) => turn.tell_site_help(name.as_deref()),
+            Command::SiteQuota => return self.tell_quota(turn),
         }
         Ok(())
     }

@@ -1,9 +1,8 @@
 //! Commands that only query: sizes, times, facts, digests, the quota, help, and the session's status.
 
-use super::command_row::Row;
 use super::commands::NotBegun;
 use super::transfer::List;
-use super::{Activity, Ftp, FtpContext, Hashed, REPLY_FOLDER_STATUS, help, listing, reply, site, table, time};
+use super::{Activity, Ftp, FtpContext, Hashed, REPLY_FOLDER_STATUS, help, listing, reply, time};
 use crate::base::text::Size;
 use crate::base::virtual_path::VPath;
 use crate::session::SessionError;
@@ -146,27 +145,33 @@ impl Ftp {
         let features = help::features(self.facts);
         turn.buffers.output.append(|out| reply::put_lines(out, 211, "Features:", features, "End"));
     }
-
-    pub(super) fn tell_help(&self, about: Option<&str>, turn: &mut FtpContext) {
-        turn.tell_help(table::COMMANDS, about);
-    }
-
-    pub(super) fn tell_site_help(&self, about: Option<&str>, turn: &mut FtpContext) {
-        turn.tell_help(site::COMMANDS, about.map(|name| format!("SITE {name}")).as_deref());
-    }
 }
 
 impl FtpContext<'_> {
-    fn tell_help<R>(&mut self, rows: &'static [Row<R>], about: Option<&str>) {
-        match about.map(help::explanation) {
-            None => {
-                let names = help::columns(rows);
-                let last = "HELP <command> explains a command.";
-                self.buffers.output.append(|out| reply::put_lines(out, 214, "Commands:", names, last));
-            }
-            Some(Some(explanation)) => self.reply(214, explanation),
-            Some(None) => self.reply(504, "Unknown command; HELP lists the commands."),
+    pub(super) fn tell_help(&mut self, name: Option<&str>) {
+        match name {
+            Some(name) => self.explain(name),
+            None => self.list_commands(help::columns()),
         }
+    }
+
+    pub(super) fn tell_site_help(&mut self, name: Option<&str>) {
+        match name {
+            Some(name) => self.explain(&format!("SITE {name}")),
+            None => self.list_commands(help::site_columns()),
+        }
+    }
+
+    fn explain(&mut self, name: &str) {
+        match help::explanation(name) {
+            Some(explanation) => self.reply(214, explanation),
+            None => self.reply(504, "Unknown command; HELP lists the commands."),
+        }
+    }
+
+    fn list_commands(&mut self, columns: Vec<String>) {
+        let last = "HELP <command> explains a command.";
+        self.buffers.output.append(|out| reply::put_lines(out, 214, "Commands:", columns, last));
     }
 
     pub(super) fn begin_status(&mut self, code: u16) {

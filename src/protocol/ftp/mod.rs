@@ -8,7 +8,6 @@
 pub mod address;
 pub mod argument;
 pub mod command;
-pub mod command_row;
 mod commands;
 mod data_commands;
 mod file_commands;
@@ -19,10 +18,10 @@ pub mod line;
 pub mod listing;
 mod login;
 pub mod parse_error;
+mod parsers;
 pub mod permissions;
 pub mod queue;
 pub mod reply;
-pub mod site;
 pub mod table;
 pub mod time;
 mod transfer;
@@ -44,6 +43,7 @@ use queue::{CommandQueue, LookAhead};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
+use table::{Allowed, Row};
 use transfer::{List, Transfer};
 
 /// One FTP session.
@@ -66,7 +66,7 @@ pub struct Ftp {
     reuse: Reuse,
     next: PendingArguments,
     /// Taken from the input, but not begun yet.
-    pending: Option<Command>,
+    pending: Option<(&'static Row, Command)>,
     activity: Activity,
     /// The `ABOR` that ended the last command is not answered yet.
     was_aborted: bool,
@@ -414,28 +414,28 @@ impl Ftp {
         if self.pending.is_none() && !self.receive(turn) {
             return false;
         }
-        let Some(command) = self.pending.take() else { return true };
+        let Some((row, command)) = self.pending.take() else { return true };
         self.end_unused_data_connection(turn.data);
         // Only the command right after RNFR may use its path.
         let from = self.next.from.take();
         let begun = match self.session.account() {
-            None if command.requires_login() => Err(NotBegun::Refused(SessionError::LoginRequired)),
+            None if row.allowed == Allowed::AfterLogin => Err(NotBegun::Refused(SessionError::LoginRequired)),
             _ => self.begin_command(&command, from.as_ref(), turn),
         };
         match begun {
             Ok(()) => {}
             Err(NotBegun::NotCounted) => {
-                (self.pending, self.next.from) = (Some(command), from);
+                (self.pending, self.next.from) = (Some((row, command)), from);
                 return true;
             }
             Err(NotBegun::Refused(refusal)) => turn.refuse(refusal, None),
         }
         // A refused transfer also uses up `REST`, or a later one would begin in the middle.
-        if command.is_transfer() {
+        if row.is_transfer {
             self.next.offset = 0;
             self.give_up_data_connection(turn);
         }
-        if command.is_upload() {
+        if row.is_upload() {
             self.next.length = None;
         }
         true
@@ -460,11 +460,11 @@ impl Ftp {
         }
         if let Taken::Line(line) = self.take_line(turn) {
             match table::parse(&line) {
-                Ok(command) => self.pending = Some(command),
+                Ok(pending) => self.pending = Some(pending),
                 Err(wrong) => {
                     self.next.from = None;
                     self.reject_line(foreign::is_foreign(&line), wrong.reply(), turn);
-                    if command::is_transfer_line(&line) {
+                    if table::is_transfer_line(&line) {
                         self.forget_next(turn);
                     }
                 }
