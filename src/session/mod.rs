@@ -31,6 +31,7 @@ mod service;
 pub mod session_info;
 pub mod state;
 pub mod task;
+mod task_calls;
 pub mod totals;
 mod transfers;
 pub mod upload;
@@ -70,7 +71,10 @@ pub enum Phase {
 
 /// The session of one connected peer.
 pub struct Session {
-    id: u64,
+    /// Its number in the logs and for the administrator.
+    number: u64,
+    /// The number under which its syncs are requested.
+    sync_owner: u64,
     peer: SocketAddr,
     binding: Binding,
     requests: TokenBucket,
@@ -79,17 +83,18 @@ pub struct Session {
 }
 
 impl Session {
-    /// Makes and logs a session with a peer that has just connected.
-    pub fn accept(id: u64, peer: SocketAddr) -> Self {
-        let mut session = Self::new(id, peer);
+    /// Makes and logs a session with a peer that has just connected. `number` and `sync_owner` are unique.
+    pub fn accept(number: u64, sync_owner: u64, peer: SocketAddr) -> Self {
+        let mut session = Self { sync_owner, ..Self::new(number, peer) };
         session.log_connect();
         session
     }
 
-    /// Makes a session before its login. `id` is unique.
-    pub fn new(id: u64, peer: SocketAddr) -> Self {
+    /// Makes a session before its login. `number` is unique.
+    pub fn new(number: u64, peer: SocketAddr) -> Self {
         Self {
-            id,
+            number,
+            sync_owner: number,
             peer,
             is_connect_listed: true,
             binding: Binding::None,

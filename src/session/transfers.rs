@@ -37,7 +37,7 @@ impl CountedSession<'_> {
     pub fn store(&mut self, service: &mut Service, bytes: &[u8]) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
         match &mut self.session.state {
-            State::Upload(_, upload) => upload.store(&mut service.store, self.session.id, bytes),
+            State::Upload(_, upload) => upload.store(&mut service.store, self.session.sync_owner, bytes),
             _ => Err(SessionError::WrongState),
         }
     }
@@ -47,7 +47,7 @@ impl CountedSession<'_> {
     pub fn store_from(&mut self, service: &mut Service, incoming: SpliceSource<'_>) -> Result<usize, SessionError> {
         self.check(Verb::Store)?;
         match &mut self.session.state {
-            State::Upload(_, upload) => upload.store_from(&mut service.store, self.session.id, incoming),
+            State::Upload(_, upload) => upload.store_from(&mut service.store, self.session.sync_owner, incoming),
             _ => Err(SessionError::WrongState),
         }
     }
@@ -56,7 +56,7 @@ impl CountedSession<'_> {
     pub fn advance_commit(&mut self, service: &mut Service, now: Instant) -> Result<Option<Stored>, SessionError> {
         self.check(Verb::AdvanceCommit)?;
         let State::Commit(member, commit) = &mut self.session.state else { return Err(SessionError::WrongState) };
-        let result = commit.advance(&member.home, &mut service.store, service.policy.sync, self.session.id);
+        let result = commit.advance(&member.home, &mut service.store, service.policy.sync, self.session.sync_owner);
         let record = TransferInfo::of_commit(commit);
         match result {
             Ok(None) => return Ok(None),
@@ -82,7 +82,7 @@ impl Session {
         if upload.is_starting() && !member.home.settle(budget)? {
             return Ok(None);
         }
-        upload.prepare(&mut service.store, self.id, budget)
+        upload.prepare(&mut service.store, self.sync_owner, budget)
     }
 
     /// Returns whether the upload continues only when the disk has answered.

@@ -5,19 +5,11 @@ use super::argument::ExactOr;
 use super::command::{Command, Epsv, Opts};
 use super::parse_error::ParseError;
 use super::transfer::{Form, UploadCommand};
-use super::{Ftp, FtpContext, Hashed, Passive, reply};
+use super::{Ftp, FtpContext, Hashed, NotBegun, Passive, reply};
 use crate::base::limits::PATH_COMPONENT_COST;
 use crate::base::virtual_path::VPath;
 use crate::protocol::Protocol;
 use crate::session::{CountedSession, SessionError};
-
-/// Why a command did not begin.
-pub(super) enum NotBegun {
-    /// The home is being counted. The command begins again in the next turn.
-    NotCounted,
-    /// The session refuses it.
-    Refused(SessionError),
-}
 
 impl Ftp {
     /// Begins a command, and replies if it completes at once. `from` is the path of an `RNFR` right before

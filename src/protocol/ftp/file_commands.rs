@@ -1,9 +1,8 @@
 //! Commands about files and folders: the current folder, making, removing, renaming, times, permissions,
 //! digests.
 
-use super::commands::NotBegun;
 use super::permissions::Permissions;
-use super::{Activity, Ftp, FtpContext, Hashed, reply, time};
+use super::{Activity, Ftp, FtpContext, Hashed, NotBegun, reply, time};
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
 use crate::session::{SessionError, Unfinished};

@@ -1,8 +1,7 @@
 //! Commands that only query: sizes, times, facts, digests, the quota, help, and the session's status.
 
-use super::commands::NotBegun;
 use super::transfer::List;
-use super::{Activity, Ftp, FtpContext, Hashed, REPLY_FOLDER_STATUS, help, listing, reply, time};
+use super::{Activity, Ftp, FtpContext, Hashed, NotBegun, REPLY_FOLDER_STATUS, help, listing, reply, time};
 use crate::base::text::Size;
 use crate::base::virtual_path::VPath;
 use crate::session::SessionError;

@@ -36,7 +36,6 @@ use crate::session::state::StateName;
 use crate::session::{Phase, Service, Session, SessionError};
 use crate::store::syncer::Synced;
 use command::Command;
-use commands::NotBegun;
 use line::Taken;
 use listing::Facts;
 use queue::{CommandQueue, LookAhead};
@@ -158,6 +157,14 @@ enum Passive {
 enum Hashed {
     Hash,
     Xsha256,
+}
+
+/// Why a command did not begin.
+enum NotBegun {
+    /// The home is being counted. The command begins again in the next turn.
+    NotCounted,
+    /// The session refuses it.
+    Refused(SessionError),
 }
 
 /// The context of a step.

@@ -11,8 +11,7 @@ mod send;
 
 pub(super) use list::{Form, List};
 
-use super::commands::NotBegun;
-use super::{Activity, Ftp, FtpContext, REPLY_FOLDER_STATUS, reply};
+use super::{Activity, Ftp, FtpContext, NotBegun, REPLY_FOLDER_STATUS, reply};
 use crate::base::buffers::IoBuffers;
 use crate::base::limits::{
     FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
