@@ -144,6 +144,25 @@ fn sighup_opens_moved_logs_again_and_reads_the_configuration_again() {
 }
 
 #[test]
+fn a_key_that_needs_a_restart_keeps_its_value_at_each_sighup() {
+    let place = Place::new();
+    place.add("ann", &[]);
+    let server = place.serve();
+    place.configure(json!({"partial_expiry": 86_400, "home_roots": [place.path("elsewhere")]}));
+    for count in 1..=2 {
+        server.program.signal(Signal::HUP);
+        wait_until("it has read the configuration", || {
+            server.program.stderr().matches("configuration read again").count() == count
+        });
+        for key in ["partial_expiry", "home_roots"] {
+            let warning = format!("a new value of `{key}` takes effect after a restart");
+            assert_eq!(server.program.stderr().matches(&warning).count(), count, "{}", server.program.stderr());
+        }
+        assert!(matches!(Peer::login(server.address, "ann").ask(&list()), Reply::Page { .. }));
+    }
+}
+
+#[test]
 fn a_rate_that_is_lifted_at_sighup_holds_nobody_any_more() {
     // At this rate the upload would take longer than anybody here waits.
     let place = Place::with(json!({"rates": {"session_up": "1K"}}));

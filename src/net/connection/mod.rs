@@ -1,9 +1,9 @@
 //! One connection: its transport, buffers, protocol and readiness. A turn fills, steps and flushes,
 //! each within its own limit.
 
+mod data;
 mod memory;
 mod rates;
-mod second;
 
 use super::data_socket::DataSocket;
 use super::rate_limits::RateLimiter;

@@ -1,11 +1,11 @@
 //! The data connection of an FTP session: it listens or connects, verifies that the peer is the
 //! session's client, and moves bytes between the kernel and the protocol.
 
-use super::listeners::is_of_one_connection;
-use super::transport::{FtpTlsSettings, Moved, Transport};
 use crate::base::buffers::{IoBuffers, ReceiveBuffer, SpliceSource};
 use crate::base::limits::{DATA_ACCEPTS_PER_TURN, DATA_PORT_TRIES, INPUT_BYTES_FIRST, STORE_BYTES_MIN};
 use crate::logging::{self, STDERR};
+use crate::net::listeners::is_of_one_connection;
+use crate::net::transport::{FtpTlsSettings, Moved, Transport};
 use crate::protocol::data_connection::{ConnectionStage, DataConnection, Failure, Security};
 use crate::session::origin::Origin;
 use crate::tls::Resumption;
