@@ -333,6 +333,11 @@ impl Session {
         Ok(state)
     }
 
+    /// Returns the refusal of any upload that is not empty, if the quota has no byte left.
+    pub fn refusal_of_first_byte(&self) -> Option<SessionError> {
+        self.state.member()?.home.ledger().reserve(1, 0).err().map(SessionError::from)
+    }
+
     /// Returns the free bytes on the home's disk, if the file system reports them.
     pub fn disk_free_bytes(&self) -> Option<u64> {
         let home = &self.state.member()?.home;
