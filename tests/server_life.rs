@@ -536,6 +536,31 @@ fn serve_with_a_wrong_configuration_exits_with_2_naming_file_and_key() {
 }
 
 #[test]
+fn plaintext_where_others_can_listen_is_warned_of_at_the_start_and_by_check() {
+    let ftp = |listen: &str, plaintext: bool| json!({"ftp": {"listen": listen, "plaintext": plaintext}});
+    for (changes, key) in [
+        (ftp("0.0.0.0:0", true), Some("`ftp.plaintext`")),
+        (ftp("[::]:0", true), Some("`ftp.plaintext`")),
+        (ftp("127.0.0.1:0", true), None),
+        (ftp("0.0.0.0:0", false), None),
+        (json!({"listen": "0.0.0.0:0", "plaintext": true}), Some("`plaintext`")),
+        (json!({"listen": "0.0.0.0:0", "plaintext": false}), None),
+    ] {
+        let place = Place::with(changes.clone());
+        place.add("ann", &[]);
+        let mut command = place.berthd(&["serve"]);
+        command.env("RUST_LOG", "info");
+        let server = place.serve_as(command);
+        let checked = place.run(place.berthd(&["check"])).expect_code(0);
+        for stderr in [server.program.stderr(), checked.stderr] {
+            let warnings: Vec<_> = stderr.lines().filter(|line| line.contains("plaintext` is true")).collect();
+            assert_eq!(warnings.len(), usize::from(key.is_some()), "{changes}: {stderr}");
+            assert!(key.is_none_or(|key| warnings[0].contains(key)), "{changes}: {stderr}");
+        }
+    }
+}
+
+#[test]
 fn a_folder_for_logs_that_cannot_be_written_is_named() {
     let place = Place::new();
     fs::create_dir(place.path("logs")).expect("writable");

@@ -132,6 +132,11 @@ impl CountedSession<'_> {
         Ok(state)
     }
 
+    /// Returns the refusal of any upload that is not empty, if the quota has no byte left.
+    pub fn refusal_of_first_byte(&self) -> Option<SessionError> {
+        self.state.member()?.home.ledger().reserve(1, 0).err().map(SessionError::from)
+    }
+
     /// Returns the number of bytes that can still be stored: what the quota leaves, but no more than the
     /// disk has. If the file system does not report its free space, only the quota counts.
     pub fn available_bytes(&self) -> Result<u64, SessionError> {

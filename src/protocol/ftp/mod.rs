@@ -198,7 +198,7 @@ impl Protocol for Ftp {
         let mut turn = FtpContext { buffers: sockets.buffers, data, service, budget, now };
         self.held_until = None;
         let mut moved = self.greet(&mut turn);
-        if self.unused_data_until.is_some_and(|until| until <= now) {
+        if self.unused_data_until.is_some_and(|until| until <= now || turn.data.stage() == ConnectionStage::Left) {
             self.end_unused_data_connection(turn.data);
             moved = true;
         }

@@ -14,7 +14,7 @@ pub(super) use list::{Form, List};
 use super::{Activity, Ftp, FtpContext, NotBegun, REPLY_FOLDER_STATUS, reply};
 use crate::base::buffers::IoBuffers;
 use crate::base::limits::{
-    FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
+    FTP_DISCARD_TIME_MAX, FTP_REFUSED_DATA_GRACE, FTP_REFUSED_TLS_DATA_GRACE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
 };
 use crate::base::upload_id::UploadId;
 use crate::base::virtual_path::VPath;
@@ -179,7 +179,17 @@ impl Ftp {
             hash: self.settings.hashes_uploads,
             wanted_mode: None,
         };
-        let begun = self.counted(turn)?.begin_upload(turn.service, plan, turn.now);
+        let begins_empty = start == UploadStart::Empty && self.next.length.is_none();
+        let mut session = self.counted(turn)?;
+        let mut begun = session.begin_upload(turn.service, plan, turn.now);
+        if begun.is_ok()
+            && begins_empty
+            && let Some(refusal) = session.refusal_of_first_byte()
+        {
+            // Known before any data comes, so the client need not send it.
+            let _ = self.session.abort(refusal, turn.now);
+            begun = Err(refusal);
+        }
         self.begin(begun, TransferKind::Upload { is_named_here: command == UploadCommand::Unique }, path, turn);
         Ok(())
     }
@@ -361,7 +371,13 @@ impl Ftp {
         let _ = self.session.abort(refusal, now);
         let failure = data.stage();
         let given_up = self.forget_transfer(data);
-        data.reset();
+        let is_upload = matches!(&given_up, Activity::Transfer(transfer) if transfer.is_upload());
+        if is_upload && failure == ConnectionStage::Open && refusal != SessionError::Cut {
+            data.discard();
+            self.unused_data_until = Some(now + FTP_DISCARD_TIME_MAX);
+        } else {
+            data.reset();
+        }
         let Activity::Transfer(transfer) = given_up else { return };
         let (code, text) = match failure {
             ConnectionStage::Failed(Failure::NotResumed) => {
