@@ -146,10 +146,13 @@ fn berth_1() -> io::Result<String> {
     page.table(&table_of(SCRIPTING, "| exit | means |"), 1);
     page.section("ENVIRONMENT");
     for (name, text) in [
-        ("BERTH_PASSWORD", "The password, unless an option says where it is."),
-        ("NO_COLOR, LS_COLORS", "No colours in listings, or which."),
-        ("SHELL", "Runs what stands behind '!'."),
-        ("XDG_CONFIG_HOME, XDG_STATE_HOME", "Where the files below are, if not in ~/.config and ~/.local/state."),
+        ("BERTH_PASSWORD", "The password, unless an option gives its source."),
+        ("NO_COLOR, LS_COLORS", "NO_COLOR turns colours off; LS_COLORS selects the colours of listings."),
+        ("SHELL", "The shell that runs the commands after '!' and '|'."),
+        (
+            "XDG_CONFIG_HOME, XDG_STATE_HOME",
+            "The directories of the files below, instead of ~/.config and ~/.local/state.",
+        ),
     ] {
         page.term(name);
         page.text(text);
@@ -157,9 +160,9 @@ fn berth_1() -> io::Result<String> {
     page.section("FILES");
     for (name, text) in [
         ("~/.config/berth/berth.json", "Named hosts."),
-        ("~/.local/state/berth/known_hosts.json", "The keys of servers that were logged in to."),
-        ("~/.local/state/berth/history", "What was typed in the shell."),
-        (".NAME.berth-part", "A download that was interrupted, beside its destination."),
+        ("~/.local/state/berth/known_hosts.json", "The known keys of servers."),
+        ("~/.local/state/berth/history", "The history of the shell."),
+        (".NAME.berth-part", "A partial download, beside its destination."),
     ] {
         page.term(name);
         page.text(text);
@@ -175,7 +178,10 @@ fn berthd_8() -> io::Result<String> {
     page.subcommands(&CommandLine::command(), "berthd");
     page.section("SIGNALS");
     for (name, text) in [
-        ("SIGTERM, SIGINT", "Let running transfers finish until the drain deadline; a second one ends at once."),
+        (
+            "SIGTERM, SIGINT",
+            "Stop the server: running transfers may finish until timeouts.drain ends. A second signal stops it at once.",
+        ),
         ("SIGHUP", "Open the log files again, and read the configuration and the certificate again."),
     ] {
         page.term(name);
@@ -183,14 +189,14 @@ fn berthd_8() -> io::Result<String> {
     }
     page.section("ENVIRONMENT");
     for (name, text) in [
-        ("NOTIFY_SOCKET", "Where a supervisor is told of start, reload and end, as sd_notify(3) says."),
-        ("RUST_LOG", "What goes to standard error: error, warn, info (the default), debug."),
+        ("NOTIFY_SOCKET", "The socket of the service manager: see sd_notify(3)."),
+        ("RUST_LOG", "The lowest level of messages on standard error: error, warn, info (the default) or debug."),
     ] {
         page.term(name);
         page.text(text);
     }
     page.section("EXIT STATUS");
-    page.text("0: done. 1: it failed. 2: the arguments or the configuration are wrong.");
+    page.text("0: success. 1: failure. 2: wrong arguments or configuration.");
     page.section("SEE ALSO");
     page.text("berthd.json(5), berth(1)");
     Ok(page.roff)
@@ -202,11 +208,13 @@ fn berthd_json_5() -> String {
     page.section("NAME");
     page.text("berthd.json - configuration of the file server berthd");
     page.section("DESCRIPTION");
-    // Without the title, and what it is for.
+    // Without the title and its first paragraph.
     for paragraph in CONFIGURATION.split("\n\n").skip(2).filter(|paragraph| !paragraph.trim().is_empty()) {
         match paragraph.trim() {
             table if table.starts_with('|') => page.table(&rows(table), 2),
             heading if heading.starts_with("## ") => page.section(&heading[3..].to_uppercase()),
+            code if code.starts_with("```") => page.example(code),
+            list if list.starts_with("- ") => page.list(list),
             text => page.paragraph(&text.replace('\n', " ")),
         }
     }
@@ -258,6 +266,21 @@ impl Page {
     fn line(&mut self, text: &str) {
         self.roff.push_str(".br\n");
         self.text(text);
+    }
+
+    /// A block of code, line by line.
+    fn example(&mut self, code: &str) {
+        self.roff.push_str(".PP\n.nf\n");
+        code.lines().filter(|line| !line.starts_with("```")).for_each(|line| self.text(line));
+        self.roff.push_str(".fi\n");
+    }
+
+    /// A list; an item may have several lines.
+    fn list(&mut self, list: &str) {
+        for item in list[2..].split("\n- ") {
+            self.roff.push_str(".IP \\(bu 2\n");
+            self.text(&item.split_whitespace().collect::<Vec<_>>().join(" ").replace("**", ""));
+        }
     }
 
     /// What the text that follows explains.
