@@ -1,6 +1,5 @@
-//! Writes the man pages and the shells' completions into a folder, from the definitions that the
-//! programs themselves use: `cargo run --example generate -- DIR`. What only documents know, the
-//! configuration and the exit codes, is taken from its tables.
+//! Writes the man pages and the completions of the shells to a directory, from the definitions that the programs
+//! use: `cargo run --example generate -- DIR`. The configuration and the exit codes come from the tables of docs/.
 
 use berth::admin::CommandLine;
 use berth::client;
@@ -21,7 +20,7 @@ fn main() -> io::Result<()> {
     generate(&folder)
 }
 
-/// Writes all of it into a folder that is there.
+/// Writes all files to an existing directory.
 pub(crate) fn generate(folder: &Path) -> io::Result<()> {
     for (name, page) in [("berth.1", berth_1()?), ("berthd.8", berthd_8()?), ("berthd.json.5", berthd_json_5())] {
         fs::write(folder.join(name), page)?;
