@@ -88,7 +88,7 @@ pub const KEYS: &[Key] = &[
         "\"offered\"",
         "`offered`",
         "Whether the TLS of a data connection must resume the session of its control connection: `offered` or \
-         `required`. See `docs/ftp.md`, *TLS*.",
+         `required`; `docs/ftp.md` explains them.",
     ),
     key(
         "ftp.close_notify",
