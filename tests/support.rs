@@ -5,13 +5,15 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub(crate) mod flip;
-pub(crate) mod ftp;
+pub(crate) mod ftp_client;
 pub(crate) mod full;
 pub(crate) mod history;
+pub(crate) mod in_memory;
 pub(crate) mod nameless;
 pub(crate) mod needs;
 pub(crate) mod peer;
 pub(crate) mod process;
+pub(crate) mod protocol_document;
 pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod recovery;

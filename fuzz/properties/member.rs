@@ -4,7 +4,7 @@
 use super::conversation::{Conversation, Sum};
 use super::script::{Line, content};
 use super::server::{QUOTA_BYTES, QUOTA_FILES, new_server};
-use super::support::{Got, Peer, Server};
+use super::support::in_memory::{Got, Peer, Server};
 use berth::base::digest::Digest;
 use berth::base::limits::{CONTROL_BYTES_MAX, INPUT_BYTES, OUTPUT_BYTES_HIGH, PARTIALS_PER_HOME_MAX, PIECE_BYTES};
 use berth::store::ledger::Ledger;

@@ -15,8 +15,14 @@ mod tls;
 mod wire;
 mod words;
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
+/// The server in memory that the tests use, too.
+#[path = "../../tests/support"]
+#[allow(dead_code, unreachable_pub)] // A part of it is enough here.
+mod support {
+    pub(crate) mod in_memory;
+    mod nameless;
+    mod random;
+}
 
 /// One decoder, or one side of a conversation.
 pub(crate) struct Target {

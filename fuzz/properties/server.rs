@@ -2,7 +2,7 @@
 
 use super::conversation::Sum;
 use super::script::content;
-use super::support::{Got, Peer, Rights, Server, write};
+use super::support::in_memory::{Got, Peer, Rights, Server, write};
 use berth::base::buffers::{Budget, IoBuffers, Piece};
 use berth::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INPUT_BYTES, TURN_BUDGET};
 use berth::config::SyncPolicy;

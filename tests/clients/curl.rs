@@ -1,9 +1,9 @@
 //! curl: in plain text, with explicit and with implicit TLS.
 
-use crate::Scene;
-use crate::common::needs::{CURL, IPV6, tests};
-use crate::common::process::{Ended, Program};
-use crate::common::{PASSWORD, pattern};
+use super::Scene;
+use crate::support::needs::{CURL, IPV6, tests};
+use crate::support::process::{Ended, Program};
+use crate::support::{PASSWORD, pattern};
 use serde_json::json;
 use std::fs;
 use std::process::Command;

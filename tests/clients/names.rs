@@ -1,8 +1,8 @@
 //! A home of names that parsers trip over: each client finds exactly those that are there.
 
-use crate::Scene;
-use crate::common::PASSWORD;
-use crate::common::needs::{CURL, LFTP, NCFTP, PYTHON, RCLONE, tests};
+use super::Scene;
+use crate::support::PASSWORD;
+use crate::support::needs::{CURL, LFTP, NCFTP, PYTHON, RCLONE, tests};
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, UNIX_EPOCH};
@@ -84,7 +84,7 @@ fn curl_lists_every_name_and_its_wildcards_take_the_listing() {
     command.args(["-sSg", "-u", &login, "--list-only", &format!("ftp://{}/odd/-old/", scene.ftp)]);
     assert_eq!(lines(&scene.place.run(command).expect_code(0).stdout), ["inner"]);
     let mut command = scene.client("python3");
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ftp_clients/wildcard.py"));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/wildcard.py"));
     command.args([&format!("ftp://{}/odd/*", scene.ftp), &login]);
     let output = scene.place.run(command).expect_code(0).stdout;
     let mut found: Vec<_> =

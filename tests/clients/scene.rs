@@ -1,28 +1,15 @@
 //! The clients that people have, as they are installed, against the real server: aria2, curl, lftp,
 //! rclone, ncftp and Python's ftplib.
 
-mod aria2;
-#[path = "../common/mod.rs"]
-mod common;
-mod curl;
-mod lftp;
-mod names;
-mod python;
-mod rclone;
-
-use common::ftp::{configuration, listening};
-use common::process::Program;
-use common::{Place, Server, wait_until};
+use crate::support::ftp_client::{configuration, listening};
+use crate::support::process::Program;
+use crate::support::{Place, Server, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-fn main() -> std::process::ExitCode {
-    common::needs::run(&[aria2::TESTS, curl::TESTS, lftp::TESTS, names::TESTS, python::TESTS, rclone::TESTS])
-}
 
 /// A server with the account `ann` that speaks FTP of every kind.
 pub(crate) struct Scene {
@@ -109,9 +96,9 @@ pub(crate) fn grow(root: &Path) -> BTreeMap<String, Vec<u8>> {
     for number in 0..40_usize {
         let folder = ["photos/2025", "photos/2026", "with space", "."][number % 4];
         let name = format!("{folder}/file {number} \u{e4}.bin");
-        files.insert(name.trim_start_matches("./").to_string(), common::pattern(number as u64, number * 3001));
+        files.insert(name.trim_start_matches("./").to_string(), crate::support::pattern(number as u64, number * 3001));
     }
-    files.insert("large".into(), common::pattern(99, 3 << 20));
+    files.insert("large".into(), crate::support::pattern(99, 3 << 20));
     files.insert("with space/nothing".into(), Vec::new());
     for (name, content) in &files {
         fs::write(root.join(name), content).expect("writable");

@@ -414,10 +414,30 @@ fn a_test_that_the_harness_of_its_binary_would_never_run_is_found() {
     let tables =
         manifest.split("\n[").filter(|table| table.starts_with("[test]]") && table.contains("harness = false"));
     let names: Vec<_> = tables.filter_map(|table| table.split("name = \"").nth(1)?.split('"').next()).collect();
-    assert!(names.len() > 3, "{names:?}");
+    assert_eq!(names, ["clients", "privileged"]);
     for file in names.iter().flat_map(|name| files_of_test(name)) {
         let text = std::fs::read_to_string(&file).expect("UTF-8");
         assert!(!text.lines().any(|line| line.trim() == "#[test]"), "{}: list it in `tests!` instead", file.display());
+    }
+}
+
+/// Cargo looks only for the test programs that its manifest names, because `tests/support.rs` is none, and
+/// rustc only for the modules that are declared.
+#[test]
+fn every_file_of_tests_belongs_to_a_test_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &Path| std::fs::read_to_string(path).expect("UTF-8");
+    let manifest = read(&root.join("Cargo.toml"));
+    for file in files_of_test("") {
+        let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
+        let folder = file.parent().expect("a parent");
+        let is_declared = if folder == root.join("tests") {
+            name == "support" || manifest.contains(&format!("path = \"tests/{name}.rs\""))
+        } else {
+            let parent = read(&folder.with_extension("rs"));
+            parent.lines().any(|line| line.trim_start().ends_with(&format!("mod {name};")))
+        };
+        assert!(is_declared, "{} is declared nowhere", file.display());
     }
 }
 

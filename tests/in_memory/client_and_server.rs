@@ -1,10 +1,8 @@
 //! The whole client and the whole server joined in memory: no sockets, no threads, no clock. A
 //! wait of the client is the server's turn, so waits are round trips and can be counted.
 
-#[path = "client/shared.rs"]
-mod shared;
-mod support;
-
+use crate::support::in_memory::output::Shared;
+use crate::support::in_memory::{MIB, PASSWORD, Peer, Server, USER, content};
 use berth::auth::scram::Binding;
 use berth::base::virtual_path::VPath;
 use berth::client::connection::link::Link;
@@ -17,14 +15,12 @@ use berth::client::shell::interrupt::Interrupt;
 use berth::client::shell::{command, lexer};
 use berth::client::ui::output::Output;
 use berth::client::ui::progress::Style;
-use shared::Shared;
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
-use support::{MIB, PASSWORD, Peer, Server, USER, content};
 
 /// Bytes on their way in either direction, at most.
 const WINDOW_BYTES: usize = 256 * 1024;

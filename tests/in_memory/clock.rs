@@ -1,8 +1,8 @@
 //! A clock on the wall that jumps: what is kept for a while is neither lost early nor kept for
 //! ever, what is remembered stays true, and no deadline moves.
 
-mod support;
-
+use crate::support::in_memory::ftp_peer::FtpPeer;
+use crate::support::in_memory::*;
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::digest::Digest;
 use berth::base::limits::{
@@ -21,8 +21,6 @@ use std::cell::Cell;
 use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 use std::time::Duration;
-use support::ftp::FtpPeer;
-use support::*;
 
 const ID: UploadId = UploadId([7; 16]);
 const KEPT: usize = RESUME_BYTES_MIN as usize;

@@ -1,8 +1,9 @@
 //! Fairness counted in turns: real connections over socket pairs, driven round robin as the loop
 //! drives them, without a clock.
 
-mod support;
-
+use crate::support::in_memory::ftp_peer::FtpPeer;
+use crate::support::in_memory::pair::Pair;
+use crate::support::in_memory::*;
 use berth::base::limits::{CONTROL_BYTES_MAX, FLUSH_BUDGET_MIN, MEMORY_SMALL_BYTES, MEMORY_WAIT_STEP};
 use berth::base::memory::{Charge, Share};
 use berth::base::upload_id::UploadId;
@@ -16,9 +17,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Read;
 use std::rc::Rc;
 use std::time::Duration;
-use support::ftp::FtpPeer;
-use support::pair::Pair;
-use support::*;
 
 #[test]
 fn a_small_command_waits_one_round_behind_eight_greedy_downloads() {

@@ -1,8 +1,8 @@
 //! How FTP transfers end, to the millisecond. The end of an upload's data is the end of its file only if
 //! the client is still there a moment later. Which of its two connections a client that is killed loses first is up to its kernel.
 
-mod support;
-
+use crate::support::in_memory::ftp_peer::FtpPeer;
+use crate::support::in_memory::*;
 use berth::base::limits::{
     FTP_END_GRACE_LARGE, FTP_END_GRACE_MAX, FTP_END_GRACE_SHARE, FTP_REPLIES_APART, FTP_REPLIES_APART_MIN,
     RESUME_BYTES_MIN,
@@ -11,8 +11,6 @@ use berth::config::SyncPolicy;
 use berth::protocol::Protocol;
 use berth::protocol::data_connection::ConnectionStage;
 use std::time::Duration;
-use support::ftp::FtpPeer;
-use support::*;
 
 const LARGE: usize = RESUME_BYTES_MIN as usize;
 

@@ -1,8 +1,8 @@
 //! Nothing leads out of a home, and nothing in it reaches the staging folder: links, races,
 //! special files, strange names, renames. On real folders.
 
-mod support;
-
+use crate::support::flip::while_flipping;
+use crate::support::in_memory::*;
 use berth::auth::scram::{Binding, ClientExchange, ScramError};
 use berth::base::upload_id::UploadId;
 use berth::wire::message::{EntryKind, Name, PutMode};
@@ -11,8 +11,6 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use support::flip::while_flipping;
-use support::*;
 
 /// A home beside a folder with a secret, with links of all kinds in it.
 fn server_with_links() -> Server {
@@ -650,7 +648,7 @@ fn folders_above_are_made_down_to_the_longest_path_and_only_what_is_missing() {
 
 #[test]
 fn a_folder_that_flips_to_a_link_outside_lets_nothing_through() {
-    let operations = full::tries(20_000, 100_000);
+    let operations = crate::support::full::tries(20_000, 100_000);
     let mut server = Server::new();
     let outside = server.root().join("outside");
     std::fs::create_dir(&outside).expect("mkdir");

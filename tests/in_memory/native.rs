@@ -1,8 +1,8 @@
 //! The native protocol, driven as the loop would drive it: one conversation at every read
 //! size, broken framing, cut connections, peers that do not read.
 
-mod support;
-
+use crate::support::full::tries;
+use crate::support::in_memory::*;
 use berth::base::buffers::Budget;
 use berth::base::digest::Digest;
 use berth::base::limits::{
@@ -12,8 +12,6 @@ use berth::protocol::{Protocol, Sockets};
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{ErrorReply, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use support::full::tries;
-use support::*;
 
 // ---- One conversation ---------------------------------------------------------------------
 

@@ -1,8 +1,7 @@
 //! Uploads of protocols that have neither ids nor digests: what is cut off is held for its path
 //! and found again, a file is gone on with in a copy, and nothing appears before it is whole.
 
-mod support;
-
+use crate::support::in_memory::{MIB, PASSWORD, Random, Rights, Server, USER, content, vpath, write};
 use berth::base::buffers::Budget;
 use berth::base::digest::Digest;
 use berth::base::limits::{CUT_BYTES_PER_TURN, PIECE_BYTES, RESUME_BYTES_MIN, TURN_BUDGET, UNSYNCED_BYTES_MAX};
@@ -19,7 +18,6 @@ use berth::store::syncer::Synced;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use support::{MIB, PASSWORD, Random, Rights, Server, USER, content, vpath, write};
 use zeroize::Zeroizing;
 
 const KEPT_FROM: usize = RESUME_BYTES_MIN as usize;

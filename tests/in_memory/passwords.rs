@@ -1,8 +1,7 @@
 //! Logins by name and password as they are: their rounds leave turns to others, a few are
 //! computed at once, one that was right is known for a while, and nothing tells who exists.
 
-mod support;
-
+use crate::support::in_memory::{PASSWORD, Rights, Server, USER};
 use berth::account::AccountName;
 use berth::auth::scram::Verifier;
 use berth::base::buffers::Budget;
@@ -13,7 +12,6 @@ use berth::session::login_guard::{LOGIN_DELAY_FIRST, LOGIN_DELAY_MAX};
 use berth::session::state::StateName;
 use berth::session::{Session, SessionError};
 use std::time::Duration;
-use support::{PASSWORD, Rights, Server, USER};
 use zeroize::Zeroizing;
 
 /// What one turn of a login, or all of them, came to.

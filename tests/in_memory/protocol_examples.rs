@@ -2,7 +2,6 @@
 //! examples against a server in memory, and its rules where the server once broke them.
 
 mod codec;
-mod document;
 mod replay;
 mod rules;
 mod server;

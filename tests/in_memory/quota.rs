@@ -1,15 +1,13 @@
 //! The ledger against the disk: equal after every sequence of requests, never over its limit
 //! however many uploads race, and the same again after a restart.
 
-mod support;
-
+use crate::support::in_memory::*;
 use berth::base::buffers::Budget;
 use berth::base::upload_id::UploadId;
 use berth::config::SyncPolicy;
 use berth::protocol::{Protocol, Sockets};
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};
-use support::*;
 
 /// Compares without settling first: what the ledger says now, right or not yet counted.
 fn check(server: &mut Server, what: &str) {

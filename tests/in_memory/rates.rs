@@ -1,8 +1,8 @@
 //! Rates of requests and bytes: real connections over socket pairs on a clock that the test moves
 //! on to the next deadline whenever everybody sleeps, so that what is measured is exact.
 
-mod support;
-
+use crate::support::in_memory::pair::Pair;
+use crate::support::in_memory::*;
 use berth::base::digest::Digest;
 use berth::base::limits::{LINGER, RATE_STEPS_PER_SECOND};
 use berth::base::token_bucket::Directions;
@@ -15,8 +15,6 @@ use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, PutMode};
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
-use support::pair::Pair;
-use support::*;
 
 const RATE: u64 = MIB as u64;
 /// What is fetched or sent: the first second's worth goes at once, the rest takes three seconds.

@@ -1,15 +1,13 @@
 //! Transfers that were cut and go on, and files that change under a transfer: either the very
 //! same bytes arrive, or the transfer starts again or says why not.
 
-mod support;
-
+use crate::support::in_memory::*;
 use berth::base::digest::Digest;
 use berth::base::limits::{DATA_BYTES_MAX, PARTIALS_PER_HOME_MAX, PIECE_BYTES, RESUME_BYTES_MIN};
 use berth::base::upload_id::UploadId;
 use berth::wire::message::{Partial, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use std::fs::OpenOptions;
-use support::*;
 
 const ID: UploadId = UploadId([7; 16]);
 const KEPT_FROM: usize = RESUME_BYTES_MIN as usize;

@@ -1,8 +1,7 @@
 //! The session as a table: every verb in every state happens or is refused as `Verb`
 //! says, and a refused one leaves the session as it was.
 
-mod support;
-
+use crate::support::in_memory::{PASSWORD, Rights, Server, USER, keys, vpath, write};
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::buffers::Budget;
 use berth::base::digest::Digest;
@@ -15,7 +14,6 @@ use berth::session::upload::{Length, UploadPlan, UploadStart};
 use berth::session::verb::{Effect, Verb};
 use berth::session::{Session, SessionError};
 use std::collections::HashSet;
-use support::{PASSWORD, Rights, Server, USER, keys, vpath, write};
 use zeroize::Zeroizing;
 
 const STATES: [StateName; 7] = [

@@ -1,9 +1,8 @@
 //! A server and several clients left to chance: random requests, random read sizes, readers
 //! that dawdle, cut connections, a disk that answers when it likes, kills, jumping clocks. The
-//! same seed does the same. `BERTH_SEED=n cargo test --test simulation` runs one of them.
+//! same seed does the same. `BERTH_SEED=n cargo test --test in_memory simulation` runs one of them.
 
-mod support;
-
+use crate::support::in_memory::*;
 use berth::base::digest::Digest;
 use berth::base::limits::PARTIALS_PER_HOME_MAX;
 use berth::base::upload_id::UploadId;
@@ -16,7 +15,6 @@ use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::Duration;
-use support::*;
 
 const SEEDS: u64 = 150;
 const STEPS: usize = 300;

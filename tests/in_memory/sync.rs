@@ -1,8 +1,7 @@
 //! When an upload counts as stored: nothing appears before its bytes are on disk, a disk that
 //! is behind holds up only its upload, a disk that fails leaves the old file.
 
-mod support;
-
+use crate::support::in_memory::*;
 use berth::base::limits::{INPUT_BYTES, PIECE_BYTES, UNSYNCED_BYTES_MAX};
 use berth::config::SyncPolicy;
 use berth::protocol::{Protocol, Sockets};
@@ -11,7 +10,6 @@ use berth::session::state::StateName;
 use berth::store::syncer::Synced;
 use berth::wire::{ErrorCode, Reply, Request};
 use std::io;
-use support::*;
 
 /// Lets the helper answer the oldest job of `peer` with `result`.
 fn answer(server: &mut Server, peer: &mut Peer, result: io::Result<()>) {

@@ -2,8 +2,7 @@
 //! and cost alike over a thousand tries, and a login message that was changed, repeated or comes
 //! out of turn lets nobody in.
 
-mod support;
-
+use crate::support::in_memory::*;
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::base::buffers::Budget;
 use berth::protocol::Protocol;
@@ -11,7 +10,6 @@ use berth::session::SessionError;
 use berth::session::login_guard::LOGIN_DELAY_MAX;
 use berth::wire::{ErrorCode, Reply, Request};
 use rustix::time::{ClockId, clock_gettime};
-use support::*;
 
 const TRIES: usize = 1000;
 

@@ -1,16 +1,14 @@
 //! How much memory others can make the server hold: connections that nobody has logged in to, listings
 //! that nobody reads, and sessions with much to say. Memory is what the system counts as resident.
 
-mod common;
-
+use crate::support::ftp_client::{FtpClient, configuration, listening};
+use crate::support::peer::{Peer, put};
+use crate::support::{Place, Server, pattern, wait_until};
 use berth::base::digest::Digest;
 use berth::tls::{Pinning, Received, Sealed};
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, VERSION};
 use berth::wire::{ErrorCode, Reply, Request};
-use common::ftp::{FtpClient, configuration, listening};
-use common::peer::{Peer, put};
-use common::{Place, Server, pattern, wait_until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ClientConfig;
 use serde_json::json;

@@ -2,12 +2,10 @@
 //! to log in gets in, and memory, descriptors and processor are left. Their turns are counted in
 //! `fairness`.
 
-mod common;
-
+use crate::support::peer::{Incoming, Peer, put};
+use crate::support::{Place, Server, events, pattern, wait_until};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use common::peer::{Incoming, Peer, put};
-use common::{Place, Server, events, pattern, wait_until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use std::io::Write;
@@ -89,7 +87,7 @@ fn guesses_at_an_account_from_everywhere_never_delay_its_user() {
     let began = Instant::now();
     let mut ann = Peer::connect_from(10, server.address);
     ann.greet();
-    assert!(matches!(ann.prove("ann", common::PASSWORD), Reply::Welcome { .. }));
+    assert!(matches!(ann.prove("ann", crate::support::PASSWORD), Reply::Welcome { .. }));
     assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
 }
 
@@ -108,7 +106,7 @@ fn an_address_that_hangs_up_after_each_guess_gets_few_of_them_checked() {
     assert!(sent > 50 && (1..=6).contains(&checked), "{checked} of {sent} guesses in 3 s");
     let mut ann = Peer::connect_from(3, server.address);
     ann.greet();
-    assert!(matches!(ann.prove("ann", common::PASSWORD), Reply::Welcome { .. }));
+    assert!(matches!(ann.prove("ann", crate::support::PASSWORD), Reply::Welcome { .. }));
 }
 
 #[test]
@@ -134,7 +132,7 @@ fn many_guesses_at_once_from_one_address_are_few_that_are_checked_and_the_owner_
         while sent.load(Relaxed) < 200 {
             let mut ann = Peer::connect_from(3, server.address);
             ann.greet();
-            assert!(matches!(ann.prove("ann", common::PASSWORD), Reply::Welcome { .. }));
+            assert!(matches!(ann.prove("ann", crate::support::PASSWORD), Reply::Welcome { .. }));
         }
         is_over.store(true, Relaxed);
     });
@@ -268,7 +266,7 @@ fn connections_do_not_take_the_descriptors_that_files_need() {
         let mut newcomer = Peer::connect(server.address);
         newcomer.request(&Request::Hello { versions: vec![1], client: String::new() });
         let Reply::Hello { .. } = newcomer.reply() else { break };
-        assert!(matches!(newcomer.prove("ann", common::PASSWORD), Reply::Welcome { .. }));
+        assert!(matches!(newcomer.prove("ann", crate::support::PASSWORD), Reply::Welcome { .. }));
         members.push(newcomer);
         assert!(members.len() < 40, "more sessions than descriptors");
     }
@@ -307,9 +305,12 @@ fn without_descriptors_no_password_is_called_wrong_and_no_name_is_told_from_anot
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     server.program.limit_descriptors(1000);
     let (_, ann) = &mut peers[0];
-    assert!(matches!(ann.prove("ann", common::PASSWORD), Reply::Welcome { .. }), "the same connection may try again");
+    assert!(
+        matches!(ann.prove("ann", crate::support::PASSWORD), Reply::Welcome { .. }),
+        "the same connection may try again"
+    );
     let (_, nobody) = &mut peers[1];
-    assert!(matches!(nobody.prove("nobody", common::PASSWORD), Reply::Error(_)));
+    assert!(matches!(nobody.prove("nobody", crate::support::PASSWORD), Reply::Error(_)));
 }
 
 #[test]

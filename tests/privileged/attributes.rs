@@ -1,13 +1,13 @@
 //! What a file has besides its bytes: new ones get what the kernel gives in their folder, replaced ones
 //! keep what they had, and what the server's user may not write is refused before a byte is taken.
 
-use crate::common::needs::{
+use crate::support::needs::{
     ACCESS_LISTS, APPEND_ONLY, ATTRIBUTES, BINDFS, CHATTR, FUSE, GETFATTR, MOUNT, MOUNTS, ROOT, SETFACL, SETFATTR,
     tests,
 };
-use crate::common::peer::{Peer, put};
-use crate::common::process::without_rights;
-use crate::common::{Place, Server, disk_usage, pattern, wait_until};
+use crate::support::peer::{Peer, put};
+use crate::support::process::without_rights;
+use crate::support::{Place, Server, disk_usage, pattern, wait_until};
 use berth::base::digest::Digest;
 use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};

@@ -1,9 +1,9 @@
 //! Landlock as the running server shows it. What each place allows is tested beside the code, in
 //! threads that are confined one by one.
 
-use crate::common::needs::{LANDLOCK, tests};
-use crate::common::peer::Peer;
-use crate::common::{Place, Server, wait_until};
+use crate::support::needs::{LANDLOCK, tests};
+use crate::support::peer::Peer;
+use crate::support::{Place, Server, wait_until};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
 use rustix::process::Signal;
@@ -42,7 +42,7 @@ fn homes_that_are_led_elsewhere_while_it_runs_are_out_of_reach() {
     let refused = |server: &Server| {
         let mut peer = Peer::connect(server.address);
         peer.greet();
-        match peer.prove("ann", crate::common::PASSWORD) {
+        match peer.prove("ann", crate::support::PASSWORD) {
             Reply::Welcome { .. } => matches!(peer.put("/new", b"content", PutMode::Create), Reply::Error(_)),
             reply => matches!(reply, Reply::Error(_)),
         }

@@ -4,16 +4,14 @@
 //! A disk is made full for one server by a limit on the size of its files, which works for
 //! everybody and can be lifted again; and, where the system allows mounts, by a tiny filesystem.
 
-mod common;
-
-use crate::common::needs::{MOUNT, OWN_MOUNTS, UNSHARE, tests};
-use crate::common::process::{Ended, without_rights};
-use crate::common::proxy::Proxy;
+use crate::support::needs::{MOUNT, OWN_MOUNTS, UNSHARE, tests};
+use crate::support::peer::{Incoming, Peer, put};
+use crate::support::process::{Ended, without_rights};
+use crate::support::proxy::Proxy;
+use crate::support::{Place, Server, disk_usage, pattern, target, wait_until};
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use common::peer::{Incoming, Peer, put};
-use common::{Place, Server, disk_usage, pattern, target, wait_until};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -37,10 +35,6 @@ tests! {
         a_tree_into_a_full_disk_of_either_side_ends_with_one_error_and_goes_on_once_there_is_room,
         on_a_filesystem_without_room_every_change_is_refused_or_whole_and_removing_makes_room,
         a_partial_whose_record_finds_no_room_is_not_kept_and_leaves_nothing;
-}
-
-fn main() -> std::process::ExitCode {
-    common::needs::run(&[TESTS])
 }
 
 /// Begins to put `content` and sends it until the server has enough of it; its refusal. The
@@ -150,7 +144,7 @@ fn an_upload_that_met_a_full_disk_is_logged_once_kept_for_an_hour_and_resumed_on
 /// it alone.
 fn serve_on_tiny_filesystem(place: &Place) -> Server {
     let mount = "mount -t tmpfs -o size=1m,nr_inodes=40,mode=700 tiny homes && mkdir homes/ann";
-    let mut command = common::needs::own_mounts();
+    let mut command = crate::support::needs::own_mounts();
     command.args(["sh", "-c", &format!("{mount} && exec \"$0\" \"$@\"")]).arg(place.berthd(&[]).get_program());
     command.args(["serve"]).current_dir(place.path("")).stdin(Stdio::null());
     place.serve_as(command)
@@ -492,7 +486,7 @@ fn a_tree_into_a_full_disk_of_either_side_ends_with_one_error_and_goes_on_once_t
             command.split(' ').map(|word| word.replace("small", &format!("small{at}"))).collect();
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let client = berth(&words);
-        let mut command = common::needs::own_mounts();
+        let mut command = crate::support::needs::own_mounts();
         command.args(["sh", "-c", &twice]).arg(client.get_program()).args(client.get_args());
         command.env_clear().stdin(Stdio::null()).current_dir(place.here(""));
         command.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?))));

@@ -1,10 +1,10 @@
 //! Guesses from many addresses of IPv6, of a customer who has a /48: in a network of its own, where every
 //! address of the documentation's is this machine's.
 
-use crate::common::ftp::{FtpClient, configuration, listening};
-use crate::common::needs::{IP, OWN_NETWORK, ROOT, UNSHARE, tests};
-use crate::common::peer::{Peer, has_input, stream_from};
-use crate::common::{PASSWORD, Place};
+use crate::support::ftp_client::{FtpClient, configuration, listening};
+use crate::support::needs::{IP, OWN_NETWORK, ROOT, UNSHARE, tests};
+use crate::support::peer::{Peer, has_input, stream_from};
+use crate::support::{PASSWORD, Place};
 use berth::wire::Reply;
 use serde_json::json;
 use std::env;

@@ -1,9 +1,9 @@
 //! A sandbox that hides `/proc/sys`: the server does not know which start of the machine this is,
 //! and must not take another one for the same.
 
-use crate::common::needs::{MOUNT, OWN_MOUNTS, ROOT, UNSHARE, tests};
-use crate::common::peer::Peer;
-use crate::common::{Place, Server, pattern, wait_until};
+use crate::support::needs::{MOUNT, OWN_MOUNTS, ROOT, UNSHARE, tests};
+use crate::support::peer::Peer;
+use crate::support::{Place, Server, pattern, wait_until};
 use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;

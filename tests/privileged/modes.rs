@@ -1,9 +1,9 @@
 //! Modes are what the server says, whatever mask it was started with.
 
-use crate::common::needs::tests;
-use crate::common::peer::{Peer, put};
-use crate::common::{Place, wait_until};
-use crate::owner_and_mode;
+use super::owner_and_mode;
+use crate::support::needs::tests;
+use crate::support::peer::{Peer, put};
+use crate::support::{Place, wait_until};
 use berth::base::upload_id::UploadId;
 use berth::wire::frame::{FrameType, put_bytes};
 use berth::wire::message::PutMode;

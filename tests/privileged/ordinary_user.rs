@@ -1,10 +1,10 @@
 //! Started by an ordinary user: no special rights, and no rules who owns what.
 
-use crate::common::needs::{ROOT, tests};
-use crate::common::peer::Peer;
-use crate::common::process::{Program, without_rights};
-use crate::common::{Place, Server, listening, wait_until};
-use crate::{assert_without_rights, open_to_all};
+use crate::support::needs::{ROOT, tests};
+use crate::support::peer::Peer;
+use crate::support::process::{Program, without_rights};
+use crate::support::{Place, Server, listening, wait_until};
+use super::{assert_without_rights, open_to_all};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{Reply, Request};
 use rustix::process::{Gid, Signal, Uid};
@@ -68,7 +68,7 @@ fn an_ordinary_user_serves_without_rights_and_reloads() {
     assert!(!server.program.stderr().contains("running as root"), "{}", server.program.stderr());
     if rustix::process::geteuid().is_root() {
         // Root adds the account, and what it makes goes to the owner of the folder.
-        assert_ne!(crate::owner_and_mode(&place, "conf/users/ann.json").0, 0);
+        assert_ne!(super::owner_and_mode(&place, "conf/users/ann.json").0, 0);
     }
     assert_that_it_reloads(&place, &server);
 }

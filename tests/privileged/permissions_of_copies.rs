@@ -1,13 +1,13 @@
 //! What a copy has of its source besides the content: permission bits, in both directions, with and without
 //! folders, and what a file that is replaced keeps.
 
-use crate::common::needs::{
+use crate::support::needs::{
     ACCESS_LISTS, ATTRIBUTES, BINDFS, FUSE, FUSEFAT, GETFATTR, MKFS_VFAT, MOUNT, MOUNTS, ROOT, SETFACL, SETFATTR,
     TIME_ZONES, tests,
 };
-use crate::common::peer::{Peer, put};
-use crate::common::process::Ended;
-use crate::common::{Place, Server, pattern, wait_until};
+use crate::support::peer::{Peer, put};
+use crate::support::process::Ended;
+use crate::support::{Place, Server, pattern, wait_until};
 use berth::base::upload_id::UploadId;
 use berth::wire::frame::{FrameType, put_bytes};
 use berth::wire::message::PutMode;

@@ -2,39 +2,13 @@
 //! confined to which folders. What only root can try is ignored where somebody else
 //! runs the tests; each such test has a neighbour that tries what an ordinary user can.
 
-mod attributes;
-#[path = "../common/mod.rs"]
-mod common;
-mod confinement;
-mod copies;
-mod guesses;
-mod machine_start;
-mod modes;
-mod ordinary;
-mod service_user;
-mod unexamined;
-
-use common::process::Program;
-use common::{Place, Server};
+use crate::support::process::Program;
+use crate::support::{Place, Server};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-
-fn main() -> std::process::ExitCode {
-    common::needs::run(&[
-        attributes::TESTS,
-        confinement::TESTS,
-        copies::TESTS,
-        guesses::TESTS,
-        machine_start::TESTS,
-        modes::TESTS,
-        ordinary::TESTS,
-        service_user::TESTS,
-        unexamined::TESTS,
-    ])
-}
 
 /// Lets everybody in who knows the way.
 pub(crate) fn open_to_all(folder: &Path) {

@@ -2,11 +2,9 @@
 //! types `notify` and `notify-reload`: at a path and at an abstract address, as another user, and
 //! from within its confinement.
 
-mod common;
-
-use crate::common::needs::{ROOT, tests};
-use common::process::Program;
-use common::{PATIENCE, Place, wait_until};
+use crate::support::needs::{ROOT, tests};
+use crate::support::process::Program;
+use crate::support::{PATIENCE, Place, wait_until};
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
@@ -24,10 +22,6 @@ tests! {
         a_supervisor_that_cannot_be_reached_is_named_in_the_log_and_no_obstacle;
     [ROOT]
         a_server_that_becomes_another_user_still_tells_its_supervisor;
-}
-
-fn main() -> std::process::ExitCode {
-    common::needs::run(&[TESTS])
 }
 
 /// The end of the socket that systemd holds.

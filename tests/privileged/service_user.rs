@@ -1,10 +1,10 @@
 //! Started by root: the server and administration become the configured user.
 
-use crate::common::needs::{ROOT, tests};
-use crate::common::peer::Peer;
-use crate::common::process::Program;
-use crate::common::{Place, listening, wait_until};
-use crate::{assert_without_rights, open_to_all, owner_and_mode, statuses};
+use crate::support::needs::{ROOT, tests};
+use crate::support::peer::Peer;
+use crate::support::process::Program;
+use crate::support::{Place, listening, wait_until};
+use super::{assert_without_rights, open_to_all, owner_and_mode, statuses};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
 use nix::unistd::{Group, User};
@@ -72,7 +72,7 @@ fn started_by_root_a_server_becomes_its_user_and_keeps_no_rights_but_its_ports()
     place.add("ann", &[]);
     let server = start_in_groups(&place, place.berthd(&["serve"]));
     wait_until("it listens", || listening(&server.stdout()) == Some(address.into()));
-    let server = crate::Server { program: server, address: address.into() };
+    let server = crate::support::Server { program: server, address: address.into() };
     for thread in statuses(&server.program) {
         assert_eq!(thread["Uid"], [user_id(); 4].map(|id| id.to_string()).join(" "));
         assert_eq!(thread["Gid"], [group.gid.as_raw(); 4].map(|id| id.to_string()).join(" "));
@@ -120,7 +120,7 @@ fn what_a_server_reads_again_it_reads_as_its_user() {
     let place = place(json!({}));
     place.add("ann", &[]);
     let server = place.serve();
-    crate::ordinary::assert_that_it_reloads(&place, &server);
+    super::ordinary_user::assert_that_it_reloads(&place, &server);
     place.configure(json!({"user": "daemon"}));
     server.program.signal(Signal::HUP);
     wait_until("it says so", || server.program.stderr().contains("a new value of `user` takes effect after a restart"));

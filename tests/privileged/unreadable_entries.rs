@@ -1,10 +1,10 @@
 //! Homes with entries that the server's user cannot examine: the rest of the home works, and each
 //! of them is named.
 
-use crate::common::ftp::{FtpClient, configuration};
-use crate::common::needs::{FUSE, MOUNT, MOUNTS, ROOT, tests};
-use crate::common::process::without_rights;
-use crate::common::{Place, Server, pattern, wait_until};
+use crate::support::ftp_client::{FtpClient, configuration};
+use crate::support::needs::{FUSE, MOUNT, MOUNTS, ROOT, tests};
+use crate::support::process::without_rights;
+use crate::support::{Place, Server, pattern, wait_until};
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
 use std::io::Read;

@@ -6,13 +6,11 @@
 //! many in each of them, in release as in debug, which takes an hour or so:
 //!
 //! ```text
-//! BERTH_CRASHES=1000 cargo test --release --test crash
+//! BERTH_CRASHES=1000 cargo test --release --test processes crash::
 //! ```
 
 mod accounts;
 mod changes;
-#[path = "../common/mod.rs"]
-mod common;
 mod uploads;
 
 /// How often one of these tests kills something.

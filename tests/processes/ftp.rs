@@ -3,8 +3,6 @@
 
 mod client;
 mod commands;
-#[path = "../common/mod.rs"]
-mod common;
 mod data;
 mod downloads;
 mod endings;
@@ -23,10 +21,10 @@ mod tls;
 mod tls_sessions;
 mod uploads;
 
+pub(crate) use crate::support::ftp_client::{addresses, configuration, listening};
+use crate::support::process::Ended;
+use crate::support::{Place, Server, disk_usage, quota_usage, wait_until};
 use client::Client;
-pub(crate) use common::ftp::{addresses, configuration, listening};
-use common::process::Ended;
-use common::{Place, Server, disk_usage, quota_usage, wait_until};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;

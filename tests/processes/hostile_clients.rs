@@ -1,15 +1,13 @@
 //! Strangers and bad clients on raw sockets: what breaks the protocol is refused and closed, what
 //! costs memory or descriptors is bounded, and everybody else is served meanwhile.
 
-mod common;
-
+use crate::support::full::tries;
+use crate::support::peer::{Incoming, Peer, put};
+use crate::support::{PASSWORD, Place, Server, disk_usage, pattern, wait_until};
 use berth::base::limits::CONTROL_BYTES_MAX_BEFORE_LOGIN;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{End, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use common::full::tries;
-use common::peer::{Incoming, Peer, put};
-use common::{PASSWORD, Place, Server, disk_usage, pattern, wait_until};
 use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};

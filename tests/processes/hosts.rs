@@ -1,10 +1,8 @@
 //! Named hosts and where passwords come from, through the real client: what is kept under a name
 //! is used, what the command line says counts more, and a password is found in no place but its own.
 
-mod common;
-
-use common::process::Ended;
-use common::{PASSWORD, Place, Server, sha256};
+use crate::support::process::Ended;
+use crate::support::{PASSWORD, Place, Server, sha256};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,12 +1,10 @@
 //! What the logs cost: strangers and users write no more into them than is bounded, repeats are counted
 //! instead of listed, files begin again when they are full, and nobody waits for a log or a lock.
 
-mod common;
-
+use crate::support::peer::Peer;
+use crate::support::{PASSWORD, Place, Server, events, ftp_client, wait_until};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use common::peer::Peer;
-use common::{PASSWORD, Place, Server, events, ftp, wait_until};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::process::Signal;
 use serde_json::json;
@@ -43,11 +41,11 @@ fn send(address: SocketAddr, bytes: &[u8]) -> usize {
 
 #[test]
 fn strangers_write_no_more_into_the_logs_than_they_send() {
-    let keys = ftp::configuration(json!({"listen": "127.0.0.1:0", "listen_tls": "127.0.0.1:0"}), json!({}));
+    let keys = ftp_client::configuration(json!({"listen": "127.0.0.1:0", "listen_tls": "127.0.0.1:0"}), json!({}));
     let place = Place::with(keys);
     place.add("ann", &[]);
     let mut server = place.serve();
-    let (ftp, ftps) = (ftp::listening(&server, "ftp"), ftp::listening(&server, "ftps"));
+    let (ftp, ftps) = (ftp_client::listening(&server, "ftp"), ftp_client::listening(&server, "ftps"));
     let long = "\u{1}".repeat(200);
     let mut sent = Vec::new();
     for address in [server.address, ftp, ftps] {
@@ -98,12 +96,12 @@ fn strangers_of_many_addresses_write_no_more_than_they_send_either() {
 
 #[test]
 fn a_password_that_is_typed_as_a_name_is_in_no_log() {
-    let place = Place::with(ftp::configuration(json!({"listen": "127.0.0.1:0"}), json!({})));
+    let place = Place::with(ftp_client::configuration(json!({"listen": "127.0.0.1:0"}), json!({})));
     place.add("ann", &[]);
     place.add("ben", &[]);
     place.admin(&["user", "lock", "ben"]);
     let mut server = place.serve();
-    let ftp = ftp::listening(&server, "ftp");
+    let ftp = ftp_client::listening(&server, "ftp");
     for (number, name) in ["ann:hunter2", "hunter2", "ann hunter2", "ann", "ben"].into_iter().enumerate() {
         let mut control = BufReader::new(TcpStream::connect(ftp).expect("it listens"));
         control.get_mut().write_all(format!("USER {name}\r\nPASS wrong\r\n").as_bytes()).expect("it reads");
@@ -124,9 +122,9 @@ fn a_password_that_is_typed_as_a_name_is_in_no_log() {
 
 #[test]
 fn wrong_logins_are_listed_at_first_and_then_counted_and_unknown_names_are_left_out() {
-    let place = Place::with(ftp::configuration(json!({"listen": "127.0.0.1:0"}), json!({})));
+    let place = Place::with(ftp_client::configuration(json!({"listen": "127.0.0.1:0"}), json!({})));
     let mut server = place.serve();
-    let ftp = ftp::listening(&server, "ftp");
+    let ftp = ftp_client::listening(&server, "ftp");
     let mut sent = 0;
     for number in 0..20 {
         let name = format!("user-{number}-{}", "\\".repeat(900));
@@ -182,11 +180,11 @@ fn a_login_is_listed_with_its_connection_among_any_number_of_others() {
 #[test]
 fn strangers_at_a_waiting_data_port_are_counted_and_cost_its_user_nothing() {
     let changes = json!({"rates": {"session_up": "1K"}});
-    let place = Place::with(ftp::configuration(json!({"listen": "127.0.0.1:0"}), changes));
+    let place = Place::with(ftp_client::configuration(json!({"listen": "127.0.0.1:0"}), changes));
     place.add("ann", &[]);
     fs::write(place.home("ann", "file"), "content").expect("writable");
     let mut server = place.serve();
-    let mut control = BufReader::new(TcpStream::connect(ftp::listening(&server, "ftp")).expect("it listens"));
+    let mut control = BufReader::new(TcpStream::connect(ftp_client::listening(&server, "ftp")).expect("it listens"));
     let mut ask = |command: &str| {
         control.get_mut().write_all(command.as_bytes()).expect("it reads");
         let reply = control.by_ref().lines().map(|line| line.expect("a reply")).find(|line| &line[3..4] == " ");

@@ -1,8 +1,11 @@
 //! Connections that are lost on the way, servers that go and come back: the client gets there again
 //! by itself, what was moved is not moved again, and nothing is claimed that is not known.
 
-mod common;
-
+use crate::support::peer::Peer;
+use crate::support::process::{Ended, Program};
+use crate::support::proxy::{Proxy, Valve};
+use crate::support::random::Random;
+use crate::support::{Place, Server, nameless, pattern, target, wait_until};
 use berth::client::connection::link::Link;
 use berth::client::connection::stream::PlainStream;
 use berth::client::error::LinkError;
@@ -10,11 +13,6 @@ use berth::client::shell::interrupt::Interrupt;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;
 use berth::wire::{ErrorCode, Reply, Request};
-use common::peer::Peer;
-use common::process::{Ended, Program};
-use common::proxy::{Proxy, Valve};
-use common::random::Random;
-use common::{Place, Server, nameless, pattern, target, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 use std::collections::BTreeMap;

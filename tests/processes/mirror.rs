@@ -1,11 +1,9 @@
 //! `mirror`: one tree becomes the image of another, only what differs moves, and whatever
 //! happens in between, repeating it ends in the same tree.
 
-mod common;
-
-use common::process::{Ended, without_rights};
-use common::proxy::Proxy;
-use common::{Place, Server, pattern, target, wait_until};
+use crate::support::process::{Ended, without_rights};
+use crate::support::proxy::Proxy;
+use crate::support::{Place, Server, pattern, target, wait_until};
 use rustix::fs::{XattrFlags, fsetxattr};
 use rustix::process::Signal;
 use serde_json::Value;

@@ -1,14 +1,12 @@
 //! Names that could be read as something else: as patterns, options or parts of downloads. What is
 //! called exactly so is meant, there and here.
 
-#[path = "../common/mod.rs"]
-mod common;
+mod client_state;
 mod lookup;
-mod parts;
-mod state;
+mod partial_downloads;
 
-use common::process::Ended;
-use common::{Place, Server};
+use crate::support::process::Ended;
+use crate::support::{Place, Server};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

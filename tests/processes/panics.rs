@@ -2,11 +2,8 @@
 //! word to the peer, and no other; what that session held is given back.
 
 // The two kinds of test share a file of chance.
-#![allow(clippy::duplicate_mod)]
 
-mod common;
-mod support;
-
+use crate::support::peer::{Incoming, Peer, put};
 use berth::net::event_loop::EventLoop;
 use berth::net::listeners::ProtocolKind;
 use berth::net::transport::TlsPolicy;
@@ -14,7 +11,6 @@ use berth::store::clock::WallClock;
 use berth::tls::{ServerIdentity, ftp_server_config, server_config};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use common::peer::{Incoming, Peer, put};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +33,7 @@ impl Broken {
         let (told, address) = channel();
         let thread = thread::spawn(move || {
             let (is_broken, is_over) = flags;
-            let mut server = support::Server::new();
+            let mut server = crate::support::in_memory::Server::new();
             let system = WallClock::default();
             server.service.store.clock = WallClock::new(move || {
                 assert!(!is_broken.load(Ordering::SeqCst), "a defect on purpose");
@@ -95,10 +91,10 @@ fn quota(peer: &mut Peer) -> (u64, u64) {
 #[test]
 fn a_panic_ends_one_session_with_a_last_word_and_no_other() {
     let server = Broken::start();
-    let mut other = Peer::login(server.address, support::USER);
+    let mut other = Peer::login(server.address, crate::support::in_memory::USER);
     assert_eq!(quota(&mut other), (0, 0));
     for _ in 0..3 {
-        let mut peer = Peer::login(server.address, support::USER);
+        let mut peer = Peer::login(server.address, crate::support::in_memory::USER);
         // What was answered before the panic is answered; half a frame would spoil the rest.
         let (first, mut bytes) = peer.encode(&Request::Stat { path: Name::from("/") });
         let (_, more) = peer.encode(&mkdir("/d"));
@@ -118,11 +114,11 @@ fn a_panic_ends_one_session_with_a_last_word_and_no_other() {
 #[test]
 fn a_panic_in_an_upload_gives_back_what_it_held_and_leaves_the_old_file() {
     let server = Broken::start();
-    let mut other = Peer::login(server.address, support::USER);
+    let mut other = Peer::login(server.address, crate::support::in_memory::USER);
     assert!(matches!(other.put("/file", b"old", PutMode::Create), Reply::Stored { .. }));
-    let mut peer = Peer::login(server.address, support::USER);
+    let mut peer = Peer::login(server.address, crate::support::in_memory::USER);
     let id = peer.request(&put("/file", 1000, PutMode::Replace));
-    common::wait_until("the upload has begun", || quota(&mut other) == (1003, 2));
+    crate::support::wait_until("the upload has begun", || quota(&mut other) == (1003, 2));
     server.set_broken(true);
     let mut frame = Vec::new();
     berth::wire::frame::put_bytes(&mut frame, berth::wire::frame::FrameType::Data, id, &[7; 500]);
@@ -138,7 +134,7 @@ fn a_panic_in_an_upload_gives_back_what_it_held_and_leaves_the_old_file() {
 #[test]
 fn a_panic_amid_a_frame_leaves_no_half_of_it_behind() {
     let server = Broken::start();
-    let mut peer = Peer::login(server.address, support::USER);
+    let mut peer = Peer::login(server.address, crate::support::in_memory::USER);
     assert!(matches!(peer.put("/file", b"new", PutMode::Create), Reply::Stored { .. }));
     server.set_broken(true);
     let get = Request::Get { path: Name::from("/file"), offset: 0, etag: None, prefix_sha256: None };

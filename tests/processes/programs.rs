@@ -3,11 +3,9 @@
 //!
 //! `BERTH_HUGE=1` sends 5 GiB instead of 1 GiB in the one test of a huge file.
 
-mod common;
-
-use common::process::{Ended, Program, without_rights};
-use common::proxy::Proxy;
-use common::{PASSWORD, Place, Server, listening, pattern, sha256, target, wait_until};
+use crate::support::process::{Ended, Program, without_rights};
+use crate::support::proxy::Proxy;
+use crate::support::{PASSWORD, Place, Server, listening, pattern, sha256, target, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -1,14 +1,12 @@
 //! Many uploads into a quota with room for few: exactly as many succeed as fit, at no moment is
 //! more used than allowed, and who is refused learns it by exit code 6.
 
-mod common;
-
+use crate::support::peer::{Incoming, Peer};
+use crate::support::process::Program;
+use crate::support::proxy::Proxy;
+use crate::support::{Place, disk_usage, pattern, target};
 use berth::wire::message::{PutMode, QuotaReport};
 use berth::wire::{ErrorCode, Reply, Request};
-use common::peer::{Incoming, Peer};
-use common::process::Program;
-use common::proxy::Proxy;
-use common::{Place, disk_usage, pattern, target};
 use serde_json::json;
 use std::fs;
 use std::net::SocketAddr;

@@ -1,11 +1,9 @@
 //! What scripts rely on: exit codes, objects with the fields that docs/scripting.md lists, content
 //! through pipes, and pipes that close.
 
-mod common;
-
-use common::process::{Ended, Program};
-use common::proxy::Proxy;
-use common::{Place, Server, disk_usage, nameless, pattern, sha256, target, wait_until};
+use crate::support::process::{Ended, Program};
+use crate::support::proxy::Proxy;
+use crate::support::{Place, Server, disk_usage, nameless, pattern, sha256, target, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

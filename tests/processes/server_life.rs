@@ -1,14 +1,12 @@
 //! A server from its start to its end: draining, reloading, administration while it serves, and
 //! what its logs say.
 
-mod common;
-
+use crate::support::peer::{Incoming, Peer, put};
+use crate::support::process::{Program, without_rights};
+use crate::support::proxy::Proxy;
+use crate::support::{PASSWORD, Place, nameless, pattern, sha256, target, wait_until};
 use berth::wire::message::{End, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use common::peer::{Incoming, Peer, put};
-use common::process::{Program, without_rights};
-use common::proxy::Proxy;
-use common::{PASSWORD, Place, nameless, pattern, sha256, target, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -413,7 +411,7 @@ fn access_lines_tell_connections_logins_commands_and_refusals() {
 
 #[test]
 fn fields_of_both_logs_come_in_the_order_of_the_documents_with_the_number_that_status_shows() {
-    let document = include_str!("../docs/logs.md");
+    let document = include_str!("../../docs/logs.md");
     let documented: Vec<&str> =
         document.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0)).collect();
     let place = Place::new();

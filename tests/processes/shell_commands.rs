@@ -1,10 +1,8 @@
 //! The commands that people know from their own shell: they look and sort as the local ones do,
 //! also where no terminal is.
 
-mod common;
-
-use common::process::Ended;
-use common::{Place, Server};
+use crate::support::process::Ended;
+use crate::support::{Place, Server};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{Read, Write};

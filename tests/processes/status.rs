@@ -1,17 +1,15 @@
 //! `berthd status` and `berthd kick`: what the running server does, and sessions that end because
 //! the administrator says so.
 
-mod common;
-
+use crate::support::peer::{Incoming, Peer};
+use crate::support::process::{Ended, Program};
+use crate::support::proxy::Proxy;
+use crate::support::{Place, Server, pattern, target, wait_until};
 use berth::base::digest::Digest;
 use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
-use common::peer::{Incoming, Peer};
-use common::process::{Ended, Program};
-use common::proxy::Proxy;
-use common::{Place, Server, pattern, target, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

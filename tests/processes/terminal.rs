@@ -1,11 +1,9 @@
 //! The real client at a real terminal: a pseudo-terminal. What the terminal shows is
 //! awaited, never slept for.
 
-mod common;
-
-use common::process::Program;
-use common::proxy::Proxy;
-use common::{PASSWORD, PATIENCE, Place, Server, pattern, wait_until};
+use crate::support::process::Program;
+use crate::support::proxy::Proxy;
+use crate::support::{PASSWORD, PATIENCE, Place, Server, pattern, wait_until};
 use pty_process::Size;
 use pty_process::blocking::Pty;
 use serde_json::json;
@@ -172,7 +170,7 @@ fn started() -> (Place, Server) {
 fn behind_a_proxy() -> (Place, Server, Proxy, String) {
     let (place, server) = started();
     let proxy = Proxy::to(server.address);
-    let target = common::target("ann", proxy.address);
+    let target = crate::support::target("ann", proxy.address);
     (place, server, proxy, target)
 }
 
@@ -328,7 +326,7 @@ fn the_result_of_one_file_has_size_time_and_rate_and_a_digest_only_when_asked_fo
     fs::write(place.here("a.bin"), &content).expect("writable");
     let target = server.target("ann");
     let berth = |arguments: &[&str]| place.berth(&[&["--plaintext", &target], arguments].concat());
-    let digest = format!("  sha256 {}", common::sha256(&content));
+    let digest = format!("  sha256 {}", crate::support::sha256(&content));
     let is_moved = |line: &str, names: &str| {
         let parts: Vec<&str> = line.split("  ").collect();
         let [first, "1M", time, rate, "verified"] = parts[..] else { return false };
@@ -974,7 +972,7 @@ const PROMPT_BACK: Duration = Duration::from_secs(3);
 #[test]
 fn a_watched_status_fits_the_terminal_and_ends_with_ctrl_c() {
     let (place, server) = started();
-    let _sessions: Vec<_> = (0..40).map(|_| common::peer::Peer::connect(server.address)).collect();
+    let _sessions: Vec<_> = (0..40).map(|_| crate::support::peer::Peer::connect(server.address)).collect();
     for columns in [80, 40] {
         let mut terminal = Terminal::open(&place.berthd(&["status", "--watch"]), columns);
         terminal.expect("\x1b[2J\x1b[H");

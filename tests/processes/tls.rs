@@ -3,15 +3,13 @@
 //! the years.
 
 mod certificate;
-#[path = "../common/mod.rs"]
-mod common;
 mod middle;
 mod peer;
 mod trust;
 
-use common::process::Ended;
-use common::proxy::Proxy;
-use common::{Place, Server, target, wait_until};
+use crate::support::process::Ended;
+use crate::support::proxy::Proxy;
+use crate::support::{Place, Server, target, wait_until};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 

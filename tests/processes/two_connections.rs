@@ -1,12 +1,10 @@
 //! Large files of a tree move over two connections: what is told stays that of one command, either
 //! connection may be lost or refused, and Ctrl-C ends both.
 
-mod common;
-
-use common::process::{Ended, Program};
-use common::proxy::Proxy;
-use common::random::Random;
-use common::{Place, Server, pattern, target, wait_until};
+use crate::support::process::{Ended, Program};
+use crate::support::proxy::Proxy;
+use crate::support::random::Random;
+use crate::support::{Place, Server, pattern, target, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;

@@ -1,8 +1,6 @@
 //! `berthd usage`: what the ledger says, what the disk says, with a server and without one.
 
-mod common;
-
-use common::{Place, disk_usage, pattern};
+use crate::support::{Place, disk_usage, pattern};
 use serde_json::{Value, json};
 use std::fs;
 

@@ -5,17 +5,12 @@
 // Every test program compiles its own copy and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
-#[path = "../common/flip.rs"]
-pub mod flip;
-pub mod ftp;
-#[path = "../common/full.rs"]
-pub mod full;
-#[path = "../common/nameless.rs"]
-pub mod nameless;
+pub mod ftp_peer;
+pub mod output;
 pub mod pair;
-#[path = "../common/random.rs"]
-mod random;
 
+use super::nameless;
+pub use super::random::Random;
 use berth::account::{Account, AccountName, Accounts};
 use berth::auth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
 use berth::base::buffers::{Budget, IoBuffers, Piece};
@@ -36,7 +31,6 @@ use berth::store::syncer::{Synced, Syncer};
 use berth::wire::frame::{self, Frame, FrameType, HEADER_BYTES};
 use berth::wire::message::{End, ErrorReply, Name, PutMode, QuotaReport, VERSION};
 use berth::wire::{ErrorCode, Reply, Request};
-pub use random::Random;
 use std::cell::Cell;
 use std::fs::File;
 use std::net::SocketAddr;

@@ -69,7 +69,7 @@ pub(crate) struct Test {
 #[allow(unused_macros)]
 macro_rules! tests {
     ($($needs:tt $($name:ident),+;)+) => {
-        pub(crate) const TESTS: &[$crate::common::needs::Test] = &[$($($crate::common::needs::Test {
+        pub(crate) const TESTS: &[$crate::support::needs::Test] = &[$($($crate::support::needs::Test {
             name: concat!(module_path!(), "::", stringify!($name)),
             needs: &$needs,
             run: $name,

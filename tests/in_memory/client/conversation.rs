@@ -1,7 +1,7 @@
 //! The client's side of conversations: login, order, listings, hostile servers. The server is a
 //! script in memory.
 
-use crate::scripted::{Answers, Seen, Stage, link_to};
+use super::scripted_server::{Answers, Seen, Stage, link_to};
 use berth::auth::scram::Binding;
 use berth::base::limits::IN_FLIGHT_MAX;
 use berth::client::connection::login;
@@ -75,7 +75,7 @@ fn an_answer_out_of_turn_ends_the_conversation() {
 fn a_fatal_error_says_why_the_server_hangs_up() {
     let folder = state();
     let mut stage = Stage::new(folder.path(), |_, answers| {
-        let mut error = crate::scripted::refusal(ErrorCode::AccountClosed);
+        let mut error = super::scripted_server::refusal(ErrorCode::AccountClosed);
         error.fatal = true;
         answers.reply(0, &Reply::Error(error));
         answers.hang_up = true;

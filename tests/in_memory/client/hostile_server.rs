@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use crate::scripted::{Answers, Seen, Stage, refusal};
+use super::scripted_server::{Answers, Seen, Stage, refusal};
 use berth::base::digest::Digest;
 use berth::base::limits::PATH_BYTES_MAX;
 use berth::base::text::is_unprintable;

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
-use crate::scripted::{Answers, Seen, link_to};
+use super::scripted_server::{Answers, Seen, link_to};
 use berth::auth::scram::{Binding, ClientFirst, ServerExchange, Verifier};
 use berth::base::digest::Digest;
 use berth::base::limits::{IN_FLIGHT_MAX, SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::shared::Shared;
+use crate::support::in_memory::output::Shared;
 use berth::base::virtual_path::VPath;
 use berth::client::connection::link::Link;
 use berth::client::connection::session::Session;

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::scripted::{Answers, Seen, Stage};
+use super::scripted_server::{Answers, Seen, Stage};
 use berth::base::digest::Digest;
 use berth::client::error::Failure;
 use berth::wire::message::{End, Entry, EntryKind, ErrorCode, PutMode};

@@ -1,7 +1,7 @@
 //! The tables and examples against the codec: what the document says exists, and nothing else
 //! does.
 
-use crate::document::{Sender, Shown, TEXT, example, examples, headings, section, table, unhex};
+use crate::support::protocol_document::{Sender, Shown, TEXT, example, examples, headings, section, table, unhex};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use berth::account::AccountName;

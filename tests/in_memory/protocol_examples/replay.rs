@@ -1,7 +1,7 @@
 //! The examples played against a server in memory: it must answer as the document shows.
 
-use crate::document::{Sender, Shown, example, examples};
-use crate::server::{Peer, Server};
+use super::server::{Peer, Server};
+use crate::support::protocol_document::{Sender, Shown, example, examples};
 use berth::wire::frame::{FrameType, HEADER_BYTES};
 use serde_json::Value;
 use std::fs::{File, FileTimes, Permissions};

@@ -1,6 +1,6 @@
 //! Rules of the document that the server once broke.
 
-use crate::server::{Peer, Server};
+use super::server::{Peer, Server};
 use berth::base::digest::Digest;
 use berth::base::limits::{
     CONTROL_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, FLUSH_BUDGET_MIN, NAME_BYTES_MAX, PATH_BYTES_MAX, RESUME_BYTES_MIN,

@@ -1,10 +1,10 @@
 //! File systems that know no modes, owners, locks or syncs, such as SMB and exFAT: what they
 //! refuse is left out with a warning, and everything works.
 
-use super::common::peer::Peer;
-use super::common::{PASSWORD, Place};
 use super::trace::{self, watched};
-use crate::common::needs::{STRACE, TRACING, tests};
+use crate::support::needs::{STRACE, TRACING, tests};
+use crate::support::peer::Peer;
+use crate::support::{PASSWORD, Place};
 use berth::wire::Reply;
 use berth::wire::message::PutMode;
 use std::fs;

@@ -1,10 +1,10 @@
 //! File systems that cannot do everything: what the client can do without is left out with one remark,
 //! and content and name are there all the same.
 
-use super::common::process::Ended;
-use super::common::{Place, Server, pattern};
 use super::trace;
-use crate::common::needs::{STRACE, TRACING, tests};
+use crate::support::needs::{STRACE, TRACING, tests};
+use crate::support::process::Ended;
+use crate::support::{Place, Server, pattern};
 use std::fs;
 
 tests! {

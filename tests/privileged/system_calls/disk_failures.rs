@@ -1,12 +1,12 @@
 //! System calls that fail: what a disk did not take is never trusted again, and what a file system
 //! does not know how to do costs that alone, not the content.
 
-use super::common::ftp::{configuration, listening};
-use super::common::peer::{Peer, put};
-use super::common::process::Ended;
-use super::common::{PASSWORD, Place, Server, pattern, wait_until};
 use super::trace::{self, watched};
-use crate::common::needs::{CURL, STRACE, TRACING, tests};
+use crate::support::ftp_client::{configuration, listening};
+use crate::support::needs::{CURL, STRACE, TRACING, tests};
+use crate::support::peer::{Peer, put};
+use crate::support::process::Ended;
+use crate::support::{PASSWORD, Place, Server, pattern, wait_until};
 use berth::base::digest::Digest;
 use berth::base::upload_id::UploadId;
 use berth::wire::frame::{self, FrameType};

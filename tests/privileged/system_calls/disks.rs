@@ -1,12 +1,12 @@
 //! Disks that are slow or do not answer: they hold up what needs them and nothing else, and are not
 //! waited for without end.
 
-use super::common::ftp::{configuration, listening};
-use super::common::peer::{Incoming, Peer, put};
-use super::common::process::{Ended, kill};
-use super::common::{PASSWORD, Place, Server, pattern, wait_until};
 use super::trace::{self, Call, watched};
-use crate::common::needs::{CURL, STRACE, TRACING, tests};
+use crate::support::ftp_client::{configuration, listening};
+use crate::support::needs::{CURL, STRACE, TRACING, tests};
+use crate::support::peer::{Incoming, Peer, put};
+use crate::support::process::{Ended, kill};
+use crate::support::{PASSWORD, Place, Server, pattern, wait_until};
 use berth::base::digest::Digest;
 use berth::base::limits::SYNC_STEP_BYTES;
 use berth::base::upload_id::UploadId;

@@ -7,9 +7,9 @@
 //! a certain day since 1970, or those whose name begins so:
 //!
 //! ```text
-//! BERTH_INJECT=all cargo test --test system_calls failures
-//! BERTH_INJECT=20423 cargo test --test system_calls failures
-//! BERTH_INJECT=stor-new/fdatasync/1/EIO cargo test --test system_calls failures
+//! BERTH_INJECT=all cargo test --test privileged system_calls::failures
+//! BERTH_INJECT=20423 cargo test --test privileged system_calls::failures
+//! BERTH_INJECT=stor-new/fdatasync/1/EIO cargo test --test privileged system_calls::failures
 //! ```
 
 mod cases;
@@ -20,7 +20,7 @@ mod operations;
 mod scene;
 mod stage;
 
-use crate::common::needs::{STRACE, TRACING, tests};
+use crate::support::needs::{STRACE, TRACING, tests};
 use cases::{Case, cases};
 use operations::{AT_THE_CLIENT, AT_THE_SERVER, Operation};
 use scene::Scene;
@@ -103,7 +103,7 @@ fn try_operation(scene: &Scene, operation: &Operation, is_at_client: bool, choic
             Some(Try::ParseError(told)) => {
                 let _ = writeln!(io::stderr(), "{told}");
                 report.wrong.push(format!(
-                    "{told}\n    again: BERTH_INJECT='{}' cargo test --test system_calls failures",
+                    "{told}\n    again: BERTH_INJECT='{}' cargo test --test privileged system_calls::failures",
                     case.name
                 ));
             }

@@ -1,13 +1,13 @@
 //! kill -9 before a certain system call, of every kind that changes a disk: nothing lies between
 //! two of them that was not tried.
 
-use super::common::history::{History, Tree, read_tree};
-use super::common::peer::Peer;
-use super::common::random::Random;
-use super::common::recovery::recover;
-use super::common::{PASSWORD, Place, Server};
 use super::trace::{self, Call, watched};
-use crate::common::needs::{STRACE, TRACING, tests};
+use crate::support::history::{History, Tree, read_tree};
+use crate::support::needs::{STRACE, TRACING, tests};
+use crate::support::peer::Peer;
+use crate::support::random::Random;
+use crate::support::recovery::recover;
+use crate::support::{PASSWORD, Place, Server};
 use berth::account::{Account, Accounts};
 use berth::config::Config;
 use serde_json::json;

@@ -1,9 +1,9 @@
 //! File systems that cannot do everything: a call that is refused costs what it was for, and never the
 //! content or the name of a file. `strace` refuses what the file systems here do.
 
-use super::common::peer::{Peer, put};
-use super::common::{Place, Server, pattern, wait_until};
-use crate::common::needs::{ATTRIBUTES, SETFATTR, STRACE, TRACING, tests};
+use crate::support::needs::{ATTRIBUTES, SETFATTR, STRACE, TRACING, tests};
+use crate::support::peer::{Peer, put};
+use crate::support::{Place, Server, pattern, wait_until};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
 use std::fs;

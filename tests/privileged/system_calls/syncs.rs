@@ -1,10 +1,10 @@
 //! In which order content is flushed, a name appears, and somebody is told.
 
-use super::common::ftp::{configuration, listening};
-use super::common::peer::{Peer, put};
-use super::common::{PASSWORD, Place, pattern, wait_until};
 use super::trace::{self, Call, watched};
-use crate::common::needs::{CURL, STRACE, TRACING, tests};
+use crate::support::ftp_client::{configuration, listening};
+use crate::support::needs::{CURL, STRACE, TRACING, tests};
+use crate::support::peer::{Peer, put};
+use crate::support::{PASSWORD, Place, pattern, wait_until};
 use berth::base::limits::SLOW_CLOSE_BYTES;
 use berth::wire::frame::{self, FrameType};
 use berth::wire::message::PutMode;

@@ -1,7 +1,7 @@
 //! The system calls of a program, by `strace`.
 
-use super::common::{Place, wait_until};
-use crate::common::needs::tests;
+use crate::support::needs::tests;
+use crate::support::{Place, wait_until};
 use std::path::PathBuf;
 use std::process::Command;
 

@@ -1,10 +1,10 @@
 //! `berthd user` killed amid whatever it changes, while a server reads the accounts: each of them
 //! is as it was or as it was to become, and the next command works.
 
-use super::common::process::{Program, kill};
-use super::common::random::Random;
-use super::common::{PATIENCE, Place};
 use super::crashes;
+use crate::support::process::{Program, kill};
+use crate::support::random::Random;
+use crate::support::{PATIENCE, Place};
 use berth::account::{Account, Accounts};
 use berth::config::Config;
 use rustix::process::Signal;
@@ -141,7 +141,7 @@ fn kill_9_of_account_commands_leaves_each_account_as_before_or_as_after() {
         let verb = if expected.contains_key(name) { &["passwd"][..] } else { &["add"] };
         place.admin(&[&["user"], verb, &[name, "--password-stdin"]].concat());
         place.admin(&["user", "unlock", name]);
-        super::common::peer::Peer::login(server.address, name);
+        crate::support::peer::Peer::login(server.address, name);
     }
     let names =
         fs::read_dir(place.path("conf/users")).expect("there").map(|entry| entry.expect("readable").file_name());

@@ -1,13 +1,13 @@
 //! A server killed among all kinds of changes by several connections at once: of each connection,
 //! the first so many changes have happened, and no change by half.
 
-use super::common::history::{History, Tree, read_tree};
-use super::common::peer::Peer;
-use super::common::process::kill;
-use super::common::random::Random;
-use super::common::recovery::recover;
-use super::common::{PATIENCE, Place, Server};
 use super::crashes;
+use crate::support::history::{History, Tree, read_tree};
+use crate::support::peer::Peer;
+use crate::support::process::kill;
+use crate::support::random::Random;
+use crate::support::recovery::recover;
+use crate::support::{PATIENCE, Place, Server};
 use berth::wire::message::Name;
 use berth::wire::{Reply, Request};
 use rustix::process::Signal;

@@ -1,10 +1,10 @@
 //! A server or a client killed at a certain byte of a transfer, and the same command given again.
 
-use super::common::peer::{Peer, put};
-use super::common::process::{Program, kill};
-use super::common::proxy::Proxy;
-use super::common::{Place, Server, disk_usage, nameless, pattern, quota_usage, target, wait_until};
 use super::crashes;
+use crate::support::peer::{Peer, put};
+use crate::support::process::{Program, kill};
+use crate::support::proxy::Proxy;
+use crate::support::{Place, Server, disk_usage, nameless, pattern, quota_usage, target, wait_until};
 use berth::wire::Request;
 use berth::wire::message::PutMode;
 use rustix::process::Signal;

@@ -1,8 +1,8 @@
 //! An FTP client of a few lines over blocking sockets: the control connection with replies checked
 //! for their form, data connections of every kind, and TLS on both.
 
-use crate::common::{PASSWORD, PATIENCE};
-use crate::tls::{Wire, config};
+use super::tls::{Wire, config};
+use crate::support::{PASSWORD, PATIENCE};
 use rustls::ClientConfig;
 use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};

@@ -1,8 +1,8 @@
 //! Every command and the codes of its answers, as the RFCs have them.
 
-use crate::Scene;
-use crate::client::Client;
-use crate::common::{pattern, sha256};
+use super::Scene;
+use super::client::Client;
+use crate::support::{pattern, sha256};
 use berth::protocol::ftp::listing::OPTIONS;
 use berth::protocol::ftp::{site, table};
 use std::fs::{self, File, FileTimes};
@@ -582,7 +582,7 @@ fn before_login_nothing_but_the_way_to_it_is_answered() {
         &[("USER", &[501]), ("AUTH NONE", &[504]), ("PROT P", &[503]), ("PBSZ 0", &[503]), ("CCC", &[533, 503, 500])],
     );
     assert!(!scene.exists("new") && scene.exists("file"));
-    client.enter("ann", crate::common::PASSWORD).expect(&[230]);
+    client.enter("ann", crate::support::PASSWORD).expect(&[230]);
     client.ask("QUIT").expect(&[221]);
 }
 

@@ -1,9 +1,9 @@
 //! Downloads: whole or from an offset, aborted, looked at while they run, and never confirmed
 //! before the last byte.
 
-use crate::Scene;
-use crate::client::Client;
-use crate::common::{pattern, wait_until};
+use super::Scene;
+use super::client::Client;
+use crate::support::{pattern, wait_until};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -43,7 +43,7 @@ fn a_download_begins_at_the_offset_that_rest_named() {
     }
     // The order in which many clients say it.
     let address = client.passive();
-    let stream = crate::client::stream_to(address);
+    let stream = super::client::stream_to(address);
     client.ask("REST 5").expect(&[350]);
     client.say("RETR small");
     assert_eq!(client.begin_now(stream).read_all(), b"56789");
@@ -72,7 +72,7 @@ fn what_is_no_file_is_not_sent() {
 }
 
 /// Begins a download that cannot end, since nobody reads it.
-fn begin(client: &mut Client) -> crate::client::Data {
+fn begin(client: &mut Client) -> super::client::Data {
     let mut data = client.open("RETR large");
     data.read_exact(100_000);
     data
@@ -205,7 +205,7 @@ fn a_file_that_grows_or_is_touched_while_it_is_sent_arrives_as_it_was() {
     for is_private in [false, true] {
         let (scene, content) = with_large();
         let mut client = match is_private {
-            true => Client::login_over_tls(scene.ftp, "ann", crate::tls::config(&[13], true)),
+            true => Client::login_over_tls(scene.ftp, "ann", super::tls::config(&[13], true)),
             false => scene.login(),
         };
         for (what, change) in changes {
@@ -233,7 +233,7 @@ fn a_file_written_anew_while_it_is_sent_is_never_confirmed() {
     for is_private in [false, true] {
         let (scene, content) = with_large();
         let mut client = match is_private {
-            true => Client::login_over_tls(scene.ftp, "ann", crate::tls::config(&[13], true)),
+            true => Client::login_over_tls(scene.ftp, "ann", super::tls::config(&[13], true)),
             false => scene.login(),
         };
         for (what, change) in changes {

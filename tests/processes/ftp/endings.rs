@@ -1,11 +1,11 @@
 //! How transfers and sessions end: which reply leaves when, what stands in the queue meanwhile, and what
 //! a client may leave without hearing of.
 
-use crate::Scene;
-use crate::client::{Client, stream_to};
-use crate::common::{pattern, wait_until};
-use crate::tls::{Wire, config};
-use crate::uploads::PART;
+use super::Scene;
+use super::client::{Client, stream_to};
+use super::tls::{Wire, config};
+use super::uploads::PART;
+use crate::support::{pattern, wait_until};
 use berth::base::limits::FTP_REPLIES_APART;
 use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
@@ -173,7 +173,7 @@ fn a_whole_session_in_one_write_is_carried_out_to_its_end() {
     let mut client = Client::connect(scene.ftp);
     let talk = format!(
         "USER ann\r\nPASS {}\r\nEPSV\r\nRETR small\r\nEPSV\r\nRETR large\r\nEPSV\r\nSTOR new\r\nSIZE new\r\nQUIT\r\n",
-        crate::common::PASSWORD
+        crate::support::PASSWORD
     );
     client.send(talk.as_bytes());
     client.wire.stream().shutdown(Shutdown::Write).expect("open");
@@ -216,7 +216,9 @@ fn a_client_that_has_ended_both_connections_is_forgotten_at_once() {
         client.wire.stream().shutdown(Shutdown::Write).expect("open");
         data.wire.stream().shutdown(Shutdown::Write).expect("open");
         let began = Instant::now();
-        wait_until("the seat is free", || Client::connect(scene.ftp).enter("ann", crate::common::PASSWORD).code == 230);
+        wait_until("the seat is free", || {
+            Client::connect(scene.ftp).enter("ann", crate::support::PASSWORD).code == 230
+        });
         assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
         drop(data);
     }
@@ -401,7 +403,7 @@ fn a_transfer_that_is_slow_but_moves_lives() {
         // Nothing comes: it only passes time.
         assert!(control.peek(&mut [0]).is_err(), "it was ended");
     }
-    control.set_read_timeout(Some(crate::common::PATIENCE)).expect("a positive time");
+    control.set_read_timeout(Some(crate::support::PATIENCE)).expect("a positive time");
     data.finish();
     client.reply().expect(&[226]);
     scene.holds("file", &[b'x'; 12]);
@@ -425,7 +427,7 @@ fn a_client_that_reads_nothing_behind_its_half_closed_control_connection_is_not_
 #[test]
 fn a_handshake_that_does_not_go_on_ends_with_the_time_for_a_login() {
     let scene = Scene::with(json!({"listen_tls": "127.0.0.1:0"}), json!({"timeouts": {"login": 1}}), &[]);
-    let implicit = crate::listening(&scene.server, "ftps");
+    let implicit = super::listening(&scene.server, "ftps");
     let native = scene.server.address;
     for (address, says) in [(implicit, &b""[..]), (native, b""), (scene.ftp, b"AUTH TLS\r\n")] {
         let began = Instant::now();

@@ -1,11 +1,11 @@
 //! Peers that speak another protocol, such as a browser that was led to this port (ALPACA, threat 61),
 //! and clients that only try what is not served here.
 
-use crate::Scene;
-use crate::client::{Client, Reply, stream_to};
-use crate::common::{PASSWORD, Place};
-use crate::listening;
-use crate::tls::{Wire, config};
+use super::Scene;
+use super::client::{Client, Reply, stream_to};
+use super::listening;
+use super::tls::{Wire, config};
+use crate::support::{PASSWORD, Place};
 use rustls::{AlertDescription, ClientConfig, Error};
 use serde_json::json;
 use std::io::Read;

@@ -1,10 +1,10 @@
 //! Peers that mean harm. The server stays up and fair, nothing outside of a home is reached, memory
 //! stays, and the peer gets a clear answer.
 
-use crate::Scene;
-use crate::client::{Client, reset, stream_to};
-use crate::common::full::tries;
-use crate::common::{PASSWORD, pattern, wait_until};
+use super::Scene;
+use super::client::{Client, reset, stream_to};
+use crate::support::full::tries;
+use crate::support::{PASSWORD, pattern, wait_until};
 use serde_json::json;
 use std::fs;
 use std::io::{Read, Write};
@@ -616,7 +616,7 @@ fn a_half_close_at_any_byte_of_a_login_is_none() {
 fn a_handshake_reset_at_any_byte_costs_nothing() {
     let mut scene = Scene::new();
     // The first flight of a client, as it is sent.
-    let tls = crate::tls::config(&[13], true);
+    let tls = super::tls::config(&[13], true);
     let name = rustls::pki_types::ServerName::try_from("berth").expect("a name");
     let mut flight = Vec::new();
     rustls::ClientConnection::new(tls, name).expect("a client").write_tls(&mut flight).expect("memory");

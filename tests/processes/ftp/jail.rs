@@ -1,15 +1,15 @@
 //! Nothing leads out of a home by FTP either: siblings, homes that became links, folders that flip to
-//! links, renames. `hostile` has spellings, links and special files; `tests/jail.rs` the same for the
+//! links, renames. `hostile` has spellings, links and special files; `tests/in_memory/jail.rs` the same for the
 //! native protocol.
 
-use crate::Scene;
-use crate::client::Client;
-use crate::common::flip::while_flipping;
-use crate::common::full::tries;
-use crate::common::random::Random;
-use crate::common::{PASSWORD, pattern};
-use crate::hostile::snapshot;
-use crate::uploads::{PART, interrupt, size};
+use super::Scene;
+use super::client::Client;
+use super::hostile::snapshot;
+use super::uploads::{PART, interrupt, size};
+use crate::support::flip::while_flipping;
+use crate::support::full::tries;
+use crate::support::random::Random;
+use crate::support::{PASSWORD, pattern};
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, symlink};

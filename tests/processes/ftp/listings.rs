@@ -1,6 +1,6 @@
 //! Listings, as programs read them.
 
-use crate::Scene;
+use super::Scene;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

@@ -1,8 +1,8 @@
 //! USER and PASS: who gets in, what the others are told and how late, and what it costs.
 
-use crate::client::{Client, stream_from};
-use crate::common::{PASSWORD, Place, pattern};
-use crate::{Scene, configuration, listening};
+use super::client::{Client, stream_from};
+use crate::support::{PASSWORD, Place, pattern};
+use super::{Scene, configuration, listening};
 use serde_json::json;
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -108,7 +108,7 @@ fn guesses_from_one_address_are_few_whether_or_not_it_waits_for_answers_and_the_
             if is_sealed {
                 client.say("AUTH TLS");
                 client.next_reply()?;
-                client.shake(crate::tls::config(&[13], false));
+                client.shake(super::tls::config(&[13], false));
             }
             client.send(b"USER ann\r\nPASS wrong\r\n");
             sent.fetch_add(1, Relaxed);
@@ -216,7 +216,7 @@ fn without_tls_nobody_gets_in_unless_the_configuration_allows_it() {
         }
     }
     client.ask("PWD").expect(&[530]);
-    client.secure(crate::tls::config(&[13], true));
+    client.secure(super::tls::config(&[13], true));
     client.enter("ann", PASSWORD).expect(&[230]);
     client.ask("PWD").expect(&[257]);
 }

@@ -1,8 +1,8 @@
 //! Names as they are given: what is there under exactly that name comes before options, patterns,
 //! quotes and times, and no byte of it is lost on either way.
 
-use crate::Scene;
-use crate::client::Client;
+use super::Scene;
+use super::client::Client;
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes};
 use std::os::unix::ffi::OsStrExt;

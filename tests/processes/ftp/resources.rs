@@ -1,9 +1,9 @@
 //! What runs out while FTP transfers run: descriptors, the disk, the disk of the logs. Whoever is in
 //! is told and served on, nothing spins, and once there is some again everything goes on.
 
-use crate::Scene;
-use crate::client::{Client, stream_to};
-use crate::common::{disk_usage, pattern, wait_until};
+use super::Scene;
+use super::client::{Client, stream_to};
+use crate::support::{disk_usage, pattern, wait_until};
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -199,7 +199,7 @@ fn a_disk_that_fills_up_amid_an_upload_is_452_and_leaves_what_was_there() {
         client.put("STOR file", &new).expect(&[452]);
         scene.holds("file", &old);
         scene.server.program.limit_files(None);
-        assert_eq!(crate::uploads::size(&mut client, "file"), old.len());
+        assert_eq!(super::uploads::size(&mut client, "file"), old.len());
         // What came is held for a client that knows how much it was.
         let at = 2 << 20;
         client.ask(&format!("REST {at}")).expect(&[350]);

@@ -2,10 +2,10 @@
 //! that resumes is taken; a client that can resume any number of times has to; and clients that cannot are
 //! served as ever.
 
-use crate::Scene;
-use crate::client::{Client, stream_to};
-use crate::common::PASSWORD;
-use crate::tls::{Wire, config};
+use super::Scene;
+use super::client::{Client, stream_to};
+use super::tls::{Wire, config};
+use crate::support::PASSWORD;
 use rustls::ClientConfig;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -118,7 +118,7 @@ fn a_client_with_several_sessions_may_mix_their_tickets() {
 }
 
 /// Has shown that it can resume any number of times, as with TLS 1.2 each session can be. What holds for a
-/// client of TLS 1.3 that has used one ticket twice is tried in `tests/ftp_clients/python.rs`: rustls does not.
+/// client of TLS 1.3 that has used one ticket twice is tried in `tests/clients/python.rs`: rustls does not.
 fn reusing(scene: &Scene) -> Client {
     let mut client = Client::login_over_tls(scene.ftp, "ann", config(&[12], true));
     client.stores("up", b"content");

@@ -1,8 +1,8 @@
 //! FTP sessions while the server drains, is administered, and writes its logs.
 
-use crate::client::{Client, stream_to};
-use crate::common::{PASSWORD, Place, pattern, wait_until};
-use crate::{Scene, addresses, configuration};
+use super::client::{Client, stream_to};
+use crate::support::{PASSWORD, Place, pattern, wait_until};
+use super::{Scene, addresses, configuration};
 use rustix::process::Signal;
 use serde_json::json;
 use std::net::TcpStream;
@@ -50,7 +50,7 @@ fn a_drain_ends_at_its_deadline_and_keeps_what_came() {
     drop(data);
     assert!(!scene.exists("file"));
     scene.server = scene.place.serve();
-    scene.ftp = crate::listening(&scene.server, "ftp");
+    scene.ftp = super::listening(&scene.server, "ftp");
     let mut client = scene.login();
     assert_eq!(client.ask("SIZE file").expect(&[213]).text(), (2 << 20).to_string());
     client.put("APPE file", &content[2 << 20..]).expect(&[226]);
@@ -134,7 +134,7 @@ fn every_listener_is_announced_and_serves() {
     }
     let address = addresses(&server, "ftps")[0];
     let mut client = Client::over(address, stream_to(address));
-    client.shake(crate::tls::config(&[13], true));
+    client.shake(super::tls::config(&[13], true));
     client.reply().expect(&[220]);
     client.enter("ann", PASSWORD).expect(&[230]);
 }

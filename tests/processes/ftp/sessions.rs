@@ -1,8 +1,8 @@
 //! How many sessions there may be, and how long they may be silent.
 
-use crate::Scene;
-use crate::client::{Client, stream_to};
-use crate::common::{PASSWORD, wait_until};
+use super::Scene;
+use super::client::{Client, stream_to};
+use crate::support::{PASSWORD, wait_until};
 use serde_json::json;
 use std::net::Shutdown;
 
@@ -69,7 +69,7 @@ fn who_does_not_log_in_is_told_421_and_closed() {
 fn a_long_transfer_is_not_idle() {
     let scene = Scene::with(json!({}), json!({"timeouts": {"idle": 1}, "rates": {"session_up": "1M"}}), &[]);
     let mut client = scene.login();
-    let content = crate::common::pattern(1, 3 << 20);
+    let content = crate::support::pattern(1, 3 << 20);
     client.stores("file", &content);
     scene.holds("file", &content);
 }
@@ -101,7 +101,7 @@ fn a_client_that_only_closes_is_forgotten() {
 #[test]
 fn rates_hold_for_ftp_and_slow_down_without_cutting_off() {
     let scene = Scene::with(json!({}), json!({"rates": {"session_down": "2M", "session_up": "2M"}}), &[]);
-    let content = crate::common::pattern(1, 5 << 20);
+    let content = crate::support::pattern(1, 5 << 20);
     let mut client = scene.login();
     let began = std::time::Instant::now();
     client.stores("file", &content);

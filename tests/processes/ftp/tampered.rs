@@ -2,10 +2,10 @@
 //! no digest unless `ftp.hash_uploads` asks for one; but what the server can know, it does not store
 //! in silence.
 
-use crate::Scene;
-use crate::client::Client;
-use crate::common::{pattern, sha256, wait_until};
-use crate::uploads::{PART, interrupt, size};
+use super::Scene;
+use super::client::Client;
+use super::uploads::{PART, interrupt, size};
+use crate::support::{pattern, sha256, wait_until};
 use serde_json::json;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -81,7 +81,7 @@ fn a_part_whose_size_changes_while_it_is_written_is_not_stored() {
     scene.wait_for_part(PART as u64);
     part(&scene).set_len(PART as u64 + 7).expect("ours");
     data.reset();
-    client.reply().expect(&crate::uploads::CUT);
+    client.reply().expect(&super::uploads::CUT);
     assert_eq!((size(&mut client, "file"), scene.parts().len()), (3, 0));
     client.stores("file", &content);
     scene.holds("file", &content);

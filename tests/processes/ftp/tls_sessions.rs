@@ -1,12 +1,12 @@
 //! FTPS: explicit and implicit, TLS 1.2 and 1.3, and what ties a data connection to its control
 //! connection.
 
-use crate::Scene;
-use crate::client::{Client, stream_to};
-use crate::common::{PASSWORD, Place, pattern, wait_until};
-use crate::listening;
-use crate::tls::{Wire, config};
-use crate::uploads::{CUT, PART, size};
+use super::Scene;
+use super::client::{Client, stream_to};
+use super::listening;
+use super::tls::{Wire, config};
+use super::uploads::{CUT, PART, size};
+use crate::support::{PASSWORD, Place, pattern, wait_until};
 use rustls::{ClientConfig, ClientConnection};
 use serde_json::json;
 use std::io::Write;

@@ -1,11 +1,11 @@
 //! Uploads: nothing appears before it is whole, what was there stays, what was interrupted is gone
 //! on with, and every byte is counted.
 
-use crate::Scene;
-use crate::client::{Client, reset, stream_to};
-use crate::common::random::Random;
-use crate::common::{Place, disk_usage, pattern, sha256, wait_until};
-use crate::configuration;
+use super::Scene;
+use super::client::{Client, reset, stream_to};
+use super::configuration;
+use crate::support::random::Random;
+use crate::support::{Place, disk_usage, pattern, sha256, wait_until};
 use serde_json::json;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -321,7 +321,7 @@ fn a_conversation_cut_at_any_byte_leaves_whole_files() {
         for count in 0..=talk.len() {
             let mut client = scene.login();
             let address = client.passive();
-            let data = crate::client::stream_to(address);
+            let data = super::client::stream_to(address);
             client.send(&talk[..count]);
             match is_reset {
                 true => reset(client.wire.stream()),
@@ -547,7 +547,7 @@ fn an_interrupted_upload_survives_the_kill_of_the_server() {
     scene.server.program.kill();
     assert!(!scene.exists("file"));
     scene.server = scene.place.serve();
-    scene.ftp = crate::listening(&scene.server, "ftp");
+    scene.ftp = super::listening(&scene.server, "ftp");
     let mut client = scene.login();
     let at = size(&mut client, "file");
     assert!(at <= PART, "{at}");
@@ -935,7 +935,7 @@ fn a_held_part_is_dropped_once_a_newer_file_has_its_name_and_never_comes_back() 
         interrupt(&scene, &mut client, "STOR file", &pattern(1, PART), PART);
         assert_eq!(size(&mut client, "file"), PART);
         if way == "native" {
-            let mut peer = crate::common::peer::Peer::login(scene.server.address, "ann");
+            let mut peer = crate::support::peer::Peer::login(scene.server.address, "ann");
             let stored = peer.put("/file", b"newer", berth::wire::message::PutMode::Replace);
             assert!(matches!(stored, berth::wire::Reply::Stored { .. }), "{stored:?}");
         } else {

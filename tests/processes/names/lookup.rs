@@ -1,7 +1,7 @@
 //! Which names commands mean.
 
-use super::common::PASSWORD;
 use super::{Visit, files, name};
+use crate::support::PASSWORD;
 use std::ffi::OsStr;
 use std::fs;
 

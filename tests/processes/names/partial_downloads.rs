@@ -1,8 +1,8 @@
 //! Files that are called like parts of downloads, and parts that are not ours.
 
-use super::common::proxy::Proxy;
-use super::common::{pattern, target, wait_until};
 use super::{Visit, files};
+use crate::support::proxy::Proxy;
+use crate::support::{pattern, target, wait_until};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::symlink;

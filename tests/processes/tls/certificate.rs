@@ -1,7 +1,7 @@
 //! The server's certificate and key over the years.
 
-use crate::Scene;
-use crate::common::{Place, wait_until};
+use super::Scene;
+use crate::support::{Place, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;

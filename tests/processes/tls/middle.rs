@@ -1,10 +1,10 @@
 //! Who is in the middle, cuts connections, or breaks TLS.
 
-use crate::Scene;
-use crate::common::full::tries;
-use crate::common::peer::put;
-use crate::common::{PATIENCE, disk_usage, pattern, target, wait_until};
-use crate::peer::TlsPeer;
+use super::Scene;
+use super::peer::TlsPeer;
+use crate::support::full::tries;
+use crate::support::peer::put;
+use crate::support::{PATIENCE, disk_usage, pattern, target, wait_until};
 use berth::auth::scram::Binding;
 use berth::base::digest::Digest;
 use berth::tls::{Pinning, Sealed};

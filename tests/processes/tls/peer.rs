@@ -1,6 +1,6 @@
 //! A client, or a server, of a few lines over a blocking socket and TLS.
 
-use crate::common::{PASSWORD, PATIENCE};
+use crate::support::{PASSWORD, PATIENCE};
 use berth::auth::scram::{Binding, ClientExchange};
 use berth::tls::{Pinning, Received, Sealed};
 use berth::wire::frame::{self, Frame, FrameType};

@@ -1,8 +1,8 @@
 //! Whom the client trusts, and what travels then.
 
-use crate::Scene;
-use crate::common::peer::Peer;
-use crate::common::{pattern, sha256};
+use super::Scene;
+use crate::support::peer::Peer;
+use crate::support::{pattern, sha256};
 use berth::wire::{ErrorCode, Reply};
 use serde_json::{Value, json};
 use std::fs;

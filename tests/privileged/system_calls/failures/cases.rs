@@ -1,9 +1,9 @@
 //! One case for each system call of an operation and each error it may have.
 
-use super::super::common::Place;
 use super::super::trace::Call;
 use super::expectations::{Verdict, failures, is_of_interest};
 use super::operations::{Operation, Run};
+use crate::support::Place;
 
 /// One failure of one call in one operation.
 pub(super) struct Case {

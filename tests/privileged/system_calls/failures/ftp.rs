@@ -1,7 +1,7 @@
 //! An FTP client that takes every answer as it comes, also none.
 
-use super::super::common::PASSWORD;
 use super::scene::PATIENCE;
+use crate::support::PASSWORD;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 

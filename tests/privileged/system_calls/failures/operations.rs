@@ -1,9 +1,9 @@
 //! The operations in which system calls fail.
 
-use super::super::common::ftp::listening;
-use super::super::common::{Server, pattern};
 use super::ftp::{Ftp, Reply};
 use super::scene::{Outcome, Scene};
+use crate::support::ftp_client::listening;
+use crate::support::{Server, pattern};
 use Run::{Admin, Berth, Question, Session};
 use berth::base::limits::RESUME_BYTES_MIN;
 use std::fs;

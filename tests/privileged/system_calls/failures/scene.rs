@@ -1,10 +1,10 @@
 //! A server, a home and a folder of a client that are the same before each case, and what is found
 //! in them afterwards.
 
-use super::super::common::peer::Peer;
-use super::super::common::process::Program;
-use super::super::common::{Place, Server, disk_usage, ftp, pattern, wait_until};
 use super::super::trace;
+use crate::support::peer::Peer;
+use crate::support::process::Program;
+use crate::support::{Place, Server, disk_usage, ftp_client, pattern, wait_until};
 use berth::wire::{Reply, Request};
 use rustix::process::Signal;
 use serde_json::json;
@@ -55,7 +55,7 @@ impl Outcome {
 
 impl Scene {
     pub(super) fn new() -> Self {
-        let configuration = ftp::configuration(json!({}), json!({"sync": "full"}));
+        let configuration = ftp_client::configuration(json!({}), json!({"sync": "full"}));
         let place = Place::with(configuration);
         place.add("ann", &["--quota", "10M"]);
         let account = fs::read(place.path(ACCOUNT)).expect("added");

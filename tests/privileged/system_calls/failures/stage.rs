@@ -1,13 +1,13 @@
 //! An operation that is carried out, with and without a system call that fails.
 
-use super::super::common::Server;
-use super::super::common::ftp::listening;
 use super::super::trace::{self, Call, watched};
 use super::cases::{Case, shape};
 use super::ftp::Ftp;
 use super::judgement::{difference, problems};
 use super::operations::{Operation, Run, told};
 use super::scene::{ACCOUNT, Outcome, Scene, Tracer, Tree, within};
+use crate::support::Server;
+use crate::support::ftp_client::listening;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
