@@ -9,7 +9,7 @@ mod in_memory {
     mod clock;
     mod codec;
     mod fairness;
-    mod ftp_end;
+    mod ftp_transfer_end;
     mod jail;
     mod native;
     mod partial_uploads;

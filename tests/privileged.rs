@@ -6,10 +6,10 @@ mod support;
 
 mod privileged {
     pub(crate) mod attributes;
+    pub(crate) mod boot_id;
     pub(crate) mod confinement;
     pub(crate) mod full_disk;
     pub(crate) mod ipv6_guesses;
-    pub(crate) mod machine_start;
     pub(crate) mod modes;
     pub(crate) mod ordinary_user;
     pub(crate) mod permissions_of_copies;
@@ -30,7 +30,7 @@ fn main() -> std::process::ExitCode {
         confinement::TESTS,
         full_disk::TESTS,
         ipv6_guesses::TESTS,
-        machine_start::TESTS,
+        boot_id::TESTS,
         modes::TESTS,
         ordinary_user::TESTS,
         permissions_of_copies::TESTS,

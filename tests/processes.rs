@@ -4,23 +4,23 @@ mod support;
 
 mod processes {
     mod accounts;
+    mod admin_status;
+    mod admin_usage;
     mod crash;
+    mod end_to_end;
     mod ftp;
     mod hostile_clients;
-    mod hosts;
     mod logs;
     mod lost_connections;
     mod mirror;
+    mod named_hosts;
     mod names;
     mod panics;
-    mod programs;
     mod quota_race;
-    mod scripts;
+    mod scripting;
     mod server_life;
     mod shell_commands;
-    mod status;
     mod terminal;
     mod tls;
     mod two_connections;
-    mod usage;
 }

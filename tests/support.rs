@@ -1,29 +1,36 @@
-//! What the end-to-end tests share: a server's folder, the two programs as processes that end
-//! with the test, and waiting without guessing how long something takes.
+//! What tests share: folders with a server and its users, the two programs as processes that end with the
+//! test, peers that do what the programs would not, a server in memory, and waiting for a condition.
+//!
+//! Most tests of the programs begin with [`visit::Visit`]; those of a session with [`in_memory::Server`].
 
-// Each test file uses its own part of this.
-#![allow(dead_code, unreachable_pub)]
+// Every test program compiles its own copy and uses a part of it.
+#![allow(dead_code, unreachable_pub, unused_imports)]
 
-pub(crate) mod flip;
+pub(crate) mod check_after_crash;
+pub(crate) mod data;
+pub(crate) mod effort;
+pub(crate) mod exchange_names;
 pub(crate) mod ftp_client;
-pub(crate) mod full;
-pub(crate) mod history;
 pub(crate) mod in_memory;
-pub(crate) mod nameless;
+pub(crate) mod logs;
 pub(crate) mod needs;
 pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod protocol_document;
 pub(crate) mod proxy;
 pub(crate) mod random;
-pub(crate) mod recovery;
+pub(crate) mod random_changes;
+pub(crate) mod unlinked_files;
+pub(crate) mod visit;
+
+pub(crate) use data::{PASSWORD, disk_usage, pattern};
+pub(crate) use logs::events;
 
 use berth::base::digest::Digest;
 use process::{Ended, Program};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -31,8 +38,6 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take on a busy machine before it counts as hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// The password of every account.
-pub(crate) const PASSWORD: &str = "correct horse";
 
 /// Polls `condition` until it holds; the only place where a test sleeps.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -101,28 +106,6 @@ impl Place {
         self.surround(&mut command);
         command.args(arguments).current_dir(self.folder.path());
         command
-    }
-
-    /// At most 10 guesses a second, by the server's own clock, were checked of those that one address `sent`.
-    #[track_caller]
-    pub(crate) fn check_guesses(&self, sent: usize) {
-        let log = self.log("access.log");
-        // Seconds of the day.
-        let logged_at = |line: &str| -> f64 {
-            let time = line.split_once('T').and_then(|(_, rest)| rest.split_once('Z')).expect("a time").0;
-            time.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().expect("a number"))
-        };
-        let times: Vec<f64> = log.lines().filter(|line| line.contains("verb=login")).map(logged_at).collect();
-        let seconds = (times[times.len() - 1] - times[0]).rem_euclid(86_400.0);
-        // A line that stands for many says for how many.
-        let stands_for = |line: &str| {
-            line.split_once("repeated=").map_or(1, |(_, count)| {
-                count.split_whitespace().next().and_then(|count| count.parse().ok()).expect("a number")
-            })
-        };
-        let checked: usize = log.lines().filter(|line| line.contains("result=LoginFailed")).map(stands_for).sum();
-        assert!(checked >= 1 && checked as f64 <= 1.0 + 10.0 * seconds, "{checked} checked in {seconds} s");
-        assert!(checked * 2 < sent, "{checked} checked of {sent}");
     }
 
     /// `berth` with the password in the environment, without encryption, so that a proxy can
@@ -211,59 +194,8 @@ pub(crate) fn target(account: &str, address: SocketAddr) -> String {
     format!("{account}@{address}")
 }
 
-/// The number of events of a kind that a log tells of, one by one or as counts.
-pub(crate) fn events(log: &str, mark: &str) -> usize {
-    let lines = log.lines().filter(|line| line.contains(mark));
-    let count = |line: &str| match line.rsplit_once(" repeated=") {
-        Some((_, count)) => count.parse().expect("a number"),
-        None => 1,
-    };
-    lines.map(count).sum()
-}
-
-// ---- Files and digests --------------------------------------------------------------------
-
-/// Bytes that look like no others: each seed gives its own.
-pub(crate) fn pattern(seed: u64, count: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(count + 8);
-    while bytes.len() < count {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(count);
-    bytes
-}
-
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Digest::of(bytes).to_string()
-}
-
-/// What a home holds by berth's rule: the sum of the sizes of its regular files, each inode once,
-/// and the number of its entries; of the staging folder only the parts.
-pub(crate) fn disk_usage(home: &Path) -> (u64, u64) {
-    let (mut bytes, mut files) = (0, 0);
-    let mut inodes = std::collections::HashSet::new();
-    let mut folders = vec![home.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        let is_staging = folder == home.join(".berth");
-        for entry in fs::read_dir(&folder).expect("readable") {
-            let path = entry.expect("readable").path();
-            let metadata = fs::symlink_metadata(&path).expect("there");
-            if is_staging && path.extension() != Some("part".as_ref()) {
-                continue;
-            }
-            files += u64::from(path != home.join(".berth"));
-            if metadata.is_dir() {
-                folders.push(path);
-            } else if metadata.is_file() && inodes.insert(metadata.ino()) {
-                bytes += metadata.len();
-            }
-        }
-    }
-    (bytes, files)
 }
 
 /// `used_bytes` and `used_files`, as `quota --json` prints them.

@@ -17,11 +17,12 @@ mod words;
 
 /// The server in memory that the tests use, too.
 #[path = "../../tests/support"]
-#[allow(dead_code, unreachable_pub)] // A part of it is enough here.
+#[allow(dead_code, unreachable_pub, unused_imports)] // A part of it is enough here.
 mod support {
+    mod data;
     pub(crate) mod in_memory;
-    mod nameless;
     mod random;
+    mod unlinked_files;
 }
 
 /// One decoder, or one side of a conversation.

@@ -1,8 +1,8 @@
 //! aria2: many small files, several at once. It takes what it has received of a reply in one piece.
 
+use super::{Scene, check_tree};
 use crate::support::needs::{ARIA2, tests};
 use crate::support::{PASSWORD, pattern};
-use super::{Scene, check_tree};
 use std::collections::BTreeMap;
 use std::fs;
 

@@ -1,8 +1,8 @@
 //! lftp: whole trees over eight connections, and files in pieces.
 
+use super::{Scene, check_tree, grow};
 use crate::support::needs::{LFTP, tests};
 use crate::support::{PASSWORD, pattern};
-use super::{Scene, check_tree, grow};
 use std::fs;
 use std::process::Command;
 

@@ -84,7 +84,7 @@ fn curl_lists_every_name_and_its_wildcards_take_the_listing() {
     command.args(["-sSg", "-u", &login, "--list-only", &format!("ftp://{}/odd/-old/", scene.ftp)]);
     assert_eq!(lines(&scene.place.run(command).expect_code(0).stdout), ["inner"]);
     let mut command = scene.client("python3");
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/wildcard.py"));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/libcurl_wildcard.py"));
     command.args([&format!("ftp://{}/odd/*", scene.ftp), &login]);
     let output = scene.place.run(command).expect_code(0).stdout;
     let mut found: Vec<_> =

@@ -18,7 +18,7 @@ tests! {
 #[track_caller]
 fn run(scene: &Scene, kind: &str, address: SocketAddr) {
     let mut command = scene.client("python3");
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/session.py"));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/ftplib_session.py"));
     command.args([kind, &address.ip().to_string(), &address.port().to_string(), "ann", PASSWORD]);
     let ended = scene.place.run(command).expect_code(0);
     assert_eq!(ended.stdout, "done\n", "{ended:?}");
@@ -48,7 +48,7 @@ fn ftplib_uploads_as_often_as_it_wants_over_a_session_that_every_connection_resu
     for version in ["1.3", "1.2"] {
         for ticket in ["first", "newest"] {
             let mut command = scene.client("python3");
-            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/reuse.py"));
+            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/ftplib_reuse.py"));
             let (host, port) = (scene.ftp.ip().to_string(), scene.ftp.port().to_string());
             command.args([&host, &port, PASSWORD, version, ticket, "100"]);
             assert_eq!(scene.place.run(command).expect_code(0).stdout, "done\n", "{version}, {ticket}");
@@ -62,7 +62,7 @@ fn a_stranger_gets_nothing_where_the_client_has_used_one_ticket_of_tls_1_3_repea
     let scene = Scene::new();
     std::fs::write(scene.home("file"), b"secret").expect("writable");
     let mut command = scene.client("python3");
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/stranger.py"));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/ftplib_hijack.py"));
     command.args([&scene.ftp.ip().to_string(), &scene.ftp.port().to_string(), PASSWORD]);
     assert_eq!(scene.place.run(command).expect_code(0).stdout, "done\n");
     scene.check();

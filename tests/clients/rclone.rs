@@ -1,8 +1,8 @@
 //! rclone, configured by its environment alone.
 
+use super::{Scene, check_tree, grow};
 use crate::support::PASSWORD;
 use crate::support::needs::{RCLONE, tests};
-use super::{Scene, check_tree, grow};
 use std::fs;
 use std::process::Command;
 

@@ -1,7 +1,7 @@
 //! Nothing leads out of a home, and nothing in it reaches the staging folder: links, races,
 //! special files, strange names, renames. On real folders.
 
-use crate::support::flip::while_flipping;
+use crate::support::exchange_names::while_flipping;
 use crate::support::in_memory::*;
 use berth::auth::scram::{Binding, ClientExchange, ScramError};
 use berth::base::upload_id::UploadId;
@@ -648,7 +648,7 @@ fn folders_above_are_made_down_to_the_longest_path_and_only_what_is_missing() {
 
 #[test]
 fn a_folder_that_flips_to_a_link_outside_lets_nothing_through() {
-    let operations = crate::support::full::tries(20_000, 100_000);
+    let operations = crate::support::effort::tries(20_000, 100_000);
     let mut server = Server::new();
     let outside = server.root().join("outside");
     std::fs::create_dir(&outside).expect("mkdir");

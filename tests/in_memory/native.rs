@@ -1,7 +1,7 @@
 //! The native protocol, driven as the loop would drive it: one conversation at every read
 //! size, broken framing, cut connections, peers that do not read.
 
-use crate::support::full::tries;
+use crate::support::effort::tries;
 use crate::support::in_memory::*;
 use berth::base::buffers::Budget;
 use berth::base::digest::Digest;

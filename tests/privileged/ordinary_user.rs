@@ -1,10 +1,10 @@
 //! Started by an ordinary user: no special rights, and no rules who owns what.
 
+use super::{assert_without_rights, open_to_all};
 use crate::support::needs::{ROOT, tests};
 use crate::support::peer::Peer;
 use crate::support::process::{Program, without_rights};
 use crate::support::{Place, Server, listening, wait_until};
-use super::{assert_without_rights, open_to_all};
 use berth::wire::message::{Name, PutMode};
 use berth::wire::{Reply, Request};
 use rustix::process::{Gid, Signal, Uid};

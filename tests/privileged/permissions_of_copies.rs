@@ -7,7 +7,8 @@ use crate::support::needs::{
 };
 use crate::support::peer::{Peer, put};
 use crate::support::process::Ended;
-use crate::support::{Place, Server, pattern, wait_until};
+use crate::support::visit::Visit;
+use crate::support::{Place, pattern, wait_until};
 use berth::base::upload_id::UploadId;
 use berth::wire::frame::{FrameType, put_bytes};
 use berth::wire::message::PutMode;
@@ -52,20 +53,8 @@ const FILES: [(&str, u32, u32); 8] = [
     ("in/a/folder", 0o750, 0o750),
 ];
 
-/// Accounts, a server, and clients whose umask is 022.
-struct Visit {
-    place: Place,
-    server: Server,
-}
-
 impl Visit {
-    fn new() -> Self {
-        let place = Place::new();
-        place.add("ann", &[]);
-        let server = place.serve();
-        Self { place, server }
-    }
-
+    /// Runs the client, whose umask is 022.
     #[track_caller]
     fn berth(&self, arguments: &[&str]) -> Ended {
         self.berth_under("022", arguments).expect_code(0)
@@ -79,14 +68,6 @@ impl Visit {
         shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         shell.current_dir(self.place.path("here"));
         self.place.run(shell)
-    }
-
-    fn here(&self, name: &str) -> PathBuf {
-        self.place.here(name)
-    }
-
-    fn there(&self, name: &str) -> PathBuf {
-        self.place.home("ann", name)
     }
 }
 
@@ -134,7 +115,7 @@ fn rules(path: &Path) -> (String, String) {
 // ---- New ones -----------------------------------------------------------------------------
 
 fn a_new_file_has_the_permissions_of_its_source_less_the_mask() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     plant(&visit.here("t"));
     visit.berth(&["put", "-r", "t", "tree"]);
     check(&visit.there("tree"));
@@ -164,7 +145,7 @@ fn a_new_file_has_the_permissions_of_its_source_less_the_mask() {
 }
 
 fn a_new_folder_has_the_permissions_of_its_source_and_is_open_to_its_owner() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let folders =
         [("t", 0o750, 0o750), ("t/private", 0o700, 0o700), ("t/fixed", 0o555, 0o755), ("t/all", 0o777, 0o755)];
     for root in [visit.here(""), visit.there("")] {
@@ -191,7 +172,7 @@ fn a_new_folder_has_the_permissions_of_its_source_and_is_open_to_its_owner() {
 }
 
 fn without_permissions_new_files_get_the_usual_ones() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     plant(&visit.here("t"));
     plant(&visit.there("u"));
     set_mode(&visit.here("t/in"), 0o700);
@@ -213,7 +194,7 @@ fn without_permissions_new_files_get_the_usual_ones() {
 }
 
 fn a_part_is_never_more_open_than_its_file_will_be() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let mut peer = Peer::login(visit.server.address, "ann");
     let mut request = put("/secret", 4 << 20, PutMode::Create);
     if let Request::Put { upload_id, permissions, .. } = &mut request {
@@ -231,7 +212,7 @@ fn a_part_is_never_more_open_than_its_file_will_be() {
 }
 
 fn the_default_list_of_a_folder_limits_the_permissions_of_a_source() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     for root in [visit.here("closed"), visit.there("closed")] {
         fs::create_dir(&root).expect("writable");
         run("setfacl", &["-d", "-m", "g::r-x,o::-"], &root);
@@ -262,7 +243,7 @@ fn the_default_list_of_a_folder_limits_the_permissions_of_a_source() {
 // ---- Replaced ones ------------------------------------------------------------------------
 
 fn a_file_that_is_replaced_keeps_its_permissions_and_loses_setuid() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     for (old, expected) in [(0o600, 0o600), (0o640, 0o640), (0o4755, 0o755), (0o2750, 0o750), (0o664, 0o664)] {
         write(&visit.here("new"), b"new", 0o755);
         write(&visit.there("file"), b"old", old);
@@ -282,7 +263,7 @@ fn a_file_that_is_replaced_keeps_its_permissions_and_loses_setuid() {
 }
 
 fn a_local_file_that_is_replaced_keeps_its_list_and_attributes() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     for (command, number) in [("get", 0), ("mirror", 1)] {
         let path = visit.here(&format!("{number}/file"));
         write(&path, b"old", 0o4640);
@@ -306,7 +287,7 @@ fn a_local_file_that_is_replaced_keeps_its_list_and_attributes() {
 
 fn a_mirror_gives_the_target_the_permissions_of_the_source_and_moves_nothing_for_that() {
     for is_from in [false, true] {
-        let visit = Visit::new();
+        let visit = Visit::new(&[]);
         let (source, image) =
             if is_from { (visit.there("t"), visit.here("t")) } else { (visit.here("t"), visit.there("t")) };
         let arguments = |options: &[&'static str]| {
@@ -339,7 +320,7 @@ fn a_mirror_gives_the_target_the_permissions_of_the_source_and_moves_nothing_for
 
 fn a_mirror_replaces_content_and_permissions_at_once() {
     for is_from in [false, true] {
-        let visit = Visit::new();
+        let visit = Visit::new(&[]);
         let (source, image) =
             if is_from { (visit.there("t"), visit.here("t")) } else { (visit.here("t"), visit.there("t")) };
         let arguments: &[&str] = if is_from { &["mirror", "--from", "t", "t"] } else { &["mirror", "t", "t"] };
@@ -353,7 +334,7 @@ fn a_mirror_replaces_content_and_permissions_at_once() {
 }
 
 fn bits_that_the_target_gives_to_nothing_new_are_not_asked_for_again() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     write(&visit.here("t/shared"), b"content", 0o664);
     visit.berth(&["mirror", "t", "t"]);
     assert_eq!(mode(&visit.there("t/shared")), 0o644);
@@ -388,7 +369,7 @@ impl Drop for Unchangeable {
 }
 
 fn a_file_system_without_permissions_is_told_of_once_and_keeps_the_content() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let _here = Unchangeable::new(visit.here("fat"));
     let _there = Unchangeable::new(visit.there("fat"));
     plant(&visit.here("t"));
@@ -438,7 +419,7 @@ impl Drop for Fat {
 }
 
 fn names_that_a_file_system_takes_for_one_never_replace_each_other() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let _here = Fat::new(&visit.place, visit.here("fat"), "image1");
     let _there = Fat::new(&visit.place, visit.there("fat"), "image2");
     for root in [visit.here("t"), visit.there("t")] {
@@ -476,7 +457,7 @@ fn names_that_a_file_system_takes_for_one_never_replace_each_other() {
 
 fn a_mirror_with_delete_keeps_what_the_target_has_under_another_spelling() {
     for is_from in [false, true] {
-        let visit = Visit::new();
+        let visit = Visit::new(&[]);
         let (source, image) =
             if is_from { (visit.there("t"), visit.here("fat")) } else { (visit.here("t"), visit.there("fat")) };
         let _fat = Fat::new(&visit.place, image.clone(), "image");
@@ -492,7 +473,7 @@ fn a_mirror_with_delete_keeps_what_the_target_has_under_another_spelling() {
 // ---- Times --------------------------------------------------------------------------------
 
 fn times_are_those_of_a_named_zone() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     write(&visit.there("f"), b"12345", 0o644);
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(981_243_000);
     fs::File::options().write(true).open(visit.there("f")).and_then(|file| file.set_modified(time)).expect("ours");

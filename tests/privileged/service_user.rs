@@ -1,10 +1,10 @@
 //! Started by root: the server and administration become the configured user.
 
+use super::{assert_without_rights, open_to_all, owner_and_mode, statuses};
 use crate::support::needs::{ROOT, tests};
 use crate::support::peer::Peer;
 use crate::support::process::Program;
 use crate::support::{Place, listening, wait_until};
-use super::{assert_without_rights, open_to_all, owner_and_mode, statuses};
 use berth::wire::message::PutMode;
 use berth::wire::{Reply, Request};
 use nix::unistd::{Group, User};

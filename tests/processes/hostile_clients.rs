@@ -1,7 +1,7 @@
 //! Strangers and bad clients on raw sockets: what breaks the protocol is refused and closed, what
 //! costs memory or descriptors is bounded, and everybody else is served meanwhile.
 
-use crate::support::full::tries;
+use crate::support::effort::tries;
 use crate::support::peer::{Incoming, Peer, put};
 use crate::support::{PASSWORD, Place, Server, disk_usage, pattern, wait_until};
 use berth::base::limits::CONTROL_BYTES_MAX_BEFORE_LOGIN;

@@ -2,10 +2,11 @@
 //! by itself, what was moved is not moved again, and nothing is claimed that is not known.
 
 use crate::support::peer::Peer;
-use crate::support::process::{Ended, Program};
-use crate::support::proxy::{Proxy, Valve};
+use crate::support::process::Ended;
+use crate::support::proxy::Valve;
 use crate::support::random::Random;
-use crate::support::{Place, Server, nameless, pattern, target, wait_until};
+use crate::support::visit::ProxiedVisit;
+use crate::support::{pattern, target, unlinked_files, wait_until};
 use berth::client::connection::link::Link;
 use berth::client::connection::stream::PlainStream;
 use berth::client::error::LinkError;
@@ -22,49 +23,6 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
-
-struct Visit {
-    place: Place,
-    server: Server,
-    proxy: Proxy,
-}
-
-impl Visit {
-    fn new() -> Self {
-        Self::with(json!({}))
-    }
-
-    fn with(changes: serde_json::Value) -> Self {
-        let place = Place::with(changes);
-        place.add("ann", &[]);
-        let server = place.serve();
-        let proxy = Proxy::to(server.address);
-        Self { place, server, proxy }
-    }
-
-    fn start(&self, arguments: &[&str]) -> Program {
-        self.start_with(&[], arguments)
-    }
-
-    fn start_with(&self, options: &[&str], arguments: &[&str]) -> Program {
-        let through = target("ann", self.proxy.address);
-        self.place.start(self.place.berth(&[options, &[&through], arguments].concat()))
-    }
-
-    fn here(&self, path: &str) -> PathBuf {
-        self.place.here(path)
-    }
-
-    fn there(&self, path: &str) -> PathBuf {
-        self.place.home("ann", path)
-    }
-
-    /// Another server in place of the one that ended.
-    fn serve_again(&mut self) {
-        self.server = self.place.serve();
-        self.proxy.redirect(self.server.address);
-    }
-}
 
 const MIB: usize = 1024 * 1024;
 
@@ -111,7 +69,7 @@ fn expect_told(ended: &Ended, words: &[&str]) {
 
 #[test]
 fn a_download_goes_on_where_it_was_after_each_cut() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     let content = pattern(1, 24 * MIB);
     fs::write(visit.there("big"), &content).expect("writable");
     let passed = visit.proxy.down.passed();
@@ -125,7 +83,7 @@ fn a_download_goes_on_where_it_was_after_each_cut() {
 
 #[test]
 fn an_upload_goes_on_where_it_was_after_each_cut() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     let content = pattern(2, 48 * MIB);
     fs::write(visit.here("big"), &content).expect("writable");
     visit.proxy.cut_after(&visit.proxy.up, [1000, 3 * MIB as u64, 9 * MIB as u64, 20 * MIB as u64]);
@@ -144,7 +102,7 @@ fn trees_arrive_whole_however_often_they_are_cut_and_files_do_not_move_again() {
         (3, &["mirror", "src", "image"], true, "image"),
         (4, &["mirror", "--from", "src", "image"], false, "image"),
     ] {
-        let visit = Visit::new();
+        let visit = ProxiedVisit::new();
         let source = if goes_up { visit.here("src") } else { visit.there("src") };
         let bytes = plant(&source, seed);
         let valve: &Arc<Valve> = if goes_up { &visit.proxy.up } else { &visit.proxy.down };
@@ -164,7 +122,7 @@ fn trees_arrive_whole_however_often_they_are_cut_and_files_do_not_move_again() {
 
 #[test]
 fn files_that_were_stored_when_the_answers_were_lost_count_as_moved() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     fs::create_dir(visit.here("src")).expect("writable");
     for file in 0..20 {
         fs::write(visit.here(&format!("src/{file}")), pattern(file, 2000)).expect("writable");
@@ -185,7 +143,7 @@ fn files_that_were_stored_when_the_answers_were_lost_count_as_moved() {
 
 #[test]
 fn content_for_a_pipe_goes_on_behind_what_was_handed_on() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     let content = vec![b'x'; 9 * MIB];
     fs::write(visit.there("text"), &content).expect("writable");
     visit.proxy.cut_after(&visit.proxy.down, [3 * MIB as u64, 2 * MIB as u64]);
@@ -196,7 +154,7 @@ fn content_for_a_pipe_goes_on_behind_what_was_handed_on() {
 
 #[test]
 fn content_from_a_pipe_cannot_be_sent_again_and_that_is_said() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     fs::write(visit.here("content"), pattern(5, 9 * MIB)).expect("writable");
     let through = target("ann", visit.proxy.address);
     let mut command = visit.place.berth(&[&through, "put", "-", "stored"]);
@@ -242,7 +200,7 @@ fn take_over(earlier: &mut Peer, local: &Path) {
 #[test]
 fn an_upload_that_a_late_request_of_an_earlier_run_takes_over_goes_on() {
     for arguments in [&["put", "src/big", "dst"][..], &["put", "-r", "src/big", "dst"], &["mirror", "src", "dst"]] {
-        let visit = Visit::new();
+        let visit = ProxiedVisit::new();
         fs::create_dir(visit.here("src")).expect("writable");
         fs::create_dir(visit.there("dst")).expect("writable");
         let content = pattern(12, 8 * MIB);
@@ -262,7 +220,7 @@ fn an_upload_that_a_late_request_of_an_earlier_run_takes_over_goes_on() {
 
 #[test]
 fn an_upload_that_others_take_over_again_and_again_is_left_to_them() {
-    let visit = Visit::with(json!({"rates": {"session_up": "4M"}}));
+    let visit = ProxiedVisit::with(json!({"rates": {"session_up": "4M"}}));
     fs::write(visit.here("big"), pattern(13, 48 * MIB)).expect("writable");
     let mut others = Peer::login(visit.server.address, "ann");
     let mut program = visit.start(&["put", "big"]);
@@ -277,12 +235,12 @@ fn an_upload_that_others_take_over_again_and_again_is_left_to_them() {
 
 #[test]
 fn what_a_connection_had_sent_before_it_was_reset_is_not_carried_out_any_more() {
-    let visit = Visit::with(json!({"rates": {"session_up": "16K"}}));
+    let visit = ProxiedVisit::with(json!({"rates": {"session_up": "16K"}}));
     let mut earlier = Peer::login(visit.server.address, "ann");
     let bytes = earlier.encode_put("/file", &pattern(14, 64 * 1024), PutMode::Create);
     earlier.send(&bytes);
     let (server, home) = (visit.server.program.pid(), visit.there(""));
-    let begun = || nameless::uploads(server, &home).iter().sum::<u64>() > 0;
+    let begun = || unlinked_files::uploads(server, &home).iter().sum::<u64>() > 0;
     wait_until("it has begun", begun);
     earlier.reset();
     wait_until("the server knows", || visit.place.log("access.log").contains(" verb=close "));
@@ -293,7 +251,7 @@ fn what_a_connection_had_sent_before_it_was_reset_is_not_carried_out_any_more() 
 #[test]
 fn the_same_command_right_after_ctrl_c_ends_in_the_same_tree_on_a_slow_server_too() {
     for (arguments, image) in [(&["put", "-r", "src"][..], "src"), (&["mirror", "src", "dst"], "dst")] {
-        let visit = Visit::with(json!({"rates": {"account_up": "6M"}}));
+        let visit = ProxiedVisit::with(json!({"rates": {"account_up": "6M"}}));
         fs::create_dir(visit.here("src")).expect("writable");
         for (at, size) in [5 * MIB, 5 * MIB, 5 * MIB].into_iter().chain([10_000; 60]).enumerate() {
             fs::write(visit.here(&format!("src/{at}")), pattern(at as u64, size)).expect("writable");
@@ -340,7 +298,7 @@ fn transfers_survive_a_server_that_is_killed_or_stopped_and_started_again() {
         (Signal::TERM, ["put", "big"]),
         (Signal::TERM, ["get", "big"]),
     ] {
-        let mut visit = Visit::with(json!({"timeouts": {"drain": 0}}));
+        let mut visit = ProxiedVisit::with(json!({"timeouts": {"drain": 0}}));
         let content = pattern(7, 40 * MIB);
         let is_put = arguments[0] == "put";
         let source = if is_put { visit.here("big") } else { visit.there("big") };
@@ -362,7 +320,7 @@ fn transfers_survive_a_server_that_is_killed_or_stopped_and_started_again() {
 
 #[test]
 fn when_there_is_no_server_for_all_the_tries_the_exit_code_is_3() {
-    let mut visit = Visit::new();
+    let mut visit = ProxiedVisit::new();
     fs::write(visit.here("big"), pattern(8, 40 * MIB)).expect("writable");
     visit.proxy.up.hold_after(9 * MIB as u64);
     let mut program = visit.start_with(&["--retries", "2"], &["put", "big"]);
@@ -387,7 +345,7 @@ const HEADER: usize = 12;
 
 /// It gives up after these tries, and not one more.
 #[track_caller]
-fn expect_given_up(visit: &Visit, retries: usize, arguments: &[&str]) {
+fn expect_given_up(visit: &ProxiedVisit, retries: usize, arguments: &[&str]) {
     let before = visit.proxy.connections();
     let ended = visit.start_with(&["--retries", &retries.to_string()], arguments).wait().expect_code(3);
     expect_told(&ended, &[&format!("gave up after {retries} tries")]);
@@ -396,7 +354,7 @@ fn expect_given_up(visit: &Visit, retries: usize, arguments: &[&str]) {
 
 #[test]
 fn a_download_of_one_byte_a_connection_is_given_up() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     fs::write(visit.there("big"), pattern(1, MIB)).expect("writable");
     visit.proxy.cut_each(&visit.proxy.down, b"\"re\":\"file\"", |_| Some(HEADER + 1), || ());
     expect_given_up(&visit, 2, &["get", "big"]);
@@ -406,7 +364,7 @@ fn a_download_of_one_byte_a_connection_is_given_up() {
 
 #[test]
 fn a_download_that_begins_anew_over_each_connection_is_given_up() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     let there = visit.there("big");
     fs::write(&there, pattern(0, MIB)).expect("writable");
     let count = std::sync::atomic::AtomicU64::new(0);
@@ -427,7 +385,7 @@ fn a_download_that_begins_anew_over_each_connection_is_given_up() {
 
 #[test]
 fn an_upload_whose_end_never_arrives_is_given_up() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     for (name, bytes) in [("small", 1000), ("large", 2 * MIB)] {
         fs::write(visit.here(name), pattern(1, bytes)).expect("writable");
     }
@@ -441,7 +399,7 @@ fn an_upload_whose_end_never_arrives_is_given_up() {
 
 #[test]
 fn an_upload_of_which_a_byte_more_is_kept_over_each_connection_is_given_up() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     fs::write(visit.here("large"), pattern(1, 4 * MIB)).expect("writable");
     let first = |number| Some(HEADER + if number == 1 { 2 * MIB } else { 1 });
     visit.proxy.cut_each(&visit.proxy.up, b"\"put\"", first, || ());
@@ -452,7 +410,7 @@ fn an_upload_of_which_a_byte_more_is_kept_over_each_connection_is_given_up() {
 
 #[test]
 fn a_listing_that_is_cut_over_each_connection_is_given_up() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     for number in 0..3000 {
         fs::write(visit.there(&format!("file{number}")), b"").expect("writable");
     }
@@ -466,7 +424,7 @@ fn a_listing_that_is_cut_over_each_connection_is_given_up() {
 
 #[test]
 fn a_login_that_is_refused_meanwhile_is_not_tried_again() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     fs::write(visit.there("big"), pattern(9, 40 * MIB)).expect("writable");
     visit.proxy.down.hold_after(9 * MIB as u64);
     let mut program = visit.start(&["get", "big"]);
@@ -480,7 +438,7 @@ fn a_login_that_is_refused_meanwhile_is_not_tried_again() {
 
 #[test]
 fn another_key_meanwhile_is_refused_although_the_first_was_never_written_down() {
-    let mut visit = Visit::new();
+    let mut visit = ProxiedVisit::new();
     fs::write(visit.there("big"), pattern(10, 40 * MIB)).expect("writable");
     visit.proxy.down.hold_after(9 * MIB as u64);
     let through = target("ann", visit.proxy.address);
@@ -505,7 +463,7 @@ fn another_key_meanwhile_is_refused_although_the_first_was_never_written_down() 
 
 #[test]
 fn the_current_folder_outlives_the_connection() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     fs::create_dir(visit.there("sub")).expect("writable");
     let mut command = visit.place.berth(&[&target("ann", visit.proxy.address)]);
     let (reader, mut writer) = std::io::pipe().expect("descriptors are left");
@@ -523,7 +481,7 @@ fn the_current_folder_outlives_the_connection() {
 
 #[test]
 fn what_was_done_when_its_answer_was_lost_is_looked_into_and_said() {
-    let visit = Visit::new();
+    let visit = ProxiedVisit::new();
     fs::write(visit.there("file"), b"x").expect("writable");
     for (arguments, trace, is_there_after, word) in [
         (&["mkdir", "new"][..], "new", true, "the folder /new is there now"),
@@ -544,7 +502,7 @@ fn what_was_done_when_its_answer_was_lost_is_looked_into_and_said() {
 
 #[test]
 fn what_may_have_been_done_is_not_called_undone_when_nobody_can_be_asked() {
-    let mut visit = Visit::new();
+    let mut visit = ProxiedVisit::new();
     fs::write(visit.there("file"), b"x").expect("writable");
     visit.proxy.down.hold_after_mark(b"\"re\":\"done\"", 0);
     let mut program = visit.start_with(&["--retries", "1"], &["rm", "file"]);

@@ -3,7 +3,8 @@
 
 use crate::support::process::{Ended, without_rights};
 use crate::support::proxy::Proxy;
-use crate::support::{Place, Server, pattern, target, wait_until};
+use crate::support::visit::Visit;
+use crate::support::{pattern, target, wait_until};
 use rustix::fs::{XattrFlags, fsetxattr};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -14,45 +15,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-struct Visit {
-    place: Place,
-    server: Server,
-}
-
 impl Visit {
-    fn new() -> Self {
-        Self::with_account(&[])
-    }
-
-    fn with_account(options: &[&str]) -> Self {
-        let place = Place::new();
-        place.add("ann", options);
-        let server = place.serve();
-        Self { place, server }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        self.place.berth(&[&[&self.server.target("ann")[..], "mirror"], arguments].concat())
+    fn mirror_command(&self, arguments: &[&str]) -> Command {
+        self.command(&[&["mirror"], arguments].concat())
     }
 
     /// Runs `mirror`, which succeeds and has nothing to remark; its summary without the times.
     #[track_caller]
     fn mirror(&self, arguments: &[&str]) -> String {
-        let ended = self.place.run(self.command(arguments)).expect_code(0);
+        let ended = self.place.run(self.mirror_command(arguments)).expect_code(0);
         assert_eq!(ended.stderr, "", "{arguments:?}");
         summary(&ended)
     }
 
-    fn fails(&self, code: i32, arguments: &[&str]) -> Ended {
-        self.place.run(self.command(arguments)).expect_code(code)
-    }
-
-    fn here(&self, name: &str) -> PathBuf {
-        self.place.here(name)
-    }
-
-    fn there(&self, name: &str) -> PathBuf {
-        self.place.home("ann", name)
+    fn mirror_fails(&self, code: i32, arguments: &[&str]) -> Ended {
+        self.place.run(self.mirror_command(arguments)).expect_code(code)
     }
 }
 
@@ -109,7 +86,7 @@ fn plant(root: &Path) {
 
 #[test]
 fn a_tree_becomes_the_image_of_another_in_both_directions() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     plant(&visit.here("src"));
     assert_eq!(visit.mirror(&["src", "deep/dst"]), "mirror: 6 files, 68K");
     assert_eq!(tree(&visit.there("deep/dst")), tree(&visit.here("src")));
@@ -122,7 +99,7 @@ fn a_tree_becomes_the_image_of_another_in_both_directions() {
 #[test]
 fn only_files_of_another_size_or_time_move() {
     for is_from in [false, true] {
-        let visit = Visit::new();
+        let visit = Visit::new(&[]);
         let (source, image) =
             if is_from { (visit.there("t"), visit.here("t")) } else { (visit.here("t"), visit.there("t")) };
         let arguments = if is_from { &["--from", "t", "t"][..] } else { &["t", "t"] };
@@ -157,7 +134,7 @@ fn clocks_that_are_coarse_or_in_another_zone_move_nothing_again_and_hide_no_chan
         File::options().write(true).open(path).and_then(|file| file.set_modified(time)).expect("ours");
     };
     for is_from in [false, true] {
-        let visit = Visit::new();
+        let visit = Visit::new(&[]);
         let (source, image) =
             if is_from { (visit.there("t"), visit.here("t")) } else { (visit.here("t"), visit.there("t")) };
         let arguments = if is_from { &["--from", "t", "t"][..] } else { &["t", "t"] };
@@ -202,7 +179,7 @@ fn clocks_that_are_coarse_or_in_another_zone_move_nothing_again_and_hide_no_chan
 #[test]
 fn delete_removes_what_the_source_does_not_have_and_nothing_else() {
     for is_from in [false, true] {
-        let visit = Visit::new();
+        let visit = Visit::new(&[]);
         let (source, image) =
             if is_from { (visit.there("t"), visit.here("t")) } else { (visit.here("t"), visit.there("t")) };
         let arguments = if is_from { &["--from", "t", "t"][..] } else { &["t", "t"] };
@@ -214,14 +191,14 @@ fn delete_removes_what_the_source_does_not_have_and_nothing_else() {
         symlink("../../..", image.join("old/link")).expect("writable");
         write(&visit.place.path(if is_from { "here/beside" } else { "homes/ann/beside" }), b"untouched");
 
-        let blocked = visit.fails(1, arguments);
+        let blocked = visit.mirror_fails(1, arguments);
         assert!(blocked.stderr.contains("berth: mirror: a is of another kind"), "{blocked:?}");
         assert!(blocked.stderr.contains("empty/inner is of another kind"), "{blocked:?}");
         assert!(image.join("old/deep/file").exists() && image.join("b/d/e").exists());
 
         let dry: Vec<&str> = [&["--delete", "--dry-run"], arguments].concat();
         let before = tree(&image);
-        let shown = visit.place.run(visit.command(&dry)).expect_code(0).stdout;
+        let shown = visit.place.run(visit.mirror_command(&dry)).expect_code(0).stdout;
         assert_eq!(tree(&image), before, "a dry run changes nothing");
         for line in
             ["rm    a/was/a/folder", "rm    a", "rm    empty/inner", "mkdir empty/inner", "rm    old/link", "rm    old"]
@@ -240,9 +217,9 @@ fn delete_removes_what_the_source_does_not_have_and_nothing_else() {
 
 #[test]
 fn a_dry_run_tells_what_would_move_and_makes_no_folder() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     plant(&visit.here("src"));
-    let ended = visit.place.run(visit.command(&["--dry-run", "src", "dst"])).expect_code(0);
+    let ended = visit.place.run(visit.mirror_command(&["--dry-run", "src", "dst"])).expect_code(0);
     assert!(ended.stdout.contains("put   b/d/e  68K\n") && ended.stdout.contains("mkdir empty\n"), "{ended:?}");
     assert!(ended.stdout.ends_with("mirror --dry-run: 6 files, 68K to move\n"), "{ended:?}");
     assert!(!visit.there("dst").exists());
@@ -256,7 +233,7 @@ fn a_dry_run_tells_what_would_move_and_makes_no_folder() {
 #[test]
 fn what_is_excluded_neither_moves_nor_goes() {
     for is_from in [false, true] {
-        let visit = Visit::new();
+        let visit = Visit::new(&[]);
         let (source, image) =
             if is_from { (visit.there("t"), visit.here("t")) } else { (visit.here("t"), visit.there("t")) };
         for name in ["keep", "a.tmp", "cache/x", "sub/cache", "sub/b.tmp", "build/a.o", "sub/build/b.o"] {
@@ -279,7 +256,7 @@ fn what_is_excluded_neither_moves_nor_goes() {
 
 #[test]
 fn an_interrupted_mirror_is_finished_by_repeating_it() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     plant(&visit.here("src"));
     write(&visit.here("src/m-big"), &pattern(9, 9 << 20));
     write(&visit.there("dst/extra"), b"x");
@@ -313,7 +290,7 @@ fn an_interrupted_mirror_is_finished_by_repeating_it() {
 
 #[test]
 fn what_an_interrupted_mirror_had_sent_may_be_carried_out_amid_the_next_one() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     for (name, content) in [("same", "as sent"), ("other", "newer"), ("new/same", "too"), ("new/more", "x")] {
         write(&visit.here(&format!("src/{name}")), content.as_bytes());
     }
@@ -337,7 +314,7 @@ fn what_an_interrupted_mirror_had_sent_may_be_carried_out_amid_the_next_one() {
 
 #[test]
 fn parts_of_files_that_are_no_longer_wanted_go_with_delete() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     write(&visit.there("t/a"), b"x");
     for name in [".gone.berth-part", "old/.gone.berth-part"] {
         write_part(&visit.here("t").join(name), "gone");
@@ -365,7 +342,7 @@ fn write_part(path: &Path, name: &str) {
 
 #[test]
 fn one_file_that_fails_is_reported_and_the_rest_goes_on() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     plant(&visit.here("src"));
     write(&visit.there("dst/extra"), b"x");
     let forbid = |path: PathBuf| fs::set_permissions(path, fs::Permissions::from_mode(0o000)).expect("ours");
@@ -376,7 +353,7 @@ fn one_file_that_fails_is_reported_and_the_rest_goes_on() {
     symlink("b", visit.here("src/link-to-folder")).expect("writable");
     symlink("a", visit.here("src/link-to-file")).expect("writable");
     write(&visit.there("dst/link-to-folder/stays"), b"x");
-    let mut command = visit.command(&["--delete", "src", "dst"]);
+    let mut command = visit.mirror_command(&["--delete", "src", "dst"]);
     without_rights(&mut command, &visit.place.path(""));
     let ended = visit.place.run(command).expect_code(1);
     assert!(ended.stderr.contains("src/b/c: permission denied") && ended.stderr.contains("2 of 8 failed"), "{ended:?}");
@@ -388,13 +365,13 @@ fn one_file_that_fails_is_reported_and_the_rest_goes_on() {
 
 #[test]
 fn nothing_is_removed_when_the_source_could_not_be_read_as_a_whole() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     write(&visit.here("src/locked/x"), b"x");
     write(&visit.here("src/a"), b"x");
     write(&visit.there("dst/locked/x"), b"saved before");
     write(&visit.there("dst/extra"), b"x");
     fs::set_permissions(visit.here("src/locked"), fs::Permissions::from_mode(0o000)).expect("ours");
-    let mut command = visit.command(&["--delete", "src", "dst"]);
+    let mut command = visit.mirror_command(&["--delete", "src", "dst"]);
     without_rights(&mut command, &visit.place.path(""));
     let ended = visit.place.run(command).expect_code(1);
     assert!(ended.stderr.contains("nothing is removed"), "{ended:?}");
@@ -404,14 +381,14 @@ fn nothing_is_removed_when_the_source_could_not_be_read_as_a_whole() {
 
 #[test]
 fn links_here_are_never_followed_out_of_a_tree_that_is_fetched() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     write(&visit.there("t/folder/file"), b"from the server");
     write(&visit.there("t/file"), b"from the server");
     write(&visit.here("outside/file"), b"safe");
     fs::create_dir(visit.here("t")).expect("writable");
     symlink("../outside", visit.here("t/folder")).expect("writable");
     symlink("../outside/file", visit.here("t/file")).expect("writable");
-    let ended = visit.fails(1, &["--from", "t", "t"]);
+    let ended = visit.mirror_fails(1, &["--from", "t", "t"]);
     assert!(ended.stderr.contains("folder is of another kind"), "{ended:?}");
     visit.mirror(&["--delete", "--from", "t", "t"]);
     assert_eq!(tree(&visit.here("t")), tree(&visit.there("t")));
@@ -420,7 +397,7 @@ fn links_here_are_never_followed_out_of_a_tree_that_is_fetched() {
 
 #[test]
 fn what_makes_no_sense_is_refused_before_anything_changes() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     write(&visit.here("file"), b"x");
     write(&visit.there("file"), b"x");
     fs::create_dir(visit.here("folder")).expect("writable");
@@ -435,7 +412,7 @@ fn what_makes_no_sense_is_refused_before_anything_changes() {
         (1, &["folder", "file"], "/file is no folder"),
         (1, &["--from", "/", "file"], "file is no folder"),
     ] {
-        let ended = visit.fails(code, arguments);
+        let ended = visit.mirror_fails(code, arguments);
         assert!(ended.stderr.contains(why), "{arguments:?}: {ended:?}");
     }
     assert!(!visit.there("x").exists() && !visit.here("x").exists());
@@ -443,7 +420,7 @@ fn what_makes_no_sense_is_refused_before_anything_changes() {
 
 #[test]
 fn a_whole_home_can_be_mirrored() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     plant(&visit.here("src"));
     assert_eq!(visit.mirror(&["src", "/"]), "mirror: 6 files, 68K");
     assert_eq!(visit.mirror(&["--from", "/", "back"]), "mirror: 6 files, 68K");
@@ -455,17 +432,17 @@ fn a_whole_home_can_be_mirrored() {
 
 #[test]
 fn a_full_quota_ends_a_mirror_with_one_error_and_a_count_of_what_is_left() {
-    let visit = Visit::with_account(&["--quota", "100K"]);
+    let visit = Visit::new(&["--quota", "100K"]);
     plant(&visit.here("src"));
     write(&visit.here("src/too-much"), &pattern(1, 90_000));
-    let ended = visit.fails(6, &["src", "dst"]);
+    let ended = visit.mirror_fails(6, &["src", "dst"]);
     assert_eq!(ended.stderr.matches("disk quota exceeded").count(), 1, "{ended:?}");
     assert!(ended.stdout.contains("6 files, 68K, ") && ended.stdout.ends_with("; left: 1 file, 88K\n"), "{ended:?}");
 }
 
 #[test]
 fn delete_with_a_source_without_files_removes_nothing_unless_told_so() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     write(&visit.there("full/a"), b"a");
     write(&visit.here("full/a"), b"a");
     fs::create_dir_all(visit.here("empty/mount")).expect("writable");
@@ -474,12 +451,12 @@ fn delete_with_a_source_without_files_removes_nothing_unless_told_so() {
         (&["--delete", "empty", "full"][..], visit.there("full/a")),
         (&["--delete", "--from", "empty", "full"], visit.here("full/a")),
     ] {
-        let ended = visit.fails(1, arguments);
+        let ended = visit.mirror_fails(1, arguments);
         assert!(ended.stderr.contains("has no files") && ended.stderr.contains("--allow-empty"), "{}", ended.stderr);
         assert!(kept.exists(), "{arguments:?}");
-        let dry = visit.place.run(visit.command(&[&["--dry-run"], arguments].concat())).expect_code(0);
+        let dry = visit.place.run(visit.mirror_command(&[&["--dry-run"], arguments].concat())).expect_code(0);
         assert!(dry.stdout.contains("rm") && dry.stdout.contains('a'), "{}", dry.stdout);
-        visit.place.run(visit.command(&[&["--allow-empty"], arguments].concat())).expect_code(0);
+        visit.place.run(visit.mirror_command(&[&["--allow-empty"], arguments].concat())).expect_code(0);
         assert!(!kept.exists(), "{arguments:?}");
         write(&kept, b"a");
     }

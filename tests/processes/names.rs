@@ -5,47 +5,19 @@ mod client_state;
 mod lookup;
 mod partial_downloads;
 
-use crate::support::process::Ended;
-use crate::support::{Place, Server};
+pub(crate) use crate::support::visit::Visit;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-/// A server with the account `ann`.
-struct Visit {
-    place: Place,
-    server: Server,
-}
-
 impl Visit {
-    fn new() -> Self {
-        let place = Place::new();
-        place.add("ann", &[]);
-        let server = place.serve();
-        Self { place, server }
-    }
-
-    fn command(&self, arguments: &[&OsStr]) -> Command {
+    /// The client with names that need not be UTF-8.
+    fn command_with(&self, arguments: &[&OsStr]) -> Command {
         let mut command = self.place.berth(&[&self.server.target("ann")]);
         command.args(arguments);
         command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        self.place.run(self.command(&arguments.iter().map(OsStr::new).collect::<Vec<_>>()))
-    }
-
-    #[track_caller]
-    fn ok(&self, arguments: &[&str]) -> String {
-        let ended = self.run(arguments).expect_code(0);
-        assert_eq!(ended.stderr, "", "{arguments:?}");
-        ended.stdout
-    }
-
-    fn there(&self, name: &str) -> PathBuf {
-        self.place.home("ann", name)
     }
 
     /// Files in the home that hold their own names.

@@ -4,7 +4,7 @@
 use crate::support::peer::{Incoming, Peer, put};
 use crate::support::process::{Program, without_rights};
 use crate::support::proxy::Proxy;
-use crate::support::{PASSWORD, Place, nameless, pattern, sha256, target, wait_until};
+use crate::support::{PASSWORD, Place, pattern, sha256, target, unlinked_files, wait_until};
 use berth::wire::message::{End, Name, PutMode};
 use berth::wire::{ErrorCode, Reply, Request};
 use rustix::process::Signal;
@@ -105,7 +105,7 @@ fn a_drain_ends_at_its_deadline_with_a_word_to_who_is_still_there() {
     let mut peer = Peer::login(server.address, "ann");
     let id = peer.request(&put("/a", 1000, PutMode::Create));
     let process = server.program.pid();
-    wait_until("the upload has begun", || !nameless::uploads(process, &place.home("ann", "")).is_empty());
+    wait_until("the upload has begun", || !unlinked_files::uploads(process, &place.home("ann", "")).is_empty());
     server.program.signal(Signal::TERM);
     let Ok(Incoming::Reply(of, Reply::Error(error))) = peer.receive() else { panic!("it is told") };
     assert_eq!((of, error.code), (id, ErrorCode::ShuttingDown));
@@ -151,7 +151,7 @@ fn a_rate_that_is_lifted_at_sighup_holds_nobody_any_more() {
     let upload = peer.encode_put("/a", &pattern(1, 200_000), PutMode::Create);
     peer.send(&upload);
     let process = server.program.pid();
-    wait_until("it has begun", || !nameless::uploads(process, &place.home("ann", "")).is_empty());
+    wait_until("it has begun", || !unlinked_files::uploads(process, &place.home("ann", "")).is_empty());
     place.configure(json!({}));
     server.program.signal(Signal::HUP);
     assert!(matches!(peer.reply(), Reply::Stored { .. }));

@@ -1,8 +1,7 @@
 //! The commands that people know from their own shell: they look and sort as the local ones do,
 //! also where no terminal is.
 
-use crate::support::process::Ended;
-use crate::support::{Place, Server};
+use crate::support::visit::Visit;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -10,32 +9,7 @@ use std::net::{Shutdown, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-struct Visit {
-    place: Place,
-    server: Server,
-}
-
 impl Visit {
-    fn new(options: &[&str]) -> Self {
-        let place = Place::new();
-        place.add("ann", options);
-        let server = place.serve();
-        Self { place, server }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        let mut command = self.place.berth(&[&[&self.server.target("ann")[..]], arguments].concat());
-        command.env("SHELL", "/bin/sh");
-        self.place.run(command)
-    }
-
-    #[track_caller]
-    fn ok(&self, arguments: &[&str]) -> String {
-        let ended = self.run(arguments).expect_code(0);
-        assert_eq!(ended.stderr, "", "{arguments:?}");
-        ended.stdout
-    }
-
     /// A file in the home, changed so many seconds after the epoch.
     fn file(&self, name: &str, size: usize, modified_s: u64) -> PathBuf {
         let path = self.place.home("ann", name);

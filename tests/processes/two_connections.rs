@@ -1,10 +1,10 @@
 //! Large files of a tree move over two connections: what is told stays that of one command, either
 //! connection may be lost or refused, and Ctrl-C ends both.
 
-use crate::support::process::{Ended, Program};
-use crate::support::proxy::Proxy;
+use crate::support::process::Ended;
 use crate::support::random::Random;
-use crate::support::{Place, Server, pattern, target, wait_until};
+use crate::support::visit::ProxiedVisit;
+use crate::support::{pattern, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
@@ -14,25 +14,7 @@ const MIB: usize = 1024 * 1024;
 const LARGE: usize = 5;
 const SMALL: usize = 30;
 
-struct Visit {
-    place: Place,
-    proxy: Proxy,
-    _server: Server,
-}
-
-impl Visit {
-    fn with(changes: Value) -> Self {
-        let place = Place::with(changes);
-        place.add("ann", &[]);
-        let server = place.serve();
-        Self { proxy: Proxy::to(server.address), place, _server: server }
-    }
-
-    fn start(&self, arguments: &[&str]) -> Program {
-        let through = target("ann", self.proxy.address);
-        self.place.start(self.place.berth_over_tls(&[&["--accept-new", &through], arguments].concat()))
-    }
-
+impl ProxiedVisit {
     /// Where the tree is, and where it goes.
     fn ends(&self, is_up: bool) -> (PathBuf, PathBuf) {
         match is_up {
@@ -92,10 +74,10 @@ fn expect_all(ended: &Ended) {
 #[test]
 fn a_tree_with_large_files_takes_two_connections_and_is_told_as_one() {
     for (arguments, is_up) in COMMANDS {
-        let visit = Visit::with(slow());
+        let visit = ProxiedVisit::with(slow());
         let (source, image) = visit.ends(is_up);
         plant(&source);
-        let ended = visit.start(arguments).wait().expect_code(0);
+        let ended = visit.start_over_tls(arguments).wait().expect_code(0);
         expect_all(&ended);
         expect_same(&source, &image);
         assert_eq!(visit.proxy.connections(), 2, "{arguments:?}");
@@ -106,10 +88,10 @@ fn a_tree_with_large_files_takes_two_connections_and_is_told_as_one() {
 #[test]
 fn programs_are_told_of_each_file_once() {
     for (arguments, is_up) in COMMANDS {
-        let visit = Visit::with(slow());
+        let visit = ProxiedVisit::with(slow());
         let (source, _) = visit.ends(is_up);
         plant(&source);
-        let ended = visit.start(&[&["--json"], arguments].concat()).wait().expect_code(0);
+        let ended = visit.start_over_tls(&[&["--json"], arguments].concat()).wait().expect_code(0);
         let objects: Vec<Value> =
             ended.stdout.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
         let mut moved: Vec<String> = objects
@@ -131,13 +113,13 @@ fn programs_are_told_of_each_file_once() {
 #[test]
 fn two_connections_that_are_cut_again_and_again_end_in_the_same_tree() {
     for (seed, (arguments, is_up)) in COMMANDS.into_iter().enumerate() {
-        let visit = Visit::with(json!({}));
+        let visit = ProxiedVisit::with(json!({}));
         let (source, image) = visit.ends(is_up);
         plant(&source);
         let mut random = Random::new(seed as u64);
         let valve = if is_up { &visit.proxy.up } else { &visit.proxy.down };
         visit.proxy.cut_after(valve, (0..10).map(|_| random.below(5 * MIB) as u64));
-        let ended = visit.start(arguments).wait().expect_code(0);
+        let ended = visit.start_over_tls(arguments).wait().expect_code(0);
         expect_all(&ended);
         expect_same(&source, &image);
         assert!(ended.stderr.contains("connection lost"), "{ended:?}");
@@ -147,10 +129,10 @@ fn two_connections_that_are_cut_again_and_again_end_in_the_same_tree() {
 #[test]
 fn where_there_is_no_second_connection_to_be_had_one_does_it_all() {
     for (arguments, is_up) in COMMANDS {
-        let visit = Visit::with(json!({"limits": {"sessions_per_account": 1}}));
+        let visit = ProxiedVisit::with(json!({"limits": {"sessions_per_account": 1}}));
         let (source, image) = visit.ends(is_up);
         plant(&source);
-        let ended = visit.start(arguments).wait().expect_code(0);
+        let ended = visit.start_over_tls(arguments).wait().expect_code(0);
         expect_all(&ended);
         expect_same(&source, &image);
         assert!(!ended.stderr.contains("session"), "nobody needs to know: {ended:?}");
@@ -160,10 +142,10 @@ fn where_there_is_no_second_connection_to_be_had_one_does_it_all() {
 #[test]
 fn what_a_lost_second_connection_was_at_the_first_one_does() {
     for (arguments, is_up) in COMMANDS {
-        let visit = Visit::with(slow());
+        let visit = ProxiedVisit::with(slow());
         let (source, image) = visit.ends(is_up);
         plant(&source);
-        let mut program = visit.start(&[&["--retries", "0"], arguments].concat());
+        let mut program = visit.start_over_tls(&[&["--retries", "0"], arguments].concat());
         wait_until("two files are on their way", || visit.under_way(is_up) == 2 && visit.proxy.connections() == 2);
         visit.proxy.cut_newest();
         let ended = program.wait().expect_code(0);
@@ -176,12 +158,12 @@ fn what_a_lost_second_connection_was_at_the_first_one_does() {
 #[test]
 fn ctrl_c_ends_both_connections_and_the_next_run_goes_on() {
     for (arguments, is_up) in COMMANDS {
-        let visit = Visit::with(slow());
+        let visit = ProxiedVisit::with(slow());
         let (source, image) = visit.ends(is_up);
         plant(&source);
         let moved = if is_up { &visit.proxy.up } else { &visit.proxy.down };
         moved.hold_after(14 * MIB as u64);
-        let mut program = visit.start(arguments);
+        let mut program = visit.start_over_tls(arguments);
         moved.wait_held();
         assert_eq!(visit.proxy.connections(), 2);
         program.signal(Signal::INT);
@@ -194,7 +176,7 @@ fn ctrl_c_ends_both_connections_and_the_next_run_goes_on() {
         moved.open();
         let before = moved.passed();
         let again = if is_up { &["mirror", "src", "image"][..] } else { &["mirror", "--from", "src", "image"] };
-        visit.start(again).wait().expect_code(0);
+        visit.start_over_tls(again).wait().expect_code(0);
         expect_same(&source, &image);
         assert!(moved.passed() - before < 20 * MIB as u64, "most is moved once: {}", moved.passed() - before);
     }

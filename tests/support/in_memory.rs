@@ -3,14 +3,15 @@
 //! on the wall goes on, because the kernel stamps files by it, and jumps when a test says so.
 
 // Every test program compiles its own copy and uses a part of it.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, unused_imports)]
 
 pub mod ftp_peer;
 pub mod output;
 pub mod pair;
 
-use super::nameless;
+pub use super::data::{PASSWORD, disk_usage, pattern as content};
 pub use super::random::Random;
+use super::unlinked_files;
 use berth::account::{Account, AccountName, Accounts};
 use berth::auth::scram::{Binding, ClientExchange, ClientKeys, Verifier};
 use berth::base::buffers::{Budget, IoBuffers, Piece};
@@ -34,7 +35,6 @@ use berth::wire::{ErrorCode, Reply, Request};
 use std::cell::Cell;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -43,9 +43,6 @@ use tempfile::TempDir;
 
 /// The account every server has.
 pub const USER: &str = "alice";
-/// The password of every account.
-pub const PASSWORD: &str = "correct horse";
-
 const KIB: usize = 1024;
 /// A mebibyte.
 pub const MIB: usize = 1024 * KIB;
@@ -271,7 +268,7 @@ impl Server {
 
     /// What a count of the home finds: bytes, entries.
     pub fn usage_on_disk(&self) -> (u64, u64) {
-        usage_below(&self.home())
+        disk_usage(&self.home())
     }
 
     /// What the ledger says, counted first if that is due: bytes, entries.
@@ -300,7 +297,7 @@ impl Server {
 
     /// Bytes of open files below the home that have no name.
     pub fn nameless_bytes(&self) -> u64 {
-        nameless::files("self", &self.home()).into_iter().sum()
+        unlinked_files::files("self", &self.home()).into_iter().sum()
     }
 
     /// Whether nothing waits in staging.
@@ -325,34 +322,6 @@ fn verifier() -> &'static Verifier {
 pub fn keys() -> &'static ClientKeys {
     static KEYS: OnceLock<ClientKeys> = OnceLock::new();
     KEYS.get_or_init(|| ClientKeys::derive(PASSWORD, &verifier().salt, verifier().rounds))
-}
-
-/// Bytes and entries below `folder`, counted as the quota is defined: sizes of regular files,
-/// each inode once, every entry; of staging only the partial uploads.
-pub fn usage_below(folder: &Path) -> (u64, u64) {
-    let (mut bytes, mut files, mut seen) = (0, 0, std::collections::HashSet::new());
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(at) = folders.pop() {
-        let is_staging = at == folder.join(".berth");
-        for entry in std::fs::read_dir(&at).expect("readable folder") {
-            let path = entry.expect("entry").path();
-            let meta = path.symlink_metadata().expect("metadata");
-            if path == folder.join(".berth") {
-                folders.push(path);
-                continue;
-            }
-            if is_staging && path.extension().is_none_or(|extension| extension != "part") {
-                continue;
-            }
-            files += 1;
-            if meta.is_dir() {
-                folders.push(path);
-            } else if meta.is_file() && seen.insert((meta.dev(), meta.ino())) {
-                bytes += meta.len();
-            }
-        }
-    }
-    (bytes, files)
 }
 
 // ---- A peer -------------------------------------------------------------------------------
@@ -750,16 +719,6 @@ pub fn mv(from: &str, to: &str) -> Request {
 
 pub fn vpath(path: &str) -> VPath {
     VPath::parse(path.as_bytes()).expect("path")
-}
-
-/// Content that no two positions or seeds share.
-pub fn content(seed: u64, length: usize) -> Vec<u8> {
-    let mut random = Random::new(seed);
-    let mut bytes = vec![0; length];
-    for chunk in bytes.chunks_mut(8) {
-        chunk.copy_from_slice(&random.next().to_le_bytes()[..chunk.len()]);
-    }
-    bytes
 }
 
 /// A file that reads as `content` does, made by somebody else than the server.

@@ -2,11 +2,11 @@
 //! two of them that was not tried.
 
 use super::trace::{self, Call, watched};
-use crate::support::history::{History, Tree, read_tree};
+use crate::support::check_after_crash::recover;
 use crate::support::needs::{STRACE, TRACING, tests};
 use crate::support::peer::Peer;
 use crate::support::random::Random;
-use crate::support::recovery::recover;
+use crate::support::random_changes::{History, Tree, read_tree};
 use crate::support::{PASSWORD, Place, Server};
 use berth::account::{Account, Accounts};
 use berth::config::Config;

@@ -2,11 +2,11 @@
 //! the first so many changes have happened, and no change by half.
 
 use super::crashes;
-use crate::support::history::{History, Tree, read_tree};
+use crate::support::check_after_crash::recover;
 use crate::support::peer::Peer;
 use crate::support::process::kill;
 use crate::support::random::Random;
-use crate::support::recovery::recover;
+use crate::support::random_changes::{History, Tree, read_tree};
 use crate::support::{PATIENCE, Place, Server};
 use berth::wire::message::Name;
 use berth::wire::{Reply, Request};

@@ -4,7 +4,7 @@ use super::crashes;
 use crate::support::peer::{Peer, put};
 use crate::support::process::{Program, kill};
 use crate::support::proxy::Proxy;
-use crate::support::{Place, Server, disk_usage, nameless, pattern, quota_usage, target, wait_until};
+use crate::support::{Place, Server, disk_usage, pattern, quota_usage, target, unlinked_files, wait_until};
 use berth::wire::Request;
 use berth::wire::message::PutMode;
 use rustix::process::Signal;
@@ -80,7 +80,7 @@ impl Scene {
         let parts = entries.map(|entry| entry.expect("readable").path());
         let parts = parts.filter(|path| path.extension() == Some("part".as_ref()));
         let named = parts.filter_map(|path| Some(fs::metadata(path).ok()?.len()));
-        named.chain(nameless::files(self.server.program.pid(), &self.home(""))).collect()
+        named.chain(unlinked_files::files(self.server.program.pid(), &self.home(""))).collect()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Data connections: how they are agreed upon, over IPv4 and IPv6, and who may make them.
 
 use super::client::{Client, stream_from, stream_to};
-use crate::support::{PASSWORD, Place, wait_until};
 use super::{Scene, configuration, listening};
+use crate::support::{PASSWORD, Place, wait_until};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};

@@ -3,7 +3,7 @@
 
 use super::Scene;
 use super::client::{Client, reset, stream_to};
-use crate::support::full::tries;
+use crate::support::effort::tries;
 use crate::support::{PASSWORD, pattern, wait_until};
 use serde_json::json;
 use std::fs;

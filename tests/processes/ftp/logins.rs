@@ -1,8 +1,8 @@
 //! USER and PASS: who gets in, what the others are told and how late, and what it costs.
 
 use super::client::{Client, stream_from};
-use crate::support::{PASSWORD, Place, pattern};
 use super::{Scene, configuration, listening};
+use crate::support::{PASSWORD, Place, pattern};
 use serde_json::json;
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};

@@ -1,8 +1,8 @@
 //! FTP sessions while the server drains, is administered, and writes its logs.
 
 use super::client::{Client, stream_to};
-use crate::support::{PASSWORD, Place, pattern, wait_until};
 use super::{Scene, addresses, configuration};
+use crate::support::{PASSWORD, Place, pattern, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 use std::net::TcpStream;

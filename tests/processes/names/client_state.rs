@@ -5,7 +5,7 @@ use std::fs;
 
 #[test]
 fn an_empty_file_of_known_servers_trusts_nobody_and_says_the_way_out() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let over_tls = |arguments: &[&str]| {
         let target = visit.server.target("ann");
         visit.place.run(visit.place.berth_over_tls(&[&[&target[..]], arguments].concat()))
@@ -29,7 +29,7 @@ fn an_empty_file_of_known_servers_trusts_nobody_and_says_the_way_out() {
 
 #[test]
 fn a_home_that_is_no_whole_path_is_no_place_to_keep_anything() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let folder = visit.place.path("elsewhere");
     fs::create_dir(&folder).expect("ours");
     for home in ["", "relative"] {

@@ -12,7 +12,7 @@ const PAIRS: [(&str, &str); 5] =
 #[test]
 fn each_command_takes_the_name_that_was_given_before_what_it_fits_as_a_pattern() {
     for (exactly, other) in PAIRS {
-        let visit = Visit::new();
+        let visit = Visit::new(&[]);
         visit.plant_there(&[exactly, other]);
         assert_eq!(visit.ok(&["cat", exactly]), exactly);
         assert_eq!(visit.ok(&["ls", exactly]).lines().count(), 1);
@@ -33,7 +33,7 @@ fn each_command_takes_the_name_that_was_given_before_what_it_fits_as_a_pattern()
 
 #[test]
 fn folders_are_meant_by_their_names_also_in_the_middle_of_a_path() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     visit.plant_there(&["dir[1]/x", "dir[1]/y*", "dir[1]/yz", "dir1/x", "dir1/q", "file[1]", "file1/x"]);
     assert_eq!(visit.ok(&["cat", "dir[1]/y*"]), "dir[1]/y*");
     assert_eq!(visit.ok(&["cat", "dir[1]/?"]), "dir[1]/x");
@@ -52,7 +52,7 @@ fn folders_are_meant_by_their_names_also_in_the_middle_of_a_path() {
 
 #[test]
 fn each_word_is_looked_up_by_itself_and_quoted_ones_are_no_patterns() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     visit.plant_there(&["a[1]", "a1", "b1", "b2", "c?", "cc"]);
     assert_eq!(visit.ok(&["cat", "a[1]", "b*", "c?"]), "a[1]b1b2c?");
     for (word, shown) in
@@ -68,7 +68,7 @@ fn each_word_is_looked_up_by_itself_and_quoted_ones_are_no_patterns() {
 
 #[test]
 fn local_names_are_meant_too_and_words_that_a_shell_expanded_stay_what_they_are() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     visit.plant_here(&["a[1].dat", "a1.dat", "d[1]/x", "d1/x", "t*/in", "~/in", "st*r", "star"]);
     visit.ok(&["put", "a[1].dat"]);
     visit.ok(&["put", "-r", "d[1]", "st*r", "/"]);
@@ -90,7 +90,7 @@ fn local_names_are_meant_too_and_words_that_a_shell_expanded_stay_what_they_are(
 
 #[test]
 fn a_home_is_a_tilde_where_nothing_is_called_so() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     fs::write(visit.place.path("user/mine"), "mine").expect("writable");
     visit.ok(&["put", "~/mine"]);
     assert_eq!(visit.ok(&["-c", "lcd ~; lls mine; cat mine"]), "mine\nmine");
@@ -113,10 +113,10 @@ fn names_of_any_bytes_are_meant_by_one_shot_arguments() {
         b"a;b",
         b"a\nb",
     ] {
-        let visit = Visit::new();
+        let visit = Visit::new(&[]);
         let word = name(bytes);
         fs::write(visit.place.here(&word), "x").expect("writable");
-        let run = |arguments: &[&OsStr]| visit.place.run(visit.command(arguments)).expect_code(0);
+        let run = |arguments: &[&OsStr]| visit.place.run(visit.command_with(arguments)).expect_code(0);
         let dotted = name(&[b"./", bytes].concat());
         run(&[OsStr::new("put"), &dotted]);
         assert_eq!(fs::read(visit.place.home("ann", &word)).expect("sent"), b"x", "{word:?}");
@@ -131,7 +131,7 @@ fn names_of_any_bytes_are_meant_by_one_shot_arguments() {
 
 #[test]
 fn in_scripts_quotes_keep_any_name_what_it_is() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     visit.plant_there(&["!x", "#x", "-r", "  ", " a ", "it's", "--"]);
     let script = "cat '!x'; cat '#x' # no name\ncat \\#x\ncat '-r' \\-r ./-r -- -r --\ncat '  '\ncat \" a \" it\\'s";
     assert_eq!(visit.ok(&["-c", script]), "!x#x#x-r-r-r-r--   a it's");
@@ -139,7 +139,7 @@ fn in_scripts_quotes_keep_any_name_what_it_is() {
 
 #[test]
 fn a_word_with_a_dash_is_an_option_or_an_error_and_never_another_file() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     visit.plant_there(&["-old", "old", "-r", "-f", "d/x"]);
     visit.plant_here(&["-new"]);
     for arguments in
@@ -161,7 +161,7 @@ fn a_word_with_a_dash_is_an_option_or_an_error_and_never_another_file() {
 
 #[test]
 fn an_exclusion_leaves_alone_what_is_spelled_like_it() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     visit.plant_here(&["t/a[1].tmp", "t/b"]);
     visit.ok(&["mirror", "--exclude", "a[1].tmp", "t", "t"]);
     assert_eq!(files(&visit.there("t")), ["b"]);
@@ -169,7 +169,7 @@ fn an_exclusion_leaves_alone_what_is_spelled_like_it() {
 
 #[test]
 fn the_password_is_in_no_surroundings_of_what_is_started() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let shown = visit.ok(&["-c", "!env"]);
     assert!(shown.contains("HOME=") && !shown.contains(PASSWORD) && !shown.contains("BERTH_PASSWORD"), "{shown}");
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 #[test]
 fn a_tree_with_a_file_and_what_is_called_like_its_part_comes_whole() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let large = pattern(1, 200_000);
     visit.plant_there(&["t/small", "t/.small.berth-part", "t/..small.berth-part.berth-part", "t/.small.1.berth-part"]);
     fs::write(visit.there("t/x"), &large).expect("writable");
@@ -37,7 +37,7 @@ fn a_tree_with_a_file_and_what_is_called_like_its_part_comes_whole() {
 #[test]
 fn the_user_s_own_file_of_that_name_stays() {
     for size in [10, 100_000] {
-        let visit = Visit::new();
+        let visit = Visit::new(&[]);
         let content = pattern(2, size);
         fs::write(visit.there("x"), &content).expect("writable");
         for mine in [&b"mine"[..], &content[..5]] {
@@ -65,7 +65,7 @@ fn interrupt(visit: &Visit, size: usize, signal: Signal) {
 
 #[test]
 fn a_part_of_ours_goes_on_and_makes_way_for_a_file_of_its_name() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     interrupt(&visit, 4 << 20, Signal::KILL);
     let ended = visit.run(&["get", "x"]).expect_code(0);
     assert!(ended.stderr.contains("resuming at"), "{ended:?}");
@@ -85,7 +85,7 @@ fn what_is_not_ours_is_not_written_into() {
     let secret = pattern(4, 100_000);
     let is_kept = |path: &Path| fs::read(path).expect("there") == b"theirs";
     for (kind, code) in [("hard link", 0), ("symlink", 1), ("folder", 0)] {
-        let visit = Visit::new();
+        let visit = Visit::new(&[]);
         fs::write(visit.there("x"), &secret).expect("writable");
         let (theirs, part) = (visit.place.path("theirs"), visit.place.here(".x.berth-part"));
         fs::write(&theirs, "theirs").expect("writable");
@@ -102,7 +102,7 @@ fn what_is_not_ours_is_not_written_into() {
 
 #[test]
 fn two_files_that_are_one_here_are_told_and_the_first_stays() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     visit.plant_there(&["a/x", "b/x"]);
     let ended = visit.run(&["get", "a/x", "b/x", "."]).expect_code(1);
     assert_eq!(fs::read(visit.place.here("x")).expect("the first"), b"a/x", "{ended:?}");
@@ -117,7 +117,7 @@ fn two_files_that_are_one_here_are_told_and_the_first_stays() {
 
 #[test]
 fn two_files_that_would_be_one_there_are_told_and_the_first_stays() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     visit.plant_here(&["a/x", "b/x"]);
     let ended = visit.run(&["put", "-f", "a/x", "b/x", "/"]).expect_code(1);
     assert!(ended.stderr.contains("b/x and a/x are both /x there"), "{ended:?}");
@@ -126,7 +126,7 @@ fn two_files_that_would_be_one_there_are_told_and_the_first_stays() {
 
 #[test]
 fn a_file_that_grows_here_while_it_is_to_be_replaced_is_not_lost() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     fs::write(visit.there("x"), pattern(3, 4 << 20)).expect("writable");
     for grows in [true, false] {
         fs::write(visit.place.here("x"), "log\n").expect("writable");

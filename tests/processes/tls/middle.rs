@@ -2,7 +2,7 @@
 
 use super::Scene;
 use super::peer::TlsPeer;
-use crate::support::full::tries;
+use crate::support::effort::tries;
 use crate::support::peer::put;
 use crate::support::{PATIENCE, disk_usage, pattern, target, wait_until};
 use berth::auth::scram::Binding;

@@ -1,7 +1,7 @@
 //! What must be so once a server that was killed runs again.
 
-use super::history::{History, Tree};
 use super::peer::{Incoming, Peer};
+use super::random_changes::{History, Tree};
 use super::{Place, Server, disk_usage};
 use berth::wire::message::Partial;
 use berth::wire::{Reply, Request};

@@ -5,7 +5,8 @@
 
 use crate::support::process::{Ended, Program, without_rights};
 use crate::support::proxy::Proxy;
-use crate::support::{PASSWORD, Place, Server, listening, pattern, sha256, target, wait_until};
+use crate::support::visit::Visit;
+use crate::support::{PASSWORD, Place, listening, pattern, sha256, target, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,50 +22,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// is still sending while it is held back.
 const OVER_SOCKETS: u64 = 48 << 20;
 
-/// A server with the account `ann`.
-struct Visit {
-    place: Place,
-    server: Server,
-}
-
 impl Visit {
-    fn new() -> Self {
-        Self::with_account(&[])
-    }
-
-    fn with_account(options: &[&str]) -> Self {
-        let place = Place::new();
-        place.add("ann", options);
-        let server = place.serve();
-        Self { place, server }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        self.place.berth(&[&["--plaintext", &self.server.target("ann")], arguments].concat())
-    }
-
-    /// Runs a command of the client that succeeds and has nothing to remark; its output.
-    #[track_caller]
-    fn ok(&self, arguments: &[&str]) -> String {
-        let ended = self.place.run(self.command(arguments)).expect_code(0);
-        assert_eq!(ended.stderr, "", "{arguments:?}");
-        ended.stdout
-    }
-
-    /// Runs a command that fails; what it says on stderr.
+    /// Runs the client, which fails. Returns its stderr.
     #[track_caller]
     fn fails(&self, code: i32, arguments: &[&str]) -> String {
-        self.place.run(self.command(arguments)).expect_code(code).stderr
-    }
-
-    fn here(&self, name: impl AsRef<Path>, content: &[u8]) -> PathBuf {
-        let path = self.place.here(name);
-        fs::write(&path, content).expect("writable");
-        path
-    }
-
-    fn home(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.place.home("ann", name)
+        self.run(arguments).expect_code(code).stderr
     }
 }
 
@@ -180,8 +142,8 @@ fn fingerprint_tells_of_the_server_that_a_quickstart_made_here() {
 
 #[test]
 fn every_command_does_what_its_help_says() {
-    let visit = Visit::new();
-    visit.here("a.txt", b"hello");
+    let visit = Visit::new(&[]);
+    visit.write_here("a.txt", b"hello");
     let digest = sha256(b"hello");
     assert_eq!(visit.ok(&["pwd"]), "/\n");
     assert_eq!(visit.ok(&["mkdir", "docs"]), "");
@@ -229,10 +191,10 @@ fn every_command_does_what_its_help_says() {
 
 #[test]
 fn commands_that_cannot_be_carried_out_exit_with_1_and_say_why() {
-    let visit = Visit::new();
-    visit.here("here", b"new");
-    fs::write(visit.home("file"), b"old").expect("writable");
-    fs::create_dir_all(visit.home("folder/inner")).expect("writable");
+    let visit = Visit::new(&[]);
+    visit.write_here("here", b"new");
+    fs::write(visit.there("file"), b"old").expect("writable");
+    fs::create_dir_all(visit.there("folder/inner")).expect("writable");
     fs::create_dir(visit.place.here("tree")).expect("writable");
     for (arguments, why) in [
         (&["get", "never-was"][..], "no such file"),
@@ -260,12 +222,12 @@ fn commands_that_cannot_be_carried_out_exit_with_1_and_say_why() {
         assert!(stderr.starts_with(&format!("berth: {}: ", arguments[0])), "{arguments:?}: {stderr}");
         assert!(stderr.contains(why) && stderr.trim_end().lines().count() == 1, "{arguments:?}: {stderr}");
     }
-    assert_eq!(fs::read(visit.home("file")).expect("there"), b"old");
+    assert_eq!(fs::read(visit.there("file")).expect("there"), b"old");
 }
 
 #[test]
 fn what_makes_no_sense_exits_with_2_before_anybody_connects() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let target = visit.server.target("ann");
     for (arguments, why) in [
         (&["--plaintext", &target, "gte", "x"][..], "did you mean 'get'"),
@@ -290,9 +252,9 @@ fn what_makes_no_sense_exits_with_2_before_anybody_connects() {
 
 #[test]
 fn scripts_stop_at_the_first_failure_unless_told_to_go_on() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let script = "pwd\n# a comment\nget never-was\nmkdir 'after it'; ls\n";
-    let file = visit.here("script", script.as_bytes());
+    let file = visit.write_here("script", script.as_bytes());
     let with_stdin = |arguments: &[&str]| {
         let mut command = visit.command(arguments);
         command.stdin(File::open(&file).expect("written"));
@@ -307,26 +269,26 @@ fn scripts_stop_at_the_first_failure_unless_told_to_go_on() {
         let stopped = stopped.expect_code(1);
         assert_eq!(stopped.stdout, "/\n");
         assert!(stopped.stderr.contains("never-was"), "{stopped:?}");
-        assert!(!visit.home("after it").exists());
+        assert!(!visit.there("after it").exists());
     }
     let gone_on = with_stdin(&["--keep-going", "-f", "-"]).expect_code(1);
     assert_eq!(gone_on.stdout, "/\nafter it/\n");
-    assert!(visit.home("after it").is_dir());
+    assert!(visit.there("after it").is_dir());
 }
 
 #[test]
 fn a_byte_order_mark_at_the_beginning_of_a_file_is_no_part_of_it() {
     let with_mark = |text: &str| format!("\u{feff}{text}").into_bytes();
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let (address, target) = (visit.server.address.to_string(), visit.server.target("ann"));
-    let script = visit.here("script", &with_mark("mkdir marked\r\nls\r\n"));
+    let script = visit.write_here("script", &with_mark("mkdir marked\r\nls\r\n"));
     assert_eq!(visit.ok(&["-f", "script"]), "marked/\n");
     visit.ok(&["rmdir", "marked"]);
     let mut command = visit.command(&[]);
     command.stdin(File::open(&script).expect("written"));
     assert_eq!(visit.place.run(command).expect_code(0).stdout, "marked/\n");
 
-    let password = visit.here("password", &with_mark(&format!("{PASSWORD}\r\n")));
+    let password = visit.write_here("password", &with_mark(&format!("{PASSWORD}\r\n")));
     fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).expect("ours");
     let folder = visit.place.path("user/config/berth");
     fs::create_dir_all(&folder).expect("writable");
@@ -350,25 +312,25 @@ fn a_byte_order_mark_at_the_beginning_of_a_file_is_no_part_of_it() {
 
 #[test]
 fn rm_r_of_a_link_removes_the_link_and_nothing_that_it_leads_to() {
-    let visit = Visit::new();
-    fs::create_dir_all(visit.home("photos/sub")).expect("writable");
-    fs::write(visit.home("photos/sub/one"), "kept").expect("writable");
+    let visit = Visit::new(&[]);
+    fs::create_dir_all(visit.there("photos/sub")).expect("writable");
+    fs::write(visit.there("photos/sub/one"), "kept").expect("writable");
     for (target, link) in [("photos", "link"), (".", "here"), ("..", "photos/up"), ("nowhere", "dangling")] {
-        symlink(target, visit.home(link)).expect("writable");
+        symlink(target, visit.there(link)).expect("writable");
     }
     for path in ["link/", "here", "photos/up", "dangling"] {
         visit.place.run(visit.command(&["rm", "-r", path])).expect_code(0);
-        assert!(fs::symlink_metadata(visit.home(path.trim_end_matches('/'))).is_err(), "{path}");
+        assert!(fs::symlink_metadata(visit.there(path.trim_end_matches('/'))).is_err(), "{path}");
     }
-    assert_eq!(fs::read_to_string(visit.home("photos/sub/one")).expect("there"), "kept");
+    assert_eq!(fs::read_to_string(visit.there("photos/sub/one")).expect("there"), "kept");
     visit.place.run(visit.command(&["rm", "-r", "photos"])).expect_code(0);
-    assert!(!visit.home("photos").exists());
+    assert!(!visit.there("photos").exists());
 }
 
 #[test]
 fn put_refuses_a_standard_input_that_is_closed_and_keeps_the_file() {
-    let visit = Visit::new();
-    fs::write(visit.home("file"), "kept").expect("writable");
+    let visit = Visit::new(&[]);
+    fs::write(visit.there("file"), "kept").expect("writable");
     let with_input = |redirection: &str| {
         let berth = visit.command(&["put", "-f", "-", "file"]);
         let mut shell = Command::new("sh");
@@ -383,16 +345,16 @@ fn put_refuses_a_standard_input_that_is_closed_and_keeps_the_file() {
     };
     let refused = with_input("<&-").expect_code(1);
     assert!(refused.stderr.contains("standard input") && refused.stderr.contains("closed"), "{refused:?}");
-    assert_eq!(fs::read_to_string(visit.home("file")).expect("there"), "kept");
+    assert_eq!(fs::read_to_string(visit.there("file")).expect("there"), "kept");
     with_input("</dev/null").expect_code(0);
-    assert_eq!(fs::read_to_string(visit.home("file")).expect("there"), "");
+    assert_eq!(fs::read_to_string(visit.there("file")).expect("there"), "");
 }
 
 #[test]
 fn with_json_every_line_is_one_object_that_says_whether_it_worked() {
-    let visit = Visit::new();
-    visit.here("a", b"hello");
-    fs::write(visit.home(OsStr::from_bytes(b"not \xff UTF-8")), b"x").expect("writable");
+    let visit = Visit::new(&[]);
+    visit.write_here("a", b"hello");
+    fs::write(visit.there(OsStr::from_bytes(b"not \xff UTF-8")), b"x").expect("writable");
     let commands = "pwd; mkdir d; put a; put a; ls; ls -l; stat a; sha256 a; quota; get a b; mv a d; rm d/a; \
                     rmdir d; help; lpwd; lls; cd /; get never-was; quit";
     let ended = visit.place.run(visit.command(&["--json", "--keep-going", "-c", commands])).expect_code(1);
@@ -413,9 +375,9 @@ fn with_json_every_line_is_one_object_that_says_whether_it_worked() {
 
 #[test]
 fn a_closed_pipe_ends_the_client_quietly() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     for i in 0..300 {
-        fs::write(visit.home(format!("a file with a long name {i:0200}")), b"").expect("writable");
+        fs::write(visit.there(format!("a file with a long name {i:0200}")), b"").expect("writable");
     }
     for arguments in [&["ls"][..], &["--json", "ls", "-l"], &["-c", "pwd; ls; pwd"]] {
         let ended = Program::start_unread(visit.command(arguments), &visit.place.path("io")).wait().expect_code(0);
@@ -425,8 +387,8 @@ fn a_closed_pipe_ends_the_client_quietly() {
 
 #[test]
 fn results_that_cannot_be_written_are_one_line_about_this_side() {
-    let visit = Visit::new();
-    fs::write(visit.home("f"), pattern(1, 300_000)).expect("writable");
+    let visit = Visit::new(&[]);
+    fs::write(visit.there("f"), pattern(1, 300_000)).expect("writable");
     fs::write(visit.place.here("g"), b"content").expect("writable");
     let full = "berth: standard output: no space left on device; free some space here, then run the command again\n";
     let closed = "berth: standard output: is closed; give it a file or a pipe, or /dev/null for no results\n";
@@ -458,22 +420,22 @@ fn results_that_cannot_be_written_are_one_line_about_this_side() {
         };
         assert_eq!(ended.stderr, expected, "{arguments:?} {redirection}");
     }
-    assert_eq!(fs::read(visit.home("g")).expect("stored"), b"content");
+    assert_eq!(fs::read(visit.there("g")).expect("stored"), b"content");
 }
 
 // ---- Transfers ----------------------------------------------------------------------------
 
 #[test]
 fn files_of_many_sizes_come_back_byte_for_byte_with_the_digest_that_was_shown() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let mib = 1 << 20;
     for size in [0, 1, 4095, mib - 1, mib, mib + 1, 20 * mib] {
         let (name, content) = (format!("f{size}"), pattern(size as u64, size));
         let digest = sha256(&content);
-        visit.here(&name, &content);
+        visit.write_here(&name, &content);
         let said = visit.ok(&["-v", "--no-progress", "put", &name]);
         assert!(said.ends_with(&format!("sha256 {digest}\n")), "{said}");
-        assert!(fs::read(visit.home(&name)).expect("stored") == content, "{size} bytes up");
+        assert!(fs::read(visit.there(&name)).expect("stored") == content, "{size} bytes up");
         let said = visit.ok(&["-v", "--no-progress", "get", &name, "back"]);
         assert!(said.ends_with(&format!("sha256 {digest}\n")), "{said}");
         assert!(fs::read(visit.place.here("back")).expect("fetched") == content, "{size} bytes down");
@@ -483,17 +445,17 @@ fn files_of_many_sizes_come_back_byte_for_byte_with_the_digest_that_was_shown() 
         assert!(fs::read(visit.place.here("back")).expect("fetched") == content, "{size} bytes down again");
         fs::remove_file(visit.place.here("back")).expect("there");
     }
-    assert_eq!(fs::read_dir(visit.home(".berth")).expect("made").count(), 0, "nothing stays in staging");
+    assert_eq!(fs::read_dir(visit.there(".berth")).expect("made").count(), 0, "nothing stays in staging");
 }
 
 #[test]
 fn a_huge_sparse_file_arrives_whole() {
     let size: u64 = if std::env::var_os("BERTH_HUGE").is_some() { 5 << 30 } else { 1 << 30 };
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     File::create(visit.place.here("huge")).and_then(|file| file.set_len(size)).expect("a sparse file");
     let said = visit.ok(&["--quiet", "put", "-v", "huge"]);
     assert!(said.starts_with("put huge -> /huge  "), "{said}");
-    assert_eq!(fs::metadata(visit.home("huge")).expect("stored").len(), size);
+    assert_eq!(fs::metadata(visit.there("huge")).expect("stored").len(), size);
     let digest = said.trim_end().rsplit_once(' ').expect("a digest").1;
     if size == 1 << 30 {
         // As sha256sum prints it for a GiB of zeros.
@@ -503,34 +465,34 @@ fn a_huge_sparse_file_arrives_whole() {
 
 #[test]
 fn modification_times_are_kept_both_ways() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     for (i, time) in [Duration::from_nanos(1_234_567_890_123_456_789), Duration::ZERO, Duration::from_secs(4 << 30)]
         .into_iter()
         .map(|since| UNIX_EPOCH + since)
         .enumerate()
     {
         let (name, back) = (format!("a{i}"), format!("b{i}"));
-        let path = visit.here(&name, b"x");
+        let path = visit.write_here(&name, b"x");
         File::open(&path).and_then(|file| file.set_modified(time)).expect("ours");
         visit.ok(&["put", &name]);
         visit.ok(&["get", &name, &back]);
         let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).expect("there");
-        assert_eq!((modified(&visit.home(&name)), modified(&visit.place.here(&back))), (time, time));
+        assert_eq!((modified(&visit.there(&name)), modified(&visit.place.here(&back))), (time, time));
     }
 }
 
 #[test]
 fn a_file_that_is_there_is_replaced_only_with_f() {
-    let visit = Visit::new();
-    visit.here("a", b"new content");
-    fs::write(visit.home("a"), b"old content").expect("writable");
+    let visit = Visit::new(&[]);
+    visit.write_here("a", b"new content");
+    fs::write(visit.there("a"), b"old content").expect("writable");
     assert!(visit.fails(1, &["put", "a"]).contains("-f replaces it"));
-    assert_eq!(fs::read(visit.home("a")).expect("there"), b"old content");
+    assert_eq!(fs::read(visit.there("a")).expect("there"), b"old content");
     visit.ok(&["put", "-f", "a"]);
-    assert_eq!(fs::read(visit.home("a")).expect("there"), b"new content");
+    assert_eq!(fs::read(visit.there("a")).expect("there"), b"new content");
 
-    visit.here("b", b"mine");
-    fs::write(visit.home("b"), b"theirs").expect("writable");
+    visit.write_here("b", b"mine");
+    fs::write(visit.there("b"), b"theirs").expect("writable");
     assert!(visit.fails(1, &["get", "b"]).contains("-f replaces it"));
     assert_eq!(fs::read(visit.place.here("b")).expect("there"), b"mine");
     visit.ok(&["get", "-f", "b"]);
@@ -538,20 +500,20 @@ fn a_file_that_is_there_is_replaced_only_with_f() {
 
     assert!(visit.fails(1, &["mv", "a", "b"]).contains("/b exists; mv -f replaces it"));
     visit.ok(&["mv", "-f", "a", "b"]);
-    assert_eq!(fs::read(visit.home("b")).expect("there"), b"new content");
+    assert_eq!(fs::read(visit.there("b")).expect("there"), b"new content");
 }
 
 #[test]
 fn a_file_that_is_there_and_identical_is_reported_and_not_moved_again() {
-    let visit = Visit::new();
-    visit.here("a", &pattern(1, 100_000));
+    let visit = Visit::new(&[]);
+    visit.write_here("a", &pattern(1, 100_000));
     visit.ok(&["put", "a"]);
-    let before = fs::metadata(visit.home("a")).and_then(|m| m.modified()).expect("there");
+    let before = fs::metadata(visit.there("a")).and_then(|m| m.modified()).expect("there");
     for arguments in [["put", "a"], ["get", "a"]] {
         assert!(visit.ok(&arguments).ends_with("already there, identical\n"));
     }
     assert!(visit.ok(&["put", "-f", "a"]).ends_with("already there, identical\n"));
-    assert_eq!(fs::metadata(visit.home("a")).and_then(|m| m.modified()).expect("there"), before);
+    assert_eq!(fs::metadata(visit.there("a")).and_then(|m| m.modified()).expect("there"), before);
     assert_eq!(visit.place.log("transactions.log").lines().count(), 1);
 }
 
@@ -576,7 +538,7 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
 
 #[test]
 fn trees_with_odd_names_go_both_ways_unchanged() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let names: [&[u8]; 14] = [
         b"plain",
         b"two words",
@@ -603,7 +565,7 @@ fn trees_with_odd_names_go_both_ways_unchanged() {
     }
     let said = visit.ok(&["put", "-r", "tree"]);
     assert!(said.starts_with("put: 28 files, "), "{said}");
-    assert_eq!(tree(&visit.home("tree")), tree(&root));
+    assert_eq!(tree(&visit.there("tree")), tree(&root));
     let said = visit.ok(&["get", "-r", "tree", "copy"]);
     assert!(said.starts_with("get: 28 files, "), "{said}");
     assert_eq!(tree(&visit.place.here("copy")), tree(&root));
@@ -622,10 +584,10 @@ fn trees_with_odd_names_go_both_ways_unchanged() {
 
 #[test]
 fn one_unreadable_file_is_reported_and_the_rest_of_the_tree_goes_on() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     fs::create_dir_all(visit.place.here("tree/locked")).expect("writable");
     for name in ["tree/a", "tree/secret", "tree/z", "tree/locked/x"] {
-        visit.here(name, name.as_bytes());
+        visit.write_here(name, name.as_bytes());
     }
     symlink("nowhere", visit.place.here("tree/dangling")).expect("writable");
     let forbid = |path: PathBuf| fs::set_permissions(path, fs::Permissions::from_mode(0o000)).expect("ours");
@@ -639,7 +601,7 @@ fn one_unreadable_file_is_reported_and_the_rest_of_the_tree_goes_on() {
     }
     assert!(ended.stderr.contains("2 of 4 failed"), "{ended:?}");
     assert!(ended.stdout.starts_with("put: 2 files, ") && ended.stdout.contains("2 failed"), "{ended:?}");
-    assert_eq!(fs::read(visit.home("tree/z")).expect("stored"), b"tree/z");
+    assert_eq!(fs::read(visit.there("tree/z")).expect("stored"), b"tree/z");
     fs::set_permissions(visit.place.here("tree/locked"), fs::Permissions::from_mode(0o700)).expect("ours");
 }
 
@@ -710,8 +672,8 @@ fn put_takes_the_place_of_a_link_that_leads_nowhere_where_that_is_forced() {
 
 #[test]
 fn no_server_and_a_server_that_dies_midway_exit_with_3() {
-    let mut visit = Visit::new();
-    for path in [visit.home("big"), visit.place.here("up")] {
+    let mut visit = Visit::new(&[]);
+    for path in [visit.there("big"), visit.place.here("up")] {
         File::create(path).and_then(|file| file.set_len(OVER_SOCKETS)).expect("a sparse file");
     }
     let proxies = [Proxy::to(visit.server.address), Proxy::to(visit.server.address)];
@@ -733,13 +695,13 @@ fn no_server_and_a_server_that_dies_midway_exit_with_3() {
         assert!(ended.stderr.contains("transfers resume"), "{ended:?}");
     }
     assert!(visit.place.here(".big.berth-part").is_file() && !visit.place.here("big").exists());
-    assert!(!visit.home("up").exists());
+    assert!(!visit.there("up").exists());
     assert!(visit.fails(3, &["pwd"]).contains("does berthd listen there?"));
 }
 
 #[test]
 fn wrong_passwords_and_unknown_users_exit_with_4_and_the_same_words() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     visit.place.add("locked", &[]);
     visit.place.admin(&["user", "lock", "locked"]);
     let refusal = |user: &str, password: &str| {
@@ -755,10 +717,10 @@ fn wrong_passwords_and_unknown_users_exit_with_4_and_the_same_words() {
 
 #[test]
 fn bytes_that_change_on_their_way_exit_with_5_and_leave_no_file() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let content = pattern(1, 200_000);
-    fs::write(visit.home("a"), &content).expect("writable");
-    visit.here("b", &content);
+    fs::write(visit.there("a"), &content).expect("writable");
+    visit.write_here("b", &content);
     let proxy = Proxy::to(visit.server.address);
     for (arguments, valve) in [(["get", "a"], &proxy.down), (["put", "b"], &proxy.up)] {
         valve.flip_after(100_000);
@@ -766,21 +728,21 @@ fn bytes_that_change_on_their_way_exit_with_5_and_leave_no_file() {
         visit.place.run(command).expect_code(5);
     }
     assert!(!visit.place.here("a").exists() && !visit.place.here(".a.berth-part").exists());
-    assert!(!visit.home("b").exists());
+    assert!(!visit.there("b").exists());
     assert!(visit.ok(&["--json", "quota"]).contains("\"used_bytes\":200000,"));
 }
 
 #[test]
 fn a_full_quota_exits_with_6_and_leaves_the_old_file() {
-    let visit = Visit::with_account(&["--quota", "100K", "--max-files", "4"]);
-    visit.here("small", &pattern(1, 60_000));
-    visit.here("large", &pattern(2, 90_000));
+    let visit = Visit::new(&["--quota", "100K", "--max-files", "4"]);
+    visit.write_here("small", &pattern(1, 60_000));
+    visit.write_here("large", &pattern(2, 90_000));
     visit.ok(&["put", "small", "a"]);
     for arguments in [["put", "large", "b"].as_slice(), &["put", "-f", "large", "a"]] {
         assert!(visit.fails(6, arguments).contains("quota"));
     }
-    assert_eq!(fs::read(visit.home("a")).expect("there"), pattern(1, 60_000));
-    assert!(!visit.home("b").exists());
+    assert_eq!(fs::read(visit.there("a")).expect("there"), pattern(1, 60_000));
+    assert!(!visit.there("b").exists());
     visit.ok(&["mkdir", "x", "y", "z"]);
     assert!(visit.fails(6, &["mkdir", "w"]).contains("quota of files"));
     assert!(visit.ok(&["quota"]).contains("files     4 of 4\n"));
@@ -788,9 +750,9 @@ fn a_full_quota_exits_with_6_and_leaves_the_old_file() {
 
 #[test]
 fn a_read_only_account_reads_and_nothing_else() {
-    let visit = Visit::with_account(&["--read-only"]);
-    fs::write(visit.home("a"), b"x").expect("writable");
-    visit.here("b", b"y");
+    let visit = Visit::new(&["--read-only"]);
+    fs::write(visit.there("a"), b"x").expect("writable");
+    visit.write_here("b", b"y");
     visit.ok(&["get", "a"]);
     for arguments in [&["put", "b"][..], &["rm", "a"], &["mkdir", "d"], &["mv", "a", "c"], &["rmdir", "a"]] {
         assert!(visit.fails(1, arguments).contains("read-only"), "{arguments:?}");
@@ -801,8 +763,8 @@ fn a_read_only_account_reads_and_nothing_else() {
 
 #[test]
 fn a_password_comes_from_a_private_file_or_the_environment() {
-    let visit = Visit::new();
-    let file = visit.here("password", format!("{PASSWORD}\n").as_bytes());
+    let visit = Visit::new(&[]);
+    let file = visit.write_here("password", format!("{PASSWORD}\n").as_bytes());
     let run = |arguments: &[&str]| {
         let target = visit.server.target("ann");
         let mut command = visit.place.berth(&[arguments, &["--plaintext", &target, "pwd"]].concat());
@@ -823,7 +785,7 @@ fn a_password_comes_from_a_private_file_or_the_environment() {
 
 #[test]
 fn without_a_terminal_the_client_says_where_a_password_can_come_from() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let mut command = Command::new("setsid");
     command.arg("--wait").arg(env!("CARGO_BIN_EXE_berth")).args(["--plaintext", &visit.server.target("ann"), "pwd"]);
     command.env_remove("BERTH_PASSWORD").env("HOME", visit.place.path("user")).stdin(std::process::Stdio::null());
@@ -841,10 +803,10 @@ fn longest_part(folder: &Path) -> u64 {
 
 #[test]
 fn ctrl_c_exits_with_130_keeps_the_part_and_the_next_try_resumes() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let content = [pattern(1, 8 << 20), vec![0; OVER_SOCKETS as usize]].concat();
-    fs::write(visit.home("big"), &content).expect("writable");
-    visit.here("up", &content);
+    fs::write(visit.there("big"), &content).expect("writable");
+    visit.write_here("up", &content);
     let proxy = Proxy::to(visit.server.address);
     let through = target("ann", proxy.address);
     for (arguments, valve) in [(["get", "big"], &proxy.down), (["put", "up"], &proxy.up)] {
@@ -852,7 +814,7 @@ fn ctrl_c_exits_with_130_keeps_the_part_and_the_next_try_resumes() {
         let mut client = visit.place.start(visit.place.berth(&[&[&through[..]], &arguments[..]].concat()));
         valve.wait_held();
         wait_until("enough has come to be kept", || {
-            let lengths = [visit.place.here("."), visit.home(".berth")].map(|folder| longest_part(&folder));
+            let lengths = [visit.place.here("."), visit.there(".berth")].map(|folder| longest_part(&folder));
             lengths.iter().any(|length| *length > 2 << 20)
         });
         client.signal(rustix::process::Signal::INT);
@@ -864,12 +826,12 @@ fn ctrl_c_exits_with_130_keeps_the_part_and_the_next_try_resumes() {
         assert!(ended.stderr.contains("resuming at "), "{ended:?}");
     }
     assert!(fs::read(visit.place.here("big")).expect("fetched") == content);
-    assert!(fs::read(visit.home("up")).expect("stored") == content);
+    assert!(fs::read(visit.there("up")).expect("stored") == content);
 }
 
 #[test]
 fn messages_for_people_stay_off_stdout_and_quiet_means_quiet() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let pwd = |options: &[&str]| {
         let target = visit.server.target("ann");
         let command = visit.place.berth_over_tls(&[&["--accept-new"], options, &[&target, "pwd"]].concat());
@@ -898,7 +860,7 @@ fn put_amid_change(visit: &Visit, change: impl Fn(&File)) -> Ended {
 
 #[test]
 fn a_file_that_is_written_anew_while_it_is_sent_is_not_stored() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let cut = |file: &File| file.set_len(1 << 20).expect("ours");
     let rewrite = |file: &File| file.write_all_at(b"other", 10).expect("ours");
     for change in [&cut as &dyn Fn(&File), &rewrite] {
@@ -907,18 +869,18 @@ fn a_file_that_is_written_anew_while_it_is_sent_is_not_stored() {
             file.set_modified(SystemTime::now() + Duration::from_secs(10)).expect("ours");
         });
         assert!(ended.expect_code(1).stderr.contains("changed while it was read"));
-        assert!(!visit.home("changing").exists());
+        assert!(!visit.there("changing").exists());
     }
     // What was not read yet when it was written is sent as it is now: that is one content.
     put_amid_change(&visit, |file| file.write_all_at(b"other", OVER_SOCKETS - 10).expect("ours")).expect_code(0);
     let [stored, here] =
-        [visit.home("changing"), visit.place.here("changing")].map(|path| fs::read(path).expect("there"));
+        [visit.there("changing"), visit.place.here("changing")].map(|path| fs::read(path).expect("there"));
     assert!(stored == here);
 }
 
 #[test]
 fn a_file_that_is_touched_or_grows_while_it_is_sent_is_stored_as_it_was() {
-    let visit = Visit::new();
+    let visit = Visit::new(&[]);
     let before = SystemTime::now() - Duration::from_secs(1000);
     let touch = |file: &File| file.set_modified(SystemTime::now() + Duration::from_nanos(1)).expect("ours");
     let append = |file: &File| file.write_all_at(b"more", OVER_SOCKETS).expect("ours");
@@ -928,13 +890,13 @@ fn a_file_that_is_touched_or_grows_while_it_is_sent_is_stored_as_it_was() {
     ] {
         let ended = put_amid_change(&visit, change).expect_code(0);
         assert!(ended.stderr.contains(note), "{ended:?}");
-        let stored = fs::metadata(visit.home("changing")).expect("stored");
+        let stored = fs::metadata(visit.there("changing")).expect("stored");
         assert_eq!(stored.len(), OVER_SOCKETS);
         let here = fs::metadata(visit.place.here("changing")).expect("here");
         // So that the next mirror sends it again.
         assert!(stored.modified().expect("a time") < here.modified().expect("a time"));
         assert!(stored.modified().expect("a time") > before);
         // The same again would not be sent.
-        fs::remove_file(visit.home("changing")).expect("ours");
+        fs::remove_file(visit.there("changing")).expect("ours");
     }
 }

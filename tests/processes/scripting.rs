@@ -3,42 +3,17 @@
 
 use crate::support::process::{Ended, Program};
 use crate::support::proxy::Proxy;
-use crate::support::{Place, Server, disk_usage, nameless, pattern, sha256, target, wait_until};
+use crate::support::visit::Visit;
+use crate::support::{Place, disk_usage, pattern, sha256, target, unlinked_files, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
-use std::process::{Command, Stdio};
-
-struct Visit {
-    place: Place,
-    server: Server,
-}
+use std::process::Stdio;
 
 impl Visit {
-    fn new(options: &[&str]) -> Self {
-        let place = Place::new();
-        place.add("ann", options);
-        let server = place.serve();
-        Self { place, server }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        self.command_to(&self.server.target("ann"), arguments)
-    }
-
-    fn command_to(&self, target: &str, arguments: &[&str]) -> Command {
-        let mut command = self.place.berth(&[&[target], arguments].concat());
-        command.env("SHELL", "/bin/sh");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        self.place.run(self.command(arguments))
-    }
-
-    /// The same while nobody reads what it prints.
+    /// Runs the client while nobody reads what it prints.
     fn run_unread(&self, arguments: &[&str]) -> Ended {
         Program::start_unread(self.command(arguments), &self.place.path("io")).wait()
     }
@@ -52,11 +27,8 @@ impl Visit {
         self.place.run(command)
     }
 
-    fn here(&self, name: &str, bytes: &[u8]) {
-        fs::write(self.place.here(name), bytes).expect("writable");
-    }
-
-    fn there(&self, name: &str) -> Option<Vec<u8>> {
+    /// The content of a file in the home, if it exists.
+    fn read_there(&self, name: &str) -> Option<Vec<u8>> {
         fs::read(self.place.home("ann", name)).ok()
     }
 }
@@ -99,11 +71,11 @@ fn kind_of(object: &Value) -> String {
 #[test]
 fn every_command_prints_objects_with_exactly_the_fields_that_are_documented() {
     let visit = Visit::new(&["--quota", "100M"]);
-    visit.here("a", b"hello");
+    visit.write_here("a", b"hello");
     fs::create_dir(visit.place.here("tree")).expect("writable");
-    visit.here("tree/b", b"b");
+    visit.write_here("tree/b", b"b");
     let big = pattern(1, 8 << 20);
-    visit.here("big", &big);
+    visit.write_here("big", &big);
     let proxy = Proxy::to(visit.server.address);
     proxy.up.hold_after(4 << 20);
     let mut interrupted = visit.place.start(visit.command_to(&target("ann", proxy.address), &["put", "big"]));
@@ -159,7 +131,7 @@ fn content_of_any_length_goes_through_pipes_both_ways_with_its_digest() {
         let ended = visit.put(&content, &["put", "-v", "-", "f"]).expect_code(0);
         let said = ended.stdout.trim_end();
         assert!(said.starts_with("put - -> /f  ") && said.ends_with(&format!("sha256 {digest}")), "{ended:?}");
-        assert!(visit.there("f").as_deref() == Some(&content[..]), "{size} bytes up");
+        assert!(visit.read_there("f").as_deref() == Some(&content[..]), "{size} bytes up");
         let out = visit.place.path("io/content");
         let mut command = visit.command(&["get", "f", "-"]);
         let output = command.stdout(File::create(&out).expect("writable")).stderr(Stdio::piped()).output();
@@ -195,9 +167,9 @@ fn a_pipe_replaces_a_file_only_with_f_and_needs_a_name() {
     fs::create_dir(visit.place.home("ann", "folder")).expect("writable");
     let refused = visit.put(&pattern(1, 3 << 20), &["put", "-", "f"]).expect_code(1);
     assert!(refused.stderr.contains("-f replaces it"), "{refused:?}");
-    assert_eq!(visit.there("f").as_deref(), Some(&b"old"[..]));
+    assert_eq!(visit.read_there("f").as_deref(), Some(&b"old"[..]));
     visit.put(b"new", &["put", "-f", "-", "f"]).expect_code(0);
-    assert_eq!(visit.there("f").as_deref(), Some(&b"new"[..]));
+    assert_eq!(visit.read_there("f").as_deref(), Some(&b"new"[..]));
     for arguments in [&["put", "-"][..], &["put", "-", "folder"], &["put", "-r", "-", "x"], &["put", "-", "f", "x"]] {
         visit.put(b"x", arguments).expect_code(2);
     }
@@ -234,10 +206,10 @@ fn ctrl_c_ends_a_pipe_that_nobody_fills_and_leaves_nothing() {
     let mut client = visit.place.start(command);
     writer.write_all(b"some").expect("somebody reads");
     let (process, home) = (visit.server.program.pid(), visit.place.home("ann", ""));
-    wait_until("the upload has begun", || !nameless::uploads(process, &home).is_empty());
+    wait_until("the upload has begun", || !unlinked_files::uploads(process, &home).is_empty());
     client.signal(Signal::INT);
     client.wait().expect_code(130);
-    wait_until("the server knows", || nameless::uploads(process, &home).is_empty());
+    wait_until("the server knows", || unlinked_files::uploads(process, &home).is_empty());
     assert_eq!(disk_usage(&home), (0, 0));
 }
 
@@ -258,7 +230,7 @@ fn a_pipe_that_is_named_as_a_file_is_refused_with_how_it_is_sent() {
     let visit = Visit::new(&[]);
     let fifo = visit.place.here("tree/fifo");
     fs::create_dir(visit.place.here("tree")).expect("writable");
-    visit.here("tree/file", b"x");
+    visit.write_here("tree/file", b"x");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("ours");
     let (reader, mut writer) = std::io::pipe().expect("descriptors are left");
     writer.write_all(b"content").expect("room");
@@ -279,13 +251,13 @@ fn a_pipe_that_is_named_as_a_file_is_refused_with_how_it_is_sent() {
     for left_out in ["tree/dangling", "tree/fifo", "tree/loop"] {
         assert!(ended.stderr.contains(&format!("{left_out} is no regular file: left out")), "{ended:?}");
     }
-    assert_eq!(visit.there("tree/file").as_deref(), Some(&b"x"[..]));
+    assert_eq!(visit.read_there("tree/file").as_deref(), Some(&b"x"[..]));
     assert!(!visit.place.home("ann", "tree/fifo").exists());
     let mut command = visit.command(&["put", "-", "n"]);
     command.stdin(reader);
     drop(writer);
     visit.place.run(command).expect_code(0);
-    assert_eq!(visit.there("n").as_deref(), Some(&b"content"[..]));
+    assert_eq!(visit.read_there("n").as_deref(), Some(&b"content"[..]));
 }
 
 // ---- Pipes that close ---------------------------------------------------------------------
@@ -312,10 +284,12 @@ fn what_changes_something_is_carried_out_although_nobody_reads() {
     let visit = Visit::new(&[]);
     fs::create_dir(visit.place.here("tree")).expect("writable");
     let names: Vec<String> = (0..300).map(|i| format!("{i:0100}")).collect();
-    names.iter().for_each(|name| visit.here(&format!("tree/{name}"), name.as_bytes()));
+    for name in &names {
+        visit.write_here(format!("tree/{name}"), name.as_bytes());
+    }
     let ended = visit.run_unread(&["--json", "-c", "ls; put -r tree; ls; mkdir after"]).expect_code(0);
     assert_eq!(ended.stderr, "");
-    assert!(names.iter().all(|name| visit.there(&format!("tree/{name}")).is_some()));
+    assert!(names.iter().all(|name| visit.read_there(&format!("tree/{name}")).is_some()));
     assert!(visit.place.home("ann", "after").is_dir());
     visit.run_unread(&["--json", "get", "-r", "tree", "copy"]).expect_code(0);
     assert!(names.iter().all(|name| visit.place.here("copy").join(name).exists()));
@@ -361,7 +335,7 @@ fn a_full_disk_behind_standard_output_exits_with_6() {
 #[test]
 fn exit_0_done_and_already_there() {
     let visit = Visit::new(&[]);
-    visit.here("a", b"x");
+    visit.write_here("a", b"x");
     visit.run(&["put", "a"]).expect_code(0);
     visit.run(&["put", "a"]).expect_code(0);
     visit.run(&["-c", ""]).expect_code(0);
@@ -371,7 +345,7 @@ fn exit_0_done_and_already_there() {
 #[test]
 fn exit_1_a_command_failed_also_if_others_did_not() {
     let visit = Visit::new(&[]);
-    visit.here("a", b"x");
+    visit.write_here("a", b"x");
     visit.run(&["get", "nope"]).expect_code(1);
     visit.run(&["put", "a", "nope", "/"]).expect_code(1);
     visit.run(&["--keep-going", "-c", "get nope; pwd"]).expect_code(1);
@@ -429,7 +403,7 @@ fn exit_4_login_refused() {
 #[test]
 fn exit_6_quota() {
     let visit = Visit::new(&["--quota", "1K"]);
-    visit.here("a", &[0; 2000]);
+    visit.write_here("a", &[0; 2000]);
     visit.run(&["put", "a"]).expect_code(6);
     visit.put(&[0; 2000], &["put", "-", "a"]).expect_code(6);
 }

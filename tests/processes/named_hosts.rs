@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// A server with the account `ann`, and a user who is to log in by name.
-struct Visit {
+struct NamedHost {
     place: Place,
     server: Server,
 }
 
-impl Visit {
+impl NamedHost {
     fn new() -> Self {
         let place = Place::new();
         place.add("ann", &[]);
@@ -39,7 +39,7 @@ impl Visit {
         self.place.path("user/config/berth/berth.json")
     }
 
-    /// The client without a password in its surroundings.
+    /// The client without a password in its environment.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.place.berth_over_tls(arguments);
         command.env_remove("BERTH_PASSWORD");
@@ -60,7 +60,7 @@ impl Visit {
 
 #[test]
 fn a_host_is_reached_by_its_name_with_all_that_was_said_of_it() {
-    let visit = Visit::new();
+    let visit = NamedHost::new();
     let fingerprint = visit.fingerprint();
     visit.add(&["--fingerprint", &fingerprint, "--directory", "letters", "--local-directory", "elsewhere"]);
     fs::write(visit.place.here("x"), "hello").expect("writable");
@@ -98,7 +98,7 @@ fn a_host_is_reached_by_its_name_with_all_that_was_said_of_it() {
 
 #[test]
 fn what_the_command_line_says_counts_more_than_what_is_kept() {
-    let visit = Visit::new();
+    let visit = NamedHost::new();
     let other_key = format!("SHA256:{}A", "a".repeat(42));
     visit.add(&["--fingerprint", &other_key]);
     let refused = visit.run(&["nas", "pwd"]).expect_code(4);
@@ -123,7 +123,7 @@ fn what_the_command_line_says_counts_more_than_what_is_kept() {
 
 #[test]
 fn a_configuration_that_is_wrong_is_named_with_its_key() {
-    let visit = Visit::new();
+    let visit = NamedHost::new();
     fs::create_dir_all(visit.file().parent().expect("a folder")).expect("writable");
     let write = |text: &str, mode| {
         fs::write(visit.file(), text).expect("writable");
@@ -143,7 +143,7 @@ fn a_configuration_that_is_wrong_is_named_with_its_key() {
 
 #[test]
 fn the_word_host_is_about_names_and_a_server_called_so_is_reached_all_the_same() {
-    let visit = Visit::new();
+    let visit = NamedHost::new();
     let help = visit.run(&["host"]).expect_code(2);
     assert!(help.stderr.contains("add") && help.stderr.contains("host:2121"), "{help:?}");
     assert!(visit.run(&["host", "add", "host", "x"]).expect_code(2).stderr.contains("cannot be a name"));
@@ -156,7 +156,7 @@ fn the_word_host_is_about_names_and_a_server_called_so_is_reached_all_the_same()
 
 #[test]
 fn a_password_command_that_fails_is_reported_and_nothing_of_it_is_shown() {
-    let visit = Visit::new();
+    let visit = NamedHost::new();
     let target = visit.server.target("ann");
     for (command, why) in
         [("echo hidden; exit 7", "exited with 7"), ("true", "is empty"), ("exec yes hidden", "too much")]
@@ -171,7 +171,7 @@ fn a_password_command_that_fails_is_reported_and_nothing_of_it_is_shown() {
 
 #[test]
 fn a_password_is_found_in_no_file_and_no_argument_of_a_program() {
-    let visit = Visit::new();
+    let visit = NamedHost::new();
     visit.add(&[]);
     // While it runs, the command looks at its own arguments and the client's.
     let look = visit.place.path("arguments");
