@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 /// How long anything may take on a busy machine before it counts as hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Polls `condition` until it holds; the only place where a test sleeps.
+/// Polls `condition` until it holds. Fails after [`PATIENCE`].
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
@@ -70,7 +70,7 @@ impl Place {
         place
     }
 
-    /// Writes the configuration anew.
+    /// Writes the configuration again.
     pub(crate) fn configure(&self, changes: Value) {
         let mut configuration =
             json!({"listen": "127.0.0.1:0", "plaintext": true, "scram_rounds": 4096, "sync": "none"});
@@ -100,10 +100,10 @@ impl Place {
 
     // ---- Programs -------------------------------------------------------------------------
 
-    /// `berthd` with nothing of the real user's surroundings.
+    /// `berthd` in an environment that has nothing of the real user.
     pub(crate) fn berthd(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_berthd"));
-        self.surround(&mut command);
+        self.isolate_environment(&mut command);
         command.args(arguments).current_dir(self.folder.path());
         command
     }
@@ -118,12 +118,12 @@ impl Place {
     /// `berth` with the password in the environment.
     pub(crate) fn berth_over_tls(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
-        self.surround(&mut command);
+        self.isolate_environment(&mut command);
         command.args(arguments).env("BERTH_PASSWORD", PASSWORD).current_dir(self.path("here"));
         command
     }
 
-    fn surround(&self, command: &mut Command) {
+    fn isolate_environment(&self, command: &mut Command) {
         let user = self.path("user");
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &user);
         for (name, folder) in [("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "state"), ("XDG_DATA_HOME", "data")] {
@@ -158,7 +158,7 @@ impl Place {
         self.serve_as(self.berthd(&["serve"]))
     }
 
-    /// The same by another command.
+    /// Starts a server by another command.
     pub(crate) fn serve_as(&self, command: Command) -> Server {
         let mut program = self.start(command);
         let mut address = None;
@@ -184,7 +184,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// `ACCOUNT@ADDRESS`, as a client is told.
+    /// `ACCOUNT@ADDRESS`, as clients take it.
     pub(crate) fn target(&self, account: &str) -> String {
         target(account, self.address)
     }

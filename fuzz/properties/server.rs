@@ -34,7 +34,7 @@ pub(super) fn stranger(input: &[u8]) {
         input,
         |server| server.connect(),
         |server, peer| {
-            assert!(peer.front.account().is_none(), "somebody without a password is in");
+            assert!(peer.protocol.account().is_none(), "somebody without a password is in");
             assert!(
                 peer.buffers.input.filled().len() <= CONTROL_BYTES_MAX_BEFORE_LOGIN + frame::HEADER_BYTES
                     || peer.is_closing()

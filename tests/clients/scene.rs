@@ -87,7 +87,7 @@ impl Scene {
     }
 }
 
-/// A tree with folders, an empty one too, awkward names, and files of many sizes; what it holds.
+/// Makes a tree with folders, an empty one, unusual names, and files of many sizes. Returns its files.
 pub(crate) fn grow(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for folder in ["photos/2025", "photos/2026", "with space", "empty"] {

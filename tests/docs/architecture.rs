@@ -284,7 +284,7 @@ fn no_files_use_each_other_in_a_circle() {
 }
 
 #[test]
-fn paths_are_taken_apart_and_followed() {
+fn paths_are_split_and_resolved() {
     let code = "use super::a::{b, c::{D, e}};\nuse crate::f;\nfn g() { h::i(crate::j::k()) }";
     let paths = ["super::a::b", "super::a::c::D", "super::a::c::e", "crate::f", "h::i", "crate::j::k"];
     assert_eq!(paths_in(code), paths);

@@ -230,7 +230,7 @@ fn a_clock_that_stays_20_years_ahead_is_believed_after_an_hour() {
 }
 
 #[test]
-fn a_partial_from_a_time_to_come_does_not_stay_until_that_time() {
+fn a_partial_upload_dated_in_the_future_expires_in_time() {
     let whole = content(13, 2 * MIB);
     let mut server = Server::new();
     interrupt(&mut server, ID, &whole);
@@ -333,7 +333,7 @@ fn a_certificate_made_by_a_clock_a_day_off_is_neither_renewed_nor_refused_and_it
 // ---- Deadlines ----------------------------------------------------------------------------
 
 #[test]
-fn the_next_login_after_a_wrong_password_is_checked_neither_sooner_nor_later() {
+fn the_login_delay_does_not_depend_on_the_wall_clock() {
     for jump_s in [DAY_S, -DAY_S] {
         let mut server = Server::new();
         let mut peer = server.connect();
@@ -349,12 +349,12 @@ fn the_next_login_after_a_wrong_password_is_checked_neither_sooner_nor_later() {
         assert_eq!(guess(&mut server)[0].code(), Some(ErrorCode::LoginFailed), "{jump_s}");
         assert_eq!(guess(&mut server), [], "{jump_s}");
         server.set_clock(jump_s);
-        assert_eq!(peer.front.wakes_at(), Some(server.now + LOGIN_DELAY_FIRST));
+        assert_eq!(peer.protocol.wakes_at(), Some(server.now + LOGIN_DELAY_FIRST));
         server.advance(LOGIN_DELAY_FIRST - Duration::from_millis(1));
         assert_eq!(peer.exchange(&mut server), [], "{jump_s}");
         server.advance(Duration::from_millis(1));
         assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::LoginFailed), "{jump_s}");
-        assert_eq!(peer.front.phase(), Phase::Login);
+        assert_eq!(peer.protocol.phase(), Phase::Login);
     }
 }
 
@@ -368,7 +368,7 @@ fn interrupt_ftp(peer: &mut FtpPeer, server: &mut Server, whole: &[u8]) {
     assert!(peer.ask(server, "ABOR").starts_with("426 "));
 }
 
-/// Goes on with it at `at`; the last reply.
+/// Resumes the upload at `at`. Returns the last reply.
 fn resume_ftp(peer: &mut FtpPeer, server: &mut Server, at: usize, whole: &[u8]) -> String {
     assert!(peer.ask(server, &format!("REST {at}")).starts_with("350 "));
     peer.put(server, "STOR file", &whole[at..])
@@ -441,7 +441,7 @@ fn an_upload_that_runs_over_ftp_never_expires_and_ends_however_far_the_clock_jum
 }
 
 #[test]
-fn a_data_connection_is_waited_for_neither_longer_nor_less() {
+fn the_data_timeout_does_not_depend_on_the_wall_clock() {
     for jump_s in [DAY_S, -DAY_S] {
         for command in ["RETR file", "STOR new", "LIST"] {
             let mut server = Server::new();
@@ -449,7 +449,7 @@ fn a_data_connection_is_waited_for_neither_longer_nor_less() {
             let mut peer = FtpPeer::log_in(&mut server);
             assert!(peer.begin(&mut server, command).starts_with("150 "), "{command}");
             server.set_clock(jump_s);
-            assert_eq!(peer.front.wakes_at(), Some(server.now + DATA_CONNECTION_TIMEOUT_DEFAULT));
+            assert_eq!(peer.protocol.wakes_at(), Some(server.now + DATA_CONNECTION_TIMEOUT_DEFAULT));
             server.advance(DATA_CONNECTION_TIMEOUT_DEFAULT - Duration::from_millis(1));
             assert_eq!(peer.replies(&mut server), "", "{command}");
             server.advance(Duration::from_millis(1));
@@ -460,7 +460,7 @@ fn a_data_connection_is_waited_for_neither_longer_nor_less() {
 }
 
 #[test]
-fn times_are_told_as_files_have_them_whatever_the_clock_shows() {
+fn listed_times_do_not_depend_on_the_wall_clock() {
     let mut server = Server::new();
     write(&server.at("file"), b"content");
     let mut peer = FtpPeer::log_in(&mut server);

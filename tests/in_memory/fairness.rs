@@ -66,7 +66,7 @@ fn greedy_downloads_advance_alike() {
 }
 
 #[test]
-fn a_turn_sends_no_more_than_its_part() {
+fn a_turn_sends_at_most_its_flush_budget() {
     let mut server = Server::new();
     write(&server.at("large"), &content(3, 8 * MIB));
     let mut pair = Pair::logged_in(&mut server);
@@ -193,7 +193,7 @@ fn strangers_of_every_kind_leave_a_transfer_half_of_the_turns() {
 }
 
 #[test]
-fn a_stranger_who_floods_with_pings_gets_one_turn_a_round_like_anybody() {
+fn pings_get_one_turn_per_round() {
     let mut server = Server::new();
     let mut modest = Pair::logged_in(&mut server);
     let mut flood = Pair::logged_in(&mut server);

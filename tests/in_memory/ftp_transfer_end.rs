@@ -25,7 +25,7 @@ fn end_after(server: &mut Server, count: usize, took: Duration) -> FtpPeer {
 }
 
 #[test]
-fn a_client_that_is_gone_a_moment_after_its_data_is_not_believed_however_fast_it_was() {
+fn a_large_upload_is_discarded_if_the_control_connection_ends_within_20_ms() {
     let of_grace = |milliseconds: u64| (Duration::from_millis(milliseconds) * FTP_END_GRACE_SHARE).as_millis() as u64;
     for (count, took_ms, gone_after_ms) in [
         (LARGE, 0, 0),
@@ -50,7 +50,7 @@ fn a_client_that_is_gone_a_moment_after_its_data_is_not_believed_however_fast_it
 }
 
 #[test]
-fn a_client_that_stays_is_believed_in_time() {
+fn a_large_upload_is_stored_20_ms_after_its_end_if_the_client_stays() {
     for (count, took_ms, grace) in [
         (LARGE, 0, FTP_END_GRACE_LARGE),
         (LARGE, 30 * u64::from(FTP_END_GRACE_SHARE), Duration::from_millis(30)),
@@ -60,7 +60,7 @@ fn a_client_that_stays_is_believed_in_time() {
         let mut server = Server::new();
         let mut peer = end_after(&mut server, count, Duration::from_millis(took_ms));
         assert_eq!(peer.end_data(&mut server), "");
-        assert_eq!(peer.front.wakes_at(), Some(server.now + grace), "{count} bytes in {took_ms} ms");
+        assert_eq!(peer.protocol.wakes_at(), Some(server.now + grace), "{count} bytes in {took_ms} ms");
         server.advance(grace);
         assert!(peer.replies(&mut server).starts_with("226 "));
         assert_eq!(std::fs::read(server.at("file")).expect("there"), content(1, count));
@@ -68,7 +68,7 @@ fn a_client_that_stays_is_believed_in_time() {
 }
 
 #[test]
-fn the_moment_begins_when_the_end_came_not_when_it_was_read() {
+fn the_20_ms_start_when_the_end_arrives() {
     for (read_after_ms, is_believed) in [(0, false), (19, false), (20, true), (99, true)] {
         let mut server = Server::new();
         let mut peer = end_after(&mut server, LARGE, Duration::ZERO);
@@ -78,7 +78,7 @@ fn the_moment_begins_when_the_end_came_not_when_it_was_read() {
         let said = peer.end_data(&mut server);
         assert_eq!(said.starts_with("226 "), is_believed, "{said}");
         if !is_believed {
-            assert_eq!(peer.front.wakes_at(), Some(came + FTP_END_GRACE_LARGE));
+            assert_eq!(peer.protocol.wakes_at(), Some(came + FTP_END_GRACE_LARGE));
             assert!(peer.hang_up(&mut server).starts_with("426 "));
         }
     }
@@ -114,7 +114,7 @@ fn quit_behind_an_upload_is_a_sign_that_all_of_it_came() {
         let codes: Vec<&str> = said.lines().map(|line| &line[..3]).collect();
         assert_eq!(codes, if quits_first { &["226", "221"][..] } else { &["226", "200", "221"] });
         assert!(std::fs::read(server.at("file")).expect("there") == content(1, count));
-        assert!(peer.front.is_closing());
+        assert!(peer.protocol.is_closing());
     }
 }
 
@@ -141,7 +141,7 @@ fn an_upload_that_is_aborted_before_it_has_its_name_is_not_stored() {
 // ---- The two replies to a download ---------------------------------------------------------
 
 #[test]
-fn a_download_is_confirmed_when_its_client_has_ended_its_side_or_a_moment_after_its_first_reply() {
+fn reply_226_follows_the_clients_close_or_a_short_delay() {
     for size in [0, 1, 100_000] {
         for leaves in [false, true] {
             let mut server = Server::new();
@@ -151,7 +151,7 @@ fn a_download_is_confirmed_when_its_client_has_ended_its_side_or_a_moment_after_
             assert!(peer.begin(&mut server, "RETR file").starts_with("150 "));
             assert_eq!(peer.connect(&mut server), "", "{size} bytes");
             assert_eq!(peer.received, content(1, size));
-            assert_eq!(peer.front.wakes_at(), Some(server.now + FTP_REPLIES_APART));
+            assert_eq!(peer.protocol.wakes_at(), Some(server.now + FTP_REPLIES_APART));
             if leaves {
                 peer.data.stage = ConnectionStage::Left;
             } else {
@@ -172,7 +172,7 @@ fn a_client_that_keeps_its_data_connections_open_waits_less_for_each_further_fil
         peer.stays = true;
         assert!(peer.begin(&mut server, "RETR file").starts_with("150 "));
         assert_eq!(peer.connect(&mut server), "");
-        let wait = peer.front.wakes_at().expect("it waits for its client") - server.now;
+        let wait = peer.protocol.wakes_at().expect("it waits for its client") - server.now;
         if is_kept_open {
             server.advance(wait);
         } else {
@@ -191,20 +191,20 @@ fn a_client_that_keeps_its_data_connections_open_waits_less_for_each_further_fil
 // ---- What moves a transfer -----------------------------------------------------------------
 
 #[test]
-fn only_its_bytes_move_an_upload_on_and_not_what_is_said_beside_it() {
+fn commands_do_not_reset_the_stall_timeout_of_an_upload() {
     let mut server = Server::new();
     let mut peer = FtpPeer::log_in(&mut server);
     assert!(peer.begin(&mut server, "STOR file").starts_with("150 "));
     assert_eq!(peer.connect(&mut server), "");
     peer.send(&mut server, b"some");
     for said in ["NOOP", "STAT", "PWD\r\nNOOP", "x"] {
-        let before = peer.front.progress();
+        let before = peer.protocol.progress();
         peer.ask(&mut server, said);
-        assert_eq!(peer.front.progress(), before, "{said}");
+        assert_eq!(peer.protocol.progress(), before, "{said}");
     }
     for _ in 0..5 {
-        let before = peer.front.progress();
+        let before = peer.protocol.progress();
         peer.send(&mut server, b"1");
-        assert_ne!(peer.front.progress(), before, "a slow upload moves");
+        assert_ne!(peer.protocol.progress(), before, "a slow upload moves");
     }
 }

@@ -276,7 +276,7 @@ fn a_listing_shows_links_as_links() {
 }
 
 #[test]
-fn a_sibling_whose_name_begins_the_same_is_another_world() {
+fn a_home_with_the_same_prefix_is_not_accessible() {
     let mut server = Server::new();
     server.add_account("bob", Rights::default());
     server.add_account("bob2", Rights::default());
@@ -433,7 +433,7 @@ fn staging_cannot_be_reached_through_a_link() {
 }
 
 #[test]
-fn only_at_the_top_is_the_name_of_staging_reserved() {
+fn dot_berth_is_reserved_only_at_the_top_of_the_home() {
     let mut server = Server::new();
     let mut peer = server.log_in();
     for request in [mkdir("/folder"), mkdir("/folder/.berth")] {
@@ -553,7 +553,7 @@ fn any_byte_but_nul_and_slash_can_be_in_a_name() {
 }
 
 #[test]
-fn names_that_cannot_be_are_refused_by_every_request() {
+fn invalid_names_are_refused_by_every_request() {
     let mut server = server_with_links();
     let before = snapshot(&server.home());
     let mut peer = server.log_in();

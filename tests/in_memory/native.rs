@@ -277,7 +277,7 @@ fn a_wrong_proof_holds_the_next_back_and_the_connection_is_closed_after_three() 
         let id = peer.request(&Request::AuthNext { message });
         if attempt > 1 {
             assert_eq!(peer.exchange(&mut server), [], "it is not checked yet");
-            server.now = peer.front.wakes_at().expect("its time comes");
+            server.now = peer.protocol.wakes_at().expect("its time comes");
         }
         let reply = peer.only_reply(&mut server, id);
         let Reply::Error(error) = reply else { panic!("{reply:?}") };
@@ -294,7 +294,7 @@ fn forged(_: berth::auth::scram::ClientExchange<'_>, challenge: &str) -> String 
 
 // ---- Broken framing -----------------------------------------------------------------------
 
-/// Sends `bytes` to a session that is logged in; the last word of the server.
+/// Sends `bytes` to a session that is logged in. Returns the last frame of the server.
 fn last_word(bytes: &[u8]) -> ErrorReply {
     let mut server = Server::new();
     let mut peer = server.log_in();
@@ -899,7 +899,7 @@ fn a_turn_ends_when_its_budget_is_spent() {
     }
     peer.deliver(usize::MAX);
     let mut budget = Budget::new(10 * berth::base::limits::REQUEST_COST);
-    peer.front.step(Sockets::single(&mut peer.buffers), &mut server.service, &mut budget, server.now);
+    peer.protocol.step(Sockets::single(&mut peer.buffers), &mut server.service, &mut budget, server.now);
     assert!(budget.is_spent());
     peer.drain(usize::MAX);
     assert_eq!(peer.take_received().len(), 10);

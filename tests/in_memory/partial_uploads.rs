@@ -58,7 +58,7 @@ fn begin_unprepared(server: &mut Server, session: &mut Session, plan: UploadPlan
     session.begin_upload(&server.service, plan, server.now)
 }
 
-/// AfterTurn after turn until bytes may come. Each turn keeps to its budget.
+/// Takes turns until the session accepts data. Each turn keeps to its budget.
 fn prepare(server: &mut Server, session: &mut Session) -> Result<(u64, Option<Digest>), SessionError> {
     loop {
         let before = server.staged_bytes();
@@ -197,7 +197,7 @@ fn an_upload_without_size_or_digest_appears_when_its_data_ends() {
 }
 
 #[test]
-fn room_that_is_reserved_is_no_promise_of_so_many_bytes() {
+fn an_upload_may_be_shorter_or_longer_than_its_reservation() {
     let mut server = Server::with_quota(10 * MIB as u64);
     let (mut session, whole) = (log_in(&mut server), content(2, 2 * MIB));
     write(&server.at("file"), b"old");
@@ -221,7 +221,7 @@ fn room_that_is_reserved_is_no_promise_of_so_many_bytes() {
 }
 
 #[test]
-fn an_upload_cut_off_is_told_of_and_goes_on_from_its_end_or_any_byte_before_it() {
+fn an_interrupted_upload_is_reported_by_size_and_resumes_at_any_earlier_byte() {
     let whole = content(3, 3 * MIB);
     for start in
         [UploadStart::End, UploadStart::At(2 * MIB as u64 + 3), UploadStart::At(KEPT_FROM as u64), UploadStart::At(9)]
@@ -248,7 +248,7 @@ fn an_upload_cut_off_is_told_of_and_goes_on_from_its_end_or_any_byte_before_it()
 }
 
 #[test]
-fn beside_a_file_what_is_held_is_gone_on_with_from_its_end_only_by_a_client_that_means_it() {
+fn a_replacement_resumes_only_at_the_exact_size_of_the_partial_upload() {
     let (old, whole) = (content(23, MIB), content(3, 3 * MIB));
     let held = 2 * MIB as u64;
     for (start, replaces) in [
@@ -280,7 +280,7 @@ fn beside_a_file_what_is_held_is_gone_on_with_from_its_end_only_by_a_client_that
 }
 
 #[test]
-fn a_part_as_long_as_the_file_is_not_taken_for_the_file() {
+fn a_partial_upload_as_long_as_the_old_file_does_not_count_as_complete() {
     let mut server = Server::new();
     write_older(&mut server, "file", &content(4, 2 * MIB));
     cut(&mut server, "/file", UploadStart::Empty, &content(5, 2 * MIB));
@@ -291,7 +291,7 @@ fn a_part_as_long_as_the_file_is_not_taken_for_the_file() {
 }
 
 #[test]
-fn what_is_held_is_cut_back_to_the_byte_asked_for_and_only_worth_keeping_from_a_size_on() {
+fn a_resume_at_an_earlier_byte_truncates_and_less_than_1_mib_is_dropped() {
     for (at, is_kept) in [(KEPT_FROM + 1, true), (KEPT_FROM, true), (KEPT_FROM - 1, false), (0, false)] {
         let mut server = Server::new();
         cut(&mut server, "/file", UploadStart::Empty, &content(4, 2 * MIB));
@@ -304,7 +304,7 @@ fn what_is_held_is_cut_back_to_the_byte_asked_for_and_only_worth_keeping_from_a_
 }
 
 #[test]
-fn much_is_cut_back_a_slice_a_turn_and_what_is_given_up_meanwhile_is_held_as_far_as_it_was_cut() {
+fn truncating_a_large_partial_upload_takes_several_turns_and_an_abort_keeps_the_rest() {
     let (held, at, slice) = (6 * MIB, MIB + 1, CUT_BYTES_PER_TURN as usize);
     let whole = content(21, held);
     for turns in 0..=4 {
@@ -332,7 +332,7 @@ fn much_is_cut_back_a_slice_a_turn_and_what_is_given_up_meanwhile_is_held_as_far
 }
 
 #[test]
-fn nothing_is_taken_before_all_beyond_it_is_cut_and_a_second_claim_ends_the_cutting() {
+fn data_is_refused_until_the_truncation_is_done_and_a_drop_ends_it() {
     let mut server = Server::new();
     cut(&mut server, "/file", UploadStart::Empty, &content(22, 6 * MIB));
     let (mut first, second) = (log_in(&mut server), log_in(&mut server));
@@ -349,7 +349,7 @@ fn nothing_is_taken_before_all_beyond_it_is_cut_and_a_second_claim_ends_the_cutt
 }
 
 #[test]
-fn after_the_machine_went_down_much_that_cannot_be_relied_on_goes_a_slice_a_turn_and_is_never_trusted() {
+fn after_a_reboot_unsynced_bytes_are_truncated_in_slices_and_never_reused() {
     let whole = content(23, 6 * MIB);
     for turns in [0, 1, 2, 10] {
         let mut server = Server::new();
@@ -372,7 +372,7 @@ fn after_the_machine_went_down_much_that_cannot_be_relied_on_goes_a_slice_a_turn
 }
 
 #[test]
-fn after_the_machine_went_down_the_bytes_that_can_be_relied_on_are_told_and_gone_on_with() {
+fn after_a_reboot_size_reports_the_synced_bytes_and_the_upload_resumes_there() {
     let whole = content(5, 3 * MIB);
     let mut server = Server::new();
     cut(&mut server, "/file", UploadStart::Empty, &whole[..2 * MIB]);
@@ -403,7 +403,7 @@ fn bytes_written_anew_after_a_cut_back_are_not_trusted_as_synced() {
 }
 
 #[test]
-fn what_is_held_and_older_than_the_file_is_neither_told_of_nor_used_and_goes() {
+fn a_partial_upload_older_than_the_file_is_dropped() {
     for (start, arrives) in [
         (UploadStart::Empty, &b"!"[..]),
         (UploadStart::At(3), b"new!"),
@@ -427,7 +427,7 @@ fn what_is_held_and_older_than_the_file_is_neither_told_of_nor_used_and_goes() {
 }
 
 #[test]
-fn a_file_moved_over_the_name_is_newer_than_what_is_held_however_old_its_content_is() {
+fn renaming_a_file_to_the_name_drops_the_partial_upload() {
     let mut server = Server::new();
     write_older(&mut server, "other", b"other");
     cut(&mut server, "/file", UploadStart::Empty, &content(9, 2 * MIB));
@@ -445,7 +445,7 @@ fn a_file_moved_over_the_name_is_newer_than_what_is_held_however_old_its_content
 }
 
 #[test]
-fn what_is_held_expires_untold() {
+fn an_expired_partial_upload_is_not_reported() {
     let mut server = Server::new();
     cut(&mut server, "/file", UploadStart::Empty, &content(10, 2 * MIB));
     server.let_pass(std::time::Duration::from_secs(8 * 24 * 3600));
@@ -477,7 +477,7 @@ fn offsets_past_the_end_are_refused_and_change_nothing() {
 // ---- Going on with a file -----------------------------------------------------------------
 
 #[test]
-fn a_file_is_gone_on_with_in_a_copy_and_stays_whole_until_that_appears() {
+fn appending_writes_a_copy_and_replaces_the_file_at_the_end() {
     let old = content(12, 2 * MIB + 77);
     for (start, kept) in
         [(UploadStart::End, old.len()), (UploadStart::At(MIB as u64 + 1), MIB + 1), (UploadStart::At(0), 0)]
@@ -560,7 +560,7 @@ fn an_upload_is_not_complete_before_its_copy_is() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_copied_is_not_gone_on_with() {
+fn appending_fails_if_the_file_changes_during_the_copy() {
     let mut server = Server::new();
     let mut session = log_in(&mut server);
     for other in [b"short".to_vec(), content(16, 2 * MIB)] {
@@ -635,7 +635,7 @@ fn two_uploads_of_one_name_at_once_both_arrive_and_the_last_stays() {
 }
 
 #[test]
-fn who_comes_back_before_the_server_missed_him_goes_on_with_his_own_upload() {
+fn a_reconnecting_client_takes_over_its_running_upload() {
     let whole = content(22, 3 * MIB);
     let mut server = Server::new();
     let (mut lost, mut back) = (log_in(&mut server), log_in(&mut server));
@@ -792,7 +792,7 @@ fn a_download_begins_at_the_byte_asked_for_and_is_hashed_only_on_request() {
 }
 
 #[test]
-fn times_and_modes_are_set_of_what_is_in_the_home_and_of_nothing_else() {
+fn setting_times_and_modes_never_follows_a_link_out_of_the_home() {
     let mut server = Server::new();
     let session = log_in(&mut server);
     write(&server.at("file"), b"content");

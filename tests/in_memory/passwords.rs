@@ -38,7 +38,7 @@ fn turn(server: &mut Server, session: &mut Session, units: u64) -> (Outcome, u64
     (login, budget.left())
 }
 
-/// Scheduler until there is an outcome, and the units they took.
+/// Takes turns until the login has a result. Returns the result and the budget units that it cost.
 fn outcome(server: &mut Server, session: &mut Session) -> (Outcome, u64) {
     let mut spent = 0;
     loop {
@@ -219,7 +219,7 @@ fn a_known_password_does_not_wait_for_others() {
 }
 
 #[test]
-fn nothing_else_begins_while_a_password_is_checked_or_waits_to_be() {
+fn a_second_login_is_refused_while_one_is_being_checked() {
     let mut server = Server::new();
     assert_eq!(log_in(&mut server, USER, "wrong").0, FAILED);
     let mut session = begin(&mut server, USER, "wrong");

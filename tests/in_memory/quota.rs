@@ -27,7 +27,7 @@ fn path(random: &mut Random) -> String {
     format!("{}/{}", random.pick(&FOLDERS), random.pick(&NAMES))
 }
 
-/// One request of any kind, carried out to its end or broken off; what it was, for the message.
+/// Makes one random request, and finishes or aborts it. Returns its description for the message.
 fn random_request(random: &mut Random, server: &mut Server, peer: &mut Peer) -> String {
     let path = path(random);
     let size = [0, 1, 100, 5000, 70_000][random.below(5)];
@@ -394,7 +394,7 @@ fn changes_wait_for_the_first_count_and_reading_does_not() {
     let id = writer.request(&mkdir("/new"));
     writer.deliver(usize::MAX);
     let mut budget = Budget::new(50 * berth::base::limits::ENTRY_COST);
-    assert!(writer.front.step(Sockets::single(&mut writer.buffers), &mut server.service, &mut budget, server.now));
+    assert!(writer.protocol.step(Sockets::single(&mut writer.buffers), &mut server.service, &mut budget, server.now));
     assert!(budget.is_spent() && !server.at("new").exists(), "still counting");
     assert!(matches!(reader.ask(&mut server, &stat("/f1")), Reply::Stat { .. }));
     assert_eq!(reader.get(&mut server, "/f2"), Ok(b"x".to_vec()));
@@ -404,7 +404,7 @@ fn changes_wait_for_the_first_count_and_reading_does_not() {
 }
 
 #[test]
-fn a_count_disturbed_by_a_cancelled_upload_is_right_in_the_end() {
+fn cancelling_an_upload_during_a_recount_keeps_the_usage_exact() {
     let mut server = Server::new();
     for i in 0..200 {
         write(&server.at(&format!("f{i}")), b"x");

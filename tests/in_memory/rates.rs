@@ -50,7 +50,7 @@ impl Client {
         Self { pair, unsent: Vec::new(), ended: None, sleeps: 0 }
     }
 
-    /// Sends what the socket takes; whether it took any.
+    /// Sends what the socket takes. Returns whether it took any.
     fn send(&mut self) -> bool {
         match self.pair.peer.write(&self.unsent) {
             Ok(count) => drop(self.unsent.drain(..count)),
@@ -60,7 +60,7 @@ impl Client {
         true
     }
 
-    /// One turn; whether anything happened.
+    /// Takes one turn. Returns whether anything happened.
     fn turn(&mut self, server: &mut Server) -> bool {
         let sent = !self.unsent.is_empty() && self.send();
         let turn = self.pair.turn(server);
@@ -68,14 +68,14 @@ impl Client {
         sent || received || turn == AfterTurn::Again
     }
 
-    /// Scheduler until nothing happens any more.
+    /// Takes turns until nothing changes.
     fn run(&mut self, server: &mut Server) {
         while self.turn(server) {}
         self.sleeps += 1;
     }
 }
 
-/// Drives everybody until they have a digest; how long each took.
+/// Takes turns until all downloads have a digest. Returns how long each of them took.
 fn run(server: &mut Server, clients: &mut [Client], mut check: impl FnMut(&[Client], Duration)) -> Vec<Duration> {
     let began = server.now;
     while clients.iter().any(|client| client.ended.is_none()) {
@@ -235,7 +235,7 @@ fn requests_beyond_the_rate_wait_and_none_is_lost() {
 }
 
 #[test]
-fn a_rate_that_is_lifted_holds_nobody_at_its_next_turn() {
+fn removing_a_rate_limit_takes_effect_at_the_next_turn() {
     let mut server = Server::new();
     write(&server.at("large"), &content(1, SIZE));
     server.set_rates(per_session());
@@ -249,7 +249,7 @@ fn a_rate_that_is_lifted_holds_nobody_at_its_next_turn() {
 }
 
 #[test]
-fn a_peer_that_takes_nothing_is_late_even_where_rates_are_set() {
+fn the_stall_timeout_applies_even_with_rate_limits() {
     let mut server = Server::new();
     write(&server.at("large"), &content(1, SIZE));
     server.set_rates(per_session());

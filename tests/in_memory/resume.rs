@@ -106,7 +106,7 @@ fn an_upload_cut_again_and_again_arrives_whole() {
 }
 
 #[test]
-fn after_the_machine_went_down_only_synced_bytes_are_built_upon() {
+fn after_a_reboot_only_synced_bytes_are_resumed() {
     let whole = content(3, 3 * MIB);
     let mut server = Server::new();
     let (peer, _) = begin(&mut server, "/file", &whole, 2 * MIB);
@@ -215,7 +215,7 @@ fn a_damaged_record_costs_the_partial_and_nothing_else() {
 // ---- Two claims on one upload -------------------------------------------------------------
 
 #[test]
-fn a_second_claim_on_an_upload_ends_the_first() {
+fn resuming_a_running_upload_supersedes_it() {
     let whole = content(6, 2 * MIB);
     for sent in [100, KEPT_FROM + 100] {
         let mut server = Server::with_quota(whole.len() as u64);

@@ -272,7 +272,7 @@ fn a_proof_without_a_challenge_is_refused() {
 }
 
 #[test]
-fn preparing_what_was_not_begun_is_refused_in_every_other_state() {
+fn prepare_is_refused_without_a_begun_transfer() {
     for state in STATES {
         let mut server = server(false);
         let mut session = in_state(&mut server, state);
@@ -296,7 +296,7 @@ fn preparing_what_was_not_begun_is_refused_in_every_other_state() {
 }
 
 #[test]
-fn verbs_that_share_a_row_are_refused_where_it_says() {
+fn combined_verbs_are_refused_in_the_states_of_their_row() {
     for state in STATES {
         let mut server = server(false);
         let mut session = in_state(&mut server, state);

@@ -271,7 +271,7 @@ impl Simulation {
     fn advance(&mut self, milliseconds_max: u64) {
         self.server.advance(Duration::from_millis(self.random.next() % milliseconds_max));
         for client in &mut self.clients {
-            client.is_asleep &= client.peer.front.wakes_at().is_none_or(|at| at > self.server.now);
+            client.is_asleep &= client.peer.protocol.wakes_at().is_none_or(|at| at > self.server.now);
         }
     }
 
@@ -337,7 +337,7 @@ impl Simulation {
                 self.read(chosen);
             }
             if self.progress() == before {
-                let wakes_at = self.clients.iter().filter_map(|client| client.peer.front.wakes_at()).min();
+                let wakes_at = self.clients.iter().filter_map(|client| client.peer.protocol.wakes_at()).min();
                 self.server.now = wakes_at.expect("somebody waits for ever");
             }
             self.check();
@@ -461,7 +461,7 @@ fn folder(random: &mut Random) -> String {
     if random.once_in(5) { path(random) } else { random.pick(&["/a", "/a/b", "/c"]).to_string() }
 }
 
-/// Runs one seed; what it came to, or its log.
+/// Runs one seed. Returns the final state, or the log of a failure.
 fn run(seed: u64) -> Result<(u64, u64), Vec<String>> {
     let mut simulation = Simulation::new(seed);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| simulation.run()));
@@ -475,7 +475,7 @@ fn run(seed: u64) -> Result<(u64, u64), Vec<String>> {
 }
 
 #[test]
-fn whatever_happens_the_ledger_is_the_disk_and_every_request_gets_its_answer() {
+fn random_operations_keep_the_quota_exact_and_answer_every_request() {
     let seeds = match std::env::var("BERTH_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
         None => 0..SEEDS,
@@ -495,7 +495,7 @@ fn whatever_happens_the_ledger_is_the_disk_and_every_request_gets_its_answer() {
 }
 
 #[test]
-fn the_same_seed_does_the_same() {
+fn a_seed_reproduces_the_same_run() {
     let log = |seed| {
         let mut simulation = Simulation::new(seed);
         simulation.run();

@@ -15,7 +15,7 @@ use std::io;
 fn answer(server: &mut Server, peer: &mut Peer, result: io::Result<()>) {
     let synced = server.service.store.syncer.take_synced().expect("a job");
     assert_eq!(synced.owner, peer.id);
-    peer.front.synced(
+    peer.protocol.synced(
         Sockets::single(&mut peer.buffers),
         Synced { result: result.map_err(Into::into), ..synced },
         server.now,
@@ -38,7 +38,7 @@ fn file(server: &Server) -> Vec<u8> {
 }
 
 #[test]
-fn without_syncing_an_upload_asks_nothing_of_the_helper() {
+fn sync_none_never_uses_the_sync_worker() {
     let mut server = Server::new();
     let (mut peer, _) = begin(&mut server, SyncPolicy::None);
     assert!(matches!(peer.exchange(&mut server)[..], [Got::Reply(_, Reply::Stored { .. })]));
@@ -53,8 +53,8 @@ fn an_upload_appears_only_after_its_bytes_are_synced() {
     assert_eq!(peer.exchange(&mut server), []);
     assert_eq!(
         (
-            peer.front.session().expect("of the network").state_name(),
-            peer.front.session().expect("of the network").phase()
+            peer.protocol.session().expect("of the network").state_name(),
+            peer.protocol.session().expect("of the network").phase()
         ),
         (StateName::Commit, Phase::Working)
     );
@@ -128,13 +128,13 @@ fn a_full_disk_found_while_syncing_is_told_as_such() {
 }
 
 #[test]
-fn an_answer_that_comes_after_its_upload_ended_changes_nothing() {
+fn a_late_sync_result_is_ignored() {
     let mut server = Server::new();
     let (mut peer, id) = begin(&mut server, SyncPolicy::Data);
     peer.pump(&mut server);
     let synced = server.service.store.syncer.take_synced().expect("a job");
     let failed = Synced { result: Err(io::Error::from_raw_os_error(5).into()), ..synced };
-    peer.front.synced(Sockets::single(&mut peer.buffers), failed, server.now);
+    peer.protocol.synced(Sockets::single(&mut peer.buffers), failed, server.now);
     assert_eq!(peer.exchange(&mut server)[0].code(), Some(ErrorCode::Io));
     // The next upload has a ticket of its own.
     let again = peer.request(&put("/file", Some(3)));
@@ -143,7 +143,7 @@ fn an_answer_that_comes_after_its_upload_ended_changes_nothing() {
     peer.end(again, b"two");
     assert_eq!(peer.exchange(&mut server), []);
     let late = Synced { owner: synced.owner, ticket: synced.ticket, result: Ok(()) };
-    peer.front.synced(Sockets::single(&mut peer.buffers), late, server.now);
+    peer.protocol.synced(Sockets::single(&mut peer.buffers), late, server.now);
     assert_eq!(peer.exchange(&mut server), []);
     assert_eq!(file(&server), b"old");
     answer(&mut server, &mut peer, Ok(()));
@@ -197,7 +197,7 @@ fn an_upload_is_not_read_while_the_disk_is_behind_and_others_are() {
     let written = server.staged_bytes();
     assert!((UNSYNCED_BYTES_MAX..UNSYNCED_BYTES_MAX + PIECE_BYTES as u64).contains(&written), "{written}");
     assert!(peer.unsent() > MIB && peer.buffers.input.filled().len() == INPUT_BYTES);
-    assert_eq!(peer.front.session().expect("of the network").phase(), Phase::Working, "the peer is not to blame");
+    assert_eq!(peer.protocol.session().expect("of the network").phase(), Phase::Working, "the peer is not to blame");
     assert!(!peer.step(&mut server), "and nothing spins");
 
     let mut other = server.log_in();

@@ -150,7 +150,7 @@ fn challenge(peer: &mut Peer, server: &mut Server) -> String {
 fn answer(peer: &mut Peer, server: &mut Server, message: String) -> Reply {
     let id = peer.request(&Request::AuthNext { message });
     let mut got = peer.exchange(server);
-    if let (true, Some(due)) = (got.is_empty(), peer.front.wakes_at()) {
+    if let (true, Some(due)) = (got.is_empty(), peer.protocol.wakes_at()) {
         server.now = server.now.max(due);
         got = peer.exchange(server);
     }
@@ -271,7 +271,7 @@ fn change_password(server: &mut Server, account: &str, rounds: u32) {
 }
 
 #[test]
-fn unknown_users_follow_the_accounts_to_other_rounds_as_if_they_had_new_passwords() {
+fn decoy_challenges_use_the_rounds_of_recent_accounts() {
     let mut server = server();
     let names: Vec<String> = (0..40).map(|number| format!("nobody{number}")).collect();
     let all = |server: &mut Server| -> Vec<(String, String)> {

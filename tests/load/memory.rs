@@ -90,7 +90,7 @@ impl Stranger {
         self
     }
 
-    /// Sends what the server takes of `bytes`; whether that was anything.
+    /// Sends what the server takes of `bytes`. Returns whether it took any.
     fn push(&mut self, bytes: &[u8]) -> bool {
         self.stream.set_nonblocking(true).expect("a socket");
         let mut sent = 0;
@@ -286,7 +286,7 @@ fn fill(place: &Place, account: &str, folder: &str, count: usize) {
     }
 }
 
-/// Reads a listing to its end; the number of entries, or why it was refused.
+/// Reads a listing to its end. Returns the number of entries, or the error.
 fn entries(peer: &mut Peer) -> Result<usize, ErrorReply> {
     let mut count = 0;
     loop {

@@ -190,7 +190,7 @@ fn crowd(address: SocketAddr, mut each: impl FnMut()) -> Vec<Peer> {
 }
 
 #[test]
-fn two_thousand_strangers_lock_nobody_out_and_stop_no_transfer() {
+fn more_unauthenticated_connections_than_the_limit_lock_nobody_out_and_stop_no_transfer() {
     raise_descriptors();
     let place = Place::new();
     place.add("ann", &[]);

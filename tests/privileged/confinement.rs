@@ -13,7 +13,7 @@ use std::os::unix::fs::symlink;
 
 tests! {
     [LANDLOCK]
-        homes_that_are_led_elsewhere_while_it_runs_are_out_of_reach,
+        landlock_blocks_homes_behind_a_symlink_created_after_the_start,
         certificates_in_another_folder_are_out_of_reach_until_a_restart;
     []
         certificates_behind_links_are_followed_when_the_links_are_renewed,
@@ -28,7 +28,7 @@ fn assert_confined(server: &Server) {
     assert!(told.starts_with("full") || told.starts_with("partial"), "{told}");
 }
 
-fn homes_that_are_led_elsewhere_while_it_runs_are_out_of_reach() {
+fn landlock_blocks_homes_behind_a_symlink_created_after_the_start() {
     let place = Place::new();
     place.add("ann", &[]);
     let elsewhere = place.path("elsewhere");

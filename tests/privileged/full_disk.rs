@@ -33,7 +33,7 @@ tests! {
         a_tree_whose_server_is_gone_ends_with_one_error_and_says_what_is_left;
     [MOUNT, UNSHARE, OWN_MOUNTS]
         a_tree_into_a_full_disk_of_either_side_ends_with_one_error_and_goes_on_once_there_is_room,
-        on_a_filesystem_without_room_every_change_is_refused_or_whole_and_removing_makes_room,
+        on_a_full_file_system_changes_fail_cleanly_and_rm_frees_space,
         a_partial_whose_record_finds_no_room_is_not_kept_and_leaves_nothing;
 }
 
@@ -157,7 +157,7 @@ fn home_seen_by(server: &Server, place: &Place) -> PathBuf {
     Path::new("/proc").join(server.program.pid().to_string()).join("root").join(below_root)
 }
 
-fn on_a_filesystem_without_room_every_change_is_refused_or_whole_and_removing_makes_room() {
+fn on_a_full_file_system_changes_fail_cleanly_and_rm_frees_space() {
     let place = Place::new();
     place.add("ann", &[]);
     let server = serve_on_tiny_filesystem(&place);

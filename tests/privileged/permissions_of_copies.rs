@@ -26,7 +26,7 @@ tests! {
         a_file_that_is_replaced_keeps_its_permissions_and_loses_setuid,
         a_mirror_gives_the_target_the_permissions_of_the_source_and_moves_nothing_for_that,
         a_mirror_replaces_content_and_permissions_at_once,
-        bits_that_the_target_gives_to_nothing_new_are_not_asked_for_again,
+        mirror_does_not_retry_permission_bits_that_the_umask_removes,
         a_part_is_never_more_open_than_its_file_will_be;
     [SETFACL, ACCESS_LISTS]
         the_default_list_of_a_folder_limits_the_permissions_of_a_source;
@@ -333,7 +333,7 @@ fn a_mirror_replaces_content_and_permissions_at_once() {
     }
 }
 
-fn bits_that_the_target_gives_to_nothing_new_are_not_asked_for_again() {
+fn mirror_does_not_retry_permission_bits_that_the_umask_removes() {
     let visit = Visit::new(&[]);
     write(&visit.here("t/shared"), b"content", 0o664);
     visit.berth(&["mirror", "t", "t"]);

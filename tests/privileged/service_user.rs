@@ -20,7 +20,7 @@ tests! {
     [ROOT]
         started_by_root_a_server_becomes_its_user_and_keeps_no_rights_but_its_ports,
         all_that_root_has_made_for_the_server_belongs_to_its_user,
-        what_a_server_reads_again_it_reads_as_its_user,
+        a_reload_reads_files_with_the_rights_of_the_service_user,
         a_key_that_only_root_can_read_serves_until_it_is_to_be_read_again,
         a_configuration_that_its_user_could_change_is_warned_about,
         a_configuration_out_of_its_users_reach_is_named_at_the_start,
@@ -116,7 +116,7 @@ fn all_that_root_has_made_for_the_server_belongs_to_its_user() {
     assert_eq!(owner_and_mode(&place, "conf/berthd.json").0, 0, "what decides about the user stays root's");
 }
 
-fn what_a_server_reads_again_it_reads_as_its_user() {
+fn a_reload_reads_files_with_the_rights_of_the_service_user() {
     let place = place(json!({}));
     place.add("ann", &[]);
     let server = place.serve();

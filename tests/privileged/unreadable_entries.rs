@@ -18,7 +18,7 @@ tests! {
         a_folder_that_may_not_be_entered_counts_as_one_entry_and_is_named_once,
         a_folder_that_can_be_read_and_not_searched_is_listed;
     [MOUNT, ROOT, MOUNTS, FUSE]
-        a_dead_mount_among_files_costs_itself_alone;
+        a_dead_mount_does_not_affect_other_entries;
 }
 
 /// A server of an ordinary user, in whose account's home `prepare` has put something.
@@ -197,7 +197,7 @@ fn a_folder_that_can_be_read_and_not_searched_is_listed() {
     assert_eq!((code, stderr.matches("/d/inner").count(), stderr.contains("not empty")), (1, 1, false), "{stderr}");
 }
 
-fn a_dead_mount_among_files_costs_itself_alone() {
+fn a_dead_mount_does_not_affect_other_entries() {
     let mut dead = None;
     let (place, server) = serve(|place| dead = Some(DeadMount::at(place.home("ann", "dead"))));
     assert_that_the_rest_works(&place, &server, (1150, 8));

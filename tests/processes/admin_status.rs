@@ -282,7 +282,7 @@ fn a_watch_ends_quietly_when_nobody_reads_it_and_says_so_when_the_server_ends() 
 // ---- Kick ---------------------------------------------------------------------------------
 
 #[test]
-fn the_sessions_are_not_scrolled_away_by_the_times_of_turns_unless_those_are_asked_for() {
+fn status_shows_the_turn_histogram_only_with_turns() {
     let place = Place::new();
     place.add("ann", &[]);
     let server = place.serve();
@@ -386,7 +386,7 @@ fn a_number_is_a_session_unless_it_is_said_to_be_a_user() {
 }
 
 #[test]
-fn who_cannot_be_kicked_and_a_server_that_does_not_run_are_told() {
+fn kick_reports_unknown_sessions_and_a_stopped_server() {
     let place = Place::new();
     place.add("ann", &[]);
     for arguments in [&["status"][..], &["status", "--watch"], &["status", "--json"], &["kick", "ann"]] {

@@ -226,7 +226,7 @@ fn commands_that_cannot_be_carried_out_exit_with_1_and_say_why() {
 }
 
 #[test]
-fn what_makes_no_sense_exits_with_2_before_anybody_connects() {
+fn invalid_arguments_exit_with_2_before_connecting() {
     let visit = Visit::new(&[]);
     let target = visit.server.target("ann");
     for (arguments, why) in [
@@ -830,7 +830,7 @@ fn ctrl_c_exits_with_130_keeps_the_part_and_the_next_try_resumes() {
 }
 
 #[test]
-fn messages_for_people_stay_off_stdout_and_quiet_means_quiet() {
+fn messages_go_to_stderr_and_quiet_suppresses_them() {
     let visit = Visit::new(&[]);
     let pwd = |options: &[&str]| {
         let target = visit.server.target("ann");

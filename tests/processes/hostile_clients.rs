@@ -240,7 +240,7 @@ fn json_that_means_harm_is_refused_before_login_and_in_an_end() {
 }
 
 #[test]
-fn ten_thousand_requests_whose_answers_nobody_reads_cost_a_bounded_amount_of_memory() {
+fn unread_responses_use_bounded_memory_and_delay_nobody() {
     let (place, mut server) = scene();
     for i in 0..200 {
         fs::write(place.home("ann", format!("{i:0200}")), b"").expect("writable");
@@ -275,7 +275,7 @@ fn ten_thousand_requests_whose_answers_nobody_reads_cost_a_bounded_amount_of_mem
 /// An upload that ends neither itself nor the connection: what fits is stored, the rest is thrown
 /// away as it comes.
 #[test]
-fn a_gigabyte_without_an_end_is_not_kept() {
+fn an_endless_upload_over_the_quota_uses_little_memory() {
     let (place, mut server) = scene();
     check_served(&mut server);
     let before = server.program.resident_kib();
@@ -479,7 +479,7 @@ fn rounds_do_not_tell_known_users_from_unknown_ones() {
 }
 
 #[test]
-fn three_wrong_passwords_end_the_connection_and_do_not_lock_the_user_out() {
+fn login_tries_failed_logins_close_the_connection_but_do_not_lock_the_account() {
     let place = Place::with(json!({"limits": {"login_tries": 2}}));
     place.add("ann", &[]);
     let mut server = place.serve();

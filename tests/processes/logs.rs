@@ -78,7 +78,7 @@ fn strangers_write_no_more_into_the_logs_than_they_send() {
 }
 
 #[test]
-fn strangers_of_many_addresses_write_no_more_than_they_send_either() {
+fn unauthenticated_clients_from_many_addresses_cannot_amplify_the_logs() {
     let place = Place::new();
     let mut server = place.serve();
     let mut sent = 0;
@@ -153,7 +153,7 @@ fn wrong_logins_are_listed_at_first_and_then_counted_and_unknown_names_are_left_
 }
 
 #[test]
-fn a_login_is_listed_with_its_connection_among_any_number_of_others() {
+fn logins_are_logged_even_while_repeats_are_counted() {
     let place = Place::new();
     place.add("ann", &[]);
     let mut server = place.serve();
@@ -218,7 +218,7 @@ fn stat(path: &[u8]) -> Request {
 }
 
 #[test]
-fn what_a_user_is_refused_is_counted_and_what_happened_is_listed() {
+fn repeated_refusals_are_counted_and_changes_are_always_logged() {
     let place = Place::new();
     place.add("ann", &[]);
     let mut server = place.serve();

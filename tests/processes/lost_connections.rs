@@ -142,7 +142,7 @@ fn files_that_were_stored_when_the_answers_were_lost_count_as_moved() {
 }
 
 #[test]
-fn content_for_a_pipe_goes_on_behind_what_was_handed_on() {
+fn get_to_a_pipe_resumes_after_the_bytes_already_written() {
     let visit = ProxiedVisit::new();
     let content = vec![b'x'; 9 * MIB];
     fs::write(visit.there("text"), &content).expect("writable");
@@ -437,7 +437,7 @@ fn a_login_that_is_refused_meanwhile_is_not_tried_again() {
 }
 
 #[test]
-fn another_key_meanwhile_is_refused_although_the_first_was_never_written_down() {
+fn a_key_that_changes_before_a_reconnect_is_refused_even_if_not_pinned() {
     let mut visit = ProxiedVisit::new();
     fs::write(visit.there("big"), pattern(10, 40 * MIB)).expect("writable");
     visit.proxy.down.hold_after(9 * MIB as u64);
@@ -480,7 +480,7 @@ fn the_current_folder_outlives_the_connection() {
 }
 
 #[test]
-fn what_was_done_when_its_answer_was_lost_is_looked_into_and_said() {
+fn after_a_lost_response_the_client_checks_the_result_and_reports_it() {
     let visit = ProxiedVisit::new();
     fs::write(visit.there("file"), b"x").expect("writable");
     for (arguments, trace, is_there_after, word) in [
@@ -501,7 +501,7 @@ fn what_was_done_when_its_answer_was_lost_is_looked_into_and_said() {
 }
 
 #[test]
-fn what_may_have_been_done_is_not_called_undone_when_nobody_can_be_asked() {
+fn a_lost_response_that_cannot_be_checked_exits_with_3_and_says_unknown() {
     let mut visit = ProxiedVisit::new();
     fs::write(visit.there("file"), b"x").expect("writable");
     visit.proxy.down.hold_after_mark(b"\"re\":\"done\"", 0);

@@ -122,7 +122,7 @@ fn only_files_of_another_size_or_time_move() {
 }
 
 #[test]
-fn clocks_that_are_coarse_or_in_another_zone_move_nothing_again_and_hide_no_change_of_a_small_file() {
+fn coarse_or_shifted_times_cause_no_transfer_but_small_changes_are_found() {
     const FAT_NS: i64 = 2_000_000_000;
     const HOUR_NS: i64 = 3_600_000_000_000;
     let time_ns = |path: &Path| {
@@ -289,7 +289,7 @@ fn an_interrupted_mirror_is_finished_by_repeating_it() {
 }
 
 #[test]
-fn what_an_interrupted_mirror_had_sent_may_be_carried_out_amid_the_next_one() {
+fn requests_of_an_interrupted_mirror_may_be_carried_out_during_the_next_one() {
     let visit = Visit::new(&[]);
     for (name, content) in [("same", "as sent"), ("other", "newer"), ("new/same", "too"), ("new/more", "x")] {
         write(&visit.here(&format!("src/{name}")), content.as_bytes());
@@ -313,7 +313,7 @@ fn what_an_interrupted_mirror_had_sent_may_be_carried_out_amid_the_next_one() {
 }
 
 #[test]
-fn parts_of_files_that_are_no_longer_wanted_go_with_delete() {
+fn delete_removes_partial_downloads_of_removed_files() {
     let visit = Visit::new(&[]);
     write(&visit.there("t/a"), b"x");
     for name in [".gone.berth-part", "old/.gone.berth-part"] {
@@ -396,7 +396,7 @@ fn links_here_are_never_followed_out_of_a_tree_that_is_fetched() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_anything_changes() {
+fn invalid_arguments_are_refused_before_any_change() {
     let visit = Visit::new(&[]);
     write(&visit.here("file"), b"x");
     write(&visit.there("file"), b"x");

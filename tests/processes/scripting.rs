@@ -333,7 +333,7 @@ fn a_full_disk_behind_standard_output_exits_with_6() {
 // ---- Exit codes ---------------------------------------------------------------------------
 
 #[test]
-fn exit_0_done_and_already_there() {
+fn exit_code_is_0_if_all_is_done_or_was_done_already() {
     let visit = Visit::new(&[]);
     visit.write_here("a", b"x");
     visit.run(&["put", "a"]).expect_code(0);
@@ -343,7 +343,7 @@ fn exit_0_done_and_already_there() {
 }
 
 #[test]
-fn exit_1_a_command_failed_also_if_others_did_not() {
+fn exit_code_is_1_if_one_of_several_commands_fails() {
     let visit = Visit::new(&[]);
     visit.write_here("a", b"x");
     visit.run(&["get", "nope"]).expect_code(1);
@@ -369,7 +369,7 @@ fn with_json_arguments_that_make_no_sense_are_one_object_too() {
 }
 
 #[test]
-fn exit_2_usage_also_in_the_middle_of_a_script() {
+fn exit_code_is_2_for_wrong_usage_also_in_the_middle_of_a_script() {
     let visit = Visit::new(&[]);
     visit.run(&["get"]).expect_code(2);
     visit.run(&["ls", "-x"]).expect_code(2);
@@ -379,7 +379,7 @@ fn exit_2_usage_also_in_the_middle_of_a_script() {
 }
 
 #[test]
-fn exit_3_no_connection_or_one_that_ends() {
+fn exit_code_is_3_if_there_is_no_connection_or_it_ends() {
     let mut visit = Visit::new(&[]);
     let mut client = visit.command(&["--retries", "0"]);
     let (reader, mut writer) = std::io::pipe().expect("descriptors are left");
@@ -395,13 +395,13 @@ fn exit_3_no_connection_or_one_that_ends() {
 }
 
 #[test]
-fn exit_4_login_refused() {
+fn exit_code_is_4_if_the_login_is_refused() {
     let visit = Visit::new(&[]);
     visit.place.run(visit.command_to(&visit.server.target("nobody"), &["pwd"])).expect_code(4);
 }
 
 #[test]
-fn exit_6_quota() {
+fn exit_code_is_6_if_the_quota_is_full() {
     let visit = Visit::new(&["--quota", "1K"]);
     visit.write_here("a", &[0; 2000]);
     visit.run(&["put", "a"]).expect_code(6);

@@ -193,7 +193,7 @@ fn a_program_behind_a_bar_reads_what_a_command_shows() {
 // ---- Where files go -------------------------------------------------------------------------
 
 #[test]
-fn names_that_a_shell_made_of_a_pattern_are_not_taken_for_where_to() {
+fn put_with_an_expanded_pattern_does_not_treat_the_last_name_as_the_destination() {
     let visit = Visit::new(&[]);
     for name in ["a.dat", "b.dat"] {
         fs::write(visit.place.here(name), name).expect("writable");
@@ -226,7 +226,7 @@ fn names_that_a_shell_made_of_a_pattern_are_not_taken_for_where_to() {
 }
 
 #[test]
-fn two_names_that_are_at_the_server_are_both_wanted() {
+fn get_with_two_existing_names_downloads_both() {
     let visit = Visit::new(&[]);
     for name in ["a.dat", "b.dat"] {
         fs::write(visit.place.home("ann", name), name).expect("writable");

@@ -96,7 +96,7 @@ impl Terminal {
         self.type_keys(&format!("{line}\r"));
     }
 
-    /// Waits until `text` is shown behind what was looked at so far; what was shown up to it.
+    /// Waits until `text` is shown after what was read before. Returns what was shown up to it.
     #[track_caller]
     fn expect(&mut self, text: &str) -> String {
         let from = self.seen;
@@ -936,7 +936,7 @@ fn what_goes_through_a_pipe_has_no_colours_and_ctrl_c_ends_both() {
 }
 
 #[test]
-fn what_is_in_a_file_cannot_write_on_the_users_screen() {
+fn cat_escapes_control_characters() {
     let (place, server) = started();
     fs::write(place.home("ann", "f"), b"plain\ttext\n\x1b[2J\x1b]0;title\x07 \xff\n").expect("writable");
     let (code, shown) = Terminal::open(&place.berth(&["--plaintext", &server.target("ann"), "cat", "f"]), 80).ended();
@@ -944,7 +944,7 @@ fn what_is_in_a_file_cannot_write_on_the_users_screen() {
 }
 
 #[test]
-fn ctrl_c_is_for_the_command_that_runs_outside_and_the_shell_goes_on() {
+fn ctrl_c_interrupts_a_local_command_but_not_the_shell() {
     let (place, server) = started();
     let mut terminal = Terminal::logged_in(&place, &server.target("ann"), 80);
     for _ in 0..2 {
@@ -1099,7 +1099,7 @@ fn a_single_file_in_the_way_is_asked_about_with_yes_or_no() {
 }
 
 #[test]
-fn nothing_is_glued_to_the_question_about_a_key() {
+fn the_key_question_starts_on_its_own_line() {
     let place = Place::with(json!({"plaintext": false}));
     place.add("ann", &[]);
     let server = place.serve();

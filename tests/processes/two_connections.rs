@@ -86,7 +86,7 @@ fn a_tree_with_large_files_takes_two_connections_and_is_told_as_one() {
 }
 
 #[test]
-fn programs_are_told_of_each_file_once() {
+fn json_reports_each_file_once() {
     for (arguments, is_up) in COMMANDS {
         let visit = ProxiedVisit::with(slow());
         let (source, _) = visit.ends(is_up);
@@ -127,7 +127,7 @@ fn two_connections_that_are_cut_again_and_again_end_in_the_same_tree() {
 }
 
 #[test]
-fn where_there_is_no_second_connection_to_be_had_one_does_it_all() {
+fn one_connection_transfers_everything_if_a_second_is_refused() {
     for (arguments, is_up) in COMMANDS {
         let visit = ProxiedVisit::with(json!({"limits": {"sessions_per_account": 1}}));
         let (source, image) = visit.ends(is_up);
@@ -140,7 +140,7 @@ fn where_there_is_no_second_connection_to_be_had_one_does_it_all() {
 }
 
 #[test]
-fn what_a_lost_second_connection_was_at_the_first_one_does() {
+fn the_first_connection_takes_over_the_files_of_a_lost_second_one() {
     for (arguments, is_up) in COMMANDS {
         let visit = ProxiedVisit::with(slow());
         let (source, image) = visit.ends(is_up);

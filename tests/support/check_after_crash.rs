@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::fs;
 
 /// In the home of `ann`, the ledger is the disk; every interrupted upload goes on where it was,
-/// and of others nothing is left. `trees` become what is there then; how many uploads went on.
+/// and of others nothing is left. Updates `trees` to what is there then. Returns the number of resumed uploads.
 pub(crate) fn recover(place: &Place, server: &Server, histories: &[History], trees: &mut [Tree]) -> u64 {
     let home = place.home("ann", "");
     let mut peer = Peer::login(server.address, "ann");

@@ -1,11 +1,11 @@
-//! A name that changes what it is while a test uses it.
+//! Exchanges two names without a pause while a test uses them.
 
 use rustix::fs::{CWD, RenameFlags};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Runs `act` while what is at `one` and at `other` changes places without a pause.
+/// Runs `act` while a thread exchanges `one` and `other` without a pause.
 pub fn while_flipping(one: &Path, other: &Path, act: impl FnOnce()) {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -113,7 +113,7 @@ impl Server {
         Self::in_folder(tempfile::tempdir().expect("temporary folder"), Rights::default())
     }
 
-    /// A server that asks strangers for so many rounds.
+    /// A server whose challenges for unknown users have `rounds`.
     pub fn with_rounds(rounds: u32) -> Self {
         let mut server = Self::new();
         server.config.scram_rounds = rounds;
@@ -153,7 +153,7 @@ impl Server {
         self.synced.clear();
     }
 
-    /// As [`Server::restart`], after a death in which nothing in memory was dropped in order.
+    /// As [`Server::restart`], but as after SIGKILL: nothing in memory is dropped.
     pub fn restarted_after_a_kill(mut self) -> Self {
         let fresh = service(&self.config, &self.clocks);
         std::mem::forget(std::mem::replace(&mut self.service, fresh));
@@ -213,23 +213,23 @@ impl Server {
         self.service.store.home(&account.home, limits).expect("home")
     }
 
-    /// A session of nobody yet.
+    /// A session before login.
     pub fn new_session(&mut self) -> Session {
         self.sessions += 1;
         Session::new(self.sessions, SocketAddr::from(([127, 0, 0, 1], 4000)))
     }
 
-    /// Somebody who has connected.
+    /// An unauthenticated client.
     pub fn connect(&mut self) -> Peer {
         self.connect_over(false)
     }
 
-    /// Somebody whose transport can send from files, or cannot.
+    /// An unauthenticated client, whose transport can or cannot send from files.
     pub fn connect_over(&mut self, sends_ranges: bool) -> Peer {
         let session = self.new_session();
         Peer {
             id: self.sessions,
-            front: Native::new(session, sends_ranges),
+            protocol: Native::new(session, sends_ranges),
             buffers: IoBuffers::roomy(),
             sending: Vec::new(),
             read: 0,
@@ -241,7 +241,7 @@ impl Server {
         }
     }
 
-    /// Somebody who has logged in.
+    /// A client that has logged in.
     pub fn log_in(&mut self) -> Peer {
         self.log_in_as(USER)
     }
@@ -328,9 +328,9 @@ pub fn keys() -> &'static ClientKeys {
 
 /// One connection as the loop would drive it, and the client at its other end.
 pub struct Peer {
-    /// Of its session.
+    /// The id of its session.
     pub id: u64,
-    pub front: Native,
+    pub protocol: Native,
     pub buffers: IoBuffers,
     /// Bytes the client has sent; the server has read the first `read` of them.
     sending: Vec<u8>,
@@ -338,7 +338,7 @@ pub struct Peer {
     /// Bytes the client has read and not yet looked at.
     received: Vec<u8>,
     next_id: u32,
-    /// At most so many bytes arrive between two steps.
+    /// The most bytes that arrive between two steps.
     pub delivery: usize,
     is_half_closed: bool,
     /// Whether answers of the sync helper are handed over.
@@ -431,7 +431,7 @@ impl Peer {
 
     // ---- The loop -------------------------------------------------------------------------
 
-    /// Moves at most `most` bytes into the input; whether anything arrived.
+    /// Moves at most `most` bytes into the input. Returns whether anything arrived.
     pub fn deliver(&mut self, most: usize) -> bool {
         let room = self.buffers.input.room(INPUT_BYTES);
         let unread = &self.sending[self.read..];
@@ -450,7 +450,7 @@ impl Peer {
     /// One step with the budget of one turn.
     pub fn step(&mut self, server: &mut Server) -> bool {
         let mut budget = Budget::new(TURN_BUDGET);
-        self.front.step(Sockets::single(&mut self.buffers), &mut server.service, &mut budget, server.now)
+        self.protocol.step(Sockets::single(&mut self.buffers), &mut server.service, &mut budget, server.now)
     }
 
     /// Reads at most `most` bytes of the output, also from files. Returns the number of bytes.
@@ -481,10 +481,10 @@ impl Peer {
         drained
     }
 
-    /// Hands over an answer of the sync helper; whether there was one.
+    /// Hands over an answer of the sync helper. Returns whether there was one.
     pub fn sync(&mut self, server: &mut Server) -> bool {
         let Some(synced) = server.take_synced(self.id) else { return false };
-        self.front.synced(Sockets::single(&mut self.buffers), synced, server.now);
+        self.protocol.synced(Sockets::single(&mut self.buffers), synced, server.now);
         true
     }
 
@@ -492,7 +492,7 @@ impl Peer {
     pub fn fail_sync(&mut self, server: &mut Server) -> bool {
         let Some(synced) = server.take_synced(self.id) else { return false };
         let result = Err(std::io::Error::from_raw_os_error(5).into());
-        self.front.synced(Sockets::single(&mut self.buffers), Synced { result, ..synced }, server.now);
+        self.protocol.synced(Sockets::single(&mut self.buffers), Synced { result, ..synced }, server.now);
         true
     }
 
@@ -509,13 +509,13 @@ impl Peer {
         }
     }
 
-    /// The connection is cut: nobody is told.
+    /// Cuts the connection without a word to the server.
     pub fn reset(mut self, server: &Server) {
-        self.front.hang_up(server.now);
+        self.protocol.hang_up(server.now);
     }
 
     pub fn is_closing(&self) -> bool {
-        self.front.is_closing()
+        self.protocol.is_closing()
     }
 
     // ---- Reading --------------------------------------------------------------------------
@@ -604,7 +604,7 @@ impl Peer {
         self.only_reply(server, id)
     }
 
-    /// Downloads; the content, verified, or why not.
+    /// Downloads. Returns the verified content, or the error code.
     pub fn get(&mut self, server: &mut Server, path: &str) -> Result<Vec<u8>, ErrorCode> {
         let id = self.request(&get(path));
         let got = self.exchange(server);
@@ -721,7 +721,7 @@ pub fn vpath(path: &str) -> VPath {
     VPath::parse(path.as_bytes()).expect("path")
 }
 
-/// A file that reads as `content` does, made by somebody else than the server.
+/// Writes a file without the server.
 pub fn write(path: &Path, content: &[u8]) {
     std::fs::write(path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
@@ -730,7 +730,7 @@ pub fn open(path: &Path) -> File {
     File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// So many a second, and so many at once.
+/// A rate of `per_second` with bursts of `burst`.
 pub fn rate(per_second: u64, burst: u64) -> Option<Rate> {
     Some(Rate { per_second: per_second.try_into().ok()?, burst: burst.try_into().ok()? })
 }

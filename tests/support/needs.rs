@@ -20,8 +20,8 @@ use std::process::{Command, ExitCode, Stdio};
 pub(crate) enum Need {
     /// A program in the search path, and the Debian package that has it.
     Program(&'static str, &'static str),
-    /// What a machine allows or refuses: its name, and how it is tried. The trial may use the
-    /// programs that the same test needs.
+    /// A permission or a feature of the kernel, and a function that checks for it. The function may use
+    /// the programs that the same test needs.
     Right(&'static str, fn(&Path) -> bool),
 }
 
@@ -130,7 +130,7 @@ fn has_program(program: &str) -> bool {
 
 // ---- Rights -------------------------------------------------------------------------------
 
-/// Whether a program says that it succeeded; what else it says is of no interest.
+/// Whether a program exits with 0. Its output is ignored.
 fn succeeds(command: &mut Command) -> bool {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())

@@ -1,4 +1,4 @@
-//! A client of a few lines over a blocking socket, which does what the real one would not.
+//! A minimal client over a blocking socket, for what the real one does not do.
 
 use super::{PASSWORD, PATIENCE};
 use berth::auth::scram::{Binding, ClientExchange};
@@ -120,7 +120,7 @@ impl Peer {
         }
     }
 
-    /// A login up to its challenge; the proof that would be the next message.
+    /// Begins a login. Returns the proof that would be the next message.
     pub(crate) fn begin_proof(&mut self, account: &str, password: &str) -> String {
         self.challenge(account, password).expect("a challenge")
     }
@@ -139,7 +139,7 @@ impl Peer {
         self.stream.write_all(bytes).expect("the server reads");
     }
 
-    /// Sends a request; its id.
+    /// Sends a request. Returns its id.
     pub(crate) fn request(&mut self, request: &Request) -> u32 {
         let (id, bytes) = self.encode(request);
         self.send(&bytes);
@@ -166,7 +166,7 @@ impl Peer {
         bytes
     }
 
-    /// Uploads a file; the answer.
+    /// Uploads a file. Returns the reply.
     pub(crate) fn put(&mut self, path: &str, content: &[u8], mode: PutMode) -> Reply {
         let bytes = self.encode_put(path, content, mode);
         self.send(&bytes);
@@ -226,7 +226,7 @@ impl Peer {
         Some(incoming)
     }
 
-    /// Everything until the server closes; whether it did so in good order.
+    /// Reads until the server closes. Returns an error if the connection was reset.
     pub(crate) fn drain(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = std::mem::take(&mut self.input);
         self.stream.read_to_end(&mut rest).map(|_| rest)

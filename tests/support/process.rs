@@ -104,7 +104,7 @@ impl Program {
         fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
     }
 
-    /// Lets it have so many descriptors from now on.
+    /// Limits its descriptors to `most` from now on.
     pub(crate) fn limit_descriptors(&self, most: u64) {
         let limit = Rlimit { current: Some(most), ..getrlimit(Resource::Nofile) };
         prlimit(Pid::from_raw(self.pid().cast_signed()), Resource::Nofile, limit).expect("our child");

@@ -252,7 +252,7 @@ impl Valve {
         wait_until("bytes are held back", || lock(&self.state).waiting > 0);
     }
 
-    /// Takes bytes that are to pass; how many may, of at least one.
+    /// Waits until at least one of `bytes` may pass. Returns the number of bytes that may.
     fn pass(&self, bytes: &mut [u8]) -> usize {
         let mut state = lock(&self.state);
         state.look_for_mark(bytes);

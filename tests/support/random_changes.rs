@@ -200,7 +200,7 @@ impl History {
         panic!("{acknowledged} changes were acknowledged; what is there is {:?}, {at:?}", shown(&found));
     }
 
-    /// Goes on with an interrupted upload, if it is one of these; what becomes of the tree.
+    /// Resumes an interrupted upload if it is one of these, and updates `tree`. Returns whether it is.
     pub(crate) fn resume(&self, peer: &mut Peer, partial: &Partial, tree: &mut Tree) -> bool {
         let Some(large) = self.large.iter().find(|large| large.id == partial.upload_id) else { return false };
         let number = peer.request(&put_as(&large.path, large.content.len(), large.id, true));
@@ -233,7 +233,7 @@ pub(crate) fn read_tree(home: &Path, folder: &str) -> Tree {
     tree
 }
 
-/// Any of a million pieces of something that does not repeat, which is made once.
+/// A random slice of one pattern, which is made once.
 fn content(random: &mut Random, bytes: usize) -> Vec<u8> {
     static WHOLE: OnceLock<Vec<u8>> = OnceLock::new();
     let whole = WHOLE.get_or_init(|| pattern(1, 4 << 20));

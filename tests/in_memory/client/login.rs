@@ -198,7 +198,7 @@ fn ask(link: &mut Link) -> u32 {
 }
 
 #[test]
-fn a_question_behind_the_proof_is_answered_once_the_server_proved_itself_too() {
+fn a_request_sent_with_the_proof_is_used_only_after_the_server_is_verified() {
     let (link, seen) = log_in_again(BINDING, |welcome| welcome);
     let mut link = link.expect("begun");
     assert!(!has_proof(&seen), "the proof leaves together with the question");

@@ -219,7 +219,7 @@ fn a_file_that_changes_meanwhile_is_fetched_again() {
 }
 
 #[test]
-fn what_is_here_and_identical_is_not_moved_again() {
+fn get_skips_an_identical_local_file() {
     let (folder, bytes) = (folder(), content(3000));
     fs::write(folder.path().join("f"), &bytes).expect("write");
     let mut stage = Stage::new(folder.path(), sends(bytes));

@@ -87,7 +87,7 @@ const IN_ONE_SESSION: [&str; 8] = [
     "An upload that is refused",
     "An upload that is interrupted",
 ];
-/// On a connection of its own, without a login; the server closes the connection after some.
+/// Played on a connection of its own without a login. The server closes the connection after some of them.
 const BEFORE_LOGIN: [(&str, bool); 6] = [
     ("Ping", false),
     ("Hello", false),

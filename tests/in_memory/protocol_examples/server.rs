@@ -67,7 +67,7 @@ impl Server {
         self.sessions += 1;
         let session = Session::new(self.sessions, SocketAddr::from(([127, 0, 0, 1], 4000)));
         Peer {
-            front: Native::new(session, false),
+            protocol: Native::new(session, false),
             buffers: IoBuffers::roomy(),
             unread: Vec::new(),
             received: Vec::new(),
@@ -93,7 +93,7 @@ impl Server {
 
 /// A client's end of a connection.
 pub(crate) struct Peer {
-    front: Native,
+    protocol: Native,
     buffers: IoBuffers,
     /// Sent, and not yet in the server's input.
     unread: Vec<u8>,
@@ -122,7 +122,7 @@ impl Peer {
         frame::put_json(&mut self.unread, kind, id, message);
     }
 
-    /// One turn of the server; whether anything moved.
+    /// Takes one turn of the server. Returns whether anything changed.
     pub(crate) fn turn(&mut self, server: &mut Server) -> bool {
         let room = self.buffers.input.room(INPUT_BYTES);
         let count = room.len().min(self.unread.len());
@@ -131,7 +131,7 @@ impl Peer {
         self.unread.drain(..count);
         let mut budget = Budget::new(TURN_BUDGET);
         let stepped =
-            self.front.step(Sockets::single(&mut self.buffers), &mut server.service, &mut budget, Instant::now());
+            self.protocol.step(Sockets::single(&mut self.buffers), &mut server.service, &mut budget, Instant::now());
         let held = self.received.len();
         while let Some(Piece::Bytes(bytes)) = self.buffers.output.front() {
             let count = bytes.len();
@@ -141,24 +141,24 @@ impl Peer {
         count > 0 || stepped || self.received.len() > held
     }
 
-    /// Scheduler until nothing moves.
+    /// Takes turns until nothing changes.
     pub(crate) fn run(&mut self, server: &mut Server) {
         while !self.is_closed() && self.turn(server) {}
     }
 
     /// Whether the server has said its last word.
     pub(crate) fn is_closed(&self) -> bool {
-        self.front.is_closing()
+        self.protocol.is_closing()
     }
 
     /// Leaves without a word.
     pub(crate) fn hang_up(mut self) {
-        self.front.hang_up(Instant::now());
+        self.protocol.hang_up(Instant::now());
     }
 
     /// What the server waits for.
     pub(crate) fn phase(&self) -> Phase {
-        self.front.phase()
+        self.protocol.phase()
     }
 
     /// What was sent and has not arrived.
@@ -168,7 +168,7 @@ impl Peer {
 
     /// The server's end, to be driven otherwise.
     pub(crate) fn into_front(self) -> Box<dyn Protocol> {
-        Box::new(self.front)
+        Box::new(self.protocol)
     }
 
     /// Everything received and not yet taken.

@@ -27,7 +27,7 @@ tests! {
         files_are_sent_where_the_kernel_cannot_send_them_by_itself,
         files_are_stored_where_nothing_can_be_spliced,
         advice_that_is_refused_costs_nothing,
-        a_sync_that_a_file_system_does_not_know_is_replaced_and_told_of_once,
+        an_unsupported_fdatasync_falls_back_to_fsync_with_one_warning,
         a_sync_that_fails_is_never_replaced_by_another;
 }
 
@@ -220,7 +220,7 @@ fn advice_that_is_refused_costs_nothing() {
     check_content(&place, &server);
 }
 
-fn a_sync_that_a_file_system_does_not_know_is_replaced_and_told_of_once() {
+fn an_unsupported_fdatasync_falls_back_to_fsync_with_one_warning() {
     for error in ["EINVAL", "ENOSYS", "EOPNOTSUPP", "ENOTTY"] {
         let one = format!("fdatasync:error={error}");
         let (place, server) = serve("full", &[&one]);

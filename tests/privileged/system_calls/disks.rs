@@ -22,7 +22,7 @@ use std::path::Path;
 tests! {
     [STRACE, TRACING]
         an_upload_to_one_disk_is_acknowledged_while_the_sync_of_another_hangs,
-        what_came_before_a_disk_fell_silent_is_gone_on_with_once_it_answers,
+        an_upload_refused_because_of_a_hanging_disk_can_be_resumed_later,
         a_sync_that_fails_after_it_was_given_up_leaves_nothing_to_be_resumed,
         a_name_whose_folder_the_disk_does_not_sync_is_not_acknowledged,
         idle_uploads_of_one_account_do_not_make_another_account_sync_each_piece,
@@ -199,7 +199,7 @@ fn curl_put(place: &Place, server: &Server, path: &str) -> Ended {
 }
 
 /// Amid an upload, so that there is something to be gone on with.
-fn what_came_before_a_disk_fell_silent_is_gone_on_with_once_it_answers() {
+fn an_upload_refused_because_of_a_hanging_disk_can_be_resumed_later() {
     let content = pattern(1, 40 << 20);
     let (place, server) = serve(json!({"timeouts": {"storage": 1}}), "fdatasync:delay_enter=5000000:when=2");
     let mut ann = Peer::login(server.address, "ann");

@@ -32,7 +32,7 @@ use std::time::SystemTime;
 
 tests! {
     [STRACE, TRACING]
-        a_system_call_that_fails_loses_no_content_and_is_no_success_and_can_be_done_again;
+        a_failing_system_call_never_loses_content_or_reports_success;
 }
 
 /// Days until every operation had its turn.
@@ -113,7 +113,7 @@ fn try_operation(scene: &Scene, operation: &Operation, is_at_client: bool, choic
     }
 }
 
-fn a_system_call_that_fails_loses_no_content_and_is_no_success_and_can_be_done_again() {
+fn a_failing_system_call_never_loses_content_or_reports_success() {
     let choice = Choice::read();
     let at_server = AT_THE_SERVER.iter().map(|operation| (operation, false));
     let all = at_server.chain(AT_THE_CLIENT.iter().map(|operation| (operation, true))).enumerate();

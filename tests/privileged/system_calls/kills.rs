@@ -46,7 +46,7 @@ fn killed_at(place: &Place, command: &Command, (name, number): (&str, usize)) ->
 
 // ---- A server -----------------------------------------------------------------------------
 
-/// The same changes, each time from the beginning; how many of them were acknowledged.
+/// Makes the same changes from the beginning. Returns how many were acknowledged.
 fn play(server: &Server) -> (History, usize) {
     let mut peer = Peer::login(server.address, "ann");
     let history = History::random(&mut Random::new(4), &mut peer, FOLDER, Tree::new(), CHANGES);

@@ -20,13 +20,13 @@ tests! {
         with_sync_none_no_file_of_a_user_is_ever_flushed,
         with_sync_data_the_content_is_on_disk_before_its_name_appears,
         with_sync_full_the_name_is_on_disk_too_before_the_upload_is_acknowledged,
-        what_a_record_calls_synced_was_flushed_before,
+        a_record_never_claims_more_synced_bytes_than_fdatasync_covered,
         a_large_upload_that_is_given_up_is_freed_beside_the_loop,
         accounts_are_replaced_by_a_flushed_file_before_anybody_is_told,
         a_new_account_is_told_of_only_when_its_home_would_survive_too,
         the_key_and_the_configuration_are_flushed_before_the_server_says_where_it_listens;
     [CURL, STRACE, TRACING]
-        bytes_that_nobody_hashes_go_from_the_socket_to_the_file_and_are_on_disk_before_its_name_appears;
+        spliced_uploads_are_synced_before_they_are_renamed;
 }
 
 /// Everything that writes, names, flushes or tells.
@@ -192,7 +192,7 @@ fn with_sync_full_the_name_is_on_disk_too_before_the_upload_is_acknowledged() {
     }
 }
 
-fn bytes_that_nobody_hashes_go_from_the_socket_to_the_file_and_are_on_disk_before_its_name_appears() {
+fn spliced_uploads_are_synced_before_they_are_renamed() {
     let place = Place::with(configuration(json!({}), json!({"sync": "data"})));
     place.add("ann", &[]);
     fs::write(place.here("large"), pattern(1, 20 << 20)).expect("writable");
@@ -215,7 +215,7 @@ fn bytes_that_nobody_hashes_go_from_the_socket_to_the_file_and_are_on_disk_befor
     }
 }
 
-fn what_a_record_calls_synced_was_flushed_before() {
+fn a_record_never_claims_more_synced_bytes_than_fdatasync_covered() {
     let (_place, trace) = store_files("data");
     let mut promised = Vec::new();
     for record in trace.all(&["write"]).filter(|call| call.path().ends_with(".new")) {

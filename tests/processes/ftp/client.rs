@@ -81,7 +81,7 @@ impl Client {
         client
     }
 
-    /// USER and PASS; the answer to the latter.
+    /// Sends USER and PASS. Returns the reply to PASS.
     #[track_caller]
     pub(crate) fn enter(&mut self, account: &str, password: &str) -> Reply {
         self.ask(&format!("USER {account}")).expect(&[331]);
@@ -296,7 +296,7 @@ impl Client {
         lines[..lines.len() - 1].to_vec()
     }
 
-    /// Uploads; the reply at the end, or the refusal to begin.
+    /// Uploads. Returns the last reply, or the refusal to begin.
     #[track_caller]
     pub(crate) fn put(&mut self, command: &str, content: &[u8]) -> Reply {
         match self.try_open(command) {

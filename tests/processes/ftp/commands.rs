@@ -137,7 +137,7 @@ fn types_modes_and_structures_are_those_of_the_minimum() {
 }
 
 #[test]
-fn every_type_carries_the_bytes_as_they_are() {
+fn no_type_changes_bytes() {
     let scene = Scene::new();
     let mut client = scene.login();
     let content = b"one\r\ntwo\nthree\rfour\r\r\n\xff\0";
@@ -151,7 +151,7 @@ fn every_type_carries_the_bytes_as_they_are() {
 }
 
 #[test]
-fn sizes_and_times_are_told() {
+fn size_and_mdtm_report_size_and_time() {
     let scene = scene();
     let mut client = scene.login();
     assert_eq!(client.ask("SIZE file").expect(&[213]).text(), "10");
@@ -229,7 +229,7 @@ fn the_document_has_every_command_as_the_program_explains_it() {
 }
 
 #[test]
-fn what_feat_names_is_there() {
+fn feat_names_the_supported_extensions() {
     let scene = scene();
     let mut client = scene.login();
     let feat = client.ask("FEAT").expect(&[211]);
@@ -327,7 +327,7 @@ fn a_listing_by_stat_that_is_aborted_or_overtaken_is_still_one_reply() {
 }
 
 #[test]
-fn what_is_free_is_told() {
+fn avbl_reports_free_space() {
     let scene = Scene::with(serde_json::json!({}), serde_json::json!({}), &["--quota", "1M"]);
     scene.write("file", &[0; 1000]);
     let mut client = scene.login();
@@ -340,7 +340,7 @@ fn what_is_free_is_told() {
 }
 
 #[test]
-fn site_changes_modes_and_helps() {
+fn site_chmod_sets_modes_and_site_help_lists_commands() {
     let scene = scene();
     let mut client = scene.login();
     client.ask("SITE CHMOD 600 file").expect(&[200, 250]);
@@ -389,7 +389,7 @@ fn modes_are_taken_in_each_form_of_chmod_and_set_the_lower_nine_bits() {
 }
 
 #[test]
-fn a_blank_folder_is_the_one_that_one_is_in() {
+fn a_blank_argument_means_the_current_directory() {
     let scene = scene();
     let mut client = scene.login();
     client.ask("CWD folder").expect(&[250]);

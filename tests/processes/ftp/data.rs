@@ -80,7 +80,7 @@ fn a_data_connection_may_come_behind_its_command() {
 }
 
 #[test]
-fn what_is_sent_before_the_word_to_send_arrives_too() {
+fn data_sent_before_the_150_reply_is_stored() {
     let scene = scene();
     let mut client = scene.login();
     let mut stream = stream_to(client.passive());
@@ -134,7 +134,7 @@ fn a_new_address_takes_the_place_of_the_last() {
 }
 
 #[test]
-fn a_refused_transfer_leaves_the_next_an_ordinary_one() {
+fn after_a_refused_transfer_the_next_one_succeeds() {
     let scene = scene();
     let mut client = scene.login();
     client.try_open("RETR none").err().expect("not there").expect(&[550]);
@@ -142,7 +142,7 @@ fn a_refused_transfer_leaves_the_next_an_ordinary_one() {
 }
 
 #[test]
-fn after_epsv_all_nothing_else_is_heard() {
+fn after_epsv_all_other_data_commands_are_refused() {
     let scene = active();
     let mut client = scene.login();
     client.ask("EPSV ALL").expect(&[200]);
@@ -293,7 +293,7 @@ fn a_data_connection_that_never_comes_ends_the_wait_and_not_the_session() {
 }
 
 #[test]
-fn a_data_connection_from_another_address_is_not_the_one() {
+fn a_data_connection_from_another_address_is_refused() {
     let scene = scene();
     let stranger: SocketAddr = "127.0.0.2:0".parse().expect("an address");
     let mut client = scene.login();

@@ -61,7 +61,7 @@ fn an_offset_past_the_end_is_refused() {
 }
 
 #[test]
-fn what_is_no_file_is_not_sent() {
+fn retr_of_a_directory_or_pipe_is_refused() {
     let (scene, _) = with_large();
     std::fs::create_dir(scene.home("folder")).expect("ours");
     let mut client = scene.login();
@@ -160,7 +160,7 @@ fn commands_sent_during_a_transfer_are_answered_behind_it_in_order() {
 }
 
 #[test]
-fn a_transfer_is_confirmed_only_when_all_of_it_is_on_its_way() {
+fn reply_226_is_sent_after_the_last_byte() {
     let (scene, _) = with_large();
     let mut client = scene.login();
     let mut data = begin(&mut client);

@@ -73,7 +73,7 @@ fn begin_unread(client: &mut Client, command: &str, is_active: bool) -> Wire {
 
 /// Some clients take what has come in one piece and wait for the rest of it for ever.
 #[test]
-fn the_first_reply_leaves_before_the_data_and_the_last_apart_from_it() {
+fn reply_150_is_sent_before_the_data_and_226_in_a_separate_segment() {
     let (scene, _) = with_files();
     for mut client in clients(&scene) {
         for is_active in [false, true] {
@@ -104,7 +104,7 @@ fn the_first_reply_leaves_before_the_data_and_the_last_apart_from_it() {
 }
 
 #[test]
-fn a_client_that_keeps_its_data_connection_open_is_told_the_end_all_the_same() {
+fn reply_226_is_sent_even_if_the_client_keeps_the_data_connection_open() {
     let (scene, _) = with_files();
     for mut client in clients(&scene) {
         let mut data = client.open("RETR small");
@@ -136,7 +136,7 @@ fn uploads_are_begun_and_confirmed_in_two_replies_apart() {
 // ---- QUIT and half-closes ------------------------------------------------------------------
 
 #[test]
-fn what_was_asked_for_before_quit_arrives_whole_though_the_client_says_no_more() {
+fn transfers_queued_before_quit_complete() {
     let (scene, content) = with_files();
     for is_told in [true, false] {
         for mut client in clients(&scene) {
@@ -350,7 +350,7 @@ fn how_far_a_transfer_is_can_be_asked_behind_commands_that_wait() {
 
 // ---- Stalls --------------------------------------------------------------------------------
 
-/// Says `command` again and again while nothing of the transfer moves; the first reply that is not to it.
+/// Repeats `command` while the transfer stalls. Returns the first reply that does not answer it.
 fn ended_while_saying(client: &mut Client, command: &str) -> u16 {
     client.wire.stream().set_read_timeout(Some(Duration::from_millis(100))).expect("a positive time");
     let began = Instant::now();
@@ -410,7 +410,7 @@ fn a_transfer_that_is_slow_but_moves_lives() {
 }
 
 #[test]
-fn a_client_that_reads_nothing_behind_its_half_closed_control_connection_is_not_waited_for_long() {
+fn a_stalled_download_of_a_half_closed_session_ends_with_421() {
     let scene = Scene::with(json!({}), json!({"timeouts": {"stall": 1}}), &[]);
     scene.write("large", &pattern(1, LARGE));
     let mut client = scene.login();

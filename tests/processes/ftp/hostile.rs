@@ -93,7 +93,7 @@ fn a_line_may_come_byte_by_byte_and_many_may_come_at_once() {
 }
 
 #[test]
-fn ten_thousand_commands_and_no_reader_stay_bounded_and_are_answered_in_order() {
+fn pipelined_commands_without_a_reader_use_bounded_memory_and_are_answered_in_order() {
     let mut scene = Scene::new();
     let mut client = scene.login();
     let before = scene.server.program.resident_kib();
@@ -570,7 +570,7 @@ fn offsets_that_cannot_be_are_refused_and_make_no_hole() {
 }
 
 #[test]
-fn numbers_that_are_no_sizes_promise_nothing() {
+fn allo_reserves_nothing_for_invalid_numbers() {
     let scene = Scene::with(json!({}), json!({}), &["--quota", "1M"]);
     let mut client = scene.login();
     for size in ["-1", "18446744073709551615", "18446744073709551616", "9223372036854775808", "1.5", "", "1 R", "1 R x"]
@@ -592,7 +592,7 @@ fn numbers_that_are_no_sizes_promise_nothing() {
 // ---- Connections (threats 19, 36, 38, 48, 50, 51) ------------------------------------------
 
 #[test]
-fn a_half_close_at_any_byte_of_a_login_is_none() {
+fn a_login_cut_at_any_byte_does_not_log_in() {
     let mut scene = Scene::new();
     let talk = format!("USER ann\r\nPASS {PASSWORD}\r\nMKD d\r\n");
     for count in 0..talk.len() {
@@ -724,7 +724,7 @@ fn a_hundred_aborts_in_a_row_leave_an_ordinary_session_and_no_descriptor() {
 }
 
 #[test]
-fn the_data_connection_of_one_session_is_none_of_another() {
+fn a_session_cannot_use_another_sessions_data_connection() {
     let scene = Scene::new();
     scene.place.add("ben", &[]);
     fs::write(scene.place.home("ben", "secret"), b"of ben").expect("ours");

@@ -17,7 +17,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 // ---- Homes (threats 3 and 6) --------------------------------------------------------------
 
 #[test]
-fn a_sibling_whose_name_begins_the_same_is_another_world() {
+fn a_home_with_the_same_prefix_is_not_accessible() {
     let mut scene = Scene::new();
     for name in ["bob", "bob2"] {
         scene.place.add(name, &[]);

@@ -255,7 +255,7 @@ fn links_are_listed_as_what_they_are_or_lead_to_within_the_home() {
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_told_of_itself_and_what_is_refused_is_told_why() {
+fn a_dangling_symlink_is_listed_as_a_symlink_and_a_refusal_says_why() {
     let scene = scene();
     symlink("none", scene.home("dangling")).expect("ours");
     symlink("circle", scene.home("circle")).expect("ours");

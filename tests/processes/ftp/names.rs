@@ -321,7 +321,7 @@ fn set_time(scene: &Scene, name: &str, seconds: u64) {
 
 /// `-l ..` and the like name no folder that a `..` behind it could leave again.
 #[test]
-fn options_and_times_before_a_path_that_climbs_are_no_part_of_it() {
+fn options_before_a_path_with_dotdot_are_parsed() {
     let scene = Scene::new();
     std::fs::create_dir_all(scene.home("one/two/three")).expect("ours");
     scene.write("one/two/file", b"x");
@@ -353,7 +353,7 @@ fn options_and_times_before_a_path_that_climbs_are_no_part_of_it() {
 }
 
 #[test]
-fn where_a_path_ends_is_not_guessed_if_the_whole_is_there() {
+fn a_file_named_like_a_time_and_a_path_takes_precedence() {
     let scene = Scene::new();
     let tail = "19990101000000 20000229123456 19990101000000 UTC";
     for name in ["a", "20010101000000 a", &format!("a {tail}")] {

@@ -15,7 +15,7 @@ const ENOUGH: u64 = 1000;
 /// Fewer than it has.
 const NONE: u64 = 3;
 
-/// Lets `condition` come true and a second pass; the server did not spin meanwhile.
+/// Waits for `condition` and one second more, in which the server must not spin.
 fn check_calm(scene: &Scene, what: &str, mut condition: impl FnMut() -> bool) {
     let (began, used) = (Instant::now(), scene.server.program.ticks());
     wait_until(what, || condition() && began.elapsed() > Duration::from_secs(1));

@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-/// Tries to be the client on a data connection; what it gets.
+/// Connects to a data port in place of the client. Returns the bytes received.
 fn intrude(stream: TcpStream, version: u8) -> Vec<u8> {
     intrude_with(stream, &config(&[version], false))
 }
@@ -151,7 +151,7 @@ fn a_stranger_who_comes_alone_is_refused_once_the_client_has_shown_that_it_can_r
 }
 
 #[test]
-fn what_a_stranger_got_on_a_data_connection_proves_nothing_on_the_next() {
+fn a_ticket_issued_on_a_hijacked_data_connection_does_not_count() {
     let scene = scene();
     for version in [13, 12] {
         let mut client = Client::login_over_tls(scene.ftp, "ann", config(&[12], true));
@@ -183,7 +183,7 @@ fn a_session_of_another_account_proves_nothing() {
 
 /// rclone has one ticket for all its sessions: that of the last that has begun.
 #[test]
-fn a_ticket_of_a_session_that_has_yet_to_log_in_is_worth_what_becomes_of_it() {
+fn a_ticket_counts_only_if_its_session_logs_in_to_the_same_account() {
     let scene = scene();
     for (password, code) in [(Some(PASSWORD), 226), (Some("wrong"), 522), (None, 522)] {
         let mut client = reusing(&scene);

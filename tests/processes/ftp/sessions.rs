@@ -91,7 +91,7 @@ fn a_transfer_that_stalls_is_ended_and_nothing_of_it_appears() {
 }
 
 #[test]
-fn a_client_that_only_closes_is_forgotten() {
+fn closing_without_quit_frees_the_session() {
     let scene = Scene::with(json!({}), json!({"limits": {"sessions_per_account": 1}}), &[]);
     let client = scene.login();
     client.wire.stream().shutdown(Shutdown::Write).expect("open");

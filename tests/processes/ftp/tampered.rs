@@ -22,7 +22,7 @@ fn part(scene: &Scene) -> File {
     File::options().read(true).write(true).open(staged(scene, "part")).expect("ours")
 }
 
-/// REST and STOR; the code it ends with.
+/// Sends REST and STOR. Returns the code of the last reply.
 #[track_caller]
 fn go_on(client: &mut Client, at: usize, rest: &[u8]) -> u16 {
     client.ask(&format!("REST {at}")).expect(&[350]);

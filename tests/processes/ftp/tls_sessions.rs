@@ -106,7 +106,7 @@ fn data_connections_take_the_session_up_again_if_the_client_wants_to() {
 
 /// A client of TLS 1.3 forgets a ticket that it has used.
 #[test]
-fn a_session_may_upload_a_thousand_times_and_nothing_else() {
+fn a_session_that_only_uploads_never_runs_out_of_tickets() {
     let scene = scene(json!({"session_reuse": "required"}));
     for (version, uploads) in [(13, 1000), (12, 100)] {
         let mut client = login(&scene, config(&[version], true));

@@ -427,7 +427,7 @@ fn the_rest_of_one_version_is_not_appended_to_another() {
 }
 
 #[test]
-fn beside_a_file_what_was_interrupted_goes_on_at_its_own_end() {
+fn a_replacement_resumes_only_with_rest_at_its_size() {
     let scene = Scene::new();
     scene.write("file", b"old");
     let mut client = scene.login();
@@ -492,7 +492,7 @@ fn an_upload_from_the_beginning_forgets_the_interrupted_one() {
 }
 
 #[test]
-fn an_interrupted_upload_is_told_where_no_file_is_and_listed_to_nobody() {
+fn size_reports_a_partial_upload_only_without_a_file() {
     let scene = Scene::new();
     scene.write("file", b"old");
     let past = SystemTime::now() - Duration::from_secs(3600);
@@ -524,7 +524,7 @@ fn an_interrupted_upload_is_told_where_no_file_is_and_listed_to_nobody() {
 }
 
 #[test]
-fn a_file_newer_than_its_interrupted_upload_answers_for_itself() {
+fn a_newer_file_hides_the_partial_upload() {
     let scene = Scene::new();
     let mut client = scene.login();
     interrupt(&scene, &mut client, "STOR file", &pattern(1, PART), PART);
@@ -659,7 +659,7 @@ fn an_offset_is_gone_with_its_transfer_even_if_that_was_refused_or_a_list() {
 }
 
 #[test]
-fn what_allo_promises_is_gone_with_its_upload_even_if_that_was_refused() {
+fn a_reservation_by_allo_ends_with_the_next_transfer() {
     let scene = Scene::new();
     let mut client = scene.login();
     for command in [&format!("STOR {}", "n".repeat(300)), "STOR .berth/x", "STOR /"] {
@@ -670,7 +670,7 @@ fn what_allo_promises_is_gone_with_its_upload_even_if_that_was_refused() {
 }
 
 #[test]
-fn what_was_interrupted_is_gone_with_its_file() {
+fn dele_removes_the_partial_upload() {
     let scene = Scene::new();
     let mut client = scene.login();
     for is_there in [true, false] {
@@ -721,7 +721,7 @@ fn an_upload_over_the_quota_is_552_and_leaves_what_was_there() {
 }
 
 #[test]
-fn what_is_free_is_exact_after_everything_that_is_done() {
+fn avbl_is_exact_after_every_operation() {
     let scene = with_quota("1M");
     let mut client = scene.login();
     let mut used = 0;
@@ -911,7 +911,7 @@ fn an_upload_that_goes_on_with_a_file_never_replaces_a_newer_one() {
 }
 
 #[test]
-fn the_last_bytes_of_an_upload_that_stands_still_are_stored_before_more_come() {
+fn an_idle_upload_writes_its_buffered_bytes() {
     let scene = Scene::new();
     let mut client = scene.login();
     let content = pattern(5, PART + 10);
@@ -951,7 +951,7 @@ fn a_held_part_is_dropped_once_a_newer_file_has_its_name_and_never_comes_back() 
 }
 
 #[test]
-fn a_held_part_of_a_folder_that_is_gone_is_no_file() {
+fn size_ignores_a_partial_upload_in_a_removed_directory() {
     let scene = Scene::new();
     let mut client = scene.login();
     client.ask("MKD folder").expect(&[257]);

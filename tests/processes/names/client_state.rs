@@ -4,7 +4,7 @@ use super::{Visit, files};
 use std::fs;
 
 #[test]
-fn an_empty_file_of_known_servers_trusts_nobody_and_says_the_way_out() {
+fn an_empty_known_hosts_file_is_refused_with_advice() {
     let visit = Visit::new(&[]);
     let over_tls = |arguments: &[&str]| {
         let target = visit.server.target("ann");
@@ -28,7 +28,7 @@ fn an_empty_file_of_known_servers_trusts_nobody_and_says_the_way_out() {
 }
 
 #[test]
-fn a_home_that_is_no_whole_path_is_no_place_to_keep_anything() {
+fn a_relative_home_variable_is_ignored() {
     let visit = Visit::new(&[]);
     let folder = visit.place.path("elsewhere");
     fs::create_dir(&folder).expect("ours");

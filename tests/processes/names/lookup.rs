@@ -160,7 +160,7 @@ fn a_word_with_a_dash_is_an_option_or_an_error_and_never_another_file() {
 }
 
 #[test]
-fn an_exclusion_leaves_alone_what_is_spelled_like_it() {
+fn exclude_matches_a_literal_name_with_brackets() {
     let visit = Visit::new(&[]);
     visit.plant_here(&["t/a[1].tmp", "t/b"]);
     visit.ok(&["mirror", "--exclude", "a[1].tmp", "t", "t"]);
@@ -168,7 +168,7 @@ fn an_exclusion_leaves_alone_what_is_spelled_like_it() {
 }
 
 #[test]
-fn the_password_is_in_no_surroundings_of_what_is_started() {
+fn local_commands_do_not_inherit_berth_password() {
     let visit = Visit::new(&[]);
     let shown = visit.ok(&["-c", "!env"]);
     assert!(shown.contains("HOME=") && !shown.contains(PASSWORD) && !shown.contains("BERTH_PASSWORD"), "{shown}");

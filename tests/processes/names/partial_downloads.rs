@@ -35,7 +35,7 @@ fn a_tree_with_a_file_and_what_is_called_like_its_part_comes_whole() {
 }
 
 #[test]
-fn the_user_s_own_file_of_that_name_stays() {
+fn a_user_file_named_like_a_partial_download_is_kept() {
     for size in [10, 100_000] {
         let visit = Visit::new(&[]);
         let content = pattern(2, size);
@@ -81,7 +81,7 @@ fn a_part_of_ours_goes_on_and_makes_way_for_a_file_of_its_name() {
 }
 
 #[test]
-fn what_is_not_ours_is_not_written_into() {
+fn a_partial_download_of_another_owner_is_not_written_to() {
     let secret = pattern(4, 100_000);
     let is_kept = |path: &Path| fs::read(path).expect("there") == b"theirs";
     for (kind, code) in [("hard link", 0), ("symlink", 1), ("folder", 0)] {

@@ -160,7 +160,7 @@ fn a_login_over_tls_is_bound_to_it_or_refused() {
 
 /// The TCP connection ends in good order or by a reset, TLS without its last word.
 #[test]
-fn an_upload_that_is_cut_without_a_word_is_never_stored() {
+fn an_upload_without_close_notify_is_not_stored() {
     let scene = Scene::new();
     let content = pattern(7, 90);
     let encrypted = |peer: &mut TlsPeer| {

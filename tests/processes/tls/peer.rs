@@ -1,4 +1,4 @@
-//! A client, or a server, of a few lines over a blocking socket and TLS.
+//! A client, or a server, over a blocking socket and TLS, as small as possible.
 
 use crate::support::{PASSWORD, PATIENCE};
 use berth::auth::scram::{Binding, ClientExchange};

@@ -72,7 +72,7 @@ fn a_fingerprint_is_compared_exactly() {
 }
 
 #[test]
-fn a_changed_key_is_refused_until_the_user_says_which_it_is() {
+fn a_changed_key_is_refused_until_fingerprint_is_given() {
     let mut scene = Scene::new();
     let before = scene.fingerprint();
     scene.berth(&["--accept-new"], &["pwd"]).expect_code(0);

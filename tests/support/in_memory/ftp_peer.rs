@@ -16,19 +16,19 @@ use std::time::Instant;
 
 /// See the module.
 pub struct FtpPeer {
-    pub front: Ftp,
+    pub protocol: Ftp,
     buffers: IoBuffers,
     pub data: Data,
     /// What came over data connections.
     pub received: Vec<u8>,
     /// It does not end its side of a data connection when the server has.
     pub stays: bool,
-    /// Scheduler it was given.
+    /// The number of turns that it was given.
     pub turns: usize,
 }
 
 impl FtpPeer {
-    /// Somebody who has logged in without encryption.
+    /// A client that has logged in without encryption.
     pub fn log_in(server: &mut Server) -> Self {
         let settings = config::FtpConfig {
             listen: Vec::new(),
@@ -42,9 +42,9 @@ impl FtpPeer {
             requires_close_notify: true,
             hashes_uploads: false,
         };
-        let front = Ftp::new(server.new_session(), Rc::new(settings), IpAddr::from(Ipv4Addr::LOCALHOST), false);
+        let protocol = Ftp::new(server.new_session(), Rc::new(settings), IpAddr::from(Ipv4Addr::LOCALHOST), false);
         let mut peer = Self {
-            front,
+            protocol,
             buffers: IoBuffers::roomy(),
             data: Data::default(),
             received: Vec::new(),
@@ -57,7 +57,7 @@ impl FtpPeer {
         peer
     }
 
-    /// Sends a command; all that is answered without further ado.
+    /// Sends a command. Returns the replies that need no data connection.
     pub fn ask(&mut self, server: &mut Server, command: &str) -> String {
         let line = format!("{command}\r\n");
         self.buffers.input.room(INPUT_BYTES)[..line.len()].copy_from_slice(line.as_bytes());
@@ -65,7 +65,7 @@ impl FtpPeer {
         self.replies(server)
     }
 
-    /// Sends a command that needs a data connection, behind EPSV. Nobody connects yet.
+    /// Sends EPSV and a command that needs a data connection, and does not connect yet.
     pub fn begin(&mut self, server: &mut Server, command: &str) -> String {
         assert!(self.ask(server, "EPSV").starts_with("229 "));
         self.ask(server, command)
@@ -77,7 +77,7 @@ impl FtpPeer {
         self.replies(server)
     }
 
-    /// Uploads; the last reply.
+    /// Uploads. Returns the last reply.
     pub fn put(&mut self, server: &mut Server, command: &str, content: &[u8]) -> String {
         let begun = self.begin(server, command);
         if !begun.starts_with("150 ") {
@@ -88,7 +88,7 @@ impl FtpPeer {
         self.end(server)
     }
 
-    /// Downloads, or lists; what came.
+    /// Downloads or lists. Returns the bytes received.
     pub fn get(&mut self, server: &mut Server, command: &str) -> Vec<u8> {
         let begun = self.begin(server, command);
         assert!(begun.starts_with("150 "), "{command}: {begun}");
@@ -107,26 +107,26 @@ impl FtpPeer {
         }
     }
 
-    /// Ends the data, and stays; what that is answered with.
+    /// Ends the data and waits for the grace period. Returns the replies.
     pub fn end(&mut self, server: &mut Server) -> String {
         let said = self.end_data(server);
         server.advance(FTP_END_GRACE_MAX);
         said + &self.replies(server)
     }
 
-    /// Ends the data; what is answered at once.
+    /// Ends the data. Returns the replies before the grace period.
     pub fn end_data(&mut self, server: &mut Server) -> String {
         self.data.buffers.eof = true;
         self.replies(server)
     }
 
-    /// Ends the control connection; what is still said.
+    /// Ends the control connection. Returns the last replies.
     pub fn hang_up(&mut self, server: &mut Server) -> String {
         self.buffers.eof = true;
         self.replies(server)
     }
 
-    /// Lets everything happen that can; what the server says.
+    /// Takes turns until nothing changes. Returns the replies.
     pub fn replies(&mut self, server: &mut Server) -> String {
         while self.step(server) | self.drain_data() {}
         String::from_utf8(drained(&mut self.buffers)).expect("UTF-8")
@@ -136,9 +136,9 @@ impl FtpPeer {
         let mut budget = Budget::new(TURN_BUDGET);
         self.turns += 1;
         let sockets = Sockets { buffers: &mut self.buffers, data: Some(&mut self.data) };
-        self.front.step(sockets, &mut server.service, &mut budget, server.now)
+        self.protocol.step(sockets, &mut server.service, &mut budget, server.now)
             // An upload that has ended is looked at once more, as the loop does at its time.
-            || self.front.wakes_at().is_some_and(|at| at <= server.now && !self.front.awaits_connection())
+            || self.protocol.wakes_at().is_some_and(|at| at <= server.now && !self.protocol.awaits_connection())
     }
 
     fn drain_data(&mut self) -> bool {

@@ -34,15 +34,15 @@ impl Pair {
         pair
     }
 
-    /// Somebody who has connected.
+    /// An unauthenticated client.
     pub fn stranger(server: &mut Server) -> Self {
         let (ours, peer) = UnixStream::pair().expect("socket pair");
         ours.set_nonblocking(true).expect("non-blocking");
         peer.set_nonblocking(true).expect("non-blocking");
-        let front = Box::new(Native::new(server.new_session(), true));
+        let protocol = Box::new(Native::new(server.new_session(), true));
         let transport = Transport::local(mio::net::UnixStream::from_std(ours));
         let address = "127.0.0.1".parse().expect("address");
-        let connection = Connection::new(transport, front, address, server.now);
+        let connection = Connection::new(transport, protocol, address, server.now);
         Self { connection, peer, received: vec![], turns: 0, flush_budget: FLUSH_BUDGET, last_id: 0 }
     }
 
@@ -70,7 +70,7 @@ impl Pair {
         reply
     }
 
-    /// Takes the next reply of what was received; the request it answers.
+    /// Takes the next reply of what was received. Returns the id of its request.
     pub fn take_reply(&mut self) -> Option<u32> {
         let (Frame::Control { id, .. }, size) = frame::decode(&self.received, CONTROL_BYTES_MAX).expect("frames")?
         else {
@@ -96,14 +96,14 @@ impl Pair {
         self.peer.write_all(bytes).expect("a small message fits the socket");
     }
 
-    /// One turn, as after an event that says both.
+    /// Takes one turn, as after an event for reading and writing.
     pub fn turn(&mut self, server: &mut Server) -> AfterTurn {
         self.turns += 1;
         self.connection.mark(true, true);
         self.connection.turn(&mut server.service, self.flush_budget, server.now)
     }
 
-    /// Takes what has arrived; how much.
+    /// Receives what has arrived. Returns the number of bytes.
     pub fn receive(&mut self) -> usize {
         let mut piece = vec![0; 4 << 20];
         match self.peer.read(&mut piece) {

@@ -134,7 +134,7 @@ impl Scene {
         left
     }
 
-    /// Whether a fresh login works, and its quota is what the disk holds; what is wrong otherwise.
+    /// Checks that a new login works and that its quota is what the disk holds. Returns the problems.
     pub(super) fn check_server(&self, server: &mut Server) -> Result<(), String> {
         if server.program.is_over() {
             return Err(format!("the server has ended: {}", server.program.stderr()));
