@@ -414,7 +414,7 @@ fn a_test_that_the_harness_of_its_binary_would_never_run_is_found() {
     let tables =
         manifest.split("\n[").filter(|table| table.starts_with("[test]]") && table.contains("harness = false"));
     let names: Vec<_> = tables.filter_map(|table| table.split("name = \"").nth(1)?.split('"').next()).collect();
-    assert_eq!(names, ["clients", "privileged"]);
+    assert_eq!(names, ["clients", "load", "privileged"]);
     for file in names.iter().flat_map(|name| files_of_test(name)) {
         let text = std::fs::read_to_string(&file).expect("UTF-8");
         assert!(!text.lines().any(|line| line.trim() == "#[test]"), "{}: list it in `tests!` instead", file.display());

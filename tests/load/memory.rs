@@ -2,6 +2,7 @@
 //! that nobody reads, and sessions with much to say. Memory is what the system counts as resident.
 
 use crate::support::ftp_client::{FtpClient, configuration, listening};
+use crate::support::needs::tests;
 use crate::support::peer::{Peer, put};
 use crate::support::{Place, Server, pattern, wait_until};
 use berth::base::digest::Digest;
@@ -18,6 +19,32 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+tests! {
+    []
+        strangers_who_say_nothing_take_little_memory,
+        strangers_who_begin_tls_and_say_no_more_take_little_memory,
+        strangers_with_half_of_a_client_hello_take_little_memory,
+        strangers_with_a_client_hello_that_is_too_large_take_little_memory,
+        strangers_who_read_none_of_their_pongs_take_little_memory,
+        strangers_who_read_none_of_their_pongs_over_tls_take_little_memory,
+        strangers_who_ask_much_and_read_no_answer_take_little_memory,
+        strangers_who_are_told_what_is_wrong_and_do_not_read_it_take_little_memory,
+        strangers_with_half_of_a_record_take_little_memory,
+        strangers_whose_logins_fail_take_little_memory,
+        strangers_who_read_no_reply_of_ftp_take_little_memory,
+        strangers_with_half_of_a_line_of_ftp_take_little_memory,
+        strangers_who_read_no_reply_of_ftps_take_little_memory,
+        strangers_with_half_of_a_client_hello_for_ftps_take_little_memory,
+        listings_that_nobody_reads_hold_little_memory_and_hinder_no_other_account,
+        a_listing_waits_for_memory_until_others_give_it_back,
+        a_listing_that_waits_can_be_cancelled,
+        listings_by_ftp_wait_for_memory_and_are_refused_for_now,
+        uploads_go_on_with_small_buffers_where_there_is_no_memory_for_large_ones,
+        a_request_that_fits_no_small_buffer_waits_for_a_large_one,
+        sessions_of_one_account_that_stop_amid_uploads_hold_a_share_of_the_memory,
+        small_buffers_of_an_account_leave_less_room_for_its_own_listings_and_as_much_for_others;
+}
 
 /// As many descriptors as the system lets this process have, and the servers that it starts.
 fn raise_descriptors() {
@@ -186,44 +213,36 @@ fn check_strangers(door: Door, count: usize, begin: impl Fn(Stranger) -> Strange
     assert!(matches!(member.ask(&Request::Quota {}), Reply::Quota(_)));
 }
 
-#[test]
 fn strangers_who_say_nothing_take_little_memory() {
     check_strangers(Door::Native, STRANGERS, |stranger| stranger, b"");
 }
 
-#[test]
 fn strangers_who_begin_tls_and_say_no_more_take_little_memory() {
     check_strangers(Door::Native, STRANGERS, |stranger| stranger, &[0x16]);
 }
 
-#[test]
 fn strangers_with_half_of_a_client_hello_take_little_memory() {
     check_strangers(Door::Native, STRANGERS, |stranger| stranger, &half_a_hello(16_000, 15_900));
 }
 
-#[test]
 fn strangers_with_a_client_hello_that_is_too_large_take_little_memory() {
     check_strangers(Door::Native, STRANGERS, |stranger| stranger, &half_a_hello(65_000, 64_000));
 }
 
-#[test]
 fn strangers_who_read_none_of_their_pongs_take_little_memory() {
     check_strangers(Door::Native, STRANGERS, |stranger| stranger, &pings(128 * 1024));
 }
 
-#[test]
 fn strangers_who_read_none_of_their_pongs_over_tls_take_little_memory() {
     check_strangers(Door::Native, STRANGERS, Stranger::seal, &pings(128 * 1024));
 }
 
-#[test]
 fn strangers_who_ask_much_and_read_no_answer_take_little_memory() {
     let long = Request::Auth { mechanism: "m".repeat(3900), message: String::new() };
     let requests: Vec<u8> = (1..200).flat_map(|id| control(id, &long)).collect();
     check_strangers(Door::Native, STRANGERS, Stranger::seal, &requests);
 }
 
-#[test]
 fn strangers_who_are_told_what_is_wrong_and_do_not_read_it_take_little_memory() {
     let body = format!("{{\"type\":\"{}\"}}", "\\u0001".repeat(650));
     let mut requests = Vec::new();
@@ -234,13 +253,11 @@ fn strangers_who_are_told_what_is_wrong_and_do_not_read_it_take_little_memory() 
     check_strangers(Door::Native, STRANGERS, Stranger::seal, &requests);
 }
 
-#[test]
 fn strangers_with_half_of_a_record_take_little_memory() {
     let half = [&control(1, &hello())[..], &[0, 0, 15, 0, 0, 0, 0, 2, 1, 0, 0, 0], &[b' '; 3000]].concat();
     check_strangers(Door::Native, STRANGERS, Stranger::seal, &half);
 }
 
-#[test]
 fn strangers_whose_logins_fail_take_little_memory() {
     let first = "n,,n=ann,r=fyko+d2lbbFgONRv9qkxdawL".to_string();
     let requests = [
@@ -251,22 +268,18 @@ fn strangers_whose_logins_fail_take_little_memory() {
     check_strangers(Door::Native, STRANGERS, |stranger| stranger, &requests.concat());
 }
 
-#[test]
 fn strangers_who_read_no_reply_of_ftp_take_little_memory() {
     check_strangers(Door::Ftp, FEW, |stranger| stranger, &b"HELP\r\n".repeat(1000));
 }
 
-#[test]
 fn strangers_with_half_of_a_line_of_ftp_take_little_memory() {
     check_strangers(Door::Ftp, STRANGERS, |stranger| stranger, &[&b"USER ann\r\nPASS "[..], &[b'a'; 5000]].concat());
 }
 
-#[test]
 fn strangers_who_read_no_reply_of_ftps_take_little_memory() {
     check_strangers(Door::Ftps, FEW, Stranger::seal_for_ftps, &b"HELP\r\n".repeat(1000));
 }
 
-#[test]
 fn strangers_with_half_of_a_client_hello_for_ftps_take_little_memory() {
     check_strangers(Door::Ftps, STRANGERS, |stranger| stranger, &half_a_hello(16_000, 15_900));
 }
@@ -314,7 +327,6 @@ fn listed(peer: &mut Peer, path: &str) -> usize {
     }
 }
 
-#[test]
 fn listings_that_nobody_reads_hold_little_memory_and_hinder_no_other_account() {
     const NAMES: usize = 131_000;
     let place = Place::with(json!({"timeouts": {"stall": DEADLINES}}));
@@ -376,7 +388,6 @@ fn hold_memory(server: &Server) -> Peer {
     reader
 }
 
-#[test]
 fn a_listing_waits_for_memory_until_others_give_it_back() {
     let place = narrow_place();
     let server = place.serve();
@@ -389,7 +400,6 @@ fn a_listing_waits_for_memory_until_others_give_it_back() {
     assert_eq!(entries(&mut waiting).expect("there is memory"), MANY);
 }
 
-#[test]
 fn a_listing_that_waits_can_be_cancelled() {
     let place = narrow_place();
     let server = place.serve();
@@ -411,7 +421,6 @@ fn receive(client: &mut FtpClient, command: &str) -> (String, String) {
     (received, client.reply())
 }
 
-#[test]
 fn listings_by_ftp_wait_for_memory_and_are_refused_for_now() {
     let place = narrow_place();
     let server = place.serve();
@@ -429,7 +438,6 @@ fn listings_by_ftp_wait_for_memory_and_are_refused_for_now() {
 
 // ---- Large buffers ------------------------------------------------------------------------
 
-#[test]
 fn uploads_go_on_with_small_buffers_where_there_is_no_memory_for_large_ones() {
     let place = narrow_place();
     let server = place.serve();
@@ -461,7 +469,6 @@ fn uploads_go_on_with_small_buffers_where_there_is_no_memory_for_large_ones() {
     }
 }
 
-#[test]
 fn a_request_that_fits_no_small_buffer_waits_for_a_large_one() {
     let place = narrow_place();
     let server = place.serve();
@@ -487,7 +494,6 @@ fn a_request_that_fits_no_small_buffer_waits_for_a_large_one() {
     assert!(matches!(peer.ask(&Request::Quota {}), Reply::Quota(_)));
 }
 
-#[test]
 fn sessions_of_one_account_that_stop_amid_uploads_hold_a_share_of_the_memory() {
     raise_descriptors();
     let place = Place::with(json!({"timeouts": {"stall": DEADLINES}}));
@@ -508,7 +514,6 @@ fn sessions_of_one_account_that_stop_amid_uploads_hold_a_share_of_the_memory() {
     assert!(grown <= 64 * 1024, "{grown} KiB");
 }
 
-#[test]
 fn small_buffers_of_an_account_leave_less_room_for_its_own_listings_and_as_much_for_others() {
     const NAMES: usize = 6_000;
     raise_descriptors();

@@ -2,6 +2,7 @@
 //! to log in gets in, and memory, descriptors and processor are left. Their turns are counted in
 //! `fairness`.
 
+use crate::support::needs::tests;
 use crate::support::peer::{Incoming, Peer, put};
 use crate::support::{Place, Server, events, pattern, wait_until};
 use berth::wire::message::{Name, PutMode};
@@ -15,6 +16,21 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{fs, iter};
+
+tests! {
+    []
+        failing_logins_without_end_harm_neither_a_transfer_nor_memory,
+        guesses_at_an_account_from_everywhere_never_delay_its_user,
+        an_address_that_hangs_up_after_each_guess_gets_few_of_them_checked,
+        many_guesses_at_once_from_one_address_are_few_that_are_checked_and_the_owner_gets_in,
+        an_address_that_fails_again_and_again_waits_longer_than_others,
+        a_byte_now_and_then_does_not_put_the_deadline_of_the_login_off,
+        more_unauthenticated_connections_than_the_limit_lock_nobody_out_and_stop_no_transfer,
+        a_full_server_lets_users_in_where_strangers_are,
+        connections_do_not_take_the_descriptors_that_files_need,
+        without_descriptors_no_password_is_called_wrong_and_no_name_is_told_from_another,
+        without_descriptors_accepting_pauses_without_spinning_and_recovers;
+}
 
 fn list() -> Request {
     Request::List { path: Name::from("/") }
@@ -44,7 +60,6 @@ fn last_word(peer: &mut Peer) -> ErrorCode {
 
 // ---- Logins (threats 31 and 33) -----------------------------------------------------------
 
-#[test]
 fn failing_logins_without_end_harm_neither_a_transfer_nor_memory() {
     let place = Place::new();
     place.add("ann", &[]);
@@ -76,7 +91,6 @@ fn failing_logins_without_end_harm_neither_a_transfer_nor_memory() {
     assert!(grown < 6 * 1024, "{grown} KiB for {} guesses", guesses.into_inner());
 }
 
-#[test]
 fn guesses_at_an_account_from_everywhere_never_delay_its_user() {
     let place = Place::new();
     place.add("ann", &[]);
@@ -91,7 +105,6 @@ fn guesses_at_an_account_from_everywhere_never_delay_its_user() {
     assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
 }
 
-#[test]
 fn an_address_that_hangs_up_after_each_guess_gets_few_of_them_checked() {
     let place = Place::new();
     place.add("ann", &[]);
@@ -109,7 +122,6 @@ fn an_address_that_hangs_up_after_each_guess_gets_few_of_them_checked() {
     assert!(matches!(ann.prove("ann", crate::support::PASSWORD), Reply::Welcome { .. }));
 }
 
-#[test]
 fn many_guesses_at_once_from_one_address_are_few_that_are_checked_and_the_owner_gets_in() {
     let place = Place::new();
     place.add("ann", &[]);
@@ -139,7 +151,6 @@ fn many_guesses_at_once_from_one_address_are_few_that_are_checked_and_the_owner_
     place.check_guesses(sent.into_inner());
 }
 
-#[test]
 fn an_address_that_fails_again_and_again_waits_longer_than_others() {
     let place = Place::new();
     let server = place.serve();
@@ -157,7 +168,6 @@ fn an_address_that_fails_again_and_again_waits_longer_than_others() {
 
 // ---- Connections (threat 36) --------------------------------------------------------------
 
-#[test]
 fn a_byte_now_and_then_does_not_put_the_deadline_of_the_login_off() {
     let place = Place::with(json!({"timeouts": {"login": 1}}));
     let server = place.serve();
@@ -189,7 +199,6 @@ fn crowd(address: SocketAddr, mut each: impl FnMut()) -> Vec<Peer> {
     (0..2000).map(begin).collect()
 }
 
-#[test]
 fn more_unauthenticated_connections_than_the_limit_lock_nobody_out_and_stop_no_transfer() {
     raise_descriptors();
     let place = Place::new();
@@ -219,7 +228,6 @@ fn more_unauthenticated_connections_than_the_limit_lock_nobody_out_and_stop_no_t
     assert!(!place.log("access.log").contains("user=ann verb=close result=Displaced"));
 }
 
-#[test]
 fn a_full_server_lets_users_in_where_strangers_are() {
     let place = Place::with(json!({"limits": {"sessions": 4}}));
     place.add("ann", &[]);
@@ -249,7 +257,6 @@ fn serve_with_few_descriptors(place: &Place) -> Server {
     place.serve_as(shell)
 }
 
-#[test]
 fn connections_do_not_take_the_descriptors_that_files_need() {
     let place = Place::new();
     place.add("ann", &[]);
@@ -282,7 +289,6 @@ fn connections_do_not_take_the_descriptors_that_files_need() {
     assert!(!server.program.stderr().contains("Too many open files"), "{}", server.program.stderr());
 }
 
-#[test]
 fn without_descriptors_no_password_is_called_wrong_and_no_name_is_told_from_another() {
     let place = Place::new();
     place.add("ann", &[]);
@@ -313,7 +319,6 @@ fn without_descriptors_no_password_is_called_wrong_and_no_name_is_told_from_anot
     assert!(matches!(nobody.prove("nobody", crate::support::PASSWORD), Reply::Error(_)));
 }
 
-#[test]
 fn without_descriptors_accepting_pauses_without_spinning_and_recovers() {
     let place = Place::new();
     place.add("ann", &[]);

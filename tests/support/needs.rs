@@ -81,6 +81,15 @@ pub(crate) use tests;
 
 /// Runs the tests of all modules as the arguments say, which are those of Rust's own harness.
 pub(crate) fn run(modules: &[&[Test]]) -> ExitCode {
+    run_at_most(usize::MAX, modules)
+}
+
+/// As [`run`], but no more than `tests_max` tests at a time, unless the arguments say so.
+pub(crate) fn run_at_most(tests_max: usize, modules: &[&[Test]]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let wanted = std::env::var("RUST_TEST_THREADS").ok().and_then(|text| text.parse().ok());
+    let usual = || std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert_with(|| wanted.unwrap_or_else(usual).min(tests_max));
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let mut known = BTreeMap::new();
     let trials = modules.iter().copied().flatten().map(|test| {
@@ -96,7 +105,7 @@ pub(crate) fn run(modules: &[&[Test]]) -> ExitCode {
         trial.with_kind(kind).with_ignored_flag(!lacks.is_empty())
     });
     let trials = trials.collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// What is not there: programs first, since rights are tried with them.
