@@ -4,4 +4,3 @@
 mod codec;
 mod replay;
 mod rules;
-mod server;

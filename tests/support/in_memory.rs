@@ -385,6 +385,11 @@ impl Peer {
         frame::put_json(&mut self.sending, FrameType::Control, id, request);
     }
 
+    /// Sends a request in these words.
+    pub fn control(&mut self, id: u32, body: &[u8]) {
+        frame::put_bytes(&mut self.sending, FrameType::Control, id, body);
+    }
+
     /// Sends a data frame.
     pub fn data(&mut self, id: u32, bytes: &[u8]) {
         frame::put_bytes(&mut self.sending, FrameType::Data, id, bytes);
@@ -496,17 +501,18 @@ impl Peer {
         true
     }
 
+    /// Delivers, steps and drains once. Returns whether anything changed.
+    pub fn turn(&mut self, server: &mut Server) -> bool {
+        let delivered = self.deliver(self.delivery);
+        let stepped = self.step(server);
+        let drained = self.drain(usize::MAX) > 0;
+        let synced = self.takes_syncs && self.sync(server);
+        delivered || stepped || drained || synced
+    }
+
     /// Lets everything happen that can without the client.
     pub fn pump(&mut self, server: &mut Server) {
-        loop {
-            let delivered = self.deliver(self.delivery);
-            let stepped = self.step(server);
-            let drained = self.drain(usize::MAX) > 0;
-            let synced = self.takes_syncs && self.sync(server);
-            if !(delivered || stepped || drained || synced) {
-                return;
-            }
-        }
+        while self.turn(server) {}
     }
 
     /// Cuts the connection without a word to the server.
@@ -541,6 +547,27 @@ impl Peer {
         }
         self.received = rest.to_vec();
         got
+    }
+
+    /// Takes the next frame that the client has read, if it is whole.
+    pub fn take_frame(&mut self) -> Option<Vec<u8>> {
+        let length = u32::from_be_bytes(*self.received.first_chunk()?) as usize;
+        let is_whole = self.received.len() >= HEADER_BYTES + length;
+        is_whole.then(|| self.received.drain(..HEADER_BYTES + length).collect())
+    }
+
+    /// Takes the replies that the client has read. Nothing else may have come.
+    pub fn take_replies(&mut self) -> Vec<(u32, Reply)> {
+        let reply = |got| match got {
+            Got::Reply(id, reply) => (id, reply),
+            other => panic!("a reply, not {other:?}"),
+        };
+        self.take_received().into_iter().map(reply).collect()
+    }
+
+    /// Takes what the client has sent and the server has not received.
+    pub fn take_unsent(&mut self) -> Vec<u8> {
+        self.sending.split_off(self.read)
     }
 
     /// The raw bytes the client has read.

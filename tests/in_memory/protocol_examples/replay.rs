@@ -1,6 +1,6 @@
 //! The examples played against a server in memory: it must answer as the document shows.
 
-use super::server::{Peer, Server};
+use crate::support::in_memory::{Peer, Server};
 use crate::support::protocol_document::{Sender, Shown, example, examples};
 use berth::wire::frame::{FrameType, HEADER_BYTES};
 use serde_json::Value;
@@ -13,7 +13,9 @@ const QUOTA: u64 = 1 << 30;
 
 /// What the examples find in the home.
 fn server() -> Server {
-    let server = Server::new(QUOTA);
+    // The examples show permission bits of what is uploaded.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let server = Server::with_quota(QUOTA);
     std::fs::create_dir_all(server.at("docs/photos")).expect("writable");
     std::fs::write(server.at("docs/notes.txt"), b"notes\n").expect("writable");
     std::fs::write(server.at("long.bin"), vec![b'a'; 1 << 20]).expect("writable");
@@ -56,19 +58,15 @@ fn play(title: &str, peer: &mut Peer, server: &mut Server) {
             }
         }
     }
-    peer.run(server);
-    assert_eq!(peer.received().escape_ascii().to_string(), "", "{title}");
+    peer.pump(server);
+    assert_eq!(peer.take_bytes().escape_ascii().to_string(), "", "{title}");
 }
 
-/// Works until a frame has come.
+/// Takes turns until a frame has come.
 fn next_frame(peer: &mut Peer, server: &mut Server) -> Option<Vec<u8>> {
     loop {
-        let received = peer.received();
-        if let Some(length) = received.first_chunk::<4>() {
-            let size = HEADER_BYTES + u32::from_be_bytes(*length) as usize;
-            if received.len() >= size {
-                return Some(received.drain(..size).collect());
-            }
+        if let Some(frame) = peer.take_frame() {
+            return Some(frame);
         }
         if !peer.turn(server) {
             return None;
@@ -103,9 +101,9 @@ fn a_session_goes_as_the_examples_show() {
     let mut peer = server.log_in();
     for title in IN_ONE_SESSION {
         play(title, &mut peer, &mut server);
-        assert!(!peer.is_closed(), "{title}");
+        assert!(!peer.is_closing(), "{title}");
     }
-    peer.hang_up();
+    peer.reset(&server);
     assert_eq!(std::fs::read(server.at("hello.txt")).ok().as_deref(), Some(&b"hello\n"[..]));
     play("Resuming it", &mut server.log_in(), &mut server);
     assert_eq!(std::fs::metadata(server.at("large.bin")).map(|meta| meta.len()).ok(), Some(1_048_582));
@@ -117,12 +115,13 @@ fn what_happens_before_a_login_is_as_the_examples_show() {
     for (title, is_closed) in BEFORE_LOGIN {
         let mut peer = server.connect();
         play(title, &mut peer, &mut server);
-        assert_eq!(peer.is_closed(), is_closed, "{title}");
+        assert_eq!(peer.is_closing(), is_closed, "{title}");
     }
 }
 
+/// The login is random, so `codec` checks it.
 #[test]
-fn every_example_but_the_login_is_played() {
+fn every_example_is_tested() {
     let played = IN_ONE_SESSION.into_iter().chain(BEFORE_LOGIN.map(|(title, _)| title));
     let played: Vec<_> = played.chain(["Login", "Resuming it"]).collect();
     for (title, _) in examples() {
