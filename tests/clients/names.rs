@@ -1,4 +1,4 @@
-//! A home of names that parsers trip over: each client finds exactly those that are there.
+//! Each client finds every file in a home whose names are hard to parse.
 
 use super::Scene;
 use crate::support::PASSWORD;

@@ -1,4 +1,4 @@
-//! Python's own FTP client, by the script beside this.
+//! Python's ftplib, driven by the scripts beside this file.
 
 use super::Scene;
 use crate::support::PASSWORD;

@@ -1,5 +1,4 @@
-//! The clients that people have, as they are installed, against the real server: aria2, curl, lftp,
-//! rclone, ncftp and Python's ftplib.
+//! A server for the FTP clients of other people, and trees that they transfer.
 
 use crate::support::ftp_client::{configuration, listening};
 use crate::support::process::Program;

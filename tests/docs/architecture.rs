@@ -1,5 +1,4 @@
-//! The architecture as a test: modules use only what lies below them, every file belongs to the
-//! program and says what it is, and nothing outside of tests unwraps.
+//! Checks the layers, import cycles, names of types and modules, error handling, and links of the documents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The table in `docs/threats.md` is true: every threat has a row, and every test it names is there.
+//! Checks `docs/threats.md`: every threat has a row, and every test that it names exists.
 
 use std::collections::BTreeMap;
 use std::fs;

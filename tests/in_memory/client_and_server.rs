@@ -1,5 +1,5 @@
-//! The whole client and the whole server joined in memory: no sockets, no threads, no clock. A
-//! wait of the client is the server's turn, so waits are round trips and can be counted.
+//! The whole client and the whole server, joined in memory. A wait of the client is a turn of the server, so the
+//! tests count round trips.
 
 use crate::support::in_memory::output::Shared;
 use crate::support::in_memory::{MIB, PASSWORD, Peer, Server, USER, content};

@@ -1,5 +1,5 @@
-//! A clock on the wall that jumps: what is kept for a while is neither lost early nor kept for
-//! ever, what is remembered stays true, and no deadline moves.
+//! A wall clock that jumps: partial uploads neither expire early nor stay for ever, cached digests stay true, and
+//! no deadline moves.
 
 use crate::support::in_memory::ftp_peer::FtpPeer;
 use crate::support::in_memory::*;

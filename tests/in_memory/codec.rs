@@ -1,4 +1,4 @@
-//! The codec: every frame and message there and back, cut anywhere, too long, malformed.
+//! The codec of the native protocol: every frame and message, cut at any byte, too long, or malformed.
 
 use berth::base::digest::Digest;
 use berth::base::limits::{CONTROL_BYTES_MAX, DATA_BYTES_MAX};

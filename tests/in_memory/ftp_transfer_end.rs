@@ -1,5 +1,6 @@
-//! How FTP transfers end, to the millisecond. The end of an upload's data is the end of its file only if
-//! the client is still there a moment later. Which of its two connections a client that is killed loses first is up to its kernel.
+//! The end of FTP transfers, with a clock that the tests move. When a client is killed, its kernel may close the
+//! data connection before the control connection. So an upload counts as complete only if the control connection is
+//! still open after a grace period.
 
 use crate::support::in_memory::ftp_peer::FtpPeer;
 use crate::support::in_memory::*;

@@ -1,5 +1,5 @@
-//! Nothing leads out of a home, and nothing in it reaches the staging folder: links, races,
-//! special files, strange names, renames. On real folders.
+//! No path leads out of a home or into the staging folder: links, races, special files, unusual names, renames. On
+//! real folders.
 
 use crate::support::exchange_names::while_flipping;
 use crate::support::in_memory::*;

@@ -1,5 +1,5 @@
-//! The native protocol, driven as the loop would drive it: one conversation at every read
-//! size, broken framing, cut connections, peers that do not read.
+//! The native protocol, driven as the loop drives it: any read size, broken framing, lost connections, peers that
+//! do not read.
 
 use crate::support::effort::tries;
 use crate::support::in_memory::*;

@@ -1,5 +1,5 @@
-//! Uploads of protocols that have neither ids nor digests: what is cut off is held for its path
-//! and found again, a file is gone on with in a copy, and nothing appears before it is whole.
+//! Uploads of protocols without upload ids and digests, such as FTP: an interrupted upload is kept by its path and
+//! can be resumed, appending writes a copy, and a file appears only when it is complete.
 
 use crate::support::in_memory::{MIB, PASSWORD, Random, Rights, Server, USER, content, vpath, write};
 use berth::base::buffers::Budget;

@@ -1,5 +1,5 @@
-//! Logins by name and password as they are: their rounds leave turns to others, a few are
-//! computed at once, one that was right is known for a while, and nothing tells who exists.
+//! Logins with a plain password: the rounds leave turns to other sessions, few are computed at a time, a correct
+//! password is cached for a while, and unknown names look like known ones.
 
 use crate::support::in_memory::{PASSWORD, Rights, Server, USER};
 use berth::account::AccountName;

@@ -1,5 +1,5 @@
-//! `docs/protocol.md` held against the code: its tables and examples against the codec, its
-//! examples against a server in memory, and its rules where the server once broke them.
+//! Checks `docs/protocol.md`: its tables and examples against the codec, its examples against a server in memory,
+//! and rules that the server once broke.
 
 mod codec;
 mod replay;

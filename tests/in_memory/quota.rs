@@ -1,5 +1,5 @@
-//! The ledger against the disk: equal after every sequence of requests, never over its limit
-//! however many uploads race, and the same again after a restart.
+//! The ledger equals the usage on disk after every sequence of requests, never exceeds its limit while uploads
+//! compete, and is the same after a restart.
 
 use crate::support::in_memory::*;
 use berth::base::buffers::Budget;

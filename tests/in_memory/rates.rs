@@ -1,5 +1,5 @@
-//! Rates of requests and bytes: real connections over socket pairs on a clock that the test moves
-//! on to the next deadline whenever everybody sleeps, so that what is measured is exact.
+//! Rate limits of requests and bytes, over socket pairs and with a clock that moves to the next deadline when
+//! nobody has work, so that the measured times are exact.
 
 use crate::support::in_memory::pair::Pair;
 use crate::support::in_memory::*;

@@ -1,5 +1,5 @@
-//! Transfers that were cut and go on, and files that change under a transfer: either the very
-//! same bytes arrive, or the transfer starts again or says why not.
+//! Resumed transfers, and files that change during a transfer: the same bytes arrive, or the transfer starts again
+//! or fails with a reason.
 
 use crate::support::in_memory::*;
 use berth::base::digest::Digest;

@@ -1,5 +1,5 @@
-//! The session as a table: every verb in every state happens or is refused as `Verb`
-//! says, and a refused one leaves the session as it was.
+//! Every call of the session in every state: it succeeds or is refused as `Verb` says, and a refused call changes
+//! nothing.
 
 use crate::support::in_memory::{PASSWORD, Rights, Server, USER, keys, vpath, write};
 use berth::auth::scram::{Binding, ClientExchange};

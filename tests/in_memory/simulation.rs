@@ -1,6 +1,5 @@
-//! A server and several clients left to chance: random requests, random read sizes, readers
-//! that dawdle, cut connections, a disk that answers when it likes, kills, jumping clocks. The
-//! same seed does the same. `BERTH_SEED=n cargo test --test in_memory simulation` runs one of them.
+//! Random operations of several clients: random requests and read sizes, slow readers, lost connections, slow
+//! disks, kills, jumping clocks. A seed reproduces its run: `BERTH_SEED=n cargo test --test in_memory simulation`.
 
 use crate::support::in_memory::*;
 use berth::base::digest::Digest;

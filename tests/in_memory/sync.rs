@@ -1,5 +1,5 @@
-//! When an upload counts as stored: nothing appears before its bytes are on disk, a disk that
-//! is behind holds up only its upload, a disk that fails leaves the old file.
+//! When an upload counts as stored: a file appears only after its bytes are on disk, a slow disk delays only its
+//! own uploads, and a disk that fails leaves the old file.
 
 use crate::support::in_memory::*;
 use berth::base::limits::{INPUT_BYTES, PIECE_BYTES, UNSYNCED_BYTES_MAX};

@@ -1,6 +1,5 @@
-//! What somebody without a password can find out or get into: known and unknown users look alike
-//! and cost alike over a thousand tries, and a login message that was changed, repeated or comes
-//! out of turn lets nobody in.
+//! What a client without a password can learn or reach: known and unknown users look the same and cost the same,
+//! and a changed, repeated or misplaced login message never logs in.
 
 use crate::support::in_memory::*;
 use berth::auth::scram::{Binding, ClientExchange};

@@ -1,5 +1,5 @@
-//! How much memory others can make the server hold: connections that nobody has logged in to, listings
-//! that nobody reads, and sessions with much to say. Memory is what the system counts as resident.
+//! Bounds on the resident memory of the server: unauthenticated connections, listings that nobody reads, and
+//! sessions with large requests.
 
 use crate::support::ftp_client::{FtpClient, configuration, listening};
 use crate::support::needs::tests;

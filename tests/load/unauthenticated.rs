@@ -1,6 +1,5 @@
-//! Crowds of strangers on the real server: whatever they do, who is logged in goes on, who wants
-//! to log in gets in, and memory, descriptors and processor are left. Their turns are counted in
-//! `fairness`.
+//! Thousands of unauthenticated connections: users can log in, transfers continue, and memory, descriptors and
+//! processor time stay bounded. `in_memory/fairness.rs` counts their turns.
 
 use crate::support::needs::tests;
 use crate::support::peer::{Incoming, Peer, put};

@@ -1,5 +1,5 @@
-//! What a file has besides its bytes: new ones get what the kernel gives in their folder, replaced ones
-//! keep what they had, and what the server's user may not write is refused before a byte is taken.
+//! Owner, mode, access control list and extended attributes: new files inherit them from their folder, replaced
+//! files keep theirs, and a file that the server's user may not write is refused before the first byte.
 
 use crate::support::needs::{
     ACCESS_LISTS, APPEND_ONLY, ATTRIBUTES, BINDFS, CHATTR, FUSE, GETFATTR, MOUNT, MOUNTS, ROOT, SETFACL, SETFATTR,

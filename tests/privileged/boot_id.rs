@@ -1,5 +1,5 @@
-//! A sandbox that hides `/proc/sys`: the server does not know which start of the machine this is,
-//! and must not take another one for the same.
+//! A sandbox that hides `/proc/sys`: the server does not know the boot id, and must not take another boot for the
+//! same one.
 
 use crate::support::needs::{MOUNT, OWN_MOUNTS, ROOT, UNSHARE, tests};
 use crate::support::peer::Peer;

@@ -1,5 +1,4 @@
-//! Landlock as the running server shows it. What each place allows is tested beside the code, in
-//! threads that are confined one by one.
+//! Landlock, as a running server shows it. Unit tests beside the code check what each path allows.
 
 use crate::support::needs::{LANDLOCK, tests};
 use crate::support::peer::Peer;

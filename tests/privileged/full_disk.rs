@@ -1,5 +1,5 @@
-//! Disks and quotas that are full, and full at the worst moment: what was there stays, what was
-//! begun is taken back, everybody goes on, and once there is room so does what failed.
+//! Full disks and full quotas: old files stay, what was begun is undone, other users are served, and once there is
+//! room the failed operation works.
 //!
 //! A disk is made full for one server by a limit on the size of its files, which works for
 //! everybody and can be lifted again; and, where the system allows mounts, by a tiny filesystem.

@@ -1,5 +1,4 @@
-//! Guesses from many addresses of IPv6, of a customer who has a /48: in a network of its own, where every
-//! address of the documentation's is this machine's.
+//! Password guesses from many IPv6 addresses of one site with a /48, in a network namespace that has all of them.
 
 use crate::support::ftp_client::{FtpClient, configuration, listening};
 use crate::support::needs::{IP, OWN_NETWORK, ROOT, UNSHARE, tests};

@@ -1,4 +1,4 @@
-//! Modes are what the server says, whatever mask it was started with.
+//! Modes of files do not depend on the umask of the server.
 
 use super::owner_and_mode;
 use crate::support::needs::tests;

@@ -1,4 +1,4 @@
-//! Started by an ordinary user: no special rights, and no rules who owns what.
+//! A server started by an ordinary user: no special rights, and no requirements on owners.
 
 use super::{assert_without_rights, open_to_all};
 use crate::support::needs::{ROOT, tests};

@@ -1,5 +1,5 @@
-//! What a copy has of its source besides the content: permission bits, in both directions, with and without
-//! folders, and what a file that is replaced keeps.
+//! Permission bits of transferred files, in both directions, with and without folders, and what a replaced file
+//! keeps.
 
 use crate::support::needs::{
     ACCESS_LISTS, ATTRIBUTES, BINDFS, FUSE, FUSEFAT, GETFATTR, MKFS_VFAT, MOUNT, MOUNTS, ROOT, SETFACL, SETFATTR,

@@ -1,6 +1,4 @@
-//! With which rights a server works: as which user, with which modes whatever the umask, and
-//! confined to which folders. What only root can try is ignored where somebody else
-//! runs the tests; each such test has a neighbour that tries what an ordinary user can.
+//! What the tests of users and rights share: owners and modes of files, capabilities of threads.
 
 use crate::support::process::Program;
 use crate::support::{Place, Server};

@@ -1,6 +1,5 @@
-//! What the server tells the supervisor that started it, as systemd expects it of a service of the
-//! types `notify` and `notify-reload`: at a path and at an abstract address, as another user, and
-//! from within its confinement.
+//! Notifications to the service manager, as systemd expects them of the types `notify` and `notify-reload`: at a
+//! path and at an abstract address, as another user, and under Landlock.
 
 use crate::support::needs::{ROOT, tests};
 use crate::support::process::Program;

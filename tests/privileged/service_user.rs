@@ -1,4 +1,4 @@
-//! Started by root: the server and administration become the configured user.
+//! A server started by root: server and administration become the configured user.
 
 use super::{assert_without_rights, open_to_all, owner_and_mode, statuses};
 use crate::support::needs::{ROOT, tests};

@@ -1,5 +1,5 @@
-//! Homes with entries that the server's user cannot examine: the rest of the home works, and each
-//! of them is named.
+//! Homes with entries that the server's user cannot examine: the rest of the home works, and each entry is
+//! reported.
 
 use crate::support::ftp_client::{FtpClient, configuration};
 use crate::support::needs::{FUSE, MOUNT, MOUNTS, ROOT, tests};

@@ -1,4 +1,4 @@
-//! `berthd user …` and `berthd check`, as an administrator types them.
+//! `berthd user …` and `berthd check`.
 
 use serde_json::{Value, json};
 use std::fs;

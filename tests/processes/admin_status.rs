@@ -1,5 +1,4 @@
-//! `berthd status` and `berthd kick`: what the running server does, and sessions that end because
-//! the administrator says so.
+//! `berthd status` and `berthd kick`.
 
 use crate::support::peer::{Incoming, Peer};
 use crate::support::process::{Ended, Program};

@@ -1,4 +1,4 @@
-//! `berthd usage`: what the ledger says, what the disk says, with a server and without one.
+//! `berthd usage`, with and without a running server.
 
 use crate::support::{Place, disk_usage, pattern};
 use serde_json::{Value, json};

@@ -1,6 +1,5 @@
-//! kill -9 of a server, a client or a command in the middle of whatever it does: a name holds the
-//! old bytes or the new, whole; the quota is what the disk says; an account is as before or as
-//! after; and what was cut off can be done again, or goes on where it was.
+//! SIGKILL of a server, a client or a command at any moment: a file is the old one or the new one, the quota equals
+//! the disk, an account is as before or as after, and an interrupted transfer can be repeated or resumed.
 //!
 //! By default some dozen moments spread over each test are tried. `BERTH_CRASHES=1000` tries so
 //! many in each of them, in release as in debug, which takes an hour or so:

@@ -1,5 +1,5 @@
-//! The two programs as people type them: from nothing to a running server, every command of the
-//! client with its output and exit code, files of many sizes and names both ways.
+//! The two programs from the first start to every command of the client: output, exit codes, files of many sizes
+//! and names in both directions.
 //!
 //! `BERTH_HUGE=1` sends 5 GiB instead of 1 GiB in the one test of a huge file.
 

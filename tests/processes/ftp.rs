@@ -1,5 +1,4 @@
-//! FTP and FTPS as a client sees them: the real server on port 0, a client of a few lines, real
-//! files.
+//! FTP and FTPS: the real server on port 0, a minimal client, real files.
 
 mod client;
 mod commands;

@@ -1,5 +1,5 @@
-//! Strangers and bad clients on raw sockets: what breaks the protocol is refused and closed, what
-//! costs memory or descriptors is bounded, and everybody else is served meanwhile.
+//! Clients that break the native protocol: the server refuses and closes, bounds memory and descriptors, and serves
+//! other clients meanwhile.
 
 use crate::support::effort::tries;
 use crate::support::peer::{Incoming, Peer, put};

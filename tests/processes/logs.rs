@@ -1,5 +1,5 @@
-//! What the logs cost: strangers and users write no more into them than is bounded, repeats are counted
-//! instead of listed, files begin again when they are full, and nobody waits for a log or a lock.
+//! The cost of logs: clients cannot make them grow faster than they send, repeated events are counted, full files
+//! are rotated, and nothing waits for a log or a lock.
 
 use crate::support::peer::Peer;
 use crate::support::{PASSWORD, Place, Server, events, ftp_client, wait_until};

@@ -1,5 +1,5 @@
-//! Connections that are lost on the way, servers that go and come back: the client gets there again
-//! by itself, what was moved is not moved again, and nothing is claimed that is not known.
+//! Lost connections and restarted servers: the client reconnects and resumes, transfers no byte twice, and reports
+//! nothing that it does not know.
 
 use crate::support::peer::Peer;
 use crate::support::process::Ended;

@@ -1,5 +1,4 @@
-//! `mirror`: one tree becomes the image of another, only what differs moves, and whatever
-//! happens in between, repeating it ends in the same tree.
+//! `mirror`: only what differs is transferred, and repeating it after an interruption completes the copy.
 
 use crate::support::process::{Ended, without_rights};
 use crate::support::proxy::Proxy;

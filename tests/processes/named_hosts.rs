@@ -1,5 +1,5 @@
-//! Named hosts and where passwords come from, through the real client: what is kept under a name
-//! is used, what the command line says counts more, and a password is found in no place but its own.
+//! Named hosts and the sources of passwords: stored settings apply, options of the command line override them, and
+//! a password appears nowhere else.
 
 use crate::support::process::Ended;
 use crate::support::{PASSWORD, Place, Server, sha256};

@@ -1,5 +1,5 @@
-//! Names that could be read as something else: as patterns, options or parts of downloads. What is
-//! called exactly so is meant, there and here.
+//! Names that look like patterns, options or partial downloads. An existing file with exactly that name takes
+//! precedence, locally and remotely.
 
 mod client_state;
 mod lookup;

@@ -1,5 +1,5 @@
-//! A panic in the server's own code: it ends the session in whose turn it happens, with a last
-//! word to the peer, and no other; what that session held is given back.
+//! A panic in the server's own code ends only the session whose turn it is, with a last message to the peer, and
+//! releases what that session held.
 
 // The two kinds of test share a file of chance.
 

@@ -1,5 +1,5 @@
-//! Many uploads into a quota with room for few: exactly as many succeed as fit, at no moment is
-//! more used than allowed, and who is refused learns it by exit code 6.
+//! Many uploads compete for a quota with room for few: exactly as many succeed as fit, the limit holds at every
+//! moment, and the others exit with 6.
 
 use crate::support::peer::{Incoming, Peer};
 use crate::support::process::Program;

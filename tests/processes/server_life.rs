@@ -1,5 +1,4 @@
-//! A server from its start to its end: draining, reloading, administration while it serves, and
-//! what its logs say.
+//! The life of a server: draining, reloading, administration while it serves, and its logs.
 
 use crate::support::peer::{Incoming, Peer, put};
 use crate::support::process::{Program, without_rights};

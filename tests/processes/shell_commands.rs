@@ -1,5 +1,5 @@
-//! The commands that people know from their own shell: they look and sort as the local ones do,
-//! also where no terminal is.
+//! Commands that exist in local shells, such as `ls` and `cat`: they show and sort as the local ones do, also
+//! without a terminal.
 
 use crate::support::visit::Visit;
 use serde_json::{Value, json};

@@ -1,5 +1,4 @@
-//! The real client at a real terminal: a pseudo-terminal. What the terminal shows is
-//! awaited, never slept for.
+//! The real client at a pseudo-terminal.
 
 use crate::support::process::Program;
 use crate::support::proxy::Proxy;

@@ -1,6 +1,5 @@
-//! Encryption as people meet it: what the client trusts and what it refuses, a relay in the
-//! middle, a connection that is cut, handshakes that break off, and the server's certificate over
-//! the years.
+//! Encryption: what the client trusts and refuses, a relay in the middle, lost connections, interrupted handshakes,
+//! and the server's certificate.
 
 mod certificate;
 mod middle;

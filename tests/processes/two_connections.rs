@@ -1,5 +1,5 @@
-//! Large files of a tree move over two connections: what is told stays that of one command, either
-//! connection may be lost or refused, and Ctrl-C ends both.
+//! Large files of a tree use two connections: the output is that of one command, either connection may be lost or
+//! refused, and Ctrl-C ends both.
 
 use crate::support::process::Ended;
 use crate::support::random::Random;

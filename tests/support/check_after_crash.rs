@@ -1,4 +1,4 @@
-//! What must be so once a server that was killed runs again.
+//! Checks of a home after a server that was killed runs again.
 
 use super::peer::{Incoming, Peer};
 use super::random_changes::{History, Tree};

@@ -1,4 +1,4 @@
-//! A server that speaks FTP: what its configuration says, and where it listens.
+//! The configuration and the address of a server that speaks FTP, and a client that sends one command at a time.
 
 use super::{PASSWORD, PATIENCE, Server, wait_until};
 use serde_json::{Value, json};

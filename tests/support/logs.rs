@@ -1,4 +1,4 @@
-//! What logs say, also in lines that stand for several events.
+//! Counts events in logs, including lines that stand for several.
 
 use super::Place;
 

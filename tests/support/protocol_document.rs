@@ -1,4 +1,4 @@
-//! The document, cut into what can be compared: headings, tables, examples.
+//! `docs/protocol.md`, split into headings, tables and examples.
 
 use berth::wire::frame::HEADER_BYTES;
 

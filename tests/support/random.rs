@@ -1,4 +1,4 @@
-//! Chance that can be repeated.
+//! A reproducible random generator.
 
 /// SplitMix64: the same numbers for the same seed, everywhere.
 pub struct Random(u64);

@@ -1,5 +1,5 @@
-//! Changes to a home with what it holds before and after each of them, so that a test can tell
-//! whether a server that was killed among them did each of them wholly or not at all, in order.
+//! Random changes to a home, with its content after each of them, so that a test can check whether a killed server
+//! did each change completely or not at all, and in order.
 
 use super::pattern;
 use super::peer::{Incoming, Peer};

@@ -1,4 +1,4 @@
-//! Files without a name, as /proc tells of them.
+//! Open files without a name, found in /proc.
 
 use std::collections::HashMap;
 use std::fs;

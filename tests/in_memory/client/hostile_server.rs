@@ -1,5 +1,5 @@
-//! A server that means harm: names that lead elsewhere, text that would command the terminal,
-//! answers that never end, numbers that overflow. The server is a script in memory.
+//! A hostile server: names that lead elsewhere, control characters, endless replies, numbers that overflow. The
+//! server is a script in memory.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,5 +1,5 @@
-//! Logging in at a server that cheats: whatever is wrong with its side, the client ends with exit
-//! code 4, says nothing that the password follows from, and computes nothing it need not.
+//! Logins at a server that cheats: the client exits with 4, reveals nothing about the password, and computes no
+//! more than needed.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! A server that is a script: frames in, frames out, in memory, without threads or sockets.
+//! A scripted server in memory: frames in, frames out.
 
 use std::cell::RefCell;
 use std::io;

@@ -1,5 +1,4 @@
-//! The client's side of transfers: what it believes, what it keeps, what it gives up. The server
-//! is a script in memory.
+//! Transfers of the client: what it verifies, keeps and gives up. The server is a script in memory.
 
 use std::cell::RefCell;
 use std::fs::{self, Permissions};

@@ -1,5 +1,4 @@
-//! The tables and examples against the codec: what the document says exists, and nothing else
-//! does.
+//! The tables and examples of the document against the codec, in both directions.
 
 use crate::support::protocol_document::{Sender, Shown, TEXT, example, examples, headings, section, table, unhex};
 use base64::Engine;

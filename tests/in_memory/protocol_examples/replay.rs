@@ -1,4 +1,4 @@
-//! The examples played against a server in memory: it must answer as the document shows.
+//! The examples of the document, played against a server in memory.
 
 use crate::support::in_memory::{Peer, Server};
 use crate::support::protocol_document::{Sender, Shown, example, examples};

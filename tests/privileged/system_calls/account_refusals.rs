@@ -1,5 +1,5 @@
-//! File systems that know no modes, owners, locks or syncs, such as SMB and exFAT: what they
-//! refuse is left out with a warning, and everything works.
+//! File systems without modes, owners, locks or syncs, such as SMB and exFAT: the server warns and works without
+//! them.
 
 use super::trace::{self, watched};
 use crate::support::needs::{STRACE, TRACING, tests};

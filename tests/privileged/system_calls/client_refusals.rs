@@ -1,5 +1,4 @@
-//! File systems that cannot do everything: what the client can do without is left out with one remark,
-//! and content and name are there all the same.
+//! File systems that refuse some calls of the client: it warns once, and content and name are complete.
 
 use super::trace;
 use crate::support::needs::{STRACE, TRACING, tests};

@@ -1,5 +1,5 @@
-//! System calls that fail: what a disk did not take is never trusted again, and what a file system
-//! does not know how to do costs that alone, not the content.
+//! System calls that fail: bytes that a disk did not take are never trusted again, and an unsupported call costs
+//! only its own purpose.
 
 use super::trace::{self, watched};
 use crate::support::ftp_client::{configuration, listening};

@@ -1,5 +1,4 @@
-//! Disks that are slow or do not answer: they hold up what needs them and nothing else, and are not
-//! waited for without end.
+//! Disks that are slow or do not answer: they delay only what needs them, and no wait is endless.
 
 use super::trace::{self, Call, watched};
 use crate::support::ftp_client::{configuration, listening};

@@ -1,5 +1,4 @@
-//! kill -9 before a certain system call, of every kind that changes a disk: nothing lies between
-//! two of them that was not tried.
+//! SIGKILL before a chosen system call, for every kind of call that changes a disk.
 
 use super::trace::{self, Call, watched};
 use crate::support::check_after_crash::recover;

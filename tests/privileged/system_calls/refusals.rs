@@ -1,5 +1,5 @@
-//! File systems that cannot do everything: a call that is refused costs what it was for, and never the
-//! content or the name of a file. `strace` refuses what the file systems here do.
+//! File systems that refuse some calls of the server: a refused call costs only its own purpose, never the content
+//! or the name of a file. `strace` refuses the calls.
 
 use crate::support::needs::{ATTRIBUTES, SETFATTR, STRACE, TRACING, tests};
 use crate::support::peer::{Peer, put};

@@ -1,4 +1,4 @@
-//! In which order content is flushed, a name appears, and somebody is told.
+//! The order of flushing content, naming a file and replying.
 
 use super::trace::{self, Call, watched};
 use crate::support::ftp_client::{configuration, listening};

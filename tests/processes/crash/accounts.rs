@@ -1,5 +1,5 @@
-//! `berthd user` killed amid whatever it changes, while a server reads the accounts: each of them
-//! is as it was or as it was to become, and the next command works.
+//! `berthd user` killed at any moment while a server reads the accounts: each account is as before or as after, and
+//! the next command works.
 
 use super::crashes;
 use crate::support::process::{Program, kill};

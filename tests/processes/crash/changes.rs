@@ -1,5 +1,5 @@
-//! A server killed among all kinds of changes by several connections at once: of each connection,
-//! the first so many changes have happened, and no change by half.
+//! A server killed during changes by several connections: the first changes of each connection are complete, and no
+//! change is half done.
 
 use super::crashes;
 use crate::support::check_after_crash::recover;

@@ -1,4 +1,4 @@
-//! A server or a client killed at a certain byte of a transfer, and the same command given again.
+//! A server or a client killed at a certain byte of a transfer, and the same command repeated.
 
 use super::crashes;
 use crate::support::peer::{Peer, put};

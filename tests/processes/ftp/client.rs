@@ -1,5 +1,5 @@
-//! An FTP client of a few lines over blocking sockets: the control connection with replies checked
-//! for their form, data connections of every kind, and TLS on both.
+//! A minimal FTP client over blocking sockets: the control connection with checked replies, every kind of data
+//! connection, and TLS on both.
 
 use super::tls::{Wire, config};
 use crate::support::{PASSWORD, PATIENCE};

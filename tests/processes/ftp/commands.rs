@@ -1,4 +1,4 @@
-//! Every command and the codes of its answers, as the RFCs have them.
+//! Every command and its reply codes, as the RFCs define them.
 
 use super::Scene;
 use super::client::Client;

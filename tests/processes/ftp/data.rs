@@ -1,4 +1,4 @@
-//! Data connections: how they are agreed upon, over IPv4 and IPv6, and who may make them.
+//! Data connections: how they are negotiated over IPv4 and IPv6, and which peers may open them.
 
 use super::client::{Client, stream_from, stream_to};
 use super::{Scene, configuration, listening};

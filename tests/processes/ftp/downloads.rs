@@ -1,5 +1,4 @@
-//! Downloads: whole or from an offset, aborted, looked at while they run, and never confirmed
-//! before the last byte.
+//! Downloads: whole or from an offset, aborted, observed while they run, and never confirmed before the last byte.
 
 use super::Scene;
 use super::client::Client;

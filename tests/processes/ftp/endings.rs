@@ -1,5 +1,4 @@
-//! How transfers and sessions end: which reply leaves when, what stands in the queue meanwhile, and what
-//! a client may leave without hearing of.
+//! How transfers and sessions end: the order of replies, queued commands, and clients that leave early.
 
 use super::Scene;
 use super::client::{Client, stream_to};

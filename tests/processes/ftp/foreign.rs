@@ -1,5 +1,5 @@
-//! Peers that speak another protocol, such as a browser that was led to this port (ALPACA, threat 61),
-//! and clients that only try what is not served here.
+//! Peers that speak another protocol, such as a browser that was led to this port (ALPACA, threat 61), and clients
+//! that try unsupported commands.
 
 use super::Scene;
 use super::client::{Client, Reply, stream_to};

@@ -1,5 +1,5 @@
-//! Peers that mean harm. The server stays up and fair, nothing outside of a home is reached, memory
-//! stays, and the peer gets a clear answer.
+//! Hostile peers: the server stays up and fair, nothing outside of a home is reachable, memory stays bounded, and
+//! the peer gets a clear reply.
 
 use super::Scene;
 use super::client::{Client, reset, stream_to};

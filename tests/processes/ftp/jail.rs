@@ -1,6 +1,5 @@
-//! Nothing leads out of a home by FTP either: siblings, homes that became links, folders that flip to
-//! links, renames. `hostile` has spellings, links and special files; `tests/in_memory/jail.rs` the same for the
-//! native protocol.
+//! No path leads out of a home by FTP: siblings, homes that became links, folders that are exchanged with links,
+//! renames. `hostile` has spellings, links and special files; `tests/in_memory/jail.rs` checks the native protocol.
 
 use super::Scene;
 use super::client::Client;

@@ -1,4 +1,4 @@
-//! Listings, as programs read them.
+//! Listings, as programs parse them.
 
 use super::Scene;
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! USER and PASS: who gets in, what the others are told and how late, and what it costs.
+//! USER and PASS: the replies, their delays and their costs.
 
 use super::client::{Client, stream_from};
 use super::{Scene, configuration, listening};

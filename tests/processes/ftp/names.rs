@@ -1,5 +1,5 @@
-//! Names as they are given: what is there under exactly that name comes before options, patterns,
-//! quotes and times, and no byte of it is lost on either way.
+//! Names in FTP commands: an existing name takes precedence over options, patterns, quotes and times, and no byte
+//! of it is lost in either direction.
 
 use super::Scene;
 use super::client::Client;

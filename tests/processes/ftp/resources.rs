@@ -1,5 +1,5 @@
-//! What runs out while FTP transfers run: descriptors, the disk, the disk of the logs. Whoever is in
-//! is told and served on, nothing spins, and once there is some again everything goes on.
+//! Exhausted resources during FTP transfers: descriptors, the disk, the disk of the logs. Sessions get a reply and
+//! continue, nothing spins, and everything works once there is room.
 
 use super::Scene;
 use super::client::{Client, stream_to};

@@ -1,6 +1,6 @@
-//! Where session reuse is offered: of several connections to a data port of a client that has resumed, the one
-//! that resumes is taken; a client that can resume any number of times has to; and clients that cannot are
-//! served as ever.
+//! Session reuse where it is offered but not required: of several connections to a data port, the one that resumes
+//! the client's session is taken; a client that has shown that it can resume must; other clients are served as
+//! before.
 
 use super::Scene;
 use super::client::{Client, stream_to};

@@ -1,4 +1,4 @@
-//! How many sessions there may be, and how long they may be silent.
+//! Limits on sessions and on their idle time.
 
 use super::Scene;
 use super::client::{Client, stream_to};

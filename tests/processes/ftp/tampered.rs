@@ -1,6 +1,5 @@
-//! Interrupted uploads that somebody else than the server has changed since (threat 25). FTP promises
-//! no digest unless `ftp.hash_uploads` asks for one; but what the server can know, it does not store
-//! in silence.
+//! Partial uploads that somebody else has changed (threat 25). FTP promises no digest unless `ftp.hash_uploads`
+//! asks for one, but the server does not silently store a change that it can detect.
 
 use super::Scene;
 use super::client::Client;

@@ -1,5 +1,5 @@
-//! TLS as FTP clients do it: 1.2 and 1.3, with the session of the control connection taken up again
-//! on data connections, or not.
+//! TLS as FTP clients use it: 1.2 and 1.3, with or without the session of the control connection on data
+//! connections.
 
 use berth::tls::Pinning;
 use rustls::client::{Resumption, Tls12Resumption};

@@ -1,5 +1,4 @@
-//! FTPS: explicit and implicit, TLS 1.2 and 1.3, and what ties a data connection to its control
-//! connection.
+//! FTPS: explicit and implicit, TLS 1.2 and 1.3, and how a data connection is bound to its control connection.
 
 use super::Scene;
 use super::client::{Client, stream_to};

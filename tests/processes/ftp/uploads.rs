@@ -1,5 +1,5 @@
-//! Uploads: nothing appears before it is whole, what was there stays, what was interrupted is gone
-//! on with, and every byte is counted.
+//! Uploads: a file appears only when it is complete, the old file stays until then, an interrupted upload can be
+//! resumed, and every byte counts.
 
 use super::Scene;
 use super::client::{Client, reset, stream_to};

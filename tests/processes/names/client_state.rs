@@ -1,4 +1,4 @@
-//! What the client keeps between runs, when it is damaged.
+//! Damaged state files of the client.
 
 use super::{Visit, files};
 use std::fs;

@@ -1,4 +1,4 @@
-//! Which names commands mean.
+//! Which files the names in commands refer to.
 
 use super::{Visit, files, name};
 use crate::support::PASSWORD;

@@ -1,4 +1,4 @@
-//! Files that are called like parts of downloads, and parts that are not ours.
+//! Files with names like partial downloads, and partial downloads of other owners.
 
 use super::{Visit, files};
 use crate::support::proxy::Proxy;

@@ -1,4 +1,4 @@
-//! The server's certificate and key over the years.
+//! Renewal and replacement of the server's certificate and key.
 
 use super::Scene;
 use crate::support::{Place, wait_until};

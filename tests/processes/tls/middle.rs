@@ -1,4 +1,4 @@
-//! Who is in the middle, cuts connections, or breaks TLS.
+//! Relays that read, change or cut connections, and peers that break TLS.
 
 use super::Scene;
 use super::peer::TlsPeer;

@@ -1,4 +1,4 @@
-//! A client, or a server, over a blocking socket and TLS, as small as possible.
+//! A minimal client and a minimal server over blocking sockets and TLS.
 
 use crate::support::{PASSWORD, PATIENCE};
 use berth::auth::scram::{Binding, ClientExchange};

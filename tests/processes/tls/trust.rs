@@ -1,4 +1,4 @@
-//! Whom the client trusts, and what travels then.
+//! Which keys the client trusts, and what it sends before it does.
 
 use super::Scene;
 use crate::support::peer::Peer;

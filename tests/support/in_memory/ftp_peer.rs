@@ -1,5 +1,5 @@
-//! An FTP session in memory: the real protocol, and a test in the place of the loop and of the client
-//! at both sockets. Time stands still unless the server's is moved.
+//! An FTP session in memory: the real protocol, driven by the test instead of the loop, with the test as client on
+//! both connections. Time stands still unless the server's clock moves.
 
 use super::{PASSWORD, Server, USER};
 use berth::base::buffers::{Budget, IoBuffers, Piece};

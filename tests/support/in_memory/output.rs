@@ -1,4 +1,4 @@
-//! What a client prints, kept in memory.
+//! The output of a client, kept in memory.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

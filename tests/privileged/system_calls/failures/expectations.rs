@@ -1,4 +1,4 @@
-//! With which errors each system call is made to fail, and what must become of the operation then.
+//! The errors that each system call gets, and what must become of the operation.
 
 use super::super::trace::Call;
 

@@ -1,4 +1,4 @@
-//! An FTP client that takes every answer as it comes, also none.
+//! An FTP client that takes any reply, or none.
 
 use super::scene::PATIENCE;
 use crate::support::PASSWORD;

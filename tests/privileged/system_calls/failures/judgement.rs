@@ -1,4 +1,4 @@
-//! What is wrong with what an operation left.
+//! Finds what is wrong with the result of an operation.
 
 use super::cases::Case;
 use super::expectations::Verdict;

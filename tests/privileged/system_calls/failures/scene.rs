@@ -1,10 +1,9 @@
-//! A server, a home and a folder of a client that are the same before each case, and what is found
-//! in them afterwards.
+//! A server, a home and a client folder in the same state before each case, and their state afterwards.
 
 use super::super::trace;
 use crate::support::peer::Peer;
 use crate::support::process::Program;
-use crate::support::{Place, Server, disk_usage, ftp_client, pattern, wait_until};
+use crate::support::{Place, Server, disk_usage, ftp_client, holds_within, pattern, wait_until};
 use berth::wire::{Reply, Request};
 use rustix::process::Signal;
 use serde_json::json;
@@ -15,14 +14,13 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// How long one answer may take on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-/// How long what is left of an operation may take.
+/// How long the server may take to clean up after an operation.
 const SETTLING: Duration = Duration::from_secs(3);
-/// How the words of an operation begin that nobody answered.
+/// The prefix of an outcome without an answer.
 pub(super) const NO_ANSWER: &str = "NO ANSWER:";
 /// The file of the account.
 pub(super) const ACCOUNT: &str = "conf/users/ann.json";
@@ -99,7 +97,7 @@ impl Scene {
     /// Runs a program. One that hangs is ended, and has not done it.
     pub(super) fn run(&self, command: Command) -> Outcome {
         let mut program = self.place.start(command);
-        if !within(PATIENCE, || program.is_over()) {
+        if !holds_within(PATIENCE, || program.is_over()) {
             program.kill();
             return Outcome::none("it hangs");
         }
@@ -146,7 +144,7 @@ impl Scene {
         };
         let mut found = None;
         // A session that was cut off gives back its promise a moment later.
-        let is_settled = within(SETTLING, || {
+        let is_settled = holds_within(SETTLING, || {
             found = Some(match catch_unwind(AssertUnwindSafe(report)) {
                 Ok(report) => {
                     let told = ((report.used_bytes, report.used_files), report.reserved_bytes);
@@ -165,18 +163,6 @@ impl Scene {
 fn make_old(path: &Path) -> io::Result<()> {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     File::open(path)?.set_modified(time)
-}
-
-/// Whether `condition` holds in time.
-pub(super) fn within(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + time;
-    while !condition() {
-        if Instant::now() > deadline {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    true
 }
 
 fn is_part(name: &str) -> bool {

@@ -1,13 +1,14 @@
-//! An operation that is carried out, with and without a system call that fails.
+//! Runs an operation, with and without a failing system call.
 
 use super::super::trace::{self, Call, watched};
 use super::cases::{Case, shape};
 use super::ftp::Ftp;
 use super::judgement::{difference, problems};
 use super::operations::{Operation, Run, told};
-use super::scene::{ACCOUNT, Outcome, Scene, Tracer, Tree, within};
-use crate::support::Server;
+use super::scene::{ACCOUNT, Outcome, Scene, Tracer, Tree};
+
 use crate::support::ftp_client::listening;
+use crate::support::{Server, holds_within};
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -102,7 +103,7 @@ impl Stage<'_> {
 /// Descriptors of a server whose sessions are about to end.
 pub(super) fn settled_descriptors(server: &Server) -> usize {
     let mut least = server.program.descriptors();
-    while within(Duration::from_millis(200), || server.program.descriptors() < least) {
+    while holds_within(Duration::from_millis(200), || server.program.descriptors() < least) {
         least = server.program.descriptors();
     }
     least
@@ -137,7 +138,9 @@ pub(super) fn attempt(stage: &Stage<'_>, case: &Case, right: &Found, descriptors
         }
         problems.extend(again.server.err());
     }
-    if !server.program.is_over() && !within(Duration::from_secs(3), || server.program.descriptors() <= descriptors) {
+    if !server.program.is_over()
+        && !holds_within(Duration::from_secs(3), || server.program.descriptors() <= descriptors)
+    {
         problems.push(format!("{} descriptors instead of {descriptors}", server.program.descriptors()));
     }
     if server.program.stderr().contains("panicked") {
