@@ -14,7 +14,7 @@ help:
 	@echo "make bench     berth beside other servers"
 
 test:
-	cargo test
+	cargo test --no-fail-fast
 
 lint:
 	cargo fmt --check

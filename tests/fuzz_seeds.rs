@@ -1,17 +1,16 @@
 //! The fuzz targets of `fuzz/`, without a fuzzer: each has seeds, and each seed keeps its
 //! target's promises. So the targets compile and hold whenever the tests do.
 
-#[path = "protocol_examples/document.rs"]
-#[allow(dead_code)] // A part of it is enough here.
-mod document;
+// The fuzzer is a package of its own, which has them, too.
 #[path = "../fuzz/properties/mod.rs"]
 mod properties;
+mod support;
 
-use document::{Sender, Shown, examples};
 use properties::TARGETS;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use support::protocol_document::{Sender, Shown, examples};
 
 fn folder_of(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target)

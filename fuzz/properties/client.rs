@@ -3,6 +3,7 @@
 
 use super::conversation::Conversation;
 use super::script::{Line, content};
+use super::support::in_memory::output::Shared;
 use super::{assert_is_one_plain_line, halves};
 use berth::auth::scram::Binding;
 use berth::base::digest::Digest;
@@ -21,7 +22,6 @@ use berth::client::ui::progress::Style;
 use berth::wire::Reply;
 use berth::wire::frame::{self, Frame, FrameType};
 use berth::wire::message::End;
-use shared::Shared;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -30,9 +30,6 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
-
-#[path = "../../tests/client/shared.rs"]
-mod shared;
 
 /// The commands from `a` on. `@` is a folder for what is fetched, `%` one with files to send. With
 /// `~` among the letters the two greet first, with `!` results are JSON.

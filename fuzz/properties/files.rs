@@ -2,7 +2,7 @@
 //! of uploads at the server and here, the keys a client remembers.
 
 use super::assert_is_one_plain_line;
-use super::support::{self, Server};
+use super::support::in_memory::{Server, disk_usage};
 use berth::account::{AccountName, Accounts};
 use berth::base::limits::{SCRAM_ROUNDS_MAX, SCRAM_ROUNDS_MIN};
 use berth::base::upload_id::UploadId;
@@ -164,7 +164,7 @@ pub(super) fn staging_record(input: &[u8]) {
     peer.request(&berth::wire::Request::Partials {});
     peer.exchange(&mut server);
     peer.put(&mut server, "/new", b"content");
-    assert_eq!(support::usage_below(&server.home()), server.usage_in_ledger());
+    assert_eq!(disk_usage(&server.home()), server.usage_in_ledger());
 }
 
 /// Remembered keys that cannot be read trust nobody, and say so in one line.

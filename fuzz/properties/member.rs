@@ -4,7 +4,7 @@
 use super::conversation::{Conversation, Sum};
 use super::script::{Line, content};
 use super::server::{QUOTA_BYTES, QUOTA_FILES, new_server};
-use super::support::{Got, Peer, Server};
+use super::support::in_memory::{Got, Peer, Server};
 use berth::base::digest::Digest;
 use berth::base::limits::{CONTROL_BYTES_MAX, INPUT_BYTES, OUTPUT_BYTES_HIGH, PARTIALS_PER_HOME_MAX, PIECE_BYTES};
 use berth::store::ledger::Ledger;
@@ -34,13 +34,13 @@ const LINES_MAX: usize = 200;
 struct Meeting {
     server: Server,
     ledger: Rc<Ledger>,
-    seats: [ActiveAccount; 2],
+    seats: [FuzzSession; 2],
     current: usize,
     /// The disk was made to fail.
     disk_failed: bool,
 }
 
-struct ActiveAccount {
+struct FuzzSession {
     peer: Peer,
     conversation: Conversation,
     /// Whether what is owed is known: nothing was sent that is no frame.
@@ -60,7 +60,7 @@ impl Meeting {
     fn new() -> Self {
         let mut server = new_server();
         let ledger = Rc::clone(server.capability().ledger());
-        let seats = [ActiveAccount::new(&mut server), ActiveAccount::new(&mut server)];
+        let seats = [FuzzSession::new(&mut server), FuzzSession::new(&mut server)];
         Self { server, ledger, seats, current: 0, disk_failed: false }
     }
 
@@ -80,7 +80,7 @@ impl Meeting {
             Line::Act(b'v', _) => self.ledger.begin_verify(),
             Line::Act(b'c', _) => self.ledger.begin_recount(),
             Line::Act(b'x', _) => {
-                let fresh = ActiveAccount::new(server);
+                let fresh = FuzzSession::new(server);
                 std::mem::replace(seat, fresh).peer.reset(server);
             }
             line => seat.send(line),
@@ -96,7 +96,7 @@ impl Meeting {
             assert!(state.used.bytes + state.reserved.bytes <= QUOTA_BYTES, "over the quota: {state:?}");
             assert!(state.used.files + state.reserved.files <= QUOTA_FILES, "over the quota: {state:?}");
         }
-        for ActiveAccount { peer, .. } in &self.seats {
+        for FuzzSession { peer, .. } in &self.seats {
             assert!(peer.buffers.input.filled().len() <= INPUT_BYTES);
             assert!(peer.buffers.output.held_bytes() <= OUTPUT_BYTES_HIGH + PIECE_BYTES + CONTROL_BYTES_MAX);
         }
@@ -119,7 +119,7 @@ impl Meeting {
     }
 }
 
-impl ActiveAccount {
+impl FuzzSession {
     fn new(server: &mut Server) -> Self {
         let peer = server.log_in();
         Self { peer, conversation: Conversation::default(), is_known: true, uploads: HashMap::new(), download: None }

@@ -15,8 +15,15 @@ mod tls;
 mod wire;
 mod words;
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
+/// The server in memory that the tests use, too.
+#[path = "../../tests/support"]
+#[allow(dead_code, unreachable_pub, unused_imports)] // A part of it is enough here.
+mod support {
+    mod data;
+    pub(crate) mod in_memory;
+    mod random;
+    mod unlinked_files;
+}
 
 /// One decoder, or one side of a conversation.
 pub(crate) struct Target {

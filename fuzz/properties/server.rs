@@ -2,7 +2,7 @@
 
 use super::conversation::Sum;
 use super::script::content;
-use super::support::{Got, Peer, Rights, Server, write};
+use super::support::in_memory::{Got, Peer, Rights, Server, write};
 use berth::base::buffers::{Budget, IoBuffers, Piece};
 use berth::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, INPUT_BYTES, TURN_BUDGET};
 use berth::config::SyncPolicy;
@@ -34,7 +34,7 @@ pub(super) fn stranger(input: &[u8]) {
         input,
         |server| server.connect(),
         |server, peer| {
-            assert!(peer.front.account().is_none(), "somebody without a password is in");
+            assert!(peer.protocol.account().is_none(), "somebody without a password is in");
             assert!(
                 peer.buffers.input.filled().len() <= CONTROL_BYTES_MAX_BEFORE_LOGIN + frame::HEADER_BYTES
                     || peer.is_closing()

@@ -1,0 +1,47 @@
+//! What a server in memory and a server in a process have in common: passwords, content, and disk usage.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// The password of every account.
+pub const PASSWORD: &str = "correct horse";
+
+/// Pseudo-random bytes. Each seed gives different ones.
+pub fn pattern(seed: u64, count: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(count + 8);
+    while bytes.len() < count {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(count);
+    bytes
+}
+
+/// What a home holds by berth's rule: the sum of the sizes of its regular files, each inode once,
+/// and the number of its entries; of the staging folder only the parts.
+pub fn disk_usage(home: &Path) -> (u64, u64) {
+    let (mut bytes, mut files) = (0, 0);
+    let mut inodes = std::collections::HashSet::new();
+    let mut folders = vec![home.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let is_staging = folder == home.join(".berth");
+        for entry in fs::read_dir(&folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            let metadata = fs::symlink_metadata(&path).expect("there");
+            if is_staging && path.extension() != Some("part".as_ref()) {
+                continue;
+            }
+            files += u64::from(path != home.join(".berth"));
+            if metadata.is_dir() {
+                folders.push(path);
+            } else if metadata.is_file() && inodes.insert((metadata.dev(), metadata.ino())) {
+                bytes += metadata.len();
+            }
+        }
+    }
+    (bytes, files)
+}
