@@ -5,7 +5,7 @@ pub mod incoming;
 pub mod link;
 pub mod login;
 pub mod password;
-pub mod retry;
+pub mod repeated_request;
 pub mod send_buffer;
 pub mod session;
 pub mod state;

@@ -8,7 +8,7 @@ use crate::base::virtual_path::VPath;
 use crate::client::connection::endpoint::Endpoint;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
-use crate::client::connection::retry::{changes_once, settle};
+use crate::client::connection::repeated_request::{changes_once, settle};
 use crate::client::connection::state::StateFolder;
 use crate::client::error::{Failure, unexpected};
 use crate::client::shell::lexer::Word;
