@@ -44,7 +44,6 @@ use ui::progress::Style;
 use ui::summary::failure_object;
 
 use crate::base::text::Escaped;
-use crate::base::virtual_path::VPath;
 
 /// Runs the command line and returns the exit code.
 pub fn run(args: &Args) -> u8 {
@@ -56,7 +55,7 @@ pub fn run(args: &Args) -> u8 {
     };
     let connected = Destination::of(args).and_then(|to| connect(args, &to, &mut output).map(|made| (made, to)));
     let (mut session, destination) = match connected {
-        Ok(((link, route), destination)) => (session(args, output, link, route), destination),
+        Ok(((link, endpoint), destination)) => (session(args, output, link, endpoint), destination),
         Err(failure) => return give_up(&mut output, &failure),
     };
     if let Err(failure) = work.begin(&mut session, &destination) {
@@ -186,20 +185,10 @@ impl Work {
     }
 }
 
-fn session(args: &Args, output: Output, link: Link, route: Endpoint) -> Session {
-    Session {
-        link,
-        folder: VPath::root(),
-        output,
-        state: StateFolder::of_user(),
-        progress: Style::choose(args.quiet, args.no_progress),
-        peer: route.peer(),
-        route: Some(route),
-        may_ask: terminal_can_answer(),
-        stdin_is_script: false,
-        was_lost: false,
-        previous_folder: None,
-    }
+fn session(args: &Args, output: Output, link: Link, endpoint: Endpoint) -> Session {
+    let progress = Style::choose(args.quiet, args.no_progress);
+    let session = Session::new(link, endpoint, output, StateFolder::of_user(), progress);
+    Session { may_ask: terminal_can_answer(), ..session }
 }
 
 /// Connects and logs in.

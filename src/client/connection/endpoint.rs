@@ -37,7 +37,7 @@ pub struct Endpoint {
     /// Bytes transferred since the last progress.
     moved_bytes: u64,
     /// The session only checks what happened on the lost connection, so replies are no progress.
-    is_looking_back: bool,
+    is_checking: bool,
 }
 
 /// A server for the first login.
@@ -89,10 +89,7 @@ impl FirstConnection {
         if let Some(trust) = &trust {
             trust.remember(output);
         }
-        Ok((
-            link,
-            Endpoint { host, port, user, trust, keys, retries, tried: 0, moved_bytes: 0, is_looking_back: false },
-        ))
+        Ok((link, Endpoint { host, port, user, trust, keys, retries, tried: 0, moved_bytes: 0, is_checking: false }))
     }
 }
 
@@ -103,30 +100,30 @@ impl Endpoint {
     }
 
     /// Notes progress on this connection, so the next loss starts with a fresh count of attempts.
-    pub fn gets_on(&mut self) {
-        if !self.is_looking_back {
+    pub fn note_progress(&mut self) {
+        if !self.is_checking {
             (self.tried, self.moved_bytes) = (0, 0);
         }
     }
 
     /// Notes bytes that were never transferred before. Only many of them count as progress: a server that sends
     /// one byte for each connection would otherwise be retried for ever.
-    pub fn gets_on_by(&mut self, bytes: u64) {
+    pub fn note_new_bytes(&mut self, bytes: u64) {
         self.moved_bytes = self.moved_bytes.saturating_add(bytes);
         if self.moved_bytes >= WORTHWHILE_BYTES {
-            self.gets_on();
+            self.note_progress();
         }
     }
 
-    /// While `is_looking_back` is true, replies do not count as progress.
-    pub fn look_back(&mut self, is_looking_back: bool) {
-        self.is_looking_back = is_looking_back;
+    /// While `is_checking` is true, replies do not count as progress.
+    pub fn set_checking(&mut self, is_checking: bool) {
+        self.is_checking = is_checking;
     }
 
     /// Connects and logs in again, with a pause before each attempt. When the attempts are used up, it returns
     /// `failure` or the failure of the last attempt. A failure that another attempt cannot change is returned
     /// at once.
-    pub fn again(&mut self, failure: Failure, interrupt: &Interrupt, output: &mut Output) -> Result<Link, Failure> {
+    pub fn reconnect(&mut self, failure: Failure, interrupt: &Interrupt, output: &mut Output) -> Result<Link, Failure> {
         let mut why = failure;
         while self.tried < self.retries {
             let wait = wait_before(self.tried, random_share());

@@ -6,6 +6,7 @@ pub mod link;
 pub mod login;
 pub mod password;
 pub mod repeated_request;
+pub mod retry;
 pub mod send_buffer;
 pub mod session;
 pub mod state;

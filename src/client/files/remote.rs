@@ -30,7 +30,7 @@ pub struct TreeEntry {
 impl Session {
     /// Returns the entries of a directory, sorted by name.
     pub fn list(&mut self, path: &VPath) -> Result<Vec<Entry>, Failure> {
-        let mut entries = self.persist(|session| {
+        let mut entries = self.retry_whole(|session| {
             session.link.request(&Request::List { path: path.into() })?;
             Listing::receive_all(&mut session.link)?
         })?;
@@ -79,21 +79,18 @@ impl Session {
     ) -> Result<Vec<TreeEntry>, Failure> {
         let mut found: Vec<TreeEntry> = Vec::new();
         let mut room = Room::of(root.as_bytes());
-        let mut to_ask = VecDeque::from([root.clone()]);
-        let mut asked = VecDeque::new();
+        let mut walk = RemoteWalk { unlisted: VecDeque::from([root.clone()]), requested: VecDeque::new() };
         self.check_link()?;
-        while !(to_ask.is_empty() && asked.is_empty()) {
-            let listed = match self.list_ahead(&mut to_ask, &mut asked) {
-                Ok(listed) => listed,
-                Err(error) => {
-                    self.reconnect(error.into())?;
-                    asked.append(&mut to_ask);
-                    std::mem::swap(&mut asked, &mut to_ask);
-                    continue;
-                }
-            };
-            self.gets_on();
-            let Some(folder) = asked.pop_front() else { break };
+        while !walk.is_done() {
+            let listed = self.retry(
+                &mut walk,
+                |session, walk| Ok(walk.list_ahead(&mut session.link)?),
+                |_, walk| {
+                    walk.repeat();
+                    Ok(())
+                },
+            )?;
+            let Some(folder) = walk.requested.pop_front() else { break };
             let entries = match listed {
                 Ok(entries) => entries,
                 Err(failure) => {
@@ -105,7 +102,7 @@ impl Session {
             for TreeEntry { path, entry } in entries {
                 room.take(&path)?;
                 if entry.kind == EntryKind::Dir {
-                    to_ask.push_back(path.clone());
+                    walk.unlisted.push_back(path.clone());
                 }
                 found.push(TreeEntry { path, entry });
             }
@@ -114,21 +111,6 @@ impl Session {
             }
         }
         Ok(found)
-    }
-
-    /// Requests as many listings as the server allows, and receives the oldest one.
-    fn list_ahead(
-        &mut self,
-        to_ask: &mut VecDeque<VPath>,
-        asked: &mut VecDeque<VPath>,
-    ) -> Result<Result<Vec<Entry>, Failure>, LinkError> {
-        while self.link.has_room()
-            && let Some(folder) = to_ask.front()
-        {
-            self.link.request(&Request::List { path: folder.into() })?;
-            asked.extend(to_ask.pop_front());
-        }
-        Listing::receive_all(&mut self.link)
     }
 
     /// Returns the paths that `word` names: the entry of exactly that name, else the entries that match the
@@ -208,6 +190,36 @@ impl Session {
             report(self, "glob", &failure)?;
         }
         Ok(())
+    }
+}
+
+/// The directories that a walk has still to list.
+struct RemoteWalk {
+    unlisted: VecDeque<VPath>,
+    /// Their listings are requested, the oldest first.
+    requested: VecDeque<VPath>,
+}
+
+impl RemoteWalk {
+    fn is_done(&self) -> bool {
+        self.unlisted.is_empty() && self.requested.is_empty()
+    }
+
+    /// Requests as many listings as the server allows, and receives the oldest one.
+    fn list_ahead(&mut self, link: &mut Link) -> Result<Result<Vec<Entry>, Failure>, LinkError> {
+        while link.has_room()
+            && let Some(folder) = self.unlisted.front()
+        {
+            link.request(&Request::List { path: folder.into() })?;
+            self.requested.extend(self.unlisted.pop_front());
+        }
+        Listing::receive_all(link)
+    }
+
+    /// Queues the requested listings again, because their connection was lost.
+    fn repeat(&mut self) {
+        self.requested.append(&mut self.unlisted);
+        std::mem::swap(&mut self.requested, &mut self.unlisted);
     }
 }
 

@@ -83,7 +83,7 @@ impl Order {
     ) -> Result<Tree, Failure> {
         let (mut tree, mut to_visit) = (Tree::default(), vec![VPath::root()]);
         while let Some(folder) = to_visit.pop() {
-            if session.link.works_apart() {
+            if session.link.keep_alive() {
                 return Err(Failure::Interrupted);
             }
             let here = self.here(&folder);

@@ -103,48 +103,53 @@ pub fn same_contents(
     session.check_link()?;
     let hashing = Hashing::of(session.progress, pairs.len());
     session.link.set_on_wait(hashing.ticker());
-    hashing.next_remote(pairs[0].1);
-    let (mut asked, mut compared, mut here) = (0, 0, None);
-    while compared < pairs.len() {
-        match compare_ahead(session, &pairs[compared..], &mut asked, &mut here, &hashing) {
-            Ok(same) => {
-                session.gets_on();
-                on_result(same);
-                (asked, compared, here) = (asked - 1, compared + 1, None);
-                if let Some((_, remote)) = pairs.get(compared) {
-                    hashing.next_remote(remote);
-                }
-            }
-            Err(failure) => {
-                session.reconnect(failure)?;
-                asked = 0;
-            }
-        }
+    let mut ahead = DigestsAhead::default();
+    for (at, (_, remote)) in pairs.iter().enumerate() {
+        hashing.next_remote(remote);
+        let same = session.retry(
+            &mut ahead,
+            |session, ahead| ahead.compare_first(session, &pairs[at..], &hashing),
+            |_, ahead| {
+                ahead.requested = 0;
+                Ok(())
+            },
+        )?;
+        on_result(same);
+        ahead = DigestsAhead { requested: ahead.requested - 1, here: None };
     }
     Ok(())
 }
 
-/// Compares the first of `pairs` and sends further requests ahead; the first `asked` have been sent already.
-/// The local digest in `here` survives a lost connection.
-fn compare_ahead(
-    session: &mut Session,
-    pairs: &[(&Path, &VPath)],
-    asked: &mut usize,
-    here: &mut Option<Result<Digest, Failure>>,
-    hashing: &Hashing,
-) -> Result<Result<Option<Digest>, Failure>, Failure> {
-    while *asked < pairs.len() && session.link.has_room() {
-        session.link.request(&Request::Sha256 { path: pairs[*asked].1.into() })?;
-        *asked += 1;
+/// The progress of comparing a pair of files.
+#[derive(Default)]
+struct DigestsAhead {
+    /// The number of remote digests that are requested: of this pair and of the next ones.
+    requested: usize,
+    /// The local digest. It survives a lost connection.
+    here: Option<Result<Digest, Failure>>,
+}
+
+impl DigestsAhead {
+    /// Compares the first of `pairs` and sends the requests for the next ones.
+    fn compare_first(
+        &mut self,
+        session: &mut Session,
+        pairs: &[(&Path, &VPath)],
+        hashing: &Hashing,
+    ) -> Result<Result<Option<Digest>, Failure>, Failure> {
+        while self.requested < pairs.len() && session.link.has_room() {
+            session.link.request(&Request::Sha256 { path: pairs[self.requested].1.into() })?;
+            self.requested += 1;
+        }
+        session.link.send_all()?;
+        let here = self.here.get_or_insert_with(|| digest_here(session, pairs[0].0, hashing)).clone();
+        let there = match session.link.receive()?.event {
+            Event::Reply(Reply::Sha256 { sha256, .. }) => Ok(sha256),
+            Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
+            _ => return Err(unexpected()),
+        };
+        Ok(there.and_then(|there| Ok(Some(here?).filter(|here| *here == there))))
     }
-    session.link.send_all()?;
-    let here = here.get_or_insert_with(|| digest_here(session, pairs[0].0, hashing)).clone();
-    let there = match session.link.receive()?.event {
-        Event::Reply(Reply::Sha256 { sha256, .. }) => Ok(sha256),
-        Event::Reply(Reply::Error(error)) => Err(Failure::Refused(error)),
-        _ => return Err(unexpected()),
-    };
-    Ok(there.and_then(|there| Ok(Some(here?).filter(|here| *here == there))))
 }
 
 /// Computes the digest of a local file and shows the progress.
@@ -153,7 +158,7 @@ fn digest_here(session: &mut Session, local: &Path, hashing: &Hashing) -> Result
     hashing.begin_local(local, bytes);
     let digest = digest_of(local, &mut |bytes| {
         hashing.reach(bytes);
-        session.link.works_apart()
+        session.link.keep_alive()
     });
     hashing.finish_local();
     digest

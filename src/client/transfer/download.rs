@@ -208,7 +208,7 @@ impl Wanted {
             let hashing = Hashing::of_local(session.progress, local, part_bytes);
             self.part = Part::find(local, &self.reserved, size, &mut |bytes| {
                 hashing.reach(bytes);
-                session.link.works_apart()
+                session.link.keep_alive()
             })?;
         }
         Ok(())
@@ -254,7 +254,7 @@ fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted:
     wanted.show_at(progress, offset);
     let resumed_from = wanted.resumed_from.map_or(offset, |first| first.min(offset));
     wanted.resumed_from = Some(resumed_from);
-    session.resumes(progress.percent());
+    session.note_resumed(progress.percent());
     loop {
         let event = match session.link.receive() {
             Ok(incoming) => incoming.event,
@@ -272,7 +272,7 @@ fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted:
                 let bytes = session.link.chunk().len() as u64;
                 wanted.shown_bytes += bytes;
                 progress.advance(bytes);
-                session.gets_on_by(wanted.shown_bytes.saturating_sub(wanted.furthest_byte));
+                session.note_new_bytes(wanted.shown_bytes.saturating_sub(wanted.furthest_byte));
                 wanted.furthest_byte = wanted.furthest_byte.max(wanted.shown_bytes);
             }
             Event::End(end) => {
@@ -283,7 +283,7 @@ fn receive_file(session: &mut Session, progress: &mut Progress, id: u32, wanted:
                 }
                 let mode = wanted.job.modes.wanted(mode.unwrap_or(wanted.job.listed_mode));
                 part.finish(mtime_ns, mode, wanted.replaced)?;
-                session.gets_on();
+                session.note_progress();
                 return Ok(Fetched { size, sha256, resumed_from });
             }
             Event::Aborted(error) => {

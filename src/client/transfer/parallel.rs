@@ -17,7 +17,6 @@ use std::thread;
 use std::time::Duration;
 
 use crate::base::limits::SECOND_CONNECTION_BYTES;
-use crate::base::virtual_path::VPath;
 use crate::client::connection::endpoint::Endpoint;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
@@ -79,7 +78,7 @@ pub fn move_all<J: Send, O: Send>(
     session.check_link()?;
     let is_large = |job: &J| bytes(job) >= SECOND_CONNECTION_BYTES;
     let is_worth_it = jobs.iter().filter(|job| is_large(job)).count() > 1;
-    let route = session.route.clone().filter(|_| is_worth_it);
+    let route = session.endpoint.clone().filter(|_| is_worth_it);
     let Some(route) = route else {
         let mut jobs = Jobs { own: jobs.into(), shared: Arc::default() };
         return move_jobs(session, &mut jobs, progress, tell);
@@ -131,7 +130,7 @@ fn move_beside<J, O>(
             match told.recv_timeout(A_MOMENT) {
                 Ok(outcome) => tell(session, outcome)?,
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) if session.link.works_apart() => return Err(Failure::Interrupted),
+                Err(RecvTimeoutError::Timeout) if session.link.keep_alive() => return Err(Failure::Interrupted),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             progress.tick();
@@ -164,19 +163,7 @@ impl<J, O> Second<J, O> {
             // If no second connection can be made, one is enough.
             Err(_) => return,
         };
-        let mut session = Session {
-            link,
-            folder: VPath::root(),
-            output,
-            state,
-            progress: Style::Silent,
-            peer: route.peer(),
-            route: Some(route),
-            may_ask: false,
-            stdin_is_script: false,
-            was_lost: false,
-            previous_folder: None,
-        };
+        let mut session = Session::new(link, route, output, state, Style::Silent);
         let mut progress = Progress::beside(share);
         let moved = move_jobs(&mut session, &mut jobs, &mut progress, &mut |_, outcome| {
             // Sending fails only after the first connection has failed.

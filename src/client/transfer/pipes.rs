@@ -41,14 +41,10 @@ pub fn fetch(
     mut take: impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
 ) -> Result<Streamed, Failure> {
     let mut taken = Taken { hash: Sha256::new(), bytes: 0, chunk: Vec::new() };
-    session.check_link()?;
-    loop {
+    session.retry_whole(|session| {
         session.link.set_on_wait(progress.ticker());
-        match taken.fetch_rest(session, remote, progress, &mut take) {
-            Err(failure) => session.reconnect(failure)?,
-            streamed => return streamed,
-        }
-    }
+        taken.fetch_rest(session, remote, progress, &mut take)
+    })
 }
 
 /// The bytes that were received and handed on.
@@ -78,7 +74,7 @@ impl Taken {
             Event::Reply(Reply::Error(error)) | Event::Aborted(error) => return Err(Failure::Refused(error)),
             _ => return Err(LinkError::Protocol("a download was answered with something else".into()).into()),
         };
-        session.resumes(progress.percent());
+        session.note_resumed(progress.percent());
         loop {
             match session.link.receive()?.event {
                 Event::Data => {
@@ -88,7 +84,7 @@ impl Taken {
                         return Err(failure);
                     }
                     progress.advance(self.chunk.len() as u64);
-                    session.gets_on_by(self.chunk.len() as u64);
+                    session.note_new_bytes(self.chunk.len() as u64);
                 }
                 Event::End(end) => {
                     let sha256 = Digest::finish(self.hash.clone());
@@ -194,7 +190,7 @@ fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Resul
             return Ok(Err(incoming.event));
         }
         if !is_ready(&stdin, PollFlags::IN) {
-            if link.works_apart() {
+            if link.keep_alive() {
                 return Err(Failure::Interrupted);
             }
             // The writer of the pipe may take hours, but a refusal must be reported at once.

@@ -50,7 +50,7 @@ impl DuplexStream {
 
     /// Pings the server when a ping is due. A caller that works for a long time without a request calls this
     /// repeatedly. Returns true if Ctrl-C was pressed.
-    pub(super) fn works_apart(&mut self) -> bool {
+    pub(super) fn keep_alive(&mut self) -> bool {
         if self.last_sent.elapsed() >= PING_INTERVAL {
             self.queue_ping();
             // If this fails, the next request fails too and reports the error.

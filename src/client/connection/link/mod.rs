@@ -206,8 +206,8 @@ impl Link {
 
     /// Pings the server when a ping is due. A caller that works for a long time without a request calls this
     /// repeatedly. Returns true if Ctrl-C was pressed.
-    pub fn works_apart(&mut self) -> bool {
-        self.traffic.works_apart()
+    pub fn keep_alive(&mut self) -> bool {
+        self.traffic.keep_alive()
     }
 
     /// Sends queued bytes for at most about `patience`. Errors are ignored, because the next request reports
@@ -217,7 +217,7 @@ impl Link {
     }
 
     /// Checks without waiting whether the connection has ended. Called before a request is sent.
-    pub fn look(&mut self) -> Result<(), LinkError> {
+    pub fn check_idle(&mut self) -> Result<(), LinkError> {
         while self.requests.is_empty() && self.receive_some()? {
             if self.take()?.is_some() {
                 return Err(LinkError::Protocol("an unexpected answer".into()));

@@ -144,9 +144,9 @@ impl Uploader {
         progress.redo(unsent.shown_bytes.saturating_sub(offset));
         progress.found(offset.saturating_sub(unsent.shown_bytes));
         unsent.shown_bytes = offset;
-        session.resumes(progress.percent());
+        session.note_resumed(progress.percent());
         // Only bytes beyond the earlier maximum count as progress.
-        session.gets_on_by(offset.saturating_sub(unsent.kept_bytes));
+        session.note_new_bytes(offset.saturating_sub(unsent.kept_bytes));
         unsent.kept_bytes = unsent.kept_bytes.max(offset);
         let resumed_from = unsent.resumed_from.map_or(offset, |first| first.min(offset));
         unsent.resumed_from = Some(resumed_from);
@@ -183,7 +183,7 @@ fn has_prefix(
     hashing.begin_local(source.path(), offset);
     let mut watch = |bytes| {
         hashing.reach(bytes);
-        session.link.works_apart()
+        session.link.keep_alive()
     };
     match source.skip(offset, &mut watch) {
         Ok(digest) => Ok(digest == sha256 && source.read_bytes() == offset),

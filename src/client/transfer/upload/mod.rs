@@ -132,7 +132,7 @@ fn send_jobs(
     loop {
         session.link.set_on_wait(progress.ticker());
         let Err(failure) = uploader.send_rest(session, jobs, progress, on_verdict) else {
-            session.gets_on();
+            session.note_progress();
             return Ok(());
         };
         let again = session.reconnect(failure).and_then(|()| {
@@ -283,7 +283,7 @@ impl Uploader {
             let mut hashing = None;
             failure = match source.look_again(&mut |bytes| {
                 hashing.get_or_insert_with(|| Hashing::of_local(style, &path, size)).reach(bytes);
-                session.link.works_apart()
+                session.link.keep_alive()
             }) {
                 Ok(Reading::Whole { appended: 0 }) => None,
                 Ok(Reading::Whole { appended }) => {
@@ -342,7 +342,7 @@ impl Uploader {
             return Err(LinkError::Protocol("an answer to no upload".into()));
         }
         let Some(Pending { unsent, record, resumed_from, sent, .. }) = self.pending.pop_front() else { return Ok(()) };
-        session.gets_on();
+        session.note_progress();
         let end = sent.as_ref().and_then(|sent| sent.as_ref().ok().copied());
         let result = match (reply, sent) {
             (_, Some(Err(failure))) => Err(failure),

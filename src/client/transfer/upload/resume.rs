@@ -28,12 +28,12 @@ impl Uploader {
         // The overall progress is reported when the transfer resumes, not here.
         let was_lost = std::mem::take(&mut session.was_lost);
         // If the server does not answer, every upload remains uncertain.
-        let (stored, asked) = match session.look_back(|session| which_are_stored(session, &asked)) {
+        let (stored, asked) = match session.check_after_loss(|session| which_are_stored(session, &asked)) {
             Ok(stored) => (stored, Ok(())),
             Err(failure) => (vec![false; asked.len()], Err(failure)),
         };
         if stored.contains(&true) {
-            session.gets_on();
+            session.note_progress();
         }
         session.was_lost |= was_lost;
         for ((unsent, record, end), is_stored) in unsure.into_iter().zip(stored).rev() {
