@@ -1,5 +1,5 @@
-//! `get`: chooses the destinations, handles existing files and reports the results. `transfer::download` moves
-//! the bytes.
+//! `get`: chooses the destinations, handles existing files and reports the results. `transfer` moves the
+//! bytes.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -7,11 +7,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::cat::Shown;
 use super::local::path as local_path;
-use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
@@ -21,18 +20,20 @@ use crate::client::files::remote::not_examined;
 use crate::client::files::spellings::Spellings;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
-use crate::client::transfer::compare::{
-    Done, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
-};
-use crate::client::transfer::download::{DownloadJob, Fetched, fetch_all};
+use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
+use crate::client::transfer::compare::{is_marked_as_target, listed_as_target, note_interruption, same_content};
+use crate::client::transfer::job::{Direction, TransferJob, Transferred, label};
 use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
 use crate::client::transfer::part_names::remove_part;
-use crate::client::transfer::pipes::{Streamed, fetch as fetch_content};
+use crate::client::transfer::pipes::fetch as fetch_content;
+use crate::client::transfer::report::Report;
 use crate::client::ui::progress::{Progress, Style};
 use crate::client::ui::summary::Summary;
 use crate::client::unfinished_tree::UnfinishedTree;
 use crate::wire::message::{Entry, EntryKind, ErrorCode};
 use crate::wire::{Reply, Request};
+
+const DOWNLOAD: Direction = Direction::Download;
 
 /// `get [-f] [-r] [--no-perms] REMOTE... [LOCAL]`
 pub fn get(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
@@ -152,13 +153,12 @@ fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
     let mut shown = Shown::default();
     let fetched = fetch_content(session, remote, &mut progress, |output, link, bytes| shown.write(output, link, bytes));
     drop(progress);
-    let Streamed { size, sha256 } = fetched?;
+    let transferred = fetched?;
     shown.finish(&mut session.output)?;
     // Standard output holds the content, so no digest is shown.
     session.output.shows_digests = false;
     let (local, elapsed) = (Path::new("-"), None);
-    Done { command: "get", local, remote, size, sha256, resumed_from: 0, is_identical: false, elapsed }
-        .show(session, true)
+    Report { direction: DOWNLOAD, local, remote, transferred, is_identical: false, elapsed }.show(session, true)
 }
 
 fn get_single(
@@ -186,19 +186,19 @@ fn get_single(
 fn get_one(
     session: &mut Session,
     summary: &mut Summary,
-    mut job: DownloadJob,
+    mut job: TransferJob,
     size: u64,
     overwrite: &mut Overwrite,
     is_brief: bool,
 ) -> Result<(), Failure> {
     if let Some(here) = what_is_here(&job.local)? {
-        let clash = clash(&job, size, here.len());
+        let conflict = Conflict::of_job(DOWNLOAD, &job, size, here.len());
         if here.len() == size
             && let Some(sha256) = same_content(session, &job.local, &job.remote)?
         {
-            return clash.tell_identical(session, summary, sha256, is_brief);
+            return report_identical(session, summary, &conflict, sha256, is_brief);
         }
-        if overwrite.decide(session, &clash)? != Decision::Replace {
+        if overwrite.decide(session, &conflict)? != Decision::Replace {
             return Err(Failure::Local(format!("{} was not replaced", shown(&job.local))));
         }
         job.replace = true;
@@ -212,35 +212,11 @@ fn get_one(
         result => result?,
     };
     let elapsed = (!is_brief).then(|| started.elapsed());
-    conclude(session, summary, &job, fetched, elapsed)
+    Report::of_job(DOWNLOAD, &job, fetched, elapsed).count(session, summary)
 }
 
-fn fetch(session: &mut Session, job: &DownloadJob, size: u64) -> Result<Fetched, Failure> {
-    let mut progress = Progress::of_file(session.progress, &label(&job.remote), Some(size));
-    let mut fetched = None;
-    fetch_all(session, vec![job.clone()], &mut progress, |_, (_, result)| {
-        fetched = Some(result);
-        Ok(())
-    })?;
-    fetched.unwrap_or_else(|| Err(unexpected()))
-}
-
-fn label(remote: &VPath) -> String {
-    Escaped(remote.name().unwrap_or(b"/")).to_string()
-}
-
-fn conclude(
-    session: &mut Session,
-    summary: &mut Summary,
-    job: &DownloadJob,
-    fetched: Fetched,
-    elapsed: Option<Duration>,
-) -> Result<(), Failure> {
-    let Fetched { size, sha256, resumed_from } = fetched;
-    summary.moved(size - resumed_from.min(size), size);
-    let DownloadJob { local, remote, .. } = job;
-    Done { command: "get", local, remote, size, sha256, resumed_from, is_identical: false, elapsed }
-        .show(session, elapsed.is_none())
+fn fetch(session: &mut Session, job: &TransferJob, size: u64) -> Result<Transferred, Failure> {
+    transfer_one(session, DOWNLOAD, job.clone(), size)?.1
 }
 
 /// Downloads many files with pipelined requests. Files whose destination exists are compared first. Files that
@@ -263,20 +239,21 @@ fn get_many(
 fn get_wanted(
     session: &mut Session,
     summary: &mut Summary,
-    wanted: Vec<(DownloadJob, u64)>,
+    wanted: Vec<(TransferJob, u64)>,
     overwrite: &mut Overwrite,
 ) -> Result<(), Failure> {
     let wanted = without_what_is_here(session, summary, wanted, overwrite)?;
+    let (bytes, jobs) = (total_of(&wanted), wanted.into_iter().map(|(job, _)| job).collect());
     let mut changed = Vec::new();
-    get_new(session, summary, wanted, &mut changed)?;
-    for (job, size) in changed {
-        let result = get_one(session, summary, job, size, overwrite, true);
+    transfer_many(session, summary, DOWNLOAD, jobs, bytes, &mut changed)?;
+    for (job, _) in changed {
+        let result = get_one(session, summary, job, 0, overwrite, true);
         summary.count(session, result)?;
     }
     overwrite.result()
 }
 
-fn total_of(jobs: &[(DownloadJob, u64)]) -> u64 {
+fn total_of(jobs: &[(TransferJob, u64)]) -> u64 {
     jobs.iter().fold(0, |total: u64, (_, size)| total.saturating_add(*size))
 }
 
@@ -284,9 +261,9 @@ fn total_of(jobs: &[(DownloadJob, u64)]) -> u64 {
 fn without_what_is_here(
     session: &mut Session,
     summary: &mut Summary,
-    wanted: Vec<(DownloadJob, u64)>,
+    wanted: Vec<(TransferJob, u64)>,
     overwrite: &mut Overwrite,
-) -> Result<Vec<(DownloadJob, u64)>, Failure> {
+) -> Result<Vec<(TransferJob, u64)>, Failure> {
     let (mut remaining, mut clashing) = (Vec::new(), Vec::new());
     let spellings = Spellings::among(wanted.iter().map(|(job, _)| path_bytes(&job.local)));
     let mut names: HashMap<FileId, VPath> = HashMap::new();
@@ -307,13 +284,14 @@ fn without_what_is_here(
             },
         }
     }
-    let replacing =
-        without_identical(session, summary, clashing, overwrite, |(job, size, here)| clash(job, *size, *here))?;
+    let replacing = without_identical(session, summary, clashing, overwrite, |(job, size, here)| {
+        Conflict::of_job(DOWNLOAD, job, *size, *here)
+    })?;
     if overwrite.has_quit() {
         remaining.clear();
     }
     for (job, size, _) in replacing {
-        remaining.push((DownloadJob { replace: true, ..job }, size));
+        remaining.push((TransferJob { replace: true, ..job }, size));
     }
     Ok(remaining)
 }
@@ -356,33 +334,6 @@ fn same_name(one: &VPath, other: &VPath, local: &Path) -> Failure {
     Failure::Local(format!("{other} and {one} are both {} here; get one of them to another place", shown(local)))
 }
 
-fn clash(job: &DownloadJob, size: u64, old_size: u64) -> Conflict<'_> {
-    Conflict { command: "get", local: &job.local, remote: &job.remote, size, old_size }
-}
-
-fn get_new(
-    session: &mut Session,
-    summary: &mut Summary,
-    jobs: Vec<(DownloadJob, u64)>,
-    changed: &mut Vec<(DownloadJob, u64)>,
-) -> Result<(), Failure> {
-    let mut progress = Progress::of_files(session.progress, jobs.len(), total_of(&jobs));
-    let folder = common_local_folder(jobs.iter().map(|(job, _)| &job.local));
-    let jobs = jobs.into_iter().map(|(job, _)| job).collect();
-    fetch_all(session, jobs, &mut progress, |session, (job, result)| match result {
-        Err(failure) if failure.is_refusal(ErrorCode::Changed) => {
-            changed.push((job, 0));
-            Ok(())
-        }
-        // All files go to this directory, so every other file would fail in the same way.
-        Err(failure @ Failure::LocalDenied(_)) if job.local.parent() == folder.as_deref() => Err(summary.stop(failure)),
-        result => {
-            let result = result.and_then(|fetched| conclude(session, summary, &job, fetched, None));
-            summary.count(session, result)
-        }
-    })
-}
-
 /// Returns every file to download with its size and destination. Creates the local directories on the way.
 fn plan(
     session: &mut Session,
@@ -391,7 +342,7 @@ fn plan(
     target: &LocalTarget,
     with_folders: bool,
     modes: ModePolicy,
-) -> Result<Vec<(DownloadJob, u64)>, Failure> {
+) -> Result<Vec<(TransferJob, u64)>, Failure> {
     let requests: Vec<Request> = remotes.iter().map(|remote| Request::Stat { path: remote.into() }).collect();
     let mut found = Vec::with_capacity(remotes.len());
     session.call_each(&requests, |_, at, result| found.push((&remotes[at], result)))?;
@@ -426,7 +377,7 @@ fn plan_tree(
     local_root: &Path,
     target: &LocalTarget,
     modes: ModePolicy,
-) -> Result<Vec<(DownloadJob, u64)>, Failure> {
+) -> Result<Vec<(TransferJob, u64)>, Failure> {
     let mut unlisted = Vec::new();
     let tree = session.walk(root, |_, failure| unlisted.push(failure))?;
     for failure in unlisted {
@@ -481,15 +432,9 @@ fn plan_tree(
     Ok(wanted)
 }
 
-/// Returns the innermost directory that contains all of `paths`.
-fn common_local_folder<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Option<PathBuf> {
-    let both = |one: &'a Path, other: &'a Path| one.ancestors().find(|folder| other.starts_with(folder)).unwrap_or(one);
-    paths.filter_map(|path| path.parent()).reduce(both).map(Path::to_path_buf)
-}
-
-fn job(remote: VPath, local: PathBuf, entry: &Entry, modes: ModePolicy) -> (DownloadJob, u64) {
-    let Entry { size, mode: listed_mode, .. } = *entry;
-    (DownloadJob { remote, local, size, replace: false, modes, listed_mode }, size)
+fn job(remote: VPath, local: PathBuf, entry: &Entry, modes: ModePolicy) -> (TransferJob, u64) {
+    let Entry { size, mode, .. } = *entry;
+    (TransferJob { local, remote, size, replace: false, modes, source_mode: Some(mode) }, size)
 }
 
 /// Maps `path` below `root` to the path below `local_root`. The listing has checked that paths consist of

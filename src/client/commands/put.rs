@@ -1,5 +1,5 @@
-//! `put`: chooses the destinations, handles existing files and reports the results. `transfer::upload` moves
-//! the bytes.
+//! `put`: chooses the destinations, handles existing files and reports the results. `transfer` moves the
+//! bytes.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -7,31 +7,32 @@ use std::iter::successors;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::local::{expand, path as local_path};
 use super::refusal;
-use crate::base::text::Escaped;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
-use crate::client::error::{Failure, unexpected};
+use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::files::modes::{ModePolicy, mode_policy};
 use crate::client::files::spellings::Spellings;
 use crate::client::shell::command::{options, usage};
 use crate::client::shell::lexer::Word;
-use crate::client::transfer::compare::{
-    Done, common_folder, is_marked_as_target, listed_as_target, note_interruption, same_content, without_identical,
-};
+use crate::client::transfer::batch::{report_identical, transfer_many, transfer_one, without_identical};
+use crate::client::transfer::compare::{is_marked_as_target, listed_as_target, note_interruption, same_content};
+use crate::client::transfer::job::{Direction, TransferJob, label};
 use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
 use crate::client::transfer::part_names::destination_of_part;
-use crate::client::transfer::pipes::{Streamed, send as send_content};
-use crate::client::transfer::upload::{Stored, UploadJob, Verdict, send_all};
+use crate::client::transfer::pipes::send as send_content;
+use crate::client::transfer::report::Report;
 use crate::client::ui::progress::Progress;
 use crate::client::ui::summary::Summary;
 use crate::client::unfinished_tree::UnfinishedTree;
 use crate::wire::message::{EntryKind, ErrorCode, PutMode};
 use crate::wire::{Reply, Request};
+
+const UPLOAD: Direction = Direction::Upload;
 
 /// `put [-f] [-r] [--no-perms] LOCAL... [REMOTE]`
 pub fn put(session: &mut Session, words: &[Word]) -> Result<(), Failure> {
@@ -157,15 +158,14 @@ fn put_content(session: &mut Session, target: &Word, force: bool) -> Result<(), 
     let started = Instant::now();
     let sent = send_content(session, &remote, mode, &mut progress);
     drop(progress);
-    let Streamed { size, sha256 } = sent.map_err(|failure| match failure {
+    let transferred = sent.map_err(|failure| match failure {
         failure if failure.is_refusal(ErrorCode::Exists) => {
             Failure::Local(format!("{remote} is there already; -f replaces it"))
         }
         failure => refusal::of_upload(session, &remote, failure),
     })?;
     let (local, remote, elapsed) = (Path::new("-"), &remote, Some(started.elapsed()));
-    Done { command: "put", local, remote, size, sha256, resumed_from: 0, is_identical: false, elapsed }
-        .show(session, false)
+    Report { direction: UPLOAD, local, remote, transferred, is_identical: false, elapsed }.show(session, false)
 }
 
 fn put_single(
@@ -179,37 +179,19 @@ fn put_single(
     if metadata.is_dir() {
         return Err(Failure::Local(format!("{} is a folder; -r takes it whole", shown(local))));
     }
-    let job = UploadJob {
-        local: local.to_path_buf(),
-        remote: target.of(local)?,
-        size: metadata.len(),
-        mode: PutMode::Create,
-        modes,
-    };
+    let job = new_job(local.to_path_buf(), target.of(local)?, metadata.len(), modes);
     let started = Instant::now();
-    let (job, result) = send(session, job, metadata.len())?;
+    let (job, result) = transfer_one(session, UPLOAD, job, metadata.len())?;
     match result {
         Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
             put_over(session, &mut Summary::new("put", true), job, &failure, overwrite)
         }
         Err(failure) => Err(refusal::of_upload(session, &job.remote, failure)),
-        Ok(stored) => conclude(session, &mut Summary::new("put", true), &job, stored, Some(started.elapsed())),
+        Ok(stored) => {
+            let mut summary = Summary::new("put", true);
+            Report::of_job(UPLOAD, &job, stored, Some(started.elapsed())).count(session, &mut summary)
+        }
     }
-}
-
-/// Uploads one file and waits for its verdict.
-fn send(session: &mut Session, job: UploadJob, size: u64) -> Result<Verdict, Failure> {
-    let mut progress = Progress::of_file(session.progress, &label(&job.remote), Some(size));
-    let mut verdict = None;
-    send_all(session, vec![job], &mut progress, |_, of| {
-        verdict = Some(of);
-        Ok(())
-    })?;
-    verdict.ok_or_else(unexpected)
-}
-
-fn label(remote: &VPath) -> String {
-    Escaped(remote.name().unwrap_or(b"/")).to_string()
 }
 
 /// Uploads a file whose destination exists. Identical content needs no transfer. Different content is replaced
@@ -217,7 +199,7 @@ fn label(remote: &VPath) -> String {
 fn put_over(
     session: &mut Session,
     summary: &mut Summary,
-    mut job: UploadJob,
+    mut job: TransferJob,
     refusal: &Failure,
     overwrite: &mut Overwrite,
 ) -> Result<(), Failure> {
@@ -233,21 +215,21 @@ fn put_over(
             if there.kind != EntryKind::File {
                 return Err(refusal.clone());
             }
-            let clash = clash(&job, size, there.size);
+            let conflict = Conflict::of_job(UPLOAD, &job, size, there.size);
             if there.size == size
                 && let Some(sha256) = same_content(session, &job.local, &job.remote)?
             {
-                return clash.tell_identical(session, summary, sha256, false);
+                return report_identical(session, summary, &conflict, sha256, false);
             }
-            if overwrite.decide(session, &clash)? != Decision::Replace {
+            if overwrite.decide(session, &conflict)? != Decision::Replace {
                 return Err(Failure::Local(format!("{} was not replaced", job.remote)));
             }
         }
     }
-    job.mode = PutMode::Replace;
+    job.replace = true;
     let started = Instant::now();
-    let (job, result) = send(session, job, size)?;
-    conclude(session, summary, &job, result?, Some(started.elapsed()))
+    let (job, result) = transfer_one(session, UPLOAD, job, size)?;
+    Report::of_job(UPLOAD, &job, result?, Some(started.elapsed())).count(session, summary)
 }
 
 /// Returns whether the destination is a symlink that leads to nothing in the home directory. An upload replaces
@@ -258,24 +240,6 @@ fn leads_nowhere(failure: &Failure) -> bool {
 
 fn size_of(local: &Path) -> Result<u64, Failure> {
     fs::metadata(local).map(|metadata| metadata.len()).map_err(|error| Failure::local(local, &error))
-}
-
-fn clash(job: &UploadJob, size: u64, old_size: u64) -> Conflict<'_> {
-    Conflict { command: "put", local: &job.local, remote: &job.remote, size, old_size }
-}
-
-fn conclude(
-    session: &mut Session,
-    summary: &mut Summary,
-    job: &UploadJob,
-    stored: Stored,
-    elapsed: Option<Duration>,
-) -> Result<(), Failure> {
-    let Stored { size, sha256, resumed_from } = stored;
-    summary.moved(size - resumed_from.min(size), size);
-    let UploadJob { local, remote, .. } = job;
-    Done { command: "put", local, remote, size, sha256, resumed_from, is_identical: false, elapsed }
-        .show(session, elapsed.is_none())
 }
 
 /// Uploads many files, pipelined. Files whose destination exists are compared afterwards, and those that may be
@@ -309,14 +273,14 @@ fn put_plan(
 ) -> Result<(), Failure> {
     let missing = make_folders(session, summary, &plan.folders)?;
     without_doubled_folders(session, summary, &mut plan)?;
-    let is_missing = |job: &UploadJob| successors(job.remote.parent(), VPath::parent).any(|of| missing.contains(&of));
+    let is_missing = |job: &TransferJob| successors(job.remote.parent(), VPath::parent).any(|of| missing.contains(&of));
     let mut files = if may_meet { without_doubles(session, summary, plan.files)? } else { plan.files };
     if !missing.is_empty() {
         files.retain(|job| !is_missing(job));
     }
     let spellings = Spellings::among(files.iter().map(|job| job.remote.as_bytes()));
     let mut occupied = Vec::new();
-    let sent = put_new(session, summary, files, plan.bytes, &mut occupied);
+    let sent = transfer_many(session, summary, UPLOAD, files, plan.bytes, &mut occupied);
     if let Err(failure) = &sent
         && !(failure.is_full() || failure.is_refusal(ErrorCode::Denied))
     {
@@ -327,7 +291,7 @@ fn put_plan(
     let (again, bytes) = without_what_is_there(session, summary, occupied, overwrite)?;
     sent?;
     let mut refused = Vec::new();
-    put_new(session, summary, again, bytes, &mut refused)?;
+    transfer_many(session, summary, UPLOAD, again, bytes, &mut refused)?;
     refused.into_iter().try_for_each(|(_, failure)| summary.count(session, Err(failure)))?;
     overwrite.result()
 }
@@ -336,8 +300,8 @@ fn put_plan(
 fn without_doubles(
     session: &mut Session,
     summary: &mut Summary,
-    jobs: Vec<UploadJob>,
-) -> Result<Vec<UploadJob>, Failure> {
+    jobs: Vec<TransferJob>,
+) -> Result<Vec<TransferJob>, Failure> {
     let mut sources: HashMap<VPath, PathBuf> = HashMap::new();
     let mut remaining = Vec::with_capacity(jobs.len());
     for job in jobs {
@@ -376,8 +340,8 @@ fn without_doubled_files(
     session: &mut Session,
     summary: &mut Summary,
     spellings: &Spellings,
-    mut occupied: Vec<(UploadJob, Failure)>,
-) -> Result<Vec<(UploadJob, Failure)>, Failure> {
+    mut occupied: Vec<(TransferJob, Failure)>,
+) -> Result<Vec<(TransferJob, Failure)>, Failure> {
     let paths = occupied.iter().map(|(job, _)| job.remote.as_bytes());
     let doubled = spellings.listed_otherwise(paths, |folder| session.names(folder))?;
     for (path, other) in sorted(doubled) {
@@ -400,44 +364,14 @@ pub fn same_there(path: &VPath, other: &VPath) -> Failure {
     Failure::Local(format!("{path} and {other} are the same to the server's file system; put one to another place"))
 }
 
-/// Uploads files. Files whose destination exists go to `occupied`.
-fn put_new(
-    session: &mut Session,
-    summary: &mut Summary,
-    jobs: Vec<UploadJob>,
-    bytes: u64,
-    occupied: &mut Vec<(UploadJob, Failure)>,
-) -> Result<(), Failure> {
-    let mut progress = Progress::of_files(session.progress, jobs.len(), bytes);
-    let folder = common_folder(jobs.iter().map(|job| &job.remote));
-    send_all(session, jobs, &mut progress, |session, (job, result)| match result {
-        Err(failure) if failure.is_refusal(ErrorCode::Exists) || failure.is_refusal(ErrorCode::NotAFile) => {
-            occupied.push((job, failure));
-            Ok(())
-        }
-        // All files go to this directory, so every other new file would fail in the same way.
-        Err(failure)
-            if failure.is_refusal(ErrorCode::Denied)
-                && job.mode == PutMode::Create
-                && job.remote.parent() == folder =>
-        {
-            Err(summary.stop(failure))
-        }
-        result => {
-            let result = result.and_then(|stored| conclude(session, summary, &job, stored, None));
-            summary.count(session, result)
-        }
-    })
-}
-
 /// Compares `occupied` with the existing remote files. Returns the files that remain to be sent, and their
 /// total size.
 fn without_what_is_there(
     session: &mut Session,
     summary: &mut Summary,
-    occupied: Vec<(UploadJob, Failure)>,
+    occupied: Vec<(TransferJob, Failure)>,
     overwrite: &mut Overwrite,
-) -> Result<(Vec<UploadJob>, u64), Failure> {
+) -> Result<(Vec<TransferJob>, u64), Failure> {
     let requests: Vec<_> = occupied.iter().map(|(job, _)| Request::Stat { path: (&job.remote).into() }).collect();
     let mut found = Vec::with_capacity(requests.len());
     session.call_each(&requests, |_, _, result| found.push(result))?;
@@ -456,11 +390,12 @@ fn without_what_is_there(
             (Err(failure), _) | (_, Err(failure)) => summary.count(session, Err(failure))?,
         }
     }
-    let mut remaining =
-        without_identical(session, summary, clashing, overwrite, |(job, size, there)| clash(job, *size, *there))?;
+    let mut remaining = without_identical(session, summary, clashing, overwrite, |(job, size, there)| {
+        Conflict::of_job(UPLOAD, job, *size, *there)
+    })?;
     remaining.append(&mut links);
     let bytes = remaining.iter().map(|(_, size, _)| size).sum();
-    let again = remaining.into_iter().map(|(job, ..)| UploadJob { mode: PutMode::Replace, ..job });
+    let again = remaining.into_iter().map(|(job, ..)| TransferJob { replace: true, ..job });
     Ok((again.collect(), bytes))
 }
 
@@ -498,7 +433,7 @@ type NewFolder = (VPath, Option<u32>);
 struct Plan {
     modes: ModePolicy,
     folders: Vec<NewFolder>,
-    files: Vec<UploadJob>,
+    files: Vec<TransferJob>,
     bytes: u64,
 }
 
@@ -533,8 +468,13 @@ fn plan(
 impl Plan {
     fn add(&mut self, local: PathBuf, remote: VPath, size: u64) {
         self.bytes = self.bytes.saturating_add(size);
-        self.files.push(UploadJob { local, remote, size, mode: PutMode::Create, modes: self.modes });
+        self.files.push(new_job(local, remote, size, self.modes));
     }
+}
+
+/// Returns the job of uploading a file that may not replace another one.
+fn new_job(local: PathBuf, remote: VPath, size: u64, modes: ModePolicy) -> TransferJob {
+    TransferJob { local, remote, size, replace: false, modes, source_mode: None }
 }
 
 /// Walks a local directory without recursion. Symlinks to files are followed. Symlinks to directories are left

@@ -119,7 +119,7 @@ impl Source {
 
     /// Checks whether the file changed while it was read. If its time or size differs, it is read again,
     /// because it may only have been touched or appended to.
-    pub fn look_again(&mut self, watch: Watch) -> Result<Reading, Failure> {
+    pub fn check_unchanged(&mut self, watch: Watch) -> Result<Reading, Failure> {
         let metadata = self.file.metadata().map_err(|error| Failure::local(&self.path, &error))?;
         let now = mark_of(&metadata);
         if !self.is_at_end() || now.size < self.mark.size {

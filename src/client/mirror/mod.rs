@@ -1,5 +1,5 @@
 //! `mirror`: makes a remote tree the image of a local one, or the other way round. `plan` decides what to do;
-//! `transfer::upload` and `transfer::download` move the bytes.
+//! `transfer::engine` moves the bytes.
 
 pub mod plan;
 mod scan;
@@ -30,12 +30,12 @@ use crate::client::mirror::plan::{ModeChange, Move, Node, Plan, Rules, Tree};
 use crate::client::shell::command::{no_option, usage};
 use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{note_interruption, same_contents};
-use crate::client::transfer::download::{DownloadJob, fetch_all};
+use crate::client::transfer::engine::transfer_all;
+use crate::client::transfer::job::{Direction, TransferJob, Transferred};
 use crate::client::transfer::part_names::{destination_of_part, remove_part};
-use crate::client::transfer::upload::{UploadJob, send_all};
 use crate::client::ui::progress::Progress;
 use crate::client::ui::summary::Summary;
-use crate::wire::message::{EntryKind, ErrorCode, Name, PutMode};
+use crate::wire::message::{EntryKind, ErrorCode, Name};
 use crate::wire::{Reply, Request};
 
 /// `mirror [OPTION...] LOCAL REMOTE` or `mirror [OPTION...] --from REMOTE LOCAL`
@@ -392,20 +392,14 @@ impl Order {
             // Another program removed it first.
             Err(failure) if action == "rm" && failure.is_refusal(ErrorCode::NotFound) => return Ok(()),
             // The target directory refuses changes, so every other change would fail too.
-            Err(failure) if self.is_denied_at_target(&failure) && is_top(path) => return Err(summary.stop(failure)),
+            Err(failure) if self.direction().is_denied_at_destination(&failure) && is_top(path) => {
+                return Err(summary.stop(failure));
+            }
             Err(failure) => return summary.count(session, Err(failure)),
             Ok(()) if action == "rm" => summary.removed(),
             Ok(()) => {}
         }
         self.tell(session, action, path, None)
-    }
-
-    /// Returns whether the changed side denied access. A failure to read the other side concerns only one file.
-    fn is_denied_at_target(&self, failure: &Failure) -> bool {
-        match self.is_from {
-            true => matches!(failure, Failure::LocalDenied(_)),
-            false => failure.is_refusal(ErrorCode::Denied),
-        }
     }
 
     /// Removes parts of an interrupted mirror that this one will not resume.
@@ -422,24 +416,13 @@ impl Order {
     fn move_files(&self, session: &mut Session, summary: &mut Summary, plan: &Plan) -> Result<Vec<VPath>, Failure> {
         let mut occupied = Vec::new();
         let mut progress = Progress::of_files(session.progress, plan.files.len(), plan.bytes());
-        if self.is_from {
-            let jobs = plan.files.iter().map(|file| self.download(file)).collect::<Result<_, _>>()?;
-            fetch_all(session, jobs, &mut progress, |session, (job, result)| {
-                let result = result.map(|fetched| (fetched.size, fetched.sha256, fetched.resumed_from));
-                self.conclude_move(session, summary, &job.remote, !job.replace, result)
-            })?;
-            return Ok(occupied);
-        }
-        let jobs = plan.files.iter().map(|file| self.upload(file)).collect::<Result<_, _>>()?;
-        send_all(session, jobs, &mut progress, |session, (job, result)| match result {
-            Err(failure) if failure.is_refusal(ErrorCode::Exists) => {
+        let jobs = plan.files.iter().map(|file| self.job(file)).collect::<Result<_, _>>()?;
+        transfer_all(session, self.direction(), jobs, &mut progress, |session, (job, result)| match result {
+            Err(failure) if !self.is_from && failure.is_refusal(ErrorCode::Exists) => {
                 occupied.push(self.below(&job.remote)?);
                 Ok(())
             }
-            result => {
-                let result = result.map(|stored| (stored.size, stored.sha256, stored.resumed_from));
-                self.conclude_move(session, summary, &job.remote, job.mode == PutMode::Create, result)
-            }
+            result => self.conclude_move(session, summary, &job, result),
         })?;
         Ok(occupied)
     }
@@ -477,41 +460,39 @@ impl Order {
         Ok(())
     }
 
-    fn download(&self, file: &Move) -> Result<DownloadJob, Failure> {
-        Ok(DownloadJob {
-            remote: self.there(&file.path)?,
-            local: self.here(&file.path),
-            size: file.size,
-            replace: file.replaces,
-            modes: if file.mode.is_some() { self.modes } else { ModePolicy::Ignore },
-            listed_mode: file.mode.unwrap_or_default(),
-        })
+    fn direction(&self) -> Direction {
+        if self.is_from { Direction::Download } else { Direction::Upload }
     }
 
-    fn upload(&self, file: &Move) -> Result<UploadJob, Failure> {
-        let mode = if file.replaces { PutMode::Replace } else { PutMode::Create };
-        let (local, remote) = (self.here(&file.path), self.there(&file.path)?);
-        Ok(UploadJob { local, remote, size: file.size, mode, modes: self.modes })
+    fn job(&self, file: &Move) -> Result<TransferJob, Failure> {
+        Ok(TransferJob {
+            local: self.here(&file.path),
+            remote: self.there(&file.path)?,
+            size: file.size,
+            replace: file.replaces,
+            modes: if self.is_from && file.mode.is_none() { ModePolicy::Ignore } else { self.modes },
+            source_mode: file.mode,
+        })
     }
 
     fn conclude_move(
         &self,
         session: &mut Session,
         summary: &mut Summary,
-        there: &VPath,
-        is_new: bool,
-        result: Result<(u64, Digest, u64), Failure>,
+        job: &TransferJob,
+        result: Result<Transferred, Failure>,
     ) -> Result<(), Failure> {
         if let Err(failure) = &result
-            && self.is_denied_at_target(failure)
-            && is_new
-            && is_top(&self.below(there)?)
+            && self.direction().is_denied_at_destination(failure)
+            && !job.replace
+            && is_top(&self.below(&job.remote)?)
         {
             return Err(summary.stop(failure.clone()));
         }
-        let result = result.and_then(|(size, sha256, resumed_from)| {
-            summary.moved(size - resumed_from.min(size), size);
-            self.tell(session, self.verb(), &self.below(there)?, Some((size, Some((sha256, resumed_from)))))
+        let result = result.and_then(|transferred| {
+            let Transferred { size, sha256, resumed_from } = transferred;
+            summary.moved(transferred.moved_bytes(), size);
+            self.tell(session, self.verb(), &self.below(&job.remote)?, Some((size, Some((sha256, resumed_from)))))
         });
         summary.count(session, result)
     }
@@ -585,7 +566,7 @@ impl Order {
     // ---- Reports --------------------------------------------------------------------------
 
     fn verb(&self) -> &'static str {
-        if self.is_from { "get" } else { "put" }
+        self.direction().command()
     }
 
     /// Reports one action that was done or is planned. For a file it includes the size, and the digest after

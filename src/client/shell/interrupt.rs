@@ -54,7 +54,7 @@ impl Interrupt {
 
     /// Returns an interrupt for work on another thread. Ctrl-C stops both, but [`Interrupt::stop`] only that
     /// work.
-    pub fn beside(&self) -> Self {
+    pub fn for_thread(&self) -> Self {
         Self { stop: Arc::default(), ..self.clone() }
     }
 

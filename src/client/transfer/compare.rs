@@ -1,11 +1,7 @@
-//! Functions that `get` and `put` share: they compare a local file with a remote one and report the result of a
-//! transfer.
+//! Compares local files with remote ones, and reads the targets of `get` and `put`.
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
-
-use serde_json::json;
 
 use crate::base::digest::Digest;
 use crate::base::text::Escaped;
@@ -13,75 +9,10 @@ use crate::base::virtual_path::VPath;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, unexpected};
-use crate::client::files::local::{digest_of, name_of, shown};
+use crate::client::files::local::digest_of;
 use crate::client::shell::lexer::{Word, escape};
-use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
-use crate::client::ui::amounts::{Bytes, Elapsed, Rate};
 use crate::client::ui::hashing::Hashing;
-use crate::client::ui::summary::Summary;
-use crate::wire::message::Name;
 use crate::wire::{Reply, Request};
-
-/// A completed transfer.
-pub struct Done<'a> {
-    /// `get` or `put`.
-    pub command: &'static str,
-    /// The local file.
-    pub local: &'a Path,
-    /// The remote file.
-    pub remote: &'a VPath,
-    /// The size of the file in bytes.
-    pub size: u64,
-    /// The SHA-256 digest of the file.
-    pub sha256: Digest,
-    /// The number of bytes that the destination had before; equal to `size` if nothing was transferred.
-    pub resumed_from: u64,
-    /// Nothing was transferred, because both sides had the same content.
-    pub is_identical: bool,
-    /// The duration; `None` for one of many files and where nothing was transferred.
-    pub elapsed: Option<Duration>,
-}
-
-impl Done<'_> {
-    /// Reports the transfer. One of many (`is_brief`) is shown only in JSON output and to users who want
-    /// digests.
-    pub fn show(&self, session: &mut Session, is_brief: bool) -> Result<(), Failure> {
-        let Self { command, local, remote, size, sha256, .. } = self;
-        if !is_brief || session.output.shows_digests {
-            session.output.line(self.line(session.output.shows_digests))?;
-        }
-        session.output.json(&json!({
-            "command": command, "ok": true, "remote": Name::from(*remote), "local": name_of(local),
-            "size": size, "sha256": sha256, "resumed_from": self.resumed_from,
-            "status": if self.is_identical { "identical" } else { "done" },
-        }))
-    }
-}
-
-impl Done<'_> {
-    /// Formats `put a -> /a  8M  0.5s  16M/s  verified`. The most important part comes first, because a narrow
-    /// terminal wraps the rest.
-    fn line(&self, with_digest: bool) -> String {
-        let (local, remote) = (shown(self.local), self.remote);
-        let mut line = match self.command {
-            "get" => format!("get {remote} -> {local}"),
-            command => format!("{command} {local} -> {remote}"),
-        };
-        line += &format!("  {}", Bytes(self.size));
-        if let Some(elapsed) = self.elapsed {
-            line += &format!("  {}", Elapsed(elapsed));
-            let moved_bytes = self.size - self.resumed_from.min(self.size);
-            if moved_bytes > 0 {
-                line += &format!("  {}", Rate(moved_bytes, elapsed));
-            }
-        }
-        line += if self.is_identical { "  already there, identical" } else { "  verified" };
-        if with_digest {
-            line += &format!("  sha256 {}", self.sha256);
-        }
-        line
-    }
-}
 
 /// Returns the digest of a local and a remote file if both have the same content. Both sides compute at once.
 pub fn same_content(session: &mut Session, local: &Path, remote: &VPath) -> Result<Option<Digest>, Failure> {
@@ -162,69 +93,6 @@ fn digest_here(session: &mut Session, local: &Path, hashing: &Hashing) -> Result
     });
     hashing.finish_local();
     digest
-}
-
-impl Conflict<'_> {
-    /// Reports that both files are identical, which counts as a success.
-    pub fn tell_identical(
-        &self,
-        session: &mut Session,
-        summary: &mut Summary,
-        sha256: Digest,
-        is_brief: bool,
-    ) -> Result<(), Failure> {
-        summary.was_there(self.size);
-        let Self { command, local, remote, size, .. } = *self;
-        Done { command, local, remote, size, sha256, resumed_from: size, is_identical: true, elapsed: None }
-            .show(session, is_brief)
-    }
-}
-
-/// Compares `jobs` whose destinations exist, and returns those that remain to be transferred. A job with
-/// identical content is reported as done, and one that may not replace its destination as failed. `clash`
-/// converts a job to a conflict.
-pub fn without_identical<J>(
-    session: &mut Session,
-    summary: &mut Summary,
-    jobs: Vec<J>,
-    overwrite: &mut Overwrite,
-    clash: impl Fn(&J) -> Conflict<'_>,
-) -> Result<Vec<J>, Failure> {
-    let is_alike = |job: &J| clash(job).size == clash(job).old_size;
-    let (alike, mut differing): (Vec<J>, Vec<J>) = jobs.into_iter().partition(is_alike);
-    let pairs: Vec<_> = alike.iter().map(|job| (clash(job).local, clash(job).remote)).collect();
-    let mut results = Vec::with_capacity(pairs.len());
-    same_contents(session, &pairs, |result| results.push(result))?;
-    for (job, result) in alike.into_iter().zip(results) {
-        match result {
-            Ok(None) => differing.push(job),
-            Ok(Some(sha256)) => {
-                let told = clash(&job).tell_identical(session, summary, sha256, true);
-                summary.count(session, told)?;
-            }
-            Err(failure) => summary.count(session, Err(failure))?,
-        }
-    }
-    let mut remaining = Vec::with_capacity(differing.len());
-    // A stopped command transfers nothing more, so it asks no more questions.
-    differing.retain(|_| !summary.is_stopped());
-    for job in differing {
-        match overwrite.decide(session, &clash(&job)) {
-            Ok(Decision::Replace) => remaining.push(job),
-            Ok(Decision::Keep) => summary.keep(clash(&job).size),
-            Ok(Decision::Quit) => break,
-            Err(failure) => summary.count(session, Err(failure))?,
-        }
-    }
-    Ok(remaining)
-}
-
-/// Returns the innermost directory that contains all of `paths`.
-pub fn common_folder<'a>(paths: impl Iterator<Item = &'a VPath>) -> Option<VPath> {
-    let both = |one: VPath, other: VPath| {
-        std::iter::successors(Some(one), VPath::parent).find(|folder| folder.contains(&other)).unwrap_or(VPath::root())
-    };
-    paths.filter_map(VPath::parent).reduce(both)
 }
 
 /// Returns whether `--` stands before the last of `words`, which makes that word the target and not another

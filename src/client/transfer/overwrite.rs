@@ -10,14 +10,15 @@ use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::{mark_of, shown};
+use crate::client::transfer::job::{Direction, TransferJob};
 use crate::client::ui::amounts::Bytes;
 use crate::client::ui::confirm::Choice;
 use crate::client::ui::local_time;
 
 /// A file to transfer whose destination exists already.
 pub struct Conflict<'a> {
-    /// `get` or `put`.
-    pub command: &'static str,
+    /// The direction of the transfer.
+    pub direction: Direction,
     /// The local file.
     pub local: &'a Path,
     /// The remote file.
@@ -26,6 +27,13 @@ pub struct Conflict<'a> {
     pub size: u64,
     /// The size in bytes of the file at the destination.
     pub old_size: u64,
+}
+
+impl<'a> Conflict<'a> {
+    /// Creates the conflict of a job. `size` is the size of the source now.
+    pub fn of_job(direction: Direction, job: &'a TransferJob, size: u64, old_size: u64) -> Self {
+        Self { direction, local: &job.local, remote: &job.remote, size, old_size }
+    }
 }
 
 /// How one command treats existing files.
@@ -80,9 +88,9 @@ impl Overwrite {
             return Ok(if replaces { Decision::Replace } else { Decision::Keep });
         }
         if !session.may_ask {
-            let (old, side) = match conflict.command {
-                "get" => (shown(conflict.local).to_string(), "here"),
-                _ => (conflict.remote.to_string(), "there"),
+            let (old, side) = match conflict.direction {
+                Direction::Download => (shown(conflict.local).to_string(), "here"),
+                Direction::Upload => (conflict.remote.to_string(), "there"),
             };
             return Err(Failure::Local(format!("{old} is {side} already and differs; -f replaces it")));
         }
@@ -122,9 +130,13 @@ fn question(session: &mut Session, conflict: &Conflict<'_>, is_of_many: bool) ->
         Err(failure) if failure.ends_session() || failure == Failure::Interrupted => return Err(failure),
         Err(_) => None,
     };
-    let (question, old_first) = match conflict.command {
-        "get" => (format!("replace local {local} by remote {remote}?"), [("local ", here), ("remote", there)]),
-        _ => (format!("replace remote {remote} by local {local}?"), [("remote", there), ("local ", here)]),
+    let (question, old_first) = match conflict.direction {
+        Direction::Download => {
+            (format!("replace local {local} by remote {remote}?"), [("local ", here), ("remote", there)])
+        }
+        Direction::Upload => {
+            (format!("replace remote {remote} by local {local}?"), [("remote", there), ("local ", here)])
+        }
     };
     let now_ns = unix_ns(SystemTime::now());
     let newest_ns = here.zip(there).filter(|(here, there)| here.1 != there.1).map(|(here, there)| here.1.max(there.1));

@@ -16,20 +16,12 @@ use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
+use crate::client::transfer::job::Transferred;
 use crate::client::ui::output::Output;
 use crate::client::ui::progress::Progress;
 use crate::client::ui::results::{is_closed, is_ready};
 use crate::wire::message::{End, PutMode};
 use crate::wire::{Reply, Request};
-
-/// The result of a complete and verified transfer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Streamed {
-    /// The size in bytes.
-    pub size: u64,
-    /// The digest, computed on both sides.
-    pub sha256: Digest,
-}
 
 /// Downloads the content of the file `remote`. `take` gets the bytes as they arrive; an error from it ends the
 /// transfer. After a lost connection, the download resumes behind the bytes that were taken, if the file still
@@ -39,7 +31,7 @@ pub fn fetch(
     remote: &VPath,
     progress: &mut Progress,
     mut take: impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
-) -> Result<Streamed, Failure> {
+) -> Result<Transferred, Failure> {
     let mut taken = Taken { hash: Sha256::new(), bytes: 0, chunk: Vec::new() };
     session.retry_whole(|session| {
         session.link.set_on_wait(progress.ticker());
@@ -61,7 +53,7 @@ impl Taken {
         remote: &VPath,
         progress: &mut Progress,
         take: &mut impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
-    ) -> Result<Streamed, Failure> {
+    ) -> Result<Transferred, Failure> {
         let prefix_sha256 = (self.bytes > 0).then(|| Digest::finish(self.hash.clone()));
         let request = Request::Get { path: remote.into(), offset: self.bytes, etag: None, prefix_sha256 };
         let id = session.link.request(&request)?;
@@ -89,7 +81,11 @@ impl Taken {
                 Event::End(end) => {
                     let sha256 = Digest::finish(self.hash.clone());
                     let is_whole = (end.size, end.sha256) == (self.bytes, sha256) && end.size == size;
-                    return if is_whole { Ok(Streamed { size, sha256 }) } else { Err(wrong(remote)) };
+                    return if is_whole {
+                        Ok(Transferred { size, sha256, resumed_from: 0 })
+                    } else {
+                        Err(wrong(remote))
+                    };
                 }
                 Event::Aborted(error) => return Err(Failure::Refused(error)),
                 Event::Reply(_) => return Err(LinkError::Protocol("a reply amid a download".into()).into()),
@@ -120,7 +116,7 @@ pub fn send(
     remote: &VPath,
     mode: PutMode,
     progress: &mut Progress,
-) -> Result<Streamed, Failure> {
+) -> Result<Transferred, Failure> {
     if is_closed(io::stdin()) {
         let error = io::Error::other("is closed; give '-' a file or a pipe, or </dev/null for an empty file");
         return Err(Failure::local(Path::new("standard input"), &error));
@@ -149,7 +145,7 @@ pub fn send(
     };
     session.reconnect(failure)?;
     match session.call(&Request::Sha256 { path: remote.into() }) {
-        Ok(Reply::Sha256 { sha256: there, .. }) if there == sha256 => Ok(Streamed { size, sha256 }),
+        Ok(Reply::Sha256 { sha256: there, .. }) if there == sha256 => Ok(Transferred { size, sha256, resumed_from: 0 }),
         Err(failure) if failure.ends_session() => Err(failure),
         _ => Err(Failure::Connection(format!("the connection was lost before {remote} was stored; send it again"))),
     }
@@ -162,7 +158,7 @@ fn send_once(
     remote: &VPath,
     progress: &mut Progress,
     sent: &mut Option<End>,
-) -> Result<Streamed, Failure> {
+) -> Result<Transferred, Failure> {
     let id = session.link.request(request)?;
     match send_bytes(&mut session.link, id, progress) {
         Ok(Ok(end)) => {
@@ -215,9 +211,11 @@ fn send_bytes(link: &mut Link, id: u32, progress: &mut Progress) -> Result<Resul
     Ok(Ok(end))
 }
 
-fn conclude(remote: &VPath, end: End, answer: Event) -> Result<Streamed, Failure> {
+fn conclude(remote: &VPath, end: End, answer: Event) -> Result<Transferred, Failure> {
     match answer {
-        Event::Reply(Reply::Stored { size, sha256 }) if end == (End { size, sha256 }) => Ok(Streamed { size, sha256 }),
+        Event::Reply(Reply::Stored { size, sha256 }) if end == (End { size, sha256 }) => {
+            Ok(Transferred { size, sha256, resumed_from: 0 })
+        }
         Event::Reply(Reply::Stored { .. }) => {
             let text = format!("{remote}: the stored content differs from what was sent; put it again with -f");
             Err(Failure::Verification(text))

@@ -68,8 +68,8 @@ struct Picture {
     state: State,
     last_shown: Instant,
     is_verifying: bool,
-    /// Another connection draws the display.
-    is_beside: bool,
+    /// The first connection draws the display.
+    is_drawn_elsewhere: bool,
 }
 
 /// The values to show.
@@ -113,23 +113,23 @@ impl Progress {
         });
         let state = State { what, total_bytes, moved: Arc::default(), pace: RateMeter::new(now) };
         // A short operation needs no display, so the first one comes after an interval.
-        let picture = Picture { style, bar, state, last_shown: now, is_verifying: false, is_beside: false };
+        let picture = Picture { style, bar, state, last_shown: now, is_verifying: false, is_drawn_elsewhere: false };
         Self(Rc::new(RefCell::new(picture)))
     }
 
-    /// Returns the shared part for [`Progress::beside`] on another thread.
+    /// Returns the shared part for [`Progress::of_thread`] on another thread.
     pub fn share(&self) -> Share {
         let state = &self.0.borrow().state;
         Share { moved: Arc::clone(&state.moved), total_bytes: state.total_bytes }
     }
 
     /// Creates a progress that counts and that another connection shows.
-    pub fn beside(share: Share) -> Self {
+    pub fn of_thread(share: Share) -> Self {
         let progress = Self::new(Style::Silent, What::Files { done: 0, total: usize::MAX }, share.total_bytes);
         {
             let mut picture = progress.0.borrow_mut();
             picture.state.moved = share.moved;
-            picture.is_beside = true;
+            picture.is_drawn_elsewhere = true;
         }
         progress
     }
@@ -218,7 +218,7 @@ impl Picture {
     }
 
     fn show(&mut self, now: Instant) {
-        if !self.is_beside {
+        if !self.is_drawn_elsewhere {
             self.state.pace.reach(self.state.moved.moved_bytes.load(Ordering::Relaxed), now);
             self.tell_finished();
         }

@@ -1,7 +1,7 @@
 //! The start of an upload: at its first byte, or where an earlier attempt stopped. It resumes only if the bytes
 //! that the server kept are the beginning of the local file.
 
-use super::{Pending, UploadJob, Uploader};
+use super::{Pending, Uploader};
 use crate::base::digest::Digest;
 use crate::base::limits::RESUME_BYTES_MIN;
 use crate::base::text::Size;
@@ -11,9 +11,10 @@ use crate::client::connection::session::Session;
 use crate::client::connection::state::UploadRecord;
 use crate::client::error::{Failure, LinkError};
 use crate::client::files::local::{Source, shown};
+use crate::client::transfer::job::TransferJob;
 use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
-use crate::wire::message::{ErrorCode, ErrorReply};
+use crate::wire::message::{ErrorCode, ErrorReply, PutMode};
 use crate::wire::{Reply, Request};
 
 /// The server's response to a resume request.
@@ -64,7 +65,7 @@ impl Uploader {
             }
             session.state.drop_upload(&key);
             if let Err(failure) = source.rewind() {
-                self.verdicts.push_back((job, Err(failure)));
+                self.results.push((job, Err(failure)));
                 return Ok(());
             }
         }
@@ -76,7 +77,7 @@ impl Uploader {
         &mut self,
         session: &mut Session,
         source: &Source,
-        job: &UploadJob,
+        job: &TransferJob,
         record: &UploadRecord,
         hashing: &Hashing,
     ) -> Result<Offer, LinkError> {
@@ -154,13 +155,13 @@ impl Uploader {
     }
 }
 
-fn put_request(job: &UploadJob, source: &Source, upload_id: Option<UploadId>, resume: bool) -> Request {
+fn put_request(job: &TransferJob, source: &Source, upload_id: Option<UploadId>, resume: bool) -> Request {
     let mode = job.modes.wanted(source.mode());
     Request::Put {
         path: (&job.remote).into(),
         size: Some(source.mark().size),
         mtime_ns: Some(source.mark().mtime_ns),
-        mode: job.mode,
+        mode: if job.replace { PutMode::Replace } else { PutMode::Create },
         if_etag: None,
         upload_id,
         resume,
@@ -193,12 +194,12 @@ fn has_prefix(
 }
 
 /// Returns the key of the upload record for one local file and one destination.
-fn record_key(session: &Session, job: &UploadJob) -> String {
+fn record_key(session: &Session, job: &TransferJob) -> String {
     let local = std::path::absolute(&job.local).unwrap_or_else(|_| job.local.clone());
     format!("{}\n{}\n{}", session.peer, job.remote, shown(&local))
 }
 
-fn resume_note(job: &UploadJob, offset: u64) -> String {
+fn resume_note(job: &TransferJob, offset: u64) -> String {
     match offset {
         0 => format!("{}: starting over, the server kept nothing", job.remote),
         offset => format!("{}: resuming at {}", job.remote, Size(offset)),

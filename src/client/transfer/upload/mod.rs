@@ -1,10 +1,8 @@
-//! Uploads of files. They are pipelined: files are sent one after the other, and the responses arrive in the
-//! same order, so small files cost no round trip each. This module asks no questions and does not decide about
-//! existing files; `commands::put` does.
+//! The pipeline of uploads: files are sent one after the other, and the replies arrive in the same order.
 //!
 //! ```text
-//! put ─┬─(small, or nothing kept)──────────> data … end ──> pending ──> verdict
-//!      └─(record found) ── ready ─(same)───^        └─(refused early)─> abort ──> verdict
+//! put ─┬─(small, or nothing kept)──────────> data … end ──> pending ──> result
+//!      └─(record found) ── ready ─(same)───^        └─(refused early)─> abort ──> result
 //!                            └─(other bytes)── abort, drop, put anew
 //! ```
 //!
@@ -18,73 +16,39 @@ mod resume;
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
 
-use crate::base::digest::Digest;
 use crate::base::limits::{PIECE_BYTES, RECLAIMS_MAX, RESUME_BYTES_MIN};
 use crate::base::upload_id::UploadId;
-use crate::base::virtual_path::VPath;
 use crate::client::connection::incoming::{Event, Incoming};
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
 use crate::client::files::local::{Reading, Source, shown};
-use crate::client::files::modes::ModePolicy;
-use crate::client::transfer::parallel::{Jobs, Tell, move_all};
+use crate::client::transfer::job::{TransferJob, Transferred};
+use crate::client::transfer::pipeline::{Pipeline, Queue, Results};
 use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
-use crate::wire::message::{End, ErrorCode, ErrorReply, PutMode};
+use crate::wire::message::{End, ErrorCode, ErrorReply};
 use crate::wire::{Reply, Request};
-
-/// A file to upload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadJob {
-    /// The local file.
-    pub local: PathBuf,
-    /// The remote path.
-    pub remote: VPath,
-    /// The size in bytes at the time of planning.
-    pub size: u64,
-    /// Whether the upload may replace an existing file.
-    pub mode: PutMode,
-    /// Whether the remote file gets the permission bits of the local file.
-    pub modes: ModePolicy,
-}
-
-/// A file that the server has stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stored {
-    /// The size in bytes.
-    pub size: u64,
-    /// The digest, computed on both sides.
-    pub sha256: Digest,
-    /// The number of bytes that the server had kept from an earlier attempt.
-    pub resumed_from: u64,
-}
-
-/// A job and its result.
-pub type Verdict = (UploadJob, Result<Stored, Failure>);
 
 /// The uploads of one connection, in order.
 #[derive(Default)]
-struct Uploader {
-    /// Taken from the jobs, but not yet started on this connection.
+pub(super) struct Uploader {
+    /// Taken from the queue, but not yet started on this connection.
     unsent: VecDeque<Unsent>,
     /// The upload whose request is being sent.
     current: Option<Unsent>,
     pending: VecDeque<Pending>,
-    verdicts: VecDeque<Verdict>,
-    /// The number of verdicts that the progress display has counted.
-    shown_verdicts: usize,
+    results: Results,
     /// Refused because the destination exists. The existing file may be the one that was sent before the
     /// connection was lost.
-    doubtful: Vec<(UploadJob, End, Failure)>,
+    doubtful: Vec<(TransferJob, End, Failure)>,
     /// Partial uploads that the server may keep, but that no run will resume.
     useless: Vec<UploadId>,
 }
 
 /// A file to upload and its progress on earlier connections.
-struct Unsent {
-    job: UploadJob,
+pub(super) struct Unsent {
+    job: TransferJob,
     /// The bytes of this file that the progress display counts.
     shown_bytes: u64,
     /// The highest number of bytes that the server has reported as kept.
@@ -109,111 +73,68 @@ struct Pending {
     sent: Option<Result<End, Failure>>,
 }
 
-/// Uploads files one after the other, and resumes after a lost connection. `on_verdict` gets the result of each
-/// job.
-pub fn send_all(
-    session: &mut Session,
-    jobs: Vec<UploadJob>,
-    progress: &mut Progress,
-    mut on_verdict: impl FnMut(&mut Session, Verdict) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let unsent = jobs.into_iter().map(Unsent::from).collect();
-    move_all(session, unsent, |unsent| unsent.job.size, progress, send_jobs, &mut on_verdict)
-}
+impl Pipeline for Uploader {
+    type Item = Unsent;
 
-/// Uploads on one connection until no job is left.
-fn send_jobs(
-    session: &mut Session,
-    jobs: &mut Jobs<Unsent>,
-    progress: &mut Progress,
-    on_verdict: Tell<'_, Verdict>,
-) -> Result<(), Failure> {
-    let mut uploader = Uploader::default();
-    loop {
-        session.link.set_on_wait(progress.ticker());
-        let Err(failure) = uploader.send_rest(session, jobs, progress, on_verdict) else {
-            session.note_progress();
-            return Ok(());
-        };
-        let again = session.reconnect(failure).and_then(|()| {
+    fn items(jobs: Vec<TransferJob>) -> Vec<Unsent> {
+        jobs.into_iter().map(Unsent::from).collect()
+    }
+
+    fn size(unsent: &Unsent) -> u64 {
+        unsent.job.size
+    }
+
+    /// Sends the next file, or waits for the reply to an earlier one.
+    fn step(
+        &mut self,
+        session: &mut Session,
+        queue: &mut Queue<Unsent>,
+        progress: &mut Progress,
+    ) -> Result<bool, Failure> {
+        if let Some(unsent) = self.next(queue) {
             progress.go_on();
-            uploader.take_up_again(session)
-        });
-        if let Err(failure) = &again {
-            if !failure.ends_session() && *failure != Failure::Interrupted {
-                // The server stores or refuses completely sent files within a moment, so wait for its
-                // responses.
-                while !uploader.pending.is_empty() && uploader.settle_next(session).is_ok() {}
-            }
-            jobs.give_back(uploader.unfinished());
-            // Report all known verdicts, even after a failure.
-            while uploader.tell(session, progress, on_verdict).is_err() {}
-            return again;
+            self.send(session, progress, unsent)?;
+        } else if !self.pending.is_empty() {
+            progress.verify_all();
+            self.settle_next(session)?;
+        } else {
+            self.settle_doubtful(session)?;
+            self.drop_useless(session)?;
+            return Ok(false);
         }
+        Ok(true)
+    }
+
+    /// Queues the pending uploads again, except those that the server has completely.
+    fn resume(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), Failure> {
+        progress.go_on();
+        self.queue_pending_again(session)
+    }
+
+    fn give_up(&mut self, session: &mut Session, failure: &Failure) -> Vec<Unsent> {
+        if !failure.ends_session() && *failure != Failure::Interrupted {
+            // The server stores or refuses completely sent files within a moment, so wait for its replies.
+            while !self.pending.is_empty() && self.settle_next(session).is_ok() {}
+        }
+        self.unfinished()
+    }
+
+    fn results(&mut self) -> &mut Results {
+        &mut self.results
     }
 }
 
 impl Uploader {
-    fn send_rest(
-        &mut self,
-        session: &mut Session,
-        jobs: &mut Jobs<Unsent>,
-        progress: &mut Progress,
-        on_verdict: Tell<'_, Verdict>,
-    ) -> Result<(), Failure> {
-        self.tell(session, progress, on_verdict)?;
-        loop {
-            if let Some(unsent) = self.next(jobs) {
-                progress.go_on();
-                self.send(session, progress, unsent)?;
-            } else if !self.pending.is_empty() {
-                progress.verify_all();
-                self.settle_next(session)?;
-            } else {
-                break;
-            }
-            self.tell(session, progress, on_verdict)?;
-        }
-        self.settle_doubtful(session)?;
-        self.drop_useless(session)?;
-        self.tell(session, progress, on_verdict)
+    fn next(&mut self, queue: &mut Queue<Unsent>) -> Option<Unsent> {
+        self.unsent.pop_front().or_else(|| queue.take_own()).or_else(|| queue.take_shared())
     }
 
-    fn next(&mut self, jobs: &mut Jobs<Unsent>) -> Option<Unsent> {
-        self.unsent.pop_front().or_else(|| jobs.take_own()).or_else(|| jobs.take_shared())
-    }
-
-    /// Reports the verdicts that have arrived.
-    fn tell(
-        &mut self,
-        session: &mut Session,
-        progress: &mut Progress,
-        on_verdict: Tell<'_, Verdict>,
-    ) -> Result<(), Failure> {
-        self.show_verdicts(progress);
-        while let Some(verdict) = self.verdicts.pop_front() {
-            self.shown_verdicts -= 1;
-            on_verdict(session, verdict)?;
-        }
-        Ok(())
-    }
-
-    /// Shows which files are done, even while a long file is being sent.
-    fn show_verdicts(&mut self, progress: &mut Progress) {
-        for (job, result) in self.verdicts.iter().skip(self.shown_verdicts) {
-            if let Ok(stored) = result {
-                progress.finish_file(&job.remote, stored.size);
-            }
-        }
-        self.shown_verdicts = self.verdicts.len();
-    }
-
-    /// Sends one file. Its verdict, and those of earlier files, become available when the responses arrive.
+    /// Sends one file. Its result, and those of earlier files, become available when the replies arrive.
     fn send(&mut self, session: &mut Session, progress: &mut Progress, unsent: Unsent) -> Result<(), LinkError> {
         let mut source = match Source::open(&unsent.job.local) {
             Ok(source) => source,
             Err(failure) => {
-                self.verdicts.push_back((unsent.job, Err(failure)));
+                self.results.push((unsent.job, Err(failure)));
                 return Ok(());
             }
         };
@@ -257,7 +178,7 @@ impl Uploader {
         while !source.is_at_end() && failure.is_none() {
             if let Some(incoming) = session.link.drain(queued_max)? {
                 self.settle(session, incoming)?;
-                self.show_verdicts(progress);
+                self.results.show(progress);
                 if self.pending.back().is_none_or(|pending| pending.id != id) {
                     session.link.queue_abort(id);
                     return Ok(());
@@ -281,7 +202,7 @@ impl Uploader {
         if failure.is_none() {
             let (style, path, size) = (session.progress, source.path().to_path_buf(), source.mark().size);
             let mut hashing = None;
-            failure = match source.look_again(&mut |bytes| {
+            failure = match source.check_unchanged(&mut |bytes| {
                 hashing.get_or_insert_with(|| Hashing::of_local(style, &path, size)).reach(bytes);
                 session.link.keep_alive()
             }) {
@@ -322,7 +243,7 @@ impl Uploader {
     fn settle_while_sending(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), LinkError> {
         while let Some(incoming) = session.link.drain(QUEUED_BYTES_MAX)? {
             self.settle(session, incoming)?;
-            self.show_verdicts(progress);
+            self.results.show(progress);
         }
         Ok(())
     }
@@ -332,7 +253,7 @@ impl Uploader {
         self.settle(session, incoming)
     }
 
-    /// Turns the response to the oldest upload into its verdict.
+    /// Turns the response to the oldest upload into its result.
     fn settle(&mut self, session: &mut Session, incoming: Incoming) -> Result<(), LinkError> {
         let reply = match incoming.event {
             Event::Reply(reply @ (Reply::Stored { .. } | Reply::Error(_))) => reply,
@@ -347,7 +268,7 @@ impl Uploader {
         let result = match (reply, sent) {
             (_, Some(Err(failure))) => Err(failure),
             (Reply::Stored { size, sha256 }, Some(Ok(end))) if end == (End { size, sha256 }) => {
-                Ok(Stored { size, sha256, resumed_from })
+                Ok(Transferred { size, sha256, resumed_from })
             }
             (Reply::Error(error), _) => Err(Failure::Refused(error)),
             (_, _) => Err(Failure::Verification(format!(
@@ -373,20 +294,20 @@ impl Uploader {
         Ok(())
     }
 
-    /// Records the verdict. If the destination exists and may be the file that was sent before, the verdict
+    /// Records the result. If the destination exists and may be the file that was sent before, the result
     /// stays open.
-    fn conclude(&mut self, job: UploadJob, sent_before: Option<End>, result: Result<Stored, Failure>) {
+    fn conclude(&mut self, job: TransferJob, sent_before: Option<End>, result: Result<Transferred, Failure>) {
         match (result, sent_before) {
             (Err(failure), Some(end)) if failure.is_refusal(ErrorCode::Exists) => {
                 self.doubtful.push((job, end, failure))
             }
-            (result, _) => self.verdicts.push_back((job, result)),
+            (result, _) => self.results.push((job, result)),
         }
     }
 }
 
-impl From<UploadJob> for Unsent {
-    fn from(job: UploadJob) -> Self {
+impl From<TransferJob> for Unsent {
+    fn from(job: TransferJob) -> Self {
         Self { job, shown_bytes: 0, kept_bytes: 0, resumed_from: None, is_begun: false, sent_before: None, reclaims: 0 }
     }
 }
@@ -396,7 +317,7 @@ fn changed(source: &Source) -> Failure {
 }
 
 /// Returns whether the server may keep part of an upload that no run will resume.
-fn is_useless(result: &Result<Stored, Failure>, sent_bytes: u64) -> bool {
+fn is_useless(result: &Result<Transferred, Failure>, sent_bytes: u64) -> bool {
     match result {
         Err(Failure::Local(_) | Failure::LocalDenied(_) | Failure::LocalFull(_)) => true,
         // Another session owns it.

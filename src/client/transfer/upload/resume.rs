@@ -3,28 +3,29 @@
 
 use std::collections::VecDeque;
 
-use super::{Pending, Stored, Unsent, UploadJob, Uploader};
+use super::{Pending, Unsent, Uploader};
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
 use crate::client::files::local::Source;
 use crate::client::mirror::times::{TimeMatch, compare_times};
+use crate::client::transfer::job::{TransferJob, Transferred};
 use crate::client::ui::hashing::Hashing;
-use crate::wire::message::{End, PutMode};
+use crate::wire::message::End;
 use crate::wire::{Reply, Request};
 
 impl Uploader {
     /// Queues the pending uploads again, except those that the server has completely.
-    pub(super) fn take_up_again(&mut self, session: &mut Session) -> Result<(), Failure> {
+    pub(super) fn queue_pending_again(&mut self, session: &mut Session) -> Result<(), Failure> {
         let (mut unsure, mut again) = (Vec::new(), VecDeque::new());
         for Pending { unsent, record, sent, .. } in self.pending.drain(..) {
             match sent {
-                Some(Err(failure)) => self.verdicts.push_back((unsent.job, Err(failure))),
+                Some(Err(failure)) => self.results.push((unsent.job, Err(failure))),
                 Some(Ok(end)) => unsure.push((unsent, record, end)),
                 None => again.push_back(Unsent { is_begun: true, ..unsent }),
             }
         }
         again.extend(self.current.take());
-        let asked: Vec<(&UploadJob, End)> = unsure.iter().map(|(unsent, _, end)| (&unsent.job, *end)).collect();
+        let asked: Vec<(&TransferJob, End)> = unsure.iter().map(|(unsent, _, end)| (&unsent.job, *end)).collect();
         // The overall progress is reported when the transfer resumes, not here.
         let was_lost = std::mem::take(&mut session.was_lost);
         // If the server does not answer, every upload remains uncertain.
@@ -41,8 +42,8 @@ impl Uploader {
                 if let Some((key, _)) = record {
                     session.state.drop_upload(&key);
                 }
-                let stored = Stored { resumed_from: unsent.resumed_from.unwrap_or(0), ..end.into() };
-                self.verdicts.push_back((unsent.job, Ok(stored)));
+                let transferred = Transferred { resumed_from: unsent.resumed_from.unwrap_or(0), ..end.into() };
+                self.results.push((unsent.job, Ok(transferred)));
             } else {
                 again.push_front(Unsent { sent_before: Some(end), ..unsent });
             }
@@ -70,26 +71,19 @@ impl Uploader {
     /// Checks uploads that were refused because the destination exists. If the existing file is the one that
     /// was sent before, the upload counts as stored.
     pub(super) fn settle_doubtful(&mut self, session: &mut Session) -> Result<(), Failure> {
-        let asked: Vec<(&UploadJob, End)> = self.doubtful.iter().map(|(job, end, _)| (job, *end)).collect();
+        let asked: Vec<(&TransferJob, End)> = self.doubtful.iter().map(|(job, end, _)| (job, *end)).collect();
         let stored = which_are_stored(session, &asked)?;
         for ((job, end, failure), is_stored) in self.doubtful.drain(..).zip(stored) {
-            self.verdicts.push_back((job, if is_stored { Ok(end.into()) } else { Err(failure) }));
+            self.results.push((job, if is_stored { Ok(end.into()) } else { Err(failure) }));
         }
         Ok(())
-    }
-}
-
-impl From<End> for Stored {
-    /// Converts an upload whose connection was lost and that the server has stored.
-    fn from(end: End) -> Self {
-        Self { size: end.size, sha256: end.sha256, resumed_from: 0 }
     }
 }
 
 /// Returns which of the `uploads` the server has stored. All of them were sent completely, but not answered. An
 /// upload that replaces a file counts as stored only if the modification time matches too, because the old file
 /// may have had the same content.
-fn which_are_stored(session: &mut Session, uploads: &[(&UploadJob, End)]) -> Result<Vec<bool>, Failure> {
+fn which_are_stored(session: &mut Session, uploads: &[(&TransferJob, End)]) -> Result<Vec<bool>, Failure> {
     let mut requests = Vec::with_capacity(uploads.len() * 2);
     for (job, _) in uploads {
         requests.push(Request::Stat { path: (&job.remote).into() });
@@ -109,8 +103,8 @@ fn is_like(source_ns: i64, stored_ns: i64) -> bool {
     matches!(compare_times(source_ns, stored_ns), TimeMatch::Same | TimeMatch::Near)
 }
 
-fn is_stored(job: &UploadJob, end: End, replies: &[Option<Reply>]) -> bool {
+fn is_stored(job: &TransferJob, end: End, replies: &[Option<Reply>]) -> bool {
     let [Some(Reply::Stat { entry, .. }), Some(Reply::Sha256 { sha256, .. })] = replies else { return false };
     let is_its_time = || Source::open(&job.local).is_ok_and(|source| is_like(source.mark().mtime_ns, entry.mtime_ns));
-    entry.size == end.size && *sha256 == end.sha256 && (job.mode == PutMode::Create || is_its_time())
+    entry.size == end.size && *sha256 == end.sha256 && (!job.replace || is_its_time())
 }
