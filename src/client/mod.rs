@@ -209,7 +209,7 @@ fn connect(args: &Args, destination: &Destination, output: &mut Output) -> Resul
         false => Some(Trust::of(&StateFolder::of_user(), &host, port, destination.fingerprint)?),
     };
     let remark = if destination.plaintext { "this connection is not encrypted\n" } else { "" };
-    let source = connection::password::Source::choose(args, destination);
+    let source = connection::password::PasswordSource::choose(args, destination);
     let contact = FirstConnection { host, port, user: user.clone(), trust, tries: source.tries(), retries };
     let ask = |interrupt: &Interrupt| connection::password::ask(source.clone(), &user, remark, interrupt);
     contact.connect(interrupt, args.accept_new, output, ask)

@@ -141,7 +141,7 @@ fn check_name(session: &mut Session, words: &[Word], word: &Word, remotes: &[VPa
 
 /// `get FILE -`: writes only the content to standard output.
 fn get_content(session: &mut Session, remote: &VPath) -> Result<(), Failure> {
-    session.output.make_way_for_content();
+    session.output.reserve_for_content();
     // A progress bar would mix with the text.
     let style = if session.output.is_terminal { Style::Silent } else { session.progress };
     let entry = session.stat(remote)?;

@@ -67,11 +67,11 @@ impl FirstConnection {
         mut password: impl FnMut(&Interrupt) -> Result<Zeroizing<String>, Failure>,
     ) -> Result<(Link, Endpoint), Failure> {
         let Self { host, port, user, trust, tries, retries } = self;
-        let (pipe, binding) = open(&host, port, trust.as_ref(), &interrupt)?;
+        let (stream, binding) = open_stream(&host, port, trust.as_ref(), &interrupt)?;
         if let Some(trust) = &trust {
-            trust.meet(accept_new, terminal_can_answer(), output, &interrupt)?;
+            trust.confirm_new_key(accept_new, terminal_can_answer(), output, &interrupt)?;
         }
-        let mut link = Link::new(pipe, interrupt);
+        let mut link = Link::new(stream, interrupt);
         login::greet(&mut link, binding).map_err(|failure| of_stranger(failure, &host, port))?;
         let mut tried = 1;
         let keys = loop {
@@ -129,8 +129,8 @@ impl Endpoint {
             let wait = wait_before(self.tried, random_share());
             self.tried += 1;
             let (seconds, tried, retries) = (shown_seconds(wait), self.tried, self.retries);
-            output.note(format_args!("{}; reconnecting in {seconds} ({tried} of {retries})", reason(&why)));
-            pause(wait, interrupt)?;
+            output.note(format_args!("{}; reconnecting in {seconds} ({tried} of {retries})", describe_cause(&why)));
+            wait_for_retry(wait, interrupt)?;
             match self.connect(interrupt) {
                 Ok(link) => return Ok(link),
                 Err(failure) if failure.forbids_retry() => return Err(failure),
@@ -139,30 +139,30 @@ impl Endpoint {
         }
         Err(match why {
             failure if self.retries == 0 => failure,
-            failure => Failure::Lost(format!("{}; gave up after {} tries", bare(&failure), self.retries)),
+            failure => Failure::Lost(format!("{}; gave up after {} tries", cause(&failure), self.retries)),
         })
     }
 
     /// Connects and logs in again, once. The server may not have proved itself yet: see [`Link::await_proof`].
     pub fn connect(&mut self, interrupt: &Interrupt) -> Result<Link, Failure> {
         if let Some(trust) = &mut self.trust {
-            trust.renew();
+            trust.prepare_reconnect();
         }
-        let (pipe, binding) = open(&self.host, self.port, self.trust.as_ref(), interrupt)?;
-        let mut link = Link::new(pipe, interrupt.clone());
+        let (stream, binding) = open_stream(&self.host, self.port, self.trust.as_ref(), interrupt)?;
+        let mut link = Link::new(stream, interrupt.clone());
         login::log_in_again(&mut link, &self.user, &self.keys, binding)?;
         Ok(link)
     }
 }
 
 /// Opens a connection, encrypted if there is `trust`. Returns it with the binding that ties a login to it.
-fn open(
+fn open_stream(
     host: &str,
     port: u16,
     trust: Option<&Trust>,
     interrupt: &Interrupt,
 ) -> Result<(Box<dyn Stream>, Binding), Failure> {
-    let pipe = PlainStream::connect(host, port, &mut || interrupt.is_set()).map_err(|error| {
+    let stream = PlainStream::connect(host, port, &mut || interrupt.is_set()).map_err(|error| {
         if interrupt.is_set() {
             return Failure::Interrupted;
         }
@@ -175,10 +175,10 @@ fn open(
         }
         Failure::Connection(format!("cannot connect to {host} port {port}: {error}; does berthd listen there?"))
     })?;
-    let Some(trust) = trust else { return Ok((Box::new(pipe), Binding::None)) };
-    let (pipe, binding) = TlsStream::connect(pipe, trust.pinning(), interrupt)
+    let Some(trust) = trust else { return Ok((Box::new(stream), Binding::None)) };
+    let (stream, binding) = TlsStream::connect(stream, trust.pinning(), interrupt)
         .map_err(|error| of_stranger(trust.explain(error), host, port))?;
-    Ok((Box::new(pipe), binding))
+    Ok((Box::new(stream), binding))
 }
 
 /// Explains the failure of a TCP connection whose server has not completed the greeting.
@@ -204,7 +204,7 @@ fn of_stranger(failure: Failure, host: &str, port: u16) -> Failure {
 }
 
 /// Returns what happened, without the advice for a program that ends.
-fn bare(failure: &Failure) -> String {
+fn cause(failure: &Failure) -> String {
     match failure {
         Failure::Lost(why) => why.clone(),
         // The program itself does what the server's advice says.
@@ -213,10 +213,10 @@ fn bare(failure: &Failure) -> String {
     }
 }
 
-fn reason(failure: &Failure) -> String {
+fn describe_cause(failure: &Failure) -> String {
     match failure {
         Failure::Lost(why) => format!("connection lost: {why}"),
-        failure => bare(failure),
+        failure => cause(failure),
     }
 }
 
@@ -247,7 +247,7 @@ fn shown_seconds(wait: Duration) -> String {
 }
 
 /// Waits, unless the user presses Ctrl-C.
-fn pause(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
+fn wait_for_retry(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
     let end = std::time::Instant::now() + wait;
     while !interrupt.is_set() {
         let left = end.saturating_duration_since(std::time::Instant::now());
@@ -292,6 +292,6 @@ mod tests {
     fn a_pause_ends_with_ctrl_c() {
         let interrupt = Interrupt::default();
         interrupt.set();
-        assert_eq!(pause(Duration::from_secs(3600), &interrupt), Err(Failure::Interrupted));
+        assert_eq!(wait_for_retry(Duration::from_secs(3600), &interrupt), Err(Failure::Interrupted));
     }
 }

@@ -8,7 +8,7 @@ use crate::base::virtual_path::VPath;
 use crate::client::connection::endpoint::Endpoint;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::link::Link;
-use crate::client::connection::repeated_request::{changes_once, settle};
+use crate::client::connection::repeated_request::{changes_once, interpret_reply};
 use crate::client::connection::state::StateFolder;
 use crate::client::error::{Failure, unexpected};
 use crate::client::shell::lexer::Word;
@@ -127,7 +127,7 @@ impl Session {
                     false => failure,
                 })?;
             if calls.is_doubtful(request) {
-                result = self.settle(request, result);
+                result = self.interpret_repeated(request, result);
             }
             on_reply(self, calls.answered, result);
             calls.answered += 1;
@@ -136,14 +136,14 @@ impl Session {
     }
 
     /// Interprets the reply to a request that may have been carried out before.
-    fn settle(&mut self, request: &Request, answer: Result<Reply, Failure>) -> Result<Reply, Failure> {
+    fn interpret_repeated(&mut self, request: &Request, answer: Result<Reply, Failure>) -> Result<Reply, Failure> {
         let kind_at = |path: &Name| match self.call(&Request::Stat { path: path.clone() }) {
             Ok(Reply::Stat { entry, .. }) => Ok(Some(entry.kind)),
             Ok(_) => Err(unexpected()),
             Err(failure) if failure.is_refusal(ErrorCode::NotFound) => Ok(None),
             Err(failure) => Err(failure),
         };
-        let (reply, remark) = settle(request, answer, kind_at)?;
+        let (reply, remark) = interpret_reply(request, answer, kind_at)?;
         if let Some(remark) = remark {
             self.output.note(remark);
         }

@@ -78,7 +78,7 @@ impl Session {
         mut on_failure: impl FnMut(&mut Self, Failure),
     ) -> Result<Vec<TreeEntry>, Failure> {
         let mut found: Vec<TreeEntry> = Vec::new();
-        let mut room = Room::of(root.as_bytes());
+        let mut budget = ListingBudget::of(root.as_bytes());
         let mut walk = RemoteWalk { unlisted: VecDeque::from([root.clone()]), requested: VecDeque::new() };
         self.check_link()?;
         while !walk.is_done() {
@@ -98,15 +98,15 @@ impl Session {
                     continue;
                 }
             };
-            let (entries, out_of_reach) = with_paths(&folder, entries);
+            let (entries, too_long) = with_paths(&folder, entries);
             for TreeEntry { path, entry } in entries {
-                room.take(&path)?;
+                budget.spend(&path)?;
                 if entry.kind == EntryKind::Dir {
                     walk.unlisted.push_back(path.clone());
                 }
                 found.push(TreeEntry { path, entry });
             }
-            if let Some(failure) = out_of_reach {
+            if let Some(failure) = too_long {
                 on_failure(self, failure);
             }
         }
@@ -134,36 +134,41 @@ impl Session {
         if component.text.is_empty() {
             return Ok(bases.to_vec());
         }
-        let mut fitting = Vec::new();
+        let mut matches_found = Vec::new();
         if !component.is_pattern() {
             for base in bases {
                 let Ok(path) = base.join(&component.text) else { continue };
                 if !is_last || bases.len() == 1 || self.find(&path)?.is_some() {
-                    fitting.push(path);
+                    matches_found.push(path);
                 }
             }
-            return Ok(fitting);
+            return Ok(matches_found);
         }
         let pattern = Pattern::new(component.bytes());
-        let mut room = Room::of(&component.text);
+        let mut budget = ListingBudget::of(&component.text);
         for base in bases {
             match self.list(base) {
                 Ok(mut entries) => {
                     entries.retain(|entry| is_last || entry.kind != EntryKind::File);
-                    self.add_fitting(base, entries_meant(entries, component, &pattern), &mut room, &mut fitting)?;
+                    self.add_matches(
+                        base,
+                        exact_or_matching(entries, component, &pattern),
+                        &mut budget,
+                        &mut matches_found,
+                    )?;
                 }
                 // A directory that cannot be listed may still contain an entry of exactly that name.
                 Err(Failure::Refused(_)) => {
                     if let Ok(path) = base.child(&component.text)
                         && self.is_there(&path)?
                     {
-                        fitting.push(path);
+                        matches_found.push(path);
                     }
                 }
                 Err(failure) => return Err(failure),
             }
         }
-        Ok(fitting)
+        Ok(matches_found)
     }
 
     fn is_there(&mut self, path: &VPath) -> Result<bool, Failure> {
@@ -174,19 +179,19 @@ impl Session {
         }
     }
 
-    fn add_fitting(
+    fn add_matches(
         &mut self,
         base: &VPath,
         entries: Vec<Entry>,
-        room: &mut Room<'_>,
-        fitting: &mut Vec<VPath>,
+        budget: &mut ListingBudget<'_>,
+        matches_found: &mut Vec<VPath>,
     ) -> Result<(), Failure> {
-        let (entries, out_of_reach) = with_paths(base, entries);
+        let (entries, too_long) = with_paths(base, entries);
         for TreeEntry { path, .. } in entries {
-            room.take(&path)?;
-            fitting.push(path);
+            budget.spend(&path)?;
+            matches_found.push(path);
         }
-        if let Some(failure) = out_of_reach {
+        if let Some(failure) = too_long {
             report(self, "glob", &failure)?;
         }
         Ok(())
@@ -224,7 +229,7 @@ impl RemoteWalk {
 }
 
 /// Returns the entry that is called exactly `component`, else the entries that match the pattern.
-fn entries_meant(mut entries: Vec<Entry>, component: &Word, pattern: &Pattern) -> Vec<Entry> {
+fn exact_or_matching(mut entries: Vec<Entry>, component: &Word, pattern: &Pattern) -> Vec<Entry> {
     let is_exactly = |entry: &Entry| entry.name.0 == component.text;
     let has_exactly = entries.iter().any(is_exactly);
     entries.retain(|entry| if has_exactly { is_exactly(entry) } else { pattern.matches(&entry.name.0) });
@@ -276,19 +281,19 @@ impl Listing {
     }
 }
 
-/// The remaining room for the paths of a tree or of a pattern's matches.
-struct Room<'a> {
+/// The remaining budget for the paths of a tree or of a pattern's matches.
+struct ListingBudget<'a> {
     of: &'a [u8],
     entries: usize,
     bytes: usize,
 }
 
-impl<'a> Room<'a> {
+impl<'a> ListingBudget<'a> {
     fn of(of: &'a [u8]) -> Self {
         Self { of, entries: LISTING_ENTRIES_MAX, bytes: TREE_BYTES_MAX }
     }
 
-    fn take(&mut self, path: &VPath) -> Result<(), Failure> {
+    fn spend(&mut self, path: &VPath) -> Result<(), Failure> {
         let left = (self.entries.checked_sub(1), self.bytes.checked_sub(path.as_bytes().len()));
         let (Some(entries), Some(bytes)) = left else {
             return Err(Failure::Local(format!(

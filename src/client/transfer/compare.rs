@@ -88,7 +88,7 @@ fn digest_here(session: &mut Session, local: &Path, hashing: &Hashing) -> Result
     let bytes = fs::metadata(local).map_or(0, |metadata| metadata.len());
     hashing.begin_local(local, bytes);
     let digest = digest_of(local, &mut |bytes| {
-        hashing.reach(bytes);
+        hashing.set_done(bytes);
         session.link.keep_alive()
     });
     hashing.finish_local();

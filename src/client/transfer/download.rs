@@ -10,13 +10,13 @@ use crate::base::limits::PART_BYTES_MIN;
 use crate::base::text::Size;
 use crate::client::connection::incoming::Event;
 use crate::client::connection::session::Session;
-use crate::client::connection::state::SourceMark;
+use crate::client::connection::state::FileStamp;
 use crate::client::error::{Failure, LinkError};
-use crate::client::files::local::{destination, mark_of};
+use crate::client::files::local::{destination, stamp_of};
 use crate::client::transfer::job::{TransferJob, Transferred};
 use crate::client::transfer::part::{Part, Reserved};
 use crate::client::transfer::part_names::{looks_like_part, part_path, remove_part};
-use crate::client::transfer::pipeline::{Pipeline, Queue, Results};
+use crate::client::transfer::pipeline::{Pipeline, Queue, ResultQueue};
 use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
 use crate::wire::message::ErrorCode;
@@ -26,18 +26,18 @@ use crate::wire::{Reply, Request};
 #[derive(Default)]
 pub(super) struct Downloader {
     /// Taken from the queue, but not yet requested on this connection.
-    wanted: VecDeque<Wanted>,
-    requested: VecDeque<(u32, Wanted)>,
-    results: Results,
+    wanted: VecDeque<QueuedDownload>,
+    requested: VecDeque<(u32, QueuedDownload)>,
+    results: ResultQueue,
 }
 
 /// A file to download and its progress.
-pub(super) struct Wanted {
+pub(super) struct QueuedDownload {
     job: TransferJob,
     /// Destinations of the same download; no part may use one as its path.
     reserved: Arc<Reserved>,
     /// The file that the download may replace, as it was at planning time.
-    replaced: Option<SourceMark>,
+    replaced: Option<FileStamp>,
     /// What an earlier attempt or an earlier connection received.
     part: Option<Part>,
     /// The bytes of this file that the progress display counts.
@@ -67,18 +67,18 @@ impl From<LinkError> for Stop {
 }
 
 impl Pipeline for Downloader {
-    type Item = Wanted;
+    type Item = QueuedDownload;
 
-    fn items(jobs: Vec<TransferJob>) -> Vec<Wanted> {
+    fn items(jobs: Vec<TransferJob>) -> Vec<QueuedDownload> {
         // Remote files may have names that look like parts.
         let like_parts: Reserved =
             jobs.iter().map(|job| &job.local).filter(|local| looks_like_part(local)).cloned().collect();
         like_parts.iter().for_each(|path| remove_part(path));
         let reserved = Arc::new(like_parts);
-        jobs.into_iter().map(|job| Wanted::new(job, Arc::clone(&reserved))).collect()
+        jobs.into_iter().map(|job| QueuedDownload::new(job, Arc::clone(&reserved))).collect()
     }
 
-    fn size(wanted: &Wanted) -> u64 {
+    fn size(wanted: &QueuedDownload) -> u64 {
         wanted.job.size
     }
 
@@ -86,7 +86,7 @@ impl Pipeline for Downloader {
     fn step(
         &mut self,
         session: &mut Session,
-        queue: &mut Queue<Wanted>,
+        queue: &mut Queue<QueuedDownload>,
         progress: &mut Progress,
     ) -> Result<bool, Failure> {
         while session.link.has_room()
@@ -122,12 +122,12 @@ impl Pipeline for Downloader {
         Ok(())
     }
 
-    fn give_up(&mut self, _: &mut Session, _: &Failure) -> Vec<Wanted> {
+    fn give_up(&mut self, _: &mut Session, _: &Failure) -> Vec<QueuedDownload> {
         self.request_again();
         self.wanted.drain(..).collect()
     }
 
-    fn results(&mut self) -> &mut Results {
+    fn results(&mut self) -> &mut ResultQueue {
         &mut self.results
     }
 }
@@ -135,7 +135,7 @@ impl Pipeline for Downloader {
 impl Downloader {
     /// Takes the next file. From the shared queue it takes only one ahead, because another connection could
     /// take the rest.
-    fn next_wanted(&mut self, queue: &mut Queue<Wanted>) -> Option<Wanted> {
+    fn next_wanted(&mut self, queue: &mut Queue<QueuedDownload>) -> Option<QueuedDownload> {
         let has_one_ahead = self.requested.len() > 1;
         let shared = |queue: &mut Queue<_>| if has_one_ahead { None } else { queue.take_shared() };
         self.wanted.pop_front().or_else(|| queue.take_own()).or_else(|| shared(queue))
@@ -149,7 +149,7 @@ impl Downloader {
     }
 }
 
-impl Wanted {
+impl QueuedDownload {
     fn new(job: TransferJob, reserved: Arc<Reserved>) -> Self {
         let replaced = if job.replace { mark_of_destination(&job.local) } else { None };
         Self { job, reserved, replaced, part: None, shown_bytes: 0, furthest_byte: 0, resumed_from: None }
@@ -162,7 +162,7 @@ impl Wanted {
             let part_bytes = part_bytes.map_or(size, |metadata| metadata.len());
             let hashing = Hashing::of_local(session.progress, local, part_bytes);
             self.part = Part::find(local, &self.reserved, size, &mut |bytes| {
-                hashing.reach(bytes);
+                hashing.set_done(bytes);
                 session.link.keep_alive()
             })?;
         }
@@ -183,8 +183,8 @@ impl Wanted {
 
     /// Moves the progress display of this file to `bytes`, forwards or backwards.
     fn show_at(&mut self, progress: &mut Progress, bytes: u64) {
-        progress.redo(self.shown_bytes.saturating_sub(bytes));
-        progress.found(bytes.saturating_sub(self.shown_bytes));
+        progress.take_back(self.shown_bytes.saturating_sub(bytes));
+        progress.skip(bytes.saturating_sub(self.shown_bytes));
         self.shown_bytes = bytes;
         if self.resumed_from.is_none() {
             self.furthest_byte = bytes;
@@ -197,7 +197,7 @@ fn receive_file(
     session: &mut Session,
     progress: &mut Progress,
     id: u32,
-    wanted: &mut Wanted,
+    wanted: &mut QueuedDownload,
 ) -> Result<Transferred, Stop> {
     let (size, mtime_ns, offset, mode) = match receive_reply(session, progress, wanted)? {
         Event::Reply(Reply::File { size, mtime_ns, offset, mode, .. }) => (size, mtime_ns, offset, mode),
@@ -236,7 +236,7 @@ fn receive_file(
                 wanted.furthest_byte = wanted.furthest_byte.max(wanted.shown_bytes);
             }
             Event::End(end) => {
-                progress.verify();
+                progress.begin_verification();
                 let sha256 = part.digest();
                 if (end.size, end.sha256) != (part.received_bytes(), sha256) || end.size != size {
                     return Err(discard_if_wrong(part, wrong_content(&wanted.job)).into());
@@ -259,7 +259,7 @@ fn receive_file(
 
 /// Receives the response to the request for a file. If a part was offered, the server first hashes the same
 /// range of its file, so the wait shows a hashing display.
-fn receive_reply(session: &mut Session, progress: &Progress, wanted: &Wanted) -> Result<Event, LinkError> {
+fn receive_reply(session: &mut Session, progress: &Progress, wanted: &QueuedDownload) -> Result<Event, LinkError> {
     let has_part = wanted.part.as_ref().is_some_and(|part| part.received_bytes() > 0);
     let hashing = has_part.then(|| Hashing::of_remote(session.progress, &wanted.job.remote));
     if let Some(hashing) = &hashing {
@@ -273,7 +273,7 @@ fn receive_reply(session: &mut Session, progress: &Progress, wanted: &Wanted) ->
 }
 
 /// Returns the part that takes the file's bytes from `offset`.
-fn prepare(session: &mut Session, wanted: &mut Wanted, offset: u64) -> Result<Part, Failure> {
+fn prepare(session: &mut Session, wanted: &mut QueuedDownload, offset: u64) -> Result<Part, Failure> {
     let (part, job) = (wanted.part.take(), &wanted.job);
     let Some(mut part) = part else {
         return match offset {
@@ -318,6 +318,6 @@ fn wrong_content(job: &TransferJob) -> Failure {
 
 /// Returns the mark of the file at the destination, or `None` if no file exists. If the file cannot be
 /// examined, a later step refuses to replace it.
-fn mark_of_destination(local: &Path) -> Option<SourceMark> {
-    destination(local).ok().flatten().as_ref().map(mark_of)
+fn mark_of_destination(local: &Path) -> Option<FileStamp> {
+    destination(local).ok().flatten().as_ref().map(stamp_of)
 }

@@ -29,7 +29,7 @@ use crate::client::transfer::job::{Direction, TransferJob, TransferResult};
 use crate::client::transfer::pipeline::{Pipeline, Queue};
 use crate::client::transfer::upload::Uploader;
 use crate::client::ui::output::Output;
-use crate::client::ui::progress::{Progress, Share, Style};
+use crate::client::ui::progress::{Progress, SharedProgress, Style};
 
 /// A callback that gets the result of each file. An error from it ends the transfers.
 type OnResult<'a> = &'a mut dyn FnMut(&mut Session, TransferResult) -> Result<(), Failure>;
@@ -188,7 +188,7 @@ struct SecondConnection<P: Pipeline> {
     interrupt: Interrupt,
     state: StateFolder,
     is_quiet: bool,
-    share: Share,
+    share: SharedProgress,
     queue: Queue<P::Item>,
     results: Sender<TransferResult>,
 }

@@ -9,7 +9,7 @@ use crate::base::text::unix_ns;
 use crate::base::virtual_path::VPath;
 use crate::client::connection::session::Session;
 use crate::client::error::Failure;
-use crate::client::files::local::{mark_of, shown};
+use crate::client::files::local::{shown, stamp_of};
 use crate::client::transfer::job::{Direction, TransferJob};
 use crate::client::ui::amounts::Bytes;
 use crate::client::ui::confirm::Choice;
@@ -39,7 +39,7 @@ impl<'a> Conflict<'a> {
 /// How one command treats existing files.
 pub struct Overwrite {
     /// The decision for all further files, without a question: replace or keep.
-    settled: Option<bool>,
+    answer_for_all: Option<bool>,
     /// Whether the command transfers many files.
     is_of_many: bool,
     has_quit: bool,
@@ -59,12 +59,12 @@ pub enum Decision {
 impl Overwrite {
     /// Creates the policy of one command. With `force`, every existing file is replaced.
     pub fn new(force: bool, is_of_many: bool) -> Self {
-        Self { settled: force.then_some(true), is_of_many, has_quit: false }
+        Self { answer_for_all: force.then_some(true), is_of_many, has_quit: false }
     }
 
     /// Returns whether every file is replaced without a question.
     pub fn is_forced(&self) -> bool {
-        self.settled == Some(true)
+        self.answer_for_all == Some(true)
     }
 
     /// Returns whether the user chose to quit. The command still transfers what the user agreed to before, and
@@ -84,7 +84,7 @@ impl Overwrite {
 
     /// Decides about the existing file of `conflict`.
     pub fn decide(&mut self, session: &mut Session, conflict: &Conflict<'_>) -> Result<Decision, Failure> {
-        if let Some(replaces) = self.settled {
+        if let Some(replaces) = self.answer_for_all {
             return Ok(if replaces { Decision::Replace } else { Decision::Keep });
         }
         if !session.may_ask {
@@ -99,11 +99,11 @@ impl Overwrite {
             Choice::Yes => Decision::Replace,
             Choice::No => Decision::Keep,
             Choice::All => {
-                self.settled = Some(true);
+                self.answer_for_all = Some(true);
                 Decision::Replace
             }
             Choice::None => {
-                self.settled = Some(false);
+                self.answer_for_all = Some(false);
                 Decision::Keep
             }
             Choice::Quit => {
@@ -124,7 +124,7 @@ impl Overwrite {
 /// ```
 fn question(session: &mut Session, conflict: &Conflict<'_>, is_of_many: bool) -> Result<String, Failure> {
     let (local, remote) = (shown(conflict.local), conflict.remote);
-    let here = fs::metadata(conflict.local).ok().map(|metadata| (metadata.len(), mark_of(&metadata).mtime_ns));
+    let here = fs::metadata(conflict.local).ok().map(|metadata| (metadata.len(), stamp_of(&metadata).mtime_ns));
     let there = match session.stat(remote) {
         Ok(entry) => Some((entry.size, entry.mtime_ns)),
         Err(failure) if failure.ends_session() || failure == Failure::Interrupted => return Err(failure),

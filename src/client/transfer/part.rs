@@ -16,9 +16,9 @@ use crate::base::attributes::{WantedMode, set_mtime};
 use crate::base::digest::Digest;
 use crate::base::limits::PIECE_BYTES;
 use crate::base::refusals::{self, Operation, is_refusal};
-use crate::client::connection::state::SourceMark;
+use crate::client::connection::state::FileStamp;
 use crate::client::error::Failure;
-use crate::client::files::local::{destination, hash_up_to, mark_of, shown};
+use crate::client::files::local::{destination, hash_up_to, shown, stamp_of};
 use crate::client::files::modes::{folder_of, take_attributes};
 use crate::client::shell::interrupt::Watch;
 use crate::client::transfer::part_names::{Occupant, lock, mark, occupant, part_path, unmark};
@@ -34,7 +34,7 @@ pub struct Part {
     hash: Sha256,
     received_bytes: u64,
     /// The part was finished or discarded, so the drop removes nothing.
-    is_settled: bool,
+    is_finished: bool,
     /// Whether a later run can resume the part.
     is_resumable: bool,
     /// The file that the part was copied from. It is removed when the part is complete.
@@ -52,13 +52,13 @@ impl Part {
         watch: Watch,
     ) -> Result<Option<Self>, Failure> {
         let mut unmarked = None;
-        for (at, path) in names(destination, reserved).enumerate() {
+        for (at, path) in candidate_paths(destination, reserved).enumerate() {
             let path = path?;
             match occupant(&path, destination)? {
                 Occupant::Nothing | Occupant::Link => break,
                 Occupant::Ours(_, metadata) if metadata.len() == 0 => return Ok(None),
                 Occupant::Ours(file, metadata) => {
-                    let mut part = Self::of(file, path, destination)?;
+                    let mut part = Self::lock_file(file, path, destination)?;
                     // The bytes are kept even if hashing is interrupted.
                     part.received_bytes = metadata.len();
                     let hashed = hash_up_to(&mut part.file, u64::MAX, watch);
@@ -112,12 +112,12 @@ impl Part {
     /// other file has. An existing part is emptied. The part is marked only if `is_resumable`, because
     /// the mark takes a quarter of the time of a small file.
     pub fn create(destination: &Path, reserved: &Reserved, is_resumable: bool) -> Result<Self, Failure> {
-        for path in names(destination, reserved) {
+        for path in candidate_paths(destination, reserved) {
             let path = path?;
             let failure = |error: io::Error| Failure::local(&path, &error);
             match create_new(&path, destination, is_resumable) {
                 Ok(file) => {
-                    let mut part = Self::of(file, path, destination)?;
+                    let mut part = Self::lock_file(file, path, destination)?;
                     part.is_resumable = is_resumable;
                     return Ok(part);
                 }
@@ -126,7 +126,7 @@ impl Part {
             }
             match occupant(&path, destination)? {
                 Occupant::Ours(file, metadata) => {
-                    let mut part = Self::of(file, path, destination)?;
+                    let mut part = Self::lock_file(file, path, destination)?;
                     part.received_bytes = metadata.len();
                     part.restart()?;
                     return Ok(part);
@@ -149,7 +149,7 @@ impl Part {
     }
 
     /// Locks `file` as a part. Fails if another process has locked it. None of its bytes are hashed yet.
-    fn of(file: File, path: PathBuf, destination: &Path) -> Result<Self, Failure> {
+    fn lock_file(file: File, path: PathBuf, destination: &Path) -> Result<Self, Failure> {
         if !lock(&file, &path) {
             return Err(Failure::Local(format!("another berth is downloading to {}", shown(destination))));
         }
@@ -160,7 +160,7 @@ impl Part {
             destination,
             hash: Sha256::new(),
             received_bytes: 0,
-            is_settled: false,
+            is_finished: false,
             is_resumable: true,
             copied_from: None,
         })
@@ -203,11 +203,11 @@ impl Part {
         mut self,
         mtime_ns: i64,
         mode: Option<WantedMode>,
-        replaced: Option<SourceMark>,
+        replaced: Option<FileStamp>,
     ) -> Result<(), Failure> {
         let failure = |error: io::Error| Failure::local(&self.destination, &error);
         let is_there = if replaced.is_some() { destination(&self.destination)? } else { None };
-        if let Some((before, now)) = replaced.zip(is_there.as_ref().map(mark_of))
+        if let Some((before, now)) = replaced.zip(is_there.as_ref().map(stamp_of))
             && !is_same_file(before, now)
         {
             return Err(Failure::Local(format!(
@@ -230,7 +230,7 @@ impl Part {
                 _ => failure(error),
             })?,
         }
-        self.is_settled = true;
+        self.is_finished = true;
         // Only after the rename: if that fails, the file is still a part.
         if self.is_resumable {
             unmark(&self.file);
@@ -244,21 +244,21 @@ impl Part {
     /// Removes the part.
     pub fn discard(mut self) {
         let _ = fs::remove_file(&self.path);
-        self.is_settled = true;
+        self.is_finished = true;
     }
 }
 
 impl Drop for Part {
     /// Removes the file unless it can be resumed.
     fn drop(&mut self) {
-        if !self.is_settled && (self.received_bytes == 0 || !self.is_resumable) {
+        if !self.is_finished && (self.received_bytes == 0 || !self.is_resumable) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
 /// Returns the paths to try for a part of `destination`.
-fn names<'a>(
+fn candidate_paths<'a>(
     destination: &'a Path,
     reserved: &'a Reserved,
 ) -> impl Iterator<Item = Result<PathBuf, Failure>> + use<'a> {
@@ -268,7 +268,7 @@ fn names<'a>(
 
 /// Returns whether a file is the same as before and has the same size. A different modification time alone does
 /// not matter.
-fn is_same_file(before: SourceMark, now: SourceMark) -> bool {
+fn is_same_file(before: FileStamp, now: FileStamp) -> bool {
     (before.device, before.inode, before.size) == (now.device, now.inode, now.size)
 }
 
@@ -363,7 +363,7 @@ mod tests {
         for mode in [0o600, 0o755, 0o664, 0o444] {
             fs::write(&destination, b"old").expect("write");
             fs::set_permissions(&destination, fs::Permissions::from_mode(mode)).expect("ours");
-            let seen = mark_of(&fs::metadata(&destination).expect("there"));
+            let seen = stamp_of(&fs::metadata(&destination).expect("there"));
             let mut part = Part::create(&destination, &Reserved::new(), true).expect("part");
             part.write(b"new").expect("write");
             part.finish(0, None, Some(seen)).expect("finish");
@@ -416,7 +416,7 @@ mod tests {
         for name in ["link", "dangling", "socket", ".", "/dev/null"] {
             assert!(destination(&path(name)).is_err(), "{name}");
         }
-        let seen = mark_of(&fs::metadata(path("file")).expect("there"));
+        let seen = stamp_of(&fs::metadata(path("file")).expect("there"));
         let part = Part::create(&path("later"), &Reserved::new(), true).expect("part");
         std::os::unix::fs::symlink("file", path("later")).expect("link");
         assert!(part.finish(0, None, Some(seen)).is_err());
@@ -451,7 +451,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let destination = folder.path().join("a");
         fs::write(&destination, b"old").expect("write");
-        let seen = || mark_of(&fs::metadata(&destination).expect("there"));
+        let seen = || stamp_of(&fs::metadata(&destination).expect("there"));
         let part = || {
             let mut part = Part::create(&destination, &Reserved::new(), true).expect("part");
             part.write(b"new").expect("write");
@@ -462,7 +462,7 @@ mod tests {
         let failure = part().finish(0, None, Some(before)).expect_err("it grew");
         assert!(failure.to_string().contains("was changed here"), "{failure}");
         assert_eq!(fs::read(&destination).expect("read"), b"older");
-        let before = SourceMark { mtime_ns: 7, ..seen() };
+        let before = FileStamp { mtime_ns: 7, ..seen() };
         part().finish(0, None, Some(before)).expect("touched");
         assert_eq!(fs::read(&destination).expect("read"), b"new");
         let before = seen();

@@ -35,7 +35,7 @@ pub(super) trait Pipeline: Default + 'static {
     fn give_up(&mut self, session: &mut Session, failure: &Failure) -> Vec<Self::Item>;
 
     /// Returns the results that have not been reported yet.
-    fn results(&mut self) -> &mut Results;
+    fn results(&mut self) -> &mut ResultQueue;
 }
 
 /// The files that wait on one connection: its own, and those that it shares with the other connection.
@@ -83,13 +83,13 @@ impl<I> Queue<I> {
 
 /// The results that wait to be reported. While a long file is transferred, they are only shown.
 #[derive(Default)]
-pub(super) struct Results {
+pub(super) struct ResultQueue {
     waiting: VecDeque<TransferResult>,
     /// The number of these that the progress display has counted.
     shown: usize,
 }
 
-impl Results {
+impl ResultQueue {
     pub(super) fn push(&mut self, result: TransferResult) {
         self.waiting.push_back(result);
     }

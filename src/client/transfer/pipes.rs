@@ -24,7 +24,7 @@ use crate::wire::message::{End, PutMode};
 use crate::wire::{Reply, Request};
 
 /// Downloads the content of the file `remote`. `take` gets the bytes as they arrive; an error from it ends the
-/// transfer. After a lost connection, the download resumes behind the bytes that were taken, if the file still
+/// transfer. After a lost connection, the download resumes behind the bytes that were received, if the file still
 /// begins with them.
 pub fn fetch(
     session: &mut Session,
@@ -32,21 +32,21 @@ pub fn fetch(
     progress: &mut Progress,
     mut take: impl FnMut(&mut Output, &mut Link, &[u8]) -> Result<(), Failure>,
 ) -> Result<Transferred, Failure> {
-    let mut taken = Taken { hash: Sha256::new(), bytes: 0, chunk: Vec::new() };
+    let mut received = Received { hash: Sha256::new(), bytes: 0, chunk: Vec::new() };
     session.retry_whole(|session| {
         session.link.set_on_wait(progress.ticker());
-        taken.fetch_rest(session, remote, progress, &mut take)
+        received.fetch_rest(session, remote, progress, &mut take)
     })
 }
 
 /// The bytes that were received and handed on.
-struct Taken {
+struct Received {
     hash: Sha256,
     bytes: u64,
     chunk: Vec<u8>,
 }
 
-impl Taken {
+impl Received {
     fn fetch_rest(
         &mut self,
         session: &mut Session,
@@ -70,8 +70,8 @@ impl Taken {
         loop {
             match session.link.receive()?.event {
                 Event::Data => {
-                    let taken = self.take(session, size, take).unwrap_or_else(|| Err(wrong(remote)));
-                    if let Err(failure) = taken {
+                    let received = self.take(session, size, take).unwrap_or_else(|| Err(wrong(remote)));
+                    if let Err(failure) = received {
                         session.link.abandon(id);
                         return Err(failure);
                     }
@@ -163,7 +163,7 @@ fn send_once(
     match send_bytes(&mut session.link, id, progress) {
         Ok(Ok(end)) => {
             *sent = Some(end);
-            progress.verify();
+            progress.begin_verification();
             conclude(remote, end, session.link.receive()?.event)
         }
         Ok(Err(answered)) => {

@@ -41,18 +41,18 @@ impl Style {
 }
 
 /// The progress of one transfer, or of many files together. The display disappears when this is dropped.
-pub struct Progress(Rc<RefCell<Picture>>);
+pub struct Progress(Rc<RefCell<ProgressDisplay>>);
 
 /// The progress that simultaneous connections share. One of them draws it.
 #[derive(Clone)]
-pub struct Share {
-    moved: Arc<Moved>,
+pub struct SharedProgress {
+    counters: Arc<Counters>,
     total_bytes: Option<u64>,
 }
 
 /// The counters of all connections together.
 #[derive(Default)]
-struct Moved {
+struct Counters {
     /// Bytes that need no further transfer.
     done_bytes: AtomicU64,
     /// Bytes that were transferred, including repeated ones.
@@ -62,7 +62,7 @@ struct Moved {
 }
 
 /// The display and its state.
-struct Picture {
+struct ProgressDisplay {
     style: Style,
     bar: Option<ProgressBar<Line>>,
     state: State,
@@ -74,15 +74,15 @@ struct Picture {
 
 /// The values to show.
 struct State {
-    what: What,
+    subject: Subject,
     /// The total size; `None` if only the end of the transfer tells it.
     total_bytes: Option<u64>,
-    moved: Arc<Moved>,
-    pace: RateMeter,
+    counters: Arc<Counters>,
+    rate_meter: RateMeter,
 }
 
 /// The files of the transfer.
-enum What {
+enum Subject {
     /// One file, with its name in printable form.
     File(String),
     /// Many files: how many are done, and how many there are.
@@ -93,17 +93,17 @@ impl Progress {
     /// Creates the progress of one file. `name` is shown and must be printable. Without a known size, only the
     /// number of transferred bytes is shown.
     pub fn of_file(style: Style, name: &str, total_bytes: Option<u64>) -> Self {
-        Self::new(style, What::File(name.to_string()), total_bytes)
+        Self::new(style, Subject::File(name.to_string()), total_bytes)
     }
 
     /// Creates the progress of many files together.
     pub fn of_files(style: Style, files: usize, total_bytes: u64) -> Self {
-        Self::new(style, What::Files { done: 0, total: files }, Some(total_bytes))
+        Self::new(style, Subject::Files { done: 0, total: files }, Some(total_bytes))
     }
 
-    fn new(style: Style, what: What, total_bytes: Option<u64>) -> Self {
+    fn new(style: Style, subject: Subject, total_bytes: Option<u64>) -> Self {
         let now = Instant::now();
-        let is_empty = total_bytes == Some(0) && matches!(what, What::File(_));
+        let is_empty = total_bytes == Some(0) && matches!(subject, Subject::File(_));
         let bar = (style == Style::Bar && !is_empty).then(|| {
             let mut bar = ProgressBar::on(Line, total_bytes.unwrap_or(u64::MAX));
             // pbr computes its own figures from the beginning, not over the last seconds.
@@ -111,52 +111,53 @@ impl Progress {
             (bar.show_bar, bar.show_percent) = (total_bytes.is_some(), total_bytes.is_some());
             bar
         });
-        let state = State { what, total_bytes, moved: Arc::default(), pace: RateMeter::new(now) };
+        let state = State { subject, total_bytes, counters: Arc::default(), rate_meter: RateMeter::new(now) };
         // A short operation needs no display, so the first one comes after an interval.
-        let picture = Picture { style, bar, state, last_shown: now, is_verifying: false, is_drawn_elsewhere: false };
-        Self(Rc::new(RefCell::new(picture)))
+        let display =
+            ProgressDisplay { style, bar, state, last_shown: now, is_verifying: false, is_drawn_elsewhere: false };
+        Self(Rc::new(RefCell::new(display)))
     }
 
     /// Returns the shared part for [`Progress::of_thread`] on another thread.
-    pub fn share(&self) -> Share {
+    pub fn share(&self) -> SharedProgress {
         let state = &self.0.borrow().state;
-        Share { moved: Arc::clone(&state.moved), total_bytes: state.total_bytes }
+        SharedProgress { counters: Arc::clone(&state.counters), total_bytes: state.total_bytes }
     }
 
     /// Creates a progress that counts and that another connection shows.
-    pub fn of_thread(share: Share) -> Self {
-        let progress = Self::new(Style::Silent, What::Files { done: 0, total: usize::MAX }, share.total_bytes);
+    pub fn of_thread(share: SharedProgress) -> Self {
+        let progress = Self::new(Style::Silent, Subject::Files { done: 0, total: usize::MAX }, share.total_bytes);
         {
-            let mut picture = progress.0.borrow_mut();
-            picture.state.moved = share.moved;
-            picture.is_drawn_elsewhere = true;
+            let mut display = progress.0.borrow_mut();
+            display.state.counters = share.counters;
+            display.is_drawn_elsewhere = true;
         }
         progress
     }
 
     /// Notes `bytes` that need no transfer, because an earlier attempt transferred them.
-    pub fn found(&mut self, bytes: u64) {
-        self.0.borrow_mut().change(|moved| add(&moved.done_bytes, bytes));
+    pub fn skip(&mut self, bytes: u64) {
+        self.0.borrow_mut().change(|counters| add(&counters.done_bytes, bytes));
     }
 
     /// Notes the transfer of `bytes` more.
     pub fn advance(&mut self, bytes: u64) {
-        self.0.borrow_mut().change(|moved| {
-            add(&moved.done_bytes, bytes);
-            add(&moved.moved_bytes, bytes);
+        self.0.borrow_mut().change(|counters| {
+            add(&counters.done_bytes, bytes);
+            add(&counters.moved_bytes, bytes);
         });
     }
 
     /// Notes that `bytes` were lost and must be transferred again.
-    pub fn redo(&mut self, bytes: u64) {
-        self.0.borrow_mut().change(|moved| subtract(&moved.done_bytes, bytes));
+    pub fn take_back(&mut self, bytes: u64) {
+        self.0.borrow_mut().change(|counters| subtract(&counters.done_bytes, bytes));
     }
 
     /// Notes that one of many files is done.
     pub fn finish_file(&mut self, name: impl Display, size: u64) {
-        let mut picture = self.0.borrow_mut();
-        picture.state.moved.finished().push((name.to_string(), size));
-        picture.show(Instant::now());
+        let mut display = self.0.borrow_mut();
+        display.state.counters.finished().push((name.to_string(), size));
+        display.show(Instant::now());
     }
 
     /// Returns the completed percentage, from 0 to 100.
@@ -166,39 +167,39 @@ impl Progress {
 
     /// Notes that all bytes are transferred and only the verification remains. With many files, this applies to
     /// the last one.
-    pub fn verify(&mut self) {
-        let is_last = match self.0.borrow().state.what {
-            What::File(_) => true,
-            What::Files { done, total } => done + 1 >= total,
+    pub fn begin_verification(&mut self) {
+        let is_last = match self.0.borrow().state.subject {
+            Subject::File(_) => true,
+            Subject::Files { done, total } => done + 1 >= total,
         };
         if is_last {
-            self.verify_all();
+            self.begin_verification_of_all();
         }
     }
 
     /// Notes that all bytes of all files are transferred, unless another connection is still transferring.
-    pub fn verify_all(&mut self) {
-        let mut picture = self.0.borrow_mut();
-        let is_whole = picture.state.total_bytes.is_none_or(|total| picture.state.done_bytes() >= total);
-        if is_whole || !picture.state.is_shared() {
-            picture.verify();
+    pub fn begin_verification_of_all(&mut self) {
+        let mut display = self.0.borrow_mut();
+        let is_whole = display.state.total_bytes.is_none_or(|total| display.state.done_bytes() >= total);
+        if is_whole || !display.state.is_shared() {
+            display.begin_verification();
         }
     }
 
     /// Notes that some bytes must still be transferred.
-    pub fn go_on(&mut self) {
+    pub fn resume(&mut self) {
         self.0.borrow_mut().is_verifying = false;
     }
 
     /// Returns a function that refreshes the display. The caller calls it regularly while it waits.
     pub fn ticker(&self) -> Box<dyn Fn()> {
-        let picture = Rc::downgrade(&self.0);
+        let display = Rc::downgrade(&self.0);
         Box::new(move || {
-            if let Some(picture) = picture.upgrade()
-                && let Ok(mut picture) = picture.try_borrow_mut()
-                && picture.style == Style::Bar
+            if let Some(display) = display.upgrade()
+                && let Ok(mut display) = display.try_borrow_mut()
+                && display.style == Style::Bar
             {
-                picture.show(Instant::now());
+                display.show(Instant::now());
             }
         })
     }
@@ -209,9 +210,9 @@ impl Progress {
     }
 }
 
-impl Picture {
-    fn change(&mut self, change: impl FnOnce(&Moved)) {
-        change(&self.state.moved);
+impl ProgressDisplay {
+    fn change(&mut self, change: impl FnOnce(&Counters)) {
+        change(&self.state.counters);
         if self.style != Style::Silent {
             self.show(Instant::now());
         }
@@ -219,8 +220,8 @@ impl Picture {
 
     fn show(&mut self, now: Instant) {
         if !self.is_drawn_elsewhere {
-            self.state.pace.reach(self.state.moved.moved_bytes.load(Ordering::Relaxed), now);
-            self.tell_finished();
+            self.state.rate_meter.reach(self.state.counters.moved_bytes.load(Ordering::Relaxed), now);
+            self.show_finished();
         }
         let interval = if self.style == Style::Bar { REFRESH } else { LINE_INTERVAL };
         if now.duration_since(self.last_shown) < interval {
@@ -237,21 +238,21 @@ impl Picture {
     }
 
     /// Writes a line for each completed file.
-    fn tell_finished(&mut self) {
-        let finished = std::mem::take(&mut *self.state.moved.finished());
-        let What::Files { done, .. } = &mut self.state.what else { return };
+    fn show_finished(&mut self) {
+        let finished = std::mem::take(&mut *self.state.counters.finished());
+        let Subject::Files { done, .. } = &mut self.state.subject else { return };
         *done += finished.len();
         for (name, size) in finished.into_iter().filter(|_| self.style == Style::Bar) {
             output::line_over_bar(format_args!("{name}  {}", Size(size)));
         }
     }
 
-    fn verify(&mut self) {
+    fn begin_verification(&mut self) {
         if std::mem::replace(&mut self.is_verifying, true) {
             return;
         }
         self.draw(Instant::now());
-        if self.style == Style::Lines && self.state.pace.elapsed() >= LINE_INTERVAL {
+        if self.style == Style::Lines && self.state.rate_meter.elapsed() >= LINE_INTERVAL {
             let _ = writeln!(io::stderr(), "{}: verifying", self.state.label(usize::MAX));
         }
     }
@@ -272,12 +273,12 @@ impl Picture {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.0.borrow().bar.is_some() {
-            output::make_way();
+            output::erase_bar();
         }
     }
 }
 
-impl Moved {
+impl Counters {
     fn finished(&self) -> MutexGuard<'_, Vec<(String, u64)>> {
         self.finished.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -293,12 +294,12 @@ fn subtract(count: &AtomicU64, bytes: u64) {
 
 impl State {
     fn done_bytes(&self) -> u64 {
-        self.moved.done_bytes.load(Ordering::Relaxed)
+        self.counters.done_bytes.load(Ordering::Relaxed)
     }
 
     /// Returns whether another connection transfers files too.
     fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.moved) > 1
+        Arc::strong_count(&self.counters) > 1
     }
 
     fn percent(&self) -> u64 {
@@ -309,7 +310,7 @@ impl State {
     /// Returns the text before the bar, as much as leaves room for the bar. The most important part comes last.
     fn message(&self, columns: usize, is_verifying: bool, now: Instant) -> String {
         let mut message = self.label(columns / 3);
-        let rate = self.pace.rate(now);
+        let rate = self.rate_meter.rate(now);
         if is_verifying {
             // No bytes are transferred any more, so there is no rate.
             return message + " verifying ";
@@ -331,9 +332,9 @@ impl State {
 
     /// Formats `big.bin` or `12/340 files` in at most `columns` columns.
     fn label(&self, columns: usize) -> String {
-        match &self.what {
-            What::File(name) => short(name, columns.min(LABEL_COLUMNS_MAX)),
-            What::Files { done, total } => format!("{done}/{total} files"),
+        match &self.subject {
+            Subject::File(name) => short(name, columns.min(LABEL_COLUMNS_MAX)),
+            Subject::Files { done, total } => format!("{done}/{total} files"),
         }
     }
 
@@ -344,7 +345,7 @@ impl State {
 
     /// Formats `big.bin: 45 %, 450M of 1G, 200M/s, 3s left`.
     fn line(&self, now: Instant) -> String {
-        let (label, rate) = (self.label(usize::MAX), self.pace.rate(now));
+        let (label, rate) = (self.label(usize::MAX), self.rate_meter.rate(now));
         let Some(total) = self.total_bytes else {
             return format!("{label}: {}, {}/s", Size(self.done_bytes()), Size(rate));
         };
@@ -434,13 +435,13 @@ const LABEL_COLUMNS_MAX: usize = 24;
 mod tests {
     use super::*;
 
-    /// Returns a state after one second, with `moved` bytes transferred.
-    fn state(what: What, total_bytes: Option<u64>, moved: u64) -> (State, Instant) {
+    /// Returns a state after one second, with `moved_bytes` bytes transferred.
+    fn state(subject: Subject, total_bytes: Option<u64>, moved_bytes: u64) -> (State, Instant) {
         let start = Instant::now();
-        let mut pace = RateMeter::new(start);
-        pace.add_at(moved, start + Duration::from_secs(1));
-        let moved = Arc::new(Moved { done_bytes: moved.into(), ..Moved::default() });
-        (State { what, total_bytes, moved, pace }, start + Duration::from_secs(1))
+        let mut rate_meter = RateMeter::new(start);
+        rate_meter.add_at(moved_bytes, start + Duration::from_secs(1));
+        let counters = Arc::new(Counters { done_bytes: moved_bytes.into(), ..Counters::default() });
+        (State { subject, total_bytes, counters, rate_meter }, start + Duration::from_secs(1))
     }
 
     #[test]
@@ -453,7 +454,7 @@ mod tests {
 
     #[test]
     fn lines_have_rate_and_time_left() {
-        let file = || What::File("a".into());
+        let file = || Subject::File("a".into());
         let (shown, now) = state(file(), Some(4 << 20), 1 << 20);
         assert_eq!(shown.line(now), "a: 25 %, 1M of 4M, 1M/s, 3s left");
         let (shown, now) = state(file(), Some(400 << 20), 1 << 20);
@@ -462,13 +463,13 @@ mod tests {
         assert_eq!(shown.line(now), "a: 0 %, 0 of 0, 0/s, waiting");
         let (shown, now) = state(file(), None, 1 << 20);
         assert_eq!(shown.line(now), "a: 1M, 1M/s");
-        let (shown, now) = state(What::Files { done: 3, total: 9 }, Some(4 << 20), 1 << 20);
+        let (shown, now) = state(Subject::Files { done: 3, total: 9 }, Some(4 << 20), 1 << 20);
         assert_eq!(shown.line(now), "3/9 files: 25 %, 1M of 4M, 1M/s, 3s left");
     }
 
     #[test]
     fn what_there_is_no_room_for_is_left_out() {
-        let (shown, now) = state(What::File("日本語".repeat(5)), Some(4 << 20), 1 << 20);
+        let (shown, now) = state(Subject::File("日本語".repeat(5)), Some(4 << 20), 1 << 20);
         assert_eq!(shown.message(79, false, now), "日本語日本語日本語日本… 1M/4M 1M/s 3s left ");
         assert_eq!(shown.message(60, false, now), "日本語日本語日本語… 1M/s 3s left ");
         assert_eq!(shown.message(39, false, now), "日本語日本語… 1M/s ");

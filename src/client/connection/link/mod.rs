@@ -30,7 +30,7 @@ use requests::Requests;
 
 /// A connection to a server that sends requests and receives their replies in order.
 pub struct Link {
-    traffic: DuplexStream,
+    stream: DuplexStream,
     /// The bytes at the front of the input that belong to the last [`Event::Data`].
     chunk_bytes: usize,
     /// The bytes of the current data frame beyond that chunk.
@@ -42,7 +42,7 @@ pub struct Link {
     /// The bytes and frame costs that were consumed since the last frame that a caller waited for.
     unwanted_bytes: usize,
     /// Why the server closed the connection; the next request reports it.
-    last_words: Option<ErrorReply>,
+    last_error: Option<ErrorReply>,
     /// The request whose reply must prove the server's identity, and its judge.
     proof: Option<(u32, Judge)>,
 }
@@ -55,16 +55,16 @@ impl Drop for Link {
     /// next connection is at work.
     fn drop(&mut self) {
         if !self.requests.is_empty() {
-            self.traffic.end_with_reset();
+            self.stream.end_with_reset();
         }
     }
 }
 
 impl Link {
     /// Creates a link that has sent nothing yet.
-    pub fn new(pipe: Box<dyn Stream>, interrupt: Interrupt) -> Self {
+    pub fn new(stream: Box<dyn Stream>, interrupt: Interrupt) -> Self {
         Self {
-            traffic: DuplexStream::new(pipe, interrupt),
+            stream: DuplexStream::new(stream, interrupt),
             chunk_bytes: 0,
             frame_bytes_left: 0,
             requests: Requests::default(),
@@ -76,7 +76,7 @@ impl Link {
             },
             keeps_permissions: false,
             unwanted_bytes: 0,
-            last_words: None,
+            last_error: None,
             proof: None,
         }
     }
@@ -100,17 +100,17 @@ impl Link {
 
     /// Sets the silence after which the server counts as lost.
     pub fn set_silence_max(&mut self, silence_max: Duration) {
-        self.traffic.silence_max = silence_max;
+        self.stream.silence_max = silence_max;
     }
 
     /// Sets a function that is called several times a second while nothing moves.
     pub fn set_on_wait(&mut self, on_wait: Box<dyn Fn()>) {
-        self.traffic.on_wait = Some(on_wait);
+        self.stream.on_wait = Some(on_wait);
     }
 
     /// Takes the `on_wait` function of `before`, a lost connection.
     pub fn inherit_on_wait(&mut self, before: &mut Self) {
-        self.traffic.on_wait = before.traffic.on_wait.take();
+        self.stream.on_wait = before.stream.on_wait.take();
     }
 
     /// Queues a request and returns its id. The next call that waits sends it.
@@ -126,7 +126,7 @@ impl Link {
         if bytes.len() > HEADER_BYTES + CONTROL_BYTES_MAX_BEFORE_LOGIN {
             self.await_proof()?;
         }
-        self.traffic.outgoing.push(&bytes);
+        self.stream.send_buffer.push(&bytes);
         self.requests.push(id, request);
         Ok(id)
     }
@@ -141,7 +141,7 @@ impl Link {
     pub fn await_proof(&mut self) -> Result<(), LinkError> {
         while self.proof.is_some() {
             // The proof is the first reply that arrives.
-            if self.take_any()?.is_none() {
+            if self.next_frame()?.is_none() {
                 self.exchange(WAIT_MAX)?;
             }
         }
@@ -161,15 +161,15 @@ impl Link {
             return Err(io::Error::other("the server has not proved itself yet"));
         }
         let bytes_max = bytes_max.min(self.limits.data_bytes);
-        let held = self.traffic.queued_bytes();
-        let room = self.traffic.outgoing.room(HEADER_BYTES + bytes_max);
+        let queued = self.stream.queued_bytes();
+        let room = self.stream.send_buffer.room(HEADER_BYTES + bytes_max);
         let length = read(&mut room[HEADER_BYTES..])?.min(bytes_max);
         if length == 0 {
             return Ok(&[]);
         }
         room[..HEADER_BYTES].copy_from_slice(&frame::header(FrameType::Data, id, length));
-        self.traffic.outgoing.commit(HEADER_BYTES + length);
-        Ok(&self.traffic.outgoing.queued()[held + HEADER_BYTES..])
+        self.stream.send_buffer.commit(HEADER_BYTES + length);
+        Ok(&self.stream.send_buffer.queued()[queued + HEADER_BYTES..])
     }
 
     /// Queues the end of the upload `id`.
@@ -185,7 +185,7 @@ impl Link {
     fn close_upload(&mut self, id: u32, kind: FrameType, message: &impl serde::Serialize) {
         let mut bytes = Vec::with_capacity(160);
         frame::put_json(&mut bytes, kind, id, message);
-        self.traffic.outgoing.push(&bytes);
+        self.stream.send_buffer.push(&bytes);
         self.requests.close_upload(id);
     }
 
@@ -207,19 +207,19 @@ impl Link {
     /// Pings the server when a ping is due. A caller that works for a long time without a request calls this
     /// repeatedly. Returns true if Ctrl-C was pressed.
     pub fn keep_alive(&mut self) -> bool {
-        self.traffic.keep_alive()
+        self.stream.keep_alive()
     }
 
     /// Sends queued bytes for at most about `patience`. Errors are ignored, because the next request reports
     /// them. Used after a transfer was cancelled.
     pub fn flush_briefly(&mut self, patience: Duration) {
-        self.traffic.flush_briefly(patience);
+        self.stream.flush_briefly(patience);
     }
 
     /// Checks without waiting whether the connection has ended. Called before a request is sent.
     pub fn check_idle(&mut self) -> Result<(), LinkError> {
         while self.requests.is_empty() && self.receive_some()? {
-            if self.take()?.is_some() {
+            if self.next_wanted()?.is_some() {
                 return Err(LinkError::Protocol("an unexpected answer".into()));
             }
         }
@@ -229,7 +229,7 @@ impl Link {
     /// Waits for the next frame.
     pub fn receive(&mut self) -> Result<Incoming, LinkError> {
         loop {
-            if let Some(incoming) = self.take()? {
+            if let Some(incoming) = self.next_wanted()? {
                 return Ok(incoming);
             }
             self.exchange(WAIT_MAX)?;
@@ -239,7 +239,7 @@ impl Link {
     /// Waits for the next frame, until `deadline`.
     pub fn receive_until(&mut self, deadline: Instant) -> Result<Option<Incoming>, LinkError> {
         loop {
-            let incoming = self.take()?;
+            let incoming = self.next_wanted()?;
             let left = deadline.saturating_duration_since(Instant::now());
             if incoming.is_some() || left.is_zero() {
                 return Ok(incoming);
@@ -251,8 +251,8 @@ impl Link {
     /// Sends until at most `held_max` bytes are queued or a frame arrives. Returns that frame.
     pub fn drain(&mut self, held_max: usize) -> Result<Option<Incoming>, LinkError> {
         loop {
-            let incoming = self.take()?;
-            if incoming.is_some() || self.traffic.queued_bytes() <= held_max {
+            let incoming = self.next_wanted()?;
+            if incoming.is_some() || self.stream.queued_bytes() <= held_max {
                 return Ok(incoming);
             }
             self.exchange(WAIT_MAX)?;
@@ -262,7 +262,7 @@ impl Link {
     /// Sends all queued bytes, so that the server can work at the same time as the client. Frames that arrive
     /// meanwhile stay in the input.
     pub fn send_all(&mut self) -> Result<(), LinkError> {
-        while !self.traffic.outgoing.is_empty() {
+        while !self.stream.send_buffer.is_empty() {
             self.exchange(WAIT_MAX)?;
         }
         Ok(())
@@ -270,12 +270,12 @@ impl Link {
 
     /// Returns the bytes of the last [`Event::Data`].
     pub fn chunk(&self) -> &[u8] {
-        &self.traffic.input.filled()[..self.chunk_bytes]
+        &self.stream.input.filled()[..self.chunk_bytes]
     }
 
     /// Returns the number of queued bytes that the kernel has not taken yet.
     pub fn queued_bytes(&self) -> usize {
-        self.traffic.queued_bytes()
+        self.stream.queued_bytes()
     }
 
     /// Returns whether another request may be sent before a reply arrives.
@@ -285,21 +285,21 @@ impl Link {
 
     /// Returns the flag that Ctrl-C sets.
     pub fn interrupt(&self) -> &Interrupt {
-        &self.traffic.interrupt
+        &self.stream.interrupt
     }
 
     /// Sends and receives once: [`DuplexStream::exchange`].
     fn exchange(&mut self, patience: Duration) -> Result<(), LinkError> {
-        self.traffic.exchange(patience, self.frame_bytes_left).map_err(|error| self.explain(error))
+        self.stream.exchange(patience, self.frame_bytes_left).map_err(|error| self.explain(error))
     }
 
     fn receive_some(&mut self) -> Result<bool, LinkError> {
-        self.traffic.receive_some(self.frame_bytes_left).map_err(|error| self.explain(error))
+        self.stream.receive_some(self.frame_bytes_left).map_err(|error| self.explain(error))
     }
 
     /// If the server gave a reason before the connection ended, that reason replaces `error`.
     fn explain(&self, error: LinkError) -> LinkError {
-        match (&self.last_words, error) {
+        match (&self.last_error, error) {
             (Some(words), LinkError::Lost(_)) => LinkError::HungUp(words.clone()),
             (_, error) => error,
         }
@@ -311,17 +311,17 @@ impl Link {
             if self.requests.front().is_some_and(|(_, is_abandoned)| !is_abandoned) {
                 return Err(LinkError::Protocol("too many requests at once".into()));
             }
-            if !self.take_abandoned()? {
+            if !self.discard_abandoned()? {
                 self.exchange(WAIT_MAX)?;
             }
         }
         Ok(())
     }
 
-    fn take_abandoned(&mut self) -> Result<bool, LinkError> {
+    fn discard_abandoned(&mut self) -> Result<bool, LinkError> {
         let before = self.requests.len();
         while self.requests.len() == before {
-            match self.take_any()? {
+            match self.next_frame()? {
                 Some(_) => {}
                 None => return Ok(false),
             }
@@ -330,9 +330,9 @@ impl Link {
     }
 
     /// Returns the next frame in the input that a caller waits for.
-    fn take(&mut self) -> Result<Option<Incoming>, LinkError> {
+    fn next_wanted(&mut self) -> Result<Option<Incoming>, LinkError> {
         loop {
-            match self.take_any()? {
+            match self.next_frame()? {
                 Some((incoming, false)) => {
                     self.unwanted_bytes = 0;
                     return Ok(Some(incoming));
@@ -344,7 +344,7 @@ impl Link {
     }
 
     /// Returns the next frame in the input, and whether its request was abandoned.
-    fn take_any(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
+    fn next_frame(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
         let taken = std::mem::take(&mut self.chunk_bytes);
         self.consume(taken);
         loop {
@@ -352,46 +352,46 @@ impl Link {
                 return Err(LinkError::Protocol("it keeps sending unexpected data".into()));
             }
             if self.frame_bytes_left > 0 {
-                return self.take_chunk();
+                return self.next_chunk();
             }
-            let decoded = match frame::decode(self.traffic.input.filled(), CONTROL_BYTES_MAX)? {
+            let decoded = match frame::decode(self.stream.input.filled(), CONTROL_BYTES_MAX)? {
                 Some((frame, used)) => (Decoded::of(frame)?, used),
                 None => return Ok(None),
             };
             self.consume(decoded.1);
             self.unwanted_bytes += UNWANTED_FRAME_COST;
             match decoded.0 {
-                Decoded::Ping(body) => self.answer_ping(&body)?,
+                Decoded::Ping(body) => self.queue_pong(&body)?,
                 Decoded::Pong => {}
                 Decoded::DataHeader { id, length } => {
                     self.requests.check_data(id)?;
                     self.frame_bytes_left = length;
                 }
-                Decoded::Event(incoming) => return self.settle(incoming).map(Some),
+                Decoded::Event(incoming) => return self.match_request(incoming).map(Some),
             }
         }
     }
 
     fn consume(&mut self, bytes: usize) {
-        self.traffic.input.consume(bytes);
+        self.stream.input.consume(bytes);
         self.unwanted_bytes += bytes;
     }
 
-    fn answer_ping(&mut self, body: &[u8]) -> Result<(), LinkError> {
-        if self.traffic.queued_bytes() > PING_QUEUE_MAX {
+    fn queue_pong(&mut self, body: &[u8]) -> Result<(), LinkError> {
+        if self.stream.queued_bytes() > PING_QUEUE_MAX {
             return Err(LinkError::Protocol("it sends pings and does not read the answers".into()));
         }
         let mut bytes = Vec::new();
         frame::put_bytes(&mut bytes, FrameType::Pong, 0, body);
-        self.traffic.outgoing.push(&bytes);
+        self.stream.send_buffer.push(&bytes);
         Ok(())
     }
 
-    fn take_chunk(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
+    fn next_chunk(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
         let Some((id, is_abandoned)) = self.requests.front() else {
             return Err(LinkError::Protocol("unexpected data".into()));
         };
-        let bytes = self.traffic.input.filled().len().min(self.frame_bytes_left);
+        let bytes = self.stream.input.filled().len().min(self.frame_bytes_left);
         if bytes == 0 {
             return Ok(None);
         }
@@ -402,19 +402,19 @@ impl Link {
     }
 
     /// Matches `incoming` with its request. Returns it, and true if no caller waits for it.
-    fn settle(&mut self, incoming: Incoming) -> Result<(Incoming, bool), LinkError> {
+    fn match_request(&mut self, incoming: Incoming) -> Result<(Incoming, bool), LinkError> {
         if let Event::Reply(Reply::Error(error)) = &incoming.event
             && error.fatal
         {
-            self.last_words = Some(error.clone());
+            self.last_error = Some(error.clone());
             return Err(LinkError::HungUp(error.clone()));
         }
-        let is_abandoned = self.requests.settle(&incoming)?;
+        let is_abandoned = self.requests.accept(&incoming)?;
         match (self.proof.take(), incoming) {
             (Some((id, judge)), Incoming { id: of, event: Event::Reply(reply) }) if of == id => {
                 if let Err(error) = judge(reply.clone()) {
                     // Send nothing more to an unproved peer.
-                    self.traffic.is_mute = true;
+                    self.stream.cannot_send = true;
                     return Err(error);
                 }
                 // No caller waits for the proof.

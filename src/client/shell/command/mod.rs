@@ -97,7 +97,7 @@ pub fn run(session: &mut Session, words: &[Word]) -> Result<Flow, Failure> {
     if command.name != "!" && operands.first().is_some_and(|word| word.is_bare(b"--help")) {
         return run(session, &[Word::plain(b"help"), name.clone()]);
     }
-    session.output.results.goes_on = !matches!(command.action, Action::Show(_));
+    session.output.results.continues_unread = !matches!(command.action, Action::Show(_));
     let told_before = session.output.failures;
     let result = act(session, command, operands);
     refusals::take().into_iter().for_each(|text| session.output.note(text));

@@ -22,9 +22,9 @@ use crate::base::upload_id::UploadId;
 use crate::client::connection::incoming::{Event, Incoming};
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
-use crate::client::files::local::{Reading, Source, shown};
+use crate::client::files::local::{Reading, UploadSource, shown};
 use crate::client::transfer::job::{TransferJob, Transferred};
-use crate::client::transfer::pipeline::{Pipeline, Queue, Results};
+use crate::client::transfer::pipeline::{Pipeline, Queue, ResultQueue};
 use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
 use crate::wire::message::{End, ErrorCode, ErrorReply};
@@ -34,11 +34,11 @@ use crate::wire::{Reply, Request};
 #[derive(Default)]
 pub(super) struct Uploader {
     /// Taken from the queue, but not yet started on this connection.
-    unsent: VecDeque<Unsent>,
+    unsent: VecDeque<QueuedUpload>,
     /// The upload whose request is being sent.
-    current: Option<Unsent>,
+    current: Option<QueuedUpload>,
     pending: VecDeque<Pending>,
-    results: Results,
+    results: ResultQueue,
     /// Refused because the destination exists. The existing file may be the one that was sent before the
     /// connection was lost.
     doubtful: Vec<(TransferJob, End, Failure)>,
@@ -47,7 +47,7 @@ pub(super) struct Uploader {
 }
 
 /// A file to upload and its progress on earlier connections.
-pub(super) struct Unsent {
+pub(super) struct QueuedUpload {
     job: TransferJob,
     /// The bytes of this file that the progress display counts.
     shown_bytes: u64,
@@ -65,7 +65,7 @@ pub(super) struct Unsent {
 
 struct Pending {
     id: u32,
-    unsent: Unsent,
+    unsent: QueuedUpload,
     /// The key of the upload record and the upload's id on the server.
     record: Option<(String, UploadId)>,
     resumed_from: u64,
@@ -74,13 +74,13 @@ struct Pending {
 }
 
 impl Pipeline for Uploader {
-    type Item = Unsent;
+    type Item = QueuedUpload;
 
-    fn items(jobs: Vec<TransferJob>) -> Vec<Unsent> {
-        jobs.into_iter().map(Unsent::from).collect()
+    fn items(jobs: Vec<TransferJob>) -> Vec<QueuedUpload> {
+        jobs.into_iter().map(QueuedUpload::from).collect()
     }
 
-    fn size(unsent: &Unsent) -> u64 {
+    fn size(unsent: &QueuedUpload) -> u64 {
         unsent.job.size
     }
 
@@ -88,17 +88,17 @@ impl Pipeline for Uploader {
     fn step(
         &mut self,
         session: &mut Session,
-        queue: &mut Queue<Unsent>,
+        queue: &mut Queue<QueuedUpload>,
         progress: &mut Progress,
     ) -> Result<bool, Failure> {
         if let Some(unsent) = self.next(queue) {
-            progress.go_on();
+            progress.resume();
             self.send(session, progress, unsent)?;
         } else if !self.pending.is_empty() {
-            progress.verify_all();
-            self.settle_next(session)?;
+            progress.begin_verification_of_all();
+            self.wait_for_reply(session)?;
         } else {
-            self.settle_doubtful(session)?;
+            self.check_doubtful(session)?;
             self.drop_useless(session)?;
             return Ok(false);
         }
@@ -107,31 +107,31 @@ impl Pipeline for Uploader {
 
     /// Queues the pending uploads again, except those that the server has completely.
     fn resume(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), Failure> {
-        progress.go_on();
+        progress.resume();
         self.queue_pending_again(session)
     }
 
-    fn give_up(&mut self, session: &mut Session, failure: &Failure) -> Vec<Unsent> {
+    fn give_up(&mut self, session: &mut Session, failure: &Failure) -> Vec<QueuedUpload> {
         if !failure.ends_session() && *failure != Failure::Interrupted {
             // The server stores or refuses completely sent files within a moment, so wait for its replies.
-            while !self.pending.is_empty() && self.settle_next(session).is_ok() {}
+            while !self.pending.is_empty() && self.wait_for_reply(session).is_ok() {}
         }
         self.unfinished()
     }
 
-    fn results(&mut self) -> &mut Results {
+    fn results(&mut self) -> &mut ResultQueue {
         &mut self.results
     }
 }
 
 impl Uploader {
-    fn next(&mut self, queue: &mut Queue<Unsent>) -> Option<Unsent> {
+    fn next(&mut self, queue: &mut Queue<QueuedUpload>) -> Option<QueuedUpload> {
         self.unsent.pop_front().or_else(|| queue.take_own()).or_else(|| queue.take_shared())
     }
 
     /// Sends one file. Its result, and those of earlier files, become available when the replies arrive.
-    fn send(&mut self, session: &mut Session, progress: &mut Progress, unsent: Unsent) -> Result<(), LinkError> {
-        let mut source = match Source::open(&unsent.job.local) {
+    fn send(&mut self, session: &mut Session, progress: &mut Progress, unsent: QueuedUpload) -> Result<(), LinkError> {
+        let mut source = match UploadSource::open(&unsent.job.local) {
             Ok(source) => source,
             Err(failure) => {
                 self.results.push((unsent.job, Err(failure)));
@@ -141,7 +141,7 @@ impl Uploader {
         // From here on a failure cannot lose the file, because it stays in `current`.
         self.current = Some(unsent);
         while !session.link.has_room() && !self.pending.is_empty() {
-            self.settle_next(session)?;
+            self.wait_for_reply(session)?;
         }
         self.begin(session, progress, &mut source)?;
         match self.current.take() {
@@ -168,16 +168,21 @@ impl Uploader {
     }
 
     /// Sends the bytes of the newest upload, unless the server refuses the upload meanwhile.
-    fn stream(&mut self, session: &mut Session, progress: &mut Progress, mut source: Source) -> Result<(), LinkError> {
+    fn stream(
+        &mut self,
+        session: &mut Session,
+        progress: &mut Progress,
+        mut source: UploadSource,
+    ) -> Result<(), LinkError> {
         let Some(id) = self.pending.back().map(|pending| pending.id) else { return Ok(()) };
         session.link.await_proof()?;
         // Pieces of a large file are sent one by one, so that the queue never copies bytes. Small files collect
         // in the queue, so that one call sends many of them.
-        let queued_max = if source.mark().size > PIECE_BYTES as u64 { 0 } else { QUEUED_BYTES_MAX };
+        let queued_max = if source.stamp().size > PIECE_BYTES as u64 { 0 } else { QUEUED_BYTES_MAX };
         let mut failure = None;
         while !source.is_at_end() && failure.is_none() {
             if let Some(incoming) = session.link.drain(queued_max)? {
-                self.settle(session, incoming)?;
+                self.take_reply(session, incoming)?;
                 self.results.show(progress);
                 if self.pending.back().is_none_or(|pending| pending.id != id) {
                     session.link.queue_abort(id);
@@ -189,7 +194,7 @@ impl Uploader {
                 Ok([]) => failure = Some(changed(&source)),
                 Ok(payload) => {
                     let bytes = payload.len() as u64;
-                    source.took(payload);
+                    source.hash_read(payload);
                     progress.advance(bytes);
                     if let Some(pending) = self.pending.back_mut() {
                         pending.unsent.shown_bytes += bytes;
@@ -200,10 +205,10 @@ impl Uploader {
             }
         }
         if failure.is_none() {
-            let (style, path, size) = (session.progress, source.path().to_path_buf(), source.mark().size);
+            let (style, path, size) = (session.progress, source.path().to_path_buf(), source.stamp().size);
             let mut hashing = None;
             failure = match source.check_unchanged(&mut |bytes| {
-                hashing.get_or_insert_with(|| Hashing::of_local(style, &path, size)).reach(bytes);
+                hashing.get_or_insert_with(|| Hashing::of_local(style, &path, size)).set_done(bytes);
                 session.link.keep_alive()
             }) {
                 Ok(Reading::Whole { appended: 0 }) => None,
@@ -220,11 +225,11 @@ impl Uploader {
             };
         }
         self.end(session, id, source, failure);
-        self.settle_while_sending(session, progress)
+        self.take_replies_while_sending(session, progress)
     }
 
     /// Ends or aborts the newest upload.
-    fn end(&mut self, session: &mut Session, id: u32, source: Source, failure: Option<Failure>) {
+    fn end(&mut self, session: &mut Session, id: u32, source: UploadSource, failure: Option<Failure>) {
         let Some(pending) = self.pending.back_mut() else { return };
         pending.sent = Some(match failure {
             Some(failure) => {
@@ -240,21 +245,21 @@ impl Uploader {
     }
 
     /// Sends queued bytes and takes the responses that have arrived. Does not wait for a response.
-    fn settle_while_sending(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), LinkError> {
+    fn take_replies_while_sending(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), LinkError> {
         while let Some(incoming) = session.link.drain(QUEUED_BYTES_MAX)? {
-            self.settle(session, incoming)?;
+            self.take_reply(session, incoming)?;
             self.results.show(progress);
         }
         Ok(())
     }
 
-    fn settle_next(&mut self, session: &mut Session) -> Result<(), LinkError> {
+    fn wait_for_reply(&mut self, session: &mut Session) -> Result<(), LinkError> {
         let incoming = session.link.receive()?;
-        self.settle(session, incoming)
+        self.take_reply(session, incoming)
     }
 
     /// Turns the response to the oldest upload into its result.
-    fn settle(&mut self, session: &mut Session, incoming: Incoming) -> Result<(), LinkError> {
+    fn take_reply(&mut self, session: &mut Session, incoming: Incoming) -> Result<(), LinkError> {
         let reply = match incoming.event {
             Event::Reply(reply @ (Reply::Stored { .. } | Reply::Error(_))) => reply,
             _ => return Err(LinkError::Protocol("an upload was answered with something else".into())),
@@ -279,24 +284,24 @@ impl Uploader {
         let is_superseded = matches!(&result, Err(failure) if failure.is_refusal(ErrorCode::Superseded));
         if is_superseded && unsent.reclaims < RECLAIMS_MAX {
             let (reclaims, sent_before) = (unsent.reclaims + 1, end.or(unsent.sent_before));
-            self.unsent.push_front(Unsent { is_begun: true, reclaims, sent_before, ..unsent });
+            self.unsent.push_front(QueuedUpload { is_begun: true, reclaims, sent_before, ..unsent });
             return Ok(());
         }
         if let Some((key, upload_id)) = record
             && !matches!(&result, Err(Failure::Refused(error)) if may_resume(error))
         {
-            session.state.drop_upload(&key);
+            session.state.remove_upload(&key);
             if is_useless(&result, unsent.shown_bytes) {
                 self.useless.push(upload_id);
             }
         }
-        self.conclude(unsent.job, unsent.sent_before, result);
+        self.record_result(unsent.job, unsent.sent_before, result);
         Ok(())
     }
 
     /// Records the result. If the destination exists and may be the file that was sent before, the result
     /// stays open.
-    fn conclude(&mut self, job: TransferJob, sent_before: Option<End>, result: Result<Transferred, Failure>) {
+    fn record_result(&mut self, job: TransferJob, sent_before: Option<End>, result: Result<Transferred, Failure>) {
         match (result, sent_before) {
             (Err(failure), Some(end)) if failure.is_refusal(ErrorCode::Exists) => {
                 self.doubtful.push((job, end, failure))
@@ -306,13 +311,13 @@ impl Uploader {
     }
 }
 
-impl From<TransferJob> for Unsent {
+impl From<TransferJob> for QueuedUpload {
     fn from(job: TransferJob) -> Self {
         Self { job, shown_bytes: 0, kept_bytes: 0, resumed_from: None, is_begun: false, sent_before: None, reclaims: 0 }
     }
 }
 
-fn changed(source: &Source) -> Failure {
+fn changed(source: &UploadSource) -> Failure {
     Failure::Local(format!("{} changed while it was read; run the command again", shown(source.path())))
 }
 
