@@ -1,6 +1,6 @@
-//! Writes the man pages and the shells' completions into a folder, from the definitions that the
-//! programs themselves use: `cargo run --example generate -- DIR`. What only documents know, the
-//! configuration and the exit codes, is taken from its tables.
+//! Writes the man pages and the completions for shells into a directory: `cargo run --example generate -- DIR`. The
+//! texts come from the definitions that the programs use, and from the tables in `docs/` for the configuration and the
+//! exit codes.
 
 use berth::admin::CommandLine;
 use berth::client;
@@ -21,7 +21,7 @@ fn main() -> io::Result<()> {
     generate(&folder)
 }
 
-/// Writes all of it into a folder that is there.
+/// Writes all files into a directory that exists.
 pub(crate) fn generate(folder: &Path) -> io::Result<()> {
     for (name, page) in [("berth.1", berth_1()?), ("berthd.8", berthd_8()?), ("berthd.json.5", berthd_json_5())] {
         fs::write(folder.join(name), page)?;
@@ -35,9 +35,9 @@ pub(crate) fn generate(folder: &Path) -> io::Result<()> {
 
 // ---- Completion ---------------------------------------------------------------------------
 
-/// What clap knows of the options, and a function that knows hosts, commands, files and accounts.
+/// Completes options from the definitions in clap, and hosts, commands and files with a function of the shell.
 fn complete_berth(folder: &Path, shell: Shell) -> io::Result<()> {
-    // The word for named hosts is a subcommand to the shell.
+    // For the shell, `host` is a subcommand.
     let mut program = Args::command().disable_help_subcommand(true).subcommand(HostArgs::command().name(HOST));
     let more = match shell {
         Shell::Bash => include_str!("completions/berth.bash"),
@@ -64,7 +64,7 @@ fn complete_berthd(folder: &Path, shell: Shell) -> io::Result<()> {
     add(folder, shell, &mut CommandLine::command(), "berthd", &more.replace("@VALUES@", &options))
 }
 
-/// Writes the completion of a program. In zsh, a file has one function that is called, which is the one in `more`.
+/// Writes the completion of a program. A zsh file calls one function, and that is the one in `more`.
 fn add(folder: &Path, shell: Shell, program: &mut Command, name: &str, more: &str) -> io::Result<()> {
     let file = clap_complete::generate_to(shell, program, name, folder)?;
     let text = fs::read_to_string(&file)?;
@@ -72,7 +72,7 @@ fn add(folder: &Path, shell: Shell, program: &mut Command, name: &str, more: &st
         Shell::Zsh => {
             let (own, end) = text.split_once("\nif [ \"$funcstack[1]\"").expect("it ends with a call");
             let own = own.replace(&format!("\n_{name}() {{"), &format!("\n_{name}_options() {{"));
-            // A colon ends a part of what zsh reads there.
+            // In this place, zsh reads a colon as the end of a part.
             let own = own.replace(":SHA256:...:", ":FINGERPRINT:");
             format!("{own}{more}\nif [ \"$funcstack[1]\"{end}")
         }
@@ -81,7 +81,7 @@ fn add(folder: &Path, shell: Shell, program: &mut Command, name: &str, more: &st
     fs::write(&file, text)
 }
 
-/// The options that are followed by a value, as a pattern.
+/// Returns the options that take a value, as a pattern of the shell.
 fn with_value(program: &Command, shell: Shell) -> String {
     let mut options: Vec<String> = Vec::new();
     let mut programs = vec![program];
@@ -97,7 +97,7 @@ fn with_value(program: &Command, shell: Shell) -> String {
     options.join(if matches!(shell, Shell::Fish) { " " } else { " | " })
 }
 
-/// The kind of a command's operands, and its options.
+/// Returns the branch of a command: the kind of its operands, and its options.
 fn case(command: &client::shell::command::Command, shell: Shell) -> String {
     let kind = match command.operands {
         Operands::None => "none",
@@ -127,7 +127,7 @@ fn berth_1() -> io::Result<String> {
     let mut page = Page::about(&Args::command(), "1")?;
     page.section("COMMANDS");
     page.paragraph(
-        "In the shell, in scripts, and behind HOST. Names there may be globs, and are quoted as in a shell.",
+        "These commands are used in the shell, in scripts and after HOST. Names may be patterns, and quotes work as in sh.",
     );
     for command in COMMANDS {
         page.term(&format!("{} {}", command.name, command.usage));
@@ -146,10 +146,10 @@ fn berth_1() -> io::Result<String> {
     page.table(&table_of(SCRIPTING, "| exit | means |"), 1);
     page.section("ENVIRONMENT");
     for (name, text) in [
-        ("BERTH_PASSWORD", "The password, unless an option says where it is."),
-        ("NO_COLOR, LS_COLORS", "No colours in listings, or which."),
-        ("SHELL", "Runs what stands behind '!'."),
-        ("XDG_CONFIG_HOME, XDG_STATE_HOME", "Where the files below are, if not in ~/.config and ~/.local/state."),
+        ("BERTH_PASSWORD", "The password, if no option says where to read it."),
+        ("NO_COLOR, LS_COLORS", "Disable or choose the colours of listings."),
+        ("SHELL", "The shell that runs local commands after '!' and '|'."),
+        ("XDG_CONFIG_HOME, XDG_STATE_HOME", "Used instead of ~/.config and ~/.local/state for the files below."),
     ] {
         page.term(name);
         page.text(text);
@@ -157,9 +157,9 @@ fn berth_1() -> io::Result<String> {
     page.section("FILES");
     for (name, text) in [
         ("~/.config/berth/berth.json", "Named hosts."),
-        ("~/.local/state/berth/known_hosts.json", "The keys of servers that were logged in to."),
-        ("~/.local/state/berth/history", "What was typed in the shell."),
-        (".NAME.berth-part", "A download that was interrupted, beside its destination."),
+        ("~/.local/state/berth/known_hosts.json", "The keys of the known servers."),
+        ("~/.local/state/berth/history", "The history of the shell."),
+        (".NAME.berth-part", "A partial download, in the directory of its destination."),
     ] {
         page.term(name);
         page.text(text);
@@ -175,22 +175,25 @@ fn berthd_8() -> io::Result<String> {
     page.subcommands(&CommandLine::command(), "berthd");
     page.section("SIGNALS");
     for (name, text) in [
-        ("SIGTERM, SIGINT", "Let running transfers finish until the drain deadline; a second one ends at once."),
-        ("SIGHUP", "Open the log files again, and read the configuration and the certificate again."),
+        (
+            "SIGTERM, SIGINT",
+            "Wait for running transfers until the drain deadline, then exit. A second signal exits at once.",
+        ),
+        ("SIGHUP", "Reopen the log files, and read the configuration and the certificate again."),
     ] {
         page.term(name);
         page.text(text);
     }
     page.section("ENVIRONMENT");
     for (name, text) in [
-        ("NOTIFY_SOCKET", "Where a supervisor is told of start, reload and end, as sd_notify(3) says."),
-        ("RUST_LOG", "What goes to standard error: error, warn, info (the default), debug."),
+        ("NOTIFY_SOCKET", "The socket for notices of start, reload and stop: sd_notify(3)."),
+        ("RUST_LOG", "The level of messages on standard error: error, warn, info (the default) or debug."),
     ] {
         page.term(name);
         page.text(text);
     }
     page.section("EXIT STATUS");
-    page.text("0: done. 1: it failed. 2: the arguments or the configuration are wrong.");
+    page.text("0: success. 1: failure. 2: the arguments or the configuration are invalid.");
     page.section("SEE ALSO");
     page.text("berthd.json(5), berth(1)");
     Ok(page.roff)
@@ -202,7 +205,7 @@ fn berthd_json_5() -> String {
     page.section("NAME");
     page.text("berthd.json - configuration of the file server berthd");
     page.section("DESCRIPTION");
-    // Without the title, and what it is for.
+    // The title and the sentence below it are left out.
     for paragraph in CONFIGURATION.split("\n\n").skip(2).filter(|paragraph| !paragraph.trim().is_empty()) {
         match paragraph.trim() {
             table if table.starts_with('|') => page.table(&rows(table), 2),
@@ -215,7 +218,7 @@ fn berthd_json_5() -> String {
     page.roff
 }
 
-// ---- How a page is written ----------------------------------------------------------------
+// ---- Formatting of pages ----------------------------------------------------------------
 
 #[derive(Default)]
 struct Page {
@@ -223,7 +226,7 @@ struct Page {
 }
 
 impl Page {
-    /// What clap knows of a program: name, synopsis, description and options.
+    /// Creates the page of a program from its definition in clap: name, synopsis, description and options.
     fn about(command: &Command, section: &str) -> io::Result<Self> {
         let name = command.get_name().to_string();
         let mut command = command.clone().disable_help_subcommand(true);
@@ -254,18 +257,19 @@ impl Page {
         self.roff.push('\n');
     }
 
-    /// Text on a line of its own.
+    /// Adds text on a line of its own.
     fn line(&mut self, text: &str) {
         self.roff.push_str(".br\n");
         self.text(text);
     }
 
-    /// What the text that follows explains.
+    /// Adds a term; the text that follows explains it.
     fn term(&mut self, term: &str) {
         self.roff.push_str(&format!(".TP\n\\fB{}\\fR\n", escaped(term.trim_end())));
     }
 
-    /// The rows of a table: the first cell, then the others, of which `cells` have a text of their own.
+    /// Adds the rows of a table: the first cell as a term, then its text, which is the second cell if `cells` is 1. A
+    /// row of the configuration has a default, the moment when a change takes effect, and a text.
     fn table(&mut self, rows: &[Vec<String>], cells: usize) {
         for row in rows {
             self.term(&row[0]);
@@ -279,7 +283,7 @@ impl Page {
         }
     }
 
-    /// Every command that has none below it.
+    /// Adds all commands that have no subcommands.
     fn subcommands(&mut self, command: &Command, path: &str) {
         for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
             let path = format!("{path} {}", below.get_name());
@@ -306,7 +310,7 @@ fn sentence(text: &str) -> String {
     format!("{first}{}{end}", letters.as_str())
 }
 
-/// Text as roff takes it literally; what Markdown marks as code is bold.
+/// Escapes text for roff. Code in Markdown becomes bold.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     let mut roff: String = text
@@ -328,13 +332,13 @@ fn escaped(text: &str) -> String {
 const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 const SCRIPTING: &str = include_str!("../../docs/scripting.md");
 
-/// The rows of the table in `document` that begins with `head`.
+/// Returns the rows of the table in `document` that begins with `head`.
 fn table_of(document: &str, head: &str) -> Vec<Vec<String>> {
     let (_, below) = document.split_once(head).expect("the document has this table");
     rows(&format!("{head}{}", below.split("\n\n").next().unwrap_or_default()))
 }
 
-/// The cells of a Markdown table, without its head.
+/// Returns the cells of a Markdown table, without its head.
 fn rows(table: &str) -> Vec<Vec<String>> {
     let cells = |line: &str| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_string()).collect();
     table.trim_start().lines().skip(2).map(cells).collect()
