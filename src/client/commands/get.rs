@@ -24,7 +24,7 @@ use crate::client::transfer::batch::{report_identical, transfer_many, transfer_o
 use crate::client::transfer::compare::{is_marked_as_target, listed_as_target, note_interruption, same_content};
 use crate::client::transfer::job::{Direction, TransferJob, Transferred, label};
 use crate::client::transfer::overwrite::{Conflict, Decision, Overwrite};
-use crate::client::transfer::part_names::remove_part;
+use crate::client::transfer::part::names::remove_part;
 use crate::client::transfer::pipes::fetch as fetch_content;
 use crate::client::transfer::report::Report;
 use crate::client::ui::progress::{Progress, Style};

@@ -32,7 +32,7 @@ use crate::client::shell::lexer::Word;
 use crate::client::transfer::compare::{note_interruption, same_contents};
 use crate::client::transfer::engine::transfer_all;
 use crate::client::transfer::job::{Direction, TransferJob, Transferred};
-use crate::client::transfer::part_names::{destination_of_part, remove_part};
+use crate::client::transfer::part::names::{destination_of_part, remove_part};
 use crate::client::ui::progress::Progress;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, ErrorCode, Name};

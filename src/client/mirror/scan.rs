@@ -14,7 +14,7 @@ use crate::client::error::Failure;
 use crate::client::files::local::shown;
 use crate::client::files::remote::not_examined;
 use crate::client::mirror::plan::{Node, Tree};
-use crate::client::transfer::part_names::destination_of_part;
+use crate::client::transfer::part::names::destination_of_part;
 use crate::client::ui::summary::Summary;
 use crate::wire::message::{EntryKind, Name};
 

@@ -9,7 +9,6 @@ pub mod engine;
 pub mod job;
 pub mod overwrite;
 pub mod part;
-pub mod part_names;
 mod pipeline;
 pub mod pipes;
 pub mod report;

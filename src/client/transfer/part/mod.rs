@@ -1,6 +1,8 @@
 //! A partial download. It is a hidden file beside its destination, and it is renamed to the destination when it
 //! is complete. This module knows no server.
 
+pub mod names;
+
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -21,7 +23,7 @@ use crate::client::error::Failure;
 use crate::client::files::local::{destination, hash_up_to, shown, stamp_of};
 use crate::client::files::modes::{folder_of, take_attributes};
 use crate::client::shell::interrupt::Watch;
-use crate::client::transfer::part_names::{Occupant, lock, mark, occupant, part_path, unmark};
+use crate::client::transfer::part::names::{Occupant, lock, mark, occupant, part_path, unmark};
 
 /// Destinations of the same download, which no part may have as its path.
 pub type Reserved = HashSet<PathBuf>;
