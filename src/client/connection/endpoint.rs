@@ -14,7 +14,7 @@ use crate::client::connection::stream::{PlainStream, Stream};
 use crate::client::connection::tls_stream::TlsStream;
 use crate::client::connection::trust::Trust;
 use crate::client::error::{Failure, IS_BERTH, plain};
-use crate::client::shell::interrupt::Interrupt;
+use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
 use crate::client::ui::confirm::terminal_can_answer;
 use crate::client::ui::output::Output;
 use crate::config::PORT_DEFAULT;
@@ -254,7 +254,7 @@ fn wait_for_retry(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> 
         if left.is_zero() {
             return Ok(());
         }
-        let timeout = Timespec::try_from(left.min(WAIT_MAX)).ok();
+        let timeout = Timespec::try_from(left.min(POLL_MAX)).ok();
         // A signal ends the wait early, so that Ctrl-C takes effect at once.
         let _ = poll(&mut [], timeout.as_ref());
     }
@@ -265,8 +265,6 @@ fn wait_for_retry(wait: Duration, interrupt: &Interrupt) -> Result<(), Failure> 
 const CLOSED: [&str; 3] = ["closed the connection", "connection was cut", "reset by peer"];
 /// The default port of berthd's FTP listener.
 const FTP_PORT: u16 = 2120;
-/// The longest single wait, so that Ctrl-C is noticed even where a signal does not end the wait.
-const WAIT_MAX: Duration = Duration::from_millis(200);
 /// The number of bytes that counts as progress. Several connections may add up to it.
 const WORTHWHILE_BYTES: u64 = 64 * 1024;
 

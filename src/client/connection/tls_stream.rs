@@ -8,7 +8,7 @@ use crate::base::limits::{CONTROL_BYTES_MAX_BEFORE_LOGIN, HANDSHAKE_TIMEOUT};
 use crate::base::text::Escaped;
 use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
-use crate::client::shell::interrupt::Interrupt;
+use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
 use crate::tls::{Pinning, Received, Sealed};
 use crate::wire::Reply;
 use crate::wire::frame::{self, Frame};
@@ -64,7 +64,7 @@ impl<P: Stream> TlsStream<P> {
             Ok(Received::End) => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.stream.wait(self.sealed.wants_flush(), WAIT_MAX)
+                self.stream.wait(self.sealed.wants_flush(), POLL_MAX)
             }
             Err(error) => Err(error),
         }
@@ -166,7 +166,5 @@ impl<P: Stream> Write for StreamIo<'_, P> {
     }
 }
 
-/// The longest single wait, so that Ctrl-C is noticed even where a signal does not end the wait.
-const WAIT_MAX: Duration = Duration::from_millis(200);
 /// The maximum number of bytes encrypted and sent in one call, before the input is checked.
 const SEND_BYTES_MAX: usize = 256 * 1024;

@@ -4,23 +4,20 @@
 //!
 //! ```text
 //! request ──> waiting ──(reply that ends it)──> forgotten
-//!                └─(abandon)──> abandoned: its answer is read and thrown away
+//!                └─(abandon)──> abandoned: its reply is read and discarded
 //! ```
 
 mod duplex_stream;
+mod receive;
 mod requests;
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::base::limits::{
-    CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, DATA_BYTES_MAX, IN_FLIGHT_MAX, PING_QUEUE_MAX,
-    UNWANTED_BYTES_MAX, UNWANTED_FRAME_COST,
-};
-use crate::client::connection::incoming::{Decoded, Event, Incoming};
+use crate::base::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_MAX_BEFORE_LOGIN, DATA_BYTES_MAX, IN_FLIGHT_MAX};
 use crate::client::connection::stream::Stream;
 use crate::client::error::LinkError;
-use crate::client::shell::interrupt::Interrupt;
+use crate::client::shell::interrupt::{Interrupt, POLL_MAX};
 use crate::wire::frame::{self, FrameType, HEADER_BYTES};
 use crate::wire::message::{End, ErrorCode, ErrorReply, PERMISSIONS_FEATURE, WireLimits};
 use crate::wire::{Reply, Request};
@@ -31,7 +28,7 @@ use requests::Requests;
 /// A connection to a server that sends requests and receives their replies in order.
 pub struct Link {
     stream: DuplexStream,
-    /// The bytes at the front of the input that belong to the last [`Event::Data`].
+    /// The bytes at the front of the input that belong to the last [`Event::Data`](crate::client::connection::incoming::Event::Data).
     chunk_bytes: usize,
     /// The bytes of the current data frame beyond that chunk.
     frame_bytes_left: usize,
@@ -142,7 +139,7 @@ impl Link {
         while self.proof.is_some() {
             // The proof is the first reply that arrives.
             if self.next_frame()?.is_none() {
-                self.exchange(WAIT_MAX)?;
+                self.exchange(POLL_MAX)?;
             }
         }
         Ok(())
@@ -216,59 +213,16 @@ impl Link {
         self.stream.flush_briefly(patience);
     }
 
-    /// Checks without waiting whether the connection has ended. Called before a request is sent.
-    pub fn check_idle(&mut self) -> Result<(), LinkError> {
-        while self.requests.is_empty() && self.receive_some()? {
-            if self.next_wanted()?.is_some() {
-                return Err(LinkError::Protocol("an unexpected answer".into()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for the next frame.
-    pub fn receive(&mut self) -> Result<Incoming, LinkError> {
-        loop {
-            if let Some(incoming) = self.next_wanted()? {
-                return Ok(incoming);
-            }
-            self.exchange(WAIT_MAX)?;
-        }
-    }
-
-    /// Waits for the next frame, until `deadline`.
-    pub fn receive_until(&mut self, deadline: Instant) -> Result<Option<Incoming>, LinkError> {
-        loop {
-            let incoming = self.next_wanted()?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if incoming.is_some() || left.is_zero() {
-                return Ok(incoming);
-            }
-            self.exchange(left)?;
-        }
-    }
-
-    /// Sends until at most `held_max` bytes are queued or a frame arrives. Returns that frame.
-    pub fn drain(&mut self, held_max: usize) -> Result<Option<Incoming>, LinkError> {
-        loop {
-            let incoming = self.next_wanted()?;
-            if incoming.is_some() || self.stream.queued_bytes() <= held_max {
-                return Ok(incoming);
-            }
-            self.exchange(WAIT_MAX)?;
-        }
-    }
-
     /// Sends all queued bytes, so that the server can work at the same time as the client. Frames that arrive
     /// meanwhile stay in the input.
     pub fn send_all(&mut self) -> Result<(), LinkError> {
         while !self.stream.send_buffer.is_empty() {
-            self.exchange(WAIT_MAX)?;
+            self.exchange(POLL_MAX)?;
         }
         Ok(())
     }
 
-    /// Returns the bytes of the last [`Event::Data`].
+    /// Returns the bytes of the last [`Event::Data`](crate::client::connection::incoming::Event::Data).
     pub fn chunk(&self) -> &[u8] {
         &self.stream.input.filled()[..self.chunk_bytes]
     }
@@ -287,150 +241,8 @@ impl Link {
     pub fn interrupt(&self) -> &Interrupt {
         &self.stream.interrupt
     }
-
-    /// Sends and receives once: [`DuplexStream::exchange`].
-    fn exchange(&mut self, patience: Duration) -> Result<(), LinkError> {
-        self.stream.exchange(patience, self.frame_bytes_left).map_err(|error| self.explain(error))
-    }
-
-    fn receive_some(&mut self) -> Result<bool, LinkError> {
-        self.stream.receive_some(self.frame_bytes_left).map_err(|error| self.explain(error))
-    }
-
-    /// If the server gave a reason before the connection ended, that reason replaces `error`.
-    fn explain(&self, error: LinkError) -> LinkError {
-        match (&self.last_error, error) {
-            (Some(words), LinkError::Lost(_)) => LinkError::HungUp(words.clone()),
-            (_, error) => error,
-        }
-    }
-
-    /// Reads the replies to abandoned requests until another request may be sent.
-    fn make_room(&mut self) -> Result<(), LinkError> {
-        while !self.has_room() {
-            if self.requests.front().is_some_and(|(_, is_abandoned)| !is_abandoned) {
-                return Err(LinkError::Protocol("too many requests at once".into()));
-            }
-            if !self.discard_abandoned()? {
-                self.exchange(WAIT_MAX)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn discard_abandoned(&mut self) -> Result<bool, LinkError> {
-        let before = self.requests.len();
-        while self.requests.len() == before {
-            match self.next_frame()? {
-                Some(_) => {}
-                None => return Ok(false),
-            }
-        }
-        Ok(true)
-    }
-
-    /// Returns the next frame in the input that a caller waits for.
-    fn next_wanted(&mut self) -> Result<Option<Incoming>, LinkError> {
-        loop {
-            match self.next_frame()? {
-                Some((incoming, false)) => {
-                    self.unwanted_bytes = 0;
-                    return Ok(Some(incoming));
-                }
-                Some((_, true)) => {}
-                None => return Ok(None),
-            }
-        }
-    }
-
-    /// Returns the next frame in the input, and whether its request was abandoned.
-    fn next_frame(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
-        let taken = std::mem::take(&mut self.chunk_bytes);
-        self.consume(taken);
-        loop {
-            if self.unwanted_bytes > UNWANTED_BYTES_MAX {
-                return Err(LinkError::Protocol("it keeps sending unexpected data".into()));
-            }
-            if self.frame_bytes_left > 0 {
-                return self.next_chunk();
-            }
-            let decoded = match frame::decode(self.stream.input.filled(), CONTROL_BYTES_MAX)? {
-                Some((frame, used)) => (Decoded::of(frame)?, used),
-                None => return Ok(None),
-            };
-            self.consume(decoded.1);
-            self.unwanted_bytes += UNWANTED_FRAME_COST;
-            match decoded.0 {
-                Decoded::Ping(body) => self.queue_pong(&body)?,
-                Decoded::Pong => {}
-                Decoded::DataHeader { id, length } => {
-                    self.requests.check_data(id)?;
-                    self.frame_bytes_left = length;
-                }
-                Decoded::Event(incoming) => return self.match_request(incoming).map(Some),
-            }
-        }
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.stream.input.consume(bytes);
-        self.unwanted_bytes += bytes;
-    }
-
-    fn queue_pong(&mut self, body: &[u8]) -> Result<(), LinkError> {
-        if self.stream.queued_bytes() > PING_QUEUE_MAX {
-            return Err(LinkError::Protocol("it sends pings and does not read the answers".into()));
-        }
-        let mut bytes = Vec::new();
-        frame::put_bytes(&mut bytes, FrameType::Pong, 0, body);
-        self.stream.send_buffer.push(&bytes);
-        Ok(())
-    }
-
-    fn next_chunk(&mut self) -> Result<Option<(Incoming, bool)>, LinkError> {
-        let Some((id, is_abandoned)) = self.requests.front() else {
-            return Err(LinkError::Protocol("unexpected data".into()));
-        };
-        let bytes = self.stream.input.filled().len().min(self.frame_bytes_left);
-        if bytes == 0 {
-            return Ok(None);
-        }
-        let incoming = Incoming { id, event: Event::Data };
-        self.chunk_bytes = bytes;
-        self.frame_bytes_left -= bytes;
-        Ok(Some((incoming, is_abandoned)))
-    }
-
-    /// Matches `incoming` with its request. Returns it, and true if no caller waits for it.
-    fn match_request(&mut self, incoming: Incoming) -> Result<(Incoming, bool), LinkError> {
-        if let Event::Reply(Reply::Error(error)) = &incoming.event
-            && error.fatal
-        {
-            self.last_error = Some(error.clone());
-            return Err(LinkError::HungUp(error.clone()));
-        }
-        let is_abandoned = self.requests.accept(&incoming)?;
-        match (self.proof.take(), incoming) {
-            (Some((id, judge)), Incoming { id: of, event: Event::Reply(reply) }) if of == id => {
-                if let Err(error) = judge(reply.clone()) {
-                    // Send nothing more to an unproved peer.
-                    self.stream.cannot_send = true;
-                    return Err(error);
-                }
-                // No caller waits for the proof.
-                Ok((Incoming { id, event: Event::Reply(reply) }, true))
-            }
-            (proof, incoming) => {
-                self.proof = proof;
-                Ok((incoming, is_abandoned))
-            }
-        }
-    }
 }
 
 fn cancelled() -> ErrorReply {
     ErrorReply { code: ErrorCode::Cancelled, message: "cancelled by the client".into(), retry: false, fatal: false }
 }
-
-/// The longest single wait, so that Ctrl-C is noticed even where a signal does not end the wait.
-const WAIT_MAX: Duration = Duration::from_millis(200);

@@ -1,34 +1,36 @@
 //! The pipeline of uploads: files are sent one after the other, and the replies arrive in the same order.
 //!
 //! ```text
-//! put ─┬─(small, or nothing kept)──────────> data … end ──> pending ──> result
-//!      └─(record found) ── ready ─(same)───^        └─(refused early)─> abort ──> result
-//!                            └─(other bytes)── abort, drop, put anew
+//!  unsent ──> current ─┬─ small, or no record of an earlier run ──> pending ──(reply)──> results
+//!                      │                                          ^       └─(the file exists,
+//!                      └─ record: the server offers what it kept ─┤          but was sent before)──> doubtful
+//!                           ├─ it is the beginning of the file ───┤
+//!                           └─ it is not: abort, begin anew ──────┘
 //! ```
 //!
-//! If another session takes over an upload, this session claims it again, because the bytes may be from an
-//! earlier run of this client.
+//! The server may still process bytes of an earlier run of this client that was killed. Then it reports `superseded`,
+//! and the upload is resumed again, at most [`RECLAIMS_MAX`](crate::base::limits::RECLAIMS_MAX) times.
 //!
-//! `begin` starts an upload; `resume` handles uploads whose connection was lost.
+//! `begin` starts an upload, `reply` takes the replies, and `resume` handles uploads whose connection was lost.
 
 mod begin;
+mod reply;
 mod resume;
 
 use std::collections::VecDeque;
 use std::io;
 
-use crate::base::limits::{PIECE_BYTES, RECLAIMS_MAX, RESUME_BYTES_MIN};
+use crate::base::limits::PIECE_BYTES;
 use crate::base::upload_id::UploadId;
-use crate::client::connection::incoming::{Event, Incoming};
 use crate::client::connection::session::Session;
 use crate::client::error::{Failure, LinkError};
 use crate::client::files::local::{Reading, UploadSource, shown};
-use crate::client::transfer::job::{TransferJob, Transferred};
+use crate::client::transfer::job::TransferJob;
 use crate::client::transfer::pipeline::{Pipeline, Queue, ResultQueue};
 use crate::client::ui::hashing::Hashing;
 use crate::client::ui::progress::Progress;
-use crate::wire::message::{End, ErrorCode, ErrorReply};
-use crate::wire::{Reply, Request};
+use crate::wire::Request;
+use crate::wire::message::End;
 
 /// The uploads of one connection, in order.
 #[derive(Default)]
@@ -37,6 +39,7 @@ pub(super) struct Uploader {
     unsent: VecDeque<QueuedUpload>,
     /// The upload whose request is being sent.
     current: Option<QueuedUpload>,
+    /// Their requests are sent. The newest one may still be sending its bytes.
     pending: VecDeque<Pending>,
     results: ResultQueue,
     /// Refused because the destination exists. The existing file may be the one that was sent before the
@@ -243,72 +246,6 @@ impl Uploader {
             }
         });
     }
-
-    /// Sends queued bytes and takes the responses that have arrived. Does not wait for a response.
-    fn take_replies_while_sending(&mut self, session: &mut Session, progress: &mut Progress) -> Result<(), LinkError> {
-        while let Some(incoming) = session.link.drain(QUEUED_BYTES_MAX)? {
-            self.take_reply(session, incoming)?;
-            self.results.show(progress);
-        }
-        Ok(())
-    }
-
-    fn wait_for_reply(&mut self, session: &mut Session) -> Result<(), LinkError> {
-        let incoming = session.link.receive()?;
-        self.take_reply(session, incoming)
-    }
-
-    /// Turns the response to the oldest upload into its result.
-    fn take_reply(&mut self, session: &mut Session, incoming: Incoming) -> Result<(), LinkError> {
-        let reply = match incoming.event {
-            Event::Reply(reply @ (Reply::Stored { .. } | Reply::Error(_))) => reply,
-            _ => return Err(LinkError::Protocol("an upload was answered with something else".into())),
-        };
-        if self.pending.front().is_none_or(|pending| pending.id != incoming.id) {
-            return Err(LinkError::Protocol("an answer to no upload".into()));
-        }
-        let Some(Pending { unsent, record, resumed_from, sent, .. }) = self.pending.pop_front() else { return Ok(()) };
-        session.note_progress();
-        let end = sent.as_ref().and_then(|sent| sent.as_ref().ok().copied());
-        let result = match (reply, sent) {
-            (_, Some(Err(failure))) => Err(failure),
-            (Reply::Stored { size, sha256 }, Some(Ok(end))) if end == (End { size, sha256 }) => {
-                Ok(Transferred { size, sha256, resumed_from })
-            }
-            (Reply::Error(error), _) => Err(Failure::Refused(error)),
-            (_, _) => Err(Failure::Verification(format!(
-                "{}: the stored content differs from what was sent; put it again with -f",
-                unsent.job.remote
-            ))),
-        };
-        let is_superseded = matches!(&result, Err(failure) if failure.is_refusal(ErrorCode::Superseded));
-        if is_superseded && unsent.reclaims < RECLAIMS_MAX {
-            let (reclaims, sent_before) = (unsent.reclaims + 1, end.or(unsent.sent_before));
-            self.unsent.push_front(QueuedUpload { is_begun: true, reclaims, sent_before, ..unsent });
-            return Ok(());
-        }
-        if let Some((key, upload_id)) = record
-            && !matches!(&result, Err(Failure::Refused(error)) if may_resume(error))
-        {
-            session.state.remove_upload(&key);
-            if is_useless(&result, unsent.shown_bytes) {
-                self.useless.push(upload_id);
-            }
-        }
-        self.record_result(unsent.job, unsent.sent_before, result);
-        Ok(())
-    }
-
-    /// Records the result. If the destination exists and may be the file that was sent before, the result
-    /// stays open.
-    fn record_result(&mut self, job: TransferJob, sent_before: Option<End>, result: Result<Transferred, Failure>) {
-        match (result, sent_before) {
-            (Err(failure), Some(end)) if failure.is_refusal(ErrorCode::Exists) => {
-                self.doubtful.push((job, end, failure))
-            }
-            (result, _) => self.results.push((job, result)),
-        }
-    }
 }
 
 impl From<TransferJob> for QueuedUpload {
@@ -319,29 +256,6 @@ impl From<TransferJob> for QueuedUpload {
 
 fn changed(source: &UploadSource) -> Failure {
     Failure::Local(format!("{} changed while it was read; run the command again", shown(source.path())))
-}
-
-/// Returns whether the server may keep part of an upload that no run will resume.
-fn is_useless(result: &Result<Transferred, Failure>, sent_bytes: u64) -> bool {
-    match result {
-        Err(Failure::Local(_) | Failure::LocalDenied(_) | Failure::LocalFull(_)) => true,
-        // Another session owns it.
-        Err(Failure::Refused(error)) => error.code != ErrorCode::Superseded && sent_bytes >= RESUME_BYTES_MIN,
-        _ => false,
-    }
-}
-
-/// Returns whether a later attempt may resume the same upload.
-fn may_resume(error: &ErrorReply) -> bool {
-    error.retry
-        || matches!(
-            error.code,
-            ErrorCode::Cancelled
-                | ErrorCode::Kicked
-                | ErrorCode::ShuttingDown
-                | ErrorCode::Timeout
-                | ErrorCode::DiskFull
-        )
 }
 
 /// If more bytes than this are queued, no more are read from files, so that a cancel takes effect quickly.
