@@ -16,7 +16,8 @@ use crate::client::files::local::shown;
 use crate::client::ui::amounts::Elapsed;
 use crate::client::ui::meter::RateMeter;
 use crate::client::ui::output;
-use crate::client::ui::progress::{LINE_INTERVAL, Line, REFRESH, Style, fitting, short, time_left};
+use crate::client::ui::progress::Style;
+use crate::client::ui::status_line::{LINE_INTERVAL, REFRESH, StatusLine, fitting, short, time_left};
 
 /// The progress of hashing one or more files in order. Its line disappears when this is dropped.
 pub struct Hashing(Rc<RefCell<HashingDisplay>>);
@@ -126,7 +127,7 @@ impl HashingDisplay {
         if self.style == Style::Silent || now < self.next_shown {
             return;
         }
-        let columns = Line::columns();
+        let columns = StatusLine::columns();
         let line = self.line(columns, now);
         if self.style == Style::Lines {
             self.next_shown = now + LINE_INTERVAL;

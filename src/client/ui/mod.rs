@@ -10,5 +10,6 @@ pub mod meter;
 pub mod output;
 pub mod progress;
 pub mod results;
+mod status_line;
 pub mod summary;
 pub mod terminal;
